@@ -1,0 +1,3 @@
+//! Roomwire: a stand-alone, clustered Socket.IO server.
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! The `roomwire` binary.
+
+fn main() {}

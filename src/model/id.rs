@@ -1,0 +1,189 @@
+//! Engine.IO and Socket.IO ids whose head names their owner.
+//!
+//! Every id is exactly 20 characters of `[A-Za-z0-9_-]`, as stock tooling expects (protocol notes 1.2):
+//! 4 for the node, 1 for the worker thread, 15 random (90 bits). Whoever holds an id knows where its
+//! session lives, so a request that reached the wrong node goes straight to the owner.
+
+use std::fmt;
+
+use super::Random;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const ID_LENGTH: usize = 20;
+const NODE_LENGTH: usize = 4;
+
+/// Number of a worker thread of one node, 0 to 63.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerIndex(u8);
+
+impl WorkerIndex {
+    /// The most workers a node can have: one character of the id names the worker.
+    pub const LIMIT: usize = ALPHABET.len();
+
+    /// `None` at 64 and above.
+    pub fn new(index: usize) -> Option<Self> {
+        (index < Self::LIMIT).then_some(Self(index as u8))
+    }
+
+    /// The number as an index into a list of workers.
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Name of a node: 4 characters of the id alphabet, unique in the cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId([u8; NODE_LENGTH]);
+
+impl NodeId {
+    /// A random name (24 bits); uniqueness in the cluster is the lease's business.
+    pub fn random(random: &dyn Random) -> Self {
+        let mut name = [0; NODE_LENGTH];
+        fill_from_alphabet(&mut name, random);
+        Self(name)
+    }
+
+    /// Reads a name; `None` unless it is 4 characters of the alphabet.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name: [u8; NODE_LENGTH] = text.as_bytes().try_into().ok()?;
+        name.iter().all(is_id_character).then_some(Self(name))
+    }
+
+    /// The 4 characters.
+    pub fn as_str(&self) -> &str {
+        ascii(&self.0)
+    }
+}
+
+macro_rules! owned_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; ID_LENGTH]);
+
+        impl $name {
+            /// A fresh id owned by `worker` of `node`.
+            pub fn random(node: NodeId, worker: WorkerIndex, random: &dyn Random) -> Self {
+                Self(random_id(node, worker, random))
+            }
+
+            /// Reads an id; `None` unless it is 20 characters of `[A-Za-z0-9_-]`.
+            pub fn parse(text: &str) -> Option<Self> {
+                let id: [u8; ID_LENGTH] = text.as_bytes().try_into().ok()?;
+                id.iter().all(is_id_character).then_some(Self(id))
+            }
+
+            /// The node that owns the session.
+            pub fn node(&self) -> NodeId {
+                let mut name = [0; NODE_LENGTH];
+                name.copy_from_slice(&self.0[..NODE_LENGTH]);
+                NodeId(name)
+            }
+
+            /// The worker of that node on which the session lives.
+            pub fn worker(&self) -> WorkerIndex {
+                WorkerIndex(value_of(self.0[NODE_LENGTH]))
+            }
+
+            /// The 20 characters.
+            pub fn as_str(&self) -> &str {
+                ascii(&self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+owned_id! {
+    /// Id of an Engine.IO session. A secret of the client: whoever knows it can take the session over.
+    EngineId
+}
+
+owned_id! {
+    /// Id of a Socket.IO socket (one per namespace of a session); public, and the name of the socket's own room.
+    SocketId
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn random_id(node: NodeId, worker: WorkerIndex, random: &dyn Random) -> [u8; ID_LENGTH] {
+    let mut id = [0; ID_LENGTH];
+    id[..NODE_LENGTH].copy_from_slice(&node.0);
+    id[NODE_LENGTH] = ALPHABET[worker.get()];
+    fill_from_alphabet(&mut id[NODE_LENGTH + 1..], random);
+    id
+}
+
+/// 6 of each random byte's 8 bits choose one of 64 characters, so all are equally likely.
+fn fill_from_alphabet(characters: &mut [u8], random: &dyn Random) {
+    random.fill(characters);
+    for character in characters {
+        *character = ALPHABET[usize::from(*character & 0x3f)];
+    }
+}
+
+fn is_id_character(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_'
+}
+
+fn value_of(character: u8) -> u8 {
+    ALPHABET.iter().position(|&c| c == character).unwrap_or(0) as u8
+}
+
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::OsRandom;
+    use super::*;
+
+    #[test]
+    fn an_id_names_its_owner() {
+        let node = NodeId::random(&OsRandom);
+        for index in [0, 1, 37, 63] {
+            let worker = WorkerIndex::new(index).unwrap();
+            let id = EngineId::random(node, worker, &OsRandom);
+            let read = EngineId::parse(id.as_str()).unwrap();
+            assert_eq!((read, read.node(), read.worker()), (id, node, worker));
+            assert_eq!(id.as_str().len(), 20);
+        }
+        assert!(WorkerIndex::new(64).is_none());
+    }
+
+    #[test]
+    fn foreign_text_is_no_id() {
+        for text in [
+            "",
+            "short",
+            "aaaaaaaaaaaaaaaaaaaaa",
+            "aaaaaaaaaaaaaaaaaaa+",
+            "ääääääääää",
+        ] {
+            assert_eq!(SocketId::parse(text), None, "{text}");
+        }
+        assert!(NodeId::parse("ab c").is_none());
+    }
+}

@@ -1,0 +1,18 @@
+//! The words the whole program shares: ids, rooms, selectors, payloads, commands.
+//!
+//! Plain values without behaviour towards the outside: no socket, clock, actor or lock.
+//! Everybody may import `model`; `model` imports nothing of ours.
+
+pub mod command;
+pub mod id;
+pub mod payload;
+pub mod random;
+pub mod room;
+pub mod selector;
+
+pub use command::{AckReply, AckToken, Asker, Command, Emit, Origin};
+pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
+pub use payload::Payload;
+pub use random::Random;
+pub use room::{Namespace, Room};
+pub use selector::Selector;

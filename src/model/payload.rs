@@ -1,0 +1,68 @@
+//! The arguments of an event or ack, kept encoded until someone must look.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+/// A JSON array exactly as it stands in the packet, and the binary attachments its placeholders number.
+///
+/// For an event the first element is the name. Cloning shares the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// A valid JSON array, e.g. `["message",{"n":1}]`.
+    pub json: ByteString,
+    /// Attachment `n` stands for `{"_placeholder":true,"num":n}` in `json`.
+    pub attachments: SmallVec<[Bytes; 0]>,
+}
+
+impl Payload {
+    /// A payload without attachments. The caller vouches that `json` is a JSON array.
+    pub fn text(json: impl Into<ByteString>) -> Self {
+        Self {
+            json: json.into(),
+            attachments: SmallVec::new(),
+        }
+    }
+
+    /// `["name",arg,...]` from a name and already encoded arguments.
+    pub fn event<'a>(name: &str, args: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut json = String::with_capacity(64);
+        json.push('[');
+        json.push_str(&serde_json::Value::from(name).to_string());
+        for arg in args {
+            json.push(',');
+            json.push_str(arg);
+        }
+        json.push(']');
+        Self::text(json)
+    }
+
+    /// The array's elements, still encoded. Empty if `json` is not an array.
+    pub fn elements(&self) -> Vec<&str> {
+        serde_json::from_str::<Vec<&RawValue>>(&self.json)
+            .map(|elements| elements.into_iter().map(RawValue::get).collect())
+            .unwrap_or_default()
+    }
+
+    /// Bytes held: text and attachments.
+    pub fn size(&self) -> usize {
+        self.json.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_its_name_and_arguments() {
+        let payload = Payload::event("say \"hi\"", ["1", "{\"a\":[2,3]}"]);
+        assert_eq!(payload.json, r#"["say \"hi\"",1,{"a":[2,3]}]"#);
+        assert_eq!(
+            payload.elements(),
+            [r#""say \"hi\"""#, "1", r#"{"a":[2,3]}"#]
+        );
+        assert_eq!(Payload::event("bare", []).json, r#"["bare"]"#);
+    }
+}

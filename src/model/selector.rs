@@ -1,0 +1,51 @@
+//! Who is meant by a command.
+
+use smallvec::SmallVec;
+
+use super::{Namespace, Room, SocketId};
+
+/// A set of sockets of one namespace: the union of `rooms` (everybody if empty) minus every member of a
+/// room in `except`; each socket once (protocol notes 3, "broadcast target rule").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    pub namespace: Namespace,
+    pub rooms: SmallVec<[Room; 1]>,
+    pub except: SmallVec<[Room; 1]>,
+}
+
+impl Selector {
+    /// Every socket of the namespace.
+    pub fn everybody(namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            rooms: SmallVec::new(),
+            except: SmallVec::new(),
+        }
+    }
+
+    /// The members of one room.
+    pub fn room(namespace: Namespace, room: Room) -> Self {
+        let mut selector = Self::everybody(namespace);
+        selector.rooms.push(room);
+        selector
+    }
+
+    /// One socket, by the room of its own id.
+    pub fn socket(namespace: Namespace, socket: SocketId) -> Self {
+        Self::room(namespace, Room::from(socket.as_str()))
+    }
+
+    /// The same without the members of `room`.
+    pub fn except(mut self, room: Room) -> Self {
+        self.except.push(room);
+        self
+    }
+
+    /// The socket, if the selector means exactly one by its id.
+    pub fn single_socket(&self) -> Option<SocketId> {
+        match self.rooms.as_slice() {
+            [room] => SocketId::parse(room),
+            _ => None,
+        }
+    }
+}
