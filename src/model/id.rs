@@ -11,6 +11,7 @@ use super::Random;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const ID_LENGTH: usize = 20;
 const NODE_LENGTH: usize = 4;
+const LOG_LENGTH: usize = 10;
 
 /// Number of a worker thread of one node, 0 to 63.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,18 +91,6 @@ macro_rules! owned_id {
                 ascii(&self.0)
             }
         }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
     };
 }
 
@@ -113,6 +102,31 @@ owned_id! {
 owned_id! {
     /// Id of a Socket.IO socket (one per namespace of a session); public, and the name of the socket's own room.
     SocketId
+}
+
+impl EngineId {
+    /// Enough of the id to tell sessions apart in the log, too little to take one over.
+    pub fn log_name(&self) -> &str {
+        &self.as_str()[..LOG_LENGTH]
+    }
+}
+
+impl fmt::Debug for EngineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", self.log_name())
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl fmt::Display for NodeId {

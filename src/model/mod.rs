@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod id;
+pub mod message;
 pub mod payload;
 pub mod random;
 pub mod room;
@@ -12,6 +13,7 @@ pub mod selector;
 
 pub use command::{AckReply, AckToken, Asker, Command, Emit, Origin};
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
+pub use message::{Message, TransportName};
 pub use payload::Payload;
 pub use random::Random;
 pub use room::{Namespace, Room};

@@ -1,0 +1,131 @@
+//! Apps: what a client's events mean.
+//!
+//! An [`App`] is asked and answers with data, [`Action`]s, which the session carries out in order. It never
+//! touches a socket, a room index or the bus, so one that asks a backend over HTTP or a Socket.IO server
+//! behind us is a module like the others. One answer per socket is worked on at a time; the socket's next
+//! events wait in order.
+
+pub mod echo;
+pub mod relay;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::model::{Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName};
+
+/// The application profile of a node.
+pub trait App {
+    /// A client asks to join a namespace; `auth` is what it sent along, a JSON object or empty. Without a
+    /// [`Action::Refuse`] it is in, and the other actions are carried out after its CONNECT answer.
+    fn on_connect(&self, _peer: &Peer<'_>, _auth: &str) -> Answer {
+        Answer::nothing()
+    }
+
+    /// A client sent an event.
+    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer;
+
+    /// An [`Action::Join`] is complete; `degraded`: the bus is away, so only this node is heard for now.
+    fn on_joined(&self, _peer: &Peer<'_>, _rooms: &[Room], _degraded: bool) -> Answer {
+        Answer::nothing()
+    }
+
+    /// An [`Action::Ask`] was answered, or nobody did in time.
+    fn on_answer(&self, _peer: &Peer<'_>, _answer: Option<Payload>) -> Answer {
+        Answer::nothing()
+    }
+
+    /// A socket is gone, for the reason given in the words of the protocol. It is in no room any more.
+    fn on_disconnect(&self, _peer: &Peer<'_>, _reason: &str) {}
+
+    /// A second path at which clients speak bare Engine.IO, handled by [`App::on_message`].
+    fn bare_path(&self) -> Option<&str> {
+        None
+    }
+
+    /// A bare message; what is returned goes back to its sender.
+    fn on_message(&self, _message: Message) -> Vec<Message> {
+        Vec::new()
+    }
+}
+
+/// The socket an app is asked about.
+pub struct Peer<'a> {
+    pub socket: SocketId,
+    pub namespace: &'a Namespace,
+    pub node: NodeId,
+    pub transport: TransportName,
+    /// What the room index says of this socket.
+    pub rooms: &'a dyn Membership,
+}
+
+/// What an app may ask about the rooms of a socket.
+pub trait Membership {
+    /// Whether the socket is in the room.
+    fn contains(&self, room: &str) -> bool;
+
+    /// How many rooms it has joined.
+    fn count(&self) -> usize;
+}
+
+/// An event as it came.
+#[derive(Debug)]
+pub struct Event {
+    /// `["name",args...]`
+    pub payload: Payload,
+    /// Whether the client waits for an [`Action::Ack`].
+    pub wants_ack: bool,
+}
+
+/// What an app wants done, now or when it knows.
+pub enum Answer {
+    Now(Actions),
+    Later(Pin<Box<dyn Future<Output = Actions>>>),
+}
+
+impl Answer {
+    /// Nothing is to be done.
+    pub fn nothing() -> Self {
+        Self::Now(Actions::new())
+    }
+}
+
+impl<const N: usize> From<[Action; N]> for Answer {
+    fn from(actions: [Action; N]) -> Self {
+        Self::Now(actions.into())
+    }
+}
+
+/// Actions in the order in which they are carried out.
+pub type Actions = VecDeque<Action>;
+
+/// One thing to be done for the socket in question.
+#[derive(Debug)]
+pub enum Action {
+    /// Do not let it into the namespace (only in answer to a connect).
+    Refuse(Refusal),
+    /// Send it an event.
+    Emit(Payload),
+    /// Answer its event; `Payload` is the array of arguments. Only the first counts.
+    Ack(Payload),
+    /// Emit to others, or change rooms.
+    Dispatch(Command),
+    /// Put it into rooms; what follows waits until the bus delivers to them, then [`App::on_joined`] is asked.
+    Join(Vec<Room>),
+    /// Take it out of rooms.
+    Leave(Vec<Room>),
+    /// Emit to others and wait for the first answer, then [`App::on_answer`] is asked.
+    Ask(Emit, Duration),
+    /// End its stay in the namespace; with `close`, the whole connection.
+    Disconnect { close: bool },
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The client's `connect_error` message.
+    pub message: String,
+    /// Further data for the client, encoded JSON.
+    pub data: Option<String>,
+}

@@ -1,0 +1,80 @@
+//! The broker's whole interface: what a shard accepts, and what it sends to the bridge and to sessions.
+
+use std::sync::Arc;
+
+use actix::Message;
+
+use crate::model::{AckReply, Command, Namespace, Origin, Room, SocketId, WorkerIndex};
+
+/// Apply a command to the sockets of this worker.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Dispatch {
+    pub command: Arc<Command>,
+    pub origin: Origin,
+    /// The id clients are to answer with, if the command is an emit that wants acks; one for the whole node.
+    pub ack_id: Option<u32>,
+}
+
+/// A client's answer to a question that was asked on this worker.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Resolve(pub AckReply);
+
+/// The bus delivers to these rooms from now on, or cannot for the time being (`degraded`).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct RoomsReady {
+    pub rooms: Vec<(Namespace, Room)>,
+    pub degraded: bool,
+}
+
+/// To the bridge: a command that entered on this node.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Publish(pub Arc<Command>);
+
+/// To the bridge: an answer to a question asked elsewhere.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct PublishReply(pub AckReply);
+
+/// To the bridge: this worker has members in these rooms now, or none any more.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Interest {
+    pub worker: WorkerIndex,
+    pub changes: Vec<InterestChange>,
+}
+
+/// One room whose members came or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InterestChange {
+    /// The first member came; answered by [`RoomsReady`] once the bus delivers.
+    Wanted(Namespace, Room),
+    /// The last member left.
+    Unwanted(Namespace, Room),
+    /// A socket came or went: only dialects that give every socket a channel care.
+    Socket(Namespace, SocketId, Presence),
+}
+
+/// Whether a socket came or went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Came,
+    Went,
+}
+
+/// To a session: what the broker decided about it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub enum Notice {
+    /// A command ends this socket; with `close`, the whole connection.
+    Kick {
+        namespace: Namespace,
+        socket: SocketId,
+        close: bool,
+    },
+    /// More waits for this client than it may.
+    SlowConsumer,
+}

@@ -1,0 +1,376 @@
+//! One worker's part of the broker, as the sessions of that worker use it: plain calls, no mailbox.
+//!
+//! Calls and the [`RoomBroker`](super::RoomBroker)'s messages meet here, so everything sent to a client from
+//! its own thread keeps the order in which it was decided. The lanes are this worker's too.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Recipient;
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
+
+use super::acks::Acks;
+use super::directory::Directory;
+use super::fanout;
+use super::joins::{Joined, Joins};
+use super::messages::{Dispatch, Interest, InterestChange, Notice, Presence, Publish, PublishReply, Resolve, RoomsReady};
+use super::rooms::{RoomChange, Rooms, SocketKey};
+use crate::model::{AckReply, AckToken, Asker, Command, Emit, Namespace, Origin, Payload, Room, SocketId, WorkerIndex};
+use crate::outbox::{LaneId, Lanes, Offered, Packet};
+
+/// What a command weighs besides its payload, when work piles up.
+const COMMAND_OVERHEAD: usize = 256;
+
+/// Limits that the broker enforces.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes that may wait for one client.
+    pub outbox: usize,
+    /// Unanswered questions to one socket.
+    pub pending_acks: usize,
+}
+
+/// The rooms and lanes of one worker.
+pub struct Shard {
+    worker: WorkerIndex,
+    directory: Arc<Directory>,
+    state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) rooms: Rooms,
+    pub(super) lanes: Lanes,
+    pub(super) acks: Acks,
+    joins: Joins,
+    /// The session behind each lane, by lane.
+    notices: HashMap<LaneId, Recipient<Notice>>,
+    questions: HashMap<u64, oneshot::Sender<AckReply>>,
+    next_question: u64,
+    changes: Vec<RoomChange>,
+}
+
+/// A question that was asked; dropping it gives the answer up.
+pub struct Question {
+    id: u64,
+    shard: Rc<Shard>,
+    answer: oneshot::Receiver<AckReply>,
+}
+
+impl Question {
+    /// The first answer.
+    pub async fn answer(mut self) -> Option<AckReply> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.shard.state.borrow_mut().questions.remove(&self.id);
+    }
+}
+
+impl Shard {
+    /// The shard of `worker`, without sockets.
+    pub fn new(worker: WorkerIndex, directory: Arc<Directory>, limits: Limits) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            directory,
+            state: RefCell::new(State {
+                rooms: Rooms::default(),
+                lanes: Lanes::new(limits.outbox),
+                acks: Acks::new(limits.pending_acks),
+                joins: Joins::default(),
+                notices: HashMap::new(),
+                questions: HashMap::new(),
+                next_question: 0,
+                changes: Vec::new(),
+            }),
+        })
+    }
+
+    /// Which worker this is.
+    pub fn worker(&self) -> WorkerIndex {
+        self.worker
+    }
+
+    /// The node's directory.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Works on the lanes of this worker. `work` must not call the shard.
+    pub fn with_lanes<T>(&self, work: impl FnOnce(&mut Lanes) -> T) -> T {
+        work(&mut self.state.borrow_mut().lanes)
+    }
+
+    /// Opens a lane to a new client; `session` hears what the broker decides about it.
+    pub fn open_lane(&self, session: Recipient<Notice>) -> LaneId {
+        let mut state = self.state.borrow_mut();
+        let lane = state.lanes.open();
+        state.notices.insert(lane, session);
+        lane
+    }
+
+    /// The client is gone.
+    pub fn release_lane(&self, lane: LaneId) {
+        let mut state = self.state.borrow_mut();
+        state.lanes.release(lane);
+        state.notices.remove(&lane);
+    }
+
+    /// Sends one packet to one client; a client that does not read is reported to its session.
+    pub fn send(&self, lane: LaneId, packet: Packet) {
+        let mut state = self.state.borrow_mut();
+        if state.lanes.offer(lane, packet) == Offered::Overflowed {
+            state.report_slow(lane, &self.directory);
+        }
+    }
+
+    /// Adds a socket: from now on it hears its namespace and the room of its id.
+    pub fn register(&self, namespace: &Namespace, id: SocketId, lane: LaneId) -> SocketKey {
+        let key = self.state.borrow_mut().rooms.register(namespace, id, lane);
+        self.report_socket(namespace, id, Presence::Came);
+        key
+    }
+
+    /// Removes a socket from every room.
+    pub fn unregister(&self, key: SocketKey) {
+        let mut state = self.state.borrow_mut();
+        let Some((id, namespace)) = state.rooms.identity(key) else { return };
+        let State { rooms, acks, changes, .. } = &mut *state;
+        acks.forget(key);
+        rooms.unregister(key, changes);
+        self.report_changes(&mut state);
+        drop(state);
+        self.report_socket(&namespace, id, Presence::Went);
+    }
+
+    /// Puts a socket into rooms. `None`: done. Otherwise the receiver fires when the bus delivers to all of them.
+    pub fn join(&self, key: SocketKey, rooms: &[Room]) -> Option<oneshot::Receiver<Joined>> {
+        let mut state = self.state.borrow_mut();
+        let (_, namespace) = state.rooms.identity(key)?;
+        let State { rooms: index, changes, .. } = &mut *state;
+        for room in rooms {
+            index.join(key, room, changes);
+        }
+        self.report_changes(&mut state);
+        state.joins.wait(&namespace, rooms)
+    }
+
+    /// Takes a socket out of rooms.
+    pub fn leave(&self, key: SocketKey, rooms: &[Room]) {
+        let mut state = self.state.borrow_mut();
+        let State { rooms: index, changes, .. } = &mut *state;
+        for room in rooms {
+            index.leave(key, room, changes);
+        }
+        self.report_changes(&mut state);
+    }
+
+    /// Whether the socket is in the room.
+    pub fn is_member(&self, key: SocketKey, room: &str) -> bool {
+        self.state.borrow().rooms.is_member(key, room)
+    }
+
+    /// How many rooms the socket has joined.
+    pub fn room_count(&self, key: SocketKey) -> usize {
+        self.state.borrow().rooms.room_count(key)
+    }
+
+    /// A command of this node: applied on every worker it may concern, and published.
+    pub fn dispatch(&self, command: Command) {
+        self.directory.metrics().commands_local_total.increment();
+        let ack_id = match &command {
+            Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
+            _ => None,
+        };
+        let weight = weight(&command);
+        let owner = own_socket(&command, &self.directory);
+        let dispatch = Dispatch { command: Arc::new(command), origin: Origin::Local, ack_id };
+        for (index, shard) in self.directory.shards().iter().enumerate() {
+            if index == self.worker.get() || owner.is_some_and(|owner| owner.get() != index) {
+                continue;
+            }
+            self.directory.backlog_grew(index, weight);
+            shard.do_send(dispatch.clone());
+        }
+        if owner.is_none_or(|owner| owner == self.worker) {
+            self.apply(&dispatch);
+        }
+        if let (Some(bus), None) = (self.directory.bus(), owner) {
+            bus.publish.do_send(Publish(dispatch.command));
+        }
+    }
+
+    /// Done by the actor with what other workers and the bridge sent.
+    pub(super) fn receive(&self, dispatch: &Dispatch) {
+        self.directory.backlog_shrank(self.worker.get(), weight(&dispatch.command));
+        if dispatch.origin == Origin::Peer {
+            self.directory.metrics().commands_peer_total.increment();
+        }
+        self.apply(dispatch);
+    }
+
+    fn apply(&self, dispatch: &Dispatch) {
+        let mut state = self.state.borrow_mut();
+        match &*dispatch.command {
+            Command::Emit(emit) => fanout::emit(&mut state, emit, dispatch.ack_id, &self.directory),
+            Command::Join { selector, rooms } => {
+                let State { rooms: index, changes, .. } = &mut *state;
+                for member in index.selected(selector) {
+                    rooms.iter().for_each(|room| {
+                        index.join(member.socket, room, changes);
+                    });
+                }
+            }
+            Command::Leave { selector, rooms } => {
+                let State { rooms: index, changes, .. } = &mut *state;
+                for member in index.selected(selector) {
+                    rooms.iter().for_each(|room| {
+                        index.leave(member.socket, room, changes);
+                    });
+                }
+            }
+            Command::CloseRoom { namespace, room } => {
+                let State { rooms: index, changes, .. } = &mut *state;
+                for member in index.members(namespace, room) {
+                    index.leave(member.socket, room, changes);
+                }
+            }
+            Command::Disconnect { selector, close } => {
+                for member in state.rooms.selected(selector) {
+                    state.kick(member.socket, member.lane, *close);
+                }
+            }
+        }
+        self.report_changes(&mut state);
+    }
+
+    /// Emits an event and waits for the first client's answer, on whatever node it is.
+    pub fn ask(self: &Rc<Self>, mut emit: Emit) -> Question {
+        let (sender, answer) = oneshot::channel();
+        let id = {
+            let mut state = self.state.borrow_mut();
+            state.next_question += 1;
+            let id = state.next_question * WorkerIndex::LIMIT as u64 + self.worker.get() as u64;
+            state.questions.insert(id, sender);
+            id
+        };
+        emit.ack = Some(AckToken { asker: Asker::Node(self.directory.node()), id });
+        self.dispatch(Command::Emit(emit));
+        Question { id, shard: Rc::clone(self), answer }
+    }
+
+    /// A client of this worker answered an emit.
+    pub fn answered(&self, key: SocketKey, ack_id: u32, payload: Payload) {
+        let (token, socket) = {
+            let mut state = self.state.borrow_mut();
+            let Some(token) = state.acks.answer(ack_id, key) else { return };
+            (token, state.rooms.identity(key).map(|(id, _)| id))
+        };
+        let reply = AckReply { token, socket, payload };
+        match reply.token.asker {
+            Asker::Node(node) if node == self.directory.node() => self.route(reply),
+            _ => {
+                if let Some(bus) = self.directory.bus() {
+                    bus.reply.do_send(PublishReply(reply));
+                }
+            }
+        }
+    }
+
+    fn route(&self, reply: AckReply) {
+        let worker = question_worker(reply.token.id);
+        if worker == self.worker.get() {
+            self.resolve(reply);
+        } else if let Some(shard) = self.directory.shards().get(worker) {
+            shard.do_send(Resolve(reply));
+        }
+    }
+
+    pub(super) fn resolve(&self, reply: AckReply) {
+        let waiting = self.state.borrow_mut().questions.remove(&reply.token.id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(reply);
+        }
+    }
+
+    pub(super) fn rooms_ready(&self, ready: RoomsReady) {
+        let mut state = self.state.borrow_mut();
+        for (namespace, room) in ready.rooms {
+            state.joins.release(namespace, room, ready.degraded);
+        }
+    }
+
+    /// Tells the bridge which rooms appeared or vanished on this worker.
+    fn report_changes(&self, state: &mut State) {
+        if state.changes.is_empty() {
+            return;
+        }
+        let changes = std::mem::take(&mut state.changes);
+        let Some(bus) = self.directory.bus() else { return };
+        let mut news = Vec::with_capacity(changes.len());
+        for change in changes {
+            news.push(match change {
+                RoomChange::Appeared(namespace, room) => {
+                    state.joins.asked(namespace.clone(), room.clone());
+                    InterestChange::Wanted(namespace, room)
+                }
+                RoomChange::Vanished(namespace, room) => {
+                    state.joins.release(namespace.clone(), room.clone(), false);
+                    InterestChange::Unwanted(namespace, room)
+                }
+            });
+        }
+        bus.interest.do_send(Interest { worker: self.worker, changes: news });
+    }
+
+    fn report_socket(&self, namespace: &Namespace, id: SocketId, presence: Presence) {
+        if let Some(bus) = self.directory.bus().filter(|bus| bus.every_socket) {
+            let changes = vec![InterestChange::Socket(namespace.clone(), id, presence)];
+            bus.interest.do_send(Interest { worker: self.worker, changes });
+        }
+    }
+}
+
+impl State {
+    pub(super) fn report_slow(&mut self, lane: LaneId, directory: &Directory) {
+        directory.metrics().slow_consumers_total.increment();
+        if let Some(session) = self.notices.get(&lane) {
+            session.do_send(Notice::SlowConsumer);
+        }
+    }
+
+    fn kick(&self, socket: SocketKey, lane: LaneId, close: bool) {
+        let identity = self.rooms.identity(socket);
+        if let (Some((socket, namespace)), Some(session)) = (identity, self.notices.get(&lane)) {
+            session.do_send(Notice::Kick { namespace, socket, close });
+        }
+    }
+}
+
+/// The worker on which a question was asked.
+pub fn question_worker(id: u64) -> usize {
+    (id % WorkerIndex::LIMIT as u64) as usize
+}
+
+/// What a command weighs in bytes while it waits for a shard.
+pub fn weight(command: &Command) -> usize {
+    match command {
+        Command::Emit(emit) => emit.payload.size() + COMMAND_OVERHEAD,
+        _ => COMMAND_OVERHEAD,
+    }
+}
+
+/// The worker that owns the one socket meant, if it lives on this node: nobody else needs to hear of it.
+fn own_socket(command: &Command, directory: &Directory) -> Option<WorkerIndex> {
+    let selector = match command {
+        Command::Emit(emit) => &emit.to,
+        Command::Join { selector, .. } | Command::Leave { selector, .. } | Command::Disconnect { selector, .. } => selector,
+        Command::CloseRoom { .. } => return None,
+    };
+    let socket = selector.single_socket()?;
+    (socket.node() == directory.node()).then_some(socket.worker())
+}

@@ -1,0 +1,114 @@
+//! What is counted: every name once, here.
+//!
+//! Counters are read by `/readyz?verbose`. Anybody may import this module; it imports nothing of ours.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Counts `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ident,)+) => {
+        /// Everything this node counts.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $name: $kind,)+
+        }
+
+        impl Metrics {
+            /// Name, help and value of each, in the order of declaration.
+            pub fn values(&self) -> Vec<(&'static str, &'static str, i64)> {
+                vec![$((stringify!($name), concat!($($help),+), self.$name.get() as i64)),+]
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Engine.IO sessions open on this node.
+    sessions: Gauge,
+    /// Engine.IO sessions opened since the start.
+    sessions_opened_total: Counter,
+    /// Connections refused before a session began.
+    handshakes_refused_total: Counter,
+    /// Sessions closed because more waited for the client than it may.
+    slow_consumers_total: Counter,
+    /// Volatile packets dropped because the client was not ready.
+    volatile_dropped_total: Counter,
+    /// Questions to a client dropped unanswered because it owed too many acks.
+    acks_dropped_total: Counter,
+    /// Events dispatched to rooms or sockets by clients of this node.
+    commands_local_total: Counter,
+    /// Events that came over the bus.
+    commands_peer_total: Counter,
+    /// Messages published on the bus.
+    bus_published_total: Counter,
+    /// Messages received from the bus.
+    bus_received_total: Counter,
+    /// Messages of the bus that could not be read, pickle apart.
+    bus_unreadable_total: Counter,
+    /// Pickle messages on the bus, refused unread: a python-socketio older than 5.14 is there.
+    bus_pickle_refused_total: Counter,
+    /// Commands not published because they are larger than the bus allows.
+    bus_oversized_total: Counter,
+    /// Messages dropped while the bus was away: too many bytes waiting, or too old.
+    bus_spool_dropped_total: Counter,
+    /// Times the bus was lost.
+    bus_lost_total: Counter,
+    /// Times the subscription was found deaf and rebuilt.
+    bus_deaf_total: Counter,
+    /// Requests and websockets of other nodes' sessions that a balancer handed to this node.
+    forwarded_total: Counter,
+    /// Websockets that this node keeps open for sessions of other nodes.
+    forwarded_websockets: Gauge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_listed_by_name() {
+        let metrics = Metrics::default();
+        metrics.sessions.add(3);
+        metrics.sessions.add(-1);
+        metrics.bus_deaf_total.increment();
+        let values = metrics.values();
+        assert!(values.iter().any(|v| (v.0, v.2) == ("sessions", 2)));
+        assert!(values.iter().any(|v| (v.0, v.2) == ("bus_deaf_total", 1)));
+    }
+}

@@ -1,0 +1,532 @@
+//! The lanes of one worker: direct writes in batches, and a queue for whoever cannot be written.
+//!
+//! Within a batch every packet is copied once into a common arena; a lane only remembers *ranges* of it, and
+//! neighbouring ranges grow together. So a room member costs one cache line to offer to and one `send` to
+//! flush, however many packets the batch holds, and personal packets keep their place between broadcasts.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::Packet;
+use super::queue::Queue;
+
+/// A flush is due at the latest when this many bytes are staged.
+const ARENA_LIMIT: usize = 256 * 1024;
+/// A lane flushes by itself when its packets lie in more separate ranges than this.
+const MAX_RANGES: usize = 4;
+
+/// Where a lane's bytes go: a socket that takes what it can at this instant and never blocks.
+pub trait Sink {
+    /// Writes as much as fits. `WouldBlock` and any other error leave the rest to the lane's owner,
+    /// whose own read or write meets the error again and ends the session.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// Number of a lane among its worker's lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LaneId(u32);
+
+/// What became of an offered packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// Written at the next flush, or queued.
+    Accepted,
+    /// Volatile, and the client was not ready for it.
+    Dropped,
+    /// The queue is full: the lane is closed now and its session must end as a slow consumer.
+    Overflowed,
+    /// The lane was closed before.
+    Closed,
+}
+
+/// A packet on its way to several lanes of a worker.
+#[derive(Debug)]
+pub struct Staged {
+    packet: Packet,
+    volatile: bool,
+    range: Option<(u64, Range)>,
+}
+
+impl Staged {
+    /// Prepares a packet; a volatile one may be dropped by lanes that are not ready.
+    pub fn new(packet: Packet, volatile: bool) -> Self {
+        Self {
+            packet,
+            volatile,
+            range: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Range {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Free,
+    /// The sink takes data; nothing waits in the queue.
+    Direct,
+    /// Packets wait in the queue.
+    Queued,
+    /// Nothing is taken any more.
+    Closed,
+}
+
+/// What an offer touches: exactly one cache line.
+#[repr(align(64))]
+struct Lane {
+    sink: Option<Rc<dyn Sink>>,
+    ranges: [Range; MAX_RANGES],
+    range_count: u8,
+    state: State,
+}
+
+/// What is only touched while a client cannot be written directly.
+#[derive(Default)]
+struct Backlog {
+    queue: Queue,
+    waker: Option<Waker>,
+}
+
+/// All lanes of a worker.
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    backlogs: Vec<Backlog>,
+    free: Vec<u32>,
+    arena: Vec<u8>,
+    /// Counts emptied arenas, so that a range from an earlier one is never used.
+    arena_generation: u64,
+    dirty: VecDeque<u32>,
+    queue_limit: usize,
+    flusher: Option<Waker>,
+}
+
+impl Lanes {
+    /// `queue_limit`: bytes that may wait for one client.
+    pub fn new(queue_limit: usize) -> Self {
+        Self {
+            lanes: Vec::new(),
+            backlogs: Vec::new(),
+            free: Vec::new(),
+            arena: Vec::new(),
+            arena_generation: 0,
+            dirty: VecDeque::new(),
+            queue_limit,
+            flusher: None,
+        }
+    }
+
+    /// Opens a lane that queues until a sink is attached.
+    pub fn open(&mut self) -> LaneId {
+        let lane = Lane {
+            sink: None,
+            ranges: [Range::default(); MAX_RANGES],
+            range_count: 0,
+            state: State::Queued,
+        };
+        if let Some(index) = self.free.pop() {
+            self.lanes[index as usize] = lane;
+            return LaneId(index);
+        }
+        self.lanes.push(lane);
+        self.backlogs.push(Backlog::default());
+        LaneId(self.lanes.len() as u32 - 1)
+    }
+
+    /// Gives the lane's number back; what still waits is lost.
+    pub fn release(&mut self, id: LaneId) {
+        let index = id.0 as usize;
+        let lane = &mut self.lanes[index];
+        lane.state = State::Free;
+        // A number left in the dirty list is harmless: a lane without ranges writes nothing.
+        lane.range_count = 0;
+        lane.sink = None;
+        self.backlogs[index] = Backlog::default();
+        self.free.push(id.0);
+    }
+
+    /// From now on the lane writes into `sink`; what waits goes first, by [`Lanes::write_queue`].
+    pub fn attach(&mut self, id: LaneId, sink: Rc<dyn Sink>) {
+        let index = id.0 as usize;
+        let lane = &mut self.lanes[index];
+        lane.sink = Some(sink);
+        if lane.state == State::Queued && self.backlogs[index].queue.is_empty() {
+            lane.state = State::Direct;
+        }
+    }
+
+    /// Takes nothing more; what waits can still be written.
+    pub fn close(&mut self, id: LaneId) {
+        self.write_lane(id.0 as usize);
+        self.lanes[id.0 as usize].state = State::Closed;
+        self.wake(id.0 as usize);
+    }
+
+    /// Offers one packet to one lane.
+    pub fn offer(&mut self, id: LaneId, packet: Packet) -> Offered {
+        self.offer_staged(id, &mut Staged::new(packet, false))
+    }
+
+    /// Offers a packet that goes to several lanes.
+    #[inline]
+    pub fn offer_staged(&mut self, id: LaneId, staged: &mut Staged) -> Offered {
+        let index = id.0 as usize;
+        match self.lanes[index].state {
+            State::Direct => {
+                let range = self.stage(staged);
+                // Staging a packet may have flushed and found this lane's socket full.
+                if self.lanes[index].state != State::Direct {
+                    return self.enqueue(index, staged);
+                }
+                self.add_range(index, range);
+                Offered::Accepted
+            }
+            State::Queued => self.enqueue(index, staged),
+            State::Closed | State::Free => Offered::Closed,
+        }
+    }
+
+    /// Copies the packet into the arena, once per batch.
+    #[inline]
+    fn stage(&mut self, staged: &mut Staged) -> Range {
+        if let Some((generation, range)) = staged.range
+            && generation == self.arena_generation
+        {
+            return range;
+        }
+        let wire = staged.packet.wire();
+        if self.arena.len() + wire.len() > ARENA_LIMIT && !self.arena.is_empty() {
+            self.flush_all();
+        }
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(wire);
+        let range = Range {
+            start,
+            end: self.arena.len() as u32,
+        };
+        staged.range = Some((self.arena_generation, range));
+        range
+    }
+
+    #[inline]
+    fn add_range(&mut self, index: usize, range: Range) {
+        let lane = &mut self.lanes[index];
+        let count = usize::from(lane.range_count);
+        if count == 0 {
+            lane.ranges[0] = range;
+            lane.range_count = 1;
+            self.dirty.push_back(index as u32);
+            if self.dirty.len() == 1
+                && let Some(waker) = &self.flusher
+            {
+                waker.wake_by_ref();
+            }
+            return;
+        }
+        if lane.ranges[count - 1].end == range.start {
+            lane.ranges[count - 1].end = range.end;
+            return;
+        }
+        if count < MAX_RANGES {
+            lane.ranges[count] = range;
+            lane.range_count += 1;
+            return;
+        }
+        self.write_lane(index);
+        let lane = &mut self.lanes[index];
+        if lane.state == State::Direct {
+            // The lane is still in the dirty list, so its next flush comes by itself.
+            lane.ranges[0] = range;
+            lane.range_count = 1;
+        } else {
+            let rest = self.arena[range.start as usize..range.end as usize].to_vec();
+            self.backlogs[index].queue.push_rest(rest);
+        }
+    }
+
+    fn enqueue(&mut self, index: usize, staged: &Staged) -> Offered {
+        let backlog = &mut self.backlogs[index];
+        if staged.volatile && (!backlog.queue.is_empty() || backlog.waker.is_none()) {
+            return Offered::Dropped;
+        }
+        if !backlog.queue.has_room(&staged.packet, self.queue_limit) {
+            self.lanes[index].state = State::Closed;
+            backlog.queue = Queue::default();
+            self.wake(index);
+            return Offered::Overflowed;
+        }
+        backlog.queue.push(staged.packet.clone());
+        self.wake(index);
+        Offered::Accepted
+    }
+
+    /// The task that calls [`Lanes::flush`]; woken when there is something to flush.
+    pub fn set_flusher(&mut self, waker: &Waker) {
+        if !self.flusher.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            self.flusher = Some(waker.clone());
+        }
+    }
+
+    /// Writes at most `budget` lanes; returns whether more are due.
+    pub fn flush(&mut self, budget: usize) -> bool {
+        for _ in 0..budget {
+            let Some(index) = self.dirty.pop_front() else { break };
+            self.write_lane(index as usize);
+        }
+        self.recycle_arena();
+        !self.dirty.is_empty()
+    }
+
+    fn flush_all(&mut self) {
+        while let Some(index) = self.dirty.pop_front() {
+            self.write_lane(index as usize);
+        }
+        self.recycle_arena();
+    }
+
+    fn recycle_arena(&mut self) {
+        if !self.dirty.is_empty() || self.arena.is_empty() {
+            return;
+        }
+        self.arena_generation += 1;
+        self.arena.clear();
+        if self.arena.capacity() > ARENA_LIMIT {
+            self.arena = Vec::new();
+        }
+    }
+
+    /// Writes what a lane remembers of the arena; what the socket does not take waits in the queue.
+    #[inline]
+    fn write_lane(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        let count = usize::from(lane.range_count);
+        lane.range_count = 0;
+        let Some(sink) = &lane.sink else { return };
+        let mut slices = [IoSlice::new(&[]); MAX_RANGES];
+        let mut total = 0;
+        for (slice, range) in slices.iter_mut().zip(&lane.ranges[..count]) {
+            let bytes = &self.arena[range.start as usize..range.end as usize];
+            total += bytes.len();
+            *slice = IoSlice::new(bytes);
+        }
+        if total == 0 {
+            return;
+        }
+        let taken = sink.try_write(&slices[..count]).unwrap_or(0);
+        if taken < total {
+            self.keep_rest(index, count, taken);
+        }
+    }
+
+    #[cold]
+    fn keep_rest(&mut self, index: usize, count: usize, mut taken: usize) {
+        let lane = &mut self.lanes[index];
+        let mut rest = Vec::new();
+        for range in &lane.ranges[..count] {
+            let bytes = &self.arena[range.start as usize..range.end as usize];
+            let skip = taken.min(bytes.len());
+            taken -= skip;
+            rest.extend_from_slice(&bytes[skip..]);
+        }
+        if lane.state == State::Direct {
+            lane.state = State::Queued;
+        }
+        self.backlogs[index].queue.push_rest(rest);
+        self.wake(index);
+    }
+
+    /// Writes the queue into the lane's sink until it is empty (true) or the sink is full (false).
+    ///
+    /// # Errors
+    /// What the sink reports, `WouldBlock` apart: the connection is gone.
+    pub fn write_queue(&mut self, id: LaneId) -> io::Result<bool> {
+        let index = id.0 as usize;
+        let lane = &mut self.lanes[index];
+        let Some(sink) = &lane.sink else { return Ok(true) };
+        let written = self.backlogs[index].queue.write_to(|slices| sink.try_write(slices));
+        let empty = match written {
+            Ok(empty) => empty,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => return Err(error),
+        };
+        if empty && lane.state == State::Queued {
+            lane.state = State::Direct;
+        }
+        Ok(empty)
+    }
+
+    /// Woken when something is queued, the lane closes, or its socket turned out to be full. A lane with a
+    /// waker counts as ready for a volatile packet while nothing waits.
+    pub fn set_waker(&mut self, id: LaneId, waker: &Waker) {
+        let slot = &mut self.backlogs[id.0 as usize].waker;
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// Nobody asks for packets at the moment: volatile ones are dropped.
+    pub fn clear_waker(&mut self, id: LaneId) {
+        self.backlogs[id.0 as usize].waker = None;
+    }
+
+    fn wake(&self, index: usize) {
+        if let Some(waker) = &self.backlogs[index].waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The first whole packet waiting.
+    pub fn peek(&self, id: LaneId) -> Option<&Packet> {
+        self.backlogs[id.0 as usize].queue.peek()
+    }
+
+    /// Takes the first whole packet waiting.
+    pub fn pop(&mut self, id: LaneId) -> Option<Packet> {
+        self.backlogs[id.0 as usize].queue.pop()
+    }
+
+    /// Bytes waiting for this client.
+    pub fn queued_bytes(&self, id: LaneId) -> usize {
+        self.backlogs[id.0 as usize].queue.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// A socket that takes `room` bytes until more is granted.
+    #[derive(Default)]
+    struct FakeSocket {
+        seen: RefCell<Vec<u8>>,
+        room: Cell<usize>,
+        writes: Cell<usize>,
+    }
+
+    impl Sink for FakeSocket {
+        fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.writes.set(self.writes.get() + 1);
+            if self.room.get() == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let mut taken = 0;
+            for slice in slices {
+                let n = slice.len().min(self.room.get());
+                self.seen.borrow_mut().extend_from_slice(&slice[..n]);
+                self.room.set(self.room.get() - n);
+                taken += n;
+            }
+            Ok(taken)
+        }
+    }
+
+    fn socket(room: usize) -> Rc<FakeSocket> {
+        let socket = Rc::new(FakeSocket::default());
+        socket.room.set(room);
+        socket
+    }
+
+    fn open(lanes: &mut Lanes, socket: &Rc<FakeSocket>) -> LaneId {
+        let id = lanes.open();
+        lanes.attach(id, Rc::clone(socket) as Rc<dyn Sink>);
+        id
+    }
+
+    #[test]
+    fn a_batch_is_one_write_and_keeps_the_order_of_each_lane() {
+        let mut lanes = Lanes::new(1000);
+        let sockets: Vec<_> = (0..3).map(|_| socket(usize::MAX / 2)).collect();
+        let ids: Vec<_> = sockets.iter().map(|s| open(&mut lanes, s)).collect();
+        let mut expected = vec![Vec::new(); 3];
+        for n in 0..12 {
+            let packet = Packet::text(&format!("4{n}"));
+            let mut staged = Staged::new(packet.clone(), false);
+            for lane in (0..3).filter(|lane| n % 5 != *lane) {
+                assert_eq!(lanes.offer_staged(ids[lane], &mut staged), Offered::Accepted);
+                expected[lane].extend_from_slice(packet.wire());
+            }
+        }
+        assert!(!lanes.flush(10));
+        for (socket, expected) in sockets.iter().zip(expected) {
+            assert_eq!(*socket.seen.borrow(), expected);
+            assert_eq!(socket.writes.get(), 1);
+        }
+    }
+
+    #[test]
+    fn a_full_socket_queues_then_catches_up_in_order() {
+        let mut lanes = Lanes::new(1000);
+        let socket = socket(5);
+        let id = open(&mut lanes, &socket);
+        let mut expected = Vec::new();
+        for n in 0..9 {
+            let packet = Packet::text(&format!("4message {n}"));
+            expected.extend_from_slice(packet.wire());
+            lanes.offer(id, packet);
+            if n % 2 == 0 {
+                lanes.flush(10);
+            }
+        }
+        assert_eq!(*socket.seen.borrow(), expected[..5]);
+        assert!(!lanes.write_queue(id).unwrap());
+        socket.room.set(11);
+        assert!(!lanes.write_queue(id).unwrap());
+        socket.room.set(usize::MAX / 2);
+        assert!(lanes.write_queue(id).unwrap());
+        lanes.offer(id, Packet::text("4after"));
+        lanes.flush(10);
+        expected.extend_from_slice(Packet::text("4after").wire());
+        assert_eq!(*socket.seen.borrow(), expected);
+    }
+
+    #[test]
+    fn past_the_limit_the_lane_closes_and_others_do_not_notice() {
+        let mut lanes = Lanes::new(100);
+        let (stuck, fine) = (socket(0), socket(usize::MAX / 2));
+        let (stuck_id, fine_id) = (open(&mut lanes, &stuck), open(&mut lanes, &fine));
+        let mut outcomes = Vec::new();
+        for _ in 0..20 {
+            let mut staged = Staged::new(Packet::text("4 twenty bytes long."), false);
+            outcomes.push(lanes.offer_staged(stuck_id, &mut staged));
+            lanes.offer_staged(fine_id, &mut staged);
+            lanes.flush(10);
+        }
+        let overflowed = outcomes.iter().position(|o| *o == Offered::Overflowed).unwrap();
+        assert!(outcomes[overflowed + 1..].iter().all(|o| *o == Offered::Closed));
+        assert_eq!(fine.seen.borrow().len(), 20 * 22);
+        assert_eq!(lanes.queued_bytes(stuck_id), 0);
+    }
+
+    #[test]
+    fn volatile_packets_never_wait() {
+        let mut lanes = Lanes::new(1000);
+        let id = lanes.open();
+        let mut volatile = Staged::new(Packet::text("4v"), true);
+        assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Dropped);
+        lanes.set_waker(id, Waker::noop());
+        assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Accepted);
+        assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Dropped);
+    }
+
+    #[test]
+    fn a_reused_lane_gets_nothing_of_its_predecessor() {
+        let mut lanes = Lanes::new(1000);
+        let (old, new) = (socket(usize::MAX / 2), socket(usize::MAX / 2));
+        let id = open(&mut lanes, &old);
+        lanes.offer(id, Packet::text("4old"));
+        lanes.release(id);
+        let reused = open(&mut lanes, &new);
+        assert_eq!(id, reused);
+        lanes.offer(reused, Packet::text("4new"));
+        lanes.flush(10);
+        assert_eq!(*new.seen.borrow(), Packet::text("4new").wire());
+        assert!(old.seen.borrow().is_empty());
+    }
+}

@@ -1,0 +1,203 @@
+//! One session's protocol as a value: packets and the time in, effects and deadlines out.
+//!
+//! No socket, clock, actor or lock. The session feeds it and carries out what it says; one packet has at
+//! most one effect.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::engine_io::packet::Packet as EnginePacket;
+use super::engine_io::state::{Beat, CloseReason, Heartbeat};
+use super::socket_io::decoder::{Decoder, Packet};
+use super::socket_io::packet::{AckId, PacketKind};
+use super::socket_io::state::{Namespaces, Slot};
+use crate::model::{Message, Namespace, Payload};
+
+/// The times and limits of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    /// Within this time the first namespace must be joined.
+    pub connect_timeout: Duration,
+    /// Namespaces per session.
+    pub max_namespaces: usize,
+    /// Bytes of one packet with its attachments.
+    pub max_payload: usize,
+}
+
+/// What messages mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Engine.IO messages carry Socket.IO packets.
+    SocketIo,
+    /// Engine.IO messages are the app's own.
+    Bare,
+}
+
+/// What a packet asks the session to do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// The client asks for a namespace; `auth` is a JSON object or empty.
+    ConnectAsked { name: String, auth: ByteString },
+    /// An event for a joined namespace.
+    Event { slot: Slot, payload: Payload, ack: Option<AckId> },
+    /// The answer to an emit of ours.
+    Acked { slot: Slot, id: u32, payload: Payload },
+    /// The client leaves a namespace.
+    Left { slot: Slot },
+    /// A message of a bare session.
+    Message(Message),
+}
+
+/// The protocol state of a session.
+#[derive(Debug)]
+pub struct Connection {
+    mode: Mode,
+    heartbeat: Heartbeat,
+    /// Until the first namespace is joined.
+    connect_deadline: Option<Instant>,
+    decoder: Decoder,
+    namespaces: Namespaces,
+    max_namespaces: usize,
+}
+
+impl Connection {
+    /// A session that begins at `now`.
+    pub fn new(mode: Mode, timing: &Timing, now: Instant) -> Self {
+        Self {
+            mode,
+            heartbeat: Heartbeat::new(timing.ping_interval, timing.ping_timeout, now),
+            connect_deadline: (mode == Mode::SocketIo).then(|| now + timing.connect_timeout),
+            decoder: Decoder::new(timing.max_payload),
+            namespaces: Namespaces::default(),
+            max_namespaces: timing.max_namespaces,
+        }
+    }
+
+    /// Takes an Engine.IO text packet.
+    ///
+    /// # Errors
+    /// The packet ends the session, for this reason.
+    pub fn receive_text(&mut self, text: &str, now: Instant) -> Result<Option<Effect>, CloseReason> {
+        match EnginePacket::parse(text).map_err(|_| CloseReason::ParseError)? {
+            EnginePacket::Message(message) => self.message(message),
+            EnginePacket::Pong(_) => {
+                self.heartbeat.pong(now);
+                Ok(None)
+            }
+            EnginePacket::Ping(_) => Err(CloseReason::TransportError),
+            EnginePacket::Close => Err(CloseReason::TransportClose),
+            EnginePacket::Open(_) | EnginePacket::Upgrade | EnginePacket::Noop => Ok(None),
+        }
+    }
+
+    /// Takes a binary message.
+    ///
+    /// # Errors
+    /// The message ends the session, for this reason.
+    pub fn receive_binary(&mut self, content: Bytes) -> Result<Option<Effect>, CloseReason> {
+        if self.mode == Mode::Bare {
+            return Ok(Some(Effect::Message(Message::Binary(content))));
+        }
+        let Some(packet) = self.decoder.binary(content).map_err(|_| CloseReason::ForcedClose)? else {
+            return Ok(None);
+        };
+        Self::packet(&mut self.namespaces, packet)
+    }
+
+    fn message(&mut self, message: &str) -> Result<Option<Effect>, CloseReason> {
+        if self.mode == Mode::Bare {
+            return Ok(Some(Effect::Message(Message::Text(message.into()))));
+        }
+        let Some(packet) = self.decoder.text(message).map_err(|_| CloseReason::ForcedClose)? else {
+            return Ok(None);
+        };
+        Self::packet(&mut self.namespaces, packet)
+    }
+
+    fn packet(namespaces: &mut Namespaces, packet: Packet<'_>) -> Result<Option<Effect>, CloseReason> {
+        if packet.kind == PacketKind::Connect {
+            if namespaces.contains(&packet.namespace) {
+                return Err(CloseReason::ForcedClose);
+            }
+            let name = packet.namespace.to_string();
+            return Ok(Some(Effect::ConnectAsked { name, auth: packet.into_payload().json }));
+        }
+        let slot = namespaces.find(&packet.namespace).ok_or(CloseReason::ForcedClose)?;
+        match packet.kind {
+            PacketKind::Event => {
+                let ack = packet.id.clone();
+                Ok(Some(Effect::Event { slot, payload: packet.into_payload(), ack }))
+            }
+            PacketKind::Ack => {
+                let id = packet.id.as_ref().and_then(AckId::as_u32);
+                Ok(id.map(|id| Effect::Acked { slot, id, payload: packet.into_payload() }))
+            }
+            PacketKind::Disconnect => Ok(Some(Effect::Left { slot })),
+            PacketKind::Connect | PacketKind::ConnectError => Err(CloseReason::ForcedClose),
+        }
+    }
+
+    /// The client asks for a namespace that exists. `None` if the session has too many.
+    pub fn begin_join(&mut self, name: Namespace) -> Option<Slot> {
+        self.namespaces.ask(name, self.max_namespaces)
+    }
+
+    /// The app let the client into the namespace.
+    pub fn complete_join(&mut self, slot: Slot) {
+        self.namespaces.joined(slot);
+        self.connect_deadline = None;
+    }
+
+    /// The namespace was refused or left.
+    pub fn leave(&mut self, slot: Slot) -> Option<Namespace> {
+        self.namespaces.remove(slot)
+    }
+
+    /// The name in a slot.
+    pub fn namespace(&self, slot: Slot) -> Option<&Namespace> {
+        self.namespaces.name(slot)
+    }
+
+    /// Every slot in use.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.namespaces.slots()
+    }
+
+    /// The slot of a joined namespace.
+    pub fn slot(&self, name: &str) -> Option<Slot> {
+        self.namespaces.find(name)
+    }
+
+    /// Asks what is due at `now`; `Ok(true)`: a ping.
+    ///
+    /// # Errors
+    /// The session has ended, for this reason.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<bool, CloseReason> {
+        if self.connect_deadline.is_some_and(|deadline| deadline <= now) {
+            self.connect_deadline = None;
+            if !self.namespaces.any_joined() {
+                return Err(CloseReason::ConnectTimeout);
+            }
+        }
+        match self.heartbeat.handle_timeout(now) {
+            Beat::Quiet => Ok(false),
+            Beat::Ping => Ok(true),
+            Beat::Dead => Err(CloseReason::PingTimeout),
+        }
+    }
+
+    /// When [`Connection::handle_timeout`] has something to say.
+    pub fn poll_timeout(&self) -> Instant {
+        let beat = self.heartbeat.poll_timeout();
+        self.connect_deadline.map_or(beat, |deadline| deadline.min(beat))
+    }
+
+    /// We did not read from this client until `now`.
+    pub fn excuse(&mut self, now: Instant) {
+        self.heartbeat.excuse(now);
+    }
+}

@@ -1,0 +1,152 @@
+//! Heartbeat and end of an Engine.IO session (protocol notes 1.5 and 3).
+
+use std::time::{Duration, Instant};
+
+/// Why a session ended, in the words of the reference server where it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The client said goodbye or its connection ended.
+    TransportClose,
+    /// The connection broke, or the client broke the rules of its transport.
+    TransportError,
+    /// No pong within the ping timeout.
+    PingTimeout,
+    /// Bytes that are no packet.
+    ParseError,
+    /// A packet that is not allowed in this state.
+    ForcedClose,
+    /// The server ended the connection.
+    ServerDisconnect,
+    /// The node stops.
+    ServerShuttingDown,
+    /// More waited for the client than it may.
+    SlowConsumer,
+    /// A message larger than `engine.max_payload`.
+    MessageTooLarge,
+    /// No namespace was joined in time.
+    ConnectTimeout,
+}
+
+impl CloseReason {
+    /// The reason as it stands in the log and as apps hear it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TransportClose => "transport close",
+            Self::TransportError => "transport error",
+            Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
+            Self::ForcedClose => "forced close",
+            Self::ServerDisconnect => "server namespace disconnect",
+            Self::ServerShuttingDown => "server shutting down",
+            Self::SlowConsumer => "slow consumer",
+            Self::MessageTooLarge => "message too large",
+            Self::ConnectTimeout => "connect timeout",
+        }
+    }
+
+    /// What the close frame says. Most reasons close without a status code, as the reference server does;
+    /// those a client could not guess are named.
+    pub fn close_frame(self) -> (Option<u16>, &'static str) {
+        match self {
+            Self::SlowConsumer => (Some(1008), "slow consumer: more data waited than socket.outbox_limit allows"),
+            Self::MessageTooLarge => (Some(1009), "message too large: see maxPayload of the handshake"),
+            _ => (None, ""),
+        }
+    }
+}
+
+/// What the passing of time asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// Nothing is due.
+    Quiet,
+    /// Send a ping now.
+    Ping,
+    /// The client did not answer the last ping.
+    Dead,
+}
+
+/// The server pings, the client answers; a session is gone at interval + timeout exactly.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    interval: Duration,
+    timeout: Duration,
+    deadline: Instant,
+    awaiting_pong: bool,
+}
+
+impl Heartbeat {
+    /// The first ping is due one interval from `now`.
+    pub fn new(interval: Duration, timeout: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            timeout,
+            deadline: now + interval,
+            awaiting_pong: false,
+        }
+    }
+
+    /// When [`Heartbeat::handle_timeout`] has something to say.
+    pub fn poll_timeout(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Asks what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) -> Beat {
+        if now < self.deadline {
+            return Beat::Quiet;
+        }
+        if self.awaiting_pong {
+            return Beat::Dead;
+        }
+        self.awaiting_pong = true;
+        self.deadline = now + self.timeout;
+        Beat::Ping
+    }
+
+    /// A pong restarts the interval; one that was not asked for is harmless.
+    pub fn pong(&mut self, now: Instant) {
+        if self.awaiting_pong {
+            self.awaiting_pong = false;
+            self.deadline = now + self.interval;
+        }
+    }
+
+    /// Reading from the client was suspended by us until `now`: its pong may wait in the socket.
+    pub fn excuse(&mut self, now: Instant) {
+        if self.awaiting_pong {
+            self.deadline = now + self.timeout;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(300);
+    const TIMEOUT: Duration = Duration::from_millis(200);
+
+    #[test]
+    fn a_silent_client_is_gone_at_interval_plus_timeout() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        assert_eq!(beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)), Beat::Quiet);
+        assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
+        assert_eq!(beat.poll_timeout(), start + INTERVAL + TIMEOUT);
+        assert_eq!(beat.handle_timeout(start + INTERVAL + TIMEOUT), Beat::Dead);
+    }
+
+    #[test]
+    fn a_pong_restarts_the_interval_and_an_unasked_one_does_nothing() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        beat.pong(start + TIMEOUT);
+        assert_eq!(beat.poll_timeout(), start + INTERVAL);
+        assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
+        let answer = start + INTERVAL + TIMEOUT / 2;
+        beat.pong(answer);
+        assert_eq!(beat.poll_timeout(), answer + INTERVAL);
+        assert_eq!(beat.handle_timeout(answer + INTERVAL), Beat::Ping);
+    }
+}

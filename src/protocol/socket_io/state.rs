@@ -1,0 +1,109 @@
+//! Which namespaces a session has joined (protocol notes 2.1 and 2.4).
+
+use smallvec::SmallVec;
+
+use crate::model::Namespace;
+
+/// Number of a namespace within its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(u8);
+
+impl Slot {
+    /// As an index.
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Membership {
+    /// The app has not answered yet; packets for the namespace are an error until then.
+    Asked,
+    Joined,
+}
+
+/// The namespaces of one session. A slot that was left is used again.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    slots: SmallVec<[Option<(Namespace, Membership)>; 1]>,
+}
+
+impl Namespaces {
+    /// Notes that the client asks for a namespace. `None` if it is asked for or joined already, or the
+    /// session has `limit` (at most 255) of them.
+    pub fn ask(&mut self, name: Namespace, limit: usize) -> Option<Slot> {
+        if self.slots.iter().flatten().any(|(n, _)| *n == name) {
+            return None;
+        }
+        let entry = Some((name, Membership::Asked));
+        if let Some(free) = self.slots.iter().position(Option::is_none) {
+            self.slots[free] = entry;
+            return Some(Slot(free as u8));
+        }
+        if self.slots.len() >= limit.min(usize::from(u8::MAX)) {
+            return None;
+        }
+        self.slots.push(entry);
+        Some(Slot(self.slots.len() as u8 - 1))
+    }
+
+    /// The app let the client in.
+    pub fn joined(&mut self, slot: Slot) {
+        if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut) {
+            *membership = Membership::Joined;
+        }
+    }
+
+    /// The namespace was refused or left.
+    pub fn remove(&mut self, slot: Slot) -> Option<Namespace> {
+        self.slots.get_mut(slot.get())?.take().map(|(name, _)| name)
+    }
+
+    /// The slot of a joined namespace.
+    pub fn find(&self, name: &str) -> Option<Slot> {
+        let joined = |entry: &Option<(Namespace, Membership)>| {
+            matches!(entry, Some((n, Membership::Joined)) if n.as_str() == name)
+        };
+        self.slots.iter().position(joined).map(|index| Slot(index as u8))
+    }
+
+    /// Whether the name is asked for or joined.
+    pub fn contains(&self, name: &str) -> bool {
+        self.slots.iter().flatten().any(|(n, _)| n.as_str() == name)
+    }
+
+    /// The name in a slot.
+    pub fn name(&self, slot: Slot) -> Option<&Namespace> {
+        self.slots.get(slot.get())?.as_ref().map(|(name, _)| name)
+    }
+
+    /// Whether any namespace is joined.
+    pub fn any_joined(&self) -> bool {
+        self.slots.iter().flatten().any(|(_, membership)| *membership == Membership::Joined)
+    }
+
+    /// Every slot in use.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        let used = |(index, entry): (usize, &Option<_>)| entry.as_ref().map(|_| Slot(index as u8));
+        self.slots.iter().enumerate().filter_map(used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_counts_only_once_the_app_has_let_it_in() {
+        let mut namespaces = Namespaces::default();
+        let slot = namespaces.ask(Namespace::main(), 2).unwrap();
+        assert!(namespaces.find("/").is_none() && namespaces.contains("/") && !namespaces.any_joined());
+        assert!(namespaces.ask(Namespace::main(), 2).is_none(), "asked twice");
+        namespaces.joined(slot);
+        assert_eq!(namespaces.find("/"), Some(slot));
+        assert!(namespaces.ask(Namespace::from("/a"), 2).is_some());
+        assert!(namespaces.ask(Namespace::from("/b"), 2).is_none(), "over the limit");
+        assert_eq!(namespaces.remove(slot), Some(Namespace::main()));
+        assert_eq!(namespaces.ask(Namespace::from("/b"), 2), Some(slot), "the free slot is used again");
+    }
+}

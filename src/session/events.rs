@@ -1,0 +1,315 @@
+//! From the protocol's effects to the app, and from the app's actions to broker and client.
+
+use std::future::Future;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use bytestring::ByteString;
+use log::debug;
+
+use super::socket::{Socket, SocketRooms, event_cost};
+use super::{Session, bare_packet};
+use crate::app::{Action, Actions, Answer, Event, Peer, Refusal};
+use crate::broker::fanout::event_packet;
+use crate::model::{Namespace, Payload, Room, SocketId};
+use crate::outbox::Packet;
+use crate::protocol::connection::Effect;
+use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::socket_io::packet::{self, AckId};
+use crate::protocol::socket_io::state::Slot;
+
+/// The socket whose app call is carried out, and the ack its event is owed.
+struct Turn {
+    slot: Slot,
+    socket: SocketId,
+    ack: Option<AckId>,
+    /// The answer decides whether the socket is let in at all.
+    connecting: bool,
+}
+
+/// What the app waits for.
+enum Awaited {
+    Actions(Actions),
+    Joined(Vec<Room>, bool),
+    Answered(Option<Payload>),
+}
+
+impl Session {
+    /// Does what a packet of the client asks for.
+    pub(super) fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::ConnectAsked { name, auth } => self.connect(&name, auth, ctx),
+            Effect::Event { slot, payload, ack } => self.event(slot, payload, ack, ctx),
+            Effect::Acked { slot, id, payload } => {
+                if let Some(key) = self.socket(slot).and_then(|socket| socket.key) {
+                    self.worker.shard.answered(key, id, payload);
+                }
+            }
+            Effect::Left { slot } => self.drop_socket(slot, "client namespace disconnect"),
+            Effect::Message(message) => {
+                for answer in self.worker.app.on_message(message) {
+                    self.send(bare_packet(&answer));
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, name: &str, auth: ByteString, ctx: &mut Context<Self>) {
+        let settings = &self.worker.settings;
+        if !settings.namespaces.iter().any(|pattern| pattern.matches(name)) {
+            return self.refuse(name, &refusal("Invalid namespace"));
+        }
+        let Some(slot) = self.connection.begin_join(Namespace::from(name)) else {
+            return self.refuse(name, &refusal("Too many namespaces"));
+        };
+        let socket = self.worker.new_socket_id();
+        if self.sockets.len() <= slot.get() {
+            self.sockets.resize_with(slot.get() + 1, || None);
+        }
+        self.sockets[slot.get()] = Some(Box::new(Socket::new(socket)));
+        let turn = Turn { slot, socket, ack: None, connecting: true };
+        if let Some(answer) = self.with_peer(&turn, |app, peer| app.on_connect(peer, &auth)) {
+            self.follow(turn, answer, ctx);
+        }
+    }
+
+    fn refuse(&self, namespace: &str, refusal: &Refusal) {
+        let message = serde_json::Value::from(refusal.message.as_str());
+        let body = match &refusal.data {
+            Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
+            None => format!(r#"{{"message":{message}}}"#),
+        };
+        self.send(Packet::text(&packet::encode_connect_error(namespace, &body)));
+    }
+
+    fn event(&mut self, slot: Slot, payload: Payload, ack: Option<AckId>, ctx: &mut Context<Self>) {
+        let Some(socket) = self.sockets.get_mut(slot.get()).and_then(Option::as_mut) else { return };
+        if socket.busy {
+            self.inbox += event_cost(&payload);
+            socket.waiting.push_back((payload, ack));
+            return;
+        }
+        let turn = Turn { slot, socket: socket.id, ack, connecting: false };
+        let event = Event { payload, wants_ack: turn.ack.is_some() };
+        if let Some(answer) = self.with_peer(&turn, |app, peer| app.on_event(peer, event)) {
+            self.follow(turn, answer, ctx);
+        }
+    }
+
+    /// Asks the app about the socket whose turn it is; `None` if that socket is gone.
+    fn with_peer<T>(&self, turn: &Turn, ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T) -> Option<T> {
+        let socket = self.socket(turn.slot).filter(|socket| socket.id == turn.socket)?;
+        let shard = &self.worker.shard;
+        let peer = Peer {
+            socket: socket.id,
+            namespace: self.connection.namespace(turn.slot)?,
+            node: shard.directory().node(),
+            transport: self.transport,
+            rooms: &SocketRooms { shard, key: socket.key },
+        };
+        Some(ask(&*self.worker.app, &peer))
+    }
+
+    fn follow(&mut self, turn: Turn, answer: Answer, ctx: &mut Context<Self>) {
+        match answer {
+            Answer::Now(actions) => self.perform(turn, actions, ctx),
+            Answer::Later(future) => {
+                let awaited = async move { Awaited::Actions(future.await) };
+                self.suspend(turn, Actions::new(), awaited, ctx);
+            }
+        }
+    }
+
+    fn perform(&mut self, mut turn: Turn, mut actions: Actions, ctx: &mut Context<Self>) {
+        if turn.connecting && !self.admit(&mut turn, &mut actions) {
+            return;
+        }
+        while let Some(action) = actions.pop_front() {
+            let Some(socket) = self.socket(turn.slot).filter(|socket| socket.id == turn.socket) else { return };
+            let Some(key) = socket.key else { return };
+            match action {
+                Action::Refuse(_) => debug!("a refusal outside of a connect is ignored sid={}", self.log_name()),
+                Action::Emit(payload) => {
+                    if let Some(namespace) = self.connection.namespace(turn.slot) {
+                        self.send(event_packet(namespace, None, &payload));
+                    }
+                }
+                Action::Ack(payload) => self.acknowledge(&mut turn, &payload),
+                Action::Dispatch(command) => self.worker.shard.dispatch(command),
+                Action::Leave(rooms) => self.worker.shard.leave(key, &rooms),
+                Action::Disconnect { close } => {
+                    self.disconnect(turn.slot, close, ctx);
+                    return;
+                }
+                Action::Join(rooms) => match self.worker.shard.join(key, &rooms) {
+                    Some(confirmed) => {
+                        let awaited = async move {
+                            let degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
+                            Awaited::Joined(rooms, degraded)
+                        };
+                        return self.suspend(turn, actions, awaited, ctx);
+                    }
+                    None => {
+                        let answer = self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, false));
+                        return self.follow_first(turn, answer, actions, ctx);
+                    }
+                },
+                Action::Ask(emit, time) => {
+                    let question = self.worker.shard.ask(emit);
+                    let awaited = async move {
+                        let answer = tokio::time::timeout(time, question.answer()).await;
+                        Awaited::Answered(answer.ok().flatten().map(|reply| reply.payload))
+                    };
+                    return self.suspend(turn, actions, awaited, ctx);
+                }
+            }
+        }
+        self.finish(turn, ctx);
+    }
+
+    /// Carries out a further answer before the rest of the actions.
+    fn follow_first(&mut self, turn: Turn, answer: Option<Answer>, rest: Actions, ctx: &mut Context<Self>) {
+        match answer {
+            None => {}
+            Some(Answer::Now(mut actions)) => {
+                actions.extend(rest);
+                self.perform(turn, actions, ctx);
+            }
+            Some(Answer::Later(future)) => {
+                let awaited = async move { Awaited::Actions(future.await) };
+                self.suspend(turn, rest, awaited, ctx);
+            }
+        }
+    }
+
+    /// Lets the socket in unless the app refuses: registered first, so that nothing emitted after its
+    /// CONNECT answer is missed.
+    fn admit(&mut self, turn: &mut Turn, actions: &mut Actions) -> bool {
+        turn.connecting = false;
+        let Some(namespace) = self.connection.namespace(turn.slot).cloned() else { return false };
+        let refused = actions.iter().find_map(|action| match action {
+            Action::Refuse(refusal) => Some(refusal.clone()),
+            _ => None,
+        });
+        if let Some(refusal) = refused {
+            self.connection.leave(turn.slot);
+            self.sockets[turn.slot.get()] = None;
+            self.refuse(&namespace, &refusal);
+            return false;
+        }
+        let key = self.worker.shard.register(&namespace, turn.socket, self.lane);
+        if let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) {
+            socket.key = Some(key);
+        }
+        self.connection.complete_join(turn.slot);
+        self.send(Packet::text(&packet::encode_connect(&namespace, turn.socket.as_str())));
+        debug!("socket connected sid={} socket={} namespace={namespace}", self.log_name(), turn.socket);
+        true
+    }
+
+    fn acknowledge(&self, turn: &mut Turn, payload: &Payload) {
+        let (Some(id), Some(namespace)) = (turn.ack.take(), self.connection.namespace(turn.slot)) else { return };
+        let text = packet::encode_ack(namespace, &id, payload);
+        self.send(Packet::with_attachments(&text, &payload.attachments));
+    }
+
+    /// The socket's next events wait until the app knows more.
+    fn suspend(&mut self, turn: Turn, rest: Actions, awaited: impl Future<Output = Awaited> + 'static, ctx: &mut Context<Self>) {
+        if let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) {
+            socket.busy = true;
+        }
+        let resume = awaited.into_actor(self).map(move |awaited, session, ctx| session.resume(turn, rest, awaited, ctx));
+        ctx.spawn(resume);
+    }
+
+    fn resume(&mut self, turn: Turn, rest: Actions, awaited: Awaited, ctx: &mut Context<Self>) {
+        let answer = match awaited {
+            Awaited::Actions(actions) => self.with_peer(&turn, |_, _| Answer::Now(actions)),
+            Awaited::Joined(rooms, degraded) => self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, degraded)),
+            Awaited::Answered(payload) => self.with_peer(&turn, |app, peer| app.on_answer(peer, payload)),
+        };
+        self.follow_first(turn, answer, rest, ctx);
+    }
+
+    /// The turn is over: the socket's next event, if one waits.
+    fn finish(&mut self, turn: Turn, ctx: &mut Context<Self>) {
+        let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) else { return };
+        if socket.id != turn.socket || !socket.busy {
+            return;
+        }
+        socket.busy = false;
+        let was_behind = self.is_behind();
+        while let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) {
+            if socket.busy || socket.id != turn.socket {
+                break;
+            }
+            let Some((payload, ack)) = socket.waiting.pop_front() else { break };
+            self.inbox -= event_cost(&payload);
+            self.event(turn.slot, payload, ack, ctx);
+        }
+        if was_behind && !self.is_behind() {
+            self.caught_up();
+        }
+    }
+
+    fn caught_up(&mut self) {
+        self.excuse();
+        if let Some(reply) = self.held_post.take() {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// The server ends a socket's stay: the client hears `41` and does not come back by itself.
+    fn disconnect(&mut self, slot: Slot, close: bool, ctx: &mut Context<Self>) {
+        let slots: Vec<Slot> = if close { self.connection.slots().collect() } else { vec![slot] };
+        for slot in slots {
+            if let Some(namespace) = self.connection.namespace(slot) {
+                self.send(Packet::text(&packet::encode_disconnect(namespace)));
+            }
+            self.drop_socket(slot, CloseReason::ServerDisconnect.as_str());
+        }
+        if close {
+            self.close(CloseReason::ServerDisconnect, ctx);
+        }
+    }
+
+    /// A command of somebody else ends a socket's stay.
+    pub(super) fn kick(&mut self, namespace: &Namespace, socket: SocketId, close: bool, ctx: &mut Context<Self>) {
+        let slot = self.connection.slot(namespace);
+        let current = slot.and_then(|slot| self.socket(slot)).map(|socket| socket.id);
+        if let (Some(slot), true) = (slot, current == Some(socket)) {
+            self.disconnect(slot, close, ctx);
+        }
+    }
+
+    /// The socket leaves the index and the app hears of it.
+    pub(super) fn drop_socket(&mut self, slot: Slot, reason: &str) {
+        let socket = self.sockets.get_mut(slot.get()).and_then(Option::take);
+        let Some(namespace) = self.connection.leave(slot) else { return };
+        let Some(socket) = socket else { return };
+        self.inbox -= socket.waiting_bytes();
+        let Some(key) = socket.key else { return };
+        let shard = &self.worker.shard;
+        shard.unregister(key);
+        let peer = Peer {
+            socket: socket.id,
+            namespace: &namespace,
+            node: shard.directory().node(),
+            transport: self.transport,
+            rooms: &SocketRooms { shard, key: None },
+        };
+        self.worker.app.on_disconnect(&peer, reason);
+        debug!(
+            "socket disconnected sid={} socket={} namespace={namespace} reason=\"{reason}\"",
+            self.log_name(),
+            socket.id
+        );
+    }
+
+    fn socket(&self, slot: Slot) -> Option<&Socket> {
+        self.sockets.get(slot.get())?.as_deref()
+    }
+}
+
+fn refusal(message: &str) -> Refusal {
+    Refusal { message: message.to_owned(), data: None }
+}

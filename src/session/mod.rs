@@ -1,0 +1,487 @@
+//! One actor per Engine.IO session, blind to what carries its packets.
+//!
+//! Drives the protocol state, asks the app, registers its sockets with the broker shard of its worker, and
+//! ends: by its own timer, whatever its client does. Transports feed it packets and either attach a
+//! socket to its lane or pull batches. It knows no HTTP, no websocket frame, no Redis.
+
+mod clock;
+mod events;
+pub mod messages;
+mod outlet;
+mod socket;
+pub mod worker;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use bytes::Bytes;
+use log::{debug, info};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use crate::broker::messages::Notice;
+use crate::model::{EngineId, Message, TransportName};
+use crate::outbox::{LaneId, Packet};
+use crate::protocol::connection::{Connection, Mode};
+use crate::protocol::engine_io::payload::{self, PayloadPacket};
+use crate::protocol::engine_io::state::CloseReason;
+use clock::Clock;
+use messages::{
+    Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed, ProbeStarted, Probed, PullError, Ready,
+    Receive, ShutDown, Upgraded,
+};
+use outlet::{Drain, Outlet};
+use socket::Socket;
+pub use worker::{SessionSettings, Worker};
+
+/// How long a polling client may take to fetch the news that its session has ended (protocol notes 1.7).
+const FAREWELL_TIME: Duration = Duration::from_secs(30);
+
+/// An Engine.IO session.
+pub struct Session {
+    id: EngineId,
+    worker: Rc<Worker>,
+    lane: LaneId,
+    connection: Connection,
+    /// By slot of the connection's namespaces.
+    sockets: SmallVec<[Option<Box<Socket>>; 1]>,
+    transport: TransportName,
+    /// A transport writes the lane by itself; otherwise batches are pulled.
+    attached: bool,
+    upgrading: bool,
+    outlet: Option<Outlet>,
+    post: Option<PostId>,
+    /// A post whose answer waits until the app has caught up.
+    held_post: Option<oneshot::Sender<Result<(), PostError>>>,
+    /// Bytes of events that wait for the app.
+    inbox: usize,
+    ended: Option<Ended>,
+    opened: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    reason: CloseReason,
+    /// Until then the client may fetch what is left.
+    farewell: Instant,
+}
+
+impl Session {
+    /// Starts a session on the current worker. Its open packet is the first in its lane.
+    pub fn open(worker: &Rc<Worker>, mode: Mode, transport: TransportName, open: OpenPacket) -> (EngineId, actix::Addr<Self>) {
+        let id = worker.new_engine_id();
+        let session_worker = Rc::clone(worker);
+        let now = Instant::now();
+        let address = Self::create(|ctx| {
+            let lane = session_worker.shard.open_lane(ctx.address().recipient());
+            session_worker.shard.send(lane, Packet::text(&open.encode(&id)));
+            Self {
+                id,
+                lane,
+                connection: Connection::new(mode, &session_worker.settings.timing, now),
+                worker: session_worker,
+                sockets: SmallVec::new(),
+                transport,
+                attached: transport == TransportName::Websocket,
+                upgrading: false,
+                outlet: None,
+                post: None,
+                held_post: None,
+                inbox: 0,
+                ended: None,
+                opened: now,
+            }
+        });
+        worker.enter(id, address.clone());
+        (id, address)
+    }
+
+    /// The lane a transport writes.
+    pub fn lane(&self) -> LaneId {
+        self.lane
+    }
+
+    /// The worker it lives on.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Its name in the log.
+    pub fn log_name(&self) -> &str {
+        self.id.log_name()
+    }
+
+    /// Whether it has ended; its transport writes what is left and goes.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Why it has ended.
+    pub fn end_reason(&self) -> Option<CloseReason> {
+        self.ended.map(|ended| ended.reason)
+    }
+
+    /// So much waits for the app, or for other workers, that nothing more should be read from the client.
+    pub fn is_behind(&self) -> bool {
+        self.inbox > self.worker.settings.inbox_limit
+    }
+
+    /// We did not read from the client for a while: its pong may wait in the socket.
+    pub fn excuse(&mut self) {
+        self.connection.excuse(Instant::now());
+    }
+
+    /// Takes an Engine.IO text packet from the client.
+    pub fn receive_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
+        if self.has_ended() {
+            return;
+        }
+        match self.connection.receive_text(text, now) {
+            Ok(None) => {}
+            Ok(Some(effect)) => self.carry_out(effect, ctx),
+            Err(reason) => self.close(reason, ctx),
+        }
+    }
+
+    /// Takes a binary message from the client.
+    pub fn receive_binary(&mut self, content: Bytes, ctx: &mut Context<Self>) {
+        if self.has_ended() {
+            return;
+        }
+        match self.connection.receive_binary(content) {
+            Ok(None) => {}
+            Ok(Some(effect)) => self.carry_out(effect, ctx),
+            Err(reason) => self.close(reason, ctx),
+        }
+    }
+
+    /// Sends a packet of the session itself.
+    pub fn send(&self, packet: Packet) {
+        self.worker.shard.send(self.lane, packet);
+    }
+
+    /// Whether an upgrade may begin: a polling session that is not being upgraded already.
+    pub fn begin_upgrade(&mut self) -> bool {
+        let possible = self.transport == TransportName::Polling && !self.upgrading && !self.has_ended();
+        self.upgrading |= possible;
+        possible
+    }
+
+    /// The probing websocket was answered: a pending poll ends, so that the client can switch (protocol notes 1.6).
+    pub fn probed(&mut self) {
+        if let Some(outlet) = self.outlet.take() {
+            outlet.answer_text("6", false);
+        }
+    }
+
+    /// The probing websocket is gone; the polling session lives on.
+    pub fn upgrade_failed(&mut self) {
+        self.upgrading = false;
+    }
+
+    /// The websocket carries the session from now on; `attached`: it writes the lane by itself.
+    pub fn upgraded(&mut self, attached: bool) {
+        self.upgrading = false;
+        self.transport = TransportName::Websocket;
+        if let Some(outlet) = self.outlet.take() {
+            outlet.answer_text("6", false);
+        }
+        self.attached = attached;
+    }
+
+    /// Ends the session: its sockets leave every room now, whatever its connection still does.
+    pub fn close(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
+        if self.has_ended() {
+            return;
+        }
+        let now = Instant::now();
+        let farewell = if self.waits_for_farewell(reason) { now + FAREWELL_TIME } else { now };
+        self.ended = Some(Ended { reason, farewell });
+        let slots: Vec<_> = self.connection.slots().collect();
+        for slot in slots {
+            self.drop_socket(slot, reason.as_str());
+        }
+        let (code, text) = reason.close_frame();
+        let lane = self.lane;
+        self.worker.shard.with_lanes(|lanes| {
+            lanes.offer(lane, Packet::close(code, text));
+            lanes.close(lane);
+        });
+        if let Some(reply) = self.held_post.take() {
+            let _ = reply.send(Ok(()));
+        }
+        if !self.attached && self.outlet.is_none() && farewell <= now {
+            ctx.stop();
+        }
+    }
+
+    /// A polling client learns of the end by its next request, if it was we who ended it.
+    fn waits_for_farewell(&self, reason: CloseReason) -> bool {
+        use CloseReason::{ConnectTimeout, ForcedClose, ServerDisconnect, ServerShuttingDown};
+        let ours = matches!(reason, ServerDisconnect | ServerShuttingDown | ForcedClose | ConnectTimeout);
+        !self.attached && self.outlet.is_none() && ours
+    }
+
+    fn next_deadline(&self) -> Instant {
+        match self.ended {
+            Some(ended) => ended.farewell.max(self.opened) + Duration::from_secs(1),
+            None => self.connection.poll_timeout(),
+        }
+    }
+
+    fn on_deadline(&mut self, ctx: &mut Context<Self>) {
+        if self.has_ended() {
+            // The transport had its time to write what was left.
+            ctx.stop();
+            return;
+        }
+        match self.connection.handle_timeout(Instant::now()) {
+            Ok(false) => {}
+            Ok(true) => self.send(Packet::text("2")),
+            Err(reason) => self.close(reason, ctx),
+        }
+    }
+
+    /// Answers the waiting outlet if there is something to say.
+    fn answer_outlet(&mut self, ctx: &mut Context<Self>) {
+        let lane = self.lane;
+        let shard = Rc::clone(&self.worker.shard);
+        let something = shard.with_lanes(|lanes| lanes.peek(lane).is_some());
+        let ended = self.has_ended();
+        if something && let Some(outlet) = self.outlet.take() {
+            let max_payload = self.worker.settings.timing.max_payload;
+            shard.with_lanes(|lanes| outlet.answer(lanes, lane, max_payload, ended));
+        } else if self.upgrading && let Some(outlet) = self.outlet.take() {
+            outlet.answer_text("6", false);
+        }
+        if ended && shard.with_lanes(|lanes| lanes.peek(lane).is_none()) {
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Clock::new(self.next_deadline()));
+        if !self.attached {
+            ctx.spawn(Drain);
+        }
+        debug!("session opened sid={} transport={}", self.log_name(), self.transport.as_str());
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        let reason = self.end_reason().unwrap_or(CloseReason::TransportClose);
+        for slot in self.connection.slots().collect::<Vec<_>>() {
+            self.drop_socket(slot, reason.as_str());
+        }
+        self.worker.shard.release_lane(self.lane);
+        self.worker.remove(self.id);
+        info!(
+            "session closed sid={} reason=\"{}\" transport={} seconds={:.1}",
+            self.log_name(),
+            reason.as_str(),
+            self.transport.as_str(),
+            self.opened.elapsed().as_secs_f32()
+        );
+    }
+}
+
+/// What the handshake tells the client (protocol notes 1.2).
+#[derive(Debug, Clone)]
+pub struct OpenPacket {
+    /// Whether the client may upgrade to websocket.
+    pub may_upgrade: bool,
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    pub max_payload: usize,
+}
+
+impl OpenPacket {
+    fn encode(&self, id: &EngineId) -> String {
+        format!(
+            r#"0{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            id.as_str(),
+            if self.may_upgrade { r#"["websocket"]"# } else { "[]" },
+            self.ping_interval.as_millis(),
+            self.ping_timeout.as_millis(),
+            self.max_payload
+        )
+    }
+}
+
+impl Handler<Ready> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ready: Ready, ctx: &mut Self::Context) {
+        let websocket = matches!(ready.format, messages::BatchFormat::Websocket { .. });
+        let outlet = Outlet::new(ready);
+        if websocket != (self.transport == TransportName::Websocket) || self.attached {
+            return outlet.refuse(PullError::TransportMismatch);
+        }
+        if let Some(first) = self.outlet.take() {
+            first.answer_text("1", true);
+            outlet.refuse(PullError::Duplicate);
+            return self.close(CloseReason::TransportError, ctx);
+        }
+        self.outlet = Some(outlet);
+        self.answer_outlet(ctx);
+    }
+}
+
+impl Handler<PostStarted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, started: PostStarted, ctx: &mut Self::Context) {
+        if self.post.is_some() || self.held_post.is_some() {
+            self.close(CloseReason::TransportError, ctx);
+        }
+        self.post = Some(started.post);
+    }
+}
+
+impl Handler<PostAborted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, aborted: PostAborted, _ctx: &mut Self::Context) {
+        if self.post == Some(aborted.post) {
+            self.post = None;
+        }
+    }
+}
+
+impl Handler<Post> for Session {
+    type Result = ();
+
+    fn handle(&mut self, post: Post, ctx: &mut Self::Context) {
+        let in_order = self.post.take() == Some(post.post);
+        let answer = if self.transport != TransportName::Polling {
+            Err(PostError::TransportMismatch)
+        } else if self.has_ended() || !in_order {
+            Err(PostError::Duplicate)
+        } else {
+            self.receive_payload(&post.body, ctx)
+        };
+        if answer.is_ok() && self.is_behind() && !self.has_ended() {
+            self.held_post = Some(post.reply);
+            return;
+        }
+        let _ = post.reply.send(answer);
+    }
+}
+
+impl Session {
+    fn receive_payload(&mut self, body: &[u8], ctx: &mut Context<Self>) -> Result<(), PostError> {
+        let Ok(body) = std::str::from_utf8(body) else {
+            self.close(CloseReason::ParseError, ctx);
+            return Err(PostError::Malformed);
+        };
+        let now = Instant::now();
+        for packet in payload::decode(body) {
+            match packet {
+                Ok(PayloadPacket::Text(text)) => self.receive_text(text, now, ctx),
+                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
+                Err(_) => self.close(CloseReason::ParseError, ctx),
+            }
+            match self.end_reason() {
+                None => {}
+                Some(CloseReason::ParseError) => return Err(PostError::Malformed),
+                Some(CloseReason::TransportClose) => {
+                    self.say_goodbye();
+                    return Ok(());
+                }
+                Some(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The client closed: its pending poll ends with a noop (protocol notes 1.7).
+    fn say_goodbye(&mut self) {
+        if let Some(outlet) = self.outlet.take() {
+            outlet.answer_text("6", true);
+        }
+    }
+}
+
+impl Handler<ProbeStarted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, started: ProbeStarted, _ctx: &mut Self::Context) {
+        let possible = self.begin_upgrade();
+        if started.reply.send(possible).is_err() && possible {
+            self.upgrade_failed();
+        }
+    }
+}
+
+impl Handler<Probed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Probed, _ctx: &mut Self::Context) {
+        self.probed();
+    }
+}
+
+impl Handler<ProbeFailed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: ProbeFailed, _ctx: &mut Self::Context) {
+        self.upgrade_failed();
+    }
+}
+
+impl Handler<Upgraded> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Upgraded, _ctx: &mut Self::Context) {
+        self.upgraded(false);
+    }
+}
+
+impl Handler<Receive> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: Receive, ctx: &mut Self::Context) {
+        match message {
+            Receive::Text(text) => self.receive_text(&text, Instant::now(), ctx),
+            Receive::Binary(content) => self.receive_binary(content, ctx),
+        }
+    }
+}
+
+impl Handler<Detached> for Session {
+    type Result = ();
+
+    fn handle(&mut self, detached: Detached, ctx: &mut Self::Context) {
+        self.close(detached.reason, ctx);
+    }
+}
+
+impl Handler<ShutDown> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
+        self.close(CloseReason::ServerShuttingDown, ctx);
+    }
+}
+
+impl Handler<Notice> for Session {
+    type Result = ();
+
+    fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
+        match notice {
+            Notice::SlowConsumer => self.close(CloseReason::SlowConsumer, ctx),
+            Notice::Kick { namespace, socket, close } => self.kick(&namespace, socket, close, ctx),
+        }
+    }
+}
+
+fn bare_packet(message: &Message) -> Packet {
+    match message {
+        Message::Text(text) => Packet::text(&format!("4{text}")),
+        Message::Binary(content) => Packet::binary(content),
+    }
+}

@@ -1,0 +1,119 @@
+//! Batches for transports that ask: long polling, and websockets held by other nodes.
+
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use actix::{ActorFuture, Context};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::Session;
+use super::messages::{Batch, BatchFormat, PullError, Ready};
+use crate::outbox::{LaneId, Lanes, PartKind};
+use crate::protocol::engine_io::payload::PayloadWriter;
+use crate::protocol::engine_io::state::CloseReason;
+
+/// Clients of python-engineio refuse longer answers (protocol notes 1.3).
+const MAX_POLL_PACKETS: usize = 16;
+
+/// A transport that waits for its next batch.
+#[derive(Debug)]
+pub struct Outlet {
+    format: BatchFormat,
+    sender: oneshot::Sender<Result<Batch, PullError>>,
+}
+
+impl Outlet {
+    /// The outlet of a request.
+    pub fn new(ready: Ready) -> Self {
+        Self { format: ready.format, sender: ready.outlet }
+    }
+
+    /// Refuses the request.
+    pub fn refuse(self, error: PullError) {
+        // Whoever asked may be gone; then nobody needs the answer.
+        let _ = self.sender.send(Err(error));
+    }
+
+    /// Answers with one text packet.
+    pub fn answer_text(self, text: &'static str, last: bool) {
+        let body = Bytes::from_static(text.as_bytes());
+        let _ = self.sender.send(Ok(Batch { body, last }));
+    }
+
+    /// Answers with what waits in the lane.
+    pub fn answer(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
+        let body = match self.format {
+            BatchFormat::Polling => polling_body(lanes, lane, max_payload),
+            BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),
+        };
+        let last = ended && lanes.peek(lane).is_none();
+        let _ = self.sender.send(Ok(Batch { body: body.into(), last }));
+    }
+
+    fn poll_aborted(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        self.sender.poll_closed(cx).is_ready()
+    }
+}
+
+fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> {
+    let mut writer = PayloadWriter::new(MAX_POLL_PACKETS, max_payload);
+    while let Some(packet) = lanes.peek(lane) {
+        if !writer.fits(packet.parts().map(|part| (part.kind == PartKind::Binary, part.content.len()))) {
+            break;
+        }
+        for part in packet.parts() {
+            match part.kind {
+                PartKind::Text => writer.push_text(part.content),
+                PartKind::Binary => writer.push_binary(part.content),
+                PartKind::Close => writer.push_text(b"1"),
+            }
+        }
+        lanes.pop(lane);
+    }
+    writer.finish()
+}
+
+fn websocket_frames(lanes: &mut Lanes, lane: LaneId, bytes: usize) -> Vec<u8> {
+    let mut frames = Vec::new();
+    while let Some(packet) = lanes.peek(lane) {
+        if !frames.is_empty() && frames.len() + packet.wire().len() > bytes {
+            break;
+        }
+        frames.extend_from_slice(packet.wire());
+        lanes.pop(lane);
+    }
+    frames
+}
+
+/// Answers the waiting outlet when there is something to say, and notices when its client gives up.
+/// Runs as long as the session is pulled from.
+pub(super) struct Drain;
+
+impl ActorFuture<Session> for Drain {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if session.attached {
+            return Poll::Ready(());
+        }
+        let lane = session.lane;
+        let Some(outlet) = &mut session.outlet else {
+            session.worker.shard.with_lanes(|lanes| lanes.clear_waker(lane));
+            return Poll::Pending;
+        };
+        if outlet.poll_aborted(cx) {
+            session.outlet = None;
+            session.close(CloseReason::TransportError, ctx);
+            return Poll::Pending;
+        }
+        session.worker.shard.with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
+        session.answer_outlet(ctx);
+        Poll::Pending
+    }
+}

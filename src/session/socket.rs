@@ -1,0 +1,52 @@
+//! A session's stay in one namespace.
+
+use std::collections::VecDeque;
+
+use crate::app::Membership;
+use crate::broker::{Shard, SocketKey};
+use crate::model::{Payload, SocketId};
+use crate::protocol::socket_io::packet::AckId;
+
+/// One socket: the session as seen in one namespace.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) id: SocketId,
+    /// `None` until the app has let it in.
+    pub(super) key: Option<SocketKey>,
+    /// The app works on an earlier event; later ones wait here in order.
+    pub(super) busy: bool,
+    pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
+}
+
+impl Socket {
+    /// A socket that is not let in yet.
+    pub(super) fn new(id: SocketId) -> Self {
+        Self { id, key: None, busy: false, waiting: VecDeque::new() }
+    }
+
+    /// Bytes of events that wait for the app.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().map(|(payload, _)| event_cost(payload)).sum()
+    }
+}
+
+/// What an event weighs while it waits.
+pub(super) fn event_cost(payload: &Payload) -> usize {
+    payload.size() + 64
+}
+
+/// What the room index of this worker says of a socket.
+pub(super) struct SocketRooms<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) key: Option<SocketKey>,
+}
+
+impl Membership for SocketRooms<'_> {
+    fn contains(&self, room: &str) -> bool {
+        self.key.is_some_and(|key| self.shard.is_member(key, room))
+    }
+
+    fn count(&self) -> usize {
+        self.key.map_or(0, |key| self.shard.room_count(key))
+    }
+}

@@ -1,0 +1,89 @@
+//! What all sessions of a worker share.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Addr;
+use hashbrown::HashMap;
+
+use super::Session;
+use crate::app::App;
+use crate::broker::Shard;
+use crate::config::pattern::Pattern;
+use crate::metrics::Metrics;
+use crate::model::{EngineId, Random, SocketId};
+use crate::protocol::connection::Timing;
+
+/// The settings of sessions.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    pub timing: Timing,
+    /// Namespaces clients may ask for.
+    pub namespaces: Vec<Pattern>,
+    /// Bytes of a session's events that may wait for the app before we stop reading from the client.
+    pub inbox_limit: usize,
+}
+
+/// A worker's sessions and their surroundings.
+pub struct Worker {
+    pub shard: Rc<Shard>,
+    pub app: Rc<dyn App>,
+    pub settings: Arc<SessionSettings>,
+    random: Arc<dyn Random>,
+    sessions: RefCell<HashMap<EngineId, Addr<Session>>>,
+}
+
+impl Worker {
+    /// A worker without sessions.
+    pub fn new(
+        shard: Rc<Shard>,
+        app: Rc<dyn App>,
+        settings: Arc<SessionSettings>,
+        random: Arc<dyn Random>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            shard,
+            app,
+            settings,
+            random,
+            sessions: RefCell::new(HashMap::new()),
+        })
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        self.shard.directory().metrics()
+    }
+
+    /// A session of this worker.
+    pub fn session(&self, id: EngineId) -> Option<Addr<Session>> {
+        self.sessions.borrow().get(&id).cloned()
+    }
+
+    /// Every session of this worker.
+    pub fn all_sessions(&self) -> Vec<Addr<Session>> {
+        self.sessions.borrow().values().cloned().collect()
+    }
+
+    /// A fresh id for a session.
+    pub fn new_engine_id(&self) -> EngineId {
+        EngineId::random(self.shard.directory().node(), self.shard.worker(), &*self.random)
+    }
+
+    pub(super) fn new_socket_id(&self) -> SocketId {
+        SocketId::random(self.shard.directory().node(), self.shard.worker(), &*self.random)
+    }
+
+    pub(super) fn enter(&self, id: EngineId, session: Addr<Session>) {
+        self.sessions.borrow_mut().insert(id, session);
+        self.metrics().sessions.add(1);
+        self.metrics().sessions_opened_total.increment();
+    }
+
+    pub(super) fn remove(&self, id: EngineId) {
+        if self.sessions.borrow_mut().remove(&id).is_some() {
+            self.metrics().sessions.add(-1);
+        }
+    }
+}
