@@ -3,8 +3,6 @@
 //! Never stops at the first problem. A value that fails gets a placeholder, and the checks that
 //! depend on it are skipped, so that one slip is reported once. Called by `load`.
 
-use std::path::PathBuf;
-
 use super::checked::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, EngineConfig, JoinPolicy, LogConfig,
     PublishPolicy, RelayConfig, RoomRule, ServerConfig, SocketConfig, Transports,
@@ -20,12 +18,10 @@ use super::settings::{
     Settings, SocketSettings,
 };
 use super::units;
+use super::values::{self, MOST_WORKERS};
 
 /// Room beside the largest client message: headers of the bus, of a forwarded request, of a packet.
 pub(super) const MESSAGE_OVERHEAD: usize = 16 << 10;
-
-/// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
-const MOST_WORKERS: usize = 64;
 
 /// Checks everything; the problems found are in the checker.
 pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Config {
@@ -38,7 +34,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
         app: checker.app(&settings.app),
         bus,
         log: LogConfig {
-            filter: checker.read("log.filter", &settings.log.filter, log_filter),
+            filter: checker.read("log.filter", &settings.log.filter, values::log_filter),
         },
     };
     cross::check(&config, checker);
@@ -148,8 +144,8 @@ impl<'a, 'b> Checker<'a, 'b> {
             self.refuse("server.workers", format!("must be at most {MOST_WORKERS}"));
         }
         ServerConfig {
-            workers: workers(settings.workers),
-            client_dir: self.read("server.client_dir", &settings.client_dir, folder),
+            workers: values::workers(settings.workers),
+            client_dir: self.read("server.client_dir", &settings.client_dir, values::folder),
             demo: self.switch("server.demo", &settings.demo, auto_demo),
             trusted_proxies: self.read_list(
                 "server.trusted_proxies",
@@ -163,7 +159,7 @@ impl<'a, 'b> Checker<'a, 'b> {
     fn engine(&mut self, settings: &EngineSettings) -> EngineConfig {
         let transports = self.transports(&settings.transports);
         EngineConfig {
-            path: self.read("engine.path", &settings.path, path),
+            path: self.read("engine.path", &settings.path, values::path),
             transports,
             allow_upgrades: settings.allow_upgrades && transports.polling && transports.websocket,
             ping_interval: self.read(
@@ -186,7 +182,7 @@ impl<'a, 'b> Checker<'a, 'b> {
                 &settings.max_payload,
                 units::positive_size,
             ),
-            cookie: self.read("engine.cookie", &settings.cookie, cookie),
+            cookie: self.read("engine.cookie", &settings.cookie, values::cookie),
             compression_threshold: self.read(
                 "engine.compression_threshold",
                 &settings.compression_threshold,
@@ -221,7 +217,11 @@ impl<'a, 'b> Checker<'a, 'b> {
             self.refuse("socket.namespaces", "must name at least one namespace");
         }
         SocketConfig {
-            namespaces: self.read_list("socket.namespaces", &settings.namespaces, namespace),
+            namespaces: self.read_list(
+                "socket.namespaces",
+                &settings.namespaces,
+                values::namespace,
+            ),
             connect_timeout: self.read(
                 "socket.connect_timeout",
                 &settings.connect_timeout,
@@ -315,8 +315,8 @@ impl<'a, 'b> Checker<'a, 'b> {
     }
 
     fn bus(&mut self, settings: &BusSettings, engine: &EngineSettings) -> BusConfig {
-        let redis_url = self.read("bus.redis_url", &settings.redis_url, redis_url);
-        let prefix = self.read("bus.prefix", &settings.prefix, channel_name);
+        let redis_url = self.read("bus.redis_url", &settings.redis_url, values::redis_url);
+        let prefix = self.read("bus.prefix", &settings.prefix, values::channel_name);
         let database = redis_url.as_ref().map_or(0, SecretUrl::database);
         // A broken `engine.max_payload` is reported with its own section.
         let max_payload = units::size(&engine.max_payload).unwrap_or_default();
@@ -326,7 +326,11 @@ impl<'a, 'b> Checker<'a, 'b> {
             redis_url,
             prefix,
             python: self.switch("bus.python", &settings.python, python_by_manager),
-            python_channel: self.read("bus.python_channel", &settings.python_channel, channel_name),
+            python_channel: self.read(
+                "bus.python_channel",
+                &settings.python_channel,
+                values::channel_name,
+            ),
             python_room_channels: self.switch(
                 "bus.python_room_channels",
                 &settings.python_room_channels,
@@ -365,100 +369,4 @@ impl<'a, 'b> Checker<'a, 'b> {
             ),
         }
     }
-}
-
-fn workers(wanted: usize) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if wanted == 0 { cores() } else { wanted };
-    workers.clamp(1, MOST_WORKERS)
-}
-
-fn folder(text: &str) -> Result<Option<PathBuf>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let path = PathBuf::from(text);
-    if path.is_dir() {
-        Ok(Some(path))
-    } else {
-        Err(format!("`{text}` is not a folder that can be read"))
-    }
-}
-
-fn path(text: &str) -> Result<String, String> {
-    let bare = text.trim().trim_start_matches('/');
-    let bare = bare.strip_suffix('/').unwrap_or(bare);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '~');
-    if bare.is_empty() || bare.contains("//") || !bare.chars().all(is_plain) {
-        return Err(format!("`{text}` is not a path such as `/socket.io`"));
-    }
-    Ok(format!("/{bare}"))
-}
-
-fn cookie(text: &str) -> Result<Option<String>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if text.chars().all(is_token) {
-        Ok(Some(text.to_owned()))
-    } else {
-        Err(format!("`{text}` is not a cookie name"))
-    }
-}
-
-fn namespace(text: &str) -> Result<Pattern, String> {
-    let text = text.trim();
-    // In a packet the name ends at the comma, in a CONNECT of old clients at the question mark.
-    if text.is_empty() || text.contains([',', '?']) {
-        return Err(format!(
-            "`{text}` is not a namespace such as `/` or `/chat-*`"
-        ));
-    }
-    let has_slash = text.starts_with('/') || text.starts_with('*');
-    Ok(Pattern::from(
-        if has_slash {
-            text.to_owned()
-        } else {
-            format!("/{text}")
-        }
-        .as_str(),
-    ))
-}
-
-fn redis_url(text: &str) -> Result<Option<SecretUrl>, String> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        SecretUrl::parse_redis(text).map(Some)
-    }
-}
-
-/// A name that can stand in channels, keys and subscription patterns of Redis.
-fn channel_name(text: &str) -> Result<String, String> {
-    let has_meaning = |c: char| c.is_whitespace() || c.is_control() || "*?[]{}#\\".contains(c);
-    if text.is_empty() || text.contains(has_meaning) {
-        return Err(format!(
-            "`{text}` must be a name without spaces and without any of * ? [ ] {{ }} # \\"
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-/// `info`, `warn,roomwire::bridge=debug`: the levels after `=` must exist.
-fn log_filter(text: &str) -> Result<String, String> {
-    let (directives, _message_pattern) = text.split_once('/').unwrap_or((text, ""));
-    for level in directives
-        .split(',')
-        .filter_map(|directive| directive.split_once('='))
-        .map(|(_, level)| level)
-    {
-        let is_level = level.trim().is_empty() || level.trim().parse::<log::LevelFilter>().is_ok();
-        if !is_level {
-            return Err(format!(
-                "`{level}` is none of off, error, warn, info, debug, trace"
-            ));
-        }
-    }
-    Ok(text.to_owned())
 }

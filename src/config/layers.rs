@@ -4,7 +4,7 @@
 //! is reported and left out, so that everything else is still checked. Keeps where each value came
 //! from. Called by `load`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ::config::{Config as Tree, Value, ValueKind};
@@ -67,7 +67,7 @@ impl<'a> Layers<'a> {
                 self.add_table("", schema::table_of(&tree), &lines);
             }
             Err(message) => {
-                let message = format!("is not valid TOML: {}", message.trim());
+                let message = format!("is not valid TOML: {message}");
                 self.problems
                     .push(Problem::new("--config", origin, message));
             }
@@ -83,10 +83,12 @@ impl<'a> Layers<'a> {
             };
             let origin = lines.origin(&path);
             if let Some(key) = self.schema.key(&path) {
-                if key.kind == Kind::Rules {
-                    self.check_rules(&value, lines);
-                }
-                self.put(&path, from_file(key.kind, value), origin);
+                let kind = key.kind;
+                let value = match kind {
+                    Kind::Rules => self.sound_rules(value, lines),
+                    _ => value,
+                };
+                self.put(&path, from_file(kind, value), origin);
                 continue;
             }
             match (value.kind, self.schema.is_table(&path)) {
@@ -113,29 +115,55 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Notes the origins of the rules' keys and reports the unknown ones.
-    fn check_rules(&mut self, rules: &Value, lines: &FileLines<'_>) {
-        let ValueKind::Array(rules) = &rules.kind else {
-            return;
+    /// The sound part of a list of rules; reports the rest, and notes where each rule stands.
+    fn sound_rules(&mut self, rules: Value, lines: &FileLines<'_>) -> Value {
+        let ValueKind::Array(rules) = rules.kind else {
+            return rules;
         };
-        for (index, rule) in rules.iter().enumerate() {
+        let rules = rules.into_iter().enumerate().map(|(index, rule)| {
             let path = format!("{RULES}[{index}]");
             self.rule_origins.insert(path.clone(), lines.origin(&path));
-            let ValueKind::Table(table) = &rule.kind else {
-                continue;
-            };
-            for name in table.keys() {
-                let path = format!("{path}.{name}");
-                let origin = lines.origin(&path);
-                if RULE_KEYS.contains(&name.as_str()) {
-                    self.rule_origins.insert(path, origin);
-                    continue;
-                }
-                let meant = schema::nearest(name, RULE_KEYS.into_iter());
+            match rule.kind {
+                ValueKind::Table(table) => Value::new(
+                    None,
+                    self.sound_rule(&path, table.into_iter().collect(), lines),
+                ),
+                _ => rule,
+            }
+        });
+        Value::new(None, ValueKind::Array(rules.collect()))
+    }
+
+    fn sound_rule(
+        &mut self,
+        rule: &str,
+        entries: BTreeMap<String, Value>,
+        lines: &FileLines<'_>,
+    ) -> HashMap<String, Value> {
+        let mut sound = HashMap::new();
+        for (name, value) in entries {
+            let path = format!("{rule}.{name}");
+            let origin = lines.origin(&path);
+            if !RULE_KEYS.contains(&name.as_str()) {
+                let meant = schema::nearest(&name, RULE_KEYS.into_iter());
                 self.problems
                     .push(Problem::new(path, origin, "unknown key").suggesting(meant));
+            } else if is_text(&value.kind) {
+                self.rule_origins.insert(path, origin);
+                sound.insert(name, value);
+            } else {
+                self.problems
+                    .push(Problem::new(path, origin, expected(Kind::Text)));
             }
         }
+        let pattern = RULE_KEYS[0];
+        if !sound.contains_key(pattern) {
+            let origin = lines.origin(rule);
+            self.problems
+                .push(Problem::new(rule, origin, format!("needs a `{pattern}`")));
+            sound.insert(pattern.to_owned(), Value::from(""));
+        }
+        sound
     }
 
     /// Lays the environment on top: first the names borrowed from Open WebUI, then our own.
@@ -230,23 +258,18 @@ fn from_file(kind: Kind, value: Value) -> Result<Value, String> {
         // `demo = true` and `cookie = 1` are texts to us.
         (Kind::Text, ValueKind::String(_) | ValueKind::Boolean(_) | ValueKind::I64(_)) => true,
         (Kind::List, ValueKind::Array(items)) => items.iter().all(|item| is_text(&item.kind)),
-        (Kind::Rules, ValueKind::Array(rules)) => rules.iter().all(is_rule),
+        (Kind::Rules, ValueKind::Array(rules)) => rules.iter().all(|rule| is_table(&rule.kind)),
         _ => false,
     };
     if fits { Ok(value) } else { Err(expected(kind)) }
 }
 
-fn is_text(kind: &ValueKind) -> bool {
-    matches!(kind, ValueKind::String(_))
+fn is_table(kind: &ValueKind) -> bool {
+    matches!(kind, ValueKind::Table(_))
 }
 
-fn is_rule(rule: &Value) -> bool {
-    let ValueKind::Table(table) = &rule.kind else {
-        return false;
-    };
-    let known = |name: &str| RULE_KEYS.contains(&name);
-    let sound = |(name, value): (&String, &Value)| known(name) && is_text(&value.kind);
-    table.contains_key(RULE_KEYS[0]) && table.iter().all(sound)
+fn is_text(kind: &ValueKind) -> bool {
+    matches!(kind, ValueKind::String(_))
 }
 
 /// A value of the environment in the form its key wants.
@@ -290,7 +313,7 @@ fn expected(kind: Kind) -> String {
         Kind::Number => "must be a whole number, 0 or more",
         Kind::Text => "must be a text in quotes",
         Kind::List => "must be a list of texts",
-        Kind::Rules => "must be a list of tables with `pattern` and, if wanted, `join` and `publish`, all texts",
+        Kind::Rules => "must be a list of tables",
     }
     .to_owned()
 }

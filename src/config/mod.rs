@@ -1,7 +1,7 @@
 //! The configuration: `default.toml` < the user's file < the environment, checked as a whole.
 //!
-//! [`load`] lays the layers over each other ([`layers`]), fills [`settings`], the mirror of the
-//! file, and makes a [`Config`] of checked types ([`check`]). All problems are reported at once,
+//! [`load`] lays the layers over each other (`layers`), fills `settings`, the mirror of the
+//! file, and makes a [`Config`] of checked types (`check`). All problems are reported at once,
 //! each with its key and origin. The environment is passed in as a value. Called by the command
 //! line; everybody else gets a section of [`Config`]. Knows no socket, clock or actor.
 
@@ -20,6 +20,7 @@ mod reference;
 mod schema;
 mod settings;
 mod units;
+mod values;
 
 use std::path::PathBuf;
 

@@ -144,11 +144,7 @@ impl SecretUrl {
                     "TLS to Redis (`rediss://`) is not supported by this version".to_owned(),
                 );
             }
-            scheme => {
-                return Err(format!(
-                    "`{scheme}://` is not a scheme of Redis; use `redis://`"
-                ));
-            }
+            _ => return Err("is not a URL of a Redis; use `redis://`".to_owned()),
         }
         let has_host = url.host_str().is_some_and(|host| !host.is_empty());
         if !has_host {
@@ -156,7 +152,9 @@ impl SecretUrl {
         }
         let database = url.path().trim_matches('/');
         if !database.is_empty() && database.parse::<u16>().is_err() {
-            return Err(format!("`{database}` is not the number of a database"));
+            return Err(
+                "must have the number of a database, or nothing, after the host".to_owned(),
+            );
         }
         Ok(Self(url))
     }
@@ -286,6 +284,8 @@ mod tests {
             "redis:///0",
             "rediss://:secret@cache",
             "redis://cache/x",
+            "redis://me:12/secret@cache/0",
+            "secret:x@cache",
         ] {
             let message = SecretUrl::parse_redis(text).unwrap_err();
             assert!(!message.contains("secret"), "{message}");

@@ -57,14 +57,15 @@ pub(super) fn outline(text: &str) -> Vec<Entry> {
     entries
 }
 
-/// The line of `path`, or of the nearest thing around it that has one.
+/// The line of `path` (of its first entry, if it is a list of tables), or of the nearest thing around it.
 pub(super) fn line_of(entries: &[Entry], path: &str) -> Option<usize> {
+    let first = format!("{path}[0]");
     let found = entries
         .iter()
-        .find(|entry| entry.path == path)
-        .map(|entry| entry.line);
-    let parent = path.rfind(['.', '[']).map(|end| &path[..end]);
-    found.or_else(|| parent.and_then(|parent| line_of(entries, parent)))
+        .find(|entry| entry.path == path || entry.path == first);
+    let parent = path.rfind(['.', '[']).and_then(|end| path.get(..end));
+    let of_parent = || parent.and_then(|parent| line_of(entries, parent));
+    found.map(|entry| entry.line).or_else(of_parent)
 }
 
 /// `[a.b]` is `a.b`; the nth `[[a.b]]` is `a.b[n]`.

@@ -33,7 +33,7 @@ impl fmt::Display for Origin {
 
 /// One thing to repair, or to know: the key, where it was set, and what is the matter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key} ({origin}): {message}{}", hint(.did_you_mean.as_deref()))]
+#[error("{key} ({}): {message}{}", place(.key, .origin), hint(.did_you_mean.as_deref()))]
 pub struct Problem {
     /// Path of the key, as `engine.ping_interval`; the name as written where the key is unknown.
     pub key: String,
@@ -62,6 +62,14 @@ impl Problem {
             did_you_mean,
             ..self
         }
+    }
+}
+
+/// The origin, unless it repeats the key.
+fn place(key: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Environment(name) if name == key => "environment".to_owned(),
+        origin => origin.to_string(),
     }
 }
 

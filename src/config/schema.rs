@@ -144,10 +144,20 @@ impl Schema {
 /// Parses a TOML text into the tree of the `config` crate.
 pub(super) fn parse(text: &str) -> Result<Tree, String> {
     let source = File::from_str(text, FileFormat::Toml);
-    Tree::builder()
-        .add_source(source)
-        .build()
-        .map_err(|error| error.to_string())
+    let tree = Tree::builder().add_source(source).build();
+    tree.map_err(|error| without_excerpt(&error.to_string()))
+}
+
+/// The message of the parser without the line it quotes, which may hold a password.
+fn without_excerpt(message: &str) -> String {
+    let is_gutter = |character: char| character == ' ' || character.is_ascii_digit();
+    let is_excerpt = |line: &&str| line.trim_start_matches(is_gutter).starts_with('|');
+    let lines: Vec<&str> = message
+        .lines()
+        .filter(|line| !is_excerpt(line))
+        .map(str::trim)
+        .collect();
+    lines.join(": ").trim_end_matches([':', ' ']).to_owned()
 }
 
 /// The top-level table of a tree.
@@ -160,11 +170,12 @@ pub(super) fn table_of(tree: &Tree) -> Vec<(String, Value)> {
 
 /// The candidate nearest to `name`, if one is near enough to be a slip of the pen.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    const NEAR_ENOUGH: f64 = 0.75;
-    let score = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
-    let scored = candidates.map(|candidate| (score(candidate), candidate));
-    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0));
-    best.filter(|(score, _)| *score >= NEAR_ENOUGH)
+    // One slip, and one more for every five characters.
+    let most = 1 + name.len() / 5;
+    let scored =
+        candidates.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate));
+    let best = scored.min_by_key(|(slips, _)| *slips);
+    best.filter(|(slips, _)| *slips <= most)
         .map(|(_, candidate)| candidate.to_owned())
 }
 
@@ -210,7 +221,9 @@ mod tests {
             ("engin.path", Some("engine.path")),
             ("server.redis_url", Some("bus.redis_url")),
             ("server.ping_timeout", Some("engine.ping_timeout")),
+            ("redis_url", Some("bus.redis_url")),
             ("something.else", None),
+            ("colour", None),
         ];
         for (written, meant) in cases {
             assert_eq!(schema.nearest_key(written).as_deref(), meant, "{written}");
