@@ -1,3 +1,5 @@
 //! Roomwire: a stand-alone, clustered Socket.IO server.
 
+pub mod cli;
+pub mod config;
 pub mod model;

@@ -1,0 +1,129 @@
+//! The command line: `roomwire [--config FILE] [serve|check|config|help]`.
+//!
+//! Reads the arguments and carries out the verbs that only concern the configuration; `serve` is
+//! the business of `main`. Answers go to standard output, problems to standard error.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded, Problem, Sources};
+
+/// Exit code of a configuration that cannot be used; clap's own for wrong arguments.
+const REFUSED: u8 = 2;
+
+/// A stand-alone, clustered Socket.IO server.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "roomwire", version)]
+pub struct Cli {
+    /// File with the settings that differ from the shipped ones; ROOMWIRE_CONFIG where absent
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Subcommand)]
+pub enum Verb {
+    /// Run a node (the default)
+    #[default]
+    Serve,
+    /// Check the configuration: report every problem and warning, end with 2 if there is a problem
+    Check,
+    /// Print the configuration in force as TOML, with the origin of each value, passwords masked
+    Config {
+        /// Print the reference of all keys as Markdown instead
+        #[arg(long)]
+        reference: bool,
+    },
+}
+
+impl Cli {
+    /// The chosen verb; `serve` where none is given.
+    pub fn verb(&self) -> Verb {
+        self.verb.unwrap_or_default()
+    }
+}
+
+/// Reads the arguments of the process; prints and exits by itself on `--help`, `--version` and mistakes.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// Loads the configuration; prints all problems and warnings and gives the exit code if it cannot be used.
+pub fn load(cli: &Cli) -> Result<Loaded, ExitCode> {
+    config::load(&Sources::of_process(cli.config.clone())).map_err(|rejected| {
+        let lines = findings(&rejected.problems, &rejected.warnings);
+        print(io::stderr(), &lines);
+        ExitCode::from(REFUSED)
+    })
+}
+
+/// `roomwire check`
+pub fn check(cli: &Cli) -> ExitCode {
+    let loaded = match load(cli) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let mut lines = findings(&[], &loaded.warnings);
+    if !loaded.unused_names.is_empty() {
+        let names = loaded.unused_names.join(", ");
+        lines.push_str(&format!("known names without effect here: {names}\n"));
+    }
+    lines.push_str("configuration is fine\n");
+    print(io::stdout(), &lines);
+    ExitCode::SUCCESS
+}
+
+/// `roomwire config`
+pub fn print_config(cli: &Cli, reference: bool) -> ExitCode {
+    if reference {
+        print(io::stdout(), &config::reference());
+        return ExitCode::SUCCESS;
+    }
+    match load(cli) {
+        Ok(loaded) => print(io::stdout(), &loaded.effective.to_string()),
+        Err(code) => return code,
+    }
+    ExitCode::SUCCESS
+}
+
+fn findings(problems: &[Problem], warnings: &[Problem]) -> String {
+    let problems = problems.iter().map(|problem| format!("error: {problem}\n"));
+    let warnings = warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"));
+    problems.chain(warnings).collect()
+}
+
+/// A reader that went away (`roomwire config | head`) is no failure of ours.
+fn print(mut stream: impl Write, text: &str) {
+    let _gone = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn verb(arguments: &[&str]) -> Verb {
+        Cli::try_parse_from([&["roomwire"], arguments].concat())
+            .unwrap()
+            .verb()
+    }
+
+    #[test]
+    fn serve_is_the_default_verb() {
+        Cli::command().debug_assert();
+        assert_eq!(verb(&[]), Verb::Serve);
+        assert_eq!(verb(&["--config", "x.toml"]), Verb::Serve);
+        assert_eq!(verb(&["check", "--config", "x.toml"]), Verb::Check);
+        assert_eq!(verb(&["config"]), Verb::Config { reference: false });
+        assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
+    }
+}

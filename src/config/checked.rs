@@ -1,0 +1,205 @@
+//! The configuration in checked types: what the rest of the program reads.
+//!
+//! Every `auto` is resolved, every unit converted. Each part of the program gets its own section,
+//! never the whole. Made by `check` alone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::net::{BindAddress, IpRange, SecretUrl};
+use super::pattern::{OriginRule, Pattern};
+
+/// A whole configuration that passed every check. `default()` is the shipped one.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub engine: EngineConfig,
+    pub socket: SocketConfig,
+    pub cors: CorsConfig,
+    pub app: AppConfig,
+    pub bus: BusConfig,
+    pub log: LogConfig,
+}
+
+/// Where the node listens, and what it serves beside Socket.IO.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The public listener.
+    pub bind: BindAddress,
+    /// Worker threads, 1 to 64.
+    pub workers: usize,
+    /// Folder with the stock client files; it exists.
+    pub client_dir: Option<PathBuf>,
+    /// Whether the demo page is served at `/`.
+    pub demo: bool,
+    /// Proxies whose `X-Forwarded-Host` counts.
+    pub trusted_proxies: Vec<IpRange>,
+}
+
+impl ServerConfig {
+    /// Whether `address` is a proxy whose headers count.
+    pub fn trusts(&self, address: std::net::IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|range| range.contains(address))
+    }
+}
+
+/// Transports offered to clients; at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transports {
+    pub polling: bool,
+    pub websocket: bool,
+}
+
+/// Engine.IO.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Path of the endpoint with its leading and without a trailing slash, as `/socket.io`.
+    pub path: String,
+    pub transports: Transports,
+    /// Whether a polling session may move to a websocket; only with both transports.
+    pub allow_upgrades: bool,
+    /// At least 1 ms; with `ping_timeout` below 2^31 ms, the longest timer of a browser.
+    pub ping_interval: Duration,
+    /// At least 1 ms.
+    pub ping_timeout: Duration,
+    /// At least 1 ms.
+    pub upgrade_timeout: Duration,
+    /// Bytes of a client's largest message or polling body.
+    pub max_payload: usize,
+    /// Name of the cookie with the session id.
+    pub cookie: Option<String>,
+    /// Bytes from which polling answers are compressed; `None` = never.
+    pub compression_threshold: Option<usize>,
+}
+
+/// Socket.IO: namespaces and the limits of one client.
+#[derive(Debug, Clone)]
+pub struct SocketConfig {
+    /// Namespaces clients may connect to, each with its leading slash; at least one.
+    pub namespaces: Vec<Pattern>,
+    /// At least 1 ms.
+    pub connect_timeout: Duration,
+    /// Namespaces of one connection, at least 1.
+    pub max_namespaces: usize,
+    /// Rooms of one socket, its own not counted; `usize::MAX` = no limit.
+    pub max_rooms: usize,
+    /// Bytes waiting towards a client.
+    pub outbox_limit: usize,
+    /// Bytes of a client's messages waiting for the app.
+    pub inbox_limit: usize,
+    /// `SO_SNDBUF` in bytes; `None` = leave it to the system.
+    pub send_buffer: Option<usize>,
+    /// Acks one socket may owe, at least 1.
+    pub max_pending_acks: usize,
+}
+
+impl SocketConfig {
+    /// Whether clients may connect to the namespace `name` (with its leading slash).
+    pub fn allows_namespace(&self, name: &str) -> bool {
+        self.namespaces.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+/// Which web pages may connect.
+#[derive(Debug, Clone)]
+pub struct CorsConfig {
+    pub origins: Vec<OriginRule>,
+    /// Never together with [`OriginRule::Any`].
+    pub credentials: bool,
+}
+
+/// What a client event means.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    pub kind: AppKind,
+    pub relay: RelayConfig,
+}
+
+/// The app a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AppKind {
+    #[default]
+    Relay,
+    Echo,
+}
+
+/// Who may do what in which rooms.
+#[derive(Debug, Clone)]
+pub struct RelayConfig {
+    /// Rules in order; the last one matches every room.
+    pub rules: Vec<RoomRule>,
+}
+
+/// A rule for the rooms a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomRule {
+    pub pattern: Pattern,
+    pub join: JoinPolicy,
+    pub publish: PublishPolicy,
+}
+
+impl RelayConfig {
+    /// The first rule that matches `room`.
+    pub fn rule(&self, room: &str) -> Option<&RoomRule> {
+        self.rules.iter().find(|rule| rule.pattern.matches(room))
+    }
+}
+
+/// Who may join a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JoinPolicy {
+    Anyone,
+    #[default]
+    Nobody,
+}
+
+/// Who may emit to a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublishPolicy {
+    Anyone,
+    Members,
+    #[default]
+    Nobody,
+}
+
+/// The other nodes, and the servers that share the Redis with them.
+#[derive(Debug, Clone)]
+pub struct BusConfig {
+    /// `None` = one node, no Redis.
+    pub redis_url: Option<SecretUrl>,
+    /// Head of every key in Redis.
+    pub prefix: String,
+    /// Head of every native channel: prefix and database number, as `roomwire:0`.
+    pub channel_prefix: String,
+    /// Whether the python-socketio dialect is on.
+    pub python: bool,
+    /// Channel of the python-socketio servers.
+    pub python_channel: String,
+    /// Whether their channels per room are heard too.
+    pub python_room_channels: bool,
+    /// Bytes of the largest message on the bus; above `engine.max_payload` with its overhead.
+    pub message_limit: usize,
+    /// Bytes kept while Redis is away; 0 = keep none.
+    pub spool_limit: usize,
+    /// Age at which a kept message is dropped, at least 1 ms.
+    pub spool_age: Duration,
+    /// Time between two pings to itself, at least 1 ms.
+    pub ping_interval: Duration,
+    /// Lost pings until the subscription counts as deaf, at least 1.
+    pub ping_misses: usize,
+    /// At least 1 ms.
+    pub connect_timeout: Duration,
+    /// Whether the node is unready while Redis is away.
+    pub required: bool,
+    /// Time another node has to answer for a session it owns, at least 1 ms.
+    pub forward_timeout: Duration,
+}
+
+/// The log.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Filter for `env_logger`; `RUST_LOG` is already part of it.
+    pub filter: String,
+}

@@ -1,0 +1,133 @@
+//! Checks of values that must fit together, and warnings about combinations that are allowed.
+//!
+//! Pure, except that it looks into the folder of client files. Called by `check`, after every
+//! value was judged on its own.
+
+use std::time::Duration;
+
+use super::check::{Checker, MESSAGE_OVERHEAD};
+use super::checked::{AppKind, Config, JoinPolicy, PublishPolicy};
+use super::pattern::OriginRule;
+use super::problem::{Origin, Problem};
+
+/// Paths the node serves itself.
+const RESERVED: [&str; 6] = [
+    "/api", "/admin", "/healthz", "/livez", "/metrics", "/readyz",
+];
+
+/// Path of the raw Engine.IO echo, which `app.kind = "echo"` adds.
+const RAW_ECHO_PATH: &str = "/engine.io";
+
+/// The longest timer of a browser: 2^31 - 1 milliseconds.
+const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX as u64);
+
+pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
+    engine(config, checker);
+    origins(config, checker);
+    bus(config, checker);
+    public_bind(config, checker);
+    client_files(config, checker);
+}
+
+fn engine(config: &Config, checker: &mut Checker<'_, '_>) {
+    let engine = &config.engine;
+    let is_reserved = |name: &&str| {
+        let rest = engine.path.strip_prefix(*name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if let Some(name) = RESERVED.into_iter().find(is_reserved) {
+        checker.refuse(
+            "engine.path",
+            format!("`{name}` is served by the node itself"),
+        );
+    }
+    if config.app.kind == AppKind::Echo && engine.path == RAW_ECHO_PATH {
+        let message = format!("`{RAW_ECHO_PATH}` is the raw echo of app.kind = \"echo\"");
+        checker.refuse("engine.path", message);
+    }
+    let longest = engine.ping_interval.saturating_add(engine.ping_timeout);
+    if longest > LONGEST_TIMER {
+        let message = "with engine.ping_timeout is longer than a browser's longest timer, 24 days";
+        checker.refuse("engine.ping_interval", message);
+    }
+    let keys = ["engine.max_payload", "socket.outbox_limit"];
+    if checker.sound(&keys) && config.socket.outbox_limit < engine.max_payload {
+        let message =
+            "is below engine.max_payload: a message that large closes every client it is sent to";
+        checker.warn("socket.outbox_limit", message);
+    }
+}
+
+fn origins(config: &Config, checker: &mut Checker<'_, '_>) {
+    if config.cors.credentials && config.cors.origins.contains(&OriginRule::Any) {
+        let message =
+            "cannot be true while cors.origins holds `*`: any page could act as its visitor";
+        checker.refuse("cors.credentials", message);
+    }
+}
+
+fn bus(config: &Config, checker: &mut Checker<'_, '_>) {
+    let bus = &config.bus;
+    let least = config.engine.max_payload + MESSAGE_OVERHEAD;
+    let keys = ["engine.max_payload", "bus.message_limit"];
+    if checker.sound(&keys) && bus.message_limit < least {
+        let message = format!(
+            "must be at least {least} bytes: engine.max_payload and {MESSAGE_OVERHEAD} of overhead"
+        );
+        checker.refuse("bus.message_limit", message);
+    }
+    if bus.redis_url.is_some() || !checker.sound(&["bus.redis_url"]) {
+        return;
+    }
+    if checker.layers.borrowed.manager_is_redis {
+        let origin = Origin::Environment("WEBSOCKET_MANAGER".to_owned());
+        let message = "WEBSOCKET_MANAGER=redis needs a URL: ROOMWIRE_BUS__REDIS_URL, WEBSOCKET_REDIS_URL or REDIS_URL";
+        checker
+            .problems
+            .push(Problem::new("bus.redis_url", origin, message));
+    } else if bus.required {
+        checker.refuse("bus.required", "needs bus.redis_url");
+    } else if bus.python {
+        checker.warn("bus.python", "has no effect without bus.redis_url");
+    }
+}
+
+fn public_bind(config: &Config, checker: &mut Checker<'_, '_>) {
+    if config.server.bind.is_loopback() || !checker.sound(&["server.bind"]) {
+        return;
+    }
+    if config.server.demo {
+        let message = format!(
+            "the demo page is open to everyone who reaches {}",
+            config.server.bind
+        );
+        checker.warn("server.demo", message);
+    }
+    let is_shipped = |key: &str| checker.layers.origin(key) == Origin::Default;
+    let is_open = config.app.relay.rules.last().is_some_and(|rule| {
+        let join = rule.join == JoinPolicy::Anyone && is_shipped("app.relay.join");
+        let publish = rule.publish == PublishPolicy::Anyone && is_shipped("app.relay.publish");
+        join || publish
+    });
+    if config.app.kind == AppKind::Relay && is_open {
+        let message = format!(
+            "the open relay default lets everyone who reaches {} join any room and emit to it; \
+             set app.relay.join and app.relay.publish (to `anyone`, if that is meant)",
+            config.server.bind
+        );
+        checker.warn("app.relay", message);
+    }
+}
+
+fn client_files(config: &Config, checker: &mut Checker<'_, '_>) {
+    let Some(folder) = &config.server.client_dir else {
+        return;
+    };
+    let names = ["socket.io.min.js", "socket.io.js"];
+    if !names.iter().any(|name| folder.join(name).is_file()) {
+        checker.warn(
+            "server.client_dir",
+            "holds no socket.io.min.js; meant is socket.io-client/dist",
+        );
+    }
+}

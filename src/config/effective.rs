@@ -1,0 +1,119 @@
+//! The configuration in force as TOML, each key with its origin, secrets masked.
+//!
+//! What it prints is a valid user file, but for the masked passwords. Printed by `roomwire config`.
+
+use std::fmt;
+
+use ::config::{Value, ValueKind};
+
+use super::layers::Layers;
+use super::net::SecretUrl;
+use super::problem::Origin;
+use super::schema::{Kind, RULE_KEYS, Schema};
+
+/// Keys whose value may hold a password.
+const SECRETS: [&str; 1] = ["bus.redis_url"];
+
+/// Every section, every key, its value as TOML, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Effective(Vec<(String, Vec<Line>)>);
+
+#[derive(Debug, Clone)]
+struct Line {
+    name: String,
+    value: String,
+    origin: Origin,
+}
+
+impl Effective {
+    pub(super) fn of(schema: &Schema, layers: &Layers<'_>) -> Self {
+        let sections = schema.sections.iter().map(|section| {
+            let lines = section.keys.iter().filter_map(|key| {
+                let (value, origin) = layers.value(&key.path)?;
+                let is_secret = SECRETS.contains(&key.path.as_str());
+                let value = if is_secret {
+                    masked(value)
+                } else {
+                    value.clone()
+                };
+                let name = key.path.rsplit('.').next()?.to_owned();
+                Some(Line {
+                    name,
+                    value: toml(key.kind, &value),
+                    origin: origin.clone(),
+                })
+            });
+            (section.path.clone(), lines.collect())
+        });
+        Self(sections.collect())
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (section, lines)) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            writeln!(f, "[{section}]")?;
+            for Line {
+                name,
+                value,
+                origin,
+            } in lines
+            {
+                writeln!(f, "{name} = {value} # {origin}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A URL with its password masked; all of it where it cannot be read.
+fn masked(value: &Value) -> Value {
+    let text = value.clone().into_string().unwrap_or_default();
+    if text.is_empty() {
+        return Value::from("");
+    }
+    Value::from(
+        SecretUrl::parse_redis(&text).map_or_else(|_| "***".to_owned(), |url| url.to_string()),
+    )
+}
+
+/// A value as TOML on one line.
+pub(super) fn toml(kind: Kind, value: &Value) -> String {
+    match (&value.kind, kind) {
+        (ValueKind::String(text), _) => quoted(text),
+        (ValueKind::Table(table), _) => {
+            let known = RULE_KEYS
+                .into_iter()
+                .filter_map(|name| Some((name, table.get(name)?)));
+            let pairs: Vec<String> = known
+                .map(|(name, value)| format!("{name} = {}", toml(Kind::Text, value)))
+                .collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        (ValueKind::Array(items), _) => {
+            let items: Vec<String> = items.iter().map(|item| toml(Kind::Text, item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        (_, Kind::Text) => quoted(&value.to_string()),
+        _ => value.to_string(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => {
+                quoted.push_str(&format!("\\u{:04X}", u32::from(control)))
+            }
+            plain => quoted.push(plain),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,294 @@
+//! Addresses: where to listen, which proxies to trust, and the Redis URL with its password hidden.
+//!
+//! Pure: nothing is resolved or opened here.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use url::Url;
+
+/// `host:port` to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindAddress {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// 0 = any free one.
+    pub port: u16,
+}
+
+impl BindAddress {
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        let address: Option<IpAddr> = self.host.parse().ok();
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let refused =
+            || format!("`{text}` is not `host:port`, such as `0.0.0.0:8080` or `[::]:8080`");
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(refused)?;
+        let port = port.parse().map_err(|_| refused())?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let is_name = |host: &str| {
+            host.chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        };
+        let host = match bracketed {
+            Some(address)
+                if address
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| address.is_ipv6()) =>
+            {
+                address
+            }
+            None if !host.is_empty() && is_name(host) => host,
+            _ => return Err(refused()),
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl Default for BindAddress {
+    fn default() -> Self {
+        Self {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port: 0,
+        }
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(f, "[{}]:{}", self.host, self.port);
+        }
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Addresses that share their first bits, as `10.0.0.0/8`; or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpRange {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl IpRange {
+    /// Whether `address` lies inside. An IPv4 address written as IPv6 counts as the IPv4 it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.leading_zeros() >= self.bits
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.leading_zeros() >= self.bits
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let refused = || format!("`{text}` is not an address, nor a range such as `10.0.0.0/8`");
+        let (address, bits) = match text.trim().split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text.trim(), None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| refused())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| refused())?;
+        if bits > most {
+            return Err(refused());
+        }
+        Ok(Self { address, bits })
+    }
+}
+
+/// A URL whose password must not be shown: `Debug` and `Display` mask it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(Url);
+
+impl SecretUrl {
+    /// The URL with its password, for the one who connects.
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The number of the database, 0 unless the URL names one.
+    pub fn database(&self) -> i64 {
+        let in_query = || {
+            self.0
+                .query_pairs()
+                .find(|(name, _)| name == "db")
+                .map(|(_, number)| number.into_owned())
+        };
+        let in_path = self.0.path().trim_matches('/').parse().ok();
+        in_path.or_else(|| in_query()?.parse().ok()).unwrap_or(0)
+    }
+
+    pub(super) fn parse_redis(text: &str) -> Result<Self, String> {
+        // The text itself may hold a password: no message repeats it.
+        let url = Url::parse(text.trim())
+            .map_err(|error| format!("is not a URL such as `redis://localhost:6379/0`: {error}"))?;
+        match url.scheme() {
+            "redis" | "valkey" => {}
+            "unix" | "redis+unix" | "valkey+unix" => return Ok(Self(url)),
+            "rediss" | "valkeys" => {
+                return Err(
+                    "TLS to Redis (`rediss://`) is not supported by this version".to_owned(),
+                );
+            }
+            _ => return Err("is not a URL of a Redis; use `redis://`".to_owned()),
+        }
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        if !has_host {
+            return Err("names no host".to_owned());
+        }
+        let database = url.path().trim_matches('/');
+        if !database.is_empty() && database.parse::<u16>().is_err() {
+            return Err(
+                "must have the number of a database, or nothing, after the host".to_owned(),
+            );
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut masked = self.0.clone();
+        let is_secret = |name: &str| matches!(name, "pass" | "password");
+        let has_secret_query = masked.query_pairs().any(|(name, _)| is_secret(&name));
+        if has_secret_query {
+            let masked_pairs: Vec<(String, String)> = self
+                .0
+                .query_pairs()
+                .map(|(name, text)| {
+                    let text = if is_secret(&name) { "***".into() } else { text };
+                    (name.into_owned(), text.into_owned())
+                })
+                .collect();
+            masked.query_pairs_mut().clear().extend_pairs(masked_pairs);
+        }
+        // Only a URL without a host cannot have a password; then there is none to mask.
+        if masked.password().is_some() && masked.set_password(Some("***")).is_err() {
+            return f.write_str("***");
+        }
+        f.write_str(masked.as_str())
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bind_addresses() {
+        let cases = [
+            ("127.0.0.1:8080", true),
+            ("127.0.0.5:0", true),
+            ("localhost:1", true),
+            ("[::1]:80", true),
+            ("0.0.0.0:80", false),
+            ("[::]:80", false),
+            ("node-1.internal:80", false),
+        ];
+        for (text, is_loopback) in cases {
+            let address = BindAddress::parse(text).unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(address.is_loopback(), is_loopback, "{text}");
+        }
+        for text in [
+            "",
+            "8080",
+            ":8080",
+            "host",
+            "host:",
+            "host:99999",
+            "::1:80",
+            "[::1]",
+            "a b:1",
+            "[x]:1",
+        ] {
+            assert!(BindAddress::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let cases = [
+            ("10.0.0.0/8", "10.200.3.4", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.7", "10.0.0.7", true),
+            ("10.0.0.7", "10.0.0.8", false),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("0.0.0.0/0", "::1", false),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("fd00::/8", "fd12::1", true),
+            ("::1", "::2", false),
+        ];
+        for (range, address, inside) in cases {
+            let range = IpRange::parse(range).unwrap();
+            assert_eq!(
+                range.contains(address.parse().unwrap()),
+                inside,
+                "{range:?} {address}"
+            );
+        }
+        for text in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "host"] {
+            assert!(IpRange::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_stay_hidden() {
+        let cases = [
+            (
+                "redis://:secret@cache:6379/2",
+                "redis://:***@cache:6379/2",
+                2,
+            ),
+            ("redis://me:secret@cache", "redis://me:***@cache", 0),
+            ("redis://cache:6379", "redis://cache:6379", 0),
+            (
+                "unix:///run/redis.sock?db=3&pass=secret",
+                "unix:///run/redis.sock?db=3&pass=***",
+                3,
+            ),
+        ];
+        for (text, masked, database) in cases {
+            let url = SecretUrl::parse_redis(text).unwrap();
+            assert_eq!(
+                (url.to_string().as_str(), url.database()),
+                (masked, database)
+            );
+            assert_eq!(url.expose(), text);
+            assert!(!format!("{url:?}").contains("secret"));
+        }
+        for text in [
+            "",
+            "cache:6379",
+            "http://:secret@cache",
+            "redis:///0",
+            "rediss://:secret@cache",
+            "redis://cache/x",
+            "redis://me:12/secret@cache/0",
+            "secret:x@cache",
+        ] {
+            let message = SecretUrl::parse_redis(text).unwrap_err();
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}

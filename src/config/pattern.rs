@@ -1,0 +1,221 @@
+//! Patterns for names of rooms and namespaces, and for origins.
+//!
+//! Pure values that answer "does it match?"; the ones who ask are the apps, the sessions and the
+//! handshake.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+/// A name in which every `*` stands for any number of any characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `name` fits; letter case counts. Takes time linear in the name for each `*`.
+    pub fn matches(&self, name: &str) -> bool {
+        let Some((head, rest)) = self.0.split_once('*') else {
+            return self.0 == name;
+        };
+        let Some(mut name) = name.strip_prefix(head) else {
+            return false;
+        };
+        // Every part but the last may match at its first place; the last must end the name.
+        let mut parts = rest.split('*').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return name.ends_with(part);
+            }
+            let Some(at) = name.find(part) else {
+                return false;
+            };
+            name = name.get(at + part.len()..).unwrap_or_default();
+        }
+        true
+    }
+}
+
+impl From<&str> for Pattern {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Web pages that may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginRule {
+    /// `*`: every page.
+    Any,
+    /// `same`: pages of the host and port the request names; the asker compares.
+    Same,
+    /// One origin, as `https://app.example.org`, in the form browsers send.
+    Exact(String),
+    /// `https://*.example.org`: every host below, at any depth.
+    Subdomains {
+        /// `https://`
+        scheme: String,
+        /// `.example.org`, with the port if one was given.
+        suffix: String,
+    },
+}
+
+impl OriginRule {
+    /// Whether the `Origin` header names a page of this rule. `Same` never matches here.
+    pub fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Same => false,
+            Self::Exact(exact) => origin.eq_ignore_ascii_case(exact),
+            Self::Subdomains { scheme, suffix } => {
+                let origin = origin.to_ascii_lowercase();
+                let host = origin.strip_prefix(scheme.as_str());
+                let below = host.and_then(|host| host.strip_suffix(suffix.as_str()));
+                below.is_some_and(|labels| {
+                    !labels.is_empty() && labels.chars().all(is_host_character)
+                })
+            }
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        match text {
+            "*" => return Ok(Self::Any),
+            "same" => return Ok(Self::Same),
+            _ => {}
+        }
+        let refused = || {
+            format!("`{text}` is not `same`, `*`, or an origin such as `https://app.example.org`")
+        };
+        let Some((scheme, host)) = text.split_once("://*.") else {
+            return exact_origin(text).map(Self::Exact).ok_or_else(refused);
+        };
+        let parent = exact_origin(&format!("{scheme}://{host}")).ok_or_else(refused)?;
+        let (scheme, host) = parent.split_once("://").ok_or_else(refused)?;
+        Ok(Self::Subdomains {
+            scheme: format!("{scheme}://"),
+            suffix: format!(".{host}"),
+        })
+    }
+}
+
+/// Scheme, host and port as browsers send them: no path, no default port.
+fn exact_origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let is_bare = url.path().trim_matches('/').is_empty()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let has_wildcard = text.contains('*');
+    let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+    if !is_bare || has_user || has_wildcard || !has_host {
+        return None;
+    }
+    // App shells send origins of their own schemes, as `capacitor://localhost`, which are opaque to `Url`.
+    let host = match url.host()? {
+        Host::Ipv6(address) => format!("[{address}]"),
+        host => host.to_string().to_ascii_lowercase(),
+    };
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    Some(format!("{}://{host}{port}", url.scheme()))
+}
+
+fn is_host_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_anything() {
+        let cases = [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("chat:*", "chat:", true),
+            ("chat:*", "chat", false),
+            ("/tenant-*/feed", "/tenant-7/feed", true),
+            ("/tenant-*/feed", "/tenant-7/feeds", false),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("ab*ba", "aba", false),
+            ("**", "x", true),
+            ("é*", "éa", true),
+        ];
+        for (pattern, name, expected) in cases {
+            assert_eq!(
+                Pattern::from(pattern).matches(name),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn origins() {
+        let cases = [
+            ("*", "https://a.example", true),
+            ("same", "https://a.example", false),
+            ("https://a.example", "https://a.example", true),
+            ("https://A.example/", "https://a.example", true),
+            ("https://a.example:443", "https://a.example", true),
+            ("https://a.example", "http://a.example", false),
+            ("https://a.example:8443", "https://a.example", false),
+            ("capacitor://localhost", "capacitor://localhost", true),
+            ("http://[::1]:3000", "http://[::1]:3000", true),
+            ("https://*.example.org", "https://a.b.example.org", true),
+            ("https://*.example.org", "https://example.org", false),
+            (
+                "https://*.example.org",
+                "https://evil.com:80.example.org",
+                false,
+            ),
+            (
+                "https://*.example.org",
+                "https://evil.com/.example.org",
+                false,
+            ),
+            (
+                "http://*.example.org:8080",
+                "http://a.example.org:8080",
+                true,
+            ),
+            ("http://*.example.org:8080", "http://a.example.org", false),
+        ];
+        for (rule, origin, expected) in cases {
+            assert_eq!(
+                OriginRule::parse(rule).unwrap().matches(origin),
+                expected,
+                "{rule} {origin}"
+            );
+        }
+        for rule in [
+            "",
+            "example.org",
+            "https://",
+            "https://a.example/path",
+            "https://a.*.org",
+            "https://u@a.example",
+        ] {
+            assert!(OriginRule::parse(rule).is_err(), "{rule}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The mirror of the file: every key as it is written, before any check.
+//!
+//! Serde fills it from the merged layers; unknown keys are refused (all of them are reported
+//! before, by the layers). `check` makes a `Config` of it. Nothing else reads it.
+
+use serde::Deserialize;
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident { $($key:ident: $kind:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub(super) struct $name {
+                $(pub(super) $key: $kind,)*
+            }
+        )*
+    };
+}
+
+settings! {
+    /// The whole file.
+    Settings {
+        server: ServerSettings,
+        engine: EngineSettings,
+        socket: SocketSettings,
+        cors: CorsSettings,
+        app: AppSettings,
+        bus: BusSettings,
+        log: LogSettings,
+    }
+    /// `[server]`
+    ServerSettings {
+        bind: String,
+        workers: usize,
+        client_dir: String,
+        demo: String,
+        trusted_proxies: Vec<String>,
+    }
+    /// `[engine]`
+    EngineSettings {
+        path: String,
+        transports: Vec<String>,
+        allow_upgrades: bool,
+        ping_interval: String,
+        ping_timeout: String,
+        upgrade_timeout: String,
+        max_payload: String,
+        cookie: String,
+        compression_threshold: String,
+    }
+    /// `[socket]`
+    SocketSettings {
+        namespaces: Vec<String>,
+        connect_timeout: String,
+        max_namespaces: usize,
+        max_rooms: usize,
+        outbox_limit: String,
+        inbox_limit: String,
+        send_buffer: String,
+        max_pending_acks: usize,
+    }
+    /// `[cors]`
+    CorsSettings {
+        origins: Vec<String>,
+        credentials: bool,
+    }
+    /// `[app]`
+    AppSettings {
+        kind: String,
+        relay: RelaySettings,
+    }
+    /// `[app.relay]`
+    RelaySettings {
+        join: String,
+        publish: String,
+        rooms: Vec<RuleSettings>,
+    }
+    /// `[[app.relay.rooms]]`
+    RuleSettings {
+        pattern: String,
+        join: Option<String>,
+        publish: Option<String>,
+    }
+    /// `[bus]`
+    BusSettings {
+        redis_url: String,
+        prefix: String,
+        python: String,
+        python_channel: String,
+        python_room_channels: String,
+        message_limit: String,
+        spool_limit: String,
+        spool_age: String,
+        ping_interval: String,
+        ping_misses: usize,
+        connect_timeout: String,
+        required: bool,
+        forward_timeout: String,
+    }
+    /// `[log]`
+    LogSettings {
+        filter: String,
+    }
+}

@@ -1,0 +1,176 @@
+//! Single values that are neither durations nor sizes nor addresses: paths, names, folders, filters.
+//!
+//! Each reads one text; the reason of a refusal is a text that `check` puts beside the key.
+
+use std::path::PathBuf;
+
+use super::net::SecretUrl;
+use super::pattern::Pattern;
+
+/// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
+pub(super) const MOST_WORKERS: usize = 64;
+
+/// The number of worker threads wanted; 0 = one per core.
+pub(super) fn workers(wanted: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if wanted == 0 { cores() } else { wanted };
+    workers.clamp(1, MOST_WORKERS)
+}
+
+/// A folder that exists; empty = none.
+pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(text);
+    if path.is_dir() {
+        Ok(Some(path))
+    } else {
+        Err(format!("`{text}` is not a folder that can be read"))
+    }
+}
+
+/// A path with its leading and without a trailing slash.
+pub(super) fn path(text: &str) -> Result<String, String> {
+    let bare = text.trim().trim_start_matches('/');
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '~');
+    if bare.is_empty() || bare.contains("//") || bare.ends_with('/') || !bare.chars().all(is_plain)
+    {
+        return Err(format!("`{text}` is not a path such as `/socket.io`"));
+    }
+    Ok(format!("/{bare}"))
+}
+
+/// The name of a cookie; empty = none.
+pub(super) fn cookie(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if text.chars().all(is_token) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(format!("`{text}` is not a cookie name"))
+    }
+}
+
+/// A namespace or a pattern of them; the leading slash may be left out.
+pub(super) fn namespace(text: &str) -> Result<Pattern, String> {
+    let text = text.trim();
+    // In a packet the name ends at the comma, in a CONNECT of old clients at the question mark.
+    if text.is_empty() || text.contains([',', '?']) {
+        return Err(format!(
+            "`{text}` is not a namespace such as `/` or `/chat-*`"
+        ));
+    }
+    let has_slash = text.starts_with('/') || text.starts_with('*');
+    Ok(Pattern::from(
+        if has_slash {
+            text.to_owned()
+        } else {
+            format!("/{text}")
+        }
+        .as_str(),
+    ))
+}
+
+/// The URL of a Redis; empty = none.
+pub(super) fn redis_url(text: &str) -> Result<Option<SecretUrl>, String> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        SecretUrl::parse_redis(text).map(Some)
+    }
+}
+
+/// A name that can stand in channels, keys and subscription patterns of Redis.
+pub(super) fn channel_name(text: &str) -> Result<String, String> {
+    let has_meaning = |c: char| c.is_whitespace() || c.is_control() || "*?[]{}#\\".contains(c);
+    if text.is_empty() || text.contains(has_meaning) {
+        return Err(format!(
+            "`{text}` must be a name without spaces and without any of * ? [ ] {{ }} # \\"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// `info`, `warn,roomwire::bridge=debug`: the levels after `=` must exist.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let (directives, _message_pattern) = text.split_once('/').unwrap_or((text, ""));
+    for level in directives
+        .split(',')
+        .filter_map(|directive| directive.split_once('='))
+        .map(|(_, level)| level)
+    {
+        let is_level = level.trim().is_empty() || level.trim().parse::<log::LevelFilter>().is_ok();
+        if !is_level {
+            return Err(format!(
+                "`{level}` is none of off, error, warn, info, debug, trace"
+            ));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_normalised() {
+        let cases = [
+            ("/socket.io", "/socket.io"),
+            ("ws/socket.io/", "/ws/socket.io"),
+            ("/a", "/a"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(path(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["", "/", "//", "/a//b", "/a b", "/a?b", "/{a}", "/a//"] {
+            assert!(path(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn namespaces_have_a_slash() {
+        let cases = [
+            ("/", "/"),
+            ("chat", "/chat"),
+            (" /a-* ", "/a-*"),
+            ("*", "*"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(namespace(text).unwrap().as_str(), expected, "{text}");
+        }
+        assert!(namespace("").is_err() && namespace("/a,b").is_err());
+    }
+
+    #[test]
+    fn names_and_filters() {
+        assert_eq!(cookie(""), Ok(None));
+        assert_eq!(cookie("io"), Ok(Some("io".to_owned())));
+        assert!(cookie("a b").is_err() && cookie("a=b").is_err());
+        assert!(channel_name("open-webui:roomwire").is_ok());
+        assert!(
+            channel_name("").is_err()
+                && channel_name("a*").is_err()
+                && channel_name("a b").is_err()
+        );
+        for text in [
+            "info",
+            "warn,roomwire::bridge=debug",
+            "roomwire=",
+            "info/a=b",
+        ] {
+            assert!(log_filter(text).is_ok(), "{text}");
+        }
+        assert!(log_filter("roomwire=loud").is_err());
+    }
+
+    #[test]
+    fn workers_stay_in_range() {
+        assert_eq!((workers(3), workers(1000)), (3, MOST_WORKERS));
+        assert!((1..=MOST_WORKERS).contains(&workers(0)));
+    }
+}
