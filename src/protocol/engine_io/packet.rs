@@ -1,0 +1,119 @@
+//! One Engine.IO packet as text: a type digit and its data (protocol notes 1.1).
+//!
+//! Binary messages are no packets here: raw frames on a websocket, `b` + base64 in a polling body.
+
+use thiserror::Error;
+
+/// A text packet of either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// `0`: the server's handshake, JSON.
+    Open(&'a str),
+    /// `1`: the end of the session.
+    Close,
+    /// `2`: heartbeat of the server, or `probe` of a client that upgrades.
+    Ping(&'a str),
+    /// `3`: the answer to a ping, with the same data.
+    Pong(&'a str),
+    /// `4`: a message of the layer above.
+    Message(&'a str),
+    /// `5`: the client moves to the probed transport.
+    Upgrade,
+    /// `6`: nothing; releases a waiting poll.
+    Noop,
+}
+
+/// Text that is no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PacketError {
+    /// Protocol notes 1.7: an empty text frame or body closes the session.
+    #[error("empty packet")]
+    Empty,
+    #[error("unknown packet type {0:?}")]
+    UnknownType(char),
+}
+
+impl<'a> Packet<'a> {
+    /// Reads one packet. Data after `1`, `5` and `6` means nothing and is dropped.
+    pub fn parse(text: &'a str) -> Result<Self, PacketError> {
+        let mut rest = text.chars();
+        let kind = rest.next().ok_or(PacketError::Empty)?;
+        let data = rest.as_str();
+        Ok(match kind {
+            '0' => Self::Open(data),
+            '1' => Self::Close,
+            '2' => Self::Ping(data),
+            '3' => Self::Pong(data),
+            '4' => Self::Message(data),
+            '5' => Self::Upgrade,
+            '6' => Self::Noop,
+            other => return Err(PacketError::UnknownType(other)),
+        })
+    }
+
+    /// The packet as it stands in a text frame.
+    pub fn encode(&self) -> String {
+        let (kind, data) = match *self {
+            Self::Open(data) => ('0', data),
+            Self::Close => ('1', ""),
+            Self::Ping(data) => ('2', data),
+            Self::Pong(data) => ('3', data),
+            Self::Message(data) => ('4', data),
+            Self::Upgrade => ('5', ""),
+            Self::Noop => ('6', ""),
+        };
+        let mut text = String::with_capacity(1 + data.len());
+        text.push(kind);
+        text.push_str(data);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_type_has_its_digit() {
+        for (text, packet) in [
+            ("0{\"sid\":1}", Packet::Open("{\"sid\":1}")),
+            ("1", Packet::Close),
+            ("2", Packet::Ping("")),
+            ("2probe", Packet::Ping("probe")),
+            ("3probe", Packet::Pong("probe")),
+            ("4", Packet::Message("")),
+            ("4€ä", Packet::Message("€ä")),
+            ("5", Packet::Upgrade),
+            ("6", Packet::Noop),
+        ] {
+            assert_eq!(Packet::parse(text), Ok(packet), "{text}");
+            assert_eq!(packet.encode(), text);
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for (text, error) in [
+            ("", PacketError::Empty),
+            ("7", PacketError::UnknownType('7')),
+            ("abc", PacketError::UnknownType('a')),
+            ("€", PacketError::UnknownType('€')),
+            (" 4", PacketError::UnknownType(' ')),
+            ("bAQ==", PacketError::UnknownType('b')),
+        ] {
+            assert_eq!(Packet::parse(text), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_read_back(data in ".*") {
+            for packet in [Packet::Open(&data), Packet::Ping(&data), Packet::Pong(&data), Packet::Message(&data)] {
+                let text = packet.encode();
+                prop_assert_eq!(Packet::parse(&text), Ok(packet));
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Socket.IO revision 5: packets, their attachments, and what the server writes (protocol notes 2).
+
+pub mod decoder;
+pub mod encode;
+pub mod packet;
+mod placeholder;
+
+pub use decoder::{DecodeError, Decoder, Packet};
+pub use packet::{AckId, PacketKind, ParseError, Parsed, parse};

@@ -1,0 +1,297 @@
+//! The text of a Socket.IO packet: header and JSON (protocol notes 2 and table 2.2).
+//!
+//! Checks all that one text can tell; attachments are `decoder`'s part, what a session may say now is its state's.
+//! The JSON is validated once and kept as text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+/// The most attachments of one packet from a client (protocol notes 2, "Decoder limit").
+pub const MAX_ATTACHMENTS: usize = 10;
+
+/// Digits of an ack id that always fit into a `u64`.
+const MAX_NUMBER_DIGITS: usize = 19;
+
+/// Events a client must not send (table 2.2).
+const RESERVED_EVENTS: [&str; 6] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
+
+/// What a packet is; whether attachments follow is told by their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketKind {
+    /// `0`: data is an object or empty.
+    Connect,
+    /// `1`: data is empty.
+    Disconnect,
+    /// `2`, `5`: data is an array whose first element is the name.
+    Event,
+    /// `3`, `6`: data is an array, and there is an id.
+    Ack,
+    /// `4`: data is an object, a string (python-socketio) or empty. Clients must not send it.
+    ConnectError,
+    /// An event without data, or an ack without data or id: legal, and nothing follows from it but that
+    /// its namespace must be joined (table 2.2, "ignored").
+    Ignored,
+}
+
+/// The number under which an event's answer is expected, as the sender wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AckId {
+    /// Up to 19 digits without a superfluous zero in front.
+    Number(u64),
+    /// Any other run of digits: echoed to its sender, never counted with.
+    Digits(Box<str>),
+}
+
+impl AckId {
+    /// Reads decimal digits; the caller vouches that there is nothing else.
+    fn from_digits(digits: &str) -> Self {
+        let canonical = digits == "0" || !digits.starts_with('0');
+        match digits.parse() {
+            Ok(number) if canonical && digits.len() <= MAX_NUMBER_DIGITS => Self::Number(number),
+            _ => Self::Digits(digits.into()),
+        }
+    }
+
+    /// The id as a number; `None` for one that no server of ours can have given out.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Digits(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for AckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Digits(digits) => f.write_str(digits),
+        }
+    }
+}
+
+/// A packet's text, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed<'a> {
+    pub kind: PacketKind,
+    /// How many binary messages follow, 0 to 10.
+    pub attachments: usize,
+    /// `/` if the packet names none.
+    pub namespace: &'a str,
+    pub id: Option<AckId>,
+    /// Valid JSON of the form its kind asks for, without space around it, or empty.
+    pub data: &'a str,
+}
+
+/// Why a text is no packet. Each closes the connection (table 2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ParseError {
+    #[error("empty packet")]
+    Empty,
+    #[error("unknown packet type {0:?}")]
+    UnknownType(char),
+    /// Not a number, no dash behind it, or 0 (refused since socket.io-parser 4.2.7).
+    #[error("illegal number of attachments")]
+    IllegalAttachments,
+    #[error("too many attachments, at most 10 are allowed")]
+    TooManyAttachments,
+    /// Attachments are announced, but there is no JSON they could belong to.
+    #[error("attachments without data")]
+    AttachmentsWithoutData,
+    #[error("data is not JSON: {0}")]
+    Json(String),
+    #[error("{kind:?} packet with {found}")]
+    IllegalData {
+        kind: PacketKind,
+        found: &'static str,
+    },
+    #[error("event {0:?} is reserved")]
+    ReservedEvent(String),
+}
+
+/// Takes apart the text behind the Engine.IO `4`, attachments not included.
+///
+/// Space in front of the JSON is space; the reference server's parser takes it for the ack id 0.
+pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
+    let mut rest = text.chars();
+    let digit = rest.next().ok_or(ParseError::Empty)?;
+    let (kind, binary) = match digit {
+        '0' => (PacketKind::Connect, false),
+        '1' => (PacketKind::Disconnect, false),
+        '2' => (PacketKind::Event, false),
+        '3' => (PacketKind::Ack, false),
+        '4' => (PacketKind::ConnectError, false),
+        '5' => (PacketKind::Event, true),
+        '6' => (PacketKind::Ack, true),
+        other => return Err(ParseError::UnknownType(other)),
+    };
+    let rest = rest.as_str();
+    let (attachments, rest) = if binary {
+        split_attachments(rest)?
+    } else {
+        (0, rest)
+    };
+    let (namespace, rest) = split_namespace(rest);
+    let (id, rest) = split_id(rest);
+    let data = validate_json(rest)?;
+    check_data(kind, data)?;
+    if data.is_empty() && binary {
+        return Err(ParseError::AttachmentsWithoutData);
+    }
+    Ok(Parsed {
+        kind: effective_kind(kind, data, id.as_ref()),
+        attachments,
+        namespace,
+        id,
+        data,
+    })
+}
+
+fn split_attachments(text: &str) -> Result<(usize, &str), ParseError> {
+    let (digits, rest) = text.split_once('-').ok_or(ParseError::IllegalAttachments)?;
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ParseError::IllegalAttachments);
+    }
+    match digits.trim_start_matches('0').parse() {
+        Ok(count) if count <= MAX_ATTACHMENTS => Ok((count, rest)),
+        Err(_) if digits.bytes().all(|b| b == b'0') => Err(ParseError::IllegalAttachments),
+        _ => Err(ParseError::TooManyAttachments),
+    }
+}
+
+/// The comma may be missing where nothing follows: `41/admin` (protocol notes 2).
+fn split_namespace(text: &str) -> (&str, &str) {
+    if !text.starts_with('/') {
+        return ("/", text);
+    }
+    text.split_once(',').unwrap_or((text, ""))
+}
+
+fn split_id(text: &str) -> (Option<AckId>, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return (None, text);
+    }
+    let (digits, rest) = text.split_at(digits);
+    (Some(AckId::from_digits(digits)), rest)
+}
+
+fn validate_json(text: &str) -> Result<&str, ParseError> {
+    if text
+        .bytes()
+        .all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+    {
+        return Ok("");
+    }
+    serde_json::from_str::<&RawValue>(text)
+        .map(RawValue::get)
+        .map_err(|error| ParseError::Json(error.to_string()))
+}
+
+fn check_data(kind: PacketKind, data: &str) -> Result<(), ParseError> {
+    let first = data.bytes().next();
+    let fits = match kind {
+        PacketKind::Connect => matches!(first, None | Some(b'{')),
+        PacketKind::Disconnect => first.is_none(),
+        PacketKind::Event if first == Some(b'[') => return check_event(data),
+        PacketKind::Event | PacketKind::Ack => matches!(first, None | Some(b'[')),
+        PacketKind::ConnectError => matches!(first, None | Some(b'{' | b'"')),
+        PacketKind::Ignored => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(ParseError::IllegalData {
+        kind,
+        found: describe(first),
+    })
+}
+
+fn check_event(data: &str) -> Result<(), ParseError> {
+    let Some(name) = event_name(data) else {
+        return Err(ParseError::IllegalData {
+            kind: PacketKind::Event,
+            found: "no name that is a string or number",
+        });
+    };
+    if first_element(data).starts_with('"') && RESERVED_EVENTS.contains(&&*name) {
+        return Err(ParseError::ReservedEvent(name.into_owned()));
+    }
+    Ok(())
+}
+
+fn effective_kind(kind: PacketKind, data: &str, id: Option<&AckId>) -> PacketKind {
+    match kind {
+        PacketKind::Event if data.is_empty() => PacketKind::Ignored,
+        PacketKind::Ack if data.is_empty() || id.is_none() => PacketKind::Ignored,
+        other => other,
+    }
+}
+
+fn describe(first: Option<u8>) -> &'static str {
+    match first {
+        None => "no data",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "a boolean",
+        Some(_) => "a number",
+    }
+}
+
+/// The name of an event from its data, a valid JSON array: its first element if that is a string, or a
+/// number's digits as written. `None` for anything else, and for a string that is not Unicode.
+///
+/// Borrowed unless the string holds escapes.
+pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
+    let element = first_element(data);
+    match element.bytes().next()? {
+        b'"' => {
+            let end = string_end(element)?;
+            let inner = element.get(1..end - 1)?;
+            if !inner.contains('\\') {
+                return Some(Cow::Borrowed(inner));
+            }
+            serde_json::from_str(&element[..end]).ok().map(Cow::Owned)
+        }
+        b'-' | b'0'..=b'9' => {
+            let end = element.find(|c: char| c == ',' || c == ']' || c.is_ascii_whitespace())?;
+            Some(Cow::Borrowed(&element[..end]))
+        }
+        _ => None,
+    }
+}
+
+/// The array's text from its first element on.
+fn first_element(data: &str) -> &str {
+    data.strip_prefix('[')
+        .unwrap_or_default()
+        .trim_ascii_start()
+}
+
+/// Where the string literal at the start of valid JSON ends, quotes included.
+pub(super) fn string_end(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut at = 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

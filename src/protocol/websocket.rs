@@ -1,0 +1,120 @@
+//! WebSocket frames, server side (RFC 6455): masked frames in, unmasked headers out.
+//!
+//! Decodes inside the read buffer and copies only what a read left incomplete. Extensions are not spoken.
+//! It neither answers pings nor closes: the connection's owner does, told by `Frame` and `FrameError`.
+
+mod decoder;
+mod encode;
+
+use thiserror::Error;
+
+pub use decoder::{DecodeFailure, FrameDecoder};
+pub use encode::{EncodedFrame, close_frame, encode_frame, encode_header};
+
+/// The most bytes a control frame can carry (RFC 6455 section 5.5).
+const MAX_CONTROL: usize = 125;
+const FIN: u8 = 0x80;
+
+/// What a frame is (RFC 6455 section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpCode {
+    Continuation = 0x0,
+    Text = 0x1,
+    Binary = 0x2,
+    Close = 0x8,
+    Ping = 0x9,
+    Pong = 0xA,
+}
+
+impl OpCode {
+    fn parse(nibble: u8) -> Result<Self, FrameError> {
+        Ok(match nibble {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            other => return Err(FrameError::UnknownOpCode(other)),
+        })
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// One whole message or control frame; the bytes are those of the read buffer, unmasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
+    /// The peer's last frame: what follows it is ignored (RFC 6455 section 5.5.1).
+    Close {
+        /// `None`: the peer named no code, which is reported as 1005 elsewhere.
+        code: Option<u16>,
+        reason: &'a str,
+    },
+}
+
+/// How a client broke the framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// RFC 6455 section 5.1.
+    #[error("client frame is not masked")]
+    Unmasked,
+    /// RFC 6455 section 5.2; set by a client that compresses without having agreed on it.
+    #[error("reserved bits {0:#04x} are set in the frame header")]
+    ReservedBits(u8),
+    /// RFC 6455 section 5.2.
+    #[error("frame has the unknown opcode {0:#x}")]
+    UnknownOpCode(u8),
+    /// RFC 6455 section 5.5.
+    #[error("control frame of {0} bytes, at most 125 are allowed")]
+    ControlTooLong(u64),
+    /// RFC 6455 section 5.5.
+    #[error("control frame is fragmented")]
+    FragmentedControl,
+    /// RFC 6455 section 5.4.
+    #[error("continuation frame without a message to continue")]
+    UnexpectedContinuation,
+    /// RFC 6455 section 5.4.
+    #[error("new message before the last fragment of the one before")]
+    InterleavedMessage,
+    /// RFC 6455 section 5.5.1: a body of one byte.
+    #[error("close frame has half a status code")]
+    TruncatedCloseCode,
+    /// RFC 6455 section 7.4.
+    #[error("close frame has the status code {0}, which must not be sent")]
+    BadCloseCode(u16),
+    /// RFC 6455 section 8.1.
+    #[error("text is not UTF-8")]
+    InvalidUtf8,
+    /// Protocol notes 1.4.
+    #[error("message of {size} bytes or more, at most {limit} are allowed")]
+    TooLarge { size: u64, limit: usize },
+}
+
+impl FrameError {
+    /// The status code with which the server closes (RFC 6455 section 7.4.1).
+    pub fn close_code(self) -> u16 {
+        match self {
+            Self::InvalidUtf8 => 1007,
+            Self::TooLarge { .. } => 1009,
+            Self::Unmasked
+            | Self::ReservedBits(_)
+            | Self::UnknownOpCode(_)
+            | Self::ControlTooLong(_)
+            | Self::FragmentedControl
+            | Self::UnexpectedContinuation
+            | Self::InterleavedMessage
+            | Self::TruncatedCloseCode
+            | Self::BadCloseCode(_) => 1002,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Writes server frames: unmasked and never fragmented (RFC 6455 section 5.1).
+
+use bytes::Bytes;
+
+use super::{FIN, MAX_CONTROL, OpCode};
+
+/// The longest header of a server frame, in bytes.
+const MAX_SERVER_HEADER: usize = 10;
+
+/// Appends the header of an unfragmented server frame of `length` payload bytes.
+pub fn encode_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
+    let (header, size) = header_bytes(opcode, length);
+    out.extend_from_slice(&header[..size]);
+}
+
+/// A frame ready for the socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedFrame {
+    /// Header and payload.
+    pub bytes: Bytes,
+    /// Where the payload begins.
+    pub header_length: usize,
+}
+
+/// Builds a server frame around a payload that `write` appends; `capacity` is about its size in bytes.
+///
+/// The payload is written once, where it stays: the header is put in front of it when its length is known.
+/// `write` must leave alone what it finds in the buffer.
+pub fn encode_frame(
+    opcode: OpCode,
+    capacity: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> EncodedFrame {
+    let mut buffer = Vec::with_capacity(MAX_SERVER_HEADER + capacity);
+    buffer.resize(MAX_SERVER_HEADER, 0);
+    write(&mut buffer);
+    buffer.resize(buffer.len().max(MAX_SERVER_HEADER), 0);
+    let length = buffer.len() - MAX_SERVER_HEADER;
+    let (header, size) = header_bytes(opcode, length);
+    let start = MAX_SERVER_HEADER - size;
+    buffer[start..MAX_SERVER_HEADER].copy_from_slice(&header[..size]);
+    EncodedFrame {
+        bytes: Bytes::from(buffer).slice(start..),
+        header_length: size,
+    }
+}
+
+/// A close frame; without a code it is empty, as the reference server sends it (protocol notes 1.4).
+/// A reason too long for a control frame is cut at a character.
+pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 + MAX_CONTROL);
+    let Some(code) = code else {
+        encode_header(OpCode::Close, 0, &mut out);
+        return out;
+    };
+    let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL - 2)];
+    encode_header(OpCode::Close, 2 + reason.len(), &mut out);
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(reason.as_bytes());
+    out
+}
+
+/// The header and how many of its bytes count.
+fn header_bytes(opcode: OpCode, length: usize) -> ([u8; MAX_SERVER_HEADER], usize) {
+    let mut header = [0; MAX_SERVER_HEADER];
+    header[0] = FIN | opcode as u8;
+    let size = if let Ok(short) = u8::try_from(length)
+        && short < 126
+    {
+        header[1] = short;
+        2
+    } else if let Ok(medium) = u16::try_from(length) {
+        header[1] = 126;
+        header[2..4].copy_from_slice(&medium.to_be_bytes());
+        4
+    } else {
+        header[1] = 127;
+        header[2..].copy_from_slice(&(length as u64).to_be_bytes());
+        10
+    };
+    (header, size)
+}
