@@ -1,6 +1,15 @@
 //! Roomwire: a stand-alone, clustered Socket.IO server.
+//!
+//! Modules in the order in which a message meets them: `transport` -> `session` -> `app` -> `broker` -> `bridge`,
+//! and `outbox` on the way back. See `ARCHITECTURE.md`.
 
+pub mod app;
+pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod metrics;
 pub mod model;
+pub mod outbox;
 pub mod protocol;
+pub mod session;
+pub mod transport;

@@ -4,7 +4,7 @@ use super::directory::Directory;
 use super::shard::State;
 use crate::model::{Emit, Payload};
 use crate::outbox::{Offered, Packet, Staged};
-use crate::protocol::socket_io::packet::encode_event;
+use crate::protocol::socket_io::encode::encode_event;
 
 /// Offers an event to every selected socket of this worker. Clients that do not read are reported.
 pub(super) fn emit(state: &mut State, emit: &Emit, ack_id: Option<u32>, directory: &Directory) {

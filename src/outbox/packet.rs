@@ -5,7 +5,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::protocol::websocket::{self, OpCode};
+use crate::protocol::websocket::{OpCode, encode_header};
+
+/// Bytes of the longest header of an unmasked frame.
+const MAX_HEADER: usize = 10;
 
 /// An Engine.IO packet with its attachments, as websocket frames; long polling takes the frames' contents.
 ///
@@ -46,15 +49,16 @@ pub struct Part<'a> {
 
 impl Packet {
     /// A text packet, e.g. `2` or `42["event"]`.
-    pub fn text(text: &str) -> Self {
+    pub fn text(text: impl AsRef<[u8]>) -> Self {
         Self::with_attachments(text, &[])
     }
 
     /// A text packet and the binary messages that must follow it without a gap.
-    pub fn with_attachments(text: &str, attachments: &[Bytes]) -> Self {
-        let size: usize = attachments.iter().map(|a| a.len() + websocket::MAX_HEADER).sum();
-        let mut builder = Builder::with_capacity(text.len() + size + websocket::MAX_HEADER);
-        builder.push(PartKind::Text, OpCode::Text, text.as_bytes());
+    pub fn with_attachments(text: impl AsRef<[u8]>, attachments: &[Bytes]) -> Self {
+        let text = text.as_ref();
+        let size: usize = attachments.iter().map(|a| a.len() + MAX_HEADER).sum();
+        let mut builder = Builder::with_capacity(text.len() + size + MAX_HEADER);
+        builder.push(PartKind::Text, OpCode::Text, text);
         for attachment in attachments {
             builder.push(PartKind::Binary, OpCode::Binary, attachment);
         }
@@ -63,7 +67,7 @@ impl Packet {
 
     /// A binary message of its own.
     pub fn binary(content: &[u8]) -> Self {
-        let mut builder = Builder::with_capacity(content.len() + websocket::MAX_HEADER);
+        let mut builder = Builder::with_capacity(content.len() + MAX_HEADER);
         builder.push(PartKind::Binary, OpCode::Binary, content);
         builder.finish()
     }
@@ -75,14 +79,14 @@ impl Packet {
             content.extend_from_slice(&code.to_be_bytes());
             content.extend_from_slice(reason.as_bytes());
         }
-        let mut builder = Builder::with_capacity(content.len() + websocket::MAX_HEADER);
+        let mut builder = Builder::with_capacity(content.len() + MAX_HEADER);
         builder.push(PartKind::Close, OpCode::Close, &content);
         builder.finish()
     }
 
     /// A pong of the websocket protocol (not Engine.IO's).
     pub fn websocket_pong(content: &[u8]) -> Self {
-        let mut builder = Builder::with_capacity(content.len() + websocket::MAX_HEADER);
+        let mut builder = Builder::with_capacity(content.len() + MAX_HEADER);
         builder.frame(OpCode::Pong, content);
         builder.finish()
     }
@@ -122,7 +126,7 @@ impl Builder {
     }
 
     fn frame(&mut self, opcode: OpCode, content: &[u8]) {
-        websocket::encode_header(opcode, content.len(), &mut self.wire);
+        encode_header(opcode, content.len(), &mut self.wire);
         self.wire.extend_from_slice(content);
     }
 

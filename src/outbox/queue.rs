@@ -90,6 +90,7 @@ impl Queue {
                 slices.push(IoSlice::new(rest));
             }
             let taken = write(&slices)?;
+            drop(slices);
             self.advance(taken);
             if taken < offered {
                 return Ok(false);

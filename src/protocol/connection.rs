@@ -77,12 +77,12 @@ impl Connection {
         }
     }
 
-    /// Takes an Engine.IO text packet.
+    /// Takes an Engine.IO packet.
     ///
     /// # Errors
     /// The packet ends the session, for this reason.
-    pub fn receive_text(&mut self, text: &str, now: Instant) -> Result<Option<Effect>, CloseReason> {
-        match EnginePacket::parse(text).map_err(|_| CloseReason::ParseError)? {
+    pub fn receive(&mut self, packet: EnginePacket<'_>, now: Instant) -> Result<Option<Effect>, CloseReason> {
+        match packet {
             EnginePacket::Message(message) => self.message(message),
             EnginePacket::Pong(_) => {
                 self.heartbeat.pong(now);
@@ -133,10 +133,11 @@ impl Connection {
                 Ok(Some(Effect::Event { slot, payload: packet.into_payload(), ack }))
             }
             PacketKind::Ack => {
-                let id = packet.id.as_ref().and_then(AckId::as_u32);
+                let id = packet.id.as_ref().and_then(AckId::number).and_then(|id| u32::try_from(id).ok());
                 Ok(id.map(|id| Effect::Acked { slot, id, payload: packet.into_payload() }))
             }
             PacketKind::Disconnect => Ok(Some(Effect::Left { slot })),
+            PacketKind::Ignored => Ok(None),
             PacketKind::Connect | PacketKind::ConnectError => Err(CloseReason::ForcedClose),
         }
     }

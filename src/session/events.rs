@@ -14,7 +14,8 @@ use crate::model::{Namespace, Payload, Room, SocketId};
 use crate::outbox::Packet;
 use crate::protocol::connection::Effect;
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::socket_io::packet::{self, AckId};
+use crate::protocol::socket_io::encode;
+use crate::protocol::socket_io::packet::AckId;
 use crate::protocol::socket_io::state::Slot;
 
 /// The socket whose app call is carried out, and the ack its event is owed.
@@ -78,7 +79,7 @@ impl Session {
             Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
             None => format!(r#"{{"message":{message}}}"#),
         };
-        self.send(Packet::text(&packet::encode_connect_error(namespace, &body)));
+        self.send(Packet::text(&encode::encode_connect_error(namespace, &body)));
     }
 
     fn event(&mut self, slot: Slot, payload: Payload, ack: Option<AckId>, ctx: &mut Context<Self>) {
@@ -201,14 +202,14 @@ impl Session {
             socket.key = Some(key);
         }
         self.connection.complete_join(turn.slot);
-        self.send(Packet::text(&packet::encode_connect(&namespace, turn.socket.as_str())));
+        self.send(Packet::text(&encode::encode_connect(&namespace, &turn.socket)));
         debug!("socket connected sid={} socket={} namespace={namespace}", self.log_name(), turn.socket);
         true
     }
 
     fn acknowledge(&self, turn: &mut Turn, payload: &Payload) {
         let (Some(id), Some(namespace)) = (turn.ack.take(), self.connection.namespace(turn.slot)) else { return };
-        let text = packet::encode_ack(namespace, &id, payload);
+        let text = encode::encode_ack(namespace, &id, payload);
         self.send(Packet::with_attachments(&text, &payload.attachments));
     }
 
@@ -263,7 +264,7 @@ impl Session {
         let slots: Vec<Slot> = if close { self.connection.slots().collect() } else { vec![slot] };
         for slot in slots {
             if let Some(namespace) = self.connection.namespace(slot) {
-                self.send(Packet::text(&packet::encode_disconnect(namespace)));
+                self.send(Packet::text(&encode::encode_disconnect(namespace)));
             }
             self.drop_socket(slot, CloseReason::ServerDisconnect.as_str());
         }

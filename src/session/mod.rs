@@ -24,6 +24,7 @@ use crate::broker::messages::Notice;
 use crate::model::{EngineId, Message, TransportName};
 use crate::outbox::{LaneId, Packet};
 use crate::protocol::connection::{Connection, Mode};
+use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::payload::{self, PayloadPacket};
 use crate::protocol::engine_io::state::CloseReason;
 use clock::Clock;
@@ -134,10 +135,17 @@ impl Session {
 
     /// Takes an Engine.IO text packet from the client.
     pub fn receive_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
+        match EnginePacket::parse(text) {
+            Ok(packet) => self.receive(packet, now, ctx),
+            Err(_) => self.close(CloseReason::ParseError, ctx),
+        }
+    }
+
+    fn receive(&mut self, packet: EnginePacket<'_>, now: Instant, ctx: &mut Context<Self>) {
         if self.has_ended() {
             return;
         }
-        match self.connection.receive_text(text, now) {
+        match self.connection.receive(packet, now) {
             Ok(None) => {}
             Ok(Some(effect)) => self.carry_out(effect, ctx),
             Err(reason) => self.close(reason, ctx),
@@ -192,6 +200,12 @@ impl Session {
 
     /// Ends the session: its sockets leave every room now, whatever its connection still does.
     pub fn close(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
+        let (code, text) = reason.close_frame();
+        self.close_saying(reason, Packet::close(code, text), ctx);
+    }
+
+    /// Ends the session with a farewell of the transport's own.
+    pub fn close_saying(&mut self, reason: CloseReason, farewell_packet: Packet, ctx: &mut Context<Self>) {
         if self.has_ended() {
             return;
         }
@@ -202,10 +216,9 @@ impl Session {
         for slot in slots {
             self.drop_socket(slot, reason.as_str());
         }
-        let (code, text) = reason.close_frame();
         let lane = self.lane;
         self.worker.shard.with_lanes(|lanes| {
-            lanes.offer(lane, Packet::close(code, text));
+            lanes.offer(lane, farewell_packet);
             lanes.close(lane);
         });
         if let Some(reply) = self.held_post.take() {
@@ -381,7 +394,7 @@ impl Session {
         let now = Instant::now();
         for packet in payload::decode(body) {
             match packet {
-                Ok(PayloadPacket::Text(text)) => self.receive_text(text, now, ctx),
+                Ok(PayloadPacket::Packet(packet)) => self.receive(packet, now, ctx),
                 Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
                 Err(_) => self.close(CloseReason::ParseError, ctx),
             }

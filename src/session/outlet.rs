@@ -9,12 +9,9 @@ use tokio::sync::oneshot;
 
 use super::Session;
 use super::messages::{Batch, BatchFormat, PullError, Ready};
-use crate::outbox::{LaneId, Lanes, PartKind};
-use crate::protocol::engine_io::payload::PayloadWriter;
+use crate::outbox::{LaneId, Lanes, Packet, PartKind};
+use crate::protocol::engine_io::payload::{MAX_PACKETS, PayloadWriter};
 use crate::protocol::engine_io::state::CloseReason;
-
-/// Clients of python-engineio refuse longer answers (protocol notes 1.3).
-const MAX_POLL_PACKETS: usize = 16;
 
 /// A transport that waits for its next batch.
 #[derive(Debug)]
@@ -57,9 +54,9 @@ impl Outlet {
 }
 
 fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> {
-    let mut writer = PayloadWriter::new(MAX_POLL_PACKETS, max_payload);
+    let mut writer = PayloadWriter::new(MAX_PACKETS, max_payload);
     while let Some(packet) = lanes.peek(lane) {
-        if !writer.fits(packet.parts().map(|part| (part.kind == PartKind::Binary, part.content.len()))) {
+        if !has_room(&writer, packet) {
             break;
         }
         for part in packet.parts() {
@@ -72,6 +69,16 @@ fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> 
         lanes.pop(lane);
     }
     writer.finish()
+}
+
+/// A packet and its attachments stay together.
+fn has_room(writer: &PayloadWriter, packet: &Packet) -> bool {
+    let sizes = packet.parts().map(|part| match part.kind {
+        PartKind::Binary => part.content.len().div_ceil(3) * 4 + 2,
+        PartKind::Text | PartKind::Close => part.content.len() + 1,
+    });
+    let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+    writer.packets() == 0 || (writer.packets() + count <= MAX_PACKETS && writer.fits_text(bytes))
 }
 
 fn websocket_frames(lanes: &mut Lanes, lane: LaneId, bytes: usize) -> Vec<u8> {

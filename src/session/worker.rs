@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::Session;
 use crate::app::App;
 use crate::broker::Shard;
-use crate::config::pattern::Pattern;
+use crate::config::Pattern;
 use crate::metrics::Metrics;
 use crate::model::{EngineId, Random, SocketId};
 use crate::protocol::connection::Timing;

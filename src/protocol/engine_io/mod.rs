@@ -2,6 +2,7 @@
 
 pub mod packet;
 pub mod payload;
+pub mod state;
 
 pub use packet::{Packet, PacketError};
 pub use payload::{PayloadError, PayloadPacket, PayloadWriter};

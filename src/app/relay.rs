@@ -1,0 +1,182 @@
+//! The default app: clients join rooms and emit to them by built-in events, without any backend.
+//!
+//! `emit("roomwire:join", room, ack)`, `emit("roomwire:leave", room, ack)`,
+//! `emit("roomwire:emit", room, event, ...args, ack?)` and
+//! `emit("roomwire:ask", room, event, ...args, ack)`. The sender is never among those emitted to. Room patterns of the
+//! configuration say who may; every ack is `{ok:true,…}` or `{ok:false,error:{code,message}}`.
+
+use std::time::Duration;
+
+use bytestring::ByteString;
+use serde_json::{Value, json};
+
+use super::{Action, Actions, Answer, App, Event, Peer};
+use crate::config::{JoinPolicy, PublishPolicy, RelayConfig};
+use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
+
+/// Names that mean something to Socket.IO itself or to this app; no client may emit them to others.
+const RESERVED_EVENTS: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+const OWN_PREFIX: &str = "roomwire:";
+/// Bytes of a room's name.
+const MAX_ROOM_NAME: usize = 256;
+/// How long `roomwire:ask` waits for an answer.
+const ASK_TIME: Duration = Duration::from_secs(10);
+
+/// Rooms by client request.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    rules: RelayConfig,
+    /// Rooms one socket may join.
+    max_rooms: usize,
+}
+
+/// Why a request is refused.
+#[derive(Debug, PartialEq)]
+struct Refused {
+    code: &'static str,
+    message: String,
+}
+
+impl Relay {
+    /// The app with these rules.
+    pub fn new(rules: RelayConfig, max_rooms: usize) -> Self {
+        Self { rules, max_rooms }
+    }
+
+    fn request(&self, peer: &Peer<'_>, payload: &Payload) -> Result<Actions, Refused> {
+        let elements = payload.elements();
+        let name = elements.first().and_then(|name| text(name)).unwrap_or_default();
+        match name.as_str() {
+            "roomwire:join" => {
+                let room = self.room(&elements)?;
+                self.may_join(peer, &room)?;
+                Ok([Action::Join(vec![room])].into())
+            }
+            "roomwire:leave" => {
+                let room = self.room(&elements)?;
+                let acknowledged = json!({"ok": true, "room": room.as_str()});
+                Ok([Action::Leave(vec![room]), ack(&acknowledged)].into())
+            }
+            "roomwire:emit" => {
+                let emit = self.emit(peer, payload, &elements)?;
+                Ok([Action::Dispatch(Command::Emit(emit)), ack(&json!({"ok": true}))].into())
+            }
+            "roomwire:ask" => Ok([Action::Ask(self.emit(peer, payload, &elements)?, ASK_TIME)].into()),
+            _ => Err(refused(
+                "unknown_event",
+                format!("`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit or roomwire:ask"),
+            )),
+        }
+    }
+
+    fn room(&self, elements: &[&str]) -> Result<Room, Refused> {
+        let room = elements.get(1).and_then(|room| text(room));
+        let Some(room) = room.filter(|room| !room.is_empty()) else {
+            return Err(refused("bad_request", "the first argument must be the name of a room".into()));
+        };
+        if room.len() > MAX_ROOM_NAME {
+            return Err(refused("room_name_too_long", format!("a room's name has at most {MAX_ROOM_NAME} bytes")));
+        }
+        Ok(Room::from(room))
+    }
+
+    fn may_join(&self, peer: &Peer<'_>, room: &Room) -> Result<(), Refused> {
+        // The room of a socket's own id hears what is meant for that socket alone.
+        if SocketId::parse(room).is_some() {
+            return Err(refused("room_reserved", "names of 20 letters, digits, `-` and `_` belong to sockets".into()));
+        }
+        let allowed = self.rules.rule(room).is_some_and(|rule| rule.join == JoinPolicy::Anyone);
+        if !allowed {
+            return Err(refused("join_forbidden", format!("clients may not join `{room}` (app.relay)")));
+        }
+        if !peer.rooms.contains(room) && peer.rooms.count() >= self.max_rooms {
+            return Err(refused("too_many_rooms", format!("a socket may join {} rooms", self.max_rooms)));
+        }
+        Ok(())
+    }
+
+    fn emit(&self, peer: &Peer<'_>, payload: &Payload, elements: &[&str]) -> Result<Emit, Refused> {
+        let room = self.room(elements)?;
+        let Some(event) = elements.get(2).and_then(|event| text(event)) else {
+            return Err(refused("bad_request", "the second argument must be the name of an event".into()));
+        };
+        if RESERVED_EVENTS.contains(&event.as_str()) || event.starts_with(OWN_PREFIX) {
+            return Err(refused("event_reserved", format!("`{event}` cannot be emitted to others")));
+        }
+        let publish = self.rules.rule(&room).map_or(PublishPolicy::Nobody, |rule| rule.publish);
+        let allowed = match publish {
+            PublishPolicy::Anyone => true,
+            PublishPolicy::Members => peer.rooms.contains(&room),
+            PublishPolicy::Nobody => false,
+        };
+        if !allowed {
+            let who = if publish == PublishPolicy::Members { "only members" } else { "clients may not" };
+            return Err(refused("publish_forbidden", format!("{who} emit to `{room}` (app.relay)")));
+        }
+        let sender = Room::from(peer.socket.as_str());
+        Ok(Emit {
+            to: Selector::room(peer.namespace.clone(), room).except(sender),
+            payload: from_second_argument(payload, elements),
+            volatile: false,
+            ack: None,
+        })
+    }
+}
+
+impl App for Relay {
+    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer {
+        match self.request(peer, &event.payload) {
+            Ok(actions) => Answer::Now(actions),
+            Err(refused) => {
+                log::debug!("request refused socket={} code={}", peer.socket, refused.code);
+                let error = json!({"code": refused.code, "message": refused.message});
+                [ack(&json!({"ok": false, "error": error}))].into()
+            }
+        }
+    }
+
+    fn on_joined(&self, peer: &Peer<'_>, rooms: &[Room], degraded: bool) -> Answer {
+        let mut joined = json!({
+            "ok": true,
+            "room": rooms.first().map(Room::as_str),
+            "node": peer.node.as_str(),
+            "transport": peer.transport.as_str(),
+        });
+        if degraded {
+            joined["degraded"] = Value::Bool(true);
+        }
+        [ack(&joined)].into()
+    }
+
+    fn on_answer(&self, _peer: &Peer<'_>, answer: Option<Payload>) -> Answer {
+        let Some(answer) = answer else {
+            let error = json!({"code": "no_answer", "message": "nobody in the room answered in time"});
+            return [ack(&json!({"ok": false, "error": error}))].into();
+        };
+        let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, answer.json);
+        let payload = Payload { json: json.into(), attachments: answer.attachments };
+        [Action::Ack(payload)].into()
+    }
+}
+
+/// `["roomwire:emit",room,event,args...]` -> `[event,args...]`, without encoding anything again.
+fn from_second_argument(payload: &Payload, elements: &[&str]) -> Payload {
+    let start = elements.get(2).map_or(0, |event| event.as_ptr() as usize - payload.json.as_ptr() as usize);
+    let mut json = String::with_capacity(payload.json.len() - start + 1);
+    json.push('[');
+    json.push_str(&payload.json[start..]);
+    Payload { json: ByteString::from(json), attachments: payload.attachments.clone() }
+}
+
+fn text(element: &str) -> Option<String> {
+    serde_json::from_str(element).ok()
+}
+
+fn ack(answer: &Value) -> Action {
+    Action::Ack(Payload::text(format!("[{answer}]")))
+}
+
+fn refused(code: &'static str, message: String) -> Refused {
+    Refused { code, message }
+}

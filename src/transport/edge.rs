@@ -1,0 +1,109 @@
+//! What the transports of a worker share: its sessions, the settings of the endpoint, and the ways to other workers.
+
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+use actix::Addr;
+
+use super::gate::{Find, Gate};
+use super::origin::Origins;
+use crate::config::{EngineConfig, IpRange};
+use crate::model::EngineId;
+use crate::protocol::connection::Mode;
+use crate::session::{OpenPacket, Session, Worker};
+
+/// The settings of the Engine.IO endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointSettings {
+    pub engine: EngineConfig,
+    pub origins: Origins,
+    pub trusted_proxies: Vec<IpRange>,
+    /// Bytes the kernel may hold for one client, if bounded by us.
+    pub send_buffer: Option<usize>,
+    /// The path of bare Engine.IO clients, if the app has one.
+    pub bare_path: Option<String>,
+}
+
+impl EndpointSettings {
+    /// What clients at `path` speak; `None` if the path is not ours. The reference matches by prefix
+    /// (protocol notes 1.1): `/socket.io/anything` is ours, `/socket.io` without slash is not.
+    pub fn mode(&self, path: &str) -> Option<Mode> {
+        if is_below(path, &self.engine.path) {
+            return Some(Mode::SocketIo);
+        }
+        self.bare_path.as_deref().filter(|bare| is_below(path, bare)).map(|_| Mode::Bare)
+    }
+
+    /// What the handshake tells a client of a transport.
+    pub fn open_packet(&self, by_polling: bool) -> OpenPacket {
+        OpenPacket {
+            may_upgrade: by_polling && self.engine.transports.websocket && self.engine.allow_upgrades,
+            ping_interval: self.engine.ping_interval,
+            ping_timeout: self.engine.ping_timeout,
+            max_payload: self.engine.max_payload,
+        }
+    }
+}
+
+fn is_below(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The gates of a node by worker; complete before the first connection.
+#[derive(Default)]
+pub struct Gates(OnceLock<Box<[Addr<Gate>]>>);
+
+impl Gates {
+    /// Fills in every gate, once.
+    pub fn complete(&self, gates: Vec<Addr<Gate>>) {
+        let _ = self.0.set(gates.into_boxed_slice());
+    }
+
+    /// Every gate by worker index.
+    pub fn all(&self) -> &[Addr<Gate>] {
+        self.0.get().map_or(&[], |gates| gates)
+    }
+}
+
+/// The edge of one worker.
+#[derive(Clone)]
+pub struct Edge {
+    pub worker: Rc<Worker>,
+    pub settings: Arc<EndpointSettings>,
+    pub gates: Arc<Gates>,
+}
+
+impl Edge {
+    /// The session of this node with that id.
+    pub async fn find(&self, id: EngineId) -> Option<Addr<Session>> {
+        if id.worker() == self.worker.shard.worker() {
+            return self.worker.session(id);
+        }
+        let gate = self.gates.all().get(id.worker().get())?;
+        gate.send(Find(id)).await.ok().flatten()
+    }
+
+    /// Whether the session lives on this node.
+    pub fn is_ours(&self, id: EngineId) -> bool {
+        id.node() == self.worker.shard.directory().node()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_by_prefix_after_the_slash() {
+        let cases = [
+            ("/socket.io/", true),
+            ("/socket.io/anything", true),
+            ("/socket.io", false),
+            ("/socket.iox/", false),
+            ("/other/", false),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(is_below(path, "/socket.io"), expected, "{path}");
+        }
+    }
+}

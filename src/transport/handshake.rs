@@ -1,0 +1,183 @@
+//! Is this request a legal one for the Engine.IO endpoint? Shared by polling and websocket.
+//!
+//! The order of the checks and the answers are those of the reference server (protocol notes 1.7).
+
+use std::borrow::Cow;
+
+use crate::config::EngineConfig;
+use crate::model::{EngineId, TransportName};
+
+/// The parts of a query that matter (protocol notes 1.1).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Query<'a> {
+    pub version: Option<Cow<'a, str>>,
+    pub transport: Option<Cow<'a, str>>,
+    /// An empty one counts as absent.
+    pub sid: Option<Cow<'a, str>>,
+}
+
+impl<'a> Query<'a> {
+    /// Reads a query string; of repeated keys the first counts.
+    pub fn parse(query: &'a str) -> Self {
+        let mut parsed = Self::default();
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let slot = match &*key {
+                "EIO" => &mut parsed.version,
+                "transport" => &mut parsed.transport,
+                "sid" => &mut parsed.sid,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        parsed.sid = parsed.sid.filter(|sid| !sid.is_empty());
+        parsed
+    }
+}
+
+/// What a legal request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A new session.
+    NewSession(TransportName),
+    /// Something about a session.
+    Session(EngineId, TransportName),
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    TransportUnknown,
+    SessionUnknown,
+    BadHandshakeMethod,
+    BadRequest(&'static str),
+    /// With a sentence saying who may.
+    Forbidden(String),
+    UnsupportedVersion,
+}
+
+impl Refusal {
+    /// The stable code of the reference server.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::TransportUnknown => 0,
+            Self::SessionUnknown => 1,
+            Self::BadHandshakeMethod => 2,
+            Self::BadRequest(_) => 3,
+            Self::Forbidden(_) => 4,
+            Self::UnsupportedVersion => 5,
+        }
+    }
+
+    /// The message that goes with the code.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::TransportUnknown => "Transport unknown",
+            Self::SessionUnknown => "Session ID unknown",
+            Self::BadHandshakeMethod => "Bad handshake method",
+            Self::BadRequest(_) => "Bad request",
+            Self::Forbidden(why) => why,
+            Self::UnsupportedVersion => "Unsupported protocol version",
+        }
+    }
+
+    /// What exactly is wrong, where the message alone does not say.
+    pub fn context(&self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest(context) => Some(context),
+            _ => None,
+        }
+    }
+
+    /// The HTTP status of a polling answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Forbidden(_) => 403,
+            _ => 400,
+        }
+    }
+
+    /// The body of a polling answer.
+    pub fn body(&self) -> String {
+        let message = serde_json::Value::from(self.message());
+        match self.context() {
+            None => format!(r#"{{"code":{},"message":{message}}}"#, self.code()),
+            Some(context) => {
+                let context = serde_json::Value::from(context);
+                format!(r#"{{"code":{},"message":{message},"context":{context}}}"#, self.code())
+            }
+        }
+    }
+}
+
+/// Checks everything that does not need the session itself.
+///
+/// # Errors
+/// The first rule broken.
+pub fn check(query: &Query<'_>, is_get: bool, is_upgrade: bool, engine: &EngineConfig) -> Result<Wanted, Refusal> {
+    let transport = query.transport.as_deref().and_then(TransportName::parse);
+    let enabled = |name: &TransportName| match name {
+        TransportName::Polling => engine.transports.polling,
+        TransportName::Websocket => engine.transports.websocket,
+    };
+    let transport = transport.filter(enabled).ok_or(Refusal::TransportUnknown)?;
+    let upgrade_fits = (transport == TransportName::Websocket) == is_upgrade;
+    if let Some(sid) = &query.sid {
+        let id = EngineId::parse(sid).ok_or(Refusal::SessionUnknown)?;
+        if !upgrade_fits {
+            return Err(Refusal::BadRequest("TRANSPORT_MISMATCH"));
+        }
+        return Ok(Wanted::Session(id, transport));
+    }
+    if !is_get {
+        return Err(Refusal::BadHandshakeMethod);
+    }
+    if !upgrade_fits {
+        return Err(Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"));
+    }
+    if query.version.as_deref() != Some("4") {
+        return Err(Refusal::UnsupportedVersion);
+    }
+    Ok(Wanted::NewSession(transport))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn every_rule_of_the_table() {
+        let engine = Config::default().engine;
+        let id = "abcdefghijklmnopqrst";
+        let known = EngineId::parse(id).unwrap();
+        use TransportName::{Polling, Websocket};
+        let cases: [(&str, bool, bool, Result<Wanted, u8>); 15] = [
+            ("EIO=4&transport=polling", true, false, Ok(Wanted::NewSession(Polling))),
+            ("EIO=4&transport=websocket", true, true, Ok(Wanted::NewSession(Websocket))),
+            ("EIO=4&transport=polling&sid=", true, false, Ok(Wanted::NewSession(Polling))),
+            ("EIO=4&transport=polling&sid=abcdefghijklmnopqrst", false, false, Ok(Wanted::Session(known, Polling))),
+            ("transport=websocket&sid=abcdefghijklmnopqrst", true, true, Ok(Wanted::Session(known, Websocket))),
+            ("EIO=4", true, false, Err(0)),
+            ("EIO=4&transport=tube", true, false, Err(0)),
+            ("EIO=4&transport=polling&sid=short", true, false, Err(1)),
+            ("EIO=4&transport=polling", false, false, Err(2)),
+            ("EIO=4&transport=websocket", true, false, Err(3)),
+            ("EIO=4&transport=polling", true, true, Err(3)),
+            ("EIO=4&transport=websocket&sid=abcdefghijklmnopqrst", true, false, Err(3)),
+            ("EIO=3&transport=polling", true, false, Err(5)),
+            ("EIO=3&transport=websocket", true, true, Err(5)),
+            ("transport=polling", true, false, Err(5)),
+        ];
+        for (query, is_get, is_upgrade, expected) in cases {
+            let seen = check(&Query::parse(query), is_get, is_upgrade, &engine);
+            assert_eq!(seen.map_err(|refusal| refusal.code()), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_json_with_code_and_message() {
+        assert_eq!(Refusal::SessionUnknown.body(), r#"{"code":1,"message":"Session ID unknown"}"#);
+        let forbidden = Refusal::Forbidden("no \"x\"".into());
+        assert_eq!((forbidden.body().as_str(), forbidden.status()), (r#"{"code":4,"message":"no \"x\""}"#, 403));
+    }
+}

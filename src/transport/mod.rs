@@ -1,0 +1,14 @@
+//! The only code that knows HTTP bodies, websocket frames and sockets.
+//!
+//! Takes requests for the Engine.IO endpoint, checks them ([`handshake`], [`origin`]), finds or opens the
+//! session, and moves its packets. Sessions of other workers are reached through the [`gate`] of their
+//! worker, those of other nodes by [`forward`]. What a packet means is the session's business.
+
+pub mod edge;
+pub mod gate;
+pub mod handshake;
+pub mod origin;
+pub mod polling;
+pub mod socket;
+pub mod upgrade;
+pub mod websocket;

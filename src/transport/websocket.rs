@@ -1,0 +1,272 @@
+//! A websocket of a session of this worker: frames in, lane out.
+//!
+//! Lives inside the session's actor as one of its futures, so a websocket session is one task. It is polled
+//! whether or not the client reads: the session's timer fires in any case.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use actix::{ActorContext, ActorFuture, Context};
+use bytes::Bytes;
+use tokio::time::Sleep;
+
+use super::socket::PlainSocket;
+use crate::outbox::{Packet, Sink};
+use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
+use crate::session::Session;
+
+/// Bytes read at once; one buffer per worker thread.
+const READ_BUFFER: usize = 64 * 1024;
+/// Reads before other sessions of the worker get their turn.
+const READS_PER_TURN: usize = 8;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
+}
+
+/// What the websocket is to its session.
+enum Role {
+    /// It may take a polling session over, until the timer fires (protocol notes 1.6).
+    Probe(Pin<Box<Sleep>>),
+    /// It carries the session.
+    Carrier,
+}
+
+/// A connected websocket, handshake done.
+pub struct Websocket {
+    socket: Rc<PlainSocket>,
+    decoder: FrameDecoder,
+    role: Role,
+    /// What came together with the handshake.
+    first: Option<Bytes>,
+    finished: bool,
+    /// We stopped reading because the session is behind.
+    paused: bool,
+}
+
+/// The websocket has no further part in its session.
+struct Done;
+
+impl Websocket {
+    /// A websocket that carries the session from its start: writes the session's lane.
+    pub fn carrier(socket: Rc<PlainSocket>, first: Bytes, max_payload: usize) -> Self {
+        Self::new(socket, first, max_payload, Role::Carrier)
+    }
+
+    /// A websocket that wants to take a polling session over before `deadline`.
+    pub fn probe(socket: Rc<PlainSocket>, first: Bytes, max_payload: usize, deadline: Instant) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(deadline.into()));
+        Self::new(socket, first, max_payload, Role::Probe(timer))
+    }
+
+    fn new(socket: Rc<PlainSocket>, first: Bytes, max_payload: usize, role: Role) -> Self {
+        Self {
+            socket,
+            decoder: FrameDecoder::new(max_payload),
+            role,
+            first: (!first.is_empty()).then_some(first),
+            finished: false,
+            paused: false,
+        }
+    }
+
+    /// Lets the session's lane write this socket.
+    pub fn attach(&self, session: &Session) {
+        let sink = Rc::clone(&self.socket) as Rc<dyn Sink>;
+        session.worker().shard.with_lanes(|lanes| lanes.attach(session.lane(), sink));
+    }
+
+    fn read(&mut self, session: &mut Session, ctx: &mut Context<Session>, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+        if let Some(first) = self.first.take() {
+            self.decode(&mut first.to_vec(), session, ctx)?;
+        }
+        for _ in 0..READS_PER_TURN {
+            if self.must_wait(session, cx) {
+                return Ok(());
+            }
+            let read = SCRATCH.with_borrow_mut(|scratch| match self.socket.poll_read(scratch, cx) {
+                Poll::Pending => None,
+                Poll::Ready(Ok(n @ 1..)) => Some(self.decode(&mut scratch[..n], session, ctx)),
+                Poll::Ready(Ok(0)) => Some(self.lost(session, CloseReason::TransportClose, ctx)),
+                Poll::Ready(Err(_)) => Some(self.lost(session, CloseReason::TransportError, ctx)),
+            });
+            match read {
+                None => return Ok(()),
+                Some(outcome) => outcome?,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// The session or the node has more to do than it should: nothing more is read for now.
+    fn must_wait(&mut self, session: &mut Session, cx: &mut TaskContext<'_>) -> bool {
+        if session.has_ended() {
+            return false;
+        }
+        let wait = session.is_behind() || session.node_is_congested(cx);
+        if self.paused && !wait {
+            session.excuse();
+        }
+        self.paused = wait;
+        wait
+    }
+
+    fn decode(&mut self, bytes: &mut [u8], session: &mut Session, ctx: &mut Context<Session>) -> Result<(), Done> {
+        let now = Instant::now();
+        let Self { decoder, role, socket, .. } = self;
+        let outcome = decoder.decode(bytes, &mut |frame| match role {
+            Role::Carrier => carry(frame, session, now, ctx),
+            Role::Probe(_) => {
+                if probe(&frame, session, socket)? {
+                    *role = Role::Carrier;
+                    let sink = Rc::clone(socket) as Rc<dyn Sink>;
+                    session.worker().shard.with_lanes(|lanes| lanes.attach(session.lane(), sink));
+                }
+                Ok(())
+            }
+        });
+        match outcome {
+            Ok(()) | Err(DecodeFailure::Stopped(Done)) if matches!(self.role, Role::Carrier) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(DecodeFailure::Frame(error)) if matches!(self.role, Role::Carrier) => {
+                close_for(error, session, ctx);
+                Ok(())
+            }
+            Err(_) => Err(self.give_up_probe(session)),
+        }
+    }
+
+    /// The connection is gone.
+    fn lost(&mut self, session: &mut Session, reason: CloseReason, ctx: &mut Context<Session>) -> Result<(), Done> {
+        if matches!(self.role, Role::Probe(_)) {
+            session.upgrade_failed();
+            return Err(Done);
+        }
+        session.close(reason, ctx);
+        ctx.stop();
+        Err(Done)
+    }
+
+    fn give_up_probe(&self, session: &mut Session) -> Done {
+        session.upgrade_failed();
+        let _ = self.socket.write_now(Packet::close(None, "").wire());
+        self.socket.finish();
+        Done
+    }
+
+    fn check_probe(&mut self, session: &mut Session, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+        let Role::Probe(timer) = &mut self.role else { return Ok(()) };
+        if session.has_ended() || timer.as_mut().poll(cx).is_ready() {
+            return Err(self.give_up_probe(session));
+        }
+        Ok(())
+    }
+
+    /// Writes what the lane could not write directly.
+    fn write(&mut self, session: &Session, ctx: &mut Context<Session>, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+        let (shard, lane) = (&session.worker().shard, session.lane());
+        shard.with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
+        loop {
+            match shard.with_lanes(|lanes| lanes.write_queue(lane)) {
+                Ok(true) => return Ok(()),
+                Ok(false) => match self.socket.poll_writable(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => break,
+                },
+                Err(_) => break,
+            }
+        }
+        ctx.stop();
+        Err(Done)
+    }
+
+    /// After the end: once everything is written, waits for the client to hang up, so that its last bytes
+    /// do not make the kernel throw our farewell away.
+    fn wind_up(&mut self, session: &Session, ctx: &mut Context<Session>) -> Result<(), Done> {
+        if session.end_reason() == Some(CloseReason::SlowConsumer) {
+            ctx.stop();
+            return Err(Done);
+        }
+        let waiting = session.worker().shard.with_lanes(|lanes| lanes.queued_bytes(session.lane()));
+        if waiting == 0 && !self.finished {
+            self.finished = true;
+            self.socket.finish();
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, session: &mut Session, ctx: &mut Context<Session>, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+        self.check_probe(session, cx)?;
+        self.read(session, ctx, cx)?;
+        if matches!(self.role, Role::Probe(_)) {
+            return Ok(());
+        }
+        self.write(session, ctx, cx)?;
+        if session.has_ended() {
+            self.wind_up(session, ctx)?;
+        }
+        Ok(())
+    }
+}
+
+fn carry(frame: Frame<'_>, session: &mut Session, now: Instant, ctx: &mut Context<Session>) -> Result<(), Done> {
+    match frame {
+        Frame::Text(text) => session.receive_text(text, now, ctx),
+        Frame::Binary(content) => session.receive_binary(Bytes::copy_from_slice(content), ctx),
+        Frame::Ping(content) => session.send(Packet::websocket_pong(content)),
+        Frame::Pong(_) => {}
+        Frame::Close { .. } => session.close(CloseReason::TransportClose, ctx),
+    }
+    if session.has_ended() { Err(Done) } else { Ok(()) }
+}
+
+/// Answers a probing websocket; true when it takes the session over (protocol notes 1.6).
+fn probe(frame: &Frame<'_>, session: &mut Session, socket: &PlainSocket) -> Result<bool, Done> {
+    match frame {
+        Frame::Text("2probe") => {
+            socket.write_now(Packet::text("3probe").wire()).map_err(|_| Done)?;
+            session.probed();
+            Ok(false)
+        }
+        Frame::Text("5") => {
+            session.upgraded(true);
+            Ok(true)
+        }
+        Frame::Ping(content) => {
+            socket.write_now(Packet::websocket_pong(content).wire()).map_err(|_| Done)?;
+            Ok(false)
+        }
+        Frame::Pong(_) => Ok(false),
+        _ => Err(Done),
+    }
+}
+
+fn close_for(error: FrameError, session: &mut Session, ctx: &mut Context<Session>) {
+    if error.close_code() == 1009 {
+        return session.close(CloseReason::MessageTooLarge, ctx);
+    }
+    let farewell = Packet::close(Some(error.close_code()), &error.to_string());
+    session.close_saying(CloseReason::TransportError, farewell, ctx);
+}
+
+impl ActorFuture<Session> for Websocket {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        match self.turn(session, ctx, cx) {
+            Ok(()) => Poll::Pending,
+            Err(Done) => Poll::Ready(()),
+        }
+    }
+}
