@@ -1,3 +1,49 @@
 //! The `roomwire` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use roomwire::cli::{self, Cli, Verb};
+use roomwire::config::Config;
+use roomwire::server::Server;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    match cli.verb() {
+        Verb::Serve => serve(&cli),
+        Verb::Check => cli::check(&cli),
+        Verb::Config { reference } => cli::print_config(&cli, reference),
+    }
+}
+
+fn serve(cli: &Cli) -> ExitCode {
+    let loaded = match cli::load(cli) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    env_logger::Builder::new().parse_filters(&loaded.config.log.filter).init();
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    match actix_rt::System::new().block_on(run(loaded.config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let server = Server::start(config).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.stop().await;
+    Ok(())
+}

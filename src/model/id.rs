@@ -14,7 +14,7 @@ const NODE_LENGTH: usize = 4;
 const LOG_LENGTH: usize = 10;
 
 /// Number of a worker thread of one node, 0 to 63.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerIndex(u8);
 
 impl WorkerIndex {

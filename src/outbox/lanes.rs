@@ -164,7 +164,7 @@ impl Lanes {
     pub fn close(&mut self, id: LaneId) {
         self.write_lane(id.0 as usize);
         self.lanes[id.0 as usize].state = State::Closed;
-        self.wake(id.0 as usize);
+        self.wake(id);
     }
 
     /// Offers one packet to one lane.
@@ -257,11 +257,11 @@ impl Lanes {
         if !backlog.queue.has_room(&staged.packet, self.queue_limit) {
             self.lanes[index].state = State::Closed;
             backlog.queue = Queue::default();
-            self.wake(index);
+            self.wake(LaneId(index as u32));
             return Offered::Overflowed;
         }
         backlog.queue.push(staged.packet.clone());
-        self.wake(index);
+        self.wake(LaneId(index as u32));
         Offered::Accepted
     }
 
@@ -337,7 +337,7 @@ impl Lanes {
             lane.state = State::Queued;
         }
         self.backlogs[index].queue.push_rest(rest);
-        self.wake(index);
+        self.wake(LaneId(index as u32));
     }
 
     /// Writes the queue into the lane's sink until it is empty (true) or the sink is full (false).
@@ -374,8 +374,9 @@ impl Lanes {
         self.backlogs[id.0 as usize].waker = None;
     }
 
-    fn wake(&self, index: usize) {
-        if let Some(waker) = &self.backlogs[index].waker {
+    /// Wakes the transport, for instance to read again.
+    pub fn wake(&self, id: LaneId) {
+        if let Some(waker) = &self.backlogs[id.0 as usize].waker {
             waker.wake_by_ref();
         }
     }

@@ -254,6 +254,8 @@ impl Session {
 
     fn caught_up(&mut self) {
         self.excuse();
+        let lane = self.lane;
+        self.worker.shard.with_lanes(|lanes| lanes.wake(lane));
         if let Some(reply) = self.held_post.take() {
             let _ = reply.send(Ok(()));
         }

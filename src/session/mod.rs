@@ -12,9 +12,10 @@ mod socket;
 pub mod worker;
 
 use std::rc::Rc;
+use std::task::Context as TaskContext;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use bytes::Bytes;
 use log::{debug, info};
 use smallvec::SmallVec;
@@ -38,6 +39,10 @@ pub use worker::{SessionSettings, Worker};
 
 /// How long a polling client may take to fetch the news that its session has ended (protocol notes 1.7).
 const FAREWELL_TIME: Duration = Duration::from_secs(30);
+/// How long nothing is read from a client while the node is congested.
+const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
+/// How long a transport may take to write what is left of an ended session.
+const WIND_UP_TIME: Duration = Duration::from_secs(1);
 
 /// An Engine.IO session.
 pub struct Session {
@@ -69,15 +74,22 @@ struct Ended {
 }
 
 impl Session {
-    /// Starts a session on the current worker. Its open packet is the first in its lane.
-    pub fn open(worker: &Rc<Worker>, mode: Mode, transport: TransportName, open: OpenPacket) -> (EngineId, actix::Addr<Self>) {
+    /// Starts a session on the current worker. Its open packet is the first in its lane; `equip` gives it
+    /// its transport before anything else happens to it.
+    pub fn open(
+        worker: &Rc<Worker>,
+        mode: Mode,
+        transport: TransportName,
+        open: OpenPacket,
+        equip: impl FnOnce(&Self, &mut Context<Self>),
+    ) -> Addr<Self> {
         let id = worker.new_engine_id();
         let session_worker = Rc::clone(worker);
         let now = Instant::now();
         let address = Self::create(|ctx| {
             let lane = session_worker.shard.open_lane(ctx.address().recipient());
             session_worker.shard.send(lane, Packet::text(&open.encode(&id)));
-            Self {
+            let session = Self {
                 id,
                 lane,
                 connection: Connection::new(mode, &session_worker.settings.timing, now),
@@ -92,10 +104,17 @@ impl Session {
                 inbox: 0,
                 ended: None,
                 opened: now,
-            }
+            };
+            equip(&session, ctx);
+            session
         });
         worker.enter(id, address.clone());
-        (id, address)
+        address
+    }
+
+    /// Its id, a secret of its client.
+    pub fn id(&self) -> EngineId {
+        self.id
     }
 
     /// The lane a transport writes.
@@ -126,6 +145,19 @@ impl Session {
     /// So much waits for the app, or for other workers, that nothing more should be read from the client.
     pub fn is_behind(&self) -> bool {
         self.inbox > self.worker.settings.inbox_limit
+    }
+
+    /// Some worker of this node has more to do than it should; the task is woken soon to look again.
+    pub fn node_is_congested(&self, cx: &TaskContext<'_>) -> bool {
+        let congested = self.worker.shard.directory().congested();
+        if congested {
+            let waker = cx.waker().clone();
+            actix_rt::spawn(async move {
+                tokio::time::sleep(CONGESTION_PAUSE).await;
+                waker.wake();
+            });
+        }
+        congested
     }
 
     /// We did not read from the client for a while: its pong may wait in the socket.
@@ -238,7 +270,7 @@ impl Session {
 
     fn next_deadline(&self) -> Instant {
         match self.ended {
-            Some(ended) => ended.farewell.max(self.opened) + Duration::from_secs(1),
+            Some(ended) => ended.farewell + WIND_UP_TIME,
             None => self.connection.poll_timeout(),
         }
     }

@@ -15,31 +15,31 @@ use crate::protocol::engine_io::state::CloseReason;
 
 /// A transport that waits for its next batch.
 #[derive(Debug)]
-pub struct Outlet {
+pub(super) struct Outlet {
     format: BatchFormat,
     sender: oneshot::Sender<Result<Batch, PullError>>,
 }
 
 impl Outlet {
     /// The outlet of a request.
-    pub fn new(ready: Ready) -> Self {
+    pub(super) fn new(ready: Ready) -> Self {
         Self { format: ready.format, sender: ready.outlet }
     }
 
     /// Refuses the request.
-    pub fn refuse(self, error: PullError) {
+    pub(super) fn refuse(self, error: PullError) {
         // Whoever asked may be gone; then nobody needs the answer.
         let _ = self.sender.send(Err(error));
     }
 
     /// Answers with one text packet.
-    pub fn answer_text(self, text: &'static str, last: bool) {
+    pub(super) fn answer_text(self, text: &'static str, last: bool) {
         let body = Bytes::from_static(text.as_bytes());
         let _ = self.sender.send(Ok(Batch { body, last }));
     }
 
     /// Answers with what waits in the lane.
-    pub fn answer(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
+    pub(super) fn answer(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
         let body = match self.format {
             BatchFormat::Polling => polling_body(lanes, lane, max_payload),
             BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),

@@ -34,6 +34,11 @@ impl EndpointSettings {
         self.bare_path.as_deref().filter(|bare| is_below(path, bare)).map(|_| Mode::Bare)
     }
 
+    /// Whether `address` is a proxy whose headers count.
+    pub fn trusts(&self, address: std::net::IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|range| range.contains(address))
+    }
+
     /// What the handshake tells a client of a transport.
     pub fn open_packet(&self, by_polling: bool) -> OpenPacket {
         OpenPacket {

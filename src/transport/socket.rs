@@ -35,7 +35,9 @@ impl PlainSocket {
         options.set_tcp_user_timeout(Some(user_timeout))?;
         #[cfg(not(target_os = "linux"))]
         let _ = user_timeout;
-        Ok(Self { io: AsyncFd::new(stream)? })
+        #[expect(deprecated, reason = "a TcpStream never changes its descriptor, so the safe constructor is sound for it")]
+        let io = AsyncFd::new(stream)?;
+        Ok(Self { io })
     }
 
     /// Reads what is there. `Pending` if nothing is, and the task is woken when that changes.

@@ -1,0 +1,101 @@
+//! The stock client files, from an installed `socket.io-client/dist` (`server.client_dir`).
+//!
+//! Served below the endpoint as the reference server does, with an ETag. Nothing of the client is part of Roomwire.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::Path;
+
+use actix_web::http::header;
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+
+/// A file of the client.
+#[derive(Debug)]
+struct File {
+    content: Bytes,
+    etag: String,
+}
+
+/// The files by name, read once at start.
+#[derive(Debug, Default)]
+pub struct ClientFiles {
+    files: Option<HashMap<String, File>>,
+}
+
+impl ClientFiles {
+    /// Reads the scripts of the folder; without a folder every request learns how to set it.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn load(folder: Option<&Path>) -> io::Result<Self> {
+        let Some(folder) = folder else { return Ok(Self::default()) };
+        let mut files = HashMap::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_client_file(&name) {
+                let content = Bytes::from(std::fs::read(entry.path())?);
+                let mut hasher = DefaultHasher::new();
+                content.hash(&mut hasher);
+                let etag = format!("\"{:x}-{:016x}\"", content.len(), hasher.finish());
+                files.insert(name, File { content, etag });
+            }
+        }
+        Ok(Self { files: Some(files) })
+    }
+
+    /// Whether the stock client is there for pages to load.
+    pub fn has_client(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| files.contains_key("socket.io.min.js"))
+    }
+
+    /// Answers a request for `name`, which [`is_client_file`].
+    pub fn serve(&self, name: &str, request: &HttpRequest) -> HttpResponse {
+        let Some(files) = &self.files else {
+            let how = "The stock client files are not served: set server.client_dir (ROOMWIRE_SERVER__CLIENT_DIR) \
+                       to the dist folder of an installed socket.io-client.\n";
+            return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(how);
+        };
+        let Some(file) = files.get(name) else {
+            return HttpResponse::NotFound().body(format!("{name} is not in server.client_dir\n"));
+        };
+        let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+        let mut response = if known == Some(file.etag.as_str()) {
+            HttpResponse::NotModified()
+        } else {
+            HttpResponse::Ok()
+        };
+        response
+            .insert_header((header::ETAG, file.etag.as_str()))
+            .insert_header((header::CACHE_CONTROL, "public, max-age=0"));
+        if known == Some(file.etag.as_str()) {
+            return response.finish();
+        }
+        let content_type = if name.ends_with(".map") { "application/json" } else { "application/javascript; charset=utf-8" };
+        response.content_type(content_type).body(file.content.clone())
+    }
+}
+
+/// Whether a name below the endpoint is one of the client's: `socket.io*.js` and their maps.
+pub fn is_client_file(name: &str) -> bool {
+    let script = name.strip_suffix(".map").unwrap_or(name);
+    let ends_as_script = script.ends_with(".js");
+    script.starts_with("socket.io") && ends_as_script && !name.contains('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_scripts_of_the_client_are_served() {
+        for name in ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js.map", "socket.io.msgpack.min.js"] {
+            assert!(is_client_file(name), "{name}");
+        }
+        for name in ["", "index.html", "socket.io", "../socket.io.js", "socket.io/../x.js", "other.js"] {
+            assert!(!is_client_file(name), "{name}");
+        }
+    }
+}

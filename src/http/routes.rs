@@ -1,0 +1,53 @@
+//! The table of the public listener.
+
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::client_files::{ClientFiles, is_client_file};
+use super::health;
+use crate::health::Health;
+use crate::transport::edge::Edge;
+use crate::transport::polling;
+
+/// What the routes of a worker need.
+#[derive(Clone)]
+pub struct Site {
+    pub edge: Edge,
+    pub health: Arc<Health>,
+    pub client_files: Arc<ClientFiles>,
+}
+
+/// Answers every request that is no websocket.
+pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpResponse {
+    let path = request.path();
+    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Some(mode) = site.edge.settings.mode(path) {
+        let below = path.strip_prefix(site.edge.settings.engine.path.as_str());
+        let name = below.map(|below| below.trim_start_matches('/')).filter(|name| is_client_file(name));
+        if let (Some(name), true) = (name, reading) {
+            return site.client_files.serve(name, &request);
+        }
+        return polling::serve(site.edge, mode, request, body).await;
+    }
+    if !reading {
+        return not_found(&site);
+    }
+    match path {
+        "/livez" => health::livez(),
+        "/readyz" => {
+            let verbose = request.query_string().split('&').any(|key| key.split('=').next() == Some("verbose"));
+            health::readyz(&site.health, site.edge.worker.metrics(), verbose)
+        }
+        _ => not_found(&site),
+    }
+}
+
+fn not_found(site: &Site) -> HttpResponse {
+    let path = &site.edge.settings.engine.path;
+    HttpResponse::NotFound()
+        .content_type("text/plain; charset=utf-8")
+        .body(format!("Nothing here. Socket.IO clients connect at {path}/, probes ask /readyz.\n"))
+}

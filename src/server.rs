@@ -1,0 +1,238 @@
+//! Wiring: starts the parts of a node bottom-up, binds its listener, and stops it in order.
+//!
+//! `main` and the tests start a node by the same call. No other module imports this one.
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr};
+use actix_http::HttpService;
+use actix_server::ServerHandle;
+use actix_service::{fn_service, map_config};
+use actix_web::dev::AppConfig as WebConfig;
+use actix_web::{App as WebApp, web};
+use anyhow::Context as _;
+use log::info;
+
+use crate::app::App;
+use crate::app::echo::Echo;
+use crate::app::relay::Relay;
+use crate::broker::{Bus, Directory, Limits, RoomBroker, Shard};
+use crate::config::{AppKind, Config};
+use crate::health::{BusState, Health, Phase};
+use crate::http::client_files::ClientFiles;
+use crate::http::routes::{self, Site};
+use crate::metrics::Metrics;
+use crate::model::random::OsRandom;
+use crate::model::{NodeId, Random, WorkerIndex};
+use crate::protocol::connection::Timing;
+use crate::session::{SessionSettings, Worker};
+use crate::transport::edge::{Edge, EndpointSettings, Gates};
+use crate::transport::gate::{CloseAll, Gate};
+use crate::transport::origin::Origins;
+use crate::transport::upgrade;
+
+/// Connections waiting to be accepted.
+const BACKLOG: i32 = 4096;
+/// How long a stopping node waits for its sessions to say goodbye.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// A request's head must have come within this time.
+const REQUEST_HEAD_TIME: Duration = Duration::from_secs(10);
+/// Idle HTTP connections are kept this long: longer than the polling GETs of most clients are apart.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// A running node.
+pub struct Server {
+    node: NodeId,
+    address: SocketAddr,
+    handle: ServerHandle,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    gates: Arc<Gates>,
+}
+
+/// What the workers of a node share before they are built, each on its own thread.
+struct Blueprint {
+    config: Config,
+    directory: Arc<Directory>,
+    random: Arc<dyn Random>,
+    health: Arc<Health>,
+    client_files: Arc<ClientFiles>,
+    sessions: Arc<SessionSettings>,
+    endpoint: Arc<EndpointSettings>,
+    gates: Arc<Gates>,
+    entered: Mutex<Vec<Option<Addr<Gate>>>>,
+    next_worker: AtomicUsize,
+}
+
+impl Server {
+    /// Starts a node; returns when it accepts connections. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// The address is taken, or a file of the configuration cannot be read.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        let node = NodeId::random(&*random);
+        let health = Arc::new(Health::new(BusState::Off, config.bus.required));
+        let bus: Option<Bus> = None;
+        let directory = Directory::new(node, config.server.workers, bus, Arc::clone(&metrics));
+        let client_files = ClientFiles::load(config.server.client_dir.as_deref())
+            .context("server.client_dir cannot be read")?;
+        let gates = Arc::new(Gates::default());
+        let blueprint = Blueprint {
+            sessions: Arc::new(session_settings(&config)),
+            endpoint: Arc::new(endpoint_settings(&config)),
+            directory,
+            random,
+            health: Arc::clone(&health),
+            client_files: Arc::new(client_files),
+            gates: Arc::clone(&gates),
+            entered: Mutex::new(vec![None; config.server.workers]),
+            next_worker: AtomicUsize::new(0),
+            config,
+        };
+        let listener = bind(&blueprint.config)?;
+        let address = listener.local_addr()?;
+        let handle = serve(Arc::new(blueprint), listener)?;
+        health.set_phase(Phase::Serving);
+        info!("listening on http://{address} node={node}");
+        Ok(Self { node, address, handle, health, metrics, gates })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its name in the cluster.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Stops: takes nobody new, tells every client, and ends.
+    pub async fn stop(self) {
+        self.health.set_phase(Phase::Draining);
+        for gate in self.gates.all() {
+            gate.do_send(CloseAll);
+        }
+        let deadline = Instant::now() + FAREWELL_TIME;
+        while self.metrics.sessions.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.handle.stop(false).await;
+        info!("stopped node={}", self.node);
+    }
+}
+
+fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let bind = &config.server.bind;
+    let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
+    let problem = || format!("cannot listen on {}:{} (server.bind)", bind.host, bind.port);
+    let address = addresses.with_context(problem)?.next().with_context(problem)?;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into()).with_context(problem)?;
+    socket.listen(BACKLOG).with_context(problem)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn serve(blueprint: Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<ServerHandle> {
+    let workers = blueprint.config.server.workers;
+    let server = actix_server::Server::build()
+        .workers(workers)
+        .disable_signals()
+        .backlog(BACKLOG as u32)
+        .listen("public", listener, move || {
+            let site = blueprint.build_worker();
+            let upgrades = site.edge.clone();
+            let app = WebApp::new()
+                .default_service(web::to(move |request, body| routes::serve(site.clone(), request, body)));
+            HttpService::build()
+                .client_request_timeout(REQUEST_HEAD_TIME)
+                .keep_alive(KEEP_ALIVE)
+                .h1_allow_half_closed(false)
+                .upgrade(fn_service(move |(request, framed)| {
+                    let edge = upgrades.clone();
+                    async move {
+                        upgrade::upgrade(edge, request, framed).await;
+                        Ok::<_, actix_web::Error>(())
+                    }
+                }))
+                .finish(map_config(app, |_| WebConfig::default()))
+                .tcp()
+        })?
+        .run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
+}
+
+impl Blueprint {
+    /// Builds the parts of the next worker on its thread. All workers are built before the first connection
+    /// is accepted.
+    fn build_worker(&self) -> Site {
+        let number = self.next_worker.fetch_add(1, Ordering::Relaxed);
+        let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
+        let limits = Limits {
+            outbox: self.config.socket.outbox_limit,
+            pending_acks: self.config.socket.max_pending_acks,
+        };
+        let shard = Shard::new(index, Arc::clone(&self.directory), limits);
+        self.directory.enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
+        let app = build_app(&self.config);
+        let worker = Worker::new(shard, app, Arc::clone(&self.sessions), Arc::clone(&self.random));
+        let edge = Edge { worker, settings: Arc::clone(&self.endpoint), gates: Arc::clone(&self.gates) };
+        self.enter_gate(index, Gate::new(edge.clone()).start());
+        Site { edge, health: Arc::clone(&self.health), client_files: Arc::clone(&self.client_files) }
+    }
+
+    fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {
+        let mut entered = self.entered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        entered[index.get()] = Some(gate);
+        if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
+            self.gates.complete(all);
+        }
+    }
+}
+
+fn build_app(config: &Config) -> Rc<dyn App> {
+    match config.app.kind {
+        AppKind::Relay => Rc::new(Relay::new(config.app.relay.clone(), config.socket.max_rooms)),
+        AppKind::Echo => Rc::new(Echo),
+    }
+}
+
+fn session_settings(config: &Config) -> SessionSettings {
+    SessionSettings {
+        timing: Timing {
+            ping_interval: config.engine.ping_interval,
+            ping_timeout: config.engine.ping_timeout,
+            connect_timeout: config.socket.connect_timeout,
+            max_namespaces: config.socket.max_namespaces,
+            max_payload: config.engine.max_payload,
+        },
+        namespaces: config.socket.namespaces.clone(),
+        inbox_limit: config.socket.inbox_limit,
+    }
+}
+
+fn endpoint_settings(config: &Config) -> EndpointSettings {
+    EndpointSettings {
+        engine: config.engine.clone(),
+        origins: Origins::new(&config.cors),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        send_buffer: config.socket.send_buffer,
+        bare_path: build_app(config).bare_path().map(str::to_owned),
+    }
+}

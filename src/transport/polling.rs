@@ -1,0 +1,213 @@
+//! Long polling: GETs that fetch batches, POSTs that bring packets (protocol notes 1.3 and 1.7).
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::StreamExt;
+use log::debug;
+use tokio::sync::oneshot;
+
+use super::edge::Edge;
+use super::handshake::{self, Query, Refusal, Wanted};
+use super::origin::{Asking, CorsHeaders};
+use crate::model::{EngineId, TransportName};
+use crate::protocol::connection::Mode;
+use crate::session::Session;
+use crate::session::messages::{Batch, BatchFormat, Post, PostAborted, PostError, PostId, PostStarted, PullError, Ready};
+
+/// Answers any request below a path of the endpoint.
+pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) -> HttpResponse {
+    let cors = match edge.settings.origins.check(asking(&edge, &request)) {
+        Ok(cors) => cors,
+        Err(refusal) => return refuse(&edge, &refusal, &CorsHeaders::new()),
+    };
+    if request.method() == Method::OPTIONS && request.headers().contains_key(header::ORIGIN) {
+        return preflight(&request, &cors);
+    }
+    let query = Query::parse(request.query_string());
+    let is_get = request.method() == Method::GET;
+    match handshake::check(&query, is_get, false, &edge.settings.engine) {
+        Ok(Wanted::NewSession(_)) => open(&edge, mode, &cors).await,
+        Ok(Wanted::Session(id, _)) => match *request.method() {
+            Method::GET => get(&edge, id, &request, &cors).await,
+            Method::POST => post(&edge, id, &request, body, &cors).await,
+            _ => answer(StatusCode::METHOD_NOT_ALLOWED, &cors).finish(),
+        },
+        Err(refusal) => refuse(&edge, &refusal, &cors),
+    }
+}
+
+fn asking<'a>(edge: &Edge, request: &'a HttpRequest) -> Asking<'a> {
+    let headers = request.headers();
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let trusted = request.peer_addr().is_some_and(|peer| edge.settings.trusts(peer.ip()));
+    let forwarded = text(header::HeaderName::from_static("x-forwarded-host")).filter(|_| trusted);
+    Asking {
+        origin: headers.get(header::ORIGIN).map(|value| value.to_str().map_err(|_| ())),
+        host: forwarded.or_else(|| text(header::HOST)),
+    }
+}
+
+fn answer(status: StatusCode, cors: &CorsHeaders) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    for (name, value) in cors {
+        response.insert_header((*name, value.as_str()));
+    }
+    response
+}
+
+fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
+    edge.worker.metrics().handshakes_refused_total.increment();
+    debug!("request refused code={} message=\"{}\"", refusal.code(), refusal.message());
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    answer(status, cors).content_type("application/json").body(refusal.body())
+}
+
+fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
+    let mut response = answer(StatusCode::NO_CONTENT, cors);
+    response.insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST"));
+    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
+    }
+    response.finish()
+}
+
+async fn open(edge: &Edge, mode: Mode, cors: &CorsHeaders) -> HttpResponse {
+    let open = edge.settings.open_packet(true);
+    let mut id = None;
+    let session = Session::open(&edge.worker, mode, TransportName::Polling, open, |session, _| id = Some(session.id()));
+    let Some(Ok(batch)) = pull(&session).await else {
+        return refuse(edge, &Refusal::SessionUnknown, cors);
+    };
+    let mut response = answer(StatusCode::OK, cors);
+    if let (Some(name), Some(id)) = (&edge.settings.engine.cookie, id) {
+        let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", id.as_str());
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
+    batch_body(&mut response, batch.body)
+}
+
+/// Asks a session for its next polling batch; `None` if it is gone.
+async fn pull(session: &actix::Addr<Session>) -> Option<Result<Batch, PullError>> {
+    let (outlet, batch) = oneshot::channel();
+    session.try_send(Ready { format: BatchFormat::Polling, outlet }).ok()?;
+    batch.await.ok()
+}
+
+async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
+    let session = edge.find(id).await;
+    let batch = match &session {
+        Some(session) => pull(session).await,
+        None => None,
+    };
+    match batch {
+        None => refuse(edge, &Refusal::SessionUnknown, cors),
+        Some(Err(PullError::TransportMismatch)) => refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors),
+        Some(Err(PullError::Duplicate)) => answer(StatusCode::BAD_REQUEST, cors).finish(),
+        Some(Ok(batch)) => {
+            let mut response = answer(StatusCode::OK, cors);
+            let threshold = edge.settings.engine.compression_threshold;
+            let large = threshold.is_some_and(|threshold| batch.body.len() >= threshold);
+            if large && accepts_gzip(request) && let Some(body) = gzip(&batch.body) {
+                response.insert_header((header::CONTENT_ENCODING, "gzip"));
+                return batch_body(&mut response, body);
+            }
+            batch_body(&mut response, batch.body)
+        }
+    }
+}
+
+fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
+    response.insert_header((header::CACHE_CONTROL, "no-store")).content_type("text/plain; charset=UTF-8").body(body)
+}
+
+fn accepts_gzip(request: &HttpRequest) -> bool {
+    let accepted = request.headers().get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let codings = accepted.unwrap_or_default().split(',');
+    codings.map(|coding| coding.split(';').next().unwrap_or_default().trim()).any(|coding| coding == "gzip")
+}
+
+fn gzip(body: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 3), Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+/// Takes the announcement of a post back if its body never comes.
+struct Announced {
+    session: actix::Addr<Session>,
+    post: PostId,
+    delivered: bool,
+}
+
+impl Announced {
+    fn new(session: actix::Addr<Session>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let post = PostId(NEXT.fetch_add(1, Ordering::Relaxed));
+        session.do_send(PostStarted { post });
+        Self { session, post, delivered: false }
+    }
+
+    async fn deliver(mut self, body: Bytes) -> Option<Result<(), PostError>> {
+        self.delivered = true;
+        let (reply, answered) = oneshot::channel();
+        self.session.do_send(Post { post: self.post, body, reply });
+        answered.await.ok()
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if !self.delivered {
+            self.session.do_send(PostAborted { post: self.post });
+        }
+    }
+}
+
+async fn post(edge: &Edge, id: EngineId, request: &HttpRequest, body: Payload, cors: &CorsHeaders) -> HttpResponse {
+    let Some(session) = edge.find(id).await else {
+        return refuse(edge, &Refusal::SessionUnknown, cors);
+    };
+    let announced = Announced::new(session);
+    let body = if is_binary(request) { Ok(Bytes::new()) } else { collect(body, edge.settings.engine.max_payload).await };
+    let body = match body {
+        Ok(body) => body,
+        Err(TooLarge) => return too_large(edge, cors),
+    };
+    match announced.deliver(body).await {
+        None => refuse(edge, &Refusal::SessionUnknown, cors),
+        Some(Ok(())) => answer(StatusCode::OK, cors).content_type("text/html").body("ok"),
+        Some(Err(PostError::TransportMismatch)) => refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors),
+        Some(Err(PostError::Duplicate | PostError::Malformed)) => answer(StatusCode::BAD_REQUEST, cors).finish(),
+    }
+}
+
+/// Revision 4 posts text; a binary body ends the session like any other malformed one (protocol notes 1.7).
+fn is_binary(request: &HttpRequest) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/octet-stream"))
+}
+
+struct TooLarge;
+
+async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, TooLarge> {
+    let mut body = BytesMut::new();
+    while let Some(Ok(chunk)) = payload.next().await {
+        if body.len() + chunk.len() > limit {
+            return Err(TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn too_large(edge: &Edge, cors: &CorsHeaders) -> HttpResponse {
+    let limit = edge.settings.engine.max_payload;
+    let message = format!(r#"{{"message":"message too large: at most {limit} bytes (engine.max_payload)"}}"#);
+    answer(StatusCode::PAYLOAD_TOO_LARGE, cors).content_type("application/json").body(message)
+}

@@ -1,0 +1,186 @@
+//! Requests with `Upgrade: websocket`, which actix-http hands over with their bare connection.
+//!
+//! They bypass the middleware of the actix-web app, so path, origin and method are checked here. The HTTP
+//! dispatcher with its buffers ends at the hand-over: an idle websocket costs its session and nothing else.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{AsyncContext, Handler, Message};
+use actix_codec::Framed;
+use actix_http::{HttpMessage, Request, h1, ws};
+use actix_rt::net::TcpStream;
+use actix_web::http::{Method, header};
+use bytes::Bytes;
+use log::debug;
+
+use super::edge::{Edge, EndpointSettings};
+use super::gate::Adopt;
+use super::handshake::{self, Query, Refusal, Wanted};
+use super::origin::Asking;
+use super::socket::PlainSocket;
+use super::websocket::Websocket;
+use crate::model::{EngineId, TransportName};
+use crate::outbox::Packet;
+use crate::protocol::connection::Mode;
+use crate::session::Session;
+
+/// A websocket on its way to the worker of its session; its handshake is not answered yet.
+#[derive(Debug)]
+pub struct Offered {
+    pub stream: std::net::TcpStream,
+    /// What the client sent behind its handshake.
+    pub first: Bytes,
+    /// The `Sec-WebSocket-Accept` of the answer.
+    pub accept: String,
+    pub session: EngineId,
+}
+
+/// Answers an upgrade request on the worker that accepted its connection.
+pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1::Codec>) {
+    let parts = framed.into_parts();
+    let first = parts.read_buf.freeze();
+    let checked = check(&edge, &request);
+    let Ok(stream) = parts.io.into_std() else { return };
+    let outcome = match checked {
+        Ok(Legal { wanted: Wanted::NewSession(_), mode, accept }) => open(&edge, stream, first, &accept, mode),
+        Ok(Legal { wanted: Wanted::Session(session, _), accept, .. }) => {
+            route(&edge, Offered { stream, first, accept, session });
+            Ok(())
+        }
+        Err(rejection) => {
+            edge.worker.metrics().handshakes_refused_total.increment();
+            debug!("websocket refused reason=\"{}\"", rejection.reason);
+            reject(&stream, &rejection)
+        }
+    };
+    if let Err(error) = outcome {
+        debug!("websocket lost during its handshake error=\"{error}\"");
+    }
+}
+
+/// A request that may become a websocket.
+struct Legal {
+    wanted: Wanted,
+    mode: Mode,
+    accept: String,
+}
+
+/// An answer instead of the handshake: the reference sends 400 and the bare message (protocol notes 1.7).
+struct Rejection {
+    status: &'static str,
+    reason: String,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: "400 Bad Request", reason: refusal.message().to_owned() }
+    }
+}
+
+fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
+    let uri = request.uri();
+    let Some(mode) = edge.settings.mode(uri.path()) else {
+        let reason = format!("no websocket endpoint here; it is at {}/", edge.settings.engine.path);
+        return Err(Rejection { status: "404 Not Found", reason });
+    };
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().map_err(|_| ()));
+    let forwarded = text(header::HeaderName::from_static("x-forwarded-host"));
+    let trusted = request.peer_addr().is_some_and(|peer| edge.settings.trusts(peer.ip()));
+    let host = forwarded.filter(|_| trusted).or_else(|| text(header::HOST));
+    edge.settings.origins.check(Asking { origin, host })?;
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let is_get = request.method() == Method::GET;
+    let wanted = handshake::check(&query, is_get, true, &edge.settings.engine)?;
+    ws::verify_handshake(request.head()).map_err(|_| Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|key| ws::hash_key(key.as_bytes()));
+    let key = key.ok_or(Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
+    let accept = String::from_utf8_lossy(&key).into_owned();
+    Ok(Legal { wanted, mode, accept })
+}
+
+fn open(edge: &Edge, stream: std::net::TcpStream, first: Bytes, accept: &str, mode: Mode) -> std::io::Result<()> {
+    let socket = accept_handshake(&edge.settings, stream, accept)?;
+    let websocket = Websocket::carrier(socket, first, edge.settings.engine.max_payload);
+    let open = edge.settings.open_packet(false);
+    Session::open(&edge.worker, mode, TransportName::Websocket, open, |session, ctx| {
+        websocket.attach(session);
+        ctx.spawn(websocket);
+    });
+    Ok(())
+}
+
+/// Sends the request's connection to the worker of its session.
+fn route(edge: &Edge, offered: Offered) {
+    let id = offered.session;
+    if id.worker() == edge.worker.shard.worker() {
+        return adopt(edge, offered);
+    }
+    if let Some(gate) = edge.gates.all().get(id.worker().get()) {
+        gate.do_send(Adopt(offered));
+    }
+}
+
+/// Attaches a websocket to a polling session of this worker.
+pub fn adopt(edge: &Edge, offered: Offered) {
+    match edge.worker.session(offered.session) {
+        Some(session) => session.do_send(TakeOver { offered, settings: Arc::clone(&edge.settings) }),
+        None => {
+            // The client may have gone; then nobody needs the answer.
+            let _ = reject(&offered.stream, &Refusal::SessionUnknown.into());
+        }
+    }
+}
+
+/// A websocket asks to take this session over.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct TakeOver {
+    offered: Offered,
+    settings: Arc<EndpointSettings>,
+}
+
+impl Handler<TakeOver> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: TakeOver, ctx: &mut Self::Context) {
+        let TakeOver { offered, settings } = message;
+        let socket = match accept_handshake(&settings, offered.stream, &offered.accept) {
+            Ok(socket) => socket,
+            Err(error) => return debug!("websocket lost during its handshake error=\"{error}\""),
+        };
+        if !settings.engine.allow_upgrades || !self.begin_upgrade() {
+            // Handshake, then closed without harm to the session (protocol notes 1.6).
+            let _ = socket.write_now(Packet::close(None, "").wire());
+            return socket.finish();
+        }
+        let deadline = Instant::now() + settings.engine.upgrade_timeout;
+        ctx.spawn(Websocket::probe(socket, offered.first, settings.engine.max_payload, deadline));
+    }
+}
+
+fn accept_handshake(
+    settings: &EndpointSettings,
+    stream: std::net::TcpStream,
+    accept: &str,
+) -> std::io::Result<Rc<PlainSocket>> {
+    let user_timeout = settings.engine.ping_interval + settings.engine.ping_timeout;
+    let socket = PlainSocket::new(stream, settings.send_buffer, user_timeout)?;
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    socket.write_now(head.as_bytes())?;
+    Ok(Rc::new(socket))
+}
+
+fn reject(mut stream: &std::net::TcpStream, rejection: &Rejection) -> std::io::Result<()> {
+    let Rejection { status, reason } = rejection;
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{reason}",
+        reason.len()
+    );
+    std::io::Write::write_all(&mut stream, answer.as_bytes())
+}
