@@ -179,13 +179,13 @@ mod tests {
 
     #[test]
     fn the_first_error_ends_the_body() {
-        let empty = Err(PayloadError::Packet(PacketError::Empty));
+        let empty = || Err(PayloadError::Packet(PacketError::Empty));
         let unknown = |kind| Err(PayloadError::Packet(PacketError::UnknownType(kind)));
-        assert_eq!(packets(""), [empty.clone()]);
+        assert_eq!(packets(""), [empty()]);
         assert_eq!(packets("abc"), [unknown('a')]);
         assert_eq!(packets("9"), [unknown('9')]);
-        assert_eq!(packets("4a\x1e"), [message("a"), empty.clone()]);
-        assert_eq!(packets("4a\x1e\x1e4b"), [message("a"), empty]);
+        assert_eq!(packets("4a\x1e"), [message("a"), empty()]);
+        assert_eq!(packets("4a\x1e\x1e4b"), [message("a"), empty()]);
         assert_eq!(packets("4a\x1e9\x1e4b"), [message("a"), unknown('9')]);
         let broken = packets("4a\x1eb*\x1e4b");
         assert_eq!(broken.len(), 2);
