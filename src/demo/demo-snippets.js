@@ -8,7 +8,7 @@ function curl(room, config, origin) {
   const hello = JSON.stringify(["roomwire:emit", room, "message", { room, name: "curl", text: "Hello from curl" }]);
   return {
     id: "curl", title: "curl",
-    about: "Four requests of long polling: open, connect, say hello, close.",
+    about: "Long polling by hand: open, connect, say hello, close.",
     code: `(U=${shell(`${origin}${config.path}/?EIO=4&transport=polling`)}
 SID=$(curl -s "$U" | sed 's/.*"sid":"\\([^"]*\\)".*/\\1/')
 io() { curl -s -H 'content-type: text/plain' "$U&sid=$SID" "$@"; }

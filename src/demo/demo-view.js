@@ -10,18 +10,20 @@ function element(tag, className, ...children) {
   return node;
 }
 
+const HUES = [5, 75, 130, 165, 205, 245, 280, 320];
+
 /// The same name has the same colour on every screen.
 function paint(node, name) {
   let hash = 7;
   for (const char of name) hash = (hash * 31 + char.codePointAt(0)) % 9973;
-  node.style.setProperty("--hue", (hash * 47) % 360);
+  node.style.setProperty("--hue", HUES[hash % HUES.length]);
   return node;
 }
 
 export const milliseconds = (value) => (value < 9.95 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`);
-const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
-// --- connection ------------------------------------------------------------------------------------------------
+// --- connection ---
 
 const BUTTON = { connecting: "Cut the wire", up: "Cut the wire", cut: "Restore", lost: "Retry now", refused: "Try again" };
 
@@ -29,7 +31,6 @@ export function showLink({ state, text }) {
   $("wire").dataset.state = state;
   $("state").textContent = text;
   $("cut").textContent = BUTTON[state];
-  $("cut").disabled = state === "connecting";
 }
 
 /// `wire`: {node, transport, ack, bus, far: [{node, people}]}
@@ -62,7 +63,7 @@ export function pulse(direction, far) {
   });
 }
 
-// --- rooms and people --------------------------------------------------------------------------------------------
+// --- rooms and people ---
 
 export function showRooms(rooms, current, onPick) {
   const items = rooms.map((room) => {
@@ -87,7 +88,7 @@ function personItem(person) {
   const name = paint(element("b", "who", person.name), person.name);
   const item = element("li", person.quiet ? "quiet" : "", name);
   if (person.me) item.append(" ", element("span", "me", "you"));
-  item.append(element("span", "how", person.quiet ? "no sign of life" : person.transport));
+  item.append(element("span", "how", person.quiet ? (person.me ? "cut off" : "no sign of life") : person.transport));
   item.dataset.node = person.node;
   return item;
 }
@@ -108,7 +109,7 @@ export function showTyping(names) {
   $("typing").textContent = names.length ? `${who} ${names.length === 1 ? "is" : "are"} typing` : "";
 }
 
-// --- the log -----------------------------------------------------------------------------------------------------
+// --- the log ---
 
 const ACK = { waiting: "waiting", sent: "…", refused: "refused" };
 
@@ -138,8 +139,16 @@ function entryItem(entry, previous) {
   return item;
 }
 
-const atEnd = () => $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 60;
+// The log stays at its end, also when its height changes, until the reader scrolls up.
+let following = true;
+$("log").addEventListener("scroll", () => {
+  following = $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 60;
+  if (following) $("newer").hidden = true;
+});
+new ResizeObserver(() => following && scrollToEnd()).observe($("log"));
+
 export function scrollToEnd() {
+  following = true;
   $("log").scrollTop = $("log").scrollHeight;
   $("newer").hidden = true;
 }
@@ -160,7 +169,7 @@ export function showRoom(room, secondWindow) {
 }
 
 export function appendEntry(entry, previous) {
-  const follow = atEnd() || entry.own;
+  const follow = following || entry.own;
   $("log").append(entryItem(entry, previous));
   if ($("log").children.length > 400) $("log").children[1].remove();
   if (follow) scrollToEnd();
@@ -172,7 +181,7 @@ export function updateEntry(entry) {
   item?.querySelector(".meta").replaceWith(metaOf(entry));
 }
 
-// --- terminal ------------------------------------------------------------------------------------------------------
+// --- terminal ---
 
 async function copy(button, code) {
   try {

@@ -26,7 +26,7 @@ let config;
 let socket;
 let current;
 
-// --- rooms ------------------------------------------------------------------------------------------------------
+// --- rooms ---
 
 /// Opens a room: joins it when it is new, shows it.
 function pick(name) {
@@ -85,7 +85,7 @@ function publish(room, event, body, done) {
   });
 }
 
-// --- what is said -------------------------------------------------------------------------------------------------
+// --- what is said ---
 
 function add(room, entry) {
   const full = { id: token(), at: Date.now(), ...entry };
@@ -130,7 +130,7 @@ function onMessage(body) {
   showRooms();
 }
 
-// --- who is there -------------------------------------------------------------------------------------------------
+// --- who is there ---
 
 const card = () => ({ uid: me.uid, name: me.name, node: me.node, transport: me.transport });
 const roomOf = (body) => rooms.get(body?.room);
@@ -204,7 +204,7 @@ function tellTyping() {
   publish(current, "typing", { uid: me.uid, name: me.name, on });
 }
 
-// --- showing --------------------------------------------------------------------------------------------------------
+// --- showing ---
 
 function people() {
   const others = [...current.people.values()].map((person) => ({ ...person, quiet: Date.now() - person.seen > patience(current) * 2.5 }));
@@ -252,7 +252,7 @@ function setLink(state, words) {
   showPeople();
 }
 
-// --- the connection -------------------------------------------------------------------------------------------------
+// --- the connection ---
 
 function onConnect() {
   me.node = socket.id.slice(0, 4);
@@ -283,7 +283,7 @@ function onConnectError(error) {
 function cut() {
   socket.io.reconnection(false);
   setLink("cut", "Cut. What you write waits here.");
-  socket.io.engine.close();
+  socket.io.engine?.close();
 }
 
 function restore() {
@@ -298,7 +298,7 @@ function useTransport(value) {
 }
 
 let defaultTransports;
-function openSocket() {
+function openSocket(io) {
   const wanted = query.get("transport");
   socket = io({ path: config.path, autoConnect: false });
   defaultTransports = socket.io.opts.transports ?? ["polling", "websocket"];
@@ -311,7 +311,7 @@ function openSocket() {
   socket.io.on("reconnect_attempt", (attempt) => setLink("lost", `Connection lost. Attempt ${attempt}…`));
 }
 
-// --- start ----------------------------------------------------------------------------------------------------------
+// --- start ---
 
 function rename() {
   me.name = $("name").value.trim().slice(0, 24) || me.name;
@@ -347,7 +347,7 @@ function listen() {
   $("leave").addEventListener("click", leave);
   $("name").addEventListener("change", rename);
   $("transport").addEventListener("change", (event) => useTransport(event.target.value));
-  $("cut").addEventListener("click", () => (link.state === "up" ? cut() : restore()));
+  $("cut").addEventListener("click", () => (["up", "connecting"].includes(link.state) ? cut() : restore()));
   $("newer").addEventListener("click", view.scrollToEnd);
   for (const button of document.querySelectorAll(".panes button")) button.addEventListener("click", () => view.showPane(button.dataset.pane));
   addEventListener("keydown", (event) => {
@@ -369,16 +369,18 @@ function loadScript(src) {
 
 async function start() {
   config = await (await fetch("demo.json")).json();
-  await loadScript(config.stock_client ? `${config.path}/socket.io.min.js` : "roomwire-client.js");
+  if (config.stock_client) await loadScript(`${config.path}/socket.io.min.js`);
+  const { io } = config.stock_client ? globalThis : await import("./roomwire-client.js");
   me.name = query.get("name")?.slice(0, 24) || localStorage.getItem("roomwire-name") || NAMES[Math.floor(Math.random() * NAMES.length)];
   $("name").value = me.name;
   $("version").textContent = config.version ?? "";
-  openSocket();
+  openSocket(io);
   pick(query.get("room") || "lobby");
   listen();
   setInterval(beat, BEAT);
   setInterval(showTyping, 1000);
   socket.connect();
+  $("cut").disabled = false;
   $("text").focus({ preventScroll: true });
 }
 
