@@ -23,7 +23,8 @@ function redisCli(room, redis) {
   };
   return {
     id: "redis", title: "redis-cli",
-    about: "What a python-socketio server publishes. Every node delivers it to its own members of the room.",
+    about: `What a python-socketio server publishes; each node delivers it to its members.${
+      redis.url_masked.includes("*") ? " Put the password where the stars are." : ""}`,
     code: `redis-cli -u ${shell(redis.url_masked)} PUBLISH ${shell(redis.channel)} ${shell(JSON.stringify(event))}`,
   };
 }

@@ -25,12 +25,18 @@ const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", min
 
 // --- connection ---
 
-const BUTTON = { connecting: "Cut the wire", up: "Cut the wire", cut: "Restore", lost: "Retry now", refused: "Try again" };
+// How the wire is drawn, and what the button then does.
+const LINK = {
+  connecting: ["reaching", "Cut the wire"], up: ["whole", "Cut the wire"], lost: ["reaching", "Retry now"],
+  cut: ["cut", "Restore"], refused: ["cut", "Try again"],
+};
 
 export function showLink({ state, text }) {
-  $("wire").dataset.state = state;
+  const [line, button] = LINK[state];
+  $("wire").dataset.line = line;
   $("state").textContent = text;
-  $("cut").textContent = BUTTON[state];
+  $("state").classList.toggle("alarm", ["cut", "lost", "refused"].includes(state));
+  $("cut").textContent = button;
 }
 
 /// `wire`: {node, transport, ack, bus, far: [{node, people}]}
@@ -55,7 +61,7 @@ export function pulse(direction, far) {
   ordered.forEach((span, step) => {
     const spark = element("s");
     span.append(spark);
-    const frames = [{ left: "0%", opacity: 0 }, { opacity: 1, offset: 0.3 }, { left: "100%", opacity: 0 }];
+    const frames = [{ translate: "0", opacity: 0 }, { opacity: 1, offset: 0.3 }, { translate: `${span.offsetWidth}px`, opacity: 0 }];
     const motion = spark.animate(frames, {
       duration: 420, delay: step * 300, easing: "ease-in-out", fill: "backwards", direction: direction === "out" ? "normal" : "reverse",
     });
@@ -119,7 +125,7 @@ function metaOf(entry) {
     const acked = entry.status === "acked";
     const text = acked ? milliseconds(entry.latency) : ACK[entry.status];
     const ack = element("span", `ack ${entry.status}`, text);
-    ack.title = acked ? "Time until the server acknowledged" : entry.reason ?? "";
+    ack.title = acked ? "Time until this page heard the acknowledgement" : entry.reason ?? "";
     meta.append(ack);
   } else if (entry.via) {
     const via = element("code", "via", entry.via);

@@ -19,12 +19,15 @@ const token = () => crypto.getRandomValues(new Uint32Array(2)).reduce((text, wor
 const text = (value, limit) => (typeof value === "string" ? value : JSON.stringify(value) ?? "").slice(0, limit);
 
 const me = { uid: token(), name: "", node: null, transport: null };
-const link = { state: "connecting", ack: null };
+const link = { state: "connecting", ack: null, attempts: 0 };
 // A room is `joined` once the server let us in, `live` while the present connection is in it.
 const rooms = new Map();
 let config;
 let socket;
 let current;
+let defaultTransports;
+let beats = 0;
+let lastTyping = 0;
 
 // --- rooms ---
 
@@ -184,7 +187,6 @@ function onTyping(body) {
   if (room === current) showTyping();
 }
 
-let beats = 0;
 function beat() {
   beats += 1;
   for (const room of rooms.values()) {
@@ -195,7 +197,6 @@ function beat() {
   showPeople();
 }
 
-let lastTyping = 0;
 function tellTyping() {
   const on = $("text").value.trim() !== "";
   if (on && Date.now() - lastTyping < TYPING_SENT_EVERY) return;
@@ -209,7 +210,7 @@ function tellTyping() {
 function people() {
   const others = [...current.people.values()].map((person) => ({ ...person, quiet: Date.now() - person.seen > patience(current) * 2.5 }));
   others.sort((a, b) => a.name.localeCompare(b.name));
-  return me.node === null ? others : [{ ...me, me: true, quiet: link.state !== "up" }, ...others];
+  return !current.joined ? others : [{ ...me, me: true, quiet: link.state !== "up" }, ...others];
 }
 
 function farNodes() {
@@ -259,6 +260,7 @@ function onConnect() {
   readTransport();
   // The stock client starts with polling and moves to a websocket a moment later.
   socket.io.engine.on("upgrade", () => { readTransport(); for (const room of rooms.values()) publish(room, "beat", card()); showPeople(); });
+  link.attempts = 0;
   setLink("up", "Connected");
   for (const room of rooms.values()) join(room);
 }
@@ -275,11 +277,13 @@ function onDisconnect(reason) {
 }
 
 function onConnectError(error) {
-  if (!socket.active) setLink("refused", `The server refused: ${error.message}`);
-  else if (link.state !== "cut") setLink("lost", "No connection. Trying again…");
+  if (!socket.active) return setLink("refused", `The server refused: ${error.message}`);
+  if (link.state === "cut") return;
+  link.attempts += 1;
+  setLink("lost", `No connection, attempts: ${link.attempts}. Trying again…`);
 }
 
-/// Drops the transport without a word to the server, as a lost network would, and stays away.
+/// Closes the transport under the socket, without a Socket.IO goodbye, and stays away.
 function cut() {
   socket.io.reconnection(false);
   setLink("cut", "Cut. What you write waits here.");
@@ -297,7 +301,6 @@ function useTransport(value) {
   if (link.state !== "cut") restore();
 }
 
-let defaultTransports;
 function openSocket(io) {
   const wanted = query.get("transport");
   socket = io({ path: config.path, autoConnect: false });
@@ -308,7 +311,6 @@ function openSocket(io) {
   }
   socket.on("connect", onConnect).on("disconnect", onDisconnect).on("connect_error", onConnectError);
   socket.on("message", onMessage).on("typing", onTyping).on("hello", onHello).on("beat", onBeat).on("bye", onBye);
-  socket.io.on("reconnect_attempt", (attempt) => setLink("lost", `Connection lost. Attempt ${attempt}…`));
 }
 
 // --- start ---

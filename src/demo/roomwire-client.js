@@ -102,6 +102,7 @@ class PollingTransport {
   #abort = new AbortController();
   #queue = [];
   #posting = false;
+  #closed = false;
   #maxPayload = Infinity;
   constructor(url, on) {
     this.#url = `${url.href}&transport=polling`;
@@ -119,7 +120,7 @@ class PollingTransport {
   }
   async #poll() {
     try {
-      while (!this.#abort.signal.aborted) {
+      while (!this.#closed) {
         const body = await this.#request({ signal: this.#abort.signal });
         for (const packet of body.split(SEPARATOR)) this.#on.packet(packet[0] === "b" ? fromBase64(packet.slice(1)) : packet);
       }
@@ -152,10 +153,13 @@ class PollingTransport {
       this.#on.close("transport error");
     }
     this.#posting = false;
+    if (this.#closed) this.#abort.abort();
   }
+  /// Says goodbye in its turn; only then drops the waiting request, because that alone would end the session.
   close() {
-    this.#abort.abort();
-    if (this.#url.includes("&sid=")) this.#request({ method: "POST", body: "1", keepalive: true }).catch(() => {});
+    this.#closed = true;
+    if (this.#url.includes("&sid=")) this.send(["1"]);
+    else this.#abort.abort();
   }
 }
 

@@ -196,9 +196,19 @@ async function talkForThePicture(room, options) {
   await ada.say("Good. I will cut my wire for a moment, keep talking.");
   await ada.ackOf("keep talking");
   await Promise.all([grace, radia].map((page) => page.sees("keep talking")));
-  await grace.box.pressSequentially("Go");
-  await Promise.all([ada, radia].map((page) => page.page.getByText("Grace is typing").waitFor()));
   return [ada, grace, radia];
+}
+
+/// Leaves an unread message in a room that `reader` visited.
+async function missMessageElsewhere(reader, room) {
+  await reader.page.getByLabel("Join another").fill(room);
+  await reader.page.getByLabel("Join another").press("Enter");
+  await reader.sees("You joined");
+  await reader.page.keyboard.press("Alt+ArrowUp");
+  const writer = await DemoPage.open(browser, 1, { name: "Samuel", room });
+  await writer.say("Node two is on the new build.");
+  await reader.page.getByRole("button", { name: `${room} 1 unread` }).waitFor();
+  return writer;
 }
 
 const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
@@ -206,7 +216,10 @@ const overflow = (page) => page.evaluate(() => document.documentElement.scrollWi
 test("desktop light, phone dark: nothing overflows, every part is reachable", LIMIT, async () => {
   const phone = { viewport: { width: 390, height: 760 }, deviceScaleFactor: 2, colorScheme: "dark", hasTouch: true, isMobile: true };
   const pages = await talkForThePicture("lobby", { ada: { colorScheme: "light" }, radia: phone });
-  const [ada, , radia] = pages;
+  const [ada, grace, radia] = pages;
+  pages.push(await missMessageElsewhere(ada, "deploys"));
+  await grace.box.pressSequentially("Go");
+  await Promise.all([ada, radia].map((page) => page.page.getByText("Grace is typing").waitFor()));
   await Promise.all([ada.screenshot("desktop-light"), radia.screenshot("phone-dark")]);
   await ada.page.emulateMedia({ colorScheme: "dark" });
   await ada.screenshot("desktop-dark");
