@@ -1,0 +1,389 @@
+// The demo page: one Socket.IO connection, a few rooms, and who is in them.
+// Everything between people is ordinary room events (message, typing, hello, beat, bye) sent with `roomwire:emit`;
+// the server knows nothing of this page. The document is demo-view.js's, the commands are demo-snippets.js's.
+
+import * as view from "./demo-view.js";
+import { snippets } from "./demo-snippets.js";
+
+const BEAT = 8000;
+const ACK_LIMIT = 10000;
+const TYPING_SENT_EVERY = 2000;
+const TYPING_SHOWN_FOR = 3500;
+const ENTRIES_KEPT = 300;
+const PEOPLE_KEPT = 500;
+const NAMES = ["Ada", "Claude", "Edsger", "Elizabeth", "Frances", "Grace", "Hedy", "Jean", "Karen", "Radia", "Samuel", "Vint"];
+
+const $ = (id) => document.getElementById(id);
+const query = new URLSearchParams(location.search);
+const token = () => crypto.getRandomValues(new Uint32Array(2)).reduce((text, word) => text + word.toString(36), "");
+const text = (value, limit) => (typeof value === "string" ? value : JSON.stringify(value) ?? "").slice(0, limit);
+
+const me = { uid: token(), name: "", node: null, transport: null };
+const link = { state: "connecting", ack: null, attempts: 0 };
+// A room is `joined` once the server let us in, `live` while the present connection is in it.
+const rooms = new Map();
+let config;
+let socket;
+let current;
+let defaultTransports;
+let beats = 0;
+let lastTyping = 0;
+
+// --- rooms ---
+
+/// Opens a room: joins it when it is new, shows it.
+function pick(name) {
+  if (!rooms.has(name)) {
+    rooms.set(name, { name, joined: false, live: false, unread: 0, entries: [], people: new Map(), typing: new Map(), beatTimer: null });
+    join(rooms.get(name));
+  }
+  current = rooms.get(name);
+  current.unread = 0;
+  query.set("room", name);
+  history.replaceState(null, "", `?${query}`);
+  showAll();
+}
+
+function join(room) {
+  if (!socket.connected) return;
+  const connection = socket.id;
+  socket.timeout(ACK_LIMIT).emit("roomwire:join", room.name, (error, answer) => {
+    if (socket.id !== connection || !rooms.has(room.name)) return;
+    if (error) return join(room);
+    if (!answer?.ok) return add(room, { line: `The server refused this room: ${answer?.error?.message ?? "no reason given"}` });
+    me.node = answer.node ?? me.node;
+    const again = room.joined;
+    room.joined = room.live = true;
+    add(room, { line: again ? `You are back, on node ${me.node}` : `You joined, on node ${me.node}` });
+    publish(room, "hello", { ...card(), again });
+    for (const entry of room.entries) if (entry.own && entry.status === "waiting") deliver(room, entry);
+    showPeople();
+  });
+}
+
+function leave() {
+  const left = current;
+  publish(left, "bye", { uid: me.uid });
+  if (socket.connected) socket.emit("roomwire:leave", left.name);
+  clearTimeout(left.beatTimer);
+  rooms.delete(left.name);
+  pick([...rooms.keys()].at(-1));
+}
+
+function neighbour(step) {
+  const names = [...rooms.keys()];
+  pick(names[(names.indexOf(current.name) + step + names.length) % names.length]);
+}
+
+/// Sends an event to a room; `done(error | null, milliseconds)` after the server's acknowledgement.
+function publish(room, event, body, done) {
+  if (!socket.connected || !room.live) return;
+  const started = performance.now();
+  socket.timeout(ACK_LIMIT).emit("roomwire:emit", room.name, event, { room: room.name, ...body }, (error, answer) => {
+    const took = performance.now() - started;
+    if (!error) link.ack = took;
+    const refusal = error || answer?.ok !== false ? null : new Error(answer.error?.message ?? "refused");
+    done?.(refusal ?? error, took, refusal !== null);
+    showWire();
+  });
+}
+
+// --- what is said ---
+
+function add(room, entry) {
+  const full = { id: token(), at: Date.now(), ...entry };
+  room.entries.push(full);
+  if (room.entries.length > ENTRIES_KEPT) room.entries.shift();
+  if (room === current) view.appendEntry(full, room.entries.at(-2));
+  return full;
+}
+
+function say(words) {
+  const entry = add(current, { uid: me.uid, name: me.name, text: words, own: true, status: "waiting" });
+  lastTyping = 0;
+  deliver(current, entry);
+}
+
+/// A message whose acknowledgement got lost is sent again; receivers know it by its id.
+function deliver(room, entry) {
+  if (!socket.connected || !room.live) return;
+  entry.status = "sent";
+  const body = { id: entry.id, uid: me.uid, name: entry.name, node: me.node, text: entry.text };
+  view.pulse("out", farNodes().length > 0);
+  publish(room, "message", body, (error, took, refused) => {
+    entry.status = refused ? "refused" : error ? "waiting" : "acked";
+    entry.latency = took;
+    entry.reason = error?.message;
+    if (room === current) view.updateEntry(entry);
+    if (entry.status === "waiting") deliver(room, entry);
+  });
+}
+
+function onMessage(body) {
+  const room = roomOf(body) ?? current;
+  const plain = body === null || typeof body !== "object" || !("text" in body);
+  const { id = token(), uid = null, name = "someone", node, text: words } = plain ? { text: body } : body;
+  if (room.entries.some((entry) => entry.id === id)) return;
+  const via = node && node !== me.node ? text(node, 8) : null;
+  room.typing.delete(uid);
+  add(room, { id: text(id, 40), uid, name: text(name, 24), text: text(words, 4000), via });
+  view.pulse("in", via !== null);
+  if (room === current && !document.hidden) return showTyping();
+  room.unread += 1;
+  showRooms();
+}
+
+// --- who is there ---
+
+const card = () => ({ uid: me.uid, name: me.name, node: me.node, transport: me.transport });
+const roomOf = (body) => rooms.get(body?.room);
+/// In a crowd everybody beats less often.
+const patience = (room) => BEAT * Math.ceil((room.people.size + 1) / 25);
+
+function learn(body) {
+  const room = roomOf(body);
+  const uid = text(body?.uid, 40);
+  if (!room || uid === me.uid) return null;
+  const before = room.people.get(uid);
+  if (!before && room.people.size >= PEOPLE_KEPT) return null;
+  const person = { uid, name: text(body.name, 24), node: text(body.node ?? "?", 8), transport: text(body.transport ?? "?", 16), seen: Date.now() };
+  room.people.set(uid, person);
+  if (room === current) showPeople();
+  return { room, person, before };
+}
+
+function onHello(body) {
+  const learned = learn(body);
+  if (!learned) return;
+  const { room, person, before } = learned;
+  const verb = before || body.again ? "is back" : "joined";
+  add(room, { line: `${person.name} ${verb}, on node ${person.node}` });
+  // Everybody answers a newcomer, once and not all in the same instant.
+  room.beatTimer ??= setTimeout(() => { room.beatTimer = null; publish(room, "beat", card()); }, Math.random() * 150);
+}
+
+function onBeat(body) {
+  const learned = learn(body);
+  if (learned?.before && learned.before.name !== learned.person.name) {
+    add(learned.room, { line: `${learned.before.name} is now ${learned.person.name}` });
+  }
+}
+
+function onBye(body) {
+  const room = roomOf(body);
+  const person = room?.people.get(body.uid);
+  if (!person) return;
+  room.people.delete(body.uid);
+  room.typing.delete(body.uid);
+  add(room, { line: `${person.name} left` });
+  if (room === current) { showPeople(); showTyping(); }
+}
+
+function onTyping(body) {
+  const room = roomOf(body);
+  if (!room || body.uid === me.uid) return;
+  if (body.on) room.typing.set(body.uid, { name: text(body.name, 24), until: Date.now() + TYPING_SHOWN_FOR });
+  else room.typing.delete(body.uid);
+  if (room === current) showTyping();
+}
+
+function beat() {
+  beats += 1;
+  for (const room of rooms.values()) {
+    if (beats % (patience(room) / BEAT) === 0) publish(room, "beat", card());
+    // A hidden tab may run its timers once a minute only: people fade first and go later.
+    for (const person of room.people.values()) if (Date.now() - person.seen > patience(room) * 20) room.people.delete(person.uid);
+  }
+  showPeople();
+}
+
+function tellTyping() {
+  const on = $("text").value.trim() !== "";
+  if (on && Date.now() - lastTyping < TYPING_SENT_EVERY) return;
+  if (!on && lastTyping === 0) return;
+  lastTyping = on ? Date.now() : 0;
+  publish(current, "typing", { uid: me.uid, name: me.name, on });
+}
+
+// --- showing ---
+
+function people() {
+  const others = [...current.people.values()].map((person) => ({ ...person, quiet: Date.now() - person.seen > patience(current) * 2.5 }));
+  others.sort((a, b) => a.name.localeCompare(b.name));
+  return !current.joined ? others : [{ ...me, me: true, quiet: link.state !== "up" }, ...others];
+}
+
+function farNodes() {
+  const counts = new Map();
+  for (const { node } of current.people.values()) if (node !== me.node) counts.set(node, (counts.get(node) ?? 0) + 1);
+  return [...counts].map(([node, count]) => ({ node, people: count }));
+}
+
+function showPeople() {
+  view.showPeople(people(), me.node);
+  showWire();
+}
+
+function showWire() {
+  view.showWire({ ...me, ack: link.ack, bus: config.redis && "redis", far: farNodes() });
+}
+
+function showRooms() {
+  view.showRooms([...rooms.values()], current, (name) => { pick(name); view.showPane("chat"); $("text").focus(); });
+}
+
+function showTyping() {
+  const now = Date.now();
+  for (const [uid, { until }] of current.typing) if (until < now) current.typing.delete(uid);
+  view.showTyping([...current.typing.values()].map(({ name }) => name));
+}
+
+function showAll() {
+  const guest = new URLSearchParams({ room: current.name, name: NAMES[Math.floor(Math.random() * NAMES.length)] });
+  showRooms();
+  view.showRoom(current, `?${guest}`);
+  showPeople();
+  showTyping();
+  view.showSnippets(snippets(current.name, config, location.origin));
+}
+
+function setLink(state, words) {
+  link.state = state;
+  view.showLink({ state, text: words });
+  showPeople();
+}
+
+// --- the connection ---
+
+function onConnect() {
+  me.node = socket.id.slice(0, 4);
+  readTransport();
+  // The stock client starts with polling and moves to a websocket a moment later.
+  socket.io.engine.on("upgrade", () => { readTransport(); for (const room of rooms.values()) publish(room, "beat", card()); showPeople(); });
+  link.attempts = 0;
+  setLink("up", "Connected");
+  for (const room of rooms.values()) join(room);
+}
+
+function readTransport() {
+  me.transport = socket.io.engine.transport.name;
+}
+
+function onDisconnect(reason) {
+  for (const room of rooms.values()) room.live = false;
+  if (link.state === "cut" || link.state === "connecting") return;
+  if (socket.active) setLink("lost", `Connection lost (${reason}). Trying again…`);
+  else setLink("refused", "The server closed this connection");
+}
+
+function onConnectError(error) {
+  if (!socket.active) return setLink("refused", `The server refused: ${error.message}`);
+  if (link.state === "cut") return;
+  link.attempts += 1;
+  setLink("lost", `No connection, attempts: ${link.attempts}. Trying again…`);
+}
+
+/// Closes the transport under the socket, without a Socket.IO goodbye, and stays away.
+function cut() {
+  socket.io.reconnection(false);
+  setLink("cut", "Cut. What you write waits here.");
+  socket.io.engine?.close();
+}
+
+function restore() {
+  socket.io.reconnection(true);
+  setLink("connecting", "Connecting…");
+  socket.disconnect().connect();
+}
+
+function useTransport(value) {
+  socket.io.opts.transports = value === "auto" ? defaultTransports : [value];
+  if (link.state !== "cut") restore();
+}
+
+function openSocket(io) {
+  const wanted = query.get("transport");
+  socket = io({ path: config.path, autoConnect: false });
+  defaultTransports = socket.io.opts.transports ?? ["polling", "websocket"];
+  if (["websocket", "polling"].includes(wanted)) {
+    $("transport").value = wanted;
+    socket.io.opts.transports = [wanted];
+  }
+  socket.on("connect", onConnect).on("disconnect", onDisconnect).on("connect_error", onConnectError);
+  socket.on("message", onMessage).on("typing", onTyping).on("hello", onHello).on("beat", onBeat).on("bye", onBye);
+}
+
+// --- start ---
+
+function rename() {
+  me.name = $("name").value.trim().slice(0, 24) || me.name;
+  $("name").value = me.name;
+  localStorage.setItem("roomwire-name", me.name);
+  for (const room of rooms.values()) publish(room, "beat", card());
+  showPeople();
+}
+
+function send(event) {
+  event.preventDefault();
+  const words = $("text").value.trim();
+  $("text").value = "";
+  if (words) say(words);
+  $("text").focus();
+}
+
+function listen() {
+  $("composer").addEventListener("submit", send);
+  $("text").addEventListener("input", tellTyping);
+  $("text").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
+  });
+  $("join").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = $("room").value.trim().replace(/^#/, "");
+    $("room").value = "";
+    if (!name) return;
+    pick(name);
+    view.showPane("chat");
+    $("text").focus();
+  });
+  $("leave").addEventListener("click", leave);
+  $("name").addEventListener("change", rename);
+  $("transport").addEventListener("change", (event) => useTransport(event.target.value));
+  $("cut").addEventListener("click", () => (["up", "connecting"].includes(link.state) ? cut() : restore()));
+  $("newer").addEventListener("click", view.scrollToEnd);
+  for (const button of document.querySelectorAll(".panes button")) button.addEventListener("click", () => view.showPane(button.dataset.pane));
+  addEventListener("keydown", (event) => {
+    if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
+    event.preventDefault();
+    neighbour(event.key === "ArrowUp" ? -1 : 1);
+  });
+  addEventListener("pagehide", () => { for (const room of rooms.values()) publish(room, "bye", { uid: me.uid }); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { current.unread = 0; showRooms(); } });
+}
+
+function loadScript(src) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    Object.assign(script, { src, onload: resolve, onerror: () => reject(new Error(`cannot load ${src}`)) });
+    document.head.append(script);
+  });
+}
+
+async function start() {
+  config = await (await fetch("demo.json")).json();
+  if (config.stock_client) await loadScript(`${config.path}/socket.io.min.js`);
+  const { io } = config.stock_client ? globalThis : await import("./roomwire-client.js");
+  me.name = query.get("name")?.slice(0, 24) || localStorage.getItem("roomwire-name") || NAMES[Math.floor(Math.random() * NAMES.length)];
+  $("name").value = me.name;
+  $("version").textContent = config.version ?? "";
+  openSocket(io);
+  pick(query.get("room") || "lobby");
+  listen();
+  setInterval(beat, BEAT);
+  setInterval(showTyping, 1000);
+  socket.connect();
+  $("cut").disabled = false;
+  $("text").focus({ preventScroll: true });
+}
+
+start().catch((error) => view.showLink({ state: "refused", text: `This page could not start: ${error.message}` }));

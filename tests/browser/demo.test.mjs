@@ -1,0 +1,242 @@
+// The demo page in a real browser, on two nodes of one cluster. Every step waits for what a person would wait for.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { DemoPage, freshRoom, launch, urls } from "./pages.mjs";
+
+const run = promisify(execFile);
+const LIMIT = { timeout: 60000 };
+let browser;
+
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+
+async function pair(room, options = {}) {
+  const ada = await DemoPage.open(browser, 0, { name: "Ada", room, ...options });
+  const grace = await DemoPage.open(browser, 1, { name: "Grace", room, ...options });
+  await Promise.all([ada.seesPerson("Grace"), grace.seesPerson("Ada")]);
+  return [ada, grace];
+}
+
+const closeAll = async (...pages) => { for (const page of pages) await page.close(); };
+
+test("messages cross the nodes, with ack latency, sender and typing", LIMIT, async () => {
+  const [ada, grace] = await pair(freshRoom("talk"));
+  await ada.box.pressSequentially("<b>hel");
+  await grace.page.getByText("Ada is typing").waitFor();
+  await ada.say("<b>hello</b> from the first node");
+  assert.match(await ada.ackOf("from the first node"), /^\d+(\.\d)? ms$/);
+
+  await grace.sees("<b>hello</b> from the first node");
+  const received = grace.message("from the first node");
+  assert.equal(await received.locator(".who").textContent(), "Ada");
+  assert.equal(await received.locator(".via").textContent(), await ada.nodeOf("Ada"), "the node it came from is shown");
+  assert.equal(await received.evaluate((item) => item.classList.contains("own")), false);
+  await grace.page.getByText("Ada is typing").waitFor({ state: "detached" });
+
+  await grace.say("and back");
+  await ada.sees("and back");
+  await closeAll(ada, grace);
+});
+
+test("both people are listed, each on a node of their own", LIMIT, async () => {
+  const [ada, grace] = await pair(freshRoom("people"));
+  const nodes = [await ada.nodeOf("Ada"), await ada.nodeOf("Grace")];
+  assert.notEqual(nodes[0], nodes[1]);
+  assert.deepEqual([await grace.nodeOf("Ada"), await grace.nodeOf("Grace")], nodes);
+  await ada.person("Grace").getByText("websocket").waitFor();
+  await grace.page.getByLabel("Name").fill("Admiral Hopper");
+  await grace.page.getByLabel("Name").press("Enter");
+  await ada.sees("Grace is now Admiral Hopper");
+  await grace.close();
+  await ada.sees("Admiral Hopper left");
+  await ada.person("Admiral Hopper").waitFor({ state: "detached" });
+  await ada.close();
+});
+
+test("a cut wire is visible, keeps what is written and is whole again when restored", LIMIT, async () => {
+  const [ada, grace] = await pair(freshRoom("cut"));
+  await ada.page.getByRole("button", { name: "Cut the wire" }).click();
+  await ada.state.getByText("Cut.").waitFor();
+  await ada.say("written while cut off");
+  await ada.message("written while cut off").getByText("waiting").waitFor();
+  await ada.screenshot("desktop-cut");
+
+  await ada.page.getByRole("button", { name: "Restore" }).click();
+  await ada.state.getByText("Connected").waitFor();
+  await grace.sees("Ada is back");
+  await grace.sees("written while cut off");
+  await ada.ackOf("written while cut off");
+  await grace.say("welcome back");
+  await ada.sees("welcome back");
+  assert.equal(await grace.log.getByText("written while cut off").count(), 1, "delivered once");
+  await closeAll(ada, grace);
+});
+
+test("a connection that breaks comes back by itself", LIMIT, async () => {
+  const [ada, grace] = await pair(freshRoom("break"), { transport: "polling" });
+  const route = `${urls[0]}/socket.io/**`;
+  await ada.page.route(route, (request) => request.fulfill({ status: 503, body: "" }));
+  await ada.say("sent into the void");
+  await ada.state.getByText(/Connection lost|No connection/).waitFor();
+  await ada.page.unroute(route);
+  await ada.state.getByText("Connected").waitFor({ timeout: 30000 });
+  await grace.sees("sent into the void");
+  // The refused requests are the browser's complaint, and the point of this test.
+  ada.complaints = ada.complaints.filter((complaint) => !complaint.includes("503"));
+  await closeAll(ada, grace);
+});
+
+test("rooms are separate, and count what was missed", LIMIT, async () => {
+  const [first, second] = [freshRoom("one"), freshRoom("two")];
+  const [ada, grace] = await pair(first);
+  await grace.page.getByLabel("Join another").fill(second);
+  await grace.page.getByRole("button", { name: "Join", exact: true }).click();
+  await grace.page.getByRole("heading", { name: second }).waitFor();
+  await grace.sees("You joined");
+  assert.equal(new URL(grace.page.url()).searchParams.get("room"), second);
+  await grace.say("only in the second room");
+  await ada.say("did you see this?");
+  await grace.page.getByRole("button", { name: `${first} 1 unread` }).click();
+  await grace.sees("did you see this?");
+  assert.equal(await ada.log.getByText("only in the second room").count(), 0);
+
+  await grace.page.getByRole("button", { name: "Leave" }).click();
+  await ada.sees("Grace left");
+  await closeAll(ada, grace);
+});
+
+test("everything can be done from the keyboard", LIMIT, async () => {
+  const [first, second] = [freshRoom("keys"), freshRoom("more")];
+  const [ada, grace] = await pair(first);
+  const { keyboard } = ada.page;
+  const focused = () => ada.page.evaluate(() => document.activeElement.id);
+  const tabTo = async (id, step = "Tab") => {
+    for (let presses = 0; presses < 40 && (await focused()) !== id; presses += 1) await keyboard.press(step);
+    assert.equal(await focused(), id);
+  };
+  assert.equal(await focused(), "text", "the page starts in the message box");
+  await keyboard.type("typed");
+  await keyboard.press("Shift+Enter");
+  await keyboard.type("on two lines");
+  await keyboard.press("Enter");
+  await grace.sees("typed\non two lines");
+
+  await tabTo("room", "Shift+Tab");
+  await keyboard.type(second);
+  await keyboard.press("Enter");
+  await ada.page.getByRole("heading", { name: second }).waitFor();
+  assert.equal(await focused(), "text");
+  await keyboard.press("Alt+ArrowUp");
+  await ada.page.getByRole("heading", { name: first }).waitFor();
+
+  await tabTo("cut", "Shift+Tab");
+  await keyboard.press("Enter");
+  await ada.state.getByText("Cut.").waitFor();
+  await keyboard.press("Enter");
+  await ada.state.getByText("Connected").waitFor();
+  await keyboard.press("Shift+Tab");
+  await ada.page.getByRole("link", { name: "Skip to the message box" }).and(ada.page.locator(":focus")).waitFor();
+  await keyboard.press("Enter");
+  await ada.page.waitForFunction(() => document.activeElement.id === "text");
+  await closeAll(ada, grace);
+});
+
+test("long polling only: listed as such, and talks to the other node", LIMIT, async () => {
+  const room = freshRoom("poll");
+  const ada = await DemoPage.open(browser, 0, { name: "Ada", room, transport: "polling" });
+  const grace = await DemoPage.open(browser, 1, { name: "Grace", room });
+  await grace.person("Ada").getByText("polling").waitFor();
+  await ada.say("by long polling");
+  await grace.sees("by long polling");
+  await grace.say("by websocket");
+  await ada.sees("by websocket");
+  await ada.page.getByLabel("Transport").selectOption("websocket");
+  await grace.person("Ada").getByText("websocket").waitFor();
+  await closeAll(ada, grace);
+});
+
+test("the copied commands work as they are", LIMIT, async () => {
+  const room = freshRoom("it's a shell");
+  const [ada, grace] = await pair(room, { permissions: ["clipboard-read", "clipboard-write"] });
+  const copied = async (title) => {
+    await ada.page.locator("summary").getByText(title, { exact: true }).click();
+    await ada.page.getByRole("button", { name: `Copy: ${title}` }).click();
+    return ada.page.evaluate(() => navigator.clipboard.readText());
+  };
+  await ada.page.locator("summary").getByText("curl", { exact: true }).click();
+  await run("sh", ["-c", await copied("curl")]);
+  await Promise.all([ada.sees("Hello from curl"), grace.sees("Hello from curl")]);
+
+  const { redis } = await (await fetch(`${urls[0]}/demo.json`)).json();
+  if (redis?.python) {
+    await run("sh", ["-c", await copied("redis-cli")]);
+    await Promise.all([ada.sees("Hello over Redis"), grace.sees("Hello over Redis")]);
+  }
+  assert.match(await copied("A second node"), /ROOMWIRE_/);
+  await closeAll(ada, grace);
+});
+
+async function talkForThePicture(room, options) {
+  const [ada, grace] = await pair(room, options.ada);
+  const radia = await DemoPage.open(browser, 1, { name: "Radia", room, transport: "polling", ...options.radia });
+  await Promise.all([ada, grace].map((page) => page.seesPerson("Radia")));
+  await ada.say("Morning. Is the second node up?");
+  await ada.ackOf("Is the second node up?");
+  await grace.sees("Is the second node up?");
+  await grace.say("Since five. You reach me over Redis.");
+  await ada.sees("You reach me over Redis.");
+  await grace.say("Nothing dropped overnight.");
+  await ada.sees("Nothing dropped overnight.");
+  await radia.sees("Nothing dropped overnight.");
+  await radia.say("On the train, long polling only. Still with you.");
+  await radia.ackOf("Still with you");
+  await ada.sees("Still with you");
+  await ada.say("Good. I will cut my wire for a moment, keep talking.");
+  await ada.ackOf("keep talking");
+  await Promise.all([grace, radia].map((page) => page.sees("keep talking")));
+  return [ada, grace, radia];
+}
+
+/// Leaves an unread message in a room that `reader` visited.
+async function missMessageElsewhere(reader, room) {
+  await reader.page.getByLabel("Join another").fill(room);
+  await reader.page.getByLabel("Join another").press("Enter");
+  await reader.sees("You joined");
+  await reader.page.keyboard.press("Alt+ArrowUp");
+  const writer = await DemoPage.open(browser, 1, { name: "Samuel", room });
+  await writer.say("Node two is on the new build.");
+  await reader.page.getByRole("button", { name: `${room} 1 unread` }).waitFor();
+  return writer;
+}
+
+const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+test("desktop light, phone dark: nothing overflows, every part is reachable", LIMIT, async () => {
+  const phone = { viewport: { width: 390, height: 760 }, deviceScaleFactor: 2, colorScheme: "dark", hasTouch: true, isMobile: true };
+  const pages = await talkForThePicture("lobby", { ada: { colorScheme: "light" }, radia: phone });
+  const [ada, grace, radia] = pages;
+  pages.push(await missMessageElsewhere(ada, "deploys"));
+  await grace.box.pressSequentially("Go");
+  await Promise.all([ada, radia].map((page) => page.page.getByText("Grace is typing").waitFor()));
+  await Promise.all([ada.screenshot("desktop-light"), radia.screenshot("phone-dark")]);
+  await ada.page.emulateMedia({ colorScheme: "dark" });
+  await ada.screenshot("desktop-dark");
+  const background = await ada.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const brightness = background.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+  assert.ok(brightness < 150, `dark background, not ${background}`);
+
+  assert.equal(await overflow(radia.page), 0);
+  for (const [part, label] of [["Rooms", "Join another"], ["Terminal", "Copy: curl"], ["People", null], ["Chat", "Message"]]) {
+    await radia.page.getByRole("navigation").getByRole("button", { name: part }).click();
+    if (label) await radia.page.getByLabel(label, { exact: true }).waitFor();
+    else await radia.person("Ada").waitFor();
+    assert.equal(await overflow(radia.page), 0, part);
+    await radia.screenshot(`phone-${part.toLowerCase()}`);
+  }
+  await ada.page.setViewportSize({ width: 320, height: 560 });
+  assert.equal(await overflow(ada.page), 0, "320 pixels wide");
+  await ada.screenshot("phone-small");
+  await closeAll(...pages);
+});

@@ -1,0 +1,74 @@
+// Opens demo pages in Chromium and reads them the way a person would: by role, label and text.
+// Used by the tests beside it. Needs ROOMWIRE_URLS (two base URLs of one cluster); CHROMIUM and SCREENSHOTS are optional.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+export const urls = (process.env.ROOMWIRE_URLS ?? "").split(/[\s,]+/).filter(Boolean).map((url) => url.replace(/\/$/, ""));
+assert.equal(urls.length, 2, "set ROOMWIRE_URLS to the base URLs of two nodes, e.g. http://127.0.0.1:8080,http://127.0.0.1:8081");
+
+const screenshots = process.env.SCREENSHOTS || mkdtempSync(join(tmpdir(), "roomwire-demo-"));
+mkdirSync(screenshots, { recursive: true });
+
+export const freshRoom = (word) => `${word}-${randomBytes(3).toString("hex")}`;
+
+export function launch() {
+  return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+}
+
+export class DemoPage {
+  /// Opens the page of node 0 or 1 and waits until the room is joined.
+  static async open(browser, node, { name, room, transport, ...context }) {
+    const demo = new DemoPage();
+    demo.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context });
+    demo.context.setDefaultTimeout(15000);
+    demo.page = await demo.context.newPage();
+    demo.complaints = [];
+    demo.page.on("console", (message) => ["error", "warning"].includes(message.type()) && demo.complaints.push(message.text()));
+    demo.page.on("pageerror", (error) => demo.complaints.push(String(error)));
+    const query = new URLSearchParams({ name, room, ...(transport && { transport }) });
+    await demo.page.goto(`${urls[node]}/?${query}`);
+    await demo.sees("You joined, on node");
+    return demo;
+  }
+
+  get log() { return this.page.getByRole("log", { name: "Messages" }); }
+  get box() { return this.page.getByLabel("Message", { exact: true }); }
+  get state() { return this.page.getByRole("status"); }
+  get cut() { return this.page.locator("#cut"); }
+  get composer() { return this.page.getByRole("button", { name: "Send" }); }
+
+  message(text) { return this.log.locator("li").filter({ hasText: text }).last(); }
+  person(name) { return this.page.locator("#people li").filter({ hasText: name }); }
+
+  async sees(text) { await this.message(text).waitFor({ state: "attached" }); }
+  async seesPerson(name) { await this.person(name).waitFor({ state: "attached" }); }
+
+  async say(text) {
+    await this.box.fill(text);
+    await this.box.press("Enter");
+    await this.sees(text);
+  }
+
+  /// The milliseconds shown beside an own message, once the server acknowledged it.
+  async ackOf(text) {
+    const ack = this.message(text).locator(".ack.acked");
+    await ack.waitFor({ state: "attached" });
+    return ack.textContent();
+  }
+
+  nodeOf(name) { return this.person(name).getAttribute("data-node"); }
+  transportOf(name) { return this.person(name).locator(".how").textContent(); }
+
+  async screenshot(name) {
+    await this.page.screenshot({ path: join(screenshots, `${name}.png`), animations: "disabled" });
+  }
+
+  async close() {
+    await this.context.close();
+    assert.deepEqual(this.complaints, [], "the browser console must stay empty");
+  }
+}
