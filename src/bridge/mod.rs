@@ -5,5 +5,9 @@
 
 pub mod dialect;
 pub mod link;
+#[cfg(test)]
+mod link_tests;
 pub mod memory;
+pub mod redis;
 pub mod spool;
+pub mod store;
