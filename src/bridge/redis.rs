@@ -7,7 +7,9 @@
 
 mod backoff;
 mod health;
+mod hearing;
 mod link;
+mod losses;
 mod publisher;
 mod queue;
 mod resp;

@@ -6,15 +6,16 @@ use tokio::task::AbortHandle;
 
 use super::backoff::Backoff;
 use super::health::Health;
+use super::hearing::Hearing;
+use super::losses::Losses;
 use super::publisher::Publisher;
 use super::queue::Queue;
 use super::settings::RedisSettings;
-use super::subscriber::{Hearing, Subscriber, Wanted};
+use super::subscriber::{Subscriber, Wanted};
 use crate::bridge::link::{
     Channel, Link, LinkDown, LinkEvent, LinkEventSender, LinkEvents, Outgoing, Receivers,
     link_events,
 };
-use crate::bridge::spool::Dropped;
 use crate::model::Random;
 
 /// A member of the bus on Redis. When it is dropped it hears nothing more, says what is queued
@@ -50,10 +51,8 @@ impl RedisLink {
             settings,
             queue: Arc::clone(&queue),
             health,
-            events: events.clone(),
+            losses: Losses::new(events.clone()),
             backoff: Backoff::new(random),
-            unlogged: Dropped::default(),
-            last_log: None,
         };
         tokio::spawn(publisher.run());
         let link = Self {

@@ -4,32 +4,30 @@
 //! unnoticed costs nothing; if Redis had taken part of it before, that part arrives twice.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use tokio::time::{Instant, sleep, timeout};
+use redis::{ErrorKind, RedisError, RedisResult};
+use tokio::time::{sleep, timeout};
 
 use super::backoff::{Backoff, LONGEST_PAUSE};
 use super::health::{Half, Health};
+use super::losses::Losses;
 use super::queue::{Batch, Queue};
 use super::settings::RedisSettings;
-use crate::bridge::link::{LinkEvent, LinkEventSender};
+use crate::bridge::link::LinkDown;
 use crate::bridge::spool::Dropped;
 
 /// Bounds the memory of one pipeline, which copies its messages.
 const PIPELINE_BYTES: usize = 1024 * 1024;
-/// A burst of dropped messages is logged once in this time.
-const DROP_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Receivers reached, or why Redis refused, for each message of a batch.
+type Outcomes = Vec<RedisResult<u64>>;
 
 pub(super) struct Publisher {
     pub(super) settings: Arc<RedisSettings>,
     pub(super) queue: Arc<Queue>,
     pub(super) health: Arc<Health>,
-    pub(super) events: LinkEventSender,
+    pub(super) losses: Losses,
     pub(super) backoff: Backoff,
-    pub(super) unlogged: Dropped,
-    pub(super) last_log: Option<Instant>,
 }
 
 impl Publisher {
@@ -38,10 +36,10 @@ impl Publisher {
         loop {
             let failure = match self.settings.connect().await {
                 Ok(connection) => {
-                    self.backoff.reset();
                     self.let_others_return().await;
                     self.queue.connected();
-                    self.report_dropped(true);
+                    self.note_dropped();
+                    self.losses.flush();
                     self.health.found(Half::Publisher);
                     match self.serve(connection).await {
                         Ok(()) => return,
@@ -57,7 +55,7 @@ impl Publisher {
             }
             sleep(self.backoff.pause()).await;
             self.queue.expire();
-            self.report_dropped(false);
+            self.note_dropped();
         }
     }
 
@@ -79,13 +77,14 @@ impl Publisher {
             };
             let Some(batch) = next else { return Ok(()) };
             match self.publish_twice(&mut connection, &batch).await {
-                Ok(counts) => settle(batch, counts),
+                Ok(outcomes) => self.settle(batch, outcomes),
                 Err(error) => {
                     self.queue.restore(batch);
                     return Err(error);
                 }
             }
-            self.report_dropped(false);
+            self.backoff.reset();
+            self.note_dropped();
         }
     }
 
@@ -102,50 +101,63 @@ impl Publisher {
         &self,
         connection: &mut MultiplexedConnection,
         batch: &Batch,
-    ) -> RedisResult<Vec<u64>> {
-        if let Ok(counts) = publish(connection, batch).await {
-            return Ok(counts);
+    ) -> RedisResult<Outcomes> {
+        if let Ok(outcomes) = publish(connection, batch).await {
+            return Ok(outcomes);
         }
         *connection = self.settings.connect().await?;
         publish(connection, batch).await
     }
 
-    fn report_dropped(&mut self, burst_is_over: bool) {
-        if let Some(dropped) = self.queue.take_dropped() {
-            self.unlogged.messages += dropped.messages;
-            self.unlogged.bytes += dropped.bytes;
-            let _gone = self.events.push(LinkEvent::SpoolDropped {
-                messages: dropped.messages,
-                bytes: dropped.bytes,
+    /// Answers who counts. What Redis refuses (by its access list) is lost, and only that.
+    fn settle(&mut self, batch: Batch, outcomes: Outcomes) {
+        let mut refused = Dropped::default();
+        let mut reason = None;
+        for ((_, waiting), outcome) in batch.into_iter().zip(outcomes) {
+            let outcome = outcome.map_err(|error| {
+                refused.messages += 1;
+                refused.bytes += waiting.message.cost() as u64;
+                reason.get_or_insert(error);
+                LinkDown
             });
+            if let Some(count) = waiting.count {
+                let _nobody_waits = count.send(outcome);
+            }
         }
-        let logged_lately = self
-            .last_log
-            .is_some_and(|last| last.elapsed() < DROP_LOG_INTERVAL);
-        if self.unlogged.messages == 0 || (logged_lately && !burst_is_over) {
-            return;
+        if let Some(reason) = reason {
+            self.losses.add(refused, &reason.to_string());
         }
-        let Dropped { messages, bytes } = std::mem::take(&mut self.unlogged);
-        self.last_log = Some(Instant::now());
-        log::warn!("messages to other nodes were dropped messages={messages} bytes={bytes}");
+    }
+
+    fn note_dropped(&mut self) {
+        if let Some(dropped) = self.queue.take_dropped() {
+            self.losses.add(dropped, "too much or too old");
+        }
     }
 }
 
-async fn publish(connection: &mut MultiplexedConnection, batch: &Batch) -> RedisResult<Vec<u64>> {
+async fn publish(connection: &mut MultiplexedConnection, batch: &Batch) -> RedisResult<Outcomes> {
     let mut pipeline = redis::Pipeline::with_capacity(batch.len());
+    pipeline.ignore_errors();
     for (_, waiting) in batch {
         pipeline
             .cmd("PUBLISH")
             .arg(waiting.message.channel.as_str())
             .arg(&*waiting.message.payload);
     }
-    pipeline.query_async(connection).await
+    let outcomes: Outcomes = pipeline.query_async(connection).await?;
+    let none_passed = outcomes.iter().all(RedisResult::is_err);
+    match outcomes.first() {
+        Some(Err(error)) if none_passed && will_pass_later(error) => Err(error.clone()),
+        _ => Ok(outcomes),
+    }
 }
 
-fn settle(batch: Batch, counts: Vec<u64>) {
-    for ((_, waiting), count) in batch.into_iter().zip(counts) {
-        if let Some(receiver) = waiting.count {
-            let _nobody_waits = receiver.send(Ok(count));
-        }
-    }
+/// The server is there but not ready.
+fn will_pass_later(error: &RedisError) -> bool {
+    use redis::ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, TryAgain};
+    matches!(
+        error.kind(),
+        ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | TryAgain)
+    )
 }

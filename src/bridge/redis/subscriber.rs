@@ -7,24 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::Cmd;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::health::{Half, Health};
+use super::hearing::{Hearing, Verdict};
 use super::queue::Queue;
 use super::resp::Reply;
 use super::settings::RedisSettings;
 use super::stream::{Connection, ConnectionError};
 use super::subscriptions::Subscriptions;
-use crate::bridge::link::{Channel, ConsumerGone, LinkDown, LinkEvent, LinkEventSender, Outgoing};
+use crate::bridge::link::{Channel, ConsumerGone, LinkEvent, LinkEventSender};
 
 /// Channels named in one SUBSCRIBE; the commands of one turn go out together.
 const CHUNK: usize = 1000;
 /// Shorter payloads are copied, so that one kept message does not keep a whole read buffer.
 const COPY_BELOW: usize = 16 * 1024;
-/// Pings in a row that may get lost before the link counts as deaf.
-const MISSES_TO_DEAF: u32 = 3;
 
 /// The wanted channels, shared with the link's handle.
 #[derive(Debug)]
@@ -56,17 +55,6 @@ pub(super) struct Subscriber {
     pub(super) events: LinkEventSender,
     pub(super) backoff: Backoff,
     pub(super) hearing: Hearing,
-}
-
-/// Whether the link hears itself through the bus.
-pub(super) struct Hearing {
-    channel: Channel,
-    /// Something came since the last ping.
-    heard: bool,
-    misses: u32,
-    deaf: bool,
-    /// Tells whether the last ping reached the bus at all.
-    published: Option<oneshot::Receiver<Result<u64, LinkDown>>>,
 }
 
 /// Why a connection is over.
@@ -189,7 +177,7 @@ impl Subscriber {
                     }
                     [kind, channel, _] if kind == "subscribe" => {
                         let channel = self.wanted.lock().confirm(&text(channel));
-                        confirmed.extend(channel.filter(|name| *name != self.hearing.channel));
+                        confirmed.extend(channel.filter(|name| !self.hearing.is_own(name)));
                     }
                     _ => {}
                 },
@@ -217,7 +205,7 @@ impl Subscriber {
             self.events.push(LinkEvent::Hearing)?;
         }
         let channel = self.wanted.lock().wanted(&text(channel));
-        let Some(channel) = channel.filter(|name| *name != self.hearing.channel) else {
+        let Some(channel) = channel.filter(|name| !self.hearing.is_own(name)) else {
             return Ok(());
         };
         let payload = if payload.len() < COPY_BELOW {
@@ -232,57 +220,17 @@ impl Subscriber {
     }
 
     fn ping(&mut self) -> Result<(), End> {
-        if self.hearing.is_newly_deaf() {
-            self.events.push(LinkEvent::Deaf)?;
+        match self.hearing.judge() {
+            Verdict::Fine => {}
+            Verdict::StillDeaf => return Err(End::Deaf),
+            Verdict::Deaf => {
+                self.events.push(LinkEvent::Deaf)?;
+                return Err(End::Deaf);
+            }
         }
-        if self.hearing.misses >= MISSES_TO_DEAF {
-            return Err(End::Deaf);
-        }
-        let ping = Outgoing {
-            channel: self.hearing.channel.clone(),
-            payload: Bytes::new(),
-            volatile: true,
-        };
-        self.hearing.published = Some(self.queue.push_counted(ping));
+        let published = self.queue.push_counted(self.hearing.ping());
+        self.hearing.sent(published);
         Ok(())
-    }
-}
-
-impl Hearing {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self {
-            channel,
-            heard: false,
-            misses: 0,
-            deaf: false,
-            published: None,
-        }
-    }
-
-    /// A new connection: the pings of the old one count no more.
-    fn begin(&mut self) {
-        self.heard = false;
-        self.misses = 0;
-        self.published = None;
-    }
-
-    /// Any message proves that the bus reaches us; says whether it did not before.
-    fn hear(&mut self) -> bool {
-        self.heard = true;
-        std::mem::take(&mut self.deaf)
-    }
-
-    /// Judges the last ping. One that did not reach the bus says nothing about our ears.
-    fn is_newly_deaf(&mut self) -> bool {
-        let published = self.published.take();
-        let was_published =
-            published.is_some_and(|mut count| matches!(count.try_recv(), Ok(Ok(_))));
-        if std::mem::take(&mut self.heard) {
-            self.misses = 0;
-        } else if was_published {
-            self.misses += 1;
-        }
-        self.misses >= MISSES_TO_DEAF && !std::mem::replace(&mut self.deaf, true)
     }
 }
 

@@ -282,3 +282,27 @@ async fn what_is_queued_is_said_before_the_end() {
     drop(speaker);
     assert_eq!(hearer.message().await.1, "last words");
 }
+
+#[tokio::test]
+async fn what_redis_refuses_hurts_nothing_else() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let rules = "ACL SETUSER ann on >s3cret +@all ~* resetchannels &roomwire:* &allowed";
+    let _: String = ask(&server, &rules.split(' ').collect::<Vec<_>>()).await;
+    let url = format!("redis://ann:s3cret@127.0.0.1:{}", server.port);
+    let mut member = join(RedisSettings::parse(&url).unwrap());
+    member.up().await;
+    member.hear(&["allowed"]).await;
+    let refused = member.link.publish_counted(message("forbidden", "x"));
+    member.say("allowed", "heard");
+    assert_eq!(refused.await, Err(LinkDown));
+    let dropped = member.next().await;
+    assert!(
+        matches!(dropped, LinkEvent::SpoolDropped { messages: 1, .. })
+            || matches!(dropped, LinkEvent::Message { .. }),
+        "{dropped:?}"
+    );
+    let next = member.next().await;
+    assert!(!matches!(next, LinkEvent::Down { .. }), "{next:?}");
+}

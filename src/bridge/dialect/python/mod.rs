@@ -8,6 +8,8 @@
 mod decode;
 mod encode;
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;
 
 use crate::model::{AckReply, Command, Namespace, NodeId, Room};
