@@ -6,8 +6,10 @@
 
 mod hub;
 mod link;
+mod state;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{Faults, Hub, MemberId};
+pub use hub::Hub;
 pub use link::MemoryLink;
+pub use state::{Faults, MemberId};

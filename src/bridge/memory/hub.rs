@@ -1,4 +1,4 @@
-//! The members of an in-process bus, who hears what, and everything that can go wrong on purpose.
+//! An in-process bus: who is on it, who hears what, and the knobs for what goes wrong on purpose.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,25 +7,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::bridge::link::{
-    Channel, LinkDown, LinkEvent, LinkEventSender, LinkEvents, Outgoing, link_events,
-};
+use super::state::{Faults, Member, MemberId, State};
+use crate::bridge::link::{Channel, LinkDown, LinkEvent, LinkEvents, Outgoing, link_events};
 use crate::bridge::spool::{Spool, SpoolLimits};
-
-/// A member of a hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MemberId(usize);
-
-/// What goes wrong between two members, in one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Faults {
-    /// Share of the messages that are lost, 0 to 1.
-    pub lose: f64,
-    /// Each message takes between the first and the second longer.
-    pub delay: (Duration, Duration),
-    /// A delayed message may be overtaken by later ones of the same sender and channel.
-    pub reorder: bool,
-}
 
 /// An in-process bus. Clones are the same bus.
 #[derive(Debug, Clone)]
@@ -38,29 +22,6 @@ struct Shared {
     state: Mutex<State>,
     /// Something was added to the delayed messages.
     delayed: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    members: BTreeMap<MemberId, Member>,
-    admitted: usize,
-    faults: HashMap<(MemberId, MemberId), Faults>,
-    delayed: BTreeMap<(Instant, u64), (MemberId, Outgoing)>,
-    /// When the last message of a sender on a channel will reach a member: the next comes no earlier.
-    last_due: HashMap<(MemberId, MemberId, Channel), Instant>,
-    sequence: u64,
-    random: u64,
-    carrier_runs: bool,
-}
-
-#[derive(Debug)]
-struct Member {
-    events: LinkEventSender,
-    channels: BTreeSet<Channel>,
-    spool: Spool<Outgoing>,
-    cut: bool,
-    silent: bool,
-    deaf: bool,
 }
 
 impl Default for Hub {
@@ -284,59 +245,5 @@ async fn carry_delayed(hub: Weak<Shared>) {
             () = tokio::time::sleep_until(next.unwrap_or(idle)) => {}
             () = shared.delayed.notified() => {}
         }
-    }
-}
-
-impl State {
-    fn start(&mut self, from: MemberId, to: MemberId, message: Outgoing) {
-        let faults = self.faults.get(&(from, to)).copied().unwrap_or_default();
-        if self.chance() < faults.lose {
-            return;
-        }
-        let flow = (from, to, message.channel.clone());
-        let (shortest, longest) = faults.delay;
-        let extra = longest.saturating_sub(shortest).mul_f64(self.chance());
-        let mut due = Instant::now() + shortest + extra;
-        let last = self.last_due.get(&flow).copied();
-        if let Some(last) = last.filter(|_| !faults.reorder) {
-            due = due.max(last);
-        }
-        if due <= Instant::now() {
-            self.deliver(to, message);
-            return;
-        }
-        self.last_due.insert(flow, due);
-        self.sequence += 1;
-        self.delayed.insert((due, self.sequence), (to, message));
-    }
-
-    fn deliver(&mut self, to: MemberId, message: Outgoing) {
-        let Some(member) = self.members.get(&to) else {
-            return;
-        };
-        let hears = !member.cut && !member.deaf && member.channels.contains(&message.channel);
-        if hears {
-            member.tell(LinkEvent::Message {
-                channel: message.channel,
-                payload: message.payload,
-            });
-        }
-    }
-
-    /// The next number of a splitmix64 sequence as a share of 1.
-    fn chance(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        (mixed >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-impl Member {
-    /// A consumer that is gone dismisses its link itself.
-    fn tell(&self, event: LinkEvent) {
-        let _gone = self.events.push(event);
     }
 }

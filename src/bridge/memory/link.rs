@@ -3,7 +3,8 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use super::hub::{Hub, MemberId};
+use super::hub::Hub;
+use super::state::MemberId;
 use crate::bridge::link::{Channel, Link, LinkEvents, Outgoing, Receivers};
 
 /// A member of a [`Hub`]. Leaves it when dropped.

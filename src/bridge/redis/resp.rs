@@ -280,6 +280,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(text in "[*$:+\\-0-9\r\na]{0,60}") {
+            let mut reader = ReplyReader::new(tokio::io::empty(), 20);
+            reader.buffer.extend_from_slice(text.as_bytes());
+            while let Ok(Some(_)) = reader.buffered() {}
+        }
+    }
+
     #[tokio::test]
     async fn the_end_of_the_connection() {
         let mut reader = ReplyReader::new(&b":1\r\n*1\r\n"[..], 10);

@@ -61,6 +61,7 @@ async fn redis_may_come_later_and_go_in_between() {
     let (mut speaker, mut hearer) = (join(settings(&server)), join(settings(&server)));
     hearer.link.subscribe(channels(&["early"]));
     speaker.say("early", "spooled before redis came");
+    // Lets a few attempts fail; nothing below depends on how many.
     sleep(Duration::from_millis(200)).await;
     server.run();
     hearer.confirmed(channels(&["early"])).await;

@@ -59,7 +59,7 @@ pub fn encode_reply(sender: NodeId, reply: &AckReply) -> Result<Bytes, TooLong> 
     Ok(writer.finish())
 }
 
-/// Bytes for another node; their meaning is the caller's. Never fails: they end the message.
+/// Bytes for another node; their meaning is the caller's.
 pub fn encode_forward(sender: NodeId, body: &[u8]) -> Result<Bytes, TooLong> {
     let mut writer = Writer::new(sender, FORWARD, 16 + body.len());
     writer.blob("forwarded message", body)?;
