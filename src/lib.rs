@@ -4,6 +4,7 @@
 //! and `outbox` on the way back. See `ARCHITECTURE.md`.
 
 pub mod app;
+pub mod bridge;
 pub mod broker;
 pub mod cli;
 pub mod config;

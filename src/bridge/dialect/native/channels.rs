@@ -1,0 +1,112 @@
+//! Which channel a message goes to, so that it reaches the nodes it concerns and few others.
+
+use smallvec::SmallVec;
+
+use crate::bridge::link::Channel;
+use crate::model::{Command, Namespace, NodeId, Room, SocketId};
+
+/// Where a command must be heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// By the nodes with members in one room.
+    Room { namespace: Namespace, room: Room },
+    /// By the node that owns the one socket meant.
+    Node(NodeId),
+    /// By every node.
+    All,
+}
+
+/// The shortest way for a command: one socket's owner, one room's members, or all.
+///
+/// A room whose name has the form of a socket id is taken for a socket; see
+/// [`NativeChannels::of`] for what that means.
+pub fn route(command: &Command) -> Route {
+    let Some(room) = only_room(command) else {
+        return Route::All;
+    };
+    match SocketId::parse(room) {
+        Some(socket) => Route::Node(socket.node()),
+        None => Route::Room {
+            namespace: command.namespace().clone(),
+            room: room.clone(),
+        },
+    }
+}
+
+/// The room whose members the command concerns, if that is a single one.
+fn only_room(command: &Command) -> Option<&Room> {
+    let selector = match command {
+        Command::Emit(emit) => &emit.to,
+        Command::Join { selector, .. }
+        | Command::Leave { selector, .. }
+        | Command::Disconnect { selector, .. } => selector,
+        Command::CloseRoom { room, .. } => return Some(room),
+    };
+    match selector.rooms.as_slice() {
+        [room] => Some(room),
+        _ => None,
+    }
+}
+
+/// Names of the channels of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NativeChannels {
+    prefix: String,
+}
+
+impl NativeChannels {
+    /// `prefix` keeps clusters apart that share one Redis.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+        }
+    }
+
+    /// The default prefix, `roomwire:<db>`: channels do not belong to a database, clusters may.
+    pub fn of_database(database: i64) -> Self {
+        Self::new(format!("roomwire:{database}"))
+    }
+
+    /// The channel every node hears.
+    pub fn all(&self) -> Channel {
+        Channel::from(format!("{}:all", self.prefix))
+    }
+
+    /// The channel one node hears.
+    pub fn node(&self, node: NodeId) -> Channel {
+        Channel::from(format!("{}:node:{node}", self.prefix))
+    }
+
+    /// The channel of a room, heard while a node has members in it.
+    pub fn room(&self, namespace: &Namespace, room: &Room) -> Channel {
+        // `#` may occur on both sides, so two rooms can share a channel: it only costs the receiver a look,
+        // because the message itself says whom it means.
+        Channel::from(format!("{}:room:{namespace}#{room}", self.prefix))
+    }
+
+    /// Whether nodes subscribe the room's channel: not for the rooms of own ids.
+    ///
+    /// `ours` is the asking node. A room that is named like an id of *another* node has a channel,
+    /// because here it can only be an ordinary room.
+    pub fn has_channel(room: &Room, ours: NodeId) -> bool {
+        SocketId::parse(room).is_none_or(|socket| socket.node() != ours)
+    }
+
+    /// The channels to publish a command on.
+    ///
+    /// What names one socket goes to its owner and to the channel of the room of that name: nobody
+    /// can tell an id from an ordinary room of 20 such characters (`general-announcement`). No node hears it
+    /// twice, as long as none subscribes the rooms of its own ids ([`Self::has_channel`]).
+    pub fn of(&self, command: &Command) -> SmallVec<[Channel; 2]> {
+        let mut channels = SmallVec::new();
+        match only_room(command) {
+            None => channels.push(self.all()),
+            Some(room) => {
+                let owner = SocketId::parse(room).map(|socket| socket.node());
+                channels.extend(owner.map(|node| self.node(node)));
+                channels.push(self.room(command.namespace(), room));
+            }
+        }
+        channels
+    }
+}

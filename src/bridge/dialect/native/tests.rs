@@ -1,0 +1,262 @@
+//! The layout byte by byte once, then the way there and back and everything that can be broken.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use smallvec::SmallVec;
+
+use super::*;
+use crate::model::{AckToken, Asker, Emit, Namespace, Payload, Room, Selector, SocketId};
+
+fn node(name: &str) -> NodeId {
+    NodeId::parse(name).unwrap()
+}
+
+fn emit_to(selector: Selector) -> Command {
+    Command::Emit(Emit {
+        to: selector,
+        payload: Payload::text("[\"e\"]"),
+        volatile: true,
+        ack: None,
+    })
+}
+
+#[test]
+fn the_layout() {
+    let mut emit = Emit {
+        to: Selector::room(Namespace::main(), Room::from("r")).except(Room::from("x")),
+        payload: Payload::text("[\"e\"]"),
+        volatile: true,
+        ack: Some(AckToken {
+            asker: Asker::Node(node("nod2")),
+            id: 258,
+        }),
+    };
+    emit.payload.attachments.push(Bytes::from_static(b"\xff"));
+    let encoded = encode_command(node("nod1"), &Command::Emit(emit)).unwrap();
+    let expected: &[&[u8]] = &[
+        b"\x01\x01nod1",
+        b"\x03",
+        b"\x02\x01\0\0\0\0\0\0\0nod2",
+        b"\x01\0/",
+        b"\x01\0\x01\0r",
+        b"\x01\0\x01\0x",
+        b"\x05\0\0\0[\"e\"]",
+        b"\x01\0\x01\0\0\0\xff",
+    ];
+    assert_eq!(encoded, expected.concat());
+    assert_eq!(sender_of(&encoded), Ok(node("nod1")));
+}
+
+#[test]
+fn the_receiver_shares_the_bytes() {
+    let command = emit_to(Selector::everybody(Namespace::main()));
+    let encoded = encode_command(node("nod1"), &command).unwrap();
+    let (_, message) = NativeMessage::decode(&encoded).unwrap();
+    let NativeMessage::Command(Command::Emit(emit)) = message else {
+        panic!("no emit")
+    };
+    let shared = emit.payload.json.as_bytes().as_ptr_range();
+    let whole = encoded.as_ptr_range();
+    assert!(whole.contains(&shared.start) && shared.end <= whole.end);
+}
+
+#[test]
+fn what_is_no_message() {
+    let forward = encode_forward(node("nod1"), b"body").unwrap();
+    let mut longer = forward.to_vec();
+    longer.push(0);
+    for (message, error) in [
+        (Vec::new(), DecodeError::Short("version")),
+        (b"\x02\x01nod1".to_vec(), DecodeError::UnknownVersion(2)),
+        (b"\0".to_vec(), DecodeError::UnknownVersion(0)),
+        (b"\x01\x01nod".to_vec(), DecodeError::Short("sender")),
+        (b"\x01\x01no !".to_vec(), DecodeError::Invalid("node")),
+        (b"\x01\x63nod1".to_vec(), DecodeError::UnknownKind(0x63)),
+        (b"\x01\x01nod1".to_vec(), DecodeError::Short("flags")),
+        (b"\x01\x01nod1\x04".to_vec(), DecodeError::Invalid("flags")),
+        (
+            b"\x01\x02nod1\x01\0/\xff\xff".to_vec(),
+            DecodeError::Short("room"),
+        ),
+        (
+            b"\x01\x04nod1\x01\0\xff".to_vec(),
+            DecodeError::Invalid("namespace"),
+        ),
+        (
+            b"\x01\x07nod1\xff\xff\xff\xff".to_vec(),
+            DecodeError::Short("forwarded message"),
+        ),
+        (longer, DecodeError::Trailing(1)),
+    ] {
+        let decoded = NativeMessage::decode(&Bytes::from(message.clone()));
+        assert_eq!(decoded, Err(error), "{message:?}");
+    }
+}
+
+#[test]
+fn too_long_names_are_refused_by_name() {
+    let command = Command::CloseRoom {
+        namespace: Namespace::main(),
+        room: Room::from("x".repeat(65_536)),
+    };
+    let refused = TooLong {
+        field: "room",
+        length: 65_536,
+    };
+    assert_eq!(encode_command(node("nod1"), &command), Err(refused));
+}
+
+#[test]
+fn the_shortest_way() {
+    let socket = SocketId::parse("nod3xabcdefghijklmno").unwrap();
+    let one = Selector::socket(Namespace::main(), socket);
+    let room = Selector::room(Namespace::from("/a"), Room::from("r"));
+    let mut two = room.clone();
+    two.rooms.push(Room::from("s"));
+    let channels = NativeChannels::of_database(2);
+    for (command, expected) in [
+        (
+            emit_to(one),
+            &[
+                "roomwire:2:node:nod3",
+                "roomwire:2:room:/#nod3xabcdefghijklmno",
+            ][..],
+        ),
+        (
+            emit_to(room.clone().except(Room::from("x"))),
+            &["roomwire:2:room:/a#r"],
+        ),
+        (emit_to(two), &["roomwire:2:all"]),
+        (
+            emit_to(Selector::everybody(Namespace::main())),
+            &["roomwire:2:all"],
+        ),
+        (
+            Command::CloseRoom {
+                namespace: Namespace::main(),
+                room: Room::from("nod3xabcdefghijklmno"),
+            },
+            &[
+                "roomwire:2:node:nod3",
+                "roomwire:2:room:/#nod3xabcdefghijklmno",
+            ],
+        ),
+        (
+            Command::Join {
+                selector: room,
+                rooms: Vec::new(),
+            },
+            &["roomwire:2:room:/a#r"],
+        ),
+    ] {
+        let channels = channels.of(&command);
+        let names: Vec<&str> = channels.iter().map(|channel| channel.as_str()).collect();
+        assert_eq!(names, expected);
+    }
+    let own_id = Room::from(socket.as_str());
+    assert!(!NativeChannels::has_channel(&own_id, node("nod3")));
+    assert!(NativeChannels::has_channel(&own_id, node("nod1")));
+    assert!(NativeChannels::has_channel(&Room::from("r"), node("nod1")));
+}
+
+fn room() -> impl Strategy<Value = Room> {
+    "\\PC{0,12}".prop_map(Room::from)
+}
+
+fn namespace() -> impl Strategy<Value = Namespace> {
+    "/[a-z]{0,5}".prop_map(Namespace::from)
+}
+
+fn node_id() -> impl Strategy<Value = NodeId> {
+    "[A-Za-z0-9_-]{4}".prop_map(|name| node(&name))
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    let rooms = || prop::collection::vec(room(), 0..4);
+    (namespace(), rooms(), rooms()).prop_map(|(namespace, rooms, except)| Selector {
+        namespace,
+        rooms: SmallVec::from_vec(rooms),
+        except: SmallVec::from_vec(except),
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let attachments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3);
+    ("\\PC{0,30}", attachments).prop_map(|(name, attachments)| {
+        let mut payload = Payload::event(&name, ["1"]);
+        payload.attachments = attachments.into_iter().map(Bytes::from).collect();
+        payload
+    })
+}
+
+fn token() -> impl Strategy<Value = AckToken> {
+    let asker = prop_oneof![
+        node_id().prop_map(Asker::Node),
+        ("\\PC{0,9}", "\\PC{0,9}", namespace()).prop_map(|(host_id, room, namespace)| {
+            Asker::Python {
+                host_id,
+                room,
+                namespace,
+            }
+        }),
+    ];
+    (asker, any::<u64>()).prop_map(|(asker, id)| AckToken { asker, id })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let rooms = || prop::collection::vec(room(), 0..4);
+    prop_oneof![
+        (
+            selector(),
+            payload(),
+            any::<bool>(),
+            prop::option::of(token())
+        )
+            .prop_map(|(to, payload, volatile, ack)| Command::Emit(Emit {
+                to,
+                payload,
+                volatile,
+                ack
+            })),
+        (selector(), rooms()).prop_map(|(selector, rooms)| Command::Join { selector, rooms }),
+        (selector(), rooms()).prop_map(|(selector, rooms)| Command::Leave { selector, rooms }),
+        (namespace(), room()).prop_map(|(namespace, room)| Command::CloseRoom { namespace, room }),
+        (selector(), any::<bool>())
+            .prop_map(|(selector, close)| Command::Disconnect { selector, close }),
+    ]
+}
+
+fn message() -> impl Strategy<Value = NativeMessage> {
+    let socket = "[A-Za-z0-9_-]{20}".prop_map(|id| SocketId::parse(&id).unwrap());
+    prop_oneof![
+        5 => command().prop_map(NativeMessage::Command),
+        2 => (token(), prop::option::of(socket), payload()).prop_map(
+            |(token, socket, payload)| NativeMessage::AckReply(AckReply { token, socket, payload })
+        ),
+        1 => prop::collection::vec(any::<u8>(), 0..50)
+            .prop_map(|body| NativeMessage::Forward(Bytes::from(body))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_survives_the_way(sender in node_id(), message in message()) {
+        let encoded = message.encode(sender).unwrap();
+        prop_assert_eq!(NativeMessage::decode(&encoded), Ok((sender, message)));
+    }
+
+    #[test]
+    fn every_cut_is_noticed(message in message(), share in 0.0..1.0_f64) {
+        let encoded = message.encode(node("nod1")).unwrap();
+        let end = (encoded.len() as f64 * share) as usize;
+        prop_assert!(NativeMessage::decode(&encoded.slice(..end)).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(kind in 0..9_u8, body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut message = vec![VERSION, kind];
+        message.extend_from_slice(b"nod1");
+        message.extend(body);
+        let _ = NativeMessage::decode(&Bytes::from(message));
+    }
+}

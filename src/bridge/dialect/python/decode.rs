@@ -1,0 +1,274 @@
+//! python-socketio messages to commands and answers.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use super::{Decoded, Fleet, Ignored};
+use crate::model::{AckReply, AckToken, Asker, Command, Emit, Namespace, Payload, Room, Selector};
+
+/// The message cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// python-socketio up to 5.13; never interpreted, because unpickling runs code.
+    #[error("message is pickled; upgrade the sender to python-socketio 5.14 or later")]
+    Pickle,
+    #[error("message is not a JSON object of the manager: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("field {0} is missing or has a form no manager sends")]
+    Field(&'static str),
+    #[error("attachment {0} is not base64")]
+    Base64(usize),
+    #[error("a placeholder names no attachment")]
+    Placeholder,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    namespace: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    host_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    binary: Option<bool>,
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow)]
+    skip_sid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    callback: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sid: Option<&'a RawValue>,
+    id: Option<u64>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+type Rooms = SmallVec<[Room; 1]>;
+
+impl Fleet {
+    /// Reads a message heard on one of the dialect's channels.
+    pub fn decode(&self, message: &[u8]) -> Result<Decoded, DecodeError> {
+        if self.sender_of(message).is_some() {
+            return Ok(Decoded::Own);
+        }
+        if message.first() == Some(&0x80) {
+            return Err(DecodeError::Pickle);
+        }
+        let message: Message<'_> = serde_json::from_slice(message)?;
+        if message.method == "callback" {
+            return self.callback(&message);
+        }
+        let Some(namespace) = message.namespace.as_deref().map(Namespace::from) else {
+            return Ok(Decoded::Ignored(Ignored::NoNamespace));
+        };
+        let command = match &*message.method {
+            "emit" => match emit(&message, namespace)? {
+                Some(emit) => Command::Emit(emit),
+                None => return Ok(Decoded::Ignored(Ignored::NoRooms)),
+            },
+            "disconnect" => Command::Disconnect {
+                selector: socket(&message, namespace)?,
+                close: false,
+            },
+            "enter_room" => Command::Join {
+                selector: socket(&message, namespace)?,
+                rooms: vec![room(&message)?],
+            },
+            "leave_room" => Command::Leave {
+                selector: socket(&message, namespace)?,
+                rooms: vec![room(&message)?],
+            },
+            "close_room" => Command::CloseRoom {
+                namespace,
+                room: room(&message)?,
+            },
+            _ => return Ok(Decoded::Ignored(Ignored::UnknownMethod)),
+        };
+        Ok(Decoded::Command(command))
+    }
+
+    fn callback(&self, message: &Message<'_>) -> Result<Decoded, DecodeError> {
+        let host_id = message.host_id.as_deref().unwrap_or_default();
+        let Some(node) = self.node_of(host_id) else {
+            return Ok(Decoded::Ignored(Ignored::ForeignAnswer));
+        };
+        let args = message.args.ok_or(DecodeError::Field("args"))?.get();
+        if !args.starts_with('[') {
+            return Err(DecodeError::Field("args"));
+        }
+        let token = AckToken {
+            asker: Asker::Node(node),
+            id: message.id.ok_or(DecodeError::Field("id"))?,
+        };
+        Ok(Decoded::AckReply(AckReply {
+            token,
+            // `sid` repeats what the question was sent to, which may be a room.
+            socket: None,
+            payload: Payload::text(args),
+        }))
+    }
+}
+
+/// `None` if it is for nobody.
+fn emit(message: &Message<'_>, namespace: Namespace) -> Result<Option<Emit>, DecodeError> {
+    let rooms = match message.room {
+        None => Rooms::new(),
+        Some(raw) => rooms(raw).ok_or(DecodeError::Field("room"))?,
+    };
+    if message.room.is_some() && rooms.is_empty() {
+        return Ok(None);
+    }
+    let except = match message.skip_sid {
+        None => Rooms::new(),
+        Some(raw) => self::rooms(raw).ok_or(DecodeError::Field("skip_sid"))?,
+    };
+    Ok(Some(Emit {
+        payload: payload(message)?,
+        ack: ack(message),
+        volatile: false,
+        to: Selector {
+            namespace,
+            rooms,
+            except,
+        },
+    }))
+}
+
+/// A `callback` of another form than a manager's own asks for nothing, as in a stock process.
+fn ack(message: &Message<'_>) -> Option<AckToken> {
+    let host_id = message.host_id.as_deref()?;
+    let callback = message.callback?.get();
+    let (room, namespace, id): (String, String, u64) = serde_json::from_str(callback).ok()?;
+    Some(AckToken {
+        asker: Asker::Python {
+            host_id: host_id.to_owned(),
+            room,
+            namespace: Namespace::from(namespace),
+        },
+        id,
+    })
+}
+
+/// Every generation of `data`: a list is the arguments, null is none, anything else is the one
+/// argument; with `binary`, the first element is that and the rest are attachments.
+fn payload(message: &Message<'_>) -> Result<Payload, DecodeError> {
+    let event = message.event.map(RawValue::get);
+    let event = event
+        .filter(|event| event.starts_with('"'))
+        .ok_or(DecodeError::Field("event"))?;
+    let data = message.data.map(RawValue::get);
+    if message.binary != Some(true) {
+        return Ok(Payload::text(event_json(event, data)));
+    }
+    let data = data.ok_or(DecodeError::Field("data"))?;
+    let data: Vec<&RawValue> =
+        serde_json::from_str(data).map_err(|_not_a_list| DecodeError::Field("data"))?;
+    let (arguments, encoded) = data.split_first().ok_or(DecodeError::Field("data"))?;
+    let attachments = attachments(encoded)?;
+    // A client closes its connection when a placeholder leads nowhere: stop it here.
+    let structure: Value = serde_json::from_str(arguments.get())?;
+    if !placeholders_fit(&structure, attachments.len()) {
+        return Err(DecodeError::Placeholder);
+    }
+    let json = event_json(event, Some(arguments.get()));
+    Ok(Payload {
+        json: json.into(),
+        attachments,
+    })
+}
+
+/// `["name",argument,...]`
+fn event_json(event: &str, data: Option<&str>) -> String {
+    let arguments = match data {
+        None | Some("null") => "",
+        Some(data) => data
+            .strip_prefix('[')
+            .and_then(|data| data.strip_suffix(']'))
+            .unwrap_or(data)
+            .trim_ascii(),
+    };
+    // One null is how a manager says that there is no argument. The text `null` can only have
+    // come from `null` or `[null]` here.
+    if arguments.is_empty() || arguments == "null" {
+        return format!("[{event}]");
+    }
+    format!("[{event},{arguments}]")
+}
+
+fn attachments(encoded: &[&RawValue]) -> Result<SmallVec<[Bytes; 0]>, DecodeError> {
+    /// Padding as it comes: emitters in other languages leave it out.
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let decode = |(number, raw): (usize, &&RawValue)| {
+        let text: Cow<'_, str> =
+            serde_json::from_str(raw.get()).map_err(|_no_text| DecodeError::Base64(number))?;
+        let bytes = LENIENT.decode(text.as_bytes());
+        bytes
+            .map(Bytes::from)
+            .map_err(|_invalid| DecodeError::Base64(number))
+    };
+    encoded.iter().enumerate().map(decode).collect()
+}
+
+fn placeholders_fit(value: &Value, attachments: usize) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(|item| placeholders_fit(item, attachments)),
+        Value::Object(fields) => {
+            if fields.get("_placeholder") == Some(&Value::Bool(true)) {
+                let number = fields.get("num").and_then(Value::as_u64);
+                return number.is_some_and(|number| number < attachments as u64);
+            }
+            fields
+                .values()
+                .all(|field| placeholders_fit(field, attachments))
+        }
+        _ => true,
+    }
+}
+
+fn socket(message: &Message<'_>, namespace: Namespace) -> Result<Selector, DecodeError> {
+    let sid = message.sid.and_then(name);
+    let sid = sid.ok_or(DecodeError::Field("sid"))?;
+    Ok(Selector::room(namespace, sid))
+}
+
+fn room(message: &Message<'_>) -> Result<Room, DecodeError> {
+    let room = message.room.and_then(name);
+    room.ok_or(DecodeError::Field("room"))
+}
+
+/// One name or a list of names.
+fn rooms(raw: &RawValue) -> Option<Rooms> {
+    if !raw.get().starts_with('[') {
+        return name(raw).map(|room| SmallVec::from_iter([room]));
+    }
+    let names: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+    // A manager may list null among the sockets to skip; it skips nobody.
+    let names = names.into_iter().filter(|raw| raw.get() != "null");
+    names.map(name).collect()
+}
+
+/// A name. Python lets numbers name rooms; here they are their text.
+fn name(raw: &RawValue) -> Option<Room> {
+    let text = raw.get();
+    match text.as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(text).ok().map(Room::from),
+        b'-' | b'0'..=b'9' => Some(Room::from(text)),
+        _ => None,
+    }
+}

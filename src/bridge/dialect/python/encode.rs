@@ -1,0 +1,216 @@
+//! Commands and answers to python-socketio messages.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::Fleet;
+use crate::model::{
+    AckReply, AckToken, Asker, Command, Emit, Namespace, Payload, Room, Selector, SocketId,
+};
+
+/// The dialect has no words for this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// `skip_sid` lists sockets; leaving the room's members in would show them what they must not see.
+    #[error("python-socketio can except sockets only, not room {0}")]
+    ExceptRoom(Room),
+    /// `disconnect`, `enter_room` and `leave_room` name one socket.
+    #[error("python-socketio can do this to single sockets only")]
+    NotSockets,
+    /// A stock process fails on bytes in an answer, too.
+    #[error("python-socketio cannot carry bytes in an answer")]
+    BinaryAnswer,
+    #[error("the question was not asked by a python-socketio process")]
+    NotItsQuestion,
+    #[error("the event has no name")]
+    NoName,
+}
+
+/// The text as a JSON string, quotes included.
+pub(super) fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+impl Fleet {
+    /// The messages that tell python-socketio processes about the command, for the channel of all.
+    ///
+    /// One message, except that `disconnect`, `enter_room` and `leave_room` take one per socket and
+    /// room. What gets lost: `volatile`, `close` (their `disconnect` leaves the namespace), and the
+    /// difference between one `null` argument and none.
+    pub fn encode(&self, command: &Command) -> Result<Vec<Bytes>, Unsupported> {
+        match command {
+            Command::Emit(emit) => Ok(vec![self.emit(emit)?]),
+            Command::Join { selector, rooms } => self.move_sockets("enter_room", selector, rooms),
+            Command::Leave { selector, rooms } => self.move_sockets("leave_room", selector, rooms),
+            Command::CloseRoom { namespace, room } => {
+                let body = format!(",\"room\":{}", json_string(room));
+                Ok(vec![self.message("close_room", namespace, &body)])
+            }
+            Command::Disconnect { selector, .. } => self.disconnect(selector),
+        }
+    }
+
+    /// The message that carries a client's answer to the process that asked.
+    ///
+    /// `host_id` is the asker's, as its manager wants; a Roomwire node that hears it ignores it.
+    pub fn encode_reply(reply: &AckReply) -> Result<Bytes, Unsupported> {
+        let Asker::Python {
+            host_id,
+            room,
+            namespace,
+        } = &reply.token.asker
+        else {
+            return Err(Unsupported::NotItsQuestion);
+        };
+        if !reply.payload.attachments.is_empty() {
+            return Err(Unsupported::BinaryAnswer);
+        }
+        let json = format!(
+            "{{\"method\":\"callback\",\"host_id\":{},\"sid\":{},\"namespace\":{},\"id\":{},\"args\":{}}}",
+            json_string(host_id),
+            json_string(room),
+            json_string(namespace),
+            reply.token.id,
+            reply.payload.json,
+        );
+        Ok(Bytes::from(json))
+    }
+
+    fn emit(&self, emit: &Emit) -> Result<Bytes, Unsupported> {
+        let (event, data) = event_and_data(&emit.payload)?;
+        let selector = &emit.to;
+        let mut body = format!(
+            ",\"event\":{event},\"data\":{data},\"binary\":{},\"room\":{},\"skip_sid\":{}",
+            !emit.payload.attachments.is_empty(),
+            one_or_many(&selector.rooms),
+            one_or_many(socket_rooms_only(&selector.except)?),
+        );
+        let host_id = match &emit.ack {
+            None => {
+                body.push_str(",\"callback\":null");
+                self.host_id(self.node)
+            }
+            Some(ack) => {
+                let (host_id, filed_under, namespace) = self.asker(ack, selector);
+                body.push_str(&format!(
+                    ",\"callback\":[{},{},{}]",
+                    json_string(&filed_under),
+                    json_string(&namespace),
+                    ack.id,
+                ));
+                host_id
+            }
+        };
+        Ok(message_of(&host_id, "emit", &selector.namespace, &body))
+    }
+
+    /// `host_id` the answer goes to, and the first two elements of `callback`, which come back with it.
+    fn asker(&self, ack: &AckToken, selector: &Selector) -> (String, String, Namespace) {
+        match &ack.asker {
+            Asker::Node(node) => {
+                let room = selector.rooms.first().map(Room::to_string);
+                let namespace = selector.namespace.clone();
+                (self.host_id(*node), room.unwrap_or_default(), namespace)
+            }
+            Asker::Python {
+                host_id,
+                room,
+                namespace,
+            } => (host_id.clone(), room.clone(), namespace.clone()),
+        }
+    }
+
+    fn move_sockets(
+        &self,
+        method: &str,
+        selector: &Selector,
+        rooms: &[Room],
+    ) -> Result<Vec<Bytes>, Unsupported> {
+        let mut messages = Vec::new();
+        for sid in sockets_only(selector)? {
+            for room in rooms {
+                let body = format!(
+                    ",\"sid\":{},\"room\":{}",
+                    json_string(sid),
+                    json_string(room)
+                );
+                messages.push(self.message(method, &selector.namespace, &body));
+            }
+        }
+        Ok(messages)
+    }
+
+    fn disconnect(&self, selector: &Selector) -> Result<Vec<Bytes>, Unsupported> {
+        let message = |sid: &Room| {
+            let body = format!(",\"sid\":{}", json_string(sid));
+            self.message("disconnect", &selector.namespace, &body)
+        };
+        Ok(sockets_only(selector)?.iter().map(message).collect())
+    }
+
+    fn message(&self, method: &str, namespace: &Namespace, body: &str) -> Bytes {
+        message_of(&self.host_id(self.node), method, namespace, body)
+    }
+}
+
+/// `host_id` comes first: that is how the own fleet knows its messages unparsed.
+fn message_of(host_id: &str, method: &str, namespace: &Namespace, body: &str) -> Bytes {
+    let host_id = json_string(host_id);
+    let namespace = json_string(namespace);
+    let json = format!(
+        "{{\"host_id\":{host_id},\"method\":\"{method}\",\"namespace\":{namespace}{body}}}"
+    );
+    Bytes::from(json)
+}
+
+/// The event's name, and `data`: the list of arguments, or with attachments a list of that list
+/// and the attachments in base64.
+fn event_and_data(payload: &Payload) -> Result<(&str, String), Unsupported> {
+    let elements = payload.elements();
+    let (event, arguments) = elements.split_first().ok_or(Unsupported::NoName)?;
+    // Stock processes say "no argument" with one null; an empty list is an argument to old ones.
+    let arguments = match arguments {
+        [] => "[null]".to_owned(),
+        some => format!("[{}]", some.join(",")),
+    };
+    if payload.attachments.is_empty() {
+        return Ok((event, arguments));
+    }
+    let mut data = format!("[{arguments}");
+    for attachment in &payload.attachments {
+        data.push_str(",\"");
+        STANDARD.encode_string(attachment, &mut data);
+        data.push('"');
+    }
+    data.push(']');
+    Ok((event, data))
+}
+
+/// The three forms of `room` and `skip_sid`.
+fn one_or_many(rooms: &[Room]) -> String {
+    match rooms {
+        [] => "null".to_owned(),
+        [room] => json_string(room),
+        rooms => {
+            let names: Vec<String> = rooms.iter().map(|room| json_string(room)).collect();
+            format!("[{}]", names.join(","))
+        }
+    }
+}
+
+fn socket_rooms_only(rooms: &[Room]) -> Result<&[Room], Unsupported> {
+    match rooms.iter().find(|room| SocketId::parse(room).is_none()) {
+        None => Ok(rooms),
+        Some(room) => Err(Unsupported::ExceptRoom(room.clone())),
+    }
+}
+
+/// The sockets of a selector that names nothing else.
+fn sockets_only(selector: &Selector) -> Result<&[Room], Unsupported> {
+    let no_sockets = selector.rooms.is_empty() || !selector.except.is_empty();
+    if no_sockets || socket_rooms_only(&selector.rooms).is_err() {
+        return Err(Unsupported::NotSockets);
+    }
+    Ok(&selector.rooms)
+}

@@ -1,0 +1,104 @@
+//! The way there and back: what one fleet says, another reads the same.
+
+use proptest::prelude::*;
+use smallvec::SmallVec;
+
+use super::*;
+use crate::model::{AckToken, Asker, Emit, Payload, Selector};
+
+fn fleet() -> Fleet {
+    Fleet::new("main", NodeId::parse("nod1").unwrap())
+}
+
+/// What another cluster's node says, so that ours does not take it for its own.
+fn decode_encoded(command: &Command) -> Vec<Command> {
+    let other = Fleet::new("other", NodeId::parse("nod2").unwrap());
+    let messages = other.encode(command).unwrap();
+    let commands = messages.iter().map(|message| {
+        assert_eq!(other.decode(message).unwrap(), Decoded::Own);
+        match fleet().decode(message).unwrap() {
+            Decoded::Command(command) => command,
+            other => panic!("{message:?}: {other:?}"),
+        }
+    });
+    commands.collect()
+}
+
+fn sid() -> impl Strategy<Value = Room> {
+    "[A-Za-z0-9_-]{20}".prop_map(Room::from)
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    let rooms = prop::collection::vec("\\PC{0,12}".prop_map(Room::from), 0..4);
+    let except = prop::collection::vec(sid(), 0..3);
+    ("/[a-z]{0,5}", rooms, except).prop_map(|(namespace, rooms, except)| Selector {
+        namespace: Namespace::from(namespace),
+        rooms: SmallVec::from_vec(rooms),
+        except: SmallVec::from_vec(except),
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let argument = prop_oneof![
+        "\\PC{0,9}".prop_map(|text| encode::json_string(&text)),
+        any::<i32>().prop_map(|number| number.to_string()),
+        Just("[null,{\"a\":[]}]".to_owned()),
+    ];
+    let attachments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3);
+    let arguments = prop::collection::vec(argument, 0..4);
+    ("\\PC{0,9}", arguments, attachments).prop_map(|(name, mut arguments, attachments)| {
+        for number in 0..attachments.len() {
+            arguments.push(format!("{{\"_placeholder\":true,\"num\":{number}}}"));
+        }
+        let mut payload = Payload::event(&name, arguments.iter().map(String::as_str));
+        payload.attachments = attachments.into_iter().map(Into::into).collect();
+        payload
+    })
+}
+
+fn ack() -> impl Strategy<Value = Option<AckToken>> {
+    let python =
+        ("[a-f0-9]{32}", "\\PC{0,12}", any::<u64>()).prop_map(|(host_id, room, id)| AckToken {
+            asker: Asker::Python {
+                host_id,
+                room,
+                namespace: Namespace::from("/x"),
+            },
+            id,
+        });
+    prop::option::of(python)
+}
+
+proptest! {
+    #[test]
+    fn an_emit_survives_the_way(to in selector(), payload in payload(), ack in ack()) {
+        let command = Command::Emit(Emit { to, payload, volatile: false, ack });
+        let Command::Emit(emit) = &command else { unreachable!() };
+        let foreign = Fleet::new("other", NodeId::parse("nod2").unwrap());
+        let message = foreign.encode(&command).unwrap().remove(0);
+        let Decoded::Command(Command::Emit(read)) = fleet().decode(&message).unwrap() else {
+            panic!("no emit: {message:?}")
+        };
+        // Without a question of its own, the message names its sender's host and asks nothing.
+        prop_assert_eq!(&read, emit);
+    }
+
+    #[test]
+    fn changes_of_rooms_survive_the_way(sid in sid(), room in "\\PC{0,12}") {
+        let room = Room::from(room);
+        let selector = Selector::room(Namespace::main(), sid);
+        for command in [
+            Command::Join { selector: selector.clone(), rooms: vec![room.clone()] },
+            Command::Leave { selector: selector.clone(), rooms: vec![room.clone()] },
+            Command::CloseRoom { namespace: Namespace::main(), room },
+            Command::Disconnect { selector, close: false },
+        ] {
+            prop_assert_eq!(decode_encoded(&command), vec![command]);
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = fleet().decode(&bytes);
+    }
+}

@@ -1,0 +1,66 @@
+//! What every store can do, in memory and on a real Redis.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use super::PATIENCE;
+use super::server::RedisServer;
+use crate::bridge::redis::{RedisSettings, RedisStore};
+use crate::bridge::store::{MemoryStore, Renewal, Store};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn suite(store: &dyn Store) {
+    leases(store).await;
+    assert_eq!(store.get("key").await, Ok(None));
+    let value = Bytes::from_static(b"\0\xff");
+    store.set("key", value.clone(), None).await.unwrap();
+    assert_eq!(store.get("key").await, Ok(Some(value.clone())));
+    assert_eq!(store.delete("key").await, Ok(true));
+    assert_eq!(store.delete("key").await, Ok(false));
+    store.set("key", value, Some(SHORT)).await.unwrap();
+    gone(store, "key").await;
+}
+
+async fn leases(store: &dyn Store) {
+    assert_eq!(store.renew("lease", "a", LONG).await, Ok(Renewal::Lost));
+    assert_eq!(store.acquire_lease("lease", "a", LONG).await, Ok(true));
+    assert_eq!(store.acquire_lease("lease", "a", LONG).await, Ok(true));
+    assert_eq!(store.acquire_lease("lease", "b", LONG).await, Ok(false));
+    assert_eq!(store.renew("lease", "b", LONG).await, Ok(Renewal::Taken));
+    store.release("lease", "b").await.unwrap();
+    assert_eq!(store.renew("lease", "a", SHORT).await, Ok(Renewal::Renewed));
+    gone(store, "lease").await;
+    assert_eq!(store.acquire_lease("lease", "b", LONG).await, Ok(true));
+    store.release("lease", "b").await.unwrap();
+    assert_eq!(store.get("lease").await, Ok(None));
+}
+
+async fn gone(store: &dyn Store, key: &str) {
+    let begun = Instant::now();
+    while store.get(key).await.unwrap().is_some() {
+        assert!(begun.elapsed() < PATIENCE, "{key} does not expire");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_suite_in_memory() {
+    suite(&MemoryStore::default()).await;
+}
+
+#[tokio::test]
+async fn the_suite_on_redis() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let store = RedisStore::new(RedisSettings::parse(&server.url()).unwrap());
+    suite(&store).await;
+    server.stop();
+    assert!(store.get("key").await.is_err());
+    server.run();
+    assert_eq!(store.get("key").await, Ok(None));
+}

@@ -1,0 +1,301 @@
+//! Reads what Redis says on a subscription connection (RESP2), and stops reading when nobody asks.
+//!
+//! Knows replies and pushed messages, nothing else of Redis. A message above the limit is skipped
+//! without being held. Channel and payload of a message share the read buffer.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// A line without end within this many bytes is not Redis.
+const LINE_LIMIT: usize = 64 * 1024;
+/// Pub/sub arrays have 3 or 4 elements.
+const ELEMENTS_LIMIT: usize = 8;
+const READ_SIZE: usize = 64 * 1024;
+
+/// What was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// `+text`, a number, or a bulk string.
+    Text(Bytes),
+    Error(String),
+    /// The elements of an array; numbers as their text.
+    Array(SmallVec<[Bytes; 4]>),
+    /// A message of that many bytes was skipped.
+    TooLong(usize),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("connection closed by the server")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("the server does not speak RESP2")]
+    Protocol,
+}
+
+#[derive(Debug)]
+pub(super) struct ReplyReader<R> {
+    source: R,
+    buffer: BytesMut,
+    message_limit: usize,
+    /// Bytes of a too long message still to come.
+    to_skip: usize,
+}
+
+impl<R: AsyncRead + Unpin> ReplyReader<R> {
+    pub(super) fn new(source: R, message_limit: usize) -> Self {
+        Self {
+            source,
+            buffer: BytesMut::new(),
+            message_limit,
+            to_skip: 0,
+        }
+    }
+
+    /// Reads once from the server. Loses nothing when cancelled.
+    pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
+        self.buffer.reserve(READ_SIZE);
+        match self.source.read_buf(&mut self.buffer).await? {
+            0 => Err(ReadError::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next reply already read, if it is complete.
+    pub(super) fn buffered(&mut self) -> Result<Option<Reply>, ReadError> {
+        let skipped = self.to_skip.min(self.buffer.len());
+        let _ = self.buffer.split_to(skipped);
+        self.to_skip -= skipped;
+        let Some(parsed) = parse(&self.buffer, self.message_limit)? else {
+            return Ok(None);
+        };
+        if let Shape::TooLong(length) = parsed.shape {
+            let there = parsed.end.min(self.buffer.len());
+            let _ = self.buffer.split_to(there);
+            self.to_skip = parsed.end - there;
+            return Ok(Some(Reply::TooLong(length)));
+        }
+        let whole = self.buffer.split_to(parsed.end).freeze();
+        Ok(Some(match parsed.shape {
+            Shape::Text(range) => Reply::Text(whole.slice(range)),
+            Shape::Error(range) => {
+                Reply::Error(String::from_utf8_lossy(&whole[range]).into_owned())
+            }
+            Shape::Array(ranges) => {
+                Reply::Array(ranges.into_iter().map(|range| whole.slice(range)).collect())
+            }
+            Shape::TooLong(length) => Reply::TooLong(length),
+        }))
+    }
+
+    /// The next reply, however long it takes.
+    pub(super) async fn next(&mut self) -> Result<Reply, ReadError> {
+        loop {
+            if let Some(reply) = self.buffered()? {
+                return Ok(reply);
+            }
+            self.fill().await?;
+        }
+    }
+}
+
+struct Parsed {
+    shape: Shape,
+    /// Where the next reply begins; beyond the buffer only for `TooLong`.
+    end: usize,
+}
+
+enum Shape {
+    Text(Range<usize>),
+    Error(Range<usize>),
+    Array(SmallVec<[Range<usize>; 4]>),
+    TooLong(usize),
+}
+
+/// One element of an array, or a reply of its own.
+enum Element {
+    Here(Range<usize>, usize),
+    TooLong { length: usize, end: usize },
+}
+
+/// `None`: not complete yet.
+fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
+    let Some(kind) = buffer.first() else {
+        return Ok(None);
+    };
+    if *kind != b'*' {
+        let Some(element) = element(buffer, 0, limit)? else {
+            return Ok(None);
+        };
+        return Ok(Some(match element {
+            Element::Here(range, end) if *kind == b'-' => Parsed {
+                shape: Shape::Error(range),
+                end,
+            },
+            Element::Here(range, end) => Parsed {
+                shape: Shape::Text(range),
+                end,
+            },
+            Element::TooLong { length, end } => too_long(length, end),
+        }));
+    }
+    let Some((range, mut at)) = line(buffer, 1)? else {
+        return Ok(None);
+    };
+    let count = usize::try_from(number(&buffer[range])?).map_err(|_| ReadError::Protocol)?;
+    if count > ELEMENTS_LIMIT {
+        return Err(ReadError::Protocol);
+    }
+    let mut ranges = SmallVec::new();
+    for index in 0..count {
+        match element(buffer, at, limit)? {
+            None => return Ok(None),
+            Some(Element::Here(range, end)) => {
+                ranges.push(range);
+                at = end;
+            }
+            // Only the last element, the payload, can be skipped.
+            Some(Element::TooLong { length, end }) if index + 1 == count => {
+                return Ok(Some(too_long(length, end)));
+            }
+            Some(Element::TooLong { .. }) => return Err(ReadError::Protocol),
+        }
+    }
+    let shape = Shape::Array(ranges);
+    Ok(Some(Parsed { shape, end: at }))
+}
+
+fn too_long(length: usize, end: usize) -> Parsed {
+    Parsed {
+        shape: Shape::TooLong(length),
+        end,
+    }
+}
+
+fn element(buffer: &[u8], at: usize, limit: usize) -> Result<Option<Element>, ReadError> {
+    let Some(kind) = buffer.get(at) else {
+        return Ok(None);
+    };
+    let Some((range, after)) = line(buffer, at + 1)? else {
+        return Ok(None);
+    };
+    match kind {
+        b'+' | b'-' | b':' => Ok(Some(Element::Here(range, after))),
+        b'$' => {
+            let Ok(length) = usize::try_from(number(&buffer[range])?) else {
+                return Ok(Some(Element::Here(after..after, after)));
+            };
+            let end = after
+                .checked_add(length)
+                .and_then(|end| end.checked_add(2))
+                .ok_or(ReadError::Protocol)?;
+            if length > limit {
+                return Ok(Some(Element::TooLong { length, end }));
+            }
+            let complete = buffer.len() >= end;
+            Ok(complete.then_some(Element::Here(after..after + length, end)))
+        }
+        _ => Err(ReadError::Protocol),
+    }
+}
+
+/// The line that begins at `at`, and where the next begins.
+fn line(buffer: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, ReadError> {
+    let rest = buffer.get(at..).unwrap_or_default();
+    match rest.windows(2).position(|two| two == b"\r\n") {
+        Some(length) => Ok(Some((at..at + length, at + length + 2))),
+        None if rest.len() > LINE_LIMIT => Err(ReadError::Protocol),
+        None => Ok(None),
+    }
+}
+
+fn number(text: &[u8]) -> Result<i64, ReadError> {
+    let text = std::str::from_utf8(text).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or(ReadError::Protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(elements: &[&[u8]]) -> Reply {
+        let elements = elements
+            .iter()
+            .map(|element| Bytes::copy_from_slice(element));
+        Reply::Array(elements.collect())
+    }
+
+    /// All replies of a text that comes in pieces of `size` bytes.
+    fn replies(text: &[u8], size: usize, limit: usize) -> Vec<Reply> {
+        let mut reader = ReplyReader::new(tokio::io::empty(), limit);
+        let mut replies = Vec::new();
+        for piece in text.chunks(size) {
+            reader.buffer.extend_from_slice(piece);
+            while let Some(reply) = reader.buffered().unwrap() {
+                replies.push(reply);
+            }
+        }
+        assert!(reader.buffer.is_empty());
+        replies
+    }
+
+    #[test]
+    fn replies_in_pieces_of_any_size() {
+        let text = b"+OK\r\n-ERR no\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\n\r\n\xff\0\r\n*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$12\r\n0123456789ab\r\n:5\r\n";
+        let expected = [
+            Reply::Text(Bytes::from_static(b"OK")),
+            Reply::Error("ERR no".to_owned()),
+            array(&[b"subscribe", b"a", b"1"]),
+            array(&[b"message", b"a", b"\r\n\xff\0"]),
+            array(&[b"unsubscribe", b"", b"0"]),
+            Reply::TooLong(12),
+            Reply::Text(Bytes::from_static(b"5")),
+        ];
+        for size in [1, 2, 3, 7, 1000] {
+            assert_eq!(replies(text, size, 11), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_redis() {
+        for text in [
+            &b"HTTP/1.1 200 OK\r\n"[..],
+            b"*9\r\n",
+            b"*-1\r\n",
+            b"*x\r\n",
+            b"$9999999999999999999\r\n",
+            b"*2\r\n$5\r\n01234\r\n:1\r\n",
+            b"*1\r\n*1\r\n",
+            &[b'+'; LINE_LIMIT + 2],
+        ] {
+            assert!(
+                matches!(parse(text, 4), Err(ReadError::Protocol)),
+                "{text:?}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(text in "[*$:+\\-0-9\r\na]{0,60}") {
+            let mut reader = ReplyReader::new(tokio::io::empty(), 20);
+            reader.buffer.extend_from_slice(text.as_bytes());
+            while let Ok(Some(_)) = reader.buffered() {}
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_connection() {
+        let mut reader = ReplyReader::new(&b":1\r\n*1\r\n"[..], 10);
+        assert_eq!(
+            reader.next().await.unwrap(),
+            Reply::Text(Bytes::from_static(b"1"))
+        );
+        assert!(matches!(reader.next().await, Err(ReadError::Closed)));
+    }
+}
