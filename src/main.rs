@@ -40,10 +40,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let server = Server::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let name_lost = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = server.name_lost() => true,
+    };
     server.stop().await;
+    anyhow::ensure!(!name_lost, "the name of this node was lost");
     Ok(())
 }

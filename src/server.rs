@@ -9,28 +9,35 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Recipient};
 use actix_http::HttpService;
 use actix_server::ServerHandle;
 use actix_service::{fn_service, map_config};
 use actix_web::dev::AppConfig as WebConfig;
 use actix_web::{App as WebApp, web};
 use anyhow::Context as _;
-use log::info;
+use log::{debug, info};
 
 use crate::app::App;
 use crate::app::echo::Echo;
 use crate::app::relay::Relay;
-use crate::broker::{Bus, Directory, Limits, RoomBroker, Shard};
+use crate::bridge::lease::Lease;
+use crate::bridge::link::{Link, LinkEvents};
+use crate::bridge::messages::{Forward, Ports};
+use crate::bridge::redis::{RedisLink, RedisStore};
+use crate::bridge::start::{self, Surroundings};
+use crate::bridge::store::Store;
+use crate::broker::{Directory, Limits, RoomBroker, Shard};
 use crate::config::{AppKind, Config};
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
 use crate::http::routes::{self, Site};
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
-use crate::model::{NodeId, Random, WorkerIndex};
+use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
+use crate::transport::forward::Exchange;
 use crate::transport::edge::{Edge, EndpointSettings, Gates};
 use crate::transport::gate::{CloseAll, Gate};
 use crate::transport::origin::Origins;
@@ -53,20 +60,44 @@ pub struct Server {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     gates: Arc<Gates>,
+    lease: Option<Lease>,
 }
 
 /// What the workers of a node share before they are built, each on its own thread.
 struct Blueprint {
     config: Config,
     directory: Arc<Directory>,
+    forward: Option<Recipient<Forward>>,
     random: Arc<dyn Random>,
     health: Arc<Health>,
     client_files: Arc<ClientFiles>,
     sessions: Arc<SessionSettings>,
     endpoint: Arc<EndpointSettings>,
     gates: Arc<Gates>,
+    ports: Ports,
     entered: Mutex<Vec<Option<Addr<Gate>>>>,
     next_worker: AtomicUsize,
+}
+
+/// The way to the other nodes.
+pub struct Outside {
+    pub link: Arc<dyn Link>,
+    pub events: LinkEvents,
+    pub store: Arc<dyn Store>,
+}
+
+impl Outside {
+    /// Redis, if the configuration names one. Never waits for it.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn from_config(config: &Config, random: &Arc<dyn Random>) -> anyhow::Result<Option<Self>> {
+        let Some(settings) = start::redis_settings(&config.bus).context("bus.redis_url")? else { return Ok(None) };
+        debug!(target: "roomwire::bridge", "Using Redis to manage websockets.");
+        let store = Arc::new(RedisStore::new(settings.clone()));
+        let (link, events) = RedisLink::start(settings, Arc::clone(random));
+        Ok(Some(Self { link, events, store }))
+    }
 }
 
 impl Server {
@@ -75,33 +106,67 @@ impl Server {
     /// # Errors
     /// The address is taken, or a file of the configuration cannot be read.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::default());
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let node = NodeId::random(&*random);
-        let health = Arc::new(Health::new(BusState::Off, config.bus.required));
-        let bus: Option<Bus> = None;
-        let directory = Directory::new(node, config.server.workers, bus, Arc::clone(&metrics));
+        let outside = Outside::from_config(&config, &random)?;
+        Self::start_with(config, outside, random).await
+    }
+
+    /// The same with everything outside of the node given.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with(config: Config, outside: Option<Outside>, random: Arc<dyn Random>) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let bus_state = if outside.is_some() { BusState::Down } else { BusState::Off };
+        let health = Arc::new(Health::new(bus_state, config.bus.required));
         let client_files = ClientFiles::load(config.server.client_dir.as_deref())
             .context("server.client_dir cannot be read")?;
+        let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
+        let ports = Ports::default();
+        let surroundings = Surroundings {
+            node,
+            workers: config.server.workers,
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            ports: Arc::clone(&ports),
+        };
+        let (directory, forward) = match outside {
+            Some(Outside { link, events, .. }) => {
+                let started = start::start_bridge(&config.bus, link, events, surroundings);
+                (started.directory, Some(started.forward))
+            }
+            None => (Directory::new(node, config.server.workers, None, Arc::clone(&metrics)), None),
+        };
         let gates = Arc::new(Gates::default());
+        let listener = bind(&config)?;
+        let address = listener.local_addr()?;
         let blueprint = Blueprint {
             sessions: Arc::new(session_settings(&config)),
             endpoint: Arc::new(endpoint_settings(&config)),
             directory,
+            forward,
             random,
             health: Arc::clone(&health),
             client_files: Arc::new(client_files),
             gates: Arc::clone(&gates),
+            ports,
             entered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,
         };
-        let listener = bind(&blueprint.config)?;
-        let address = listener.local_addr()?;
         let handle = serve(Arc::new(blueprint), listener)?;
         health.set_phase(Phase::Serving);
         info!("listening on http://{address} node={node}");
-        Ok(Self { node, address, handle, health, metrics, gates })
+        Ok(Self { node, address, handle, health, metrics, gates, lease })
+    }
+
+    /// Ends when another node has taken this one's name; then it must stop.
+    pub async fn name_lost(&self) {
+        match &self.lease {
+            Some(lease) => lease.clone().keep().await,
+            None => std::future::pending().await,
+        }
+        self.health.set_phase(Phase::Draining);
     }
 
     /// Where it listens.
@@ -130,8 +195,35 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.handle.stop(false).await;
+        if let Some(lease) = &self.lease {
+            lease.release().await;
+        }
         info!("stopped node={}", self.node);
     }
+}
+
+/// Attempts to find a free name; with 16 million names the first is nearly always free.
+const NAME_ATTEMPTS: usize = 5;
+/// How long the start waits for an answer.
+const NAME_TIME: Duration = Duration::from_secs(1);
+
+/// A name for this node, leased if Redis can be reached.
+async fn claim_name(outside: Option<&Outside>, config: &Config, random: &dyn Random) -> (NodeId, Option<Lease>) {
+    let mut node = NodeId::random(random);
+    let Some(outside) = outside else { return (node, None) };
+    let owner = EngineId::random(node, WorkerIndex::default(), random);
+    let lease = |node| {
+        let value = owner.as_str().to_owned();
+        Lease::new(Arc::clone(&outside.store), &config.bus.channel_prefix, node, value)
+    };
+    for _ in 0..NAME_ATTEMPTS {
+        // A Redis that does not answer must not keep the node from its own clients.
+        if tokio::time::timeout(NAME_TIME, lease(node).claim()).await.unwrap_or(true) {
+            break;
+        }
+        node = NodeId::random(random);
+    }
+    (node, Some(lease(node)))
 }
 
 fn bind(config: &Config) -> anyhow::Result<TcpListener> {
@@ -192,7 +284,12 @@ impl Blueprint {
         self.directory.enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
         let app = build_app(&self.config);
         let worker = Worker::new(shard, app, Arc::clone(&self.sessions), Arc::clone(&self.random));
-        let edge = Edge { worker, settings: Arc::clone(&self.endpoint), gates: Arc::clone(&self.gates) };
+        let edge = Edge {
+            worker,
+            settings: Arc::clone(&self.endpoint),
+            gates: Arc::clone(&self.gates),
+            exchange: self.forward.clone().map(|forward| Exchange::new(forward, index, &*self.random)),
+        };
         self.enter_gate(index, Gate::new(edge.clone()).start());
         Site { edge, health: Arc::clone(&self.health), client_files: Arc::clone(&self.client_files) }
     }
@@ -201,6 +298,7 @@ impl Blueprint {
         let mut entered = self.entered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         entered[index.get()] = Some(gate);
         if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
+            let _ = self.ports.set(all.iter().map(|gate| gate.clone().recipient()).collect());
             self.gates.complete(all);
         }
     }
@@ -234,5 +332,6 @@ fn endpoint_settings(config: &Config) -> EndpointSettings {
         trusted_proxies: config.server.trusted_proxies.clone(),
         send_buffer: config.socket.send_buffer,
         bare_path: build_app(config).bare_path().map(str::to_owned),
+        forward_timeout: config.bus.forward_timeout,
     }
 }

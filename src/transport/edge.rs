@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::Addr;
 
+use super::forward::Exchange;
 use super::gate::{Find, Gate};
 use super::origin::Origins;
 use crate::config::{EngineConfig, IpRange};
@@ -22,6 +24,8 @@ pub struct EndpointSettings {
     pub send_buffer: Option<usize>,
     /// The path of bare Engine.IO clients, if the app has one.
     pub bare_path: Option<String>,
+    /// How long another node may take to answer a short question.
+    pub forward_timeout: Duration,
 }
 
 impl EndpointSettings {
@@ -76,11 +80,16 @@ pub struct Edge {
     pub worker: Rc<Worker>,
     pub settings: Arc<EndpointSettings>,
     pub gates: Arc<Gates>,
+    /// The way to sessions of other nodes, if there are other nodes.
+    pub exchange: Option<Exchange>,
 }
 
 impl Edge {
     /// The session of this node with that id.
     pub async fn find(&self, id: EngineId) -> Option<Addr<Session>> {
+        if id.node() != self.worker.shard.directory().node() {
+            return None;
+        }
         if id.worker() == self.worker.shard.worker() {
             return self.worker.session(id);
         }
@@ -88,9 +97,14 @@ impl Edge {
         gate.send(Find(id)).await.ok().flatten()
     }
 
-    /// Whether the session lives on this node.
-    pub fn is_ours(&self, id: EngineId) -> bool {
-        id.node() == self.worker.shard.directory().node()
+    /// The way to the session's owner, if that is another node.
+    pub fn owner_elsewhere(&self, id: EngineId) -> Option<&Exchange> {
+        self.exchange.as_ref().filter(|_| id.node() != self.worker.shard.directory().node())
+    }
+
+    /// A session that answers nothing for this long is gone: its owner pings more often.
+    pub fn patience(&self) -> Duration {
+        self.settings.engine.ping_interval + self.settings.engine.ping_timeout
     }
 }
 

@@ -1,9 +1,11 @@
-//! The gate of a worker: how other workers of this node reach its sessions.
+//! The gate of a worker: how other workers and other nodes reach its sessions.
 
 use actix::{Actor, Addr, Context, Handler, Message};
 
 use super::edge::Edge;
+use super::forward::owner::{self, Pulls};
 use super::upgrade::{self, Offered};
+use crate::bridge::messages::Forwarded;
 use crate::model::EngineId;
 use crate::session::Session;
 use crate::session::messages::ShutDown;
@@ -11,12 +13,13 @@ use crate::session::messages::ShutDown;
 /// One per worker.
 pub struct Gate {
     edge: Edge,
+    pulls: Pulls,
 }
 
 impl Gate {
     /// The gate of the worker behind `edge`; must run on that worker's thread.
     pub fn new(edge: Edge) -> Self {
-        Self { edge }
+        Self { edge, pulls: Pulls::default() }
     }
 }
 
@@ -47,6 +50,16 @@ impl Handler<Adopt> for Gate {
 
     fn handle(&mut self, Adopt(offered): Adopt, _ctx: &mut Self::Context) {
         upgrade::adopt(&self.edge, offered);
+    }
+}
+
+impl Handler<Forwarded> for Gate {
+    type Result = ();
+
+    fn handle(&mut self, forwarded: Forwarded, _ctx: &mut Self::Context) {
+        if let Some(exchange) = &self.edge.exchange {
+            owner::receive(&forwarded, &self.edge.worker, exchange, &mut self.pulls);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! worker, those of other nodes by [`forward`]. What a packet means is the session's business.
 
 pub mod edge;
+pub mod forward;
 pub mod gate;
 pub mod handshake;
 pub mod origin;

@@ -13,6 +13,8 @@ use log::debug;
 use tokio::sync::oneshot;
 
 use super::edge::Edge;
+use super::forward::Exchange;
+use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::{Asking, CorsHeaders};
 use crate::model::{EngineId, TransportName};
@@ -92,7 +94,23 @@ async fn open(edge: &Edge, mode: Mode, cors: &CorsHeaders) -> HttpResponse {
     batch_body(&mut response, batch.body)
 }
 
-/// Asks a session for its next polling batch; `None` if it is gone.
+/// The next polling batch of a session, wherever it lives; `None` if it is gone.
+async fn pull_anywhere(edge: &Edge, id: EngineId) -> Option<Result<Batch, PullError>> {
+    let Some(exchange) = edge.owner_elsewhere(id) else {
+        return pull(&edge.find(id).await?).await;
+    };
+    edge.worker.metrics().forwarded_total.increment();
+    let asked = exchange.ask(id, Kind::Pull, exchange.number(), 0, Bytes::new(), edge.patience());
+    match asked.await {
+        (Outcome::Done, body) => Some(Ok(Batch { body, last: false })),
+        (Outcome::Last, body) => Some(Ok(Batch { body, last: true })),
+        (Outcome::TransportMismatch, _) => Some(Err(PullError::TransportMismatch)),
+        (Outcome::Duplicate, _) => Some(Err(PullError::Duplicate)),
+        (Outcome::Gone | Outcome::Malformed | Outcome::Declined, _) => None,
+    }
+}
+
+/// Asks a session of this node for its next polling batch; `None` if it is gone.
 async fn pull(session: &actix::Addr<Session>) -> Option<Result<Batch, PullError>> {
     let (outlet, batch) = oneshot::channel();
     session.try_send(Ready { format: BatchFormat::Polling, outlet }).ok()?;
@@ -100,12 +118,7 @@ async fn pull(session: &actix::Addr<Session>) -> Option<Result<Batch, PullError>
 }
 
 async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
-    let session = edge.find(id).await;
-    let batch = match &session {
-        Some(session) => pull(session).await,
-        None => None,
-    };
-    match batch {
+    match pull_anywhere(edge, id).await {
         None => refuse(edge, &Refusal::SessionUnknown, cors),
         Some(Err(PullError::TransportMismatch)) => refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors),
         Some(Err(PullError::Duplicate)) => answer(StatusCode::BAD_REQUEST, cors).finish(),
@@ -138,42 +151,72 @@ fn gzip(body: &[u8]) -> Option<Bytes> {
     encoder.finish().ok().map(Bytes::from)
 }
 
-/// Takes the announcement of a post back if its body never comes.
-struct Announced {
-    session: actix::Addr<Session>,
+/// A post that was announced to its session; taken back if its body never comes.
+struct Announced<'a> {
+    owner: Owner<'a>,
     post: PostId,
     delivered: bool,
 }
 
-impl Announced {
-    fn new(session: actix::Addr<Session>) -> Self {
+/// Who owns the session of a post.
+enum Owner<'a> {
+    Here(actix::Addr<Session>),
+    Elsewhere(&'a Edge, &'a Exchange, EngineId),
+}
+
+impl<'a> Announced<'a> {
+    async fn new(edge: &'a Edge, id: EngineId) -> Option<Self> {
+        if let Some(exchange) = edge.owner_elsewhere(id) {
+            edge.worker.metrics().forwarded_total.increment();
+            let number = exchange.number();
+            exchange.tell(id, Kind::PostStarted, number, Bytes::new());
+            let owner = Owner::Elsewhere(edge, exchange, id);
+            return Some(Self { owner, post: PostId(number), delivered: false });
+        }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let post = PostId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let session = edge.find(id).await?;
         session.do_send(PostStarted { post });
-        Self { session, post, delivered: false }
+        Some(Self { owner: Owner::Here(session), post, delivered: false })
     }
 
     async fn deliver(mut self, body: Bytes) -> Option<Result<(), PostError>> {
         self.delivered = true;
-        let (reply, answered) = oneshot::channel();
-        self.session.do_send(Post { post: self.post, body, reply });
-        answered.await.ok()
+        match &self.owner {
+            Owner::Here(session) => {
+                let (reply, answered) = oneshot::channel();
+                session.do_send(Post { post: self.post, body, reply });
+                answered.await.ok()
+            }
+            Owner::Elsewhere(edge, exchange, id) => {
+                match exchange.ask(*id, Kind::Post, self.post.0, 0, body, edge.patience()).await.0 {
+                    Outcome::Done | Outcome::Last => Some(Ok(())),
+                    Outcome::TransportMismatch => Some(Err(PostError::TransportMismatch)),
+                    Outcome::Duplicate => Some(Err(PostError::Duplicate)),
+                    Outcome::Malformed => Some(Err(PostError::Malformed)),
+                    Outcome::Gone | Outcome::Declined => None,
+                }
+            }
+        }
     }
 }
 
-impl Drop for Announced {
+impl Drop for Announced<'_> {
     fn drop(&mut self) {
-        if !self.delivered {
-            self.session.do_send(PostAborted { post: self.post });
+        if self.delivered {
+            return;
+        }
+        match &self.owner {
+            Owner::Here(session) => session.do_send(PostAborted { post: self.post }),
+            Owner::Elsewhere(_, exchange, id) => exchange.tell(*id, Kind::PostAborted, self.post.0, Bytes::new()),
         }
     }
 }
 
 async fn post(edge: &Edge, id: EngineId, request: &HttpRequest, body: Payload, cors: &CorsHeaders) -> HttpResponse {
-    let Some(session) = edge.find(id).await else {
+    let Some(announced) = Announced::new(edge, id).await else {
         return refuse(edge, &Refusal::SessionUnknown, cors);
     };
-    let announced = Announced::new(session);
     let body = if is_binary(request) { Ok(Bytes::new()) } else { collect(body, edge.settings.engine.max_payload).await };
     let body = match body {
         Ok(body) => body,

@@ -14,8 +14,12 @@ use actix_rt::net::TcpStream;
 use actix_web::http::{Method, header};
 use bytes::Bytes;
 use log::debug;
+use tokio::io::AsyncWriteExt;
 
 use super::edge::{Edge, EndpointSettings};
+use super::forward::Exchange;
+use super::forward::envelope::{Kind, Outcome};
+use super::forward::remote::{self, RemoteSession};
 use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::Asking;
@@ -46,8 +50,14 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
     let outcome = match checked {
         Ok(Legal { wanted: Wanted::NewSession(_), mode, accept }) => open(&edge, stream, first, &accept, mode),
         Ok(Legal { wanted: Wanted::Session(session, _), accept, .. }) => {
-            route(&edge, Offered { stream, first, accept, session });
-            Ok(())
+            let offered = Offered { stream, first, accept, session };
+            match edge.owner_elsewhere(session) {
+                Some(exchange) => hold(&edge, exchange.clone(), offered).await,
+                None => {
+                    route(&edge, offered);
+                    Ok(())
+                }
+            }
         }
         Err(rejection) => {
             edge.worker.metrics().handshakes_refused_total.increment();
@@ -113,6 +123,39 @@ fn open(edge: &Edge, stream: std::net::TcpStream, first: Bytes, accept: &str, mo
     Ok(())
 }
 
+/// Holds a websocket for a session of another node.
+async fn hold(edge: &Edge, exchange: Exchange, offered: Offered) -> std::io::Result<()> {
+    let engine = &edge.settings.engine;
+    edge.worker.metrics().forwarded_total.increment();
+    let number = exchange.number();
+    let asked = exchange.ask(offered.session, Kind::Probe, number, 0, Bytes::new(), edge.settings.forward_timeout);
+    let (outcome, _) = asked.await;
+    if outcome == Outcome::Gone {
+        return reject(&offered.stream, &Refusal::SessionUnknown.into());
+    }
+    let mut stream = TcpStream::from_std(offered.stream)?;
+    stream.write_all(handshake_answer(&offered.accept).as_bytes()).await?;
+    if outcome != Outcome::Done || !engine.allow_upgrades {
+        // Handshake, then closed without harm to the session (protocol notes 1.6).
+        stream.write_all(Packet::close(None, "").wire()).await?;
+        return stream.shutdown().await;
+    }
+    let session = RemoteSession {
+        exchange,
+        id: offered.session,
+        patience: edge.patience(),
+        upgrade_timeout: engine.upgrade_timeout,
+        max_payload: engine.max_payload,
+    };
+    let directory = Arc::clone(edge.worker.shard.directory());
+    actix_rt::spawn(async move {
+        directory.metrics().forwarded_websockets.add(1);
+        remote::serve(session, stream, offered.first).await;
+        directory.metrics().forwarded_websockets.add(-1);
+    });
+    Ok(())
+}
+
 /// Sends the request's connection to the worker of its session.
 fn route(edge: &Edge, offered: Offered) {
     let id = offered.session;
@@ -169,11 +212,14 @@ fn accept_handshake(
 ) -> std::io::Result<Rc<PlainSocket>> {
     let user_timeout = settings.engine.ping_interval + settings.engine.ping_timeout;
     let socket = PlainSocket::new(stream, settings.send_buffer, user_timeout)?;
-    let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    socket.write_now(head.as_bytes())?;
+    socket.write_now(handshake_answer(accept).as_bytes())?;
     Ok(Rc::new(socket))
+}
+
+fn handshake_answer(accept: &str) -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
 }
 
 fn reject(mut stream: &std::net::TcpStream, rejection: &Rejection) -> std::io::Result<()> {

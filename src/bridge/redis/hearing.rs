@@ -5,15 +5,14 @@ use tokio::sync::oneshot;
 
 use crate::bridge::link::{Channel, LinkDown, Outgoing};
 
-/// Pings in a row that get lost until the link counts as deaf.
-const MISSES_TO_DEAF: u32 = 3;
-
 /// Whether the link hears itself through the bus.
 pub(super) struct Hearing {
     channel: Channel,
     /// Something came since the last ping.
     heard: bool,
-    misses: u32,
+    misses: usize,
+    /// Pings in a row that get lost until the link counts as deaf.
+    misses_to_deaf: usize,
     deaf: bool,
     /// Tells whether the last ping reached the bus at all.
     published: Option<oneshot::Receiver<Result<u64, LinkDown>>>,
@@ -30,11 +29,12 @@ pub(super) enum Verdict {
 }
 
 impl Hearing {
-    pub(super) fn new(channel: Channel) -> Self {
+    pub(super) fn new(channel: Channel, misses_to_deaf: usize) -> Self {
         Self {
             channel,
             heard: false,
             misses: 0,
+            misses_to_deaf,
             deaf: false,
             published: None,
         }
@@ -80,7 +80,7 @@ impl Hearing {
         } else if was_published {
             self.misses += 1;
         }
-        if self.misses < MISSES_TO_DEAF {
+        if self.misses < self.misses_to_deaf {
             return Verdict::Fine;
         }
         match std::mem::replace(&mut self.deaf, true) {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn three_lost_pings_make_a_deaf_link() {
-        let mut hearing = Hearing::new(Channel::from("own"));
+        let mut hearing = Hearing::new(Channel::from("own"), 3);
         assert_eq!(hearing.judge(), Verdict::Fine, "nothing was sent");
         for published in [Ok(1), Ok(0), Err(LinkDown), Err(LinkDown)] {
             assert_eq!(ping(&mut hearing, published), Verdict::Fine);

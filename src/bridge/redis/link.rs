@@ -45,7 +45,7 @@ impl RedisLink {
             health: Arc::clone(&health),
             events: events.clone(),
             backoff: Backoff::new(Arc::clone(&random)),
-            hearing: Hearing::new(own),
+            hearing: Hearing::new(own, settings.ping_misses),
         };
         let publisher = Publisher {
             settings,

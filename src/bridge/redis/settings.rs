@@ -35,8 +35,10 @@ pub struct RedisSettings {
     pub event_bytes: u32,
     /// Bytes of the longest message heard; a longer one is skipped.
     pub message_limit: usize,
-    /// Time between two pings through the bus; the link is deaf after three without echo.
+    /// Time between two pings through the bus.
     pub ping_interval: Duration,
+    /// Pings without echo in a row that make the link deaf.
+    pub ping_misses: usize,
     /// After this time without publishing, the publishing connection is pinged.
     pub idle_interval: Duration,
     /// How long a channel nobody wants any more stays subscribed.
@@ -70,6 +72,7 @@ impl RedisSettings {
             event_bytes: 16 * 1024 * 1024,
             message_limit: 64 * 1024 * 1024,
             ping_interval: Duration::from_secs(5),
+            ping_misses: 3,
             idle_interval: Duration::from_secs(60),
             linger: Duration::from_secs(5),
             channel_prefix: "roomwire".to_owned(),

@@ -1,0 +1,103 @@
+//! The lease on a node's name: no two nodes of a cluster may own the same ids.
+//!
+//! Without Redis a name is random and unleased; it is claimed as soon as Redis is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, error, warn};
+
+use super::store::{Renewal, Store};
+use crate::model::NodeId;
+
+/// A node that is gone for this long gives its name back.
+const LIFETIME: Duration = Duration::from_secs(30);
+/// Time between two renewals, or attempts to claim.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// A node's claim to its name.
+#[derive(Clone)]
+pub struct Lease {
+    store: Arc<dyn Store>,
+    key: String,
+    /// Known to this process only.
+    value: String,
+    node: NodeId,
+}
+
+impl Lease {
+    /// The claim of `node` in the cluster of `prefix`; `value` is unique to this process.
+    pub fn new(store: Arc<dyn Store>, prefix: &str, node: NodeId, value: String) -> Self {
+        Self { store, key: format!("{prefix}:lease:{node}"), value, node }
+    }
+
+    /// Claims the name once: false if somebody else holds it, true also if Redis does not answer.
+    pub async fn claim(&self) -> bool {
+        match self.store.acquire_lease(&self.key, &self.value, LIFETIME).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                debug!("node name not leased yet node={} error=\"{error}\"", self.node);
+                true
+            }
+        }
+    }
+
+    /// Renews the claim until somebody else holds the name; then this node must end.
+    pub async fn keep(self) {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            match self.store.renew(&self.key, &self.value, LIFETIME).await {
+                Ok(Renewal::Renewed) => {}
+                Ok(Renewal::Lost) => {
+                    if !self.claim().await {
+                        break;
+                    }
+                }
+                Ok(Renewal::Taken) => break,
+                Err(error) => warn!("node name not renewed node={} error=\"{error}\"", self.node),
+            }
+        }
+        error!("another node has taken the name of this one; this node ends and must be started again node={}", self.node);
+    }
+
+    /// Gives the name back.
+    pub async fn release(&self) {
+        if let Err(error) = self.store.release(&self.key, &self.value).await {
+            debug!("node name not given back node={} error=\"{error}\"", self.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::store::MemoryStore;
+
+    fn lease(store: &MemoryStore, value: &str) -> Lease {
+        let node = NodeId::parse("abcd").unwrap();
+        Lease::new(Arc::new(store.clone()), "roomwire:0", node, value.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_has_one_owner_at_a_time() {
+        let store = MemoryStore::default();
+        let (first, second) = (lease(&store, "1"), lease(&store, "2"));
+        assert!(first.claim().await);
+        assert!(!second.claim().await);
+        first.release().await;
+        assert!(second.claim().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lost_its_name_to_another_must_end() {
+        let store = MemoryStore::default();
+        let (first, second) = (lease(&store, "1"), lease(&store, "2"));
+        assert!(first.claim().await);
+        let mut keeping = Box::pin(first.clone().keep());
+        let still = tokio::time::timeout(LIFETIME * 3, &mut keeping).await;
+        assert!(still.is_err(), "renewed for as long as it is kept");
+        first.release().await;
+        assert!(second.claim().await);
+        tokio::time::timeout(RENEWAL * 2, keeping).await.unwrap();
+    }
+}

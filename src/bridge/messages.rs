@@ -1,0 +1,31 @@
+//! What the bridge exchanges with the transports: messages between the nodes that concern one session.
+
+use std::sync::{Arc, OnceLock};
+
+use actix::{Message, Recipient};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::model::NodeId;
+
+/// To another node: an opaque message for one of its workers.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Forward {
+    pub to: NodeId,
+    /// The first byte is the worker's number.
+    pub body: Bytes,
+    /// Fires at once if the node does not exist or the bus is away.
+    pub unreachable: Option<oneshot::Sender<()>>,
+}
+
+/// From another node: the counterpart of [`Forward`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Forwarded {
+    pub from: NodeId,
+    pub body: Bytes,
+}
+
+/// Who takes [`Forwarded`] messages, by worker; filled before the node listens.
+pub type Ports = Arc<OnceLock<Box<[Recipient<Forwarded>]>>>;

@@ -1,0 +1,78 @@
+//! Starts the bus of a node as configured: the link to Redis, the dialects, the lease on the node's name.
+
+use std::sync::Arc;
+
+use actix::{AsyncContext, Context, Recipient};
+
+use super::actor::{Bridge, BridgeParts, PythonSide};
+use super::dialect::native::NativeChannels;
+use super::dialect::python::{Fleet, PythonChannels};
+use super::link::{Link, LinkEvents};
+use super::messages::{Forward, Ports};
+use super::redis::{InvalidRedisUrl, RedisSettings};
+use crate::broker::{Bus, Directory};
+use crate::config::BusConfig;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::model::NodeId;
+
+/// The settings of the link; `None`: one node, no Redis.
+///
+/// # Errors
+/// The URL cannot be used.
+pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, InvalidRedisUrl> {
+    let Some(url) = &config.redis_url else { return Ok(None) };
+    let mut settings = RedisSettings::parse(url.expose())?;
+    settings.connect_timeout = config.connect_timeout;
+    settings.spool.bytes = config.spool_limit;
+    settings.spool.age = config.spool_age;
+    settings.message_limit = config.message_limit;
+    settings.ping_interval = config.ping_interval;
+    settings.ping_misses = config.ping_misses;
+    settings.channel_prefix = config.channel_prefix.clone();
+    Ok(Some(settings))
+}
+
+/// What a started bridge leaves to the server.
+pub struct StartedBridge {
+    pub directory: Arc<Directory>,
+    pub forward: Recipient<Forward>,
+}
+
+/// What the bridge needs of its node.
+pub struct Surroundings {
+    pub node: NodeId,
+    pub workers: usize,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub ports: Ports,
+}
+
+/// Starts the bridge over a link.
+pub fn start_bridge(config: &BusConfig, link: Arc<dyn Link>, events: LinkEvents, node: Surroundings) -> StartedBridge {
+    let python = config.python.then(|| PythonSide {
+        fleet: Fleet::new(&config.channel_prefix, node.node),
+        channels: PythonChannels::new(config.python_channel.as_str()),
+        room_channels: config.python_room_channels,
+    });
+    let ctx = Context::<Bridge>::new();
+    let bus = Bus {
+        publish: ctx.address().recipient(),
+        reply: ctx.address().recipient(),
+        interest: ctx.address().recipient(),
+        every_socket: python.as_ref().is_some_and(|python| python.room_channels),
+    };
+    let directory = Directory::new(node.node, node.workers, Some(bus), node.metrics);
+    let bridge = Bridge::new(BridgeParts {
+        directory: Arc::clone(&directory),
+        link,
+        events,
+        native: NativeChannels::new(config.channel_prefix.as_str()),
+        python,
+        message_limit: config.message_limit,
+        health: node.health,
+        ports: node.ports,
+    });
+    let forward = ctx.run(bridge).recipient();
+    StartedBridge { directory, forward }
+}

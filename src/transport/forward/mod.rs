@@ -1,0 +1,12 @@
+//! Sessions of other nodes: requests that a balancer handed to this node travel to the owner named in their id.
+//!
+//! No sticky sessions are needed: a polling request is put to the owner and its answer brought back; a websocket
+//! that takes a session over stays here, fetches batches from the owner and hands messages on. [`Exchange`] is
+//! the side of the client, [`owner`] that of the session.
+
+pub mod envelope;
+mod exchange;
+pub mod owner;
+pub mod remote;
+
+pub use exchange::Exchange;
