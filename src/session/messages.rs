@@ -42,10 +42,12 @@ pub enum PullError {
 }
 
 /// A client begins to post packets; announced before the body has come, so that two at once are noticed.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PostStarted {
     pub post: PostId,
+    /// Dropped when the post is no longer of interest.
+    pub open: Option<oneshot::Sender<()>>,
 }
 
 /// The body of a post that was announced.

@@ -30,7 +30,7 @@ use crate::protocol::engine_io::payload::{self, PayloadPacket};
 use crate::protocol::engine_io::state::CloseReason;
 use clock::Clock;
 use messages::{
-    Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed, ProbeStarted, Probed, PullError, Ready,
+    Detached, Post, PostAborted, PostError, PostStarted, ProbeFailed, ProbeStarted, Probed, PullError, Ready,
     Receive, ShutDown, Upgraded,
 };
 use outlet::{Drain, Outlet};
@@ -57,7 +57,8 @@ pub struct Session {
     attached: bool,
     upgrading: bool,
     outlet: Option<Outlet>,
-    post: Option<PostId>,
+    /// The post whose body is on its way.
+    post: Option<PostStarted>,
     /// A post whose answer waits until the app has caught up.
     held_post: Option<oneshot::Sender<Result<(), PostError>>>,
     /// Bytes of events that wait for the app.
@@ -381,9 +382,10 @@ impl Handler<PostStarted> for Session {
 
     fn handle(&mut self, started: PostStarted, ctx: &mut Self::Context) {
         if self.post.is_some() || self.held_post.is_some() {
-            self.close(CloseReason::TransportError, ctx);
+            self.post = None;
+            return self.close(CloseReason::TransportError, ctx);
         }
-        self.post = Some(started.post);
+        self.post = Some(started);
     }
 }
 
@@ -391,9 +393,7 @@ impl Handler<PostAborted> for Session {
     type Result = ();
 
     fn handle(&mut self, aborted: PostAborted, _ctx: &mut Self::Context) {
-        if self.post == Some(aborted.post) {
-            self.post = None;
-        }
+        self.post.take_if(|started| started.post == aborted.post);
     }
 }
 
@@ -401,7 +401,7 @@ impl Handler<Post> for Session {
     type Result = ();
 
     fn handle(&mut self, post: Post, ctx: &mut Self::Context) {
-        let in_order = self.post.take() == Some(post.post);
+        let in_order = self.post.take().is_some_and(|started| started.post == post.post);
         let answer = if self.transport != TransportName::Polling {
             Err(PostError::TransportMismatch)
         } else if self.has_ended() || !in_order {

@@ -22,6 +22,9 @@ use crate::protocol::connection::Mode;
 use crate::session::Session;
 use crate::session::messages::{Batch, BatchFormat, Post, PostAborted, PostError, PostId, PostStarted, PullError, Ready};
 
+/// How many times the limit a body may be and still be read to its end before it is refused.
+const PATIENCE_WITH_LARGE_BODIES: usize = 8;
+
 /// Answers any request below a path of the endpoint.
 pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) -> HttpResponse {
     let cors = match edge.settings.origins.check(asking(&edge, &request)) {
@@ -160,7 +163,8 @@ struct Announced<'a> {
 
 /// Who owns the session of a post.
 enum Owner<'a> {
-    Here(actix::Addr<Session>),
+    /// With what fires when the session ends before the body has come.
+    Here(actix::Addr<Session>, oneshot::Receiver<()>),
     Elsewhere(&'a Edge, &'a Exchange, EngineId),
 }
 
@@ -176,14 +180,24 @@ impl<'a> Announced<'a> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let post = PostId(NEXT.fetch_add(1, Ordering::Relaxed));
         let session = edge.find(id).await?;
-        session.do_send(PostStarted { post });
-        Some(Self { owner: Owner::Here(session), post, delivered: false })
+        let (open, session_ended) = oneshot::channel();
+        session.do_send(PostStarted { post, open: Some(open) });
+        Some(Self { owner: Owner::Here(session, session_ended), post, delivered: false })
+    }
+
+    /// Reads the body; `None` if the session ends meanwhile.
+    async fn collect(&mut self, body: Payload, limit: usize) -> Option<Result<Bytes, TooLarge>> {
+        let Owner::Here(_, session_ended) = &mut self.owner else { return Some(collect(body, limit).await) };
+        tokio::select! {
+            body = collect(body, limit) => Some(body),
+            _ = session_ended => None,
+        }
     }
 
     async fn deliver(mut self, body: Bytes) -> Option<Result<(), PostError>> {
         self.delivered = true;
         match &self.owner {
-            Owner::Here(session) => {
+            Owner::Here(session, _) => {
                 let (reply, answered) = oneshot::channel();
                 session.do_send(Post { post: self.post, body, reply });
                 answered.await.ok()
@@ -207,20 +221,23 @@ impl Drop for Announced<'_> {
             return;
         }
         match &self.owner {
-            Owner::Here(session) => session.do_send(PostAborted { post: self.post }),
+            Owner::Here(session, _) => session.do_send(PostAborted { post: self.post }),
             Owner::Elsewhere(_, exchange, id) => exchange.tell(*id, Kind::PostAborted, self.post.0, Bytes::new()),
         }
     }
 }
 
 async fn post(edge: &Edge, id: EngineId, request: &HttpRequest, body: Payload, cors: &CorsHeaders) -> HttpResponse {
-    let Some(announced) = Announced::new(edge, id).await else {
+    let Some(mut announced) = Announced::new(edge, id).await else {
         return refuse(edge, &Refusal::SessionUnknown, cors);
     };
-    let body = if is_binary(request) { Ok(Bytes::new()) } else { collect(body, edge.settings.engine.max_payload).await };
-    let body = match body {
-        Ok(body) => body,
-        Err(TooLarge) => return too_large(edge, cors),
+    let body = match is_binary(request) {
+        true => Bytes::new(),
+        false => match announced.collect(body, edge.settings.engine.max_payload).await {
+            Some(Ok(body)) => body,
+            Some(Err(TooLarge)) => return too_large(edge, cors),
+            None => return answer(StatusCode::BAD_REQUEST, cors).finish(),
+        },
     };
     match announced.deliver(body).await {
         None => refuse(edge, &Refusal::SessionUnknown, cors),
@@ -238,15 +255,20 @@ fn is_binary(request: &HttpRequest) -> bool {
 
 struct TooLarge;
 
+/// The body, or word that it is too large: once it has come to its end, so that the client reads the answer
+/// instead of a reset connection. One that is far too large is not worth that.
 async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, TooLarge> {
     let mut body = BytesMut::new();
+    let mut length = 0;
     while let Some(Ok(chunk)) = payload.next().await {
-        if body.len() + chunk.len() > limit {
-            return Err(TooLarge);
+        length += chunk.len();
+        if length <= limit {
+            body.extend_from_slice(&chunk);
+        } else if length > limit.saturating_mul(PATIENCE_WITH_LARGE_BODIES) {
+            break;
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    if length > limit { Err(TooLarge) } else { Ok(body.freeze()) }
 }
 
 fn too_large(edge: &Edge, cors: &CorsHeaders) -> HttpResponse {

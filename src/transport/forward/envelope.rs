@@ -38,17 +38,19 @@ pub enum Kind {
     Detached = 12,
     /// Owner: the answer; argument is an [`Outcome`].
     Answer = 13,
+    /// Edge: does the owner still exist? Needs no answer: the bus says how many heard it.
+    AreYouThere = 14,
 }
 
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
         use Kind::{
-            Answer, Binary, Detached, Post, PostAborted, PostStarted, Probe, ProbeFailed, Probed, Pull, PullAborted,
+            Answer, AreYouThere, Binary, Detached, Post, PostAborted, PostStarted, Probe, ProbeFailed, Probed, Pull, PullAborted,
             Text, Upgraded,
         };
         let all = [
             Pull, PullAborted, PostStarted, Post, PostAborted, Probe, Probed, ProbeFailed, Upgraded, Text, Binary,
-            Detached, Answer,
+            Detached, Answer, AreYouThere,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }

@@ -19,8 +19,14 @@ pub struct Exchange {
     forward: Recipient<Forward>,
     worker: WorkerIndex,
     next: Rc<Cell<u64>>,
-    waiting: Rc<RefCell<HashMap<u64, oneshot::Sender<Envelope>>>>,
+    waiting: Waiting,
 }
+
+/// Questions under way by number, with whom they were put to: dropping a sender ends its question.
+type Waiting = Rc<RefCell<HashMap<u64, (EngineId, oneshot::Sender<Envelope>)>>>;
+
+/// How often the owners of long questions are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A question under way; if its client gives up, the owner is told.
 struct Question<'a> {
@@ -45,11 +51,33 @@ impl Exchange {
     pub fn new(forward: Recipient<Forward>, worker: WorkerIndex, random: &dyn Random) -> Self {
         let mut start = [0; 8];
         random.fill(&mut start);
-        Self {
+        let exchange = Self {
             forward,
             worker,
             next: Rc::new(Cell::new(u64::from_be_bytes(start) >> 16)),
             waiting: Rc::default(),
+        };
+        actix_rt::spawn(exchange.clone().look_after_owners());
+        exchange
+    }
+
+    /// A node that dies takes its sessions along; whoever waits for one of them should know soon.
+    async fn look_after_owners(self) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let mut owners: Vec<EngineId> = self.waiting.borrow().values().map(|(session, _)| *session).collect();
+            owners.sort_unstable_by_key(EngineId::node);
+            owners.dedup_by_key(|session| session.node());
+            for session in owners {
+                let (unreachable, lost) = oneshot::channel();
+                self.send(session, Kind::AreYouThere, 0, 0, Bytes::new(), Some(unreachable));
+                let waiting = Rc::clone(&self.waiting);
+                actix_rt::spawn(async move {
+                    if lost.await.is_ok() {
+                        waiting.borrow_mut().retain(|_, (asked, _)| asked.node() != session.node());
+                    }
+                });
+            }
         }
     }
 
@@ -64,7 +92,7 @@ impl Exchange {
     pub async fn ask(&self, session: EngineId, kind: Kind, number: u64, argument: u32, body: Bytes, time: Duration) -> (Outcome, Bytes) {
         let (sender, answer) = oneshot::channel();
         let (unreachable, lost) = oneshot::channel();
-        self.waiting.borrow_mut().insert(number, sender);
+        self.waiting.borrow_mut().insert(number, (session, sender));
         let mut question = Question { exchange: self, number, session, kind, answered: false };
         self.send(session, kind, number, argument, body, Some(unreachable));
         let answer = tokio::select! {
@@ -105,7 +133,7 @@ impl Exchange {
     /// An answer came; one that nobody waits for any more is dropped.
     pub(super) fn answered(&self, envelope: Envelope) {
         let waiting = self.waiting.borrow_mut().remove(&envelope.exchange);
-        if let Some(waiting) = waiting {
+        if let Some((_, waiting)) = waiting {
             let _ = waiting.send(envelope);
         }
     }

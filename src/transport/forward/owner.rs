@@ -59,7 +59,7 @@ impl Asked<'_> {
                     pull.abort();
                 }
             }
-            Kind::PostStarted => self.session.do_send(PostStarted { post }),
+            Kind::PostStarted => self.session.do_send(PostStarted { post, open: None }),
             Kind::Post => self.post(post),
             Kind::PostAborted => self.session.do_send(PostAborted { post }),
             Kind::Probe => self.probe(),
@@ -72,7 +72,7 @@ impl Asked<'_> {
             },
             Kind::Binary => self.session.do_send(Receive::Binary(self.envelope.body)),
             Kind::Detached => self.session.do_send(Detached { reason: CloseReason::TransportClose }),
-            Kind::Answer => {}
+            Kind::Answer | Kind::AreYouThere => {}
         }
     }
 
