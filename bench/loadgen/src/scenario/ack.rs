@@ -31,7 +31,7 @@ struct Ack {
 
 pub(crate) fn run(options: &Options) -> Result<Value> {
     let mut fleet = Fleet::new()?;
-    assemble(&mut fleet, options.server, options.clients, None)?;
+    assemble(&mut fleet, options.server, options.clients, false)?;
     let mut ack = Ack {
         due: vec![(0, Instant::now()); options.clients],
         open: 0,

@@ -1,21 +1,18 @@
 //! Brings clients up to where a scenario begins: connected to the main namespace
 //! and, if wanted, in a room. Any failure here fails the run.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{JOIN_ACK, TICK, accepted};
+use super::joins::Joins;
+use super::{TICK, accepted};
 use crate::client::Notice;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::patience::Patience;
 
 /// How many connections are on the way at once.
 pub(crate) const WINDOW: usize = 64;
-/// A join without an answer for this long is sent again.
-const REJOIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Clients that are up.
 pub(crate) struct Assembled {
@@ -24,30 +21,26 @@ pub(crate) struct Assembled {
     pub(crate) rejoins: u64,
 }
 
-struct Assembly<'a> {
-    room: Option<&'a str>,
-    /// Joins without an answer, and when they were sent.
-    joining: BTreeMap<usize, Instant>,
-    rejoins: u64,
+#[derive(Default)]
+struct Assembly {
+    /// Whether clients join the room.
+    to_join: bool,
+    joins: Joins,
     complete: usize,
     lost: usize,
     refused: Option<String>,
 }
 
-/// Connects `count` clients to `target` and lets them join `room`.
+/// Connects `count` clients to `target` and lets them join the room if wanted.
 pub(crate) fn assemble(
     fleet: &mut Fleet,
     target: SocketAddr,
     count: usize,
-    room: Option<&str>,
+    to_join: bool,
 ) -> Result<Assembled> {
     let mut assembly = Assembly {
-        room,
-        joining: BTreeMap::new(),
-        rejoins: 0,
-        complete: 0,
-        lost: 0,
-        refused: None,
+        to_join,
+        ..Assembly::default()
     };
     let mut ids = Vec::with_capacity(count);
     let mut patience = Patience::new("clients connect and join");
@@ -56,42 +49,19 @@ pub(crate) fn assemble(
             ids.push(fleet.open(target)?);
         }
         fleet.turn(TICK, &mut assembly)?;
-        fleet.prompt(&mut assembly, Assembly::join_again);
+        fleet.prompt(&mut assembly, |assembly, turn| {
+            assembly.joins.repeat_late(turn)
+        });
         assembly.check(fleet)?;
         patience.check(assembly.complete as u64, fleet)?;
     }
     Ok(Assembled {
         ids,
-        rejoins: assembly.rejoins,
+        rejoins: assembly.joins.repeated,
     })
 }
 
-impl Assembly<'_> {
-    fn join(&mut self, id: usize, room: &str, turn: &mut Turn<'_>) {
-        turn.send(
-            id,
-            format_args!(r#"42{JOIN_ACK}["roomwire:join","{room}"]"#),
-        );
-        self.joining.insert(id, turn.now);
-    }
-
-    fn join_again(&mut self, turn: &mut Turn<'_>) {
-        let Some(room) = self.room else {
-            return;
-        };
-        let late = |sent: &Instant| turn.now.duration_since(*sent) > REJOIN_AFTER;
-        let silent: Vec<usize> = self
-            .joining
-            .iter()
-            .filter(|(_, sent)| late(sent))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in silent {
-            self.rejoins += 1;
-            self.join(id, room, turn);
-        }
-    }
-
+impl Assembly {
     fn check(&self, fleet: &Fleet) -> Result<()> {
         if let Some(answer) = &self.refused {
             bail!("a join was refused: {answer}");
@@ -107,16 +77,14 @@ impl Assembly<'_> {
     }
 }
 
-impl Observer for Assembly<'_> {
+impl Observer for Assembly {
     fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
         match notice {
-            Notice::Ready => match self.room {
-                Some(room) => self.join(id, room, turn),
-                None => self.complete += 1,
-            },
+            Notice::Ready if self.to_join => self.joins.send(id, turn),
+            Notice::Ready => self.complete += 1,
             Notice::Ack(_, answer) if !accepted(answer) => self.refused = Some(answer.to_owned()),
             // A second answer, to a join that was sent again, counts no more.
-            Notice::Ack(..) => self.complete += usize::from(self.joining.remove(&id).is_some()),
+            Notice::Ack(..) => self.complete += usize::from(self.joins.settle(id)),
             Notice::Closed => self.lost += 1,
             Notice::Event(_) => {}
         }

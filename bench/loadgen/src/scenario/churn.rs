@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::TICK;
 use super::assembly::WINDOW;
+use super::joins::Joins;
 use super::report::with_faults;
-use super::{JOIN_ACK, ROOM, TICK};
 use crate::client::Notice;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Churn as Options;
@@ -25,12 +26,13 @@ const SETTLE: Duration = Duration::from_secs(3);
 #[derive(Default)]
 struct Churn {
     open: usize,
+    joins: Joins,
     joined: u64,
     ended: u64,
     /// Ends before the join was answered.
     early: u64,
-    /// By connection: whether its join was answered.
-    member: Vec<bool>,
+    /// By connection: whether we ended it.
+    dismissed: Vec<bool>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<Value> {
@@ -56,6 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         "rss_kb_second": rss[2],
         "growth_percent": growth * 100.0,
         "cpu_us_each": usage.per_unit(churn.ended),
+        "rejoins": churn.joins.repeated,
         "early_ends": churn.early,
     });
     Ok(with_faults(report, &fleet))
@@ -83,12 +86,14 @@ impl Churn {
         while to_come > 0 || self.open > 0 {
             while to_come > 0 && self.open < WINDOW {
                 let id = fleet.open(target)?;
-                self.member.resize(self.member.len().max(id + 1), false);
-                self.member[id] = false;
+                self.dismissed
+                    .resize(self.dismissed.len().max(id + 1), false);
+                self.dismissed[id] = false;
                 self.open += 1;
                 to_come -= 1;
             }
             fleet.turn(TICK, self)?;
+            fleet.prompt(self, |churn, turn| churn.joins.repeat_late(turn));
             patience.check(self.ended, fleet)?;
         }
         Ok(())
@@ -98,14 +103,9 @@ impl Churn {
 impl Observer for Churn {
     fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
         match notice {
-            Notice::Ready => {
-                turn.send(
-                    id,
-                    format_args!(r#"42{JOIN_ACK}["roomwire:join","{ROOM}"]"#),
-                );
-            }
-            Notice::Ack(..) => {
-                self.member[id] = true;
+            Notice::Ready => self.joins.send(id, turn),
+            Notice::Ack(..) if self.joins.settle(id) => {
+                self.dismissed[id] = true;
                 self.joined += 1;
                 if self.joined.is_multiple_of(2) {
                     turn.close(id);
@@ -114,11 +114,12 @@ impl Observer for Churn {
                 }
             }
             Notice::Closed => {
+                self.joins.settle(id);
                 self.open -= 1;
                 self.ended += 1;
-                self.early += u64::from(!self.member[id]);
+                self.early += u64::from(!self.dismissed[id]);
             }
-            Notice::Event(_) => {}
+            Notice::Ack(..) | Notice::Event(_) => {}
         }
     }
 }

@@ -49,8 +49,8 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     ensure!(burst_fits, "a burst has 1 to {LARGEST_BURST} broadcasts");
     let mut fleet = Fleet::new()?;
     let publish_at = options.publish_at.unwrap_or(options.server);
-    let publisher = assemble(&mut fleet, publish_at, 1, None)?.ids[0];
-    let room = assemble(&mut fleet, options.server, options.members, Some(ROOM))?;
+    let publisher = assemble(&mut fleet, publish_at, 1, false)?.ids[0];
+    let room = assemble(&mut fleet, options.server, options.members, true)?;
     let probes = probe(&mut fleet, publisher, &room.ids)?;
     let mut fanout = Fanout::new(options, publisher)?;
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::TICK;
 use super::assembly::assemble;
 use super::report::with_faults;
-use super::{ROOM, TICK};
 use crate::client::Notice;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::{Connects, Idle};
@@ -22,9 +22,9 @@ const FIRST: usize = 100;
 pub(crate) fn connects(options: &Connects) -> Result<Value> {
     let mut fleet = Fleet::new()?;
     // Code and buffers that only the first connections need are not measured.
-    assemble(&mut fleet, options.server, FIRST, None)?;
+    assemble(&mut fleet, options.server, FIRST, false)?;
     let stretch = Stretch::begin(&options.measure)?;
-    assemble(&mut fleet, options.server, options.count, None)?;
+    assemble(&mut fleet, options.server, options.count, false)?;
     let usage = stretch.end()?;
     let report = json!({
         "scenario": "connects",
@@ -40,10 +40,10 @@ pub(crate) fn connects(options: &Connects) -> Result<Value> {
 pub(crate) fn idle(options: &Idle) -> Result<Value> {
     let server = options.measure.first().context("idle needs --measure")?;
     let mut fleet = Fleet::new()?;
-    assemble(&mut fleet, options.server, FIRST, Some(ROOM))?;
+    assemble(&mut fleet, options.server, FIRST, true)?;
     sleep(SETTLE);
     let before = server.rss_kb()?;
-    let room = assemble(&mut fleet, options.server, options.count, Some(ROOM))?;
+    let room = assemble(&mut fleet, options.server, options.count, true)?;
     let mut watch = Watch::default();
     let settled = Instant::now() + SETTLE;
     while Instant::now() < settled {

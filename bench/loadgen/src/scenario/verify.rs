@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::assembly::assemble;
@@ -36,8 +36,8 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     ensure!(options.members > 2, "verify needs at least 3 members");
     let mut fleet = Fleet::new()?;
     let publish_at = options.publish_at.unwrap_or(options.server);
-    let outsider = assemble(&mut fleet, publish_at, 1, None)?.ids[0];
-    let members = assemble(&mut fleet, options.server, options.members, Some(ROOM))?.ids;
+    let outsider = assemble(&mut fleet, publish_at, 1, false)?.ids[0];
+    let members = assemble(&mut fleet, options.server, options.members, true)?.ids;
     probe(&mut fleet, outsider, &members)?;
     let mut verify = Verify {
         publishers: [outsider, members[0]],
@@ -130,7 +130,7 @@ impl Verify {
         while !reached(self) {
             fleet.turn(TICK, self)?;
             if let Some(difference) = &self.difference {
-                anyhow::bail!("{difference}");
+                bail!("{difference}");
             }
             patience.check(self.deliveries + self.acks as u64, fleet)?;
         }
