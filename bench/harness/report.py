@@ -66,14 +66,18 @@ def table(rows):
     measured = [one for runs in good.values() for one in runs]
     columns = [column for column in COLUMNS if any(column[1](one) is not None for one in measured)]
     names = [name for name, _, _ in columns]
-    if any(cost(one) is not None for one in measured):
-        names[1:1] = ["x raw2", "Roomwire / it"]
+    ratios = []
+    if any(server_cpu(one) is not None for one in measured):
+        ratios = ["x raw2", "Roomwire / it"]
+    elif any(cost(one) is not None for one in measured):
+        ratios = ["Roomwire / it"]
+    names[1:1] = ratios
     lines = [f"| server | {' | '.join([*names, 'remarks'])} |", "|---" * (len(names) + 2) + "|"]
     for server, runs in rows.items():
         values = [show(good[server], get, form) for _, get, form in columns]
-        if "x raw2" in names:
-            its, bound, ours = (middle(good.get(name, []), cost) for name in (server, BOUND, "roomwire"))
-            values[1:1] = [ratio(its, bound), ratio(ours, its)]
+        its, bound, ours = (middle(good.get(name, []), cost) for name in (server, BOUND, "roomwire"))
+        found = {"x raw2": ratio(its, bound), "Roomwire / it": ratio(ours, its)}
+        values[1:1] = [found[name] for name in ratios]
         remarks = [run["failed"] for run in runs if "failed" in run][:1] + faults(runs)
         lines.append(f"| {server} | {' | '.join([*values, escape('; '.join(remarks))])} |")
     return lines

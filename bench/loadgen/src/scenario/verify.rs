@@ -156,14 +156,14 @@ impl Verify {
         let heard: Value = serde_json::from_str(event).unwrap_or_default();
         let publisher = heard[1]["publisher"].as_u64().unwrap_or(u64::MAX) as usize;
         let Some(due) = self.due[id].get_mut(publisher) else {
-            self.differ(format!("connection {id} got {event:.200}"));
+            self.differ(format!("connection {id} got {event:.60}"));
             return;
         };
         let number = *due;
         *due += 1;
         if heard != json!(["b", message(publisher, number)]) {
             self.differ(format!(
-                "connection {id} got, as number {number} of publisher {publisher}: {event:.200}"
+                "connection {id} got, as number {number} of publisher {publisher}: {event:.60}"
             ));
         }
     }
@@ -179,7 +179,7 @@ impl Observer for Verify {
             Notice::Event(event) if is_probe(event) => {}
             Notice::Event(event) => self.delivered(id, event),
             Notice::Ack(_, answer) if accepted(answer) => self.acks += 1,
-            Notice::Ack(ack, answer) => self.differ(format!("ack {ack} of {id}: {answer:.200}")),
+            Notice::Ack(ack, answer) => self.differ(format!("ack {ack} of {id}: {answer:.100}")),
             Notice::Closed => self.differ(format!("connection {id} ended early")),
             Notice::Ready => {}
         }

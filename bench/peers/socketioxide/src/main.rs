@@ -8,19 +8,21 @@ use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, Data, SocketRef};
 
-// The load would otherwise measure glibc's allocator: see bench/README.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 async fn connected(socket: SocketRef) {
-    socket.on("roomwire:join", async |socket: SocketRef, Data::<String>(room), ack: AckSender| {
-        socket.join(room);
-        accept(ack);
-    });
-    socket.on("roomwire:leave", async |socket: SocketRef, Data::<String>(room), ack: AckSender| {
-        socket.leave(room);
-        accept(ack);
-    });
+    socket.on(
+        "roomwire:join",
+        async |socket: SocketRef, Data::<String>(room), ack: AckSender| {
+            socket.join(room);
+            accept(ack);
+        },
+    );
+    socket.on(
+        "roomwire:leave",
+        async |socket: SocketRef, Data::<String>(room), ack: AckSender| {
+            socket.leave(room);
+            accept(ack);
+        },
+    );
     socket.on(
         "roomwire:emit",
         async |socket: SocketRef, Data::<(String, String, Value)>(call), ack: AckSender| {
