@@ -74,8 +74,8 @@ def left_out(cell, name):
     """Why this server does not run this cell, or None."""
     if cell.cluster and servers.SERVERS[name].redis_variable is None:
         return "has no cluster of this kind"
-    if cell.cluster and not servers.has_redis():
-        return "needs redis-server (apt install redis-server)"
+    if cell.cluster and servers.redis_program() is None:
+        return "needs redis-server or valkey-server (apt install redis-server)"
     if cell.scenario == "churn" and name == "python":
         return "takes several minutes at under 1 000 connects a second"
     if cell.scenario == "churn" and name.startswith("raw"):

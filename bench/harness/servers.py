@@ -68,9 +68,9 @@ class Target:
     measure: dict
 
 
-def has_redis():
-    """Whether a cluster can be set up here."""
-    return shutil.which("redis-server") is not None
+def redis_program():
+    """The Redis or Valkey server of this machine, or None."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 @contextlib.contextmanager
@@ -103,8 +103,8 @@ def node(name, server, port, extra):
 
 def redis_server(port):
     """A Redis that keeps nothing."""
-    command = ["redis-server", "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no"]
-    return process("redis-server", command, {}, port, port_open(port))
+    command = [redis_program(), "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no"]
+    return process("Redis", command, {}, port, port_open(port))
 
 
 @contextlib.contextmanager
