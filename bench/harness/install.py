@@ -1,0 +1,105 @@
+"""Installs and builds what a run needs, and only when it is missing or outdated.
+
+Cargo, npm and pip judge by themselves (lock files, pinned versions); every step is
+printed. Also the one place that calls the load generator.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import servers
+
+BENCH = Path(__file__).resolve().parent.parent
+ROOT = BENCH.parent
+PEERS = BENCH / "peers"
+LOADGEN = BENCH / "loadgen/target/release/loadgen"
+INSTALL_TIMEOUT = 30 * 60
+
+
+def prepare(name):
+    """Makes one server ready to start; says why when it has to be left out."""
+    steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire}
+    try:
+        steps.get(name, lambda: None)()
+        return True
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{name} is left out: {error}")
+        return False
+
+
+def build_load_generator():
+    """Builds the load generator and the raw writer; nothing works without them."""
+    cargo(BENCH / "loadgen")
+
+
+def node():
+    """npm ci, when the installed tree is older than the lock file."""
+    folder = PEERS / "node"
+    installed = folder / "node_modules/.package-lock.json"
+    lock = folder / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        step(["npm", "ci", "--no-audit", "--no-fund"], folder)
+
+
+def python():
+    """A virtual environment with the pinned requirements."""
+    folder = PEERS / "python"
+    environment = folder / ".venv"
+    requirements = folder / "requirements.txt"
+    done = environment / "installed"
+    if done.exists() and done.stat().st_mtime >= requirements.stat().st_mtime:
+        return
+    step(["python3", "-m", "venv", str(environment)], folder)
+    step([str(environment / "bin/pip"), "install", "-q", "-r", str(requirements)], folder)
+    done.touch()
+
+
+def socketioxide():
+    """A release build of the peer."""
+    cargo(PEERS / "socketioxide")
+
+
+def roomwire():
+    """A release build of the repository itself."""
+    cargo(ROOT)
+
+
+def cargo(folder):
+    """`cargo build --release --locked` into the package's own target directory."""
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", "target"]
+    step(command, folder)
+
+
+def step(command, folder):
+    """Runs one installation step in its folder."""
+    shown = os.path.relpath(folder, ROOT)
+    print(f"{' '.join(command)}   (in {shown})", flush=True)
+    subprocess.run(command, cwd=folder, check=True, timeout=INSTALL_TIMEOUT)
+
+
+def loadgen(arguments, timeout):
+    """Runs the load generator; returns its JSON report."""
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    try:
+        done = subprocess.run(
+            [LOADGEN, *arguments], env=environment, timeout=timeout, capture_output=True, text=True
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise servers.Failed(f"no result within {timeout} s") from expired
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise servers.Failed(lines[0] if lines else f"the load generator ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def versions():
+    """What the figures belong to: machine and runtimes. Packages are pinned in bench/peers."""
+    found = [f"{os.cpu_count()} cores", f"Linux {os.uname().release}"]
+    for command in (["rustc", "--version"], ["node", "--version"], ["python3", "--version"]):
+        if shutil.which(command[0]):
+            said = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+            found.append(said if command[0] != "node" else f"Node {said}")
+    return found

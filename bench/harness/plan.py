@@ -1,0 +1,101 @@
+"""What is measured on whom: scenarios, their sizes, and the order of runs."""
+
+from dataclasses import dataclass
+
+from . import servers
+
+# Ten thousand connections and room for everything else.
+DESCRIPTORS = 12_000
+VERIFY = "verify"
+SCENARIOS = (VERIFY, "fanout", "ack", "idle", "connects", "cluster", "churn")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row group of the tables: a scenario with its sizes."""
+
+    scenario: str
+    title: str
+    # Subcommand and options of the load generator.
+    command: tuple
+    timeout: int = 240
+    cluster: bool = False
+    measured: bool = True
+
+    def arguments(self, target):
+        """The load generator's whole command line."""
+        words = [*self.command, "--server", target.server]
+        if self.cluster:
+            words += ["--publish-at", target.publish_at]
+        if self.measured:
+            for name, pids in target.measure.items():
+                words += ["--measure", f"{name}={','.join(map(str, pids))}"]
+        return words
+
+
+def cells(quick):
+    """Every cell, in the order of the report."""
+    seconds = ("--seconds", "1" if quick else "5")
+    count = "2000" if quick else "10000"
+    churned = "5000" if quick else "100000"
+    fanouts = [("1000", "1"), ("1000", "16")] if quick else [("1000", "1"), ("10000", "1"), ("1000", "16")]
+    found = [Cell(VERIFY, VERIFY, ("verify",), timeout=120, measured=False)]
+    found += [fanout_cell(members, burst, seconds) for members, burst in fanouts]
+    found += [
+        Cell("ack", "ack, 200 clients", ("ack", *seconds)),
+        Cell("idle", f"idle, {count} connections", ("idle", "--count", count)),
+        Cell("connects", f"connects, {count}", ("connects", "--count", count)),
+        cluster_cell("1000", "1", seconds),
+        cluster_cell("1", "16", seconds),
+        Cell("churn", f"churn, 2 x {churned}", ("churn", "--count", churned), timeout=900),
+    ]
+    return found
+
+
+def fanout_cell(members, burst, seconds):
+    """Fan-out on one node."""
+    title = f"fan-out, {members} members, {in_flight(burst)}"
+    return Cell("fanout", title, ("fanout", "--members", members, "--burst", burst, *seconds))
+
+
+def cluster_cell(members, burst, seconds):
+    """Publish on node 1, deliver on node 2."""
+    title = f"cluster, {members} member{'s' if members != '1' else ''}, {in_flight(burst)}"
+    command = ("fanout", "--members", members, "--burst", burst, *seconds)
+    return Cell("cluster", title, command, cluster=True)
+
+
+def in_flight(burst):
+    """How many broadcasts are out at a time, in words."""
+    return "one at a time" if burst == "1" else f"bursts of {burst}"
+
+
+def left_out(cell, name):
+    """Why this server does not run this cell, or None."""
+    if cell.cluster and servers.SERVERS[name].redis_variable is None:
+        return "has no cluster of this kind"
+    if cell.cluster and servers.redis_program() is None:
+        return "needs redis-server or valkey-server (apt install redis-server)"
+    if cell.scenario == "churn" and name == "python":
+        return "takes several minutes at under 1 000 connects a second"
+    if cell.scenario == "churn" and name.startswith("raw"):
+        return "has nothing that could leak"
+    return None
+
+
+def steps(options, names):
+    """(round, cell, server) in the order of running: servers alternate, rounds repeat."""
+    wanted = [cell for cell in cells(options.quick) if cell.scenario in (options.scenario or SCENARIOS)]
+    for cell in wanted:
+        for name in names:
+            if reason := left_out(cell, name):
+                print(f"{cell.title}: {name} is left out: {reason}")
+    # Correctness and leaks do not vary from round to round.
+    once = (VERIFY, "churn")
+    return [
+        (number, cell, name)
+        for number in range(1, options.rounds + 1)
+        for cell in wanted
+        for name in names
+        if left_out(cell, name) is None and (number == 1 or cell.scenario not in once)
+    ]

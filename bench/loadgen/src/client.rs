@@ -1,0 +1,346 @@
+//! One Socket.IO client over the websocket transport, without IO: bytes from the
+//! server in, notices out, bytes for the server collected in `unsent`.
+//! It answers pings and walks the handshake by itself; what an event means is the
+//! scenario's business. Driven by `fleet`.
+
+use roomwire_loadgen::websocket::{ACCEPT, FramingError, Head, KEY, Opcode, Sender, push_frame};
+use thiserror::Error;
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// TCP is being connected.
+    Connecting,
+    /// The upgrade request is out.
+    Upgrading,
+    /// Waiting for the Engine.IO open packet.
+    Opening,
+    /// `40` is out, its answer is not here.
+    Admission,
+    /// Connected to the main namespace.
+    Ready,
+    /// A close frame is out.
+    Closing,
+    /// The close frame was answered, or the connection is gone.
+    Closed,
+}
+
+/// What a scenario hears.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Notice<'a> {
+    Ready,
+    /// An event: its JSON array, `["name",…]`.
+    Event(&'a str),
+    /// An answer to the emit of this id: its JSON array.
+    Ack(u32, &'a str),
+    /// The connection is gone, asked for or not.
+    Closed,
+}
+
+#[derive(Debug, Error)]
+pub(crate) enum ClientError {
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    #[error("the upgrade was refused: {0:?}")]
+    Upgrade(String),
+    #[error("unexpected packet {packet:?} in stage {stage:?}")]
+    Packet { packet: String, stage: Stage },
+}
+
+/// The protocol state of one connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stage: Stage,
+    /// Bytes for the server that the socket has not taken yet.
+    pub(crate) unsent: Vec<u8>,
+    /// The start of a frame whose rest has not come.
+    held: Vec<u8>,
+    /// The start of a fragmented text message.
+    fragments: Option<Vec<u8>>,
+    /// State of the generator of masks.
+    mask: u32,
+}
+
+impl Client {
+    /// `seed` makes the masks of this connection; any number will do.
+    pub(crate) fn new(seed: u32) -> Self {
+        Self {
+            stage: Stage::Connecting,
+            unsent: Vec::new(),
+            held: Vec::new(),
+            fragments: None,
+            mask: seed.wrapping_mul(2_654_435_761) | 1,
+        }
+    }
+
+    /// TCP is connected: asks for the upgrade.
+    pub(crate) fn connected(&mut self, host: &str) {
+        self.stage = Stage::Upgrading;
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: {KEY}\r\n\r\n"
+        );
+        self.unsent.extend_from_slice(request.as_bytes());
+    }
+
+    /// Queues one text message.
+    pub(crate) fn send(&mut self, text: &str) {
+        self.push(Opcode::Text, text.as_bytes());
+    }
+
+    /// Queues a close frame (1000).
+    pub(crate) fn close(&mut self) {
+        self.stage = Stage::Closing;
+        self.push(Opcode::Close, &1000_u16.to_be_bytes());
+    }
+
+    /// Takes bytes from the server and tells what they mean.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        tell: &mut impl FnMut(Notice<'_>),
+    ) -> Result<(), ClientError> {
+        if self.held.is_empty() {
+            let used = self.consume(bytes, tell)?;
+            self.held.extend_from_slice(&bytes[used..]);
+            return Ok(());
+        }
+        let mut all = std::mem::take(&mut self.held);
+        all.extend_from_slice(bytes);
+        let used = self.consume(&all, tell)?;
+        all.drain(..used);
+        // An empty buffer is dropped, so that ten thousand idle clients hold none.
+        if !all.is_empty() {
+            self.held = all;
+        }
+        Ok(())
+    }
+
+    /// Handles every whole frame at the start of `bytes`; returns how many bytes those were.
+    fn consume(
+        &mut self,
+        bytes: &[u8],
+        tell: &mut impl FnMut(Notice<'_>),
+    ) -> Result<usize, ClientError> {
+        let mut used = 0;
+        if self.stage == Stage::Upgrading {
+            used = self.upgrade(bytes)?;
+            if used == 0 {
+                return Ok(0);
+            }
+        }
+        while let Some(head) = Head::parse(&bytes[used..], Sender::Server)? {
+            if bytes.len() - used < head.total() {
+                break;
+            }
+            let payload = &bytes[used + head.size..used + head.total()];
+            used += head.total();
+            self.frame(head, payload, tell)?;
+        }
+        Ok(used)
+    }
+
+    fn upgrade(&mut self, bytes: &[u8]) -> Result<usize, ClientError> {
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(0);
+        };
+        let head = String::from_utf8_lossy(&bytes[..end]);
+        if !head.starts_with("HTTP/1.1 101 ") || !head.contains(ACCEPT) {
+            return Err(ClientError::Upgrade(head.into_owned()));
+        }
+        self.stage = Stage::Opening;
+        Ok(end + 4)
+    }
+
+    fn frame(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        tell: &mut impl FnMut(Notice<'_>),
+    ) -> Result<(), ClientError> {
+        match (head.opcode, self.fragments.take()) {
+            (Opcode::Text, None) if head.last => self.text(payload, tell),
+            (Opcode::Text, None) => {
+                self.fragments = Some(payload.to_vec());
+                Ok(())
+            }
+            (Opcode::Continuation, Some(mut begun)) => {
+                begun.extend_from_slice(payload);
+                if head.last {
+                    return self.text(&begun, tell);
+                }
+                self.fragments = Some(begun);
+                Ok(())
+            }
+            (Opcode::Ping, begun) => {
+                self.fragments = begun;
+                self.push(Opcode::Pong, payload);
+                Ok(())
+            }
+            (Opcode::Pong, begun) => {
+                self.fragments = begun;
+                Ok(())
+            }
+            (Opcode::Close, _) => {
+                // The answer to our own close frame; an unasked one shows as an early end.
+                if self.stage == Stage::Closing {
+                    self.stage = Stage::Closed;
+                }
+                Ok(())
+            }
+            (Opcode::Binary, None) => Err(self.unexpected("a binary message")),
+            _ => Err(FramingError::Continuation.into()),
+        }
+    }
+
+    fn text(
+        &mut self,
+        payload: &[u8],
+        tell: &mut impl FnMut(Notice<'_>),
+    ) -> Result<(), ClientError> {
+        let text = std::str::from_utf8(payload).map_err(|_| FramingError::Utf8)?;
+        match (self.stage, text.as_bytes()) {
+            (Stage::Ready, [b'4', b'2', b'[', ..]) => tell(Notice::Event(&text[2..])),
+            (Stage::Ready, [b'4', b'3', ..]) => {
+                let (id, answer) = parse_ack(&text[2..]).ok_or_else(|| self.unexpected(text))?;
+                tell(Notice::Ack(id, answer));
+            }
+            (Stage::Closing | Stage::Closed, _) => {}
+            (_, b"2") => self.send("3"),
+            (Stage::Opening, [b'0', b'{', ..]) => {
+                self.stage = Stage::Admission;
+                self.send("40");
+            }
+            (Stage::Admission, [b'4', b'0', ..]) => {
+                self.stage = Stage::Ready;
+                tell(Notice::Ready);
+            }
+            _ => return Err(self.unexpected(text)),
+        }
+        Ok(())
+    }
+
+    fn unexpected(&self, packet: &str) -> ClientError {
+        let packet = packet.chars().take(100).collect();
+        ClientError::Packet {
+            packet,
+            stage: self.stage,
+        }
+    }
+
+    fn push(&mut self, opcode: Opcode, payload: &[u8]) {
+        // Xorshift: a mask need only differ, and there are a million a second.
+        self.mask ^= self.mask << 13;
+        self.mask ^= self.mask >> 17;
+        self.mask ^= self.mask << 5;
+        push_frame(
+            &mut self.unsent,
+            opcode,
+            payload,
+            Some(self.mask.to_le_bytes()),
+        );
+    }
+}
+
+fn parse_ack(text: &str) -> Option<(u32, &str)> {
+    let (id, answer) = text.split_at_checked(text.find('[')?)?;
+    Some((id.parse().ok()?, answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use roomwire_loadgen::websocket::apply_mask;
+
+    use super::*;
+
+    fn server(text: &str) -> Vec<u8> {
+        let mut frame = Vec::new();
+        push_frame(&mut frame, Opcode::Text, text.as_bytes(), None);
+        frame
+    }
+
+    /// What the client queued, unmasked.
+    fn sent(client: &mut Client) -> Vec<String> {
+        let mut bytes = std::mem::take(&mut client.unsent);
+        let mut texts = Vec::new();
+        while let Some(head) = Head::parse(&bytes, Sender::Client).unwrap() {
+            let mut payload = bytes[head.size..head.total()].to_vec();
+            apply_mask(&mut payload, head.mask.unwrap());
+            texts.push(String::from_utf8(payload).unwrap());
+            bytes.drain(..head.total());
+        }
+        texts
+    }
+
+    fn ready() -> Client {
+        let mut client = Client::new(1);
+        client.stage = Stage::Ready;
+        client
+    }
+
+    #[test]
+    fn the_handshake_is_walked_whatever_the_cuts() {
+        let mut stream =
+            format!("HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n")
+                .into_bytes();
+        stream.extend(server(r#"0{"sid":"a"}"#));
+        stream.extend(server("2"));
+        stream.extend(server(r#"40{"sid":"b"}"#));
+        for cut in 1..stream.len() {
+            let mut client = Client::new(7);
+            client.connected("h");
+            client.unsent.clear();
+            let mut told = 0;
+            for part in [&stream[..cut], &stream[cut..]] {
+                client
+                    .receive(part, &mut |notice| {
+                        told += usize::from(notice == Notice::Ready)
+                    })
+                    .unwrap();
+            }
+            assert_eq!((client.stage, told), (Stage::Ready, 1));
+            assert_eq!(sent(&mut client), ["40", "3"]);
+        }
+    }
+
+    #[test]
+    fn events_acks_and_fragments_are_told() {
+        let mut bytes = server(r#"42["b",1]"#);
+        bytes.extend(server(r#"4317[{"ok":true}]"#));
+        let mut fragmented = server(r#"42["b"#);
+        fragmented[0] = 0x01;
+        let mut rest = server(r#"",2]"#);
+        rest[0] = 0x80;
+        bytes.extend(fragmented);
+        bytes.extend([0x89, 0]);
+        bytes.extend(rest);
+        let mut told = Vec::new();
+        ready()
+            .receive(&bytes, &mut |notice| told.push(format!("{notice:?}")))
+            .unwrap();
+        let expected = [
+            format!("{:?}", Notice::Event(r#"["b",1]"#)),
+            format!("{:?}", Notice::Ack(17, r#"[{"ok":true}]"#)),
+            format!("{:?}", Notice::Event(r#"["b",2]"#)),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_does_not_belong_is_an_error() {
+        for text in ["40", "44{}", "41", "1", "43[]", "0{}", "x"] {
+            assert!(
+                ready().receive(&server(text), &mut |_| {}).is_err(),
+                "{text}"
+            );
+        }
+        let mut refused = Client::new(1);
+        refused.connected("h");
+        assert!(
+            refused
+                .receive(b"HTTP/1.1 400 Bad\r\n\r\n", &mut |_| {})
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! `loadgen`: drives a Socket.IO server with the relay app (`roomwire:join`, `:leave`,
+//! `:emit`) over loopback and prints one JSON line about what it saw.
+//! Chooses the scenario; what the runs compare, and when, is `bench/run`'s business.
+
+mod client;
+mod fleet;
+mod options;
+mod patience;
+mod procstat;
+mod scenario;
+mod source;
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use options::{Options, Scenario};
+
+fn main() -> Result<()> {
+    let options: Options = argh::from_env();
+    let report = run(&options.scenario)?;
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(())
+}
+
+fn run(scenario: &Scenario) -> Result<Value> {
+    match scenario {
+        Scenario::Fanout(options) => scenario::fanout::run(options),
+        Scenario::Ack(options) => scenario::ack::run(options),
+        Scenario::Connects(options) => scenario::hold::connects(options),
+        Scenario::Idle(options) => scenario::hold::idle(options),
+        Scenario::Churn(options) => scenario::churn::run(options),
+        Scenario::Verify(options) => scenario::verify::run(options),
+    }
+}

@@ -1,0 +1,116 @@
+//! Ack round trips: every client emits to an empty room of its own and sends the next
+//! emit when the ack of the last is there.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::assembly::assemble;
+use super::report::{Latencies, with_faults};
+use super::{TICK, accepted, payload};
+use crate::client::Notice;
+use crate::fleet::{Fleet, Observer, Turn};
+use crate::options::Ack as Options;
+use crate::patience::Patience;
+use crate::procstat::Stretch;
+
+struct Ack {
+    /// By client: the ack that is due, and when its emit left.
+    due: Vec<(u32, Instant)>,
+    /// Clients whose ack is not here.
+    open: usize,
+    until: Instant,
+    payload: String,
+    round_trips: u64,
+    unexpected: u64,
+    refused: u64,
+    lost: u64,
+    latencies: Latencies,
+}
+
+pub(crate) fn run(options: &Options) -> Result<Value> {
+    let mut fleet = Fleet::new()?;
+    assemble(&mut fleet, options.server, options.clients, false)?;
+    let mut ack = Ack {
+        due: vec![(0, Instant::now()); options.clients],
+        open: 0,
+        until: Instant::now(),
+        payload: payload(0),
+        round_trips: 0,
+        unexpected: 0,
+        refused: 0,
+        lost: 0,
+        latencies: Latencies::new()?,
+    };
+
+    ack.emit_for(options.seconds / 5.0, &mut fleet)?;
+    ack.latencies.clear();
+    let before = ack.round_trips;
+    let stretch = Stretch::begin(&options.measure)?;
+    ack.emit_for(options.seconds, &mut fleet)?;
+    let usage = stretch.end()?;
+
+    let round_trips = ack.round_trips - before;
+    let report = json!({
+        "scenario": "ack",
+        "clients": options.clients,
+        "seconds": usage.wall.as_secs_f64(),
+        "round_trips": round_trips,
+        "cpu_us_each": usage.per_unit(round_trips),
+        "per_second": round_trips as f64 / usage.wall.as_secs_f64(),
+        "p50_ms": ack.latencies.quantile_ms(0.5),
+        "p99_ms": ack.latencies.quantile_ms(0.99),
+        "foreign_cores": usage.foreign_cores,
+        "unexpected": ack.unexpected,
+        "refused": ack.refused,
+        "lost": ack.lost,
+    });
+    Ok(with_faults(report, &fleet))
+}
+
+impl Ack {
+    fn emit_for(&mut self, seconds: f64, fleet: &mut Fleet) -> Result<()> {
+        self.until = Instant::now() + Duration::from_secs_f64(seconds);
+        fleet.prompt(self, |ack, turn| {
+            (0..ack.due.len()).for_each(|id| ack.emit(id, turn))
+        });
+        let mut patience = Patience::new("acks come back");
+        while self.open > 0 {
+            fleet.turn(TICK, self)?;
+            patience.check(self.round_trips, fleet)?;
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, id: usize, turn: &mut Turn<'_>) {
+        let ack = self.due[id].0 + 1;
+        let payload = &self.payload;
+        turn.send(
+            id,
+            format_args!(r#"42{ack}["roomwire:emit","own-{id}","b","{payload}"]"#),
+        );
+        self.due[id] = (ack, turn.now);
+        self.open += 1;
+    }
+}
+
+impl Observer for Ack {
+    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
+        match notice {
+            Notice::Ack(ack, answer) if ack == self.due[id].0 => {
+                self.round_trips += 1;
+                self.open -= 1;
+                self.refused += u64::from(!accepted(answer));
+                self.latencies
+                    .record(turn.now.duration_since(self.due[id].1));
+                if turn.now < self.until {
+                    self.emit(id, turn);
+                }
+            }
+            Notice::Ack(..) | Notice::Event(_) => self.unexpected += 1,
+            Notice::Closed => self.lost += 1,
+            Notice::Ready => {}
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Fan-out: a publisher outside the room, a closed loop of bursts.
+//! Each delivery is compared with the texts that are still missing at that member.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::assembly::assemble;
+use super::probe::{is_probe, probe};
+use super::report::{Latencies, with_faults};
+use super::{JOIN_ACK, ROOM, TICK, accepted, payload};
+use crate::client::Notice;
+use crate::fleet::{Fleet, Observer, Turn};
+use crate::options::Fanout as Options;
+use crate::patience::Patience;
+use crate::procstat::Stretch;
+
+struct Fanout {
+    publisher: usize,
+    members: usize,
+    burst: usize,
+    /// The number of the first broadcast of the burst that is out.
+    first: u64,
+    /// The events this burst must become, in order.
+    texts: Vec<String>,
+    sent: Instant,
+    /// By connection: which broadcasts of the burst are here, one bit each.
+    here: Vec<u64>,
+    deliveries_open: usize,
+    acks_open: usize,
+    /// When no further burst is to leave.
+    until: Instant,
+    deliveries: u64,
+    /// Deliveries before one that was sent earlier.
+    reordered: u64,
+    /// Deliveries that are not missing: wrong, or not for the first time.
+    unexpected: u64,
+    refused: u64,
+    lost: u64,
+    latencies: Latencies,
+}
+
+/// One bit of a `u64` for each broadcast of a burst.
+const LARGEST_BURST: usize = 64;
+
+pub(crate) fn run(options: &Options) -> Result<Value> {
+    let burst_fits = (1..=LARGEST_BURST).contains(&options.burst);
+    ensure!(burst_fits, "a burst has 1 to {LARGEST_BURST} broadcasts");
+    let mut fleet = Fleet::new()?;
+    let publish_at = options.publish_at.unwrap_or(options.server);
+    let publisher = assemble(&mut fleet, publish_at, 1, false)?.ids[0];
+    let room = assemble(&mut fleet, options.server, options.members, true)?;
+    let probes = probe(&mut fleet, publisher, &room.ids)?;
+    let mut fanout = Fanout::new(options, publisher)?;
+
+    fanout.broadcast_for(options.seconds / 5.0, &mut fleet)?;
+    fanout.latencies.clear();
+    let (deliveries, reads, broadcasts) = (fanout.deliveries, fleet.reads(), fanout.first);
+    let stretch = Stretch::begin(&options.measure)?;
+    fanout.broadcast_for(options.seconds, &mut fleet)?;
+    let usage = stretch.end()?;
+
+    let deliveries = fanout.deliveries - deliveries;
+    let report = json!({
+        "scenario": "fanout",
+        "members": options.members,
+        "burst": options.burst,
+        "seconds": usage.wall.as_secs_f64(),
+        "broadcasts": fanout.first - broadcasts,
+        "deliveries": deliveries,
+        "cpu_us_each": usage.per_unit(deliveries),
+        "per_second": deliveries as f64 / usage.wall.as_secs_f64(),
+        "p50_ms": fanout.latencies.quantile_ms(0.5),
+        "p99_ms": fanout.latencies.quantile_ms(0.99),
+        "reads_each": (fleet.reads() - reads) as f64 / deliveries.max(1) as f64,
+        "foreign_cores": usage.foreign_cores,
+        "rejoins": room.rejoins,
+        "probes": probes,
+        "reordered": fanout.reordered,
+        "unexpected": fanout.unexpected,
+        "refused": fanout.refused,
+        "lost": fanout.lost,
+    });
+    Ok(with_faults(report, &fleet))
+}
+
+impl Fanout {
+    fn new(options: &Options, publisher: usize) -> Result<Self> {
+        Ok(Self {
+            publisher,
+            members: options.members,
+            burst: options.burst,
+            first: 0,
+            texts: Vec::new(),
+            sent: Instant::now(),
+            here: vec![0; options.members + 1],
+            deliveries_open: 0,
+            acks_open: 0,
+            until: Instant::now(),
+            deliveries: 0,
+            reordered: 0,
+            unexpected: 0,
+            refused: 0,
+            lost: 0,
+            latencies: Latencies::new()?,
+        })
+    }
+
+    /// Broadcasts for so long, at least one burst, until the last one is complete.
+    fn broadcast_for(&mut self, seconds: f64, fleet: &mut Fleet) -> Result<()> {
+        self.until = Instant::now() + Duration::from_secs_f64(seconds);
+        fleet.prompt(self, Self::send_burst);
+        let mut patience = Patience::new("broadcasts are delivered");
+        while self.is_open() {
+            fleet.turn(TICK, self)?;
+            patience.check(self.deliveries, fleet)?;
+        }
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.deliveries_open > 0 || self.acks_open > 0
+    }
+
+    fn send_burst(&mut self, turn: &mut Turn<'_>) {
+        self.texts.clear();
+        self.here.fill(0);
+        for number in self.first..self.first + self.burst as u64 {
+            let payload = payload(number);
+            let ack = JOIN_ACK as u64 + 1 + number;
+            turn.send(
+                self.publisher,
+                format_args!(r#"42{ack}["roomwire:emit","{ROOM}","b","{payload}"]"#),
+            );
+            self.texts.push(format!(r#"["b","{payload}"]"#));
+        }
+        self.deliveries_open = self.burst * self.members;
+        self.acks_open = self.burst;
+        self.sent = Instant::now();
+    }
+
+    fn delivered(&mut self, id: usize, event: &str, turn: &Turn<'_>) {
+        let here = self.here[id];
+        let due = here.trailing_ones() as usize;
+        let missing = |at: &usize| here >> at & 1 == 0 && self.texts[*at] == event;
+        let found = if self.texts.get(due).is_some_and(|text| text == event) {
+            due
+        } else if let Some(at) = (0..self.texts.len()).find(missing) {
+            self.reordered += 1;
+            at
+        } else {
+            self.unexpected += 1;
+            return;
+        };
+        self.here[id] |= 1 << found;
+        self.deliveries += 1;
+        self.deliveries_open -= 1;
+        self.latencies.record(turn.now.duration_since(self.sent));
+    }
+}
+
+impl Observer for Fanout {
+    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
+        match notice {
+            Notice::Event(event) if is_probe(event) => return,
+            Notice::Ack(JOIN_ACK, _) | Notice::Ready => return,
+            Notice::Event(event) => self.delivered(id, event, turn),
+            Notice::Ack(_, answer) => {
+                self.acks_open = self.acks_open.saturating_sub(1);
+                self.refused += u64::from(!accepted(answer));
+            }
+            Notice::Closed => self.lost += 1,
+        }
+        if self.is_open() {
+            return;
+        }
+        self.first += self.burst as u64;
+        if turn.now < self.until {
+            self.send_burst(turn);
+        }
+    }
+}
