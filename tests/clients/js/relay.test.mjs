@@ -1,0 +1,86 @@
+// socket.io-client: rooms through the relay's built-in events.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { ask, client, cluster, heard, PAIRS, settled } from "../lib/client.mjs";
+import { WATCHDOG } from "../lib/settings.mjs";
+
+const RELAY = { ROOMWIRE_APP__KIND: "relay", ROOMWIRE_SOCKET__NAMESPACES: "/,/custom" };
+
+for (const { name, travel, route } of PAIRS) {
+  describe(`rooms: ${name}`, WATCHDOG, () => {
+    const it = cluster(route, RELAY);
+    const open = (t, namespace) => settled(client(t, it.url, travel, namespace));
+    // Handshakes alternate, so of several clients behind a balancer some are on either node.
+    const several = (t, count) => Promise.all(Array.from({ length: count }, () => open(t)));
+
+    async function join(room, ...sockets) {
+      for (const socket of sockets) assert.equal((await ask(socket, "roomwire:join", room)).ok, true);
+    }
+
+    test("members get what is emitted; the sender and others do not", async (t) => {
+      const [sender, member, second, outsider] = await several(t, 4);
+      await join("r", sender, member, second);
+      await join("other", outsider);
+      const inboxes = [sender, member, second, outsider].map((socket) => heard(socket, "news"));
+      const answer = await ask(sender, "roomwire:emit", "r", "news", 1, { two: [3] }, Buffer.from([4]));
+      assert.equal(answer.ok, true);
+      for (const inbox of [inboxes[1], inboxes[2]]) assert.deepEqual(await inbox.next(), [1, { two: [3] }, Buffer.from([4])]);
+      // What comes after a wrong delivery would have come before this.
+      await ask(member, "roomwire:emit", "r", "news", "to the sender");
+      assert.deepEqual(await inboxes[0].next(), ["to the sender"]);
+      await ask(member, "roomwire:emit", "other", "news", "to the outsider");
+      assert.deepEqual(await inboxes[3].next(), ["to the outsider"]);
+    });
+
+    test("without an ack as well", async (t) => {
+      const [sender, member] = await several(t, 2);
+      await join("quiet", member);
+      const inbox = heard(member, "news");
+      sender.emit("roomwire:emit", "quiet", "news");
+      assert.deepEqual(await inbox.next(), []);
+    });
+
+    test("who left hears no more; who comes back does", async (t) => {
+      const [sender, member, stayer] = await several(t, 3);
+      await join("left", member, stayer);
+      const [inbox, control] = [heard(member, "news"), heard(stayer, "news")];
+      assert.equal((await ask(member, "roomwire:leave", "left")).ok, true);
+      await ask(sender, "roomwire:emit", "left", "news", 1);
+      assert.deepEqual(await control.next(), [1]);
+      await join("left", member);
+      await ask(sender, "roomwire:emit", "left", "news", 2);
+      assert.deepEqual(await inbox.next(), [2]);
+    });
+
+    test("each member gets an event once, however often it joined", async (t) => {
+      const [sender, member] = await several(t, 2);
+      await join("twice", member, member);
+      const inbox = heard(member, "news");
+      await ask(sender, "roomwire:emit", "twice", "news", 1);
+      await ask(sender, "roomwire:emit", "twice", "news", 2);
+      assert.deepEqual(await inbox.take(2), [[1], [2]]);
+    });
+
+    test("rooms of two namespaces with one name are two", async (t) => {
+      const [sender, member] = await several(t, 2);
+      const elsewhere = await open(t, "/custom");
+      const speaker = await open(t, "/custom");
+      await join("same", member, elsewhere);
+      const [inbox, other] = [heard(member, "news"), heard(elsewhere, "news")];
+      await ask(sender, "roomwire:emit", "same", "news", "main");
+      await ask(speaker, "roomwire:emit", "same", "news", "custom");
+      assert.deepEqual(await inbox.next(), ["main"]);
+      assert.deepEqual(await other.next(), ["custom"]);
+    });
+
+    for (const [what, event] of [["a reserved name", "connect_error"], ["another reserved name", "disconnect"], ["a built-in name", "roomwire:join"]]) {
+      test(`${what} cannot be emitted, and the answer says why`, async (t) => {
+        const [sender] = await several(t, 1);
+        const answer = await ask(sender, "roomwire:emit", "r", event);
+        assert.equal(answer.ok, false);
+        assert.deepEqual([typeof answer.error.code, typeof answer.error.message], ["string", "string"]);
+        assert.equal((await ask(sender, "roomwire:join", "still")).ok, true);
+      });
+    }
+  });
+}

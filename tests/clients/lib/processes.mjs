@@ -1,0 +1,156 @@
+// Starts and stops the programs under test: Roomwire nodes and a Redis of their own, on free
+// loopback ports. Everything started here is killed when the test process ends, however it ends.
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { BINARY, PORTS } from "./settings.mjs";
+import { until, within } from "./wait.mjs";
+
+const HOST = "127.0.0.1";
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+
+/** A loopback port that nobody listens on at the moment. */
+export async function freePort() {
+  for (;;) {
+    const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from + 1));
+    if (await canListen(port)) return port;
+  }
+}
+
+function canListen(port) {
+  return new Promise((resolve) => {
+    const probe = net.createServer();
+    probe.once("error", () => resolve(false));
+    probe.listen(port, HOST, () => probe.close(() => resolve(true)));
+  });
+}
+
+/** A child process with its output kept and its end awaited. */
+class Program {
+  constructor(command, args, env = {}) {
+    this.name = path.basename(command);
+    this.output = "";
+    this.child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    running.add(this.child);
+    const keep = (chunk) => (this.output += chunk);
+    this.child.stdout.on("data", keep);
+    this.child.stderr.on("data", keep);
+    this.ended = new Promise((resolve) => {
+      this.child.once("error", (error) => this.#end(resolve, String(error)));
+      this.child.once("exit", (code, signal) => this.#end(resolve, `exit ${code ?? signal}`));
+    });
+  }
+
+  #end(resolve, how) {
+    running.delete(this.child);
+    this.over = how;
+    resolve(how);
+  }
+
+  async kill(signal = "SIGKILL") {
+    this.child.kill(signal);
+    return within(`end of ${this.name}`, this.ended);
+  }
+}
+
+async function ready(program, what, probe) {
+  await until(`${what} ready`, async () => {
+    if (program.over) throw new Error(`${what}: ${program.over}\n${program.output}`);
+    return probe();
+  }, 30_000);
+}
+
+/** A Roomwire node. `env` holds further ROOMWIRE_* settings; `restart` brings it back on its port. */
+export class Node {
+  static async start(env = {}) {
+    const node = new Node();
+    node.env = env;
+    node.port = await freePort();
+    node.host = `${HOST}:${node.port}`;
+    node.url = `http://${node.host}`;
+    await node.restart();
+    return node;
+  }
+
+  async restart() {
+    const env = { RUST_LOG: "info,roomwire=debug", ROOMWIRE_SERVER__BIND: this.host, ...this.env };
+    this.program = new Program(BINARY, ["serve"], env);
+    await ready(this.program, `${BINARY} on ${this.host}`, () => answersOk(`${this.url}/readyz`));
+  }
+
+  get log() {
+    return this.program.output;
+  }
+
+  /** At once and without a word, as a crash would. */
+  async kill() {
+    return this.program.kill("SIGKILL");
+  }
+
+  signal(name) {
+    this.program.child.kill(name);
+  }
+
+  async stop() {
+    if (!this.program.over) await this.kill();
+  }
+}
+
+async function answersOk(url) {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    await response.arrayBuffer();
+    return response.status === 200;
+  } catch {
+    return false;
+  }
+}
+
+/** A Redis (or Valkey) of the test's own, without persistence. */
+export class Redis {
+  static async start() {
+    const redis = new Redis();
+    redis.port = await freePort();
+    redis.url = `redis://${HOST}:${redis.port}/0`;
+    redis.directory = mkdtempSync(path.join(os.tmpdir(), "roomwire-redis-"));
+    await redis.restart();
+    return redis;
+  }
+
+  async restart() {
+    const args = ["--bind", HOST, "--port", String(this.port), "--save", "", "--appendonly", "no", "--dir", this.directory];
+    this.program = new Program(redisCommand(), args);
+    await ready(this.program, `Redis on ${this.port}`, () => answersPing(this.port));
+  }
+
+  async kill() {
+    return this.program.kill("SIGKILL");
+  }
+
+  async stop() {
+    if (!this.program.over) await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function redisCommand() {
+  for (const command of ["redis-server", "valkey-server"]) {
+    if (spawnSync(command, ["--version"]).status === 0) return command;
+  }
+  throw new Error("neither redis-server nor valkey-server is installed: run scripts/install-test-tools");
+}
+
+function answersPing(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, HOST, () => socket.write("PING\r\n"));
+    socket.setTimeout(2_000, () => socket.destroy());
+    socket.once("data", (reply) => resolve(String(reply).startsWith("+PONG")));
+    socket.once("error", () => resolve(false));
+    socket.once("close", () => resolve(false));
+    socket.once("data", () => socket.destroy());
+  });
+}

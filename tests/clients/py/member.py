@@ -1,0 +1,91 @@
+"""Members of the cluster that are not Roomwire: a stock python-socketio server, and its clients."""
+import asyncio
+import queue
+import threading
+
+import socketio
+import uvicorn
+
+from programs import HOST, PATIENCE, free_port, until
+
+
+class PythonServer:
+    """A stock python-socketio server on uvicorn, in a thread with an event loop of its own."""
+
+    def __init__(self, redis_url):
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.sio = socketio.AsyncServer(
+            async_mode="asgi", client_manager=socketio.AsyncRedisManager(redis_url), namespaces=["/", "/custom"]
+        )
+        config = uvicorn.Config(socketio.ASGIApp(self.sio), host=HOST, port=self.port, log_level="warning")
+        self.server = uvicorn.Server(config)
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+        until("python-socketio server", lambda: self.server.started)
+
+    def _serve(self):
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._until_stopped())
+
+    async def _until_stopped(self):
+        await self.server.serve()
+        left_over = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left_over:
+            task.cancel()
+        await asyncio.gather(*left_over, return_exceptions=True)
+
+    def run(self, coroutine):
+        """Runs what the server's API returns, on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
+
+    def emit(self, *args, **options):
+        self.run(self.sio.emit(*args, **options))
+
+    def stop(self):
+        self.server.should_exit = True
+        self.server.force_exit = True
+        self.thread.join(10)
+
+
+class Person:
+    """A stock synchronous client that keeps what it hears, per event."""
+
+    def __init__(self, url, namespace="/", transports=("websocket",), answers=None):
+        self.namespace = namespace
+        self.heard = queue.Queue()
+        self.ended = queue.Queue()
+        self.answers = answers or {}
+        self.client = socketio.Client(reconnection=False)
+        self.client.on("*", self._hear, namespace=namespace)
+        self.client.on("disconnect", self.ended.put, namespace=namespace)
+        self.client.connect(url, namespaces=[namespace], transports=list(transports), wait_timeout=PATIENCE)
+
+    @property
+    def sid(self):
+        return self.client.get_sid(self.namespace)
+
+    def _hear(self, event, *args):
+        self.heard.put((event, *args))
+        return self.answers.get(event)
+
+    def next(self):
+        return self.heard.get(timeout=PATIENCE)
+
+    def hears(self, *expected):
+        """The next things heard are exactly these."""
+        assert [self.next() for _ in expected] == list(expected)
+
+    def ask(self, event, *args):
+        return self.client.call(event, args, namespace=self.namespace, timeout=PATIENCE)
+
+    def join(self, *rooms):
+        for room in rooms:
+            assert self.ask("roomwire:join", room)["ok"] is True
+
+    def say(self, room, event, *args):
+        assert self.ask("roomwire:emit", room, event, *args)["ok"] is True
+
+    def close(self):
+        self.client.disconnect()

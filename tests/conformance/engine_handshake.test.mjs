@@ -1,0 +1,123 @@
+// Opening an Engine.IO session, and every handshake that must be refused.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { WATCHDOG } from "../clients/lib/settings.mjs";
+import { address, ENGINE, Polling, request, Socket, SOCKET } from "../clients/lib/wire.mjs";
+import { CALM, server, SHARP } from "./servers.mjs";
+
+const SESSION_ID = /^[A-Za-z0-9_-]{20}$/;
+
+describe("handshake", WATCHDOG, () => {
+  const sharp = server(SHARP);
+
+  test("polling answers one open packet with exactly the five keys", async () => {
+    const answer = await request(address(sharp.node, ENGINE, { transport: "polling" }));
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers["content-type"].toLowerCase(), "text/plain; charset=utf-8");
+    assert.equal(answer.headers["cache-control"], "no-store");
+    assert.equal(answer.text[0], "0");
+    const { sid, ...rest } = JSON.parse(answer.text.slice(1));
+    assert.match(sid, SESSION_ID);
+    assert.deepEqual(rest, { upgrades: ["websocket"], pingInterval: 300, pingTimeout: 200, maxPayload: 1_000_000 });
+  });
+
+  test("websocket sends the open packet as its first frame, with nothing to upgrade to", async () => {
+    const socket = await Socket.session(sharp.node);
+    const { sid, ...rest } = socket.handshake;
+    assert.match(sid, SESSION_ID);
+    assert.deepEqual(rest, { upgrades: [], pingInterval: 300, pingTimeout: 200, maxPayload: 1_000_000 });
+    socket.terminate();
+  });
+
+  test("an empty sid counts as none", async () => {
+    const answer = await request(address(sharp.node, ENGINE, { transport: "polling", sid: "" }));
+    assert.equal(answer.status, 200);
+    assert.equal(answer.text[0], "0");
+  });
+
+  test("the cache buster is ignored", async () => {
+    const answer = await request(address(sharp.node, ENGINE, { transport: "polling", t: "abc.1" }));
+    assert.equal(answer.status, 200);
+  });
+
+  test("no two sessions share an id", async () => {
+    const opened = await Promise.all(Array.from({ length: 20 }, () => Polling.open(sharp.node)));
+    assert.equal(new Set(opened.map((session) => session.sid)).size, 20);
+  });
+});
+
+const TRANSPORT_UNKNOWN = { code: 0, message: "Transport unknown" };
+const SESSION_UNKNOWN = { code: 1, message: "Session ID unknown" };
+const BAD_METHOD = { code: 2, message: "Bad handshake method" };
+const BAD_REQUEST = { code: 3, message: "Bad request" };
+const BAD_VERSION = { code: 5, message: "Unsupported protocol version" };
+const polling = { transport: "polling" };
+
+const REFUSED_REQUESTS = [
+  ["no transport", {}, {}, TRANSPORT_UNKNOWN],
+  ["an unknown transport", { transport: "abc" }, {}, TRANSPORT_UNKNOWN],
+  ["a transport that is not HTTP's", { transport: "webtransport" }, {}, TRANSPORT_UNKNOWN],
+  ["no protocol version", { ...polling, EIO: undefined }, {}, BAD_VERSION],
+  ["a version that is no number", { ...polling, EIO: "abc" }, {}, BAD_VERSION],
+  ["revision 3", { ...polling, EIO: "3" }, {}, BAD_VERSION],
+  ["revision 5", { ...polling, EIO: "5" }, {}, BAD_VERSION],
+  ["POST", polling, { method: "POST", body: "4x" }, BAD_METHOD],
+  ["PUT", polling, { method: "PUT" }, BAD_METHOD],
+  ["DELETE", polling, { method: "DELETE" }, BAD_METHOD],
+  ["OPTIONS outside CORS", polling, { method: "OPTIONS" }, BAD_METHOD],
+  ["websocket without an upgrade", { transport: "websocket" }, {}, BAD_REQUEST],
+  ["an unknown sid", { ...polling, sid: "AAAAAAAAAAAAAAAAAAAA" }, {}, SESSION_UNKNOWN],
+  ["a sid of the wrong form", { ...polling, sid: "abc" }, {}, SESSION_UNKNOWN],
+  ["a POST with an unknown sid", { ...polling, sid: "AAAAAAAAAAAAAAAAAAAA" }, { method: "POST", body: "4x" }, SESSION_UNKNOWN],
+];
+
+const REFUSED_SOCKETS = [
+  ["no transport", { transport: undefined }, "Transport unknown"],
+  ["an unknown transport", { transport: "abc" }, "Transport unknown"],
+  ["no protocol version", { EIO: undefined }, "Unsupported protocol version"],
+  ["a version that is no number", { EIO: "abc" }, "Unsupported protocol version"],
+  ["revision 3", { EIO: "3" }, "Unsupported protocol version"],
+  ["an unknown sid", { sid: "AAAAAAAAAAAAAAAAAAAA" }, "Session ID unknown"],
+];
+
+for (const path of [ENGINE, SOCKET]) {
+  describe(`refused at ${path}`, WATCHDOG, () => {
+    const calm = server(CALM);
+
+    for (const [name, query, options, expected] of REFUSED_REQUESTS) {
+      test(`request with ${name}`, async () => {
+        const answer = await request(address(calm.node, path, query), options);
+        assert.equal(answer.status, 400);
+        assert.match(answer.headers["content-type"], /^application\/json/);
+        assert.deepEqual(JSON.parse(answer.text), expected);
+      });
+    }
+
+    test("HEAD", async () => {
+      const answer = await request(address(calm.node, path, polling), { method: "HEAD" });
+      assert.equal(answer.status, 400);
+    });
+
+    for (const [name, query, message] of REFUSED_SOCKETS) {
+      test(`websocket with ${name}, before the upgrade`, async () => {
+        const answer = await Socket.refused(calm.node, path, query);
+        assert.equal(answer.status, 400);
+        assert.ok(answer.text.includes(message), answer.text);
+      });
+    }
+
+    // The reference answers 101 and closes; a plain refusal says the same sooner.
+    test("an upgrade request that asks for polling", async () => {
+      await noSession(calm.node, path, { transport: "polling" });
+    });
+  });
+}
+
+async function noSession(node, path, query) {
+  const refused = await Socket.refused(node, path, query).catch(() => undefined);
+  if (refused) return assert.equal(refused.status, 400);
+  const socket = await Socket.open(node, path, query);
+  const { code } = await socket.end();
+  assert.equal(code, 1005);
+  assert.deepEqual(socket.frames.unread, []);
+}

@@ -1,0 +1,176 @@
+// A websocket session: messages, bad frames, and the heartbeat of both transports.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { WATCHDOG } from "../clients/lib/settings.mjs";
+import { within } from "../clients/lib/wait.mjs";
+import { ENGINE, Polling, Socket } from "../clients/lib/wire.mjs";
+import { CALM, server, SHARP } from "./servers.mjs";
+
+describe("websocket", WATCHDOG, () => {
+  const calm = server(CALM);
+
+  test("text comes back as text", async () => {
+    const socket = await Socket.session(calm.node);
+    socket.send("4Grüße, 世界 🚀");
+    assert.equal(await socket.next(), "4Grüße, 世界 🚀");
+    socket.terminate();
+  });
+
+  test("a binary frame is a message, without a type byte, both ways", async () => {
+    const socket = await Socket.session(calm.node);
+    const sent = Buffer.from([4, 0, 255, 50]);
+    socket.send(sent);
+    assert.deepEqual(await socket.next(), sent);
+    socket.terminate();
+  });
+
+  test("an empty binary message survives", async () => {
+    const socket = await Socket.session(calm.node);
+    socket.send(Buffer.alloc(0));
+    assert.deepEqual(await socket.next(), Buffer.alloc(0));
+    socket.terminate();
+  });
+
+  test("messages keep their order", async () => {
+    const socket = await Socket.session(calm.node);
+    const sent = Array.from({ length: 500 }, (_, index) => `4${index}`);
+    sent.forEach((frame) => socket.send(frame));
+    assert.deepEqual(await socket.frames.take(sent.length), sent);
+    socket.terminate();
+  });
+
+  test("a message in fragments is one message", async () => {
+    const socket = await Socket.session(calm.node);
+    socket.raw.send("4hel", { fin: false });
+    socket.raw.send("lo ", { fin: false });
+    socket.raw.send("there", { fin: true });
+    assert.equal(await socket.next(), "4hello there");
+    socket.terminate();
+  });
+
+  test("a message of maxPayload is accepted", async () => {
+    const socket = await Socket.session(calm.node);
+    const frame = `4${"x".repeat(999_999)}`;
+    socket.send(frame);
+    assert.equal(await socket.next(), frame);
+    socket.terminate();
+  });
+
+  for (const [name, size, fragments] of [["a message", 1_000_001, 1], ["fragments that add up to one", 400_000, 3]]) {
+    test(`${name} over maxPayload: closed as too big, by name`, async () => {
+      const socket = await Socket.session(calm.node);
+      for (let index = 1; index <= fragments; index += 1) socket.raw.send("4".repeat(size), { fin: index === fragments });
+      const { code, reason } = await socket.end();
+      assert.equal(code, 1009);
+      assert.match(reason, /payload|too large|too big/i);
+    });
+  }
+
+  for (const [name, frame] of [["an empty frame", ""], ["an unknown type", "abc"], ["an unknown digit", "9"], ["a ping outside a probe", "2"], ["close", "1"]]) {
+    test(`${name} ends the session`, async () => {
+      const socket = await Socket.session(calm.node);
+      socket.send(frame);
+      assert.equal((await socket.end()).code, 1005);
+    });
+  }
+
+  test("a pong nobody asked for is harmless", async () => {
+    const socket = await Socket.session(calm.node);
+    socket.send("3");
+    await socket.echoes();
+    socket.terminate();
+  });
+
+  test("polling a websocket session is a bad request and does no harm", async () => {
+    const socket = await Socket.session(calm.node);
+    const stranger = Object.assign(new Polling(), { node: calm.node, path: ENGINE, sid: socket.sid });
+    for (const answer of [await stranger.get(), await stranger.post("4x")]) {
+      assert.equal(answer.status, 400);
+      assert.deepEqual(JSON.parse(answer.text), { code: 3, message: "Bad request" });
+    }
+    await socket.echoes();
+    socket.terminate();
+  });
+
+  test("a second websocket for the session is closed; the first goes on", async () => {
+    const first = await Socket.session(calm.node);
+    await closedOrRefused(calm.node, first.sid);
+    await first.echoes();
+    first.terminate();
+  });
+});
+
+async function closedOrRefused(node, sid) {
+  const refused = await Socket.refused(node, ENGINE, { sid }).catch(() => undefined);
+  if (refused) return assert.equal(refused.status, 400);
+  const second = await Socket.open(node, ENGINE, { sid });
+  assert.equal((await second.end()).code, 1005);
+}
+
+describe("heartbeat", WATCHDOG, () => {
+  const sharp = server(SHARP);
+
+  test("websocket: pings keep coming while they are answered", async () => {
+    const socket = await Socket.session(sharp.node, ENGINE, { pong: false });
+    for (let beat = 0; beat < 4; beat += 1) {
+      assert.equal(await socket.next("ping"), "2");
+      socket.send("3");
+    }
+    await socket.echoes();
+    socket.terminate();
+  });
+
+  test("websocket: silence ends the session at interval + timeout", async () => {
+    const socket = await Socket.session(sharp.node, ENGINE, { pong: false });
+    const start = performance.now();
+    const { code } = await socket.end();
+    const waited = performance.now() - start;
+    assert.equal(code, 1005);
+    assert.ok(waited > 400, `closed after ${waited} ms already`);
+  });
+
+  test("websocket: a message is no pong", async () => {
+    const socket = await Socket.session(sharp.node, ENGINE, { pong: false });
+    const chatter = setInterval(() => socket.send("4noise"), 50);
+    try {
+      assert.equal((await socket.end()).code, 1005);
+    } finally {
+      clearInterval(chatter);
+    }
+  });
+
+  test("polling: the ping comes as a lone packet", async () => {
+    const session = await Polling.open(sharp.node);
+    for (let beat = 0; beat < 3; beat += 1) {
+      const answer = await session.get();
+      assert.equal(answer.status, 200);
+      assert.equal(answer.text, "2");
+      assert.equal((await session.post("3")).status, 200);
+    }
+  });
+
+  // Exact time is what this checks: the limit is one heartbeat later, and not the next sweep.
+  test("polling: the session is gone at interval + timeout", async () => {
+    const session = await Polling.open(sharp.node);
+    await sleep(500);
+    const answer = await session.get();
+    assert.equal(answer.status, 400);
+    assert.deepEqual(JSON.parse(answer.text), { code: 1, message: "Session ID unknown" });
+  });
+
+  test("polling: a ping from the client ends the session", async () => {
+    const session = await Polling.open(sharp.node);
+    await session.post("2");
+    await session.gone();
+  });
+
+  test("polling: a pending GET is answered when the session ends for want of a pong", async () => {
+    const session = await Polling.open(sharp.node);
+    assert.equal((await session.get()).text, "2");
+    const pending = session.get();
+    const answer = await within("end of the pending GET", pending);
+    assert.ok(answer.status === 200 || answer.status === 400, `answered ${answer.status}`);
+    await session.gone();
+  });
+});

@@ -1,0 +1,145 @@
+// What surrounds the protocol on the public port: origins, preflights, the cookie, the client's files.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { CLIENT_DIR, WATCHDOG } from "../clients/lib/settings.mjs";
+import { address, ENGINE, request, Socket, SOCKET } from "../clients/lib/wire.mjs";
+import { CALM, server } from "./servers.mjs";
+
+const FRIEND = "http://friend.example";
+const STRANGER = "http://stranger.example";
+const polling = { transport: "polling" };
+const from = (origin) => ({ headers: { origin } });
+
+function preflight(origin) {
+  return { method: "OPTIONS", headers: { origin, "access-control-request-method": "POST", "access-control-request-headers": "x-mine" } };
+}
+
+describe("same origin by default", WATCHDOG, () => {
+  const calm = server(CALM);
+
+  test("no Origin, as native clients send: welcome, and no CORS headers", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling));
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers["access-control-allow-origin"], undefined);
+    (await Socket.session(calm.node, SOCKET)).terminate();
+  });
+
+  test("the page's own origin: welcome", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling), from(calm.node.url));
+    assert.equal(answer.status, 200);
+    (await Socket.session(calm.node, SOCKET, { origin: calm.node.url })).terminate();
+  });
+
+  test("another origin is refused and named", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
+    assert.equal(answer.status, 403);
+    const { code, message } = JSON.parse(answer.text);
+    assert.equal(code, 4);
+    assert.ok(message.includes(STRANGER), message);
+  });
+
+  test("another origin is refused a websocket too", async () => {
+    const answer = await Socket.refused(calm.node, SOCKET, {}, { origin: STRANGER });
+    assert.ok([400, 403].includes(answer.status), `answered ${answer.status}`);
+    assert.ok(answer.text.includes(STRANGER), answer.text);
+  });
+
+  test("no cookie unless asked for", async () => {
+    const answer = await request(address(calm.node, ENGINE, polling));
+    assert.equal(answer.headers["set-cookie"], undefined);
+  });
+
+  test("no client files unless configured, and the answer says how", async () => {
+    const answer = await request(new URL("/socket.io/socket.io.js", calm.node.url));
+    assert.equal(answer.status, 404);
+    assert.match(answer.text, /client_dir/i);
+  });
+});
+
+describe("origins listed", WATCHDOG, () => {
+  const calm = server({ ...CALM, ROOMWIRE_CORS__ORIGINS: FRIEND, ROOMWIRE_CORS__CREDENTIALS: "true" });
+
+  test("a listed origin is welcome and told so", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling), from(FRIEND));
+    assert.equal(answer.status, 200);
+    friendly(answer);
+    (await Socket.session(calm.node, SOCKET, { origin: FRIEND })).terminate();
+  });
+
+  test("errors carry the headers too", async () => {
+    const answer = await request(address(calm.node, SOCKET, { ...polling, sid: "AAAAAAAAAAAAAAAAAAAA" }), from(FRIEND));
+    assert.equal(answer.status, 400);
+    friendly(answer);
+  });
+
+  test("a preflight is answered", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling), preflight(FRIEND));
+    assert.ok([200, 204].includes(answer.status), `answered ${answer.status}`);
+    friendly(answer);
+    const methods = answer.headers["access-control-allow-methods"];
+    for (const method of ["GET", "POST"]) assert.ok(methods.includes(method), methods);
+    assert.match(answer.headers["access-control-allow-headers"], /x-mine/i);
+  });
+
+  test("an origin that is not listed gets no leave", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
+    assert.notEqual(answer.headers["access-control-allow-origin"], STRANGER);
+    assert.notEqual(answer.headers["access-control-allow-origin"], "*");
+  });
+
+  function friendly(answer) {
+    assert.equal(answer.headers["access-control-allow-origin"], FRIEND);
+    assert.match(answer.headers.vary, /origin/i);
+    assert.equal(answer.headers["access-control-allow-credentials"], "true");
+  }
+});
+
+describe("every origin", WATCHDOG, () => {
+  const calm = server({ ...CALM, ROOMWIRE_CORS__ORIGINS: "*" });
+
+  test("anyone is welcome, over either transport", async () => {
+    const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
+    assert.equal(answer.status, 200);
+    assert.ok(["*", STRANGER].includes(answer.headers["access-control-allow-origin"]));
+    (await Socket.session(calm.node, SOCKET, { origin: STRANGER })).terminate();
+  });
+});
+
+describe("cookie", WATCHDOG, () => {
+  const calm = server({ ...CALM, ROOMWIRE_ENGINE__COOKIE: "io" });
+
+  test("is set on the handshake and on nothing else", async () => {
+    const opened = await request(address(calm.node, ENGINE, polling));
+    const { sid } = JSON.parse(opened.text.slice(1));
+    assert.deepEqual(opened.headers["set-cookie"], [`io=${sid}; Path=/; HttpOnly; SameSite=Lax`]);
+    const posted = await request(address(calm.node, ENGINE, { ...polling, sid }), { method: "POST", body: "4x" });
+    assert.equal(posted.headers["set-cookie"], undefined);
+  });
+});
+
+describe("client files", WATCHDOG, () => {
+  const calm = server({ ...CALM, ROOMWIRE_SERVER__CLIENT_DIR: CLIENT_DIR });
+  const NAMES = ["socket.io.js", "socket.io.min.js", "socket.io.msgpack.min.js", "socket.io.esm.min.js", "socket.io.min.js.map"];
+
+  for (const name of NAMES) {
+    test(`${name}, with an ETag that saves the second download`, async () => {
+      const url = new URL(`/socket.io/${name}`, calm.node.url);
+      const first = await request(url);
+      assert.equal(first.status, 200);
+      assert.match(first.headers["content-type"], name.endsWith(".map") ? /json/ : /javascript/);
+      assert.equal(first.headers["cache-control"], "public, max-age=0");
+      assert.ok(first.headers.etag);
+      const again = await request(url, { headers: { "if-none-match": first.headers.etag } });
+      assert.equal(again.status, 304);
+      assert.equal(again.text, "");
+    });
+  }
+
+  // Paths as they are: `URL` would resolve the dots before they are sent.
+  for (const path of ["/socket.io/nothing.js", "/socket.io/../package.json", "/socket.io/%2e%2e/package.json", "/socket.io/..%2fpackage.json"]) {
+    test(`nothing else: ${path}`, async () => {
+      const { status } = await request(new URL(calm.node.url), { path });
+      assert.ok(status >= 400 && status < 500, `answered ${status}`);
+    });
+  }
+});
