@@ -31,6 +31,7 @@ use crate::broker::{Directory, Limits, RoomBroker, Shard};
 use crate::config::{AppKind, Config};
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
+use crate::http::demo::Demo;
 use crate::http::routes::{self, Site};
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
@@ -71,6 +72,7 @@ struct Blueprint {
     random: Arc<dyn Random>,
     health: Arc<Health>,
     client_files: Arc<ClientFiles>,
+    demo: Arc<Option<Demo>>,
     sessions: Arc<SessionSettings>,
     endpoint: Arc<EndpointSettings>,
     gates: Arc<Gates>,
@@ -147,6 +149,7 @@ impl Server {
             forward,
             random,
             health: Arc::clone(&health),
+            demo: Arc::new(Demo::new(&config, node.as_str(), address.port(), client_files.has_client())),
             client_files: Arc::new(client_files),
             gates: Arc::clone(&gates),
             ports,
@@ -154,9 +157,10 @@ impl Server {
             next_worker: AtomicUsize::new(0),
             config,
         };
-        let handle = serve(Arc::new(blueprint), listener)?;
+        let blueprint = Arc::new(blueprint);
+        let handle = serve(Arc::clone(&blueprint), listener)?;
         health.set_phase(Phase::Serving);
-        info!("listening on http://{address} node={node}");
+        greet(&blueprint.config, address, node);
         Ok(Self { node, address, handle, health, metrics, gates, lease })
     }
 
@@ -199,6 +203,17 @@ impl Server {
             lease.release().await;
         }
         info!("stopped node={}", self.node);
+    }
+}
+
+/// Says where the node listens and what can be done next.
+fn greet(config: &Config, address: SocketAddr, node: NodeId) {
+    info!("listening on http://{address} node={node} path={}/ workers={}", config.engine.path, config.server.workers);
+    if config.server.demo {
+        info!("open http://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do");
+    }
+    if config.bus.redis_url.is_none() {
+        info!("one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster");
     }
 }
 
@@ -291,7 +306,12 @@ impl Blueprint {
             exchange: self.forward.clone().map(|forward| Exchange::new(forward, index, &*self.random)),
         };
         self.enter_gate(index, Gate::new(edge.clone()).start());
-        Site { edge, health: Arc::clone(&self.health), client_files: Arc::clone(&self.client_files) }
+        Site {
+            edge,
+            health: Arc::clone(&self.health),
+            client_files: Arc::clone(&self.client_files),
+            demo: Arc::clone(&self.demo),
+        }
     }
 
     fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {

@@ -7,6 +7,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::client_files::{ClientFiles, is_client_file};
+use super::demo::Demo;
 use super::health;
 use crate::health::Health;
 use crate::transport::edge::Edge;
@@ -18,6 +19,7 @@ pub struct Site {
     pub edge: Edge,
     pub health: Arc<Health>,
     pub client_files: Arc<ClientFiles>,
+    pub demo: Arc<Option<Demo>>,
 }
 
 /// Answers every request that is no websocket.
@@ -41,7 +43,7 @@ pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpRespo
             let verbose = request.query_string().split('&').any(|key| key.split('=').next() == Some("verbose"));
             health::readyz(&site.health, site.edge.worker.metrics(), verbose)
         }
-        _ => not_found(&site),
+        _ => site.demo.as_ref().as_ref().and_then(|demo| demo.serve(&request)).unwrap_or_else(|| not_found(&site)),
     }
 }
 

@@ -1,13 +1,10 @@
 //! Long polling: GETs that fetch batches, POSTs that bring packets (protocol notes 1.3 and 1.7).
 
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use log::debug;
 use tokio::sync::oneshot;
@@ -17,6 +14,7 @@ use super::forward::Exchange;
 use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::{Asking, CorsHeaders};
+use super::compression::{accepts_gzip, gzip};
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
@@ -140,18 +138,6 @@ async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeader
 
 fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
     response.insert_header((header::CACHE_CONTROL, "no-store")).content_type("text/plain; charset=UTF-8").body(body)
-}
-
-fn accepts_gzip(request: &HttpRequest) -> bool {
-    let accepted = request.headers().get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    let codings = accepted.unwrap_or_default().split(',');
-    codings.map(|coding| coding.split(';').next().unwrap_or_default().trim()).any(|coding| coding == "gzip")
-}
-
-fn gzip(body: &[u8]) -> Option<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 3), Compression::fast());
-    encoder.write_all(body).ok()?;
-    encoder.finish().ok().map(Bytes::from)
 }
 
 /// A post that was announced to its session; taken back if its body never comes.
