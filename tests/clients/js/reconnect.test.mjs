@@ -28,7 +28,9 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
 
     test("to the other node, when the owner is killed", async (t) => {
       const socket = await settled(client(t, two.url, travel));
-      const victim = two.proxy.turns.has(socket.io.engine.id) ? two.proxy.owner(socket.io.engine.id) : two.nodes[(two.proxy.handshakes - 1) % 2];
+      const session = socket.io.engine.id;
+      // A session that began as a websocket lives where its tunnel leads.
+      const victim = two.proxy.turns.has(session) ? two.proxy.owner(session) : two.proxy.lastTunnel;
       const before = socket.id;
       const ended = once(socket, "disconnect");
       await victim.kill();

@@ -1,5 +1,6 @@
 // A balancer without any stickiness: every request of a session goes to the other node than the one
-// before it, so at least every second one lands where the session does not live.
+// before it, so at least every second one lands where the session does not live. As balancers do, it
+// takes the next node when one refuses the connection.
 import http from "node:http";
 import net from "node:net";
 import { freePort } from "./processes.mjs";
@@ -39,26 +40,33 @@ export class RoundRobin {
     return (turn.owner + step) % this.nodes.length;
   }
 
-  #forward(request, response) {
-    const index = this.#choose(request, false);
+  /** A connection to node `index`, or to the next one when that is down; nothing when all are. */
+  async #reach(index) {
+    for (let step = 0; step < this.nodes.length; step += 1) {
+      const reached = (index + step) % this.nodes.length;
+      const socket = await connect(this.nodes[reached].port);
+      if (socket) return { reached, socket };
+    }
+  }
+
+  async #forward(request, response) {
+    const found = await this.#reach(this.#choose(request, false));
+    if (!found) return response.writeHead(502).end("no node is reachable");
+    const { reached, socket } = found;
     const fresh = !new URL(request.url, this.url).searchParams.has("sid");
-    const onward = http.request(this.#onward(request, index), (answer) => {
+    const onward = http.request(onwardOptions(request, socket), (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
-      if (fresh) this.#learn(answer, index);
+      if (fresh) this.#learn(answer, reached);
       answer.pipe(response);
       answer.once("error", () => response.destroy());
     });
     onward.once("error", () => {
       if (response.headersSent) return response.destroy();
-      response.writeHead(502).end("node unreachable");
+      response.writeHead(502).end("the node is gone");
     });
+    if (response.destroyed) return onward.destroy();
     response.once("close", () => onward.destroy());
     request.pipe(onward);
-  }
-
-  #onward(request, index) {
-    const headers = { ...request.headers, connection: "close" };
-    return { host: "127.0.0.1", port: this.nodes[index].port, method: request.method, path: request.url, headers, agent: false };
   }
 
   /** Reads the session's id from its handshake: that node owns it. */
@@ -71,19 +79,26 @@ export class RoundRobin {
     });
   }
 
-  #tunnel(request, socket, head) {
-    const node = this.nodes[this.#choose(request, true)];
-    const onward = net.connect(node.port, "127.0.0.1", () => {
-      const lines = [`${request.method} ${request.url} HTTP/1.1`];
-      for (let index = 0; index < request.rawHeaders.length; index += 2) lines.push(`${request.rawHeaders[index]}: ${request.rawHeaders[index + 1]}`);
-      onward.write(`${lines.join("\r\n")}\r\n\r\n`);
-      onward.write(head);
-      onward.pipe(socket).pipe(onward);
-    });
+  async #tunnel(request, socket, head) {
+    socket.once("error", () => socket.destroy());
+    const found = await this.#reach(this.#choose(request, true));
+    const onward = found?.socket;
+    if (!onward || socket.destroyed) {
+      onward?.destroy();
+      return socket.destroy();
+    }
+    this.lastTunnel = this.nodes[found.reached];
     for (const [one, other] of [[socket, onward], [onward, socket]]) {
       one.once("error", () => other.destroy());
       one.once("close", () => other.destroy());
     }
+    const lines = [`${request.method} ${request.url} HTTP/1.1`];
+    for (let index = 0; index < request.rawHeaders.length; index += 2) {
+      lines.push(`${request.rawHeaders[index]}: ${request.rawHeaders[index + 1]}`);
+    }
+    onward.write(`${lines.join("\r\n")}\r\n\r\n`);
+    onward.write(head);
+    onward.pipe(socket).pipe(onward);
   }
 
   /** The node that made the handshake of session `sid`. */
@@ -95,4 +110,17 @@ export class RoundRobin {
     this.server.close();
     for (const socket of this.sockets) socket.destroy();
   }
+}
+
+function onwardOptions(request, socket) {
+  const headers = { ...request.headers, connection: "close" };
+  return { createConnection: () => socket, method: request.method, path: request.url, headers };
+}
+
+function connect(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, "127.0.0.1");
+    socket.once("connect", () => resolve(socket));
+    socket.once("error", () => resolve(undefined));
+  });
 }
