@@ -146,7 +146,10 @@ mod tests {
     fn attachments_follow_their_header_without_a_gap() {
         let packet = Packet::with_attachments("451-[]", &[Bytes::from_static(b"\x01\x02")]);
         assert_eq!(packet.wire(), b"\x81\x06451-[]\x82\x02\x01\x02");
-        let parts: Vec<_> = packet.parts().map(|p| (p.kind, p.content.to_vec())).collect();
+        let parts: Vec<_> = packet
+            .parts()
+            .map(|p| (p.kind, p.content.to_vec()))
+            .collect();
         assert_eq!(
             parts,
             [
@@ -159,6 +162,9 @@ mod tests {
     #[test]
     fn a_close_without_code_is_an_empty_frame() {
         assert_eq!(Packet::close(None, "").wire(), b"\x88\x00");
-        assert_eq!(Packet::close(Some(1009), "big").wire(), b"\x88\x05\x03\xf1big");
+        assert_eq!(
+            Packet::close(Some(1009), "big").wire(),
+            b"\x88\x05\x03\xf1big"
+        );
     }
 }

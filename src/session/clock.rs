@@ -18,7 +18,10 @@ pub(super) struct Clock {
 impl Clock {
     /// A clock armed for `deadline`.
     pub(super) fn new(deadline: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(deadline.into())), armed: deadline }
+        Self {
+            sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
+            armed: deadline,
+        }
     }
 }
 
