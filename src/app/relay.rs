@@ -12,17 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Action, Actions, Answer, App, Event, Peer};
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig};
+use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
-/// Names that mean something to Socket.IO itself or to this app; no client may emit them to others.
-const RESERVED_EVENTS: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
 const OWN_PREFIX: &str = "roomwire:";
 /// Bytes of a room's name.
 const MAX_ROOM_NAME: usize = 256;

@@ -154,7 +154,7 @@ impl Rooms {
     }
 
     /// Takes a socket out of a room. Returns false if it was not there.
-    pub fn leave(&mut self, key: SocketKey, room: &str, changes: &mut Vec<RoomChange>) -> bool {
+    pub fn leave(&mut self, key: SocketKey, room: &Room, changes: &mut Vec<RoomChange>) -> bool {
         let Some(socket) = &mut self.sockets[key.0 as usize] else {
             return false;
         };
@@ -235,25 +235,6 @@ impl Rooms {
         members
     }
 
-    /// Everyone in a room of that name, a socket's own room not counted.
-    pub fn members(&self, namespace: &Namespace, room: &str) -> Vec<Member> {
-        let Some(&key) = self.namespace_keys.get(namespace) else {
-            return Vec::new();
-        };
-        let rooms = &self.namespaces[key as usize].rooms;
-        rooms
-            .get(room)
-            .map(|room| self.rooms[room.0 as usize].members.clone())
-            .unwrap_or_default()
-    }
-
-    /// Number of members of a room on this worker.
-    pub fn member_count(&self, namespace: &Namespace, room: &str) -> usize {
-        let key = self.namespace_keys.get(namespace);
-        let room = key.and_then(|&key| self.namespaces[key as usize].rooms.get(room));
-        room.map_or(0, |room| self.rooms[room.0 as usize].members.len())
-    }
-
     /// Whether the socket is in the room (its own id's room included).
     pub fn is_member(&self, key: SocketKey, room: &str) -> bool {
         let Some(socket) = &self.sockets[key.0 as usize] else {
@@ -279,13 +260,6 @@ impl Rooms {
             socket.id,
             self.namespaces[socket.namespace as usize].name.clone(),
         ))
-    }
-
-    /// Every room that has members here.
-    pub fn names(&self) -> impl Iterator<Item = (&Namespace, &Room)> {
-        self.namespaces
-            .iter()
-            .flat_map(|entry| entry.rooms.keys().map(|room| (&entry.name, room)))
     }
 
     fn namespace_key(&mut self, name: &Namespace) -> u32 {
@@ -444,7 +418,7 @@ mod tests {
 
         fn leave(&mut self, socket: usize, room: &str) -> bool {
             self.rooms
-                .leave(self.sockets[socket].0, room, &mut self.changes)
+                .leave(self.sockets[socket].0, &Room::from(room), &mut self.changes)
         }
 
         /// Positions in `sockets` of those selected, sorted; panics if one is selected twice.

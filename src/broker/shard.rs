@@ -19,7 +19,9 @@ use super::messages::{
     Dispatch, DispatchAll, Interest, InterestChange, Notice, Presence, Publish, RoomsReady,
 };
 use super::rooms::{RoomChange, Rooms, SocketKey};
-use crate::model::{AckReply, Command, Emit, Namespace, Origin, Room, SocketId, WorkerIndex};
+use crate::model::{
+    AckReply, Command, Emit, Namespace, Origin, Room, Selector, SocketId, WorkerIndex,
+};
 use crate::outbox::{LaneId, Lanes, Offered, Packet};
 
 /// What a command weighs besides its payload, when work piles up.
@@ -40,6 +42,9 @@ pub struct Shard {
     pub(super) directory: Arc<Directory>,
     pub(super) state: RefCell<State>,
 }
+
+/// [`Rooms::join`] or [`Rooms::leave`].
+type ChangeRoom = fn(&mut Rooms, SocketKey, &Room, &mut Vec<RoomChange>) -> bool;
 
 pub(super) struct State {
     pub(super) rooms: Rooms,
@@ -244,39 +249,11 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         match &*dispatch.command {
             Command::Emit(emit) => fanout::emit(&mut state, emit, dispatch.ack_id, &self.directory),
-            Command::Join { selector, rooms } => {
-                let State {
-                    rooms: index,
-                    changes,
-                    ..
-                } = &mut *state;
-                for member in index.selected(selector) {
-                    rooms.iter().for_each(|room| {
-                        index.join(member.socket, room, changes);
-                    });
-                }
-            }
-            Command::Leave { selector, rooms } => {
-                let State {
-                    rooms: index,
-                    changes,
-                    ..
-                } = &mut *state;
-                for member in index.selected(selector) {
-                    rooms.iter().for_each(|room| {
-                        index.leave(member.socket, room, changes);
-                    });
-                }
-            }
+            Command::Join { selector, rooms } => state.change(selector, rooms, Rooms::join),
+            Command::Leave { selector, rooms } => state.change(selector, rooms, Rooms::leave),
             Command::CloseRoom { namespace, room } => {
-                let State {
-                    rooms: index,
-                    changes,
-                    ..
-                } = &mut *state;
-                for member in index.members(namespace, room) {
-                    index.leave(member.socket, room, changes);
-                }
+                let everybody = Selector::room(namespace.clone(), room.clone());
+                state.change(&everybody, std::slice::from_ref(room), Rooms::leave);
             }
             Command::Disconnect { selector, close } => {
                 for member in state.rooms.selected(selector) {
@@ -334,6 +311,15 @@ impl Shard {
 }
 
 impl State {
+    /// Joins or leaves rooms with every selected socket.
+    fn change(&mut self, selector: &Selector, rooms: &[Room], change: ChangeRoom) {
+        for member in self.rooms.selected(selector) {
+            for room in rooms {
+                change(&mut self.rooms, member.socket, room, &mut self.changes);
+            }
+        }
+    }
+
     pub(super) fn report_slow(&mut self, lane: LaneId, directory: &Directory) {
         directory.metrics().slow_consumers_total.increment();
         if let Some(session) = self.notices.get(&lane) {
