@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use actix::{ActorFuture, Context};
+use actix::{ActorContext, ActorFuture, Context};
 use tokio::time::Sleep;
 
 use super::Session;
@@ -42,6 +42,11 @@ impl ActorFuture<Session> for Clock {
             }
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
+            }
+            if session.has_ended() {
+                // Its transport had its time to write what was left.
+                ctx.stop();
+                return Poll::Ready(());
             }
             session.on_deadline(ctx);
         }

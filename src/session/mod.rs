@@ -288,11 +288,6 @@ impl Session {
     }
 
     fn on_deadline(&mut self, ctx: &mut Context<Self>) {
-        if self.has_ended() {
-            // The transport had its time to write what was left.
-            ctx.stop();
-            return;
-        }
         match self.connection.handle_timeout(Instant::now()) {
             Ok(false) => {}
             Ok(true) => self.send(Packet::text("2")),
