@@ -81,10 +81,16 @@ impl Health {
         let (bus, bus_fits) = match self.bus() {
             BusState::Off => ("off: one node", true),
             BusState::Up => ("up", true),
-            BusState::Down => ("degraded: redis is away; this node serves its own clients", !self.bus_required),
+            BusState::Down => (
+                "degraded: redis is away; this node serves its own clients",
+                !self.bus_required,
+            ),
             BusState::Deaf => ("deaf: redis is connected but delivers nothing", false),
         };
-        Readiness { ready: serving && bus_fits, checks: vec![("node", phase), ("bus", bus)] }
+        Readiness {
+            ready: serving && bus_fits,
+            checks: vec![("node", phase), ("bus", bus)],
+        }
     }
 }
 
@@ -107,7 +113,11 @@ mod tests {
         for (phase, bus, required, ready) in cases {
             let health = Health::new(bus, required);
             health.set_phase(phase);
-            assert_eq!(health.readiness().ready, ready, "{phase:?} {bus:?} {required}");
+            assert_eq!(
+                health.readiness().ready,
+                ready,
+                "{phase:?} {bus:?} {required}"
+            );
             assert_eq!(health.bus(), bus);
         }
     }

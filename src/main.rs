@@ -23,7 +23,9 @@ fn serve(cli: &Cli) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    env_logger::Builder::new().parse_filters(&loaded.config.log.filter).init();
+    env_logger::Builder::new()
+        .parse_filters(&loaded.config.log.filter)
+        .init();
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }

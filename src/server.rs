@@ -38,8 +38,8 @@ use crate::model::random::OsRandom;
 use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
-use crate::transport::forward::Exchange;
 use crate::transport::edge::{Edge, EndpointSettings, Gates};
+use crate::transport::forward::Exchange;
 use crate::transport::gate::{CloseAll, Gate};
 use crate::transport::origin::Origins;
 use crate::transport::upgrade;
@@ -94,11 +94,17 @@ impl Outside {
     /// # Errors
     /// The URL cannot be used.
     pub fn from_config(config: &Config, random: &Arc<dyn Random>) -> anyhow::Result<Option<Self>> {
-        let Some(settings) = start::redis_settings(&config.bus).context("bus.redis_url")? else { return Ok(None) };
+        let Some(settings) = start::redis_settings(&config.bus).context("bus.redis_url")? else {
+            return Ok(None);
+        };
         debug!(target: "roomwire::bridge", "Using Redis to manage websockets.");
         let store = Arc::new(RedisStore::new(settings.clone()));
         let (link, events) = RedisLink::start(settings, Arc::clone(random));
-        Ok(Some(Self { link, events, store }))
+        Ok(Some(Self {
+            link,
+            events,
+            store,
+        }))
     }
 }
 
@@ -117,9 +123,17 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::start`].
-    pub async fn start_with(config: Config, outside: Option<Outside>, random: Arc<dyn Random>) -> anyhow::Result<Self> {
+    pub async fn start_with(
+        config: Config,
+        outside: Option<Outside>,
+        random: Arc<dyn Random>,
+    ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
-        let bus_state = if outside.is_some() { BusState::Down } else { BusState::Off };
+        let bus_state = if outside.is_some() {
+            BusState::Down
+        } else {
+            BusState::Off
+        };
         let health = Arc::new(Health::new(bus_state, config.bus.required));
         let client_files = ClientFiles::load(config.server.client_dir.as_deref())
             .context("server.client_dir cannot be read")?;
@@ -132,13 +146,7 @@ impl Server {
             health: Arc::clone(&health),
             ports: Arc::clone(&ports),
         };
-        let (directory, forward) = match outside {
-            Some(Outside { link, events, .. }) => {
-                let started = start::start_bridge(&config.bus, link, events, surroundings);
-                (started.directory, Some(started.forward))
-            }
-            None => (Directory::new(node, config.server.workers, None, Arc::clone(&metrics)), None),
-        };
+        let (directory, forward) = start_bus(&config, outside, surroundings);
         let gates = Arc::new(Gates::default());
         let listener = bind(&config)?;
         let address = listener.local_addr()?;
@@ -149,7 +157,12 @@ impl Server {
             forward,
             random,
             health: Arc::clone(&health),
-            demo: Arc::new(Demo::new(&config, node.as_str(), address.port(), client_files.has_client())),
+            demo: Arc::new(Demo::new(
+                &config,
+                node.as_str(),
+                address.port(),
+                client_files.has_client(),
+            )),
             client_files: Arc::new(client_files),
             gates: Arc::clone(&gates),
             ports,
@@ -161,7 +174,15 @@ impl Server {
         let handle = serve(Arc::clone(&blueprint), listener)?;
         health.set_phase(Phase::Serving);
         greet(&blueprint.config, address, node);
-        Ok(Self { node, address, handle, health, metrics, gates, lease })
+        Ok(Self {
+            node,
+            address,
+            handle,
+            health,
+            metrics,
+            gates,
+            lease,
+        })
     }
 
     /// Ends when another node has taken this one's name; then it must stop.
@@ -206,14 +227,40 @@ impl Server {
     }
 }
 
+/// The directory of the node and, with a bus, the way to other nodes.
+fn start_bus(
+    config: &Config,
+    outside: Option<Outside>,
+    surroundings: Surroundings,
+) -> (Arc<Directory>, Option<Recipient<Forward>>) {
+    let Some(Outside { link, events, .. }) = outside else {
+        let Surroundings {
+            node,
+            workers,
+            metrics,
+            ..
+        } = surroundings;
+        return (Directory::new(node, workers, None, metrics), None);
+    };
+    let started = start::start_bridge(&config.bus, link, events, surroundings);
+    (started.directory, Some(started.forward))
+}
+
 /// Says where the node listens and what can be done next.
 fn greet(config: &Config, address: SocketAddr, node: NodeId) {
-    info!("listening on http://{address} node={node} path={}/ workers={}", config.engine.path, config.server.workers);
+    info!(
+        "listening on http://{address} node={node} path={}/ workers={}",
+        config.engine.path, config.server.workers
+    );
     if config.server.demo {
-        info!("open http://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do");
+        info!(
+            "open http://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
+        );
     }
     if config.bus.redis_url.is_none() {
-        info!("one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster");
+        info!(
+            "one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster"
+        );
     }
 }
 
@@ -223,17 +270,31 @@ const NAME_ATTEMPTS: usize = 5;
 const NAME_TIME: Duration = Duration::from_secs(1);
 
 /// A name for this node, leased if Redis can be reached.
-async fn claim_name(outside: Option<&Outside>, config: &Config, random: &dyn Random) -> (NodeId, Option<Lease>) {
+async fn claim_name(
+    outside: Option<&Outside>,
+    config: &Config,
+    random: &dyn Random,
+) -> (NodeId, Option<Lease>) {
     let mut node = NodeId::random(random);
-    let Some(outside) = outside else { return (node, None) };
+    let Some(outside) = outside else {
+        return (node, None);
+    };
     let owner = EngineId::random(node, WorkerIndex::default(), random);
     let lease = |node| {
         let value = owner.as_str().to_owned();
-        Lease::new(Arc::clone(&outside.store), &config.bus.channel_prefix, node, value)
+        Lease::new(
+            Arc::clone(&outside.store),
+            &config.bus.channel_prefix,
+            node,
+            value,
+        )
     };
     for _ in 0..NAME_ATTEMPTS {
         // A Redis that does not answer must not keep the node from its own clients.
-        if tokio::time::timeout(NAME_TIME, lease(node).claim()).await.unwrap_or(true) {
+        if tokio::time::timeout(NAME_TIME, lease(node).claim())
+            .await
+            .unwrap_or(true)
+        {
             break;
         }
         node = NodeId::random(random);
@@ -245,8 +306,15 @@ fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let bind = &config.server.bind;
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
     let problem = || format!("cannot listen on {}:{} (server.bind)", bind.host, bind.port);
-    let address = addresses.with_context(problem)?.next().with_context(problem)?;
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    let address = addresses
+        .with_context(problem)?
+        .next()
+        .with_context(problem)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into()).with_context(problem)?;
     socket.listen(BACKLOG).with_context(problem)?;
@@ -263,8 +331,9 @@ fn serve(blueprint: Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<Ser
         .listen("public", listener, move || {
             let site = blueprint.build_worker();
             let upgrades = site.edge.clone();
-            let app = WebApp::new()
-                .default_service(web::to(move |request, body| routes::serve(site.clone(), request, body)));
+            let app = WebApp::new().default_service(web::to(move |request, body| {
+                routes::serve(site.clone(), request, body)
+            }));
             HttpService::build()
                 .client_request_timeout(REQUEST_HEAD_TIME)
                 .keep_alive(KEEP_ALIVE)
@@ -296,14 +365,23 @@ impl Blueprint {
             pending_acks: self.config.socket.max_pending_acks,
         };
         let shard = Shard::new(index, Arc::clone(&self.directory), limits);
-        self.directory.enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
+        self.directory
+            .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
         let app = build_app(&self.config);
-        let worker = Worker::new(shard, app, Arc::clone(&self.sessions), Arc::clone(&self.random));
+        let worker = Worker::new(
+            shard,
+            app,
+            Arc::clone(&self.sessions),
+            Arc::clone(&self.random),
+        );
         let edge = Edge {
             worker,
             settings: Arc::clone(&self.endpoint),
             gates: Arc::clone(&self.gates),
-            exchange: self.forward.clone().map(|forward| Exchange::new(forward, index, &*self.random)),
+            exchange: self
+                .forward
+                .clone()
+                .map(|forward| Exchange::new(forward, index, &*self.random)),
         };
         self.enter_gate(index, Gate::new(edge.clone()).start());
         Site {
@@ -315,10 +393,15 @@ impl Blueprint {
     }
 
     fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {
-        let mut entered = self.entered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut entered = self
+            .entered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         entered[index.get()] = Some(gate);
         if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
-            let _ = self.ports.set(all.iter().map(|gate| gate.clone().recipient()).collect());
+            let _ = self
+                .ports
+                .set(all.iter().map(|gate| gate.clone().recipient()).collect());
             self.gates.complete(all);
         }
     }
@@ -326,7 +409,10 @@ impl Blueprint {
 
 fn build_app(config: &Config) -> Rc<dyn App> {
     match config.app.kind {
-        AppKind::Relay => Rc::new(Relay::new(config.app.relay.clone(), config.socket.max_rooms)),
+        AppKind::Relay => Rc::new(Relay::new(
+            config.app.relay.clone(),
+            config.socket.max_rooms,
+        )),
         AppKind::Echo => Rc::new(Echo),
     }
 }

@@ -13,7 +13,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::model::{Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName};
+use crate::model::{
+    Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName,
+};
 
 /// The application profile of a node.
 pub trait App {

@@ -12,11 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Action, Actions, Answer, App, Event, Peer};
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig};
+use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
-/// Names that mean something to Socket.IO itself or to this app; no client may emit them to others.
-const RESERVED_EVENTS: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 const OWN_PREFIX: &str = "roomwire:";
 /// Bytes of a room's name.
 const MAX_ROOM_NAME: usize = 256;
@@ -46,7 +44,10 @@ impl Relay {
 
     fn request(&self, peer: &Peer<'_>, payload: &Payload) -> Result<Actions, Refused> {
         let elements = payload.elements();
-        let name = elements.first().and_then(|name| text(name)).unwrap_or_default();
+        let name = elements
+            .first()
+            .and_then(|name| text(name))
+            .unwrap_or_default();
         match name.as_str() {
             "roomwire:join" => {
                 let room = self.room(&elements)?;
@@ -60,12 +61,20 @@ impl Relay {
             }
             "roomwire:emit" => {
                 let emit = self.emit(peer, payload, &elements)?;
-                Ok([Action::Dispatch(Command::Emit(emit)), ack(&json!({"ok": true}))].into())
+                Ok([
+                    Action::Dispatch(Command::Emit(emit)),
+                    ack(&json!({"ok": true})),
+                ]
+                .into())
             }
-            "roomwire:ask" => Ok([Action::Ask(self.emit(peer, payload, &elements)?, ASK_TIME)].into()),
+            "roomwire:ask" => {
+                Ok([Action::Ask(self.emit(peer, payload, &elements)?, ASK_TIME)].into())
+            }
             _ => Err(refused(
                 "unknown_event",
-                format!("`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit or roomwire:ask"),
+                format!(
+                    "`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit or roomwire:ask"
+                ),
             )),
         }
     }
@@ -73,10 +82,16 @@ impl Relay {
     fn room(&self, elements: &[&str]) -> Result<Room, Refused> {
         let room = elements.get(1).and_then(|room| text(room));
         let Some(room) = room.filter(|room| !room.is_empty()) else {
-            return Err(refused("bad_request", "the first argument must be the name of a room".into()));
+            return Err(refused(
+                "bad_request",
+                "the first argument must be the name of a room".into(),
+            ));
         };
         if room.len() > MAX_ROOM_NAME {
-            return Err(refused("room_name_too_long", format!("a room's name has at most {MAX_ROOM_NAME} bytes")));
+            return Err(refused(
+                "room_name_too_long",
+                format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
+            ));
         }
         Ok(Room::from(room))
     }
@@ -84,14 +99,26 @@ impl Relay {
     fn may_join(&self, peer: &Peer<'_>, room: &Room) -> Result<(), Refused> {
         // The room of a socket's own id hears what is meant for that socket alone.
         if SocketId::parse(room).is_some() {
-            return Err(refused("room_reserved", "names of 20 letters, digits, `-` and `_` belong to sockets".into()));
+            return Err(refused(
+                "room_reserved",
+                "names of 20 letters, digits, `-` and `_` belong to sockets".into(),
+            ));
         }
-        let allowed = self.rules.rule(room).is_some_and(|rule| rule.join == JoinPolicy::Anyone);
+        let allowed = self
+            .rules
+            .rule(room)
+            .is_some_and(|rule| rule.join == JoinPolicy::Anyone);
         if !allowed {
-            return Err(refused("join_forbidden", format!("clients may not join `{room}` (app.relay)")));
+            return Err(refused(
+                "join_forbidden",
+                format!("clients may not join `{room}` (app.relay)"),
+            ));
         }
         if !peer.rooms.contains(room) && peer.rooms.count() >= self.max_rooms {
-            return Err(refused("too_many_rooms", format!("a socket may join {} rooms", self.max_rooms)));
+            return Err(refused(
+                "too_many_rooms",
+                format!("a socket may join {} rooms", self.max_rooms),
+            ));
         }
         Ok(())
     }
@@ -99,20 +126,36 @@ impl Relay {
     fn emit(&self, peer: &Peer<'_>, payload: &Payload, elements: &[&str]) -> Result<Emit, Refused> {
         let room = self.room(elements)?;
         let Some(event) = elements.get(2).and_then(|event| text(event)) else {
-            return Err(refused("bad_request", "the second argument must be the name of an event".into()));
+            return Err(refused(
+                "bad_request",
+                "the second argument must be the name of an event".into(),
+            ));
         };
         if RESERVED_EVENTS.contains(&event.as_str()) || event.starts_with(OWN_PREFIX) {
-            return Err(refused("event_reserved", format!("`{event}` cannot be emitted to others")));
+            return Err(refused(
+                "event_reserved",
+                format!("`{event}` cannot be emitted to others"),
+            ));
         }
-        let publish = self.rules.rule(&room).map_or(PublishPolicy::Nobody, |rule| rule.publish);
+        let publish = self
+            .rules
+            .rule(&room)
+            .map_or(PublishPolicy::Nobody, |rule| rule.publish);
         let allowed = match publish {
             PublishPolicy::Anyone => true,
             PublishPolicy::Members => peer.rooms.contains(&room),
             PublishPolicy::Nobody => false,
         };
         if !allowed {
-            let who = if publish == PublishPolicy::Members { "only members" } else { "clients may not" };
-            return Err(refused("publish_forbidden", format!("{who} emit to `{room}` (app.relay)")));
+            let who = if publish == PublishPolicy::Members {
+                "only members"
+            } else {
+                "clients may not"
+            };
+            return Err(refused(
+                "publish_forbidden",
+                format!("{who} emit to `{room}` (app.relay)"),
+            ));
         }
         let sender = Room::from(peer.socket.as_str());
         Ok(Emit {
@@ -129,7 +172,11 @@ impl App for Relay {
         match self.request(peer, &event.payload) {
             Ok(actions) => Answer::Now(actions),
             Err(refused) => {
-                log::debug!("request refused socket={} code={}", peer.socket, refused.code);
+                log::debug!(
+                    "request refused socket={} code={}",
+                    peer.socket,
+                    refused.code
+                );
                 let error = json!({"code": refused.code, "message": refused.message});
                 [ack(&json!({"ok": false, "error": error}))].into()
             }
@@ -151,22 +198,31 @@ impl App for Relay {
 
     fn on_answer(&self, _peer: &Peer<'_>, answer: Option<Payload>) -> Answer {
         let Some(answer) = answer else {
-            let error = json!({"code": "no_answer", "message": "nobody in the room answered in time"});
+            let error =
+                json!({"code": "no_answer", "message": "nobody in the room answered in time"});
             return [ack(&json!({"ok": false, "error": error}))].into();
         };
         let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, answer.json);
-        let payload = Payload { json: json.into(), attachments: answer.attachments };
+        let payload = Payload {
+            json: json.into(),
+            attachments: answer.attachments,
+        };
         [Action::Ack(payload)].into()
     }
 }
 
 /// `["roomwire:emit",room,event,args...]` -> `[event,args...]`, without encoding anything again.
 fn from_second_argument(payload: &Payload, elements: &[&str]) -> Payload {
-    let start = elements.get(2).map_or(0, |event| event.as_ptr() as usize - payload.json.as_ptr() as usize);
+    let start = elements.get(2).map_or(0, |event| {
+        event.as_ptr() as usize - payload.json.as_ptr() as usize
+    });
     let mut json = String::with_capacity(payload.json.len() - start + 1);
     json.push('[');
     json.push_str(&payload.json[start..]);
-    Payload { json: ByteString::from(json), attachments: payload.attachments.clone() }
+    Payload {
+        json: ByteString::from(json),
+        attachments: payload.attachments.clone(),
+    }
 }
 
 fn text(element: &str) -> Option<String> {

@@ -10,27 +10,25 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler};
-use bytes::Bytes;
-use log::{debug, warn};
 use smallvec::SmallVec;
 
-use super::dialect::native::{NativeChannels, NativeMessage, encode_command, encode_forward, encode_reply, sender_of};
-use super::dialect::python::{DecodeError as PythonError, Decoded, Fleet, PythonChannels};
+use super::dialect::native::{NativeChannels, encode_forward};
+use super::dialect::python::{Fleet, PythonChannels};
 use super::interest::{Outcome, RoomsWanted, Workers};
 use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
-use super::messages::{Forward, Forwarded, Ports};
+use super::messages::{Forward, Ports};
 use crate::broker::Directory;
-use crate::broker::messages::{Dispatch, Interest, InterestChange, Presence, Publish, PublishReply, Resolve, RoomsReady};
-use crate::broker::shard::{question_worker, weight};
+use crate::broker::messages::{
+    Dispatch, Interest, InterestChange, Presence, Publish, PublishReply, RoomsReady,
+};
+use crate::broker::shard::weight;
 use crate::health::{BusState, Health};
-use crate::model::{AckReply, Asker, Command, Emit, Namespace, Origin, Room, WorkerIndex};
+use crate::model::{Namespace, Room, WorkerIndex};
 
 /// Events handled before other work of the thread gets its turn.
 const EVENTS_PER_TURN: usize = 256;
 /// How long the bus is left alone while the shards catch up.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
-/// One warning per kind of trouble in this time.
-const WARNING_PAUSE: Duration = Duration::from_secs(30);
 
 /// What a bridge is made of.
 pub struct BridgeParts {
@@ -55,17 +53,19 @@ pub struct PythonSide {
 
 /// The actor.
 pub struct Bridge {
-    directory: Arc<Directory>,
-    link: Arc<dyn Link>,
-    events: Option<LinkEvents>,
-    native: NativeChannels,
-    python: Option<PythonSide>,
-    message_limit: usize,
-    health: Arc<Health>,
-    ports: Ports,
-    wanted: RoomsWanted,
-    pickle_warned: Option<Instant>,
-    unreadable_warned: Option<Instant>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) link: Arc<dyn Link>,
+    pub(super) events: Option<LinkEvents>,
+    pub(super) native: NativeChannels,
+    pub(super) python: Option<PythonSide>,
+    pub(super) message_limit: usize,
+    pub(super) health: Arc<Health>,
+    pub(super) ports: Ports,
+    pub(super) wanted: RoomsWanted,
+    /// Commands for the shards, by worker, until the events at hand are handled.
+    pub(super) outgoing: Vec<Vec<Dispatch>>,
+    pub(super) pickle_warned: Option<Instant>,
+    pub(super) unreadable_warned: Option<Instant>,
 }
 
 impl Bridge {
@@ -81,59 +81,9 @@ impl Bridge {
             health: parts.health,
             ports: parts.ports,
             wanted: RoomsWanted::default(),
+            outgoing: Vec::new(),
             pickle_warned: None,
             unreadable_warned: None,
-        }
-    }
-
-    fn publish(&self, channel: Channel, payload: Bytes, volatile: bool) {
-        let metrics = self.directory.metrics();
-        if payload.len() > self.message_limit {
-            metrics.bus_oversized_total.increment();
-            warn!("message not published: {} bytes are over bus.message_limit={}", payload.len(), self.message_limit);
-            return;
-        }
-        metrics.bus_published_total.increment();
-        self.link.publish(vec![Outgoing { channel, payload, volatile }]);
-    }
-
-    fn publish_command(&self, command: &Command) {
-        let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
-        match encode_command(self.directory.node(), command) {
-            Ok(payload) => {
-                for channel in self.native.of(command) {
-                    self.publish(channel, payload.clone(), volatile);
-                }
-            }
-            Err(error) => {
-                self.directory.metrics().bus_oversized_total.increment();
-                warn!("command not published error=\"{error}\"");
-            }
-        }
-        let Some(python) = &self.python else { return };
-        match python.fleet.encode(command) {
-            Ok(messages) => {
-                for payload in messages {
-                    self.publish(Channel::from(python.channels.all()), payload, volatile);
-                }
-            }
-            Err(unsupported) => debug!("not told to python processes reason=\"{unsupported}\""),
-        }
-    }
-
-    fn publish_reply(&self, reply: &AckReply) {
-        match &reply.token.asker {
-            Asker::Node(node) => match encode_reply(self.directory.node(), reply) {
-                Ok(payload) => self.publish(self.native.node(*node), payload, false),
-                Err(error) => warn!("answer not published error=\"{error}\""),
-            },
-            Asker::Python { .. } => {
-                let Some(python) = &self.python else { return };
-                match Fleet::encode_reply(reply) {
-                    Ok(payload) => self.publish(Channel::from(python.channels.all()), payload, false),
-                    Err(unsupported) => warn!("answer not published error=\"{unsupported}\""),
-                }
-            }
         }
     }
 
@@ -149,7 +99,12 @@ impl Bridge {
         channels
     }
 
-    fn change_interest(&mut self, worker: WorkerIndex, change: InterestChange, total: &mut Outcome) -> Option<(Namespace, Room)> {
+    fn change_interest(
+        &mut self,
+        worker: WorkerIndex,
+        change: InterestChange,
+        total: &mut Outcome,
+    ) -> Option<(Namespace, Room)> {
         let (outcome, ready) = match change {
             InterestChange::Wanted(namespace, room) => {
                 let channels = self.room_channels(&namespace, &room);
@@ -158,7 +113,9 @@ impl Bridge {
                 let ready = outcome.ready.then_some(name);
                 (outcome, ready)
             }
-            InterestChange::Unwanted(namespace, room) => (self.wanted.unwant(&(namespace, room), worker), None),
+            InterestChange::Unwanted(namespace, room) => {
+                (self.wanted.unwant(&(namespace, room), worker), None)
+            }
             InterestChange::Socket(namespace, id, presence) => {
                 let name = (namespace, Room::from(id.as_str()));
                 let outcome = match presence {
@@ -178,7 +135,11 @@ impl Bridge {
 
     fn tell_ready(&self, rooms: Vec<((Namespace, Room), Workers)>, degraded: bool) {
         for (index, shard) in self.directory.shards().iter().enumerate() {
-            let rooms: Vec<_> = rooms.iter().filter(|(_, w)| w.contains(index)).map(|(name, _)| name.clone()).collect();
+            let rooms: Vec<_> = rooms
+                .iter()
+                .filter(|(_, w)| w.contains(index))
+                .map(|(name, _)| name.clone())
+                .collect();
             if !rooms.is_empty() {
                 shard.do_send(RoomsReady { rooms, degraded });
             }
@@ -200,9 +161,14 @@ impl Bridge {
                 let waiting = self.wanted.give_up_waiting();
                 self.tell_ready(waiting, true);
             }
-            LinkEvent::SpoolDropped { messages, .. } => metrics.bus_spool_dropped_total.add(messages),
+            LinkEvent::SpoolDropped { messages, .. } => {
+                metrics.bus_spool_dropped_total.add(messages)
+            }
             LinkEvent::Subscribed(channels) => {
-                let complete: Vec<_> = channels.iter().flat_map(|channel| self.wanted.confirm(channel)).collect();
+                let complete: Vec<_> = channels
+                    .iter()
+                    .flat_map(|channel| self.wanted.confirm(channel))
+                    .collect();
                 self.tell_ready(complete, false);
             }
             LinkEvent::Message { channel, payload } => {
@@ -211,99 +177,6 @@ impl Bridge {
             }
         }
     }
-
-    fn on_message(&mut self, channel: &Channel, payload: &Bytes) {
-        if let Some(python) = self.python.as_ref().filter(|python| python.channels.contains(channel.as_str())) {
-            match python.fleet.decode(payload) {
-                Ok(Decoded::Command(command)) => self.dispatch(command),
-                Ok(Decoded::AckReply(reply)) => self.resolve(reply),
-                Ok(Decoded::Own | Decoded::Ignored(_)) => {}
-                Err(PythonError::Pickle) => self.refuse_pickle(),
-                Err(error) => self.report_unreadable(channel, &error.to_string()),
-            }
-            return;
-        }
-        if sender_of(payload) == Ok(self.directory.node()) {
-            return;
-        }
-        match NativeMessage::decode(payload) {
-            Ok((_, NativeMessage::Command(command))) => self.dispatch(command),
-            Ok((_, NativeMessage::AckReply(reply))) => self.resolve(reply),
-            Ok((from, NativeMessage::Forward(body))) => {
-                let port = body.first().and_then(|worker| self.ports.get()?.get(usize::from(*worker)));
-                if let Some(port) = port {
-                    port.do_send(Forwarded { from, body });
-                }
-            }
-            Err(error) => self.report_unreadable(channel, &error.to_string()),
-        }
-    }
-
-    fn refuse_pickle(&mut self) {
-        self.directory.metrics().bus_pickle_refused_total.increment();
-        if is_due(&mut self.pickle_warned) {
-            warn!(
-                "pickle on the bus refused: a python-socketio older than 5.14 publishes there; update it, or it is not heard"
-            );
-        }
-    }
-
-    fn report_unreadable(&mut self, channel: &Channel, error: &str) {
-        self.directory.metrics().bus_unreadable_total.increment();
-        if is_due(&mut self.unreadable_warned) {
-            warn!("message on the bus cannot be read channel={channel} error=\"{error}\"");
-        }
-    }
-
-    /// Hands a command of somebody else to the shards it may concern.
-    fn dispatch(&self, command: Command) {
-        let ack_id = match &command {
-            Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
-            _ => None,
-        };
-        let targets = self.targets(&command);
-        let weight = weight(&command);
-        let dispatch = Dispatch { command: Arc::new(command), origin: Origin::Peer, ack_id };
-        for (index, shard) in self.directory.shards().iter().enumerate() {
-            if targets.is_none_or(|workers| workers.contains(index)) {
-                self.directory.backlog_grew(index, weight);
-                shard.do_send(dispatch.clone());
-            }
-        }
-    }
-
-    /// The workers a command may concern; `None`: every one.
-    fn targets(&self, command: &Command) -> Option<Workers> {
-        let selector = match command {
-            Command::Emit(emit) => &emit.to,
-            Command::Join { selector, .. } | Command::Leave { selector, .. } | Command::Disconnect { selector, .. } => selector,
-            Command::CloseRoom { namespace, room } => {
-                return Some(self.wanted.workers(&(namespace.clone(), room.clone())));
-            }
-        };
-        let [room] = selector.rooms.as_slice() else { return None };
-        match selector.single_socket().filter(|socket| socket.node() == self.directory.node()) {
-            Some(socket) => Some(Workers::only(socket.worker())),
-            None => Some(self.wanted.workers(&(selector.namespace.clone(), room.clone()))),
-        }
-    }
-
-    fn resolve(&self, reply: AckReply) {
-        if reply.token.asker != Asker::Node(self.directory.node()) {
-            return;
-        }
-        if let Some(shard) = self.directory.shards().get(question_worker(reply.token.id)) {
-            shard.do_send(Resolve(reply));
-        }
-    }
-}
-
-fn is_due(last: &mut Option<Instant>) -> bool {
-    let due = last.is_none_or(|last| last.elapsed() > WARNING_PAUSE);
-    if due {
-        *last = Some(Instant::now());
-    }
-    due
 }
 
 impl Actor for Bridge {
@@ -335,6 +208,14 @@ impl ActorFuture<Bridge> for Hearing {
         _ctx: &mut Context<Bridge>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        let outcome = self.take_events(bridge, cx);
+        bridge.send_dispatches();
+        outcome
+    }
+}
+
+impl Hearing {
+    fn take_events(&mut self, bridge: &mut Bridge, cx: &mut TaskContext<'_>) -> Poll<()> {
         for _ in 0..EVENTS_PER_TURN {
             if bridge.directory.congested() {
                 let waker = cx.waker().clone();
@@ -359,6 +240,8 @@ impl Handler<Publish> for Bridge {
     type Result = ();
 
     fn handle(&mut self, Publish(command): Publish, _ctx: &mut Self::Context) {
+        self.directory
+            .backlog_shrank(self.directory.bridge_index(), weight(&command));
         self.publish_command(&command);
     }
 }
@@ -388,7 +271,10 @@ impl Handler<Interest> for Bridge {
         }
         let degraded = self.health.bus() == BusState::Down;
         let worker = Workers::only(interest.worker);
-        self.tell_ready(ready.into_iter().map(|name| (name, worker)).collect(), degraded);
+        self.tell_ready(
+            ready.into_iter().map(|name| (name, worker)).collect(),
+            degraded,
+        );
         if degraded {
             let waiting = self.wanted.give_up_waiting();
             self.tell_ready(waiting, true);
@@ -410,10 +296,18 @@ impl Handler<Forward> for Bridge {
         };
         self.directory.metrics().bus_published_total.increment();
         let Some(unreachable) = forward.unreachable else {
-            self.link.publish(vec![Outgoing { channel, payload, volatile: true }]);
+            self.link.publish(vec![Outgoing {
+                channel,
+                payload,
+                volatile: true,
+            }]);
             return;
         };
-        let receivers = self.link.publish_counted(Outgoing { channel, payload, volatile: true });
+        let receivers = self.link.publish_counted(Outgoing {
+            channel,
+            payload,
+            volatile: true,
+        });
         actix_rt::spawn(async move {
             if !receivers.await.is_ok_and(|receivers| receivers > 0) {
                 // Whoever asked may have given up.

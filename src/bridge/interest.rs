@@ -71,7 +71,12 @@ struct ChannelUse {
 
 impl RoomsWanted {
     /// A worker has its first member in the room, which is heard on `channels`.
-    pub fn want(&mut self, name: RoomName, worker: WorkerIndex, channels: SmallVec<[Channel; 2]>) -> Outcome {
+    pub fn want(
+        &mut self,
+        name: RoomName,
+        worker: WorkerIndex,
+        channels: SmallVec<[Channel; 2]>,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         let interest = match self.rooms.entry(name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -106,15 +111,21 @@ impl RoomsWanted {
     /// A worker's last member left.
     pub fn unwant(&mut self, name: &RoomName, worker: WorkerIndex) -> Outcome {
         let mut outcome = Outcome::default();
-        let Some(interest) = self.rooms.get_mut(name) else { return outcome };
+        let Some(interest) = self.rooms.get_mut(name) else {
+            return outcome;
+        };
         interest.workers = interest.workers.without(worker);
         interest.waiting = interest.waiting.without(worker);
         if !interest.workers.is_empty() {
             return outcome;
         }
-        let Some(interest) = self.rooms.remove(name) else { return outcome };
+        let Some(interest) = self.rooms.remove(name) else {
+            return outcome;
+        };
         for channel in interest.channels {
-            let Some(usage) = self.channels.get_mut(&channel) else { continue };
+            let Some(usage) = self.channels.get_mut(&channel) else {
+                continue;
+            };
             usage.rooms.retain(|room| room != name);
             if usage.rooms.is_empty() {
                 self.channels.remove(&channel);
@@ -126,12 +137,18 @@ impl RoomsWanted {
 
     /// The bus delivers to a channel; the rooms that are complete by it, with who waits for them.
     pub fn confirm(&mut self, channel: &Channel) -> Vec<(RoomName, Workers)> {
-        let Some(usage) = self.channels.get_mut(channel) else { return Vec::new() };
+        let Some(usage) = self.channels.get_mut(channel) else {
+            return Vec::new();
+        };
         usage.confirmed = true;
         let mut complete = Vec::new();
         for name in &usage.rooms {
-            let Some(interest) = self.rooms.get_mut(name) else { continue };
-            interest.unconfirmed.retain(|unconfirmed| unconfirmed != channel);
+            let Some(interest) = self.rooms.get_mut(name) else {
+                continue;
+            };
+            interest
+                .unconfirmed
+                .retain(|unconfirmed| unconfirmed != channel);
             if interest.unconfirmed.is_empty() && !interest.waiting.is_empty() {
                 complete.push((name.clone(), std::mem::take(&mut interest.waiting)));
             }
@@ -141,13 +158,21 @@ impl RoomsWanted {
 
     /// The bus is away: nobody waits for it. The rooms that were waited for.
     pub fn give_up_waiting(&mut self) -> Vec<(RoomName, Workers)> {
-        let waiting = self.rooms.iter_mut().filter(|(_, interest)| !interest.waiting.is_empty());
-        waiting.map(|(name, interest)| (name.clone(), std::mem::take(&mut interest.waiting))).collect()
+        let waiting = self
+            .rooms
+            .iter_mut()
+            .filter(|(_, interest)| !interest.waiting.is_empty());
+        waiting
+            .map(|(name, interest)| (name.clone(), std::mem::take(&mut interest.waiting)))
+            .collect()
     }
 
     /// The workers with members in a room.
     pub fn workers(&self, name: &RoomName) -> Workers {
-        self.rooms.get(name).map(|interest| interest.workers).unwrap_or_default()
+        self.rooms
+            .get(name)
+            .map(|interest| interest.workers)
+            .unwrap_or_default()
     }
 }
 
@@ -189,7 +214,10 @@ mod tests {
         wanted.want(room("x"), a, channels(&["n:x"]));
         assert_eq!(wanted.give_up_waiting().len(), 1);
         assert!(wanted.give_up_waiting().is_empty());
-        assert!(wanted.confirm(&Channel::from("n:x")).is_empty(), "nobody waits any more");
+        assert!(
+            wanted.confirm(&Channel::from("n:x")).is_empty(),
+            "nobody waits any more"
+        );
         assert!(wanted.workers(&room("x")).contains(0));
     }
 }

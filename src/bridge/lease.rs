@@ -28,15 +28,27 @@ pub struct Lease {
 impl Lease {
     /// The claim of `node` in the cluster of `prefix`; `value` is unique to this process.
     pub fn new(store: Arc<dyn Store>, prefix: &str, node: NodeId, value: String) -> Self {
-        Self { store, key: format!("{prefix}:lease:{node}"), value, node }
+        Self {
+            store,
+            key: format!("{prefix}:lease:{node}"),
+            value,
+            node,
+        }
     }
 
     /// Claims the name once: false if somebody else holds it, true also if Redis does not answer.
     pub async fn claim(&self) -> bool {
-        match self.store.acquire_lease(&self.key, &self.value, LIFETIME).await {
+        match self
+            .store
+            .acquire_lease(&self.key, &self.value, LIFETIME)
+            .await
+        {
             Ok(claimed) => claimed,
             Err(error) => {
-                debug!("node name not leased yet node={} error=\"{error}\"", self.node);
+                debug!(
+                    "node name not leased yet node={} error=\"{error}\"",
+                    self.node
+                );
                 true
             }
         }
@@ -57,13 +69,19 @@ impl Lease {
                 Err(error) => warn!("node name not renewed node={} error=\"{error}\"", self.node),
             }
         }
-        error!("another node has taken the name of this one; this node ends and must be started again node={}", self.node);
+        error!(
+            "another node has taken the name of this one; this node ends and must be started again node={}",
+            self.node
+        );
     }
 
     /// Gives the name back.
     pub async fn release(&self) {
         if let Err(error) = self.store.release(&self.key, &self.value).await {
-            debug!("node name not given back node={} error=\"{error}\"", self.node);
+            debug!(
+                "node name not given back node={} error=\"{error}\"",
+                self.node
+            );
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod dialect;
+mod incoming;
 pub mod interest;
 pub mod lease;
 pub mod link;
@@ -12,6 +13,7 @@ pub mod link;
 mod link_tests;
 pub mod memory;
 pub mod messages;
+mod outgoing;
 pub mod redis;
 pub mod spool;
 pub mod start;

@@ -21,7 +21,9 @@ use crate::model::NodeId;
 /// # Errors
 /// The URL cannot be used.
 pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, InvalidRedisUrl> {
-    let Some(url) = &config.redis_url else { return Ok(None) };
+    let Some(url) = &config.redis_url else {
+        return Ok(None);
+    };
     let mut settings = RedisSettings::parse(url.expose())?;
     settings.connect_timeout = config.connect_timeout;
     settings.spool.bytes = config.spool_limit;
@@ -49,7 +51,12 @@ pub struct Surroundings {
 }
 
 /// Starts the bridge over a link.
-pub fn start_bridge(config: &BusConfig, link: Arc<dyn Link>, events: LinkEvents, node: Surroundings) -> StartedBridge {
+pub fn start_bridge(
+    config: &BusConfig,
+    link: Arc<dyn Link>,
+    events: LinkEvents,
+    node: Surroundings,
+) -> StartedBridge {
     let python = config.python.then(|| PythonSide {
         fleet: Fleet::new(&config.channel_prefix, node.node),
         channels: PythonChannels::new(config.python_channel.as_str()),

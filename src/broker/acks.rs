@@ -39,7 +39,11 @@ impl Acks {
         pending.remaining += 1;
         let owed = self.owed.entry(socket).or_default();
         owed.push_back(id);
-        let given_up = if owed.len() > self.limit { owed.pop_front() } else { None };
+        let given_up = if owed.len() > self.limit {
+            owed.pop_front()
+        } else {
+            None
+        };
         if let Some(id) = given_up {
             self.settle(id);
         }

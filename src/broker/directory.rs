@@ -33,12 +33,13 @@ pub struct Directory {
     bus: Option<Bus>,
     joining: Mutex<Vec<Option<Addr<RoomBroker>>>>,
     shards: OnceLock<Box<[Addr<RoomBroker>]>>,
+    /// One for each worker, and the last for the bridge.
     backlogs: Box<[Backlog]>,
     next_ack_id: AtomicU32,
     metrics: Arc<Metrics>,
 }
 
-/// Bytes of commands on their way to one shard, on a cache line of its own.
+/// Bytes of commands on their way to one shard or the bridge, on a cache line of its own.
 #[derive(Default)]
 #[repr(align(64))]
 struct Backlog(AtomicUsize);
@@ -51,7 +52,7 @@ impl Directory {
             bus,
             joining: Mutex::new(vec![None; workers]),
             shards: OnceLock::new(),
-            backlogs: (0..workers).map(|_| Backlog::default()).collect(),
+            backlogs: (0..=workers).map(|_| Backlog::default()).collect(),
             next_ack_id: AtomicU32::new(0),
             metrics,
         })
@@ -59,7 +60,10 @@ impl Directory {
 
     /// Enters a shard. The directory is complete with the last one.
     pub fn enter(&self, worker: usize, shard: Addr<RoomBroker>) {
-        let mut joining = self.joining.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut joining = self
+            .joining
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         joining[worker] = Some(shard);
         if let Some(all) = joining.iter().cloned().collect::<Option<Vec<_>>>() {
             let _ = self.shards.set(all.into_boxed_slice());
@@ -91,7 +95,12 @@ impl Directory {
         self.next_ack_id.fetch_add(1, Ordering::Relaxed) % ACK_ID_LIMIT
     }
 
-    /// Notes work sent to a shard, or done by it.
+    /// The number of the bridge among those for whom work can pile up.
+    pub fn bridge_index(&self) -> usize {
+        self.backlogs.len() - 1
+    }
+
+    /// Notes work sent to a shard or the bridge.
     pub fn backlog_grew(&self, worker: usize, bytes: usize) {
         self.backlogs[worker].0.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -101,8 +110,10 @@ impl Directory {
         self.backlogs[worker].0.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether some shard has so much to do that nobody should bring more.
+    /// Whether a shard or the bridge has so much to do that nobody should bring more.
     pub fn congested(&self) -> bool {
-        self.backlogs.iter().any(|b| b.0.load(Ordering::Relaxed) > BACKLOG_LIMIT)
+        self.backlogs
+            .iter()
+            .any(|b| b.0.load(Ordering::Relaxed) > BACKLOG_LIMIT)
     }
 }

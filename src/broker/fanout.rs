@@ -8,7 +8,9 @@ use crate::protocol::socket_io::encode::encode_event;
 
 /// Offers an event to every selected socket of this worker. Clients that do not read are reported.
 pub(super) fn emit(state: &mut State, emit: &Emit, ack_id: Option<u32>, directory: &Directory) {
-    let State { rooms, lanes, acks, .. } = state;
+    let State {
+        rooms, lanes, acks, ..
+    } = state;
     let mut staged: Option<Staged> = None;
     let mut slow = Vec::new();
     let mut dropped = 0;

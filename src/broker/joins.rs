@@ -34,7 +34,11 @@ impl Joins {
     }
 
     /// Waits for those of the rooms that are unconfirmed; `None` if there are none.
-    pub fn wait(&mut self, namespace: &Namespace, rooms: &[Room]) -> Option<oneshot::Receiver<Joined>> {
+    pub fn wait(
+        &mut self,
+        namespace: &Namespace,
+        rooms: &[Room],
+    ) -> Option<oneshot::Receiver<Joined>> {
         let (done, receiver) = oneshot::channel();
         let waiter = Rc::new(Waiter {
             missing: Cell::new(0),
@@ -52,14 +56,20 @@ impl Joins {
 
     /// The bus delivers to this room, or cannot for now, or nobody wants it any more: its joins go on.
     pub fn release(&mut self, namespace: Namespace, room: Room, degraded: bool) {
-        for waiter in self.unconfirmed.remove(&(namespace, room)).unwrap_or_default() {
+        for waiter in self
+            .unconfirmed
+            .remove(&(namespace, room))
+            .unwrap_or_default()
+        {
             waiter.missing.set(waiter.missing.get() - 1);
             waiter.degraded.set(waiter.degraded.get() | degraded);
             if waiter.missing.get() == 0
                 && let Some(done) = waiter.done.take()
             {
                 // The session may have ended meanwhile.
-                let _ = done.send(Joined { degraded: waiter.degraded.get() });
+                let _ = done.send(Joined {
+                    degraded: waiter.degraded.get(),
+                });
             }
         }
     }

@@ -6,9 +6,13 @@ use actix::Message;
 
 use crate::model::{AckReply, Command, Namespace, Origin, Room, SocketId, WorkerIndex};
 
-/// Apply a command to the sockets of this worker.
+/// Apply commands to the sockets of this worker, in order: what another worker or the bridge decided in one turn.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
+pub struct DispatchAll(pub Vec<Dispatch>);
+
+/// Apply a command to the sockets of a worker.
+#[derive(Debug, Clone)]
 pub struct Dispatch {
     pub command: Arc<Command>,
     pub origin: Origin,

@@ -10,6 +10,7 @@ pub mod directory;
 pub mod fanout;
 pub mod joins;
 pub mod messages;
+pub mod questions;
 pub mod rooms;
 pub mod shard;
 
@@ -24,7 +25,7 @@ pub use joins::Joined;
 pub use rooms::SocketKey;
 pub use shard::{Limits, Shard};
 
-use messages::{Dispatch, Resolve, RoomsReady};
+use messages::{DispatchAll, Resolve, RoomsReady};
 
 /// Lanes written before other tasks of the worker get their turn.
 const FLUSH_SLICE: usize = 512;
@@ -49,10 +50,11 @@ impl Actor for RoomBroker {
     }
 }
 
-/// Writes what a batch of work has staged, after that batch: a task that is woken by the first offer
-/// runs behind the tasks that were ready before it.
+/// Sends other workers and writes clients what a batch of work has staged, after that batch: a task that is
+/// woken by the first offer runs behind the tasks that were ready before it.
 async fn flush_forever(shard: Rc<Shard>) {
     poll_fn(|cx| {
+        shard.send_dispatches();
         let more = shard.with_lanes(|lanes| {
             lanes.set_flusher(cx.waker());
             lanes.flush(FLUSH_SLICE)
@@ -65,11 +67,13 @@ async fn flush_forever(shard: Rc<Shard>) {
     .await;
 }
 
-impl Handler<Dispatch> for RoomBroker {
+impl Handler<DispatchAll> for RoomBroker {
     type Result = ();
 
-    fn handle(&mut self, dispatch: Dispatch, _ctx: &mut Self::Context) {
-        self.shard.receive(&dispatch);
+    fn handle(&mut self, DispatchAll(dispatches): DispatchAll, _ctx: &mut Self::Context) {
+        for dispatch in &dispatches {
+            self.shard.receive(dispatch);
+        }
     }
 }
 

@@ -134,7 +134,10 @@ impl Rooms {
             return false;
         };
         let namespace_key = socket.namespace;
-        let existing = self.namespaces[namespace_key as usize].rooms.get(room).copied();
+        let existing = self.namespaces[namespace_key as usize]
+            .rooms
+            .get(room)
+            .copied();
         if let Some(room_key) = existing {
             if socket.memberships.iter().any(|m| m.room == room_key) {
                 return false;
@@ -151,7 +154,7 @@ impl Rooms {
     }
 
     /// Takes a socket out of a room. Returns false if it was not there.
-    pub fn leave(&mut self, key: SocketKey, room: &str, changes: &mut Vec<RoomChange>) -> bool {
+    pub fn leave(&mut self, key: SocketKey, room: &Room, changes: &mut Vec<RoomChange>) -> bool {
         let Some(socket) = &mut self.sockets[key.0 as usize] else {
             return false;
         };
@@ -168,42 +171,56 @@ impl Rooms {
     }
 
     /// Calls `visit` once for every selected socket.
-    pub fn select(&mut self, selector: &Selector, mut visit: impl FnMut(Member)) {
+    pub fn select(&mut self, selector: &Selector, visit: impl FnMut(Member)) {
         let Some(&namespace_key) = self.namespace_keys.get(&selector.namespace) else {
             return;
         };
         let namespace = &self.namespaces[namespace_key as usize];
-        if selector.rooms.len() <= 1 && selector.except.is_empty() {
-            let Self { rooms, sockets, .. } = self;
-            match selector.rooms.first() {
-                None => rooms[namespace.everybody.0 as usize].members.iter().copied().for_each(visit),
-                Some(room) => match namespace.resolve(room) {
-                    Some(Target::Socket(key)) => {
-                        if let Some(socket) = &sockets[key.0 as usize] {
-                            visit(Member { socket: key, lane: socket.lane });
-                        }
-                    }
-                    Some(Target::Room(key)) => rooms[key.0 as usize].members.iter().copied().for_each(visit),
-                    None => {}
-                },
-            }
-            return;
+        if !selector.except.is_empty() || selector.rooms.len() > 1 {
+            return self.select_unmarked(namespace_key, selector, visit);
         }
+        match selector.rooms.first() {
+            Some(room) => namespace.each_member(room, &self.rooms, &self.sockets, visit),
+            None => self.rooms[namespace.everybody.0 as usize]
+                .members
+                .iter()
+                .copied()
+                .for_each(visit),
+        }
+    }
+
+    /// Marks who is excepted or was visited, so that nobody is visited twice.
+    fn select_unmarked(
+        &mut self,
+        namespace: u32,
+        selector: &Selector,
+        mut visit: impl FnMut(Member),
+    ) {
         self.mark = self.mark.wrapping_add(1).max(1);
-        let Self { rooms, sockets, marks, mark, .. } = self;
-        let mark = *mark;
+        let Self {
+            namespaces,
+            rooms,
+            sockets,
+            marks,
+            mark,
+            ..
+        } = self;
+        let namespace = &namespaces[namespace as usize];
         for room in &selector.except {
-            namespace.each_member(room, rooms, sockets, |member| marks[member.socket.0 as usize] = mark);
+            namespace.each_member(room, rooms, sockets, |member| {
+                marks[member.socket.0 as usize] = *mark;
+            });
         }
         let mut visit_unmarked = |member: Member| {
             let seen = &mut marks[member.socket.0 as usize];
-            if *seen != mark {
-                *seen = mark;
+            if *seen != *mark {
+                *seen = *mark;
                 visit(member);
             }
         };
         if selector.rooms.is_empty() {
-            rooms[namespace.everybody.0 as usize].members.iter().copied().for_each(visit_unmarked);
+            let everybody = &rooms[namespace.everybody.0 as usize].members;
+            everybody.iter().copied().for_each(visit_unmarked);
             return;
         }
         for room in &selector.rooms {
@@ -216,22 +233,6 @@ impl Rooms {
         let mut members = Vec::new();
         self.select(selector, |member| members.push(member));
         members
-    }
-
-    /// Everyone in a room of that name, a socket's own room not counted.
-    pub fn members(&self, namespace: &Namespace, room: &str) -> Vec<Member> {
-        let Some(&key) = self.namespace_keys.get(namespace) else {
-            return Vec::new();
-        };
-        let rooms = &self.namespaces[key as usize].rooms;
-        rooms.get(room).map(|room| self.rooms[room.0 as usize].members.clone()).unwrap_or_default()
-    }
-
-    /// Number of members of a room on this worker.
-    pub fn member_count(&self, namespace: &Namespace, room: &str) -> usize {
-        let key = self.namespace_keys.get(namespace);
-        let room = key.and_then(|&key| self.namespaces[key as usize].rooms.get(room));
-        room.map_or(0, |room| self.rooms[room.0 as usize].members.len())
     }
 
     /// Whether the socket is in the room (its own id's room included).
@@ -255,12 +256,10 @@ impl Rooms {
     /// The id and namespace of a registered socket.
     pub fn identity(&self, key: SocketKey) -> Option<(SocketId, Namespace)> {
         let socket = self.sockets[key.0 as usize].as_ref()?;
-        Some((socket.id, self.namespaces[socket.namespace as usize].name.clone()))
-    }
-
-    /// Every room that has members here.
-    pub fn names(&self) -> impl Iterator<Item = (&Namespace, &Room)> {
-        self.namespaces.iter().flat_map(|entry| entry.rooms.keys().map(|room| (&entry.name, room)))
+        Some((
+            socket.id,
+            self.namespaces[socket.namespace as usize].name.clone(),
+        ))
     }
 
     fn namespace_key(&mut self, name: &Namespace) -> u32 {
@@ -288,7 +287,10 @@ impl Rooms {
     }
 
     fn new_room(&mut self, name: Option<Room>) -> RoomKey {
-        let entry = RoomEntry { name, members: Vec::new() };
+        let entry = RoomEntry {
+            name,
+            members: Vec::new(),
+        };
         if let Some(index) = self.free_rooms.pop() {
             self.rooms[index as usize] = entry;
             return RoomKey(index);
@@ -302,8 +304,14 @@ impl Rooms {
             return;
         };
         let members = &mut self.rooms[room.0 as usize].members;
-        socket.memberships.push(Membership { room, position: members.len() as u32 });
-        members.push(Member { socket: key, lane: socket.lane });
+        socket.memberships.push(Membership {
+            room,
+            position: members.len() as u32,
+        });
+        members.push(Member {
+            socket: key,
+            lane: socket.lane,
+        });
     }
 
     /// Fills the gap with the last member and tells that member its new place.
@@ -313,7 +321,9 @@ impl Rooms {
         entry.members.swap_remove(gone.position as usize);
         if gone.position != last {
             let moved = entry.members[gone.position as usize].socket;
-            let memberships = self.sockets[moved.0 as usize].as_mut().map(|s| &mut s.memberships);
+            let memberships = self.sockets[moved.0 as usize]
+                .as_mut()
+                .map(|s| &mut s.memberships);
             let place = memberships.and_then(|all| all.iter_mut().find(|m| m.room == gone.room));
             if let Some(place) = place {
                 place.position = gone.position;
@@ -340,7 +350,8 @@ impl NamespaceEntry {
     /// A room's name, or the own room of a socket.
     fn resolve(&self, room: &str) -> Option<Target> {
         let own = SocketId::parse(room).and_then(|id| self.sockets.get(&id));
-        own.map(|key| Target::Socket(*key)).or_else(|| self.rooms.get(room).map(|key| Target::Room(*key)))
+        own.map(|key| Target::Socket(*key))
+            .or_else(|| self.rooms.get(room).map(|key| Target::Room(*key)))
     }
 
     fn each_member(
@@ -353,10 +364,17 @@ impl NamespaceEntry {
         match self.resolve(room) {
             Some(Target::Socket(key)) => {
                 if let Some(socket) = &sockets[key.0 as usize] {
-                    visit(Member { socket: key, lane: socket.lane });
+                    visit(Member {
+                        socket: key,
+                        lane: socket.lane,
+                    });
                 }
             }
-            Some(Target::Room(key)) => rooms[key.0 as usize].members.iter().copied().for_each(visit),
+            Some(Target::Room(key)) => rooms[key.0 as usize]
+                .members
+                .iter()
+                .copied()
+                .for_each(visit),
             None => {}
         }
     }
@@ -394,11 +412,13 @@ mod tests {
 
     impl Fixture {
         fn join(&mut self, socket: usize, room: &str) -> bool {
-            self.rooms.join(self.sockets[socket].0, &Room::from(room), &mut self.changes)
+            self.rooms
+                .join(self.sockets[socket].0, &Room::from(room), &mut self.changes)
         }
 
         fn leave(&mut self, socket: usize, room: &str) -> bool {
-            self.rooms.leave(self.sockets[socket].0, room, &mut self.changes)
+            self.rooms
+                .leave(self.sockets[socket].0, &Room::from(room), &mut self.changes)
         }
 
         /// Positions in `sockets` of those selected, sorted; panics if one is selected twice.
@@ -409,7 +429,12 @@ mod tests {
                 except: except.iter().map(|r| Room::from(*r)).collect(),
             };
             let members = self.rooms.selected(&selector);
-            let position = |m: &Member| self.sockets.iter().position(|(key, _)| *key == m.socket).unwrap();
+            let position = |m: &Member| {
+                self.sockets
+                    .iter()
+                    .position(|(key, _)| *key == m.socket)
+                    .unwrap()
+            };
             let mut selected: Vec<usize> = members.iter().map(position).collect();
             selected.sort_unstable();
             let before = selected.len();
@@ -439,7 +464,11 @@ mod tests {
             (&["b", "nobody"], &[&own], &[2]),
         ];
         for (rooms, except, expected) in cases {
-            assert_eq!(f.select(rooms, except), expected, "{rooms:?} except {except:?}");
+            assert_eq!(
+                f.select(rooms, except),
+                expected,
+                "{rooms:?} except {except:?}"
+            );
         }
     }
 
@@ -453,7 +482,13 @@ mod tests {
         f.rooms.unregister(f.sockets[1].0, &mut f.changes);
         let room = || (Namespace::main(), Room::from("x"));
         let (a, b) = (room(), room());
-        assert_eq!(f.changes, [RoomChange::Appeared(a.0, a.1), RoomChange::Vanished(b.0, b.1)]);
+        assert_eq!(
+            f.changes,
+            [
+                RoomChange::Appeared(a.0, a.1),
+                RoomChange::Vanished(b.0, b.1)
+            ]
+        );
         assert_eq!(f.select(&["x"], &[]), [0usize; 0]);
     }
 
@@ -490,10 +525,19 @@ mod tests {
         let worker = WorkerIndex::new(0).unwrap();
         for n in 0..100 {
             let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);
-            let key = f.rooms.register(&Namespace::from(format!("/n{n}")), id, f.lanes.open());
+            let key = f
+                .rooms
+                .register(&Namespace::from(format!("/n{n}")), id, f.lanes.open());
             f.rooms.join(key, &Room::from("r"), &mut f.changes);
             f.rooms.unregister(key, &mut f.changes);
         }
-        assert_eq!((f.rooms.namespaces.len(), f.rooms.rooms.len(), f.rooms.sockets.len()), (1, 2, 1));
+        assert_eq!(
+            (
+                f.rooms.namespaces.len(),
+                f.rooms.rooms.len(),
+                f.rooms.sockets.len()
+            ),
+            (1, 2, 1)
+        );
     }
 }

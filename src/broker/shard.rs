@@ -15,9 +15,13 @@ use super::acks::Acks;
 use super::directory::Directory;
 use super::fanout;
 use super::joins::{Joined, Joins};
-use super::messages::{Dispatch, Interest, InterestChange, Notice, Presence, Publish, PublishReply, Resolve, RoomsReady};
+use super::messages::{
+    Dispatch, DispatchAll, Interest, InterestChange, Notice, Presence, Publish, RoomsReady,
+};
 use super::rooms::{RoomChange, Rooms, SocketKey};
-use crate::model::{AckReply, AckToken, Asker, Command, Emit, Namespace, Origin, Payload, Room, SocketId, WorkerIndex};
+use crate::model::{
+    AckReply, Command, Emit, Namespace, Origin, Room, Selector, SocketId, WorkerIndex,
+};
 use crate::outbox::{LaneId, Lanes, Offered, Packet};
 
 /// What a command weighs besides its payload, when work piles up.
@@ -34,10 +38,13 @@ pub struct Limits {
 
 /// The rooms and lanes of one worker.
 pub struct Shard {
-    worker: WorkerIndex,
-    directory: Arc<Directory>,
-    state: RefCell<State>,
+    pub(super) worker: WorkerIndex,
+    pub(super) directory: Arc<Directory>,
+    pub(super) state: RefCell<State>,
 }
+
+/// [`Rooms::join`] or [`Rooms::leave`].
+type ChangeRoom = fn(&mut Rooms, SocketKey, &Room, &mut Vec<RoomChange>) -> bool;
 
 pub(super) struct State {
     pub(super) rooms: Rooms,
@@ -46,29 +53,11 @@ pub(super) struct State {
     joins: Joins,
     /// The session behind each lane, by lane.
     notices: HashMap<LaneId, Recipient<Notice>>,
-    questions: HashMap<u64, oneshot::Sender<AckReply>>,
-    next_question: u64,
+    pub(super) questions: HashMap<u64, oneshot::Sender<AckReply>>,
+    pub(super) next_question: u64,
+    /// Dispatches of this turn for other workers, by worker.
+    outgoing: Vec<Vec<Dispatch>>,
     changes: Vec<RoomChange>,
-}
-
-/// A question that was asked; dropping it gives the answer up.
-pub struct Question {
-    id: u64,
-    shard: Rc<Shard>,
-    answer: oneshot::Receiver<AckReply>,
-}
-
-impl Question {
-    /// The first answer.
-    pub async fn answer(mut self) -> Option<AckReply> {
-        (&mut self.answer).await.ok()
-    }
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        self.shard.state.borrow_mut().questions.remove(&self.id);
-    }
 }
 
 impl Shard {
@@ -85,6 +74,7 @@ impl Shard {
                 notices: HashMap::new(),
                 questions: HashMap::new(),
                 next_question: 0,
+                outgoing: Vec::new(),
                 changes: Vec::new(),
             }),
         })
@@ -138,8 +128,15 @@ impl Shard {
     /// Removes a socket from every room.
     pub fn unregister(&self, key: SocketKey) {
         let mut state = self.state.borrow_mut();
-        let Some((id, namespace)) = state.rooms.identity(key) else { return };
-        let State { rooms, acks, changes, .. } = &mut *state;
+        let Some((id, namespace)) = state.rooms.identity(key) else {
+            return;
+        };
+        let State {
+            rooms,
+            acks,
+            changes,
+            ..
+        } = &mut *state;
         acks.forget(key);
         rooms.unregister(key, changes);
         self.report_changes(&mut state);
@@ -151,7 +148,11 @@ impl Shard {
     pub fn join(&self, key: SocketKey, rooms: &[Room]) -> Option<oneshot::Receiver<Joined>> {
         let mut state = self.state.borrow_mut();
         let (_, namespace) = state.rooms.identity(key)?;
-        let State { rooms: index, changes, .. } = &mut *state;
+        let State {
+            rooms: index,
+            changes,
+            ..
+        } = &mut *state;
         for room in rooms {
             index.join(key, room, changes);
         }
@@ -162,7 +163,11 @@ impl Shard {
     /// Takes a socket out of rooms.
     pub fn leave(&self, key: SocketKey, rooms: &[Room]) {
         let mut state = self.state.borrow_mut();
-        let State { rooms: index, changes, .. } = &mut *state;
+        let State {
+            rooms: index,
+            changes,
+            ..
+        } = &mut *state;
         for room in rooms {
             index.leave(key, room, changes);
         }
@@ -188,25 +193,52 @@ impl Shard {
         };
         let weight = weight(&command);
         let owner = own_socket(&command, &self.directory);
-        let dispatch = Dispatch { command: Arc::new(command), origin: Origin::Local, ack_id };
-        for (index, shard) in self.directory.shards().iter().enumerate() {
+        let dispatch = Dispatch {
+            command: Arc::new(command),
+            origin: Origin::Local,
+            ack_id,
+        };
+        for index in 0..self.directory.shards().len() {
             if index == self.worker.get() || owner.is_some_and(|owner| owner.get() != index) {
                 continue;
             }
             self.directory.backlog_grew(index, weight);
-            shard.do_send(dispatch.clone());
+            self.stage_dispatch(index, dispatch.clone());
         }
         if owner.is_none_or(|owner| owner == self.worker) {
             self.apply(&dispatch);
         }
         if let (Some(bus), None) = (self.directory.bus(), owner) {
+            self.directory
+                .backlog_grew(self.directory.bridge_index(), weight);
             bus.publish.do_send(Publish(dispatch.command));
+        }
+    }
+
+    /// Keeps a dispatch for another worker until the end of this turn, so that a burst crosses threads once.
+    fn stage_dispatch(&self, worker: usize, dispatch: Dispatch) {
+        let mut state = self.state.borrow_mut();
+        if state.outgoing.len() <= worker {
+            state.outgoing.resize_with(worker + 1, Vec::new);
+        }
+        state.outgoing[worker].push(dispatch);
+        state.lanes.wake_flusher();
+    }
+
+    /// Sends other workers what was staged for them.
+    pub(super) fn send_dispatches(&self) {
+        let mut state = self.state.borrow_mut();
+        for (dispatches, shard) in state.outgoing.iter_mut().zip(self.directory.shards()) {
+            if !dispatches.is_empty() {
+                shard.do_send(DispatchAll(std::mem::take(dispatches)));
+            }
         }
     }
 
     /// Done by the actor with what other workers and the bridge sent.
     pub(super) fn receive(&self, dispatch: &Dispatch) {
-        self.directory.backlog_shrank(self.worker.get(), weight(&dispatch.command));
+        self.directory
+            .backlog_shrank(self.worker.get(), weight(&dispatch.command));
         if dispatch.origin == Origin::Peer {
             self.directory.metrics().commands_peer_total.increment();
         }
@@ -217,27 +249,11 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         match &*dispatch.command {
             Command::Emit(emit) => fanout::emit(&mut state, emit, dispatch.ack_id, &self.directory),
-            Command::Join { selector, rooms } => {
-                let State { rooms: index, changes, .. } = &mut *state;
-                for member in index.selected(selector) {
-                    rooms.iter().for_each(|room| {
-                        index.join(member.socket, room, changes);
-                    });
-                }
-            }
-            Command::Leave { selector, rooms } => {
-                let State { rooms: index, changes, .. } = &mut *state;
-                for member in index.selected(selector) {
-                    rooms.iter().for_each(|room| {
-                        index.leave(member.socket, room, changes);
-                    });
-                }
-            }
+            Command::Join { selector, rooms } => state.change(selector, rooms, Rooms::join),
+            Command::Leave { selector, rooms } => state.change(selector, rooms, Rooms::leave),
             Command::CloseRoom { namespace, room } => {
-                let State { rooms: index, changes, .. } = &mut *state;
-                for member in index.members(namespace, room) {
-                    index.leave(member.socket, room, changes);
-                }
+                let everybody = Selector::room(namespace.clone(), room.clone());
+                state.change(&everybody, std::slice::from_ref(room), Rooms::leave);
             }
             Command::Disconnect { selector, close } => {
                 for member in state.rooms.selected(selector) {
@@ -246,55 +262,6 @@ impl Shard {
             }
         }
         self.report_changes(&mut state);
-    }
-
-    /// Emits an event and waits for the first client's answer, on whatever node it is.
-    pub fn ask(self: &Rc<Self>, mut emit: Emit) -> Question {
-        let (sender, answer) = oneshot::channel();
-        let id = {
-            let mut state = self.state.borrow_mut();
-            state.next_question += 1;
-            let id = state.next_question * WorkerIndex::LIMIT as u64 + self.worker.get() as u64;
-            state.questions.insert(id, sender);
-            id
-        };
-        emit.ack = Some(AckToken { asker: Asker::Node(self.directory.node()), id });
-        self.dispatch(Command::Emit(emit));
-        Question { id, shard: Rc::clone(self), answer }
-    }
-
-    /// A client of this worker answered an emit.
-    pub fn answered(&self, key: SocketKey, ack_id: u32, payload: Payload) {
-        let (token, socket) = {
-            let mut state = self.state.borrow_mut();
-            let Some(token) = state.acks.answer(ack_id, key) else { return };
-            (token, state.rooms.identity(key).map(|(id, _)| id))
-        };
-        let reply = AckReply { token, socket, payload };
-        match reply.token.asker {
-            Asker::Node(node) if node == self.directory.node() => self.route(reply),
-            _ => {
-                if let Some(bus) = self.directory.bus() {
-                    bus.reply.do_send(PublishReply(reply));
-                }
-            }
-        }
-    }
-
-    fn route(&self, reply: AckReply) {
-        let worker = question_worker(reply.token.id);
-        if worker == self.worker.get() {
-            self.resolve(reply);
-        } else if let Some(shard) = self.directory.shards().get(worker) {
-            shard.do_send(Resolve(reply));
-        }
-    }
-
-    pub(super) fn resolve(&self, reply: AckReply) {
-        let waiting = self.state.borrow_mut().questions.remove(&reply.token.id);
-        if let Some(waiting) = waiting {
-            let _ = waiting.send(reply);
-        }
     }
 
     pub(super) fn rooms_ready(&self, ready: RoomsReady) {
@@ -310,7 +277,9 @@ impl Shard {
             return;
         }
         let changes = std::mem::take(&mut state.changes);
-        let Some(bus) = self.directory.bus() else { return };
+        let Some(bus) = self.directory.bus() else {
+            return;
+        };
         let mut news = Vec::with_capacity(changes.len());
         for change in changes {
             news.push(match change {
@@ -324,18 +293,33 @@ impl Shard {
                 }
             });
         }
-        bus.interest.do_send(Interest { worker: self.worker, changes: news });
+        bus.interest.do_send(Interest {
+            worker: self.worker,
+            changes: news,
+        });
     }
 
     fn report_socket(&self, namespace: &Namespace, id: SocketId, presence: Presence) {
         if let Some(bus) = self.directory.bus().filter(|bus| bus.every_socket) {
             let changes = vec![InterestChange::Socket(namespace.clone(), id, presence)];
-            bus.interest.do_send(Interest { worker: self.worker, changes });
+            bus.interest.do_send(Interest {
+                worker: self.worker,
+                changes,
+            });
         }
     }
 }
 
 impl State {
+    /// Joins or leaves rooms with every selected socket.
+    fn change(&mut self, selector: &Selector, rooms: &[Room], change: ChangeRoom) {
+        for member in self.rooms.selected(selector) {
+            for room in rooms {
+                change(&mut self.rooms, member.socket, room, &mut self.changes);
+            }
+        }
+    }
+
     pub(super) fn report_slow(&mut self, lane: LaneId, directory: &Directory) {
         directory.metrics().slow_consumers_total.increment();
         if let Some(session) = self.notices.get(&lane) {
@@ -346,14 +330,13 @@ impl State {
     fn kick(&self, socket: SocketKey, lane: LaneId, close: bool) {
         let identity = self.rooms.identity(socket);
         if let (Some((socket, namespace)), Some(session)) = (identity, self.notices.get(&lane)) {
-            session.do_send(Notice::Kick { namespace, socket, close });
+            session.do_send(Notice::Kick {
+                namespace,
+                socket,
+                close,
+            });
         }
     }
-}
-
-/// The worker on which a question was asked.
-pub fn question_worker(id: u64) -> usize {
-    (id % WorkerIndex::LIMIT as u64) as usize
 }
 
 /// What a command weighs in bytes while it waits for a shard.
@@ -368,7 +351,9 @@ pub fn weight(command: &Command) -> usize {
 fn own_socket(command: &Command, directory: &Directory) -> Option<WorkerIndex> {
     let selector = match command {
         Command::Emit(emit) => &emit.to,
-        Command::Join { selector, .. } | Command::Leave { selector, .. } | Command::Disconnect { selector, .. } => selector,
+        Command::Join { selector, .. }
+        | Command::Leave { selector, .. }
+        | Command::Disconnect { selector, .. } => selector,
         Command::CloseRoom { .. } => return None,
     };
     let socket = selector.single_socket()?;

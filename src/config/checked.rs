@@ -95,13 +95,6 @@ pub struct SocketConfig {
     pub max_pending_acks: usize,
 }
 
-impl SocketConfig {
-    /// Whether clients may connect to the namespace `name` (with its leading slash).
-    pub fn allows_namespace(&self, name: &str) -> bool {
-        self.namespaces.iter().any(|pattern| pattern.matches(name))
-    }
-}
-
 /// Which web pages may connect.
 #[derive(Debug, Clone)]
 pub struct CorsConfig {

@@ -30,7 +30,9 @@ impl ClientFiles {
     /// # Errors
     /// The folder cannot be read.
     pub fn load(folder: Option<&Path>) -> io::Result<Self> {
-        let Some(folder) = folder else { return Ok(Self::default()) };
+        let Some(folder) = folder else {
+            return Ok(Self::default());
+        };
         let mut files = HashMap::new();
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
@@ -48,7 +50,9 @@ impl ClientFiles {
 
     /// Whether the stock client is there for pages to load.
     pub fn has_client(&self) -> bool {
-        self.files.as_ref().is_some_and(|files| files.contains_key("socket.io.min.js"))
+        self.files
+            .as_ref()
+            .is_some_and(|files| files.contains_key("socket.io.min.js"))
     }
 
     /// Answers a request for `name`, which [`is_client_file`].
@@ -56,12 +60,17 @@ impl ClientFiles {
         let Some(files) = &self.files else {
             let how = "The stock client files are not served: set server.client_dir (ROOMWIRE_SERVER__CLIENT_DIR) \
                        to the dist folder of an installed socket.io-client.\n";
-            return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(how);
+            return HttpResponse::NotFound()
+                .content_type("text/plain; charset=utf-8")
+                .body(how);
         };
         let Some(file) = files.get(name) else {
             return HttpResponse::NotFound().body(format!("{name} is not in server.client_dir\n"));
         };
-        let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+        let known = request
+            .headers()
+            .get(header::IF_NONE_MATCH)
+            .and_then(|value| value.to_str().ok());
         let mut response = if known == Some(file.etag.as_str()) {
             HttpResponse::NotModified()
         } else {
@@ -73,8 +82,14 @@ impl ClientFiles {
         if known == Some(file.etag.as_str()) {
             return response.finish();
         }
-        let content_type = if name.ends_with(".map") { "application/json" } else { "application/javascript; charset=utf-8" };
-        response.content_type(content_type).body(file.content.clone())
+        let content_type = if name.ends_with(".map") {
+            "application/json"
+        } else {
+            "application/javascript; charset=utf-8"
+        };
+        response
+            .content_type(content_type)
+            .body(file.content.clone())
     }
 }
 
@@ -91,10 +106,22 @@ mod tests {
 
     #[test]
     fn only_scripts_of_the_client_are_served() {
-        for name in ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js.map", "socket.io.msgpack.min.js"] {
+        for name in [
+            "socket.io.js",
+            "socket.io.min.js",
+            "socket.io.esm.min.js.map",
+            "socket.io.msgpack.min.js",
+        ] {
             assert!(is_client_file(name), "{name}");
         }
-        for name in ["", "index.html", "socket.io", "../socket.io.js", "socket.io/../x.js", "other.js"] {
+        for name in [
+            "",
+            "index.html",
+            "socket.io",
+            "../socket.io.js",
+            "socket.io/../x.js",
+            "other.js",
+        ] {
             assert!(!is_client_file(name), "{name}");
         }
     }

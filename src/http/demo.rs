@@ -7,8 +7,8 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
-use crate::transport::compression::{accepts_gzip, gzip};
 use crate::config::Config;
+use crate::transport::compression::{accepts_gzip, gzip};
 
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -43,9 +43,21 @@ impl Demo {
             file("/", HTML, include_str!("../demo/index.html").into()),
             file("/demo.css", CSS, include_str!("../demo/demo.css").into()),
             file("/demo.js", SCRIPT, include_str!("../demo/demo.js").into()),
-            file("/demo-view.js", SCRIPT, include_str!("../demo/demo-view.js").into()),
-            file("/demo-snippets.js", SCRIPT, include_str!("../demo/demo-snippets.js").into()),
-            file("/roomwire-client.js", SCRIPT, include_str!("../demo/roomwire-client.js").into()),
+            file(
+                "/demo-view.js",
+                SCRIPT,
+                include_str!("../demo/demo-view.js").into(),
+            ),
+            file(
+                "/demo-snippets.js",
+                SCRIPT,
+                include_str!("../demo/demo-snippets.js").into(),
+            ),
+            file(
+                "/roomwire-client.js",
+                SCRIPT,
+                include_str!("../demo/roomwire-client.js").into(),
+            ),
             file("/demo.json", JSON, facts.into()),
         ];
         Some(Self { files })
@@ -73,7 +85,12 @@ impl Demo {
 
 fn file(path: &'static str, content_type: &'static str, content: Bytes) -> File {
     let compressed = gzip(&content);
-    File { path, content_type, content, compressed }
+    File {
+        path,
+        content_type,
+        content,
+        compressed,
+    }
 }
 
 /// What the page shows of its node.
@@ -82,11 +99,17 @@ fn facts(config: &Config, node: &str, port: u16, stock_client: bool) -> String {
     let redis = bus.redis_url.as_ref().map(|url| {
         json!({"url_masked": url.to_string(), "channel": bus.python_channel, "python": bus.python})
     });
-    let url = bus.redis_url.as_ref().map_or_else(|| "redis://127.0.0.1:6379/0".to_owned(), ToString::to_string);
+    let url = bus.redis_url.as_ref().map_or_else(
+        || "redis://127.0.0.1:6379/0".to_owned(),
+        ToString::to_string,
+    );
     let next_port = if port == u16::MAX { 8081 } else { port + 1 };
-    let program = std::env::args().next().unwrap_or_else(|| "roomwire".to_owned());
-    let second_node =
-        format!("ROOMWIRE_SERVER__BIND=127.0.0.1:{next_port} ROOMWIRE_BUS__REDIS_URL={url} {program}");
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "roomwire".to_owned());
+    let second_node = format!(
+        "ROOMWIRE_SERVER__BIND=127.0.0.1:{next_port} ROOMWIRE_BUS__REDIS_URL={url} {program}"
+    );
     json!({
         "path": config.engine.path,
         "stock_client": stock_client,

@@ -8,13 +8,19 @@ use crate::metrics::Metrics;
 
 /// The process answers: it is alive.
 pub fn livez() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body("ok\n")
 }
 
 /// 200 or 503 with one line per check; `verbose` adds what is counted.
 pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse {
     let readiness = health.readiness();
-    let mut body = String::from(if readiness.ready { "ready\n" } else { "not ready\n" });
+    let mut body = String::from(if readiness.ready {
+        "ready\n"
+    } else {
+        "not ready\n"
+    });
     for (name, state) in &readiness.checks {
         body.push_str(&format!("{name}: {state}\n"));
     }
@@ -23,6 +29,12 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
             body.push_str(&format!("{name} {value}  #{help}\n"));
         }
     }
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(body)
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .body(body)
 }

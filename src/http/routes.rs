@@ -28,7 +28,9 @@ pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpRespo
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     if let Some(mode) = site.edge.settings.mode(path) {
         let below = path.strip_prefix(site.edge.settings.engine.path.as_str());
-        let name = below.map(|below| below.trim_start_matches('/')).filter(|name| is_client_file(name));
+        let name = below
+            .map(|below| below.trim_start_matches('/'))
+            .filter(|name| is_client_file(name));
         if let (Some(name), true) = (name, reading) {
             return site.client_files.serve(name, &request);
         }
@@ -40,10 +42,18 @@ pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpRespo
     match path {
         "/livez" => health::livez(),
         "/readyz" => {
-            let verbose = request.query_string().split('&').any(|key| key.split('=').next() == Some("verbose"));
+            let verbose = request
+                .query_string()
+                .split('&')
+                .any(|key| key.split('=').next() == Some("verbose"));
             health::readyz(&site.health, site.edge.worker.metrics(), verbose)
         }
-        _ => site.demo.as_ref().as_ref().and_then(|demo| demo.serve(&request)).unwrap_or_else(|| not_found(&site)),
+        _ => site
+            .demo
+            .as_ref()
+            .as_ref()
+            .and_then(|demo| demo.serve(&request))
+            .unwrap_or_else(|| not_found(&site)),
     }
 }
 
@@ -51,5 +61,7 @@ fn not_found(site: &Site) -> HttpResponse {
     let path = &site.edge.settings.engine.path;
     HttpResponse::NotFound()
         .content_type("text/plain; charset=utf-8")
-        .body(format!("Nothing here. Socket.IO clients connect at {path}/, probes ask /readyz.\n"))
+        .body(format!(
+            "Nothing here. Socket.IO clients connect at {path}/, probes ask /readyz.\n"
+        ))
 }

@@ -5,6 +5,17 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+/// Names of events with a meaning of their own in every client and server: nobody sends or emits them
+/// (protocol notes 2.2).
+pub const RESERVED_EVENTS: [&str; 6] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
+
 /// A JSON array exactly as it stands in the packet, and the binary attachments its placeholders number.
 ///
 /// For an event the first element is the name. Cloning shares the bytes.

@@ -74,9 +74,4 @@ impl Namespace {
         static MAIN: OnceLock<Namespace> = OnceLock::new();
         MAIN.get_or_init(|| Self::from("/")).clone()
     }
-
-    /// Whether this is `/`, which packets leave out.
-    pub fn is_main(&self) -> bool {
-        self.as_str() == "/"
-    }
 }

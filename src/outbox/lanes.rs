@@ -221,10 +221,8 @@ impl Lanes {
             lane.ranges[0] = range;
             lane.range_count = 1;
             self.dirty.push_back(index as u32);
-            if self.dirty.len() == 1
-                && let Some(waker) = &self.flusher
-            {
-                waker.wake_by_ref();
+            if self.dirty.len() == 1 {
+                self.wake_flusher();
             }
             return;
         }
@@ -267,15 +265,28 @@ impl Lanes {
 
     /// The task that calls [`Lanes::flush`]; woken when there is something to flush.
     pub fn set_flusher(&mut self, waker: &Waker) {
-        if !self.flusher.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        if !self
+            .flusher
+            .as_ref()
+            .is_some_and(|old| old.will_wake(waker))
+        {
             self.flusher = Some(waker.clone());
+        }
+    }
+
+    /// Wakes the task that flushes.
+    pub fn wake_flusher(&self) {
+        if let Some(waker) = &self.flusher {
+            waker.wake_by_ref();
         }
     }
 
     /// Writes at most `budget` lanes; returns whether more are due.
     pub fn flush(&mut self, budget: usize) -> bool {
         for _ in 0..budget {
-            let Some(index) = self.dirty.pop_front() else { break };
+            let Some(index) = self.dirty.pop_front() else {
+                break;
+            };
             self.write_lane(index as usize);
         }
         self.recycle_arena();
@@ -347,8 +358,12 @@ impl Lanes {
     pub fn write_queue(&mut self, id: LaneId) -> io::Result<bool> {
         let index = id.0 as usize;
         let lane = &mut self.lanes[index];
-        let Some(sink) = &lane.sink else { return Ok(true) };
-        let written = self.backlogs[index].queue.write_to(|slices| sink.try_write(slices));
+        let Some(sink) = &lane.sink else {
+            return Ok(true);
+        };
+        let written = self.backlogs[index]
+            .queue
+            .write_to(|slices| sink.try_write(slices));
         let empty = match written {
             Ok(empty) => empty,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
@@ -447,10 +462,13 @@ mod tests {
         let ids: Vec<_> = sockets.iter().map(|s| open(&mut lanes, s)).collect();
         let mut expected = vec![Vec::new(); 3];
         for n in 0..12 {
-            let packet = Packet::text(&format!("4{n}"));
+            let packet = Packet::text(format!("4{n}"));
             let mut staged = Staged::new(packet.clone(), false);
             for lane in (0..3).filter(|lane| n % 5 != *lane) {
-                assert_eq!(lanes.offer_staged(ids[lane], &mut staged), Offered::Accepted);
+                assert_eq!(
+                    lanes.offer_staged(ids[lane], &mut staged),
+                    Offered::Accepted
+                );
                 expected[lane].extend_from_slice(packet.wire());
             }
         }
@@ -468,7 +486,7 @@ mod tests {
         let id = open(&mut lanes, &socket);
         let mut expected = Vec::new();
         for n in 0..9 {
-            let packet = Packet::text(&format!("4message {n}"));
+            let packet = Packet::text(format!("4message {n}"));
             expected.extend_from_slice(packet.wire());
             lanes.offer(id, packet);
             if n % 2 == 0 {
@@ -499,8 +517,15 @@ mod tests {
             lanes.offer_staged(fine_id, &mut staged);
             lanes.flush(10);
         }
-        let overflowed = outcomes.iter().position(|o| *o == Offered::Overflowed).unwrap();
-        assert!(outcomes[overflowed + 1..].iter().all(|o| *o == Offered::Closed));
+        let overflowed = outcomes
+            .iter()
+            .position(|o| *o == Offered::Overflowed)
+            .unwrap();
+        assert!(
+            outcomes[overflowed + 1..]
+                .iter()
+                .all(|o| *o == Offered::Closed)
+        );
         assert_eq!(fine.seen.borrow().len(), 20 * 22);
         assert_eq!(lanes.queued_bytes(stuck_id), 0);
     }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::protocol::websocket::{OpCode, encode_header};
+use crate::protocol::websocket::{MAX_SERVER_HEADER, OpCode, close_frame, encode_header};
 
-/// Bytes of the longest header of an unmasked frame.
-const MAX_HEADER: usize = 10;
+/// Bytes of a close frame's header: a control frame is short.
+const CLOSE_HEADER: u32 = 2;
 
 /// An Engine.IO packet with its attachments, as websocket frames; long polling takes the frames' contents.
 ///
@@ -56,8 +56,11 @@ impl Packet {
     /// A text packet and the binary messages that must follow it without a gap.
     pub fn with_attachments(text: impl AsRef<[u8]>, attachments: &[Bytes]) -> Self {
         let text = text.as_ref();
-        let size: usize = attachments.iter().map(|a| a.len() + MAX_HEADER).sum();
-        let mut builder = Builder::with_capacity(text.len() + size + MAX_HEADER);
+        let size: usize = attachments
+            .iter()
+            .map(|a| a.len() + MAX_SERVER_HEADER)
+            .sum();
+        let mut builder = Builder::with_capacity(text.len() + size + MAX_SERVER_HEADER);
         builder.push(PartKind::Text, OpCode::Text, text);
         for attachment in attachments {
             builder.push(PartKind::Binary, OpCode::Binary, attachment);
@@ -67,26 +70,28 @@ impl Packet {
 
     /// A binary message of its own.
     pub fn binary(content: &[u8]) -> Self {
-        let mut builder = Builder::with_capacity(content.len() + MAX_HEADER);
+        let mut builder = Builder::with_capacity(content.len() + MAX_SERVER_HEADER);
         builder.push(PartKind::Binary, OpCode::Binary, content);
         builder.finish()
     }
 
     /// The last packet of a connection. Without a code the client sees 1005, as with the reference server.
     pub fn close(code: Option<u16>, reason: &str) -> Self {
-        let mut content = Vec::new();
-        if let Some(code) = code {
-            content.extend_from_slice(&code.to_be_bytes());
-            content.extend_from_slice(reason.as_bytes());
-        }
-        let mut builder = Builder::with_capacity(content.len() + MAX_HEADER);
-        builder.push(PartKind::Close, OpCode::Close, &content);
-        builder.finish()
+        let wire = close_frame(code, reason);
+        let span = PartSpan {
+            kind: PartKind::Close,
+            start: CLOSE_HEADER,
+            end: wire.len() as u32,
+        };
+        Self(Rc::new(Encoded {
+            wire: wire.into_boxed_slice(),
+            parts: smallvec::smallvec![span],
+        }))
     }
 
     /// A pong of the websocket protocol (not Engine.IO's).
     pub fn websocket_pong(content: &[u8]) -> Self {
-        let mut builder = Builder::with_capacity(content.len() + MAX_HEADER);
+        let mut builder = Builder::with_capacity(content.len() + MAX_SERVER_HEADER);
         builder.frame(OpCode::Pong, content);
         builder.finish()
     }
@@ -146,7 +151,10 @@ mod tests {
     fn attachments_follow_their_header_without_a_gap() {
         let packet = Packet::with_attachments("451-[]", &[Bytes::from_static(b"\x01\x02")]);
         assert_eq!(packet.wire(), b"\x81\x06451-[]\x82\x02\x01\x02");
-        let parts: Vec<_> = packet.parts().map(|p| (p.kind, p.content.to_vec())).collect();
+        let parts: Vec<_> = packet
+            .parts()
+            .map(|p| (p.kind, p.content.to_vec()))
+            .collect();
         assert_eq!(
             parts,
             [
@@ -159,6 +167,9 @@ mod tests {
     #[test]
     fn a_close_without_code_is_an_empty_frame() {
         assert_eq!(Packet::close(None, "").wire(), b"\x88\x00");
-        assert_eq!(Packet::close(Some(1009), "big").wire(), b"\x88\x05\x03\xf1big");
+        assert_eq!(
+            Packet::close(Some(1009), "big").wire(),
+            b"\x88\x05\x03\xf1big"
+        );
     }
 }

@@ -79,7 +79,10 @@ impl Queue {
 
     /// Hands the waiting bytes to `write`, which says how many it took, until it takes less than offered.
     /// Returns whether the queue is empty now.
-    pub fn write_to(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>) -> std::io::Result<bool> {
+    pub fn write_to(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<bool> {
         while !self.is_empty() {
             let mut slices = smallvec::SmallVec::<[IoSlice<'_>; MAX_SLICES]>::new();
             let mut offered = 0;
@@ -131,7 +134,7 @@ mod tests {
         let mut queue = Queue::default();
         let mut expected = Vec::new();
         for n in 0..200 {
-            let packet = Packet::text(&format!("4{n}"));
+            let packet = Packet::text(format!("4{n}"));
             expected.extend_from_slice(packet.wire());
             queue.push(packet);
         }
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn the_limit_counts_bytes_and_one_packet_always_fits() {
         let mut queue = Queue::default();
-        let big = Packet::text(&"x".repeat(100));
+        let big = Packet::text("x".repeat(100));
         assert!(queue.has_room(&big, 10));
         queue.push(big.clone());
         assert!(!queue.has_room(&big, 150));

@@ -43,9 +43,17 @@ pub enum Effect {
     /// The client asks for a namespace; `auth` is a JSON object or empty.
     ConnectAsked { name: String, auth: ByteString },
     /// An event for a joined namespace.
-    Event { slot: Slot, payload: Payload, ack: Option<AckId> },
+    Event {
+        slot: Slot,
+        payload: Payload,
+        ack: Option<AckId>,
+    },
     /// The answer to an emit of ours.
-    Acked { slot: Slot, id: u32, payload: Payload },
+    Acked {
+        slot: Slot,
+        id: u32,
+        payload: Payload,
+    },
     /// The client leaves a namespace.
     Left { slot: Slot },
     /// A message of a bare session.
@@ -81,7 +89,11 @@ impl Connection {
     ///
     /// # Errors
     /// The packet ends the session, for this reason.
-    pub fn receive(&mut self, packet: EnginePacket<'_>, now: Instant) -> Result<Option<Effect>, CloseReason> {
+    pub fn receive(
+        &mut self,
+        packet: EnginePacket<'_>,
+        now: Instant,
+    ) -> Result<Option<Effect>, CloseReason> {
         match packet {
             EnginePacket::Message(message) => self.message(message),
             EnginePacket::Pong(_) => {
@@ -102,7 +114,11 @@ impl Connection {
         if self.mode == Mode::Bare {
             return Ok(Some(Effect::Message(Message::Binary(content))));
         }
-        let Some(packet) = self.decoder.binary(content).map_err(|_| CloseReason::ForcedClose)? else {
+        let Some(packet) = self
+            .decoder
+            .binary(content)
+            .map_err(|_| CloseReason::ForcedClose)?
+        else {
             return Ok(None);
         };
         Self::packet(&mut self.namespaces, packet)
@@ -112,29 +128,53 @@ impl Connection {
         if self.mode == Mode::Bare {
             return Ok(Some(Effect::Message(Message::Text(message.into()))));
         }
-        let Some(packet) = self.decoder.text(message).map_err(|_| CloseReason::ForcedClose)? else {
+        let Some(packet) = self
+            .decoder
+            .text(message)
+            .map_err(|_| CloseReason::ForcedClose)?
+        else {
             return Ok(None);
         };
         Self::packet(&mut self.namespaces, packet)
     }
 
-    fn packet(namespaces: &mut Namespaces, packet: Packet<'_>) -> Result<Option<Effect>, CloseReason> {
+    fn packet(
+        namespaces: &mut Namespaces,
+        packet: Packet<'_>,
+    ) -> Result<Option<Effect>, CloseReason> {
         if packet.kind == PacketKind::Connect {
             if namespaces.contains(&packet.namespace) {
                 return Err(CloseReason::ForcedClose);
             }
             let name = packet.namespace.to_string();
-            return Ok(Some(Effect::ConnectAsked { name, auth: packet.into_payload().json }));
+            return Ok(Some(Effect::ConnectAsked {
+                name,
+                auth: packet.into_payload().json,
+            }));
         }
-        let slot = namespaces.find(&packet.namespace).ok_or(CloseReason::ForcedClose)?;
+        let slot = namespaces
+            .find(&packet.namespace)
+            .ok_or(CloseReason::ForcedClose)?;
         match packet.kind {
             PacketKind::Event => {
                 let ack = packet.id.clone();
-                Ok(Some(Effect::Event { slot, payload: packet.into_payload(), ack }))
+                Ok(Some(Effect::Event {
+                    slot,
+                    payload: packet.into_payload(),
+                    ack,
+                }))
             }
             PacketKind::Ack => {
-                let id = packet.id.as_ref().and_then(AckId::number).and_then(|id| u32::try_from(id).ok());
-                Ok(id.map(|id| Effect::Acked { slot, id, payload: packet.into_payload() }))
+                let id = packet
+                    .id
+                    .as_ref()
+                    .and_then(AckId::number)
+                    .and_then(|id| u32::try_from(id).ok());
+                Ok(id.map(|id| Effect::Acked {
+                    slot,
+                    id,
+                    payload: packet.into_payload(),
+                }))
             }
             PacketKind::Disconnect => Ok(Some(Effect::Left { slot })),
             PacketKind::Ignored => Ok(None),
@@ -178,7 +218,10 @@ impl Connection {
     /// # Errors
     /// The session has ended, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<bool, CloseReason> {
-        if self.connect_deadline.is_some_and(|deadline| deadline <= now) {
+        if self
+            .connect_deadline
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.connect_deadline = None;
             if !self.namespaces.any_joined() {
                 return Err(CloseReason::ConnectTimeout);
@@ -194,7 +237,8 @@ impl Connection {
     /// When [`Connection::handle_timeout`] has something to say.
     pub fn poll_timeout(&self) -> Instant {
         let beat = self.heartbeat.poll_timeout();
-        self.connect_deadline.map_or(beat, |deadline| deadline.min(beat))
+        self.connect_deadline
+            .map_or(beat, |deadline| deadline.min(beat))
     }
 
     /// We did not read from this client until `now`.

@@ -9,7 +9,7 @@ mod encode;
 use thiserror::Error;
 
 pub use decoder::{DecodeFailure, FrameDecoder};
-pub use encode::{EncodedFrame, close_frame, encode_frame, encode_header};
+pub use encode::{MAX_SERVER_HEADER, close_frame, encode_header};
 
 /// The most bytes a control frame can carry (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use actix::{ActorFuture, Context};
+use actix::{ActorContext, ActorFuture, Context};
 use tokio::time::Sleep;
 
 use super::Session;
@@ -18,7 +18,10 @@ pub(super) struct Clock {
 impl Clock {
     /// A clock armed for `deadline`.
     pub(super) fn new(deadline: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(deadline.into())), armed: deadline }
+        Self {
+            sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
+            armed: deadline,
+        }
     }
 }
 
@@ -39,6 +42,11 @@ impl ActorFuture<Session> for Clock {
             }
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
+            }
+            if session.has_ended() {
+                // Its transport had its time to write what was left.
+                ctx.stop();
+                return Poll::Ready(());
             }
             session.on_deadline(ctx);
         }

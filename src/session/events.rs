@@ -56,7 +56,11 @@ impl Session {
 
     fn connect(&mut self, name: &str, auth: ByteString, ctx: &mut Context<Self>) {
         let settings = &self.worker.settings;
-        if !settings.namespaces.iter().any(|pattern| pattern.matches(name)) {
+        if !settings
+            .namespaces
+            .iter()
+            .any(|pattern| pattern.matches(name))
+        {
             return self.refuse(name, &refusal("Invalid namespace"));
         }
         let Some(slot) = self.connection.begin_join(Namespace::from(name)) else {
@@ -67,7 +71,12 @@ impl Session {
             self.sockets.resize_with(slot.get() + 1, || None);
         }
         self.sockets[slot.get()] = Some(Box::new(Socket::new(socket)));
-        let turn = Turn { slot, socket, ack: None, connecting: true };
+        let turn = Turn {
+            slot,
+            socket,
+            ack: None,
+            connecting: true,
+        };
         if let Some(answer) = self.with_peer(&turn, |app, peer| app.on_connect(peer, &auth)) {
             self.follow(turn, answer, ctx);
         }
@@ -79,33 +88,52 @@ impl Session {
             Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
             None => format!(r#"{{"message":{message}}}"#),
         };
-        self.send(Packet::text(&encode::encode_connect_error(namespace, &body)));
+        self.send(Packet::text(encode::encode_connect_error(namespace, &body)));
     }
 
     fn event(&mut self, slot: Slot, payload: Payload, ack: Option<AckId>, ctx: &mut Context<Self>) {
-        let Some(socket) = self.sockets.get_mut(slot.get()).and_then(Option::as_mut) else { return };
+        let Some(socket) = self.sockets.get_mut(slot.get()).and_then(Option::as_mut) else {
+            return;
+        };
         if socket.busy {
             self.inbox += event_cost(&payload);
             socket.waiting.push_back((payload, ack));
             return;
         }
-        let turn = Turn { slot, socket: socket.id, ack, connecting: false };
-        let event = Event { payload, wants_ack: turn.ack.is_some() };
+        let turn = Turn {
+            slot,
+            socket: socket.id,
+            ack,
+            connecting: false,
+        };
+        let event = Event {
+            payload,
+            wants_ack: turn.ack.is_some(),
+        };
         if let Some(answer) = self.with_peer(&turn, |app, peer| app.on_event(peer, event)) {
             self.follow(turn, answer, ctx);
         }
     }
 
     /// Asks the app about the socket whose turn it is; `None` if that socket is gone.
-    fn with_peer<T>(&self, turn: &Turn, ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T) -> Option<T> {
-        let socket = self.socket(turn.slot).filter(|socket| socket.id == turn.socket)?;
+    fn with_peer<T>(
+        &self,
+        turn: &Turn,
+        ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T,
+    ) -> Option<T> {
+        let socket = self
+            .socket(turn.slot)
+            .filter(|socket| socket.id == turn.socket)?;
         let shard = &self.worker.shard;
         let peer = Peer {
             socket: socket.id,
             namespace: self.connection.namespace(turn.slot)?,
             node: shard.directory().node(),
             transport: self.transport,
-            rooms: &SocketRooms { shard, key: socket.key },
+            rooms: &SocketRooms {
+                shard,
+                key: socket.key,
+            },
         };
         Some(ask(&*self.worker.app, &peer))
     }
@@ -125,10 +153,18 @@ impl Session {
             return;
         }
         while let Some(action) = actions.pop_front() {
-            let Some(socket) = self.socket(turn.slot).filter(|socket| socket.id == turn.socket) else { return };
+            let Some(socket) = self
+                .socket(turn.slot)
+                .filter(|socket| socket.id == turn.socket)
+            else {
+                return;
+            };
             let Some(key) = socket.key else { return };
             match action {
-                Action::Refuse(_) => debug!("a refusal outside of a connect is ignored sid={}", self.log_name()),
+                Action::Refuse(_) => debug!(
+                    "a refusal outside of a connect is ignored sid={}",
+                    self.log_name()
+                ),
                 Action::Emit(payload) => {
                     if let Some(namespace) = self.connection.namespace(turn.slot) {
                         self.send(event_packet(namespace, None, &payload));
@@ -150,7 +186,8 @@ impl Session {
                         return self.suspend(turn, actions, awaited, ctx);
                     }
                     None => {
-                        let answer = self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, false));
+                        let answer =
+                            self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, false));
                         return self.follow_first(turn, answer, actions, ctx);
                     }
                 },
@@ -168,7 +205,13 @@ impl Session {
     }
 
     /// Carries out a further answer before the rest of the actions.
-    fn follow_first(&mut self, turn: Turn, answer: Option<Answer>, rest: Actions, ctx: &mut Context<Self>) {
+    fn follow_first(
+        &mut self,
+        turn: Turn,
+        answer: Option<Answer>,
+        rest: Actions,
+        ctx: &mut Context<Self>,
+    ) {
         match answer {
             None => {}
             Some(Answer::Now(mut actions)) => {
@@ -186,7 +229,9 @@ impl Session {
     /// CONNECT answer is missed.
     fn admit(&mut self, turn: &mut Turn, actions: &mut Actions) -> bool {
         turn.connecting = false;
-        let Some(namespace) = self.connection.namespace(turn.slot).cloned() else { return false };
+        let Some(namespace) = self.connection.namespace(turn.slot).cloned() else {
+            return false;
+        };
         let refused = actions.iter().find_map(|action| match action {
             Action::Refuse(refusal) => Some(refusal.clone()),
             _ => None,
@@ -197,53 +242,98 @@ impl Session {
             self.refuse(&namespace, &refusal);
             return false;
         }
-        let key = self.worker.shard.register(&namespace, turn.socket, self.lane);
-        if let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) {
+        let key = self
+            .worker
+            .shard
+            .register(&namespace, turn.socket, self.lane);
+        if let Some(socket) = self
+            .sockets
+            .get_mut(turn.slot.get())
+            .and_then(Option::as_mut)
+        {
             socket.key = Some(key);
         }
         self.connection.complete_join(turn.slot);
-        self.send(Packet::text(&encode::encode_connect(&namespace, &turn.socket)));
-        debug!("socket connected sid={} socket={} namespace={namespace}", self.log_name(), turn.socket);
+        self.send(Packet::text(encode::encode_connect(
+            &namespace,
+            &turn.socket,
+        )));
+        debug!(
+            "socket connected sid={} socket={} namespace={namespace}",
+            self.log_name(),
+            turn.socket
+        );
         true
     }
 
     fn acknowledge(&self, turn: &mut Turn, payload: &Payload) {
-        let (Some(id), Some(namespace)) = (turn.ack.take(), self.connection.namespace(turn.slot)) else { return };
+        let (Some(id), Some(namespace)) = (turn.ack.take(), self.connection.namespace(turn.slot))
+        else {
+            return;
+        };
         let text = encode::encode_ack(namespace, &id, payload);
         self.send(Packet::with_attachments(&text, &payload.attachments));
     }
 
     /// The socket's next events wait until the app knows more.
-    fn suspend(&mut self, turn: Turn, rest: Actions, awaited: impl Future<Output = Awaited> + 'static, ctx: &mut Context<Self>) {
-        if let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) {
+    fn suspend(
+        &mut self,
+        turn: Turn,
+        rest: Actions,
+        awaited: impl Future<Output = Awaited> + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(socket) = self
+            .sockets
+            .get_mut(turn.slot.get())
+            .and_then(Option::as_mut)
+        {
             socket.busy = true;
         }
-        let resume = awaited.into_actor(self).map(move |awaited, session, ctx| session.resume(turn, rest, awaited, ctx));
+        let resume = awaited
+            .into_actor(self)
+            .map(move |awaited, session, ctx| session.resume(turn, rest, awaited, ctx));
         ctx.spawn(resume);
     }
 
     fn resume(&mut self, turn: Turn, rest: Actions, awaited: Awaited, ctx: &mut Context<Self>) {
         let answer = match awaited {
             Awaited::Actions(actions) => self.with_peer(&turn, |_, _| Answer::Now(actions)),
-            Awaited::Joined(rooms, degraded) => self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, degraded)),
-            Awaited::Answered(payload) => self.with_peer(&turn, |app, peer| app.on_answer(peer, payload)),
+            Awaited::Joined(rooms, degraded) => {
+                self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, degraded))
+            }
+            Awaited::Answered(payload) => {
+                self.with_peer(&turn, |app, peer| app.on_answer(peer, payload))
+            }
         };
         self.follow_first(turn, answer, rest, ctx);
     }
 
     /// The turn is over: the socket's next event, if one waits.
     fn finish(&mut self, turn: Turn, ctx: &mut Context<Self>) {
-        let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) else { return };
+        let Some(socket) = self
+            .sockets
+            .get_mut(turn.slot.get())
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
         if socket.id != turn.socket || !socket.busy {
             return;
         }
         socket.busy = false;
         let was_behind = self.is_behind();
-        while let Some(socket) = self.sockets.get_mut(turn.slot.get()).and_then(Option::as_mut) {
+        while let Some(socket) = self
+            .sockets
+            .get_mut(turn.slot.get())
+            .and_then(Option::as_mut)
+        {
             if socket.busy || socket.id != turn.socket {
                 break;
             }
-            let Some((payload, ack)) = socket.waiting.pop_front() else { break };
+            let Some((payload, ack)) = socket.waiting.pop_front() else {
+                break;
+            };
             self.inbox -= event_cost(&payload);
             self.event(turn.slot, payload, ack, ctx);
         }
@@ -263,10 +353,14 @@ impl Session {
 
     /// The server ends a socket's stay: the client hears `41` and does not come back by itself.
     fn disconnect(&mut self, slot: Slot, close: bool, ctx: &mut Context<Self>) {
-        let slots: Vec<Slot> = if close { self.connection.slots().collect() } else { vec![slot] };
+        let slots: Vec<Slot> = if close {
+            self.connection.slots().collect()
+        } else {
+            vec![slot]
+        };
         for slot in slots {
             if let Some(namespace) = self.connection.namespace(slot) {
-                self.send(Packet::text(&encode::encode_disconnect(namespace)));
+                self.send(Packet::text(encode::encode_disconnect(namespace)));
             }
             self.drop_socket(slot, CloseReason::ServerDisconnect.as_str());
         }
@@ -276,9 +370,17 @@ impl Session {
     }
 
     /// A command of somebody else ends a socket's stay.
-    pub(super) fn kick(&mut self, namespace: &Namespace, socket: SocketId, close: bool, ctx: &mut Context<Self>) {
+    pub(super) fn kick(
+        &mut self,
+        namespace: &Namespace,
+        socket: SocketId,
+        close: bool,
+        ctx: &mut Context<Self>,
+    ) {
         let slot = self.connection.slot(namespace);
-        let current = slot.and_then(|slot| self.socket(slot)).map(|socket| socket.id);
+        let current = slot
+            .and_then(|slot| self.socket(slot))
+            .map(|socket| socket.id);
         if let (Some(slot), true) = (slot, current == Some(socket)) {
             self.disconnect(slot, close, ctx);
         }
@@ -287,7 +389,9 @@ impl Session {
     /// The socket leaves the index and the app hears of it.
     pub(super) fn drop_socket(&mut self, slot: Slot, reason: &str) {
         let socket = self.sockets.get_mut(slot.get()).and_then(Option::take);
-        let Some(namespace) = self.connection.leave(slot) else { return };
+        let Some(namespace) = self.connection.leave(slot) else {
+            return;
+        };
         let Some(socket) = socket else { return };
         self.inbox -= socket.waiting_bytes();
         let Some(key) = socket.key else { return };
@@ -314,5 +418,8 @@ impl Session {
 }
 
 fn refusal(message: &str) -> Refusal {
-    Refusal { message: message.to_owned(), data: None }
+    Refusal {
+        message: message.to_owned(),
+        data: None,
+    }
 }

@@ -6,6 +6,7 @@
 
 mod clock;
 mod events;
+mod inlet;
 pub mod messages;
 mod outlet;
 mod socket;
@@ -15,24 +16,19 @@ use std::rc::Rc;
 use std::task::Context as TaskContext;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
 use bytes::Bytes;
 use log::{debug, info};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use crate::broker::messages::Notice;
 use crate::model::{EngineId, Message, TransportName};
 use crate::outbox::{LaneId, Packet};
 use crate::protocol::connection::{Connection, Mode};
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
-use crate::protocol::engine_io::payload::{self, PayloadPacket};
 use crate::protocol::engine_io::state::CloseReason;
 use clock::Clock;
-use messages::{
-    Detached, Post, PostAborted, PostError, PostStarted, ProbeFailed, ProbeStarted, Probed, PullError, Ready,
-    Receive, ShutDown, Upgraded,
-};
+use messages::{PostError, PostStarted};
 use outlet::{Drain, Outlet};
 use socket::Socket;
 pub use worker::{SessionSettings, Worker};
@@ -89,7 +85,9 @@ impl Session {
         let now = Instant::now();
         let address = Self::create(|ctx| {
             let lane = session_worker.shard.open_lane(ctx.address().recipient());
-            session_worker.shard.send(lane, Packet::text(&open.encode(&id)));
+            session_worker
+                .shard
+                .send(lane, Packet::text(open.encode(&id)));
             let session = Self {
                 id,
                 lane,
@@ -204,7 +202,8 @@ impl Session {
 
     /// Whether an upgrade may begin: a polling session that is not being upgraded already.
     pub fn begin_upgrade(&mut self) -> bool {
-        let possible = self.transport == TransportName::Polling && !self.upgrading && !self.has_ended();
+        let possible =
+            self.transport == TransportName::Polling && !self.upgrading && !self.has_ended();
         self.upgrading |= possible;
         possible
     }
@@ -238,12 +237,21 @@ impl Session {
     }
 
     /// Ends the session with a farewell of the transport's own.
-    pub fn close_saying(&mut self, reason: CloseReason, farewell_packet: Packet, ctx: &mut Context<Self>) {
+    pub fn close_saying(
+        &mut self,
+        reason: CloseReason,
+        farewell_packet: Packet,
+        ctx: &mut Context<Self>,
+    ) {
         if self.has_ended() {
             return;
         }
         let now = Instant::now();
-        let farewell = if self.waits_for_farewell(reason) { now + FAREWELL_TIME } else { now };
+        let farewell = if self.waits_for_farewell(reason) {
+            now + FAREWELL_TIME
+        } else {
+            now
+        };
         self.ended = Some(Ended { reason, farewell });
         let slots: Vec<_> = self.connection.slots().collect();
         for slot in slots {
@@ -265,7 +273,10 @@ impl Session {
     /// A polling client learns of the end by its next request, if it was we who ended it.
     fn waits_for_farewell(&self, reason: CloseReason) -> bool {
         use CloseReason::{ConnectTimeout, ForcedClose, ServerDisconnect, ServerShuttingDown};
-        let ours = matches!(reason, ServerDisconnect | ServerShuttingDown | ForcedClose | ConnectTimeout);
+        let ours = matches!(
+            reason,
+            ServerDisconnect | ServerShuttingDown | ForcedClose | ConnectTimeout
+        );
         !self.attached && self.outlet.is_none() && ours
     }
 
@@ -277,11 +288,6 @@ impl Session {
     }
 
     fn on_deadline(&mut self, ctx: &mut Context<Self>) {
-        if self.has_ended() {
-            // The transport had its time to write what was left.
-            ctx.stop();
-            return;
-        }
         match self.connection.handle_timeout(Instant::now()) {
             Ok(false) => {}
             Ok(true) => self.send(Packet::text("2")),
@@ -298,7 +304,9 @@ impl Session {
         if something && let Some(outlet) = self.outlet.take() {
             let max_payload = self.worker.settings.timing.max_payload;
             shard.with_lanes(|lanes| outlet.answer(lanes, lane, max_payload, ended));
-        } else if self.upgrading && let Some(outlet) = self.outlet.take() {
+        } else if self.upgrading
+            && let Some(outlet) = self.outlet.take()
+        {
             outlet.answer_text("6", false);
         }
         if ended && shard.with_lanes(|lanes| lanes.peek(lane).is_none()) {
@@ -315,7 +323,11 @@ impl Actor for Session {
         if !self.attached {
             ctx.spawn(Drain);
         }
-        debug!("session opened sid={} transport={}", self.log_name(), self.transport.as_str());
+        debug!(
+            "session opened sid={} transport={}",
+            self.log_name(),
+            self.transport.as_str()
+        );
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
@@ -350,7 +362,11 @@ impl OpenPacket {
         format!(
             r#"0{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
             id.as_str(),
-            if self.may_upgrade { r#"["websocket"]"# } else { "[]" },
+            if self.may_upgrade {
+                r#"["websocket"]"#
+            } else {
+                "[]"
+            },
             self.ping_interval.as_millis(),
             self.ping_timeout.as_millis(),
             self.max_payload
@@ -358,175 +374,9 @@ impl OpenPacket {
     }
 }
 
-impl Handler<Ready> for Session {
-    type Result = ();
-
-    fn handle(&mut self, ready: Ready, ctx: &mut Self::Context) {
-        let websocket = matches!(ready.format, messages::BatchFormat::Websocket { .. });
-        let outlet = Outlet::new(ready);
-        if websocket != (self.transport == TransportName::Websocket) || self.attached {
-            return outlet.refuse(PullError::TransportMismatch);
-        }
-        if let Some(first) = self.outlet.take() {
-            first.answer_text("1", true);
-            outlet.refuse(PullError::Duplicate);
-            return self.close(CloseReason::TransportError, ctx);
-        }
-        self.outlet = Some(outlet);
-        self.answer_outlet(ctx);
-    }
-}
-
-impl Handler<PostStarted> for Session {
-    type Result = ();
-
-    fn handle(&mut self, started: PostStarted, ctx: &mut Self::Context) {
-        if self.post.is_some() || self.held_post.is_some() {
-            self.post = None;
-            return self.close(CloseReason::TransportError, ctx);
-        }
-        self.post = Some(started);
-    }
-}
-
-impl Handler<PostAborted> for Session {
-    type Result = ();
-
-    fn handle(&mut self, aborted: PostAborted, _ctx: &mut Self::Context) {
-        self.post.take_if(|started| started.post == aborted.post);
-    }
-}
-
-impl Handler<Post> for Session {
-    type Result = ();
-
-    fn handle(&mut self, post: Post, ctx: &mut Self::Context) {
-        let in_order = self.post.take().is_some_and(|started| started.post == post.post);
-        let answer = if self.transport != TransportName::Polling {
-            Err(PostError::TransportMismatch)
-        } else if self.has_ended() || !in_order {
-            Err(PostError::Duplicate)
-        } else {
-            self.receive_payload(&post.body, ctx)
-        };
-        if answer.is_ok() && self.is_behind() && !self.has_ended() {
-            self.held_post = Some(post.reply);
-            return;
-        }
-        let _ = post.reply.send(answer);
-    }
-}
-
-impl Session {
-    fn receive_payload(&mut self, body: &[u8], ctx: &mut Context<Self>) -> Result<(), PostError> {
-        let Ok(body) = std::str::from_utf8(body) else {
-            self.close(CloseReason::ParseError, ctx);
-            return Err(PostError::Malformed);
-        };
-        let now = Instant::now();
-        for packet in payload::decode(body) {
-            match packet {
-                Ok(PayloadPacket::Packet(packet)) => self.receive(packet, now, ctx),
-                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
-                Err(_) => self.close(CloseReason::ParseError, ctx),
-            }
-            match self.end_reason() {
-                None => {}
-                Some(CloseReason::ParseError) => return Err(PostError::Malformed),
-                Some(CloseReason::TransportClose) => {
-                    self.say_goodbye();
-                    return Ok(());
-                }
-                Some(_) => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    /// The client closed: its pending poll ends with a noop (protocol notes 1.7).
-    fn say_goodbye(&mut self) {
-        if let Some(outlet) = self.outlet.take() {
-            outlet.answer_text("6", true);
-        }
-    }
-}
-
-impl Handler<ProbeStarted> for Session {
-    type Result = ();
-
-    fn handle(&mut self, started: ProbeStarted, _ctx: &mut Self::Context) {
-        let possible = self.begin_upgrade();
-        if started.reply.send(possible).is_err() && possible {
-            self.upgrade_failed();
-        }
-    }
-}
-
-impl Handler<Probed> for Session {
-    type Result = ();
-
-    fn handle(&mut self, _: Probed, _ctx: &mut Self::Context) {
-        self.probed();
-    }
-}
-
-impl Handler<ProbeFailed> for Session {
-    type Result = ();
-
-    fn handle(&mut self, _: ProbeFailed, _ctx: &mut Self::Context) {
-        self.upgrade_failed();
-    }
-}
-
-impl Handler<Upgraded> for Session {
-    type Result = ();
-
-    fn handle(&mut self, _: Upgraded, _ctx: &mut Self::Context) {
-        self.upgraded(false);
-    }
-}
-
-impl Handler<Receive> for Session {
-    type Result = ();
-
-    fn handle(&mut self, message: Receive, ctx: &mut Self::Context) {
-        match message {
-            Receive::Text(text) => self.receive_text(&text, Instant::now(), ctx),
-            Receive::Binary(content) => self.receive_binary(content, ctx),
-        }
-    }
-}
-
-impl Handler<Detached> for Session {
-    type Result = ();
-
-    fn handle(&mut self, detached: Detached, ctx: &mut Self::Context) {
-        self.close(detached.reason, ctx);
-    }
-}
-
-impl Handler<ShutDown> for Session {
-    type Result = ();
-
-    fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
-        self.close(CloseReason::ServerShuttingDown, ctx);
-    }
-}
-
-impl Handler<Notice> for Session {
-    type Result = ();
-
-    fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
-        match notice {
-            Notice::SlowConsumer => self.close(CloseReason::SlowConsumer, ctx),
-            Notice::Kick { namespace, socket, close } => self.kick(&namespace, socket, close, ctx),
-        }
-    }
-}
-
 fn bare_packet(message: &Message) -> Packet {
     match message {
-        Message::Text(text) => Packet::text(&format!("4{text}")),
+        Message::Text(text) => Packet::text(format!("4{text}")),
         Message::Binary(content) => Packet::binary(content),
     }
 }

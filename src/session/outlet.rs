@@ -23,7 +23,10 @@ pub(super) struct Outlet {
 impl Outlet {
     /// The outlet of a request.
     pub(super) fn new(ready: Ready) -> Self {
-        Self { format: ready.format, sender: ready.outlet }
+        Self {
+            format: ready.format,
+            sender: ready.outlet,
+        }
     }
 
     /// Refuses the request.
@@ -45,7 +48,10 @@ impl Outlet {
             BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),
         };
         let last = ended && lanes.peek(lane).is_none();
-        let _ = self.sender.send(Ok(Batch { body: body.into(), last }));
+        let _ = self.sender.send(Ok(Batch {
+            body: body.into(),
+            last,
+        }));
     }
 
     fn poll_aborted(&mut self, cx: &mut TaskContext<'_>) -> bool {
@@ -111,7 +117,10 @@ impl ActorFuture<Session> for Drain {
         }
         let lane = session.lane;
         let Some(outlet) = &mut session.outlet else {
-            session.worker.shard.with_lanes(|lanes| lanes.clear_waker(lane));
+            session
+                .worker
+                .shard
+                .with_lanes(|lanes| lanes.clear_waker(lane));
             return Poll::Pending;
         };
         if outlet.poll_aborted(cx) {
@@ -119,7 +128,10 @@ impl ActorFuture<Session> for Drain {
             session.close(CloseReason::TransportError, ctx);
             return Poll::Pending;
         }
-        session.worker.shard.with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
+        session
+            .worker
+            .shard
+            .with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
         session.answer_outlet(ctx);
         Poll::Pending
     }

@@ -21,12 +21,20 @@ pub(super) struct Socket {
 impl Socket {
     /// A socket that is not let in yet.
     pub(super) fn new(id: SocketId) -> Self {
-        Self { id, key: None, busy: false, waiting: VecDeque::new() }
+        Self {
+            id,
+            key: None,
+            busy: false,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Bytes of events that wait for the app.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting.iter().map(|(payload, _)| event_cost(payload)).sum()
+        self.waiting
+            .iter()
+            .map(|(payload, _)| event_cost(payload))
+            .sum()
     }
 }
 

@@ -68,11 +68,19 @@ impl Worker {
 
     /// A fresh id for a session.
     pub fn new_engine_id(&self) -> EngineId {
-        EngineId::random(self.shard.directory().node(), self.shard.worker(), &*self.random)
+        EngineId::random(
+            self.shard.directory().node(),
+            self.shard.worker(),
+            &*self.random,
+        )
     }
 
     pub(super) fn new_socket_id(&self) -> SocketId {
-        SocketId::random(self.shard.directory().node(), self.shard.worker(), &*self.random)
+        SocketId::random(
+            self.shard.directory().node(),
+            self.shard.worker(),
+            &*self.random,
+        )
     }
 
     pub(super) fn enter(&self, id: EngineId, session: Addr<Session>) {

@@ -35,18 +35,25 @@ impl EndpointSettings {
         if is_below(path, &self.engine.path) {
             return Some(Mode::SocketIo);
         }
-        self.bare_path.as_deref().filter(|bare| is_below(path, bare)).map(|_| Mode::Bare)
+        self.bare_path
+            .as_deref()
+            .filter(|bare| is_below(path, bare))
+            .map(|_| Mode::Bare)
     }
 
     /// Whether `address` is a proxy whose headers count.
     pub fn trusts(&self, address: std::net::IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|range| range.contains(address))
+        self.trusted_proxies
+            .iter()
+            .any(|range| range.contains(address))
     }
 
     /// What the handshake tells a client of a transport.
     pub fn open_packet(&self, by_polling: bool) -> OpenPacket {
         OpenPacket {
-            may_upgrade: by_polling && self.engine.transports.websocket && self.engine.allow_upgrades,
+            may_upgrade: by_polling
+                && self.engine.transports.websocket
+                && self.engine.allow_upgrades,
             ping_interval: self.engine.ping_interval,
             ping_timeout: self.engine.ping_timeout,
             max_payload: self.engine.max_payload,
@@ -55,7 +62,8 @@ impl EndpointSettings {
 }
 
 fn is_below(path: &str, base: &str) -> bool {
-    path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
+    path.strip_prefix(base)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The gates of a node by worker; complete before the first connection.
@@ -99,7 +107,9 @@ impl Edge {
 
     /// The way to the session's owner, if that is another node.
     pub fn owner_elsewhere(&self, id: EngineId) -> Option<&Exchange> {
-        self.exchange.as_ref().filter(|_| id.node() != self.worker.shard.directory().node())
+        self.exchange
+            .as_ref()
+            .filter(|_| id.node() != self.worker.shard.directory().node())
     }
 
     /// A session that answers nothing for this long is gone: its owner pings more often.

@@ -19,7 +19,10 @@ pub struct Gate {
 impl Gate {
     /// The gate of the worker behind `edge`; must run on that worker's thread.
     pub fn new(edge: Edge) -> Self {
-        Self { edge, pulls: Pulls::default() }
+        Self {
+            edge,
+            pulls: Pulls::default(),
+        }
     }
 }
 

@@ -103,7 +103,10 @@ impl Refusal {
             None => format!(r#"{{"code":{},"message":{message}}}"#, self.code()),
             Some(context) => {
                 let context = serde_json::Value::from(context);
-                format!(r#"{{"code":{},"message":{message},"context":{context}}}"#, self.code())
+                format!(
+                    r#"{{"code":{},"message":{message},"context":{context}}}"#,
+                    self.code()
+                )
             }
         }
     }
@@ -113,7 +116,12 @@ impl Refusal {
 ///
 /// # Errors
 /// The first rule broken.
-pub fn check(query: &Query<'_>, is_get: bool, is_upgrade: bool, engine: &EngineConfig) -> Result<Wanted, Refusal> {
+pub fn check(
+    query: &Query<'_>,
+    is_get: bool,
+    is_upgrade: bool,
+    engine: &EngineConfig,
+) -> Result<Wanted, Refusal> {
     let transport = query.transport.as_deref().and_then(TransportName::parse);
     let enabled = |name: &TransportName| match name {
         TransportName::Polling => engine.transports.polling,
@@ -152,18 +160,48 @@ mod tests {
         let known = EngineId::parse(id).unwrap();
         use TransportName::{Polling, Websocket};
         let cases: [(&str, bool, bool, Result<Wanted, u8>); 15] = [
-            ("EIO=4&transport=polling", true, false, Ok(Wanted::NewSession(Polling))),
-            ("EIO=4&transport=websocket", true, true, Ok(Wanted::NewSession(Websocket))),
-            ("EIO=4&transport=polling&sid=", true, false, Ok(Wanted::NewSession(Polling))),
-            ("EIO=4&transport=polling&sid=abcdefghijklmnopqrst", false, false, Ok(Wanted::Session(known, Polling))),
-            ("transport=websocket&sid=abcdefghijklmnopqrst", true, true, Ok(Wanted::Session(known, Websocket))),
+            (
+                "EIO=4&transport=polling",
+                true,
+                false,
+                Ok(Wanted::NewSession(Polling)),
+            ),
+            (
+                "EIO=4&transport=websocket",
+                true,
+                true,
+                Ok(Wanted::NewSession(Websocket)),
+            ),
+            (
+                "EIO=4&transport=polling&sid=",
+                true,
+                false,
+                Ok(Wanted::NewSession(Polling)),
+            ),
+            (
+                "EIO=4&transport=polling&sid=abcdefghijklmnopqrst",
+                false,
+                false,
+                Ok(Wanted::Session(known, Polling)),
+            ),
+            (
+                "transport=websocket&sid=abcdefghijklmnopqrst",
+                true,
+                true,
+                Ok(Wanted::Session(known, Websocket)),
+            ),
             ("EIO=4", true, false, Err(0)),
             ("EIO=4&transport=tube", true, false, Err(0)),
             ("EIO=4&transport=polling&sid=short", true, false, Err(1)),
             ("EIO=4&transport=polling", false, false, Err(2)),
             ("EIO=4&transport=websocket", true, false, Err(3)),
             ("EIO=4&transport=polling", true, true, Err(3)),
-            ("EIO=4&transport=websocket&sid=abcdefghijklmnopqrst", true, false, Err(3)),
+            (
+                "EIO=4&transport=websocket&sid=abcdefghijklmnopqrst",
+                true,
+                false,
+                Err(3),
+            ),
             ("EIO=3&transport=polling", true, false, Err(5)),
             ("EIO=3&transport=websocket", true, true, Err(5)),
             ("transport=polling", true, false, Err(5)),
@@ -176,8 +214,14 @@ mod tests {
 
     #[test]
     fn a_refusal_is_json_with_code_and_message() {
-        assert_eq!(Refusal::SessionUnknown.body(), r#"{"code":1,"message":"Session ID unknown"}"#);
+        assert_eq!(
+            Refusal::SessionUnknown.body(),
+            r#"{"code":1,"message":"Session ID unknown"}"#
+        );
         let forbidden = Refusal::Forbidden("no \"x\"".into());
-        assert_eq!((forbidden.body().as_str(), forbidden.status()), (r#"{"code":4,"message":"no \"x\""}"#, 403));
+        assert_eq!(
+            (forbidden.body().as_str(), forbidden.status()),
+            (r#"{"code":4,"message":"no \"x\""}"#, 403)
+        );
     }
 }

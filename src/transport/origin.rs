@@ -28,7 +28,10 @@ pub type CorsHeaders = Vec<(&'static str, String)>;
 impl Origins {
     /// The rules of the configuration.
     pub fn new(config: &CorsConfig) -> Self {
-        Self { rules: config.origins.clone(), credentials: config.credentials }
+        Self {
+            rules: config.origins.clone(),
+            credentials: config.credentials,
+        }
     }
 
     /// Lets the request in, with the headers its answer needs.
@@ -44,11 +47,14 @@ impl Origins {
         if self.rules.iter().any(|rule| rule.matches(origin)) {
             return Ok(self.headers_for(origin));
         }
-        let same = self.rules.contains(&OriginRule::Same) && asking.host.is_some_and(|host| is_same(origin, host));
+        let same = self.rules.contains(&OriginRule::Same)
+            && asking.host.is_some_and(|host| is_same(origin, host));
         if same {
             return Ok(self.headers_for(origin));
         }
-        Err(Refusal::Forbidden(format!("origin {origin} is not allowed (cors.origins)")))
+        Err(Refusal::Forbidden(format!(
+            "origin {origin} is not allowed (cors.origins)"
+        )))
     }
 
     fn any(&self) -> bool {
@@ -56,14 +62,21 @@ impl Origins {
     }
 
     fn headers_without_origin(&self) -> CorsHeaders {
-        if self.any() { vec![("access-control-allow-origin", "*".into())] } else { Vec::new() }
+        if self.any() {
+            vec![("access-control-allow-origin", "*".into())]
+        } else {
+            Vec::new()
+        }
     }
 
     fn headers_for(&self, origin: &str) -> CorsHeaders {
         if self.any() {
             return self.headers_without_origin();
         }
-        let mut headers = vec![("access-control-allow-origin", origin.into()), ("vary", "Origin".into())];
+        let mut headers = vec![
+            ("access-control-allow-origin", origin.into()),
+            ("vary", "Origin".into()),
+        ];
         if self.credentials {
             headers.push(("access-control-allow-credentials", "true".into()));
         }
@@ -73,12 +86,18 @@ impl Origins {
 
 /// Compares host and port, whatever the scheme: a proxy may have ended TLS.
 fn is_same(origin: &str, host: &str) -> bool {
-    let Some((scheme, origin_host)) = origin.split_once("://") else { return false };
+    let Some((scheme, origin_host)) = origin.split_once("://") else {
+        return false;
+    };
     let default_port = match scheme {
         "https" | "wss" => ":443",
         _ => ":80",
     };
-    let bare = |name: &str| name.strip_suffix(default_port).unwrap_or(name).to_ascii_lowercase();
+    let bare = |name: &str| {
+        name.strip_suffix(default_port)
+            .unwrap_or(name)
+            .to_ascii_lowercase()
+    };
     bare(origin_host) == bare(host)
 }
 
@@ -87,11 +106,17 @@ mod tests {
     use super::*;
 
     fn origins(rules: Vec<OriginRule>, credentials: bool) -> Origins {
-        Origins::new(&CorsConfig { origins: rules, credentials })
+        Origins::new(&CorsConfig {
+            origins: rules,
+            credentials,
+        })
     }
 
     fn ask<'a>(origin: &'a str, host: &'a str) -> Asking<'a> {
-        Asking { origin: Some(Ok(origin)), host: Some(host) }
+        Asking {
+            origin: Some(Ok(origin)),
+            host: Some(host),
+        }
     }
 
     #[test]
@@ -107,24 +132,46 @@ mod tests {
             ("null", "localhost:8080", false),
         ];
         for (origin, host, allowed) in cases {
-            assert_eq!(same.check(ask(origin, host)).is_ok(), allowed, "{origin} at {host}");
+            assert_eq!(
+                same.check(ask(origin, host)).is_ok(),
+                allowed,
+                "{origin} at {host}"
+            );
         }
-        assert!(same.check(Asking { origin: None, host: None }).is_ok());
-        let garbage = same.check(Asking { origin: Some(Err(())), host: None });
+        assert!(
+            same.check(Asking {
+                origin: None,
+                host: None
+            })
+            .is_ok()
+        );
+        let garbage = same.check(Asking {
+            origin: Some(Err(())),
+            host: None,
+        });
         assert_eq!(garbage, Err(Refusal::BadRequest("INVALID_ORIGIN")));
     }
 
     #[test]
     fn a_refusal_names_the_origin_and_the_key() {
-        let refusal = origins(vec![OriginRule::Same], false).check(ask("https://a.example", "b.example"));
-        let Err(Refusal::Forbidden(why)) = refusal else { panic!("{refusal:?}") };
-        assert!(why.contains("https://a.example") && why.contains("cors.origins"), "{why}");
+        let refusal =
+            origins(vec![OriginRule::Same], false).check(ask("https://a.example", "b.example"));
+        let Err(Refusal::Forbidden(why)) = refusal else {
+            panic!("{refusal:?}")
+        };
+        assert!(
+            why.contains("https://a.example") && why.contains("cors.origins"),
+            "{why}"
+        );
     }
 
     #[test]
     fn headers_echo_the_origin_unless_everybody_may() {
         let any = origins(vec![OriginRule::Any], false);
-        assert_eq!(any.check(ask("https://a", "b")).unwrap(), [("access-control-allow-origin", "*".to_owned())]);
+        assert_eq!(
+            any.check(ask("https://a", "b")).unwrap(),
+            [("access-control-allow-origin", "*".to_owned())]
+        );
         let exact = origins(vec![OriginRule::Exact("https://a.example".into())], true);
         let headers = exact.check(ask("https://a.example", "b")).unwrap();
         assert_eq!(headers.len(), 3);

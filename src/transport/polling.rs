@@ -9,16 +9,18 @@ use futures_util::StreamExt;
 use log::debug;
 use tokio::sync::oneshot;
 
+use super::compression::{accepts_gzip, gzip};
 use super::edge::Edge;
 use super::forward::Exchange;
 use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::{Asking, CorsHeaders};
-use super::compression::{accepts_gzip, gzip};
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
-use crate::session::messages::{Batch, BatchFormat, Post, PostAborted, PostError, PostId, PostStarted, PullError, Ready};
+use crate::session::messages::{
+    Batch, BatchFormat, Post, PostAborted, PostError, PostId, PostStarted, PullError, Ready,
+};
 
 /// How many times the limit a body may be and still be read to its end before it is refused.
 const PATIENCE_WITH_LARGE_BODIES: usize = 8;
@@ -48,10 +50,14 @@ pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) 
 fn asking<'a>(edge: &Edge, request: &'a HttpRequest) -> Asking<'a> {
     let headers = request.headers();
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let trusted = request.peer_addr().is_some_and(|peer| edge.settings.trusts(peer.ip()));
+    let trusted = request
+        .peer_addr()
+        .is_some_and(|peer| edge.settings.trusts(peer.ip()));
     let forwarded = text(header::HeaderName::from_static("x-forwarded-host")).filter(|_| trusted);
     Asking {
-        origin: headers.get(header::ORIGIN).map(|value| value.to_str().map_err(|_| ())),
+        origin: headers
+            .get(header::ORIGIN)
+            .map(|value| value.to_str().map_err(|_| ())),
         host: forwarded.or_else(|| text(header::HOST)),
     }
 }
@@ -66,15 +72,24 @@ fn answer(status: StatusCode, cors: &CorsHeaders) -> HttpResponseBuilder {
 
 fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
     edge.worker.metrics().handshakes_refused_total.increment();
-    debug!("request refused code={} message=\"{}\"", refusal.code(), refusal.message());
+    debug!(
+        "request refused code={} message=\"{}\"",
+        refusal.code(),
+        refusal.message()
+    );
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    answer(status, cors).content_type("application/json").body(refusal.body())
+    answer(status, cors)
+        .content_type("application/json")
+        .body(refusal.body())
 }
 
 fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
     let mut response = answer(StatusCode::NO_CONTENT, cors);
     response.insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST"));
-    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+    if let Some(asked) = request
+        .headers()
+        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+    {
         response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
     }
     response.finish()
@@ -83,7 +98,13 @@ fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
 async fn open(edge: &Edge, mode: Mode, cors: &CorsHeaders) -> HttpResponse {
     let open = edge.settings.open_packet(true);
     let mut id = None;
-    let session = Session::open(&edge.worker, mode, TransportName::Polling, open, |session, _| id = Some(session.id()));
+    let session = Session::open(
+        &edge.worker,
+        mode,
+        TransportName::Polling,
+        open,
+        |session, _| id = Some(session.id()),
+    );
     let Some(Ok(batch)) = pull(&session).await else {
         return refuse(edge, &Refusal::SessionUnknown, cors);
     };
@@ -101,7 +122,14 @@ async fn pull_anywhere(edge: &Edge, id: EngineId) -> Option<Result<Batch, PullEr
         return pull(&edge.find(id).await?).await;
     };
     edge.worker.metrics().forwarded_total.increment();
-    let asked = exchange.ask(id, Kind::Pull, exchange.number(), 0, Bytes::new(), edge.patience());
+    let asked = exchange.ask(
+        id,
+        Kind::Pull,
+        exchange.number(),
+        0,
+        Bytes::new(),
+        edge.patience(),
+    );
     match asked.await {
         (Outcome::Done, body) => Some(Ok(Batch { body, last: false })),
         (Outcome::Last, body) => Some(Ok(Batch { body, last: true })),
@@ -114,20 +142,30 @@ async fn pull_anywhere(edge: &Edge, id: EngineId) -> Option<Result<Batch, PullEr
 /// Asks a session of this node for its next polling batch; `None` if it is gone.
 async fn pull(session: &actix::Addr<Session>) -> Option<Result<Batch, PullError>> {
     let (outlet, batch) = oneshot::channel();
-    session.try_send(Ready { format: BatchFormat::Polling, outlet }).ok()?;
+    session
+        .try_send(Ready {
+            format: BatchFormat::Polling,
+            outlet,
+        })
+        .ok()?;
     batch.await.ok()
 }
 
 async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
     match pull_anywhere(edge, id).await {
         None => refuse(edge, &Refusal::SessionUnknown, cors),
-        Some(Err(PullError::TransportMismatch)) => refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors),
+        Some(Err(PullError::TransportMismatch)) => {
+            refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors)
+        }
         Some(Err(PullError::Duplicate)) => answer(StatusCode::BAD_REQUEST, cors).finish(),
         Some(Ok(batch)) => {
             let mut response = answer(StatusCode::OK, cors);
             let threshold = edge.settings.engine.compression_threshold;
             let large = threshold.is_some_and(|threshold| batch.body.len() >= threshold);
-            if large && accepts_gzip(request) && let Some(body) = gzip(&batch.body) {
+            if large
+                && accepts_gzip(request)
+                && let Some(body) = gzip(&batch.body)
+            {
                 response.insert_header((header::CONTENT_ENCODING, "gzip"));
                 return batch_body(&mut response, body);
             }
@@ -137,7 +175,10 @@ async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeader
 }
 
 fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
-    response.insert_header((header::CACHE_CONTROL, "no-store")).content_type("text/plain; charset=UTF-8").body(body)
+    response
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .content_type("text/plain; charset=UTF-8")
+        .body(body)
 }
 
 /// A post that was announced to its session; taken back if its body never comes.
@@ -161,19 +202,32 @@ impl<'a> Announced<'a> {
             let number = exchange.number();
             exchange.tell(id, Kind::PostStarted, number, Bytes::new());
             let owner = Owner::Elsewhere(edge, exchange, id);
-            return Some(Self { owner, post: PostId(number), delivered: false });
+            return Some(Self {
+                owner,
+                post: PostId(number),
+                delivered: false,
+            });
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let post = PostId(NEXT.fetch_add(1, Ordering::Relaxed));
         let session = edge.find(id).await?;
         let (open, session_ended) = oneshot::channel();
-        session.do_send(PostStarted { post, open: Some(open) });
-        Some(Self { owner: Owner::Here(session, session_ended), post, delivered: false })
+        session.do_send(PostStarted {
+            post,
+            open: Some(open),
+        });
+        Some(Self {
+            owner: Owner::Here(session, session_ended),
+            post,
+            delivered: false,
+        })
     }
 
     /// Reads the body; `None` if the session ends meanwhile.
     async fn collect(&mut self, body: Payload, limit: usize) -> Option<Result<Bytes, TooLarge>> {
-        let Owner::Here(_, session_ended) = &mut self.owner else { return Some(collect(body, limit).await) };
+        let Owner::Here(_, session_ended) = &mut self.owner else {
+            return Some(collect(body, limit).await);
+        };
         tokio::select! {
             body = collect(body, limit) => Some(body),
             _ = session_ended => None,
@@ -185,11 +239,19 @@ impl<'a> Announced<'a> {
         match &self.owner {
             Owner::Here(session, _) => {
                 let (reply, answered) = oneshot::channel();
-                session.do_send(Post { post: self.post, body, reply });
+                session.do_send(Post {
+                    post: self.post,
+                    body,
+                    reply,
+                });
                 answered.await.ok()
             }
             Owner::Elsewhere(edge, exchange, id) => {
-                match exchange.ask(*id, Kind::Post, self.post.0, 0, body, edge.patience()).await.0 {
+                match exchange
+                    .ask(*id, Kind::Post, self.post.0, 0, body, edge.patience())
+                    .await
+                    .0
+                {
                     Outcome::Done | Outcome::Last => Some(Ok(())),
                     Outcome::TransportMismatch => Some(Err(PostError::TransportMismatch)),
                     Outcome::Duplicate => Some(Err(PostError::Duplicate)),
@@ -208,18 +270,29 @@ impl Drop for Announced<'_> {
         }
         match &self.owner {
             Owner::Here(session, _) => session.do_send(PostAborted { post: self.post }),
-            Owner::Elsewhere(_, exchange, id) => exchange.tell(*id, Kind::PostAborted, self.post.0, Bytes::new()),
+            Owner::Elsewhere(_, exchange, id) => {
+                exchange.tell(*id, Kind::PostAborted, self.post.0, Bytes::new())
+            }
         }
     }
 }
 
-async fn post(edge: &Edge, id: EngineId, request: &HttpRequest, body: Payload, cors: &CorsHeaders) -> HttpResponse {
+async fn post(
+    edge: &Edge,
+    id: EngineId,
+    request: &HttpRequest,
+    body: Payload,
+    cors: &CorsHeaders,
+) -> HttpResponse {
     let Some(mut announced) = Announced::new(edge, id).await else {
         return refuse(edge, &Refusal::SessionUnknown, cors);
     };
     let body = match is_binary(request) {
         true => Bytes::new(),
-        false => match announced.collect(body, edge.settings.engine.max_payload).await {
+        false => match announced
+            .collect(body, edge.settings.engine.max_payload)
+            .await
+        {
             Some(Ok(body)) => body,
             Some(Err(TooLarge)) => return too_large(edge, cors),
             None => return answer(StatusCode::BAD_REQUEST, cors).finish(),
@@ -227,9 +300,15 @@ async fn post(edge: &Edge, id: EngineId, request: &HttpRequest, body: Payload, c
     };
     match announced.deliver(body).await {
         None => refuse(edge, &Refusal::SessionUnknown, cors),
-        Some(Ok(())) => answer(StatusCode::OK, cors).content_type("text/html").body("ok"),
-        Some(Err(PostError::TransportMismatch)) => refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors),
-        Some(Err(PostError::Duplicate | PostError::Malformed)) => answer(StatusCode::BAD_REQUEST, cors).finish(),
+        Some(Ok(())) => answer(StatusCode::OK, cors)
+            .content_type("text/html")
+            .body("ok"),
+        Some(Err(PostError::TransportMismatch)) => {
+            refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors)
+        }
+        Some(Err(PostError::Duplicate | PostError::Malformed)) => {
+            answer(StatusCode::BAD_REQUEST, cors).finish()
+        }
     }
 }
 
@@ -254,11 +333,18 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, TooLarge> 
             break;
         }
     }
-    if length > limit { Err(TooLarge) } else { Ok(body.freeze()) }
+    if length > limit {
+        Err(TooLarge)
+    } else {
+        Ok(body.freeze())
+    }
 }
 
 fn too_large(edge: &Edge, cors: &CorsHeaders) -> HttpResponse {
     let limit = edge.settings.engine.max_payload;
-    let message = format!(r#"{{"message":"message too large: at most {limit} bytes (engine.max_payload)"}}"#);
-    answer(StatusCode::PAYLOAD_TOO_LARGE, cors).content_type("application/json").body(message)
+    let message =
+        format!(r#"{{"message":"message too large: at most {limit} bytes (engine.max_payload)"}}"#);
+    answer(StatusCode::PAYLOAD_TOO_LARGE, cors)
+        .content_type("application/json")
+        .body(message)
 }

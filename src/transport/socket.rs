@@ -24,7 +24,11 @@ impl PlainSocket {
     ///
     /// # Errors
     /// The connection is gone, or the reactor takes no more.
-    pub fn new(stream: TcpStream, send_buffer: Option<usize>, user_timeout: Duration) -> io::Result<Self> {
+    pub fn new(
+        stream: TcpStream,
+        send_buffer: Option<usize>,
+        user_timeout: Duration,
+    ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let options = socket2::SockRef::from(&stream);
@@ -35,7 +39,10 @@ impl PlainSocket {
         options.set_tcp_user_timeout(Some(user_timeout))?;
         #[cfg(not(target_os = "linux"))]
         let _ = user_timeout;
-        #[expect(deprecated, reason = "a TcpStream never changes its descriptor, so the safe constructor is sound for it")]
+        #[expect(
+            deprecated,
+            reason = "a TcpStream never changes its descriptor, so the safe constructor is sound for it"
+        )]
         let io = AsyncFd::new(stream)?;
         Ok(Self { io })
     }
@@ -65,7 +72,9 @@ impl PlainSocket {
     /// `Pending` while the socket is full, and the task is woken when that changes. The caller has just met
     /// a full socket and tries again once after `Ready`.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_write_ready(cx).map_ok(|mut ready| ready.clear_ready())
+        self.io
+            .poll_write_ready(cx)
+            .map_ok(|mut ready| ready.clear_ready())
     }
 
     /// Writes a few bytes of the handshake.

@@ -46,11 +46,26 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
     let parts = framed.into_parts();
     let first = parts.read_buf.freeze();
     let checked = check(&edge, &request);
-    let Ok(stream) = parts.io.into_std() else { return };
+    let Ok(stream) = parts.io.into_std() else {
+        return;
+    };
     let outcome = match checked {
-        Ok(Legal { wanted: Wanted::NewSession(_), mode, accept }) => open(&edge, stream, first, &accept, mode),
-        Ok(Legal { wanted: Wanted::Session(session, _), accept, .. }) => {
-            let offered = Offered { stream, first, accept, session };
+        Ok(Legal {
+            wanted: Wanted::NewSession(_),
+            mode,
+            accept,
+        }) => open(&edge, stream, first, &accept, mode),
+        Ok(Legal {
+            wanted: Wanted::Session(session, _),
+            accept,
+            ..
+        }) => {
+            let offered = Offered {
+                stream,
+                first,
+                accept,
+                session,
+            };
             match edge.owner_elsewhere(session) {
                 Some(exchange) => hold(&edge, exchange.clone(), offered).await,
                 None => {
@@ -85,41 +100,73 @@ struct Rejection {
 
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
-        Self { status: "400 Bad Request", reason: refusal.message().to_owned() }
+        Self {
+            status: "400 Bad Request",
+            reason: refusal.message().to_owned(),
+        }
     }
 }
 
 fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
     let uri = request.uri();
     let Some(mode) = edge.settings.mode(uri.path()) else {
-        let reason = format!("no websocket endpoint here; it is at {}/", edge.settings.engine.path);
-        return Err(Rejection { status: "404 Not Found", reason });
+        let reason = format!(
+            "no websocket endpoint here; it is at {}/",
+            edge.settings.engine.path
+        );
+        return Err(Rejection {
+            status: "404 Not Found",
+            reason,
+        });
     };
     let headers = request.headers();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().map_err(|_| ()));
+    let origin = headers
+        .get(header::ORIGIN)
+        .map(|value| value.to_str().map_err(|_| ()));
     let forwarded = text(header::HeaderName::from_static("x-forwarded-host"));
-    let trusted = request.peer_addr().is_some_and(|peer| edge.settings.trusts(peer.ip()));
+    let trusted = request
+        .peer_addr()
+        .is_some_and(|peer| edge.settings.trusts(peer.ip()));
     let host = forwarded.filter(|_| trusted).or_else(|| text(header::HOST));
     edge.settings.origins.check(Asking { origin, host })?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let is_get = request.method() == Method::GET;
     let wanted = handshake::check(&query, is_get, true, &edge.settings.engine)?;
-    ws::verify_handshake(request.head()).map_err(|_| Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|key| ws::hash_key(key.as_bytes()));
+    ws::verify_handshake(request.head())
+        .map_err(|_| Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(|key| ws::hash_key(key.as_bytes()));
     let key = key.ok_or(Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
     let accept = String::from_utf8_lossy(&key).into_owned();
-    Ok(Legal { wanted, mode, accept })
+    Ok(Legal {
+        wanted,
+        mode,
+        accept,
+    })
 }
 
-fn open(edge: &Edge, stream: std::net::TcpStream, first: Bytes, accept: &str, mode: Mode) -> std::io::Result<()> {
+fn open(
+    edge: &Edge,
+    stream: std::net::TcpStream,
+    first: Bytes,
+    accept: &str,
+    mode: Mode,
+) -> std::io::Result<()> {
     let socket = accept_handshake(&edge.settings, stream, accept)?;
     let websocket = Websocket::carrier(socket, first, edge.settings.engine.max_payload);
     let open = edge.settings.open_packet(false);
-    Session::open(&edge.worker, mode, TransportName::Websocket, open, |session, ctx| {
-        websocket.attach(session);
-        ctx.spawn(websocket);
-    });
+    Session::open(
+        &edge.worker,
+        mode,
+        TransportName::Websocket,
+        open,
+        |session, ctx| {
+            websocket.attach(session);
+            ctx.spawn(websocket);
+        },
+    );
     Ok(())
 }
 
@@ -128,13 +175,22 @@ async fn hold(edge: &Edge, exchange: Exchange, offered: Offered) -> std::io::Res
     let engine = &edge.settings.engine;
     edge.worker.metrics().forwarded_total.increment();
     let number = exchange.number();
-    let asked = exchange.ask(offered.session, Kind::Probe, number, 0, Bytes::new(), edge.settings.forward_timeout);
+    let asked = exchange.ask(
+        offered.session,
+        Kind::Probe,
+        number,
+        0,
+        Bytes::new(),
+        edge.settings.forward_timeout,
+    );
     let (outcome, _) = asked.await;
     if outcome == Outcome::Gone {
         return reject(&offered.stream, &Refusal::SessionUnknown.into());
     }
     let mut stream = TcpStream::from_std(offered.stream)?;
-    stream.write_all(handshake_answer(&offered.accept).as_bytes()).await?;
+    stream
+        .write_all(handshake_answer(&offered.accept).as_bytes())
+        .await?;
     if outcome != Outcome::Done || !engine.allow_upgrades {
         // Handshake, then closed without harm to the session (protocol notes 1.6).
         stream.write_all(Packet::close(None, "").wire()).await?;
@@ -170,7 +226,10 @@ fn route(edge: &Edge, offered: Offered) {
 /// Attaches a websocket to a polling session of this worker.
 pub fn adopt(edge: &Edge, offered: Offered) {
     match edge.worker.session(offered.session) {
-        Some(session) => session.do_send(TakeOver { offered, settings: Arc::clone(&edge.settings) }),
+        Some(session) => session.do_send(TakeOver {
+            offered,
+            settings: Arc::clone(&edge.settings),
+        }),
         None => {
             // The client may have gone; then nobody needs the answer.
             let _ = reject(&offered.stream, &Refusal::SessionUnknown.into());
@@ -201,7 +260,12 @@ impl Handler<TakeOver> for Session {
             return socket.finish();
         }
         let deadline = Instant::now() + settings.engine.upgrade_timeout;
-        ctx.spawn(Websocket::probe(socket, offered.first, settings.engine.max_payload, deadline));
+        ctx.spawn(Websocket::probe(
+            socket,
+            offered.first,
+            settings.engine.max_payload,
+            deadline,
+        ));
     }
 }
 

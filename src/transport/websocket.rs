@@ -58,7 +58,12 @@ impl Websocket {
     }
 
     /// A websocket that wants to take a polling session over before `deadline`.
-    pub fn probe(socket: Rc<PlainSocket>, first: Bytes, max_payload: usize, deadline: Instant) -> Self {
+    pub fn probe(
+        socket: Rc<PlainSocket>,
+        first: Bytes,
+        max_payload: usize,
+        deadline: Instant,
+    ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(deadline.into()));
         Self::new(socket, first, max_payload, Role::Probe(timer))
     }
@@ -77,10 +82,18 @@ impl Websocket {
     /// Lets the session's lane write this socket.
     pub fn attach(&self, session: &Session) {
         let sink = Rc::clone(&self.socket) as Rc<dyn Sink>;
-        session.worker().shard.with_lanes(|lanes| lanes.attach(session.lane(), sink));
+        session
+            .worker()
+            .shard
+            .with_lanes(|lanes| lanes.attach(session.lane(), sink));
     }
 
-    fn read(&mut self, session: &mut Session, ctx: &mut Context<Session>, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+    fn read(
+        &mut self,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<(), Done> {
         if let Some(first) = self.first.take() {
             self.decode(&mut first.to_vec(), session, ctx)?;
         }
@@ -88,12 +101,17 @@ impl Websocket {
             if self.must_wait(session, cx) {
                 return Ok(());
             }
-            let read = SCRATCH.with_borrow_mut(|scratch| match self.socket.poll_read(scratch, cx) {
-                Poll::Pending => None,
-                Poll::Ready(Ok(n @ 1..)) => Some(self.decode(&mut scratch[..n], session, ctx)),
-                Poll::Ready(Ok(0)) => Some(self.lost(session, CloseReason::TransportClose, ctx)),
-                Poll::Ready(Err(_)) => Some(self.lost(session, CloseReason::TransportError, ctx)),
-            });
+            let read =
+                SCRATCH.with_borrow_mut(|scratch| match self.socket.poll_read(scratch, cx) {
+                    Poll::Pending => None,
+                    Poll::Ready(Ok(n @ 1..)) => Some(self.decode(&mut scratch[..n], session, ctx)),
+                    Poll::Ready(Ok(0)) => {
+                        Some(self.lost(session, CloseReason::TransportClose, ctx))
+                    }
+                    Poll::Ready(Err(_)) => {
+                        Some(self.lost(session, CloseReason::TransportError, ctx))
+                    }
+                });
             match read {
                 None => return Ok(()),
                 Some(outcome) => outcome?,
@@ -116,22 +134,37 @@ impl Websocket {
         wait
     }
 
-    fn decode(&mut self, bytes: &mut [u8], session: &mut Session, ctx: &mut Context<Session>) -> Result<(), Done> {
+    fn decode(
+        &mut self,
+        bytes: &mut [u8],
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+    ) -> Result<(), Done> {
         let now = Instant::now();
-        let Self { decoder, role, socket, .. } = self;
+        let Self {
+            decoder,
+            role,
+            socket,
+            ..
+        } = self;
         let outcome = decoder.decode(bytes, &mut |frame| match role {
             Role::Carrier => carry(frame, session, now, ctx),
             Role::Probe(_) => {
                 if probe(&frame, session, socket)? {
                     *role = Role::Carrier;
                     let sink = Rc::clone(socket) as Rc<dyn Sink>;
-                    session.worker().shard.with_lanes(|lanes| lanes.attach(session.lane(), sink));
+                    session
+                        .worker()
+                        .shard
+                        .with_lanes(|lanes| lanes.attach(session.lane(), sink));
                 }
                 Ok(())
             }
         });
         match outcome {
-            Ok(()) | Err(DecodeFailure::Stopped(Done)) if matches!(self.role, Role::Carrier) => Ok(()),
+            Ok(()) | Err(DecodeFailure::Stopped(Done)) if matches!(self.role, Role::Carrier) => {
+                Ok(())
+            }
             Ok(()) => Ok(()),
             Err(DecodeFailure::Frame(error)) if matches!(self.role, Role::Carrier) => {
                 close_for(error, session, ctx);
@@ -142,7 +175,12 @@ impl Websocket {
     }
 
     /// The connection is gone.
-    fn lost(&mut self, session: &mut Session, reason: CloseReason, ctx: &mut Context<Session>) -> Result<(), Done> {
+    fn lost(
+        &mut self,
+        session: &mut Session,
+        reason: CloseReason,
+        ctx: &mut Context<Session>,
+    ) -> Result<(), Done> {
         if matches!(self.role, Role::Probe(_)) {
             session.upgrade_failed();
             return Err(Done);
@@ -160,7 +198,9 @@ impl Websocket {
     }
 
     fn check_probe(&mut self, session: &mut Session, cx: &mut TaskContext<'_>) -> Result<(), Done> {
-        let Role::Probe(timer) = &mut self.role else { return Ok(()) };
+        let Role::Probe(timer) = &mut self.role else {
+            return Ok(());
+        };
         if session.has_ended() || timer.as_mut().poll(cx).is_ready() {
             return Err(self.give_up_probe(session));
         }
@@ -168,7 +208,12 @@ impl Websocket {
     }
 
     /// Writes what the lane could not write directly.
-    fn write(&mut self, session: &Session, ctx: &mut Context<Session>, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+    fn write(
+        &mut self,
+        session: &Session,
+        ctx: &mut Context<Session>,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<(), Done> {
         let (shard, lane) = (&session.worker().shard, session.lane());
         shard.with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
         loop {
@@ -193,7 +238,10 @@ impl Websocket {
             ctx.stop();
             return Err(Done);
         }
-        let waiting = session.worker().shard.with_lanes(|lanes| lanes.queued_bytes(session.lane()));
+        let waiting = session
+            .worker()
+            .shard
+            .with_lanes(|lanes| lanes.queued_bytes(session.lane()));
         if waiting == 0 && !self.finished {
             self.finished = true;
             self.socket.finish();
@@ -201,7 +249,12 @@ impl Websocket {
         Ok(())
     }
 
-    fn turn(&mut self, session: &mut Session, ctx: &mut Context<Session>, cx: &mut TaskContext<'_>) -> Result<(), Done> {
+    fn turn(
+        &mut self,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<(), Done> {
         self.check_probe(session, cx)?;
         self.read(session, ctx, cx)?;
         if matches!(self.role, Role::Probe(_)) {
@@ -215,7 +268,12 @@ impl Websocket {
     }
 }
 
-fn carry(frame: Frame<'_>, session: &mut Session, now: Instant, ctx: &mut Context<Session>) -> Result<(), Done> {
+fn carry(
+    frame: Frame<'_>,
+    session: &mut Session,
+    now: Instant,
+    ctx: &mut Context<Session>,
+) -> Result<(), Done> {
     match frame {
         Frame::Text(text) => session.receive_text(text, now, ctx),
         Frame::Binary(content) => session.receive_binary(Bytes::copy_from_slice(content), ctx),
@@ -223,14 +281,20 @@ fn carry(frame: Frame<'_>, session: &mut Session, now: Instant, ctx: &mut Contex
         Frame::Pong(_) => {}
         Frame::Close { .. } => session.close(CloseReason::TransportClose, ctx),
     }
-    if session.has_ended() { Err(Done) } else { Ok(()) }
+    if session.has_ended() {
+        Err(Done)
+    } else {
+        Ok(())
+    }
 }
 
 /// Answers a probing websocket; true when it takes the session over (protocol notes 1.6).
 fn probe(frame: &Frame<'_>, session: &mut Session, socket: &PlainSocket) -> Result<bool, Done> {
     match frame {
         Frame::Text("2probe") => {
-            socket.write_now(Packet::text("3probe").wire()).map_err(|_| Done)?;
+            socket
+                .write_now(Packet::text("3probe").wire())
+                .map_err(|_| Done)?;
             session.probed();
             Ok(false)
         }
@@ -239,7 +303,9 @@ fn probe(frame: &Frame<'_>, session: &mut Session, socket: &PlainSocket) -> Resu
             Ok(true)
         }
         Frame::Ping(content) => {
-            socket.write_now(Packet::websocket_pong(content).wire()).map_err(|_| Done)?;
+            socket
+                .write_now(Packet::websocket_pong(content).wire())
+                .map_err(|_| Done)?;
             Ok(false)
         }
         Frame::Pong(_) => Ok(false),

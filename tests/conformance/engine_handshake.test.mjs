@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { WATCHDOG } from "../clients/lib/settings.mjs";
 import { address, ENGINE, Polling, request, Socket, SOCKET } from "../clients/lib/wire.mjs";
-import { CALM, server, SHARP } from "./servers.mjs";
+import { CALM, server, SHARP, refusal } from "./servers.mjs";
 
 const SESSION_ID = /^[A-Za-z0-9_-]{20}$/;
 
@@ -89,7 +89,7 @@ for (const path of [ENGINE, SOCKET]) {
         const answer = await request(address(calm.node, path, query), options);
         assert.equal(answer.status, 400);
         assert.match(answer.headers["content-type"], /^application\/json/);
-        assert.deepEqual(JSON.parse(answer.text), expected);
+        assert.deepEqual(refusal(answer), expected);
       });
     }
 

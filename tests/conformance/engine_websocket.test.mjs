@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { WATCHDOG } from "../clients/lib/settings.mjs";
 import { within } from "../clients/lib/wait.mjs";
 import { ENGINE, Polling, Socket } from "../clients/lib/wire.mjs";
-import { CALM, server, SHARP } from "./servers.mjs";
+import { CALM, server, SHARP, refusal } from "./servers.mjs";
 
 describe("websocket", WATCHDOG, () => {
   const calm = server(CALM);
@@ -87,7 +87,7 @@ describe("websocket", WATCHDOG, () => {
     const stranger = Object.assign(new Polling(), { node: calm.node, path: ENGINE, sid: socket.sid });
     for (const answer of [await stranger.get(), await stranger.post("4x")]) {
       assert.equal(answer.status, 400);
-      assert.deepEqual(JSON.parse(answer.text), { code: 3, message: "Bad request" });
+      assert.deepEqual(refusal(answer), { code: 3, message: "Bad request" });
     }
     await socket.echoes();
     socket.terminate();

@@ -23,3 +23,9 @@ export function server(env) {
   after(() => holder.node?.stop());
   return holder;
 }
+
+/** Code and message of a refused request; what else helps to find the cause is ours to choose. */
+export function refusal(answer) {
+  const { code, message } = JSON.parse(answer.text);
+  return { code, message };
+}

@@ -48,8 +48,14 @@ impl CloseReason {
     /// those a client could not guess are named.
     pub fn close_frame(self) -> (Option<u16>, &'static str) {
         match self {
-            Self::SlowConsumer => (Some(1008), "slow consumer: more data waited than socket.outbox_limit allows"),
-            Self::MessageTooLarge => (Some(1009), "message too large: see maxPayload of the handshake"),
+            Self::SlowConsumer => (
+                Some(1008),
+                "slow consumer: more data waited than socket.outbox_limit allows",
+            ),
+            Self::MessageTooLarge => (
+                Some(1009),
+                "message too large: see maxPayload of the handshake",
+            ),
             _ => (None, ""),
         }
     }
@@ -131,7 +137,10 @@ mod tests {
     fn a_silent_client_is_gone_at_interval_plus_timeout() {
         let start = Instant::now();
         let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
-        assert_eq!(beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)), Beat::Quiet);
+        assert_eq!(
+            beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)),
+            Beat::Quiet
+        );
         assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
         assert_eq!(beat.poll_timeout(), start + INTERVAL + TIMEOUT);
         assert_eq!(beat.handle_timeout(start + INTERVAL + TIMEOUT), Beat::Dead);

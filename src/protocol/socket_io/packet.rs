@@ -9,21 +9,13 @@ use std::fmt;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use crate::model::payload::RESERVED_EVENTS;
+
 /// The most attachments of one packet from a client (protocol notes 2, "Decoder limit").
 pub const MAX_ATTACHMENTS: usize = 10;
 
 /// Digits of an ack id that always fit into a `u64`.
 const MAX_NUMBER_DIGITS: usize = 19;
-
-/// Events a client must not send (table 2.2).
-const RESERVED_EVENTS: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
 
 /// What a packet is; whether attachments follow is told by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

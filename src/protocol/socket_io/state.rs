@@ -61,10 +61,11 @@ impl Namespaces {
 
     /// The slot of a joined namespace.
     pub fn find(&self, name: &str) -> Option<Slot> {
-        let joined = |entry: &Option<(Namespace, Membership)>| {
-            matches!(entry, Some((n, Membership::Joined)) if n.as_str() == name)
-        };
-        self.slots.iter().position(joined).map(|index| Slot(index as u8))
+        let joined = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Joined)) if n.as_str() == name);
+        self.slots
+            .iter()
+            .position(joined)
+            .map(|index| Slot(index as u8))
     }
 
     /// Whether the name is asked for or joined.
@@ -79,7 +80,10 @@ impl Namespaces {
 
     /// Whether any namespace is joined.
     pub fn any_joined(&self) -> bool {
-        self.slots.iter().flatten().any(|(_, membership)| *membership == Membership::Joined)
+        self.slots
+            .iter()
+            .flatten()
+            .any(|(_, membership)| *membership == Membership::Joined)
     }
 
     /// Every slot in use.
@@ -97,13 +101,25 @@ mod tests {
     fn a_namespace_counts_only_once_the_app_has_let_it_in() {
         let mut namespaces = Namespaces::default();
         let slot = namespaces.ask(Namespace::main(), 2).unwrap();
-        assert!(namespaces.find("/").is_none() && namespaces.contains("/") && !namespaces.any_joined());
-        assert!(namespaces.ask(Namespace::main(), 2).is_none(), "asked twice");
+        assert!(
+            namespaces.find("/").is_none() && namespaces.contains("/") && !namespaces.any_joined()
+        );
+        assert!(
+            namespaces.ask(Namespace::main(), 2).is_none(),
+            "asked twice"
+        );
         namespaces.joined(slot);
         assert_eq!(namespaces.find("/"), Some(slot));
         assert!(namespaces.ask(Namespace::from("/a"), 2).is_some());
-        assert!(namespaces.ask(Namespace::from("/b"), 2).is_none(), "over the limit");
+        assert!(
+            namespaces.ask(Namespace::from("/b"), 2).is_none(),
+            "over the limit"
+        );
         assert_eq!(namespaces.remove(slot), Some(Namespace::main()));
-        assert_eq!(namespaces.ask(Namespace::from("/b"), 2), Some(slot), "the free slot is used again");
+        assert_eq!(
+            namespaces.ask(Namespace::from("/b"), 2),
+            Some(slot),
+            "the free slot is used again"
+        );
     }
 }

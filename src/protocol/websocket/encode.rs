@@ -1,48 +1,14 @@
 //! Writes server frames: unmasked and never fragmented (RFC 6455 section 5.1).
 
-use bytes::Bytes;
-
 use super::{FIN, MAX_CONTROL, OpCode};
 
 /// The longest header of a server frame, in bytes.
-const MAX_SERVER_HEADER: usize = 10;
+pub const MAX_SERVER_HEADER: usize = 10;
 
 /// Appends the header of an unfragmented server frame of `length` payload bytes.
 pub fn encode_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     let (header, size) = header_bytes(opcode, length);
     out.extend_from_slice(&header[..size]);
-}
-
-/// A frame ready for the socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedFrame {
-    /// Header and payload.
-    pub bytes: Bytes,
-    /// Where the payload begins.
-    pub header_length: usize,
-}
-
-/// Builds a server frame around a payload that `write` appends; `capacity` is about its size in bytes.
-///
-/// The payload is written once, where it stays: the header is put in front of it when its length is known.
-/// `write` must leave alone what it finds in the buffer.
-pub fn encode_frame(
-    opcode: OpCode,
-    capacity: usize,
-    write: impl FnOnce(&mut Vec<u8>),
-) -> EncodedFrame {
-    let mut buffer = Vec::with_capacity(MAX_SERVER_HEADER + capacity);
-    buffer.resize(MAX_SERVER_HEADER, 0);
-    write(&mut buffer);
-    buffer.resize(buffer.len().max(MAX_SERVER_HEADER), 0);
-    let length = buffer.len() - MAX_SERVER_HEADER;
-    let (header, size) = header_bytes(opcode, length);
-    let start = MAX_SERVER_HEADER - size;
-    buffer[start..MAX_SERVER_HEADER].copy_from_slice(&header[..size]);
-    EncodedFrame {
-        bytes: Bytes::from(buffer).slice(start..),
-        header_length: size,
-    }
 }
 
 /// A close frame; without a code it is empty, as the reference server sends it (protocol notes 1.4).

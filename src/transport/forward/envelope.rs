@@ -45,12 +45,24 @@ pub enum Kind {
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
         use Kind::{
-            Answer, AreYouThere, Binary, Detached, Post, PostAborted, PostStarted, Probe, ProbeFailed, Probed, Pull, PullAborted,
-            Text, Upgraded,
+            Answer, AreYouThere, Binary, Detached, Post, PostAborted, PostStarted, Probe,
+            ProbeFailed, Probed, Pull, PullAborted, Text, Upgraded,
         };
         let all = [
-            Pull, PullAborted, PostStarted, Post, PostAborted, Probe, Probed, ProbeFailed, Upgraded, Text, Binary,
-            Detached, Answer, AreYouThere,
+            Pull,
+            PullAborted,
+            PostStarted,
+            Post,
+            PostAborted,
+            Probe,
+            Probed,
+            ProbeFailed,
+            Upgraded,
+            Text,
+            Binary,
+            Detached,
+            Answer,
+            AreYouThere,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -77,8 +89,18 @@ impl Outcome {
     /// Reads an argument; anything unknown counts as gone.
     pub fn parse(argument: u32) -> Self {
         use Outcome::{Declined, Done, Duplicate, Gone, Last, Malformed, TransportMismatch};
-        let all = [Gone, Done, Last, TransportMismatch, Duplicate, Malformed, Declined];
-        all.into_iter().find(|outcome| *outcome as u32 == argument).unwrap_or(Gone)
+        let all = [
+            Gone,
+            Done,
+            Last,
+            TransportMismatch,
+            Duplicate,
+            Malformed,
+            Declined,
+        ];
+        all.into_iter()
+            .find(|outcome| *outcome as u32 == argument)
+            .unwrap_or(Gone)
     }
 }
 

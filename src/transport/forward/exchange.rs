@@ -41,7 +41,8 @@ impl Drop for Question<'_> {
     fn drop(&mut self) {
         self.exchange.waiting.borrow_mut().remove(&self.number);
         if !self.answered && self.kind == Kind::Pull {
-            self.exchange.tell(self.session, Kind::PullAborted, self.number, Bytes::new());
+            self.exchange
+                .tell(self.session, Kind::PullAborted, self.number, Bytes::new());
         }
     }
 }
@@ -65,16 +66,30 @@ impl Exchange {
     async fn look_after_owners(self) {
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let mut owners: Vec<EngineId> = self.waiting.borrow().values().map(|(session, _)| *session).collect();
+            let mut owners: Vec<EngineId> = self
+                .waiting
+                .borrow()
+                .values()
+                .map(|(session, _)| *session)
+                .collect();
             owners.sort_unstable_by_key(EngineId::node);
             owners.dedup_by_key(|session| session.node());
             for session in owners {
                 let (unreachable, lost) = oneshot::channel();
-                self.send(session, Kind::AreYouThere, 0, 0, Bytes::new(), Some(unreachable));
+                self.send(
+                    session,
+                    Kind::AreYouThere,
+                    0,
+                    0,
+                    Bytes::new(),
+                    Some(unreachable),
+                );
                 let waiting = Rc::clone(&self.waiting);
                 actix_rt::spawn(async move {
                     if lost.await.is_ok() {
-                        waiting.borrow_mut().retain(|_, (asked, _)| asked.node() != session.node());
+                        waiting
+                            .borrow_mut()
+                            .retain(|_, (asked, _)| asked.node() != session.node());
                     }
                 });
             }
@@ -89,11 +104,25 @@ impl Exchange {
     }
 
     /// Asks the owner; [`Outcome::Gone`] if it does not exist, has no such session, or stays silent for `time`.
-    pub async fn ask(&self, session: EngineId, kind: Kind, number: u64, argument: u32, body: Bytes, time: Duration) -> (Outcome, Bytes) {
+    pub async fn ask(
+        &self,
+        session: EngineId,
+        kind: Kind,
+        number: u64,
+        argument: u32,
+        body: Bytes,
+        time: Duration,
+    ) -> (Outcome, Bytes) {
         let (sender, answer) = oneshot::channel();
         let (unreachable, lost) = oneshot::channel();
         self.waiting.borrow_mut().insert(number, (session, sender));
-        let mut question = Question { exchange: self, number, session, kind, answered: false };
+        let mut question = Question {
+            exchange: self,
+            number,
+            session,
+            kind,
+            answered: false,
+        };
         self.send(session, kind, number, argument, body, Some(unreachable));
         let answer = tokio::select! {
             answer = answer => answer.ok(),
@@ -112,13 +141,38 @@ impl Exchange {
         self.send(session, kind, number, 0, body, None);
     }
 
-    fn send(&self, session: EngineId, kind: Kind, exchange: u64, argument: u32, body: Bytes, unreachable: Option<oneshot::Sender<()>>) {
-        let envelope = Envelope { worker: session.worker(), kind, exchange, session, argument, body };
-        self.forward.do_send(Forward { to: session.node(), body: envelope.encode(), unreachable });
+    fn send(
+        &self,
+        session: EngineId,
+        kind: Kind,
+        exchange: u64,
+        argument: u32,
+        body: Bytes,
+        unreachable: Option<oneshot::Sender<()>>,
+    ) {
+        let envelope = Envelope {
+            worker: session.worker(),
+            kind,
+            exchange,
+            session,
+            argument,
+            body,
+        };
+        self.forward.do_send(Forward {
+            to: session.node(),
+            body: envelope.encode(),
+            unreachable,
+        });
     }
 
     /// Answers a question of another node.
-    pub(super) fn answer(&self, to: crate::model::NodeId, question: &Envelope, outcome: Outcome, body: Bytes) {
+    pub(super) fn answer(
+        &self,
+        to: crate::model::NodeId,
+        question: &Envelope,
+        outcome: Outcome,
+        body: Bytes,
+    ) {
         let envelope = Envelope {
             worker: question.asking_worker(),
             kind: Kind::Answer,
@@ -127,7 +181,11 @@ impl Exchange {
             argument: outcome as u32,
             body,
         };
-        self.forward.do_send(Forward { to, body: envelope.encode(), unreachable: None });
+        self.forward.do_send(Forward {
+            to,
+            body: envelope.encode(),
+            unreachable: None,
+        });
     }
 
     /// An answer came; one that nobody waits for any more is dropped.

@@ -12,8 +12,8 @@ use crate::bridge::messages::Forwarded;
 use crate::model::NodeId;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::session::messages::{
-    BatchFormat, Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed, ProbeStarted, Probed,
-    PullError, Ready, Receive, Upgraded,
+    BatchFormat, Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed,
+    ProbeStarted, Probed, PullError, Ready, Receive, Upgraded,
 };
 use crate::session::{Session, Worker};
 
@@ -34,7 +34,13 @@ pub fn receive(forwarded: &Forwarded, worker: &Worker, exchange: &Exchange, pull
         return exchange.answered(envelope);
     }
     match worker.session(envelope.session) {
-        Some(session) => Asked { from: forwarded.from, envelope, session, exchange }.carry_out(pulls),
+        Some(session) => Asked {
+            from: forwarded.from,
+            envelope,
+            session,
+            exchange,
+        }
+        .carry_out(pulls),
         None if matches!(envelope.kind, Kind::Pull | Kind::Post | Kind::Probe) => {
             exchange.answer(forwarded.from, &envelope, Outcome::Gone, Bytes::new());
         }
@@ -68,10 +74,14 @@ impl Asked<'_> {
             Kind::Upgraded => self.session.do_send(Upgraded),
             Kind::Text => match String::from_utf8(self.envelope.body.to_vec()) {
                 Ok(text) => self.session.do_send(Receive::Text(text)),
-                Err(_) => self.session.do_send(Detached { reason: CloseReason::ParseError }),
+                Err(_) => self.session.do_send(Detached {
+                    reason: CloseReason::ParseError,
+                }),
             },
             Kind::Binary => self.session.do_send(Receive::Binary(self.envelope.body)),
-            Kind::Detached => self.session.do_send(Detached { reason: CloseReason::TransportClose }),
+            Kind::Detached => self.session.do_send(Detached {
+                reason: CloseReason::TransportClose,
+            }),
             Kind::Answer | Kind::AreYouThere => {}
         }
     }
@@ -80,7 +90,9 @@ impl Asked<'_> {
     fn pull(self, pulls: &mut Pulls) {
         let format = match self.envelope.argument {
             0 => BatchFormat::Polling,
-            bytes => BatchFormat::Websocket { bytes: bytes as usize },
+            bytes => BatchFormat::Websocket {
+                bytes: bytes as usize,
+            },
         };
         let (outlet, batch) = oneshot::channel();
         self.session.do_send(Ready { format, outlet });
@@ -102,7 +114,11 @@ impl Asked<'_> {
 
     fn post(self, post: PostId) {
         let (reply, answer) = oneshot::channel();
-        self.session.do_send(Post { post, body: self.envelope.body.clone(), reply });
+        self.session.do_send(Post {
+            post,
+            body: self.envelope.body.clone(),
+            reply,
+        });
         let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
         actix_rt::spawn(async move {
             let outcome = match answer.await {

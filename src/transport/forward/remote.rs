@@ -59,18 +59,24 @@ pub async fn serve(session: RemoteSession, stream: TcpStream, first: Bytes) {
 }
 
 /// The client's bytes as the stream the actor reads.
-fn incoming(reader: OwnedReadHalf, first: Bytes) -> impl Stream<Item = Result<Bytes, actix_web::error::PayloadError>> {
+fn incoming(
+    reader: OwnedReadHalf,
+    first: Bytes,
+) -> impl Stream<Item = Result<Bytes, actix_web::error::PayloadError>> {
     let start = (Some(first).filter(|first| !first.is_empty()), reader);
-    Box::pin(futures_util::stream::unfold(start, async |(first, mut reader)| {
-        if let Some(first) = first {
-            return Some((Ok(first), (None, reader)));
-        }
-        let mut buffer = BytesMut::with_capacity(READ_BUFFER);
-        match reader.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some((Ok(buffer.freeze()), (None, reader))),
-        }
-    }))
+    Box::pin(futures_util::stream::unfold(
+        start,
+        async |(first, mut reader)| {
+            if let Some(first) = first {
+                return Some((Ok(first), (None, reader)));
+            }
+            let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+            match reader.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => None,
+                Ok(_) => Some((Ok(buffer.freeze()), (None, reader))),
+            }
+        },
+    ))
 }
 
 /// Writes what the actor says and, once the session is taken over, the owner's batches.
@@ -117,7 +123,14 @@ fn batches(session: RemoteSession, taken_over: oneshot::Receiver<()>) -> impl St
                 return None;
             }
             let number = session.exchange.number();
-            let asked = session.exchange.ask(session.id, Kind::Pull, number, BATCH_BYTES, Bytes::new(), session.patience);
+            let asked = session.exchange.ask(
+                session.id,
+                Kind::Pull,
+                number,
+                BATCH_BYTES,
+                Bytes::new(),
+                session.patience,
+            );
             match asked.await {
                 (Outcome::Done, body) => Some((body, (None, false))),
                 (Outcome::Last, body) => Some((body, (None, true))),
@@ -161,7 +174,10 @@ impl RemoteWebsocket {
     }
 
     fn fragment(&mut self, item: Item, ctx: &mut WebsocketContext<Self>) {
-        let (Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes)) = &item;
+        let (Item::FirstText(bytes)
+        | Item::FirstBinary(bytes)
+        | Item::Continue(bytes)
+        | Item::Last(bytes)) = &item;
         if self.fragments.len() + bytes.len() > self.session.max_payload {
             return ctx.stop();
         }
@@ -201,7 +217,11 @@ impl Actor for RemoteWebsocket {
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
-        let kind = if self.carrying.is_some() { Kind::ProbeFailed } else { Kind::Detached };
+        let kind = if self.carrying.is_some() {
+            Kind::ProbeFailed
+        } else {
+            Kind::Detached
+        };
         self.session.tell(kind, Bytes::new());
     }
 }
@@ -219,7 +239,10 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for RemoteWebsocket {
                 ctx.stop();
             }
             Err(ws::ProtocolError::Overflow) => {
-                ctx.close(Some(ws::CloseReason::from((ws::CloseCode::Size, "message too large: see maxPayload of the handshake"))));
+                ctx.close(Some(ws::CloseReason::from((
+                    ws::CloseCode::Size,
+                    "message too large: see maxPayload of the handshake",
+                ))));
                 ctx.stop();
             }
             Err(_) => ctx.stop(),

@@ -62,11 +62,6 @@ impl NativeChannels {
         }
     }
 
-    /// The default prefix, `roomwire:<db>`: channels do not belong to a database, clusters may.
-    pub fn of_database(database: i64) -> Self {
-        Self::new(format!("roomwire:{database}"))
-    }
-
     /// The channel every node hears.
     pub fn all(&self) -> Channel {
         Channel::from(format!("{}:all", self.prefix))

@@ -113,7 +113,7 @@ fn the_shortest_way() {
     let room = Selector::room(Namespace::from("/a"), Room::from("r"));
     let mut two = room.clone();
     two.rooms.push(Room::from("s"));
-    let channels = NativeChannels::of_database(2);
+    let channels = NativeChannels::new("roomwire:2");
     for (command, expected) in [
         (
             emit_to(one),

@@ -1,0 +1,17 @@
+//! A native message that is read means the same when it is written again.
+
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use roomwire::bridge::dialect::native::{NativeMessage, sender_of};
+
+fuzz_target!(|message: &[u8]| {
+    let message = Bytes::copy_from_slice(message);
+    let Ok((sender, read)) = NativeMessage::decode(&message) else {
+        return;
+    };
+    assert_eq!(sender_of(&message), Ok(sender));
+    let written = read.encode(sender).expect("what was read is not too long");
+    assert_eq!(NativeMessage::decode(&written), Ok((sender, read)));
+});

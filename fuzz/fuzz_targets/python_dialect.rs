@@ -1,0 +1,27 @@
+//! Whatever comes on python-socketio's channel is read or refused; what was read can be said again and
+//! keeps its namespace.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use roomwire::bridge::dialect::python::{Decoded, Fleet};
+use roomwire::model::NodeId;
+
+fuzz_target!(|message: &[u8]| {
+    let node = NodeId::parse("abcd").expect("four letters");
+    let (ours, theirs) = (Fleet::new("ours", node), Fleet::new("theirs", node));
+    match ours.decode(message) {
+        Ok(Decoded::Command(command)) => {
+            let said = theirs.encode(&command).unwrap_or_default();
+            for again in said {
+                if let Ok(Decoded::Command(read)) = ours.decode(&again) {
+                    assert_eq!(read.namespace(), command.namespace());
+                }
+            }
+        }
+        Ok(Decoded::AckReply(reply)) => {
+            let _ = Fleet::encode_reply(&reply);
+        }
+        Ok(Decoded::Own | Decoded::Ignored(_)) | Err(_) => {}
+    }
+});

@@ -1,0 +1,150 @@
+//! What others say on the bus: decoded, own messages dropped, and handed to the shards it may concern.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use log::warn;
+
+use super::actor::Bridge;
+use super::dialect::native::{NativeMessage, sender_of};
+use super::dialect::python::{DecodeError as PythonError, Decoded};
+use super::interest::Workers;
+use super::link::Channel;
+use super::messages::Forwarded;
+use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
+use crate::broker::questions::question_worker;
+use crate::broker::shard::weight;
+use crate::model::{AckReply, Asker, Command, Emit, Origin};
+
+/// One warning per kind of trouble in this time.
+const WARNING_PAUSE: Duration = Duration::from_secs(30);
+
+impl Bridge {
+    pub(super) fn on_message(&mut self, channel: &Channel, payload: &Bytes) {
+        if let Some(python) = self
+            .python
+            .as_ref()
+            .filter(|python| python.channels.contains(channel.as_str()))
+        {
+            match python.fleet.decode(payload) {
+                Ok(Decoded::Command(command)) => self.dispatch(command),
+                Ok(Decoded::AckReply(reply)) => self.resolve(reply),
+                Ok(Decoded::Own | Decoded::Ignored(_)) => {}
+                Err(PythonError::Pickle) => self.refuse_pickle(),
+                Err(error) => self.report_unreadable(channel, &error.to_string()),
+            }
+            return;
+        }
+        if sender_of(payload) == Ok(self.directory.node()) {
+            return;
+        }
+        match NativeMessage::decode(payload) {
+            Ok((_, NativeMessage::Command(command))) => self.dispatch(command),
+            Ok((_, NativeMessage::AckReply(reply))) => self.resolve(reply),
+            Ok((from, NativeMessage::Forward(body))) => {
+                let port = body
+                    .first()
+                    .and_then(|worker| self.ports.get()?.get(usize::from(*worker)));
+                if let Some(port) = port {
+                    port.do_send(Forwarded { from, body });
+                }
+            }
+            Err(error) => self.report_unreadable(channel, &error.to_string()),
+        }
+    }
+
+    fn refuse_pickle(&mut self) {
+        self.directory
+            .metrics()
+            .bus_pickle_refused_total
+            .increment();
+        if is_due(&mut self.pickle_warned) {
+            warn!(
+                "pickle on the bus refused: a python-socketio older than 5.14 publishes there; update it, or it is not heard"
+            );
+        }
+    }
+
+    fn report_unreadable(&mut self, channel: &Channel, error: &str) {
+        self.directory.metrics().bus_unreadable_total.increment();
+        if is_due(&mut self.unreadable_warned) {
+            warn!("message on the bus cannot be read channel={channel} error=\"{error}\"");
+        }
+    }
+
+    /// Hands a command of somebody else to the shards it may concern.
+    fn dispatch(&mut self, command: Command) {
+        let ack_id = match &command {
+            Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
+            _ => None,
+        };
+        let targets = self.targets(&command);
+        let weight = weight(&command);
+        let dispatch = Dispatch {
+            command: Arc::new(command),
+            origin: Origin::Peer,
+            ack_id,
+        };
+        self.outgoing
+            .resize_with(self.directory.shards().len(), Vec::new);
+        for index in 0..self.directory.shards().len() {
+            if targets.is_none_or(|workers| workers.contains(index)) {
+                self.directory.backlog_grew(index, weight);
+                self.outgoing[index].push(dispatch.clone());
+            }
+        }
+    }
+
+    /// Sends the shards what the last events brought them.
+    pub(super) fn send_dispatches(&mut self) {
+        for (dispatches, shard) in self.outgoing.iter_mut().zip(self.directory.shards()) {
+            if !dispatches.is_empty() {
+                shard.do_send(DispatchAll(std::mem::take(dispatches)));
+            }
+        }
+    }
+
+    /// The workers a command may concern; `None`: every one.
+    fn targets(&self, command: &Command) -> Option<Workers> {
+        let selector = match command {
+            Command::Emit(emit) => &emit.to,
+            Command::Join { selector, .. }
+            | Command::Leave { selector, .. }
+            | Command::Disconnect { selector, .. } => selector,
+            Command::CloseRoom { namespace, room } => {
+                return Some(self.wanted.workers(&(namespace.clone(), room.clone())));
+            }
+        };
+        let [room] = selector.rooms.as_slice() else {
+            return None;
+        };
+        match selector
+            .single_socket()
+            .filter(|socket| socket.node() == self.directory.node())
+        {
+            Some(socket) => Some(Workers::only(socket.worker())),
+            None => Some(
+                self.wanted
+                    .workers(&(selector.namespace.clone(), room.clone())),
+            ),
+        }
+    }
+
+    fn resolve(&self, reply: AckReply) {
+        if reply.token.asker != Asker::Node(self.directory.node()) {
+            return;
+        }
+        if let Some(shard) = self.directory.shards().get(question_worker(reply.token.id)) {
+            shard.do_send(Resolve(reply));
+        }
+    }
+}
+
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let due = last.is_none_or(|last| last.elapsed() > WARNING_PAUSE);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
+}

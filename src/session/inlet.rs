@@ -1,0 +1,189 @@
+//! The session's mailbox: one handler per message.
+
+use std::time::Instant;
+
+use actix::{Context, Handler};
+
+use super::Session;
+use super::messages::{
+    BatchFormat, Detached, Post, PostAborted, PostError, PostStarted, ProbeFailed, ProbeStarted,
+    Probed, PullError, Ready, Receive, ShutDown, Upgraded,
+};
+use super::outlet::Outlet;
+use crate::broker::messages::Notice;
+use crate::model::TransportName;
+use crate::protocol::engine_io::payload::{self, PayloadPacket};
+use crate::protocol::engine_io::state::CloseReason;
+
+impl Handler<Ready> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ready: Ready, ctx: &mut Self::Context) {
+        let websocket = matches!(ready.format, BatchFormat::Websocket { .. });
+        let outlet = Outlet::new(ready);
+        if websocket != (self.transport == TransportName::Websocket) || self.attached {
+            return outlet.refuse(PullError::TransportMismatch);
+        }
+        if let Some(first) = self.outlet.take() {
+            first.answer_text("1", true);
+            outlet.refuse(PullError::Duplicate);
+            return self.close(CloseReason::TransportError, ctx);
+        }
+        self.outlet = Some(outlet);
+        self.answer_outlet(ctx);
+    }
+}
+
+impl Handler<PostStarted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, started: PostStarted, ctx: &mut Self::Context) {
+        if self.post.is_some() || self.held_post.is_some() {
+            self.post = None;
+            return self.close(CloseReason::TransportError, ctx);
+        }
+        self.post = Some(started);
+    }
+}
+
+impl Handler<PostAborted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, aborted: PostAborted, _ctx: &mut Self::Context) {
+        self.post.take_if(|started| started.post == aborted.post);
+    }
+}
+
+impl Handler<Post> for Session {
+    type Result = ();
+
+    fn handle(&mut self, post: Post, ctx: &mut Self::Context) {
+        let in_order = self
+            .post
+            .take()
+            .is_some_and(|started| started.post == post.post);
+        let answer = if self.transport != TransportName::Polling {
+            Err(PostError::TransportMismatch)
+        } else if self.has_ended() || !in_order {
+            Err(PostError::Duplicate)
+        } else {
+            self.receive_payload(&post.body, ctx)
+        };
+        if answer.is_ok() && self.is_behind() && !self.has_ended() {
+            self.held_post = Some(post.reply);
+            return;
+        }
+        let _ = post.reply.send(answer);
+    }
+}
+
+impl Session {
+    fn receive_payload(&mut self, body: &[u8], ctx: &mut Context<Self>) -> Result<(), PostError> {
+        let Ok(body) = std::str::from_utf8(body) else {
+            self.close(CloseReason::ParseError, ctx);
+            return Err(PostError::Malformed);
+        };
+        let now = Instant::now();
+        for packet in payload::decode(body) {
+            match packet {
+                Ok(PayloadPacket::Packet(packet)) => self.receive(packet, now, ctx),
+                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
+                Err(_) => self.close(CloseReason::ParseError, ctx),
+            }
+            match self.end_reason() {
+                None => {}
+                Some(CloseReason::ParseError) => return Err(PostError::Malformed),
+                Some(CloseReason::TransportClose) => {
+                    self.say_goodbye();
+                    return Ok(());
+                }
+                Some(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The client closed: its pending poll ends with a noop (protocol notes 1.7).
+    fn say_goodbye(&mut self) {
+        if let Some(outlet) = self.outlet.take() {
+            outlet.answer_text("6", true);
+        }
+    }
+}
+
+impl Handler<ProbeStarted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, started: ProbeStarted, _ctx: &mut Self::Context) {
+        let possible = self.begin_upgrade();
+        if started.reply.send(possible).is_err() && possible {
+            self.upgrade_failed();
+        }
+    }
+}
+
+impl Handler<Probed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Probed, _ctx: &mut Self::Context) {
+        self.probed();
+    }
+}
+
+impl Handler<ProbeFailed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: ProbeFailed, _ctx: &mut Self::Context) {
+        self.upgrade_failed();
+    }
+}
+
+impl Handler<Upgraded> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Upgraded, _ctx: &mut Self::Context) {
+        self.upgraded(false);
+    }
+}
+
+impl Handler<Receive> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: Receive, ctx: &mut Self::Context) {
+        match message {
+            Receive::Text(text) => self.receive_text(&text, Instant::now(), ctx),
+            Receive::Binary(content) => self.receive_binary(content, ctx),
+        }
+    }
+}
+
+impl Handler<Detached> for Session {
+    type Result = ();
+
+    fn handle(&mut self, detached: Detached, ctx: &mut Self::Context) {
+        self.close(detached.reason, ctx);
+    }
+}
+
+impl Handler<ShutDown> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
+        self.close(CloseReason::ServerShuttingDown, ctx);
+    }
+}
+
+impl Handler<Notice> for Session {
+    type Result = ();
+
+    fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
+        match notice {
+            Notice::SlowConsumer => self.close(CloseReason::SlowConsumer, ctx),
+            Notice::Kick {
+                namespace,
+                socket,
+                close,
+            } => self.kick(&namespace, socket, close, ctx),
+        }
+    }
+}
