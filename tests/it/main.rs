@@ -3,11 +3,24 @@
 //! One binary. Servers listen on free ports of this machine, clusters share a bus in memory; clients are
 //! written by hand, so that a test sees the wire and nothing in between.
 
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
+
 mod support;
 
 mod acks;
+mod architecture;
+mod client_files;
+mod cluster;
+mod config_process;
+mod cors;
+mod forward;
+mod health;
+mod limits;
 mod namespaces;
 mod polling;
+mod python_bus;
 mod rooms;
+mod shutdown;
+mod slow_client;
 mod upgrade;
 mod websocket;

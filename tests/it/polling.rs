@@ -1,8 +1,10 @@
 //! Engine.IO over long polling: batches, posts, and how it ends.
 
 use std::io::Read;
+use std::time::Duration;
 
 use crate::support::http::Request;
+use crate::support::log::close_reason;
 use crate::support::{TestServer, field, filler, soon};
 
 #[actix_rt::test]
@@ -308,4 +310,14 @@ async fn a_silent_polling_client_is_gone() {
     let client = server.polling().await;
     server.sessions(0).await;
     assert_eq!(client.get().await.status, 400);
+}
+
+#[actix_rt::test]
+async fn a_client_that_gives_up_a_poll_has_left() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    let given_up = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
+    assert!(given_up.is_err());
+    assert_eq!(close_reason(&client.sid).await, "transport error");
 }

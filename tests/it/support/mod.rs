@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod http;
+pub mod log;
 pub mod polling;
 pub mod python;
 pub mod server;
@@ -10,7 +11,6 @@ pub mod websocket;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-#[expect(unused_imports, reason = "the cluster tests follow")]
 pub use cluster::TestCluster;
 pub use polling::PollingClient;
 pub use server::TestServer;

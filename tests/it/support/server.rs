@@ -63,6 +63,7 @@ impl TestServer {
 
     /// A node with this configuration and these surroundings.
     pub async fn configured(config: Config, outside: Option<Outside>) -> Self {
+        super::log::keep();
         let server = Server::start_with(config, outside, Arc::new(OsRandom))
             .await
             .unwrap();
