@@ -4,6 +4,7 @@
 //! written by hand, so that a test sees the wire and nothing in between.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
 mod support;
 
