@@ -15,7 +15,7 @@ use super::messages::Forwarded;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
 use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
-use crate::model::{AckReply, Asker, Command, Emit, Origin};
+use crate::model::{AckReply, Asker, Command, Emit};
 
 /// One warning per kind of trouble in this time.
 const WARNING_PAUSE: Duration = Duration::from_secs(30);
@@ -75,6 +75,7 @@ impl Bridge {
 
     /// Hands a command of somebody else to the shards it may concern.
     fn dispatch(&mut self, command: Command) {
+        self.directory.metrics().commands_peer_total.increment();
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
@@ -83,7 +84,6 @@ impl Bridge {
         let weight = weight(&command);
         let dispatch = Dispatch {
             command: Arc::new(command),
-            origin: Origin::Peer,
             ack_id,
         };
         self.outgoing

@@ -23,6 +23,8 @@ pub enum CloseReason {
     SlowConsumer,
     /// A message larger than `engine.max_payload`.
     MessageTooLarge,
+    /// More events wait for the app than `socket.inbox_limit`, and the client could not be made to wait.
+    InboxOverflow,
     /// No namespace was joined in time.
     ConnectTimeout,
 }
@@ -40,21 +42,22 @@ impl CloseReason {
             Self::ServerShuttingDown => "server shutting down",
             Self::SlowConsumer => "slow consumer",
             Self::MessageTooLarge => "message too large",
+            Self::InboxOverflow => "inbox overflow",
             Self::ConnectTimeout => "connect timeout",
         }
     }
 
     /// What the close frame says. Most reasons close without a status code, as the reference server does;
-    /// those a client could not guess are named.
+    /// those a client could not guess are named. A slow consumer cannot be told: what it did not read is in the way.
     pub fn close_frame(self) -> (Option<u16>, &'static str) {
         match self {
-            Self::SlowConsumer => (
-                Some(1008),
-                "slow consumer: more data waited than socket.outbox_limit allows",
-            ),
             Self::MessageTooLarge => (
                 Some(1009),
                 "message too large: see maxPayload of the handshake",
+            ),
+            Self::InboxOverflow => (
+                Some(1008),
+                "more events wait than socket.inbox_limit allows",
             ),
             _ => (None, ""),
         }
