@@ -75,6 +75,9 @@ pub enum Beat {
     Dead,
 }
 
+/// How late a timer may fire without being to the client's benefit.
+const TIMER_SLACK: Duration = Duration::from_millis(5);
+
 /// The server pings, the client answers; a session is gone at interval + timeout exactly.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
@@ -109,7 +112,10 @@ impl Heartbeat {
             return Beat::Dead;
         }
         self.awaiting_pong = true;
-        self.deadline = now + self.timeout;
+        // A timer that fires a little late must not add up: the session ends at interval + timeout sharp.
+        let due = self.deadline;
+        let sent = if now - due < TIMER_SLACK { due } else { now };
+        self.deadline = sent + self.timeout;
         Beat::Ping
     }
 
@@ -144,9 +150,19 @@ mod tests {
             beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)),
             Beat::Quiet
         );
-        assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
+        let late = start + INTERVAL + Duration::from_millis(2);
+        assert_eq!(beat.handle_timeout(late), Beat::Ping);
         assert_eq!(beat.poll_timeout(), start + INTERVAL + TIMEOUT);
         assert_eq!(beat.handle_timeout(start + INTERVAL + TIMEOUT), Beat::Dead);
+    }
+
+    #[test]
+    fn a_node_that_was_busy_does_not_take_its_delay_out_on_the_client() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        let late = start + INTERVAL * 2;
+        assert_eq!(beat.handle_timeout(late), Beat::Ping);
+        assert_eq!(beat.poll_timeout(), late + TIMEOUT);
     }
 
     #[test]
