@@ -85,6 +85,8 @@ metrics! {
     bus_pickle_refused_total: Counter,
     /// Commands not published because they are larger than the bus allows.
     bus_oversized_total: Counter,
+    /// Messages of others not read because they are larger than the bus allows.
+    bus_skipped_total: Counter,
     /// Messages dropped while the bus was away: too many bytes waiting, or too old.
     bus_spool_dropped_total: Counter,
     /// Times the bus was lost.

@@ -73,6 +73,16 @@ impl Bridge {
         }
     }
 
+    pub(super) fn report_skipped(&mut self, bytes: u64) {
+        self.directory.metrics().bus_skipped_total.increment();
+        if is_due(&mut self.skipped_warned) {
+            warn!(
+                "message on the bus not read: {bytes} bytes are over bus.message_limit={}",
+                self.message_limit
+            );
+        }
+    }
+
     /// Hands a command of somebody else to the shards it may concern.
     fn dispatch(&mut self, command: Command) {
         self.directory.metrics().commands_peer_total.increment();
