@@ -23,9 +23,9 @@ use crate::app::echo::Echo;
 use crate::app::relay::Relay;
 use crate::bridge::lease::Lease;
 use crate::bridge::link::{Link, LinkEvents};
-use crate::bridge::messages::{Forward, Ports};
+use crate::bridge::messages::{Forward, Leave, Ports};
 use crate::bridge::redis::{RedisLink, RedisStore};
-use crate::bridge::start::{self, Surroundings};
+use crate::bridge::start::{self, BridgeWays, Surroundings};
 use crate::bridge::store::Store;
 use crate::broker::{Directory, Limits, RoomBroker, Shard};
 use crate::config::{AppKind, Config};
@@ -62,6 +62,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     gates: Arc<Gates>,
     lease: Option<Lease>,
+    leave: Option<Recipient<Leave>>,
 }
 
 /// What the workers of a node share before they are built, each on its own thread.
@@ -146,7 +147,8 @@ impl Server {
             health: Arc::clone(&health),
             ports: Arc::clone(&ports),
         };
-        let (directory, forward) = start_bus(&config, outside, surroundings);
+        let (directory, ways) = start_bus(&config, outside, surroundings);
+        let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
         let gates = Arc::new(Gates::default());
         let listener = bind(&config)?;
         let address = listener.local_addr()?;
@@ -182,6 +184,7 @@ impl Server {
             metrics,
             gates,
             lease,
+            leave,
         })
     }
 
@@ -223,6 +226,10 @@ impl Server {
         if let Some(lease) = &self.lease {
             lease.release().await;
         }
+        if let Some(leave) = &self.leave {
+            // It may have ended by itself.
+            let _ = leave.send(Leave).await;
+        }
         info!("stopped node={}", self.node);
     }
 }
@@ -232,7 +239,7 @@ fn start_bus(
     config: &Config,
     outside: Option<Outside>,
     surroundings: Surroundings,
-) -> (Arc<Directory>, Option<Recipient<Forward>>) {
+) -> (Arc<Directory>, Option<BridgeWays>) {
     let Some(Outside { link, events, .. }) = outside else {
         let Surroundings {
             node,
@@ -243,7 +250,7 @@ fn start_bus(
         return (Directory::new(node, workers, None, metrics), None);
     };
     let started = start::start_bridge(&config.bus, link, events, surroundings);
-    (started.directory, Some(started.forward))
+    (started.directory, Some(started.ways))
 }
 
 /// Says where the node listens and what can be done next.

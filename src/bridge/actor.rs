@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFuture, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
 use smallvec::SmallVec;
 
 use super::dialect::native::{NativeChannels, encode_forward};
 use super::dialect::python::{Fleet, PythonChannels};
 use super::interest::{Outcome, RoomsWanted, Workers};
 use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
-use super::messages::{Forward, Ports};
+use super::messages::{Forward, Leave, Ports};
 use crate::broker::Directory;
 use crate::broker::messages::{
     Dispatch, Interest, InterestChange, Presence, Publish, PublishReply, RoomsReady,
@@ -317,5 +317,13 @@ impl Handler<Forward> for Bridge {
                 let _ = unreachable.send(());
             }
         });
+    }
+}
+
+impl Handler<Leave> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }

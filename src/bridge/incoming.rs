@@ -15,7 +15,7 @@ use super::messages::Forwarded;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
 use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
-use crate::model::{AckReply, Asker, Command, Emit};
+use crate::model::{AckReply, Asker, Command, Emit, Selector};
 
 /// One warning per kind of trouble in this time.
 const WARNING_PAUSE: Duration = Duration::from_secs(30);
@@ -28,7 +28,12 @@ impl Bridge {
             .filter(|python| python.channels.contains(channel.as_str()))
         {
             match python.fleet.decode(payload) {
-                Ok(Decoded::Command(command)) => self.dispatch(command),
+                Ok(Decoded::Command(command)) => {
+                    // It may concern rooms which the message before it has just put sockets into and of
+                    // which the shards have not told yet: every worker but for a known socket's.
+                    let targets = self.owner(&command);
+                    self.dispatch(command, targets);
+                }
                 Ok(Decoded::AckReply(reply)) => self.resolve(reply),
                 Ok(Decoded::Own | Decoded::Ignored(_)) => {}
                 Err(PythonError::Pickle) => self.refuse_pickle(),
@@ -40,7 +45,10 @@ impl Bridge {
             return;
         }
         match NativeMessage::decode(payload) {
-            Ok((_, NativeMessage::Command(command))) => self.dispatch(command),
+            Ok((_, NativeMessage::Command(command))) => {
+                let targets = self.targets(&command);
+                self.dispatch(command, targets);
+            }
             Ok((_, NativeMessage::AckReply(reply))) => self.resolve(reply),
             Ok((from, NativeMessage::Forward(body))) => {
                 let port = body
@@ -83,14 +91,13 @@ impl Bridge {
         }
     }
 
-    /// Hands a command of somebody else to the shards it may concern.
-    fn dispatch(&mut self, command: Command) {
+    /// Hands a command of somebody else to the shards it may concern; `None`: to every one.
+    fn dispatch(&mut self, command: Command, targets: Option<Workers>) {
         self.directory.metrics().commands_peer_total.increment();
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
         };
-        let targets = self.targets(&command);
         let weight = weight(&command);
         let dispatch = Dispatch {
             command: Arc::new(command),
@@ -115,30 +122,24 @@ impl Bridge {
         }
     }
 
+    /// The worker of the one socket a command means, if that lives here.
+    fn owner(&self, command: &Command) -> Option<Workers> {
+        let socket = selector(command)?.single_socket()?;
+        (socket.node() == self.directory.node()).then(|| Workers::only(socket.worker()))
+    }
+
     /// The workers a command may concern; `None`: every one.
     fn targets(&self, command: &Command) -> Option<Workers> {
-        let selector = match command {
-            Command::Emit(emit) => &emit.to,
-            Command::Join { selector, .. }
-            | Command::Leave { selector, .. }
-            | Command::Disconnect { selector, .. } => selector,
-            Command::CloseRoom { namespace, room } => {
-                return Some(self.wanted.workers(&(namespace.clone(), room.clone())));
-            }
+        let room = match (command, selector(command).map(|s| s.rooms.as_slice())) {
+            (Command::CloseRoom { room, .. }, _) => room,
+            (_, Some([room])) => room,
+            _ => return None,
         };
-        let [room] = selector.rooms.as_slice() else {
-            return None;
-        };
-        match selector
-            .single_socket()
-            .filter(|socket| socket.node() == self.directory.node())
-        {
-            Some(socket) => Some(Workers::only(socket.worker())),
-            None => Some(
-                self.wanted
-                    .workers(&(selector.namespace.clone(), room.clone())),
-            ),
-        }
+        let name = (command.namespace().clone(), room.clone());
+        Some(
+            self.owner(command)
+                .unwrap_or_else(|| self.wanted.workers(&name)),
+        )
     }
 
     fn resolve(&self, reply: AckReply) {
@@ -148,6 +149,17 @@ impl Bridge {
         if let Some(shard) = self.directory.shards().get(question_worker(reply.token.id)) {
             shard.do_send(Resolve(reply));
         }
+    }
+}
+
+/// Who is meant, where a command names sockets.
+fn selector(command: &Command) -> Option<&Selector> {
+    match command {
+        Command::Emit(emit) => Some(&emit.to),
+        Command::Join { selector, .. }
+        | Command::Leave { selector, .. }
+        | Command::Disconnect { selector, .. } => Some(selector),
+        Command::CloseRoom { .. } => None,
     }
 }
 

@@ -27,5 +27,10 @@ pub struct Forwarded {
     pub body: Bytes,
 }
 
+/// The node stops: nothing more is said or heard. The bridge ends, and its link with it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Leave;
+
 /// Who takes [`Forwarded`] messages, by worker; filled before the node listens.
 pub type Ports = Arc<OnceLock<Box<[Recipient<Forwarded>]>>>;

@@ -8,7 +8,7 @@ use super::actor::{Bridge, BridgeParts, PythonSide};
 use super::dialect::native::NativeChannels;
 use super::dialect::python::{Fleet, PythonChannels};
 use super::link::{Link, LinkEvents};
-use super::messages::{Forward, Ports};
+use super::messages::{Forward, Leave, Ports};
 use super::redis::{InvalidRedisUrl, RedisSettings};
 use crate::broker::{Bus, Directory};
 use crate::config::BusConfig;
@@ -38,7 +38,13 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
 /// What a started bridge leaves to the server.
 pub struct StartedBridge {
     pub directory: Arc<Directory>,
+    pub ways: BridgeWays,
+}
+
+/// The ways to a started bridge beside those of the broker.
+pub struct BridgeWays {
     pub forward: Recipient<Forward>,
+    pub leave: Recipient<Leave>,
 }
 
 /// What the bridge needs of its node.
@@ -80,6 +86,10 @@ pub fn start_bridge(
         health: node.health,
         ports: node.ports,
     });
-    let forward = ctx.run(bridge).recipient();
-    StartedBridge { directory, forward }
+    let bridge = ctx.run(bridge);
+    let ways = BridgeWays {
+        forward: bridge.clone().recipient(),
+        leave: bridge.recipient(),
+    };
+    StartedBridge { directory, ways }
 }

@@ -1,0 +1,281 @@
+//! The rules of the code itself: who may import whom, and what stands nowhere.
+//!
+//! Reads the sources as text. Test modules are left out where a rule is about the program.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Who may import whom. A module may always import itself; `server` and `main` wire everything.
+const IMPORTS: [(&str, &[&str]); 13] = [
+    ("model", &[]),
+    ("metrics", &[]),
+    ("health", &[]),
+    ("protocol", &["model"]),
+    ("outbox", &["protocol", "model"]),
+    ("config", &["model"]),
+    ("app", &["config", "model"]),
+    ("broker", &["outbox", "protocol", "model", "metrics"]),
+    (
+        "session",
+        &[
+            "protocol", "app", "broker", "outbox", "config", "model", "metrics",
+        ],
+    ),
+    (
+        "bridge",
+        &["broker", "model", "health", "metrics", "config"],
+    ),
+    (
+        "transport",
+        &[
+            "session", "outbox", "protocol", "broker", "bridge", "config", "model", "metrics",
+        ],
+    ),
+    (
+        "http",
+        &["transport", "health", "metrics", "config", "model"],
+    ),
+    ("cli", &["config"]),
+];
+/// Lines of a file without its test module.
+const FILE_LIMIT: usize = 450;
+
+struct Source {
+    /// Below `src/`, as `bridge/redis/link.rs`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The first part of its path: the module of the table.
+    fn module(&self) -> &str {
+        self.path.split(['/', '.']).next().unwrap()
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.contains("tests") || self.path.ends_with("round_trip.rs")
+    }
+
+    /// Without the test module at its end and without comments.
+    fn program(&self) -> Vec<&str> {
+        let end = self
+            .text
+            .find("#[cfg(test)]\nmod tests {")
+            .unwrap_or(self.text.len());
+        self.text[..end]
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect()
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path
+                    .strip_prefix(folder())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(found.len() > 50, "the sources were found");
+    found
+}
+
+fn programs() -> impl Iterator<Item = Source> {
+    sources().into_iter().filter(|source| !source.is_test())
+}
+
+/// The modules of ours a line names after `crate::`.
+fn imported(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[test]
+fn imports_go_one_way() {
+    let allowed: BTreeMap<_, _> = IMPORTS.into_iter().collect();
+    let mut wrong = Vec::new();
+    for source in programs() {
+        let module = source.module();
+        if ["main", "lib", "server"].contains(&module) {
+            continue;
+        }
+        let Some(allowed) = allowed.get(module) else {
+            wrong.push(format!("{}: module {module} has no rule", source.path));
+            continue;
+        };
+        for line in source.program() {
+            for name in imported(line) {
+                // A `$crate` path or `crate::{` would escape the rule.
+                if name.is_empty() || (name != module && !allowed.contains(&name)) {
+                    wrong.push(format!("{}: {}", source.path, line.trim()));
+                }
+                if name == "bridge" && module == "transport" && !line.contains("bridge::messages") {
+                    wrong.push(format!(
+                        "{}: only the bridge's messages: {}",
+                        source.path,
+                        line.trim()
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The files that name something, outside of those that may.
+fn misplaced(names: &[&str], may: impl Fn(&Source) -> bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for source in programs().filter(|source| !may(source)) {
+        for line in source.program() {
+            if names.iter().any(|name| line.contains(name)) {
+                wrong.push(format!("{}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn some_crates_are_known_in_one_place_only() {
+    let websockets = misplaced(&["actix_web_actors"], |source| {
+        source.path.starts_with("transport/")
+    });
+    assert!(websockets.is_empty(), "{websockets:#?}");
+    let redis = misplaced(
+        &[" redis::", "(redis::", "<redis::", "&redis::"],
+        |source| {
+            source.path.starts_with("bridge/redis")
+            // Ours, by relative path.
+            || source.program().iter().any(|line| line.contains("super::redis::"))
+                && !source.program().iter().any(|line| line.starts_with("use redis::"))
+        },
+    );
+    assert!(redis.is_empty(), "{redis:#?}");
+}
+
+#[test]
+fn protocol_and_model_have_no_clock_socket_actor_or_lock() {
+    let names = [
+        "Instant::now",
+        "SystemTime::now",
+        "actix",
+        "tokio",
+        "std::net",
+        "Mutex",
+        "RwLock",
+        "RefCell",
+        "std::fs",
+        "std::thread",
+    ];
+    let wrong = misplaced(&names, |source| {
+        !["protocol", "model"].contains(&source.module())
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_stay_short() {
+    let long = sources().into_iter().filter_map(|source| {
+        let end = source
+            .text
+            .find("#[cfg(test)]\nmod tests {")
+            .unwrap_or(source.text.len());
+        let lines = source.text[..end].lines().count();
+        (lines > FILE_LIMIT).then(|| format!("{}: {lines} lines", source.path))
+    });
+    let long: Vec<_> = long.collect();
+    assert!(long.is_empty(), "over {FILE_LIMIT}: {long:#?}");
+}
+
+#[test]
+fn every_module_says_what_it_does() {
+    let silent = programs()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| source.path);
+    let silent: Vec<_> = silent.collect();
+    assert!(silent.is_empty(), "{silent:#?}");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // In pieces, so that this file does not name what it forbids.
+    let names = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["XX", "X"],
+        ["#[ign", "ore"],
+        ["todo", "!("],
+        ["unimplem", "ented!("],
+    ];
+    let mut files = sources();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    for entry in std::fs::read_dir(tests).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).unwrap();
+            files.push(Source {
+                path: path.display().to_string(),
+                text,
+            });
+        }
+    }
+    let mut left = Vec::new();
+    for source in &files {
+        for name in names.iter().map(|parts| parts.concat()) {
+            if source.text.contains(&name) {
+                left.push(format!("{}: {name}", source.path));
+            }
+        }
+    }
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+#[test]
+fn every_key_of_the_configuration_is_read() {
+    let shipped = include_str!("../../config/default.toml");
+    let programs: Vec<Source> = programs()
+        .filter(|source| source.module() != "config")
+        .collect();
+    let mut unread = Vec::new();
+    for line in shipped.lines().filter(|line| !line.starts_with('#')) {
+        let Some((key, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        // What the checked configuration made of them has another name.
+        let field = match key {
+            "prefix" => "channel_prefix",
+            "kind" => "app.kind",
+            "join" | "publish" | "rooms" => "rules",
+            key => key,
+        };
+        let read = format!(".{field}");
+        let found = programs
+            .iter()
+            .any(|source| source.program().iter().any(|line| line.contains(&read)));
+        if !found {
+            unread.push(key);
+        }
+    }
+    assert!(unread.is_empty(), "{unread:?}");
+}

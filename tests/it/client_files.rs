@@ -1,0 +1,60 @@
+//! The stock client files below the endpoint.
+
+use crate::support::TestServer;
+use crate::support::http::Request;
+use crate::support::server::write_file;
+
+const FILE: &str = "/socket.io/socket.io.min.js";
+
+#[actix_rt::test]
+async fn files_are_served_with_an_etag() {
+    let script = write_file("socket.io.min.js", "/* script */");
+    let folder = script.parent().unwrap();
+    std::fs::write(folder.join("socket.io.min.js.map"), "{}").unwrap();
+    std::fs::write(folder.join("secret.js"), "secret").unwrap();
+    let server = TestServer::with(&[("SERVER__CLIENT_DIR", folder.to_str().unwrap())]).await;
+    let answer = server.send(Request::get(FILE)).await;
+    assert_eq!(answer.summary(), (200, "/* script */"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/javascript; charset=utf-8")
+    );
+    let etag = answer.header("etag").unwrap();
+    let again = server
+        .send(Request::get(FILE).headers(&[("If-None-Match", etag)]))
+        .await;
+    assert_eq!(
+        (again.summary(), again.header("etag")),
+        ((304, ""), Some(etag))
+    );
+    let changed = server
+        .send(Request::get(FILE).headers(&[("If-None-Match", "\"other\"")]))
+        .await;
+    assert_eq!(changed.status, 200);
+    let map = server
+        .send(Request::get("/socket.io/socket.io.min.js.map"))
+        .await;
+    assert_eq!(
+        (map.summary(), map.header("content-type")),
+        ((200, "{}"), Some("application/json"))
+    );
+    let missing = server.send(Request::get("/socket.io/socket.io.js")).await;
+    assert_eq!(
+        missing.summary(),
+        (404, "socket.io.js is not in server.client_dir\n")
+    );
+    let secret = server.send(Request::get("/socket.io/secret.js")).await;
+    assert_eq!(secret.status, 400, "a handshake without transport, no file");
+}
+
+#[actix_rt::test]
+async fn without_a_folder_the_answer_says_how_to_set_one() {
+    let server = TestServer::start().await;
+    let answer = server.send(Request::get(FILE)).await;
+    assert_eq!(answer.status, 404);
+    assert!(
+        answer.text().contains("ROOMWIRE_SERVER__CLIENT_DIR"),
+        "{}",
+        answer.text()
+    );
+}

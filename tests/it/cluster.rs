@@ -1,0 +1,531 @@
+//! Several nodes on one bus: events, joins, questions, and what goes wrong.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use roomwire::bridge::link::{Channel, Link, Outgoing, Receivers};
+use roomwire::bridge::memory::{Faults, Hub, MemoryLink};
+use roomwire::bridge::store::MemoryStore;
+use roomwire::model::{Command, Namespace, Room};
+use roomwire::server::Outside;
+
+use crate::support::cluster::{Voice, everybody, room};
+use crate::support::server::config;
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, soon};
+
+/// Clients of every node, on both workers of each, in room `r`.
+async fn members<const N: usize>(cluster: &TestCluster<N>, each: usize) -> Vec<WebsocketClient> {
+    let mut members = Vec::new();
+    for node in &cluster.nodes {
+        for _ in 0..each {
+            let mut member = node.member().await;
+            member.join("r").await;
+            members.push(member);
+        }
+    }
+    members
+}
+
+/// Waits until a node has published so much.
+async fn published(node: &TestServer, count: u64) {
+    eventually("the publishes", || {
+        node.metrics().bus_published_total.get() >= count
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn each_member_on_each_node_hears_each_event_once_and_in_order() {
+    const EVENTS: usize = 100;
+    let cluster = TestCluster::<3>::start().await;
+    let mut members = members(&cluster, 4).await;
+    let workers: BTreeSet<String> = members
+        .iter()
+        .map(|member| member.socket[..5].to_owned())
+        .collect();
+    assert_eq!(workers.len(), 6, "every worker of every node has a member");
+    let (sender, receivers) = members.split_first_mut().unwrap();
+    for number in 0..EVENTS {
+        sender.emit("r", &format!(r#""n",{number}"#)).await;
+    }
+    sender.emit("r", r#""end""#).await;
+    for receiver in receivers {
+        for number in 0..EVENTS {
+            receiver.expect(&format!(r#"42["n",{number}]"#)).await;
+        }
+        receiver.expect(r#"42["end"]"#).await;
+    }
+    sender.quiet().await;
+    let [first, second, third] = &cluster.nodes;
+    assert_eq!(first.metrics().bus_published_total.get(), EVENTS as u64 + 1);
+    for node in [second, third] {
+        assert_eq!(
+            node.metrics().bus_published_total.get(),
+            0,
+            "nothing is published again"
+        );
+    }
+}
+
+#[actix_rt::test]
+async fn bytes_cross_the_bus() {
+    let cluster = TestCluster::<2>::start().await;
+    let (mut a, mut b) = (
+        cluster.nodes[0].member().await,
+        cluster.nodes[1].member().await,
+    );
+    b.join("r").await;
+    let content = vec![0xab; 200_000];
+    a.send(r#"452-["roomwire:emit","r","x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
+    a.send_binary(&content).await;
+    a.send_binary(&[]).await;
+    b.expect(r#"452-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#)
+        .await;
+    b.expect_binary(&content).await;
+    b.expect_binary(&[]).await;
+}
+
+#[actix_rt::test]
+async fn the_first_event_after_a_join_ack_is_never_lost() {
+    let cluster = TestCluster::<2>::start().await;
+    let delay = (Duration::ZERO, Duration::from_millis(5));
+    cluster.faults(Faults {
+        delay,
+        ..Faults::default()
+    });
+    let mut sender = cluster.nodes[0].member().await;
+    let mut joiners = [
+        cluster.nodes[1].member().await,
+        cluster.nodes[1].member().await,
+    ];
+    for round in 0..60 {
+        let name = format!("room {round}");
+        for joiner in &mut joiners {
+            joiner.join(&name).await;
+            sender.emit(&name, &format!(r#""first",{round}"#)).await;
+            joiner.expect(&format!(r#"42["first",{round}]"#)).await;
+        }
+        // The first one heard the second's event, too.
+        joiners[0].expect(&format!(r#"42["first",{round}]"#)).await;
+        for joiner in &mut joiners {
+            joiner.ask(&format!(r#"["roomwire:leave","{name}"]"#)).await;
+        }
+    }
+}
+
+/// A link whose subscriptions wait until told.
+struct SlowLink {
+    link: Arc<MemoryLink>,
+    held: Mutex<Option<Vec<Channel>>>,
+}
+
+impl SlowLink {
+    fn hold(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    fn release(&self) {
+        let held = self.held.lock().unwrap().take();
+        self.link.subscribe(held.unwrap_or_default());
+    }
+
+    fn asked(&self) -> usize {
+        self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl Link for SlowLink {
+    fn publish(&self, batch: Vec<Outgoing>) {
+        self.link.publish(batch);
+    }
+
+    fn publish_counted(&self, message: Outgoing) -> Receivers {
+        self.link.publish_counted(message)
+    }
+
+    fn subscribe(&self, channels: Vec<Channel>) {
+        match &mut *self.held.lock().unwrap() {
+            Some(held) => held.extend(channels),
+            None => self.link.subscribe(channels),
+        }
+    }
+
+    fn unsubscribe(&self, channels: Vec<Channel>) {
+        self.link.unsubscribe(channels);
+    }
+}
+
+#[actix_rt::test]
+async fn a_join_waits_for_the_subscription_and_others_do_not() {
+    let hub = Hub::default();
+    let (link, events) = hub.join();
+    let slow = Arc::new(SlowLink {
+        link,
+        held: Mutex::new(None),
+    });
+    let outside = Outside {
+        link: Arc::clone(&slow) as _,
+        events,
+        store: Arc::new(MemoryStore::default()),
+    };
+    let server = TestServer::configured(config(&[]), Some(outside)).await;
+    server.readyz("bus: up").await;
+    let mut clients = [
+        server.member().await,
+        server.member().await,
+        server.member().await,
+    ];
+    let mut bystander = server.member().await;
+    slow.hold();
+    for client in &mut clients {
+        client.send(r#"420["roomwire:join","r"]"#).await;
+    }
+    eventually("the subscription", || slow.asked() == 1).await;
+    // All three are members already, two of them on one worker; nobody is told so.
+    bystander.emit("r", r#""local""#).await;
+    for client in &mut clients {
+        client.expect(r#"42["local"]"#).await;
+    }
+    slow.release();
+    for client in &mut clients {
+        assert!(client.text().await.starts_with(r#"430[{"#));
+        client.join("r").await;
+    }
+    assert_eq!(slow.asked(), 0, "one subscription serves all");
+}
+
+#[actix_rt::test]
+async fn busy_rooms_elsewhere_cost_a_node_nothing() {
+    const ROOMS: usize = 1_000;
+    let cluster = TestCluster::<3>::with(&[("SOCKET__MAX_ROOMS", "0")]).await;
+    let [first, second, third] = &cluster.nodes;
+    let mut sender = first.member().await;
+    let mut hearer = second.member().await;
+    let mut aside = third.member().await;
+    aside.join("their own").await;
+    for number in 0..ROOMS {
+        hearer
+            .send(&format!(r#"42{number}["roomwire:join","room {number}"]"#))
+            .await;
+    }
+    for number in 0..ROOMS {
+        let answer = hearer.text().await;
+        assert!(answer.starts_with(&format!(r#"43{number}[{{"#)), "{answer}");
+    }
+    for number in 0..ROOMS {
+        sender
+            .emit(&format!("room {number}"), &format!(r#""n",{number}"#))
+            .await;
+    }
+    for number in 0..ROOMS {
+        hearer.expect(&format!(r#"42["n",{number}]"#)).await;
+    }
+    sender.emit("their own", r#""hello""#).await;
+    aside.expect(r#"42["hello"]"#).await;
+    assert_eq!(first.metrics().bus_published_total.get(), ROOMS as u64 + 1);
+    assert_eq!(second.metrics().bus_received_total.get(), ROOMS as u64);
+    assert_eq!(third.metrics().bus_received_total.get(), 1, "the hello");
+    assert_eq!(third.metrics().bus_published_total.get(), 0);
+}
+
+#[actix_rt::test]
+async fn one_socket_elsewhere_is_reached_without_telling_others() {
+    let cluster = TestCluster::<3>::start().await;
+    let [first, second, third] = &cluster.nodes;
+    let mut sender = first.member().await;
+    let mut receivers = [second.member().await, second.member().await];
+    let before = third.metrics().bus_received_total.get();
+    for number in 0..20 {
+        for receiver in &mut receivers {
+            sender
+                .emit(&receiver.socket.clone(), &format!(r#""n",{number}"#))
+                .await;
+            receiver.expect(&format!(r#"42["n",{number}]"#)).await;
+        }
+    }
+    assert_eq!(second.metrics().bus_received_total.get(), 40);
+    assert_eq!(third.metrics().bus_received_total.get(), before);
+    // An id of nobody: no harm.
+    sender
+        .emit(&format!("{}AAAAAAAAAAAAAAAA", second.node()), r#""n""#)
+        .await;
+    sender.emit("AAAAAAAAAAAAAAAAAAAA", r#""n""#).await;
+    sender.quiet().await;
+}
+
+#[actix_rt::test]
+async fn a_room_named_like_an_id_is_a_room() {
+    // Only a command can put a socket there: the relay keeps such names for sockets.
+    const NAME: &str = "general-announcement";
+    let cluster = TestCluster::<2>::start().await;
+    let voice = Voice::join(&cluster.hub);
+    let mut clients = [
+        cluster.nodes[0].member().await,
+        cluster.nodes[1].member().await,
+    ];
+    voice.say(&Command::Join {
+        selector: everybody(),
+        rooms: vec![Room::from(NAME)],
+    });
+    for client in &clients {
+        let node = &client.socket[..4];
+        assert_eq!(voice.hearers_of_node(node).await, 1);
+    }
+    voice.heard_by(2, NAME).await;
+    voice.emit(room(NAME), r#"["e"]"#, false);
+    for client in &mut clients {
+        client.expect(r#"42["e"]"#).await;
+    }
+}
+
+#[actix_rt::test]
+async fn commands_move_and_end_sockets_on_every_node() {
+    let cluster = TestCluster::<3>::start().await;
+    let voice = Voice::join(&cluster.hub);
+    let mut clients = members(&cluster, 2).await;
+    let names: Vec<String> = clients.iter().map(|client| client.socket.clone()).collect();
+    voice.say(&Command::Join {
+        selector: room("r"),
+        rooms: vec![Room::from("s")],
+    });
+    voice.heard_by(3, "s").await;
+    voice.say(&Command::Leave {
+        selector: room(&names[0]),
+        rooms: vec![Room::from("s")],
+    });
+    voice.emit(room("s"), r#"["in s"]"#, false);
+    voice.emit(everybody(), r#"["to all"]"#, false);
+    for (index, client) in clients.iter_mut().enumerate() {
+        if index > 0 {
+            client.expect(r#"42["in s"]"#).await;
+        }
+        client.expect(r#"42["to all"]"#).await;
+    }
+    voice.say(&Command::CloseRoom {
+        namespace: Namespace::main(),
+        room: Room::from("s"),
+    });
+    voice.emit(room("s"), r#"["nobody"]"#, false);
+    voice.emit(everybody().except(Room::from("s")), r#"["to all"]"#, false);
+    for client in &mut clients {
+        client.expect(r#"42["to all"]"#).await;
+    }
+    voice.heard_by(0, "s").await;
+    // One is put out of the namespace, another one's connection ends, and then everybody's.
+    voice.say(&Command::Disconnect {
+        selector: room(&names[0]),
+        close: false,
+    });
+    clients[0].expect("41").await;
+    clients[0].connect("/").await;
+    voice.say(&Command::Disconnect {
+        selector: room(&names[3]),
+        close: true,
+    });
+    assert_eq!(
+        clients[3].rest().await,
+        [Frame::Text("41".into()), Frame::Close(None, String::new())]
+    );
+    voice.say(&Command::Disconnect {
+        selector: everybody(),
+        close: true,
+    });
+    for index in [0, 1, 2, 4, 5] {
+        assert_eq!(
+            clients[index].rest().await,
+            [Frame::Text("41".into()), Frame::Close(None, String::new())]
+        );
+    }
+    for node in &cluster.nodes {
+        node.sessions(0).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_question_crosses_the_bus_and_so_does_its_answer() {
+    let cluster = TestCluster::<3>::start().await;
+    let mut a = cluster.nodes[0].member().await;
+    let mut b = cluster.nodes[1].member().await;
+    let mut c = cluster.nodes[2].member().await;
+    b.join("r").await;
+    c.join("r").await;
+    let ids = async |client: &mut WebsocketClient| {
+        let text = client.text().await;
+        text.strip_prefix("42")
+            .and_then(|rest| rest.strip_suffix(r#"["q"]"#))
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    a.send(r#"429["roomwire:ask","r","q"]"#).await;
+    let (of_b, of_c) = (ids(&mut b).await, ids(&mut c).await);
+    c.send(&format!(r#"43{of_c}["c"]"#)).await;
+    a.expect(r#"439[{"ok":true,"answer":["c"]}]"#).await;
+    b.send(&format!(r#"43{of_b}["late"]"#)).await;
+    // Bytes and one socket.
+    a.send(&format!(r#"428["roomwire:ask","{}","q"]"#, b.socket))
+        .await;
+    let id = ids(&mut b).await;
+    b.send(&format!(r#"461-{id}[{{"_placeholder":true,"num":0}}]"#))
+        .await;
+    b.send_binary(&[9; 70_000]).await;
+    a.expect(r#"461-8[{"ok":true,"answer":[{"_placeholder":true,"num":0}]}]"#)
+        .await;
+    a.expect_binary(&[9; 70_000]).await;
+    a.quiet().await;
+}
+
+#[actix_rt::test]
+async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
+    let cluster = TestCluster::<2>::start().await;
+    let [first, second] = &cluster.nodes;
+    let (mut a, mut b, mut local) = (
+        first.member().await,
+        second.member().await,
+        second.member().await,
+    );
+    a.join("r").await;
+    b.join("r").await;
+    cluster.cut(1);
+    assert_eq!(second.readyz("bus: degraded").await, 200);
+    assert_eq!(second.metrics().bus_lost_total.get(), 1);
+    let joined = local.join("new room").await;
+    assert_eq!(joined["degraded"], true, "{joined}");
+    b.join("new room").await;
+    local.emit("new room", r#""among us""#).await;
+    b.expect(r#"42["among us"]"#).await;
+    // What is said on the cut side waits, what is said elsewhere is missed.
+    local.emit("r", r#""said while away""#).await;
+    b.expect(r#"42["said while away"]"#).await;
+    a.emit("r", r#""missed""#).await;
+    published(first, 1).await;
+    cluster.heal(1);
+    assert_eq!(second.readyz("bus: up").await, 200);
+    a.expect(r#"42["said while away"]"#).await;
+    a.emit("r", r#""back""#).await;
+    b.expect(r#"42["back"]"#).await;
+    // Rooms joined meanwhile are heard, too.
+    a.emit("new room", r#""from afar""#).await;
+    local.expect(r#"42["from afar"]"#).await;
+    b.expect(r#"42["from afar"]"#).await;
+    assert_eq!(local.join("after").await.get("degraded"), None);
+}
+
+#[actix_rt::test]
+async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
+    let hub = Hub::default();
+    let (link, events) = hub.join();
+    let member = link.member();
+    let slow = Arc::new(SlowLink {
+        link,
+        held: Mutex::new(None),
+    });
+    let outside = Outside {
+        link: Arc::clone(&slow) as _,
+        events,
+        store: Arc::new(MemoryStore::default()),
+    };
+    let server = TestServer::configured(
+        config(&[
+            ("BUS__REQUIRED", "true"),
+            ("BUS__REDIS_URL", "redis://unused"),
+        ]),
+        Some(outside),
+    )
+    .await;
+    server.readyz("bus: up").await;
+    let mut client = server.member().await;
+    slow.hold();
+    client.send(r#"420["roomwire:join","r"]"#).await;
+    eventually("the subscription", || slow.asked() == 1).await;
+    hub.cut(member);
+    let answer = client.text().await;
+    assert!(
+        answer.starts_with("430[{") && answer.contains(r#""degraded":true"#),
+        "{answer}"
+    );
+    assert_eq!(server.readyz("bus: degraded").await, 503, "bus.required");
+}
+
+#[actix_rt::test]
+async fn a_deaf_node_is_not_ready() {
+    let cluster = TestCluster::<2>::start().await;
+    cluster.deafen(1, true);
+    assert_eq!(cluster.nodes[1].readyz("bus: deaf").await, 503);
+    assert_eq!(cluster.nodes[0].readyz("bus: up").await, 200);
+    assert_eq!(cluster.nodes[1].metrics().bus_deaf_total.get(), 1);
+    cluster.deafen(1, false);
+    assert_eq!(cluster.nodes[1].readyz("bus: up").await, 200);
+}
+
+#[actix_rt::test]
+async fn a_bus_that_loses_messages_loses_nothing_else() {
+    let cluster = TestCluster::<2>::start().await;
+    let (mut a, mut b) = (
+        cluster.nodes[0].member().await,
+        cluster.nodes[1].member().await,
+    );
+    b.join("r").await;
+    cluster.faults(Faults {
+        lose: 0.5,
+        ..Faults::default()
+    });
+    for number in 0..200 {
+        a.emit("r", &format!(r#""n",{number}"#)).await;
+    }
+    published(&cluster.nodes[0], 200).await;
+    cluster.faults(Faults::default());
+    a.emit("r", r#""n",200"#).await;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&200) {
+        let text = b.text().await;
+        seen.push(
+            text.strip_prefix(r#"42["n","#)
+                .and_then(|rest| rest.strip_suffix(']'))
+                .unwrap()
+                .parse::<u32>()
+                .unwrap(),
+        );
+    }
+    assert!(
+        seen.is_sorted() && (50..150).contains(&seen.len()),
+        "{} of 200",
+        seen.len()
+    );
+}
+
+#[actix_rt::test]
+async fn the_rooms_of_a_stopped_node_vanish() {
+    let TestCluster {
+        hub,
+        nodes: [first, second],
+        ..
+    } = TestCluster::<2>::start().await;
+    let voice = Voice::join(&hub);
+    let mut a = first.member().await;
+    let mut b = second.member().await;
+    a.join("r").await;
+    b.join("r").await;
+    b.join("b alone").await;
+    let node = second.node();
+    assert_eq!(
+        (voice.hearers("r").await, voice.hearers("b alone").await),
+        (2, 1)
+    );
+    assert_eq!(voice.hearers_of_node(&node).await, 1);
+    second.server.stop().await;
+    assert!(matches!(b.rest().await[..], [Frame::Close(..)]));
+    soon("the node is off the bus", async {
+        while voice.hearers_of_node(&node).await > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(
+        (voice.hearers("r").await, voice.hearers("b alone").await),
+        (1, 0)
+    );
+    a.emit("b alone", r#""nobody""#).await;
+    a.quiet().await;
+}

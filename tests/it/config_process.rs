@@ -1,0 +1,223 @@
+//! The binary as an operator runs it: arguments, environment, exit codes, signals.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+
+use crate::support::PATIENCE;
+use crate::support::server::write_file;
+
+fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomwire"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied());
+    command
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    roomwire(arguments, environment).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A node under way; ended with its test.
+struct Node {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Node {
+    fn start(environment: &[(&str, &str)]) -> Self {
+        let usual = [
+            ("ROOMWIRE_SERVER__BIND", "127.0.0.1:0"),
+            ("ROOMWIRE_SERVER__WORKERS", "1"),
+        ];
+        let mut command = roomwire(&[], &usual);
+        let mut child = command
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for a line of the log.
+    fn line(&self, with: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(with) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("no line with {with:?}: {error}"),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ended_before = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_code_2() {
+    let environment = [
+        ("ROOMWIRE_ENGINE__PING_INTERVALL", "1s"),
+        ("ROOMWIRE_SOCKET__MAX_NAMESPACES", "0"),
+        ("ROOMWIRE_SERVER__WORKERS", "many"),
+    ];
+    for verb in ["serve", "check", "config"] {
+        let output = run(&[verb], &environment);
+        let problems = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{verb}: {problems}");
+        assert!(
+            problems.contains("did you mean ROOMWIRE_ENGINE__PING_INTERVAL?"),
+            "{problems}"
+        );
+        assert!(problems.contains("socket.max_namespaces"), "{problems}");
+        assert!(problems.contains("server.workers"), "{problems}");
+    }
+}
+
+#[test]
+fn a_mistyped_key_in_a_file_is_named_with_its_likely_meaning() {
+    let file = write_file(
+        "mistyped.toml",
+        "[engine]\nping_intervall = \"1s\"\n\n[sockets]\n",
+    );
+    let path = file.to_str().unwrap();
+    let output = run(&["check", "--config", path], &[]);
+    let problems = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(problems.contains("mistyped.toml"), "{problems}");
+    assert!(
+        problems.contains("did you mean") && problems.contains("ping_interval"),
+        "{problems}"
+    );
+    let missing = run(&["check", "--config", "/nowhere/roomwire.toml"], &[]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stderr).contains("/nowhere/roomwire.toml"));
+}
+
+#[test]
+fn a_good_configuration_is_fine() {
+    let output = run(&["check"], &[]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "configuration is fine\n")
+    );
+    let wrong = run(&["sevre"], &[]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let version = run(&["--version"], &[]);
+    assert_eq!(
+        text(&version.stdout),
+        concat!("roomwire ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let environment = [(
+        "ROOMWIRE_BUS__REDIS_URL",
+        "redis://user:s3cret@localhost:6379/3",
+    )];
+    let output = run(&["config"], &environment);
+    let printed = text(&output.stdout);
+    assert!(output.status.success());
+    assert!(
+        printed.contains("localhost:6379/3") && !printed.contains("s3cret"),
+        "{printed}"
+    );
+    let wrong = [environment[0], ("ROOMWIRE_SERVER__WORKERS", "many")];
+    assert!(!text(&run(&["check"], &wrong).stderr).contains("s3cret"));
+    let unusable = run(
+        &["check"],
+        &[("ROOMWIRE_BUS__REDIS_URL", "redis://user:s3cret@:port")],
+    );
+    assert_eq!(unusable.status.code(), Some(2));
+    assert!(
+        !text(&unusable.stderr).contains("s3cret"),
+        "{}",
+        text(&unusable.stderr)
+    );
+}
+
+#[test]
+fn the_manager_redis_without_any_url_is_an_error() {
+    let output = run(&["check"], &[("WEBSOCKET_MANAGER", "redis")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("WEBSOCKET_MANAGER"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = run(
+        &["check"],
+        &[
+            ("WEBSOCKET_MANAGER", "redis"),
+            ("WEBSOCKET_REDIS_URL", "redis://localhost"),
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_taken_address_is_said_and_ends_with_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&[], &[("ROOMWIRE_SERVER__BIND", &address)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains(&format!("cannot listen on {address} (server.bind)")),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn signals_stop_a_node_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let mut node = Node::start(&[]);
+        let listening = node.line("listening on http://127.0.0.1:");
+        assert!(!listening.contains("127.0.0.1:0 "), "{listening}");
+        node.signal(signal);
+        node.line("stopped node=");
+        assert_eq!(node.child.wait().unwrap().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn the_bus_is_named_in_the_debug_log_and_a_missing_redis_stops_nobody() {
+    // Nobody listens on port 1.
+    let environment = [
+        ("WEBSOCKET_MANAGER", "redis"),
+        ("WEBSOCKET_REDIS_URL", "redis://127.0.0.1:1"),
+        ("ROOMWIRE_LOG__FILTER", "info,roomwire::bridge=debug"),
+    ];
+    let mut node = Node::start(&environment);
+    let line = node.line("Using Redis to manage websockets.");
+    assert!(line.contains("DEBUG roomwire::bridge]"), "{line}");
+    node.line("listening on http://127.0.0.1:");
+    node.signal("TERM");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,74 @@
+//! The probes, and what else is served beside Socket.IO.
+
+use crate::support::http::Request;
+use crate::support::{TestCluster, TestServer};
+
+#[actix_rt::test]
+async fn a_single_node_is_alive_and_ready() {
+    let server = TestServer::start().await;
+    assert_eq!(
+        server.send(Request::get("/livez")).await.summary(),
+        (200, "ok\n")
+    );
+    let ready = server.send(Request::get("/readyz")).await;
+    assert_eq!(
+        ready.summary(),
+        (200, "ready\nnode: serving\nbus: off: one node\n")
+    );
+    let _member = server.member().await;
+    let verbose = server.send(Request::get("/readyz?verbose")).await;
+    assert!(
+        verbose.text().contains("\nsessions 1  #"),
+        "{}",
+        verbose.text()
+    );
+    assert!(
+        verbose.text().contains("slow_consumers_total 0"),
+        "{}",
+        verbose.text()
+    );
+}
+
+#[actix_rt::test]
+async fn a_node_on_the_bus_says_so() {
+    let cluster = TestCluster::<1>::start().await;
+    let ready = cluster.nodes[0].send(Request::get("/readyz")).await;
+    assert_eq!(ready.summary(), (200, "ready\nnode: serving\nbus: up\n"));
+}
+
+#[actix_rt::test]
+async fn other_paths_say_where_things_are() {
+    let server = TestServer::with(&[("ENGINE__PATH", "/ws/chat"), ("SERVER__DEMO", "false")]).await;
+    let nothing = "Nothing here. Socket.IO clients connect at /ws/chat/, probes ask /readyz.\n";
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/nowhere"),
+        ("POST", "/livez"),
+        ("GET", "/ws/chat"),
+    ] {
+        let answer = server.send(Request::new(method, path)).await;
+        assert_eq!(answer.summary(), (404, nothing), "{method} {path}");
+    }
+    let open = server
+        .send(Request::get("/ws/chat/?EIO=4&transport=polling"))
+        .await;
+    assert_eq!(open.status, 200);
+}
+
+#[actix_rt::test]
+async fn the_demo_page_is_there_unless_switched_off() {
+    let server = TestServer::start().await;
+    let page = server.send(Request::get("/")).await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    let facts = server.send(Request::get("/demo.json")).await;
+    assert!(
+        facts
+            .text()
+            .contains(&format!(r#""node":"{}""#, server.node())),
+        "{}",
+        facts.text()
+    );
+}

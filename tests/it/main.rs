@@ -1,0 +1,27 @@
+//! Real nodes on real sockets: everything between a client's bytes and the bus.
+//!
+//! One binary. Servers listen on free ports of this machine, clusters share a bus in memory; clients are
+//! written by hand, so that a test sees the wire and nothing in between.
+
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
+
+mod support;
+
+mod acks;
+mod architecture;
+mod client_files;
+mod cluster;
+mod config_process;
+mod cors;
+mod forward;
+mod health;
+mod limits;
+mod namespaces;
+mod polling;
+mod python_bus;
+mod rooms;
+mod shutdown;
+mod slow_client;
+mod upgrade;
+mod websocket;

@@ -1,0 +1,323 @@
+//! Engine.IO over long polling: batches, posts, and how it ends.
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::support::http::Request;
+use crate::support::log::close_reason;
+use crate::support::{TestServer, field, filler, soon};
+
+#[actix_rt::test]
+async fn a_session_by_requests_alone() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    let sid = client.sid.clone();
+    assert_eq!(
+        client.open,
+        format!(
+            r#"{{"sid":"{sid}","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
+        )
+    );
+    client.connect().await;
+    client.send("420[\"roomwire:join\",\"r\"]").await;
+    let node = server.node();
+    client
+        .expect(&format!(
+            r#"430[{{"node":"{node}","ok":true,"room":"r","transport":"polling"}}]"#
+        ))
+        .await;
+    let mut other = server.member().await;
+    other.emit("r", r#""news",{"n":1}"#).await;
+    client.expect(r#"42["news",{"n":1}]"#).await;
+    client
+        .send(r#"42["roomwire:emit","r","none but others"]"#)
+        .await;
+    other.quiet().await;
+    client.send("421[\"roomwire:leave\",\"r\"]").await;
+    client.expect(r#"431[{"ok":true,"room":"r"}]"#).await;
+}
+
+#[actix_rt::test]
+async fn a_waiting_poll_is_answered_when_something_comes() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut other = server.member().await;
+    for number in 0..20 {
+        let event = format!(r#""n",{number}"#);
+        let (answer, ()) = tokio::join!(client.get(), other.emit("r", &event));
+        assert_eq!(answer.text(), format!(r#"42["n",{number}]"#));
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; charset=UTF-8")
+        );
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+}
+
+#[actix_rt::test]
+async fn an_answer_holds_at_most_16_packets_and_max_payload_bytes() {
+    let server = TestServer::with(&[
+        ("ENGINE__MAX_PAYLOAD", "10kB"),
+        ("ENGINE__COMPRESSION_THRESHOLD", "0"),
+    ])
+    .await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut other = server.member().await;
+    for number in 0..40 {
+        other.emit("r", &format!(r#""n",{number}"#)).await;
+    }
+    for _ in 0..4 {
+        other
+            .emit("r", &format!(r#""large","{}""#, filler(4_000)))
+            .await;
+    }
+    other.quiet().await;
+    let mut numbers = Vec::new();
+    let mut large = 0;
+    while large < 4 {
+        let answer = client.get().await;
+        let packets: Vec<&str> = answer.text().split('\u{1e}').collect();
+        assert!(
+            packets.len() <= 16 && answer.body.len() <= 10_000,
+            "{} packets, {} bytes",
+            packets.len(),
+            answer.body.len()
+        );
+        for packet in packets {
+            match packet.strip_prefix(r#"42["n","#) {
+                Some(number) => numbers.push(number.trim_end_matches(']').parse::<u32>().unwrap()),
+                None => large += 1,
+            }
+        }
+    }
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>());
+}
+
+#[actix_rt::test]
+async fn binary_travels_as_base64() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut other = server.member().await;
+    other.join("r").await;
+    let header = r#"451-["roomwire:emit","r","x",{"_placeholder":true,"num":0}]"#;
+    client.send(&format!("{header}\u{1e}bAQIDBA==")).await;
+    other
+        .expect(r#"451-["x",{"_placeholder":true,"num":0}]"#)
+        .await;
+    other.expect_binary(&[1, 2, 3, 4]).await;
+    other.send(header).await;
+    other.send_binary(&[5, 6]).await;
+    client
+        .expect(r#"451-["x",{"_placeholder":true,"num":0}]"#)
+        .await;
+    client.expect("bBQY=").await;
+}
+
+#[actix_rt::test]
+async fn a_second_poll_at_a_time_ends_the_session() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    // Which of the two comes first is not known; the later one is refused, and the session is over.
+    let (one, two) = tokio::join!(client.get(), client.get());
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 400]);
+    server.sessions(0).await;
+    let gone = client.get().await;
+    assert_eq!(
+        gone.summary(),
+        (400, r#"{"code":1,"message":"Session ID unknown"}"#)
+    );
+}
+
+#[actix_rt::test]
+async fn a_client_that_says_goodbye_has_its_poll_answered() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
+    let address = server.address();
+    let poll = Request::get(&target).send(&address);
+    let (answer, ()) = tokio::join!(soon("the poll", poll), async {
+        // The poll must be waiting: until then it would find the session gone.
+        tokio::task::yield_now().await;
+        client.send("41\u{1e}1").await;
+    });
+    assert!(
+        answer.text() == "6" || answer.text().contains("Session ID unknown"),
+        "{}",
+        answer.text()
+    );
+    server.sessions(0).await;
+}
+
+#[actix_rt::test]
+async fn malformed_bodies_end_the_session_with_400() {
+    let server = TestServer::start().await;
+    for payload in ["abc", "4", "40\u{1e}", "\u{1e}", "b!!!"] {
+        let mut client = server.polling().await;
+        client.connect().await;
+        let answer = client.post(payload).await;
+        let forced = payload.starts_with('4');
+        assert!(answer.status == 400 || forced, "{payload:?}: {answer:?}");
+    }
+    let binary = server.polling().await;
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", binary.sid);
+    let headers = [("Content-Type", "application/octet-stream")];
+    let answer = server
+        .send(Request::post(&target, b"40").headers(&headers))
+        .await;
+    assert_eq!(answer.status, 400);
+}
+
+#[actix_rt::test]
+async fn illegal_requests_are_refused_with_code_and_message() {
+    let server = TestServer::start().await;
+    let known = server.polling().await.sid;
+    let unknown = format!("{}AAAAAAAAAAAAAAAA", server.node());
+    let cases = [
+        (
+            "GET",
+            "/socket.io/?EIO=3&transport=polling".to_owned(),
+            400,
+            r#"{"code":5,"message":"Unsupported protocol version"}"#,
+        ),
+        (
+            "GET",
+            "/socket.io/?EIO=4&transport=tube".to_owned(),
+            400,
+            r#"{"code":0,"message":"Transport unknown"}"#,
+        ),
+        (
+            "POST",
+            "/socket.io/?EIO=4&transport=polling".to_owned(),
+            400,
+            r#"{"code":2,"message":"Bad handshake method"}"#,
+        ),
+        (
+            "GET",
+            format!("/socket.io/?EIO=4&transport=polling&sid={unknown}"),
+            400,
+            r#"{"code":1,"message":"Session ID unknown"}"#,
+        ),
+        (
+            "POST",
+            format!("/socket.io/?EIO=4&transport=polling&sid={unknown}"),
+            400,
+            r#"{"code":1,"message":"Session ID unknown"}"#,
+        ),
+        (
+            "GET",
+            "/socket.io/?EIO=4&transport=polling&sid=short".to_owned(),
+            400,
+            r#"{"code":1,"message":"Session ID unknown"}"#,
+        ),
+        (
+            "GET",
+            format!("/socket.io/?EIO=4&transport=websocket&sid={known}"),
+            400,
+            r#"{"code":3,"message":"Bad request","context":"TRANSPORT_MISMATCH"}"#,
+        ),
+        (
+            "DELETE",
+            format!("/socket.io/?EIO=4&transport=polling&sid={known}"),
+            405,
+            "",
+        ),
+    ];
+    for (method, target, status, body) in cases {
+        let answer = server.send(Request::new(method, &target)).await;
+        assert_eq!(answer.summary(), (status, body), "{method} {target}");
+    }
+}
+
+#[actix_rt::test]
+async fn large_answers_are_compressed_for_whoever_asks() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut other = server.member().await;
+    let event = format!(r#""large","{}""#, filler(5_000));
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
+    other.emit("r", &event).await;
+    let packed = server
+        .send(Request::get(&target).headers(&[("Accept-Encoding", "gzip, br")]))
+        .await;
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() < 500);
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&packed.body[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(text, format!("42[{event}]"));
+    other.emit("r", &event).await;
+    let plain = client.get().await;
+    assert_eq!(
+        (plain.header("content-encoding"), plain.text()),
+        (None, &*text)
+    );
+}
+
+#[actix_rt::test]
+async fn requests_of_one_session_find_it_from_every_worker() {
+    let server = TestServer::start().await;
+    let mut workers = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let mut client = server.polling().await;
+        workers.insert(client.worker());
+        client.connect().await;
+        // Every request is a connection of its own, and the listener takes workers in turn.
+        for number in 0..6 {
+            client
+                .send(&format!(r#"42{number}["roomwire:leave","r"]"#))
+                .await;
+            client
+                .expect(&format!(r#"43{number}[{{"ok":true,"room":"r"}}]"#))
+                .await;
+        }
+    }
+    assert_eq!(workers.len(), 2, "both workers had sessions");
+}
+
+#[actix_rt::test]
+async fn a_cookie_carries_the_id_where_wanted() {
+    let server = TestServer::with(&[("ENGINE__COOKIE", "io")]).await;
+    let answer = server
+        .send(Request::get("/socket.io/?EIO=4&transport=polling"))
+        .await;
+    let sid = field(answer.text().strip_prefix('0').unwrap(), "sid");
+    assert_eq!(
+        answer.header("set-cookie"),
+        Some(&*format!("io={sid}; Path=/; HttpOnly; SameSite=Lax"))
+    );
+}
+
+#[actix_rt::test]
+async fn a_silent_polling_client_is_gone() {
+    let server = TestServer::with(&[
+        ("ENGINE__PING_INTERVAL", "100ms"),
+        ("ENGINE__PING_TIMEOUT", "100ms"),
+    ])
+    .await;
+    let client = server.polling().await;
+    server.sessions(0).await;
+    assert_eq!(client.get().await.status, 400);
+}
+
+#[actix_rt::test]
+async fn a_client_that_gives_up_a_poll_has_left() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    let given_up = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
+    assert!(given_up.is_err());
+    assert_eq!(close_reason(&client.sid).await, "transport error");
+}

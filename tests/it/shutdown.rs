@@ -1,0 +1,70 @@
+//! A node that stops: clients hear of it, and it is gone.
+
+use crate::support::log::close_reason;
+use crate::support::{Frame, TestCluster, TestServer};
+
+#[actix_rt::test]
+async fn every_client_hears_of_it_and_the_port_is_free() {
+    let server = TestServer::start().await;
+    let address = server.address();
+    let mut idle = server.websocket().await;
+    let mut member = server.member().await;
+    let mut polling = server.polling().await;
+    polling.connect().await;
+    let sid = member.sid();
+    let (last, ()) = tokio::join!(polling.get(), async {
+        // The poll must wait before the node stops.
+        member.quiet().await;
+        server.server.stop().await;
+    });
+    assert_eq!(idle.rest().await, [Frame::Close(None, String::new())]);
+    assert_eq!(member.rest().await, [Frame::Close(None, String::new())]);
+    assert_eq!(last.summary(), (200, "1"));
+    assert_eq!(close_reason(&sid).await, "server shutting down");
+    std::net::TcpListener::bind(&address).unwrap();
+}
+
+#[actix_rt::test]
+async fn what_was_sent_before_arrives_before_the_end() {
+    let server = TestServer::start().await;
+    let (mut a, mut b) = (server.member().await, server.member().await);
+    b.join("r").await;
+    for number in 0..200 {
+        a.emit("r", &format!(r#""n",{number}"#)).await;
+    }
+    a.quiet().await;
+    server.server.stop().await;
+    let rest = b.rest().await;
+    assert_eq!(rest.len(), 201);
+    assert_eq!(rest[199], Frame::Text(r#"42["n",199]"#.into()));
+    assert_eq!(rest[200], Frame::Close(None, String::new()));
+}
+
+#[actix_rt::test]
+async fn a_node_with_nobody_left_stops_at_once() {
+    let server = TestServer::start().await;
+    let start = std::time::Instant::now();
+    server.server.stop().await;
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[actix_rt::test]
+async fn the_other_nodes_go_on() {
+    let TestCluster {
+        nodes: [stopping, staying],
+        ..
+    } = TestCluster::<2>::start().await;
+    let (mut a, mut b) = (staying.member().await, staying.member().await);
+    let mut gone = stopping.member().await;
+    gone.join("r").await;
+    b.join("r").await;
+    stopping.server.stop().await;
+    assert!(matches!(gone.rest().await[..], [Frame::Close(..)]));
+    a.emit("r", r#""still""#).await;
+    b.expect(r#"42["still"]"#).await;
+    assert_eq!(staying.readyz("bus: up").await, 200);
+}

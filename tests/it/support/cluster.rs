@@ -1,0 +1,184 @@
+//! Nodes on one bus in memory, with knobs for what goes wrong, and a node made of nothing but its voice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomwire::bridge::dialect::native::{NativeChannels, encode_command};
+use roomwire::bridge::link::{Channel, Link, Outgoing};
+use roomwire::bridge::memory::{Faults, Hub, MemberId, MemoryLink};
+use roomwire::bridge::store::MemoryStore;
+use roomwire::config::Config;
+use roomwire::model::random::OsRandom;
+use roomwire::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector};
+use roomwire::server::Outside;
+
+use super::server::config;
+use super::{TestServer, soon};
+
+/// `N` nodes.
+pub struct TestCluster<const N: usize> {
+    pub hub: Hub,
+    pub nodes: [TestServer; N],
+    members: [MemberId; N],
+}
+
+impl<const N: usize> TestCluster<N> {
+    /// Nodes with the shipped configuration.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Nodes with these settings.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::configured(&config(settings), Hub::default()).await
+    }
+
+    /// Nodes with this configuration on this bus.
+    pub async fn configured(config: &Config, hub: Hub) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let mut nodes = Vec::new();
+        let mut members = Vec::new();
+        for _ in 0..N {
+            let (link, events) = hub.join();
+            members.push(link.member());
+            let outside = Outside {
+                link,
+                events,
+                store: Arc::clone(&store) as _,
+            };
+            nodes.push(TestServer::configured(config.clone(), Some(outside)).await);
+        }
+        let (Ok(nodes), Ok(members)) = (nodes.try_into(), members.try_into()) else {
+            unreachable!()
+        };
+        let cluster = Self {
+            hub,
+            nodes,
+            members,
+        };
+        cluster.ready().await;
+        cluster
+    }
+
+    /// Every node is on the bus.
+    async fn ready(&self) {
+        for node in &self.nodes {
+            node.readyz("bus: up").await;
+        }
+    }
+
+    /// Takes a node off the bus.
+    pub fn cut(&self, node: usize) {
+        self.hub.cut(self.members[node]);
+    }
+
+    /// Puts it back.
+    pub fn heal(&self, node: usize) {
+        self.hub.heal(self.members[node]);
+    }
+
+    /// Makes a node hear nothing, or hear again.
+    pub fn deafen(&self, node: usize, deaf: bool) {
+        self.hub.deafen(self.members[node], deaf);
+    }
+
+    /// Makes what a node says reach nobody, without its knowing.
+    pub fn silence(&self, node: usize) {
+        self.hub.silence(self.members[node], true);
+    }
+
+    /// What goes wrong on every way between two nodes.
+    pub fn faults(&self, faults: Faults) {
+        for from in &self.members {
+            for to in &self.members {
+                self.hub.set_faults(*from, *to, faults);
+            }
+        }
+    }
+}
+
+/// A node that says commands no client of today's apps can ask for.
+pub struct Voice {
+    node: NodeId,
+    link: Arc<MemoryLink>,
+    channels: NativeChannels,
+}
+
+impl Voice {
+    /// Joins the bus of nodes with the shipped prefix.
+    pub fn join(hub: &Hub) -> Self {
+        let (link, _events) = hub.join();
+        let channels = NativeChannels::new(config(&[]).bus.channel_prefix);
+        Self {
+            node: NodeId::random(&OsRandom),
+            link,
+            channels,
+        }
+    }
+
+    /// Says a command on every channel it belongs on.
+    pub fn say(&self, command: &Command) {
+        let payload = encode_command(self.node, command).unwrap();
+        for channel in self.channels.of(command) {
+            let message = Outgoing {
+                channel,
+                payload: payload.clone(),
+                volatile: false,
+            };
+            self.link.publish(vec![message]);
+        }
+    }
+
+    /// Emits to the selected sockets; `json` is the whole event.
+    pub fn emit(&self, to: Selector, json: &str, volatile: bool) {
+        let payload = Payload::text(json.to_owned());
+        self.say(&Command::Emit(Emit {
+            to,
+            payload,
+            volatile,
+            ack: None,
+        }));
+    }
+
+    /// How many members of the bus hear a room of the main namespace.
+    pub async fn hearers(&self, room: &str) -> u64 {
+        let channel = self.channels.room(&Namespace::main(), &Room::from(room));
+        self.count(channel).await
+    }
+
+    /// Waits until so many members hear a room of the main namespace.
+    pub async fn heard_by(&self, members: u64, room: &str) {
+        soon("a room heard by as many nodes", async {
+            while self.hearers(room).await != members {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
+    /// How many members hear a node's own channel.
+    pub async fn hearers_of_node(&self, node: &str) -> u64 {
+        self.count(self.channels.node(NodeId::parse(node).unwrap()))
+            .await
+    }
+
+    async fn count(&self, channel: Channel) -> u64 {
+        // Nobody can read it, and nobody needs to.
+        let message = Outgoing {
+            channel,
+            payload: "?".into(),
+            volatile: true,
+        };
+        self.link.publish_counted(message).await.unwrap()
+    }
+}
+
+/// The members of a room of the main namespace.
+pub fn room(name: &str) -> Selector {
+    Selector::room(Namespace::main(), Room::from(name))
+}
+
+/// Everybody in the main namespace.
+pub fn everybody() -> Selector {
+    Selector::everybody(Namespace::main())
+}

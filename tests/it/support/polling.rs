@@ -1,0 +1,117 @@
+//! A polling client that shows payloads as they are.
+
+use std::collections::VecDeque;
+
+use super::http::{Request, Response};
+use super::{field, soon};
+
+/// A polling session.
+pub struct PollingClient {
+    address: String,
+    pub open: String,
+    pub sid: String,
+    /// Packets fetched but not asked for yet.
+    fetched: VecDeque<String>,
+}
+
+impl PollingClient {
+    /// Opens a session.
+    pub async fn open(address: &str) -> Self {
+        let response = soon(
+            "a handshake",
+            Request::get("/socket.io/?EIO=4&transport=polling").send(address),
+        )
+        .await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        let open = response.text().strip_prefix('0').unwrap().to_owned();
+        Self {
+            address: address.to_owned(),
+            sid: field(&open, "sid"),
+            open,
+            fetched: VecDeque::new(),
+        }
+    }
+
+    /// The worker its session lives on, as its id says.
+    pub fn worker(&self) -> char {
+        self.sid.chars().nth(4).unwrap()
+    }
+
+    /// From now on its requests go to another node.
+    pub fn turn_to(&mut self, address: &str) {
+        self.address = address.to_owned();
+    }
+
+    fn target(&self) -> String {
+        format!("/socket.io/?EIO=4&transport=polling&sid={}", self.sid)
+    }
+
+    /// One GET as it is.
+    pub async fn get(&self) -> Response {
+        soon("a poll", Request::get(&self.target()).send(&self.address)).await
+    }
+
+    /// One POST as it is.
+    pub async fn post(&self, payload: &str) -> Response {
+        soon(
+            "a post",
+            Request::post(&self.target(), payload.as_bytes()).send(&self.address),
+        )
+        .await
+    }
+
+    /// Sends packets, separated by `\x1e`.
+    pub async fn send(&self, payload: &str) {
+        let response = self.post(payload).await;
+        assert_eq!(response.summary(), (200, "ok"));
+    }
+
+    /// The next packet; pings are answered in passing.
+    pub async fn next(&mut self) -> String {
+        loop {
+            while self.fetched.is_empty() {
+                let response = self.get().await;
+                assert_eq!(response.status, 200, "{}", response.text());
+                self.fetched
+                    .extend(response.text().split('\u{1e}').map(str::to_owned));
+            }
+            match self.fetched.pop_front().unwrap() {
+                ping if ping == "2" => self.send("3").await,
+                packet => return packet,
+            }
+        }
+    }
+
+    /// Packets that came in a batch and were not asked for yet.
+    pub fn take_fetched(&mut self) -> Vec<String> {
+        self.fetched.drain(..).collect()
+    }
+
+    /// The next packet must be this one.
+    pub async fn expect(&mut self, packet: &str) {
+        assert_eq!(self.next().await, packet);
+    }
+
+    /// Joins the main namespace; returns the socket's id.
+    pub async fn connect(&mut self) -> String {
+        self.send("40").await;
+        let answer = self.next().await;
+        field(
+            answer
+                .strip_prefix("40")
+                .unwrap_or_else(|| panic!("{answer}")),
+            "sid",
+        )
+    }
+
+    /// Joins a room by the relay.
+    pub async fn join(&mut self, room: &str) {
+        self.send(&format!(r#"420["roomwire:join","{room}"]"#))
+            .await;
+        let answer = self.next().await;
+        assert!(
+            answer.starts_with(r#"430[{"#) && answer.contains(r#""ok":true"#),
+            "{answer}"
+        );
+    }
+}

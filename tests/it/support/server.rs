@@ -1,0 +1,131 @@
+//! A node on a free port, configured by the names operators use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomwire::config::{Config, Environment, Sources, load};
+use roomwire::metrics::Metrics;
+use roomwire::model::random::OsRandom;
+use roomwire::server::{Outside, Server};
+
+use super::http::{Request, Response};
+use super::{PollingClient, WebsocketClient, soon};
+
+/// A running node.
+pub struct TestServer {
+    pub server: Server,
+}
+
+/// The shipped configuration on a free port, with two workers and these names of the environment
+/// (without `ROOMWIRE_`, sections and keys as in `ENGINE__PING_INTERVAL`).
+pub fn config(settings: &[(&str, &str)]) -> Config {
+    config_with_file(settings, None)
+}
+
+/// The same with a file below the settings.
+pub fn config_with_file(settings: &[(&str, &str)], file: Option<&str>) -> Config {
+    let usual = [("SERVER__BIND", "127.0.0.1:0"), ("SERVER__WORKERS", "2")];
+    let environment: Environment = usual
+        .iter()
+        .chain(settings)
+        .map(|(name, value)| (format!("ROOMWIRE_{name}"), (*value).to_owned()))
+        .collect();
+    let file = file.map(|content| write_file("config.toml", content));
+    match load(&Sources { file, environment }) {
+        Ok(loaded) => loaded.config,
+        Err(rejected) => panic!("{rejected}"),
+    }
+}
+
+/// A file of its own in the folder of this run.
+pub fn write_file(name: &str, content: &str) -> std::path::PathBuf {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("it-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+impl TestServer {
+    /// A single node with the shipped configuration.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A single node with these settings.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::configured(config(settings), None).await
+    }
+
+    /// A node with this configuration and these surroundings.
+    pub async fn configured(config: Config, outside: Option<Outside>) -> Self {
+        super::log::keep();
+        let server = Server::start_with(config, outside, Arc::new(OsRandom))
+            .await
+            .unwrap();
+        Self { server }
+    }
+
+    /// `host:port`
+    pub fn address(&self) -> String {
+        self.server.address().to_string()
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        self.server.metrics()
+    }
+
+    /// Its name.
+    pub fn node(&self) -> String {
+        self.server.node().to_string()
+    }
+
+    /// Sends a request and reads the answer.
+    pub async fn send(&self, request: Request<'_>) -> Response {
+        soon("an answer", request.send(&self.address())).await
+    }
+
+    /// A websocket client whose session is open.
+    pub async fn websocket(&self) -> WebsocketClient {
+        WebsocketClient::open(&self.address()).await
+    }
+
+    /// A websocket client in the main namespace, and its socket id.
+    pub async fn member(&self) -> WebsocketClient {
+        let mut client = self.websocket().await;
+        client.connect("/").await;
+        client
+    }
+
+    /// A polling client whose session is open.
+    pub async fn polling(&self) -> PollingClient {
+        PollingClient::open(&self.address()).await
+    }
+
+    /// Waits until a probe says this in its answer; returns its status.
+    pub async fn readyz(&self, says: &str) -> u16 {
+        soon("the readiness probe", async {
+            loop {
+                let answer = self.send(Request::get("/readyz")).await;
+                if answer.text().contains(says) {
+                    return answer.status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// Waits until this many sessions are left.
+    pub async fn sessions(&self, count: i64) {
+        super::eventually(&format!("{count} sessions"), || {
+            self.metrics().sessions.get() == count
+        })
+        .await;
+    }
+}

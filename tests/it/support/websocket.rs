@@ -1,0 +1,286 @@
+//! A websocket client that shows frames as they are and reads only when told to.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::http::{Request, Response};
+use super::{field, soon};
+
+/// The example of RFC 6455: this key has this answer.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Receive buffer of a client that wants a small one.
+const SMALL_BUFFER: u32 = 4096;
+
+/// A frame of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+    Binary(Vec<u8>),
+    /// Status code and reason, if there are any.
+    Close(Option<u16>, String),
+    Pong(Vec<u8>),
+    /// The connection ended.
+    End,
+}
+
+/// A websocket.
+pub struct WebsocketClient {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// What the open packet says, empty for a websocket that upgrades.
+    pub open: String,
+    /// Its socket id in the namespace connected to last.
+    pub socket: String,
+    next_ack: u32,
+}
+
+impl WebsocketClient {
+    /// A websocket session that is open.
+    pub async fn open(address: &str) -> Self {
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        Self::opened(Self::handshake(address, target, &[], false).await.unwrap()).await
+    }
+
+    /// The same with a small receive buffer, for a client that will not read.
+    pub async fn open_small(address: &str) -> Self {
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        Self::opened(Self::handshake(address, target, &[], true).await.unwrap()).await
+    }
+
+    async fn opened(mut client: Self) -> Self {
+        let open = client.text().await;
+        client.open = open
+            .strip_prefix('0')
+            .unwrap_or_else(|| panic!("{open}"))
+            .to_owned();
+        client
+    }
+
+    /// A websocket towards an existing session.
+    pub async fn upgrading(address: &str, sid: &str) -> Self {
+        let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
+        Self::handshake(address, &target, &[], false)
+            .await
+            .unwrap_or_else(|refused| panic!("{refused:?}"))
+    }
+
+    /// Any websocket handshake; the answer if it is refused.
+    pub async fn handshake(
+        address: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        small_buffer: bool,
+    ) -> Result<Self, Response> {
+        let socket = TcpSocket::new_v4().unwrap();
+        if small_buffer {
+            socket.set_recv_buffer_size(SMALL_BUFFER).unwrap();
+        }
+        let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        let usual = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", KEY),
+        ];
+        let headers: Vec<_> = usual.iter().chain(headers).copied().collect();
+        let request = Request::get(target).headers(&headers).encode(address);
+        stream.write_all(&request).await.unwrap();
+        let mut buffer = Vec::new();
+        let answer = soon("a handshake", Response::read(&mut stream, &mut buffer)).await;
+        if answer.status != 101 {
+            return Err(answer);
+        }
+        assert_eq!(answer.header("sec-websocket-accept"), Some(ACCEPT));
+        Ok(Self {
+            stream,
+            buffer,
+            open: String::new(),
+            socket: String::new(),
+            next_ack: 0,
+        })
+    }
+
+    /// The session's id.
+    pub fn sid(&self) -> String {
+        field(&self.open, "sid")
+    }
+
+    /// Sends a text frame.
+    pub async fn send(&mut self, text: &str) {
+        self.send_frame(0x81, text.as_bytes()).await;
+    }
+
+    /// Sends a binary frame.
+    pub async fn send_binary(&mut self, content: &[u8]) {
+        self.send_frame(0x82, content).await;
+    }
+
+    /// Sends a frame with this first byte, masked as a client must.
+    pub async fn send_frame(&mut self, first: u8, content: &[u8]) {
+        let frame = frame(first, content);
+        soon("a write", self.stream.write_all(&frame))
+            .await
+            .unwrap();
+    }
+
+    /// The next frame, pings of the session included.
+    pub async fn frame(&mut self) -> Frame {
+        soon("a frame", self.read_frame()).await
+    }
+
+    async fn read_frame(&mut self) -> Frame {
+        loop {
+            if let Some((frame, length)) = decode(&self.buffer) {
+                self.buffer.drain(..length);
+                return frame;
+            }
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Frame::End,
+            }
+        }
+    }
+
+    /// The next text; pings of the session are answered in passing.
+    pub async fn text(&mut self) -> String {
+        loop {
+            match self.frame().await {
+                Frame::Text(ping) if ping == "2" => self.send("3").await,
+                Frame::Text(text) => return text,
+                other => panic!("text was expected: {other:?}"),
+            }
+        }
+    }
+
+    /// The next text must be this one.
+    pub async fn expect(&mut self, text: &str) {
+        assert_eq!(self.text().await, text);
+    }
+
+    /// The next frame must be this binary one.
+    pub async fn expect_binary(&mut self, content: &[u8]) {
+        assert_eq!(self.frame().await, Frame::Binary(content.to_vec()));
+    }
+
+    /// Reads to the end; returns every frame, the end excluded.
+    pub async fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        loop {
+            match self.frame().await {
+                Frame::End => return frames,
+                frame => frames.push(frame),
+            }
+        }
+    }
+
+    /// Joins a namespace; returns the socket's id, which becomes [`Self::socket`].
+    pub async fn connect(&mut self, namespace: &str) -> String {
+        let head = if namespace == "/" {
+            String::new()
+        } else {
+            format!("{namespace},")
+        };
+        self.send(&format!("40{head}")).await;
+        let answer = self.text().await;
+        let body = answer
+            .strip_prefix(&format!("40{head}"))
+            .unwrap_or_else(|| panic!("{answer}"));
+        self.socket = field(body, "sid");
+        self.socket.clone()
+    }
+
+    /// Sends an event and reads its ack, which must be the next packet; returns its arguments.
+    pub async fn ask(&mut self, event: &str) -> String {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        self.send(&format!("42{id}{event}")).await;
+        let answer = self.text().await;
+        answer
+            .strip_prefix(&format!("43{id}"))
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned()
+    }
+
+    /// Joins a room by the relay; returns the ack.
+    pub async fn join(&mut self, room: &str) -> serde_json::Value {
+        let answer = self
+            .ask(&format!(
+                r#"["roomwire:join",{}]"#,
+                serde_json::Value::from(room)
+            ))
+            .await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer[0]["ok"], true, "{answer}");
+        answer[0].clone()
+    }
+
+    /// Emits to a room by the relay; `event` is the rest of the array, as `"news",1`.
+    pub async fn emit(&mut self, room: &str, event: &str) {
+        self.send(&format!(r#"42["roomwire:emit","{room}",{event}]"#))
+            .await;
+    }
+
+    /// A round trip: everything sent before has been dealt with, and nothing was waiting to be read.
+    pub async fn quiet(&mut self) {
+        let answer = self.ask(r#"["roomwire:leave","no such room"]"#).await;
+        assert_eq!(answer, r#"[{"ok":true,"room":"no such room"}]"#);
+    }
+}
+
+/// A masked frame.
+pub fn frame(first: u8, content: &[u8]) -> Vec<u8> {
+    let mask = [7, 31, 127, 255];
+    let mut frame = vec![first];
+    match content.len() {
+        short @ ..=125 => frame.push(0x80 | short as u8),
+        medium @ ..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((medium as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend(mask);
+    frame.extend(
+        content
+            .iter()
+            .enumerate()
+            .map(|(index, byte)| byte ^ mask[index % 4]),
+    );
+    frame
+}
+
+/// The first frame and its length. The server neither masks nor fragments.
+fn decode(buffer: &[u8]) -> Option<(Frame, usize)> {
+    let (&first, rest) = buffer.split_first()?;
+    let (&length, rest) = rest.split_first()?;
+    let (length, rest) = match length {
+        126 => (
+            usize::from(u16::from_be_bytes(rest.get(..2)?.try_into().unwrap())),
+            &rest[2..],
+        ),
+        127 => (
+            u64::from_be_bytes(rest.get(..8)?.try_into().unwrap()) as usize,
+            &rest[8..],
+        ),
+        short => (usize::from(short), rest),
+    };
+    let content = rest.get(..length)?;
+    let whole = buffer.len() - rest.len() + length;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let frame = match first {
+        0x81 => Frame::Text(text(content)),
+        0x82 => Frame::Binary(content.to_vec()),
+        0x88 if content.is_empty() => Frame::Close(None, String::new()),
+        0x88 => Frame::Close(
+            Some(u16::from_be_bytes([content[0], content[1]])),
+            text(&content[2..]),
+        ),
+        0x8a => Frame::Pong(content.to_vec()),
+        other => panic!("frame of kind {other:x}"),
+    };
+    Some((frame, whole))
+}
