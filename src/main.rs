@@ -24,6 +24,8 @@ fn serve(cli: &Cli) -> ExitCode {
         Err(code) => return code,
     };
     env_logger::Builder::new()
+        // Says at info level what our own first line says.
+        .filter_module("actix_server", log::LevelFilter::Warn)
         .parse_filters(&loaded.config.log.filter)
         .init();
     for warning in &loaded.warnings {

@@ -63,17 +63,17 @@ metrics! {
     sessions: Gauge,
     /// Engine.IO sessions opened since the start.
     sessions_opened_total: Counter,
-    /// Connections refused before a session began.
-    handshakes_refused_total: Counter,
+    /// Requests for the endpoint refused, with or without a session.
+    requests_refused_total: Counter,
     /// Sessions closed because more waited for the client than it may.
     slow_consumers_total: Counter,
     /// Volatile packets dropped because the client was not ready.
     volatile_dropped_total: Counter,
     /// Questions to a client dropped unanswered because it owed too many acks.
     acks_dropped_total: Counter,
-    /// Events dispatched to rooms or sockets by clients of this node.
+    /// Commands dispatched by clients of this node: emits, joins, leaves, disconnects.
     commands_local_total: Counter,
-    /// Events that came over the bus.
+    /// Commands that came over the bus.
     commands_peer_total: Counter,
     /// Messages published on the bus.
     bus_published_total: Counter,
@@ -85,6 +85,8 @@ metrics! {
     bus_pickle_refused_total: Counter,
     /// Commands not published because they are larger than the bus allows.
     bus_oversized_total: Counter,
+    /// Messages of others not read because they are larger than the bus allows.
+    bus_skipped_total: Counter,
     /// Messages dropped while the bus was away: too many bytes waiting, or too old.
     bus_spool_dropped_total: Counter,
     /// Times the bus was lost.

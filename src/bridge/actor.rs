@@ -66,6 +66,7 @@ pub struct Bridge {
     pub(super) outgoing: Vec<Vec<Dispatch>>,
     pub(super) pickle_warned: Option<Instant>,
     pub(super) unreadable_warned: Option<Instant>,
+    pub(super) skipped_warned: Option<Instant>,
 }
 
 impl Bridge {
@@ -84,6 +85,7 @@ impl Bridge {
             outgoing: Vec::new(),
             pickle_warned: None,
             unreadable_warned: None,
+            skipped_warned: None,
         }
     }
 
@@ -161,6 +163,7 @@ impl Bridge {
                 let waiting = self.wanted.give_up_waiting();
                 self.tell_ready(waiting, true);
             }
+            LinkEvent::Skipped { bytes } => self.report_skipped(bytes),
             LinkEvent::SpoolDropped { messages, .. } => {
                 metrics.bus_spool_dropped_total.add(messages)
             }

@@ -15,7 +15,7 @@ use super::messages::Forwarded;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
 use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
-use crate::model::{AckReply, Asker, Command, Emit, Origin, Selector};
+use crate::model::{AckReply, Asker, Command, Emit, Selector};
 
 /// One warning per kind of trouble in this time.
 const WARNING_PAUSE: Duration = Duration::from_secs(30);
@@ -81,8 +81,19 @@ impl Bridge {
         }
     }
 
+    pub(super) fn report_skipped(&mut self, bytes: u64) {
+        self.directory.metrics().bus_skipped_total.increment();
+        if is_due(&mut self.skipped_warned) {
+            warn!(
+                "message on the bus not read: {bytes} bytes are over bus.message_limit={}",
+                self.message_limit
+            );
+        }
+    }
+
     /// Hands a command of somebody else to the shards it may concern; `None`: to every one.
     fn dispatch(&mut self, command: Command, targets: Option<Workers>) {
+        self.directory.metrics().commands_peer_total.increment();
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
@@ -90,7 +101,6 @@ impl Bridge {
         let weight = weight(&command);
         let dispatch = Dispatch {
             command: Arc::new(command),
-            origin: Origin::Peer,
             ack_id,
         };
         self.outgoing

@@ -110,6 +110,8 @@ pub enum LinkEvent {
     Subscribed(Vec<Channel>),
     /// Somebody (this link included) published on a channel subscribed here.
     Message { channel: Channel, payload: Bytes },
+    /// A message was longer than the link takes and was not read.
+    Skipped { bytes: u64 },
     /// The link looks alive, but its own pings do not come back through the bus.
     Deaf,
     /// Pings come back again.

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use actix::Message;
 
-use crate::model::{AckReply, Command, Namespace, Origin, Room, SocketId, WorkerIndex};
+use crate::model::{AckReply, Command, Namespace, Room, SocketId, WorkerIndex};
 
 /// Apply commands to the sockets of this worker, in order: what another worker or the bridge decided in one turn.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct DispatchAll(pub Vec<Dispatch>);
 
-/// Apply a command to the sockets of a worker.
+/// Apply a command to the sockets of a worker. Whoever decided it has published it, or got it from the bus:
+/// it is never published again.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     pub command: Arc<Command>,
-    pub origin: Origin,
     /// The id clients are to answer with, if the command is an emit that wants acks; one for the whole node.
     pub ack_id: Option<u32>,
 }

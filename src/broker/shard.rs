@@ -19,9 +19,7 @@ use super::messages::{
     Dispatch, DispatchAll, Interest, InterestChange, Notice, Presence, Publish, RoomsReady,
 };
 use super::rooms::{RoomChange, Rooms, SocketKey};
-use crate::model::{
-    AckReply, Command, Emit, Namespace, Origin, Room, Selector, SocketId, WorkerIndex,
-};
+use crate::model::{AckReply, Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet};
 
 /// What a command weighs besides its payload, when work piles up.
@@ -195,7 +193,6 @@ impl Shard {
         let owner = own_socket(&command, &self.directory);
         let dispatch = Dispatch {
             command: Arc::new(command),
-            origin: Origin::Local,
             ack_id,
         };
         for index in 0..self.directory.shards().len() {
@@ -239,9 +236,6 @@ impl Shard {
     pub(super) fn receive(&self, dispatch: &Dispatch) {
         self.directory
             .backlog_shrank(self.worker.get(), weight(&dispatch.command));
-        if dispatch.origin == Origin::Peer {
-            self.directory.metrics().commands_peer_total.increment();
-        }
         self.apply(dispatch);
     }
 

@@ -48,15 +48,6 @@ impl Command {
     }
 }
 
-/// Where a command entered this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// Here: it is applied and published.
-    Local,
-    /// Another member of the bus: it is applied and not published again.
-    Peer,
-}
-
 /// The question to which a client's ack is the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AckToken {

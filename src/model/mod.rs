@@ -11,7 +11,7 @@ pub mod random;
 pub mod room;
 pub mod selector;
 
-pub use command::{AckReply, AckToken, Asker, Command, Emit, Origin};
+pub use command::{AckReply, AckToken, Asker, Command, Emit};
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
 pub use message::{Message, TransportName};
 pub use payload::Payload;

@@ -150,6 +150,10 @@ impl Handler<Receive> for Session {
     type Result = ();
 
     fn handle(&mut self, message: Receive, ctx: &mut Self::Context) {
+        // A websocket held by another node cannot be left unread from here.
+        if self.is_behind() {
+            return self.close(CloseReason::InboxOverflow, ctx);
+        }
         match message {
             Receive::Text(text) => self.receive_text(&text, Instant::now(), ctx),
             Receive::Binary(content) => self.receive_binary(content, ctx),

@@ -71,7 +71,7 @@ fn answer(status: StatusCode, cors: &CorsHeaders) -> HttpResponseBuilder {
 }
 
 fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
-    edge.worker.metrics().handshakes_refused_total.increment();
+    edge.worker.metrics().requests_refused_total.increment();
     debug!(
         "request refused code={} message=\"{}\"",
         refusal.code(),

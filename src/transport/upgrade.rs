@@ -75,7 +75,7 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
             }
         }
         Err(rejection) => {
-            edge.worker.metrics().handshakes_refused_total.increment();
+            edge.worker.metrics().requests_refused_total.increment();
             debug!("websocket refused reason=\"{}\"", rejection.reason);
             reject(&stream, &rejection)
         }

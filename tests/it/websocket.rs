@@ -223,7 +223,7 @@ async fn illegal_handshakes_are_refused_with_the_message() {
         assert_eq!(refused.summary(), (status, message), "{target}");
     }
     assert_eq!(
-        server.metrics().handshakes_refused_total.get(),
+        server.metrics().requests_refused_total.get(),
         4,
         "an unknown session is no refused handshake"
     );

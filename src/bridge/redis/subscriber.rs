@@ -183,7 +183,9 @@ impl Subscriber {
                 },
                 Reply::Error(text) => return Err(ConnectionError::Refused(text).into()),
                 Reply::TooLong(bytes) => {
-                    log::warn!("message from redis is too long and was skipped bytes={bytes}");
+                    self.events.push(LinkEvent::Skipped {
+                        bytes: bytes as u64,
+                    })?;
                 }
                 Reply::Text(_) => {}
             }

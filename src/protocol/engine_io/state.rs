@@ -23,6 +23,8 @@ pub enum CloseReason {
     SlowConsumer,
     /// A message larger than `engine.max_payload`.
     MessageTooLarge,
+    /// More events wait for the app than `socket.inbox_limit`, and the client could not be made to wait.
+    InboxOverflow,
     /// No namespace was joined in time.
     ConnectTimeout,
 }
@@ -40,21 +42,22 @@ impl CloseReason {
             Self::ServerShuttingDown => "server shutting down",
             Self::SlowConsumer => "slow consumer",
             Self::MessageTooLarge => "message too large",
+            Self::InboxOverflow => "inbox overflow",
             Self::ConnectTimeout => "connect timeout",
         }
     }
 
     /// What the close frame says. Most reasons close without a status code, as the reference server does;
-    /// those a client could not guess are named.
+    /// those a client could not guess are named. A slow consumer cannot be told: what it did not read is in the way.
     pub fn close_frame(self) -> (Option<u16>, &'static str) {
         match self {
-            Self::SlowConsumer => (
-                Some(1008),
-                "slow consumer: more data waited than socket.outbox_limit allows",
-            ),
             Self::MessageTooLarge => (
                 Some(1009),
                 "message too large: see maxPayload of the handshake",
+            ),
+            Self::InboxOverflow => (
+                Some(1008),
+                "more events wait than socket.inbox_limit allows",
             ),
             _ => (None, ""),
         }
@@ -71,6 +74,9 @@ pub enum Beat {
     /// The client did not answer the last ping.
     Dead,
 }
+
+/// How late a timer may fire without being to the client's benefit.
+const TIMER_SLACK: Duration = Duration::from_millis(5);
 
 /// The server pings, the client answers; a session is gone at interval + timeout exactly.
 #[derive(Debug, Clone)]
@@ -106,7 +112,10 @@ impl Heartbeat {
             return Beat::Dead;
         }
         self.awaiting_pong = true;
-        self.deadline = now + self.timeout;
+        // A timer that fires a little late must not add up: the session ends at interval + timeout sharp.
+        let due = self.deadline;
+        let sent = if now - due < TIMER_SLACK { due } else { now };
+        self.deadline = sent + self.timeout;
         Beat::Ping
     }
 
@@ -141,9 +150,19 @@ mod tests {
             beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)),
             Beat::Quiet
         );
-        assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
+        let late = start + INTERVAL + Duration::from_millis(2);
+        assert_eq!(beat.handle_timeout(late), Beat::Ping);
         assert_eq!(beat.poll_timeout(), start + INTERVAL + TIMEOUT);
         assert_eq!(beat.handle_timeout(start + INTERVAL + TIMEOUT), Beat::Dead);
+    }
+
+    #[test]
+    fn a_node_that_was_busy_does_not_take_its_delay_out_on_the_client() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        let late = start + INTERVAL * 2;
+        assert_eq!(beat.handle_timeout(late), Beat::Ping);
+        assert_eq!(beat.poll_timeout(), late + TIMEOUT);
     }
 
     #[test]
