@@ -62,6 +62,8 @@ pub struct Bridge {
     pub(super) health: Arc<Health>,
     pub(super) ports: Ports,
     pub(super) wanted: RoomsWanted,
+    /// Joins of peers on their way through the shards: until each has told of its rooms, `wanted` may lack some.
+    pub(super) peer_joins: usize,
     /// Commands for the shards, by worker, until the events at hand are handled.
     pub(super) outgoing: Vec<Vec<Dispatch>>,
     pub(super) pickle_warned: Option<Instant>,
@@ -82,6 +84,7 @@ impl Bridge {
             health: parts.health,
             ports: parts.ports,
             wanted: RoomsWanted::default(),
+            peer_joins: 0,
             outgoing: Vec::new(),
             pickle_warned: None,
             unreadable_warned: None,
@@ -128,6 +131,10 @@ impl Bridge {
                     Presence::Went => self.wanted.unwant(&name, worker),
                 };
                 (outcome, None)
+            }
+            InterestChange::PeerJoined => {
+                self.peer_joins -= 1;
+                return None;
             }
         };
         total.subscribe.extend(outcome.subscribe);

@@ -28,12 +28,7 @@ impl Bridge {
             .filter(|python| python.channels.contains(channel.as_str()))
         {
             match python.fleet.decode(payload) {
-                Ok(Decoded::Command(command)) => {
-                    // It may concern rooms which the message before it has just put sockets into and of
-                    // which the shards have not told yet: every worker but for a known socket's.
-                    let targets = self.owner(&command);
-                    self.dispatch(command, targets);
-                }
+                Ok(Decoded::Command(command)) => self.dispatch(command),
                 Ok(Decoded::AckReply(reply)) => self.resolve(reply),
                 Ok(Decoded::Own | Decoded::Ignored(_)) => {}
                 Err(PythonError::Pickle) => self.refuse_pickle(),
@@ -45,10 +40,7 @@ impl Bridge {
             return;
         }
         match NativeMessage::decode(payload) {
-            Ok((_, NativeMessage::Command(command))) => {
-                let targets = self.targets(&command);
-                self.dispatch(command, targets);
-            }
+            Ok((_, NativeMessage::Command(command))) => self.dispatch(command),
             Ok((_, NativeMessage::AckReply(reply))) => self.resolve(reply),
             Ok((from, NativeMessage::Forward(body))) => {
                 let port = body
@@ -91,17 +83,20 @@ impl Bridge {
         }
     }
 
-    /// Hands a command of somebody else to the shards it may concern; `None`: to every one.
-    fn dispatch(&mut self, command: Command, targets: Option<Workers>) {
+    /// Hands a command of somebody else to the shards it may concern.
+    fn dispatch(&mut self, command: Command) {
         self.directory.metrics().commands_peer_total.increment();
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
         };
+        let targets = self.targets(&command);
         let weight = weight(&command);
+        let is_join = matches!(command, Command::Join { .. });
         let dispatch = Dispatch {
             command: Arc::new(command),
             ack_id,
+            from_bus: true,
         };
         self.outgoing
             .resize_with(self.directory.shards().len(), Vec::new);
@@ -109,6 +104,7 @@ impl Bridge {
             if targets.is_none_or(|workers| workers.contains(index)) {
                 self.directory.backlog_grew(index, weight);
                 self.outgoing[index].push(dispatch.clone());
+                self.peer_joins += usize::from(is_join);
             }
         }
     }
@@ -135,11 +131,12 @@ impl Bridge {
             (_, Some([room])) => room,
             _ => return None,
         };
+        let owner = self.owner(command);
+        if owner.is_some() || self.peer_joins > 0 {
+            return owner;
+        }
         let name = (command.namespace().clone(), room.clone());
-        Some(
-            self.owner(command)
-                .unwrap_or_else(|| self.wanted.workers(&name)),
-        )
+        Some(self.wanted.workers(&name))
     }
 
     fn resolve(&self, reply: AckReply) {

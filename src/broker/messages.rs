@@ -18,6 +18,8 @@ pub struct Dispatch {
     pub command: Arc<Command>,
     /// The id clients are to answer with, if the command is an emit that wants acks; one for the whole node.
     pub ack_id: Option<u32>,
+    /// It came over the bus: the bridge wants to hear when a join is carried out ([`InterestChange::PeerJoined`]).
+    pub from_bus: bool,
 }
 
 /// A client's answer to a question that was asked on this worker.
@@ -60,6 +62,8 @@ pub enum InterestChange {
     Unwanted(Namespace, Room),
     /// A socket came or went: only dialects that give every socket a channel care.
     Socket(Namespace, SocketId, Presence),
+    /// A peer's join is carried out on this worker: what changed by it was told before.
+    PeerJoined,
 }
 
 /// Whether a socket came or went.

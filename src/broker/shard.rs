@@ -194,6 +194,7 @@ impl Shard {
         let dispatch = Dispatch {
             command: Arc::new(command),
             ack_id,
+            from_bus: false,
         };
         for index in 0..self.directory.shards().len() {
             if index == self.worker.get() || owner.is_some_and(|owner| owner.get() != index) {
@@ -237,6 +238,13 @@ impl Shard {
         self.directory
             .backlog_shrank(self.worker.get(), weight(&dispatch.command));
         self.apply(dispatch);
+        let joined = dispatch.from_bus && matches!(&*dispatch.command, Command::Join { .. });
+        if let (true, Some(bus)) = (joined, self.directory.bus()) {
+            bus.interest.do_send(Interest {
+                worker: self.worker,
+                changes: vec![InterestChange::PeerJoined],
+            });
+        }
     }
 
     fn apply(&self, dispatch: &Dispatch) {
