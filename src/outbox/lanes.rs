@@ -11,10 +11,13 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::Packet;
+use super::arena::{Arena, Arenas, Range};
 use super::queue::Queue;
 
 /// A flush is due at the latest when this many bytes are staged.
 const ARENA_LIMIT: usize = 256 * 1024;
+/// A lane flushes by itself when it has this many bytes staged.
+const MAX_LANE_BATCH: usize = 64 * 1024;
 /// A lane flushes by itself when its packets lie in more separate ranges than this.
 const MAX_RANGES: usize = 4;
 
@@ -51,15 +54,6 @@ pub struct Staged {
     range: Option<(u64, Range)>,
 }
 
-/// Where a packet is staged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arena {
-    /// For several lanes.
-    Shared = 0,
-    /// For one lane.
-    Personal = 1,
-}
-
 impl Staged {
     /// Prepares a packet; a volatile one may be dropped by lanes that are not ready.
     pub fn new(packet: Packet, volatile: bool) -> Self {
@@ -75,51 +69,6 @@ impl Staged {
         Self {
             arena: Arena::Personal,
             ..Self::new(packet, false)
-        }
-    }
-}
-
-/// Bytes of an arena; the highest bit of both ends says of which one, so that ranges of two arenas never meet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Range {
-    start: u32,
-    end: u32,
-}
-
-/// The batch's packets, side by side.
-#[derive(Default)]
-struct Arenas([Vec<u8>; 2]);
-
-impl Arenas {
-    const PERSONAL: u32 = 1 << 31;
-
-    fn len(&self) -> usize {
-        self.0[0].len() + self.0[1].len()
-    }
-
-    fn push(&mut self, arena: Arena, bytes: &[u8]) -> Range {
-        let flag = arena as u32 * Self::PERSONAL;
-        let arena = &mut self.0[arena as usize];
-        let start = arena.len() as u32 | flag;
-        arena.extend_from_slice(bytes);
-        Range {
-            start,
-            end: arena.len() as u32 | flag,
-        }
-    }
-
-    #[inline]
-    fn bytes(&self, range: Range) -> &[u8] {
-        let arena = &self.0[(range.start / Self::PERSONAL) as usize];
-        &arena[(range.start % Self::PERSONAL) as usize..(range.end % Self::PERSONAL) as usize]
-    }
-
-    fn clear(&mut self) {
-        for arena in &mut self.0 {
-            arena.clear();
-            if arena.capacity() > ARENA_LIMIT {
-                *arena = Vec::new();
-            }
         }
     }
 }
@@ -144,6 +93,15 @@ struct Lane {
     state: State,
 }
 
+impl Lane {
+    /// Bytes to be written at the next flush.
+    #[inline]
+    fn pending(&self) -> usize {
+        let ranges = &self.ranges[..usize::from(self.range_count)];
+        ranges.iter().map(|range| range.len()).sum()
+    }
+}
+
 /// What is only touched while a client cannot be written directly.
 #[derive(Default)]
 struct Backlog {
@@ -161,6 +119,9 @@ pub struct Lanes {
     arena_generation: u64,
     dirty: VecDeque<u32>,
     queue_limit: usize,
+    /// Bytes one lane may have staged before it is written: what its socket does not take must leave room
+    /// in the queue.
+    batch_limit: usize,
     flusher: Option<Waker>,
 }
 
@@ -175,6 +136,7 @@ impl Lanes {
             arena_generation: 0,
             dirty: VecDeque::new(),
             queue_limit,
+            batch_limit: MAX_LANE_BATCH.min(queue_limit / 2),
             flusher: None,
         }
     }
@@ -236,8 +198,12 @@ impl Lanes {
         let index = id.0 as usize;
         match self.lanes[index].state {
             State::Direct => {
+                let pending = self.lanes[index].pending();
+                if pending > 0 && pending + staged.packet.wire().len() > self.batch_limit {
+                    self.write_lane(index);
+                }
                 let range = self.stage(staged);
-                // Staging a packet may have flushed and found this lane's socket full.
+                // Writing may have found this lane's socket full.
                 if self.lanes[index].state != State::Direct {
                     return self.enqueue(index, staged);
                 }
@@ -279,8 +245,7 @@ impl Lanes {
             }
             return;
         }
-        if lane.ranges[count - 1].end == range.start {
-            lane.ranges[count - 1].end = range.end;
+        if lane.ranges[count - 1].extend(range) {
             return;
         }
         if count < MAX_RANGES {
@@ -585,6 +550,23 @@ mod tests {
         );
         assert_eq!(fine.seen.borrow().len(), 20 * 22);
         assert_eq!(lanes.queued_bytes(stuck_id), 0);
+    }
+
+    #[test]
+    fn what_a_full_socket_leaves_of_a_batch_keeps_room_in_the_queue() {
+        let mut lanes = Lanes::new(1000);
+        let socket = socket(30);
+        let id = open(&mut lanes, &socket);
+        let outcomes: Vec<_> = (0..100)
+            .map(|_| {
+                let packet = Packet::text("4 twenty bytes long.");
+                lanes.offer_staged(id, &mut Staged::new(packet, true))
+            })
+            .collect();
+        lanes.flush(10);
+        assert!(outcomes.contains(&Offered::Dropped));
+        assert!(lanes.queued_bytes(id) <= 500);
+        assert_eq!(lanes.offer(id, Packet::text("4end")), Offered::Accepted);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!
 //! No lock, no thread: a worker's lanes live on that worker. Used by `broker`, `session` and `transport`.
 
+mod arena;
 pub mod lanes;
 pub mod packet;
 pub mod queue;
