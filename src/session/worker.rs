@@ -1,6 +1,6 @@
 //! What all sessions of a worker share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use actix::Addr;
 use hashbrown::HashMap;
 
 use super::Session;
+use super::messages::ShutDown;
 use crate::app::App;
 use crate::broker::Shard;
 use crate::config::Pattern;
@@ -32,6 +33,7 @@ pub struct Worker {
     pub settings: Arc<SessionSettings>,
     random: Arc<dyn Random>,
     sessions: RefCell<HashMap<EngineId, Addr<Session>>>,
+    stopping: Cell<bool>,
 }
 
 impl Worker {
@@ -48,6 +50,7 @@ impl Worker {
             settings,
             random,
             sessions: RefCell::new(HashMap::new()),
+            stopping: Cell::new(false),
         })
     }
 
@@ -61,9 +64,17 @@ impl Worker {
         self.sessions.borrow().get(&id).cloned()
     }
 
-    /// Every session of this worker.
-    pub fn all_sessions(&self) -> Vec<Addr<Session>> {
-        self.sessions.borrow().values().cloned().collect()
+    /// Ends every session of this worker; no new one may begin.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        for session in self.sessions.borrow().values() {
+            session.do_send(ShutDown);
+        }
+    }
+
+    /// Whether the node stops: clients should go elsewhere.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// A fresh id for a session.

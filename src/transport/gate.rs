@@ -8,7 +8,6 @@ use super::upgrade::{self, Offered};
 use crate::bridge::messages::Forwarded;
 use crate::model::EngineId;
 use crate::session::Session;
-use crate::session::messages::ShutDown;
 
 /// One per worker.
 pub struct Gate {
@@ -75,8 +74,6 @@ impl Handler<CloseAll> for Gate {
     type Result = ();
 
     fn handle(&mut self, _: CloseAll, _ctx: &mut Self::Context) {
-        for session in self.edge.worker.all_sessions() {
-            session.do_send(ShutDown);
-        }
+        self.edge.worker.stop();
     }
 }

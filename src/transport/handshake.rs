@@ -53,10 +53,12 @@ pub enum Refusal {
     /// With a sentence saying who may.
     Forbidden(String),
     UnsupportedVersion,
+    /// The node stops; another one takes the client.
+    ShuttingDown,
 }
 
 impl Refusal {
-    /// The stable code of the reference server.
+    /// The stable code: 0 to 5 are the reference server's.
     pub fn code(&self) -> u8 {
         match self {
             Self::TransportUnknown => 0,
@@ -65,6 +67,7 @@ impl Refusal {
             Self::BadRequest(_) => 3,
             Self::Forbidden(_) => 4,
             Self::UnsupportedVersion => 5,
+            Self::ShuttingDown => 6,
         }
     }
 
@@ -77,6 +80,7 @@ impl Refusal {
             Self::BadRequest(_) => "Bad request",
             Self::Forbidden(why) => why,
             Self::UnsupportedVersion => "Unsupported protocol version",
+            Self::ShuttingDown => "Server shutting down",
         }
     }
 
@@ -92,6 +96,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::Forbidden(_) => 403,
+            Self::ShuttingDown => 503,
             _ => 400,
         }
     }

@@ -78,7 +78,11 @@ fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
         refusal.message()
     );
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    answer(status, cors)
+    let mut response = answer(status, cors);
+    if *refusal == Refusal::ShuttingDown {
+        response.insert_header((header::RETRY_AFTER, "1"));
+    }
+    response
         .content_type("application/json")
         .body(refusal.body())
 }
@@ -96,6 +100,9 @@ fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
 }
 
 async fn open(edge: &Edge, mode: Mode, cors: &CorsHeaders) -> HttpResponse {
+    if edge.worker.is_stopping() {
+        return refuse(edge, &Refusal::ShuttingDown, cors);
+    }
     let open = edge.settings.open_packet(true);
     let mut id = None;
     let session = Session::open(

@@ -100,8 +100,12 @@ struct Rejection {
 
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::ShuttingDown => "503 Service Unavailable",
+            _ => "400 Bad Request",
+        };
         Self {
-            status: "400 Bad Request",
+            status,
             reason: refusal.message().to_owned(),
         }
     }
@@ -133,6 +137,9 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
     let query = Query::parse(uri.query().unwrap_or_default());
     let is_get = request.method() == Method::GET;
     let wanted = handshake::check(&query, is_get, true, &edge.settings.engine)?;
+    if edge.worker.is_stopping() && matches!(wanted, Wanted::NewSession(_)) {
+        return Err(Refusal::ShuttingDown.into());
+    }
     ws::verify_handshake(request.head())
         .map_err(|_| Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
     let key = headers

@@ -1,5 +1,6 @@
 //! A node that stops: clients hear of it, and it is gone.
 
+use crate::support::http::Request;
 use crate::support::log::close_reason;
 use crate::support::{Frame, TestCluster, TestServer};
 
@@ -38,6 +39,33 @@ async fn what_was_sent_before_arrives_before_the_end() {
     assert_eq!(rest.len(), 201);
     assert_eq!(rest[199], Frame::Text(r#"42["n",199]"#.into()));
     assert_eq!(rest[200], Frame::Close(None, String::new()));
+}
+
+#[actix_rt::test]
+async fn a_stopping_node_takes_nobody_new() {
+    let server = TestServer::start().await;
+    let address = server.address();
+    // A session whose client does not ask holds the stop up for its time.
+    let mut lingering = server.polling().await;
+    lingering.connect().await;
+    let (refused, ()) = tokio::join!(
+        async {
+            loop {
+                let answer = Request::get("/socket.io/?EIO=4&transport=polling")
+                    .send(&address)
+                    .await;
+                if answer.summary().0 != 200 {
+                    break answer;
+                }
+            }
+        },
+        server.server.stop()
+    );
+    assert_eq!(
+        refused.summary(),
+        (503, r#"{"code":6,"message":"Server shutting down"}"#)
+    );
+    assert_eq!(refused.header("retry-after"), Some("1"));
 }
 
 #[actix_rt::test]
