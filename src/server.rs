@@ -130,12 +130,8 @@ impl Server {
         random: Arc<dyn Random>,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
-        let bus_state = if outside.is_some() {
-            BusState::Down
-        } else {
-            BusState::Off
-        };
-        let health = Arc::new(Health::new(bus_state, config.bus.required));
+        let bus = outside.as_ref().map_or(BusState::Off, |_| BusState::Down);
+        let health = Arc::new(Health::new(bus, config.bus.required));
         let client_files = ClientFiles::load(config.server.client_dir.as_deref())
             .context("server.client_dir cannot be read")?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
@@ -152,6 +148,8 @@ impl Server {
         let gates = Arc::new(Gates::default());
         let listener = bind(&config)?;
         let address = listener.local_addr()?;
+        let stock_client = client_files.has_client();
+        let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
         let blueprint = Blueprint {
             sessions: Arc::new(session_settings(&config)),
             endpoint: Arc::new(endpoint_settings(&config)),
@@ -159,12 +157,7 @@ impl Server {
             forward,
             random,
             health: Arc::clone(&health),
-            demo: Arc::new(Demo::new(
-                &config,
-                node.as_str(),
-                address.port(),
-                client_files.has_client(),
-            )),
+            demo: Arc::new(demo),
             client_files: Arc::new(client_files),
             gates: Arc::clone(&gates),
             ports,

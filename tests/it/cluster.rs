@@ -1,18 +1,18 @@
 //! Several nodes on one bus: events, joins, questions, and what goes wrong.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::bridge::link::{Channel, Link, Outgoing, Receivers};
-use roomwire::bridge::memory::{Faults, Hub, MemoryLink};
+use roomwire::bridge::memory::{Faults, Hub};
 use roomwire::bridge::store::MemoryStore;
 use roomwire::model::{Command, Namespace, Room};
 use roomwire::server::Outside;
 
 use crate::support::cluster::{Voice, everybody, room};
 use crate::support::server::config;
-use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, soon};
+use crate::support::slow_link::SlowLink;
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually};
 
 /// Clients of every node, on both workers of each, in room `r`.
 async fn members<const N: usize>(cluster: &TestCluster<N>, each: usize) -> Vec<WebsocketClient> {
@@ -25,14 +25,6 @@ async fn members<const N: usize>(cluster: &TestCluster<N>, each: usize) -> Vec<W
         }
     }
     members
-}
-
-/// Waits until a node has published so much.
-async fn published(node: &TestServer, count: u64) {
-    eventually("the publishes", || {
-        node.metrics().bus_published_total.get() >= count
-    })
-    .await;
 }
 
 #[actix_rt::test]
@@ -114,56 +106,11 @@ async fn the_first_event_after_a_join_ack_is_never_lost() {
     }
 }
 
-/// A link whose subscriptions wait until told.
-struct SlowLink {
-    link: Arc<MemoryLink>,
-    held: Mutex<Option<Vec<Channel>>>,
-}
-
-impl SlowLink {
-    fn hold(&self) {
-        *self.held.lock().unwrap() = Some(Vec::new());
-    }
-
-    fn release(&self) {
-        let held = self.held.lock().unwrap().take();
-        self.link.subscribe(held.unwrap_or_default());
-    }
-
-    fn asked(&self) -> usize {
-        self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
-    }
-}
-
-impl Link for SlowLink {
-    fn publish(&self, batch: Vec<Outgoing>) {
-        self.link.publish(batch);
-    }
-
-    fn publish_counted(&self, message: Outgoing) -> Receivers {
-        self.link.publish_counted(message)
-    }
-
-    fn subscribe(&self, channels: Vec<Channel>) {
-        match &mut *self.held.lock().unwrap() {
-            Some(held) => held.extend(channels),
-            None => self.link.subscribe(channels),
-        }
-    }
-
-    fn unsubscribe(&self, channels: Vec<Channel>) {
-        self.link.unsubscribe(channels);
-    }
-}
-
 #[actix_rt::test]
 async fn a_join_waits_for_the_subscription_and_others_do_not() {
     let hub = Hub::default();
     let (link, events) = hub.join();
-    let slow = Arc::new(SlowLink {
-        link,
-        held: Mutex::new(None),
-    });
+    let slow = SlowLink::new(link);
     let outside = Outside {
         link: Arc::clone(&slow) as _,
         events,
@@ -373,159 +320,5 @@ async fn a_question_crosses_the_bus_and_so_does_its_answer() {
     a.expect(r#"461-8[{"ok":true,"answer":[{"_placeholder":true,"num":0}]}]"#)
         .await;
     a.expect_binary(&[9; 70_000]).await;
-    a.quiet().await;
-}
-
-#[actix_rt::test]
-async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
-    let cluster = TestCluster::<2>::start().await;
-    let [first, second] = &cluster.nodes;
-    let (mut a, mut b, mut local) = (
-        first.member().await,
-        second.member().await,
-        second.member().await,
-    );
-    a.join("r").await;
-    b.join("r").await;
-    cluster.cut(1);
-    assert_eq!(second.readyz("bus: degraded").await, 200);
-    assert_eq!(second.metrics().bus_lost_total.get(), 1);
-    let joined = local.join("new room").await;
-    assert_eq!(joined["degraded"], true, "{joined}");
-    b.join("new room").await;
-    local.emit("new room", r#""among us""#).await;
-    b.expect(r#"42["among us"]"#).await;
-    // What is said on the cut side waits, what is said elsewhere is missed.
-    local.emit("r", r#""said while away""#).await;
-    b.expect(r#"42["said while away"]"#).await;
-    a.emit("r", r#""missed""#).await;
-    published(first, 1).await;
-    cluster.heal(1);
-    assert_eq!(second.readyz("bus: up").await, 200);
-    a.expect(r#"42["said while away"]"#).await;
-    a.emit("r", r#""back""#).await;
-    b.expect(r#"42["back"]"#).await;
-    // Rooms joined meanwhile are heard, too.
-    a.emit("new room", r#""from afar""#).await;
-    local.expect(r#"42["from afar"]"#).await;
-    b.expect(r#"42["from afar"]"#).await;
-    assert_eq!(local.join("after").await.get("degraded"), None);
-}
-
-#[actix_rt::test]
-async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
-    let hub = Hub::default();
-    let (link, events) = hub.join();
-    let member = link.member();
-    let slow = Arc::new(SlowLink {
-        link,
-        held: Mutex::new(None),
-    });
-    let outside = Outside {
-        link: Arc::clone(&slow) as _,
-        events,
-        store: Arc::new(MemoryStore::default()),
-    };
-    let server = TestServer::configured(
-        config(&[
-            ("BUS__REQUIRED", "true"),
-            ("BUS__REDIS_URL", "redis://unused"),
-        ]),
-        Some(outside),
-    )
-    .await;
-    server.readyz("bus: up").await;
-    let mut client = server.member().await;
-    slow.hold();
-    client.send(r#"420["roomwire:join","r"]"#).await;
-    eventually("the subscription", || slow.asked() == 1).await;
-    hub.cut(member);
-    let answer = client.text().await;
-    assert!(
-        answer.starts_with("430[{") && answer.contains(r#""degraded":true"#),
-        "{answer}"
-    );
-    assert_eq!(server.readyz("bus: degraded").await, 503, "bus.required");
-}
-
-#[actix_rt::test]
-async fn a_deaf_node_is_not_ready() {
-    let cluster = TestCluster::<2>::start().await;
-    cluster.deafen(1, true);
-    assert_eq!(cluster.nodes[1].readyz("bus: deaf").await, 503);
-    assert_eq!(cluster.nodes[0].readyz("bus: up").await, 200);
-    assert_eq!(cluster.nodes[1].metrics().bus_deaf_total.get(), 1);
-    cluster.deafen(1, false);
-    assert_eq!(cluster.nodes[1].readyz("bus: up").await, 200);
-}
-
-#[actix_rt::test]
-async fn a_bus_that_loses_messages_loses_nothing_else() {
-    let cluster = TestCluster::<2>::start().await;
-    let (mut a, mut b) = (
-        cluster.nodes[0].member().await,
-        cluster.nodes[1].member().await,
-    );
-    b.join("r").await;
-    cluster.faults(Faults {
-        lose: 0.5,
-        ..Faults::default()
-    });
-    for number in 0..200 {
-        a.emit("r", &format!(r#""n",{number}"#)).await;
-    }
-    published(&cluster.nodes[0], 200).await;
-    cluster.faults(Faults::default());
-    a.emit("r", r#""n",200"#).await;
-    let mut seen = Vec::new();
-    while seen.last() != Some(&200) {
-        let text = b.text().await;
-        seen.push(
-            text.strip_prefix(r#"42["n","#)
-                .and_then(|rest| rest.strip_suffix(']'))
-                .unwrap()
-                .parse::<u32>()
-                .unwrap(),
-        );
-    }
-    assert!(
-        seen.is_sorted() && (50..150).contains(&seen.len()),
-        "{} of 200",
-        seen.len()
-    );
-}
-
-#[actix_rt::test]
-async fn the_rooms_of_a_stopped_node_vanish() {
-    let TestCluster {
-        hub,
-        nodes: [first, second],
-        ..
-    } = TestCluster::<2>::start().await;
-    let voice = Voice::join(&hub);
-    let mut a = first.member().await;
-    let mut b = second.member().await;
-    a.join("r").await;
-    b.join("r").await;
-    b.join("b alone").await;
-    let node = second.node();
-    assert_eq!(
-        (voice.hearers("r").await, voice.hearers("b alone").await),
-        (2, 1)
-    );
-    assert_eq!(voice.hearers_of_node(&node).await, 1);
-    second.server.stop().await;
-    assert!(matches!(b.rest().await[..], [Frame::Close(..)]));
-    soon("the node is off the bus", async {
-        while voice.hearers_of_node(&node).await > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert_eq!(
-        (voice.hearers("r").await, voice.hearers("b alone").await),
-        (1, 0)
-    );
-    a.emit("b alone", r#""nobody""#).await;
     a.quiet().await;
 }

@@ -18,6 +18,7 @@ mod forward;
 mod health;
 mod limits;
 mod namespaces;
+mod outage;
 mod polling;
 mod python_bus;
 mod rooms;

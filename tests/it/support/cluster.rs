@@ -13,7 +13,7 @@ use roomwire::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector}
 use roomwire::server::Outside;
 
 use super::server::config;
-use super::{TestServer, soon};
+use super::{TestServer, eventually, soon};
 
 /// `N` nodes.
 pub struct TestCluster<const N: usize> {
@@ -181,4 +181,12 @@ pub fn room(name: &str) -> Selector {
 /// Everybody in the main namespace.
 pub fn everybody() -> Selector {
     Selector::everybody(Namespace::main())
+}
+
+/// Waits until a node has published so much.
+pub async fn published(node: &TestServer, count: u64) {
+    eventually("the publishes", || {
+        node.metrics().bus_published_total.get() >= count
+    })
+    .await;
 }

@@ -6,6 +6,7 @@ pub mod log;
 pub mod polling;
 pub mod python;
 pub mod server;
+pub mod slow_link;
 pub mod websocket;
 
 use std::future::Future;
