@@ -288,6 +288,10 @@ impl Session {
     }
 
     fn on_deadline(&mut self, ctx: &mut Context<Self>) {
+        // Its pong may wait behind what we do not read.
+        if self.is_behind() || self.worker.shard.directory().congested() {
+            self.excuse();
+        }
         match self.connection.handle_timeout(Instant::now()) {
             Ok(false) => {}
             Ok(true) => self.send(Packet::text("2")),

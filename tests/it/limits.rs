@@ -98,3 +98,37 @@ async fn what_waits_for_the_app_is_bounded_by_reading_no_more() {
     };
     tokio::join!(sending, answering);
 }
+
+#[actix_rt::test]
+async fn who_is_left_unread_is_not_taken_for_dead() {
+    let server = TestServer::with(&[
+        ("SOCKET__INBOX_LIMIT", "16KiB"),
+        ("ENGINE__PING_INTERVAL", "300ms"),
+        ("ENGINE__PING_TIMEOUT", "200ms"),
+    ])
+    .await;
+    let (mut a, mut b) = (server.member().await, server.member().await);
+    let to = b.socket.clone();
+    a.send(&format!(r#"420["roomwire:ask","{to}","q"]"#)).await;
+    let text = b.text().await;
+    let id = text
+        .strip_prefix("42")
+        .and_then(|rest| rest.split('[').next())
+        .unwrap()
+        .to_owned();
+    // Too much to be read before the answer is there; the pong comes behind it.
+    for number in 0..20 {
+        a.emit(&to, &format!(r#""n",{number},"{}""#, filler(8_000)))
+            .await;
+    }
+    assert_eq!(a.frame().await, Frame::Text("2".into()));
+    a.send("3").await;
+    // Four rounds of the other client's heartbeat: far more than the first one has to answer in.
+    for _ in 0..4 {
+        assert_eq!(b.frame().await, Frame::Text("2".into()));
+        b.send("3").await;
+    }
+    b.send(&format!("43{id}[]")).await;
+    a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
+    a.quiet().await;
+}
