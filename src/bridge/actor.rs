@@ -69,6 +69,7 @@ pub struct Bridge {
     pub(super) pickle_warned: Option<Instant>,
     pub(super) unreadable_warned: Option<Instant>,
     pub(super) skipped_warned: Option<Instant>,
+    pub(super) oversized_warned: Option<Instant>,
 }
 
 impl Bridge {
@@ -89,6 +90,7 @@ impl Bridge {
             pickle_warned: None,
             unreadable_warned: None,
             skipped_warned: None,
+            oversized_warned: None,
         }
     }
 
@@ -298,10 +300,11 @@ impl Handler<Forward> for Bridge {
     fn handle(&mut self, forward: Forward, _ctx: &mut Self::Context) {
         let channel = self.native.node(forward.to);
         let payload = match encode_forward(self.directory.node(), &forward.body) {
-            Ok(payload) if payload.len() <= self.message_limit => payload,
-            _ => {
-                self.directory.metrics().bus_oversized_total.increment();
-                return;
+            Ok(payload) if self.takes(payload.len()) => payload,
+            Ok(_) => return forward.give_up(),
+            Err(error) => {
+                self.refuse_oversized(&error.to_string());
+                return forward.give_up();
             }
         };
         self.directory.metrics().bus_published_total.increment();

@@ -160,7 +160,8 @@ fn selector(command: &Command) -> Option<&Selector> {
     }
 }
 
-fn is_due(last: &mut Option<Instant>) -> bool {
+/// Whether a warning is due: the first of a burst is.
+pub(super) fn is_due(last: &mut Option<Instant>) -> bool {
     let due = last.is_none_or(|last| last.elapsed() > WARNING_PAUSE);
     if due {
         *last = Some(Instant::now());

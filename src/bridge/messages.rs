@@ -19,6 +19,16 @@ pub struct Forward {
     pub unreachable: Option<oneshot::Sender<()>>,
 }
 
+impl Forward {
+    /// It cannot be sent: whoever waits for an answer need not.
+    pub(super) fn give_up(self) {
+        if let Some(unreachable) = self.unreachable {
+            // Whoever asked may have given up as well.
+            let _ = unreachable.send(());
+        }
+    }
+}
+
 /// From another node: the counterpart of [`Forward`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]

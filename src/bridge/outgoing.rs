@@ -6,22 +6,36 @@ use log::{debug, warn};
 use super::actor::Bridge;
 use super::dialect::native::{encode_command, encode_reply};
 use super::dialect::python::Fleet;
+use super::incoming::is_due;
 use super::link::{Channel, Outgoing};
 use crate::model::{AckReply, Asker, Command, Emit};
 
 impl Bridge {
-    fn publish(&self, channel: Channel, payload: Bytes, volatile: bool) {
-        let metrics = self.directory.metrics();
-        if payload.len() > self.message_limit {
-            metrics.bus_oversized_total.increment();
-            warn!(
-                "message not published: {} bytes are over bus.message_limit={}",
-                payload.len(),
+    /// Whether the bus takes a message of that size; one that is too large is counted and named.
+    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.message_limit;
+        if !fits {
+            self.refuse_oversized(&format!(
+                "{bytes} bytes are over bus.message_limit={}",
                 self.message_limit
-            );
+            ));
+        }
+        fits
+    }
+
+    /// Something is not published because of its size.
+    pub(super) fn refuse_oversized(&mut self, why: &str) {
+        self.directory.metrics().bus_oversized_total.increment();
+        if is_due(&mut self.oversized_warned) {
+            warn!("message not published: {why}");
+        }
+    }
+
+    fn publish(&mut self, channel: Channel, payload: Bytes, volatile: bool) {
+        if !self.takes(payload.len()) {
             return;
         }
-        metrics.bus_published_total.increment();
+        self.directory.metrics().bus_published_total.increment();
         self.link.publish(vec![Outgoing {
             channel,
             payload,
@@ -29,7 +43,7 @@ impl Bridge {
         }]);
     }
 
-    pub(super) fn publish_command(&self, command: &Command) {
+    pub(super) fn publish_command(&mut self, command: &Command) {
         let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
         match encode_command(self.directory.node(), command) {
             Ok(payload) => {
@@ -37,27 +51,25 @@ impl Bridge {
                     self.publish(channel, payload.clone(), volatile);
                 }
             }
-            Err(error) => {
-                self.directory.metrics().bus_oversized_total.increment();
-                warn!("command not published error=\"{error}\"");
-            }
+            Err(error) => self.refuse_oversized(&error.to_string()),
         }
         let Some(python) = &self.python else { return };
         match python.fleet.encode(command) {
             Ok(messages) => {
+                let channel = Channel::from(python.channels.all());
                 for payload in messages {
-                    self.publish(Channel::from(python.channels.all()), payload, volatile);
+                    self.publish(channel.clone(), payload, volatile);
                 }
             }
             Err(unsupported) => debug!("not told to python processes reason=\"{unsupported}\""),
         }
     }
 
-    pub(super) fn publish_reply(&self, reply: &AckReply) {
+    pub(super) fn publish_reply(&mut self, reply: &AckReply) {
         match &reply.token.asker {
             Asker::Node(node) => match encode_reply(self.directory.node(), reply) {
                 Ok(payload) => self.publish(self.native.node(*node), payload, false),
-                Err(error) => warn!("answer not published error=\"{error}\""),
+                Err(error) => self.refuse_oversized(&error.to_string()),
             },
             Asker::Python { .. } => {
                 let Some(python) = &self.python else { return };

@@ -1,14 +1,16 @@
 //! What the transports of a worker share: its sessions, the settings of the endpoint, and the ways to other workers.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Addr;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::forward::Exchange;
 use super::gate::{Find, Gate};
-use super::origin::Origins;
+use super::origin::{Asking, Origins};
 use crate::config::{EngineConfig, IpRange};
 use crate::model::EngineId;
 use crate::protocol::connection::Mode;
@@ -41,11 +43,20 @@ impl EndpointSettings {
             .map(|_| Mode::Bare)
     }
 
-    /// Whether `address` is a proxy whose headers count.
-    pub fn trusts(&self, address: std::net::IpAddr) -> bool {
-        self.trusted_proxies
-            .iter()
-            .any(|range| range.contains(address))
+    /// What a request says of its origin; a proxy we trust may name the host the client meant.
+    pub fn asking<'a>(&self, headers: &'a HeaderMap, peer: Option<SocketAddr>) -> Asking<'a> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let trusted = peer.is_some_and(|peer| {
+            let ranges = &self.trusted_proxies;
+            ranges.iter().any(|range| range.contains(peer.ip()))
+        });
+        let forwarded = text(HeaderName::from_static("x-forwarded-host")).filter(|_| trusted);
+        Asking {
+            origin: headers
+                .get(header::ORIGIN)
+                .map(|value| value.to_str().map_err(|_| ())),
+            host: forwarded.or_else(|| text(header::HOST)),
+        }
     }
 
     /// What the handshake tells a client of a transport.

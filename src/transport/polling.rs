@@ -14,7 +14,7 @@ use super::edge::Edge;
 use super::forward::Exchange;
 use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
-use super::origin::{Asking, CorsHeaders};
+use super::origin::CorsHeaders;
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
@@ -27,7 +27,11 @@ const PATIENCE_WITH_LARGE_BODIES: usize = 8;
 
 /// Answers any request below a path of the endpoint.
 pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) -> HttpResponse {
-    let cors = match edge.settings.origins.check(asking(&edge, &request)) {
+    let cors = match edge
+        .settings
+        .origins
+        .check(edge.settings.asking(request.headers(), request.peer_addr()))
+    {
         Ok(cors) => cors,
         Err(refusal) => return refuse(&edge, &refusal, &CorsHeaders::new()),
     };
@@ -44,21 +48,6 @@ pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) 
             _ => answer(StatusCode::METHOD_NOT_ALLOWED, &cors).finish(),
         },
         Err(refusal) => refuse(&edge, &refusal, &cors),
-    }
-}
-
-fn asking<'a>(edge: &Edge, request: &'a HttpRequest) -> Asking<'a> {
-    let headers = request.headers();
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let trusted = request
-        .peer_addr()
-        .is_some_and(|peer| edge.settings.trusts(peer.ip()));
-    let forwarded = text(header::HeaderName::from_static("x-forwarded-host")).filter(|_| trusted);
-    Asking {
-        origin: headers
-            .get(header::ORIGIN)
-            .map(|value| value.to_str().map_err(|_| ())),
-        host: forwarded.or_else(|| text(header::HOST)),
     }
 }
 

@@ -22,7 +22,6 @@ use super::forward::envelope::{Kind, Outcome};
 use super::forward::remote::{self, RemoteSession};
 use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
-use super::origin::Asking;
 use super::socket::PlainSocket;
 use super::websocket::Websocket;
 use crate::model::{EngineId, TransportName};
@@ -124,16 +123,8 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
         });
     };
     let headers = request.headers();
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let origin = headers
-        .get(header::ORIGIN)
-        .map(|value| value.to_str().map_err(|_| ()));
-    let forwarded = text(header::HeaderName::from_static("x-forwarded-host"));
-    let trusted = request
-        .peer_addr()
-        .is_some_and(|peer| edge.settings.trusts(peer.ip()));
-    let host = forwarded.filter(|_| trusted).or_else(|| text(header::HOST));
-    edge.settings.origins.check(Asking { origin, host })?;
+    let asking = edge.settings.asking(headers, request.peer_addr());
+    edge.settings.origins.check(asking)?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let is_get = request.method() == Method::GET;
     let wanted = handshake::check(&query, is_get, true, &edge.settings.engine)?;

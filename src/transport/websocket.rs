@@ -147,30 +147,29 @@ impl Websocket {
             socket,
             ..
         } = self;
+        let probed = matches!(role, Role::Probe(_));
         let outcome = decoder.decode(bytes, &mut |frame| match role {
             Role::Carrier => carry(frame, session, now, ctx),
             Role::Probe(_) => {
                 if probe(&frame, session, socket)? {
                     *role = Role::Carrier;
-                    let sink = Rc::clone(socket) as Rc<dyn Sink>;
-                    session
-                        .worker()
-                        .shard
-                        .with_lanes(|lanes| lanes.attach(session.lane(), sink));
                 }
                 Ok(())
             }
         });
+        let carries = matches!(self.role, Role::Carrier);
+        if probed && carries {
+            self.attach(session);
+        }
         match outcome {
-            Ok(()) | Err(DecodeFailure::Stopped(Done)) if matches!(self.role, Role::Carrier) => {
-                Ok(())
-            }
             Ok(()) => Ok(()),
-            Err(DecodeFailure::Frame(error)) if matches!(self.role, Role::Carrier) => {
+            Err(_) if !carries => Err(self.give_up_probe(session)),
+            // The session has ended; what it still says is written.
+            Err(DecodeFailure::Stopped(Done)) => Ok(()),
+            Err(DecodeFailure::Frame(error)) => {
                 close_for(error, session, ctx);
                 Ok(())
             }
-            Err(_) => Err(self.give_up_probe(session)),
         }
     }
 
