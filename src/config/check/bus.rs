@@ -1,0 +1,65 @@
+//! Checks `[bus]`.
+
+use super::super::checked::BusConfig;
+use super::super::net::SecretUrl;
+use super::super::settings::{BusSettings, EngineSettings};
+use super::super::{units, values};
+use super::{Checker, MESSAGE_OVERHEAD};
+
+impl Checker<'_, '_> {
+    pub(super) fn bus(&mut self, settings: &BusSettings, engine: &EngineSettings) -> BusConfig {
+        let redis_url = self.read("bus.redis_url", &settings.redis_url, values::redis_url);
+        let prefix = self.read("bus.prefix", &settings.prefix, values::channel_name);
+        let database = redis_url.as_ref().map_or(0, SecretUrl::database);
+        // A broken `engine.max_payload` is reported with its own section.
+        let max_payload = units::size(&engine.max_payload).unwrap_or_default();
+        let python_by_manager = self.layers.borrowed.manager_is_redis;
+        BusConfig {
+            channel_prefix: format!("{prefix}:{database}"),
+            redis_url,
+            prefix,
+            python: self.switch("bus.python", &settings.python, python_by_manager),
+            python_channel: self.read(
+                "bus.python_channel",
+                &settings.python_channel,
+                values::channel_name,
+            ),
+            python_room_channels: self.switch(
+                "bus.python_room_channels",
+                &settings.python_room_channels,
+                false,
+            ),
+            message_limit: self.read(
+                "bus.message_limit",
+                &settings.message_limit,
+                |text| match text {
+                    "auto" => Ok(2 * max_payload + 4 * MESSAGE_OVERHEAD),
+                    text => units::positive_size(text),
+                },
+            ),
+            spool_limit: self.read("bus.spool_limit", &settings.spool_limit, units::size),
+            spool_age: self.read(
+                "bus.spool_age",
+                &settings.spool_age,
+                units::positive_duration,
+            ),
+            ping_interval: self.read(
+                "bus.ping_interval",
+                &settings.ping_interval,
+                units::positive_duration,
+            ),
+            ping_misses: self.at_least_one("bus.ping_misses", settings.ping_misses),
+            connect_timeout: self.read(
+                "bus.connect_timeout",
+                &settings.connect_timeout,
+                units::positive_duration,
+            ),
+            required: settings.required,
+            forward_timeout: self.read(
+                "bus.forward_timeout",
+                &settings.forward_timeout,
+                units::positive_duration,
+            ),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The listeners of a node: binds them and serves its sites on worker threads.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::HttpService;
+use actix_server::ServerHandle;
+use actix_service::{fn_service, map_config};
+use actix_web::dev::AppConfig as WebConfig;
+use actix_web::{App as WebApp, web};
+use anyhow::Context as _;
+
+use super::worker::Blueprint;
+use crate::config::Config;
+use crate::http::routes;
+use crate::transport::upgrade;
+
+/// Connections waiting to be accepted.
+const BACKLOG: i32 = 4096;
+/// A request's head must have come within this time.
+const REQUEST_HEAD_TIME: Duration = Duration::from_secs(10);
+/// Idle HTTP connections are kept this long: longer than the polling GETs of most clients are apart.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// The public address, listening but not accepting yet.
+pub(super) fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let bind = &config.server.bind;
+    let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
+    let problem = || format!("cannot listen on {}:{} (server.bind)", bind.host, bind.port);
+    let address = addresses
+        .with_context(problem)?
+        .next()
+        .with_context(problem)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into()).with_context(problem)?;
+    socket.listen(BACKLOG).with_context(problem)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Starts the workers; they accept at once.
+pub(super) fn serve(
+    blueprint: Arc<Blueprint>,
+    listener: TcpListener,
+) -> anyhow::Result<ServerHandle> {
+    let workers = blueprint.config.server.workers;
+    let server = actix_server::Server::build()
+        .workers(workers)
+        .disable_signals()
+        .backlog(BACKLOG as u32)
+        .listen("public", listener, move || {
+            let site = blueprint.build_worker();
+            let upgrades = site.edge.clone();
+            let app = WebApp::new().default_service(web::to(move |request, body| {
+                routes::serve(site.clone(), request, body)
+            }));
+            HttpService::build()
+                .client_request_timeout(REQUEST_HEAD_TIME)
+                .keep_alive(KEEP_ALIVE)
+                .h1_allow_half_closed(false)
+                .upgrade(fn_service(move |(request, framed)| {
+                    let edge = upgrades.clone();
+                    async move {
+                        upgrade::upgrade(edge, request, framed).await;
+                        Ok::<_, actix_web::Error>(())
+                    }
+                }))
+                .finish(map_config(app, |_| WebConfig::default()))
+                .tcp()
+        })?
+        .run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
+}

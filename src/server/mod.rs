@@ -1,0 +1,235 @@
+//! Wiring: starts the parts of a node bottom-up, binds its listener, and stops it in order.
+//!
+//! `main` and the tests start a node by the same call. No other module imports this one.
+
+mod listen;
+mod name;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use actix::Recipient;
+use actix_server::ServerHandle;
+use anyhow::Context as _;
+use log::{debug, info};
+
+use crate::bridge::lease::Lease;
+use crate::bridge::link::{Link, LinkEvents};
+use crate::bridge::messages::{Leave, Ports};
+use crate::bridge::redis::{RedisLink, RedisStore};
+use crate::bridge::start::{self, BridgeWays, Surroundings};
+use crate::bridge::store::Store;
+use crate::broker::Directory;
+use crate::config::Config;
+use crate::health::{BusState, Health, Phase};
+use crate::http::client_files::ClientFiles;
+use crate::http::demo::Demo;
+use crate::metrics::Metrics;
+use crate::model::random::OsRandom;
+use crate::model::{NodeId, Random};
+use crate::transport::edge::Gates;
+use crate::transport::gate::CloseAll;
+use listen::{bind, serve};
+use name::claim_name;
+use worker::{Blueprint, endpoint_settings, session_settings};
+
+/// How long a stopping node waits for its sessions to say goodbye.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// A running node.
+pub struct Server {
+    node: NodeId,
+    address: SocketAddr,
+    handle: ServerHandle,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    gates: Arc<Gates>,
+    lease: Option<Lease>,
+    leave: Option<Recipient<Leave>>,
+}
+
+/// The way to the other nodes.
+pub struct Outside {
+    pub link: Arc<dyn Link>,
+    pub events: LinkEvents,
+    pub store: Arc<dyn Store>,
+}
+
+impl Outside {
+    /// Redis, if the configuration names one. Never waits for it.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn from_config(config: &Config, random: &Arc<dyn Random>) -> anyhow::Result<Option<Self>> {
+        let Some(settings) = start::redis_settings(&config.bus).context("bus.redis_url")? else {
+            return Ok(None);
+        };
+        debug!(target: "roomwire::bridge", "Using Redis to manage websockets.");
+        let store = Arc::new(RedisStore::new(settings.clone()));
+        let (link, events) = RedisLink::start(settings, Arc::clone(random));
+        Ok(Some(Self {
+            link,
+            events,
+            store,
+        }))
+    }
+}
+
+impl Server {
+    /// Starts a node; returns when it accepts connections. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// The address is taken, or a file of the configuration cannot be read.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        let outside = Outside::from_config(&config, &random)?;
+        Self::start_with(config, outside, random).await
+    }
+
+    /// The same with everything outside of the node given.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with(
+        config: Config,
+        outside: Option<Outside>,
+        random: Arc<dyn Random>,
+    ) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let bus = outside.as_ref().map_or(BusState::Off, |_| BusState::Down);
+        let health = Arc::new(Health::new(bus, config.bus.required));
+        let client_files = ClientFiles::load(config.server.client_dir.as_deref())
+            .context("server.client_dir cannot be read")?;
+        let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
+        let ports = Ports::default();
+        let surroundings = Surroundings {
+            node,
+            workers: config.server.workers,
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            ports: Arc::clone(&ports),
+        };
+        let (directory, ways) = start_bus(&config, outside, surroundings);
+        let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
+        let gates = Arc::new(Gates::default());
+        let listener = bind(&config)?;
+        let address = listener.local_addr()?;
+        let stock_client = client_files.has_client();
+        let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
+        let blueprint = Blueprint {
+            sessions: Arc::new(session_settings(&config)),
+            endpoint: Arc::new(endpoint_settings(&config)),
+            directory,
+            forward,
+            random,
+            health: Arc::clone(&health),
+            demo: Arc::new(demo),
+            client_files: Arc::new(client_files),
+            gates: Arc::clone(&gates),
+            ports,
+            entered: Mutex::new(vec![None; config.server.workers]),
+            next_worker: AtomicUsize::new(0),
+            config,
+        };
+        let blueprint = Arc::new(blueprint);
+        let handle = serve(Arc::clone(&blueprint), listener)?;
+        health.set_phase(Phase::Serving);
+        greet(&blueprint.config, address, node);
+        Ok(Self {
+            node,
+            address,
+            handle,
+            health,
+            metrics,
+            gates,
+            lease,
+            leave,
+        })
+    }
+
+    /// Ends when another node has taken this one's name; then it must stop.
+    pub async fn name_lost(&self) {
+        match &self.lease {
+            Some(lease) => lease.clone().keep().await,
+            None => std::future::pending().await,
+        }
+        self.health.set_phase(Phase::Draining);
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its name in the cluster.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Stops: takes nobody new, tells every client, and ends.
+    pub async fn stop(self) {
+        self.health.set_phase(Phase::Draining);
+        for gate in self.gates.all() {
+            gate.do_send(CloseAll);
+        }
+        let deadline = Instant::now() + FAREWELL_TIME;
+        while self.metrics.sessions.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.handle.stop(false).await;
+        if let Some(lease) = &self.lease {
+            lease.release().await;
+        }
+        if let Some(leave) = &self.leave {
+            // It may have ended by itself.
+            let _ = leave.send(Leave).await;
+        }
+        info!("stopped node={}", self.node);
+    }
+}
+
+/// The directory of the node and, with a bus, the way to other nodes.
+fn start_bus(
+    config: &Config,
+    outside: Option<Outside>,
+    surroundings: Surroundings,
+) -> (Arc<Directory>, Option<BridgeWays>) {
+    let Some(Outside { link, events, .. }) = outside else {
+        let Surroundings {
+            node,
+            workers,
+            metrics,
+            ..
+        } = surroundings;
+        return (Directory::new(node, workers, None, metrics), None);
+    };
+    let started = start::start_bridge(&config.bus, link, events, surroundings);
+    (started.directory, Some(started.ways))
+}
+
+/// Says where the node listens and what can be done next.
+fn greet(config: &Config, address: SocketAddr, node: NodeId) {
+    info!(
+        "listening on http://{address} node={node} path={}/ workers={}",
+        config.engine.path, config.server.workers
+    );
+    if config.server.demo {
+        info!(
+            "open http://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
+        );
+    }
+    if config.bus.redis_url.is_none() {
+        info!(
+            "one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster"
+        );
+    }
+}

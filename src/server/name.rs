@@ -1,0 +1,47 @@
+//! The node's name in the cluster, leased if Redis can be reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Outside;
+use crate::bridge::lease::Lease;
+use crate::config::Config;
+use crate::model::{EngineId, NodeId, Random, WorkerIndex};
+
+/// Attempts to find a free name; with 16 million names the first is nearly always free.
+const NAME_ATTEMPTS: usize = 5;
+/// How long the start waits for an answer.
+const NAME_TIME: Duration = Duration::from_secs(1);
+
+/// A name for this node, leased if Redis can be reached.
+pub(super) async fn claim_name(
+    outside: Option<&Outside>,
+    config: &Config,
+    random: &dyn Random,
+) -> (NodeId, Option<Lease>) {
+    let mut node = NodeId::random(random);
+    let Some(outside) = outside else {
+        return (node, None);
+    };
+    let owner = EngineId::random(node, WorkerIndex::default(), random);
+    let lease = |node| {
+        let value = owner.as_str().to_owned();
+        Lease::new(
+            Arc::clone(&outside.store),
+            &config.bus.channel_prefix,
+            node,
+            value,
+        )
+    };
+    for _ in 0..NAME_ATTEMPTS {
+        // A Redis that does not answer must not keep the node from its own clients.
+        if tokio::time::timeout(NAME_TIME, lease(node).claim())
+            .await
+            .unwrap_or(true)
+        {
+            break;
+        }
+        node = NodeId::random(random);
+    }
+    (node, Some(lease(node)))
+}

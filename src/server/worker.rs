@@ -1,0 +1,131 @@
+//! What the workers of a node are made of, built on each worker's own thread.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::{Actor, Addr, Recipient};
+
+use crate::app::App;
+use crate::app::echo::Echo;
+use crate::app::relay::Relay;
+use crate::bridge::messages::{Forward, Ports};
+use crate::broker::{Directory, Limits, RoomBroker, Shard};
+use crate::config::{AppKind, Config};
+use crate::health::Health;
+use crate::http::client_files::ClientFiles;
+use crate::http::demo::Demo;
+use crate::http::routes::Site;
+use crate::model::{Random, WorkerIndex};
+use crate::protocol::connection::Timing;
+use crate::session::{SessionSettings, Worker};
+use crate::transport::edge::{Edge, EndpointSettings, Gates};
+use crate::transport::forward::Exchange;
+use crate::transport::gate::Gate;
+use crate::transport::origin::Origins;
+
+/// What the workers of a node share before they are built, each on its own thread.
+pub(super) struct Blueprint {
+    pub(super) config: Config,
+    pub(super) directory: Arc<Directory>,
+    pub(super) forward: Option<Recipient<Forward>>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) health: Arc<Health>,
+    pub(super) client_files: Arc<ClientFiles>,
+    pub(super) demo: Arc<Option<Demo>>,
+    pub(super) sessions: Arc<SessionSettings>,
+    pub(super) endpoint: Arc<EndpointSettings>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) ports: Ports,
+    pub(super) entered: Mutex<Vec<Option<Addr<Gate>>>>,
+    pub(super) next_worker: AtomicUsize,
+}
+
+impl Blueprint {
+    /// Builds the parts of the next worker on its thread. All workers are built before the first connection
+    /// is accepted.
+    pub(super) fn build_worker(&self) -> Site {
+        let number = self.next_worker.fetch_add(1, Ordering::Relaxed);
+        let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
+        let limits = Limits {
+            outbox: self.config.socket.outbox_limit,
+            pending_acks: self.config.socket.max_pending_acks,
+        };
+        let shard = Shard::new(index, Arc::clone(&self.directory), limits);
+        self.directory
+            .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
+        let app = build_app(&self.config);
+        let worker = Worker::new(
+            shard,
+            app,
+            Arc::clone(&self.sessions),
+            Arc::clone(&self.random),
+        );
+        let edge = Edge {
+            worker,
+            settings: Arc::clone(&self.endpoint),
+            gates: Arc::clone(&self.gates),
+            exchange: self
+                .forward
+                .clone()
+                .map(|forward| Exchange::new(forward, index, &*self.random)),
+        };
+        self.enter_gate(index, Gate::new(edge.clone()).start());
+        Site {
+            edge,
+            health: Arc::clone(&self.health),
+            client_files: Arc::clone(&self.client_files),
+            demo: Arc::clone(&self.demo),
+        }
+    }
+
+    fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {
+        let mut entered = self
+            .entered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        entered[index.get()] = Some(gate);
+        if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
+            let _ = self
+                .ports
+                .set(all.iter().map(|gate| gate.clone().recipient()).collect());
+            self.gates.complete(all);
+        }
+    }
+}
+
+fn build_app(config: &Config) -> Rc<dyn App> {
+    match config.app.kind {
+        AppKind::Relay => Rc::new(Relay::new(
+            config.app.relay.clone(),
+            config.socket.max_rooms,
+        )),
+        AppKind::Echo => Rc::new(Echo),
+    }
+}
+
+pub(super) fn session_settings(config: &Config) -> SessionSettings {
+    SessionSettings {
+        timing: Timing {
+            ping_interval: config.engine.ping_interval,
+            ping_timeout: config.engine.ping_timeout,
+            connect_timeout: config.socket.connect_timeout,
+            max_namespaces: config.socket.max_namespaces,
+            max_payload: config.engine.max_payload,
+        },
+        namespaces: config.socket.namespaces.clone(),
+        inbox_limit: config.socket.inbox_limit,
+    }
+}
+
+pub(super) fn endpoint_settings(config: &Config) -> EndpointSettings {
+    EndpointSettings {
+        engine: config.engine.clone(),
+        origins: Origins::new(&config.cors),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        send_buffer: config.socket.send_buffer,
+        bare_path: build_app(config).bare_path().map(str::to_owned),
+        forward_timeout: config.bus.forward_timeout,
+    }
+}
