@@ -94,7 +94,11 @@ impl IpRange {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads an address or a range.
+    ///
+    /// # Errors
+    /// A sentence that repeats the text and shows what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let refused = || format!("`{text}` is not an address, nor a range such as `10.0.0.0/8`");
         let (address, bits) = match text.trim().split_once('/') {
             Some((address, bits)) => (address, Some(bits)),

@@ -1,6 +1,6 @@
 //! What the transports of a worker share: its sessions, the settings of the endpoint, and the ways to other workers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
+use super::client_address::client_address;
 use super::forward::Exchange;
 use super::gate::{Find, Gate};
 use super::origin::{Asking, Origins};
@@ -57,6 +58,12 @@ impl EndpointSettings {
                 .map(|value| value.to_str().map_err(|_| ())),
             host: forwarded.or_else(|| text(header::HOST)),
         }
+    }
+
+    /// The address of the client behind a request, as trusted proxies tell it; `None` if the connection is
+    /// already gone.
+    pub fn client_address(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<IpAddr> {
+        peer.map(|peer| client_address(peer.ip(), headers, &self.trusted_proxies))
     }
 
     /// What the handshake tells a client of a transport.

@@ -1,0 +1,167 @@
+//! The address of the client behind a request: the peer, or what trusted proxies say of it.
+//!
+//! The only place that reads `X-Forwarded-For` and `Forwarded`. Limits by address and logs use it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use actix_web::http::header::{self, HeaderMap};
+
+use crate::config::IpRange;
+
+/// The client's address, IPv4 in IPv6 (`::ffff:1.2.3.4`) as the IPv4 it is.
+///
+/// A proxy appends whom it heard, so the chain is read from its right end and only for as long as each speaker
+/// is trusted: what stands left of the first stranger may be the stranger's invention. An entry that is no
+/// address (`unknown`, `_hidden`) ends the chain at the proxy that wrote it.
+///
+/// `Forwarded` (RFC 7239) counts only without `X-Forwarded-For`, because most proxies write the latter and pass
+/// the former on as the client sent it.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+    let mut speaker = peer.to_canonical();
+    if !is_trusted(speaker) {
+        return speaker;
+    }
+    for entry in chain(headers).into_iter().rev() {
+        let Some(address) = entry else {
+            return speaker;
+        };
+        speaker = address;
+        if !is_trusted(speaker) {
+            return speaker;
+        }
+    }
+    speaker
+}
+
+/// The chain of addresses from the client to the last proxy; `None` for an entry that is no address.
+fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    if headers.contains_key(header::X_FORWARDED_FOR) {
+        return entries(headers, header::X_FORWARDED_FOR, address);
+    }
+    entries(headers, header::FORWARDED, for_parameter)
+}
+
+/// The comma-separated entries of all lines of a header, which count as one (RFC 9110 5.3). A line that is no
+/// text is an entry that is no address.
+fn entries(
+    headers: &HeaderMap,
+    name: header::HeaderName,
+    read: fn(&str) -> Option<IpAddr>,
+) -> Vec<Option<IpAddr>> {
+    let lines = headers.get_all(name);
+    lines
+        .flat_map(|line| line.to_str().unwrap_or_default().split(','))
+        .map(read)
+        .collect()
+}
+
+/// The `for` parameter of an entry of `Forwarded`.
+fn for_parameter(entry: &str) -> Option<IpAddr> {
+    let mut pairs = entry.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    address(value)
+}
+
+/// An address with or without port, brackets and quotes.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let address: Option<IpAddr> = bare.parse().ok().or_else(with_port);
+    address.map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    /// Two ranges of proxies: `10.0.0.0/8` and `fd00::/8`.
+    fn client(peer: &str, lines: &[(&str, &str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|range| IpRange::parse(range).unwrap());
+        client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn x_forwarded_for_is_read_from_the_right_up_to_the_first_stranger() {
+        let cases = [
+            // Nobody to trust: the header is the client's own.
+            ("192.0.2.1", "1.1.1.1", "192.0.2.1"),
+            // One proxy.
+            ("10.0.0.1", "192.0.2.7", "192.0.2.7"),
+            // The client sent a header of its own; the proxy appended.
+            ("10.0.0.1", "1.1.1.1, 192.0.2.7", "192.0.2.7"),
+            // It names a trusted address to be taken for a proxy: still left of a stranger.
+            ("10.0.0.1", "1.1.1.1, 10.9.9.9, 192.0.2.7", "192.0.2.7"),
+            // Several proxies.
+            ("10.0.0.1", "192.0.2.7, 10.0.0.3,10.0.0.2", "192.0.2.7"),
+            ("fd00::1", "1.1.1.1, 2001:db8::7 , 10.0.0.2", "2001:db8::7"),
+            // A client inside: everybody is trusted, the first is the client.
+            ("10.0.0.1", "10.0.0.9, 10.0.0.2", "10.0.0.9"),
+            // Ports, brackets, IPv4 in IPv6.
+            ("10.0.0.1", "192.0.2.7:4711", "192.0.2.7"),
+            ("10.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
+            ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
+            ("::ffff:10.0.0.1", "::ffff:192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.1", "1.1.1.1", "192.0.2.1"),
+            // What is no address ends the chain at the one who wrote it.
+            ("10.0.0.1", "1.1.1.1, unknown", "10.0.0.1"),
+            ("10.0.0.1", "1.1.1.1, unknown, 10.0.0.2", "10.0.0.2"),
+            ("10.0.0.1", "", "10.0.0.1"),
+            ("10.0.0.1", "1.1.1.1,", "10.0.0.1"),
+            ("10.0.0.1", "1.1.1.1, 999.1.1.1", "10.0.0.1"),
+            ("10.0.0.1", "1.1.1.1, \u{e4}", "10.0.0.1"),
+        ];
+        for (peer, value, expected) in cases {
+            let seen = client(peer, &[("x-forwarded-for", value)]);
+            assert_eq!(seen, expected, "{peer} {value}");
+        }
+    }
+
+    #[test]
+    fn forwarded_is_read_likewise() {
+        let cases = [
+            ("for=192.0.2.7", "192.0.2.7"),
+            ("For=\"192.0.2.7:4711\"; proto=https", "192.0.2.7"),
+            ("proto=https;by=10.0.0.1;for=192.0.2.7", "192.0.2.7"),
+            ("for=1.1.1.1, for=\"[2001:db8::7]:80\"", "2001:db8::7"),
+            ("for=192.0.2.7, for=10.0.0.2", "192.0.2.7"),
+            ("for=1.1.1.1, for=_hidden", "10.0.0.1"),
+            ("for=1.1.1.1, proto=https", "10.0.0.1"),
+            ("for=1.1.1.1, for=", "10.0.0.1"),
+        ];
+        for (value, expected) in cases {
+            let seen = client("10.0.0.1", &[("forwarded", value)]);
+            assert_eq!(seen, expected, "{value}");
+        }
+        assert_eq!(
+            client("192.0.2.1", &[("forwarded", "for=1.1.1.1")]),
+            "192.0.2.1"
+        );
+    }
+
+    #[test]
+    fn lines_count_as_one_and_x_forwarded_for_wins() {
+        let two_lines = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "192.0.2.7, 10.0.0.2"),
+        ];
+        assert_eq!(client("10.0.0.1", &two_lines), "192.0.2.7");
+        let both = [
+            ("forwarded", "for=1.1.1.1"),
+            ("x-forwarded-for", "192.0.2.7"),
+        ];
+        assert_eq!(client("10.0.0.1", &both), "192.0.2.7");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+}
