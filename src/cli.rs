@@ -1,7 +1,9 @@
-//! The command line: `roomwire [--config FILE] [serve|check|config|help]`.
+//! The command line: `roomwire [--config FILE] [serve|check|config|health|help]`.
 //!
-//! Reads the arguments and carries out the verbs that only concern the configuration; `serve` is
-//! the business of `main`. Answers go to standard output, problems to standard error.
+//! Reads the arguments and carries out the verbs that concern the configuration or ask a node under way;
+//! `serve` is the business of `main`. Answers go to standard output, problems to standard error.
+
+mod ask;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -33,6 +35,12 @@ pub enum Verb {
     Serve,
     /// Check the configuration: report every problem and warning, end with 2 if there is a problem
     Check,
+    /// Ask the node of this configuration whether it is alive: end with 0 if it is, else with 1
+    Health {
+        /// Ask whether clients should be sent to it
+        #[arg(long)]
+        ready: bool,
+    },
     /// Print the configuration in force as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead
@@ -76,6 +84,30 @@ pub fn check(cli: &Cli) -> ExitCode {
     lines.push_str("configuration is fine\n");
     print(io::stdout(), &lines);
     ExitCode::SUCCESS
+}
+
+/// `roomwire health`
+pub fn health(cli: &Cli, ready: bool) -> ExitCode {
+    let loaded = match load(cli) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let path = if ready { "/readyz" } else { "/livez" };
+    let answer = ask::address(&loaded.config.server).and_then(|at| ask::ask(&at, "GET", path));
+    match answer {
+        Ok(answer) if answer.status == 200 => {
+            print(io::stdout(), &answer.body);
+            ExitCode::SUCCESS
+        }
+        Ok(answer) => {
+            print(io::stderr(), &format!("{path}: {answer}\n"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            print(io::stderr(), &format!("{error}\n"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// `roomwire config`

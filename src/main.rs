@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let cli = cli::parse();
     match cli.verb() {
         Verb::Serve => serve(&cli),
+        Verb::Health { ready } => cli::health(&cli, ready),
         Verb::Check => cli::check(&cli),
         Verb::Config { reference } => cli::print_config(&cli, reference),
     }
@@ -47,6 +48,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let name_lost = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
+        () = server.drain_wanted() => false,
         () = server.name_lost() => true,
     };
     server.stop().await;

@@ -34,6 +34,21 @@ pub struct ServerConfig {
     pub demo: bool,
     /// Proxies whose `X-Forwarded-Host` counts.
     pub trusted_proxies: Vec<IpRange>,
+    /// The listener for probes, metrics and `POST /drain`.
+    pub internal_bind: Option<BindAddress>,
+    pub public_probes: PublicProbes,
+}
+
+/// What the public listener answers to probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublicProbes {
+    /// Nothing.
+    #[default]
+    Off,
+    /// `/livez` and `/readyz`, without figures.
+    Plain,
+    /// `/readyz?verbose` too.
+    Full,
 }
 
 impl ServerConfig {

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 pub use checked::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, EngineConfig, JoinPolicy, LogConfig,
-    PublishPolicy, RelayConfig, RoomRule, ServerConfig, SocketConfig, Transports,
+    PublicProbes, PublishPolicy, RelayConfig, RoomRule, ServerConfig, SocketConfig, Transports,
 };
 pub use effective::Effective;
 pub use layers::Environment;

@@ -36,6 +36,8 @@ settings! {
         client_dir: String,
         demo: String,
         trusted_proxies: Vec<String>,
+        internal_bind: String,
+        public_probes: String,
     }
     /// `[engine]`
     EngineSettings {

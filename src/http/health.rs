@@ -1,7 +1,7 @@
 //! Probes: is the process alive, and should a balancer send clients here?
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -11,6 +11,12 @@ pub fn livez() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .body("ok\n")
+}
+
+/// Whether a request for `/readyz` asks for the figures.
+pub fn wants_verbose(request: &HttpRequest) -> bool {
+    let mut keys = request.query_string().split('&');
+    keys.any(|key| key.split('=').next() == Some("verbose"))
 }
 
 /// 200 or 503 with one line per check; `verbose` adds what is counted.

@@ -1,6 +1,7 @@
-//! What the public listener serves beside Socket.IO: probes, client files, the demo page.
+//! What a node serves beside Socket.IO: probes, client files and the demo page to the public, and its internal listener.
 
 pub mod client_files;
 pub mod demo;
 pub mod health;
+pub mod internal;
 pub mod routes;

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::client_files::{ClientFiles, is_client_file};
 use super::demo::Demo;
 use super::health;
+use crate::config::PublicProbes;
 use crate::health::Health;
 use crate::transport::edge::Edge;
 use crate::transport::polling;
@@ -20,6 +21,7 @@ pub struct Site {
     pub health: Arc<Health>,
     pub client_files: Arc<ClientFiles>,
     pub demo: Arc<Option<Demo>>,
+    pub probes: PublicProbes,
 }
 
 /// Answers every request that is no websocket.
@@ -40,12 +42,9 @@ pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpRespo
         return not_found(&site);
     }
     match path {
-        "/livez" => health::livez(),
-        "/readyz" => {
-            let verbose = request
-                .query_string()
-                .split('&')
-                .any(|key| key.split('=').next() == Some("verbose"));
+        "/livez" if site.probes != PublicProbes::Off => health::livez(),
+        "/readyz" if site.probes != PublicProbes::Off => {
+            let verbose = site.probes == PublicProbes::Full && health::wants_verbose(&request);
             health::readyz(&site.health, site.edge.worker.metrics(), verbose)
         }
         _ => site

@@ -8,11 +8,12 @@ use actix_http::HttpService;
 use actix_server::ServerHandle;
 use actix_service::{fn_service, map_config};
 use actix_web::dev::AppConfig as WebConfig;
-use actix_web::{App as WebApp, web};
+use actix_web::{App as WebApp, HttpServer, web};
 use anyhow::Context as _;
 
 use super::worker::Blueprint;
-use crate::config::Config;
+use crate::config::BindAddress;
+use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
 use crate::transport::upgrade;
 
@@ -23,11 +24,10 @@ const REQUEST_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Idle HTTP connections are kept this long: longer than the polling GETs of most clients are apart.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// The public address, listening but not accepting yet.
-pub(super) fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    let bind = &config.server.bind;
+/// An address, listening but not accepting yet; `key` names it in the configuration.
+pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<TcpListener> {
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
-    let problem = || format!("cannot listen on {}:{} (server.bind)", bind.host, bind.port);
+    let problem = || format!("cannot listen on {}:{} ({key})", bind.host, bind.port);
     let address = addresses
         .with_context(problem)?
         .next()
@@ -75,6 +75,27 @@ pub(super) fn serve(
                 .tcp()
         })?
         .run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
+}
+
+/// Starts the internal listener on a thread of its own; it accepts at once.
+pub(super) fn serve_internal(
+    site: InternalSite,
+    listener: TcpListener,
+) -> anyhow::Result<ServerHandle> {
+    let server = HttpServer::new(move || {
+        let site = site.clone();
+        WebApp::new().default_service(web::to(move |request| {
+            internal::serve(site.clone(), request)
+        }))
+    })
+    .workers(1)
+    .disable_signals()
+    .client_request_timeout(REQUEST_HEAD_TIME)
+    .listen(listener)?
+    .run();
     let handle = server.handle();
     actix_rt::spawn(server);
     Ok(handle)

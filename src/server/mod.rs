@@ -16,6 +16,7 @@ use actix::Recipient;
 use actix_server::ServerHandle;
 use anyhow::Context as _;
 use log::{debug, info};
+use tokio::sync::Notify;
 
 use crate::bridge::lease::Lease;
 use crate::bridge::link::{Link, LinkEvents};
@@ -28,12 +29,13 @@ use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
+use crate::http::internal::InternalSite;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::transport::edge::Gates;
 use crate::transport::gate::CloseAll;
-use listen::{bind, serve};
+use listen::{bind, serve, serve_internal};
 use name::claim_name;
 use worker::{Blueprint, endpoint_settings, session_settings};
 
@@ -45,11 +47,19 @@ pub struct Server {
     node: NodeId,
     address: SocketAddr,
     handle: ServerHandle,
+    internal: Option<Internal>,
+    drain_wanted: Arc<Notify>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     gates: Arc<Gates>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
+}
+
+/// The internal listener of a node.
+struct Internal {
+    address: SocketAddr,
+    handle: ServerHandle,
 }
 
 /// The way to the other nodes.
@@ -102,6 +112,9 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let bus = outside.as_ref().map_or(BusState::Off, |_| BusState::Down);
         let health = Arc::new(Health::new(bus, config.bus.required));
+        let drain_wanted = Arc::new(Notify::new());
+        // First of all, so that a node can be asked while it starts.
+        let internal = start_internal(&config, &health, &metrics, &drain_wanted)?;
         let client_files = ClientFiles::load(config.server.client_dir.as_deref())
             .context("server.client_dir cannot be read")?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
@@ -116,7 +129,7 @@ impl Server {
         let (directory, ways) = start_bus(&config, outside, surroundings);
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
         let gates = Arc::new(Gates::default());
-        let listener = bind(&config)?;
+        let listener = bind(&config.server.bind, "server.bind")?;
         let address = listener.local_addr()?;
         let stock_client = client_files.has_client();
         let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
@@ -143,6 +156,8 @@ impl Server {
             node,
             address,
             handle,
+            internal,
+            drain_wanted,
             health,
             metrics,
             gates,
@@ -158,6 +173,16 @@ impl Server {
             None => std::future::pending().await,
         }
         self.health.set_phase(Phase::Draining);
+    }
+
+    /// Ends when somebody asks this node to drain (`POST /drain`).
+    pub async fn drain_wanted(&self) {
+        self.drain_wanted.notified().await;
+    }
+
+    /// Where its internal listener is.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal.as_ref().map(|internal| internal.address)
     }
 
     /// Where it listens.
@@ -193,8 +218,33 @@ impl Server {
             // It may have ended by itself.
             let _ = leave.send(Leave).await;
         }
+        if let Some(internal) = self.internal {
+            internal.handle.stop(false).await;
+        }
         info!("stopped node={}", self.node);
     }
+}
+
+/// The internal listener, if the configuration names one.
+fn start_internal(
+    config: &Config,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+    drain: &Arc<Notify>,
+) -> anyhow::Result<Option<Internal>> {
+    let Some(address) = &config.server.internal_bind else {
+        return Ok(None);
+    };
+    let listener = bind(address, "server.internal_bind")?;
+    let address = listener.local_addr()?;
+    let site = InternalSite {
+        health: Arc::clone(health),
+        metrics: Arc::clone(metrics),
+        drain: Arc::clone(drain),
+    };
+    let handle = serve_internal(site, listener)?;
+    info!("internal listener on http://{address}: probes, metrics, drain");
+    Ok(Some(Internal { address, handle }))
 }
 
 /// The directory of the node and, with a bus, the way to other nodes.

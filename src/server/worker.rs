@@ -77,6 +77,7 @@ impl Blueprint {
             health: Arc::clone(&self.health),
             client_files: Arc::clone(&self.client_files),
             demo: Arc::clone(&self.demo),
+            probes: self.config.server.public_probes,
         }
     }
 

@@ -1,84 +1,7 @@
 //! The binary as an operator runs it: arguments, environment, exit codes, signals.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-
-use crate::support::PATIENCE;
+use crate::support::process::{Node, run, text};
 use crate::support::server::write_file;
-
-fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roomwire"));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied());
-    command
-}
-
-fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    roomwire(arguments, environment).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// A node under way; ended with its test.
-struct Node {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Node {
-    fn start(environment: &[(&str, &str)]) -> Self {
-        let usual = [
-            ("ROOMWIRE_SERVER__BIND", "127.0.0.1:0"),
-            ("ROOMWIRE_SERVER__WORKERS", "1"),
-        ];
-        let mut command = roomwire(&[], &usual);
-        let mut child = command
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        Self { child, lines }
-    }
-
-    /// Waits for a line of the log.
-    fn line(&self, with: &str) -> String {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(with) => return line,
-                Ok(_) => {}
-                Err(error) => panic!("no line with {with:?}: {error}"),
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ended_before = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn every_problem_is_reported_at_once_with_code_2() {
@@ -202,7 +125,7 @@ fn signals_stop_a_node_cleanly() {
         assert!(!listening.contains("127.0.0.1:0 "), "{listening}");
         node.signal(signal);
         node.line("stopped node=");
-        assert_eq!(node.child.wait().unwrap().code(), Some(0), "{signal}");
+        assert_eq!(node.exit_code(), Some(0), "{signal}");
     }
 }
 
@@ -219,5 +142,5 @@ fn the_bus_is_named_in_the_debug_log_and_a_missing_redis_stops_nobody() {
     assert!(line.contains("DEBUG roomwire::bridge]"), "{line}");
     node.line("listening on http://127.0.0.1:");
     node.signal("TERM");
-    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+    assert_eq!(node.exit_code(), Some(0));
 }

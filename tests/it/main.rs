@@ -16,6 +16,8 @@ mod config_process;
 mod cors;
 mod forward;
 mod health;
+mod health_verb;
+mod internal;
 mod limits;
 mod namespaces;
 mod outage;

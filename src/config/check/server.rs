@@ -1,6 +1,6 @@
 //! Checks `[server]` and `[cors]`.
 
-use super::super::checked::{CorsConfig, ServerConfig};
+use super::super::checked::{CorsConfig, PublicProbes, ServerConfig};
 use super::super::net::{BindAddress, IpRange};
 use super::super::pattern::OriginRule;
 use super::super::settings::{CorsSettings, ServerSettings};
@@ -11,6 +11,13 @@ impl Checker<'_, '_> {
     pub(super) fn server(&mut self, settings: &ServerSettings) -> ServerConfig {
         let bind = self.read("server.bind", &settings.bind, BindAddress::parse);
         let auto_demo = bind.is_loopback();
+        let internal_bind = self.read("server.internal_bind", &settings.internal_bind, |text| {
+            let given = Some(text).filter(|text| !text.trim().is_empty());
+            given.map(BindAddress::parse).transpose()
+        });
+        if internal_bind.as_ref() == Some(&bind) && bind.port != 0 {
+            self.refuse("server.internal_bind", "is the address of server.bind");
+        }
         if settings.workers > MOST_WORKERS {
             self.refuse("server.workers", format!("must be at most {MOST_WORKERS}"));
         }
@@ -23,8 +30,30 @@ impl Checker<'_, '_> {
                 &settings.trusted_proxies,
                 IpRange::parse,
             ),
+            public_probes: self.public_probes(&settings.public_probes, internal_bind.is_some()),
+            internal_bind,
             bind,
         }
+    }
+
+    fn public_probes(&mut self, text: &str, has_internal: bool) -> PublicProbes {
+        let auto = if has_internal {
+            PublicProbes::Plain
+        } else {
+            PublicProbes::Full
+        };
+        let choices = [
+            ("auto", auto),
+            ("full", PublicProbes::Full),
+            ("plain", PublicProbes::Plain),
+            ("off", PublicProbes::Off),
+        ];
+        let probes = self.choice("server.public_probes", text, &choices);
+        if probes == PublicProbes::Off && !has_internal && self.sound(&["server.public_probes"]) {
+            let message = "without server.internal_bind nobody can ask how this node is";
+            self.warn("server.public_probes", message);
+        }
+        probes
     }
 
     pub(super) fn cors(&mut self, settings: &CorsSettings) -> CorsConfig {

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod http;
 pub mod log;
 pub mod polling;
+pub mod process;
 pub mod python;
 pub mod server;
 pub mod slow_link;

@@ -1,0 +1,177 @@
+//! Asks a node under way, by its own configuration: one small HTTP/1.1 request, without a runtime.
+//!
+//! For `roomwire health`, which containers run every few seconds: it must be quick and small.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use crate::config::{BindAddress, ServerConfig};
+
+/// A node that needs longer counts as dead.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// More than any answer to these requests.
+const LONGEST_ANSWER: u64 = 64 << 10;
+
+/// What a node said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.body.trim_end())
+    }
+}
+
+/// Where to ask the node with this configuration: its internal listener, else its public one.
+///
+/// # Errors
+/// The port is any free one: only the node itself knows which.
+pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
+    let (key, bind) = match &server.internal_bind {
+        Some(internal) => ("server.internal_bind", internal),
+        None => ("server.bind", &server.bind),
+    };
+    if bind.port == 0 {
+        return Err(format!("{key} has port 0: give it a port to be asked at"));
+    }
+    let mut address = bind.clone();
+    // Listens everywhere: so here too.
+    match address.host.as_str() {
+        "0.0.0.0" => "127.0.0.1".clone_into(&mut address.host),
+        "::" => "::1".clone_into(&mut address.host),
+        _ => {}
+    }
+    Ok(address)
+}
+
+/// Sends a request without a body and reads the answer, within two seconds.
+///
+/// # Errors
+/// Nobody listens, answers in time, or speaks HTTP; the text says where and which.
+pub(super) fn ask(at: &BindAddress, method: &str, path: &str) -> Result<Answer, String> {
+    let text = exchange(at, method, path).map_err(|error| {
+        // How both systems' calls say that the time was up.
+        let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
+        if late {
+            format!("{at} did not answer within {} s", PATIENCE.as_secs())
+        } else {
+            format!("{at}: {error}")
+        }
+    })?;
+    parse(&text).ok_or_else(|| format!("{at} does not speak HTTP"))
+}
+
+fn exchange(at: &BindAddress, method: &str, path: &str) -> io::Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    let left = || {
+        let left = deadline.saturating_duration_since(Instant::now());
+        (!left.is_zero())
+            .then_some(left)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
+    };
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in (at.host.as_str(), at.port).to_socket_addrs()? {
+        let mut stream = match TcpStream::connect_timeout(&address, left()?) {
+            Ok(stream) => stream,
+            Err(error) => {
+                failure = error;
+                continue;
+            }
+        };
+        stream.set_write_timeout(Some(left()?))?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {at}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes())?;
+        let mut text = Vec::new();
+        let mut limited = (&stream).take(LONGEST_ANSWER);
+        let mut piece = [0; 4096];
+        loop {
+            stream.set_read_timeout(Some(left()?))?;
+            match limited.read(&mut piece)? {
+                0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                count => text.extend_from_slice(&piece[..count]),
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// Status and body of an answer that ends with its connection.
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
+    Some(Answer {
+        status: status.parse().ok()?,
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(internal: Option<(&str, u16)>, public: (&str, u16)) -> ServerConfig {
+        let bind = |(host, port): (&str, u16)| BindAddress {
+            host: host.to_owned(),
+            port,
+        };
+        ServerConfig {
+            internal_bind: internal.map(bind),
+            bind: bind(public),
+            ..crate::config::Config::default().server
+        }
+    }
+
+    #[test]
+    fn the_internal_listener_is_asked_first_and_everywhere_means_here() {
+        let cases = [
+            (None, ("0.0.0.0", 8080), Ok("127.0.0.1:8080")),
+            (None, ("::", 8080), Ok("[::1]:8080")),
+            (None, ("10.0.0.1", 80), Ok("10.0.0.1:80")),
+            (
+                Some(("0.0.0.0", 9090)),
+                ("10.0.0.1", 80),
+                Ok("127.0.0.1:9090"),
+            ),
+            (None, ("localhost", 0), Err("server.bind")),
+            (
+                Some(("localhost", 0)),
+                ("::", 1),
+                Err("server.internal_bind"),
+            ),
+        ];
+        for (internal, public, expected) in cases {
+            let found = address(&server(internal, public)).map(|address| address.to_string());
+            match expected {
+                Ok(expected) => assert_eq!(found.as_deref(), Ok(expected)),
+                Err(key) => assert!(found.unwrap_err().starts_with(key), "{key}"),
+            }
+        }
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let ok = parse("HTTP/1.1 200 OK\r\nx: y\r\n\r\nok\n");
+        assert_eq!(
+            ok,
+            Some(Answer {
+                status: 200,
+                body: "ok\n".to_owned()
+            })
+        );
+        for text in [
+            "",
+            "SSH-2.0\r\n\r\n",
+            "HTTP/1.1 200",
+            "HTTP/1.1 x OK\r\n\r\n",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The internal listener: probes, metrics and `POST /drain`, apart from the clients.
+
+use crate::support::TestServer;
+use crate::support::http::{Request, Response};
+use crate::support::process::Node;
+
+async fn internal(server: &TestServer, request: Request<'_>) -> Response {
+    let address = server.server.internal_address().unwrap();
+    request.send(&address.to_string()).await
+}
+
+#[actix_rt::test]
+async fn it_answers_probes_and_metrics_and_no_client() {
+    let server = TestServer::with(&[("SERVER__INTERNAL_BIND", "127.0.0.1:0")]).await;
+    let _member = server.member().await;
+    let live = internal(&server, Request::get("/livez")).await;
+    assert_eq!(live.summary(), (200, "ok\n"));
+    let ready = internal(&server, Request::get("/readyz")).await;
+    assert_eq!(
+        ready.summary(),
+        (200, "ready\nnode: serving\nbus: off: one node\n")
+    );
+    let verbose = internal(&server, Request::get("/readyz?verbose")).await;
+    assert!(verbose.text().contains("\nsessions 1 "), "{verbose:?}");
+    let metrics = internal(&server, Request::get("/metrics")).await;
+    assert_eq!(metrics.status, 200);
+    assert!(
+        metrics.text().contains("\nroomwire_sessions 1\n"),
+        "{}",
+        metrics.text()
+    );
+    let open = "/socket.io/?EIO=4&transport=polling";
+    assert_eq!(internal(&server, Request::get(open)).await.status, 404);
+}
+
+#[actix_rt::test]
+async fn the_public_listener_shows_no_more_than_it_is_told_to() {
+    let with_internal = ("SERVER__INTERNAL_BIND", "127.0.0.1:0");
+    /// Settings, whether probes are answered, whether figures are shown.
+    type Case<'a> = (&'a [(&'a str, &'a str)], bool, bool);
+    let cases: [Case<'_>; 5] = [
+        (&[], true, true),
+        (&[with_internal], true, false),
+        (
+            &[with_internal, ("SERVER__PUBLIC_PROBES", "full")],
+            true,
+            true,
+        ),
+        (&[("SERVER__PUBLIC_PROBES", "plain")], true, false),
+        (
+            &[with_internal, ("SERVER__PUBLIC_PROBES", "off")],
+            false,
+            false,
+        ),
+    ];
+    for (settings, answered, figures) in cases {
+        let server = TestServer::with(settings).await;
+        let expected = if answered { 200 } else { 404 };
+        for path in ["/livez", "/readyz"] {
+            let answer = server.send(Request::get(path)).await;
+            assert_eq!(answer.status, expected, "{path} {settings:?}");
+        }
+        let verbose = server.send(Request::get("/readyz?verbose")).await;
+        assert_eq!(
+            verbose.text().contains("sessions_opened_total"),
+            figures,
+            "{settings:?}"
+        );
+        for path in ["/metrics", "/drain"] {
+            let answer = server.send(Request::post(path, b"")).await;
+            assert_eq!(answer.status, 404, "{path} {settings:?}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn draining_is_asked_for_by_post_and_not_by_a_page() {
+    let mut node = Node::start(&[("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0")]);
+    let address = node.address("internal listener on http://");
+    node.line("listening on http://");
+    assert_eq!(Request::get("/drain").send(&address).await.status, 405);
+    let page = [("Origin", "http://evil.example")];
+    let refused = Request::post("/drain", b"").headers(&page);
+    assert_eq!(refused.send(&address).await.status, 403);
+    assert_eq!(Request::get("/readyz").send(&address).await.status, 200);
+    let taken = Request::post("/drain", b"").send(&address).await;
+    assert_eq!(taken.summary(), (202, "draining\n"));
+    node.line("stopped node=");
+    assert_eq!(node.exit_code(), Some(0));
+}

@@ -1,0 +1,107 @@
+//! The built binary as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// The built binary with this environment and no other.
+pub fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomwire"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied());
+    command
+}
+
+/// Runs it to its end.
+pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    roomwire(arguments, environment).output().unwrap()
+}
+
+/// What it printed.
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A node under way; ended with its test.
+pub struct Node {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Node {
+    /// Starts one on a free port with one worker.
+    pub fn start(environment: &[(&str, &str)]) -> Self {
+        let usual = [
+            ("ROOMWIRE_SERVER__BIND", "127.0.0.1:0"),
+            ("ROOMWIRE_SERVER__WORKERS", "1"),
+        ];
+        let mut command = roomwire(&[], &usual);
+        let mut child = command
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for a line of the log.
+    pub fn line(&self, with: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(with) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("no line with {with:?}: {error}"),
+            }
+        }
+    }
+
+    /// Sends it a signal, as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The address its log gives after `with`, as `listening on http://`.
+    pub fn address(&self, with: &str) -> String {
+        let line = self.line(with);
+        let rest = line.split_once(with).unwrap().1;
+        let end = rest.find([' ', ':']).unwrap();
+        let port = rest[end + 1..].split(|c: char| !c.is_ascii_digit()).next();
+        format!("{}:{}", &rest[..end], port.unwrap())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ended_before = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
