@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod limits;
 pub mod metrics;
 pub mod model;
 pub mod outbox;

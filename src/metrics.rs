@@ -65,6 +65,36 @@ metrics! {
     sessions_opened_total: Counter,
     /// Requests for the endpoint refused, with or without a session.
     requests_refused_total: Counter,
+    /// Clients counted in now: sessions, and websockets held for other nodes.
+    connections: Gauge,
+    /// Clients this node takes (`limits.connections`).
+    connections_limit: Gauge,
+    /// HTTP connections open now, websockets apart.
+    http_connections: Gauge,
+    /// Seconds in which no file descriptor was left, so that nobody could connect.
+    descriptors_exhausted_total: Counter,
+    /// Handshakes and websockets refused because of `limits.connections`.
+    limit_connections_total: Counter,
+    /// Handshakes and websockets refused because of `limits.connections_per_ip`.
+    limit_connections_per_ip_total: Counter,
+    /// Handshakes refused because of `limits.handshakes_per_second`.
+    limit_handshakes_total: Counter,
+    /// Handshakes refused because of `limits.handshakes_per_second_per_ip`.
+    limit_handshakes_per_ip_total: Counter,
+    /// Messages and POSTs refused because of `engine.max_payload`.
+    limit_payload_total: Counter,
+    /// Times a client was held back because of `limits.events_per_second`.
+    limit_events_total: Counter,
+    /// Events that still waited for the app when their client left.
+    events_unheard_total: Counter,
+    /// CONNECTs refused because of `limits.connect_payload`.
+    limit_connect_payload_total: Counter,
+    /// CONNECTs refused because of `socket.max_namespaces`.
+    limit_namespaces_total: Counter,
+    /// Joins refused because of `socket.max_rooms`.
+    limit_rooms_total: Counter,
+    /// Sessions closed because of `socket.inbox_limit`.
+    limit_inbox_total: Counter,
     /// Sessions closed because more waited for the client than it may.
     slow_consumers_total: Counter,
     /// Volatile packets dropped because the client was not ready.

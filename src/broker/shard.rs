@@ -6,9 +6,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Recipient;
 use hashbrown::HashMap;
+use log::warn;
 use tokio::sync::oneshot;
 
 use super::acks::Acks;
@@ -19,6 +21,9 @@ use super::messages::{
     Dispatch, DispatchAll, Interest, InterestChange, Notice, Presence, Publish, RoomsReady,
 };
 use super::rooms::{RoomChange, Rooms, SocketKey};
+use crate::limits::Limit;
+use crate::limits::burst::Burst;
+use crate::metrics::Metrics;
 use crate::model::{AckReply, Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet};
 
@@ -32,6 +37,8 @@ pub struct Limits {
     pub outbox: usize,
     /// Unanswered questions to one socket.
     pub pending_acks: usize,
+    /// Rooms of one socket, its own not counted.
+    pub rooms: usize,
 }
 
 /// The rooms and lanes of one worker.
@@ -40,9 +47,6 @@ pub struct Shard {
     pub(super) directory: Arc<Directory>,
     pub(super) state: RefCell<State>,
 }
-
-/// [`Rooms::join`] or [`Rooms::leave`].
-type ChangeRoom = fn(&mut Rooms, SocketKey, &Room, &mut Vec<RoomChange>) -> bool;
 
 pub(super) struct State {
     pub(super) rooms: Rooms,
@@ -56,6 +60,8 @@ pub(super) struct State {
     /// Dispatches of this turn for other workers, by worker.
     outgoing: Vec<Vec<Dispatch>>,
     changes: Vec<RoomChange>,
+    most_rooms: usize,
+    rooms_warning: Burst,
 }
 
 impl Shard {
@@ -74,6 +80,8 @@ impl Shard {
                 next_question: 0,
                 outgoing: Vec::new(),
                 changes: Vec::new(),
+                most_rooms: limits.rooms,
+                rooms_warning: Burst::default(),
             }),
         })
     }
@@ -142,18 +150,12 @@ impl Shard {
         self.report_socket(&namespace, id, Presence::Went);
     }
 
-    /// Puts a socket into rooms. `None`: done. Otherwise the receiver fires when the bus delivers to all of them.
-    pub fn join(&self, key: SocketKey, rooms: &[Room]) -> Option<oneshot::Receiver<Joined>> {
+    /// Puts a socket into rooms; those beyond its limit are taken out of `rooms`. `None`: done. Otherwise the
+    /// receiver fires when the bus delivers to all of them.
+    pub fn join(&self, key: SocketKey, rooms: &mut Vec<Room>) -> Option<oneshot::Receiver<Joined>> {
         let mut state = self.state.borrow_mut();
         let (_, namespace) = state.rooms.identity(key)?;
-        let State {
-            rooms: index,
-            changes,
-            ..
-        } = &mut *state;
-        for room in rooms {
-            index.join(key, room, changes);
-        }
+        rooms.retain(|room| state.join(key, room, self.directory.metrics()));
         self.report_changes(&mut state);
         state.joins.wait(&namespace, rooms)
     }
@@ -251,11 +253,17 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         match &*dispatch.command {
             Command::Emit(emit) => fanout::emit(&mut state, emit, dispatch.ack_id, &self.directory),
-            Command::Join { selector, rooms } => state.change(selector, rooms, Rooms::join),
-            Command::Leave { selector, rooms } => state.change(selector, rooms, Rooms::leave),
+            Command::Join { selector, rooms } => {
+                for member in state.rooms.selected(selector) {
+                    for room in rooms {
+                        state.join(member.socket, room, self.directory.metrics());
+                    }
+                }
+            }
+            Command::Leave { selector, rooms } => state.leave(selector, rooms),
             Command::CloseRoom { namespace, room } => {
                 let everybody = Selector::room(namespace.clone(), room.clone());
-                state.change(&everybody, std::slice::from_ref(room), Rooms::leave);
+                state.leave(&everybody, std::slice::from_ref(room));
             }
             Command::Disconnect { selector, close } => {
                 for member in state.rooms.selected(selector) {
@@ -313,11 +321,30 @@ impl Shard {
 }
 
 impl State {
-    /// Joins or leaves rooms with every selected socket.
-    fn change(&mut self, selector: &Selector, rooms: &[Room], change: ChangeRoom) {
+    /// Puts a socket into a room; false if it is in as many others as it may be.
+    fn join(&mut self, key: SocketKey, room: &Room, metrics: &Metrics) -> bool {
+        let full = self.rooms.room_count(key) >= self.most_rooms;
+        if full && !self.rooms.is_member(key, room) {
+            Limit::Rooms.counter(metrics).increment();
+            if self.rooms_warning.is_due(Instant::now()) {
+                let socket = self.rooms.identity(key).map(|(id, _)| id);
+                warn!(
+                    "a socket does not join a room: it is in {} (socket.max_rooms) socket={} room={room}",
+                    self.most_rooms,
+                    socket.as_ref().map_or("", SocketId::as_str)
+                );
+            }
+            return false;
+        }
+        self.rooms.join(key, room, &mut self.changes);
+        true
+    }
+
+    /// Takes every selected socket out of rooms.
+    fn leave(&mut self, selector: &Selector, rooms: &[Room]) {
         for member in self.rooms.selected(selector) {
             for room in rooms {
-                change(&mut self.rooms, member.socket, room, &mut self.changes);
+                self.rooms.leave(member.socket, room, &mut self.changes);
             }
         }
     }

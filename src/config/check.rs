@@ -6,6 +6,7 @@
 mod app;
 mod bus;
 mod engine;
+mod limits;
 mod server;
 
 use super::checked::{Config, LogConfig};
@@ -26,6 +27,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
         server: checker.server(&settings.server),
         engine: checker.engine(&settings.engine),
         socket: checker.socket(&settings.socket),
+        limits: checker.limits(&settings.limits),
         cors: checker.cors(&settings.cors),
         app: checker.app(&settings.app),
         bus,

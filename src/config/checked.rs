@@ -15,6 +15,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub engine: EngineConfig,
     pub socket: SocketConfig,
+    pub limits: LimitsConfig,
     pub cors: CorsConfig,
     pub app: AppConfig,
     pub bus: BusConfig,
@@ -108,6 +109,26 @@ pub struct SocketConfig {
     pub send_buffer: Option<usize>,
     /// Acks one socket may owe, at least 1.
     pub max_pending_acks: usize,
+}
+
+/// How many clients a node takes, and how fast.
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// Clients of the node, at least 1; `None` = what the limit of open files allows.
+    pub connections: Option<usize>,
+    /// Clients of one address; `usize::MAX` = no limit.
+    pub connections_per_ip: usize,
+    /// 0 = no limit, as in every rate here; at most a million.
+    pub handshakes_per_second: u32,
+    /// 0 = as many as come in one second, as in every burst here; at most a million.
+    pub handshakes_burst: u32,
+    pub handshakes_per_second_per_ip: u32,
+    pub handshakes_burst_per_ip: u32,
+    /// Events of one session.
+    pub events_per_second: u32,
+    pub events_burst: u32,
+    /// Bytes of a CONNECT's namespace and payload.
+    pub connect_payload: usize,
 }
 
 /// Which web pages may connect.

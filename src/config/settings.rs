@@ -24,6 +24,7 @@ settings! {
         server: ServerSettings,
         engine: EngineSettings,
         socket: SocketSettings,
+        limits: LimitsSettings,
         cors: CorsSettings,
         app: AppSettings,
         bus: BusSettings,
@@ -61,6 +62,18 @@ settings! {
         inbox_limit: String,
         send_buffer: String,
         max_pending_acks: usize,
+    }
+    /// `[limits]`
+    LimitsSettings {
+        connections: String,
+        connections_per_ip: usize,
+        handshakes_per_second: usize,
+        handshakes_burst: usize,
+        handshakes_per_second_per_ip: usize,
+        handshakes_burst_per_ip: usize,
+        events_per_second: usize,
+        events_burst: usize,
+        connect_payload: String,
     }
     /// `[cors]`
     CorsSettings {

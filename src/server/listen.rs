@@ -15,6 +15,7 @@ use super::worker::Blueprint;
 use crate::config::BindAddress;
 use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
+use crate::limits::descriptors::Descriptors;
 use crate::transport::upgrade;
 
 /// Connections waiting to be accepted.
@@ -48,15 +49,18 @@ pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<TcpListener>
 pub(super) fn serve(
     blueprint: Arc<Blueprint>,
     listener: TcpListener,
+    descriptors: Descriptors,
 ) -> anyhow::Result<ServerHandle> {
     let workers = blueprint.config.server.workers;
     let server = actix_server::Server::build()
         .workers(workers)
         .disable_signals()
         .backlog(BACKLOG as u32)
+        .max_concurrent_connections(descriptors.requests_per_worker())
         .listen("public", listener, move || {
             let site = blueprint.build_worker();
             let upgrades = site.edge.clone();
+            let limits = Arc::clone(&blueprint.limits);
             let app = WebApp::new().default_service(web::to(move |request, body| {
                 routes::serve(site.clone(), request, body)
             }));
@@ -64,6 +68,9 @@ pub(super) fn serve(
                 .client_request_timeout(REQUEST_HEAD_TIME)
                 .keep_alive(KEEP_ALIVE)
                 .h1_allow_half_closed(false)
+                .on_connect_ext(move |_, extensions| {
+                    extensions.insert(limits.http_connection());
+                })
                 .upgrade(fn_service(move |(request, framed)| {
                     let edge = upgrades.clone();
                     async move {

@@ -30,6 +30,8 @@ use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::internal::InternalSite;
+use crate::limits::Limits;
+use crate::limits::descriptors::{self, Descriptors};
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
@@ -51,6 +53,7 @@ pub struct Server {
     drain_wanted: Arc<Notify>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    limits: Arc<Limits>,
     gates: Arc<Gates>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
@@ -118,6 +121,8 @@ impl Server {
         let client_files = ClientFiles::load(config.server.client_dir.as_deref())
             .context("server.client_dir cannot be read")?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
+        let descriptors = Descriptors::raise(config.server.workers);
+        let limits = Limits::new(&config.limits, descriptors, Arc::clone(&metrics));
         let ports = Ports::default();
         let surroundings = Surroundings {
             node,
@@ -135,6 +140,7 @@ impl Server {
         let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
         let blueprint = Blueprint {
             sessions: Arc::new(session_settings(&config)),
+            limits: Arc::clone(&limits),
             endpoint: Arc::new(endpoint_settings(&config)),
             directory,
             forward,
@@ -149,7 +155,8 @@ impl Server {
             config,
         };
         let blueprint = Arc::new(blueprint);
-        let handle = serve(Arc::clone(&blueprint), listener)?;
+        let handle = serve(Arc::clone(&blueprint), listener, descriptors)?;
+        actix_rt::spawn(descriptors::watch(Arc::clone(&metrics)));
         health.set_phase(Phase::Serving);
         greet(&blueprint.config, address, node);
         Ok(Self {
@@ -160,6 +167,7 @@ impl Server {
             drain_wanted,
             health,
             metrics,
+            limits,
             gates,
             lease,
             leave,
@@ -198,6 +206,11 @@ impl Server {
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What it takes. Can be changed while it runs.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Stops: takes nobody new, tells every client, and ends.

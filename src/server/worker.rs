@@ -35,6 +35,7 @@ pub(super) struct Blueprint {
     pub(super) client_files: Arc<ClientFiles>,
     pub(super) demo: Arc<Option<Demo>>,
     pub(super) sessions: Arc<SessionSettings>,
+    pub(super) limits: Arc<crate::limits::Limits>,
     pub(super) endpoint: Arc<EndpointSettings>,
     pub(super) gates: Arc<Gates>,
     pub(super) ports: Ports,
@@ -51,6 +52,7 @@ impl Blueprint {
         let limits = Limits {
             outbox: self.config.socket.outbox_limit,
             pending_acks: self.config.socket.max_pending_acks,
+            rooms: self.config.socket.max_rooms,
         };
         let shard = Shard::new(index, Arc::clone(&self.directory), limits);
         self.directory
@@ -60,6 +62,7 @@ impl Blueprint {
             shard,
             app,
             Arc::clone(&self.sessions),
+            Arc::clone(&self.limits),
             Arc::clone(&self.random),
         );
         let edge = Edge {

@@ -6,10 +6,11 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
 use log::debug;
 
-use super::socket::{Socket, SocketRooms, event_cost};
+use super::socket::{Socket, SocketRooms};
 use super::{Session, bare_packet};
 use crate::app::{Action, Actions, Answer, Event, Peer, Refusal};
 use crate::broker::fanout::event_packet;
+use crate::limits::Limit;
 use crate::model::{Namespace, Payload, Room, SocketId};
 use crate::outbox::Packet;
 use crate::protocol::connection::Effect;
@@ -63,8 +64,14 @@ impl Session {
         {
             return self.refuse(name, &refusal("Invalid namespace"));
         }
+        if name.len() + auth.len() > self.worker.limits.connect_payload() {
+            return self.refuse_beyond(Limit::ConnectPayload, name);
+        }
+        if !self.is_in_pace(ctx) {
+            return self.refuse_beyond(Limit::Events, name);
+        }
         let Some(slot) = self.connection.begin_join(Namespace::from(name)) else {
-            return self.refuse(name, &refusal("Too many namespaces"));
+            return self.refuse_beyond(Limit::Namespaces, name);
         };
         let socket = self.worker.new_socket_id();
         if self.sockets.len() <= slot.get() {
@@ -82,6 +89,20 @@ impl Session {
         }
     }
 
+    /// Refuses a namespace because of a limit.
+    fn refuse_beyond(&self, limit: Limit, namespace: &str) {
+        // What the pace holds back is counted already.
+        if limit != Limit::Events {
+            self.worker.limits.refused(limit, None);
+        }
+        let data = serde_json::json!({"code": limit.name(), "key": limit.key()});
+        let refusal = Refusal {
+            message: limit.message().to_owned(),
+            data: Some(data.to_string()),
+        };
+        self.refuse(namespace, &refusal);
+    }
+
     fn refuse(&self, namespace: &str, refusal: &Refusal) {
         let message = serde_json::Value::from(refusal.message.as_str());
         let body = match &refusal.data {
@@ -91,15 +112,17 @@ impl Session {
         self.send(Packet::text(encode::encode_connect_error(namespace, &body)));
     }
 
-    fn event(&mut self, slot: Slot, payload: Payload, ack: Option<AckId>, ctx: &mut Context<Self>) {
-        let Some(socket) = self.sockets.get_mut(slot.get()).and_then(Option::as_mut) else {
+    /// Asks the app what an event means.
+    pub(super) fn start(
+        &mut self,
+        slot: Slot,
+        payload: Payload,
+        ack: Option<AckId>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(socket) = self.socket(slot) else {
             return;
         };
-        if socket.busy {
-            self.inbox += event_cost(&payload);
-            socket.waiting.push_back((payload, ack));
-            return;
-        }
         let turn = Turn {
             slot,
             socket: socket.id,
@@ -177,7 +200,7 @@ impl Session {
                     self.disconnect(turn.slot, close, ctx);
                     return;
                 }
-                Action::Join(rooms) => match self.worker.shard.join(key, &rooms) {
+                Action::Join(mut rooms) => match self.worker.shard.join(key, &mut rooms) {
                     Some(confirmed) => {
                         let awaited = async move {
                             let degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
@@ -322,33 +345,7 @@ impl Session {
             return;
         }
         socket.busy = false;
-        let was_behind = self.is_behind();
-        while let Some(socket) = self
-            .sockets
-            .get_mut(turn.slot.get())
-            .and_then(Option::as_mut)
-        {
-            if socket.busy || socket.id != turn.socket {
-                break;
-            }
-            let Some((payload, ack)) = socket.waiting.pop_front() else {
-                break;
-            };
-            self.inbox -= event_cost(&payload);
-            self.event(turn.slot, payload, ack, ctx);
-        }
-        if was_behind && !self.is_behind() {
-            self.caught_up();
-        }
-    }
-
-    fn caught_up(&mut self) {
-        self.excuse();
-        let lane = self.lane;
-        self.worker.shard.with_lanes(|lanes| lanes.wake(lane));
-        if let Some(reply) = self.held_post.take() {
-            let _ = reply.send(Ok(()));
-        }
+        self.go_on(turn.slot, ctx);
     }
 
     /// The server ends a socket's stay: the client hears `41` and does not come back by itself.
@@ -394,6 +391,8 @@ impl Session {
         };
         let Some(socket) = socket else { return };
         self.inbox -= socket.waiting_bytes();
+        let unheard = socket.waiting.len() as u64;
+        self.worker.metrics().events_unheard_total.add(unheard);
         let Some(key) = socket.key else { return };
         let shard = &self.worker.shard;
         shard.unregister(key);
@@ -412,7 +411,7 @@ impl Session {
         );
     }
 
-    fn socket(&self, slot: Slot) -> Option<&Socket> {
+    pub(super) fn socket(&self, slot: Slot) -> Option<&Socket> {
         self.sockets.get(slot.get())?.as_deref()
     }
 }

@@ -9,6 +9,7 @@ mod events;
 mod inlet;
 pub mod messages;
 mod outlet;
+mod pace;
 mod socket;
 pub mod worker;
 
@@ -22,6 +23,7 @@ use log::{debug, info};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use crate::limits::{Admission, Limit};
 use crate::model::{EngineId, Message, TransportName};
 use crate::outbox::{LaneId, Packet};
 use crate::protocol::connection::{Connection, Mode};
@@ -30,6 +32,7 @@ use crate::protocol::engine_io::state::CloseReason;
 use clock::Clock;
 use messages::{PostError, PostStarted};
 use outlet::{Drain, Outlet};
+use pace::Pace;
 use socket::Socket;
 pub use worker::{SessionSettings, Worker};
 
@@ -59,6 +62,7 @@ pub struct Session {
     held_post: Option<oneshot::Sender<Result<(), PostError>>>,
     /// Bytes of events that wait for the app.
     inbox: usize,
+    pace: Pace,
     ended: Option<Ended>,
     opened: Instant,
 }
@@ -72,12 +76,13 @@ struct Ended {
 
 impl Session {
     /// Starts a session on the current worker. Its open packet is the first in its lane; `equip` gives it
-    /// its transport before anything else happens to it.
+    /// its transport before anything else happens to it. It is counted in by `admission` until it is gone.
     pub fn open(
         worker: &Rc<Worker>,
         mode: Mode,
         transport: TransportName,
         open: OpenPacket,
+        admission: Admission,
         equip: impl FnOnce(&Self, &mut Context<Self>),
     ) -> Addr<Self> {
         let id = worker.new_engine_id();
@@ -101,13 +106,14 @@ impl Session {
                 post: None,
                 held_post: None,
                 inbox: 0,
+                pace: Pace::new(now),
                 ended: None,
                 opened: now,
             };
             equip(&session, ctx);
             session
         });
-        worker.enter(id, address.clone());
+        worker.enter(id, address.clone(), admission);
         address
     }
 
@@ -245,6 +251,11 @@ impl Session {
     ) {
         if self.has_ended() {
             return;
+        }
+        match reason {
+            CloseReason::MessageTooLarge => self.worker.limits.refused(Limit::Payload, None),
+            CloseReason::InboxOverflow => self.worker.limits.refused(Limit::Inbox, None),
+            _ => {}
         }
         let now = Instant::now();
         let farewell = if self.waits_for_farewell(reason) {

@@ -29,18 +29,23 @@ impl Socket {
         }
     }
 
+    /// Whether the app is ready for an event that waits.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.busy && !self.waiting.is_empty()
+    }
+
     /// Bytes of events that wait for the app.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.waiting
             .iter()
-            .map(|(payload, _)| event_cost(payload))
+            .map(|(payload, ack)| event_cost(payload, ack.as_ref()))
             .sum()
     }
 }
 
 /// What an event weighs while it waits.
-pub(super) fn event_cost(payload: &Payload) -> usize {
-    payload.size() + 64
+pub(super) fn event_cost(payload: &Payload, ack: Option<&AckId>) -> usize {
+    payload.size() + ack.map_or(0, AckId::size) + 64
 }
 
 /// What the room index of this worker says of a socket.

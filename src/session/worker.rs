@@ -12,6 +12,7 @@ use super::messages::ShutDown;
 use crate::app::App;
 use crate::broker::Shard;
 use crate::config::Pattern;
+use crate::limits::{Admission, Limits};
 use crate::metrics::Metrics;
 use crate::model::{EngineId, Random, SocketId};
 use crate::protocol::connection::Timing;
@@ -26,13 +27,20 @@ pub struct SessionSettings {
     pub inbox_limit: usize,
 }
 
+/// A session and its place among those the node takes.
+struct Entered {
+    address: Addr<Session>,
+    admission: Admission,
+}
+
 /// A worker's sessions and their surroundings.
 pub struct Worker {
     pub shard: Rc<Shard>,
     pub app: Rc<dyn App>,
     pub settings: Arc<SessionSettings>,
+    pub limits: Arc<Limits>,
     random: Arc<dyn Random>,
-    sessions: RefCell<HashMap<EngineId, Addr<Session>>>,
+    sessions: RefCell<HashMap<EngineId, Entered>>,
     stopping: Cell<bool>,
 }
 
@@ -42,12 +50,14 @@ impl Worker {
         shard: Rc<Shard>,
         app: Rc<dyn App>,
         settings: Arc<SessionSettings>,
+        limits: Arc<Limits>,
         random: Arc<dyn Random>,
     ) -> Rc<Self> {
         Rc::new(Self {
             shard,
             app,
             settings,
+            limits,
             random,
             sessions: RefCell::new(HashMap::new()),
             stopping: Cell::new(false),
@@ -61,14 +71,15 @@ impl Worker {
 
     /// A session of this worker.
     pub fn session(&self, id: EngineId) -> Option<Addr<Session>> {
-        self.sessions.borrow().get(&id).cloned()
+        let sessions = self.sessions.borrow();
+        sessions.get(&id).map(|entered| entered.address.clone())
     }
 
     /// Ends every session of this worker; no new one may begin.
     pub fn stop(&self) {
         self.stopping.set(true);
         for session in self.sessions.borrow().values() {
-            session.do_send(ShutDown);
+            session.address.do_send(ShutDown);
         }
     }
 
@@ -94,14 +105,17 @@ impl Worker {
         )
     }
 
-    pub(super) fn enter(&self, id: EngineId, session: Addr<Session>) {
-        self.sessions.borrow_mut().insert(id, session);
+    pub(super) fn enter(&self, id: EngineId, address: Addr<Session>, admission: Admission) {
+        let entered = Entered { address, admission };
+        self.sessions.borrow_mut().insert(id, entered);
         self.metrics().sessions.add(1);
         self.metrics().sessions_opened_total.increment();
     }
 
     pub(super) fn remove(&self, id: EngineId) {
-        if self.sessions.borrow_mut().remove(&id).is_some() {
+        let entered = self.sessions.borrow_mut().remove(&id);
+        if let Some(entered) = entered {
+            drop(entered.admission);
             self.metrics().sessions.add(-1);
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
@@ -11,8 +11,10 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use super::client_address::client_address;
 use super::forward::Exchange;
 use super::gate::{Find, Gate};
+use super::handshake::Refusal;
 use super::origin::{Asking, Origins};
 use crate::config::{EngineConfig, IpRange};
+use crate::limits::{Admission, Arrival};
 use crate::model::EngineId;
 use crate::protocol::connection::Mode;
 use crate::session::{OpenPacket, Session, Worker};
@@ -121,6 +123,15 @@ impl Edge {
         }
         let gate = self.gates.all().get(id.worker().get())?;
         gate.send(Find(id)).await.ok().flatten()
+    }
+
+    /// Counts a client in.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn admit(&self, arrival: Arrival, address: Option<IpAddr>) -> Result<Admission, Refusal> {
+        let admitted = self.worker.limits.admit(arrival, address, Instant::now());
+        admitted.map_err(Refusal::Limited)
     }
 
     /// The way to the session's owner, if that is another node.

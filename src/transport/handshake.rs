@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::config::EngineConfig;
+use crate::limits::Limit;
 use crate::model::{EngineId, TransportName};
 
 /// The parts of a query that matter (protocol notes 1.1).
@@ -55,10 +56,12 @@ pub enum Refusal {
     UnsupportedVersion,
     /// The node stops; another one takes the client.
     ShuttingDown,
+    /// A limit on handshakes or requests is reached.
+    Limited(Limit),
 }
 
 impl Refusal {
-    /// The stable code: 0 to 5 are the reference server's.
+    /// The stable code: 0 to 5 are the reference server's, from 7 on a limit's.
     pub fn code(&self) -> u8 {
         match self {
             Self::TransportUnknown => 0,
@@ -68,6 +71,7 @@ impl Refusal {
             Self::Forbidden(_) => 4,
             Self::UnsupportedVersion => 5,
             Self::ShuttingDown => 6,
+            Self::Limited(limit) => limit.http().map_or(3, |(code, _)| code),
         }
     }
 
@@ -81,6 +85,7 @@ impl Refusal {
             Self::Forbidden(why) => why,
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::ShuttingDown => "Server shutting down",
+            Self::Limited(limit) => limit.message(),
         }
     }
 
@@ -88,6 +93,16 @@ impl Refusal {
     pub fn context(&self) -> Option<&'static str> {
         match self {
             Self::BadRequest(context) => Some(context),
+            Self::Limited(limit) => Some(limit.key()),
+            _ => None,
+        }
+    }
+
+    /// Seconds after which another attempt makes sense (`Retry-After`).
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::ShuttingDown => Some(1),
+            Self::Limited(limit) => limit.retry_after(),
             _ => None,
         }
     }
@@ -97,6 +112,7 @@ impl Refusal {
         match self {
             Self::Forbidden(_) => 403,
             Self::ShuttingDown => 503,
+            Self::Limited(limit) => limit.http().map_or(400, |(_, status)| status),
             _ => 400,
         }
     }

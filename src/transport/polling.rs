@@ -1,5 +1,6 @@
 //! Long polling: GETs that fetch batches, POSTs that bring packets (protocol notes 1.3 and 1.7).
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::{Method, StatusCode, header};
@@ -15,6 +16,7 @@ use super::forward::Exchange;
 use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::CorsHeaders;
+use crate::limits::{Arrival, Limit};
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
@@ -41,7 +43,12 @@ pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) 
     let query = Query::parse(request.query_string());
     let is_get = request.method() == Method::GET;
     match handshake::check(&query, is_get, false, &edge.settings.engine) {
-        Ok(Wanted::NewSession(_)) => open(&edge, mode, &cors).await,
+        Ok(Wanted::NewSession(_)) => {
+            let address = edge
+                .settings
+                .client_address(request.headers(), request.peer_addr());
+            open(&edge, mode, address, &cors).await
+        }
         Ok(Wanted::Session(id, _)) => match *request.method() {
             Method::GET => get(&edge, id, &request, &cors).await,
             Method::POST => post(&edge, id, &request, body, &cors).await,
@@ -68,8 +75,8 @@ fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
     );
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = answer(status, cors);
-    if *refusal == Refusal::ShuttingDown {
-        response.insert_header((header::RETRY_AFTER, "1"));
+    if let Some(seconds) = refusal.retry_after() {
+        response.insert_header((header::RETRY_AFTER, seconds));
     }
     response
         .content_type("application/json")
@@ -88,10 +95,19 @@ fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
     response.finish()
 }
 
-async fn open(edge: &Edge, mode: Mode, cors: &CorsHeaders) -> HttpResponse {
+async fn open(
+    edge: &Edge,
+    mode: Mode,
+    address: Option<IpAddr>,
+    cors: &CorsHeaders,
+) -> HttpResponse {
     if edge.worker.is_stopping() {
         return refuse(edge, &Refusal::ShuttingDown, cors);
     }
+    let admission = match edge.admit(Arrival::Handshake, address) {
+        Ok(admission) => admission,
+        Err(refusal) => return refuse(edge, &refusal, cors),
+    };
     let open = edge.settings.open_packet(true);
     let mut id = None;
     let session = Session::open(
@@ -99,6 +115,7 @@ async fn open(edge: &Edge, mode: Mode, cors: &CorsHeaders) -> HttpResponse {
         mode,
         TransportName::Polling,
         open,
+        admission,
         |session, _| id = Some(session.id()),
     );
     let Some(Ok(batch)) = pull(&session).await else {
@@ -338,8 +355,11 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, TooLarge> 
 
 fn too_large(edge: &Edge, cors: &CorsHeaders) -> HttpResponse {
     let limit = edge.settings.engine.max_payload;
-    let message =
-        format!(r#"{{"message":"message too large: at most {limit} bytes (engine.max_payload)"}}"#);
+    edge.worker.limits.refused(Limit::Payload, None);
+    let code = Refusal::Limited(Limit::Payload).code();
+    let message = format!(
+        r#"{{"code":{code},"message":"message too large: at most {limit} bytes (engine.max_payload)"}}"#
+    );
     answer(StatusCode::PAYLOAD_TOO_LARGE, cors)
         .content_type("application/json")
         .body(message)

@@ -24,6 +24,7 @@ use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::socket::PlainSocket;
 use super::websocket::Websocket;
+use crate::limits::{Admission, Arrival};
 use crate::model::{EngineId, TransportName};
 use crate::outbox::Packet;
 use crate::protocol::connection::Mode;
@@ -50,14 +51,12 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
     };
     let outcome = match checked {
         Ok(Legal {
-            wanted: Wanted::NewSession(_),
-            mode,
+            purpose: Purpose::Open(mode, admission),
             accept,
-        }) => open(&edge, stream, first, &accept, mode),
+        }) => open(&edge, stream, first, &accept, mode, admission),
         Ok(Legal {
-            wanted: Wanted::Session(session, _),
+            purpose: Purpose::Attach(session, holding),
             accept,
-            ..
         }) => {
             let offered = Offered {
                 stream,
@@ -65,8 +64,8 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
                 accept,
                 session,
             };
-            match edge.owner_elsewhere(session) {
-                Some(exchange) => hold(&edge, exchange.clone(), offered).await,
+            match holding {
+                Some((exchange, admission)) => hold(&edge, exchange, offered, admission).await,
                 None => {
                     route(&edge, offered);
                     Ok(())
@@ -86,25 +85,36 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
 
 /// A request that may become a websocket.
 struct Legal {
-    wanted: Wanted,
-    mode: Mode,
+    purpose: Purpose,
     accept: String,
+}
+
+/// What it is for. Whoever is not counted yet is counted in.
+enum Purpose {
+    /// A new session.
+    Open(Mode, Admission),
+    /// To carry a session; of another node by way of an exchange.
+    Attach(EngineId, Option<(Exchange, Admission)>),
 }
 
 /// An answer instead of the handshake: the reference sends 400 and the bare message (protocol notes 1.7).
 struct Rejection {
     status: &'static str,
     reason: String,
+    /// Seconds.
+    retry_after: Option<u32>,
 }
 
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::ShuttingDown => "503 Service Unavailable",
+        let status = match refusal.status() {
+            429 => "429 Too Many Requests",
+            503 => "503 Service Unavailable",
             _ => "400 Bad Request",
         };
         Self {
             status,
+            retry_after: refusal.retry_after(),
             reason: refusal.message().to_owned(),
         }
     }
@@ -120,6 +130,7 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
         return Err(Rejection {
             status: "404 Not Found",
             reason,
+            retry_after: None,
         });
     };
     let headers = request.headers();
@@ -138,11 +149,18 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
         .map(|key| ws::hash_key(key.as_bytes()));
     let key = key.ok_or(Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
     let accept = String::from_utf8_lossy(&key).into_owned();
-    Ok(Legal {
-        wanted,
-        mode,
-        accept,
-    })
+    let address = edge.settings.client_address(headers, request.peer_addr());
+    let purpose = match wanted {
+        Wanted::NewSession(_) => Purpose::Open(mode, edge.admit(Arrival::Handshake, address)?),
+        Wanted::Session(session, _) => match edge.owner_elsewhere(session) {
+            None => Purpose::Attach(session, None),
+            Some(exchange) => {
+                let admission = edge.admit(Arrival::HeldWebsocket, address)?;
+                Purpose::Attach(session, Some((exchange.clone(), admission)))
+            }
+        },
+    };
+    Ok(Legal { purpose, accept })
 }
 
 fn open(
@@ -151,6 +169,7 @@ fn open(
     first: Bytes,
     accept: &str,
     mode: Mode,
+    admission: Admission,
 ) -> std::io::Result<()> {
     let socket = accept_handshake(&edge.settings, stream, accept)?;
     let websocket = Websocket::carrier(socket, first, edge.settings.engine.max_payload);
@@ -160,6 +179,7 @@ fn open(
         mode,
         TransportName::Websocket,
         open,
+        admission,
         |session, ctx| {
             websocket.attach(session);
             ctx.spawn(websocket);
@@ -169,7 +189,12 @@ fn open(
 }
 
 /// Holds a websocket for a session of another node.
-async fn hold(edge: &Edge, exchange: Exchange, offered: Offered) -> std::io::Result<()> {
+async fn hold(
+    edge: &Edge,
+    exchange: Exchange,
+    offered: Offered,
+    admission: Admission,
+) -> std::io::Result<()> {
     let engine = &edge.settings.engine;
     edge.worker.metrics().forwarded_total.increment();
     let number = exchange.number();
@@ -200,12 +225,14 @@ async fn hold(edge: &Edge, exchange: Exchange, offered: Offered) -> std::io::Res
         patience: edge.patience(),
         upgrade_timeout: engine.upgrade_timeout,
         max_payload: engine.max_payload,
+        limits: Arc::clone(&edge.worker.limits),
     };
     let directory = Arc::clone(edge.worker.shard.directory());
     actix_rt::spawn(async move {
         directory.metrics().forwarded_websockets.add(1);
         remote::serve(session, stream, offered.first).await;
         directory.metrics().forwarded_websockets.add(-1);
+        drop(admission);
     });
     Ok(())
 }
@@ -285,9 +312,15 @@ fn handshake_answer(accept: &str) -> String {
 }
 
 fn reject(mut stream: &std::net::TcpStream, rejection: &Rejection) -> std::io::Result<()> {
-    let Rejection { status, reason } = rejection;
+    let Rejection {
+        status,
+        reason,
+        retry_after,
+    } = rejection;
+    let retry_after = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
+    let retry_after = retry_after.unwrap_or_default();
     let answer = format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{reason}",
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{retry_after}Content-Type: text/html\r\nContent-Length: {}\r\n\r\n{reason}",
         reason.len()
     );
     std::io::Write::write_all(&mut stream, answer.as_bytes())

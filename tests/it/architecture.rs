@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A module may always import itself; `server` and `main` wire everything.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("metrics", &[]),
     ("health", &[]),
@@ -14,11 +14,16 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("outbox", &["protocol", "model"]),
     ("config", &["model"]),
     ("app", &["config", "model"]),
-    ("broker", &["outbox", "protocol", "model", "metrics"]),
+    // What is counted in and refused is said by name, in one place for all who refuse.
+    ("limits", &["config", "metrics"]),
+    (
+        "broker",
+        &["outbox", "protocol", "limits", "model", "metrics"],
+    ),
     (
         "session",
         &[
-            "protocol", "app", "broker", "outbox", "config", "model", "metrics",
+            "protocol", "app", "broker", "outbox", "limits", "config", "model", "metrics",
         ],
     ),
     (
@@ -28,7 +33,8 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     (
         "transport",
         &[
-            "session", "outbox", "protocol", "broker", "bridge", "config", "model", "metrics",
+            "session", "outbox", "protocol", "broker", "bridge", "limits", "config", "model",
+            "metrics",
         ],
     ),
     (

@@ -30,6 +30,7 @@ async fn a_websocket_message_over_the_limit_ends_with_1009() {
     client.send(&format!("{fits} ")).await;
     assert_eq!(client.rest().await, [too_large()]);
     assert_eq!(close_reason(&client.sid()).await, "message too large");
+    assert_eq!(server.metrics().limit_payload_total.get(), 1);
 }
 
 #[actix_rt::test]
@@ -56,8 +57,10 @@ async fn a_polling_body_over_the_limit_is_413_and_says_so() {
     let server = TestServer::with(&SMALL).await;
     let client = server.polling().await;
     let answer = client.post(&format!("4{}", filler(10_000))).await;
-    let message = r#"{"message":"message too large: at most 10000 bytes (engine.max_payload)"}"#;
+    let message =
+        r#"{"code":11,"message":"message too large: at most 10000 bytes (engine.max_payload)"}"#;
     assert_eq!(answer.summary(), (413, message));
+    assert_eq!(server.metrics().limit_payload_total.get(), 1);
     // The announced length alone does not count: the body does.
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     let answer = server.send(Request::post(&target, b"40")).await;

@@ -9,6 +9,7 @@
 mod support;
 
 mod acks;
+mod admission;
 mod architecture;
 mod client_files;
 mod cluster;

@@ -54,6 +54,14 @@ impl AckId {
         }
     }
 
+    /// Bytes it holds beside itself: a client may send as many digits as a message takes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Number(_) => 0,
+            Self::Digits(digits) => digits.len(),
+        }
+    }
+
     /// The id as a number; `None` for one that no server of ours can have given out.
     pub fn number(&self) -> Option<u64> {
         match self {

@@ -4,6 +4,7 @@
 //! runs the writer, which fetches the owner's batches one by one. So the owner's outbox stays the only
 //! queue: while the client does not read, nothing is fetched.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, StreamHandler};
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::Exchange;
 use super::envelope::{Kind, Outcome};
+use crate::limits::{Limit, Limits};
 use crate::model::EngineId;
 
 /// Bytes fetched at once.
@@ -35,6 +37,7 @@ pub struct RemoteSession {
     pub upgrade_timeout: Duration,
     /// Bytes of one message.
     pub max_payload: usize,
+    pub limits: Arc<Limits>,
 }
 
 impl RemoteSession {
@@ -179,7 +182,7 @@ impl RemoteWebsocket {
         | Item::Continue(bytes)
         | Item::Last(bytes)) = &item;
         if self.fragments.len() + bytes.len() > self.session.max_payload {
-            return ctx.stop();
+            return self.refuse_large(ctx);
         }
         if let Item::FirstText(_) | Item::FirstBinary(_) = &item {
             self.fragments.clear();
@@ -194,6 +197,13 @@ impl RemoteWebsocket {
                 self.binary(whole, ctx);
             }
         }
+    }
+
+    fn refuse_large(&mut self, ctx: &mut WebsocketContext<Self>) {
+        self.session.limits.refused(Limit::Payload, None);
+        let sentence = "message too large: see maxPayload of the handshake";
+        ctx.close(Some(ws::CloseReason::from((ws::CloseCode::Size, sentence))));
+        ctx.stop();
     }
 
     fn binary(&mut self, content: Bytes, ctx: &mut WebsocketContext<Self>) {
@@ -238,13 +248,7 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for RemoteWebsocket {
                 ctx.close(None);
                 ctx.stop();
             }
-            Err(ws::ProtocolError::Overflow) => {
-                ctx.close(Some(ws::CloseReason::from((
-                    ws::CloseCode::Size,
-                    "message too large: see maxPayload of the handshake",
-                ))));
-                ctx.stop();
-            }
+            Err(ws::ProtocolError::Overflow) => self.refuse_large(ctx),
             Err(_) => ctx.stop(),
         }
     }

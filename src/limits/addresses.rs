@@ -1,0 +1,201 @@
+//! How many clients each address has, and how fast they come.
+//!
+//! Locked when a client comes or goes, in parts so that workers seldom meet. An address is forgotten with its
+//! last client, or, where handshakes are paced, some time after its bucket is full again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+
+use super::bucket::{Rate, TokenBucket};
+use super::kind::Limit;
+
+const PARTS: usize = 16;
+/// Addresses in a part before it is worth a search for those to forget.
+const FIRST_SWEEP: usize = 64;
+
+/// Whom a limit per address means: an IPv4 address, or a /64 of IPv6, which one household or host has to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Network(IpAddr);
+
+impl Network {
+    pub(super) fn of(address: IpAddr) -> Self {
+        const HOST_BITS: u32 = 64;
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> HOST_BITS << HOST_BITS).into(),
+            v4 => v4,
+        })
+    }
+}
+
+/// What is known of a network.
+#[derive(Debug)]
+struct Presence {
+    clients: usize,
+    handshakes: TokenBucket,
+}
+
+#[derive(Debug)]
+struct Part {
+    networks: HashMap<Network, Presence>,
+    sweep_at: usize,
+}
+
+/// The networks of all clients.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    parts: [Mutex<Part>; PARTS],
+    hasher: RandomState,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        let part = |_| {
+            Mutex::new(Part {
+                networks: HashMap::new(),
+                sweep_at: FIRST_SWEEP,
+            })
+        };
+        Self {
+            parts: std::array::from_fn(part),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Addresses {
+    /// Counts a client in, if its network has less than `most`, a token of `rate`, and `node` agrees.
+    pub(super) fn enter(
+        &self,
+        network: Network,
+        most: usize,
+        rate: Option<Rate>,
+        now: Instant,
+        node: impl FnOnce() -> Result<(), Limit>,
+    ) -> Result<(), Limit> {
+        let mut part = self.part(network);
+        let known = part.networks.get(&network);
+        if known.is_some_and(|presence| presence.clients >= most) {
+            return Err(Limit::ConnectionsPerIp);
+        }
+        let mut handshakes = known.map_or_else(|| TokenBucket::full(now), |known| known.handshakes);
+        if rate.is_some_and(|rate| !handshakes.take(rate, now)) {
+            return Err(Limit::HandshakesPerIp);
+        }
+        node()?;
+        part.sweep(now);
+        let fresh = || Presence {
+            clients: 0,
+            handshakes,
+        };
+        let presence = part.networks.entry(network).or_insert_with(fresh);
+        presence.clients += 1;
+        presence.handshakes = handshakes;
+        Ok(())
+    }
+
+    /// Counts a client out.
+    pub(super) fn leave(&self, network: Network, now: Instant) {
+        let mut part = self.part(network);
+        if let Some(presence) = part.networks.get_mut(&network) {
+            presence.clients -= 1;
+            if presence.is_forgettable(now) {
+                part.networks.remove(&network);
+            }
+        }
+    }
+
+    fn part(&self, network: Network) -> MutexGuard<'_, Part> {
+        let part = self.hasher.hash_one(network) as usize % PARTS;
+        self.parts[part]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let part = |part: &Mutex<Part>| part.lock().unwrap().networks.len();
+        self.parts.iter().map(part).sum()
+    }
+}
+
+impl Presence {
+    fn is_forgettable(&self, now: Instant) -> bool {
+        self.clients == 0 && self.handshakes.is_full(now)
+    }
+}
+
+impl Part {
+    /// Forgets who may be forgotten, each time the part has doubled.
+    fn sweep(&mut self, now: Instant) {
+        if self.networks.len() >= self.sweep_at {
+            self.networks
+                .retain(|_, presence| !presence.is_forgettable(now));
+            self.sweep_at = FIRST_SWEEP.max(2 * self.networks.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn network(text: &str) -> Network {
+        Network::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn ipv6_counts_by_64_and_mapped_ipv4_as_ipv4() {
+        let cases = [
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+        ];
+        for (one, other, same) in cases {
+            assert_eq!(network(one) == network(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_paced_also_while_it_has_no_client_and_then_forgotten() {
+        let addresses = Addresses::default();
+        let rate = Rate::new(1, 1);
+        let start = Instant::now();
+        let here = network("192.0.2.1");
+        let enter = |network, now| addresses.enter(network, usize::MAX, rate, now, || Ok(()));
+        enter(here, start).unwrap();
+        addresses.leave(here, start);
+        assert_eq!(enter(here, start), Err(Limit::HandshakesPerIp));
+        assert_eq!(addresses.len(), 1);
+        let later = start + Duration::from_secs(2);
+        for number in 0..100_000_u32 {
+            let address = IpAddr::V4((0x0a00_0000 + number).into());
+            let other = Network::of(address);
+            let now = later + Duration::from_millis(u64::from(number));
+            enter(other, now).unwrap();
+            addresses.leave(other, now);
+        }
+        // About a second's worth is not full again; the rest goes each time a part has doubled.
+        assert!(addresses.len() < 4_000, "{}", addresses.len());
+    }
+
+    #[test]
+    fn a_refusal_by_the_node_leaves_no_trace() {
+        let addresses = Addresses::default();
+        let refused = addresses.enter(
+            network("192.0.2.1"),
+            1,
+            Rate::new(1, 1),
+            Instant::now(),
+            || Err(Limit::Connections),
+        );
+        assert_eq!((refused, addresses.len()), (Err(Limit::Connections), 0));
+    }
+}

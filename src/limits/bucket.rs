@@ -1,0 +1,133 @@
+//! A token bucket as a value: the time in, a yes or no out.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// How often something may happen: so many a second, so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub per_second: NonZeroU32,
+    /// At least 1.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// `None` for a rate of 0, which is no limit. A burst of 0 is what comes in one second.
+    pub fn new(per_second: u32, burst: u32) -> Option<Self> {
+        let per_second = NonZeroU32::new(per_second)?;
+        let burst = if burst == 0 { per_second.get() } else { burst };
+        Some(Self { per_second, burst })
+    }
+
+    /// Time in which one token comes.
+    fn interval(self) -> Duration {
+        Duration::from_secs(1) / self.per_second.get()
+    }
+
+    /// Time in which an empty bucket fills.
+    fn depth(self) -> Duration {
+        self.interval() * self.burst
+    }
+}
+
+/// A bucket of tokens, kept as the one time at which it is full again: 16 bytes, and nothing to refill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenBucket {
+    full_at: Instant,
+}
+
+impl TokenBucket {
+    /// A full bucket.
+    pub fn full(now: Instant) -> Self {
+        Self { full_at: now }
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let full_at = self.full_at.max(now) + rate.interval();
+        let allowed = full_at.duration_since(now) <= rate.depth();
+        if allowed {
+            self.full_at = full_at;
+        }
+        allowed
+    }
+
+    /// How long until there is a token.
+    pub fn wait(&self, rate: Rate, now: Instant) -> Duration {
+        let full_at = self.full_at.max(now) + rate.interval();
+        full_at.duration_since(now).saturating_sub(rate.depth())
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let start = Instant::now();
+        let rate = Rate::new(10, 3).unwrap();
+        let mut bucket = TokenBucket::full(start);
+        let cases = [
+            (0, true),
+            (0, true),
+            (0, true),
+            (0, false),
+            (99, false),
+            (100, true),
+            (100, false),
+            (1_000, true),
+            (1_000, true),
+            (1_000, true),
+            (1_000, false),
+        ];
+        for (index, (after, taken)) in cases.into_iter().enumerate() {
+            let now = start + Duration::from_millis(after);
+            assert_eq!(bucket.take(rate, now), taken, "step {index}");
+        }
+        let now = start + Duration::from_secs(1);
+        assert_eq!(bucket.wait(rate, now), Duration::from_millis(100));
+        assert!(!bucket.is_full(now) && bucket.is_full(now + Duration::from_millis(300)));
+    }
+
+    #[test]
+    fn no_rate_is_no_limit_and_no_burst_is_a_second() {
+        assert_eq!(Rate::new(0, 5), None);
+        assert_eq!(Rate::new(7, 0), Rate::new(7, 7));
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_burst_and_rate(
+            per_second in 1_u32..2_000,
+            burst in 0_u32..50,
+            steps in proptest::collection::vec(0_u64..200, 1..200),
+        ) {
+            let start = Instant::now();
+            let rate = Rate::new(per_second, burst).unwrap();
+            let mut bucket = TokenBucket::full(start);
+            let (mut now, mut taken) = (start, 0_u64);
+            for step in steps {
+                now += Duration::from_millis(step);
+                if bucket.take(rate, now) {
+                    taken += 1;
+                } else {
+                    let wait = bucket.wait(rate, now);
+                    prop_assert!(wait > Duration::ZERO);
+                    let mut later = bucket;
+                    prop_assert!(later.take(rate, now + wait), "the wait is long enough");
+                }
+            }
+            let passed = now.duration_since(start).as_secs_f64();
+            let most = f64::from(rate.burst) + passed * f64::from(per_second) * 1.001 + 1.0;
+            prop_assert!(taken as f64 <= most, "{taken} of {most}");
+        }
+    }
+}

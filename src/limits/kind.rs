@@ -1,0 +1,105 @@
+//! Every limit by name: its key, its sentence, its counter. The table of `docs/limits.md` is checked against it.
+
+use crate::metrics::{Counter, Metrics};
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $limit:ident: $name:literal, $key:literal, $counter:ident, $message:literal;)+) => {
+        /// What a client can run into.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Limit {
+            $($(#[doc = $doc])+ $limit,)+
+        }
+
+        impl Limit {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$limit),+];
+
+            /// Its name in metrics and log, and the code of a refusal that has no number.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$limit => $name),+ }
+            }
+
+            /// Its key in the configuration.
+            pub fn key(self) -> &'static str {
+                match self { $(Self::$limit => $key),+ }
+            }
+
+            /// What the client is told.
+            pub fn message(self) -> &'static str {
+                match self { $(Self::$limit => $message),+ }
+            }
+
+            /// How often it refused something or held it back.
+            pub fn counter(self, metrics: &Metrics) -> &Counter {
+                match self { $(Self::$limit => &metrics.$counter),+ }
+            }
+
+            /// The name of its counter.
+            pub fn counter_name(self) -> &'static str {
+                match self { $(Self::$limit => stringify!($counter)),+ }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Clients of this node.
+    Connections: "connections", "limits.connections", limit_connections_total,
+        "Too many connections";
+    /// Clients of one address.
+    ConnectionsPerIp: "connections_per_ip", "limits.connections_per_ip", limit_connections_per_ip_total,
+        "Too many connections from this address";
+    /// New sessions in a time.
+    Handshakes: "handshakes", "limits.handshakes_per_second", limit_handshakes_total,
+        "Too many handshakes";
+    /// New sessions of one address in a time.
+    HandshakesPerIp: "handshakes_per_ip", "limits.handshakes_per_second_per_ip", limit_handshakes_per_ip_total,
+        "Too many handshakes from this address";
+    /// A message or the body of a POST.
+    Payload: "payload", "engine.max_payload", limit_payload_total,
+        "message too large";
+    /// Events of one session in a time.
+    Events: "events", "limits.events_per_second", limit_events_total,
+        "Too many events";
+    /// Namespace and payload of a CONNECT.
+    ConnectPayload: "connect_payload", "limits.connect_payload", limit_connect_payload_total,
+        "Connect payload too large";
+    /// Namespaces of one session.
+    Namespaces: "namespaces", "socket.max_namespaces", limit_namespaces_total,
+        "Too many namespaces";
+    /// Rooms of one socket.
+    Rooms: "rooms", "socket.max_rooms", limit_rooms_total,
+        "Too many rooms";
+    /// Bytes of events that wait for the app, from a client that cannot be made to wait.
+    Inbox: "inbox", "socket.inbox_limit", limit_inbox_total,
+        "more events wait than socket.inbox_limit allows";
+    /// Bytes that wait for a client.
+    Outbox: "outbox", "socket.outbox_limit", slow_consumers_total,
+        "slow consumer";
+    /// Questions to a socket that it has not answered.
+    PendingAcks: "pending_acks", "socket.max_pending_acks", acks_dropped_total,
+        "given up unanswered";
+}
+
+impl Limit {
+    /// Code and HTTP status of the answer to a handshake or request; `None` for limits that are met later.
+    pub fn http(self) -> Option<(u8, u16)> {
+        match self {
+            Self::Connections => Some((7, 503)),
+            Self::ConnectionsPerIp => Some((8, 429)),
+            Self::Handshakes => Some((9, 503)),
+            Self::HandshakesPerIp => Some((10, 429)),
+            Self::Payload => Some((11, 413)),
+            _ => None,
+        }
+    }
+
+    /// Seconds after which it is worth trying again (`Retry-After`).
+    pub fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::Handshakes | Self::HandshakesPerIp => Some(1),
+            Self::Connections | Self::ConnectionsPerIp => Some(5),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What this node takes: how many clients, from whom, how fast. One value, shared by all workers.
+//!
+//! Clients are counted in by an [`Admission`] and out by its drop, so no path can forget it. The settings are
+//! atomics: [`Limits::replace`] changes them while the node runs. A lock is taken when a client comes or goes,
+//! never for a packet. Which answer a refused client gets is its transport's or session's business.
+
+mod addresses;
+mod bucket;
+pub mod burst;
+pub mod descriptors;
+mod kind;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use log::{info, warn};
+
+use crate::config::LimitsConfig;
+use crate::metrics::Metrics;
+use addresses::{Addresses, Network};
+pub use bucket::{Rate, TokenBucket};
+use burst::Burst;
+use descriptors::Descriptors;
+pub use kind::Limit;
+
+/// The limits of a node, and how much of them is used.
+#[derive(Debug)]
+pub struct Limits {
+    connections: AtomicUsize,
+    connections_per_ip: AtomicUsize,
+    handshakes: RateCell,
+    handshakes_per_ip: RateCell,
+    events: RateCell,
+    connect_payload: AtomicUsize,
+    /// Clients counted in now.
+    admitted: AtomicUsize,
+    paced: Mutex<TokenBucket>,
+    addresses: Addresses,
+    descriptors: Descriptors,
+    metrics: Arc<Metrics>,
+    warnings: [Burst; Limit::ALL.len()],
+}
+
+/// What a client wants to be counted in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// A session of its own on this node.
+    Handshake,
+    /// A websocket this node holds for a session of another one, which has counted its handshake.
+    HeldWebsocket,
+}
+
+impl Limits {
+    /// The limits of a node that may have these descriptors open.
+    pub fn new(
+        config: &LimitsConfig,
+        descriptors: Descriptors,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let limits = Self {
+            connections: AtomicUsize::new(0),
+            connections_per_ip: AtomicUsize::new(0),
+            handshakes: RateCell::default(),
+            handshakes_per_ip: RateCell::default(),
+            events: RateCell::default(),
+            connect_payload: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
+            paced: Mutex::new(TokenBucket::full(Instant::now())),
+            addresses: Addresses::default(),
+            descriptors,
+            metrics,
+            warnings: Default::default(),
+        };
+        limits.replace(config);
+        Arc::new(limits)
+    }
+
+    /// Sets every limit anew; whoever is counted in stays, also above a new limit.
+    pub fn replace(&self, config: &LimitsConfig) {
+        let connections = config
+            .connections
+            .unwrap_or_else(|| self.descriptors.connections());
+        let before = self.connections.swap(connections, Ordering::Relaxed);
+        let gauge = &self.metrics.connections_limit;
+        gauge.add(connections as i64 - before as i64);
+        self.connections_per_ip
+            .store(config.connections_per_ip, Ordering::Relaxed);
+        self.handshakes.set(Rate::new(
+            config.handshakes_per_second,
+            config.handshakes_burst,
+        ));
+        self.handshakes_per_ip.set(Rate::new(
+            config.handshakes_per_second_per_ip,
+            config.handshakes_burst_per_ip,
+        ));
+        self.events
+            .set(Rate::new(config.events_per_second, config.events_burst));
+        self.connect_payload
+            .store(config.connect_payload, Ordering::Relaxed);
+        self.announce(config.connections.is_some());
+    }
+
+    /// Says how many clients can be expected to fit, and what bounds them.
+    fn announce(&self, chosen: bool) {
+        let most = self.connections.load(Ordering::Relaxed);
+        let (files, possible) = (self.descriptors.limit(), self.descriptors.connections());
+        if most > possible {
+            warn!(
+                "limits.connections={most} is more than {files} open files allow: expect about {possible} connections; \
+                 raise the limit of open files (ulimit -n, LimitNOFILE=)"
+            );
+        } else if chosen {
+            info!(
+                "at most {most} connections, by limits.connections; {files} open files allow {possible}"
+            );
+        } else {
+            info!(
+                "at most {most} connections, by the limit of {files} open files (limits.connections = auto)"
+            );
+        }
+    }
+
+    /// Counts a client in. Without an address, only limits of the whole node count.
+    ///
+    /// # Errors
+    /// The limit that is reached; it is counted and logged already.
+    pub fn admit(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Admission, Limit> {
+        let network = address.map(Network::of);
+        self.count_in(arrival, network, now)
+            .inspect_err(|limit| self.refused(*limit, address))?;
+        self.metrics.connections.add(1);
+        Ok(Admission {
+            limits: Arc::clone(self),
+            network,
+        })
+    }
+
+    fn count_in(
+        &self,
+        arrival: Arrival,
+        network: Option<Network>,
+        now: Instant,
+    ) -> Result<(), Limit> {
+        let paced = |rate: &RateCell| match arrival {
+            Arrival::Handshake => rate.get(),
+            Arrival::HeldWebsocket => None,
+        };
+        let node = || {
+            let most = self.connections.load(Ordering::Relaxed);
+            self.admitted
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |admitted| {
+                    (admitted < most).then_some(admitted + 1)
+                })
+                .map_err(|_| Limit::Connections)?;
+            let Some(rate) = paced(&self.handshakes) else {
+                return Ok(());
+            };
+            let mut bucket = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
+            if bucket.take(rate, now) {
+                return Ok(());
+            }
+            self.admitted.fetch_sub(1, Ordering::Relaxed);
+            Err(Limit::Handshakes)
+        };
+        match network {
+            None => node(),
+            Some(network) => self.addresses.enter(
+                network,
+                self.connections_per_ip.load(Ordering::Relaxed),
+                paced(&self.handshakes_per_ip),
+                now,
+                node,
+            ),
+        }
+    }
+
+    /// How fast the events of one client are handed to the app, if that is limited.
+    pub fn events(&self) -> Option<Rate> {
+        self.events.get()
+    }
+
+    /// Bytes of a CONNECT packet's namespace and payload.
+    pub fn connect_payload(&self) -> usize {
+        self.connect_payload.load(Ordering::Relaxed)
+    }
+
+    /// Counts an HTTP connection until the value is dropped.
+    pub fn http_connection(&self) -> HttpConnection {
+        self.metrics.http_connections.add(1);
+        HttpConnection(Arc::clone(&self.metrics))
+    }
+
+    /// Counts something that a limit refused or held back, and logs it once in a burst.
+    pub fn refused(&self, limit: Limit, address: Option<IpAddr>) {
+        limit.counter(&self.metrics).increment();
+        if !self.warnings[limit as usize].is_due(Instant::now()) {
+            return;
+        }
+        let (name, key) = (limit.name(), limit.key());
+        match address {
+            Some(address) => warn!("limit reached limit={name} key={key} client={address}"),
+            None => warn!("limit reached limit={name} key={key}"),
+        }
+    }
+}
+
+/// A client that is counted, until this is dropped.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Arc<Limits>,
+    network: Option<Network>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.limits.admitted.fetch_sub(1, Ordering::Relaxed);
+        self.limits.metrics.connections.add(-1);
+        if let Some(network) = self.network {
+            self.limits.addresses.leave(network, Instant::now());
+        }
+    }
+}
+
+/// An HTTP connection that is counted, until this is dropped.
+#[derive(Debug)]
+pub struct HttpConnection(Arc<Metrics>);
+
+impl Drop for HttpConnection {
+    fn drop(&mut self) {
+        self.0.http_connections.add(-1);
+    }
+}
+
+/// A rate that can be changed while others read it.
+#[derive(Debug, Default)]
+struct RateCell(AtomicU64);
+
+impl RateCell {
+    fn set(&self, rate: Option<Rate>) {
+        let packed = rate.map_or(0, |rate| {
+            u64::from(rate.per_second.get()) << 32 | u64::from(rate.burst)
+        });
+        self.0.store(packed, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Rate> {
+        let packed = self.0.load(Ordering::Relaxed);
+        Rate::new((packed >> 32) as u32, packed as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+    const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
+
+    fn limits(change: impl FnOnce(&mut LimitsConfig)) -> Arc<Limits> {
+        let mut config = Config::default().limits;
+        change(&mut config);
+        Limits::new(&config, Descriptors::of(1_000, 2), Arc::default())
+    }
+
+    #[test]
+    fn a_node_takes_so_many_until_one_goes() {
+        let limits = limits(|config| config.connections = Some(2));
+        let now = Instant::now();
+        let enter = |address| limits.admit(Arrival::Handshake, address, now);
+        let first = enter(HERE).unwrap();
+        let _second = enter(None).unwrap();
+        assert_eq!(enter(HERE).unwrap_err(), Limit::Connections);
+        assert_eq!(
+            limits.admit(Arrival::HeldWebsocket, HERE, now).unwrap_err(),
+            Limit::Connections
+        );
+        assert_eq!(limits.metrics.connections.get(), 2);
+        drop(first);
+        assert!(enter(THERE).is_ok());
+    }
+
+    #[test]
+    fn what_one_limit_refuses_costs_nothing_at_another() {
+        let limits = limits(|config| {
+            config.connections_per_ip = 1;
+            config.handshakes_per_second = 1;
+            config.handshakes_burst = 2;
+        });
+        let now = Instant::now();
+        let enter = |address| limits.admit(Arrival::Handshake, address, now);
+        let held = enter(HERE).unwrap();
+        for _ in 0..5 {
+            assert_eq!(enter(HERE).unwrap_err(), Limit::ConnectionsPerIp);
+        }
+        // The second token of the node is still there, and no third.
+        drop(enter(THERE).unwrap());
+        assert_eq!(enter(THERE).unwrap_err(), Limit::Handshakes);
+        assert_eq!(limits.admitted.load(Ordering::Relaxed), 1);
+        // A held websocket is no handshake.
+        assert!(limits.admit(Arrival::HeldWebsocket, THERE, now).is_ok());
+        drop(held);
+        assert_eq!(limits.addresses.len(), 0, "nobody is remembered");
+        let later = now + Duration::from_secs(1);
+        assert!(limits.admit(Arrival::Handshake, THERE, later).is_ok());
+    }
+
+    #[test]
+    fn limits_change_while_clients_stay() {
+        let limits = limits(|config| config.connections = Some(3));
+        let now = Instant::now();
+        let held: Vec<_> = (0..3)
+            .map(|_| limits.admit(Arrival::Handshake, HERE, now).unwrap())
+            .collect();
+        let mut config = Config::default().limits;
+        config.connections = Some(1);
+        config.connections_per_ip = 1;
+        config.events_per_second = 5;
+        limits.replace(&config);
+        assert_eq!(limits.metrics.connections_limit.get(), 1);
+        assert_eq!(limits.events(), Rate::new(5, 0));
+        assert!(limits.admit(Arrival::Handshake, THERE, now).is_err());
+        drop(held);
+        let _one = limits.admit(Arrival::Handshake, HERE, now).unwrap();
+        limits.replace(&Config::default().limits);
+        assert!(limits.admit(Arrival::Handshake, HERE, now).is_ok());
+        assert_eq!(limits.events(), None);
+    }
+}
