@@ -1,7 +1,6 @@
 //! How many files, connections among them, the process may have open.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -71,7 +70,7 @@ impl Descriptors {
 
 /// Notices when no descriptor is left. Nothing can be accepted then: actix-server waits half a second after
 /// each attempt, and does not say so to anybody but the log.
-pub async fn watch(metrics: Arc<Metrics>) {
+pub(super) async fn watch(metrics: &Metrics) {
     let burst = Burst::default();
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     loop {

@@ -14,7 +14,7 @@ macro_rules! limits {
             /// All of them.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$limit),+];
 
-            /// Its name in metrics and log, and the code of a refusal that has no number.
+            /// Its name in the log.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$limit => $name),+ }
             }
@@ -27,6 +27,11 @@ macro_rules! limits {
             /// What the client is told.
             pub fn message(self) -> &'static str {
                 match self { $(Self::$limit => $message),+ }
+            }
+
+            /// The code of a refusal inside a session, as `too_many_namespaces`.
+            pub fn code(self) -> String {
+                self.message().to_lowercase().replace(' ', "_")
             }
 
             /// How often it refused something or held it back.

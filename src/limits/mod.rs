@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use crate::config::LimitsConfig;
+use crate::config::{Config, LimitsConfig};
 use crate::metrics::Metrics;
 use addresses::{Addresses, Network};
 pub use bucket::{Rate, TokenBucket};
@@ -53,6 +53,12 @@ pub enum Arrival {
 }
 
 impl Limits {
+    /// The limits of a node that is this process. Its limit of open files is raised as far as that is allowed.
+    pub fn of_process(config: &Config, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let descriptors = Descriptors::raise(config.server.workers);
+        Self::new(&config.limits, descriptors, Arc::clone(metrics))
+    }
+
     /// The limits of a node that may have these descriptors open.
     pub fn new(
         config: &LimitsConfig,
@@ -181,6 +187,16 @@ impl Limits {
         }
     }
 
+    /// The open files they were made for.
+    pub fn descriptors(&self) -> Descriptors {
+        self.descriptors
+    }
+
+    /// Notices, for as long as the node runs, when no descriptor is left.
+    pub async fn watch(self: Arc<Self>) {
+        descriptors::watch(&self.metrics).await;
+    }
+
     /// How fast the events of one client are handed to the app, if that is limited.
     pub fn events(&self) -> Option<Rate> {
         self.events.get()
@@ -261,7 +277,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Config;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));

@@ -15,7 +15,6 @@ use super::worker::Blueprint;
 use crate::config::BindAddress;
 use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
-use crate::limits::descriptors::Descriptors;
 use crate::transport::upgrade;
 
 /// Connections waiting to be accepted.
@@ -49,14 +48,14 @@ pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<TcpListener>
 pub(super) fn serve(
     blueprint: Arc<Blueprint>,
     listener: TcpListener,
-    descriptors: Descriptors,
 ) -> anyhow::Result<ServerHandle> {
     let workers = blueprint.config.server.workers;
+    let limits = Arc::clone(&blueprint.limits);
     let server = actix_server::Server::build()
         .workers(workers)
         .disable_signals()
         .backlog(BACKLOG as u32)
-        .max_concurrent_connections(descriptors.requests_per_worker())
+        .max_concurrent_connections(blueprint.limits.descriptors().requests_per_worker())
         .listen("public", listener, move || {
             let site = blueprint.build_worker();
             let upgrades = site.edge.clone();
@@ -84,6 +83,7 @@ pub(super) fn serve(
         .run();
     let handle = server.handle();
     actix_rt::spawn(server);
+    actix_rt::spawn(limits.watch());
     Ok(handle)
 }
 

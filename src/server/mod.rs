@@ -31,7 +31,6 @@ use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::internal::InternalSite;
 use crate::limits::Limits;
-use crate::limits::descriptors::{self, Descriptors};
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
@@ -121,8 +120,7 @@ impl Server {
         let client_files = ClientFiles::load(config.server.client_dir.as_deref())
             .context("server.client_dir cannot be read")?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
-        let descriptors = Descriptors::raise(config.server.workers);
-        let limits = Limits::new(&config.limits, descriptors, Arc::clone(&metrics));
+        let limits = Limits::of_process(&config, &metrics);
         let ports = Ports::default();
         let surroundings = Surroundings {
             node,
@@ -155,8 +153,7 @@ impl Server {
             config,
         };
         let blueprint = Arc::new(blueprint);
-        let handle = serve(Arc::clone(&blueprint), listener, descriptors)?;
-        actix_rt::spawn(descriptors::watch(Arc::clone(&metrics)));
+        let handle = serve(Arc::clone(&blueprint), listener)?;
         health.set_phase(Phase::Serving);
         greet(&blueprint.config, address, node);
         Ok(Self {

@@ -95,7 +95,7 @@ impl Session {
         if limit != Limit::Events {
             self.worker.limits.refused(limit, None);
         }
-        let data = serde_json::json!({"code": limit.name(), "key": limit.key()});
+        let data = serde_json::json!({"code": limit.code(), "key": limit.key()});
         let refusal = Refusal {
             message: limit.message().to_owned(),
             data: Some(data.to_string()),

@@ -1,8 +1,13 @@
 //! What a client may send, and how it learns that it was too much.
 
+use std::time::{Duration, Instant};
+
+use crate::support::cluster::{Voice, room};
 use crate::support::http::Request;
 use crate::support::log::close_reason;
-use crate::support::{Frame, TestServer, filler};
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
+use roomwire::limits::Limit;
+use roomwire::model::{Command, Room};
 
 const SMALL: [(&str, &str); 1] = [("ENGINE__MAX_PAYLOAD", "10kB")];
 
@@ -134,4 +139,203 @@ async fn who_is_left_unread_is_not_taken_for_dead() {
     b.send(&format!("43{id}[]")).await;
     a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
     a.quiet().await;
+}
+
+/// Twenty events a second, one at once.
+const PACED: [(&str, &str); 2] = [
+    ("LIMITS__EVENTS_PER_SECOND", "20"),
+    ("LIMITS__EVENTS_BURST", "1"),
+];
+
+/// The least time in which so many paced events pass.
+fn paced(events: u32) -> Duration {
+    Duration::from_millis(50) * (events - 1)
+}
+
+#[actix_rt::test]
+async fn events_of_a_websocket_pass_in_order_at_the_pace_allowed() {
+    const EVENTS: u32 = 12;
+    let server = TestServer::with(&PACED).await;
+    let (mut a, mut b) = (server.websocket().await, server.websocket().await);
+    let start = Instant::now();
+    a.connect("/").await;
+    // Another client has a pace of its own.
+    b.connect("/").await;
+    for number in 0..EVENTS {
+        a.send(&format!(r#"42{number}["roomwire:join","r"]"#)).await;
+    }
+    for number in 0..EVENTS {
+        let answer = a.text().await;
+        assert!(
+            answer.starts_with(&format!("43{number}[")) && answer.contains(r#""ok":true"#),
+            "{answer}"
+        );
+    }
+    // The CONNECT took the first.
+    assert!(
+        start.elapsed() >= paced(EVENTS + 1),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(server.metrics().limit_events_total.get() >= 1);
+}
+
+#[actix_rt::test]
+async fn a_post_of_more_than_may_wait_is_answered_when_less_waits() {
+    const EVENTS: u32 = 12;
+    let server = TestServer::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "1kB")]).await;
+    let mut client = server.polling().await;
+    let start = Instant::now();
+    client.connect().await;
+    let event = |number| format!(r#"42{number}["roomwire:join","{}"]"#, filler(250));
+    let body: Vec<_> = (0..EVENTS).map(event).collect();
+    client.send(&body.join("\u{1e}")).await;
+    // At most four of them still wait.
+    assert!(
+        start.elapsed() >= paced(EVENTS - 4),
+        "{:?}",
+        start.elapsed()
+    );
+    for number in 0..EVENTS {
+        let answer = client.next().await;
+        assert!(answer.starts_with(&format!("43{number}[")), "{answer}");
+    }
+    assert!(
+        start.elapsed() >= paced(EVENTS + 1),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[actix_rt::test]
+async fn a_websocket_that_is_held_elsewhere_keeps_the_pace_or_ends() {
+    let cluster =
+        TestCluster::<2>::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "4kB")]).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    let start = Instant::now();
+    client.connect().await;
+    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+    websocket.send("2probe").await;
+    websocket.expect("3probe").await;
+    websocket.send("5").await;
+    for number in 0..6 {
+        websocket
+            .send(&format!(r#"42{number}["roomwire:join","r"]"#))
+            .await;
+    }
+    for number in 0..6 {
+        let answer = websocket.text().await;
+        assert!(answer.starts_with(&format!("43{number}[")), "{answer}");
+    }
+    assert!(start.elapsed() >= paced(7), "{:?}", start.elapsed());
+    // It cannot be left unread: too much is too much, and an ack id weighs what it weighs.
+    for _ in 0..10 {
+        websocket
+            .send(&format!(r#"421{}["roomwire:join","r"]"#, "0".repeat(2_000)))
+            .await;
+    }
+    let rest = websocket.rest().await;
+    let sentence = "more events wait than socket.inbox_limit allows";
+    assert_eq!(
+        rest.last(),
+        Some(&Frame::Close(Some(1008), sentence.into()))
+    );
+    assert_eq!(owner.metrics().limit_inbox_total.get(), 1);
+    assert!(owner.metrics().events_unheard_total.get() > 0);
+}
+
+#[actix_rt::test]
+async fn connects_keep_the_pace_too() {
+    let server = TestServer::with(&[PACED[0], PACED[1], ("SOCKET__NAMESPACES", "*")]).await;
+    let mut client = server.websocket().await;
+    client.connect("/").await;
+    client.send("40/b,").await;
+    client
+        .expect(r#"44/b,{"message":"Too many events","data":{"code":"too_many_events","key":"limits.events_per_second"}}"#)
+        .await;
+    // The connection is none the worse for it.
+    client.quiet().await;
+}
+
+#[actix_rt::test]
+async fn a_connect_payload_has_a_size() {
+    let server = TestServer::with(&[("LIMITS__CONNECT_PAYLOAD", "100B")]).await;
+    let mut client = server.websocket().await;
+    client
+        .send(&format!(r#"40{{"token":"{}"}}"#, filler(100)))
+        .await;
+    client
+        .expect(r#"44{"message":"Connect payload too large","data":{"code":"connect_payload_too_large","key":"limits.connect_payload"}}"#)
+        .await;
+    client.send(r#"40{"token":"short"}"#).await;
+    assert!(client.text().await.starts_with("40{"));
+    assert_eq!(server.metrics().limit_connect_payload_total.get(), 1);
+}
+
+#[actix_rt::test]
+async fn joins_by_others_end_at_the_same_number_of_rooms() {
+    let cluster = TestCluster::<1>::with(&[("SOCKET__MAX_ROOMS", "3")]).await;
+    let [node] = &cluster.nodes;
+    let voice = Voice::join(&cluster.hub);
+    let mut client = node.member().await;
+    client.join("own").await;
+    let rooms = ["a", "b", "own", "c", "d"].map(Room::from).to_vec();
+    let selector = room(&client.socket);
+    voice.say(&Command::Join { selector, rooms });
+    eventually("the rooms too many", || {
+        node.metrics().limit_rooms_total.get() == 2
+    })
+    .await;
+    for name in ["a", "b", "c", "d", "own"] {
+        voice.emit(room(name), &format!(r#"["e","{name}"]"#), false);
+    }
+    for name in ["a", "b", "own"] {
+        client.expect(&format!(r#"42["e","{name}"]"#)).await;
+    }
+    let answer = client.ask(r#"["roomwire:join","one more"]"#).await;
+    assert!(answer.contains("too_many_rooms"), "{answer}");
+}
+
+#[test]
+fn every_limit_is_in_the_table_as_it_is() {
+    let document = include_str!("../../docs/limits.md");
+    let table = document.split("\n## ").nth(1).unwrap();
+    let row = |key: &str| {
+        let of_key = |line: &&str| {
+            let column = line.split('|').nth(2).unwrap_or_default();
+            column.contains(&format!("`{key}`"))
+        };
+        let rows: Vec<_> = table.lines().filter(of_key).collect();
+        assert_eq!(rows.len(), 1, "{key}: {rows:?}");
+        rows[0]
+    };
+    for limit in Limit::ALL {
+        let row = row(limit.key());
+        let mut told = vec![
+            limit.message().to_owned(),
+            format!("`{}`", limit.counter_name()),
+        ];
+        if let Some((code, status)) = limit.http() {
+            told.push(format!("HTTP {status}, code {code}"));
+        } else if limit.message().starts_with("Too many") || limit == Limit::ConnectPayload {
+            told.push(format!("`{}`", limit.code()));
+        }
+        for told in told {
+            assert!(row.contains(&told), "{told} is missing: {row}");
+        }
+    }
+    // And every key of the section is somewhere in it.
+    let shipped = include_str!("../../config/default.toml");
+    let section = shipped.split("\n[limits]\n").nth(1).unwrap();
+    let section = section.split("\n[").next().unwrap();
+    let keys: Vec<_> = section
+        .lines()
+        .filter_map(|line| line.split_once(" = ").map(|(key, _)| key))
+        .filter(|key| !key.starts_with('#'))
+        .collect();
+    assert!(keys.len() >= 9, "{keys:?}");
+    for key in keys {
+        row(&format!("limits.{key}"));
+    }
 }

@@ -31,7 +31,7 @@ async fn a_connection_may_be_in_so_many_at_a_time() {
     }
     client.send("40/4,").await;
     client
-        .expect(r#"44/4,{"message":"Too many namespaces"}"#)
+        .expect(r#"44/4,{"message":"Too many namespaces","data":{"code":"too_many_namespaces","key":"socket.max_namespaces"}}"#)
         .await;
     client.send("41/2,").await;
     client.connect("/4").await;
