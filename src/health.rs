@@ -61,6 +61,15 @@ impl Health {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
+    /// What the node is doing.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Serving,
+            _ => Phase::Draining,
+        }
+    }
+
     /// How the bus is.
     pub fn bus(&self) -> BusState {
         match self.bus.load(Ordering::Relaxed) {
@@ -73,10 +82,10 @@ impl Health {
 
     /// Whether new clients should be sent here.
     pub fn readiness(&self) -> Readiness {
-        let (phase, serving) = match self.phase.load(Ordering::Relaxed) {
-            0 => ("starting", false),
-            1 => ("serving", true),
-            _ => ("draining", false),
+        let (phase, serving) = match self.phase() {
+            Phase::Starting => ("starting", false),
+            Phase::Serving => ("serving", true),
+            Phase::Draining => ("draining", false),
         };
         let (bus, bus_fits) = match self.bus() {
             BusState::Off => ("off: one node", true),

@@ -23,6 +23,7 @@ use crate::broker::messages::{
 };
 use crate::broker::shard::weight;
 use crate::health::{BusState, Health};
+use crate::metrics::labels::BusDrop;
 use crate::model::{Namespace, Room, WorkerIndex};
 
 /// Events handled before other work of the thread gets its turn.
@@ -66,6 +67,8 @@ pub struct Bridge {
     pub(super) peer_joins: usize,
     /// Commands for the shards, by worker, until the events at hand are handled.
     pub(super) outgoing: Vec<Vec<Dispatch>>,
+    /// When the first of them was heard.
+    pub(super) heard: Option<Instant>,
     pub(super) pickle_warned: Option<Instant>,
     pub(super) unreadable_warned: Option<Instant>,
     pub(super) skipped_warned: Option<Instant>,
@@ -87,6 +90,7 @@ impl Bridge {
             wanted: RoomsWanted::default(),
             peer_joins: 0,
             outgoing: Vec::new(),
+            heard: None,
             pickle_warned: None,
             unreadable_warned: None,
             skipped_warned: None,
@@ -172,9 +176,10 @@ impl Bridge {
                 let waiting = self.wanted.give_up_waiting();
                 self.tell_ready(waiting, true);
             }
+            LinkEvent::Echo { after } => metrics.bus_lag_seconds.observe(after),
             LinkEvent::Skipped { bytes } => self.report_skipped(bytes),
             LinkEvent::SpoolDropped { messages, .. } => {
-                metrics.bus_spool_dropped_total.add(messages)
+                metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)
             }
             LinkEvent::Subscribed(channels) => {
                 let complete: Vec<_> = channels
@@ -281,6 +286,9 @@ impl Handler<Interest> for Bridge {
         if !total.subscribe.is_empty() {
             self.link.subscribe(total.subscribe);
         }
+        let subscriptions = self.wanted.channel_count() as i64;
+        let metrics = self.directory.metrics();
+        metrics.bus_subscriptions.set(subscriptions);
         let degraded = self.health.bus() == BusState::Down;
         let worker = Workers::only(interest.worker);
         self.tell_ready(

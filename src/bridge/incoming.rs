@@ -15,6 +15,7 @@ use super::messages::Forwarded;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
 use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
+use crate::metrics::labels::{BusDrop, Origin};
 use crate::model::{AckReply, Asker, Command, Emit, Selector};
 
 /// One warning per kind of trouble in this time.
@@ -54,11 +55,14 @@ impl Bridge {
         }
     }
 
+    /// A message of the bus is lost here.
+    pub(super) fn count_dropped(&self, reason: BusDrop) {
+        let dropped = &self.directory.metrics().bus_dropped_total;
+        dropped.of(reason).increment();
+    }
+
     fn refuse_pickle(&mut self) {
-        self.directory
-            .metrics()
-            .bus_pickle_refused_total
-            .increment();
+        self.count_dropped(BusDrop::Pickle);
         if is_due(&mut self.pickle_warned) {
             warn!(
                 "pickle on the bus refused: a python-socketio older than 5.14 publishes there; update it, or it is not heard"
@@ -67,14 +71,14 @@ impl Bridge {
     }
 
     fn report_unreadable(&mut self, channel: &Channel, error: &str) {
-        self.directory.metrics().bus_unreadable_total.increment();
+        self.count_dropped(BusDrop::Unreadable);
         if is_due(&mut self.unreadable_warned) {
             warn!("message on the bus cannot be read channel={channel} error=\"{error}\"");
         }
     }
 
     pub(super) fn report_skipped(&mut self, bytes: u64) {
-        self.directory.metrics().bus_skipped_total.increment();
+        self.count_dropped(BusDrop::Skipped);
         if is_due(&mut self.skipped_warned) {
             warn!(
                 "message on the bus not read: {bytes} bytes are over bus.message_limit={}",
@@ -85,11 +89,13 @@ impl Bridge {
 
     /// Hands a command of somebody else to the shards it may concern.
     fn dispatch(&mut self, command: Command) {
-        self.directory.metrics().commands_peer_total.increment();
+        let commands = &self.directory.metrics().commands_total;
+        commands.of(Origin::Bus).increment();
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
         };
+        self.heard.get_or_insert_with(Instant::now);
         let targets = self.targets(&command);
         let weight = weight(&command);
         let is_join = matches!(command, Command::Join { .. });
@@ -111,9 +117,13 @@ impl Bridge {
 
     /// Sends the shards what the last events brought them.
     pub(super) fn send_dispatches(&mut self) {
+        let Some(since) = self.heard.take() else {
+            return;
+        };
         for (dispatches, shard) in self.outgoing.iter_mut().zip(self.directory.shards()) {
             if !dispatches.is_empty() {
-                shard.do_send(DispatchAll(std::mem::take(dispatches)));
+                let dispatches = std::mem::take(dispatches);
+                shard.do_send(DispatchAll { dispatches, since });
             }
         }
     }

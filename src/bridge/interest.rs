@@ -70,6 +70,11 @@ struct ChannelUse {
 }
 
 impl RoomsWanted {
+    /// How many channels the rooms of this node are heard on.
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
     /// A worker has its first member in the room, which is heard on `channels`.
     pub fn want(
         &mut self,

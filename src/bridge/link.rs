@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -116,6 +117,8 @@ pub enum LinkEvent {
     Deaf,
     /// Pings come back again.
     Hearing,
+    /// A ping to oneself came back through the bus.
+    Echo { after: Duration },
     /// Messages waiting for the link were given up: too many bytes or too old.
     SpoolDropped { messages: u64, bytes: u64 },
 }

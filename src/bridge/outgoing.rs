@@ -8,6 +8,7 @@ use super::dialect::native::{encode_command, encode_reply};
 use super::dialect::python::Fleet;
 use super::incoming::is_due;
 use super::link::{Channel, Outgoing};
+use crate::metrics::labels::BusDrop;
 use crate::model::{AckReply, Asker, Command, Emit};
 
 impl Bridge {
@@ -25,7 +26,7 @@ impl Bridge {
 
     /// Something is not published because of its size.
     pub(super) fn refuse_oversized(&mut self, why: &str) {
-        self.directory.metrics().bus_oversized_total.increment();
+        self.count_dropped(BusDrop::Oversized);
         if is_due(&mut self.oversized_warned) {
             warn!("message not published: {why}");
         }

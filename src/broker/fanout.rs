@@ -1,18 +1,33 @@
 //! One event to many clients: encoded once per worker, offered to each member's lane.
 
+use std::time::Instant;
+
 use super::directory::Directory;
 use super::shard::State;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{Direction, SlowPolicy};
 use crate::model::{Emit, Payload};
 use crate::outbox::{Offered, Packet, Staged};
 use crate::protocol::socket_io::encode::encode_event;
 
 /// Offers an event to every selected socket of this worker. Clients that do not read are reported.
-pub(super) fn emit(state: &mut State, emit: &Emit, ack_id: Option<u32>, directory: &Directory) {
+pub(super) fn emit(
+    state: &mut State,
+    emit: &Emit,
+    ack_id: Option<u32>,
+    since: Instant,
+    directory: &Directory,
+) {
     let State {
-        rooms, lanes, acks, ..
+        rooms,
+        lanes,
+        acks,
+        batch,
+        ..
     } = state;
     let mut staged: Option<Staged> = None;
     let mut slow = Vec::new();
+    let mut accepted = 0;
     let mut dropped = 0;
     let mut given_up = 0;
     let question = ack_id.zip(emit.ack.as_ref());
@@ -23,6 +38,7 @@ pub(super) fn emit(state: &mut State, emit: &Emit, ack_id: Option<u32>, director
         });
         match lanes.offer_staged(member.lane, staged) {
             Offered::Accepted => {
+                accepted += 1;
                 if let Some((id, token)) = question {
                     given_up += u64::from(acks.expect(id, token, member.socket));
                 }
@@ -32,11 +48,26 @@ pub(super) fn emit(state: &mut State, emit: &Emit, ack_id: Option<u32>, director
             Offered::Closed => {}
         }
     });
-    directory.metrics().volatile_dropped_total.add(dropped);
-    directory.metrics().acks_dropped_total.add(given_up);
+    if accepted > 0 && batch.add(since) {
+        // Queued packets alone would not wake it.
+        lanes.wake_flusher();
+    }
+    let metrics = directory.metrics();
+    let bytes = staged.map_or(0, |staged| staged.wire_len() as u64);
+    count_sent(metrics, accepted, bytes);
+    let losses = &metrics.slow_consumers_total;
+    losses.of(SlowPolicy::VolatileDropped).add(dropped);
+    metrics.acks_dropped_total.add(given_up);
     for lane in slow {
         state.report_slow(lane, directory);
     }
+}
+
+/// Counts `packets` of `bytes` each.
+pub(super) fn count_sent(metrics: &Metrics, packets: u64, bytes: u64) {
+    metrics.messages_total.of(Direction::Sent).add(packets);
+    let sent = metrics.message_bytes_total.of(Direction::Sent);
+    sent.add(packets * bytes);
 }
 
 /// The packet a client gets for an event.

@@ -1,6 +1,7 @@
 //! The broker's whole interface: what a shard accepts, and what it sends to the bridge and to sessions.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Message;
 
@@ -9,7 +10,11 @@ use crate::model::{AckReply, Command, Namespace, Room, SocketId, WorkerIndex};
 /// Apply commands to the sockets of this worker, in order: what another worker or the bridge decided in one turn.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct DispatchAll(pub Vec<Dispatch>);
+pub struct DispatchAll {
+    pub dispatches: Vec<Dispatch>,
+    /// When the first was decided on this node, or heard.
+    pub since: Instant,
+}
 
 /// Apply a command to the sockets of a worker. Whoever decided it has published it, or got it from the bus:
 /// it is never published again.

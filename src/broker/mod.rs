@@ -6,12 +6,14 @@
 //! Redis, transports or sessions: it holds recipients of what it sends.
 
 pub mod acks;
+mod batch;
 pub mod directory;
 pub mod fanout;
 pub mod joins;
 pub mod messages;
 pub mod questions;
 pub mod rooms;
+mod sample;
 pub mod shard;
 
 use std::future::poll_fn;
@@ -47,6 +49,7 @@ impl Actor for RoomBroker {
 
     fn started(&mut self, _ctx: &mut Self::Context) {
         actix_rt::spawn(flush_forever(Rc::clone(&self.shard)));
+        actix_rt::spawn(sample::sample_forever(Rc::clone(&self.shard)));
     }
 }
 
@@ -61,6 +64,8 @@ async fn flush_forever(shard: Rc<Shard>) {
         });
         if more {
             cx.waker().wake_by_ref();
+        } else {
+            shard.count_batch();
         }
         Poll::<()>::Pending
     })
@@ -70,9 +75,9 @@ async fn flush_forever(shard: Rc<Shard>) {
 impl Handler<DispatchAll> for RoomBroker {
     type Result = ();
 
-    fn handle(&mut self, DispatchAll(dispatches): DispatchAll, _ctx: &mut Self::Context) {
-        for dispatch in &dispatches {
-            self.shard.receive(dispatch);
+    fn handle(&mut self, work: DispatchAll, _ctx: &mut Self::Context) {
+        for dispatch in &work.dispatches {
+            self.shard.receive(dispatch, work.since);
         }
     }
 }

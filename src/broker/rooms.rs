@@ -74,6 +74,17 @@ pub struct Rooms {
 }
 
 impl Rooms {
+    /// How many sockets there are.
+    pub fn socket_count(&self) -> usize {
+        self.sockets.len() - self.free_sockets.len()
+    }
+
+    /// How many rooms have members, those of everybody apart.
+    pub fn named_room_count(&self) -> usize {
+        let everybody = self.namespaces.len() - self.free_namespaces.len();
+        self.rooms.len() - self.free_rooms.len() - everybody
+    }
+
     /// Adds a socket, which is then in the room of its own id and among everybody.
     pub fn register(&mut self, namespace: &Namespace, id: SocketId, lane: LaneId) -> SocketKey {
         let namespace_key = self.namespace_key(namespace);

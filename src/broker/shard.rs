@@ -14,6 +14,7 @@ use log::warn;
 use tokio::sync::oneshot;
 
 use super::acks::Acks;
+use super::batch::Batch;
 use super::directory::Directory;
 use super::fanout;
 use super::joins::{Joined, Joins};
@@ -24,6 +25,7 @@ use super::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::limits::burst::Burst;
 use crate::metrics::Metrics;
+use crate::metrics::labels::{Origin, SlowPolicy};
 use crate::model::{AckReply, Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet};
 
@@ -59,6 +61,9 @@ pub(super) struct State {
     pub(super) next_question: u64,
     /// Dispatches of this turn for other workers, by worker.
     outgoing: Vec<Vec<Dispatch>>,
+    /// When the first of those was decided.
+    outgoing_since: Option<Instant>,
+    pub(super) batch: Batch,
     changes: Vec<RoomChange>,
     most_rooms: usize,
     rooms_warning: Burst,
@@ -79,6 +84,8 @@ impl Shard {
                 questions: HashMap::new(),
                 next_question: 0,
                 outgoing: Vec::new(),
+                outgoing_since: None,
+                batch: Batch::default(),
                 changes: Vec::new(),
                 most_rooms: limits.rooms,
                 rooms_warning: Burst::default(),
@@ -119,8 +126,11 @@ impl Shard {
     /// Sends one packet to one client; a client that does not read is reported to its session.
     pub fn send(&self, lane: LaneId, packet: Packet) {
         let mut state = self.state.borrow_mut();
-        if state.lanes.offer(lane, packet) == Offered::Overflowed {
-            state.report_slow(lane, &self.directory);
+        let bytes = packet.wire().len() as u64;
+        match state.lanes.offer(lane, packet) {
+            Offered::Accepted => fanout::count_sent(self.directory.metrics(), 1, bytes),
+            Offered::Overflowed => state.report_slow(lane, &self.directory),
+            Offered::Dropped | Offered::Closed => {}
         }
     }
 
@@ -186,7 +196,9 @@ impl Shard {
 
     /// A command of this node: applied on every worker it may concern, and published.
     pub fn dispatch(&self, command: Command) {
-        self.directory.metrics().commands_local_total.increment();
+        let commands = &self.directory.metrics().commands_total;
+        commands.of(Origin::Local).increment();
+        let since = self.state.borrow().batch.since();
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
@@ -203,10 +215,10 @@ impl Shard {
                 continue;
             }
             self.directory.backlog_grew(index, weight);
-            self.stage_dispatch(index, dispatch.clone());
+            self.stage_dispatch(index, dispatch.clone(), since);
         }
         if owner.is_none_or(|owner| owner == self.worker) {
-            self.apply(&dispatch);
+            self.apply(&dispatch, since);
         }
         if let (Some(bus), None) = (self.directory.bus(), owner) {
             self.directory
@@ -216,8 +228,9 @@ impl Shard {
     }
 
     /// Keeps a dispatch for another worker until the end of this turn, so that a burst crosses threads once.
-    fn stage_dispatch(&self, worker: usize, dispatch: Dispatch) {
+    fn stage_dispatch(&self, worker: usize, dispatch: Dispatch, since: Instant) {
         let mut state = self.state.borrow_mut();
+        state.outgoing_since.get_or_insert(since);
         if state.outgoing.len() <= worker {
             state.outgoing.resize_with(worker + 1, Vec::new);
         }
@@ -228,18 +241,22 @@ impl Shard {
     /// Sends other workers what was staged for them.
     pub(super) fn send_dispatches(&self) {
         let mut state = self.state.borrow_mut();
+        let Some(since) = state.outgoing_since.take() else {
+            return;
+        };
         for (dispatches, shard) in state.outgoing.iter_mut().zip(self.directory.shards()) {
             if !dispatches.is_empty() {
-                shard.do_send(DispatchAll(std::mem::take(dispatches)));
+                let dispatches = std::mem::take(dispatches);
+                shard.do_send(DispatchAll { dispatches, since });
             }
         }
     }
 
     /// Done by the actor with what other workers and the bridge sent.
-    pub(super) fn receive(&self, dispatch: &Dispatch) {
+    pub(super) fn receive(&self, dispatch: &Dispatch, since: Instant) {
         self.directory
             .backlog_shrank(self.worker.get(), weight(&dispatch.command));
-        self.apply(dispatch);
+        self.apply(dispatch, since);
         let joined = dispatch.from_bus && matches!(&*dispatch.command, Command::Join { .. });
         if let (true, Some(bus)) = (joined, self.directory.bus()) {
             bus.interest.do_send(Interest {
@@ -249,10 +266,18 @@ impl Shard {
         }
     }
 
-    fn apply(&self, dispatch: &Dispatch) {
+    /// Everything staged is written.
+    pub(super) fn count_batch(&self) {
+        let delivery = &self.directory.metrics().delivery_seconds;
+        self.state.borrow_mut().batch.finish(delivery);
+    }
+
+    fn apply(&self, dispatch: &Dispatch, since: Instant) {
         let mut state = self.state.borrow_mut();
         match &*dispatch.command {
-            Command::Emit(emit) => fanout::emit(&mut state, emit, dispatch.ack_id, &self.directory),
+            Command::Emit(emit) => {
+                fanout::emit(&mut state, emit, dispatch.ack_id, since, &self.directory);
+            }
             Command::Join { selector, rooms } => {
                 for member in state.rooms.selected(selector) {
                     for room in rooms {
@@ -350,7 +375,8 @@ impl State {
     }
 
     pub(super) fn report_slow(&mut self, lane: LaneId, directory: &Directory) {
-        directory.metrics().slow_consumers_total.increment();
+        let losses = &directory.metrics().slow_consumers_total;
+        losses.of(SlowPolicy::Closed).increment();
         if let Some(session) = self.notices.get(&lane) {
             session.do_send(Notice::SlowConsumer);
         }

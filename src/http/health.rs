@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::health::Health;
+use crate::health::{BusState, Health, Phase};
 use crate::metrics::Metrics;
 
 /// The process answers: it is alive.
@@ -31,6 +31,7 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
         body.push_str(&format!("{name}: {state}\n"));
     }
     if verbose {
+        show(health, metrics);
         for (name, help, value) in metrics.values() {
             body.push_str(&format!("{name} {value}  #{help}\n"));
         }
@@ -43,4 +44,15 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
     HttpResponse::build(status)
         .content_type("text/plain; charset=utf-8")
         .body(body)
+}
+
+/// Shows the health as metrics too, as it is at this instant.
+pub fn show(health: &Health, metrics: &Metrics) {
+    let bus = health.bus();
+    metrics
+        .draining
+        .set((health.phase() == Phase::Draining).into());
+    metrics.bus_configured.set((bus != BusState::Off).into());
+    metrics.bus_connected.set((bus == BusState::Up).into());
+    metrics.bus_deaf.set((bus == BusState::Deaf).into());
 }

@@ -3,7 +3,6 @@
 //! For operators and their tools only: nothing here asks who is asking. It runs on a thread of its own, so that
 //! clients, however many, never delay a probe.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use actix_web::http::{Method, header};
@@ -12,10 +11,7 @@ use tokio::sync::Notify;
 
 use super::health;
 use crate::health::Health;
-use crate::metrics::Metrics;
-
-/// The text format of Prometheus.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::metrics::{CONTENT_TYPE, Metrics};
 
 /// What the internal listener needs.
 #[derive(Debug, Clone)]
@@ -35,9 +31,12 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
             let verbose = health::wants_verbose(&request);
             health::readyz(&site.health, &site.metrics, verbose)
         }
-        "/metrics" if reading => HttpResponse::Ok()
-            .content_type(METRICS_TYPE)
-            .body(exposition(&site.metrics)),
+        "/metrics" if reading => {
+            health::show(&site.health, &site.metrics);
+            HttpResponse::Ok()
+                .content_type(CONTENT_TYPE)
+                .body(site.metrics.render())
+        }
         "/drain" if request.method() == Method::POST => drain(&site, &request),
         "/drain" => HttpResponse::MethodNotAllowed()
             .insert_header((header::ALLOW, "POST"))
@@ -60,22 +59,4 @@ fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
     HttpResponse::Accepted()
         .content_type("text/plain; charset=utf-8")
         .body("draining\n")
-}
-
-fn exposition(metrics: &Metrics) -> String {
-    let mut text = String::new();
-    for (name, help, value) in metrics.values() {
-        let kind = if name.ends_with("_total") {
-            "counter"
-        } else {
-            "gauge"
-        };
-        let help = help.trim();
-        // Writing to a text cannot fail.
-        let _ = writeln!(
-            text,
-            "# HELP roomwire_{name} {help}\n# TYPE roomwire_{name} {kind}\nroomwire_{name} {value}"
-        );
-    }
-    text
 }

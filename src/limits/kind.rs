@@ -1,9 +1,10 @@
 //! Every limit by name: its key, its sentence, its counter. The table of `docs/limits.md` is checked against it.
 
+use crate::metrics::labels::{self, LimitRejection, SlowPolicy};
 use crate::metrics::{Counter, Metrics};
 
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $limit:ident: $name:literal, $key:literal, $counter:ident, $message:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $limit:ident: $name:literal, $key:literal, $counter:ident $([$label:expr])?, $message:literal;)+) => {
         /// What a client can run into.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Limit {
@@ -36,12 +37,14 @@ macro_rules! limits {
 
             /// How often it refused something or held it back.
             pub fn counter(self, metrics: &Metrics) -> &Counter {
-                match self { $(Self::$limit => &metrics.$counter),+ }
+                match self { $(Self::$limit => (&metrics.$counter)$(.of($label))?),+ }
             }
 
-            /// The name of its counter.
-            pub fn counter_name(self) -> &'static str {
-                match self { $(Self::$limit => stringify!($counter)),+ }
+            /// The name of its counter, as `docs/metrics.md` has it.
+            pub fn counter_name(self) -> String {
+                match self {
+                    $(Self::$limit => stringify!($counter).to_owned() $(+ &labels::text($label))?),+
+                }
             }
         }
     };
@@ -49,37 +52,37 @@ macro_rules! limits {
 
 limits! {
     /// Clients of this node.
-    Connections: "connections", "limits.connections", limit_connections_total,
+    Connections: "connections", "limits.connections", limit_rejected_total[LimitRejection::Connections],
         "Too many connections";
     /// Clients of one address.
-    ConnectionsPerIp: "connections_per_ip", "limits.connections_per_ip", limit_connections_per_ip_total,
+    ConnectionsPerIp: "connections_per_ip", "limits.connections_per_ip", limit_rejected_total[LimitRejection::ConnectionsPerIp],
         "Too many connections from this address";
     /// New sessions in a time.
-    Handshakes: "handshakes", "limits.handshakes_per_second", limit_handshakes_total,
+    Handshakes: "handshakes", "limits.handshakes_per_second", limit_rejected_total[LimitRejection::Handshakes],
         "Too many handshakes";
     /// New sessions of one address in a time.
-    HandshakesPerIp: "handshakes_per_ip", "limits.handshakes_per_second_per_ip", limit_handshakes_per_ip_total,
+    HandshakesPerIp: "handshakes_per_ip", "limits.handshakes_per_second_per_ip", limit_rejected_total[LimitRejection::HandshakesPerIp],
         "Too many handshakes from this address";
     /// A message or the body of a POST.
-    Payload: "payload", "engine.max_payload", limit_payload_total,
+    Payload: "payload", "engine.max_payload", limit_rejected_total[LimitRejection::Payload],
         "message too large";
     /// Events of one session in a time.
-    Events: "events", "limits.events_per_second", limit_events_total,
+    Events: "events", "limits.events_per_second", limit_rejected_total[LimitRejection::Events],
         "Too many events";
     /// Namespace and payload of a CONNECT.
-    ConnectPayload: "connect_payload", "limits.connect_payload", limit_connect_payload_total,
+    ConnectPayload: "connect_payload", "limits.connect_payload", limit_rejected_total[LimitRejection::ConnectPayload],
         "Connect payload too large";
     /// Namespaces of one session.
-    Namespaces: "namespaces", "socket.max_namespaces", limit_namespaces_total,
+    Namespaces: "namespaces", "socket.max_namespaces", limit_rejected_total[LimitRejection::Namespaces],
         "Too many namespaces";
     /// Rooms of one socket.
-    Rooms: "rooms", "socket.max_rooms", limit_rooms_total,
+    Rooms: "rooms", "socket.max_rooms", limit_rejected_total[LimitRejection::Rooms],
         "Too many rooms";
     /// Bytes of events that wait for the app, from a client that cannot be made to wait.
-    Inbox: "inbox", "socket.inbox_limit", limit_inbox_total,
+    Inbox: "inbox", "socket.inbox_limit", limit_rejected_total[LimitRejection::Inbox],
         "more events wait than socket.inbox_limit allows";
     /// Bytes that wait for a client.
-    Outbox: "outbox", "socket.outbox_limit", slow_consumers_total,
+    Outbox: "outbox", "socket.outbox_limit", slow_consumers_total[SlowPolicy::Closed],
         "slow consumer";
     /// Questions to a socket that it has not answered.
     PendingAcks: "pending_acks", "socket.max_pending_acks", acks_dropped_total,

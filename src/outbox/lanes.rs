@@ -12,6 +12,7 @@ use std::task::Waker;
 
 use super::Packet;
 use super::arena::{Arena, Arenas, Range};
+use super::backlog::Backlogs;
 use super::queue::Queue;
 
 /// A flush is due at the latest when this many bytes are staged.
@@ -65,6 +66,11 @@ impl Staged {
         }
     }
 
+    /// Bytes of it on a websocket.
+    pub fn wire_len(&self) -> usize {
+        self.packet.wire().len()
+    }
+
     fn personal(packet: Packet) -> Self {
         Self {
             arena: Arena::Personal,
@@ -102,17 +108,10 @@ impl Lane {
     }
 }
 
-/// What is only touched while a client cannot be written directly.
-#[derive(Default)]
-struct Backlog {
-    queue: Queue,
-    waker: Option<Waker>,
-}
-
 /// All lanes of a worker.
 pub struct Lanes {
     lanes: Vec<Lane>,
-    backlogs: Vec<Backlog>,
+    backlogs: Backlogs,
     free: Vec<u32>,
     arenas: Arenas,
     /// Counts emptied arenas, so that a range from an earlier one is never used.
@@ -130,7 +129,7 @@ impl Lanes {
     pub fn new(queue_limit: usize) -> Self {
         Self {
             lanes: Vec::new(),
-            backlogs: Vec::new(),
+            backlogs: Backlogs::default(),
             free: Vec::new(),
             arenas: Arenas::default(),
             arena_generation: 0,
@@ -154,7 +153,7 @@ impl Lanes {
             return LaneId(index);
         }
         self.lanes.push(lane);
-        self.backlogs.push(Backlog::default());
+        self.backlogs.push();
         LaneId(self.lanes.len() as u32 - 1)
     }
 
@@ -166,7 +165,7 @@ impl Lanes {
         // A number left in the dirty list is harmless: a lane without ranges writes nothing.
         lane.range_count = 0;
         lane.sink = None;
-        self.backlogs[index] = Backlog::default();
+        self.backlogs.reset(index);
         self.free.push(id.0);
     }
 
@@ -261,22 +260,24 @@ impl Lanes {
             lane.range_count = 1;
         } else {
             let rest = self.arenas.bytes(range).to_vec();
-            self.backlogs[index].queue.push_rest(rest);
+            self.backlogs.change(index, |queue| queue.push_rest(rest));
         }
     }
 
     fn enqueue(&mut self, index: usize, staged: &Staged) -> Offered {
-        let backlog = &mut self.backlogs[index];
+        let backlog = &self.backlogs[index];
         if staged.volatile && (!backlog.queue.is_empty() || backlog.waker.is_none()) {
             return Offered::Dropped;
         }
         if !backlog.queue.has_room(&staged.packet, self.queue_limit) {
             self.lanes[index].state = State::Closed;
-            backlog.queue = Queue::default();
+            self.backlogs
+                .change(index, |queue| *queue = Queue::default());
             self.wake(LaneId(index as u32));
             return Offered::Overflowed;
         }
-        backlog.queue.push(staged.packet.clone());
+        self.backlogs
+            .change(index, |queue| queue.push(staged.packet.clone()));
         self.wake(LaneId(index as u32));
         Offered::Accepted
     }
@@ -362,7 +363,7 @@ impl Lanes {
         if lane.state == State::Direct {
             lane.state = State::Queued;
         }
-        self.backlogs[index].queue.push_rest(rest);
+        self.backlogs.change(index, |queue| queue.push_rest(rest));
         self.wake(LaneId(index as u32));
     }
 
@@ -372,13 +373,13 @@ impl Lanes {
     /// What the sink reports, `WouldBlock` apart: the connection is gone.
     pub fn write_queue(&mut self, id: LaneId) -> io::Result<bool> {
         let index = id.0 as usize;
-        let lane = &mut self.lanes[index];
-        let Some(sink) = &lane.sink else {
+        let Some(sink) = self.lanes[index].sink.clone() else {
             return Ok(true);
         };
-        let written = self.backlogs[index]
-            .queue
-            .write_to(|slices| sink.try_write(slices));
+        let written = self.backlogs.change(index, |queue| {
+            queue.write_to(|slices| sink.try_write(slices))
+        });
+        let lane = &mut self.lanes[index];
         let empty = match written {
             Ok(empty) => empty,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
@@ -393,7 +394,7 @@ impl Lanes {
     /// Woken when something is queued, the lane closes, or its socket turned out to be full. A lane with a
     /// waker counts as ready for a volatile packet while nothing waits.
     pub fn set_waker(&mut self, id: LaneId, waker: &Waker) {
-        let slot = &mut self.backlogs[id.0 as usize].waker;
+        let slot = self.backlogs.waker_mut(id.0 as usize);
         if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *slot = Some(waker.clone());
         }
@@ -401,7 +402,7 @@ impl Lanes {
 
     /// Nobody asks for packets at the moment: volatile ones are dropped.
     pub fn clear_waker(&mut self, id: LaneId) {
-        self.backlogs[id.0 as usize].waker = None;
+        *self.backlogs.waker_mut(id.0 as usize) = None;
     }
 
     /// Wakes the transport, for instance to read again.
@@ -418,7 +419,12 @@ impl Lanes {
 
     /// Takes the first whole packet waiting.
     pub fn pop(&mut self, id: LaneId) -> Option<Packet> {
-        self.backlogs[id.0 as usize].queue.pop()
+        self.backlogs.change(id.0 as usize, Queue::pop)
+    }
+
+    /// Bytes waiting for all clients of this worker.
+    pub fn queued_total(&self) -> usize {
+        self.backlogs.bytes()
     }
 
     /// Bytes waiting for this client.
@@ -516,11 +522,13 @@ mod tests {
             }
         }
         assert_eq!(*socket.seen.borrow(), expected[..5]);
+        assert_eq!(lanes.queued_total(), expected.len() - 5);
         assert!(!lanes.write_queue(id).unwrap());
         socket.room.set(11);
         assert!(!lanes.write_queue(id).unwrap());
         socket.room.set(usize::MAX / 2);
         assert!(lanes.write_queue(id).unwrap());
+        assert_eq!(lanes.queued_total(), 0);
         lanes.offer(id, Packet::text("4after"));
         lanes.flush(10);
         expected.extend_from_slice(Packet::text("4after").wire());
@@ -550,6 +558,7 @@ mod tests {
         );
         assert_eq!(fine.seen.borrow().len(), 20 * 22);
         assert_eq!(lanes.queued_bytes(stuck_id), 0);
+        assert_eq!(lanes.queued_total(), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! No lock, no thread: a worker's lanes live on that worker. Used by `broker`, `session` and `transport`.
 
 mod arena;
+mod backlog;
 pub mod lanes;
 pub mod packet;
 pub mod queue;

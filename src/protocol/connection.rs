@@ -54,6 +54,8 @@ pub enum Effect {
         id: u32,
         payload: Payload,
     },
+    /// The client answered a ping, this long after it.
+    PingAnswered(Duration),
     /// The client leaves a namespace.
     Left { slot: Slot },
     /// A message of a bare session.
@@ -96,10 +98,7 @@ impl Connection {
     ) -> Result<Option<Effect>, CloseReason> {
         match packet {
             EnginePacket::Message(message) => self.message(message),
-            EnginePacket::Pong(_) => {
-                self.heartbeat.pong(now);
-                Ok(None)
-            }
+            EnginePacket::Pong(_) => Ok(self.heartbeat.pong(now).map(Effect::PingAnswered)),
             EnginePacket::Ping(_) => Err(CloseReason::TransportError),
             EnginePacket::Close => Err(CloseReason::TransportClose),
             EnginePacket::Open(_) | EnginePacket::Upgrade | EnginePacket::Noop => Ok(None),

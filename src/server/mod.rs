@@ -121,6 +121,7 @@ impl Server {
             .context("server.client_dir cannot be read")?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
         let limits = Limits::of_process(&config, &metrics);
+        metrics.node_info.tell(node.as_str());
         let ports = Ports::default();
         let surroundings = Surroundings {
             node,

@@ -11,6 +11,7 @@ use super::{Session, bare_packet};
 use crate::app::{Action, Actions, Answer, Event, Peer, Refusal};
 use crate::broker::fanout::event_packet;
 use crate::limits::Limit;
+use crate::metrics::labels::ConnectResult;
 use crate::model::{Namespace, Payload, Room, SocketId};
 use crate::outbox::Packet;
 use crate::protocol::connection::Effect;
@@ -46,6 +47,7 @@ impl Session {
                     self.worker.shard.answered(key, id, payload);
                 }
             }
+            Effect::PingAnswered(after) => self.worker.metrics().ping_rtt_seconds.observe(after),
             Effect::Left { slot } => self.drop_socket(slot, "client namespace disconnect"),
             Effect::Message(message) => {
                 for answer in self.worker.app.on_message(message) {
@@ -62,6 +64,7 @@ impl Session {
             .iter()
             .any(|pattern| pattern.matches(name))
         {
+            self.count_connect(ConnectResult::UnknownNamespace);
             return self.refuse(name, &refusal("Invalid namespace"));
         }
         if name.len() + auth.len() > self.worker.limits.connect_payload() {
@@ -91,6 +94,7 @@ impl Session {
 
     /// Refuses a namespace because of a limit.
     fn refuse_beyond(&self, limit: Limit, namespace: &str) {
+        self.count_connect(ConnectResult::Limited);
         // What the pace holds back is counted already.
         if limit != Limit::Events {
             self.worker.limits.refused(limit, None);
@@ -101,6 +105,11 @@ impl Session {
             data: Some(data.to_string()),
         };
         self.refuse(namespace, &refusal);
+    }
+
+    fn count_connect(&self, result: ConnectResult) {
+        let connects = &self.worker.metrics().connects_total;
+        connects.of(result).increment();
     }
 
     fn refuse(&self, namespace: &str, refusal: &Refusal) {
@@ -262,6 +271,7 @@ impl Session {
         if let Some(refusal) = refused {
             self.connection.leave(turn.slot);
             self.sockets[turn.slot.get()] = None;
+            self.count_connect(ConnectResult::Refused);
             self.refuse(&namespace, &refusal);
             return false;
         }
@@ -276,6 +286,7 @@ impl Session {
         {
             socket.key = Some(key);
         }
+        self.count_connect(ConnectResult::Accepted);
         self.connection.complete_join(turn.slot);
         self.send(Packet::text(encode::encode_connect(
             &namespace,

@@ -12,6 +12,7 @@ use super::messages::{
 use super::outlet::Outlet;
 use crate::broker::messages::Notice;
 use crate::model::TransportName;
+use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::payload::{self, PayloadPacket};
 use crate::protocol::engine_io::state::CloseReason;
 
@@ -86,7 +87,12 @@ impl Session {
         let now = Instant::now();
         for packet in payload::decode(body) {
             match packet {
-                Ok(PayloadPacket::Packet(packet)) => self.receive(packet, now, ctx),
+                Ok(PayloadPacket::Packet(packet)) => {
+                    if let EnginePacket::Message(message) = packet {
+                        self.count_received(message.len());
+                    }
+                    self.receive(packet, now, ctx);
+                }
                 Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
                 Err(_) => self.close(CloseReason::ParseError, ctx),
             }

@@ -5,6 +5,7 @@
 //! socket to its lane or pull batches. It knows no HTTP, no websocket frame, no Redis.
 
 mod clock;
+mod counted;
 mod events;
 mod inlet;
 pub mod messages;
@@ -24,6 +25,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::limits::{Admission, Limit};
+use crate::metrics::labels::Direction;
 use crate::model::{EngineId, Message, TransportName};
 use crate::outbox::{LaneId, Packet};
 use crate::protocol::connection::{Connection, Mode};
@@ -113,7 +115,7 @@ impl Session {
             equip(&session, ctx);
             session
         });
-        worker.enter(id, address.clone(), admission);
+        worker.enter(id, address.clone(), admission, transport);
         address
     }
 
@@ -173,9 +175,21 @@ impl Session {
     /// Takes an Engine.IO text packet from the client.
     pub fn receive_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
         match EnginePacket::parse(text) {
-            Ok(packet) => self.receive(packet, now, ctx),
+            Ok(packet) => {
+                if let EnginePacket::Message(message) = packet {
+                    self.count_received(message.len());
+                }
+                self.receive(packet, now, ctx);
+            }
             Err(_) => self.close(CloseReason::ParseError, ctx),
         }
+    }
+
+    fn count_received(&self, bytes: usize) {
+        let metrics = self.worker.metrics();
+        metrics.messages_total.of(Direction::Received).increment();
+        let received = metrics.message_bytes_total.of(Direction::Received);
+        received.add(bytes as u64);
     }
 
     fn receive(&mut self, packet: EnginePacket<'_>, now: Instant, ctx: &mut Context<Self>) {
@@ -194,6 +208,7 @@ impl Session {
         if self.has_ended() {
             return;
         }
+        self.count_received(content.len());
         match self.connection.receive_binary(content) {
             Ok(None) => {}
             Ok(Some(effect)) => self.carry_out(effect, ctx),
@@ -229,6 +244,7 @@ impl Session {
     /// The websocket carries the session from now on; `attached`: it writes the lane by itself.
     pub fn upgraded(&mut self, attached: bool) {
         self.upgrading = false;
+        self.worker.count_upgrade(self.transport);
         self.transport = TransportName::Websocket;
         if let Some(outlet) = self.outlet.take() {
             outlet.answer_text("6", false);
@@ -351,7 +367,7 @@ impl Actor for Session {
             self.drop_socket(slot, reason.as_str());
         }
         self.worker.shard.release_lane(self.lane);
-        self.worker.remove(self.id);
+        self.worker.remove(self.id, self.transport, reason);
         info!(
             "session closed sid={} reason=\"{}\" transport={} seconds={:.1}",
             self.log_name(),

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use actix::Addr;
 use hashbrown::HashMap;
 
-use super::Session;
 use super::messages::ShutDown;
+use super::{Session, counted};
 use crate::app::App;
 use crate::broker::Shard;
 use crate::config::Pattern;
 use crate::limits::{Admission, Limits};
 use crate::metrics::Metrics;
-use crate::model::{EngineId, Random, SocketId};
+use crate::metrics::labels::Transport;
+use crate::model::{EngineId, Random, SocketId, TransportName};
 use crate::protocol::connection::Timing;
+use crate::protocol::engine_io::state::CloseReason;
 
 /// The settings of sessions.
 #[derive(Debug, Clone)]
@@ -105,18 +107,36 @@ impl Worker {
         )
     }
 
-    pub(super) fn enter(&self, id: EngineId, address: Addr<Session>, admission: Admission) {
+    pub(super) fn enter(
+        &self,
+        id: EngineId,
+        address: Addr<Session>,
+        admission: Admission,
+        transport: TransportName,
+    ) {
         let entered = Entered { address, admission };
         self.sessions.borrow_mut().insert(id, entered);
-        self.metrics().sessions.add(1);
-        self.metrics().sessions_opened_total.increment();
+        let (metrics, label) = (self.metrics(), counted::transport(transport));
+        metrics.sessions.of(label).add(1);
+        metrics.sessions_opened_total.of(label).increment();
     }
 
-    pub(super) fn remove(&self, id: EngineId) {
+    pub(super) fn remove(&self, id: EngineId, transport: TransportName, reason: CloseReason) {
         let entered = self.sessions.borrow_mut().remove(&id);
         if let Some(entered) = entered {
             drop(entered.admission);
-            self.metrics().sessions.add(-1);
+            let (metrics, label) = (self.metrics(), counted::transport(transport));
+            metrics.sessions.of(label).add(-1);
+            let ended = metrics.disconnects_total.of(counted::disconnect(reason));
+            ended.increment();
         }
+    }
+
+    /// A session that began with `transport` is carried by a websocket now.
+    pub(super) fn count_upgrade(&self, transport: TransportName) {
+        let metrics = self.metrics();
+        metrics.upgrades_total.increment();
+        metrics.sessions.of(counted::transport(transport)).add(-1);
+        metrics.sessions.of(Transport::Websocket).add(1);
     }
 }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::config::EngineConfig;
 use crate::limits::Limit;
+use crate::metrics::labels::RequestRefusal;
 use crate::model::{EngineId, TransportName};
 
 /// The parts of a query that matter (protocol notes 1.1).
@@ -72,6 +73,20 @@ impl Refusal {
             Self::UnsupportedVersion => 5,
             Self::ShuttingDown => 6,
             Self::Limited(limit) => limit.http().map_or(3, |(code, _)| code),
+        }
+    }
+
+    /// How it is counted.
+    pub fn label(&self) -> RequestRefusal {
+        match self {
+            Self::TransportUnknown => RequestRefusal::TransportUnknown,
+            Self::SessionUnknown => RequestRefusal::SessionUnknown,
+            Self::BadHandshakeMethod => RequestRefusal::BadHandshakeMethod,
+            Self::BadRequest(_) => RequestRefusal::BadRequest,
+            Self::Forbidden(_) => RequestRefusal::Forbidden,
+            Self::UnsupportedVersion => RequestRefusal::UnsupportedVersion,
+            Self::ShuttingDown => RequestRefusal::ShuttingDown,
+            Self::Limited(_) => RequestRefusal::Limited,
         }
     }
 

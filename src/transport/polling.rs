@@ -17,6 +17,7 @@ use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::CorsHeaders;
 use crate::limits::{Arrival, Limit};
+use crate::metrics::labels::Forwarding;
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
@@ -67,7 +68,8 @@ fn answer(status: StatusCode, cors: &CorsHeaders) -> HttpResponseBuilder {
 }
 
 fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
-    edge.worker.metrics().requests_refused_total.increment();
+    let refused = &edge.worker.metrics().requests_refused_total;
+    refused.of(refusal.label()).increment();
     debug!(
         "request refused code={} message=\"{}\"",
         refusal.code(),
@@ -134,7 +136,8 @@ async fn pull_anywhere(edge: &Edge, id: EngineId) -> Option<Result<Batch, PullEr
     let Some(exchange) = edge.owner_elsewhere(id) else {
         return pull(&edge.find(id).await?).await;
     };
-    edge.worker.metrics().forwarded_total.increment();
+    let forwarded = &edge.worker.metrics().forwarded_total;
+    forwarded.of(Forwarding::Poll).increment();
     let asked = exchange.ask(
         id,
         Kind::Pull,
@@ -211,7 +214,8 @@ enum Owner<'a> {
 impl<'a> Announced<'a> {
     async fn new(edge: &'a Edge, id: EngineId) -> Option<Self> {
         if let Some(exchange) = edge.owner_elsewhere(id) {
-            edge.worker.metrics().forwarded_total.increment();
+            let forwarded = &edge.worker.metrics().forwarded_total;
+            forwarded.of(Forwarding::Post).increment();
             let number = exchange.number();
             exchange.tell(id, Kind::PostStarted, number, Bytes::new());
             let owner = Owner::Elsewhere(edge, exchange, id);

@@ -25,6 +25,7 @@ use super::handshake::{self, Query, Refusal, Wanted};
 use super::socket::PlainSocket;
 use super::websocket::Websocket;
 use crate::limits::{Admission, Arrival};
+use crate::metrics::labels::{Forwarding, RequestRefusal};
 use crate::model::{EngineId, TransportName};
 use crate::outbox::Packet;
 use crate::protocol::connection::Mode;
@@ -73,7 +74,8 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
             }
         }
         Err(rejection) => {
-            edge.worker.metrics().requests_refused_total.increment();
+            let refused = &edge.worker.metrics().requests_refused_total;
+            refused.of(rejection.label).increment();
             debug!("websocket refused reason=\"{}\"", rejection.reason);
             reject(&stream, &rejection)
         }
@@ -103,6 +105,7 @@ struct Rejection {
     reason: String,
     /// Seconds.
     retry_after: Option<u32>,
+    label: RequestRefusal,
 }
 
 impl From<Refusal> for Rejection {
@@ -116,6 +119,7 @@ impl From<Refusal> for Rejection {
             status,
             retry_after: refusal.retry_after(),
             reason: refusal.message().to_owned(),
+            label: refusal.label(),
         }
     }
 }
@@ -131,6 +135,7 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
             status: "404 Not Found",
             reason,
             retry_after: None,
+            label: RequestRefusal::NoEndpoint,
         });
     };
     let headers = request.headers();
@@ -196,7 +201,8 @@ async fn hold(
     admission: Admission,
 ) -> std::io::Result<()> {
     let engine = &edge.settings.engine;
-    edge.worker.metrics().forwarded_total.increment();
+    let forwarded = &edge.worker.metrics().forwarded_total;
+    forwarded.of(Forwarding::Websocket).increment();
     let number = exchange.number();
     let asked = exchange.ask(
         offered.session,
@@ -316,6 +322,7 @@ fn reject(mut stream: &std::net::TcpStream, rejection: &Rejection) -> std::io::R
         status,
         reason,
         retry_after,
+        ..
     } = rejection;
     let retry_after = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
     let retry_after = retry_after.unwrap_or_default();

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use roomwire::metrics::labels::LimitRejection;
+
 use crate::support::http::{Request, Response};
 use crate::support::{PATIENCE, TestCluster, TestServer, WebsocketClient, eventually};
 
@@ -39,7 +41,13 @@ async fn a_full_node_says_so_until_somebody_goes() {
     let answer = refused(&server, WEBSOCKET).await;
     assert_eq!(seen(&answer), (503, "Too many connections", Some("5")));
     let metrics = server.metrics();
-    assert_eq!(metrics.limit_connections_total.get(), 2);
+    assert_eq!(
+        metrics
+            .limit_rejected_total
+            .of(LimitRejection::Connections)
+            .get(),
+        2
+    );
     assert_eq!(
         (metrics.connections.get(), metrics.connections_limit.get()),
         (2, 2)
@@ -80,7 +88,14 @@ async fn an_address_has_its_share_and_a_trusted_proxy_tells_them_apart() {
         seen(&answer),
         (429, "Too many connections from this address", Some("5"))
     );
-    assert_eq!(server.metrics().limit_connections_per_ip_total.get(), 3);
+    assert_eq!(
+        server
+            .metrics()
+            .limit_rejected_total
+            .of(LimitRejection::ConnectionsPerIp)
+            .get(),
+        3
+    );
 }
 
 #[actix_rt::test]
@@ -144,8 +159,14 @@ async fn handshakes_come_no_faster_than_they_may() {
             start.elapsed()
         );
         let metrics = server.metrics();
-        let counted =
-            metrics.limit_handshakes_total.get() + metrics.limit_handshakes_per_ip_total.get();
+        let counted = metrics
+            .limit_rejected_total
+            .of(LimitRejection::Handshakes)
+            .get()
+            + metrics
+                .limit_rejected_total
+                .of(LimitRejection::HandshakesPerIp)
+                .get();
         assert_eq!(counted, refusals);
     }
 }

@@ -25,7 +25,9 @@ async fn it_answers_probes_and_metrics_and_no_client() {
     let metrics = internal(&server, Request::get("/metrics")).await;
     assert_eq!(metrics.status, 200);
     assert!(
-        metrics.text().contains("\nroomwire_sessions 1\n"),
+        metrics
+            .text()
+            .contains("\nroomwire_sessions{transport=\"websocket\"} 1\n"),
         "{}",
         metrics.text()
     );

@@ -7,6 +7,7 @@ use crate::support::http::Request;
 use crate::support::log::close_reason;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
 use roomwire::limits::Limit;
+use roomwire::metrics::labels::LimitRejection;
 use roomwire::model::{Command, Room};
 
 const SMALL: [(&str, &str); 1] = [("ENGINE__MAX_PAYLOAD", "10kB")];
@@ -35,7 +36,14 @@ async fn a_websocket_message_over_the_limit_ends_with_1009() {
     client.send(&format!("{fits} ")).await;
     assert_eq!(client.rest().await, [too_large()]);
     assert_eq!(close_reason(&client.sid()).await, "message too large");
-    assert_eq!(server.metrics().limit_payload_total.get(), 1);
+    assert_eq!(
+        server
+            .metrics()
+            .limit_rejected_total
+            .of(LimitRejection::Payload)
+            .get(),
+        1
+    );
 }
 
 #[actix_rt::test]
@@ -65,7 +73,14 @@ async fn a_polling_body_over_the_limit_is_413_and_says_so() {
     let message =
         r#"{"code":11,"message":"message too large: at most 10000 bytes (engine.max_payload)"}"#;
     assert_eq!(answer.summary(), (413, message));
-    assert_eq!(server.metrics().limit_payload_total.get(), 1);
+    assert_eq!(
+        server
+            .metrics()
+            .limit_rejected_total
+            .of(LimitRejection::Payload)
+            .get(),
+        1
+    );
     // The announced length alone does not count: the body does.
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     let answer = server.send(Request::post(&target, b"40")).await;
@@ -177,7 +192,14 @@ async fn events_of_a_websocket_pass_in_order_at_the_pace_allowed() {
         "{:?}",
         start.elapsed()
     );
-    assert!(server.metrics().limit_events_total.get() >= 1);
+    assert!(
+        server
+            .metrics()
+            .limit_rejected_total
+            .of(LimitRejection::Events)
+            .get()
+            >= 1
+    );
 }
 
 #[actix_rt::test]
@@ -241,7 +263,14 @@ async fn a_websocket_that_is_held_elsewhere_keeps_the_pace_or_ends() {
         rest.last(),
         Some(&Frame::Close(Some(1008), sentence.into()))
     );
-    assert_eq!(owner.metrics().limit_inbox_total.get(), 1);
+    assert_eq!(
+        owner
+            .metrics()
+            .limit_rejected_total
+            .of(LimitRejection::Inbox)
+            .get(),
+        1
+    );
     assert!(owner.metrics().events_unheard_total.get() > 0);
 }
 
@@ -270,7 +299,14 @@ async fn a_connect_payload_has_a_size() {
         .await;
     client.send(r#"40{"token":"short"}"#).await;
     assert!(client.text().await.starts_with("40{"));
-    assert_eq!(server.metrics().limit_connect_payload_total.get(), 1);
+    assert_eq!(
+        server
+            .metrics()
+            .limit_rejected_total
+            .of(LimitRejection::ConnectPayload)
+            .get(),
+        1
+    );
 }
 
 #[actix_rt::test]
@@ -284,7 +320,11 @@ async fn joins_by_others_end_at_the_same_number_of_rooms() {
     let selector = room(&client.socket);
     voice.say(&Command::Join { selector, rooms });
     eventually("the rooms too many", || {
-        node.metrics().limit_rooms_total.get() == 2
+        node.metrics()
+            .limit_rejected_total
+            .of(LimitRejection::Rooms)
+            .get()
+            == 2
     })
     .await;
     for name in ["a", "b", "c", "d", "own"] {

@@ -1,6 +1,7 @@
 //! python-socketio processes on the same bus: their messages in every form, questions both ways, and
 //! what the fleet says twice is heard once.
 
+use roomwire::metrics::labels::BusDrop;
 use serde_json::json;
 
 use crate::support::python::{HOST, PythonProcess};
@@ -317,7 +318,10 @@ async fn pickle_is_refused_and_counted_and_so_is_what_cannot_be_read() {
         "socketio",
         vec![0x80, 4, 0x95, 0, 0, 0, 0, 0, 0, 0, 0, b'.'],
     );
-    eventually("the count", || metrics.bus_pickle_refused_total.get() == 1).await;
+    eventually("the count", || {
+        metrics.bus_dropped_total.of(BusDrop::Pickle).get() == 1
+    })
+    .await;
     for nonsense in [
         "",
         "{",
@@ -329,9 +333,12 @@ async fn pickle_is_refused_and_counted_and_so_is_what_cannot_be_read() {
         python.say_raw("socketio", nonsense);
     }
     python.say("what_is_this", r#""namespace":"/""#);
-    eventually("the count", || metrics.bus_unreadable_total.get() >= 5).await;
+    eventually("the count", || {
+        metrics.bus_dropped_total.of(BusDrop::Unreadable).get() >= 5
+    })
+    .await;
     sentinel(&python, &mut clients).await;
-    assert_eq!(metrics.bus_pickle_refused_total.get(), 1);
+    assert_eq!(metrics.bus_dropped_total.of(BusDrop::Pickle).get(), 1);
 }
 
 #[actix_rt::test]

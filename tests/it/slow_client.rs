@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use roomwire::metrics::labels::SlowPolicy;
+
 use crate::support::cluster::{Voice, room};
 use crate::support::log::close_reason;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
@@ -46,7 +48,14 @@ async fn past_the_limit_it_is_closed_and_the_others_hear_everything() {
         assert_eq!(number(&reader.text().await), expected);
     }
     assert_eq!(close_reason(&slow.sid()).await, "slow consumer");
-    assert_eq!(server.metrics().slow_consumers_total.get(), 1);
+    assert_eq!(
+        server
+            .metrics()
+            .slow_consumers_total
+            .of(SlowPolicy::Closed)
+            .get(),
+        1
+    );
     server.sessions(2).await;
     // What it had been sent before is whole and in order.
     let mut seen = Vec::new();
@@ -88,7 +97,14 @@ async fn within_the_limit_its_timers_still_fire() {
         "{lived:?}"
     );
     server.sessions(0).await;
-    assert_eq!(server.metrics().slow_consumers_total.get(), 0);
+    assert_eq!(
+        server
+            .metrics()
+            .slow_consumers_total
+            .of(SlowPolicy::Closed)
+            .get(),
+        0
+    );
     drop(slow);
 }
 
@@ -121,13 +137,26 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
     let mut slow = deaf_member(&server.address()).await;
     let text = filler(8_000);
     let mut said = 0;
-    while server.metrics().volatile_dropped_total.get() < 20 {
+    while server
+        .metrics()
+        .slow_consumers_total
+        .of(SlowPolicy::VolatileDropped)
+        .get()
+        < 20
+    {
         voice.emit(room("r"), &format!(r#"["n",{said},"{text}"]"#), true);
         said += 1;
         tokio::task::yield_now().await;
         assert!(said < 5_000, "the socket never filled");
     }
-    assert_eq!(server.metrics().slow_consumers_total.get(), 0);
+    assert_eq!(
+        server
+            .metrics()
+            .slow_consumers_total
+            .of(SlowPolicy::Closed)
+            .get(),
+        0
+    );
     voice.emit(room("r"), r#"["end"]"#, false);
     let mut seen = Vec::new();
     loop {
@@ -176,7 +205,13 @@ async fn the_limit_holds_for_a_websocket_on_another_node() {
     let mut sender = owner.member().await;
     let text = filler(100_000);
     let start = Instant::now();
-    while owner.metrics().slow_consumers_total.get() == 0 {
+    while owner
+        .metrics()
+        .slow_consumers_total
+        .of(SlowPolicy::Closed)
+        .get()
+        == 0
+    {
         sender.emit("r", &format!(r#""n","{text}""#)).await;
         assert!(start.elapsed() < Duration::from_secs(20), "it never filled");
     }

@@ -42,7 +42,18 @@ impl Member {
             .publish(vec![message(channel, payload.to_owned())]);
     }
 
+    /// The next event but for echoes of pings, which come when they like.
     pub(in crate::bridge) async fn next(&mut self) -> LinkEvent {
+        loop {
+            let event = self.any().await;
+            if !matches!(event, LinkEvent::Echo { .. }) {
+                return event;
+            }
+        }
+    }
+
+    /// The next event.
+    pub(in crate::bridge) async fn any(&mut self) -> LinkEvent {
         let next = timeout(PATIENCE, self.events.next()).await;
         next.expect("no event came").expect("the link is gone")
     }

@@ -1,13 +1,17 @@
 //! Judges by pings to oneself whether the bus still reaches this link.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::bridge::link::{Channel, LinkDown, Outgoing};
 
 /// Whether the link hears itself through the bus.
 pub(super) struct Hearing {
     channel: Channel,
+    begun: Instant,
     /// Something came since the last ping.
     heard: bool,
     misses: usize,
@@ -32,6 +36,7 @@ impl Hearing {
     pub(super) fn new(channel: Channel, misses_to_deaf: usize) -> Self {
         Self {
             channel,
+            begun: Instant::now(),
             heard: false,
             misses: 0,
             misses_to_deaf,
@@ -44,12 +49,20 @@ impl Hearing {
         *channel == self.channel
     }
 
+    /// A ping that carries when it was made.
     pub(super) fn ping(&self) -> Outgoing {
+        let age = self.begun.elapsed().as_nanos() as u64;
         Outgoing {
             channel: self.channel.clone(),
-            payload: Bytes::new(),
+            payload: Bytes::copy_from_slice(&age.to_be_bytes()),
             volatile: true,
         }
+    }
+
+    /// How long a ping took to come back.
+    pub(super) fn echo(&self, payload: &[u8]) -> Option<Duration> {
+        let made = u64::from_be_bytes(payload.try_into().ok()?);
+        self.begun.elapsed().checked_sub(Duration::from_nanos(made))
     }
 
     /// A ping is on its way; `published` tells whether it reached the bus.

@@ -206,10 +206,15 @@ impl Subscriber {
             log::info!("own pings come back through redis again");
             self.events.push(LinkEvent::Hearing)?;
         }
-        let channel = self.wanted.lock().wanted(&text(channel));
-        let Some(channel) = channel.filter(|name| !self.hearing.is_own(name)) else {
+        let Some(channel) = self.wanted.lock().wanted(&text(channel)) else {
             return Ok(());
         };
+        if self.hearing.is_own(&channel) {
+            if let Some(after) = self.hearing.echo(payload) {
+                self.events.push(LinkEvent::Echo { after })?;
+            }
+            return Ok(());
+        }
         let payload = if payload.len() < COPY_BELOW {
             Bytes::copy_from_slice(payload)
         } else {

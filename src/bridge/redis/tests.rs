@@ -132,6 +132,24 @@ async fn a_killed_publisher_costs_nothing() {
 }
 
 #[tokio::test]
+async fn pings_through_the_bus_tell_its_lag() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut settings = settings(&server);
+    settings.ping_interval = Duration::from_millis(20);
+    let begun = std::time::Instant::now();
+    let mut member = join(settings);
+    let mut echoes = 0;
+    while echoes < 3 {
+        if let LinkEvent::Echo { after } = member.any().await {
+            assert!(!after.is_zero() && after < begun.elapsed(), "{after:?}");
+            echoes += 1;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_deaf_link_says_so_and_subscribes_anew() {
     let Some(server) = RedisServer::start(&[]) else {
         return;

@@ -84,7 +84,8 @@ pub struct Heartbeat {
     interval: Duration,
     timeout: Duration,
     deadline: Instant,
-    awaiting_pong: bool,
+    /// When the ping went out whose pong is awaited.
+    pinged: Option<Instant>,
 }
 
 impl Heartbeat {
@@ -94,7 +95,7 @@ impl Heartbeat {
             interval,
             timeout,
             deadline: now + interval,
-            awaiting_pong: false,
+            pinged: None,
         }
     }
 
@@ -108,10 +109,10 @@ impl Heartbeat {
         if now < self.deadline {
             return Beat::Quiet;
         }
-        if self.awaiting_pong {
+        if self.pinged.is_some() {
             return Beat::Dead;
         }
-        self.awaiting_pong = true;
+        self.pinged = Some(now);
         // A timer that fires a little late must not add up: the session ends at interval + timeout sharp.
         let due = self.deadline;
         let sent = if now - due < TIMER_SLACK { due } else { now };
@@ -119,17 +120,16 @@ impl Heartbeat {
         Beat::Ping
     }
 
-    /// A pong restarts the interval; one that was not asked for is harmless.
-    pub fn pong(&mut self, now: Instant) {
-        if self.awaiting_pong {
-            self.awaiting_pong = false;
-            self.deadline = now + self.interval;
-        }
+    /// A pong restarts the interval; says how long it took. One that was not asked for is harmless.
+    pub fn pong(&mut self, now: Instant) -> Option<Duration> {
+        let pinged = self.pinged.take()?;
+        self.deadline = now + self.interval;
+        Some(now.saturating_duration_since(pinged))
     }
 
     /// Reading from the client was suspended by us until `now`: its pong may wait in the socket.
     pub fn excuse(&mut self, now: Instant) {
-        if self.awaiting_pong {
+        if self.pinged.is_some() {
             self.deadline = now + self.timeout;
         }
     }
@@ -169,11 +169,11 @@ mod tests {
     fn a_pong_restarts_the_interval_and_an_unasked_one_does_nothing() {
         let start = Instant::now();
         let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
-        beat.pong(start + TIMEOUT);
+        assert_eq!(beat.pong(start + TIMEOUT), None);
         assert_eq!(beat.poll_timeout(), start + INTERVAL);
         assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
         let answer = start + INTERVAL + TIMEOUT / 2;
-        beat.pong(answer);
+        assert_eq!(beat.pong(answer), Some(TIMEOUT / 2));
         assert_eq!(beat.poll_timeout(), answer + INTERVAL);
         assert_eq!(beat.handle_timeout(answer + INTERVAL), Beat::Ping);
     }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::Exchange;
 use super::envelope::{Envelope, Kind, Outcome};
 use crate::bridge::messages::Forwarded;
+use crate::metrics::labels::BusDrop;
 use crate::model::NodeId;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::session::messages::{
@@ -27,7 +28,8 @@ pub struct Pulls(HashMap<(NodeId, u64), JoinHandle<()>>);
 /// Does what an edge asks for.
 pub fn receive(forwarded: &Forwarded, worker: &Worker, exchange: &Exchange, pulls: &mut Pulls) {
     let Some(envelope) = Envelope::decode(&forwarded.body) else {
-        worker.metrics().bus_unreadable_total.increment();
+        let dropped = &worker.metrics().bus_dropped_total;
+        dropped.of(BusDrop::Unreadable).increment();
         return;
     };
     if envelope.kind == Kind::Answer {

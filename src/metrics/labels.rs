@@ -1,0 +1,149 @@
+//! The labels of metrics, each with every value it can have.
+//!
+//! So no label can grow with what clients send: no room, user, socket or address is ever one.
+
+/// A label whose values are a closed set.
+pub trait Label: Copy {
+    /// Its name.
+    const NAME: &'static str;
+    /// Every value, by [`Label::index`].
+    const VALUES: &'static [&'static str];
+
+    /// Which value this is.
+    fn index(self) -> usize;
+}
+
+/// A label with its value, as `{reason="forbidden"}`.
+pub fn text<L: Label>(label: L) -> String {
+    format!("{{{}=\"{}\"}}", L::NAME, L::VALUES[label.index()])
+}
+
+macro_rules! labels {
+    ($($(#[doc = $doc:literal])+ $label:ident($name:literal): $($(#[doc = $about:literal])* $value:ident = $text:literal,)+;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub enum $label {
+                $($(#[doc = $about])* $value,)+
+            }
+
+            impl Label for $label {
+                const NAME: &'static str = $name;
+                const VALUES: &'static [&'static str] = &[$($text,)+];
+
+                #[inline]
+                fn index(self) -> usize {
+                    self as usize
+                }
+            }
+        )+
+    };
+}
+
+labels! {
+    /// What carries a session.
+    Transport("transport"):
+        Polling = "polling",
+        Websocket = "websocket",
+    ;
+    /// Which way a message went.
+    Direction("direction"):
+        Received = "received",
+        Sent = "sent",
+    ;
+    /// What became of a client's wish to join a namespace.
+    ConnectResult("result"):
+        Accepted = "accepted",
+        /// `socket.namespaces` does not have it.
+        UnknownNamespace = "unknown_namespace",
+        /// A limit was reached.
+        Limited = "limited",
+        /// The app said no.
+        Refused = "refused",
+    ;
+    /// Why a session ended.
+    Disconnect("reason"):
+        TransportClose = "transport_close",
+        TransportError = "transport_error",
+        PingTimeout = "ping_timeout",
+        ParseError = "parse_error",
+        ForcedClose = "forced_close",
+        ServerDisconnect = "server_disconnect",
+        ServerShuttingDown = "server_shutting_down",
+        SlowConsumer = "slow_consumer",
+        MessageTooLarge = "message_too_large",
+        InboxOverflow = "inbox_overflow",
+        ConnectTimeout = "connect_timeout",
+    ;
+    /// Why a request for the endpoint was refused.
+    RequestRefusal("reason"):
+        TransportUnknown = "transport_unknown",
+        SessionUnknown = "session_unknown",
+        BadHandshakeMethod = "bad_handshake_method",
+        BadRequest = "bad_request",
+        Forbidden = "forbidden",
+        UnsupportedVersion = "unsupported_version",
+        ShuttingDown = "shutting_down",
+        /// One of `limit_rejected_total`.
+        Limited = "limited",
+        /// A websocket for a path that is not the endpoint.
+        NoEndpoint = "no_endpoint",
+    ;
+    /// The limit that refused something or held it back.
+    LimitRejection("limit"):
+        Connections = "connections",
+        ConnectionsPerIp = "connections_per_ip",
+        Handshakes = "handshakes",
+        HandshakesPerIp = "handshakes_per_ip",
+        Payload = "payload",
+        Events = "events",
+        ConnectPayload = "connect_payload",
+        Namespaces = "namespaces",
+        Rooms = "rooms",
+        Inbox = "inbox",
+    ;
+    /// What a client that does not read costs it.
+    SlowPolicy("policy"):
+        /// Its session: more waited than it may.
+        Closed = "closed",
+        /// A volatile packet: it was not ready.
+        VolatileDropped = "volatile_dropped",
+    ;
+    /// Where a command came from.
+    Origin("origin"):
+        Local = "local",
+        Bus = "bus",
+    ;
+    /// Why a message of the bus was lost on this node.
+    BusDrop("reason"):
+        /// It waited for Redis until there was no space or it was too old.
+        Spool = "spool",
+        /// Ours is larger than `bus.message_limit`.
+        Oversized = "oversized",
+        /// That of somebody else is.
+        Skipped = "skipped",
+        Unreadable = "unreadable",
+        /// Never read: an old python-socketio.
+        Pickle = "pickle",
+    ;
+    /// What this node passes on for a session of another node.
+    Forwarding("kind"):
+        Poll = "poll",
+        Post = "post",
+        Websocket = "websocket",
+    ;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_finds_its_value() {
+        assert_eq!(
+            Disconnect::VALUES[Disconnect::PingTimeout.index()],
+            "ping_timeout"
+        );
+        assert_eq!(BusDrop::VALUES[BusDrop::Pickle.index()], "pickle");
+    }
+}

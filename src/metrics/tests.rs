@@ -1,0 +1,101 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn values_are_listed_by_name() {
+    let metrics = Metrics::default();
+    metrics.sessions.of(Transport::Polling).add(3);
+    metrics.sessions.of(Transport::Websocket).add(-1);
+    metrics.bus_deaf_total.increment();
+    metrics.delivery_seconds.observe_many(Duration::ZERO, 7);
+    let values = metrics.values();
+    for expected in [
+        ("sessions", 2),
+        ("bus_deaf_total", 1),
+        ("delivery_seconds", 7),
+    ] {
+        assert!(
+            values.iter().any(|v| (v.0, v.2) == expected),
+            "{expected:?}"
+        );
+    }
+}
+
+#[test]
+fn a_scrape_has_names_labels_and_an_end() {
+    let metrics = Arc::new(Metrics::default());
+    metrics.node_info.tell("ab12");
+    metrics.disconnects_total.of(Disconnect::PingTimeout).add(4);
+    metrics.ping_rtt_seconds.observe(Duration::from_millis(2));
+    let text = metrics.render();
+    for line in [
+        "# TYPE roomwire_disconnects counter",
+        "roomwire_disconnects_total{reason=\"ping_timeout\"} 4",
+        "roomwire_disconnects_total{reason=\"slow_consumer\"} 0",
+        "roomwire_ping_rtt_seconds_bucket{le=\"0.001\"} 0",
+        "roomwire_ping_rtt_seconds_bucket{le=\"0.0025\"} 1",
+        "roomwire_ping_rtt_seconds_bucket{le=\"+Inf\"} 1",
+        "roomwire_ping_rtt_seconds_sum 0.002",
+        "roomwire_ping_rtt_seconds_count 1",
+        "roomwire_node_info{node=\"ab12\"} 1",
+        "roomwire_draining 0",
+    ] {
+        assert!(
+            text.lines().any(|seen| seen == line),
+            "{line} is missing in\n{text}"
+        );
+    }
+    assert!(text.ends_with("\n# EOF\n"));
+}
+
+/// Every metric of a scrape, as Prometheus stores it.
+fn rendered() -> BTreeSet<String> {
+    let metrics = Arc::new(Metrics::default());
+    let text = metrics.render();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types
+        .map(|line| match line.split_once(' ').unwrap() {
+            (name, "counter") => format!("{name}_total"),
+            (name, "info") => format!("{name}_info"),
+            (name, _) => name.to_owned(),
+        })
+        .collect()
+}
+
+/// Every metric with a row of its own: lines that begin with a name in backquotes.
+fn documented() -> BTreeSet<String> {
+    let rows = include_str!("../../docs/metrics.md").lines();
+    rows.filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split(['`', '{']).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_exists() {
+    let (rendered, documented) = (rendered(), documented());
+    let missing: Vec<_> = rendered.difference(&documented).collect();
+    let gone: Vec<_> = documented.difference(&rendered).collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    assert!(gone.is_empty(), "only in docs/metrics.md: {gone:?}");
+    assert!(rendered.len() > 30);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_process_is_shown_under_the_standard_names() {
+    let text = Arc::new(Metrics::default()).render();
+    let value = |name: &str| -> f64 {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
+    };
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(value("process_open_fds") >= 3.0);
+    assert!(value("process_max_fds") >= value("process_open_fds"));
+    assert!(value("process_start_time_seconds") > 1.7e9);
+    assert!(value("process_cpu_seconds_total") >= 0.0);
+}

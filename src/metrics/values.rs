@@ -1,0 +1,256 @@
+//! The kinds of numbers that are counted, cheap enough for the way of every message.
+//!
+//! Adding is one relaxed atomic operation on a cache line of the thread's own: counters and histograms are split into
+//! stripes, which are added up when somebody reads. Reading is for scrapes; it sees each stripe at another instant.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::labels::Label;
+
+/// Threads beyond this many share stripes, which is slower but still right.
+const STRIPES: usize = 16;
+
+/// The stripe of the calling thread.
+#[inline]
+fn stripe() -> usize {
+    const NONE: usize = usize::MAX;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<usize> = const { Cell::new(NONE) };
+    }
+    OWN.with(|own| {
+        if own.get() == NONE {
+            own.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
+        }
+        own.get()
+    })
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line(AtomicU64);
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter([Line; STRIPES]);
+
+impl Counter {
+    /// Counts one more.
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Counts `n` more.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        if n > 0 {
+            self.0[stripe()].0.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|line| line.0.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Replaces the number.
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the buckets of every histogram, in nanoseconds: 100 microseconds to 10 seconds. One more has no bound.
+pub(super) const BOUNDS: [u64; 16] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// How long something took, each time.
+#[derive(Debug, Default)]
+pub struct Histogram([Buckets; STRIPES]);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Buckets {
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    nanoseconds: AtomicU64,
+}
+
+impl Histogram {
+    /// Notes that something took `time`.
+    #[inline]
+    pub fn observe(&self, time: Duration) {
+        self.observe_many(time, 1);
+    }
+
+    /// Notes that `n` things took `time` each.
+    #[inline]
+    pub fn observe_many(&self, time: Duration, n: u64) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.partition_point(|bound| *bound < nanoseconds);
+        let stripe = &self.0[stripe()];
+        stripe.counts[bucket].fetch_add(n, Ordering::Relaxed);
+        let total = nanoseconds.saturating_mul(n);
+        stripe.nanoseconds.fetch_add(total, Ordering::Relaxed);
+    }
+
+    /// How many were noted.
+    pub fn count(&self) -> u64 {
+        self.counts().iter().sum()
+    }
+
+    /// The sum of what was noted.
+    pub fn sum(&self) -> Duration {
+        let stripes = self.0.iter();
+        Duration::from_nanos(stripes.map(|s| s.nanoseconds.load(Ordering::Relaxed)).sum())
+    }
+
+    /// How many fell into each bucket; the last has no bound.
+    pub(super) fn counts(&self) -> [u64; BOUNDS.len() + 1] {
+        let mut counts = [0; BOUNDS.len() + 1];
+        for stripe in &self.0 {
+            for (count, part) in counts.iter_mut().zip(&stripe.counts) {
+                *count += part.load(Ordering::Relaxed);
+            }
+        }
+        counts
+    }
+}
+
+/// The same number once for each value of a label.
+#[derive(Debug)]
+pub struct Family<L, M> {
+    members: Box<[M]>,
+    label: PhantomData<fn(L)>,
+}
+
+/// Counters by label.
+pub type Counters<L> = Family<L, Counter>;
+/// Gauges by label.
+pub type Gauges<L> = Family<L, Gauge>;
+
+impl<L: Label, M: Default> Default for Family<L, M> {
+    fn default() -> Self {
+        Self {
+            members: L::VALUES.iter().map(|_| M::default()).collect(),
+            label: PhantomData,
+        }
+    }
+}
+
+impl<L: Label, M> Family<L, M> {
+    /// The number of one value of the label.
+    #[inline]
+    pub fn of(&self, label: L) -> &M {
+        &self.members[label.index()]
+    }
+
+    /// Each value of the label and its number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &M)> {
+        L::VALUES.iter().copied().zip(&self.members)
+    }
+}
+
+impl<L: Label> Counters<L> {
+    /// The sum over all values of the label.
+    pub fn get(&self) -> u64 {
+        self.members.iter().map(Counter::get).sum()
+    }
+}
+
+impl<L: Label> Gauges<L> {
+    /// The sum over all values of the label.
+    pub fn get(&self) -> i64 {
+        self.members.iter().map(Gauge::get).sum()
+    }
+}
+
+/// The name of the node, known once it has started.
+#[derive(Debug, Default)]
+pub struct NodeName(OnceLock<String>);
+
+impl NodeName {
+    /// Tells it; the first telling counts.
+    pub fn tell(&self, name: &str) {
+        self.0.get_or_init(|| name.to_owned());
+    }
+
+    /// What was told.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_threads_count_adds_up() {
+        let (counter, histogram) = (Counter::default(), Histogram::default());
+        std::thread::scope(|scope| {
+            for _ in 0..STRIPES + 3 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        counter.add(2);
+                        histogram.observe(Duration::from_millis(1));
+                    }
+                });
+            }
+        });
+        let threads = STRIPES as u64 + 3;
+        assert_eq!(counter.get(), threads * 2000);
+        assert_eq!(histogram.count(), threads * 1000);
+        assert_eq!(histogram.sum(), Duration::from_secs(threads));
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        let histogram = Histogram::default();
+        for nanoseconds in [0, 100_000, 100_001, 10_000_000_000, 10_000_000_001] {
+            histogram.observe(Duration::from_nanos(nanoseconds));
+        }
+        let counts = histogram.counts();
+        assert_eq!((counts[0], counts[1]), (2, 1));
+        assert_eq!((counts[BOUNDS.len() - 1], counts[BOUNDS.len()]), (1, 1));
+    }
+}

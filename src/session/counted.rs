@@ -1,0 +1,30 @@
+//! How sessions are counted: the protocol's words as labels of metrics.
+
+use crate::metrics::labels::{Disconnect, Transport};
+use crate::model::TransportName;
+use crate::protocol::engine_io::state::CloseReason;
+
+/// The label of what carries a session.
+pub(super) fn transport(name: TransportName) -> Transport {
+    match name {
+        TransportName::Polling => Transport::Polling,
+        TransportName::Websocket => Transport::Websocket,
+    }
+}
+
+/// The label of why a session ended.
+pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
+    match reason {
+        CloseReason::TransportClose => Disconnect::TransportClose,
+        CloseReason::TransportError => Disconnect::TransportError,
+        CloseReason::PingTimeout => Disconnect::PingTimeout,
+        CloseReason::ParseError => Disconnect::ParseError,
+        CloseReason::ForcedClose => Disconnect::ForcedClose,
+        CloseReason::ServerDisconnect => Disconnect::ServerDisconnect,
+        CloseReason::ServerShuttingDown => Disconnect::ServerShuttingDown,
+        CloseReason::SlowConsumer => Disconnect::SlowConsumer,
+        CloseReason::MessageTooLarge => Disconnect::MessageTooLarge,
+        CloseReason::InboxOverflow => Disconnect::InboxOverflow,
+        CloseReason::ConnectTimeout => Disconnect::ConnectTimeout,
+    }
+}
