@@ -34,7 +34,7 @@ export function cluster(route, env) {
     const bus = it.redis ? { ROOMWIRE_BUS__REDIS_URL: it.redis.url } : {};
     it.nodes = [];
     while (it.nodes.length < route.nodes) it.nodes.push(await Node.start({ ...bus, ...env }));
-    it.proxy = route.nodes > 1 ? await RoundRobin.start(it.nodes, route) : undefined;
+    it.proxy = route.nodes > 1 ? await (route.balancer ?? RoundRobin).start(it.nodes, route) : undefined;
     it.url = (it.proxy ?? it.nodes[0]).url;
   });
   after(async () => {

@@ -8,7 +8,7 @@ import path from "node:path";
 import { BINARY, PORTS } from "./settings.mjs";
 import { until, within } from "./wait.mjs";
 
-const HOST = "127.0.0.1";
+export const HOST = "127.0.0.1";
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
@@ -30,7 +30,7 @@ function canListen(port) {
 }
 
 /** A child process with its output kept and its end awaited. */
-class Program {
+export class Program {
   constructor(command, args, env = {}) {
     this.name = path.basename(command);
     this.output = "";
@@ -57,21 +57,26 @@ class Program {
   }
 }
 
-async function ready(program, what, probe) {
+/** Waits until `probe` says so; fails with the output of a program that ended meanwhile. */
+export async function ready(program, what, probe) {
   await until(`${what} ready`, async () => {
     if (program.over) throw new Error(`${what}: ${program.over}\n${program.output}`);
     return probe();
   }, 30_000);
 }
 
-/** A Roomwire node. `env` holds further ROOMWIRE_* settings; `restart` brings it back on its port. */
+/**
+ * A Roomwire node; `restart` brings it back on its port. `env` holds further ROOMWIRE_* settings, `probe` is where it is
+ * asked whether it is ready, on its public port where absent.
+ */
 export class Node {
-  static async start(env = {}) {
+  static async start(env = {}, probe = undefined) {
     const node = new Node();
     node.env = env;
     node.port = await freePort();
     node.host = `${HOST}:${node.port}`;
     node.url = `http://${node.host}`;
+    node.probe = probe ?? `${node.url}/readyz`;
     await node.restart();
     return node;
   }
@@ -79,7 +84,7 @@ export class Node {
   async restart() {
     const env = { RUST_LOG: "info,roomwire=debug", ROOMWIRE_SERVER__BIND: this.host, ...this.env };
     this.program = new Program(BINARY, ["serve"], env);
-    await ready(this.program, `${BINARY} on ${this.host}`, () => answersOk(`${this.url}/readyz`));
+    await ready(this.program, `${BINARY} on ${this.host}`, () => answersOk(this.probe));
   }
 
   get log() {
@@ -100,7 +105,7 @@ export class Node {
   }
 }
 
-async function answersOk(url) {
+export async function answersOk(url) {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
     await response.arrayBuffer();
