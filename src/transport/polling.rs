@@ -240,14 +240,15 @@ impl<'a> Announced<'a> {
         })
     }
 
-    /// Reads the body; `None` if the session ends meanwhile.
+    /// Reads the body; `None` if the session ends meanwhile, or another node's surely has.
     async fn collect(&mut self, body: Payload, limit: usize) -> Option<Result<Bytes, TooLarge>> {
-        let Owner::Here(_, session_ended) = &mut self.owner else {
-            return Some(collect(body, limit).await);
-        };
-        tokio::select! {
-            body = collect(body, limit) => Some(body),
-            _ = session_ended => None,
+        let body = collect(body, limit);
+        match &mut self.owner {
+            Owner::Here(_, session_ended) => tokio::select! {
+                body = body => Some(body),
+                _ = session_ended => None,
+            },
+            Owner::Elsewhere(edge, ..) => tokio::time::timeout(edge.patience(), body).await.ok(),
         }
     }
 

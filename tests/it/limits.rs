@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::cluster::{Voice, room};
-use crate::support::http::Request;
+use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
-use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler, soon};
 use roomwire::limits::Limit;
 use roomwire::metrics::labels::LimitRejection;
 use roomwire::model::{Command, Room};
@@ -335,6 +337,28 @@ async fn joins_by_others_end_at_the_same_number_of_rooms() {
     }
     let answer = client.ask(r#"["roomwire:join","one more"]"#).await;
     assert!(answer.contains("too_many_rooms"), "{answer}");
+}
+
+#[actix_rt::test]
+async fn a_body_that_never_comes_does_not_hold_a_connection_for_ever() {
+    let quick = [
+        ("ENGINE__PING_INTERVAL", "300ms"),
+        ("ENGINE__PING_TIMEOUT", "200ms"),
+    ];
+    let cluster = TestCluster::<2>::with(&quick).await;
+    let [owner, edge] = &cluster.nodes;
+    let client = owner.polling().await;
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
+    // Nobody answers its pings: the session ends. The other node does not hear of it, and need not.
+    for node in [edge, owner] {
+        let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n4");
+        let mut stream = tokio::net::TcpStream::connect(node.address())
+            .await
+            .unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
 }
 
 #[test]
