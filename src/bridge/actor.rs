@@ -167,7 +167,7 @@ impl Bridge {
             LinkEvent::Up => self.health.set_bus(BusState::Up),
             LinkEvent::Hearing => self.health.set_bus(BusState::Up),
             LinkEvent::Deaf => {
-                metrics.bus_deaf_total.increment();
+                metrics.bus_deafened_total.increment();
                 self.health.set_bus(BusState::Deaf);
             }
             LinkEvent::Down { .. } => {

@@ -112,7 +112,7 @@ metrics! {
     /// Times the bus was lost.
     bus_lost_total: Counter,
     /// Times the subscription was found deaf and rebuilt.
-    bus_deaf_total: Counter,
+    bus_deafened_total: Counter,
     /// Requests and websockets of other nodes' sessions that a balancer handed to this node.
     forwarded_total: Counters<Forwarding>,
     /// Websockets that this node keeps open for sessions of other nodes.

@@ -8,12 +8,12 @@ fn values_are_listed_by_name() {
     let metrics = Metrics::default();
     metrics.sessions.of(Transport::Polling).add(3);
     metrics.sessions.of(Transport::Websocket).add(-1);
-    metrics.bus_deaf_total.increment();
+    metrics.bus_deafened_total.increment();
     metrics.delivery_seconds.observe_many(Duration::ZERO, 7);
     let values = metrics.values();
     for expected in [
         ("sessions", 2),
-        ("bus_deaf_total", 1),
+        ("bus_deafened_total", 1),
         ("delivery_seconds", 7),
     ] {
         assert!(
@@ -55,7 +55,15 @@ fn rendered() -> BTreeSet<String> {
     let metrics = Arc::new(Metrics::default());
     let text = metrics.render();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut families = BTreeSet::new();
     types
+        .inspect(|line| {
+            let family = line.split(' ').next();
+            assert!(
+                families.insert(family),
+                "{line}: a counter may not have the name of a gauge"
+            );
+        })
         .map(|line| match line.split_once(' ').unwrap() {
             (name, "counter") => format!("{name}_total"),
             (name, "info") => format!("{name}_info"),

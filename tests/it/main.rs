@@ -20,6 +20,7 @@ mod health;
 mod health_verb;
 mod internal;
 mod limits;
+mod metrics;
 mod namespaces;
 mod outage;
 mod polling;

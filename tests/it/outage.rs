@@ -86,7 +86,7 @@ async fn a_deaf_node_is_not_ready() {
     cluster.deafen(1, true);
     assert_eq!(cluster.nodes[1].readyz("bus: deaf").await, 503);
     assert_eq!(cluster.nodes[0].readyz("bus: up").await, 200);
-    assert_eq!(cluster.nodes[1].metrics().bus_deaf_total.get(), 1);
+    assert_eq!(cluster.nodes[1].metrics().bus_deafened_total.get(), 1);
     cluster.deafen(1, false);
     assert_eq!(cluster.nodes[1].readyz("bus: up").await, 200);
 }

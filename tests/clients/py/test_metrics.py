@@ -1,0 +1,167 @@
+"""What a scrape looks like to others: a strict OpenMetrics parser, and a real Prometheus over two busy nodes."""
+import contextlib
+import json
+import shutil
+import urllib.parse
+import urllib.request
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from member import Person
+from programs import HOST, ROOT, Node, Program, Redis, free_port, until
+
+DEPLOY = ROOT / "deploy"
+
+
+class Watched(Node):
+    """A node with an internal listener."""
+
+    def __init__(self, **settings):
+        self.internal = f"{HOST}:{free_port()}"
+        super().__init__(SERVER__INTERNAL_BIND=self.internal, **settings)
+
+    def scrape(self):
+        with urllib.request.urlopen(f"http://{self.internal}/metrics", timeout=5) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+            return answer.read().decode()
+
+
+class Prometheus(Program):
+    """A Prometheus with the alert rules of the repository, scraping often."""
+
+    def __init__(self, nodes):
+        super().__init__()
+        self.url = f"http://{HOST}:{self.port}"
+        config = {
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "1s"},
+            "rule_files": [str(DEPLOY / "prometheus/alerts.yaml")],
+            "scrape_configs": [
+                {"job_name": "roomwire", "static_configs": [{"targets": [node.internal for node in nodes]}]}
+            ],
+        }
+        # JSON is YAML too.
+        (self.directory / "prometheus.yaml").write_text(json.dumps(config))
+        command = shutil.which("prometheus")
+        assert command, "prometheus is not installed: run scripts/install-test-tools"
+        self.spawn(
+            [
+                command,
+                f"--config.file={self.directory / 'prometheus.yaml'}",
+                f"--storage.tsdb.path={self.directory / 'data'}",
+                f"--web.listen-address={HOST}:{self.port}",
+            ]
+        )
+
+    def ready(self):
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).status == 200
+
+    def ask(self, path, **parameters):
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression):
+        return self.ask("query", query=expression)["result"]
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with contextlib.ExitStack() as stack:
+
+        def started(program):
+            stack.callback(program.stop)
+            return program
+
+        bus = started(Redis())
+        settings = dict(
+            APP__KIND="relay", BUS__REDIS_URL=bus.url, BUS__PING_INTERVAL="200ms", ENGINE__PING_INTERVAL="300ms"
+        )
+        yield [started(Watched(**settings)) for _ in range(2)]
+
+
+@pytest.fixture
+def room(nodes):
+    """Two members of a room on each node."""
+    with contextlib.ExitStack() as stack:
+        members = [Person(node.url) for node in nodes for _ in range(2)]
+        for member in members:
+            stack.callback(member.close)
+            member.join("metrics")
+        yield members
+
+
+def test_a_strict_parser_reads_a_scrape(nodes, room):
+    room[0].say("metrics", "hello", 1)
+    for member in room[1:]:
+        member.hears(("hello", 1))
+    families = {family.name: family for family in text_string_to_metric_families(nodes[0].scrape())}
+    assert families["roomwire_sessions"].type == "gauge"
+    assert families["roomwire_disconnects"].type == "counter"
+    assert families["roomwire_delivery_seconds"].type == "histogram"
+    assert families["roomwire_build"].type == "info"
+    assert families["process_cpu_seconds"].type == "counter"
+    assert all(family.documentation.endswith(".") for family in families.values())
+    sessions = {sample.labels["transport"]: sample.value for sample in families["roomwire_sessions"].samples}
+    assert sessions == {"websocket": 2, "polling": 0}
+    allowed = {"le", "transport", "direction", "reason", "result", "policy", "origin", "kind", "limit", "version", "node"}
+    labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
+    assert labels <= allowed
+
+
+def queries():
+    board = json.loads((DEPLOY / "grafana/roomwire.json").read_text())
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            expression = target["expr"].replace("$__rate_interval", "5s").replace("$job", "roomwire")
+            yield panel["title"], expression.replace("$instance", ".+")
+
+
+# What is empty while nothing is wrong.
+QUIET = {
+    "Sessions ended, by reason",
+    "Drain progress",
+    "Requests refused, by reason",
+    "Refused or held back, by limit",
+    "Lost on the bus, by reason",
+}
+
+
+def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
+    prometheus = Prometheus(nodes)
+    try:
+        until("both nodes scraped", lambda: len(prometheus.query('up{job="roomwire"} == 1')) == 2)
+        number = 0
+
+        def busy():
+            nonlocal number
+            number += 1
+            room[0].say("metrics", "tick", number)
+            for member in room[1:]:
+                member.hears(("tick", number))
+            # Somebody comes and goes too.
+            Person(nodes[1].url).close()
+
+        missing = {title for title, _ in queries()} - QUIET
+
+        def shown():
+            busy()
+            for title, expression in queries():
+                values = [sample["value"][1] for sample in prometheus.query(expression)]
+                if any(value != "NaN" for value in values):
+                    missing.discard(title)
+            return not missing
+
+        until("every panel", shown, 60)
+        lag = prometheus.query("histogram_quantile(0.99, sum by (le) (rate(roomwire_bus_lag_seconds_bucket[5s])))")
+        assert 0 < float(lag[0]["value"][1]) < 10
+        rules = prometheus.ask("rules")["groups"][0]["rules"]
+        assert len(rules) >= 12
+        until("rules evaluated", lambda: prometheus.ask("rules")["groups"][0]["rules"][0]["health"] == "ok")
+        for rule in prometheus.ask("rules")["groups"][0]["rules"]:
+            assert rule["health"] == "ok", rule
+        # Four clients of a process are far from its limits, and nobody is down.
+        assert prometheus.query("ALERTS{alertstate='firing'}") == []
+    finally:
+        prometheus.stop()

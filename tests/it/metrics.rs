@@ -1,0 +1,241 @@
+//! What a scrape tells: numbers move by what clients do, series do not, and what is built on them exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::support::http::Request;
+use crate::support::{TestCluster, TestServer, eventually};
+
+/// A scrape by series, as `name{label="value"}`.
+async fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
+    let address = server.server.internal_address().unwrap().to_string();
+    let answer = Request::get("/metrics").send(&address).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = answer.text();
+    assert!(text.ends_with("\n# EOF\n"));
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    series
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+const INTERNAL: (&str, &str) = ("SERVER__INTERNAL_BIND", "127.0.0.1:0");
+
+#[actix_rt::test]
+async fn numbers_move_by_what_clients_do() {
+    let server = TestServer::with(&[INTERNAL]).await;
+    let mut member = server.member().await;
+    let mut polling = server.polling().await;
+    polling.connect().await;
+    member.join("r").await;
+    polling.join("r").await;
+    polling.send(r#"42["roomwire:emit","r","hello",1]"#).await;
+    member.expect(r#"42["hello",1]"#).await;
+    member.send("40/nowhere-of-ours,").await;
+    let refusal = member.text().await;
+    assert!(refusal.starts_with("44/nowhere-of-ours,"), "{refusal}");
+    let refused = server
+        .send(Request::get("/socket.io/?EIO=3&transport=polling"))
+        .await;
+    assert_eq!(refused.status, 400);
+    let seen = scrape(&server).await;
+    for (series, expected) in [
+        ("roomwire_sessions{transport=\"websocket\"}", 1.0),
+        ("roomwire_sessions{transport=\"polling\"}", 1.0),
+        (
+            "roomwire_sessions_opened_total{transport=\"websocket\"}",
+            1.0,
+        ),
+        ("roomwire_connects_total{result=\"accepted\"}", 2.0),
+        ("roomwire_connects_total{result=\"unknown_namespace\"}", 1.0),
+        (
+            "roomwire_requests_refused_total{reason=\"unsupported_version\"}",
+            1.0,
+        ),
+        ("roomwire_commands_total{origin=\"local\"}", 1.0),
+        (
+            "roomwire_disconnects_total{reason=\"transport_close\"}",
+            0.0,
+        ),
+        ("roomwire_connections", 2.0),
+        ("roomwire_draining", 0.0),
+        ("roomwire_bus_configured", 0.0),
+    ] {
+        assert_eq!(seen.get(series), Some(&expected), "{series}");
+    }
+    assert!(seen["roomwire_messages_total{direction=\"received\"}"] >= 4.0);
+    assert!(seen["roomwire_messages_total{direction=\"sent\"}"] >= 6.0);
+    assert!(seen["roomwire_message_bytes_total{direction=\"sent\"}"] > 100.0);
+    drop(member);
+    eventually("the end is counted", || {
+        let metrics = server.metrics();
+        metrics.disconnects_total.get() == 1 && metrics.sessions.get() == 1
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn histograms_are_sane_and_gauges_follow() {
+    let server = TestServer::with(&[INTERNAL, ("ENGINE__PING_INTERVAL", "50ms")]).await;
+    let (mut member, mut other) = (server.member().await, server.member().await);
+    member.join("r").await;
+    other.emit("r", r#""hello",1"#).await;
+    member.expect(r#"42["hello",1]"#).await;
+    let metrics = server.metrics();
+    while metrics.ping_rtt_seconds.count() < 2 || metrics.sockets.get() < 2 {
+        // Answers pings meanwhile.
+        member.quiet().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let seen = scrape(&server).await;
+    assert_eq!(seen["roomwire_rooms"], 1.0);
+    for name in ["ping_rtt_seconds", "worker_lag_seconds", "delivery_seconds"] {
+        let buckets = seen
+            .iter()
+            .filter(|(series, _)| series.starts_with(&format!("roomwire_{name}_bucket")));
+        let mut by_bound: Vec<_> = buckets
+            .map(|(series, count)| {
+                let bound = series.split('"').nth(1).unwrap().replace("+Inf", "inf");
+                (bound.parse::<f64>().unwrap(), *count)
+            })
+            .collect();
+        by_bound.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!(
+            by_bound.is_sorted_by_key(|(_, count)| *count),
+            "{by_bound:?}"
+        );
+        let count = seen[&format!("roomwire_{name}_count")];
+        assert_eq!(by_bound.last().unwrap().1, count, "{name}");
+        assert!(count >= 1.0, "{name}");
+        let mean = seen[&format!("roomwire_{name}_sum")] / count;
+        assert!((0.0..30.0).contains(&mean), "{name}: {mean}");
+    }
+}
+
+#[actix_rt::test]
+async fn no_client_can_add_a_series() {
+    let server = TestServer::with(&[INTERNAL, ("SOCKET__NAMESPACES", "*")]).await;
+    let before: BTreeSet<String> = scrape(&server).await.into_keys().collect();
+    let mut member = server.member().await;
+    for number in 0..12 {
+        member.connect(&format!("/space-{number}")).await;
+        member.join(&format!("room-{number}")).await;
+    }
+    member.emit("room-11", r#""news",1"#).await;
+    member.quiet().await;
+    let after: BTreeSet<String> = scrape(&server).await.into_keys().collect();
+    assert_eq!(before, after);
+    assert!(after.len() < 400, "{}", after.len());
+}
+
+#[actix_rt::test]
+async fn a_node_on_the_bus_shows_it() {
+    let cluster = TestCluster::<2>::with(&[INTERNAL]).await;
+    let [first, second] = &cluster.nodes;
+    let mut member = second.member().await;
+    member.join("r").await;
+    let mut voice = first.member().await;
+    voice.emit("r", r#""hello",1"#).await;
+    member.expect(r#"42["hello",1]"#).await;
+    eventually("the delivery is counted", || {
+        second.metrics().delivery_seconds.count() >= 1
+    })
+    .await;
+    let seen = scrape(second).await;
+    assert_eq!(seen["roomwire_bus_connected"], 1.0);
+    assert_eq!(seen["roomwire_bus_configured"], 1.0);
+    assert_eq!(seen["roomwire_bus_deaf"], 0.0);
+    assert!(seen["roomwire_bus_subscriptions"] >= 1.0);
+    assert_eq!(seen["roomwire_commands_total{origin=\"bus\"}"], 1.0);
+}
+
+const BOARD: &str = include_str!("../../deploy/grafana/roomwire.json");
+const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
+
+/// Words of a text that are names of metrics: of ours, or of a process.
+fn names(text: &str) -> BTreeSet<&str> {
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let words = text.split(word);
+    words
+        .filter(|word| {
+            ["roomwire_", "process_"]
+                .iter()
+                .any(|prefix| word.starts_with(prefix))
+        })
+        .collect()
+}
+
+#[actix_rt::test]
+async fn dashboard_and_alerts_name_only_what_exists() {
+    let server = TestServer::with(&[INTERNAL]).await;
+    let existing: BTreeSet<String> = scrape(&server)
+        .await
+        .into_keys()
+        .map(|series| series.split('{').next().unwrap().to_owned())
+        .collect();
+    let tests = include_str!("../../deploy/prometheus/alerts_test.yaml");
+    for (file, text) in [("board", BOARD), ("alerts", ALERTS), ("their tests", tests)] {
+        let named = names(text);
+        assert!(named.len() > 10, "{file}: {named:?}");
+        let unknown: Vec<_> = named
+            .iter()
+            .filter(|name| !existing.contains(**name))
+            .collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
+
+#[test]
+fn every_alert_is_tested_and_says_what_to_do() {
+    let documented = include_str!("../../docs/metrics.md");
+    let tested = include_str!("../../deploy/prometheus/alerts_test.yaml");
+    let alerts: Vec<_> = ALERTS.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() >= 12);
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        assert!(documented.contains(&format!("\n### {name}\n")), "{name}");
+        assert!(tested.contains(&format!("alertname=\"{name}\"")), "{name}");
+        let anchor = format!("docs/metrics.md#{}\"", name.to_lowercase());
+        assert!(alert.contains(&anchor), "{name}: {anchor}");
+        assert!(alert.contains("summary: "), "{name}");
+    }
+}
+
+#[test]
+fn every_panel_has_a_place_and_words() {
+    let board: serde_json::Value = serde_json::from_str(BOARD).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let mut ids = BTreeSet::new();
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let title = panel["title"].as_str().unwrap();
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}");
+        let place = &panel["gridPos"];
+        let side = |name: &str| place[name].as_u64().unwrap();
+        assert!(side("x") + side("w") <= 24, "{title}");
+        for x in side("x")..side("x") + side("w") {
+            for y in side("y")..side("y") + side("h") {
+                assert!(taken.insert((x, y)), "{title} covers another panel");
+            }
+        }
+        if panel["type"] != "row" {
+            assert!(
+                !panel["description"].as_str().unwrap().is_empty(),
+                "{title}"
+            );
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(!targets.is_empty(), "{title}");
+            for target in targets {
+                let expression = target["expr"].as_str().unwrap();
+                assert!(expression.contains("$instance"), "{title}: {expression}");
+            }
+        }
+    }
+}
