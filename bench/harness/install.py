@@ -21,7 +21,7 @@ INSTALL_TIMEOUT = 30 * 60
 
 def prepare(name):
     """Makes one server ready to start; says why when it has to be left out."""
-    steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire}
+    steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire, "roomwire-scraped": roomwire}
     try:
         steps.get(name, lambda: None)()
         return True

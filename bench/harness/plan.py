@@ -76,6 +76,10 @@ def left_out(cell, name):
         return "has no cluster of this kind"
     if cell.cluster and servers.redis_program() is None:
         return "needs redis-server or valkey-server (apt install redis-server)"
+    if name == "roomwire-before" and not servers.SERVERS[name].command[0]:
+        return "needs ROOMWIRE_BEFORE, the path of another build"
+    if name == "roomwire-scraped" and cell.scenario not in ("fanout", "idle"):
+        return "is there for fan-out and idle only"
     if cell.scenario == "churn" and name == "python":
         return "takes several minutes at under 1 000 connects a second"
     if cell.scenario == "churn" and name.startswith("raw"):

@@ -104,6 +104,8 @@ COLUMNS = [
     ("per second", lambda run: run.get("per_second"), "{:,.0f}"),
     ("p50 ms", lambda run: run.get("p50_ms"), "{:.2f}"),
     ("p99 ms", lambda run: run.get("p99_ms"), "{:.2f}"),
+    ("scrape ms", lambda run: run.get("scrape_ms"), "{:.1f}"),
+    ("slowest scrape ms", lambda run: run.get("scrape_ms_max"), "{:.1f}"),
     ("kB each", lambda run: run.get("rss_kb_each"), "{:.2f}"),
     ("kB at start", lambda run: run.get("rss_kb_start"), "{:,.0f}"),
     ("after the first", lambda run: run.get("rss_kb_first"), "{:,.0f}"),

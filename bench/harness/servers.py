@@ -12,6 +12,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from .scrape import Scraper
+
 BENCH = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 START_TIMEOUT = 20
@@ -32,6 +34,8 @@ class Server:
     redis_variable: str | None = None
     # Path that answers 200 once the server can work; None: an open port says it.
     ready_path: str | None = None
+    # Its metrics are read once a second, at one port above the last of the others.
+    scraped: bool = False
 
 
 RAW = str(BENCH / "loadgen/target/release/raw-writer")
@@ -40,6 +44,20 @@ SERVERS = {
     "raw2": Server((RAW, "--bind", "{bind}", "--threads", "2"), {}),
     "roomwire": Server(
         (str(BENCH.parent / "target/release/roomwire"),),
+        {"ROOMWIRE_SERVER__BIND": "{bind}"},
+        redis_variable="ROOMWIRE_BUS__REDIS_URL",
+        ready_path="/readyz",
+    ),
+    # The same, with a Prometheus: what reading the metrics costs.
+    "roomwire-scraped": Server(
+        (str(BENCH.parent / "target/release/roomwire"),),
+        {"ROOMWIRE_SERVER__BIND": "{bind}", "ROOMWIRE_SERVER__INTERNAL_BIND": "{internal}"},
+        ready_path="/readyz",
+        scraped=True,
+    ),
+    # Another build, to compare a change with what was before it.
+    "roomwire-before": Server(
+        (os.environ.get("ROOMWIRE_BEFORE", ""),),
         {"ROOMWIRE_SERVER__BIND": "{bind}"},
         redis_variable="ROOMWIRE_BUS__REDIS_URL",
         ready_path="/readyz",
@@ -66,6 +84,7 @@ class Target:
     publish_at: str
     # name -> process ids
     measure: dict
+    scraper: Scraper | None = None
 
 
 def redis_program():
@@ -81,7 +100,12 @@ def running(name, port, cluster):
         if not cluster:
             pid = stack.enter_context(node(name, server, port, {}))
             bind = f"{HOST}:{port}"
-            yield Target(bind, bind, {"server": [pid]})
+            scraper = None
+            if server.scraped:
+                scraper = Scraper(internal(port))
+                scraper.start()
+                stack.callback(scraper.stop)
+            yield Target(bind, bind, {"server": [pid]}, scraper)
             return
         redis_port = port + 2
         redis = stack.enter_context(redis_server(redis_port))
@@ -92,9 +116,14 @@ def running(name, port, cluster):
         yield Target(f"{HOST}:{port + 1}", f"{HOST}:{port}", measure)
 
 
+def internal(port):
+    """Where a scraped server shows its metrics."""
+    return f"{HOST}:{port + 3}"
+
+
 def node(name, server, port, extra):
     """One server process on `port`."""
-    places = {"bind": f"{HOST}:{port}", "port": port}
+    places = {"bind": f"{HOST}:{port}", "port": port, "internal": internal(port)}
     command = [part.format(**places) for part in server.command]
     environment = {key: value.format(**places) for key, value in server.environment.items()}
     ready = http_ready(port, server.ready_path) if server.ready_path else port_open(port)

@@ -214,7 +214,7 @@ async fn hold(
     );
     let (outcome, _) = asked.await;
     if outcome == Outcome::Gone {
-        return reject(&offered.stream, &Refusal::SessionUnknown.into());
+        return refuse_unknown(edge, &offered);
     }
     let mut stream = TcpStream::from_std(offered.stream)?;
     stream
@@ -263,9 +263,15 @@ pub fn adopt(edge: &Edge, offered: Offered) {
         }),
         None => {
             // The client may have gone; then nobody needs the answer.
-            let _ = reject(&offered.stream, &Refusal::SessionUnknown.into());
+            let _ = refuse_unknown(edge, &offered);
         }
     }
+}
+
+fn refuse_unknown(edge: &Edge, offered: &Offered) -> std::io::Result<()> {
+    let refused = &edge.worker.metrics().requests_refused_total;
+    refused.of(RequestRefusal::SessionUnknown).increment();
+    reject(&offered.stream, &Refusal::SessionUnknown.into())
 }
 
 /// A websocket asks to take this session over.

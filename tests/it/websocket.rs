@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use roomwire::metrics::labels::RequestRefusal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -222,11 +223,9 @@ async fn illegal_handshakes_are_refused_with_the_message() {
             .unwrap();
         assert_eq!(refused.summary(), (status, message), "{target}");
     }
-    assert_eq!(
-        server.metrics().requests_refused_total.get(),
-        4,
-        "an unknown session is no refused handshake"
-    );
+    let refused = &server.metrics().requests_refused_total;
+    assert_eq!(refused.get(), 5);
+    assert_eq!(refused.of(RequestRefusal::SessionUnknown).get(), 1);
     let open = server.websocket().await;
     assert_eq!(field(&open.open, "pingInterval"), "25000");
 }
