@@ -41,6 +41,13 @@ pub enum Verb {
         #[arg(long)]
         ready: bool,
     },
+    /// Have the node of this configuration take no new clients, send those it has elsewhere, and end; needs
+    /// `server.internal_bind`
+    Drain {
+        /// Wait until it is gone
+        #[arg(long)]
+        wait: bool,
+    },
     /// Print the configuration in force as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead
@@ -100,14 +107,45 @@ pub fn health(cli: &Cli, ready: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(answer) => {
-            print(io::stderr(), &format!("{path}: {answer}\n"));
+            complain(&format!("{path}: {answer}"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            print(io::stderr(), &format!("{error}\n"));
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// `roomwire drain`
+pub fn drain(cli: &Cli, wait: bool) -> ExitCode {
+    let loaded = match load(cli) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let config = &loaded.config;
+    let drained = ask::drain(&config.server).and_then(|at| {
+        if wait {
+            ask::wait_for_end(&at, config.drain.timeout)
+        } else {
+            Ok("draining".to_owned())
+        }
+    });
+    match drained {
+        Ok(said) => {
+            print(io::stdout(), &format!("{said}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what went wrong, on standard error.
+pub fn complain(problem: &str) {
+    print(io::stderr(), &format!("{problem}\n"));
 }
 
 /// `roomwire config`

@@ -50,6 +50,11 @@ impl Acks {
         given_up.is_some()
     }
 
+    /// Whether the socket has not answered everything yet.
+    pub fn owes(&self, socket: SocketKey) -> bool {
+        self.owed.contains_key(&socket)
+    }
+
     /// The socket answers: to whom? `None` if it was not asked, or answers again.
     pub fn answer(&mut self, id: u32, socket: SocketKey) -> Option<AckToken> {
         let owed = self.owed.get_mut(&socket)?;

@@ -52,6 +52,11 @@ impl Shard {
         }
     }
 
+    /// Whether a socket was asked something and has not answered yet.
+    pub fn owes_acks(&self, key: SocketKey) -> bool {
+        self.state.borrow().acks.owes(key)
+    }
+
     /// A client of this worker answered an emit.
     pub fn answered(&self, key: SocketKey, ack_id: u32, payload: Payload) {
         let (token, socket) = {

@@ -1,6 +1,6 @@
 //! Asks a node under way, by its own configuration: one small HTTP/1.1 request, without a runtime.
 //!
-//! For `roomwire health`, which containers run every few seconds: it must be quick and small.
+//! For `roomwire drain`, and for `roomwire health`, which containers run every few seconds: it must be quick and small.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -11,6 +11,10 @@ use crate::config::{BindAddress, ServerConfig};
 
 /// A node that needs longer counts as dead.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A node that drained needs this long to end.
+const WIND_UP_TIME: Duration = Duration::from_secs(10);
+/// Time between two looks whether a node is gone.
+const WAIT_INTERVAL: Duration = Duration::from_millis(200);
 /// More than any answer to these requests.
 const LONGEST_ANSWER: u64 = 64 << 10;
 
@@ -49,6 +53,39 @@ pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
     Ok(address)
 }
 
+/// Asks the node to drain; where it was asked.
+///
+/// # Errors
+/// It has no internal listener, cannot be reached, or refuses.
+pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
+    if server.internal_bind.is_none() {
+        return Err("server.internal_bind is not set: send the process SIGTERM instead".to_owned());
+    }
+    let at = address(server)?;
+    match ask(&at, "POST", "/drain")? {
+        answer if answer.status == 202 => Ok(at),
+        answer => Err(format!("{at} refuses: {answer}")),
+    }
+}
+
+/// Waits until nobody listens any more.
+///
+/// # Errors
+/// Somebody still does well after `timeout`.
+pub(super) fn wait_for_end(at: &BindAddress, timeout: Duration) -> Result<String, String> {
+    let start = Instant::now();
+    let deadline = start + timeout + WIND_UP_TIME;
+    while Instant::now() < deadline {
+        // A node that is too busy to answer is still there.
+        if matches!(connect(at, PATIENCE), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        {
+            return Ok(format!("gone after {:.1} s", start.elapsed().as_secs_f32()));
+        }
+        std::thread::sleep(WAIT_INTERVAL);
+    }
+    Err(format!("{at} is still there after {:?}", start.elapsed()))
+}
+
 /// Sends a request without a body and reads the answer, within two seconds.
 ///
 /// # Errors
@@ -74,29 +111,33 @@ fn exchange(at: &BindAddress, method: &str, path: &str) -> io::Result<String> {
             .then_some(left)
             .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
     };
+    let mut stream = connect(at, PATIENCE)?;
+    stream.set_write_timeout(Some(left()?))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {at}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut text = Vec::new();
+    let mut limited = (&stream).take(LONGEST_ANSWER);
+    let mut piece = [0; 4096];
+    loop {
+        stream.set_read_timeout(Some(left()?))?;
+        match limited.read(&mut piece)? {
+            0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+            count => text.extend_from_slice(&piece[..count]),
+        }
+    }
+}
+
+/// Connects to the first of its addresses that answers within `time`, for all of them together.
+fn connect(at: &BindAddress, time: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + time;
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in (at.host.as_str(), at.port).to_socket_addrs()? {
-        let mut stream = match TcpStream::connect_timeout(&address, left()?) {
-            Ok(stream) => stream,
-            Err(error) => {
-                failure = error;
-                continue;
-            }
-        };
-        stream.set_write_timeout(Some(left()?))?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {at}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes())?;
-        let mut text = Vec::new();
-        let mut limited = (&stream).take(LONGEST_ANSWER);
-        let mut piece = [0; 4096];
-        loop {
-            stream.set_read_timeout(Some(left()?))?;
-            match limited.read(&mut piece)? {
-                0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
-                count => text.extend_from_slice(&piece[..count]),
-            }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
         }
     }
     Err(failure)

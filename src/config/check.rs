@@ -5,6 +5,7 @@
 
 mod app;
 mod bus;
+mod drain;
 mod engine;
 mod limits;
 mod server;
@@ -31,6 +32,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
         cors: checker.cors(&settings.cors),
         app: checker.app(&settings.app),
         bus,
+        drain: checker.drain(&settings.drain),
         log: LogConfig {
             filter: checker.read("log.filter", &settings.log.filter, values::log_filter),
         },

@@ -3,6 +3,7 @@
 //! Every `auto` is resolved, every unit converted. Each part of the program gets its own section,
 //! never the whole. Made by `check` alone.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub struct Config {
     pub cors: CorsConfig,
     pub app: AppConfig,
     pub bus: BusConfig,
+    pub drain: DrainConfig,
     pub log: LogConfig,
 }
 
@@ -224,6 +226,27 @@ pub struct BusConfig {
     pub required: bool,
     /// Time another node has to answer for a session it owns, at least 1 ms.
     pub forward_timeout: Duration,
+}
+
+/// How a node ends.
+#[derive(Debug, Clone)]
+pub struct DrainConfig {
+    /// Longest time it takes, at least 1 ms.
+    pub timeout: Duration,
+    /// Time before the first close, below `timeout`.
+    pub grace: Duration,
+    pub rate: DrainRate,
+    /// Longest time one session's close waits for what is under way.
+    pub ack_timeout: Duration,
+}
+
+/// How fast a draining node closes sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DrainRate {
+    /// As the time allows.
+    #[default]
+    Auto,
+    PerSecond(NonZeroU32),
 }
 
 /// The log.

@@ -25,9 +25,9 @@ mod values;
 use std::path::PathBuf;
 
 pub use checked::{
-    AppConfig, AppKind, BusConfig, Config, CorsConfig, EngineConfig, JoinPolicy, LimitsConfig,
-    LogConfig, PublicProbes, PublishPolicy, RelayConfig, RoomRule, ServerConfig, SocketConfig,
-    Transports,
+    AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
+    JoinPolicy, LimitsConfig, LogConfig, PublicProbes, PublishPolicy, RelayConfig, RoomRule,
+    ServerConfig, SocketConfig, Transports,
 };
 pub use effective::Effective;
 pub use layers::Environment;

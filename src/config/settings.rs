@@ -28,6 +28,7 @@ settings! {
         cors: CorsSettings,
         app: AppSettings,
         bus: BusSettings,
+        drain: DrainSettings,
         log: LogSettings,
     }
     /// `[server]`
@@ -112,6 +113,13 @@ settings! {
         connect_timeout: String,
         required: bool,
         forward_timeout: String,
+    }
+    /// `[drain]`
+    DrainSettings {
+        timeout: String,
+        grace: String,
+        rate: String,
+        ack_timeout: String,
     }
     /// `[log]`
     LogSettings {

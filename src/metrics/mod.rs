@@ -47,6 +47,10 @@ metrics! {
     node_info: NodeName,
     /// Whether this node takes no new clients because it is about to stop.
     draining: Gauge,
+    /// Clients that a drain has not ended yet: sessions, and websockets held for other nodes.
+    drain_sessions_left: Gauge,
+    /// Of those, how many a drain has told to go.
+    drain_closed_total: Counter,
     /// Engine.IO sessions open on this node.
     sessions: Gauges<Transport>,
     /// Engine.IO sessions opened since the start, by the transport they began with.

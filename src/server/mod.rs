@@ -2,6 +2,8 @@
 //!
 //! `main` and the tests start a node by the same call. No other module imports this one.
 
+mod drain;
+mod drain_plan;
 mod listen;
 mod name;
 mod worker;
@@ -50,6 +52,7 @@ pub struct Server {
     handle: ServerHandle,
     internal: Option<Internal>,
     drain_wanted: Arc<Notify>,
+    blueprint: Arc<Blueprint>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
@@ -137,7 +140,7 @@ impl Server {
         let address = listener.local_addr()?;
         let stock_client = client_files.has_client();
         let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
-        let blueprint = Blueprint {
+        let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(session_settings(&config)),
             limits: Arc::clone(&limits),
             endpoint: Arc::new(endpoint_settings(&config)),
@@ -152,8 +155,7 @@ impl Server {
             entered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,
-        };
-        let blueprint = Arc::new(blueprint);
+        });
         let handle = serve(Arc::clone(&blueprint), listener)?;
         health.set_phase(Phase::Serving);
         greet(&blueprint.config, address, node);
@@ -163,6 +165,7 @@ impl Server {
             handle,
             internal,
             drain_wanted,
+            blueprint,
             health,
             metrics,
             limits,
@@ -191,6 +194,11 @@ impl Server {
         self.internal.as_ref().map(|internal| internal.address)
     }
 
+    /// Sessions, and websockets of other nodes' sessions.
+    fn occupants(&self) -> i64 {
+        self.metrics.sessions.get() + self.metrics.forwarded_websockets.get()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -211,14 +219,20 @@ impl Server {
         &self.limits
     }
 
-    /// Stops: takes nobody new, tells every client, and ends.
+    /// Empties the node bit by bit: takes nobody new and closes who is there at the pace of `[drain]`. Returns when
+    /// nobody is left, or after `drain.timeout`.
+    pub async fn drain(&self) {
+        drain::drain(self).await;
+    }
+
+    /// Stops: takes nobody new, tells every client at once, and ends.
     pub async fn stop(self) {
         self.health.set_phase(Phase::Draining);
         for gate in self.gates.all() {
             gate.do_send(CloseAll);
         }
         let deadline = Instant::now() + FAREWELL_TIME;
-        while self.metrics.sessions.get() > 0 && Instant::now() < deadline {
+        while self.occupants() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.handle.stop(false).await;

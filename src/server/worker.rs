@@ -73,6 +73,7 @@ impl Blueprint {
                 .forward
                 .clone()
                 .map(|forward| Exchange::new(forward, index, &*self.random)),
+            held: Rc::default(),
         };
         self.enter_gate(index, Gate::new(edge.clone()).start());
         Site {

@@ -1,8 +1,8 @@
 //! The session's mailbox: one handler per message.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix::{Context, Handler};
+use actix::{AsyncContext, Context, Handler};
 
 use super::Session;
 use super::messages::{
@@ -15,6 +15,9 @@ use crate::model::TransportName;
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::payload::{self, PayloadPacket};
 use crate::protocol::engine_io::state::CloseReason;
+
+/// How often a session that must end looks whether it can.
+const SETTLING_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Handler<Ready> for Session {
     type Result = ();
@@ -178,8 +181,16 @@ impl Handler<Detached> for Session {
 impl Handler<ShutDown> for Session {
     type Result = ();
 
-    fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
-        self.close(CloseReason::ServerShuttingDown, ctx);
+    fn handle(&mut self, told: ShutDown, ctx: &mut Self::Context) {
+        if self.is_settled() || told.patience.is_zero() {
+            return self.close(CloseReason::ServerShuttingDown, ctx);
+        }
+        let deadline = Instant::now() + told.patience;
+        ctx.run_interval(SETTLING_INTERVAL, move |session, ctx| {
+            if session.is_settled() || Instant::now() >= deadline {
+                session.close(CloseReason::ServerShuttingDown, ctx);
+            }
+        });
     }
 }
 

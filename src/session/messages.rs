@@ -1,5 +1,7 @@
 //! A session's whole interface: what transports send it, and what they get back.
 
+use std::time::Duration;
+
 use actix::Message;
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -118,7 +120,10 @@ pub struct Detached {
     pub reason: CloseReason,
 }
 
-/// The node stops: the session ends without telling clients to stay away.
+/// The node stops: the session ends without telling clients to stay away, once acks and answers under way are
+/// settled, after `patience` at the latest.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct ShutDown;
+pub struct ShutDown {
+    pub patience: Duration,
+}

@@ -149,6 +149,17 @@ impl Session {
         self.ended.map(|ended| ended.reason)
     }
 
+    /// Nothing is under way: no event that the app works on, no post, no ack that the client owes.
+    fn is_settled(&self) -> bool {
+        let posting = self.post.is_some() || self.held_post.is_some();
+        let shard = &self.worker.shard;
+        !posting
+            && self.sockets.iter().flatten().all(|socket| {
+                let owes = socket.key.is_some_and(|key| shard.owes_acks(key));
+                !socket.busy && !owes
+            })
+    }
+
     /// So much waits for the app, or for other workers, that nothing more should be read from the client.
     pub fn is_behind(&self) -> bool {
         self.inbox > self.worker.settings.inbox_limit

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use hashbrown::HashMap;
@@ -77,11 +78,29 @@ impl Worker {
         sessions.get(&id).map(|entered| entered.address.clone())
     }
 
+    /// No new session may begin from now on.
+    pub fn refuse_new(&self) {
+        self.stopping.set(true);
+    }
+
+    /// The sessions of this worker.
+    pub fn session_ids(&self) -> Vec<EngineId> {
+        self.sessions.borrow().keys().copied().collect()
+    }
+
+    /// Ends a session once what it has under way is settled, after `patience` at the latest.
+    pub fn end(&self, id: EngineId, patience: Duration) {
+        if let Some(session) = self.sessions.borrow().get(&id) {
+            session.address.do_send(ShutDown { patience });
+        }
+    }
+
     /// Ends every session of this worker; no new one may begin.
     pub fn stop(&self) {
-        self.stopping.set(true);
+        self.refuse_new();
+        let patience = Duration::ZERO;
         for session in self.sessions.borrow().values() {
-            session.address.do_send(ShutDown);
+            session.address.do_send(ShutDown { patience });
         }
     }
 

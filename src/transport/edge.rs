@@ -9,7 +9,7 @@ use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::client_address::client_address;
-use super::forward::Exchange;
+use super::forward::{Exchange, Held};
 use super::gate::{Find, Gate};
 use super::handshake::Refusal;
 use super::origin::{Asking, Origins};
@@ -110,6 +110,8 @@ pub struct Edge {
     pub gates: Arc<Gates>,
     /// The way to sessions of other nodes, if there are other nodes.
     pub exchange: Option<Exchange>,
+    /// Websockets held for sessions of other nodes.
+    pub held: Rc<Held>,
 }
 
 impl Edge {

@@ -1,5 +1,7 @@
 //! The gate of a worker: how other workers and other nodes reach its sessions.
 
+use std::time::Duration;
+
 use actix::{Actor, Addr, Context, Handler, Message};
 
 use super::edge::Edge;
@@ -65,6 +67,53 @@ impl Handler<Forwarded> for Gate {
     }
 }
 
+/// Somebody who occupies a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupant {
+    /// A session of this worker.
+    Session(EngineId),
+    /// A websocket held for a session of another node, by its number.
+    Held(u64),
+}
+
+/// The node drains: new sessions are refused from now on. Answered with everybody who is there.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Occupant>")]
+pub struct BeginDrain;
+
+impl Handler<BeginDrain> for Gate {
+    type Result = Vec<Occupant>;
+
+    fn handle(&mut self, _: BeginDrain, _ctx: &mut Self::Context) -> Self::Result {
+        let Edge { worker, held, .. } = &self.edge;
+        worker.refuse_new();
+        let sessions = worker.session_ids().into_iter().map(Occupant::Session);
+        let held = held.numbers().into_iter().map(Occupant::Held);
+        sessions.chain(held).collect()
+    }
+}
+
+/// A slice of a drain: these go, each once what it has under way is settled, `patience` at the most.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct EndSome {
+    pub occupants: Vec<Occupant>,
+    pub patience: Duration,
+}
+
+impl Handler<EndSome> for Gate {
+    type Result = ();
+
+    fn handle(&mut self, slice: EndSome, _ctx: &mut Self::Context) {
+        for occupant in slice.occupants {
+            match occupant {
+                Occupant::Session(id) => self.edge.worker.end(id, slice.patience),
+                Occupant::Held(number) => self.edge.held.end(number, slice.patience),
+            }
+        }
+    }
+}
+
 /// The node stops: every session of this worker ends.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
@@ -75,5 +124,8 @@ impl Handler<CloseAll> for Gate {
 
     fn handle(&mut self, _: CloseAll, _ctx: &mut Self::Context) {
         self.edge.worker.stop();
+        for number in self.edge.held.numbers() {
+            self.edge.held.end(number, Duration::ZERO);
+        }
     }
 }

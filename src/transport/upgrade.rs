@@ -213,6 +213,10 @@ async fn hold(
         edge.settings.forward_timeout,
     );
     let (outcome, _) = asked.await;
+    // An upgrade that fails leaves its polling session as it is.
+    if edge.worker.is_stopping() {
+        return reject(&offered.stream, &Refusal::ShuttingDown.into());
+    }
     if outcome == Outcome::Gone {
         return refuse_unknown(edge, &offered);
     }
@@ -232,13 +236,16 @@ async fn hold(
         upgrade_timeout: engine.upgrade_timeout,
         max_payload: engine.max_payload,
         limits: Arc::clone(&edge.worker.limits),
+        carries: Rc::default(),
     };
+    let (place, told) = edge.held.enter();
     let directory = Arc::clone(edge.worker.shard.directory());
     actix_rt::spawn(async move {
         directory.metrics().forwarded_websockets.add(1);
-        remote::serve(session, stream, offered.first).await;
+        remote::serve(session, stream, offered.first, told).await;
         directory.metrics().forwarded_websockets.add(-1);
         drop(admission);
+        drop(place);
     });
     Ok(())
 }

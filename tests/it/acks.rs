@@ -3,7 +3,7 @@
 use crate::support::{TestServer, WebsocketClient};
 
 /// The next packet must be an event that wants an ack; its id and the event.
-async fn asked(client: &mut WebsocketClient) -> (u32, String) {
+pub async fn asked(client: &mut WebsocketClient) -> (u32, String) {
     let text = client.text().await;
     let event = text.strip_prefix("42").unwrap_or_else(|| panic!("{text}"));
     let bracket = event.find('[').unwrap();

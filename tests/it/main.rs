@@ -15,6 +15,8 @@ mod client_files;
 mod cluster;
 mod config_process;
 mod cors;
+mod drain;
+mod drain_process;
 mod forward;
 mod health;
 mod health_verb;

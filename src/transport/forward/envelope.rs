@@ -34,7 +34,8 @@ pub enum Kind {
     Text = 10,
     /// Edge: a binary message came over it.
     Binary = 11,
-    /// Edge: it is gone.
+    /// Edge: it is gone; or, where the argument is above 0, it will be: the session may take so many milliseconds to
+    /// settle what is under way.
     Detached = 12,
     /// Owner: the answer; argument is an [`Outcome`].
     Answer = 13,

@@ -141,6 +141,12 @@ impl Exchange {
         self.send(session, kind, number, 0, body, None);
     }
 
+    /// Tells the owner that a websocket of its session will go, and that what is under way may take `patience`.
+    pub(super) fn leave(&self, session: EngineId, patience: Duration) {
+        let milliseconds = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        self.send(session, Kind::Detached, 0, milliseconds, Bytes::new(), None);
+    }
+
     fn send(
         &self,
         session: EngineId,

@@ -6,7 +6,9 @@
 
 pub mod envelope;
 mod exchange;
+mod held;
 pub mod owner;
 pub mod remote;
 
 pub use exchange::Exchange;
+pub use held::{Held, Told};

@@ -1,5 +1,7 @@
 //! The owner's side: what edges of other nodes ask of the sessions of this worker.
 
+use std::time::Duration;
+
 use actix::Addr;
 use actix_rt::task::JoinHandle;
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use crate::model::NodeId;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::session::messages::{
     BatchFormat, Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed,
-    ProbeStarted, Probed, PullError, Ready, Receive, Upgraded,
+    ProbeStarted, Probed, PullError, Ready, Receive, ShutDown, Upgraded,
 };
 use crate::session::{Session, Worker};
 
@@ -81,6 +83,10 @@ impl Asked<'_> {
                 }),
             },
             Kind::Binary => self.session.do_send(Receive::Binary(self.envelope.body)),
+            Kind::Detached if self.envelope.argument > 0 => {
+                let patience = Duration::from_millis(self.envelope.argument.into());
+                self.session.do_send(ShutDown { patience });
+            }
             Kind::Detached => self.session.do_send(Detached {
                 reason: CloseReason::TransportClose,
             }),

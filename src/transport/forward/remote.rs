@@ -4,6 +4,8 @@
 //! runs the writer, which fetches the owner's batches one by one. So the owner's outbox stays the only
 //! queue: while the client does not read, nothing is fetched.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,13 +20,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
-use super::Exchange;
 use super::envelope::{Kind, Outcome};
+use super::{Exchange, Told};
 use crate::limits::{Limit, Limits};
 use crate::model::EngineId;
 
 /// Bytes fetched at once.
 const BATCH_BYTES: u32 = 64 * 1024;
+/// How long the last batch of a session that must end may take.
+const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
 
 /// What a remote websocket needs to know.
@@ -38,6 +42,8 @@ pub struct RemoteSession {
     /// Bytes of one message.
     pub max_payload: usize,
     pub limits: Arc<Limits>,
+    /// Whether this websocket carries its session by now.
+    pub carries: Rc<Cell<bool>>,
 }
 
 impl RemoteSession {
@@ -46,8 +52,9 @@ impl RemoteSession {
     }
 }
 
-/// Serves a websocket whose handshake is answered, until it or the session ends. `first` came with the handshake.
-pub async fn serve(session: RemoteSession, stream: TcpStream, first: Bytes) {
+/// Serves a websocket whose handshake is answered, until it or the session ends, or until it is told to go. `first`
+/// came with the handshake.
+pub async fn serve(session: RemoteSession, stream: TcpStream, first: Bytes, told: Told) {
     let (reader, writer) = stream.into_split();
     let (carrying, taken_over) = oneshot::channel();
     let actor = RemoteWebsocket {
@@ -58,7 +65,7 @@ pub async fn serve(session: RemoteSession, stream: TcpStream, first: Bytes) {
     };
     let codec = Codec::new().max_size(session.max_payload);
     let frames = WebsocketContext::with_codec(actor, incoming(reader, first), codec);
-    write(session, frames, taken_over, writer).await;
+    write(session, frames, taken_over, told, writer).await;
 }
 
 /// The client's bytes as the stream the actor reads.
@@ -87,10 +94,12 @@ async fn write(
     session: RemoteSession,
     frames: impl Stream<Item = Result<Bytes, Error>>,
     taken_over: oneshot::Receiver<()>,
+    told: Told,
     mut writer: OwnedWriteHalf,
 ) {
     let batches = batches(session.clone(), taken_over);
-    pin_mut!(frames, batches);
+    let leaving = leave(&session, told);
+    pin_mut!(frames, batches, leaving);
     let upgraded = loop {
         let bytes = tokio::select! {
             frame = frames.next() => match frame {
@@ -101,6 +110,7 @@ async fn write(
                 Some(bytes) => bytes,
                 None => break true,
             },
+            () = &mut leaving => break true,
         };
         if writer.write_all(&bytes).await.is_err() {
             break false;
@@ -109,6 +119,18 @@ async fn write(
     if upgraded {
         // Let the client have the last batch before the connection ends.
         let _ = writer.shutdown().await;
+    }
+}
+
+/// Once told to go, asks the owner to end the session: its last batch then says so to the client. Ends where that
+/// takes too long, or where the websocket carries nothing yet.
+async fn leave(session: &RemoteSession, told: Told) {
+    let Ok(patience) = told.await else {
+        return std::future::pending().await;
+    };
+    if session.carries.get() {
+        session.exchange.leave(session.id, patience);
+        tokio::time::sleep(patience + LAST_BATCH_TIME).await;
     }
 }
 
@@ -165,6 +187,7 @@ impl RemoteWebsocket {
             }
             b"5" => {
                 self.session.tell(Kind::Upgraded, Bytes::new());
+                self.session.carries.set(true);
                 // The writer may have ended with the connection.
                 let _ = carrying.send(());
             }

@@ -1,0 +1,163 @@
+//! Who is told to go when: the plan of a drain, as a value.
+//!
+//! `now` and randomness are passed in. Made and followed by `drain`.
+
+use std::time::{Duration, Instant};
+
+use crate::config::{DrainConfig, DrainRate};
+use crate::model::Random;
+
+/// Sessions told in a second at the least, where the rate is `auto`: a few are gone at once.
+const LEAST_AUTO_RATE: f64 = 50.0;
+
+/// Targets told in a second, for `count` of them: what is configured, unless that would take too long. A client that
+/// is told by the middle (`auto`) or by the last quarter of the time has the rest of it to settle what is under way.
+pub(super) fn rate(config: &DrainConfig, count: usize) -> f64 {
+    let time = config.timeout.saturating_sub(config.grace);
+    let spread_over = |time: Duration| count as f64 / time.as_secs_f64().max(0.001);
+    match config.rate {
+        DrainRate::Auto => spread_over(time / 2).max(LEAST_AUTO_RATE),
+        DrainRate::PerSecond(wanted) => spread_over(time * 3 / 4).max(f64::from(wanted.get())),
+    }
+}
+
+/// Targets in random order, each with its moment.
+#[derive(Debug)]
+pub(super) struct Plan<T> {
+    /// The next one last.
+    waiting: Vec<(Instant, T)>,
+}
+
+impl<T> Plan<T> {
+    /// Spreads the targets over the time after `start`, `rate` of them a second, each somewhere in its own slot.
+    pub(super) fn new(targets: Vec<T>, rate: f64, start: Instant, random: &dyn Random) -> Self {
+        let mut shuffled: Vec<(u32, T)> = targets
+            .into_iter()
+            .map(|target| (number(random), target))
+            .collect();
+        shuffled.sort_by_key(|(order, _)| *order);
+        let mut waiting: Vec<(Instant, T)> = shuffled
+            .into_iter()
+            .enumerate()
+            .map(|(slot, (_, target))| {
+                let jitter = f64::from(number(random)) / f64::from(u32::MAX);
+                let after = Duration::from_secs_f64((slot as f64 + jitter) / rate);
+                (start + after, target)
+            })
+            .collect();
+        waiting.reverse();
+        Self { waiting }
+    }
+
+    /// Takes those whose moment has come.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<T> {
+        let first_due = self.waiting.partition_point(|(due, _)| *due > now);
+        let due = self.waiting.drain(first_due..).rev();
+        due.map(|(_, target)| target).collect()
+    }
+
+    /// The next moment; `None` when all are told.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.waiting.last().map(|(due, _)| *due)
+    }
+
+    /// How many are not told yet.
+    pub(super) fn left(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+fn number(random: &dyn Random) -> u32 {
+    let mut bytes = [0; 4];
+    random.fill(&mut bytes);
+    u32::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+    use std::sync::Mutex;
+
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    struct Seeded(Mutex<StdRng>);
+
+    impl Random for Seeded {
+        fn fill(&self, buffer: &mut [u8]) {
+            self.0.lock().unwrap().fill(buffer);
+        }
+    }
+
+    fn seeded(seed: u64) -> Seeded {
+        Seeded(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    fn config(timeout: u64, grace: u64, rate: Option<u32>) -> DrainConfig {
+        DrainConfig {
+            timeout: Duration::from_secs(timeout),
+            grace: Duration::from_secs(grace),
+            rate: rate
+                .and_then(NonZeroU32::new)
+                .map_or(DrainRate::Auto, DrainRate::PerSecond),
+            ack_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn the_rate_fits_the_time() {
+        let cases = [
+            // Half of the time, grace not counted.
+            (config(21, 1, None), 3000, 300.0),
+            (config(20, 0, None), 10, LEAST_AUTO_RATE),
+            (config(20, 0, None), 0, LEAST_AUTO_RATE),
+            (config(20, 0, Some(250)), 1000, 250.0),
+            // Too slow for the time: as slow as it can be.
+            (config(20, 0, Some(10)), 3000, 200.0),
+        ];
+        for (config, count, expected) in cases {
+            assert_eq!(rate(&config, count), expected, "{config:?} {count}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_told_once_and_never_faster_than_the_rate() {
+        let start = Instant::now();
+        for seed in 0..20 {
+            let mut plan = Plan::new((0..1000).collect(), 100.0, start, &seeded(seed));
+            let mut told = Vec::new();
+            for tick in 0..=100 {
+                let due = plan.due(start + Duration::from_millis(100) * tick);
+                // Ten slots begin in a tick; one that began before may end in it.
+                assert!(due.len() <= 11, "{} in a tick", due.len());
+                told.extend(due);
+                assert_eq!(plan.left() + told.len(), 1000);
+            }
+            assert_eq!(plan.next(), None);
+            assert!(!told.is_sorted(), "the order is random");
+            told.sort_unstable();
+            assert_eq!(told, (0..1000).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_before_the_start_and_the_next_moment_is_known() {
+        let start = Instant::now() + Duration::from_secs(5);
+        let mut plan = Plan::new(vec!["a"], 2.0, start, &seeded(1));
+        let next = plan.next().unwrap();
+        assert!(next >= start && next <= start + Duration::from_millis(500));
+        assert!(plan.due(next - Duration::from_nanos(1)).is_empty());
+        assert_eq!(plan.due(next), ["a"]);
+    }
+
+    #[test]
+    fn seeds_make_plans() {
+        let start = Instant::now();
+        let order = |seed| {
+            let mut plan = Plan::new((0..50).collect(), 1000.0, start, &seeded(seed));
+            plan.due(start + Duration::from_secs(1))
+        };
+        assert_eq!(order(7), order(7));
+        assert_ne!(order(7), order(8));
+    }
+}

@@ -1,0 +1,106 @@
+//! Draining by signal and by `roomwire drain`, with the built binary.
+
+use std::net::TcpListener;
+
+use crate::support::http::Request;
+use crate::support::process::{Node, run, text};
+use crate::support::{Frame, WebsocketClient};
+
+/// Would drain for an hour.
+const FOR_EVER: [(&str, &str); 2] = [
+    ("ROOMWIRE_DRAIN__TIMEOUT", "2h"),
+    ("ROOMWIRE_DRAIN__GRACE", "1h"),
+];
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[actix_rt::test]
+async fn a_second_signal_ends_a_drain_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
+        let mut node = Node::start(&FOR_EVER);
+        let address = node.address("listening on http://");
+        let mut client = WebsocketClient::open(&address).await;
+        client.connect("/").await;
+        node.signal(first);
+        node.line(&format!("told to end by SIG{first}"));
+        node.line("draining node=");
+        // Served as before.
+        client.quiet().await;
+        node.signal(second);
+        node.line(&format!("told a second time by SIG{second}"));
+        assert_eq!(node.exit_code(), Some(3));
+    }
+}
+
+#[actix_rt::test]
+async fn a_signal_drains_and_the_log_tells_how_far_it_is() {
+    let environment = [
+        ("ROOMWIRE_DRAIN__TIMEOUT", "8s"),
+        ("ROOMWIRE_DRAIN__GRACE", "2s"),
+    ];
+    let mut node = Node::start(&environment);
+    let address = node.address("listening on http://");
+    let mut client = WebsocketClient::open(&address).await;
+    client.connect("/").await;
+    node.signal("TERM");
+    let start = node.line("draining node=");
+    assert!(
+        start.contains(" left=1 ") && start.contains("grace=2s"),
+        "{start}"
+    );
+    node.line("draining left=1 ");
+    assert_eq!(client.rest().await, [Frame::Close(None, String::new())]);
+    node.line("drained node=");
+    node.line("stopped node=");
+    assert_eq!(node.exit_code(), Some(0));
+}
+
+#[test]
+fn a_signal_is_heeded_while_redis_lets_the_start_wait() {
+    // Accepts, as the kernel does for it, and never answers.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let redis = format!("redis://{}", deaf.local_addr().unwrap());
+    let environment = [
+        ("ROOMWIRE_BUS__REDIS_URL", redis.as_str()),
+        ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
+    ];
+    let mut node = Node::start(&environment);
+    node.line("internal listener on");
+    node.signal("TERM");
+    node.line("ended by SIGTERM while starting");
+    assert_eq!(node.exit_code(), Some(0));
+}
+
+#[actix_rt::test]
+async fn the_verb_drains_and_waits_until_the_node_is_gone() {
+    let internal = free_address();
+    let environment = [
+        ("ROOMWIRE_SERVER__INTERNAL_BIND", internal.as_str()),
+        ("ROOMWIRE_DRAIN__GRACE", "0s"),
+    ];
+    let mut node = Node::start(&environment);
+    let address = node.address("listening on http://");
+    assert_eq!(Request::get("/livez").send(&address).await.status, 200);
+    let done = actix_rt::task::spawn_blocking(move || {
+        let environment = [("ROOMWIRE_SERVER__INTERNAL_BIND", internal.as_str())];
+        let done = run(&["drain", "--wait"], &environment);
+        let again = run(&["drain"], &environment);
+        (done, again)
+    });
+    node.line("told to end by POST /drain");
+    let (done, again) = done.await.unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).starts_with("gone after "), "{done:?}");
+    assert_eq!(node.exit_code(), Some(0));
+    assert_eq!(again.status.code(), Some(1), "nobody is there");
+}
+
+#[test]
+fn the_verb_needs_the_internal_listener() {
+    let output = run(&["drain"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("server.internal_bind is not set"));
+}
