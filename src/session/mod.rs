@@ -308,12 +308,15 @@ impl Session {
         }
     }
 
-    /// A polling client learns of the end by its next request, if it was we who ended it.
+    /// A polling client learns of the end by its next request, if it was we who ended it; so does a node that
+    /// holds the websocket.
     fn waits_for_farewell(&self, reason: CloseReason) -> bool {
-        use CloseReason::{ConnectTimeout, ForcedClose, ServerDisconnect, ServerShuttingDown};
+        use CloseReason::{
+            ConnectTimeout, ForcedClose, InboxOverflow, ServerDisconnect, ServerShuttingDown,
+        };
         let ours = matches!(
             reason,
-            ServerDisconnect | ServerShuttingDown | ForcedClose | ConnectTimeout
+            ServerDisconnect | ServerShuttingDown | ForcedClose | ConnectTimeout | InboxOverflow
         );
         !self.attached && self.outlet.is_none() && ours
     }
