@@ -100,6 +100,21 @@ async function crash(container) {
   return "restarted by its policy";
 }
 
+/** As docs/deploy.md says, "Rolling restart": one after the other, the next when its successor is healthy. */
+async function rollingRestart() {
+  const before = await nodes();
+  for (const container of before) {
+    await docker(["stop", container.Id]);
+    await docker(["rm", container.Id]);
+    await project.compose("up", "-d", "--no-recreate", "--no-build", "--wait", "roomwire");
+    await crowd.converses();
+  }
+  const after = (await nodes()).map((it) => it.Id);
+  assert.equal(after.length, REPLICAS);
+  assert.ok(before.every((it) => !after.includes(it.Id)), "every container is a new one");
+  await allReplicasReached();
+}
+
 async function restartValkey() {
   // From here on a message may come twice: docs/bus.md, "When Redis is away".
   crowd.assertNothingTwice();
@@ -159,6 +174,7 @@ try {
   await step("messages across replicas, by websocket and by polling", gather);
   await step("a replica is stopped under load", () => loseNode(stop, (container) => docker(["start", container.Id])));
   await step("a replica is killed with -9 under load", () => loseNode(crash, () => undefined));
+  await step("rolling restart under load", rollingRestart);
   await step("Valkey is restarted", restartValkey);
   await step("down and up again: the volume is kept", downAndUp);
   await step("clean stop", cleanStop);
