@@ -8,8 +8,10 @@ mod ask;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use url::Url;
 
 use crate::config::{self, Loaded, Problem, Sources};
 
@@ -28,13 +30,23 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
 pub enum Verb {
     /// Run a node (the default)
     #[default]
     Serve,
     /// Check the configuration: report every problem and warning, end with 2 if there is a problem
-    Check,
+    Check {
+        /// Look at Redis and this machine too: end with 1 if a node could not work there
+        #[arg(long)]
+        live: bool,
+        /// With --live: where clients reach the nodes, as https://host/; opens and holds a connection there
+        #[arg(long, value_name = "URL", requires = "live")]
+        url: Option<Url>,
+        /// With --url: how long the connection is held, as 70s; longer than the idle timeouts in question
+        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+        idle: Duration,
+    },
     /// Ask the node of this configuration whether it is alive: end with 0 if it is, else with 1
     Health {
         /// Ask whether clients should be sent to it
@@ -59,7 +71,7 @@ pub enum Verb {
 impl Cli {
     /// The chosen verb; `serve` where none is given.
     pub fn verb(&self) -> Verb {
-        self.verb.unwrap_or_default()
+        self.verb.clone().unwrap_or_default()
     }
 }
 
@@ -77,12 +89,12 @@ pub fn load(cli: &Cli) -> Result<Loaded, ExitCode> {
     })
 }
 
-/// `roomwire check`
-pub fn check(cli: &Cli) -> ExitCode {
-    let loaded = match load(cli) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
-    };
+/// `roomwire check`; gives what was checked, for those that look further.
+///
+/// # Errors
+/// The configuration cannot be used; all problems are printed.
+pub fn check(cli: &Cli) -> Result<Loaded, ExitCode> {
+    let loaded = load(cli)?;
     let mut lines = findings(&[], &loaded.warnings);
     if !loaded.unused_names.is_empty() {
         let names = loaded.unused_names.join(", ");
@@ -90,7 +102,12 @@ pub fn check(cli: &Cli) -> ExitCode {
     }
     lines.push_str("configuration is fine\n");
     print(io::stdout(), &lines);
-    ExitCode::SUCCESS
+    Ok(loaded)
+}
+
+/// Prints a line at once.
+pub fn say(line: &str) {
+    print(io::stdout(), &format!("{line}\n"));
 }
 
 /// `roomwire health`
@@ -192,7 +209,19 @@ mod tests {
         Cli::command().debug_assert();
         assert_eq!(verb(&[]), Verb::Serve);
         assert_eq!(verb(&["--config", "x.toml"]), Verb::Serve);
-        assert_eq!(verb(&["check", "--config", "x.toml"]), Verb::Check);
+        let idle = Duration::from_secs(5);
+        let (live, url) = (false, None);
+        assert_eq!(
+            verb(&["check", "--config", "x.toml"]),
+            Verb::Check { live, url, idle }
+        );
+        let idle = Duration::from_secs(70);
+        let (live, url) = (true, "https://host/".parse().ok());
+        assert_eq!(
+            verb(&["check", "--live", "--url", "https://host/", "--idle", "70s"]),
+            Verb::Check { live, url, idle }
+        );
+        assert!(Cli::try_parse_from(["roomwire", "check", "--url", "https://host/"]).is_err());
         assert_eq!(verb(&["config"]), Verb::Config { reference: false });
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
     }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod health;
 pub mod http;
 pub mod limits;
+pub mod live;
 pub mod metrics;
 pub mod model;
 pub mod outbox;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use log::{info, warn};
 use roomwire::cli::{self, Cli, Verb};
 use roomwire::config::Config;
+use roomwire::live::{self, Options, Severity};
 use roomwire::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,8 +21,23 @@ fn main() -> ExitCode {
         Verb::Serve => serve(&cli),
         Verb::Health { ready } => cli::health(&cli, ready),
         Verb::Drain { wait } => cli::drain(&cli, wait),
-        Verb::Check => cli::check(&cli),
+        Verb::Check { live, url, idle } => check(&cli, live.then_some(Options { url, idle })),
         Verb::Config { reference } => cli::print_config(&cli, reference),
+    }
+}
+
+fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
+    let loaded = match cli::check(cli) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let Some(options) = live else {
+        return ExitCode::SUCCESS;
+    };
+    let looked = live::check(&loaded.config, &options, cli::say);
+    match actix_rt::System::new().block_on(looked) {
+        Severity::Error => ExitCode::FAILURE,
+        Severity::Fine | Severity::Warning => ExitCode::SUCCESS,
     }
 }
 

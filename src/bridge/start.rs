@@ -9,7 +9,7 @@ use super::dialect::native::NativeChannels;
 use super::dialect::python::{Fleet, PythonChannels};
 use super::link::{Link, LinkEvents};
 use super::messages::{Forward, Leave, Ports};
-use super::redis::{InvalidRedisUrl, RedisSettings};
+use super::redis::{InvalidRedis, RedisSettings, TlsFiles, Topology};
 use crate::broker::{Bus, Directory};
 use crate::config::BusConfig;
 use crate::health::Health;
@@ -19,12 +19,26 @@ use crate::model::NodeId;
 /// The settings of the link; `None`: one node, no Redis.
 ///
 /// # Errors
-/// The URL cannot be used.
-pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, InvalidRedisUrl> {
+/// The URL, a Sentinel or a file for TLS cannot be used.
+pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, InvalidRedis> {
     let Some(url) = &config.redis_url else {
         return Ok(None);
     };
-    let mut settings = RedisSettings::parse(url.expose())?;
+    let topology = match (&config.sentinel, config.cluster) {
+        (Some(sentinel), _) => Topology::Sentinel {
+            sentinels: sentinel.hosts.clone(),
+            service: sentinel.service.clone(),
+            user: sentinel.user.clone(),
+            password: sentinel.password.clone(),
+        },
+        (None, true) => Topology::Cluster,
+        (None, false) => Topology::Single,
+    };
+    let files = TlsFiles {
+        ca: config.tls_ca.clone(),
+        identity: config.tls_identity.clone(),
+    };
+    let mut settings = RedisSettings::new(url.expose(), &topology, &files)?;
     settings.connect_timeout = config.connect_timeout;
     settings.spool.bytes = config.spool_limit;
     settings.spool.age = config.spool_age;
@@ -32,6 +46,7 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
     settings.ping_interval = config.ping_interval;
     settings.ping_misses = config.ping_misses;
     settings.channel_prefix = config.channel_prefix.clone();
+    settings.sharded_prefix = format!("{}:", config.channel_prefix);
     Ok(Some(settings))
 }
 

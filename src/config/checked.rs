@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::net::{BindAddress, IpRange, SecretUrl};
+use super::net::{BindAddress, IpRange, Secret, SecretUrl};
 use super::pattern::{OriginRule, Pattern};
 
 /// A whole configuration that passed every check. `default()` is the shipped one.
@@ -200,6 +200,14 @@ pub enum PublishPolicy {
 pub struct BusConfig {
     /// `None` = one node, no Redis.
     pub redis_url: Option<SecretUrl>,
+    /// Authorities of the server's certificate, in PEM; `None` = those of the system.
+    pub tls_ca: Option<PathBuf>,
+    /// The certificate shown to the server and its key, in PEM.
+    pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// Whether the URL names a server of a Redis Cluster. Never together with `sentinel`.
+    pub cluster: bool,
+    /// Who knows the master; `None` = the URL names it.
+    pub sentinel: Option<SentinelConfig>,
     /// Head of every key in Redis.
     pub prefix: String,
     /// Head of every native channel: prefix and database number, as `roomwire:0`.
@@ -247,6 +255,16 @@ pub enum DrainRate {
     #[default]
     Auto,
     PerSecond(NonZeroU32),
+}
+
+/// The Sentinels of a Redis, and the name they know it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentinelConfig {
+    /// `host[:port]`, at least one.
+    pub hosts: Vec<String>,
+    pub service: String,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
 }
 
 /// The log.

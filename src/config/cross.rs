@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::check::{Checker, MESSAGE_OVERHEAD};
-use super::checked::{AppKind, Config, JoinPolicy, PublishPolicy};
+use super::checked::{AppKind, BusConfig, Config, JoinPolicy, PublishPolicy};
+use super::net::SecretUrl;
 use super::pattern::OriginRule;
 use super::problem::{Origin, Problem};
 
@@ -76,7 +77,10 @@ fn bus(config: &Config, checker: &mut Checker<'_, '_>) {
         );
         checker.refuse("bus.message_limit", message);
     }
-    if bus.redis_url.is_some() || !checker.sound(&["bus.redis_url"]) {
+    if let Some(url) = &bus.redis_url {
+        return redis(bus, url, checker);
+    }
+    if !checker.sound(&["bus.redis_url"]) {
         return;
     }
     if checker.layers.borrowed.manager_is_redis {
@@ -89,6 +93,32 @@ fn bus(config: &Config, checker: &mut Checker<'_, '_>) {
         checker.refuse("bus.required", "needs bus.redis_url");
     } else if bus.python {
         checker.warn("bus.python", "has no effect without bus.redis_url");
+    }
+}
+
+/// How the server of the URL is found and reached.
+fn redis(bus: &BusConfig, url: &SecretUrl, checker: &mut Checker<'_, '_>) {
+    if bus.cluster && bus.sentinel.is_some() {
+        let message = "cannot be true with bus.sentinels: a Redis Cluster has no Sentinels";
+        checker.refuse("bus.cluster", message);
+    }
+    if bus.cluster && url.database() != 0 {
+        let message = "must name no database but 0 with bus.cluster: a Redis Cluster has no other";
+        checker.refuse("bus.redis_url", message);
+    }
+    if url.is_file() && (bus.cluster || bus.sentinel.is_some()) {
+        let message = "must not be a socket file with bus.cluster or bus.sentinels";
+        checker.refuse("bus.redis_url", message);
+    }
+    if url.has_tls() {
+        return;
+    }
+    let files = [
+        ("bus.tls_ca", bus.tls_ca.is_some()),
+        ("bus.tls_cert", bus.tls_identity.is_some()),
+    ];
+    for (key, _) in files.into_iter().filter(|(_, given)| *given) {
+        checker.warn(key, "has no effect without `rediss://` in bus.redis_url");
     }
 }
 

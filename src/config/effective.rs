@@ -12,7 +12,7 @@ use super::problem::Origin;
 use super::schema::{Kind, RULE_KEYS, Schema};
 
 /// Keys whose value may hold a password.
-const SECRETS: [&str; 1] = ["bus.redis_url"];
+const SECRETS: [&str; 2] = ["bus.redis_url", "bus.sentinel_password"];
 
 /// Every section, every key, its value as TOML, and where it came from.
 #[derive(Debug, Clone)]

@@ -31,7 +31,7 @@ pub use checked::{
 };
 pub use effective::Effective;
 pub use layers::Environment;
-pub use net::{BindAddress, IpRange, SecretUrl};
+pub use net::{BindAddress, IpRange, Secret, SecretUrl};
 pub use pattern::{OriginRule, Pattern};
 pub use problem::{Origin, Problem, Rejected};
 pub use reference::reference;

@@ -114,6 +114,29 @@ impl IpRange {
     }
 }
 
+/// A text that must not be shown: `Debug` masks it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one who needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// A URL whose password must not be shown: `Debug` and `Display` mask it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
@@ -136,23 +159,35 @@ impl SecretUrl {
         in_path.or_else(|| in_query()?.parse().ok()).unwrap_or(0)
     }
 
+    /// Whether it names a socket file of this machine.
+    pub fn is_file(&self) -> bool {
+        self.0.scheme().contains("unix")
+    }
+
+    /// Whether it wants TLS.
+    pub fn has_tls(&self) -> bool {
+        matches!(self.0.scheme(), "rediss" | "valkeys")
+    }
+
     pub(super) fn parse_redis(text: &str) -> Result<Self, String> {
         // The text itself may hold a password: no message repeats it.
         let url = Url::parse(text.trim())
             .map_err(|error| format!("is not a URL such as `redis://localhost:6379/0`: {error}"))?;
         match url.scheme() {
-            "redis" | "valkey" => {}
+            "redis" | "valkey" | "rediss" | "valkeys" => {}
             "unix" | "redis+unix" | "valkey+unix" => return Ok(Self(url)),
-            "rediss" | "valkeys" => {
-                return Err(
-                    "TLS to Redis (`rediss://`) is not supported by this version".to_owned(),
-                );
-            }
             _ => return Err("is not a URL of a Redis; use `redis://`".to_owned()),
         }
         let has_host = url.host_str().is_some_and(|host| !host.is_empty());
         if !has_host {
             return Err("names no host".to_owned());
+        }
+        if url.fragment().is_some() {
+            return Err(
+                "has a part after `#`, which is not supported (`#insecure` would take any server's certificate: \
+                 name its authority in bus.tls_ca; a `#` in a password is written `%23`)"
+                    .to_owned(),
+            );
         }
         let database = url.path().trim_matches('/');
         if !database.is_empty() && database.parse::<u16>().is_err() {
@@ -265,6 +300,7 @@ mod tests {
                 2,
             ),
             ("redis://me:secret@cache", "redis://me:***@cache", 0),
+            ("rediss://me:secret@cache/7", "rediss://me:***@cache/7", 7),
             ("redis://cache:6379", "redis://cache:6379", 0),
             (
                 "unix:///run/redis.sock?db=3&pass=secret",
@@ -286,7 +322,7 @@ mod tests {
             "cache:6379",
             "http://:secret@cache",
             "redis:///0",
-            "rediss://:secret@cache",
+            "rediss://:secret@cache/#insecure",
             "redis://cache/x",
             "redis://me:12/secret@cache/0",
             "secret:x@cache",

@@ -4,6 +4,8 @@
 //! turned into values of our keys; the rest of that tier's names are known and only listed. Empty
 //! values count as unset, as they do there.
 
+mod redis_options;
+
 use super::environment::Set;
 use super::layers::{Environment, flag};
 use super::problem::{Origin, Problem};
@@ -21,7 +23,7 @@ pub(super) struct Borrowed {
 }
 
 /// The names that have an effect, and which.
-pub(super) const EFFECTS: [(&str, &str); 14] = [
+pub(super) const EFFECTS: [(&str, &str); 17] = [
     (
         "ENABLE_WEBSOCKET_SUPPORT",
         "`false`: `engine.transports` = `polling`",
@@ -56,14 +58,32 @@ pub(super) const EFFECTS: [(&str, &str); 14] = [
         "`bus.connect_timeout`, in seconds",
     ),
     ("GLOBAL_LOG_LEVEL", "`log.filter`, unless `RUST_LOG` is set"),
-    ("WEBSOCKET_SENTINEL_HOSTS", NOT_YET),
-    ("REDIS_SENTINEL_HOSTS", NOT_YET),
-    ("WEBSOCKET_REDIS_CLUSTER", NOT_YET),
-    ("REDIS_CLUSTER", NOT_YET),
+    (
+        "WEBSOCKET_REDIS_OPTIONS",
+        "of its members `socket_connect_timeout` (`bus.connect_timeout`), `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (`bus.tls_ca`, `bus.tls_cert`, `bus.tls_key`)",
+    ),
+    (
+        "WEBSOCKET_SENTINEL_HOSTS",
+        "`bus.sentinels`; the host of the URL is `bus.sentinel_service`",
+    ),
+    (
+        "WEBSOCKET_SENTINEL_PORT",
+        "the port of those hosts, 26379 where unset",
+    ),
+    (
+        "REDIS_SENTINEL_HOSTS",
+        "the same, where `WEBSOCKET_SENTINEL_HOSTS` is unset and the URL is `REDIS_URL`",
+    ),
+    ("REDIS_SENTINEL_PORT", "the port of those hosts"),
+    ("WEBSOCKET_REDIS_CLUSTER", "`bus.cluster`"),
+    (
+        "REDIS_CLUSTER",
+        "the same, where `WEBSOCKET_REDIS_CLUSTER` is unset",
+    ),
 ];
 
 /// Names of that tier that have no effect here.
-pub(super) const UNUSED: [&str; 25] = [
+pub(super) const UNUSED: [&str; 22] = [
     "CORS_ALLOW_ORIGIN",
     "DATABASE_USER_ACTIVE_STATUS_UPDATE_INTERVAL",
     "ENABLE_CHANNELS",
@@ -75,15 +95,12 @@ pub(super) const UNUSED: [&str; 25] = [
     "REDIS_RECONNECT_DELAY",
     "REDIS_RESPONSE_STREAM_TTL",
     "REDIS_SENTINEL_MAX_RETRY_COUNT",
-    "REDIS_SENTINEL_PORT",
     "REDIS_SOCKET_KEEPALIVE",
     "REDIS_SOCKET_TIMEOUT",
     "REDIS_TASK_TTL",
     "WEBSOCKET_EVENT_CALLER_TIMEOUT",
     "WEBSOCKET_HEARTBEAT_INTERVAL",
     "WEBSOCKET_REDIS_LOCK_TIMEOUT",
-    "WEBSOCKET_REDIS_OPTIONS",
-    "WEBSOCKET_SENTINEL_PORT",
     "WEBSOCKET_SERVER_ENGINEIO_LOGGING",
     "WEBSOCKET_SERVER_LOGGING",
     "WEBUI_AUTH",
@@ -94,7 +111,6 @@ pub(super) const UNUSED: [&str; 25] = [
 const MANAGED_URL: &str = "WEBSOCKET_REDIS_URL";
 const APP_URL: &str = "REDIS_URL";
 const OWN_URL: &str = "ROOMWIRE_BUS__REDIS_URL";
-const NOT_YET: &str = "not supported by this version; refused where it would matter";
 
 /// Reads all borrowed names.
 pub(super) fn read(environment: &Environment) -> Borrowed {
@@ -103,7 +119,8 @@ pub(super) fn read(environment: &Environment) -> Borrowed {
         found: Borrowed::default(),
     };
     reader.redis();
-    reader.unsupported();
+    reader.topology();
+    redis_options::read(&mut reader);
     reader.transports();
     reader.seconds("WEBSOCKET_SERVER_PING_INTERVAL", "engine.ping_interval");
     reader.seconds("WEBSOCKET_SERVER_PING_TIMEOUT", "engine.ping_timeout");
@@ -197,38 +214,69 @@ impl<'a> Reader<'a> {
         self.found.manager_is_redis && self.get(OWN_URL).is_none()
     }
 
-    fn unsupported(&mut self) {
-        let is_on = |text: &str| flag(text) != Some(false);
-        let cluster_name = ["WEBSOCKET_REDIS_CLUSTER", "REDIS_CLUSTER"]
-            .into_iter()
-            .find(|name| self.get(name).is_some());
-        let app_url_used = self.url_name() == Some(APP_URL);
-        let names = [
-            ("WEBSOCKET_SENTINEL_HOSTS", "Sentinel", true),
-            ("REDIS_SENTINEL_HOSTS", "Sentinel", app_url_used),
+    /// Sentinel and Cluster, which belong to the URL that counts.
+    fn topology(&mut self) {
+        let url = self.url_name();
+        let sentinels = [
             (
-                "WEBSOCKET_REDIS_CLUSTER",
-                "Cluster",
-                cluster_name == Some("WEBSOCKET_REDIS_CLUSTER"),
+                "WEBSOCKET_SENTINEL_HOSTS",
+                "WEBSOCKET_SENTINEL_PORT",
+                url.is_some(),
             ),
             (
-                "REDIS_CLUSTER",
-                "Cluster",
-                cluster_name == Some("REDIS_CLUSTER"),
+                "REDIS_SENTINEL_HOSTS",
+                "REDIS_SENTINEL_PORT",
+                url == Some(APP_URL),
             ),
         ];
-        for (name, what, counts) in names {
-            let Some(text) = self.get(name).filter(|text| is_on(text)) else {
-                continue;
-            };
-            if !counts || !self.manager_rules() {
-                self.found.unused.push(name.to_owned());
+        let mut chosen = None;
+        for (hosts, port, counts) in sentinels {
+            if self.get(hosts).is_some() && counts && chosen.is_none() {
+                chosen = Some((hosts, port));
                 continue;
             }
-            let message = format!(
-                "Redis {what} ({text}) is not supported by this version; name one server by {OWN_URL}"
-            );
-            self.refuse("bus.redis_url", name, message);
+            let unused = [hosts, port]
+                .into_iter()
+                .filter(|name| self.get(name).is_some());
+            let unused: Vec<String> = unused.map(str::to_owned).collect();
+            self.found.unused.extend(unused);
+        }
+        if let Some((hosts, port)) = chosen {
+            self.sentinels(hosts, port);
+        }
+        let mut is_decided = url.is_none();
+        for name in ["WEBSOCKET_REDIS_CLUSTER", "REDIS_CLUSTER"] {
+            match self.get(name) {
+                None => {}
+                Some(text) if !is_decided => {
+                    is_decided = true;
+                    self.set("bus.cluster", text, name);
+                }
+                Some(_) => self.found.unused.push(name.to_owned()),
+            }
+        }
+    }
+
+    fn sentinels(&mut self, hosts: &'static str, port: &'static str) {
+        let shared_port = self.get(port).unwrap_or("26379").to_owned();
+        let names = self
+            .get(hosts)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim);
+        let with_port = |name: &str| match name.rsplit_once(':') {
+            Some(_) => name.to_owned(),
+            None => format!("{name}:{shared_port}"),
+        };
+        let names: Vec<String> = names
+            .filter(|name| !name.is_empty())
+            .map(with_port)
+            .collect();
+        self.set("bus.sentinels", names.join(","), hosts);
+        let url = self.url_name().and_then(|name| self.get(name));
+        let service = url.and_then(|url| url::Url::parse(url).ok()?.host_str().map(str::to_owned));
+        if let Some(service) = service {
+            self.set("bus.sentinel_service", service, hosts);
         }
     }
 
@@ -242,7 +290,12 @@ impl<'a> Reader<'a> {
     }
 
     fn seconds(&mut self, name: &str, path: &str) {
-        let Some(text) = self.get(name) else { return };
+        if let Some(text) = self.get(name) {
+            self.seconds_of(name, path, text);
+        }
+    }
+
+    fn seconds_of(&mut self, name: &str, path: &str, text: &str) {
         let seconds = text
             .parse()
             .ok()
@@ -281,12 +334,12 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    fn read_all(pairs: &[(&str, &str)]) -> Borrowed {
+    pub(super) fn read_all(pairs: &[(&str, &str)]) -> Borrowed {
         let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
         read(&pairs.iter().map(own).collect())
     }
 
-    fn values(borrowed: &Borrowed) -> Vec<(&str, &str)> {
+    pub(super) fn values(borrowed: &Borrowed) -> Vec<(&str, &str)> {
         borrowed
             .values
             .iter()
@@ -351,28 +404,64 @@ mod tests {
     }
 
     #[test]
-    fn sentinel_and_cluster_are_refused_where_they_matter() {
+    fn sentinels_belong_to_the_url_that_counts() {
         let manager = ("WEBSOCKET_MANAGER", "redis");
-        let sentinel = ("WEBSOCKET_SENTINEL_HOSTS", "a,b");
-        assert_eq!(read_all(&[manager, sentinel]).problems.len(), 1);
-        assert_eq!(read_all(&[sentinel]).unused, [sentinel.0]);
-        assert!(
-            read_all(&[manager, sentinel, (OWN_URL, "redis://c")])
-                .problems
-                .is_empty()
+        let url = (MANAGED_URL, "redis://:s3cret@main:6379/0");
+        let sentinels = ("WEBSOCKET_SENTINEL_HOSTS", "a, b:7 ,");
+        let port = ("WEBSOCKET_SENTINEL_PORT", "9");
+        assert_eq!(
+            values(&read_all(&[manager, url, sentinels, port]))[1..],
+            [
+                ("bus.sentinels", "a:9,b:7"),
+                ("bus.sentinel_service", "main")
+            ]
+        );
+        let app = [
+            manager,
+            (APP_URL, "redis://other"),
+            ("REDIS_SENTINEL_HOSTS", "c"),
+        ];
+        assert_eq!(
+            values(&read_all(&app))[1..],
+            [
+                ("bus.sentinels", "c:26379"),
+                ("bus.sentinel_service", "other")
+            ]
+        );
+        let of_the_app = [manager, url, ("REDIS_SENTINEL_HOSTS", "c")];
+        assert_eq!(read_all(&of_the_app).unused, ["REDIS_SENTINEL_HOSTS"]);
+        assert_eq!(read_all(&[sentinels]).unused, [sentinels.0]);
+        let own = read_all(&[manager, sentinels, port, (OWN_URL, "redis://c")]);
+        assert!(own.values.is_empty());
+        assert_eq!(own.unused, [sentinels.0, port.0]);
+    }
+
+    #[test]
+    fn the_first_name_for_a_cluster_counts() {
+        let url = [("WEBSOCKET_MANAGER", "redis"), (MANAGED_URL, "redis://a")];
+        let with = |more: &[(&str, &str)]| {
+            let borrowed = read_all(&[&url[..], more].concat());
+            borrowed
+                .values
+                .get(1)
+                .map(|set| (set.name.clone(), set.text.clone()))
+        };
+        let set = |name: &str, text: &str| Some((name.to_owned(), text.to_owned()));
+        assert_eq!(
+            with(&[("REDIS_CLUSTER", "True")]),
+            set("REDIS_CLUSTER", "True")
         );
         assert_eq!(
-            read_all(&[manager, ("REDIS_CLUSTER", "True")])
-                .problems
-                .len(),
-            1
+            with(&[
+                ("REDIS_CLUSTER", "True"),
+                ("WEBSOCKET_REDIS_CLUSTER", "False")
+            ]),
+            set("WEBSOCKET_REDIS_CLUSTER", "False")
         );
-        let switched_off = [
-            manager,
-            ("REDIS_CLUSTER", "True"),
-            ("WEBSOCKET_REDIS_CLUSTER", "False"),
-        ];
-        assert!(read_all(&switched_off).problems.is_empty());
+        assert_eq!(
+            read_all(&[("REDIS_CLUSTER", "True")]).unused,
+            ["REDIS_CLUSTER"]
+        );
     }
 
     #[test]

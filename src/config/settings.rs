@@ -101,6 +101,14 @@ settings! {
     /// `[bus]`
     BusSettings {
         redis_url: String,
+        tls_ca: String,
+        tls_cert: String,
+        tls_key: String,
+        cluster: bool,
+        sentinels: Vec<String>,
+        sentinel_service: String,
+        sentinel_user: String,
+        sentinel_password: String,
         prefix: String,
         python: String,
         python_channel: String,

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::net::SecretUrl;
+use super::net::{BindAddress, SecretUrl};
 use super::pattern::Pattern;
 
 /// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
@@ -27,6 +27,30 @@ pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
         Ok(Some(path))
     } else {
         Err(format!("`{text}` is not a folder that can be read"))
+    }
+}
+
+/// A file that can be read; empty = none.
+pub(super) fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(text);
+    match std::fs::File::open(&path) {
+        Ok(_) if path.is_file() => Ok(Some(path)),
+        Ok(_) => Err(format!("`{text}` is not a file")),
+        Err(error) => Err(format!("`{text}` cannot be read: {error}")),
+    }
+}
+
+/// `host` or `host:port` of a Sentinel, an IPv6 address in brackets.
+pub(super) fn sentinel(text: &str) -> Result<String, String> {
+    let is_whole = BindAddress::parse(text).is_ok_and(|address| address.port > 0);
+    let is_host = || BindAddress::parse(&format!("{text}:1")).is_ok();
+    if is_whole || is_host() {
+        Ok(text.trim().to_owned())
+    } else {
+        Err(format!("`{text}` is not `host:port` of a Sentinel"))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use addresses::{Addresses, Network};
 pub use bucket::{Rate, TokenBucket};
 use burst::Burst;
-use descriptors::Descriptors;
+pub use descriptors::Descriptors;
 pub use kind::Limit;
 
 /// The limits of a node, and how much of them is used.

@@ -80,7 +80,7 @@ impl Outside {
     /// # Errors
     /// The URL cannot be used.
     pub fn from_config(config: &Config, random: &Arc<dyn Random>) -> anyhow::Result<Option<Self>> {
-        let Some(settings) = start::redis_settings(&config.bus).context("bus.redis_url")? else {
+        let Some(settings) = start::redis_settings(&config.bus)? else {
             return Ok(None);
         };
         debug!(target: "roomwire::bridge", "Using Redis to manage websockets.");

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
 use super::memory::Hub;
 
-pub(in crate::bridge) const PATIENCE: Duration = Duration::from_secs(20);
+pub(in crate::bridge) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A member of the bus under test.
 pub(in crate::bridge) struct Member {
@@ -125,17 +125,13 @@ async fn order_is_kept(join: impl Fn() -> Member) {
         };
         speaker.say(name, &number.to_string());
     }
-    for number in 0..500 {
+    // Each channel has its order; in a Redis Cluster both may be at different servers.
+    let mut next = [0, 1];
+    for _ in 0..500 {
         let (channel, payload) = hearer.message().await;
-        let name = if number % 2 == 0 {
-            "order:a"
-        } else {
-            "order:b"
-        };
-        assert_eq!(
-            (&*channel, payload),
-            (name, Bytes::from(number.to_string()))
-        );
+        let next = &mut next[usize::from(&*channel == "order:b")];
+        assert_eq!(payload, Bytes::from(next.to_string()), "{channel}");
+        *next += 2;
     }
 }
 

@@ -1,16 +1,22 @@
-//! Joins the state of both connections to one `Up` and `Down`, and says each once in the log.
+//! Joins the state of all connections to one `Up` and `Down`, and says each once in the log.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use crate::bridge::link::{LinkEvent, LinkEventSender};
 
-/// One of the two connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Half {
-    Publisher,
-    Subscriber,
+/// Numbers the servers a link talks to; never used twice.
+pub(super) type MemberId = usize;
+
+/// Something that must work for the link to be up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// Who owns which slot is known.
+    Slots,
+    Publisher(MemberId),
+    Subscriber(MemberId),
 }
 
 #[derive(Debug)]
@@ -22,8 +28,8 @@ pub(super) struct Health {
 
 #[derive(Debug)]
 struct State {
-    publisher: bool,
-    subscriber: bool,
+    parts: HashMap<Part, bool>,
+    deaf: HashSet<MemberId>,
     down_since: Instant,
     /// The log knows that Redis is away.
     warned: bool,
@@ -32,8 +38,8 @@ struct State {
 impl Health {
     pub(super) fn new(events: LinkEventSender, address: String) -> Self {
         let state = State {
-            publisher: false,
-            subscriber: false,
+            parts: HashMap::new(),
+            deaf: HashSet::new(),
             down_since: Instant::now(),
             warned: false,
         };
@@ -44,14 +50,77 @@ impl Health {
         }
     }
 
-    /// The connection works; for the subscriber: with everything wanted.
-    pub(super) fn found(&self, half: Half) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// From now on the part must work. While the link is up it counts as working until it fails.
+    pub(super) fn expect(&self, part: Part) {
+        let mut state = self.state();
+        let works = state.is_up();
+        state.parts.insert(part, works);
+    }
+
+    /// The connection works; for a subscriber: with everything wanted.
+    pub(super) fn found(&self, part: Part) {
+        self.change(None, |state| state.set(part, true));
+    }
+
+    /// The connection is lost or could not be made.
+    pub(super) fn lost(&self, part: Part, reason: &str) {
+        self.change(Some(reason), |state| state.set(part, false));
+    }
+
+    /// The server is none of ours any more.
+    pub(super) fn forget(&self, member: MemberId) {
+        self.hears(member);
+        self.change(None, |state| {
+            state.parts.remove(&Part::Publisher(member));
+            state.parts.remove(&Part::Subscriber(member));
+            true
+        });
+    }
+
+    /// Own pings do not come back through this server.
+    pub(super) fn deaf(&self, member: MemberId) {
+        let mut state = self.state();
+        state.deaf.insert(member);
+        let _gone = self.events.push(LinkEvent::Deaf);
+    }
+
+    /// Pings come back through this server.
+    pub(super) fn hears(&self, member: MemberId) {
+        let mut state = self.state();
+        if state.deaf.remove(&member) && state.deaf.is_empty() {
+            let _gone = self.events.push(LinkEvent::Hearing);
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.state().is_up()
+    }
+
+    fn change(&self, failure: Option<&str>, change: impl FnOnce(&mut State) -> bool) {
+        let mut state = self.state();
         let was_up = state.is_up();
-        state.set(half, true);
-        if was_up || !state.is_up() {
+        if !change(&mut state) {
             return;
         }
+        match (was_up, state.is_up()) {
+            (false, true) => self.say_up(&mut state),
+            (true, false) => {
+                state.down_since = Instant::now();
+                let reason = failure.unwrap_or_default().to_owned();
+                let _gone = self.events.push(LinkEvent::Down { reason });
+            }
+            _ => {}
+        }
+        let Some(reason) = failure else { return };
+        if !std::mem::replace(&mut state.warned, true) {
+            log::warn!(
+                "redis is out of reach, trying again until it is back address={} reason={reason:?}",
+                self.address
+            );
+        }
+    }
+
+    fn say_up(&self, state: &mut State) {
         let away = state.down_since.elapsed().as_secs_f32();
         let returned = std::mem::take(&mut state.warned);
         if returned {
@@ -62,57 +131,87 @@ impl Health {
         let _gone = self.events.push(LinkEvent::Up);
     }
 
-    /// The connection is lost or could not be made.
-    pub(super) fn lost(&self, half: Half, reason: &str) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_up = state.is_up();
-        state.set(half, false);
-        if was_up {
-            state.down_since = Instant::now();
-            let reason = reason.to_owned();
-            let _gone = self.events.push(LinkEvent::Down { reason });
-        }
-        if !std::mem::replace(&mut state.warned, true) {
-            log::warn!(
-                "redis is out of reach, trying again until it is back address={} reason={reason:?}",
-                self.address
-            );
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn is_up(&self) -> bool {
-        self.publisher && self.subscriber
+    /// False for a part that nobody expects any more: a forgotten server's publisher ends last.
+    fn set(&mut self, part: Part, works: bool) -> bool {
+        self.parts.get_mut(&part).map(|is| *is = works).is_some()
     }
 
-    fn set(&mut self, half: Half, works: bool) {
-        match half {
-            Half::Publisher => self.publisher = works,
-            Half::Subscriber => self.subscriber = works,
-        }
+    fn is_up(&self) -> bool {
+        !self.parts.is_empty() && self.parts.values().all(|works| *works)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::link::link_events;
+    use crate::bridge::link::{LinkEvents, link_events};
+
+    fn health() -> (Health, LinkEvents) {
+        let (sender, events) = link_events(1000);
+        (Health::new(sender, "here".to_owned()), events)
+    }
+
+    fn expect(health: &Health, member: MemberId) {
+        health.expect(Part::Publisher(member));
+        health.expect(Part::Subscriber(member));
+    }
+
+    fn find(health: &Health, member: MemberId) {
+        health.found(Part::Publisher(member));
+        health.found(Part::Subscriber(member));
+    }
 
     #[tokio::test]
-    async fn the_link_is_up_while_both_halves_are() {
-        let (sender, mut events) = link_events(1000);
-        let health = Health::new(sender, "here".to_owned());
-        health.lost(Half::Publisher, "refused");
-        health.found(Half::Subscriber);
+    async fn the_link_is_up_while_all_parts_are() {
+        let (health, mut events) = health();
+        expect(&health, 0);
+        health.lost(Part::Publisher(0), "refused");
+        health.found(Part::Subscriber(0));
         assert_eq!(events.try_next(), None);
-        health.found(Half::Publisher);
-        health.found(Half::Publisher);
+        find(&health, 0);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
-        health.lost(Half::Subscriber, "gone");
-        health.lost(Half::Publisher, "gone too");
+        health.lost(Part::Subscriber(0), "gone");
+        health.lost(Part::Publisher(0), "gone too");
         let reason = "gone".to_owned();
         assert_eq!(events.try_next(), Some(LinkEvent::Down { reason }));
         assert_eq!(events.try_next(), None);
+    }
+
+    #[tokio::test]
+    async fn servers_come_and_go() {
+        let (health, mut events) = health();
+        expect(&health, 0);
+        find(&health, 0);
+        assert_eq!(events.try_next(), Some(LinkEvent::Up));
+        expect(&health, 1);
+        assert_eq!(events.try_next(), None, "a new one costs nothing");
+        health.lost(Part::Subscriber(1), "gone");
+        assert!(matches!(events.try_next(), Some(LinkEvent::Down { .. })));
+        expect(&health, 2);
+        find(&health, 2);
+        assert_eq!(events.try_next(), None);
+        health.forget(1);
+        assert_eq!(events.try_next(), Some(LinkEvent::Up));
+        health.lost(Part::Publisher(1), "gone");
+        assert_eq!(events.try_next(), None, "what is forgotten does not matter");
+    }
+
+    #[tokio::test]
+    async fn one_deaf_server_is_enough() {
+        let (health, mut events) = health();
+        health.deaf(1);
+        health.deaf(2);
+        health.hears(1);
+        assert_eq!(events.try_next(), Some(LinkEvent::Deaf));
+        assert_eq!(events.try_next(), Some(LinkEvent::Deaf));
+        assert_eq!(events.try_next(), None);
+        health.forget(2);
+        assert_eq!(events.try_next(), Some(LinkEvent::Hearing));
     }
 }

@@ -7,13 +7,18 @@ use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+use super::address::Address;
+use super::advice::advised;
 use super::backoff::{Backoff, LONGEST_PAUSE};
-use super::health::{Half, Health};
+use super::health::{MemberId, Part};
 use super::losses::Losses;
+use super::member::Common;
 use super::queue::{Batch, Queue};
-use super::settings::RedisSettings;
+use super::sentinel::Target;
+use super::stream::ConnectionError;
 use crate::bridge::link::LinkDown;
 use crate::bridge::spool::Dropped;
 
@@ -23,9 +28,12 @@ const PIPELINE_BYTES: usize = 1024 * 1024;
 type Outcomes = Vec<RedisResult<u64>>;
 
 pub(super) struct Publisher {
-    pub(super) settings: Arc<RedisSettings>,
+    pub(super) common: Common,
+    pub(super) id: MemberId,
+    pub(super) target: Arc<Target>,
     pub(super) queue: Arc<Queue>,
-    pub(super) health: Arc<Health>,
+    /// Held while a batch is on its way.
+    pub(super) turn: Arc<Mutex<()>>,
     pub(super) losses: Losses,
     pub(super) backoff: Backoff,
 }
@@ -34,14 +42,14 @@ impl Publisher {
     /// Runs until the link's handle is gone and all is said, or Redis is away then.
     pub(super) async fn run(mut self) {
         loop {
-            let failure = match self.settings.connect().await {
-                Ok(connection) => {
+            let failure = match self.connect().await {
+                Ok((address, connection)) => {
                     self.let_others_return().await;
                     self.queue.connected();
                     self.note_dropped();
                     self.losses.flush();
-                    self.health.found(Half::Publisher);
-                    match self.serve(connection).await {
+                    self.common.health.found(Part::Publisher(self.id));
+                    match self.serve(&address, connection).await {
                         Ok(()) => return,
                         Err(error) => error,
                     }
@@ -49,7 +57,8 @@ impl Publisher {
                 Err(error) => error,
             };
             self.queue.disconnected();
-            self.health.lost(Half::Publisher, &failure.to_string());
+            let reason = failure.advised();
+            self.common.health.lost(Part::Publisher(self.id), &reason);
             if self.queue.is_closed() {
                 return;
             }
@@ -67,57 +76,117 @@ impl Publisher {
         }
     }
 
+    async fn connect(&self) -> Result<(Address, MultiplexedConnection), ConnectionError> {
+        let settings = &self.common.settings;
+        let address = self.target.locate(settings).await?;
+        let connection = settings.connect(&address).await?;
+        Ok((address, connection))
+    }
+
     /// Publishes until the queue is closed and empty.
-    async fn serve(&mut self, mut connection: MultiplexedConnection) -> RedisResult<()> {
+    async fn serve(
+        &mut self,
+        address: &Address,
+        mut connection: MultiplexedConnection,
+    ) -> Result<(), ConnectionError> {
+        let target = Arc::clone(&self.target);
+        let queue = Arc::clone(&self.queue);
         loop {
-            let next = self.queue.next_batch(PIPELINE_BYTES);
-            let Ok(next) = timeout(self.settings.idle_interval, next).await else {
-                self.prove(&mut connection).await?;
+            let next = tokio::select! {
+                next = timeout(self.common.settings.idle_interval, queue.next_turn()) => next,
+                () = target.left(address) => return Err(ConnectionError::Moved),
+            };
+            let Ok(there_is_more) = next else {
+                self.prove(address, &mut connection).await?;
                 continue;
             };
-            let Some(batch) = next else { return Ok(()) };
-            match self.publish_twice(&mut connection, &batch).await {
+            if !there_is_more {
+                return Ok(());
+            }
+            let turn = Arc::clone(&self.turn);
+            let turn = turn.lock().await;
+            let batch = queue.take_batch(PIPELINE_BYTES);
+            let misplaced = match self.publish_twice(address, &mut connection, &batch).await {
                 Ok(outcomes) => self.settle(batch, outcomes),
                 Err(error) => {
-                    self.queue.restore(batch);
+                    queue.restore(batch);
                     return Err(error);
                 }
-            }
-            self.backoff.reset();
+            };
+            drop(turn);
             self.note_dropped();
+            if misplaced {
+                self.ask_for_owners().await;
+            } else {
+                self.backoff.reset();
+            }
         }
     }
 
     /// Keeps a connection alive that firewalls and servers might cut for idleness.
-    async fn prove(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn prove(
+        &self,
+        address: &Address,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), ConnectionError> {
         let alive: RedisResult<()> = redis::cmd("PING").query_async(connection).await;
         if alive.is_err() {
-            *connection = self.settings.connect().await?;
+            *connection = self.common.settings.connect(address).await?;
         }
         Ok(())
     }
 
     async fn publish_twice(
         &self,
+        address: &Address,
+        connection: &mut MultiplexedConnection,
+        batch: &Batch,
+    ) -> Result<Outcomes, ConnectionError> {
+        if let Ok(outcomes) = self.publish(connection, batch).await {
+            return Ok(outcomes);
+        }
+        *connection = self.common.settings.connect(address).await?;
+        Ok(self.publish(connection, batch).await?)
+    }
+
+    async fn publish(
+        &self,
         connection: &mut MultiplexedConnection,
         batch: &Batch,
     ) -> RedisResult<Outcomes> {
-        if let Ok(outcomes) = publish(connection, batch).await {
-            return Ok(outcomes);
+        let mut pipeline = redis::Pipeline::with_capacity(batch.len());
+        pipeline.ignore_errors();
+        for (_, waiting) in batch {
+            let channel = waiting.message.channel.as_str();
+            let is_sharded = self.common.is_sharded(channel);
+            pipeline
+                .cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" })
+                .arg(channel)
+                .arg(&*waiting.message.payload);
         }
-        *connection = self.settings.connect().await?;
-        publish(connection, batch).await
+        let outcomes: Outcomes = pipeline.query_async(connection).await?;
+        let none_passed = outcomes.iter().all(RedisResult::is_err);
+        match outcomes.first() {
+            Some(Err(error)) if none_passed && will_pass_later(error) => Err(error.clone()),
+            _ => Ok(outcomes),
+        }
     }
 
-    /// Answers who counts. What Redis refuses (by its access list) is lost, and only that.
-    fn settle(&mut self, batch: Batch, outcomes: Outcomes) {
+    /// Answers who counts. What Redis refuses (by its access list) is lost, and only that. What belongs to another
+    /// master is put back; returns whether there was any.
+    fn settle(&mut self, batch: Batch, outcomes: Outcomes) -> bool {
         let mut refused = Dropped::default();
         let mut reason = None;
-        for ((_, waiting), outcome) in batch.into_iter().zip(outcomes) {
+        let mut misplaced = Vec::new();
+        for ((since, waiting), outcome) in batch.into_iter().zip(outcomes) {
+            if self.common.refresh.is_some() && outcome.as_ref().is_err_and(belongs_elsewhere) {
+                misplaced.push((since, waiting));
+                continue;
+            }
             let outcome = outcome.map_err(|error| {
                 refused.messages += 1;
                 refused.bytes += waiting.message.cost() as u64;
-                reason.get_or_insert(error);
+                reason.get_or_insert_with(|| format!("{}: {error}", waiting.message.channel));
                 LinkDown
             });
             if let Some(count) = waiting.count {
@@ -125,8 +194,21 @@ impl Publisher {
             }
         }
         if let Some(reason) = reason {
-            self.losses.add(refused, &reason.to_string());
+            self.losses.add(refused, &advised(&reason));
         }
+        let is_any = !misplaced.is_empty();
+        if is_any {
+            self.queue.restore(misplaced);
+        }
+        is_any
+    }
+
+    /// Messages of slots that moved wait here until they are moved too.
+    async fn ask_for_owners(&mut self) {
+        if let Some(refresh) = &self.common.refresh {
+            refresh.notify_one();
+        }
+        sleep(self.backoff.pause()).await;
     }
 
     fn note_dropped(&mut self) {
@@ -136,21 +218,13 @@ impl Publisher {
     }
 }
 
-async fn publish(connection: &mut MultiplexedConnection, batch: &Batch) -> RedisResult<Outcomes> {
-    let mut pipeline = redis::Pipeline::with_capacity(batch.len());
-    pipeline.ignore_errors();
-    for (_, waiting) in batch {
-        pipeline
-            .cmd("PUBLISH")
-            .arg(waiting.message.channel.as_str())
-            .arg(&*waiting.message.payload);
-    }
-    let outcomes: Outcomes = pipeline.query_async(connection).await?;
-    let none_passed = outcomes.iter().all(RedisResult::is_err);
-    match outcomes.first() {
-        Some(Err(error)) if none_passed && will_pass_later(error) => Err(error.clone()),
-        _ => Ok(outcomes),
-    }
+/// The slot is another master's, or about to be.
+fn belongs_elsewhere(error: &RedisError) -> bool {
+    use redis::ServerErrorKind::{Ask, ClusterDown, Moved, TryAgain};
+    matches!(
+        error.kind(),
+        ErrorKind::Server(Ask | ClusterDown | Moved | TryAgain)
+    )
 }
 
 /// The server is there but not ready.

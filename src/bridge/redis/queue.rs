@@ -39,12 +39,6 @@ struct State {
     closed: bool,
 }
 
-enum Taken {
-    Batch(Batch),
-    Nothing,
-    End,
-}
-
 impl Queue {
     pub(super) fn new(spool_limits: SpoolLimits, queue_bytes: usize) -> Self {
         Self {
@@ -128,32 +122,43 @@ impl Queue {
     /// Puts back what could not be published.
     pub(super) fn restore(&self, batch: Batch) {
         self.state().waiting.restore(batch);
+        self.changed.notify_one();
+    }
+
+    /// Takes the messages that `leaves` says, in their order.
+    pub(super) fn extract(&self, leaves: impl Fn(&Outgoing) -> bool) -> Batch {
+        let mut state = self.state();
+        let all = state.waiting.take(usize::MAX);
+        let (leaving, staying) = all
+            .into_iter()
+            .partition(|(_, waiting)| leaves(&waiting.message));
+        state.waiting.restore(staying);
+        leaving
     }
 
     pub(super) fn take_dropped(&self) -> Option<Dropped> {
         self.state().waiting.take_dropped()
     }
 
-    /// The oldest messages, up to `bytes`, as soon as there are any; `None` when there are none and
-    /// the link's handle is gone.
-    pub(super) async fn next_batch(&self, bytes: usize) -> Option<Batch> {
+    /// Waits until there are messages; false when there are none and the link's handle is gone.
+    pub(super) async fn next_turn(&self) -> bool {
         loop {
             let changed = self.changed.notified();
-            match self.take(bytes) {
-                Taken::Batch(batch) => return Some(batch),
-                Taken::End => return None,
-                Taken::Nothing => changed.await,
+            let (is_empty, is_closed) = {
+                let state = self.state();
+                (state.waiting.is_empty(), state.closed)
+            };
+            match (is_empty, is_closed) {
+                (false, _) => return true,
+                (true, true) => return false,
+                (true, false) => changed.await,
             }
         }
     }
 
-    fn take(&self, bytes: usize) -> Taken {
-        let mut state = self.state();
-        match (state.waiting.is_empty(), state.closed) {
-            (false, _) => Taken::Batch(state.waiting.take(bytes)),
-            (true, true) => Taken::End,
-            (true, false) => Taken::Nothing,
-        }
+    /// The oldest messages, up to `bytes`.
+    pub(super) fn take_batch(&self, bytes: usize) -> Batch {
+        self.state().waiting.take(bytes)
     }
 
     /// The link's handle is gone: nothing will be added.

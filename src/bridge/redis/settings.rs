@@ -1,41 +1,81 @@
-//! Where Redis is and how patient the link is with it. Never shows the password.
+//! Where Redis is and how patient the link is with it. Never shows a password.
 
 use std::fmt;
 use std::time::Duration;
 
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult,
-};
+use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
+use super::address::Address;
+use super::sentinel::Sentinels;
+use super::tls::{InvalidTls, Tls, TlsFiles};
 use crate::bridge::spool::SpoolLimits;
+use crate::config::Secret;
 
-/// The URL cannot be used. It is not shown, because it may contain a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRedisUrl {
-    #[error("it is not of the form redis://[user:password@]host[:port][/database] or unix:///path")]
+const SENTINEL_PORT: u16 = 26379;
+
+/// The server cannot be used as it is named. The URL is not shown, because it may contain a password.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRedis {
+    #[error(
+        "bus.redis_url: it is not of the form redis[s]://[user:password@]host[:port][/database] or unix:///path"
+    )]
     Form,
-    #[error("TLS (rediss://) is not supported yet")]
-    Tls,
+    #[error(
+        "bus.redis_url: a part after # is not supported; `#insecure` would take any server's certificate: name its authority in bus.tls_ca instead"
+    )]
+    Insecure,
+    #[error("bus.sentinels: `{0}` is not host:port")]
+    Sentinel(String),
+    #[error(transparent)]
+    Tls(#[from] InvalidTls),
+}
+
+/// How the server of the URL is found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Topology {
+    /// It is the one.
+    #[default]
+    Single,
+    /// These Sentinels, `host[:port]`, know the master of a service.
+    Sentinel {
+        sentinels: Vec<String>,
+        service: String,
+        user: Option<String>,
+        password: Option<Secret>,
+    },
+    /// It is one of a Redis Cluster.
+    Cluster,
+}
+
+/// How to find the servers: what [`Topology`] says, with addresses read.
+#[derive(Clone)]
+pub(super) enum Place {
+    Single(Address),
+    Sentinel(Sentinels),
+    Cluster(Address),
 }
 
 /// Everything a link or store on Redis needs to know.
 #[derive(Clone)]
 pub struct RedisSettings {
-    server: ConnectionInfo,
+    place: Place,
+    tcp: TcpSettings,
+    login: RedisConnectionInfo,
+    tls: Option<Tls>,
     /// The longest a connection may take until Redis answers on it.
     pub connect_timeout: Duration,
     /// The longest Redis may take for one pipeline.
     pub response_timeout: Duration,
-    /// What may wait while Redis is away.
+    /// What may wait while Redis is away; in a Redis Cluster, for each of its masters.
     pub spool: SpoolLimits,
-    /// Bytes that may wait while Redis is there but slow.
+    /// Bytes that may wait while Redis is there but slow; in a Redis Cluster, for each of its masters.
     pub queue_bytes: usize,
     /// Bytes that may wait for the consumer; then the link stops reading.
     pub event_bytes: u32,
     /// Bytes of the longest message heard; a longer one is skipped.
     pub message_limit: usize,
-    /// Time between two pings through the bus.
+    /// Time between two pings through the bus, and two looks whether the master is still the same.
     pub ping_interval: Duration,
     /// Pings without echo in a row that make the link deaf.
     pub ping_misses: usize,
@@ -45,17 +85,45 @@ pub struct RedisSettings {
     pub linger: Duration,
     /// First part of the name of the private channel for pings.
     pub channel_prefix: String,
+    /// In a Redis Cluster channels whose name begins so are sharded; the others are plain, for those who know no
+    /// sharded ones.
+    pub sharded_prefix: String,
 }
 
 impl RedisSettings {
-    /// Defaults around a `redis://` or `unix://` URL.
-    pub fn parse(url: &str) -> Result<Self, InvalidRedisUrl> {
-        if url.starts_with("rediss:") || url.starts_with("valkeys:") {
-            return Err(InvalidRedisUrl::Tls);
-        }
-        let server = url
-            .into_connection_info()
-            .map_err(|_shows_the_url| InvalidRedisUrl::Form)?;
+    /// Defaults around the URL of a single server: `redis://`, `rediss://` (trusting the system's
+    /// authorities) or `unix://`.
+    ///
+    /// # Errors
+    /// As [`RedisSettings::new`].
+    pub fn parse(url: &str) -> Result<Self, InvalidRedis> {
+        Self::new(url, &Topology::Single, &TlsFiles::default())
+    }
+
+    /// Defaults around a URL, a topology, and files that matter to `rediss://` alone.
+    ///
+    /// # Errors
+    /// The URL or an address cannot be read, or a file cannot be used.
+    pub fn new(url: &str, topology: &Topology, files: &TlsFiles) -> Result<Self, InvalidRedis> {
+        let (server, has_tls) = read(url)?;
+        let address = Address::of(server.addr()).ok_or(InvalidRedis::Form)?;
+        let place = match topology {
+            Topology::Single => Place::Single(address),
+            Topology::Cluster => Place::Cluster(address),
+            Topology::Sentinel {
+                sentinels,
+                service,
+                user,
+                password,
+            } => Place::Sentinel(Sentinels {
+                addresses: sentinels
+                    .iter()
+                    .map(|text| sentinel(text))
+                    .collect::<Result<_, _>>()?,
+                service: service.clone(),
+                login: login_of(user.as_deref(), password.as_ref().map(Secret::expose)),
+            }),
+        };
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(30))
             .with_interval(Duration::from_secs(10));
@@ -64,7 +132,10 @@ impl RedisSettings {
             .set_keepalive(keepalive)
             .set_user_timeout(Duration::from_secs(20));
         Ok(Self {
-            server: server.set_tcp_settings(tcp),
+            place,
+            tcp,
+            login: server.redis_settings().clone().set_skip_set_lib_name(),
+            tls: has_tls.then(|| Tls::load(files)).transpose()?,
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(5),
             spool: SpoolLimits::default(),
@@ -76,51 +147,84 @@ impl RedisSettings {
             idle_interval: Duration::from_secs(60),
             linger: Duration::from_secs(5),
             channel_prefix: "roomwire".to_owned(),
+            sharded_prefix: "roomwire:".to_owned(),
         })
     }
 
-    /// Host and port, or path: for logs.
+    /// Whom to ask for, host and port, or path: for logs.
     pub fn address(&self) -> String {
-        self.server.addr().to_string()
+        match &self.place {
+            Place::Single(address) | Place::Cluster(address) => address.to_string(),
+            Place::Sentinel(sentinels) => format!("{} by sentinel", sentinels.service),
+        }
     }
 
     /// Number of the database, by which clusters on one Redis tell their channels apart.
     pub fn database(&self) -> i64 {
-        self.server.redis_settings().db()
+        self.login.db()
     }
 
-    /// The server to connect to now. Asked before every connection.
-    pub(super) fn server(&self) -> &ConnectionInfo {
-        &self.server
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn tcp(&self) -> &TcpSettings {
+        &self.tcp
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// User, password and database at the servers that carry the messages.
+    pub(super) fn login(&self) -> &RedisConnectionInfo {
+        &self.login
     }
 
     pub(super) fn credentials(&self) -> Option<(Option<&str>, &str)> {
-        let redis = self.server.redis_settings();
-        let password = redis.password()?;
-        Some((redis.username(), password))
+        Some((self.login.username(), self.login.password()?))
     }
+}
 
-    /// A connection for commands, on which Redis has answered.
-    pub(super) async fn connect(&self) -> RedisResult<redis::aio::MultiplexedConnection> {
-        let client = Client::open(self.server().clone())?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        // A server that still loads its data accepts connections and refuses everything else.
-        let () = redis::cmd("PING").query_async(&mut connection).await?;
-        Ok(connection)
+/// What a URL says, and whether it wants TLS. The crate is only asked for the form: streams are ours.
+fn read(url: &str) -> Result<(ConnectionInfo, bool), InvalidRedis> {
+    let (scheme, rest) = url.split_once(':').ok_or(InvalidRedis::Form)?;
+    let has_tls = matches!(scheme, "rediss" | "valkeys");
+    let url = if has_tls {
+        format!("redis:{rest}")
+    } else {
+        url.to_owned()
+    };
+    let is_file = rest.starts_with("///");
+    if !is_file && rest.contains('#') {
+        return Err(InvalidRedis::Insecure);
     }
+    let server = url
+        .into_connection_info()
+        .map_err(|_shows_the_url| InvalidRedis::Form)?;
+    Ok((server, has_tls))
+}
+
+fn sentinel(text: &str) -> Result<Address, InvalidRedis> {
+    Address::parse(text, SENTINEL_PORT).ok_or_else(|| InvalidRedis::Sentinel(text.to_owned()))
+}
+
+fn login_of(user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+    if let Some(user) = user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = password {
+        login = login.set_password(password);
+    }
+    login
 }
 
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unix = matches!(self.server.addr(), ConnectionAddr::Unix(_));
         f.debug_struct("RedisSettings")
             .field("address", &self.address())
-            .field("unix", &unix)
+            .field("tls", &self.tls.is_some())
             .field("database", &self.database())
             .field("password", &self.credentials().map(|_| "..."))
             .finish_non_exhaustive()
@@ -141,13 +245,38 @@ mod tests {
         let shown = format!("{settings:?}");
         assert!(!shown.contains("s3cret"), "{shown}");
         assert_eq!(settings.credentials(), Some((Some("ann"), "s3cret")));
-        for (url, error) in [
-            ("rediss://redis.local", InvalidRedisUrl::Tls),
-            ("http://redis.local", InvalidRedisUrl::Form),
-            ("redis://:s3cret@redis.local/first", InvalidRedisUrl::Form),
-            ("", InvalidRedisUrl::Form),
+        for url in [
+            "http://redis.local",
+            "redis://:s3cret@redis.local/first",
+            "redis.local",
+            "",
         ] {
-            assert_eq!(RedisSettings::parse(url).unwrap_err(), error, "{url}");
+            let error = RedisSettings::parse(url).unwrap_err();
+            assert!(matches!(error, InvalidRedis::Form), "{url}");
+            assert!(!error.to_string().contains("s3cret"));
         }
+        let insecure = RedisSettings::parse("rediss://:s3cret@redis.local/#insecure").unwrap_err();
+        assert!(matches!(insecure, InvalidRedis::Insecure));
+        assert!(!insecure.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn sentinels_keep_their_password() {
+        let topology = |name: &str| Topology::Sentinel {
+            sentinels: vec![name.to_owned()],
+            service: "mymaster".to_owned(),
+            user: Some("watcher".to_owned()),
+            password: Some(Secret::from("s3cret")),
+        };
+        let settings =
+            |name: &str| RedisSettings::new("redis://x", &topology(name), &TlsFiles::default());
+        assert!(!format!("{:?}", topology("cache")).contains("s3cret"));
+        let shown = format!("{:?}", settings("cache").unwrap());
+        assert!(
+            shown.contains("mymaster by sentinel") && !shown.contains("s3cret"),
+            "{shown}"
+        );
+        let error = settings("cache:x").unwrap_err().to_string();
+        assert_eq!(error, "bus.sentinels: `cache:x` is not host:port");
     }
 }

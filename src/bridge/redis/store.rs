@@ -1,15 +1,20 @@
 //! The store on Redis. Compares and changes leases in scripts, so that no two nodes can both win.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, RedisError};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 use tokio::sync::Mutex;
 
-use super::settings::RedisSettings;
+use super::address::Address;
+use super::settings::{Place, RedisSettings};
+use super::slots::{SlotMap, slot};
+use super::stream::ConnectionError;
+use super::topology::Surveyor;
 use crate::bridge::store::{Answer, Renewal, Store, StoreError};
 
 const ACQUIRE: &str = "local held = redis.call('GET', KEYS[1])
@@ -26,7 +31,7 @@ return 1";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1";
 
-/// Keys in Redis. Connects on first need; clones share the connection.
+/// Keys in Redis. Connects on first need; clones share the connections.
 #[derive(Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,
@@ -34,56 +39,125 @@ pub struct RedisStore {
 
 struct Shared {
     settings: RedisSettings,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connections: Mutex<Connections>,
 }
 
 impl RedisStore {
     /// A store on the same server as a link with these settings.
     pub fn new(settings: RedisSettings) -> Self {
+        let surveyor = match settings.place() {
+            Place::Cluster(seed) => Some(Surveyor::new(seed.clone())),
+            Place::Single(_) | Place::Sentinel(_) => None,
+        };
+        let connections = Connections {
+            by_address: HashMap::new(),
+            surveyor,
+            found: None,
+        };
         let shared = Shared {
             settings,
-            connection: Mutex::new(None),
+            connections: Mutex::new(connections),
         };
         Self {
             shared: Arc::new(shared),
         }
     }
 
-    fn run<T, R>(&self, command: Cmd, read: impl FnOnce(R) -> T + Send + 'static) -> Answer<T>
+    fn run<T, R>(
+        &self,
+        key: &str,
+        command: Cmd,
+        read: impl FnOnce(R) -> T + Send + 'static,
+    ) -> Answer<T>
     where
         T: Send + 'static,
         R: FromRedisValue + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
+        let slot = slot(key.as_bytes());
         Box::pin(async move {
-            let value = shared.query(&command).await;
-            value
-                .map(read)
-                .map_err(|error| StoreError(error.to_string()))
+            let value = shared.query(slot, &command).await;
+            value.map(read).map_err(|error| StoreError(error.advised()))
         })
     }
 }
 
 impl Shared {
-    /// Every command here may run twice, so one that failed is sent once more on a fresh connection.
-    async fn query<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, RedisError> {
-        let mut connection = self.connection(false).await?;
-        match command.query_async(&mut connection).await {
-            Err(error) if error.is_io_error() || error.is_unrecoverable_error() => {}
-            settled => return settled,
+    /// Every command here may run twice, so one that failed is sent once more on a fresh connection to whoever is
+    /// found to be the master then.
+    async fn query<R: FromRedisValue>(
+        &self,
+        slot: u16,
+        command: &Cmd,
+    ) -> Result<R, ConnectionError> {
+        let connection = self
+            .connections
+            .lock()
+            .await
+            .get(&self.settings, slot, false)
+            .await;
+        if let Ok(mut connection) = connection {
+            match command.query_async(&mut connection).await {
+                Err(error) if is_of_the_server(&error) => {}
+                settled => return Ok(settled?),
+            }
         }
-        let mut connection = self.connection(true).await?;
-        command.query_async(&mut connection).await
+        let mut connections = self.connections.lock().await;
+        let mut connection = connections.get(&self.settings, slot, true).await?;
+        drop(connections);
+        Ok(command.query_async(&mut connection).await?)
     }
+}
 
-    async fn connection(&self, fresh: bool) -> Result<MultiplexedConnection, RedisError> {
-        let mut slot = self.connection.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|_| !fresh) {
+/// Another connection, or another server, may do it.
+fn is_of_the_server(error: &RedisError) -> bool {
+    use redis::ServerErrorKind::{Ask, ClusterDown, Moved, ReadOnly, TryAgain};
+    let elsewhere = [Ask, ClusterDown, Moved, ReadOnly, TryAgain].map(ErrorKind::Server);
+    error.is_io_error() || error.is_unrecoverable_error() || elsewhere.contains(&error.kind())
+}
+
+/// Connections to the masters used so far, and who owns which slot.
+struct Connections {
+    by_address: HashMap<Address, MultiplexedConnection>,
+    /// In a Redis Cluster.
+    surveyor: Option<Surveyor>,
+    found: Option<SlotMap>,
+}
+
+impl Connections {
+    async fn get(
+        &mut self,
+        settings: &RedisSettings,
+        slot: u16,
+        fresh: bool,
+    ) -> Result<MultiplexedConnection, ConnectionError> {
+        if fresh {
+            self.by_address.clear();
+            self.found = None;
+        }
+        let address = match (settings.place(), &mut self.surveyor) {
+            // One that is found once is kept until it fails.
+            (Place::Sentinel(sentinels), _) => match self.by_address.keys().next() {
+                Some(address) => address.clone(),
+                None => sentinels.master(settings).await?,
+            },
+            (Place::Cluster(_), Some(surveyor)) => {
+                let map = match self.found.take() {
+                    Some(map) => map,
+                    None => surveyor.survey(settings, true).await?,
+                };
+                let owner = map.owner(slot).map(|owner| map.masters[owner].clone());
+                self.found = Some(map);
+                owner
+                    .ok_or_else(|| ConnectionError::Refused(format!("slot {slot} has no master")))?
+            }
+            (Place::Single(address) | Place::Cluster(address), _) => address.clone(),
+        };
+        if let Some(connection) = self.by_address.get(&address) {
             return Ok(connection.clone());
         }
-        *slot = None;
-        let connection = self.settings.connect().await?;
-        *slot = Some(connection.clone());
+        let connection = settings.connect(&address).await?;
+        self.by_address.insert(address, connection.clone());
         Ok(connection)
     }
 }
@@ -103,13 +177,13 @@ impl Store for RedisStore {
     fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> Answer<bool> {
         let mut command = script(ACQUIRE, key, value);
         command.arg(milliseconds(ttl));
-        self.run(command, |won: i64| won == 1)
+        self.run(key, command, |won: i64| won == 1)
     }
 
     fn renew(&self, key: &str, value: &str, ttl: Duration) -> Answer<Renewal> {
         let mut command = script(RENEW, key, value);
         command.arg(milliseconds(ttl));
-        self.run(command, |outcome: i64| match outcome {
+        self.run(key, command, |outcome: i64| match outcome {
             1 => Renewal::Renewed,
             0 => Renewal::Lost,
             _ => Renewal::Taken,
@@ -117,13 +191,15 @@ impl Store for RedisStore {
     }
 
     fn release(&self, key: &str, value: &str) -> Answer<()> {
-        self.run(script(RELEASE, key, value), |_: i64| ())
+        self.run(key, script(RELEASE, key, value), |_: i64| ())
     }
 
     fn get(&self, key: &str) -> Answer<Option<Bytes>> {
         let mut command = redis::cmd("GET");
         command.arg(key);
-        self.run(command, |value: Option<Vec<u8>>| value.map(Bytes::from))
+        self.run(key, command, |value: Option<Vec<u8>>| {
+            value.map(Bytes::from)
+        })
     }
 
     fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Answer<()> {
@@ -132,13 +208,13 @@ impl Store for RedisStore {
         if let Some(ttl) = ttl {
             command.arg("PX").arg(milliseconds(ttl));
         }
-        self.run(command, |()| ())
+        self.run(key, command, |()| ())
     }
 
     fn delete(&self, key: &str) -> Answer<bool> {
         let mut command = redis::cmd("DEL");
         command.arg(key);
-        self.run(command, |removed: u64| removed > 0)
+        self.run(key, command, |removed: u64| removed > 0)
     }
 }
 

@@ -1,15 +1,20 @@
-//! Opens the subscription connection: a bare stream on which Redis has accepted our credentials.
+//! Opens connections to a server: the crate's for commands, and a bare stream for the subscription.
+//!
+//! Both run over streams made here, so that TLS, options and deadlines are the same.
 
 use std::io;
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{Cmd, ConnectionAddr};
+use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::address::Address;
+use super::advice::advised;
 use super::resp::{ReadError, Reply, ReplyReader};
 use super::settings::RedisSettings;
 
@@ -26,12 +31,79 @@ pub(super) enum ConnectionError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     #[error("no answer within {0:?}")]
     Slow(Duration),
+    #[error("no answer within the time, over TLS: {0:?}")]
+    SlowTls(Duration),
     #[error("refused by the server: {0}")]
     Refused(String),
-    #[error("TLS is not supported yet")]
-    Tls,
+    /// The master is another server now.
+    #[error("the master moved")]
+    Moved,
+    #[error("{0}")]
+    Sentinel(String),
+}
+
+impl ConnectionError {
+    /// What happened, and what to change where that is known.
+    pub(super) fn advised(&self) -> String {
+        advised(&self.to_string())
+    }
+}
+
+impl RedisSettings {
+    /// A connection for commands to `address`, on which Redis has answered.
+    pub(super) async fn connect(
+        &self,
+        address: &Address,
+    ) -> Result<MultiplexedConnection, ConnectionError> {
+        let connected = timeout(
+            self.connect_timeout,
+            self.try_connect(address, self.login()),
+        );
+        let mut connection = self.in_time(connected.await)?;
+        // A server that still loads its data accepts connections and refuses everything else.
+        let () = redis::cmd("PING").query_async(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// A connection for commands with another login: to a Sentinel.
+    pub(super) async fn connect_as(
+        &self,
+        address: &Address,
+        login: &RedisConnectionInfo,
+    ) -> Result<MultiplexedConnection, ConnectionError> {
+        let connected = timeout(self.connect_timeout, self.try_connect(address, login));
+        self.in_time(connected.await)
+    }
+
+    fn in_time<T>(
+        &self,
+        done: Result<Result<T, ConnectionError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, ConnectionError> {
+        done.unwrap_or_else(|_elapsed| {
+            Err(match self.tls() {
+                Some(_) => ConnectionError::SlowTls(self.connect_timeout),
+                None => ConnectionError::Slow(self.connect_timeout),
+            })
+        })
+    }
+
+    async fn try_connect(
+        &self,
+        address: &Address,
+        login: &RedisConnectionInfo,
+    ) -> Result<MultiplexedConnection, ConnectionError> {
+        let stream = stream_to(self, address).await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.response_timeout));
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(login, stream, config).await?;
+        // Ends with the last clone of the connection.
+        tokio::spawn(driver);
+        Ok(connection)
+    }
 }
 
 pub(super) struct Connection {
@@ -41,12 +113,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(settings: &RedisSettings) -> Result<Self, ConnectionError> {
-        let limit = settings.connect_timeout;
-        match timeout(limit, open(settings)).await {
-            Ok(connection) => connection,
-            Err(_elapsed) => Err(ConnectionError::Slow(limit)),
-        }
+    pub(super) async fn open(
+        settings: &RedisSettings,
+        address: &Address,
+    ) -> Result<Self, ConnectionError> {
+        settings.in_time(timeout(settings.connect_timeout, open(settings, address)).await)
     }
 
     /// Sends commands in one go; their answers come through `replies`.
@@ -55,16 +126,24 @@ impl Connection {
         for command in commands {
             bytes.extend_from_slice(&command.get_packed_command());
         }
-        let written = timeout(self.write_timeout, self.writer.write_all(&bytes)).await;
-        match written {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let writer = &mut self.writer;
+        let write = async {
+            writer.write_all(&bytes).await?;
+            // TLS keeps records back.
+            writer.flush().await
+        };
+        match timeout(self.write_timeout, write).await {
             Ok(written) => Ok(written?),
             Err(_elapsed) => Err(ConnectionError::Slow(self.write_timeout)),
         }
     }
 }
 
-async fn open(settings: &RedisSettings) -> Result<Connection, ConnectionError> {
-    let (reader, writer) = split(stream_to(settings).await?);
+async fn open(settings: &RedisSettings, address: &Address) -> Result<Connection, ConnectionError> {
+    let (reader, writer) = split(stream_to(settings, address).await?);
     let mut connection = Connection {
         replies: ReplyReader::new(reader, settings.message_limit),
         writer,
@@ -89,20 +168,24 @@ fn accepted(reply: Reply) -> Result<(), ConnectionError> {
     }
 }
 
-async fn stream_to(settings: &RedisSettings) -> Result<BoxedStream, ConnectionError> {
-    let server = settings.server();
-    match server.addr() {
-        ConnectionAddr::Tcp(host, port) => {
+async fn stream_to(
+    settings: &RedisSettings,
+    address: &Address,
+) -> Result<BoxedStream, ConnectionError> {
+    match address {
+        Address::Tcp { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            apply(server.tcp_settings(), &stream)?;
-            Ok(Box::new(stream))
+            apply(settings.tcp(), &stream)?;
+            match settings.tls() {
+                Some(tls) => Ok(Box::new(tls.open(host, stream).await?)),
+                None => Ok(Box::new(stream)),
+            }
         }
-        ConnectionAddr::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-        _ => Err(ConnectionError::Tls),
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
     }
 }
 
-/// The same options the crate sets on its own connections.
+/// The options the crate sets on its own connections.
 fn apply(settings: &TcpSettings, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(settings.nodelay())?;
     let socket = SockRef::from(stream);

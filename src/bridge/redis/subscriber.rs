@@ -2,59 +2,45 @@
 //! through the bus, and reads no faster than its consumer takes.
 
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::Cmd;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
+use super::address::Address;
 use super::backoff::Backoff;
-use super::health::{Half, Health};
+use super::conversation::{Conversation, Meaning, Verb};
+use super::health::{MemberId, Part};
 use super::hearing::{Hearing, Verdict};
+use super::member::Common;
 use super::queue::Queue;
 use super::resp::Reply;
-use super::settings::RedisSettings;
+use super::sentinel::Target;
+use super::slots::slot;
 use super::stream::{Connection, ConnectionError};
-use super::subscriptions::Subscriptions;
-use crate::bridge::link::{Channel, ConsumerGone, LinkEvent, LinkEventSender};
+use super::wanted::Wanted;
+use crate::bridge::link::{Channel, ConsumerGone, LinkEvent};
 
 /// Channels named in one SUBSCRIBE; the commands of one turn go out together.
 const CHUNK: usize = 1000;
 /// Shorter payloads are copied, so that one kept message does not keep a whole read buffer.
 const COPY_BELOW: usize = 16 * 1024;
 
-/// The wanted channels, shared with the link's handle.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    subscriptions: Mutex<Subscriptions>,
-    pub(super) changed: Notify,
-}
-
-impl Wanted {
-    pub(super) fn new(linger: Duration) -> Self {
-        Self {
-            subscriptions: Mutex::new(Subscriptions::new(linger)),
-            changed: Notify::new(),
-        }
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Subscriptions> {
-        self.subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 pub(super) struct Subscriber {
-    pub(super) settings: Arc<RedisSettings>,
+    pub(super) common: Common,
+    pub(super) id: MemberId,
+    pub(super) target: Arc<Target>,
     pub(super) wanted: Arc<Wanted>,
     pub(super) queue: Arc<Queue>,
-    pub(super) health: Arc<Health>,
-    pub(super) events: LinkEventSender,
     pub(super) backoff: Backoff,
     pub(super) hearing: Hearing,
+}
+
+/// A connection, where it leads, and what is under way on it.
+struct Line {
+    connection: Connection,
+    address: Address,
+    conversation: Conversation,
 }
 
 /// Why a connection is over.
@@ -80,8 +66,8 @@ impl Subscriber {
     /// Runs until nobody listens.
     pub(super) async fn run(mut self) {
         loop {
-            let end = match Connection::open(&self.settings).await {
-                Ok(connection) => self.serve(connection).await,
+            let end = match self.open().await {
+                Ok(mut line) => self.serve(&mut line).await,
                 Err(error) => End::Lost(error),
             };
             self.wanted.lock().forget_server();
@@ -89,12 +75,13 @@ impl Subscriber {
                 End::ConsumerGone => return,
                 End::Deaf => log::warn!(
                     "own pings do not come back through redis, subscribing anew address={}",
-                    self.settings.address()
+                    self.common.settings.address()
                 ),
                 End::Lost(error) => {
-                    self.health.lost(Half::Subscriber, &error.to_string());
+                    let part = Part::Subscriber(self.id);
+                    self.common.health.lost(part, &error.advised());
                     tokio::select! {
-                        () = self.events.closed() => return,
+                        () = self.common.events.closed() => return,
                         () = sleep(self.backoff.pause()) => {}
                     }
                 }
@@ -102,24 +89,36 @@ impl Subscriber {
         }
     }
 
-    async fn serve(&mut self, mut connection: Connection) -> End {
-        match self.try_serve(&mut connection).await {
+    async fn open(&self) -> Result<Line, ConnectionError> {
+        let settings = &self.common.settings;
+        let address = self.target.locate(settings).await?;
+        Ok(Line {
+            connection: Connection::open(settings, &address).await?,
+            address,
+            conversation: Conversation::default(),
+        })
+    }
+
+    async fn serve(&mut self, line: &mut Line) -> End {
+        match self.try_serve(line).await {
             Ok(never) => match never {},
             Err(end) => end,
         }
     }
 
-    async fn try_serve(
-        &mut self,
-        connection: &mut Connection,
-    ) -> Result<std::convert::Infallible, End> {
-        let give_up = Instant::now() + self.settings.response_timeout;
+    async fn try_serve(&mut self, line: &mut Line) -> Result<std::convert::Infallible, End> {
+        let settings = Arc::clone(&self.common.settings);
+        let target = Arc::clone(&self.target);
+        let address = line.address.clone();
+        let left = target.left(&address);
+        tokio::pin!(left);
+        let give_up = Instant::now() + settings.response_timeout;
         let mut settled = false;
-        let mut ping = interval(self.settings.ping_interval);
+        let mut ping = interval(settings.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.ask(connection).await?;
+        self.ask(line).await?;
         loop {
-            self.take_in(connection).await?;
+            self.take_in(line).await?;
             if !settled && self.wanted.lock().is_settled() {
                 settled = true;
                 self.settle(&mut ping);
@@ -127,14 +126,15 @@ impl Subscriber {
             let wanted = Arc::clone(&self.wanted);
             let expiry = wanted.lock().next_expiry();
             tokio::select! {
-                read = connection.replies.fill() => read.map_err(ConnectionError::from)?,
-                () = wanted.changed.notified() => self.ask(connection).await?,
-                () = at(expiry) => self.unsubscribe_expired(connection).await?,
+                read = line.connection.replies.fill() => read.map_err(ConnectionError::from)?,
+                () = wanted.changed.notified() => self.ask(line).await?,
+                () = at(expiry) => self.unsubscribe_expired(line).await?,
                 _ = ping.tick(), if settled => self.ping()?,
+                () = &mut left => return Err(ConnectionError::Moved.into()),
                 () = sleep_until(give_up), if !settled => {
-                    return Err(ConnectionError::Slow(self.settings.response_timeout).into());
+                    return Err(ConnectionError::Slow(settings.response_timeout).into());
                 }
-                () = self.events.closed() => return Err(End::ConsumerGone),
+                () = self.common.events.closed() => return Err(End::ConsumerGone),
             }
         }
     }
@@ -144,46 +144,78 @@ impl Subscriber {
         self.backoff.reset();
         self.hearing.begin();
         ping.reset_immediately();
-        self.health.found(Half::Subscriber);
+        self.common.health.found(Part::Subscriber(self.id));
     }
 
-    async fn ask(&self, connection: &mut Connection) -> Result<(), ConnectionError> {
+    async fn ask(&self, line: &mut Line) -> Result<(), ConnectionError> {
         let channels = self.wanted.lock().take_to_ask();
-        send_chunks(connection, "SUBSCRIBE", &channels).await
+        self.send(line, channels, Verb::Subscribe, Verb::ShardedSubscribe)
+            .await
     }
 
-    async fn unsubscribe_expired(
-        &self,
-        connection: &mut Connection,
-    ) -> Result<(), ConnectionError> {
+    async fn unsubscribe_expired(&self, line: &mut Line) -> Result<(), ConnectionError> {
         let channels = self.wanted.lock().take_expired(Instant::now());
-        send_chunks(connection, "UNSUBSCRIBE", &channels).await
+        self.send(line, channels, Verb::Unsubscribe, Verb::ShardedUnsubscribe)
+            .await
+    }
+
+    /// Sends a verb for plain and one for sharded channels. A command names sharded channels of one slot only.
+    async fn send(
+        &self,
+        line: &mut Line,
+        channels: Vec<Channel>,
+        plain_verb: Verb,
+        sharded_verb: Verb,
+    ) -> Result<(), ConnectionError> {
+        let is_sharded = |channel: &Channel| self.common.is_sharded(channel.as_str());
+        let (mut sharded, plain): (Vec<_>, Vec<_>) = channels.into_iter().partition(is_sharded);
+        let slot_of = |channel: &Channel| slot(channel.as_str().as_bytes());
+        sharded.sort_by_cached_key(slot_of);
+        let by_slot = sharded.chunk_by(|left, right| slot_of(left) == slot_of(right));
+        let sharded = by_slot
+            .flat_map(|group| group.chunks(CHUNK))
+            .map(|chunk| (sharded_verb, chunk));
+        let chunks = plain
+            .chunks(CHUNK)
+            .map(|chunk| (plain_verb, chunk))
+            .chain(sharded);
+        let mut commands = Vec::new();
+        for (verb, chunk) in chunks {
+            let mut command = redis::cmd(verb.name());
+            for channel in chunk {
+                command.arg(channel.as_str());
+            }
+            commands.push(command);
+            line.conversation.ask(verb, chunk);
+        }
+        line.connection.send(&commands).await
     }
 
     /// Works through everything read, and reports its confirmations together.
-    async fn take_in(&mut self, connection: &mut Connection) -> Result<(), End> {
+    async fn take_in(&mut self, line: &mut Line) -> Result<(), End> {
         let mut confirmed = Vec::new();
-        while let Some(reply) = connection
-            .replies
-            .buffered()
-            .map_err(ConnectionError::from)?
-        {
+        loop {
+            let reply = line.connection.replies.buffered();
+            let Some(reply) = reply.map_err(ConnectionError::from)? else {
+                break;
+            };
             match reply {
                 Reply::Array(parts) => match parts.as_slice() {
-                    [kind, channel, payload] if kind == "message" => {
+                    [kind, channel, payload] if kind == "message" || kind == "smessage" => {
                         // What was confirmed before a message is told before it.
                         self.report(&mut confirmed)?;
                         self.message(channel, payload).await?;
                     }
-                    [kind, channel, _] if kind == "subscribe" => {
-                        let channel = self.wanted.lock().confirm(&text(channel));
+                    [kind, channel, _] => {
+                        let meaning = line.conversation.reply(kind, &text(channel));
+                        let channel = self.note(meaning, channel);
                         confirmed.extend(channel.filter(|name| !self.hearing.is_own(name)));
                     }
                     _ => {}
                 },
-                Reply::Error(text) => return Err(ConnectionError::Refused(text).into()),
+                Reply::Error(text) => self.refused(text, line)?,
                 Reply::TooLong(bytes) => {
-                    self.events.push(LinkEvent::Skipped {
+                    self.common.events.push(LinkEvent::Skipped {
                         bytes: bytes as u64,
                     })?;
                 }
@@ -193,25 +225,63 @@ impl Subscriber {
         self.report(&mut confirmed)
     }
 
+    /// Notes what a reply means for a channel; returns it if it is now subscribed.
+    fn note(&self, meaning: Meaning, channel: &[u8]) -> Option<Channel> {
+        match meaning {
+            Meaning::Subscribed => self.wanted.lock().confirm(&text(channel)),
+            Meaning::TakenAway => {
+                let channel = Channel::from(&*text(channel));
+                self.put_back(vec![channel]);
+                None
+            }
+            Meaning::Unsubscribed | Meaning::Other => None,
+        }
+    }
+
+    /// A refused command ends the connection, but for slots that are another master's now.
+    fn refused(&self, text: String, line: &mut Line) -> Result<(), ConnectionError> {
+        let Some((verb, channels)) = line.conversation.refused() else {
+            return Err(ConnectionError::Refused(text));
+        };
+        let moves = ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "];
+        if verb.is_sharded() && moves.iter().any(|code| text.starts_with(code)) {
+            if verb.subscribes() {
+                self.put_back(channels);
+            }
+            return Ok(());
+        }
+        let names: Vec<&str> = channels.iter().take(3).map(Channel::as_str).collect();
+        let (verb, names) = (verb.name(), names.join(" "));
+        Err(ConnectionError::Refused(format!("{text} ({verb} {names})")))
+    }
+
+    /// These channels are to be asked for again as soon as their owner is known.
+    fn put_back(&self, channels: Vec<Channel>) {
+        self.wanted.lock().put_back(channels);
+        if let Some(refresh) = &self.common.refresh {
+            refresh.notify_one();
+        }
+    }
+
     fn report(&self, confirmed: &mut Vec<Channel>) -> Result<(), End> {
         if confirmed.is_empty() {
             return Ok(());
         }
         let channels = std::mem::take(confirmed);
-        Ok(self.events.push(LinkEvent::Subscribed(channels))?)
+        Ok(self.common.events.push(LinkEvent::Subscribed(channels))?)
     }
 
     async fn message(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), End> {
         if self.hearing.hear() {
             log::info!("own pings come back through redis again");
-            self.events.push(LinkEvent::Hearing)?;
+            self.common.health.hears(self.id);
         }
         let Some(channel) = self.wanted.lock().wanted(&text(channel)) else {
             return Ok(());
         };
         if self.hearing.is_own(&channel) {
             if let Some(after) = self.hearing.echo(payload) {
-                self.events.push(LinkEvent::Echo { after })?;
+                self.common.events.push(LinkEvent::Echo { after })?;
             }
             return Ok(());
         }
@@ -221,6 +291,7 @@ impl Subscriber {
             payload.clone()
         };
         Ok(self
+            .common
             .events
             .send(LinkEvent::Message { channel, payload })
             .await?)
@@ -231,7 +302,7 @@ impl Subscriber {
             Verdict::Fine => {}
             Verdict::StillDeaf => return Err(End::Deaf),
             Verdict::Deaf => {
-                self.events.push(LinkEvent::Deaf)?;
+                self.common.health.deaf(self.id);
                 return Err(End::Deaf);
             }
         }
@@ -246,22 +317,6 @@ async fn at(moment: Option<Instant>) {
         Some(moment) => sleep_until(moment).await,
         None => pending().await,
     }
-}
-
-async fn send_chunks(
-    connection: &mut Connection,
-    name: &str,
-    channels: &[Channel],
-) -> Result<(), ConnectionError> {
-    let command = |chunk: &[Channel]| {
-        let mut command = redis::cmd(name);
-        for channel in chunk {
-            command.arg(channel.as_str());
-        }
-        command
-    };
-    let commands: Vec<Cmd> = channels.chunks(CHUNK).map(command).collect();
-    connection.send(&commands).await
 }
 
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {

@@ -96,6 +96,62 @@ impl Subscriptions {
         entry.wanted.then_some(channel)
     }
 
+    /// The server does not carry these channels, or not any more: they are to be asked for again, here or
+    /// elsewhere.
+    pub(super) fn put_back(&mut self, channels: Vec<Channel>) {
+        for channel in channels {
+            let Some(entry) = self.entries.get_mut(&channel) else {
+                continue;
+            };
+            match (entry.server, entry.wanted) {
+                (Server::Untold, _) => continue,
+                (Server::Confirmed, true) => self.unconfirmed += 1,
+                (Server::Asked, false) => self.unconfirmed -= 1,
+                (Server::Confirmed, false) | (Server::Asked, true) => {}
+            }
+            if entry.wanted {
+                entry.server = Server::Untold;
+                self.to_ask.push(channel);
+            } else {
+                self.entries.remove(&channel);
+            }
+        }
+    }
+
+    /// Takes the wanted channels that `leaves` says; what the server carries of them is unsubscribed now.
+    pub(super) fn hand_over(
+        &mut self,
+        leaves: impl Fn(&Channel) -> bool,
+        now: Instant,
+    ) -> Vec<Channel> {
+        let leaving = |(channel, entry): &(&Channel, &Entry)| entry.wanted && leaves(channel);
+        let channels: Vec<Channel> = self
+            .entries
+            .iter()
+            .filter(leaving)
+            .map(|(channel, _)| channel.clone())
+            .collect();
+        if channels.is_empty() {
+            return channels;
+        }
+        let at_once = now.checked_sub(self.linger).unwrap_or(now);
+        for channel in &channels {
+            let Some(entry) = self.entries.get_mut(channel) else {
+                continue;
+            };
+            if entry.server == Server::Untold {
+                self.entries.remove(channel);
+                self.unconfirmed -= 1;
+            } else {
+                entry.wanted = false;
+                self.lingering.push_front((at_once, channel.clone()));
+            }
+        }
+        self.to_ask
+            .retain(|channel| self.entries.contains_key(channel));
+        channels
+    }
+
     /// The channel of this name, if it is wanted.
     pub(super) fn wanted(&self, name: &str) -> Option<Channel> {
         let (channel, entry) = self.entries.get_key_value(name)?;
@@ -198,6 +254,42 @@ mod tests {
         assert_eq!(subscriptions.next_expiry(), None);
         assert_eq!(subscriptions.want(channels(&["b"])), []);
         assert_eq!(subscriptions.take_to_ask(), channels(&["b"]));
+    }
+
+    #[test]
+    fn what_is_refused_is_asked_for_again() {
+        let mut subscriptions = Subscriptions::new(LINGER);
+        subscriptions.want(channels(&["a", "b", "c"]));
+        subscriptions.take_to_ask();
+        subscriptions.confirm("a");
+        subscriptions.give_up(channels(&["c"]), Instant::now());
+        subscriptions.put_back(channels(&["a", "b", "c", "x"]));
+        assert_eq!(subscriptions.take_to_ask(), channels(&["a", "b"]));
+        assert!(!subscriptions.is_settled());
+        subscriptions.confirm("a");
+        subscriptions.confirm("b");
+        assert!(subscriptions.is_settled());
+    }
+
+    #[test]
+    fn what_moves_away_is_unsubscribed_at_once() {
+        let start = Instant::now() + LINGER;
+        let mut subscriptions = Subscriptions::new(LINGER);
+        subscriptions.want(channels(&["kept", "asked", "confirmed"]));
+        subscriptions.take_to_ask();
+        subscriptions.confirm("confirmed");
+        subscriptions.confirm("kept");
+        subscriptions.want(channels(&["untold"]));
+        let mut moved = subscriptions.hand_over(|channel| channel.as_str() != "kept", start);
+        moved.sort();
+        assert_eq!(moved, channels(&["asked", "confirmed", "untold"]));
+        assert_eq!(subscriptions.take_to_ask(), []);
+        assert_eq!(subscriptions.take_expired(start), channels(&["confirmed"]));
+        assert_eq!(subscriptions.confirm("asked"), None);
+        assert!(subscriptions.is_settled());
+        let later = start + LINGER;
+        assert_eq!(subscriptions.take_expired(later), channels(&["asked"]));
+        assert_eq!(subscriptions.wanted("kept"), Some(Channel::from("kept")));
     }
 
     #[test]

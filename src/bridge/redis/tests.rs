@@ -1,5 +1,10 @@
 //! The suite of all links on a real Redis, and everything that can happen to it.
 
+mod acl;
+mod cluster;
+mod sentinel;
+mod tls;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,11 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::{RedisLink, RedisSettings};
+use super::{RedisLink, RedisSettings, RedisStore};
 use crate::bridge::link::{LinkDown, LinkEvent, Outgoing};
 use crate::bridge::link_tests::proxy::Proxy;
 use crate::bridge::link_tests::server::RedisServer;
 use crate::bridge::link_tests::{Member, PATIENCE, channels, message, suite};
+use crate::bridge::store::Store;
 use crate::model::random::OsRandom;
 
 fn join(settings: RedisSettings) -> Member {
@@ -269,25 +275,6 @@ async fn a_message_over_the_limit_is_skipped() {
 }
 
 #[tokio::test]
-async fn a_password_opens_the_server_and_is_never_told() {
-    let Some(server) = RedisServer::start(&["--requirepass", "s3cret"]) else {
-        return;
-    };
-    let with = |password: &str| {
-        let url = format!("redis://:{password}@127.0.0.1:{}", server.port);
-        RedisSettings::parse(&url).unwrap()
-    };
-    let mut member = join(with("s3cret"));
-    member.up().await;
-    member.hear(&["room"]).await;
-    member.say("room", "open");
-    assert_eq!(member.message().await.1, "open");
-    let wrong = join(with("wrong-s3cret"));
-    let counted = wrong.link.publish_counted(message("room", "x"));
-    assert_eq!(counted.await, Err(LinkDown));
-}
-
-#[tokio::test]
 async fn what_is_queued_is_said_before_the_end() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
@@ -300,28 +287,4 @@ async fn what_is_queued_is_said_before_the_end() {
     speaker.say("room", "last words");
     drop(speaker);
     assert_eq!(hearer.message().await.1, "last words");
-}
-
-#[tokio::test]
-async fn what_redis_refuses_hurts_nothing_else() {
-    let Some(server) = RedisServer::start(&[]) else {
-        return;
-    };
-    let rules = "ACL SETUSER ann on >s3cret +@all ~* resetchannels &roomwire:* &allowed";
-    let _: String = ask(&server, &rules.split(' ').collect::<Vec<_>>()).await;
-    let url = format!("redis://ann:s3cret@127.0.0.1:{}", server.port);
-    let mut member = join(RedisSettings::parse(&url).unwrap());
-    member.up().await;
-    member.hear(&["allowed"]).await;
-    let refused = member.link.publish_counted(message("forbidden", "x"));
-    member.say("allowed", "heard");
-    assert_eq!(refused.await, Err(LinkDown));
-    let dropped = member.next().await;
-    assert!(
-        matches!(dropped, LinkEvent::SpoolDropped { messages: 1, .. })
-            || matches!(dropped, LinkEvent::Message { .. }),
-        "{dropped:?}"
-    );
-    let next = member.next().await;
-    assert!(!matches!(next, LinkEvent::Down { .. }), "{next:?}");
 }

@@ -1,7 +1,9 @@
 //! Checks `[bus]`.
 
-use super::super::checked::BusConfig;
-use super::super::net::SecretUrl;
+use std::path::PathBuf;
+
+use super::super::checked::{BusConfig, SentinelConfig};
+use super::super::net::{Secret, SecretUrl};
 use super::super::settings::{BusSettings, EngineSettings};
 use super::super::{units, values};
 use super::{Checker, MESSAGE_OVERHEAD};
@@ -16,6 +18,10 @@ impl Checker<'_, '_> {
         let python_by_manager = self.layers.borrowed.manager_is_redis;
         BusConfig {
             channel_prefix: format!("{prefix}:{database}"),
+            tls_ca: self.read("bus.tls_ca", &settings.tls_ca, values::file),
+            tls_identity: self.tls_identity(settings),
+            cluster: settings.cluster,
+            sentinel: self.sentinel(settings),
             redis_url,
             prefix,
             python: self.switch("bus.python", &settings.python, python_by_manager),
@@ -61,5 +67,32 @@ impl Checker<'_, '_> {
                 units::positive_duration,
             ),
         }
+    }
+    fn tls_identity(&mut self, settings: &BusSettings) -> Option<(PathBuf, PathBuf)> {
+        let certificate = self.read("bus.tls_cert", &settings.tls_cert, values::file);
+        let key = self.read("bus.tls_key", &settings.tls_key, values::file);
+        match (settings.tls_cert.is_empty(), settings.tls_key.is_empty()) {
+            (false, true) => self.refuse("bus.tls_cert", "needs bus.tls_key"),
+            (true, false) => self.refuse("bus.tls_key", "needs bus.tls_cert"),
+            _ => {}
+        }
+        certificate.zip(key)
+    }
+
+    fn sentinel(&mut self, settings: &BusSettings) -> Option<SentinelConfig> {
+        let hosts = self.read_list("bus.sentinels", &settings.sentinels, values::sentinel);
+        if settings.sentinels.is_empty() {
+            return None;
+        }
+        if settings.sentinel_service.trim().is_empty() {
+            self.refuse("bus.sentinel_service", "must not be empty");
+        }
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Some(SentinelConfig {
+            hosts,
+            service: settings.sentinel_service.trim().to_owned(),
+            user: given(&settings.sentinel_user),
+            password: given(&settings.sentinel_password).map(|text| Secret::from(text.as_str())),
+        })
     }
 }

@@ -6,6 +6,7 @@ pub mod log;
 pub mod polling;
 pub mod process;
 pub mod python;
+pub mod redis;
 pub mod server;
 pub mod slow_link;
 pub mod websocket;

@@ -1,0 +1,99 @@
+//! What to change when Redis refuses: its own words, and the setting they concern.
+
+/// What Redis, Sentinel or TLS says (in any case of letters), and what helps.
+const ADVICE: [(&str, &str); 21] = [
+    (
+        "wrongpass",
+        "user and password in bus.redis_url are not what the server expects",
+    ),
+    (
+        "password authentication failed",
+        "user and password in bus.redis_url (for Sentinels: bus.sentinel_user, bus.sentinel_password) are not what the server expects",
+    ),
+    (
+        "within the time, over tls",
+        "if the server does not speak TLS at this port, bus.redis_url begins with redis://",
+    ),
+    (
+        "noauth",
+        "the server wants a password: bus.redis_url = \"redis://user:password@host\"",
+    ),
+    (
+        "without any password configured",
+        "the server has no password: leave it out of bus.redis_url",
+    ),
+    (
+        "noperm",
+        "the ACL user of bus.redis_url lacks a permission; docs/operations.md has the rule it needs",
+    ),
+    (
+        "moved",
+        "the server is part of a Redis Cluster: set bus.cluster = true",
+    ),
+    (
+        "cluster support disabled",
+        "the server is no Redis Cluster: set bus.cluster = false",
+    ),
+    (
+        "unknown command 'sentinel'",
+        "this is no Sentinel: bus.sentinels wants Sentinels, bus.redis_url a Redis",
+    ),
+    (
+        "denied redis is running in protected mode",
+        "the server takes nobody from outside without a password: give it one, and bus.redis_url",
+    ),
+    (
+        "readonly",
+        "the server is a replica: bus.redis_url must name the master, or bus.sentinels those who know it",
+    ),
+    (
+        "db index is out of range",
+        "the server has no such database: the number at the end of bus.redis_url",
+    ),
+    (
+        "select is not allowed in cluster mode",
+        "a Redis Cluster has database 0 only: no other number at the end of bus.redis_url",
+    ),
+    (
+        "unknownissuer",
+        "the server's certificate comes from an unknown authority: name it in bus.tls_ca",
+    ),
+    (
+        "certificate: badsignature",
+        "the server's certificate comes from another authority of the same name: bus.tls_ca",
+    ),
+    (
+        "caused as endentity",
+        "a certificate of an authority is no server's: give the server one signed by it, and bus.tls_ca the authority",
+    ),
+    (
+        "not valid for name",
+        "the server's certificate is for another host: the one in bus.redis_url must be on it",
+    ),
+    (
+        "certificate expired",
+        "the server's certificate is too old: give the server a new one, or set the clock of this machine",
+    ),
+    (
+        "fatal alert: certificaterequired",
+        "the server wants a certificate of ours: set bus.tls_cert and bus.tls_key",
+    ),
+    (
+        "fatal alert: unknownca",
+        "the server does not trust the authority of our certificate: bus.tls_cert",
+    ),
+    (
+        "corrupt message",
+        "the server does not speak TLS at this port: redis:// in bus.redis_url, or its TLS port",
+    ),
+];
+
+/// The text of a failure, with what to change where that is known.
+pub(super) fn advised(failure: &str) -> String {
+    let lower = failure.to_lowercase();
+    let known = ADVICE.iter().find(|(says, _)| lower.contains(says));
+    match known {
+        Some((_, advice)) => format!("{failure}; {advice}"),
+        None => failure.to_owned(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Asks Sentinels who the master is, and notices when it is another one.
+
+use std::fmt;
+use std::pin::Pin;
+
+use futures_util::future::select_ok;
+use redis::{RedisConnectionInfo, Value};
+use tokio::sync::watch;
+
+use super::address::Address;
+use super::settings::RedisSettings;
+use super::stream::ConnectionError;
+
+/// Who is asked for which master.
+#[derive(Clone)]
+pub(super) struct Sentinels {
+    pub(super) addresses: Vec<Address>,
+    /// Name of the master in the Sentinels' configuration.
+    pub(super) service: String,
+    pub(super) login: RedisConnectionInfo,
+}
+
+impl Sentinels {
+    /// The master, by the first Sentinel that knows it; it says itself that it is one.
+    pub(super) async fn master(
+        &self,
+        settings: &RedisSettings,
+    ) -> Result<Address, ConnectionError> {
+        type Asked<'a> =
+            Pin<Box<dyn Future<Output = Result<Address, ConnectionError>> + Send + 'a>>;
+        let asked = self.addresses.iter().map(|sentinel| -> Asked<'_> {
+            Box::pin(async move {
+                let master = self.ask(settings, sentinel).await;
+                master.map_err(|error| match error {
+                    ConnectionError::Sentinel(_) => error,
+                    other => ConnectionError::Sentinel(format!("sentinel {sentinel}: {other}")),
+                })
+            })
+        });
+        let (master, _) = select_ok(asked).await?;
+        Ok(master)
+    }
+
+    async fn ask(
+        &self,
+        settings: &RedisSettings,
+        sentinel: &Address,
+    ) -> Result<Address, ConnectionError> {
+        let mut connection = settings.connect_as(sentinel, &self.login).await?;
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
+        let master: Option<(String, u16)> = command.query_async(&mut connection).await?;
+        let (host, port) = master.ok_or_else(|| {
+            ConnectionError::Sentinel(format!(
+                "sentinel {sentinel} does not know the master `{}`: bus.sentinel_service must be its name there",
+                self.service
+            ))
+        })?;
+        let address = Address::tcp(&host, port);
+        let mut server = settings.connect(&address).await.map_err(|error| {
+            ConnectionError::Sentinel(format!("master {address} of `{}`: {error}", self.service))
+        })?;
+        let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut server).await?;
+        let is_master = matches!(role.first(), Some(Value::BulkString(name)) if name == b"master");
+        if is_master {
+            return Ok(address);
+        }
+        Err(ConnectionError::Sentinel(format!(
+            "{address} is no master yet, a failover is under way"
+        )))
+    }
+}
+
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels")
+            .field("addresses", &self.addresses)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The server a publisher and a subscriber connect to, both to the same.
+pub(super) enum Target {
+    Fixed(Address),
+    /// The master of the moment; the last one found, for those who are at another.
+    Sentinel(Sentinels, watch::Sender<Option<Address>>),
+}
+
+impl Target {
+    pub(super) fn by_sentinel(sentinels: Sentinels) -> Self {
+        Self::Sentinel(sentinels, watch::Sender::new(None))
+    }
+
+    /// Where to connect now.
+    pub(super) async fn locate(
+        &self,
+        settings: &RedisSettings,
+    ) -> Result<Address, ConnectionError> {
+        match self {
+            Self::Fixed(address) => Ok(address.clone()),
+            Self::Sentinel(sentinels, found) => {
+                let master = sentinels.master(settings).await?;
+                found.send_if_modified(|last| {
+                    let differs = last.as_ref() != Some(&master);
+                    *last = Some(master.clone());
+                    differs
+                });
+                Ok(master)
+            }
+        }
+    }
+
+    /// Completes when the master is somewhere else than `address`.
+    pub(super) async fn left(&self, address: &Address) {
+        if let Self::Sentinel(_, found) = self {
+            let elsewhere = |last: &Option<Address>| last.as_ref().is_some_and(|is| is != address);
+            // The sender lives as long as we do.
+            let _ = found.subscribe().wait_for(elsewhere).await;
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    /// Looks from time to time whether the master is still the same: one that was demoted while nobody cut its
+    /// connections would go on carrying messages that no other node hears.
+    pub(super) async fn watch(&self, settings: &RedisSettings) {
+        loop {
+            tokio::time::sleep(settings.ping_interval).await;
+            if let Err(error) = self.locate(settings).await {
+                log::debug!("sentinels do not tell the master error=\"{error}\"");
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Slots of a Redis Cluster: which one a name belongs to, which master owns it. Pure.
+
+use std::collections::HashMap;
+
+use crc::{CRC_16_XMODEM, Crc, Table};
+use redis::Value;
+
+use super::address::Address;
+
+/// Slots of every Redis Cluster.
+pub(super) const SLOTS: u16 = 16_384;
+
+const CRC: Crc<u16, Table<1>> = Crc::<u16, Table<1>>::new(&CRC_16_XMODEM);
+
+/// The slot of a key or sharded channel: by what stands in its first braces, if anything does.
+pub(super) fn slot(name: &[u8]) -> u16 {
+    let tag = || {
+        let open = name.iter().position(|byte| *byte == b'{')? + 1;
+        let length = name[open..].iter().position(|byte| *byte == b'}')?;
+        (length > 0).then(|| &name[open..open + length])
+    };
+    CRC.checksum(tag().unwrap_or(name)) % SLOTS
+}
+
+/// Who owns which slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SlotMap {
+    /// Masters with at least one slot, in the order of their first.
+    pub(super) masters: Vec<Address>,
+    /// For each slot the index of its master.
+    owners: Vec<Option<u16>>,
+    /// Servers without slots of their own that can be asked too.
+    pub(super) replicas: Vec<Address>,
+}
+
+impl SlotMap {
+    /// Reads the answer to CLUSTER SLOTS of the server at `asked`. `None`: it is none.
+    pub(super) fn read(answer: &Value, asked: &Address) -> Option<Self> {
+        let Value::Array(ranges) = answer else {
+            return None;
+        };
+        let mut map = Self {
+            masters: Vec::new(),
+            owners: vec![None; usize::from(SLOTS)],
+            replicas: Vec::new(),
+        };
+        let mut indices = HashMap::new();
+        for range in ranges {
+            let Value::Array(range) = range else {
+                return None;
+            };
+            let [Value::Int(first), Value::Int(last), servers @ ..] = range.as_slice() else {
+                return None;
+            };
+            let mut servers = servers.iter().map(|server| address(server, asked));
+            let master = servers.next()??;
+            let index = *indices.entry(master.clone()).or_insert_with(|| {
+                map.masters.push(master);
+                map.masters.len() - 1
+            });
+            let slots = usize::try_from(*first).ok()?..=usize::try_from(*last).ok()?;
+            map.owners.get_mut(slots)?.fill(u16::try_from(index).ok());
+            map.replicas.extend(servers.flatten());
+        }
+        map.replicas.sort();
+        map.replicas.dedup();
+        Some(map)
+    }
+
+    /// The index in `masters` of a slot's owner.
+    pub(super) fn owner(&self, slot: u16) -> Option<usize> {
+        self.owners[usize::from(slot)].map(usize::from)
+    }
+
+    /// Slots nobody owns.
+    pub(super) fn uncovered(&self) -> usize {
+        self.owners.iter().filter(|owner| owner.is_none()).count()
+    }
+}
+
+/// A server of CLUSTER SLOTS. One that does not know its own host is where we asked.
+fn address(server: &Value, asked: &Address) -> Option<Address> {
+    let Value::Array(fields) = server else {
+        return None;
+    };
+    let [host, Value::Int(port), ..] = fields.as_slice() else {
+        return None;
+    };
+    let host = match host {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?,
+        Value::Nil => "",
+        _ => return None,
+    };
+    let host = match host {
+        "" | "?" => asked.host()?,
+        host => host,
+    };
+    Some(Address::tcp(host, u16::try_from(*port).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As CLUSTER KEYSLOT of Redis 7 says.
+    #[test]
+    fn slots_of_names() {
+        for (name, expected) in [
+            ("123456789", 12_739),
+            ("foo", 12_182),
+            ("{foo}bar", 12_182),
+            ("a{foo}b{c}", 12_182),
+            ("{}foo", 9_500),
+            ("", 0),
+            ("roomwire:0:all", 14_082),
+        ] {
+            assert_eq!(slot(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    fn server(host: &str, port: i64) -> Value {
+        let host = Value::BulkString(host.as_bytes().to_vec());
+        Value::Array(vec![
+            host,
+            Value::Int(port),
+            Value::BulkString(b"id".to_vec()),
+        ])
+    }
+
+    fn range(first: i64, last: i64, servers: Vec<Value>) -> Value {
+        Value::Array([vec![Value::Int(first), Value::Int(last)], servers].concat())
+    }
+
+    #[test]
+    fn owners() {
+        let asked = Address::tcp("seed", 1);
+        let answer = Value::Array(vec![
+            range(0, 99, vec![server("a", 7), server("r", 8)]),
+            range(200, 299, vec![server("", 9)]),
+            range(300, 16_383, vec![server("a", 7), server("r", 8)]),
+        ]);
+        let map = SlotMap::read(&answer, &asked).unwrap();
+        assert_eq!(map.masters, [Address::tcp("a", 7), Address::tcp("seed", 9)]);
+        assert_eq!(map.replicas, [Address::tcp("r", 8)]);
+        let owners = [0, 99, 100, 200, 16_383].map(|slot| map.owner(slot));
+        assert_eq!(owners, [Some(0), Some(0), None, Some(1), Some(0)]);
+        assert_eq!(map.uncovered(), 100);
+    }
+
+    #[test]
+    fn what_is_no_answer() {
+        let asked = Address::tcp("seed", 1);
+        for answer in [
+            Value::Nil,
+            Value::Array(vec![Value::Nil]),
+            Value::Array(vec![range(0, 99, vec![])]),
+            Value::Array(vec![range(0, 16_384, vec![server("a", 1)])]),
+            Value::Array(vec![range(5, -1, vec![server("a", 1)])]),
+            Value::Array(vec![range(0, 1, vec![server("a", 70_000)])]),
+        ] {
+            assert_eq!(SlotMap::read(&answer, &asked), None, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Redis: reachable, set so that a cluster can live on it, and willing.
+
+use std::time::Duration;
+
+use super::Finding;
+use crate::bridge::dialect::native::NativeChannels;
+use crate::bridge::redis::{Facts, ServerFacts, probe};
+use crate::bridge::start::redis_settings;
+use crate::config::BusConfig;
+
+/// Joins wait for a round trip; above this people notice.
+const SLOW: Duration = Duration::from_millis(20);
+/// Leases and logs are compared between machines, in seconds.
+const SKEW: f64 = 1.0;
+/// Time between two uses of the connection of the lease.
+const LEASE_INTERVAL: Duration = Duration::from_secs(10);
+
+pub(super) async fn check(bus: &BusConfig) -> Vec<Finding> {
+    let settings = match redis_settings(bus) {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return Vec::new(),
+        Err(error) => return vec![Finding::error(error.to_string(), "the key it names")],
+    };
+    let prefix = &bus.channel_prefix;
+    let mut channels = vec![NativeChannels::new(prefix.as_str()).all().to_string()];
+    if bus.python {
+        channels.push(bus.python_channel.clone());
+    }
+    // Names of nodes have four characters.
+    let key = format!("{prefix}:lease:check");
+    match probe(&settings, &channels, &key).await {
+        Ok(facts) => judge(&facts, bus),
+        Err(reason) => {
+            let what = format!("redis at {} is out of reach: {reason}", settings.address());
+            vec![Finding::error(
+                what,
+                "bus.redis_url, or what the reason names",
+            )]
+        }
+    }
+}
+
+fn judge(facts: &Facts, bus: &BusConfig) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = facts
+        .servers
+        .iter()
+        .flat_map(|server| judge_server(server, bus))
+        .collect();
+    let refused = facts.refused.iter().map(|reason| {
+        let change = "the rule of the ACL user, as in docs/operations.md";
+        Finding::error(format!("redis refuses what a node needs: {reason}"), change)
+    });
+    findings.extend(refused);
+    if facts.refused.is_empty() {
+        findings.push(Finding::fine(
+            "redis lets this user publish, subscribe and keep a lease",
+        ));
+    }
+    findings.extend(judge_nodes(facts, bus));
+    findings
+}
+
+fn judge_server(server: &ServerFacts, bus: &BusConfig) -> Vec<Finding> {
+    let address = &server.address;
+    let version = server.version.as_deref().unwrap_or("of unknown version");
+    let milliseconds = server.latency.as_secs_f64() * 1000.0;
+    let what = format!("redis {version} at {address} answers within {milliseconds:.1} ms");
+    let mut findings = vec![if server.latency > SLOW {
+        Finding::warning(
+            what,
+            "put redis near the nodes: joins wait for a round trip",
+        )
+    } else {
+        Finding::fine(what)
+    }];
+    let major = server
+        .version
+        .as_deref()
+        .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    if bus.cluster && major.is_some_and(|major| major < 7) {
+        let what = format!("{address}: redis {version} has no sharded channels");
+        findings.push(Finding::error(what, "redis 7 or later, or no bus.cluster"));
+    }
+    let judged = [
+        judge_buffer(server, bus),
+        judge_eviction(server),
+        judge_timeout(server, bus),
+        judge_clock(server),
+    ];
+    findings.extend(judged.into_iter().flatten());
+    if server.settings.is_empty() {
+        let what = format!(
+            "{address}: the settings of the server may not be read (CONFIG GET), and were not judged"
+        );
+        findings.push(Finding::warning(
+            what,
+            "a user with +config|get in bus.redis_url for this check, if you want them judged",
+        ));
+    }
+    findings
+}
+
+/// `normal 0 0 0 slave .. pubsub HARD SOFT SECONDS`.
+fn judge_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+    let limits = server.settings.get("client-output-buffer-limit")?;
+    let mut words = limits
+        .split_whitespace()
+        .skip_while(|word| *word != "pubsub")
+        .skip(1);
+    let hard: usize = words.next()?.parse().ok()?;
+    let soft: usize = words.next()?.parse().ok()?;
+    let needed = 2 * bus.message_limit;
+    let too_small = |limit: usize| limit != 0 && limit < needed;
+    if !too_small(hard) && !too_small(soft) {
+        return None;
+    }
+    let what = format!(
+        "{}: client-output-buffer-limit pubsub is {hard} (soft {soft}): a few messages of bus.message_limit, {} bytes, cut a node's subscription",
+        server.address, bus.message_limit
+    );
+    let roomy = needed.max(32 << 20);
+    let change = format!(
+        "CONFIG SET client-output-buffer-limit \"pubsub {roomy} {} 60\", or a smaller bus.message_limit",
+        needed.max(8 << 20)
+    );
+    Some(if hard != 0 && hard < bus.message_limit {
+        Finding::error(what, change)
+    } else {
+        Finding::warning(what, change)
+    })
+}
+
+fn judge_eviction(server: &ServerFacts) -> Option<Finding> {
+    let policy = server.settings.get("maxmemory-policy")?;
+    if policy == "noeviction" {
+        return None;
+    }
+    let is_limited = server
+        .settings
+        .get("maxmemory")
+        .is_some_and(|bytes| bytes != "0");
+    let what = format!(
+        "{}: maxmemory-policy {policy} may evict the leases on nodes' names",
+        server.address
+    );
+    let change = "CONFIG SET maxmemory-policy noeviction, or a redis of its own for the bus";
+    // Without a limit nothing is evicted yet.
+    is_limited.then(|| Finding::error(what, change))
+}
+
+fn judge_timeout(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+    let seconds: u64 = server.settings.get("timeout")?.parse().ok()?;
+    let least = 2 * bus.ping_interval.max(LEASE_INTERVAL);
+    if seconds == 0 || Duration::from_secs(seconds) >= least {
+        return None;
+    }
+    let what = format!(
+        "{}: timeout {seconds} cuts connections that are quiet between two pings or renewals",
+        server.address
+    );
+    Some(Finding::warning(
+        what,
+        format!("CONFIG SET timeout 0, or {} and more", least.as_secs()),
+    ))
+}
+
+fn judge_clock(server: &ServerFacts) -> Option<Finding> {
+    let ahead = server.clock_ahead.filter(|ahead| ahead.abs() > SKEW)?;
+    let what = format!(
+        "{}: its clock is {ahead:+.1} s against this machine's",
+        server.address
+    );
+    Some(Finding::warning(
+        what,
+        "time synchronisation (NTP) on both machines",
+    ))
+}
+
+fn judge_nodes(facts: &Facts, bus: &BusConfig) -> Option<Finding> {
+    let prefix = format!("{}:node:", bus.channel_prefix);
+    let known = facts
+        .servers
+        .iter()
+        .filter_map(|server| server.nodes.as_ref());
+    let mut names: Vec<&str> = known
+        .flatten()
+        .filter_map(|name| name.strip_prefix(&prefix))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "{} nodes are under way on `{}`: {}. If they are not of this cluster, give it a bus.prefix of its own",
+        names.len(),
+        bus.channel_prefix,
+        names.join(" ")
+    );
+    Some(Finding::fine(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::live::Severity;
+
+    fn judged(name: &str, value: &str) -> Option<Finding> {
+        let bus = Config::default().bus;
+        let mut server = ServerFacts::default();
+        server
+            .settings
+            .insert("maxmemory".to_owned(), "1000000".to_owned());
+        server.settings.insert(name.to_owned(), value.to_owned());
+        judge_server(&server, &bus)
+            .into_iter()
+            .find(|finding| finding.severity > Severity::Fine)
+    }
+
+    #[test]
+    fn settings_of_a_server() {
+        let buffers =
+            |pubsub: &str| format!("normal 0 0 0 slave 268435456 67108864 60 pubsub {pubsub}");
+        let cases = [
+            (
+                "client-output-buffer-limit",
+                buffers("33554432 8388608 60"),
+                None,
+            ),
+            ("client-output-buffer-limit", buffers("0 0 0"), None),
+            (
+                "client-output-buffer-limit",
+                buffers("1000 0 0"),
+                Some(Severity::Error),
+            ),
+            (
+                "client-output-buffer-limit",
+                buffers("33554432 100000 60"),
+                Some(Severity::Warning),
+            ),
+            ("maxmemory-policy", "noeviction".to_owned(), None),
+            (
+                "maxmemory-policy",
+                "allkeys-lru".to_owned(),
+                Some(Severity::Error),
+            ),
+            (
+                "maxmemory-policy",
+                "volatile-ttl".to_owned(),
+                Some(Severity::Error),
+            ),
+            ("timeout", "0".to_owned(), None),
+            ("timeout", "1800".to_owned(), None),
+            ("timeout", "5".to_owned(), Some(Severity::Warning)),
+        ];
+        for (name, value, severity) in cases {
+            let finding = judged(name, &value);
+            assert_eq!(
+                finding.as_ref().map(|finding| finding.severity),
+                severity,
+                "{name} {value}"
+            );
+            if let Some(finding) = finding {
+                assert!(
+                    finding.to_string().contains("change: CONFIG SET"),
+                    "{finding}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn clocks_and_nodes() {
+        let bus = Config::default().bus;
+        let server = ServerFacts {
+            clock_ahead: Some(-3.0),
+            nodes: Some(vec![
+                "roomwire:0:node:bbbb".to_owned(),
+                "roomwire:0:node:aaaa".to_owned(),
+            ]),
+            ..ServerFacts::default()
+        };
+        let facts = Facts {
+            servers: vec![server],
+            refused: vec!["NOPERM".to_owned()],
+        };
+        let findings: Vec<String> = judge(&facts, &bus)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let text = findings.join("\n");
+        assert!(text.contains("warning: : its clock is -3.0 s"), "{text}");
+        assert!(
+            text.contains("2 nodes are under way on `roomwire:0`: aaaa bbbb"),
+            "{text}"
+        );
+        assert!(
+            text.contains("error: redis refuses what a node needs: NOPERM"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! A public URL as clients meet it: the polling handshake, the upgrade to a websocket, and a quiet connection.
+//!
+//! Judges what lies between, a proxy or balancer, by where it fails.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{self, Message};
+use url::Url;
+
+use super::Finding;
+use crate::config::Config;
+
+/// The longest a single answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than any handshake's answer.
+const LONGEST_ANSWER: u64 = 64 << 10;
+
+const UPGRADE: &str = "pass the upgrade on: nginx `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+     proxy_set_header Connection \"upgrade\";`; HAProxy `mode http`; Traefik needs nothing, a proxy before it may";
+const IDLE: &str = "longer idle times than engine.ping_interval and engine.ping_timeout together: nginx `proxy_read_timeout 3600s; \
+     proxy_send_timeout 3600s;`; HAProxy `timeout tunnel 1h`; Traefik `respondingTimeouts.idleTimeout`; a cloud balancer's idle timeout";
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Where to connect and what to ask for there.
+struct Target {
+    url: Url,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Target {
+    fn of(url: &Url, config: &Config) -> Option<Self> {
+        Some(Self {
+            url: url.clone(),
+            host: url.host_str()?.trim_matches(['[', ']']).to_owned(),
+            port: url.port_or_known_default()?,
+            path: format!(
+                "{}{}/",
+                url.path().trim_end_matches('/'),
+                config.engine.path
+            ),
+        })
+    }
+
+    fn authority(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        self.url
+            .port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    async fn open(&self) -> io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        if self.url.scheme() != "https" {
+            return Ok(Box::new(stream));
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        Ok(Box::new(stream))
+    }
+
+    /// Status and the rest of the answer to a polling handshake.
+    async fn poll(&self) -> io::Result<(u16, String)> {
+        let mut stream = self.open().await?;
+        let request = format!(
+            "GET {}?EIO=4&transport=polling HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.path,
+            self.authority()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+        let mut answer = Vec::new();
+        stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other("the answer is no HTTP"))?;
+        Ok((status, answer))
+    }
+}
+
+pub(super) async fn check(url: &Url, idle: Duration, config: &Config) -> Vec<Finding> {
+    let Some(target) = Target::of(url, config) else {
+        return vec![Finding::error(
+            format!("`{url}` names no host"),
+            "--url https://host/",
+        )];
+    };
+    let mut findings = Vec::new();
+    if config.engine.transports.polling {
+        let polled = timeout(PATIENCE, target.poll()).await;
+        findings.push(judge_poll(
+            polled.map_err(io::Error::from).flatten(),
+            &target.path,
+        ));
+    }
+    if config.engine.transports.websocket {
+        findings.extend(hold(&target, idle).await);
+    }
+    findings
+}
+
+fn judge_poll(polled: io::Result<(u16, String)>, path: &str) -> Finding {
+    match polled {
+        Ok((200, answer)) if answer.contains("0{\"sid\"") => {
+            Finding::fine(format!("polling: a session opens at {path}"))
+        }
+        Ok((status, answer)) => {
+            let last = answer.lines().last().unwrap_or_default();
+            let said: String = last.chars().take(200).collect();
+            let what = format!("polling: {path} answers {status}: {said}");
+            let change = match status {
+                404 => {
+                    "the proxy's rule for engine.path: it must reach the nodes, with the path as it is"
+                }
+                502..=504 => {
+                    "the proxy's upstream: the address of server.bind, and that a node runs there"
+                }
+                301..=308 => "--url: the one that is redirected to",
+                _ => "what the answer says; docs/protocol.md lists the codes",
+            };
+            Finding::error(what, change)
+        }
+        Err(error) => Finding::error(
+            format!("polling: {error}"),
+            "--url, the certificate, or the proxy: nothing answers there",
+        ),
+    }
+}
+
+type Socket = WebSocketStream<Box<dyn Stream>>;
+
+async fn hold(target: &Target, idle: Duration) -> Vec<Finding> {
+    match upgrade(target).await {
+        Ok(socket) => vec![listen(socket, idle).await],
+        Err(what) => vec![Finding::error(format!("websocket: {what}"), UPGRADE)],
+    }
+}
+
+/// A websocket, or what stands in its way.
+async fn upgrade(target: &Target) -> Result<Socket, String> {
+    let scheme = if target.url.scheme() == "https" {
+        "wss"
+    } else {
+        "ws"
+    };
+    let (authority, path) = (target.authority(), &target.path);
+    let address = format!("{scheme}://{authority}{path}?EIO=4&transport=websocket");
+    let opened = timeout(PATIENCE, async {
+        let stream = target.open().await?;
+        tokio_tungstenite::client_async(address, stream).await
+    });
+    match opened.await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(tungstenite::Error::Http(answer))) => {
+            Err(format!("the upgrade is answered with {}", answer.status()))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer to the upgrade within {PATIENCE:?}")),
+    }
+}
+
+/// Holds a websocket, answering pings only, as a quiet client does.
+async fn listen(mut socket: Socket, idle: Duration) -> Finding {
+    let begun = Instant::now();
+    let end = tokio::time::Instant::now() + idle;
+    let mut is_open = false;
+    loop {
+        let text = match timeout_at(end, socket.next()).await {
+            Err(_) => break,
+            Ok(Some(Ok(Message::Text(text)))) => text,
+            Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => {
+                let after = begun.elapsed().as_secs_f64();
+                let what = format!("websocket: cut after {after:.1} s of a quiet client");
+                return Finding::error(what, IDLE);
+            }
+            Ok(Some(Ok(_))) => continue,
+        };
+        is_open |= text.starts_with("0{");
+        // What cannot be sent is seen by the next read.
+        if text.as_str() == "2" {
+            let _ = socket.send(Message::text("3")).await;
+        }
+    }
+    if is_open {
+        return Finding::fine(format!("websocket: upgraded, and held for {idle:?}"));
+    }
+    let what = "websocket: upgraded, but nothing came: the answers are held back";
+    Finding::error(
+        what,
+        "no buffering of answers: nginx `proxy_buffering off;`",
+    )
+}

@@ -1,0 +1,198 @@
+//! `roomwire check --live` against servers that are set badly, and a proxy that is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomwire::config::Config;
+use roomwire::live::{Options, Severity, check};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::TestServer;
+use crate::support::process::{run, text};
+use crate::support::redis::RedisServer;
+use crate::support::server::config;
+
+async fn looked_at(config: &Config, url: Option<&str>, idle: Duration) -> (Severity, String) {
+    let options = Options {
+        url: url.map(|url| url.parse().unwrap()),
+        idle,
+    };
+    let mut told = String::new();
+    let worst = check(config, &options, |line| {
+        told.push_str(line);
+        told.push('\n');
+    })
+    .await;
+    (worst, told)
+}
+
+fn on(server: &RedisServer, login: &str) -> Config {
+    let url = format!("redis://{login}127.0.0.1:{}", server.port);
+    config(&[("BUS__REDIS_URL", &url), ("BUS__PYTHON", "on")])
+}
+
+#[actix_rt::test]
+async fn a_fit_redis_is_fine_and_its_nodes_are_named() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let outside = roomwire::server::Outside::from_config(
+        &on(&server, ""),
+        &(Arc::new(roomwire::model::random::OsRandom) as Arc<dyn roomwire::model::Random>),
+    );
+    let node = TestServer::configured(on(&server, ""), outside.unwrap()).await;
+    node.readyz("bus: up").await;
+    let (worst, told) = looked_at(&on(&server, ""), None, Duration::ZERO).await;
+    assert!(worst < Severity::Error, "{told}");
+    assert!(
+        told.contains("lets this user publish, subscribe and keep a lease"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!(
+            "1 nodes are under way on `roomwire:0`: {}",
+            node.node()
+        )),
+        "{told}"
+    );
+    let left: Vec<String> = server.ask(&["KEYS", "*check*"]);
+    assert!(left.is_empty());
+}
+
+#[actix_rt::test]
+async fn each_bad_setting_of_redis_is_named() {
+    let Some(server) = RedisServer::start(&[
+        "--maxmemory",
+        "100mb",
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--timeout",
+        "5",
+        "--client-output-buffer-limit",
+        "pubsub 100000 0 0",
+    ]) else {
+        return;
+    };
+    let rule = "ACL SETUSER ann on >s3cret ~* resetchannels &roomwire:* +@all -spublish -pexpire";
+    let () = server.ask(&rule.split(' ').collect::<Vec<_>>());
+    let (worst, told) = looked_at(&on(&server, "ann:s3cret@"), None, Duration::ZERO).await;
+    assert_eq!(worst, Severity::Error);
+    for named in [
+        "CONFIG SET maxmemory-policy noeviction",
+        "CONFIG SET timeout 0",
+        "CONFIG SET client-output-buffer-limit \"pubsub ",
+        "(SUBSCRIBE socketio)",
+        "(PEXPIRE roomwire:0:lease:check)",
+    ] {
+        assert!(told.contains(named), "{named}: {told}");
+    }
+    assert!(!told.contains("s3cret"), "{told}");
+}
+
+#[actix_rt::test]
+async fn the_verb_ends_with_1_when_redis_is_away() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let url = server.url();
+    let environment = [("ROOMWIRE_BUS__REDIS_URL", url.as_str())];
+    let fine = run(&["check", "--live"], &environment);
+    assert_eq!(fine.status.code(), Some(0), "{}", text(&fine.stdout));
+    server.stop();
+    let away = run(&["check", "--live"], &environment);
+    assert_eq!(away.status.code(), Some(1));
+    assert!(
+        text(&away.stdout).contains("is out of reach"),
+        "{}",
+        text(&away.stdout)
+    );
+}
+
+/// A proxy in front of a node, with a fault of its own.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    /// Cuts connections after so long without a byte of the client.
+    Idle(Duration),
+    /// Does not pass the upgrade on.
+    Upgrade,
+}
+
+async fn proxy(node: &TestServer, fault: Fault) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let node = node.address();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&node).await.unwrap();
+            tokio::spawn(carry(client, server, fault));
+        }
+    });
+    format!("http://{address}/")
+}
+
+async fn carry(client: TcpStream, server: TcpStream, fault: Fault) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let down = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    let mut buffer = vec![0; 16 << 10];
+    let limit = match fault {
+        Fault::Idle(limit) => limit,
+        Fault::None | Fault::Upgrade => Duration::from_secs(600),
+    };
+    while let Ok(Ok(length @ 1..)) =
+        tokio::time::timeout(limit, from_client.read(&mut buffer)).await
+    {
+        let mut text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if matches!(fault, Fault::Upgrade) && text.starts_with("GET ") {
+            text = text
+                .replace("Upgrade", "X-Lost")
+                .replace("upgrade", "x-lost");
+            to_server.write_all(text.as_bytes()).await.unwrap();
+            continue;
+        }
+        to_server.write_all(&buffer[..length]).await.unwrap();
+    }
+    down.abort();
+}
+
+#[actix_rt::test]
+async fn a_proxy_is_judged_by_where_it_fails() {
+    let node = TestServer::with(&[("ENGINE__PING_INTERVAL", "3s")]).await;
+    let config = config(&[]);
+    // Longer than an interval, so that a ping is answered.
+    let idle = Duration::from_secs(4);
+    let url = proxy(&node, Fault::None).await;
+    let (worst, told) = looked_at(&config, Some(&url), idle).await;
+    assert!(worst < Severity::Error, "{told}");
+    assert!(told.contains("polling: a session opens"), "{told}");
+    assert!(
+        told.contains("websocket: upgraded, and held for 4s"),
+        "{told}"
+    );
+
+    let url = proxy(&node, Fault::Idle(Duration::from_millis(800))).await;
+    let (worst, told) = looked_at(&config, Some(&url), idle).await;
+    assert_eq!(worst, Severity::Error);
+    assert!(
+        told.contains("websocket: cut after ") && told.contains("proxy_read_timeout"),
+        "{told}"
+    );
+
+    let url = proxy(&node, Fault::Upgrade).await;
+    let (worst, told) = looked_at(&config, Some(&url), idle).await;
+    assert_eq!(worst, Severity::Error);
+    assert!(
+        told.contains("the upgrade is answered with 400")
+            && told.contains("proxy_set_header Upgrade"),
+        "{told}"
+    );
+
+    let (worst, told) = looked_at(&config, Some(&format!("{url}elsewhere/")), idle).await;
+    assert_eq!(worst, Severity::Error);
+    assert!(
+        told.contains("answers 404") && told.contains("engine.path"),
+        "{told}"
+    );
+}

@@ -1,0 +1,97 @@
+//! Whole nodes over a real Redis Cluster, by TLS: what clients see of it, also when a master dies.
+
+use std::sync::Arc;
+
+use roomwire::model::Random;
+use roomwire::model::random::OsRandom;
+use roomwire::server::Outside;
+
+use crate::support::redis::{Certificates, RedisCluster};
+use crate::support::server::config;
+use crate::support::{TestServer, WebsocketClient, eventually};
+
+/// Two nodes that are on the bus.
+async fn nodes(cluster: &RedisCluster, certificates: &Certificates) -> [TestServer; 2] {
+    let url = format!(
+        "rediss://127.0.0.1:{}",
+        cluster.masters[0].tls_port.unwrap()
+    );
+    let [ca, certificate, key] =
+        ["ca.pem", "client.pem", "client.key"].map(|name| certificates.path(name));
+    let config = config(&[
+        ("BUS__REDIS_URL", &url),
+        ("BUS__CLUSTER", "true"),
+        ("BUS__TLS_CA", ca.to_str().unwrap()),
+        ("BUS__TLS_CERT", certificate.to_str().unwrap()),
+        ("BUS__TLS_KEY", key.to_str().unwrap()),
+        ("BUS__PING_INTERVAL", "500ms"),
+        ("BUS__SPOOL_AGE", "1m"),
+    ]);
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let start = || async {
+        let outside = Outside::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config.clone(), outside).await;
+        node.readyz("bus: up").await;
+        node
+    };
+    [start().await, start().await]
+}
+
+/// A room of each master.
+fn rooms(cluster: &RedisCluster) -> [String; 3] {
+    [0, 1, 2].map(|wanted| {
+        let mut names = (0..).map(|number| format!("room {number}"));
+        names
+            .find(|name| cluster.owner(&format!("roomwire:0:room:/#{name}")) == wanted)
+            .unwrap()
+    })
+}
+
+async fn hears(from: &mut WebsocketClient, to: &mut WebsocketClient, room: &str) {
+    from.emit(room, &format!(r#""said","{room}""#)).await;
+    to.expect(&format!(r#"42["said","{room}"]"#)).await;
+}
+
+#[actix_rt::test]
+async fn two_nodes_over_a_redis_cluster_by_tls() {
+    let certificates = Certificates::new();
+    let Some(mut cluster) = RedisCluster::start(Some(&certificates)) else {
+        return;
+    };
+    let [first, second] = nodes(&cluster, &certificates).await;
+    let rooms = rooms(&cluster);
+    let (mut a, mut b) = (first.member().await, second.member().await);
+    for room in &rooms {
+        a.join(room).await;
+        assert_eq!(b.join(room).await.get("degraded"), None);
+    }
+    for room in &rooms {
+        hears(&mut a, &mut b, room).await;
+        hears(&mut b, &mut a, room).await;
+    }
+    // A session whose requests go to the other node.
+    let mut wanderer = first.polling().await;
+    wanderer.turn_to(&second.address());
+    wanderer.connect().await;
+    wanderer.join(&rooms[0]).await;
+    b.emit(&rooms[0], r#""to all""#).await;
+    wanderer.expect(r#"42["to all"]"#).await;
+    a.expect(r#"42["to all"]"#).await;
+    assert!(second.metrics().forwarded_total.get() >= 2);
+
+    cluster.masters[0].stop();
+    for node in [&first, &second] {
+        eventually("a lost master is noticed", || {
+            node.metrics().bus_lost_total.get() > 0
+        })
+        .await;
+    }
+    // The rooms of the other masters work on, those of the dead one as soon as its replica follows.
+    hears(&mut a, &mut b, &rooms[1]).await;
+    hears(&mut b, &mut a, &rooms[2]).await;
+    for node in [&first, &second] {
+        assert_eq!(node.readyz("bus: up").await, 200);
+    }
+    hears(&mut a, &mut b, &rooms[0]).await;
+    hears(&mut b, &mut a, &rooms[0]).await;
+}

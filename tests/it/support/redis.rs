@@ -1,0 +1,9 @@
+//! The Redis servers of the tests beside the code.
+
+#![allow(dead_code, reason = "shared with tests that need more of it")]
+
+#[expect(clippy::print_stdout, reason = "says that a test was skipped")]
+#[path = "../../../src/bridge/link_tests/server.rs"]
+mod server;
+
+pub(crate) use server::{Certificates, RedisCluster, RedisServer};
