@@ -18,4 +18,5 @@ pub mod outbox;
 pub mod protocol;
 pub mod server;
 pub mod session;
+pub mod tls;
 pub mod transport;

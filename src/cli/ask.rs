@@ -34,12 +34,20 @@ impl fmt::Display for Answer {
 /// Where to ask the node with this configuration: its internal listener, else its public one.
 ///
 /// # Errors
-/// The port is any free one: only the node itself knows which.
+/// The port is any free one: only the node itself knows which. Or only the public listener is there, and it
+/// does not speak plain HTTP.
 pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
     let (key, bind) = match &server.internal_bind {
         Some(internal) => ("server.internal_bind", internal),
         None => ("server.bind", &server.bind),
     };
+    let is_plain = server.tls.is_none() && !server.proxy_protocol;
+    if server.internal_bind.is_none() && !is_plain {
+        return Err(
+            "server.bind speaks TLS or expects a proxy: set server.internal_bind, to be asked there"
+                .to_owned(),
+        );
+    }
     if bind.port == 0 {
         return Err(format!("{key} has port 0: give it a port to be asked at"));
     }
@@ -194,6 +202,20 @@ mod tests {
                 Err(key) => assert!(found.unwrap_err().starts_with(key), "{key}"),
             }
         }
+    }
+
+    #[test]
+    fn a_public_listener_without_plain_http_is_not_asked() {
+        let mut behind_proxy = server(None, ("localhost", 80));
+        behind_proxy.proxy_protocol = true;
+        let refusal = address(&behind_proxy).unwrap_err();
+        assert!(refusal.contains("server.internal_bind"), "{refusal}");
+        behind_proxy.internal_bind = Some(BindAddress::default());
+        behind_proxy.internal_bind.as_mut().unwrap().port = 9090;
+        assert_eq!(
+            address(&behind_proxy).unwrap().to_string(),
+            "127.0.0.1:9090"
+        );
     }
 
     #[test]

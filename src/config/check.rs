@@ -9,6 +9,7 @@ mod drain;
 mod engine;
 mod limits;
 mod server;
+mod tls;
 
 use super::checked::{Config, LogConfig};
 use super::cross;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::net::{BindAddress, IpRange, Secret, SecretUrl};
 use super::pattern::{OriginRule, Pattern};
+use crate::tls::TlsFiles;
 
 /// A whole configuration that passed every check. `default()` is the shipped one.
 #[derive(Debug, Clone)]
@@ -35,11 +36,15 @@ pub struct ServerConfig {
     pub client_dir: Option<PathBuf>,
     /// Whether the demo page is served at `/`.
     pub demo: bool,
-    /// Proxies whose `X-Forwarded-Host` counts.
+    /// Proxies whose `X-Forwarded-Host` and `X-Forwarded-For` count.
     pub trusted_proxies: Vec<IpRange>,
     /// The listener for probes, metrics and `POST /drain`.
     pub internal_bind: Option<BindAddress>,
     pub public_probes: PublicProbes,
+    /// Whether every connection comes from a trusted proxy and begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// The certificate of the public listener; it could be used when it was checked. `None` = no TLS.
+    pub tls: Option<TlsFiles>,
 }
 
 /// What the public listener answers to probes.

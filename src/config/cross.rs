@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     bus(config, checker);
     public_bind(config, checker);
     client_files(config, checker);
+    proxies(config, checker);
 }
 
 fn engine(config: &Config, checker: &mut Checker<'_, '_>) {
@@ -146,6 +147,15 @@ fn public_bind(config: &Config, checker: &mut Checker<'_, '_>) {
             config.server.bind
         );
         checker.warn("app.relay", message);
+    }
+}
+
+fn proxies(config: &Config, checker: &mut Checker<'_, '_>) {
+    let server = &config.server;
+    let nobody = server.trusted_proxies.is_empty() && checker.sound(&["server.trusted_proxies"]);
+    if server.proxy_protocol && nobody {
+        let message = "needs server.trusted_proxies: only those may say whose a connection is, all others are closed";
+        checker.refuse("server.proxy_protocol", message);
     }
 }
 

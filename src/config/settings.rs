@@ -40,6 +40,9 @@ settings! {
         trusted_proxies: Vec<String>,
         internal_bind: String,
         public_probes: String,
+        proxy_protocol: bool,
+        tls_cert: String,
+        tls_key: String,
     }
     /// `[engine]`
     EngineSettings {

@@ -75,6 +75,14 @@ metrics! {
     http_connections: Gauge,
     /// Seconds in which no file descriptor was left, so that nobody could connect.
     descriptors_exhausted_total: Counter,
+    /// When the TLS certificate in use expires, in seconds since 1970; 0 without TLS.
+    tls_certificate_expiry_seconds: Gauge,
+    /// Times new certificate files could not be used, and the old certificate stayed.
+    tls_reload_failures_total: Counter,
+    /// Connections closed because they did not complete a TLS handshake.
+    tls_handshakes_failed_total: Counter,
+    /// Connections closed because they were of no trusted proxy or did not begin with a PROXY header.
+    proxy_headers_refused_total: Counter,
     /// Refused or held back because of a limit.
     limit_rejected_total: Counters<LimitRejection>,
     /// Events that still waited for the app when their client left.

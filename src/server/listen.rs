@@ -1,15 +1,18 @@
 //! The listeners of a node: binds them and serves its sites on worker threads.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{HttpService, Protocol};
+use actix_rt::net::TcpStream;
 use actix_server::ServerHandle;
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig as WebConfig;
 use actix_web::{App as WebApp, HttpServer, web};
 use anyhow::Context as _;
+use log::debug;
 
 use super::worker::Blueprint;
 use crate::config::BindAddress;
@@ -24,8 +27,8 @@ const REQUEST_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Idle HTTP connections are kept this long: longer than the polling GETs of most clients are apart.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// An address, listening but not accepting yet; `key` names it in the configuration.
-pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<TcpListener> {
+/// A listener that does not accept yet, and its address; `key` names it in the configuration.
+pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
     let problem = || format!("cannot listen on {}:{} ({key})", bind.host, bind.port);
     let address = addresses
@@ -41,7 +44,9 @@ pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<TcpListener>
     socket.bind(&address.into()).with_context(problem)?;
     socket.listen(BACKLOG).with_context(problem)?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    let listener: TcpListener = socket.into();
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// Starts the workers; they accept at once.
@@ -63,7 +68,7 @@ pub(super) fn serve(
             let app = WebApp::new().default_service(web::to(move |request, body| {
                 routes::serve(site.clone(), request, body)
             }));
-            HttpService::build()
+            let http = HttpService::build()
                 .client_request_timeout(REQUEST_HEAD_TIME)
                 .keep_alive(KEEP_ALIVE)
                 .h1_allow_half_closed(false)
@@ -78,7 +83,17 @@ pub(super) fn serve(
                     }
                 }))
                 .finish(map_config(app, |_| WebConfig::default()))
-                .tcp()
+                .map_err(|error| debug!("connection ended error=\"{error}\""));
+            let acceptor = Rc::new(blueprint.acceptor());
+            fn_service(move |stream: TcpStream| {
+                let acceptor = Rc::clone(&acceptor);
+                async move {
+                    // A refusal is counted and logged already.
+                    let (stream, client) = acceptor.accept(stream).await.map_err(drop)?;
+                    Ok((stream, Protocol::Http1, Some(client)))
+                }
+            })
+            .and_then(http)
         })?
         .run();
     let handle = server.handle();

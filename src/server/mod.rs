@@ -6,6 +6,7 @@ mod drain;
 mod drain_plan;
 mod listen;
 mod name;
+mod tls;
 mod worker;
 
 use std::net::SocketAddr;
@@ -36,10 +37,12 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
+use crate::tls::TlsIdentity;
 use crate::transport::edge::Gates;
 use crate::transport::gate::CloseAll;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
+use tls::WatchedIdentity;
 use worker::{Blueprint, endpoint_settings, session_settings};
 
 /// How long a stopping node waits for its sessions to say goodbye.
@@ -51,6 +54,7 @@ pub struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     internal: Option<Internal>,
+    tls: Option<WatchedIdentity>,
     drain_wanted: Arc<Notify>,
     blueprint: Arc<Blueprint>,
     health: Arc<Health>,
@@ -120,12 +124,12 @@ impl Server {
         let drain_wanted = Arc::new(Notify::new());
         // First of all, so that a node can be asked while it starts.
         let internal = start_internal(&config, &health, &metrics, &drain_wanted)?;
-        let client_files = ClientFiles::load(config.server.client_dir.as_deref())
-            .context("server.client_dir cannot be read")?;
+        let tls = WatchedIdentity::start(&config.server, &metrics)?;
+        let client_files = client_files(&config)?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
         let limits = Limits::of_process(&config, &metrics);
         metrics.node_info.tell(node.as_str());
-        let ports = Ports::default();
+        let (ports, gates) = (Ports::default(), Arc::<Gates>::default());
         let surroundings = Surroundings {
             node,
             workers: config.server.workers,
@@ -135,9 +139,7 @@ impl Server {
         };
         let (directory, ways) = start_bus(&config, outside, surroundings);
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
-        let gates = Arc::new(Gates::default());
-        let listener = bind(&config.server.bind, "server.bind")?;
-        let address = listener.local_addr()?;
+        let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let stock_client = client_files.has_client();
         let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
         let blueprint = Arc::new(Blueprint {
@@ -152,6 +154,7 @@ impl Server {
             client_files: Arc::new(client_files),
             gates: Arc::clone(&gates),
             ports,
+            tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             entered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,
@@ -164,6 +167,7 @@ impl Server {
             address,
             handle,
             internal,
+            tls,
             drain_wanted,
             blueprint,
             health,
@@ -187,6 +191,11 @@ impl Server {
     /// Ends when somebody asks this node to drain (`POST /drain`).
     pub async fn drain_wanted(&self) {
         self.drain_wanted.notified().await;
+    }
+
+    /// The certificate of the public listener, to be reloaded; `None` without TLS.
+    pub fn tls(&self) -> Option<&TlsIdentity> {
+        self.tls.as_ref().map(|tls| &*tls.identity)
     }
 
     /// Where its internal listener is.
@@ -250,6 +259,11 @@ impl Server {
     }
 }
 
+fn client_files(config: &Config) -> anyhow::Result<ClientFiles> {
+    ClientFiles::load(config.server.client_dir.as_deref())
+        .context("server.client_dir cannot be read")
+}
+
 /// The internal listener, if the configuration names one.
 fn start_internal(
     config: &Config,
@@ -260,8 +274,7 @@ fn start_internal(
     let Some(address) = &config.server.internal_bind else {
         return Ok(None);
     };
-    let listener = bind(address, "server.internal_bind")?;
-    let address = listener.local_addr()?;
+    let (listener, address) = bind(address, "server.internal_bind")?;
     let site = InternalSite {
         health: Arc::clone(health),
         metrics: Arc::clone(metrics),
@@ -293,13 +306,14 @@ fn start_bus(
 
 /// Says where the node listens and what can be done next.
 fn greet(config: &Config, address: SocketAddr, node: NodeId) {
+    let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
     info!(
-        "listening on http://{address} node={node} path={}/ workers={}",
+        "listening on {scheme}://{address} node={node} path={}/ workers={}",
         config.engine.path, config.server.workers
     );
     if config.server.demo {
         info!(
-            "open http://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
+            "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
         );
     }
     if config.bus.redis_url.is_none() {

@@ -20,6 +20,8 @@ use crate::http::routes::Site;
 use crate::model::{Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
+use crate::tls::TlsIdentity;
+use crate::transport::accept::Acceptor;
 use crate::transport::edge::{Edge, EndpointSettings, Gates};
 use crate::transport::forward::Exchange;
 use crate::transport::gate::Gate;
@@ -39,6 +41,7 @@ pub(super) struct Blueprint {
     pub(super) endpoint: Arc<EndpointSettings>,
     pub(super) gates: Arc<Gates>,
     pub(super) ports: Ports,
+    pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) entered: Mutex<Vec<Option<Addr<Gate>>>>,
     pub(super) next_worker: AtomicUsize,
 }
@@ -83,6 +86,16 @@ impl Blueprint {
             demo: Arc::clone(&self.demo),
             probes: self.config.server.public_probes,
         }
+    }
+
+    /// What a worker does with a connection of the public listener before it speaks HTTP.
+    pub(super) fn acceptor(&self) -> Acceptor {
+        let server = &self.config.server;
+        let proxies = server
+            .proxy_protocol
+            .then(|| server.trusted_proxies.clone());
+        let metrics = Arc::clone(self.directory.metrics());
+        Acceptor::new(proxies, self.tls.as_deref(), metrics)
     }
 
     fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {

@@ -4,6 +4,7 @@
 //! session, and moves its packets. Sessions of other workers are reached through the [`gate`] of their
 //! worker, those of other nodes by [`forward`]. What a packet means is the session's business.
 
+pub mod accept;
 pub mod client_address;
 pub mod compression;
 pub mod edge;

@@ -10,7 +10,6 @@ use std::time::Instant;
 use actix::{AsyncContext, Handler, Message};
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Request, h1, ws};
-use actix_rt::net::TcpStream;
 use actix_web::http::{Method, header};
 use bytes::Bytes;
 use log::debug;
@@ -22,7 +21,7 @@ use super::forward::envelope::{Kind, Outcome};
 use super::forward::remote::{self, RemoteSession};
 use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
-use super::socket::PlainSocket;
+use super::socket::{ClientSocket, ClientStream, Detached};
 use super::websocket::Websocket;
 use crate::limits::{Admission, Arrival};
 use crate::metrics::labels::{Forwarding, RequestRefusal};
@@ -33,8 +32,8 @@ use crate::session::Session;
 
 /// A websocket on its way to the worker of its session; its handshake is not answered yet.
 #[derive(Debug)]
-pub struct Offered {
-    pub stream: std::net::TcpStream,
+pub struct Offered<C = Detached> {
+    pub connection: C,
     /// What the client sent behind its handshake.
     pub first: Bytes,
     /// The `Sec-WebSocket-Accept` of the answer.
@@ -42,15 +41,22 @@ pub struct Offered {
     pub session: EngineId,
 }
 
+impl Offered<ClientStream> {
+    fn detach(self) -> std::io::Result<Offered> {
+        Ok(Offered {
+            connection: self.connection.detach()?,
+            first: self.first,
+            accept: self.accept,
+            session: self.session,
+        })
+    }
+}
+
 /// Answers an upgrade request on the worker that accepted its connection.
-pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1::Codec>) {
+pub async fn upgrade(edge: Edge, request: Request, framed: Framed<ClientStream, h1::Codec>) {
     let parts = framed.into_parts();
-    let first = parts.read_buf.freeze();
-    let checked = check(&edge, &request);
-    let Ok(stream) = parts.io.into_std() else {
-        return;
-    };
-    let outcome = match checked {
+    let (stream, first) = (parts.io, parts.read_buf.freeze());
+    let outcome = match check(&edge, &request) {
         Ok(Legal {
             purpose: Purpose::Open(mode, admission),
             accept,
@@ -60,24 +66,21 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<TcpStream, h1:
             accept,
         }) => {
             let offered = Offered {
-                stream,
+                connection: stream,
                 first,
                 accept,
                 session,
             };
             match holding {
                 Some((exchange, admission)) => hold(&edge, exchange, offered, admission).await,
-                None => {
-                    route(&edge, offered);
-                    Ok(())
-                }
+                None => offered.detach().map(|offered| route(&edge, offered)),
             }
         }
         Err(rejection) => {
             let refused = &edge.worker.metrics().requests_refused_total;
             refused.of(rejection.label).increment();
             debug!("websocket refused reason=\"{}\"", rejection.reason);
-            reject(&stream, &rejection)
+            reject(stream, &rejection).await
         }
     };
     if let Err(error) = outcome {
@@ -170,13 +173,13 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
 
 fn open(
     edge: &Edge,
-    stream: std::net::TcpStream,
+    stream: ClientStream,
     first: Bytes,
     accept: &str,
     mode: Mode,
     admission: Admission,
 ) -> std::io::Result<()> {
-    let socket = accept_handshake(&edge.settings, stream, accept)?;
+    let socket = accept_handshake(&edge.settings, stream.detach()?, accept)?;
     let websocket = Websocket::carrier(socket, first, edge.settings.engine.max_payload);
     let open = edge.settings.open_packet(false);
     Session::open(
@@ -197,15 +200,21 @@ fn open(
 async fn hold(
     edge: &Edge,
     exchange: Exchange,
-    offered: Offered,
+    offered: Offered<ClientStream>,
     admission: Admission,
 ) -> std::io::Result<()> {
+    let Offered {
+        connection: mut stream,
+        first,
+        accept,
+        session: id,
+    } = offered;
     let engine = &edge.settings.engine;
     let forwarded = &edge.worker.metrics().forwarded_total;
     forwarded.of(Forwarding::Websocket).increment();
     let number = exchange.number();
     let asked = exchange.ask(
-        offered.session,
+        id,
         Kind::Probe,
         number,
         0,
@@ -215,15 +224,16 @@ async fn hold(
     let (outcome, _) = asked.await;
     // An upgrade that fails leaves its polling session as it is.
     if edge.worker.is_stopping() {
-        return reject(&offered.stream, &Refusal::ShuttingDown.into());
+        return reject(stream, &Refusal::ShuttingDown.into()).await;
     }
     if outcome == Outcome::Gone {
-        return refuse_unknown(edge, &offered);
+        count_unknown(edge);
+        return reject(stream, &Refusal::SessionUnknown.into()).await;
     }
-    let mut stream = TcpStream::from_std(offered.stream)?;
     stream
-        .write_all(handshake_answer(&offered.accept).as_bytes())
+        .write_all(handshake_answer(&accept).as_bytes())
         .await?;
+    stream.flush().await?;
     if outcome != Outcome::Done || !engine.allow_upgrades {
         // Handshake, then closed without harm to the session (protocol notes 1.6).
         stream.write_all(Packet::close(None, "").wire()).await?;
@@ -231,7 +241,7 @@ async fn hold(
     }
     let session = RemoteSession {
         exchange,
-        id: offered.session,
+        id,
         patience: edge.patience(),
         upgrade_timeout: engine.upgrade_timeout,
         max_payload: engine.max_payload,
@@ -242,7 +252,7 @@ async fn hold(
     let directory = Arc::clone(edge.worker.shard.directory());
     actix_rt::spawn(async move {
         directory.metrics().forwarded_websockets.add(1);
-        remote::serve(session, stream, offered.first, told).await;
+        remote::serve(session, stream, first, told).await;
         directory.metrics().forwarded_websockets.add(-1);
         drop(admission);
         drop(place);
@@ -256,8 +266,9 @@ fn route(edge: &Edge, offered: Offered) {
     if id.worker() == edge.worker.shard.worker() {
         return adopt(edge, offered);
     }
-    if let Some(gate) = edge.gates.all().get(id.worker().get()) {
-        gate.do_send(Adopt(offered));
+    match edge.gates.all().get(id.worker().get()) {
+        Some(gate) => gate.do_send(Adopt(offered)),
+        None => refuse_unknown(edge, offered.connection),
     }
 }
 
@@ -268,17 +279,27 @@ pub fn adopt(edge: &Edge, offered: Offered) {
             offered,
             settings: Arc::clone(&edge.settings),
         }),
-        None => {
-            // The client may have gone; then nobody needs the answer.
-            let _ = refuse_unknown(edge, &offered);
-        }
+        None => refuse_unknown(edge, offered.connection),
     }
 }
 
-fn refuse_unknown(edge: &Edge, offered: &Offered) -> std::io::Result<()> {
+fn count_unknown(edge: &Edge) {
     let refused = &edge.worker.metrics().requests_refused_total;
     refused.of(RequestRefusal::SessionUnknown).increment();
-    reject(&offered.stream, &Refusal::SessionUnknown.into())
+}
+
+/// Tells a client that nobody knows the session it asks for.
+fn refuse_unknown(edge: &Edge, connection: Detached) {
+    count_unknown(edge);
+    let answer = rejection_answer(&Refusal::SessionUnknown.into());
+    let told = attach(&edge.settings, connection).and_then(|socket| {
+        socket.write_now(answer.as_bytes())?;
+        socket.finish();
+        Ok(())
+    });
+    if let Err(error) = told {
+        debug!("websocket lost during its handshake error=\"{error}\"");
+    }
 }
 
 /// A websocket asks to take this session over.
@@ -294,7 +315,7 @@ impl Handler<TakeOver> for Session {
 
     fn handle(&mut self, message: TakeOver, ctx: &mut Self::Context) {
         let TakeOver { offered, settings } = message;
-        let socket = match accept_handshake(&settings, offered.stream, &offered.accept) {
+        let socket = match accept_handshake(&settings, offered.connection, &offered.accept) {
             Ok(socket) => socket,
             Err(error) => return debug!("websocket lost during its handshake error=\"{error}\""),
         };
@@ -315,13 +336,17 @@ impl Handler<TakeOver> for Session {
 
 fn accept_handshake(
     settings: &EndpointSettings,
-    stream: std::net::TcpStream,
+    connection: Detached,
     accept: &str,
-) -> std::io::Result<Rc<PlainSocket>> {
-    let user_timeout = settings.engine.ping_interval + settings.engine.ping_timeout;
-    let socket = PlainSocket::new(stream, settings.send_buffer, user_timeout)?;
+) -> std::io::Result<Rc<ClientSocket>> {
+    let socket = attach(settings, connection)?;
     socket.write_now(handshake_answer(accept).as_bytes())?;
     Ok(Rc::new(socket))
+}
+
+fn attach(settings: &EndpointSettings, connection: Detached) -> std::io::Result<ClientSocket> {
+    let user_timeout = settings.engine.ping_interval + settings.engine.ping_timeout;
+    connection.attach(settings.send_buffer, user_timeout)
 }
 
 fn handshake_answer(accept: &str) -> String {
@@ -330,7 +355,14 @@ fn handshake_answer(accept: &str) -> String {
     )
 }
 
-fn reject(mut stream: &std::net::TcpStream, rejection: &Rejection) -> std::io::Result<()> {
+async fn reject(mut stream: ClientStream, rejection: &Rejection) -> std::io::Result<()> {
+    stream
+        .write_all(rejection_answer(rejection).as_bytes())
+        .await?;
+    stream.shutdown().await
+}
+
+fn rejection_answer(rejection: &Rejection) -> String {
     let Rejection {
         status,
         reason,
@@ -339,9 +371,8 @@ fn reject(mut stream: &std::net::TcpStream, rejection: &Rejection) -> std::io::R
     } = rejection;
     let retry_after = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
     let retry_after = retry_after.unwrap_or_default();
-    let answer = format!(
+    format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\n{retry_after}Content-Type: text/html\r\nContent-Length: {}\r\n\r\n{reason}",
         reason.len()
-    );
-    std::io::Write::write_all(&mut stream, answer.as_bytes())
+    )
 }

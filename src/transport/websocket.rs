@@ -13,7 +13,7 @@ use actix::{ActorContext, ActorFuture, Context};
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::socket::PlainSocket;
+use super::socket::ClientSocket;
 use crate::outbox::{Packet, Sink};
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
@@ -38,7 +38,7 @@ enum Role {
 
 /// A connected websocket, handshake done.
 pub struct Websocket {
-    socket: Rc<PlainSocket>,
+    socket: Rc<ClientSocket>,
     decoder: FrameDecoder,
     role: Role,
     /// What came together with the handshake.
@@ -53,13 +53,13 @@ struct Done;
 
 impl Websocket {
     /// A websocket that carries the session from its start: writes the session's lane.
-    pub fn carrier(socket: Rc<PlainSocket>, first: Bytes, max_payload: usize) -> Self {
+    pub fn carrier(socket: Rc<ClientSocket>, first: Bytes, max_payload: usize) -> Self {
         Self::new(socket, first, max_payload, Role::Carrier)
     }
 
     /// A websocket that wants to take a polling session over before `deadline`.
     pub fn probe(
-        socket: Rc<PlainSocket>,
+        socket: Rc<ClientSocket>,
         first: Bytes,
         max_payload: usize,
         deadline: Instant,
@@ -68,7 +68,7 @@ impl Websocket {
         Self::new(socket, first, max_payload, Role::Probe(timer))
     }
 
-    fn new(socket: Rc<PlainSocket>, first: Bytes, max_payload: usize, role: Role) -> Self {
+    fn new(socket: Rc<ClientSocket>, first: Bytes, max_payload: usize, role: Role) -> Self {
         Self {
             socket,
             decoder: FrameDecoder::new(max_payload),
@@ -217,7 +217,10 @@ impl Websocket {
         shard.with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
         loop {
             match shard.with_lanes(|lanes| lanes.write_queue(lane)) {
-                Ok(true) => return Ok(()),
+                Ok(true) => match self.socket.poll_flush(cx) {
+                    Poll::Pending | Poll::Ready(Ok(())) => return Ok(()),
+                    Poll::Ready(Err(_)) => break,
+                },
                 Ok(false) => match self.socket.poll_writable(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(Ok(())) => {}
@@ -288,7 +291,7 @@ fn carry(
 }
 
 /// Answers a probing websocket; true when it takes the session over (protocol notes 1.6).
-fn probe(frame: &Frame<'_>, session: &mut Session, socket: &PlainSocket) -> Result<bool, Done> {
+fn probe(frame: &Frame<'_>, session: &mut Session, socket: &ClientSocket) -> Result<bool, Done> {
     match frame {
         Frame::Text("2probe") => {
             socket

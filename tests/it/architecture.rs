@@ -12,7 +12,9 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("health", &[]),
     ("protocol", &["model"]),
     ("outbox", &["protocol", "model"]),
-    ("config", &["model"]),
+    // Certificates are part of what `roomwire check` checks.
+    ("config", &["model", "tls"]),
+    ("tls", &["metrics"]),
     ("app", &["config", "model"]),
     // What is counted in and refused is said by name, in one place for all who refuse.
     ("limits", &["config", "metrics"]),
@@ -34,7 +36,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
         "transport",
         &[
             "session", "outbox", "protocol", "broker", "bridge", "limits", "config", "model",
-            "metrics",
+            "metrics", "tls",
         ],
     ),
     (

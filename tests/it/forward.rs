@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::cluster::{Voice, room};
 use crate::support::log::close_reason;
+use crate::support::tls::Files;
 use crate::support::{Frame, PollingClient, TestCluster, WebsocketClient, filler, soon};
 use roomwire::bridge::memory::Faults;
 use roomwire::model::Command;
@@ -21,7 +22,17 @@ async fn upgrade(client: &PollingClient, address: &str) -> WebsocketClient {
 
 #[actix_rt::test]
 async fn a_session_whose_every_request_goes_to_the_wrong_node() {
-    let cluster = TestCluster::<3>::start().await;
+    every_request_goes_to_the_wrong_node(&TestCluster::start().await).await;
+}
+
+#[actix_rt::test]
+async fn the_same_over_tls() {
+    let files = Files::good();
+    every_request_goes_to_the_wrong_node(&TestCluster::with(&files.settings()).await).await;
+    websocket_lands_on_another_node(&TestCluster::with(&files.settings()).await).await;
+}
+
+async fn every_request_goes_to_the_wrong_node(cluster: &TestCluster<3>) {
     let [owner, second, third] = &cluster.nodes;
     let mut other = second.member().await;
     for round in 0..4 {
@@ -58,7 +69,10 @@ async fn a_session_whose_every_request_goes_to_the_wrong_node() {
 
 #[actix_rt::test]
 async fn a_websocket_that_lands_on_another_node_carries_everything_both_ways() {
-    let cluster = TestCluster::<2>::start().await;
+    websocket_lands_on_another_node(&TestCluster::start().await).await;
+}
+
+async fn websocket_lands_on_another_node(cluster: &TestCluster<2>) {
     let [owner, edge] = &cluster.nodes;
     let mut other = edge.member().await;
     let mut client = owner.polling().await;

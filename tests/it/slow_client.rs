@@ -6,6 +6,7 @@ use roomwire::metrics::labels::SlowPolicy;
 
 use crate::support::cluster::{Voice, room};
 use crate::support::log::close_reason;
+use crate::support::tls::Files;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
 
 /// Small buffers everywhere, so that little fills them.
@@ -34,8 +35,18 @@ fn number(text: &str) -> usize {
 
 #[actix_rt::test]
 async fn past_the_limit_it_is_closed_and_the_others_hear_everything() {
+    closed_past_the_limit(&TestServer::with(&SMALL).await).await;
+}
+
+#[actix_rt::test]
+async fn the_same_over_tls() {
+    let files = Files::good();
+    let settings = [&SMALL[..], &files.settings()[..]].concat();
+    closed_past_the_limit(&TestServer::with(&settings).await).await;
+}
+
+async fn closed_past_the_limit(server: &TestServer) {
     const EVENTS: usize = 200;
-    let server = TestServer::with(&SMALL).await;
     let mut slow = deaf_member(&server.address()).await;
     let mut reader = server.member().await;
     reader.join("r").await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::support::tls::Files;
 use crate::support::{Frame, PollingClient, TestServer, WebsocketClient, soon};
 
 /// Moves a polling session to a websocket as clients do; the polling side must have nothing under way.
@@ -15,7 +16,16 @@ async fn upgrade(client: &PollingClient, address: &str) -> WebsocketClient {
 
 #[actix_rt::test]
 async fn a_session_moves_whatever_worker_accepts_the_websocket() {
-    let server = TestServer::start().await;
+    moves_to_every_worker(&TestServer::start().await).await;
+}
+
+#[actix_rt::test]
+async fn a_tls_connection_changes_its_worker_too() {
+    let files = Files::good();
+    moves_to_every_worker(&TestServer::with(&files.settings()).await).await;
+}
+
+async fn moves_to_every_worker(server: &TestServer) {
     let mut other = server.member().await;
     let mut workers = BTreeSet::new();
     for attempt in 0..16 {
@@ -26,7 +36,7 @@ async fn a_session_moves_whatever_worker_accepts_the_websocket() {
         // The listener takes workers in turn; now and then skip one.
         if attempt % 2 == 0 {
             drop(
-                tokio::net::TcpStream::connect(server.address())
+                tokio::net::TcpStream::connect(server.server.address())
                     .await
                     .unwrap(),
             );

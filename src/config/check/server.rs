@@ -32,6 +32,8 @@ impl Checker<'_, '_> {
             ),
             public_probes: self.public_probes(&settings.public_probes, internal_bind.is_some()),
             internal_bind,
+            proxy_protocol: settings.proxy_protocol,
+            tls: self.tls(settings),
             bind,
         }
     }

@@ -15,15 +15,14 @@ use actix_web::Error;
 use actix_web_actors::ws::{self, WebsocketContext};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 
 use super::envelope::{Kind, Outcome};
 use super::{Exchange, Told};
 use crate::limits::{Limit, Limits};
 use crate::model::EngineId;
+use crate::transport::socket::ClientStream;
 
 /// Bytes fetched at once.
 const BATCH_BYTES: u32 = 64 * 1024;
@@ -54,8 +53,8 @@ impl RemoteSession {
 
 /// Serves a websocket whose handshake is answered, until it or the session ends, or until it is told to go. `first`
 /// came with the handshake.
-pub async fn serve(session: RemoteSession, stream: TcpStream, first: Bytes, told: Told) {
-    let (reader, writer) = stream.into_split();
+pub async fn serve(session: RemoteSession, stream: ClientStream, first: Bytes, told: Told) {
+    let (reader, writer) = tokio::io::split(stream);
     let (carrying, taken_over) = oneshot::channel();
     let actor = RemoteWebsocket {
         session: session.clone(),
@@ -70,7 +69,7 @@ pub async fn serve(session: RemoteSession, stream: TcpStream, first: Bytes, told
 
 /// The client's bytes as the stream the actor reads.
 fn incoming(
-    reader: OwnedReadHalf,
+    reader: ReadHalf<ClientStream>,
     first: Bytes,
 ) -> impl Stream<Item = Result<Bytes, actix_web::error::PayloadError>> {
     let start = (Some(first).filter(|first| !first.is_empty()), reader);
@@ -95,7 +94,7 @@ async fn write(
     frames: impl Stream<Item = Result<Bytes, Error>>,
     taken_over: oneshot::Receiver<()>,
     told: Told,
-    mut writer: OwnedWriteHalf,
+    mut writer: WriteHalf<ClientStream>,
 ) {
     let batches = batches(session.clone(), taken_over);
     let leaving = leave(&session, told);
@@ -112,7 +111,8 @@ async fn write(
             },
             () = &mut leaving => break true,
         };
-        if writer.write_all(&bytes).await.is_err() {
+        // TLS keeps bytes back until it is told to flush.
+        if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
             break false;
         }
     };

@@ -1,7 +1,8 @@
 //! HTTP by hand: one connection per request, so that requests of one client reach every worker.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+use super::tls;
 
 /// A request.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +65,11 @@ impl<'a> Request<'a> {
 
     /// Sends it on a connection of its own.
     pub async fn send(self, address: &str) -> Response {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(&self.encode(address)).await.unwrap();
+        let mut stream = tls::dial(address, false).await;
+        stream
+            .write_all(&self.encode(tls::host(address)))
+            .await
+            .unwrap();
         Response::read(&mut stream, &mut Vec::new()).await
     }
 }
@@ -80,7 +84,7 @@ pub struct Response {
 
 impl Response {
     /// Reads an answer; what follows it stays in `buffer`.
-    pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Self {
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Self {
         let end = loop {
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end;

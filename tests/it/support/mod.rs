@@ -9,6 +9,7 @@ pub mod python;
 pub mod redis;
 pub mod server;
 pub mod slow_link;
+pub mod tls;
 pub mod websocket;
 
 use std::future::Future;

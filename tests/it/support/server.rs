@@ -70,9 +70,10 @@ impl TestServer {
         Self { server }
     }
 
-    /// `host:port`
+    /// `host:port`, with [`super::tls::SCHEME`] before it if the node speaks TLS.
     pub fn address(&self) -> String {
-        self.server.address().to_string()
+        let scheme = self.server.tls().map_or("", |_| super::tls::SCHEME);
+        format!("{scheme}{}", self.server.address())
     }
 
     /// What it counts.

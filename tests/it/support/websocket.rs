@@ -1,16 +1,14 @@
 //! A websocket client that shows frames as they are and reads only when told to.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 
 use super::http::{Request, Response};
+use super::tls::{self, Wire};
 use super::{field, soon};
 
 /// The example of RFC 6455: this key has this answer.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// Receive buffer of a client that wants a small one.
-const SMALL_BUFFER: u32 = 4096;
 
 /// A frame of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +24,7 @@ pub enum Frame {
 
 /// A websocket.
 pub struct WebsocketClient {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     buffer: Vec<u8>,
     /// What the open packet says, empty for a websocket that upgrades.
     pub open: String,
@@ -72,11 +70,17 @@ impl WebsocketClient {
         headers: &[(&str, &str)],
         small_buffer: bool,
     ) -> Result<Self, Response> {
-        let socket = TcpSocket::new_v4().unwrap();
-        if small_buffer {
-            socket.set_recv_buffer_size(SMALL_BUFFER).unwrap();
-        }
-        let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        let stream = tls::dial(address, small_buffer).await;
+        Self::handshake_on(stream, address, target, headers).await
+    }
+
+    /// Any websocket handshake on a connection that is there.
+    pub async fn handshake_on(
+        mut stream: Box<dyn Wire>,
+        address: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Response> {
         let usual = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -84,7 +88,9 @@ impl WebsocketClient {
             ("Sec-WebSocket-Key", KEY),
         ];
         let headers: Vec<_> = usual.iter().chain(headers).copied().collect();
-        let request = Request::get(target).headers(&headers).encode(address);
+        let request = Request::get(target)
+            .headers(&headers)
+            .encode(tls::host(address));
         stream.write_all(&request).await.unwrap();
         let mut buffer = Vec::new();
         let answer = soon("a handshake", Response::read(&mut stream, &mut buffer)).await;

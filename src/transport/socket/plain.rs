@@ -1,4 +1,4 @@
-//! A client's TCP connection, read by its session's actor and written by whoever flushes its lane.
+//! A client's plain TCP connection.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -45,6 +45,11 @@ impl PlainSocket {
         )]
         let io = AsyncFd::new(stream)?;
         Ok(Self { io })
+    }
+
+    /// The connection itself, for writes that never block.
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.io.get_ref()
     }
 
     /// Reads what is there. `Pending` if nothing is, and the task is woken when that changes.

@@ -1,0 +1,38 @@
+//! The certificate of a running node, and the task that looks for a new one.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+
+use crate::config::ServerConfig;
+use crate::metrics::Metrics;
+use crate::tls::TlsIdentity;
+
+/// The certificate of the public listener; its watch ends with it.
+pub(super) struct WatchedIdentity {
+    pub(super) identity: Arc<TlsIdentity>,
+    watch: JoinHandle<()>,
+}
+
+impl WatchedIdentity {
+    /// Reads the certificate and begins to watch its files; `None` without TLS.
+    pub(super) fn start(
+        config: &ServerConfig,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(files) = config.tls.clone() else {
+            return Ok(None);
+        };
+        let identity = TlsIdentity::load(files, Arc::clone(metrics))
+            .context("server.tls_cert and server.tls_key cannot be used")?;
+        let watch = actix_rt::spawn(Arc::clone(&identity).watch());
+        Ok(Some(Self { identity, watch }))
+    }
+}
+
+impl Drop for WatchedIdentity {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}

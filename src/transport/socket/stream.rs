@@ -1,0 +1,108 @@
+//! A client's connection while it speaks HTTP, and on its way to the worker of its session.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use rustls::ServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use super::{ClientSocket, PlainSocket, TlsSocket};
+
+/// An accepted connection.
+pub enum ClientStream {
+    Plain(TcpStream),
+    /// Boxed: the state of TLS is large, and plain connections should not carry its room.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientStream {
+    /// Takes the connection from this worker.
+    ///
+    /// # Errors
+    /// The reactor does not let it go.
+    pub fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Plain(stream) => Ok(Detached {
+                stream: stream.into_std()?,
+                tls: None,
+            }),
+            Self::Tls(stream) => {
+                let (stream, connection) = stream.into_inner();
+                Ok(Detached {
+                    stream: stream.into_std()?,
+                    tls: Some(Box::new(connection)),
+                })
+            }
+        }
+    }
+}
+
+/// A connection of no worker yet.
+#[derive(Debug)]
+pub struct Detached {
+    stream: std::net::TcpStream,
+    /// Its keys, and what is already decrypted.
+    tls: Option<Box<ServerConnection>>,
+}
+
+impl Detached {
+    /// Brings the connection to this worker. Settings as for [`PlainSocket::new`].
+    ///
+    /// # Errors
+    /// The connection is gone, or the reactor takes no more.
+    pub fn attach(
+        self,
+        send_buffer: Option<usize>,
+        user_timeout: Duration,
+    ) -> io::Result<ClientSocket> {
+        let socket = PlainSocket::new(self.stream, send_buffer, user_timeout)?;
+        Ok(match self.tls {
+            Some(connection) => ClientSocket::Tls(TlsSocket::new(socket, connection)),
+            None => ClientSocket::Plain(socket),
+        })
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

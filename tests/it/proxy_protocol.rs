@@ -1,0 +1,154 @@
+//! Connections that begin with a PROXY header.
+
+use std::net::SocketAddr;
+
+use proxy_header::{ProxiedAddress, ProxyHeader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::http::{Request, Response};
+use crate::support::tls::{self, Files, Wire};
+use crate::support::{TestServer, WebsocketClient, eventually, soon};
+
+const SETTINGS: [(&str, &str); 2] = [
+    ("SERVER__PROXY_PROTOCOL", "true"),
+    ("SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
+];
+/// Not a proxy we trust.
+const CLIENT: &str = "192.0.2.7:4711";
+
+fn header(source: &str) -> Vec<u8> {
+    let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let addresses = ProxiedAddress::stream(parse(source), parse("10.0.0.1:443"));
+    let mut bytes = Vec::new();
+    ProxyHeader::with_address(addresses)
+        .encode_v2(&mut bytes)
+        .unwrap();
+    bytes
+}
+
+fn local() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ProxyHeader::with_local().encode_v2(&mut bytes).unwrap();
+    bytes
+}
+
+/// A connection that begins with this.
+async fn connect(server: &TestServer, head: &[u8]) -> tokio::net::TcpStream {
+    let mut stream = tls::connect(&server.server.address().to_string(), false).await;
+    stream.write_all(head).await.unwrap();
+    stream
+}
+
+/// The status of a handshake whose origin is the same only if `X-Forwarded-Host` counts: whether the request is
+/// taken for one of a trusted proxy.
+async fn status(mut stream: impl Wire) -> u16 {
+    let headers = [
+        ("Origin", "https://app.example"),
+        ("X-Forwarded-Host", "app.example"),
+    ];
+    let request = Request::get("/socket.io/?EIO=4&transport=polling").headers(&headers);
+    stream.write_all(&request.encode("inner:80")).await.unwrap();
+    soon("an answer", Response::read(&mut stream, &mut Vec::new()))
+        .await
+        .status
+}
+
+#[actix_rt::test]
+async fn the_address_in_the_header_is_the_peer() {
+    let server = TestServer::with(&SETTINGS).await;
+    let text = "PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n";
+    let cases = [
+        (header(CLIENT), 403),
+        (text.into(), 403),
+        (header("127.0.0.9:80"), 200),
+        (local(), 200),
+    ];
+    for (head, expected) in cases {
+        assert_eq!(status(connect(&server, &head).await).await, expected);
+    }
+    assert_eq!(server.metrics().proxy_headers_refused_total.get(), 0);
+}
+
+#[actix_rt::test]
+async fn it_comes_before_tls_and_websockets_work_behind_it() {
+    let files = Files::good();
+    let settings = [&SETTINGS[..], &files.settings()[..]].concat();
+    let server = TestServer::with(&settings).await;
+    for (source, expected) in [(CLIENT, 403), ("127.0.0.9:80", 200)] {
+        let stream = connect(&server, &header(source)).await;
+        assert_eq!(
+            status(tls::shake_hands(stream).await.unwrap()).await,
+            expected
+        );
+    }
+    let stream = connect(&server, &header(CLIENT)).await;
+    let stream = tls::shake_hands(stream).await.unwrap();
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let address = server.address();
+    let client = WebsocketClient::handshake_on(Box::new(stream), &address, target, &[]);
+    let mut client = client.await.unwrap();
+    assert!(client.text().await.starts_with('0'));
+    client.connect("/").await;
+    client.quiet().await;
+}
+
+#[actix_rt::test]
+async fn a_header_in_pieces_is_read_and_nothing_behind_it_is_lost() {
+    let server = TestServer::with(&SETTINGS).await;
+    let head = header("127.0.0.9:80");
+    let request = Request::get("/livez").encode("inner:80");
+    let mut stream = connect(&server, &head[..5]).await;
+    // Its own segment: the server has seen the begin before the rest is sent.
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(&head[5..20]).await.unwrap();
+    stream
+        .write_all(&[&head[20..], &request[..]].concat())
+        .await
+        .unwrap();
+    let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+    assert_eq!(answer.status, 200);
+}
+
+async fn one_refused(server: &TestServer) {
+    eventually("it is counted", || {
+        server.metrics().proxy_headers_refused_total.get() == 1
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn others_are_closed_and_counted() {
+    let server = TestServer::with(&SETTINGS).await;
+    let mut bare = connect(&server, &Request::get("/livez").encode("inner:80")).await;
+    let mut rest = Vec::new();
+    let _reset = soon("the end", bare.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty());
+    one_refused(&server).await;
+
+    let elsewhere = [SETTINGS[0], ("SERVER__TRUSTED_PROXIES", "10.0.0.0/8")];
+    let server = TestServer::with(&elsewhere).await;
+    let mut stranger = connect(&server, &header("10.0.0.9:80")).await;
+    let _reset = soon("the end", stranger.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty());
+    one_refused(&server).await;
+}
+
+#[actix_rt::test]
+async fn one_that_says_nothing_is_closed() {
+    let server = TestServer::with(&SETTINGS).await;
+    let mut silent = connect(&server, &header(CLIENT)[..20]).await;
+    assert!(soon("the end", silent.read_u8()).await.is_err());
+    one_refused(&server).await;
+}
+
+#[test]
+fn it_needs_to_know_whom_to_believe() {
+    let output =
+        crate::support::process::run(&["check"], &[("ROOMWIRE_SERVER__PROXY_PROTOCOL", "true")]);
+    let problems = crate::support::process::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{problems}");
+    assert!(
+        problems.contains("needs server.trusted_proxies"),
+        "{problems}"
+    );
+}

@@ -1,0 +1,162 @@
+//! Certificates of an authority of this run, and connections that trust it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use super::server::write_file;
+
+/// Head of an address that speaks TLS.
+pub const SCHEME: &str = "tls://";
+/// Receive buffer of a client that wants a small one.
+const SMALL_BUFFER: u32 = 4096;
+
+/// The one authority of this run.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+/// The authority.
+pub fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(|| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Authority {
+            certificate: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    })
+}
+
+/// A certificate and its key, as PEM.
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Pair {
+    /// A new one for this machine, valid from the begin of one year to the begin of another.
+    pub fn between(from: i32, to: i32) -> Self {
+        let names = vec!["localhost".into(), "127.0.0.1".into()];
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &authority().issuer).unwrap();
+        Self {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// A new one that is valid now.
+    pub fn good() -> Self {
+        Self::between(2020, 2100)
+    }
+
+    /// Writes both files.
+    pub fn write(&self) -> Files {
+        Files {
+            certificate: write_file("tls.crt", &self.certificate),
+            key: write_file("tls.key", &self.key),
+        }
+    }
+}
+
+/// The files of a node.
+pub struct Files {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Files {
+    /// A new pair that is valid now.
+    pub fn good() -> Self {
+        Pair::good().write()
+    }
+
+    /// The settings that name them.
+    pub fn settings(&self) -> [(&'static str, &str); 2] {
+        [
+            ("SERVER__TLS_CERT", self.certificate.to_str().unwrap()),
+            ("SERVER__TLS_KEY", self.key.to_str().unwrap()),
+        ]
+    }
+
+    /// Puts another pair in their place.
+    pub fn replace(&self, pair: &Pair) {
+        std::fs::write(&self.certificate, &pair.certificate).unwrap();
+        std::fs::write(&self.key, &pair.key).unwrap();
+    }
+}
+
+/// The settings of a client that trusts the authority.
+pub fn client_config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let make = || {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots())
+            .with_no_client_auth();
+        // As browsers offer them.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config)
+    };
+    Arc::clone(CONFIG.get_or_init(make))
+}
+
+/// What such a client trusts.
+pub fn roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority().certificate.clone()).unwrap();
+    roots
+}
+
+/// A connection of a client, plain or in TLS.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// Connects to an address, in TLS if it begins with [`SCHEME`].
+pub async fn dial(address: &str, small_buffer: bool) -> Box<dyn Wire> {
+    let stream = connect(host(address), small_buffer).await;
+    if !address.starts_with(SCHEME) {
+        return Box::new(stream);
+    }
+    Box::new(shake_hands(stream).await.unwrap())
+}
+
+/// A bare connection.
+pub async fn connect(address: &str, small_buffer: bool) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    if small_buffer {
+        socket.set_recv_buffer_size(SMALL_BUFFER).unwrap();
+    }
+    socket.connect(address.parse().unwrap()).await.unwrap()
+}
+
+/// The handshake of a client that trusts the authority.
+pub async fn shake_hands(
+    stream: TcpStream,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(client_config())
+        .connect(name, stream)
+        .await
+}
+
+/// `host:port` of an address.
+pub fn host(address: &str) -> &str {
+    address.strip_prefix(SCHEME).unwrap_or(address)
+}
