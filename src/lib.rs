@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod leg;
 pub mod limits;
 pub mod live;
 pub mod metrics;

@@ -3,18 +3,23 @@
 //! An [`App`] is asked and answers with data, [`Action`]s, which the session carries out in order. It never
 //! touches a socket, a room index or the bus, so one that asks a backend over HTTP or a Socket.IO server
 //! behind us is a module like the others. One answer per socket is worked on at a time; the socket's next
-//! events wait in order.
+//! events wait in order. What an app learns later, from somebody else, goes through the socket's [`Door`] as
+//! [`Push`]es: they take the same way to the client and wait for nothing.
 
+pub mod door;
 pub mod echo;
 pub mod relay;
+pub mod upstream;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub use door::{Door, Push, Unasked};
+
 use crate::model::{
-    Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName,
+    AckId, Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName,
 };
 
 /// The application profile of a node.
@@ -38,7 +43,11 @@ pub trait App {
         Answer::nothing()
     }
 
-    /// A socket is gone, for the reason given in the words of the protocol. It is in no room any more.
+    /// A [`Push::Ask`] with this number was answered. Only the first answer is told.
+    fn on_reply(&self, _peer: &Peer<'_>, _question: u64, _answer: &Payload) {}
+
+    /// A socket is gone, for the reason given in the words of the protocol. It is in no room any more. Told too of
+    /// one that left while [`App::on_connect`] was being answered.
     fn on_disconnect(&self, _peer: &Peer<'_>, _reason: &str) {}
 
     /// A second path at which clients speak bare Engine.IO, handled by [`App::on_message`].
@@ -60,6 +69,14 @@ pub struct Peer<'a> {
     pub transport: TransportName,
     /// What the room index says of this socket.
     pub rooms: &'a dyn Membership,
+    /// Makes a way to this socket that outlasts the answer.
+    pub doorway: &'a dyn Doorway,
+}
+
+/// Where a socket's door is.
+pub trait Doorway {
+    /// A door to the socket.
+    fn door(&self) -> Door;
 }
 
 /// What an app may ask about the rooms of a socket.
@@ -76,8 +93,8 @@ pub trait Membership {
 pub struct Event {
     /// `["name",args...]`
     pub payload: Payload,
-    /// Whether the client waits for an [`Action::Ack`].
-    pub wants_ack: bool,
+    /// Set if the client waits for an [`Action::Ack`], or a [`Push::Reply`] under this id.
+    pub ack: Option<AckId>,
 }
 
 /// What an app wants done, now or when it knows.
@@ -121,6 +138,8 @@ pub enum Action {
     Ask(Emit, Duration),
     /// End its stay in the namespace; with `close`, the whole connection.
     Disconnect { close: bool },
+    /// End the connection as if it were lost, before or after it was let in: stock clients come back by themselves.
+    Hangup,
 }
 
 /// Why a client is not let in.

@@ -21,6 +21,13 @@ const MAX_ROOM_NAME: usize = 256;
 /// How long `roomwire:ask` waits for an answer.
 const ASK_TIME: Duration = Duration::from_secs(10);
 
+/// Whether an event is for the relay, by its name.
+pub(super) fn is_own(payload: &Payload) -> bool {
+    let head = payload.json.trim_start_matches('[').trim_start();
+    head.strip_prefix('"')
+        .is_some_and(|name| name.starts_with(OWN_PREFIX))
+}
+
 /// Rooms by client request.
 #[derive(Debug, Clone)]
 pub struct Relay {

@@ -31,7 +31,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
         socket: checker.socket(&settings.socket),
         limits: checker.limits(&settings.limits),
         cors: checker.cors(&settings.cors),
-        app: checker.app(&settings.app),
+        app: checker.app(&settings.app, settings),
         bus,
         drain: checker.drain(&settings.drain),
         log: LogConfig {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::net::{BindAddress, IpRange, Secret, SecretUrl};
 use super::pattern::{OriginRule, Pattern};
+use super::upstream_url::UpstreamUrl;
 use crate::tls::TlsFiles;
 
 /// A whole configuration that passed every check. `default()` is the shipped one.
@@ -151,6 +152,7 @@ pub struct CorsConfig {
 pub struct AppConfig {
     pub kind: AppKind,
     pub relay: RelayConfig,
+    pub upstream: UpstreamConfig,
 }
 
 /// The app a node runs.
@@ -158,7 +160,61 @@ pub struct AppConfig {
 pub enum AppKind {
     #[default]
     Relay,
+    Upstream,
     Echo,
+}
+
+/// The Socket.IO servers behind this one.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// At least one with [`AppKind::Upstream`].
+    pub urls: Vec<UpstreamUrl>,
+    /// Path of their endpoint with its leading and without a trailing slash.
+    pub path: String,
+    pub connect: LegConnect,
+    /// Whether `roomwire:*` events are the relay's.
+    pub relay: bool,
+    /// Events of an upstream that clients get.
+    pub forward: Vec<Pattern>,
+    pub when_lost: WhenLost,
+    /// Until a leg must be let in, at least 1 ms.
+    pub connect_timeout: Duration,
+    /// After which an unused leg closes; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// Bytes that wait for an upstream before its client is held up.
+    pub queue_limit: usize,
+    /// Bytes of the largest message of an upstream.
+    pub max_message: usize,
+    /// Answers owed on one leg and direction; [`SocketConfig::max_pending_acks`].
+    pub max_pending_acks: usize,
+    /// Legs of the node, at least 1.
+    pub max_legs: usize,
+    /// Legs with the same auth, at least 1.
+    pub max_legs_per_user: usize,
+    /// Path of a health check by GET; `None` = a websocket to the endpoint.
+    pub health_path: Option<String>,
+    /// At least 1 ms.
+    pub health_interval: Duration,
+}
+
+/// When a client's leg is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LegConnect {
+    /// With the client's connect, which waits for it.
+    #[default]
+    Eager,
+    /// With its first event.
+    Lazy,
+}
+
+/// What a client sees when its leg is lost in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenLost {
+    /// Its connection closes; stock clients connect again.
+    #[default]
+    Close,
+    /// The server disconnects it from the namespace (`41`); its program decides.
+    Disconnect,
 }
 
 /// Who may do what in which rooms.

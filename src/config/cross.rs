@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     engine(config, checker);
     origins(config, checker);
     bus(config, checker);
+    upstream(config, checker);
     public_bind(config, checker);
     client_files(config, checker);
     proxies(config, checker);
@@ -120,6 +121,25 @@ fn redis(bus: &BusConfig, url: &SecretUrl, checker: &mut Checker<'_, '_>) {
     ];
     for (key, _) in files.into_iter().filter(|(_, given)| *given) {
         checker.warn(key, "has no effect without `rediss://` in bus.redis_url");
+    }
+}
+
+fn upstream(config: &Config, checker: &mut Checker<'_, '_>) {
+    const URLS: &str = "app.upstream.urls";
+    let upstream = &config.app.upstream;
+    let is_upstream = config.app.kind == AppKind::Upstream;
+    if !checker.sound(&[URLS]) {
+        return;
+    }
+    if is_upstream && upstream.urls.is_empty() {
+        let message = "must name the server behind this one, such as `http://backend:3000`, for app.kind = \"upstream\"";
+        checker.refuse(URLS, message);
+    } else if !is_upstream && !upstream.urls.is_empty() {
+        checker.warn(URLS, "has no effect without app.kind = \"upstream\"");
+    }
+    if is_upstream && upstream.forward.is_empty() {
+        let message = "lets no event of the server behind this one through to clients";
+        checker.warn("app.upstream.forward", message);
     }
 }
 

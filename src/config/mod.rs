@@ -20,14 +20,15 @@ mod reference;
 mod schema;
 mod settings;
 mod units;
+mod upstream_url;
 mod values;
 
 use std::path::PathBuf;
 
 pub use checked::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    JoinPolicy, LimitsConfig, LogConfig, PublicProbes, PublishPolicy, RelayConfig, RoomRule,
-    ServerConfig, SocketConfig, Transports,
+    JoinPolicy, LegConnect, LimitsConfig, LogConfig, PublicProbes, PublishPolicy, RelayConfig,
+    RoomRule, ServerConfig, SocketConfig, Transports, UpstreamConfig, WhenLost,
 };
 pub use effective::Effective;
 pub use layers::Environment;
@@ -35,6 +36,7 @@ pub use net::{BindAddress, IpRange, Secret, SecretUrl};
 pub use pattern::{OriginRule, Pattern};
 pub use problem::{Origin, Problem, Rejected};
 pub use reference::reference;
+pub use upstream_url::UpstreamUrl;
 
 use check::Checker;
 use layers::Layers;

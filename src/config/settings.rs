@@ -88,6 +88,7 @@ settings! {
     AppSettings {
         kind: String,
         relay: RelaySettings,
+        upstream: UpstreamSettings,
     }
     /// `[app.relay]`
     RelaySettings {
@@ -100,6 +101,23 @@ settings! {
         pattern: String,
         join: Option<String>,
         publish: Option<String>,
+    }
+    /// `[app.upstream]`
+    UpstreamSettings {
+        urls: Vec<String>,
+        path: String,
+        connect: String,
+        relay: bool,
+        forward: Vec<String>,
+        when_lost: String,
+        connect_timeout: String,
+        idle_timeout: String,
+        queue_limit: String,
+        max_message: String,
+        max_legs: usize,
+        max_legs_per_user: usize,
+        health_path: String,
+        health_interval: String,
     }
     /// `[bus]`
     BusSettings {

@@ -22,6 +22,14 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A duration that can be switched off by 0.
+pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, String> {
+    if duration(text)?.is_zero() {
+        return Ok(None);
+    }
+    positive_duration(text).map(Some)
+}
+
 /// Bytes of `1MB`, `64KiB`, `512`; a number alone counts bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let text = text.trim();
@@ -86,6 +94,9 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(positive_duration("0s").is_err() && positive_duration("10us").is_err());
+        assert_eq!(optional_duration("0"), Ok(None));
+        assert_eq!(optional_duration("1s"), Ok(Some(Duration::from_secs(1))));
+        assert!(optional_duration("10us").is_err());
     }
 
     #[test]

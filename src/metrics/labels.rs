@@ -74,6 +74,7 @@ labels! {
         MessageTooLarge = "message_too_large",
         InboxOverflow = "inbox_overflow",
         ConnectTimeout = "connect_timeout",
+        UpstreamLost = "upstream_lost",
     ;
     /// Why a request for the endpoint was refused.
     RequestRefusal("reason"):
@@ -131,6 +132,26 @@ labels! {
         Poll = "poll",
         Post = "post",
         Websocket = "websocket",
+    ;
+    /// Why a leg was not opened, or not let in.
+    LegRefusal("reason"):
+        /// `app.upstream.max_legs`.
+        Node = "node",
+        /// `app.upstream.max_legs_per_user`.
+        User = "user",
+        /// The upstream said no.
+        Upstream = "upstream",
+        /// No upstream could be reached in time.
+        Unavailable = "unavailable",
+    ;
+    /// What became of an event on a leg.
+    LegEvent("kind"):
+        /// It went to the upstream.
+        Sent = "sent",
+        /// It came from the upstream and goes to a client.
+        Received = "received",
+        /// It came from the upstream and `app.upstream.forward` holds it back.
+        Filtered = "filtered",
     ;
 }
 

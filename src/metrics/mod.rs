@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Shown;
 use labels::{
-    BusDrop, ConnectResult, Direction, Disconnect, Forwarding, LimitRejection, Origin,
-    RequestRefusal, SlowPolicy, Transport,
+    BusDrop, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
+    LimitRejection, Origin, RequestRefusal, SlowPolicy, Transport,
 };
 pub use values::{Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -129,6 +129,18 @@ metrics! {
     forwarded_total: Counters<Forwarding>,
     /// Websockets that this node keeps open for sessions of other nodes.
     forwarded_websockets: Gauge,
+    /// Legs connected to upstreams: client connections of this node to the Socket.IO servers behind it.
+    legs: Gauge,
+    /// Legs connected since the start.
+    legs_opened_total: Counter,
+    /// Legs lost: the upstream, or the way to it, ended them.
+    legs_lost_total: Counter,
+    /// Legs not opened, or not let in.
+    legs_refused_total: Counters<LegRefusal>,
+    /// Events on legs.
+    leg_events_total: Counters<LegEvent>,
+    /// Attempts and health checks an upstream did not answer.
+    upstream_failures_total: Counter,
 }
 
 impl Metrics {

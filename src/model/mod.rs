@@ -3,6 +3,7 @@
 //! Plain values without behaviour towards the outside: no socket, clock, actor or lock.
 //! Everybody may import `model`; `model` imports nothing of ours.
 
+pub mod ack_id;
 pub mod command;
 pub mod id;
 pub mod message;
@@ -11,6 +12,7 @@ pub mod random;
 pub mod room;
 pub mod selector;
 
+pub use ack_id::AckId;
 pub use command::{AckReply, AckToken, Asker, Command, Emit};
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
 pub use message::{Message, TransportName};

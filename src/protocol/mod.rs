@@ -2,6 +2,7 @@
 //!
 //! No socket, clock, actor or lock; of ours it imports `model` alone. Whoever owns a connection feeds it.
 
+pub mod client;
 pub mod connection;
 pub mod engine_io;
 pub mod socket_io;

@@ -1,4 +1,4 @@
-//! WebSocket frames, server side (RFC 6455): masked frames in, unmasked headers out.
+//! WebSocket frames (RFC 6455): a decoder for either side, unmasked headers of a server, masked frames of a client.
 //!
 //! Decodes inside the read buffer and copies only what a read left incomplete. Extensions are not spoken.
 //! It neither answers pings nor closes: the connection's owner does, told by `Frame` and `FrameError`.
@@ -9,7 +9,7 @@ mod encode;
 use thiserror::Error;
 
 pub use decoder::{DecodeFailure, FrameDecoder};
-pub use encode::{MAX_SERVER_HEADER, close_frame, encode_header};
+pub use encode::{MAX_SERVER_HEADER, close_frame, encode_header, write_masked};
 
 /// The most bytes a control frame can carry (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
@@ -59,12 +59,15 @@ pub enum Frame<'a> {
     },
 }
 
-/// How a client broke the framing.
+/// How the peer broke the framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// RFC 6455 section 5.1.
     #[error("client frame is not masked")]
     Unmasked,
+    /// RFC 6455 section 5.1.
+    #[error("server frame is masked")]
+    Masked,
     /// RFC 6455 section 5.2; set by a client that compresses without having agreed on it.
     #[error("reserved bits {0:#04x} are set in the frame header")]
     ReservedBits(u8),
@@ -98,12 +101,13 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// The status code with which the server closes (RFC 6455 section 7.4.1).
+    /// The status code with which its peer closes (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
             Self::InvalidUtf8 => 1007,
             Self::TooLarge { .. } => 1009,
             Self::Unmasked
+            | Self::Masked
             | Self::ReservedBits(_)
             | Self::UnknownOpCode(_)
             | Self::ControlTooLong(_)

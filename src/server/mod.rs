@@ -28,11 +28,12 @@ use crate::bridge::redis::{RedisLink, RedisStore};
 use crate::bridge::start::{self, BridgeWays, Surroundings};
 use crate::bridge::store::Store;
 use crate::broker::Directory;
-use crate::config::Config;
+use crate::config::{AppKind, Config};
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::internal::InternalSite;
+use crate::leg::Pool;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
@@ -119,8 +120,7 @@ impl Server {
         random: Arc<dyn Random>,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
-        let bus = outside.as_ref().map_or(BusState::Off, |_| BusState::Down);
-        let health = Arc::new(Health::new(bus, config.bus.required));
+        let health = starting_health(outside.as_ref(), &config);
         let drain_wanted = Arc::new(Notify::new());
         // First of all, so that a node can be asked while it starts.
         let internal = start_internal(&config, &health, &metrics, &drain_wanted)?;
@@ -148,7 +148,7 @@ impl Server {
             endpoint: Arc::new(endpoint_settings(&config)),
             directory,
             forward,
-            random,
+            random: Arc::clone(&random),
             health: Arc::clone(&health),
             demo: Arc::new(demo),
             client_files: Arc::new(client_files),
@@ -157,6 +157,7 @@ impl Server {
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             entered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
+            upstreams: start_upstreams(&config, &metrics, &random),
             config,
         });
         let handle = serve(Arc::clone(&blueprint), listener)?;
@@ -283,6 +284,22 @@ fn start_internal(
     let handle = serve_internal(site, listener)?;
     info!("internal listener on http://{address}: probes, metrics, drain");
     Ok(Some(Internal { address, handle }))
+}
+
+/// The health of a node that starts: its bus, if it has one, is yet to come.
+fn starting_health(outside: Option<&Outside>, config: &Config) -> Arc<Health> {
+    let bus = outside.map_or(BusState::Off, |_| BusState::Down);
+    Arc::new(Health::new(bus, config.bus.required))
+}
+
+/// The upstreams; if the app has any, their health is checked for as long as the node lives.
+fn start_upstreams(config: &Config, metrics: &Arc<Metrics>, random: &Arc<dyn Random>) -> Arc<Pool> {
+    let settings = config.app.upstream.clone();
+    let pool = Pool::new(settings, Arc::clone(metrics), Arc::clone(random));
+    if config.app.kind == AppKind::Upstream {
+        actix_rt::spawn(Pool::check_health(Arc::downgrade(&pool)));
+    }
+    pool
 }
 
 /// The directory of the node and, with a bus, the way to other nodes.

@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Recipient};
 use crate::app::App;
 use crate::app::echo::Echo;
 use crate::app::relay::Relay;
+use crate::app::upstream::Upstream;
 use crate::bridge::messages::{Forward, Ports};
 use crate::broker::{Directory, Limits, RoomBroker, Shard};
 use crate::config::{AppKind, Config};
@@ -17,6 +18,7 @@ use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::routes::Site;
+use crate::leg::Pool;
 use crate::model::{Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
@@ -44,6 +46,8 @@ pub(super) struct Blueprint {
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) entered: Mutex<Vec<Option<Addr<Gate>>>>,
     pub(super) next_worker: AtomicUsize,
+    /// Without any unless the app wants them.
+    pub(super) upstreams: Arc<Pool>,
 }
 
 impl Blueprint {
@@ -60,7 +64,7 @@ impl Blueprint {
         let shard = Shard::new(index, Arc::clone(&self.directory), limits);
         self.directory
             .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
-        let app = build_app(&self.config);
+        let app = self.build_app();
         let worker = Worker::new(
             shard,
             app,
@@ -98,6 +102,19 @@ impl Blueprint {
         Acceptor::new(proxies, self.tls.as_deref(), metrics)
     }
 
+    fn build_app(&self) -> Rc<dyn App> {
+        let app = &self.config.app;
+        let relay = || Relay::new(app.relay.clone(), self.config.socket.max_rooms);
+        match app.kind {
+            AppKind::Relay => Rc::new(relay()),
+            AppKind::Upstream => {
+                let relay = app.upstream.relay.then(relay);
+                Rc::new(Upstream::new(Arc::clone(&self.upstreams), relay))
+            }
+            AppKind::Echo => Rc::new(Echo),
+        }
+    }
+
     fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {
         let mut entered = self
             .entered
@@ -113,16 +130,6 @@ impl Blueprint {
     }
 }
 
-fn build_app(config: &Config) -> Rc<dyn App> {
-    match config.app.kind {
-        AppKind::Relay => Rc::new(Relay::new(
-            config.app.relay.clone(),
-            config.socket.max_rooms,
-        )),
-        AppKind::Echo => Rc::new(Echo),
-    }
-}
-
 pub(super) fn session_settings(config: &Config) -> SessionSettings {
     SessionSettings {
         timing: Timing {
@@ -134,6 +141,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         },
         namespaces: config.socket.namespaces.clone(),
         inbox_limit: config.socket.inbox_limit,
+        max_pending_acks: config.socket.max_pending_acks,
     }
 }
 
@@ -143,7 +151,10 @@ pub(super) fn endpoint_settings(config: &Config) -> EndpointSettings {
         origins: Origins::new(&config.cors),
         trusted_proxies: config.server.trusted_proxies.clone(),
         send_buffer: config.socket.send_buffer,
-        bare_path: build_app(config).bare_path().map(str::to_owned),
+        bare_path: match config.app.kind {
+            AppKind::Echo => Echo.bare_path().map(str::to_owned),
+            AppKind::Relay | AppKind::Upstream => None,
+        },
         forward_timeout: config.bus.forward_timeout,
     }
 }

@@ -26,5 +26,6 @@ pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
         CloseReason::MessageTooLarge => Disconnect::MessageTooLarge,
         CloseReason::InboxOverflow => Disconnect::InboxOverflow,
         CloseReason::ConnectTimeout => Disconnect::ConnectTimeout,
+        CloseReason::UpstreamLost => Disconnect::UpstreamLost,
     }
 }

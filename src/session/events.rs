@@ -7,8 +7,10 @@ use bytestring::ByteString;
 use log::debug;
 
 use super::socket::{Socket, SocketRooms};
+use super::unasked::Entrance;
 use super::{Session, bare_packet};
 use crate::app::{Action, Actions, Answer, Event, Peer, Refusal};
+use crate::broker::SocketKey;
 use crate::broker::fanout::event_packet;
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
@@ -42,13 +44,9 @@ impl Session {
         match effect {
             Effect::ConnectAsked { name, auth } => self.connect(&name, auth, ctx),
             Effect::Event { slot, payload, ack } => self.event(slot, payload, ack, ctx),
-            Effect::Acked { slot, id, payload } => {
-                if let Some(key) = self.socket(slot).and_then(|socket| socket.key) {
-                    self.worker.shard.answered(key, id, payload);
-                }
-            }
+            Effect::Acked { slot, id, payload } => self.acked(slot, id, payload, ctx),
             Effect::PingAnswered(after) => self.worker.metrics().ping_rtt_seconds.observe(after),
-            Effect::Left { slot } => self.drop_socket(slot, "client namespace disconnect"),
+            Effect::Left { slot } => self.drop_socket(slot, "client namespace disconnect", ctx),
             Effect::Message(message) => {
                 for answer in self.worker.app.on_message(message) {
                     self.send(bare_packet(&answer));
@@ -87,7 +85,8 @@ impl Session {
             ack: None,
             connecting: true,
         };
-        if let Some(answer) = self.with_peer(&turn, |app, peer| app.on_connect(peer, &auth)) {
+        let asked = self.with_peer(&turn, ctx, |app, peer| app.on_connect(peer, &auth));
+        if let Some(answer) = asked {
             self.follow(turn, answer, ctx);
         }
     }
@@ -140,9 +139,10 @@ impl Session {
         };
         let event = Event {
             payload,
-            wants_ack: turn.ack.is_some(),
+            ack: turn.ack.clone(),
         };
-        if let Some(answer) = self.with_peer(&turn, |app, peer| app.on_event(peer, event)) {
+        let asked = self.with_peer(&turn, ctx, |app, peer| app.on_event(peer, event));
+        if let Some(answer) = asked {
             self.follow(turn, answer, ctx);
         }
     }
@@ -151,23 +151,34 @@ impl Session {
     fn with_peer<T>(
         &self,
         turn: &Turn,
+        ctx: &Context<Self>,
         ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T,
     ) -> Option<T> {
         let socket = self
             .socket(turn.slot)
             .filter(|socket| socket.id == turn.socket)?;
+        let namespace = self.connection.namespace(turn.slot)?;
+        Some(self.ask_app(socket.id, socket.key, namespace, ctx, ask))
+    }
+
+    pub(super) fn ask_app<T>(
+        &self,
+        socket: SocketId,
+        key: Option<SocketKey>,
+        namespace: &Namespace,
+        ctx: &Context<Self>,
+        ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T,
+    ) -> T {
         let shard = &self.worker.shard;
         let peer = Peer {
-            socket: socket.id,
-            namespace: self.connection.namespace(turn.slot)?,
+            socket,
+            namespace,
             node: shard.directory().node(),
             transport: self.transport,
-            rooms: &SocketRooms {
-                shard,
-                key: socket.key,
-            },
+            rooms: &SocketRooms { shard, key },
+            doorway: &Entrance { ctx, socket },
         };
-        Some(ask(&*self.worker.app, &peer))
+        ask(&*self.worker.app, &peer)
     }
 
     fn follow(&mut self, turn: Turn, answer: Answer, ctx: &mut Context<Self>) {
@@ -181,7 +192,7 @@ impl Session {
     }
 
     fn perform(&mut self, mut turn: Turn, mut actions: Actions, ctx: &mut Context<Self>) {
-        if turn.connecting && !self.admit(&mut turn, &mut actions) {
+        if turn.connecting && !self.admit(&mut turn, &mut actions, ctx) {
             return;
         }
         while let Some(action) = actions.pop_front() {
@@ -209,6 +220,7 @@ impl Session {
                     self.disconnect(turn.slot, close, ctx);
                     return;
                 }
+                Action::Hangup => return self.close(CloseReason::UpstreamLost, ctx),
                 Action::Join(mut rooms) => match self.worker.shard.join(key, &mut rooms) {
                     Some(confirmed) => {
                         let awaited = async move {
@@ -218,8 +230,8 @@ impl Session {
                         return self.suspend(turn, actions, awaited, ctx);
                     }
                     None => {
-                        let answer =
-                            self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, false));
+                        let answer = self
+                            .with_peer(&turn, ctx, |app, peer| app.on_joined(peer, &rooms, false));
                         return self.follow_first(turn, answer, actions, ctx);
                     }
                 },
@@ -259,8 +271,12 @@ impl Session {
 
     /// Lets the socket in unless the app refuses: registered first, so that nothing emitted after its
     /// CONNECT answer is missed.
-    fn admit(&mut self, turn: &mut Turn, actions: &mut Actions) -> bool {
+    fn admit(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
         turn.connecting = false;
+        if matches!(actions.front(), Some(Action::Hangup)) {
+            self.close(CloseReason::UpstreamLost, ctx);
+            return false;
+        }
         let Some(namespace) = self.connection.namespace(turn.slot).cloned() else {
             return false;
         };
@@ -297,16 +313,21 @@ impl Session {
             self.log_name(),
             turn.socket
         );
+        self.let_in(turn.slot, ctx);
         true
     }
 
     fn acknowledge(&self, turn: &mut Turn, payload: &Payload) {
-        let (Some(id), Some(namespace)) = (turn.ack.take(), self.connection.namespace(turn.slot))
-        else {
-            return;
-        };
-        let text = encode::encode_ack(namespace, &id, payload);
-        self.send(Packet::with_attachments(&text, &payload.attachments));
+        if let Some(id) = turn.ack.take() {
+            self.send_ack(turn.slot, &id, payload);
+        }
+    }
+
+    pub(super) fn send_ack(&self, slot: Slot, id: &AckId, payload: &Payload) {
+        if let Some(namespace) = self.connection.namespace(slot) {
+            let text = encode::encode_ack(namespace, id, payload);
+            self.send(Packet::with_attachments(&text, &payload.attachments));
+        }
     }
 
     /// The socket's next events wait until the app knows more.
@@ -332,12 +353,12 @@ impl Session {
 
     fn resume(&mut self, turn: Turn, rest: Actions, awaited: Awaited, ctx: &mut Context<Self>) {
         let answer = match awaited {
-            Awaited::Actions(actions) => self.with_peer(&turn, |_, _| Answer::Now(actions)),
-            Awaited::Joined(rooms, degraded) => {
-                self.with_peer(&turn, |app, peer| app.on_joined(peer, &rooms, degraded))
-            }
+            Awaited::Actions(actions) => self.with_peer(&turn, ctx, |_, _| Answer::Now(actions)),
+            Awaited::Joined(rooms, degraded) => self.with_peer(&turn, ctx, |app, peer| {
+                app.on_joined(peer, &rooms, degraded)
+            }),
             Awaited::Answered(payload) => {
-                self.with_peer(&turn, |app, peer| app.on_answer(peer, payload))
+                self.with_peer(&turn, ctx, |app, peer| app.on_answer(peer, payload))
             }
         };
         self.follow_first(turn, answer, rest, ctx);
@@ -357,69 +378,6 @@ impl Session {
         }
         socket.busy = false;
         self.go_on(turn.slot, ctx);
-    }
-
-    /// The server ends a socket's stay: the client hears `41` and does not come back by itself.
-    fn disconnect(&mut self, slot: Slot, close: bool, ctx: &mut Context<Self>) {
-        let slots: Vec<Slot> = if close {
-            self.connection.slots().collect()
-        } else {
-            vec![slot]
-        };
-        for slot in slots {
-            if let Some(namespace) = self.connection.namespace(slot) {
-                self.send(Packet::text(encode::encode_disconnect(namespace)));
-            }
-            self.drop_socket(slot, CloseReason::ServerDisconnect.as_str());
-        }
-        if close {
-            self.close(CloseReason::ServerDisconnect, ctx);
-        }
-    }
-
-    /// A command of somebody else ends a socket's stay.
-    pub(super) fn kick(
-        &mut self,
-        namespace: &Namespace,
-        socket: SocketId,
-        close: bool,
-        ctx: &mut Context<Self>,
-    ) {
-        let slot = self.connection.slot(namespace);
-        let current = slot
-            .and_then(|slot| self.socket(slot))
-            .map(|socket| socket.id);
-        if let (Some(slot), true) = (slot, current == Some(socket)) {
-            self.disconnect(slot, close, ctx);
-        }
-    }
-
-    /// The socket leaves the index and the app hears of it.
-    pub(super) fn drop_socket(&mut self, slot: Slot, reason: &str) {
-        let socket = self.sockets.get_mut(slot.get()).and_then(Option::take);
-        let Some(namespace) = self.connection.leave(slot) else {
-            return;
-        };
-        let Some(socket) = socket else { return };
-        self.inbox -= socket.waiting_bytes();
-        let unheard = socket.waiting.len() as u64;
-        self.worker.metrics().events_unheard_total.add(unheard);
-        let Some(key) = socket.key else { return };
-        let shard = &self.worker.shard;
-        shard.unregister(key);
-        let peer = Peer {
-            socket: socket.id,
-            namespace: &namespace,
-            node: shard.directory().node(),
-            transport: self.transport,
-            rooms: &SocketRooms { shard, key: None },
-        };
-        self.worker.app.on_disconnect(&peer, reason);
-        debug!(
-            "socket disconnected sid={} socket={} namespace={namespace} reason=\"{reason}\"",
-            self.log_name(),
-            socket.id
-        );
     }
 
     pub(super) fn socket(&self, slot: Slot) -> Option<&Socket> {

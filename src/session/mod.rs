@@ -8,10 +8,12 @@ mod clock;
 mod counted;
 mod events;
 mod inlet;
+mod leaving;
 pub mod messages;
 mod outlet;
 mod pace;
 mod socket;
+mod unasked;
 pub mod worker;
 
 use std::rc::Rc;
@@ -155,7 +157,8 @@ impl Session {
         let shard = &self.worker.shard;
         !posting
             && self.sockets.iter().flatten().all(|socket| {
-                let owes = socket.key.is_some_and(|key| shard.owes_acks(key));
+                let asked = !socket.asked.is_empty();
+                let owes = asked || socket.key.is_some_and(|key| shard.owes_acks(key));
                 !socket.busy && !owes
             })
     }
@@ -293,7 +296,7 @@ impl Session {
         self.ended = Some(Ended { reason, farewell });
         let slots: Vec<_> = self.connection.slots().collect();
         for slot in slots {
-            self.drop_socket(slot, reason.as_str());
+            self.drop_socket(slot, reason.as_str(), ctx);
         }
         let lane = self.lane;
         self.worker.shard.with_lanes(|lanes| {
@@ -313,10 +316,16 @@ impl Session {
     fn waits_for_farewell(&self, reason: CloseReason) -> bool {
         use CloseReason::{
             ConnectTimeout, ForcedClose, InboxOverflow, ServerDisconnect, ServerShuttingDown,
+            UpstreamLost,
         };
         let ours = matches!(
             reason,
-            ServerDisconnect | ServerShuttingDown | ForcedClose | ConnectTimeout | InboxOverflow
+            ServerDisconnect
+                | ServerShuttingDown
+                | ForcedClose
+                | ConnectTimeout
+                | InboxOverflow
+                | UpstreamLost
         );
         !self.attached && self.outlet.is_none() && ours
     }
@@ -375,10 +384,10 @@ impl Actor for Session {
         );
     }
 
-    fn stopped(&mut self, _ctx: &mut Self::Context) {
+    fn stopped(&mut self, ctx: &mut Self::Context) {
         let reason = self.end_reason().unwrap_or(CloseReason::TransportClose);
         for slot in self.connection.slots().collect::<Vec<_>>() {
-            self.drop_socket(slot, reason.as_str());
+            self.drop_socket(slot, reason.as_str(), ctx);
         }
         self.worker.shard.release_lane(self.lane);
         self.worker.remove(self.id, self.transport, reason);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::app::Membership;
+use crate::app::{Membership, Push};
 use crate::broker::{Shard, SocketKey};
 use crate::model::{Payload, SocketId};
 use crate::protocol::socket_io::packet::AckId;
@@ -16,6 +16,10 @@ pub(super) struct Socket {
     /// The app works on an earlier event; later ones wait here in order.
     pub(super) busy: bool,
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
+    /// What the app pushed before the socket was let in.
+    pub(super) early: Vec<Push>,
+    /// Questions of the app to the client: the ack's id and the app's number.
+    pub(super) asked: VecDeque<(u32, u64)>,
 }
 
 impl Socket {
@@ -26,6 +30,8 @@ impl Socket {
             key: None,
             busy: false,
             waiting: VecDeque::new(),
+            early: Vec::new(),
+            asked: VecDeque::new(),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct SessionSettings {
     pub namespaces: Vec<Pattern>,
     /// Bytes of a session's events that may wait for the app before we stop reading from the client.
     pub inbox_limit: usize,
+    /// Answers a socket may owe the app.
+    pub max_pending_acks: usize,
 }
 
 /// A session and its place among those the node takes.

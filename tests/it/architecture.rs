@@ -15,7 +15,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Certificates are part of what `roomwire check` checks.
     ("config", &["model", "tls"]),
     ("tls", &["metrics"]),
-    ("app", &["config", "model"]),
+    ("leg", &["protocol", "config", "model", "metrics"]),
+    ("app", &["leg", "config", "model"]),
     // What is counted in and refused is said by name, in one place for all who refuse.
     ("limits", &["config", "metrics"]),
     (

@@ -35,4 +35,5 @@ mod shutdown;
 mod slow_client;
 mod tls;
 mod upgrade;
+mod upstream;
 mod websocket;

@@ -27,6 +27,8 @@ pub enum CloseReason {
     InboxOverflow,
     /// No namespace was joined in time.
     ConnectTimeout,
+    /// The server behind this one was lost, or cannot be reached.
+    UpstreamLost,
 }
 
 impl CloseReason {
@@ -44,6 +46,7 @@ impl CloseReason {
             Self::MessageTooLarge => "message too large",
             Self::InboxOverflow => "inbox overflow",
             Self::ConnectTimeout => "connect timeout",
+            Self::UpstreamLost => "upstream lost",
         }
     }
 
@@ -59,6 +62,8 @@ impl CloseReason {
                 Some(1008),
                 "more events wait than socket.inbox_limit allows",
             ),
+            // 1013, "try again later", is in IANA's registry of close codes.
+            Self::UpstreamLost => (Some(1013), "the server behind this one is away"),
             _ => (None, ""),
         }
     }

@@ -1,4 +1,4 @@
-//! Text of the packets a server sends, Engine.IO's `4` included (protocol notes 2).
+//! Text of the packets we send, Engine.IO's `4` included (protocol notes 2).
 //!
 //! The JSON of a payload is spliced in as it is; its attachments follow as binary messages of their own.
 
@@ -60,6 +60,11 @@ pub fn encode_ack(namespace: &str, id: &AckId, payload: &Payload) -> Vec<u8> {
 pub fn encode_connect(namespace: &str, sid: &SocketId) -> Vec<u8> {
     let json = format!("{{\"sid\":\"{sid}\"}}");
     encode_plain(b'0', namespace, &json)
+}
+
+/// A client asks for a namespace: `40{"token":"..."}`. `auth` is a JSON object or empty.
+pub fn encode_connect_request(namespace: &str, auth: &str) -> Vec<u8> {
+    encode_plain(b'0', namespace, auth)
 }
 
 /// The namespace is refused: `44{"message":"..."}`. `json` is a JSON object.

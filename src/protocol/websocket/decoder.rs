@@ -1,4 +1,4 @@
-//! Reads a client's byte stream into frames (RFC 6455 sections 5 to 8).
+//! Reads a peer's byte stream into frames (RFC 6455 sections 5 to 8): of clients, whose frames are masked, or of servers.
 //!
 //! Works inside the read buffer; the one copy it makes is of what a read left incomplete.
 
@@ -15,7 +15,7 @@ const MASKED: u8 = 0x80;
 /// Why decoding ended before the input did.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeFailure<E> {
-    /// The client broke the framing.
+    /// The peer broke the framing.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The callback wanted no more.
@@ -30,10 +30,12 @@ struct Fragments {
     data: Vec<u8>,
 }
 
-/// Turns what a client sends into frames. Holds no buffer unless a frame or message is incomplete.
+/// Turns what the peer sends into frames. Holds no buffer unless a frame or message is incomplete.
 #[derive(Debug)]
 pub struct FrameDecoder {
     max_message: usize,
+    /// The peer is a client: its frames are masked.
+    masked: bool,
     /// The beginning of a frame, still masked, whose end has not arrived.
     tail: Vec<u8>,
     fragments: Option<Box<Fragments>>,
@@ -44,6 +46,7 @@ pub struct FrameDecoder {
 struct Header {
     opcode: OpCode,
     last: bool,
+    /// Zero bytes where the peer does not mask.
     mask: [u8; 4],
     length: usize,
     payload: usize,
@@ -62,10 +65,21 @@ enum HeaderRead {
 }
 
 impl FrameDecoder {
-    /// A decoder that refuses messages of more than `max_message` bytes, all fragments together.
+    /// A server's decoder, of what a client sends. It refuses messages of more than `max_message` bytes, all
+    /// fragments together.
     pub fn new(max_message: usize) -> Self {
+        Self::of_peer(max_message, true)
+    }
+
+    /// A client's decoder, of what a server sends, with the same limit.
+    pub fn of_server(max_message: usize) -> Self {
+        Self::of_peer(max_message, false)
+    }
+
+    fn of_peer(max_message: usize, masked: bool) -> Self {
         Self {
             max_message,
+            masked,
             tail: Vec::new(),
             fragments: None,
             finished: false,
@@ -159,12 +173,13 @@ impl FrameDecoder {
         };
         let opcode = self.check_start(first, second)?;
         let short = second & !MASKED;
-        let length = match short {
-            126 => 8,
-            127 => 14,
-            _ => 6,
+        let size_end = match short {
+            126 => 4,
+            127 => 10,
+            _ => 2,
         };
-        let Some((fields, mask)) = bytes.get(2..length).and_then(<[u8]>::split_last_chunk::<4>)
+        let length = if self.masked { size_end + 4 } else { size_end };
+        let (Some(fields), Some(mask)) = (bytes.get(2..size_end), bytes.get(size_end..length))
         else {
             return Ok(HeaderRead::Needs(length));
         };
@@ -176,7 +191,7 @@ impl FrameDecoder {
         Ok(HeaderRead::Complete(Header {
             opcode,
             last: first & FIN != 0,
-            mask: *mask,
+            mask: mask.try_into().unwrap_or_default(),
             length,
             payload: self.check_size(opcode, size)?,
         }))
@@ -188,8 +203,10 @@ impl FrameDecoder {
             return Err(FrameError::ReservedBits(first & RESERVED));
         }
         let opcode = OpCode::parse(first & 0x0f)?;
-        if second & MASKED == 0 {
-            return Err(FrameError::Unmasked);
+        match (second & MASKED != 0, self.masked) {
+            (false, true) => return Err(FrameError::Unmasked),
+            (true, false) => return Err(FrameError::Masked),
+            _ => {}
         }
         if opcode.is_control() {
             if first & FIN == 0 {
@@ -227,7 +244,9 @@ impl FrameDecoder {
         payload: &mut [u8],
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<(), DecodeFailure<E>> {
-        unmask(payload, header.mask);
+        if self.masked {
+            mask(payload, header.mask);
+        }
         let payload = &*payload;
         let frame = match (header.opcode, header.last) {
             (OpCode::Close, _) => {
@@ -300,7 +319,8 @@ fn parse_close(payload: &[u8]) -> Result<Frame<'_>, FrameError> {
 }
 
 /// XORs with the repeated mask (RFC 6455 section 5.3), 8 bytes at a step: a byte at a time costs several times as much.
-fn unmask(data: &mut [u8], mask: [u8; 4]) {
+/// Masking and unmasking are the same.
+pub(super) fn mask(data: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = data.as_chunks_mut::<8>();

@@ -1,6 +1,9 @@
-//! Writes server frames: unmasked and never fragmented (RFC 6455 section 5.1).
+//! Writes frames, never fragmented: unmasked ones of a server, masked ones of a client (RFC 6455 section 5.1).
 
+use super::decoder::mask;
 use super::{FIN, MAX_CONTROL, OpCode};
+
+const MASK_BIT: u8 = 0x80;
 
 /// The longest header of a server frame, in bytes.
 pub const MAX_SERVER_HEADER: usize = 10;
@@ -9,6 +12,22 @@ pub const MAX_SERVER_HEADER: usize = 10;
 pub fn encode_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     let (header, size) = header_bytes(opcode, length);
     out.extend_from_slice(&header[..size]);
+}
+
+/// Appends a client's frame of these contents in turn, masked with `key`, which nobody may foresee
+/// (RFC 6455 section 10.3).
+pub fn write_masked(opcode: OpCode, key: [u8; 4], parts: &[&[u8]], out: &mut Vec<u8>) {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let (mut header, size) = header_bytes(opcode, length);
+    header[1] |= MASK_BIT;
+    out.reserve(size + key.len() + length);
+    out.extend_from_slice(&header[..size]);
+    out.extend_from_slice(&key);
+    let start = out.len();
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    mask(&mut out[start..], key);
 }
 
 /// A close frame; without a code it is empty, as the reference server sends it (protocol notes 1.4).

@@ -315,3 +315,80 @@ proptest! {
         prop_assert_eq!(decode(&stream, &[]), (expected.to_vec(), None));
     }
 }
+
+/// What a client's decoder makes of a server's stream, cut into pieces.
+fn decode_of_server(stream: &[u8], piece: usize) -> (Vec<String>, Option<FrameError>) {
+    let mut decoder = FrameDecoder::of_server(LIMIT);
+    let mut seen = Vec::new();
+    for chunk in stream.to_vec().chunks_mut(piece) {
+        let outcome = decoder.decode::<()>(chunk, &mut |frame| {
+            seen.push(format!("{frame:?}"));
+            Ok(())
+        });
+        if let Err(DecodeFailure::Frame(error)) = outcome {
+            return (seen, Some(error));
+        }
+    }
+    (seen, None)
+}
+
+#[test]
+fn a_client_reads_what_servers_write() {
+    let mut stream = Vec::new();
+    let contents: [(OpCode, Vec<u8>); 5] = [
+        (OpCode::Text, b"Hello".to_vec()),
+        (OpCode::Binary, vec![7; 300]),
+        (OpCode::Text, Vec::new()),
+        (OpCode::Ping, b"p".to_vec()),
+        (OpCode::Binary, vec![9; LIMIT]),
+    ];
+    for (opcode, content) in &contents {
+        encode_header(*opcode, content.len(), &mut stream);
+        stream.extend_from_slice(content);
+    }
+    stream.extend(close_frame(Some(1000), "bye"));
+    let long = vec![7; 300];
+    let longest = vec![9; LIMIT];
+    let expected: Vec<String> = [
+        Frame::Text("Hello"),
+        Frame::Binary(&long),
+        Frame::Text(""),
+        Frame::Ping(b"p"),
+        Frame::Binary(&longest),
+        Frame::Close {
+            code: Some(1000),
+            reason: "bye",
+        },
+    ]
+    .iter()
+    .map(|frame| format!("{frame:?}"))
+    .collect();
+    for piece in [stream.len(), 1, 3] {
+        assert_eq!(
+            decode_of_server(&stream, piece),
+            (expected.clone(), None),
+            "pieces of {piece}"
+        );
+    }
+}
+
+#[test]
+fn a_server_must_not_mask() {
+    let stream = client_frame(0x81, b"Hello");
+    for piece in [stream.len(), 1] {
+        assert_eq!(decode_of_server(&stream, piece).1, Some(FrameError::Masked));
+    }
+    assert_eq!(FrameError::Masked.close_code(), 1002);
+}
+
+proptest! {
+    #[test]
+    fn a_server_reads_back_what_a_client_masks(head: Vec<u8>, tail: Vec<u8>, key: [u8; 4]) {
+        let mut stream = Vec::new();
+        write_masked(OpCode::Binary, key, &[&head, &tail], &mut stream);
+        let whole = [head, tail].concat();
+        let (seen, error) = decode(&stream, &[stream.len()]);
+        prop_assert_eq!(error, None);
+        prop_assert_eq!(seen, [format!("{:?}", Frame::Binary(&whole))]);
+    }
+}

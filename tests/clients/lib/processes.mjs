@@ -105,7 +105,31 @@ export class Node {
   }
 }
 
-export async function answersOk(url) {
+export /** A stock Socket.IO server (lib/upstream.mjs) for Roomwire to stand in front of. */
+export class Upstream {
+  static async start() {
+    const upstream = new Upstream();
+    upstream.port = await freePort();
+    upstream.url = `http://${HOST}:${upstream.port}`;
+    await upstream.restart();
+    return upstream;
+  }
+
+  async restart() {
+    this.program = new Program(process.execPath, [path.join(import.meta.dirname, "upstream.mjs"), String(this.port)]);
+    await ready(this.program, `socket.io on ${this.port}`, () => answersOk(this.url));
+  }
+
+  async kill() {
+    return this.program.kill("SIGKILL");
+  }
+
+  async stop() {
+    if (!this.program.over) await this.kill();
+  }
+}
+
+async function answersOk(url) {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
     await response.arrayBuffer();

@@ -10,6 +10,7 @@ pub mod redis;
 pub mod server;
 pub mod slow_link;
 pub mod tls;
+pub mod upstream;
 pub mod websocket;
 
 use std::future::Future;

@@ -22,6 +22,13 @@ pub enum Frame {
     End,
 }
 
+impl Frame {
+    /// Whether it is text.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+}
+
 /// A websocket.
 pub struct WebsocketClient {
     stream: Box<dyn Wire>,
@@ -115,6 +122,12 @@ impl WebsocketClient {
     /// Sends a text frame.
     pub async fn send(&mut self, text: &str) {
         self.send_frame(0x81, text.as_bytes()).await;
+    }
+
+    /// Sends a text frame to a server that may let it wait.
+    pub async fn send_patiently(&mut self, text: &str) {
+        let frame = frame(0x81, text.as_bytes());
+        self.stream.write_all(&frame).await.unwrap();
     }
 
     /// Sends a binary frame.

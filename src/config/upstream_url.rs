@@ -1,0 +1,124 @@
+//! The URL of a Socket.IO server behind this one.
+
+use std::fmt;
+
+use url::Url;
+
+/// Scheme, host and port. There is nothing secret in it: clients bring their own credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamUrl {
+    secure: bool,
+    /// A name or an address, without brackets.
+    host: String,
+    port: u16,
+    authority: String,
+}
+
+impl UpstreamUrl {
+    /// Reads `http://host[:port]`; `https`, `ws` and `wss` too.
+    ///
+    /// # Errors
+    /// Says in a sentence what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let refused = |why: &str| Err(format!("`{text}` {why}"));
+        let Ok(url) = Url::parse(text) else {
+            return Err("holds something that is no URL such as `http://backend:3000`".to_owned());
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            // The text may hold a password: it is not repeated.
+            return Err("must not hold credentials: each client brings its own".to_owned());
+        }
+        let secure = match url.scheme() {
+            "http" | "ws" => false,
+            "https" | "wss" => true,
+            _ => return refused("is neither http nor https"),
+        };
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return refused("must end with host and port; the path goes to app.upstream.path");
+        }
+        let host = match url.host() {
+            Some(url::Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => return refused("names no host"),
+        };
+        let port = url.port().unwrap_or(if secure { 443 } else { 80 });
+        let authority = match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (host, _) => host.unwrap_or_default().to_owned(),
+        };
+        Ok(Self {
+            secure,
+            host,
+            port,
+            authority,
+        })
+    }
+
+    /// Whether the way there is TLS.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// A name or an address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its own, or that of the scheme.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port as they stand in a `Host` header.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_upstreams() {
+        let cases = [
+            (
+                "http://backend:3000",
+                false,
+                "backend",
+                3000,
+                "backend:3000",
+            ),
+            ("ws://backend", false, "backend", 80, "backend"),
+            (" https://a.example/ ", true, "a.example", 443, "a.example"),
+            ("wss://[::1]:8443", true, "::1", 8443, "[::1]:8443"),
+        ];
+        for (text, secure, host, port, authority) in cases {
+            let url = UpstreamUrl::parse(text).unwrap();
+            assert_eq!(
+                (url.is_secure(), url.host(), url.port(), url.authority()),
+                (secure, host, port, authority),
+                "{text}"
+            );
+        }
+        for text in [
+            "backend:3000",
+            "",
+            "ftp://a",
+            "http://a/path",
+            "http://a?x=1",
+        ] {
+            assert!(UpstreamUrl::parse(text).is_err(), "{text}");
+        }
+        let refused = UpstreamUrl::parse("http://u:secret@a").unwrap_err();
+        assert!(!refused.contains("secret"), "{refused}");
+    }
+}

@@ -1,0 +1,421 @@
+//! Carries a leg: connects, reads, writes, watches the time, and tells the listener.
+//!
+//! One task a leg, on the thread of its owner. Between two turns it holds no buffer but what waits to be written.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use log::debug;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, timeout_at};
+
+use super::dial::{self, Call, DialError, Dialed};
+use super::pool::{Choice, Pick, Pool};
+use super::stream::Stream;
+use super::tally::Place;
+use super::{Ending, Listener, News, Request, Shared, State, Waiter};
+use crate::metrics::labels::{LegEvent, LegRefusal};
+use crate::protocol::client::{End, Heard};
+
+/// Bytes read at once; one buffer per worker thread.
+const READ_BUFFER: usize = 64 * 1024;
+/// Reads before other tasks of the worker get their turn.
+const READS_PER_TURN: usize = 4;
+/// How long a goodbye may take to be written.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
+}
+
+/// The whole life of a leg.
+pub(super) async fn run(
+    shared: Rc<Shared>,
+    request: Request,
+    listener: Rc<dyn Listener>,
+    place: Place,
+) {
+    let ending = match connect(&shared, &request).await {
+        Err(ending) => ending,
+        Ok((dialed, pick)) => {
+            let metrics = shared.pool.metrics();
+            metrics.legs.add(1);
+            metrics.legs_opened_total.increment();
+            let mut carrier = Carrier::new(Rc::clone(&shared), request, dialed.stream);
+            let mut first = Some(dialed.first);
+            let ending = poll_fn(|cx| carrier.turn(first.take(), &*listener, cx)).await;
+            if let Ending::Lost { reason, .. } = &ending {
+                pick.lost(reason, Instant::now());
+            }
+            shared.pool.metrics().legs.add(-1);
+            ending
+        }
+    };
+    let refused = match &ending {
+        Ending::Refused { .. } => Some(LegRefusal::Upstream),
+        Ending::Unavailable(_) => Some(LegRefusal::Unavailable),
+        _ => None,
+    };
+    if let Some(refused) = refused {
+        shared
+            .pool
+            .metrics()
+            .legs_refused_total
+            .of(refused)
+            .increment();
+    }
+    debug!("leg ended ending={ending:?}");
+    drop(place);
+    shared.state.borrow_mut().end();
+    listener.on_news(vec![News::Ended(ending)]);
+}
+
+/// A websocket to an upstream that can be reached, within the time a leg has for that.
+async fn connect(shared: &Shared, request: &Request) -> Result<(Dialed, Pick), Ending> {
+    let deadline = shared.state.borrow().client.poll_timeout();
+    let mut last = DialError::Slow.to_string();
+    while Instant::now() < deadline {
+        let pick = match shared.pool.choose(Instant::now()) {
+            Choice::Pick(pick) => pick,
+            Choice::Wait(until) if until < deadline => tokio::select! {
+                () = tokio::time::sleep_until(until.into()) => continue,
+                () = closing(shared) => return Err(Ending::Closed),
+            },
+            Choice::Wait(_) => break,
+        };
+        let dialed = tokio::select! {
+            dialed = dial(&shared.pool, &pick, request, deadline) => dialed,
+            () = closing(shared) => return Err(Ending::Closed),
+        };
+        match dialed {
+            Ok(dialed) => {
+                pick.works();
+                return Ok((dialed, pick));
+            }
+            Err(error) if error.refuses_the_client() => {
+                return Err(Ending::Refused {
+                    message: format!("the server behind this one {error}"),
+                    data: None,
+                });
+            }
+            Err(error) => {
+                last = error.to_string();
+                pick.failed(&error);
+            }
+        }
+    }
+    Err(Ending::Unavailable(last))
+}
+
+/// The owner gives the leg up.
+async fn closing(shared: &Shared) {
+    poll_fn(|cx| {
+        let mut state = shared.state.borrow_mut();
+        state.carrier = Some(cx.waker().clone());
+        match state.closing {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// One attempt; a host that does not answer gets half of the time, so that another has a chance.
+async fn dial(
+    pool: &Pool,
+    pick: &Pick,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Dialed, DialError> {
+    let settings = pool.settings();
+    let limit = deadline.min(Instant::now() + settings.connect_timeout / 2);
+    let call = Call {
+        url: pick.url(),
+        path: &settings.path,
+        headers: &request.headers,
+    };
+    match timeout_at(limit.into(), dial::websocket(&call, &**pool.random())).await {
+        Ok(dialed) => dialed,
+        Err(_elapsed) => Err(DialError::Slow),
+    }
+}
+
+struct Carrier {
+    shared: Rc<Shared>,
+    request: Request,
+    stream: Stream,
+    writing: Vec<u8>,
+    written: usize,
+    timer: Pin<Box<Sleep>>,
+    /// The id of the greeting's answer, and the upstream's socket id until it comes.
+    greeting: Option<(u64, Box<str>)>,
+    next_heartbeat: Option<Instant>,
+    /// The goodbye is said; why, and until when it may take to be written.
+    leaving: Option<(Ending, Instant)>,
+}
+
+impl Carrier {
+    fn new(shared: Rc<Shared>, request: Request, stream: Stream) -> Self {
+        Self {
+            shared,
+            request,
+            stream,
+            writing: Vec::new(),
+            written: 0,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            greeting: None,
+            next_heartbeat: None,
+            leaving: None,
+        }
+    }
+
+    fn turn(
+        &mut self,
+        first: Option<Vec<u8>>,
+        listener: &dyn Listener,
+        cx: &mut Context<'_>,
+    ) -> Poll<Ending> {
+        self.shared.state.borrow_mut().carrier = Some(cx.waker().clone());
+        let mut news = Vec::new();
+        let read = match first {
+            Some(mut bytes) => self.take(&mut bytes, &mut news),
+            None => Ok(()),
+        };
+        let outcome = read
+            .and_then(|()| self.read(&mut news, cx))
+            .and_then(|()| self.watch_time(cx));
+        if !news.is_empty() {
+            listener.on_news(news);
+        }
+        if let Err(ending) = outcome {
+            return Poll::Ready(ending);
+        }
+        self.leave_if_asked();
+        match self.write(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(self.lost(error.to_string())),
+            Poll::Pending => return self.arm(cx),
+        }
+        match self.leaving.take() {
+            Some((ending, _)) => Poll::Ready(ending),
+            None => self.arm(cx),
+        }
+    }
+
+    fn read(&mut self, news: &mut Vec<News>, cx: &mut Context<'_>) -> Result<(), Ending> {
+        for _ in 0..READS_PER_TURN {
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+                match read {
+                    Poll::Pending => None,
+                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                        Some(Err(self.lost("transport close".to_owned())))
+                    }
+                    Poll::Ready(Ok(())) => Some(self.take(buffer.filled_mut(), news)),
+                    Poll::Ready(Err(error)) => Some(Err(self.lost(error.to_string()))),
+                }
+            });
+            match read {
+                None => return Ok(()),
+                Some(outcome) => outcome?,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Takes bytes of the upstream.
+    fn take(&mut self, bytes: &mut [u8], news: &mut Vec<News>) -> Result<(), Ending> {
+        let mut heard = Vec::new();
+        let now = Instant::now();
+        let shared = Rc::clone(&self.shared);
+        let mut state = shared.state.borrow_mut();
+        let outcome = state
+            .client
+            .receive(bytes, now, &mut |said| heard.push(said));
+        for said in heard {
+            self.sort(said, &mut state, now, news);
+        }
+        drop(state);
+        outcome.map_err(|end| self.ending(end))
+    }
+
+    /// What of it is news for the owner.
+    fn sort(&mut self, said: Heard, state: &mut State, now: Instant, news: &mut Vec<News>) {
+        match said {
+            Heard::Joined { sid } => {
+                self.next_heartbeat = self
+                    .request
+                    .heartbeat
+                    .as_ref()
+                    .map(|(interval, _)| now + *interval);
+                match &self.request.greeting {
+                    Some(greeting) => self.greeting = Some((state.client.greet(greeting), sid)),
+                    None => {
+                        state.client.release();
+                        news.push(News::Joined { sid });
+                    }
+                }
+            }
+            Heard::Acked { id, payload } => {
+                if let Some((_, sid)) = self.greeting.take_if(|(greeting, _)| *greeting == id) {
+                    state.client.release();
+                    news.push(News::Joined { sid });
+                    return;
+                }
+                let position = state.awaited.iter().position(|(awaited, _)| *awaited == id);
+                let Some((_, waiter)) = position.and_then(|at| state.awaited.remove(at)) else {
+                    return;
+                };
+                state.last_used = now;
+                match waiter {
+                    Waiter::Owner(ack) => news.push(News::Acked { ack, payload }),
+                    // Who waited may have lost interest.
+                    Waiter::Future(sender) => drop(sender.send(payload)),
+                }
+            }
+            Heard::Event { payload, ack } => {
+                let pool = &self.shared.pool;
+                if !pool.lets_through(&payload) {
+                    pool.count(LegEvent::Filtered);
+                    return;
+                }
+                pool.count(LegEvent::Received);
+                state.last_used = now;
+                let question = ack.map(|id| self.shared.ask(state, id));
+                news.push(News::Event { payload, question });
+            }
+        }
+    }
+
+    fn ending(&self, end: End) -> Ending {
+        match end {
+            End::Refused { message, data } => Ending::Refused { message, data },
+            End::Disconnected => Ending::Disconnected,
+            End::ConnectTimeout => Ending::Unavailable(end.to_string()),
+            End::Closed(_) | End::Silent | End::Protocol(_) => self.lost(end.to_string()),
+        }
+    }
+
+    fn lost(&self, reason: String) -> Ending {
+        if let Some((ending, _)) = &self.leaving {
+            return ending.clone();
+        }
+        let state = self.shared.state.borrow();
+        let quiet = state.is_quiet();
+        Ending::Lost { reason, quiet }
+    }
+
+    fn watch_time(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let now = Instant::now();
+        // Wakes the task when it fires; what is due is looked up below in any case.
+        let _ = self.timer.as_mut().poll(cx);
+        if let Some((ending, until)) = &self.leaving {
+            return if now >= *until {
+                Err(ending.clone())
+            } else {
+                Ok(())
+            };
+        }
+        let shared = Rc::clone(&self.shared);
+        let mut state = shared.state.borrow_mut();
+        let overdue = state.client.handle_timeout(now);
+        if let Err(end) = overdue {
+            drop(state);
+            return Err(self.ending(end));
+        }
+        if let (Some(due), Some((interval, payload))) =
+            (&mut self.next_heartbeat, &self.request.heartbeat)
+            && *due <= now
+        {
+            state.client.emit(payload, false);
+            *due = now + *interval;
+        }
+        let idle = self.idle_at(&state).is_some_and(|at| at <= now);
+        if idle {
+            state.client.say_goodbye(true);
+            self.leaving = Some((Ending::Idle, now + GOODBYE_TIME));
+        }
+        Ok(())
+    }
+
+    /// When the leg has been idle for long enough; `None` while answers are owed, or if it never is.
+    fn idle_at(&self, state: &State) -> Option<Instant> {
+        let idle = self.request.idle?;
+        let owed = !state.awaited.is_empty() || !state.asked.is_empty();
+        (!owed && state.client.is_joined()).then(|| state.last_used + idle)
+    }
+
+    fn leave_if_asked(&mut self) {
+        if self.leaving.is_some() {
+            return;
+        }
+        let mut state = self.shared.state.borrow_mut();
+        if let Some(namespace) = state.closing {
+            state.client.say_goodbye(namespace);
+            self.leaving = Some((Ending::Closed, Instant::now() + GOODBYE_TIME));
+        }
+    }
+
+    /// Writes what there is; ready when nothing is left.
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            if self.written == self.writing.len() {
+                let mut state = self.shared.state.borrow_mut();
+                self.writing = state.client.take_outgoing();
+                self.written = 0;
+                state.writing = self.writing.len();
+                if state.queued() <= self.shared.queue_limit {
+                    state.wake_waiting();
+                }
+                if self.writing.is_empty() {
+                    break;
+                }
+            }
+            let rest = &self.writing[self.written..];
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                }
+                Poll::Ready(Ok(n)) => self.written += n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let left = self.writing.len() - self.written;
+                    self.shared.state.borrow_mut().writing = left;
+                    return Poll::Pending;
+                }
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Sets the timer to what is due next.
+    fn arm(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let next = {
+            let state = self.shared.state.borrow();
+            let mut next = match &self.leaving {
+                Some((_, until)) => *until,
+                None => state.client.poll_timeout(),
+            };
+            for due in [self.next_heartbeat, self.idle_at(&state)]
+                .into_iter()
+                .flatten()
+            {
+                next = next.min(due);
+            }
+            next
+        };
+        if self.timer.deadline() != next.into() {
+            self.timer.as_mut().reset(next.into());
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

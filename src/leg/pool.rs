@@ -1,0 +1,371 @@
+//! The upstreams of a node: which one a new leg goes to, which ones are out, and how many legs there may be.
+//!
+//! The healthy upstream with the fewest legs is chosen, in turn among equals. One that fails is ejected for a time that
+//! doubles with each failure; a leg that gets through, or a health check, brings it back. Shared by all workers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use log::{info, warn};
+use tokio::time::timeout;
+
+use super::dial::{self, Call, DialError};
+use super::tally::{OverLimit, Place, Tally};
+use crate::config::{UpstreamConfig, UpstreamUrl};
+use crate::metrics::Metrics;
+use crate::metrics::labels::{LegEvent, LegRefusal};
+use crate::model::{Payload, Random};
+use crate::protocol::socket_io::packet::event_name;
+
+/// An upstream that failed once is out for this long.
+const FIRST_EJECTION: Duration = Duration::from_millis(200);
+/// And never for longer than this.
+const LONGEST_EJECTION: Duration = Duration::from_secs(10);
+/// Losses of one upstream are logged at their begin and then once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// All upstreams of a node.
+pub struct Pool {
+    upstreams: Box<[Upstream]>,
+    next: AtomicUsize,
+    settings: UpstreamConfig,
+    tally: Arc<Tally>,
+    metrics: Arc<Metrics>,
+    random: Arc<dyn Random>,
+}
+
+struct Upstream {
+    url: UpstreamUrl,
+    legs: AtomicUsize,
+    condition: Mutex<Condition>,
+}
+
+#[derive(Default)]
+struct Condition {
+    /// Failures in a row.
+    failures: u32,
+    /// Until then nobody tries.
+    out_until: Option<Instant>,
+    lost_unlogged: usize,
+    lost_logged: Option<Instant>,
+}
+
+/// A leg's stay at an upstream; counted until it is dropped.
+pub(super) struct Pick {
+    pool: Arc<Pool>,
+    index: usize,
+}
+
+/// Where a new leg may go.
+pub(super) enum Choice {
+    Pick(Pick),
+    /// Every upstream is out; the first comes back then.
+    Wait(Instant),
+}
+
+impl Pool {
+    /// The upstreams of a configuration. Nothing is opened yet.
+    pub fn new(
+        settings: UpstreamConfig,
+        metrics: Arc<Metrics>,
+        random: Arc<dyn Random>,
+    ) -> Arc<Self> {
+        let upstreams = settings.urls.iter().map(|url| Upstream {
+            url: url.clone(),
+            legs: AtomicUsize::new(0),
+            condition: Mutex::default(),
+        });
+        Arc::new(Self {
+            upstreams: upstreams.collect(),
+            next: AtomicUsize::new(0),
+            tally: Tally::new(settings.max_legs, settings.max_legs_per_user),
+            settings,
+            metrics,
+            random,
+        })
+    }
+
+    /// Asks every upstream how it is, again and again; ends with the pool.
+    pub async fn check_health(pool: Weak<Self>) {
+        while let Some(interval) = pool.upgrade().map(|pool| pool.settings.health_interval) {
+            tokio::time::sleep(interval).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.check_all().await;
+            }
+        }
+    }
+
+    async fn check_all(&self) {
+        let checks = (0..self.upstreams.len()).map(async |index| {
+            let limit = self.settings.connect_timeout;
+            match timeout(limit, self.check(index)).await {
+                Ok(Ok(())) => self.works(index),
+                Ok(Err(error)) => self.failed(index, &error, Instant::now()),
+                Err(_elapsed) => self.failed(index, &DialError::Slow, Instant::now()),
+            }
+        });
+        // One that does not answer must not hold up the others.
+        join_all(checks).await;
+    }
+
+    async fn check(&self, index: usize) -> Result<(), DialError> {
+        let url = &self.upstreams[index].url;
+        let Some(path) = &self.settings.health_path else {
+            // Nothing else is asked of a Socket.IO server: it is well if it opens a websocket. Dropped at once.
+            let headers = [];
+            let call = Call {
+                url,
+                path: &self.settings.path,
+                headers: &headers,
+            };
+            return dial::websocket(&call, &*self.random).await.map(drop);
+        };
+        match dial::get(url, path).await? {
+            200..400 => Ok(()),
+            status => Err(DialError::Status {
+                status,
+                reason: path.clone(),
+            }),
+        }
+    }
+
+    /// What it was made from.
+    pub fn settings(&self) -> &UpstreamConfig {
+        &self.settings
+    }
+
+    /// What is counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Counts an event.
+    pub(super) fn count(&self, event: LegEvent) {
+        self.metrics.leg_events_total.of(event).increment();
+    }
+
+    /// The source of nonces and masks.
+    pub(super) fn random(&self) -> &Arc<dyn Random> {
+        &self.random
+    }
+
+    /// Whether an upstream's event is passed on.
+    pub(super) fn lets_through(&self, event: &Payload) -> bool {
+        let patterns = &self.settings.forward;
+        let name = event_name(&event.json);
+        name.is_some_and(|name| patterns.iter().any(|pattern| pattern.matches(&name)))
+    }
+
+    /// A place for one more leg.
+    pub(super) fn take_place(&self, user: Option<&str>) -> Result<Place, OverLimit> {
+        self.tally.take(user).inspect_err(|over| {
+            let reason = match over {
+                OverLimit::Node => LegRefusal::Node,
+                OverLimit::User => LegRefusal::User,
+            };
+            self.metrics.legs_refused_total.of(reason).increment();
+        })
+    }
+
+    /// Chooses an upstream for a leg.
+    pub(super) fn choose(self: &Arc<Self>, now: Instant) -> Choice {
+        let count = self.upstreams.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut best: Option<(usize, usize)> = None;
+        let mut soonest: Option<Instant> = None;
+        for step in 0..count {
+            let index = (first + step) % count;
+            let upstream = &self.upstreams[index];
+            if let Some(until) = upstream.condition().out_until.filter(|until| *until > now) {
+                soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+                continue;
+            }
+            let legs = upstream.legs.load(Ordering::Relaxed);
+            if best.is_none_or(|(_, least)| legs < least) {
+                best = Some((index, legs));
+            }
+        }
+        match best {
+            Some((index, _)) => {
+                self.upstreams[index].legs.fetch_add(1, Ordering::Relaxed);
+                Choice::Pick(Pick {
+                    pool: Arc::clone(self),
+                    index,
+                })
+            }
+            None => Choice::Wait(soonest.unwrap_or(now + LONGEST_EJECTION)),
+        }
+    }
+
+    fn works(&self, index: usize) {
+        let upstream = &self.upstreams[index];
+        let mut condition = upstream.condition();
+        if condition.failures > 0 {
+            info!(
+                "upstream is back url={} failures={}",
+                upstream.url, condition.failures
+            );
+        }
+        condition.failures = 0;
+        condition.out_until = None;
+    }
+
+    fn failed(&self, index: usize, error: &DialError, now: Instant) {
+        self.metrics.upstream_failures_total.increment();
+        let upstream = &self.upstreams[index];
+        let mut condition = upstream.condition();
+        if condition.out_until.is_some_and(|until| until > now) {
+            // Found out by somebody else a moment ago: many legs fail at once, the time doubles once.
+            return;
+        }
+        if condition.failures == 0 {
+            warn!(
+                "upstream is out, others take its place url={} error=\"{error}\"",
+                upstream.url
+            );
+        }
+        condition.failures = condition.failures.saturating_add(1);
+        condition.out_until = Some(now + self.ejection(condition.failures));
+    }
+
+    /// Doubles with each failure; between half and all of it, so that nodes do not try in step.
+    fn ejection(&self, failures: u32) -> Duration {
+        let doubled = FIRST_EJECTION.saturating_mul(1 << failures.saturating_sub(1).min(10));
+        let mut byte = [0];
+        self.random.fill(&mut byte);
+        doubled
+            .min(LONGEST_EJECTION)
+            .mul_f64(0.5 + f64::from(byte[0]) / 512.0)
+    }
+}
+
+impl Pick {
+    pub(super) fn url(&self) -> &UpstreamUrl {
+        &self.pool.upstreams[self.index].url
+    }
+
+    /// The upstream took a leg.
+    pub(super) fn works(&self) {
+        self.pool.works(self.index);
+    }
+
+    /// The upstream could not be reached.
+    pub(super) fn failed(&self, error: &DialError) {
+        self.pool.failed(self.index, error, Instant::now());
+    }
+
+    /// A leg to it was lost; logged once per burst.
+    pub(super) fn lost(&self, reason: &str, now: Instant) {
+        self.pool.metrics.legs_lost_total.increment();
+        let upstream = &self.pool.upstreams[self.index];
+        let mut condition = upstream.condition();
+        condition.lost_unlogged += 1;
+        if condition
+            .lost_logged
+            .is_none_or(|last| now >= last + LOG_INTERVAL)
+        {
+            condition.lost_logged = Some(now);
+            let legs = std::mem::take(&mut condition.lost_unlogged);
+            warn!(
+                "legs to an upstream were lost url={} legs={legs} reason=\"{reason}\"",
+                upstream.url
+            );
+        }
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        self.pool.upstreams[self.index]
+            .legs
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Upstream {
+    fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::model::random::OsRandom;
+
+    fn pool(count: usize) -> Arc<Pool> {
+        let mut settings = Config::default().app.upstream;
+        settings.urls = (0..count)
+            .map(|n| UpstreamUrl::parse(&format!("http://u{n}:80")).unwrap())
+            .collect();
+        Pool::new(settings, Arc::default(), Arc::new(OsRandom))
+    }
+
+    fn pick(pool: &Arc<Pool>, now: Instant) -> Pick {
+        match pool.choose(now) {
+            Choice::Pick(pick) => pick,
+            Choice::Wait(_) => panic!("every upstream is out"),
+        }
+    }
+
+    #[test]
+    fn legs_spread_evenly_and_fill_gaps() {
+        let pool = pool(3);
+        let now = Instant::now();
+        let mut picks: Vec<Pick> = (0..6).map(|_| pick(&pool, now)).collect();
+        let count = |picks: &[Pick], index| picks.iter().filter(|pick| pick.index == index).count();
+        assert_eq!([0, 1, 2].map(|index| count(&picks, index)), [2, 2, 2]);
+        picks.retain(|pick| pick.index != 1);
+        assert_eq!(pick(&pool, now).index, 1);
+    }
+
+    #[test]
+    fn who_fails_is_out_for_longer_each_time_and_comes_back() {
+        let pool = pool(2);
+        let mut now = Instant::now();
+        pool.failed(0, &DialError::Slow, now);
+        for _ in 0..4 {
+            assert_eq!(pick(&pool, now).index, 1);
+        }
+        pool.failed(1, &DialError::Slow, now);
+        let Choice::Wait(until) = pool.choose(now) else {
+            panic!("both are out");
+        };
+        assert!(
+            until > now && until <= now + FIRST_EJECTION,
+            "the first that is back"
+        );
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            now += LONGEST_EJECTION;
+            pool.failed(0, &DialError::Slow, now);
+            // A second failure of the same moment does not count.
+            pool.failed(0, &DialError::Slow, now);
+            longest = pool.upstreams[0].condition().out_until.unwrap() - now;
+        }
+        assert!(longest >= LONGEST_EJECTION / 2 && longest <= LONGEST_EJECTION);
+        pool.works(0);
+        pool.works(1);
+        let indexes = [pick(&pool, now).index, pick(&pool, now).index];
+        assert_ne!(indexes[0], indexes[1], "equals take turns");
+    }
+
+    #[test]
+    fn losses_are_counted_each_and_logged_once() {
+        let pool = pool(1);
+        let now = Instant::now();
+        let pick = pick(&pool, now);
+        for _ in 0..5 {
+            pick.lost("transport close", now);
+        }
+        assert_eq!(pool.metrics.legs_lost_total.get(), 5);
+        assert_eq!(pool.upstreams[0].condition().lost_unlogged, 4);
+        pick.lost("transport close", now + LOG_INTERVAL);
+        assert_eq!(pool.upstreams[0].condition().lost_unlogged, 0);
+    }
+}

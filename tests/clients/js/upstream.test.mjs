@@ -1,0 +1,144 @@
+// A stock socket.io server behind Roomwire, stock clients in front: what passes, and what a client sees of its loss.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { ask, client, connected, heard, once, settled, TRAVELS } from "../lib/client.mjs";
+import { Node, Upstream } from "../lib/processes.mjs";
+import { until } from "../lib/wait.mjs";
+import { WATCHDOG } from "../lib/settings.mjs";
+
+/** A node in front of `count` stock servers, for the tests of one suite. */
+function inFront(count, env = {}) {
+  const it = { upstreams: [] };
+  before(async () => {
+    while (it.upstreams.length < count) it.upstreams.push(await Upstream.start());
+    it.node = await Node.start({
+      ROOMWIRE_APP__KIND: "upstream",
+      ROOMWIRE_APP__UPSTREAM__URLS: it.upstreams.map((upstream) => upstream.url).join(","),
+      ROOMWIRE_SOCKET__NAMESPACES: "/,/admin",
+      ROOMWIRE_ENGINE__MAX_PAYLOAD: "4MiB",
+      ROOMWIRE_SOCKET__OUTBOX_LIMIT: "8MiB",
+      ...env,
+    });
+    it.url = it.node.url;
+  });
+  after(async () => {
+    await it.node?.stop();
+    for (const upstream of it.upstreams) await upstream.stop();
+  });
+  return it;
+}
+
+for (const [by, travel] of Object.entries(TRAVELS)) {
+  describe(`upstream: ${by}`, WATCHDOG, () => {
+    const it = inFront(1);
+
+    test("acks, binary and namespaces pass both ways", async (t) => {
+      for (const namespace of ["/", "/admin"]) {
+        const socket = client(t, it.url, travel, namespace, { auth: { token: "good" } });
+        const welcome = once(socket, "welcome");
+        assert.deepEqual(await welcome, [namespace, { token: "good" }]);
+        await settled(socket);
+        assert.equal(await ask(socket, "echo", "text"), "text");
+        const bytes = Buffer.from([1, 2, 3, 255]);
+        assert.deepEqual(Buffer.from(await ask(socket, "echo", bytes)), bytes);
+        const large = Buffer.alloc(1_000_000, 7);
+        assert.deepEqual(Buffer.from((await ask(socket, "echo", { deep: [large] })).deep[0]), large);
+        socket.on("question", (value, answer) => answer({ asked: value }));
+        assert.deepEqual(await ask(socket, "ask me", 5), { asked: 5 });
+        assert.deepEqual(Buffer.from((await ask(socket, "ask me", bytes)).asked), bytes);
+      }
+    });
+
+    test("the upstream refuses a client in its own words", async (t) => {
+      const socket = client(t, it.url, travel, "/", { auth: { token: "bad" } });
+      const [error] = await once(socket, "connect_error");
+      assert.equal(error.message, "not you");
+      assert.deepEqual(error.data, { code: 7 });
+      assert.equal(socket.active, false);
+    });
+
+    test("order is kept, and no event waits for another's answer", async (t) => {
+      const socket = await settled(client(t, it.url, travel));
+      const numbers = heard(socket, "number");
+      const slow = ask(socket, "later", 300, "slow");
+      assert.equal(await ask(socket, "echo", "quick"), "quick");
+      socket.emit("repeat", 500);
+      assert.deepEqual(await numbers.take(500), Array.from({ length: 500 }, (_, number) => [number]));
+      assert.equal(await slow, "slow");
+    });
+
+    test("the upstream sees a client leave, and may send it away", async (t) => {
+      const [stays, leaves] = [await settled(client(t, it.url, travel)), await settled(client(t, it.url, travel))];
+      const left = heard(stays, "left");
+      leaves.disconnect();
+      assert.deepEqual(await left.next(), ["client namespace disconnect"]);
+      const ended = once(stays, "disconnect");
+      stays.emit("leave me", false);
+      assert.equal((await ended)[0], "io server disconnect");
+      stays.connect();
+      await connected(stays);
+      assert.equal(await ask(stays, "echo", "again"), "again");
+    });
+
+    test("the upstream dies and comes back: clients do too", async (t) => {
+      const socket = await settled(client(t, it.url, travel));
+      const why = once(socket, "roomwire:error");
+      const ended = once(socket, "disconnect");
+      await it.upstreams[0].kill();
+      assert.equal((await why)[0].code, "upstream_lost");
+      assert.equal((await ended)[0], "transport close");
+      const answer = ask(socket, "echo", "kept");
+      await it.upstreams[0].restart();
+      assert.equal(await answer, "kept");
+    });
+  });
+}
+
+describe("upstream: two of them", WATCHDOG, () => {
+  const it = inFront(2);
+
+  test("one dies: its clients are served by the other", async (t) => {
+    const travel = TRAVELS["websocket only"];
+    const sockets = [];
+    for (let number = 0; number < 10; number++) sockets.push(await settled(client(t, it.url, travel)));
+    await it.upstreams[0].kill();
+    for (const socket of sockets) {
+      await until("an answer", async () => {
+        if (!socket.connected) return false;
+        return socket.timeout(1_000).emitWithAck("echo", "here").catch(() => false);
+      });
+    }
+  });
+});
+
+describe("upstream: lazy legs", WATCHDOG, () => {
+  const it = inFront(1, {
+    ROOMWIRE_APP__UPSTREAM__CONNECT: "lazy",
+    ROOMWIRE_APP__UPSTREAM__IDLE_TIMEOUT: "200ms",
+    ROOMWIRE_APP__UPSTREAM__WHEN_LOST: "disconnect",
+  });
+
+  test("a leg opens with the first event, closes when idle, and opens again", async (t) => {
+    const socket = await settled(client(t, it.url, TRAVELS["websocket only"]));
+    const welcomes = heard(socket, "welcome");
+    for (let round = 0; round < 2; round++) {
+      assert.equal(await ask(socket, "echo", round), round);
+      await welcomes.next();
+      await until("idle", async () => (await fetch(`${it.url}/readyz?verbose`)).text().then((text) => /legs 0\b/.test(text) || !/legs/.test(text)));
+    }
+    assert.ok(socket.connected);
+  });
+
+  test("lost while it owes an answer: the client is disconnected by the server", async (t) => {
+    const socket = await settled(client(t, it.url, TRAVELS["websocket only"]));
+    await ask(socket, "echo", 1);
+    const ended = once(socket, "disconnect");
+    socket.emit("later", 60_000, "never", () => {});
+    await ask(socket, "echo", 2);
+    await it.upstreams[0].kill();
+    assert.equal((await ended)[0], "io server disconnect");
+    await it.upstreams[0].restart();
+    socket.connect();
+    assert.equal(await ask(socket, "echo", 3), 3);
+  });
+});

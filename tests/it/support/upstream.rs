@@ -1,0 +1,160 @@
+//! Nodes in front of others, and a Socket.IO server written by hand.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{TestServer, soon};
+
+const OPEN: &str = r#"0{"sid":"by-hand","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+
+/// A node in front of another.
+pub async fn front(behind: &TestServer, settings: &[(&str, &str)]) -> TestServer {
+    front_of(&[behind.server.address()], settings).await
+}
+
+/// A node in front of these addresses.
+pub async fn front_of(behind: &[SocketAddr], settings: &[(&str, &str)]) -> TestServer {
+    let urls: Vec<String> = behind
+        .iter()
+        .map(|address| format!("http://{address}"))
+        .collect();
+    let urls = urls.join(",");
+    let usual = [
+        ("APP__KIND", "upstream"),
+        ("APP__UPSTREAM__URLS", urls.as_str()),
+    ];
+    let settings: Vec<_> = usual.iter().chain(settings).copied().collect();
+    TestServer::with(&settings).await
+}
+
+/// One leg, as a server sees it.
+pub struct ByHand {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// The head of its handshake.
+    pub request: String,
+}
+
+impl ByHand {
+    /// The next leg; its session is open. Health checks are legs that say nothing.
+    pub async fn accept(listener: &TcpListener) -> Self {
+        let (mut stream, _) = soon("a leg", listener.accept()).await.unwrap();
+        let mut buffer = Vec::new();
+        let end = loop {
+            if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            assert!(
+                soon("a handshake", stream.read_buf(&mut buffer))
+                    .await
+                    .unwrap()
+                    > 0
+            );
+        };
+        let request = String::from_utf8(buffer.drain(..end).collect()).unwrap();
+        let key = request
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+            .unwrap();
+        let accept =
+            String::from_utf8_lossy(&actix_http::ws::hash_key(key.as_bytes())).into_owned();
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut upstream = Self {
+            stream,
+            buffer,
+            request,
+        };
+        upstream.send(OPEN).await;
+        upstream
+    }
+
+    /// The next leg, let into the main namespace.
+    pub async fn joined(listener: &TcpListener) -> Self {
+        let mut upstream = Self::accept(listener).await;
+        let connect = upstream.text().await;
+        assert!(connect.starts_with("40"), "{connect}");
+        upstream.send(r#"40{"sid":"u"}"#).await;
+        upstream
+    }
+
+    /// Sends a text frame.
+    pub async fn send(&mut self, text: &str) {
+        self.send_all(&[text]).await;
+    }
+
+    /// Sends text frames in one write.
+    pub async fn send_all(&mut self, texts: &[&str]) {
+        let mut frames = Vec::new();
+        for text in texts {
+            frames.push(0x81);
+            match u8::try_from(text.len()) {
+                Ok(short) if short < 126 => frames.push(short),
+                _ => {
+                    frames.push(126);
+                    frames.extend((text.len() as u16).to_be_bytes());
+                }
+            }
+            frames.extend_from_slice(text.as_bytes());
+        }
+        // A health check may be gone already.
+        let _ = self.stream.write_all(&frames).await;
+    }
+
+    /// The next text of the leg; `None` at its end.
+    pub async fn try_text(&mut self) -> Option<String> {
+        loop {
+            if let Some((first, content, length)) = unmasked(&self.buffer) {
+                self.buffer.drain(..length);
+                match first {
+                    0x81 => return Some(String::from_utf8(content).unwrap()),
+                    0x88 => return None,
+                    other => panic!("frame of kind {other:x}"),
+                }
+            }
+            match soon("text of a leg", self.stream.read_buf(&mut self.buffer)).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next text of the leg.
+    pub async fn text(&mut self) -> String {
+        self.try_text().await.unwrap()
+    }
+
+    /// The next text must be this one.
+    pub async fn expect(&mut self, text: &str) {
+        assert_eq!(self.text().await, text);
+    }
+}
+
+/// The first frame of a client: its first byte, its content, its length.
+fn unmasked(buffer: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
+    let (first, length) = (*buffer.first()?, *buffer.get(1)?);
+    assert!(length & 0x80 != 0, "clients mask");
+    let (length, head) = match length & 0x7f {
+        126 => (
+            usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().unwrap())),
+            4,
+        ),
+        127 => (
+            u64::from_be_bytes(buffer.get(2..10)?.try_into().unwrap()) as usize,
+            10,
+        ),
+        short => (usize::from(short), 2),
+    };
+    let mask = buffer.get(head..head + 4)?;
+    let content = buffer.get(head + 4..head + 4 + length)?;
+    let content = content
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(byte, key)| byte ^ key)
+        .collect();
+    Some((first, content, head + 4 + length))
+}
