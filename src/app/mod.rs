@@ -8,12 +8,15 @@
 
 pub mod door;
 pub mod echo;
+pub mod open_webui;
 pub mod relay;
 pub mod upstream;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 pub use door::{Door, Push, Unasked};
@@ -100,8 +103,11 @@ pub struct Event {
 /// What an app wants done, now or when it knows.
 pub enum Answer {
     Now(Actions),
-    Later(Pin<Box<dyn Future<Output = Actions>>>),
+    Later(ActionsLater),
 }
+
+/// Actions an app knows later.
+pub type ActionsLater = Pin<Box<dyn Future<Output = Actions>>>;
 
 impl Answer {
     /// Nothing is to be done.
@@ -136,10 +142,37 @@ pub enum Action {
     Leave(Vec<Room>),
     /// Emit to others and wait for the first answer, then [`App::on_answer`] is asked.
     Ask(Emit, Duration),
+    /// What the future comes to. What stands after it waits, and so does what stands after its actions.
+    Then(Later),
     /// End its stay in the namespace; with `close`, the whole connection.
     Disconnect { close: bool },
     /// End the connection as if it were lost, before or after it was let in: stock clients come back by themselves.
     Hangup,
+}
+
+/// Work of an app within its answer, as [`Action::Then`].
+pub struct Later(pub ActionsLater);
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
+    }
+}
+
+/// What an app does without being asked: emits, room changes and ends, as if a client of its worker had caused them.
+#[derive(Clone)]
+pub struct Outlet(Rc<dyn Fn(Command)>);
+
+impl Outlet {
+    /// An outlet to `dispatch`, the broker of the worker.
+    pub fn new(dispatch: impl Fn(Command) + 'static) -> Self {
+        Self(Rc::new(dispatch))
+    }
+
+    /// Carries the command out.
+    pub fn dispatch(&self, command: Command) {
+        (self.0)(command);
+    }
 }
 
 /// Why a client is not let in.

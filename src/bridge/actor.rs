@@ -16,7 +16,7 @@ use super::dialect::native::{NativeChannels, encode_forward};
 use super::dialect::python::{Fleet, PythonChannels};
 use super::interest::{Outcome, RoomsWanted, Workers};
 use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
-use super::messages::{Forward, Leave, Ports};
+use super::messages::{Forward, Leave, Overhear, Ports};
 use crate::broker::Directory;
 use crate::broker::messages::{
     Dispatch, Interest, InterestChange, Presence, Publish, PublishReply, RoomsReady,
@@ -42,6 +42,7 @@ pub struct BridgeParts {
     pub message_limit: usize,
     pub health: Arc<Health>,
     pub ports: Ports,
+    pub overhear: Option<Overhear>,
 }
 
 /// How the node talks with python-socketio processes.
@@ -62,6 +63,7 @@ pub struct Bridge {
     pub(super) message_limit: usize,
     pub(super) health: Arc<Health>,
     pub(super) ports: Ports,
+    pub(super) overhear: Option<Overhear>,
     pub(super) wanted: RoomsWanted,
     /// Joins of peers on their way through the shards: until each has told of its rooms, `wanted` may lack some.
     pub(super) peer_joins: usize,
@@ -87,6 +89,7 @@ impl Bridge {
             message_limit: parts.message_limit,
             health: parts.health,
             ports: parts.ports,
+            overhear: parts.overhear,
             wanted: RoomsWanted::default(),
             peer_joins: 0,
             outgoing: Vec::new(),

@@ -91,6 +91,9 @@ impl Bridge {
     fn dispatch(&mut self, command: Command) {
         let commands = &self.directory.metrics().commands_total;
         commands.of(Origin::Bus).increment();
+        if let Some(overhear) = &self.overhear {
+            overhear(&command);
+        }
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,

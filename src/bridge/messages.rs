@@ -6,7 +6,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::model::NodeId;
+use crate::model::{Command, NodeId};
 
 /// To another node: an opaque message for one of its workers.
 #[derive(Debug, Message)]
@@ -36,6 +36,9 @@ pub struct Forwarded {
     pub from: NodeId,
     pub body: Bytes,
 }
+
+/// Hears every command of others in passing; must be cheap, and never wait.
+pub type Overhear = Box<dyn Fn(&Command) + Send + Sync>;
 
 /// The node stops: nothing more is said or heard. The bridge ends, and its link with it.
 #[derive(Debug, Clone, Copy, Message)]

@@ -8,7 +8,7 @@ use super::actor::{Bridge, BridgeParts, PythonSide};
 use super::dialect::native::NativeChannels;
 use super::dialect::python::{Fleet, PythonChannels};
 use super::link::{Link, LinkEvents};
-use super::messages::{Forward, Leave, Ports};
+use super::messages::{Forward, Leave, Overhear, Ports};
 use super::redis::{InvalidRedis, RedisSettings, TlsFiles, Topology};
 use crate::broker::{Bus, Directory};
 use crate::config::BusConfig;
@@ -69,6 +69,8 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub ports: Ports,
+    /// Who wants to hear what others command, if anybody.
+    pub overhear: Option<Overhear>,
 }
 
 /// Starts the bridge over a link.
@@ -100,6 +102,7 @@ pub fn start_bridge(
         message_limit: config.message_limit,
         health: node.health,
         ports: node.ports,
+        overhear: node.overhear,
     });
     let bridge = ctx.run(bridge);
     let ways = BridgeWays {

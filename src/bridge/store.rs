@@ -50,12 +50,28 @@ pub trait Store: Send + Sync {
 
     /// Removes a key; says whether it was there.
     fn delete(&self, key: &str) -> Answer<bool>;
+
+    /// The value of one field of a hash.
+    fn hash_get(&self, key: &str, field: &str) -> Answer<Option<Bytes>>;
+
+    /// Sets fields of a hash, in one command.
+    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> Answer<()>;
+
+    /// Removes fields of a hash; says how many were there.
+    fn hash_delete(&self, key: &str, fields: Vec<String>) -> Answer<u64>;
+
+    /// All fields of a hash, read in pieces: what changes meanwhile may be missed, nothing else.
+    fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>>;
+
+    /// Says something on a channel, to whoever listens there.
+    fn publish(&self, channel: &str, message: Bytes) -> Answer<()>;
 }
 
 /// A store in process. Clones share their keys.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     keys: Arc<Mutex<HashMap<String, Value>>>,
+    hashes: Arc<Mutex<HashMap<String, HashMap<String, Bytes>>>>,
 }
 
 #[derive(Debug)]
@@ -70,6 +86,10 @@ impl MemoryStore {
         let now = Instant::now();
         keys.retain(|_, value| value.expiry.is_none_or(|expiry| expiry > now));
         keys
+    }
+
+    fn hashes(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Bytes>>> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(&self, key: &str, bytes: Bytes, ttl: Option<Duration>) {
@@ -124,6 +144,43 @@ impl Store for MemoryStore {
     }
 
     fn delete(&self, key: &str) -> Answer<bool> {
-        answer(self.keys().remove(key).is_some())
+        let hash = self.hashes().remove(key).is_some();
+        answer(self.keys().remove(key).is_some() || hash)
+    }
+    fn hash_get(&self, key: &str, field: &str) -> Answer<Option<Bytes>> {
+        let hashes = self.hashes();
+        answer(hashes.get(key).and_then(|hash| hash.get(field)).cloned())
+    }
+
+    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> Answer<()> {
+        self.hashes()
+            .entry(key.to_owned())
+            .or_default()
+            .extend(fields);
+        answer(())
+    }
+
+    fn hash_delete(&self, key: &str, fields: Vec<String>) -> Answer<u64> {
+        let mut hashes = self.hashes();
+        let Some(hash) = hashes.get_mut(key) else {
+            return answer(0);
+        };
+        let removed = fields.iter().filter(|field| hash.remove(*field).is_some());
+        answer(removed.count() as u64)
+    }
+
+    fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>> {
+        let hashes = self.hashes();
+        let fields = hashes.get(key).into_iter().flatten();
+        answer(
+            fields
+                .map(|(field, value)| (field.clone(), value.clone()))
+                .collect(),
+        )
+    }
+
+    fn publish(&self, _channel: &str, _message: Bytes) -> Answer<()> {
+        // Nobody else is there.
+        answer(())
     }
 }

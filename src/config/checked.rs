@@ -153,6 +153,7 @@ pub struct AppConfig {
     pub kind: AppKind,
     pub relay: RelayConfig,
     pub upstream: UpstreamConfig,
+    pub open_webui: OpenWebuiConfig,
 }
 
 /// The app a node runs.
@@ -162,6 +163,7 @@ pub enum AppKind {
     Relay,
     Upstream,
     Echo,
+    OpenWebui,
 }
 
 /// The Socket.IO servers behind this one.
@@ -254,6 +256,31 @@ pub enum PublishPolicy {
     Members,
     #[default]
     Nobody,
+}
+
+/// Open WebUI backends and what they are asked.
+#[derive(Debug, Clone)]
+pub struct OpenWebuiConfig {
+    /// At least one with `app.kind = "open_webui"`; the first that answers is asked.
+    pub upstreams: Vec<UpstreamUrl>,
+    /// The legs to them: these URLs, and the limits of `[app.upstream]`.
+    pub legs: UpstreamConfig,
+    /// Head of the backends' keys in Redis.
+    pub key_prefix: String,
+    /// Key of the tokens' signatures; `None` = only a backend knows whether a token is good.
+    pub secret_key: Option<Secret>,
+    /// How long a backend's word about a token is believed; 0 = each connect asks.
+    pub token_cache: Duration,
+    /// Time between two questions about the token of an open connection, at least 1 ms.
+    pub revalidate: Duration,
+    /// Age at which backends take a session for dead, at least 1 ms.
+    pub session_timeout: Duration,
+    /// Time a backend has for one answer, at least 1 ms.
+    pub request_timeout: Duration,
+    /// Requests on their way at a time, at least 1.
+    pub max_requests: usize,
+    /// How long a client waits for a backend to come back before its connection is closed.
+    pub patience: Duration,
 }
 
 /// The other nodes, and the servers that share the Redis with them.

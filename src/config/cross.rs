@@ -30,6 +30,26 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     public_bind(config, checker);
     client_files(config, checker);
     proxies(config, checker);
+    open_webui(config, checker);
+}
+
+fn open_webui(config: &Config, checker: &mut Checker<'_, '_>) {
+    const KEY: &str = "app.open_webui.upstreams";
+    if config.app.kind != AppKind::OpenWebui {
+        return;
+    }
+    if config.app.open_webui.upstreams.is_empty() && checker.sound(&[KEY]) {
+        checker.refuse(
+            KEY,
+            "must name at least one backend, as `http://open-webui:8080`",
+        );
+    }
+    if !config.bus.python && checker.sound(&["bus.python"]) {
+        checker.refuse(
+            "bus.python",
+            "cannot be off with app.kind = \"open_webui\": backends are heard that way alone",
+        );
+    }
 }
 
 fn engine(config: &Config, checker: &mut Checker<'_, '_>) {
@@ -91,6 +111,9 @@ fn bus(config: &Config, checker: &mut Checker<'_, '_>) {
         checker
             .problems
             .push(Problem::new("bus.redis_url", origin, message));
+    } else if config.app.kind == AppKind::OpenWebui {
+        let message = "is needed with app.kind = \"open_webui\": the backends' Redis, as in their WEBSOCKET_REDIS_URL";
+        checker.refuse("bus.redis_url", message);
     } else if bus.required {
         checker.refuse("bus.required", "needs bus.redis_url");
     } else if bus.python {

@@ -12,7 +12,11 @@ use super::problem::Origin;
 use super::schema::{Kind, RULE_KEYS, Schema};
 
 /// Keys whose value may hold a password.
-const SECRETS: [&str; 2] = ["bus.redis_url", "bus.sentinel_password"];
+const SECRETS: [&str; 3] = [
+    "bus.redis_url",
+    "bus.sentinel_password",
+    "app.open_webui.secret_key",
+];
 
 /// Every section, every key, its value as TOML, and where it came from.
 #[derive(Debug, Clone)]

@@ -181,14 +181,41 @@ impl<'a> Layers<'a> {
             .chain(own.values)
             .collect::<Vec<_>>()
         {
-            let Some(key) = self.schema.key(&set.path) else {
-                continue;
-            };
-            self.put(
-                &set.path,
-                from_text(key.kind, &set.text),
-                Origin::Environment(set.name),
-            );
+            self.put_text(&set.path, &set.text, Origin::Environment(set.name));
+        }
+    }
+
+    /// Lays what the app in force makes the default under everything a person has set.
+    pub(super) fn add_kind_defaults(&mut self) {
+        let borrowed = std::mem::take(&mut self.borrowed.with_kind);
+        if !self.is_open_webui() {
+            let names = borrowed.into_iter().map(|set| set.name);
+            self.borrowed.unused.extend(names);
+            self.borrowed.unused.sort();
+            return;
+        }
+        for (path, text) in open_webui::DEFAULTS {
+            if self.origin(path) == Origin::Default {
+                self.put_text(path, text, Origin::Kind(open_webui::KIND));
+            }
+        }
+        for set in borrowed {
+            // Our own name in the environment wins.
+            if !matches!(self.origin(&set.path), Origin::Environment(_)) {
+                self.put_text(&set.path, &set.text, Origin::Environment(set.name));
+            }
+        }
+    }
+
+    /// Whether the app in force is Open WebUI's.
+    pub(super) fn is_open_webui(&self) -> bool {
+        let kind = self.values.get("app.kind").map(|(kind, _)| &kind.kind);
+        matches!(kind, Some(ValueKind::String(kind)) if kind.trim() == open_webui::KIND)
+    }
+
+    fn put_text(&mut self, path: &str, text: &str, origin: Origin) {
+        if let Some(key) = self.schema.key(path) {
+            self.put(path, from_text(key.kind, text), origin);
         }
     }
 

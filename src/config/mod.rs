@@ -27,8 +27,8 @@ use std::path::PathBuf;
 
 pub use checked::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    JoinPolicy, LegConnect, LimitsConfig, LogConfig, PublicProbes, PublishPolicy, RelayConfig,
-    RoomRule, ServerConfig, SocketConfig, Transports, UpstreamConfig, WhenLost,
+    JoinPolicy, LegConnect, LimitsConfig, LogConfig, OpenWebuiConfig, PublicProbes, PublishPolicy,
+    RelayConfig, RoomRule, ServerConfig, SocketConfig, Transports, UpstreamConfig, WhenLost,
 };
 pub use effective::Effective;
 pub use layers::Environment;
@@ -91,6 +91,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Rejected> {
         layers.add_file(&path);
     }
     layers.add_environment(&sources.environment);
+    layers.add_kind_defaults();
 
     let settings = layers.settings().map_err(refused)?;
     let mut checker = Checker::new(&layers);

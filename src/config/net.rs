@@ -123,6 +123,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Empty = none.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self::from(text))
+    }
 }
 
 impl From<&str> for Secret {
@@ -232,6 +237,16 @@ impl fmt::Debug for SecretUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = Secret::parse("word").unwrap();
+        assert_eq!(
+            (secret.expose(), format!("{secret:?}")),
+            ("word", "***".to_owned())
+        );
+        assert_eq!(Secret::parse(""), None);
+    }
 
     #[test]
     fn bind_addresses() {

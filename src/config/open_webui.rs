@@ -16,14 +16,56 @@ pub(super) struct Borrowed {
     pub(super) values: Vec<Set>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    /// Values that count only with `app.kind = "open_webui"`.
+    pub(super) with_kind: Vec<Set>,
     /// Names that are set and known, but have no effect here.
     pub(super) unused: Vec<String>,
     /// `WEBSOCKET_MANAGER=redis`
     pub(super) manager_is_redis: bool,
 }
 
+/// The app that serves Open WebUI, as `app.kind` names it.
+pub(super) const KIND: &str = "open_webui";
+
+/// Path of the backends' endpoint, which no setting of theirs moves.
+pub(super) const PATH: &str = "/ws/socket.io";
+
+/// Where a backend says that it is well.
+pub(super) const HEALTH_PATH: &str = "/api/version";
+
+/// What a backend says over a leg and nowhere else: the rest comes over the bus.
+pub(super) const FORWARD: [&str; 3] = ["ydoc:*", "encryption:event", "error"];
+
+/// What that app makes the default: the values of the stock backends.
+pub(super) const DEFAULTS: [(&str, &str); 6] = [
+    ("engine.path", PATH),
+    ("engine.transports", "websocket"),
+    ("engine.max_payload", "16MiB"),
+    // One message of the largest size, and what follows it.
+    ("socket.outbox_limit", "32MiB"),
+    ("cors.origins", "*"),
+    // It speaks the relay's events.
+    ("server.demo", "false"),
+];
+
 /// The names that have an effect, and which.
-pub(super) const EFFECTS: [(&str, &str); 17] = [
+pub(super) const EFFECTS: [(&str, &str); 21] = [
+    (
+        "CORS_ALLOW_ORIGIN",
+        "with `app.kind = \"open_webui\"`: `cors.origins`, separated by `;`",
+    ),
+    (
+        "WEBUI_SECRET_KEY",
+        "with `app.kind = \"open_webui\"`: `app.open_webui.secret_key`",
+    ),
+    (
+        "WEBUI_JWT_SECRET_KEY",
+        "the same, where `WEBUI_SECRET_KEY` is unset",
+    ),
+    (
+        "WEBSOCKET_HEARTBEAT_INTERVAL",
+        "with `app.kind = \"open_webui\"`: `app.open_webui.session_timeout` = four times its seconds, at least 120",
+    ),
     (
         "ENABLE_WEBSOCKET_SUPPORT",
         "`false`: `engine.transports` = `polling`",
@@ -39,7 +81,7 @@ pub(super) const EFFECTS: [(&str, &str); 17] = [
     (APP_URL, "the same, where `WEBSOCKET_REDIS_URL` is unset"),
     (
         "REDIS_KEY_PREFIX",
-        "`bus.prefix` = its value and `:roomwire`",
+        "`bus.prefix` = its value and `:roomwire`; `app.open_webui.key_prefix` = its value",
     ),
     (
         "WEBSOCKET_REDIS_ROOM_CHANNELS",
@@ -83,8 +125,7 @@ pub(super) const EFFECTS: [(&str, &str); 17] = [
 ];
 
 /// Names of that tier that have no effect here.
-pub(super) const UNUSED: [&str; 22] = [
-    "CORS_ALLOW_ORIGIN",
+pub(super) const UNUSED: [&str; 18] = [
     "DATABASE_USER_ACTIVE_STATUS_UPDATE_INTERVAL",
     "ENABLE_CHANNELS",
     "ENABLE_ENCRYPTED_CHANNELS",
@@ -99,13 +140,10 @@ pub(super) const UNUSED: [&str; 22] = [
     "REDIS_SOCKET_TIMEOUT",
     "REDIS_TASK_TTL",
     "WEBSOCKET_EVENT_CALLER_TIMEOUT",
-    "WEBSOCKET_HEARTBEAT_INTERVAL",
     "WEBSOCKET_REDIS_LOCK_TIMEOUT",
     "WEBSOCKET_SERVER_ENGINEIO_LOGGING",
     "WEBSOCKET_SERVER_LOGGING",
     "WEBUI_AUTH",
-    "WEBUI_JWT_SECRET_KEY",
-    "WEBUI_SECRET_KEY",
 ];
 
 const MANAGED_URL: &str = "WEBSOCKET_REDIS_URL";
@@ -126,6 +164,7 @@ pub(super) fn read(environment: &Environment) -> Borrowed {
     reader.seconds("WEBSOCKET_SERVER_PING_TIMEOUT", "engine.ping_timeout");
     reader.seconds("REDIS_SOCKET_CONNECT_TIMEOUT", "bus.connect_timeout");
     reader.log_level();
+    reader.with_kind();
     let unused = UNUSED.into_iter().filter(|name| reader.get(name).is_some());
     let unused: Vec<String> = unused.map(str::to_owned).collect();
     reader.found.unused.extend(unused);
@@ -184,11 +223,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(prefix) = self.get("REDIS_KEY_PREFIX") {
             // Its own keys lie below that prefix directly; ours must not meet them.
-            self.set(
-                "bus.prefix",
-                format!("{prefix}:roomwire"),
-                "REDIS_KEY_PREFIX",
-            );
+            let name = "REDIS_KEY_PREFIX";
+            self.set("bus.prefix", format!("{prefix}:roomwire"), name);
+            self.set("app.open_webui.key_prefix", prefix, name);
         }
         if let Some(wanted) = self.get("WEBSOCKET_REDIS_ROOM_CHANNELS") {
             self.set(
@@ -309,6 +346,45 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What means something to the app of Open WebUI alone.
+    fn with_kind(&mut self) {
+        if let Some(origins) = self.get("CORS_ALLOW_ORIGIN") {
+            let list = origins.replace(';', ",");
+            self.set_with_kind("cors.origins", list, "CORS_ALLOW_ORIGIN");
+        }
+        let keys = ["WEBUI_SECRET_KEY", "WEBUI_JWT_SECRET_KEY"];
+        let set: Vec<&str> = keys
+            .into_iter()
+            .filter(|name| self.get(name).is_some())
+            .collect();
+        if let Some((name, others)) = set.split_first() {
+            let key = self.get(name).unwrap_or_default();
+            self.set_with_kind("app.open_webui.secret_key", key, name);
+            let unused = others.iter().map(|name| (*name).to_owned());
+            self.found.unused.extend(unused);
+        }
+        let name = "WEBSOCKET_HEARTBEAT_INTERVAL";
+        if let Some(text) = self.get(name) {
+            // Backends clamp it to this range, and ignore what is no number.
+            match text.parse::<u32>() {
+                Ok(seconds) => {
+                    let timeout = (4 * seconds.clamp(5, 90)).max(120);
+                    let path = "app.open_webui.session_timeout";
+                    self.set_with_kind(path, format!("{timeout}s"), name);
+                }
+                Err(_) => self.found.unused.push(name.to_owned()),
+            }
+        }
+    }
+
+    fn set_with_kind(&mut self, path: &str, text: impl Into<String>, name: &str) {
+        self.found.with_kind.push(Set {
+            path: path.to_owned(),
+            text: text.into(),
+            name: name.to_owned(),
+        });
+    }
+
     fn log_level(&mut self) {
         let name = "GLOBAL_LOG_LEVEL";
         let Some(text) = self.get(name) else { return };
@@ -367,10 +443,6 @@ mod tests {
                 ("bus.connect_timeout", "3000ms"),
             ),
             (
-                ("REDIS_KEY_PREFIX", "open-webui"),
-                ("bus.prefix", "open-webui:roomwire"),
-            ),
-            (
                 ("WEBSOCKET_REDIS_ROOM_CHANNELS", "True"),
                 ("bus.python_room_channels", "True"),
             ),
@@ -384,6 +456,49 @@ mod tests {
                 .values
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn the_prefix_sets_ours_and_names_theirs() {
+        let set = read_all(&[("REDIS_KEY_PREFIX", "two")]);
+        let expected = [
+            ("bus.prefix", "two:roomwire"),
+            ("app.open_webui.key_prefix", "two"),
+        ];
+        assert_eq!(values(&set), expected);
+    }
+
+    #[test]
+    fn some_names_wait_for_their_app() {
+        let cases = [
+            (
+                ("CORS_ALLOW_ORIGIN", "https://a;https://b"),
+                ("cors.origins", "https://a,https://b"),
+            ),
+            (
+                ("WEBUI_JWT_SECRET_KEY", "s"),
+                ("app.open_webui.secret_key", "s"),
+            ),
+            (
+                ("WEBSOCKET_HEARTBEAT_INTERVAL", "60"),
+                ("app.open_webui.session_timeout", "240s"),
+            ),
+            (
+                ("WEBSOCKET_HEARTBEAT_INTERVAL", "1"),
+                ("app.open_webui.session_timeout", "120s"),
+            ),
+        ];
+        for (pair, expected) in cases {
+            let found = read_all(&[pair]);
+            let sets = found.with_kind.iter();
+            let sets: Vec<_> = sets.map(|set| (&*set.path, &*set.text)).collect();
+            assert_eq!(sets, [expected], "{pair:?}");
+            assert!(found.values.is_empty() && found.unused.is_empty());
+        }
+        let both = [("WEBUI_SECRET_KEY", "new"), ("WEBUI_JWT_SECRET_KEY", "old")];
+        let found = read_all(&both);
+        assert_eq!(found.with_kind[0].text, "new");
+        assert_eq!(found.unused, ["WEBUI_JWT_SECRET_KEY"]);
     }
 
     #[test]
@@ -483,9 +598,8 @@ mod tests {
             1
         );
         assert_eq!(read_all(&[("GLOBAL_LOG_LEVEL", "loud")]).warnings.len(), 1);
-        assert_eq!(
-            read_all(&[("WEBUI_SECRET_KEY", "x")]).unused,
-            ["WEBUI_SECRET_KEY"]
-        );
+        assert_eq!(read_all(&[("WEBUI_AUTH", "x")]).unused, ["WEBUI_AUTH"]);
+        let heartbeat = ("WEBSOCKET_HEARTBEAT_INTERVAL", "often");
+        assert_eq!(read_all(&[heartbeat]).unused, [heartbeat.0]);
     }
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub enum Origin {
     /// The embedded `default.toml`.
     Default,
+    /// What `app.kind` makes the default.
+    Kind(&'static str),
     /// The user's file; the line counts from 1 and is absent where no single line is meant.
     File { path: PathBuf, line: Option<usize> },
     /// An environment variable, by name.
@@ -21,6 +23,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Kind(kind) => write!(f, "default of app.kind = \"{kind}\""),
             Self::File {
                 path,
                 line: Some(line),

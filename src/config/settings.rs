@@ -89,6 +89,7 @@ settings! {
         kind: String,
         relay: RelaySettings,
         upstream: UpstreamSettings,
+        open_webui: OpenWebuiSettings,
     }
     /// `[app.relay]`
     RelaySettings {
@@ -118,6 +119,18 @@ settings! {
         max_legs_per_user: usize,
         health_path: String,
         health_interval: String,
+    }
+    /// `[app.open_webui]`
+    OpenWebuiSettings {
+        upstreams: Vec<String>,
+        key_prefix: String,
+        secret_key: String,
+        token_cache: String,
+        revalidate: String,
+        session_timeout: String,
+        request_timeout: String,
+        max_requests: usize,
+        patience: String,
     }
     /// `[bus]`
     BusSettings {

@@ -2,6 +2,7 @@
 //!
 //! `main` and the tests start a node by the same call. No other module imports this one.
 
+mod app;
 mod drain;
 mod drain_plan;
 mod listen;
@@ -28,12 +29,11 @@ use crate::bridge::redis::{RedisLink, RedisStore};
 use crate::bridge::start::{self, BridgeWays, Surroundings};
 use crate::bridge::store::Store;
 use crate::broker::Directory;
-use crate::config::{AppKind, Config};
+use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::internal::InternalSite;
-use crate::leg::Pool;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
@@ -41,6 +41,7 @@ use crate::model::{NodeId, Random};
 use crate::tls::TlsIdentity;
 use crate::transport::edge::Gates;
 use crate::transport::gate::CloseAll;
+use app::NodeApp;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
 use tls::WatchedIdentity;
@@ -130,12 +131,14 @@ impl Server {
         let limits = Limits::of_process(&config, &metrics);
         metrics.node_info.tell(node.as_str());
         let (ports, gates) = (Ports::default(), Arc::<Gates>::default());
+        let app = NodeApp::start(&config, outside.as_ref(), &metrics, &random);
         let surroundings = Surroundings {
             node,
             workers: config.server.workers,
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             ports: Arc::clone(&ports),
+            overhear: app.overhear(),
         };
         let (directory, ways) = start_bus(&config, outside, surroundings);
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
@@ -155,9 +158,9 @@ impl Server {
             gates: Arc::clone(&gates),
             ports,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
+            app,
             entered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
-            upstreams: start_upstreams(&config, &metrics, &random),
             config,
         });
         let handle = serve(Arc::clone(&blueprint), listener)?;
@@ -290,16 +293,6 @@ fn start_internal(
 fn starting_health(outside: Option<&Outside>, config: &Config) -> Arc<Health> {
     let bus = outside.map_or(BusState::Off, |_| BusState::Down);
     Arc::new(Health::new(bus, config.bus.required))
-}
-
-/// The upstreams; if the app has any, their health is checked for as long as the node lives.
-fn start_upstreams(config: &Config, metrics: &Arc<Metrics>, random: &Arc<dyn Random>) -> Arc<Pool> {
-    let settings = config.app.upstream.clone();
-    let pool = Pool::new(settings, Arc::clone(metrics), Arc::clone(random));
-    if config.app.kind == AppKind::Upstream {
-        actix_rt::spawn(Pool::check_health(Arc::downgrade(&pool)));
-    }
-    pool
 }
 
 /// The directory of the node and, with a bus, the way to other nodes.

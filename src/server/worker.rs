@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
-use crate::app::App;
+use crate::app::App as _;
 use crate::app::echo::Echo;
-use crate::app::relay::Relay;
-use crate::app::upstream::Upstream;
 use crate::bridge::messages::{Forward, Ports};
 use crate::broker::{Directory, Limits, RoomBroker, Shard};
 use crate::config::{AppKind, Config};
@@ -18,7 +16,6 @@ use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::routes::Site;
-use crate::leg::Pool;
 use crate::model::{Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
@@ -28,6 +25,8 @@ use crate::transport::edge::{Edge, EndpointSettings, Gates};
 use crate::transport::forward::Exchange;
 use crate::transport::gate::Gate;
 use crate::transport::origin::Origins;
+
+use super::app::NodeApp;
 
 /// What the workers of a node share before they are built, each on its own thread.
 pub(super) struct Blueprint {
@@ -44,10 +43,9 @@ pub(super) struct Blueprint {
     pub(super) gates: Arc<Gates>,
     pub(super) ports: Ports,
     pub(super) tls: Option<Arc<TlsIdentity>>,
+    pub(super) app: NodeApp,
     pub(super) entered: Mutex<Vec<Option<Addr<Gate>>>>,
     pub(super) next_worker: AtomicUsize,
-    /// Without any unless the app wants them.
-    pub(super) upstreams: Arc<Pool>,
 }
 
 impl Blueprint {
@@ -64,7 +62,7 @@ impl Blueprint {
         let shard = Shard::new(index, Arc::clone(&self.directory), limits);
         self.directory
             .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
-        let app = self.build_app();
+        let app = self.app.of_worker(&self.config, &shard);
         let worker = Worker::new(
             shard,
             app,
@@ -100,19 +98,6 @@ impl Blueprint {
             .then(|| server.trusted_proxies.clone());
         let metrics = Arc::clone(self.directory.metrics());
         Acceptor::new(proxies, self.tls.as_deref(), metrics)
-    }
-
-    fn build_app(&self) -> Rc<dyn App> {
-        let app = &self.config.app;
-        let relay = || Relay::new(app.relay.clone(), self.config.socket.max_rooms);
-        match app.kind {
-            AppKind::Relay => Rc::new(relay()),
-            AppKind::Upstream => {
-                let relay = app.upstream.relay.then(relay);
-                Rc::new(Upstream::new(Arc::clone(&self.upstreams), relay))
-            }
-            AppKind::Echo => Rc::new(Echo),
-        }
     }
 
     fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {
@@ -153,7 +138,7 @@ pub(super) fn endpoint_settings(config: &Config) -> EndpointSettings {
         send_buffer: config.socket.send_buffer,
         bare_path: match config.app.kind {
             AppKind::Echo => Echo.bare_path().map(str::to_owned),
-            AppKind::Relay | AppKind::Upstream => None,
+            AppKind::Relay | AppKind::Upstream | AppKind::OpenWebui => None,
         },
         forward_timeout: config.bus.forward_timeout,
     }

@@ -9,7 +9,7 @@ use log::debug;
 use super::socket::{Socket, SocketRooms};
 use super::unasked::Entrance;
 use super::{Session, bare_packet};
-use crate::app::{Action, Actions, Answer, Event, Peer, Refusal};
+use crate::app::{Action, Actions, Answer, Event, Later, Peer, Refusal};
 use crate::broker::SocketKey;
 use crate::broker::fanout::event_packet;
 use crate::limits::Limit;
@@ -235,6 +235,10 @@ impl Session {
                         return self.follow_first(turn, answer, actions, ctx);
                     }
                 },
+                Action::Then(Later(future)) => {
+                    let awaited = async move { Awaited::Actions(future.await) };
+                    return self.suspend(turn, actions, awaited, ctx);
+                }
                 Action::Ask(emit, time) => {
                     let question = self.worker.shard.ask(emit);
                     let awaited = async move {

@@ -25,6 +25,7 @@ mod limits;
 mod live;
 mod metrics;
 mod namespaces;
+mod open_webui;
 mod outage;
 mod polling;
 mod proxy_protocol;

@@ -15,6 +15,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 async fn suite(store: &dyn Store) {
     leases(store).await;
+    hashes(store).await;
     assert_eq!(store.get("key").await, Ok(None));
     let value = Bytes::from_static(b"\0\xff");
     store.set("key", value.clone(), None).await.unwrap();
@@ -37,6 +38,28 @@ async fn leases(store: &dyn Store) {
     assert_eq!(store.acquire_lease("lease", "b", LONG).await, Ok(true));
     store.release("lease", "b").await.unwrap();
     assert_eq!(store.get("lease").await, Ok(None));
+}
+
+async fn hashes(store: &dyn Store) {
+    let field = |number: u32| (format!("f{number}"), Bytes::from(number.to_string()));
+    assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
+    assert_eq!(store.hash_scan("hash").await, Ok(Vec::new()));
+    // More than one answer of a scan holds.
+    let fields: Vec<_> = (0..3000).map(field).collect();
+    store.hash_set("hash", fields.clone()).await.unwrap();
+    store.hash_set("hash", Vec::new()).await.unwrap();
+    let one = store.hash_get("hash", "f1").await;
+    assert_eq!(one, Ok(Some(Bytes::from_static(b"1"))));
+    let mut found = store.hash_scan("hash").await.unwrap();
+    found.sort_by_key(|(name, _)| name[1..].parse::<u32>().unwrap());
+    assert_eq!(found, fields);
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let gone = store.hash_delete("hash", names(&["f1", "f2", "none"]));
+    assert_eq!(gone.await, Ok(2));
+    assert_eq!(store.hash_delete("hash", Vec::new()).await, Ok(0));
+    assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
+    store.publish("nobody listens", Bytes::new()).await.unwrap();
+    assert_eq!(store.delete("hash").await, Ok(true));
 }
 
 async fn gone(store: &dyn Store, key: &str) {

@@ -31,6 +31,9 @@ return 1";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1";
 
+/// Fields asked for at a time; Redis may give more.
+const SCAN_BATCH: u32 = 1000;
+
 /// Keys in Redis. Connects on first need; clones share the connections.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -215,6 +218,67 @@ impl Store for RedisStore {
         let mut command = redis::cmd("DEL");
         command.arg(key);
         self.run(key, command, |removed: u64| removed > 0)
+    }
+
+    fn hash_get(&self, key: &str, field: &str) -> Answer<Option<Bytes>> {
+        let mut command = redis::cmd("HGET");
+        command.arg(key).arg(field);
+        self.run(key, command, |value: Option<Vec<u8>>| {
+            value.map(Bytes::from)
+        })
+    }
+
+    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> Answer<()> {
+        if fields.is_empty() {
+            return Box::pin(async { Ok(()) });
+        }
+        let mut command = redis::cmd("HSET");
+        command.arg(key);
+        for (field, value) in &fields {
+            command.arg(field).arg(&**value);
+        }
+        self.run(key, command, |_added: u64| ())
+    }
+
+    fn hash_delete(&self, key: &str, fields: Vec<String>) -> Answer<u64> {
+        if fields.is_empty() {
+            return Box::pin(async { Ok(0) });
+        }
+        let mut command = redis::cmd("HDEL");
+        command.arg(key).arg(fields);
+        self.run(key, command, |removed: u64| removed)
+    }
+
+    fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>> {
+        let shared = Arc::clone(&self.shared);
+        let (key, slot) = (key.to_owned(), slot(key.as_bytes()));
+        Box::pin(async move {
+            let mut found = HashMap::new();
+            let mut cursor = 0_u64;
+            loop {
+                let mut command = redis::cmd("HSCAN");
+                command.arg(&key).arg(cursor).arg("COUNT").arg(SCAN_BATCH);
+                let (next, batch): (u64, Vec<(String, Vec<u8>)>) = shared
+                    .query(slot, &command)
+                    .await
+                    .map_err(|error| StoreError(error.advised()))?;
+                found.extend(
+                    batch
+                        .into_iter()
+                        .map(|(field, value)| (field, Bytes::from(value))),
+                );
+                cursor = next;
+                if cursor == 0 {
+                    return Ok(found.into_iter().collect());
+                }
+            }
+        })
+    }
+
+    fn publish(&self, channel: &str, message: Bytes) -> Answer<()> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(&*message);
+        self.run(channel, command, |_receivers: u64| ())
     }
 }
 

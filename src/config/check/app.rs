@@ -1,12 +1,16 @@
 //! Checks `[app]` and what is below it.
 
 use super::super::checked::{
-    AppConfig, AppKind, JoinPolicy, LegConnect, PublishPolicy, RelayConfig, RoomRule,
-    UpstreamConfig, WhenLost,
+    AppConfig, AppKind, JoinPolicy, LegConnect, OpenWebuiConfig, PublishPolicy, RelayConfig,
+    RoomRule, UpstreamConfig, WhenLost,
 };
+use super::super::net::Secret;
+use super::super::open_webui;
 use super::super::pattern::Pattern;
 use super::super::schema::RULES;
-use super::super::settings::{AppSettings, RelaySettings, Settings, UpstreamSettings};
+use super::super::settings::{
+    AppSettings, OpenWebuiSettings, RelaySettings, Settings, UpstreamSettings,
+};
 use super::super::upstream_url::UpstreamUrl;
 use super::super::{units, values};
 use super::Checker;
@@ -17,11 +21,61 @@ impl Checker<'_, '_> {
             ("relay", AppKind::Relay),
             ("upstream", AppKind::Upstream),
             ("echo", AppKind::Echo),
+            ("open_webui", AppKind::OpenWebui),
         ];
+        let upstream = self.upstream(&settings.upstream, all);
         AppConfig {
             kind: self.choice("app.kind", &settings.kind, &kinds),
             relay: self.relay(&settings.relay),
-            upstream: self.upstream(&settings.upstream, all),
+            open_webui: self.open_webui(&settings.open_webui, &upstream),
+            upstream,
+        }
+    }
+
+    /// `legs` has the limits of the legs to the backends.
+    fn open_webui(
+        &mut self,
+        settings: &OpenWebuiSettings,
+        legs: &UpstreamConfig,
+    ) -> OpenWebuiConfig {
+        let positive = |checker: &mut Self, name: &str, text: &str| {
+            checker.read(
+                &format!("app.open_webui.{name}"),
+                text,
+                units::positive_duration,
+            )
+        };
+        let upstreams = self.read_list("app.open_webui.upstreams", &settings.upstreams, backend);
+        OpenWebuiConfig {
+            legs: UpstreamConfig {
+                urls: upstreams.clone(),
+                path: open_webui::PATH.to_owned(),
+                connect: LegConnect::Lazy,
+                forward: open_webui::FORWARD.map(Pattern::from).to_vec(),
+                health_path: Some(open_webui::HEALTH_PATH.to_owned()),
+                ..legs.clone()
+            },
+            upstreams,
+            key_prefix: self.read(
+                "app.open_webui.key_prefix",
+                &settings.key_prefix,
+                values::channel_name,
+            ),
+            secret_key: Secret::parse(&settings.secret_key),
+            token_cache: self.read(
+                "app.open_webui.token_cache",
+                &settings.token_cache,
+                units::duration,
+            ),
+            revalidate: positive(self, "revalidate", &settings.revalidate),
+            session_timeout: positive(self, "session_timeout", &settings.session_timeout),
+            request_timeout: positive(self, "request_timeout", &settings.request_timeout),
+            max_requests: self.at_least_one("app.open_webui.max_requests", settings.max_requests),
+            patience: self.read(
+                "app.open_webui.patience",
+                &settings.patience,
+                units::duration,
+            ),
         }
     }
 
@@ -140,4 +194,15 @@ impl Checker<'_, '_> {
         ];
         self.choice(key, text, &choices)
     }
+}
+
+/// The URL of an Open WebUI backend, which is asked over REST too.
+fn backend(text: &str) -> Result<UpstreamUrl, String> {
+    let url = UpstreamUrl::parse(text)?;
+    if url.is_secure() {
+        return Err(format!(
+            "`{url}` asks for TLS, which is not spoken to these backends; name them inside their network"
+        ));
+    }
+    Ok(url)
 }

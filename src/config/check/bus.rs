@@ -15,7 +15,8 @@ impl Checker<'_, '_> {
         let database = redis_url.as_ref().map_or(0, SecretUrl::database);
         // A broken `engine.max_payload` is reported with its own section.
         let max_payload = units::size(&engine.max_payload).unwrap_or_default();
-        let python_by_manager = self.layers.borrowed.manager_is_redis;
+        let open_webui = self.layers.is_open_webui();
+        let python_by_manager = self.layers.borrowed.manager_is_redis || open_webui;
         BusConfig {
             channel_prefix: format!("{prefix}:{database}"),
             tls_ca: self.read("bus.tls_ca", &settings.tls_ca, values::file),
@@ -33,7 +34,7 @@ impl Checker<'_, '_> {
             python_room_channels: self.switch(
                 "bus.python_room_channels",
                 &settings.python_room_channels,
-                false,
+                open_webui,
             ),
             message_limit: self.read(
                 "bus.message_limit",

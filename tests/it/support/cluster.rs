@@ -19,6 +19,8 @@ use super::{TestServer, eventually, soon};
 pub struct TestCluster<const N: usize> {
     pub hub: Hub,
     pub nodes: [TestServer; N],
+    /// What the nodes keep for each other.
+    pub store: Arc<MemoryStore>,
     members: [MemberId; N],
 }
 
@@ -54,6 +56,7 @@ impl<const N: usize> TestCluster<N> {
         let cluster = Self {
             hub,
             nodes,
+            store,
             members,
         };
         cluster.ready().await;

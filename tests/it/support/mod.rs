@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod http;
 pub mod log;
+pub mod open_webui;
 pub mod polling;
 pub mod process;
 pub mod python;

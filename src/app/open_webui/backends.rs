@@ -1,0 +1,203 @@
+//! The backends' REST interface: asked with the user's own token, never with rights of our own.
+//!
+//! One for each worker; all of a node share which backend is next and how many requests are on their way.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use awc::{Client, Connector};
+use bytes::Bytes;
+use log::warn;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::token::Token;
+use crate::config::{OpenWebuiConfig, UpstreamUrl};
+
+/// Bytes of an answer: a whole chat comes along when one asks whether it may be read.
+const LARGEST_ANSWER: usize = 64 << 20;
+/// Backends close idle connections after 5 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// How long a backend that failed is only asked if no other is left.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Pauses between two rounds over all backends: doubled from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(4);
+
+/// No backend answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no backend answers: {0}")]
+pub(super) struct Unreachable(pub(super) String);
+
+/// What a backend answered.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+}
+
+impl Reply {
+    /// The body of a good answer.
+    pub(super) fn read<T: for<'a> Deserialize<'a>>(&self) -> Option<T> {
+        (self.status == 200)
+            .then(|| serde_json::from_slice(&self.body).ok())
+            .flatten()
+    }
+}
+
+/// The backends of a node.
+pub(super) struct Fleet {
+    urls: Vec<UpstreamUrl>,
+    next: AtomicUsize,
+    /// Until when each is spared.
+    spared: Mutex<Vec<Option<Instant>>>,
+    /// Requests that may be on their way.
+    permits: Semaphore,
+}
+
+impl Fleet {
+    pub(super) fn new(config: &OpenWebuiConfig) -> Self {
+        Self {
+            urls: config.upstreams.clone(),
+            next: AtomicUsize::new(0),
+            spared: Mutex::new(vec![None; config.upstreams.len()]),
+            permits: Semaphore::new(config.max_requests),
+        }
+    }
+
+    /// All backends.
+    pub(super) fn urls(&self) -> &[UpstreamUrl] {
+        &self.urls
+    }
+
+    /// All backends in the order in which to ask: in turn, those that failed just now at the end.
+    fn order(&self, now: Instant) -> Vec<usize> {
+        let count = self.urls.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut order: Vec<usize> = (0..count).map(|n| (first + n) % count).collect();
+        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        order.sort_by_key(|&index| spared[index].is_some_and(|until| until > now));
+        order
+    }
+
+    /// Notes how a backend did; says whether that is news.
+    fn note(&self, index: usize, failed: bool, now: Instant) -> bool {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = spared[index].is_some();
+        spared[index] = failed.then(|| now + REST_AFTER_FAILURE);
+        was != failed
+    }
+}
+
+/// The way of one worker to the backends.
+pub(super) struct Backends {
+    client: Client,
+    fleet: Arc<Fleet>,
+    timeout: Duration,
+    patience: Duration,
+}
+
+impl Backends {
+    pub(super) fn new(fleet: Arc<Fleet>, config: &OpenWebuiConfig) -> Self {
+        let connector = Connector::new()
+            .timeout(config.request_timeout)
+            .conn_keep_alive(KEEP_ALIVE);
+        Self {
+            client: Client::builder()
+                .connector(connector)
+                .timeout(config.request_timeout)
+                .disable_redirects()
+                .finish(),
+            fleet,
+            timeout: config.request_timeout,
+            patience: config.patience,
+        }
+    }
+
+    /// Asks whoever answers, again and again for the configured time.
+    pub(super) async fn ask(&self, path: &str, token: &Token) -> Result<Reply, Unreachable> {
+        let give_up = Instant::now() + self.patience;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.ask_once(path, token).await {
+                Err(error) if Instant::now() + pause > give_up => return Err(error),
+                Err(_) => tokio::time::sleep(pause).await,
+                answered => return answered,
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// Asks each backend once until one answers.
+    pub(super) async fn ask_once(&self, path: &str, token: &Token) -> Result<Reply, Unreachable> {
+        let mut last = Unreachable("none is configured".to_owned());
+        for index in self.fleet.order(Instant::now()) {
+            let url = &self.fleet.urls[index];
+            let Ok(_permit) = self.fleet.permits.acquire().await else {
+                break;
+            };
+            let outcome = self.get(&format!("{url}{path}"), Some(token)).await;
+            let news = self.fleet.note(index, outcome.is_err(), Instant::now());
+            match outcome {
+                Ok(reply) => return Ok(reply),
+                Err(error) => {
+                    if news {
+                        warn!("backend does not answer url={url} error=\"{}\"", error.0);
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// One request. A gateway that has no backend to ask counts as no answer.
+    pub(super) async fn get(&self, url: &str, token: Option<&Token>) -> Result<Reply, Unreachable> {
+        let failed = |error: String| Unreachable(error);
+        let mut request = self.client.get(url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
+        let whole = async {
+            let mut response = request
+                .send()
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            let status = response.status().as_u16();
+            let body = response.body().limit(LARGEST_ANSWER).await;
+            let body = body.map_err(|error| failed(error.to_string()))?;
+            match status {
+                502..=504 => Err(failed(format!("it answers {status}"))),
+                _ => Ok(Reply { status, body }),
+            }
+        };
+        match tokio::time::timeout(self.timeout, whole).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(failed(format!("no answer in {:?}", self.timeout))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_asked_in_turn_and_spared_after_a_failure() {
+        let mut config = crate::config::Config::default().app.open_webui;
+        config.upstreams = ["http://a", "http://b", "http://c"]
+            .map(|url| UpstreamUrl::parse(url).unwrap())
+            .to_vec();
+        let fleet = Fleet::new(&config);
+        let now = Instant::now();
+        assert_eq!(fleet.order(now), [0, 1, 2]);
+        assert_eq!(fleet.order(now), [1, 2, 0]);
+        assert!(fleet.note(2, true, now));
+        assert!(!fleet.note(2, true, now), "known by now");
+        assert_eq!(fleet.order(now), [0, 1, 2], "its turn, but spared");
+        assert_eq!(fleet.order(now), [0, 1, 2]);
+        assert_eq!(fleet.order(now + REST_AFTER_FAILURE), [1, 2, 0]);
+        assert!(fleet.note(2, false, now));
+    }
+}

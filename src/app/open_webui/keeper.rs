@@ -1,0 +1,119 @@
+//! What happens by the clock: entries of the session pool stay fresh, tokens are looked at again, versions are watched.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use serde::Deserialize;
+use tokio::time::{interval, sleep};
+
+use super::backends::Fleet;
+use super::sockets::{Sockets, now};
+use super::verdicts::Verdict;
+use crate::model::SocketId;
+
+/// How often entries are refreshed and revocations looked for, as at the backends.
+const ROUND: Duration = Duration::from_secs(30);
+/// How often the backends' versions are looked at.
+const VERSION_ROUND: Duration = Duration::from_secs(60);
+/// The minor versions of Open WebUI 0 that this app was made for.
+const KNOWN: std::ops::RangeInclusive<u32> = 8..=12;
+
+/// Keeps the sockets of one worker, for ever.
+pub(super) async fn keep(sockets: Rc<Sockets>) {
+    let mut rounds = interval(ROUND);
+    rounds.tick().await;
+    loop {
+        rounds.tick().await;
+        refresh(&sockets).await;
+        revalidate(&sockets).await;
+        sockets.close_unused_legs();
+        let age = sockets.config.token_cache.max(sockets.config.revalidate);
+        sockets.verdicts.purge(age * 2, Instant::now());
+    }
+}
+
+/// A connection that answers our pings is alive, whatever its browser does with timers of a hidden page.
+async fn refresh(sockets: &Sockets) {
+    let entries = sockets.entries();
+    let written: Vec<SocketId> = entries.iter().map(|(socket, _)| *socket).collect();
+    sockets.pools.enter(entries).await;
+    sockets.take_back(&written).await;
+}
+
+/// Ends sockets whose token is over, revoked, or refused by a backend, which is asked from time to time.
+async fn revalidate(sockets: &Rc<Sockets>) {
+    for (token, of_token) in sockets.tokens() {
+        if token.is_over(now()) {
+            sockets.end(&of_token);
+            continue;
+        }
+        match sockets.verify(&token, sockets.config.revalidate).await {
+            Verdict::Refused => sockets.end(&of_token),
+            Verdict::Verified(user) => sockets.update(&of_token, &user),
+            Verdict::Unknown => {}
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct VersionReply {
+    version: String,
+}
+
+/// Watches what the backends are; one worker of a node does.
+pub(super) async fn watch_versions(sockets: Rc<Sockets>, fleet: Arc<Fleet>) {
+    let mut known: Vec<Option<String>> = vec![None; fleet.urls().len()];
+    loop {
+        for (url, known) in fleet.urls().iter().zip(&mut known) {
+            let path = format!("{url}/api/version");
+            let Ok(reply) = sockets.backends.get(&path, None).await else {
+                continue;
+            };
+            let Some(VersionReply { version }) = reply.read() else {
+                if known.take().is_some() {
+                    warn!("backend tells no version url={url} status={}", reply.status);
+                }
+                continue;
+            };
+            if known.as_ref() != Some(&version) {
+                info!("backend url={url} open_webui={version}");
+                if let Some(doubt) = doubt(&version) {
+                    warn!("backend url={url} open_webui={version}: {doubt}");
+                }
+                *known = Some(version);
+            }
+        }
+        sleep(VERSION_ROUND).await;
+    }
+}
+
+/// Why a version may not work, if it may not.
+fn doubt(version: &str) -> Option<&'static str> {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+    let (major, minor) = (parts.next().flatten(), parts.next().flatten());
+    match (major, minor) {
+        (Some(0), Some(minor)) if minor < *KNOWN.start() => Some(
+            "its messages are pickled, which is refused; nothing it says reaches a browser: update it to 0.8 or later",
+        ),
+        (Some(0), Some(minor)) if KNOWN.contains(&minor) => None,
+        _ => Some("newer than this node knows; events it does not know are left to the backends"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_judged_by_their_minor() {
+        for version in ["0.8.12", "0.12.4", "0.12.99"] {
+            assert_eq!(doubt(version), None, "{version}");
+        }
+        assert!(doubt("0.6.5").unwrap().contains("pickled"));
+        for version in ["0.13.0", "1.0.0", "nightly"] {
+            assert!(doubt(version).unwrap().contains("newer"), "{version}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What only a backend can do goes to one: over a leg, a Socket.IO connection with the user's own token.
+//!
+//! Documents and private channels are tied to the socket that the backend sees, so each of our sockets has a leg of its
+//! own for them, which stays while they are open. Everything else (what was read, events of another time) takes a
+//! passing leg, which closes when it is not used. Legs are opened with the first event that needs them; what the backend
+//! says to rooms comes over the bus, so of a leg only what is meant for its socket is passed on.
+
+use std::collections::BTreeSet;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::sockets::{Login, Sockets};
+use super::token::Token;
+use super::{done, later};
+use crate::app::{Action, Actions, Answer, Event, Push};
+use crate::leg::{Ending, Leg, Listener, News, OverLimit, Purpose, Request};
+use crate::model::{Namespace, Payload, SocketId};
+
+/// A passing leg closes when it was not used for so long.
+const PASSING_IDLE: Duration = Duration::from_secs(60);
+/// A staying leg without anything open does, too; looked at from time to time.
+const STAYING_IDLE: Duration = Duration::from_secs(60);
+/// Time between two heartbeats on a leg: backends take who says nothing for two minutes for dead.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Documents remembered as open; backends allow 20.
+const MOST_DOCUMENTS: usize = 64;
+
+/// The legs of one socket.
+#[derive(Default)]
+pub(super) struct Legs {
+    passing: Option<Leg>,
+    staying: Option<Leg>,
+    /// Documents that are open on the staying leg.
+    documents: BTreeSet<String>,
+    /// In a private channel.
+    private: bool,
+    used: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Passing,
+    Staying,
+}
+
+/// Hears a leg.
+struct Ear {
+    sockets: Weak<Sockets>,
+    socket: SocketId,
+    kind: Kind,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    document_id: String,
+}
+
+impl Legs {
+    fn slot(&mut self, kind: Kind) -> &mut Option<Leg> {
+        match kind {
+            Kind::Passing => &mut self.passing,
+            Kind::Staying => &mut self.staying,
+        }
+    }
+
+    /// Notes what an event opens or closes at the backend.
+    fn note(&mut self, name: &str, argument: Option<&str>) {
+        let document = || {
+            let argument = argument?;
+            let document = serde_json::from_str::<Document>(argument).ok()?;
+            Some(document.document_id)
+        };
+        match name {
+            "ydoc:document:join" if self.documents.len() < MOST_DOCUMENTS => {
+                self.documents.extend(document());
+            }
+            "ydoc:document:leave" => {
+                if let Some(document) = document() {
+                    self.documents.remove(&document);
+                }
+            }
+            "encryption:leave" => self.private = false,
+            "encryption:status" => {}
+            _ => self.private |= name.starts_with("encryption:"),
+        }
+    }
+
+    /// Whether the backend would forget something with the staying leg.
+    fn has_open(&self) -> bool {
+        !self.documents.is_empty() || self.private
+    }
+
+    /// Closes what nobody needs.
+    pub(super) fn close_unused(&mut self, now: Instant) {
+        let is_unused = self
+            .used
+            .is_none_or(|used| now.duration_since(used) >= STAYING_IDLE);
+        if is_unused && !self.has_open() {
+            self.staying = None;
+        }
+    }
+
+    /// The user's channels have changed: the backend is to look at them again for this leg.
+    pub(super) fn join_channels(&self, token: &Token) {
+        if let Some(leg) = &self.passing {
+            leg.emit(&with_auth("join-channels", token), None);
+        }
+    }
+}
+
+impl Sockets {
+    /// Sends an event to a backend; its ack is passed on when it comes, and the socket's next event does not wait for
+    /// it. A backend that does not read holds the socket up.
+    pub(super) fn delegate(
+        self: &Rc<Self>,
+        socket: SocketId,
+        login: &Login,
+        event: Event,
+    ) -> Answer {
+        let elements = event.payload.elements();
+        let name = elements.first().copied().unwrap_or_default();
+        let name: String = serde_json::from_str(name).unwrap_or_default();
+        let kind = match name.split(':').next() {
+            Some("ydoc" | "encryption") => Kind::Staying,
+            _ => Kind::Passing,
+        };
+        let mut sockets = self.sockets.borrow_mut();
+        let Some(state) = sockets.get_mut(&socket) else {
+            return Answer::nothing();
+        };
+        let has_leg = |leg: &Option<Leg>| leg.as_ref().is_some_and(|leg| !leg.has_ended());
+        if !has_leg(state.legs.slot(kind)) {
+            match self.open_leg(socket, login, kind) {
+                Ok(leg) => *state.legs.slot(kind) = Some(leg),
+                Err(over) => return refused(&over),
+            }
+        }
+        state.legs.note(&name, elements.get(1).copied());
+        state.legs.used = Some(Instant::now());
+        let Some(leg) = state.legs.slot(kind) else {
+            return Answer::nothing();
+        };
+        leg.emit(&event.payload, event.ack);
+        if !leg.is_full() {
+            return Answer::nothing();
+        }
+        let room = leg.room();
+        later(async move {
+            room.await;
+            Actions::new()
+        })
+    }
+
+    fn open_leg(
+        self: &Rc<Self>,
+        socket: SocketId,
+        login: &Login,
+        kind: Kind,
+    ) -> Result<Leg, OverLimit> {
+        let auth = json!({"token": &**login.token.expose()});
+        let request = Request {
+            purpose: Purpose {
+                namespace: Namespace::main(),
+                auth: auth.to_string().into(),
+            },
+            user: Some(login.user.id.as_str().into()),
+            headers: Vec::new(),
+            // Puts the leg into the rooms that the backend's own checks look at.
+            greeting: Some(with_auth("user-join", &login.token)),
+            heartbeat: Some((HEARTBEAT, Payload::event("heartbeat", ["{}"]))),
+            idle: (kind == Kind::Passing).then_some(PASSING_IDLE),
+        };
+        let ear = Ear {
+            sockets: Rc::downgrade(self),
+            socket,
+            kind,
+        };
+        debug!("leg opened socket={socket} kind={kind:?}");
+        Leg::open(&self.legs, request, Rc::new(ear))
+    }
+
+    /// Closes the legs that nobody needs any more.
+    pub(super) fn close_unused_legs(&self) {
+        let now = Instant::now();
+        let mut sockets = self.sockets.borrow_mut();
+        sockets
+            .values_mut()
+            .for_each(|state| state.legs.close_unused(now));
+    }
+}
+
+impl Listener for Ear {
+    fn on_news(&self, news: Vec<News>) {
+        let Some(sockets) = self.sockets.upgrade() else {
+            return;
+        };
+        let mut all = sockets.sockets.borrow_mut();
+        let Some(state) = all.get_mut(&self.socket) else {
+            return;
+        };
+        let mut pushes = Vec::with_capacity(news.len());
+        for piece in news {
+            match piece {
+                News::Joined { .. } => {}
+                // Backends ask nothing by these events.
+                News::Event { payload, .. } => pushes.push(Push::Emit(payload)),
+                News::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
+                News::Ended(ending) => self.on_end(&ending, &mut state.legs, &mut pushes),
+            }
+        }
+        if !pushes.is_empty() {
+            state.door.push(pushes);
+        }
+    }
+}
+
+impl Ear {
+    /// With documents open the client is sent away to come back at once, as browsers do: they open them anew.
+    fn on_end(&self, ending: &Ending, legs: &mut Legs, pushes: &mut Vec<Push>) {
+        *legs.slot(self.kind) = None;
+        if matches!(ending, Ending::Closed | Ending::Idle) {
+            return;
+        }
+        debug!("leg ended socket={} ending={ending:?}", self.socket);
+        if self.kind == Kind::Staying && legs.has_open() {
+            pushes.push(Push::Disconnect { close: false });
+        }
+    }
+}
+
+/// `[name,{"auth":{"token":…}}]`
+fn with_auth(name: &str, token: &Token) -> Payload {
+    let argument = json!({"auth": {"token": &**token.expose()}});
+    Payload::event(name, [argument.to_string().as_str()])
+}
+
+/// The node, or the user, has as many legs as it may.
+fn refused(over: &OverLimit) -> Answer {
+    warn!("event not passed to a backend: {over}");
+    let error = json!({"message": "The server is busy. Please try again later."});
+    let told = Payload::event("error", [error.to_string().as_str()]);
+    [Action::Emit(told), done()].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legs_stay_while_something_is_open() {
+        let mut legs = Legs::default();
+        let document = Some(r#"{"document_id":"note:n"}"#);
+        assert!(!legs.has_open());
+        let cases = [
+            ("ydoc:document:join", document, true),
+            ("ydoc:document:update", document, true),
+            ("ydoc:document:leave", document, false),
+            ("encryption:status", None, false),
+            ("encryption:start", None, true),
+            ("encryption:ping", None, true),
+            ("encryption:leave", None, false),
+        ];
+        for (name, argument, open) in cases {
+            legs.note(name, argument);
+            assert_eq!(legs.has_open(), open, "{name}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! In front of Open WebUI backends: sockets, rooms and pings here, everything that needs their database there.
+//!
+//! Backends are asked over REST with the user's own token (`backends`, `verdicts`), share Redis with us (`pools`) and
+//! are heard on the bus like any python-socketio process. What a browser says is read into a [`Request`] and served
+//! by `sign_in` and `documents`, or goes to a backend (`legs`); `keeper` does what happens by the clock, `ear` what
+//! the backends say in passing.
+//!
+//! This folder and `config` are all that knows Open WebUI's names.
+
+mod backends;
+mod documents;
+mod ear;
+mod keeper;
+mod legs;
+mod node;
+mod payloads;
+mod pools;
+mod requests;
+mod sign_in;
+mod sockets;
+mod token;
+mod verdicts;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Action, Actions, Answer, App, Event, Later, Outlet, Peer};
+use crate::leg::Pool;
+use crate::model::Payload;
+use payloads::{channel_room, chat_room};
+use requests::{ChatWish, Request, token_of};
+use sockets::{Login, Sockets};
+
+pub use node::Node;
+
+/// The app of one worker.
+pub struct OpenWebui {
+    sockets: Rc<Sockets>,
+}
+
+impl OpenWebui {
+    /// Starts on the current thread, which must run an actix system; `legs` lead to the backends, `outlet` is that
+    /// of its worker.
+    pub fn start(node: &Node, legs: Arc<Pool>, outlet: Outlet) -> Self {
+        let sockets = Rc::new(Sockets::new(node, legs, outlet));
+        actix_rt::spawn(ear::listen(Rc::clone(&sockets), node.heard()));
+        actix_rt::spawn(keeper::keep(Rc::clone(&sockets)));
+        if node.is_first_worker() {
+            let fleet = Arc::clone(&node.fleet);
+            actix_rt::spawn(keeper::watch_versions(Rc::clone(&sockets), fleet));
+        }
+        Self { sockets }
+    }
+
+    /// What needs a user.
+    fn serve(&self, peer: &Peer<'_>, login: &Login, request: Request, event: Event) -> Answer {
+        let socket = peer.socket;
+        let sockets = Rc::clone(&self.sockets);
+        match request {
+            Request::Heartbeat => [done()].into(),
+            Request::Usage { model } => later(async move { sockets.usage(socket, model).await }),
+            Request::Channel {
+                channel,
+                typing: Some(typing),
+            } => {
+                let typing = payloads::channel_typing(&channel, &login.user, &typing);
+                [Action::Dispatch(typing), done()].into()
+            }
+            Request::Chat { chat, wish } => self.chat(peer, chat, wish),
+            Request::NoChat => [yes_or_no(false)].into(),
+            Request::Piece { channel, data } => later(async move {
+                sockets.pass_piece(&channel, &data).await;
+                [done()].into()
+            }),
+            _ => sockets.delegate(socket, login, event),
+        }
+    }
+
+    fn chat(&self, peer: &Peer<'_>, chat: String, wish: ChatWish) -> Answer {
+        let socket = peer.socket;
+        let sockets = Rc::clone(&self.sockets);
+        match wish {
+            ChatWish::Join => later(async move { sockets.join_chat(socket, chat).await }),
+            ChatWish::Leave => {
+                let room = chat_room(&chat);
+                let left = async move { sockets.left_chat(socket, &chat).await };
+                [
+                    Action::Leave(vec![room]),
+                    Action::Then(Later(Box::pin(left))),
+                ]
+                .into()
+            }
+            ChatWish::Typing(_) if !peer.rooms.contains(&chat_room(&chat)) => {
+                [yes_or_no(false)].into()
+            }
+            ChatWish::Typing(typing) => {
+                later(async move { sockets.chat_typing(socket, chat, typing).await })
+            }
+        }
+    }
+}
+
+impl App for OpenWebui {
+    /// Never refuses: who shows no good token is in, without rooms.
+    fn on_connect(&self, peer: &Peer<'_>, auth: &str) -> Answer {
+        self.sockets.enter(peer.socket, peer.doorway.door());
+        let Some(token) = token_of(auth) else {
+            return Answer::nothing();
+        };
+        let sockets = Rc::clone(&self.sockets);
+        let socket = peer.socket;
+        let signed_in = async move { sockets.sign_in(socket, &token).await };
+        [Action::Then(Later(Box::pin(signed_in)))].into()
+    }
+
+    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer {
+        let socket = peer.socket;
+        let login = self.sockets.login(socket);
+        let request = Request::read(&event.payload, login.as_ref().map(|login| &*login.user.id));
+        let sockets = Rc::clone(&self.sockets);
+        match request {
+            Request::UserJoin { token } => {
+                later(async move { sockets.user_join(socket, token).await })
+            }
+            Request::JoinChannels { token } => {
+                later(async move { sockets.join_channels(socket, token).await })
+            }
+            Request::JoinNote { token, note } => {
+                later(async move { sockets.join_note(token, &note).await })
+            }
+            // As at the backends, who is not in the room is not even told.
+            Request::Channel { ref channel, .. }
+                if !peer.rooms.contains(&channel_room(channel)) =>
+            {
+                [done()].into()
+            }
+            Request::Other {
+                needs_session: false,
+            } if login.is_none() => [done()].into(),
+            request => match login.filter(|login| !login.token.is_over(sockets::now())) {
+                Some(login) => self.serve(peer, &login, request, event),
+                None => [Action::Disconnect { close: false }].into(),
+            },
+        }
+    }
+
+    fn on_disconnect(&self, peer: &Peer<'_>, reason: &str) {
+        Sockets::leave(&self.sockets, peer.socket, reason);
+    }
+}
+
+fn later(answer: impl Future<Output = Actions> + 'static) -> Answer {
+    Answer::Later(Box::pin(answer))
+}
+
+/// The ack of an event that gives nothing back.
+fn done() -> Action {
+    Action::Ack(Payload::text("[]"))
+}
+
+fn yes_or_no(yes: bool) -> Action {
+    Action::Ack(Payload::text(if yes { "[true]" } else { "[false]" }))
+}
+
+/// No backend answered for as long as a client waits: it is to connect again.
+fn gave_up() -> Actions {
+    [Action::Hangup].into()
+}

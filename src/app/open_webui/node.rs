@@ -1,0 +1,62 @@
+//! What the workers of a node share: the backends, the verdicts, the pools, and what was heard on the bus.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::broadcast;
+
+use super::backends::Fleet;
+use super::ear::{self, Heard};
+use super::pools::Pools;
+use super::verdicts::Verdicts;
+use crate::bridge::store::Store;
+use crate::config::OpenWebuiConfig;
+use crate::model::Command;
+
+/// News that may wait for a worker; it is told that it missed some beyond that.
+const NEWS_LIMIT: usize = 4096;
+
+/// The part of the app that a node has once.
+pub struct Node {
+    pub(super) config: OpenWebuiConfig,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) pools: Pools,
+    heard: broadcast::Sender<Heard>,
+    watched: AtomicBool,
+}
+
+impl Node {
+    /// A node in front of the configured backends; `store` is their Redis.
+    pub fn new(config: OpenWebuiConfig, store: Arc<dyn Store>) -> Self {
+        let pools = Pools::new(store, &config.key_prefix, config.session_timeout);
+        Self {
+            fleet: Arc::new(Fleet::new(&config)),
+            verdicts: Arc::default(),
+            pools,
+            heard: broadcast::channel(NEWS_LIMIT).0,
+            watched: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// Listens to what others command on the bus, in passing: cheap, and never waits.
+    pub fn overhear(&self) -> impl Fn(&Command) + Send + Sync + 'static {
+        let heard = self.heard.clone();
+        move |command| {
+            if let Some(news) = ear::news(command) {
+                // A node that is starting has no workers yet.
+                let _ = heard.send(news);
+            }
+        }
+    }
+
+    /// True once: one worker does what a node does once.
+    pub(super) fn is_first_worker(&self) -> bool {
+        !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn heard(&self) -> broadcast::Receiver<Heard> {
+        self.heard.subscribe()
+    }
+}

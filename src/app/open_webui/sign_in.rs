@@ -1,0 +1,181 @@
+//! Who a socket is: its token, what a backend says of it, and the rooms that follow from that.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use serde::Deserialize;
+
+use super::backends::Unreachable;
+use super::payloads::{channel_room, only, user_room};
+use super::sockets::{Login, Sockets, now};
+use super::token::Token;
+use super::verdicts::{Account, Found, Verdict};
+use super::{done, gave_up};
+use crate::app::{Action, Actions};
+use crate::model::{Command, Payload, Room, SocketId};
+
+impl Sockets {
+    /// Connect: the user's own room, if the token is good.
+    pub(super) async fn sign_in(self: &Rc<Self>, socket: SocketId, token: &str) -> Actions {
+        let Some(token) = self.read(token) else {
+            return Actions::new();
+        };
+        match self.verify(&token, self.config.token_cache).await {
+            Verdict::Verified(user) => {
+                let room = user_room(&user.id);
+                self.note_login(socket, Login { token, user }).await;
+                [Action::Join(vec![room])].into()
+            }
+            Verdict::Refused => Actions::new(),
+            Verdict::Unknown => gave_up(),
+        }
+    }
+
+    /// `user-join`: the user's own room and those of all channels.
+    pub(super) async fn user_join(
+        self: &Rc<Self>,
+        socket: SocketId,
+        token: Option<String>,
+    ) -> Actions {
+        let Some(token) = token.as_deref().and_then(|token| self.read(token)) else {
+            return [done()].into();
+        };
+        let user = match self.verify(&token, self.config.token_cache).await {
+            Verdict::Verified(user) => user,
+            Verdict::Refused => return [done()].into(),
+            Verdict::Unknown => return gave_up(),
+        };
+        let login = Login { token, user };
+        self.note_login(socket, login.clone()).await;
+        let mut rooms = vec![user_room(&login.user.id)];
+        match self.channels(&login).await {
+            Ok(channels) => rooms.extend(channels),
+            Err(_) => return gave_up(),
+        }
+        let user = serde_json::json!([{"id": login.user.id, "name": login.user.name}]);
+        let ack = Action::Ack(Payload::text(user.to_string()));
+        [Action::Join(rooms), ack].into()
+    }
+
+    /// `join-channels`: the rooms of all channels.
+    pub(super) async fn join_channels(
+        self: &Rc<Self>,
+        socket: SocketId,
+        token: Option<String>,
+    ) -> Actions {
+        let login = match self.verify_text(token).await {
+            Ok(login) => login,
+            Err(actions) => return actions,
+        };
+        match self.channels(&login).await {
+            Ok(rooms) => {
+                if let Some(state) = self.sockets.borrow().get(&socket) {
+                    state.legs.join_channels(&login.token);
+                }
+                [Action::Join(rooms), done()].into()
+            }
+            Err(_) => gave_up(),
+        }
+    }
+
+    /// The rooms of the user's channels.
+    async fn channels(&self, login: &Login) -> Result<Vec<Room>, Unreachable> {
+        if !login.user.channels {
+            return Ok(Vec::new());
+        }
+        let reply = self.backends.ask("/api/v1/channels/", &login.token).await?;
+        // 403: channels are switched off.
+        let channels = reply.read::<Vec<ChannelId>>().unwrap_or_default();
+        Ok(channels
+            .iter()
+            .map(|channel| channel_room(&channel.id))
+            .collect())
+    }
+
+    /// A backend put the user into a channel: all sockets of the user here join what they lack.
+    pub(super) async fn find_channels(&self, user: &str) {
+        let Some((_, login)) = self.logins_of(user).pop() else {
+            return;
+        };
+        match self.channels(&login).await {
+            Ok(rooms) if !rooms.is_empty() => {
+                for (socket, login) in self.logins_of(user) {
+                    if let Some(state) = self.sockets.borrow().get(&socket) {
+                        state.legs.join_channels(&login.token);
+                    }
+                    self.outlet.dispatch(Command::Join {
+                        selector: only(socket),
+                        rooms: rooms.clone(),
+                    });
+                }
+            }
+            Ok(_) => {}
+            Err(error) => warn!("new channel not joined user={user} error=\"{error}\""),
+        }
+    }
+
+    fn read(&self, token: &str) -> Option<Token> {
+        Token::read(token, self.config.secret_key.as_ref(), now())
+            .map_err(|reason| debug!("token dropped: {reason}"))
+            .ok()
+    }
+
+    /// The user of a token shown in an event; else what to answer.
+    pub(super) async fn verify_text(
+        self: &Rc<Self>,
+        token: Option<String>,
+    ) -> Result<Login, Actions> {
+        let token = token.as_deref().and_then(|token| self.read(token));
+        let token = token.ok_or_else(|| Actions::from([done()]))?;
+        match self.verify(&token, self.config.token_cache).await {
+            Verdict::Verified(user) => Ok(Login { token, user }),
+            Verdict::Refused => Err([done()].into()),
+            Verdict::Unknown => Err(gave_up()),
+        }
+    }
+
+    /// Whose token it is, by a word that is at most `age` old.
+    pub(super) async fn verify(self: &Rc<Self>, token: &Token, age: Duration) -> Verdict {
+        match self.verdicts.look(token.expose(), age, Instant::now()) {
+            Found::Known(verdict) => {
+                if matches!(verdict, Verdict::Verified(_))
+                    && self.pools.is_revoked(&token.claims).await
+                {
+                    self.verdicts.doubt(token.expose());
+                    return Verdict::Refused;
+                }
+                verdict
+            }
+            Found::Wait(answer) => answer.await.unwrap_or(Verdict::Unknown),
+            Found::Ask => {
+                // To the end, even if the socket that wants to know goes: others may wait for the answer.
+                let (this, token) = (Rc::clone(self), token.clone());
+                let asked = actix_rt::spawn(async move {
+                    let verdict = this.ask_whose(&token).await;
+                    this.verdicts
+                        .settle(token.expose(), &verdict, Instant::now());
+                    verdict
+                });
+                asked.await.unwrap_or(Verdict::Unknown)
+            }
+        }
+    }
+
+    async fn ask_whose(&self, token: &Token) -> Verdict {
+        let Ok(reply) = self.backends.ask("/api/v1/auths/", token).await else {
+            return Verdict::Unknown;
+        };
+        match reply.read::<Account>().and_then(Account::verified) {
+            Some(user) => Verdict::Verified(Arc::new(user)),
+            None if reply.status < 500 => Verdict::Refused,
+            None => Verdict::Unknown,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ChannelId {
+    id: String,
+}

@@ -1,0 +1,239 @@
+//! The sockets of one worker: what is known of each, and its traces in Redis.
+//!
+//! What their requests come to is in `sign_in` and `documents`. Everything that takes time is a future of the socket's
+//! turn, so a socket's requests are served in order; what is noted for a socket after such a wait is noted only if
+//! that socket is still there.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::backends::Backends;
+use super::legs::Legs;
+use super::node::Node;
+use super::payloads::only;
+use super::pools::{self, Pools};
+use super::token::Token;
+use super::verdicts::{User, Verdicts};
+use crate::app::{Door, Outlet};
+use crate::config::OpenWebuiConfig;
+use crate::leg::Pool;
+use crate::model::{Command, SocketId};
+
+/// Who a socket is.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    pub(super) token: Token,
+    pub(super) user: Arc<User>,
+}
+
+/// What is known of a socket.
+pub(super) struct Socket {
+    pub(super) door: Door,
+    pub(super) legs: Legs,
+    pub(super) login: Option<Login>,
+    /// Chats it looks at: whether it may write there, and when that was said.
+    pub(super) chats: BTreeMap<String, Option<(bool, Instant)>>,
+    /// Models whose use it announced.
+    pub(super) models: BTreeSet<String>,
+}
+
+/// What is to be cleaned up after a socket.
+struct Departure {
+    socket: SocketId,
+    state: Socket,
+}
+
+/// The sockets of one worker and all they need.
+pub(super) struct Sockets {
+    pub(super) config: OpenWebuiConfig,
+    pub(super) backends: Backends,
+    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) pools: Pools,
+    pub(super) legs: Arc<Pool>,
+    pub(super) outlet: Outlet,
+    pub(super) sockets: RefCell<HashMap<SocketId, Socket>>,
+    departures: RefCell<Vec<Departure>>,
+}
+
+impl Sockets {
+    pub(super) fn new(node: &Node, legs: Arc<Pool>, outlet: Outlet) -> Self {
+        Self {
+            legs,
+            config: node.config.clone(),
+            backends: Backends::new(Arc::clone(&node.fleet), &node.config),
+            verdicts: Arc::clone(&node.verdicts),
+            pools: node.pools.clone(),
+            outlet,
+            sockets: RefCell::default(),
+            departures: RefCell::default(),
+        }
+    }
+
+    /// A socket came.
+    pub(super) fn enter(&self, socket: SocketId, door: Door) {
+        let state = Socket {
+            door,
+            legs: Legs::default(),
+            login: None,
+            chats: BTreeMap::new(),
+            models: BTreeSet::new(),
+        };
+        self.sockets.borrow_mut().insert(socket, state);
+    }
+
+    /// Who the socket is, if it is anybody.
+    pub(super) fn login(&self, socket: SocketId) -> Option<Login> {
+        self.sockets.borrow().get(&socket)?.login.clone()
+    }
+
+    /// The sockets of a user on this worker.
+    pub(super) fn logins_of(&self, user: &str) -> Vec<(SocketId, Login)> {
+        let sockets = self.sockets.borrow();
+        let logins = sockets
+            .iter()
+            .filter_map(|(socket, state)| Some((*socket, state.login.clone()?)));
+        logins.filter(|(_, login)| login.user.id == user).collect()
+    }
+
+    /// A socket went: what Redis holds of it is cleaned up, for many at once if many go.
+    pub(super) fn leave(this: &Rc<Self>, socket: SocketId, reason: &str) {
+        let Some(state) = this.sockets.borrow_mut().remove(&socket) else {
+            return;
+        };
+        let Some(login) = &state.login else { return };
+        if reason == "server namespace disconnect" {
+            // A backend has a reason to end it: what it said of the token before may be void.
+            this.verdicts.doubt(login.token.expose());
+        }
+        let mut departures = this.departures.borrow_mut();
+        departures.push(Departure { socket, state });
+        if departures.len() == 1 {
+            let this = Rc::clone(this);
+            actix_rt::spawn(async move { this.clean_up().await });
+        }
+    }
+
+    async fn clean_up(&self) {
+        // Let those that go in the same moment be among them.
+        tokio::task::yield_now().await;
+        let departures = self.departures.take();
+        let gone: Vec<SocketId> = departures.iter().map(|gone| gone.socket).collect();
+        self.pools.leave(&gone).await;
+        let mut chats = BTreeSet::new();
+        for Departure { socket, state } in departures {
+            for model in &state.models {
+                self.pools.drop_model(model, socket).await;
+            }
+            chats.extend(state.chats.into_keys());
+        }
+        for chat in chats {
+            self.tell_presence(&chat).await;
+        }
+    }
+
+    /// What was believed about the chats of a socket no longer counts.
+    pub(super) fn doubt_chats(&self, socket: SocketId) {
+        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
+            state.chats.values_mut().for_each(|access| *access = None);
+        }
+    }
+
+    /// A backend took the socket out of a chat.
+    pub(super) fn put_out(&self, socket: SocketId, chat: &str) {
+        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
+            state.chats.remove(chat);
+        }
+    }
+
+    /// The socket is this user from now on.
+    pub(super) async fn note_login(&self, socket: SocketId, login: Login) {
+        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
+            state.login = Some(login);
+        }
+        self.refresh(socket).await;
+    }
+
+    /// Writes the entry of a socket in the session pool.
+    pub(super) async fn refresh(&self, socket: SocketId) {
+        let Some(entry) = self.entry(socket) else {
+            return;
+        };
+        self.pools.enter(vec![(socket, entry)]).await;
+        self.take_back(&[socket]).await;
+    }
+
+    /// Entries written for sockets that went meanwhile are removed again.
+    pub(super) async fn take_back(&self, written: &[SocketId]) {
+        let gone: Vec<SocketId> = {
+            let sockets = self.sockets.borrow();
+            let gone = written
+                .iter()
+                .filter(|socket| !sockets.contains_key(socket));
+            gone.copied().collect()
+        };
+        self.pools.leave(&gone).await;
+    }
+
+    fn entry(&self, socket: SocketId) -> Option<bytes::Bytes> {
+        let sockets = self.sockets.borrow();
+        let state = sockets.get(&socket)?;
+        let user = &state.login.as_ref()?.user;
+        Some(pools::session(user, state.chats.keys(), now()))
+    }
+
+    /// Every socket that is somebody, with its entry of the session pool.
+    pub(super) fn entries(&self) -> Vec<(SocketId, bytes::Bytes)> {
+        let now = now();
+        let sockets = self.sockets.borrow();
+        let entries = sockets.iter().filter_map(|(socket, state)| {
+            let user = &state.login.as_ref()?.user;
+            Some((*socket, pools::session(user, state.chats.keys(), now)))
+        });
+        entries.collect()
+    }
+
+    /// The tokens in use, each once, with the sockets that live by it.
+    pub(super) fn tokens(&self) -> Vec<(Token, Vec<SocketId>)> {
+        let mut tokens: HashMap<Arc<str>, (Token, Vec<SocketId>)> = HashMap::new();
+        for (socket, state) in &*self.sockets.borrow() {
+            if let Some(login) = &state.login {
+                let token = &login.token;
+                let entry = tokens.entry(Arc::clone(token.expose()));
+                let (_, sockets) = entry.or_insert_with(|| (token.clone(), Vec::new()));
+                sockets.push(*socket);
+            }
+        }
+        tokens.into_values().collect()
+    }
+
+    /// What a backend says now of the user of these sockets.
+    pub(super) fn update(&self, sockets: &[SocketId], user: &Arc<User>) {
+        let mut all = self.sockets.borrow_mut();
+        for socket in sockets {
+            if let Some(login) = all.get_mut(socket).and_then(|state| state.login.as_mut())
+                && login.user.id == user.id
+            {
+                login.user = Arc::clone(user);
+            }
+        }
+    }
+
+    /// Ends the sockets of a token that holds no longer.
+    pub(super) fn end(&self, sockets: &[SocketId]) {
+        for socket in sockets {
+            self.outlet.dispatch(Command::Disconnect {
+                selector: only(*socket),
+                close: false,
+            });
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs() as i64)
+}

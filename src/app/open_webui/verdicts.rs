@@ -1,0 +1,263 @@
+//! Whose token it is: what the backends said, kept for a while, asked once at a time.
+//!
+//! One table for a node. Who asks about a token while another asks already, waits for that answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+/// Tokens that are remembered; beyond it, those that were refused are forgotten.
+const MOST: usize = 100_000;
+
+/// A user as the backends see it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) role: String,
+    /// May be in channels.
+    pub(super) channels: bool,
+    /// May read notes.
+    pub(super) notes: bool,
+    /// What the session pool says of the user.
+    pub(super) snapshot: Map<String, Value>,
+}
+
+/// The answer of `GET /api/v1/auths/`, as far as it matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Account {
+    id: String,
+    name: String,
+    role: String,
+    #[serde(default)]
+    permissions: Permissions,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Permissions {
+    #[serde(default)]
+    features: Features,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Features {
+    #[serde(default)]
+    channels: bool,
+    #[serde(default)]
+    notes: bool,
+}
+
+/// Fields of an account that stock backends keep in the session pool, beside those every user has.
+const POOLED: [&str; 4] = [
+    "email",
+    "status_emoji",
+    "status_message",
+    "status_expires_at",
+];
+
+impl Account {
+    /// The user, unless the account waits for its approval or is of a kind that sockets do not serve.
+    pub(super) fn verified(self) -> Option<User> {
+        let is_admin = self.role == "admin";
+        if !is_admin && self.role != "user" {
+            return None;
+        }
+        let mut snapshot = Map::new();
+        for (field, value) in [("id", &self.id), ("name", &self.name), ("role", &self.role)] {
+            snapshot.insert(field.to_owned(), Value::from(value.as_str()));
+        }
+        let pooled = self.rest.into_iter();
+        snapshot.extend(pooled.filter(|(field, _)| POOLED.contains(&field.as_str())));
+        Some(User {
+            id: self.id,
+            name: self.name,
+            role: self.role,
+            channels: is_admin || self.permissions.features.channels,
+            notes: is_admin || self.permissions.features.notes,
+            snapshot,
+        })
+    }
+}
+
+/// What is known of a token.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict {
+    Verified(Arc<User>),
+    Refused,
+    /// No backend answered.
+    Unknown,
+}
+
+/// What a look into the table gives.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A word not older than wanted.
+    Known(Verdict),
+    /// Somebody asks already.
+    Wait(oneshot::Receiver<Verdict>),
+    /// Nobody knows: who looked must ask, and tell by [`Verdicts::settle`].
+    Ask,
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: Option<(Verdict, Instant)>,
+    /// Who waits for the answer to the question on its way.
+    asking: Option<Vec<oneshot::Sender<Verdict>>>,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    entries: Mutex<HashMap<Arc<str>, Entry>>,
+}
+
+impl Verdicts {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for a word about the token that is at most `age` old.
+    pub(super) fn look(&self, token: &Arc<str>, age: Duration, now: Instant) -> Found {
+        let mut entries = self.entries();
+        let entry = entries.entry(Arc::clone(token)).or_insert(Entry {
+            known: None,
+            asking: None,
+        });
+        if let Some((verdict, said)) = &entry.known
+            && now.duration_since(*said) < age
+        {
+            return Found::Known(verdict.clone());
+        }
+        match &mut entry.asking {
+            Some(waiting) => {
+                let (sender, receiver) = oneshot::channel();
+                waiting.push(sender);
+                Found::Wait(receiver)
+            }
+            None => {
+                entry.asking = Some(Vec::new());
+                Found::Ask
+            }
+        }
+    }
+
+    /// The answer to a question: everybody who waits hears it. That nobody answered is not remembered.
+    pub(super) fn settle(&self, token: &Arc<str>, verdict: &Verdict, now: Instant) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(token) else {
+            return;
+        };
+        let waiting = entry.asking.take();
+        if *verdict == Verdict::Unknown {
+            if entry.known.is_none() {
+                entries.remove(token);
+            }
+        } else {
+            entry.known = Some((verdict.clone(), now));
+        }
+        for sender in waiting.into_iter().flatten() {
+            // Whoever waited may be gone.
+            let _ = sender.send(verdict.clone());
+        }
+    }
+
+    /// Believes nothing that was said about the token so far.
+    pub(super) fn doubt(&self, token: &Arc<str>) {
+        if let Some(entry) = self.entries().get_mut(token) {
+            entry.known = None;
+        }
+    }
+
+    /// Forgets what is older than `age`, and with too many tokens those that were refused.
+    pub(super) fn purge(&self, age: Duration, now: Instant) {
+        let mut entries = self.entries();
+        let is_full = entries.len() > MOST;
+        entries.retain(|_, entry| {
+            entry.asking.is_some()
+                || entry.known.as_ref().is_some_and(|(verdict, said)| {
+                    now.duration_since(*said) < age && !(is_full && *verdict == Verdict::Refused)
+                })
+        });
+    }
+
+    /// How many tokens are remembered.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.entries().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(json: &str) -> Option<User> {
+        serde_json::from_str::<Account>(json).unwrap().verified()
+    }
+
+    #[test]
+    fn an_account_becomes_a_user() {
+        let json = r#"{"token":"t","id":"u","name":"N","role":"user","email":"e","bio":"long","status_emoji":null,
+            "permissions":{"features":{"channels":true,"notes":false},"chat":{}},"expires_at":1}"#;
+        let user = account(json).unwrap();
+        assert!(user.channels && !user.notes);
+        let snapshot = Value::Object(user.snapshot);
+        let expected =
+            serde_json::json!({"id":"u","name":"N","role":"user","email":"e","status_emoji":null});
+        assert_eq!(snapshot, expected);
+        let admin = account(r#"{"id":"u","name":"N","role":"admin"}"#).unwrap();
+        assert!(admin.channels && admin.notes);
+        assert_eq!(account(r#"{"id":"u","name":"N","role":"pending"}"#), None);
+    }
+
+    #[test]
+    fn a_token_is_asked_about_once_and_believed_for_a_while() {
+        let verdicts = Verdicts::default();
+        let token: Arc<str> = "t".into();
+        let age = Duration::from_secs(10);
+        let now = Instant::now();
+        assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
+        let Found::Wait(mut waiting) = verdicts.look(&token, age, now) else {
+            panic!("a second question would be on its way");
+        };
+        assert!(waiting.try_recv().is_err());
+        verdicts.settle(&token, &Verdict::Refused, now);
+        assert_eq!(waiting.try_recv(), Ok(Verdict::Refused));
+        let known = verdicts.look(&token, age, now + age / 2);
+        assert!(matches!(known, Found::Known(Verdict::Refused)));
+        assert!(matches!(verdicts.look(&token, age, now + age), Found::Ask));
+        verdicts.settle(&token, &Verdict::Unknown, now + age);
+        let older = verdicts.look(&token, age * 3, now + age);
+        assert!(
+            matches!(older, Found::Known(Verdict::Refused)),
+            "still known"
+        );
+        verdicts.doubt(&token);
+        assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
+        verdicts.settle(&token, &Verdict::Unknown, now);
+        assert_eq!(verdicts.len(), 0, "that nobody answered is not remembered");
+    }
+
+    #[test]
+    fn old_words_are_forgotten() {
+        let verdicts = Verdicts::default();
+        let age = Duration::from_secs(10);
+        let now = Instant::now();
+        for name in ["a", "b"] {
+            let token: Arc<str> = name.into();
+            assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
+            if name == "a" {
+                verdicts.settle(&token, &Verdict::Refused, now);
+            }
+        }
+        verdicts.purge(age, now + age * 2);
+        assert_eq!(verdicts.len(), 1, "the question on its way stays");
+    }
+}

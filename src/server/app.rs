@@ -1,0 +1,88 @@
+//! The app of a node: what the apps of its workers share, started once, and each worker's own, built on its thread.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Outside;
+use crate::app::echo::Echo;
+use crate::app::open_webui::{self, OpenWebui};
+use crate::app::relay::Relay;
+use crate::app::upstream::Upstream;
+use crate::app::{App, Outlet};
+use crate::bridge::messages::Overhear;
+use crate::bridge::store::{MemoryStore, Store};
+use crate::broker::Shard;
+use crate::config::{AppKind, Config, UpstreamConfig};
+use crate::leg::Pool;
+use crate::metrics::Metrics;
+use crate::model::Random;
+
+/// What the workers' apps share.
+pub(super) enum NodeApp {
+    Relay,
+    Echo,
+    Upstream(Arc<Pool>),
+    OpenWebui {
+        node: Arc<open_webui::Node>,
+        legs: Arc<Pool>,
+    },
+}
+
+impl NodeApp {
+    /// The app that the configuration names.
+    pub(super) fn start(
+        config: &Config,
+        outside: Option<&Outside>,
+        metrics: &Arc<Metrics>,
+        random: &Arc<dyn Random>,
+    ) -> Self {
+        let app = &config.app;
+        // Their health is checked for as long as somebody has the pool.
+        let pool = |settings: &UpstreamConfig| {
+            let pool = Pool::new(settings.clone(), Arc::clone(metrics), Arc::clone(random));
+            actix_rt::spawn(Pool::check_health(Arc::downgrade(&pool)));
+            pool
+        };
+        match app.kind {
+            AppKind::Relay => Self::Relay,
+            AppKind::Echo => Self::Echo,
+            AppKind::Upstream => Self::Upstream(pool(&app.upstream)),
+            AppKind::OpenWebui => {
+                let store: Arc<dyn Store> = match outside {
+                    Some(outside) => Arc::clone(&outside.store),
+                    None => Arc::new(MemoryStore::default()),
+                };
+                Self::OpenWebui {
+                    node: Arc::new(open_webui::Node::new(app.open_webui.clone(), store)),
+                    legs: pool(&app.open_webui.legs),
+                }
+            }
+        }
+    }
+
+    /// The app of one worker, on its thread.
+    pub(super) fn of_worker(&self, config: &Config, shard: &Rc<Shard>) -> Rc<dyn App> {
+        let relay = || Relay::new(config.app.relay.clone(), config.socket.max_rooms);
+        match self {
+            Self::Relay => Rc::new(relay()),
+            Self::Echo => Rc::new(Echo),
+            Self::Upstream(pool) => {
+                let relay = config.app.upstream.relay.then(relay);
+                Rc::new(Upstream::new(Arc::clone(pool), relay))
+            }
+            Self::OpenWebui { node, legs } => {
+                let shard = Rc::clone(shard);
+                let outlet = Outlet::new(move |command| shard.dispatch(command));
+                Rc::new(OpenWebui::start(node, Arc::clone(legs), outlet))
+            }
+        }
+    }
+
+    /// What the app wants to hear of the bus beside what is for its sockets.
+    pub(super) fn overhear(&self) -> Option<Overhear> {
+        match self {
+            Self::OpenWebui { node, .. } => Some(Box::new(node.overhear())),
+            Self::Relay | Self::Echo | Self::Upstream(_) => None,
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The Open WebUI app over real sockets: a backend that answers REST, a python process on the bus, nodes in front.
+
+use std::time::Duration;
+
+use roomwire::bridge::store::Store;
+use serde_json::{Value, json};
+
+use crate::support::open_webui::{Backend, token};
+use crate::support::python::PythonProcess;
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, soon};
+
+async fn cluster<const N: usize>(backend: &Backend, more: &[(&str, &str)]) -> TestCluster<N> {
+    let usual = [
+        ("APP__KIND", "open_webui"),
+        ("APP__OPEN_WEBUI__UPSTREAMS", backend.url.as_str()),
+        ("BUS__REDIS_URL", "redis://in-memory"),
+        ("ENGINE__PATH", "/socket.io"),
+        ("APP__OPEN_WEBUI__PATIENCE", "30s"),
+    ];
+    TestCluster::with(&[&usual, more].concat()).await
+}
+
+/// A socket that showed this token when it connected, and its id.
+async fn connect(node: &TestServer, token: &str) -> WebsocketClient {
+    let mut client = node.websocket().await;
+    client.send(&format!(r#"40{{"token":"{token}"}}"#)).await;
+    let answer = client.text().await;
+    let body = answer
+        .strip_prefix("40")
+        .unwrap_or_else(|| panic!("{answer}"));
+    client.socket = crate::support::field(body, "sid");
+    client
+}
+
+async fn user_join(client: &mut WebsocketClient, token: &str) -> String {
+    let event = json!(["user-join", {"auth": {"token": token}}]);
+    client.ask(&event.to_string()).await
+}
+
+/// A socket of a user who has joined.
+async fn joined(node: &TestServer, token: &str) -> WebsocketClient {
+    let mut client = connect(node, token).await;
+    user_join(&mut client, token).await;
+    client
+}
+
+fn emit_to(python: &PythonProcess, room: &str, event: &str, data: &str) {
+    let fields = format!(
+        r#""event":"{event}","data":[{data}],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#
+    );
+    python.say_on(&format!("socketio#/#{room}"), "emit", &fields);
+}
+
+async fn pooled(cluster: &TestCluster<2>, client: &WebsocketClient) -> Option<Value> {
+    let entry = cluster
+        .store
+        .hash_get("open-webui:session_pool", &client.socket);
+    let entry = entry.await.unwrap()?;
+    Some(serde_json::from_slice(&entry).unwrap())
+}
+
+#[actix_rt::test]
+async fn nobody_is_refused_and_strangers_have_no_rooms() {
+    let backend = Backend::start();
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let node = &cluster.nodes[0];
+    let mut stranger = connect(node, "no token at all").await;
+    assert_eq!(user_join(&mut stranger, "sk-key").await, "[]");
+    assert_eq!(stranger.ask(r#"["something-new",1]"#).await, "[]");
+    let typing = r#"["events:channel",{"channel_id":"c","data":{"type":"typing"}}]"#;
+    assert_eq!(stranger.ask(typing).await, "[]");
+    assert_eq!(
+        backend.asked(),
+        [""; 0],
+        "what is no token is no question to a backend"
+    );
+    stranger.send(r#"427["heartbeat",{}]"#).await;
+    stranger.expect("41").await;
+    // A token that no backend knows costs one question.
+    let mut unknown = connect(node, &token("nobody")).await;
+    assert_eq!(user_join(&mut unknown, &token("nobody")).await, "[]");
+    assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+}
+
+#[actix_rt::test]
+async fn a_connect_costs_two_questions_and_an_event_none() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_channels(&["c1", "c2"]);
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut ann = connect(&cluster.nodes[0], &token).await;
+    assert_eq!(
+        user_join(&mut ann, &token).await,
+        r#"[{"id":"ann","name":"ANN"}]"#
+    );
+    assert_eq!(backend.asked(), ["/api/v1/auths/", "/api/v1/channels/"]);
+    // The rooms are heard from the ack on.
+    for room in ["user:ann", "channel:c1", "channel:c2", &ann.socket.clone()] {
+        emit_to(&python, room, "news", &format!("\"{room}\""));
+        ann.expect(&format!(r#"42["news","{room}"]"#)).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");
+        assert_eq!(ann.ask(r#"["usage",{"model":"m"}]"#).await, "[]");
+    }
+    let used = cluster.store.hash_get("open-webui:usage_pool", "m").await;
+    let used: Value = serde_json::from_slice(&used.unwrap().unwrap()).unwrap();
+    assert!(used[&ann.socket]["updated_at"].is_i64(), "{used}");
+    let entry = pooled(&cluster, &ann).await.unwrap();
+    for (field, expected) in [("id", "ann"), ("name", "ANN"), ("email", "ann@x")] {
+        assert_eq!(entry[field], expected);
+    }
+    assert_eq!(
+        (&entry["chat_ids"], entry["last_seen_at"].is_i64()),
+        (&json!([]), true)
+    );
+    assert_eq!(backend.asked(), [""; 0]);
+    ann.send("41").await;
+    soon("the pools are left", async {
+        loop {
+            let used = cluster.store.hash_get("open-webui:usage_pool", "m").await;
+            if used.unwrap().is_none() && pooled(&cluster, &ann).await.is_none() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_token_is_asked_about_once_by_many() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_delay(Duration::from_millis(300));
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(connect(&cluster.nodes[0], &token).await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.ask(r#"["heartbeat",{}]"#).await, "[]");
+    }
+    assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+}
+
+#[actix_rt::test]
+async fn what_is_revoked_in_redis_counts_at_once() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut first = joined(&cluster.nodes[0], &token).await;
+    assert_eq!(first.ask(r#"["heartbeat",{}]"#).await, "[]");
+    backend.forget_everybody();
+    let key = "open-webui:auth:token:jti-ann:revoked";
+    cluster.store.set(key, "1".into(), None).await.unwrap();
+    let mut second = connect(&cluster.nodes[0], &token).await;
+    assert_eq!(user_join(&mut second, &token).await, "[]");
+}
+
+#[actix_rt::test]
+async fn typing_is_heard_everywhere_and_by_the_sender() {
+    let backend = Backend::start();
+    let (ann, bob) = (
+        backend.account("ann", "user"),
+        backend.account("bob", "user"),
+    );
+    backend.set_channels(&["c"]);
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let mut python = PythonProcess::join(&cluster.hub);
+    let mut a = joined(&cluster.nodes[0], &ann).await;
+    let mut b = joined(&cluster.nodes[1], &bob).await;
+    a.send(r#"42["events:channel",{"channel_id":"c","message_id":null,"data":{"type":"typing","data":{"typing":true}}}]"#)
+        .await;
+    let expected = r#"["events:channel",{"channel_id":"c","message_id":null,"data":{"type":"typing","data":{"typing":true}},"user":{"id":"ann","name":"ANN","role":"user"}}]"#;
+    a.expect(&format!("42{expected}")).await;
+    b.expect(&format!("42{expected}")).await;
+    let heard = python.hear().await;
+    assert_eq!(
+        (&heard["method"], &heard["event"], &heard["room"]),
+        (
+            &json!("emit"),
+            &json!("events:channel"),
+            &json!("channel:c")
+        )
+    );
+}
+
+#[actix_rt::test]
+async fn a_new_channel_is_joined_when_the_backend_tells_of_it() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    backend.set_channels(&["new"]);
+    let created = r#"{"data":{"type":"channel:created"}}"#;
+    emit_to(&python, "user:ann", "events:channel", created);
+    ann.expect(&format!(r#"42["events:channel",{created}]"#))
+        .await;
+    soon("a message in the new channel", async {
+        loop {
+            emit_to(&python, "channel:new", "news", "1");
+            let next = tokio::time::timeout(Duration::from_millis(50), ann.text()).await;
+            if let Ok(text) = next {
+                assert_eq!(text, r#"42["news",1]"#);
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn chats_have_readers_writers_and_presence() {
+    let backend = Backend::start();
+    let (ann, bob) = (
+        backend.account("ann", "user"),
+        backend.account("bob", "user"),
+    );
+    backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut a = joined(&cluster.nodes[0], &ann).await;
+    let mut b = joined(&cluster.nodes[1], &bob).await;
+    let presence = |users: &str| {
+        format!(
+            r#"42["events",{{"chat_id":"own","data":{{"data":{{"users":[{users}]}},"type":"chat:presence"}},"shared":true}}]"#
+        )
+    };
+    let (user_a, user_b) = (
+        r#"{"id":"ann","name":"ANN"}"#,
+        r#"{"id":"bob","name":"BOB"}"#,
+    );
+    let event = |kind: &str| format!(r#"["events:chat",{{"chat_id":"own","data":{kind}}}]"#);
+    let join = event(r#"{"type":"join"}"#);
+    let typing = event(r#"{"type":"typing","data":{"typing":true}}"#);
+    assert_eq!(
+        a.ask(&typing).await,
+        "[false]",
+        "it has not opened the chat"
+    );
+    a.send(&format!("421{join}")).await;
+    a.expect(&presence(user_a)).await;
+    a.expect("431[true]").await;
+    b.send(&format!("421{join}")).await;
+    let both = presence(&format!("{user_a},{user_b}"));
+    b.expect(&both).await;
+    b.expect("431[true]").await;
+    a.expect(&both).await;
+    assert_eq!(a.ask(&typing).await, "[true]");
+    let heard: Value = serde_json::from_str(&b.text().await[2..]).unwrap();
+    assert_eq!(heard[1]["user"]["id"], "ann");
+    assert_eq!(
+        heard[1]["data"],
+        json!({"type": "typing", "data": {"typing": true}})
+    );
+    // A backend takes the access away.
+    let leave = format!(r#""sid":"{}","room":"chat:own","namespace":"/""#, b.socket);
+    python.say("leave_room", &leave);
+    eventually_false(&mut b, &typing).await;
+    assert_eq!(
+        pooled(&cluster, &a).await.unwrap()["chat_ids"],
+        json!(["own"])
+    );
+    a.send(&format!("422{}", event(r#"{"type":"leave"}"#)))
+        .await;
+    // What the other typed before it was put out may come first.
+    while a.text().await != "432[true]" {}
+    assert_eq!(pooled(&cluster, &a).await.unwrap()["chat_ids"], json!([]));
+}
+
+/// Asks until the answer is no.
+async fn eventually_false(client: &mut WebsocketClient, event: &str) {
+    soon("an answer of no", async {
+        while client.ask(event).await != "[false]" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn the_chat_of_another_may_be_read_only() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let path = "/api/v1/chats/theirs";
+    backend.set_answer("/api/v1/chats/theirs/pinned", 401, Value::Null);
+    backend.set_answer(path, 200, json!({"chat": {"share_mode": null}}));
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(r#"421["events:chat",{"chat_id":"theirs","data":{"type":"join"}}]"#)
+        .await;
+    assert!(ann.text().await.contains("chat:presence"));
+    ann.expect("431[true]").await;
+    let typing =
+        r#"["events:chat",{"chat_id":"theirs","data":{"type":"typing","data":{"typing":true}}}]"#;
+    backend.asked();
+    assert_eq!(ann.ask(typing).await, "[false]");
+    assert_eq!(ann.ask(typing).await, "[false]");
+    assert_eq!(backend.asked(), [""; 0], "known since the chat was opened");
+    // The owner lets others write; the backend says that something changed.
+    backend.set_answer(path, 200, json!({"chat": {"share_mode": "continue"}}));
+    let access = r#"{"chat_id":"theirs","shared":true,"data":{"type":"chat:access","data":{}}}"#;
+    let socket = ann.socket.clone();
+    emit_to(&python, &socket, "events", access);
+    ann.expect(&format!(r#"42["events",{access}]"#)).await;
+    soon("the right to write", async {
+        while ann.ask(typing).await != "[true]" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let foreign = r#"["events:chat",{"chat_id":"no/path","data":{"type":"join"}}]"#;
+    assert_eq!(ann.ask(foreign).await, "[false]");
+}
+
+#[actix_rt::test]
+async fn notes_are_joined_by_those_who_may_read_them() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_answer("/api/v1/notes/mine", 200, json!({}));
+    backend.set_answer("/api/v1/notes/other", 403, json!({}));
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    for note in ["other", "mine"] {
+        let event = json!(["join-note", {"auth": {"token": token}, "note_id": note}]);
+        assert_eq!(ann.ask(&event.to_string()).await, "[]");
+    }
+    emit_to(&python, "note:other", "events:note", "1");
+    emit_to(&python, "note:mine", "events:note", "2");
+    ann.expect(r#"42["events:note",2]"#).await;
+}
+
+#[actix_rt::test]
+async fn a_backend_ends_sockets_and_its_word_is_asked_anew() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    backend.asked();
+    backend.forget_everybody();
+    let fields = format!(r#""sid":"{}","namespace":"/""#, ann.socket);
+    python.say("disconnect", &fields);
+    ann.expect("41").await;
+    let mut again = connect(&cluster.nodes[0], &token).await;
+    assert_eq!(user_join(&mut again, &token).await, "[]");
+    assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+}
+
+#[actix_rt::test]
+async fn clients_wait_for_a_backend_that_is_away() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<1>(&backend, &[]).await;
+    backend.set_down(true);
+    let mut ann = connect(&cluster.nodes[0], &token).await;
+    let event = json!(["user-join", {"auth": {"token": token}}]);
+    ann.send(&format!("420{event}")).await;
+    eventually("a question", || !backend.asked().is_empty()).await;
+    backend.set_down(false);
+    ann.expect(r#"430[{"id":"ann","name":"ANN"}]"#).await;
+}
+
+#[actix_rt::test]
+async fn who_waited_too_long_is_sent_away_to_try_again() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_down(true);
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__PATIENCE", "300ms")]).await;
+    let mut ann = connect(&cluster.nodes[0], &token).await;
+    // Stock clients take a lost connection as a reason to come back.
+    let frames = ann.rest().await;
+    assert!(
+        matches!(frames[..], [Frame::Close(Some(1013), _)]),
+        "{frames:?}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_backend_that_is_away_is_not_missed_while_another_answers() {
+    let (first, second) = (Backend::start(), Backend::start());
+    let token = first.account("ann", "user");
+    second.account("ann", "user");
+    first.set_down(true);
+    let both = format!("{},{}", first.url, second.url);
+    let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
+    let cluster = cluster::<1>(&first, &more).await;
+    for _ in 0..3 {
+        let mut ann = connect(&cluster.nodes[0], &token).await;
+        assert!(user_join(&mut ann, &token).await.contains("ANN"));
+    }
+}

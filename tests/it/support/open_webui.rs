@@ -1,0 +1,145 @@
+//! A backend that answers the REST questions of the Open WebUI app, and tells what it was asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+/// What the backend knows, and what it was asked.
+#[derive(Default)]
+struct State {
+    /// Accounts by token.
+    accounts: BTreeMap<String, Value>,
+    channels: Vec<String>,
+    /// Answers of other paths.
+    answers: BTreeMap<String, (u16, Value)>,
+    asked: Vec<String>,
+    /// Answers 503 to everything.
+    down: bool,
+}
+
+/// A running backend.
+pub struct Backend {
+    state: Arc<Mutex<State>>,
+    /// Milliseconds before each answer.
+    delay: Arc<AtomicU64>,
+    pub url: String,
+}
+
+impl Backend {
+    /// Starts one without accounts.
+    pub fn start() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let delay = Arc::new(AtomicU64::new(0));
+        let (shared, pause) = (Arc::clone(&state), Arc::clone(&delay));
+        let server = HttpServer::new(move || {
+            let (state, delay) = (Arc::clone(&shared), Arc::clone(&pause));
+            App::new().default_service(web::to(move |request: HttpRequest| {
+                let (state, delay) = (Arc::clone(&state), Arc::clone(&delay));
+                async move {
+                    tokio::time::sleep(Duration::from_millis(delay.load(Ordering::Relaxed))).await;
+                    answer(&state, &request)
+                }
+            }))
+        });
+        let server = server
+            .workers(1)
+            .disable_signals()
+            .bind(("127.0.0.1", 0))
+            .unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        actix_rt::spawn(server.run());
+        Self { state, delay, url }
+    }
+
+    /// A user with all rights and this role; returns the token.
+    pub fn account(&self, name: &str, role: &str) -> String {
+        let token = token(name);
+        let account = json!({
+            "id": name, "name": name.to_uppercase(), "role": role, "email": format!("{name}@x"),
+            "permissions": {"features": {"channels": true, "notes": true}},
+        });
+        self.state
+            .lock()
+            .unwrap()
+            .accounts
+            .insert(token.clone(), account);
+        token
+    }
+
+    /// Takes the accounts away.
+    pub fn forget_everybody(&self) {
+        self.state.lock().unwrap().accounts.clear();
+    }
+
+    /// The channels everybody is in.
+    pub fn set_channels(&self, channels: &[&str]) {
+        self.state.lock().unwrap().channels = channels.iter().map(ToString::to_string).collect();
+    }
+
+    /// What a path answers; 404 by default.
+    pub fn set_answer(&self, path: &str, status: u16, body: Value) {
+        let mut state = self.state.lock().unwrap();
+        state.answers.insert(path.to_owned(), (status, body));
+    }
+
+    /// Whether it answers nothing but 503.
+    pub fn set_down(&self, down: bool) {
+        self.state.lock().unwrap().down = down;
+    }
+
+    /// Time before each answer.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay
+            .store(delay.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The paths asked since the last call, those about its version left out.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+}
+
+/// The token of a user, as the backends make it; signed by nobody.
+pub fn token(user: &str) -> String {
+    let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let body = format!(r#"{{"id":"{user}","jti":"jti-{user}","iat":1000}}"#);
+    format!("{}.{}.AAAA", part(r#"{"alg":"HS256"}"#), part(&body))
+}
+
+fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    let path = request.path().to_owned();
+    if path == "/api/version" {
+        return HttpResponse::Ok().json(json!({"version": "0.12.4"}));
+    }
+    state.asked.push(path.clone());
+    if state.down {
+        return HttpResponse::ServiceUnavailable().finish();
+    }
+    let token = request.headers().get("Authorization");
+    let token = token.and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
+    let Some(account) = token.and_then(|token| state.accounts.get(token)) else {
+        return HttpResponse::Unauthorized().json(json!({"detail": "no"}));
+    };
+    match path.as_str() {
+        "/api/v1/auths/" => HttpResponse::Ok().json(account),
+        "/api/v1/channels/" => {
+            let channels = state.channels.iter();
+            let channels: Vec<Value> = channels.map(|id| json!({"id": id, "name": id})).collect();
+            HttpResponse::Ok().json(channels)
+        }
+        path => match state.answers.get(path) {
+            Some((status, body)) => {
+                HttpResponse::build(actix_web::http::StatusCode::from_u16(*status).unwrap())
+                    .json(body)
+            }
+            None => HttpResponse::NotFound().json(json!({"detail": "nothing"})),
+        },
+    }
+}

@@ -1,0 +1,130 @@
+"""Stock Open WebUI against itself with Roomwire in front: the same story in every placement, the same observations.
+
+    compare.py [--room-channels on|off|both] [--placements stock/node,node/stock,node/node] [--record FILE]
+
+Ends with "N passed, N failed": one comparison for each step and placement.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from people import User
+from scenario import PIPE, Scenario, Seen
+from surroundings import ADMIN, Stock
+
+PLACEMENTS = ("stock/node", "node/stock", "node/node")
+
+# Steps whose observation may differ, and what must hold there instead: it is better than stock.
+BETTER = {
+    # Stock backends put only the sockets of the process that served the request into a new channel.
+    "a message before bob has joined": lambda seen: seen.events["bob"].get("events:channel") is not None,
+}
+
+
+async def people(stock: Stock) -> dict[str, User]:
+    """Alice, the admin; Bob and Carol, made by her."""
+    one = stock.backends[0].url
+    alice = await User.sign_in(one, ADMIN["email"], ADMIN["password"])
+    users = {"alice": alice}
+    for name in ("bob", "carol"):
+        email, password = f"{name}@example.org", f"Passw0rd!{name}"
+        try:
+            user = await User.sign_in(one, email, password)
+        except Exception:
+            body = {"email": email, "password": password, "name": name.title(), "role": "user"}
+            await alice.post(one, "/api/v1/auths/add", body)
+            user = await User.sign_in(one, email, password)
+        users[name] = user
+    return users
+
+
+async def prepare(stock: Stock) -> None:
+    """A model that asks its user, and the rights that the story needs."""
+    one = stock.backends[0].url
+    alice = (await people(stock))["alice"]
+    body = {"id": "probe", "name": "probe", "content": PIPE, "meta": {"description": "asks and answers"}}
+    await alice.post(one, "/api/v1/functions/create", body)
+    await alice.post(one, "/api/v1/functions/id/probe/toggle")
+    rights = await alice.get(one, "/api/v1/users/default/permissions")
+    rights["features"]["channels"] = True
+    rights["features"]["notes"] = True
+    await alice.post(one, "/api/v1/users/default/permissions", rights)
+    for backend in stock.backends:
+        await alice.get(backend.url, "/api/models?refresh=true")
+
+
+async def play(stock: Stock, placement: str, nodes: dict[int, str], baseline) -> dict[str, Seen]:
+    backends = [backend.url for backend in stock.backends]
+    ends = [nodes[side] if kind == "node" else backends[side] for side, kind in enumerate(placement.split("/"))]
+    scenario = Scenario(ends, backends, stock.redis.url, await people(stock), baseline)
+    return await scenario.run()
+
+
+def compare(title: str, baseline: dict[str, Seen], seen: dict[str, Seen]) -> tuple[int, int]:
+    passed = failed = 0
+    for name in {**baseline, **seen}:
+        ours, theirs = seen.get(name), baseline.get(name)
+        better = name in BETTER and ours is not None and BETTER[name](ours)
+        if better or ours == theirs:
+            passed += 1
+            continue
+        failed += 1
+        print(f"-- {title}: {name}")
+        for label, one in (("stock", theirs), ("here ", ours)):
+            print(f"   {label} {json.dumps(one and asdict(one), ensure_ascii=False)[:4000]}")
+    return passed, failed
+
+
+async def story(room_channels: bool, placements: list[str], record: str | None) -> tuple[int, int]:
+    title = "room channels " + ("on" if room_channels else "off")
+    stock = Stock(room_channels)
+    passed = failed = 0
+    try:
+        await prepare(stock)
+        begun = time.monotonic()
+        baseline = await play(stock, "stock/stock", {}, None)
+        print(f"{title}: stock/stock, {len(baseline)} steps, {time.monotonic() - begun:.0f} s", flush=True)
+        if record:
+            with open(record, "w") as file:
+                json.dump({name: asdict(seen) for name, seen in baseline.items()}, file, indent=1, ensure_ascii=False)
+        again = await play(stock, "stock/stock", {}, baseline)
+        unstable = compare(f"{title}: stock/stock again", baseline, again)[1]
+        print(f"{title}: stock/stock again, {unstable} steps differ", flush=True)
+        failed += unstable
+        nodes = {side: stock.node(side + 1).url for side in (0, 1)}
+        for placement in placements:
+            begun = time.monotonic()
+            seen = await play(stock, placement, nodes, baseline)
+            result = compare(f"{title}: {placement}", baseline, seen)
+            print(f"{title}: {placement}, {result[0]} equal, {result[1]} differ, {time.monotonic() - begun:.0f} s", flush=True)
+            passed, failed = passed + result[0], failed + result[1]
+    finally:
+        stock.stop()
+    return passed, failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--room-channels", choices=("on", "off", "both"), default="both")
+    parser.add_argument("--placements", default=",".join(PLACEMENTS))
+    parser.add_argument("--record")
+    options = parser.parse_args()
+    passed = failed = 0
+    for room_channels in (True, False):
+        if options.room_channels in ("both", "on" if room_channels else "off"):
+            try:
+                result = asyncio.run(story(room_channels, options.placements.split(","), options.record))
+            except Exception as error:
+                print(f"-- the story broke off: {type(error).__name__}: {error}")
+                result = (0, 1)
+            passed, failed = passed + result[0], failed + result[1]
+    print(f"{passed} passed, {failed} failed")
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
