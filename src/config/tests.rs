@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod open_webui;
+
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/cluster.toml");
 
@@ -341,94 +343,6 @@ fn public_nodes_are_warned() {
             "{pairs:?}"
         );
     }
-}
-
-#[test]
-fn open_webui_names_build_a_bus() {
-    let manager = [
-        ("WEBSOCKET_MANAGER", "redis"),
-        ("REDIS_URL", "redis://cache/1"),
-        ("WEBUI_SECRET_KEY", "s"),
-    ];
-    let loaded = load_environment(&manager).unwrap();
-    assert!(loaded.config.bus.python && !loaded.config.bus.python_room_channels);
-    assert_eq!(
-        loaded.config.bus.redis_url.unwrap().expose(),
-        "redis://cache/1"
-    );
-    assert_eq!(loaded.unused_names, ["WEBUI_SECRET_KEY"]);
-    let own = ("ROOMWIRE_BUS__REDIS_URL", "redis://own");
-    let bus = load_environment(&[manager[0], manager[1], own])
-        .unwrap()
-        .config
-        .bus;
-    assert_eq!(bus.redis_url.unwrap().expose(), "redis://own");
-    assert!(
-        load_environment(&manager[1..])
-            .unwrap()
-            .config
-            .bus
-            .redis_url
-            .is_none()
-    );
-}
-
-#[test]
-fn open_webui_has_other_defaults() {
-    let kind = ("ROOMWIRE_APP__KIND", "open_webui");
-    let upstreams = (
-        "ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS",
-        "http://a:8080, http://b:8080/",
-    );
-    let redis = ("ROOMWIRE_BUS__REDIS_URL", "redis://cache");
-    let loaded = load_environment(&[kind, upstreams, redis]).unwrap();
-    let config = loaded.config;
-    assert_eq!(config.engine.path, "/ws/socket.io");
-    assert!(config.engine.transports.websocket && !config.engine.transports.polling);
-    assert_eq!(config.engine.max_payload, 16 << 20);
-    assert_eq!(config.cors.origins, [OriginRule::Any]);
-    assert!(config.bus.python && config.bus.python_room_channels);
-    let backends = &config.app.open_webui.upstreams;
-    assert_eq!(backends[1].to_string(), "http://b:8080");
-    let legs = &config.app.open_webui.legs;
-    assert_eq!((legs.urls.len(), &*legs.path), (2, "/ws/socket.io"));
-    let printed = loaded.effective.to_string();
-    assert!(printed.contains("path = \"/ws/socket.io\" # default of app.kind = \"open_webui\""));
-
-    let borrowed = [
-        ("CORS_ALLOW_ORIGIN", "https://chat.example.org"),
-        ("ENABLE_WEBSOCKET_SUPPORT", "false"),
-        ("WEBUI_SECRET_KEY", "hidden"),
-        ("ROOMWIRE_ENGINE__PATH", "/own"),
-        ("ROOMWIRE_APP__OPEN_WEBUI__TOKEN_CACHE", "1s"),
-    ];
-    let loaded = load_environment(&[&[kind, upstreams, redis], &borrowed[..]].concat()).unwrap();
-    let config = loaded.config;
-    assert_eq!(config.engine.path, "/own");
-    assert!(config.engine.transports.polling && !config.engine.transports.websocket);
-    assert_ne!(config.cors.origins, [OriginRule::Any]);
-    let secret = config.app.open_webui.secret_key.as_ref().unwrap();
-    assert_eq!(secret.expose(), "hidden");
-    assert!(!format!("{config:?}").contains("hidden"));
-    assert!(!loaded.effective.to_string().contains("hidden"));
-    assert!(loaded.unused_names.is_empty(), "{:?}", loaded.unused_names);
-}
-
-#[test]
-fn open_webui_needs_backends_and_their_bus() {
-    let kind = ("ROOMWIRE_APP__KIND", "open_webui");
-    let rejected = load_environment(&[kind]).unwrap_err();
-    let expected = ["bus.redis_url", "app.open_webui.upstreams"];
-    assert_eq!(keys(&rejected.problems), expected);
-    let pairs = [
-        kind,
-        ("ROOMWIRE_BUS__REDIS_URL", "redis://cache"),
-        ("ROOMWIRE_BUS__PYTHON", "off"),
-        ("ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS", "https://a"),
-    ];
-    let rejected = load_environment(&pairs).unwrap_err();
-    let expected = ["app.open_webui.upstreams", "bus.python"];
-    assert_eq!(keys(&rejected.problems), expected);
 }
 
 #[test]
