@@ -10,7 +10,7 @@ mod name;
 mod tls;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -143,8 +143,7 @@ impl Server {
         let (directory, ways) = start_bus(&config, outside, surroundings);
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
-        let stock_client = client_files.has_client();
-        let demo = Demo::new(&config, node.as_str(), address.port(), stock_client);
+        let demo = demo(&config, node, address, &client_files);
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(session_settings(&config)),
             limits: Arc::clone(&limits),
@@ -163,8 +162,7 @@ impl Server {
             next_worker: AtomicUsize::new(0),
             config,
         });
-        let handle = serve(Arc::clone(&blueprint), listener)?;
-        health.set_phase(Phase::Serving);
+        let handle = open(&blueprint, listener)?;
         greet(&blueprint.config, address, node);
         Ok(Self {
             node,
@@ -295,6 +293,17 @@ fn starting_health(outside: Option<&Outside>, config: &Config) -> Arc<Health> {
     Arc::new(Health::new(bus, config.bus.required))
 }
 
+/// The demo page, if it is served.
+fn demo(
+    config: &Config,
+    node: NodeId,
+    address: SocketAddr,
+    client_files: &ClientFiles,
+) -> Option<Demo> {
+    let stock_client = client_files.has_client();
+    Demo::new(config, node.as_str(), address.port(), stock_client)
+}
+
 /// The directory of the node and, with a bus, the way to other nodes.
 fn start_bus(
     config: &Config,
@@ -312,6 +321,13 @@ fn start_bus(
     };
     let started = start::start_bridge(&config.bus, link, events, surroundings);
     (started.directory, Some(started.ways))
+}
+
+/// From here on clients are let in.
+fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<ServerHandle> {
+    let handle = serve(Arc::clone(blueprint), listener)?;
+    blueprint.health.set_phase(Phase::Serving);
+    Ok(handle)
 }
 
 /// Says where the node listens and what can be done next.
