@@ -1,0 +1,115 @@
+"""Many Socket.IO clients that reconnect as the stock ones do, in one asyncio loop.
+
+Just enough of the protocol for a load: websocket from the start, one namespace, one
+room each, pings answered. Tells what happened by the second; see `Tally`.
+"""
+
+import asyncio
+import base64
+import os
+import random
+from collections import Counter
+
+PATH = "/socket.io/?EIO=4&transport=websocket"
+# Those of socket.io-client: reconnectionDelay, reconnectionDelayMax, randomizationFactor.
+DELAY, DELAY_MAX, SPREAD = 1.0, 5.0, 0.5
+ROOM_SIZE = 10
+
+
+class Tally(Counter):
+    """What happened since it was last taken: opened, refused, lost, emitted, delivered."""
+
+    def take(self):
+        taken = Counter(self)
+        self.clear()
+        return taken
+
+
+class Refused(Exception):
+    """The service as a whole answered a handshake with something else than 101."""
+
+
+class Client:
+    """One client and its reconnects."""
+
+    def __init__(self, number, port, tally):
+        self.number, self.port, self.tally = number, port, tally
+        self.room = f"room:{number // ROOM_SIZE}"
+        # An address of its own for a few, or this machine has too few ports.
+        self.source = f"127.0.1.{1 + number % 100}"
+        self.writer = None
+
+    async def run(self):
+        """Connects, and again and again, with the delays of the stock client."""
+        attempts = 0
+        while True:
+            try:
+                await self.session()
+                self.tally["lost"] += 1
+                attempts = 0
+            except (Refused, OSError, asyncio.IncompleteReadError):
+                self.tally["refused" if self.writer is None else "lost"] += 1
+                attempts = attempts + 1 if self.writer is None else 0
+            self.writer = None
+            delay = min(DELAY * 2**attempts, DELAY_MAX)
+            await asyncio.sleep(delay * random.uniform(1 - SPREAD, 1 + SPREAD))
+
+    async def session(self):
+        """One session from its handshake to its end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.source, 0))
+        try:
+            key = base64.b64encode(os.urandom(16)).decode()
+            head = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            writer.write(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
+            status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
+            if status != b"101":
+                raise Refused(status.decode())
+            self.tally["opened"] += 1
+            self.writer = writer
+            while True:
+                opcode, content = await frame(reader)
+                if opcode == 8:
+                    return
+                self.receive(content)
+        finally:
+            writer.close()
+
+    def receive(self, content):
+        if content.startswith(b"0"):
+            self.send("40")
+        elif content.startswith(b"40"):
+            self.send(f'420["roomwire:join","{self.room}"]')
+        elif content == b"2":
+            self.send("3")
+        elif content.startswith(b"42"):
+            self.tally["delivered"] += 1
+
+    def emit(self):
+        """Says something to its room; whether it could."""
+        if self.writer is None:
+            return False
+        self.send(f'42["roomwire:emit","{self.room}","tick","{"x" * 60}"]')
+        self.tally["emitted"] += 1
+        return True
+
+    def send(self, text):
+        content = text.encode()
+        # A mask of zeros is a mask.
+        self.writer.write(bytes([0x81, 0x80 | len(content), 0, 0, 0, 0]) + content)
+
+
+async def frame(reader):
+    """The next frame of a server: opcode and content."""
+    first, length = await reader.readexactly(2)
+    if length == 126:
+        length = int.from_bytes(await reader.readexactly(2))
+    elif length == 127:
+        length = int.from_bytes(await reader.readexactly(8))
+    return first & 15, await reader.readexactly(length)
+
+
+async def talk(clients, per_second):
+    """Lets random clients emit, so many times a second."""
+    while True:
+        random.choice(clients).emit()
+        await asyncio.sleep(random.expovariate(per_second))
