@@ -137,6 +137,7 @@ async fn dial(
         url: pick.url(),
         path: &settings.path,
         headers: &request.headers,
+        mark: pool.mark(),
     };
     match timeout_at(limit.into(), dial::websocket(&call, &**pool.random())).await {
         Ok(dialed) => dialed,

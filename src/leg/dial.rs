@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::stream::Stream;
 use crate::config::UpstreamUrl;
-use crate::model::Random;
+use crate::model::{LEG_HEADER, LegMark, Random};
 
 /// Bytes of the largest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
@@ -40,7 +40,15 @@ impl DialError {
     pub(super) fn refuses_the_client(&self) -> bool {
         matches!(self, Self::Status { status, .. } if (400..500).contains(status))
     }
+
+    /// The leg came back to where it was opened.
+    pub(super) fn is_loop(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if *status == LOOP_DETECTED)
+    }
 }
+
+/// The status by which a node turns away a leg of its own cluster (RFC 5842 section 7.2).
+const LOOP_DETECTED: u16 = 508;
 
 /// A websocket, and what the upstream sent behind its handshake.
 pub(super) struct Dialed {
@@ -54,6 +62,8 @@ pub(super) struct Call<'a> {
     /// Path of the endpoint, without the slash at its end.
     pub(super) path: &'a str,
     pub(super) headers: &'a [(String, String)],
+    /// Whose leg it is.
+    pub(super) mark: &'a LegMark,
 }
 
 /// Opens a websocket to an Engine.IO endpoint.
@@ -63,9 +73,10 @@ pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Di
     let key = STANDARD.encode(nonce);
     let mut request = format!(
         "GET {}/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{LEG_HEADER}: {}\r\n",
         call.path,
-        call.url.authority()
+        call.url.authority(),
+        call.mark
     );
     for (name, value) in call.headers {
         request.push_str(&format!("{name}: {value}\r\n"));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use log::{info, warn};
+use log::{error, info, warn};
 use tokio::time::timeout;
 
 use super::dial::{self, Call, DialError};
@@ -16,7 +16,7 @@ use super::tally::{OverLimit, Place, Tally};
 use crate::config::{UpstreamConfig, UpstreamUrl};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LegEvent, LegRefusal};
-use crate::model::{Payload, Random};
+use crate::model::{LegMark, Payload, Random};
 use crate::protocol::socket_io::packet::event_name;
 
 /// An upstream that failed once is out for this long.
@@ -32,6 +32,7 @@ pub struct Pool {
     next: AtomicUsize,
     settings: UpstreamConfig,
     tally: Arc<Tally>,
+    mark: LegMark,
     metrics: Arc<Metrics>,
     random: Arc<dyn Random>,
 }
@@ -48,6 +49,8 @@ struct Condition {
     failures: u32,
     /// Until then nobody tries.
     out_until: Option<Instant>,
+    /// It led back to us: what it says of its health is not about its endpoint.
+    loops: bool,
     lost_unlogged: usize,
     lost_logged: Option<Instant>,
 }
@@ -66,9 +69,10 @@ pub(super) enum Choice {
 }
 
 impl Pool {
-    /// The upstreams of a configuration. Nothing is opened yet.
+    /// The upstreams of a configuration, for legs with this mark. Nothing is opened yet.
     pub fn new(
         settings: UpstreamConfig,
+        mark: LegMark,
         metrics: Arc<Metrics>,
         random: Arc<dyn Random>,
     ) -> Arc<Self> {
@@ -82,6 +86,7 @@ impl Pool {
             next: AtomicUsize::new(0),
             tally: Tally::new(settings.max_legs, settings.max_legs_per_user),
             settings,
+            mark,
             metrics,
             random,
         })
@@ -101,6 +106,7 @@ impl Pool {
         let checks = (0..self.upstreams.len()).map(async |index| {
             let limit = self.settings.connect_timeout;
             match timeout(limit, self.check(index)).await {
+                Ok(Ok(())) if self.upstreams[index].condition().loops => {}
                 Ok(Ok(())) => self.works(index),
                 Ok(Err(error)) => self.failed(index, &error, Instant::now()),
                 Err(_elapsed) => self.failed(index, &DialError::Slow, Instant::now()),
@@ -119,6 +125,7 @@ impl Pool {
                 url,
                 path: &self.settings.path,
                 headers: &headers,
+                mark: &self.mark,
             };
             return dial::websocket(&call, &*self.random).await.map(drop);
         };
@@ -134,6 +141,11 @@ impl Pool {
     /// What it was made from.
     pub fn settings(&self) -> &UpstreamConfig {
         &self.settings
+    }
+
+    /// What its legs are known by.
+    pub(super) fn mark(&self) -> &LegMark {
+        &self.mark
     }
 
     /// What is counted.
@@ -208,8 +220,11 @@ impl Pool {
                 upstream.url, condition.failures
             );
         }
-        condition.failures = 0;
-        condition.out_until = None;
+        *condition = Condition {
+            lost_unlogged: condition.lost_unlogged,
+            lost_logged: condition.lost_logged,
+            ..Condition::default()
+        };
     }
 
     fn failed(&self, index: usize, error: &DialError, now: Instant) {
@@ -220,12 +235,19 @@ impl Pool {
             // Found out by somebody else a moment ago: many legs fail at once, the time doubles once.
             return;
         }
-        if condition.failures == 0 {
+        if error.is_loop() && !condition.loops {
+            error!(
+                "upstream leads back to this cluster, no leg goes there: name the server behind, not the address of \
+                 its clients url={}",
+                upstream.url
+            );
+        } else if condition.failures == 0 {
             warn!(
                 "upstream is out, others take its place url={} error=\"{error}\"",
                 upstream.url
             );
         }
+        condition.loops = error.is_loop();
         condition.failures = condition.failures.saturating_add(1);
         condition.out_until = Some(now + self.ejection(condition.failures));
     }
@@ -296,6 +318,7 @@ impl Upstream {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::model::NodeId;
     use crate::model::random::OsRandom;
 
     fn pool(count: usize) -> Arc<Pool> {
@@ -303,7 +326,8 @@ mod tests {
         settings.urls = (0..count)
             .map(|n| UpstreamUrl::parse(&format!("http://u{n}:80")).unwrap())
             .collect();
-        Pool::new(settings, Arc::default(), Arc::new(OsRandom))
+        let mark = LegMark::new("c", NodeId::random(&OsRandom));
+        Pool::new(settings, mark, Arc::default(), Arc::new(OsRandom))
     }
 
     fn pick(pool: &Arc<Pool>, now: Instant) -> Pick {

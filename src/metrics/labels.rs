@@ -89,6 +89,8 @@ labels! {
         Limited = "limited",
         /// A websocket for a path that is not the endpoint.
         NoEndpoint = "no_endpoint",
+        /// A leg of this cluster that came back to it.
+        Loop = "loop",
     ;
     /// The limit that refused something or held it back.
     LimitRejection("limit"):

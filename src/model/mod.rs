@@ -6,6 +6,7 @@
 pub mod ack_id;
 pub mod command;
 pub mod id;
+pub mod leg_mark;
 pub mod message;
 pub mod payload;
 pub mod random;
@@ -15,6 +16,7 @@ pub mod selector;
 pub use ack_id::AckId;
 pub use command::{AckReply, AckToken, Asker, Command, Emit};
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
+pub use leg_mark::{LEG_HEADER, LegMark};
 pub use message::{Message, TransportName};
 pub use payload::Payload;
 pub use random::Random;

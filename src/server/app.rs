@@ -15,7 +15,7 @@ use crate::broker::Shard;
 use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::leg::Pool;
 use crate::metrics::Metrics;
-use crate::model::Random;
+use crate::model::{LegMark, NodeId, Random};
 
 /// What the workers' apps share.
 pub(super) enum NodeApp {
@@ -33,13 +33,16 @@ impl NodeApp {
     pub(super) fn start(
         config: &Config,
         outside: Option<&Outside>,
+        node: NodeId,
         metrics: &Arc<Metrics>,
         random: &Arc<dyn Random>,
     ) -> Self {
         let app = &config.app;
         // Their health is checked for as long as somebody has the pool.
         let pool = |settings: &UpstreamConfig| {
-            let pool = Pool::new(settings.clone(), Arc::clone(metrics), Arc::clone(random));
+            let (metrics, random) = (Arc::clone(metrics), Arc::clone(random));
+            let mark = LegMark::new(&config.bus.channel_prefix, node);
+            let pool = Pool::new(settings.clone(), mark, metrics, random);
             actix_rt::spawn(Pool::check_health(Arc::downgrade(&pool)));
             pool
         };

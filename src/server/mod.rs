@@ -131,7 +131,7 @@ impl Server {
         let limits = Limits::of_process(&config, &metrics);
         metrics.node_info.tell(node.as_str());
         let (ports, gates) = (Ports::default(), Arc::<Gates>::default());
-        let app = NodeApp::start(&config, outside.as_ref(), &metrics, &random);
+        let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
         let surroundings = Surroundings {
             node,
             workers: config.server.workers,
@@ -147,7 +147,7 @@ impl Server {
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(session_settings(&config)),
             limits: Arc::clone(&limits),
-            endpoint: Arc::new(endpoint_settings(&config)),
+            endpoint: Arc::new(endpoint_settings(&config, node)),
             directory,
             forward,
             random: Arc::clone(&random),

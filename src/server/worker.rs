@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::routes::Site;
-use crate::model::{Random, WorkerIndex};
+use crate::model::{LegMark, NodeId, Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
@@ -130,7 +130,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-pub(super) fn endpoint_settings(config: &Config) -> EndpointSettings {
+pub(super) fn endpoint_settings(config: &Config, node: NodeId) -> EndpointSettings {
     EndpointSettings {
         engine: config.engine.clone(),
         origins: Origins::new(&config.cors),
@@ -141,5 +141,11 @@ pub(super) fn endpoint_settings(config: &Config) -> EndpointSettings {
             AppKind::Relay | AppKind::Upstream | AppKind::OpenWebui => None,
         },
         forward_timeout: config.bus.forward_timeout,
+        leg_mark: match config.app.kind {
+            AppKind::Upstream | AppKind::OpenWebui => {
+                Some(LegMark::new(&config.bus.channel_prefix, node))
+            }
+            AppKind::Relay | AppKind::Echo => None,
+        },
     }
 }

@@ -15,7 +15,7 @@ use super::handshake::Refusal;
 use super::origin::{Asking, Origins};
 use crate::config::{EngineConfig, IpRange};
 use crate::limits::{Admission, Arrival};
-use crate::model::EngineId;
+use crate::model::{EngineId, LEG_HEADER, LegMark};
 use crate::protocol::connection::Mode;
 use crate::session::{OpenPacket, Session, Worker};
 
@@ -31,6 +31,8 @@ pub struct EndpointSettings {
     pub bare_path: Option<String>,
     /// How long another node may take to answer a short question.
     pub forward_timeout: Duration,
+    /// The mark of this node's own legs, if its app opens any.
+    pub leg_mark: Option<LegMark>,
 }
 
 impl EndpointSettings {
@@ -59,6 +61,18 @@ impl EndpointSettings {
                 .get(header::ORIGIN)
                 .map(|value| value.to_str().map_err(|_| ())),
             host: forwarded.or_else(|| text(header::HOST)),
+        }
+    }
+
+    /// Turns away a leg of this cluster: let in, it would open another one, and so on.
+    ///
+    /// # Errors
+    /// It is one.
+    pub fn check_loop(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let value = headers.get(HeaderName::from_static(LEG_HEADER));
+        match self.leg_mark.as_ref().zip(value) {
+            Some((mark, value)) if mark.is_kin(value.as_bytes()) => Err(Refusal::Loop),
+            _ => Ok(()),
         }
     }
 

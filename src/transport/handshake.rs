@@ -59,10 +59,12 @@ pub enum Refusal {
     ShuttingDown,
     /// A limit on handshakes or requests is reached.
     Limited(Limit),
+    /// A leg of this cluster came back to it.
+    Loop,
 }
 
 impl Refusal {
-    /// The stable code: 0 to 5 are the reference server's, from 7 on a limit's.
+    /// The stable code: 0 to 5 are the reference server's, 7 to 11 a limit's.
     pub fn code(&self) -> u8 {
         match self {
             Self::TransportUnknown => 0,
@@ -73,6 +75,7 @@ impl Refusal {
             Self::UnsupportedVersion => 5,
             Self::ShuttingDown => 6,
             Self::Limited(limit) => limit.http().map_or(3, |(code, _)| code),
+            Self::Loop => 12,
         }
     }
 
@@ -87,6 +90,7 @@ impl Refusal {
             Self::UnsupportedVersion => RequestRefusal::UnsupportedVersion,
             Self::ShuttingDown => RequestRefusal::ShuttingDown,
             Self::Limited(_) => RequestRefusal::Limited,
+            Self::Loop => RequestRefusal::Loop,
         }
     }
 
@@ -101,6 +105,9 @@ impl Refusal {
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::ShuttingDown => "Server shutting down",
             Self::Limited(limit) => limit.message(),
+            Self::Loop => {
+                "this is the cluster the connection comes from: its upstream URL must lead to the server behind"
+            }
         }
     }
 
@@ -128,6 +135,7 @@ impl Refusal {
             Self::Forbidden(_) => 403,
             Self::ShuttingDown => 503,
             Self::Limited(limit) => limit.http().map_or(400, |(_, status)| status),
+            Self::Loop => 508,
             _ => 400,
         }
     }

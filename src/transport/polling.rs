@@ -41,6 +41,9 @@ pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) 
     if request.method() == Method::OPTIONS && request.headers().contains_key(header::ORIGIN) {
         return preflight(&request, &cors);
     }
+    if let Err(refusal) = edge.settings.check_loop(request.headers()) {
+        return refuse(&edge, &refusal, &cors);
+    }
     let query = Query::parse(request.query_string());
     let is_get = request.method() == Method::GET;
     match handshake::check(&query, is_get, false, &edge.settings.engine) {

@@ -116,6 +116,7 @@ impl From<Refusal> for Rejection {
         let status = match refusal.status() {
             429 => "429 Too Many Requests",
             503 => "503 Service Unavailable",
+            508 => "508 Loop Detected",
             _ => "400 Bad Request",
         };
         Self {
@@ -142,6 +143,7 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
         });
     };
     let headers = request.headers();
+    edge.settings.check_loop(headers)?;
     let asking = edge.settings.asking(headers, request.peer_addr());
     edge.settings.origins.check(asking)?;
     let query = Query::parse(uri.query().unwrap_or_default());

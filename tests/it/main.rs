@@ -23,6 +23,7 @@ mod health_verb;
 mod internal;
 mod limits;
 mod live;
+mod loops;
 mod metrics;
 mod namespaces;
 mod open_webui;
