@@ -89,3 +89,26 @@ fn open_webui_needs_backends_and_their_bus() {
     let expected = ["app.open_webui.upstreams", "bus.python"];
     assert_eq!(keys(&rejected.problems), expected);
 }
+
+#[test]
+fn the_shipped_file_is_one_node_in_front_of_two_backends() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/open-webui.toml");
+    let loaded = load_file(Path::new(file), &[]).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let config = loaded.config;
+    assert_eq!(config.app.kind, AppKind::OpenWebui);
+    assert_eq!(config.app.open_webui.upstreams.len(), 2);
+    assert_eq!(config.bus.redis_url.unwrap().database(), 1);
+    // Backends and nodes of deploy/open-webui take the environment that an operator has.
+    let names = [
+        ("ENABLE_WEBSOCKET_SUPPORT", "true"),
+        ("WEBSOCKET_MANAGER", "redis"),
+        ("WEBSOCKET_REDIS_URL", "redis://other:6379/2"),
+        ("REDIS_KEY_PREFIX", "two"),
+    ];
+    let loaded = load_file(Path::new(file), &names).unwrap();
+    let config = loaded.config;
+    assert_eq!(config.bus.redis_url.unwrap().database(), 2);
+    assert_eq!(config.app.open_webui.key_prefix, "two");
+    assert_eq!(config.bus.channel_prefix, "two:roomwire:2");
+}
