@@ -3,6 +3,8 @@
 //! It answers pings and walks the handshake by itself; what an event means is the
 //! scenario's business. Driven by `fleet`.
 
+use std::rc::Rc;
+
 use roomwire_loadgen::websocket::{ACCEPT, FramingError, Head, KEY, Opcode, Sender, push_frame};
 use thiserror::Error;
 
@@ -23,6 +25,24 @@ pub(crate) enum Stage {
     Closing,
     /// The close frame was answered, or the connection is gone.
     Closed,
+}
+
+/// Where a client asks for its websocket, and what it shows when it joins the main namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
+    /// With slashes at both ends.
+    pub(crate) path: Rc<str>,
+    /// JSON; may be empty.
+    pub(crate) auth: Rc<str>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".into(),
+            auth: "".into(),
+        }
+    }
 }
 
 /// What a scenario hears.
@@ -59,25 +79,28 @@ pub(crate) struct Client {
     fragments: Option<Vec<u8>>,
     /// State of the generator of masks.
     mask: u32,
+    door: Door,
 }
 
 impl Client {
     /// `seed` makes the masks of this connection; any number will do.
-    pub(crate) fn new(seed: u32) -> Self {
+    pub(crate) fn new(seed: u32, door: Door) -> Self {
         Self {
             stage: Stage::Connecting,
             unsent: Vec::new(),
             held: Vec::new(),
             fragments: None,
             mask: seed.wrapping_mul(2_654_435_761) | 1,
+            door,
         }
     }
 
     /// TCP is connected: asks for the upgrade.
     pub(crate) fn connected(&mut self, host: &str) {
         self.stage = Stage::Upgrading;
+        let path = &self.door.path;
         let request = format!(
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
+            "GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: {KEY}\r\n\r\n"
         );
@@ -210,7 +233,8 @@ impl Client {
             (_, b"2") => self.send("3"),
             (Stage::Opening, [b'0', b'{', ..]) => {
                 self.stage = Stage::Admission;
-                self.send("40");
+                let auth = Rc::clone(&self.door.auth);
+                self.send(&format!("40{auth}"));
             }
             (Stage::Admission, [b'4', b'0', ..]) => {
                 self.stage = Stage::Ready;
@@ -274,7 +298,7 @@ mod tests {
     }
 
     fn ready() -> Client {
-        let mut client = Client::new(1);
+        let mut client = Client::new(1, Door::default());
         client.stage = Stage::Ready;
         client
     }
@@ -288,7 +312,7 @@ mod tests {
         stream.extend(server("2"));
         stream.extend(server(r#"40{"sid":"b"}"#));
         for cut in 1..stream.len() {
-            let mut client = Client::new(7);
+            let mut client = Client::new(7, Door::default());
             client.connected("h");
             client.unsent.clear();
             let mut told = 0;
@@ -302,6 +326,24 @@ mod tests {
             assert_eq!((client.stage, told), (Stage::Ready, 1));
             assert_eq!(sent(&mut client), ["40", "3"]);
         }
+    }
+
+    #[test]
+    fn another_door_is_asked_for_and_shown_the_auth() {
+        let door = Door {
+            path: "/ws/socket.io/".into(),
+            auth: r#"{"token":"t"}"#.into(),
+        };
+        let mut client = Client::new(1, door);
+        client.connected("h");
+        let request = String::from_utf8(std::mem::take(&mut client.unsent)).unwrap();
+        assert!(
+            request.starts_with("GET /ws/socket.io/?EIO=4&"),
+            "{request}"
+        );
+        client.stage = Stage::Opening;
+        client.receive(&server("0{}"), &mut |_| {}).unwrap();
+        assert_eq!(sent(&mut client), [r#"40{"token":"t"}"#]);
     }
 
     #[test]
@@ -335,7 +377,7 @@ mod tests {
                 "{text}"
             );
         }
-        let mut refused = Client::new(1);
+        let mut refused = Client::new(1, Door::default());
         refused.connected("h");
         assert!(
             refused

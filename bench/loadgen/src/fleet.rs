@@ -12,7 +12,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{Client, ClientError, Notice, Stage};
+use crate::client::{Client, ClientError, Door, Notice, Stage};
 use crate::source::Sources;
 
 const EVENTS_A_TURN: usize = 1024;
@@ -150,6 +150,11 @@ impl Fleet {
 
     /// Starts a connection and returns its id; ids of ended connections come again.
     pub(crate) fn open(&mut self, target: SocketAddr) -> Result<usize> {
+        self.open_at(target, Door::default())
+    }
+
+    /// The same at another door than Socket.IO's usual one.
+    pub(crate) fn open_at(&mut self, target: SocketAddr, door: Door) -> Result<usize> {
         let hold = &mut self.hold;
         let mut stream = hold.sources.connect(target)?;
         let id = hold.free.pop().unwrap_or(hold.connections.len());
@@ -157,7 +162,7 @@ impl Fleet {
         hold.poll
             .registry()
             .register(&mut stream, Token(id), interest)?;
-        let client = Client::new(id as u32);
+        let client = Client::new(id as u32, door);
         let connection = Connection {
             stream: Some(stream),
             client,
@@ -310,7 +315,7 @@ impl Hold {
             return;
         }
         let asked_for = matches!(connection.client.stage, Stage::Closing | Stage::Closed);
-        connection.client = Client::new(0);
+        connection.client = Client::new(0, Door::default());
         connection.client.stage = Stage::Closed;
         self.free.push(id);
         let fault = match end {

@@ -1,5 +1,6 @@
 //! `loadgen`: drives a Socket.IO server with the relay app (`roomwire:join`, `:leave`,
-//! `:emit`) over loopback and prints one JSON line about what it saw.
+//! `:emit`), or the socket tier of Open WebUI, over loopback and prints one JSON line
+//! about what it saw.
 //! Chooses the scenario; what the runs compare, and when, is `bench/run`'s business.
 
 mod client;
@@ -32,5 +33,7 @@ fn run(scenario: &Scenario) -> Result<Value> {
         Scenario::Idle(options) => scenario::hold::idle(options),
         Scenario::Churn(options) => scenario::churn::run(options),
         Scenario::Verify(options) => scenario::verify::run(options),
+        Scenario::Joined(options) => scenario::open_webui::joined(options),
+        Scenario::Stream(options) => scenario::open_webui::stream(options),
     }
 }

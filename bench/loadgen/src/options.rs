@@ -1,12 +1,13 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use argh::FromArgs;
 
 use crate::procstat::Group;
 
-/// Load generator for Socket.IO servers that offer the relay app.
+/// Load generator for Socket.IO servers that offer the relay app, and for those of Open WebUI.
 #[derive(FromArgs)]
 pub(crate) struct Options {
     #[argh(subcommand)]
@@ -22,6 +23,8 @@ pub(crate) enum Scenario {
     Idle(Idle),
     Churn(Churn),
     Verify(Verify),
+    Joined(Joined),
+    Stream(Stream),
 }
 
 /// One room; the next burst of broadcasts leaves when every member has the last one.
@@ -127,4 +130,59 @@ pub(crate) struct Verify {
     /// messages of each publisher
     #[argh(option, default = "200")]
     pub(crate) messages: usize,
+}
+
+/// Open WebUI: sockets that sign in, say user-join and stay, with heartbeats.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "joined")]
+pub(crate) struct Joined {
+    /// host:port of the server
+    #[argh(option)]
+    pub(crate) server: SocketAddr,
+    /// file with a session token a line; the first is only used to warm up
+    #[argh(option)]
+    pub(crate) tokens: PathBuf,
+    /// sockets; the tokens are given out in turn
+    #[argh(option, default = "1000")]
+    pub(crate) count: usize,
+    /// seconds in which there are no sockets: what the processes use by themselves
+    #[argh(option, default = "10.0")]
+    pub(crate) idle: f64,
+    /// seconds for which the joined sockets are held, each with a heartbeat every 30 s
+    #[argh(option, default = "60.0")]
+    pub(crate) hold: f64,
+    /// processes to measure, as name=pid,pid (repeatable)
+    #[argh(option)]
+    pub(crate) measure: Vec<Group>,
+}
+
+/// Open WebUI: events that another process publishes at a pace, each to all sockets.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "stream")]
+pub(crate) struct Stream {
+    /// host:port of the server
+    #[argh(option)]
+    pub(crate) server: SocketAddr,
+    /// file with a session token a line; the first is not used
+    #[argh(option)]
+    pub(crate) tokens: PathBuf,
+    /// sockets; the tokens are given out in turn
+    #[argh(option, default = "1000")]
+    pub(crate) members: usize,
+    /// chat that all sockets open; without it they only join
+    #[argh(option)]
+    pub(crate) chat: Option<String>,
+    /// what sockets are to hear: an event as JSON with {token} in it, for which the publisher puts `<number> <time> `,
+    /// six digits and microseconds since 1970
+    #[argh(option)]
+    pub(crate) event: String,
+    /// events that are measured; a tenth of it goes before as warm-up
+    #[argh(option, default = "500")]
+    pub(crate) events: u64,
+    /// processes to measure, as name=pid,pid (repeatable)
+    #[argh(option)]
+    pub(crate) measure: Vec<Group>,
+    /// the publisher, behind `--`: a program that reads numbers, a line each, and publishes so many events
+    #[argh(positional, greedy)]
+    pub(crate) publisher: Vec<String>,
 }

@@ -7,6 +7,7 @@ pub(crate) mod churn;
 pub(crate) mod fanout;
 pub(crate) mod hold;
 pub(crate) mod joins;
+pub(crate) mod open_webui;
 pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod verify;
