@@ -4,6 +4,7 @@
 //! `serve` is the business of `main`. Answers go to standard output, problems to standard error.
 
 mod ask;
+pub mod signals;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -80,9 +81,14 @@ pub fn parse() -> Cli {
     Cli::parse()
 }
 
+/// Where the configuration of this process comes from.
+pub fn sources(cli: &Cli) -> Sources {
+    Sources::of_process(cli.config.clone())
+}
+
 /// Loads the configuration; prints all problems and warnings and gives the exit code if it cannot be used.
 pub fn load(cli: &Cli) -> Result<Loaded, ExitCode> {
-    config::load(&Sources::of_process(cli.config.clone())).map_err(|rejected| {
+    config::load(&sources(cli)).map_err(|rejected| {
         let lines = findings(&rejected.problems, &rejected.warnings);
         print(io::stderr(), &lines);
         ExitCode::from(REFUSED)

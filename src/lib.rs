@@ -13,6 +13,7 @@ pub mod http;
 pub mod leg;
 pub mod limits;
 pub mod live;
+pub mod logging;
 pub mod metrics;
 pub mod model;
 pub mod outbox;

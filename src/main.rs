@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use log::{info, warn};
+use roomwire::cli::signals::{Signals, Told};
 use roomwire::cli::{self, Cli, Verb};
-use roomwire::config::Config;
 use roomwire::live::{self, Options, Severity};
-use roomwire::server::Server;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use roomwire::logging::Logging;
+use roomwire::server::{Reloader, Server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,7 +44,7 @@ fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
 fn serve(cli: &Cli) -> ExitCode {
     // Signals first: as the first process of a container we would miss one that comes before its handler.
     let system = actix_rt::System::new();
-    let signals = match system.block_on(async { EndSignals::new() }) {
+    let signals = match system.block_on(async { Signals::new() }) {
         Ok(signals) => signals,
         Err(error) => {
             cli::complain(&format!("signals cannot be handled: {error}"));
@@ -55,15 +55,18 @@ fn serve(cli: &Cli) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    env_logger::Builder::new()
-        // Says at info level what our own first line says.
-        .filter_module("actix_server", log::LevelFilter::Warn)
-        .parse_filters(&loaded.config.log.filter)
-        .init();
+    let logging = match Logging::start(&loaded.config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            cli::complain(&format!("the log cannot be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let code = match system.block_on(run(loaded.config, signals)) {
+    let reloader = Reloader::new(cli::sources(cli), loaded);
+    let code = match system.block_on(run(reloader, logging, signals)) {
         Ok(code) => code,
         Err(error) => {
             log::error!("{error:#}");
@@ -75,56 +78,55 @@ fn serve(cli: &Cli) -> ExitCode {
 }
 
 /// Runs a node from its start to its end; its exit code.
-async fn run(config: Config, mut signals: EndSignals) -> anyhow::Result<i32> {
+async fn run(
+    mut reloader: Reloader,
+    logging: &Logging,
+    mut signals: Signals,
+) -> anyhow::Result<i32> {
     let server = tokio::select! {
-        server = Server::start(config) => server?,
-        name = signals.next() => {
+        server = Server::start(reloader.config().clone()) => server?,
+        name = signals.end() => {
             info!("ended by {name} while starting");
             return Ok(0);
         }
     };
-    let name_lost = tokio::select! {
-        name = signals.next() => {
-            info!("told to end by {name}");
-            false
-        }
-        () = server.drain_wanted() => {
-            info!("told to end by POST /drain");
-            false
-        }
-        () = server.name_lost() => true,
-    };
-    tokio::select! {
-        () = server.drain() => {}
-        name = signals.next() => {
-            warn!("told a second time by {name}: ending at once");
-            return Ok(CUT_SHORT);
-        }
-    }
-    server.stop().await;
-    anyhow::ensure!(!name_lost, "the name of this node was lost");
-    Ok(0)
-}
-
-/// The signals that end a node.
-struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl EndSignals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for one of them; its name.
-    async fn next(&mut self) -> &'static str {
+    reloader.note_start(&server);
+    let mut name_lost = Box::pin(server.name_lost());
+    let name_was_lost = loop {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            told = signals.next() => match told {
+                Told::End(name) => {
+                    info!("told to end by {name}");
+                    break false;
+                }
+                Told::Reload => {
+                    reloader.reload(&server);
+                    logging.replace(&reloader.config().log);
+                }
+            },
+            () = server.drain_wanted() => {
+                info!("told to end by POST /drain");
+                break false;
+            }
+            () = &mut name_lost => break true,
+        }
+    };
+    drop(name_lost);
+    let mut drained = Box::pin(server.drain());
+    loop {
+        tokio::select! {
+            () = &mut drained => break,
+            told = signals.next() => match told {
+                Told::End(name) => {
+                    warn!("told a second time by {name}: ending at once");
+                    return Ok(CUT_SHORT);
+                }
+                Told::Reload => warn!("configuration not reloaded: this node is about to end"),
+            },
         }
     }
+    drop(drained);
+    server.stop().await;
+    anyhow::ensure!(!name_was_lost, "the name of this node was lost");
+    Ok(0)
 }

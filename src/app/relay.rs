@@ -5,13 +5,14 @@
 //! `emit("roomwire:ask", room, event, ...args, ack)`. The sender is never among those emitted to. Room patterns of the
 //! configuration say who may; every ack is `{ok:true,…}` or `{ok:false,error:{code,message}}`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 use serde_json::{Value, json};
 
 use super::{Action, Actions, Answer, App, Event, Peer};
-use crate::config::{JoinPolicy, PublishPolicy, RelayConfig};
+use crate::config::{JoinPolicy, PublishPolicy, RelayConfig, Reloadable};
 use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
@@ -31,7 +32,8 @@ pub(super) fn is_own(payload: &Payload) -> bool {
 /// Rooms by client request.
 #[derive(Debug, Clone)]
 pub struct Relay {
-    rules: RelayConfig,
+    /// Looked at for each request: whoever is in a room stays there when a new rule forbids it.
+    rules: Arc<Reloadable<RelayConfig>>,
     /// Rooms one socket may join.
     max_rooms: usize,
 }
@@ -44,8 +46,8 @@ struct Refused {
 }
 
 impl Relay {
-    /// The app with these rules.
-    pub fn new(rules: RelayConfig, max_rooms: usize) -> Self {
+    /// The app with these rules, which may be replaced while it runs.
+    pub fn new(rules: Arc<Reloadable<RelayConfig>>, max_rooms: usize) -> Self {
         Self { rules, max_rooms }
     }
 
@@ -113,6 +115,7 @@ impl Relay {
         }
         let allowed = self
             .rules
+            .read()
             .rule(room)
             .is_some_and(|rule| rule.join == JoinPolicy::Anyone);
         if !allowed {
@@ -146,6 +149,7 @@ impl Relay {
         }
         let publish = self
             .rules
+            .read()
             .rule(&room)
             .map_or(PublishPolicy::Nobody, |rule| rule.publish);
         let allowed = match publish {

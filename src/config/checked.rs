@@ -60,15 +60,6 @@ pub enum PublicProbes {
     Full,
 }
 
-impl ServerConfig {
-    /// Whether `address` is a proxy whose headers count.
-    pub fn trusts(&self, address: std::net::IpAddr) -> bool {
-        self.trusted_proxies
-            .iter()
-            .any(|range| range.contains(address))
-    }
-}
-
 /// Transports offered to clients; at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transports {

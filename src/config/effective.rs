@@ -9,7 +9,7 @@ use ::config::{Value, ValueKind};
 use super::layers::Layers;
 use super::net::SecretUrl;
 use super::problem::Origin;
-use super::schema::{Kind, RULE_KEYS, Schema};
+use super::schema::{Key, Kind, RULE_KEYS, Schema};
 
 /// Keys whose value may hold a password.
 const SECRETS: [&str; 3] = [
@@ -34,16 +34,10 @@ impl Effective {
         let sections = schema.sections.iter().map(|section| {
             let lines = section.keys.iter().filter_map(|key| {
                 let (value, origin) = layers.value(&key.path)?;
-                let is_secret = SECRETS.contains(&key.path.as_str());
-                let value = if is_secret {
-                    masked(value)
-                } else {
-                    value.clone()
-                };
                 let name = key.path.rsplit('.').next()?.to_owned();
                 Some(Line {
                     name,
-                    value: toml(key.kind, &value),
+                    value: shown(key, value),
                     origin: origin.clone(),
                 })
             });
@@ -71,6 +65,14 @@ impl fmt::Display for Effective {
         }
         Ok(())
     }
+}
+
+/// A value of a key as TOML, secrets masked.
+pub(super) fn shown(key: &Key, value: &Value) -> String {
+    if SECRETS.contains(&key.path.as_str()) {
+        return toml(key.kind, &masked(value));
+    }
+    toml(key.kind, value)
 }
 
 /// A URL with its password masked; all of it where it cannot be read.

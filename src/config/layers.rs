@@ -19,6 +19,31 @@ use super::settings::Settings;
 /// Names and values of environment variables.
 pub type Environment = BTreeMap<String, String>;
 
+/// What the layers amount to: the value of each key, and where it came from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept {
+    values: BTreeMap<String, (Value, Origin)>,
+    rule_origins: BTreeMap<String, Origin>,
+    manager_is_redis: bool,
+}
+
+impl Kept {
+    /// The value of a key and its origin.
+    pub(super) fn value(&self, path: &str) -> Option<&(Value, Origin)> {
+        self.values.get(path)
+    }
+
+    /// The same with the values that `others` has of some keys.
+    pub(super) fn with_others(mut self, others: &Self, of: impl Fn(&str) -> bool) -> Self {
+        for (path, value) in &mut self.values {
+            if let Some(other) = others.value(path).filter(|_| of(path)) {
+                *value = other.clone();
+            }
+        }
+        self
+    }
+}
+
 /// The layers on top of each other.
 pub(super) struct Layers<'a> {
     schema: &'a Schema,
@@ -40,6 +65,29 @@ impl<'a> Layers<'a> {
             problems: Vec::new(),
             warnings: Vec::new(),
             borrowed: Borrowed::default(),
+        }
+    }
+
+    /// The layers that amounted to `kept`.
+    pub(super) fn of_kept(schema: &'a Schema, kept: Kept) -> Self {
+        let borrowed = Borrowed {
+            manager_is_redis: kept.manager_is_redis,
+            ..Borrowed::default()
+        };
+        Self {
+            values: kept.values,
+            rule_origins: kept.rule_origins,
+            borrowed,
+            ..Self::shipped(schema)
+        }
+    }
+
+    /// What they amount to.
+    pub(super) fn keep(&self) -> Kept {
+        Kept {
+            values: self.values.clone(),
+            rule_origins: self.rule_origins.clone(),
+            manager_is_redis: self.borrowed.manager_is_redis,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`load`] lays the layers over each other (`layers`), fills `settings`, the mirror of the
 //! file, and makes a [`Config`] of checked types (`check`). All problems are reported at once,
-//! each with its key and origin. The environment is passed in as a value. Called by the command
+//! each with its key and origin. [`reload`] does it again for a node that runs. The environment is passed in as a value. Called by the command
 //! line; everybody else gets a section of [`Config`]. Knows no socket, clock or actor.
 
 mod check;
@@ -17,6 +17,7 @@ mod outline;
 mod pattern;
 mod problem;
 mod reference;
+mod reload;
 mod schema;
 mod settings;
 mod units;
@@ -36,10 +37,11 @@ pub use net::{BindAddress, IpRange, Secret, SecretUrl};
 pub use pattern::{OriginRule, Pattern};
 pub use problem::{Origin, Problem, Rejected};
 pub use reference::reference;
+pub use reload::{Change, Reload, Reloadable, reload};
 pub use upstream_url::UpstreamUrl;
 
 use check::Checker;
-use layers::Layers;
+use layers::{Kept, Layers};
 use schema::Schema;
 
 /// Where to look for the user's settings.
@@ -73,15 +75,12 @@ pub struct Loaded {
     pub unused_names: Vec<String>,
     /// Every key with its value and origin; prints as TOML, secrets masked.
     pub effective: Effective,
+    kept: Kept,
 }
 
 /// Reads and checks everything; on refusal, says all that is wrong.
 pub fn load(sources: &Sources) -> Result<Loaded, Rejected> {
-    let refused = |problem| Rejected {
-        problems: vec![problem],
-        warnings: Vec::new(),
-    };
-    let schema = Schema::shipped().map_err(refused)?;
+    let schema = Schema::shipped().map_err(broken)?;
     let mut layers = Layers::shipped(&schema);
     let named = sources
         .environment
@@ -92,8 +91,20 @@ pub fn load(sources: &Sources) -> Result<Loaded, Rejected> {
     }
     layers.add_environment(&sources.environment);
     layers.add_kind_defaults();
+    judge(&schema, layers)
+}
 
-    let settings = layers.settings().map_err(refused)?;
+/// A problem that makes all others void.
+fn broken(problem: Problem) -> Rejected {
+    Rejected {
+        problems: vec![problem],
+        warnings: Vec::new(),
+    }
+}
+
+/// Checks what the layers amount to.
+fn judge(schema: &Schema, layers: Layers<'_>) -> Result<Loaded, Rejected> {
+    let settings = layers.settings().map_err(broken)?;
     let mut checker = Checker::new(&layers);
     let config = check::check(&settings, &mut checker);
     let Checker {
@@ -101,7 +112,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Rejected> {
         warnings: noticed,
         ..
     } = checker;
-    let effective = Effective::of(&schema, &layers);
+    let effective = Effective::of(schema, &layers);
+    let kept = layers.keep();
     let Layers {
         mut problems,
         mut warnings,
@@ -118,6 +130,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Rejected> {
         warnings,
         unused_names: borrowed.unused,
         effective,
+        kept,
     })
 }
 

@@ -5,6 +5,7 @@
 
 use super::effective::toml;
 use super::open_webui::{EFFECTS, UNUSED};
+use super::reload::acts_at_once;
 use super::schema::{Schema, Section};
 
 const HEAD: &str = "\
@@ -22,6 +23,9 @@ Roomwire runs without any configuration. Three layers lie over each other, each 
 
 `roomwire check` reads all of it, reports every problem at once, with the key, the place it was set and the name that was probably meant,
 and ends with 2 if there is one. `roomwire config` prints what is in force and where each value came from, with passwords masked.
+
+A node under way reads all of it again at `SIGHUP`. Keys marked with ↻ then act at once, the others at its next start;
+[operations.md](operations.md#reload) has the rest.
 
 Durations have units: `300ms`, `25s`, `1m 30s`. Sizes are bytes, or have `B`, `kB` (1000), `KiB` (1024), `MB`, `MiB`, `GB`, `GiB`; 1 GiB at most.
 In patterns `*` stands for any text.
@@ -69,8 +73,9 @@ fn section_text(section: &Section) -> String {
         } else {
             format!("`{}`", key.environment_name())
         };
+        let mark = if acts_at_once(&key.path) { " ↻" } else { "" };
         text.push_str(&format!(
-            "| `{}` | `{value}` | {} | {name} |\n",
+            "| `{}`{mark} | `{value}` | {} | {name} |\n",
             key.path,
             cell(&key.comment)
         ));

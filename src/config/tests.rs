@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 
 mod open_webui;
+mod reload;
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/cluster.toml");
@@ -406,7 +407,7 @@ fn the_reference_is_up_to_date() {
     );
     for key in Schema::shipped().unwrap().keys() {
         assert!(
-            written.contains(&format!("| `{}` |", key.path)),
+            written.contains(&format!("\n| `{}` ", key.path)),
             "{}",
             key.path
         );

@@ -105,7 +105,9 @@ impl Limits {
             .set(Rate::new(config.events_per_second, config.events_burst));
         self.connect_payload
             .store(config.connect_payload, Ordering::Relaxed);
-        self.announce(config.connections.is_some());
+        if connections != before {
+            self.announce(config.connections.is_some());
+        }
     }
 
     /// Says how many clients can be expected to fit, and what bounds them.

@@ -41,6 +41,14 @@ macro_rules! labels {
 }
 
 labels! {
+    /// What became of a configuration that was read again.
+    ReloadResult("result"):
+        /// It differs, and what could be taken over was.
+        Applied = "applied",
+        Unchanged = "unchanged",
+        /// It cannot be used; nothing changed.
+        Refused = "refused",
+    ;
     /// What carries a session.
     Transport("transport"):
         Polling = "polling",

@@ -17,7 +17,7 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Shown;
 use labels::{
     BusDrop, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
-    LimitRejection, Origin, RequestRefusal, SlowPolicy, Transport,
+    LimitRejection, Origin, ReloadResult, RequestRefusal, SlowPolicy, Transport,
 };
 pub use values::{Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -51,6 +51,12 @@ metrics! {
     drain_sessions_left: Gauge,
     /// Of those, how many a drain has told to go.
     drain_closed_total: Counter,
+    /// Times the configuration was read again.
+    config_reloads_total: Counters<ReloadResult>,
+    /// When the configuration in force was read, in seconds since 1970.
+    config_loaded_timestamp_seconds: Gauge,
+    /// Settings that were changed and wait for the next start of this node.
+    config_restart_pending: Gauge,
     /// Engine.IO sessions open on this node.
     sessions: Gauges<Transport>,
     /// Engine.IO sessions opened since the start, by the transport they began with.

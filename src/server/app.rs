@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Outside;
+use super::reload::ReloadableParts;
 use crate::app::echo::Echo;
 use crate::app::open_webui::{self, OpenWebui};
 use crate::app::relay::Relay;
@@ -64,8 +65,13 @@ impl NodeApp {
     }
 
     /// The app of one worker, on its thread.
-    pub(super) fn of_worker(&self, config: &Config, shard: &Rc<Shard>) -> Rc<dyn App> {
-        let relay = || Relay::new(config.app.relay.clone(), config.socket.max_rooms);
+    pub(super) fn of_worker(
+        &self,
+        config: &Config,
+        reloadable: &ReloadableParts,
+        shard: &Rc<Shard>,
+    ) -> Rc<dyn App> {
+        let relay = || Relay::new(Arc::clone(&reloadable.rules), config.socket.max_rooms);
         match self {
             Self::Relay => Rc::new(relay()),
             Self::Echo => Rc::new(Echo),

@@ -25,7 +25,7 @@ type Target = (usize, Occupant);
 
 /// Empties the node; returns when nobody is left, or the time is up.
 pub(super) async fn drain(server: &Server) {
-    let config = server.blueprint.config.drain.clone();
+    let config = DrainConfig::clone(&server.blueprint.reloadable.drain.read());
     let start = Instant::now();
     let deadline = start + config.timeout;
     server.health.set_phase(Phase::Draining);

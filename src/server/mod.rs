@@ -7,6 +7,7 @@ mod drain;
 mod drain_plan;
 mod listen;
 mod name;
+mod reload;
 mod tls;
 mod worker;
 
@@ -44,6 +45,8 @@ use crate::transport::gate::CloseAll;
 use app::NodeApp;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
+use reload::ReloadableParts;
+pub use reload::Reloader;
 use tls::WatchedIdentity;
 use worker::{Blueprint, endpoint_settings, session_settings};
 
@@ -61,7 +64,6 @@ pub struct Server {
     blueprint: Arc<Blueprint>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    limits: Arc<Limits>,
     gates: Arc<Gates>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
@@ -128,7 +130,6 @@ impl Server {
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
-        let limits = Limits::of_process(&config, &metrics);
         metrics.node_info.tell(node.as_str());
         let (ports, gates) = (Ports::default(), Arc::<Gates>::default());
         let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
@@ -144,10 +145,12 @@ impl Server {
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let demo = demo(&config, node, address, &client_files);
+        let reloadable = ReloadableParts::of(&config);
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(session_settings(&config)),
-            limits: Arc::clone(&limits),
-            endpoint: Arc::new(endpoint_settings(&config, node)),
+            limits: Limits::of_process(&config, &metrics),
+            endpoint: Arc::new(endpoint_settings(&config, node, &reloadable)),
+            reloadable,
             directory,
             forward,
             random: Arc::clone(&random),
@@ -174,7 +177,6 @@ impl Server {
             blueprint,
             health,
             metrics,
-            limits,
             gates,
             lease,
             leave,
@@ -227,7 +229,13 @@ impl Server {
 
     /// What it takes. Can be changed while it runs.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.blueprint.limits
+    }
+
+    /// Puts in force what a running node can take over of a configuration (`config::reload` says which keys); the
+    /// rest of it is not looked at.
+    pub fn apply(&self, config: &Config) {
+        reload::apply(self, config);
     }
 
     /// Empties the node bit by bit: takes nobody new and closes who is there at the pace of `[drain]`. Returns when

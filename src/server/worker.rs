@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
+use super::app::NodeApp;
+use super::reload::ReloadableParts;
 use crate::app::App as _;
 use crate::app::echo::Echo;
 use crate::bridge::messages::{Forward, Ports};
@@ -24,9 +26,6 @@ use crate::transport::accept::Acceptor;
 use crate::transport::edge::{Edge, EndpointSettings, Gates};
 use crate::transport::forward::Exchange;
 use crate::transport::gate::Gate;
-use crate::transport::origin::Origins;
-
-use super::app::NodeApp;
 
 /// What the workers of a node share before they are built, each on its own thread.
 pub(super) struct Blueprint {
@@ -40,6 +39,7 @@ pub(super) struct Blueprint {
     pub(super) sessions: Arc<SessionSettings>,
     pub(super) limits: Arc<crate::limits::Limits>,
     pub(super) endpoint: Arc<EndpointSettings>,
+    pub(super) reloadable: ReloadableParts,
     pub(super) gates: Arc<Gates>,
     pub(super) ports: Ports,
     pub(super) tls: Option<Arc<TlsIdentity>>,
@@ -62,7 +62,7 @@ impl Blueprint {
         let shard = Shard::new(index, Arc::clone(&self.directory), limits);
         self.directory
             .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
-        let app = self.app.of_worker(&self.config, &shard);
+        let app = self.app.of_worker(&self.config, &self.reloadable, &shard);
         let worker = Worker::new(
             shard,
             app,
@@ -95,7 +95,7 @@ impl Blueprint {
         let server = &self.config.server;
         let proxies = server
             .proxy_protocol
-            .then(|| server.trusted_proxies.clone());
+            .then(|| Arc::clone(&self.reloadable.access));
         let metrics = Arc::clone(self.directory.metrics());
         Acceptor::new(proxies, self.tls.as_deref(), metrics)
     }
@@ -130,11 +130,14 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-pub(super) fn endpoint_settings(config: &Config, node: NodeId) -> EndpointSettings {
+pub(super) fn endpoint_settings(
+    config: &Config,
+    node: NodeId,
+    reloadable: &ReloadableParts,
+) -> EndpointSettings {
     EndpointSettings {
         engine: config.engine.clone(),
-        origins: Origins::new(&config.cors),
-        trusted_proxies: config.server.trusted_proxies.clone(),
+        access: Arc::clone(&reloadable.access),
         send_buffer: config.socket.send_buffer,
         bare_path: match config.app.kind {
             AppKind::Echo => Echo.bare_path().map(str::to_owned),

@@ -28,7 +28,7 @@ pub enum Reloaded {
 
 /// What a listener shows to its clients. Shared by all workers.
 pub struct TlsIdentity {
-    files: TlsFiles,
+    files: Mutex<TlsFiles>,
     current: Arc<Current>,
     config: Arc<ServerConfig>,
     /// How the files looked when they were read last.
@@ -57,7 +57,7 @@ impl TlsIdentity {
         config.ticketer = Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(Self {
-            files,
+            files: Mutex::new(files),
             current,
             config: Arc::new(config),
             seen,
@@ -70,12 +70,22 @@ impl TlsIdentity {
         Arc::clone(&self.config)
     }
 
+    /// From now on the certificate lies in these files; they are read by the next [`TlsIdentity::reload`].
+    pub fn move_to(&self, files: TlsFiles) {
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+    }
+
+    fn files(&self) -> TlsFiles {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.clone()
+    }
+
     /// Reads the files again and logs what came of it. Open connections go on as they are.
     ///
     /// # Errors
     /// The files cannot be used; the certificate in use stays.
     pub fn reload(&self) -> Result<Reloaded, CertificateError> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = look(&self.files);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = look(&self.files());
         let outcome = self.replace(SystemTime::now());
         match &outcome {
             Ok(Reloaded::Unchanged) => {}
@@ -92,7 +102,7 @@ impl TlsIdentity {
     }
 
     fn replace(&self, now: SystemTime) -> Result<Reloaded, CertificateError> {
-        let new = Certificate::load(&self.files, now)?;
+        let new = Certificate::load(&self.files(), now)?;
         let mut current = self
             .current
             .0
@@ -112,7 +122,7 @@ impl TlsIdentity {
     /// a renewal need not change at once: a pair that does not fit is read again when its other half comes.
     pub fn reload_if_touched(&self) {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if look(&self.files) != seen {
+        if look(&self.files()) != seen {
             // What came of it is logged.
             let _ = self.reload();
         }

@@ -12,8 +12,8 @@ use super::client_address::client_address;
 use super::forward::{Exchange, Held};
 use super::gate::{Find, Gate};
 use super::handshake::Refusal;
-use super::origin::{Asking, Origins};
-use crate::config::{EngineConfig, IpRange};
+use super::origin::{Asking, CorsHeaders, Origins};
+use crate::config::{CorsConfig, EngineConfig, IpRange, Reloadable, ServerConfig};
 use crate::limits::{Admission, Arrival};
 use crate::model::{EngineId, LEG_HEADER, LegMark};
 use crate::protocol::connection::Mode;
@@ -23,8 +23,8 @@ use crate::session::{OpenPacket, Session, Worker};
 #[derive(Debug, Clone)]
 pub struct EndpointSettings {
     pub engine: EngineConfig,
-    pub origins: Origins,
-    pub trusted_proxies: Vec<IpRange>,
+    /// Can be replaced while the node runs.
+    pub access: Arc<Reloadable<Access>>,
     /// Bytes the kernel may hold for one client, if bounded by us.
     pub send_buffer: Option<usize>,
     /// The path of bare Engine.IO clients, if the app has one.
@@ -33,6 +33,30 @@ pub struct EndpointSettings {
     pub forward_timeout: Duration,
     /// The mark of this node's own legs, if its app opens any.
     pub leg_mark: Option<LegMark>,
+}
+
+/// Who may connect, and who may speak for others.
+#[derive(Debug)]
+pub struct Access {
+    origins: Origins,
+    trusted_proxies: Vec<IpRange>,
+}
+
+impl Access {
+    /// What the configuration says of it.
+    pub fn new(cors: &CorsConfig, server: &ServerConfig) -> Self {
+        Self {
+            origins: Origins::new(cors),
+            trusted_proxies: server.trusted_proxies.clone(),
+        }
+    }
+
+    /// Whether `address` is a proxy whose word counts.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|range| range.contains(address))
+    }
 }
 
 impl EndpointSettings {
@@ -48,20 +72,26 @@ impl EndpointSettings {
             .map(|_| Mode::Bare)
     }
 
-    /// What a request says of its origin; a proxy we trust may name the host the client meant.
-    pub fn asking<'a>(&self, headers: &'a HeaderMap, peer: Option<SocketAddr>) -> Asking<'a> {
+    /// Lets the request of a page in, with the headers its answer needs. A proxy we trust may name the host the
+    /// client meant.
+    ///
+    /// # Errors
+    /// Pages of its origin may not connect.
+    pub fn check_origin(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<CorsHeaders, Refusal> {
+        let access = self.access.read();
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let trusted = peer.is_some_and(|peer| {
-            let ranges = &self.trusted_proxies;
-            ranges.iter().any(|range| range.contains(peer.ip()))
-        });
+        let trusted = peer.is_some_and(|peer| access.trusts(peer.ip()));
         let forwarded = text(HeaderName::from_static("x-forwarded-host")).filter(|_| trusted);
-        Asking {
+        access.origins.check(Asking {
             origin: headers
                 .get(header::ORIGIN)
                 .map(|value| value.to_str().map_err(|_| ())),
             host: forwarded.or_else(|| text(header::HOST)),
-        }
+        })
     }
 
     /// Turns away a leg of this cluster: let in, it would open another one, and so on.
@@ -79,7 +109,7 @@ impl EndpointSettings {
     /// The address of the client behind a request, as trusted proxies tell it; `None` if the connection is
     /// already gone.
     pub fn client_address(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<IpAddr> {
-        peer.map(|peer| client_address(peer.ip(), headers, &self.trusted_proxies))
+        peer.map(|peer| client_address(peer.ip(), headers, &self.access.read().trusted_proxies))
     }
 
     /// What the handshake tells a client of a transport.

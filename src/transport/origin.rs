@@ -27,7 +27,7 @@ pub type CorsHeaders = Vec<(&'static str, String)>;
 
 impl Origins {
     /// The rules of the configuration.
-    pub fn new(config: &CorsConfig) -> Self {
+    pub(super) fn new(config: &CorsConfig) -> Self {
         Self {
             rules: config.origins.clone(),
             credentials: config.credentials,

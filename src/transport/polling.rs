@@ -30,11 +30,8 @@ const PATIENCE_WITH_LARGE_BODIES: usize = 8;
 
 /// Answers any request below a path of the endpoint.
 pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) -> HttpResponse {
-    let cors = match edge
-        .settings
-        .origins
-        .check(edge.settings.asking(request.headers(), request.peer_addr()))
-    {
+    let settings = &edge.settings;
+    let cors = match settings.check_origin(request.headers(), request.peer_addr()) {
         Ok(cors) => cors,
         Err(refusal) => return refuse(&edge, &refusal, &CorsHeaders::new()),
     };

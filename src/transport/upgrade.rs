@@ -144,8 +144,7 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
     };
     let headers = request.headers();
     edge.settings.check_loop(headers)?;
-    let asking = edge.settings.asking(headers, request.peer_addr());
-    edge.settings.origins.check(asking)?;
+    edge.settings.check_origin(headers, request.peer_addr())?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let is_get = request.method() == Method::GET;
     let wanted = handshake::check(&query, is_get, true, &edge.settings.engine)?;

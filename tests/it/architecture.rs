@@ -46,6 +46,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["transport", "health", "metrics", "config", "model"],
     ),
     ("cli", &["config"]),
+    ("logging", &["config"]),
     // Looks at what a node will meet; starts none.
     ("live", &["bridge", "config", "limits"]),
 ];

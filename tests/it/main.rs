@@ -32,6 +32,7 @@ mod polling;
 mod proxy_protocol;
 mod python_bus;
 mod redis;
+mod reload_process;
 mod rooms;
 mod shutdown;
 mod slow_client;

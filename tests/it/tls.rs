@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::http::{Request, Response};
@@ -21,22 +20,11 @@ async fn secure(settings: &[(&str, &str)]) -> (TestServer, Files) {
 
 /// The certificate a new connection is shown.
 async fn shown(server: &TestServer) -> CertificateDer<'static> {
-    let stream = tls::connect(&server.server.address().to_string(), false).await;
-    let mut afresh = (*tls::client_config()).clone();
-    // A resumed session shows no certificate; the client would answer from memory.
-    afresh.resumption = rustls::client::Resumption::disabled();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(afresh));
-    let name = "localhost".try_into().unwrap();
-    let stream = connector.connect(name, stream).await.unwrap();
-    let (_, connection) = stream.get_ref();
-    assert_eq!(connection.alpn_protocol(), Some(&b"http/1.1"[..]));
-    connection.peer_certificates().unwrap()[0]
-        .clone()
-        .into_owned()
+    tls::shown(&server.server.address().to_string()).await
 }
 
 fn of(pair: &Pair) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()
+    pair.der()
 }
 
 #[actix_rt::test]

@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::edge::Access;
 use super::socket::ClientStream;
-use crate::config::IpRange;
+use crate::config::Reloadable;
 use crate::metrics::Metrics;
 use crate::tls::TlsIdentity;
 use refusals::Refusals;
@@ -60,8 +61,8 @@ pub enum AcceptError {
 
 /// What a listener does with a connection before it speaks HTTP.
 pub struct Acceptor {
-    /// Who sends PROXY headers, if they are expected.
-    proxies: Option<Vec<IpRange>>,
+    /// Who may send PROXY headers, if they are expected.
+    proxies: Option<Arc<Reloadable<Access>>>,
     tls: Option<TlsAcceptor>,
     handshakes: Semaphore,
     refusals: Refusals,
@@ -69,10 +70,10 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// `proxies`: every connection comes from one of these and begins with a PROXY header.
+    /// `proxies`: every connection comes from a trusted proxy and begins with a PROXY header.
     /// `tls`: every connection is TLS.
     pub fn new(
-        proxies: Option<Vec<IpRange>>,
+        proxies: Option<Arc<Reloadable<Access>>>,
         tls: Option<&TlsIdentity>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -115,7 +116,7 @@ impl Acceptor {
     ) -> Result<(ClientStream, SocketAddr), AcceptError> {
         let mut client = peer;
         if let Some(proxies) = &self.proxies {
-            if !proxies.iter().any(|range| range.contains(peer.ip())) {
+            if !proxies.read().trusts(peer.ip()) {
                 return Err(AcceptError::Stranger);
             }
             let header = timeout(PATIENCE, read_header(&mut stream)).await;

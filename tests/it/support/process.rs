@@ -59,11 +59,19 @@ impl Node {
 
     /// Waits for a line of the log.
     pub fn line(&self, with: &str) -> String {
+        self.lines_until(with).pop().unwrap_or_default()
+    }
+
+    /// The lines of the log up to one with this text.
+    pub fn lines_until(&self, with: &str) -> Vec<String> {
+        let mut lines = Vec::new();
         loop {
             match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(with) => return line,
-                Ok(_) => {}
-                Err(error) => panic!("no line with {with:?}: {error}"),
+                Ok(line) => lines.push(line),
+                Err(error) => panic!("no line with {with:?} in {lines:#?}: {error}"),
+            }
+            if lines.last().is_some_and(|line| line.contains(with)) {
+                return lines;
             }
         }
     }

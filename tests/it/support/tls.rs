@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -62,6 +63,11 @@ impl Pair {
     /// A new one that is valid now.
     pub fn good() -> Self {
         Self::between(2020, 2100)
+    }
+
+    /// The certificate as it is shown.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 
     /// Writes both files.
@@ -154,6 +160,22 @@ pub async fn shake_hands(
     TlsConnector::from(client_config())
         .connect(name, stream)
         .await
+}
+
+/// The certificate a new connection is shown.
+pub async fn shown(address: &str) -> CertificateDer<'static> {
+    let stream = connect(address, false).await;
+    let mut afresh = (*client_config()).clone();
+    // A resumed session shows no certificate; the client would answer from memory.
+    afresh.resumption = rustls::client::Resumption::disabled();
+    let connector = TlsConnector::from(Arc::new(afresh));
+    let name = "localhost".try_into().unwrap();
+    let stream = connector.connect(name, stream).await.unwrap();
+    let (_, connection) = stream.get_ref();
+    assert_eq!(connection.alpn_protocol(), Some(&b"http/1.1"[..]));
+    connection.peer_certificates().unwrap()[0]
+        .clone()
+        .into_owned()
 }
 
 /// `host:port` of an address.

@@ -1,0 +1,111 @@
+//! Configurations read again by a node that runs.
+
+use super::*;
+
+/// What a node that runs with one text makes of another.
+fn reload_text(running: &str, read: &str) -> Result<Reload, Rejected> {
+    let running = load_text(running, &[]).unwrap();
+    let sources = |file: &Scratch| Sources {
+        file: Some(file.0.clone()),
+        environment: Environment::new(),
+    };
+    reload(&running, &sources(&Scratch::new(read)))
+}
+
+/// The changes of a reload, without the place.
+fn changes(reload: &Reload) -> Vec<String> {
+    let shown = reload.changes.iter().map(|change| {
+        let text = change.to_string();
+        text.replace(&format!(" ({})", change.origin), "")
+    });
+    shown.collect()
+}
+
+#[test]
+fn a_reload_takes_over_what_it_can_and_names_the_rest() {
+    let before = "[limits]\nconnections = 10\n[engine]\npath = \"/a\"\n";
+    let after = "[limits]\nconnections = 20\n[engine]\npath = \"/b\"\n[cors]\norigins = [\"https://a.example\"]\n\
+                 [[app.relay.rooms]]\npattern = \"x\"\njoin = \"nobody\"\n";
+    let reload = reload_text(before, after).unwrap();
+    assert_eq!(
+        changes(&reload),
+        [
+            r#"engine.path: "/a" → "/b", takes effect at the next start"#,
+            r#"limits.connections: "10" → "20""#,
+            r#"cors.origins: ["same"] → ["https://a.example"]"#,
+            r#"app.relay.rooms: [] → [{ pattern = "x", join = "nobody" }]"#,
+        ]
+    );
+    let config = reload.loaded.config;
+    assert_eq!(
+        (config.engine.path.as_str(), config.limits.connections),
+        ("/a", Some(20))
+    );
+    assert_eq!(config.app.relay.rule("x").unwrap().join, JoinPolicy::Nobody);
+}
+
+#[test]
+fn what_waits_is_named_again_and_again_and_what_was_taken_over_once() {
+    let file = Scratch::new("[limits]\nconnections = 20\n[server]\nworkers = 3\n");
+    let sources = Sources {
+        file: Some(file.0.clone()),
+        environment: Environment::new(),
+    };
+    let first = reload(&load_environment(&[]).unwrap(), &sources).unwrap();
+    assert_eq!(first.changes.len(), 2);
+    let second = reload(&first.loaded, &sources).unwrap();
+    assert_eq!(
+        changes(&second),
+        ["server.workers: 0 → 3, takes effect at the next start"]
+    );
+    assert_eq!(second.loaded.config.limits.connections, Some(20));
+    std::fs::write(&file.0, "[limits]\nconnections = 20\n").unwrap();
+    assert!(reload(&second.loaded, &sources).unwrap().changes.is_empty());
+}
+
+#[test]
+fn a_reload_that_is_refused_says_everything() {
+    let running = "[limits]\nconnections = 10\n";
+    let rejected = reload_text(running, "[limits]\nconnections = 0\nevents = 1\n").unwrap_err();
+    assert_eq!(
+        places(&rejected),
+        [("limits.events", Some(3)), ("limits.connections", Some(2))]
+    );
+}
+
+#[test]
+fn what_is_taken_over_must_fit_what_waits() {
+    // The listener goes on to expect a proxy: without any that is trusted, nobody could connect.
+    let running = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.1\"]\n";
+    let rejected = reload_text(running, "[server]\n").unwrap_err();
+    assert_eq!(keys(&rejected.problems), ["server.proxy_protocol"]);
+    let message = &rejected.problems[0].message;
+    assert!(message.contains("wait for the next start"), "{message}");
+}
+
+#[test]
+fn a_reload_shows_no_secret() {
+    let url = |password: &str| {
+        format!(
+            "[bus]\nredis_url = \"redis://u:{password}@localhost\"\nsentinel_password = \"{password}\"\n"
+        )
+    };
+    let reload = reload_text(&url("s3cret"), &url("0ther")).unwrap();
+    assert_eq!(
+        changes(&reload),
+        [
+            "bus.redis_url: changed, takes effect at the next start",
+            "bus.sentinel_password: changed, takes effect at the next start",
+        ]
+    );
+}
+
+#[test]
+fn another_app_waits_with_all_that_goes_with_it() {
+    let before = "[app]\nkind = \"open_webui\"\n[app.open_webui]\nupstreams = [\"http://b:1\"]\n[bus]\nredis_url = \"redis://r\"\n";
+    let reload = reload_text(before, "[limits]\nconnections = 10\n").unwrap();
+    assert!(reload.changes.iter().all(|change| !change.at_once));
+    let open = &reload.loaded.config.cors.origins;
+    assert_eq!(*open, [OriginRule::Any], "as its app has it");
+    assert_eq!(reload.loaded.config.limits.connections, None);
+}

@@ -1,0 +1,235 @@
+//! Reload: the built binary reads its configuration again at `SIGHUP` and says what came of it.
+
+use std::path::PathBuf;
+
+use crate::support::http::Request;
+use crate::support::process::Node;
+use crate::support::server::write_file;
+use crate::support::tls::{self, Files, Pair};
+use crate::support::{WebsocketClient, soon};
+
+const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// A node with a file, and the places it listens at.
+struct Reloading {
+    node: Node,
+    file: PathBuf,
+    internal: String,
+    address: String,
+}
+
+impl Reloading {
+    fn start(content: &str) -> Self {
+        let file = write_file("roomwire.toml", content);
+        let environment = [
+            ("ROOMWIRE_CONFIG", file.to_str().unwrap()),
+            ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
+        ];
+        let node = Node::start(&environment);
+        Self {
+            internal: node.address("internal listener on http://"),
+            address: node.address("listening on http://"),
+            node,
+            file,
+        }
+    }
+
+    /// Puts other settings into the file and tells the node; waits for the end of what it says of it.
+    fn reload(&self, content: &str, ends_with: &str) -> Vec<String> {
+        std::fs::write(&self.file, content).unwrap();
+        self.node.signal("HUP");
+        self.node.lines_until(ends_with)
+    }
+
+    async fn handshake(&self, headers: &[(&str, &str)]) -> u16 {
+        let request = Request::get(POLLING).headers(headers);
+        soon("an answer", request.send(&self.address)).await.status
+    }
+
+    async fn metrics(&self) -> String {
+        let answer = Request::get("/metrics").send(&self.internal).await;
+        answer.text().to_owned()
+    }
+
+    /// The value of a metric.
+    async fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {text}"))
+            .parse()
+            .unwrap()
+    }
+}
+
+/// Whether one of the lines has all of these parts.
+fn says(lines: &[String], parts: &[&str]) -> bool {
+    lines
+        .iter()
+        .any(|line| parts.iter().all(|part| line.contains(part)))
+}
+
+#[actix_rt::test]
+async fn limits_rooms_origins_and_the_log_change_under_open_connections() {
+    let node = Reloading::start("[log]\nfilter = \"info\"\n");
+    let mut member = WebsocketClient::open(&node.address).await;
+    member.connect("/").await;
+    member.join("old").await;
+    let page = [("Origin", "https://a.example")];
+    assert_eq!(node.handshake(&page).await, 403);
+    let loaded = node
+        .metric("roomwire_config_loaded_timestamp_seconds")
+        .await;
+    assert!(loaded > 1_700_000_000, "{loaded}");
+
+    let after = r#"
+        [limits]
+        connections = 2
+        [cors]
+        origins = ["https://a.example"]
+        [log]
+        filter = "debug"
+        [[app.relay.rooms]]
+        pattern = "old"
+        join = "nobody"
+        publish = "members"
+        [[app.relay.rooms]]
+        pattern = "new"
+        join = "nobody"
+    "#;
+    let lines = node.reload(after, "configuration reloaded");
+    for parts in [
+        [r#"limits.connections: "auto" → "2" ("#, "roomwire.toml:3)"],
+        [r#"cors.origins: ["same"] → ["https://a.example"]"#, ""],
+        [r#"log.filter: "info" → "debug""#, ""],
+        [
+            "app.relay.rooms: [] → ",
+            r#"{ pattern = "new", join = "nobody" }"#,
+        ],
+        ["at most 2 connections", ""],
+        ["configuration reloaded changed=4 waiting=0", ""],
+    ] {
+        assert!(says(&lines, &parts), "{parts:?} in {lines:#?}");
+    }
+    // The one that is there counts.
+    assert_eq!(node.handshake(&page).await, 200);
+    assert_eq!(node.handshake(&page).await, 503);
+    let refused = member.ask(r#"["roomwire:join","new"]"#).await;
+    assert!(refused.contains("join_forbidden"), "{refused}");
+    node.node.line("request refused socket=");
+    // Who is in stays in, and may do what members may.
+    let emitted = member.ask(r#"["roomwire:emit","old","x"]"#).await;
+    assert_eq!(emitted, r#"[{"ok":true}]"#);
+    let applied = r#"roomwire_config_reloads_total{result="applied"}"#;
+    assert_eq!(node.metric(applied).await, 1);
+}
+
+#[actix_rt::test]
+async fn a_refused_file_changes_nothing_and_every_problem_is_named() {
+    let before = "[limits]\nconnections = 1\n";
+    let node = Reloading::start(before);
+    let mut member = WebsocketClient::open(&node.address).await;
+    member.connect("/").await;
+    let broken = "[limits]\nconnections = 0\nconnection_per_ip = 3\n[[app.relay.rooms]]\npattern = \"x\"\njoin = \"some\"\n";
+    let lines = node.reload(broken, "the old one stays in force");
+    for parts in [
+        ["ERROR", "limits.connections (", "roomwire.toml:2)"],
+        [
+            "ERROR",
+            "limits.connection_per_ip (",
+            "did you mean limits.connections_per_ip?",
+        ],
+        [
+            "ERROR",
+            "app.relay.rooms[0].join (",
+            "none of anyone, nobody",
+        ],
+        ["ERROR", "configuration not reloaded", "problems=3"],
+    ] {
+        assert!(says(&lines, &parts), "{parts:?} in {lines:#?}");
+    }
+    std::fs::remove_file(&node.file).unwrap();
+    node.node.signal("HUP");
+    let lines = node.node.lines_until("the old one stays in force");
+    assert!(says(&lines, &["--config", "cannot be read"]), "{lines:#?}");
+    assert_eq!(node.handshake(&[]).await, 503, "the old limit");
+    member.join("x").await;
+    let refused = r#"roomwire_config_reloads_total{result="refused"}"#;
+    assert_eq!(node.metric(refused).await, 2);
+
+    node.reload(before, "configuration reloaded, nothing changed");
+    let unchanged = r#"roomwire_config_reloads_total{result="unchanged"}"#;
+    assert_eq!(node.metric(unchanged).await, 1);
+}
+
+#[actix_rt::test]
+async fn what_needs_a_restart_is_named_until_it_is_undone() {
+    let node = Reloading::start("");
+    let after = "[engine]\nping_interval = \"9s\"\n[bus]\nsentinel_password = \"s3cret\"\n[drain]\ngrace = \"2s\"\n";
+    for pending in ["changed=3 waiting=2", "changed=2 waiting=2"] {
+        let lines = node.reload(after, &format!("configuration reloaded {pending}"));
+        for parts in [
+            [
+                r#"engine.ping_interval: "25s" → "9s""#,
+                "takes effect at the next start",
+            ],
+            ["bus.sentinel_password: ", "takes effect at the next start"],
+        ] {
+            assert!(says(&lines, &parts), "{parts:?} in {lines:#?}");
+        }
+        assert!(!says(&lines, &["s3cret"]), "{lines:#?}");
+        assert_eq!(node.metric("roomwire_config_restart_pending").await, 2);
+    }
+    let mut member = WebsocketClient::open(&node.address).await;
+    member.connect("/").await;
+    node.reload(
+        "[drain]\ngrace = \"2s\"\n",
+        "configuration reloaded, nothing changed",
+    );
+    assert_eq!(node.metric("roomwire_config_restart_pending").await, 0);
+    node.node.signal("TERM");
+    let line = node.node.line("draining node=");
+    assert!(line.contains("grace=2s"), "{line}");
+    // A drain goes on as it began.
+    node.node.signal("HUP");
+    node.node
+        .line("configuration not reloaded: this node is about to end");
+    node.node.line("stopped node=");
+}
+
+#[actix_rt::test]
+async fn a_renewed_certificate_is_shown_also_from_another_place() {
+    let files = Files::good();
+    let section = |files: &Files| {
+        format!(
+            "[server]\ntls_cert = {:?}\ntls_key = {:?}\n",
+            files.certificate, files.key
+        )
+    };
+    let file = write_file("roomwire.toml", &section(&files));
+    let node = Node::start(&[("ROOMWIRE_CONFIG", file.to_str().unwrap())]);
+    let address = node.address("listening on https://");
+    let before = tls::shown(&address).await;
+
+    let renewed = Pair::good();
+    files.replace(&renewed);
+    node.signal("HUP");
+    let lines = node.lines_until("configuration reloaded, nothing changed");
+    assert!(says(&lines, &["TLS certificate replaced"]), "{lines:#?}");
+    let shown = tls::shown(&address).await;
+    assert!(shown == renewed.der() && shown != before);
+
+    let elsewhere = Pair::good();
+    std::fs::write(&file, section(&elsewhere.write())).unwrap();
+    node.signal("HUP");
+    let lines = node.lines_until("configuration reloaded changed=2 waiting=0");
+    assert!(says(&lines, &["server.tls_key: "]), "{lines:#?}");
+    assert_eq!(tls::shown(&address).await, elsewhere.der());
+
+    // TLS itself is turned off only by a restart.
+    std::fs::write(&file, "").unwrap();
+    node.signal("HUP");
+    node.line("configuration reloaded changed=2 waiting=2");
+    assert_eq!(tls::shown(&address).await, elsewhere.der());
+}
