@@ -15,6 +15,7 @@ mod hearing;
 mod link;
 mod losses;
 mod member;
+mod neighbours;
 mod probe;
 mod publisher;
 mod queue;
@@ -33,6 +34,7 @@ mod topology;
 mod wanted;
 
 pub use link::RedisLink;
+pub use neighbours::{Neighbours, neighbours};
 pub use probe::{Facts, ServerFacts, probe};
 pub use settings::{InvalidRedis, RedisSettings, Topology};
 pub use store::RedisStore;

@@ -37,12 +37,14 @@ pub(super) const HEALTH_PATH: &str = "/api/version";
 pub(super) const FORWARD: [&str; 3] = ["ydoc:*", "encryption:event", "error"];
 
 /// What that app makes the default: the values of the stock backends.
-pub(super) const DEFAULTS: [(&str, &str); 6] = [
+pub(super) const DEFAULTS: [(&str, &str); 7] = [
     ("engine.path", PATH),
     ("engine.transports", "websocket"),
     ("engine.max_payload", "16MiB"),
     // One message of the largest size, and what follows it.
     ("socket.outbox_limit", "32MiB"),
+    // The largest that the output buffers of a Redis as shipped can hold for a subscriber.
+    ("bus.message_limit", "32MiB"),
     ("cors.origins", "*"),
     // It speaks the relay's events.
     ("server.demo", "false"),

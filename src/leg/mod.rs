@@ -21,6 +21,7 @@
 mod carrier;
 mod dial;
 mod pool;
+mod probe;
 mod stream;
 mod tally;
 
@@ -39,6 +40,7 @@ use crate::model::{AckId, Payload};
 use crate::protocol::client::Client;
 pub use crate::protocol::client::Purpose;
 pub use pool::Pool;
+pub use probe::{Greeting, Obstacle, probe};
 pub use tally::OverLimit;
 
 /// What a leg is for.

@@ -5,14 +5,16 @@
 
 mod bus;
 mod machine;
+mod open_webui;
 mod public;
+mod upstreams;
 
 use std::fmt;
 use std::time::Duration;
 
 use url::Url;
 
-use crate::config::Config;
+use crate::config::{AppKind, Config};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +96,12 @@ pub async fn check(config: &Config, options: &Options, mut say: impl FnMut(&str)
     if config.bus.redis_url.is_some() {
         say("looking at redis ...");
         tell(bus::check(&config.bus).await, &mut say);
+    }
+    if config.app.kind == AppKind::OpenWebui {
+        say("looking at the backends ...");
+        tell(open_webui::check(config).await, &mut say);
+    } else {
+        tell(upstreams::check(config).await, &mut say);
     }
     if let Some(url) = &options.url {
         say(&format!(

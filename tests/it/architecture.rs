@@ -48,7 +48,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cli", &["config"]),
     ("logging", &["config"]),
     // Looks at what a node will meet; starts none.
-    ("live", &["bridge", "config", "limits"]),
+    // Of the apps, only what a version of Open WebUI means.
+    (
+        "live",
+        &["bridge", "leg", "app", "config", "limits", "model"],
+    ),
 ];
 /// Lines of a file without its test module.
 const FILE_LIMIT: usize = 450;

@@ -23,6 +23,7 @@ mod health_verb;
 mod internal;
 mod limits;
 mod live;
+mod live_upstreams;
 mod loops;
 mod metrics;
 mod namespaces;

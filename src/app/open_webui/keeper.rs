@@ -11,14 +11,13 @@ use tokio::time::{interval, sleep};
 use super::backends::Fleet;
 use super::sockets::{Sockets, now};
 use super::verdicts::Verdict;
+use super::version::Support;
 use crate::model::SocketId;
 
 /// How often entries are refreshed and revocations looked for, as at the backends.
 const ROUND: Duration = Duration::from_secs(30);
 /// How often the backends' versions are looked at.
 const VERSION_ROUND: Duration = Duration::from_secs(60);
-/// The minor versions of Open WebUI 0 that this app was made for.
-const KNOWN: std::ops::RangeInclusive<u32> = 8..=12;
 
 /// Keeps the sockets of one worker, for ever.
 pub(super) async fn keep(sockets: Rc<Sockets>) {
@@ -79,41 +78,12 @@ pub(super) async fn watch_versions(sockets: Rc<Sockets>, fleet: Arc<Fleet>) {
             };
             if known.as_ref() != Some(&version) {
                 info!("backend url={url} open_webui={version}");
-                if let Some(doubt) = doubt(&version) {
+                if let Some(doubt) = Support::of(&version).doubt() {
                     warn!("backend url={url} open_webui={version}: {doubt}");
                 }
                 *known = Some(version);
             }
         }
         sleep(VERSION_ROUND).await;
-    }
-}
-
-/// Why a version may not work, if it may not.
-fn doubt(version: &str) -> Option<&'static str> {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
-    let (major, minor) = (parts.next().flatten(), parts.next().flatten());
-    match (major, minor) {
-        (Some(0), Some(minor)) if minor < *KNOWN.start() => Some(
-            "its messages are pickled, which is refused; nothing it says reaches a browser: update it to 0.8 or later",
-        ),
-        (Some(0), Some(minor)) if KNOWN.contains(&minor) => None,
-        _ => Some("newer than this node knows; events it does not know are left to the backends"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_judged_by_their_minor() {
-        for version in ["0.8.12", "0.12.4", "0.12.99"] {
-            assert_eq!(doubt(version), None, "{version}");
-        }
-        assert!(doubt("0.6.5").unwrap().contains("pickled"));
-        for version in ["0.13.0", "1.0.0", "nightly"] {
-            assert!(doubt(version).unwrap().contains("newer"), "{version}");
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! by `sign_in` and `documents`, or goes to a backend (`legs`); `keeper` does what happens by the clock, `ear` what
 //! the backends say in passing.
 //!
-//! This folder and `config` are all that knows Open WebUI's names.
+//! This folder, `config` and `live`, which looks at backends before a node meets them, are all that knows Open WebUI's names.
 
 mod backends;
 mod documents;
@@ -20,6 +20,7 @@ mod sign_in;
 mod sockets;
 mod token;
 mod verdicts;
+mod version;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use requests::{ChatWish, Request, token_of};
 use sockets::{Login, Sockets};
 
 pub use node::Node;
+pub use version::Support;
 
 /// The app of one worker.
 pub struct OpenWebui {

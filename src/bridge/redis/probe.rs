@@ -105,7 +105,7 @@ async fn try_probe(
 }
 
 /// The servers with messages, and who owns which slot in a Redis Cluster.
-async fn servers(
+pub(super) async fn servers(
     settings: &RedisSettings,
 ) -> Result<(Vec<Address>, Option<SlotMap>), ConnectionError> {
     Ok(match settings.place() {
@@ -164,7 +164,7 @@ async fn look(
 }
 
 /// The answer, if we may ask.
-async fn ask<T: redis::FromRedisValue>(
+pub(super) async fn ask<T: redis::FromRedisValue>(
     connection: &mut MultiplexedConnection,
     words: &[&str],
 ) -> Option<T> {

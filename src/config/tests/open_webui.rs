@@ -45,6 +45,8 @@ fn open_webui_has_other_defaults() {
     assert_eq!(config.engine.path, "/ws/socket.io");
     assert!(config.engine.transports.websocket && !config.engine.transports.polling);
     assert_eq!(config.engine.max_payload, 16 << 20);
+    // `auto` would be more than the subscribers of a Redis as shipped may have waiting.
+    assert_eq!(config.bus.message_limit, 32 << 20);
     assert_eq!(config.cors.origins, [OriginRule::Any]);
     assert!(config.bus.python && config.bus.python_room_channels);
     let backends = &config.app.open_webui.upstreams;

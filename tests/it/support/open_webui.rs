@@ -19,6 +19,8 @@ struct State {
     /// Answers of other paths.
     answers: BTreeMap<String, (u16, Value)>,
     asked: Vec<String>,
+    /// What it says it is, if not the version this app is tested with.
+    version: Option<String>,
     /// Answers 503 to everything.
     down: bool,
 }
@@ -88,6 +90,11 @@ impl Backend {
         state.answers.insert(path.to_owned(), (status, body));
     }
 
+    /// What it says it is.
+    pub fn set_version(&self, version: &str) {
+        self.state.lock().unwrap().version = Some(version.to_owned());
+    }
+
     /// Whether it answers nothing but 503.
     pub fn set_down(&self, down: bool) {
         self.state.lock().unwrap().down = down;
@@ -116,7 +123,8 @@ fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
     let mut state = state.lock().unwrap();
     let path = request.path().to_owned();
     if path == "/api/version" {
-        return HttpResponse::Ok().json(json!({"version": "0.12.4"}));
+        let version = state.version.as_deref().unwrap_or("0.12.4");
+        return HttpResponse::Ok().json(json!({"version": version}));
     }
     state.asked.push(path.clone());
     if state.down {

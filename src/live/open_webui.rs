@@ -1,0 +1,272 @@
+//! Open WebUI's backends: their version, whether they share our Redis, and whether their key is ours.
+//!
+//! Backends do not say which Redis they use. But each hears the channel of python-socketio, and one of them holds a
+//! lock whose key tells prefix and database.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use awc::Client;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::Finding;
+use super::upstreams::{self, Reply, get};
+use crate::app::open_webui::Support;
+use crate::bridge::redis::{Neighbours, neighbours};
+use crate::bridge::start::redis_settings;
+use crate::config::{BusConfig, Config, Secret, UpstreamUrl};
+use crate::model::Random;
+use crate::model::random::OsRandom;
+
+/// The key of a lock that one of the backends holds as long as it runs, below their prefix.
+const LOCK: &str = "usage_cleanup_lock";
+/// A token that is only made to be refused ends after so many seconds.
+const TOKEN_LIFE: u64 = 60;
+const URLS: &str = "app.open_webui.upstreams";
+
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    let app = &config.app.open_webui;
+    let client = upstreams::client(app.request_timeout);
+    let versions = app.upstreams.iter().map(async |url| {
+        let reply = get(&client, &format!("{url}/api/version"), None).await;
+        judge_version(url, &reply)
+    });
+    let mut findings = join_all(versions).await;
+    let are_backends = findings.iter().all(|finding| finding.change.is_none());
+    let sights = upstreams::look(config, &app.legs).await;
+    let looked = look_at_redis(&config.bus).await;
+    let nodes = looked.as_ref().map(|found| found.nodes.clone());
+    let nodes = nodes.unwrap_or_default();
+    let judged = sights
+        .iter()
+        .map(|sight| upstreams::judge(sight, &app.legs.path, URLS, &nodes));
+    findings.extend(judged);
+    // Redis out of reach is told by the part about Redis.
+    if let (true, Ok(found)) = (are_backends, looked) {
+        findings.push(judge_redis(&found, config));
+    }
+    if let (Some(key), Some(url)) = (&app.secret_key, app.upstreams.first()) {
+        findings.extend(check_key(&client, url, key).await);
+    }
+    findings
+}
+
+fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
+    let (status, body) = match reply {
+        Ok(reply) => reply,
+        Err(error) => {
+            let change = format!(
+                "{URLS}: host and port at which this backend listens in its own network; and that it runs"
+            );
+            return Finding::error(format!("{url}: does not answer: {error}"), change);
+        }
+    };
+    let told = serde_json::from_slice::<Value>(body).ok();
+    let version = told
+        .as_ref()
+        .and_then(|told| told["version"].as_str())
+        .filter(|_| *status == 200);
+    let Some(version) = version else {
+        let what = format!("{url}: answers {status} to /api/version and tells no version");
+        return Finding::error(what, format!("{URLS}: an Open WebUI, and nothing else"));
+    };
+    let what = format!("{url}: Open WebUI {version}");
+    match Support::of(version) {
+        Support::Tested => Finding::fine(what),
+        Support::ByDesign => Finding::warning(
+            format!("{what}, which should work and is not tested"),
+            "the backends: Open WebUI 0.12, with which every change is tested",
+        ),
+        Support::TooOld => Finding::error(
+            format!("{what}, whose messages on Redis are pickled and refused"),
+            "the backends: Open WebUI 0.8 or later, better 0.12",
+        ),
+        Support::Unknown => Finding::warning(
+            format!("{what}, which is later than this Roomwire knows; what is new is left to it"),
+            "a later Roomwire, if there is one; else try it before your users do",
+        ),
+    }
+}
+
+async fn look_at_redis(bus: &BusConfig) -> Result<Neighbours, String> {
+    match redis_settings(bus) {
+        Ok(Some(settings)) => neighbours(&settings, &bus.python_channel, &format!("*{LOCK}")).await,
+        Ok(None) => Err("no Redis is configured".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether the Redis of the backends is ours, by what is seen of them there.
+fn judge_redis(found: &Neighbours, config: &Config) -> Finding {
+    let prefix = &config.app.open_webui.key_prefix;
+    let database = config
+        .bus
+        .redis_url
+        .as_ref()
+        .map_or(0, |url| url.database());
+    let channel = &config.bus.python_channel;
+    let Some(listeners) = found.listeners else {
+        let what = "redis does not let this user see whether the backends are there (PUBSUB)";
+        return Finding::warning(
+            what,
+            "the rule of the ACL user: +pubsub, if you want it looked at",
+        );
+    };
+    let backends = listeners.saturating_sub(found.nodes.len() as u64);
+    if backends == 0 {
+        let what =
+            format!("no backend hears `{channel}` at this redis: nothing would go between them");
+        let change = "WEBSOCKET_MANAGER=redis and WEBSOCKET_REDIS_URL of every backend; or bus.redis_url here: the same server for all";
+        return Finding::error(what, change);
+    }
+    let lock = format!("{prefix}:{LOCK}");
+    if found.here.contains(&lock) {
+        return Finding::fine(format!(
+            "the backends are at this redis ({backends} of their processes hear `{channel}`), with the prefix `{prefix}` in database {database}"
+        ));
+    }
+    if let Some(other) = found.here.iter().find_map(|key| prefix_of(key)) {
+        let what = format!(
+            "the backends' keys begin with `{other}`, here with `{prefix}`: neither sees the other's sessions"
+        );
+        let change = format!(
+            "REDIS_KEY_PREFIX={other} here (app.open_webui.key_prefix), as at the backends"
+        );
+        return Finding::error(what, change);
+    }
+    if let Some((number, _)) = found.elsewhere.iter().find(|(_, key)| *key == lock) {
+        let what = format!(
+            "the backends' keys are in database {number}, bus.redis_url names {database}: neither sees the other's sessions"
+        );
+        let change = format!(
+            "WEBSOCKET_REDIS_URL here (bus.redis_url): the backends', which ends with /{number}"
+        );
+        return Finding::error(what, change);
+    }
+    Finding::warning(
+        format!("backends hear `{channel}`, but `{lock}` is in no database of this redis"),
+        "REDIS_KEY_PREFIX and WEBSOCKET_REDIS_URL, the same at all backends and here; right after a start of theirs, look again",
+    )
+}
+
+fn prefix_of(key: &str) -> Option<&str> {
+    key.strip_suffix(LOCK)?.strip_suffix(':')
+}
+
+/// Backends answer differently to a token of theirs whose user is gone and to one they never made.
+async fn check_key(client: &Client, url: &UpstreamUrl, key: &Secret) -> Option<Finding> {
+    let mut random = [0; 32];
+    OsRandom.fill(&mut random);
+    let url = format!("{url}/api/v1/auths/");
+    let ours = get(client, &url, Some(&nobody(key.expose().as_bytes())?)).await;
+    let strange = get(client, &url, Some(&nobody(&random)?)).await;
+    // What cannot be reached is told already.
+    let (ours, strange) = (ours.ok()?, strange.ok()?);
+    let refused = |(status, _): &(u16, Vec<u8>)| (400..500).contains(status);
+    if !refused(&ours) || !refused(&strange) {
+        return None;
+    }
+    Some(judge_key(ours == strange))
+}
+
+fn judge_key(is_strange: bool) -> Finding {
+    if is_strange {
+        return Finding::error(
+            "the backends do not know tokens made with WEBUI_SECRET_KEY as it is set here: every browser would stay without rooms",
+            "WEBUI_SECRET_KEY here (app.open_webui.secret_key): the backends', or none",
+        );
+    }
+    Finding::fine("WEBUI_SECRET_KEY is that of the backends")
+}
+
+/// A token that says nothing: there is no such user.
+fn nobody(key: &[u8]) -> Option<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or(Duration::ZERO).as_secs();
+    let body = json!({"id": "roomwire-check", "jti": "roomwire-check", "iat": now, "exp": now + TOKEN_LIFE});
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!(
+        "{}.{}",
+        part(&json!({"alg": "HS256", "typ": "JWT"})),
+        part(&body)
+    );
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    mac.update(signed.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    Some(format!("{signed}.{signature}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::Severity;
+
+    #[test]
+    fn versions() {
+        let url = UpstreamUrl::parse("http://backend:8080").unwrap();
+        let told = |version: &str| Ok((200, json!({"version": version}).to_string().into_bytes()));
+        let cases = [
+            (told("0.12.4"), Severity::Fine, "0.12.4"),
+            (told("0.9.1"), Severity::Warning, "is not tested"),
+            (told("0.13.0"), Severity::Warning, "a later Roomwire"),
+            (told("0.6.5"), Severity::Error, "0.8 or later"),
+            (Ok((200, b"<html>".to_vec())), Severity::Error, URLS),
+            (Ok((404, b"{}".to_vec())), Severity::Error, "answers 404"),
+            (Err("refused".to_owned()), Severity::Error, "host and port"),
+        ];
+        for (reply, severity, named) in cases {
+            let finding = judge_version(&url, &reply);
+            assert_eq!(finding.severity, severity, "{finding}");
+            assert!(finding.to_string().contains(named), "{finding}");
+        }
+    }
+
+    #[test]
+    fn the_redis_of_the_backends() {
+        let config = Config::default();
+        let lock = |prefix: &str| format!("{prefix}:{LOCK}");
+        let seen = |listeners, here: &[&str], elsewhere: &[(i64, &str)]| Neighbours {
+            listeners,
+            nodes: ["aaaa".to_owned()].into(),
+            here: here.iter().map(|prefix| lock(prefix)).collect(),
+            elsewhere: elsewhere
+                .iter()
+                .map(|(number, prefix)| (*number, lock(prefix)))
+                .collect(),
+        };
+        let ours = config.app.open_webui.key_prefix.clone();
+        let cases = [
+            (seen(Some(3), &[&ours], &[]), Severity::Fine, "2 of their"),
+            (seen(None, &[], &[]), Severity::Warning, "+pubsub"),
+            (
+                seen(Some(1), &[], &[]),
+                Severity::Error,
+                "WEBSOCKET_MANAGER=redis",
+            ),
+            (
+                seen(Some(2), &["theirs"], &[]),
+                Severity::Error,
+                "REDIS_KEY_PREFIX=theirs",
+            ),
+            (
+                seen(Some(2), &[], &[(1, &ours)]),
+                Severity::Error,
+                "ends with /1",
+            ),
+            (
+                seen(Some(2), &[], &[(1, "third")]),
+                Severity::Warning,
+                "in no database",
+            ),
+        ];
+        for (found, severity, named) in cases {
+            let finding = judge_redis(&found, &config);
+            assert_eq!(finding.severity, severity, "{finding}");
+            assert!(finding.to_string().contains(named), "{finding}");
+        }
+    }
+}
