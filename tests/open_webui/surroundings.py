@@ -44,6 +44,13 @@ class Process:
                 self.command, env=self.environment, stdout=log, stderr=log, cwd=WORK, start_new_session=True
             )
 
+    def ready(self) -> None:
+        """Returns once it serves."""
+
+    def start_again(self) -> None:
+        self.start()
+        self.ready()
+
     def send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
@@ -72,13 +79,19 @@ class Process:
 
 
 class Redis(Process):
-    """A Redis of its own, empty."""
+    """A Redis of its own, empty; what it saves, if told to, is beside the database."""
 
-    def __init__(self):
+    def __init__(self, *options: str):
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        super().__init__("redis", [program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""])
+        data = WORK / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(data), "--save", "", *options]
+        super().__init__("redis", command)
+        self.ready()
+
+    def ready(self) -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -126,6 +139,9 @@ class Backend(Process):
         program = str(Path(sys.executable).with_name("open-webui"))
         command = [program, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         super().__init__(f"backend-{number}", command, environment)
+        self.ready()
+
+    def ready(self) -> None:
         self.wait_for(f"{self.url}/health")
 
 
@@ -148,18 +164,21 @@ class Node(Process):
             **more,
         }
         super().__init__(f"node-{number}", [BIN, "serve"], environment)
+        self.ready()
+
+    def ready(self) -> None:
         self.wait_for(f"{self.url}/readyz")
 
 
 class Stock:
     """Redis and two backends, with a fresh database."""
 
-    def __init__(self, room_channels: bool):
+    def __init__(self, room_channels: bool, *redis_options: str):
         shutil.rmtree(WORK / "data", ignore_errors=True)
         shutil.rmtree(WORK / "logs", ignore_errors=True)
         self.started: list[Process] = []
         try:
-            self.redis = self.keep(Redis())
+            self.redis = self.keep(Redis(*redis_options))
             self.backends = [self.keep(Backend(number, self.redis, room_channels)) for number in (1, 2)]
         except BaseException:
             self.stop()

@@ -1,0 +1,70 @@
+// The deployment under test (deployment.py) as the tests see it: orders to its processes, and the product's REST.
+// Needs OPEN_WEBUI_PYTHON, the interpreter of tests/open_webui/install.sh.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+export class Deployment {
+  static async start() {
+    const it = new Deployment();
+    assert.ok(process.env.OPEN_WEBUI_PYTHON, "set OPEN_WEBUI_PYTHON to the interpreter beside the installed Open WebUI");
+    const program = fileURLToPath(new URL("deployment.py", import.meta.url));
+    it.process = spawn(process.env.OPEN_WEBUI_PYTHON, [program], { stdio: ["pipe", "pipe", "inherit"] });
+    it.ended = new Promise((resolve) => it.process.once("exit", resolve));
+    it.lines = createInterface({ input: it.process.stdout })[Symbol.asyncIterator]();
+    Object.assign(it, (await it.next()).ready);
+    return it;
+  }
+
+  async next() {
+    const { value, done } = await this.lines.next();
+    assert.equal(done, false, "the deployment ended early");
+    const answer = JSON.parse(value);
+    assert.equal(answer.error, undefined, answer.error);
+    return answer;
+  }
+
+  /** `stop`, `kill` or `start` of a process (`redis`, `backend-1`, `node-1`, `nginx`), or `cut`, which resets every leg. */
+  order(what, process) {
+    this.process.stdin.write(`${JSON.stringify({ do: what, what: process })}\n`);
+    return this.next();
+  }
+
+  async stop() {
+    this.process.stdin.end();
+    assert.equal(await this.ended, 0, "the deployment ended in order");
+  }
+}
+
+/** A person's REST calls, through nginx like the page's own. */
+export class Account {
+  static async signIn(url, email, password) {
+    const account = new Account(url);
+    const { token, id, name } = await account.post("/api/v1/auths/signin", { email, password });
+    return Object.assign(account, { token, id, name, email, password });
+  }
+
+  constructor(url) {
+    this.url = url;
+  }
+
+  async call(method, path, body) {
+    const answer = await fetch(this.url + path, {
+      method,
+      headers: { "Content-Type": "application/json", ...(this.token && { Authorization: `Bearer ${this.token}` }) },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await answer.text();
+    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text.slice(0, 500)}`);
+    return JSON.parse(text);
+  }
+
+  get(path) {
+    return this.call("GET", path);
+  }
+
+  post(path, body = {}) {
+    return this.call("POST", path, body);
+  }
+}

@@ -1,0 +1,108 @@
+"""The deployment that the browsers see: nginx in front of two stock backends and two Roomwire nodes, on one Redis.
+
+`deployment.py` prints a line of JSON once everything runs, {"ready": …}, and then obeys a line of JSON each,
+{"do": "kill", "what": "node-1"}, with a line for each that is done. It ends with its input.
+"""
+
+import json
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests" / "open_webui"))
+
+from legs import Way  # noqa: E402
+from surroundings import ADMIN, WORK, Node, Process, Stock, free_port  # noqa: E402
+
+CONFIG = ROOT / "deploy" / "open-webui" / "nginx.conf"
+
+
+class Nginx(Process):
+    """nginx with the documented file, word for word but for its addresses."""
+
+    def __init__(self, backends: list[int], nodes: list[int]):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="roomwire-nginx-"))
+        # Workers that are not root must get in.
+        self.folder.chmod(0o755)
+        site = CONFIG.read_text().replace("listen 80;", f"listen 127.0.0.1:{self.port};")
+        for name, ports in (("open-webui", backends), ("roomwire", nodes)):
+            for number, port in enumerate(ports, 1):
+                site, found = re.subn(rf"server {name}-{number}:8080", f"server 127.0.0.1:{port}", site)
+                assert found == 1, f"{CONFIG} has no {name}-{number}"
+        (self.folder / "site.conf").write_text(site)
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f"{kind}_temp_path {self.folder}/{kind};" for kind in kinds)
+        main = self.folder / "nginx.conf"
+        main.write_text(
+            f"daemon off; pid {self.folder}/pid; error_log stderr warn; events {{ worker_connections 1024; }}\n"
+            f"http {{ include /etc/nginx/mime.types; access_log off; {temporary} include {self.folder}/site.conf; }}\n"
+        )
+        program = shutil.which("nginx", path="/usr/sbin:/sbin:/usr/bin:/usr/local/sbin")
+        super().__init__("nginx", [program, "-e", "stderr", "-c", str(main)])
+        self.wait_for(f"{self.url}/health")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        super().stop(number)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Deployment(Stock):
+    """All processes by their names, and what can happen to them."""
+
+    def __init__(self):
+        # Saved on a stop, like the Redis of the tutorial.
+        super().__init__(True, "--save", "30", "1")
+        try:
+            self.ways = [Way(backend.port) for backend in self.backends]
+            upstreams = [way.url for way in self.ways]
+            trust = {"ROOMWIRE_SERVER__TRUSTED_PROXIES": "127.0.0.1"}
+            self.nodes = [self.keep(Node(number, self.redis, upstreams, **trust)) for number in (1, 2)]
+            ports = [[one.port for one in group] for group in (self.backends, self.nodes)]
+            self.nginx = self.keep(Nginx(*ports))
+        except BaseException:
+            self.stop()
+            raise
+
+    def process(self, name: str) -> Process:
+        return next(process for process in self.started if process.name == name)
+
+    def obey(self, do: str, what: str) -> dict:
+        match do:
+            case "stop" | "kill":
+                self.process(what).stop(signal.SIGTERM if do == "stop" else signal.SIGKILL)
+            case "start":
+                self.process(what).start_again()
+            case "cut":
+                return {"legs": sum(way.cut() for way in self.ways)}
+            case "log":
+                return {"log": self.process(what).log.read_text(errors="replace")}
+            case _:
+                raise ValueError(f"nothing is known of {do}")
+        return {}
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    deployment = Deployment()
+    try:
+        urls = {"nodes": [node.url for node in deployment.nodes], "backends": [one.url for one in deployment.backends]}
+        print(json.dumps({"ready": {"url": deployment.nginx.url, "admin": ADMIN, **urls}}), flush=True)
+        for line in sys.stdin:
+            order = json.loads(line)
+            try:
+                answer = deployment.obey(order["do"], order.get("what", ""))
+            except Exception as error:
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), flush=True)
+    finally:
+        deployment.stop()
+
+
+if __name__ == "__main__":
+    main()
