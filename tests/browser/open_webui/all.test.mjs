@@ -4,13 +4,14 @@ import { after, before } from "node:test";
 import { Deployment } from "./deployment.mjs";
 import { Person, launch, until } from "./people.mjs";
 import { settle } from "./town.mjs";
+import { faults } from "./faults.mjs";
 import { together } from "./together.mjs";
 
 const world = {
   /** One tab of each, their sockets on different nodes. */
   async onTwoNodes(open) {
     const tabs = [await open(this.ada), await open(this.grace)];
-    await until("both are connected", () => tabs.every((tab) => tab.sids.length > 0));
+    for (const tab of tabs) await tab.connected();
     await until("they are on two nodes", async () => {
       if (tabs[0].node !== tabs[1].node) return true;
       await tabs[1].reload();
@@ -40,3 +41,4 @@ after(async () => {
 });
 
 together(world);
+faults(world);

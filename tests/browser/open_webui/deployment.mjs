@@ -25,10 +25,21 @@ export class Deployment {
     return answer;
   }
 
-  /** `stop`, `kill` or `start` of a process (`redis`, `backend-1`, `node-1`, `nginx`), or `cut`, which resets every leg. */
+  /**
+   * `stop`, `kill` or `start` of a process (`redis`, `backend-1`, `node-1`, `nginx`); `cut`, which resets every leg;
+   * `forget`, after which Redis starts empty; `pool`, the sockets that the backends know.
+   */
   order(what, process) {
     this.process.stdin.write(`${JSON.stringify({ do: what, what: process })}\n`);
     return this.next();
+  }
+
+  /** The process of the node by whose name socket ids begin. */
+  async nodeNamed(name) {
+    const figures = await Promise.all(this.metrics.map((url) => fetch(url).then((answer) => answer.text(), () => "")));
+    const index = figures.findIndex((text) => text.includes(`roomwire_node_info{node="${name}"} 1`));
+    assert.notEqual(index, -1, `a node is called ${name}`);
+    return `node-${index + 1}`;
   }
 
   async stop() {

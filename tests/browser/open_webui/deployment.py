@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import redis
+
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "open_webui"))
 
@@ -61,13 +63,19 @@ class Deployment(Stock):
         try:
             self.ways = [Way(backend.port) for backend in self.backends]
             upstreams = [way.url for way in self.ways]
-            trust = {"ROOMWIRE_SERVER__TRUSTED_PROXIES": "127.0.0.1"}
-            self.nodes = [self.keep(Node(number, self.redis, upstreams, **trust)) for number in (1, 2)]
+            self.internal = [f"127.0.0.1:{free_port()}" for _ in (1, 2)]
+            self.nodes = [
+                self.node(number, upstreams, ROOMWIRE_SERVER__TRUSTED_PROXIES="127.0.0.1", ROOMWIRE_SERVER__INTERNAL_BIND=internal)
+                for number, internal in enumerate(self.internal, 1)
+            ]
             ports = [[one.port for one in group] for group in (self.backends, self.nodes)]
             self.nginx = self.keep(Nginx(*ports))
         except BaseException:
             self.stop()
             raise
+
+    def node(self, number: int, upstreams: list[str], **more: str) -> Node:
+        return self.keep(Node(number, self.redis, upstreams, **more))
 
     def process(self, name: str) -> Process:
         return next(process for process in self.started if process.name == name)
@@ -78,10 +86,13 @@ class Deployment(Stock):
                 self.process(what).stop(signal.SIGTERM if do == "stop" else signal.SIGKILL)
             case "start":
                 self.process(what).start_again()
+            case "forget":
+                (WORK / "data" / "dump.rdb").unlink(missing_ok=True)
             case "cut":
                 return {"legs": sum(way.cut() for way in self.ways)}
-            case "log":
-                return {"log": self.process(what).log.read_text(errors="replace")}
+            case "pool":
+                with redis.Redis(port=self.redis.port, decode_responses=True) as client:
+                    return {"sids": client.hkeys("open-webui:session_pool")}
             case _:
                 raise ValueError(f"nothing is known of {do}")
         return {}
@@ -91,8 +102,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     deployment = Deployment()
     try:
-        urls = {"nodes": [node.url for node in deployment.nodes], "backends": [one.url for one in deployment.backends]}
-        print(json.dumps({"ready": {"url": deployment.nginx.url, "admin": ADMIN, **urls}}), flush=True)
+        metrics = [f"http://{internal}/metrics" for internal in deployment.internal]
+        print(json.dumps({"ready": {"url": deployment.nginx.url, "admin": ADMIN, "metrics": metrics}}), flush=True)
         for line in sys.stdin:
             order = json.loads(line)
             try:

@@ -64,7 +64,7 @@ export class Person {
 
 export class Tab {
   constructor(page, address, name) {
-    Object.assign(this, { page, address, name, sids: [], ends: [], complaints: [] });
+    Object.assign(this, { page, address, name, sids: [], ends: [], complaints: [], away: true, opened: false });
     page.on("websocket", (socket) => this.watch(socket));
     page.on("console", (message) => message.type() === "error" && this.complaints.push(message.text()));
     page.on("pageerror", (error) => this.complaints.push(String(error)));
@@ -73,12 +73,18 @@ export class Tab {
   /** The page's Socket.IO connections as they come and go. */
   watch(socket) {
     if (!socket.url().includes("/ws/socket.io/")) return;
+    let sentAway = false;
     socket.on("framereceived", ({ payload }) => {
       const [, sid] = /^40\{"sid":"([^"]+)"/.exec(payload) ?? [];
       if (sid) this.sids.push(sid);
-      if (payload === "41") this.ends.push("disconnected by the server");
+      this.away &&= !sid;
+      this.opened = !sid && (this.opened || payload.startsWith('42["ydoc:document:state"'));
+      sentAway ||= payload === "41";
     });
-    socket.on("close", () => this.ends.push("connection closed"));
+    socket.on("close", () => {
+      this.ends.push(sentAway ? "sent away" : "lost");
+      Object.assign(this, { away: true, opened: false });
+    });
   }
 
   /** Chromium gives up on what it loads when a network interface of the machine comes or goes; a person tries again. */
@@ -94,7 +100,18 @@ export class Tab {
   async reload() {
     this.sids.length = 0;
     await this.load();
-    await until(`${this.name} is connected`, () => this.sids.length > 0);
+    await this.connected();
+    this.ends.length = 0;
+  }
+
+  /** Until the page has a socket. */
+  connected() {
+    return until(`${this.name} is connected`, () => !this.away);
+  }
+
+  /** Until the server has told the page what stands in its note, since it was last connected. */
+  open() {
+    return until(`${this.name}'s note is open`, () => this.opened);
   }
 
   /** The node of the socket: ids begin with it. */
