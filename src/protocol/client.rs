@@ -5,6 +5,7 @@
 //! mask, we answer pings, and the server's silence ends the connection. No socket, clock, actor or lock; a leg
 //! (`crate::leg`) carries it.
 
+mod early;
 mod open;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use super::socket_io::encode;
 use super::socket_io::packet::PacketKind;
 use super::websocket::{DecodeFailure, Frame, FrameDecoder, OpCode, write_masked};
 use crate::model::{AckId, Namespace, Payload, Random};
+use early::Early;
 
 /// What a connection is for.
 #[derive(Debug, Clone)]
@@ -87,6 +89,7 @@ pub struct Client {
     phase: Phase,
     frames: FrameDecoder,
     packets: Decoder,
+    early: Early,
     /// The server's ping interval and timeout together; zero until it told.
     silence: Duration,
     deadline: Instant,
@@ -123,6 +126,7 @@ impl Client {
             phase: Phase::Opening,
             frames: FrameDecoder::of_server(max_message),
             packets: Decoder::new(max_message),
+            early: Early::new(max_message),
             silence: Duration::ZERO,
             deadline: join_by,
             next_ack: 0,
@@ -240,12 +244,17 @@ impl Client {
                 self.phase = Phase::Joined;
                 self.deadline = now + self.silence;
                 on_news(Heard::Joined { sid });
+                self.early.take().for_each(on_news);
             }
             (PacketKind::ConnectError, Phase::Joining) => return Err(open::refusal(&packet.data)),
-            (PacketKind::Event, Phase::Joined) => {
+            (PacketKind::Event, Phase::Joining | Phase::Joined) => {
                 let ack = packet.id.clone();
                 let payload = packet.into_payload();
-                on_news(Heard::Event { payload, ack });
+                if self.phase == Phase::Joined {
+                    on_news(Heard::Event { payload, ack });
+                } else {
+                    self.early.push(payload, ack).map_err(protocol)?;
+                }
             }
             (PacketKind::Ack, Phase::Joined) => {
                 if let Some(id) = packet.id.as_ref().and_then(AckId::number) {

@@ -145,6 +145,43 @@ fn a_connection_opens_joins_and_talks() {
     );
 }
 
+/// As python-socketio sends them, whose connect handler emits before the namespace is said to be joined.
+#[test]
+fn events_before_the_join_are_heard_after_it() {
+    let mut peer = Peer::new("/", "");
+    peer.says(&text(OPEN)).unwrap();
+    let early = [
+        text(r#"42["first"]"#),
+        text(r#"451-3["second",{"_placeholder":true,"num":0}]"#),
+        binary(&[1]),
+    ];
+    assert_eq!(peer.says(&early.concat()), Ok(vec![]));
+    let heard = peer.says(&[text(r#"40{"sid":"abc"}"#), text(r#"42["third"]"#)].concat());
+    let names: Vec<_> = heard.unwrap().iter().map(named).collect();
+    assert_eq!(
+        names,
+        ["joined", r#""first""#, r#""second" 3"#, r#""third""#]
+    );
+
+    let mut peer = Peer::new("/", "");
+    peer.says(&text(OPEN)).unwrap();
+    let many = text(r#"42["x"]"#).repeat(LIMIT);
+    let end = peer.says(&many).unwrap_err();
+    assert!(end.to_string().contains("too many events"), "{end}");
+}
+
+fn named(heard: &Heard) -> String {
+    match heard {
+        Heard::Joined { .. } => "joined".into(),
+        Heard::Event { payload, ack } => {
+            let id = ack.as_ref().and_then(AckId::number);
+            let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+            format!("{}{id}", payload.elements()[0])
+        }
+        Heard::Acked { id, .. } => format!("acked {id}"),
+    }
+}
+
 #[test]
 fn attachments_pass_both_ways() {
     let mut peer = Peer::joined();

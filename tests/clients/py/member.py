@@ -10,14 +10,18 @@ from programs import HOST, PATIENCE, free_port, until
 
 
 class PythonServer:
-    """A stock python-socketio server on uvicorn, in a thread with an event loop of its own."""
+    """A stock python-socketio server on uvicorn, in a thread with an event loop of its own.
 
-    def __init__(self, redis_url):
-        self.port = free_port()
+    Without a Redis it is a server on its own. `prepare` gets it before it starts, to add handlers.
+    """
+
+    def __init__(self, redis_url=None, prepare=None, port=None):
+        self.port = port or free_port()
         self.url = f"http://{HOST}:{self.port}"
-        self.sio = socketio.AsyncServer(
-            async_mode="asgi", client_manager=socketio.AsyncRedisManager(redis_url), namespaces=["/", "/custom"]
-        )
+        manager = socketio.AsyncRedisManager(redis_url) if redis_url else None
+        self.sio = socketio.AsyncServer(async_mode="asgi", client_manager=manager, namespaces=["/", "/custom"])
+        if prepare:
+            prepare(self.sio)
         config = uvicorn.Config(socketio.ASGIApp(self.sio), host=HOST, port=self.port, log_level="warning")
         self.server = uvicorn.Server(config)
         self.loop = asyncio.new_event_loop()
