@@ -1,23 +1,28 @@
 """Many Socket.IO clients that reconnect as the stock ones do, in one asyncio loop.
 
 Just enough of the protocol for a load: websocket from the start, one namespace, one
-room each, pings answered. Tells what happened by the second; see `Tally`.
+room each, pings answered. Tells what happened by the second; see `Tally`. An id of a
+session begins with the id of its node, so clients tell which node serves them.
 """
 
 import asyncio
 import base64
+import json
 import os
 import random
+import time
 from collections import Counter
 
 PATH = "/socket.io/?EIO=4&transport=websocket"
 # Those of socket.io-client: reconnectionDelay, reconnectionDelayMax, randomizationFactor.
 DELAY, DELAY_MAX, SPREAD = 1.0, 5.0, 0.5
 ROOM_SIZE = 10
+# Letters of a session id that are the node's.
+NODE_ID = 4
 
 
 class Tally(Counter):
-    """What happened since it was last taken: opened, refused, lost, emitted, delivered."""
+    """What happened since it was last taken: opened, refused, lost, emitted, and ("delivered", node)."""
 
     def take(self):
         taken = Counter(self)
@@ -38,6 +43,8 @@ class Client:
         # An address of its own for a few, or this machine has too few ports.
         self.source = f"127.0.1.{1 + number % 100}"
         self.writer = None
+        # The id of the node that serves it.
+        self.node = None
 
     async def run(self):
         """Connects, and again and again, with the delays of the stock client."""
@@ -50,7 +57,7 @@ class Client:
             except (Refused, OSError, asyncio.IncompleteReadError):
                 self.tally["refused" if self.writer is None else "lost"] += 1
                 attempts = attempts + 1 if self.writer is None else 0
-            self.writer = None
+            self.writer = self.node = None
             delay = min(DELAY * 2**attempts, DELAY_MAX)
             await asyncio.sleep(delay * random.uniform(1 - SPREAD, 1 + SPREAD))
 
@@ -76,13 +83,14 @@ class Client:
 
     def receive(self, content):
         if content.startswith(b"0"):
+            self.node = json.loads(content[1:])["sid"][:NODE_ID]
             self.send("40")
         elif content.startswith(b"40"):
             self.send(f'420["roomwire:join","{self.room}"]')
         elif content == b"2":
             self.send("3")
         elif content.startswith(b"42"):
-            self.tally["delivered"] += 1
+            self.tally["delivered", self.node] += 1
 
     def emit(self):
         """Says something to its room; whether it could."""
@@ -109,7 +117,9 @@ async def frame(reader):
 
 
 async def talk(clients, per_second):
-    """Lets random clients emit, so many times a second."""
+    """Lets random clients emit, evenly, so many times a second."""
+    due = time.monotonic()
     while True:
         random.choice(clients).emit()
-        await asyncio.sleep(random.expovariate(per_second))
+        due += 1 / per_second
+        await asyncio.sleep(due - time.monotonic())
