@@ -63,7 +63,7 @@ pub trait Store: Send + Sync {
     /// All fields of a hash, read in pieces: what changes meanwhile may be missed, nothing else.
     fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>>;
 
-    /// Says something on a channel, to whoever listens there.
+    /// Says something on a channel, to whoever listens there: once, or not at all.
     fn publish(&self, channel: &str, message: Bytes) -> Answer<()>;
 }
 

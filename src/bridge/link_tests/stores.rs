@@ -1,14 +1,19 @@
 //! What every store can do, in memory and on a real Redis.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use super::PATIENCE;
 use super::server::RedisServer;
-use crate::bridge::redis::{RedisSettings, RedisStore};
+use super::{Member, PATIENCE};
+use crate::bridge::redis::{RedisLink, RedisSettings, RedisStore};
 use crate::bridge::store::{MemoryStore, Renewal, Store};
+use crate::model::random::OsRandom;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
@@ -86,4 +91,60 @@ async fn the_suite_on_redis() {
     assert!(store.get("key").await.is_err());
     server.run();
     assert_eq!(store.get("key").await, Ok(None));
+}
+
+/// Passes everything on, but ends the connection instead of telling that something was published, as long as `cut`.
+async fn forgetful(target: u16, cut: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+            let cut = Arc::clone(&cut);
+            tokio::spawn(async move {
+                let (mut asked, mut answered) = (vec![0; 4096], vec![0; 4096]);
+                let mut publishes = false;
+                loop {
+                    tokio::select! {
+                        Ok(length @ 1..) = client.read(&mut asked) => {
+                            publishes |= asked[..length].windows(7).any(|word| word == b"PUBLISH");
+                            server.write_all(&asked[..length]).await.unwrap();
+                        }
+                        Ok(length @ 1..) = server.read(&mut answered) => {
+                            if publishes && cut.load(Ordering::Relaxed) {
+                                return;
+                            }
+                            client.write_all(&answered[..length]).await.unwrap();
+                        }
+                        else => return,
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_is_published_is_never_said_twice() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let cut = Arc::new(AtomicBool::new(false));
+    let port = forgetful(server.port, Arc::clone(&cut)).await;
+    let url = format!("redis://127.0.0.1:{port}/0");
+    let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
+    let settings = RedisSettings::parse(&server.url()).unwrap();
+    let (link, events) = RedisLink::start(settings, Arc::new(OsRandom));
+    let mut hearer = Member { link, events };
+    hearer.hear(&["c"]).await;
+    store.publish("c", "first".into()).await.unwrap();
+    cut.store(true, Ordering::Relaxed);
+    let lost = store.publish("c", "second".into()).await;
+    assert!(lost.is_err(), "nobody knows whether it was said");
+    cut.store(false, Ordering::Relaxed);
+    store.publish("c", "third".into()).await.unwrap();
+    for expected in ["first", "second", "third"] {
+        assert_eq!(hearer.message().await.1, expected);
+    }
 }

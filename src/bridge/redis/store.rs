@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -34,6 +34,9 @@ return 1";
 /// Fields asked for at a time; Redis may give more.
 const SCAN_BATCH: u32 = 1000;
 
+/// How long a connection counts as alive that has just published.
+const PROOF_AGE: Duration = Duration::from_secs(1);
+
 /// Keys in Redis. Connects on first need; clones share the connections.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -56,6 +59,7 @@ impl RedisStore {
             by_address: HashMap::new(),
             surveyor,
             found: None,
+            proven: None,
         };
         let shared = Shared {
             settings,
@@ -86,8 +90,8 @@ impl RedisStore {
 }
 
 impl Shared {
-    /// Every command here may run twice, so one that failed is sent once more on a fresh connection to whoever is
-    /// found to be the master then.
+    /// For commands that may run twice: one that failed is sent once more on a fresh connection to whoever is found
+    /// to be the master then.
     async fn query<R: FromRedisValue>(
         &self,
         slot: u16,
@@ -110,13 +114,49 @@ impl Shared {
         drop(connections);
         Ok(command.query_async(&mut connection).await?)
     }
+
+    /// For a command that must not run twice: sent again only if the server says that it did nothing. A connection
+    /// that was not used for a while proves itself first, so that one that died unnoticed costs nothing.
+    async fn query_once(&self, slot: u16, command: &Cmd) -> Result<(), ConnectionError> {
+        let is_proven = |connections: &Connections| {
+            let proven = connections.proven;
+            proven.is_some_and(|at| at.elapsed() < PROOF_AGE)
+        };
+        if !is_proven(&*self.connections.lock().await) {
+            let _pong: String = self.query(slot, &redis::cmd("PING")).await?;
+        }
+        for fresh in [false, true] {
+            let mut connections = self.connections.lock().await;
+            let mut connection = connections.get(&self.settings, slot, fresh).await?;
+            drop(connections);
+            let outcome: Result<(), RedisError> = command.query_async(&mut connection).await;
+            let mut connections = self.connections.lock().await;
+            match outcome {
+                Ok(()) => {
+                    connections.proven = Some(Instant::now());
+                    return Ok(());
+                }
+                Err(error) if was_not_taken(&error) && !fresh => {}
+                Err(error) => {
+                    connections.proven = None;
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Another connection, or another server, may do it.
 fn is_of_the_server(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_unrecoverable_error() || was_not_taken(error)
+}
+
+/// The server says that it did nothing: another one may.
+fn was_not_taken(error: &RedisError) -> bool {
     use redis::ServerErrorKind::{Ask, ClusterDown, Moved, ReadOnly, TryAgain};
     let elsewhere = [Ask, ClusterDown, Moved, ReadOnly, TryAgain].map(ErrorKind::Server);
-    error.is_io_error() || error.is_unrecoverable_error() || elsewhere.contains(&error.kind())
+    elsewhere.contains(&error.kind())
 }
 
 /// Connections to the masters used so far, and who owns which slot.
@@ -125,6 +165,8 @@ struct Connections {
     /// In a Redis Cluster.
     surveyor: Option<Surveyor>,
     found: Option<SlotMap>,
+    /// When a message was published last.
+    proven: Option<Instant>,
 }
 
 impl Connections {
@@ -278,7 +320,12 @@ impl Store for RedisStore {
     fn publish(&self, channel: &str, message: Bytes) -> Answer<()> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(channel).arg(&*message);
-        self.run(channel, command, |_receivers: u64| ())
+        let shared = Arc::clone(&self.shared);
+        let slot = slot(channel.as_bytes());
+        Box::pin(async move {
+            let said = shared.query_once(slot, &command).await;
+            said.map_err(|error| StoreError(error.advised()))
+        })
     }
 }
 
