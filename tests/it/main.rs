@@ -28,6 +28,8 @@ mod loops;
 mod metrics;
 mod namespaces;
 mod open_webui;
+mod open_webui_failures;
+mod open_webui_legs;
 mod outage;
 mod polling;
 mod proxy_protocol;

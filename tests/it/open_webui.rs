@@ -5,51 +5,9 @@ use std::time::Duration;
 use roomwire::bridge::store::Store;
 use serde_json::{Value, json};
 
-use crate::support::open_webui::{Backend, token};
+use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, token, user_join};
 use crate::support::python::PythonProcess;
-use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, soon};
-
-async fn cluster<const N: usize>(backend: &Backend, more: &[(&str, &str)]) -> TestCluster<N> {
-    let usual = [
-        ("APP__KIND", "open_webui"),
-        ("APP__OPEN_WEBUI__UPSTREAMS", backend.url.as_str()),
-        ("BUS__REDIS_URL", "redis://in-memory"),
-        ("ENGINE__PATH", "/socket.io"),
-        ("APP__OPEN_WEBUI__PATIENCE", "30s"),
-    ];
-    TestCluster::with(&[&usual, more].concat()).await
-}
-
-/// A socket that showed this token when it connected, and its id.
-async fn connect(node: &TestServer, token: &str) -> WebsocketClient {
-    let mut client = node.websocket().await;
-    client.send(&format!(r#"40{{"token":"{token}"}}"#)).await;
-    let answer = client.text().await;
-    let body = answer
-        .strip_prefix("40")
-        .unwrap_or_else(|| panic!("{answer}"));
-    client.socket = crate::support::field(body, "sid");
-    client
-}
-
-async fn user_join(client: &mut WebsocketClient, token: &str) -> String {
-    let event = json!(["user-join", {"auth": {"token": token}}]);
-    client.ask(&event.to_string()).await
-}
-
-/// A socket of a user who has joined.
-async fn joined(node: &TestServer, token: &str) -> WebsocketClient {
-    let mut client = connect(node, token).await;
-    user_join(&mut client, token).await;
-    client
-}
-
-fn emit_to(python: &PythonProcess, room: &str, event: &str, data: &str) {
-    let fields = format!(
-        r#""event":"{event}","data":[{data}],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#
-    );
-    python.say_on(&format!("socketio#/#{room}"), "emit", &fields);
-}
+use crate::support::{TestCluster, WebsocketClient, soon};
 
 async fn pooled(cluster: &TestCluster<2>, client: &WebsocketClient) -> Option<Value> {
     let entry = cluster
@@ -350,48 +308,4 @@ async fn a_backend_ends_sockets_and_its_word_is_asked_anew() {
     let mut again = connect(&cluster.nodes[0], &token).await;
     assert_eq!(user_join(&mut again, &token).await, "[]");
     assert_eq!(backend.asked(), ["/api/v1/auths/"]);
-}
-
-#[actix_rt::test]
-async fn clients_wait_for_a_backend_that_is_away() {
-    let backend = Backend::start();
-    let token = backend.account("ann", "user");
-    let cluster = cluster::<1>(&backend, &[]).await;
-    backend.set_down(true);
-    let mut ann = connect(&cluster.nodes[0], &token).await;
-    let event = json!(["user-join", {"auth": {"token": token}}]);
-    ann.send(&format!("420{event}")).await;
-    eventually("a question", || !backend.asked().is_empty()).await;
-    backend.set_down(false);
-    ann.expect(r#"430[{"id":"ann","name":"ANN"}]"#).await;
-}
-
-#[actix_rt::test]
-async fn who_waited_too_long_is_sent_away_to_try_again() {
-    let backend = Backend::start();
-    let token = backend.account("ann", "user");
-    backend.set_down(true);
-    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__PATIENCE", "300ms")]).await;
-    let mut ann = connect(&cluster.nodes[0], &token).await;
-    // Stock clients take a lost connection as a reason to come back.
-    let frames = ann.rest().await;
-    assert!(
-        matches!(frames[..], [Frame::Close(Some(1013), _)]),
-        "{frames:?}"
-    );
-}
-
-#[actix_rt::test]
-async fn a_backend_that_is_away_is_not_missed_while_another_answers() {
-    let (first, second) = (Backend::start(), Backend::start());
-    let token = first.account("ann", "user");
-    second.account("ann", "user");
-    first.set_down(true);
-    let both = format!("{},{}", first.url, second.url);
-    let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
-    let cluster = cluster::<1>(&first, &more).await;
-    for _ in 0..3 {
-        let mut ann = connect(&cluster.nodes[0], &token).await;
-        assert!(user_join(&mut ann, &token).await.contains("ANN"));
-    }
 }

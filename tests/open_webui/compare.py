@@ -50,8 +50,8 @@ async def prepare(stock: Stock) -> None:
     await alice.post(one, "/api/v1/functions/create", body)
     await alice.post(one, "/api/v1/functions/id/probe/toggle")
     rights = await alice.get(one, "/api/v1/users/default/permissions")
-    rights["features"]["channels"] = True
-    rights["features"]["notes"] = True
+    for feature in ("channels", "notes", "encrypted_channels"):
+        rights["features"][feature] = True
     await alice.post(one, "/api/v1/users/default/permissions", rights)
     for backend in stock.backends:
         await alice.get(backend.url, "/api/models?refresh=true")

@@ -53,7 +53,7 @@ class Browser:
 
     async def on_event(self, event: str, *arguments: Any) -> Any:
         self.heard.append((event, list(arguments)))
-        return self.answer
+        return self.answer(*arguments) if callable(self.answer) else self.answer
 
     async def on_end(self, reason: str) -> None:
         self.ended.append(reason)

@@ -123,6 +123,7 @@ class Backend(Process):
             "WEBUI_ADMIN_NAME": ADMIN["name"],
             "ENABLE_CHANNELS": "True",
             "ENABLE_NOTES": "True",
+            "ENABLE_ENCRYPTED_CHANNELS": "True",
             "ENABLE_DIRECT_CONNECTIONS": "True",
             "ENABLE_OLLAMA_API": "False",
             "ENABLE_OPENAI_API": "False",

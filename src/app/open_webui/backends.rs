@@ -44,6 +44,17 @@ impl Reply {
             .then(|| serde_json::from_slice(&self.body).ok())
             .flatten()
     }
+
+    /// The user may not, or there is no such thing.
+    pub(super) fn is_no(&self) -> bool {
+        matches!(self.status, 400 | 401 | 403 | 404)
+    }
+
+    /// A yes or a no.
+    pub(super) fn may(&self) -> Option<bool> {
+        let yes = self.status == 200;
+        (yes || self.is_no()).then_some(yes)
+    }
 }
 
 /// The backends of a node.
@@ -115,12 +126,18 @@ impl Backends {
         }
     }
 
-    /// Asks whoever answers, again and again for the configured time.
-    pub(super) async fn ask(&self, path: &str, token: &Token) -> Result<Reply, Unreachable> {
+    /// Asks whoever answers, again and again for the configured time. `read` takes the answer; one of which it makes
+    /// nothing, as of a gateway or of something that is no Open WebUI, counts as no answer.
+    pub(super) async fn ask<T>(
+        &self,
+        path: &str,
+        token: &Token,
+        read: impl Fn(&Reply) -> Option<T>,
+    ) -> Result<T, Unreachable> {
         let give_up = Instant::now() + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.ask_once(path, token).await {
+            match self.ask_each(path, token, &read).await {
                 Err(error) if Instant::now() + pause > give_up => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
                 answered => return answered,
@@ -130,7 +147,12 @@ impl Backends {
     }
 
     /// Asks each backend once until one answers.
-    pub(super) async fn ask_once(&self, path: &str, token: &Token) -> Result<Reply, Unreachable> {
+    async fn ask_each<T>(
+        &self,
+        path: &str,
+        token: &Token,
+        read: impl Fn(&Reply) -> Option<T>,
+    ) -> Result<T, Unreachable> {
         let mut last = Unreachable("none is configured".to_owned());
         for index in self.fleet.order(Instant::now()) {
             let url = &self.fleet.urls[index];
@@ -138,9 +160,15 @@ impl Backends {
                 break;
             };
             let outcome = self.get(&format!("{url}{path}"), Some(token)).await;
+            let outcome = outcome.and_then(|reply| {
+                read(&reply).ok_or_else(|| {
+                    let status = reply.status;
+                    Unreachable(format!("{path} makes no sense there, it answers {status}"))
+                })
+            });
             let news = self.fleet.note(index, outcome.is_err(), Instant::now());
             match outcome {
-                Ok(reply) => return Ok(reply),
+                Ok(word) => return Ok(word),
                 Err(error) => {
                     if news {
                         warn!("backend does not answer url={url} error=\"{}\"", error.0);
@@ -152,7 +180,7 @@ impl Backends {
         Err(last)
     }
 
-    /// One request. A gateway that has no backend to ask counts as no answer.
+    /// One request. That something failed there, or has too much to do, counts as no answer.
     pub(super) async fn get(&self, url: &str, token: Option<&Token>) -> Result<Reply, Unreachable> {
         let failed = |error: String| Unreachable(error);
         let mut request = self.client.get(url);
@@ -168,7 +196,7 @@ impl Backends {
             let body = response.body().limit(LARGEST_ANSWER).await;
             let body = body.map_err(|error| failed(error.to_string()))?;
             match status {
-                502..=504 => Err(failed(format!("it answers {status}"))),
+                408 | 429 | 500.. => Err(failed(format!("it answers {status}"))),
                 _ => Ok(Reply { status, body }),
             }
         };

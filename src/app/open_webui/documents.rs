@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::backends::Unreachable;
+use super::backends::{Reply, Unreachable};
 use super::payloads::{self, chat_room, note_room};
 use super::sockets::{Login, Sockets, now};
 use super::{done, gave_up, yes_or_no};
@@ -32,11 +32,9 @@ impl Sockets {
             return [done()].into();
         }
         let path = format!("/api/v1/notes/{note}");
-        match self.backends.ask(&path, &login.token).await {
-            Ok(reply) if reply.status == 200 => {
-                [Action::Join(vec![note_room(note)]), done()].into()
-            }
-            Ok(_) => [done()].into(),
+        match self.backends.ask(&path, &login.token, Reply::may).await {
+            Ok(true) => [Action::Join(vec![note_room(note)]), done()].into(),
+            Ok(false) => [done()].into(),
             Err(_) => gave_up(),
         }
     }
@@ -146,13 +144,17 @@ impl Sockets {
         }
         // Whose chat it is costs a backend little, the whole chat much.
         let path = format!("/api/v1/chats/{chat}/pinned");
-        if self.backends.ask(&path, &login.token).await?.status == 200 {
+        if self.backends.ask(&path, &login.token, Reply::may).await? {
             return Ok(Some(true));
         }
         let path = format!("/api/v1/chats/{chat}");
-        let reply = self.backends.ask(&path, &login.token).await?;
-        let shared = reply.read::<SharedChat>();
-        Ok(shared.map(|shared| shared.chat.share_mode.as_deref() == Some("continue")))
+        let shared = self.backends.ask(&path, &login.token, |reply| {
+            let none = reply.is_no().then_some(None);
+            none.or_else(|| reply.read::<SharedChat>().map(Some))
+        });
+        Ok(shared
+            .await?
+            .map(|shared| shared.chat.share_mode.as_deref() == Some("continue")))
     }
 
     /// Tells a chat who looks at it.

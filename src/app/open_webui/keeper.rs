@@ -14,14 +14,16 @@ use super::verdicts::Verdict;
 use super::version::Support;
 use crate::model::SocketId;
 
-/// How often entries are refreshed and revocations looked for, as at the backends.
+/// How often entries are refreshed and revocations looked for, as at the backends; at most, and at least.
 const ROUND: Duration = Duration::from_secs(30);
+const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 /// How often the backends' versions are looked at.
 const VERSION_ROUND: Duration = Duration::from_secs(60);
 
 /// Keeps the sockets of one worker, for ever.
 pub(super) async fn keep(sockets: Rc<Sockets>) {
-    let mut rounds = interval(ROUND);
+    let config = &sockets.config;
+    let mut rounds = interval(round(config.session_timeout, config.revalidate));
     rounds.tick().await;
     loop {
         rounds.tick().await;
@@ -31,6 +33,14 @@ pub(super) async fn keep(sockets: Rc<Sockets>) {
         let age = sockets.config.token_cache.max(sockets.config.revalidate);
         sockets.verdicts.purge(age * 2, Instant::now());
     }
+}
+
+/// Often enough that no entry grows old, and that tokens are asked about when they should.
+fn round(session_timeout: Duration, revalidate: Duration) -> Duration {
+    ROUND
+        .min(session_timeout / 4)
+        .min(revalidate)
+        .max(SHORTEST_ROUND)
 }
 
 /// A connection that answers our pings is alive, whatever its browser does with timers of a hidden page.
@@ -85,5 +95,19 @@ pub(super) async fn watch_versions(sockets: Rc<Sockets>, fleet: Arc<Fleet>) {
             }
         }
         sleep(VERSION_ROUND).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_as_short_as_they_must_be() {
+        let seconds = Duration::from_secs;
+        assert_eq!(round(seconds(120), seconds(120)), ROUND);
+        assert_eq!(round(seconds(40), seconds(120)), seconds(10));
+        assert_eq!(round(seconds(120), seconds(5)), seconds(5));
+        assert_eq!(round(seconds(120), Duration::ZERO), SHORTEST_ROUND);
     }
 }

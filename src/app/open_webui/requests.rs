@@ -111,7 +111,8 @@ impl Request {
             .unwrap_or_default();
         let argument = elements.get(1).copied().unwrap_or("null");
         let other = Self::Other {
-            needs_session: name.starts_with("ydoc:") || name.starts_with("encryption:"),
+            needs_session: name.starts_with("encryption:")
+                || has_three_parts(&name) && elements.len() > 1,
         };
         match name.as_str() {
             "user-join" => Self::UserJoin {
@@ -156,7 +157,12 @@ fn auth(argument: &str) -> Option<WithAuth> {
     serde_json::from_str(argument).ok()
 }
 
-/// Whether it is named for a request of this user: `<user>:<socket>:<request>`.
+/// As the events of documents, and as pieces of answers, `<user>:<socket>:<request>`.
+fn has_three_parts(name: &str) -> bool {
+    name.matches(':').count() == 2
+}
+
+/// Whether it is named for a request of this user.
 fn is_piece(name: &str, user: Option<&str>) -> bool {
     let rest = user.and_then(|user| name.strip_prefix(user)?.strip_prefix(':'));
     rest.is_some_and(|rest| rest.matches(':').count() == 1)
@@ -314,11 +320,15 @@ mod tests {
             data: r#"{"choices":[1, 2]}"#.into(),
         };
         assert_eq!(piece, expected);
-        for name in ["u2:sid:r", "u1:sid", "u1:a:b:c", "u1"] {
+        let cases = [
+            ("u2:sid:r", true),
+            ("u1:sid", false),
+            ("u1:a:b:c", false),
+            ("u1", false),
+        ];
+        for (name, needs_session) in cases {
             let read = read(&format!(r#"["{name}",1]"#));
-            let expected = Request::Other {
-                needs_session: false,
-            };
+            let expected = Request::Other { needs_session };
             assert_eq!(read, expected, "{name}");
         }
         let delegated = read(r#"["ydoc:document:join",{}]"#);

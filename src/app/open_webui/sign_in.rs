@@ -85,10 +85,15 @@ impl Sockets {
         if !login.user.channels {
             return Ok(Vec::new());
         }
-        let reply = self.backends.ask("/api/v1/channels/", &login.token).await?;
-        // 403: channels are switched off.
-        let channels = reply.read::<Vec<ChannelId>>().unwrap_or_default();
+        let channels = self
+            .backends
+            .ask("/api/v1/channels/", &login.token, |reply| {
+                // A no: channels are switched off.
+                let none = reply.is_no().then(Vec::new);
+                none.or_else(|| reply.read::<Vec<ChannelId>>())
+            });
         Ok(channels
+            .await?
             .iter()
             .map(|channel| channel_room(&channel.id))
             .collect())
@@ -164,13 +169,19 @@ impl Sockets {
     }
 
     async fn ask_whose(&self, token: &Token) -> Verdict {
-        let Ok(reply) = self.backends.ask("/api/v1/auths/", token).await else {
-            return Verdict::Unknown;
-        };
-        match reply.read::<Account>().and_then(Account::verified) {
-            Some(user) => Verdict::Verified(Arc::new(user)),
-            None if reply.status < 500 => Verdict::Refused,
-            None => Verdict::Unknown,
+        let account = self
+            .backends
+            .ask("/api/v1/auths/", token, |reply| match reply.status {
+                401 | 403 => Some(None),
+                _ => reply.read::<Account>().map(Some),
+            });
+        match account
+            .await
+            .map(|account| account.and_then(Account::verified))
+        {
+            Ok(Some(user)) => Verdict::Verified(Arc::new(user)),
+            Ok(None) => Verdict::Refused,
+            Err(_) => Verdict::Unknown,
         }
     }
 }

@@ -104,6 +104,7 @@ impl Sockets {
             return;
         };
         let Some(login) = &state.login else { return };
+        this.verdicts.release(login.token.expose());
         if reason == "server namespace disconnect" {
             // A backend has a reason to end it: what it said of the token before may be void.
             this.verdicts.doubt(login.token.expose());
@@ -151,7 +152,10 @@ impl Sockets {
     /// The socket is this user from now on.
     pub(super) async fn note_login(&self, socket: SocketId, login: Login) {
         if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
-            state.login = Some(login);
+            self.verdicts.hold(login.token.expose());
+            if let Some(before) = state.login.replace(login) {
+                self.verdicts.release(before.token.expose());
+            }
         }
         self.refresh(socket).await;
     }

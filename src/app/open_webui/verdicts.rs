@@ -105,8 +105,10 @@ pub(super) enum Found {
     Ask,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
+    /// Sockets of this node that live by the token.
+    sockets: usize,
     known: Option<(Verdict, Instant)>,
     /// Who waits for the answer to the question on its way.
     asking: Option<Vec<oneshot::Sender<Verdict>>>,
@@ -126,10 +128,7 @@ impl Verdicts {
     /// Looks for a word about the token that is at most `age` old.
     pub(super) fn look(&self, token: &Arc<str>, age: Duration, now: Instant) -> Found {
         let mut entries = self.entries();
-        let entry = entries.entry(Arc::clone(token)).or_insert(Entry {
-            known: None,
-            asking: None,
-        });
+        let entry = entries.entry(Arc::clone(token)).or_default();
         if let Some((verdict, said)) = &entry.known
             && now.duration_since(*said) < age
         {
@@ -156,7 +155,7 @@ impl Verdicts {
         };
         let waiting = entry.asking.take();
         if *verdict == Verdict::Unknown {
-            if entry.known.is_none() {
+            if entry.known.is_none() && entry.sockets == 0 {
                 entries.remove(token);
             }
         } else {
@@ -165,6 +164,28 @@ impl Verdicts {
         for sender in waiting.into_iter().flatten() {
             // Whoever waited may be gone.
             let _ = sender.send(verdict.clone());
+        }
+    }
+
+    /// A socket lives by the token from now on.
+    pub(super) fn hold(&self, token: &Arc<str>) {
+        let mut entries = self.entries();
+        entries.entry(Arc::clone(token)).or_default().sockets += 1;
+    }
+
+    /// A socket that lived by the token is gone. After the last one nothing is believed: the backends end all sockets of
+    /// a token that they void, and this node would not hear of it any more.
+    pub(super) fn release(&self, token: &Arc<str>) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(token) else {
+            return;
+        };
+        entry.sockets = entry.sockets.saturating_sub(1);
+        if entry.sockets == 0 {
+            entry.known = None;
+            if entry.asking.is_none() {
+                entries.remove(token);
+            }
         }
     }
 
@@ -181,6 +202,7 @@ impl Verdicts {
         let is_full = entries.len() > MOST;
         entries.retain(|_, entry| {
             entry.asking.is_some()
+                || entry.sockets > 0
                 || entry.known.as_ref().is_some_and(|(verdict, said)| {
                     now.duration_since(*said) < age && !(is_full && *verdict == Verdict::Refused)
                 })
@@ -243,6 +265,26 @@ mod tests {
         assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
         verdicts.settle(&token, &Verdict::Unknown, now);
         assert_eq!(verdicts.len(), 0, "that nobody answered is not remembered");
+    }
+
+    #[test]
+    fn with_its_last_socket_a_token_is_forgotten() {
+        let verdicts = Verdicts::default();
+        let token: Arc<str> = "t".into();
+        let age = Duration::from_secs(10);
+        let now = Instant::now();
+        assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
+        verdicts.settle(&token, &Verdict::Refused, now);
+        verdicts.hold(&token);
+        verdicts.hold(&token);
+        verdicts.purge(age, now + age * 2);
+        verdicts.release(&token);
+        let known = verdicts.look(&token, age, now);
+        assert!(matches!(known, Found::Known(Verdict::Refused)));
+        verdicts.release(&token);
+        assert_eq!(verdicts.len(), 0);
+        verdicts.release(&token);
+        assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
     }
 
     #[test]

@@ -5,10 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::python::PythonProcess;
+use super::upstream::ByHand;
+use super::{TestCluster, TestServer, WebsocketClient, soon};
 
 /// What the backend knows, and what it was asked.
 #[derive(Default)]
@@ -18,6 +26,8 @@ struct State {
     channels: Vec<String>,
     /// Answers of other paths.
     answers: BTreeMap<String, (u16, Value)>,
+    /// Answers to everybody, before anything else is looked at.
+    words: BTreeMap<String, (u16, Value)>,
     asked: Vec<String>,
     /// What it says it is, if not the version this app is tested with.
     version: Option<String>,
@@ -95,6 +105,12 @@ impl Backend {
         self.state.lock().unwrap().version = Some(version.to_owned());
     }
 
+    /// What a path answers to everybody.
+    pub fn set_word(&self, path: &str, status: u16, body: Value) {
+        let mut state = self.state.lock().unwrap();
+        state.words.insert(path.to_owned(), (status, body));
+    }
+
     /// Whether it answers nothing but 503.
     pub fn set_down(&self, down: bool) {
         self.state.lock().unwrap().down = down;
@@ -112,11 +128,64 @@ impl Backend {
     }
 }
 
+/// The connections of legs to a backend, which a test answers by hand.
+pub struct Legs(mpsc::UnboundedReceiver<TcpStream>);
+
+impl Legs {
+    /// One backend for both: its URL leads to `backend`, and legs come here.
+    pub async fn in_front_of(backend: &mut Backend) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rest = backend.url.replacen("http://", "", 1);
+        backend.url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, legs) = mpsc::unbounded_channel();
+        actix_rt::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (sender, rest) = (sender.clone(), rest.clone());
+                actix_rt::spawn(async move {
+                    let mut first = [0; 18];
+                    // Who connects says something at once.
+                    while client.peek(&mut first).await.unwrap() < first.len() {}
+                    if first.starts_with(b"GET /ws/socket.io/") {
+                        // The test may be over.
+                        let _ = sender.send(client);
+                        return;
+                    }
+                    let mut backend = TcpStream::connect(rest).await.unwrap();
+                    // One of them ends it.
+                    let _ = copy_bidirectional(&mut client, &mut backend).await;
+                });
+            }
+        });
+        Self(legs)
+    }
+
+    /// The next leg of this user, who has joined there.
+    pub async fn next(&mut self, token: &str) -> ByHand {
+        let stream = soon("a leg", self.0.recv()).await.unwrap();
+        let mut leg = ByHand::serve(stream).await;
+        leg.expect(&format!(r#"40{{"token":"{token}"}}"#)).await;
+        leg.send(r#"40{"sid":"at-the-backend"}"#).await;
+        let join = json!(["user-join", {"auth": {"token": token}}]);
+        let id = leg.asked(&join.to_string()).await;
+        leg.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
+        leg
+    }
+
+    /// No leg was opened beside those that were taken.
+    pub fn is_empty(&mut self) -> bool {
+        self.0.try_recv().is_err()
+    }
+}
+
 /// The token of a user, as the backends make it; signed by nobody.
 pub fn token(user: &str) -> String {
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
     let body = format!(r#"{{"id":"{user}","jti":"jti-{user}","iat":1000}}"#);
     format!("{}.{}.AAAA", part(r#"{"alg":"HS256"}"#), part(&body))
+}
+
+fn respond(status: u16, body: &Value) -> HttpResponse {
+    HttpResponse::build(StatusCode::from_u16(status).unwrap()).json(body)
 }
 
 fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
@@ -129,6 +198,9 @@ fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
     state.asked.push(path.clone());
     if state.down {
         return HttpResponse::ServiceUnavailable().finish();
+    }
+    if let Some((status, body)) = state.words.get(&path) {
+        return respond(*status, body);
     }
     let token = request.headers().get("Authorization");
     let token = token.and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
@@ -143,11 +215,53 @@ fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
             HttpResponse::Ok().json(channels)
         }
         path => match state.answers.get(path) {
-            Some((status, body)) => {
-                HttpResponse::build(actix_web::http::StatusCode::from_u16(*status).unwrap())
-                    .json(body)
-            }
+            Some((status, body)) => respond(*status, body),
             None => HttpResponse::NotFound().json(json!({"detail": "nothing"})),
         },
     }
+}
+
+/// Nodes in front of a backend.
+pub async fn cluster<const N: usize>(backend: &Backend, more: &[(&str, &str)]) -> TestCluster<N> {
+    let usual = [
+        ("APP__KIND", "open_webui"),
+        ("APP__OPEN_WEBUI__UPSTREAMS", backend.url.as_str()),
+        ("BUS__REDIS_URL", "redis://in-memory"),
+        ("ENGINE__PATH", "/socket.io"),
+        ("APP__OPEN_WEBUI__PATIENCE", "30s"),
+    ];
+    TestCluster::with(&[&usual, more].concat()).await
+}
+
+/// A socket that showed this token when it connected, and its id.
+pub async fn connect(node: &TestServer, token: &str) -> WebsocketClient {
+    let mut client = node.websocket().await;
+    client.send(&format!(r#"40{{"token":"{token}"}}"#)).await;
+    let answer = client.text().await;
+    let body = answer
+        .strip_prefix("40")
+        .unwrap_or_else(|| panic!("{answer}"));
+    client.socket = super::field(body, "sid");
+    client
+}
+
+/// `user-join`; returns the ack.
+pub async fn user_join(client: &mut WebsocketClient, token: &str) -> String {
+    let event = json!(["user-join", {"auth": {"token": token}}]);
+    client.ask(&event.to_string()).await
+}
+
+/// A socket of a user who has joined.
+pub async fn joined(node: &TestServer, token: &str) -> WebsocketClient {
+    let mut client = connect(node, token).await;
+    user_join(&mut client, token).await;
+    client
+}
+
+/// An emit of a backend, on the channel of its room.
+pub fn emit_to(python: &PythonProcess, room: &str, event: &str, data: &str) {
+    let fields = format!(
+        r#""event":"{event}","data":[{data}],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#
+    );
+    python.say_on(&format!("socketio#/#{room}"), "emit", &fields);
 }

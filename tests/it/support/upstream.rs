@@ -40,7 +40,12 @@ pub struct ByHand {
 impl ByHand {
     /// The next leg; its session is open. Health checks are legs that say nothing.
     pub async fn accept(listener: &TcpListener) -> Self {
-        let (mut stream, _) = soon("a leg", listener.accept()).await.unwrap();
+        let (stream, _) = soon("a leg", listener.accept()).await.unwrap();
+        Self::serve(stream).await
+    }
+
+    /// A leg on this connection.
+    pub async fn serve(mut stream: TcpStream) -> Self {
         let mut buffer = Vec::new();
         let end = loop {
             if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -107,14 +112,19 @@ impl ByHand {
 
     /// The next text of the leg; `None` at its end.
     pub async fn try_text(&mut self) -> Option<String> {
+        match self.frame().await? {
+            (0x81, content) => Some(String::from_utf8(content).unwrap()),
+            (0x88, _) => None,
+            (other, _) => panic!("frame of kind {other:x}"),
+        }
+    }
+
+    /// The next frame of the leg, by its first byte; `None` at its end.
+    async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((first, content, length)) = unmasked(&self.buffer) {
                 self.buffer.drain(..length);
-                match first {
-                    0x81 => return Some(String::from_utf8(content).unwrap()),
-                    0x88 => return None,
-                    other => panic!("frame of kind {other:x}"),
-                }
+                return Some((first, content));
             }
             match soon("text of a leg", self.stream.read_buf(&mut self.buffer)).await {
                 Ok(1..) => {}
@@ -126,6 +136,20 @@ impl ByHand {
     /// The next text of the leg.
     pub async fn text(&mut self) -> String {
         self.try_text().await.unwrap()
+    }
+
+    /// The next frame must be this attachment.
+    pub async fn expect_binary(&mut self, content: &[u8]) {
+        assert_eq!(self.frame().await, Some((0x82, content.to_vec())));
+    }
+
+    /// The next text must be this event and want an ack; returns the ack's id.
+    pub async fn asked(&mut self, event: &str) -> String {
+        let text = self.text().await;
+        let id = text
+            .strip_prefix("42")
+            .and_then(|rest| rest.strip_suffix(event));
+        id.unwrap_or_else(|| panic!("{text}")).to_owned()
     }
 
     /// The next text must be this one.

@@ -1,0 +1,165 @@
+//! The Open WebUI app when something is missing: a backend, the bus, the truth of what was said before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomwire::bridge::memory::Hub;
+use roomwire::bridge::store::MemoryStore;
+use roomwire::server::Outside;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, user_join};
+use crate::support::python::PythonProcess;
+use crate::support::server::config;
+use crate::support::slow_link::SlowLink;
+use crate::support::{Frame, TestServer, eventually};
+
+#[actix_rt::test]
+async fn clients_wait_for_a_backend_that_is_away() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<1>(&backend, &[]).await;
+    backend.set_down(true);
+    let mut ann = connect(&cluster.nodes[0], &token).await;
+    let event = json!(["user-join", {"auth": {"token": token}}]);
+    ann.send(&format!("420{event}")).await;
+    eventually("a question", || !backend.asked().is_empty()).await;
+    backend.set_down(false);
+    ann.expect(r#"430[{"id":"ann","name":"ANN"}]"#).await;
+}
+
+#[actix_rt::test]
+async fn who_waited_too_long_is_sent_away_to_try_again() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_down(true);
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__PATIENCE", "300ms")]).await;
+    let mut ann = connect(&cluster.nodes[0], &token).await;
+    // Stock clients take a lost connection as a reason to come back.
+    let frames = ann.rest().await;
+    assert!(
+        matches!(frames[..], [Frame::Close(Some(1013), _)]),
+        "{frames:?}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_backend_that_is_away_is_not_missed_while_another_answers() {
+    let (first, second) = (Backend::start(), Backend::start());
+    let token = first.account("ann", "user");
+    second.account("ann", "user");
+    first.set_down(true);
+    let both = format!("{},{}", first.url, second.url);
+    let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
+    let cluster = cluster::<1>(&first, &more).await;
+    for _ in 0..3 {
+        let mut ann = connect(&cluster.nodes[0], &token).await;
+        assert!(user_join(&mut ann, &token).await.contains("ANN"));
+    }
+}
+
+#[actix_rt::test]
+async fn what_makes_no_sense_is_no_refusal() {
+    let (stranger, backend) = (Backend::start(), Backend::start());
+    let token = backend.account("ann", "user");
+    backend.set_channels(&["c"]);
+    // A page for everything, as a frontend's server has it, and then a limit.
+    for (status, body) in [
+        (200, json!("a page")),
+        (404, Value::Null),
+        (429, Value::Null),
+    ] {
+        for path in ["/api/v1/auths/", "/api/v1/channels/"] {
+            stranger.set_word(path, status, body.clone());
+        }
+        let both = format!("{},{}", stranger.url, backend.url);
+        let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
+        let cluster = cluster::<1>(&backend, &more).await;
+        let python = PythonProcess::join(&cluster.hub);
+        let mut ann = connect(&cluster.nodes[0], &token).await;
+        assert!(
+            user_join(&mut ann, &token).await.contains("ANN"),
+            "{status}"
+        );
+        emit_to(&python, "channel:c", "news", "1");
+        ann.expect(r#"42["news",1]"#).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_token_is_not_believed_without_its_sockets() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let node = &cluster.nodes[0];
+    let (first, mut second) = (joined(node, &token).await, joined(node, &token).await);
+    drop(first);
+    node.sessions(1).await;
+    backend.asked();
+    // Believed as long as the backend would end a socket here, if it took the token away.
+    assert!(user_join(&mut second, &token).await.contains("ANN"));
+    assert_eq!(backend.asked(), ["/api/v1/channels/"]);
+    drop(second);
+    node.sessions(0).await;
+    backend.forget_everybody();
+    let mut again = connect(node, &token).await;
+    assert_eq!(user_join(&mut again, &token).await, "[]");
+    assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+}
+
+#[actix_rt::test]
+async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    backend.forget_everybody();
+    ann.expect("41").await;
+}
+
+#[actix_rt::test]
+async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
+    for (room_channels, channels) in [("true", 2), ("false", 1)] {
+        let backend = Backend::start();
+        let token = backend.account("ann", "user");
+        backend.set_channels(&["c"]);
+        backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+        let hub = Hub::default();
+        let (link, events) = hub.join();
+        let slow = SlowLink::new(link);
+        let outside = Outside {
+            link: Arc::clone(&slow) as _,
+            events,
+            store: Arc::new(MemoryStore::default()),
+        };
+        let config = config(&[
+            ("APP__KIND", "open_webui"),
+            ("APP__OPEN_WEBUI__UPSTREAMS", backend.url.as_str()),
+            ("BUS__REDIS_URL", "redis://in-memory"),
+            ("BUS__PYTHON_ROOM_CHANNELS", room_channels),
+            ("ENGINE__PATH", "/socket.io"),
+        ]);
+        let node = TestServer::configured(config, Some(outside)).await;
+        node.readyz("bus: up").await;
+        let python = PythonProcess::join(&hub);
+        let mut ann = joined(&node, &token).await;
+        slow.hold();
+        ann.send(r#"421["events:chat",{"chat_id":"own","data":{"type":"join"}}]"#)
+            .await;
+        eventually("the subscription", || slow.asked() == channels).await;
+        let early = timeout(Duration::from_millis(200), ann.text()).await;
+        assert!(early.is_err(), "said before it is heard: {early:?}");
+        slow.release();
+        assert!(ann.text().await.contains("chat:presence"));
+        ann.expect("431[true]").await;
+        match room_channels {
+            "true" => emit_to(&python, "chat:own", "news", "1"),
+            _ => python.say(
+                "emit",
+                r#""event":"news","data":[1],"namespace":"/","room":"chat:own""#,
+            ),
+        }
+        ann.expect(r#"42["news",1]"#).await;
+    }
+}
