@@ -163,6 +163,25 @@ labels! {
         /// It came from the upstream and `app.upstream.forward` holds it back.
         Filtered = "filtered",
     ;
+    /// What a backend of Open WebUI was asked.
+    Question("question"):
+        /// Whose token it is.
+        Account = "account",
+        /// Which channels the user has.
+        Channels = "channels",
+        /// Whether a note may be read.
+        Note = "note",
+        /// Whether a chat may be read or written.
+        Chat = "chat",
+    ;
+    /// What became of a token that somebody showed.
+    SignIn("result"):
+        Verified = "verified",
+        /// It cannot hold, or a backend says that it does not.
+        Refused = "refused",
+        /// No backend answered in time.
+        Unavailable = "unavailable",
+    ;
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Shown;
 use labels::{
     BusDrop, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
-    LimitRejection, Origin, ReloadResult, RequestRefusal, SlowPolicy, Transport,
+    LimitRejection, Origin, Question, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
 };
 pub use values::{Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -147,6 +147,16 @@ metrics! {
     leg_events_total: Counters<LegEvent>,
     /// Attempts and health checks an upstream did not answer.
     upstream_failures_total: Counter,
+    /// Questions to Open WebUI backends that were answered.
+    open_webui_requests_total: Counters<Question>,
+    /// Questions that a backend did not answer; another one is asked, or the same again.
+    open_webui_request_failures_total: Counter,
+    /// Until a backend has answered.
+    open_webui_request_seconds: Histogram,
+    /// Tokens that clients showed.
+    open_webui_sign_ins_total: Counters<SignIn>,
+    /// Reads and writes of Redis for Open WebUI that failed.
+    open_webui_redis_failures_total: Counter,
 }
 
 impl Metrics {

@@ -57,7 +57,11 @@ impl NodeApp {
                     None => Arc::new(MemoryStore::default()),
                 };
                 Self::OpenWebui {
-                    node: Arc::new(open_webui::Node::new(app.open_webui.clone(), store)),
+                    node: Arc::new(open_webui::Node::new(
+                        app.open_webui.clone(),
+                        store,
+                        Arc::clone(metrics),
+                    )),
                     legs: pool(&app.open_webui.legs),
                 }
             }

@@ -11,6 +11,8 @@ EARLIEST = 1_000_000_000
 # Sockets as documents know them: behind Roomwire these are the legs'. How many `sessions` a backend counts depends at
 # stock, too, on who happens to be on the same process.
 OF_DOCUMENTS = ("socket_id", "sessions")
+# What a model may call: pages of text, nothing of it about sockets.
+TOO_LONG = ("tools",)
 
 
 class Names:
@@ -40,6 +42,8 @@ class Names:
     def field(self, key: str, value: Any) -> Any:
         if key in OF_DOCUMENTS:
             return "<sockets>"
+        if key in TOO_LONG:
+            return f"<{len(value)} {key}>"
         return self.mask(value)
 
     def text(self, text: str) -> str:

@@ -1,6 +1,7 @@
 """Users of the product: their REST calls, and their browser's socket as a recorder of all it hears."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import socketio
 
 PATIENCE = 20
+HEARTBEAT = 15
 
 
 class User:
@@ -46,6 +48,7 @@ class Browser:
         self.name, self.url = name, url
         self.heard: list[tuple[str, list[Any]]] = []
         self.ended: list[str] = []
+        self.beats: asyncio.Task[None] | None = None
         self.answer: Any = {"answer": "yes from client"}
         self.client = socketio.AsyncClient(reconnection=False)
         self.client.on("*", self.on_event)
@@ -65,7 +68,18 @@ class Browser:
         )
 
     async def join(self, token: str | None) -> Any:
-        return await self.call("user-join", {"auth": {"token": token}})
+        account = await self.call("user-join", {"auth": {"token": token}})
+        if isinstance(account, dict) and self.beats is None:
+            self.beats = asyncio.create_task(self.beat())
+        return account
+
+    async def beat(self) -> None:
+        """Pages say so as long as they are open; who does not is forgotten after two minutes."""
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            # It may end at this very moment.
+            with contextlib.suppress(socketio.exceptions.SocketIOError):
+                await self.emit("heartbeat", {})
 
     async def call(self, event: str, data: Any) -> Any:
         """The server's ack; `"no ack"` if the socket ended first or nobody answered."""
@@ -88,6 +102,8 @@ class Browser:
         return self.client.get_sid("/")
 
     async def close(self) -> None:
+        if self.beats:
+            self.beats.cancel()
         if self.client.connected:
             await self.client.disconnect()
 

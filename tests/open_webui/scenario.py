@@ -39,6 +39,12 @@ class Pipe:
 '''
 
 
+def kind(event: str, arguments: list[Any]) -> str:
+    """The event with the type of what it brings."""
+    data = arguments[0].get("data") if arguments and isinstance(arguments[0], dict) else None
+    return f"{event} {data['type']}" if isinstance(data, dict) and "type" in data else event
+
+
 @dataclass
 class Seen:
     """What one step showed: acks by name, and events by socket and name, in order within a name."""
@@ -84,7 +90,8 @@ class Scenario:
         for browser in self.browsers.values():
             events: dict[str, list[Any]] = {}
             for event, arguments in browser.heard:
-                events.setdefault(event, []).append(self.names.mask(arguments))
+                # Backends say different things of one chat in no fixed order; those of one kind keep theirs.
+                events.setdefault(kind(event, arguments), []).append(self.names.mask(arguments))
             seen.events[browser.name] = events if browser.name != ends else {}
             browser.heard.clear()
             if browser.ended:

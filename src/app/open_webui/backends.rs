@@ -12,8 +12,11 @@ use log::warn;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::node::Node;
 use super::token::Token;
 use crate::config::{OpenWebuiConfig, UpstreamUrl};
+use crate::metrics::Metrics;
+use crate::metrics::labels::Question;
 
 /// Bytes of an answer: a whole chat comes along when one asks whether it may be read.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -107,10 +110,12 @@ pub(super) struct Backends {
     fleet: Arc<Fleet>,
     timeout: Duration,
     patience: Duration,
+    metrics: Arc<Metrics>,
 }
 
 impl Backends {
-    pub(super) fn new(fleet: Arc<Fleet>, config: &OpenWebuiConfig) -> Self {
+    pub(super) fn new(node: &Node) -> Self {
+        let config = &node.config;
         let connector = Connector::new()
             .timeout(config.request_timeout)
             .conn_keep_alive(KEEP_ALIVE);
@@ -120,9 +125,10 @@ impl Backends {
                 .timeout(config.request_timeout)
                 .disable_redirects()
                 .finish(),
-            fleet,
+            fleet: Arc::clone(&node.fleet),
             timeout: config.request_timeout,
             patience: config.patience,
+            metrics: Arc::clone(&node.metrics),
         }
     }
 
@@ -130,17 +136,28 @@ impl Backends {
     /// nothing, as of a gateway or of something that is no Open WebUI, counts as no answer.
     pub(super) async fn ask<T>(
         &self,
+        question: Question,
         path: &str,
         token: &Token,
         read: impl Fn(&Reply) -> Option<T>,
     ) -> Result<T, Unreachable> {
-        let give_up = Instant::now() + self.patience;
+        let begun = Instant::now();
+        let give_up = begun + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
             match self.ask_each(path, token, &read).await {
                 Err(error) if Instant::now() + pause > give_up => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
-                answered => return answered,
+                Ok(word) => {
+                    self.metrics
+                        .open_webui_requests_total
+                        .of(question)
+                        .increment();
+                    self.metrics
+                        .open_webui_request_seconds
+                        .observe(begun.elapsed());
+                    return Ok(word);
+                }
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -170,6 +187,7 @@ impl Backends {
             match outcome {
                 Ok(word) => return Ok(word),
                 Err(error) => {
+                    self.metrics.open_webui_request_failures_total.increment();
                     if news {
                         warn!("backend does not answer url={url} error=\"{}\"", error.0);
                     }

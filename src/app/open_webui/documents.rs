@@ -10,6 +10,7 @@ use super::payloads::{self, chat_room, note_room};
 use super::sockets::{Login, Sockets, now};
 use super::{done, gave_up, yes_or_no};
 use crate::app::{Action, Actions, Later};
+use crate::metrics::labels::Question;
 use crate::model::SocketId;
 
 /// Chats one socket may look at; a browser has one open.
@@ -32,7 +33,11 @@ impl Sockets {
             return [done()].into();
         }
         let path = format!("/api/v1/notes/{note}");
-        match self.backends.ask(&path, &login.token, Reply::may).await {
+        match self
+            .backends
+            .ask(Question::Note, &path, &login.token, Reply::may)
+            .await
+        {
             Ok(true) => [Action::Join(vec![note_room(note)]), done()].into(),
             Ok(false) => [done()].into(),
             Err(_) => gave_up(),
@@ -144,14 +149,20 @@ impl Sockets {
         }
         // Whose chat it is costs a backend little, the whole chat much.
         let path = format!("/api/v1/chats/{chat}/pinned");
-        if self.backends.ask(&path, &login.token, Reply::may).await? {
+        if self
+            .backends
+            .ask(Question::Chat, &path, &login.token, Reply::may)
+            .await?
+        {
             return Ok(Some(true));
         }
         let path = format!("/api/v1/chats/{chat}");
-        let shared = self.backends.ask(&path, &login.token, |reply| {
-            let none = reply.is_no().then_some(None);
-            none.or_else(|| reply.read::<SharedChat>().map(Some))
-        });
+        let shared = self
+            .backends
+            .ask(Question::Chat, &path, &login.token, |reply| {
+                let none = reply.is_no().then_some(None);
+                none.or_else(|| reply.read::<SharedChat>().map(Some))
+            });
         Ok(shared
             .await?
             .map(|shared| shared.chat.share_mode.as_deref() == Some("continue")))

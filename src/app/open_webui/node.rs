@@ -11,6 +11,7 @@ use super::pools::Pools;
 use super::verdicts::Verdicts;
 use crate::bridge::store::Store;
 use crate::config::OpenWebuiConfig;
+use crate::metrics::Metrics;
 use crate::model::Command;
 
 /// News that may wait for a worker; it is told that it missed some beyond that.
@@ -22,18 +23,20 @@ pub struct Node {
     pub(super) fleet: Arc<Fleet>,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) pools: Pools,
+    pub(super) metrics: Arc<Metrics>,
     heard: broadcast::Sender<Heard>,
     watched: AtomicBool,
 }
 
 impl Node {
     /// A node in front of the configured backends; `store` is their Redis.
-    pub fn new(config: OpenWebuiConfig, store: Arc<dyn Store>) -> Self {
-        let pools = Pools::new(store, &config.key_prefix, config.session_timeout);
+    pub fn new(config: OpenWebuiConfig, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
+        let pools = Pools::new(store, &config, Arc::clone(&metrics));
         Self {
             fleet: Arc::new(Fleet::new(&config)),
             verdicts: Arc::default(),
             pools,
+            metrics,
             heard: broadcast::channel(NEWS_LIMIT).0,
             watched: AtomicBool::new(false),
             config,

@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 use super::token::Claims;
 use super::verdicts::User;
 use crate::bridge::store::{Store, StoreError};
+use crate::config::OpenWebuiConfig;
+use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{Random, SocketId};
 
@@ -33,6 +35,7 @@ pub(super) struct Pools {
     prefix: String,
     /// Age in seconds at which a session counts as dead.
     session_timeout: i64,
+    metrics: Arc<Metrics>,
 }
 
 /// A session as a backend or a node wrote it; only what is read here.
@@ -48,12 +51,27 @@ struct Session {
 }
 
 impl Pools {
-    pub(super) fn new(store: Arc<dyn Store>, prefix: &str, session_timeout: Duration) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        config: &OpenWebuiConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             store,
-            prefix: prefix.to_owned(),
-            session_timeout: session_timeout.as_secs() as i64,
+            prefix: config.key_prefix.clone(),
+            session_timeout: config.session_timeout.as_secs() as i64,
+            metrics,
         }
+    }
+
+    /// What Redis answered; that it did not is counted, for the bridge reports the loss of Redis itself.
+    fn noted<T>(&self, what: &str, answer: Result<T, StoreError>) -> Option<T> {
+        answer
+            .map_err(|error| {
+                self.metrics.open_webui_redis_failures_total.increment();
+                debug!("{what} not reached error=\"{error}\"");
+            })
+            .ok()
     }
 
     fn key(&self, name: &str) -> String {
@@ -73,7 +91,7 @@ impl Pools {
             if batch.is_empty() {
                 return;
             }
-            noted("session pool", self.store.hash_set(&key, batch).await);
+            self.noted("session pool", self.store.hash_set(&key, batch).await);
         }
     }
 
@@ -82,26 +100,26 @@ impl Pools {
         let key = self.key("session_pool");
         for batch in sockets.chunks(WRITE_BATCH) {
             let fields = batch.iter().map(SocketId::to_string).collect();
-            noted("session pool", self.store.hash_delete(&key, fields).await);
+            self.noted("session pool", self.store.hash_delete(&key, fields).await);
         }
     }
 
     /// Notes that a socket uses a model. Others write the same entry: the last one wins, as at the backends.
     pub(super) async fn use_model(&self, model: &str, socket: SocketId, now: i64) {
         let key = self.key("usage_pool");
-        let Some(users) = noted("usage pool", self.store.hash_get(&key, model).await) else {
+        let Some(users) = self.noted("usage pool", self.store.hash_get(&key, model).await) else {
             return;
         };
         let mut users = read_users(users.as_ref());
         users.insert(socket.to_string(), json!({"updated_at": now}));
         let entry = (model.to_owned(), encoded(&Value::Object(users)));
-        noted("usage pool", self.store.hash_set(&key, vec![entry]).await);
+        self.noted("usage pool", self.store.hash_set(&key, vec![entry]).await);
     }
 
     /// A socket uses a model no more.
     pub(super) async fn drop_model(&self, model: &str, socket: SocketId) {
         let key = self.key("usage_pool");
-        let Some(users) = noted("usage pool", self.store.hash_get(&key, model).await) else {
+        let Some(users) = self.noted("usage pool", self.store.hash_get(&key, model).await) else {
             return;
         };
         let mut users = read_users(users.as_ref());
@@ -110,10 +128,10 @@ impl Pools {
         }
         if users.is_empty() {
             let gone = self.store.hash_delete(&key, vec![model.to_owned()]).await;
-            noted("usage pool", gone);
+            self.noted("usage pool", gone);
         } else {
             let entry = (model.to_owned(), encoded(&Value::Object(users)));
-            noted("usage pool", self.store.hash_set(&key, vec![entry]).await);
+            self.noted("usage pool", self.store.hash_set(&key, vec![entry]).await);
         }
     }
 
@@ -126,17 +144,17 @@ impl Pools {
             return;
         };
         let pool = self.store.hash_scan(&self.key("session_pool")).await;
-        if let Some(pool) = noted("session pool", pool) {
+        if let Some(pool) = self.noted("session pool", pool) {
             tell(&people(&pool, chat, now - self.session_timeout));
         }
-        noted("presence lock", self.store.release(&key, &token).await);
+        self.noted("presence lock", self.store.release(&key, &token).await);
     }
 
     async fn lock(&self, key: &str, token: &str) -> Option<()> {
         let begun = tokio::time::Instant::now();
         loop {
             let lock = self.store.acquire_lease(key, token, LOCK_LIFE).await;
-            if noted("presence lock", lock)? {
+            if self.noted("presence lock", lock)? {
                 return Some(());
             }
             if begun.elapsed() > LOCK_PATIENCE {
@@ -152,12 +170,12 @@ impl Pools {
     pub(super) async fn is_revoked(&self, claims: &Claims) -> bool {
         if let Some(id) = &claims.id {
             let key = self.key(&format!("auth:token:{id}:revoked"));
-            if let Some(Some(_)) = noted("revocation", self.store.get(&key).await) {
+            if let Some(Some(_)) = self.noted("revocation", self.store.get(&key).await) {
                 return true;
             }
         }
         let key = self.key(&format!("auth:user:{}:revoked_at", claims.user));
-        let Some(Some(time)) = noted("revocation", self.store.get(&key).await) else {
+        let Some(Some(time)) = self.noted("revocation", self.store.get(&key).await) else {
             return false;
         };
         let time = std::str::from_utf8(&time).ok();
@@ -170,7 +188,7 @@ impl Pools {
     pub(super) async fn pass_piece(&self, channel: &str, data: &str) {
         let message = format!(r#"{{"channel":{},"data":{data}}}"#, Value::from(channel));
         let relay = self.key("direct_completion");
-        noted("relay", self.store.publish(&relay, message.into()).await);
+        self.noted("relay", self.store.publish(&relay, message.into()).await);
     }
 }
 
@@ -225,11 +243,4 @@ fn lock_token() -> String {
     let mut random = [0; 16];
     OsRandom.fill(&mut random);
     random.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What Redis answered; that it did not is logged, for the bridge counts and reports the loss of Redis itself.
-fn noted<T>(what: &str, answer: Result<T, StoreError>) -> Option<T> {
-    answer
-        .map_err(|error| debug!("{what} not reached error=\"{error}\""))
-        .ok()
 }

@@ -14,22 +14,20 @@ use super::token::Token;
 use super::verdicts::{Account, Found, Verdict};
 use super::{done, gave_up};
 use crate::app::{Action, Actions};
+use crate::metrics::labels::{Question, SignIn};
 use crate::model::{Command, Payload, Room, SocketId};
 
 impl Sockets {
     /// Connect: the user's own room, if the token is good.
     pub(super) async fn sign_in(self: &Rc<Self>, socket: SocketId, token: &str) -> Actions {
-        let Some(token) = self.read(token) else {
-            return Actions::new();
-        };
-        match self.verify(&token, self.config.token_cache).await {
-            Verdict::Verified(user) => {
-                let room = user_room(&user.id);
-                self.note_login(socket, Login { token, user }).await;
+        match self.shown(token).await {
+            Ok(login) => {
+                let room = user_room(&login.user.id);
+                self.note_login(socket, login).await;
                 [Action::Join(vec![room])].into()
             }
-            Verdict::Refused => Actions::new(),
-            Verdict::Unknown => gave_up(),
+            Err(SignIn::Unavailable) => gave_up(),
+            Err(_) => Actions::new(),
         }
     }
 
@@ -39,15 +37,10 @@ impl Sockets {
         socket: SocketId,
         token: Option<String>,
     ) -> Actions {
-        let Some(token) = token.as_deref().and_then(|token| self.read(token)) else {
-            return [done()].into();
+        let login = match self.verify_text(token).await {
+            Ok(login) => login,
+            Err(actions) => return actions,
         };
-        let user = match self.verify(&token, self.config.token_cache).await {
-            Verdict::Verified(user) => user,
-            Verdict::Refused => return [done()].into(),
-            Verdict::Unknown => return gave_up(),
-        };
-        let login = Login { token, user };
         self.note_login(socket, login.clone()).await;
         let mut rooms = vec![user_room(&login.user.id)];
         match self.channels(&login).await {
@@ -85,13 +78,16 @@ impl Sockets {
         if !login.user.channels {
             return Ok(Vec::new());
         }
-        let channels = self
-            .backends
-            .ask("/api/v1/channels/", &login.token, |reply| {
+        let channels = self.backends.ask(
+            Question::Channels,
+            "/api/v1/channels/",
+            &login.token,
+            |reply| {
                 // A no: channels are switched off.
                 let none = reply.is_no().then(Vec::new);
                 none.or_else(|| reply.read::<Vec<ChannelId>>())
-            });
+            },
+        );
         Ok(channels
             .await?
             .iter()
@@ -132,13 +128,31 @@ impl Sockets {
         self: &Rc<Self>,
         token: Option<String>,
     ) -> Result<Login, Actions> {
-        let token = token.as_deref().and_then(|token| self.read(token));
+        // An event without a token asks for nothing.
         let token = token.ok_or_else(|| Actions::from([done()]))?;
-        match self.verify(&token, self.config.token_cache).await {
-            Verdict::Verified(user) => Ok(Login { token, user }),
-            Verdict::Refused => Err([done()].into()),
-            Verdict::Unknown => Err(gave_up()),
-        }
+        self.shown(&token).await.map_err(|outcome| match outcome {
+            SignIn::Unavailable => gave_up(),
+            _ => [done()].into(),
+        })
+    }
+
+    /// Whose token it is that somebody shows.
+    async fn shown(self: &Rc<Self>, text: &str) -> Result<Login, SignIn> {
+        let outcome = match self.read(text) {
+            Some(token) => match self.verify(&token, self.config.token_cache).await {
+                Verdict::Verified(user) => Ok(Login { token, user }),
+                Verdict::Refused => Err(SignIn::Refused),
+                Verdict::Unknown => Err(SignIn::Unavailable),
+            },
+            None => Err(SignIn::Refused),
+        };
+        let result = outcome.as_ref().err().copied();
+        let result = result.unwrap_or(SignIn::Verified);
+        self.metrics
+            .open_webui_sign_ins_total
+            .of(result)
+            .increment();
+        outcome
     }
 
     /// Whose token it is, by a word that is at most `age` old.
@@ -169,12 +183,16 @@ impl Sockets {
     }
 
     async fn ask_whose(&self, token: &Token) -> Verdict {
-        let account = self
-            .backends
-            .ask("/api/v1/auths/", token, |reply| match reply.status {
-                401 | 403 => Some(None),
-                _ => reply.read::<Account>().map(Some),
-            });
+        let account =
+            self.backends.ask(
+                Question::Account,
+                "/api/v1/auths/",
+                token,
+                |reply| match reply.status {
+                    401 | 403 => Some(None),
+                    _ => reply.read::<Account>().map(Some),
+                },
+            );
         match account
             .await
             .map(|account| account.and_then(Account::verified))

@@ -20,6 +20,7 @@ use super::verdicts::{User, Verdicts};
 use crate::app::{Door, Outlet};
 use crate::config::OpenWebuiConfig;
 use crate::leg::Pool;
+use crate::metrics::Metrics;
 use crate::model::{Command, SocketId};
 
 /// Who a socket is.
@@ -52,6 +53,7 @@ pub(super) struct Sockets {
     pub(super) backends: Backends,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) pools: Pools,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) legs: Arc<Pool>,
     pub(super) outlet: Outlet,
     pub(super) sockets: RefCell<HashMap<SocketId, Socket>>,
@@ -63,7 +65,8 @@ impl Sockets {
         Self {
             legs,
             config: node.config.clone(),
-            backends: Backends::new(Arc::clone(&node.fleet), &node.config),
+            backends: Backends::new(node),
+            metrics: Arc::clone(&node.metrics),
             verdicts: Arc::clone(&node.verdicts),
             pools: node.pools.clone(),
             outlet,
