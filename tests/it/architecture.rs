@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("tls", &["metrics"]),
     ("leg", &["protocol", "config", "model", "metrics"]),
     // Of the bridge, its store alone: what an app keeps for the cluster.
-    ("app", &["leg", "config", "model", "bridge"]),
+    ("app", &["leg", "config", "model", "metrics", "bridge"]),
     // What is counted in and refused is said by name, in one place for all who refuse.
     ("limits", &["config", "metrics"]),
     (

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use roomwire::bridge::store::Store;
+use roomwire::metrics::labels::SignIn;
 use serde_json::{Value, json};
 
 use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, token, user_join};
@@ -53,6 +54,10 @@ async fn a_connect_costs_two_questions_and_an_event_none() {
         r#"[{"id":"ann","name":"ANN"}]"#
     );
     assert_eq!(backend.asked(), ["/api/v1/auths/", "/api/v1/channels/"]);
+    let metrics = cluster.nodes[0].metrics();
+    let shown = metrics.open_webui_sign_ins_total.of(SignIn::Verified);
+    assert_eq!(shown.get(), 2, "with the connect, and with the event");
+    assert_eq!(metrics.open_webui_request_seconds.count(), 2);
     // The rooms are heard from the ack on.
     for room in ["user:ann", "channel:c1", "channel:c2", &ann.socket.clone()] {
         emit_to(&python, room, "news", &format!("\"{room}\""));

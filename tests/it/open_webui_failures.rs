@@ -82,6 +82,8 @@ async fn what_makes_no_sense_is_no_refusal() {
             user_join(&mut ann, &token).await.contains("ANN"),
             "{status}"
         );
+        let metrics = cluster.nodes[0].metrics();
+        assert!(metrics.open_webui_request_failures_total.get() > 0);
         emit_to(&python, "channel:c", "news", "1");
         ann.expect(r#"42["news",1]"#).await;
     }
