@@ -65,8 +65,8 @@ fn serve(cli: &Cli) -> ExitCode {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let reloader = Reloader::new(cli::sources(cli), loaded);
-    let code = match system.block_on(run(reloader, logging, signals)) {
+    let reloader = Reloader::new(cli::sources(cli), loaded, logging);
+    let code = match system.block_on(run(reloader, signals)) {
         Ok(code) => code,
         Err(error) => {
             log::error!("{error:#}");
@@ -78,11 +78,7 @@ fn serve(cli: &Cli) -> ExitCode {
 }
 
 /// Runs a node from its start to its end; its exit code.
-async fn run(
-    mut reloader: Reloader,
-    logging: &Logging,
-    mut signals: Signals,
-) -> anyhow::Result<i32> {
+async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32> {
     let server = tokio::select! {
         server = Server::start(reloader.config().clone()) => server?,
         name = signals.end() => {
@@ -99,10 +95,7 @@ async fn run(
                     info!("told to end by {name}");
                     break false;
                 }
-                Told::Reload => {
-                    reloader.reload(&server);
-                    logging.replace(&reloader.config().log);
-                }
+                Told::Reload => reloader.reload(&server),
             },
             () = server.drain_wanted() => {
                 info!("told to end by POST /drain");

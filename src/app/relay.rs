@@ -183,11 +183,7 @@ impl App for Relay {
         match self.request(peer, &event.payload) {
             Ok(actions) => Answer::Now(actions),
             Err(refused) => {
-                log::debug!(
-                    "request refused socket={} code={}",
-                    peer.socket,
-                    refused.code
-                );
+                log::debug!(socket:% = peer.socket, code = refused.code; "request refused");
                 let error = json!({"code": refused.code, "message": refused.message});
                 [ack(&json!({"ok": false, "error": error}))].into()
             }

@@ -262,11 +262,11 @@ fn ended(ending: Ending, settings: &UpstreamConfig, pushes: &mut Vec<Push>) {
             return pushes.push(Push::Disconnect { close: false });
         }
         Ending::Lost { reason, .. } => {
-            debug!("client ends with its leg reason=\"{reason}\"");
+            debug!(reason:%; "client ends with its leg");
             ("upstream_lost", "the server behind this one was lost")
         }
         Ending::Unavailable(reason) => {
-            debug!("client ends without a leg reason=\"{reason}\"");
+            debug!(reason:%; "client ends without a leg");
             (
                 "upstream_unavailable",
                 "the server behind this one cannot be reached",

@@ -73,7 +73,7 @@ impl Bridge {
     fn report_unreadable(&mut self, channel: &Channel, error: &str) {
         self.count_dropped(BusDrop::Unreadable);
         if is_due(&mut self.unreadable_warned) {
-            warn!("message on the bus cannot be read channel={channel} error=\"{error}\"");
+            warn!(channel:%, error:%; "message on the bus cannot be read");
         }
     }
 

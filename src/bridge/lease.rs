@@ -45,10 +45,7 @@ impl Lease {
         {
             Ok(claimed) => claimed,
             Err(error) => {
-                debug!(
-                    "node name not leased yet node={} error=\"{error}\"",
-                    self.node
-                );
+                debug!(node:% = self.node, error:%; "node name not leased yet");
                 true
             }
         }
@@ -66,22 +63,19 @@ impl Lease {
                     }
                 }
                 Ok(Renewal::Taken) => break,
-                Err(error) => warn!("node name not renewed node={} error=\"{error}\"", self.node),
+                Err(error) => warn!(node:% = self.node, error:%; "node name not renewed"),
             }
         }
         error!(
-            "another node has taken the name of this one; this node ends and must be started again node={}",
-            self.node
+            node:% = self.node;
+            "another node has taken the name of this one; this node ends and must be started again"
         );
     }
 
     /// Gives the name back.
     pub async fn release(&self) {
         if let Err(error) = self.store.release(&self.key, &self.value).await {
-            debug!(
-                "node name not given back node={} error=\"{error}\"",
-                self.node
-            );
+            debug!(node:% = self.node, error:%; "node name not given back");
         }
     }
 }

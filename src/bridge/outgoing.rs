@@ -62,7 +62,7 @@ impl Bridge {
                     self.publish(channel.clone(), payload, volatile);
                 }
             }
-            Err(unsupported) => debug!("not told to python processes reason=\"{unsupported}\""),
+            Err(unsupported) => debug!(reason:% = unsupported; "not told to python processes"),
         }
     }
 
@@ -78,7 +78,7 @@ impl Bridge {
                     Ok(payload) => {
                         self.publish(Channel::from(python.channels.all()), payload, false)
                     }
-                    Err(unsupported) => warn!("answer not published error=\"{unsupported}\""),
+                    Err(unsupported) => warn!(error:% = unsupported; "answer not published"),
                 }
             }
         }

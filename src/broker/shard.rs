@@ -354,9 +354,9 @@ impl State {
             if self.rooms_warning.is_due(Instant::now()) {
                 let socket = self.rooms.identity(key).map(|(id, _)| id);
                 warn!(
-                    "a socket does not join a room: it is in {} (socket.max_rooms) socket={} room={room}",
-                    self.most_rooms,
-                    socket.as_ref().map_or("", SocketId::as_str)
+                    socket = socket.as_ref().map_or("", SocketId::as_str), room:%;
+                    "a socket does not join a room: it is in {} (socket.max_rooms)",
+                    self.most_rooms
                 );
             }
             return false;

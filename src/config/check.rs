@@ -11,7 +11,7 @@ mod limits;
 mod server;
 mod tls;
 
-use super::checked::{Config, LogConfig};
+use super::checked::{Config, LogConfig, LogFormat};
 use super::cross;
 use super::layers::Layers;
 use super::problem::Problem;
@@ -36,6 +36,11 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
         drain: checker.drain(&settings.drain),
         log: LogConfig {
             filter: checker.read("log.filter", &settings.log.filter, values::log_filter),
+            format: checker.choice(
+                "log.format",
+                &settings.log.format,
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            ),
         },
     };
     cross::check(&config, checker);

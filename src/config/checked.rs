@@ -351,4 +351,15 @@ pub struct SentinelConfig {
 pub struct LogConfig {
     /// Filter for `env_logger`; `RUST_LOG` is already part of it.
     pub filter: String,
+    pub format: LogFormat,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object for programs.
+    Json,
 }

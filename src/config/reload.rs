@@ -39,6 +39,7 @@ const AT_ONCE: &[&str] = &[
     "drain.rate",
     "drain.ack_timeout",
     "log.filter",
+    "log.format",
 ];
 
 /// Of those, the ones that can be exchanged but neither be set nor be emptied in a running node.

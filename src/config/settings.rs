@@ -166,5 +166,6 @@ settings! {
     /// `[log]`
     LogSettings {
         filter: String,
+        format: String,
     }
 }

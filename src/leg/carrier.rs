@@ -68,7 +68,7 @@ pub(super) async fn run(
             .of(refused)
             .increment();
     }
-    debug!("leg ended ending={ending:?}");
+    debug!(ending:?; "leg ended");
     drop(place);
     shared.state.borrow_mut().end();
     listener.on_news(vec![News::Ended(ending)]);

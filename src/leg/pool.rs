@@ -215,10 +215,7 @@ impl Pool {
         let upstream = &self.upstreams[index];
         let mut condition = upstream.condition();
         if condition.failures > 0 {
-            info!(
-                "upstream is back url={} failures={}",
-                upstream.url, condition.failures
-            );
+            info!(url:% = upstream.url, failures = condition.failures; "upstream is back");
         }
         *condition = Condition {
             lost_unlogged: condition.lost_unlogged,
@@ -237,15 +234,11 @@ impl Pool {
         }
         if error.is_loop() && !condition.loops {
             error!(
-                "upstream leads back to this cluster, no leg goes there: name the server behind, not the address of \
-                 its clients url={}",
-                upstream.url
+                url:% = upstream.url;
+                "upstream leads back to this cluster, no leg goes there: name the server behind, not the address of its clients"
             );
         } else if condition.failures == 0 {
-            warn!(
-                "upstream is out, others take its place url={} error=\"{error}\"",
-                upstream.url
-            );
+            warn!(url:% = upstream.url, error:%; "upstream is out, others take its place");
         }
         condition.loops = error.is_loop();
         condition.failures = condition.failures.saturating_add(1);
@@ -290,10 +283,7 @@ impl Pick {
         {
             condition.lost_logged = Some(now);
             let legs = std::mem::take(&mut condition.lost_unlogged);
-            warn!(
-                "legs to an upstream were lost url={} legs={legs} reason=\"{reason}\"",
-                upstream.url
-            );
+            warn!(url:% = upstream.url, legs, reason:%; "legs to an upstream were lost");
         }
     }
 }

@@ -37,7 +37,7 @@ impl Descriptors {
         if now.current != now.maximum
             && let Err(error) = setrlimit(Resource::Nofile, raised)
         {
-            warn!("the limit of open files cannot be raised error=\"{error}\"");
+            warn!(error:%; "the limit of open files cannot be raised");
         }
         let current = getrlimit(Resource::Nofile).current;
         let limit = current.and_then(|limit| usize::try_from(limit).ok());

@@ -146,7 +146,7 @@ impl Limits {
         self.metrics.connections.add(1);
         Ok(Admission {
             limits: Arc::clone(self),
-            network,
+            address,
         })
     }
 
@@ -223,8 +223,8 @@ impl Limits {
         }
         let (name, key) = (limit.name(), limit.key());
         match address {
-            Some(address) => warn!("limit reached limit={name} key={key} client={address}"),
-            None => warn!("limit reached limit={name} key={key}"),
+            Some(address) => warn!(limit:% = name, key:%, client:% = address; "limit reached"),
+            None => warn!(limit:% = name, key:%; "limit reached"),
         }
     }
 }
@@ -233,14 +233,22 @@ impl Limits {
 #[derive(Debug)]
 pub struct Admission {
     limits: Arc<Limits>,
-    network: Option<Network>,
+    address: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Where its client is, if that is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         self.limits.admitted.fetch_sub(1, Ordering::Relaxed);
         self.limits.metrics.connections.add(-1);
-        if let Some(network) = self.network {
+        if let Some(address) = self.address {
+            let network = Network::of(address);
             self.limits.addresses.leave(network, Instant::now());
         }
     }

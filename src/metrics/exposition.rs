@@ -158,7 +158,7 @@ pub(super) fn render(metrics: &Arc<Metrics>) -> String {
         .and_then(|()| text::encode_eof(&mut body));
     if let Err(error) = written {
         // A string takes everything; without its end a scraper refuses the body.
-        log::error!("metrics cannot be written error=\"{error}\"");
+        log::error!(error:%; "metrics cannot be written");
     }
     body
 }

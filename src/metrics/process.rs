@@ -52,7 +52,7 @@ impl Collector for Process {
         let reading = match read() {
             Ok(reading) => reading,
             Err(error) => {
-                log::debug!("process metrics left out error=\"{error}\"");
+                log::debug!(error:%; "process metrics left out");
                 return Ok(());
             }
         };

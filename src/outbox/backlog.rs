@@ -9,6 +9,8 @@ use super::queue::Queue;
 pub(super) struct Backlog {
     pub(super) queue: Queue,
     pub(super) waker: Option<Waker>,
+    /// Volatile packets that were not taken.
+    pub(super) dropped: u32,
 }
 
 /// A backlog for each lane, and the bytes in all of them.
@@ -28,6 +30,13 @@ impl Backlogs {
     pub(super) fn reset(&mut self, index: usize) {
         self.change(index, |queue| *queue = Queue::default());
         self.all[index].waker = None;
+        self.all[index].dropped = 0;
+    }
+
+    /// Counts a volatile packet that was not taken.
+    pub(super) fn count_dropped(&mut self, index: usize) {
+        let dropped = &mut self.all[index].dropped;
+        *dropped = dropped.saturating_add(1);
     }
 
     /// Changes a queue and keeps the sum over all of them.

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::Packet;
-use super::arena::{Arena, Arenas, Range};
+use super::arena::{Arenas, Range};
 use super::backlog::Backlogs;
 use super::queue::Queue;
+use super::staged::Staged;
 
 /// A flush is due at the latest when this many bytes are staged.
 const ARENA_LIMIT: usize = 256 * 1024;
@@ -46,39 +47,6 @@ pub enum Offered {
     Closed,
 }
 
-/// A packet on its way to several lanes of a worker.
-#[derive(Debug)]
-pub struct Staged {
-    packet: Packet,
-    volatile: bool,
-    arena: Arena,
-    range: Option<(u64, Range)>,
-}
-
-impl Staged {
-    /// Prepares a packet; a volatile one may be dropped by lanes that are not ready.
-    pub fn new(packet: Packet, volatile: bool) -> Self {
-        Self {
-            packet,
-            volatile,
-            arena: Arena::Shared,
-            range: None,
-        }
-    }
-
-    /// Bytes of it on a websocket.
-    pub fn wire_len(&self) -> usize {
-        self.packet.wire().len()
-    }
-
-    fn personal(packet: Packet) -> Self {
-        Self {
-            arena: Arena::Personal,
-            ..Self::new(packet, false)
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Free,
@@ -97,9 +65,31 @@ struct Lane {
     ranges: [Range; MAX_RANGES],
     range_count: u8,
     state: State,
+    taken_packets: u32,
+    taken_bytes: u64,
+}
+
+const _: () = assert!(size_of::<Lane>() == 64);
+
+/// What a lane was offered since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Packets taken, written or not; at most 2^32 - 1.
+    pub packets: u32,
+    /// Bytes of those, as on a websocket.
+    pub bytes: u64,
+    /// Volatile packets dropped.
+    pub dropped: u32,
 }
 
 impl Lane {
+    /// Counts a packet of this many bytes.
+    #[inline]
+    fn count(&mut self, bytes: usize) {
+        self.taken_packets = self.taken_packets.saturating_add(1);
+        self.taken_bytes += bytes as u64;
+    }
+
     /// Bytes to be written at the next flush.
     #[inline]
     fn pending(&self) -> usize {
@@ -147,6 +137,8 @@ impl Lanes {
             ranges: [Range::default(); MAX_RANGES],
             range_count: 0,
             state: State::Queued,
+            taken_packets: 0,
+            taken_bytes: 0,
         };
         if let Some(index) = self.free.pop() {
             self.lanes[index as usize] = lane;
@@ -234,6 +226,7 @@ impl Lanes {
     #[inline]
     fn add_range(&mut self, index: usize, range: Range) {
         let lane = &mut self.lanes[index];
+        lane.count(range.len());
         let count = usize::from(lane.range_count);
         if count == 0 {
             lane.ranges[0] = range;
@@ -267,6 +260,7 @@ impl Lanes {
     fn enqueue(&mut self, index: usize, staged: &Staged) -> Offered {
         let backlog = &self.backlogs[index];
         if staged.volatile && (!backlog.queue.is_empty() || backlog.waker.is_none()) {
+            self.backlogs.count_dropped(index);
             return Offered::Dropped;
         }
         if !backlog.queue.has_room(&staged.packet, self.queue_limit) {
@@ -276,6 +270,7 @@ impl Lanes {
             self.wake(LaneId(index as u32));
             return Offered::Overflowed;
         }
+        self.lanes[index].count(staged.packet.wire().len());
         self.backlogs
             .change(index, |queue| queue.push(staged.packet.clone()));
         self.wake(LaneId(index as u32));
@@ -422,6 +417,16 @@ impl Lanes {
         self.backlogs.change(id.0 as usize, Queue::pop)
     }
 
+    /// What the lane was offered since it was opened.
+    pub fn tally(&self, id: LaneId) -> Tally {
+        let lane = &self.lanes[id.0 as usize];
+        Tally {
+            packets: lane.taken_packets,
+            bytes: lane.taken_bytes,
+            dropped: self.backlogs[id.0 as usize].dropped,
+        }
+    }
+
     /// Bytes waiting for all clients of this worker.
     pub fn queued_total(&self) -> usize {
         self.backlogs.bytes()
@@ -500,8 +505,14 @@ mod tests {
             }
         }
         assert!(!lanes.flush(10));
-        for (socket, expected) in sockets.iter().zip(expected) {
+        for ((socket, expected), id) in sockets.iter().zip(expected).zip(ids) {
             assert_eq!(*socket.seen.borrow(), expected);
+            let tally = lanes.tally(id);
+            let frames = expected.iter().filter(|byte| **byte == 0x81).count();
+            assert_eq!(
+                (tally.packets as usize, tally.bytes as usize),
+                (frames, expected.len())
+            );
         }
         // An unbroken run of broadcasts is a single range even while others are sent acks.
         assert_eq!(sockets[2].writes.get(), 1);
@@ -587,6 +598,15 @@ mod tests {
         lanes.set_waker(id, Waker::noop());
         assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Accepted);
         assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Dropped);
+        let tally = Tally {
+            packets: 1,
+            bytes: 4,
+            dropped: 2,
+        };
+        assert_eq!(lanes.tally(id), tally);
+        lanes.release(id);
+        assert_eq!(lanes.open(), id);
+        assert_eq!(lanes.tally(id), Tally::default());
     }
 
     #[test]

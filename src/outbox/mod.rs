@@ -16,6 +16,8 @@ mod backlog;
 pub mod lanes;
 pub mod packet;
 pub mod queue;
+mod staged;
 
-pub use lanes::{LaneId, Lanes, Offered, Sink, Staged};
+pub use lanes::{LaneId, Lanes, Offered, Sink, Tally};
 pub use packet::{Packet, Part, PartKind};
+pub use staged::Staged;

@@ -11,6 +11,7 @@ use super::Server;
 use super::drain_plan::{self, Plan};
 use crate::config::DrainConfig;
 use crate::health::Phase;
+use crate::logging;
 use crate::transport::gate::{BeginDrain, EndSome, Gate, Occupant};
 
 /// Those due within this time are told together: a slice.
@@ -33,11 +34,12 @@ pub(super) async fn drain(server: &Server) {
     let targets = occupants(gates).await;
     let rate = drain_plan::rate(&config, targets.len());
     info!(
-        "draining node={} left={} rate={rate:.0}/s grace={:?} timeout={:?}",
-        server.node,
-        targets.len(),
-        config.grace,
-        config.timeout
+        node:% = server.node,
+        left = targets.len(),
+        rate = rate.round() as u64,
+        grace:? = config.grace,
+        timeout:? = config.timeout;
+        "draining"
     );
     if !targets.is_empty() {
         let plan = Plan::new(
@@ -50,14 +52,14 @@ pub(super) async fn drain(server: &Server) {
         // Bounded whatever the plan says: the caller has to end.
         let _late = tokio::time::timeout_at(deadline.into(), emptied).await;
     }
-    let (left, seconds) = (server.occupants(), start.elapsed().as_secs_f32());
+    let (left, seconds) = (server.occupants(), logging::seconds(start.elapsed()));
     server.metrics.drain_sessions_left.set(left);
     if left == 0 {
-        info!("drained node={} seconds={seconds:.1}", server.node);
+        info!(node:% = server.node, seconds; "drained");
     } else {
         warn!(
-            "drain ends with sessions left node={} left={left} seconds={seconds:.1}: they are closed at once",
-            server.node
+            node:% = server.node, left, seconds;
+            "drain ends with sessions left, which are closed at once"
         );
     }
 }
@@ -94,7 +96,7 @@ async fn follow(
         }
         if now >= next_line {
             next_line = now + PROGRESS_INTERVAL;
-            info!("draining left={left} untold={}", plan.left());
+            info!(left, untold = plan.left(); "draining");
         }
         if plan.next().is_none() {
             let ends =

@@ -27,6 +27,9 @@ const REQUEST_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Idle HTTP connections are kept this long: longer than the polling GETs of most clients are apart.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// Seconds the internal listener has to write the answers under way when the node ends, that to `POST /drain` too.
+const ANSWER_TIME: u64 = 1;
+
 /// A listener that does not accept yet, and its address; `key` names it in the configuration.
 pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
@@ -83,7 +86,7 @@ pub(super) fn serve(
                     }
                 }))
                 .finish(map_config(app, |_| WebConfig::default()))
-                .map_err(|error| debug!("connection ended error=\"{error}\""));
+                .map_err(|error| debug!(error:%; "connection ended"));
             let acceptor = Rc::new(blueprint.acceptor());
             fn_service(move |stream: TcpStream| {
                 let acceptor = Rc::clone(&acceptor);
@@ -115,6 +118,7 @@ pub(super) fn serve_internal(
     })
     .workers(1)
     .disable_signals()
+    .shutdown_timeout(ANSWER_TIME)
     .client_request_timeout(REQUEST_HEAD_TIME)
     .listen(listener)?
     .run();

@@ -263,9 +263,9 @@ impl Server {
             let _ = leave.send(Leave).await;
         }
         if let Some(internal) = self.internal {
-            internal.handle.stop(false).await;
+            internal.handle.stop(true).await;
         }
-        info!("stopped node={}", self.node);
+        info!(node:% = self.node; "stopped");
     }
 }
 
@@ -342,8 +342,10 @@ fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<Ser
 fn greet(config: &Config, address: SocketAddr, node: NodeId) {
     let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
     info!(
-        "listening on {scheme}://{address} node={node} path={}/ workers={}",
-        config.engine.path, config.server.workers
+        node:%,
+        path:% = format_args!("{}/", config.engine.path),
+        workers = config.server.workers;
+        "listening on {scheme}://{address}"
     );
     if config.server.demo {
         info!(

@@ -9,8 +9,9 @@ use log::{error, info, warn};
 
 use super::Server;
 use crate::config::{
-    self, Config, DrainConfig, Loaded, Rejected, RelayConfig, Reload, Reloadable, Sources,
+    self, Change, Config, DrainConfig, Loaded, Rejected, RelayConfig, Reload, Reloadable, Sources,
 };
+use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ReloadResult;
 use crate::transport::edge::Access;
@@ -55,12 +56,17 @@ pub(super) fn apply(server: &Server, config: &Config) {
 pub struct Reloader {
     sources: Sources,
     running: Loaded,
+    logging: &'static Logging,
 }
 
 impl Reloader {
     /// For a node that was started with `running`, just read from `sources`.
-    pub fn new(sources: Sources, running: Loaded) -> Self {
-        Self { sources, running }
+    pub fn new(sources: Sources, running: Loaded, logging: &'static Logging) -> Self {
+        Self {
+            sources,
+            running,
+            logging,
+        }
     }
 
     /// The configuration in force.
@@ -68,47 +74,53 @@ impl Reloader {
         &self.running.config
     }
 
-    /// Notes on a node that starts when its configuration was read.
+    /// Notes of a node that has started who it is, and that it runs with what was read.
     pub fn note_start(&self, server: &Server) {
+        self.logging.tell_node(server.node.as_str());
         note_loaded(&server.metrics);
     }
 
     /// Reads everything again. What cannot be used changes nothing; else what can be taken over is in force at the
     /// return. Either is logged and counted.
     pub fn reload(&mut self, server: &Server) {
-        let result = match config::reload(&self.running, &self.sources) {
-            Ok(reload) => self.take_over(reload, server),
-            Err(rejected) => {
-                say_refused(&rejected);
-                ReloadResult::Refused
+        let reloads = &server.metrics.config_reloads_total;
+        match config::reload(&self.running, &self.sources) {
+            Ok(reload) => {
+                let Reload { loaded, changes } = reload;
+                let result = if changes.is_empty() {
+                    ReloadResult::Unchanged
+                } else {
+                    ReloadResult::Applied
+                };
+                // Also with the same settings: the files of a certificate may hold another one.
+                apply(server, &loaded.config);
+                self.running = loaded;
+                reloads.of(result).increment();
+                note_loaded(&server.metrics);
+                self.say_taken_over(server, &changes);
             }
-        };
-        server.metrics.config_reloads_total.of(result).increment();
+            Err(rejected) => {
+                reloads.of(ReloadResult::Refused).increment();
+                say_refused(&rejected);
+            }
+        }
     }
 
-    fn take_over(&mut self, reload: Reload, server: &Server) -> ReloadResult {
-        let Reload { loaded, changes } = reload;
-        for warning in &loaded.warnings {
+    fn say_taken_over(&self, server: &Server, changes: &[Change]) {
+        for warning in &self.running.warnings {
             warn!("{warning}");
         }
-        // Also with the same settings: the files of a certificate may hold another one.
-        apply(server, &loaded.config);
-        self.running = loaded;
-        note_loaded(&server.metrics);
         let waiting = changes.iter().filter(|change| !change.at_once).count();
         server.metrics.config_restart_pending.set(waiting as i64);
-        for change in &changes {
+        for change in changes {
             info!("setting changed {change}");
         }
+        self.logging.replace(&self.running.config.log);
         if changes.is_empty() {
             info!("configuration reloaded, nothing changed");
-            return ReloadResult::Unchanged;
+        } else {
+            info!(changed = changes.len(), waiting; "configuration reloaded");
         }
-        info!(
-            "configuration reloaded changed={} waiting={waiting}",
-            changes.len()
-        );
-        ReloadResult::Applied
     }
 }
 
@@ -117,8 +129,8 @@ fn say_refused(rejected: &Rejected) {
         error!("configuration refused {problem}");
     }
     error!(
-        "configuration not reloaded, the old one stays in force problems={}",
-        rejected.problems.len()
+        problems = rejected.problems.len();
+        "configuration not reloaded, the old one stays in force"
     );
 }
 

@@ -204,10 +204,9 @@ impl Session {
             };
             let Some(key) = socket.key else { return };
             match action {
-                Action::Refuse(_) => debug!(
-                    "a refusal outside of a connect is ignored sid={}",
-                    self.log_name()
-                ),
+                Action::Refuse(_) => {
+                    debug!(sid = self.log_name(); "a refusal outside of a connect is ignored")
+                }
                 Action::Emit(payload) => {
                     if let Some(namespace) = self.connection.namespace(turn.slot) {
                         self.send(event_packet(namespace, None, &payload));
@@ -307,16 +306,13 @@ impl Session {
             socket.key = Some(key);
         }
         self.count_connect(ConnectResult::Accepted);
+        self.deeds.joined(&namespace);
         self.connection.complete_join(turn.slot);
         self.send(Packet::text(encode::encode_connect(
             &namespace,
             &turn.socket,
         )));
-        debug!(
-            "socket connected sid={} socket={} namespace={namespace}",
-            self.log_name(),
-            turn.socket
-        );
+        debug!(sid = self.log_name(), socket:% = turn.socket, namespace:%; "socket connected");
         self.let_in(turn.slot, ctx);
         true
     }

@@ -63,9 +63,8 @@ impl Session {
             app.on_disconnect(peer, reason);
         });
         debug!(
-            "socket disconnected sid={} socket={} namespace={namespace} reason=\"{reason}\"",
-            self.log_name(),
-            socket.id
+            sid = self.log_name(), socket:% = socket.id, namespace:%, reason:%;
+            "socket disconnected"
         );
     }
 }

@@ -13,6 +13,7 @@ pub mod messages;
 mod outlet;
 mod pace;
 mod socket;
+mod summary;
 mod unasked;
 pub mod worker;
 
@@ -22,14 +23,14 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
 use bytes::Bytes;
-use log::{debug, info};
+use log::debug;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::limits::{Admission, Limit};
 use crate::metrics::labels::Direction;
 use crate::model::{EngineId, Message, TransportName};
-use crate::outbox::{LaneId, Packet};
+use crate::outbox::{LaneId, Packet, Tally};
 use crate::protocol::connection::{Connection, Mode};
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
@@ -38,6 +39,7 @@ use messages::{PostError, PostStarted};
 use outlet::{Drain, Outlet};
 use pace::Pace;
 use socket::Socket;
+use summary::Deeds;
 pub use worker::{SessionSettings, Worker};
 
 /// How long a polling client may take to fetch the news that its session has ended (protocol notes 1.7).
@@ -67,6 +69,7 @@ pub struct Session {
     /// Bytes of events that wait for the app.
     inbox: usize,
     pace: Pace,
+    deeds: Deeds,
     ended: Option<Ended>,
     opened: Instant,
 }
@@ -76,6 +79,8 @@ struct Ended {
     reason: CloseReason,
     /// Until then the client may fetch what is left.
     farewell: Instant,
+    /// What it was sent until then.
+    sent: Tally,
 }
 
 impl Session {
@@ -111,6 +116,7 @@ impl Session {
                 held_post: None,
                 inbox: 0,
                 pace: Pace::new(now),
+                deeds: Deeds::default(),
                 ended: None,
                 opened: now,
             };
@@ -199,7 +205,8 @@ impl Session {
         }
     }
 
-    fn count_received(&self, bytes: usize) {
+    fn count_received(&mut self, bytes: usize) {
+        self.deeds.received(bytes);
         let metrics = self.worker.metrics();
         metrics.messages_total.of(Direction::Received).increment();
         let received = metrics.message_bytes_total.of(Direction::Received);
@@ -259,6 +266,7 @@ impl Session {
     pub fn upgraded(&mut self, attached: bool) {
         self.upgrading = false;
         self.worker.count_upgrade(self.transport);
+        self.deeds.upgraded();
         self.transport = TransportName::Websocket;
         if let Some(outlet) = self.outlet.take() {
             outlet.answer_text("6", false);
@@ -293,12 +301,17 @@ impl Session {
         } else {
             now
         };
-        self.ended = Some(Ended { reason, farewell });
+        let lane = self.lane;
+        let sent = self.worker.shard.with_lanes(|lanes| lanes.tally(lane));
+        self.ended = Some(Ended {
+            reason,
+            farewell,
+            sent,
+        });
         let slots: Vec<_> = self.connection.slots().collect();
         for slot in slots {
             self.drop_socket(slot, reason.as_str(), ctx);
         }
-        let lane = self.lane;
         self.worker.shard.with_lanes(|lanes| {
             lanes.offer(lane, farewell_packet);
             lanes.close(lane);
@@ -377,27 +390,22 @@ impl Actor for Session {
         if !self.attached {
             ctx.spawn(Drain);
         }
-        debug!(
-            "session opened sid={} transport={}",
-            self.log_name(),
-            self.transport.as_str()
-        );
+        debug!(sid = self.log_name(), transport:% = self.transport.as_str(); "session opened");
     }
 
     fn stopped(&mut self, ctx: &mut Self::Context) {
-        let reason = self.end_reason().unwrap_or(CloseReason::TransportClose);
+        let lane = self.lane;
+        let sent = || self.worker.shard.with_lanes(|lanes| lanes.tally(lane));
+        let (reason, sent) = match self.ended {
+            Some(ended) => (ended.reason, ended.sent),
+            None => (CloseReason::TransportClose, sent()),
+        };
         for slot in self.connection.slots().collect::<Vec<_>>() {
             self.drop_socket(slot, reason.as_str(), ctx);
         }
-        self.worker.shard.release_lane(self.lane);
-        self.worker.remove(self.id, self.transport, reason);
-        info!(
-            "session closed sid={} reason=\"{}\" transport={} seconds={:.1}",
-            self.log_name(),
-            reason.as_str(),
-            self.transport.as_str(),
-            self.opened.elapsed().as_secs_f32()
-        );
+        self.worker.shard.release_lane(lane);
+        let client = self.worker.remove(self.id, self.transport, reason);
+        self.sum_up(reason, client, sent);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all sessions of a worker share.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,15 +143,19 @@ impl Worker {
         metrics.sessions_opened_total.of(label).increment();
     }
 
-    pub(super) fn remove(&self, id: EngineId, transport: TransportName, reason: CloseReason) {
-        let entered = self.sessions.borrow_mut().remove(&id);
-        if let Some(entered) = entered {
-            drop(entered.admission);
-            let (metrics, label) = (self.metrics(), counted::transport(transport));
-            metrics.sessions.of(label).add(-1);
-            let ended = metrics.disconnects_total.of(counted::disconnect(reason));
-            ended.increment();
-        }
+    /// Counts a session out; where its client was, if that is known.
+    pub(super) fn remove(
+        &self,
+        id: EngineId,
+        transport: TransportName,
+        reason: CloseReason,
+    ) -> Option<IpAddr> {
+        let entered = self.sessions.borrow_mut().remove(&id)?;
+        let (metrics, label) = (self.metrics(), counted::transport(transport));
+        metrics.sessions.of(label).add(-1);
+        let ended = metrics.disconnects_total.of(counted::disconnect(reason));
+        ended.increment();
+        entered.admission.address()
     }
 
     /// A session that began with `transport` is carried by a websocket now.

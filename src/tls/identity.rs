@@ -46,7 +46,7 @@ impl TlsIdentity {
         let certificate = Certificate::load(&files, SystemTime::now())?;
         note_expiry(&metrics, certificate.not_after);
         let expires = humantime::format_rfc3339_seconds(certificate.not_after);
-        info!("TLS is on expires={expires}");
+        info!(expires:%; "TLS is on");
         let current = Arc::new(Current(RwLock::new(certificate.certified)));
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_safe_default_protocol_versions()?
@@ -91,11 +91,11 @@ impl TlsIdentity {
             Ok(Reloaded::Unchanged) => {}
             Ok(Reloaded::Changed { not_after }) => {
                 let expires = humantime::format_rfc3339_seconds(*not_after);
-                info!("TLS certificate replaced expires={expires}");
+                info!(expires:%; "TLS certificate replaced");
             }
             Err(error) => {
                 self.metrics.tls_reload_failures_total.increment();
-                warn!("TLS certificate not replaced, the old one stays in use error=\"{error}\"");
+                warn!(error:%; "TLS certificate not replaced, the old one stays in use");
             }
         }
         outcome

@@ -70,11 +70,7 @@ fn answer(status: StatusCode, cors: &CorsHeaders) -> HttpResponseBuilder {
 fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
     let refused = &edge.worker.metrics().requests_refused_total;
     refused.of(refusal.label()).increment();
-    debug!(
-        "request refused code={} message=\"{}\"",
-        refusal.code(),
-        refusal.message()
-    );
+    debug!(code = refusal.code(), reason = refusal.message(); "request refused");
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = answer(status, cors);
     if let Some(seconds) = refusal.retry_after() {

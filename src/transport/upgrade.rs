@@ -79,12 +79,12 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<ClientStream, 
         Err(rejection) => {
             let refused = &edge.worker.metrics().requests_refused_total;
             refused.of(rejection.label).increment();
-            debug!("websocket refused reason=\"{}\"", rejection.reason);
+            debug!(reason:% = rejection.reason; "websocket refused");
             reject(stream, &rejection).await
         }
     };
     if let Err(error) = outcome {
-        debug!("websocket lost during its handshake error=\"{error}\"");
+        debug!(error:%; "websocket lost during its handshake");
     }
 }
 
@@ -299,7 +299,7 @@ fn refuse_unknown(edge: &Edge, connection: Detached) {
         Ok(())
     });
     if let Err(error) = told {
-        debug!("websocket lost during its handshake error=\"{error}\"");
+        debug!(error:%; "websocket lost during its handshake");
     }
 }
 
@@ -318,7 +318,7 @@ impl Handler<TakeOver> for Session {
         let TakeOver { offered, settings } = message;
         let socket = match accept_handshake(&settings, offered.connection, &offered.accept) {
             Ok(socket) => socket,
-            Err(error) => return debug!("websocket lost during its handshake error=\"{error}\""),
+            Err(error) => return debug!(error:%; "websocket lost during its handshake"),
         };
         if !settings.engine.allow_upgrades || !self.begin_upgrade() {
             // Handshake, then closed without harm to the session (protocol notes 1.6).

@@ -28,11 +28,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "session",
         &[
             "protocol", "app", "broker", "outbox", "limits", "config", "model", "metrics",
+            "logging",
         ],
     ),
     (
         "bridge",
-        &["broker", "model", "health", "metrics", "config"],
+        &["broker", "model", "health", "metrics", "config", "logging"],
     ),
     (
         "transport",

@@ -24,6 +24,7 @@ mod internal;
 mod limits;
 mod live;
 mod live_upstreams;
+mod log_process;
 mod loops;
 mod metrics;
 mod namespaces;

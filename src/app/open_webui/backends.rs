@@ -189,7 +189,7 @@ impl Backends {
                 Err(error) => {
                     self.metrics.open_webui_request_failures_total.increment();
                     if news {
-                        warn!("backend does not answer url={url} error=\"{}\"", error.0);
+                        warn!(url:%, error:% = error.0; "backend does not answer");
                     }
                     last = error;
                 }

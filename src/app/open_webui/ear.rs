@@ -69,7 +69,8 @@ pub(super) async fn listen(sockets: Rc<Sockets>, mut heard: Receiver<Heard>) {
             Ok(Heard::PutOut { socket, chat }) => sockets.put_out(socket, &chat),
             Err(RecvError::Lagged(missed)) => {
                 warn!(
-                    "news from the backends missed, clients may lack a channel until they reload count={missed}"
+                    count = missed;
+                    "news from the backends missed, clients may lack a channel until they reload"
                 );
             }
             Err(RecvError::Closed) => return,

@@ -82,14 +82,14 @@ pub(super) async fn watch_versions(sockets: Rc<Sockets>, fleet: Arc<Fleet>) {
             };
             let Some(VersionReply { version }) = reply.read() else {
                 if known.take().is_some() {
-                    warn!("backend tells no version url={url} status={}", reply.status);
+                    warn!(url:%, status = reply.status; "backend tells no version");
                 }
                 continue;
             };
             if known.as_ref() != Some(&version) {
-                info!("backend url={url} open_webui={version}");
+                info!(url:%, open_webui:% = version; "backend");
                 if let Some(doubt) = Support::of(&version).doubt() {
-                    warn!("backend url={url} open_webui={version}: {doubt}");
+                    warn!(url:%, open_webui:% = version, doubt:%; "backend of a version in doubt");
                 }
                 *known = Some(version);
             }

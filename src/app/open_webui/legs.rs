@@ -179,7 +179,7 @@ impl Sockets {
             socket,
             kind,
         };
-        debug!("leg opened socket={socket} kind={kind:?}");
+        debug!(socket:%, kind:?; "leg opened");
         Leg::open(&self.legs, request, Rc::new(ear))
     }
 
@@ -225,7 +225,7 @@ impl Ear {
         if matches!(ending, Ending::Closed | Ending::Idle) {
             return;
         }
-        debug!("leg ended socket={} ending={ending:?}", self.socket);
+        debug!(socket:% = self.socket, ending:?; "leg ended");
         if self.kind == Kind::Staying && legs.has_open() {
             pushes.push(Push::Disconnect { close: false });
         }

@@ -158,7 +158,7 @@ impl Pools {
                 return Some(());
             }
             if begun.elapsed() > LOCK_PATIENCE {
-                debug!("presence lock not taken key={key}");
+                debug!(key:%; "presence lock not taken");
                 return None;
             }
             tokio::time::sleep(LOCK_PAUSE).await;

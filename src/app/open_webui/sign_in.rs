@@ -113,7 +113,7 @@ impl Sockets {
                 }
             }
             Ok(_) => {}
-            Err(error) => warn!("new channel not joined user={user} error=\"{error}\""),
+            Err(error) => warn!(user:%, error:%; "new channel not joined"),
         }
     }
 

@@ -217,10 +217,7 @@ impl Parts {
         let turns = turns.into_iter().map(tokio::sync::Mutex::lock_owned);
         let _turns = timeout(TURN_TIME, join_all(turns)).await;
         if changed && known.is_some() {
-            log::info!(
-                "slots of the redis cluster moved masters={:?}",
-                shown(&map.masters)
-            );
+            log::info!(masters = shown(&map.masters).join(","); "slots of the redis cluster moved");
         }
         let left = self.take_over(map);
         drop(left);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use crate::bridge::link::{LinkEvent, LinkEventSender};
+use crate::logging;
 
 /// Numbers the servers a link talks to; never used twice.
 pub(super) type MemberId = usize;
@@ -114,19 +115,19 @@ impl Health {
         let Some(reason) = failure else { return };
         if !std::mem::replace(&mut state.warned, true) {
             log::warn!(
-                "redis is out of reach, trying again until it is back address={} reason={reason:?}",
-                self.address
+                address:% = self.address, reason:%;
+                "redis is out of reach, trying again until it is back"
             );
         }
     }
 
     fn say_up(&self, state: &mut State) {
-        let away = state.down_since.elapsed().as_secs_f32();
+        let away = logging::seconds(state.down_since.elapsed());
         let returned = std::mem::take(&mut state.warned);
         if returned {
-            log::info!("redis is back address={} away={away:.1}s", self.address);
+            log::info!(address:% = self.address, away_seconds = away; "redis is back");
         } else {
-            log::info!("redis is connected address={}", self.address);
+            log::info!(address:% = self.address; "redis is connected");
         }
         let _gone = self.events.push(LinkEvent::Up);
     }

@@ -51,8 +51,6 @@ impl Losses {
     fn log(&mut self, reason: &str) {
         let Dropped { messages, bytes } = std::mem::take(&mut self.unlogged);
         self.last_log = Some(Instant::now());
-        log::warn!(
-            "messages to other nodes were dropped messages={messages} bytes={bytes} reason={reason:?}"
-        );
+        log::warn!(messages, bytes, reason:%; "messages to other nodes were dropped");
     }
 }

@@ -128,7 +128,7 @@ impl Target {
         loop {
             tokio::time::sleep(settings.ping_interval).await;
             if let Err(error) = self.locate(settings).await {
-                log::debug!("sentinels do not tell the master error=\"{error}\"");
+                log::debug!(error:%; "sentinels do not tell the master");
             }
         }
     }

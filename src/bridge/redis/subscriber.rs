@@ -73,10 +73,12 @@ impl Subscriber {
             self.wanted.lock().forget_server();
             match end {
                 End::ConsumerGone => return,
-                End::Deaf => log::warn!(
-                    "own pings do not come back through redis, subscribing anew address={}",
-                    self.common.settings.address()
-                ),
+                End::Deaf => {
+                    log::warn!(
+                        address:% = self.common.settings.address();
+                        "own pings do not come back through redis, subscribing anew"
+                    )
+                }
                 End::Lost(error) => {
                     let part = Part::Subscriber(self.id);
                     self.common.health.lost(part, &error.advised());

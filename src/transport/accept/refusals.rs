@@ -21,12 +21,12 @@ pub(super) struct Refusals {
 impl Refusals {
     /// A connection was refused.
     pub(super) fn note(&self, peer: SocketAddr, error: &AcceptError) {
-        debug!("connection refused peer={peer} reason=\"{error}\"");
+        debug!(peer:%, reason:% = error; "connection refused");
         if matches!(error, AcceptError::Gone(_)) {
             return;
         }
         if let Some(others) = self.is_due(Instant::now()) {
-            warn!("connection refused: it {error} peer={peer} others_since_last={others}");
+            warn!(peer:%, others_since_last:% = others; "connection refused: it {error}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, Once, PoisonError};
 
 use log::{LevelFilter, Log, Metadata, Record};
+use roomwire::logging::Text;
 
 use super::eventually;
 
@@ -20,7 +21,7 @@ impl Log for Capture {
             self.0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(record.args().to_string());
+                .push(Text(record).to_string());
         }
     }
 
@@ -38,14 +39,20 @@ pub fn keep() {
 
 /// Waits until the session is reported closed; returns the reason.
 pub async fn close_reason(sid: &str) -> String {
-    let head = format!("session closed sid={} reason=\"", &sid[..10]);
+    let head = format!("session closed sid={} reason=", &sid[..10]);
     let mut reason = None;
     eventually("the end of a session in the log", || {
         let lines = CAPTURE.0.lock().unwrap_or_else(PoisonError::into_inner);
         reason = lines
             .iter()
             .find_map(|line| line.strip_prefix(&head))
-            .map(|rest| rest.split('"').next().unwrap().to_owned());
+            .map(|rest| {
+                let quoted = rest
+                    .strip_prefix('"')
+                    .and_then(|rest| rest.split('"').next());
+                let bare = || rest.split(' ').next();
+                quoted.or_else(bare).unwrap().to_owned()
+            });
         reason.is_some()
     })
     .await;

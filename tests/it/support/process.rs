@@ -1,6 +1,6 @@
 //! The built binary as a process of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -43,17 +43,14 @@ impl Node {
         let mut command = roomwire(&[], &usual);
         let mut child = command
             .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
+        // A node says nothing on standard output; a test would see it here.
+        read(child.stdout.take().unwrap(), sender.clone());
+        read(child.stderr.take().unwrap(), sender);
         Self { child, lines }
     }
 
@@ -105,6 +102,16 @@ impl Node {
         let port = rest[end + 1..].split(|c: char| !c.is_ascii_digit()).next();
         format!("{}:{}", &rest[..end], port.unwrap())
     }
+}
+
+/// Hands on every line of an output.
+fn read(output: impl Read + Send + 'static, sender: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
 }
 
 impl Drop for Node {

@@ -1,0 +1,268 @@
+//! The log of the built binary: both formats, the line of a session, and what never stands in it.
+
+use serde_json::Value;
+
+use crate::support::http::Request;
+use crate::support::process::Node;
+use crate::support::redis::RedisServer;
+use crate::support::tls::Files;
+use crate::support::{PollingClient, TestServer, WebsocketClient};
+
+const JSON: (&str, &str) = ("ROOMWIRE_LOG__FORMAT", "json");
+
+/// The fields of a line in text.
+fn fields(line: &str) -> Vec<&str> {
+    line.split(' ').filter(|word| word.contains('=')).collect()
+}
+
+#[actix_rt::test]
+async fn a_session_leaves_one_line_that_sums_it_up() {
+    let node = Node::start(&[("ROOMWIRE_SOCKET__NAMESPACES", "/,/chat")]);
+    let address = node.address("listening on http://");
+    let mut client = WebsocketClient::open(&address).await;
+    client.connect("/").await;
+    client.connect("/chat").await;
+    client.quiet().await;
+    let sid = client.sid();
+    drop(client);
+    let line = node.line("session closed");
+    assert!(
+        line.contains(" INFO  roomwire::sessions] session closed "),
+        "{line}"
+    );
+    let seen = fields(&line);
+    for expected in [
+        format!("sid={}", &sid[..10]),
+        "client=127.0.0.1".to_owned(),
+        "transport=websocket".to_owned(),
+        "namespaces=/,/chat".to_owned(),
+        // `40`, `40/chat,` and an event; the handshake, two answers and an ack.
+        "packets_in=3".to_owned(),
+        "packets_out=4".to_owned(),
+        "dropped=0".to_owned(),
+    ] {
+        assert!(seen.contains(&&*expected), "{expected} in {line}");
+    }
+    assert!(line.contains(r#" reason="transport close" "#), "{line}");
+}
+
+#[actix_rt::test]
+async fn json_is_an_object_a_line_with_its_fields_as_they_are() {
+    let node = Node::start(&[JSON]);
+    let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
+    let message = listening["message"].as_str().unwrap().to_owned();
+    let address = message
+        .strip_prefix("listening on http://")
+        .unwrap()
+        .to_owned();
+    assert_eq!(listening["level"], "INFO");
+    assert_eq!(listening["target"], "roomwire::server");
+    assert_eq!(listening["workers"], 1);
+    let time = listening["time"].as_str().unwrap();
+    // 2026-01-02T03:04:05.678Z
+    assert!(
+        time.len() == 24 && time.ends_with('Z') && time.as_bytes()[19] == b'.',
+        "{time}"
+    );
+
+    let mut polling = PollingClient::open(&address).await;
+    polling.connect().await;
+    let sid = polling.sid.clone();
+    let mut upgrade = WebsocketClient::upgrading(&address, &sid).await;
+    upgrade.send("2probe").await;
+    upgrade.expect("3probe").await;
+    upgrade.send("5").await;
+    upgrade.quiet().await;
+    upgrade.send("1").await;
+    let closed = node.lines_until("session closed").pop().unwrap();
+    let closed: Value = serde_json::from_str(&closed).unwrap();
+    assert_eq!(closed["target"], "roomwire::sessions");
+    assert_eq!(closed["transport"], "polling,websocket");
+    assert_eq!(closed["sid"], sid[..10]);
+    assert_eq!(closed["client"], "127.0.0.1");
+    assert_eq!(closed["node"], listening["node"]);
+    assert_eq!(closed["packets_in"], 2);
+    assert!(closed["seconds"].is_f64() && closed["bytes_out"].as_u64() > Some(100));
+    node.signal("TERM");
+    for line in node.lines_until("stopped") {
+        let object: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        assert_eq!(object["node"], listening["node"], "{line}");
+    }
+}
+
+#[actix_rt::test]
+async fn lines_of_sessions_are_filtered_apart_and_the_format_reloads() {
+    let file = crate::support::server::write_file(
+        "roomwire.toml",
+        "[log]\nfilter = \"info,roomwire::sessions=off\"\n",
+    );
+    let node = Node::start(&[("ROOMWIRE_CONFIG", file.to_str().unwrap())]);
+    let address = node.address("listening on http://");
+    drop(WebsocketClient::open(&address).await);
+    let mut second = WebsocketClient::open(&address).await;
+    second.connect("/").await;
+    std::fs::write(&file, "[log]\nformat = \"json\"\n").unwrap();
+    node.signal("HUP");
+    let lines = node.lines_until("configuration reloaded");
+    assert!(
+        !lines.iter().any(|line| line.contains("session closed")),
+        "{lines:#?}"
+    );
+    drop(second);
+    let line = node.line("session closed");
+    assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line}");
+}
+
+#[actix_rt::test]
+async fn what_a_client_sends_begins_no_line_and_no_field() {
+    for format in ["text", "json"] {
+        let node = Node::start(&[
+            ("ROOMWIRE_LOG__FORMAT", format),
+            ("ROOMWIRE_LOG__FILTER", "roomwire=trace"),
+            ("ROOMWIRE_SOCKET__NAMESPACES", "/*"),
+            ("ROOMWIRE_SOCKET__MAX_ROOMS", "1"),
+        ]);
+        let address = node.address("listening on http://");
+        let mut client = WebsocketClient::open(&address).await;
+        let forged = "[2026-01-01T00:00:00Z ERROR roomwire] forged";
+        client
+            .send(&format!("40/a\r\n{forged} x=\"1\" \u{1b}[31m\u{2028},"))
+            .await;
+        assert!(client.text().await.starts_with("40/a\r\n"));
+        client.connect("/").await;
+        for event in [
+            format!(r#"["roomwire:join","\n{forged}"]"#),
+            format!(r#"["roomwire:join","\r{forged}"]"#),
+            format!(r#"["roomwire:\n{forged}"]"#),
+        ] {
+            client.ask(&event).await;
+        }
+        let target = format!(
+            "/socket.io/?EIO=4&transport=%0A{}",
+            forged.replace(' ', "%20")
+        );
+        assert_eq!(Request::get(&target).send(&address).await.status, 400);
+        drop(client);
+        node.line("session closed");
+        node.signal("TERM");
+        let lines = node.lines_until("stopped");
+        for line in lines {
+            assert!(
+                !line.starts_with(forged) && !line.contains('\u{1b}'),
+                "{line:?}"
+            );
+            match format {
+                "text" => assert!(line.starts_with("[20"), "{line:?}"),
+                _ => assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line:?}"),
+            }
+        }
+    }
+}
+
+/// Secrets that a node holds, or that clients send it.
+const SECRETS: [&str; 7] = [
+    "redis-pa55",
+    "sentinel-pa55",
+    "auth-t0ken",
+    "bearer-t0ken",
+    "cookie-t0ken",
+    "query-t0ken",
+    "event-s3cret",
+];
+
+/// A client with a secret in every place; its session's id, which is one too.
+async fn client_with_secrets(address: &str) -> String {
+    let target = "/socket.io/?EIO=4&transport=websocket&token=query-t0ken";
+    let headers = [
+        ("Authorization", "Bearer bearer-t0ken"),
+        ("Cookie", "token=cookie-t0ken"),
+        ("Origin", "https://evil.example"),
+    ];
+    let refused = WebsocketClient::handshake(address, target, &headers, false).await;
+    assert!(refused.is_err(), "its origin is not allowed");
+    let mut client = WebsocketClient::handshake(address, target, &headers[..2], false)
+        .await
+        .unwrap_or_else(|refused| panic!("{refused:?}"));
+    let open = client.text().await;
+    client.send(r#"40{"token":"auth-t0ken"}"#).await;
+    assert!(client.text().await.starts_with("40{"));
+    client
+        .ask(r#"["roomwire:emit","r","said","event-s3cret"]"#)
+        .await;
+    client.send("4broken packet with event-s3cret").await;
+    client.rest().await;
+    let polling = Request::get("/socket.io/?EIO=4&transport=polling&token=query-t0ken");
+    assert_eq!(
+        polling.headers(&headers[..2]).send(address).await.status,
+        200
+    );
+    let unknown = "/socket.io/?EIO=4&transport=polling&sid=query-t0ken";
+    assert_eq!(Request::get(unknown).send(address).await.status, 400);
+    crate::support::field(&open[1..], "sid")
+}
+
+/// Everything a node says from start to end while a client with secrets is there.
+async fn everything_said(environment: &[(&str, &str)], scheme: &str) -> (Vec<String>, String) {
+    let node = Node::start(environment);
+    let mut lines = node.lines_until("listening on http");
+    let listening = lines.last().unwrap().clone();
+    let rest = listening.split_once("://").unwrap().1;
+    let address = rest.split([' ', '"']).next().unwrap();
+    let sid = client_with_secrets(&format!("{scheme}{address}")).await;
+    node.signal("HUP");
+    lines.extend(node.lines_until("configuration reloaded"));
+    node.signal("TERM");
+    lines.extend(node.lines_until("stopped"));
+    (lines, sid)
+}
+
+#[actix_rt::test]
+async fn no_secret_stands_in_the_log_however_much_is_logged() {
+    let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {
+        return;
+    };
+    let behind = TestServer::start().await;
+    let behind = format!("http://{}", behind.server.address());
+    let redis = format!("redis://:redis-pa55@127.0.0.1:{}", redis.port);
+    let files = Files::good();
+    let key = std::fs::read_to_string(&files.key).unwrap();
+    let certificate = (
+        files.certificate.to_str().unwrap(),
+        files.key.to_str().unwrap(),
+    );
+    let plain: Vec<(&str, &str)> = vec![("ROOMWIRE_BUS__REDIS_URL", &redis)];
+    let sentinel = vec![
+        ("ROOMWIRE_BUS__REDIS_URL", redis.as_str()),
+        ("ROOMWIRE_BUS__SENTINELS", "127.0.0.1:1"),
+        ("ROOMWIRE_BUS__SENTINEL_PASSWORD", "sentinel-pa55"),
+        ("ROOMWIRE_SERVER__TLS_CERT", certificate.0),
+        ("ROOMWIRE_SERVER__TLS_KEY", certificate.1),
+    ];
+    let upstream = vec![
+        ("ROOMWIRE_APP__KIND", "upstream"),
+        ("ROOMWIRE_APP__UPSTREAM__URLS", behind.as_str()),
+    ];
+    for (settings, scheme) in [(plain, ""), (sentinel, "tls://"), (upstream, "")] {
+        for format in ["text", "json"] {
+            let usual = [
+                ("ROOMWIRE_LOG__FORMAT", format),
+                ("RUST_LOG", "trace"),
+                // Its polling client does not come back.
+                ("ROOMWIRE_DRAIN__TIMEOUT", "500ms"),
+                ("ROOMWIRE_DRAIN__GRACE", "1ms"),
+            ];
+            let environment = [&usual[..], &settings].concat();
+            let (lines, sid) = everything_said(&environment, scheme).await;
+            assert!(
+                lines.iter().any(|line| line.contains("TRACE")),
+                "trace is on"
+            );
+            let key_lines = key.lines().filter(|line| !line.contains("-----"));
+            let secrets = SECRETS.into_iter().chain([sid.as_str()]).chain(key_lines);
+            for secret in secrets {
+                let shown = lines.iter().find(|line| line.contains(secret));
+                assert_eq!(shown, None, "{secret} with {settings:?}");
+            }
+        }
+    }
+}
