@@ -69,7 +69,7 @@ impl Pools {
         answer
             .map_err(|error| {
                 self.metrics.open_webui_redis_failures_total.increment();
-                debug!("{what} not reached error=\"{error}\"");
+                debug!(error:%; "{what} not reached");
             })
             .ok()
     }
