@@ -1,5 +1,6 @@
 //! Redis: reachable, set so that a cluster can live on it, and willing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Finding;
@@ -15,11 +16,15 @@ const SKEW: f64 = 1.0;
 /// Time between two uses of the connection of the lease.
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) async fn check(bus: &BusConfig) -> Vec<Finding> {
+/// Findings, and the names of the nodes that are under way in this cluster.
+pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
+    let without = |findings| (findings, BTreeSet::new());
     let settings = match redis_settings(bus) {
         Ok(Some(settings)) => settings,
-        Ok(None) => return Vec::new(),
-        Err(error) => return vec![Finding::error(error.to_string(), "the key it names")],
+        Ok(None) => return without(Vec::new()),
+        Err(error) => {
+            return without(vec![Finding::error(error.to_string(), "the key it names")]);
+        }
     };
     let prefix = &bus.channel_prefix;
     let mut channels = vec![NativeChannels::new(prefix.as_str()).all().to_string()];
@@ -29,13 +34,13 @@ pub(super) async fn check(bus: &BusConfig) -> Vec<Finding> {
     // Names of nodes have four characters.
     let key = format!("{prefix}:lease:check");
     match probe(&settings, &channels, &key).await {
-        Ok(facts) => judge(&facts, bus),
+        Ok(facts) => (judge(&facts, bus), nodes(&facts, bus)),
         Err(reason) => {
             let what = format!("redis at {} is out of reach: {reason}", settings.address());
-            vec![Finding::error(
+            without(vec![Finding::error(
                 what,
                 "bus.redis_url, or what the reason names",
-            )]
+            )])
         }
     }
 }
@@ -176,18 +181,21 @@ fn judge_clock(server: &ServerFacts) -> Option<Finding> {
     ))
 }
 
-fn judge_nodes(facts: &Facts, bus: &BusConfig) -> Option<Finding> {
+/// The names of this cluster's nodes.
+fn nodes(facts: &Facts, bus: &BusConfig) -> BTreeSet<String> {
     let prefix = format!("{}:node:", bus.channel_prefix);
     let known = facts
         .servers
         .iter()
         .filter_map(|server| server.nodes.as_ref());
-    let mut names: Vec<&str> = known
+    known
         .flatten()
-        .filter_map(|name| name.strip_prefix(&prefix))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
+        .filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned))
+        .collect()
+}
+
+fn judge_nodes(facts: &Facts, bus: &BusConfig) -> Option<Finding> {
+    let names: Vec<String> = nodes(facts, bus).into_iter().collect();
     if names.is_empty() {
         return None;
     }

@@ -9,6 +9,7 @@ mod open_webui;
 mod public;
 mod upstreams;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -93,22 +94,28 @@ pub async fn check(config: &Config, options: &Options, mut say: impl FnMut(&str)
         }
     };
     tell(machine::check(config), &mut say);
+    let mut nodes = BTreeSet::new();
     if config.bus.redis_url.is_some() {
         say("looking at redis ...");
-        tell(bus::check(&config.bus).await, &mut say);
+        let (findings, under_way) = bus::check(&config.bus).await;
+        nodes = under_way;
+        tell(findings, &mut say);
     }
     if config.app.kind == AppKind::OpenWebui {
         say("looking at the backends ...");
-        tell(open_webui::check(config).await, &mut say);
+        tell(open_webui::check(config, &nodes).await, &mut say);
     } else {
-        tell(upstreams::check(config).await, &mut say);
+        tell(upstreams::check(config, &nodes).await, &mut say);
     }
     if let Some(url) = &options.url {
         say(&format!(
             "connecting to {url}, holding for {:?} ...",
             options.idle
         ));
-        tell(public::check(url, options.idle, config).await, &mut say);
+        tell(
+            public::check(url, options.idle, config, &nodes).await,
+            &mut say,
+        );
     }
     worst
 }

@@ -3,6 +3,7 @@
 //! Backends do not say which Redis they use. But each hears the channel of python-socketio, and one of them holds a
 //! lock whose key tells prefix and database.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use awc::Client;
@@ -28,7 +29,8 @@ const LOCK: &str = "usage_cleanup_lock";
 const TOKEN_LIFE: u64 = 60;
 const URLS: &str = "app.open_webui.upstreams";
 
-pub(super) async fn check(config: &Config) -> Vec<Finding> {
+/// `nodes` are the names of our own cluster's.
+pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Finding> {
     let app = &config.app.open_webui;
     let client = upstreams::client(app.request_timeout);
     let versions = app.upstreams.iter().map(async |url| {
@@ -39,15 +41,13 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let are_backends = findings.iter().all(|finding| finding.change.is_none());
     let sights = upstreams::look(config, &app.legs).await;
     let looked = look_at_redis(&config.bus).await;
-    let nodes = looked.as_ref().map(|found| found.nodes.clone());
-    let nodes = nodes.unwrap_or_default();
     let judged = sights
         .iter()
-        .map(|sight| upstreams::judge(sight, &app.legs.path, URLS, &nodes));
+        .map(|sight| upstreams::judge(sight, &app.legs.path, URLS, nodes));
     findings.extend(judged);
     // Redis out of reach is told by the part about Redis.
     if let (true, Ok(found)) = (are_backends, looked) {
-        findings.push(judge_redis(&found, config));
+        findings.push(judge_redis(&found, nodes.len(), config));
     }
     if let (Some(key), Some(url)) = (&app.secret_key, app.upstreams.first()) {
         findings.extend(check_key(&client, url, key).await);
@@ -100,8 +100,8 @@ async fn look_at_redis(bus: &BusConfig) -> Result<Neighbours, String> {
     }
 }
 
-/// Whether the Redis of the backends is ours, by what is seen of them there.
-fn judge_redis(found: &Neighbours, config: &Config) -> Finding {
+/// Whether the Redis of the backends is ours, by what is seen of them there; so many nodes hear the channel, too.
+fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
     let prefix = &config.app.open_webui.key_prefix;
     let database = config
         .bus
@@ -116,7 +116,7 @@ fn judge_redis(found: &Neighbours, config: &Config) -> Finding {
             "the rule of the ACL user: +pubsub, if you want it looked at",
         );
     };
-    let backends = listeners.saturating_sub(found.nodes.len() as u64);
+    let backends = listeners.saturating_sub(nodes as u64);
     if backends == 0 {
         let what =
             format!("no backend hears `{channel}` at this redis: nothing would go between them");
@@ -231,7 +231,6 @@ mod tests {
         let lock = |prefix: &str| format!("{prefix}:{LOCK}");
         let seen = |listeners, here: &[&str], elsewhere: &[(i64, &str)]| Neighbours {
             listeners,
-            nodes: ["aaaa".to_owned()].into(),
             here: here.iter().map(|prefix| lock(prefix)).collect(),
             elsewhere: elsewhere
                 .iter()
@@ -264,7 +263,7 @@ mod tests {
             ),
         ];
         for (found, severity, named) in cases {
-            let finding = judge_redis(&found, &config);
+            let finding = judge_redis(&found, 1, &config);
             assert_eq!(finding.severity, severity, "{finding}");
             assert!(finding.to_string().contains(named), "{finding}");
         }

@@ -2,11 +2,13 @@
 //!
 //! Judges what lies between, a proxy or balancer, by where it fails.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
@@ -20,6 +22,7 @@ use url::Url;
 
 use super::Finding;
 use crate::config::Config;
+use crate::model::EngineId;
 
 /// The longest a single answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -105,7 +108,13 @@ impl Target {
     }
 }
 
-pub(super) async fn check(url: &Url, idle: Duration, config: &Config) -> Vec<Finding> {
+/// `nodes` are the names of those that are under way, as far as they are known.
+pub(super) async fn check(
+    url: &Url,
+    idle: Duration,
+    config: &Config,
+    nodes: &BTreeSet<String>,
+) -> Vec<Finding> {
     let Some(target) = Target::of(url, config) else {
         return vec![Finding::error(
             format!("`{url}` names no host"),
@@ -121,7 +130,7 @@ pub(super) async fn check(url: &Url, idle: Duration, config: &Config) -> Vec<Fin
         ));
     }
     if config.engine.transports.websocket {
-        findings.extend(hold(&target, idle).await);
+        findings.extend(hold(&target, idle, nodes).await);
     }
     findings
 }
@@ -156,9 +165,14 @@ fn judge_poll(polled: io::Result<(u16, String)>, path: &str) -> Finding {
 
 type Socket = WebSocketStream<Box<dyn Stream>>;
 
-async fn hold(target: &Target, idle: Duration) -> Vec<Finding> {
+async fn hold(target: &Target, idle: Duration, nodes: &BTreeSet<String>) -> Vec<Finding> {
     match upgrade(target).await {
-        Ok(socket) => vec![listen(socket, idle).await],
+        Ok(socket) => {
+            let (finding, opened) = listen(socket, idle).await;
+            let stranger = opened
+                .and_then(|packet| judge_owner(&packet, target.path.trim_end_matches('/'), nodes));
+            [Some(finding), stranger].into_iter().flatten().collect()
+        }
         Err(what) => vec![Finding::error(format!("websocket: {what}"), UPGRADE)],
     }
 }
@@ -186,11 +200,25 @@ async fn upgrade(target: &Target) -> Result<Socket, String> {
     }
 }
 
-/// Holds a websocket, answering pings only, as a quiet client does.
-async fn listen(mut socket: Socket, idle: Duration) -> Finding {
+/// The head of a session's id names its node.
+fn judge_owner(packet: &str, path: &str, nodes: &BTreeSet<String>) -> Option<Finding> {
+    let opened: Opened = serde_json::from_str(packet.strip_prefix('0')?).ok()?;
+    let is_ours = EngineId::parse(&opened.sid).is_some_and(|id| nodes.contains(id.node().as_str()));
+    if nodes.is_empty() || is_ours {
+        return None;
+    }
+    let what = format!("{path}: another server answers there, none of this cluster's nodes");
+    let change = format!(
+        "the proxy's rule for {path}: to the nodes, as nginx `location {path} {{ proxy_pass http://roomwire; }}`"
+    );
+    Some(Finding::error(what, change))
+}
+
+/// Holds a websocket, answering pings only, as a quiet client does; and the packet that opened the session.
+async fn listen(mut socket: Socket, idle: Duration) -> (Finding, Option<String>) {
     let begun = Instant::now();
     let end = tokio::time::Instant::now() + idle;
-    let mut is_open = false;
+    let mut opened = None;
     loop {
         let text = match timeout_at(end, socket.next()).await {
             Err(_) => break,
@@ -198,22 +226,53 @@ async fn listen(mut socket: Socket, idle: Duration) -> Finding {
             Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => {
                 let after = begun.elapsed().as_secs_f64();
                 let what = format!("websocket: cut after {after:.1} s of a quiet client");
-                return Finding::error(what, IDLE);
+                return (Finding::error(what, IDLE), opened);
             }
             Ok(Some(Ok(_))) => continue,
         };
-        is_open |= text.starts_with("0{");
+        if text.starts_with("0{") {
+            opened = Some(text.as_str().to_owned());
+        }
         // What cannot be sent is seen by the next read.
         if text.as_str() == "2" {
             let _ = socket.send(Message::text("3")).await;
         }
     }
-    if is_open {
-        return Finding::fine(format!("websocket: upgraded, and held for {idle:?}"));
+    let finding = if opened.is_some() {
+        Finding::fine(format!("websocket: upgraded, and held for {idle:?}"))
+    } else {
+        let what = "websocket: upgraded, but nothing came: the answers are held back";
+        Finding::error(
+            what,
+            "no buffering of answers: nginx `proxy_buffering off;`",
+        )
+    };
+    (finding, opened)
+}
+
+/// What matters here of an open packet.
+#[derive(Deserialize)]
+struct Opened {
+    sid: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_session_it_is() {
+        let judged = |sid: &str, nodes: &[&str]| {
+            let nodes = nodes.iter().map(ToString::to_string).collect();
+            let packet = format!(r#"0{{"sid":"{sid}","upgrades":[]}}"#);
+            judge_owner(&packet, "/ws/socket.io", &nodes)
+        };
+        let sid = "aaaaAbcdefghijklmnop";
+        assert_eq!(judged(sid, &[]), None);
+        assert_eq!(judged(sid, &["bbbb", "aaaa"]), None);
+        for sid in [sid, "of another kind"] {
+            let stranger = judged(sid, &["bbbb"]).unwrap().to_string();
+            assert!(stranger.contains("location /ws/socket.io {"), "{stranger}");
+        }
     }
-    let what = "websocket: upgraded, but nothing came: the answers are held back";
-    Finding::error(
-        what,
-        "no buffering of answers: nginx `proxy_buffering off;`",
-    )
 }

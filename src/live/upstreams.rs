@@ -41,18 +41,16 @@ pub(super) async fn get(client: &Client, url: &str, token: Option<&str>) -> Repl
     Ok((status, body.to_vec()))
 }
 
-/// Any Socket.IO server; those of Open WebUI have a part of their own.
-pub(super) async fn check(config: &Config) -> Vec<Finding> {
+/// Any Socket.IO server; those of Open WebUI have a part of their own. `nodes` are the names of our own cluster's.
+pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Finding> {
     if config.app.kind != AppKind::Upstream {
         return Vec::new();
     }
     let settings = &config.app.upstream;
-    // Nodes answer a leg of their own cluster by name: nothing else is needed to know them.
-    let nodes = BTreeSet::new();
     let sights = look(config, settings).await;
     let judged = sights
         .iter()
-        .map(|sight| judge(sight, &settings.path, "app.upstream.urls", &nodes));
+        .map(|sight| judge(sight, &settings.path, "app.upstream.urls", nodes));
     let mut findings: Vec<Finding> = judged.collect();
     if let Some(path) = &settings.health_path {
         let client = client(settings.connect_timeout);

@@ -58,6 +58,20 @@ async fn a_fit_redis_is_fine_and_its_nodes_are_named() {
     );
     let left: Vec<String> = server.ask(&["KEYS", "*check*"]);
     assert!(left.is_empty());
+
+    // Where clients reach it, and where somebody else answers them.
+    let url = format!("http://{}/", node.address());
+    let held = Duration::from_millis(300);
+    let (worst, told) = looked_at(&on(&server, ""), Some(&url), held).await;
+    assert!(worst < Severity::Error, "{told}");
+    let stranger = TestServer::start().await;
+    let url = format!("http://{}/", stranger.address());
+    let (worst, told) = looked_at(&on(&server, ""), Some(&url), held).await;
+    assert_eq!(worst, Severity::Error);
+    assert!(
+        told.contains("/socket.io: another server answers there"),
+        "{told}"
+    );
 }
 
 #[actix_rt::test]

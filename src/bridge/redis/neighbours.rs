@@ -23,8 +23,6 @@ const MOST_DATABASES: usize = 64;
 pub struct Neighbours {
     /// Connections that hear the channel, at all servers; `None`: we may not ask.
     pub listeners: Option<u64>,
-    /// Names of the nodes of our own cluster, which hear it too.
-    pub nodes: BTreeSet<String>,
     /// Keys that match the pattern, in the database of the URL.
     pub here: BTreeSet<String>,
     /// The same for the other databases, each with its number.
@@ -49,13 +47,7 @@ async fn look(
     channel: &str,
     pattern: &str,
 ) -> Result<Neighbours, ConnectionError> {
-    let (addresses, map) = servers(settings).await?;
-    let kind = if map.is_some() {
-        "SHARDCHANNELS"
-    } else {
-        "CHANNELS"
-    };
-    let prefix = format!("{}:node:", settings.channel_prefix);
+    let (addresses, _) = servers(settings).await?;
     let mut found = Neighbours::default();
     for address in &addresses {
         let mut connection = settings.connect(address).await?;
@@ -64,11 +56,6 @@ async fn look(
         if let Some((_, count)) = heard {
             found.listeners = Some(found.listeners.unwrap_or(0) + count);
         }
-        let nodes: Option<Vec<String>> =
-            ask(&mut connection, &["PUBSUB", kind, &format!("{prefix}*")]).await;
-        let nodes = nodes.unwrap_or_default();
-        let names = nodes.iter().filter_map(|name| name.strip_prefix(&prefix));
-        found.nodes.extend(names.map(str::to_owned));
         found.here.extend(keys(&mut connection, pattern).await);
         search_elsewhere(settings, address, pattern, &mut found).await?;
     }

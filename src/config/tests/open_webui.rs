@@ -1,6 +1,7 @@
 //! The app of Open WebUI and the names its operators have.
 
 use super::*;
+use crate::config::open_webui::{EFFECTS, UNUSED};
 
 #[test]
 fn open_webui_names_build_a_bus() {
@@ -113,4 +114,49 @@ fn the_shipped_file_is_one_node_in_front_of_two_backends() {
     assert_eq!(config.bus.redis_url.unwrap().database(), 2);
     assert_eq!(config.app.open_webui.key_prefix, "two");
     assert_eq!(config.bus.channel_prefix, "two:roomwire:2");
+}
+
+/// What Open WebUI itself, or the compose file, reads and a node does not.
+const NOT_OURS: [&str; 10] = [
+    "DATABASE_URL",
+    "OPEN_WEBUI_ADDRESS",
+    "OPEN_WEBUI_PORT",
+    "OPEN_WEBUI_TAG",
+    "OPEN_WEBUI_VOLUME",
+    "PGVECTOR_DB_URL",
+    "ROOMWIRE_IMAGE",
+    // The context of an error of Engine.IO.
+    "TRANSPORT_HANDSHAKE_ERROR",
+    "RUST_LOG",
+    "VECTOR_DB",
+];
+
+/// Words such as `WEBSOCKET_REDIS_URL`.
+fn variables(text: &str) -> std::collections::BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.split(|c| !is_part(c))
+        .filter(|word| word.contains('_') && word.starts_with(|c: char| c.is_ascii_uppercase()))
+        .collect()
+}
+
+#[test]
+fn the_page_for_operators_names_the_variables_that_there_are() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/open-webui.md"));
+    let known = EFFECTS.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = known.chain(UNUSED).collect();
+    let reference = reference();
+    for name in variables(page) {
+        let is_key = reference.contains(&format!("`{name}`"));
+        let is_elsewhere =
+            NOT_OURS.contains(&name) || ["RUST_LOG", "TRANSPORT_HANDSHAKE_ERROR"].contains(&name);
+        assert!(known.contains(&name) || is_key || is_elsewhere, "{name}");
+    }
+    let (_, table) = page.split_once("\n## Variables\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let named: Vec<&str> = rows.flat_map(|row| row.split(" | ").take(1)).collect();
+    let named = named.join(" ");
+    for (name, _) in EFFECTS {
+        assert!(variables(&named).contains(name), "{name} has no row");
+    }
 }

@@ -18,12 +18,19 @@ for (const name of ["compose.yaml", "compose.single.yaml"]) {
   });
 }
 
-test("Kubernetes", () => {
-  const objects = parseAllDocuments(text("deploy/kubernetes/roomwire.yaml")).map((it) => it.toJS());
-  const { spec } = objects.find((it) => it.kind === "Deployment").spec.template;
-  const sleep = spec.containers[0].lifecycle.preStop.sleep.seconds;
-  assert.ok(spec.terminationGracePeriodSeconds >= sleep + drain + MARGIN);
+test("compose.yaml of Open WebUI", () => {
+  const { services } = parse(text("deploy/open-webui/compose.yaml"), { merge: true });
+  assert.ok(seconds(services["roomwire-1"].stop_grace_period) >= drain + MARGIN);
 });
+
+for (const name of ["deploy/kubernetes/roomwire.yaml", "deploy/open-webui/kubernetes.yaml"]) {
+  test(name, () => {
+    const objects = parseAllDocuments(text(name)).map((it) => it.toJS());
+    const { spec } = objects.find((it) => it.kind === "Deployment").spec.template;
+    const sleep = spec.containers[0].lifecycle.preStop.sleep.seconds;
+    assert.ok(spec.terminationGracePeriodSeconds >= sleep + drain + MARGIN);
+  });
+}
 
 test("systemd", () => {
   const given = /^TimeoutStopSec=(.*)$/m.exec(text("deploy/systemd/roomwire.service"))[1];

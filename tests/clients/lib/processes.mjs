@@ -105,7 +105,7 @@ export class Node {
   }
 }
 
-export /** A stock Socket.IO server (lib/upstream.mjs) for Roomwire to stand in front of. */
+/** A stock Socket.IO server (lib/upstream.mjs) for Roomwire to stand in front of. */
 export class Upstream {
   static async start() {
     const upstream = new Upstream();
