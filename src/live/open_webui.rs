@@ -14,8 +14,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::Finding;
 use super::upstreams::{self, Reply, get};
+use super::{Finding, Severity};
 use crate::app::open_webui::Support;
 use crate::bridge::redis::{Neighbours, neighbours};
 use crate::bridge::start::redis_settings;
@@ -38,7 +38,9 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
         judge_version(url, &reply)
     });
     let mut findings = join_all(versions).await;
-    let are_backends = findings.iter().all(|finding| finding.change.is_none());
+    let is_one_there = findings
+        .iter()
+        .any(|finding| finding.severity < Severity::Error);
     let sights = upstreams::look(config, &app.legs).await;
     let looked = look_at_redis(&config.bus).await;
     let judged = sights
@@ -46,7 +48,7 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
         .map(|sight| upstreams::judge(sight, &app.legs.path, URLS, nodes));
     findings.extend(judged);
     // Redis out of reach is told by the part about Redis.
-    if let (true, Ok(found)) = (are_backends, looked) {
+    if let (true, Ok(found)) = (is_one_there, looked) {
         findings.push(judge_redis(&found, nodes.len(), config));
     }
     if let (Some(key), Some(url)) = (&app.secret_key, app.upstreams.first()) {
@@ -203,7 +205,6 @@ fn nobody(key: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::live::Severity;
 
     #[test]
     fn versions() {

@@ -176,6 +176,13 @@ async fn backends_that_share_our_redis_are_fine() {
     ] {
         assert!(told.contains(&expected), "{expected}: {told}");
     }
+    stock.backend.set_version("0.9.1");
+    let (worst, told) = stock.looked_at(0, &[]).await;
+    assert_eq!(worst, Severity::Warning);
+    assert!(
+        told.contains("0.9.1, which should work") && told.contains("backends are at this redis"),
+        "{told}"
+    );
     stock.backend.set_version("0.6.5");
     let (worst, told) = stock.looked_at(0, &[]).await;
     assert_eq!(worst, Severity::Error);
