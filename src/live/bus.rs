@@ -31,6 +31,10 @@ pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
     if bus.python {
         channels.push(bus.python_channel.clone());
     }
+    if bus.python_room_channels {
+        // One of those that are subscribed for each room.
+        channels.push(format!("{}#/#roomwire-check", bus.python_channel));
+    }
     // Names of nodes have four characters.
     let key = format!("{prefix}:lease:check");
     match probe(&settings, &channels, &key).await {

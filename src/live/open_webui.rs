@@ -42,7 +42,7 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
         .iter()
         .any(|finding| finding.severity < Severity::Error);
     let sights = upstreams::look(config, &app.legs).await;
-    let looked = look_at_redis(&config.bus).await;
+    let looked = look_at_redis(&config.bus, &app.key_prefix).await;
     let judged = sights
         .iter()
         .map(|sight| upstreams::judge(sight, &app.legs.path, URLS, nodes));
@@ -50,6 +50,7 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     // Redis out of reach is told by the part about Redis.
     if let (true, Ok(found)) = (is_one_there, looked) {
         findings.push(judge_redis(&found, nodes.len(), config));
+        findings.extend(found.refused.iter().map(refused));
     }
     if let (Some(key), Some(url)) = (&app.secret_key, app.upstreams.first()) {
         findings.extend(check_key(&client, url, key).await);
@@ -94,12 +95,33 @@ fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
     }
 }
 
-async fn look_at_redis(bus: &BusConfig) -> Result<Neighbours, String> {
+/// Tries what the app does with the backends' keys, too, as far as that changes nothing.
+async fn look_at_redis(bus: &BusConfig, prefix: &str) -> Result<Neighbours, String> {
+    let sessions = format!("{prefix}:session_pool");
+    let usage = format!("{prefix}:usage_pool");
+    let revoked = format!("{prefix}:auth:token:roomwire-check:revoked");
+    let commands: [&[&str]; 5] = [
+        &["HGET", &sessions, "roomwire-check"],
+        &["HDEL", &sessions, "roomwire-check"],
+        &["HSCAN", &sessions, "0", "COUNT", "1"],
+        &["HDEL", &usage, "roomwire-check"],
+        &["GET", &revoked],
+    ];
     match redis_settings(bus) {
-        Ok(Some(settings)) => neighbours(&settings, &bus.python_channel, &format!("*{LOCK}")).await,
+        Ok(Some(settings)) => {
+            let pattern = format!("*{LOCK}");
+            neighbours(&settings, &bus.python_channel, &pattern, &commands).await
+        }
         Ok(None) => Err("no Redis is configured".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn refused(reason: &String) -> Finding {
+    Finding::error(
+        format!("redis refuses what the app needs: {reason}"),
+        "the rule of the ACL user, as in docs/open-webui.md",
+    )
 }
 
 /// Whether the Redis of the backends is ours, by what is seen of them there; so many nodes hear the channel, too.
@@ -126,12 +148,17 @@ fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
         return Finding::error(what, change);
     }
     let lock = format!("{prefix}:{LOCK}");
-    if found.here.contains(&lock) {
+    let Some(here) = &found.here else {
+        let what = "redis does not let this user look for the backends' keys (SCAN): prefix and database were not compared";
+        let change = "the rule of the ACL user: +scan, if you want them compared";
+        return Finding::warning(what, change);
+    };
+    if here.contains(&lock) {
         return Finding::fine(format!(
             "the backends are at this redis ({backends} of their processes hear `{channel}`), with the prefix `{prefix}` in database {database}"
         ));
     }
-    if let Some(other) = found.here.iter().find_map(|key| prefix_of(key)) {
+    if let Some(other) = here.iter().find_map(|key| prefix_of(key)) {
         let what = format!(
             "the backends' keys begin with `{other}`, here with `{prefix}`: neither sees the other's sessions"
         );
@@ -232,7 +259,8 @@ mod tests {
         let lock = |prefix: &str| format!("{prefix}:{LOCK}");
         let seen = |listeners, here: &[&str], elsewhere: &[(i64, &str)]| Neighbours {
             listeners,
-            here: here.iter().map(|prefix| lock(prefix)).collect(),
+            here: Some(here.iter().map(|prefix| lock(prefix)).collect()),
+            refused: BTreeSet::new(),
             elsewhere: elsewhere
                 .iter()
                 .map(|(number, prefix)| (*number, lock(prefix)))
@@ -263,7 +291,12 @@ mod tests {
                 "in no database",
             ),
         ];
-        for (found, severity, named) in cases {
+        let unseen = Neighbours {
+            here: None,
+            ..seen(Some(2), &[], &[])
+        };
+        let unseen = (unseen, Severity::Warning, "+scan");
+        for (found, severity, named) in cases.into_iter().chain([unseen]) {
             let finding = judge_redis(&found, 1, &config);
             assert_eq!(finding.severity, severity, "{finding}");
             assert!(finding.to_string().contains(named), "{finding}");

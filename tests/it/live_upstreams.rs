@@ -223,6 +223,26 @@ async fn a_redis_that_is_not_the_backends_is_named() {
 }
 
 #[actix_rt::test]
+async fn what_redis_refuses_the_app_is_named() {
+    let Some(stock) = Stock::start().await else {
+        return;
+    };
+    let rule =
+        "ACL SETUSER default resetkeys ~roomwire:* %R~open-webui:auth:* ~open-webui:usage_pool";
+    let () = stock.redis.ask(&rule.split(' ').collect::<Vec<_>>());
+    let (worst, told) = stock.looked_at(0, &[]).await;
+    assert_eq!(worst, Severity::Error);
+    for command in ["HGET", "HDEL", "HSCAN"] {
+        let named = format!("({command} open-webui:session_pool)");
+        assert!(told.contains(&named), "{named}: {told}");
+    }
+    assert!(
+        !told.contains("(GET ") && !told.contains("usage_pool)"),
+        "{told}"
+    );
+}
+
+#[actix_rt::test]
 async fn a_key_that_the_backends_do_not_know_is_named() {
     let Some(stock) = Stock::start().await else {
         return;

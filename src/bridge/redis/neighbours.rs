@@ -1,13 +1,15 @@
-//! Who else is at the servers: who hears a channel, and which keys of others are there and in which database.
+//! Who else is at the servers: who hears a channel, which keys of others are there and in which database, and what we
+//! may do with them.
 //!
-//! For `roomwire check --live`. Changes nothing.
+//! For `roomwire check --live`. Changes nothing, unless what it is told to try does.
 
 use std::collections::BTreeSet;
 
 use redis::aio::MultiplexedConnection;
 
 use super::address::Address;
-use super::probe::{ask, servers};
+use super::advice::advised;
+use super::probe::{ask, command, servers};
 use super::settings::RedisSettings;
 use super::stream::ConnectionError;
 
@@ -23,13 +25,15 @@ const MOST_DATABASES: usize = 64;
 pub struct Neighbours {
     /// Connections that hear the channel, at all servers; `None`: we may not ask.
     pub listeners: Option<u64>,
-    /// Keys that match the pattern, in the database of the URL.
-    pub here: BTreeSet<String>,
+    /// Keys that match the pattern, in the database of the URL; `None`: we may not look.
+    pub here: Option<BTreeSet<String>>,
     /// The same for the other databases, each with its number.
     pub elsewhere: BTreeSet<(i64, String)>,
+    /// Commands that our user may not send, each with the reason and what to change.
+    pub refused: BTreeSet<String>,
 }
 
-/// Looks who hears `channel`, and for keys by the glob `pattern` in every database.
+/// Looks who hears `channel`, for keys by the glob `pattern` in every database, and whether commands are refused.
 ///
 /// # Errors
 /// A server cannot be reached; the text says why, and what to change where that is known.
@@ -37,8 +41,9 @@ pub async fn neighbours(
     settings: &RedisSettings,
     channel: &str,
     pattern: &str,
+    commands: &[&[&str]],
 ) -> Result<Neighbours, String> {
-    let looked = look(settings, channel, pattern).await;
+    let looked = look(settings, channel, pattern, commands).await;
     looked.map_err(|error| error.advised())
 }
 
@@ -46,6 +51,7 @@ async fn look(
     settings: &RedisSettings,
     channel: &str,
     pattern: &str,
+    commands: &[&[&str]],
 ) -> Result<Neighbours, ConnectionError> {
     let (addresses, _) = servers(settings).await?;
     let mut found = Neighbours::default();
@@ -56,7 +62,12 @@ async fn look(
         if let Some((_, count)) = heard {
             found.listeners = Some(found.listeners.unwrap_or(0) + count);
         }
-        found.here.extend(keys(&mut connection, pattern).await);
+        if let Some(keys) = keys(&mut connection, pattern).await {
+            found.here.get_or_insert_default().extend(keys);
+        }
+        for words in commands {
+            found.refused.extend(refusal(&mut connection, words).await);
+        }
         search_elsewhere(settings, address, pattern, &mut found).await?;
     }
     Ok(found)
@@ -78,7 +89,7 @@ async fn search_elsewhere(
     for number in others.take(MOST_DATABASES) {
         let selected: Option<String> = ask(&mut connection, &["SELECT", &number.to_string()]).await;
         if selected.is_some() {
-            let keys = keys(&mut connection, pattern).await;
+            let keys = keys(&mut connection, pattern).await.unwrap_or_default();
             found
                 .elsewhere
                 .extend(keys.into_iter().map(|key| (number, key)));
@@ -95,21 +106,27 @@ fn databases(info: &str) -> Vec<i64> {
 }
 
 /// Keys that match, as far as we may look.
-async fn keys(connection: &mut MultiplexedConnection, pattern: &str) -> Vec<String> {
+async fn keys(connection: &mut MultiplexedConnection, pattern: &str) -> Option<Vec<String>> {
     let mut cursor = "0".to_owned();
     let mut found = Vec::new();
     for _ in 0..MOST_LOOKS {
         let words = ["SCAN", &cursor, "MATCH", pattern, "COUNT", LOOK];
-        let Some((next, keys)) = ask::<(String, Vec<String>)>(connection, &words).await else {
-            break;
-        };
+        let (next, keys) = ask::<(String, Vec<String>)>(connection, &words).await?;
         found.extend(keys);
         if next == "0" {
             break;
         }
         cursor = next;
     }
-    found
+    Some(found)
+}
+
+/// Why our user may not send a command. In a Redis Cluster a server that does not own the key says so first.
+async fn refusal(connection: &mut MultiplexedConnection, words: &[&str]) -> Option<String> {
+    let done: redis::RedisResult<redis::Value> = command(words).query_async(connection).await;
+    let error = done.err().filter(|error| error.code() == Some("NOPERM"))?;
+    let shown = words.get(..2).unwrap_or(words).join(" ");
+    Some(advised(&format!("{error} ({shown})")))
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ pub(super) async fn ask<T: redis::FromRedisValue>(
     command(words).query_async(connection).await.ok()
 }
 
-fn command(words: &[&str]) -> Cmd {
+pub(super) fn command(words: &[&str]) -> Cmd {
     let mut command = Cmd::new();
     command.arg(words);
     command
