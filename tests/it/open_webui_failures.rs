@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomwire::bridge::memory::Hub;
-use roomwire::bridge::store::MemoryStore;
+use roomwire::bridge::store::{MemoryStore, Store};
 use roomwire::server::Outside;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, use
 use crate::support::python::PythonProcess;
 use crate::support::server::config;
 use crate::support::slow_link::SlowLink;
-use crate::support::{Frame, TestServer, eventually};
+use crate::support::{Frame, TestServer, eventually, soon};
 
 #[actix_rt::test]
 async fn clients_wait_for_a_backend_that_is_away() {
@@ -118,6 +118,37 @@ async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.forget_everybody();
     ann.expect("41").await;
+}
+
+#[actix_rt::test]
+async fn without_backends_the_session_pool_stays_fresh() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let more = [
+        ("APP__OPEN_WEBUI__REVALIDATE", "1ms"),
+        ("APP__OPEN_WEBUI__SESSION_TIMEOUT", "400ms"),
+    ];
+    let cluster = cluster::<1>(&backend, &more).await;
+    let ann = joined(&cluster.nodes[0], &token).await;
+    backend.set_down(true);
+    backend.asked();
+    eventually("a question", || !backend.asked().is_empty()).await;
+    // That question is still asked again and again, for 30 s; entries are written meanwhile.
+    let pool = "open-webui:session_pool";
+    let gone = cluster.store.hash_delete(pool, vec![ann.socket.clone()]);
+    gone.await.unwrap();
+    soon("a fresh entry", async {
+        while cluster
+            .store
+            .hash_get(pool, &ann.socket)
+            .await
+            .unwrap()
+            .is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[actix_rt::test]

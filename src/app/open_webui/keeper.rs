@@ -1,38 +1,58 @@
 //! What happens by the clock: entries of the session pool stay fresh, tokens are looked at again, versions are watched.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use log::{info, warn};
 use serde::Deserialize;
-use tokio::time::{interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::backends::Fleet;
+use super::pools::WRITE_BATCH;
 use super::sockets::{Sockets, now};
 use super::verdicts::Verdict;
 use super::version::Support;
-use crate::model::SocketId;
 
 /// How often entries are refreshed and revocations looked for, as at the backends; at most, and at least.
 const ROUND: Duration = Duration::from_secs(30);
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
+/// Tokens of a worker looked at together.
+const TOKENS_AT_ONCE: usize = 16;
 /// How often the backends' versions are looked at.
 const VERSION_ROUND: Duration = Duration::from_secs(60);
 
-/// Keeps the sockets of one worker, for ever.
-pub(super) async fn keep(sockets: Rc<Sockets>) {
-    let config = &sockets.config;
-    let mut rounds = interval(round(config.session_timeout, config.revalidate));
+/// Keeps the entries of one worker's sockets fresh, for ever. Nothing else holds it up: an entry that grows old is a
+/// socket that backends take for dead.
+pub(super) async fn keep_fresh(sockets: Rc<Sockets>) {
+    let mut rounds = rounds(&sockets);
     rounds.tick().await;
     loop {
         rounds.tick().await;
         refresh(&sockets).await;
-        revalidate(&sockets).await;
         sockets.close_unused_legs();
+    }
+}
+
+/// Keeps only those sockets of one worker whose tokens hold, for ever.
+pub(super) async fn keep_valid(sockets: Rc<Sockets>) {
+    let mut rounds = rounds(&sockets);
+    rounds.tick().await;
+    loop {
+        rounds.tick().await;
+        revalidate(&sockets).await;
         let age = sockets.config.token_cache.max(sockets.config.revalidate);
         sockets.verdicts.purge(age * 2, Instant::now());
     }
+}
+
+fn rounds(sockets: &Sockets) -> Interval {
+    let config = &sockets.config;
+    let mut rounds = interval(round(config.session_timeout, config.revalidate));
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    rounds
 }
 
 /// Often enough that no entry grows old, and that tokens are asked about when they should.
@@ -45,23 +65,29 @@ fn round(session_timeout: Duration, revalidate: Duration) -> Duration {
 
 /// A connection that answers our pings is alive, whatever its browser does with timers of a hidden page.
 async fn refresh(sockets: &Sockets) {
-    let entries = sockets.entries();
-    let written: Vec<SocketId> = entries.iter().map(|(socket, _)| *socket).collect();
-    sockets.pools.enter(entries).await;
-    sockets.take_back(&written).await;
+    for batch in sockets.ids().chunks(WRITE_BATCH) {
+        sockets.pools.enter(sockets.entries(batch)).await;
+        sockets.take_back(batch).await;
+    }
 }
 
-/// Ends sockets whose token is over, revoked, or refused by a backend, which is asked from time to time.
+/// Ends sockets whose token is over, revoked, or refused by a backend, which is asked from time to time. If none
+/// answers, the rest is left to the next round.
 async fn revalidate(sockets: &Rc<Sockets>) {
-    for (token, of_token) in sockets.tokens() {
-        if token.is_over(now()) {
-            sockets.end(&of_token);
-            continue;
-        }
-        match sockets.verify(&token, sockets.config.revalidate).await {
+    let verdicts = sockets.tokens().into_iter().map(async |(token, of_token)| {
+        let verdict = match token.is_over(now()) {
+            true => Verdict::Refused,
+            false => sockets.verify(&token, sockets.config.revalidate).await,
+        };
+        (verdict, of_token)
+    });
+    let verdicts = stream::iter(verdicts).buffer_unordered(TOKENS_AT_ONCE);
+    let mut verdicts = pin!(verdicts);
+    while let Some((verdict, of_token)) = verdicts.next().await {
+        match verdict {
             Verdict::Refused => sockets.end(&of_token),
             Verdict::Verified(user) => sockets.update(&of_token, &user),
-            Verdict::Unknown => {}
+            Verdict::Unknown => return,
         }
     }
 }

@@ -46,7 +46,8 @@ impl OpenWebui {
     pub fn start(node: &Node, legs: Arc<Pool>, outlet: Outlet) -> Self {
         let sockets = Rc::new(Sockets::new(node, legs, outlet));
         actix_rt::spawn(ear::listen(Rc::clone(&sockets), node.heard()));
-        actix_rt::spawn(keeper::keep(Rc::clone(&sockets)));
+        actix_rt::spawn(keeper::keep_fresh(Rc::clone(&sockets)));
+        actix_rt::spawn(keeper::keep_valid(Rc::clone(&sockets)));
         if node.is_first_worker() {
             let fleet = Arc::clone(&node.fleet);
             actix_rt::spawn(keeper::watch_versions(Rc::clone(&sockets), fleet));

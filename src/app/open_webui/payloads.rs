@@ -99,7 +99,7 @@ mod tests {
             role: "user".into(),
             channels: true,
             notes: true,
-            snapshot: serde_json::Map::new(),
+            snapshot: "{".into(),
         };
         let typing = ChannelTyping {
             message: "null".into(),

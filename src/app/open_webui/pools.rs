@@ -26,7 +26,7 @@ const LOCK_LIFE: Duration = Duration::from_secs(60);
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Entries written by one command.
-const WRITE_BATCH: usize = 500;
+pub(super) const WRITE_BATCH: usize = 500;
 
 /// The keys of the backends.
 #[derive(Clone)]
@@ -194,11 +194,13 @@ impl Pools {
 
 /// The entry of a socket in the session pool.
 pub(super) fn session<'a>(user: &User, chats: impl Iterator<Item = &'a String>, now: i64) -> Bytes {
-    let mut entry = user.snapshot.clone();
-    entry.insert("last_seen_at".to_owned(), Value::from(now));
     let chats: Vec<_> = chats.map(|chat| Value::from(chat.as_str())).collect();
-    entry.insert("chat_ids".to_owned(), Value::from(chats));
-    encoded(&Value::Object(entry))
+    let chats = Value::from(chats);
+    let entry = format!(
+        r#"{},"last_seen_at":{now},"chat_ids":{chats}}}"#,
+        user.snapshot
+    );
+    Bytes::from(entry)
 }
 
 /// The people with a living session in the chat, each once, by id.

@@ -165,10 +165,7 @@ impl Sockets {
 
     /// Writes the entry of a socket in the session pool.
     pub(super) async fn refresh(&self, socket: SocketId) {
-        let Some(entry) = self.entry(socket) else {
-            return;
-        };
-        self.pools.enter(vec![(socket, entry)]).await;
+        self.pools.enter(self.entries(&[socket])).await;
         self.take_back(&[socket]).await;
     }
 
@@ -184,18 +181,17 @@ impl Sockets {
         self.pools.leave(&gone).await;
     }
 
-    fn entry(&self, socket: SocketId) -> Option<bytes::Bytes> {
-        let sockets = self.sockets.borrow();
-        let state = sockets.get(&socket)?;
-        let user = &state.login.as_ref()?.user;
-        Some(pools::session(user, state.chats.keys(), now()))
+    /// Every socket.
+    pub(super) fn ids(&self) -> Vec<SocketId> {
+        self.sockets.borrow().keys().copied().collect()
     }
 
-    /// Every socket that is somebody, with its entry of the session pool.
-    pub(super) fn entries(&self) -> Vec<(SocketId, bytes::Bytes)> {
+    /// Those of these sockets that are somebody, with their entries of the session pool.
+    pub(super) fn entries(&self, ids: &[SocketId]) -> Vec<(SocketId, bytes::Bytes)> {
         let now = now();
         let sockets = self.sockets.borrow();
-        let entries = sockets.iter().filter_map(|(socket, state)| {
+        let entries = ids.iter().filter_map(|socket| {
+            let state = sockets.get(socket)?;
             let user = &state.login.as_ref()?.user;
             Some((*socket, pools::session(user, state.chats.keys(), now)))
         });

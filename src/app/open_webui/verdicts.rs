@@ -23,8 +23,9 @@ pub(super) struct User {
     pub(super) channels: bool,
     /// May read notes.
     pub(super) notes: bool,
-    /// What the session pool says of the user.
-    pub(super) snapshot: Map<String, Value>,
+    /// What the session pool says of the user: a JSON object without its closing brace, to which the socket's own is
+    /// added each time.
+    pub(super) snapshot: Box<str>,
 }
 
 /// The answer of `GET /api/v1/auths/`, as far as it matters here.
@@ -80,9 +81,16 @@ impl Account {
             role: self.role,
             channels: is_admin || self.permissions.features.channels,
             notes: is_admin || self.permissions.features.notes,
-            snapshot,
+            snapshot: open_object(snapshot),
         })
     }
+}
+
+/// The JSON of a map that has fields, without its closing brace.
+fn open_object(fields: Map<String, Value>) -> Box<str> {
+    let mut json = Value::Object(fields).to_string();
+    json.pop();
+    json.into()
 }
 
 /// What is known of a token.
@@ -230,7 +238,7 @@ mod tests {
             "permissions":{"features":{"channels":true,"notes":false},"chat":{}},"expires_at":1}"#;
         let user = account(json).unwrap();
         assert!(user.channels && !user.notes);
-        let snapshot = Value::Object(user.snapshot);
+        let snapshot: Value = serde_json::from_str(&format!("{}}}", user.snapshot)).unwrap();
         let expected =
             serde_json::json!({"id":"u","name":"N","role":"user","email":"e","status_emoji":null});
         assert_eq!(snapshot, expected);
