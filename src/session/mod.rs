@@ -340,7 +340,7 @@ impl Session {
                 | InboxOverflow
                 | UpstreamLost
         );
-        !self.attached && self.outlet.is_none() && ours
+        !self.attached && ours
     }
 
     fn next_deadline(&self) -> Instant {

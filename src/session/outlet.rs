@@ -62,7 +62,7 @@ impl Outlet {
 fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> {
     let mut writer = PayloadWriter::new(MAX_PACKETS, max_payload);
     while let Some(packet) = lanes.peek(lane) {
-        if !has_room(&writer, packet) {
+        if !has_room(&writer, packet) || (ends(packet) && writer.packets() > 0) {
             break;
         }
         for part in packet.parts() {
@@ -75,6 +75,11 @@ fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> 
         lanes.pop(lane);
     }
     writer.finish()
+}
+
+/// The end has a batch of its own: stock clients hand out events a turn after they came, and after an end no more.
+fn ends(packet: &Packet) -> bool {
+    packet.parts().any(|part| part.kind == PartKind::Close)
 }
 
 /// A packet and its attachments stay together.

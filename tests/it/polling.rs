@@ -3,9 +3,12 @@
 use std::io::Read;
 use std::time::Duration;
 
+use roomwire::model::Command;
+
+use crate::support::cluster::{Voice, everybody};
 use crate::support::http::Request;
 use crate::support::log::close_reason;
-use crate::support::{TestServer, field, filler, soon};
+use crate::support::{TestCluster, TestServer, field, filler, soon};
 
 #[actix_rt::test]
 async fn a_session_by_requests_alone() {
@@ -320,4 +323,42 @@ async fn a_client_that_gives_up_a_poll_has_left() {
     let given_up = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
     assert!(given_up.is_err());
     assert_eq!(close_reason(&client.sid).await, "transport error");
+}
+
+/// Stock clients hand out the packets of a batch a turn after it came, and none of them once they know of the end.
+#[actix_rt::test]
+async fn the_end_comes_in_a_batch_of_its_own() {
+    let cluster = TestCluster::<1>::start().await;
+    let [node] = &cluster.nodes;
+    let voice = Voice::join(&cluster.hub);
+    for waits in [true, false] {
+        let mut client = node.polling().await;
+        client.connect().await;
+        let mut witness = node.member().await;
+        let end = async {
+            voice.emit(everybody(), r#"["last words"]"#, false);
+            voice.say(&Command::Disconnect {
+                selector: everybody(),
+                close: true,
+            });
+            witness.rest().await
+        };
+        let mut batches = Vec::new();
+        if waits {
+            let (answer, _) = tokio::join!(client.get(), end);
+            batches.push(answer.text().to_owned());
+        } else {
+            end.await;
+        }
+        while batches.last().is_none_or(|batch| !batch.ends_with('1')) || batches.len() < 2 {
+            batches.push(client.get().await.text().to_owned());
+        }
+        let end = batches.pop();
+        assert_eq!(end.as_deref(), Some("1"));
+        assert_eq!(batches.join("\u{1e}"), "42[\"last words\"]\u{1e}41");
+        assert_eq!(
+            close_reason(&client.sid).await,
+            "server namespace disconnect"
+        );
+    }
 }

@@ -129,7 +129,8 @@ export class Upstream {
   }
 }
 
-async function answersOk(url) {
+/** Whether a GET is answered by 200. */
+export async function answersOk(url) {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
     await response.arrayBuffer();
