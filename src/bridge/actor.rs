@@ -71,10 +71,6 @@ pub struct Bridge {
     pub(super) outgoing: Vec<Vec<Dispatch>>,
     /// When the first of them was heard.
     pub(super) heard: Option<Instant>,
-    pub(super) pickle_warned: Option<Instant>,
-    pub(super) unreadable_warned: Option<Instant>,
-    pub(super) skipped_warned: Option<Instant>,
-    pub(super) oversized_warned: Option<Instant>,
 }
 
 impl Bridge {
@@ -94,10 +90,6 @@ impl Bridge {
             peer_joins: 0,
             outgoing: Vec::new(),
             heard: None,
-            pickle_warned: None,
-            unreadable_warned: None,
-            skipped_warned: None,
-            oversized_warned: None,
         }
     }
 

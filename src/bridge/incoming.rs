@@ -1,7 +1,7 @@
 //! What others say on the bus: decoded, own messages dropped, and handed to the shards it may concern.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use log::warn;
@@ -15,11 +15,9 @@ use super::messages::Forwarded;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
 use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
+use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Origin};
 use crate::model::{AckReply, Asker, Command, Emit, Selector};
-
-/// One warning per kind of trouble in this time.
-const WARNING_PAUSE: Duration = Duration::from_secs(30);
 
 impl Bridge {
     pub(super) fn on_message(&mut self, channel: &Channel, payload: &Bytes) {
@@ -61,26 +59,31 @@ impl Bridge {
         dropped.of(reason).increment();
     }
 
-    fn refuse_pickle(&mut self) {
+    fn refuse_pickle(&self) {
         self.count_dropped(BusDrop::Pickle);
-        if is_due(&mut self.pickle_warned) {
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
             warn!(
+                others;
                 "pickle on the bus refused: a python-socketio older than 5.14 publishes there; update it, or it is not heard"
             );
         }
     }
 
-    fn report_unreadable(&mut self, channel: &Channel, error: &str) {
+    fn report_unreadable(&self, channel: &Channel, error: &str) {
         self.count_dropped(BusDrop::Unreadable);
-        if is_due(&mut self.unreadable_warned) {
-            warn!(channel:%, error:%; "message on the bus cannot be read");
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(channel:%, error:%, others; "message on the bus cannot be read");
         }
     }
 
-    pub(super) fn report_skipped(&mut self, bytes: u64) {
+    pub(super) fn report_skipped(&self, bytes: u64) {
         self.count_dropped(BusDrop::Skipped);
-        if is_due(&mut self.skipped_warned) {
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
             warn!(
+                others;
                 "message on the bus not read: {bytes} bytes are over bus.message_limit={}",
                 self.message_limit
             );
@@ -171,13 +174,4 @@ fn selector(command: &Command) -> Option<&Selector> {
         | Command::Disconnect { selector, .. } => Some(selector),
         Command::CloseRoom { .. } => None,
     }
-}
-
-/// Whether a warning is due: the first of a burst is.
-pub(super) fn is_due(last: &mut Option<Instant>) -> bool {
-    let due = last.is_none_or(|last| last.elapsed() > WARNING_PAUSE);
-    if due {
-        *last = Some(Instant::now());
-    }
-    due
 }

@@ -6,14 +6,14 @@ use log::{debug, warn};
 use super::actor::Bridge;
 use super::dialect::native::{encode_command, encode_reply};
 use super::dialect::python::Fleet;
-use super::incoming::is_due;
 use super::link::{Channel, Outgoing};
+use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{AckReply, Asker, Command, Emit};
 
 impl Bridge {
     /// Whether the bus takes a message of that size; one that is too large is counted and named.
-    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+    pub(super) fn takes(&self, bytes: usize) -> bool {
         let fits = bytes <= self.message_limit;
         if !fits {
             self.refuse_oversized(&format!(
@@ -25,10 +25,11 @@ impl Bridge {
     }
 
     /// Something is not published because of its size.
-    pub(super) fn refuse_oversized(&mut self, why: &str) {
+    pub(super) fn refuse_oversized(&self, why: &str) {
         self.count_dropped(BusDrop::Oversized);
-        if is_due(&mut self.oversized_warned) {
-            warn!("message not published: {why}");
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(others; "message not published: {why}");
         }
     }
 

@@ -23,7 +23,7 @@ use super::messages::{
 };
 use super::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
-use crate::limits::burst::Burst;
+use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Origin, SlowPolicy};
 use crate::model::{AckReply, Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
@@ -66,7 +66,6 @@ pub(super) struct State {
     pub(super) batch: Batch,
     changes: Vec<RoomChange>,
     most_rooms: usize,
-    rooms_warning: Burst,
 }
 
 impl Shard {
@@ -88,7 +87,6 @@ impl Shard {
                 batch: Batch::default(),
                 changes: Vec::new(),
                 most_rooms: limits.rooms,
-                rooms_warning: Burst::default(),
             }),
         })
     }
@@ -351,10 +349,11 @@ impl State {
         let full = self.rooms.room_count(key) >= self.most_rooms;
         if full && !self.rooms.is_member(key, room) {
             Limit::Rooms.counter(metrics).increment();
-            if self.rooms_warning.is_due(Instant::now()) {
+            static BURST: Burst = Burst::new();
+            if let Some(others) = BURST.note() {
                 let socket = self.rooms.identity(key).map(|(id, _)| id);
                 warn!(
-                    socket = socket.as_ref().map_or("", SocketId::as_str), room:%;
+                    socket = socket.as_ref().map_or("", SocketId::as_str), room:%, others;
                     "a socket does not join a room: it is in {} (socket.max_rooms)",
                     self.most_rooms
                 );

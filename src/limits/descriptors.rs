@@ -7,7 +7,7 @@ use log::warn;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::burst::Burst;
+use crate::logging::Burst;
 use crate::metrics::Metrics;
 
 /// Descriptors for listeners, Redis, the log and the like.
@@ -71,7 +71,7 @@ impl Descriptors {
 /// Notices when no descriptor is left. Nothing can be accepted then: actix-server waits half a second after
 /// each attempt, and does not say so to anybody but the log.
 pub(super) async fn watch(metrics: &Metrics) {
-    let burst = Burst::default();
+    static BURST: Burst = Burst::new();
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     loop {
         looks.tick().await;
@@ -83,8 +83,9 @@ pub(super) async fn watch(metrics: &Metrics) {
             Some(Errno::MFILE | Errno::NFILE)
         ) {
             metrics.descriptors_exhausted_total.increment();
-            if burst.is_due(std::time::Instant::now()) {
+            if let Some(others) = BURST.note() {
                 warn!(
+                    others;
                     "no file descriptor is left, nobody can connect: raise the limit of open files (ulimit -n, LimitNOFILE=) or lower limits.connections"
                 );
             }

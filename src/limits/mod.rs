@@ -6,7 +6,6 @@
 
 mod addresses;
 mod bucket;
-pub mod burst;
 pub mod descriptors;
 mod kind;
 
@@ -18,10 +17,10 @@ use std::time::Instant;
 use log::{info, warn};
 
 use crate::config::{Config, LimitsConfig};
+use crate::logging::Burst;
 use crate::metrics::Metrics;
 use addresses::{Addresses, Network};
 pub use bucket::{Rate, TokenBucket};
-use burst::Burst;
 pub use descriptors::Descriptors;
 pub use kind::Limit;
 
@@ -40,7 +39,6 @@ pub struct Limits {
     addresses: Addresses,
     descriptors: Descriptors,
     metrics: Arc<Metrics>,
-    warnings: [Burst; Limit::ALL.len()],
 }
 
 /// What a client wants to be counted in for.
@@ -77,7 +75,6 @@ impl Limits {
             addresses: Addresses::default(),
             descriptors,
             metrics,
-            warnings: Default::default(),
         };
         limits.replace(config);
         Arc::new(limits)
@@ -218,13 +215,16 @@ impl Limits {
     /// Counts something that a limit refused or held back, and logs it once in a burst.
     pub fn refused(&self, limit: Limit, address: Option<IpAddr>) {
         limit.counter(&self.metrics).increment();
-        if !self.warnings[limit as usize].is_due(Instant::now()) {
+        static BURSTS: [Burst; Limit::ALL.len()] = [const { Burst::new() }; Limit::ALL.len()];
+        let Some(others) = BURSTS[limit as usize].note() else {
             return;
-        }
+        };
         let (name, key) = (limit.name(), limit.key());
         match address {
-            Some(address) => warn!(limit:% = name, key:%, client:% = address; "limit reached"),
-            None => warn!(limit:% = name, key:%; "limit reached"),
+            Some(address) => {
+                warn!(limit:% = name, key:%, client:% = address, others; "limit reached");
+            }
+            None => warn!(limit:% = name, key:%, others; "limit reached"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! letters, and what varies in fields, `info!(sid = …, reason = …; "session closed")`. What a client sent stands in
 //! fields only, where no character of it can begin a line or another field.
 
+mod burst;
 mod line;
 
 use std::io::Write;
@@ -15,6 +16,7 @@ use env_logger::{Builder, Logger};
 use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
 use crate::config::{LogConfig, LogFormat};
+pub use burst::Burst;
 pub use line::{Json, Text};
 
 /// The log of this process.

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod handshake;
 pub mod origin;
 pub mod polling;
+mod refused;
 pub mod socket;
 pub mod upgrade;
 pub mod websocket;

@@ -7,7 +7,6 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::StreamExt;
-use log::debug;
 use tokio::sync::oneshot;
 
 use super::compression::{accepts_gzip, gzip};
@@ -16,6 +15,7 @@ use super::forward::Exchange;
 use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::CorsHeaders;
+use super::refused;
 use crate::limits::{Arrival, Limit};
 use crate::metrics::labels::Forwarding;
 use crate::model::{EngineId, TransportName};
@@ -28,34 +28,53 @@ use crate::session::messages::{
 /// How many times the limit a body may be and still be read to its end before it is refused.
 const PATIENCE_WITH_LARGE_BODIES: usize = 8;
 
+/// The session is carried by a websocket by now.
+const TRANSPORT_MISMATCH: Refusal = Refusal::BadRequest("TRANSPORT_MISMATCH");
+
 /// Answers any request below a path of the endpoint.
 pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) -> HttpResponse {
-    let settings = &edge.settings;
-    let cors = match settings.check_origin(request.headers(), request.peer_addr()) {
-        Ok(cors) => cors,
-        Err(refusal) => return refuse(&edge, &refusal, &CorsHeaders::new()),
+    let (headers, peer) = (request.headers(), request.peer_addr());
+    let (allowed, cors) = match edge.settings.check_origin(headers, peer) {
+        Ok(cors) => (Ok(()), cors),
+        Err(refusal) => (Err(refusal), CorsHeaders::new()),
     };
+    let answered = match allowed {
+        Ok(()) => answer_to(&edge, mode, &request, body, &cors).await,
+        Err(refusal) => Err(refusal),
+    };
+    answered.unwrap_or_else(|refusal| {
+        let client = edge.settings.client_address(headers, peer);
+        refused::note(&edge, refusal.label(), refusal.message(), client);
+        refusal_answer(&refusal, &cors)
+    })
+}
+
+/// Answers a request whose origin may connect.
+async fn answer_to(
+    edge: &Edge,
+    mode: Mode,
+    request: &HttpRequest,
+    body: Payload,
+    cors: &CorsHeaders,
+) -> Result<HttpResponse, Refusal> {
     if request.method() == Method::OPTIONS && request.headers().contains_key(header::ORIGIN) {
-        return preflight(&request, &cors);
+        return Ok(preflight(request, cors));
     }
-    if let Err(refusal) = edge.settings.check_loop(request.headers()) {
-        return refuse(&edge, &refusal, &cors);
-    }
+    edge.settings.check_loop(request.headers())?;
     let query = Query::parse(request.query_string());
     let is_get = request.method() == Method::GET;
-    match handshake::check(&query, is_get, false, &edge.settings.engine) {
-        Ok(Wanted::NewSession(_)) => {
+    match handshake::check(&query, is_get, false, &edge.settings.engine)? {
+        Wanted::NewSession(_) => {
             let address = edge
                 .settings
                 .client_address(request.headers(), request.peer_addr());
-            open(&edge, mode, address, &cors).await
+            open(edge, mode, address, cors).await
         }
-        Ok(Wanted::Session(id, _)) => match *request.method() {
-            Method::GET => get(&edge, id, &request, &cors).await,
-            Method::POST => post(&edge, id, &request, body, &cors).await,
-            _ => answer(StatusCode::METHOD_NOT_ALLOWED, &cors).finish(),
+        Wanted::Session(id, _) => match *request.method() {
+            Method::GET => get(edge, id, request, cors).await,
+            Method::POST => post(edge, id, request, body, cors).await,
+            _ => Ok(answer(StatusCode::METHOD_NOT_ALLOWED, cors).finish()),
         },
-        Err(refusal) => refuse(&edge, &refusal, &cors),
     }
 }
 
@@ -67,10 +86,7 @@ fn answer(status: StatusCode, cors: &CorsHeaders) -> HttpResponseBuilder {
     response
 }
 
-fn refuse(edge: &Edge, refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
-    let refused = &edge.worker.metrics().requests_refused_total;
-    refused.of(refusal.label()).increment();
-    debug!(code = refusal.code(), reason = refusal.message(); "request refused");
+fn refusal_answer(refusal: &Refusal, cors: &CorsHeaders) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = answer(status, cors);
     if let Some(seconds) = refusal.retry_after() {
@@ -98,14 +114,11 @@ async fn open(
     mode: Mode,
     address: Option<IpAddr>,
     cors: &CorsHeaders,
-) -> HttpResponse {
+) -> Result<HttpResponse, Refusal> {
     if edge.worker.is_stopping() {
-        return refuse(edge, &Refusal::ShuttingDown, cors);
+        return Err(Refusal::ShuttingDown);
     }
-    let admission = match edge.admit(Arrival::Handshake, address) {
-        Ok(admission) => admission,
-        Err(refusal) => return refuse(edge, &refusal, cors),
-    };
+    let admission = edge.admit(Arrival::Handshake, address)?;
     let open = edge.settings.open_packet(true);
     let mut id = None;
     let session = Session::open(
@@ -117,14 +130,14 @@ async fn open(
         |session, _| id = Some(session.id()),
     );
     let Some(Ok(batch)) = pull(&session).await else {
-        return refuse(edge, &Refusal::SessionUnknown, cors);
+        return Err(Refusal::SessionUnknown);
     };
     let mut response = answer(StatusCode::OK, cors);
     if let (Some(name), Some(id)) = (&edge.settings.engine.cookie, id) {
         let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", id.as_str());
         response.insert_header((header::SET_COOKIE, cookie));
     }
-    batch_body(&mut response, batch.body)
+    Ok(batch_body(&mut response, batch.body))
 }
 
 /// The next polling batch of a session, wherever it lives; `None` if it is gone.
@@ -163,12 +176,15 @@ async fn pull(session: &actix::Addr<Session>) -> Option<Result<Batch, PullError>
     batch.await.ok()
 }
 
-async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
-    match pull_anywhere(edge, id).await {
-        None => refuse(edge, &Refusal::SessionUnknown, cors),
-        Some(Err(PullError::TransportMismatch)) => {
-            refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors)
-        }
+async fn get(
+    edge: &Edge,
+    id: EngineId,
+    request: &HttpRequest,
+    cors: &CorsHeaders,
+) -> Result<HttpResponse, Refusal> {
+    Ok(match pull_anywhere(edge, id).await {
+        None => return Err(Refusal::SessionUnknown),
+        Some(Err(PullError::TransportMismatch)) => return Err(TRANSPORT_MISMATCH),
         Some(Err(PullError::Duplicate)) => answer(StatusCode::BAD_REQUEST, cors).finish(),
         Some(Ok(batch)) => {
             let mut response = answer(StatusCode::OK, cors);
@@ -179,11 +195,11 @@ async fn get(edge: &Edge, id: EngineId, request: &HttpRequest, cors: &CorsHeader
                 && let Some(body) = gzip(&batch.body)
             {
                 response.insert_header((header::CONTENT_ENCODING, "gzip"));
-                return batch_body(&mut response, body);
+                return Ok(batch_body(&mut response, body));
             }
             batch_body(&mut response, batch.body)
         }
-    }
+    })
 }
 
 fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
@@ -297,9 +313,9 @@ async fn post(
     request: &HttpRequest,
     body: Payload,
     cors: &CorsHeaders,
-) -> HttpResponse {
+) -> Result<HttpResponse, Refusal> {
     let Some(mut announced) = Announced::new(edge, id).await else {
-        return refuse(edge, &Refusal::SessionUnknown, cors);
+        return Err(Refusal::SessionUnknown);
     };
     let body = match is_binary(request) {
         true => Bytes::new(),
@@ -308,22 +324,20 @@ async fn post(
             .await
         {
             Some(Ok(body)) => body,
-            Some(Err(TooLarge)) => return too_large(edge, cors),
-            None => return answer(StatusCode::BAD_REQUEST, cors).finish(),
+            Some(Err(TooLarge)) => return Ok(too_large(edge, cors)),
+            None => return Ok(answer(StatusCode::BAD_REQUEST, cors).finish()),
         },
     };
-    match announced.deliver(body).await {
-        None => refuse(edge, &Refusal::SessionUnknown, cors),
+    Ok(match announced.deliver(body).await {
+        None => return Err(Refusal::SessionUnknown),
         Some(Ok(())) => answer(StatusCode::OK, cors)
             .content_type("text/html")
             .body("ok"),
-        Some(Err(PostError::TransportMismatch)) => {
-            refuse(edge, &Refusal::BadRequest("TRANSPORT_MISMATCH"), cors)
-        }
+        Some(Err(PostError::TransportMismatch)) => return Err(TRANSPORT_MISMATCH),
         Some(Err(PostError::Duplicate | PostError::Malformed)) => {
             answer(StatusCode::BAD_REQUEST, cors).finish()
         }
-    }
+    })
 }
 
 /// Revision 4 posts text; a binary body ends the session like any other malformed one (protocol notes 1.7).

@@ -21,6 +21,7 @@ use super::forward::envelope::{Kind, Outcome};
 use super::forward::remote::{self, RemoteSession};
 use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
+use super::refused;
 use super::socket::{ClientSocket, ClientStream, Detached};
 use super::websocket::Websocket;
 use crate::limits::{Admission, Arrival};
@@ -77,9 +78,10 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<ClientStream, 
             }
         }
         Err(rejection) => {
-            let refused = &edge.worker.metrics().requests_refused_total;
-            refused.of(rejection.label).increment();
-            debug!(reason:% = rejection.reason; "websocket refused");
+            let client = edge
+                .settings
+                .client_address(request.headers(), request.peer_addr());
+            refused::note(&edge, rejection.label, &rejection.reason, client);
             reject(stream, &rejection).await
         }
     };
@@ -228,7 +230,7 @@ async fn hold(
         return reject(stream, &Refusal::ShuttingDown.into()).await;
     }
     if outcome == Outcome::Gone {
-        count_unknown(edge);
+        note_unknown(edge);
         return reject(stream, &Refusal::SessionUnknown.into()).await;
     }
     stream
@@ -284,14 +286,14 @@ pub fn adopt(edge: &Edge, offered: Offered) {
     }
 }
 
-fn count_unknown(edge: &Edge) {
-    let refused = &edge.worker.metrics().requests_refused_total;
-    refused.of(RequestRefusal::SessionUnknown).increment();
+fn note_unknown(edge: &Edge) {
+    let refusal = Refusal::SessionUnknown;
+    refused::note(edge, refusal.label(), refusal.message(), None);
 }
 
 /// Tells a client that nobody knows the session it asks for.
 fn refuse_unknown(edge: &Edge, connection: Detached) {
-    count_unknown(edge);
+    note_unknown(edge);
     let answer = rejection_answer(&Refusal::SessionUnknown.into());
     let told = attach(&edge.settings, connection).and_then(|socket| {
         socket.write_now(answer.as_bytes())?;

@@ -17,12 +17,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("tls", &["metrics"]),
     ("leg", &["protocol", "config", "model", "metrics"]),
     // Of the bridge, its store alone: what an app keeps for the cluster.
-    ("app", &["leg", "config", "model", "metrics", "bridge"]),
+    (
+        "app",
+        &["leg", "config", "model", "metrics", "bridge", "logging"],
+    ),
     // What is counted in and refused is said by name, in one place for all who refuse.
-    ("limits", &["config", "metrics"]),
+    ("limits", &["config", "metrics", "logging"]),
     (
         "broker",
-        &["outbox", "protocol", "limits", "model", "metrics"],
+        &[
+            "outbox", "protocol", "limits", "model", "metrics", "logging",
+        ],
     ),
     (
         "session",
@@ -39,7 +44,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "transport",
         &[
             "session", "outbox", "protocol", "broker", "bridge", "limits", "config", "model",
-            "metrics", "tls",
+            "metrics", "tls", "logging",
         ],
     ),
     (

@@ -58,6 +58,7 @@ async fn json_is_an_object_a_line_with_its_fields_as_they_are() {
     assert_eq!(listening["level"], "INFO");
     assert_eq!(listening["target"], "roomwire::server");
     assert_eq!(listening["workers"], 1);
+    assert_eq!(listening["version"], env!("CARGO_PKG_VERSION"));
     let time = listening["time"].as_str().unwrap();
     // 2026-01-02T03:04:05.678Z
     assert!(
@@ -156,6 +157,49 @@ async fn what_a_client_sends_begins_no_line_and_no_field() {
                 _ => assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line:?}"),
             }
         }
+    }
+}
+
+#[actix_rt::test]
+async fn a_burst_of_refusals_is_one_line_of_each_kind() {
+    const REFUSALS: usize = 30;
+    let node = Node::start(&[JSON, ("ROOMWIRE_LIMITS__CONNECTIONS", "1")]);
+    let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
+    let address = listening["message"].as_str().unwrap();
+    let address = address.strip_prefix("listening on http://").unwrap();
+    let _member = WebsocketClient::open(address).await;
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let old = polling.replace("EIO=4", "EIO=3");
+    for _ in 0..REFUSALS {
+        let page = Request::get(polling).headers(&[("Origin", "https://a.example")]);
+        assert_eq!(page.send(address).await.status, 403);
+        assert_eq!(Request::get(&old).send(address).await.status, 400);
+        assert_eq!(Request::get(polling).send(address).await.status, 503);
+    }
+    node.signal("TERM");
+    let lines: Vec<Value> = node
+        .lines_until("stopped")
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (message, field, value) in [
+        ("limit reached", "key", "limits.connections"),
+        (
+            "request refused",
+            "reason",
+            "origin https://a.example is not allowed (cors.origins)",
+        ),
+        ("request refused", "reason", "Unsupported protocol version"),
+    ] {
+        let said: Vec<&Value> = lines
+            .iter()
+            .filter(|line| line["message"] == message && line[field] == value)
+            .collect();
+        // A machine that stands still for ten seconds has one more.
+        assert!((1..4).contains(&said.len()), "{value}: {said:#?}");
+        assert_eq!(said[0]["level"], "WARN");
+        assert_eq!(said[0]["client"], "127.0.0.1");
+        assert_eq!(said[0]["others"], 0);
     }
 }
 

@@ -18,6 +18,7 @@ use super::token::Token;
 use super::{done, later};
 use crate::app::{Action, Actions, Answer, Event, Push};
 use crate::leg::{Ending, Leg, Listener, News, OverLimit, Purpose, Request};
+use crate::logging::Burst;
 use crate::model::{Namespace, Payload, SocketId};
 
 /// A passing leg closes when it was not used for so long.
@@ -240,7 +241,10 @@ fn with_auth(name: &str, token: &Token) -> Payload {
 
 /// The node, or the user, has as many legs as it may.
 fn refused(over: &OverLimit) -> Answer {
-    warn!("event not passed to a backend: {over}");
+    static BURST: Burst = Burst::new();
+    if let Some(others) = BURST.note() {
+        warn!(others; "event not passed to a backend: {over}");
+    }
     let error = json!({"message": "The server is busy. Please try again later."});
     let told = Payload::event("error", [error.to_string().as_str()]);
     [Action::Emit(told), done()].into()

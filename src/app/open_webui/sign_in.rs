@@ -14,6 +14,7 @@ use super::token::Token;
 use super::verdicts::{Account, Found, Verdict};
 use super::{done, gave_up};
 use crate::app::{Action, Actions};
+use crate::logging::Burst;
 use crate::metrics::labels::{Question, SignIn};
 use crate::model::{Command, Payload, Room, SocketId};
 
@@ -113,7 +114,12 @@ impl Sockets {
                 }
             }
             Ok(_) => {}
-            Err(error) => warn!(user:%, error:%; "new channel not joined"),
+            Err(error) => {
+                static BURST: Burst = Burst::new();
+                if let Some(others) = BURST.note() {
+                    warn!(user:%, error:%, others; "new channel not joined");
+                }
+            }
         }
     }
 

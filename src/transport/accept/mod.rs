@@ -3,13 +3,13 @@
 //! Each listener has an [`Acceptor`] on each worker. It knows neither requests nor sessions.
 
 mod proxy_protocol;
-mod refusals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use log::{debug, warn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -18,9 +18,9 @@ use tokio_rustls::TlsAcceptor;
 use super::edge::Access;
 use super::socket::ClientStream;
 use crate::config::Reloadable;
+use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::tls::TlsIdentity;
-use refusals::Refusals;
 
 pub use proxy_protocol::{HeaderError, read_header};
 
@@ -65,7 +65,6 @@ pub struct Acceptor {
     proxies: Option<Arc<Reloadable<Access>>>,
     tls: Option<TlsAcceptor>,
     handshakes: Semaphore,
-    refusals: Refusals,
     metrics: Arc<Metrics>,
 }
 
@@ -81,7 +80,6 @@ impl Acceptor {
             proxies,
             tls: tls.map(|identity| TlsAcceptor::from(identity.server_config())),
             handshakes: Semaphore::new(HANDSHAKES),
-            refusals: Refusals::default(),
             metrics,
         }
     }
@@ -97,16 +95,25 @@ impl Acceptor {
         let peer = stream.peer_addr()?;
         let accepted = self.prepare(stream, peer).await;
         if let Err(error) = &accepted {
-            match error {
-                AcceptError::Gone(_) => {}
-                AcceptError::Stranger | AcceptError::Header(_) | AcceptError::SlowHeader => {
-                    self.metrics.proxy_headers_refused_total.increment();
-                }
-                _ => self.metrics.tls_handshakes_failed_total.increment(),
-            }
-            self.refusals.note(peer, error);
+            self.note_refused(peer, error);
         }
         accepted
+    }
+
+    fn note_refused(&self, peer: SocketAddr, error: &AcceptError) {
+        static BURST: Burst = Burst::new();
+        let refused = match error {
+            AcceptError::Gone(_) => return debug!(peer:%, reason:% = error; "connection refused"),
+            AcceptError::Stranger | AcceptError::Header(_) | AcceptError::SlowHeader => {
+                &self.metrics.proxy_headers_refused_total
+            }
+            _ => &self.metrics.tls_handshakes_failed_total,
+        };
+        refused.increment();
+        match BURST.note() {
+            Some(others) => warn!(peer:%, others; "connection refused: it {error}"),
+            None => debug!(peer:%, reason:% = error; "connection refused"),
+        }
     }
 
     async fn prepare(
