@@ -23,6 +23,7 @@ mod resp;
 mod sentinel;
 mod settings;
 mod slots;
+mod sniff;
 mod store;
 mod stream;
 mod subscriber;
@@ -33,6 +34,7 @@ mod tls;
 mod topology;
 mod wanted;
 
+pub use advice::Trouble;
 pub use link::RedisLink;
 pub use neighbours::{Neighbours, neighbours};
 pub use probe::{Facts, ServerFacts, probe};

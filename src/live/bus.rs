@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::bridge::dialect::native::NativeChannels;
-use crate::bridge::redis::{Facts, ServerFacts, probe};
+use crate::bridge::redis::{Facts, ServerFacts, Trouble, probe};
 use crate::bridge::start::redis_settings;
 use crate::config::BusConfig;
 
@@ -15,6 +15,9 @@ const SLOW: Duration = Duration::from_millis(20);
 const SKEW: f64 = 1.0;
 /// Time between two uses of the connection of the lease.
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
+
+const UNREACHED: &str = "bus.redis_url (or bus.sentinels): host and port of a Redis that runs and lets this machine in; see `bind` of the server, and firewalls";
+const UNKNOWN_REFUSAL: &str = "the server, or bus.redis_url: another one";
 
 /// Findings, and the names of the nodes that are under way in this cluster.
 pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
@@ -39,12 +42,9 @@ pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
     let key = format!("{prefix}:lease:check");
     match probe(&settings, &channels, &key).await {
         Ok(facts) => (judge(&facts, bus), nodes(&facts, bus)),
-        Err(reason) => {
+        Err(Trouble { reason, advice }) => {
             let what = format!("redis at {} is out of reach: {reason}", settings.address());
-            without(vec![Finding::error(
-                what,
-                "bus.redis_url, or what the reason names",
-            )])
+            without(vec![Finding::error(what, advice.unwrap_or(UNREACHED))])
         }
     }
 }
@@ -55,25 +55,54 @@ fn judge(facts: &Facts, bus: &BusConfig) -> Vec<Finding> {
         .iter()
         .flat_map(|server| judge_server(server, bus))
         .collect();
-    let refused = facts.refused.iter().map(|reason| {
-        let change = "the rule of the ACL user, as in docs/operations.md";
-        Finding::error(format!("redis refuses what a node needs: {reason}"), change)
-    });
-    findings.extend(refused);
-    if facts.refused.is_empty() {
-        findings.push(Finding::fine(
-            "redis lets this user publish, subscribe and keep a lease",
-        ));
+    let misplaced: Vec<Finding> = facts
+        .servers
+        .iter()
+        .filter_map(|server| judge_mode(server, bus))
+        .collect();
+    if misplaced.is_empty() {
+        findings.extend(judge_refused(&facts.refused));
+    } else {
+        // What else it refuses follows from that.
+        findings.extend(misplaced);
     }
     findings.extend(judge_nodes(facts, bus));
     findings
+}
+
+fn judge_refused(refused: &[Trouble]) -> Vec<Finding> {
+    if refused.is_empty() {
+        let what = "redis lets this user publish, subscribe and keep a lease";
+        return vec![Finding::fine(what)];
+    }
+    let refused = refused.iter().map(|Trouble { reason, advice }| {
+        let what = format!("redis refuses what a node needs: {reason}");
+        Finding::error(what, advice.unwrap_or(UNKNOWN_REFUSAL))
+    });
+    refused.collect()
+}
+
+/// Whether it is the kind of server that the settings say.
+fn judge_mode(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+    let (what, change) = match server.mode.as_deref()? {
+        "cluster" if !bus.cluster => (
+            "is part of a Redis Cluster",
+            "bus.cluster = true, and bus.redis_url without a number of a database",
+        ),
+        "sentinel" => (
+            "is a Sentinel",
+            "bus.sentinels: this address; bus.redis_url: user and password of the master",
+        ),
+        _ => return None,
+    };
+    Some(Finding::error(format!("{} {what}", server.address), change))
 }
 
 fn judge_server(server: &ServerFacts, bus: &BusConfig) -> Vec<Finding> {
     let address = &server.address;
     let version = server.version.as_deref().unwrap_or("of unknown version");
     let milliseconds = server.latency.as_secs_f64() * 1000.0;
-    let what = format!("redis {version} at {address} answers within {milliseconds:.1} ms");
+    let what = format!("redis {version} at {address} answers within {milliseconds:.2} ms");
     let mut findings = vec![if server.latency > SLOW {
         Finding::warning(
             what,
@@ -295,7 +324,10 @@ mod tests {
         };
         let facts = Facts {
             servers: vec![server],
-            refused: vec!["NOPERM".to_owned()],
+            refused: vec![Trouble {
+                reason: "NOPERM".to_owned(),
+                advice: None,
+            }],
         };
         let findings: Vec<String> = judge(&facts, &bus)
             .iter()

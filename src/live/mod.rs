@@ -67,7 +67,9 @@ impl fmt::Display for Finding {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        write!(f, "{severity}: {}", self.what)?;
+        // Some reasons of others have several lines.
+        let what = self.what.split_whitespace().collect::<Vec<_>>().join(" ");
+        write!(f, "{severity}: {what}")?;
         match &self.change {
             Some(change) => write!(f, "\n    change: {change}"),
             None => Ok(()),

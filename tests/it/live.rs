@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::TestServer;
 use crate::support::process::{run, text};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{Certificates, RedisCluster, RedisServer, Watched};
 use crate::support::server::config;
 
 async fn looked_at(config: &Config, url: Option<&str>, idle: Duration) -> (Severity, String) {
@@ -102,6 +102,67 @@ async fn each_bad_setting_of_redis_is_named() {
         assert!(told.contains(named), "{named}: {told}");
     }
     assert!(!told.contains("s3cret"), "{told}");
+}
+
+#[actix_rt::test]
+async fn what_answers_in_place_of_redis_is_told_apart() {
+    let certificates = Certificates::new();
+    let options = certificates.options("server", "no");
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let (Some(plain), Some(over_tls)) = (RedisServer::start(&[]), RedisServer::start_tls(&options))
+    else {
+        return;
+    };
+    let website = TestServer::start().await;
+    let website = website.address();
+    let plain = format!("127.0.0.1:{}", plain.port);
+    let over_tls = format!("127.0.0.1:{}", over_tls.port);
+    let ca = certificates.path("ca.pem");
+    let trusted = [("BUS__TLS_CA", ca.to_str().unwrap())];
+    let cases = [
+        ("redis", &over_tls, "rediss:// instead of redis://"),
+        ("rediss", &plain, "redis:// instead of rediss://"),
+        ("redis", &website, "another host or port"),
+        ("rediss", &website, "another host or port"),
+    ];
+    for (scheme, at, named) in cases {
+        let url = format!("{scheme}://{at}");
+        let settings = [&trusted[..], &[("BUS__REDIS_URL", &url)]].concat();
+        let (worst, told) = looked_at(&config(&settings), None, Duration::ZERO).await;
+        assert_eq!(worst, Severity::Error, "{told}");
+        let change = format!("\n    change: bus.redis_url: {named}");
+        assert!(told.contains(&change), "{change} with {url}: {told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+    }
+    let untrusted = format!("rediss://{over_tls}");
+    let (_, told) = looked_at(
+        &config(&[("BUS__REDIS_URL", &untrusted)]),
+        None,
+        Duration::ZERO,
+    )
+    .await;
+    assert!(
+        told.contains("change: the server's certificate comes from an unknown authority"),
+        "{told}"
+    );
+}
+
+#[actix_rt::test]
+async fn servers_of_another_kind_are_named_once() {
+    let (Some(cluster), Some(watched)) = (RedisCluster::start(None), Watched::start()) else {
+        return;
+    };
+    for (port, named) in [
+        (cluster.masters[0].port, "change: bus.cluster = true"),
+        (watched.sentinels[0].port, "change: bus.sentinels"),
+    ] {
+        let url = format!("redis://127.0.0.1:{port}");
+        let (worst, told) =
+            looked_at(&config(&[("BUS__REDIS_URL", &url)]), None, Duration::ZERO).await;
+        assert_eq!(worst, Severity::Error, "{told}");
+        assert!(told.contains(named), "{told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+    }
 }
 
 #[actix_rt::test]

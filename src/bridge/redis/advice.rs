@@ -1,7 +1,7 @@
 //! What to change when Redis refuses: its own words, and the setting they concern.
 
 /// What Redis, Sentinel or TLS says (in any case of letters), and what helps.
-const ADVICE: [(&str, &str); 21] = [
+const ADVICE: [(&str, &str); 22] = [
     (
         "wrongpass",
         "user and password in bus.redis_url are not what the server expects",
@@ -29,6 +29,10 @@ const ADVICE: [(&str, &str); 21] = [
     (
         "moved",
         "the server is part of a Redis Cluster: set bus.cluster = true",
+    ),
+    (
+        "clusterdown",
+        "a master of the Redis Cluster is missing: `redis-cli --cluster check` says which slots nobody serves",
     ),
     (
         "cluster support disabled",
@@ -88,12 +92,30 @@ const ADVICE: [(&str, &str); 21] = [
     ),
 ];
 
-/// The text of a failure, with what to change where that is known.
-pub(super) fn advised(failure: &str) -> String {
+/// A failure in the words of those who refused, and the setting to change where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub reason: String,
+    pub advice: Option<&'static str>,
+}
+
+impl Trouble {
+    pub(super) fn of(reason: String) -> Self {
+        let advice = advice(&reason);
+        Self { reason, advice }
+    }
+}
+
+fn advice(failure: &str) -> Option<&'static str> {
     let lower = failure.to_lowercase();
     let known = ADVICE.iter().find(|(says, _)| lower.contains(says));
-    match known {
-        Some((_, advice)) => format!("{failure}; {advice}"),
+    known.map(|(_, advice)| *advice)
+}
+
+/// The text of a failure, with what to change where that is known.
+pub(super) fn advised(failure: &str) -> String {
+    match advice(failure) {
+        Some(advice) => format!("{failure}; {advice}"),
         None => failure.to_owned(),
     }
 }

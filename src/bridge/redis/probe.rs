@@ -9,11 +9,12 @@ use redis::Cmd;
 use redis::aio::MultiplexedConnection;
 
 use super::address::Address;
-use super::advice::advised;
+use super::advice::Trouble;
 use super::conversation::Verb;
 use super::resp::Reply;
 use super::settings::{Place, RedisSettings};
 use super::slots::{SlotMap, slot};
+use super::sniff;
 use super::stream::{Connection, ConnectionError};
 use super::topology::Surveyor;
 
@@ -37,6 +38,8 @@ pub struct ServerFacts {
     pub latency: Duration,
     /// As `7.0.15`.
     pub version: Option<String>,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub mode: Option<String>,
     /// Settings by their names; those that we may not read are missing.
     pub settings: BTreeMap<String, String>,
     /// The server's clock less ours, in seconds.
@@ -49,21 +52,30 @@ pub struct ServerFacts {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     pub servers: Vec<ServerFacts>,
-    /// What was refused, each with the reason and what to change.
-    pub refused: Vec<String>,
+    /// What was refused.
+    pub refused: Vec<Trouble>,
 }
 
 /// Asks every server that carries messages. `channels` are subscribed for a moment, `key` is set and removed.
 ///
 /// # Errors
-/// A server cannot be reached; the text says why, and what to change where that is known.
+/// A server cannot be reached.
 pub async fn probe(
     settings: &RedisSettings,
     channels: &[String],
     key: &str,
-) -> Result<Facts, String> {
-    let probed = try_probe(settings, channels, key).await;
-    probed.map_err(|error| error.advised())
+) -> Result<Facts, Trouble> {
+    match try_probe(settings, channels, key).await {
+        Ok(facts) => Ok(facts),
+        Err(error) => {
+            let trouble = Trouble::of(error.to_string());
+            let mismatch = sniff::mismatch(settings).await;
+            Err(Trouble {
+                advice: mismatch.or(trouble.advice),
+                ..trouble
+            })
+        }
+    }
 }
 
 async fn try_probe(
@@ -91,7 +103,7 @@ async fn try_probe(
         if let Some(address) = owner(channel)
             && let Err(error) = subscribe(settings, address, channel, is_sharded).await
         {
-            facts.refused.push(error.advised());
+            facts.refused.push(Trouble::of(error.to_string()));
         }
     }
     if let Some(address) = owner(key) {
@@ -131,10 +143,14 @@ async fn look(
         latency = latency.min(begun.elapsed());
     }
     let info: Option<String> = ask(connection, &["INFO", "server"]).await;
-    let version = info.and_then(|info| {
-        let mut lines = info.lines();
-        lines.find_map(|line| line.strip_prefix("redis_version:").map(str::to_owned))
-    });
+    let told = |name: &str| {
+        let mut lines = info.as_ref()?.lines();
+        lines.find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(':')
+                .map(str::to_owned)
+        })
+    };
     let mut read = BTreeMap::new();
     for name in SETTINGS {
         let values: Option<BTreeMap<String, String>> =
@@ -156,7 +172,8 @@ async fn look(
     Ok(ServerFacts {
         address: address.to_string(),
         latency,
-        version,
+        version: told("redis_version"),
+        mode: told("redis_mode"),
         settings: read,
         clock_ahead,
         nodes: ask(connection, &["PUBSUB", kind, &pattern]).await,
@@ -207,7 +224,7 @@ async fn subscribe(
 }
 
 /// The commands of a lease, one by one, on a key that is no node's.
-async fn use_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<String> {
+async fn use_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<Trouble> {
     let commands: [&[&str]; 5] = [
         &["SET", key, "check", "PX", "1000"],
         &["GET", key],
@@ -220,7 +237,7 @@ async fn use_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<Strin
         let done: redis::RedisResult<redis::Value> = command(words).query_async(connection).await;
         refused.extend(
             done.err()
-                .map(|error| advised(&format!("{error} ({} {key})", words[0]))),
+                .map(|error| Trouble::of(format!("{error} ({} {key})", words[0]))),
         );
     }
     refused
@@ -232,10 +249,10 @@ async fn ping_oneself(
     connection: &mut MultiplexedConnection,
     channel: &str,
     is_cluster: bool,
-) -> Option<String> {
+) -> Option<Trouble> {
     let is_sharded = is_cluster && channel.starts_with(&settings.sharded_prefix);
     let verb = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
     let done: redis::RedisResult<u64> = command(&[verb, channel, ""]).query_async(connection).await;
     done.err()
-        .map(|error| advised(&format!("{error} ({verb} {channel})")))
+        .map(|error| Trouble::of(format!("{error} ({verb} {channel})")))
 }

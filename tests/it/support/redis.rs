@@ -6,4 +6,4 @@
 #[path = "../../../src/bridge/link_tests/server.rs"]
 mod server;
 
-pub(crate) use server::{Certificates, RedisCluster, RedisServer};
+pub(crate) use server::{Certificates, RedisCluster, RedisServer, Watched};
