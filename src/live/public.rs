@@ -20,7 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
-use super::Finding;
+use super::{Finding, Severity};
 use crate::config::Config;
 use crate::model::EngineId;
 
@@ -34,6 +34,8 @@ const UPGRADE: &str = "pass the upgrade on: nginx `proxy_http_version 1.1; proxy
 const IDLE: &str = "longer idle times than engine.ping_interval and engine.ping_timeout together: nginx `proxy_read_timeout 3600s; \
      proxy_send_timeout 3600s;`; HAProxy `timeout tunnel 1h`; Traefik `respondingTimeouts.idleTimeout`; a cloud balancer's idle timeout";
 
+const CODES: &str = "what the answer says; docs/protocol.md lists the codes";
+
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -41,22 +43,29 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// Where to connect and what to ask for there.
 struct Target {
     url: Url,
+    has_tls: bool,
     host: String,
     port: u16,
     path: String,
 }
 
 impl Target {
+    /// `None` if no client could be given this URL.
     fn of(url: &Url, config: &Config) -> Option<Self> {
+        let has_tls = match url.scheme() {
+            "http" | "ws" => false,
+            "https" | "wss" => true,
+            _ => return None,
+        };
+        let (base, endpoint) = (url.path().trim_end_matches('/'), &config.engine.path);
+        // The endpoint itself is meant too.
+        let base = base.strip_suffix(endpoint.as_str()).unwrap_or(base);
         Some(Self {
             url: url.clone(),
+            has_tls,
             host: url.host_str()?.trim_matches(['[', ']']).to_owned(),
             port: url.port_or_known_default()?,
-            path: format!(
-                "{}{}/",
-                url.path().trim_end_matches('/'),
-                config.engine.path
-            ),
+            path: format!("{base}{endpoint}/"),
         })
     }
 
@@ -69,7 +78,7 @@ impl Target {
 
     async fn open(&self) -> io::Result<Box<dyn Stream>> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        if self.url.scheme() != "https" {
+        if !self.has_tls {
             return Ok(Box::new(stream));
         }
         let mut roots = RootCertStore::empty();
@@ -116,18 +125,23 @@ pub(super) async fn check(
     nodes: &BTreeSet<String>,
 ) -> Vec<Finding> {
     let Some(target) = Target::of(url, config) else {
-        return vec![Finding::error(
-            format!("`{url}` names no host"),
-            "--url https://host/",
-        )];
+        let what = format!("`{url}` is no URL that clients could open");
+        return vec![Finding::error(what, "--url https://host/")];
     };
+    let reached = timeout(PATIENCE, target.open()).await;
+    if let Err(error) = reached.map_err(io::Error::from).flatten() {
+        let what = format!("{}:{} is out of reach: {error}", target.host, target.port);
+        return vec![Finding::error(what, remedy(&error))];
+    }
     let mut findings = Vec::new();
     if config.engine.transports.polling {
         let polled = timeout(PATIENCE, target.poll()).await;
-        findings.push(judge_poll(
-            polled.map_err(io::Error::from).flatten(),
-            &target.path,
-        ));
+        let polled = polled.map_err(io::Error::from).flatten();
+        findings.push(judge_poll(polled, &target.path));
+    }
+    // What no request reaches, no websocket does, and its failure would say less.
+    if findings.iter().any(|one| one.severity == Severity::Error) {
+        return findings;
     }
     if config.engine.transports.websocket {
         findings.extend(hold(&target, idle, nodes).await);
@@ -145,21 +159,54 @@ fn judge_poll(polled: io::Result<(u16, String)>, path: &str) -> Finding {
             let said: String = last.chars().take(200).collect();
             let what = format!("polling: {path} answers {status}: {said}");
             let change = match status {
-                404 => {
-                    "the proxy's rule for engine.path: it must reach the nodes, with the path as it is"
-                }
-                502..=504 => {
-                    "the proxy's upstream: the address of server.bind, and that a node runs there"
-                }
-                301..=308 => "--url: the one that is redirected to",
-                _ => "what the answer says; docs/protocol.md lists the codes",
+                _ if said.contains("speaks TLS") => "--url: https:// instead of http://",
+                _ => rule_of(status).unwrap_or(CODES),
             };
             Finding::error(what, change)
         }
-        Err(error) => Finding::error(
-            format!("polling: {error}"),
-            "--url, the certificate, or the proxy: nothing answers there",
-        ),
+        Err(error) => {
+            let change = "the proxy, or what it passes requests on to: it does not answer";
+            Finding::error(format!("polling: {error}"), change)
+        }
+    }
+}
+
+/// What to change where an answer comes from a proxy, or from another server behind it.
+fn rule_of(status: u16) -> Option<&'static str> {
+    Some(match status {
+        200..=299 | 404 => {
+            "the proxy's rule for engine.path: it must lead to the nodes, with the path as it is"
+        }
+        301..=308 => "--url: the one that is redirected to",
+        502..=504 => "the proxy's upstream: the address of server.bind, and that a node runs there",
+        _ => return None,
+    })
+}
+
+/// What to change where no connection comes about.
+fn remedy(error: &io::Error) -> &'static str {
+    use tokio_rustls::rustls::{CertificateError, Error as TlsError};
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<TlsError>());
+    match tls {
+        Some(TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "the certificate: one for this host; or --url: the host that it is for",
+        Some(TlsError::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        )) => "the certificate: a new one, where TLS ends; or the clock of this machine",
+        Some(TlsError::InvalidCertificate(_)) => {
+            "the certificate: of an authority that clients trust, with its whole chain (fullchain.pem); for an authority of your own, SSL_CERT_FILE names its file to this check"
+        }
+        Some(TlsError::InvalidMessage(_)) => {
+            "--url: http:// instead of https://, since this port speaks no TLS; or server.tls_cert and server.tls_key"
+        }
+        Some(_) => "the TLS settings of whoever answers there: it refuses the handshake",
+        None => "--url: a host that is known here, and a port where the proxy or a node listens",
     }
 }
 
@@ -173,17 +220,13 @@ async fn hold(target: &Target, idle: Duration, nodes: &BTreeSet<String>) -> Vec<
                 .and_then(|packet| judge_owner(&packet, target.path.trim_end_matches('/'), nodes));
             [Some(finding), stranger].into_iter().flatten().collect()
         }
-        Err(what) => vec![Finding::error(format!("websocket: {what}"), UPGRADE)],
+        Err((what, change)) => vec![Finding::error(format!("websocket: {what}"), change)],
     }
 }
 
-/// A websocket, or what stands in its way.
-async fn upgrade(target: &Target) -> Result<Socket, String> {
-    let scheme = if target.url.scheme() == "https" {
-        "wss"
-    } else {
-        "ws"
-    };
+/// A websocket, or what stands in its way and what to change.
+async fn upgrade(target: &Target) -> Result<Socket, (String, &'static str)> {
+    let scheme = if target.has_tls { "wss" } else { "ws" };
     let (authority, path) = (target.authority(), &target.path);
     let address = format!("{scheme}://{authority}{path}?EIO=4&transport=websocket");
     let opened = timeout(PATIENCE, async {
@@ -193,10 +236,16 @@ async fn upgrade(target: &Target) -> Result<Socket, String> {
     match opened.await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(tungstenite::Error::Http(answer))) => {
-            Err(format!("the upgrade is answered with {}", answer.status()))
+            let status = answer.status();
+            let what = format!("the upgrade is answered with {status}");
+            // A page instead of a websocket: the upgrade was lost on the way, or it is another server's.
+            Err((what, rule_of(status.as_u16()).unwrap_or(UPGRADE)))
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer to the upgrade within {PATIENCE:?}")),
+        Ok(Err(error)) => Err((error.to_string(), UPGRADE)),
+        Err(_) => Err((
+            format!("no answer to the upgrade within {PATIENCE:?}"),
+            UPGRADE,
+        )),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::support::TestServer;
 use crate::support::process::{run, text};
 use crate::support::redis::{Certificates, RedisCluster, RedisServer, Watched};
 use crate::support::server::config;
+use crate::support::tls;
 
 async fn looked_at(config: &Config, url: Option<&str>, idle: Duration) -> (Severity, String) {
     let options = Options {
@@ -270,4 +271,77 @@ async fn a_proxy_is_judged_by_where_it_fails() {
         told.contains("answers 404") && told.contains("engine.path"),
         "{told}"
     );
+}
+
+/// What the verb says of a URL, trusting the authority of this run or nobody.
+async fn said_of(url: String, trusting: bool) -> String {
+    let ca = tls::authority().write();
+    let none = crate::support::server::write_file("none.pem", "");
+    let trusted = if trusting { ca } else { none };
+    let output = actix_rt::task::spawn_blocking(move || {
+        let environment = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+        let arguments = ["check", "--live", "--idle", "100ms", "--url", &url];
+        run(&arguments, &environment)
+    });
+    text(&output.await.unwrap().stdout).to_owned()
+}
+
+#[actix_rt::test]
+async fn tls_at_a_public_url_is_judged_once_and_by_its_fault() {
+    let plain = TestServer::start().await;
+    let files = tls::Files::good();
+    let secure = TestServer::with(&files.settings()).await;
+    let port = secure.server.address().port();
+    let plain_port = plain.server.address().port();
+    for url in [
+        format!("https://127.0.0.1:{port}"),
+        format!("wss://localhost:{port}/socket.io/"),
+    ] {
+        let told = said_of(url, true).await;
+        assert!(
+            told.contains("ok: polling: a session opens at /socket.io/"),
+            "{told}"
+        );
+        assert!(told.contains("ok: websocket: upgraded"), "{told}");
+    }
+    let cases = [
+        (
+            format!("https://127.0.0.1:{port}"),
+            false,
+            "the certificate: of an authority that clients trust",
+        ),
+        (
+            format!("https://[::ffff:127.0.0.1]:{port}"),
+            true,
+            "the certificate: one for this host",
+        ),
+        (
+            format!("https://127.0.0.1:{plain_port}"),
+            true,
+            "--url: http:// instead of https://",
+        ),
+        (
+            format!("http://127.0.0.1:{port}"),
+            true,
+            "--url: https:// instead of http://",
+        ),
+        (
+            "https://127.0.0.1:1".to_owned(),
+            true,
+            "--url: a host that is known here, and a port",
+        ),
+        (
+            format!("ftp://127.0.0.1:{plain_port}"),
+            true,
+            "--url https://host/",
+        ),
+    ];
+    for (url, trusting, named) in cases {
+        let told = said_of(url.clone(), trusting).await;
+        assert!(
+            told.contains(&format!("change: {named}")),
+            "{named} for {url}: {told}"
+        );
+        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+    }
 }

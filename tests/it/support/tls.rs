@@ -22,6 +22,14 @@ const SMALL_BUFFER: u32 = 4096;
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    pem: String,
+}
+
+impl Authority {
+    /// Writes its certificate, for programs that shall trust it.
+    pub fn write(&self) -> PathBuf {
+        write_file("ca.pem", &self.pem)
+    }
 }
 
 /// The authority.
@@ -34,6 +42,7 @@ pub fn authority() -> &'static Authority {
         let certificate = params.self_signed(&key).unwrap();
         Authority {
             certificate: certificate.der().clone(),
+            pem: certificate.pem(),
             issuer: Issuer::new(params, key),
         }
     })
