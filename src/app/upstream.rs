@@ -234,7 +234,8 @@ impl Listener for Ear {
                 }),
                 News::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
                 News::Ended(ending) => {
-                    stay.leg = None;
+                    // Another one may have taken its place.
+                    stay.leg.take_if(|leg| leg.has_ended());
                     match stay.connecting.take() {
                         Some(connecting) => drop(connecting.send(Err(ending))),
                         None => ended(ending, app.pool.settings(), &mut pushes),

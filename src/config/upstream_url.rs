@@ -7,7 +7,6 @@ use url::Url;
 /// Scheme, host and port. There is nothing secret in it: clients bring their own credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamUrl {
-    secure: bool,
     /// A name or an address, without brackets.
     host: String,
     port: u16,
@@ -15,7 +14,7 @@ pub struct UpstreamUrl {
 }
 
 impl UpstreamUrl {
-    /// Reads `http://host[:port]`; `https`, `ws` and `wss` too.
+    /// Reads `http://host[:port]`; `ws` too.
     ///
     /// # Errors
     /// Says in a sentence what is wrong.
@@ -29,11 +28,15 @@ impl UpstreamUrl {
             // The text may hold a password: it is not repeated.
             return Err("must not hold credentials: each client brings its own".to_owned());
         }
-        let secure = match url.scheme() {
-            "http" | "ws" => false,
-            "https" | "wss" => true,
-            _ => return refused("is neither http nor https"),
-        };
+        match url.scheme() {
+            "http" | "ws" => {}
+            "https" | "wss" => {
+                return refused(
+                    "asks for TLS, which is not spoken to servers behind this one; name them inside their network",
+                );
+            }
+            _ => return refused("is not http"),
+        }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return refused("must end with host and port; the path goes to app.upstream.path");
         }
@@ -42,22 +45,16 @@ impl UpstreamUrl {
             Some(host) => host.to_string(),
             None => return refused("names no host"),
         };
-        let port = url.port().unwrap_or(if secure { 443 } else { 80 });
+        let port = url.port().unwrap_or(80);
         let authority = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (host, _) => host.unwrap_or_default().to_owned(),
         };
         Ok(Self {
-            secure,
             host,
             port,
             authority,
         })
-    }
-
-    /// Whether the way there is TLS.
-    pub fn is_secure(&self) -> bool {
-        self.secure
     }
 
     /// A name or an address, without brackets.
@@ -78,8 +75,7 @@ impl UpstreamUrl {
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.secure { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority)
+        write!(f, "http://{}", self.authority)
     }
 }
 
@@ -90,24 +86,21 @@ mod tests {
     #[test]
     fn urls_of_upstreams() {
         let cases = [
-            (
-                "http://backend:3000",
-                false,
-                "backend",
-                3000,
-                "backend:3000",
-            ),
-            ("ws://backend", false, "backend", 80, "backend"),
-            (" https://a.example/ ", true, "a.example", 443, "a.example"),
-            ("wss://[::1]:8443", true, "::1", 8443, "[::1]:8443"),
+            ("http://backend:3000", "backend", 3000, "backend:3000"),
+            ("ws://backend", "backend", 80, "backend"),
+            (" http://a.example/ ", "a.example", 80, "a.example"),
+            ("ws://[::1]:8080", "::1", 8080, "[::1]:8080"),
         ];
-        for (text, secure, host, port, authority) in cases {
+        for (text, host, port, authority) in cases {
             let url = UpstreamUrl::parse(text).unwrap();
             assert_eq!(
-                (url.is_secure(), url.host(), url.port(), url.authority()),
-                (secure, host, port, authority),
+                (url.host(), url.port(), url.authority()),
+                (host, port, authority),
                 "{text}"
             );
+        }
+        for text in ["https://a.example", "wss://[::1]:8443"] {
+            assert!(UpstreamUrl::parse(text).unwrap_err().contains("TLS"));
         }
         for text in [
             "backend:3000",

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout_at};
 
 use super::dial::{self, Call, DialError, Dialed};
 use super::pool::{Choice, Pick, Pool};
-use super::stream::Stream;
 use super::tally::Place;
 use super::{Ending, Listener, News, Request, Shared, State, Waiter};
 use crate::metrics::labels::{LegEvent, LegRefusal};
@@ -111,12 +111,12 @@ async fn connect(shared: &Shared, request: &Request) -> Result<(Dialed, Pick), E
     Err(Ending::Unavailable(last))
 }
 
-/// The owner gives the leg up.
+/// The owner gives the leg up, and nothing is left to say.
 async fn closing(shared: &Shared) {
     poll_fn(|cx| {
         let mut state = shared.state.borrow_mut();
         state.carrier = Some(cx.waker().clone());
-        match state.closing {
+        match state.closes() {
             Some(_) => Poll::Ready(()),
             None => Poll::Pending,
         }
@@ -145,22 +145,32 @@ async fn dial(
     }
 }
 
+/// The greeting was said.
+struct Greeting {
+    /// Of its answer.
+    id: u64,
+    /// The upstream's socket id.
+    sid: Box<str>,
+    /// Until then it must be answered: some servers answer nothing when a handler fails.
+    until: Instant,
+}
+
 struct Carrier {
     shared: Rc<Shared>,
     request: Request,
-    stream: Stream,
+    stream: TcpStream,
     writing: Vec<u8>,
     written: usize,
     timer: Pin<Box<Sleep>>,
-    /// The id of the greeting's answer, and the upstream's socket id until it comes.
-    greeting: Option<(u64, Box<str>)>,
+    /// Until its answer comes.
+    greeting: Option<Greeting>,
     next_heartbeat: Option<Instant>,
     /// The goodbye is said; why, and until when it may take to be written.
     leaving: Option<(Ending, Instant)>,
 }
 
 impl Carrier {
-    fn new(shared: Rc<Shared>, request: Request, stream: Stream) -> Self {
+    fn new(shared: Rc<Shared>, request: Request, stream: TcpStream) -> Self {
         Self {
             shared,
             request,
@@ -256,7 +266,13 @@ impl Carrier {
                     .as_ref()
                     .map(|(interval, _)| now + *interval);
                 match &self.request.greeting {
-                    Some(greeting) => self.greeting = Some((state.client.greet(greeting), sid)),
+                    Some(greeting) => {
+                        self.greeting = Some(Greeting {
+                            id: state.client.greet(greeting),
+                            sid,
+                            until: now + self.shared.pool.settings().connect_timeout,
+                        });
+                    }
                     None => {
                         state.client.release();
                         news.push(News::Joined { sid });
@@ -264,9 +280,9 @@ impl Carrier {
                 }
             }
             Heard::Acked { id, payload } => {
-                if let Some((_, sid)) = self.greeting.take_if(|(greeting, _)| *greeting == id) {
+                if let Some(greeting) = self.greeting.take_if(|greeting| greeting.id == id) {
                     state.client.release();
-                    news.push(News::Joined { sid });
+                    news.push(News::Joined { sid: greeting.sid });
                     return;
                 }
                 let position = state.awaited.iter().position(|(awaited, _)| *awaited == id);
@@ -330,6 +346,15 @@ impl Carrier {
             drop(state);
             return Err(self.ending(end));
         }
+        if self
+            .greeting
+            .as_ref()
+            .is_some_and(|greeting| greeting.until <= now)
+        {
+            return Err(Ending::Unavailable(
+                "it does not answer the greeting".to_owned(),
+            ));
+        }
         if let (Some(due), Some((interval, payload))) =
             (&mut self.next_heartbeat, &self.request.heartbeat)
             && *due <= now
@@ -339,6 +364,7 @@ impl Carrier {
         }
         let idle = self.idle_at(&state).is_some_and(|at| at <= now);
         if idle {
+            state.closing = Some(true);
             state.client.say_goodbye(true);
             self.leaving = Some((Ending::Idle, now + GOODBYE_TIME));
         }
@@ -357,7 +383,7 @@ impl Carrier {
             return;
         }
         let mut state = self.shared.state.borrow_mut();
-        if let Some(namespace) = state.closing {
+        if let Some(namespace) = state.closes() {
             state.client.say_goodbye(namespace);
             self.leaving = Some((Ending::Closed, Instant::now() + GOODBYE_TIME));
         }
@@ -399,17 +425,13 @@ impl Carrier {
     fn arm(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         let next = {
             let state = self.shared.state.borrow();
-            let mut next = match &self.leaving {
+            let next = match &self.leaving {
                 Some((_, until)) => *until,
                 None => state.client.poll_timeout(),
             };
-            for due in [self.next_heartbeat, self.idle_at(&state)]
-                .into_iter()
-                .flatten()
-            {
-                next = next.min(due);
-            }
-            next
+            let greeted = self.greeting.as_ref().map(|greeting| greeting.until);
+            let due = [self.next_heartbeat, self.idle_at(&state), greeted];
+            due.into_iter().flatten().fold(next, Instant::min)
         };
         if self.timer.deadline() != next.into() {
             self.timer.as_mut().reset(next.into());

@@ -3,14 +3,16 @@
 //! Also the plain GET of a health check, which is the same but for the upgrade.
 
 use std::io;
+use std::time::Duration;
 
 use actix_http::ws::hash_key;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use super::stream::Stream;
 use crate::config::UpstreamUrl;
 use crate::model::{LEG_HEADER, LegMark, Random};
 
@@ -20,6 +22,9 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 64;
 /// Bytes of an answer's body that are kept as the reason of a refusal.
 const MAX_REASON: usize = 200;
+
+/// Unacknowledged bytes end a connection after this time: a host that vanished is noticed while we write.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there is no websocket.
 #[derive(Debug, Error)]
@@ -38,7 +43,9 @@ pub(super) enum DialError {
 impl DialError {
     /// The upstream works and means this client: other clients are served.
     pub(super) fn refuses_the_client(&self) -> bool {
-        matches!(self, Self::Status { status, .. } if (400..500).contains(status))
+        // Of these two, neither is about who asks.
+        let busy = [408, 429];
+        matches!(self, Self::Status { status, .. } if (400..500).contains(status) && !busy.contains(status))
     }
 
     /// The leg came back to where it was opened.
@@ -52,7 +59,7 @@ const LOOP_DETECTED: u16 = 508;
 
 /// A websocket, and what the upstream sent behind its handshake.
 pub(super) struct Dialed {
-    pub(super) stream: Stream,
+    pub(super) stream: TcpStream,
     pub(super) first: Vec<u8>,
 }
 
@@ -82,7 +89,7 @@ pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Di
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
-    let mut stream = Stream::open(call.url).await?;
+    let mut stream = connect(call.url).await?;
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut read = Vec::new();
@@ -105,7 +112,7 @@ pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Di
 
 /// The status of a GET.
 pub(super) async fn get(url: &UpstreamUrl, path: &str) -> Result<u16, DialError> {
-    let mut stream = Stream::open(url).await?;
+    let mut stream = connect(url).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: */*\r\n\r\n",
         url.authority()
@@ -116,13 +123,21 @@ pub(super) async fn get(url: &UpstreamUrl, path: &str) -> Result<u16, DialError>
     Ok(head.status)
 }
 
+async fn connect(url: &UpstreamUrl) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((url.host(), url.port())).await?;
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(stream)
+}
+
 struct Head {
     status: u16,
     accept: Option<Vec<u8>>,
     length: usize,
 }
 
-async fn read_head(stream: &mut Stream, read: &mut Vec<u8>) -> Result<Head, DialError> {
+async fn read_head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<Head, DialError> {
     loop {
         if let Some(head) = parse(read)? {
             return Ok(head);
@@ -157,7 +172,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, DialError> {
 }
 
 /// The beginning of a refusal's body, for the log and for the client: what came with the head, or right after it.
-async fn reason(stream: &mut Stream, mut body: Vec<u8>) -> String {
+async fn reason(stream: &mut TcpStream, mut body: Vec<u8>) -> String {
     if body.is_empty() {
         // Without a body the status says enough.
         let _ = stream.read_buf(&mut body).await;
@@ -184,11 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_4xx_is_about_the_client() {
+    fn only_a_4xx_is_about_the_client_and_not_each() {
         for (status, expected) in [
             (400, true),
             (403, true),
             (302, false),
+            (408, false),
+            (429, false),
             (500, false),
             (503, false),
         ] {

@@ -22,7 +22,6 @@ mod carrier;
 mod dial;
 mod pool;
 mod probe;
-mod stream;
 mod tally;
 
 use std::cell::{Cell, RefCell};
@@ -221,13 +220,14 @@ impl Leg {
         })
     }
 
-    /// Whether it has ended.
+    /// Whether it has ended, or is about to: what is emitted now reaches nobody.
     pub fn has_ended(&self) -> bool {
-        self.shared.state.borrow().ended
+        let state = self.shared.state.borrow();
+        state.ended || state.closing.is_some()
     }
 
-    /// Closes it once everything is written; `namespace`: the upstream sees us leave the namespace, else only the end
-    /// of the connection.
+    /// Closes it once everything is written, also what still waits for the upstream to let us in; `namespace`: the
+    /// upstream sees us leave the namespace, else only the end of the connection.
     pub fn close(&self, namespace: bool) {
         let mut state = self.shared.state.borrow_mut();
         state.closing.get_or_insert(namespace);
@@ -285,6 +285,11 @@ impl State {
     fn touch(&mut self) {
         self.last_used = Instant::now();
         self.wake();
+    }
+
+    /// Whether it is to close now, and how: asked to, and nothing waits for the upstream to let us in.
+    fn closes(&self) -> Option<bool> {
+        self.closing.filter(|_| !self.client.holds_back())
     }
 
     fn wake(&mut self) {

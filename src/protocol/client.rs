@@ -326,6 +326,11 @@ impl Client {
         self.outgoing.len() + self.held.len()
     }
 
+    /// Whether something waits for [`Client::release`].
+    pub fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether the namespace is joined.
     pub fn is_joined(&self) -> bool {
         self.phase == Phase::Joined

@@ -91,6 +91,14 @@ impl NodeApp {
         }
     }
 
+    /// Whether nothing is left to be done for sockets that are gone.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::OpenWebui { node, .. } => node.is_settled(),
+            Self::Relay | Self::Echo | Self::Upstream(_) => true,
+        }
+    }
+
     /// What the app wants to hear of the bus beside what is for its sockets.
     pub(super) fn overhear(&self) -> Option<Overhear> {
         match self {

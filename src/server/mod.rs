@@ -251,7 +251,8 @@ impl Server {
             gate.do_send(CloseAll);
         }
         let deadline = Instant::now() + FAREWELL_TIME;
-        while self.occupants() > 0 && Instant::now() < deadline {
+        let app = &self.blueprint.app;
+        while (self.occupants() > 0 || !app.is_settled()) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.handle.stop(false).await;

@@ -1,9 +1,10 @@
 //! The Open WebUI app and its legs: what only a backend can do.
 
+use roomwire::metrics::labels::LegRefusal;
 use serde_json::json;
 
 use crate::support::eventually;
-use crate::support::open_webui::{Backend, Legs, cluster, connect, joined};
+use crate::support::open_webui::{Backend, Legs, cluster, connect, joined, user_join};
 
 const JOIN: &str = r#"["ydoc:document:join",{"document_id":"note:n","user_id":"ann"}]"#;
 const EDIT: &str = r#"["ydoc:document:update",{"document_id":"note:n","update":[1]}]"#;
@@ -156,5 +157,90 @@ async fn strangers_open_no_legs() {
         stranger.send(&format!("427{event}")).await;
         stranger.expect("41").await;
     }
+    assert!(legs.is_empty());
+}
+
+#[actix_rt::test]
+async fn what_a_client_said_before_it_left_reaches_the_backend() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_channels(&["c"]);
+    let mut legs = Legs::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(&format!("42{SEEN}")).await;
+    drop(ann);
+    cluster.nodes[0].sessions(0).await;
+    let mut leg = legs.next(&token).await;
+    leg.expect(&format!("42{SEEN}")).await;
+    assert_eq!(leg.try_text().await, None, "it ends behind that");
+    let metrics = cluster.nodes[0].metrics();
+    eventually("no leg is left", || metrics.legs.get() == 0).await;
+}
+
+#[actix_rt::test]
+async fn a_backend_that_never_answers_the_greeting_is_left() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut legs = Legs::in_front_of(&mut backend).await;
+    let more = [("APP__UPSTREAM__CONNECT_TIMEOUT", "500ms")];
+    let cluster = cluster::<1>(&backend, &more).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(r#"42["something-new",1]"#).await;
+    let (mut leg, _) = legs.next_unanswered(&token).await;
+    assert_eq!(leg.try_text().await, None);
+    let refused = &cluster.nodes[0].metrics().legs_refused_total;
+    eventually("the end of the leg", || {
+        refused.of(LegRefusal::Unavailable).get() == 1
+    })
+    .await;
+    ann.send(r#"42["something-new",2]"#).await;
+    let mut leg = legs.next(&token).await;
+    leg.expect(r#"42["something-new",2]"#).await;
+}
+
+#[actix_rt::test]
+async fn who_gets_no_leg_is_not_sent_round_and_round() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut legs = Legs::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(&format!("42{JOIN}")).await;
+    legs.refuse_next().await;
+    let refused = &cluster.nodes[0].metrics().legs_refused_total;
+    eventually("the refusal", || {
+        refused.of(LegRefusal::Upstream).get() == 1
+    })
+    .await;
+    assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");
+    // It is sent away in a while, to try again.
+    ann.expect("41").await;
+}
+
+#[actix_rt::test]
+async fn another_user_of_the_same_socket_has_another_leg() {
+    let mut backend = Backend::start();
+    let (ann, bob) = (
+        backend.account("ann", "user"),
+        backend.account("bob", "user"),
+    );
+    let mut legs = Legs::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut client = joined(&cluster.nodes[0], &ann).await;
+    client.send(&format!("42{JOIN}")).await;
+    let (mut first, id) = legs.next_unanswered(&ann).await;
+    user_join(&mut client, &bob).await;
+    client.send(&format!("42{JOIN}")).await;
+    let mut second = legs.next(&bob).await;
+    second.expect(&format!("42{JOIN}")).await;
+    // The end of the first is no news for the second.
+    first.send(&format!("43{id}[]")).await;
+    first.expect(&format!("42{JOIN}")).await;
+    assert_eq!(first.try_text().await, None);
+    let metrics = cluster.nodes[0].metrics();
+    eventually("one leg is left", || metrics.legs.get() == 1).await;
+    client.send(&format!("42{EDIT}")).await;
+    second.expect(&format!("42{EDIT}")).await;
     assert!(legs.is_empty());
 }

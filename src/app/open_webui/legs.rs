@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::sleep;
 
-use super::sockets::{Login, Sockets};
+use super::sockets::{Login, Socket, Sockets};
 use super::token::Token;
 use super::{done, later};
 use crate::app::{Action, Actions, Answer, Event, Push};
@@ -29,6 +30,10 @@ const STAYING_IDLE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Documents remembered as open; backends allow 20.
 const MOST_DOCUMENTS: usize = 64;
+/// Bytes of a document's id; the backends' own have some 40.
+const LONGEST_DOCUMENT: usize = 256;
+/// After which a client tries again whose leg could not be opened.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The legs of one socket.
 #[derive(Default)]
@@ -73,7 +78,7 @@ impl Legs {
         let document = || {
             let argument = argument?;
             let document = serde_json::from_str::<Document>(argument).ok()?;
-            Some(document.document_id)
+            (document.document_id.len() <= LONGEST_DOCUMENT).then_some(document.document_id)
         };
         match name {
             "ydoc:document:join" if self.documents.len() < MOST_DOCUMENTS => {
@@ -93,6 +98,11 @@ impl Legs {
     /// Whether the backend would forget something with the staying leg.
     fn has_open(&self) -> bool {
         !self.documents.is_empty() || self.private
+    }
+
+    fn forget_open(&mut self) {
+        self.documents.clear();
+        self.private = false;
     }
 
     /// Closes what nobody needs.
@@ -210,7 +220,7 @@ impl Listener for Ear {
                 // Backends ask nothing by these events.
                 News::Event { payload, .. } => pushes.push(Push::Emit(payload)),
                 News::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
-                News::Ended(ending) => self.on_end(&ending, &mut state.legs, &mut pushes),
+                News::Ended(ending) => self.on_end(&ending, state, &mut pushes),
             }
         }
         if !pushes.is_empty() {
@@ -220,17 +230,37 @@ impl Listener for Ear {
 }
 
 impl Ear {
-    /// With documents open the client is sent away to come back at once, as browsers do: they open them anew.
-    fn on_end(&self, ending: &Ending, legs: &mut Legs, pushes: &mut Vec<Push>) {
-        *legs.slot(self.kind) = None;
-        if matches!(ending, Ending::Closed | Ending::Idle) {
+    /// With something open the client is sent away to come back, as browsers do: they open it anew.
+    fn on_end(&self, ending: &Ending, state: &mut Socket, pushes: &mut Vec<Push>) {
+        let legs = &mut state.legs;
+        let ended = legs.slot(self.kind).take_if(|leg| leg.has_ended());
+        // Given up before, for whatever is in its place now.
+        if ended.is_none() {
             return;
         }
         debug!(socket:% = self.socket, ending:?; "leg ended");
-        if self.kind == Kind::Staying && legs.has_open() {
-            pushes.push(Push::Disconnect { close: false });
+        if self.kind != Kind::Staying || !legs.has_open() {
+            return;
+        }
+        match pause_after(ending) {
+            None => pushes.push(Push::Disconnect { close: false }),
+            Some(pause) => {
+                // Sent away once, whatever else the client tries meanwhile.
+                legs.forget_open();
+                let door = state.door.clone();
+                actix_rt::spawn(async move {
+                    sleep(pause).await;
+                    door.push(vec![Push::Disconnect { close: false }]);
+                });
+            }
         }
     }
+}
+
+/// How long a client waits before it tries again. No leg could be opened: it comes back within milliseconds and would
+/// fail again, at two questions to a backend each time.
+fn pause_after(ending: &Ending) -> Option<Duration> {
+    matches!(ending, Ending::Refused { .. } | Ending::Unavailable(_)).then_some(RETRY_PAUSE)
 }
 
 /// `[name,{"auth":{"token":…}}]`
@@ -271,6 +301,31 @@ mod tests {
         for (name, argument, open) in cases {
             legs.note(name, argument);
             assert_eq!(legs.has_open(), open, "{name}");
+        }
+        let endless = format!(
+            r#"{{"document_id":"{}"}}"#,
+            "n".repeat(LONGEST_DOCUMENT + 1)
+        );
+        legs.note("ydoc:document:join", Some(&endless));
+        assert!(!legs.has_open(), "no backend has such a document");
+    }
+
+    #[test]
+    fn who_gets_no_leg_tries_again_later() {
+        let lost = Ending::Lost {
+            reason: String::new(),
+            quiet: true,
+        };
+        let refused = Ending::Refused {
+            message: String::new(),
+            data: None,
+        };
+        let away = Ending::Unavailable(String::new());
+        for at_once in [lost, Ending::Disconnected] {
+            assert_eq!(pause_after(&at_once), None);
+        }
+        for later in [refused, away] {
+            assert_eq!(pause_after(&later), Some(RETRY_PAUSE));
         }
     }
 }

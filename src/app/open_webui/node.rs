@@ -1,7 +1,7 @@
 //! What the workers of a node share: the backends, the verdicts, the pools, and what was heard on the bus.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::broadcast;
 
@@ -24,6 +24,8 @@ pub struct Node {
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) pools: Pools,
     pub(super) metrics: Arc<Metrics>,
+    /// Sockets that are gone and not yet cleaned up after.
+    pub(super) departing: Arc<AtomicUsize>,
     heard: broadcast::Sender<Heard>,
     watched: AtomicBool,
 }
@@ -37,10 +39,16 @@ impl Node {
             verdicts: Arc::default(),
             pools,
             metrics,
+            departing: Arc::default(),
             heard: broadcast::channel(NEWS_LIMIT).0,
             watched: AtomicBool::new(false),
             config,
         }
+    }
+
+    /// Whether nothing is left to be cleaned up after sockets that are gone.
+    pub fn is_settled(&self) -> bool {
+        self.departing.load(Ordering::Relaxed) == 0
     }
 
     /// Listens to what others command on the bus, in passing: cheap, and never waits.

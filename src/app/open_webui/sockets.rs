@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::backends::Backends;
@@ -41,10 +42,23 @@ pub(super) struct Socket {
     pub(super) models: BTreeSet<String>,
 }
 
+impl Socket {
+    /// It is this user from now on; who it was before.
+    fn become_user(&mut self, login: Login) -> Option<Login> {
+        let before = self.login.as_ref();
+        if before.is_some_and(|before| before.user.id != login.user.id) {
+            // The backends know its legs as somebody else.
+            self.legs = Legs::default();
+        }
+        self.login.replace(login)
+    }
+}
+
 /// What is to be cleaned up after a socket.
 struct Departure {
     socket: SocketId,
-    state: Socket,
+    chats: Vec<String>,
+    models: BTreeSet<String>,
 }
 
 /// The sockets of one worker and all they need.
@@ -58,6 +72,8 @@ pub(super) struct Sockets {
     pub(super) outlet: Outlet,
     pub(super) sockets: RefCell<HashMap<SocketId, Socket>>,
     departures: RefCell<Vec<Departure>>,
+    /// Those of all workers, until they are cleaned up.
+    departing: Arc<AtomicUsize>,
 }
 
 impl Sockets {
@@ -72,6 +88,7 @@ impl Sockets {
             outlet,
             sockets: RefCell::default(),
             departures: RefCell::default(),
+            departing: Arc::clone(&node.departing),
         }
     }
 
@@ -112,8 +129,13 @@ impl Sockets {
             // A backend has a reason to end it: what it said of the token before may be void.
             this.verdicts.doubt(login.token.expose());
         }
+        this.departing.fetch_add(1, Ordering::Relaxed);
         let mut departures = this.departures.borrow_mut();
-        departures.push(Departure { socket, state });
+        departures.push(Departure {
+            socket,
+            chats: state.chats.into_keys().collect(),
+            models: state.models,
+        });
         if departures.len() == 1 {
             let this = Rc::clone(this);
             actix_rt::spawn(async move { this.clean_up().await });
@@ -126,16 +148,22 @@ impl Sockets {
         let departures = self.departures.take();
         let gone: Vec<SocketId> = departures.iter().map(|gone| gone.socket).collect();
         self.pools.leave(&gone).await;
-        let mut chats = BTreeSet::new();
-        for Departure { socket, state } in departures {
-            for model in &state.models {
+        let mut left = BTreeSet::new();
+        for Departure {
+            socket,
+            chats,
+            models,
+        } in departures
+        {
+            for model in &models {
                 self.pools.drop_model(model, socket).await;
             }
-            chats.extend(state.chats.into_keys());
+            left.extend(chats);
         }
-        for chat in chats {
+        for chat in left {
             self.tell_presence(&chat).await;
         }
+        self.departing.fetch_sub(gone.len(), Ordering::Relaxed);
     }
 
     /// What was believed about the chats of a socket no longer counts.
@@ -154,11 +182,14 @@ impl Sockets {
 
     /// The socket is this user from now on.
     pub(super) async fn note_login(&self, socket: SocketId, login: Login) {
-        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
-            self.verdicts.hold(login.token.expose());
-            if let Some(before) = state.login.replace(login) {
-                self.verdicts.release(before.token.expose());
-            }
+        self.verdicts.hold(login.token.expose());
+        let before = match self.sockets.borrow_mut().get_mut(&socket) {
+            Some(state) => state.become_user(login),
+            // It went meanwhile.
+            None => Some(login),
+        };
+        if let Some(before) = before {
+            self.verdicts.release(before.token.expose());
         }
         self.refresh(socket).await;
     }

@@ -45,7 +45,8 @@ impl Checker<'_, '_> {
                 units::positive_duration,
             )
         };
-        let upstreams = self.read_list("app.open_webui.upstreams", &settings.upstreams, backend);
+        let key = "app.open_webui.upstreams";
+        let upstreams = self.read_list(key, &settings.upstreams, UpstreamUrl::parse);
         OpenWebuiConfig {
             legs: UpstreamConfig {
                 urls: upstreams.clone(),
@@ -80,65 +81,45 @@ impl Checker<'_, '_> {
     }
 
     fn upstream(&mut self, settings: &UpstreamSettings, all: &Settings) -> UpstreamConfig {
-        let duration = units::positive_duration;
-        let idle_timeout = self.read(
-            "app.upstream.idle_timeout",
-            &settings.idle_timeout,
-            units::optional_duration,
-        );
+        let key = |name: &str| format!("app.upstream.{name}");
+        let duration = |checker: &mut Self, name: &str, text: &str| {
+            checker.read(&key(name), text, units::positive_duration)
+        };
+        let size = |checker: &mut Self, name: &str, text: &str| {
+            checker.read(&key(name), text, units::positive_size)
+        };
+        let connects = [("eager", LegConnect::Eager), ("lazy", LegConnect::Lazy)];
+        let losses = [
+            ("close", WhenLost::Close),
+            ("disconnect", WhenLost::Disconnect),
+        ];
+        let forward = settings.forward.iter();
+        let (legs, of_user) = (settings.max_legs, settings.max_legs_per_user);
         UpstreamConfig {
-            urls: self.read_list("app.upstream.urls", &settings.urls, UpstreamUrl::parse),
+            urls: self.read_list(&key("urls"), &settings.urls, UpstreamUrl::parse),
             path: if settings.path.is_empty() {
                 // A broken one is reported with its own section.
                 values::path(&all.engine.path).unwrap_or_default()
             } else {
-                self.read("app.upstream.path", &settings.path, values::path)
+                self.read(&key("path"), &settings.path, values::path)
             },
-            connect: self.choice(
-                "app.upstream.connect",
-                &settings.connect,
-                &[("eager", LegConnect::Eager), ("lazy", LegConnect::Lazy)],
-            ),
+            connect: self.choice(&key("connect"), &settings.connect, &connects),
             relay: settings.relay,
-            forward: settings
-                .forward
-                .iter()
-                .map(|text| Pattern::from(text.trim()))
-                .collect(),
-            when_lost: self.choice(
-                "app.upstream.when_lost",
-                &settings.when_lost,
-                &[
-                    ("close", WhenLost::Close),
-                    ("disconnect", WhenLost::Disconnect),
-                ],
+            forward: forward.map(|text| Pattern::from(text.trim())).collect(),
+            when_lost: self.choice(&key("when_lost"), &settings.when_lost, &losses),
+            connect_timeout: duration(self, "connect_timeout", &settings.connect_timeout),
+            idle_timeout: self.read(
+                &key("idle_timeout"),
+                &settings.idle_timeout,
+                units::optional_duration,
             ),
-            connect_timeout: self.read(
-                "app.upstream.connect_timeout",
-                &settings.connect_timeout,
-                duration,
-            ),
-            idle_timeout,
-            queue_limit: self.read(
-                "app.upstream.queue_limit",
-                &settings.queue_limit,
-                units::positive_size,
-            ),
-            max_message: self.read(
-                "app.upstream.max_message",
-                &settings.max_message,
-                units::positive_size,
-            ),
+            queue_limit: size(self, "queue_limit", &settings.queue_limit),
+            max_message: size(self, "max_message", &settings.max_message),
             max_pending_acks: all.socket.max_pending_acks.max(1),
-            max_legs: self.at_least_one("app.upstream.max_legs", settings.max_legs),
-            max_legs_per_user: self
-                .at_least_one("app.upstream.max_legs_per_user", settings.max_legs_per_user),
+            max_legs: self.at_least_one(&key("max_legs"), legs),
+            max_legs_per_user: self.at_least_one(&key("max_legs_per_user"), of_user),
             health_path: self.health_path(&settings.health_path),
-            health_interval: self.read(
-                "app.upstream.health_interval",
-                &settings.health_interval,
-                duration,
-            ),
+            health_interval: duration(self, "health_interval", &settings.health_interval),
         }
     }
 
@@ -194,15 +175,4 @@ impl Checker<'_, '_> {
         ];
         self.choice(key, text, &choices)
     }
-}
-
-/// The URL of an Open WebUI backend, which is asked over REST too.
-fn backend(text: &str) -> Result<UpstreamUrl, String> {
-    let url = UpstreamUrl::parse(text)?;
-    if url.is_secure() {
-        return Err(format!(
-            "`{url}` asks for TLS, which is not spoken to these backends; name them inside their network"
-        ));
-    }
-    Ok(url)
 }

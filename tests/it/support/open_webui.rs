@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -161,14 +161,34 @@ impl Legs {
 
     /// The next leg of this user, who has joined there.
     pub async fn next(&mut self, token: &str) -> ByHand {
-        let stream = soon("a leg", self.0.recv()).await.unwrap();
-        let mut leg = ByHand::serve(stream).await;
+        let (mut leg, id) = self.next_unanswered(token).await;
+        leg.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
+        leg
+    }
+
+    /// The next leg of this user, whose `user-join` is not answered yet, and the id of the answer.
+    pub async fn next_unanswered(&mut self, token: &str) -> (ByHand, String) {
+        let mut leg = ByHand::serve(self.stream().await).await;
         leg.expect(&format!(r#"40{{"token":"{token}"}}"#)).await;
         leg.send(r#"40{"sid":"at-the-backend"}"#).await;
         let join = json!(["user-join", {"auth": {"token": token}}]);
         let id = leg.asked(&join.to_string()).await;
-        leg.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
-        leg
+        (leg, id)
+    }
+
+    /// Refuses the next leg as a backend does that serves no websockets.
+    pub async fn refuse_next(&mut self) {
+        let mut stream = self.stream().await;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
+        stream.write_all(answer).await.unwrap();
+    }
+
+    async fn stream(&mut self) -> TcpStream {
+        soon("a leg", self.0.recv()).await.unwrap()
     }
 
     /// No leg was opened beside those that were taken.
