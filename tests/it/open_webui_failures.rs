@@ -1,5 +1,6 @@
 //! The Open WebUI app when something is missing: a backend, the bus, the truth of what was said before.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +119,115 @@ async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.forget_everybody();
     ann.expect("41").await;
+}
+
+#[actix_rt::test]
+async fn whose_turn_does_not_come_is_sent_away_too() {
+    let backend = Backend::start();
+    let tokens = [
+        backend.account("ann", "user"),
+        backend.account("bob", "user"),
+    ];
+    backend.set_delay(Duration::from_secs(3600));
+    let more = [
+        ("APP__OPEN_WEBUI__PATIENCE", "300ms"),
+        ("APP__OPEN_WEBUI__REQUEST_TIMEOUT", "1h"),
+        ("APP__OPEN_WEBUI__MAX_REQUESTS", "1"),
+    ];
+    let cluster = cluster::<1>(&backend, &more).await;
+    let mut ann = connect(&cluster.nodes[0], &tokens[0]).await;
+    let mut bob = connect(&cluster.nodes[0], &tokens[1]).await;
+    // One of them is asked about, for an hour.
+    let frames = tokio::select! {
+        frames = ann.rest() => frames,
+        frames = bob.rest() => frames,
+    };
+    assert!(
+        matches!(frames[..], [Frame::Close(Some(1013), _)]),
+        "{frames:?}"
+    );
+}
+
+#[actix_rt::test]
+async fn what_a_backend_says_anew_of_a_user_counts() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_channels(&["c"]);
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    backend.account("ann", "admin");
+    let typing = r#"42["events:channel",{"channel_id":"c","data":{"type":"typing"}}]"#;
+    soon("the new role", async {
+        loop {
+            ann.send(typing).await;
+            if ann.text().await.contains(r#""role":"admin""#) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn what_no_backend_said_about_a_chat_is_not_believed() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+    let more = [("APP__OPEN_WEBUI__PATIENCE", "100ms")];
+    let cluster = cluster::<1>(&backend, &more).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(r#"421["events:chat",{"chat_id":"own","data":{"type":"join"}}]"#)
+        .await;
+    assert!(ann.text().await.contains("chat:presence"));
+    ann.expect("431[true]").await;
+    backend.set_down(true);
+    let access = r#"{"chat_id":"own","shared":true,"data":{"type":"chat:access","data":{}}}"#;
+    emit_to(&python, &ann.socket.clone(), "events", access);
+    ann.expect(&format!(r#"42["events",{access}]"#)).await;
+    let typing =
+        r#"["events:chat",{"chat_id":"own","data":{"type":"typing","data":{"typing":true}}}]"#;
+    soon("a no", async {
+        while ann.ask(typing).await != "[false]" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    backend.set_down(false);
+    assert_eq!(ann.ask(typing).await, "[true]");
+}
+
+#[actix_rt::test]
+async fn a_node_that_stops_cleans_up_first() {
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut python = PythonProcess::join(&cluster.hub);
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(r#"421["events:chat",{"chat_id":"own","data":{"type":"join"}}]"#)
+        .await;
+    assert!(ann.text().await.contains("chat:presence"));
+    ann.expect("431[true]").await;
+    // A backend is about to say who looks at the chat.
+    let (store, lock) = (&cluster.store, "open-webui:chat:own:presence:lock");
+    let taken = store.acquire_lease(lock, "other", Duration::from_secs(60));
+    assert!(taken.await.unwrap());
+    let [node] = cluster.nodes;
+    let mut stop = pin!(node.server.stop());
+    let early = timeout(Duration::from_millis(300), &mut stop).await;
+    assert!(early.is_err(), "it waits for its turn");
+    let pool = "open-webui:session_pool";
+    assert_eq!(store.hash_get(pool, &ann.socket).await, Ok(None));
+    store.release(lock, "other").await.unwrap();
+    stop.await;
+    loop {
+        let heard = python.hear().await;
+        if heard["event"] == "events" && heard["data"][0]["data"]["data"]["users"] == json!([]) {
+            break;
+        }
+    }
 }
 
 #[actix_rt::test]

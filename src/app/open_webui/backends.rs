@@ -11,6 +11,7 @@ use bytes::Bytes;
 use log::warn;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
 use super::node::Node;
 use super::token::Token;
@@ -145,7 +146,7 @@ impl Backends {
         let give_up = begun + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.ask_each(path, token, &read).await {
+            match self.ask_each(path, token, give_up, &read).await {
                 Err(error) if Instant::now() + pause > give_up => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
                 Ok(word) => {
@@ -163,18 +164,21 @@ impl Backends {
         }
     }
 
-    /// Asks each backend once until one answers.
+    /// Asks each backend once until one answers. Waits for its turn until `give_up`.
     async fn ask_each<T>(
         &self,
         path: &str,
         token: &Token,
+        give_up: Instant,
         read: impl Fn(&Reply) -> Option<T>,
     ) -> Result<T, Unreachable> {
         let mut last = Unreachable("none is configured".to_owned());
         for index in self.fleet.order(Instant::now()) {
             let url = &self.fleet.urls[index];
-            let Ok(_permit) = self.fleet.permits.acquire().await else {
-                break;
+            let permit = timeout_at(give_up.into(), self.fleet.permits.acquire()).await;
+            let Ok(Ok(_permit)) = permit else {
+                let many = "too many questions are before it (app.open_webui.max_requests)";
+                return Err(Unreachable(many.to_owned()));
             };
             let outcome = self.get(&format!("{url}{path}"), Some(token)).await;
             let outcome = outcome.and_then(|reply| {

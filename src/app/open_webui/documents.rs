@@ -125,8 +125,10 @@ impl Sockets {
         let write = match believed {
             Some(write) => write,
             None => {
-                let write = self.may_write(&login, &chat).await;
-                let write = write.ok().flatten().unwrap_or(false);
+                let Ok(write) = self.may_write(&login, &chat).await else {
+                    return [yes_or_no(false)].into();
+                };
+                let write = write.unwrap_or(false);
                 if let Some(state) = self.sockets.borrow_mut().get_mut(&socket)
                     && let Some(access) = state.chats.get_mut(&chat)
                 {

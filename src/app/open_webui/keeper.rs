@@ -74,11 +74,13 @@ async fn refresh(sockets: &Sockets) {
 /// Ends sockets whose token is over, revoked, or refused by a backend, which is asked from time to time. If none
 /// answers, the rest is left to the next round.
 async fn revalidate(sockets: &Rc<Sockets>) {
-    let verdicts = sockets.tokens().into_iter().map(async |(token, of_token)| {
-        let verdict = match token.is_over(now()) {
-            true => Verdict::Refused,
-            false => sockets.verify(&token, sockets.config.revalidate).await,
-        };
+    let tokens = sockets.tokens().into_iter();
+    let (over, tokens): (Vec<_>, Vec<_>) = tokens.partition(|(token, _)| token.is_over(now()));
+    for (_, of_token) in over {
+        sockets.end(&of_token);
+    }
+    let verdicts = tokens.into_iter().map(async |(token, of_token)| {
+        let verdict = sockets.verify(&token, sockets.config.revalidate).await;
         (verdict, of_token)
     });
     let verdicts = stream::iter(verdicts).buffer_unordered(TOKENS_AT_ONCE);
