@@ -373,7 +373,14 @@ impl Session {
         else {
             return;
         };
-        if socket.id != turn.socket || !socket.busy {
+        if socket.id != turn.socket {
+            return;
+        }
+        if turn.ack.is_some() {
+            // The app answers when it knows.
+            socket.owed += 1;
+        }
+        if !socket.busy {
             return;
         }
         socket.busy = false;

@@ -157,7 +157,7 @@ impl Session {
         self.ended.map(|ended| ended.reason)
     }
 
-    /// Nothing is under way: no event that the app works on, no post, no ack that the client owes.
+    /// Nothing is under way: no event that the app works on, no post, no ack owed in either direction.
     fn is_settled(&self) -> bool {
         let posting = self.post.is_some() || self.held_post.is_some();
         let shard = &self.worker.shard;
@@ -165,7 +165,7 @@ impl Session {
             && self.sockets.iter().flatten().all(|socket| {
                 let asked = !socket.asked.is_empty();
                 let owes = asked || socket.key.is_some_and(|key| shard.owes_acks(key));
-                !socket.busy && !owes
+                !socket.busy && socket.owed == 0 && !owes
             })
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Socket {
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
     /// What the app pushed before the socket was let in.
     pub(super) early: Vec<Push>,
+    /// Acks that the app owes the client, to be pushed.
+    pub(super) owed: usize,
     /// Questions of the app to the client: the ack's id and the app's number.
     pub(super) asked: VecDeque<(u32, u64)>,
 }
@@ -31,6 +33,7 @@ impl Socket {
             busy: false,
             waiting: VecDeque::new(),
             early: Vec::new(),
+            owed: 0,
             asked: VecDeque::new(),
         }
     }

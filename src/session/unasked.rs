@@ -70,7 +70,12 @@ impl Session {
             match push {
                 Push::Emit(payload) => self.send_event(slot, None, &payload),
                 Push::Ask { payload, question } => self.ask_client(slot, &payload, question),
-                Push::Reply(ack, payload) => self.send_ack(slot, &ack, &payload),
+                Push::Reply(ack, payload) => {
+                    self.send_ack(slot, &ack, &payload);
+                    if let Some(socket) = self.sockets[slot.get()].as_mut() {
+                        socket.owed = socket.owed.saturating_sub(1);
+                    }
+                }
                 Push::Dispatch(command) => self.worker.shard.dispatch(command),
                 Push::Join(mut rooms) => drop(self.worker.shard.join(key, &mut rooms)),
                 Push::Leave(rooms) => self.worker.shard.leave(key, &rooms),

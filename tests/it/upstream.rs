@@ -6,7 +6,7 @@ use roomwire::metrics::labels::LegEvent;
 use tokio::net::TcpListener;
 
 use crate::support::upstream::{ByHand, front, front_of};
-use crate::support::{TestServer, WebsocketClient, field, filler};
+use crate::support::{Frame, TestServer, WebsocketClient, field, filler};
 
 #[actix_rt::test]
 async fn events_acks_and_auth_pass_both_ways() {
@@ -341,6 +341,33 @@ async fn the_relays_events_may_stay_here() {
     a.expect(r#"42["news",1]"#).await;
     a.send(r#"42["message",2]"#).await;
     a.expect(r#"42["message-back",2]"#).await;
+}
+
+#[actix_rt::test]
+async fn a_drain_waits_for_the_answers_of_the_upstream() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let patient = [
+        ("DRAIN__GRACE", "0s"),
+        ("DRAIN__ACK_TIMEOUT", "50s"),
+        ("DRAIN__TIMEOUT", "60s"),
+    ];
+    let front = front_of(&[listener.local_addr().unwrap()], &patient).await;
+    let mut client = front.websocket().await;
+    client.send("40").await;
+    let mut upstream = ByHand::joined(&listener).await;
+    client.text().await;
+    client.send(r#"427["question"]"#).await;
+    upstream.expect(r#"420["question"]"#).await;
+    let watch = async {
+        let told = &front.metrics().drain_closed_total;
+        crate::support::eventually("told to go", || told.get() == 1).await;
+        client.send(r#"42["still","here"]"#).await;
+        upstream.expect(r#"42["still","here"]"#).await;
+        upstream.send(r#"430["answer"]"#).await;
+        client.expect(r#"437["answer"]"#).await;
+        assert_eq!(client.rest().await, [Frame::Close(None, String::new())]);
+    };
+    tokio::join!(front.server.drain(), watch);
 }
 
 #[actix_rt::test]
