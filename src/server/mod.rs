@@ -133,14 +133,7 @@ impl Server {
         metrics.node_info.tell(node.as_str());
         let (ports, gates) = (Ports::default(), Arc::<Gates>::default());
         let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
-        let surroundings = Surroundings {
-            node,
-            workers: config.server.workers,
-            metrics: Arc::clone(&metrics),
-            health: Arc::clone(&health),
-            ports: Arc::clone(&ports),
-            overhear: app.overhear(),
-        };
+        let surroundings = surroundings(&config, node, &app, &metrics, &health, &ports);
         let (directory, ways) = start_bus(&config, outside, surroundings);
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
@@ -311,6 +304,25 @@ fn demo(
 ) -> Option<Demo> {
     let stock_client = client_files.has_client();
     Demo::new(config, node.as_str(), address.port(), stock_client)
+}
+
+/// What the bridge has around it.
+fn surroundings(
+    config: &Config,
+    node: NodeId,
+    app: &NodeApp,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+    ports: &Ports,
+) -> Surroundings {
+    Surroundings {
+        node,
+        workers: config.server.workers,
+        metrics: Arc::clone(metrics),
+        health: Arc::clone(health),
+        ports: Arc::clone(ports),
+        overhear: app.overhear(),
+    }
 }
 
 /// The directory of the node and, with a bus, the way to other nodes.

@@ -213,18 +213,7 @@ async fn hold(
         session: id,
     } = offered;
     let engine = &edge.settings.engine;
-    let forwarded = &edge.worker.metrics().forwarded_total;
-    forwarded.of(Forwarding::Websocket).increment();
-    let number = exchange.number();
-    let asked = exchange.ask(
-        id,
-        Kind::Probe,
-        number,
-        0,
-        Bytes::new(),
-        edge.settings.forward_timeout,
-    );
-    let (outcome, _) = asked.await;
+    let outcome = ask_owner(edge, &exchange, id).await;
     // An upgrade that fails leaves its polling session as it is.
     if edge.worker.is_stopping() {
         return reject(stream, &Refusal::ShuttingDown.into()).await;
@@ -251,6 +240,28 @@ async fn hold(
         limits: Arc::clone(&edge.worker.limits),
         carries: Rc::default(),
     };
+    carry(edge, session, stream, first, admission);
+    Ok(())
+}
+
+/// Whether the node of a session waits for this websocket.
+async fn ask_owner(edge: &Edge, exchange: &Exchange, session: EngineId) -> Outcome {
+    let forwarded = &edge.worker.metrics().forwarded_total;
+    forwarded.of(Forwarding::Websocket).increment();
+    let (number, time) = (exchange.number(), edge.settings.forward_timeout);
+    let asked = exchange.ask(session, Kind::Probe, number, 0, Bytes::new(), time);
+    let (outcome, _) = asked.await;
+    outcome
+}
+
+/// Carries a websocket to the node of its session until one of them ends it.
+fn carry(
+    edge: &Edge,
+    session: RemoteSession,
+    stream: ClientStream,
+    first: Bytes,
+    admission: Admission,
+) {
     let (place, told) = edge.held.enter();
     let directory = Arc::clone(edge.worker.shard.directory());
     actix_rt::spawn(async move {
@@ -260,7 +271,6 @@ async fn hold(
         drop(admission);
         drop(place);
     });
-    Ok(())
 }
 
 /// Sends the request's connection to the worker of its session.
