@@ -60,6 +60,8 @@ impl RedisStore {
             surveyor,
             found: None,
             proven: None,
+            era: 0,
+            failed: None,
         };
         let shared = Shared {
             settings,
@@ -97,22 +99,26 @@ impl Shared {
         slot: u16,
         command: &Cmd,
     ) -> Result<R, ConnectionError> {
-        let connection = self
-            .connections
-            .lock()
-            .await
-            .get(&self.settings, slot, false)
-            .await;
-        if let Ok(mut connection) = connection {
-            match command.query_async(&mut connection).await {
-                Err(error) if is_of_the_server(&error) => {}
-                settled => return Ok(settled?),
-            }
+        let (mut connection, era) = self.connection(slot, None).await?;
+        match command.query_async(&mut connection).await {
+            Err(error) if is_of_the_server(&error) => {}
+            settled => return Ok(settled?),
         }
-        let mut connections = self.connections.lock().await;
-        let mut connection = connections.get(&self.settings, slot, true).await?;
-        drop(connections);
+        let (mut connection, _) = self.connection(slot, Some(era)).await?;
         Ok(command.query_async(&mut connection).await?)
+    }
+
+    /// A connection for a slot, and its era; not one of the era that is `lost`.
+    async fn connection(
+        &self,
+        slot: u16,
+        lost: Option<u64>,
+    ) -> Result<(MultiplexedConnection, u64), ConnectionError> {
+        let asked = Instant::now();
+        let mut connections = self.connections.lock().await;
+        connections.begin_anew_after(lost);
+        let connection = connections.get(&self.settings, slot, asked).await?;
+        Ok((connection, connections.era))
     }
 
     /// For a command that must not run twice: sent again only if the server says that it did nothing. A connection
@@ -125,10 +131,9 @@ impl Shared {
         if !is_proven(&*self.connections.lock().await) {
             let _pong: String = self.query(slot, &redis::cmd("PING")).await?;
         }
-        for fresh in [false, true] {
-            let mut connections = self.connections.lock().await;
-            let mut connection = connections.get(&self.settings, slot, fresh).await?;
-            drop(connections);
+        let mut lost = None;
+        loop {
+            let (mut connection, era) = self.connection(slot, lost).await?;
             let outcome: Result<(), RedisError> = command.query_async(&mut connection).await;
             let mut connections = self.connections.lock().await;
             match outcome {
@@ -136,14 +141,13 @@ impl Shared {
                     connections.proven = Some(Instant::now());
                     return Ok(());
                 }
-                Err(error) if was_not_taken(&error) && !fresh => {}
+                Err(error) if was_not_taken(&error) && lost.is_none() => lost = Some(era),
                 Err(error) => {
                     connections.proven = None;
                     return Err(error.into());
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -167,19 +171,50 @@ struct Connections {
     found: Option<SlotMap>,
     /// When a message was published last.
     proven: Option<Instant>,
+    /// How often all of them were given up.
+    era: u64,
+    /// When nobody could be reached last, and why; not in a Redis Cluster, where others may be.
+    failed: Option<(Instant, String)>,
 }
 
 impl Connections {
+    /// Gives all of them up, unless somebody did since that era: many calls fail with one connection, and the first to
+    /// say so has it replaced.
+    fn begin_anew_after(&mut self, lost: Option<u64>) {
+        if lost == Some(self.era) {
+            self.by_address.clear();
+            self.found = None;
+            self.era += 1;
+        }
+    }
+
+    /// For a call that waits since `asked`: one that waited for an attempt that failed does not make one more.
     async fn get(
         &mut self,
         settings: &RedisSettings,
         slot: u16,
-        fresh: bool,
+        asked: Instant,
     ) -> Result<MultiplexedConnection, ConnectionError> {
-        if fresh {
-            self.by_address.clear();
-            self.found = None;
+        if let Some((when, why)) = &self.failed
+            && *when >= asked
+        {
+            return Err(ConnectionError::Again(why.clone()));
         }
+        let mut outcome = self.find(settings, slot).await;
+        // The map may be of another time.
+        if outcome.is_err() && self.found.take().is_some() {
+            outcome = self.find(settings, slot).await;
+        }
+        let failure = outcome.as_ref().err().filter(|_| self.surveyor.is_none());
+        self.failed = failure.map(|error| (Instant::now(), error.to_string()));
+        outcome
+    }
+
+    async fn find(
+        &mut self,
+        settings: &RedisSettings,
+        slot: u16,
+    ) -> Result<MultiplexedConnection, ConnectionError> {
         let address = match (settings.place(), &mut self.surveyor) {
             // One that is found once is kept until it fails.
             (Place::Sentinel(sentinels), _) => match self.by_address.keys().next() {
@@ -334,5 +369,38 @@ impl fmt::Debug for RedisStore {
         f.debug_tuple("RedisStore")
             .field(&self.shared.settings)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_an_attempt_makes_none_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&attempts);
+        // Takes connections and says nothing.
+        let silent = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                held.push(stream);
+            }
+        });
+        let mut settings = RedisSettings::parse(&format!("redis://{address}")).unwrap();
+        settings.connect_timeout = Duration::from_millis(200);
+        let store = RedisStore::new(settings);
+        let answers = join_all((0..100).map(|_| store.get("key"))).await;
+        assert!(answers.iter().all(Result::is_err));
+        assert_eq!(attempts.load(Ordering::Relaxed), 1);
+        silent.abort();
     }
 }

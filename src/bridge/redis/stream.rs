@@ -44,6 +44,9 @@ pub(super) enum ConnectionError {
     Moved,
     #[error("{0}")]
     Sentinel(String),
+    /// Somebody else has just failed, for this reason.
+    #[error("{0}")]
+    Again(String),
 }
 
 impl ConnectionError {
