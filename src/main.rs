@@ -105,10 +105,13 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
         }
     };
     drop(name_lost);
-    let mut drained = Box::pin(server.drain());
+    let mut ended = Box::pin(async move {
+        server.drain().await;
+        server.stop().await;
+    });
     loop {
         tokio::select! {
-            () = &mut drained => break,
+            () = &mut ended => break,
             told = signals.next() => match told {
                 Told::End(name) => {
                     warn!("told a second time by {name}: ending at once");
@@ -118,8 +121,6 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
             },
         }
     }
-    drop(drained);
-    server.stop().await;
     anyhow::ensure!(!name_was_lost, "the name of this node was lost");
     Ok(0)
 }

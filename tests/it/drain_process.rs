@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use crate::support::http::Request;
 use crate::support::process::{Node, run, text};
+use crate::support::redis::RedisServer;
 use crate::support::{Frame, WebsocketClient};
 
 /// Would drain for an hour.
@@ -33,6 +34,24 @@ async fn a_second_signal_ends_a_drain_at_once() {
         node.line(&format!("told a second time by SIG{second}"));
         assert_eq!(node.exit_code(), Some(3));
     }
+}
+
+#[actix_rt::test]
+async fn a_second_signal_ends_what_follows_a_drain_too() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let url = redis.url();
+    let mut node = Node::start(&[("ROOMWIRE_BUS__REDIS_URL", &url)]);
+    node.line("redis is connected");
+    node.line("listening on http://");
+    // The node's name cannot be given back.
+    redis.signal("STOP");
+    node.signal("TERM");
+    node.line("drained node=");
+    node.signal("TERM");
+    node.line("told a second time by SIGTERM");
+    assert_eq!(node.exit_code(), Some(3));
 }
 
 #[actix_rt::test]
