@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error, warn};
+use serde::{Deserialize, Serialize};
 
 use super::store::{Renewal, Store};
 use crate::model::NodeId;
@@ -15,23 +16,45 @@ const LIFETIME: Duration = Duration::from_secs(30);
 /// Time between two renewals, or attempts to claim.
 const RENEWAL: Duration = Duration::from_secs(10);
 
+/// The key of the lease on a name.
+pub fn lease_key(prefix: &str, node: &str) -> String {
+    format!("{prefix}:lease:{node}")
+}
+
+/// Who holds a name. The whole of it is the value of the lease, for people and `check --live` to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Known to its process only, until it is written.
+    pub id: String,
+    /// Name of its machine or container, and where it listens there.
+    pub place: String,
+    /// `app.kind`
+    pub app: String,
+}
+
+impl Holder {
+    /// Reads the value of a lease; `None` if it is none of ours.
+    pub fn read(value: &str) -> Option<Self> {
+        serde_json::from_str(value).ok()
+    }
+}
+
 /// A node's claim to its name.
 #[derive(Clone)]
 pub struct Lease {
     store: Arc<dyn Store>,
     key: String,
-    /// Known to this process only.
     value: String,
     node: NodeId,
 }
 
 impl Lease {
-    /// The claim of `node` in the cluster of `prefix`; `value` is unique to this process.
-    pub fn new(store: Arc<dyn Store>, prefix: &str, node: NodeId, value: String) -> Self {
+    /// The claim of `node` in the cluster of `prefix`.
+    pub fn new(store: Arc<dyn Store>, prefix: &str, node: NodeId, holder: &Holder) -> Self {
         Self {
             store,
-            key: format!("{prefix}:lease:{node}"),
-            value,
+            key: lease_key(prefix, node.as_str()),
+            value: serde_json::json!(holder).to_string(),
             node,
         }
     }
@@ -85,9 +108,14 @@ mod tests {
     use super::*;
     use crate::bridge::store::MemoryStore;
 
-    fn lease(store: &MemoryStore, value: &str) -> Lease {
+    fn lease(store: &MemoryStore, id: &str) -> Lease {
         let node = NodeId::parse("abcd").unwrap();
-        Lease::new(Arc::new(store.clone()), "roomwire:0", node, value.into())
+        let holder = Holder {
+            id: id.to_owned(),
+            place: "web-1 0.0.0.0:8080".to_owned(),
+            app: "relay".to_owned(),
+        };
+        Lease::new(Arc::new(store.clone()), "roomwire:0", node, &holder)
     }
 
     #[tokio::test(start_paused = true)]

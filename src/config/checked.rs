@@ -157,6 +157,22 @@ pub enum AppKind {
     OpenWebui,
 }
 
+impl AppKind {
+    /// All of them, by their names in the configuration.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("relay", Self::Relay),
+        ("upstream", Self::Upstream),
+        ("echo", Self::Echo),
+        ("open_webui", Self::OpenWebui),
+    ];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        let known = Self::ALL.iter().find(|(_, kind)| *kind == self);
+        known.map_or("", |(name, _)| name)
+    }
+}
+
 /// The Socket.IO servers behind this one.
 #[derive(Debug, Clone)]
 pub struct UpstreamConfig {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Finding;
+use super::{Finding, nodes};
 use crate::bridge::dialect::native::NativeChannels;
 use crate::bridge::redis::{Facts, ServerFacts, Trouble, probe};
 use crate::bridge::start::redis_settings;
-use crate::config::BusConfig;
+use crate::config::{BusConfig, Config};
 
 /// Joins wait for a round trip; above this people notice.
 const SLOW: Duration = Duration::from_millis(20);
@@ -20,7 +20,8 @@ const UNREACHED: &str = "bus.redis_url (or bus.sentinels): host and port of a Re
 const UNKNOWN_REFUSAL: &str = "the server, or bus.redis_url: another one";
 
 /// Findings, and the names of the nodes that are under way in this cluster.
-pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
+pub(super) async fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
+    let bus = &config.bus;
     let without = |findings| (findings, BTreeSet::new());
     let settings = match redis_settings(bus) {
         Ok(Some(settings)) => settings,
@@ -41,7 +42,7 @@ pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
     // Names of nodes have four characters.
     let key = format!("{prefix}:lease:check");
     match probe(&settings, &channels, &key).await {
-        Ok(facts) => (judge(&facts, bus), nodes(&facts, bus)),
+        Ok(facts) => (judge(&facts, config), facts.nodes(prefix)),
         Err(Trouble { reason, advice }) => {
             let what = format!("redis at {} is out of reach: {reason}", settings.address());
             without(vec![Finding::error(what, advice.unwrap_or(UNREACHED))])
@@ -49,7 +50,8 @@ pub(super) async fn check(bus: &BusConfig) -> (Vec<Finding>, BTreeSet<String>) {
     }
 }
 
-fn judge(facts: &Facts, bus: &BusConfig) -> Vec<Finding> {
+fn judge(facts: &Facts, config: &Config) -> Vec<Finding> {
+    let bus = &config.bus;
     let mut findings: Vec<Finding> = facts
         .servers
         .iter()
@@ -66,7 +68,7 @@ fn judge(facts: &Facts, bus: &BusConfig) -> Vec<Finding> {
         // What else it refuses follows from that.
         findings.extend(misplaced);
     }
-    findings.extend(judge_nodes(facts, bus));
+    findings.extend(nodes::judge(facts, config));
     findings
 }
 
@@ -214,37 +216,9 @@ fn judge_clock(server: &ServerFacts) -> Option<Finding> {
     ))
 }
 
-/// The names of this cluster's nodes.
-fn nodes(facts: &Facts, bus: &BusConfig) -> BTreeSet<String> {
-    let prefix = format!("{}:node:", bus.channel_prefix);
-    let known = facts
-        .servers
-        .iter()
-        .filter_map(|server| server.nodes.as_ref());
-    known
-        .flatten()
-        .filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned))
-        .collect()
-}
-
-fn judge_nodes(facts: &Facts, bus: &BusConfig) -> Option<Finding> {
-    let names: Vec<String> = nodes(facts, bus).into_iter().collect();
-    if names.is_empty() {
-        return None;
-    }
-    let what = format!(
-        "{} nodes are under way on `{}`: {}. If they are not of this cluster, give it a bus.prefix of its own",
-        names.len(),
-        bus.channel_prefix,
-        names.join(" ")
-    );
-    Some(Finding::fine(what))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::live::Severity;
 
     fn judged(name: &str, value: &str) -> Option<Finding> {
@@ -312,14 +286,9 @@ mod tests {
     }
 
     #[test]
-    fn clocks_and_nodes() {
-        let bus = Config::default().bus;
+    fn clocks_and_refusals() {
         let server = ServerFacts {
             clock_ahead: Some(-3.0),
-            nodes: Some(vec![
-                "roomwire:0:node:bbbb".to_owned(),
-                "roomwire:0:node:aaaa".to_owned(),
-            ]),
             ..ServerFacts::default()
         };
         let facts = Facts {
@@ -328,17 +297,14 @@ mod tests {
                 reason: "NOPERM".to_owned(),
                 advice: None,
             }],
+            ..Facts::default()
         };
-        let findings: Vec<String> = judge(&facts, &bus)
+        let findings: Vec<String> = judge(&facts, &Config::default())
             .iter()
             .map(ToString::to_string)
             .collect();
         let text = findings.join("\n");
         assert!(text.contains("warning: : its clock is -3.0 s"), "{text}");
-        assert!(
-            text.contains("2 nodes are under way on `roomwire:0`: aaaa bbbb"),
-            "{text}"
-        );
         assert!(
             text.contains("error: redis refuses what a node needs: NOPERM"),
             "{text}"

@@ -5,6 +5,7 @@
 
 mod bus;
 mod machine;
+mod nodes;
 mod open_webui;
 mod public;
 mod upstreams;
@@ -99,7 +100,7 @@ pub async fn check(config: &Config, options: &Options, mut say: impl FnMut(&str)
     let mut nodes = BTreeSet::new();
     if config.bus.redis_url.is_some() {
         say("looking at redis ...");
-        let (findings, under_way) = bus::check(&config.bus).await;
+        let (findings, under_way) = bus::check(config).await;
         nodes = under_way;
         tell(findings, &mut say);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Outside;
-use crate::bridge::lease::Lease;
+use crate::bridge::lease::{Holder, Lease};
 use crate::config::Config;
 use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 
@@ -24,14 +24,16 @@ pub(super) async fn claim_name(
         return (node, None);
     };
     let owner = EngineId::random(node, WorkerIndex::default(), random);
+    let host = rustix::system::uname();
+    let bind = &config.server.bind;
+    let holder = Holder {
+        id: owner.as_str().to_owned(),
+        place: format!("{} {bind}", host.nodename().to_string_lossy()),
+        app: config.app.kind.name().to_owned(),
+    };
     let lease = |node| {
-        let value = owner.as_str().to_owned();
-        Lease::new(
-            Arc::clone(&outside.store),
-            &config.bus.channel_prefix,
-            node,
-            value,
-        )
+        let store = Arc::clone(&outside.store);
+        Lease::new(store, &config.bus.channel_prefix, node, &holder)
     };
     for _ in 0..NAME_ATTEMPTS {
         // A Redis that does not answer must not keep the node from its own clients.

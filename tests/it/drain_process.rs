@@ -46,7 +46,7 @@ async fn a_second_signal_ends_what_follows_a_drain_too() {
     node.line("redis is connected");
     node.line("listening on http://");
     // The node's name cannot be given back.
-    redis.signal("STOP");
+    let () = redis.ask(&["CLIENT", "PAUSE", "60000", "ALL"]);
     node.signal("TERM");
     node.line("drained node=");
     node.signal("TERM");

@@ -52,9 +52,17 @@ async fn a_fit_redis_is_fine_and_its_nodes_are_named() {
     );
     assert!(
         told.contains(&format!(
-            "1 nodes are under way on `roomwire:0`: {}",
-            node.node()
+            "1 nodes are under way on `roomwire:0`: {} ({} 127.0.0.1:0, relay).",
+            node.node(),
+            rustix::system::uname().nodename().to_str().unwrap()
         )),
+        "{told}"
+    );
+    let mut strange = on(&server, "");
+    strange.app.kind = roomwire::config::AppKind::Echo;
+    let (_, told) = looked_at(&strange, None, Duration::ZERO).await;
+    assert!(
+        told.contains("runs app.kind = relay on `roomwire:0`, this configuration echo"),
         "{told}"
     );
     let left: Vec<String> = server.ask(&["KEYS", "*check*"]);

@@ -125,15 +125,6 @@ impl RedisServer {
         }
     }
 
-    /// Sends it a signal, as `STOP`.
-    pub(crate) fn signal(&self, name: &str) {
-        let process = self.process.as_ref().unwrap();
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &process.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

@@ -2,7 +2,7 @@
 //!
 //! For `roomwire check --live`. Changes nothing but a key of its own, which it takes away again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::Cmd;
@@ -17,6 +17,7 @@ use super::slots::{SlotMap, slot};
 use super::sniff;
 use super::stream::{Connection, ConnectionError};
 use super::topology::Surveyor;
+use crate::bridge::lease::lease_key;
 
 /// Pings of which the fastest counts.
 const PINGS: usize = 5;
@@ -54,6 +55,23 @@ pub struct Facts {
     pub servers: Vec<ServerFacts>,
     /// What was refused.
     pub refused: Vec<Trouble>,
+    /// The values of the leases on the names of the nodes that are heard.
+    pub leases: BTreeMap<String, String>,
+}
+
+impl Facts {
+    /// The names of the nodes that are heard on the channels of a prefix.
+    pub fn nodes(&self, prefix: &str) -> BTreeSet<String> {
+        let prefix = format!("{prefix}:node:");
+        let heard = self
+            .servers
+            .iter()
+            .filter_map(|server| server.nodes.as_ref());
+        heard
+            .flatten()
+            .filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned))
+            .collect()
+    }
 }
 
 /// Asks every server that carries messages. `channels` are subscribed for a moment, `key` is set and removed.
@@ -85,8 +103,10 @@ async fn try_probe(
 ) -> Result<Facts, ConnectionError> {
     let (addresses, map) = servers(settings).await?;
     let mut facts = Facts::default();
+    let mut connections = Vec::new();
     for address in &addresses {
         let mut connection = settings.connect(address).await?;
+        connections.push(connection.clone());
         let is_sharded = map.is_some();
         let server = look(settings, address, &mut connection, is_sharded).await?;
         facts.servers.push(server);
@@ -95,19 +115,26 @@ async fn try_probe(
         let owner = map
             .as_ref()
             .and_then(|map| map.owner(slot(name.as_bytes())));
-        addresses.get(owner.unwrap_or(0))
+        owner.unwrap_or(0)
     };
     for channel in channels {
         let is_ours = channel.starts_with(&settings.sharded_prefix);
         let is_sharded = map.is_some() && is_ours;
-        if let Some(address) = owner(channel)
+        if let Some(address) = addresses.get(owner(channel))
             && let Err(error) = subscribe(settings, address, channel, is_sharded).await
         {
             facts.refused.push(Trouble::of(error.to_string()));
         }
     }
-    if let Some(address) = owner(key) {
-        let mut connection = settings.connect(address).await?;
+    for name in facts.nodes(&settings.channel_prefix) {
+        let key = lease_key(&settings.channel_prefix, &name);
+        if let Some(connection) = connections.get_mut(owner(&key))
+            && let Some(value) = ask(connection, &["GET", &key]).await
+        {
+            facts.leases.insert(name, value);
+        }
+    }
+    if let Some(mut connection) = connections.get(owner(key)).cloned() {
         facts.refused.extend(use_key(&mut connection, key).await);
         facts
             .refused

@@ -17,15 +17,9 @@ use super::Checker;
 
 impl Checker<'_, '_> {
     pub(super) fn app(&mut self, settings: &AppSettings, all: &Settings) -> AppConfig {
-        let kinds = [
-            ("relay", AppKind::Relay),
-            ("upstream", AppKind::Upstream),
-            ("echo", AppKind::Echo),
-            ("open_webui", AppKind::OpenWebui),
-        ];
         let upstream = self.upstream(&settings.upstream, all);
         AppConfig {
-            kind: self.choice("app.kind", &settings.kind, &kinds),
+            kind: self.choice("app.kind", &settings.kind, &AppKind::ALL),
             relay: self.relay(&settings.relay),
             open_webui: self.open_webui(&settings.open_webui, &upstream),
             upstream,
