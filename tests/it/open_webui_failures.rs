@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use roomwire::bridge::memory::Hub;
 use roomwire::bridge::store::{MemoryStore, Store};
@@ -10,7 +10,10 @@ use roomwire::server::Outside;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, user_join};
+use crate::support::log::logged;
+use crate::support::open_webui::{
+    Backend, cluster, connect, emit_to, joined, token_until, user_join,
+};
 use crate::support::python::PythonProcess;
 use crate::support::server::config;
 use crate::support::slow_link::SlowLink;
@@ -228,6 +231,31 @@ async fn a_node_that_stops_cleans_up_first() {
             break;
         }
     }
+}
+
+#[actix_rt::test]
+async fn a_token_whose_time_is_over_ends_its_sockets_without_a_backend() {
+    let backend = Backend::start();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let token = token_until("ann", Some(now.as_secs() + 3));
+    backend.account_with("ann", "user", token.clone());
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    backend.set_down(true);
+    ann.expect("41").await;
+}
+
+#[actix_rt::test]
+async fn a_backend_that_is_too_old_is_named() {
+    let backend = Backend::start();
+    backend.set_version("0.6.5");
+    let _cluster = cluster::<1>(&backend, &[]).await;
+    let line = logged(&format!(
+        "backend of a version in doubt url={}",
+        backend.url
+    ))
+    .await;
+    assert!(line.contains("0.6.5") && line.contains("pickled"), "{line}");
 }
 
 #[actix_rt::test]

@@ -24,13 +24,18 @@ const TOKENS_AT_ONCE: usize = 16;
 /// How often the backends' versions are looked at.
 const VERSION_ROUND: Duration = Duration::from_secs(60);
 
-/// Keeps the entries of one worker's sockets fresh, for ever. Nothing else holds it up: an entry that grows old is a
-/// socket that backends take for dead.
+/// Keeps the entries of one worker's sockets fresh and ends those whose token is over, for ever. Nothing else holds it
+/// up: an entry that grows old is a socket that backends take for dead.
 pub(super) async fn keep_fresh(sockets: Rc<Sockets>) {
     let mut rounds = rounds(&sockets);
     rounds.tick().await;
     loop {
         rounds.tick().await;
+        for (token, of_token) in sockets.tokens() {
+            if token.is_over(now()) {
+                sockets.end(&of_token);
+            }
+        }
         refresh(&sockets).await;
         sockets.close_unused_legs();
     }
@@ -71,15 +76,10 @@ async fn refresh(sockets: &Sockets) {
     }
 }
 
-/// Ends sockets whose token is over, revoked, or refused by a backend, which is asked from time to time. If none
-/// answers, the rest is left to the next round.
+/// Ends sockets whose token is revoked, or refused by a backend, which is asked from time to time. If none answers, the
+/// rest is left to the next round.
 async fn revalidate(sockets: &Rc<Sockets>) {
-    let tokens = sockets.tokens().into_iter();
-    let (over, tokens): (Vec<_>, Vec<_>) = tokens.partition(|(token, _)| token.is_over(now()));
-    for (_, of_token) in over {
-        sockets.end(&of_token);
-    }
-    let verdicts = tokens.into_iter().map(async |(token, of_token)| {
+    let verdicts = sockets.tokens().into_iter().map(async |(token, of_token)| {
         let verdict = sockets.verify(&token, sockets.config.revalidate).await;
         (verdict, of_token)
     });

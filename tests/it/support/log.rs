@@ -37,6 +37,18 @@ pub fn keep() {
     });
 }
 
+/// Waits for a line that begins so.
+pub async fn logged(head: &str) -> String {
+    let mut found = None;
+    eventually("a line of the log", || {
+        let lines = CAPTURE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found = lines.iter().find(|line| line.starts_with(head)).cloned();
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
 /// Waits until the session is reported closed; returns the reason.
 pub async fn close_reason(sid: &str) -> String {
     let head = format!("session closed sid={} reason=", &sid[..10]);

@@ -71,7 +71,11 @@ impl Backend {
 
     /// A user with all rights and this role; returns the token.
     pub fn account(&self, name: &str, role: &str) -> String {
-        let token = token(name);
+        self.account_with(name, role, token(name))
+    }
+
+    /// The same with a token of one's own.
+    pub fn account_with(&self, name: &str, role: &str, token: String) -> String {
         let account = json!({
             "id": name, "name": name.to_uppercase(), "role": role, "email": format!("{name}@x"),
             "permissions": {"features": {"channels": true, "notes": true}},
@@ -199,8 +203,14 @@ impl Legs {
 
 /// The token of a user, as the backends make it; signed by nobody.
 pub fn token(user: &str) -> String {
+    token_until(user, None)
+}
+
+/// The same, for a time that ends, in seconds since 1970.
+pub fn token_until(user: &str, end: Option<u64>) -> String {
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
-    let body = format!(r#"{{"id":"{user}","jti":"jti-{user}","iat":1000}}"#);
+    let end = end.map_or_else(String::new, |end| format!(r#","exp":{end}"#));
+    let body = format!(r#"{{"id":"{user}","jti":"jti-{user}","iat":1000{end}}}"#);
     format!("{}.{}.AAAA", part(r#"{"alg":"HS256"}"#), part(&body))
 }
 
