@@ -91,6 +91,29 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
     assert!(rendered.len() > 30);
 }
 
+#[test]
+fn every_label_is_documented_too() {
+    let metrics = Arc::new(Metrics::default());
+    metrics.node_info.tell("ab12");
+    let text = metrics.render();
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    let labelled = series.filter_map(|line| {
+        let (name, rest) = line.split_once('{')?;
+        let labels = rest.split('}').next()?.split(',');
+        let names = labels.filter_map(|label| label.split('=').next());
+        // That of the buckets is the format's own.
+        let names: Vec<&str> = names.filter(|name| *name != "le").collect();
+        (!names.is_empty()).then(|| format!("{name}{{{}}}", names.join(",")))
+    });
+    let rows = include_str!("../../docs/metrics.md").lines();
+    let documented = rows
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|name| name.contains('{'))
+        .map(str::to_owned);
+    let documented: BTreeSet<String> = documented.collect();
+    assert_eq!(labelled.collect::<BTreeSet<_>>(), documented);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_process_is_shown_under_the_standard_names() {

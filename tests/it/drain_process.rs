@@ -1,11 +1,13 @@
 //! Draining by signal and by `roomwire drain`, with the built binary.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use crate::support::http::Request;
 use crate::support::process::{Node, run, text};
 use crate::support::redis::RedisServer;
-use crate::support::{Frame, WebsocketClient};
+use crate::support::{Frame, PATIENCE, PollingClient, WebsocketClient};
 
 /// Would drain for an hour.
 const FOR_EVER: [(&str, &str); 2] = [
@@ -52,6 +54,77 @@ async fn a_second_signal_ends_what_follows_a_drain_too() {
     node.signal("TERM");
     node.line("told a second time by SIGTERM");
     assert_eq!(node.exit_code(), Some(3));
+}
+
+/// Figures of a node, by their series.
+async fn figures(internal: &str) -> BTreeMap<String, i64> {
+    let answer = Request::get("/metrics").send(internal).await;
+    let lines = answer.text().lines();
+    let values = lines.filter_map(|line| line.rsplit_once(' '));
+    values
+        .filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?)))
+        .collect()
+}
+
+#[actix_rt::test]
+async fn nothing_is_left_of_what_clients_held() {
+    const CLIENTS: usize = 40;
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let url = redis.url();
+    let mut node = Node::start(&[
+        ("ROOMWIRE_BUS__REDIS_URL", &url),
+        ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
+        ("ROOMWIRE_DRAIN__GRACE", "0s"),
+        // The client that comes late is waited for.
+        ("ROOMWIRE_DRAIN__ACK_TIMEOUT", "1m"),
+        ("ROOMWIRE_DRAIN__TIMEOUT", "2m"),
+    ]);
+    let internal = node.address("internal listener on http://");
+    node.line("redis is connected");
+    let address = node.address("listening on http://");
+    let before = figures(&internal).await;
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = WebsocketClient::open(&address).await;
+        client.connect("/").await;
+        client.join(&format!("room-{number}")).await;
+        clients.push(client);
+    }
+    let late = PollingClient::open(&address).await;
+    let heard: Vec<String> = redis.ask(&["PUBSUB", "CHANNELS"]);
+    assert!(heard.len() > CLIENTS, "{heard:?}");
+    let full = figures(&internal).await;
+    let files = |figures: &BTreeMap<String, i64>| figures["process_open_fds"];
+    assert!(files(&full) >= files(&before) + CLIENTS as i64);
+
+    node.signal("TERM");
+    for mut client in clients {
+        client.rest().await;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = figures(&internal).await;
+        // The late client may have a connection still, and its goodbye waits for it.
+        let is_clean = files(&now) <= files(&before) + 2
+            && now["roomwire_drain_sessions_left"] == 1
+            && now["roomwire_sockets"] == 0
+            && now["roomwire_rooms"] == 0
+            && now["roomwire_send_queue_bytes"] < 100
+            && now["roomwire_bus_subscriptions"] == 0;
+        if is_clean {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now:#?}");
+        actix_rt::time::sleep(Duration::from_millis(50)).await;
+    }
+    late.get().await;
+    node.line("stopped node=");
+    assert_eq!(node.exit_code(), Some(0));
+    let heard: Vec<String> = redis.ask(&["PUBSUB", "CHANNELS"]);
+    let keys: Vec<String> = redis.ask(&["KEYS", "*"]);
+    assert_eq!((heard, keys), Default::default());
 }
 
 #[actix_rt::test]

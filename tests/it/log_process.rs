@@ -1,8 +1,9 @@
 //! The log of the built binary: both formats, the line of a session, and what never stands in it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::http::Request;
+use crate::support::open_webui::Backend;
 use crate::support::process::Node;
 use crate::support::redis::RedisServer;
 use crate::support::tls::Files;
@@ -245,13 +246,18 @@ async fn client_with_secrets(address: &str) -> String {
     crate::support::field(&open[1..], "sid")
 }
 
+/// `host:port` in the line that greets.
+fn place(listening: &str) -> &str {
+    let rest = listening.split_once("://").unwrap().1;
+    rest.split([' ', '"']).next().unwrap()
+}
+
 /// Everything a node says from start to end while a client with secrets is there.
 async fn everything_said(environment: &[(&str, &str)], scheme: &str) -> (Vec<String>, String) {
     let node = Node::start(environment);
     let mut lines = node.lines_until("listening on http");
     let listening = lines.last().unwrap().clone();
-    let rest = listening.split_once("://").unwrap().1;
-    let address = rest.split([' ', '"']).next().unwrap();
+    let address = place(&listening);
     let sid = client_with_secrets(&format!("{scheme}{address}")).await;
     node.signal("HUP");
     lines.extend(node.lines_until("configuration reloaded"));
@@ -307,6 +313,53 @@ async fn no_secret_stands_in_the_log_however_much_is_logged() {
                 let shown = lines.iter().find(|line| line.contains(secret));
                 assert_eq!(shown, None, "{secret} with {settings:?}");
             }
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn no_token_and_no_key_of_open_webui_stands_in_the_log() {
+    let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {
+        return;
+    };
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let redis = format!("redis://:redis-pa55@127.0.0.1:{}", redis.port);
+    let usual = [
+        ("ROOMWIRE_APP__KIND", "open_webui"),
+        ("ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS", &backend.url),
+        ("ROOMWIRE_BUS__REDIS_URL", &redis),
+        ("RUST_LOG", "trace"),
+    ];
+    let key = [("WEBUI_SECRET_KEY", "webui-s3cret-of-thirty-two-bytes")];
+    // With the key the token, which nobody signed, is dropped; without it the backend is asked.
+    for keys in [&key[..], &[]] {
+        let node = Node::start(&[&usual[..], keys].concat());
+        let mut lines = node.lines_until("listening on http");
+        let address = place(lines.last().unwrap()).to_owned();
+        let target = "/ws/socket.io/?EIO=4&transport=websocket";
+        let cookie = format!("token={token}");
+        let headers = [("Cookie", cookie.as_str())];
+        let client = WebsocketClient::handshake(&address, target, &headers, false).await;
+        let mut client = client.unwrap_or_else(|refused| panic!("{refused:?}"));
+        assert!(client.text().await.starts_with("0{"));
+        let auth = json!({"token": token});
+        client.send(&format!("40{auth}")).await;
+        assert!(client.text().await.starts_with("40{"));
+        client
+            .ask(&json!(["user-join", {"auth": auth}]).to_string())
+            .await;
+        // For a leg, which this backend does not take.
+        let unknown = json!(["something-new", {"auth": auth, "text": "event-s3cret"}]);
+        client.send(&format!("42{unknown}")).await;
+        client.send("1").await;
+        lines.extend(node.lines_until("session closed"));
+        node.signal("TERM");
+        lines.extend(node.lines_until("stopped"));
+        assert_eq!(backend.asked().is_empty(), !keys.is_empty());
+        for secret in [&token, "webui-s3cret", "event-s3cret", "redis-pa55"] {
+            let shown = lines.iter().find(|line| line.contains(secret));
+            assert_eq!(shown, None, "{secret}");
         }
     }
 }

@@ -192,6 +192,31 @@ async fn dashboard_and_alerts_name_only_what_exists() {
     }
 }
 
+#[actix_rt::test]
+async fn documents_name_only_what_exists() {
+    let server = TestServer::with(&[INTERNAL]).await;
+    let existing = scrape(&server).await;
+    let existing: BTreeSet<&str> = existing
+        .keys()
+        .filter_map(|series| series.split('{').next())
+        .collect();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = std::fs::read_dir(root.join("docs")).unwrap();
+    let documents = documents.map(|entry| entry.unwrap().path());
+    let others = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"].map(|name| root.join(name));
+    let is_text = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "md");
+    for path in documents.filter(is_text).chain(others) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        // Of counters the ending tells that a metric is meant.
+        for word in words.filter(|word| word.ends_with("_total") && *word != "_total") {
+            let ours = format!("roomwire_{word}");
+            let exists = existing.contains(word) || existing.contains(ours.as_str());
+            assert!(exists, "{word} in {}", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_alert_is_tested_and_says_what_to_do() {
     let documented = include_str!("../../docs/metrics.md");
