@@ -164,7 +164,6 @@ impl Inner {
                 auth: stay.auth.clone(),
             },
             user: (!stay.auth.is_empty()).then(|| (&*stay.auth).into()),
-            headers: Vec::new(),
             greeting: None,
             heartbeat: None,
             idle: settings

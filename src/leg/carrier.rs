@@ -1,4 +1,4 @@
-//! Carries a leg: connects, reads, writes, watches the time, and tells the listener.
+//! Carries a leg: has it connected, reads, writes, watches the time, and tells the listener.
 //!
 //! One task a leg, on the thread of its owner. Between two turns it holds no buffer but what waits to be written.
 
@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 use log::debug;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, timeout_at};
+use tokio::time::Sleep;
 
-use super::dial::{self, Call, DialError, Dialed};
-use super::pool::{Choice, Pick, Pool};
+use super::connect::connect;
 use super::tally::Place;
-use super::{Ending, Listener, News, Request, Shared, State, Waiter};
+use super::{Ending, Listener, News, Request, Shared, State};
 use crate::metrics::labels::{LegEvent, LegRefusal};
 use crate::protocol::client::{End, Heard};
 
@@ -39,7 +38,7 @@ pub(super) async fn run(
     listener: Rc<dyn Listener>,
     place: Place,
 ) {
-    let ending = match connect(&shared, &request).await {
+    let ending = match connect(&shared).await {
         Err(ending) => ending,
         Ok((dialed, pick)) => {
             let metrics = shared.pool.metrics();
@@ -72,77 +71,6 @@ pub(super) async fn run(
     drop(place);
     shared.state.borrow_mut().end();
     listener.on_news(vec![News::Ended(ending)]);
-}
-
-/// A websocket to an upstream that can be reached, within the time a leg has for that.
-async fn connect(shared: &Shared, request: &Request) -> Result<(Dialed, Pick), Ending> {
-    let deadline = shared.state.borrow().client.poll_timeout();
-    let mut last = DialError::Slow.to_string();
-    while Instant::now() < deadline {
-        let pick = match shared.pool.choose(Instant::now()) {
-            Choice::Pick(pick) => pick,
-            Choice::Wait(until) if until < deadline => tokio::select! {
-                () = tokio::time::sleep_until(until.into()) => continue,
-                () = closing(shared) => return Err(Ending::Closed),
-            },
-            Choice::Wait(_) => break,
-        };
-        let dialed = tokio::select! {
-            dialed = dial(&shared.pool, &pick, request, deadline) => dialed,
-            () = closing(shared) => return Err(Ending::Closed),
-        };
-        match dialed {
-            Ok(dialed) => {
-                pick.works();
-                return Ok((dialed, pick));
-            }
-            Err(error) if error.refuses_the_client() => {
-                return Err(Ending::Refused {
-                    message: format!("the server behind this one {error}"),
-                    data: None,
-                });
-            }
-            Err(error) => {
-                last = error.to_string();
-                pick.failed(&error);
-            }
-        }
-    }
-    Err(Ending::Unavailable(last))
-}
-
-/// The owner gives the leg up, and nothing is left to say.
-async fn closing(shared: &Shared) {
-    poll_fn(|cx| {
-        let mut state = shared.state.borrow_mut();
-        state.carrier = Some(cx.waker().clone());
-        match state.closes() {
-            Some(_) => Poll::Ready(()),
-            None => Poll::Pending,
-        }
-    })
-    .await;
-}
-
-/// One attempt; a host that does not answer gets half of the time, so that another has a chance.
-async fn dial(
-    pool: &Pool,
-    pick: &Pick,
-    request: &Request,
-    deadline: Instant,
-) -> Result<Dialed, DialError> {
-    let settings = pool.settings();
-    let limit = deadline.min(Instant::now() + settings.connect_timeout / 2);
-    let call = Call {
-        url: pick.url(),
-        path: &settings.path,
-        headers: &request.headers,
-        mark: pool.mark(),
-    };
-    match timeout_at(limit.into(), dial::websocket(&call, &**pool.random())).await {
-        Ok(dialed) => dialed,
-        Err(_elapsed) => Err(DialError::Slow),
-    }
 }
 
 /// The greeting was said.
@@ -286,15 +214,11 @@ impl Carrier {
                     return;
                 }
                 let position = state.awaited.iter().position(|(awaited, _)| *awaited == id);
-                let Some((_, waiter)) = position.and_then(|at| state.awaited.remove(at)) else {
+                let Some((_, ack)) = position.and_then(|at| state.awaited.remove(at)) else {
                     return;
                 };
                 state.last_used = now;
-                match waiter {
-                    Waiter::Owner(ack) => news.push(News::Acked { ack, payload }),
-                    // Who waited may have lost interest.
-                    Waiter::Future(sender) => drop(sender.send(payload)),
-                }
+                news.push(News::Acked { ack, payload });
             }
             Heard::Event { payload, ack } => {
                 let pool = &self.shared.pool;

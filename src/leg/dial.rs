@@ -68,7 +68,6 @@ pub(super) struct Call<'a> {
     pub(super) url: &'a UpstreamUrl,
     /// Path of the endpoint, without the slash at its end.
     pub(super) path: &'a str,
-    pub(super) headers: &'a [(String, String)],
     /// Whose leg it is.
     pub(super) mark: &'a LegMark,
 }
@@ -78,17 +77,13 @@ pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Di
     let mut nonce = [0; 16];
     random.fill(&mut nonce);
     let key = STANDARD.encode(nonce);
-    let mut request = format!(
+    let request = format!(
         "GET {}/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{LEG_HEADER}: {}\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{LEG_HEADER}: {}\r\n\r\n",
         call.path,
         call.url.authority(),
         call.mark
     );
-    for (name, value) in call.headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    request.push_str("\r\n");
     let mut stream = connect(call.url).await?;
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;

@@ -8,7 +8,6 @@
 //! ```text
 //! let leg = Leg::open(&pool, request, listener)?;       // an OverLimit is told by name
 //! leg.emit(&payload, Some(ack));                        // its answer comes as News::Acked { ack, .. }, in order
-//! let answer = leg.call(&payload).await;                // or as a future; None: the leg ended first
 //! if leg.is_full() { leg.room().await; }                // the upstream does not read: hold the client up
 //! leg.answer(question, &payload);                       // for a News::Event { question: Some(_), .. }
 //! leg.close(true);                                      // or drop it
@@ -19,6 +18,7 @@
 //! nobody uses. After [`News::Ended`] nothing more is heard and what is emitted is dropped; open another one.
 
 mod carrier;
+mod connect;
 mod dial;
 mod pool;
 mod probe;
@@ -31,8 +31,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use crate::metrics::labels::LegEvent;
 use crate::model::{AckId, Payload};
@@ -48,8 +46,6 @@ pub struct Request {
     pub purpose: Purpose,
     /// Whose legs are counted together, if anybody's.
     pub user: Option<Box<str>>,
-    /// Headers of the handshake, beside those of a websocket.
-    pub headers: Vec<(String, String)>,
     /// An event the upstream must acknowledge before anything else is sent.
     pub greeting: Option<Payload>,
     /// An event sent in this interval; nobody waits for its answer, and it does not count as use.
@@ -118,8 +114,8 @@ struct State {
     client: Client,
     /// Bytes the carrier has taken and not yet written.
     writing: usize,
-    /// Answers of the upstream that somebody here waits for.
-    awaited: VecDeque<(u64, Waiter)>,
+    /// Answers of the upstream that are awaited, and the names they were given.
+    awaited: VecDeque<(u64, AckId)>,
     /// Answers the upstream waits for, by our number.
     asked: VecDeque<(u64, AckId)>,
     last_used: Instant,
@@ -128,11 +124,6 @@ struct State {
     ended: bool,
     carrier: Option<Waker>,
     room: Vec<Waker>,
-}
-
-enum Waiter {
-    Owner(AckId),
-    Future(oneshot::Sender<Payload>),
 }
 
 thread_local! {
@@ -181,14 +172,19 @@ impl Leg {
 
     /// Emits an event; with a name for it, its answer comes as [`News::Acked`].
     pub fn emit(&self, payload: &Payload, ack: Option<AckId>) {
-        self.shared.emit(payload, ack.map(Waiter::Owner));
-    }
-
-    /// Emits an event and waits for the answer; `None`: the leg ended first, or too many answers are waited for.
-    pub fn call(&self, payload: &Payload) -> impl Future<Output = Option<Payload>> + use<> {
-        let (sender, answer) = oneshot::channel();
-        self.shared.emit(payload, Some(Waiter::Future(sender)));
-        async move { answer.await.ok() }
+        let shared = &self.shared;
+        let mut state = shared.state.borrow_mut();
+        if state.ended || state.closing.is_some() {
+            return;
+        }
+        let id = state.client.emit(payload, ack.is_some());
+        state.awaited.extend(id.zip(ack));
+        if state.awaited.len() > shared.max_pending_acks {
+            state.awaited.pop_front();
+            shared.pool.metrics().acks_dropped_total.increment();
+        }
+        shared.pool.count(LegEvent::Sent);
+        state.touch();
     }
 
     /// Answers an event of the upstream. Only the first answer counts.
@@ -242,23 +238,6 @@ impl Drop for Leg {
 }
 
 impl Shared {
-    fn emit(&self, payload: &Payload, waiter: Option<Waiter>) {
-        let mut state = self.state.borrow_mut();
-        if state.ended || state.closing.is_some() {
-            return;
-        }
-        let id = state.client.emit(payload, waiter.is_some());
-        if let Some(awaited) = id.zip(waiter) {
-            state.awaited.push_back(awaited);
-        }
-        if state.awaited.len() > self.max_pending_acks {
-            state.awaited.pop_front();
-            self.pool.metrics().acks_dropped_total.increment();
-        }
-        self.pool.count(LegEvent::Sent);
-        state.touch();
-    }
-
     /// Files an event the upstream wants answered; our number for it.
     fn ask(&self, state: &mut State, id: AckId) -> u64 {
         let number = NEXT_QUESTION.replace(NEXT_QUESTION.get() + 1);

@@ -120,11 +120,9 @@ impl Pool {
         let url = &self.upstreams[index].url;
         let Some(path) = &self.settings.health_path else {
             // Nothing else is asked of a Socket.IO server: it is well if it opens a websocket. Dropped at once.
-            let headers = [];
             let call = Call {
                 url,
                 path: &self.settings.path,
-                headers: &headers,
                 mark: &self.mark,
             };
             return dial::websocket(&call, &*self.random).await.map(drop);

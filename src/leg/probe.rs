@@ -73,7 +73,6 @@ pub async fn probe(
     let call = Call {
         url,
         path: &settings.path,
-        headers: &[],
         mark,
     };
     let probed = timeout(limit, try_probe(&call, settings, random));

@@ -179,7 +179,6 @@ impl Sockets {
                 auth: auth.to_string().into(),
             },
             user: Some(login.user.id.as_str().into()),
-            headers: Vec::new(),
             // Puts the leg into the rooms that the backend's own checks look at.
             greeting: Some(with_auth("user-join", &login.token)),
             heartbeat: Some((HEARTBEAT, Payload::event("heartbeat", ["{}"]))),
