@@ -6,6 +6,8 @@ use super::Finding;
 use crate::config::Config;
 use crate::limits::Descriptors;
 
+const MORE_FILES: &str = "ulimit -n, LimitNOFILE= of the service, or --ulimit nofile= of the container: above the clients expected";
+
 /// Fewer clients than this are rarely meant.
 const FEW: usize = 1_000;
 
@@ -15,21 +17,21 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let limit = hard
         .and_then(|limit| usize::try_from(limit).ok())
         .unwrap_or(usize::MAX);
-    vec![judge(
-        limit,
-        Descriptors::of(limit, config.server.workers).connections(),
-    )]
+    let possible = Descriptors::of(limit, config.server.workers).connections();
+    vec![judge(limit, possible, config.limits.connections)]
 }
 
-fn judge(limit: usize, clients: usize) -> Finding {
-    let what = format!("{limit} files may be open: {clients} clients, each with one connection");
-    if clients >= FEW {
-        return Finding::fine(what);
+/// `wanted`: `limits.connections`, where it is no `auto`.
+fn judge(limit: usize, possible: usize, wanted: Option<usize>) -> Finding {
+    let what = format!("{limit} files may be open: {possible} clients, each with one connection");
+    match wanted {
+        Some(wanted) if wanted > possible => Finding::warning(
+            format!("{what}, fewer than limits.connections = {wanted}"),
+            format!("{MORE_FILES}; or limits.connections = \"auto\""),
+        ),
+        None if possible < FEW => Finding::warning(what, MORE_FILES),
+        _ => Finding::fine(what),
     }
-    Finding::warning(
-        what,
-        "ulimit -n, LimitNOFILE= of the service, or --ulimit nofile= of the container: above the clients expected",
-    )
 }
 
 #[cfg(test)]
@@ -39,9 +41,18 @@ mod tests {
 
     #[test]
     fn few_files_are_named() {
-        assert_eq!(judge(1_048_576, 900_000).severity, Severity::Fine);
-        let few = judge(1_024, 800);
-        assert_eq!(few.severity, Severity::Warning);
-        assert!(few.to_string().contains("change: ulimit -n"), "{few}");
+        assert_eq!(judge(1_048_576, 900_000, None).severity, Severity::Fine);
+        // As few as are wanted.
+        assert_eq!(judge(1_024, 800, Some(500)).severity, Severity::Fine);
+        for (few, change) in [
+            (judge(1_024, 800, None), "change: ulimit -n"),
+            (
+                judge(1_048_576, 900_000, Some(900_001)),
+                "limits.connections = \"auto\"",
+            ),
+        ] {
+            assert_eq!(few.severity, Severity::Warning);
+            assert!(few.to_string().contains(change), "{few}");
+        }
     }
 }
