@@ -355,8 +355,8 @@ fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<Ser
 fn greet(config: &Config, address: SocketAddr, node: NodeId) {
     let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
     info!(
-        version = env!("CARGO_PKG_VERSION"),
         node:%,
+        version = env!("CARGO_PKG_VERSION"),
         path:% = format_args!("{}/", config.engine.path),
         workers = config.server.workers;
         "listening on {scheme}://{address}"
