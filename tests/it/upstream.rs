@@ -8,6 +8,17 @@ use tokio::net::TcpListener;
 use crate::support::upstream::{ByHand, front, front_of};
 use crate::support::{Frame, TestServer, WebsocketClient, field, filler};
 
+/// A node with these settings, a client of it, and the client's leg at a server by hand.
+async fn carried(settings: &[(&str, &str)]) -> (TestServer, WebsocketClient, ByHand, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = front_of(&[listener.local_addr().unwrap()], settings).await;
+    let mut client = front.websocket().await;
+    client.send("40").await;
+    let upstream = ByHand::joined(&listener).await;
+    assert!(client.text().await.starts_with("40{"));
+    (front, client, upstream, listener)
+}
+
 #[actix_rt::test]
 async fn events_acks_and_auth_pass_both_ways() {
     let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
@@ -97,13 +108,7 @@ async fn an_upstream_refuses_in_its_own_words() {
 
 #[actix_rt::test]
 async fn an_upstream_asks_and_disconnects() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
-    let mut client = front.websocket().await;
-    client.send("40").await;
-    let mut upstream = ByHand::joined(&listener).await;
-    // Said together with the CONNECT answer: heard behind ours.
-    client.text().await;
+    let (_front, mut client, mut upstream, listener) = carried(&[]).await;
     upstream.send(r#"4217["q",1]"#).await;
     upstream.send(r#"4218["q",2]"#).await;
     let (first, second) = (client.text().await, client.text().await);
@@ -145,12 +150,7 @@ async fn what_an_upstream_says_at_once_comes_behind_the_connect_answer() {
 
 #[actix_rt::test]
 async fn the_order_of_events_is_kept_and_none_waits_for_anothers_answer() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
-    let mut client = front.websocket().await;
-    client.send("40").await;
-    let mut upstream = ByHand::joined(&listener).await;
-    client.text().await;
+    let (_front, mut client, mut upstream, _listener) = carried(&[]).await;
     client.send(r#"420["slow"]"#).await;
     for number in 0..500 {
         client.send(&format!(r#"42["n",{number}]"#)).await;
@@ -170,13 +170,8 @@ async fn the_order_of_events_is_kept_and_none_waits_for_anothers_answer() {
 #[actix_rt::test]
 async fn a_leg_lost_in_use_ends_its_client() {
     for (when_lost, told) in [("close", None), ("disconnect", Some("41"))] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let front = front_of(&[address], &[("APP__UPSTREAM__WHEN_LOST", when_lost)]).await;
-        let mut client = front.websocket().await;
-        client.send("40").await;
-        let upstream = ByHand::joined(&listener).await;
-        client.text().await;
+        let settings = [("APP__UPSTREAM__WHEN_LOST", when_lost)];
+        let (front, mut client, upstream, _listener) = carried(&settings).await;
         drop(upstream);
         let error = client.text().await;
         assert!(error.contains(r#""code":"upstream_lost""#), "{error}");
@@ -345,17 +340,12 @@ async fn the_relays_events_may_stay_here() {
 
 #[actix_rt::test]
 async fn a_drain_waits_for_the_answers_of_the_upstream() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let patient = [
         ("DRAIN__GRACE", "0s"),
         ("DRAIN__ACK_TIMEOUT", "50s"),
         ("DRAIN__TIMEOUT", "60s"),
     ];
-    let front = front_of(&[listener.local_addr().unwrap()], &patient).await;
-    let mut client = front.websocket().await;
-    client.send("40").await;
-    let mut upstream = ByHand::joined(&listener).await;
-    client.text().await;
+    let (front, mut client, mut upstream, _listener) = carried(&patient).await;
     client.send(r#"427["question"]"#).await;
     upstream.expect(r#"420["question"]"#).await;
     let watch = async {
@@ -372,16 +362,11 @@ async fn a_drain_waits_for_the_answers_of_the_upstream() {
 
 #[actix_rt::test]
 async fn an_upstream_that_does_not_read_holds_its_client_up() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let small = [
         ("APP__UPSTREAM__QUEUE_LIMIT", "16KiB"),
         ("SOCKET__INBOX_LIMIT", "16KiB"),
     ];
-    let front = front_of(&[listener.local_addr().unwrap()], &small).await;
-    let mut client = front.websocket().await;
-    client.send("40").await;
-    let mut upstream = ByHand::joined(&listener).await;
-    client.text().await;
+    let (_front, mut client, mut upstream, _listener) = carried(&small).await;
     let text = filler(10_000);
     let count = 2_000;
     // Its 20 MB are more than queues and kernel buffers hold: sending ends only when the upstream reads.
