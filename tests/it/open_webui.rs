@@ -1,14 +1,22 @@
 //! The Open WebUI app over real sockets: a backend that answers REST, a python process on the bus, nodes in front.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use roomwire::bridge::link::{Channel, Link, LinkEvent};
+use roomwire::bridge::redis::{RedisLink, RedisSettings, RedisStore};
 use roomwire::bridge::store::Store;
 use roomwire::metrics::labels::SignIn;
+use roomwire::model::Random;
+use roomwire::model::random::OsRandom;
+use roomwire::server::Outside;
 use serde_json::{Value, json};
 
 use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, token, user_join};
 use crate::support::python::PythonProcess;
-use crate::support::{TestCluster, WebsocketClient, soon};
+use crate::support::redis::RedisServer;
+use crate::support::server::config;
+use crate::support::{TestCluster, TestServer, WebsocketClient, soon};
 
 async fn pooled(cluster: &TestCluster<2>, client: &WebsocketClient) -> Option<Value> {
     let entry = cluster
@@ -313,4 +321,53 @@ async fn a_backend_ends_sockets_and_its_word_is_asked_anew() {
     let mut again = connect(&cluster.nodes[0], &token).await;
     assert_eq!(user_join(&mut again, &token).await, "[]");
     assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+}
+
+#[actix_rt::test]
+async fn pieces_of_an_answer_go_to_the_backend_that_waits_for_them() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let url = server.url();
+    let config = config(&[
+        ("APP__KIND", "open_webui"),
+        ("APP__OPEN_WEBUI__UPSTREAMS", &backend.url),
+        ("BUS__REDIS_URL", &url),
+        ("ENGINE__PATH", "/socket.io"),
+    ]);
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let outside = Outside::from_config(&config, &random).unwrap();
+    let node = TestServer::configured(config, outside).await;
+    node.readyz("bus: up").await;
+    let settings = RedisSettings::parse(&url).unwrap();
+    let store = RedisStore::new(settings.clone());
+    let (link, mut events) = RedisLink::start(settings, random);
+    link.subscribe(vec![Channel::from("open-webui:direct_completion")]);
+    let subscribed =
+        async { while !matches!(events.next().await, Some(LinkEvent::Subscribed(_))) {} };
+    soon("a subscription", subscribed).await;
+    let mut ann = joined(&node, &token).await;
+    let entry = store.hash_get("open-webui:session_pool", &ann.socket);
+    assert!(entry.await.unwrap().is_some());
+    let mut expected = Vec::new();
+    for number in 0..3 {
+        let channel = format!("ann:{}:request", ann.socket);
+        let event = format!(r#"["{channel}",{{"choices":[{number}]}}]"#);
+        assert_eq!(ann.ask(&event).await, "[]");
+        expected.push(format!(
+            r#"{{"channel":"{channel}","data":{{"choices":[{number}]}}}}"#
+        ));
+    }
+    for piece in expected {
+        let heard = async {
+            loop {
+                if let Some(LinkEvent::Message { payload, .. }) = events.next().await {
+                    break payload;
+                }
+            }
+        };
+        assert_eq!(soon("a piece", heard).await, piece);
+    }
 }
