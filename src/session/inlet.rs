@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix::{AsyncContext, Context, Handler};
+use actix::{ActorContext, AsyncContext, Context, Handler};
 
 use super::Session;
 use super::messages::{
@@ -103,7 +103,7 @@ impl Session {
                 None => {}
                 Some(CloseReason::ParseError) => return Err(PostError::Malformed),
                 Some(CloseReason::TransportClose) => {
-                    self.say_goodbye();
+                    self.say_goodbye(ctx);
                     return Ok(());
                 }
                 Some(_) => return Ok(()),
@@ -112,11 +112,12 @@ impl Session {
         Ok(())
     }
 
-    /// The client closed: its pending poll ends with a noop (protocol notes 1.7).
-    fn say_goodbye(&mut self) {
+    /// The client closed: its pending poll ends with a noop (protocol notes 1.7), and it asks for nothing more.
+    fn say_goodbye(&mut self, ctx: &mut Context<Self>) {
         if let Some(outlet) = self.outlet.take() {
             outlet.answer_text("6", true);
         }
+        ctx.stop();
     }
 }
 

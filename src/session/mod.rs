@@ -442,3 +442,6 @@ fn bare_packet(message: &Message) -> Packet {
         Message::Binary(content) => Packet::binary(content),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use actix::{ActorFuture, Context};
+use actix::{ActorContext, ActorFuture, Context};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -131,6 +131,8 @@ impl ActorFuture<Session> for Drain {
         if outlet.poll_aborted(cx) {
             session.outlet = None;
             session.close(CloseReason::TransportError, ctx);
+            // Also if it had ended before: nobody is left to fetch the rest.
+            ctx.stop();
             return Poll::Pending;
         }
         session
