@@ -328,13 +328,17 @@ async fn a_client_that_gives_up_a_poll_has_left() {
 /// Stock clients hand out the packets of a batch a turn after it came, and none of them once they know of the end.
 #[actix_rt::test]
 async fn the_end_comes_in_a_batch_of_its_own() {
-    let cluster = TestCluster::<1>::start().await;
-    let [node] = &cluster.nodes;
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, elsewhere] = &cluster.nodes;
     let voice = Voice::join(&cluster.hub);
-    for waits in [true, false] {
-        let mut client = node.polling().await;
+    for (edge, waits) in [owner, elsewhere]
+        .into_iter()
+        .flat_map(|edge| [(edge, true), (edge, false)])
+    {
+        let mut client = owner.polling().await;
+        client.turn_to(&edge.address());
         client.connect().await;
-        let mut witness = node.member().await;
+        let mut witness = owner.member().await;
         let end = async {
             voice.emit(everybody(), r#"["last words"]"#, false);
             voice.say(&Command::Disconnect {
@@ -360,5 +364,6 @@ async fn the_end_comes_in_a_batch_of_its_own() {
             close_reason(&client.sid).await,
             "server namespace disconnect"
         );
+        assert_eq!(client.get().await.status, 400);
     }
 }
