@@ -95,13 +95,24 @@ impl Target {
         Ok(Box::new(stream))
     }
 
-    /// Status and the rest of the answer to a polling handshake.
+    /// Status and the rest of the answer to a polling handshake; the session it opens is ended again.
     async fn poll(&self) -> io::Result<(u16, String)> {
+        let (status, answer) = self.ask("GET", "", "").await?;
+        if let Some(opened) = answer.lines().last().and_then(Opened::read) {
+            // Only for tidiness: unheard, the session ends by its own timer.
+            let _ = self.ask("POST", &format!("&sid={}", opened.sid), "1").await;
+        }
+        Ok((status, answer))
+    }
+
+    async fn ask(&self, method: &str, query: &str, body: &str) -> io::Result<(u16, String)> {
         let mut stream = self.open().await?;
         let request = format!(
-            "GET {}?EIO=4&transport=polling HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            "{method} {}?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
             self.path,
-            self.authority()
+            self.authority(),
+            body.len()
         );
         stream.write_all(request.as_bytes()).await?;
         stream.flush().await?;
@@ -251,7 +262,7 @@ async fn upgrade(target: &Target) -> Result<Socket, (String, &'static str)> {
 
 /// The head of a session's id names its node.
 fn judge_owner(packet: &str, path: &str, nodes: &BTreeSet<String>) -> Option<Finding> {
-    let opened: Opened = serde_json::from_str(packet.strip_prefix('0')?).ok()?;
+    let opened = Opened::read(packet)?;
     let is_ours = EngineId::parse(&opened.sid).is_some_and(|id| nodes.contains(id.node().as_str()));
     if nodes.is_empty() || is_ours {
         return None;
@@ -303,6 +314,12 @@ async fn listen(mut socket: Socket, idle: Duration) -> (Finding, Option<String>)
 #[derive(Deserialize)]
 struct Opened {
     sid: String,
+}
+
+impl Opened {
+    fn read(packet: &str) -> Option<Self> {
+        serde_json::from_str(packet.strip_prefix('0')?).ok()
+    }
 }
 
 #[cfg(test)]

@@ -243,7 +243,11 @@ async fn carry(client: TcpStream, server: TcpStream, fault: Fault) {
 
 #[actix_rt::test]
 async fn a_proxy_is_judged_by_where_it_fails() {
-    let node = TestServer::with(&[("ENGINE__PING_INTERVAL", "3s")]).await;
+    let settings = [
+        ("ENGINE__PING_INTERVAL", "3s"),
+        ("ENGINE__PING_TIMEOUT", "60s"),
+    ];
+    let node = TestServer::with(&settings).await;
     let config = config(&[]);
     // Longer than an interval, so that a ping is answered.
     let idle = Duration::from_secs(4);
@@ -255,6 +259,8 @@ async fn a_proxy_is_judged_by_where_it_fails() {
         told.contains("websocket: upgraded, and held for 4s"),
         "{told}"
     );
+    // A session that was left there would hold up a drain.
+    node.sessions(0).await;
 
     let url = proxy(&node, Fault::Idle(Duration::from_millis(800))).await;
     let (worst, told) = looked_at(&config, Some(&url), idle).await;
