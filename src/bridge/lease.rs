@@ -95,6 +95,18 @@ impl Lease {
         );
     }
 
+    /// Does some last work with the name kept as [`Lease::keep`] does, whatever becomes of it meanwhile.
+    pub async fn keep_during(self, work: impl Future<Output = ()>) {
+        let kept = async {
+            self.keep().await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = work => {}
+            () = kept => {}
+        }
+    }
+
     /// Gives the name back.
     pub async fn release(&self) {
         if let Err(error) = self.store.release(&self.key, &self.value).await {
@@ -139,5 +151,20 @@ mod tests {
         first.release().await;
         assert!(second.claim().await);
         tokio::time::timeout(RENEWAL * 2, keeping).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_work_is_done_under_the_name_and_also_without_it() {
+        let store = MemoryStore::default();
+        let (first, second) = (lease(&store, "1"), lease(&store, "2"));
+        let work = || tokio::time::sleep(LIFETIME * 3);
+        assert!(first.claim().await);
+        first.clone().keep_during(work()).await;
+        assert!(!second.claim().await);
+        first.release().await;
+        assert!(second.claim().await);
+        let start = tokio::time::Instant::now();
+        first.keep_during(work()).await;
+        assert_eq!(start.elapsed(), LIFETIME * 3);
     }
 }

@@ -234,7 +234,12 @@ impl Server {
     /// Empties the node bit by bit: takes nobody new and closes who is there at the pace of `[drain]`. Returns when
     /// nobody is left, or after `drain.timeout`.
     pub async fn drain(&self) {
-        drain::drain(self).await;
+        let drained = drain::drain(self);
+        match &self.lease {
+            // Sessions that are left have ids of this name.
+            Some(lease) => lease.clone().keep_during(drained).await,
+            None => drained.await,
+        }
     }
 
     /// Stops: takes nobody new, tells every client at once, and ends.
