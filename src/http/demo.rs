@@ -7,11 +7,13 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{BusConfig, Config};
 use crate::transport::compression::{accepts_gzip, gzip};
 
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// `bus.prefix` where nobody sets it.
+const SHIPPED_PREFIX: &str = "roomwire";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -99,6 +101,20 @@ fn facts(config: &Config, node: &str, port: u16, stock_client: bool) -> String {
     let redis = bus.redis_url.as_ref().map(|url| {
         json!({"url_masked": url.to_string(), "channel": bus.python_channel, "python": bus.python})
     });
+    json!({
+        "path": config.engine.path,
+        "stock_client": stock_client,
+        "node": node,
+        "version": env!("CARGO_PKG_VERSION"),
+        "redis": redis,
+        "bind": format!("{}:{port}", config.server.bind.host),
+        "second_node_command": second_node(bus, port),
+    })
+    .to_string()
+}
+
+/// A command that starts another node of this node's cluster.
+fn second_node(bus: &BusConfig, port: u16) -> String {
     let url = bus.redis_url.as_ref().map_or_else(
         || "redis://127.0.0.1:6379/0".to_owned(),
         ToString::to_string,
@@ -107,17 +123,41 @@ fn facts(config: &Config, node: &str, port: u16, stock_client: bool) -> String {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "roomwire".to_owned());
-    let second_node = format!(
-        "ROOMWIRE_SERVER__BIND=127.0.0.1:{next_port} ROOMWIRE_BUS__REDIS_URL={url} {program}"
-    );
-    json!({
-        "path": config.engine.path,
-        "stock_client": stock_client,
-        "node": node,
-        "version": env!("CARGO_PKG_VERSION"),
-        "redis": redis,
-        "bind": format!("{}:{port}", config.server.bind.host),
-        "second_node_command": second_node,
-    })
-    .to_string()
+    let mut settings =
+        format!("ROOMWIRE_SERVER__BIND=127.0.0.1:{next_port} ROOMWIRE_BUS__REDIS_URL={url}");
+    if bus.python {
+        settings.push_str(" ROOMWIRE_BUS__PYTHON=on");
+    }
+    if bus.prefix != SHIPPED_PREFIX {
+        settings.push_str(" ROOMWIRE_BUS__PREFIX=");
+        settings.push_str(&bus.prefix);
+    }
+    format!("{settings} {program}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_node_is_of_the_same_cluster() {
+        let mut bus = Config::default().bus;
+        let command = second_node(&bus, 8080);
+        assert!(
+            command.starts_with(
+                "ROOMWIRE_SERVER__BIND=127.0.0.1:8081 ROOMWIRE_BUS__REDIS_URL=redis://127.0.0.1:6379/0 "
+            ),
+            "{command}"
+        );
+        assert!(
+            !command.contains("PYTHON") && !command.contains("PREFIX"),
+            "{command}"
+        );
+        (bus.python, bus.prefix) = (true, "chat".to_owned());
+        let command = second_node(&bus, 8080);
+        assert!(
+            command.contains(" ROOMWIRE_BUS__PYTHON=on ROOMWIRE_BUS__PREFIX=chat "),
+            "{command}"
+        );
+    }
 }
