@@ -236,7 +236,7 @@ impl Pool {
                 "upstream leads back to this cluster, no leg goes there: name the server behind, not the address of its clients"
             );
         } else if condition.failures == 0 {
-            warn!(url:% = upstream.url, error:%; "upstream is out, others take its place");
+            warn!(url:% = upstream.url, error:%; "upstream is out");
         }
         condition.loops = error.is_loop();
         condition.failures = condition.failures.saturating_add(1);
