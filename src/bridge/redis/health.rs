@@ -130,6 +130,10 @@ impl Health {
             log::info!(address:% = self.address; "redis is connected");
         }
         let _gone = self.events.push(LinkEvent::Up);
+        // The outage did not change that, and whoever is deaf says so only once.
+        if !state.deaf.is_empty() {
+            let _gone = self.events.push(LinkEvent::Deaf);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -214,5 +218,28 @@ mod tests {
         assert_eq!(events.try_next(), None);
         health.forget(2);
         assert_eq!(events.try_next(), Some(LinkEvent::Hearing));
+    }
+
+    #[tokio::test]
+    async fn who_was_deaf_before_an_outage_is_deaf_after_it() {
+        let (health, mut events) = health();
+        expect(&health, 0);
+        find(&health, 0);
+        health.deaf(0);
+        health.lost(Part::Publisher(0), "gone");
+        health.found(Part::Publisher(0));
+        health.hears(0);
+        let reason = "gone".to_owned();
+        let expected = [
+            LinkEvent::Up,
+            LinkEvent::Deaf,
+            LinkEvent::Down { reason },
+            LinkEvent::Up,
+            LinkEvent::Deaf,
+            LinkEvent::Hearing,
+        ];
+        for event in expected {
+            assert_eq!(events.try_next(), Some(event));
+        }
     }
 }
