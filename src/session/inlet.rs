@@ -174,8 +174,12 @@ impl Handler<Receive> for Session {
 impl Handler<Detached> for Session {
     type Result = ();
 
-    fn handle(&mut self, detached: Detached, ctx: &mut Self::Context) {
-        self.close(detached.reason, ctx);
+    fn handle(&mut self, Detached { reason }: Detached, ctx: &mut Self::Context) {
+        self.close(reason, ctx);
+        if reason == CloseReason::TransportClose {
+            // Also if it had ended before: nobody is left to fetch the rest.
+            ctx.stop();
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Ends of a polling session whose order no client can force.
 
 use super::messages::{
-    Batch, BatchFormat, Post, PostId, PostStarted, ProbeStarted, PullError, Ready, ShutDown,
+    Batch, BatchFormat, Detached, Post, PostId, PostStarted, ProbeStarted, PullError, Ready,
+    ShutDown, Upgraded,
 };
 use super::*;
 use crate::app::echo::Echo;
@@ -123,5 +124,23 @@ async fn a_session_is_gone_once_its_client_said_goodbye() {
     });
     assert_eq!(body(waiting).await, "6");
     assert_eq!(answer.await.unwrap(), Ok(()));
+    assert_gone(&worker, &session).await;
+}
+
+#[actix_rt::test]
+async fn nobody_waits_for_a_websocket_elsewhere_that_went_as_the_session_ended() {
+    let worker = worker();
+    let session = polling(&worker).await;
+    let (reply, may_upgrade) = oneshot::channel();
+    session.do_send(ProbeStarted { reply });
+    assert_eq!(may_upgrade.await, Ok(true));
+    session.do_send(Upgraded);
+    let patience = Duration::ZERO;
+    session.do_send(ShutDown { patience });
+    let reason = CloseReason::TransportClose;
+    session.do_send(Detached { reason });
+    let (reply, may_upgrade) = oneshot::channel();
+    session.do_send(ProbeStarted { reply });
+    assert!(may_upgrade.await.is_err());
     assert_gone(&worker, &session).await;
 }
