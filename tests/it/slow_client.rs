@@ -232,3 +232,34 @@ async fn the_limit_holds_for_a_websocket_on_another_node() {
     })
     .await;
 }
+
+#[actix_rt::test]
+async fn a_websocket_on_another_node_that_takes_nothing_is_given_up() {
+    let settings = [
+        ("SOCKET__OUTBOX_LIMIT", "64MiB"),
+        ("ENGINE__PING_INTERVAL", "1s"),
+        ("ENGINE__PING_TIMEOUT", "1s"),
+    ];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+    websocket.send("2probe").await;
+    websocket.expect("3probe").await;
+    websocket.send("5").await;
+    websocket.quiet().await;
+    let voice = Voice::join(&cluster.hub);
+    let text = filler(100_000);
+    // More than the kernel takes on both sides, so that the edge waits for its socket.
+    for number in 0..150 {
+        voice.emit(room("r"), &format!(r#"["n",{number},"{text}"]"#), false);
+    }
+    assert_eq!(close_reason(&client.sid).await, "ping timeout");
+    eventually("the websocket is given up", || {
+        edge.metrics().forwarded_websockets.get() == 0
+    })
+    .await;
+    drop(websocket);
+}

@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::envelope::{Kind, Outcome};
 use super::{Exchange, Told};
@@ -111,8 +112,17 @@ async fn write(
             },
             () = &mut leaving => break true,
         };
-        // TLS keeps bytes back until it is told to flush.
-        if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
+        let written = async {
+            writer.write_all(&bytes).await?;
+            // TLS keeps bytes back until it is told to flush.
+            writer.flush().await
+        };
+        // Nothing else is done meanwhile, no pong read: in the owner's eyes, too, the client is gone by then.
+        let taken = tokio::select! {
+            taken = timeout(session.patience, written) => matches!(taken, Ok(Ok(()))),
+            () = &mut leaving => false,
+        };
+        if !taken {
             break false;
         }
     };
