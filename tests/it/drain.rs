@@ -133,6 +133,31 @@ async fn a_polling_client_hears_of_it_by_its_poll() {
     assert_eq!(server.metrics().sessions.get(), 0);
 }
 
+#[actix_rt::test]
+async fn a_polling_client_fetches_what_waits_and_then_the_end() {
+    // More than one batch holds.
+    const EVENTS: usize = 40;
+    let server = TestServer::with(&[("DRAIN__GRACE", "0s")]).await;
+    let mut polling = server.polling().await;
+    polling.connect().await;
+    polling.join("r").await;
+    let mut other = server.member().await;
+    for number in 0..EVENTS {
+        other.emit("r", &format!(r#""n",{number}"#)).await;
+    }
+    other.quiet().await;
+    let fetch = async {
+        assert_eq!(other.rest().await, ended());
+        for number in 0..EVENTS {
+            polling.expect(&format!(r#"42["n",{number}]"#)).await;
+        }
+        assert!(polling.take_fetched().is_empty());
+        assert_eq!(polling.get().await.summary(), (200, "1"));
+    };
+    tokio::join!(fetch, server.server.drain());
+    assert_eq!(server.metrics().sessions.get(), 0);
+}
+
 /// A client of `owner` whose websocket `edge` holds.
 async fn held(owner: &TestServer, edge: &TestServer) -> (PollingClient, WebsocketClient) {
     let mut client = owner.polling().await;
