@@ -36,7 +36,7 @@ pub trait App {
     /// A client sent an event.
     fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer;
 
-    /// An [`Action::Join`] is complete; `degraded`: the bus is away, so only this node is heard for now.
+    /// An [`Action::Join`] is complete, without the rooms beyond `socket.max_rooms`; `degraded`: the bus is away, so only this node is heard for now.
     fn on_joined(&self, _peer: &Peer<'_>, _rooms: &[Room], _degraded: bool) -> Answer {
         Answer::nothing()
     }
@@ -86,9 +86,6 @@ pub trait Doorway {
 pub trait Membership {
     /// Whether the socket is in the room.
     fn contains(&self, room: &str) -> bool;
-
-    /// How many rooms it has joined.
-    fn count(&self) -> usize;
 }
 
 /// An event as it came.

@@ -34,8 +34,6 @@ pub(super) fn is_own(payload: &Payload) -> bool {
 pub struct Relay {
     /// Looked at for each request: whoever is in a room stays there when a new rule forbids it.
     rules: Arc<Reloadable<RelayConfig>>,
-    /// Rooms one socket may join.
-    max_rooms: usize,
 }
 
 /// Why a request is refused.
@@ -45,10 +43,18 @@ struct Refused {
     message: String,
 }
 
+impl Refused {
+    fn told(&self, peer: &Peer<'_>) -> Action {
+        log::debug!(socket:% = peer.socket, code = self.code; "request refused");
+        let error = json!({"code": self.code, "message": self.message});
+        ack(&json!({"ok": false, "error": error}))
+    }
+}
+
 impl Relay {
     /// The app with these rules, which may be replaced while it runs.
-    pub fn new(rules: Arc<Reloadable<RelayConfig>>, max_rooms: usize) -> Self {
-        Self { rules, max_rooms }
+    pub fn new(rules: Arc<Reloadable<RelayConfig>>) -> Self {
+        Self { rules }
     }
 
     fn request(&self, peer: &Peer<'_>, payload: &Payload) -> Result<Actions, Refused> {
@@ -60,7 +66,7 @@ impl Relay {
         match name.as_str() {
             "roomwire:join" => {
                 let room = self.room(&elements)?;
-                self.may_join(peer, &room)?;
+                self.may_join(&room)?;
                 Ok([Action::Join(vec![room])].into())
             }
             "roomwire:leave" => {
@@ -105,7 +111,7 @@ impl Relay {
         Ok(Room::from(room))
     }
 
-    fn may_join(&self, peer: &Peer<'_>, room: &Room) -> Result<(), Refused> {
+    fn may_join(&self, room: &Room) -> Result<(), Refused> {
         // The room of a socket's own id hears what is meant for that socket alone.
         if SocketId::parse(room).is_some() {
             return Err(refused(
@@ -122,12 +128,6 @@ impl Relay {
             return Err(refused(
                 "join_forbidden",
                 format!("clients may not join `{room}` (app.relay)"),
-            ));
-        }
-        if !peer.rooms.contains(room) && peer.rooms.count() >= self.max_rooms {
-            return Err(refused(
-                "too_many_rooms",
-                format!("a socket may join {} rooms", self.max_rooms),
             ));
         }
         Ok(())
@@ -182,18 +182,19 @@ impl App for Relay {
     fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer {
         match self.request(peer, &event.payload) {
             Ok(actions) => Answer::Now(actions),
-            Err(refused) => {
-                log::debug!(socket:% = peer.socket, code = refused.code; "request refused");
-                let error = json!({"code": refused.code, "message": refused.message});
-                [ack(&json!({"ok": false, "error": error}))].into()
-            }
+            Err(refused) => [refused.told(peer)].into(),
         }
     }
 
     fn on_joined(&self, peer: &Peer<'_>, rooms: &[Room], degraded: bool) -> Answer {
+        // Its room was left out, counted and logged by the broker.
+        let Some(room) = rooms.first() else {
+            let message = "the socket is in socket.max_rooms rooms".into();
+            return [refused("too_many_rooms", message).told(peer)].into();
+        };
         let mut joined = json!({
             "ok": true,
-            "room": rooms.first().map(Room::as_str),
+            "room": room.as_str(),
             "node": peer.node.as_str(),
             "transport": peer.transport.as_str(),
         });

@@ -187,11 +187,6 @@ impl Shard {
         self.state.borrow().rooms.is_member(key, room)
     }
 
-    /// How many rooms the socket has joined.
-    pub fn room_count(&self, key: SocketKey) -> usize {
-        self.state.borrow().rooms.room_count(key)
-    }
-
     /// A command of this node: applied on every worker it may concern, and published.
     pub fn dispatch(&self, command: Command) {
         let commands = &self.directory.metrics().commands_total;

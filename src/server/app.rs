@@ -75,7 +75,7 @@ impl NodeApp {
         reloadable: &ReloadableParts,
         shard: &Rc<Shard>,
     ) -> Rc<dyn App> {
-        let relay = || Relay::new(Arc::clone(&reloadable.rules), config.socket.max_rooms);
+        let relay = || Relay::new(Arc::clone(&reloadable.rules));
         match self {
             Self::Relay => Rc::new(relay()),
             Self::Echo => Rc::new(Echo),

@@ -67,8 +67,4 @@ impl Membership for SocketRooms<'_> {
     fn contains(&self, room: &str) -> bool {
         self.key.is_some_and(|key| self.shard.is_member(key, room))
     }
-
-    fn count(&self) -> usize {
-        self.key.map_or(0, |key| self.shard.room_count(key))
-    }
 }

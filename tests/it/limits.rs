@@ -337,6 +337,10 @@ async fn joins_by_others_end_at_the_same_number_of_rooms() {
     }
     let answer = client.ask(r#"["roomwire:join","one more"]"#).await;
     assert!(answer.contains("too_many_rooms"), "{answer}");
+    let refused = &node.metrics().limit_rejected_total;
+    assert_eq!(refused.of(LimitRejection::Rooms).get(), 3);
+    let again = client.ask(r#"["roomwire:join","own"]"#).await;
+    assert!(again.contains(r#""ok":true"#), "{again}");
 }
 
 #[actix_rt::test]
