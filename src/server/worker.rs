@@ -144,6 +144,7 @@ pub(super) fn endpoint_settings(
             AppKind::Relay | AppKind::Upstream | AppKind::OpenWebui => None,
         },
         forward_timeout: config.bus.forward_timeout,
+        message_limit: config.bus.message_limit,
         leg_mark: match config.app.kind {
             AppKind::Upstream | AppKind::OpenWebui => {
                 Some(LegMark::new(&config.bus.channel_prefix, node))

@@ -31,6 +31,8 @@ pub struct EndpointSettings {
     pub bare_path: Option<String>,
     /// How long another node may take to answer a short question.
     pub forward_timeout: Duration,
+    /// Bytes of one message between nodes.
+    pub message_limit: usize,
     /// The mark of this node's own legs, if its app opens any.
     pub leg_mark: Option<LegMark>,
 }

@@ -237,6 +237,7 @@ async fn hold(
         patience: edge.patience(),
         upgrade_timeout: engine.upgrade_timeout,
         max_payload: engine.max_payload,
+        batch_bytes: remote::batch_bytes(edge.settings.message_limit),
         limits: Arc::clone(&edge.worker.limits),
         carries: Rc::default(),
     };

@@ -204,6 +204,30 @@ async fn what_ends_the_session_ends_its_websocket_elsewhere() {
 }
 
 #[actix_rt::test]
+async fn what_waits_for_a_websocket_elsewhere_fits_a_small_bus() {
+    let settings = [
+        ("ENGINE__MAX_PAYLOAD", "8KiB"),
+        ("BUS__MESSAGE_LIMIT", "24KiB"),
+    ];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut other = owner.member().await;
+    let text = filler(6_000);
+    for _ in 0..20 {
+        other.emit("r", &format!(r#""n","{text}""#)).await;
+    }
+    other.quiet().await;
+    let mut websocket = upgrade(&client, &edge.address()).await;
+    for _ in 0..20 {
+        websocket.expect(&format!(r#"42["n","{text}"]"#)).await;
+    }
+    websocket.quiet().await;
+}
+
+#[actix_rt::test]
 async fn heartbeat_and_limits_hold_across_nodes() {
     let settings = [
         ("ENGINE__PING_INTERVAL", "200ms"),

@@ -25,8 +25,10 @@ use crate::limits::{Limit, Limits};
 use crate::model::EngineId;
 use crate::transport::socket::ClientStream;
 
-/// Bytes fetched at once.
-const BATCH_BYTES: u32 = 64 * 1024;
+/// Bytes fetched at once, where the bus takes as much.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Share of a message between nodes that a batch may fill; the rest is for what is around it.
+const MESSAGE_SHARE: usize = 2;
 /// How long the last batch of a session that must end may take.
 const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
@@ -41,6 +43,8 @@ pub struct RemoteSession {
     pub upgrade_timeout: Duration,
     /// Bytes of one message.
     pub max_payload: usize,
+    /// Bytes fetched at once, see [`batch_bytes`].
+    pub batch_bytes: u32,
     pub limits: Arc<Limits>,
     /// Whether this websocket carries its session by now.
     pub carries: Rc<Cell<bool>>,
@@ -50,6 +54,11 @@ impl RemoteSession {
     fn tell(&self, kind: Kind, body: Bytes) {
         self.exchange.tell(self.id, kind, 0, body);
     }
+}
+
+/// Bytes of several packets that are fetched at once, for a bus that takes messages of `message_limit` bytes.
+pub fn batch_bytes(message_limit: usize) -> u32 {
+    BATCH_BYTES.min(message_limit / MESSAGE_SHARE) as u32
 }
 
 /// Serves a websocket whose handshake is answered, until it or the session ends, or until it is told to go. `first`
@@ -162,7 +171,7 @@ fn batches(session: RemoteSession, taken_over: oneshot::Receiver<()>) -> impl St
                 session.id,
                 Kind::Pull,
                 number,
-                BATCH_BYTES,
+                session.batch_bytes,
                 Bytes::new(),
                 session.patience,
             );
