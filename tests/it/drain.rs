@@ -162,10 +162,7 @@ async fn a_polling_client_fetches_what_waits_and_then_the_end() {
 async fn held(owner: &TestServer, edge: &TestServer) -> (PollingClient, WebsocketClient) {
     let mut client = owner.polling().await;
     client.connect().await;
-    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    websocket.send("2probe").await;
-    websocket.expect("3probe").await;
-    websocket.send("5").await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
     (client, websocket)
 }

@@ -5,20 +5,11 @@ use std::time::{Duration, Instant};
 use crate::support::cluster::{Voice, room};
 use crate::support::log::close_reason;
 use crate::support::tls::Files;
-use crate::support::{Frame, PollingClient, TestCluster, WebsocketClient, filler, soon};
+use crate::support::{Frame, TestCluster, WebsocketClient, filler, soon};
 use roomwire::bridge::memory::Faults;
 use roomwire::model::Command;
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
-
-/// Moves a session to a websocket that lands on `address`.
-async fn upgrade(client: &PollingClient, address: &str) -> WebsocketClient {
-    let mut websocket = WebsocketClient::upgrading(address, &client.sid).await;
-    websocket.send("2probe").await;
-    websocket.expect("3probe").await;
-    websocket.send("5").await;
-    websocket
-}
 
 #[actix_rt::test]
 async fn a_session_whose_every_request_goes_to_the_wrong_node() {
@@ -184,7 +175,7 @@ async fn what_ends_the_session_ends_its_websocket_elsewhere() {
     let voice = Voice::join(&cluster.hub);
     let mut client = owner.polling().await;
     let socket = client.connect().await;
-    let mut websocket = upgrade(&client, &edge.address()).await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
     voice.say(&Command::Disconnect {
         selector: room(&socket),
@@ -197,7 +188,7 @@ async fn what_ends_the_session_ends_its_websocket_elsewhere() {
 
     let mut client = owner.polling().await;
     client.connect().await;
-    let mut websocket = upgrade(&client, &edge.address()).await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
     drop(websocket);
     owner.sessions(0).await;
@@ -220,7 +211,7 @@ async fn what_waits_for_a_websocket_elsewhere_fits_a_small_bus() {
         other.emit("r", &format!(r#""n","{text}""#)).await;
     }
     other.quiet().await;
-    let mut websocket = upgrade(&client, &edge.address()).await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     for _ in 0..20 {
         websocket.expect(&format!(r#"42["n","{text}"]"#)).await;
     }
@@ -238,7 +229,7 @@ async fn heartbeat_and_limits_hold_across_nodes() {
     let [owner, edge] = &cluster.nodes;
     let mut client = owner.polling().await;
     client.connect().await;
-    let mut websocket = upgrade(&client, &edge.address()).await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     for _ in 0..4 {
         assert_eq!(websocket.frame().await, Frame::Text("2".into()));
         websocket.send("3").await;
@@ -337,7 +328,7 @@ async fn sessions_of_a_node_that_died_or_was_cut_off_are_unknown() {
         clients.push(client);
     }
     let carried = owner.polling().await;
-    let mut websocket = upgrade(&carried, &edge.address()).await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &carried.sid).await;
     // One poll waits while it happens.
     let (waiting, ()) = tokio::join!(clients[0].get(), async {
         websocket.send("40").await;

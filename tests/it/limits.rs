@@ -239,10 +239,7 @@ async fn a_websocket_that_is_held_elsewhere_keeps_the_pace_or_ends() {
     let mut client = owner.polling().await;
     let start = Instant::now();
     client.connect().await;
-    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    websocket.send("2probe").await;
-    websocket.expect("3probe").await;
-    websocket.send("5").await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     for number in 0..6 {
         websocket
             .send(&format!(r#"42{number}["roomwire:join","r"]"#))

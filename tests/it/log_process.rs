@@ -70,10 +70,7 @@ async fn json_is_an_object_a_line_with_its_fields_as_they_are() {
     let mut polling = PollingClient::open(&address).await;
     polling.connect().await;
     let sid = polling.sid.clone();
-    let mut upgrade = WebsocketClient::upgrading(&address, &sid).await;
-    upgrade.send("2probe").await;
-    upgrade.expect("3probe").await;
-    upgrade.send("5").await;
+    let mut upgrade = WebsocketClient::upgraded(&address, &sid).await;
     upgrade.quiet().await;
     upgrade.send("1").await;
     let closed = node.lines_until("session closed").pop().unwrap();

@@ -208,10 +208,7 @@ async fn the_limit_holds_for_a_websocket_on_another_node() {
     let mut client = owner.polling().await;
     client.connect().await;
     client.join("r").await;
-    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    websocket.send("2probe").await;
-    websocket.expect("3probe").await;
-    websocket.send("5").await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
     let mut sender = owner.member().await;
     let text = filler(100_000);
@@ -245,10 +242,7 @@ async fn a_websocket_on_another_node_that_takes_nothing_is_given_up() {
     let mut client = owner.polling().await;
     client.connect().await;
     client.join("r").await;
-    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    websocket.send("2probe").await;
-    websocket.expect("3probe").await;
-    websocket.send("5").await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
     let voice = Voice::join(&cluster.hub);
     let text = filler(100_000);

@@ -3,16 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::tls::Files;
-use crate::support::{Frame, PollingClient, TestServer, WebsocketClient, soon};
-
-/// Moves a polling session to a websocket as clients do; the polling side must have nothing under way.
-async fn upgrade(client: &PollingClient, address: &str) -> WebsocketClient {
-    let mut websocket = WebsocketClient::upgrading(address, &client.sid).await;
-    websocket.send("2probe").await;
-    websocket.expect("3probe").await;
-    websocket.send("5").await;
-    websocket
-}
+use crate::support::{Frame, TestServer, WebsocketClient, soon};
 
 #[actix_rt::test]
 async fn a_session_moves_whatever_worker_accepts_the_websocket() {
@@ -41,7 +32,7 @@ async fn moves_to_every_worker(server: &TestServer) {
                     .unwrap(),
             );
         }
-        let mut websocket = upgrade(&client, &server.address()).await;
+        let mut websocket = WebsocketClient::upgraded(&server.address(), &client.sid).await;
         let answer = websocket.ask(r#"["roomwire:join","second"]"#).await;
         assert!(answer.contains(r#""transport":"websocket""#), "{answer}");
         other.emit("r", r#""to all""#).await;
@@ -161,7 +152,7 @@ async fn a_probe_that_gives_up_leaves_the_session_alone() {
     let mut hasty = WebsocketClient::upgrading(&server.address(), &client.sid).await;
     hasty.send("40").await;
     assert!(matches!(hasty.rest().await[..], [Frame::Close(..)]));
-    let mut websocket = upgrade(&client, &server.address()).await;
+    let mut websocket = WebsocketClient::upgraded(&server.address(), &client.sid).await;
     websocket.quiet().await;
 }
 

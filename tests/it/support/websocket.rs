@@ -70,6 +70,15 @@ impl WebsocketClient {
             .unwrap_or_else(|refused| panic!("{refused:?}"))
     }
 
+    /// A websocket that carries a polling session from now on; the polling side must have nothing under way.
+    pub async fn upgraded(address: &str, sid: &str) -> Self {
+        let mut websocket = Self::upgrading(address, sid).await;
+        websocket.send("2probe").await;
+        websocket.expect("3probe").await;
+        websocket.send("5").await;
+        websocket
+    }
+
     /// Any websocket handshake; the answer if it is refused.
     pub async fn handshake(
         address: &str,
