@@ -17,8 +17,8 @@ use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
 const OWN_PREFIX: &str = "roomwire:";
-/// Bytes of a room's name.
-const MAX_ROOM_NAME: usize = 256;
+/// Bytes of a room's name. A node keeps several copies of each (index, channel, subscription), and Redis one more.
+const MAX_ROOM_NAME: usize = 128;
 /// How long `roomwire:ask` waits for an answer.
 const ASK_TIME: Duration = Duration::from_secs(10);
 
@@ -116,7 +116,7 @@ impl Relay {
         if SocketId::parse(room).is_some() {
             return Err(refused(
                 "room_reserved",
-                "names of 20 letters, digits, `-` and `_` belong to sockets".into(),
+                format!("`{room}` is the id of a socket"),
             ));
         }
         let allowed = self

@@ -1,8 +1,11 @@
 //! Engine.IO and Socket.IO ids whose head names their owner.
 //!
 //! Every id is exactly 20 characters of `[A-Za-z0-9_-]`, as stock tooling expects (protocol notes 1.2):
-//! 4 for the node, 1 for the worker thread, 15 random (90 bits). Whoever holds an id knows where its
+//! 4 for the node, 1 for the worker thread, the rest random. Whoever holds an id knows where its
 //! session lives, so a request that reached the wrong node goes straight to the owner.
+//!
+//! The id of a socket is also the name of a room, so its rest is not all random: `_`, 10 random characters (60 bits)
+//! and a checksum of 4 tell it from the ids that applications name rooms by.
 
 use std::fmt;
 
@@ -12,6 +15,11 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const ID_LENGTH: usize = 20;
 const NODE_LENGTH: usize = 4;
 const LOG_LENGTH: usize = 10;
+/// Between owner and random part of a socket id. No id of letters and digits alone has it.
+const SOCKET_MARK: u8 = b'_';
+const MARK_AT: usize = NODE_LENGTH + 1;
+const CHECKSUM_LENGTH: usize = 4;
+const CHECKSUM_AT: usize = ID_LENGTH - CHECKSUM_LENGTH;
 
 /// Number of a worker thread of one node, 0 to 63.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,17 +71,6 @@ macro_rules! owned_id {
         pub struct $name([u8; ID_LENGTH]);
 
         impl $name {
-            /// A fresh id owned by `worker` of `node`.
-            pub fn random(node: NodeId, worker: WorkerIndex, random: &dyn Random) -> Self {
-                Self(random_id(node, worker, random))
-            }
-
-            /// Reads an id; `None` unless it is 20 characters of `[A-Za-z0-9_-]`.
-            pub fn parse(text: &str) -> Option<Self> {
-                let id: [u8; ID_LENGTH] = text.as_bytes().try_into().ok()?;
-                id.iter().all(is_id_character).then_some(Self(id))
-            }
-
             /// The node that owns the session.
             pub fn node(&self) -> NodeId {
                 let mut name = [0; NODE_LENGTH];
@@ -105,9 +102,36 @@ owned_id! {
 }
 
 impl EngineId {
+    /// A fresh id owned by `worker` of `node`.
+    pub fn random(node: NodeId, worker: WorkerIndex, random: &dyn Random) -> Self {
+        Self(random_id(node, worker, random))
+    }
+
+    /// Reads an id; `None` unless it is 20 characters of `[A-Za-z0-9_-]`.
+    pub fn parse(text: &str) -> Option<Self> {
+        read_id(text).map(Self)
+    }
+
     /// Enough of the id to tell sessions apart in the log, too little to take one over.
     pub fn log_name(&self) -> &str {
         &self.as_str()[..LOG_LENGTH]
+    }
+}
+
+impl SocketId {
+    /// A fresh id owned by `worker` of `node`.
+    pub fn random(node: NodeId, worker: WorkerIndex, random: &dyn Random) -> Self {
+        let mut id = random_id(node, worker, random);
+        id[MARK_AT] = SOCKET_MARK;
+        let checksum = checksum(&id);
+        id[CHECKSUM_AT..].copy_from_slice(&checksum);
+        Self(id)
+    }
+
+    /// Reads an id; `None` for every other text, also for other ids of 20 such characters, as databases make them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = read_id(text)?;
+        (id[MARK_AT] == SOCKET_MARK && id[CHECKSUM_AT..] == checksum(&id)).then_some(Self(id))
     }
 }
 
@@ -149,6 +173,22 @@ fn random_id(node: NodeId, worker: WorkerIndex, random: &dyn Random) -> [u8; ID_
     id
 }
 
+fn read_id(text: &str) -> Option<[u8; ID_LENGTH]> {
+    let id: [u8; ID_LENGTH] = text.as_bytes().try_into().ok()?;
+    id.iter().all(is_id_character).then_some(id)
+}
+
+/// FNV-1a of what stands in front of the checksum, folded to 24 bits. All nodes of a cluster must agree on it.
+fn checksum(id: &[u8; ID_LENGTH]) -> [u8; CHECKSUM_LENGTH] {
+    let hash = id[..CHECKSUM_AT]
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+    let folded = hash ^ (hash >> 24);
+    [0, 6, 12, 18].map(|shift| ALPHABET[(folded >> shift) as usize & 0x3f])
+}
+
 /// 6 of each random byte's 8 bits choose one of 64 characters, so all are equally likely.
 fn fill_from_alphabet(characters: &mut [u8], random: &dyn Random) {
     random.fill(characters);
@@ -185,6 +225,41 @@ mod tests {
             assert_eq!(id.as_str().len(), 20);
         }
         assert!(WorkerIndex::new(64).is_none());
+    }
+
+    #[test]
+    fn a_socket_id_is_read_back_and_told_from_any_other_id() {
+        let node = NodeId::parse("nod1").unwrap();
+        let worker = WorkerIndex::new(37).unwrap();
+        for _ in 0..1000 {
+            let id = SocketId::random(node, worker, &OsRandom);
+            let read = SocketId::parse(id.as_str()).unwrap();
+            assert_eq!((read, read.node(), read.worker()), (id, node, worker));
+            // An Engine.IO id is 20 random characters: 1 of 2^30 would pass.
+            let other = EngineId::random(node, worker, &OsRandom);
+            assert_eq!(SocketId::parse(other.as_str()), None, "{other:?}");
+            let mut typo = id.as_str().to_owned();
+            let last = if typo.pop() == Some('a') { 'b' } else { 'a' };
+            typo.push(last);
+            assert_eq!(SocketId::parse(&typo), None, "{typo}");
+        }
+    }
+
+    #[test]
+    fn names_of_20_characters_are_no_socket_ids() {
+        for name in [
+            "general-announcement",
+            "general_announcement",
+            "team_room_of_support",
+            "8IUSAeBqd5TlwiIwdmqT", // Firestore
+            "-NqPcVbJ5yGd8kD1xY_a", // Firebase push id
+            "cq5h0s2s6lfc73f9u9vg", // xid
+            "00000000000000000000",
+            "____________________",
+        ] {
+            assert_eq!(name.len(), 20);
+            assert_eq!(SocketId::parse(name), None, "{name}");
+        }
     }
 
     #[test]

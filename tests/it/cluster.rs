@@ -203,26 +203,33 @@ async fn one_socket_elsewhere_is_reached_without_telling_others() {
 
 #[actix_rt::test]
 async fn a_room_named_like_an_id_is_a_room() {
-    // Only a command can put a socket there: the relay keeps such names for sockets.
-    const NAME: &str = "general-announcement";
     let cluster = TestCluster::<2>::start().await;
     let voice = Voice::join(&cluster.hub);
     let mut clients = [
         cluster.nodes[0].member().await,
         cluster.nodes[1].member().await,
     ];
-    voice.say(&Command::Join {
-        selector: everybody(),
-        rooms: vec![Room::from(NAME)],
-    });
-    for client in &clients {
-        let node = &client.socket[..4];
-        assert_eq!(voice.hearers_of_node(node).await, 1);
-    }
-    voice.heard_by(2, NAME).await;
-    voice.emit(room(NAME), r#"["e"]"#, false);
-    for client in &mut clients {
-        client.expect(r#"42["e"]"#).await;
+    let other = clients[1].socket.clone();
+    let refused = clients[0]
+        .ask(&format!(r#"["roomwire:join","{other}"]"#))
+        .await;
+    assert!(refused.contains("room_reserved"), "{refused}");
+    // One begins with the name of a node, as an id of a socket there does.
+    let like_an_id = format!("{}-announcements-1", cluster.nodes[0].node());
+    for (number, name) in ["general-announcement", &like_an_id].iter().enumerate() {
+        for client in &mut clients {
+            client.join(name).await;
+        }
+        for client in &clients {
+            let node = &client.socket[..4];
+            assert_eq!(voice.hearers_of_node(node).await, 1);
+        }
+        voice.heard_by(2, name).await;
+        voice.emit(room(name), &format!(r#"["e",{number}]"#), false);
+        for client in &mut clients {
+            client.expect(&format!(r#"42["e",{number}]"#)).await;
+            client.quiet().await;
+        }
     }
 }
 

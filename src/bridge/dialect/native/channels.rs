@@ -18,8 +18,7 @@ pub enum Route {
 
 /// The shortest way for a command: one socket's owner, one room's members, or all.
 ///
-/// A room whose name has the form of a socket id is taken for a socket; see
-/// [`NativeChannels::of`] for what that means.
+/// A room whose name is the id of a socket is that socket; see [`NativeChannels::of`] for what that means.
 pub fn route(command: &Command) -> Route {
     let Some(room) = only_room(command) else {
         return Route::All;
@@ -79,19 +78,18 @@ impl NativeChannels {
         Channel::from(format!("{}:room:{namespace}#{room}", self.prefix))
     }
 
-    /// Whether nodes subscribe the room's channel: not for the rooms of own ids.
+    /// Whether the node `ours` subscribes to the room's channel: not if the room is the id of one of its own sockets.
     ///
-    /// `ours` is the asking node. A room that is named like an id of *another* node has a channel,
-    /// because here it can only be an ordinary room.
+    /// A room that is the id of a socket of *another* node has a channel, because here it is an ordinary room.
     pub fn has_channel(room: &Room, ours: NodeId) -> bool {
         SocketId::parse(room).is_none_or(|socket| socket.node() != ours)
     }
 
     /// The channels to publish a command on.
     ///
-    /// What names one socket goes to its owner and to the channel of the room of that name: nobody
-    /// can tell an id from an ordinary room of 20 such characters (`general-announcement`). No node hears it
-    /// twice, as long as none subscribes the rooms of its own ids ([`Self::has_channel`]).
+    /// A command for one socket goes to its owner and to the channel of the room of that name, into which a
+    /// python-socketio process may have put other sockets. No node receives it twice, because none subscribes to the
+    /// rooms of its own ids ([`Self::has_channel`]).
     pub fn of(&self, command: &Command) -> SmallVec<[Channel; 2]> {
         let mut channels = SmallVec::new();
         match only_room(command) {

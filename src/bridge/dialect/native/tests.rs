@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 
 use super::*;
-use crate::model::{AckToken, Asker, Emit, Namespace, Payload, Room, Selector, SocketId};
+use crate::model::random::OsRandom;
+use crate::model::{
+    AckToken, Asker, Emit, Namespace, Payload, Room, Selector, SocketId, WorkerIndex,
+};
 
 fn node(name: &str) -> NodeId {
     NodeId::parse(name).unwrap()
@@ -108,7 +111,9 @@ fn too_long_names_are_refused_by_name() {
 
 #[test]
 fn the_shortest_way() {
-    let socket = SocketId::parse("nod3xabcdefghijklmno").unwrap();
+    let socket = SocketId::random(node("nod3"), WorkerIndex::default(), &OsRandom);
+    let id = Room::from(socket.as_str());
+    let room_of_id = format!("roomwire:2:room:/#{id}");
     let one = Selector::socket(Namespace::main(), socket);
     let room = Selector::room(Namespace::from("/a"), Room::from("r"));
     let mut two = room.clone();
@@ -117,14 +122,18 @@ fn the_shortest_way() {
     for (command, expected) in [
         (
             emit_to(one),
-            &[
-                "roomwire:2:node:nod3",
-                "roomwire:2:room:/#nod3xabcdefghijklmno",
-            ][..],
+            &["roomwire:2:node:nod3", room_of_id.as_str()][..],
         ),
         (
             emit_to(room.clone().except(Room::from("x"))),
             &["roomwire:2:room:/a#r"],
+        ),
+        (
+            emit_to(Selector::room(
+                Namespace::main(),
+                Room::from("general-announcement"),
+            )),
+            &["roomwire:2:room:/#general-announcement"],
         ),
         (emit_to(two), &["roomwire:2:all"]),
         (
@@ -134,12 +143,9 @@ fn the_shortest_way() {
         (
             Command::CloseRoom {
                 namespace: Namespace::main(),
-                room: Room::from("nod3xabcdefghijklmno"),
+                room: id.clone(),
             },
-            &[
-                "roomwire:2:node:nod3",
-                "roomwire:2:room:/#nod3xabcdefghijklmno",
-            ],
+            &["roomwire:2:node:nod3", room_of_id.as_str()],
         ),
         (
             Command::Join {
@@ -153,9 +159,10 @@ fn the_shortest_way() {
         let names: Vec<&str> = channels.iter().map(|channel| channel.as_str()).collect();
         assert_eq!(names, expected);
     }
-    let own_id = Room::from(socket.as_str());
-    assert!(!NativeChannels::has_channel(&own_id, node("nod3")));
-    assert!(NativeChannels::has_channel(&own_id, node("nod1")));
+    assert!(!NativeChannels::has_channel(&id, node("nod3")));
+    assert!(NativeChannels::has_channel(&id, node("nod1")));
+    let like_an_id = Room::from("nod3-announcements-1");
+    assert!(NativeChannels::has_channel(&like_an_id, node("nod3")));
     assert!(NativeChannels::has_channel(&Room::from("r"), node("nod1")));
 }
 
@@ -227,7 +234,8 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn message() -> impl Strategy<Value = NativeMessage> {
-    let socket = "[A-Za-z0-9_-]{20}".prop_map(|id| SocketId::parse(&id).unwrap());
+    let socket =
+        node_id().prop_map(|node| SocketId::random(node, WorkerIndex::default(), &OsRandom));
     prop_oneof![
         5 => command().prop_map(NativeMessage::Command),
         2 => (token(), prop::option::of(socket), payload()).prop_map(

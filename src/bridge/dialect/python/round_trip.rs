@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 
 use super::*;
-use crate::model::{AckToken, Asker, Emit, Payload, Selector};
+use crate::model::random::OsRandom;
+use crate::model::{AckToken, Asker, Emit, Payload, Selector, SocketId, WorkerIndex};
 
 fn fleet() -> Fleet {
     Fleet::new("main", NodeId::parse("nod1").unwrap())
@@ -25,7 +26,10 @@ fn decode_encoded(command: &Command) -> Vec<Command> {
 }
 
 fn sid() -> impl Strategy<Value = Room> {
-    "[A-Za-z0-9_-]{20}".prop_map(Room::from)
+    "[A-Za-z0-9_-]{4}".prop_map(|node| {
+        let node = NodeId::parse(&node).unwrap();
+        Room::from(SocketId::random(node, WorkerIndex::default(), &OsRandom).as_str())
+    })
 }
 
 fn selector() -> impl Strategy<Value = Selector> {

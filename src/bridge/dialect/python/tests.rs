@@ -40,6 +40,14 @@ fn emit(json: &str) -> Emit {
     }
 }
 
+fn names_a_foreign_socket(command: &Command) -> bool {
+    match command {
+        Command::Emit(emit) => !emit.to.except.is_empty(),
+        Command::CloseRoom { .. } => false,
+        Command::Join { .. } | Command::Leave { .. } | Command::Disconnect { .. } => true,
+    }
+}
+
 #[test]
 fn every_recorded_json_message_is_read_and_said_again() {
     let messages = recorded("json");
@@ -49,10 +57,16 @@ fn every_recorded_json_message_is_read_and_said_again() {
         let text = String::from_utf8_lossy(&message).into_owned();
         let fields: Value = serde_json::from_str(&text).unwrap();
         match fleet().decode(&message).unwrap() {
-            Decoded::Command(command) if text.contains("SIDX") || text.contains("\"S1\"") => {
-                // Made-up sids: readable, but to us they could be rooms as well.
+            Decoded::Command(command) if names_a_foreign_socket(&command) => {
+                // Sockets of a python process: readable, but to us they could be rooms as well.
                 let refused = fleet().encode(&command);
-                assert!(matches!(refused, Err(Unsupported::ExceptRoom(_))), "{text}");
+                assert!(
+                    matches!(
+                        refused,
+                        Err(Unsupported::ExceptRoom(_) | Unsupported::NotSockets)
+                    ),
+                    "{text}"
+                );
             }
             Decoded::Command(command) => {
                 let again = fleet().encode(&command).unwrap();
