@@ -113,7 +113,7 @@ pub struct SocketConfig {
 /// How many clients a node takes, and how fast.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
-    /// Clients of the node, at least 1; `None` = what the limit of open files allows.
+    /// Clients of the node, at least 1; `None` = what the limits of open files and memory allow.
     pub connections: Option<usize>,
     /// Clients of one address; `usize::MAX` = no limit.
     pub connections_per_ip: usize,

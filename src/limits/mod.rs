@@ -8,6 +8,7 @@ mod addresses;
 mod bucket;
 pub mod descriptors;
 mod kind;
+mod memory;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use addresses::{Addresses, Network};
 pub use bucket::{Rate, TokenBucket};
 pub use descriptors::Descriptors;
 pub use kind::Limit;
+pub use memory::MemoryLimit;
 
 /// The limits of a node, and how much of them is used.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub struct Limits {
     paced: Mutex<TokenBucket>,
     addresses: Addresses,
     descriptors: Descriptors,
+    memory: MemoryLimit,
     metrics: Arc<Metrics>,
 }
 
@@ -54,13 +57,24 @@ impl Limits {
     /// The limits of a node that is this process. Its limit of open files is raised as far as that is allowed.
     pub fn of_process(config: &Config, metrics: &Arc<Metrics>) -> Arc<Self> {
         let descriptors = Descriptors::raise(config.server.workers);
-        Self::new(&config.limits, descriptors, Arc::clone(metrics))
+        let memory = MemoryLimit::of_process();
+        Self::with_memory(&config.limits, descriptors, memory, Arc::clone(metrics))
     }
 
-    /// The limits of a node that may have these descriptors open.
+    /// The limits of a node that may have these descriptors open, and all memory.
     pub fn new(
         config: &LimitsConfig,
         descriptors: Descriptors,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Self::with_memory(config, descriptors, MemoryLimit::none(), metrics)
+    }
+
+    /// The limits of a node that may have these descriptors open and use so much memory.
+    pub fn with_memory(
+        config: &LimitsConfig,
+        descriptors: Descriptors,
+        memory: MemoryLimit,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let limits = Self {
@@ -74,6 +88,7 @@ impl Limits {
             paced: Mutex::new(TokenBucket::full(Instant::now())),
             addresses: Addresses::default(),
             descriptors,
+            memory,
             metrics,
         };
         limits.replace(config);
@@ -82,9 +97,11 @@ impl Limits {
 
     /// Sets every limit anew; whoever is counted in stays, also above a new limit.
     pub fn replace(&self, config: &LimitsConfig) {
-        let connections = config
-            .connections
-            .unwrap_or_else(|| self.descriptors.connections());
+        let possible = self
+            .descriptors
+            .connections()
+            .min(self.memory.connections());
+        let connections = config.connections.unwrap_or(possible);
         let before = self.connections.swap(connections, Ordering::Relaxed);
         let gauge = &self.metrics.connections_limit;
         gauge.add(connections as i64 - before as i64);
@@ -107,18 +124,33 @@ impl Limits {
         }
     }
 
-    /// Says how many clients can be expected to fit, and what bounds them.
+    /// Logs how many clients can be expected to fit, and which limit bounds them.
     fn announce(&self, chosen: bool) {
         let most = self.connections.load(Ordering::Relaxed);
-        let (files, possible) = (self.descriptors.limit(), self.descriptors.connections());
-        if most > possible {
+        let (files, by_files) = (self.descriptors.limit(), self.descriptors.connections());
+        let (memory, by_memory) = (self.memory.mebibytes(), self.memory.connections());
+        if most > by_files {
             warn!(
-                "limits.connections={most} is more than {files} open files allow: expect about {possible} connections; \
+                "limits.connections={most} is more than {files} open files allow: expect about {by_files} connections; \
                  raise the limit of open files (ulimit -n, LimitNOFILE=)"
             );
-        } else if chosen {
+        }
+        if most > by_memory {
+            warn!(
+                "limits.connections={most} is more than a memory limit of {memory} MiB allows: {by_memory} connections at 16 KiB each; \
+                 raise the memory limit of the container or service"
+            );
+        }
+        if most > by_files.min(by_memory) {
+            return;
+        }
+        if chosen {
             info!(
-                "at most {most} connections, by limits.connections; {files} open files allow {possible}"
+                "at most {most} connections, by limits.connections; {files} open files allow {by_files}"
+            );
+        } else if by_memory < by_files {
+            info!(
+                "at most {most} connections, by the memory limit of {memory} MiB (limits.connections = auto)"
             );
         } else {
             info!(
@@ -312,6 +344,20 @@ mod tests {
         assert_eq!(limits.metrics.connections.get(), 2);
         drop(first);
         assert!(enter(THERE).is_ok());
+    }
+
+    #[test]
+    fn auto_takes_the_lower_of_files_and_memory() {
+        let most = |files, memory| {
+            let config = Config::default().limits;
+            let files = Descriptors::of(files, 2);
+            let limits = Limits::with_memory(&config, files, memory, Arc::default());
+            limits.metrics.connections_limit.get()
+        };
+        let container = MemoryLimit::of(512 << 20);
+        assert_eq!(most(1_048_576, MemoryLimit::none()), 917_424);
+        assert_eq!(most(1_048_576, container), 31_744);
+        assert_eq!(most(1_024, container), 816);
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! This machine: files that may be open.
+//! This machine: files that may be open, and the memory limit.
 
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
 use crate::config::Config;
-use crate::limits::Descriptors;
+use crate::limits::{Descriptors, MemoryLimit};
 
 const MORE_FILES: &str = "ulimit -n, LimitNOFILE= of the service, or --ulimit nofile= of the container: above the clients expected";
+
+const MORE_MEMORY: &str = "the memory limit of the container, or MemoryMax= of the service";
 
 /// Fewer clients than this are rarely meant.
 const FEW: usize = 1_000;
@@ -18,7 +20,27 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         .and_then(|limit| usize::try_from(limit).ok())
         .unwrap_or(usize::MAX);
     let possible = Descriptors::of(limit, config.server.workers).connections();
-    vec![judge(limit, possible, config.limits.connections)]
+    let wanted = config.limits.connections;
+    let mut findings = vec![judge(limit, possible, wanted)];
+    findings.extend(judge_memory(MemoryLimit::of_process(), possible, wanted));
+    findings
+}
+
+/// The memory limit, if it allows fewer clients than files do, or than are wanted.
+fn judge_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) -> Option<Finding> {
+    let possible = memory.connections();
+    let what = format!(
+        "the memory limit is {} MiB: {possible} clients at 16 KiB each",
+        memory.mebibytes()
+    );
+    match wanted {
+        Some(wanted) if wanted > possible => Some(Finding::warning(
+            format!("{what}, fewer than limits.connections = {wanted}"),
+            format!("{MORE_MEMORY}; or limits.connections = \"auto\""),
+        )),
+        None if possible < FEW => Some(Finding::warning(what, MORE_MEMORY)),
+        _ => (possible < by_files).then(|| Finding::fine(what)),
+    }
 }
 
 /// `wanted`: `limits.connections`, where it is no `auto`.
@@ -38,6 +60,24 @@ fn judge(limit: usize, possible: usize, wanted: Option<usize>) -> Finding {
 mod tests {
     use super::*;
     use crate::live::Severity;
+
+    #[test]
+    fn a_low_memory_limit_is_named() {
+        let judge =
+            |mebibytes: u64, wanted| judge_memory(MemoryLimit::of(mebibytes << 20), 10_000, wanted);
+        assert_eq!(judge_memory(MemoryLimit::none(), 10_000, None), None);
+        assert_eq!(judge(512, None), None, "files allow fewer");
+        assert_eq!(judge(100, None).unwrap().severity, Severity::Fine);
+        assert_eq!(judge(24, Some(500)).unwrap().severity, Severity::Fine);
+        for (low, change) in [
+            (judge(24, None), "MemoryMax="),
+            (judge(100, Some(6_000)), "limits.connections = \"auto\""),
+        ] {
+            let low = low.unwrap();
+            assert_eq!(low.severity, Severity::Warning);
+            assert!(low.to_string().contains(change), "{low}");
+        }
+    }
 
     #[test]
     fn few_files_are_named() {

@@ -1,0 +1,135 @@
+//! The memory limit of this process, as a container engine, Kubernetes or systemd sets it: that of its control group.
+
+use std::fs;
+use std::path::{Component, Path};
+
+/// Bytes of a node without clients.
+const BASE: u64 = 16 << 20;
+/// Bytes allowed for each client: twice what an idle one costs the node and, for its socket, the kernel. The other
+/// half is for messages in flight.
+const PER_CLIENT: u64 = 16 << 10;
+
+/// The memory limit, and how many clients it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit(Option<u64>);
+
+impl MemoryLimit {
+    /// The limit of this process. There is none outside of Linux.
+    pub fn of_process() -> Self {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let file = |path: &Path| fs::read_to_string(Path::new("/sys/fs/cgroup").join(path)).ok();
+        Self(lowest(&groups, &file))
+    }
+
+    /// A process limited to `bytes`.
+    pub fn of(bytes: u64) -> Self {
+        Self(Some(bytes))
+    }
+
+    /// A process without a limit.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// The limit in MiB, rounded down; 0 without one.
+    pub fn mebibytes(self) -> u64 {
+        self.0.unwrap_or_default() >> 20
+    }
+
+    /// Clients that fit.
+    pub fn connections(self) -> usize {
+        let fit = |bytes: u64| (bytes.saturating_sub(BASE) / PER_CLIENT).max(1);
+        self.0.map_or(usize::MAX, |bytes| {
+            usize::try_from(fit(bytes)).unwrap_or(usize::MAX)
+        })
+    }
+}
+
+/// The lowest limit of the control groups in `groups`, the text of `/proc/self/cgroup`; `file` reads below their mount.
+fn lowest(groups: &str, file: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let limit = |line: &str| {
+        let (_, group) = line.split_once(':')?;
+        let (controllers, path) = group.split_once(':')?;
+        if controllers.is_empty() {
+            lowest_upwards("", path, "memory.max", file)
+        } else if controllers.split(',').any(|name| name == "memory") {
+            lowest_upwards("memory", path, "memory.limit_in_bytes", file)
+        } else {
+            None
+        }
+    };
+    groups.lines().filter_map(limit).min()
+}
+
+/// The lowest limit of a group and its ancestors. In a container the path may be the host's, of which only the
+/// container's own group is mounted, at the top.
+fn lowest_upwards(
+    mount: &str,
+    path: &str,
+    name: &str,
+    file: &impl Fn(&Path) -> Option<String>,
+) -> Option<u64> {
+    let is_plain = |path: &&Path| {
+        path.components()
+            .all(|it| matches!(it, Component::Normal(_)))
+    };
+    Path::new(path.trim_start_matches('/'))
+        .ancestors()
+        .filter(is_plain)
+        .filter_map(|group| file(&Path::new(mount).join(group).join(name)))
+        // `max` is no number and no limit.
+        .filter_map(|text| text.trim().parse().ok())
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(files: &[(&str, &str)], groups: &str) -> Option<u64> {
+        lowest(groups, &|path| {
+            let found = files.iter().find(|(name, _)| Path::new(name) == path);
+            found.map(|(_, text)| (*text).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_container_of_512_mib_allows_31_744_clients() {
+        let cases = [
+            (MemoryLimit::of(512 << 20), 31_744),
+            (MemoryLimit::of(1 << 30), 64_512),
+            (MemoryLimit::of(0), 1),
+            (MemoryLimit::none(), usize::MAX),
+        ];
+        for (limit, connections) in cases {
+            assert_eq!(limit.connections(), connections, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_limit_of_the_group_and_its_ancestors_counts() {
+        let host = [
+            ("system.slice/memory.max", "1000\n"),
+            ("system.slice/roomwire.service/memory.max", "max\n"),
+        ];
+        let groups = "0::/system.slice/roomwire.service\n";
+        assert_eq!(limit(&host, groups), Some(1_000));
+        assert_eq!(limit(&host, "0::/\n"), None);
+    }
+
+    #[test]
+    fn a_container_has_its_own_group_at_the_top() {
+        let container = [("memory.max", "2000\n")];
+        for groups in ["0::/\n", "0::/../..\n", "0::/kubepods/pod1/c2\n"] {
+            assert_eq!(limit(&container, groups), Some(2_000), "{groups}");
+        }
+    }
+
+    #[test]
+    fn version_1_has_a_mount_for_each_controller() {
+        let host = [("memory/docker/memory.limit_in_bytes", "3000\n")];
+        let groups = "5:cpuset:/docker\n4:memory:/docker\n0::/\n";
+        assert_eq!(limit(&host, groups), Some(3_000));
+        assert_eq!(limit(&host, "nothing of the kind"), None);
+    }
+}
