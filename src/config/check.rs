@@ -25,7 +25,7 @@ pub(super) const MESSAGE_OVERHEAD: usize = 16 << 10;
 /// Checks everything; the problems found are in the checker.
 pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Config {
     let bus = checker.bus(&settings.bus, &settings.engine);
-    let config = Config {
+    let mut config = Config {
         server: checker.server(&settings.server),
         engine: checker.engine(&settings.engine),
         socket: checker.socket(&settings.socket),
@@ -43,8 +43,29 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
             ),
         },
     };
+    if let Some(reason) = demo_obstacle(&config) {
+        let asked_for = std::mem::take(&mut config.server.demo) && settings.server.demo != "auto";
+        if asked_for {
+            checker.warn("server.demo", format!("has no effect: {reason}"));
+        }
+    }
     cross::check(&config, checker);
     config
+}
+
+/// Why the demo page cannot work, if so: it speaks the relay's events in the namespace `/`.
+fn demo_obstacle(config: &Config) -> Option<String> {
+    if !config.app.relays() {
+        let kind = config.app.kind.name();
+        return Some(format!(
+            "the page emits roomwire:* events, which app.kind = \"{kind}\" does not answer here"
+        ));
+    }
+    let mut namespaces = config.socket.namespaces.iter();
+    let has_root = namespaces.any(|pattern| pattern.matches("/"));
+    (!has_root).then(|| {
+        "the page connects to the namespace `/`, which socket.namespaces leaves out".to_owned()
+    })
 }
 
 /// Collects problems and warnings with their origins.

@@ -35,7 +35,7 @@ pub struct ServerConfig {
     pub workers: usize,
     /// Folder with the stock client files; it exists.
     pub client_dir: Option<PathBuf>,
-    /// Whether the demo page is served at `/`.
+    /// Whether the demo page is served at `/`; only where it works.
     pub demo: bool,
     /// Proxies whose `X-Forwarded-Host` and `X-Forwarded-For` count.
     pub trusted_proxies: Vec<IpRange>,
@@ -145,6 +145,26 @@ pub struct AppConfig {
     pub relay: RelayConfig,
     pub upstream: UpstreamConfig,
     pub open_webui: OpenWebuiConfig,
+}
+
+impl AppConfig {
+    /// Whether the node itself answers `roomwire:*` events.
+    pub fn relays(&self) -> bool {
+        match self.kind {
+            AppKind::Relay => true,
+            AppKind::Upstream => self.upstream.relay,
+            AppKind::Echo | AppKind::OpenWebui => false,
+        }
+    }
+
+    /// The servers behind this one.
+    pub fn upstreams(&self) -> &[UpstreamUrl] {
+        match self.kind {
+            AppKind::Relay | AppKind::Echo => &[],
+            AppKind::Upstream => &self.upstream.urls,
+            AppKind::OpenWebui => &self.open_webui.upstreams,
+        }
+    }
 }
 
 /// The app a node runs.

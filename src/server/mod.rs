@@ -356,16 +356,26 @@ fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<Ser
     Ok(handle)
 }
 
-/// Says where the node listens and what can be done next.
+/// Logs where the node listens and what it serves there.
 fn greet(config: &Config, address: SocketAddr, node: NodeId) {
     let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
-    info!(
-        node:%,
-        version = env!("CARGO_PKG_VERSION"),
-        path:% = format_args!("{}/", config.engine.path),
-        workers = config.server.workers;
-        "listening on {scheme}://{address}"
+    let (app, path) = (
+        config.app.kind.name(),
+        format_args!("{}/", config.engine.path),
     );
+    let (version, workers) = (env!("CARGO_PKG_VERSION"), config.server.workers);
+    let upstreams: Vec<String> = config
+        .app
+        .upstreams()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if upstreams.is_empty() {
+        info!(node:%, version, app, path:%, workers; "listening on {scheme}://{address}");
+    } else {
+        let upstreams = upstreams.join(",");
+        info!(node:%, version, app, upstreams, path:%, workers; "listening on {scheme}://{address}");
+    }
     if config.server.demo {
         info!(
             "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"

@@ -72,3 +72,29 @@ async fn the_demo_page_is_there_unless_switched_off() {
         facts.text()
     );
 }
+
+#[actix_rt::test]
+async fn the_demo_page_is_served_only_where_its_events_are_understood() {
+    let upstream = ("APP__UPSTREAM__URLS", "http://127.0.0.1:9");
+    let lazy = ("APP__UPSTREAM__CONNECT", "lazy");
+    let kind = ("APP__KIND", "upstream");
+    let cases: [(&[(&str, &str)], u16); 6] = [
+        (&[], 200),
+        (&[kind, upstream, lazy], 404),
+        // Asked for all the same.
+        (&[kind, upstream, lazy, ("SERVER__DEMO", "true")], 404),
+        (
+            &[kind, upstream, lazy, ("APP__UPSTREAM__RELAY", "true")],
+            200,
+        ),
+        (&[("APP__KIND", "echo")], 404),
+        (&[("SOCKET__NAMESPACES", "/chat")], 404),
+    ];
+    for (settings, status) in cases {
+        let server = TestServer::with(settings).await;
+        for path in ["/", "/demo.json"] {
+            let answer = server.send(Request::get(path)).await;
+            assert_eq!(answer.status, status, "{path} with {settings:?}");
+        }
+    }
+}

@@ -47,6 +47,40 @@ async fn a_session_leaves_one_line_that_sums_it_up() {
     assert!(line.contains(r#" reason="transport close" "#), "{line}");
 }
 
+/// The start line, and what follows it until the first session closes.
+async fn start_lines(environment: &[(&str, &str)]) -> (String, Vec<String>) {
+    let node = Node::start(environment);
+    let listening = node.line("listening on http://");
+    drop(WebsocketClient::open(place(&listening)).await);
+    (listening, node.lines_until("session closed"))
+}
+
+#[actix_rt::test]
+async fn the_start_line_names_the_app_and_its_upstreams_and_no_page_that_is_not_served() {
+    let is_advertised = |lines: &[String]| lines.iter().any(|line| line.contains("browser"));
+    let (listening, rest) = start_lines(&[]).await;
+    assert!(fields(&listening).contains(&"app=relay"), "{listening}");
+    assert!(!listening.contains("upstreams="), "{listening}");
+    assert!(is_advertised(&rest), "{rest:#?}");
+
+    let (listening, rest) = start_lines(&[
+        ("ROOMWIRE_APP__KIND", "upstream"),
+        (
+            "ROOMWIRE_APP__UPSTREAM__URLS",
+            "http://127.0.0.1:9,http://localhost:3000",
+        ),
+        ("ROOMWIRE_SERVER__DEMO", "true"),
+    ])
+    .await;
+    for field in [
+        "app=upstream",
+        "upstreams=http://127.0.0.1:9,http://localhost:3000",
+    ] {
+        assert!(fields(&listening).contains(&field), "{listening}");
+    }
+    assert!(!is_advertised(&rest), "{rest:#?}");
+}
+
 #[actix_rt::test]
 async fn json_is_an_object_a_line_with_its_fields_as_they_are() {
     let node = Node::start(&[JSON]);
