@@ -2,7 +2,9 @@
 //!
 //! Anybody may import this module; it imports nothing of ours.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// How the way to the other nodes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Health {
     bus: AtomicU8,
+    /// Why the bus is down, in a few words.
+    bus_trouble: Mutex<&'static str>,
     phase: AtomicU8,
     bus_required: bool,
 }
@@ -38,7 +42,7 @@ pub struct Health {
 pub struct Readiness {
     pub ready: bool,
     /// One line per check, `name: state`.
-    pub checks: Vec<(&'static str, &'static str)>,
+    pub checks: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Health {
@@ -46,6 +50,7 @@ impl Health {
     pub fn new(bus: BusState, bus_required: bool) -> Self {
         Self {
             bus: AtomicU8::new(bus as u8),
+            bus_trouble: Mutex::new("redis is away"),
             phase: AtomicU8::new(Phase::Starting as u8),
             bus_required,
         }
@@ -54,6 +59,14 @@ impl Health {
     /// Notes how the bus is.
     pub fn set_bus(&self, state: BusState) {
         self.bus.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Notes why the bus is down.
+    pub fn set_bus_trouble(&self, reason: &'static str) {
+        *self
+            .bus_trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// Notes what the node is doing.
@@ -87,18 +100,25 @@ impl Health {
             Phase::Serving => ("serving", true),
             Phase::Draining => ("draining", false),
         };
-        let (bus, bus_fits) = match self.bus() {
-            BusState::Off => ("off: one node", true),
-            BusState::Up => ("up", true),
-            BusState::Down => (
-                "degraded: redis is away; this node serves its own clients",
-                !self.bus_required,
+        let (bus, bus_fits): (Cow<'_, _>, _) = match self.bus() {
+            BusState::Off => ("off: one node".into(), true),
+            BusState::Up => ("up".into(), true),
+            BusState::Down => {
+                let trouble = *self
+                    .bus_trouble
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let text = format!("degraded: {trouble}; this node serves its own clients");
+                (text.into(), !self.bus_required)
+            }
+            BusState::Deaf => (
+                "deaf: redis is connected but delivers nothing".into(),
+                false,
             ),
-            BusState::Deaf => ("deaf: redis is connected but delivers nothing", false),
         };
         Readiness {
             ready: serving && bus_fits,
-            checks: vec![("node", phase), ("bus", bus)],
+            checks: vec![("node", phase.into()), ("bus", bus)],
         }
     }
 }

@@ -171,6 +171,7 @@ impl Bridge {
                 let waiting = self.wanted.give_up_waiting();
                 self.tell_ready(waiting, true);
             }
+            LinkEvent::Unreachable { reason } => self.health.set_bus_trouble(reason),
             LinkEvent::Echo { after } => metrics.bus_lag_seconds.observe(after),
             LinkEvent::Skipped { bytes } => self.report_skipped(bytes),
             LinkEvent::SpoolDropped { messages, .. } => {

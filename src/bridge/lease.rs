@@ -76,17 +76,24 @@ impl Lease {
 
     /// Renews the claim until somebody else holds the name; then this node must end.
     pub async fn keep(self) {
+        let mut failing = false;
         loop {
             tokio::time::sleep(RENEWAL).await;
-            match self.store.renew(&self.key, &self.value, LIFETIME).await {
-                Ok(Renewal::Renewed) => {}
+            let renewed = self.store.renew(&self.key, &self.value, LIFETIME).await;
+            if let Err(error) = &renewed
+                && !failing
+            {
+                warn!(node:% = self.node, error:%; "node name not renewed, trying again every 10 s");
+            }
+            failing = renewed.is_err();
+            match renewed {
+                Ok(Renewal::Renewed) | Err(_) => {}
                 Ok(Renewal::Lost) => {
                     if !self.claim().await {
                         break;
                     }
                 }
                 Ok(Renewal::Taken) => break,
-                Err(error) => warn!(node:% = self.node, error:%; "node name not renewed"),
             }
         }
         error!(

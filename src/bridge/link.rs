@@ -107,6 +107,8 @@ pub enum LinkEvent {
     Up,
     /// The bus is out of reach; the link tries again by itself.
     Down { reason: String },
+    /// Why the link is down, in few words without names and addresses: with `Down`, and when the reason is another.
+    Unreachable { reason: &'static str },
     /// The bus confirmed these channels: what is published from now on arrives.
     Subscribed(Vec<Channel>),
     /// Somebody (this link included) published on a channel subscribed here.

@@ -20,6 +20,7 @@ mod probe;
 mod publisher;
 mod queue;
 mod resp;
+mod role;
 mod sentinel;
 mod settings;
 mod slots;

@@ -1,4 +1,5 @@
-//! Whole nodes over a real Redis Cluster, by TLS: what clients see of it, also when a master dies.
+//! Whole nodes over a real Redis Cluster, by TLS: what clients see of it, also when a master dies; and what the probe
+//! says of a Redis that cannot be used.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
 use roomwire::server::Outside;
 
-use crate::support::redis::{Certificates, RedisCluster};
+use crate::support::redis::{Certificates, RedisCluster, RedisServer};
 use crate::support::server::config;
 use crate::support::{TestServer, WebsocketClient, eventually};
 
@@ -94,4 +95,37 @@ async fn two_nodes_over_a_redis_cluster_by_tls() {
     }
     hears(&mut a, &mut b, &rooms[0]).await;
     hears(&mut b, &mut a, &rooms[0]).await;
+}
+
+#[actix_rt::test]
+async fn readyz_says_why_redis_cannot_be_used() {
+    let Some(master) = RedisServer::start(&["--requirepass", "right"]) else {
+        return;
+    };
+    let port = master.port.to_string();
+    let replica = ["--replicaof", "127.0.0.1", &port, "--masterauth", "right"];
+    let Some(replica) = RedisServer::start(&replica) else {
+        return;
+    };
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let cases = [
+        (
+            format!("redis://:wrong@127.0.0.1:{port}"),
+            "bus: degraded: redis rejects the user or the password; ",
+        ),
+        (
+            format!("redis://127.0.0.1:{port}"),
+            "bus: degraded: redis requires a password; ",
+        ),
+        (
+            format!("redis://127.0.0.1:{}", replica.port),
+            "bus: degraded: redis is a replica, not the master; ",
+        ),
+    ];
+    for (url, reason) in cases {
+        let config = config(&[("BUS__REDIS_URL", &url)]);
+        let outside = Outside::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config, outside).await;
+        assert_eq!(node.readyz(reason).await, 200, "{reason}");
+    }
 }

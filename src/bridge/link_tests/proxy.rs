@@ -1,7 +1,8 @@
-//! A TCP proxy that can swallow what Redis says to connections that have subscribed.
+//! A TCP proxy that can swallow what Redis sends to connections that have subscribed, and that can lead new connections
+//! to another server, as a name in DNS does after a failover.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -11,6 +12,8 @@ pub(in crate::bridge) struct Proxy {
     pub(in crate::bridge) port: u16,
     /// Connections subscribed while this is set hear nothing more, though they stay open.
     pub(in crate::bridge) deafen: Arc<AtomicBool>,
+    /// The port that new connections lead to; those that are open stay where they are.
+    pub(in crate::bridge) target: Arc<AtomicU16>,
 }
 
 impl Proxy {
@@ -19,11 +22,14 @@ impl Proxy {
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
             deafen: Arc::default(),
+            target: Arc::new(AtomicU16::new(target)),
         };
+        let target = Arc::clone(&proxy.target);
         let deafen = Arc::clone(&proxy.deafen);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                let port = target.load(Ordering::Relaxed);
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                 let (client_reader, client_writer) = client.into_split();
                 let (server_reader, server_writer) = server.into_split();
                 let subscribed = Arc::new(AtomicBool::new(false));

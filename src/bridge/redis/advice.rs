@@ -1,7 +1,11 @@
 //! What to change when Redis refuses: its own words, and the setting they concern.
 
 /// What Redis, Sentinel or TLS says (in any case of letters), and what helps.
-const ADVICE: [(&str, &str); 22] = [
+const ADVICE: [(&str, &str); 23] = [
+    (
+        "is a replica",
+        "bus.redis_url must lead to the master, or bus.sentinels to those who know it; the address is resolved again for each attempt",
+    ),
     (
         "wrongpass",
         "user and password in bus.redis_url are not what the server expects",
@@ -91,6 +95,57 @@ const ADVICE: [(&str, &str); 22] = [
         "the server does not speak TLS at this port: redis:// in bus.redis_url, or its TLS port",
     ),
 ];
+
+/// What Redis, Sentinel or TLS says (in any case of letters), and what it comes to in few words that name neither
+/// servers nor users: the readiness probe shows them to anybody.
+const SUMMARIES: [(&str, &str); 20] = [
+    ("is a replica", REPLICA),
+    ("readonly", REPLICA),
+    ("wrongpass", "redis rejects the user or the password"),
+    (
+        "password authentication failed",
+        "redis rejects the user or the password",
+    ),
+    ("noauth", "redis requires a password"),
+    (
+        "without any password configured",
+        "redis has no password, and rejects one",
+    ),
+    ("noperm", "redis denies its user a command or a channel"),
+    ("protected mode", "redis is in protected mode"),
+    ("db index is out of range", "redis has no such database"),
+    (
+        "select is not allowed",
+        "a redis cluster has no database but 0",
+    ),
+    ("loading", "redis is loading its data"),
+    ("cluster support disabled", "the server is no redis cluster"),
+    (
+        "slots have no master",
+        "slots of the redis cluster have no master",
+    ),
+    ("clusterdown", "slots of the redis cluster have no master"),
+    ("moved ", "the server is part of a redis cluster"),
+    ("no master yet", "a failover of redis is in progress"),
+    (
+        "does not know the master",
+        "the sentinels know no such master",
+    ),
+    ("no answer within", "redis does not respond in time"),
+    ("certificate", "the tls handshake with redis fails"),
+    ("fatal alert", "the tls handshake with redis fails"),
+];
+
+const REPLICA: &str = "redis is a replica, not the master";
+/// Nothing answers.
+const AWAY: &str = "redis is away";
+
+/// What a failure comes to.
+pub(super) fn summary(failure: &str) -> &'static str {
+    let lower = failure.to_lowercase();
+    let known = SUMMARIES.iter().find(|(says, _)| lower.contains(says));
+    known.map_or(AWAY, |(_, summary)| summary)
+}
 
 /// A failure in the words of those who refused, and the setting to change where that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -242,7 +242,7 @@ impl Parts {
                 None => {
                     state.next_id += 1;
                     let own = self.own_channel(&map, index);
-                    let target = Target::Fixed(address.clone());
+                    let target = Target::fixed(address.clone());
                     Member::start(&self.common, target, own, state.next_id)
                 }
             };

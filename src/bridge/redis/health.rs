@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use super::advice::summary;
 use crate::bridge::link::{LinkEvent, LinkEventSender};
 use crate::logging;
 
@@ -32,8 +33,10 @@ struct State {
     parts: HashMap<Part, bool>,
     deaf: HashSet<MemberId>,
     down_since: Instant,
-    /// The log knows that Redis is away.
-    warned: bool,
+    /// Why the link is down, as it was last reported.
+    reason: Option<&'static str>,
+    /// The reasons logged since the link was up: each once.
+    logged: Vec<&'static str>,
 }
 
 impl Health {
@@ -42,7 +45,8 @@ impl Health {
             parts: HashMap::new(),
             deaf: HashSet::new(),
             down_since: Instant::now(),
-            warned: false,
+            reason: None,
+            logged: Vec::new(),
         };
         Self {
             events,
@@ -112,10 +116,15 @@ impl Health {
             }
             _ => {}
         }
-        let Some(reason) = failure else { return };
-        if !std::mem::replace(&mut state.warned, true) {
+        let Some(failure) = failure else { return };
+        let reason = summary(failure);
+        if state.reason.replace(reason) != Some(reason) {
+            let _gone = self.events.push(LinkEvent::Unreachable { reason });
+        }
+        if !state.logged.contains(&reason) {
+            state.logged.push(reason);
             log::warn!(
-                address:% = self.address, reason:%;
+                address:% = self.address, reason:% = failure;
                 "redis is out of reach, trying again until it is back"
             );
         }
@@ -123,7 +132,8 @@ impl Health {
 
     fn say_up(&self, state: &mut State) {
         let away = logging::seconds(state.down_since.elapsed());
-        let returned = std::mem::take(&mut state.warned);
+        state.reason = None;
+        let returned = !std::mem::take(&mut state.logged).is_empty();
         if returned {
             log::info!(address:% = self.address, away_seconds = away; "redis is back");
         } else {
@@ -178,13 +188,19 @@ mod tests {
         expect(&health, 0);
         health.lost(Part::Publisher(0), "refused");
         health.found(Part::Subscriber(0));
+        let reason = "redis is away";
+        assert_eq!(events.try_next(), Some(LinkEvent::Unreachable { reason }));
         assert_eq!(events.try_next(), None);
         find(&health, 0);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
         health.lost(Part::Subscriber(0), "gone");
         health.lost(Part::Publisher(0), "gone too");
-        let reason = "gone".to_owned();
-        assert_eq!(events.try_next(), Some(LinkEvent::Down { reason }));
+        health.lost(Part::Publisher(0), "the server at a:1 is a replica");
+        let down = "gone".to_owned();
+        assert_eq!(events.try_next(), Some(LinkEvent::Down { reason: down }));
+        for reason in ["redis is away", "redis is a replica, not the master"] {
+            assert_eq!(events.try_next(), Some(LinkEvent::Unreachable { reason }));
+        }
         assert_eq!(events.try_next(), None);
     }
 
@@ -198,6 +214,10 @@ mod tests {
         assert_eq!(events.try_next(), None, "a new one costs nothing");
         health.lost(Part::Subscriber(1), "gone");
         assert!(matches!(events.try_next(), Some(LinkEvent::Down { .. })));
+        assert!(matches!(
+            events.try_next(),
+            Some(LinkEvent::Unreachable { .. })
+        ));
         expect(&health, 2);
         find(&health, 2);
         assert_eq!(events.try_next(), None);
@@ -234,6 +254,9 @@ mod tests {
             LinkEvent::Up,
             LinkEvent::Deaf,
             LinkEvent::Down { reason },
+            LinkEvent::Unreachable {
+                reason: "redis is away",
+            },
             LinkEvent::Up,
             LinkEvent::Deaf,
             LinkEvent::Hearing,

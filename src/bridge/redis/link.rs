@@ -40,7 +40,7 @@ impl RedisLink {
         };
         let one = |target| Way::One(Member::start(&common, target, common.own_channel(), 0));
         let way = match common.settings.place().clone() {
-            Place::Single(address) => one(Target::Fixed(address)),
+            Place::Single(address) => one(Target::fixed(address)),
             Place::Sentinel(sentinels) => one(Target::by_sentinel(sentinels)),
             Place::Cluster(seed) => Way::BySlot(Cluster::start(common, seed)),
         };

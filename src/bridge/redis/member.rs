@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::health::{Health, MemberId, Part};
@@ -82,6 +83,7 @@ impl Member {
             turn: Arc::clone(&turn),
             losses: common.losses(),
             backoff: Backoff::new(Arc::clone(&common.random)),
+            verified: Instant::now(),
         };
         let subscriber = Subscriber {
             common: common.clone(),

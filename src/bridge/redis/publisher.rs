@@ -8,7 +8,7 @@ use std::sync::Arc;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
 use super::advice::advised;
@@ -36,6 +36,8 @@ pub(super) struct Publisher {
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) losses: Losses,
     pub(super) backoff: Backoff,
+    /// When the server was last known to be a master.
+    pub(super) verified: Instant,
 }
 
 impl Publisher {
@@ -45,6 +47,7 @@ impl Publisher {
             let failure = match self.connect().await {
                 Ok((address, connection)) => {
                     self.let_others_return().await;
+                    self.verified = Instant::now();
                     self.queue.connected();
                     self.note_dropped();
                     self.losses.flush();
@@ -59,6 +62,9 @@ impl Publisher {
             self.queue.disconnected();
             let reason = failure.advised();
             self.common.health.lost(Part::Publisher(self.id), &reason);
+            if matches!(failure, ConnectionError::Replica(_)) {
+                self.target.demoted();
+            }
             if self.queue.is_closed() {
                 return;
             }
@@ -94,7 +100,7 @@ impl Publisher {
         loop {
             let next = tokio::select! {
                 next = timeout(self.common.settings.idle_interval, queue.next_turn()) => next,
-                () = target.left(address) => return Err(ConnectionError::Moved),
+                reason = target.left(address) => return Err(reason),
             };
             let Ok(there_is_more) = next else {
                 self.prove(address, &mut connection).await?;
@@ -106,7 +112,14 @@ impl Publisher {
             let turn = Arc::clone(&self.turn);
             let turn = turn.lock().await;
             let batch = queue.take_batch(PIPELINE_BYTES);
-            let misplaced = match self.publish_twice(address, &mut connection, &batch).await {
+            let published = match self.publish_twice(address, &mut connection, &batch).await {
+                Ok(outcomes) => self
+                    .verify_in_time(address, &mut connection)
+                    .await
+                    .map(|()| outcomes),
+                Err(error) => Err(error),
+            };
+            let misplaced = match published {
                 Ok(outcomes) => self.settle(batch, outcomes),
                 Err(error) => {
                     queue.restore(batch);
@@ -129,11 +142,32 @@ impl Publisher {
         address: &Address,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), ConnectionError> {
-        let alive: RedisResult<()> = redis::cmd("PING").query_async(connection).await;
-        if alive.is_err() {
-            *connection = self.common.settings.connect(address).await?;
+        let settings = &self.common.settings;
+        match settings.verify(connection, address).await {
+            Err(ConnectionError::Redis(_)) => *connection = settings.connect(address).await?,
+            verified => verified?,
         }
         Ok(())
+    }
+
+    /// With the pings of the subscriber, which fall into every interval, the server is asked whether it still is the
+    /// master: after a failover it carries messages on that no node at the new master receives. What was published
+    /// with such a ping is put back, and published at the master.
+    async fn verify_in_time(
+        &mut self,
+        address: &Address,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), ConnectionError> {
+        let settings = &self.common.settings;
+        if !settings.needs_master() || self.verified.elapsed() < settings.ping_interval / 2 {
+            return Ok(());
+        }
+        self.verified = Instant::now();
+        match settings.verify(connection, address).await {
+            // A connection that broke after the messages passed is noticed with the next ones.
+            Err(ConnectionError::Redis(_)) => Ok(()),
+            verified => verified,
+        }
     }
 
     async fn publish_twice(

@@ -13,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const LINE_LIMIT: usize = 64 * 1024;
 /// Pub/sub arrays have 3 or 4 elements.
 const ELEMENTS_LIMIT: usize = 8;
+/// `ROLE` of a master: a list of its replicas, a list each.
+const NESTED_DEPTH: usize = 2;
+const NESTED_LIMIT: i64 = 1024;
 const READ_SIZE: usize = 64 * 1024;
 
 /// What was said.
@@ -128,7 +131,7 @@ fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
         return Ok(None);
     };
     if *kind != b'*' {
-        let Some(element) = element(buffer, 0, limit)? else {
+        let Some(element) = element(buffer, 0, limit, 0)? else {
             return Ok(None);
         };
         return Ok(Some(match element {
@@ -152,7 +155,7 @@ fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
     }
     let mut ranges = SmallVec::new();
     for index in 0..count {
-        match element(buffer, at, limit)? {
+        match element(buffer, at, limit, NESTED_DEPTH)? {
             None => return Ok(None),
             Some(Element::Here(range, end)) => {
                 ranges.push(range);
@@ -176,7 +179,12 @@ fn too_long(length: usize, end: usize) -> Parsed {
     }
 }
 
-fn element(buffer: &[u8], at: usize, limit: usize) -> Result<Option<Element>, ReadError> {
+fn element(
+    buffer: &[u8],
+    at: usize,
+    limit: usize,
+    depth: usize,
+) -> Result<Option<Element>, ReadError> {
     let Some(kind) = buffer.get(at) else {
         return Ok(None);
     };
@@ -199,8 +207,34 @@ fn element(buffer: &[u8], at: usize, limit: usize) -> Result<Option<Element>, Re
             let complete = buffer.len() >= end;
             Ok(complete.then_some(Element::Here(after..after + length, end)))
         }
+        b'*' if depth > 0 => {
+            let count = number(&buffer[range])?;
+            let end = nested(buffer, after, count, limit, depth - 1)?;
+            Ok(end.map(|end| Element::Here(at..end, end)))
+        }
         _ => Err(ReadError::Protocol),
     }
+}
+
+/// Where an array within an array ends, as in the response to `ROLE`: it is passed over as one element.
+fn nested(
+    buffer: &[u8],
+    mut at: usize,
+    count: i64,
+    limit: usize,
+    depth: usize,
+) -> Result<Option<usize>, ReadError> {
+    if count > NESTED_LIMIT {
+        return Err(ReadError::Protocol);
+    }
+    for _ in 0..count {
+        match element(buffer, at, limit, depth)? {
+            Some(Element::Here(_, end)) => at = end,
+            Some(Element::TooLong { .. }) => return Err(ReadError::Protocol),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(at))
 }
 
 /// The line that begins at `at`, and where the next begins.
@@ -262,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn arrays_within_an_array_are_one_element_each() {
+        let replica = "*3\r\n$2\r\n::\r\n$4\r\n6379\r\n$1\r\n7\r\n";
+        let list = format!("*2\r\n{replica}{replica}");
+        let text = format!("*3\r\n$6\r\nmaster\r\n:7\r\n{list}+OK\r\n");
+        let expected = [
+            array(&[b"master", b"7", list.as_bytes()]),
+            Reply::Text(Bytes::from_static(b"OK")),
+        ];
+        for size in [1, 2, 3, 7, 1000] {
+            assert_eq!(replies(text.as_bytes(), size, 11), expected, "{size}");
+        }
+    }
+
+    #[test]
     fn what_is_not_redis() {
         for text in [
             &b"HTTP/1.1 200 OK\r\n"[..],
@@ -270,7 +318,7 @@ mod tests {
             b"*x\r\n",
             b"$9999999999999999999\r\n",
             b"*2\r\n$5\r\n01234\r\n:1\r\n",
-            b"*1\r\n*1\r\n",
+            b"*1\r\n*1\r\n*1\r\n*1\r\n",
             &[b'+'; LINE_LIMIT + 2],
         ] {
             assert!(

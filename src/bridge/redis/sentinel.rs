@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 
 use futures_util::future::select_ok;
-use redis::{RedisConnectionInfo, Value};
+use redis::RedisConnectionInfo;
 use tokio::sync::watch;
 
 use super::address::Address;
@@ -57,17 +57,16 @@ impl Sentinels {
             ))
         })?;
         let address = Address::tcp(&host, port);
-        let mut server = settings.connect(&address).await.map_err(|error| {
-            ConnectionError::Sentinel(format!("master {address} of `{}`: {error}", self.service))
-        })?;
-        let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut server).await?;
-        let is_master = matches!(role.first(), Some(Value::BulkString(name)) if name == b"master");
-        if is_master {
-            return Ok(address);
+        match settings.connect(&address).await {
+            Ok(_) => Ok(address),
+            Err(ConnectionError::Replica(_)) => Err(ConnectionError::Sentinel(format!(
+                "{address} is no master yet, a failover is under way"
+            ))),
+            Err(error) => Err(ConnectionError::Sentinel(format!(
+                "master {address} of `{}`: {error}",
+                self.service
+            ))),
         }
-        Err(ConnectionError::Sentinel(format!(
-            "{address} is no master yet, a failover is under way"
-        )))
     }
 }
 
@@ -82,12 +81,17 @@ impl fmt::Debug for Sentinels {
 
 /// The server a publisher and a subscriber connect to, both to the same.
 pub(super) enum Target {
-    Fixed(Address),
+    /// Whoever the address leads to; told when a connection turns out to lead to a replica.
+    Fixed(Address, watch::Sender<()>),
     /// The master of the moment; the last one found, for those who are at another.
     Sentinel(Sentinels, watch::Sender<Option<Address>>),
 }
 
 impl Target {
+    pub(super) fn fixed(address: Address) -> Self {
+        Self::Fixed(address, watch::Sender::new(()))
+    }
+
     pub(super) fn by_sentinel(sentinels: Sentinels) -> Self {
         Self::Sentinel(sentinels, watch::Sender::new(None))
     }
@@ -98,7 +102,7 @@ impl Target {
         settings: &RedisSettings,
     ) -> Result<Address, ConnectionError> {
         match self {
-            Self::Fixed(address) => Ok(address.clone()),
+            Self::Fixed(address, _) => Ok(address.clone()),
             Self::Sentinel(sentinels, found) => {
                 let master = sentinels.master(settings).await?;
                 found.send_if_modified(|last| {
@@ -111,14 +115,27 @@ impl Target {
         }
     }
 
-    /// Completes when the master is somewhere else than `address`.
-    pub(super) async fn left(&self, address: &Address) {
-        if let Self::Sentinel(_, found) = self {
-            let elsewhere = |last: &Option<Address>| last.as_ref().is_some_and(|is| is != address);
-            // The sender lives as long as we do.
-            let _ = found.subscribe().wait_for(elsewhere).await;
-        } else {
-            std::future::pending().await
+    /// Completes when the master is somewhere else than `address`, or the address has to be resolved anew.
+    pub(super) async fn left(&self, address: &Address) -> ConnectionError {
+        // The senders live as long as we do.
+        match self {
+            Self::Sentinel(_, found) => {
+                let elsewhere =
+                    |last: &Option<Address>| last.as_ref().is_some_and(|is| is != address);
+                let _ = found.subscribe().wait_for(elsewhere).await;
+                ConnectionError::Moved
+            }
+            Self::Fixed(_, demoted) => {
+                let _ = demoted.subscribe().changed().await;
+                ConnectionError::Replica(address.to_string())
+            }
+        }
+    }
+
+    /// A connection leads to a replica: whoever uses the same address has to resolve it anew.
+    pub(super) fn demoted(&self) {
+        if let Self::Fixed(_, demoted) = self {
+            demoted.send_replace(());
         }
     }
 

@@ -121,6 +121,21 @@ impl Shared {
         Ok((connection, connections.era))
     }
 
+    /// Makes sure that the connection works and leads to a master; a new one has shown it.
+    async fn prove(&self, slot: u16) -> Result<(), ConnectionError> {
+        let (mut connection, era) = self.connection(slot, None).await?;
+        let address = self.settings.address();
+        if self
+            .settings
+            .verify(&mut connection, &address)
+            .await
+            .is_err()
+        {
+            self.connection(slot, Some(era)).await?;
+        }
+        Ok(())
+    }
+
     /// For a command that must not run twice: sent again only if the server says that it did nothing. A connection
     /// that was not used for a while proves itself first, so that one that died unnoticed costs nothing.
     async fn query_once(&self, slot: u16, command: &Cmd) -> Result<(), ConnectionError> {
@@ -129,7 +144,7 @@ impl Shared {
             proven.is_some_and(|at| at.elapsed() < PROOF_AGE)
         };
         if !is_proven(&*self.connections.lock().await) {
-            let _pong: String = self.query(slot, &redis::cmd("PING")).await?;
+            self.prove(slot).await?;
         }
         let mut lost = None;
         loop {

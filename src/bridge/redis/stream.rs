@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::advice::advised;
 use super::resp::{ReadError, Reply, ReplyReader};
+use super::role::verify_reply;
 use super::settings::RedisSettings;
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -39,6 +40,8 @@ pub(super) enum ConnectionError {
     SlowTls(Duration),
     #[error("refused by the server: {0}")]
     Refused(String),
+    #[error("the server at {0} is a replica")]
+    Replica(String),
     /// The master is another server now.
     #[error("the master moved")]
     Moved,
@@ -57,7 +60,7 @@ impl ConnectionError {
 }
 
 impl RedisSettings {
-    /// A connection for commands to `address`, on which Redis has answered.
+    /// A connection for commands to `address`, on which Redis has responded as a master where it must be one.
     pub(super) async fn connect(
         &self,
         address: &Address,
@@ -67,8 +70,7 @@ impl RedisSettings {
             self.try_connect(address, self.login()),
         );
         let mut connection = self.in_time(connected.await)?;
-        // A server that still loads its data accepts connections and refuses everything else.
-        let () = redis::cmd("PING").query_async(&mut connection).await?;
+        self.verify(&mut connection, address).await?;
         Ok(connection)
     }
 
@@ -160,6 +162,10 @@ async fn open(settings: &RedisSettings, address: &Address) -> Result<Connection,
         command.arg(password);
         connection.send(&[command]).await?;
         accepted(connection.replies.next().await?)?;
+    }
+    if settings.needs_master() {
+        connection.send(&[redis::cmd("ROLE")]).await?;
+        verify_reply(&connection.replies.next().await?, address)?;
     }
     Ok(connection)
 }

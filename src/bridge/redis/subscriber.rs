@@ -132,7 +132,7 @@ impl Subscriber {
                 () = wanted.changed.notified() => self.ask(line).await?,
                 () = at(expiry) => self.unsubscribe_expired(line).await?,
                 _ = ping.tick(), if settled => self.ping()?,
-                () = &mut left => return Err(ConnectionError::Moved.into()),
+                reason = &mut left => return Err(reason.into()),
                 () = sleep_until(give_up), if !settled => {
                     return Err(ConnectionError::Slow(settings.response_timeout).into());
                 }

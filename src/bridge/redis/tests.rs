@@ -2,6 +2,7 @@
 
 mod acl;
 mod cluster;
+mod failover;
 mod sentinel;
 mod tls;
 

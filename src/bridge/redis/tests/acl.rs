@@ -114,10 +114,19 @@ async fn what_lacks_is_named() {
     let Some(server) = RedisServer::start(&["--requirepass", "s3cret"]) else {
         return;
     };
-    for (login, named) in [
-        ("", "NOAUTH"),
-        (":wrong-s3cret@", "user and password in bus.redis_url"),
-        ("ann:s3cret@", "user and password in bus.redis_url"),
+    let rejected = "redis rejects the user or the password";
+    for (login, named, summary) in [
+        ("", "NOAUTH", "redis requires a password"),
+        (
+            ":wrong-s3cret@",
+            "user and password in bus.redis_url",
+            rejected,
+        ),
+        (
+            "ann:s3cret@",
+            "user and password in bus.redis_url",
+            rejected,
+        ),
     ] {
         let url = format!("redis://{login}127.0.0.1:{}", server.port);
         let mut member = join(RedisSettings::parse(&url).unwrap());
@@ -128,6 +137,8 @@ async fn what_lacks_is_named() {
             "{reason}"
         );
         assert!(!reason.contains("s3cret"), "{reason}");
+        let reason = LinkEvent::Unreachable { reason: summary };
+        assert_eq!(member.any().await, reason);
         assert_eq!(member.events.try_next(), None, "never up");
         drop(member);
     }

@@ -1,0 +1,77 @@
+//! Whether a server is the one that carries the cluster's messages: a master, not a replica.
+//!
+//! A replica accepts `PUBLISH` and `SUBSCRIBE` but what is published there reaches no subscriber of the master, so a
+//! connection that stays behind after a failover splits the cluster without any error.
+
+use std::fmt::Display;
+use std::sync::Once;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, Value};
+
+use super::resp::Reply;
+use super::settings::{Place, RedisSettings};
+use super::stream::ConnectionError;
+
+impl RedisSettings {
+    /// Whether the servers must be masters. In a Redis Cluster the map of slots says who is one.
+    pub(super) fn needs_master(&self) -> bool {
+        !matches!(self.place(), Place::Cluster(_))
+    }
+
+    /// Fails unless the server responds, and is a master where it must be.
+    pub(super) async fn verify(
+        &self,
+        connection: &mut MultiplexedConnection,
+        address: &impl Display,
+    ) -> Result<(), ConnectionError> {
+        // A server that still loads its data accepts connections and refuses everything else, but not ROLE.
+        let () = redis::cmd("PING").query_async(connection).await?;
+        if !self.needs_master() {
+            return Ok(());
+        }
+        match redis::cmd("ROLE").query_async(connection).await {
+            Ok(Value::Array(role)) => match role.first() {
+                Some(Value::BulkString(role)) => require_master(role, address),
+                _ => Ok(()),
+            },
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+                report_denied(&error.to_string());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// As [`RedisSettings::verify`], for the response to `ROLE` on a connection read by [`super::resp`].
+pub(super) fn verify_reply(reply: &Reply, address: &impl Display) -> Result<(), ConnectionError> {
+    match reply {
+        Reply::Array(role) => require_master(role.first().map_or(&[], |role| role), address),
+        Reply::Error(denied) => {
+            report_denied(denied);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Servers that are no plain Redis have roles of their own; only a replica is refused.
+fn require_master(role: &[u8], address: &impl Display) -> Result<(), ConnectionError> {
+    match role {
+        b"slave" | b"replica" => Err(ConnectionError::Replica(address.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Without the permission a failover is not noticed; the node works on as long as there is none.
+fn report_denied(error: &str) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::warn!(
+            error:%;
+            "redis does not respond to ROLE: a failover to another server behind the same name goes unnoticed; allow the ACL user +role"
+        );
+    });
+}
