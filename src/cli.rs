@@ -17,7 +17,7 @@ use url::Url;
 use crate::config::{self, Loaded, Problem, Sources};
 
 /// Exit code of a configuration that cannot be used; clap's own for wrong arguments.
-const REFUSED: u8 = 2;
+pub const REFUSED: u8 = 2;
 
 /// A stand-alone, clustered Socket.IO server.
 #[derive(Debug, Clone, Parser)]
@@ -86,10 +86,17 @@ pub fn sources(cli: &Cli) -> Sources {
     Sources::of_process(cli.config.clone())
 }
 
+/// Loads the configuration.
+///
+/// # Errors
+/// All problems and warnings, a line each, if it cannot be used.
+pub fn read(cli: &Cli) -> Result<Loaded, String> {
+    config::load(&sources(cli)).map_err(|rejected| findings(&rejected.problems, &rejected.warnings))
+}
+
 /// Loads the configuration; prints all problems and warnings and gives the exit code if it cannot be used.
 pub fn load(cli: &Cli) -> Result<Loaded, ExitCode> {
-    config::load(&sources(cli)).map_err(|rejected| {
-        let lines = findings(&rejected.problems, &rejected.warnings);
+    read(cli).map_err(|lines| {
         print(io::stderr(), &lines);
         ExitCode::from(REFUSED)
     })

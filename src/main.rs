@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use log::{info, warn};
 use roomwire::cli::signals::{Signals, Told};
 use roomwire::cli::{self, Cli, Verb};
+use roomwire::config::Loaded;
 use roomwire::live::{self, Options, Severity};
-use roomwire::logging::Logging;
+use roomwire::logging::{self, Logging};
 use roomwire::server::{Reloader, Server};
 
 #[global_allocator]
@@ -54,30 +55,42 @@ fn serve(cli: &Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let loaded = match cli::load(cli) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
+    if let Err(error) = logging::open() {
+        cli::complain(&format!("the log cannot be written: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let code = match cli::read(cli) {
+        Ok(loaded) => system.block_on(start(cli, loaded, signals)),
+        Err(problems) => {
+            logging::report(&problems);
+            cli::REFUSED.into()
+        }
     };
+    logging::flush();
+    // The runtime would wait for a name look-up that hangs.
+    std::process::exit(code)
+}
+
+/// Starts the log and runs a node; the exit code.
+async fn start(cli: &Cli, loaded: Loaded, signals: Signals) -> i32 {
     let logging = match Logging::start(&loaded.config.log) {
         Ok(logging) => logging,
         Err(error) => {
-            cli::complain(&format!("the log cannot be started: {error}"));
-            return ExitCode::FAILURE;
+            logging::report(&format!("the log cannot be started: {error}\n"));
+            return 1;
         }
     };
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     let reloader = Reloader::new(cli::sources(cli), loaded, logging);
-    let code = match system.block_on(run(reloader, signals)) {
+    match run(reloader, signals).await {
         Ok(code) => code,
         Err(error) => {
             log::error!("{error:#}");
             1
         }
-    };
-    // The runtime would wait for a name look-up that hangs.
-    std::process::exit(code)
+    }
 }
 
 /// Runs a node from its start to its end; its exit code.

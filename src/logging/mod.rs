@@ -1,4 +1,5 @@
 //! The log of the process: `env_logger` decides what is said, we how it looks; both can change while the node runs.
+//! `output` takes the lines to standard error without holding up whoever logs.
 //!
 //! Started by `main`, once. Everybody else says things by the macros of `log`, in one style: a message in small
 //! letters, and what varies in fields, `info!(sid = …, reason = …; "session closed")`. What a client sent stands in
@@ -6,32 +7,67 @@
 
 mod burst;
 mod line;
+mod output;
 
-use std::io::Write;
-use std::sync::OnceLock;
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use env_logger::{Builder, Logger};
-use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
+use env_logger::{Builder, Logger, Target, WriteStyle};
+use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::config::{LogConfig, LogFormat};
+use crate::metrics::Metrics;
 pub use burst::Burst;
 pub use line::{Json, Text};
+use output::Output;
+
+/// How long the end of the process, or a panic, waits for lines that are not written yet: standard error may be
+/// blocked.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// The log of this process.
 pub struct Logging(ArcSwap<Logger>);
 
 static LOGGING: OnceLock<Logging> = OnceLock::new();
+static OUTPUT: Output = Output::new();
 /// The name of this node, in every line of JSON: those of several nodes meet in one place.
 static NODE: OnceLock<String> = OnceLock::new();
 
+/// Starts the thread that writes to standard error. Before the log itself is started, [`report`] goes this way.
+///
+/// # Errors
+/// There is no standard error, or no thread.
+pub fn open() -> io::Result<()> {
+    // A descriptor of its own: while it blocks, nobody waits for the lock of `std::io::stderr`.
+    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+    let writer = std::thread::Builder::new().name("log".to_owned());
+    writer.spawn(move || {
+        OUTPUT.run(std::fs::File::from(stderr), |lines| {
+            log::warn!(lines; "lines of the log were dropped: standard error was not read, or could not be written");
+        })
+    })?;
+    Ok(())
+}
+
+/// Writes lines that are none of the log, as they are.
+pub fn report(lines: &str) {
+    OUTPUT.push(lines.as_bytes());
+}
+
+/// Waits until everything that was logged is written, for at most a second. Last act of a process.
+pub fn flush() {
+    OUTPUT.flush(FLUSH_TIME);
+}
+
 impl Logging {
-    /// Starts it.
+    /// Starts it; [`open`] comes first.
     ///
     /// # Errors
     /// The process has a log already.
-    pub fn start(config: &LogConfig) -> Result<&'static Self, SetLoggerError> {
+    pub fn start(config: &LogConfig) -> Result<&'static Self, log::SetLoggerError> {
         let logging = LOGGING.get_or_init(|| Self(ArcSwap::from_pointee(logger(config))));
         log::set_logger(logging)?;
         log::set_max_level(logging.0.load().filter());
@@ -40,6 +76,7 @@ impl Logging {
             let place = place.unwrap_or_default();
             let what = panic.payload_as_str().unwrap_or_default();
             log::error!(place, what; "a part of the program failed, which is a bug");
+            flush();
         }));
         Ok(logging)
     }
@@ -51,9 +88,10 @@ impl Logging {
         self.0.store(logger.into());
     }
 
-    /// Says whose log this is, once that is known.
-    pub fn tell_node(&self, node: &str) {
+    /// Says whose log this is, once that is known, and where dropped lines are counted.
+    pub fn tell_node(&self, node: &str, metrics: &Arc<Metrics>) {
         NODE.get_or_init(|| node.to_owned());
+        OUTPUT.count_in(Arc::clone(metrics));
     }
 }
 
@@ -67,13 +105,31 @@ impl Log for Logging {
     }
 
     fn flush(&self) {
-        self.0.load().flush();
+        flush();
+    }
+}
+
+/// Where `env_logger` writes: each call is a whole line.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        OUTPUT.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 fn logger(config: &LogConfig) -> Logger {
     let mut builder = Builder::new();
+    // Colours as `env_logger` would choose them for standard error, which is where the lines go in the end.
+    let style: WriteStyle = anstream::AutoStream::choice(&io::stderr()).into();
     builder
+        .target(Target::Pipe(Box::new(Lines)))
+        .write_style(style)
         // Says at info level what our own first line says.
         .filter_module("actix_server", LevelFilter::Warn)
         .parse_filters(&config.filter);

@@ -57,6 +57,8 @@ metrics! {
     config_loaded_timestamp_seconds: Gauge,
     /// Settings that were changed and wait for the next start of this node.
     config_restart_pending: Gauge,
+    /// Lines of the log dropped because standard error did not take them.
+    log_lines_dropped_total: Counter,
     /// Engine.IO sessions open on this node.
     sessions: Gauges<Transport>,
     /// Engine.IO sessions opened since the start, by the transport they began with.

@@ -52,7 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["transport", "health", "metrics", "config", "model"],
     ),
     ("cli", &["config"]),
-    ("logging", &["config"]),
+    ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.
     // Of the apps, only what a version of Open WebUI means.
     (

@@ -1,5 +1,7 @@
 //! The log of the built binary: both formats, the line of a session, and what never stands in it.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::support::http::Request;
@@ -7,7 +9,7 @@ use crate::support::open_webui::Backend;
 use crate::support::process::Node;
 use crate::support::redis::RedisServer;
 use crate::support::tls::Files;
-use crate::support::{PollingClient, TestServer, WebsocketClient};
+use crate::support::{PATIENCE, PollingClient, TestServer, WebsocketClient};
 
 const JSON: (&str, &str) = ("ROOMWIRE_LOG__FORMAT", "json");
 
@@ -233,6 +235,76 @@ async fn a_burst_of_refusals_is_one_line_of_each_kind() {
         assert_eq!(said[0]["client"], "127.0.0.1");
         assert_eq!(said[0]["others"], 0);
     }
+}
+
+/// How many lines of its log a node has dropped, as it answers itself.
+async fn dropped_lines(address: &str) -> u64 {
+    let answer = Request::get("/readyz?verbose").send(address).await;
+    assert_eq!(answer.status, 200);
+    let body = answer.text();
+    let value = body
+        .lines()
+        .find_map(|line| line.strip_prefix("log_lines_dropped_total "));
+    let value = value.and_then(|rest| rest.split(' ').next());
+    value.unwrap_or_else(|| panic!("{body}")).parse().unwrap()
+}
+
+/// Has clients come and go until the log is full.
+async fn fill_log(address: &str) -> u64 {
+    let start = Instant::now();
+    loop {
+        for _ in 0..20 {
+            drop(WebsocketClient::open(address).await);
+        }
+        let dropped = dropped_lines(address).await;
+        if dropped > 0 {
+            return dropped;
+        }
+        assert!(start.elapsed() < PATIENCE, "the log is never full");
+    }
+}
+
+const TRACE: (&str, &str) = ("ROOMWIRE_LOG__FILTER", "trace");
+
+#[actix_rt::test]
+async fn a_log_that_nobody_reads_stops_neither_the_node_nor_its_end() {
+    let mut node = Node::start(&[TRACE]);
+    let address = node.address("listening on http://");
+    let reading = node.stop_reading();
+    fill_log(&address).await;
+    let mut client = WebsocketClient::open(&address).await;
+    client.connect("/").await;
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(Request::get(path).send(&address).await.status, 200);
+    }
+    node.signal("TERM");
+    let start = Instant::now();
+    drop(client);
+    std::mem::forget(reading);
+    assert_eq!(node.exit_code(), Some(0));
+    // `drain.timeout`, the farewell and the flush; in fact it takes two seconds.
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[actix_rt::test]
+async fn a_log_that_is_read_again_says_how_much_is_missing_and_goes_on() {
+    let mut node = Node::start(&[TRACE, JSON]);
+    let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
+    let address = listening["message"].as_str().unwrap();
+    let address = address.strip_prefix("listening on http://").unwrap();
+    let reading = node.stop_reading();
+    let dropped = fill_log(address).await;
+    drop(reading);
+    let notice = node.line("lines of the log were dropped");
+    let notice: Value = serde_json::from_str(&notice).unwrap();
+    assert_eq!(notice["level"], "WARN");
+    assert!(notice["lines"].as_u64() >= Some(dropped), "{notice}");
+    drop(WebsocketClient::open(address).await);
+    node.line("session closed");
+    node.signal("TERM");
+    // The last line is written before the process ends.
+    node.line("stopped");
+    assert_eq!(node.exit_code(), Some(0));
 }
 
 /// Secrets that a node holds, or that clients send it.

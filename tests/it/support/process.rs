@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
@@ -31,6 +31,8 @@ pub fn text(bytes: &[u8]) -> &str {
 pub struct Node {
     child: Child,
     lines: mpsc::Receiver<String>,
+    /// Held by whoever reads the next line.
+    reading: Arc<Mutex<()>>,
 }
 
 impl Node {
@@ -48,10 +50,24 @@ impl Node {
             .spawn()
             .unwrap();
         let (sender, lines) = mpsc::channel();
+        let reading = Arc::new(Mutex::new(()));
         // A node says nothing on standard output; a test would see it here.
-        read(child.stdout.take().unwrap(), sender.clone());
-        read(child.stderr.take().unwrap(), sender);
-        Self { child, lines }
+        for output in [
+            Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>,
+            Box::new(child.stderr.take().unwrap()),
+        ] {
+            read(output, sender.clone(), Arc::clone(&reading));
+        }
+        Self {
+            child,
+            lines,
+            reading,
+        }
+    }
+
+    /// Reads no further line until the guard is dropped, as a log collector that hangs.
+    pub fn stop_reading(&self) -> Stalled<'_> {
+        Stalled(self.reading.lock().unwrap())
     }
 
     /// Waits for a line of the log.
@@ -104,13 +120,21 @@ impl Node {
     }
 }
 
+/// While this exists, nobody reads the log of a node.
+#[must_use]
+pub struct Stalled<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, ()>);
+
 /// Hands on every line of an output.
-fn read(output: impl Read + Send + 'static, sender: mpsc::Sender<String>) {
+fn read(output: Box<dyn Read + Send>, sender: mpsc::Sender<String>, reading: Arc<Mutex<()>>) {
     std::thread::spawn(move || {
         BufReader::new(output)
             .lines()
             .map_while(Result::ok)
-            .try_for_each(|line| sender.send(line))
+            .try_for_each(|line| {
+                let sent = sender.send(line);
+                let _wait_for_turn = reading.lock();
+                sent
+            })
     });
 }
 

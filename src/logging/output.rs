@@ -1,0 +1,345 @@
+//! From a line of the log to standard error: a bounded buffer, and the thread that writes it.
+//!
+//! A log call only copies its line into the buffer, so a reader of standard error that stalls (a log collector, a
+//! blocked log driver) never blocks a worker, a probe or a signal. When the buffer is full the newest lines are
+//! dropped and counted; once output flows again, a line says how many.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::metrics::Metrics;
+
+/// Bytes that wait at most; as many again may be on their way out. It bounds the number of lines too: the shortest
+/// line, with its time and target, has some 40 bytes.
+const LIMIT: usize = 1 << 20;
+/// Bytes of one write, in whole lines: a pipe takes so many at once, so lines of two processes never mix.
+const PIECE: usize = 4096;
+/// Memory kept for the next lines after a burst.
+const KEPT: usize = 64 << 10;
+/// Pause before another attempt on a descriptor that somebody has made non-blocking.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// The lines on their way out of the process.
+pub(super) struct Output {
+    queue: Mutex<Queue>,
+    /// The writer has something to do.
+    filled: Condvar,
+    /// Everything is written.
+    emptied: Condvar,
+}
+
+struct Queue {
+    lines: Vec<u8>,
+    limit: usize,
+    writing: bool,
+    /// The last write succeeded.
+    flows: bool,
+    /// Lines dropped of which no line tells yet.
+    unreported: u64,
+    /// Lines dropped before there was a metric.
+    uncounted: u64,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Output {
+    pub(super) const fn new() -> Self {
+        Self::with_limit(LIMIT)
+    }
+
+    const fn with_limit(limit: usize) -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                lines: Vec::new(),
+                limit,
+                writing: false,
+                flows: true,
+                unreported: 0,
+                uncounted: 0,
+                metrics: None,
+            }),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a whole line, or drops it; never waits for the writer.
+    pub(super) fn push(&self, line: &[u8]) {
+        let mut queue = self.queue();
+        if queue.lines.len() + line.len() > queue.limit {
+            queue.drop_lines(1);
+            return;
+        }
+        queue.lines.extend_from_slice(line);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Counts dropped lines in these metrics, those so far included.
+    pub(super) fn count_in(&self, metrics: Arc<Metrics>) {
+        let mut queue = self.queue();
+        let earlier = std::mem::take(&mut queue.uncounted);
+        metrics.log_lines_dropped_total.add(earlier);
+        queue.metrics = Some(metrics);
+    }
+
+    /// Waits until everything so far is written, at most so long.
+    pub(super) fn flush(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        let mut queue = self.queue();
+        while queue.has_work() || queue.writing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.emptied.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes all lines to `out`, for as long as the process lives. `report` logs how many lines were dropped.
+    pub(super) fn run(&self, mut out: impl Write, report: impl Fn(u64)) -> ! {
+        loop {
+            let (lines, dropped) = self.next();
+            if dropped > 0 {
+                // It goes into the buffer that was just emptied, and so stands where the lines are missing.
+                report(dropped);
+            }
+            let lost = write(&mut out, &lines);
+            let mut queue = self.queue();
+            queue.flows = lost == 0;
+            queue.drop_lines(lost);
+            queue.reuse(lines);
+            queue.writing = false;
+            let is_done = !queue.has_work();
+            drop(queue);
+            if is_done {
+                self.emptied.notify_all();
+            }
+        }
+    }
+
+    /// The lines to be written next, and how many were dropped after them.
+    fn next(&self) -> (Vec<u8>, u64) {
+        let mut queue = self.queue();
+        while !queue.has_work() {
+            queue = self
+                .filled
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.writing = true;
+        let lines = std::mem::take(&mut queue.lines);
+        let dropped = if queue.flows {
+            std::mem::take(&mut queue.unreported)
+        } else {
+            0
+        };
+        (lines, dropped)
+    }
+}
+
+impl Queue {
+    /// There are lines, or drops to report. A report that cannot be written either must not lead to the next one.
+    fn has_work(&self) -> bool {
+        !self.lines.is_empty() || (self.flows && self.unreported > 0)
+    }
+
+    fn drop_lines(&mut self, count: u64) {
+        self.unreported += count;
+        match &self.metrics {
+            Some(metrics) => metrics.log_lines_dropped_total.add(count),
+            None => self.uncounted += count,
+        }
+    }
+
+    /// Keeps the memory of what was written, unless newer lines have some already or it is much.
+    fn reuse(&mut self, mut written: Vec<u8>) {
+        if self.lines.capacity() == 0 && written.capacity() <= KEPT {
+            written.clear();
+            self.lines = written;
+        }
+    }
+}
+
+/// Writes lines piece by piece; how many could not be written.
+fn write(out: &mut impl Write, mut lines: &[u8]) -> u64 {
+    let mut lost = 0;
+    while !lines.is_empty() {
+        let (piece, rest) = lines.split_at(piece_end(lines));
+        if write_all(out, piece).is_err() {
+            lost += count_lines(piece);
+        }
+        lines = rest;
+    }
+    lost
+}
+
+/// Where the whole lines end that go out together: at least one, and no more than [`PIECE`] bytes if that is possible.
+fn piece_end(lines: &[u8]) -> usize {
+    let is_end = |byte: &u8| *byte == b'\n';
+    let start = &lines[..lines.len().min(PIECE)];
+    let last = start.iter().rposition(is_end);
+    let first = || lines.iter().position(is_end);
+    last.or_else(first).map_or(lines.len(), |end| end + 1)
+}
+
+fn count_lines(piece: &[u8]) -> u64 {
+    piece.iter().filter(|byte| **byte == b'\n').count().max(1) as u64
+}
+
+fn write_all(out: &mut impl Write, mut piece: &[u8]) -> io::Result<()> {
+    while !piece.is_empty() {
+        match out.write(piece) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => piece = &piece[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Takes a write only when the test allows one; fails while told to.
+    struct Reader {
+        allowed: mpsc::Receiver<io::Result<()>>,
+        seen: mpsc::Sender<String>,
+    }
+
+    impl Write for Reader {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let allowed = self.allowed.recv();
+            // The test is over.
+            allowed.unwrap_or_else(|_| {
+                loop {
+                    std::thread::park();
+                }
+            })?;
+            let _ = self.seen.send(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An output with its writer, what allows a write, and what was written.
+    fn started(
+        limit: usize,
+    ) -> (
+        &'static Output,
+        mpsc::Sender<io::Result<()>>,
+        mpsc::Receiver<String>,
+    ) {
+        let output: &'static Output = Box::leak(Box::new(Output::with_limit(limit)));
+        let (allow, allowed) = mpsc::channel();
+        let (seen, written) = mpsc::channel();
+        let reader = Reader { allowed, seen };
+        std::thread::spawn(move || {
+            output.run(reader, |lines| {
+                output.push(format!("{lines} dropped\n").as_bytes());
+            })
+        });
+        (output, allow, written)
+    }
+
+    fn next(written: &mpsc::Receiver<String>) -> String {
+        written.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Waits until the writer has taken all lines out of the buffer and hangs in its write.
+    fn wait_until_taken(output: &Output) {
+        let deadline = Instant::now() + PATIENCE;
+        while !output.queue().lines.is_empty() {
+            assert!(Instant::now() < deadline, "the writer takes nothing");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_stalled_reader_drops_the_newest_lines_and_a_line_says_how_many() {
+        let (output, allow, written) = started(20);
+        output.push(b"first\n");
+        wait_until_taken(output);
+        // Nobody reads: what fits waits, the rest is dropped, and no call blocks.
+        for line in ["second 23456\n", "3rd\n", "too much\n", "4\n", "much\n"] {
+            output.push(line.as_bytes());
+        }
+        let metrics = Arc::new(Metrics::default());
+        output.count_in(Arc::clone(&metrics));
+        assert_eq!(metrics.log_lines_dropped_total.get(), 2);
+        output.push(b"too late\n");
+        assert_eq!(metrics.log_lines_dropped_total.get(), 3);
+        for _ in 0..4 {
+            allow.send(Ok(())).unwrap();
+        }
+        assert_eq!(next(&written), "first\n");
+        assert_eq!(next(&written), "second 23456\n3rd\n4\n");
+        assert_eq!(next(&written), "3 dropped\n");
+        output.push(b"flows\n");
+        assert_eq!(next(&written), "flows\n");
+        output.flush(PATIENCE);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_reported_once_it_can() {
+        let (output, allow, written) = started(100);
+        let metrics = Arc::new(Metrics::default());
+        output.count_in(Arc::clone(&metrics));
+        let full = || Err(ErrorKind::StorageFull.into());
+        for line in [b"a\n", b"b\n"] {
+            output.push(line);
+            allow.send(full()).unwrap();
+            output.flush(PATIENCE);
+        }
+        assert_eq!(metrics.log_lines_dropped_total.get(), 2);
+        for answer in [Err(ErrorKind::WouldBlock.into()), Ok(()), Ok(())] {
+            allow.send(answer).unwrap();
+        }
+        output.push(b"c\n");
+        assert_eq!(next(&written), "c\n");
+        assert_eq!(next(&written), "2 dropped\n");
+    }
+
+    #[test]
+    fn a_flush_waits_for_the_lines_but_not_for_ever() {
+        let (output, allow, written) = started(100);
+        output.push(b"a\n");
+        let start = Instant::now();
+        output.flush(Duration::from_millis(20));
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        allow.send(Ok(())).unwrap();
+        output.flush(PATIENCE);
+        assert_eq!(written.try_recv().as_deref(), Ok("a\n"));
+    }
+
+    #[test]
+    fn lines_go_out_whole() {
+        let line = |length: usize| [vec![b'x'; length - 1], b"\n".to_vec()].concat();
+        let cases = [
+            (vec![10, 20], 30),
+            (vec![4000, 90, 7], 4090),
+            (vec![5000, 10], 5000),
+            (vec![4096, 10], 4096),
+        ];
+        for (lengths, end) in cases {
+            let lines: Vec<u8> = lengths.iter().flat_map(|length| line(*length)).collect();
+            assert_eq!(piece_end(&lines), end, "{lengths:?}");
+        }
+        assert_eq!(piece_end(b"no end"), 6);
+    }
+}
