@@ -61,7 +61,7 @@ impl Relay {
         let elements = payload.elements();
         let name = elements
             .first()
-            .and_then(|name| text(name))
+            .and_then(|name| event_name(name))
             .unwrap_or_default();
         match name.as_str() {
             "roomwire:join" => {
@@ -135,7 +135,7 @@ impl Relay {
 
     fn emit(&self, peer: &Peer<'_>, payload: &Payload, elements: &[&str]) -> Result<Emit, Refused> {
         let room = self.room(elements)?;
-        let Some(event) = elements.get(2).and_then(|event| text(event)) else {
+        let Some(event) = elements.get(2).and_then(|event| event_name(event)) else {
             return Err(refused(
                 "bad_request",
                 "the second argument must be the name of an event".into(),
@@ -235,6 +235,11 @@ fn from_second_argument(payload: &Payload, elements: &[&str]) -> Payload {
 
 fn text(element: &str) -> Option<String> {
     serde_json::from_str(element).ok()
+}
+
+/// The text, or with a lone surrogate, which JavaScript allows, its literal.
+fn event_name(element: &str) -> Option<String> {
+    text(element).or_else(|| element.starts_with('"').then(|| element.to_owned()))
 }
 
 fn ack(answer: &Value) -> Action {

@@ -87,6 +87,11 @@ fn origins(config: &Config, checker: &mut Checker<'_, '_>) {
             "cannot be true while cors.origins holds `*`: any page could act as its visitor";
         checker.refuse("cors.credentials", message);
     }
+    let null = OriginRule::Exact("null".to_owned());
+    if config.cors.credentials && config.cors.origins.contains(&null) {
+        let message = "is true while cors.origins holds `null`: any page can have this origin, by a sandboxed frame";
+        checker.warn("cors.credentials", message);
+    }
 }
 
 fn bus(config: &Config, checker: &mut Checker<'_, '_>) {

@@ -93,6 +93,8 @@ impl OriginRule {
         match text {
             "*" => return Ok(Self::Any),
             "same" => return Ok(Self::Same),
+            // What browsers send for `file:` and `data:` pages and for sandboxed frames.
+            "null" => return Ok(Self::Exact(text.to_owned())),
             _ => {}
         }
         let refused = || {
@@ -180,6 +182,8 @@ mod tests {
             ("https://a.example", "http://a.example", false),
             ("https://a.example:8443", "https://a.example", false),
             ("capacitor://localhost", "capacitor://localhost", true),
+            ("null", "null", true),
+            ("null", "https://null", false),
             ("http://[::1]:3000", "http://[::1]:3000", true),
             ("https://*.example.org", "https://a.b.example.org", true),
             ("https://*.example.org", "https://example.org", false),

@@ -7,15 +7,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 
-use actix_web::http::header;
+use actix_web::http::header::{self, EntityTag, Header, IfNoneMatch};
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+use crate::transport::origin::CorsHeaders;
 
 /// A file of the client.
 #[derive(Debug)]
 struct File {
     content: Bytes,
-    etag: String,
+    etag: EntityTag,
 }
 
 /// The files by name, read once at start.
@@ -41,7 +43,8 @@ impl ClientFiles {
                 let content = Bytes::from(std::fs::read(entry.path())?);
                 let mut hasher = DefaultHasher::new();
                 content.hash(&mut hasher);
-                let etag = format!("\"{:x}-{:016x}\"", content.len(), hasher.finish());
+                let tag = format!("{:x}-{:016x}", content.len(), hasher.finish());
+                let etag = EntityTag::new_strong(tag);
                 files.insert(name, File { content, etag });
             }
         }
@@ -55,31 +58,29 @@ impl ClientFiles {
             .is_some_and(|files| files.contains_key("socket.io.min.js"))
     }
 
-    /// Answers a request for `name`, which [`is_client_file`].
-    pub fn serve(&self, name: &str, request: &HttpRequest) -> HttpResponse {
+    /// Answers a request for `name`, which [`is_client_file`]. With `cors`, pages of other origins may read the answer.
+    pub fn serve(&self, name: &str, request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
         let Some(files) = &self.files else {
             let how = "The stock client files are not served: set server.client_dir (ROOMWIRE_SERVER__CLIENT_DIR) \
                        to the dist folder of an installed socket.io-client.\n";
-            return HttpResponse::NotFound()
+            return answer(HttpResponse::NotFound(), cors)
                 .content_type("text/plain; charset=utf-8")
                 .body(how);
         };
         let Some(file) = files.get(name) else {
-            return HttpResponse::NotFound().body(format!("{name} is not in server.client_dir\n"));
+            return answer(HttpResponse::NotFound(), cors)
+                .body(format!("{name} is not in server.client_dir\n"));
         };
-        let known = request
-            .headers()
-            .get(header::IF_NONE_MATCH)
-            .and_then(|value| value.to_str().ok());
-        let mut response = if known == Some(file.etag.as_str()) {
-            HttpResponse::NotModified()
+        let is_known = file.is_known_to(request);
+        let mut response = if is_known {
+            answer(HttpResponse::NotModified(), cors)
         } else {
-            HttpResponse::Ok()
+            answer(HttpResponse::Ok(), cors)
         };
         response
-            .insert_header((header::ETAG, file.etag.as_str()))
+            .insert_header((header::ETAG, file.etag.to_string()))
             .insert_header((header::CACHE_CONTROL, "public, max-age=0"));
-        if known == Some(file.etag.as_str()) {
+        if is_known {
             return response.finish();
         }
         let content_type = if name.ends_with(".map") {
@@ -91,6 +92,29 @@ impl ClientFiles {
             .content_type(content_type)
             .body(file.content.clone())
     }
+}
+
+impl File {
+    /// Whether the client has this very file in its cache (RFC 9110, 13.1.2).
+    fn is_known_to(&self, request: &HttpRequest) -> bool {
+        if !request.headers().contains_key(header::IF_NONE_MATCH) {
+            return false;
+        }
+        match IfNoneMatch::parse(request) {
+            Ok(IfNoneMatch::Any) => true,
+            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&self.etag)),
+            Err(_) => false,
+        }
+    }
+}
+
+/// The answer differs by the page that asks, and caches must know it.
+fn answer(mut response: HttpResponseBuilder, cors: &CorsHeaders) -> HttpResponseBuilder {
+    response.insert_header((header::VARY, "Origin"));
+    for (name, value) in cors {
+        response.insert_header((*name, value.as_str()));
+    }
+    response
 }
 
 /// Whether a name below the endpoint is one of the client's: `socket.io*.js` and their maps.

@@ -34,7 +34,11 @@ pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpRespo
             .map(|below| below.trim_start_matches('/'))
             .filter(|name| is_client_file(name));
         if let (Some(name), true) = (name, reading) {
-            return site.client_files.serve(name, &request);
+            // Whoever may not connect gets the script, but no page of theirs can read it.
+            let settings = &site.edge.settings;
+            let cors = settings.check_origin(request.headers(), request.peer_addr());
+            let cors = cors.unwrap_or_default();
+            return site.client_files.serve(name, &request, &cors);
         }
         return polling::serve(site.edge, mode, request, body).await;
     }

@@ -41,7 +41,11 @@ pub enum Mode {
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     /// The client asks for a namespace; `auth` is a JSON object or empty.
-    ConnectAsked { name: String, auth: ByteString },
+    ConnectAsked {
+        name: String,
+        auth: ByteString,
+        at: Instant,
+    },
     /// An event for a joined namespace.
     Event {
         slot: Slot,
@@ -87,7 +91,7 @@ impl Connection {
         }
     }
 
-    /// Takes an Engine.IO packet.
+    /// Takes an Engine.IO packet. Packets that are read at once come with the same `now`.
     ///
     /// # Errors
     /// The packet ends the session, for this reason.
@@ -97,7 +101,7 @@ impl Connection {
         now: Instant,
     ) -> Result<Option<Effect>, CloseReason> {
         match packet {
-            EnginePacket::Message(message) => self.message(message),
+            EnginePacket::Message(message) => self.message(message, now),
             EnginePacket::Pong(_) => Ok(self.heartbeat.pong(now).map(Effect::PingAnswered)),
             EnginePacket::Ping(_) => Err(CloseReason::TransportError),
             EnginePacket::Close => Err(CloseReason::TransportClose),
@@ -123,7 +127,7 @@ impl Connection {
         Self::packet(&mut self.namespaces, packet)
     }
 
-    fn message(&mut self, message: &str) -> Result<Option<Effect>, CloseReason> {
+    fn message(&mut self, message: &str, now: Instant) -> Result<Option<Effect>, CloseReason> {
         if self.mode == Mode::Bare {
             return Ok(Some(Effect::Message(Message::Text(message.into()))));
         }
@@ -134,23 +138,24 @@ impl Connection {
         else {
             return Ok(None);
         };
-        Self::packet(&mut self.namespaces, packet)
+        if packet.kind != PacketKind::Connect {
+            return Self::packet(&mut self.namespaces, packet);
+        }
+        // Until its answer is on its way, a client may repeat its CONNECT: it does so when it leaves and comes back at once.
+        if self.namespaces.is_answered(&packet.namespace, now) {
+            return Err(CloseReason::ForcedClose);
+        }
+        Ok(Some(Effect::ConnectAsked {
+            name: packet.namespace.to_string(),
+            auth: packet.into_payload().json,
+            at: now,
+        }))
     }
 
     fn packet(
         namespaces: &mut Namespaces,
         packet: Packet<'_>,
     ) -> Result<Option<Effect>, CloseReason> {
-        if packet.kind == PacketKind::Connect {
-            if namespaces.contains(&packet.namespace) {
-                return Err(CloseReason::ForcedClose);
-            }
-            let name = packet.namespace.to_string();
-            return Ok(Some(Effect::ConnectAsked {
-                name,
-                auth: packet.into_payload().json,
-            }));
-        }
         let slot = namespaces
             .find(&packet.namespace)
             .ok_or(CloseReason::ForcedClose)?;
@@ -181,12 +186,12 @@ impl Connection {
         }
     }
 
-    /// The client asks for a namespace that exists. `None` if the session has too many.
-    pub fn begin_join(&mut self, name: Namespace) -> Option<Slot> {
-        self.namespaces.ask(name, self.max_namespaces)
+    /// The client asked for a namespace that exists, at `at`. `None` if the session has too many.
+    pub fn begin_join(&mut self, name: Namespace, at: Instant) -> Option<Slot> {
+        self.namespaces.ask(name, self.max_namespaces, at)
     }
 
-    /// The app let the client into the namespace.
+    /// The app let the client into the namespace, which no other slot has joined.
     pub fn complete_join(&mut self, slot: Slot) {
         self.namespaces.joined(slot);
         self.connect_deadline = None;

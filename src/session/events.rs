@@ -1,6 +1,7 @@
 //! From the protocol's effects to the app, and from the app's actions to broker and client.
 
 use std::future::Future;
+use std::time::Instant;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
@@ -42,7 +43,7 @@ impl Session {
     /// Does what a packet of the client asks for.
     pub(super) fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::ConnectAsked { name, auth } => self.connect(&name, auth, ctx),
+            Effect::ConnectAsked { name, auth, at } => self.connect(&name, auth, at, ctx),
             Effect::Event { slot, payload, ack } => self.event(slot, payload, ack, ctx),
             Effect::Acked { slot, id, payload } => self.acked(slot, id, payload, ctx),
             Effect::PingAnswered(after) => self.worker.metrics().ping_rtt_seconds.observe(after),
@@ -55,7 +56,7 @@ impl Session {
         }
     }
 
-    fn connect(&mut self, name: &str, auth: ByteString, ctx: &mut Context<Self>) {
+    fn connect(&mut self, name: &str, auth: ByteString, at: Instant, ctx: &mut Context<Self>) {
         let settings = &self.worker.settings;
         if !settings
             .namespaces
@@ -71,7 +72,7 @@ impl Session {
         if !self.is_in_pace(ctx) {
             return self.refuse_beyond(Limit::Events, name);
         }
-        let Some(slot) = self.connection.begin_join(Namespace::from(name)) else {
+        let Some(slot) = self.connection.begin_join(Namespace::from(name), at) else {
             return self.refuse_beyond(Limit::Namespaces, name);
         };
         let socket = self.worker.new_socket_id();
@@ -293,6 +294,10 @@ impl Session {
             self.count_connect(ConnectResult::Refused);
             self.refuse(&namespace, &refusal);
             return false;
+        }
+        // A repeated CONNECT: the client takes the id that comes last.
+        if let Some(former) = self.connection.slot(&namespace) {
+            self.drop_socket(former, "client namespace disconnect", ctx);
         }
         let key = self
             .worker

@@ -27,6 +27,17 @@ async fn files_are_served_with_an_etag() {
         (again.summary(), again.header("etag")),
         ((304, ""), Some(etag))
     );
+    for known in [
+        format!("W/{etag}"),
+        format!("\"other\", {etag}"),
+        format!("\"other\",W/{etag}"),
+        "*".to_owned(),
+    ] {
+        let again = server
+            .send(Request::get(FILE).headers(&[("If-None-Match", &known)]))
+            .await;
+        assert_eq!(again.status, 304, "{known}");
+    }
     let changed = server
         .send(Request::get(FILE).headers(&[("If-None-Match", "\"other\"")]))
         .await;
@@ -45,6 +56,47 @@ async fn files_are_served_with_an_etag() {
     );
     let secret = server.send(Request::get("/socket.io/secret.js")).await;
     assert_eq!(secret.status, 400, "a handshake without transport, no file");
+}
+
+#[actix_rt::test]
+async fn pages_that_may_connect_may_read_the_files_and_no_others() {
+    const PAGE: &str = "https://app.example";
+    let script = write_file("socket.io.min.js", "/* script */");
+    let folder = script.parent().unwrap();
+    let server = TestServer::with(&[
+        ("SERVER__CLIENT_DIR", folder.to_str().unwrap()),
+        ("CORS__ORIGINS", PAGE),
+        ("CORS__CREDENTIALS", "true"),
+    ])
+    .await;
+    let fresh = server
+        .send(Request::get(FILE).headers(&[("Origin", PAGE)]))
+        .await;
+    let etag = fresh.header("etag").unwrap();
+    let known = server
+        .send(Request::get(FILE).headers(&[("Origin", PAGE), ("If-None-Match", etag)]))
+        .await;
+    assert_eq!((fresh.status, known.status), (200, 304));
+    for answer in [&fresh, &known] {
+        assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
+        assert_eq!(
+            answer.header("access-control-allow-credentials"),
+            Some("true")
+        );
+        assert_eq!(answer.header("vary"), Some("Origin"));
+    }
+    let other = [("Origin", "https://other.example")];
+    for headers in [&other[..], &[]] {
+        let answer = server.send(Request::get(FILE).headers(headers)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+        assert_eq!(answer.header("vary"), Some("Origin"), "for shared caches");
+    }
+    let preflight = server
+        .send(Request::new("OPTIONS", FILE).headers(&[("Origin", PAGE)]))
+        .await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.header("access-control-allow-origin"), Some(PAGE));
 }
 
 #[actix_rt::test]

@@ -106,6 +106,26 @@ async fn named_origins_and_credentials() {
 }
 
 #[actix_rt::test]
+async fn pages_without_an_origin_of_their_own_may_be_allowed_by_name() {
+    let server = TestServer::with(&[("CORS__ORIGINS", "same,null")]).await;
+    let headers = [("Origin", "null")];
+    let answer = server.send(Request::get(TARGET).headers(&headers)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("null"));
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let websocket = WebsocketClient::handshake(&server.address(), target, &headers, false).await;
+    assert!(websocket.is_ok());
+    let other = [("Origin", "https://other.example")];
+    assert_eq!(
+        server
+            .send(Request::get(TARGET).headers(&other))
+            .await
+            .status,
+        403
+    );
+}
+
+#[actix_rt::test]
 async fn everybody_may_where_so_configured_and_preflights_are_answered() {
     let server = TestServer::with(&[("CORS__ORIGINS", "*")]).await;
     let headers = [

@@ -1,6 +1,6 @@
 //! Namespaces: which exist, how many a connection may be in, and that they are apart.
 
-use crate::support::{Frame, TestServer};
+use crate::support::{Frame, TestServer, field};
 
 #[actix_rt::test]
 async fn only_the_configured_ones_exist() {
@@ -35,6 +35,27 @@ async fn a_connection_may_be_in_so_many_at_a_time() {
         .await;
     client.send("41/2,").await;
     client.connect("/4").await;
+}
+
+#[actix_rt::test]
+async fn connects_repeated_before_the_answer_are_all_answered_and_the_last_counts() {
+    let server = TestServer::start().await;
+    let mut member = server.member().await;
+    let mut client = server.polling().await;
+    client.send("40\u{1e}40").await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let answer = client.next().await;
+        ids.push(field(answer.strip_prefix("40").unwrap(), "sid"));
+    }
+    assert_ne!(ids[0], ids[1]);
+    // One socket is left, under the id that the client took last.
+    member.emit(&ids[0], r#""to the first""#).await;
+    member.emit(&ids[1], r#""to the last""#).await;
+    client.expect(r#"42["to the last"]"#).await;
+    // A client that has its answer breaks the rules, as at the reference server.
+    client.send("40").await;
+    server.sessions(1).await;
 }
 
 #[actix_rt::test]

@@ -112,6 +112,21 @@ async fn rooms_may_have_the_ids_of_databases_as_names() {
 }
 
 #[actix_rt::test]
+async fn what_javascript_allows_and_others_do_not_is_passed_on_in_a_form_for_all() {
+    let server = TestServer::start().await;
+    let (mut a, mut b) = (server.member().await, server.member().await);
+    b.join("r").await;
+    a.send(r#"451-["roomwire:emit","r","e",{"_placeholder":true,"num":0.0}]"#)
+        .await;
+    a.send_binary(&[7]).await;
+    b.expect(r#"451-["e",{"_placeholder":true,"num":0}]"#).await;
+    b.expect_binary(&[7]).await;
+    a.send(r#"42["roomwire:emit","r","\ud800",1]"#).await;
+    b.expect(r#"42["\ud800",1]"#).await;
+    assert_eq!(error(&a.ask(r#"["\ud800"]"#).await), "unknown_event");
+}
+
+#[actix_rt::test]
 async fn who_leaves_the_server_leaves_the_rooms() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);

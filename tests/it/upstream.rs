@@ -107,6 +107,34 @@ async fn an_upstream_refuses_in_its_own_words() {
 }
 
 #[actix_rt::test]
+async fn a_connect_repeated_while_the_upstream_is_asked_is_answered_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
+    let mut client = front.websocket().await;
+    client.send("40").await;
+    let mut first = ByHand::accept(&listener).await;
+    first.expect("40").await;
+    client.send("40").await;
+    let mut second = ByHand::accept(&listener).await;
+    second.expect("40").await;
+    let mut ids = Vec::new();
+    for (number, upstream) in [&mut first, &mut second].into_iter().enumerate() {
+        upstream.send(r#"40{"sid":"u"}"#).await;
+        let answer = client.text().await;
+        ids.push(field(answer.strip_prefix("40").unwrap(), "sid"));
+        upstream.send(&format!(r#"42["hello",{number}]"#)).await;
+        client.expect(&format!(r#"42["hello",{number}]"#)).await;
+    }
+    assert_ne!(ids[0], ids[1]);
+    // The client goes by the second id: the leg of the first is given up.
+    first.expect("41").await;
+    assert_eq!(first.try_text().await, None);
+    client.send(r#"42["to the second"]"#).await;
+    second.expect(r#"42["to the second"]"#).await;
+    crate::support::eventually("one leg is left", || front.metrics().legs.get() == 1).await;
+}
+
+#[actix_rt::test]
 async fn an_upstream_asks_and_disconnects() {
     let (_front, mut client, mut upstream, listener) = carried(&[]).await;
     upstream.send(r#"4217["q",1]"#).await;

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::model::Payload;
 
 use super::packet::{self, AckId, PacketKind, ParseError, Parsed};
-use super::placeholder;
+use super::placeholder::{self, Judged};
 
 /// A whole packet. Without attachments it borrows from the text it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,14 +100,20 @@ impl Decoder {
         if parsed.attachments == 0 {
             return Ok(Some(borrowed(parsed)));
         }
-        if !placeholder::all_in_range(parsed.data, parsed.attachments) {
-            return Err(DecodeError::IllegalPlaceholder);
-        }
-        self.partial = Some(Box::new(Partial {
+        let respelled = match placeholder::judge(parsed.data, parsed.attachments) {
+            Judged::OutOfRange => return Err(DecodeError::IllegalPlaceholder),
+            Judged::InRange => None,
+            Judged::Respelled(json) => Some(json),
+        };
+        let mut partial = Partial {
             due: parsed.attachments,
             size: text.len(),
             packet: owned(parsed),
-        }));
+        };
+        if let Some(json) = respelled {
+            partial.packet.data = Cow::Owned(json);
+        }
+        self.partial = Some(Box::new(partial));
         Ok(None)
     }
 

@@ -203,9 +203,10 @@ fn describe(first: Option<u8>) -> &'static str {
 }
 
 /// The name of an event from its data, a valid JSON array: its first element if that is a string, or a
-/// number's digits as written. `None` for anything else, and for a string that is not Unicode.
+/// number's digits as written. `None` for anything else.
 ///
-/// Borrowed unless the string holds escapes.
+/// Borrowed unless the string holds escapes. A lone surrogate is a character to JavaScript, but not Unicode: a name with
+/// one keeps its escapes.
 pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
     let element = first_element(data);
     match element.bytes().next()? {
@@ -215,7 +216,8 @@ pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
             if !inner.contains('\\') {
                 return Some(Cow::Borrowed(inner));
             }
-            serde_json::from_str(&element[..end]).ok().map(Cow::Owned)
+            let decoded = serde_json::from_str(&element[..end]);
+            Some(decoded.map_or(Cow::Borrowed(inner), Cow::Owned))
         }
         b'-' | b'0'..=b'9' => {
             let end = element.find(|c: char| c == ',' || c == ']' || c.is_ascii_whitespace())?;

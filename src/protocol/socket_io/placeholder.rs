@@ -7,6 +7,16 @@ use std::borrow::Cow;
 
 use super::packet::string_end;
 
+/// What a packet with attachments says of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// Every placeholder names an attachment.
+    InRange,
+    /// So it is, with numbers as `0.0` or `1e0`, which are integers to JavaScript and none to others: the JSON with integers.
+    Respelled(String),
+    OutOfRange,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Key {
     Marker,
@@ -16,27 +26,30 @@ enum Key {
 
 /// What is known of an object that has not ended.
 #[derive(Clone, Copy, Default)]
-struct Object {
+struct Object<'a> {
     is_placeholder: bool,
-    number: Option<usize>,
+    /// The value of `num` as it stands in the text.
+    number: Option<&'a str>,
 }
 
-impl Object {
+impl<'a> Object<'a> {
     /// Takes a value that is neither string nor container. The last of equal keys counts, as in `JSON.parse`.
-    fn set(&mut self, key: Key, literal: &str) {
+    fn set(&mut self, key: Key, literal: &'a str) {
         match key {
             Key::Marker => self.is_placeholder = literal == "true",
-            Key::Number => self.number = literal.parse().ok(),
+            Key::Number => self.number = Some(literal),
             Key::Other => {}
         }
     }
 }
 
-/// Whether each `{"_placeholder":true,"num":n}` in valid `json` has an integer `n` below `attachments`.
+/// Judges whether each `{"_placeholder":true,"num":n}` in valid `json` has an integer `n` below `attachments`.
 ///
 /// The same number twice and attachments without a place are fine.
-pub(super) fn all_in_range(json: &str, attachments: usize) -> bool {
-    let mut objects: Vec<Object> = Vec::new();
+pub(super) fn judge(json: &str, attachments: usize) -> Judged {
+    let mut objects: Vec<Object<'_>> = Vec::new();
+    // Literals to replace, in the order of the ends of their objects.
+    let mut respelled: Vec<(&str, usize)> = Vec::new();
     // The key whose value comes next.
     let mut key = Key::Other;
     let mut rest = json;
@@ -52,9 +65,13 @@ pub(super) fn all_in_range(json: &str, attachments: usize) -> bool {
             }
             b'}' => {
                 let object = objects.pop().unwrap_or_default();
-                let in_range = object.number.is_some_and(|n| n < attachments);
-                if object.is_placeholder && !in_range {
-                    return false;
+                if object.is_placeholder {
+                    let literal = object.number.unwrap_or_default();
+                    match integer(literal).filter(|number| *number < attachments) {
+                        None => return Judged::OutOfRange,
+                        Some(_) if is_plain(literal) => {}
+                        Some(number) => respelled.push((literal, number)),
+                    }
                 }
             }
             b'"' if rest.trim_ascii_start().starts_with(':') => key = read_key(token),
@@ -72,11 +89,46 @@ pub(super) fn all_in_range(json: &str, attachments: usize) -> bool {
             }
         }
     }
-    true
+    if respelled.is_empty() {
+        return Judged::InRange;
+    }
+    Judged::Respelled(respell(json, respelled))
+}
+
+/// Whether every reader takes the literal of an integer for one.
+fn is_plain(literal: &str) -> bool {
+    literal.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The value of a JSON number that is an integer of 0 or more, however it is written.
+fn integer(literal: &str) -> Option<usize> {
+    if is_plain(literal) {
+        return literal.parse().ok();
+    }
+    let is_number = literal.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let number: f64 = literal.parse().ok().filter(|_| is_number)?;
+    let is_index = number.fract() == 0.0 && (0.0..=f64::from(u8::MAX)).contains(&number);
+    is_index.then_some(number as usize)
+}
+
+/// The JSON with other literals in the place of these, which are slices of it.
+fn respell(json: &str, mut literals: Vec<(&str, usize)>) -> String {
+    let start_of = |literal: &str| literal.as_ptr() as usize - json.as_ptr() as usize;
+    literals.sort_by_key(|(literal, _)| start_of(literal));
+    let mut text = String::with_capacity(json.len());
+    let mut copied = 0;
+    for (literal, number) in literals {
+        let start = start_of(literal);
+        text.push_str(&json[copied..start]);
+        text.push_str(&number.to_string());
+        copied = start + literal.len();
+    }
+    text.push_str(&json[copied..]);
+    text
 }
 
 /// A string or container as value: neither `true` nor a number.
-fn clear(object: Option<&mut Object>, key: Key) {
+fn clear(object: Option<&mut Object<'_>>, key: Key) {
     if let Some(object) = object {
         object.set(key, "");
     }
@@ -153,13 +205,50 @@ mod tests {
             (r#"["m",{"_placeholder":[],"num":9,"x":true}]"#, 1, true),
             (r#"["m",{"_placeholder":[true],"num":9}]"#, 1, true),
         ] {
-            assert_eq!(all_in_range(json, attachments), expected, "{json}");
+            let judged = judge(json, attachments);
+            assert_eq!(judged == Judged::InRange, expected, "{json}: {judged:?}");
+            assert_eq!(judged == Judged::OutOfRange, !expected, "{json}");
         }
+    }
+
+    #[test]
+    fn numbers_with_a_fraction_of_zero_are_spelled_as_integers() {
+        for (json, attachments, expected) in [
+            (
+                r#"["m",{"_placeholder":true,"num":0.0}]"#,
+                1,
+                Some(r#"["m",{"_placeholder":true,"num":0}]"#),
+            ),
+            (
+                r#"["m",{"num": 1e0 ,"_placeholder":true,"x":[0.0]},{"_placeholder":true,"num":-0}]"#,
+                2,
+                Some(
+                    r#"["m",{"num": 1 ,"_placeholder":true,"x":[0.0]},{"_placeholder":true,"num":0}]"#,
+                ),
+            ),
+            (
+                r#"["m",{"_placeholder":true,"a":{"_placeholder":true,"num":1.0},"num":0.00}]"#,
+                2,
+                Some(r#"["m",{"_placeholder":true,"a":{"_placeholder":true,"num":1},"num":0}]"#),
+            ),
+            (r#"["m",{"_placeholder":true,"num":1.0}]"#, 1, None),
+            (r#"["m",{"_placeholder":true,"num":0.5}]"#, 1, None),
+            (r#"["m",{"_placeholder":true,"num":-1.0}]"#, 1, None),
+            (r#"["m",{"_placeholder":true,"num":1e400}]"#, 1, None),
+            (r#"["m",{"_placeholder":true,"num":false}]"#, 1, None),
+        ] {
+            let expected = expected.map_or(Judged::OutOfRange, |text| {
+                Judged::Respelled(text.to_owned())
+            });
+            assert_eq!(judge(json, attachments), expected, "{json}");
+        }
+        let elsewhere = r#"["m",{"_placeholder":false,"num":0.0},{"num":0.0}]"#;
+        assert_eq!(judge(elsewhere, 1), Judged::InRange, "no placeholders");
     }
 
     #[test]
     fn depth_is_no_danger() {
         let deep = format!("[{}1{}]", r#"{"a":["#.repeat(50_000), "]}".repeat(50_000));
-        assert!(all_in_range(&deep, 1));
+        assert_eq!(judge(&deep, 1), Judged::InRange);
     }
 }

@@ -1,5 +1,7 @@
 //! Which namespaces a session has joined (protocol notes 2.1 and 2.4).
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
 use crate::model::Namespace;
@@ -15,11 +17,12 @@ impl Slot {
     }
 }
 
+/// What became of a CONNECT that came at this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Membership {
     /// The app has not answered yet; packets for the namespace are an error until then.
-    Asked,
-    Joined,
+    Asked(Instant),
+    Joined(Instant),
 }
 
 /// The namespaces of one session. A slot that was left is used again.
@@ -29,13 +32,10 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Notes that the client asks for a namespace. `None` if it is asked for or joined already, or the
-    /// session has `limit` (at most 255) of them.
-    pub fn ask(&mut self, name: Namespace, limit: usize) -> Option<Slot> {
-        if self.slots.iter().flatten().any(|(n, _)| *n == name) {
-            return None;
-        }
-        let entry = Some((name, Membership::Asked));
+    /// Notes that the client asked for a namespace at `now`. `None` if the session has `limit` (at most 255) of them;
+    /// a client that asks twice has two until the second is joined.
+    pub fn ask(&mut self, name: Namespace, limit: usize, now: Instant) -> Option<Slot> {
+        let entry = Some((name, Membership::Asked(now)));
         if let Some(free) = self.slots.iter().position(Option::is_none) {
             self.slots[free] = entry;
             return Some(Slot(free as u8));
@@ -49,8 +49,10 @@ impl Namespaces {
 
     /// The app let the client in.
     pub fn joined(&mut self, slot: Slot) {
-        if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut) {
-            *membership = Membership::Joined;
+        if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
+            && let Membership::Asked(at) = *membership
+        {
+            *membership = Membership::Joined(at);
         }
     }
 
@@ -61,16 +63,18 @@ impl Namespaces {
 
     /// The slot of a joined namespace.
     pub fn find(&self, name: &str) -> Option<Slot> {
-        let joined = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Joined)) if n.as_str() == name);
+        let joined = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Joined(_))) if n.as_str() == name);
         self.slots
             .iter()
             .position(joined)
             .map(|index| Slot(index as u8))
     }
 
-    /// Whether the name is asked for or joined.
-    pub fn contains(&self, name: &str) -> bool {
-        self.slots.iter().flatten().any(|(n, _)| n.as_str() == name)
+    /// Whether the namespace was joined by a CONNECT before `now`, the time of the packets read at once: its answer is
+    /// on its way.
+    pub fn is_answered(&self, name: &str, now: Instant) -> bool {
+        let answered = |(n, membership): &(Namespace, Membership)| matches!(membership, Membership::Joined(at) if *at != now && n.as_str() == name);
+        self.slots.iter().flatten().any(answered)
     }
 
     /// The name in a slot.
@@ -83,7 +87,7 @@ impl Namespaces {
         self.slots
             .iter()
             .flatten()
-            .any(|(_, membership)| *membership == Membership::Joined)
+            .any(|(_, membership)| matches!(membership, Membership::Joined(_)))
     }
 
     /// Every slot in use.
@@ -100,26 +104,36 @@ mod tests {
     #[test]
     fn a_namespace_counts_only_once_the_app_has_let_it_in() {
         let mut namespaces = Namespaces::default();
-        let slot = namespaces.ask(Namespace::main(), 2).unwrap();
-        assert!(
-            namespaces.find("/").is_none() && namespaces.contains("/") && !namespaces.any_joined()
-        );
-        assert!(
-            namespaces.ask(Namespace::main(), 2).is_none(),
-            "asked twice"
-        );
+        let now = Instant::now();
+        let slot = namespaces.ask(Namespace::main(), 2, now).unwrap();
+        assert!(namespaces.find("/").is_none() && !namespaces.any_joined());
         namespaces.joined(slot);
         assert_eq!(namespaces.find("/"), Some(slot));
-        assert!(namespaces.ask(Namespace::from("/a"), 2).is_some());
+        assert!(namespaces.ask(Namespace::from("/a"), 2, now).is_some());
         assert!(
-            namespaces.ask(Namespace::from("/b"), 2).is_none(),
+            namespaces.ask(Namespace::from("/b"), 2, now).is_none(),
             "over the limit"
         );
         assert_eq!(namespaces.remove(slot), Some(Namespace::main()));
         assert_eq!(
-            namespaces.ask(Namespace::from("/b"), 2),
+            namespaces.ask(Namespace::from("/b"), 2, now),
             Some(slot),
             "the free slot is used again"
         );
+    }
+
+    #[test]
+    fn a_namespace_asked_for_twice_has_two_slots_and_is_answered_only_later() {
+        let mut namespaces = Namespaces::default();
+        let now = Instant::now();
+        let first = namespaces.ask(Namespace::main(), 2, now).unwrap();
+        let second = namespaces.ask(Namespace::main(), 2, now).unwrap();
+        namespaces.joined(second);
+        assert_eq!(namespaces.find("/"), Some(second));
+        assert!(!namespaces.is_answered("/", now), "in the same batch");
+        assert!(namespaces.is_answered("/", now + std::time::Duration::from_millis(1)));
+        namespaces.remove(second);
+        namespaces.joined(first);
+        assert_eq!(namespaces.find("/"), Some(first));
     }
 }
