@@ -173,6 +173,7 @@ impl Bridge {
             }
             LinkEvent::Unreachable { reason } => self.health.set_bus_trouble(reason),
             LinkEvent::Echo { after } => metrics.bus_lag_seconds.observe(after),
+            LinkEvent::Missed { during } => metrics.bus_gap_seconds.observe(during),
             LinkEvent::Skipped { bytes } => self.report_skipped(bytes),
             LinkEvent::SpoolDropped { messages, .. } => {
                 metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)

@@ -121,6 +121,8 @@ pub enum LinkEvent {
     Hearing,
     /// A ping to oneself came back through the bus.
     Echo { after: Duration },
+    /// For this long what others published was not received, and is not sent again.
+    Missed { during: Duration },
     /// Messages waiting for the link were given up: too many bytes or too old.
     SpoolDropped { messages: u64, bytes: u64 },
 }

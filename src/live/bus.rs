@@ -123,6 +123,7 @@ fn judge_server(server: &ServerFacts, bus: &BusConfig) -> Vec<Finding> {
     }
     let judged = [
         judge_buffer(server, bus),
+        note_buffer(server, bus),
         judge_eviction(server),
         judge_timeout(server, bus),
         judge_clock(server),
@@ -140,15 +141,32 @@ fn judge_server(server: &ServerFacts, bus: &BusConfig) -> Vec<Finding> {
     findings
 }
 
-/// `normal 0 0 0 slave .. pubsub HARD SOFT SECONDS`.
-fn judge_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+/// Of `normal 0 0 0 slave .. pubsub HARD SOFT SECONDS`, the hard and the soft limit.
+fn pubsub_limits(server: &ServerFacts) -> Option<(usize, usize)> {
     let limits = server.settings.get("client-output-buffer-limit")?;
     let mut words = limits
         .split_whitespace()
         .skip_while(|word| *word != "pubsub")
         .skip(1);
-    let hard: usize = words.next()?.parse().ok()?;
-    let soft: usize = words.next()?.parse().ok()?;
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+/// What publishers that are no nodes of ours can do to all of them: nobody refuses their messages.
+fn note_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+    let (hard, _) = pubsub_limits(server).filter(|(hard, _)| *hard != 0)?;
+    let others = if bus.python {
+        "python-socketio processes, other programs"
+    } else {
+        "other programs"
+    };
+    Some(Finding::fine(format!(
+        "{}: nodes publish at most {} bytes a message (bus.message_limit); a message above {hard} bytes (client-output-buffer-limit pubsub) from other publishers ({others}) on any subscribed channel ends the subscriptions of all nodes at once, which costs each what is published until it has subscribed again (roomwire_bus_gap_seconds)",
+        server.address, bus.message_limit
+    )))
+}
+
+fn judge_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+    let (hard, soft) = pubsub_limits(server)?;
     let needed = 2 * bus.message_limit;
     let too_small = |limit: usize| limit != 0 && limit < needed;
     if !too_small(hard) && !too_small(soft) {
@@ -283,6 +301,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_other_publishers_can_do_is_named_where_the_buffer_is_bounded() {
+        let notes = |limits: &str| {
+            let mut server = ServerFacts::default();
+            let limits = format!("normal 0 0 0 slave 0 0 0 pubsub {limits}");
+            let name = "client-output-buffer-limit".to_owned();
+            server.settings.insert(name, limits);
+            let findings = judge_server(&server, &Config::default().bus);
+            let is_note = |text: &String| text.contains("a message above 33554432 bytes");
+            let texts = findings.iter().map(ToString::to_string);
+            texts.filter(is_note).count()
+        };
+        assert_eq!(notes("33554432 8388608 60"), 1);
+        assert_eq!(notes("0 0 0"), 0);
     }
 
     #[test]

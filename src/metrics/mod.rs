@@ -133,6 +133,8 @@ metrics! {
     bus_lost_total: Counter,
     /// Times the subscription was found deaf and rebuilt.
     bus_deafened_total: Counter,
+    /// How long there was no subscription, each time: messages of other nodes were possibly missed.
+    bus_gap_seconds: Histogram,
     /// Requests and websockets of other nodes' sessions that a balancer handed to this node.
     forwarded_total: Counters<Forwarding>,
     /// Websockets that this node keeps open for sessions of other nodes.

@@ -37,6 +37,8 @@ async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
     published(first, 1).await;
     cluster.heal(1);
     assert_eq!(second.readyz("bus: up").await, 200);
+    let gaps = [first, second].map(|node| node.metrics().bus_gap_seconds.count());
+    assert_eq!(gaps, [0, 1], "the node that was away counts the gap");
     a.expect(r#"42["said while away"]"#).await;
     a.emit("r", r#""back""#).await;
     b.expect(r#"42["back"]"#).await;

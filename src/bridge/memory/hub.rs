@@ -85,6 +85,7 @@ impl Hub {
         };
         if !member.cut {
             member.cut = true;
+            member.cut_since = Some(Instant::now());
             let reason = "cut off".to_owned();
             member.tell(LinkEvent::Down { reason });
         }
@@ -110,6 +111,10 @@ impl Hub {
             member.tell(LinkEvent::Subscribed(channels));
         }
         member.tell(LinkEvent::Up);
+        if let Some(since) = member.cut_since.take() {
+            let during = since.elapsed();
+            member.tell(LinkEvent::Missed { during });
+        }
         let waiting = member.spool.take(usize::MAX);
         for (_, message) in waiting {
             self.carry(&mut state, id, message);
@@ -126,6 +131,7 @@ impl Hub {
             channels: BTreeSet::new(),
             spool: Spool::default(),
             cut: false,
+            cut_since: None,
             silent: false,
             deaf: false,
         };

@@ -42,6 +42,7 @@ pub(super) struct Member {
     pub(super) channels: BTreeSet<Channel>,
     pub(super) spool: Spool<Outgoing>,
     pub(super) cut: bool,
+    pub(super) cut_since: Option<Instant>,
     pub(super) silent: bool,
     pub(super) deaf: bool,
 }

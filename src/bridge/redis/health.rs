@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -33,6 +34,8 @@ struct State {
     parts: HashMap<Part, bool>,
     deaf: HashSet<MemberId>,
     down_since: Instant,
+    /// Since when what others publish is not received: a subscription that worked is lost or deaf.
+    missing_since: Option<Instant>,
     /// Why the link is down, as it was last reported.
     reason: Option<&'static str>,
     /// The reasons logged since the link was up: each once.
@@ -45,6 +48,7 @@ impl Health {
             parts: HashMap::new(),
             deaf: HashSet::new(),
             down_since: Instant::now(),
+            missing_since: None,
             reason: None,
             logged: Vec::new(),
         };
@@ -69,7 +73,13 @@ impl Health {
 
     /// The connection is lost or could not be made.
     pub(super) fn lost(&self, part: Part, reason: &str) {
-        self.change(Some(reason), |state| state.set(part, false));
+        self.change(Some(reason), |state| {
+            let worked = state.parts.get(&part).is_some_and(|works| *works);
+            if worked && matches!(part, Part::Subscriber(_)) {
+                state.missing_since.get_or_insert_with(Instant::now);
+            }
+            state.set(part, false)
+        });
     }
 
     /// The server is none of ours any more.
@@ -82,9 +92,12 @@ impl Health {
         });
     }
 
-    /// Own pings do not come back through this server.
-    pub(super) fn deaf(&self, member: MemberId) {
+    /// Own pings do not come back through this server, for as long as `unheard` now.
+    pub(super) fn deaf(&self, member: MemberId, unheard: Duration) {
         let mut state = self.state();
+        let now = Instant::now();
+        let since = now.checked_sub(unheard).unwrap_or(now);
+        state.missing_since.get_or_insert(since);
         state.deaf.insert(member);
         let _gone = self.events.push(LinkEvent::Deaf);
     }
@@ -94,6 +107,7 @@ impl Health {
         let mut state = self.state();
         if state.deaf.remove(&member) && state.deaf.is_empty() {
             let _gone = self.events.push(LinkEvent::Hearing);
+            self.receives_again(&mut state);
         }
     }
 
@@ -140,9 +154,23 @@ impl Health {
             log::info!(address:% = self.address; "redis is connected");
         }
         let _gone = self.events.push(LinkEvent::Up);
+        self.receives_again(state);
         // The outage did not change that, and whoever is deaf says so only once.
         if !state.deaf.is_empty() {
             let _gone = self.events.push(LinkEvent::Deaf);
+        }
+    }
+
+    /// Everything wanted is received again: whoever reads the log or the metrics learns of the gap.
+    fn receives_again(&self, state: &mut State) {
+        if !state.is_up() || !state.deaf.is_empty() {
+            return;
+        }
+        if let Some(since) = state.missing_since.take() {
+            let during = since.elapsed();
+            let seconds = logging::seconds(during);
+            log::warn!(seconds; "messages of other nodes were possibly missed: there was no subscription");
+            let _gone = self.events.push(LinkEvent::Missed { during });
         }
     }
 
@@ -202,6 +230,19 @@ mod tests {
             assert_eq!(events.try_next(), Some(LinkEvent::Unreachable { reason }));
         }
         assert_eq!(events.try_next(), None);
+        find(&health, 0);
+        assert_eq!(events.try_next(), Some(LinkEvent::Up));
+        let missed = events.try_next();
+        assert!(
+            matches!(missed, Some(LinkEvent::Missed { .. })),
+            "{missed:?}"
+        );
+        health.lost(Part::Publisher(0), "gone");
+        find(&health, 0);
+        while let Some(event) = events.try_next() {
+            let missed = matches!(event, LinkEvent::Missed { .. });
+            assert!(!missed, "a publisher receives nothing");
+        }
     }
 
     #[tokio::test]
@@ -223,6 +264,7 @@ mod tests {
         assert_eq!(events.try_next(), None);
         health.forget(1);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
+        assert!(matches!(events.try_next(), Some(LinkEvent::Missed { .. })));
         health.lost(Part::Publisher(1), "gone");
         assert_eq!(events.try_next(), None, "what is forgotten does not matter");
     }
@@ -230,8 +272,9 @@ mod tests {
     #[tokio::test]
     async fn one_deaf_server_is_enough() {
         let (health, mut events) = health();
-        health.deaf(1);
-        health.deaf(2);
+        let unheard = Duration::from_secs(20);
+        health.deaf(1, unheard);
+        health.deaf(2, unheard);
         health.hears(1);
         assert_eq!(events.try_next(), Some(LinkEvent::Deaf));
         assert_eq!(events.try_next(), Some(LinkEvent::Deaf));
@@ -245,7 +288,7 @@ mod tests {
         let (health, mut events) = health();
         expect(&health, 0);
         find(&health, 0);
-        health.deaf(0);
+        health.deaf(0, Duration::ZERO);
         health.lost(Part::Publisher(0), "gone");
         health.found(Part::Publisher(0));
         health.hears(0);
@@ -264,5 +307,6 @@ mod tests {
         for event in expected {
             assert_eq!(events.try_next(), Some(event));
         }
+        assert!(matches!(events.try_next(), Some(LinkEvent::Missed { .. })));
     }
 }

@@ -304,7 +304,10 @@ impl Subscriber {
             Verdict::Fine => {}
             Verdict::StillDeaf => return Err(End::Deaf),
             Verdict::Deaf => {
-                self.common.health.deaf(self.id);
+                let settings = &self.common.settings;
+                let misses = u32::try_from(settings.ping_misses).unwrap_or(u32::MAX);
+                let unheard = settings.ping_interval.saturating_mul(misses);
+                self.common.health.deaf(self.id, unheard);
                 return Err(End::Deaf);
             }
         }

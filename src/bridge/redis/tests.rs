@@ -116,6 +116,31 @@ async fn a_killed_subscription_comes_back() {
 }
 
 #[tokio::test]
+async fn a_message_above_the_buffer_limit_of_redis_is_reported_as_a_gap_by_every_member() {
+    let limit = ["--client-output-buffer-limit", "pubsub", "200000", "0", "0"];
+    let Some(server) = RedisServer::start(&limit) else {
+        return;
+    };
+    let mut members = [join(settings(&server)), join(settings(&server))];
+    for member in &mut members {
+        member.up().await;
+        member.hear(&["room", "other"]).await;
+    }
+    // Somebody else publishes it: our own publishers refuse what is above bus.message_limit.
+    let large = "x".repeat(1_000_000);
+    let receivers: u64 = ask(&server, &["PUBLISH", "other", &large]).await;
+    assert_eq!(receivers, 2);
+    for member in &mut members {
+        member.down().await;
+        let is_gap = |event: &LinkEvent| matches!(event, LinkEvent::Missed { .. });
+        let gap = member.wait(is_gap).await;
+        assert!(matches!(gap, LinkEvent::Missed { during } if !during.is_zero()));
+    }
+    members[0].say("room", "back");
+    assert_eq!(members[1].message().await.1, "back");
+}
+
+#[tokio::test]
 async fn a_killed_publisher_costs_nothing() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
