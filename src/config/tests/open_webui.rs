@@ -117,9 +117,10 @@ fn the_shipped_file_is_one_node_in_front_of_two_backends() {
 }
 
 /// What Open WebUI itself, or the compose file, reads and a node does not.
-const NOT_OURS: [&str; 10] = [
+const NOT_OURS: [&str; 11] = [
     "DATABASE_URL",
     "OPEN_WEBUI_ADDRESS",
+    "OPEN_WEBUI_MEMORY",
     "OPEN_WEBUI_PORT",
     "OPEN_WEBUI_TAG",
     "OPEN_WEBUI_VOLUME",

@@ -33,10 +33,12 @@ class Nginx(Process):
         # Workers that are not root must get in.
         self.folder.chmod(0o755)
         site = CONFIG.read_text().replace("listen 80;", f"listen 127.0.0.1:{self.port};")
+        # A name in a variable is one of an `upstream` block first.
         for name, ports in (("open-webui", backends), ("roomwire", nodes)):
-            for number, port in enumerate(ports, 1):
-                site, found = re.subn(rf"server {name}-{number}:8080", f"server 127.0.0.1:{port}", site)
-                assert found == 1, f"{CONFIG} has no {name}-{number}"
+            site, found = re.subn(rf"\b{name}:8080;", f"{name};", site)
+            assert found == 1, f"{CONFIG} has no {name}:8080"
+            servers = " ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in ports)
+            site = f"upstream {name} {{ {servers} }}\n{site}"
         (self.folder / "site.conf").write_text(site)
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = " ".join(f"{kind}_temp_path {self.folder}/{kind};" for kind in kinds)

@@ -38,6 +38,7 @@ async function up() {
   await project.compose("up", "-d", "--no-build");
   await project.healthy("valkey", 1);
   await project.healthy("roomwire", REPLICAS);
+  await project.healthy("balancer", 1);
   await project.answers();
 }
 

@@ -142,8 +142,10 @@ export async function answersOk(url) {
 
 /** A Redis (or Valkey) of the test's own, without persistence. */
 export class Redis {
-  static async start() {
+  /** `more` options of the command line. */
+  static async start(...more) {
     const redis = new Redis();
+    redis.more = more;
     redis.port = await freePort();
     redis.url = `redis://${HOST}:${redis.port}/0`;
     redis.directory = mkdtempSync(path.join(os.tmpdir(), "roomwire-redis-"));
@@ -152,7 +154,7 @@ export class Redis {
   }
 
   async restart() {
-    const args = ["--bind", HOST, "--port", String(this.port), "--save", "", "--appendonly", "no", "--dir", this.directory];
+    const args = ["--bind", HOST, "--port", String(this.port), "--save", "", "--appendonly", "no", "--dir", this.directory, ...this.more];
     this.program = new Program(redisCommand(), args);
     await ready(this.program, `Redis on ${this.port}`, () => answersPing(this.port));
   }
