@@ -4,6 +4,7 @@
 //! Everybody may import `model`; `model` imports nothing of ours.
 
 pub mod ack_id;
+pub mod base64;
 pub mod command;
 pub mod id;
 pub mod leg_mark;

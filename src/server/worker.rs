@@ -138,6 +138,7 @@ pub(super) fn endpoint_settings(
     EndpointSettings {
         engine: config.engine.clone(),
         access: Arc::clone(&reloadable.access),
+        tls: config.server.tls.is_some(),
         send_buffer: config.socket.send_buffer,
         bare_path: match config.app.kind {
             AppKind::Echo => Echo.bare_path().map(str::to_owned),

@@ -6,8 +6,8 @@ use actix::{ActorContext, AsyncContext, Context, Handler};
 
 use super::Session;
 use super::messages::{
-    BatchFormat, Detached, Post, PostAborted, PostError, PostStarted, ProbeFailed, ProbeStarted,
-    Probed, PullError, Ready, Receive, ShutDown, Upgraded,
+    Abort, BatchFormat, Detached, Post, PostAborted, PostError, PostStarted, ProbeFailed,
+    ProbeStarted, Probed, PullError, Ready, Receive, ShutDown, Upgraded,
 };
 use super::outlet::Outlet;
 use crate::broker::messages::Notice;
@@ -53,8 +53,13 @@ impl Handler<PostStarted> for Session {
 impl Handler<PostAborted> for Session {
     type Result = ();
 
-    fn handle(&mut self, aborted: PostAborted, _ctx: &mut Self::Context) {
-        self.post.take_if(|started| started.post == aborted.post);
+    fn handle(&mut self, PostAborted { post, why }: PostAborted, ctx: &mut Self::Context) {
+        let aborted = self.post.take_if(|started| started.post == post);
+        // After an upgrade, what becomes of a late post concerns nobody.
+        let polling = self.transport == TransportName::Polling;
+        if aborted.is_some() && why == Abort::BrokeOff && polling {
+            self.close(CloseReason::TransportError, ctx);
+        }
     }
 }
 

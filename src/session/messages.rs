@@ -61,11 +61,21 @@ pub struct Post {
     pub reply: oneshot::Sender<Result<(), PostError>>,
 }
 
-/// A post was announced but its body will not come.
+/// A post was announced but its body is not delivered.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct PostAborted {
     pub post: PostId,
+    pub why: Abort,
+}
+
+/// Why the body of a post is not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abort {
+    /// It broke off, or is malformed: packets are lost, so the session ends.
+    BrokeOff,
+    /// It was rejected whole, and the client is told so: the session lives.
+    Rejected,
 }
 
 /// Tells the posts of a session apart.

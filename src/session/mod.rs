@@ -10,6 +10,7 @@ mod events;
 mod inlet;
 mod leaving;
 pub mod messages;
+mod open_packet;
 mod outlet;
 mod pace;
 mod socket;
@@ -36,13 +37,14 @@ use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
 use clock::Clock;
 use messages::{PostError, PostStarted};
+pub use open_packet::OpenPacket;
 use outlet::{Drain, Outlet};
 use pace::Pace;
 use socket::Socket;
 use summary::Deeds;
 pub use worker::{SessionSettings, Worker};
 
-/// How long a polling client may take to fetch the news that its session has ended (protocol notes 1.7).
+/// How long a polling client may take at most to fetch the news that its session has ended (protocol notes 1.7).
 const FAREWELL_TIME: Duration = Duration::from_secs(30);
 /// How long nothing is read from a client while the node is congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
@@ -297,7 +299,9 @@ impl Session {
         }
         let now = Instant::now();
         let farewell = if self.waits_for_farewell(reason) {
-            now + FAREWELL_TIME
+            // A client that is still there polls at least as often as it must answer a ping.
+            let timing = &self.worker.settings.timing;
+            now + FAREWELL_TIME.min(timing.ping_interval + timing.ping_timeout)
         } else {
             now
         };
@@ -319,6 +323,8 @@ impl Session {
         if let Some(reply) = self.held_post.take() {
             let _ = reply.send(Ok(()));
         }
+        // A body that is still on its way is read no further.
+        self.post = None;
         if !self.attached && self.outlet.is_none() && farewell <= now {
             ctx.stop();
         }
@@ -329,7 +335,7 @@ impl Session {
     fn waits_for_farewell(&self, reason: CloseReason) -> bool {
         use CloseReason::{
             ConnectTimeout, ForcedClose, InboxOverflow, ServerDisconnect, ServerShuttingDown,
-            UpstreamLost,
+            SlowConsumer, UpstreamLost,
         };
         let ours = matches!(
             reason,
@@ -338,6 +344,7 @@ impl Session {
                 | ForcedClose
                 | ConnectTimeout
                 | InboxOverflow
+                | SlowConsumer
                 | UpstreamLost
         );
         !self.attached && ours
@@ -371,6 +378,9 @@ impl Session {
         if something && let Some(outlet) = self.outlet.take() {
             let max_payload = self.worker.settings.timing.max_payload;
             shard.with_lanes(|lanes| outlet.answer(lanes, lane, max_payload, ended));
+        } else if ended && let Some(outlet) = self.outlet.take() {
+            // What waited for a slow consumer is gone, its farewell too.
+            outlet.answer_end();
         } else if self.upgrading
             && let Some(outlet) = self.outlet.take()
         {
@@ -406,33 +416,6 @@ impl Actor for Session {
         self.worker.shard.release_lane(lane);
         let client = self.worker.remove(self.id, self.transport, reason);
         self.sum_up(reason, client, sent);
-    }
-}
-
-/// What the handshake tells the client (protocol notes 1.2).
-#[derive(Debug, Clone)]
-pub struct OpenPacket {
-    /// Whether the client may upgrade to websocket.
-    pub may_upgrade: bool,
-    pub ping_interval: Duration,
-    pub ping_timeout: Duration,
-    pub max_payload: usize,
-}
-
-impl OpenPacket {
-    fn encode(&self, id: &EngineId) -> String {
-        format!(
-            r#"0{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
-            id.as_str(),
-            if self.may_upgrade {
-                r#"["websocket"]"#
-            } else {
-                "[]"
-            },
-            self.ping_interval.as_millis(),
-            self.ping_timeout.as_millis(),
-            self.max_payload
-        )
     }
 }
 

@@ -41,6 +41,14 @@ impl Outlet {
         let _ = self.sender.send(Ok(Batch { body, last }));
     }
 
+    /// Answers that the session has ended. A websocket gets no close frame: its connection ends with this batch.
+    pub(super) fn answer_end(self) {
+        match self.format {
+            BatchFormat::Polling => self.answer_text("1", true),
+            BatchFormat::Websocket { .. } => self.answer_text("", true),
+        }
+    }
+
     /// Answers with what waits in the lane.
     pub(super) fn answer(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
         let body = match self.format {

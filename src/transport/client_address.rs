@@ -1,6 +1,6 @@
 //! The address of the client behind a request: the peer, or what trusted proxies say of it.
 //!
-//! The only place that reads `X-Forwarded-For` and `Forwarded`. Limits by address and logs use it.
+//! The only place that reads `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded`. Limits by address and logs use it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,33 +34,50 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) ->
     speaker
 }
 
+/// Whether a trusted proxy reports that the client's connection, or that of a proxy before it, is TLS.
+pub fn arrived_over_tls(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> bool {
+    let peer = peer.to_canonical();
+    if !trusted.iter().any(|range| range.contains(peer)) {
+        return false;
+    }
+    let is_https = |name: Option<&str>| name.is_some_and(|name| name.eq_ignore_ascii_case("https"));
+    if headers.contains_key(header::X_FORWARDED_PROTO) {
+        return entries(headers, header::X_FORWARDED_PROTO, |text| Some(text.trim())).any(is_https);
+    }
+    let protocol = |entry| Some(parameter(entry, "proto")?.trim().trim_matches('"'));
+    entries(headers, header::FORWARDED, protocol).any(is_https)
+}
+
 /// The chain of addresses from the client to the last proxy; `None` for an entry that is no address.
 fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     if headers.contains_key(header::X_FORWARDED_FOR) {
-        return entries(headers, header::X_FORWARDED_FOR, address);
+        return entries(headers, header::X_FORWARDED_FOR, address).collect();
     }
-    entries(headers, header::FORWARDED, for_parameter)
+    entries(headers, header::FORWARDED, |entry| {
+        address(parameter(entry, "for")?)
+    })
+    .collect()
 }
 
 /// The comma-separated entries of all lines of a header, which count as one (RFC 9110 5.3). A line that is no
 /// text is an entry that is no address.
-fn entries(
-    headers: &HeaderMap,
+fn entries<'a, T>(
+    headers: &'a HeaderMap,
     name: header::HeaderName,
-    read: fn(&str) -> Option<IpAddr>,
-) -> Vec<Option<IpAddr>> {
-    let lines = headers.get_all(name);
+    read: impl Fn(&'a str) -> Option<T> + 'a,
+) -> impl Iterator<Item = Option<T>> {
+    let lines: Vec<_> = headers.get_all(name).collect();
     lines
+        .into_iter()
         .flat_map(|line| line.to_str().unwrap_or_default().split(','))
         .map(read)
-        .collect()
 }
 
-/// The `for` parameter of an entry of `Forwarded`.
-fn for_parameter(entry: &str) -> Option<IpAddr> {
+/// The value of a parameter of an entry of `Forwarded`.
+fn parameter<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = entry.split(';').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    address(value)
+    let (_, value) = pairs.find(|(known, _)| known.trim().eq_ignore_ascii_case(name))?;
+    Some(value)
 }
 
 /// An address with or without port, brackets and quotes.
@@ -90,6 +107,28 @@ mod tests {
         }
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|range| IpRange::parse(range).unwrap());
         client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_reports_tls() {
+        let cases = [
+            ("192.0.2.1", "x-forwarded-proto", "https", false),
+            ("10.0.0.1", "x-forwarded-proto", "https", true),
+            ("::ffff:10.0.0.1", "x-forwarded-proto", "HTTPS", true),
+            ("10.0.0.1", "x-forwarded-proto", "http", false),
+            ("10.0.0.1", "x-forwarded-proto", "https, http", true),
+            ("10.0.0.1", "forwarded", "for=1.1.1.1;proto=\"https\"", true),
+            ("10.0.0.1", "forwarded", "for=1.1.1.1", false),
+            ("10.0.0.1", "accept", "https", false),
+        ];
+        for (peer, name, value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            let name = HeaderName::from_static(name);
+            headers.append(name, HeaderValue::from_static(value));
+            let trusted = [IpRange::parse("10.0.0.0/8").unwrap()];
+            let seen = arrived_over_tls(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(seen, expected, "{peer} {value}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use super::client_address::client_address;
+use super::client_address::{arrived_over_tls, client_address};
 use super::forward::{Exchange, Held};
 use super::gate::{Find, Gate};
 use super::handshake::Refusal;
@@ -25,6 +25,8 @@ pub struct EndpointSettings {
     pub engine: EngineConfig,
     /// Can be replaced while the node runs.
     pub access: Arc<Reloadable<Access>>,
+    /// Whether the public listener speaks TLS.
+    pub tls: bool,
     /// Bytes the kernel may hold for one client, if bounded by us.
     pub send_buffer: Option<usize>,
     /// The path of bare Engine.IO clients, if the app has one.
@@ -112,6 +114,14 @@ impl EndpointSettings {
     /// already gone.
     pub fn client_address(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<IpAddr> {
         peer.map(|peer| client_address(peer.ip(), headers, &self.access.read().trusted_proxies))
+    }
+
+    /// Whether the client connects over TLS, to this node or to a trusted proxy in front.
+    pub fn is_secure(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> bool {
+        let reported = |peer: SocketAddr| {
+            arrived_over_tls(peer.ip(), headers, &self.access.read().trusted_proxies)
+        };
+        self.tls || peer.is_some_and(reported)
     }
 
     /// What the handshake tells a client of a transport.

@@ -11,6 +11,7 @@ pub mod edge;
 pub mod forward;
 pub mod gate;
 pub mod handshake;
+mod opening;
 pub mod origin;
 pub mod polling;
 mod refused;

@@ -1,6 +1,5 @@
 //! Long polling: GETs that fetch batches, POSTs that bring packets (protocol notes 1.3 and 1.7).
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::{Method, StatusCode, header};
@@ -22,7 +21,7 @@ use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
 use crate::session::messages::{
-    Batch, BatchFormat, Post, PostAborted, PostError, PostId, PostStarted, PullError, Ready,
+    Abort, Batch, BatchFormat, Post, PostAborted, PostError, PostId, PostStarted, PullError, Ready,
 };
 
 /// How many times the limit a body may be and still be read to its end before it is refused.
@@ -64,12 +63,7 @@ async fn answer_to(
     let query = Query::parse(request.query_string());
     let is_get = request.method() == Method::GET;
     match handshake::check(&query, is_get, false, &edge.settings.engine)? {
-        Wanted::NewSession(_) => {
-            let address = edge
-                .settings
-                .client_address(request.headers(), request.peer_addr());
-            open(edge, mode, address, cors).await
-        }
+        Wanted::NewSession(_) => open(edge, mode, request, cors).await,
         Wanted::Session(id, _) => match *request.method() {
             Method::GET => get(edge, id, request, cors).await,
             Method::POST => post(edge, id, request, body, cors).await,
@@ -112,12 +106,14 @@ fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
 async fn open(
     edge: &Edge,
     mode: Mode,
-    address: Option<IpAddr>,
+    request: &HttpRequest,
     cors: &CorsHeaders,
 ) -> Result<HttpResponse, Refusal> {
     if edge.worker.is_stopping() {
         return Err(Refusal::ShuttingDown);
     }
+    let (headers, peer) = (request.headers(), request.peer_addr());
+    let address = edge.settings.client_address(headers, peer);
     let admission = edge.admit(Arrival::Handshake, address)?;
     let open = edge.settings.open_packet(true);
     let mut id = None;
@@ -134,7 +130,10 @@ async fn open(
     };
     let mut response = answer(StatusCode::OK, cors);
     if let (Some(name), Some(id)) = (&edge.settings.engine.cookie, id) {
-        let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", id.as_str());
+        let mut cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", id.as_str());
+        if edge.settings.is_secure(headers, peer) {
+            cookie.push_str("; Secure");
+        }
         response.insert_header((header::SET_COOKIE, cookie));
     }
     Ok(batch_body(&mut response, batch.body))
@@ -209,7 +208,8 @@ fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
         .body(body)
 }
 
-/// A post that was announced to its session; taken back if its body never comes.
+/// A post that was announced to its session. Dropped before its body is delivered, it counts as broken off: the
+/// client may have lost its connection at any point.
 struct Announced<'a> {
     owner: Owner<'a>,
     post: PostId,
@@ -253,7 +253,7 @@ impl<'a> Announced<'a> {
     }
 
     /// Reads the body; `None` if the session ends meanwhile, or another node's surely has.
-    async fn collect(&mut self, body: Payload, limit: usize) -> Option<Result<Bytes, TooLarge>> {
+    async fn collect(&mut self, body: Payload, limit: usize) -> Option<Result<Bytes, BodyError>> {
         let body = collect(body, limit);
         match &mut self.owner {
             Owner::Here(_, session_ended) => tokio::select! {
@@ -293,17 +293,27 @@ impl<'a> Announced<'a> {
     }
 }
 
-impl Drop for Announced<'_> {
-    fn drop(&mut self) {
-        if self.delivered {
+impl Announced<'_> {
+    /// The body is rejected; the session lives.
+    fn reject(mut self) {
+        self.abort(Abort::Rejected);
+    }
+
+    fn abort(&mut self, why: Abort) {
+        if std::mem::replace(&mut self.delivered, true) {
             return;
         }
+        let post = self.post;
         match &self.owner {
-            Owner::Here(session, _) => session.do_send(PostAborted { post: self.post }),
-            Owner::Elsewhere(_, exchange, id) => {
-                exchange.tell(*id, Kind::PostAborted, self.post.0, Bytes::new())
-            }
+            Owner::Here(session, _) => session.do_send(PostAborted { post, why }),
+            Owner::Elsewhere(_, exchange, id) => exchange.abort_post(*id, post.0, why),
         }
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.abort(Abort::BrokeOff);
     }
 }
 
@@ -324,7 +334,14 @@ async fn post(
             .await
         {
             Some(Ok(body)) => body,
-            Some(Err(TooLarge)) => return Ok(too_large(edge, cors)),
+            Some(Err(BodyError::TooLarge)) => {
+                announced.reject();
+                return Ok(too_large(edge, cors));
+            }
+            Some(Err(BodyError::BrokeOff)) => {
+                let mut response = answer(StatusCode::BAD_REQUEST, cors);
+                return Ok(response.force_close().finish());
+            }
             None => return Ok(answer(StatusCode::BAD_REQUEST, cors).finish()),
         },
     };
@@ -346,14 +363,20 @@ fn is_binary(request: &HttpRequest) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/octet-stream"))
 }
 
-struct TooLarge;
+/// Why the body of a request is not delivered.
+enum BodyError {
+    TooLarge,
+    /// Its end did not arrive, or it is malformed.
+    BrokeOff,
+}
 
-/// The body, or word that it is too large: once it has come to its end, so that the client reads the answer
+/// The whole body, or word that it is too large: once it has come to its end, so that the client reads the answer
 /// instead of a reset connection. One that is far too large is not worth that.
-async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, TooLarge> {
+async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut length = 0;
-    while let Some(Ok(chunk)) = payload.next().await {
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| BodyError::BrokeOff)?;
         length += chunk.len();
         if length <= limit {
             body.extend_from_slice(&chunk);
@@ -362,7 +385,7 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, TooLarge> 
         }
     }
     if length > limit {
-        Err(TooLarge)
+        Err(BodyError::TooLarge)
     } else {
         Ok(body.freeze())
     }

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use actix::{AsyncContext, Handler, Message};
 use actix_codec::Framed;
-use actix_http::{HttpMessage, Request, h1, ws};
-use actix_web::http::{Method, header};
+use actix_http::{HttpMessage, Request, h1};
+use actix_web::http::Method;
 use bytes::Bytes;
 use log::debug;
 use tokio::io::AsyncWriteExt;
@@ -21,6 +21,7 @@ use super::forward::envelope::{Kind, Outcome};
 use super::forward::remote::{self, RemoteSession};
 use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
+use super::opening::Accept;
 use super::refused;
 use super::socket::{ClientSocket, ClientStream, Detached};
 use super::websocket::Websocket;
@@ -37,8 +38,7 @@ pub struct Offered<C = Detached> {
     pub connection: C,
     /// What the client sent behind its handshake.
     pub first: Bytes,
-    /// The `Sec-WebSocket-Accept` of the answer.
-    pub accept: String,
+    pub accept: Accept,
     pub session: EngineId,
 }
 
@@ -93,7 +93,7 @@ pub async fn upgrade(edge: Edge, request: Request, framed: Framed<ClientStream, 
 /// A request that may become a websocket.
 struct Legal {
     purpose: Purpose,
-    accept: String,
+    accept: Accept,
 }
 
 /// What it is for. Whoever is not counted yet is counted in.
@@ -153,13 +153,7 @@ fn check(edge: &Edge, request: &Request) -> Result<Legal, Rejection> {
     if edge.worker.is_stopping() && matches!(wanted, Wanted::NewSession(_)) {
         return Err(Refusal::ShuttingDown.into());
     }
-    ws::verify_handshake(request.head())
-        .map_err(|_| Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .map(|key| ws::hash_key(key.as_bytes()));
-    let key = key.ok_or(Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"))?;
-    let accept = String::from_utf8_lossy(&key).into_owned();
+    let accept = Accept::read(headers)?;
     let address = edge.settings.client_address(headers, request.peer_addr());
     let purpose = match wanted {
         Wanted::NewSession(_) => Purpose::Open(mode, edge.admit(Arrival::Handshake, address)?),
@@ -178,7 +172,7 @@ fn open(
     edge: &Edge,
     stream: ClientStream,
     first: Bytes,
-    accept: &str,
+    accept: &Accept,
     mode: Mode,
     admission: Admission,
 ) -> std::io::Result<()> {
@@ -222,9 +216,7 @@ async fn hold(
         note_unknown(edge);
         return reject(stream, &Refusal::SessionUnknown.into()).await;
     }
-    stream
-        .write_all(handshake_answer(&accept).as_bytes())
-        .await?;
+    stream.write_all(accept.response().as_bytes()).await?;
     stream.flush().await?;
     if outcome != Outcome::Done || !engine.allow_upgrades {
         // Handshake, then closed without harm to the session (protocol notes 1.6).
@@ -351,22 +343,16 @@ impl Handler<TakeOver> for Session {
 fn accept_handshake(
     settings: &EndpointSettings,
     connection: Detached,
-    accept: &str,
+    accept: &Accept,
 ) -> std::io::Result<Rc<ClientSocket>> {
     let socket = attach(settings, connection)?;
-    socket.write_now(handshake_answer(accept).as_bytes())?;
+    socket.write_now(accept.response().as_bytes())?;
     Ok(Rc::new(socket))
 }
 
 fn attach(settings: &EndpointSettings, connection: Detached) -> std::io::Result<ClientSocket> {
     let user_timeout = settings.engine.ping_interval + settings.engine.ping_timeout;
     connection.attach(settings.send_buffer, user_timeout)
-}
-
-fn handshake_answer(accept: &str) -> String {
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
 }
 
 async fn reject(mut stream: ClientStream, rejection: &Rejection) -> std::io::Result<()> {
@@ -386,7 +372,7 @@ fn rejection_answer(rejection: &Rejection) -> String {
     let retry_after = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
     let retry_after = retry_after.unwrap_or_default();
     format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\n{retry_after}Content-Type: text/html\r\nContent-Length: {}\r\n\r\n{reason}",
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{retry_after}Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {}\r\n\r\n{reason}",
         reason.len()
     )
 }

@@ -109,11 +109,14 @@ async fn binary_travels_as_base64() {
     let mut other = server.member().await;
     other.join("r").await;
     let header = r#"451-["roomwire:emit","r","x",{"_placeholder":true,"num":0}]"#;
-    client.send(&format!("{header}\u{1e}bAQIDBA==")).await;
-    other
-        .expect(r#"451-["x",{"_placeholder":true,"num":0}]"#)
-        .await;
-    other.expect_binary(&[1, 2, 3, 4]).await;
+    // With line breaks, as the stock Java client writes it, in the URL-safe alphabet, and without padding.
+    for encoded in ["AQID/w==", "AQID/w==\n", "AQID\r\n/w==\r\n", "AQID_w"] {
+        client.send(&format!("{header}\u{1e}b{encoded}")).await;
+        other
+            .expect(r#"451-["x",{"_placeholder":true,"num":0}]"#)
+            .await;
+        other.expect_binary(&[1, 2, 3, 255]).await;
+    }
     other.send(header).await;
     other.send_binary(&[5, 6]).await;
     client

@@ -196,6 +196,12 @@ async fn a_polling_client_that_never_polls_is_closed_past_the_limit() {
     for number in 0..20 {
         sender.emit("r", &format!(r#""n",{number},"{text}""#)).await;
     }
+    eventually("the end of the slow one", || {
+        let closed = server.metrics().slow_consumers_total.of(SlowPolicy::Closed);
+        closed.get() == 1
+    })
+    .await;
+    assert_eq!(client.get().await.summary(), (200, "1"));
     assert_eq!(close_reason(&client.sid).await, "slow consumer");
     assert_eq!(client.get().await.status, 400);
     sender.quiet().await;

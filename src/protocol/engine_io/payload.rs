@@ -5,20 +5,13 @@
 use std::str::Split;
 
 use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use thiserror::Error;
 
 use super::packet::{Packet, PacketError};
+use crate::model::base64::{BASE64, decode_lenient};
 
 const SEPARATOR: char = '\x1e';
 const BINARY_MARK: char = 'b';
-
-/// Writes padding and does without it when reading, as clients of both habits exist.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// The most packets of one answer: python-engineio clients refuse more (protocol notes 1.3).
 pub const MAX_PACKETS: usize = 16;
@@ -69,7 +62,7 @@ impl<'a> Iterator for PayloadPackets<'a> {
 
 fn decode_record(record: &str) -> Result<PayloadPacket<'_>, PayloadError> {
     Ok(match record.strip_prefix(BINARY_MARK) {
-        Some(encoded) => PayloadPacket::Binary(BASE64.decode(encoded)?),
+        Some(encoded) => PayloadPacket::Binary(decode_lenient(encoded.as_bytes())?),
         None => PayloadPacket::Packet(Packet::parse(record)?),
     })
 }
@@ -172,7 +165,13 @@ mod tests {
             packets("4hello\x1ebAQIDBA==\x1e4x"),
             [message("hello"), binary.clone(), message("x")]
         );
-        assert_eq!(packets("bAQIDBA"), [binary]);
+        // Stock clients in Java wrap lines, and end the last one too.
+        for encoded in ["bAQIDBA", "bAQID\r\nBA==\r\n"] {
+            assert_eq!(
+                packets(&format!("{encoded}\x1e4x")),
+                [binary.clone(), message("x")]
+            );
+        }
         assert_eq!(packets("b"), [Ok(PayloadPacket::Binary(Vec::new()))]);
         assert_eq!(packets("3"), [Ok(PayloadPacket::Packet(Packet::Pong("")))]);
     }

@@ -8,6 +8,11 @@ use crate::model::{EngineId, WorkerIndex};
 
 const HEAD_LENGTH: usize = 1 + 1 + 8 + 20 + 4;
 
+/// Argument of [`Kind::PostAborted`]: the body is incomplete or malformed.
+pub const BROKE_OFF: u32 = 0;
+/// Argument of [`Kind::PostAborted`]: the body is rejected whole.
+pub const REJECTED: u32 = 1;
+
 /// What a message means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -20,7 +25,7 @@ pub enum Kind {
     PostStarted = 3,
     /// Edge: the body of a post.
     Post = 4,
-    /// Edge: the body will not come.
+    /// Edge: the body is not delivered; argument is [`BROKE_OFF`] or [`REJECTED`].
     PostAborted = 5,
     /// Edge: a websocket wants to take the session over.
     Probe = 6,

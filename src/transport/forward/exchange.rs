@@ -9,9 +9,10 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
-use super::envelope::{Envelope, Kind, Outcome};
+use super::envelope::{BROKE_OFF, Envelope, Kind, Outcome, REJECTED};
 use crate::bridge::messages::Forward;
 use crate::model::{EngineId, Random, WorkerIndex};
+use crate::session::messages::Abort;
 
 /// Questions of one worker to other nodes.
 #[derive(Clone)]
@@ -139,6 +140,22 @@ impl Exchange {
     /// Tells the owner something.
     pub fn tell(&self, session: EngineId, kind: Kind, number: u64, body: Bytes) {
         self.send(session, kind, number, 0, body, None);
+    }
+
+    /// Notifies the owner that the body of a post is not delivered.
+    pub fn abort_post(&self, session: EngineId, number: u64, why: Abort) {
+        let argument = match why {
+            Abort::BrokeOff => BROKE_OFF,
+            Abort::Rejected => REJECTED,
+        };
+        self.send(
+            session,
+            Kind::PostAborted,
+            number,
+            argument,
+            Bytes::new(),
+            None,
+        );
     }
 
     /// Tells the owner that a websocket of its session will go, and that what is under way may take `patience`.

@@ -9,13 +9,13 @@ use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::Exchange;
-use super::envelope::{Envelope, Kind, Outcome};
+use super::envelope::{Envelope, Kind, Outcome, REJECTED};
 use crate::bridge::messages::Forwarded;
 use crate::metrics::labels::BusDrop;
 use crate::model::NodeId;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::session::messages::{
-    BatchFormat, Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed,
+    Abort, BatchFormat, Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed,
     ProbeStarted, Probed, PullError, Ready, Receive, ShutDown, Upgraded,
 };
 use crate::session::{Session, Worker};
@@ -71,7 +71,13 @@ impl Asked<'_> {
             }
             Kind::PostStarted => self.session.do_send(PostStarted { post, open: None }),
             Kind::Post => self.post(post),
-            Kind::PostAborted => self.session.do_send(PostAborted { post }),
+            Kind::PostAborted => {
+                let why = match self.envelope.argument {
+                    REJECTED => Abort::Rejected,
+                    _ => Abort::BrokeOff,
+                };
+                self.session.do_send(PostAborted { post, why });
+            }
             Kind::Probe => self.probe(),
             Kind::Probed => self.session.do_send(Probed),
             Kind::ProbeFailed => self.session.do_send(ProbeFailed),

@@ -2,9 +2,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +9,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::{Decoded, Fleet, Ignored};
+use crate::model::base64::decode_lenient;
 use crate::model::{AckReply, AckToken, Asker, Command, Emit, Namespace, Payload, Room, Selector};
 
 /// The message cannot be read.
@@ -209,15 +207,10 @@ fn event_json(event: &str, data: Option<&str>) -> String {
 }
 
 fn attachments(encoded: &[&RawValue]) -> Result<SmallVec<[Bytes; 0]>, DecodeError> {
-    /// Padding as it comes: emitters in other languages leave it out.
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
     let decode = |(number, raw): (usize, &&RawValue)| {
         let text: Cow<'_, str> =
             serde_json::from_str(raw.get()).map_err(|_no_text| DecodeError::Base64(number))?;
-        let bytes = LENIENT.decode(text.as_bytes());
+        let bytes = decode_lenient(text.as_bytes());
         bytes
             .map(Bytes::from)
             .map_err(|_invalid| DecodeError::Base64(number))

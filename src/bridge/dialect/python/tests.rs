@@ -141,6 +141,12 @@ fn binary_of_every_generation() {
             format!(r#"["e",{ZERO}]"#),
             1,
         ),
+        // Lines wrapped as in MIME, and the URL-safe alphabet.
+        (
+            format!(r#"[[{ZERO}],"AQL_\r\nAQ==\n"]"#),
+            format!(r#"["e",{ZERO}]"#),
+            1,
+        ),
     ] {
         let message = format!(
             r#"{{"method":"emit","event":"e","data":{data},"binary":true,"namespace":"/"}}"#

@@ -1,0 +1,145 @@
+//! POSTs whose body does not arrive whole: nothing of it counts, and the session ends.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::http::Response;
+use crate::support::log::close_reason;
+use crate::support::tls::{self, Files};
+use crate::support::{PollingClient, TestCluster, TestServer, soon};
+
+/// How a body goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The connection is closed before `Content-Length` bytes were sent.
+    Closed,
+    /// The client shuts down its sending side only.
+    HalfClosed,
+    /// The last chunk is missing.
+    Unfinished,
+    /// A chunk begins with something else than its size.
+    Malformed,
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault::Closed,
+    Fault::HalfClosed,
+    Fault::Unfinished,
+    Fault::Malformed,
+];
+
+const EMIT: &str = r#"42["roomwire:emit","r","first"]"#;
+
+#[actix_rt::test]
+async fn a_body_that_breaks_off_ends_the_session_and_delivers_nothing() {
+    breaks_off(&TestCluster::start().await).await;
+}
+
+#[actix_rt::test]
+async fn the_same_over_tls() {
+    breaks_off(&TestCluster::with(&Files::good().settings()).await).await;
+}
+
+async fn breaks_off(cluster: &TestCluster<2>) {
+    let [owner, elsewhere] = &cluster.nodes;
+    let mut witness = owner.member().await;
+    witness.join("r").await;
+    let half = "A".repeat(30_000);
+    let attachment = format!(
+        "451-[\"roomwire:emit\",\"r\",\"cut\",{{\"_placeholder\":true,\"num\":0}}]\u{1e}b{half}"
+    );
+    for fault in FAULTS {
+        for (edge, body) in [
+            (owner, EMIT),
+            (elsewhere, EMIT),
+            (owner, &*attachment),
+            (elsewhere, &*attachment),
+        ] {
+            let mut client = owner.polling().await;
+            client.connect().await;
+            let answer = send_broken(edge, &client, body, fault).await;
+            assert!(
+                !answer.starts_with("HTTP/1.1 200"),
+                "{fault:?}, {} bytes: {answer}",
+                body.len()
+            );
+            if fault == Fault::Malformed {
+                assert!(
+                    answer.starts_with("HTTP/1.1 400"),
+                    "{} bytes: {answer:?}",
+                    body.len()
+                );
+                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+            }
+            assert_eq!(close_reason(&client.sid).await, "transport error");
+            assert_eq!(client.get().await.status, 400);
+        }
+    }
+    witness.quiet().await;
+}
+
+/// Sends part of a POST; returns what the server answers until it closes.
+async fn send_broken(
+    server: &TestServer,
+    client: &PollingClient,
+    body: &str,
+    fault: Fault,
+) -> String {
+    let address = server.address();
+    let mut stream = tls::dial(&address, false).await;
+    let length = match fault {
+        Fault::Closed | Fault::HalfClosed => format!("Content-Length: {}", body.len() * 2),
+        Fault::Unfinished | Fault::Malformed => "Transfer-Encoding: chunked".to_owned(),
+    };
+    let head = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nHost: {}\r\n{length}\r\n\r\n",
+        client.sid,
+        tls::host(&address)
+    );
+    let body = match fault {
+        Fault::Closed | Fault::HalfClosed => body.to_owned(),
+        Fault::Unfinished => format!("{:x}\r\n{body}\r\n", body.len()),
+        Fault::Malformed => format!("{:x}\r\n{body}\r\nzz\r\n", body.len()),
+    };
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answer = Vec::new();
+    match fault {
+        Fault::Closed => return String::new(),
+        Fault::HalfClosed | Fault::Unfinished => stream.shutdown().await.unwrap(),
+        Fault::Malformed => {}
+    }
+    // The server may reset what it does not read.
+    let _ = soon("the end of the connection", stream.read_to_end(&mut answer)).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[actix_rt::test]
+async fn a_session_that_ends_ends_its_post_that_dribbles() {
+    let settings = [
+        ("ENGINE__PING_INTERVAL", "400ms"),
+        ("ENGINE__PING_TIMEOUT", "300ms"),
+        ("SOCKET__CONNECT_TIMEOUT", "300ms"),
+    ];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let [owner, elsewhere] = &cluster.nodes;
+    for edge in [owner, elsewhere] {
+        let client = owner.polling().await;
+        let address = edge.address();
+        let mut stream = tls::dial(&address, false).await;
+        let head = format!(
+            "POST /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 500\r\n\r\n4",
+            client.sid
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = soon(
+            "an answer before the body",
+            Response::read(&mut stream, &mut Vec::new()),
+        )
+        .await;
+        assert_eq!(answer.status, 400);
+        assert_eq!(close_reason(&client.sid).await, "connect timeout");
+        // Within the time of a ping, not after 30 s.
+        owner.sessions(0).await;
+    }
+}

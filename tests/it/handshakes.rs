@@ -1,0 +1,130 @@
+//! What stands around the packets of a handshake: subprotocols, `Connection`, cookies, the type of a refusal.
+
+use crate::support::http::{Request, Response};
+use crate::support::tls::Files;
+use crate::support::{TestCluster, TestServer, field, soon};
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// Sends a websocket handshake with these headers besides the key; returns the answer.
+async fn handshake(address: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+    let usual = [
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", KEY),
+    ];
+    let mut all: Vec<_> = usual.iter().chain(headers).copied().collect();
+    if !all.iter().any(|(name, _)| *name == "Connection") {
+        all.push(("Connection", "Upgrade"));
+    }
+    soon(
+        "an answer",
+        Request::get(target).headers(&all).send(address),
+    )
+    .await
+}
+
+const OPEN: &str = "/socket.io/?EIO=4&transport=websocket";
+
+#[actix_rt::test]
+async fn the_first_subprotocol_offered_is_chosen() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, elsewhere] = &cluster.nodes;
+    let cases = [
+        (vec![], None),
+        (vec!["chat"], Some("chat")),
+        (vec!["graphql-ws, chat"], Some("graphql-ws")),
+        (vec!["first", "second"], Some("first")),
+    ];
+    for (offers, chosen) in cases {
+        let headers: Vec<_> = offers
+            .iter()
+            .map(|offer| ("Sec-WebSocket-Protocol", *offer))
+            .collect();
+        let attached = owner.polling().await;
+        let held = owner.polling().await;
+        for (address, target) in [
+            (owner.address(), OPEN.to_owned()),
+            (owner.address(), format!("{OPEN}&sid={}", attached.sid)),
+            (elsewhere.address(), format!("{OPEN}&sid={}", held.sid)),
+        ] {
+            let answer = handshake(&address, &target, &headers).await;
+            assert_eq!(answer.status, 101, "{offers:?} {target}");
+            assert_eq!(answer.header("sec-websocket-protocol"), chosen, "{target}");
+        }
+    }
+    for illegal in ["", "a b", "ch\"at", ", chat"] {
+        let headers = [("Sec-WebSocket-Protocol", illegal)];
+        let answer = handshake(&owner.address(), OPEN, &headers).await;
+        assert_eq!(answer.status, 400, "{illegal:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn close_beside_upgrade_does_no_harm() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, elsewhere] = &cluster.nodes;
+    for connection in ["close, upgrade", "Upgrade, close", "keep-alive, Upgrade"] {
+        let client = owner.polling().await;
+        let held = format!("{OPEN}&sid={}", client.sid);
+        for (address, target) in [(owner.address(), OPEN), (elsewhere.address(), &*held)] {
+            let answer = handshake(&address, target, &[("Connection", connection)]).await;
+            assert_eq!(answer.status, 101, "{connection}");
+        }
+    }
+    for connection in ["close", "keep-alive", "upgraded"] {
+        let answer = handshake(&owner.address(), OPEN, &[("Connection", connection)]).await;
+        assert_eq!(answer.status, 400, "{connection}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_refused_websocket_is_answered_with_plain_text() {
+    let server = TestServer::start().await;
+    let origin = "https://evil.example/<script>alert(1)</script>";
+    let answer = handshake(&server.address(), OPEN, &[("Origin", origin)]).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains(origin), "{}", answer.text());
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}
+
+#[actix_rt::test]
+async fn the_cookie_is_secure_behind_tls() {
+    let files = Files::good();
+    let cookie = ("ENGINE__COOKIE", "io");
+    let plain = TestServer::with(&[cookie]).await;
+    let secure = TestServer::with(&[&[cookie], &files.settings()[..]].concat()).await;
+    let behind = TestServer::with(&[cookie, ("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let https = ("X-Forwarded-Proto", "https");
+    let cases = [
+        (&plain, vec![], false),
+        // Nobody to trust.
+        (&plain, vec![https], false),
+        (&secure, vec![], true),
+        (&behind, vec![], false),
+        (&behind, vec![https], true),
+        (
+            &behind,
+            vec![("Forwarded", "for=1.1.1.1;proto=https")],
+            true,
+        ),
+        (&behind, vec![("X-Forwarded-Proto", "http")], false),
+    ];
+    for (server, headers, is_secure) in cases {
+        let request = Request::get("/socket.io/?EIO=4&transport=polling").headers(&headers);
+        let answer = server.send(request).await;
+        let sid = field(answer.text().strip_prefix('0').unwrap(), "sid");
+        let secure = if is_secure { "; Secure" } else { "" };
+        assert_eq!(
+            answer.header("set-cookie"),
+            Some(&*format!(
+                "io={sid}; Path=/; HttpOnly; SameSite=Lax{secure}"
+            )),
+            "{headers:?}"
+        );
+    }
+}
