@@ -48,6 +48,10 @@ fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
 fn serve(cli: &Cli) -> ExitCode {
     // Signals first: as the first process of a container we would miss one that comes before its handler.
     let system = actix_rt::System::new();
+    // Never dropped: each thread of the node holds a handle of the system, and the last one to be dropped wakes a task.
+    // At the exit of the process that would happen while the thread-local variables of some worker are being
+    // destroyed, where waking panics and aborts the process.
+    std::mem::forget(actix_rt::System::current());
     let signals = match system.block_on(async { Signals::new() }) {
         Ok(signals) => signals,
         Err(error) => {

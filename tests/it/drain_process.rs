@@ -20,6 +20,19 @@ fn free_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
+#[test]
+fn a_node_ends_with_its_exit_code_however_its_threads_end() {
+    // The last moments of the workers race with the end of the process: many of both.
+    let environment = [("ROOMWIRE_SERVER__WORKERS", "16")];
+    for _ in 0..12 {
+        let mut node = Node::start(&environment);
+        node.line("listening on http://");
+        node.signal("TERM");
+        let lines = node.lines_until("stopped node=");
+        assert_eq!(node.exit_code(), Some(0), "{lines:#?}");
+    }
+}
+
 #[actix_rt::test]
 async fn a_second_signal_ends_a_drain_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
