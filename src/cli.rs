@@ -42,7 +42,7 @@ pub enum Verb {
         #[arg(long)]
         live: bool,
         /// With --live: where clients reach the nodes, as https://host/; opens and holds a connection there
-        #[arg(long, value_name = "URL", requires = "live")]
+        #[arg(long, value_name = "URL", requires = "live", value_parser = public_url)]
         url: Option<Url>,
         /// With --url: how long the connection is held, as 70s; longer than the idle timeouts in question
         #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -74,6 +74,17 @@ impl Cli {
     pub fn verb(&self) -> Verb {
         self.verb.clone().unwrap_or_default()
     }
+}
+
+/// The URL that clients open.
+fn public_url(text: &str) -> Result<Url, String> {
+    // `host:443` would be a URL of the scheme `host`.
+    if !text.contains("://") {
+        return Err(format!(
+            "it needs a scheme: https://{text} or http://{text}"
+        ));
+    }
+    Url::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads the arguments of the process; prints and exits by itself on `--help`, `--version` and mistakes.
@@ -237,5 +248,17 @@ mod tests {
         assert!(Cli::try_parse_from(["roomwire", "check", "--url", "https://host/"]).is_err());
         assert_eq!(verb(&["config"]), Verb::Config { reference: false });
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
+    }
+
+    #[test]
+    fn a_public_url_needs_its_scheme() {
+        for text in ["https://host/", "http://host:8080", "wss://host/path"] {
+            assert!(public_url(text).is_ok(), "{text}");
+        }
+        for text in ["example.org", "example.org:443", "localhost:8080/path"] {
+            let refused = public_url(text).unwrap_err();
+            assert!(refused.contains(&format!("https://{text}")), "{refused}");
+        }
+        assert!(public_url("https://").is_err());
     }
 }

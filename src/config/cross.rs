@@ -10,6 +10,7 @@ use super::checked::{AppKind, BusConfig, Config, JoinPolicy, PublishPolicy};
 use super::net::SecretUrl;
 use super::pattern::OriginRule;
 use super::problem::{Origin, Problem};
+use super::values;
 
 /// Paths the node serves itself.
 const RESERVED: [&str; 6] = [
@@ -31,6 +32,19 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     client_files(config, checker);
     proxies(config, checker);
     open_webui(config, checker);
+    log(config, checker);
+}
+
+/// A module misspelt, or of another program: `RUST_LOG` is read by every Rust program.
+fn log(config: &Config, checker: &mut Checker<'_, '_>) {
+    const KEY: &str = "log.filter";
+    let filter = &config.log.filter;
+    if checker.sound(&[KEY]) && !values::lets_errors_through(filter) {
+        let message = format!(
+            "`{filter}` lets no line of Roomwire through, not even errors: its modules begin with `roomwire`, and a bare level is for all"
+        );
+        checker.warn(KEY, message);
+    }
 }
 
 fn open_webui(config: &Config, checker: &mut Checker<'_, '_>) {

@@ -1,14 +1,30 @@
 //! Our own environment names: `ROOMWIRE_<SECTION>__<KEY>`.
 //!
-//! Only names with `__` behind the prefix are judged: `ROOMWIRE_PORT`, or what Kubernetes injects
-//! for a service called roomwire, must never stop a node. An empty value counts as unset, because
-//! compose files pass empty ones on.
+//! An unknown name with `__` behind the prefix is refused. One without has no effect and is warned of, with the key
+//! it probably means; but what Kubernetes injects for a service called roomwire (`ROOMWIRE_PORT` with a URL) is left
+//! alone. An empty value counts as unset, because compose files pass empty ones on.
 
 use super::layers::Environment;
 use super::problem::{Origin, Problem};
-use super::schema::Schema;
+use super::schema::{Schema, nearest};
 
 const PREFIX: &str = "ROOMWIRE_";
+
+/// Names for what other programs call otherwise.
+const ALIASES: [(&str, &str); 9] = [
+    ("port", "server.bind"),
+    ("host", "server.bind"),
+    ("listen", "server.bind"),
+    ("address", "server.bind"),
+    ("redis", "bus.redis_url"),
+    ("redis_host", "bus.redis_url"),
+    ("redis_addr", "bus.redis_url"),
+    ("log_level", "log.filter"),
+    ("metrics_bind", "server.internal_bind"),
+];
+
+/// The variable that names the user's file.
+const CONFIG: &str = "CONFIG";
 
 /// The log filter of every Rust program; it wins over ours.
 const LOG_FILTER: &str = "RUST_LOG";
@@ -42,7 +58,9 @@ pub(super) fn read(schema: &Schema, environment: &Environment) -> Own {
         let path = rest.to_lowercase().replace("__", ".");
         let origin = Origin::Environment(name.clone());
         if !rest.contains("__") {
-            own.warnings.extend(single_underscore(schema, name, &path));
+            if !is_injected(rest, text) && ![CONFIG, ""].contains(&rest) {
+                own.warnings.push(without_effect(schema, name, &path));
+            }
         } else if schema.key(&path).is_some() {
             own.values.push(Set {
                 path,
@@ -68,14 +86,56 @@ pub(super) fn read(schema: &Schema, environment: &Environment) -> Own {
     own
 }
 
-/// `ROOMWIRE_SERVER_BIND` has no effect, but somebody meant something by it.
-fn single_underscore(schema: &Schema, name: &str, path: &str) -> Option<Problem> {
-    let key = schema
-        .keys()
-        .find(|key| key.path.replace('.', "_") == path)?;
-    let message = "has no effect: two underscores part section and key";
+/// Whether Kubernetes (or Docker, for a link) set this for a service whose name begins with `roomwire`.
+fn is_injected(rest: &str, text: &str) -> bool {
+    let is_service = rest.ends_with("SERVICE_HOST") || rest.contains("SERVICE_PORT");
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    // `PORT_8080_TCP_ADDR`
+    let is_port = ["_TCP", "_UDP", "_SCTP"]
+        .iter()
+        .any(|protocol| rest.contains("PORT_") && rest.contains(protocol));
+    is_service || is_port || (rest.ends_with("PORT") && is_url)
+}
+
+/// `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND` has no effect, but somebody meant something by it.
+fn without_effect(schema: &Schema, name: &str, path: &str) -> Problem {
+    let message = "has no effect: the names are ROOMWIRE_<SECTION>__<KEY>, with two underscores";
     let origin = Origin::Environment(name.to_owned());
-    Some(Problem::new(name, origin, message).suggesting(Some(key.environment_name())))
+    let names: Vec<String> = likely_keys(schema, path)
+        .iter()
+        .filter_map(|key| environment_name(schema, key))
+        .collect();
+    let meant = (!names.is_empty()).then(|| names.join(" or "));
+    Problem::new(name, origin, message).suggesting(meant)
+}
+
+/// The keys that a name without sections may mean: with the section's underscore missing, without the section, by
+/// another program's word, or by a slip of the pen.
+fn likely_keys<'a>(schema: &'a Schema, name: &'a str) -> Vec<&'a str> {
+    let flat = |key: &&str| key.replace('.', "_") == name;
+    let last = |key: &&str| key.rsplit('.').next() == Some(name);
+    let keys = || schema.keys().map(|key| key.path.as_str());
+    if let Some(key) = keys().find(flat) {
+        return vec![key];
+    }
+    let named: Vec<&str> = keys().filter(last).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    if let Some((_, key)) = ALIASES.into_iter().find(|(alias, _)| *alias == name) {
+        return vec![key];
+    }
+    let forms: Vec<(String, &str)> = keys()
+        .flat_map(|key| {
+            let last = key.rsplit('.').next().unwrap_or(key);
+            [(key.replace('.', "_"), key), (last.to_owned(), key)]
+        })
+        .collect();
+    let near = nearest(name, forms.iter().map(|(form, _)| form.as_str()));
+    let found = forms.iter().find(|(form, _)| Some(form) == near.as_ref());
+    found.map(|(_, key)| *key).into_iter().collect()
 }
 
 fn environment_name(schema: &Schema, path: &str) -> Option<String> {
@@ -103,15 +163,22 @@ mod tests {
     }
 
     #[test]
-    fn other_names_stop_nobody() {
-        for name in [
-            "ROOMWIRE_PORT",
-            "ROOMWIRE_SERVICE_HOST",
-            "ROOMWIRE_CONFIG",
-            "PATH",
-            "ROOMWIRE_",
+    fn names_that_others_set_are_left_alone() {
+        for (name, text) in [
+            ("ROOMWIRE_PORT", "tcp://10.0.0.1:8080"),
+            ("ROOMWIRE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("ROOMWIRE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("ROOMWIRE_PORT_8080_TCP_PROTO", "tcp"),
+            ("ROOMWIRE_SERVICE_HOST", "10.0.0.1"),
+            ("ROOMWIRE_SERVICE_PORT_HTTP", "8080"),
+            ("ROOMWIRE_INTERNAL_SERVICE_PORT", "9090"),
+            ("ROOMWIRE_INTERNAL_PORT", "tcp://10.0.0.1:9090"),
+            ("ROOMWIRE_CONFIG", "/etc/roomwire.toml"),
+            ("PATH", "/bin"),
+            ("ROOMWIRE_", "x"),
+            ("ROOMWIRE_REDIS_URL", ""),
         ] {
-            let own = read_one(name, "tcp://10.0.0.1:8080");
+            let own = read_one(name, text);
             assert!(
                 own.problems.is_empty() && own.warnings.is_empty() && own.values.is_empty(),
                 "{name}"
@@ -121,11 +188,30 @@ mod tests {
     }
 
     #[test]
-    fn a_single_underscore_is_noticed() {
-        let own = read_one("ROOMWIRE_SERVER_BIND", "x");
-        assert_eq!(
-            own.warnings[0].did_you_mean.as_deref(),
-            Some("ROOMWIRE_SERVER__BIND")
-        );
+    fn a_name_that_no_key_reads_is_warned_of_with_the_likely_key() {
+        let cases = [
+            ("ROOMWIRE_SERVER_BIND", Some("ROOMWIRE_SERVER__BIND")),
+            ("ROOMWIRE_BIND", Some("ROOMWIRE_SERVER__BIND")),
+            ("ROOMWIRE_PORT", Some("ROOMWIRE_SERVER__BIND")),
+            ("ROOMWIRE_REDIS_URL", Some("ROOMWIRE_BUS__REDIS_URL")),
+            ("ROOMWIRE_REDIS_ULR", Some("ROOMWIRE_BUS__REDIS_URL")),
+            ("ROOMWIRE_BUS_REDIS_URL", Some("ROOMWIRE_BUS__REDIS_URL")),
+            ("ROOMWIRE_APP_RELAY_JOIN", Some("ROOMWIRE_APP__RELAY__JOIN")),
+            ("ROOMWIRE_LOG_LEVEL", Some("ROOMWIRE_LOG__FILTER")),
+            (
+                "ROOMWIRE_PING_INTERVAL",
+                Some("ROOMWIRE_ENGINE__PING_INTERVAL or ROOMWIRE_BUS__PING_INTERVAL"),
+            ),
+            ("ROOMWIRE_COLOUR_SCHEME_OF_LOG", None),
+        ];
+        for (name, meant) in cases {
+            let own = read_one(name, "8080");
+            assert!(own.problems.is_empty() && own.values.is_empty(), "{name}");
+            let [warning] = &own.warnings[..] else {
+                panic!("{name}: {:?}", own.warnings);
+            };
+            assert_eq!(warning.key, name);
+            assert_eq!(warning.did_you_mean.as_deref(), meant, "{name}");
+        }
     }
 }

@@ -24,8 +24,10 @@ impl BindAddress {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let refused =
-            || format!("`{text}` is not `host:port`, such as `0.0.0.0:8080` or `[::]:8080`");
+        let refused = || {
+            let text = quoted(text);
+            format!("{text} is not `host:port`, such as `0.0.0.0:8080` or `[::]:8080`")
+        };
         let (host, port) = text.trim().rsplit_once(':').ok_or_else(refused)?;
         let port = port.parse().map_err(|_| refused())?;
         let bracketed = host
@@ -114,6 +116,17 @@ impl IpRange {
     }
 }
 
+/// What is shown of a secret.
+const MASK: &str = "***";
+
+/// A text as messages quote it, unless it may hold a password.
+pub(super) fn quoted(text: &str) -> String {
+    if text.contains("://") || text.contains('@') {
+        return "the value (not shown: it may hold a password)".to_owned();
+    }
+    format!("`{text}`")
+}
+
 /// A text that must not be shown: `Debug` masks it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -138,7 +151,7 @@ impl From<&str> for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
@@ -204,27 +217,37 @@ impl SecretUrl {
     }
 }
 
+/// Parameters of a Redis URL that are shown; the values of all others may be secrets.
+const SHOWN_PARAMETERS: [&str; 2] = ["db", "protocol"];
+
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut masked = self.0.clone();
-        let is_secret = |name: &str| matches!(name, "pass" | "password");
-        let has_secret_query = masked.query_pairs().any(|(name, _)| is_secret(&name));
-        if has_secret_query {
-            let masked_pairs: Vec<(String, String)> = self
-                .0
-                .query_pairs()
-                .map(|(name, text)| {
-                    let text = if is_secret(&name) { "***".into() } else { text };
-                    (name.into_owned(), text.into_owned())
-                })
-                .collect();
-            masked.query_pairs_mut().clear().extend_pairs(masked_pairs);
+        if masked.query().is_some() {
+            let pairs = self.0.query_pairs().map(|(name, text)| {
+                let is_shown = SHOWN_PARAMETERS.contains(&&*name.to_lowercase());
+                match (is_shown, text.is_empty()) {
+                    (true, _) => (name, text),
+                    (false, false) => (name, MASK.into()),
+                    // `?s3cret`
+                    (false, true) => (MASK.into(), text),
+                }
+            });
+            masked.query_pairs_mut().clear().extend_pairs(pairs);
         }
+        let has_fragment = masked.fragment().is_some();
+        masked.set_fragment(has_fragment.then_some(MASK));
+        let masks = match (self.0.username(), self.0.password()) {
+            ("", None) => Ok(()),
+            // Without a colon it is a user to us, but many a one who writes it means a password.
+            (_, None) => masked.set_username(MASK),
+            (_, Some(_)) => masked.set_password(Some(MASK)),
+        };
         // Only a URL without a host cannot have a password; then there is none to mask.
-        if masked.password().is_some() && masked.set_password(Some("***")).is_err() {
-            return f.write_str("***");
+        match masks {
+            Ok(()) => f.write_str(masked.as_str()),
+            Err(()) => f.write_str(MASK),
         }
-        f.write_str(masked.as_str())
     }
 }
 
@@ -321,6 +344,23 @@ mod tests {
                 "unix:///run/redis.sock?db=3&pass=secret",
                 "unix:///run/redis.sock?db=3&pass=***",
                 3,
+            ),
+            ("redis://secret@cache", "redis://***@cache", 0),
+            (
+                "redis://cache?PASSWORD=secret",
+                "redis://cache?PASSWORD=***",
+                0,
+            ),
+            (
+                "redis://cache?auth=secret&db=1",
+                "redis://cache?auth=***&db=1",
+                1,
+            ),
+            ("redis://cache?secret", "redis://cache?***=", 0),
+            (
+                "unix:///run/redis.sock#secret",
+                "unix:///run/redis.sock#***",
+                0,
             ),
         ];
         for (text, masked, database) in cases {

@@ -8,6 +8,7 @@ mod redis_options;
 
 use super::environment::Set;
 use super::layers::{Environment, flag};
+use super::net::quoted;
 use super::problem::{Origin, Problem};
 
 /// What the borrowed names say.
@@ -210,7 +211,8 @@ impl<'a> Reader<'a> {
         match self.get("WEBSOCKET_MANAGER") {
             Some("redis") => self.found.manager_is_redis = true,
             Some(other) => {
-                let message = format!("`{other}` is not `redis`: this node stays alone");
+                let other = quoted(other);
+                let message = format!("{other} is not `redis`: this node stays alone");
                 self.warn("bus.redis_url", "WEBSOCKET_MANAGER", message);
             }
             None => {}

@@ -19,7 +19,7 @@ Roomwire runs without any configuration. Three layers lie over each other, each 
 2. your file: `roomwire --config FILE`, or `ROOMWIRE_CONFIG=FILE`; TOML, only what differs
    ([`config/cluster.toml`](../config/cluster.toml) is one to start from);
 3. the environment: `ROOMWIRE_<SECTION>__<KEY>`, two underscores between the parts; lists by comma; an empty value counts as unset.
-   Names without those two underscores (`ROOMWIRE_PORT`) are not ours and stop nobody.
+   An unknown name of that form is refused. Other names that begin with `ROOMWIRE_` have no effect: a warning names the key that is probably meant.
 
 `roomwire check` reads all of it, reports every problem at once, with the key, the place it was set and the name that was probably meant,
 and ends with 2 if there is one. `roomwire config` prints what is in force and where each value came from, with passwords masked.

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::net::{BindAddress, SecretUrl};
+use super::net::{BindAddress, SecretUrl, quoted};
 use super::pattern::Pattern;
 
 /// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
@@ -50,7 +50,8 @@ pub(super) fn sentinel(text: &str) -> Result<String, String> {
     if is_whole || is_host() {
         Ok(text.trim().to_owned())
     } else {
-        Err(format!("`{text}` is not `host:port` of a Sentinel"))
+        let text = quoted(text);
+        Err(format!("{text} is not `host:port` of a Sentinel"))
     }
 }
 
@@ -119,23 +120,50 @@ pub(super) fn channel_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// `info`, `warn,roomwire::bridge=debug`: the levels after `=` must exist.
+/// Levels and modules by comma, as `warn,roomwire::bridge=debug`, and after a slash what a line must contain.
+///
+/// To `env_logger` a word that is no level is a module, so that a slip in a level silences everything. Here a module
+/// must show that it is one: by its level, or by being one of ours.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    let (directives, _message_pattern) = text.split_once('/').unwrap_or((text, ""));
-    for level in directives
-        .split(',')
-        .filter_map(|directive| directive.split_once('='))
-        .map(|(_, level)| level)
-    {
-        let is_level = level.trim().is_empty() || level.trim().parse::<log::LevelFilter>().is_ok();
-        if !is_level {
-            return Err(format!(
-                "`{level}` is none of off, error, warn, info, debug, trace"
-            ));
+    let is_level = |level: &str| level.parse::<log::LevelFilter>().is_ok();
+    let directives = text.split('/').next().unwrap_or_default();
+    for directive in directives.split(',').map(str::trim) {
+        let is_ours = directive == "roomwire" || directive.starts_with("roomwire::");
+        match directive.split_once('=') {
+            Some((_, level)) if level.is_empty() || is_level(level.trim()) => {}
+            Some((_, level)) => return Err(format!("`{level}` is none of {LEVELS}")),
+            None if directive.is_empty() || is_ours || is_level(directive) => {}
+            None => {
+                return Err(format!(
+                    "`{directive}` is none of {LEVELS}; a module is written with its level, as `module=debug`"
+                ));
+            }
         }
     }
-    Ok(text.to_owned())
+    match env_filter::Builder::new().try_parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
+
+/// Whether a filter lets errors of a node through, or is `off`.
+pub(super) fn lets_errors_through(filter: &str) -> bool {
+    let directives = filter.split('/').next().unwrap_or_default();
+    let is_ours = |module: &str| "roomwire".starts_with(module) || module.starts_with("roomwire::");
+    let is_off = |level: &str| level.trim().eq_ignore_ascii_case("off");
+    let mut directives = directives
+        .split(',')
+        .map(str::trim)
+        .filter(|d| !d.is_empty());
+    directives.clone().next().is_none()
+        || filter.trim().eq_ignore_ascii_case("off")
+        || directives.any(|directive| match directive.split_once('=') {
+            Some((module, level)) => is_ours(module.trim()) && !is_off(level),
+            None => !is_off(directive),
+        })
+}
+
+const LEVELS: &str = "off, error, warn, info, debug, trace";
 
 #[cfg(test)]
 mod tests {
@@ -183,13 +211,55 @@ mod tests {
         );
         for text in [
             "info",
+            "INFO",
+            "",
+            "off",
             "warn,roomwire::bridge=debug",
+            "info, roomwire::sessions=off",
+            "roomwire",
+            "roomwire::bridge",
             "roomwire=",
+            "actix_http=debug,info",
             "info/a=b",
         ] {
             assert!(log_filter(text).is_ok(), "{text}");
         }
-        assert!(log_filter("roomwire=loud").is_err());
+        for (text, named) in [
+            ("verbose", "`verbose`"),
+            ("bogus", "`bogus`"),
+            ("info,debgu", "`debgu`"),
+            ("roomwire=loud", "`loud`"),
+            ("actix_http", "`module=debug`"),
+            ("info debug", "`info debug`"),
+            ("info/a/b", "info/a/b"),
+            ("info/(", "regex"),
+        ] {
+            let refused = log_filter(text).unwrap_err();
+            assert!(refused.contains(named), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_silences_the_node_is_noticed() {
+        for filter in [
+            "",
+            "info",
+            "off",
+            "roomwire=info",
+            "roomwire::bridge=debug",
+            "mio=off,warn",
+            "room=info",
+        ] {
+            assert!(lets_errors_through(filter), "{filter}");
+        }
+        for filter in [
+            "roomwrie=debug",
+            "hyper=info",
+            "roomwire=off",
+            "off,mio=info",
+        ] {
+            assert!(!lets_errors_through(filter), "{filter}");
+        }
     }
 
     #[test]

@@ -51,6 +51,10 @@ pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpRespo
             let verbose = site.probes == PublicProbes::Full && health::wants_verbose(&request);
             health::readyz(&site.health, site.edge.worker.metrics(), verbose)
         }
+        // Where Prometheus looks unless it is told otherwise.
+        "/metrics" => HttpResponse::NotFound()
+            .content_type("text/plain; charset=utf-8")
+            .body("No metrics on this port: they are at /metrics of the internal listener, whose address is server.internal_bind.\n"),
         _ => site
             .demo
             .as_ref()

@@ -3,6 +3,7 @@
 //! No pool and no listener: connects, joins the main namespace without credentials, and leaves.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub enum Obstacle {
     Loop,
     /// The handshake was answered with this status, and these words.
     Status(u16, String),
+    /// The connection was taken, and closed without an answer: so do servers at whose path nothing is.
+    Unanswered,
     /// Anything else.
     Other(String),
 }
@@ -44,6 +47,7 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Loop => f.write_str("it leads back to this cluster"),
             Self::Status(status, reason) => write!(f, "it answers {status}: {}", reason.trim()),
+            Self::Unanswered => f.write_str("it closes the connection without an answer"),
             Self::Other(reason) => f.write_str(reason),
         }
     }
@@ -54,6 +58,7 @@ impl From<DialError> for Obstacle {
         match error {
             error if error.is_loop() => Self::Loop,
             DialError::Status { status, reason } => Self::Status(status, reason),
+            DialError::Io(error) if error.kind() == ErrorKind::UnexpectedEof => Self::Unanswered,
             error => Self::Other(error.to_string()),
         }
     }

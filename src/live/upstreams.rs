@@ -124,14 +124,25 @@ fn remedy(obstacle: &Obstacle, key: &str) -> String {
         Obstacle::Status(400, _) => {
             "the server: it must take websockets (Open WebUI: ENABLE_WEBSOCKET_SUPPORT=true), and a proxy before it must pass the upgrade on".to_owned()
         }
-        Obstacle::Status(404, _) => {
-            format!("{key}, or app.upstream.path: nothing answers at that path")
+        // What web servers and frameworks answer to an upgrade at a path that is none of a Socket.IO server.
+        Obstacle::Status(200..=399 | 401 | 403 | 404 | 405 | 426, _) | Obstacle::Unanswered => {
+            no_endpoint(key)
         }
         Obstacle::Status(..) | Obstacle::Loop => format!("{key}, or what the answer says"),
         Obstacle::Other(_) => {
             format!("{key}: host and port at which it listens in its own network; and that it runs")
         }
     }
+}
+
+/// The server is there, and no Socket.IO at that path of it.
+fn no_endpoint(key: &str) -> String {
+    if key.starts_with("app.open_webui") {
+        return format!("{key}: another server listens there, or a proxy that hides the path");
+    }
+    format!(
+        "app.upstream.path: the path its own clients use, with the slash at its begin; or {key}, if another server listens there"
+    )
 }
 
 #[cfg(test)]
@@ -159,6 +170,9 @@ mod tests {
             (Err(Obstacle::Loop), Some("not the address that clients")),
             (status(502, "Bad Gateway"), Some("a proxy answers there")),
             (status(404, ""), Some("app.upstream.path")),
+            (status(403, ""), Some("app.upstream.path")),
+            (status(200, "<html>"), Some("app.upstream.path")),
+            (Err(Obstacle::Unanswered), Some("app.upstream.path")),
             (status(400, ""), Some("ENABLE_WEBSOCKET_SUPPORT")),
             (
                 Err(Obstacle::Other("refused".into())),

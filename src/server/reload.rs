@@ -9,7 +9,8 @@ use log::{error, info, warn};
 
 use super::Server;
 use crate::config::{
-    self, Change, Config, DrainConfig, Loaded, Rejected, RelayConfig, Reload, Reloadable, Sources,
+    self, Change, Config, DrainConfig, Loaded, Problem, Rejected, RelayConfig, Reload, Reloadable,
+    Sources,
 };
 use crate::logging::Logging;
 use crate::metrics::Metrics;
@@ -102,6 +103,9 @@ impl Reloader {
             }
             Err(rejected) => {
                 reloads.of(ReloadResult::Refused).increment();
+                if rejected.problems.iter().any(is_of_certificate) {
+                    server.metrics.tls_reload_failures_total.increment();
+                }
                 say_refused(&rejected);
             }
         }
@@ -123,6 +127,11 @@ impl Reloader {
             info!(changed = changes.len(), waiting; "configuration reloaded");
         }
     }
+}
+
+/// Half a renewal at `SIGHUP`, as a new certificate beside the old key.
+fn is_of_certificate(problem: &Problem) -> bool {
+    ["server.tls_cert", "server.tls_key"].contains(&&*problem.key)
 }
 
 fn say_refused(rejected: &Rejected) {

@@ -87,6 +87,125 @@ fn secrets_are_never_printed() {
 }
 
 #[test]
+fn secrets_are_printed_in_no_form_of_a_url() {
+    let printed = |arguments: &[&str], name: &str, value: &str| {
+        let output = run(
+            arguments,
+            &[(name, value), ("ROOMWIRE_APP__KIND", "upstream")],
+        );
+        let printed = [output.stdout, output.stderr].concat();
+        text(&printed).to_owned()
+    };
+    for (name, value) in [
+        ("ROOMWIRE_BUS__REDIS_URL", "redis://s3cret@localhost"),
+        ("ROOMWIRE_BUS__REDIS_URL", "redis://:s3cret@localhost"),
+        (
+            "ROOMWIRE_BUS__REDIS_URL",
+            "redis://localhost?PASSWORD=s3cret",
+        ),
+        ("ROOMWIRE_BUS__REDIS_URL", "redis://localhost?auth=s3cret"),
+        ("ROOMWIRE_BUS__REDIS_URL", "redis://localhost/s3cret"),
+        ("ROOMWIRE_BUS__REDIS_URL", "redis://localhost#s3cret"),
+        ("ROOMWIRE_BUS__REDIS_URL", "s3cret@localhost:6379"),
+        ("ROOMWIRE_BUS__SENTINELS", "redis://:s3cret@localhost:26379"),
+        ("ROOMWIRE_BUS__SENTINELS", "user:s3cret@localhost:26379"),
+        ("ROOMWIRE_BUS__SENTINEL_PASSWORD", "s3cret"),
+        (
+            "ROOMWIRE_APP__UPSTREAM__URLS",
+            "http://user:s3cret@localhost",
+        ),
+        ("ROOMWIRE_APP__UPSTREAM__URLS", "http://s3cret@localhost"),
+        (
+            "ROOMWIRE_APP__UPSTREAM__URLS",
+            "http://localhost/?token=s3cret",
+        ),
+        (
+            "ROOMWIRE_APP__UPSTREAM__URLS",
+            "https://localhost/?token=s3cret",
+        ),
+        (
+            "ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS",
+            "http://localhost/s3cret",
+        ),
+        ("ROOMWIRE_APP__OPEN_WEBUI__SECRET_KEY", "s3cret"),
+        ("WEBSOCKET_MANAGER", "redis://:s3cret@localhost"),
+    ] {
+        for verb in ["check", "config"] {
+            let printed = printed(&[verb], name, value);
+            assert!(!printed.is_empty(), "{verb} {name}={value}");
+            assert!(
+                !printed.contains("s3cret"),
+                "{verb} {name}={value}: {printed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_level_of_the_log_is_refused_by_name() {
+    for (name, value) in [
+        ("RUST_LOG", "bogus"),
+        ("ROOMWIRE_LOG__FILTER", "verbose"),
+        ("RUST_LOG", "info,roomwire=loud"),
+    ] {
+        for verb in ["check", "serve"] {
+            let output = run(&[verb], &[(name, value)]);
+            assert_eq!(output.status.code(), Some(2), "{verb} {name}={value}");
+            let printed = text(&output.stderr);
+            assert!(
+                printed.contains(&format!("error: log.filter ({name})"))
+                    && printed.contains("none of off, error, warn, info, debug, trace"),
+                "{printed}"
+            );
+        }
+    }
+    let others = run(&["check"], &[("RUST_LOG", "hyper=debug")]);
+    assert!(others.status.success());
+    let printed = text(&others.stdout);
+    assert!(
+        printed.contains("warning: log.filter (RUST_LOG): `hyper=debug` lets no line"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_variable_that_no_key_reads_is_named_with_the_key_it_means() {
+    let environment = [
+        ("ROOMWIRE_REDIS_URL", "redis://localhost"),
+        ("ROOMWIRE_BIND", "127.0.0.1:0"),
+        ("ROOMWIRE_LOG__FILTER", "info"),
+    ];
+    let printed = run(&["check"], &environment);
+    assert!(printed.status.success());
+    let node = Node::start(&environment[..1]);
+    for (name, meant) in [
+        ("ROOMWIRE_REDIS_URL", "ROOMWIRE_BUS__REDIS_URL"),
+        ("ROOMWIRE_BIND", "ROOMWIRE_SERVER__BIND"),
+    ] {
+        let line = format!("{name} (environment): has no effect");
+        let hint = format!("did you mean {meant}?");
+        let printed = text(&printed.stdout);
+        assert!(
+            printed.contains(&line) && printed.contains(&hint),
+            "{printed}"
+        );
+    }
+    let line = node.line("ROOMWIRE_REDIS_URL (environment): has no effect");
+    assert!(
+        line.contains("did you mean ROOMWIRE_BUS__REDIS_URL?"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_public_url_without_its_scheme_says_so() {
+    let output = run(&["check", "--live", "--url", "example.org"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let printed = text(&output.stderr);
+    assert!(printed.contains("https://example.org"), "{printed}");
+}
+
+#[test]
 fn the_manager_redis_without_any_url_is_an_error() {
     let output = run(&["check"], &[("WEBSOCKET_MANAGER", "redis")]);
     assert_eq!(output.status.code(), Some(2));

@@ -68,6 +68,9 @@ async fn the_public_listener_shows_no_more_than_it_is_told_to() {
             figures,
             "{settings:?}"
         );
+        let metrics = server.send(Request::get("/metrics")).await;
+        assert_eq!(metrics.status, 404);
+        assert!(metrics.text().contains("server.internal_bind"));
         for path in ["/metrics", "/drain"] {
             let answer = server.send(Request::post(path, b"")).await;
             assert_eq!(answer.status, 404, "{path} {settings:?}");

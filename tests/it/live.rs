@@ -175,6 +175,22 @@ async fn servers_of_another_kind_are_named_once() {
 }
 
 #[actix_rt::test]
+async fn a_wrong_name_of_the_master_is_named_by_its_key() {
+    let Some(watched) = Watched::start() else {
+        return;
+    };
+    let sentinel = format!("127.0.0.1:{}", watched.sentinels[0].port);
+    let settings = [
+        ("BUS__REDIS_URL", "redis://127.0.0.1"),
+        ("BUS__SENTINELS", &sentinel),
+        ("BUS__SENTINEL_SERVICE", "mian"),
+    ];
+    let (worst, told) = looked_at(&config(&settings), None, Duration::ZERO).await;
+    assert_eq!(worst, Severity::Error, "{told}");
+    assert!(told.contains("change: bus.sentinel_service"), "{told}");
+}
+
+#[actix_rt::test]
 async fn the_verb_ends_with_1_when_redis_is_away() {
     let Some(mut server) = RedisServer::start(&[]) else {
         return;

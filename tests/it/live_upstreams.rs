@@ -53,7 +53,27 @@ async fn any_server_that_takes_a_leg_is_fine() {
     let (worst, told) = looked_at(&in_front_of(&url, &[path])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("no leg at /elsewhere: it answers 404"),
+        told.contains("no leg at /elsewhere: it answers 404")
+            && told.contains("change: app.upstream.path"),
+        "{told}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_server_that_closes_without_an_answer_has_nothing_at_that_path() {
+    // As the stock server of Node does, one second after the upgrade.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let _ = client.read(&mut [0; 4096]).await;
+        }
+    });
+    let (worst, told) = looked_at(&in_front_of(&url, &[])).await;
+    assert_eq!(worst, Severity::Error);
+    assert!(
+        told.contains("it closes the connection without an answer")
+            && told.contains("change: app.upstream.path"),
         "{told}"
     );
 }

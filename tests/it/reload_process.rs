@@ -199,6 +199,42 @@ async fn what_needs_a_restart_is_named_until_it_is_undone() {
 }
 
 #[actix_rt::test]
+async fn half_a_renewal_is_refused_and_counted() {
+    let files = Files::good();
+    let content = format!(
+        "[server]\ntls_cert = {:?}\ntls_key = {:?}\n",
+        files.certificate, files.key
+    );
+    let file = write_file("roomwire.toml", &content);
+    let node = Node::start(&[
+        ("ROOMWIRE_CONFIG", file.to_str().unwrap()),
+        ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
+    ]);
+    let internal = node.address("internal listener on http://");
+    let address = node.address("listening on https://");
+    let before = tls::shown(&address).await;
+    let key = std::fs::read(&files.key).unwrap();
+    files.replace(&Pair::good());
+    std::fs::write(&files.key, key).unwrap();
+    node.signal("HUP");
+    let lines = node.lines_until("configuration not reloaded");
+    assert!(
+        says(&lines, &["configuration refused server.tls_"]),
+        "{lines:#?}"
+    );
+    let metrics = Request::get("/metrics").send(&internal).await;
+    let count = metrics
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix("roomwire_tls_reload_failures_total "))
+        .map(str::to_owned);
+    // The watch over the files may have noticed it as well.
+    let count: Option<u64> = count.and_then(|count| count.parse().ok());
+    assert!(count >= Some(1), "{count:?}");
+    assert_eq!(tls::shown(&address).await, before);
+}
+
+#[actix_rt::test]
 async fn a_renewed_certificate_is_shown_also_from_another_place() {
     let files = Files::good();
     let section = |files: &Files| {

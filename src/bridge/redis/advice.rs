@@ -1,7 +1,11 @@
 //! What to change when Redis refuses: its own words, and the setting they concern.
 
 /// What Redis, Sentinel or TLS says (in any case of letters), and what helps.
-const ADVICE: [(&str, &str); 23] = [
+const ADVICE: [(&str, &str); 24] = [
+    (
+        "does not know the master",
+        "bus.sentinel_service: the name that the Sentinels have for the master; `redis-cli -p 26379 sentinel masters` on a Sentinel lists them",
+    ),
     (
         "is a replica",
         "bus.redis_url must lead to the master, or bus.sentinels to those who know it; the address is resolved again for each attempt",
