@@ -29,7 +29,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
         server: checker.server(&settings.server),
         engine: checker.engine(&settings.engine),
         socket: checker.socket(&settings.socket),
-        limits: checker.limits(&settings.limits),
+        limits: checker.limits(&settings.limits, &settings.server.bind),
         cors: checker.cors(&settings.cors),
         app: checker.app(&settings.app, settings),
         bus,

@@ -44,8 +44,23 @@ pub struct ServerConfig {
     pub public_probes: PublicProbes,
     /// Whether every connection comes from a trusted proxy and begins with a PROXY header.
     pub proxy_protocol: bool,
+    /// Of both listeners.
+    pub http: HttpTimeouts,
     /// The certificate of the public listener; it could be used when it was checked. `None` = no TLS.
     pub tls: Option<TlsFiles>,
+}
+
+/// How long an HTTP connection may take for its part, each at least 1 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpTimeouts {
+    /// For the head of a request.
+    pub header_timeout: Duration,
+    /// Between two pieces of a body.
+    pub body_timeout: Duration,
+    /// To take some of an answer.
+    pub write_timeout: Duration,
+    /// From an answer to the next request.
+    pub keepalive_timeout: Duration,
 }
 
 /// What the public listener answers to probes.
@@ -117,6 +132,8 @@ pub struct LimitsConfig {
     pub connections: Option<usize>,
     /// Clients of one address; `usize::MAX` = no limit.
     pub connections_per_ip: usize,
+    /// HTTP connections of one address; `usize::MAX` = no limit, `None` = what the limit of open files suggests.
+    pub http_connections_per_ip: Option<usize>,
     /// 0 = no limit, as in every rate here; at most a million.
     pub handshakes_per_second: u32,
     /// 0 = as many as come in one second, as in every burst here; at most a million.

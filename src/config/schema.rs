@@ -129,7 +129,8 @@ impl Schema {
                 .filter(|_| keys.next().is_none())
                 .map(|key| key.path.clone())
         };
-        nearest(path, self.keys().map(|key| key.path.as_str())).or_else(by_name)
+        // A right name in the wrong section is no slip of the pen.
+        by_name().or_else(|| nearest(path, self.keys().map(|key| key.path.as_str())))
     }
 
     /// The existing table that `path` was probably meant to be.

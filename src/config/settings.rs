@@ -41,6 +41,10 @@ settings! {
         internal_bind: String,
         public_probes: String,
         proxy_protocol: bool,
+        header_timeout: String,
+        body_timeout: String,
+        write_timeout: String,
+        keepalive_timeout: String,
         tls_cert: String,
         tls_key: String,
     }
@@ -70,13 +74,15 @@ settings! {
     /// `[limits]`
     LimitsSettings {
         connections: String,
-        connections_per_ip: usize,
+        per_client: String,
+        connections_per_ip: String,
+        http_connections_per_ip: String,
         handshakes_per_second: usize,
         handshakes_burst: usize,
-        handshakes_per_second_per_ip: usize,
-        handshakes_burst_per_ip: usize,
-        events_per_second: usize,
-        events_burst: usize,
+        handshakes_per_second_per_ip: String,
+        handshakes_burst_per_ip: String,
+        events_per_second: String,
+        events_burst: String,
         connect_payload: String,
     }
     /// `[cors]`

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod limits;
 mod open_webui;
 mod reload;
 

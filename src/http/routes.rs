@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use actix_web::http::Method;
-use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::client_files::{ClientFiles, is_client_file};
@@ -11,6 +10,7 @@ use super::demo::Demo;
 use super::health;
 use crate::config::PublicProbes;
 use crate::health::Health;
+use crate::transport::body::Body;
 use crate::transport::edge::Edge;
 use crate::transport::polling;
 
@@ -25,7 +25,7 @@ pub struct Site {
 }
 
 /// Answers every request that is no websocket.
-pub async fn serve(site: Site, request: HttpRequest, body: Payload) -> HttpResponse {
+pub async fn serve(site: Site, request: HttpRequest, body: Body) -> HttpResponse {
     let path = request.path();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     if let Some(mode) = site.edge.settings.mode(path) {

@@ -57,6 +57,9 @@ limits! {
     /// Clients of one address.
     ConnectionsPerIp: "connections_per_ip", "limits.connections_per_ip", limit_rejected_total[LimitRejection::ConnectionsPerIp],
         "Too many connections from this address";
+    /// HTTP connections of one address.
+    HttpConnectionsPerIp: "http_connections_per_ip", "limits.http_connections_per_ip", limit_rejected_total[LimitRejection::HttpConnectionsPerIp],
+        "connection closed unanswered";
     /// New sessions in a time.
     Handshakes: "handshakes", "limits.handshakes_per_second", limit_rejected_total[LimitRejection::Handshakes],
         "Too many handshakes";

@@ -7,6 +7,7 @@
 mod addresses;
 mod bucket;
 pub mod descriptors;
+mod http;
 mod kind;
 mod memory;
 
@@ -20,9 +21,11 @@ use log::{info, warn};
 use crate::config::{Config, LimitsConfig};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use addresses::{Addresses, Network};
+use crate::model::Network;
+use addresses::Addresses;
 pub use bucket::{Rate, TokenBucket};
 pub use descriptors::Descriptors;
+pub use http::{HttpConnection, HttpConnections};
 pub use kind::Limit;
 pub use memory::MemoryLimit;
 
@@ -39,6 +42,7 @@ pub struct Limits {
     admitted: AtomicUsize,
     paced: Mutex<TokenBucket>,
     addresses: Addresses,
+    http: Arc<HttpConnections>,
     descriptors: Descriptors,
     memory: MemoryLimit,
     metrics: Arc<Metrics>,
@@ -87,6 +91,7 @@ impl Limits {
             admitted: AtomicUsize::new(0),
             paced: Mutex::new(TokenBucket::full(Instant::now())),
             addresses: Addresses::default(),
+            http: HttpConnections::public(Arc::clone(&metrics)),
             descriptors,
             memory,
             metrics,
@@ -107,6 +112,9 @@ impl Limits {
         gauge.add(connections as i64 - before as i64);
         self.connections_per_ip
             .store(config.connections_per_ip, Ordering::Relaxed);
+        let http = config.http_connections_per_ip;
+        let automatic = || self.descriptors.http_connections_per_ip();
+        self.http.replace(http.unwrap_or_else(automatic));
         self.handshakes.set(Rate::new(
             config.handshakes_per_second,
             config.handshakes_burst,
@@ -238,26 +246,30 @@ impl Limits {
         self.connect_payload.load(Ordering::Relaxed)
     }
 
-    /// Counts an HTTP connection until the value is dropped.
-    pub fn http_connection(&self) -> HttpConnection {
-        self.metrics.http_connections.add(1);
-        HttpConnection(Arc::clone(&self.metrics))
+    /// The HTTP connections of the public listener.
+    pub fn http(&self) -> &Arc<HttpConnections> {
+        &self.http
     }
 
     /// Counts something that a limit refused or held back, and logs it once in a burst.
     pub fn refused(&self, limit: Limit, address: Option<IpAddr>) {
-        limit.counter(&self.metrics).increment();
-        static BURSTS: [Burst; Limit::ALL.len()] = [const { Burst::new() }; Limit::ALL.len()];
-        let Some(others) = BURSTS[limit as usize].note() else {
-            return;
-        };
-        let (name, key) = (limit.name(), limit.key());
-        match address {
-            Some(address) => {
-                warn!(limit:% = name, key:%, client:% = address, others; "limit reached");
-            }
-            None => warn!(limit:% = name, key:%, others; "limit reached"),
+        note_refused(limit, address, &self.metrics);
+    }
+}
+
+/// Counts something that a limit refused or held back, and logs it once in a burst.
+fn note_refused(limit: Limit, address: Option<IpAddr>, metrics: &Metrics) {
+    limit.counter(metrics).increment();
+    static BURSTS: [Burst; Limit::ALL.len()] = [const { Burst::new() }; Limit::ALL.len()];
+    let Some(others) = BURSTS[limit as usize].note() else {
+        return;
+    };
+    let (name, key) = (limit.name(), limit.key());
+    match address {
+        Some(address) => {
+            warn!(limit:% = name, key:%, client:% = address, others; "limit reached");
         }
+        None => warn!(limit:% = name, key:%, others; "limit reached"),
     }
 }
 
@@ -283,16 +295,6 @@ impl Drop for Admission {
             let network = Network::of(address);
             self.limits.addresses.leave(network, Instant::now());
         }
-    }
-}
-
-/// An HTTP connection that is counted, until this is dropped.
-#[derive(Debug)]
-pub struct HttpConnection(Arc<Metrics>);
-
-impl Drop for HttpConnection {
-    fn drop(&mut self) {
-        self.0.http_connections.add(-1);
     }
 }
 

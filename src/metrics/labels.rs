@@ -104,6 +104,7 @@ labels! {
     LimitRejection("limit"):
         Connections = "connections",
         ConnectionsPerIp = "connections_per_ip",
+        HttpConnectionsPerIp = "http_connections_per_ip",
         Handshakes = "handshakes",
         HandshakesPerIp = "handshakes_per_ip",
         Payload = "payload",

@@ -81,6 +81,8 @@ metrics! {
     connections_limit: Gauge,
     /// HTTP connections open now, websockets apart.
     http_connections: Gauge,
+    /// Times a worker stopped accepting because it had as many HTTP connections as it may.
+    accept_pauses_total: Counter,
     /// Seconds in which no file descriptor was left, so that nobody could connect.
     descriptors_exhausted_total: Counter,
     /// When the TLS certificate in use expires, in seconds since 1970; 0 without TLS.

@@ -1,32 +1,39 @@
 //! The listeners of a node: binds them and serves its sites on worker threads.
 
+use std::fmt::Debug;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpServiceBuilder, Protocol, Request, Response};
 use actix_rt::net::TcpStream;
 use actix_server::ServerHandle;
-use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::body::BoxBody;
 use actix_web::dev::AppConfig as WebConfig;
-use actix_web::{App as WebApp, HttpServer, web};
+use actix_web::{App as WebApp, HttpRequest, web};
 use anyhow::Context as _;
 use log::debug;
 
 use super::worker::Blueprint;
-use crate::config::BindAddress;
+use crate::config::{BindAddress, HttpTimeouts};
 use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
-use crate::transport::upgrade;
+use crate::limits::HttpConnections;
+use crate::transport::accept::{Acceptor, Door};
+use crate::transport::socket::ClientStream;
+use crate::transport::{body, upgrade};
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 4096;
-/// A request's head must have come within this time.
-const REQUEST_HEAD_TIME: Duration = Duration::from_secs(10);
-/// Idle HTTP connections are kept this long: longer than the polling GETs of most clients are apart.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
+/// How long a client may go on sending a body after the answer that closes its connection.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+/// actix-http reads the time from a clock that it sets this often, so its deadlines may be early by as much.
+const CLOCK_LAG: Duration = Duration::from_millis(500);
+/// HTTP connections of the internal listener, and those of one address.
+const INTERNAL_CONNECTIONS: usize = 128;
+const INTERNAL_CONNECTIONS_PER_ADDRESS: usize = 64;
 /// Seconds the internal listener has to write the answers under way when the node ends, that to `POST /drain` too.
 const ANSWER_TIME: u64 = 1;
 
@@ -67,17 +74,15 @@ pub(super) fn serve(
         .listen("public", listener, move || {
             let site = blueprint.build_worker();
             let upgrades = site.edge.clone();
-            let limits = Arc::clone(&blueprint.limits);
-            let app = WebApp::new().default_service(web::to(move |request, body| {
-                routes::serve(site.clone(), request, body)
-            }));
-            let http = HttpService::build()
-                .client_request_timeout(REQUEST_HEAD_TIME)
-                .keep_alive(KEEP_ALIVE)
-                .h1_allow_half_closed(false)
-                .on_connect_ext(move |_, extensions| {
-                    extensions.insert(limits.http_connection());
-                })
+            let app = WebApp::new().default_service(web::to(
+                move |request: HttpRequest, payload: web::Payload| {
+                    let site = site.clone();
+                    body::serve(request, payload.into_inner(), |request, body| {
+                        routes::serve(site, request, body)
+                    })
+                },
+            ));
+            let http = http_service(blueprint.config.server.http)
                 .upgrade(fn_service(move |(request, framed)| {
                     let edge = upgrades.clone();
                     async move {
@@ -87,16 +92,7 @@ pub(super) fn serve(
                 }))
                 .finish(map_config(app, |_| WebConfig::default()))
                 .map_err(|error| debug!(error:%; "connection ended"));
-            let acceptor = Rc::new(blueprint.acceptor());
-            fn_service(move |stream: TcpStream| {
-                let acceptor = Rc::clone(&acceptor);
-                async move {
-                    // A refusal is counted and logged already.
-                    let (stream, client) = acceptor.accept(stream).await.map_err(drop)?;
-                    Ok((stream, Protocol::Http1, Some(client)))
-                }
-            })
-            .and_then(http)
+            accepting(blueprint.acceptor()).and_then(http)
         })?
         .run();
     let handle = server.handle();
@@ -109,20 +105,80 @@ pub(super) fn serve(
 pub(super) fn serve_internal(
     site: InternalSite,
     listener: TcpListener,
+    timeouts: HttpTimeouts,
 ) -> anyhow::Result<ServerHandle> {
-    let server = HttpServer::new(move || {
-        let site = site.clone();
-        WebApp::new().default_service(web::to(move |request| {
-            internal::serve(site.clone(), request)
-        }))
-    })
-    .workers(1)
-    .disable_signals()
-    .shutdown_timeout(ANSWER_TIME)
-    .client_request_timeout(REQUEST_HEAD_TIME)
-    .listen(listener)?
-    .run();
+    let metrics = Arc::clone(&site.metrics);
+    let connections = HttpConnections::internal(INTERNAL_CONNECTIONS_PER_ADDRESS, metrics);
+    let server = actix_server::Server::build()
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(ANSWER_TIME)
+        .max_concurrent_connections(INTERNAL_CONNECTIONS)
+        .listen("internal", listener, move || {
+            let door = Door {
+                access: None,
+                expects_header: false,
+                tls: None,
+                connections: Arc::clone(&connections),
+                per_worker: INTERNAL_CONNECTIONS,
+                timeouts,
+                metrics: Arc::clone(&site.metrics),
+            };
+            let site = site.clone();
+            let app = WebApp::new().default_service(web::to(
+                move |request: HttpRequest, payload: web::Payload| {
+                    let site = site.clone();
+                    body::serve(request, payload.into_inner(), |request, _| {
+                        internal::serve(site, request)
+                    })
+                },
+            ));
+            let http = http_service(timeouts)
+                .finish(map_config(app, |_| WebConfig::default()))
+                .map_err(|error| debug!(error:%; "internal connection ended"));
+            accepting(Acceptor::new(door)).and_then(http)
+        })?
+        .run();
     let handle = server.handle();
     actix_rt::spawn(server);
     Ok(handle)
+}
+
+/// What actix-http does with a connection; its other deadlines are those of the connection itself.
+fn http_service<S>(timeouts: HttpTimeouts) -> HttpServiceBuilder<ClientStream, S>
+where
+    S: ServiceFactory<Request, Config = ()>,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: Debug,
+    <S::Service as Service<Request>>::Future: 'static,
+{
+    HttpServiceBuilder::default()
+        .client_request_timeout(timeouts.header_timeout + CLOCK_LAG)
+        .client_disconnect_timeout(LINGER_TIME)
+        .keep_alive(timeouts.keepalive_timeout + CLOCK_LAG)
+        .h1_allow_half_closed(false)
+        .on_connect_ext(|stream: &ClientStream, extensions| {
+            extensions.insert(Rc::clone(stream.deadlines()));
+        })
+}
+
+/// Takes connections in before they speak HTTP.
+fn accepting(
+    acceptor: Acceptor,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (ClientStream, Protocol, Option<SocketAddr>),
+    Error = (),
+    InitError = (),
+> {
+    let acceptor = Rc::new(acceptor);
+    fn_service(move |stream: TcpStream| {
+        let acceptor = Rc::clone(&acceptor);
+        async move {
+            // A refusal is counted and logged already.
+            let (stream, client) = acceptor.accept(stream).await.map_err(drop)?;
+            Ok((stream, Protocol::Http1, Some(client)))
+        }
+    })
 }

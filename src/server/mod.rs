@@ -289,7 +289,7 @@ fn start_internal(
         metrics: Arc::clone(metrics),
         drain: Arc::clone(drain),
     };
-    let handle = serve_internal(site, listener)?;
+    let handle = serve_internal(site, listener, config.server.http)?;
     info!("internal listener on http://{address}: probes, metrics, drain");
     Ok(Some(Internal { address, handle }))
 }

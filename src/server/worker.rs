@@ -22,7 +22,7 @@ use crate::model::{LegMark, NodeId, Random, WorkerIndex};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
-use crate::transport::accept::Acceptor;
+use crate::transport::accept::{Acceptor, Door};
 use crate::transport::edge::{Edge, EndpointSettings, Gates};
 use crate::transport::forward::Exchange;
 use crate::transport::gate::Gate;
@@ -92,12 +92,15 @@ impl Blueprint {
 
     /// What a worker does with a connection of the public listener before it speaks HTTP.
     pub(super) fn acceptor(&self) -> Acceptor {
-        let server = &self.config.server;
-        let proxies = server
-            .proxy_protocol
-            .then(|| Arc::clone(&self.reloadable.access));
-        let metrics = Arc::clone(self.directory.metrics());
-        Acceptor::new(proxies, self.tls.as_deref(), metrics)
+        Acceptor::new(Door {
+            access: Some(Arc::clone(&self.reloadable.access)),
+            expects_header: self.config.server.proxy_protocol,
+            tls: self.tls.clone(),
+            connections: Arc::clone(self.limits.http()),
+            per_worker: self.limits.descriptors().requests_per_worker(),
+            timeouts: self.config.server.http,
+            metrics: Arc::clone(self.directory.metrics()),
+        })
     }
 
     fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {

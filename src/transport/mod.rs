@@ -5,6 +5,7 @@
 //! worker, those of other nodes by [`forward`]. What a packet means is the session's business.
 
 pub mod accept;
+pub mod body;
 pub mod client_address;
 pub mod compression;
 pub mod edge;

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::{Method, StatusCode, header};
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 
+use super::body::Body;
 use super::compression::{accepts_gzip, gzip};
 use super::edge::Edge;
 use super::forward::Exchange;
@@ -31,7 +32,7 @@ const PATIENCE_WITH_LARGE_BODIES: usize = 8;
 const TRANSPORT_MISMATCH: Refusal = Refusal::BadRequest("TRANSPORT_MISMATCH");
 
 /// Answers any request below a path of the endpoint.
-pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Payload) -> HttpResponse {
+pub async fn serve(edge: Edge, mode: Mode, request: HttpRequest, body: Body) -> HttpResponse {
     let (headers, peer) = (request.headers(), request.peer_addr());
     let (allowed, cors) = match edge.settings.check_origin(headers, peer) {
         Ok(cors) => (Ok(()), cors),
@@ -53,7 +54,7 @@ async fn answer_to(
     edge: &Edge,
     mode: Mode,
     request: &HttpRequest,
-    body: Payload,
+    body: Body,
     cors: &CorsHeaders,
 ) -> Result<HttpResponse, Refusal> {
     if request.method() == Method::OPTIONS && request.headers().contains_key(header::ORIGIN) {
@@ -253,7 +254,7 @@ impl<'a> Announced<'a> {
     }
 
     /// Reads the body; `None` if the session ends meanwhile, or another node's surely has.
-    async fn collect(&mut self, body: Payload, limit: usize) -> Option<Result<Bytes, BodyError>> {
+    async fn collect(&mut self, body: Body, limit: usize) -> Option<Result<Bytes, BodyError>> {
         let body = collect(body, limit);
         match &mut self.owner {
             Owner::Here(_, session_ended) => tokio::select! {
@@ -321,7 +322,7 @@ async fn post(
     edge: &Edge,
     id: EngineId,
     request: &HttpRequest,
-    body: Payload,
+    body: Body,
     cors: &CorsHeaders,
 ) -> Result<HttpResponse, Refusal> {
     let Some(mut announced) = Announced::new(edge, id).await else {
@@ -372,7 +373,7 @@ enum BodyError {
 
 /// The whole body, or word that it is too large: once it has come to its end, so that the client reads the answer
 /// instead of a reset connection. One that is far too large is not worth that.
-async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, BodyError> {
+async fn collect(mut payload: Body, limit: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut length = 0;
     while let Some(chunk) = payload.next().await {

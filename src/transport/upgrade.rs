@@ -56,7 +56,12 @@ impl Offered<ClientStream> {
 /// Answers an upgrade request on the worker that accepted its connection.
 pub async fn upgrade(edge: Edge, request: Request, framed: Framed<ClientStream, h1::Codec>) {
     let parts = framed.into_parts();
-    let (stream, first) = (parts.io, parts.read_buf.freeze());
+    let (mut stream, first) = (parts.io, parts.read_buf.freeze());
+    // Until it is answered, or is a websocket, it is a request like others.
+    let _serving = stream.deadlines().serve();
+    if let Err(error) = stream.write_all(&parts.write_buf).await {
+        return debug!(error:%; "websocket lost during its handshake");
+    }
     let outcome = match check(&edge, &request) {
         Ok(Legal {
             purpose: Purpose::Open(mode, admission),
@@ -257,6 +262,7 @@ fn carry(
 ) {
     let (place, told) = edge.held.enter();
     let directory = Arc::clone(edge.worker.shard.directory());
+    stream.deadlines().end();
     actix_rt::spawn(async move {
         directory.metrics().forwarded_websockets.add(1);
         remote::serve(session, stream, first, told).await;

@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["leg", "config", "model", "metrics", "bridge", "logging"],
     ),
     // What is counted in and refused is said by name, in one place for all who refuse.
-    ("limits", &["config", "metrics", "logging"]),
+    ("limits", &["config", "metrics", "model", "logging"]),
     (
         "broker",
         &[
@@ -297,6 +297,8 @@ fn every_key_of_the_configuration_is_read() {
             "prefix" => "channel_prefix",
             "kind" => "app.kind",
             "join" | "publish" | "rooms" => "rules",
+            // Decides what `auto` stands for in others.
+            "per_client" => "connections_per_ip",
             key => key,
         };
         let read = format!(".{field}");

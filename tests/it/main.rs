@@ -22,6 +22,7 @@ mod forward;
 mod handshakes;
 mod health;
 mod health_verb;
+mod http_deadlines;
 mod internal;
 mod limits;
 mod live;

@@ -1,6 +1,7 @@
 //! Checks `[limits]`.
 
 use super::super::checked::LimitsConfig;
+use super::super::net::BindAddress;
 use super::super::settings::LimitsSettings;
 use super::super::units;
 use super::Checker;
@@ -8,14 +9,74 @@ use super::Checker;
 /// The highest rate and burst: a timer has no finer steps than this allows.
 const HIGHEST_RATE: u32 = 1_000_000;
 
+/// What `auto` stands for where limits of one client apply: a household or an office, and no program's loop.
+mod auto {
+    pub(super) const CONNECTIONS_PER_IP: usize = 500;
+    pub(super) const HANDSHAKES_PER_SECOND_PER_IP: u32 = 20;
+    pub(super) const HANDSHAKES_BURST_PER_IP: u32 = 100;
+    pub(super) const EVENTS_PER_SECOND: u32 = 100;
+    pub(super) const EVENTS_BURST: u32 = 500;
+}
+
+/// A limit of one address or session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum PerClient {
+    #[default]
+    Auto,
+    Given(usize),
+}
+
+impl PerClient {
+    /// The most there may be; `None` = what `auto` stands for.
+    fn most(self, auto_applies: bool) -> Option<usize> {
+        match self {
+            Self::Auto if auto_applies => None,
+            Self::Auto | Self::Given(0) => Some(usize::MAX),
+            Self::Given(most) => Some(most),
+        }
+    }
+}
+
 impl Checker<'_, '_> {
-    pub(super) fn limits(&mut self, settings: &LimitsSettings) -> LimitsConfig {
+    /// `bind` decides whether limits of one client apply that are left to `auto`.
+    pub(super) fn limits(&mut self, settings: &LimitsSettings, bind: &str) -> LimitsConfig {
+        let is_public = BindAddress::parse(bind).is_ok_and(|bind| !bind.is_loopback());
+        let applies = self.switch("limits.per_client", &settings.per_client, is_public);
+        let mut read = |key: &str, text: &str| self.read(key, text, per_client);
+        let connections = read("limits.connections_per_ip", &settings.connections_per_ip);
+        let http = read(
+            "limits.http_connections_per_ip",
+            &settings.http_connections_per_ip,
+        );
+        let (handshakes_per_second_per_ip, handshakes_burst_per_ip) = self.rate_per_client(
+            (
+                "limits.handshakes_per_second_per_ip",
+                &settings.handshakes_per_second_per_ip,
+            ),
+            (
+                "limits.handshakes_burst_per_ip",
+                &settings.handshakes_burst_per_ip,
+            ),
+            applies.then_some((
+                auto::HANDSHAKES_PER_SECOND_PER_IP,
+                auto::HANDSHAKES_BURST_PER_IP,
+            )),
+        );
+        let (events_per_second, events_burst) = self.rate_per_client(
+            ("limits.events_per_second", &settings.events_per_second),
+            ("limits.events_burst", &settings.events_burst),
+            applies.then_some((auto::EVENTS_PER_SECOND, auto::EVENTS_BURST)),
+        );
         LimitsConfig {
-            connections: self.read("limits.connections", &settings.connections, connections),
-            connections_per_ip: match settings.connections_per_ip {
-                0 => usize::MAX,
-                most => most,
-            },
+            connections: self.read(
+                "limits.connections",
+                &settings.connections,
+                connections_of_node,
+            ),
+            connections_per_ip: connections
+                .most(applies)
+                .unwrap_or(auto::CONNECTIONS_PER_IP),
+            http_connections_per_ip: http.most(applies),
             handshakes_per_second: self.rate(
                 "limits.handshakes_per_second",
                 settings.handshakes_per_second,
@@ -25,26 +86,42 @@ impl Checker<'_, '_> {
                 settings.handshakes_burst,
                 settings.handshakes_per_second,
             ),
-            handshakes_per_second_per_ip: self.rate(
-                "limits.handshakes_per_second_per_ip",
-                settings.handshakes_per_second_per_ip,
-            ),
-            handshakes_burst_per_ip: self.burst(
-                "limits.handshakes_burst_per_ip",
-                settings.handshakes_burst_per_ip,
-                settings.handshakes_per_second_per_ip,
-            ),
-            events_per_second: self.rate("limits.events_per_second", settings.events_per_second),
-            events_burst: self.burst(
-                "limits.events_burst",
-                settings.events_burst,
-                settings.events_per_second,
-            ),
+            handshakes_per_second_per_ip,
+            handshakes_burst_per_ip,
+            events_per_second,
+            events_burst,
             connect_payload: self.read(
                 "limits.connect_payload",
                 &settings.connect_payload,
                 units::positive_size,
             ),
+        }
+    }
+
+    /// A rate and its burst, each a key and its text; `auto` is what both stand for if they are left to it.
+    fn rate_per_client(
+        &mut self,
+        (rate_key, rate): (&str, &str),
+        (burst_key, burst): (&str, &str),
+        auto: Option<(u32, u32)>,
+    ) -> (u32, u32) {
+        let burst = self.read(burst_key, burst, per_client);
+        match self.read(rate_key, rate, per_client) {
+            PerClient::Auto => {
+                let (rate, auto_burst) = auto.unwrap_or_default();
+                let burst = match burst {
+                    PerClient::Auto => auto_burst,
+                    PerClient::Given(burst) => self.burst(burst_key, burst, rate as usize),
+                };
+                (rate, burst)
+            }
+            PerClient::Given(per_second) => {
+                let burst = match burst {
+                    PerClient::Auto => 0,
+                    PerClient::Given(burst) => self.burst(burst_key, burst, per_second),
+                };
+                (self.rate(rate_key, per_second), burst)
+            }
         }
     }
 
@@ -66,12 +143,23 @@ impl Checker<'_, '_> {
 }
 
 /// `auto` or a number above zero.
-fn connections(text: &str) -> Result<Option<usize>, String> {
+fn connections_of_node(text: &str) -> Result<Option<usize>, String> {
     match text.trim() {
         "auto" => Ok(None),
         number => match number.parse() {
             Ok(most @ 1..) => Ok(Some(most)),
             _ => Err(format!("`{text}` is neither `auto` nor a number above 0")),
         },
+    }
+}
+
+/// `auto` or a number.
+fn per_client(text: &str) -> Result<PerClient, String> {
+    match text.trim() {
+        "auto" => Ok(PerClient::Auto),
+        number => number
+            .parse()
+            .map(PerClient::Given)
+            .map_err(|_| format!("`{text}` is neither `auto` nor a number")),
     }
 }

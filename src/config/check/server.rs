@@ -1,9 +1,10 @@
 //! Checks `[server]` and `[cors]`.
 
-use super::super::checked::{CorsConfig, PublicProbes, ServerConfig};
+use super::super::checked::{CorsConfig, HttpTimeouts, PublicProbes, ServerConfig};
 use super::super::net::{BindAddress, IpRange};
 use super::super::pattern::OriginRule;
 use super::super::settings::{CorsSettings, ServerSettings};
+use super::super::units;
 use super::super::values::{self, MOST_WORKERS};
 use super::Checker;
 
@@ -33,8 +34,19 @@ impl Checker<'_, '_> {
             public_probes: self.public_probes(&settings.public_probes, internal_bind.is_some()),
             internal_bind,
             proxy_protocol: settings.proxy_protocol,
+            http: self.http_timeouts(settings),
             tls: self.tls(settings),
             bind,
+        }
+    }
+
+    fn http_timeouts(&mut self, settings: &ServerSettings) -> HttpTimeouts {
+        let mut read = |key: &str, text: &str| self.read(key, text, units::positive_duration);
+        HttpTimeouts {
+            header_timeout: read("server.header_timeout", &settings.header_timeout),
+            body_timeout: read("server.body_timeout", &settings.body_timeout),
+            write_timeout: read("server.write_timeout", &settings.write_timeout),
+            keepalive_timeout: read("server.keepalive_timeout", &settings.keepalive_timeout),
         }
     }
 

@@ -2,32 +2,37 @@
 //!
 //! Each listener has an [`Acceptor`] on each worker. It knows neither requests nor sessions.
 
+mod places;
 mod proxy_protocol;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use log::{debug, warn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::Acceptor as HelloReader;
 
 use super::edge::Access;
-use super::socket::ClientStream;
-use crate::config::Reloadable;
+use super::socket::{ClientStream, Deadlines, TimedStream};
+use crate::config::{HttpTimeouts, Reloadable};
+use crate::limits::{HttpConnections, Limit};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
+use crate::model::Network;
 use crate::tls::TlsIdentity;
 
+pub use places::Place;
+use places::{Handshakes, Seat, Seats};
 pub use proxy_protocol::{HeaderError, read_header};
 
 /// The PROXY header and the handshake, each, must have come within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// TLS handshakes of a worker under way at a time; further ones wait for their turn. Each holds some 20 KB.
-const HANDSHAKES: usize = 1024;
 /// First byte of a TLS connection: a record of the handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What a client that speaks HTTP to a TLS port is told.
@@ -54,33 +59,46 @@ pub enum AcceptError {
     /// The header did not come in time.
     #[error("did not complete its PROXY header within {} s", PATIENCE.as_secs())]
     SlowHeader,
+    /// Its address has as many connections as it may.
+    #[error("is refused by {}", .0.key())]
+    Limited(Limit),
     /// Nor did the handshake.
     #[error("did not complete its TLS handshake within {} s", PATIENCE.as_secs())]
     SlowHandshake,
 }
 
-/// What a listener does with a connection before it speaks HTTP.
+/// What a listener is, as far as its connections are concerned before they speak HTTP.
+pub struct Door {
+    /// Who may speak for others.
+    pub access: Option<Arc<Reloadable<Access>>>,
+    /// Every connection comes from a trusted proxy and begins with a PROXY header.
+    pub expects_header: bool,
+    /// Every connection is TLS.
+    pub tls: Option<Arc<TlsIdentity>>,
+    /// Its connections, counted by address.
+    pub connections: Arc<HttpConnections>,
+    /// Connections of one worker.
+    pub per_worker: usize,
+    pub timeouts: HttpTimeouts,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a worker does with a connection of a listener before it speaks HTTP.
 pub struct Acceptor {
-    /// Who may send PROXY headers, if they are expected.
-    proxies: Option<Arc<Reloadable<Access>>>,
-    tls: Option<TlsAcceptor>,
-    handshakes: Semaphore,
-    metrics: Arc<Metrics>,
+    door: Door,
+    tls: Option<Arc<ServerConfig>>,
+    handshakes: Handshakes,
+    seats: Rc<Seats>,
 }
 
 impl Acceptor {
-    /// `proxies`: every connection comes from a trusted proxy and begins with a PROXY header.
-    /// `tls`: every connection is TLS.
-    pub fn new(
-        proxies: Option<Arc<Reloadable<Access>>>,
-        tls: Option<&TlsIdentity>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    /// The acceptor of one worker.
+    pub fn new(door: Door) -> Self {
         Self {
-            proxies,
-            tls: tls.map(|identity| TlsAcceptor::from(identity.server_config())),
-            handshakes: Semaphore::new(HANDSHAKES),
-            metrics,
+            tls: door.tls.as_ref().map(|identity| identity.server_config()),
+            handshakes: Handshakes::default(),
+            seats: Seats::new(door.per_worker, Arc::clone(&door.metrics)),
+            door,
         }
     }
 
@@ -102,12 +120,15 @@ impl Acceptor {
 
     fn note_refused(&self, peer: SocketAddr, error: &AcceptError) {
         static BURST: Burst = Burst::new();
+        let metrics = &self.door.metrics;
         let refused = match error {
-            AcceptError::Gone(_) => return debug!(peer:%, reason:% = error; "connection refused"),
-            AcceptError::Stranger | AcceptError::Header(_) | AcceptError::SlowHeader => {
-                &self.metrics.proxy_headers_refused_total
+            AcceptError::Gone(_) | AcceptError::Limited(_) => {
+                return debug!(peer:%, reason:% = error; "connection refused");
             }
-            _ => &self.metrics.tls_handshakes_failed_total,
+            AcceptError::Stranger | AcceptError::Header(_) | AcceptError::SlowHeader => {
+                &metrics.proxy_headers_refused_total
+            }
+            _ => &metrics.tls_handshakes_failed_total,
         };
         refused.increment();
         match BURST.note() {
@@ -121,30 +142,59 @@ impl Acceptor {
         mut stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<(ClientStream, SocketAddr), AcceptError> {
-        let mut client = peer;
-        if let Some(proxies) = &self.proxies {
-            if !proxies.read().trusts(peer.ip()) {
+        let seat = self.seats.take();
+        let trusted = self.trusts(peer.ip());
+        let mut client = None;
+        if self.door.expects_header {
+            if !trusted {
                 return Err(AcceptError::Stranger);
             }
             let header = timeout(PATIENCE, read_header(&mut stream)).await;
-            let told = header.map_err(|_| AcceptError::SlowHeader)??;
-            client = told.unwrap_or(peer);
+            client = header.map_err(|_| AcceptError::SlowHeader)??;
         }
-        let Some(tls) = &self.tls else {
-            return Ok((ClientStream::Plain(stream), client));
+        // A proxy that speaks for itself has many clients behind one address.
+        let limited = client.or_else(|| (!trusted).then_some(peer));
+        let limited = limited.map(|address| address.ip());
+        let stream = self.prepare_http(stream, seat, limited).await?;
+        stream.deadlines().begin();
+        Ok((stream, client.unwrap_or(peer)))
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        let access = self.door.access.as_ref();
+        access.is_some_and(|access| access.read().trusts(peer))
+    }
+
+    /// `limited` is the address whose connections are counted, if they are.
+    async fn prepare_http(
+        &self,
+        stream: TcpStream,
+        seat: Seat,
+        limited: Option<IpAddr>,
+    ) -> Result<ClientStream, AcceptError> {
+        let counted = self.door.connections.enter(limited);
+        let place = Place {
+            _seat: seat,
+            _counted: counted.map_err(AcceptError::Limited)?,
         };
-        let handshake = timeout(PATIENCE, self.shake_hands(tls, stream)).await;
-        let stream = handshake.map_err(|_| AcceptError::SlowHandshake)??;
-        Ok((stream, client))
+        let deadlines = Deadlines::new(self.door.timeouts, place);
+        let Some(tls) = &self.tls else {
+            return Ok(ClientStream::Plain(TimedStream::new(stream, deadlines)));
+        };
+        let network = limited.map(Network::of);
+        let handshake = self.shake_hands(tls, stream, deadlines, network);
+        let handshake = timeout(PATIENCE, handshake).await;
+        handshake.map_err(|_| AcceptError::SlowHandshake)?
     }
 
     async fn shake_hands(
         &self,
-        tls: &TlsAcceptor,
+        tls: &Arc<ServerConfig>,
         mut stream: TcpStream,
+        deadlines: Rc<Deadlines>,
+        network: Option<Network>,
     ) -> Result<ClientStream, AcceptError> {
         let mut first = [0];
-        // Whoever says nothing takes no place among the handshakes.
         if stream.peek(&mut first).await? == 0 {
             return Err(AcceptError::Gone(std::io::ErrorKind::UnexpectedEof.into()));
         }
@@ -152,8 +202,13 @@ impl Acceptor {
             say_use_tls(&mut stream).await?;
             return Err(AcceptError::NotTls);
         }
-        let _place = self.handshakes.acquire().await;
-        let accepted = tls.accept(stream).await.map_err(AcceptError::Handshake)?;
+        let stream = TimedStream::new(stream, deadlines);
+        // Only a whole hello takes a place among the handshakes.
+        let hello = LazyConfigAcceptor::new(HelloReader::default(), stream).await;
+        let hello = hello.map_err(AcceptError::Handshake)?;
+        let _place = self.handshakes.enter(network).await;
+        let accepted = hello.into_stream(Arc::clone(tls)).await;
+        let accepted = accepted.map_err(AcceptError::Handshake)?;
         Ok(ClientStream::Tls(Box::new(accepted)))
     }
 }

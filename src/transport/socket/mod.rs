@@ -4,15 +4,19 @@
 //! [`ClientStream`] is the connection while it speaks HTTP, [`Detached`] on its way to the worker of its
 //! session, [`ClientSocket`] from then on.
 
+mod deadlines;
 mod plain;
 mod stream;
+mod timed;
 mod tls;
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
+pub use deadlines::{Deadlines, Serving};
 pub use plain::PlainSocket;
 pub use stream::{ClientStream, Detached};
+pub use timed::TimedStream;
 pub use tls::TlsSocket;
 
 use crate::outbox::Sink;

@@ -2,24 +2,32 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_rt::net::TcpStream;
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::{ClientSocket, PlainSocket, TlsSocket};
+use super::{ClientSocket, Deadlines, PlainSocket, TimedStream, TlsSocket};
 
 /// An accepted connection.
 pub enum ClientStream {
-    Plain(TcpStream),
+    Plain(TimedStream),
     /// Boxed: the state of TLS is large, and plain connections should not carry its room.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TimedStream>>),
 }
 
 impl ClientStream {
+    /// The deadlines of the connection while it speaks HTTP.
+    pub fn deadlines(&self) -> &Rc<Deadlines> {
+        match self {
+            Self::Plain(stream) => stream.deadlines(),
+            Self::Tls(stream) => stream.get_ref().0.deadlines(),
+        }
+    }
+
     /// Takes the connection from this worker.
     ///
     /// # Errors
@@ -27,13 +35,13 @@ impl ClientStream {
     pub fn detach(self) -> io::Result<Detached> {
         match self {
             Self::Plain(stream) => Ok(Detached {
-                stream: stream.into_std()?,
+                stream: stream.into_inner().into_std()?,
                 tls: None,
             }),
             Self::Tls(stream) => {
                 let (stream, connection) = stream.into_inner();
                 Ok(Detached {
-                    stream: stream.into_std()?,
+                    stream: stream.into_inner().into_std()?,
                     tls: Some(Box::new(connection)),
                 })
             }

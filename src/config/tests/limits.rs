@@ -1,0 +1,64 @@
+//! Limits of one address and one session: what `auto` stands for, and where.
+
+use super::*;
+
+const PUBLIC: (&str, &str) = ("ROOMWIRE_SERVER__BIND", "0.0.0.0:8080");
+
+/// Clients, HTTP connections, handshakes a second and at once of an address; events a second and at once of a session.
+fn per_client(pairs: Pairs<'_>) -> (usize, Option<usize>, [u32; 4]) {
+    let limits = load_environment(pairs).unwrap().config.limits;
+    let rates = [
+        limits.handshakes_per_second_per_ip,
+        limits.handshakes_burst_per_ip,
+        limits.events_per_second,
+        limits.events_burst,
+    ];
+    (
+        limits.connections_per_ip,
+        limits.http_connections_per_ip,
+        rates,
+    )
+}
+
+#[test]
+fn limits_of_one_client_apply_as_shipped_away_from_loopback() {
+    let none = (usize::MAX, Some(usize::MAX), [0; 4]);
+    let some = (500, None, [20, 100, 100, 500]);
+    assert_eq!(per_client(&[]), none);
+    assert_eq!(per_client(&[PUBLIC]), some);
+    let switch = |value| ("ROOMWIRE_LIMITS__PER_CLIENT", value);
+    assert_eq!(per_client(&[PUBLIC, switch("off")]), none, "for load tests");
+    assert_eq!(per_client(&[switch("on")]), some);
+    let files = ["config/cluster.toml", "config/open-webui.toml"];
+    for file in files {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let redis = [
+            ("ROOMWIRE_BUS__REDIS_URL", "redis://cache"),
+            ("ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS", "http://webui:8080"),
+        ];
+        let limits = load_file(&path, &redis).unwrap().config.limits;
+        assert_eq!(limits.connections_per_ip, 500, "{file}");
+    }
+}
+
+#[test]
+fn a_value_given_counts_whatever_auto_stands_for() {
+    let given = [
+        ("ROOMWIRE_LIMITS__CONNECTIONS_PER_IP", "7"),
+        ("ROOMWIRE_LIMITS__HTTP_CONNECTIONS_PER_IP", "0"),
+        ("ROOMWIRE_LIMITS__HANDSHAKES_PER_SECOND_PER_IP", "3"),
+        ("ROOMWIRE_LIMITS__EVENTS_PER_SECOND", "0"),
+    ];
+    let expected = (7, Some(usize::MAX), [3, 0, 0, 0]);
+    assert_eq!(per_client(&given), expected);
+    assert_eq!(per_client(&[&given[..], &[PUBLIC]].concat()), expected);
+    let burst = [PUBLIC, ("ROOMWIRE_LIMITS__EVENTS_BURST", "9")];
+    assert_eq!(per_client(&burst).2, [20, 100, 100, 9]);
+    let file = load_text(
+        "[limits]\nconnections_per_ip = 9\nevents_per_second = \"auto\"\n",
+        &[PUBLIC],
+    );
+    assert_eq!(file.unwrap().config.limits.connections_per_ip, 9);
+    let wrong = load_environment(&[("ROOMWIRE_LIMITS__EVENTS_BURST", "many")]);
+    assert_eq!(keys(&wrong.unwrap_err().problems), ["limits.events_burst"]);
+}

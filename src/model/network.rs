@@ -1,0 +1,41 @@
+//! Whom a limit of one address is about.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+/// An IPv4 address, or a /64 of IPv6, which one household or host has to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    /// The network of an address; IPv4 in IPv6 is the IPv4 it is.
+    pub fn of(address: IpAddr) -> Self {
+        const HOST_BITS: u32 = 64;
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> HOST_BITS << HOST_BITS).into(),
+            v4 => v4,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> Network {
+        Network::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn ipv6_counts_by_64_and_mapped_ipv4_as_ipv4() {
+        let cases = [
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+        ];
+        for (one, other, same) in cases {
+            assert_eq!(network(one) == network(other), same, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Bodies of requests, and what becomes of those that nobody reads.
+//!
+//! An answer may be complete before the body of its request is: a probe with a chunked body that never ends, a POST
+//! that is refused by its head. actix-http would then wait for the rest without a deadline. Here what is already on its
+//! way is read, so that the connection can be kept; if that does not end the body, the connection closes with the
+//! answer, after a pause in which a client that still sends reads it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+
+use super::socket::Deadlines;
+
+/// Time in which the rest of a body that nobody wants may come for its connection to be kept.
+const REST_TIME: Duration = Duration::from_millis(200);
+/// Bytes of it.
+const REST_BYTES: usize = 64 << 10;
+
+/// The body of a request. It is read under the deadline of its connection.
+pub struct Body {
+    payload: Option<Payload>,
+    deadlines: Rc<Deadlines>,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(payload) = &mut this.payload else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(payload).poll_next(cx);
+        match &polled {
+            Poll::Pending => this.deadlines.await_body(),
+            Poll::Ready(Some(Ok(_))) => this.deadlines.body_came(),
+            Poll::Ready(None | Some(Err(_))) => {
+                this.deadlines.body_came();
+                this.payload = None;
+            }
+        }
+        polled
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.deadlines.body_came();
+        if let Some(payload) = self.payload.take() {
+            self.deadlines.leave_unread(payload);
+        }
+    }
+}
+
+/// Serves a request. Its body is read to the end, or its connection closes with the answer.
+pub async fn serve<F>(
+    request: HttpRequest,
+    payload: Payload,
+    answer: impl FnOnce(HttpRequest, Body) -> F,
+) -> HttpResponse
+where
+    F: Future<Output = HttpResponse>,
+{
+    let Some(deadlines) = request.conn_data::<Rc<Deadlines>>().map(Rc::clone) else {
+        // Every connection has them from its begin.
+        return HttpResponse::InternalServerError().finish();
+    };
+    let _serving = deadlines.serve();
+    let body = Body {
+        payload: Some(payload).filter(|payload| !matches!(payload, Payload::None)),
+        deadlines: Rc::clone(&deadlines),
+    };
+    let response = answer(request, body).await;
+    let Some(mut rest) = deadlines.take_unread() else {
+        return response;
+    };
+    if timeout(REST_TIME, read_rest(&mut rest)).await == Ok(true) {
+        return response;
+    }
+    // An unread body that still exists when its answer ends makes actix-http close the connection.
+    response.map_body(|_, body| BoxBody::new(BesideUnread { body, _rest: rest }))
+}
+
+/// Whether the body ends within [`REST_BYTES`].
+async fn read_rest(rest: &mut Payload) -> bool {
+    let mut length = 0;
+    while let Some(Ok(chunk)) = rest.next().await {
+        length += chunk.len();
+        if length > REST_BYTES {
+            return false;
+        }
+    }
+    true
+}
+
+/// The body of an answer whose request has an unread one.
+struct BesideUnread {
+    body: BoxBody,
+    _rest: Payload,
+}
+
+impl MessageBody for BesideUnread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}

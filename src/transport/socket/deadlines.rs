@@ -1,0 +1,218 @@
+//! How long a connection that speaks HTTP may keep its peer's turn: one clock for the head of a request, its body,
+//! its answer, and the pause until the next one.
+//!
+//! actix-http bounds the first head and a clean pause, and nothing else: a body that never ends, a second head that
+//! never ends and answers that are never read would each hold the connection, and its descriptor, for good. So
+//! [`Deadlines`] are kept below it, beside the socket: [`TimedStream`](super::TimedStream) moves them with each read
+//! and write, requests mark when they are served and when they wait for a body.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::Payload;
+
+use crate::config::HttpTimeouts;
+use crate::transport::accept::Place;
+
+/// actix-http closes idle connections by itself, and answers a late first head with 408. It gets this much time for it.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// The deadlines of one connection, shared by its socket and the requests on it.
+pub struct Deadlines {
+    timeouts: HttpTimeouts,
+    /// Off before the connection speaks HTTP, and after it is a websocket.
+    active: Cell<bool>,
+    /// Requests being served.
+    serving: Cell<usize>,
+    /// The next request must have begun, or its head must be complete.
+    next_request: Cell<Option<Instant>>,
+    /// A byte of the next request was read.
+    head_begun: Cell<bool>,
+    /// More of a body must have come.
+    body: Cell<Option<Instant>>,
+    /// The peer must have taken something.
+    write: Cell<Option<Instant>>,
+    /// The body that the request just served left unread.
+    unread: RefCell<Option<Payload>>,
+    /// Counted for as long as it speaks HTTP.
+    place: RefCell<Option<Place>>,
+}
+
+/// A request being served; until it is dropped, no next one is due.
+pub struct Serving(Rc<Deadlines>);
+
+impl Deadlines {
+    /// The deadlines of a connection that does not speak HTTP yet, and its place.
+    pub fn new(timeouts: HttpTimeouts, place: Place) -> Rc<Self> {
+        Self::with_place(timeouts, Some(place))
+    }
+
+    fn with_place(timeouts: HttpTimeouts, place: Option<Place>) -> Rc<Self> {
+        Rc::new(Self {
+            timeouts,
+            active: Cell::new(false),
+            serving: Cell::new(0),
+            next_request: Cell::new(None),
+            head_begun: Cell::new(false),
+            body: Cell::new(None),
+            write: Cell::new(None),
+            unread: RefCell::new(None),
+            place: RefCell::new(place),
+        })
+    }
+
+    /// The connection speaks HTTP from now on; the head of its first request is due.
+    pub fn begin(&self) {
+        self.active.set(true);
+        self.head_begun.set(true);
+        let due = Instant::now() + self.timeouts.header_timeout + MARGIN;
+        self.next_request.set(Some(due));
+    }
+
+    /// The connection no longer speaks HTTP.
+    pub fn end(&self) {
+        self.active.set(false);
+        self.place.replace(None);
+    }
+
+    /// A request is served until the value is dropped.
+    pub fn serve(self: &Rc<Self>) -> Serving {
+        self.serving.set(self.serving.get() + 1);
+        self.next_request.set(None);
+        Serving(Rc::clone(self))
+    }
+
+    /// The request that is served waits for its body.
+    pub(crate) fn await_body(&self) {
+        if self.body.get().is_none() {
+            self.body
+                .set(Some(Instant::now() + self.timeouts.body_timeout));
+        }
+    }
+
+    /// Some of the body has come, or nobody waits for it any more.
+    pub(crate) fn body_came(&self) {
+        self.body.set(None);
+    }
+
+    /// Keeps a body that its request did not read to the end.
+    pub(crate) fn leave_unread(&self, body: Payload) {
+        *self.unread.borrow_mut() = Some(body);
+    }
+
+    /// The body that was left unread, if there is one.
+    pub(crate) fn take_unread(&self) -> Option<Payload> {
+        self.unread.borrow_mut().take()
+    }
+
+    /// Bytes came from the peer.
+    pub(super) fn note_read(&self) {
+        if self.serving.get() == 0 && !self.head_begun.replace(true) {
+            let due = Instant::now() + self.timeouts.header_timeout;
+            let earlier = self
+                .next_request
+                .get()
+                .map_or(due, |before| before.min(due));
+            self.next_request.set(Some(earlier));
+        }
+    }
+
+    /// The peer took something.
+    pub(super) fn note_written(&self) {
+        self.write.set(None);
+    }
+
+    /// The peer takes nothing at the moment.
+    pub(super) fn note_write_blocked(&self) {
+        if self.write.get().is_none() {
+            self.write
+                .set(Some(Instant::now() + self.timeouts.write_timeout));
+        }
+    }
+
+    /// Everything is written: the pause until the next request begins now.
+    pub(super) fn note_flushed(&self) {
+        if self.write.take().is_some() && self.serving.get() == 0 {
+            self.await_request();
+        }
+    }
+
+    fn await_request(&self) {
+        self.head_begun.set(false);
+        let due = Instant::now() + self.timeouts.keepalive_timeout + MARGIN;
+        self.next_request.set(Some(due));
+    }
+
+    /// When the connection ends unless something happens before.
+    pub(super) fn next(&self) -> Option<Instant> {
+        if !self.active.get() {
+            return None;
+        }
+        // Who takes an answer slowly is not asked for the next request yet.
+        let request = match self.write.get() {
+            Some(write) => Some(write),
+            None => self.next_request.get(),
+        };
+        [request, self.body.get()].into_iter().flatten().min()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let deadlines = &self.0;
+        deadlines.serving.set(deadlines.serving.get() - 1);
+        if deadlines.serving.get() == 0 {
+            deadlines.body.set(None);
+            deadlines.await_request();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: HttpTimeouts = HttpTimeouts {
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(20),
+        write_timeout: Duration::from_secs(30),
+        keepalive_timeout: Duration::from_secs(75),
+    };
+
+    /// Whole seconds until the connection ends.
+    fn left(deadlines: &Deadlines) -> Option<u64> {
+        let left = deadlines.next()?.duration_since(Instant::now());
+        Some(left.as_secs_f64().round() as u64)
+    }
+
+    #[test]
+    fn each_part_of_a_request_has_its_time() {
+        let deadlines = Deadlines::with_place(TIMEOUTS, None);
+        assert_eq!(left(&deadlines), None, "no HTTP yet");
+        deadlines.begin();
+        assert_eq!(left(&deadlines), Some(11), "the first head");
+        deadlines.note_read();
+        assert_eq!(left(&deadlines), Some(11), "bytes of it change nothing");
+        let serving = deadlines.serve();
+        deadlines.note_read();
+        assert_eq!(left(&deadlines), None, "served");
+        deadlines.await_body();
+        assert_eq!(left(&deadlines), Some(20), "its body");
+        deadlines.body_came();
+        drop(serving);
+        assert_eq!(left(&deadlines), Some(76), "idle");
+        deadlines.note_read();
+        assert_eq!(left(&deadlines), Some(10), "the second head");
+        let serving = deadlines.serve();
+        deadlines.note_write_blocked();
+        drop(serving);
+        assert_eq!(left(&deadlines), Some(30), "an answer that is not taken");
+        deadlines.note_written();
+        deadlines.note_write_blocked();
+        deadlines.note_flushed();
+        assert_eq!(left(&deadlines), Some(76), "idle again");
+        deadlines.end();
+        assert_eq!(left(&deadlines), None, "a websocket");
+    }
+}
