@@ -16,6 +16,7 @@ mod open_webui;
 mod outline;
 mod pattern;
 mod problem;
+mod redis_url;
 mod reference;
 mod reload;
 mod schema;

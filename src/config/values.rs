@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::net::{BindAddress, SecretUrl, quoted};
+use super::net::{BindAddress, quoted};
 use super::pattern::Pattern;
 
 /// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
@@ -98,15 +98,6 @@ pub(super) fn namespace(text: &str) -> Result<Pattern, String> {
         }
         .as_str(),
     ))
-}
-
-/// The URL of a Redis; empty = none.
-pub(super) fn redis_url(text: &str) -> Result<Option<SecretUrl>, String> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        SecretUrl::parse_redis(text).map(Some)
-    }
 }
 
 /// A name that can stand in channels, keys and subscription patterns of Redis.

@@ -129,3 +129,35 @@ async fn readyz_says_why_redis_cannot_be_used() {
         assert_eq!(node.readyz(reason).await, 200, "{reason}");
     }
 }
+
+/// Names of the keys in a database of the server.
+fn keys(server: &RedisServer, database: u8) -> Vec<String> {
+    let url = format!("{}/{database}", server.url());
+    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+    redis::cmd("KEYS").arg("*").query(&mut connection).unwrap()
+}
+
+#[actix_rt::test]
+async fn a_database_in_the_query_of_the_url_holds_the_lease_and_names_the_channels() {
+    let socket = std::env::temp_dir().join(format!("roomwire-it-{}.sock", std::process::id()));
+    let socket = socket.to_str().unwrap();
+    let Some(server) = RedisServer::start(&["--unixsocket", socket]) else {
+        return;
+    };
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let urls = [
+        format!("redis://127.0.0.1:{}?db=2", server.port),
+        format!("unix://{socket}?db=2"),
+    ];
+    for url in urls {
+        let config = config(&[("BUS__REDIS_URL", &url)]);
+        let outside = Outside::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config, outside).await;
+        node.readyz("bus: up").await;
+        let held = keys(&server, 2);
+        assert_eq!(held.len(), 1, "{held:?}");
+        assert!(held[0].starts_with("roomwire:2:lease:"), "{held:?}");
+        assert_eq!(keys(&server, 0), [""; 0]);
+        let () = server.ask(&["FLUSHALL"]);
+    }
+}

@@ -18,7 +18,7 @@ const SENTINEL_PORT: u16 = 26379;
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRedis {
     #[error(
-        "bus.redis_url: it is not of the form redis[s]://[user:password@]host[:port][/database] or unix:///path"
+        "bus.redis_url: it is not of the form redis[s]://[user:password@]host[:port][/database] or unix:///path[?db=number]"
     )]
     Form,
     #[error(
