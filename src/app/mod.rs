@@ -36,6 +36,11 @@ pub trait App {
     /// A client sent an event.
     fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer;
 
+    /// The answer to an event that is refused before the app gets it; `None`: such an event ends the connection.
+    fn refusal(&self, _code: &str, _message: &str) -> Option<Payload> {
+        None
+    }
+
     /// An [`Action::Join`] is complete, without the rooms beyond `socket.max_rooms`; `degraded`: the bus is away, so only this node is heard for now.
     fn on_joined(&self, _peer: &Peer<'_>, _rooms: &[Room], _degraded: bool) -> Answer {
         Answer::nothing()

@@ -46,8 +46,7 @@ struct Refused {
 impl Refused {
     fn told(&self, peer: &Peer<'_>) -> Action {
         log::debug!(socket:% = peer.socket, code = self.code; "request refused");
-        let error = json!({"code": self.code, "message": self.message});
-        ack(&json!({"ok": false, "error": error}))
+        Action::Ack(error(self.code, &self.message))
     }
 }
 
@@ -186,6 +185,10 @@ impl App for Relay {
         }
     }
 
+    fn refusal(&self, code: &str, message: &str) -> Option<Payload> {
+        Some(error(code, message))
+    }
+
     fn on_joined(&self, peer: &Peer<'_>, rooms: &[Room], degraded: bool) -> Answer {
         // Its room was left out, counted and logged by the broker.
         let Some(room) = rooms.first() else {
@@ -206,9 +209,8 @@ impl App for Relay {
 
     fn on_answer(&self, _peer: &Peer<'_>, answer: Option<Payload>) -> Answer {
         let Some(answer) = answer else {
-            let error =
-                json!({"code": "no_answer", "message": "nobody in the room answered in time"});
-            return [ack(&json!({"ok": false, "error": error}))].into();
+            let nobody = error("no_answer", "nobody in the room answered in time");
+            return [Action::Ack(nobody)].into();
         };
         let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, answer.json);
         let payload = Payload {
@@ -244,6 +246,11 @@ fn event_name(element: &str) -> Option<String> {
 
 fn ack(answer: &Value) -> Action {
     Action::Ack(Payload::text(format!("[{answer}]")))
+}
+
+fn error(code: &str, message: &str) -> Payload {
+    let error = json!({"ok": false, "error": {"code": code, "message": message}});
+    Payload::text(format!("[{error}]"))
 }
 
 fn refused(code: &'static str, message: String) -> Refused {

@@ -40,6 +40,8 @@ pub struct BridgeParts {
     pub python: Option<PythonSide>,
     /// Bytes of the largest message published.
     pub message_limit: usize,
+    /// Arrays and objects that the JSON of an emit may nest.
+    pub max_depth: usize,
     pub health: Arc<Health>,
     pub ports: Ports,
     pub overhear: Option<Overhear>,
@@ -61,6 +63,7 @@ pub struct Bridge {
     pub(super) native: NativeChannels,
     pub(super) python: Option<PythonSide>,
     pub(super) message_limit: usize,
+    pub(super) max_depth: usize,
     pub(super) health: Arc<Health>,
     pub(super) ports: Ports,
     pub(super) overhear: Option<Overhear>,
@@ -83,6 +86,7 @@ impl Bridge {
             native: parts.native,
             python: parts.python,
             message_limit: parts.message_limit,
+            max_depth: parts.max_depth,
             health: parts.health,
             ports: parts.ports,
             overhear: parts.overhear,

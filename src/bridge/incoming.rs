@@ -17,7 +17,7 @@ use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Origin};
-use crate::model::{AckReply, Asker, Command, Emit, Selector};
+use crate::model::{AckReply, Asker, Command, Emit, Selector, Unfit};
 
 impl Bridge {
     pub(super) fn on_message(&mut self, channel: &Channel, payload: &Bytes) {
@@ -90,8 +90,22 @@ impl Bridge {
         }
     }
 
+    /// Emits at which stock clients close or fail are dropped here: one could end every member of a room.
+    fn report_unfit(&self, unfit: &Unfit) {
+        self.count_dropped(BusDrop::Unfit);
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(reason:% = unfit, others; "message on the bus dropped: clients would close their connections at it");
+        }
+    }
+
     /// Hands a command of somebody else to the shards it may concern.
     fn dispatch(&mut self, command: Command) {
+        if let Command::Emit(emit) = &command
+            && let Err(unfit) = emit.payload.check_event(self.max_depth)
+        {
+            return self.report_unfit(&unfit);
+        }
         let commands = &self.directory.metrics().commands_total;
         commands.of(Origin::Bus).increment();
         if let Some(overhear) = &self.overhear {
@@ -158,6 +172,9 @@ impl Bridge {
     fn resolve(&self, reply: AckReply) {
         if reply.token.asker != Asker::Node(self.directory.node()) {
             return;
+        }
+        if let Err(unfit) = reply.payload.check_answer(self.max_depth) {
+            return self.report_unfit(&unfit);
         }
         if let Some(shard) = self.directory.shards().get(question_worker(reply.token.id)) {
             shard.do_send(Resolve(reply));

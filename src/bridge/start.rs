@@ -66,6 +66,8 @@ pub struct BridgeWays {
 pub struct Surroundings {
     pub node: NodeId,
     pub workers: usize,
+    /// Arrays and objects that the JSON of an emit may nest.
+    pub max_depth: usize,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub ports: Ports,
@@ -100,6 +102,7 @@ pub fn start_bridge(
         native: NativeChannels::new(config.channel_prefix.as_str()),
         python,
         message_limit: config.message_limit,
+        max_depth: node.max_depth,
         health: node.health,
         ports: node.ports,
         overhear: node.overhear,

@@ -123,6 +123,8 @@ pub struct SocketConfig {
     pub send_buffer: Option<usize>,
     /// Acks one socket may owe, at least 1.
     pub max_pending_acks: usize,
+    /// Arrays and objects that the JSON of a packet may nest, at least 1.
+    pub max_depth: usize,
 }
 
 /// How many clients a node takes, and how fast.
@@ -233,6 +235,8 @@ pub struct UpstreamConfig {
     pub max_message: usize,
     /// Answers owed on one leg and direction; [`SocketConfig::max_pending_acks`].
     pub max_pending_acks: usize,
+    /// [`SocketConfig::max_depth`]
+    pub max_depth: usize,
     /// Legs of the node, at least 1.
     pub max_legs: usize,
     /// Legs with the same auth, at least 1.

@@ -70,6 +70,7 @@ settings! {
         inbox_limit: String,
         send_buffer: String,
         max_pending_acks: usize,
+        max_depth: usize,
     }
     /// `[limits]`
     LimitsSettings {

@@ -218,12 +218,20 @@ impl Carrier {
                     return;
                 };
                 state.last_used = now;
-                news.push(News::Acked { ack, payload });
+                let pool = &self.shared.pool;
+                match payload.check_answer(pool.settings().max_depth) {
+                    Ok(()) => news.push(News::Acked { ack, payload }),
+                    Err(unfit) => pool.refuse(&unfit),
+                }
             }
             Heard::Event { payload, ack } => {
                 let pool = &self.shared.pool;
                 if !pool.lets_through(&payload) {
                     pool.count(LegEvent::Filtered);
+                    return;
+                }
+                if let Err(unfit) = payload.check_event(pool.settings().max_depth) {
+                    pool.refuse(&unfit);
                     return;
                 }
                 pool.count(LegEvent::Received);

@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use super::dial::{self, Call, DialError};
 use super::tally::{OverLimit, Place, Tally};
 use crate::config::{UpstreamConfig, UpstreamUrl};
+use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LegEvent, LegRefusal};
-use crate::model::{LegMark, Payload, Random};
+use crate::model::{LegMark, Payload, Random, Unfit};
 use crate::protocol::socket_io::packet::event_name;
 
 /// An upstream that failed once is out for this long.
@@ -154,6 +155,15 @@ impl Pool {
     /// Counts an event.
     pub(super) fn count(&self, event: LegEvent) {
         self.metrics.leg_events_total.of(event).increment();
+    }
+
+    /// Counts an event or answer that is not passed on, since the client would close its connection at it.
+    pub(super) fn refuse(&self, unfit: &Unfit) {
+        self.count(LegEvent::Unfit);
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(reason:% = unfit, others; "packet of an upstream dropped: clients would close their connections at it");
+        }
     }
 
     /// The source of nonces and masks.

@@ -84,6 +84,9 @@ limits! {
     /// Bytes of events that wait for the app, from a client that cannot be made to wait.
     Inbox: "inbox", "socket.inbox_limit", limit_rejected_total[LimitRejection::Inbox],
         "more events wait than socket.inbox_limit allows";
+    /// Arrays and objects that the JSON of a packet nests.
+    Depth: "depth", "socket.max_depth", limit_rejected_total[LimitRejection::Depth],
+        "Nested too deeply";
     /// Bytes that wait for a client.
     Outbox: "outbox", "socket.outbox_limit", slow_consumers_total[SlowPolicy::Closed],
         "slow consumer";

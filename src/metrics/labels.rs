@@ -81,6 +81,7 @@ labels! {
         SlowConsumer = "slow_consumer",
         MessageTooLarge = "message_too_large",
         InboxOverflow = "inbox_overflow",
+        NestedTooDeeply = "nested_too_deeply",
         ConnectTimeout = "connect_timeout",
         UpstreamLost = "upstream_lost",
     ;
@@ -113,6 +114,7 @@ labels! {
         Namespaces = "namespaces",
         Rooms = "rooms",
         Inbox = "inbox",
+        Depth = "depth",
     ;
     /// What a client that does not read costs it.
     SlowPolicy("policy"):
@@ -137,6 +139,8 @@ labels! {
         Unreadable = "unreadable",
         /// Never read: an old python-socketio.
         Pickle = "pickle",
+        /// Stock clients would close at it: see `model::fitness`.
+        Unfit = "unfit",
     ;
     /// What this node passes on for a session of another node.
     Forwarding("kind"):
@@ -163,6 +167,8 @@ labels! {
         Received = "received",
         /// It came from the upstream and `app.upstream.forward` holds it back.
         Filtered = "filtered",
+        /// It came from the upstream, and stock clients would close at it.
+        Unfit = "unfit",
     ;
     /// What a backend of Open WebUI was asked.
     Question("question"):

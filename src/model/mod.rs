@@ -6,6 +6,7 @@
 pub mod ack_id;
 pub mod base64;
 pub mod command;
+pub mod fitness;
 pub mod id;
 pub mod leg_mark;
 pub mod message;
@@ -17,6 +18,7 @@ pub mod selector;
 
 pub use ack_id::AckId;
 pub use command::{AckReply, AckToken, Asker, Command, Emit};
+pub use fitness::Unfit;
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
 pub use leg_mark::{LEG_HEADER, LegMark};
 pub use message::{Message, TransportName};

@@ -1,5 +1,7 @@
 //! The arguments of an event or ack, kept encoded until someone must look.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::value::RawValue;
@@ -59,6 +61,51 @@ impl Payload {
     /// Bytes held: text and attachments.
     pub fn size(&self) -> usize {
         self.json.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// The name of an event from its data, a valid JSON array: its first element if that is a string, or a
+/// number's digits as written. `None` for anything else.
+///
+/// Borrowed unless the string holds escapes. A lone surrogate is a character to JavaScript, but not Unicode: a name with
+/// one keeps its escapes.
+pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
+    let element = first_element(data);
+    match element.bytes().next()? {
+        b'"' => {
+            let end = string_end(element)?;
+            let inner = element.get(1..end - 1)?;
+            if !inner.contains('\\') {
+                return Some(Cow::Borrowed(inner));
+            }
+            let decoded = serde_json::from_str(&element[..end]);
+            Some(decoded.map_or(Cow::Borrowed(inner), Cow::Owned))
+        }
+        b'-' | b'0'..=b'9' => {
+            let end = element.find(|c: char| c == ',' || c == ']' || c.is_ascii_whitespace())?;
+            Some(Cow::Borrowed(&element[..end]))
+        }
+        _ => None,
+    }
+}
+
+/// The array's text from its first element on.
+pub(crate) fn first_element(data: &str) -> &str {
+    data.strip_prefix('[')
+        .unwrap_or_default()
+        .trim_ascii_start()
+}
+
+/// Where the string literal at the start of valid JSON ends, quotes included.
+pub(crate) fn string_end(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut at = 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
     }
 }
 

@@ -217,7 +217,7 @@ impl Client {
             }
             EnginePacket::Message(message) if self.phase != Phase::Opening => {
                 // Only a packet without attachments is whole at once.
-                let packet = self.packets.text(message).map_err(protocol)?;
+                let packet = self.packets.text_of_server(message).map_err(protocol)?;
                 let Some(packet) = packet else { return Ok(()) };
                 let packet = detached(packet);
                 self.packet(packet, now, on_news)

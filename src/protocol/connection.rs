@@ -13,6 +13,7 @@ use super::engine_io::state::{Beat, CloseReason, Heartbeat};
 use super::socket_io::decoder::{Decoder, Packet};
 use super::socket_io::packet::{AckId, PacketKind};
 use super::socket_io::state::{Namespaces, Slot};
+use crate::model::fitness::is_deeper;
 use crate::model::{Message, Namespace, Payload};
 
 /// The times and limits of a session.
@@ -26,6 +27,8 @@ pub struct Timing {
     pub max_namespaces: usize,
     /// Bytes of one packet with its attachments.
     pub max_payload: usize,
+    /// Arrays and objects that the JSON of a packet may nest.
+    pub max_depth: usize,
 }
 
 /// What messages mean.
@@ -52,6 +55,8 @@ pub enum Effect {
         payload: Payload,
         ack: Option<AckId>,
     },
+    /// An event whose JSON nests deeper than it may: left out.
+    TooDeep { slot: Slot, ack: Option<AckId> },
     /// The answer to an emit of ours.
     Acked {
         slot: Slot,
@@ -76,6 +81,7 @@ pub struct Connection {
     decoder: Decoder,
     namespaces: Namespaces,
     max_namespaces: usize,
+    max_depth: usize,
 }
 
 impl Connection {
@@ -88,6 +94,7 @@ impl Connection {
             decoder: Decoder::new(timing.max_payload),
             namespaces: Namespaces::default(),
             max_namespaces: timing.max_namespaces,
+            max_depth: timing.max_depth,
         }
     }
 
@@ -124,7 +131,7 @@ impl Connection {
         else {
             return Ok(None);
         };
-        Self::packet(&mut self.namespaces, packet)
+        self.packet(packet)
     }
 
     fn message(&mut self, message: &str, now: Instant) -> Result<Option<Effect>, CloseReason> {
@@ -139,7 +146,7 @@ impl Connection {
             return Ok(None);
         };
         if packet.kind != PacketKind::Connect {
-            return Self::packet(&mut self.namespaces, packet);
+            return self.packet(packet);
         }
         // Until its answer is on its way, a client may repeat its CONNECT: it does so when it leaves and comes back at once.
         if self.namespaces.is_answered(&packet.namespace, now) {
@@ -152,14 +159,21 @@ impl Connection {
         }))
     }
 
-    fn packet(
-        namespaces: &mut Namespaces,
-        packet: Packet<'_>,
-    ) -> Result<Option<Effect>, CloseReason> {
-        let slot = namespaces
+    fn packet(&self, packet: Packet<'_>) -> Result<Option<Effect>, CloseReason> {
+        let slot = self
+            .namespaces
             .find(&packet.namespace)
             .ok_or(CloseReason::ForcedClose)?;
         match packet.kind {
+            PacketKind::Event | PacketKind::Ack if is_deeper(&packet.data, self.max_depth) => {
+                if packet.kind == PacketKind::Ack {
+                    return Err(CloseReason::NestedTooDeeply);
+                }
+                Ok(Some(Effect::TooDeep {
+                    slot,
+                    ack: packet.id,
+                }))
+            }
             PacketKind::Event => {
                 let ack = packet.id.clone();
                 Ok(Some(Effect::Event {

@@ -323,6 +323,7 @@ fn surroundings(
     Surroundings {
         node,
         workers: config.server.workers,
+        max_depth: config.socket.max_depth,
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
         ports: Arc::clone(ports),

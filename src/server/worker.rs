@@ -126,6 +126,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
             connect_timeout: config.socket.connect_timeout,
             max_namespaces: config.socket.max_namespaces,
             max_payload: config.engine.max_payload,
+            max_depth: config.socket.max_depth,
         },
         namespaces: config.socket.namespaces.clone(),
         inbox_limit: config.socket.inbox_limit,

@@ -25,6 +25,7 @@ pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
         CloseReason::SlowConsumer => Disconnect::SlowConsumer,
         CloseReason::MessageTooLarge => Disconnect::MessageTooLarge,
         CloseReason::InboxOverflow => Disconnect::InboxOverflow,
+        CloseReason::NestedTooDeeply => Disconnect::NestedTooDeeply,
         CloseReason::ConnectTimeout => Disconnect::ConnectTimeout,
         CloseReason::UpstreamLost => Disconnect::UpstreamLost,
     }

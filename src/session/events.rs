@@ -15,6 +15,7 @@ use crate::broker::SocketKey;
 use crate::broker::fanout::event_packet;
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
+use crate::model::fitness::is_deeper;
 use crate::model::{Namespace, Payload, Room, SocketId};
 use crate::outbox::Packet;
 use crate::protocol::connection::Effect;
@@ -45,6 +46,7 @@ impl Session {
         match effect {
             Effect::ConnectAsked { name, auth, at } => self.connect(&name, auth, at, ctx),
             Effect::Event { slot, payload, ack } => self.event(slot, payload, ack, ctx),
+            Effect::TooDeep { slot, ack } => self.refuse_deep(slot, ack, ctx),
             Effect::Acked { slot, id, payload } => self.acked(slot, id, payload, ctx),
             Effect::PingAnswered(after) => self.worker.metrics().ping_rtt_seconds.observe(after),
             Effect::Left { slot } => self.drop_socket(slot, "client namespace disconnect", ctx),
@@ -68,6 +70,9 @@ impl Session {
         }
         if name.len() + auth.len() > self.worker.limits.connect_payload() {
             return self.refuse_beyond(Limit::ConnectPayload, name);
+        }
+        if is_deeper(&auth, settings.timing.max_depth) {
+            return self.refuse_beyond(Limit::Depth, name);
         }
         if !self.is_in_pace(ctx) {
             return self.refuse_beyond(Limit::Events, name);

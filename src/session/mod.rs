@@ -6,6 +6,7 @@
 
 mod clock;
 mod counted;
+mod depth;
 mod events;
 mod inlet;
 mod leaving;
@@ -295,6 +296,7 @@ impl Session {
         match reason {
             CloseReason::MessageTooLarge => self.worker.limits.refused(Limit::Payload, None),
             CloseReason::InboxOverflow => self.worker.limits.refused(Limit::Inbox, None),
+            CloseReason::NestedTooDeeply => self.worker.limits.refused(Limit::Depth, None),
             _ => {}
         }
         let now = Instant::now();
@@ -334,8 +336,8 @@ impl Session {
     /// holds the websocket.
     fn waits_for_farewell(&self, reason: CloseReason) -> bool {
         use CloseReason::{
-            ConnectTimeout, ForcedClose, InboxOverflow, ServerDisconnect, ServerShuttingDown,
-            SlowConsumer, UpstreamLost,
+            ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
+            ServerShuttingDown, SlowConsumer, UpstreamLost,
         };
         let ours = matches!(
             reason,
@@ -344,6 +346,7 @@ impl Session {
                 | ForcedClose
                 | ConnectTimeout
                 | InboxOverflow
+                | NestedTooDeeply
                 | SlowConsumer
                 | UpstreamLost
         );

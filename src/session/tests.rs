@@ -35,6 +35,7 @@ fn worker() -> Rc<Worker> {
         connect_timeout: Duration::from_secs(45),
         max_namespaces: 1,
         max_payload: 10_000,
+        max_depth: 100,
     };
     let settings = SessionSettings {
         timing,

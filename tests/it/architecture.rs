@@ -15,7 +15,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Certificates are part of what `roomwire check` checks.
     ("config", &["model", "tls"]),
     ("tls", &["metrics"]),
-    ("leg", &["protocol", "config", "model", "metrics"]),
+    (
+        "leg",
+        &["protocol", "config", "model", "metrics", "logging"],
+    ),
     // Of the bridge, its store alone: what an app keeps for the cluster.
     (
         "app",

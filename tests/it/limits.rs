@@ -9,7 +9,7 @@ use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler, soon};
 use roomwire::limits::Limit;
-use roomwire::metrics::labels::LimitRejection;
+use roomwire::metrics::labels::{Disconnect, LimitRejection};
 use roomwire::model::{Command, Room};
 
 const SMALL: [(&str, &str); 1] = [("ENGINE__MAX_PAYLOAD", "10kB")];
@@ -19,6 +19,74 @@ fn too_large() -> Frame {
         Some(1009),
         "message too large: see maxPayload of the handshake".into(),
     )
+}
+
+/// JSON of so many nested arrays.
+fn nested(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+}
+
+#[actix_rt::test]
+async fn json_that_nests_too_deeply_is_refused_at_its_sender() {
+    let server = TestServer::start().await;
+    let (mut a, mut b) = (server.member().await, server.member().await);
+    b.join("r").await;
+    let refused = &server.metrics().limit_rejected_total;
+    let deep = nested(100);
+    let answer = a.ask(&format!(r#"["roomwire:emit","r","e",{deep}]"#)).await;
+    assert_eq!(
+        answer,
+        r#"[{"error":{"code":"nested_too_deeply","message":"Nested too deeply (socket.max_depth)"},"ok":false}]"#
+    );
+    assert_eq!(refused.of(LimitRejection::Depth).get(), 1);
+    // Without an ack it is dropped in silence, with its attachments.
+    a.send(&format!(
+        r#"451-["roomwire:emit","r","e",{deep},{{"_placeholder":true,"num":0}}]"#
+    ))
+    .await;
+    a.send_binary(&[1]).await;
+    // Brackets in text do not nest, nor do those next to each other.
+    let fine = format!(
+        r#"["e",{},"{}",{}[]]"#,
+        nested(99),
+        "[".repeat(5000),
+        "[],".repeat(5000)
+    );
+    let inner = &fine[1..];
+    a.send(&format!(r#"42["roomwire:emit","r",{inner}"#)).await;
+    b.expect(&format!("42{fine}")).await;
+    assert_eq!(refused.of(LimitRejection::Depth).get(), 2);
+    // A CONNECT is refused, an answer ends the connection: whoever asked gets none.
+    let mut c = server.websocket().await;
+    c.send(&format!(r#"40{{"a":{deep}}}"#)).await;
+    c.expect(r#"44{"message":"Nested too deeply","data":{"code":"nested_too_deeply","key":"socket.max_depth"}}"#)
+        .await;
+    b.send(&format!("431[{deep}]")).await;
+    let Frame::Close(code, reason) = b.frame().await else {
+        panic!("no close frame")
+    };
+    assert_eq!(
+        (code, reason.as_str()),
+        (
+            Some(1008),
+            "JSON nested deeper than socket.max_depth allows"
+        )
+    );
+    assert_eq!(refused.of(LimitRejection::Depth).get(), 4);
+}
+
+#[actix_rt::test]
+async fn an_app_without_refusals_of_its_own_ends_the_connection_for_a_deep_event() {
+    let server = TestServer::with(&[("APP__KIND", "echo"), ("SOCKET__MAX_DEPTH", "3")]).await;
+    let mut polling = server.polling().await;
+    polling.connect().await;
+    polling.expect(r#"42["auth",{}]"#).await;
+    polling.send(r#"42["message",[[1]]]"#).await;
+    polling.expect(r#"42["message-back",[[1]]]"#).await;
+    polling.send(r#"42["message",[[[1]]]]"#).await;
+    assert_eq!(polling.next().await, "1");
+    let reason = Disconnect::NestedTooDeeply;
+    assert_eq!(server.metrics().disconnects_total.of(reason).get(), 1);
 }
 
 #[actix_rt::test]

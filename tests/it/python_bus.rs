@@ -2,8 +2,10 @@
 //! what the fleet says twice is heard once.
 
 use roomwire::metrics::labels::BusDrop;
+use roomwire::model::payload::RESERVED_EVENTS;
 use serde_json::json;
 
+use crate::support::cluster::{Voice, everybody};
 use crate::support::python::{HOST, PythonProcess};
 use crate::support::{TestCluster, WebsocketClient, eventually};
 
@@ -41,6 +43,41 @@ async fn sentinel(python: &PythonProcess, clients: &mut [WebsocketClient]) {
     );
     for client in clients {
         client.expect(r#"42["end"]"#).await;
+    }
+}
+
+#[actix_rt::test]
+async fn what_would_end_stock_clients_is_dropped_and_counted() {
+    let (cluster, python) = cluster().await;
+    let mut clients = three(&cluster).await;
+    let voice = Voice::join(&cluster.hub);
+    let say = |event: &str, data: &str, binary: bool| {
+        let fields = format!(
+            r#""event":"{event}","data":{data},"binary":{binary},"namespace":"/","room":null,"skip_sid":null,"callback":null"#
+        );
+        python.say("emit", &fields);
+    };
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for name in RESERVED_EVENTS {
+        say(name, "1", false);
+    }
+    say("e", &nested(101), false);
+    let slots: Vec<String> = (0..11)
+        .map(|number| format!(r#"{{"_placeholder":true,"num":{number}}}"#))
+        .collect();
+    let data = format!(r#"[[{}]{}]"#, slots.join(","), r#","AQ==""#.repeat(11));
+    say("e", &data, true);
+    voice.emit(everybody(), r#"["disconnect"]"#, false);
+    voice.emit(everybody(), &format!(r#"["e",{}]"#, nested(100)), false);
+    sentinel(&python, &mut clients).await;
+    for node in &cluster.nodes {
+        let dropped = &node.metrics().bus_dropped_total;
+        eventually("all are counted", || dropped.of(BusDrop::Unfit).get() == 10).await;
+    }
+    // The largest of each passes.
+    voice.emit(everybody(), &format!(r#"["e",{}]"#, nested(99)), false);
+    for client in &mut clients {
+        client.expect(&format!(r#"42["e",{}]"#, nested(99))).await;
     }
 }
 

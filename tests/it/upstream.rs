@@ -135,6 +135,31 @@ async fn a_connect_repeated_while_the_upstream_is_asked_is_answered_too() {
 }
 
 #[actix_rt::test]
+async fn what_an_upstream_sends_that_would_end_stock_clients_is_left_out() {
+    let (front, mut client, mut upstream, _listener) = carried(&[]).await;
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    upstream.send(r#"42["disconnect",1]"#).await;
+    upstream.send(&format!(r#"42["e",{}]"#, nested(100))).await;
+    let slots: Vec<String> = (0..11)
+        .map(|number| format!(r#"{{"_placeholder":true,"num":{number}}}"#))
+        .collect();
+    upstream
+        .send(&format!(r#"4511-["e",{}]"#, slots.join(",")))
+        .await;
+    for _ in 0..11 {
+        upstream.send_binary(&[1]).await;
+    }
+    client.send(r#"421["q"]"#).await;
+    let id = upstream.asked(r#"["q"]"#).await;
+    upstream.send(&format!("43{id}[{}]", nested(100))).await;
+    upstream.send(r#"42["fine"]"#).await;
+    client.expect(r#"42["fine"]"#).await;
+    let events = &front.metrics().leg_events_total;
+    assert_eq!(events.of(LegEvent::Unfit).get(), 4);
+    assert_eq!(front.metrics().legs_lost_total.get(), 0);
+}
+
+#[actix_rt::test]
 async fn an_upstream_asks_and_disconnects() {
     let (_front, mut client, mut upstream, listener) = carried(&[]).await;
     upstream.send(r#"4217["q",1]"#).await;

@@ -110,6 +110,7 @@ impl Checker<'_, '_> {
             queue_limit: size(self, "queue_limit", &settings.queue_limit),
             max_message: size(self, "max_message", &settings.max_message),
             max_pending_acks: all.socket.max_pending_acks.max(1),
+            max_depth: all.socket.max_depth.max(1),
             max_legs: self.at_least_one(&key("max_legs"), legs),
             max_legs_per_user: self.at_least_one(&key("max_legs_per_user"), of_user),
             health_path: self.health_path(&settings.health_path),

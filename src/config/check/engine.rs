@@ -100,6 +100,7 @@ impl Checker<'_, '_> {
             ),
             max_pending_acks: self
                 .at_least_one("socket.max_pending_acks", settings.max_pending_acks),
+            max_depth: self.at_least_one("socket.max_depth", settings.max_depth),
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum CloseReason {
     MessageTooLarge,
     /// More events wait for the app than `socket.inbox_limit`, and the client could not be made to wait.
     InboxOverflow,
+    /// JSON nested deeper than `socket.max_depth`, and the app has no way to refuse it alone.
+    NestedTooDeeply,
     /// No namespace was joined in time.
     ConnectTimeout,
     /// The server behind this one was lost, or cannot be reached.
@@ -45,6 +47,7 @@ impl CloseReason {
             Self::SlowConsumer => "slow consumer",
             Self::MessageTooLarge => "message too large",
             Self::InboxOverflow => "inbox overflow",
+            Self::NestedTooDeeply => "nested too deeply",
             Self::ConnectTimeout => "connect timeout",
             Self::UpstreamLost => "upstream lost",
         }
@@ -61,6 +64,10 @@ impl CloseReason {
             Self::InboxOverflow => (
                 Some(1008),
                 "more events wait than socket.inbox_limit allows",
+            ),
+            Self::NestedTooDeeply => (
+                Some(1008),
+                "JSON nested deeper than socket.max_depth allows",
             ),
             // 1013, "try again later", is in IANA's registry of close codes.
             Self::UpstreamLost => (Some(1013), "the server behind this one is away"),

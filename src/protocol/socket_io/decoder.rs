@@ -92,11 +92,24 @@ impl Decoder {
     ///
     /// An error leaves nothing behind: an incomplete packet is gone.
     pub fn text<'a>(&mut self, text: &'a str) -> Result<Option<Packet<'a>>, DecodeError> {
+        self.begin(text, packet::parse)
+    }
+
+    /// The same for a text of a server behind this one; see [`packet::parse_of_server`].
+    pub fn text_of_server<'a>(&mut self, text: &'a str) -> Result<Option<Packet<'a>>, DecodeError> {
+        self.begin(text, packet::parse_of_server)
+    }
+
+    fn begin<'a>(
+        &mut self,
+        text: &'a str,
+        parse: impl Fn(&'a str) -> Result<Parsed<'a>, ParseError>,
+    ) -> Result<Option<Packet<'a>>, DecodeError> {
         if let Some(partial) = self.partial.take() {
             return Err(DecodeError::AttachmentsDue(partial.due));
         }
         self.check_size(text.len())?;
-        let parsed = packet::parse(text)?;
+        let parsed = parse(text)?;
         if parsed.attachments == 0 {
             return Ok(Some(borrowed(parsed)));
         }

@@ -3,16 +3,16 @@
 //! Checks all that one text can tell; attachments are `decoder`'s part, what a session may say now is its state's.
 //! The JSON is validated once and kept as text.
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use crate::model::AckId;
-use crate::model::payload::RESERVED_EVENTS;
+use crate::model::fitness::MAX_ATTACHMENTS;
+pub use crate::model::payload::event_name;
+use crate::model::payload::{RESERVED_EVENTS, first_element};
 
-/// The most attachments of one packet from a client (protocol notes 2, "Decoder limit").
-pub const MAX_ATTACHMENTS: usize = 10;
+/// The most attachments of one packet from a server behind this one.
+const MAX_ATTACHMENTS_OF_SERVERS: usize = 1000;
 
 /// What a packet is; whether attachments follow is told by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum PacketKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed<'a> {
     pub kind: PacketKind,
-    /// How many binary messages follow, 0 to 10.
+    /// How many binary messages follow.
     pub attachments: usize,
     /// `/` if the packet names none.
     pub namespace: &'a str,
@@ -75,6 +75,24 @@ pub enum ParseError {
 ///
 /// Space in front of the JSON is space; the reference server's parser takes it for the ack id 0.
 pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
+    let parsed = parse_any(text, MAX_ATTACHMENTS)?;
+    if parsed.kind == PacketKind::Event
+        && first_element(parsed.data).starts_with('"')
+        && let Some(name) = event_name(parsed.data)
+        && RESERVED_EVENTS.contains(&&*name)
+    {
+        return Err(ParseError::ReservedEvent(name.into_owned()));
+    }
+    Ok(parsed)
+}
+
+/// The same for the text of a server behind this one: events with a reserved name, or with more attachments than clients
+/// take, are whole packets, which can be left out.
+pub fn parse_of_server(text: &str) -> Result<Parsed<'_>, ParseError> {
+    parse_any(text, MAX_ATTACHMENTS_OF_SERVERS)
+}
+
+fn parse_any(text: &str, most_attachments: usize) -> Result<Parsed<'_>, ParseError> {
     let mut rest = text.chars();
     let digit = rest.next().ok_or(ParseError::Empty)?;
     let (kind, binary) = match digit {
@@ -89,7 +107,7 @@ pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
     };
     let rest = rest.as_str();
     let (attachments, rest) = if binary {
-        split_attachments(rest)?
+        split_attachments(rest, most_attachments)?
     } else {
         (0, rest)
     };
@@ -109,13 +127,13 @@ pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
     })
 }
 
-fn split_attachments(text: &str) -> Result<(usize, &str), ParseError> {
+fn split_attachments(text: &str, most: usize) -> Result<(usize, &str), ParseError> {
     let (digits, rest) = text.split_once('-').ok_or(ParseError::IllegalAttachments)?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ParseError::IllegalAttachments);
     }
     match digits.trim_start_matches('0').parse() {
-        Ok(count) if count <= MAX_ATTACHMENTS => Ok((count, rest)),
+        Ok(count) if count <= most => Ok((count, rest)),
         Err(_) if digits.bytes().all(|b| b == b'0') => Err(ParseError::IllegalAttachments),
         _ => Err(ParseError::TooManyAttachments),
     }
@@ -170,16 +188,13 @@ fn check_data(kind: PacketKind, data: &str) -> Result<(), ParseError> {
 }
 
 fn check_event(data: &str) -> Result<(), ParseError> {
-    let Some(name) = event_name(data) else {
-        return Err(ParseError::IllegalData {
+    match event_name(data) {
+        Some(_) => Ok(()),
+        None => Err(ParseError::IllegalData {
             kind: PacketKind::Event,
             found: "no name that is a string or number",
-        });
-    };
-    if first_element(data).starts_with('"') && RESERVED_EVENTS.contains(&&*name) {
-        return Err(ParseError::ReservedEvent(name.into_owned()));
+        }),
     }
-    Ok(())
 }
 
 fn effective_kind(kind: PacketKind, data: &str, id: Option<&AckId>) -> PacketKind {
@@ -199,51 +214,6 @@ fn describe(first: Option<u8>) -> &'static str {
         Some(b'n') => "null",
         Some(b't' | b'f') => "a boolean",
         Some(_) => "a number",
-    }
-}
-
-/// The name of an event from its data, a valid JSON array: its first element if that is a string, or a
-/// number's digits as written. `None` for anything else.
-///
-/// Borrowed unless the string holds escapes. A lone surrogate is a character to JavaScript, but not Unicode: a name with
-/// one keeps its escapes.
-pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
-    let element = first_element(data);
-    match element.bytes().next()? {
-        b'"' => {
-            let end = string_end(element)?;
-            let inner = element.get(1..end - 1)?;
-            if !inner.contains('\\') {
-                return Some(Cow::Borrowed(inner));
-            }
-            let decoded = serde_json::from_str(&element[..end]);
-            Some(decoded.map_or(Cow::Borrowed(inner), Cow::Owned))
-        }
-        b'-' | b'0'..=b'9' => {
-            let end = element.find(|c: char| c == ',' || c == ']' || c.is_ascii_whitespace())?;
-            Some(Cow::Borrowed(&element[..end]))
-        }
-        _ => None,
-    }
-}
-
-/// The array's text from its first element on.
-fn first_element(data: &str) -> &str {
-    data.strip_prefix('[')
-        .unwrap_or_default()
-        .trim_ascii_start()
-}
-
-/// Where the string literal at the start of valid JSON ends, quotes included.
-pub(super) fn string_end(json: &str) -> Option<usize> {
-    let bytes = json.as_bytes();
-    let mut at = 1;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
     }
 }
 

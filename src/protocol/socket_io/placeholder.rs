@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::packet::string_end;
+use crate::model::payload::string_end;
 
 /// What a packet with attachments says of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -92,6 +92,13 @@ impl ByHand {
         self.send_all(&[text]).await;
     }
 
+    /// Sends a short binary frame.
+    pub async fn send_binary(&mut self, content: &[u8]) {
+        let mut frame = vec![0x82, u8::try_from(content.len()).unwrap()];
+        frame.extend_from_slice(content);
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
     /// Sends text frames in one write.
     pub async fn send_all(&mut self, texts: &[&str]) {
         let mut frames = Vec::new();

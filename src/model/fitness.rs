@@ -1,0 +1,156 @@
+//! What no stock client survives, whoever sends it: its parser closes the connection, or its stack overflows.
+//!
+//! Clients are held to the same by their own packets (`protocol::socket_io`); here it is for what others emit to them.
+
+use thiserror::Error;
+
+use super::Payload;
+use super::payload::{RESERVED_EVENTS, event_name};
+
+/// The most attachments of one packet (protocol notes 2, "Decoder limit").
+pub const MAX_ATTACHMENTS: usize = 10;
+
+/// Why a payload is not for clients.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unfit {
+    #[error("event {0:?} is reserved")]
+    Reserved(String),
+    #[error("{0} attachments, at most {MAX_ATTACHMENTS} are allowed")]
+    TooManyAttachments(usize),
+    #[error("JSON nested deeper than {0} (socket.max_depth)")]
+    TooDeep(usize),
+}
+
+impl Payload {
+    /// Whether clients can take it as an event.
+    ///
+    /// # Errors
+    /// They would close their connection, or fail.
+    pub fn check_event(&self, max_depth: usize) -> Result<(), Unfit> {
+        if let Some(name) = event_name(&self.json)
+            && RESERVED_EVENTS.contains(&&*name)
+        {
+            return Err(Unfit::Reserved(name.into_owned()));
+        }
+        self.check_answer(max_depth)
+    }
+
+    /// Whether clients can take it as the answer to an event.
+    ///
+    /// # Errors
+    /// They would close their connection, or fail.
+    pub fn check_answer(&self, max_depth: usize) -> Result<(), Unfit> {
+        if self.attachments.len() > MAX_ATTACHMENTS {
+            return Err(Unfit::TooManyAttachments(self.attachments.len()));
+        }
+        if is_deeper(&self.json, max_depth) {
+            return Err(Unfit::TooDeep(max_depth));
+        }
+        Ok(())
+    }
+}
+
+/// Whether JSON nests more than `limit` arrays and objects.
+///
+/// Two passes without allocation: hardly any text has `limit` brackets at all, and counting them takes vector
+/// instructions. Text that is not JSON is judged somehow.
+pub fn is_deeper(json: &str, limit: usize) -> bool {
+    let bytes = json.as_bytes();
+    // Each level takes two bytes.
+    bytes.len() / 2 > limit && opening_brackets(bytes) > limit && nests_deeper(bytes, limit)
+}
+
+fn opening_brackets(bytes: &[u8]) -> usize {
+    // `[` and `{` differ in one bit. A block is as long as its sum fits a byte.
+    let block = |block: &[u8]| {
+        let bracket = |byte: &u8| u8::from(byte | 0x20 == b'{');
+        usize::from(block.iter().map(bracket).sum::<u8>())
+    };
+    bytes.chunks(192).map(block).sum()
+}
+
+fn nests_deeper(bytes: &[u8], limit: usize) -> bool {
+    let mut depth = 0_usize;
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => skip_string(&mut rest),
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// To the end of a string whose opening quote is behind.
+fn skip_string(rest: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                rest.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> String {
+        format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+    }
+
+    #[test]
+    fn depth_is_the_most_brackets_open_at_a_time() {
+        let mixed = r#"{"a":["#.repeat(50) + &"]}".repeat(50);
+        let wide = format!("[{}[]]", "[],".repeat(1000));
+        let text = format!("[\"{}\"]", "[".repeat(1000));
+        let escapes = format!(r#"["\\",{},"\"{}\\\""]"#, nested(99), "{".repeat(300));
+        for (json, depth) in [
+            (String::new(), 0),
+            ("7".to_owned(), 0),
+            (nested(1), 1),
+            (nested(100), 100),
+            (nested(101), 101),
+            (nested(8000), 8000),
+            (mixed, 100),
+            (wide, 2),
+            (text, 1),
+            (escapes, 100),
+        ] {
+            for limit in [1, 2, 99, 100, 101, 10_000] {
+                let shown = &json[..json.len().min(40)];
+                assert_eq!(is_deeper(&json, limit), depth > limit, "{limit} {shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_a_stock_client_is_unfit() {
+        let event = |json: &str| Payload::text(json.to_owned());
+        assert_eq!(event(r#"["connected",{}]"#).check_event(2), Ok(()));
+        assert_eq!(
+            event(r#"[ "\u0064isconnect" ]"#).check_event(2),
+            Err(Unfit::Reserved("disconnect".into()))
+        );
+        assert_eq!(event(r#"["disconnect"]"#).check_answer(2), Ok(()));
+        assert_eq!(
+            event(r#"["e",[[]]]"#).check_event(2),
+            Err(Unfit::TooDeep(2))
+        );
+        let mut many = event(r#"["e"]"#);
+        many.attachments = vec![Default::default(); MAX_ATTACHMENTS].into();
+        assert_eq!(many.check_event(2), Ok(()));
+        many.attachments.push(Default::default());
+        assert_eq!(many.check_answer(2), Err(Unfit::TooManyAttachments(11)));
+    }
+}

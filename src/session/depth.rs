@@ -1,0 +1,25 @@
+//! Events whose JSON nests deeper than `socket.max_depth`: refused here, since they would end other clients.
+
+use actix::Context;
+
+use super::Session;
+use crate::limits::Limit;
+use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::socket_io::packet::AckId;
+use crate::protocol::socket_io::state::Slot;
+
+impl Session {
+    /// Refuses an event in the app's own form; an app without one cannot tell the client, so the connection ends.
+    pub(super) fn refuse_deep(&mut self, slot: Slot, ack: Option<AckId>, ctx: &mut Context<Self>) {
+        let message = format!("{} ({})", Limit::Depth.message(), Limit::Depth.key());
+        match self.worker.app.refusal(&Limit::Depth.code(), &message) {
+            None => self.close(CloseReason::NestedTooDeeply, ctx),
+            Some(answer) => {
+                self.worker.limits.refused(Limit::Depth, None);
+                if let Some(id) = ack {
+                    self.send_ack(slot, &id, &answer);
+                }
+            }
+        }
+    }
+}
