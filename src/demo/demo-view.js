@@ -31,26 +31,29 @@ const LINK = {
   cut: ["cut", "Restore"], refused: ["cut", "Try again"],
 };
 
-export function showLink({ state, text }) {
+/// `isAlone`: connected, to a node that reaches no other.
+export function showLink({ state, isAlone = false, text }) {
   const [line, button] = LINK[state];
   $("wire").dataset.line = line;
   $("state").textContent = text;
   $("state").classList.toggle("alarm", ["cut", "lost", "refused"].includes(state));
+  $("state").classList.toggle("alone", isAlone);
   $("cut").textContent = button;
 }
 
-/// `wire`: {node, transport, ack, bus, far: [{node, people}]}
-export function showWire({ node, transport, ack, bus, far }) {
+/// `wire`: {node, transport, ack, bus, busAway, far: [{node, people}]}
+export function showWire({ node, transport, ack, bus, busAway, far }) {
   const others = far.map((stop) => `${stop.node}\u2009×\u2009${stop.people}`);
   const shown = others.length > 2 ? [...others.slice(0, 1), `${others.length - 1} more`] : others;
   $("wire-transport").textContent = transport ?? "";
   $("wire-ack").textContent = ack === null ? "" : milliseconds(ack);
   $("wire-node").textContent = node ?? "····";
-  $("wire-bus").textContent = bus ?? "";
+  $("wire-bus").textContent = busAway ? `${bus} is away` : bus ?? "";
   $("wire-far").textContent = shown.join("  ") || (bus ? "nobody there yet" : "no other node");
   $("wire").dataset.far = others.length > 0 ? "some" : "none";
-  $("wire-text").textContent = node
-    ? `You are on node ${node} by ${transport}. ${far.map((stop) => `${stop.people} on node ${stop.node}`).join(", ")}` : "Not connected";
+  $("wire").dataset.bus = busAway ? "away" : "up";
+  const reach = busAway ? "Redis is away" : far.map((stop) => `${stop.people} on node ${stop.node}`).join(", ");
+  $("wire-text").textContent = node ? `You are on node ${node} by ${transport}. ${reach}` : "Not connected";
 }
 
 /// A spark along the wire: out for what we send, in for what arrives; `far` when another node is involved.
@@ -86,7 +89,8 @@ export function showRooms(rooms, current, onPick) {
   if (focused) [...$("rooms").querySelectorAll("button")].find((button) => button.dataset.room === focused)?.focus();
   const unread = rooms.reduce((sum, room) => sum + room.unread, 0);
   $("unread-total").textContent = unread || "";
-  $("leave").hidden = rooms.length < 2;
+  $("leave").hidden = rooms.length < (current.refused ? 1 : 2);
+  $("leave").textContent = current.refused ? "Back" : "Leave";
   document.title = `${unread ? `(${unread}) ` : ""}#${current.name} · Roomwire`;
 }
 
@@ -123,9 +127,11 @@ function metaOf(entry) {
   const meta = element("span", "meta");
   if (entry.own) {
     const acked = entry.status === "acked";
-    const text = acked ? milliseconds(entry.latency) : ACK[entry.status];
-    const ack = element("span", `ack ${entry.status}`, text);
-    ack.title = acked ? "Time until this page heard the acknowledgement" : entry.reason ?? "";
+    const here = acked && entry.nodeOnly;
+    const text = here ? "this node" : acked ? milliseconds(entry.latency) : ACK[entry.status];
+    const ack = element("span", `ack ${here ? "here" : entry.status}`, text);
+    ack.title = here ? "Redis was away: other nodes receive this late, or not at all"
+      : acked ? "Time until this page received the acknowledgement" : entry.reason ?? "";
     meta.append(ack);
   } else if (entry.via) {
     const via = element("code", "via", entry.via);
@@ -137,7 +143,7 @@ function metaOf(entry) {
 }
 
 function entryItem(entry, previous) {
-  if (entry.line) return element("li", "line", element("p", "", entry.line), metaOf(entry));
+  if (entry.line) return element("li", entry.refused ? "line refused" : "line", element("p", "", entry.line), metaOf(entry));
   const item = element("li", entry.own ? "own" : "", paint(element("b", "who", entry.name), entry.name), element("p", "", entry.text), metaOf(entry));
   const followsOn = previous && !previous.line && previous.name === entry.name && previous.uid === entry.uid;
   item.classList.add(followsOn ? "more" : "first");
@@ -169,8 +175,11 @@ function intro(name, secondWindow) {
 
 export function showRoom(room, secondWindow) {
   $("title").textContent = room.name;
+  $("title").classList.toggle("refused", room.refused === true);
+  for (const field of $("composer").elements) field.disabled = room.refused === true;
+  $("text").placeholder = room.refused ? "You are not in this room" : "Say something";
   const items = room.entries.map((entry, index) => entryItem(entry, room.entries[index - 1]));
-  $("log").replaceChildren(intro(room.name, secondWindow), ...items);
+  $("log").replaceChildren(...(room.refused ? [] : [intro(room.name, secondWindow)]), ...items);
   scrollToEnd();
 }
 

@@ -1,8 +1,10 @@
 // The demo page: one Socket.IO connection, a few rooms, and who is in them.
 // Everything between people is ordinary room events (message, typing, hello, beat, bye) sent with `roomwire:emit`;
-// the server knows nothing of this page. The document is demo-view.js's, the commands are demo-snippets.js's.
+// the server knows nothing of this page. The document is demo-view.js's, the commands are demo-snippets.js's, and who
+// keeps a name that two people have is in demo-names.js.
 
 import * as view from "./demo-view.js";
+import { NAME_LENGTH, freeName, mustYield, someName } from "./demo-names.js";
 import { snippets } from "./demo-snippets.js";
 
 const BEAT = 8000;
@@ -11,16 +13,19 @@ const TYPING_SENT_EVERY = 2000;
 const TYPING_SHOWN_FOR = 3500;
 const ENTRIES_KEPT = 300;
 const PEOPLE_KEPT = 500;
-const NAMES = ["Ada", "Claude", "Edsger", "Elizabeth", "Frances", "Grace", "Hedy", "Jean", "Karen", "Radia", "Samuel", "Vint"];
+const PROBE_EVERY = 2000;
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const token = () => crypto.getRandomValues(new Uint32Array(2)).reduce((text, word) => text + word.toString(36), "");
 const text = (value, limit) => (typeof value === "string" ? value : JSON.stringify(value) ?? "").slice(0, limit);
 
-const me = { uid: token(), name: "", node: null, transport: null };
-const link = { state: "connecting", ack: null, attempts: 0 };
-// A room is `joined` once the server let us in, `live` while the present connection is in it.
+// `since`: when this page took its name. Of two people with one name, the later one takes another.
+const me = { uid: token(), name: "", since: Date.now(), node: null, transport: null };
+// `busAway`: the node is up, but Redis is not: only clients of this node receive what is emitted. `probed`: probes say so.
+const link = { state: "connecting", ack: null, attempts: 0, busAway: false, probed: false };
+// A room is `joined` once the server let us in, `live` while the present connection is in it. A `refused` one is shown
+// until another is picked, but is not here.
 const rooms = new Map();
 let config;
 let socket;
@@ -50,7 +55,8 @@ function join(room) {
   socket.timeout(ACK_LIMIT).emit("roomwire:join", room.name, (error, answer) => {
     if (socket.id !== connection || !rooms.has(room.name)) return;
     if (error) return join(room);
-    if (!answer?.ok) return add(room, { line: `The server refused this room: ${answer?.error?.message ?? "no reason given"}` });
+    if (!answer?.ok) return refuse(room, answer?.error?.message ?? "no reason given");
+    if (answer.degraded) setBusAway(true);
     me.node = answer.node ?? me.node;
     const again = room.joined;
     room.joined = room.live = true;
@@ -61,8 +67,19 @@ function join(room) {
   });
 }
 
+/// The server keeps us out of a room: it leaves the list. Where it is shown, it stays there with the reason.
+function refuse(room, reason) {
+  clearTimeout(room.beatTimer);
+  rooms.delete(room.name);
+  room.refused = true;
+  add(room, { line: `The server refused this room: ${reason}`, refused: true });
+  if (room === current) showAll();
+  else showRooms();
+}
+
 function leave() {
   const left = current;
+  if (left.refused) return pick([...rooms.keys()].at(-1));
   publish(left, "bye", { uid: me.uid });
   if (socket.connected) socket.emit("roomwire:leave", left.name);
   clearTimeout(left.beatTimer);
@@ -72,7 +89,7 @@ function leave() {
 
 function neighbour(step) {
   const names = [...rooms.keys()];
-  pick(names[(names.indexOf(current.name) + step + names.length) % names.length]);
+  if (names.length > 0) pick(names[(names.indexOf(current.name) + step + names.length) % names.length]);
 }
 
 /// Sends an event to a room; `done(error | null, milliseconds)` after the server's acknowledgement.
@@ -82,6 +99,7 @@ function publish(room, event, body, done) {
   socket.timeout(ACK_LIMIT).emit("roomwire:emit", room.name, event, { room: room.name, ...body }, (error, answer) => {
     const took = performance.now() - started;
     if (!error) link.ack = took;
+    if (answer?.ok && (answer.degraded || !link.probed)) setBusAway(answer.degraded === true);
     const refusal = error || answer?.ok !== false ? null : new Error(answer.error?.message ?? "refused");
     done?.(refusal ?? error, took, refusal !== null);
     showWire();
@@ -113,6 +131,7 @@ function deliver(room, entry) {
   publish(room, "message", body, (error, took, refused) => {
     entry.status = refused ? "refused" : error ? "waiting" : "acked";
     entry.latency = took;
+    entry.nodeOnly = link.busAway;
     entry.reason = error?.message;
     if (room === current) view.updateEntry(entry);
     if (entry.status === "waiting") deliver(room, entry);
@@ -126,7 +145,7 @@ function onMessage(body) {
   if (room.entries.some((entry) => entry.id === id)) return;
   const via = node && node !== me.node ? text(node, 8) : null;
   room.typing.delete(uid);
-  add(room, { id: text(id, 40), uid, name: text(name, 24), text: text(words, 4000), via });
+  add(room, { id: text(id, 40), uid, name: text(name, NAME_LENGTH), text: text(words, 4000), via });
   view.pulse("in", via !== null);
   if (room === current && !document.hidden) return showTyping();
   room.unread += 1;
@@ -135,7 +154,7 @@ function onMessage(body) {
 
 // --- who is there ---
 
-const card = () => ({ uid: me.uid, name: me.name, node: me.node, transport: me.transport });
+const card = () => ({ uid: me.uid, name: me.name, since: me.since, node: me.node, transport: me.transport });
 const roomOf = (body) => rooms.get(body?.room);
 /// In a crowd everybody beats less often.
 const patience = (room) => BEAT * Math.ceil((room.people.size + 1) / 25);
@@ -146,8 +165,10 @@ function learn(body) {
   if (!room || uid === me.uid) return null;
   const before = room.people.get(uid);
   if (!before && room.people.size >= PEOPLE_KEPT) return null;
-  const person = { uid, name: text(body.name, 24), node: text(body.node ?? "?", 8), transport: text(body.transport ?? "?", 16), seen: Date.now() };
+  const since = Number(body.since) || 0;
+  const person = { uid, name: text(body.name, NAME_LENGTH), since, node: text(body.node ?? "?", 8), transport: text(body.transport ?? "?", 16), seen: Date.now() };
   room.people.set(uid, person);
+  settleName(person);
   if (room === current) showPeople();
   return { room, person, before };
 }
@@ -169,6 +190,16 @@ function onBeat(body) {
   }
 }
 
+/// Names of everybody else in our rooms.
+const taken = () => new Set([...rooms.values()].flatMap((room) => [...room.people.values()].map((person) => person.name)));
+
+/// Gives way to somebody who had our name first.
+function settleName(person) {
+  if (!mustYield(me, person)) return;
+  takeName(freeName(me.name, taken()));
+  add(current, { line: `Somebody else here is ${person.name}: you are ${me.name}` });
+}
+
 function onBye(body) {
   const room = roomOf(body);
   const person = room?.people.get(body.uid);
@@ -182,7 +213,7 @@ function onBye(body) {
 function onTyping(body) {
   const room = roomOf(body);
   if (!room || body.uid === me.uid) return;
-  if (body.on) room.typing.set(body.uid, { name: text(body.name, 24), until: Date.now() + TYPING_SHOWN_FOR });
+  if (body.on) room.typing.set(body.uid, { name: text(body.name, NAME_LENGTH), until: Date.now() + TYPING_SHOWN_FOR });
   else room.typing.delete(body.uid);
   if (room === current) showTyping();
 }
@@ -225,7 +256,7 @@ function showPeople() {
 }
 
 function showWire() {
-  view.showWire({ ...me, ack: link.ack, bus: config.redis && "redis", far: farNodes() });
+  view.showWire({ ...me, ack: link.ack, bus: config.redis && "redis", busAway: link.busAway, far: farNodes() });
 }
 
 function showRooms() {
@@ -239,7 +270,7 @@ function showTyping() {
 }
 
 function showAll() {
-  const guest = new URLSearchParams({ room: current.name, name: NAMES[Math.floor(Math.random() * NAMES.length)] });
+  const guest = new URLSearchParams({ room: current.name, name: someName(taken().add(me.name)) });
   showRooms();
   view.showRoom(current, `?${guest}`);
   showPeople();
@@ -249,8 +280,29 @@ function showAll() {
 
 function setLink(state, words) {
   link.state = state;
-  view.showLink({ state, text: words });
+  showLink(words);
   showPeople();
+}
+
+function showLink(words) {
+  const isAlone = link.state === "up" && link.busAway;
+  view.showLink({ state: link.state, isAlone, text: isAlone ? "Connected to this node only: Redis is away" : words });
+}
+
+function setBusAway(away) {
+  if (!config.redis || link.busAway === away) return;
+  link.busAway = away;
+  if (link.state === "up") showLink("Connected");
+  showWire();
+}
+
+/// Asks this page's origin whether Redis is there. A balancer may hide the probes: then acks alone tell.
+async function probe() {
+  const answer = await fetch("readyz", { cache: "no-store" }).catch(() => null);
+  const bus = answer && /^bus: (\w+)/m.exec(await answer.text())?.[1];
+  link.probed = Boolean(bus);
+  if (bus) setBusAway(bus !== "up");
+  if (bus || !answer) setTimeout(probe, PROBE_EVERY);
 }
 
 // --- the connection ---
@@ -316,9 +368,15 @@ function openSocket(io) {
 // --- start ---
 
 function rename() {
-  me.name = $("name").value.trim().slice(0, 24) || me.name;
-  $("name").value = me.name;
-  localStorage.setItem("roomwire-name", me.name);
+  const wanted = $("name").value.trim().slice(0, NAME_LENGTH) || me.name;
+  localStorage.setItem("roomwire-name", wanted);
+  takeName(freeName(wanted, taken()));
+}
+
+function takeName(name) {
+  me.name = name;
+  me.since = Date.now();
+  $("name").value = name;
   for (const room of rooms.values()) publish(room, "beat", card());
   showPeople();
 }
@@ -373,7 +431,7 @@ async function start() {
   config = await (await fetch("demo.json")).json();
   if (config.stock_client) await loadScript(`${config.path}/socket.io.min.js`);
   const { io } = config.stock_client ? globalThis : await import("./roomwire-client.js");
-  me.name = query.get("name")?.slice(0, 24) || localStorage.getItem("roomwire-name") || NAMES[Math.floor(Math.random() * NAMES.length)];
+  me.name = query.get("name")?.slice(0, NAME_LENGTH) || localStorage.getItem("roomwire-name") || someName(taken());
   $("name").value = me.name;
   $("version").textContent = config.version ?? "";
   openSocket(io);
@@ -381,6 +439,7 @@ async function start() {
   listen();
   setInterval(beat, BEAT);
   setInterval(showTyping, 1000);
+  if (config.redis) probe();
   socket.connect();
   $("cut").disabled = false;
   $("text").focus({ preventScroll: true });

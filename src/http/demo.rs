@@ -51,6 +51,11 @@ impl Demo {
                 include_str!("../demo/demo-view.js").into(),
             ),
             file(
+                "/demo-names.js",
+                SCRIPT,
+                include_str!("../demo/demo-names.js").into(),
+            ),
+            file(
                 "/demo-snippets.js",
                 SCRIPT,
                 include_str!("../demo/demo-snippets.js").into(),

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { Node, Redis } from "../clients/lib/processes.mjs";
 import { DemoPage, freshRoom, launch, urls } from "./pages.mjs";
 
 const run = promisify(execFile);
@@ -175,6 +176,118 @@ test("the copied commands work as they are", LIMIT, async () => {
     await Promise.all([ada.sees("Hello over Redis"), grace.sees("Hello over Redis")]);
   }
   assert.match(await copied("A second node"), /ROOMWIRE_/);
+  await closeAll(ada, grace);
+});
+
+test("while Redis is away, the wire and the acks show that only this node is reached", LIMIT, async () => {
+  const redis = await Redis.start();
+  const node = await Node.start({ ROOMWIRE_BUS__REDIS_URL: redis.url });
+  const ada = await DemoPage.open(browser, node.url, { name: "Ada", room: "lobby" });
+  const wire = (bus) => ada.page.locator(`#wire[data-bus=${bus}]`).waitFor();
+  await wire("up");
+  await redis.kill();
+  await wire("away");
+  await ada.page.getByText("redis is away", { exact: true }).waitFor();
+  await ada.state.getByText("Connected to this node only: Redis is away").waitFor();
+  await ada.say("said to this node");
+  await ada.message("said to this node").locator(".ack").getByText("this node").waitFor();
+  await ada.screenshot("desktop-redis-away");
+
+  await redis.restart();
+  await wire("up");
+  await ada.state.getByText("Connected", { exact: true }).waitFor();
+  await ada.say("said to all nodes");
+  assert.match(await ada.ackOf("said to all nodes"), /^\d+(\.\d)? ms$/);
+  await ada.close();
+  await node.stop();
+  await redis.stop();
+});
+
+test("a refused room looks refused, leaves the list, and nothing can be said there", LIMIT, async () => {
+  // More bytes than the name of a room may have.
+  const [first, refused] = [freshRoom("first"), "€".repeat(60)];
+  const ada = await DemoPage.open(browser, 0, { name: "Ada", room: first });
+  const listed = () => ada.page.locator("#rooms button").allTextContents();
+  await ada.page.getByLabel("Join another").fill(refused);
+  await ada.page.getByLabel("Join another").press("Enter");
+  await ada.sees("The server refused this room");
+  assert.deepEqual(await listed(), [first]);
+  await ada.page.locator("#title.refused").waitFor();
+  assert.equal(await ada.box.isDisabled() && await ada.composer.isDisabled(), true);
+  await ada.screenshot("desktop-refused");
+  await ada.page.getByRole("button", { name: "Back" }).click();
+  await ada.page.getByRole("heading", { name: first }).waitFor();
+  await ada.say("still here");
+  await ada.ackOf("still here");
+
+  // Where it is the only room there is nowhere to go back to.
+  const grace = await DemoPage.open(browser, 1, { name: "Grace", room: refused, refused: true });
+  assert.equal(await grace.page.getByRole("button", { name: "Back" }).count(), 0);
+  await grace.page.keyboard.press("Alt+ArrowUp");
+  await grace.page.getByLabel("Join another").fill(first);
+  await grace.page.getByLabel("Join another").press("Enter");
+  await grace.seesPerson("Ada");
+  assert.equal(await grace.box.isEnabled(), true);
+  await closeAll(ada, grace);
+});
+
+test("of two people with one name, the later one takes another", LIMIT, async () => {
+  const room = freshRoom("twins");
+  const first = await DemoPage.open(browser, 0, { name: "Ada", room });
+  const second = await DemoPage.open(browser, 1, { name: "Ada", room });
+  await first.seesPerson("Ada 2");
+  const name = (page) => page.page.getByLabel("Name").inputValue();
+  assert.deepEqual([await name(first), await name(second)], ["Ada", "Ada 2"]);
+  await second.page.getByLabel("Name").fill("Grace");
+  await second.page.getByLabel("Name").press("Enter");
+  await first.seesPerson("Grace");
+  // A name that somebody has cannot be typed either.
+  await first.page.getByLabel("Name").fill("Grace");
+  await first.page.getByLabel("Name").press("Enter");
+  await second.seesPerson("Grace 2");
+  assert.deepEqual([await name(first), await name(second)], ["Grace 2", "Grace"]);
+  await closeAll(first, second);
+});
+
+test("at every width the chat is the widest part, and nothing covers a command", LIMIT, async () => {
+  const ada = await DemoPage.open(browser, 0, { name: "Ada", room: freshRoom("width") });
+  const box = (selector) => ada.page.locator(selector).boundingBox();
+  for (const width of [1280, 1100, 1000, 820, 801]) {
+    await ada.page.setViewportSize({ width, height: 800 });
+    const chat = await box(".chat");
+    assert.ok(chat.width >= 0.45 * width, `the chat is ${chat.width} of ${width} pixels wide`);
+    assert.equal(await overflow(ada.page), 0, `${width} pixels wide`);
+    await ada.screenshot(`width-${width}`);
+    const terminal = ada.page.getByRole("navigation").getByRole("button", { name: "Terminal" });
+    if (await terminal.isVisible()) await terminal.click();
+    const [code, copy] = [await box("details[open] pre"), await box("details[open] .code button")];
+    assert.ok(copy.y >= code.y + code.height, "Copy is below the command");
+    if (await terminal.isVisible()) await ada.page.getByRole("navigation").getByRole("button", { name: "Chat" }).click();
+  }
+  await ada.close();
+});
+
+test("the focus ring is whole around everything the keyboard reaches", LIMIT, async () => {
+  const [ada, grace] = await pair(freshRoom("ring"));
+  const reached = new Set();
+  for (let presses = 0; presses < 40; presses += 1) {
+    await ada.page.keyboard.press("Tab");
+    const { what, clipped } = await ada.page.evaluate(() => {
+      const element = document.activeElement;
+      const { outlineOffset, outlineWidth } = getComputedStyle(element);
+      const reach = parseFloat(outlineOffset) + parseFloat(outlineWidth);
+      const ring = element.getBoundingClientRect();
+      const cut = (clip) => ring.left - reach < clip.left || ring.top - reach < clip.top || ring.right + reach > clip.right || ring.bottom + reach > clip.bottom;
+      const boxes = [{ left: 0, top: 0, right: innerWidth, bottom: innerHeight }];
+      for (let around = element.parentElement; around; around = around.parentElement) {
+        if (getComputedStyle(around).overflowY !== "visible") boxes.push(around.getBoundingClientRect());
+      }
+      return { what: `${element.tagName} ${element.id} ${element.textContent.slice(0, 20)}`, clipped: element !== document.body && boxes.some(cut) };
+    });
+    reached.add(what);
+    assert.equal(clipped, false, what);
+  }
+  assert.ok(reached.size > 12, [...reached].join("; "));
   await closeAll(ada, grace);
 });
 

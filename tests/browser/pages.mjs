@@ -20,8 +20,8 @@ export function launch() {
 }
 
 export class DemoPage {
-  /// Opens the page of node 0 or 1 and waits until the room is joined.
-  static async open(browser, node, { name, room, transport, ...context }) {
+  /// Opens the page of node 0 or 1, or of another by its URL, and waits until the room is joined, or refused.
+  static async open(browser, node, { name, room, transport, refused = false, ...context }) {
     const demo = new DemoPage();
     demo.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context });
     demo.context.setDefaultTimeout(15000);
@@ -30,8 +30,8 @@ export class DemoPage {
     demo.page.on("console", (message) => ["error", "warning"].includes(message.type()) && demo.complaints.push(message.text()));
     demo.page.on("pageerror", (error) => demo.complaints.push(String(error)));
     const query = new URLSearchParams({ name, room, ...(transport && { transport }) });
-    await demo.page.goto(`${urls[node]}/?${query}`);
-    await demo.sees("You joined, on node");
+    await demo.page.goto(`${urls[node] ?? node}/?${query}`);
+    await demo.sees(refused ? "The server refused this room" : "You joined, on node");
     return demo;
   }
 
