@@ -42,6 +42,31 @@ describe("Kubernetes manifests", WATCHDOG, () => {
     }
   });
 
+  for (const name of ["kubernetes/roomwire.yaml", "open-webui/kubernetes.yaml"]) {
+    test(`${name}: everybody reaches the public port, and Prometheus alone the internal listener`, () => {
+      const own = parseAllDocuments(readFileSync(path.join(ROOT, "deploy", name), "utf8")).map((it) => it.toJS());
+      const { metadata, spec } = own.find((it) => it.kind === "Deployment").spec.template;
+      const policy = own.find((it) => it.kind === "NetworkPolicy").spec;
+      assert.deepEqual([policy.podSelector.matchLabels, policy.policyTypes], [metadata.labels, ["Ingress"]]);
+      const allowed = Object.fromEntries(policy.ingress.flatMap(({ ports, from }) => ports.map(({ port }) => [port, from])));
+      assert.deepEqual(Object.keys(allowed).sort(), spec.containers[0].ports.map((it) => it.name).sort());
+      assert.equal(allowed.http, undefined, "from anywhere");
+      const [peer, ...others] = allowed.internal;
+      // Both in one peer: pods of that name in that namespace, not either of them.
+      assert.deepEqual([Object.keys(peer).sort(), others], [["namespaceSelector", "podSelector"], []]);
+      assert.equal(peer.podSelector.matchLabels["app.kubernetes.io/name"], "prometheus");
+    });
+  }
+
+  test("a PodMonitor finds the pods, their port, and the job of the alerts", () => {
+    const { jobLabel, selector, podMetricsEndpoints } = only("PodMonitor").spec;
+    assert.deepEqual(selector.matchLabels, pod.metadata.labels);
+    assert.equal(podMetricsEndpoints.length, 1);
+    assert.deepEqual([podMetricsEndpoints[0].port, podMetricsEndpoints[0].path], ["internal", pod.metadata.annotations["prometheus.io/path"]]);
+    const alerts = readFileSync(path.join(ROOT, "deploy/prometheus/alerts.yaml"), "utf8");
+    assert.ok(alerts.includes(`job="${pod.metadata.labels[jobLabel]}"`));
+  });
+
   test("a rolling restart and a disruption leave nodes to go to", () => {
     const { maxSurge, maxUnavailable } = deployment.spec.strategy.rollingUpdate;
     assert.deepEqual([maxSurge, maxUnavailable], [1, 0]);
