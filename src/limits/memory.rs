@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 /// Bytes of a node without clients.
 const BASE: u64 = 16 << 20;
 /// Bytes allowed for each client: twice what an idle one costs the node and, for its socket, the kernel. The other
-/// half is for messages in flight.
+/// half is for messages in flight, or for the state of TLS.
 const PER_CLIENT: u64 = 16 << 10;
 
 /// The memory limit, and how many clients it allows.
