@@ -75,6 +75,8 @@ pub struct Peer<'a> {
     pub namespace: &'a Namespace,
     pub node: NodeId,
     pub transport: TransportName,
+    /// The bus is away: what the socket emits reaches only this node for now.
+    pub degraded: bool,
     /// What the room index says of this socket.
     pub rooms: &'a dyn Membership,
     /// Makes a way to this socket that outlasts the answer.

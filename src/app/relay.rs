@@ -75,11 +75,11 @@ impl Relay {
             }
             "roomwire:emit" => {
                 let emit = self.emit(peer, payload, &elements)?;
-                Ok([
-                    Action::Dispatch(Command::Emit(emit)),
-                    ack(&json!({"ok": true})),
-                ]
-                .into())
+                let mut emitted = json!({"ok": true});
+                if peer.degraded {
+                    emitted["degraded"] = Value::Bool(true);
+                }
+                Ok([Action::Dispatch(Command::Emit(emit)), ack(&emitted)].into())
             }
             "roomwire:ask" => {
                 Ok([Action::Ask(self.emit(peer, payload, &elements)?, ASK_TIME)].into())

@@ -163,7 +163,10 @@ impl Bridge {
     fn on_event(&mut self, event: LinkEvent) {
         let metrics = self.directory.metrics();
         match event {
-            LinkEvent::Up => self.health.set_bus(BusState::Up),
+            LinkEvent::Up => {
+                self.health.set_bus(BusState::Up);
+                self.directory.set_cut_off(false);
+            }
             LinkEvent::Hearing => self.health.set_bus(BusState::Up),
             LinkEvent::Deaf => {
                 metrics.bus_deafened_total.increment();
@@ -172,6 +175,7 @@ impl Bridge {
             LinkEvent::Down { .. } => {
                 metrics.bus_lost_total.increment();
                 self.health.set_bus(BusState::Down);
+                self.directory.set_cut_off(true);
                 let waiting = self.wanted.give_up_waiting();
                 self.tell_ready(waiting, true);
             }
@@ -322,6 +326,7 @@ impl Handler<Forward> for Bridge {
                 channel,
                 payload,
                 volatile: true,
+                translation: None,
             }]);
             return;
         };
@@ -329,6 +334,7 @@ impl Handler<Forward> for Bridge {
             channel,
             payload,
             volatile: true,
+            translation: None,
         });
         actix_rt::spawn(async move {
             if !receivers.await.is_ok_and(|receivers| receivers > 0) {

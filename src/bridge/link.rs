@@ -63,12 +63,59 @@ pub struct Outgoing {
     pub payload: Bytes,
     /// Not worth keeping while the link is down.
     pub volatile: bool,
+    /// Set if the payload is not yet what goes out.
+    pub translation: Option<Translation>,
 }
 
 impl Outgoing {
+    /// What goes out.
+    pub fn body(&self) -> Bytes {
+        match &self.translation {
+            Some(Translation(translate)) => translate(&self.payload),
+            None => self.payload.clone(),
+        }
+    }
+
     /// Bytes it counts for in a queue: name, payload and a little for the entry itself.
     pub fn cost(&self) -> usize {
         message_cost(&self.channel, &self.payload)
+    }
+
+    /// The same for one that waits behind another that holds the same payload.
+    pub fn own_cost(&self) -> usize {
+        message_cost(&self.channel, &Bytes::new())
+    }
+
+    /// Whether both hold the very same bytes: one message on its way to two channels.
+    pub fn shares_payload(&self, other: &Self) -> bool {
+        !self.payload.is_empty()
+            && self.payload.len() == other.payload.len()
+            && std::ptr::eq(self.payload.as_ptr(), other.payload.as_ptr())
+    }
+}
+
+/// Makes what goes out of what waits: a message that waits for the bus is kept once, not once for each dialect.
+#[derive(Clone)]
+pub struct Translation(Arc<dyn Fn(&Bytes) -> Bytes + Send + Sync>);
+
+impl Translation {
+    /// By this function, which is called when the message goes out.
+    pub fn new(translate: impl Fn(&Bytes) -> Bytes + Send + Sync + 'static) -> Self {
+        Self(Arc::new(translate))
+    }
+}
+
+impl PartialEq for Translation {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Translation {}
+
+impl fmt::Debug for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Translation")
     }
 }
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use log::{debug, warn};
 
 use super::actor::Bridge;
-use super::dialect::native::{encode_command, encode_reply};
+use super::dialect::native::{NativeMessage, encode_command, encode_reply};
 use super::dialect::python::Fleet;
-use super::link::{Channel, Outgoing};
+use super::link::{Channel, Outgoing, Translation};
+use crate::health::BusState;
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{AckReply, Asker, Command, Emit};
@@ -37,33 +38,55 @@ impl Bridge {
         if !self.takes(payload.len()) {
             return;
         }
-        self.directory.metrics().bus_published_total.increment();
-        self.link.publish(vec![Outgoing {
+        self.send(Outgoing {
             channel,
             payload,
             volatile,
-        }]);
+            translation: None,
+        });
+    }
+
+    fn send(&self, message: Outgoing) {
+        self.directory.metrics().bus_published_total.increment();
+        self.link.publish(vec![message]);
     }
 
     pub(super) fn publish_command(&mut self, command: &Command) {
         let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
+        let mut kept = None;
         match encode_command(self.directory.node(), command) {
             Ok(payload) => {
                 for channel in self.native.of(command) {
                     self.publish(channel, payload.clone(), volatile);
                 }
+                kept = Some(payload).filter(|payload| payload.len() <= self.message_limit);
             }
             Err(error) => self.refuse_oversized(&error.to_string()),
         }
         let Some(python) = &self.python else { return };
-        match python.fleet.encode(command) {
-            Ok(messages) => {
-                let channel = Channel::from(python.channels.all());
+        let channel = Channel::from(python.channels.all());
+        match (python.fleet.encode(command), kept) {
+            // While Redis is away messages wait: this one in the native form only.
+            (Ok(messages), Some(payload))
+                if messages.len() == 1 && self.health.bus() == BusState::Down =>
+            {
+                if messages.iter().all(|message| self.takes(message.len())) {
+                    self.send(Outgoing {
+                        channel,
+                        payload,
+                        volatile,
+                        translation: Some(to_python(python.fleet.clone())),
+                    });
+                }
+            }
+            (Ok(messages), _) => {
                 for payload in messages {
                     self.publish(channel.clone(), payload, volatile);
                 }
             }
-            Err(unsupported) => debug!(reason:% = unsupported; "not told to python processes"),
+            (Err(unsupported), _) => {
+                debug!(reason:% = unsupported; "not told to python processes");
+            }
         }
     }
 
@@ -84,4 +107,15 @@ impl Bridge {
             }
         }
     }
+}
+
+/// The python form of a command in the native one, which was found to have one.
+fn to_python(fleet: Fleet) -> Translation {
+    Translation::new(move |native| {
+        let Ok((_, NativeMessage::Command(command))) = NativeMessage::decode(native) else {
+            return Bytes::new();
+        };
+        let messages = fleet.encode(&command).unwrap_or_default();
+        messages.into_iter().next().unwrap_or_default()
+    })
 }

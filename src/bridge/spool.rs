@@ -62,24 +62,42 @@ impl<T> Default for Spool<T> {
 
 impl<T: AsRef<Outgoing>> Spool<T> {
     /// Appends; then the oldest give way until at most `limit` bytes wait. A single message stays
-    /// whatever its size.
+    /// whatever its size. One that shares its payload with the one before it does not count the payload again, and
+    /// both give way together.
     pub fn push(&mut self, item: T, limit: usize, now: Instant) {
-        let cost = item.as_ref().cost();
+        let cost = cost_behind(self.entries.back().map(|entry| &entry.item), &item);
         self.bytes += cost;
         self.entries.push_back(Entry {
             since: now,
             cost,
             item,
         });
-        while self.bytes > limit && self.entries.len() > 1 {
+        while self.bytes > limit && self.holds_several() {
             self.drop_oldest();
+        }
+    }
+
+    /// Whether there is more than one payload.
+    fn holds_several(&self) -> bool {
+        match (self.entries.front(), self.entries.back()) {
+            (Some(first), Some(last)) => {
+                self.entries.len() > 1 && !last.item.as_ref().shares_payload(first.item.as_ref())
+            }
+            _ => false,
         }
     }
 
     /// Puts back what was taken and not delivered, in front of everything and with its old age.
     pub fn restore(&mut self, batch: Vec<(Instant, T)>) {
-        for (since, item) in batch.into_iter().rev() {
-            let cost = item.as_ref().cost();
+        let costs: Vec<usize> = batch
+            .iter()
+            .enumerate()
+            .map(|(index, (_, item))| {
+                let before = index.checked_sub(1).map(|before| &batch[before].1);
+                cost_behind(before, item)
+            })
+            .collect();
+        for ((since, item), cost) in batch.into_iter().zip(costs).rev() {
             self.bytes += cost;
             self.entries.push_front(Entry { since, cost, item });
         }
@@ -109,12 +127,16 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         });
     }
 
-    /// Takes the oldest messages with the time they were pushed: at most `bytes`, at least one.
+    /// Takes the oldest messages with the time they were pushed: at most `bytes`, at least one, and with it those that
+    /// share its payload.
     pub fn take(&mut self, bytes: usize) -> Vec<(Instant, T)> {
-        let mut batch = Vec::new();
+        let mut batch: Vec<(Instant, T)> = Vec::new();
         let mut taken = 0;
         while let Some(entry) = self.entries.pop_front() {
-            if taken > 0 && taken + entry.cost > bytes {
+            let shares =
+                |(_, last): &(Instant, T)| entry.item.as_ref().shares_payload(last.as_ref());
+            let is_apart = !batch.last().is_some_and(shares);
+            if taken > 0 && taken + entry.cost > bytes && is_apart {
                 self.entries.push_front(entry);
                 break;
             }
@@ -146,12 +168,35 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         self.bytes
     }
 
+    /// The oldest, and with it what shares its payload: one message.
     fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.entries.pop_front() {
-            self.bytes -= oldest.cost;
-            self.dropped.messages += 1;
-            self.dropped.bytes += oldest.cost as u64;
+        let Some(oldest) = self.entries.pop_front() else {
+            return;
+        };
+        self.dropped.messages += 1;
+        self.forget(&oldest);
+        while let Some(next) = self.entries.pop_front() {
+            if !next.item.as_ref().shares_payload(oldest.item.as_ref()) {
+                self.entries.push_front(next);
+                return;
+            }
+            self.forget(&next);
         }
+    }
+
+    fn forget(&mut self, entry: &Entry<T>) {
+        self.bytes -= entry.cost;
+        self.dropped.bytes += entry.cost as u64;
+    }
+}
+
+/// What an item counts for behind another.
+fn cost_behind<T: AsRef<Outgoing>>(before: Option<&T>, item: &T) -> usize {
+    let item = item.as_ref();
+    if before.is_some_and(|before| item.shares_payload(before.as_ref())) {
+        item.own_cost()
+    } else {
+        item.cost()
     }
 }
 
@@ -173,6 +218,7 @@ mod tests {
             channel: Channel::from("c"),
             payload: Bytes::from(vec![number; 35]),
             volatile: number >= 200,
+            translation: None,
         }
     }
 
@@ -196,6 +242,37 @@ mod tests {
         assert_eq!(spool.take_dropped(), None);
         assert_eq!(numbers(spool.take(usize::MAX)), [2, 3, 4]);
         assert_eq!(spool.bytes(), 0);
+    }
+
+    #[test]
+    fn a_payload_for_two_channels_counts_once_and_gives_way_as_one() {
+        let now = Instant::now();
+        let mut spool = Spool::default();
+        for number in 0..3 {
+            let first = message(number);
+            let second = Outgoing {
+                channel: Channel::from("d"),
+                ..first.clone()
+            };
+            spool.push(first, 330, now);
+            spool.push(second, 330, now);
+        }
+        assert_eq!(spool.bytes(), 330, "a payload of 35, an entry 65");
+        let dropped = Dropped {
+            messages: 1,
+            bytes: 165,
+        };
+        assert_eq!(spool.take_dropped(), Some(dropped));
+        let batch = spool.take(1);
+        assert_eq!((batch.len(), spool.bytes()), (2, 165), "never torn apart");
+        spool.restore(batch);
+        assert_eq!(spool.bytes(), 330);
+        assert_eq!(numbers(spool.take(usize::MAX)), [1, 1, 2, 2]);
+        assert_eq!(spool.bytes(), 0);
+        let alone = message(9);
+        spool.push(alone.clone(), 10, now);
+        spool.push(alone, 10, now);
+        assert_eq!(spool.take_dropped(), None, "a single message stays");
     }
 
     #[test]

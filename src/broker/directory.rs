@@ -2,7 +2,7 @@
 //!
 //! One per node, shared by all threads; filled while the node starts and only read afterwards.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use actix::{Addr, Recipient};
@@ -36,6 +36,8 @@ pub struct Directory {
     /// One for each worker, and the last for the bridge.
     backlogs: Box<[Backlog]>,
     next_ack_id: AtomicU32,
+    /// The bus is away: what is published waits.
+    cut_off: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -49,6 +51,8 @@ impl Directory {
     pub fn new(node: NodeId, workers: usize, bus: Option<Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             node,
+            // A bus begins away.
+            cut_off: AtomicBool::new(bus.is_some()),
             bus,
             joining: Mutex::new(vec![None; workers]),
             shards: OnceLock::new(),
@@ -83,6 +87,16 @@ impl Directory {
     /// The way to other nodes, if there is one.
     pub fn bus(&self) -> Option<&Bus> {
         self.bus.as_ref()
+    }
+
+    /// Whether there is a bus and it is away, so that what is said here reaches this node only for now.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Told by the bridge.
+    pub fn set_cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, Ordering::Relaxed);
     }
 
     /// What is counted.

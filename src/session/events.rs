@@ -181,6 +181,7 @@ impl Session {
             namespace,
             node: shard.directory().node(),
             transport: self.transport,
+            degraded: shard.directory().is_cut_off(),
             rooms: &SocketRooms { shard, key },
             doorway: &Entrance { ctx, socket },
         };

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use roomwire::bridge::link::{Channel, Link, LinkEvent};
 use roomwire::bridge::memory::{Faults, Hub};
 use roomwire::bridge::store::MemoryStore;
+use roomwire::metrics::labels::BusDrop;
 use roomwire::server::Outside;
 
 use crate::support::cluster::{Voice, published};
@@ -30,6 +32,9 @@ async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
     b.join("new room").await;
     local.emit("new room", r#""among us""#).await;
     b.expect(r#"42["among us"]"#).await;
+    let emitted = local.ask(r#"["roomwire:emit","new room","acked"]"#).await;
+    assert_eq!(emitted, r#"[{"degraded":true,"ok":true}]"#);
+    b.expect(r#"42["acked"]"#).await;
     // What is said on the cut side waits, what is said elsewhere is missed.
     local.emit("r", r#""said while away""#).await;
     b.expect(r#"42["said while away"]"#).await;
@@ -47,6 +52,48 @@ async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
     local.expect(r#"42["from afar"]"#).await;
     b.expect(r#"42["from afar"]"#).await;
     assert_eq!(local.join("after").await.get("degraded"), None);
+    let emitted = local.ask(r#"["roomwire:emit","r","acked"]"#).await;
+    assert_eq!(emitted, r#"[{"ok":true}]"#);
+}
+
+#[actix_rt::test]
+async fn the_spool_holds_each_message_once_though_two_dialects_are_spoken() {
+    let cluster = TestCluster::<2>::with(&[("BUS__PYTHON", "on")]).await;
+    let [first, second] = &cluster.nodes;
+    let (mut a, mut b) = (first.member().await, second.member().await);
+    a.join("r").await;
+    let (python, mut heard) = cluster.hub.join();
+    python.subscribe(vec![Channel::from("socketio")]);
+    cluster.cut(1);
+    assert_eq!(second.readyz("bus: degraded").await, 200);
+    // Of 1 MiB, 800 messages of 1 kB take 0.9: as python-socketio has them, they would take as much again.
+    let text = "x".repeat(1000);
+    for number in 0..800 {
+        b.emit("r", &format!(r#""said",{number},"{text}""#)).await;
+    }
+    b.quiet().await;
+    // Both dialects are on the bus.
+    published(second, 1600).await;
+    cluster.heal(1);
+    for number in 0..800 {
+        a.expect(&format!(r#"42["said",{number},"{text}"]"#)).await;
+    }
+    assert_eq!(
+        second.metrics().bus_dropped_total.of(BusDrop::Spool).get(),
+        0
+    );
+    let mut told = 0;
+    while told < 800 {
+        let event = soon("what python processes are told", heard.next()).await;
+        if let Some(LinkEvent::Message { payload, .. }) = event {
+            let text = String::from_utf8(payload.to_vec()).unwrap();
+            assert!(
+                text.contains(&format!(r#""said","data":[{told},"#)),
+                "{text}"
+            );
+            told += 1;
+        }
+    }
 }
 
 #[actix_rt::test]

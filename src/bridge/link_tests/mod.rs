@@ -33,6 +33,7 @@ pub(in crate::bridge) fn message(channel: &str, payload: impl Into<Bytes>) -> Ou
         channel: Channel::from(channel),
         payload: payload.into(),
         volatile: false,
+        translation: None,
     }
 }
 

@@ -76,9 +76,10 @@ impl State {
         };
         let hears = !member.cut && !member.deaf && member.channels.contains(&message.channel);
         if hears {
+            let payload = message.body();
             member.tell(LinkEvent::Message {
                 channel: message.channel,
-                payload: message.payload,
+                payload,
             });
         }
     }

@@ -12,6 +12,7 @@ fn message(number: usize) -> Outgoing {
         channel: Channel::from("c"),
         payload: Bytes::from(number.to_string()),
         volatile: false,
+        translation: None,
     }
 }
 
@@ -100,6 +101,7 @@ async fn what_is_said_while_cut_off_is_spooled() {
     tokio::time::sleep(Duration::from_secs(11)).await;
     let volatile = Outgoing {
         volatile: true,
+        translation: None,
         ..message(2)
     };
     sender.publish(vec![volatile, message(3)]);

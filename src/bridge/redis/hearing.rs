@@ -56,6 +56,7 @@ impl Hearing {
             channel: self.channel.clone(),
             payload: Bytes::copy_from_slice(&age.to_be_bytes()),
             volatile: true,
+            translation: None,
         }
     }
 

@@ -196,7 +196,7 @@ impl Publisher {
             pipeline
                 .cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" })
                 .arg(channel)
-                .arg(&*waiting.message.payload);
+                .arg(&*waiting.message.body());
         }
         let outcomes: Outcomes = pipeline.query_async(connection).await?;
         let none_passed = outcomes.iter().all(RedisResult::is_err);

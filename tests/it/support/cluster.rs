@@ -127,6 +127,7 @@ impl Voice {
                 channel,
                 payload: payload.clone(),
                 volatile: false,
+                translation: None,
             };
             self.link.publish(vec![message]);
         }
@@ -171,6 +172,7 @@ impl Voice {
             channel,
             payload: "?".into(),
             volatile: true,
+            translation: None,
         };
         self.link.publish_counted(message).await.unwrap()
     }

@@ -30,6 +30,7 @@ impl PythonProcess {
             channel: Channel::from(channel.to_owned()),
             payload: payload.into(),
             volatile: false,
+            translation: None,
         };
         self.link.publish(vec![message]);
     }
