@@ -22,6 +22,7 @@ use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
 use crate::limits::HttpConnections;
 use crate::transport::accept::{Acceptor, Door};
+use crate::transport::requests::Requests;
 use crate::transport::socket::ClientStream;
 use crate::transport::{body, upgrade};
 
@@ -145,7 +146,7 @@ pub(super) fn serve_internal(
 }
 
 /// What actix-http does with a connection; its other deadlines are those of the connection itself.
-fn http_service<S>(timeouts: HttpTimeouts) -> HttpServiceBuilder<ClientStream, S>
+fn http_service<S>(timeouts: HttpTimeouts) -> HttpServiceBuilder<Requests<ClientStream>, S>
 where
     S: ServiceFactory<Request, Config = ()>,
     S::Error: Into<Response<BoxBody>> + 'static,
@@ -157,8 +158,8 @@ where
         .client_disconnect_timeout(LINGER_TIME)
         .keep_alive(timeouts.keepalive_timeout + CLOCK_LAG)
         .h1_allow_half_closed(false)
-        .on_connect_ext(|stream: &ClientStream, extensions| {
-            extensions.insert(Rc::clone(stream.deadlines()));
+        .on_connect_ext(|requests: &Requests<ClientStream>, extensions| {
+            extensions.insert(Rc::clone(requests.stream().deadlines()));
         })
 }
 
@@ -168,7 +169,7 @@ fn accepting(
 ) -> impl ServiceFactory<
     TcpStream,
     Config = (),
-    Response = (ClientStream, Protocol, Option<SocketAddr>),
+    Response = (Requests<ClientStream>, Protocol, Option<SocketAddr>),
     Error = (),
     InitError = (),
 > {
@@ -178,7 +179,7 @@ fn accepting(
         async move {
             // A refusal is counted and logged already.
             let (stream, client) = acceptor.accept(stream).await.map_err(drop)?;
-            Ok((stream, Protocol::Http1, Some(client)))
+            Ok((Requests::new(stream), Protocol::Http1, Some(client)))
         }
     })
 }

@@ -70,6 +70,7 @@ impl Blueprint {
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
         );
+        let timeout = self.config.bus.forward_timeout;
         let edge = Edge {
             worker,
             settings: Arc::clone(&self.endpoint),
@@ -77,7 +78,7 @@ impl Blueprint {
             exchange: self
                 .forward
                 .clone()
-                .map(|forward| Exchange::new(forward, index, &*self.random)),
+                .map(|forward| Exchange::new(forward, index, timeout, &*self.random)),
             held: Rc::default(),
         };
         self.enter_gate(index, Gate::new(edge.clone()).start());

@@ -32,6 +32,15 @@ pub struct Body {
     deadlines: Rc<Deadlines>,
 }
 
+impl Body {
+    /// Starts the deadline of a body that another task will read: the connection's own task must set its timer.
+    pub fn expect(&self) {
+        if self.payload.is_some() {
+            self.deadlines.await_body();
+        }
+    }
+}
+
 impl Stream for Body {
     type Item = Result<Bytes, PayloadError>;
 

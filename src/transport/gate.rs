@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use super::edge::Edge;
-use super::forward::owner::{self, Pulls};
+use super::forward::{LOOK_INTERVAL, UnderWay, owner};
 use super::upgrade::{self, Offered};
 use crate::bridge::messages::Forwarded;
 use crate::model::EngineId;
@@ -14,7 +14,7 @@ use crate::session::Session;
 /// One per worker.
 pub struct Gate {
     edge: Edge,
-    pulls: Pulls,
+    under_way: UnderWay,
 }
 
 impl Gate {
@@ -22,13 +22,36 @@ impl Gate {
     pub fn new(edge: Edge) -> Self {
         Self {
             edge,
-            pulls: Pulls::default(),
+            under_way: UnderWay::default(),
         }
     }
 }
 
 impl Actor for Gate {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.edge.exchange.is_some() {
+            ctx.run_interval(LOOK_INTERVAL, Self::check_nodes);
+        }
+    }
+}
+
+impl Gate {
+    /// Ends what nodes have under way here that are no longer on the bus.
+    fn check_nodes(&mut self, ctx: &mut Context<Self>) {
+        let Some(exchange) = &self.edge.exchange else {
+            return;
+        };
+        for (node, session) in self.under_way.nodes(&self.edge.worker) {
+            let gone = exchange.check(node, session).into_actor(self);
+            ctx.spawn(gone.map(move |gone, gate, _| {
+                if gone.is_ok() {
+                    gate.under_way.end_node(node, &gate.edge.worker);
+                }
+            }));
+        }
+    }
 }
 
 /// Asks for a session of this worker.
@@ -62,7 +85,7 @@ impl Handler<Forwarded> for Gate {
 
     fn handle(&mut self, forwarded: Forwarded, _ctx: &mut Self::Context) {
         if let Some(exchange) = &self.edge.exchange {
-            owner::receive(&forwarded, &self.edge.worker, exchange, &mut self.pulls);
+            owner::receive(&forwarded, &self.edge.worker, exchange, &mut self.under_way);
         }
     }
 }

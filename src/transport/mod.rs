@@ -16,6 +16,7 @@ mod opening;
 pub mod origin;
 pub mod polling;
 mod refused;
+pub mod requests;
 pub mod socket;
 pub mod upgrade;
 pub mod websocket;

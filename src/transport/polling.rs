@@ -1,7 +1,9 @@
 //! Long polling: GETs that fetch batches, POSTs that bring packets (protocol notes 1.3 and 1.7).
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use actix::Addr;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -11,7 +13,7 @@ use tokio::sync::oneshot;
 use super::body::Body;
 use super::compression::{accepts_gzip, gzip};
 use super::edge::Edge;
-use super::forward::Exchange;
+use super::forward::Question;
 use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::CorsHeaders;
@@ -67,7 +69,14 @@ async fn answer_to(
         Wanted::NewSession(_) => open(edge, mode, request, cors).await,
         Wanted::Session(id, _) => match *request.method() {
             Method::GET => get(edge, id, request, cors).await,
-            Method::POST => post(edge, id, request, body, cors).await,
+            // In a task of its own: what has arrived whole is delivered, and what has not is noticed, even if the
+            // connection breaks meanwhile.
+            Method::POST => {
+                body.expect();
+                let post = post(edge.clone(), id, is_binary(request), body, cors.clone());
+                let posted = actix_rt::spawn(post).await;
+                posted.unwrap_or(Err(Refusal::SessionUnknown))
+            }
             _ => Ok(answer(StatusCode::METHOD_NOT_ALLOWED, cors).finish()),
         },
     }
@@ -147,14 +156,7 @@ async fn pull_anywhere(edge: &Edge, id: EngineId) -> Option<Result<Batch, PullEr
     };
     let forwarded = &edge.worker.metrics().forwarded_total;
     forwarded.of(Forwarding::Poll).increment();
-    let asked = exchange.ask(
-        id,
-        Kind::Pull,
-        exchange.number(),
-        0,
-        Bytes::new(),
-        edge.patience(),
-    );
+    let asked = exchange.ask(id, Kind::Pull, exchange.number(), 0, edge.patience());
     match asked.await {
         (Outcome::Done, body) => Some(Ok(Batch { body, last: false })),
         (Outcome::Last, body) => Some(Ok(Batch { body, last: true })),
@@ -165,7 +167,7 @@ async fn pull_anywhere(edge: &Edge, id: EngineId) -> Option<Result<Batch, PullEr
 }
 
 /// Asks a session of this node for its next polling batch; `None` if it is gone.
-async fn pull(session: &actix::Addr<Session>) -> Option<Result<Batch, PullError>> {
+async fn pull(session: &Addr<Session>) -> Option<Result<Batch, PullError>> {
     let (outlet, batch) = oneshot::channel();
     session
         .try_send(Ready {
@@ -209,8 +211,7 @@ fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
         .body(body)
 }
 
-/// A post that was announced to its session. Dropped before its body is delivered, it counts as broken off: the
-/// client may have lost its connection at any point.
+/// A post that was announced to its session. Dropped before its body is delivered, it counts as broken off.
 struct Announced<'a> {
     owner: Owner<'a>,
     post: PostId,
@@ -220,8 +221,9 @@ struct Announced<'a> {
 /// Who owns the session of a post.
 enum Owner<'a> {
     /// With what fires when the session ends before the body has come.
-    Here(actix::Addr<Session>, oneshot::Receiver<()>),
-    Elsewhere(&'a Edge, &'a Exchange, EngineId),
+    Here(Addr<Session>, oneshot::Receiver<()>),
+    /// With the request to it, and for how long its answer is waited for.
+    Elsewhere(Question<'a>, Duration),
 }
 
 impl<'a> Announced<'a> {
@@ -230,10 +232,11 @@ impl<'a> Announced<'a> {
             let forwarded = &edge.worker.metrics().forwarded_total;
             forwarded.of(Forwarding::Post).increment();
             let number = exchange.number();
-            exchange.tell(id, Kind::PostStarted, number, Bytes::new());
-            let owner = Owner::Elsewhere(edge, exchange, id);
+            let mut question = exchange.question(id, Kind::PostStarted, number, 0);
+            // No body is read for a session that does not exist.
+            question.acknowledged().await.ok()?;
             return Some(Self {
-                owner,
+                owner: Owner::Elsewhere(question, edge.patience()),
                 post: PostId(number),
                 delivered: false,
             });
@@ -253,7 +256,7 @@ impl<'a> Announced<'a> {
         })
     }
 
-    /// Reads the body; `None` if the session ends meanwhile, or another node's surely has.
+    /// Reads the body; `None` if the session ends meanwhile.
     async fn collect(&mut self, body: Body, limit: usize) -> Option<Result<Bytes, BodyError>> {
         let body = collect(body, limit);
         match &mut self.owner {
@@ -261,13 +264,16 @@ impl<'a> Announced<'a> {
                 body = body => Some(body),
                 _ = session_ended => None,
             },
-            Owner::Elsewhere(edge, ..) => tokio::time::timeout(edge.patience(), body).await.ok(),
+            Owner::Elsewhere(question, patience) => tokio::select! {
+                body = body => Some(body),
+                _ = question.answer(*patience) => None,
+            },
         }
     }
 
     async fn deliver(mut self, body: Bytes) -> Option<Result<(), PostError>> {
         self.delivered = true;
-        match &self.owner {
+        match &mut self.owner {
             Owner::Here(session, _) => {
                 let (reply, answered) = oneshot::channel();
                 session.do_send(Post {
@@ -277,12 +283,8 @@ impl<'a> Announced<'a> {
                 });
                 answered.await.ok()
             }
-            Owner::Elsewhere(edge, exchange, id) => {
-                match exchange
-                    .ask(*id, Kind::Post, self.post.0, 0, body, edge.patience())
-                    .await
-                    .0
-                {
+            Owner::Elsewhere(question, patience) => {
+                match question.deliver(body, *patience).await.0 {
                     Outcome::Done | Outcome::Last => Some(Ok(())),
                     Outcome::TransportMismatch => Some(Err(PostError::TransportMismatch)),
                     Outcome::Duplicate => Some(Err(PostError::Duplicate)),
@@ -305,9 +307,11 @@ impl Announced<'_> {
             return;
         }
         let post = self.post;
-        match &self.owner {
-            Owner::Here(session, _) => session.do_send(PostAborted { post, why }),
-            Owner::Elsewhere(_, exchange, id) => exchange.abort_post(*id, post.0, why),
+        match (&mut self.owner, why) {
+            (Owner::Here(session, _), why) => session.do_send(PostAborted { post, why }),
+            (Owner::Elsewhere(question, _), Abort::Rejected) => question.reject(),
+            // As does every question that is dropped.
+            (Owner::Elsewhere(..), Abort::BrokeOff) => {}
         }
     }
 }
@@ -319,16 +323,17 @@ impl Drop for Announced<'_> {
 }
 
 async fn post(
-    edge: &Edge,
+    edge: Edge,
     id: EngineId,
-    request: &HttpRequest,
+    is_binary: bool,
     body: Body,
-    cors: &CorsHeaders,
+    cors: CorsHeaders,
 ) -> Result<HttpResponse, Refusal> {
+    let (edge, cors) = (&edge, &cors);
     let Some(mut announced) = Announced::new(edge, id).await else {
         return Err(Refusal::SessionUnknown);
     };
-    let body = match is_binary(request) {
+    let body = match is_binary {
         true => Bytes::new(),
         false => match announced
             .collect(body, edge.settings.engine.max_payload)

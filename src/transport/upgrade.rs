@@ -23,6 +23,7 @@ use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::opening::Accept;
 use super::refused;
+use super::requests::Requests;
 use super::socket::{ClientSocket, ClientStream, Detached};
 use super::websocket::Websocket;
 use crate::limits::{Admission, Arrival};
@@ -54,9 +55,16 @@ impl Offered<ClientStream> {
 }
 
 /// Answers an upgrade request on the worker that accepted its connection.
-pub async fn upgrade(edge: Edge, request: Request, framed: Framed<ClientStream, h1::Codec>) {
+pub async fn upgrade(
+    edge: Edge,
+    request: Request,
+    framed: Framed<Requests<ClientStream>, h1::Codec>,
+) {
     let parts = framed.into_parts();
-    let (mut stream, first) = (parts.io, parts.read_buf.freeze());
+    let (mut stream, unread) = parts.io.into_parts();
+    let mut first = parts.read_buf;
+    first.extend_from_slice(&unread);
+    let first = first.freeze();
     // Until it is answered, or is a websocket, it is a request like others.
     let _serving = stream.deadlines().serve();
     if let Err(error) = stream.write_all(&parts.write_buf).await {
@@ -247,7 +255,7 @@ async fn ask_owner(edge: &Edge, exchange: &Exchange, session: EngineId) -> Outco
     let forwarded = &edge.worker.metrics().forwarded_total;
     forwarded.of(Forwarding::Websocket).increment();
     let (number, time) = (exchange.number(), edge.settings.forward_timeout);
-    let asked = exchange.ask(session, Kind::Probe, number, 0, Bytes::new(), time);
+    let asked = exchange.ask(session, Kind::Probe, number, 0, time);
     let (outcome, _) = asked.await;
     outcome
 }

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::http::Response;
+use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
 use crate::support::tls::{self, Files};
 use crate::support::{PollingClient, TestCluster, TestServer, soon};
@@ -112,6 +112,32 @@ async fn send_broken(
     // The server may reset what it does not read.
     let _ = soon("the end of the connection", stream.read_to_end(&mut answer)).await;
     String::from_utf8(answer).unwrap()
+}
+
+#[actix_rt::test]
+async fn a_whole_body_is_delivered_though_the_connection_closes_at_once() {
+    whole_body_counts(&TestCluster::start().await).await;
+    whole_body_counts(&TestCluster::with(&Files::good().settings()).await).await;
+}
+
+async fn whole_body_counts(cluster: &TestCluster<2>) {
+    let [owner, elsewhere] = &cluster.nodes;
+    let mut witness = owner.member().await;
+    witness.join("r").await;
+    for edge in [owner, elsewhere, owner, elsewhere] {
+        let mut client = owner.polling().await;
+        client.connect().await;
+        let address = edge.address();
+        let mut stream = tls::dial(&address, false).await;
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
+        let request = Request::post(&target, EMIT.as_bytes()).encode(tls::host(&address));
+        stream.write_all(&request).await.unwrap();
+        stream.flush().await.unwrap();
+        drop(stream);
+        witness.expect(r#"42["first"]"#).await;
+        client.join("r").await;
+        client.send("1").await;
+    }
 }
 
 #[actix_rt::test]

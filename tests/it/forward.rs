@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::cluster::{Voice, room};
+use crate::support::http::Response;
 use crate::support::log::close_reason;
-use crate::support::tls::Files;
+use crate::support::tls::{self, Files};
 use crate::support::{Frame, TestCluster, WebsocketClient, filler, soon};
 use roomwire::bridge::memory::Faults;
 use roomwire::model::Command;
@@ -340,6 +343,78 @@ async fn sessions_of_a_node_that_died_or_was_cut_off_are_unknown() {
     assert_eq!(clients[1].post("41").await.summary(), UNKNOWN);
     websocket.rest().await;
     assert_eq!(edge.metrics().forwarded_websockets.get(), 0);
+}
+
+#[actix_rt::test]
+async fn what_a_node_had_under_way_for_others_ends_when_it_dies() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, edge] = &cluster.nodes;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = owner.polling().await;
+        client.connect().await;
+        clients.push(client);
+    }
+    let [carried, polling, posting, probing] = &mut clients[..] else {
+        unreachable!()
+    };
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &carried.sid).await;
+    websocket.quiet().await;
+    let mut probe = WebsocketClient::upgrading(&edge.address(), &probing.sid).await;
+    probe.send("2probe").await;
+    probe.expect("3probe").await;
+    let mut post = tls::dial(&edge.address(), false).await;
+    let head = post_head(&posting.sid);
+    post.write_all(format!("{head}4").as_bytes()).await.unwrap();
+    polling.turn_to(&edge.address());
+    // The owner has heard of the poll once the forwarded requests are counted and a later one is answered.
+    let (poll, ()) = tokio::join!(polling.get(), async {
+        crate::support::eventually("the forwarded requests", || {
+            edge.metrics().forwarded_total.get() >= 4
+        })
+        .await;
+        websocket.quiet().await;
+        cluster.cut(1);
+    });
+    assert_eq!(poll.summary(), UNKNOWN);
+    assert_eq!(close_reason(&carried.sid).await, "transport close");
+    assert_eq!(close_reason(&polling.sid).await, "transport error");
+    assert_eq!(close_reason(&posting.sid).await, "transport error");
+    let mut websocket = soon("a new upgrade", async {
+        loop {
+            let mut websocket = WebsocketClient::upgrading(&owner.address(), &probing.sid).await;
+            websocket.send("2probe").await;
+            if websocket.frame().await == Frame::Text("3probe".into()) {
+                break websocket;
+            }
+        }
+    })
+    .await;
+    websocket.send("5").await;
+    websocket.quiet().await;
+}
+
+fn post_head(sid: &str) -> String {
+    format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n"
+    )
+}
+
+#[actix_rt::test]
+async fn no_body_is_read_for_a_session_that_does_not_exist() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, edge] = &cluster.nodes;
+    for node in [owner.node(), "AAAA".to_owned()] {
+        let sid = format!("{node}AAAAAAAAAAAAAAAA");
+        let mut stream = tls::dial(&edge.address(), false).await;
+        stream.write_all(post_head(&sid).as_bytes()).await.unwrap();
+        let answer = soon(
+            "an answer to the head alone",
+            Response::read(&mut stream, &mut Vec::new()),
+        )
+        .await;
+        assert_eq!(answer.summary(), UNKNOWN, "{sid}");
+    }
 }
 
 #[actix_rt::test]

@@ -21,9 +21,10 @@ pub enum Kind {
     Pull = 1,
     /// Edge: the client gave up waiting.
     PullAborted = 2,
-    /// Edge: the client begins to post.
+    /// Edge: the client begins to post. Acknowledged at once, so that no body is sent to an owner that has no such
+    /// session; answered if the session ends before the body has come.
     PostStarted = 3,
-    /// Edge: the body of a post.
+    /// Edge: the body of an acknowledged post.
     Post = 4,
     /// Edge: the body is not delivered; argument is [`BROKE_OFF`] or [`REJECTED`].
     PostAborted = 5,
@@ -44,14 +45,16 @@ pub enum Kind {
     Detached = 12,
     /// Owner: the answer; argument is an [`Outcome`].
     Answer = 13,
-    /// Edge: does the owner still exist? Needs no answer: the bus says how many heard it.
+    /// Edge or owner: does the other node still exist? Needs no answer: the bus counts the receivers.
     AreYouThere = 14,
+    /// Owner: the request has arrived, its answer follows.
+    Accepted = 15,
 }
 
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
         use Kind::{
-            Answer, AreYouThere, Binary, Detached, Post, PostAborted, PostStarted, Probe,
+            Accepted, Answer, AreYouThere, Binary, Detached, Post, PostAborted, PostStarted, Probe,
             ProbeFailed, Probed, Pull, PullAborted, Text, Upgraded,
         };
         let all = [
@@ -69,6 +72,7 @@ impl Kind {
             Detached,
             Answer,
             AreYouThere,
+            Accepted,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }

@@ -1,61 +1,155 @@
 //! The edge's side: questions to the node that owns a session, and their answers.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Recipient;
 use bytes::Bytes;
 use hashbrown::HashMap;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::envelope::{BROKE_OFF, Envelope, Kind, Outcome, REJECTED};
 use crate::bridge::messages::Forward;
-use crate::model::{EngineId, Random, WorkerIndex};
-use crate::session::messages::Abort;
+use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 
 /// Questions of one worker to other nodes.
 #[derive(Clone)]
 pub struct Exchange {
     forward: Recipient<Forward>,
     worker: WorkerIndex,
+    /// Within it the owner acknowledges a request.
+    timeout: Duration,
     next: Rc<Cell<u64>>,
     waiting: Waiting,
 }
 
-/// Questions under way by number, with whom they were put to: dropping a sender ends its question.
-type Waiting = Rc<RefCell<HashMap<u64, (EngineId, oneshot::Sender<Envelope>)>>>;
+/// Questions under way by number, with the session they concern: dropping a sender ends its question.
+type Waiting = Rc<RefCell<HashMap<u64, (EngineId, mpsc::UnboundedSender<Envelope>)>>>;
 
-/// How often the owners of long questions are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the nodes at the other end of what is under way are checked.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// An owner that has no answer after this time acknowledges the request meanwhile: most answers need no
+/// acknowledgement.
+const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(250);
+/// So much of the timeout may pass before the acknowledgement is sent.
+const TIMEOUT_SHARE: u32 = 4;
 
-/// A question under way; if its client gives up, the owner is told.
-struct Question<'a> {
+/// A request under way. Dropped before its answer, it is taken back.
+pub struct Question<'a> {
     exchange: &'a Exchange,
     number: u64,
     session: EngineId,
     kind: Kind,
+    messages: mpsc::UnboundedReceiver<Envelope>,
+    /// Fires if the last message reached no node.
+    unreachable: Option<oneshot::Receiver<()>>,
     answered: bool,
+}
+
+impl Question<'_> {
+    /// Waits until the owner acknowledges the request.
+    ///
+    /// # Errors
+    /// The answer, if it came at once; [`Outcome::Gone`] if the owner does not exist or does not respond in time.
+    pub async fn acknowledged(&mut self) -> Result<(), (Outcome, Bytes)> {
+        match self.message(self.exchange.timeout).await {
+            Some(envelope) if envelope.kind == Kind::Accepted => Ok(()),
+            message => Err(self.finish(message)),
+        }
+    }
+
+    /// Waits for the answer to an acknowledged request; [`Outcome::Gone`] if none comes within `time`.
+    pub async fn answer(&mut self, time: Duration) -> (Outcome, Bytes) {
+        let deadline = tokio::time::Instant::now() + time;
+        loop {
+            let left = deadline - tokio::time::Instant::now();
+            match self.message(left).await {
+                Some(envelope) if envelope.kind == Kind::Accepted => {}
+                message => return self.finish(message),
+            }
+        }
+    }
+
+    /// Sends the body of an announced post; returns the answer.
+    pub async fn deliver(&mut self, body: Bytes, time: Duration) -> (Outcome, Bytes) {
+        self.kind = Kind::Post;
+        self.unreachable =
+            Some(
+                self.exchange
+                    .send_checked(self.session, Kind::Post, self.number, 0, body),
+            );
+        match self.acknowledged().await {
+            Ok(()) => self.answer(time).await,
+            Err(answer) => answer,
+        }
+    }
+
+    /// The body of an announced post is rejected; the session lives.
+    pub fn reject(&mut self) {
+        self.answered = true;
+        self.exchange
+            .abort_post(self.session, self.number, REJECTED);
+    }
+
+    async fn message(&mut self, time: Duration) -> Option<Envelope> {
+        tokio::select! {
+            message = self.messages.recv() => message,
+            () = lost(&mut self.unreachable) => None,
+            () = tokio::time::sleep(time) => None,
+        }
+    }
+
+    fn finish(&mut self, message: Option<Envelope>) -> (Outcome, Bytes) {
+        self.answered = message.is_some();
+        match message {
+            Some(envelope) => (Outcome::parse(envelope.argument), envelope.body),
+            None => (Outcome::Gone, Bytes::new()),
+        }
+    }
+}
+
+/// Completes if no node was reached.
+async fn lost(unreachable: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = unreachable {
+        if receiver.await.is_ok() {
+            return;
+        }
+        *unreachable = None;
+    }
+    std::future::pending().await
 }
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
         self.exchange.waiting.borrow_mut().remove(&self.number);
-        if !self.answered && self.kind == Kind::Pull {
-            self.exchange
-                .tell(self.session, Kind::PullAborted, self.number, Bytes::new());
+        let (session, number) = (self.session, self.number);
+        match self.kind {
+            _ if self.answered => {}
+            Kind::Pull => self
+                .exchange
+                .tell(session, Kind::PullAborted, number, Bytes::new()),
+            Kind::PostStarted => self.exchange.abort_post(session, number, BROKE_OFF),
+            _ => {}
         }
     }
 }
 
 impl Exchange {
     /// The exchange of `worker`. Numbers begin anywhere, so that those of two nodes differ.
-    pub fn new(forward: Recipient<Forward>, worker: WorkerIndex, random: &dyn Random) -> Self {
+    pub fn new(
+        forward: Recipient<Forward>,
+        worker: WorkerIndex,
+        timeout: Duration,
+        random: &dyn Random,
+    ) -> Self {
         let mut start = [0; 8];
         random.fill(&mut start);
         let exchange = Self {
             forward,
             worker,
+            timeout,
             next: Rc::new(Cell::new(u64::from_be_bytes(start) >> 16)),
             waiting: Rc::default(),
         };
@@ -76,15 +170,7 @@ impl Exchange {
             owners.sort_unstable_by_key(EngineId::node);
             owners.dedup_by_key(|session| session.node());
             for session in owners {
-                let (unreachable, lost) = oneshot::channel();
-                self.send(
-                    session,
-                    Kind::AreYouThere,
-                    0,
-                    0,
-                    Bytes::new(),
-                    Some(unreachable),
-                );
+                let lost = self.check(session.node(), session);
                 let waiting = Rc::clone(&self.waiting);
                 actix_rt::spawn(async move {
                     if lost.await.is_ok() {
@@ -104,36 +190,61 @@ impl Exchange {
         next * WorkerIndex::LIMIT as u64 + self.worker.get() as u64
     }
 
-    /// Asks the owner; [`Outcome::Gone`] if it does not exist, has no such session, or stays silent for `time`.
+    /// Checks whether a node that has to do with `session` is still on the bus: fires if it is not.
+    pub fn check(&self, node: NodeId, session: EngineId) -> oneshot::Receiver<()> {
+        let envelope = Envelope {
+            worker: WorkerIndex::default(),
+            kind: Kind::AreYouThere,
+            exchange: 0,
+            session,
+            argument: 0,
+            body: Bytes::new(),
+        };
+        let (unreachable, lost) = oneshot::channel();
+        self.forward.do_send(Forward {
+            to: node,
+            body: envelope.encode(),
+            unreachable: Some(unreachable),
+        });
+        lost
+    }
+
+    /// Sends a request to the owner of a session.
+    pub fn question(
+        &self,
+        session: EngineId,
+        kind: Kind,
+        number: u64,
+        argument: u32,
+    ) -> Question<'_> {
+        let (sender, messages) = mpsc::unbounded_channel();
+        self.waiting.borrow_mut().insert(number, (session, sender));
+        let unreachable = self.send_checked(session, kind, number, argument, Bytes::new());
+        Question {
+            exchange: self,
+            number,
+            session,
+            kind,
+            messages,
+            unreachable: Some(unreachable),
+            answered: false,
+        }
+    }
+
+    /// Sends a request to the owner, which must acknowledge it within `bus.forward_timeout` and answer it within
+    /// `time`; else, and if the owner does not exist or has no such session, the outcome is [`Outcome::Gone`].
     pub async fn ask(
         &self,
         session: EngineId,
         kind: Kind,
         number: u64,
         argument: u32,
-        body: Bytes,
         time: Duration,
     ) -> (Outcome, Bytes) {
-        let (sender, answer) = oneshot::channel();
-        let (unreachable, lost) = oneshot::channel();
-        self.waiting.borrow_mut().insert(number, (session, sender));
-        let mut question = Question {
-            exchange: self,
-            number,
-            session,
-            kind,
-            answered: false,
-        };
-        self.send(session, kind, number, argument, body, Some(unreachable));
-        let answer = tokio::select! {
-            answer = answer => answer.ok(),
-            Ok(()) = lost => None,
-            () = tokio::time::sleep(time) => return (Outcome::Gone, Bytes::new()),
-        };
-        question.answered = true;
-        match answer {
-            Some(envelope) => (Outcome::parse(envelope.argument), envelope.body),
-            None => (Outcome::Gone, Bytes::new()),
+        let mut question = self.question(session, kind, number, argument);
+        match question.acknowledged().await {
+            Ok(()) => question.answer(time).await,
+            Err(answer) => answer,
         }
     }
 
@@ -143,19 +254,21 @@ impl Exchange {
     }
 
     /// Notifies the owner that the body of a post is not delivered.
-    pub fn abort_post(&self, session: EngineId, number: u64, why: Abort) {
-        let argument = match why {
-            Abort::BrokeOff => BROKE_OFF,
-            Abort::Rejected => REJECTED,
-        };
-        self.send(
-            session,
-            Kind::PostAborted,
-            number,
-            argument,
-            Bytes::new(),
-            None,
-        );
+    fn abort_post(&self, session: EngineId, number: u64, why: u32) {
+        self.send(session, Kind::PostAborted, number, why, Bytes::new(), None);
+    }
+
+    fn send_checked(
+        &self,
+        session: EngineId,
+        kind: Kind,
+        number: u64,
+        argument: u32,
+        body: Bytes,
+    ) -> oneshot::Receiver<()> {
+        let (unreachable, lost) = oneshot::channel();
+        self.send(session, kind, number, argument, body, Some(unreachable));
+        lost
     }
 
     /// Tells the owner that a websocket of its session will go, and that what is under way may take `patience`.
@@ -188,20 +301,41 @@ impl Exchange {
         });
     }
 
-    /// Answers a question of another node.
-    pub(super) fn answer(
+    /// Waits for the answer to a request of another node, and acknowledges the request if that takes a while.
+    pub(super) async fn acknowledging<T>(
         &self,
-        to: crate::model::NodeId,
+        to: NodeId,
         question: &Envelope,
-        outcome: Outcome,
-        body: Bytes,
-    ) {
+        answer: impl Future<Output = T>,
+    ) -> T {
+        let patience = ACKNOWLEDGE_AFTER.min(self.timeout / TIMEOUT_SHARE);
+        let mut answer = pin!(answer);
+        match tokio::time::timeout(patience, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.acknowledge(to, question);
+                answer.await
+            }
+        }
+    }
+
+    /// Acknowledges a request of another node: its answer follows.
+    pub(super) fn acknowledge(&self, to: NodeId, question: &Envelope) {
+        self.respond(to, question, Kind::Accepted, 0, Bytes::new());
+    }
+
+    /// Answers a request of another node.
+    pub(super) fn answer(&self, to: NodeId, question: &Envelope, outcome: Outcome, body: Bytes) {
+        self.respond(to, question, Kind::Answer, outcome as u32, body);
+    }
+
+    fn respond(&self, to: NodeId, question: &Envelope, kind: Kind, argument: u32, body: Bytes) {
         let envelope = Envelope {
             worker: question.asking_worker(),
-            kind: Kind::Answer,
+            kind,
             exchange: question.exchange,
             session: question.session,
-            argument: outcome as u32,
+            argument,
             body,
         };
         self.forward.do_send(Forward {
@@ -211,10 +345,10 @@ impl Exchange {
         });
     }
 
-    /// An answer came; one that nobody waits for any more is dropped.
-    pub(super) fn answered(&self, envelope: Envelope) {
-        let waiting = self.waiting.borrow_mut().remove(&envelope.exchange);
-        if let Some((_, waiting)) = waiting {
+    /// An acknowledgement or answer came; one that nobody waits for any more is dropped.
+    pub(super) fn responded(&self, envelope: Envelope) {
+        let waiting = self.waiting.borrow();
+        if let Some((_, waiting)) = waiting.get(&envelope.exchange) {
             let _ = waiting.send(envelope);
         }
     }

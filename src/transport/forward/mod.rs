@@ -9,6 +9,8 @@ mod exchange;
 mod held;
 pub mod owner;
 pub mod remote;
+mod under_way;
 
-pub use exchange::Exchange;
+pub use exchange::{Exchange, LOOK_INTERVAL, Question};
 pub use held::{Held, Told};
+pub use under_way::UnderWay;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use actix::Addr;
-use actix_rt::task::JoinHandle;
 use bytes::Bytes;
-use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::Exchange;
 use super::envelope::{Envelope, Kind, Outcome, REJECTED};
+use super::under_way::UnderWay;
 use crate::bridge::messages::Forwarded;
 use crate::metrics::labels::BusDrop;
 use crate::model::NodeId;
@@ -23,19 +22,20 @@ use crate::session::{Session, Worker};
 /// Posts of other nodes are numbered apart from those of this one.
 const FORWARDED_POST: u64 = 1 << 63;
 
-/// Pulls of other nodes that wait for a batch.
-#[derive(Default)]
-pub struct Pulls(HashMap<(NodeId, u64), JoinHandle<()>>);
-
 /// Does what an edge asks for.
-pub fn receive(forwarded: &Forwarded, worker: &Worker, exchange: &Exchange, pulls: &mut Pulls) {
+pub fn receive(
+    forwarded: &Forwarded,
+    worker: &Worker,
+    exchange: &Exchange,
+    under_way: &mut UnderWay,
+) {
     let Some(envelope) = Envelope::decode(&forwarded.body) else {
         let dropped = &worker.metrics().bus_dropped_total;
         dropped.of(BusDrop::Unreadable).increment();
         return;
     };
-    if envelope.kind == Kind::Answer {
-        return exchange.answered(envelope);
+    if matches!(envelope.kind, Kind::Answer | Kind::Accepted) {
+        return exchange.responded(envelope);
     }
     match worker.session(envelope.session) {
         Some(session) => Asked {
@@ -44,8 +44,12 @@ pub fn receive(forwarded: &Forwarded, worker: &Worker, exchange: &Exchange, pull
             session,
             exchange,
         }
-        .carry_out(pulls),
-        None if matches!(envelope.kind, Kind::Pull | Kind::Post | Kind::Probe) => {
+        .carry_out(under_way),
+        None if matches!(
+            envelope.kind,
+            Kind::Pull | Kind::PostStarted | Kind::Post | Kind::Probe
+        ) =>
+        {
             exchange.answer(forwarded.from, &envelope, Outcome::Gone, Bytes::new());
         }
         None => {}
@@ -60,28 +64,38 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn carry_out(self, pulls: &mut Pulls) {
-        let post = PostId(self.envelope.exchange | FORWARDED_POST);
+    fn carry_out(self, under_way: &mut UnderWay) {
+        let (from, number, id) = (self.from, self.envelope.exchange, self.envelope.session);
+        let post = PostId(number | FORWARDED_POST);
         match self.envelope.kind {
-            Kind::Pull => self.pull(pulls),
-            Kind::PullAborted => {
-                if let Some(pull) = pulls.0.remove(&(self.from, self.envelope.exchange)) {
-                    pull.abort();
-                }
+            Kind::Pull => self.pull(under_way),
+            Kind::PullAborted => under_way.end_pull(from, number),
+            Kind::PostStarted => self.announce(post, under_way),
+            Kind::Post => {
+                under_way.end_post(from, number);
+                self.post(post);
             }
-            Kind::PostStarted => self.session.do_send(PostStarted { post, open: None }),
-            Kind::Post => self.post(post),
             Kind::PostAborted => {
+                under_way.end_post(from, number);
                 let why = match self.envelope.argument {
                     REJECTED => Abort::Rejected,
                     _ => Abort::BrokeOff,
                 };
                 self.session.do_send(PostAborted { post, why });
             }
-            Kind::Probe => self.probe(),
+            Kind::Probe => {
+                under_way.begin_probe(from, id);
+                self.probe();
+            }
             Kind::Probed => self.session.do_send(Probed),
-            Kind::ProbeFailed => self.session.do_send(ProbeFailed),
-            Kind::Upgraded => self.session.do_send(Upgraded),
+            Kind::ProbeFailed => {
+                under_way.end_probe(from, id);
+                self.session.do_send(ProbeFailed);
+            }
+            Kind::Upgraded => {
+                under_way.begin_websocket(from, id);
+                self.session.do_send(Upgraded);
+            }
             Kind::Text => match String::from_utf8(self.envelope.body.to_vec()) {
                 Ok(text) => self.session.do_send(Receive::Text(text)),
                 Err(_) => self.session.do_send(Detached {
@@ -93,15 +107,18 @@ impl Asked<'_> {
                 let patience = Duration::from_millis(self.envelope.argument.into());
                 self.session.do_send(ShutDown { patience });
             }
-            Kind::Detached => self.session.do_send(Detached {
-                reason: CloseReason::TransportClose,
-            }),
-            Kind::Answer | Kind::AreYouThere => {}
+            Kind::Detached => {
+                under_way.end_websocket(from, id);
+                self.session.do_send(Detached {
+                    reason: CloseReason::TransportClose,
+                });
+            }
+            Kind::Answer | Kind::Accepted | Kind::AreYouThere => {}
         }
     }
 
     /// Waits for the batch in a task of its own; aborting it closes the outlet, which the session notices.
-    fn pull(self, pulls: &mut Pulls) {
+    fn pull(self, under_way: &mut UnderWay) {
         let format = match self.envelope.argument {
             0 => BatchFormat::Polling,
             bytes => BatchFormat::Websocket {
@@ -111,10 +128,10 @@ impl Asked<'_> {
         let (outlet, batch) = oneshot::channel();
         self.session.do_send(Ready { format, outlet });
         let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
-        let key = (from, envelope.exchange);
-        pulls.0.retain(|_, pull| !pull.is_finished());
+        let (number, session) = (envelope.exchange, envelope.session);
         let task = actix_rt::spawn(async move {
-            let (outcome, body) = match batch.await {
+            let batch = exchange.acknowledging(from, &envelope, batch).await;
+            let (outcome, body) = match batch {
                 Ok(Ok(batch)) if batch.last => (Outcome::Last, batch.body),
                 Ok(Ok(batch)) => (Outcome::Done, batch.body),
                 Ok(Err(PullError::TransportMismatch)) => (Outcome::TransportMismatch, Bytes::new()),
@@ -123,7 +140,22 @@ impl Asked<'_> {
             };
             exchange.answer(from, &envelope, outcome, body);
         });
-        pulls.0.insert(key, task);
+        under_way.begin_pull(from, number, session, task);
+    }
+
+    /// Announces a post, and answers it if its session ends before the body has come.
+    fn announce(self, post: PostId, under_way: &mut UnderWay) {
+        let (open, session_ended) = oneshot::channel();
+        let open = Some(open);
+        self.session.do_send(PostStarted { post, open });
+        self.exchange.acknowledge(self.from, &self.envelope);
+        let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
+        let (number, id) = (envelope.exchange, envelope.session);
+        let watch = actix_rt::spawn(async move {
+            let _ = session_ended.await;
+            exchange.answer(from, &envelope, Outcome::Duplicate, Bytes::new());
+        });
+        under_way.begin_post(from, number, id, post, watch);
     }
 
     fn post(self, post: PostId) {
@@ -135,7 +167,8 @@ impl Asked<'_> {
         });
         let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
         actix_rt::spawn(async move {
-            let outcome = match answer.await {
+            let answer = exchange.acknowledging(from, &envelope, answer).await;
+            let outcome = match answer {
                 Ok(Ok(())) => Outcome::Done,
                 Ok(Err(PostError::TransportMismatch)) => Outcome::TransportMismatch,
                 Ok(Err(PostError::Duplicate)) => Outcome::Duplicate,

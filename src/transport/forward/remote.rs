@@ -172,7 +172,6 @@ fn batches(session: RemoteSession, taken_over: oneshot::Receiver<()>) -> impl St
                 Kind::Pull,
                 number,
                 session.batch_bytes,
-                Bytes::new(),
                 session.patience,
             );
             match asked.await {

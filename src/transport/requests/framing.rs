@@ -1,0 +1,400 @@
+//! Where the requests of an HTTP/1 connection begin and end. A value: bytes in, what may be handed on out.
+//!
+//! Follows the rules by which actix-http reads the same bytes. Whatever is no request by these rules is handed on as
+//! it is, for actix-http to reject.
+
+use std::ops::Range;
+
+use httparse::{EMPTY_HEADER, Header, Status};
+use smallvec::SmallVec;
+
+/// Headers of one request, as many as actix-http takes.
+const MAX_HEADERS: usize = 96;
+/// Bytes of a head; actix-http rejects a longer one.
+const MAX_HEAD: usize = 128 * 1024;
+/// Bytes of a line in front of or behind the data of a chunk.
+const MAX_LINE: usize = 8 * 1024;
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Head,
+    /// A body, or the data of a chunk where `chunked`, with so many bytes to come.
+    Data {
+        left: u64,
+        chunked: bool,
+    },
+    ChunkSize,
+    /// The line break behind the data of a chunk.
+    ChunkEnd,
+    Trailers,
+    /// No longer requests, or none that can be read here.
+    Opaque,
+    /// The connection ends with the response to the last request.
+    Over,
+    Malformed,
+}
+
+/// The requests of a connection.
+#[derive(Debug)]
+pub(super) struct Framing {
+    state: State,
+    /// Whether the connection ends with the current request.
+    closes: bool,
+    /// Heads seen.
+    heads: u64,
+}
+
+/// What the head of a request says about what follows it.
+struct Head {
+    length: usize,
+    next: State,
+    closes: bool,
+    /// `upgrade` options without a websocket to upgrade to.
+    idle_upgrades: SmallVec<[Range<usize>; 1]>,
+}
+
+/// The headers that matter here.
+#[derive(Default)]
+struct Fields {
+    content_length: Option<u64>,
+    chunked: bool,
+    websocket: bool,
+    close: bool,
+    keep_alive: bool,
+    upgrades: SmallVec<[Range<usize>; 1]>,
+}
+
+impl Framing {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Head,
+            closes: false,
+            heads: 0,
+        }
+    }
+
+    /// How many heads have been handed on.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Whether the last request was the last one of the connection: what follows is not read as a request.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Whether a body is malformed.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.state == State::Malformed
+    }
+
+    /// Takes the next bytes; returns how many of them may be handed on. The others must be offered again, with more
+    /// behind them.
+    pub(super) fn advance(&mut self, bytes: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            let before = self.state;
+            let taken = self.step(&mut bytes[done..]);
+            if taken == 0 && self.state == before {
+                break;
+            }
+            done += taken;
+        }
+        done
+    }
+
+    fn step(&mut self, bytes: &mut [u8]) -> usize {
+        match self.state {
+            State::Head => self.head(bytes),
+            State::Data { left, chunked } => {
+                let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let left = left - taken as u64;
+                match (left, chunked) {
+                    (0, true) => self.state = State::ChunkEnd,
+                    (0, false) => self.finish(),
+                    _ => self.state = State::Data { left, chunked },
+                }
+                taken
+            }
+            State::ChunkSize => self.chunk_size(bytes),
+            State::ChunkEnd => match bytes {
+                [b'\r', b'\n', ..] => {
+                    self.state = State::ChunkSize;
+                    2
+                }
+                [b'\r'] => 0,
+                _ => self.malformed(),
+            },
+            State::Trailers => self.trailer(bytes),
+            State::Opaque => bytes.len(),
+            State::Over | State::Malformed => 0,
+        }
+    }
+
+    fn head(&mut self, bytes: &mut [u8]) -> usize {
+        match read_head(bytes) {
+            None if bytes.len() < MAX_HEAD => 0,
+            Some(Ok(head)) => {
+                for range in head.idle_upgrades {
+                    bytes[range].fill(b' ');
+                }
+                self.heads += 1;
+                self.closes = head.closes;
+                match head.next {
+                    State::Head => self.finish(),
+                    next => self.state = next,
+                }
+                head.length
+            }
+            None | Some(Err(())) => {
+                self.state = State::Opaque;
+                0
+            }
+        }
+    }
+
+    /// The current request is complete.
+    fn finish(&mut self) {
+        self.state = if self.closes {
+            State::Over
+        } else {
+            State::Head
+        };
+    }
+
+    fn malformed(&mut self) -> usize {
+        self.state = State::Malformed;
+        0
+    }
+
+    fn chunk_size(&mut self, bytes: &[u8]) -> usize {
+        // `httparse` takes an empty line for a size of 0.
+        if !bytes[0].is_ascii_hexdigit() {
+            return self.malformed();
+        }
+        match httparse::parse_chunk_size(bytes) {
+            Ok(Status::Complete((length, size))) => {
+                self.state = match size {
+                    0 => State::Trailers,
+                    left => State::Data {
+                        left,
+                        chunked: true,
+                    },
+                };
+                length
+            }
+            Ok(Status::Partial) if bytes.len() < MAX_LINE => 0,
+            Ok(Status::Partial) | Err(_) => self.malformed(),
+        }
+    }
+
+    fn trailer(&mut self, bytes: &[u8]) -> usize {
+        match bytes.windows(2).position(|pair| pair == b"\r\n") {
+            Some(0) => {
+                self.finish();
+                2
+            }
+            Some(end) => end + 2,
+            None if bytes.len() < MAX_LINE => 0,
+            None => self.malformed(),
+        }
+    }
+}
+
+/// The head at the front of `bytes`; `None` as long as its end is missing, `Err` if there is no legal one.
+fn read_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let length = match request.parse(bytes) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return None,
+        Err(_) => return Some(Err(())),
+    };
+    let old = request.version == Some(0);
+    let connects = request.method == Some("CONNECT");
+    let fields = match Fields::read(bytes, request.headers) {
+        Some(fields) if !(fields.chunked && (old || fields.content_length.is_some())) => fields,
+        _ => return Some(Err(())),
+    };
+    let next = match fields.content_length {
+        _ if fields.chunked => State::ChunkSize,
+        _ if fields.websocket => State::Opaque,
+        Some(left @ 1..) => State::Data {
+            left,
+            chunked: false,
+        },
+        _ if connects => State::Opaque,
+        _ => State::Head,
+    };
+    Some(Ok(Head {
+        length,
+        next,
+        closes: fields.close || (old && !fields.keep_alive),
+        idle_upgrades: match next {
+            State::Opaque => SmallVec::new(),
+            _ => fields.upgrades,
+        },
+    }))
+}
+
+impl Fields {
+    /// `None` if they contradict each other.
+    fn read(bytes: &[u8], headers: &[Header<'_>]) -> Option<Self> {
+        let mut fields = Self::default();
+        for header in headers {
+            let value = header.value;
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            if is("connection") {
+                fields.connection(bytes, value);
+            } else if is("upgrade") {
+                fields.websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
+            } else if is("content-length") {
+                let length = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+                if fields.content_length.replace(length).is_some() {
+                    return None;
+                }
+            } else if is("transfer-encoding") {
+                let chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                if !chunked || std::mem::replace(&mut fields.chunked, true) {
+                    return None;
+                }
+            }
+        }
+        Some(fields)
+    }
+
+    fn connection(&mut self, bytes: &[u8], value: &[u8]) {
+        for option in value.split(|byte| *byte == b',') {
+            let option = option.trim_ascii();
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                let start = option.as_ptr() as usize - bytes.as_ptr() as usize;
+                self.upgrades.push(start..start + option.len());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+    /// What is handed on of a stream that arrives in pieces of `size` bytes.
+    fn pass(stream: &str, size: usize) -> (String, Framing) {
+        let mut framing = Framing::new();
+        let (mut passed, mut kept) = (Vec::new(), Vec::new());
+        for piece in stream.as_bytes().chunks(size) {
+            kept.extend_from_slice(piece);
+            let taken = framing.advance(&mut kept);
+            passed.extend(kept.drain(..taken));
+        }
+        (String::from_utf8(passed).unwrap(), framing)
+    }
+
+    /// In pieces of every size up to the whole.
+    fn passes(stream: &str, expected: &str) -> Framing {
+        for size in 1..stream.len() {
+            let (passed, _) = pass(stream, size);
+            assert_eq!(passed, expected, "in pieces of {size}");
+        }
+        let (passed, framing) = pass(stream, stream.len());
+        assert_eq!(passed, expected);
+        framing
+    }
+
+    #[test]
+    fn requests_follow_each_other_untouched() {
+        let stream = format!(
+            "{GET}POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nclose{GET}\
+             POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5;x=y\r\nhello\r\n00b\r\n\r\n0\r\n\r\nabcd\r\n0\r\nTrailer: x\r\n\r\n{GET}"
+        );
+        let framing = passes(&stream, &stream);
+        assert_eq!((framing.heads(), framing.state), (5, State::Head));
+    }
+
+    #[test]
+    fn an_upgrade_option_without_a_websocket_is_blanked() {
+        let head = |connection: &str, rest: &str| {
+            format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n{rest}\r\n")
+        };
+        let cases = [
+            ("upgrade", "       ", ""),
+            (
+                "Upgrade, HTTP2-Settings",
+                "       , HTTP2-Settings",
+                "Upgrade: h2c\r\n",
+            ),
+            (
+                "keep-alive,UPGRADE",
+                "keep-alive,       ",
+                "Content-Length: 0\r\n",
+            ),
+        ];
+        for (sent, blanked, rest) in cases {
+            let stream = format!("{}{GET}", head(sent, rest));
+            passes(&stream, &format!("{}{GET}", head(blanked, rest)));
+        }
+        // Not in a body.
+        let post =
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 21\r\n\r\nConnection: upgrade\r\n";
+        passes(post, post);
+    }
+
+    #[test]
+    fn a_websocket_and_what_follows_it_pass_untouched() {
+        let stream = format!(
+            "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n\0{LAST}{GET}"
+        );
+        assert_eq!(passes(&stream, &stream).state, State::Opaque);
+    }
+
+    #[test]
+    fn nothing_follows_a_request_that_closes() {
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\nContent-Length: 2\r\n\r\n40";
+        let old = "GET / HTTP/1.0\r\n\r\n";
+        for last in [LAST, post, old] {
+            let framing = passes(&format!("{GET}{last}{GET}{GET}"), &format!("{GET}{last}"));
+            assert!(framing.is_over());
+        }
+        let kept = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+        passes(&format!("{kept}{GET}"), &format!("{kept}{GET}"));
+    }
+
+    #[test]
+    fn a_malformed_chunk_ends_the_stream() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for (good, bad) in [
+            ("", "zz\r\n"),
+            ("", "\r\n"),
+            ("3\r\nabc\r\n", "zz\r\n"),
+            ("3\r\nabc", "d\r\n"),
+            ("", "fffffffffffffffff\r\n"),
+        ] {
+            let framing = passes(&format!("{head}{good}{bad}{GET}"), &format!("{head}{good}"));
+            assert!(framing.is_malformed(), "{bad:?}");
+        }
+        let (_, framing) = pass(&format!("{head}1;{}", "x".repeat(MAX_LINE)), 4096);
+        assert!(framing.is_malformed());
+    }
+
+    #[test]
+    fn what_is_no_request_is_left_to_the_server() {
+        for stream in [
+            "\u{16}\u{3}\u{1} hello",
+            "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nxx",
+            "GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nxx",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nxx",
+            "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\nxx",
+        ] {
+            assert_eq!(passes(stream, stream).state, State::Opaque, "{stream:?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A client's connection as actix-http reads it: request by request.
+//!
+//! Four things its dispatcher gets wrong for servers behind proxies are put right in front of it:
+//! - `Connection: upgrade` on a request that upgrades to nothing, which nginx sends where a location is configured for
+//!   websockets and polling alike, is ignored; the dispatcher would close the connection behind the response, and the
+//!   proxy would meet a closed connection with its next request.
+//! - Nothing is read as a request after one with `Connection: close`.
+//! - A malformed chunk is answered with 400, also where the handler waits for something else than the body.
+//! - A TLS connection that ends without `close_notify` ends like a plain one: what came before is read.
+
+mod framing;
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use framing::Framing;
+
+/// Bytes read at once.
+const READ_SIZE: usize = 8 * 1024;
+/// Reads before other connections of the worker get their turn.
+const READS_PER_TURN: usize = 16;
+
+const BAD_REQUEST: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// The stream of a client that speaks HTTP/1.
+#[derive(Debug)]
+pub struct Requests<S> {
+    stream: S,
+    framing: Framing,
+    /// Bytes read that were not handed on yet; the first `ready` of them may be.
+    buffer: BytesMut,
+    ready: usize,
+    /// The request, by its number, whose response has begun.
+    answered: u64,
+    /// What is left to be written of a response of our own.
+    farewell: &'static [u8],
+    ended: bool,
+}
+
+impl<S> Requests<S> {
+    /// The requests on a connection that has carried nothing yet.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            framing: Framing::new(),
+            buffer: BytesMut::new(),
+            ready: 0,
+            answered: 0,
+            farewell: &[],
+            ended: false,
+        }
+    }
+
+    /// The connection.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The connection, and what was read of it but not handed on.
+    pub fn into_parts(self) -> (S, Bytes) {
+        (self.stream, self.buffer.freeze())
+    }
+
+    fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
+        let length = self.ready.min(out.remaining());
+        out.put_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        self.ready -= length;
+        if self.buffer.is_empty() {
+            // An idle connection holds no buffer.
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Requests<S> {
+    /// Reads once, straight into `out`; what may not be handed on yet goes to the buffer, which is empty.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let start = out.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, out));
+        self.ended = is_end(read, out.filled().len() == start)?;
+        let bytes = &mut out.filled_mut()[start..];
+        let taken = self.framing.advance(bytes);
+        if !self.framing.is_over() {
+            self.buffer.extend_from_slice(&bytes[taken..]);
+        }
+        out.set_filled(start + taken);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, behind what the buffer holds.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let start = self.buffer.len();
+        self.buffer.reserve(READ_SIZE);
+        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
+        self.ended = is_end(read.map(drop), self.buffer.len() == start)?;
+        self.ready = self.framing.advance(&mut self.buffer);
+        if self.framing.is_over() {
+            self.buffer.truncate(self.ready);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether a read met the end of the stream.
+fn is_end(read: io::Result<()>, nothing: bool) -> io::Result<bool> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+        read => read.map(|()| nothing),
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Requests<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let start = out.filled().len();
+        for _ in 0..READS_PER_TURN {
+            if this.ready > 0 {
+                this.hand_on(out);
+            } else if this.ended || this.framing.is_malformed() {
+                // The end, for actix-http; `poll_shutdown` says why.
+                return Poll::Ready(Ok(()));
+            } else if this.buffer.is_empty() {
+                ready!(this.poll_through(cx, out))?;
+            } else {
+                ready!(this.poll_fill(cx))?;
+            }
+            if out.filled().len() > start {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Requests<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.answered = self.framing.heads();
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.framing.is_malformed() && this.answered < this.framing.heads() {
+            this.answered = this.framing.heads();
+            this.farewell = BAD_REQUEST;
+        }
+        while !this.farewell.is_empty() {
+            let stream = Pin::new(&mut this.stream);
+            match ready!(stream.poll_write(cx, this.farewell))? {
+                0 => break,
+                written => this.farewell = &this.farewell[written..],
+            }
+        }
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}

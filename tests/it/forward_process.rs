@@ -1,0 +1,104 @@
+//! Nodes that stop or die while others depend on them: processes on a real Redis.
+
+use std::time::{Duration, Instant};
+
+use crate::support::process::Node;
+use crate::support::redis::RedisServer;
+use crate::support::{PollingClient, WebsocketClient, soon};
+
+const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
+
+/// Two nodes on one Redis, and their addresses.
+fn nodes(redis: &RedisServer) -> [(Node, String); 2] {
+    let url = redis.url();
+    [0, 1].map(|_| {
+        let node = Node::start(&[("ROOMWIRE_BUS__REDIS_URL", &url)]);
+        let address = node.address("listening on http://");
+        (node, address)
+    })
+}
+
+#[actix_rt::test]
+async fn an_owner_that_is_stopped_is_waited_for_as_long_as_documented() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let [(owner, first), (_edge, second)] = nodes(&redis);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = PollingClient::open(&first).await;
+        client.turn_to(&second);
+        client.connect().await;
+        clients.push(client);
+    }
+    owner.signal("STOP");
+    let start = Instant::now();
+    let target = format!(
+        "/socket.io/?EIO=4&transport=websocket&sid={}",
+        clients[2].sid
+    );
+    let (poll, post, upgrade) = soon("all answers", async {
+        tokio::join!(
+            clients[0].get(),
+            clients[1].post("41"),
+            WebsocketClient::handshake(&second, &target, &[], false),
+        )
+    })
+    .await;
+    // `bus.forward_timeout` is 5 s; a ping cycle is 45 s.
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_secs(4), "{waited:?}");
+    assert!(waited < Duration::from_secs(15), "{waited:?}");
+    assert_eq!(poll.summary(), UNKNOWN);
+    assert_eq!(post.summary(), UNKNOWN);
+    assert_eq!(
+        upgrade.err().unwrap().summary(),
+        (400, "Session ID unknown")
+    );
+    owner.signal("CONT");
+}
+
+#[actix_rt::test]
+async fn a_poll_may_wait_longer_than_the_owner_may_take_to_acknowledge_it() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let url = redis.url();
+    let [first, second] = [0, 1].map(|_| {
+        let node = Node::start(&[
+            ("ROOMWIRE_BUS__REDIS_URL", &url),
+            ("ROOMWIRE_BUS__FORWARD_TIMEOUT", "1s"),
+        ]);
+        let address = node.address("listening on http://");
+        (node, address)
+    });
+    let mut client = PollingClient::open(&first.1).await;
+    client.turn_to(&second.1);
+    client.connect().await;
+    client.join("r").await;
+    let mut sender = WebsocketClient::open(&first.1).await;
+    sender.connect("/").await;
+    let (answer, ()) = tokio::join!(client.get(), async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        sender.emit("r", r#""late""#).await;
+    });
+    assert_eq!(answer.summary(), (200, r#"42["late"]"#));
+}
+
+#[actix_rt::test]
+async fn the_owner_notices_the_death_of_a_node_that_holds_its_websockets() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let [(owner, first), (edge, second)] = nodes(&redis);
+    let mut client = PollingClient::open(&first).await;
+    client.connect().await;
+    let mut websocket = WebsocketClient::upgraded(&second, &client.sid).await;
+    websocket.quiet().await;
+    let start = Instant::now();
+    edge.signal("KILL");
+    let line = owner.line(&format!("session closed sid={}", &client.sid[..10]));
+    let noticed = start.elapsed();
+    assert!(line.contains("transport close"), "{line}");
+    assert!(noticed < Duration::from_secs(3), "{noticed:?}");
+}
