@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::health::{BusState, Health, Phase};
 use crate::metrics::Metrics;
+use crate::metrics::labels::UpstreamState;
 
 /// The process answers: it is alive.
 pub fn livez() -> HttpResponse {
@@ -30,6 +31,9 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
     for (name, state) in &readiness.checks {
         body.push_str(&format!("{name}: {state}\n"));
     }
+    if let Some(state) = upstreams(metrics) {
+        body.push_str(&format!("upstreams: {state}\n"));
+    }
     if verbose {
         show(health, metrics);
         for (name, help, value) in metrics.values() {
@@ -44,6 +48,18 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
     HttpResponse::build(status)
         .content_type("text/plain; charset=utf-8")
         .body(body)
+}
+
+/// How many of the servers behind this node answer; `None` without any. No reason to send clients elsewhere: the
+/// other nodes have the same ones behind them.
+fn upstreams(metrics: &Metrics) -> Option<String> {
+    let of = |state| metrics.upstreams.of(state).get();
+    let (up, out) = (of(UpstreamState::Up), of(UpstreamState::Out));
+    match (up, up + out) {
+        (_, 0) => None,
+        (0, all) => Some(format!("degraded: none of {all} answers")),
+        (up, all) => Some(format!("{up} of {all} up")),
+    }
 }
 
 /// Shows the health as metrics too, as it is at this instant.

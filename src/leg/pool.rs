@@ -3,20 +3,21 @@
 //! The healthy upstream with the fewest legs is chosen, in turn among equals. One that fails is ejected for a time that
 //! doubles with each failure; a leg that gets through, or a health check, brings it back. Shared by all workers.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use log::{error, info, warn};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use super::dial::{self, Call, DialError};
 use super::tally::{OverLimit, Place, Tally};
 use crate::config::{UpstreamConfig, UpstreamUrl};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{LegEvent, LegRefusal};
+use crate::metrics::labels::{LegEvent, LegRefusal, UpstreamState};
 use crate::model::{LegMark, Payload, Random, Unfit};
 use crate::protocol::socket_io::packet::event_name;
 
@@ -24,6 +25,8 @@ use crate::protocol::socket_io::packet::event_name;
 const FIRST_EJECTION: Duration = Duration::from_millis(200);
 /// And never for longer than this.
 const LONGEST_EJECTION: Duration = Duration::from_secs(10);
+/// Time between two health checks because of lost legs, which are many at once.
+const CHECK_PAUSE: Duration = Duration::from_millis(200);
 /// Losses of one upstream are logged at their begin and then once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,10 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Pool {
     upstreams: Box<[Upstream]>,
     next: AtomicUsize,
+    /// None answers, and the log has said so.
+    all_out: AtomicBool,
+    /// A leg was lost: its upstream is checked at once.
+    leg_lost: Arc<Notify>,
     settings: UpstreamConfig,
     tally: Arc<Tally>,
     mark: LegMark,
@@ -46,6 +53,8 @@ struct Upstream {
 
 #[derive(Default)]
 struct Condition {
+    /// It answered the last time.
+    up: bool,
     /// Failures in a row.
     failures: u32,
     /// Until then nobody tries.
@@ -82,9 +91,16 @@ impl Pool {
             legs: AtomicUsize::new(0),
             condition: Mutex::default(),
         });
+        let urls = || settings.urls.iter().map(ToString::to_string);
+        metrics.upstream_up.name(urls());
+        metrics.upstream_failures_total.name(urls());
+        let out = metrics.upstreams.of(UpstreamState::Out);
+        out.set(settings.urls.len() as i64);
         Arc::new(Self {
             upstreams: upstreams.collect(),
             next: AtomicUsize::new(0),
+            all_out: AtomicBool::new(false),
+            leg_lost: Arc::default(),
             tally: Tally::new(settings.max_legs, settings.max_legs_per_user),
             settings,
             mark,
@@ -93,12 +109,20 @@ impl Pool {
         })
     }
 
-    /// Asks every upstream how it is, again and again; ends with the pool.
+    /// Asks every upstream how it is: at once, in the interval of the settings, and when a leg is lost. Ends with the
+    /// pool.
     pub async fn check_health(pool: Weak<Self>) {
-        while let Some(interval) = pool.upgrade().map(|pool| pool.settings.health_interval) {
-            tokio::time::sleep(interval).await;
-            if let Some(pool) = pool.upgrade() {
-                pool.check_all().await;
+        while let Some(this) = pool.upgrade() {
+            this.check_all().await;
+            let (interval, leg_lost) = (this.settings.health_interval, Arc::clone(&this.leg_lost));
+            drop(this);
+            let lost = async {
+                sleep(CHECK_PAUSE).await;
+                leg_lost.notified().await;
+            };
+            tokio::select! {
+                () = sleep(interval) => {}
+                () = lost => {}
             }
         }
     }
@@ -225,15 +249,20 @@ impl Pool {
         if condition.failures > 0 {
             info!(url:% = upstream.url, failures = condition.failures; "upstream is back");
         }
+        self.set_up(index, &mut condition, true);
         *condition = Condition {
+            up: true,
             lost_unlogged: condition.lost_unlogged,
             lost_logged: condition.lost_logged,
             ..Condition::default()
         };
+        self.all_out.store(false, Ordering::Relaxed);
     }
 
     fn failed(&self, index: usize, error: &DialError, now: Instant) {
-        self.metrics.upstream_failures_total.increment();
+        if let Some(failures) = self.metrics.upstream_failures_total.at(index) {
+            failures.increment();
+        }
         let upstream = &self.upstreams[index];
         let mut condition = upstream.condition();
         if condition.out_until.is_some_and(|until| until > now) {
@@ -248,9 +277,40 @@ impl Pool {
         } else if condition.failures == 0 {
             warn!(url:% = upstream.url, error:%; "upstream is out");
         }
+        self.set_up(index, &mut condition, false);
         condition.loops = error.is_loop();
         condition.failures = condition.failures.saturating_add(1);
         condition.out_until = Some(now + self.ejection(condition.failures));
+        drop(condition);
+        self.report_if_all_are_out();
+    }
+
+    /// Shows how an upstream is.
+    fn set_up(&self, index: usize, condition: &mut Condition, up: bool) {
+        if condition.up == up {
+            return;
+        }
+        condition.up = up;
+        let change = if up { 1 } else { -1 };
+        self.metrics.upstreams.of(UpstreamState::Up).add(change);
+        self.metrics.upstreams.of(UpstreamState::Out).add(-change);
+        if let Some(shown) = self.metrics.upstream_up.at(index) {
+            shown.set(up.into());
+        }
+    }
+
+    /// Logs once that every upstream has failed.
+    fn report_if_all_are_out(&self) {
+        let all_failed = || self.upstreams.iter().all(|up| up.condition().failures > 0);
+        if !self.all_out.load(Ordering::Relaxed)
+            && all_failed()
+            && !self.all_out.swap(true, Ordering::Relaxed)
+        {
+            error!(
+                upstreams = self.upstreams.len();
+                "no upstream is left: legs wait for one, and clients are refused when it takes too long"
+            );
+        }
     }
 
     /// Doubles with each failure; between half and all of it, so that nodes do not try in step.
@@ -282,6 +342,7 @@ impl Pick {
     /// A leg to it was lost; logged once per burst.
     pub(super) fn lost(&self, reason: &str, now: Instant) {
         self.pool.metrics.legs_lost_total.increment();
+        self.pool.leg_lost.notify_one();
         let upstream = &self.pool.upstreams[self.index];
         let mut condition = upstream.condition();
         condition.lost_unlogged += 1;
@@ -316,6 +377,7 @@ impl Upstream {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::metrics::Gauge;
     use crate::model::NodeId;
     use crate::model::random::OsRandom;
 
@@ -375,6 +437,34 @@ mod tests {
         pool.works(1);
         let indexes = [pick(&pool, now).index, pick(&pool, now).index];
         assert_ne!(indexes[0], indexes[1], "equals take turns");
+    }
+
+    #[test]
+    fn metrics_show_which_upstreams_answer() {
+        let pool = pool(2);
+        let states = || {
+            let of = |state| pool.metrics.upstreams.of(state).get();
+            (of(UpstreamState::Up), of(UpstreamState::Out))
+        };
+        assert_eq!(states(), (0, 2), "neither was reached yet");
+        pool.works(0);
+        pool.works(1);
+        pool.works(1);
+        assert_eq!(states(), (2, 0));
+        let now = Instant::now();
+        pool.failed(1, &DialError::Slow, now);
+        pool.failed(1, &DialError::Slow, now + LONGEST_EJECTION);
+        assert_eq!(states(), (1, 1));
+        let shown = |index| pool.metrics.upstream_up.at(index).map(Gauge::get);
+        assert_eq!((shown(0), shown(1)), (Some(1), Some(0)));
+        assert!(!pool.all_out.load(Ordering::Relaxed));
+        pool.failed(0, &DialError::Slow, now);
+        assert_eq!(states(), (0, 2));
+        assert!(pool.all_out.load(Ordering::Relaxed));
+        assert_eq!(pool.metrics.upstream_failures_total.get(), 3);
+        pool.works(1);
+        assert_eq!(states(), (1, 1));
+        assert!(!pool.all_out.load(Ordering::Relaxed));
     }
 
     #[test]

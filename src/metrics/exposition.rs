@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::labels::Label;
-use super::values::{BOUNDS, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
+use super::values::{BOUNDS, ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 use super::{Metrics, process};
 
 /// What the answer to a scrape is called.
@@ -90,6 +90,42 @@ impl<L: Label> Shown for Gauges<L> {
 
     fn value(&self) -> i64 {
         self.get()
+    }
+}
+
+/// The label of numbers by URL.
+const URL: &str = "url";
+
+impl Shown for ByUrl<Counter> {
+    fn kind(&self) -> MetricType {
+        MetricType::Counter
+    }
+
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.iter().try_for_each(|(url, counter)| {
+            encode_counter(encoder.encode_family(&[(URL, url)])?, counter.get())
+        })
+    }
+
+    fn value(&self) -> i64 {
+        self.get() as i64
+    }
+}
+
+impl Shown for ByUrl<Gauge> {
+    fn kind(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.iter().try_for_each(|(url, gauge)| {
+            let labels = [(URL, url)];
+            encoder.encode_family(&labels)?.encode_gauge(&gauge.get())
+        })
+    }
+
+    fn value(&self) -> i64 {
+        self.iter().map(|(_, gauge)| gauge.get()).sum()
     }
 }
 

@@ -159,6 +159,13 @@ labels! {
         /// No upstream could be reached in time.
         Unavailable = "unavailable",
     ;
+    /// How an upstream is.
+    UpstreamState("state"):
+        /// It took the last leg, or passed the last health check.
+        Up = "up",
+        /// It did not, or was not reached yet.
+        Out = "out",
+    ;
     /// What became of an event on a leg.
     LegEvent("kind"):
         /// It went to the upstream.

@@ -2,7 +2,8 @@
 //!
 //! Read by `/metrics` and `/readyz?verbose`. To add one: a line in the list below, a row in `docs/metrics.md` (a test
 //! compares the two), and a call where it happens. The name carries the unit (`_seconds`, `_bytes`) and, for what only
-//! grows, `_total`. A label is an enum in `labels.rs`, so that its values are known before the node starts.
+//! grows, `_total`. A label is an enum in `labels.rs`, so that its values are known before the node starts, or the URL of an
+//! upstream.
 //! Anybody may import this module; it imports nothing of ours.
 
 mod exposition;
@@ -18,8 +19,9 @@ use exposition::Shown;
 use labels::{
     BusDrop, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
     LimitRejection, Origin, Question, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
+    UpstreamState,
 };
-pub use values::{Counter, Counters, Gauge, Gauges, Histogram, NodeName};
+pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $kind:ty,)+) => {
@@ -51,6 +53,8 @@ metrics! {
     drain_sessions_left: Gauge,
     /// Of those, how many a drain has told to go.
     drain_closed_total: Counter,
+    /// When a drain under way ends at the latest, in seconds since 1970; 0 without one.
+    drain_deadline_timestamp_seconds: Gauge,
     /// Times the configuration was read again.
     config_reloads_total: Counters<ReloadResult>,
     /// When the configuration in force was read, in seconds since 1970.
@@ -151,8 +155,12 @@ metrics! {
     legs_refused_total: Counters<LegRefusal>,
     /// Events on legs.
     leg_events_total: Counters<LegEvent>,
-    /// Attempts and health checks an upstream did not answer.
-    upstream_failures_total: Counter,
+    /// Upstreams, by whether they answer.
+    upstreams: Gauges<UpstreamState>,
+    /// Whether this upstream answers.
+    upstream_up: ByUrl<Gauge>,
+    /// Attempts and health checks this upstream did not answer.
+    upstream_failures_total: ByUrl<Counter>,
     /// Questions to Open WebUI backends that were answered.
     open_webui_requests_total: Counters<Question>,
     /// Questions that a backend did not answer; another one is asked, or the same again.

@@ -50,6 +50,31 @@ fn a_scrape_has_names_labels_and_an_end() {
     assert!(text.ends_with("\n# EOF\n"));
 }
 
+#[test]
+fn numbers_by_url_are_named_once() {
+    let metrics = Arc::new(Metrics::default());
+    assert!(metrics.upstream_up.at(0).is_none());
+    for urls in [["http://a", "http://b:3000"], ["http://c", "http://d"]] {
+        metrics
+            .upstream_up
+            .name(urls.into_iter().map(str::to_owned));
+    }
+    metrics.upstream_up.at(1).unwrap().set(1);
+    assert!(metrics.upstream_up.at(2).is_none());
+    let text = metrics.render();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("roomwire_upstream_up{"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "roomwire_upstream_up{url=\"http://a\"} 0",
+            "roomwire_upstream_up{url=\"http://b:3000\"} 1"
+        ]
+    );
+}
+
 /// Every metric of a scrape, as Prometheus stores it.
 fn rendered() -> BTreeSet<String> {
     let metrics = Arc::new(Metrics::default());
@@ -95,6 +120,9 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
 fn every_label_is_documented_too() {
     let metrics = Arc::new(Metrics::default());
     metrics.node_info.tell("ab12");
+    let urls = || ["http://backend:3000".to_owned()].into_iter();
+    metrics.upstream_up.name(urls());
+    metrics.upstream_failures_total.name(urls());
     let text = metrics.render();
     let series = text.lines().filter(|line| !line.starts_with('#'));
     let labelled = series.filter_map(|line| {

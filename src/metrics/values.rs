@@ -204,6 +204,46 @@ impl<L: Label> Gauges<L> {
     }
 }
 
+/// The same number once for each URL of the configuration.
+///
+/// The one label whose values are not known before the start. They are set once, and no client can add any.
+#[derive(Debug)]
+pub struct ByUrl<M>(OnceLock<Box<[(String, M)]>>);
+
+impl<M> Default for ByUrl<M> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<M: Default> ByUrl<M> {
+    /// Names the URLs, which must hold no credentials; only the first call counts.
+    pub fn name(&self, urls: impl Iterator<Item = String>) {
+        self.0
+            .get_or_init(|| urls.map(|url| (url, M::default())).collect());
+    }
+}
+
+impl<M> ByUrl<M> {
+    /// The number of the URL at this place.
+    pub fn at(&self, index: usize) -> Option<&M> {
+        Some(&self.0.get()?.get(index)?.1)
+    }
+
+    /// Each URL and its number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &M)> {
+        let all = self.0.get().map(|all| &**all).unwrap_or_default();
+        all.iter().map(|(url, member)| (url.as_str(), member))
+    }
+}
+
+impl ByUrl<Counter> {
+    /// The sum over all URLs.
+    pub fn get(&self) -> u64 {
+        self.iter().map(|(_, counter)| counter.get()).sum()
+    }
+}
+
 /// The name of the node, known once it has started.
 #[derive(Debug, Default)]
 pub struct NodeName(OnceLock<String>);

@@ -2,7 +2,7 @@
 //!
 //! Clients are not told to stay away, so they reconnect, to another node. Called by `Server::drain`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::Addr;
 use log::{info, warn};
@@ -30,6 +30,10 @@ pub(super) async fn drain(server: &Server) {
     let start = Instant::now();
     let deadline = start + config.timeout;
     server.health.set_phase(Phase::Draining);
+    let latest = SystemTime::now() + config.timeout;
+    let since_epoch = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let shown = &server.metrics.drain_deadline_timestamp_seconds;
+    shown.set(since_epoch.as_secs() as i64);
     let gates = server.gates.all();
     let targets = occupants(gates).await;
     let rate = drain_plan::rate(&config, targets.len());

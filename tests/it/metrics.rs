@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::support::http::Request;
+use crate::support::log::{keep, logged};
 use crate::support::{TestCluster, TestServer, eventually};
 
 /// A scrape by series, as `name{label="value"}`.
@@ -156,6 +157,48 @@ async fn a_node_on_the_bus_shows_it() {
     assert_eq!(seen["roomwire_commands_total{origin=\"bus\"}"], 1.0);
 }
 
+/// With an upstream every metric exists. Nobody listens on port 9.
+const UPSTREAM: [(&str, &str); 2] = [
+    ("APP__KIND", "upstream"),
+    ("APP__UPSTREAM__URLS", "http://127.0.0.1:9"),
+];
+
+#[actix_rt::test]
+async fn upstreams_that_are_gone_are_seen_at_once() {
+    keep();
+    let behind = TestServer::start().await;
+    let (up, down) = (behind.address(), "127.0.0.1:9");
+    let urls = format!("http://{up},http://{down}");
+    let settings = [
+        INTERNAL,
+        UPSTREAM[0],
+        ("APP__UPSTREAM__URLS", urls.as_str()),
+        // Only what is done at once is done at all.
+        ("APP__UPSTREAM__HEALTH_INTERVAL", "1h"),
+    ];
+    let front = TestServer::with(&settings).await;
+    assert_eq!(front.readyz("upstreams: 1 of 2 up").await, 200);
+    let seen = scrape(&front).await;
+    for (series, expected) in [
+        ("roomwire_upstreams{state=\"up\"}".to_owned(), 1.0),
+        ("roomwire_upstreams{state=\"out\"}".to_owned(), 1.0),
+        (format!("roomwire_upstream_up{{url=\"http://{up}\"}}"), 1.0),
+        (
+            format!("roomwire_upstream_up{{url=\"http://{down}\"}}"),
+            0.0,
+        ),
+    ] {
+        assert_eq!(seen.get(&series), Some(&expected), "{series}");
+    }
+    let mut member = front.member().await;
+    behind.server.stop().await;
+    // The loss of its leg is noticed, and the upstream is checked.
+    let gone = "upstreams: degraded: none of 2 answers";
+    assert_eq!(front.readyz(gone).await, 200);
+    logged("no upstream is left: ").await;
+    member.rest().await;
+}
+
 const BOARD: &str = include_str!("../../deploy/grafana/roomwire.json");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
@@ -174,7 +217,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 
 #[actix_rt::test]
 async fn dashboard_and_alerts_name_only_what_exists() {
-    let server = TestServer::with(&[INTERNAL]).await;
+    let server = TestServer::with(&[INTERNAL, UPSTREAM[0], UPSTREAM[1]]).await;
     let existing: BTreeSet<String> = scrape(&server)
         .await
         .into_keys()
@@ -194,7 +237,7 @@ async fn dashboard_and_alerts_name_only_what_exists() {
 
 #[actix_rt::test]
 async fn documents_name_only_what_exists() {
-    let server = TestServer::with(&[INTERNAL]).await;
+    let server = TestServer::with(&[INTERNAL, UPSTREAM[0], UPSTREAM[1]]).await;
     let existing = scrape(&server).await;
     let existing: BTreeSet<&str> = existing
         .keys()

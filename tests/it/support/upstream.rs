@@ -38,10 +38,24 @@ pub struct ByHand {
 }
 
 impl ByHand {
-    /// The next leg; its session is open. Health checks are legs that say nothing.
+    /// The next leg; its session is open. Health checks, which open a session and send nothing, are passed over.
     pub async fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = soon("a leg", listener.accept()).await.unwrap();
-        Self::serve(stream).await
+        loop {
+            let (stream, _) = soon("a leg", listener.accept()).await.unwrap();
+            let mut upstream = Self::serve(stream).await;
+            if upstream.sends().await {
+                return upstream;
+            }
+        }
+    }
+
+    /// Waits for the first bytes; false if the other end closes before.
+    async fn sends(&mut self) -> bool {
+        if !self.buffer.is_empty() {
+            return true;
+        }
+        let read = self.stream.read_buf(&mut self.buffer);
+        matches!(soon("a leg or its end", read).await, Ok(1..))
     }
 
     /// A leg on this connection.
