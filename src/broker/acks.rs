@@ -91,11 +91,11 @@ mod tests {
     use crate::broker::rooms::Rooms;
     use crate::model::random::OsRandom;
     use crate::model::{Asker, Namespace, NodeId, SocketId, WorkerIndex};
-    use crate::outbox::Lanes;
+    use crate::outbox::{Bounds, Lanes, Share};
 
     fn sockets<const N: usize>() -> [SocketKey; N] {
         let mut rooms = Rooms::default();
-        let mut lanes = Lanes::new(1);
+        let mut lanes = Lanes::new(Bounds::default(), Share::default());
         let worker = WorkerIndex::new(0).unwrap();
         std::array::from_fn(|_| {
             let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);

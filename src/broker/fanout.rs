@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::directory::Directory;
+use super::messages::{Notice, Slowness};
 use super::shard::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
@@ -59,8 +60,9 @@ pub(super) fn emit(
     losses.of(SlowPolicy::VolatileDropped).add(dropped);
     metrics.acks_dropped_total.add(given_up);
     for lane in slow {
-        state.report_slow(lane, directory);
+        state.notify(lane, Notice::SlowConsumer(Slowness::Overflow));
     }
+    state.report_overdue();
 }
 
 /// Counts `packets` of `bytes` each.

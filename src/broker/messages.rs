@@ -88,6 +88,17 @@ pub enum Notice {
         socket: SocketId,
         close: bool,
     },
-    /// More waits for this client than it may.
-    SlowConsumer,
+    /// More waits for this client than `socket.outbox_limit`: it must make progress.
+    Overdue,
+    /// What waited for this client is dropped, and its lane is closed.
+    SlowConsumer(Slowness),
+}
+
+/// Why what waited for a client was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slowness {
+    /// More waited than `socket.outbox_hard_limit`.
+    Overflow,
+    /// More waited for all clients of this node than `limits.outbox_memory`, and this one held most.
+    Memory,
 }

@@ -58,11 +58,7 @@ impl Actor for RoomBroker {
 async fn flush_forever(shard: Rc<Shard>) {
     poll_fn(|cx| {
         shard.send_dispatches();
-        let more = shard.with_lanes(|lanes| {
-            lanes.set_flusher(cx.waker());
-            lanes.flush(FLUSH_SLICE)
-        });
-        if more {
+        if shard.flush(FLUSH_SLICE, cx.waker()) {
             cx.waker().wake_by_ref();
         } else {
             shard.count_batch();

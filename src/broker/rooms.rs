@@ -396,7 +396,7 @@ mod tests {
     use super::*;
     use crate::model::random::OsRandom;
     use crate::model::{NodeId, WorkerIndex};
-    use crate::outbox::Lanes;
+    use crate::outbox::{Bounds, Lanes, Share};
 
     struct Fixture {
         rooms: Rooms,
@@ -408,7 +408,7 @@ mod tests {
     fn fixture(count: usize) -> Fixture {
         let mut f = Fixture {
             rooms: Rooms::default(),
-            lanes: Lanes::new(1000),
+            lanes: Lanes::new(Bounds::default(), Share::default()),
             changes: Vec::new(),
             sockets: Vec::new(),
         };

@@ -51,7 +51,11 @@ pub(super) async fn sample_forever(shard: Rc<Shard>) {
         let metrics = shard.directory().metrics();
         let late = Instant::now().saturating_duration_since(due);
         metrics.worker_lag_seconds.observe(late);
-        let now = Seen::of(&shard.state.borrow());
+        let mut state = shard.state.borrow_mut();
+        // Another worker may have brought the node past its limit while this one had nothing to write.
+        state.keep_to_budget();
+        let now = Seen::of(&state);
+        drop(state);
         seen.renew(now, metrics);
     }
 }

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use actix::Recipient;
@@ -20,14 +21,15 @@ use super::fanout;
 use super::joins::{Joined, Joins};
 use super::messages::{
     Dispatch, DispatchAll, Interest, InterestChange, Notice, Presence, Publish, RoomsReady,
+    Slowness,
 };
 use super::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{Origin, SlowPolicy};
+use crate::metrics::labels::Origin;
 use crate::model::{AckReply, Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
-use crate::outbox::{LaneId, Lanes, Offered, Packet};
+use crate::outbox::{Bounds, LaneId, Lanes, Offered, Packet, Share};
 
 /// What a command weighs besides its payload, when work piles up.
 const COMMAND_OVERHEAD: usize = 256;
@@ -36,7 +38,7 @@ const COMMAND_OVERHEAD: usize = 256;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes that may wait for one client.
-    pub outbox: usize,
+    pub outbox: Bounds,
     /// Unanswered questions to one socket.
     pub pending_acks: usize,
     /// Rooms of one socket, its own not counted.
@@ -69,14 +71,19 @@ pub(super) struct State {
 }
 
 impl Shard {
-    /// The shard of `worker`, without sockets.
-    pub fn new(worker: WorkerIndex, directory: Arc<Directory>, limits: Limits) -> Rc<Self> {
+    /// The shard of `worker`, without sockets; `share`: its part of the memory that may wait for clients.
+    pub fn new(
+        worker: WorkerIndex,
+        directory: Arc<Directory>,
+        limits: Limits,
+        share: Share,
+    ) -> Rc<Self> {
         Rc::new(Self {
             worker,
             directory,
             state: RefCell::new(State {
                 rooms: Rooms::default(),
-                lanes: Lanes::new(limits.outbox),
+                lanes: Lanes::new(limits.outbox, share),
                 acks: Acks::new(limits.pending_acks),
                 joins: Joins::default(),
                 notices: HashMap::new(),
@@ -127,9 +134,10 @@ impl Shard {
         let bytes = packet.wire().len() as u64;
         match state.lanes.offer(lane, packet) {
             Offered::Accepted => fanout::count_sent(self.directory.metrics(), 1, bytes),
-            Offered::Overflowed => state.report_slow(lane, &self.directory),
+            Offered::Overflowed => state.notify(lane, Notice::SlowConsumer(Slowness::Overflow)),
             Offered::Dropped | Offered::Closed => {}
         }
+        state.report_overdue();
     }
 
     /// Adds a socket: from now on it hears its namespace and the room of its id.
@@ -259,6 +267,16 @@ impl Shard {
         }
     }
 
+    /// Writes at most `budget` lanes; returns whether more are due.
+    pub(super) fn flush(&self, budget: usize, flusher: &Waker) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.lanes.set_flusher(flusher);
+        let more = state.lanes.flush(budget);
+        state.report_overdue();
+        state.keep_to_budget();
+        more
+    }
+
     /// Everything staged is written.
     pub(super) fn count_batch(&self) {
         let delivery = &self.directory.metrics().delivery_seconds;
@@ -368,11 +386,25 @@ impl State {
         }
     }
 
-    pub(super) fn report_slow(&mut self, lane: LaneId, directory: &Directory) {
-        let losses = &directory.metrics().slow_consumers_total;
-        losses.of(SlowPolicy::Closed).increment();
+    /// Tells the session behind a lane.
+    pub(super) fn notify(&self, lane: LaneId, notice: Notice) {
         if let Some(session) = self.notices.get(&lane) {
-            session.do_send(Notice::SlowConsumer);
+            session.do_send(notice);
+        }
+    }
+
+    /// Tells the sessions for whose clients more waits than the soft limit.
+    #[inline]
+    pub(super) fn report_overdue(&mut self) {
+        for lane in self.lanes.take_overdue() {
+            self.notify(lane, Notice::Overdue);
+        }
+    }
+
+    /// Ends the sessions that hold most, where the lanes of the node hold more memory than they may.
+    pub(super) fn keep_to_budget(&mut self) {
+        for lane in self.lanes.keep_to_budget() {
+            self.notify(lane, Notice::SlowConsumer(Slowness::Memory));
         }
     }
 

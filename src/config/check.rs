@@ -49,6 +49,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
             checker.warn("server.demo", format!("has no effect: {reason}"));
         }
     }
+    cross::resolve(&mut config, checker);
     cross::check(&config, checker);
     config
 }

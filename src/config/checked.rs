@@ -115,8 +115,12 @@ pub struct SocketConfig {
     pub max_namespaces: usize,
     /// Rooms of one socket, its own not counted; `usize::MAX` = no limit.
     pub max_rooms: usize,
-    /// Bytes waiting towards a client.
+    /// Bytes waiting towards a client past which it must make progress.
     pub outbox_limit: usize,
+    /// Bytes waiting towards a client, whatever it takes; at least `outbox_limit` and the largest message.
+    pub outbox_hard_limit: usize,
+    /// At least 1 ms.
+    pub slow_timeout: Duration,
     /// Bytes of a client's messages waiting for the app.
     pub inbox_limit: usize,
     /// `SO_SNDBUF` in bytes; `None` = leave it to the system.
@@ -147,6 +151,9 @@ pub struct LimitsConfig {
     pub events_burst: u32,
     /// Bytes of a CONNECT's namespace and payload.
     pub connect_payload: usize,
+    /// Bytes of what waits for all clients, at least [`SocketConfig::outbox_hard_limit`]; `None` = a part of the memory
+    /// there is.
+    pub outbox_memory: Option<usize>,
 }
 
 /// Which web pages may connect.

@@ -23,8 +23,45 @@ const RAW_ECHO_PATH: &str = "/engine.io";
 /// The longest timer of a browser: 2^31 - 1 milliseconds.
 const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX as u64);
 
+/// The least `socket.outbox_hard_limit` that `auto` means: room for bursts of what a client reads in seconds.
+const OUTBOX_HARD_LIMIT: usize = 32 << 20;
+
+/// Fills in what depends on values of other sections.
+pub(super) fn resolve(config: &mut Config, checker: &Checker<'_, '_>) {
+    if config.socket.outbox_hard_limit == 0 && checker.sound(&["socket.outbox_hard_limit"]) {
+        let (_, largest) = largest_message(config);
+        let least = config.socket.outbox_limit + largest;
+        config.socket.outbox_hard_limit = least.max(OUTBOX_HARD_LIMIT);
+    }
+}
+
+/// The key of the largest message that a client can be sent, and its bytes.
+fn largest_message(config: &Config) -> (&'static str, usize) {
+    let legs = &config.app.upstream;
+    let mut largest = ("engine.max_payload", config.engine.max_payload);
+    let others = [
+        (
+            "bus.message_limit",
+            config.bus.redis_url.is_some(),
+            config.bus.message_limit,
+        ),
+        (
+            "app.upstream.max_message",
+            matches!(config.app.kind, AppKind::Upstream | AppKind::OpenWebui),
+            legs.max_message,
+        ),
+    ];
+    for (key, counts, bytes) in others {
+        if counts && bytes > largest.1 {
+            largest = (key, bytes);
+        }
+    }
+    largest
+}
+
 pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     engine(config, checker);
+    outbox(config, checker);
     origins(config, checker);
     bus(config, checker);
     upstream(config, checker);
@@ -87,11 +124,31 @@ fn engine(config: &Config, checker: &mut Checker<'_, '_>) {
         let message = "with engine.ping_timeout is longer than a browser's longest timer, 24 days";
         checker.refuse("engine.ping_interval", message);
     }
-    let keys = ["engine.max_payload", "socket.outbox_limit"];
-    if checker.sound(&keys) && config.socket.outbox_limit < engine.max_payload {
-        let message =
-            "is below engine.max_payload: a message that large closes every client it is sent to";
-        checker.warn("socket.outbox_limit", message);
+}
+
+/// What waits for a client must have room for one message of any size it can be sent.
+fn outbox(config: &Config, checker: &mut Checker<'_, '_>) {
+    const HARD: &str = "socket.outbox_hard_limit";
+    const MEMORY: &str = "limits.outbox_memory";
+    let socket = &config.socket;
+    let (key, largest) = largest_message(config);
+    let sound = checker.sound(&[HARD, "socket.outbox_limit", key]);
+    if sound && socket.outbox_hard_limit < socket.outbox_limit + largest {
+        let least = socket.outbox_limit + largest;
+        let message = format!(
+            "must be at least {least} bytes: socket.outbox_limit ({}) and one message of {key} ({largest})",
+            socket.outbox_limit
+        );
+        return checker.refuse(HARD, message);
+    }
+    let sound = sound && checker.sound(&[MEMORY]);
+    let too_small = |memory: &usize| *memory < socket.outbox_hard_limit;
+    if sound && let Some(memory) = config.limits.outbox_memory.filter(too_small) {
+        let message = format!(
+            "is {memory} bytes, less than one client may have waiting: {HARD} is {}",
+            socket.outbox_hard_limit
+        );
+        checker.refuse(MEMORY, message);
     }
 }
 

@@ -31,6 +31,7 @@ const AT_ONCE: &[&str] = &[
     "limits.events_per_second",
     "limits.events_burst",
     "limits.connect_payload",
+    "limits.outbox_memory",
     "cors.origins",
     "cors.credentials",
     "app.relay.join",

@@ -67,6 +67,8 @@ settings! {
         max_namespaces: usize,
         max_rooms: usize,
         outbox_limit: String,
+        outbox_hard_limit: String,
+        slow_timeout: String,
         inbox_limit: String,
         send_buffer: String,
         max_pending_acks: usize,
@@ -85,6 +87,7 @@ settings! {
         events_per_second: String,
         events_burst: String,
         connect_payload: String,
+        outbox_memory: String,
     }
     /// `[cors]`
     CorsSettings {

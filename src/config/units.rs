@@ -32,6 +32,11 @@ pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, String> 
 
 /// Bytes of `1MB`, `64KiB`, `512`; a number alone counts bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {
+    size_up_to(LARGEST_SIZE, text)?.ok_or_else(|| format!("`{}` is above 1GiB", text.trim()))
+}
+
+/// The same; `None` above `largest`.
+fn size_up_to(largest: usize, text: &str) -> Result<Option<usize>, String> {
     let text = text.trim();
     let refused = || format!("`{text}` is not a size such as `1MB`, `64KiB` or `512B`");
     let digits = text
@@ -49,20 +54,40 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
         "gib" => 1 << 30,
         _ => return Err(refused()),
     };
-    number
-        .checked_mul(factor)
-        .filter(|bytes| *bytes <= LARGEST_SIZE)
-        .ok_or_else(|| format!("`{text}` is above 1GiB"))
+    let bytes = number.checked_mul(factor);
+    Ok(bytes.filter(|bytes| *bytes <= largest))
 }
 
 /// A bound on every size, so that sums of sizes cannot overflow.
 const LARGEST_SIZE: usize = 1 << 30;
+/// A bound on memory, for the same reason.
+const LARGEST_MEMORY: usize = 1 << 40;
 
 /// A size above zero.
 pub(super) fn positive_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         0 => Err("must not be 0".to_owned()),
         bytes => Ok(bytes),
+    }
+}
+
+/// `auto`, which is `None`, or a size above zero.
+pub(super) fn automatic_size(text: &str) -> Result<Option<usize>, String> {
+    match text.trim() {
+        "auto" => Ok(None),
+        size => positive_size(size).map(Some),
+    }
+}
+
+/// `auto`, which is `None`, or an amount of memory.
+pub(super) fn automatic_memory(text: &str) -> Result<Option<usize>, String> {
+    match text.trim() {
+        "auto" => Ok(None),
+        memory => match size_up_to(LARGEST_MEMORY, memory)? {
+            Some(0) => Err("must not be 0".to_owned()),
+            None => Err(format!("`{memory}` is above 1024GiB")),
+            bytes => Ok(bytes),
+        },
     }
 }
 

@@ -87,8 +87,14 @@ limits! {
     /// Arrays and objects that the JSON of a packet nests.
     Depth: "depth", "socket.max_depth", limit_rejected_total[LimitRejection::Depth],
         "Nested too deeply";
-    /// Bytes that wait for a client.
+    /// Bytes that wait for a client that takes none of them for `socket.slow_timeout`.
     Outbox: "outbox", "socket.outbox_limit", slow_consumers_total[SlowPolicy::Closed],
+        "slow consumer";
+    /// Bytes that wait for a client, whatever it takes of them.
+    OutboxHard: "outbox_hard", "socket.outbox_hard_limit", slow_consumers_total[SlowPolicy::Closed],
+        "slow consumer";
+    /// Memory of what waits for all clients.
+    OutboxMemory: "outbox_memory", "limits.outbox_memory", slow_consumers_total[SlowPolicy::Evicted],
         "slow consumer";
     /// Questions to a socket that it has not answered.
     PendingAcks: "pending_acks", "socket.max_pending_acks", acks_dropped_total,

@@ -9,6 +9,11 @@ const BASE: u64 = 16 << 20;
 /// half is for messages in flight, or for the state of TLS.
 const PER_CLIENT: u64 = 16 << 10;
 
+/// Part of the memory that may hold what waits for clients: one in so many.
+const OUTBOX_SHARE: u64 = 4;
+/// The memory of a machine that does not report it.
+const UNKNOWN: u64 = 4 << 30;
+
 /// The memory limit, and how many clients it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit(Option<u64>);
@@ -36,6 +41,14 @@ impl MemoryLimit {
         self.0.unwrap_or_default() >> 20
     }
 
+    /// Bytes that may wait for clients: a quarter of the limit, or of the machine's memory.
+    pub fn outbox(self) -> usize {
+        let machine = || total(&fs::read_to_string("/proc/meminfo").ok()?);
+        let memory = self.0.into_iter().chain(machine()).min();
+        let share = memory.unwrap_or(UNKNOWN) / OUTBOX_SHARE;
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+
     /// Clients that fit.
     pub fn connections(self) -> usize {
         let fit = |bytes: u64| (bytes.saturating_sub(BASE) / PER_CLIENT).max(1);
@@ -43,6 +56,13 @@ impl MemoryLimit {
             usize::try_from(fit(bytes)).unwrap_or(usize::MAX)
         })
     }
+}
+
+/// Bytes of `MemTotal` in the text of `/proc/meminfo`.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// The lowest limit of the control groups in `groups`, the text of `/proc/self/cgroup`; `file` reads below their mount.
@@ -104,6 +124,14 @@ mod tests {
         for (limit, connections) in cases {
             assert_eq!(limit.connections(), connections, "{limit:?}");
         }
+    }
+
+    #[test]
+    fn a_quarter_of_the_memory_may_wait_for_clients() {
+        assert_eq!(MemoryLimit::of(1 << 20).outbox(), 256 << 10);
+        let meminfo = "MemTotal:       24683044 kB\nMemFree:         7467860 kB\n";
+        assert_eq!(total(meminfo), Some(24_683_044 * 1024));
+        assert_eq!(total(""), None);
     }
 
     #[test]

@@ -118,8 +118,10 @@ labels! {
     ;
     /// What a client that does not read costs it.
     SlowPolicy("policy"):
-        /// Its session: more waited than it may.
+        /// Its session: more waited than it may, or it took nothing for too long.
         Closed = "closed",
+        /// Its session: all clients of the node together held more than they may, and this one most.
+        Evicted = "evicted",
         /// A volatile packet: it was not ready.
         VolatileDropped = "volatile_dropped",
     ;

@@ -1,5 +1,9 @@
 //! The packets of a batch side by side: one arena for what goes to several clients, one for what goes to a single one.
 
+use std::rc::Rc;
+
+use super::chunk::{Chunk, Meter, Slice};
+
 /// Capacity that an emptied arena keeps.
 const KEPT_CAPACITY: usize = 256 * 1024;
 
@@ -26,6 +30,14 @@ impl Range {
         (self.end - self.start) as usize
     }
 
+    /// Without its first bytes.
+    pub(super) fn skip(self, bytes: usize) -> Self {
+        Self {
+            start: self.start + bytes as u32,
+            end: self.end,
+        }
+    }
+
     /// Takes `next` in if it follows without a gap.
     #[inline]
     pub(super) fn extend(&mut self, next: Self) -> bool {
@@ -39,20 +51,37 @@ impl Range {
 
 /// The batch's packets, side by side.
 #[derive(Default)]
-pub(super) struct Arenas([Vec<u8>; 2]);
+pub(super) struct Arenas {
+    bytes: [Vec<u8>; 2],
+    /// What queues reference of this batch: copies side by side from the start of each arena, made when the first
+    /// client does not take its bytes.
+    shared: [Vec<Piece>; 2],
+}
+
+/// A copy of an arena's bytes from `start` on.
+struct Piece {
+    start: u32,
+    chunk: Rc<Chunk>,
+}
+
+impl Piece {
+    fn end(&self) -> u32 {
+        self.start + self.chunk.bytes().len() as u32
+    }
+}
 
 impl Arenas {
     const PERSONAL: u32 = 1 << 31;
 
     /// Bytes in both.
     pub(super) fn len(&self) -> usize {
-        self.0[0].len() + self.0[1].len()
+        self.bytes[0].len() + self.bytes[1].len()
     }
 
     /// Copies a packet to the end of an arena.
     pub(super) fn push(&mut self, arena: Arena, bytes: &[u8]) -> Range {
         let flag = arena as u32 * Self::PERSONAL;
-        let arena = &mut self.0[arena as usize];
+        let arena = &mut self.bytes[arena as usize];
         let start = arena.len() as u32 | flag;
         arena.extend_from_slice(bytes);
         Range {
@@ -64,13 +93,44 @@ impl Arenas {
     /// The bytes of a range.
     #[inline]
     pub(super) fn bytes(&self, range: Range) -> &[u8] {
-        let arena = &self.0[(range.start / Self::PERSONAL) as usize];
+        let arena = &self.bytes[Self::index(range)];
         &arena[(range.start % Self::PERSONAL) as usize..(range.end % Self::PERSONAL) as usize]
+    }
+
+    #[inline]
+    fn index(range: Range) -> usize {
+        (range.start / Self::PERSONAL) as usize
+    }
+
+    /// Bytes of the arena a range lies in.
+    pub(super) fn len_around(&self, range: Range) -> usize {
+        self.bytes[Self::index(range)].len()
+    }
+
+    /// Hands out the bytes of a range for queues to keep: parts of copies that all clients of this batch share.
+    pub(super) fn share(&mut self, range: Range, meter: &Meter, mut take: impl FnMut(Slice)) {
+        let index = Self::index(range);
+        let (start, end) = (range.start % Self::PERSONAL, range.end % Self::PERSONAL);
+        let (arena, pieces) = (&self.bytes[index], &mut self.shared[index]);
+        let covered = pieces.last().map_or(0, Piece::end);
+        if covered < end {
+            pieces.push(Piece {
+                start: covered,
+                chunk: Chunk::frames(&arena[covered as usize..], meter),
+            });
+        }
+        let first = pieces.partition_point(|piece| piece.end() <= start);
+        for piece in pieces[first..].iter().take_while(|piece| piece.start < end) {
+            let from = start.max(piece.start) - piece.start;
+            let to = end.min(piece.end()) - piece.start;
+            take(Slice::new(Rc::clone(&piece.chunk), from, to));
+        }
     }
 
     /// Empties both.
     pub(super) fn clear(&mut self) {
-        for arena in &mut self.0 {
+        self.shared.iter_mut().for_each(Vec::clear);
+        for arena in &mut self.bytes {
             arena.clear();
             if arena.capacity() > KEPT_CAPACITY {
                 *arena = Vec::new();

@@ -1,7 +1,9 @@
 //! What waits for the clients of one worker that cannot be written directly.
 
 use std::task::Waker;
+use std::time::Instant;
 
+use super::chunk::Meter;
 use super::queue::Queue;
 
 /// What is only touched while a client cannot be written directly.
@@ -11,6 +13,23 @@ pub(super) struct Backlog {
     pub(super) waker: Option<Waker>,
     /// Volatile packets that were not taken.
     pub(super) dropped: u32,
+    /// Only of clients for which more waits, or waited, than the soft limit.
+    pub(super) slow: Option<Box<Slow>>,
+}
+
+/// A client for which more waits than the soft limit.
+#[derive(Default)]
+pub(super) struct Slow {
+    /// Since when its client has taken nothing; `None`: what waits is back within the limit.
+    pub(super) since: Option<Instant>,
+    /// Who waits until what waits is back within the limit.
+    pub(super) room: Vec<Waker>,
+}
+
+impl Slow {
+    fn wake_room(&mut self) {
+        self.room.drain(..).for_each(Waker::wake);
+    }
 }
 
 /// A backlog for each lane, and the bytes in all of them.
@@ -18,6 +37,10 @@ pub(super) struct Backlog {
 pub(super) struct Backlogs {
     all: Vec<Backlog>,
     bytes: usize,
+    /// Memory of queues alone.
+    own: usize,
+    /// Memory that queues share.
+    pub(super) shared: Meter,
 }
 
 impl Backlogs {
@@ -26,11 +49,21 @@ impl Backlogs {
         self.all.push(Backlog::default());
     }
 
-    /// Empties one.
+    /// Empties one for its next owner.
     pub(super) fn reset(&mut self, index: usize) {
-        self.change(index, |queue| *queue = Queue::default());
+        self.empty(index);
         self.all[index].waker = None;
         self.all[index].dropped = 0;
+        self.all[index].slow = None;
+    }
+
+    /// Drops what waits for a client that gets nothing of it any more.
+    pub(super) fn empty(&mut self, index: usize) {
+        self.change(index, |queue| *queue = Queue::default());
+        if let Some(slow) = &mut self.all[index].slow {
+            slow.since = None;
+            slow.wake_room();
+        }
     }
 
     /// Counts a volatile packet that was not taken.
@@ -39,13 +72,46 @@ impl Backlogs {
         *dropped = dropped.saturating_add(1);
     }
 
-    /// Changes a queue and keeps the sum over all of them.
+    /// Changes a queue and keeps the sums over all of them.
     pub(super) fn change<T>(&mut self, index: usize, change: impl FnOnce(&mut Queue) -> T) -> T {
         let queue = &mut self.all[index].queue;
-        let before = queue.bytes();
+        let (bytes, own) = (queue.bytes(), queue.own_memory());
         let outcome = change(queue);
-        self.bytes = self.bytes - before + queue.bytes();
+        self.bytes = self.bytes - bytes + queue.bytes();
+        self.own = self.own - own + queue.own_memory();
         outcome
+    }
+
+    /// Lets a client take from its queue; what it takes is progress.
+    pub(super) fn take<T>(
+        &mut self,
+        index: usize,
+        soft: usize,
+        take: impl FnOnce(&mut Queue) -> T,
+    ) -> T {
+        let before = self.all[index].queue.bytes();
+        let outcome = self.change(index, take);
+        let Backlog { queue, slow, .. } = &mut self.all[index];
+        if let Some(slow) = slow
+            && slow.since.is_some()
+            && queue.bytes() < before
+        {
+            slow.since = (queue.weight() > soft).then(Instant::now);
+            if slow.since.is_none() {
+                slow.wake_room();
+            }
+        }
+        outcome
+    }
+
+    /// More waits for a client than the soft limit: from now on it must make progress. Returns whether its session
+    /// must be told.
+    pub(super) fn overdue(&mut self, index: usize) -> bool {
+        let slow = &mut self.all[index].slow;
+        let is_news = slow.is_none();
+        let slow = slow.get_or_insert_default();
+        slow.since.get_or_insert_with(Instant::now);
+        is_news
     }
 
     /// The waker of one.
@@ -53,9 +119,19 @@ impl Backlogs {
         &mut self.all[index].waker
     }
 
+    /// What is kept of a slow client.
+    pub(super) fn slow_mut(&mut self, index: usize) -> &mut Option<Box<Slow>> {
+        &mut self.all[index].slow
+    }
+
     /// Bytes in all queues.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory of all queues, what they share counted once.
+    pub(super) fn memory(&self) -> usize {
+        self.own + self.shared.get()
     }
 }
 

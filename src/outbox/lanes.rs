@@ -13,7 +13,8 @@ use std::task::Waker;
 use super::Packet;
 use super::arena::{Arenas, Range};
 use super::backlog::Backlogs;
-use super::queue::Queue;
+use super::budget::Share;
+use super::chunk::Slice;
 use super::staged::Staged;
 
 /// A flush is due at the latest when this many bytes are staged.
@@ -22,6 +23,21 @@ const ARENA_LIMIT: usize = 256 * 1024;
 const MAX_LANE_BATCH: usize = 64 * 1024;
 /// A lane flushes by itself when its packets lie in more separate ranges than this.
 const MAX_RANGES: usize = 4;
+/// A packet of this size goes into queues by itself instead of through the arena.
+const LARGE_PACKET: usize = 16 * 1024;
+/// What is smaller is copied into a queue: a reference costs as much.
+const SHARED_FROM: usize = 128;
+/// What is less than this part of its batch is copied into a queue, so that little never keeps a large batch alive.
+const SHARED_PART: usize = 4;
+
+/// How many bytes may wait for one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Past it volatile packets are dropped, and the client must make progress.
+    pub soft: usize,
+    /// Past it the lane closes. One packet always fits on top of the soft limit.
+    pub hard: usize,
+}
 
 /// Where a lane's bytes go: a socket that takes what it can at this instant and never blocks.
 pub trait Sink {
@@ -32,7 +48,7 @@ pub trait Sink {
 
 /// Number of a lane among its worker's lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LaneId(u32);
+pub struct LaneId(pub(super) u32);
 
 /// What became of an offered packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +64,7 @@ pub enum Offered {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Free,
     /// The sink takes data; nothing waits in the queue.
     Direct,
@@ -60,27 +76,16 @@ enum State {
 
 /// What an offer touches: exactly one cache line.
 #[repr(align(64))]
-struct Lane {
+pub(super) struct Lane {
     sink: Option<Rc<dyn Sink>>,
     ranges: [Range; MAX_RANGES],
-    range_count: u8,
-    state: State,
-    taken_packets: u32,
-    taken_bytes: u64,
+    pub(super) range_count: u8,
+    pub(super) state: State,
+    pub(super) taken_packets: u32,
+    pub(super) taken_bytes: u64,
 }
 
 const _: () = assert!(size_of::<Lane>() == 64);
-
-/// What a lane was offered since it was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Packets taken, written or not; at most 2^32 - 1.
-    pub packets: u32,
-    /// Bytes of those, as on a websocket.
-    pub bytes: u64,
-    /// Volatile packets dropped.
-    pub dropped: u32,
-}
 
 impl Lane {
     /// Counts a packet of this many bytes.
@@ -92,7 +97,7 @@ impl Lane {
 
     /// Bytes to be written at the next flush.
     #[inline]
-    fn pending(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         let ranges = &self.ranges[..usize::from(self.range_count)];
         ranges.iter().map(|range| range.len()).sum()
     }
@@ -100,14 +105,18 @@ impl Lane {
 
 /// All lanes of a worker.
 pub struct Lanes {
-    lanes: Vec<Lane>,
-    backlogs: Backlogs,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) backlogs: Backlogs,
     free: Vec<u32>,
     arenas: Arenas,
     /// Counts emptied arenas, so that a range from an earlier one is never used.
     arena_generation: u64,
     dirty: VecDeque<u32>,
-    queue_limit: usize,
+    pub(super) bounds: Bounds,
+    /// Lanes that went past the soft limit and whose sessions were not told yet.
+    pub(super) overdue: Vec<LaneId>,
+    /// This worker's part of the memory of all lanes of the node.
+    pub(super) share: Share,
     /// Bytes one lane may have staged before it is written: what its socket does not take must leave room
     /// in the queue.
     batch_limit: usize,
@@ -115,8 +124,8 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// `queue_limit`: bytes that may wait for one client.
-    pub fn new(queue_limit: usize) -> Self {
+    /// No lanes yet. `bounds`: of one client; `share`: of the memory that may wait for all.
+    pub fn new(bounds: Bounds, share: Share) -> Self {
         Self {
             lanes: Vec::new(),
             backlogs: Backlogs::default(),
@@ -124,8 +133,10 @@ impl Lanes {
             arenas: Arenas::default(),
             arena_generation: 0,
             dirty: VecDeque::new(),
-            queue_limit,
-            batch_limit: MAX_LANE_BATCH.min(queue_limit / 2),
+            bounds,
+            overdue: Vec::new(),
+            share,
+            batch_limit: MAX_LANE_BATCH.min(bounds.soft / 2),
             flusher: None,
         }
     }
@@ -247,33 +258,42 @@ impl Lanes {
         }
         self.write_lane(index);
         let lane = &mut self.lanes[index];
-        if lane.state == State::Direct {
-            // The lane is still in the dirty list, so its next flush comes by itself.
-            lane.ranges[0] = range;
-            lane.range_count = 1;
-        } else {
-            let rest = self.arenas.bytes(range).to_vec();
-            self.backlogs.change(index, |queue| queue.push_rest(rest));
-        }
+        // The lane is still in the dirty list, so its next flush comes by itself.
+        lane.ranges[0] = range;
+        lane.range_count = 1;
     }
 
-    fn enqueue(&mut self, index: usize, staged: &Staged) -> Offered {
-        let backlog = &self.backlogs[index];
-        if staged.volatile && (!backlog.queue.is_empty() || backlog.waker.is_none()) {
+    /// Takes a packet for a lane that cannot be written directly.
+    fn enqueue(&mut self, index: usize, staged: &mut Staged) -> Offered {
+        let waiting = self.waiting(index);
+        if staged.volatile && (waiting > 0 || self.backlogs[index].waker.is_none()) {
             self.backlogs.count_dropped(index);
             return Offered::Dropped;
         }
-        if !backlog.queue.has_room(&staged.packet, self.queue_limit) {
-            self.lanes[index].state = State::Closed;
-            self.backlogs
-                .change(index, |queue| *queue = Queue::default());
-            self.wake(LaneId(index as u32));
-            return Offered::Overflowed;
+        let size = staged.packet.wire().len();
+        if !self.fits(waiting, size) {
+            // Perhaps all of it came at once, and the client would have taken some.
+            let _ = self.write_queue(LaneId(index as u32));
+            if self.lanes[index].state == State::Direct {
+                return self.offer_staged(LaneId(index as u32), staged);
+            }
+            if !self.fits(self.waiting(index), size) {
+                self.give_up(LaneId(index as u32));
+                return Offered::Overflowed;
+            }
         }
-        self.lanes[index].count(staged.packet.wire().len());
-        self.backlogs
-            .change(index, |queue| queue.push(staged.packet.clone()));
-        self.wake(LaneId(index as u32));
+        if size >= LARGE_PACKET || staged.packet.has_attachments() {
+            self.write_lane(index);
+            self.lanes[index].count(size);
+            let slice = Slice::whole(staged.chunk(&self.backlogs.shared));
+            self.backlogs
+                .change(index, |queue| queue.push_shared(slice));
+            self.grown(index);
+            self.wake_flusher();
+        } else {
+            let range = self.stage(staged);
+            self.add_range(index, range);
+        }
         Offered::Accepted
     }
 
@@ -324,10 +344,16 @@ impl Lanes {
 
     /// Writes what a lane remembers of the arena; what the socket does not take waits in the queue.
     #[inline]
-    fn write_lane(&mut self, index: usize) {
+    pub(super) fn write_lane(&mut self, index: usize) {
         let lane = &mut self.lanes[index];
         let count = usize::from(lane.range_count);
+        if count == 0 {
+            return;
+        }
         lane.range_count = 0;
+        if lane.state == State::Queued {
+            return self.keep_rest(index, count, 0);
+        }
         let Some(sink) = &lane.sink else { return };
         let mut slices = [IoSlice::new(&[]); MAX_RANGES];
         let mut total = 0;
@@ -335,9 +361,6 @@ impl Lanes {
             let bytes = self.arenas.bytes(*range);
             total += bytes.len();
             *slice = IoSlice::new(bytes);
-        }
-        if total == 0 {
-            return;
         }
         let taken = sink.try_write(&slices[..count]).unwrap_or(0);
         if taken < total {
@@ -348,18 +371,33 @@ impl Lanes {
     #[cold]
     fn keep_rest(&mut self, index: usize, count: usize, mut taken: usize) {
         let lane = &mut self.lanes[index];
-        let mut rest = Vec::new();
-        for range in &lane.ranges[..count] {
-            let bytes = self.arenas.bytes(*range);
-            let skip = taken.min(bytes.len());
-            taken -= skip;
-            rest.extend_from_slice(&bytes[skip..]);
-        }
+        let ranges = lane.ranges;
         if lane.state == State::Direct {
             lane.state = State::Queued;
         }
-        self.backlogs.change(index, |queue| queue.push_rest(rest));
-        self.wake(LaneId(index as u32));
+        for range in &ranges[..count] {
+            let skip = taken.min(range.len());
+            taken -= skip;
+            if skip < range.len() {
+                self.keep(index, range.skip(skip));
+            }
+        }
+        self.grown(index);
+    }
+
+    /// Adds a range to a queue: by a copy for all lanes of this batch, or what is small by a copy of its own.
+    fn keep(&mut self, index: usize, range: Range) {
+        let Self {
+            arenas, backlogs, ..
+        } = self;
+        let least = SHARED_FROM.max(arenas.len_around(range) / SHARED_PART);
+        if range.len() < least {
+            return backlogs.change(index, |queue| queue.push_own(arenas.bytes(range)));
+        }
+        let meter = Rc::clone(&backlogs.shared);
+        backlogs.change(index, |queue| {
+            arenas.share(range, &meter, |slice| queue.push_shared(slice));
+        });
     }
 
     /// Writes the queue into the lane's sink until it is empty (true) or the sink is full (false).
@@ -371,7 +409,7 @@ impl Lanes {
         let Some(sink) = self.lanes[index].sink.clone() else {
             return Ok(true);
         };
-        let written = self.backlogs.change(index, |queue| {
+        let written = self.backlogs.take(index, self.bounds.soft, |queue| {
             queue.write_to(|slices| sink.try_write(slices))
         });
         let lane = &mut self.lanes[index];
@@ -385,57 +423,6 @@ impl Lanes {
         }
         Ok(empty)
     }
-
-    /// Woken when something is queued, the lane closes, or its socket turned out to be full. A lane with a
-    /// waker counts as ready for a volatile packet while nothing waits.
-    pub fn set_waker(&mut self, id: LaneId, waker: &Waker) {
-        let slot = self.backlogs.waker_mut(id.0 as usize);
-        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
-    }
-
-    /// Nobody asks for packets at the moment: volatile ones are dropped.
-    pub fn clear_waker(&mut self, id: LaneId) {
-        *self.backlogs.waker_mut(id.0 as usize) = None;
-    }
-
-    /// Wakes the transport, for instance to read again.
-    pub fn wake(&self, id: LaneId) {
-        if let Some(waker) = &self.backlogs[id.0 as usize].waker {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// The first whole packet waiting.
-    pub fn peek(&self, id: LaneId) -> Option<&Packet> {
-        self.backlogs[id.0 as usize].queue.peek()
-    }
-
-    /// Takes the first whole packet waiting.
-    pub fn pop(&mut self, id: LaneId) -> Option<Packet> {
-        self.backlogs.change(id.0 as usize, Queue::pop)
-    }
-
-    /// What the lane was offered since it was opened.
-    pub fn tally(&self, id: LaneId) -> Tally {
-        let lane = &self.lanes[id.0 as usize];
-        Tally {
-            packets: lane.taken_packets,
-            bytes: lane.taken_bytes,
-            dropped: self.backlogs[id.0 as usize].dropped,
-        }
-    }
-
-    /// Bytes waiting for all clients of this worker.
-    pub fn queued_total(&self) -> usize {
-        self.backlogs.bytes()
-    }
-
-    /// Bytes waiting for this client.
-    pub fn queued_bytes(&self, id: LaneId) -> usize {
-        self.backlogs[id.0 as usize].queue.bytes()
-    }
 }
 
 #[cfg(test)]
@@ -443,6 +430,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::*;
+    use crate::outbox::Tally;
 
     /// A socket that takes `room` bytes until more is granted.
     #[derive(Default)]
@@ -475,6 +463,14 @@ mod tests {
         socket
     }
 
+    fn lanes(soft: usize) -> Lanes {
+        let bounds = Bounds {
+            soft,
+            hard: 2 * soft,
+        };
+        Lanes::new(bounds, Share::default())
+    }
+
     fn open(lanes: &mut Lanes, socket: &Rc<FakeSocket>) -> LaneId {
         let id = lanes.open();
         lanes.attach(id, Rc::clone(socket) as Rc<dyn Sink>);
@@ -484,7 +480,7 @@ mod tests {
     #[test]
     fn a_batch_is_one_write_and_keeps_the_order_of_each_lane() {
         // Broadcasts with gaps, and personal packets between them.
-        let mut lanes = Lanes::new(1000);
+        let mut lanes = lanes(1000);
         let sockets: Vec<_> = (0..3).map(|_| socket(usize::MAX / 2)).collect();
         let ids: Vec<_> = sockets.iter().map(|s| open(&mut lanes, s)).collect();
         let mut expected = vec![Vec::new(); 3];
@@ -520,7 +516,7 @@ mod tests {
 
     #[test]
     fn a_full_socket_queues_then_catches_up_in_order() {
-        let mut lanes = Lanes::new(1000);
+        let mut lanes = lanes(1000);
         let socket = socket(5);
         let id = open(&mut lanes, &socket);
         let mut expected = Vec::new();
@@ -548,7 +544,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_the_lane_closes_and_others_do_not_notice() {
-        let mut lanes = Lanes::new(100);
+        let mut lanes = lanes(100);
         let (stuck, fine) = (socket(0), socket(usize::MAX / 2));
         let (stuck_id, fine_id) = (open(&mut lanes, &stuck), open(&mut lanes, &fine));
         let mut outcomes = Vec::new();
@@ -574,7 +570,7 @@ mod tests {
 
     #[test]
     fn what_a_full_socket_leaves_of_a_batch_keeps_room_in_the_queue() {
-        let mut lanes = Lanes::new(1000);
+        let mut lanes = lanes(1000);
         let socket = socket(30);
         let id = open(&mut lanes, &socket);
         let outcomes: Vec<_> = (0..100)
@@ -591,17 +587,19 @@ mod tests {
 
     #[test]
     fn volatile_packets_never_wait() {
-        let mut lanes = Lanes::new(1000);
+        let mut lanes = lanes(1000);
         let id = lanes.open();
         let mut volatile = Staged::new(Packet::text("4v"), true);
         assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Dropped);
         lanes.set_waker(id, Waker::noop());
         assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Accepted);
         assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Dropped);
+        lanes.flush(10);
+        assert_eq!(lanes.offer_staged(id, &mut volatile), Offered::Dropped);
         let tally = Tally {
             packets: 1,
             bytes: 4,
-            dropped: 2,
+            dropped: 3,
         };
         assert_eq!(lanes.tally(id), tally);
         lanes.release(id);
@@ -611,7 +609,7 @@ mod tests {
 
     #[test]
     fn a_reused_lane_gets_nothing_of_its_predecessor() {
-        let mut lanes = Lanes::new(1000);
+        let mut lanes = lanes(1000);
         let (old, new) = (socket(usize::MAX / 2), socket(usize::MAX / 2));
         let id = open(&mut lanes, &old);
         lanes.offer(id, Packet::text("4old"));

@@ -3,21 +3,31 @@
 //! Everything a client is sent goes through its *lane*: pongs, acks, emits, the closing packet. A lane whose
 //! socket takes data is written directly, once per batch, from bytes shared by all lanes ([`lanes`]);
 //! a lane that has no socket of its own (long polling, a websocket on another node) or whose socket is
-//! full keeps whole packets in a [`queue`] bounded in bytes.
+//! full keeps whole packets in a [`queue`] bounded in bytes. What several queues hold is one copy.
 //!
-//! Policy when a client does not take what is sent: a volatile packet is dropped if anything waits before it;
-//! any other packet is queued up to the limit; past the limit the lane closes and its session ends with
-//! the reason `slow consumer`. Nothing else is affected.
+//! Policy when a client does not take what is sent ([`Bounds`]): a volatile packet is dropped if anything waits before
+//! it; any other packet is queued. Past the soft limit the client must make progress, which its session watches by
+//! [`Lanes::stalled_since`], and who can be held up is ([`Lanes::poll_room`]). Past the hard limit, after what waits was
+//! offered to its socket once more, the lane closes and its session ends with the reason `slow consumer`. So do those
+//! that hold most when all queues of the node hold more than a [`Budget`]. Nothing else is affected.
 //!
 //! No lock, no thread: a worker's lanes live on that worker. Used by `broker`, `session` and `transport`.
 
 mod arena;
 mod backlog;
+pub mod budget;
+mod chunk;
 pub mod lanes;
 pub mod packet;
+mod pressure;
 pub mod queue;
 mod staged;
+mod unit;
+mod waiting;
 
-pub use lanes::{LaneId, Lanes, Offered, Sink, Tally};
+pub use budget::{Budget, Share};
+pub use lanes::{Bounds, LaneId, Lanes, Offered, Sink};
 pub use packet::{Packet, Part, PartKind};
 pub use staged::Staged;
+pub use unit::Unit;
+pub use waiting::Tally;

@@ -101,6 +101,11 @@ impl Packet {
         &self.0.wire
     }
 
+    /// Whether binary messages follow it.
+    pub(super) fn has_attachments(&self) -> bool {
+        self.0.parts.len() > 1
+    }
+
     /// The packet and its attachments in order.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         self.0.parts.iter().map(|span| Part {

@@ -3,32 +3,40 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::Packet;
+use super::chunk::Slice;
+use super::unit::Unit;
 
 /// At most this many buffers go into one vectored write (the kernel takes 1024).
 const MAX_SLICES: usize = 64;
+/// What an entry costs besides its bytes: its place in a list that grows by doubling.
+const ENTRY_COST: usize = 2 * size_of::<Entry>();
+/// Bytes of one entry that collects small packets.
+const OWN_LIMIT: usize = 16 * 1024;
 
-/// Packets waiting in order. Holds no memory while empty.
+/// Frames waiting in order. Holds no memory while empty.
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// Bytes of the first entry that are already written.
-    written: usize,
+    /// Bytes of the first entry that are already gone.
+    taken: usize,
+    /// Bytes in entries of this queue alone.
+    own: usize,
 }
 
 #[derive(Debug)]
 enum Entry {
-    Packet(Packet),
-    /// The rest of a direct write that the socket did not take whole.
-    Rest(Box<[u8]>),
+    /// Bytes that other queues may reference too.
+    Shared(Slice),
+    /// Small packets, copied: a reference would cost more than they do, or keep far more alive.
+    Own(Vec<u8>),
 }
 
 impl Entry {
-    fn wire(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Packet(packet) => packet.wire(),
-            Self::Rest(rest) => rest,
+            Self::Shared(slice) => slice.bytes(),
+            Self::Own(bytes) => bytes,
         }
     }
 }
@@ -36,7 +44,17 @@ impl Entry {
 impl Queue {
     /// Bytes waiting.
     pub fn bytes(&self) -> usize {
-        self.bytes - self.written
+        self.bytes - self.taken
+    }
+
+    /// What counts against the limits of a client: the bytes waiting and the entries that hold them.
+    pub fn weight(&self) -> usize {
+        self.bytes() + self.entries.len() * ENTRY_COST
+    }
+
+    /// Memory of this queue alone, bytes that others may reference too left out.
+    pub fn own_memory(&self) -> usize {
+        self.own + self.entries.len() * ENTRY_COST
     }
 
     /// Whether nothing waits.
@@ -44,37 +62,47 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Whether a packet may be added under `limit` bytes. One packet always fits into an empty queue, so
-    /// that a message larger than the limit still reaches a client that reads.
-    pub fn has_room(&self, packet: &Packet, limit: usize) -> bool {
-        self.is_empty() || self.bytes() + packet.wire().len() <= limit
+    /// Adds frames that are shared with other queues.
+    pub(super) fn push_shared(&mut self, slice: Slice) {
+        self.bytes += slice.bytes().len();
+        if let Some(Entry::Shared(last)) = self.entries.back_mut()
+            && last.extend(&slice)
+        {
+            return;
+        }
+        self.entries.push_back(Entry::Shared(slice));
     }
 
-    /// Adds a packet at the end.
-    pub fn push(&mut self, packet: Packet) {
-        self.bytes += packet.wire().len();
-        self.entries.push_back(Entry::Packet(packet));
-    }
-
-    /// Adds the unwritten rest of a direct write.
-    pub fn push_rest(&mut self, rest: Vec<u8>) {
-        self.bytes += rest.len();
-        self.entries.push_back(Entry::Rest(rest.into_boxed_slice()));
-    }
-
-    /// The first packet, if it is whole.
-    pub fn peek(&self) -> Option<&Packet> {
-        match self.entries.front() {
-            Some(Entry::Packet(packet)) if self.written == 0 => Some(packet),
-            _ => None,
+    /// Adds frames by copying them.
+    pub fn push_own(&mut self, frames: &[u8]) {
+        self.bytes += frames.len();
+        self.own += frames.len();
+        match self.entries.back_mut() {
+            Some(Entry::Own(last)) if last.len() + frames.len() <= OWN_LIMIT => {
+                last.extend_from_slice(frames);
+            }
+            _ => self.entries.push_back(Entry::Own(frames.to_vec())),
         }
     }
 
-    /// Takes the first packet, if it is whole.
-    pub fn pop(&mut self) -> Option<Packet> {
-        let packet = self.peek()?.clone();
-        self.drop_first();
-        Some(packet)
+    /// The first packet, if it is whole.
+    pub fn front(&self) -> Option<Unit<'_>> {
+        let first = self.entries.front()?;
+        let packet = match first {
+            Entry::Shared(slice) => slice.as_packet(),
+            Entry::Own(_) => None,
+        };
+        match packet {
+            Some(packet) => (self.taken == 0).then_some(Unit::of_packet(packet)),
+            None => Unit::of_frames(&first.bytes()[self.taken..]),
+        }
+    }
+
+    /// Drops the first packet, if it is whole.
+    pub fn pop(&mut self) {
+        if let Some(length) = self.front().map(|unit| unit.wire().len()) {
+            self.advance(length);
+        }
     }
 
     /// Hands the waiting bytes to `write`, which says how many it took, until it takes less than offered.
@@ -87,8 +115,8 @@ impl Queue {
             let mut slices = smallvec::SmallVec::<[IoSlice<'_>; MAX_SLICES]>::new();
             let mut offered = 0;
             for (index, entry) in self.entries.iter().take(MAX_SLICES).enumerate() {
-                let skip = if index == 0 { self.written } else { 0 };
-                let rest = &entry.wire()[skip..];
+                let skip = if index == 0 { self.taken } else { 0 };
+                let rest = &entry.bytes()[skip..];
                 offered += rest.len();
                 slices.push(IoSlice::new(rest));
             }
@@ -102,22 +130,26 @@ impl Queue {
         Ok(true)
     }
 
-    fn advance(&mut self, mut taken: usize) {
+    fn advance(&mut self, mut bytes: usize) {
         while let Some(first) = self.entries.front() {
-            let rest = first.wire().len() - self.written;
-            if taken < rest {
-                self.written += taken;
+            let rest = first.bytes().len() - self.taken;
+            if bytes < rest {
+                self.taken += bytes;
                 return;
             }
-            taken -= rest;
+            bytes -= rest;
             self.drop_first();
         }
     }
 
     fn drop_first(&mut self) {
         if let Some(first) = self.entries.pop_front() {
-            self.bytes -= first.wire().len();
-            self.written = 0;
+            let length = first.bytes().len();
+            self.bytes -= length;
+            if let Entry::Own(_) = first {
+                self.own -= length;
+            }
+            self.taken = 0;
         }
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
@@ -127,16 +159,23 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::outbox::Packet;
+    use crate::outbox::chunk::{Chunk, Meter};
 
     #[test]
     fn a_socket_that_takes_little_gets_everything_in_order() {
-        let mut queue = Queue::default();
+        let (mut queue, meter) = (Queue::default(), Meter::default());
         let mut expected = Vec::new();
         for n in 0..200 {
             let packet = Packet::text(format!("4{n}"));
             expected.extend_from_slice(packet.wire());
-            queue.push(packet);
+            match n % 3 {
+                0 => queue.push_shared(Slice::whole(Chunk::packet(packet, &meter))),
+                _ => queue.push_own(packet.wire()),
+            }
         }
         let mut seen = Vec::new();
         let mut budget = 7;
@@ -160,17 +199,41 @@ mod tests {
             budget = budget * 3 % 101 + 1;
         }
         assert_eq!(seen, expected);
+        assert_eq!(meter.get(), 0, "no chunk is left");
+        assert_eq!(queue.own_memory(), 0);
     }
 
     #[test]
-    fn the_limit_counts_bytes_and_one_packet_always_fits() {
-        let mut queue = Queue::default();
-        let big = Packet::text("x".repeat(100));
-        assert!(queue.has_room(&big, 10));
-        queue.push(big.clone());
-        assert!(!queue.has_room(&big, 150));
-        assert!(queue.has_room(&big, 1000));
-        assert_eq!(queue.pop().map(|p| p.wire().len()), Some(big.wire().len()));
-        assert!(queue.is_empty() && queue.bytes() == 0);
+    fn packets_come_out_whole_and_one_by_one() {
+        let (mut queue, meter) = (Queue::default(), Meter::default());
+        let batch = [
+            Packet::text("4a"),
+            Packet::text("x".repeat(300)),
+            Packet::binary(b"b"),
+        ];
+        let frames: Vec<u8> = batch.iter().flat_map(|p| p.wire().to_vec()).collect();
+        let chunk = Chunk::frames(&frames, &meter);
+        let cut = batch[0].wire().len() as u32;
+        // Two neighbouring parts of a chunk are one entry.
+        queue.push_shared(Slice::new(Rc::clone(&chunk), 0, cut));
+        queue.push_shared(Slice::new(chunk, cut, frames.len() as u32));
+        assert_eq!(queue.weight(), frames.len() + ENTRY_COST);
+        let attached = Packet::with_attachments("451-[]", &[bytes::Bytes::from_static(b"\x01")]);
+        queue.push_shared(Slice::whole(Chunk::packet(attached.clone(), &meter)));
+        queue.push_own(Packet::close(Some(1008), "slow").wire());
+        let contents = |unit: Unit<'_>| -> Vec<(crate::outbox::PartKind, Vec<u8>)> {
+            let parts = unit.parts();
+            parts
+                .map(|part| (part.kind, part.content.to_vec()))
+                .collect()
+        };
+        let close = Packet::close(Some(1008), "slow");
+        for packet in batch.iter().chain([&attached, &close]) {
+            let unit = queue.front().unwrap();
+            assert_eq!(unit.wire(), packet.wire());
+            assert_eq!(contents(unit), contents(Unit::of_packet(packet)));
+            queue.pop();
+        }
+        assert!(queue.is_empty() && queue.bytes() == 0 && meter.get() == 0);
     }
 }

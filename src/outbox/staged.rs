@@ -1,7 +1,10 @@
 //! A packet on its way into lanes, copied into an arena once for all of them.
 
+use std::rc::Rc;
+
 use super::Packet;
 use super::arena::{Arena, Range};
+use super::chunk::{Chunk, Meter};
 
 /// A packet on its way to several lanes of a worker.
 #[derive(Debug)]
@@ -11,6 +14,8 @@ pub struct Staged {
     pub(super) arena: Arena,
     /// Where it lies, and in which generation of the arenas.
     pub(super) range: Option<(u64, Range)>,
+    /// How queues reference it by itself.
+    chunk: Option<Rc<Chunk>>,
 }
 
 impl Staged {
@@ -21,7 +26,16 @@ impl Staged {
             volatile,
             arena: Arena::Shared,
             range: None,
+            chunk: None,
         }
+    }
+
+    /// The packet as queues reference it, made once for all of them.
+    pub(super) fn chunk(&mut self, meter: &Meter) -> Rc<Chunk> {
+        let chunk = self
+            .chunk
+            .get_or_insert_with(|| Chunk::packet(self.packet.clone(), meter));
+        Rc::clone(chunk)
     }
 
     /// Bytes of it on a websocket.

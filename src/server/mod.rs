@@ -39,6 +39,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
+use crate::outbox::Budget;
 use crate::tls::TlsIdentity;
 use crate::transport::edge::Gates;
 use crate::transport::gate::CloseAll;
@@ -48,7 +49,7 @@ use name::claim_name;
 use reload::ReloadableParts;
 pub use reload::Reloader;
 use tls::WatchedIdentity;
-use worker::{Blueprint, endpoint_settings, session_settings};
+use worker::{Blueprint, endpoint_settings, outbox_memory, session_settings};
 
 /// How long a stopping node waits for its sessions to say goodbye.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
@@ -142,6 +143,7 @@ impl Server {
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(session_settings(&config)),
             limits: Limits::of_process(&config, &metrics),
+            outbox_memory: Budget::new(outbox_memory(&config), config.server.workers),
             endpoint: Arc::new(endpoint_settings(&config, node, &reloadable)),
             reloadable,
             directory,

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::{error, info, warn};
 
 use super::Server;
+use super::worker::outbox_memory;
 use crate::config::{
     self, Change, Config, DrainConfig, Loaded, Problem, Rejected, RelayConfig, Reload, Reloadable,
     Sources,
@@ -44,6 +45,8 @@ impl ReloadableParts {
 /// Puts in force what a running node can take over of `config`.
 pub(super) fn apply(server: &Server, config: &Config) {
     server.limits().replace(&config.limits);
+    let memory = outbox_memory(config);
+    server.blueprint.outbox_memory.set_limit(memory);
     server.blueprint.reloadable.replace(config);
     let files = config.server.tls.clone();
     if let Some((identity, files)) = server.tls().zip(files) {

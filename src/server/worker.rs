@@ -18,7 +18,9 @@ use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::routes::Site;
+use crate::limits::MemoryLimit;
 use crate::model::{LegMark, NodeId, Random, WorkerIndex};
+use crate::outbox::{Bounds, Budget, Share};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
@@ -38,6 +40,7 @@ pub(super) struct Blueprint {
     pub(super) demo: Arc<Option<Demo>>,
     pub(super) sessions: Arc<SessionSettings>,
     pub(super) limits: Arc<crate::limits::Limits>,
+    pub(super) outbox_memory: Arc<Budget>,
     pub(super) endpoint: Arc<EndpointSettings>,
     pub(super) reloadable: ReloadableParts,
     pub(super) gates: Arc<Gates>,
@@ -55,11 +58,15 @@ impl Blueprint {
         let number = self.next_worker.fetch_add(1, Ordering::Relaxed);
         let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
         let limits = Limits {
-            outbox: self.config.socket.outbox_limit,
+            outbox: Bounds {
+                soft: self.config.socket.outbox_limit,
+                hard: self.config.socket.outbox_hard_limit,
+            },
             pending_acks: self.config.socket.max_pending_acks,
             rooms: self.config.socket.max_rooms,
         };
-        let shard = Shard::new(index, Arc::clone(&self.directory), limits);
+        let share = Share::of(&self.outbox_memory, index.get());
+        let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
         self.directory
             .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
         let app = self.app.of_worker(&self.config, &self.reloadable, &shard);
@@ -119,6 +126,17 @@ impl Blueprint {
     }
 }
 
+/// Bytes that may wait for all clients of this node.
+pub(super) fn outbox_memory(config: &Config) -> usize {
+    let chosen = config.limits.outbox_memory;
+    // A single client must have room also where little memory was found.
+    chosen.unwrap_or_else(|| {
+        MemoryLimit::of_process()
+            .outbox()
+            .max(config.socket.outbox_hard_limit)
+    })
+}
+
 pub(super) fn session_settings(config: &Config) -> SessionSettings {
     SessionSettings {
         timing: Timing {
@@ -132,6 +150,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         namespaces: config.socket.namespaces.clone(),
         inbox_limit: config.socket.inbox_limit,
         max_pending_acks: config.socket.max_pending_acks,
+        slow_timeout: config.socket.slow_timeout,
     }
 }
 

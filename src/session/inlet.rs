@@ -10,7 +10,8 @@ use super::messages::{
     ProbeStarted, Probed, PullError, Ready, Receive, ShutDown, Upgraded,
 };
 use super::outlet::Outlet;
-use crate::broker::messages::Notice;
+use crate::broker::messages::{Notice, Slowness};
+use crate::limits::Limit;
 use crate::model::TransportName;
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::payload::{self, PayloadPacket};
@@ -209,7 +210,9 @@ impl Handler<Notice> for Session {
 
     fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
         match notice {
-            Notice::SlowConsumer => self.close(CloseReason::SlowConsumer, ctx),
+            Notice::Overdue => self.watch_outbox(ctx),
+            Notice::SlowConsumer(Slowness::Overflow) => self.give_up(Limit::OutboxHard, ctx),
+            Notice::SlowConsumer(Slowness::Memory) => self.give_up(Limit::OutboxMemory, ctx),
             Notice::Kick {
                 namespace,
                 socket,

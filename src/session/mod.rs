@@ -14,6 +14,7 @@ pub mod messages;
 mod open_packet;
 mod outlet;
 mod pace;
+mod slow;
 mod socket;
 mod summary;
 mod unasked;
@@ -75,6 +76,8 @@ pub struct Session {
     deeds: Deeds,
     ended: Option<Ended>,
     opened: Instant,
+    /// By then the client must have taken something of what waits.
+    progress_due: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +125,7 @@ impl Session {
                 deeds: Deeds::default(),
                 ended: None,
                 opened: now,
+                progress_due: None,
             };
             equip(&session, ctx);
             session
@@ -319,6 +323,9 @@ impl Session {
             self.drop_socket(slot, reason.as_str(), ctx);
         }
         self.worker.shard.with_lanes(|lanes| {
+            if reason == CloseReason::SlowConsumer {
+                return lanes.give_up(lane);
+            }
             lanes.offer(lane, farewell_packet);
             lanes.close(lane);
         });
@@ -356,11 +363,17 @@ impl Session {
     fn next_deadline(&self) -> Instant {
         match self.ended {
             Some(ended) => ended.farewell + WIND_UP_TIME,
-            None => self.connection.poll_timeout(),
+            None => {
+                let due = self.connection.poll_timeout();
+                self.progress_due.map_or(due, |progress| progress.min(due))
+            }
         }
     }
 
     fn on_deadline(&mut self, ctx: &mut Context<Self>) {
+        if self.progress_due.is_some() {
+            self.watch_outbox(ctx);
+        }
         // Its pong may wait behind what we do not read.
         if self.is_behind() || self.worker.shard.directory().congested() {
             self.excuse();
@@ -376,7 +389,7 @@ impl Session {
     fn answer_outlet(&mut self, ctx: &mut Context<Self>) {
         let lane = self.lane;
         let shard = Rc::clone(&self.worker.shard);
-        let something = shard.with_lanes(|lanes| lanes.peek(lane).is_some());
+        let something = shard.with_lanes(|lanes| lanes.front(lane).is_some());
         let ended = self.has_ended();
         if something && let Some(outlet) = self.outlet.take() {
             let max_payload = self.worker.settings.timing.max_payload;
@@ -389,7 +402,7 @@ impl Session {
         {
             outlet.answer_text("6", false);
         }
-        if ended && shard.with_lanes(|lanes| lanes.peek(lane).is_none()) {
+        if ended && shard.with_lanes(|lanes| lanes.front(lane).is_none()) {
             ctx.stop();
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Session;
 use super::messages::{Batch, BatchFormat, PullError, Ready};
-use crate::outbox::{LaneId, Lanes, Packet, PartKind};
+use crate::outbox::{LaneId, Lanes, PartKind, Unit};
 use crate::protocol::engine_io::payload::{MAX_PACKETS, PayloadWriter};
 use crate::protocol::engine_io::state::CloseReason;
 
@@ -55,7 +55,7 @@ impl Outlet {
             BatchFormat::Polling => polling_body(lanes, lane, max_payload),
             BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),
         };
-        let last = ended && lanes.peek(lane).is_none();
+        let last = ended && lanes.front(lane).is_none();
         let _ = self.sender.send(Ok(Batch {
             body: body.into(),
             last,
@@ -69,7 +69,7 @@ impl Outlet {
 
 fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> {
     let mut writer = PayloadWriter::new(MAX_PACKETS, max_payload);
-    while let Some(packet) = lanes.peek(lane) {
+    while let Some(packet) = lanes.front(lane) {
         if !has_room(&writer, packet) || (ends(packet) && writer.packets() > 0) {
             break;
         }
@@ -86,12 +86,12 @@ fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> 
 }
 
 /// The end has a batch of its own: stock clients hand out events a turn after they came, and after an end no more.
-fn ends(packet: &Packet) -> bool {
+fn ends(packet: Unit<'_>) -> bool {
     packet.parts().any(|part| part.kind == PartKind::Close)
 }
 
 /// A packet and its attachments stay together.
-fn has_room(writer: &PayloadWriter, packet: &Packet) -> bool {
+fn has_room(writer: &PayloadWriter, packet: Unit<'_>) -> bool {
     let sizes = packet.parts().map(|part| match part.kind {
         PartKind::Binary => part.content.len().div_ceil(3) * 4 + 2,
         PartKind::Text | PartKind::Close => part.content.len() + 1,
@@ -102,7 +102,7 @@ fn has_room(writer: &PayloadWriter, packet: &Packet) -> bool {
 
 fn websocket_frames(lanes: &mut Lanes, lane: LaneId, bytes: usize) -> Vec<u8> {
     let mut frames = Vec::new();
-    while let Some(packet) = lanes.peek(lane) {
+    while let Some(packet) = lanes.front(lane) {
         if !frames.is_empty() && frames.len() + packet.wire().len() > bytes {
             break;
         }

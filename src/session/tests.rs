@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::limits::{Arrival, Descriptors, Limits};
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, WorkerIndex};
+use crate::outbox::{Bounds, Share};
 use crate::protocol::connection::Timing;
 
 type Pulled = oneshot::Receiver<Result<Batch, PullError>>;
@@ -19,11 +20,19 @@ type Pulled = oneshot::Receiver<Result<Batch, PullError>>;
 fn worker() -> Rc<Worker> {
     let directory = Directory::new(NodeId::random(&OsRandom), 1, None, Default::default());
     let shard_limits = ShardLimits {
-        outbox: 10_000,
+        outbox: Bounds {
+            soft: 10_000,
+            hard: 20_000,
+        },
         pending_acks: 1,
         rooms: 1,
     };
-    let shard = Shard::new(WorkerIndex::default(), directory, shard_limits);
+    let shard = Shard::new(
+        WorkerIndex::default(),
+        directory,
+        shard_limits,
+        Share::default(),
+    );
     let limits = Limits::new(
         &Config::default().limits,
         Descriptors::of(1_000, 1),
@@ -42,6 +51,7 @@ fn worker() -> Rc<Worker> {
         namespaces: Vec::new(),
         inbox_limit: 10_000,
         max_pending_acks: 1,
+        slow_timeout: Duration::from_secs(10),
     };
     Worker::new(
         shard,

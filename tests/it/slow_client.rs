@@ -9,10 +9,20 @@ use crate::support::log::close_reason;
 use crate::support::tls::Files;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
 
-/// Small buffers everywhere, so that little fills them.
-const SMALL: [(&str, &str); 2] = [
+/// Small buffers everywhere, so that little fills them, and little patience.
+const SMALL: [(&str, &str); 3] = [
     ("SOCKET__SEND_BUFFER", "16KiB"),
     ("SOCKET__OUTBOX_LIMIT", "64KiB"),
+    ("SOCKET__SLOW_TIMEOUT", "500ms"),
+];
+
+/// No patience is needed: more waits than may.
+const HARD: [(&str, &str); 5] = [
+    ("SOCKET__SEND_BUFFER", "16KiB"),
+    ("SOCKET__OUTBOX_LIMIT", "64KiB"),
+    ("SOCKET__OUTBOX_HARD_LIMIT", "300KiB"),
+    ("ENGINE__MAX_PAYLOAD", "200KiB"),
+    ("SOCKET__SLOW_TIMEOUT", "1h"),
 ];
 
 /// A member of `r` that will not read.
@@ -34,8 +44,123 @@ fn number(text: &str) -> usize {
 }
 
 #[actix_rt::test]
-async fn past_the_limit_it_is_closed_and_the_others_hear_everything() {
+async fn past_the_limit_without_progress_it_is_closed_and_the_others_hear_everything() {
     closed_past_the_limit(&TestServer::with(&SMALL).await).await;
+}
+
+#[actix_rt::test]
+async fn past_the_hard_limit_it_is_closed_at_once_and_the_others_hear_everything() {
+    closed_past_the_limit(&TestServer::with(&HARD).await).await;
+}
+
+#[actix_rt::test]
+async fn past_the_limit_one_that_takes_a_little_now_and_then_gets_everything() {
+    const EVENTS: usize = 200;
+    let settings = [
+        ("SOCKET__SEND_BUFFER", "16KiB"),
+        ("SOCKET__OUTBOX_LIMIT", "64KiB"),
+        ("SOCKET__SLOW_TIMEOUT", "2s"),
+    ];
+    let server = TestServer::with(&settings).await;
+    let mut slow = deaf_member(&server.address()).await;
+    let mut sender = server.member().await;
+    let text = filler(8_000);
+    for number in 0..EVENTS {
+        sender.emit("r", &format!(r#""n",{number},"{text}""#)).await;
+    }
+    sender.quiet().await;
+    let started = Instant::now();
+    for expected in 0..EVENTS {
+        assert_eq!(number(&slow.text().await), expected);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    // Far beyond its time, had it taken nothing.
+    assert!(started.elapsed() > Duration::from_secs(4));
+    slow.quiet().await;
+}
+
+/// Emits what the documents promise to pass: 20 messages of 300 kB, 1 500 of 1 kB, one of 2 MB, all at once.
+fn burst(voice: &Voice) -> Vec<String> {
+    let sizes = [vec![300_000; 20], vec![1_000; 1_500], vec![2_000_000]].concat();
+    let events = sizes.into_iter().enumerate();
+    let events = events.map(|(n, size)| format!(r#"["n",{n},"{}"]"#, filler(size)));
+    events
+        .inspect(|event| voice.emit(room("r"), event, false))
+        .collect()
+}
+
+#[actix_rt::test]
+async fn a_burst_from_the_bus_reaches_one_that_reads_over_every_transport() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, edge] = &cluster.nodes;
+    let voice = Voice::join(&cluster.hub);
+    let mut websocket = owner.member().await;
+    websocket.join("r").await;
+    let mut polling = owner.polling().await;
+    polling.connect().await;
+    polling.join("r").await;
+    let mut elsewhere = owner.polling().await;
+    elsewhere.connect().await;
+    elsewhere.join("r").await;
+    let mut elsewhere = WebsocketClient::upgraded(&edge.address(), &elsewhere.sid).await;
+    elsewhere.quiet().await;
+    voice.heard_by(1, "r").await;
+    let events = burst(&voice);
+    for event in &events {
+        let packet = format!("42{event}");
+        for text in [
+            websocket.text().await,
+            elsewhere.text().await,
+            polling.next().await,
+        ] {
+            assert!(text == packet, "{text:.40} instead of {packet:.40}");
+        }
+    }
+    let closed = owner.metrics().slow_consumers_total.of(SlowPolicy::Closed);
+    assert_eq!(closed.get(), 0);
+}
+
+#[actix_rt::test]
+async fn past_the_memory_of_the_node_the_one_that_holds_most_is_closed() {
+    let settings = [
+        ("SOCKET__SEND_BUFFER", "16KiB"),
+        ("SOCKET__OUTBOX_LIMIT", "100KiB"),
+        ("SOCKET__OUTBOX_HARD_LIMIT", "4MiB"),
+        ("SOCKET__SLOW_TIMEOUT", "1h"),
+        ("ENGINE__MAX_PAYLOAD", "100kB"),
+        ("LIMITS__OUTBOX_MEMORY", "4MiB"),
+    ];
+    let server = TestServer::with(&settings).await;
+    let mut clients = Vec::new();
+    for name in ["most", "less"] {
+        let mut client = WebsocketClient::open_small(&server.address()).await;
+        client.connect("/").await;
+        client.join(name).await;
+        clients.push(client);
+    }
+    let [most, mut less] = clients.try_into().ok().unwrap();
+    let mut sender = server.member().await;
+    let text = filler(8_000);
+    let evicted = || {
+        let policies = &server.metrics().slow_consumers_total;
+        policies.of(SlowPolicy::Evicted).get()
+    };
+    for round in 0..450 {
+        sender.emit("most", &format!(r#""n","{text}""#)).await;
+        if round % 3 == 0 {
+            sender
+                .emit("less", &format!(r#""n",{},"{text}""#, round / 3))
+                .await;
+        }
+    }
+    sender.quiet().await;
+    eventually("one is closed", || evicted() == 1).await;
+    assert_eq!(close_reason(&most.sid()).await, "slow consumer");
+    for expected in 0..150 {
+        assert_eq!(number(&less.text().await), expected);
+    }
+    less.quiet().await;
+    assert_eq!(evicted(), 1);
 }
 
 #[actix_rt::test]
@@ -186,21 +311,27 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
 }
 
 #[actix_rt::test]
-async fn a_polling_client_that_never_polls_is_closed_past_the_limit() {
-    let server = TestServer::with(&SMALL).await;
+async fn a_polling_client_that_stops_polling_is_closed_past_each_limit_and_told() {
+    for settings in [&SMALL[..], &HARD[..]] {
+        closed_over_polling(&TestServer::with(settings).await).await;
+    }
+}
+
+async fn closed_over_polling(server: &TestServer) {
     let mut client = server.polling().await;
     client.connect().await;
     client.join("r").await;
     let mut sender = server.member().await;
     let text = filler(8_000);
-    for number in 0..20 {
+    for number in 0..60 {
         sender.emit("r", &format!(r#""n",{number},"{text}""#)).await;
     }
-    eventually("the end of the slow one", || {
-        let closed = server.metrics().slow_consumers_total.of(SlowPolicy::Closed);
-        closed.get() == 1
+    let policies = &server.metrics().slow_consumers_total;
+    eventually("it is given up", || {
+        policies.of(SlowPolicy::Closed).get() == 1
     })
     .await;
+    // It learns of it, and the session is over then.
     assert_eq!(client.get().await.summary(), (200, "1"));
     assert_eq!(close_reason(&client.sid).await, "slow consumer");
     assert_eq!(client.get().await.status, 400);
@@ -209,7 +340,7 @@ async fn a_polling_client_that_never_polls_is_closed_past_the_limit() {
 
 #[actix_rt::test]
 async fn the_limit_holds_for_a_websocket_on_another_node() {
-    let cluster = TestCluster::<2>::with(&SMALL).await;
+    let cluster = TestCluster::<2>::with(&HARD).await;
     let [owner, edge] = &cluster.nodes;
     let mut client = owner.polling().await;
     client.connect().await;

@@ -88,6 +88,18 @@ impl Checker<'_, '_> {
                 &settings.outbox_limit,
                 units::positive_size,
             ),
+            outbox_hard_limit: self
+                .read(
+                    "socket.outbox_hard_limit",
+                    &settings.outbox_hard_limit,
+                    units::automatic_size,
+                )
+                .unwrap_or(0),
+            slow_timeout: self.read(
+                "socket.slow_timeout",
+                &settings.slow_timeout,
+                units::positive_duration,
+            ),
             inbox_limit: self.read(
                 "socket.inbox_limit",
                 &settings.inbox_limit,

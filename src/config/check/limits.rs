@@ -95,7 +95,12 @@ impl Checker<'_, '_> {
                 &settings.connect_payload,
                 units::positive_size,
             ),
+            outbox_memory: self.outbox_memory(&settings.outbox_memory),
         }
+    }
+
+    fn outbox_memory(&mut self, text: &str) -> Option<usize> {
+        self.read("limits.outbox_memory", text, units::automatic_memory)
     }
 
     /// A rate and its burst, each a key and its text; `auto` is what both stand for if they are left to it.

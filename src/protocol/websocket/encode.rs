@@ -45,6 +45,24 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     out
 }
 
+/// The inverse of [`encode_header`]: opcode, bytes of the header, bytes of the payload behind it.
+pub fn split_header(frame: &[u8]) -> Option<(OpCode, usize, usize)> {
+    let (&first, &short) = (frame.first()?, frame.get(1)?);
+    let opcode = OpCode::parse(first & !FIN).ok()?;
+    let (header, length) = match short {
+        126 => {
+            let length = frame.get(2..4)?.try_into().ok()?;
+            (4, usize::from(u16::from_be_bytes(length)))
+        }
+        127 => {
+            let length = u64::from_be_bytes(frame.get(2..10)?.try_into().ok()?);
+            (10, usize::try_from(length).ok()?)
+        }
+        short => (2, usize::from(short)),
+    };
+    Some((opcode, header, length))
+}
+
 /// The header and how many of its bytes count.
 fn header_bytes(opcode: OpCode, length: usize) -> ([u8; MAX_SERVER_HEADER], usize) {
     let mut header = [0; MAX_SERVER_HEADER];

@@ -1,0 +1,119 @@
+//! How much memory may wait for all clients of a node.
+//!
+//! Each worker claims what its lanes hold, once for each batch that changed it. Past the limit, those that hold more
+//! than an equal part give up lanes until the node is back within it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Of an excess, one in so many parts more is given up, so that not every packet of a burst costs a session.
+const SLACK: usize = 16;
+
+/// The limit of a node, and what each worker holds.
+#[derive(Debug)]
+pub struct Budget {
+    limit: AtomicUsize,
+    held: Box<[Held]>,
+}
+
+/// On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Held(AtomicUsize);
+
+impl Budget {
+    /// `limit` bytes for this many workers.
+    pub fn new(limit: usize, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit: AtomicUsize::new(limit),
+            held: (0..workers).map(|_| Held::default()).collect(),
+        })
+    }
+
+    /// Sets the limit anew.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    fn total(&self) -> usize {
+        let held = self.held.iter();
+        held.map(|held| held.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// One worker's part of a budget.
+#[derive(Debug, Default)]
+pub struct Share {
+    budget: Option<(Arc<Budget>, usize)>,
+    claimed: usize,
+}
+
+/// What comes of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    Granted,
+    /// The node holds too much: this worker may keep so many bytes.
+    Over {
+        keep: usize,
+    },
+}
+
+impl Share {
+    /// The part of `worker`.
+    pub fn of(budget: &Arc<Budget>, worker: usize) -> Self {
+        Self {
+            budget: Some((Arc::clone(budget), worker)),
+            claimed: 0,
+        }
+    }
+
+    /// This worker holds `bytes` now.
+    pub(super) fn claim(&mut self, bytes: usize) -> Claim {
+        let Some((budget, worker)) = &self.budget else {
+            return Claim::Granted;
+        };
+        if self.claimed != bytes {
+            self.claimed = bytes;
+            budget.held[*worker].0.store(bytes, Ordering::Relaxed);
+        }
+        // Nothing can be given up.
+        if bytes == 0 {
+            return Claim::Granted;
+        }
+        let (limit, total) = (budget.limit(), budget.total());
+        let part = limit / budget.held.len().max(1);
+        if total <= limit || bytes <= part {
+            return Claim::Granted;
+        }
+        let excess = total - limit;
+        let keep = bytes.saturating_sub(excess + limit / SLACK);
+        Claim::Over {
+            keep: keep.max(part - part / SLACK),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_more_than_an_equal_part_gives_up_the_excess() {
+        let budget = Budget::new(1600, 2);
+        let (mut one, mut two) = (Share::of(&budget, 0), Share::of(&budget, 1));
+        assert_eq!(one.claim(1500), Claim::Granted);
+        assert_eq!(two.claim(100), Claim::Granted);
+        assert_eq!(two.claim(300), Claim::Granted, "less than its part");
+        assert_eq!(one.claim(1500), Claim::Over { keep: 1200 });
+        assert_eq!(one.claim(1200), Claim::Granted);
+        budget.set_limit(800);
+        assert_eq!(one.claim(1200), Claim::Over { keep: 450 });
+        assert_eq!(one.claim(0), Claim::Granted);
+        assert_eq!(Share::default().claim(usize::MAX), Claim::Granted);
+    }
+}

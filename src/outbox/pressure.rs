@@ -1,0 +1,318 @@
+//! What becomes of clients that do not take what waits for them.
+
+use std::cmp::Reverse;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use super::budget::Claim;
+use super::lanes::{LaneId, Lanes, State};
+
+impl Lanes {
+    /// What a lane has queued, and staged for its queue.
+    pub(super) fn waiting(&self, index: usize) -> usize {
+        self.backlogs[index].queue.weight() + self.lanes[index].pending()
+    }
+
+    /// Whether a packet may be added to what waits.
+    pub(super) fn fits(&self, waiting: usize, size: usize) -> bool {
+        waiting <= self.bounds.soft || waiting + size <= self.bounds.hard
+    }
+
+    /// A queue has grown.
+    pub(super) fn grown(&mut self, index: usize) {
+        let id = LaneId(index as u32);
+        if self.backlogs[index].queue.weight() > self.bounds.soft && self.backlogs.overdue(index) {
+            self.overdue.push(id);
+        }
+        self.wake(id);
+    }
+
+    /// Lanes that went past the soft limit since the last call.
+    pub fn take_overdue(&mut self) -> Vec<LaneId> {
+        std::mem::take(&mut self.overdue)
+    }
+
+    /// Since when a client has taken nothing while more waits for it than the soft limit. `None`: that is over, and
+    /// [`Lanes::take_overdue`] names the lane when it happens again.
+    pub fn stalled_since(&mut self, id: LaneId) -> Option<Instant> {
+        let slow = self.backlogs.slow_mut(id.0 as usize);
+        let since = slow.as_ref()?.since;
+        if since.is_none() {
+            *slow = None;
+        }
+        since
+    }
+
+    /// Ready when no more waits for a client than the soft limit, or it is gone; the task is woken then.
+    pub fn poll_room(&mut self, id: LaneId, cx: &TaskContext<'_>) -> Poll<()> {
+        let is_open = !matches!(self.lanes[id.0 as usize].state, State::Closed | State::Free);
+        match self.backlogs.slow_mut(id.0 as usize) {
+            Some(slow) if slow.since.is_some() && is_open => {
+                if !slow.room.iter().any(|old| old.will_wake(cx.waker())) {
+                    slow.room.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Keeps to the memory that may wait for all clients of the node: gives up lanes whose clients have taken
+    /// nothing for the longest, then those that hold most. Returns them.
+    pub fn keep_to_budget(&mut self) -> Vec<LaneId> {
+        let Claim::Over { keep } = self.share.claim(self.backlogs.memory()) else {
+            return Vec::new();
+        };
+        let mut holders: Vec<u32> = (0..self.lanes.len() as u32)
+            .filter(|index| !self.backlogs[*index as usize].queue.is_empty())
+            .filter(|index| self.lanes[*index as usize].state != State::Closed)
+            .collect();
+        holders.sort_by_cached_key(|index| {
+            let backlog = &self.backlogs[*index as usize];
+            let since = backlog.slow.as_ref().and_then(|slow| slow.since);
+            (since.is_none(), since, Reverse(backlog.queue.weight()))
+        });
+        let mut given_up = Vec::new();
+        for index in holders {
+            if self.backlogs.memory() <= keep {
+                break;
+            }
+            self.give_up(LaneId(index));
+            given_up.push(LaneId(index));
+        }
+        self.share.claim(self.backlogs.memory());
+        given_up
+    }
+
+    /// Takes nothing more, and drops what waits.
+    pub fn give_up(&mut self, id: LaneId) {
+        let index = id.0 as usize;
+        self.lanes[index].range_count = 0;
+        self.lanes[index].state = State::Closed;
+        self.backlogs.empty(index);
+        self.wake(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::io::{self, IoSlice};
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::outbox::{Bounds, Budget, Offered, Packet, Share, Sink, Staged};
+
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+    const SHIPPED: Bounds = Bounds {
+        soft: MIB,
+        hard: 32 * MIB,
+    };
+
+    /// A socket that takes `room` bytes.
+    #[derive(Default)]
+    struct Socket {
+        seen: RefCell<Vec<u8>>,
+        room: Cell<usize>,
+    }
+
+    impl Sink for Socket {
+        fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut taken = 0;
+            for slice in slices {
+                let n = slice.len().min(self.room.get());
+                self.seen.borrow_mut().extend_from_slice(&slice[..n]);
+                self.room.set(self.room.get() - n);
+                taken += n;
+            }
+            match taken {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(taken),
+            }
+        }
+    }
+
+    fn attached(lanes: &mut Lanes) -> (LaneId, Rc<Socket>) {
+        let (id, socket) = (lanes.open(), Rc::new(Socket::default()));
+        lanes.attach(id, Rc::clone(&socket) as _);
+        (id, socket)
+    }
+
+    fn poll_room(lanes: &mut Lanes, id: LaneId) -> Poll<()> {
+        lanes.poll_room(id, &TaskContext::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn tiny_packets_of_500_clients_cost_what_they_hold() {
+        let mut lanes = Lanes::new(SHIPPED, Share::default());
+        let ids: Vec<_> = (0..500).map(|_| lanes.open()).collect();
+        let (each, packets) = (Packet::text(r#"42["e"]"#), 22_000);
+        for number in 0..packets {
+            let mut staged = Staged::new(each.clone(), false);
+            for id in &ids {
+                assert_eq!(lanes.offer_staged(*id, &mut staged), Offered::Accepted);
+            }
+            if number % 1000 == 0 {
+                lanes.flush(ids.len());
+            }
+        }
+        lanes.flush(ids.len());
+        let bytes = packets * each.wire().len();
+        assert_eq!(lanes.queued_total(), bytes * ids.len());
+        assert!(lanes.memory() < 4 * bytes, "{}", lanes.memory());
+        // One at a time, it is copied for each, in few pieces.
+        let mut lanes = Lanes::new(SHIPPED, Share::default());
+        let ids: Vec<_> = (0..5).map(|_| lanes.open()).collect();
+        for _ in 0..packets {
+            let mut staged = Staged::new(each.clone(), false);
+            for id in &ids {
+                lanes.offer_staged(*id, &mut staged);
+            }
+            lanes.flush(ids.len());
+        }
+        let held = lanes.memory();
+        assert!(held < ids.len() * bytes * 102 / 100, "{held}");
+        ids.into_iter().for_each(|id| lanes.release(id));
+        assert_eq!((lanes.memory(), lanes.queued_total()), (0, 0));
+    }
+
+    #[test]
+    fn what_many_sockets_leave_of_a_large_packet_is_one_copy() {
+        let mut lanes = Lanes::new(SHIPPED, Share::default());
+        let clients: Vec<_> = (0..400).map(|_| attached(&mut lanes)).collect();
+        for (number, (_, socket)) in clients.iter().enumerate() {
+            socket.room.set(number * 100);
+        }
+        let mut staged = Staged::new(Packet::text("x".repeat(990_000)), false);
+        let packet = staged.packet.clone();
+        for (id, _) in &clients {
+            lanes.offer_staged(*id, &mut staged);
+        }
+        // It is too large for a second one in this batch.
+        let small = Packet::text("4small");
+        lanes.offer(clients[0].0, small.clone());
+        lanes.flush(clients.len());
+        assert!(lanes.queued_total() > 380_000_000);
+        assert!(lanes.memory() < 1_100_000, "{}", lanes.memory());
+        for (number, (id, socket)) in clients.iter().enumerate() {
+            socket.room.set(usize::MAX / 2);
+            assert!(lanes.write_queue(*id).unwrap());
+            let rest = if number == 0 { small.wire() } else { &[] };
+            let expected = [packet.wire(), rest].concat();
+            assert!(*socket.seen.borrow() == expected, "{number}");
+        }
+        assert_eq!(lanes.memory(), 0);
+    }
+
+    #[test]
+    fn a_little_of_a_large_batch_does_not_keep_it_alive() {
+        let mut lanes = Lanes::new(SHIPPED, Share::default());
+        let (few, (most, socket)) = (lanes.open(), attached(&mut lanes));
+        socket.room.set(usize::MAX / 2);
+        for number in 0..1000 {
+            let mut staged = Staged::new(Packet::text("x".repeat(200)), false);
+            lanes.offer_staged(most, &mut staged);
+            if number == 500 {
+                lanes.offer_staged(few, &mut staged);
+            }
+        }
+        lanes.flush(2);
+        assert!(lanes.memory() < 400, "{}", lanes.memory());
+    }
+
+    #[test]
+    fn past_the_soft_limit_a_client_must_make_progress() {
+        let bounds = Bounds {
+            soft: 10 * KIB,
+            hard: MIB,
+        };
+        let mut lanes = Lanes::new(bounds, Share::default());
+        let (id, socket) = attached(&mut lanes);
+        assert_eq!(lanes.stalled_since(id), None);
+        assert!(poll_room(&mut lanes, id).is_ready());
+        let packet = Packet::text("x".repeat(KIB));
+        for _ in 0..100 {
+            assert_eq!(lanes.offer(id, packet.clone()), Offered::Accepted);
+            lanes.flush(1);
+        }
+        assert_eq!(lanes.take_overdue(), [id], "told once");
+        let stalled = lanes.stalled_since(id).unwrap();
+        assert!(poll_room(&mut lanes, id).is_pending());
+        assert_eq!(lanes.stalled_since(id), Some(stalled), "no progress yet");
+        socket.room.set(1);
+        assert!(!lanes.write_queue(id).unwrap());
+        let taken = lanes.stalled_since(id).unwrap();
+        assert!(taken > stalled, "one byte is progress");
+        socket.room.set(95 * KIB);
+        assert!(!lanes.write_queue(id).unwrap());
+        assert!(poll_room(&mut lanes, id).is_ready());
+        assert_eq!(lanes.stalled_since(id), None);
+        // And again.
+        for _ in 0..10 {
+            lanes.offer(id, packet.clone());
+        }
+        lanes.flush(1);
+        assert_eq!(lanes.take_overdue(), [id]);
+    }
+
+    #[test]
+    fn a_burst_beyond_the_hard_limit_is_offered_to_the_socket_before_the_client_is_given_up() {
+        let bounds = Bounds {
+            soft: 10 * KIB,
+            hard: 100 * KIB,
+        };
+        let packet = Packet::text("x".repeat(KIB));
+        for (room, last) in [(MIB, Offered::Accepted), (0, Offered::Overflowed)] {
+            let mut lanes = Lanes::new(bounds, Share::default());
+            let (id, socket) = attached(&mut lanes);
+            // Full for a moment.
+            lanes.offer(id, packet.clone());
+            lanes.flush(1);
+            socket.room.set(room);
+            let outcomes: Vec<_> = (0..200).map(|_| lanes.offer(id, packet.clone())).collect();
+            assert!(outcomes.contains(&last), "{room}");
+            assert_eq!(outcomes.contains(&Offered::Overflowed), room == 0);
+        }
+    }
+
+    #[test]
+    fn one_packet_of_any_size_fits_on_top_of_the_soft_limit() {
+        let bounds = Bounds {
+            soft: 10 * KIB,
+            hard: 20 * KIB,
+        };
+        let mut lanes = Lanes::new(bounds, Share::default());
+        let id = lanes.open();
+        let large = Packet::text("x".repeat(16 * MIB));
+        assert_eq!(lanes.offer(id, Packet::text("4first")), Offered::Accepted);
+        assert_eq!(lanes.offer(id, large.clone()), Offered::Accepted);
+        assert_eq!(lanes.offer(id, Packet::text("4")), Offered::Overflowed);
+        assert_eq!(lanes.memory(), 0);
+    }
+
+    #[test]
+    fn past_the_budget_those_who_take_nothing_give_way_before_those_who_hold_less() {
+        let bounds = Bounds {
+            soft: 100 * KIB,
+            hard: MIB,
+        };
+        let budget = Budget::new(1100 * KIB, 1);
+        let mut lanes = Lanes::new(bounds, Share::of(&budget, 0));
+        let ids: Vec<_> = (0..4).map(|_| lanes.open()).collect();
+        // The first is within its limit, the others went past it one after the other.
+        for (id, kib) in ids.iter().zip([90, 200, 400, 300]) {
+            for _ in 0..kib {
+                lanes.offer(*id, Packet::text("x".repeat(KIB)));
+                lanes.flush(1);
+            }
+        }
+        assert_eq!(lanes.keep_to_budget(), [ids[1]]);
+        assert_eq!(lanes.offer(ids[1], Packet::text("4")), Offered::Closed);
+        assert_eq!(lanes.keep_to_budget(), []);
+        budget.set_limit(200 * KIB);
+        assert_eq!(lanes.keep_to_budget(), [ids[2], ids[3]]);
+        assert!(lanes.queued_bytes(ids[0]) > 90 * KIB);
+    }
+}
