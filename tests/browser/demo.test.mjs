@@ -183,10 +183,14 @@ test("while Redis is away, the wire and the acks show that only this node is rea
   const redis = await Redis.start();
   const node = await Node.start({ ROOMWIRE_BUS__REDIS_URL: redis.url });
   const ada = await DemoPage.open(browser, node.url, { name: "Ada", room: "lobby" });
-  const wire = (bus) => ada.page.locator(`#wire[data-bus=${bus}]`).waitFor();
-  await wire("up");
+  const grace = await DemoPage.open(browser, node.url, { name: "Grace", room: "lobby", probes: false });
+  const wire = (bus, page = ada) => page.page.locator(`#wire[data-bus=${bus}]`).waitFor();
+  await Promise.all([wire("up"), wire("up", grace)]);
   await redis.kill();
   await wire("away");
+  // Without probes, the acks tell.
+  await grace.say("said without probes");
+  await wire("away", grace);
   await ada.page.getByText("redis is away", { exact: true }).waitFor();
   await ada.state.getByText("Connected to this node only: Redis is away").waitFor();
   await ada.say("said to this node");
@@ -198,7 +202,10 @@ test("while Redis is away, the wire and the acks show that only this node is rea
   await ada.state.getByText("Connected", { exact: true }).waitFor();
   await ada.say("said to all nodes");
   assert.match(await ada.ackOf("said to all nodes"), /^\d+(\.\d)? ms$/);
-  await ada.close();
+  await grace.say("and without probes too");
+  await wire("up", grace);
+  grace.complaints = grace.complaints.filter((complaint) => !complaint.includes("404"));
+  await closeAll(ada, grace);
   await node.stop();
   await redis.stop();
 });
