@@ -144,6 +144,8 @@ pub enum Action {
     Join(Vec<Room>),
     /// Take it out of rooms.
     Leave(Vec<Room>),
+    /// Take it out of all rooms but its own.
+    LeaveAll,
     /// Emit to others and wait for the first answer, then [`App::on_answer`] is asked.
     Ask(Emit, Duration),
     /// What the future comes to. What stands after it waits, and so does what stands after its actions.

@@ -258,6 +258,16 @@ impl Rooms {
         }
     }
 
+    /// The rooms the socket has joined.
+    pub fn joined(&self, key: SocketKey) -> Vec<Room> {
+        let socket = self.sockets[key.0 as usize].as_ref();
+        let memberships = socket.map_or(&[][..], |socket| &socket.memberships[..]);
+        memberships
+            .iter()
+            .filter_map(|membership| self.rooms[membership.room.0 as usize].name.clone())
+            .collect()
+    }
+
     /// How many rooms the socket has joined.
     pub fn room_count(&self, key: SocketKey) -> usize {
         let socket = self.sockets[key.0 as usize].as_ref();

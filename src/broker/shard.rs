@@ -190,6 +190,12 @@ impl Shard {
         self.report_changes(&mut state);
     }
 
+    /// Takes a socket out of all rooms but its own.
+    pub fn leave_all(&self, key: SocketKey) {
+        let joined = self.state.borrow().rooms.joined(key);
+        self.leave(key, &joined);
+    }
+
     /// Whether the socket is in the room.
     pub fn is_member(&self, key: SocketKey, room: &str) -> bool {
         self.state.borrow().rooms.is_member(key, room)

@@ -222,6 +222,7 @@ impl Session {
                 Action::Ack(payload) => self.acknowledge(&mut turn, &payload),
                 Action::Dispatch(command) => self.worker.shard.dispatch(command),
                 Action::Leave(rooms) => self.worker.shard.leave(key, &rooms),
+                Action::LeaveAll => self.worker.shard.leave_all(key),
                 Action::Disconnect { close } => {
                     self.disconnect(turn.slot, close, ctx);
                     return;

@@ -12,11 +12,13 @@ use roomwire::model::random::OsRandom;
 use roomwire::server::Outside;
 use serde_json::{Value, json};
 
-use crate::support::open_webui::{Backend, cluster, connect, emit_to, joined, token, user_join};
+use crate::support::open_webui::{
+    Backend, cluster, connect, emit_to, joined, token, token_until, user_join,
+};
 use crate::support::python::PythonProcess;
 use crate::support::redis::RedisServer;
 use crate::support::server::config;
-use crate::support::{TestCluster, TestServer, WebsocketClient, soon};
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, soon};
 
 async fn pooled(cluster: &TestCluster<2>, client: &WebsocketClient) -> Option<Value> {
     let entry = cluster
@@ -114,6 +116,126 @@ async fn a_token_is_asked_about_once_by_many() {
         assert_eq!(client.ask(r#"["heartbeat",{}]"#).await, "[]");
     }
     assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+}
+
+#[actix_rt::test]
+async fn a_socket_that_becomes_another_user_leaves_everything_of_the_former() {
+    let backend = Backend::start();
+    let (bob, ann) = (
+        backend.account("bob", "user"),
+        backend.account("ann", "user"),
+    );
+    backend.set_channels(&["of-bob"]);
+    backend.set_answer("/api/v1/notes/n", 200, json!({}));
+    backend.set_answer("/api/v1/chats/c/pinned", 200, json!(true));
+    let cluster = cluster::<2>(&backend, &[]).await;
+    let python = PythonProcess::join(&cluster.hub);
+    let mut socket = joined(&cluster.nodes[0], &bob).await;
+    let note = json!(["join-note", {"auth": {"token": bob}, "note_id": "n"}]);
+    assert_eq!(socket.ask(&note.to_string()).await, "[]");
+    let chat = r#"["events:chat",{"chat_id":"c","data":{"type":"join"}}]"#;
+    socket.send(&format!("421{chat}")).await;
+    soon("the chat", async {
+        while socket.text().await != "431[true]" {}
+    })
+    .await;
+    assert_eq!(socket.ask(r#"["usage",{"model":"m"}]"#).await, "[]");
+    let of_bob = ["user:bob", "channel:of-bob", "note:n", "chat:c"];
+    for room in of_bob {
+        emit_to(&python, room, "news", "1");
+        soon(room, async {
+            while socket.text().await != r#"42["news",1]"# {}
+        })
+        .await;
+    }
+    // The token of somebody else gives nothing while the socket is bob's.
+    backend.set_channels(&["of-ann"]);
+    let channels = json!(["join-channels", {"auth": {"token": ann}}]);
+    assert_eq!(socket.ask(&channels.to_string()).await, "[]");
+    emit_to(&python, "channel:of-ann", "news", "2");
+    assert_eq!(
+        user_join(&mut socket, &ann).await,
+        r#"[{"id":"ann","name":"ANN"}]"#
+    );
+    for room in of_bob {
+        emit_to(&python, room, "news", "3");
+    }
+    for room in ["user:ann", "channel:of-ann", &socket.socket.clone()] {
+        emit_to(&python, room, "news", &format!("\"{room}\""));
+        socket.expect(&format!(r#"42["news","{room}"]"#)).await;
+    }
+    let entry = pooled(&cluster, &socket).await.unwrap();
+    assert_eq!(
+        (&entry["id"], &entry["chat_ids"]),
+        (&json!("ann"), &json!([]))
+    );
+    let used = cluster.store.hash_get("open-webui:usage_pool", "m").await;
+    assert_eq!(used.unwrap(), None);
+    // The same user with another token loses nothing.
+    let renewed = backend.account_with("ann", "user", token_until("ann", Some(9_999_999_999)));
+    user_join(&mut socket, &renewed).await;
+    emit_to(&python, "user:ann", "news", "4");
+    socket.expect(r#"42["news",4]"#).await;
+}
+
+#[actix_rt::test]
+async fn a_socket_that_shows_refused_tokens_again_and_again_ends() {
+    let backend = Backend::start();
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let node = &cluster.nodes[0];
+    let mut forger = connect(node, &token("forged-0")).await;
+    for number in 1..4 {
+        let forged = token(&format!("forged-{number}"));
+        assert_eq!(user_join(&mut forger, &forged).await, "[]");
+    }
+    let last = json!(["user-join", {"auth": {"token": token("forged-4")}}]);
+    forger.send(&format!("429{last}")).await;
+    assert_eq!(
+        forger.rest().await,
+        [Frame::Text("41".into()), Frame::Close(None, String::new())]
+    );
+    assert_eq!(backend.asked().len(), 5);
+    // What was refused is not asked about again.
+    let mut other = connect(node, &token("forged-4")).await;
+    assert_eq!(user_join(&mut other, &token("forged-3")).await, "[]");
+    assert_eq!(backend.asked(), [""; 0]);
+}
+
+#[actix_rt::test]
+async fn tokens_that_were_verified_before_do_not_wait_behind_forged_ones() {
+    let backend = Backend::start();
+    let ann = backend.account("ann", "user");
+    let settings = [
+        ("APP__OPEN_WEBUI__MAX_REQUESTS", "4"),
+        ("APP__OPEN_WEBUI__TOKEN_CACHE", "0s"),
+    ];
+    let cluster = cluster::<1>(&backend, &settings).await;
+    let node = &cluster.nodes[0];
+    let before = connect(node, &ann).await;
+    let verified = node
+        .metrics()
+        .open_webui_sign_ins_total
+        .of(SignIn::Verified);
+    eventually("ann is verified", || verified.get() == 1).await;
+    drop(before);
+    node.sessions(0).await;
+    // Each answer takes its time: forty forged tokens keep two of the four requests busy for 10 s.
+    backend.set_delay(Duration::from_millis(500));
+    let mut forgers = Vec::new();
+    for number in 0..40 {
+        forgers.push(connect(node, &token(&format!("forged-{number}"))).await);
+    }
+    let mut page = connect(node, &ann).await;
+    assert_eq!(
+        user_join(&mut page, &ann).await,
+        r#"[{"id":"ann","name":"ANN"}]"#
+    );
+    let refused = node.metrics().open_webui_sign_ins_total.of(SignIn::Refused);
+    let served_before = refused.get();
+    assert!(
+        served_before < 30,
+        "{served_before} forged tokens went first"
+    );
 }
 
 #[actix_rt::test]

@@ -61,6 +61,15 @@ impl Reply {
     }
 }
 
+/// Whose turn it is to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A backend has verified the token before.
+    Known,
+    /// Anybody can make up such a token: these have half of the requests, so that they do not hold up the others.
+    Stranger,
+}
+
 /// The backends of a node.
 pub(super) struct Fleet {
     urls: Vec<UpstreamUrl>,
@@ -69,6 +78,8 @@ pub(super) struct Fleet {
     spared: Mutex<Vec<Option<Instant>>>,
     /// Requests that may be on their way.
     permits: Semaphore,
+    /// Of these, those about tokens of strangers.
+    strangers: Semaphore,
 }
 
 impl Fleet {
@@ -78,6 +89,7 @@ impl Fleet {
             next: AtomicUsize::new(0),
             spared: Mutex::new(vec![None; config.upstreams.len()]),
             permits: Semaphore::new(config.max_requests),
+            strangers: Semaphore::new((config.max_requests / 2).max(1)),
         }
     }
 
@@ -137,6 +149,7 @@ impl Backends {
     /// nothing, as of a gateway or of something that is no Open WebUI, counts as no answer.
     pub(super) async fn ask<T>(
         &self,
+        standing: Standing,
         question: Question,
         path: &str,
         token: &Token,
@@ -146,7 +159,7 @@ impl Backends {
         let give_up = begun + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.ask_each(path, token, give_up, &read).await {
+            match self.ask_each(standing, path, token, give_up, &read).await {
                 Err(error) if Instant::now() + pause > give_up => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
                 Ok(word) => {
@@ -167,18 +180,29 @@ impl Backends {
     /// Asks each backend once until one answers. Waits for its turn until `give_up`.
     async fn ask_each<T>(
         &self,
+        standing: Standing,
         path: &str,
         token: &Token,
         give_up: Instant,
         read: impl Fn(&Reply) -> Option<T>,
     ) -> Result<T, Unreachable> {
+        let many = || {
+            let many = "too many questions are before it (app.open_webui.max_requests)";
+            Unreachable(many.to_owned())
+        };
+        let _stranger = match standing {
+            Standing::Known => None,
+            Standing::Stranger => {
+                let permit = timeout_at(give_up.into(), self.fleet.strangers.acquire()).await;
+                Some(permit.map_err(|_| many())?.map_err(|_| many())?)
+            }
+        };
         let mut last = Unreachable("none is configured".to_owned());
         for index in self.fleet.order(Instant::now()) {
             let url = &self.fleet.urls[index];
             let permit = timeout_at(give_up.into(), self.fleet.permits.acquire()).await;
             let Ok(Ok(_permit)) = permit else {
-                let many = "too many questions are before it (app.open_webui.max_requests)";
-                return Err(Unreachable(many.to_owned()));
+                return Err(many());
             };
             let outcome = self.get(&format!("{url}{path}"), Some(token)).await;
             let outcome = outcome.and_then(|reply| {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::backends::{Reply, Unreachable};
+use super::backends::{Reply, Standing, Unreachable};
 use super::payloads::{self, chat_room, note_room};
 use super::sockets::{Login, Sockets, now};
 use super::{done, gave_up, yes_or_no};
@@ -24,18 +24,30 @@ const CHAT_ACCESS_AGE: Duration = Duration::from_secs(60);
 
 impl Sockets {
     /// `join-note`: the room of a note that the user may read.
-    pub(super) async fn join_note(self: &Rc<Self>, token: Option<String>, note: &str) -> Actions {
-        let login = match self.verify_text(token).await {
+    pub(super) async fn join_note(
+        self: &Rc<Self>,
+        socket: SocketId,
+        token: Option<String>,
+        note: &str,
+    ) -> Actions {
+        let login = match self.verify_text(socket, token).await {
             Ok(login) => login,
             Err(actions) => return actions,
         };
-        if !login.user.notes || !is_plain_id(note) {
+        let is_served = login.user.notes && self.may_act_as(socket, &login.user);
+        if !is_served || !is_plain_id(note) {
             return [done()].into();
         }
         let path = format!("/api/v1/notes/{note}");
         match self
             .backends
-            .ask(Question::Note, &path, &login.token, Reply::may)
+            .ask(
+                Standing::Known,
+                Question::Note,
+                &path,
+                &login.token,
+                Reply::may,
+            )
             .await
         {
             Ok(true) => [Action::Join(vec![note_room(note)]), done()].into(),
@@ -153,18 +165,28 @@ impl Sockets {
         let path = format!("/api/v1/chats/{chat}/pinned");
         if self
             .backends
-            .ask(Question::Chat, &path, &login.token, Reply::may)
+            .ask(
+                Standing::Known,
+                Question::Chat,
+                &path,
+                &login.token,
+                Reply::may,
+            )
             .await?
         {
             return Ok(Some(true));
         }
         let path = format!("/api/v1/chats/{chat}");
-        let shared = self
-            .backends
-            .ask(Question::Chat, &path, &login.token, |reply| {
+        let shared = self.backends.ask(
+            Standing::Known,
+            Question::Chat,
+            &path,
+            &login.token,
+            |reply| {
                 let none = reply.is_no().then_some(None);
                 none.or_else(|| reply.read::<SharedChat>().map(Some))
-            });
+            },
+        );
         Ok(shared
             .await?
             .map(|shared| shared.chat.share_mode.as_deref() == Some("continue")))

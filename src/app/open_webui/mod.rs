@@ -15,6 +15,7 @@ mod legs;
 mod node;
 mod payloads;
 mod pools;
+mod recent;
 mod requests;
 mod sign_in;
 mod sockets;
@@ -129,7 +130,7 @@ impl App for OpenWebui {
                 later(async move { sockets.join_channels(socket, token).await })
             }
             Request::JoinNote { token, note } => {
-                later(async move { sockets.join_note(token, &note).await })
+                later(async move { sockets.join_note(socket, token, &note).await })
             }
             // As at the backends, who is not in the room is not even told.
             Request::Channel { ref channel, .. }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use serde::Deserialize;
 
-use super::backends::Unreachable;
+use super::backends::{Standing, Unreachable};
 use super::payloads::{channel_room, only, user_room};
 use super::sockets::{Login, Sockets, now};
 use super::token::Token;
 use super::verdicts::{Account, Found, Verdict};
 use super::{done, gave_up};
-use crate::app::{Action, Actions};
+use crate::app::{Action, Actions, Later};
 use crate::logging::Burst;
 use crate::metrics::labels::{Question, SignIn};
 use crate::model::{Command, Payload, Room, SocketId};
@@ -21,14 +21,15 @@ use crate::model::{Command, Payload, Room, SocketId};
 impl Sockets {
     /// Connect: the user's own room, if the token is good.
     pub(super) async fn sign_in(self: &Rc<Self>, socket: SocketId, token: &str) -> Actions {
-        match self.shown(token).await {
+        match self.shown(socket, token).await {
             Ok(login) => {
                 let room = user_room(&login.user.id);
                 self.note_login(socket, login).await;
                 [Action::Join(vec![room])].into()
             }
-            Err(SignIn::Unavailable) => gave_up(),
-            Err(_) => Actions::new(),
+            Err(Unserved::Unavailable) => gave_up(),
+            Err(Unserved::Refused) => Actions::new(),
+            Err(Unserved::TooOften) => shown_out(),
         }
     }
 
@@ -38,13 +39,24 @@ impl Sockets {
         socket: SocketId,
         token: Option<String>,
     ) -> Actions {
-        let login = match self.verify_text(token).await {
+        let login = match self.verify_text(socket, token).await {
             Ok(login) => login,
             Err(actions) => return actions,
         };
-        self.note_login(socket, login.clone()).await;
+        let Some(former) = self.note_login(socket, login.clone()).await else {
+            return self.rooms_of(&login).await;
+        };
+        let this = Rc::clone(self);
+        let joined = async move {
+            this.clean_up_former(socket, former).await;
+            this.rooms_of(&login).await
+        };
+        [Action::LeaveAll, Action::Then(Later(Box::pin(joined)))].into()
+    }
+
+    async fn rooms_of(&self, login: &Login) -> Actions {
         let mut rooms = vec![user_room(&login.user.id)];
-        match self.channels(&login).await {
+        match self.channels(login).await {
             Ok(channels) => rooms.extend(channels),
             Err(_) => return gave_up(),
         }
@@ -59,10 +71,13 @@ impl Sockets {
         socket: SocketId,
         token: Option<String>,
     ) -> Actions {
-        let login = match self.verify_text(token).await {
+        let login = match self.verify_text(socket, token).await {
             Ok(login) => login,
             Err(actions) => return actions,
         };
+        if !self.may_act_as(socket, &login.user) {
+            return [done()].into();
+        }
         match self.channels(&login).await {
             Ok(rooms) => {
                 if let Some(state) = self.sockets.borrow().get(&socket) {
@@ -80,6 +95,7 @@ impl Sockets {
             return Ok(Vec::new());
         }
         let channels = self.backends.ask(
+            Standing::Known,
             Question::Channels,
             "/api/v1/channels/",
             &login.token,
@@ -132,19 +148,21 @@ impl Sockets {
     /// The user of a token shown in an event; else what to answer.
     pub(super) async fn verify_text(
         self: &Rc<Self>,
+        socket: SocketId,
         token: Option<String>,
     ) -> Result<Login, Actions> {
         // An event without a token asks for nothing.
         let token = token.ok_or_else(|| Actions::from([done()]))?;
-        self.shown(&token).await.map_err(|outcome| match outcome {
-            SignIn::Unavailable => gave_up(),
-            _ => [done()].into(),
+        self.shown(socket, &token).await.map_err(|why| match why {
+            Unserved::Unavailable => gave_up(),
+            Unserved::Refused => [done()].into(),
+            Unserved::TooOften => shown_out(),
         })
     }
 
-    /// Whose token it is that somebody shows.
-    async fn shown(self: &Rc<Self>, text: &str) -> Result<Login, SignIn> {
-        let outcome = match self.read(text) {
+    /// Whose token it is that a socket shows.
+    async fn shown(self: &Rc<Self>, socket: SocketId, text: &str) -> Result<Login, Unserved> {
+        let verified = match self.read(text) {
             Some(token) => match self.verify(&token, self.config.token_cache).await {
                 Verdict::Verified(user) => Ok(Login { token, user }),
                 Verdict::Refused => Err(SignIn::Refused),
@@ -152,13 +170,14 @@ impl Sockets {
             },
             None => Err(SignIn::Refused),
         };
-        let result = outcome.as_ref().err().copied();
-        let result = result.unwrap_or(SignIn::Verified);
-        self.metrics
-            .open_webui_sign_ins_total
-            .of(result)
-            .increment();
-        outcome
+        let result = verified.as_ref().err().copied();
+        let sign_ins = &self.metrics.open_webui_sign_ins_total;
+        sign_ins.of(result.unwrap_or(SignIn::Verified)).increment();
+        verified.map_err(|result| match result {
+            SignIn::Unavailable => Unserved::Unavailable,
+            _ if self.note_refusal(socket) => Unserved::TooOften,
+            _ => Unserved::Refused,
+        })
     }
 
     /// Whose token it is, by a word that is at most `age` old.
@@ -189,16 +208,21 @@ impl Sockets {
     }
 
     async fn ask_whose(&self, token: &Token) -> Verdict {
-        let account =
-            self.backends.ask(
-                Question::Account,
-                "/api/v1/auths/",
-                token,
-                |reply| match reply.status {
-                    401 | 403 => Some(None),
-                    _ => reply.read::<Account>().map(Some),
-                },
-            );
+        let standing = if self.verdicts.is_familiar(token.expose()) {
+            Standing::Known
+        } else {
+            Standing::Stranger
+        };
+        let account = self.backends.ask(
+            standing,
+            Question::Account,
+            "/api/v1/auths/",
+            token,
+            |reply| match reply.status {
+                401 | 403 => Some(None),
+                _ => reply.read::<Account>().map(Some),
+            },
+        );
         match account
             .await
             .map(|account| account.and_then(Account::verified))
@@ -208,6 +232,23 @@ impl Sockets {
             Err(_) => Verdict::Unknown,
         }
     }
+}
+
+/// Why a token gives nobody.
+enum Unserved {
+    Unavailable,
+    Refused,
+    /// Refused, and the socket has shown too many of this kind.
+    TooOften,
+}
+
+/// The socket has shown too many tokens that were refused: each may cost a backend a request.
+fn shown_out() -> Actions {
+    static BURST: Burst = Burst::new();
+    if let Some(others) = BURST.note() {
+        warn!(others; "connection closed: too many tokens it showed were refused");
+    }
+    [Action::Disconnect { close: true }].into()
 }
 
 #[derive(Deserialize)]

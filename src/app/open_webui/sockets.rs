@@ -24,6 +24,10 @@ use crate::leg::Pool;
 use crate::metrics::Metrics;
 use crate::model::{Command, SocketId};
 
+/// Refused tokens after which a socket ends. A page shows a token that is over at most three times: when it connects, as
+/// it joins, and for its channels.
+const MOST_REFUSALS: usize = 5;
+
 /// Who a socket is.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
@@ -40,18 +44,32 @@ pub(super) struct Socket {
     pub(super) chats: BTreeMap<String, Option<(bool, Instant)>>,
     /// Models whose use it announced.
     pub(super) models: BTreeSet<String>,
+    /// Tokens it showed that were refused.
+    refusals: usize,
 }
 
 impl Socket {
-    /// It is this user from now on; who it was before.
-    fn become_user(&mut self, login: Login) -> Option<Login> {
+    /// It is this user from now on; the login before, and what is to be cleaned up if that was another user.
+    fn become_user(&mut self, login: Login) -> (Option<Login>, Option<Former>) {
         let before = self.login.as_ref();
-        if before.is_some_and(|before| before.user.id != login.user.id) {
-            // The backends know its legs as somebody else.
-            self.legs = Legs::default();
-        }
-        self.login.replace(login)
+        let former = before
+            .is_some_and(|before| before.user.id != login.user.id)
+            .then(|| {
+                // The backends know its legs as somebody else.
+                self.legs = Legs::default();
+                Former {
+                    chats: std::mem::take(&mut self.chats).into_keys().collect(),
+                    models: std::mem::take(&mut self.models),
+                }
+            });
+        (self.login.replace(login), former)
     }
+}
+
+/// What another user left at a socket, beside its rooms.
+pub(super) struct Former {
+    chats: Vec<String>,
+    models: BTreeSet<String>,
 }
 
 /// What is to be cleaned up after a socket.
@@ -100,6 +118,7 @@ impl Sockets {
             login: None,
             chats: BTreeMap::new(),
             models: BTreeSet::new(),
+            refusals: 0,
         };
         self.sockets.borrow_mut().insert(socket, state);
     }
@@ -180,18 +199,45 @@ impl Sockets {
         }
     }
 
-    /// The socket is this user from now on.
-    pub(super) async fn note_login(&self, socket: SocketId, login: Login) {
+    /// The socket is this user from now on. If it was another one, it must leave the rooms of that one, and what is
+    /// returned is for [`Self::clean_up_former`] then.
+    pub(super) async fn note_login(&self, socket: SocketId, login: Login) -> Option<Former> {
         self.verdicts.hold(login.token.expose());
-        let before = match self.sockets.borrow_mut().get_mut(&socket) {
+        let (before, former) = match self.sockets.borrow_mut().get_mut(&socket) {
             Some(state) => state.become_user(login),
             // It went meanwhile.
-            None => Some(login),
+            None => (Some(login), None),
         };
         if let Some(before) = before {
             self.verdicts.release(before.token.expose());
         }
         self.refresh(socket).await;
+        former
+    }
+
+    /// Removes the traces of the user that a socket was before.
+    pub(super) async fn clean_up_former(&self, socket: SocketId, former: Former) {
+        for model in &former.models {
+            self.pools.drop_model(model, socket).await;
+        }
+        for chat in &former.chats {
+            self.tell_presence(chat).await;
+        }
+    }
+
+    /// Whether the socket may ask for what is this user's: not with the token of somebody else.
+    pub(super) fn may_act_as(&self, socket: SocketId, user: &User) -> bool {
+        let login = self.login(socket);
+        login.is_none_or(|login| login.user.id == user.id)
+    }
+
+    /// Counts a refused token; whether the socket has shown too many.
+    pub(super) fn note_refusal(&self, socket: SocketId) -> bool {
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.get_mut(&socket).is_some_and(|state| {
+            state.refusals += 1;
+            state.refusals >= MOST_REFUSALS
+        })
     }
 
     /// Writes the entry of a socket in the session pool.

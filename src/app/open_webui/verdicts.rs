@@ -1,6 +1,7 @@
 //! Whose token it is: what the backends said, kept for a while, asked once at a time.
 //!
-//! One table for a node. Who asks about a token while another asks already, waits for that answer.
+//! One table for a node. Who asks about a token while another asks already, waits for that answer. Of tokens that were
+//! refused, and of those that were verified some time ago, only hashes are kept.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-/// Tokens that are remembered; beyond it, those that were refused are forgotten.
+use super::recent::Recent;
+
+/// Tokens of which hashes are kept, refused ones and verified ones.
 const MOST: usize = 100_000;
 
 /// A user as the backends see it.
@@ -124,24 +127,54 @@ struct Entry {
 
 /// The table.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts {
-    entries: Mutex<HashMap<Arc<str>, Entry>>,
+pub(super) struct Verdicts(Mutex<Table>);
+
+#[derive(Debug)]
+struct Table {
+    /// Tokens that sockets live by, that were verified just now, or about which a question is on its way.
+    entries: HashMap<Arc<str>, Entry>,
+    /// When each was refused.
+    refused: Recent,
+    /// Tokens that were good once. Nothing is believed because of it, but they are asked about first.
+    verified: Recent,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            refused: Recent::new(MOST),
+            verified: Recent::new(MOST),
+        }
+    }
 }
 
 impl Verdicts {
-    fn entries(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the token was verified before.
+    pub(super) fn is_familiar(&self, token: &Arc<str>) -> bool {
+        let table = self.table();
+        let entry = table.entries.get(token);
+        entry.is_some_and(|entry| entry.sockets > 0) || table.verified.at(token).is_some()
     }
 
     /// Looks for a word about the token that is at most `age` old.
     pub(super) fn look(&self, token: &Arc<str>, age: Duration, now: Instant) -> Found {
-        let mut entries = self.entries();
-        let entry = entries.entry(Arc::clone(token)).or_default();
-        if let Some((verdict, said)) = &entry.known
-            && now.duration_since(*said) < age
+        let mut table = self.table();
+        let is_young = |said: Instant| now.duration_since(said) < age;
+        let entry = table.entries.get(token);
+        if let Some((verdict, said)) = entry.and_then(|entry| entry.known.as_ref())
+            && is_young(*said)
         {
             return Found::Known(verdict.clone());
         }
+        if table.refused.at(token).is_some_and(is_young) {
+            return Found::Known(Verdict::Refused);
+        }
+        let entry = table.entries.entry(Arc::clone(token)).or_default();
         match &mut entry.asking {
             Some(waiting) => {
                 let (sender, receiver) = oneshot::channel();
@@ -157,16 +190,33 @@ impl Verdicts {
 
     /// The answer to a question: everybody who waits hears it. That nobody answered is not remembered.
     pub(super) fn settle(&self, token: &Arc<str>, verdict: &Verdict, now: Instant) {
-        let mut entries = self.entries();
+        let mut table = self.table();
+        let Table {
+            entries,
+            refused,
+            verified,
+        } = &mut *table;
         let Some(entry) = entries.get_mut(token) else {
             return;
         };
         let waiting = entry.asking.take();
-        if *verdict == Verdict::Unknown {
-            if entry.known.is_none() && entry.sockets == 0 {
-                entries.remove(token);
+        let is_used = entry.sockets > 0;
+        let forget = match verdict {
+            Verdict::Unknown => entry.known.is_none() && !is_used,
+            Verdict::Refused => {
+                refused.enter(token, now);
+                verified.remove(token);
+                !is_used
             }
-        } else {
+            Verdict::Verified(_) => {
+                refused.remove(token);
+                verified.enter(token, now);
+                false
+            }
+        };
+        if forget {
+            entries.remove(token);
+        } else if *verdict != Verdict::Unknown {
             entry.known = Some((verdict.clone(), now));
         }
         for sender in waiting.into_iter().flatten() {
@@ -177,50 +227,51 @@ impl Verdicts {
 
     /// A socket lives by the token from now on.
     pub(super) fn hold(&self, token: &Arc<str>) {
-        let mut entries = self.entries();
-        entries.entry(Arc::clone(token)).or_default().sockets += 1;
+        let mut table = self.table();
+        let entry = table.entries.entry(Arc::clone(token)).or_default();
+        entry.sockets += 1;
     }
 
     /// A socket that lived by the token is gone. After the last one nothing is believed: the backends end all sockets of
     /// a token that they void, and this node would not hear of it any more.
     pub(super) fn release(&self, token: &Arc<str>) {
-        let mut entries = self.entries();
-        let Some(entry) = entries.get_mut(token) else {
+        let mut table = self.table();
+        let Some(entry) = table.entries.get_mut(token) else {
             return;
         };
         entry.sockets = entry.sockets.saturating_sub(1);
         if entry.sockets == 0 {
             entry.known = None;
             if entry.asking.is_none() {
-                entries.remove(token);
+                table.entries.remove(token);
             }
+            table.refused.remove(token);
         }
     }
 
     /// Believes nothing that was said about the token so far.
     pub(super) fn doubt(&self, token: &Arc<str>) {
-        if let Some(entry) = self.entries().get_mut(token) {
+        let mut table = self.table();
+        if let Some(entry) = table.entries.get_mut(token) {
             entry.known = None;
         }
+        table.refused.remove(token);
     }
 
-    /// Forgets what is older than `age`, and with too many tokens those that were refused.
+    /// Forgets what is older than `age`.
     pub(super) fn purge(&self, age: Duration, now: Instant) {
-        let mut entries = self.entries();
-        let is_full = entries.len() > MOST;
-        entries.retain(|_, entry| {
+        self.table().entries.retain(|_, entry| {
+            let is_young = |(_, said): &(Verdict, Instant)| now.duration_since(*said) < age;
             entry.asking.is_some()
                 || entry.sockets > 0
-                || entry.known.as_ref().is_some_and(|(verdict, said)| {
-                    now.duration_since(*said) < age && !(is_full && *verdict == Verdict::Refused)
-                })
+                || entry.known.as_ref().is_some_and(is_young)
         });
     }
 
     /// How many tokens are remembered.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.entries().len()
+        self.table().entries.len()
     }
 }
 
@@ -293,6 +344,34 @@ mod tests {
         assert_eq!(verdicts.len(), 0);
         verdicts.release(&token);
         assert!(matches!(verdicts.look(&token, age, now), Found::Ask));
+    }
+
+    #[test]
+    fn of_refused_tokens_only_hashes_are_kept_and_verified_ones_stay_familiar() {
+        let verdicts = Verdicts::default();
+        let age = Duration::from_secs(10);
+        let now = Instant::now();
+        for number in 0..100 {
+            let forged: Arc<str> = format!("forged {number}").into();
+            assert!(matches!(verdicts.look(&forged, age, now), Found::Ask));
+            verdicts.settle(&forged, &Verdict::Refused, now);
+            let again = verdicts.look(&forged, age, now);
+            assert!(matches!(again, Found::Known(Verdict::Refused)));
+            assert!(!verdicts.is_familiar(&forged));
+        }
+        assert_eq!(verdicts.len(), 0);
+        let good: Arc<str> = "good".into();
+        assert!(!verdicts.is_familiar(&good));
+        assert!(matches!(verdicts.look(&good, age, now), Found::Ask));
+        let user = account(r#"{"id":"u","name":"N","role":"admin"}"#).unwrap();
+        verdicts.settle(&good, &Verdict::Verified(Arc::new(user)), now);
+        verdicts.hold(&good);
+        verdicts.release(&good);
+        assert_eq!(verdicts.len(), 0);
+        assert!(verdicts.is_familiar(&good), "its page comes back");
+        assert!(matches!(verdicts.look(&good, age, now), Found::Ask));
+        verdicts.settle(&good, &Verdict::Refused, now);
+        assert!(!verdicts.is_familiar(&good));
     }
 
     #[test]
