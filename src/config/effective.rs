@@ -70,20 +70,20 @@ impl fmt::Display for Effective {
 /// A value of a key as TOML, secrets masked.
 pub(super) fn shown(key: &Key, value: &Value) -> String {
     if SECRETS.contains(&key.path.as_str()) {
-        return toml(key.kind, &masked(value));
+        return toml(key.kind, &masked(&key.path, value));
     }
     toml(key.kind, value)
 }
 
-/// A URL with its password masked; all of it where it cannot be read.
-fn masked(value: &Value) -> Value {
+/// A URL with its password masked; of all else, a password that looks like a URL included, only whether it is set.
+fn masked(path: &str, value: &Value) -> Value {
     let text = value.clone().into_string().unwrap_or_default();
     if text.is_empty() {
         return Value::from("");
     }
-    Value::from(
-        SecretUrl::parse_redis(&text).map_or_else(|_| "***".to_owned(), |url| url.to_string()),
-    )
+    let url = (path == "bus.redis_url").then(|| SecretUrl::parse_redis(&text).ok());
+    let shown = url.flatten().map(|url| url.to_string());
+    Value::from(shown.unwrap_or_else(|| "***".to_owned()))
 }
 
 /// A value as TOML on one line.
@@ -122,4 +122,28 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_names_a_secret_is_masked() {
+        let schema = Schema::shipped().unwrap();
+        let names_a_secret = |key: &&Key| {
+            let name = key.path.rsplit('.').next().unwrap();
+            ["password", "secret", "secret_key", "token"]
+                .iter()
+                .any(|word| name == *word || name.ends_with(&format!("_{word}")))
+        };
+        let named: Vec<&Key> = schema.keys().filter(names_a_secret).collect();
+        assert!(named.len() >= 2);
+        for key in named {
+            for value in ["hidden", "redis://hidden"] {
+                assert_eq!(shown(key, &Value::from(value)), "\"***\"", "{}", key.path);
+            }
+            assert_eq!(shown(key, &Value::from("")), "\"\"", "{}", key.path);
+        }
+    }
 }

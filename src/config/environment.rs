@@ -53,6 +53,7 @@ pub(super) fn read(schema: &Schema, environment: &Environment) -> Own {
     let mut own = Own::default();
     for (name, text) in environment.iter().filter(|(_, text)| !text.is_empty()) {
         let Some(rest) = name.strip_prefix(PREFIX) else {
+            own.warnings.extend(lower_case(schema, name));
             continue;
         };
         let path = rest.to_lowercase().replace("__", ".");
@@ -97,6 +98,16 @@ fn is_injected(rest: &str, text: &str) -> bool {
         .iter()
         .any(|protocol| rest.contains("PORT_") && rest.contains(protocol));
     is_service || is_port || (rest.ends_with("PORT") && is_url)
+}
+
+/// `roomwire_bus__redis_url` has no effect: names of the environment are told apart by their letter case.
+fn lower_case(schema: &Schema, name: &str) -> Option<Problem> {
+    let upper = name.to_uppercase();
+    let path = upper.strip_prefix(PREFIX)?.to_lowercase();
+    schema.key(&path.replace("__", "."))?;
+    let origin = Origin::Environment(name.to_owned());
+    let message = "has no effect: the names are in upper case";
+    Some(Problem::new(name, origin, message).suggesting(Some(upper)))
 }
 
 /// `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND` has no effect, but somebody meant something by it.
@@ -203,6 +214,7 @@ mod tests {
                 Some("ROOMWIRE_ENGINE__PING_INTERVAL or ROOMWIRE_BUS__PING_INTERVAL"),
             ),
             ("ROOMWIRE_COLOUR_SCHEME_OF_LOG", None),
+            ("roomwire_bus__redis_url", Some("ROOMWIRE_BUS__REDIS_URL")),
         ];
         for (name, meant) in cases {
             let own = read_one(name, "8080");
