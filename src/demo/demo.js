@@ -72,7 +72,8 @@ function refuse(room, reason) {
   clearTimeout(room.beatTimer);
   rooms.delete(room.name);
   room.refused = true;
-  add(room, { line: `The server refused this room: ${reason}`, refused: true });
+  const which = room === current ? "this room" : `#${room.name}`;
+  add(current, { line: `The server refused ${which}: ${reason}`, refused: true });
   if (room === current) showAll();
   else showRooms();
 }
