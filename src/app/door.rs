@@ -2,6 +2,12 @@
 //!
 //! A message to the session's actor, so pushes keep their order, and keep it with everything else the session sends.
 
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
 use actix::{Message, Recipient};
 
 use crate::model::{AckId, Command, Payload, Room, SocketId};
@@ -34,24 +40,78 @@ pub enum Push {
 pub struct Unasked {
     pub socket: SocketId,
     pub pushes: Vec<Push>,
+    /// Held until the pushes are carried out.
+    pub in_flight: InFlight,
+}
+
+/// Counts pushes that are not carried out yet.
+#[derive(Debug)]
+pub struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn count(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether the client behind a socket takes what waits for it.
+pub trait Capacity {
+    /// Ready when little enough waits for the client, or it is gone; the task is woken then.
+    fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// The way to one socket. Whatever goes through after the socket is gone is dropped.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Door {
     socket: SocketId,
     session: Recipient<Unasked>,
+    in_flight: Arc<AtomicUsize>,
+    capacity: Rc<dyn Capacity>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Door {
-    /// The door of a socket of this session.
-    pub fn new(socket: SocketId, session: Recipient<Unasked>) -> Self {
-        Self { socket, session }
+    /// The door of a socket of this session, whose client has this capacity.
+    pub fn new(socket: SocketId, session: Recipient<Unasked>, capacity: Rc<dyn Capacity>) -> Self {
+        Self {
+            socket,
+            session,
+            in_flight: Arc::default(),
+            capacity,
+        }
     }
 
     /// Sends pushes through.
     pub fn push(&self, pushes: Vec<Push>) {
-        let socket = self.socket;
-        self.session.do_send(Unasked { socket, pushes });
+        self.session.do_send(Unasked {
+            socket: self.socket,
+            pushes,
+            in_flight: InFlight::count(&self.in_flight),
+        });
+    }
+
+    /// Ready when everything pushed is on its way to the client and not too much waits for it. Whoever can hold its
+    /// source up asks before it pushes more.
+    pub fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            // The session is about to run, on this thread.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.capacity.poll_capacity(cx)
     }
 }

@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use door::{Door, Push, Unasked};
+pub use door::{Capacity, Door, Push, Unasked};
 
 use crate::model::{
     AckId, Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName,

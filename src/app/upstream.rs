@@ -12,6 +12,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytestring::ByteString;
 use hashbrown::HashMap;
@@ -210,6 +211,15 @@ impl Stay {
 }
 
 impl Listener for Ear {
+    fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(app) = self.app.upgrade() else {
+            return Poll::Ready(());
+        };
+        let stays = app.stays.borrow();
+        let stay = stays.get(&self.socket);
+        stay.map_or(Poll::Ready(()), |stay| stay.door.poll_capacity(cx))
+    }
+
     fn on_news(&self, news: Vec<News>) {
         let Some(app) = self.app.upgrade() else {
             return;

@@ -26,6 +26,9 @@ const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX as u64);
 /// The least `socket.outbox_hard_limit` that `auto` means: room for bursts of what a client reads in seconds.
 const OUTBOX_HARD_LIMIT: usize = 32 << 20;
 
+/// What a leg reads behind a large message before it notices that its client must take that first.
+const LEG_READ: usize = 128 << 10;
+
 /// Fills in what depends on values of other sections.
 pub(super) fn resolve(config: &mut Config, checker: &Checker<'_, '_>) {
     if config.socket.outbox_hard_limit == 0 && checker.sound(&["socket.outbox_hard_limit"]) {
@@ -48,7 +51,7 @@ fn largest_message(config: &Config) -> (&'static str, usize) {
         (
             "app.upstream.max_message",
             matches!(config.app.kind, AppKind::Upstream | AppKind::OpenWebui),
-            legs.max_message,
+            legs.max_message + LEG_READ,
         ),
     ];
     for (key, counts, bytes) in others {

@@ -93,6 +93,8 @@ struct Carrier {
     /// Until its answer comes.
     greeting: Option<Greeting>,
     next_heartbeat: Option<Instant>,
+    /// The owner takes no news for now.
+    held_up: bool,
     /// The goodbye is said; why, and until when it may take to be written.
     leaving: Option<(Ending, Instant)>,
 }
@@ -108,6 +110,7 @@ impl Carrier {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             greeting: None,
             next_heartbeat: None,
+            held_up: false,
             leaving: None,
         }
     }
@@ -125,7 +128,10 @@ impl Carrier {
             None => Ok(()),
         };
         let outcome = read
-            .and_then(|()| self.read(&mut news, cx))
+            .and_then(|()| match self.is_held_up(listener, cx) {
+                true => Ok(()),
+                false => self.read(&mut news, cx),
+            })
             .and_then(|()| self.watch_time(cx));
         if !news.is_empty() {
             listener.on_news(news);
@@ -145,6 +151,17 @@ impl Carrier {
         }
     }
 
+    /// Whether the owner takes no news for now. What the upstream says to show that it lives waits too, so its silence
+    /// does not count.
+    fn is_held_up(&mut self, listener: &dyn Listener, cx: &mut Context<'_>) -> bool {
+        let before = self.held_up;
+        self.held_up = listener.poll_capacity(cx).is_pending();
+        if before || self.held_up {
+            self.shared.state.borrow_mut().client.excuse(Instant::now());
+        }
+        self.held_up
+    }
+
     fn read(&mut self, news: &mut Vec<News>, cx: &mut Context<'_>) -> Result<(), Ending> {
         for _ in 0..READS_PER_TURN {
             let read = SCRATCH.with_borrow_mut(|scratch| {
@@ -162,6 +179,10 @@ impl Carrier {
             match read {
                 None => return Ok(()),
                 Some(outcome) => outcome?,
+            }
+            if news.iter().map(News::size).sum::<usize>() >= READ_BUFFER {
+                // The owner may take no more after this.
+                break;
             }
         }
         cx.waker().wake_by_ref();
@@ -306,7 +327,7 @@ impl Carrier {
     /// When the leg has been idle for long enough; `None` while answers are owed, or if it never is.
     fn idle_at(&self, state: &State) -> Option<Instant> {
         let idle = self.request.idle?;
-        let owed = !state.awaited.is_empty() || !state.asked.is_empty();
+        let owed = self.held_up || !state.awaited.is_empty() || !state.asked.is_empty();
         (!owed && state.client.is_joined()).then(|| state.last_used + idle)
     }
 

@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::metrics::labels::LegEvent;
@@ -70,6 +70,16 @@ pub enum News {
     Ended(Ending),
 }
 
+impl News {
+    /// Bytes of its payload.
+    fn size(&self) -> usize {
+        match self {
+            Self::Event { payload, .. } | Self::Acked { payload, .. } => payload.size(),
+            Self::Joined { .. } | Self::Ended(_) => 0,
+        }
+    }
+}
+
 /// Why a leg ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -95,6 +105,12 @@ pub enum Ending {
 pub trait Listener {
     /// Takes the news, in order.
     fn on_news(&self, news: Vec<News>);
+
+    /// Ready when it can take more news; the task is woken then. Meanwhile the upstream is not read, and TCP holds it
+    /// up.
+    fn poll_capacity(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// The owner's end of a leg; dropping it closes the leg.

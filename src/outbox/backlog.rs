@@ -23,12 +23,12 @@ pub(super) struct Slow {
     /// Since when its client has taken nothing; `None`: what waits is back within the limit.
     pub(super) since: Option<Instant>,
     /// Who waits until what waits is back within the limit.
-    pub(super) room: Vec<Waker>,
+    pub(super) waiting: Vec<Waker>,
 }
 
 impl Slow {
-    fn wake_room(&mut self) {
-        self.room.drain(..).for_each(Waker::wake);
+    fn wake_waiting(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -62,7 +62,7 @@ impl Backlogs {
         self.change(index, |queue| *queue = Queue::default());
         if let Some(slow) = &mut self.all[index].slow {
             slow.since = None;
-            slow.wake_room();
+            slow.wake_waiting();
         }
     }
 
@@ -98,7 +98,7 @@ impl Backlogs {
         {
             slow.since = (queue.weight() > soft).then(Instant::now);
             if slow.since.is_none() {
-                slow.wake_room();
+                slow.wake_waiting();
             }
         }
         outcome

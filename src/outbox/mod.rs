@@ -7,7 +7,7 @@
 //!
 //! Policy when a client does not take what is sent ([`Bounds`]): a volatile packet is dropped if anything waits before
 //! it; any other packet is queued. Past the soft limit the client must make progress, which its session watches by
-//! [`Lanes::stalled_since`], and who can be held up is ([`Lanes::poll_room`]). Past the hard limit, after what waits was
+//! [`Lanes::stalled_since`], and who can be held up is ([`Lanes::poll_capacity`]). Past the hard limit, after what waits was
 //! offered to its socket once more, the lane closes and its session ends with the reason `slow consumer`. So do those
 //! that hold most when all queues of the node hold more than a [`Budget`]. Nothing else is affected.
 //!

@@ -44,12 +44,16 @@ impl Lanes {
     }
 
     /// Ready when no more waits for a client than the soft limit, or it is gone; the task is woken then.
-    pub fn poll_room(&mut self, id: LaneId, cx: &TaskContext<'_>) -> Poll<()> {
-        let is_open = !matches!(self.lanes[id.0 as usize].state, State::Closed | State::Free);
+    pub fn poll_capacity(&mut self, id: LaneId, cx: &TaskContext<'_>) -> Poll<()> {
+        let state = self.lanes[id.0 as usize].state;
+        if state == State::Queued {
+            self.write_lane(id.0 as usize);
+        }
+        let is_open = !matches!(state, State::Closed | State::Free);
         match self.backlogs.slow_mut(id.0 as usize) {
             Some(slow) if slow.since.is_some() && is_open => {
-                if !slow.room.iter().any(|old| old.will_wake(cx.waker())) {
-                    slow.room.push(cx.waker().clone());
+                if !slow.waiting.iter().any(|old| old.will_wake(cx.waker())) {
+                    slow.waiting.push(cx.waker().clone());
                 }
                 Poll::Pending
             }
@@ -140,8 +144,8 @@ mod tests {
         (id, socket)
     }
 
-    fn poll_room(lanes: &mut Lanes, id: LaneId) -> Poll<()> {
-        lanes.poll_room(id, &TaskContext::from_waker(Waker::noop()))
+    fn poll_capacity(lanes: &mut Lanes, id: LaneId) -> Poll<()> {
+        lanes.poll_capacity(id, &TaskContext::from_waker(Waker::noop()))
     }
 
     #[test]
@@ -231,7 +235,7 @@ mod tests {
         let mut lanes = Lanes::new(bounds, Share::default());
         let (id, socket) = attached(&mut lanes);
         assert_eq!(lanes.stalled_since(id), None);
-        assert!(poll_room(&mut lanes, id).is_ready());
+        assert!(poll_capacity(&mut lanes, id).is_ready());
         let packet = Packet::text("x".repeat(KIB));
         for _ in 0..100 {
             assert_eq!(lanes.offer(id, packet.clone()), Offered::Accepted);
@@ -239,7 +243,7 @@ mod tests {
         }
         assert_eq!(lanes.take_overdue(), [id], "told once");
         let stalled = lanes.stalled_since(id).unwrap();
-        assert!(poll_room(&mut lanes, id).is_pending());
+        assert!(poll_capacity(&mut lanes, id).is_pending());
         assert_eq!(lanes.stalled_since(id), Some(stalled), "no progress yet");
         socket.room.set(1);
         assert!(!lanes.write_queue(id).unwrap());
@@ -247,7 +251,7 @@ mod tests {
         assert!(taken > stalled, "one byte is progress");
         socket.room.set(95 * KIB);
         assert!(!lanes.write_queue(id).unwrap());
-        assert!(poll_room(&mut lanes, id).is_ready());
+        assert!(poll_capacity(&mut lanes, id).is_ready());
         assert_eq!(lanes.stalled_since(id), None);
         // And again.
         for _ in 0..10 {

@@ -336,6 +336,13 @@ impl Client {
         self.phase == Phase::Joined
     }
 
+    /// Nothing was read for a while: the server's silence until `now` does not count.
+    pub fn excuse(&mut self, now: Instant) {
+        if self.phase == Phase::Joined {
+            self.deadline = now + self.silence;
+        }
+    }
+
     /// When [`Client::handle_timeout`] has something to say.
     pub fn poll_timeout(&self) -> Instant {
         self.deadline

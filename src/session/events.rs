@@ -183,7 +183,12 @@ impl Session {
             transport: self.transport,
             degraded: shard.directory().is_cut_off(),
             rooms: &SocketRooms { shard, key },
-            doorway: &Entrance { ctx, socket },
+            doorway: &Entrance {
+                ctx,
+                socket,
+                shard,
+                lane: self.lane,
+            },
         };
         ask(&*self.worker.app, &peer)
     }

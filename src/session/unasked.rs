@@ -1,11 +1,16 @@
 //! What an app wants of a socket outside of its answers, and the answers to what it asked that way.
 
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
 use actix::{AsyncContext, Context, Handler};
 
 use super::Session;
-use crate::app::{Door, Doorway, Push, Unasked};
+use crate::app::{Capacity, Door, Doorway, Push, Unasked};
+use crate::broker::Shard;
 use crate::broker::fanout::event_packet;
 use crate::model::{Payload, SocketId};
+use crate::outbox::{LaneId, Lanes};
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 
@@ -13,11 +18,31 @@ use crate::protocol::socket_io::state::Slot;
 pub(super) struct Entrance<'a> {
     pub(super) ctx: &'a Context<Session>,
     pub(super) socket: SocketId,
+    pub(super) shard: &'a Rc<Shard>,
+    pub(super) lane: LaneId,
 }
 
 impl Doorway for Entrance<'_> {
     fn door(&self) -> Door {
-        Door::new(self.socket, self.ctx.address().recipient())
+        let capacity = LaneCapacity {
+            shard: Rc::clone(self.shard),
+            lane: self.lane,
+        };
+        let session = self.ctx.address().recipient();
+        Door::new(self.socket, session, Rc::new(capacity))
+    }
+}
+
+/// What waits in the lane of a session.
+struct LaneCapacity {
+    shard: Rc<Shard>,
+    lane: LaneId,
+}
+
+impl Capacity for LaneCapacity {
+    fn poll_capacity(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let poll = |lanes: &mut Lanes| lanes.poll_capacity(self.lane, cx);
+        self.shard.with_lanes(poll)
     }
 }
 
@@ -25,7 +50,11 @@ impl Handler<Unasked> for Session {
     type Result = ();
 
     fn handle(&mut self, unasked: Unasked, ctx: &mut Self::Context) {
-        let Unasked { socket, pushes } = unasked;
+        let Unasked {
+            socket,
+            pushes,
+            in_flight: _in_flight,
+        } = unasked;
         let slot = self
             .connection
             .slots()

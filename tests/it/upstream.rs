@@ -467,3 +467,105 @@ async fn a_thousand_clients_have_a_thousand_legs() {
     let sid = field(&clients[0].open, "sid");
     assert_eq!(sid.len(), 20);
 }
+
+#[actix_rt::test]
+async fn a_burst_of_the_upstream_reaches_a_client_that_reads() {
+    let sizes = [
+        vec![1_700_000],
+        vec![16_000_000],
+        vec![300_000; 20],
+        vec![1_000; 1_500],
+        // More than may ever wait for a client.
+        vec![1_000_000; 40],
+    ]
+    .concat();
+    let event = |number: usize, size: usize| format!(r#"42["n",{number},"{}"]"#, filler(size));
+    let (front, mut websocket, upstream, listener) = carried(&[]).await;
+    let mut polling = front.polling().await;
+    polling.send("40").await;
+    let other = ByHand::joined(&listener).await;
+    assert!(polling.next().await.starts_with("40{"));
+    for mut upstream in [upstream, other] {
+        let sizes = sizes.clone();
+        actix_rt::spawn(async move {
+            for (number, size) in sizes.into_iter().enumerate() {
+                upstream.send(&event(number, size)).await;
+            }
+            std::future::pending::<()>().await;
+        });
+    }
+    let over_polling = async {
+        for (number, size) in sizes.iter().enumerate() {
+            let packet = polling.next().await;
+            assert!(packet == event(number, *size), "{packet:.40}");
+        }
+    };
+    let over_websocket = async {
+        for (number, size) in sizes.iter().enumerate() {
+            let packet = websocket.text().await;
+            assert!(packet == event(number, *size), "{packet:.40}");
+        }
+    };
+    tokio::join!(over_polling, over_websocket);
+    assert_eq!(front.metrics().slow_consumers_total.get(), 0);
+}
+
+#[actix_rt::test]
+async fn a_client_that_does_not_read_holds_its_upstream_up() {
+    let patient = [
+        ("SOCKET__SEND_BUFFER", "16KiB"),
+        ("SOCKET__OUTBOX_LIMIT", "64KiB"),
+        ("SOCKET__SLOW_TIMEOUT", "1h"),
+    ];
+    let (front, mut client, mut upstream, _listener) = carried(&patient).await;
+    let text = filler(10_000);
+    let count = 6_000;
+    // Its 60 MB are more than queues and kernel buffers hold, and more than may ever wait.
+    let sending = actix_rt::spawn(async move {
+        for number in 0..count {
+            upstream
+                .send(&format!(r#"42["n",{number},"{text}"]"#))
+                .await;
+        }
+        upstream
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!sending.is_finished(), "somebody took everything");
+    for number in 0..count {
+        let text = client.text().await;
+        assert!(
+            text.starts_with(&format!(r#"42["n",{number},"#)),
+            "{text:.40}"
+        );
+    }
+    let mut upstream = sending.await.unwrap();
+    client.send(r#"42["end"]"#).await;
+    upstream.expect(r#"42["end"]"#).await;
+    assert_eq!(front.metrics().slow_consumers_total.get(), 0);
+}
+
+#[actix_rt::test]
+async fn a_client_that_takes_nothing_for_too_long_ends_and_so_does_its_leg() {
+    let impatient = [
+        ("SOCKET__SEND_BUFFER", "16KiB"),
+        ("SOCKET__OUTBOX_LIMIT", "64KiB"),
+        ("SOCKET__SLOW_TIMEOUT", "300ms"),
+    ];
+    let (front, client, mut upstream, _listener) = carried(&impatient).await;
+    let event = format!(r#"42["n","{}"]"#, filler(10_000));
+    let sending = actix_rt::spawn(async move {
+        while front.metrics().legs.get() > 0 {
+            upstream.send(&event).await;
+        }
+        front
+    });
+    let front = crate::support::soon("the end of the leg", sending)
+        .await
+        .unwrap();
+    let sid = client.sid();
+    assert_eq!(
+        crate::support::log::close_reason(&sid).await,
+        "slow consumer"
+    );
+    assert_eq!(front.metrics().slow_consumers_total.get(), 1);
+}

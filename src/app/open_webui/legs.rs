@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -204,6 +205,15 @@ impl Sockets {
 }
 
 impl Listener for Ear {
+    fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(sockets) = self.sockets.upgrade() else {
+            return Poll::Ready(());
+        };
+        let all = sockets.sockets.borrow();
+        let state = all.get(&self.socket);
+        state.map_or(Poll::Ready(()), |state| state.door.poll_capacity(cx))
+    }
+
     fn on_news(&self, news: Vec<News>) {
         let Some(sockets) = self.sockets.upgrade() else {
             return;

@@ -120,9 +120,13 @@ impl ByHand {
             frames.push(0x81);
             match u8::try_from(text.len()) {
                 Ok(short) if short < 126 => frames.push(short),
-                _ => {
+                _ if text.len() <= 0xffff => {
                     frames.push(126);
                     frames.extend((text.len() as u16).to_be_bytes());
+                }
+                _ => {
+                    frames.push(127);
+                    frames.extend((text.len() as u64).to_be_bytes());
                 }
             }
             frames.extend_from_slice(text.as_bytes());
