@@ -125,6 +125,15 @@ labels! {
         /// A volatile packet: it was not ready.
         VolatileDropped = "volatile_dropped",
     ;
+    /// What became of a polling answer that is worth compressing.
+    Compression("outcome"):
+        /// It was compressed.
+        Done = "done",
+        /// Another client got the same just before.
+        Reused = "reused",
+        /// It went out as it is: too many were being compressed.
+        Skipped = "skipped",
+    ;
     /// Where a command came from.
     Origin("origin"):
         Local = "local",

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Shown;
 use labels::{
-    BusDrop, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
+    BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
     LimitRejection, Origin, Question, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
     UpstreamState,
 };
@@ -109,6 +109,8 @@ metrics! {
     send_queue_bytes: Gauge,
     /// What was lost on clients that do not read.
     slow_consumers_total: Counters<SlowPolicy>,
+    /// Polling answers that are worth compressing.
+    compressions_total: Counters<Compression>,
     /// Questions to a client dropped unanswered because it owed too many acks.
     acks_dropped_total: Counter,
     /// From ping to pong.

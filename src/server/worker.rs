@@ -25,6 +25,7 @@ use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, Door};
+use crate::transport::compression::Compressor;
 use crate::transport::edge::{Edge, EndpointSettings, Gates};
 use crate::transport::forward::Exchange;
 use crate::transport::gate::Gate;
@@ -87,6 +88,7 @@ impl Blueprint {
                 .clone()
                 .map(|forward| Exchange::new(forward, index, timeout, &*self.random)),
             held: Rc::default(),
+            compressor: Compressor::new(Arc::clone(self.directory.metrics())),
         };
         self.enter_gate(index, Gate::new(edge.clone()).start());
         Site {

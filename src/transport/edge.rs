@@ -9,6 +9,7 @@ use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::client_address::{arrived_over_tls, client_address};
+use super::compression::Compressor;
 use super::forward::{Exchange, Held};
 use super::gate::{Find, Gate};
 use super::handshake::Refusal;
@@ -168,6 +169,8 @@ pub struct Edge {
     pub exchange: Option<Exchange>,
     /// Websockets held for sessions of other nodes.
     pub held: Rc<Held>,
+    /// Compresses large polling answers.
+    pub compressor: Rc<Compressor>,
 }
 
 impl Edge {

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::oneshot;
 
 use super::body::Body;
-use super::compression::{accepts_gzip, gzip};
+use super::compression::accepts_gzip;
 use super::edge::Edge;
 use super::forward::Question;
 use super::forward::envelope::{Kind, Outcome};
@@ -194,7 +194,7 @@ async fn get(
             let large = threshold.is_some_and(|threshold| batch.body.len() >= threshold);
             if large
                 && accepts_gzip(request)
-                && let Some(body) = gzip(&batch.body)
+                && let Some(body) = edge.compressor.compress(&batch.body).await
             {
                 response.insert_header((header::CONTENT_ENCODING, "gzip"));
                 return Ok(batch_body(&mut response, body));

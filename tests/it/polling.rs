@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use roomwire::metrics::labels::Compression;
 use roomwire::model::Command;
 
 use crate::support::cluster::{Voice, everybody};
@@ -270,6 +271,51 @@ async fn large_answers_are_compressed_for_whoever_asks() {
         (plain.header("content-encoding"), plain.text()),
         (None, &*text)
     );
+}
+
+#[actix_rt::test]
+async fn a_large_event_for_many_polls_is_compressed_once_on_each_worker() {
+    const CLIENTS: usize = 50;
+    let server = TestServer::start().await;
+    let mut targets = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = server.polling().await;
+        client.connect().await;
+        client.join("r").await;
+        targets.push(format!(
+            "/socket.io/?EIO=4&transport=polling&sid={}",
+            client.sid
+        ));
+    }
+    let accepting = [("Accept-Encoding", "gzip")];
+    let polls = targets
+        .iter()
+        .map(|target| server.send(Request::get(target).headers(&accepting)));
+    let event = format!(r#""large","{}""#, filler(900_000));
+    let mut other = server.member().await;
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(polls), async {
+        other.emit("r", &event).await
+    });
+    let mut packed = 0;
+    for answer in &answers {
+        let mut text = String::new();
+        match answer.header("content-encoding") {
+            None => text.push_str(answer.text()),
+            Some(_) => {
+                packed += 1;
+                flate2::read::GzDecoder::new(&answer.body[..])
+                    .read_to_string(&mut text)
+                    .unwrap();
+            }
+        }
+        assert!(text == format!("42[{event}]"), "{text:.40}");
+    }
+    let outcomes = &server.metrics().compressions_total;
+    let done = outcomes.of(Compression::Done).get();
+    assert!((1..=2).contains(&done), "{done}");
+    let reused = outcomes.of(Compression::Reused).get();
+    assert_eq!(packed as u64, done + reused);
+    assert_eq!(outcomes.get(), CLIENTS as u64);
 }
 
 #[actix_rt::test]

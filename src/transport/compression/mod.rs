@@ -1,5 +1,7 @@
 //! gzip for answers large enough to be worth it.
 
+mod compressor;
+
 use std::io::Write;
 
 use actix_web::HttpRequest;
@@ -7,6 +9,8 @@ use actix_web::http::header::{AcceptEncoding, Encoding, Header, Preference, Qual
 use actix_web::web::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+
+pub use compressor::Compressor;
 
 /// Whether the client takes gzip.
 pub fn accepts_gzip(request: &HttpRequest) -> bool {
