@@ -141,7 +141,8 @@ async fn read_head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<Head, D
             return Err(DialError::NoWebsocket("endless answer"));
         }
         if stream.read_buf(read).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            let message = "it closes the connection without an answer";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message).into());
         }
     }
 }
