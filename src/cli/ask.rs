@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use crate::config::{BindAddress, ServerConfig};
+use crate::config::{BindAddress, Secret, ServerConfig};
 
 /// A node that needs longer counts as dead.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
         return Err("server.internal_bind is not set: send the process SIGTERM instead".to_owned());
     }
     let at = address(server)?;
-    match ask(&at, "POST", "/drain")? {
+    match send(&at, "POST", "/drain", server.drain_token.as_ref())? {
         answer if answer.status == 202 => Ok(at),
         answer => Err(format!("{at} refuses: {answer}")),
     }
@@ -99,7 +99,16 @@ pub(super) fn wait_for_end(at: &BindAddress, timeout: Duration) -> Result<String
 /// # Errors
 /// Nobody listens, answers in time, or speaks HTTP; the text says where and which.
 pub(super) fn ask(at: &BindAddress, method: &str, path: &str) -> Result<Answer, String> {
-    let text = exchange(at, method, path).map_err(|error| {
+    send(at, method, path, None)
+}
+
+fn send(
+    at: &BindAddress,
+    method: &str,
+    path: &str,
+    token: Option<&Secret>,
+) -> Result<Answer, String> {
+    let text = exchange(at, method, path, token).map_err(|error| {
         // How both systems' calls say that the time was up.
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
         if late {
@@ -111,7 +120,12 @@ pub(super) fn ask(at: &BindAddress, method: &str, path: &str) -> Result<Answer, 
     parse(&text).ok_or_else(|| format!("{at} does not speak HTTP"))
 }
 
-fn exchange(at: &BindAddress, method: &str, path: &str) -> io::Result<String> {
+fn exchange(
+    at: &BindAddress,
+    method: &str,
+    path: &str,
+    token: Option<&Secret>,
+) -> io::Result<String> {
     let deadline = Instant::now() + PATIENCE;
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -121,8 +135,10 @@ fn exchange(at: &BindAddress, method: &str, path: &str) -> io::Result<String> {
     };
     let mut stream = connect(at, PATIENCE)?;
     stream.set_write_timeout(Some(left()?))?;
+    let token = token.map(|token| format!("Authorization: Bearer {}\r\n", token.expose()));
+    let token = token.unwrap_or_default();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {at}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {at}\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes())?;
     let mut text = Vec::new();
@@ -235,6 +251,27 @@ mod tests {
             "HTTP/1.1 x OK\r\n\r\n",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn drain_presents_the_token_of_the_configuration() {
+        for token in [None, Some("correct-horse-battery")] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let node = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).unwrap();
+                stream.write_all(b"HTTP/1.1 202 Accepted\r\n\r\n").unwrap();
+                String::from_utf8_lossy(&head[..length]).into_owned()
+            });
+            let mut config = server(Some(("127.0.0.1", port)), ("localhost", 1));
+            config.drain_token = token.map(Secret::from);
+            drain(&config).unwrap();
+            let head = node.join().unwrap();
+            let line = "\r\nAuthorization: Bearer correct-horse-battery\r\n";
+            assert_eq!(head.contains(line), token.is_some(), "{head}");
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpRange>,
     /// The listener for probes, metrics and `POST /drain`.
     pub internal_bind: Option<BindAddress>,
+    /// What a peer that is not of this machine must show to drain the node; `None` = it cannot.
+    pub drain_token: Option<Secret>,
     pub public_probes: PublicProbes,
     /// Whether every connection comes from a trusted proxy and begins with a PROXY header.
     pub proxy_protocol: bool,

@@ -71,6 +71,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     public_bind(config, checker);
     client_files(config, checker);
     proxies(config, checker);
+    internal_bind(config, checker);
     open_webui(config, checker);
     log(config, checker);
 }
@@ -272,12 +273,45 @@ fn public_bind(config: &Config, checker: &mut Checker<'_, '_>) {
     }
 }
 
+fn internal_bind(config: &Config, checker: &mut Checker<'_, '_>) {
+    let server = &config.server;
+    if !checker.sound(&["server.internal_bind", "server.drain_token"]) {
+        return;
+    }
+    match &server.internal_bind {
+        None if server.drain_token.is_some() => {
+            let message = "has no effect without server.internal_bind";
+            checker.warn("server.drain_token", message);
+        }
+        Some(bind) if !bind.is_loopback() && server.drain_token.is_none() => {
+            let message = format!(
+                "everyone who reaches {bind} can read the metrics: restrict access by a firewall or a NetworkPolicy; \
+                 without server.drain_token only this machine can drain the node"
+            );
+            checker.warn("server.internal_bind", message);
+        }
+        _ => {}
+    }
+}
+
 fn proxies(config: &Config, checker: &mut Checker<'_, '_>) {
     let server = &config.server;
     let nobody = server.trusted_proxies.is_empty() && checker.sound(&["server.trusted_proxies"]);
     if server.proxy_protocol && nobody {
         let message = "needs server.trusted_proxies: only those may say whose a connection is, all others are closed";
         checker.refuse("server.proxy_protocol", message);
+    }
+    let wide = server
+        .trusted_proxies
+        .iter()
+        .filter(|range| range.is_wide());
+    let wide: Vec<String> = wide.map(ToString::to_string).collect();
+    if !wide.is_empty() {
+        let message = format!(
+            "trusts every machine in {}: each may claim to be another client, and has no limits of its own address; name your proxies alone",
+            wide.join(", ")
+        );
+        checker.warn("server.trusted_proxies", message);
     }
 }
 

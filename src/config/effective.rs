@@ -12,7 +12,8 @@ use super::problem::Origin;
 use super::schema::{Key, Kind, RULE_KEYS, Schema};
 
 /// Keys whose value may hold a password.
-const SECRETS: [&str; 3] = [
+const SECRETS: [&str; 4] = [
+    "server.drain_token",
     "bus.redis_url",
     "bus.sentinel_password",
     "app.open_webui.secret_key",

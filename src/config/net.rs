@@ -96,6 +96,18 @@ impl IpRange {
         }
     }
 
+    /// Whether it is a whole private network, or more, rather than the addresses of a few proxies.
+    pub(super) fn is_wide(self) -> bool {
+        const WIDE_V4: u32 = 16;
+        const WIDE_V6: u32 = 48;
+        self.bits
+            <= if self.address.is_ipv4() {
+                WIDE_V4
+            } else {
+                WIDE_V6
+            }
+    }
+
     /// Reads an address or a range.
     ///
     /// # Errors
@@ -113,6 +125,12 @@ impl IpRange {
             return Err(refused());
         }
         Ok(Self { address, bits })
+    }
+}
+
+impl fmt::Display for IpRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
     }
 }
 

@@ -59,6 +59,7 @@ const NEXT_START: &[&str] = &[
     "server.client_dir",
     "server.demo",
     "server.internal_bind",
+    "server.drain_token",
     "server.public_probes",
     "server.proxy_protocol",
     "server.header_timeout",

@@ -39,6 +39,7 @@ settings! {
         demo: String,
         trusted_proxies: Vec<String>,
         internal_bind: String,
+        drain_token: String,
         public_probes: String,
         proxy_protocol: bool,
         header_timeout: String,

@@ -107,7 +107,9 @@ fn the_shipped_configuration_is_sound() {
 #[test]
 fn the_cluster_file_is_sound() {
     let loaded = load_file(Path::new(CLUSTER), &[]).unwrap();
-    assert_eq!(loaded.warnings, []);
+    assert_eq!(keys(&loaded.warnings), ["server.trusted_proxies"]);
+    let message = &loaded.warnings[0].message;
+    assert!(message.contains("10.0.0.0/8, 172.16.0.0/12"), "{message}");
     let relay = loaded.config.app.relay;
     let policies = |room: &str| {
         relay

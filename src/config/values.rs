@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::net::{BindAddress, quoted};
+use super::net::{BindAddress, Secret, quoted};
 use super::pattern::Pattern;
 
 /// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
@@ -52,6 +52,18 @@ pub(super) fn sentinel(text: &str) -> Result<String, String> {
     } else {
         let text = quoted(text);
         Err(format!("{text} is not `host:port` of a Sentinel"))
+    }
+}
+
+/// A bearer token (RFC 6750) that cannot be guessed; empty = none.
+pub(super) fn token(text: &str) -> Result<Option<Secret>, String> {
+    const LEAST: usize = 16;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    match text {
+        "" => Ok(None),
+        text if text.len() < LEAST => Err(format!("must have at least {LEAST} characters")),
+        text if text.bytes().all(is_token) => Ok(Secret::parse(text)),
+        _ => Err("must consist of letters, digits and `-._~+/=`".to_owned()),
     }
 }
 

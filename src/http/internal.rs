@@ -1,16 +1,22 @@
 //! The table of the internal listener: probes, metrics and `POST /drain`.
 //!
-//! For operators and their tools only: nothing here asks who is asking. It runs on a thread of its own, so that
+//! For operators and their tools only. Probes and metrics are open to every peer; draining needs a loopback peer or a
+//! token. It runs on a thread of its own, so that
 //! clients, however many, never delay a probe.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse};
+use log::{info, warn};
+use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
 use super::health;
+use crate::config::Secret;
 use crate::health::Health;
+use crate::logging::Burst;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
 /// What the internal listener needs.
@@ -20,6 +26,8 @@ pub struct InternalSite {
     pub metrics: Arc<Metrics>,
     /// Told when somebody wants the node to drain.
     pub drain: Arc<Notify>,
+    /// What a peer on another machine must present for that.
+    pub drain_token: Option<Secret>,
 }
 
 /// Answers every request of the internal listener.
@@ -50,13 +58,100 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
 
 /// Pages send an `Origin`, operators' tools do not: no page that an operator visits can drain the node.
 fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
-    if request.headers().contains_key(header::ORIGIN) {
-        return HttpResponse::Forbidden()
+    static REFUSED: Burst = Burst::new();
+    let peer = request.peer_addr();
+    let shown = peer.map(|peer| peer.to_string()).unwrap_or_default();
+    let refusal = if request.headers().contains_key(header::ORIGIN) {
+        "Not from a web page.\n"
+    } else if is_local(peer) || has_token(request, site.drain_token.as_ref()) {
+        info!(peer = shown; "drain requested");
+        site.drain.notify_one();
+        return HttpResponse::Accepted()
             .content_type("text/plain; charset=utf-8")
-            .body("Not from a web page.\n");
+            .body("draining\n");
+    } else {
+        "Only from this machine, or with the token of server.drain_token (Authorization: Bearer).\n"
+    };
+    if let Some(others) = REFUSED.note() {
+        warn!(peer = shown, others; "drain refused: {}", refusal.trim_end());
     }
-    site.drain.notify_one();
-    HttpResponse::Accepted()
+    HttpResponse::Forbidden()
         .content_type("text/plain; charset=utf-8")
-        .body("draining\n")
+        .body(refusal)
+}
+
+fn is_local(peer: Option<SocketAddr>) -> bool {
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+}
+
+/// Whether a request carries the token, in a time that does not depend on how much of it is right.
+fn has_token(request: &HttpRequest, token: Option<&Secret>) -> bool {
+    let presented = request.headers().get(header::AUTHORIZATION);
+    let presented = presented.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    token
+        .zip(presented)
+        .is_some_and(|(token, presented)| token.expose().as_bytes().ct_eq(presented).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::health::BusState;
+
+    const TOKEN: &str = "correct-horse-battery";
+
+    /// The status of the answer, and whether the node drains.
+    fn drained(peer: &str, token: Option<&str>, headers: &[(&str, &str)]) -> (u16, bool) {
+        let site = InternalSite {
+            health: Arc::new(Health::new(BusState::Off, false)),
+            metrics: Arc::default(),
+            drain: Arc::default(),
+            drain_token: token.map(Secret::from),
+        };
+        let mut request = TestRequest::post().peer_addr(peer.parse().unwrap());
+        for header in headers {
+            request = request.append_header(*header);
+        }
+        let answer = drain(&site, &request.to_http_request());
+        let drains = site.drain.notified().now_or_never().is_some();
+        (answer.status().as_u16(), drains)
+    }
+
+    #[test]
+    fn a_node_is_drained_by_a_loopback_peer_or_with_its_token() {
+        let right = ("Authorization", "Bearer correct-horse-battery");
+        let wrong = [
+            ("Authorization", "Bearer correct-horse-batterx"),
+            ("Authorization", "Bearer correct-horse"),
+            ("Authorization", "Bearer "),
+            ("Authorization", "Basic correct-horse-battery"),
+        ];
+        let (taken, refused) = ((202, true), (403, false));
+        for local in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert_eq!(drained(local, None, &[]), taken, "{local}");
+            assert_eq!(drained(local, Some(TOKEN), &[]), taken, "{local}");
+            let page = [("Origin", "http://localhost:9090")];
+            assert_eq!(drained(local, None, &page), refused, "{local}");
+        }
+        for other in ["10.0.0.5:1", "[2001:db8::1]:1", "[::ffff:10.0.0.5]:1"] {
+            assert_eq!(drained(other, None, &[]), refused, "{other}");
+            assert_eq!(drained(other, None, &[right]), refused, "{other}");
+            assert_eq!(drained(other, Some(TOKEN), &[]), refused, "{other}");
+            assert_eq!(drained(other, Some(TOKEN), &[right]), taken, "{other}");
+            for header in wrong {
+                let answer = drained(other, Some(TOKEN), &[header]);
+                assert_eq!(answer, refused, "{header:?}");
+            }
+            let page = [right, ("Origin", "http://evil.example")];
+            assert_eq!(drained(other, Some(TOKEN), &page), refused, "{other}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::model::{Message, Namespace, Payload};
 pub struct Timing {
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
-    /// Within this time the first namespace must be joined.
+    /// Within this time the client must ask for a namespace that it gets.
     pub connect_timeout: Duration,
     /// Namespaces per session.
     pub max_namespaces: usize,
@@ -78,6 +78,10 @@ pub struct Connection {
     heartbeat: Heartbeat,
     /// Until the first namespace is joined.
     connect_deadline: Option<Instant>,
+    /// The app had not answered at that deadline, which has moved once.
+    connect_extended: bool,
+    /// Until then the attachments of a packet must have come.
+    attachments_deadline: Option<Instant>,
     decoder: Decoder,
     namespaces: Namespaces,
     max_namespaces: usize,
@@ -91,6 +95,8 @@ impl Connection {
             mode,
             heartbeat: Heartbeat::new(timing.ping_interval, timing.ping_timeout, now),
             connect_deadline: (mode == Mode::SocketIo).then(|| now + timing.connect_timeout),
+            connect_extended: false,
+            attachments_deadline: None,
             decoder: Decoder::new(timing.max_payload),
             namespaces: Namespaces::default(),
             max_namespaces: timing.max_namespaces,
@@ -131,6 +137,7 @@ impl Connection {
         else {
             return Ok(None);
         };
+        self.attachments_deadline = None;
         self.packet(packet)
     }
 
@@ -143,6 +150,8 @@ impl Connection {
             .text(message)
             .map_err(|_| CloseReason::ForcedClose)?
         else {
+            // Pongs may come all the same.
+            self.attachments_deadline = Some(now + self.heartbeat.patience());
             return Ok(None);
         };
         if packet.kind != PacketKind::Connect {
@@ -236,14 +245,12 @@ impl Connection {
     /// # Errors
     /// The session has ended, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<bool, CloseReason> {
-        if self
-            .connect_deadline
-            .is_some_and(|deadline| deadline <= now)
-        {
-            self.connect_deadline = None;
-            if !self.namespaces.any_joined() {
-                return Err(CloseReason::ConnectTimeout);
-            }
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if passed(self.connect_deadline) {
+            self.connect_deadline = self.connect_again(now)?;
+        }
+        if passed(self.attachments_deadline) {
+            return Err(CloseReason::ForcedClose);
         }
         match self.heartbeat.handle_timeout(now) {
             Beat::Quiet => Ok(false),
@@ -252,15 +259,115 @@ impl Connection {
         }
     }
 
+    /// The next deadline of a client that has joined no namespace in time. One that has asked waits for the app.
+    fn connect_again(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
+        if self.namespaces.any_joined() {
+            return Ok(None);
+        }
+        let has_asked = self.namespaces.slots().next().is_some();
+        if !has_asked || self.connect_extended {
+            return Err(CloseReason::ConnectTimeout);
+        }
+        self.connect_extended = true;
+        Ok(Some(now + self.heartbeat.patience()))
+    }
+
     /// When [`Connection::handle_timeout`] has something to say.
     pub fn poll_timeout(&self) -> Instant {
+        let deadlines = [self.connect_deadline, self.attachments_deadline];
         let beat = self.heartbeat.poll_timeout();
-        self.connect_deadline
-            .map_or(beat, |deadline| deadline.min(beat))
+        deadlines.into_iter().flatten().fold(beat, Instant::min)
     }
 
     /// We did not read from this client until `now`.
     pub fn excuse(&mut self, now: Instant) {
         self.heartbeat.excuse(now);
+        if self.attachments_deadline.is_some() {
+            self.attachments_deadline = Some(now + self.heartbeat.patience());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMING: Timing = Timing {
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(10),
+        max_namespaces: 2,
+        max_payload: 1_000,
+        max_depth: 10,
+    };
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    /// A session that answers each ping, and when it ends.
+    fn end(connection: &mut Connection, start: Instant) -> (u64, CloseReason) {
+        for second in 0..1_000 {
+            let now = after(start, second);
+            match connection.handle_timeout(now) {
+                Ok(true) => drop(connection.receive(EnginePacket::Pong(""), now)),
+                Ok(false) => {}
+                Err(reason) => return (second, reason),
+            }
+        }
+        panic!("it never ends");
+    }
+
+    fn text(connection: &mut Connection, text: &str, now: Instant) -> Option<Effect> {
+        connection
+            .receive(EnginePacket::Message(text), now)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_client_that_asks_for_no_namespace_ends_in_time() {
+        let start = Instant::now();
+        let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
+        let expected = (10, CloseReason::ConnectTimeout);
+        assert_eq!(end(&mut connection, start), expected);
+    }
+
+    #[test]
+    fn a_client_that_has_asked_waits_for_the_app_but_not_for_ever() {
+        let start = Instant::now();
+        let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
+        assert!(text(&mut connection, "0", start).is_some());
+        let slot = connection.begin_join(Namespace::main(), start).unwrap();
+        let mut refused = Connection::new(Mode::SocketIo, &TIMING, start);
+        refused.begin_join(Namespace::main(), start).unwrap();
+        refused.leave(slot);
+        assert_eq!(end(&mut refused, start).0, 10);
+        let expected = (55, CloseReason::ConnectTimeout);
+        assert_eq!(end(&mut connection, start), expected);
+    }
+
+    #[test]
+    fn attachments_that_never_come_end_the_session_while_pongs_come() {
+        let start = Instant::now();
+        let joined = || {
+            let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
+            let slot = connection.begin_join(Namespace::main(), start).unwrap();
+            connection.complete_join(slot);
+            let event = r#"52-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+            assert_eq!(text(&mut connection, event, start), None);
+            connection
+        };
+        let one = Bytes::from_static(b"1");
+        let mut connection = joined();
+        assert_eq!(connection.receive_binary(one.clone()), Ok(None));
+        assert_eq!(end(&mut connection, start), (45, CloseReason::ForcedClose));
+        // What we did not read cannot have come.
+        let mut excused = joined();
+        excused.excuse(after(start, 20));
+        assert_eq!(end(&mut excused, start).0, 65);
+        let mut complete = joined();
+        complete.receive_binary(one.clone()).unwrap();
+        assert!(complete.receive_binary(one).unwrap().is_some());
+        assert_eq!(complete.attachments_deadline, None);
     }
 }

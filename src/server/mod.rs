@@ -290,6 +290,7 @@ fn start_internal(
         health: Arc::clone(health),
         metrics: Arc::clone(metrics),
         drain: Arc::clone(drain),
+        drain_token: config.server.drain_token.clone(),
     };
     let handle = serve_internal(site, listener, config.server.http)?;
     info!("internal listener on http://{address}: probes, metrics, drain");

@@ -29,6 +29,7 @@ impl Handler<Ready> for Session {
         if websocket != (self.transport == TransportName::Websocket) || self.attached {
             return outlet.refuse(PullError::TransportMismatch);
         }
+        self.arrival.note_pull();
         if let Some(first) = self.outlet.take() {
             first.answer_text("1", true);
             outlet.refuse(PullError::Duplicate);
@@ -43,6 +44,7 @@ impl Handler<PostStarted> for Session {
     type Result = ();
 
     fn handle(&mut self, started: PostStarted, ctx: &mut Self::Context) {
+        self.arrival.note_request();
         if self.post.is_some() || self.held_post.is_some() {
             self.post = None;
             return self.close(CloseReason::TransportError, ctx);

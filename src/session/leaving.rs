@@ -4,13 +4,36 @@ use actix::Context;
 use log::debug;
 
 use super::Session;
-use crate::model::{Namespace, SocketId};
+use crate::model::{Namespace, SocketId, TransportName};
 use crate::outbox::Packet;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::encode;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
+    /// A polling client learns of the end by its next request, if it was we who ended it; so does a node that
+    /// holds the websocket.
+    pub(super) fn waits_for_farewell(&self, reason: CloseReason) -> bool {
+        use CloseReason::{
+            ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
+            ServerShuttingDown, SlowConsumer, UpstreamLost,
+        };
+        let ours = matches!(
+            reason,
+            ServerDisconnect
+                | ServerShuttingDown
+                | ForcedClose
+                | ConnectTimeout
+                | InboxOverflow
+                | NestedTooDeeply
+                | SlowConsumer
+                | UpstreamLost
+        );
+        // Who never polled, and is held nowhere else, does not ask for it.
+        let may_ask = self.arrival.has_polled() || self.transport == TransportName::Websocket;
+        !self.attached && may_ask && ours
+    }
+
     /// The server ends a socket's stay: the client hears `41` and does not come back by itself.
     pub(super) fn disconnect(&mut self, slot: Slot, close: bool, ctx: &mut Context<Self>) {
         let slots: Vec<Slot> = if close {

@@ -4,6 +4,7 @@
 //! ends: by its own timer, whatever its client does. Transports feed it packets and either attach a
 //! socket to its lane or pull batches. It knows no HTTP, no websocket frame, no Redis.
 
+mod arrival;
 mod clock;
 mod counted;
 mod depth;
@@ -37,6 +38,7 @@ use crate::outbox::{LaneId, Packet, Tally};
 use crate::protocol::connection::{Connection, Mode};
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
+use arrival::Arrival;
 use clock::Clock;
 use messages::{PostError, PostStarted};
 pub use open_packet::OpenPacket;
@@ -73,6 +75,7 @@ pub struct Session {
     /// Bytes of events that wait for the app.
     inbox: usize,
     pace: Pace,
+    arrival: Arrival,
     deeds: Deeds,
     ended: Option<Ended>,
     opened: Instant,
@@ -103,6 +106,7 @@ impl Session {
         let id = worker.new_engine_id();
         let session_worker = Rc::clone(worker);
         let now = Instant::now();
+        let return_due = now + worker.settings.timing.connect_timeout;
         let address = Self::create(|ctx| {
             let lane = session_worker.shard.open_lane(ctx.address().recipient());
             session_worker
@@ -122,6 +126,7 @@ impl Session {
                 held_post: None,
                 inbox: 0,
                 pace: Pace::new(now),
+                arrival: Arrival::new(transport, return_due),
                 deeds: Deeds::default(),
                 ended: None,
                 opened: now,
@@ -254,6 +259,7 @@ impl Session {
         let possible =
             self.transport == TransportName::Polling && !self.upgrading && !self.has_ended();
         self.upgrading |= possible;
+        self.arrival.note_request();
         possible
     }
 
@@ -339,33 +345,13 @@ impl Session {
         }
     }
 
-    /// A polling client learns of the end by its next request, if it was we who ended it; so does a node that
-    /// holds the websocket.
-    fn waits_for_farewell(&self, reason: CloseReason) -> bool {
-        use CloseReason::{
-            ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
-            ServerShuttingDown, SlowConsumer, UpstreamLost,
-        };
-        let ours = matches!(
-            reason,
-            ServerDisconnect
-                | ServerShuttingDown
-                | ForcedClose
-                | ConnectTimeout
-                | InboxOverflow
-                | NestedTooDeeply
-                | SlowConsumer
-                | UpstreamLost
-        );
-        !self.attached && ours
-    }
-
     fn next_deadline(&self) -> Instant {
         match self.ended {
             Some(ended) => ended.farewell + WIND_UP_TIME,
             None => {
+                let others = [self.progress_due, self.arrival.due()];
                 let due = self.connection.poll_timeout();
-                self.progress_due.map_or(due, |progress| progress.min(due))
+                others.into_iter().flatten().fold(due, Instant::min)
             }
         }
     }
@@ -378,7 +364,11 @@ impl Session {
         if self.is_behind() || self.worker.shard.directory().congested() {
             self.excuse();
         }
-        match self.connection.handle_timeout(Instant::now()) {
+        let now = Instant::now();
+        if self.arrival.due().is_some_and(|due| due <= now) {
+            return self.close(CloseReason::ConnectTimeout, ctx);
+        }
+        match self.connection.handle_timeout(now) {
             Ok(false) => {}
             Ok(true) => self.send(Packet::text("2")),
             Err(reason) => self.close(reason, ctx),

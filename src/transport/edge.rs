@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
+use log::warn;
 
 use super::client_address::{arrived_over_tls, client_address};
 use super::compression::Compressor;
@@ -45,6 +47,8 @@ pub struct EndpointSettings {
 pub struct Access {
     origins: Origins,
     trusted_proxies: Vec<IpRange>,
+    /// A peer that is probably a proxy was named in the log.
+    named_stranger: AtomicBool,
 }
 
 impl Access {
@@ -53,6 +57,32 @@ impl Access {
         Self {
             origins: Origins::new(cors),
             trusted_proxies: server.trusted_proxies.clone(),
+            named_stranger: AtomicBool::new(false),
+        }
+    }
+
+    /// The address of the client behind a request.
+    fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.note_stranger(peer, headers);
+        client_address(peer, headers, &self.trusted_proxies)
+    }
+
+    /// Logs, once with each configuration, that a peer in a private network forwards requests and is not trusted:
+    /// then all clients behind it share its address, and the limits of an address.
+    fn note_stranger(&self, peer: IpAddr, headers: &HeaderMap) {
+        if self.named_stranger.load(Ordering::Relaxed) {
+            return;
+        }
+        let forwards = headers.contains_key(header::X_FORWARDED_FOR)
+            || headers.contains_key(header::FORWARDED);
+        if !forwards || !is_private(peer) || self.trusts(peer) {
+            return;
+        }
+        if !self.named_stranger.swap(true, Ordering::Relaxed) {
+            warn!(
+                peer:% = peer.to_canonical();
+                "a peer forwards requests but is not in server.trusted_proxies: if it is your proxy, add it, or all clients behind it share its address and the limits of an address"
+            );
         }
     }
 
@@ -114,7 +144,7 @@ impl EndpointSettings {
     /// The address of the client behind a request, as trusted proxies tell it; `None` if the connection is
     /// already gone.
     pub fn client_address(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<IpAddr> {
-        peer.map(|peer| client_address(peer.ip(), headers, &self.access.read().trusted_proxies))
+        peer.map(|peer| self.access.read().client_address(peer.ip(), headers))
     }
 
     /// Whether the client connects over TLS, to this node or to a trusted proxy in front.
@@ -135,6 +165,14 @@ impl EndpointSettings {
             ping_timeout: self.engine.ping_timeout,
             max_payload: self.engine.max_payload,
         }
+    }
+}
+
+/// Whether an address is of this machine or of a private network, where proxies are.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }
 

@@ -52,7 +52,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "http",
-        &["transport", "health", "metrics", "config", "model"],
+        &[
+            "transport",
+            "health",
+            "metrics",
+            "config",
+            "model",
+            "logging",
+        ],
     ),
     ("cli", &["config"]),
     ("logging", &["config", "metrics"]),

@@ -98,7 +98,9 @@ async fn nothing_is_left_of_what_clients_held() {
     node.line("redis is connected");
     let address = node.address("listening on http://");
     // Workers run, and have what they need, once somebody was served.
-    let late = PollingClient::open(&address).await;
+    // A polling client that has come back once is waited for.
+    let mut late = PollingClient::open(&address).await;
+    late.connect().await;
     let before = figures(&internal).await;
     let mut clients = Vec::new();
     for number in 0..CLIENTS {

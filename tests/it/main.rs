@@ -32,6 +32,7 @@ mod log_process;
 mod loops;
 mod metrics;
 mod namespaces;
+mod newcomers;
 mod open_webui;
 mod open_webui_failures;
 mod open_webui_legs;

@@ -1,6 +1,7 @@
 //! TLS on the public listener: handshakes, certificates that change, and what a socket of bytes cannot show.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -298,5 +299,51 @@ fn refused_with(environment: &[(&str, &str)], words: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{words:?}: {problems}");
     for word in words {
         assert!(problems.contains(word), "{word}: {problems}");
+    }
+}
+
+/// The first bytes of a handshake, as a client sends them.
+fn client_hello() -> Vec<u8> {
+    let name = "localhost".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(tls::client_config(), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+#[actix_rt::test]
+async fn handshakes_that_stop_delay_nobody_else() {
+    // More than the places of two workers for a hello that has begun, more than those of an address for a whole one.
+    for (count, sent) in [(2_200, 1), (300, usize::MAX)] {
+        let (server, _files) = secure(&[]).await;
+        let address = server.server.address();
+        let hello = client_hello();
+        let mut stopped = Vec::new();
+        for _ in 0..count {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let part = &hello[..sent.min(hello.len())];
+            stream.write_all(part).await.unwrap();
+            stopped.push(stream);
+        }
+        eventually("all of them", || {
+            server.metrics().http_connections.get() == count
+        })
+        .await;
+        let start = Instant::now();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        let mut stream = soon("a handshake", tls::shake_hands(stream)).await.unwrap();
+        let request = Request::get("/livez").encode("localhost");
+        stream.write_all(&request).await.unwrap();
+        let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+        assert_eq!(answer.status, 200);
+        // Well before the first of them is given up.
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+        drop(stopped);
     }
 }

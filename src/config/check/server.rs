@@ -33,6 +33,7 @@ impl Checker<'_, '_> {
             ),
             public_probes: self.public_probes(&settings.public_probes, internal_bind.is_some()),
             internal_bind,
+            drain_token: self.read("server.drain_token", &settings.drain_token, values::token),
             proxy_protocol: settings.proxy_protocol,
             http: self.http_timeouts(settings),
             tls: self.tls(settings),

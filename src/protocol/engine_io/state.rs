@@ -116,6 +116,11 @@ impl Heartbeat {
         self.deadline
     }
 
+    /// Time in which a client that is there must have answered something.
+    pub fn patience(&self) -> Duration {
+        self.interval + self.timeout
+    }
+
     /// Asks what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) -> Beat {
         if now < self.deadline {
