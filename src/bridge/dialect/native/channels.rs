@@ -1,5 +1,6 @@
 //! Which channel a message goes to, so that it reaches the nodes it concerns and few others.
 
+use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use crate::bridge::link::Channel;
@@ -47,6 +48,21 @@ fn only_room(command: &Command) -> Option<&Room> {
     }
 }
 
+/// Bytes of namespace and room up to which they stand in the name of a channel as they are.
+const LONGEST_NAME: usize = 64;
+
+/// The same on every node and in every version.
+fn hash_of(namespace: &str, room: &str) -> u128 {
+    let mut hash = Sha256::new();
+    hash.update(namespace);
+    hash.update("#");
+    hash.update(room);
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    u128::from_be_bytes(first)
+}
+
 /// Names of the channels of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NativeChannels {
@@ -72,7 +88,14 @@ impl NativeChannels {
     }
 
     /// The channel of a room, heard while a node has members in it.
+    ///
+    /// A long name stands there as its hash: Redis keeps the name of a channel for each of its lists, and a client
+    /// chooses the names.
     pub fn room(&self, namespace: &Namespace, room: &Room) -> Channel {
+        if namespace.len() + room.len() > LONGEST_NAME {
+            let hash = hash_of(namespace, room);
+            return Channel::from(format!("{}:room:~{hash:032x}", self.prefix));
+        }
         // `#` may occur on both sides, so two rooms can share a channel: it only costs the receiver a look,
         // because the message itself says whom it means.
         Channel::from(format!("{}:room:{namespace}#{room}", self.prefix))

@@ -268,3 +268,18 @@ proptest! {
         let _ = NativeMessage::decode(&Bytes::from(message));
     }
 }
+
+#[test]
+fn a_long_name_of_a_room_costs_a_channel_no_more_than_a_short_one() {
+    let channels = NativeChannels::new("roomwire:0");
+    let room = |name: &str| {
+        let room = Room::from(name.to_owned());
+        channels.room(&Namespace::main(), &room).to_string()
+    };
+    let longest = "x".repeat(63);
+    assert_eq!(room(&longest), format!("roomwire:0:room:/#{longest}"));
+    // The first half of SHA-256 of `/#xxx…`: what every node must come to.
+    let long = "x".repeat(252);
+    assert_eq!(room(&long), "roomwire:0:room:~b97a2905fe3b3474dfa60497bb994981");
+    assert_ne!(room(&long), room(&"y".repeat(252)));
+}

@@ -374,3 +374,18 @@ fn channels_of_rooms_belong_to_the_dialect() {
         assert_eq!(channels.contains(channel), ours, "{channel}");
     }
 }
+
+/// A tree of JSON is only built to look for placeholders, and its depth is bounded: what lies deeper is refused, which
+/// the bridge counts and logs as unreadable, and never dropped in silence.
+#[test]
+fn an_emit_with_bytes_that_nests_beyond_the_parser_is_refused_with_the_reason() {
+    let message = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!(
+            r#"{{"method":"emit","event":"e","data":[{open}{{"_placeholder":true,"num":0}}{close},"AQ=="],"binary":true,"namespace":"/","room":"r"}}"#
+        )
+    };
+    assert_eq!(emit(&message(100)).payload.attachments.len(), 1);
+    let error = fleet().decode(message(130).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("recursion limit"), "{error}");
+}
