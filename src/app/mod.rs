@@ -146,7 +146,8 @@ pub enum Action {
     Leave(Vec<Room>),
     /// Take it out of all rooms but its own.
     LeaveAll,
-    /// Emit to others and wait for the first answer, then [`App::on_answer`] is asked.
+    /// Emit to others; [`App::on_answer`] is asked with the first answer. The rest of the actions and the socket's next
+    /// events do not wait for it, unless very many such questions are under way.
     Ask(Emit, Duration),
     /// What the future comes to. What stands after it waits, and so does what stands after its actions.
     Then(Later),

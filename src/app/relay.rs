@@ -209,7 +209,7 @@ impl App for Relay {
 
     fn on_answer(&self, _peer: &Peer<'_>, answer: Option<Payload>) -> Answer {
         let Some(answer) = answer else {
-            let nobody = error("no_answer", "nobody in the room answered in time");
+            let nobody = error("no_answer", "nobody in the room answered");
             return [Action::Ack(nobody)].into();
         };
         let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, answer.json);

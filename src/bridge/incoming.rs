@@ -7,7 +7,7 @@ use bytes::Bytes;
 use log::warn;
 
 use super::actor::Bridge;
-use super::dialect::native::{NativeMessage, sender_of};
+use super::dialect::native::{NativeMessage, is_question, sender_of};
 use super::dialect::python::{DecodeError as PythonError, Decoded};
 use super::interest::Workers;
 use super::link::Channel;
@@ -36,6 +36,9 @@ impl Bridge {
             return;
         }
         if sender_of(payload) == Ok(self.directory.node()) {
+            if is_question(payload) {
+                self.note_own_question(payload);
+            }
             return;
         }
         match NativeMessage::decode(payload) {
@@ -117,12 +120,18 @@ impl Bridge {
         };
         self.heard.get_or_insert_with(Instant::now);
         let targets = self.targets(&command);
+        // Who asks wants to know where nobody is asked; of several workers at least one has somebody.
+        let reports = ack_id.is_some() && targets.is_some_and(|workers| workers.count() == 1);
+        if targets.is_some_and(|workers| workers.count() == 0) {
+            self.report_unasked(&command);
+        }
         let weight = weight(&command);
         let is_join = matches!(command, Command::Join { .. });
         let dispatch = Dispatch {
             command: Arc::new(command),
             ack_id,
             from_bus: true,
+            reports,
         };
         self.outgoing
             .resize_with(self.directory.shards().len(), Vec::new);
@@ -132,6 +141,27 @@ impl Bridge {
                 self.outgoing[index].push(dispatch.clone());
                 self.peer_joins += usize::from(is_join);
             }
+        }
+    }
+
+    /// This node counts among those that got its own question, if it is subscribed to the channel; its workers have
+    /// the question already.
+    fn note_own_question(&self, payload: &Bytes) {
+        if let Ok((_, NativeMessage::Command(Command::Emit(emit)))) = NativeMessage::decode(payload)
+            && let Some(token) = emit.ack
+        {
+            self.resolve(AckReply::unasked(token));
+        }
+    }
+
+    /// A question of another node reached nobody here.
+    fn report_unasked(&mut self, command: &Command) {
+        if let Command::Emit(Emit {
+            ack: Some(token), ..
+        }) = command
+            && matches!(token.asker, Asker::Node(_))
+        {
+            self.publish_reply(&AckReply::unasked(token.clone()));
         }
     }
 

@@ -32,6 +32,11 @@ impl Workers {
         self.0 >> worker & 1 == 1
     }
 
+    /// How many they are.
+    pub fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
     fn is_empty(self) -> bool {
         self.0 == 0
     }

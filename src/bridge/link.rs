@@ -143,7 +143,7 @@ pub trait Link: Send + Sync {
     /// subscription still stands. Kept and renewed over every loss of the link.
     fn subscribe(&self, channels: Vec<Channel>);
 
-    /// Gives channels up. Their messages stop at once; the bus may hear of it seconds later.
+    /// Gives channels up. The bus may learn of it seconds later; until then their messages may still arrive.
     fn unsubscribe(&self, channels: Vec<Channel>);
 }
 

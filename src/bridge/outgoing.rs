@@ -7,6 +7,8 @@ use super::actor::Bridge;
 use super::dialect::native::{NativeMessage, encode_command, encode_reply};
 use super::dialect::python::Fleet;
 use super::link::{Channel, Outgoing, Translation};
+use crate::broker::messages::Asked;
+use crate::broker::questions::question_worker;
 use crate::health::BusState;
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
@@ -51,7 +53,52 @@ impl Bridge {
         self.link.publish(vec![message]);
     }
 
+    /// A question of this node: whoever asked learns how many nodes got it. Not while Redis is away, and not with
+    /// python-socketio processes on the bus, which do not say whether they have somebody to ask: then it waits its time.
+    fn publish_question(&mut self, command: &Command) -> bool {
+        let Command::Emit(Emit {
+            ack: Some(token), ..
+        }) = command
+        else {
+            return false;
+        };
+        let asker = self.directory.shards().get(question_worker(token.id));
+        let (Some(asker), None, BusState::Up) = (asker, &self.python, self.health.bus()) else {
+            return false;
+        };
+        let payload = match encode_command(self.directory.node(), command) {
+            Ok(payload) if payload.len() <= self.message_limit => payload,
+            // Refused and counted on the usual way.
+            _ => return false,
+        };
+        let counts: Vec<_> = self
+            .native
+            .of(command)
+            .into_iter()
+            .map(|channel| {
+                self.directory.metrics().bus_published_total.increment();
+                self.link.publish_counted(Outgoing {
+                    channel,
+                    payload: payload.clone(),
+                    volatile: true,
+                    translation: None,
+                })
+            })
+            .collect();
+        let (asker, question) = (asker.clone(), token.id);
+        actix_rt::spawn(async move {
+            let counts = futures_util::future::join_all(counts).await;
+            let nodes = counts.into_iter().flatten().sum::<u64>();
+            let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
+            asker.do_send(Asked { question, nodes });
+        });
+        true
+    }
+
     pub(super) fn publish_command(&mut self, command: &Command) {
+        if self.publish_question(command) {
+            return;
+        }
         let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
         let mut kept = None;
         match encode_command(self.directory.node(), command) {

@@ -11,14 +11,15 @@ use crate::model::{Emit, Payload};
 use crate::outbox::{Offered, Packet, Staged};
 use crate::protocol::socket_io::encode::encode_event;
 
-/// Offers an event to every selected socket of this worker. Clients that do not read are reported.
+/// Offers an event to every selected socket of this worker; returns how many took it. Clients that do not read are
+/// reported.
 pub(super) fn emit(
     state: &mut State,
     emit: &Emit,
     ack_id: Option<u32>,
     since: Instant,
     directory: &Directory,
-) {
+) -> u64 {
     let State {
         rooms,
         lanes,
@@ -63,6 +64,7 @@ pub(super) fn emit(
         state.notify(lane, Notice::SlowConsumer(Slowness::Overflow));
     }
     state.report_overdue();
+    accepted
 }
 
 /// Counts `packets` of `bytes` each.

@@ -25,12 +25,22 @@ pub struct Dispatch {
     pub ack_id: Option<u32>,
     /// It came over the bus: the bridge wants to hear when a join is carried out ([`InterestChange::PeerJoined`]).
     pub from_bus: bool,
+    /// It is a question whose asker wants to know if it reaches nobody here ([`AckReply::unasked`]).
+    pub reports: bool,
 }
 
 /// A client's answer to a question that was asked on this worker.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Resolve(pub AckReply);
+
+/// A question that was asked on this worker went to this many nodes.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Asked {
+    pub question: u64,
+    pub nodes: usize,
+}
 
 /// The bus delivers to these rooms from now on, or cannot for the time being (`degraded`).
 #[derive(Debug, Clone, Message)]

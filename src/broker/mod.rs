@@ -27,7 +27,7 @@ pub use joins::Joined;
 pub use rooms::SocketKey;
 pub use shard::{Limits, Shard};
 
-use messages::{DispatchAll, Resolve, RoomsReady};
+use messages::{Asked, DispatchAll, Resolve, RoomsReady};
 
 /// Lanes written before other tasks of the worker get their turn.
 const FLUSH_SLICE: usize = 512;
@@ -83,6 +83,14 @@ impl Handler<Resolve> for RoomBroker {
 
     fn handle(&mut self, Resolve(reply): Resolve, _ctx: &mut Self::Context) {
         self.shard.resolve(reply);
+    }
+}
+
+impl Handler<Asked> for RoomBroker {
+    type Result = ();
+
+    fn handle(&mut self, asked: Asked, _ctx: &mut Self::Context) {
+        self.shard.asked(asked);
     }
 }
 

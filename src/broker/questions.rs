@@ -1,13 +1,25 @@
 //! Emits that wait for an answer, and how answers find who asked.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::messages::{PublishReply, Resolve};
+use super::directory::Directory;
+use super::messages::{Asked, Dispatch, PublishReply, Resolve};
 use super::rooms::SocketKey;
-use super::shard::Shard;
+use super::shard::{Shard, State};
 use crate::model::{AckReply, AckToken, Asker, Command, Emit, Payload, WorkerIndex};
+
+/// Stands for the nodes that get a question, until the bus has counted them.
+const UNCOUNTED: usize = u32::MAX as usize;
+
+/// A question under way.
+pub(super) struct Asking {
+    answer: oneshot::Sender<AckReply>,
+    /// Workers and nodes that may have asked somebody. When each has said that it did not, nobody will answer.
+    open: usize,
+}
 
 /// A question that was asked; dropping it gives the answer up.
 pub struct Question {
@@ -17,7 +29,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// The first answer.
+    /// The first answer; `None` at once if there is nobody to ask.
     pub async fn answer(mut self) -> Option<AckReply> {
         (&mut self.answer).await.ok()
     }
@@ -36,20 +48,61 @@ impl Shard {
         let id = {
             let mut state = self.state.borrow_mut();
             state.next_question += 1;
-            let id = state.next_question * WorkerIndex::LIMIT as u64 + self.worker.get() as u64;
-            state.questions.insert(id, sender);
-            id
+            state.next_question * WorkerIndex::LIMIT as u64 + self.worker.get() as u64
         };
         emit.ack = Some(AckToken {
             asker: Asker::Node(self.directory.node()),
             id,
         });
-        self.dispatch(Command::Emit(emit));
+        let command = Command::Emit(emit);
+        let asking = Asking {
+            answer: sender,
+            open: self.parties(&command),
+        };
+        self.state.borrow_mut().questions.insert(id, asking);
+        self.dispatch(command);
         Question {
             id,
             shard: Rc::clone(self),
             answer,
         }
+    }
+
+    /// How many may ask somebody: workers of this node, and the other nodes.
+    fn parties(&self, command: &Command) -> usize {
+        if own_socket(command, &self.directory).is_some() {
+            return 1;
+        }
+        let others = self.directory.bus().map_or(0, |_| UNCOUNTED);
+        self.directory.shards().len().max(1) + others
+    }
+
+    /// Applies a command to the sockets of this worker; of a question that asks none of them the asker learns.
+    pub(super) fn carry_out(&self, dispatch: &Dispatch, since: Instant) {
+        let asked = self.apply(dispatch, since);
+        if dispatch.reports && asked == 0 {
+            self.report_unasked(&dispatch.command);
+        }
+    }
+
+    /// A command was carried out here and asked nobody.
+    fn report_unasked(&self, command: &Command) {
+        if let Command::Emit(Emit {
+            ack: Some(token), ..
+        }) = command
+            && matches!(token.asker, Asker::Node(_))
+        {
+            self.reply(AckReply::unasked(token.clone()));
+        }
+    }
+
+    /// The bus has counted the nodes that got a question.
+    pub(super) fn asked(&self, asked: Asked) {
+        let mut state = self.state.borrow_mut();
+        if let Some(asking) = state.questions.get_mut(&asked.question) {
+            asking.open = (asking.open + asked.nodes).saturating_sub(UNCOUNTED);
+        }
+        state.give_up_unasked(asked.question);
     }
 
     /// Whether a socket was asked something and has not answered yet.
@@ -66,11 +119,14 @@ impl Shard {
             };
             (token, state.rooms.identity(key).map(|(id, _)| id))
         };
-        let reply = AckReply {
+        self.reply(AckReply {
             token,
             socket,
             payload,
-        };
+        });
+    }
+
+    fn reply(&self, reply: AckReply) {
         match reply.token.asker {
             Asker::Node(node) if node == self.directory.node() => self.route(reply),
             _ => {
@@ -91,9 +147,28 @@ impl Shard {
     }
 
     pub(super) fn resolve(&self, reply: AckReply) {
-        let waiting = self.state.borrow_mut().questions.remove(&reply.token.id);
-        if let Some(waiting) = waiting {
-            let _ = waiting.send(reply);
+        let mut state = self.state.borrow_mut();
+        let id = reply.token.id;
+        if reply.is_unasked() {
+            if let Some(asking) = state.questions.get_mut(&id) {
+                asking.open = asking.open.saturating_sub(1);
+            }
+            state.give_up_unasked(id);
+        } else if let Some(asking) = state.questions.remove(&id) {
+            let _ = asking.answer.send(reply);
+        }
+    }
+}
+
+impl State {
+    /// Ends a question that nobody was asked.
+    fn give_up_unasked(&mut self, question: u64) {
+        if self
+            .questions
+            .get(&question)
+            .is_some_and(|asking| asking.open == 0)
+        {
+            self.questions.remove(&question);
         }
     }
 }
@@ -101,4 +176,17 @@ impl Shard {
 /// The worker on which a question was asked.
 pub fn question_worker(id: u64) -> usize {
     (id % WorkerIndex::LIMIT as u64) as usize
+}
+
+/// The worker that owns the one socket meant, if it lives on this node: nobody else needs to hear of it.
+pub(super) fn own_socket(command: &Command, directory: &Directory) -> Option<WorkerIndex> {
+    let selector = match command {
+        Command::Emit(emit) => &emit.to,
+        Command::Join { selector, .. }
+        | Command::Leave { selector, .. }
+        | Command::Disconnect { selector, .. } => selector,
+        Command::CloseRoom { .. } => return None,
+    };
+    let socket = selector.single_socket()?;
+    (socket.node() == directory.node()).then_some(socket.worker())
 }

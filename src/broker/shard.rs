@@ -23,12 +23,13 @@ use super::messages::{
     Dispatch, DispatchAll, Interest, InterestChange, Notice, Presence, Publish, RoomsReady,
     Slowness,
 };
+use super::questions::{Asking, own_socket};
 use super::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
-use crate::model::{AckReply, Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
+use crate::model::{Command, Emit, Namespace, Room, Selector, SocketId, WorkerIndex};
 use crate::outbox::{Bounds, LaneId, Lanes, Offered, Packet, Share};
 
 /// What a command weighs besides its payload, when work piles up.
@@ -59,7 +60,7 @@ pub(super) struct State {
     joins: Joins,
     /// The session behind each lane, by lane.
     notices: HashMap<LaneId, Recipient<Notice>>,
-    pub(super) questions: HashMap<u64, oneshot::Sender<AckReply>>,
+    pub(super) questions: HashMap<u64, Asking>,
     pub(super) next_question: u64,
     /// Dispatches of this turn for other workers, by worker.
     outgoing: Vec<Vec<Dispatch>>,
@@ -216,6 +217,7 @@ impl Shard {
             command: Arc::new(command),
             ack_id,
             from_bus: false,
+            reports: ack_id.is_some(),
         };
         for index in 0..self.directory.shards().len() {
             if index == self.worker.get() || owner.is_some_and(|owner| owner.get() != index) {
@@ -225,7 +227,7 @@ impl Shard {
             self.stage_dispatch(index, dispatch.clone(), since);
         }
         if owner.is_none_or(|owner| owner == self.worker) {
-            self.apply(&dispatch, since);
+            self.carry_out(&dispatch, since);
         }
         if let (Some(bus), None) = (self.directory.bus(), owner) {
             self.directory
@@ -263,7 +265,7 @@ impl Shard {
     pub(super) fn receive(&self, dispatch: &Dispatch, since: Instant) {
         self.directory
             .backlog_shrank(self.worker.get(), weight(&dispatch.command));
-        self.apply(dispatch, since);
+        self.carry_out(dispatch, since);
         let joined = dispatch.from_bus && matches!(&*dispatch.command, Command::Join { .. });
         if let (true, Some(bus)) = (joined, self.directory.bus()) {
             bus.interest.do_send(Interest {
@@ -289,11 +291,15 @@ impl Shard {
         self.state.borrow_mut().batch.finish(delivery);
     }
 
-    fn apply(&self, dispatch: &Dispatch, since: Instant) {
+    /// Returns how many sockets were asked for an answer.
+    pub(super) fn apply(&self, dispatch: &Dispatch, since: Instant) -> u64 {
         let mut state = self.state.borrow_mut();
+        let mut asked = 0;
         match &*dispatch.command {
             Command::Emit(emit) => {
-                fanout::emit(&mut state, emit, dispatch.ack_id, since, &self.directory);
+                let accepted =
+                    fanout::emit(&mut state, emit, dispatch.ack_id, since, &self.directory);
+                asked = dispatch.ack_id.map_or(0, |_| accepted);
             }
             Command::Join { selector, rooms } => {
                 for member in state.rooms.selected(selector) {
@@ -314,6 +320,7 @@ impl Shard {
             }
         }
         self.report_changes(&mut state);
+        asked
     }
 
     pub(super) fn rooms_ready(&self, ready: RoomsReady) {
@@ -432,17 +439,4 @@ pub fn weight(command: &Command) -> usize {
         Command::Emit(emit) => emit.payload.size() + COMMAND_OVERHEAD,
         _ => COMMAND_OVERHEAD,
     }
-}
-
-/// The worker that owns the one socket meant, if it lives on this node: nobody else needs to hear of it.
-fn own_socket(command: &Command, directory: &Directory) -> Option<WorkerIndex> {
-    let selector = match command {
-        Command::Emit(emit) => &emit.to,
-        Command::Join { selector, .. }
-        | Command::Leave { selector, .. }
-        | Command::Disconnect { selector, .. } => selector,
-        Command::CloseRoom { .. } => return None,
-    };
-    let socket = selector.single_socket()?;
-    (socket.node() == directory.node()).then_some(socket.worker())
 }

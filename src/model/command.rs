@@ -76,6 +76,22 @@ pub struct AckReply {
     pub token: AckToken,
     /// The socket that answered; unknown when the answer came over a dialect that does not say.
     pub socket: Option<SocketId>,
-    /// The arguments of the ack as a JSON array.
+    /// The arguments of the ack as a JSON array; empty if nobody there was asked.
     pub payload: Payload,
+}
+
+impl AckReply {
+    /// Says that the question reached nobody who could answer it.
+    pub fn unasked(token: AckToken) -> Self {
+        Self {
+            token,
+            socket: None,
+            payload: Payload::text(""),
+        }
+    }
+
+    /// Whether it is no answer, but says that nobody was asked.
+    pub fn is_unasked(&self) -> bool {
+        self.payload.json.is_empty()
+    }
 }

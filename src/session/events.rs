@@ -25,16 +25,18 @@ use crate::protocol::socket_io::packet::AckId;
 use crate::protocol::socket_io::state::Slot;
 
 /// The socket whose app call is carried out, and the ack its event is owed.
-struct Turn {
-    slot: Slot,
-    socket: SocketId,
-    ack: Option<AckId>,
+pub(super) struct Turn {
+    pub(super) slot: Slot,
+    pub(super) socket: SocketId,
+    pub(super) ack: Option<AckId>,
     /// The answer decides whether the socket is let in at all.
-    connecting: bool,
+    pub(super) connecting: bool,
+    /// A question under way, for which the socket's next events do not wait.
+    pub(super) detached: bool,
 }
 
 /// What the app waits for.
-enum Awaited {
+pub(super) enum Awaited {
     Actions(Actions),
     Joined(Vec<Room>, bool),
     Answered(Option<Payload>),
@@ -90,6 +92,7 @@ impl Session {
             socket,
             ack: None,
             connecting: true,
+            detached: false,
         };
         let asked = self.with_peer(&turn, ctx, |app, peer| app.on_connect(peer, &auth));
         if let Some(answer) = asked {
@@ -142,6 +145,7 @@ impl Session {
             socket: socket.id,
             ack,
             connecting: false,
+            detached: false,
         };
         let event = Event {
             payload,
@@ -252,12 +256,10 @@ impl Session {
                     return self.suspend(turn, actions, awaited, ctx);
                 }
                 Action::Ask(emit, time) => {
-                    let question = self.worker.shard.ask(emit);
-                    let awaited = async move {
-                        let answer = tokio::time::timeout(time, question.answer()).await;
-                        Awaited::Answered(answer.ok().flatten().map(|reply| reply.payload))
+                    let Some(rest) = self.ask(turn, actions, emit, time, ctx) else {
+                        return;
                     };
-                    return self.suspend(turn, actions, awaited, ctx);
+                    (turn, actions) = rest;
                 }
             }
         }
@@ -347,8 +349,8 @@ impl Session {
         }
     }
 
-    /// The socket's next events wait until the app knows more.
-    fn suspend(
+    /// The socket's next events wait until the app knows more, unless the turn is detached.
+    pub(super) fn suspend(
         &mut self,
         turn: Turn,
         rest: Actions,
@@ -360,7 +362,7 @@ impl Session {
             .get_mut(turn.slot.get())
             .and_then(Option::as_mut)
         {
-            socket.busy = true;
+            socket.busy |= !turn.detached;
         }
         let resume = awaited
             .into_actor(self)
@@ -396,6 +398,10 @@ impl Session {
         if turn.ack.is_some() {
             // The app answers when it knows.
             socket.owed += 1;
+        }
+        if turn.detached {
+            socket.questions -= 1;
+            return;
         }
         if !socket.busy {
             return;

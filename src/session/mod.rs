@@ -15,6 +15,7 @@ pub mod messages;
 mod open_packet;
 mod outlet;
 mod pace;
+mod questions;
 mod slow;
 mod socket;
 mod summary;
@@ -177,7 +178,7 @@ impl Session {
             && self.sockets.iter().flatten().all(|socket| {
                 let asked = !socket.asked.is_empty();
                 let owes = asked || socket.key.is_some_and(|key| shard.owes_acks(key));
-                !socket.busy && socket.owed == 0 && !owes
+                !socket.busy && socket.questions == 0 && socket.owed == 0 && !owes
             })
     }
 

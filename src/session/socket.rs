@@ -18,6 +18,8 @@ pub(super) struct Socket {
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
     /// What the app pushed before the socket was let in.
     pub(super) early: Vec<Push>,
+    /// Questions to others under way, for which the next events do not wait.
+    pub(super) questions: usize,
     /// Acks that the app owes the client, to be pushed.
     pub(super) owed: usize,
     /// Questions of the app to the client: the ack's id and the app's number.
@@ -33,6 +35,7 @@ impl Socket {
             busy: false,
             waiting: VecDeque::new(),
             early: Vec::new(),
+            questions: 0,
             owed: 0,
             asked: VecDeque::new(),
         }

@@ -1,6 +1,8 @@
 //! Questions to clients and their answers.
 
-use crate::support::{TestServer, WebsocketClient};
+use std::time::{Duration, Instant};
+
+use crate::support::{TestCluster, TestServer, WebsocketClient};
 
 /// The next packet must be an event that wants an ack; its id and the event.
 pub async fn asked(client: &mut WebsocketClient) -> (u32, String) {
@@ -191,7 +193,7 @@ async fn who_owes_too_many_acks_is_not_asked_for_the_oldest_any_more() {
 }
 
 #[actix_rt::test]
-async fn the_events_of_a_socket_wait_for_its_question_in_order() {
+async fn later_events_of_a_socket_are_answered_before_its_question_is() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
@@ -199,9 +201,97 @@ async fn the_events_of_a_socket_wait_for_its_question_in_order() {
     a.send(r#"421["roomwire:leave","x"]"#).await;
     a.emit(&to, r#""after""#).await;
     let (id, _) = asked(&mut b).await;
-    b.quiet().await;
-    b.send(&format!("43{id}[]")).await;
-    a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
     a.expect(r#"431[{"ok":true,"room":"x"}]"#).await;
     b.expect(r#"42["after"]"#).await;
+    b.send(&format!("43{id}[]")).await;
+    a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
+}
+
+/// Sends the question and checks that the answer comes long before the 10 s for which answers are waited for.
+async fn nobody_to_ask(client: &mut WebsocketClient, room: &str) {
+    let begun = Instant::now();
+    let answer = client
+        .ask(&format!(r#"["roomwire:ask","{room}","q"]"#))
+        .await;
+    assert!(answer.contains(r#""code":"no_answer""#), "{answer}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{room}: after {:?}",
+        begun.elapsed()
+    );
+}
+
+#[actix_rt::test]
+async fn a_question_to_a_room_without_members_is_answered_at_once() {
+    let server = TestServer::start().await;
+    let (mut a, b) = (server.member().await, server.member().await);
+    nobody_to_ask(&mut a, "empty").await;
+    a.join("alone").await;
+    nobody_to_ask(&mut a, "alone").await;
+    let gone = b.socket.clone();
+    drop(b);
+    server.sessions(1).await;
+    nobody_to_ask(&mut a, &gone).await;
+}
+
+#[actix_rt::test]
+async fn a_question_to_a_room_without_members_in_the_cluster_is_answered_at_once() {
+    let cluster = TestCluster::<3>::start().await;
+    let [first, second, _] = &cluster.nodes;
+    let (mut a, mut b) = (first.member().await, second.member().await);
+    nobody_to_ask(&mut a, "empty").await;
+    a.join("r").await;
+    nobody_to_ask(&mut a, "r").await;
+    // A member on another node is asked, though this node has nobody but the asker.
+    b.join("r").await;
+    a.send(r#"421["roomwire:ask","r","q"]"#).await;
+    let (id, _) = asked(&mut b).await;
+    b.send(&format!(r#"43{id}["b"]"#)).await;
+    a.expect(r#"431[{"ok":true,"answer":["b"]}]"#).await;
+    let gone = b.socket.clone();
+    drop(b);
+    second.sessions(0).await;
+    nobody_to_ask(&mut a, "r").await;
+    nobody_to_ask(&mut a, &gone).await;
+}
+
+#[actix_rt::test]
+async fn events_do_not_wait_for_a_question_under_way() {
+    let server = TestServer::start().await;
+    let (mut a, mut silent) = (server.member().await, server.member().await);
+    silent.join("r").await;
+    for number in 0..100 {
+        a.send(&format!(r#"42{number}["roomwire:ask","r","q"]"#))
+            .await;
+    }
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(asked(&mut silent).await.0);
+    }
+    a.join("other").await;
+    a.quiet().await;
+    for (number, id) in ids.into_iter().enumerate().rev() {
+        silent.send(&format!(r#"43{id}[{number}]"#)).await;
+        a.expect(&format!(r#"43{number}[{{"ok":true,"answer":[{number}]}}]"#))
+            .await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_socket_with_very_many_questions_under_way_waits_for_one_of_them() {
+    let server = TestServer::start().await;
+    let (mut a, mut silent) = (server.member().await, server.member().await);
+    silent.join("r").await;
+    for number in 0..101 {
+        a.send(&format!(r#"42{number}["roomwire:ask","r","q"]"#))
+            .await;
+    }
+    a.send(r#"42500["roomwire:leave","x"]"#).await;
+    let mut last = 0;
+    for _ in 0..101 {
+        last = asked(&mut silent).await.0;
+    }
+    silent.send(&format!("43{last}[]")).await;
+    a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;
+    a.expect(r#"43500[{"ok":true,"room":"x"}]"#).await;
 }

@@ -161,3 +161,30 @@ async fn a_database_in_the_query_of_the_url_holds_the_lease_and_names_the_channe
         let () = server.ask(&["FLUSHALL"]);
     }
 }
+
+#[actix_rt::test]
+async fn a_question_to_a_room_that_was_just_left_is_answered_at_once() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let config = config(&[("BUS__REDIS_URL", &server.url())]);
+    let start = || async {
+        let outside = Outside::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config.clone(), outside).await;
+        node.readyz("bus: up").await;
+        node
+    };
+    let (first, second) = (start().await, start().await);
+    let (mut a, mut b) = (first.member().await, second.member().await);
+    a.join("r").await;
+    b.join("r").await;
+    // Both nodes stay subscribed to the channel for some seconds.
+    for client in [&mut a, &mut b] {
+        client.ask(r#"["roomwire:leave","r"]"#).await;
+    }
+    let begun = std::time::Instant::now();
+    let answer = a.ask(r#"["roomwire:ask","r","q"]"#).await;
+    assert!(answer.contains("no_answer"), "{answer}");
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+}

@@ -278,7 +278,7 @@ impl Subscriber {
             log::info!("own pings come back through redis again");
             self.common.health.hears(self.id);
         }
-        let Some(channel) = self.wanted.lock().wanted(&text(channel)) else {
+        let Some(channel) = self.wanted.lock().known(&text(channel)) else {
             return Ok(());
         };
         if self.hearing.is_own(&channel) {

@@ -152,10 +152,10 @@ impl Subscriptions {
         channels
     }
 
-    /// The channel of this name, if it is wanted.
-    pub(super) fn wanted(&self, name: &str) -> Option<Channel> {
-        let (channel, entry) = self.entries.get_key_value(name)?;
-        entry.wanted.then(|| channel.clone())
+    /// The channel of this name, if it is wanted or lingers.
+    pub(super) fn known(&self, name: &str) -> Option<Channel> {
+        let (channel, _) = self.entries.get_key_value(name)?;
+        Some(channel.clone())
     }
 
     /// Whether the server has confirmed everything.
@@ -240,7 +240,7 @@ mod tests {
         subscriptions.take_to_ask();
         subscriptions.confirm("a");
         subscriptions.give_up(channels(&["a", "b", "x"]), start);
-        assert_eq!(subscriptions.wanted("a"), None);
+        assert_eq!(subscriptions.known("a"), Some(Channel::from("a")));
         assert_eq!(subscriptions.want(channels(&["a"])), channels(&["a"]));
         let later = start + LINGER;
         assert_eq!(subscriptions.next_expiry(), Some(later));
@@ -252,6 +252,7 @@ mod tests {
         assert_eq!(subscriptions.confirm("b"), None);
         assert_eq!(subscriptions.take_expired(later + LINGER), channels(&["b"]));
         assert_eq!(subscriptions.next_expiry(), None);
+        assert_eq!(subscriptions.known("b"), None);
         assert_eq!(subscriptions.want(channels(&["b"])), []);
         assert_eq!(subscriptions.take_to_ask(), channels(&["b"]));
     }
@@ -289,7 +290,7 @@ mod tests {
         assert!(subscriptions.is_settled());
         let later = start + LINGER;
         assert_eq!(subscriptions.take_expired(later), channels(&["asked"]));
-        assert_eq!(subscriptions.wanted("kept"), Some(Channel::from("kept")));
+        assert_eq!(subscriptions.known("kept"), Some(Channel::from("kept")));
     }
 
     #[test]

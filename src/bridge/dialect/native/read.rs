@@ -61,7 +61,7 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
         ACK_REPLY => NativeMessage::AckReply(AckReply {
             token: reader.token()?,
             socket: reader.socket()?,
-            payload: reader.payload()?,
+            payload: reader.answer()?,
         }),
         FORWARD => NativeMessage::Forward(reader.blob("forwarded message")?),
         unknown => return Err(DecodeError::UnknownKind(unknown)),
@@ -163,9 +163,19 @@ impl<'a> Reader<'a> {
     }
 
     fn payload(&mut self) -> Result<Payload, DecodeError> {
+        let payload = self.answer()?;
+        if payload.json.is_empty() {
+            return Err(DecodeError::Invalid("payload"));
+        }
+        Ok(payload)
+    }
+
+    /// A payload, or an empty one: nobody was asked.
+    fn answer(&mut self) -> Result<Payload, DecodeError> {
         let json = ByteString::try_from(self.blob("payload")?)
             .map_err(|_invalid| DecodeError::Invalid("payload"))?;
-        if !(json.starts_with('[') && json.ends_with(']')) {
+        let is_array = json.starts_with('[') && json.ends_with(']');
+        if !json.is_empty() && !is_array {
             return Err(DecodeError::Invalid("payload"));
         }
         let count = self.count("attachments")?;

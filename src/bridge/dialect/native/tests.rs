@@ -280,6 +280,35 @@ fn a_long_name_of_a_room_costs_a_channel_no_more_than_a_short_one() {
     assert_eq!(room(&longest), format!("roomwire:0:room:/#{longest}"));
     // The first half of SHA-256 of `/#xxx…`: what every node must come to.
     let long = "x".repeat(252);
-    assert_eq!(room(&long), "roomwire:0:room:~b97a2905fe3b3474dfa60497bb994981");
+    assert_eq!(
+        room(&long),
+        "roomwire:0:room:~b97a2905fe3b3474dfa60497bb994981"
+    );
     assert_ne!(room(&long), room(&"y".repeat(252)));
+}
+
+#[test]
+fn a_reply_may_say_that_nobody_was_asked_but_an_emit_is_never_empty() {
+    let node = NodeId::parse("abcd").unwrap();
+    let token = AckToken {
+        asker: Asker::Node(node),
+        id: 7,
+    };
+    let reply = AckReply::unasked(token.clone());
+    let message = encode_reply(node, &reply).unwrap();
+    let read = NativeMessage::decode(&message).unwrap();
+    assert_eq!(read, (node, NativeMessage::AckReply(reply)));
+    let emit = |json: &str, ack| {
+        let command = Command::Emit(Emit {
+            to: Selector::room(Namespace::main(), Room::from("r")),
+            payload: Payload::text(json),
+            volatile: false,
+            ack,
+        });
+        encode_command(node, &command).unwrap()
+    };
+    assert!(NativeMessage::decode(&emit("", None)).is_err());
+    let questions = [Some(token), None].map(|ack| is_question(&emit("[]", ack)));
+    assert_eq!(questions, [true, false]);
+    assert!(!is_question(&message));
 }

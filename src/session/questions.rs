@@ -1,0 +1,57 @@
+//! Questions of a client to others: the socket's next events do not wait for the answers.
+
+use std::time::Duration;
+
+use actix::Context;
+
+use super::Session;
+use super::events::{Awaited, Turn};
+use crate::app::Actions;
+use crate::model::Emit;
+
+/// Questions of one socket under way at a time; with more its next events wait.
+const MOST_QUESTIONS: usize = 100;
+
+impl Session {
+    /// Emits a question; what is left of the turn goes on, unless it has to wait for the answer.
+    pub(super) fn ask(
+        &mut self,
+        mut turn: Turn,
+        rest: Actions,
+        emit: Emit,
+        time: Duration,
+        ctx: &mut Context<Self>,
+    ) -> Option<(Turn, Actions)> {
+        let question = self.worker.shard.ask(emit);
+        let awaited = async move {
+            let answer = tokio::time::timeout(time, question.answer()).await;
+            Awaited::Answered(answer.ok().flatten().map(|reply| reply.payload))
+        };
+        match self.detach(&mut turn) {
+            Some(question) => {
+                self.suspend(question, Actions::new(), awaited, ctx);
+                Some((turn, rest))
+            }
+            None => {
+                self.suspend(turn, rest, awaited, ctx);
+                None
+            }
+        }
+    }
+
+    /// A turn of its own for a question of the turn at hand, with the ack; `None`: too many are under way.
+    fn detach(&mut self, turn: &mut Turn) -> Option<Turn> {
+        let socket = self.sockets.get_mut(turn.slot.get())?.as_mut()?;
+        if turn.detached || socket.questions >= MOST_QUESTIONS {
+            return None;
+        }
+        socket.questions += 1;
+        Some(Turn {
+            slot: turn.slot,
+            socket: turn.socket,
+            ack: turn.ack.take(),
+            connecting: false,
+            detached: true,
+        })
+    }
+}
