@@ -18,6 +18,7 @@ use super::connect::connect;
 use super::tally::Place;
 use super::{Ending, Listener, News, Request, Shared, State};
 use crate::metrics::labels::{LegEvent, LegRefusal};
+use crate::model::fitness::is_deeper;
 use crate::protocol::client::{End, Heard};
 
 /// Bytes read at once; one buffer per worker thread.
@@ -265,7 +266,11 @@ impl Carrier {
 
     fn ending(&self, end: End) -> Ending {
         match end {
-            End::Refused { message, data } => Ending::Refused { message, data },
+            End::Refused { message, data } => {
+                let max_depth = self.shared.pool.settings().max_depth;
+                let data = data.filter(|data| !is_deeper(data, max_depth));
+                Ending::Refused { message, data }
+            }
             End::Disconnected => Ending::Disconnected,
             End::ConnectTimeout => Ending::Unavailable(end.to_string()),
             End::Closed(_) | End::Silent | End::Protocol(_) => self.lost(end.to_string()),

@@ -59,6 +59,21 @@ async fn connects_repeated_before_the_answer_are_all_answered_and_the_last_count
 }
 
 #[actix_rt::test]
+async fn a_page_that_leaves_a_namespace_and_comes_back_at_once_keeps_its_connection() {
+    let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/b")]).await;
+    let mut client = server.websocket().await;
+    client.connect("/b").await;
+    // What the stock client sends for connect, disconnect, connect before the first answer.
+    client.send_together(&["40", "40"]).await;
+    let first = client.text().await;
+    let last = client.text().await;
+    assert!(first.starts_with("40{") && last.starts_with("40{"));
+    assert_ne!(first, last);
+    client.send("40").await;
+    assert!(matches!(client.rest().await[..], [Frame::Close(..)]));
+}
+
+#[actix_rt::test]
 async fn rooms_of_the_same_name_are_apart() {
     let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/b")]).await;
     let (mut a, mut b) = (server.websocket().await, server.websocket().await);

@@ -103,6 +103,14 @@ async fn an_upstream_refuses_in_its_own_words() {
     client
         .expect(r#"44{"message":"not you","data":{"code":7}}"#)
         .await;
+    // Data that would end the client is left out.
+    client.send("40").await;
+    let mut upstream = ByHand::accept(&listener).await;
+    let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
+    upstream
+        .send(&format!(r#"44{{"message":"deep","data":{deep}}}"#))
+        .await;
+    client.expect(r#"44{"message":"deep"}"#).await;
     crate::support::eventually("no leg is left", || front.metrics().legs.get() == 0).await;
 }
 

@@ -22,6 +22,8 @@ impl Slot {
 enum Membership {
     /// The app has not answered yet; packets for the namespace are an error until then.
     Asked(Instant),
+    /// The app lets the client in, which is not told yet. Its packets are taken.
+    Welcome(Instant),
     Joined(Instant),
 }
 
@@ -47,10 +49,19 @@ impl Namespaces {
         Some(Slot(self.slots.len() as u8 - 1))
     }
 
+    /// The app will let the client in: its packets need not wait for the answer.
+    pub fn welcome(&mut self, slot: Slot) {
+        if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
+            && let Membership::Asked(at) = *membership
+        {
+            *membership = Membership::Welcome(at);
+        }
+    }
+
     /// The app let the client in.
     pub fn joined(&mut self, slot: Slot) {
         if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
-            && let Membership::Asked(at) = *membership
+            && let Membership::Asked(at) | Membership::Welcome(at) = *membership
         {
             *membership = Membership::Joined(at);
         }
@@ -61,8 +72,17 @@ impl Namespaces {
         self.slots.get_mut(slot.get())?.take().map(|(name, _)| name)
     }
 
-    /// The slot of a joined namespace.
+    /// The slot that packets for a namespace are for.
     pub fn find(&self, name: &str) -> Option<Slot> {
+        let welcome = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Welcome(_))) if n.as_str() == name);
+        self.find_joined(name).or_else(|| {
+            let index = self.slots.iter().position(welcome);
+            index.map(|index| Slot(index as u8))
+        })
+    }
+
+    /// The slot of a joined namespace.
+    pub fn find_joined(&self, name: &str) -> Option<Slot> {
         let joined = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Joined(_))) if n.as_str() == name);
         self.slots
             .iter()
@@ -128,8 +148,11 @@ mod tests {
         let now = Instant::now();
         let first = namespaces.ask(Namespace::main(), 2, now).unwrap();
         let second = namespaces.ask(Namespace::main(), 2, now).unwrap();
-        namespaces.joined(second);
+        namespaces.welcome(second);
         assert_eq!(namespaces.find("/"), Some(second));
+        assert_eq!(namespaces.find_joined("/"), None);
+        namespaces.joined(second);
+        assert_eq!(namespaces.find_joined("/"), Some(second));
         assert!(!namespaces.is_answered("/", now), "in the same batch");
         assert!(namespaces.is_answered("/", now + std::time::Duration::from_millis(1)));
         namespaces.remove(second);

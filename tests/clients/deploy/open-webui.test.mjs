@@ -39,7 +39,7 @@ describe("Open WebUI", WATCHDOG, () => {
     const shared = Object.keys(compose["x-websockets"]);
     assert.ok(shared.includes("WEBSOCKET_REDIS_URL"));
     for (const name of shared) assert.equal(node[name], backend[name], name);
-    // Who does not know the key cannot give it away.
+    // With it nodes drop forged tokens themselves.
     for (const environment of [backend, node]) assert.match(environment.WEBUI_SECRET_KEY, /^\$\{WEBUI_SECRET_KEY:\?/);
     assert.equal(node.ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS, backends.map((name) => `http://${name}:8080`).join(","));
     for (const name of backends) assert.deepEqual(compose.services[name].environment, backend);
