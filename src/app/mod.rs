@@ -22,7 +22,8 @@ use std::time::Duration;
 pub use door::{Capacity, Door, Push, Unasked};
 
 use crate::model::{
-    AckId, Command, Emit, Message, Namespace, NodeId, Payload, Room, SocketId, TransportName,
+    AckId, Command, Emit, Message, Namespace, Network, NodeId, Payload, Room, SocketId,
+    TransportName,
 };
 
 /// The application profile of a node.
@@ -75,6 +76,8 @@ pub struct Peer<'a> {
     pub namespace: &'a Namespace,
     pub node: NodeId,
     pub transport: TransportName,
+    /// Where its client is, as far as limits of an address are concerned.
+    pub network: Option<Network>,
     /// The bus is away: what the socket emits reaches only this node for now.
     pub degraded: bool,
     /// What the room index says of this socket.

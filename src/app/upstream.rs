@@ -24,7 +24,7 @@ use super::relay::{self, Relay};
 use super::{Action, Actions, Answer, App, Door, Event, Peer, Push, Refusal};
 use crate::config::{LegConnect, UpstreamConfig, WhenLost};
 use crate::leg::{Ending, Leg, Listener, News, OverLimit, Pool, Purpose, Request};
-use crate::model::{Namespace, Payload, Room, SocketId};
+use crate::model::{Namespace, Network, Payload, Room, SocketId};
 
 /// The event that tells a client why it is disconnected.
 const ERROR_EVENT: &str = "roomwire:error";
@@ -45,6 +45,7 @@ struct Inner {
 struct Stay {
     namespace: Namespace,
     auth: ByteString,
+    network: Option<Network>,
     door: Door,
     leg: Option<Leg>,
     /// Tells the client's connect, which waits for the leg, how it went.
@@ -78,6 +79,7 @@ impl App for Upstream {
         let stay = Stay {
             namespace: peer.namespace.clone(),
             auth: auth.into(),
+            network: peer.network,
             door: peer.doorway.door(),
             leg: None,
             connecting: None,
@@ -165,6 +167,7 @@ impl Inner {
                 auth: stay.auth.clone(),
             },
             user: (!stay.auth.is_empty()).then(|| (&*stay.auth).into()),
+            network: stay.network,
             greeting: None,
             heartbeat: None,
             idle: settings

@@ -250,6 +250,8 @@ pub struct UpstreamConfig {
     pub max_legs: usize,
     /// Legs with the same auth, at least 1.
     pub max_legs_per_user: usize,
+    /// Legs for clients of one address, as [`LimitsConfig::connections_per_ip`] if nothing else is given; `usize::MAX` = no limit.
+    pub max_legs_per_ip: Option<usize>,
     /// Path of a health check by GET; `None` = a websocket to the endpoint.
     pub health_path: Option<String>,
     /// At least 1 ms.

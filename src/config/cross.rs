@@ -31,6 +31,8 @@ const LEG_READ: usize = 128 << 10;
 
 /// Fills in what depends on values of other sections.
 pub(super) fn resolve(config: &mut Config, checker: &Checker<'_, '_>) {
+    let legs = &mut config.app.upstream.max_legs_per_ip;
+    legs.get_or_insert(config.limits.connections_per_ip);
     if config.socket.outbox_hard_limit == 0 && checker.sound(&["socket.outbox_hard_limit"]) {
         let (_, largest) = largest_message(config);
         let least = config.socket.outbox_limit + largest;

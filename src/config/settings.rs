@@ -128,6 +128,7 @@ settings! {
         max_message: String,
         max_legs: usize,
         max_legs_per_user: usize,
+        max_legs_per_ip: String,
         health_path: String,
         health_interval: String,
     }

@@ -33,7 +33,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::metrics::labels::LegEvent;
-use crate::model::{AckId, Payload};
+use crate::model::{AckId, Network, Payload};
 use crate::protocol::client::Client;
 pub use crate::protocol::client::Purpose;
 pub use pool::Pool;
@@ -46,6 +46,8 @@ pub struct Request {
     pub purpose: Purpose,
     /// Whose legs are counted together, if anybody's.
     pub user: Option<Box<str>>,
+    /// Whose client's it is; its legs are counted together.
+    pub network: Option<Network>,
     /// An event the upstream must acknowledge before anything else is sent.
     pub greeting: Option<Payload>,
     /// An event sent in this interval; nobody waits for its answer, and it does not count as use.
@@ -157,7 +159,7 @@ impl Leg {
         request: Request,
         listener: Rc<dyn Listener>,
     ) -> Result<Self, OverLimit> {
-        let place = pool.take_place(request.user.as_deref())?;
+        let place = pool.take_place(request.user.as_deref(), request.network)?;
         let now = Instant::now();
         let settings = pool.settings();
         let client = Client::new(

@@ -18,7 +18,7 @@ use crate::config::{UpstreamConfig, UpstreamUrl};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LegEvent, LegRefusal, UpstreamState};
-use crate::model::{LegMark, Payload, Random, Unfit};
+use crate::model::{LegMark, Network, Payload, Random, Unfit};
 use crate::protocol::socket_io::packet::event_name;
 
 /// An upstream that failed once is out for this long.
@@ -101,7 +101,11 @@ impl Pool {
             next: AtomicUsize::new(0),
             all_out: AtomicBool::new(false),
             leg_lost: Arc::default(),
-            tally: Tally::new(settings.max_legs, settings.max_legs_per_user),
+            tally: Tally::new(
+                settings.max_legs,
+                settings.max_legs_per_user,
+                settings.max_legs_per_ip.unwrap_or(usize::MAX),
+            ),
             settings,
             mark,
             metrics,
@@ -203,11 +207,16 @@ impl Pool {
     }
 
     /// A place for one more leg.
-    pub(super) fn take_place(&self, user: Option<&str>) -> Result<Place, OverLimit> {
-        self.tally.take(user).inspect_err(|over| {
+    pub(super) fn take_place(
+        &self,
+        user: Option<&str>,
+        network: Option<Network>,
+    ) -> Result<Place, OverLimit> {
+        self.tally.take(user, network).inspect_err(|over| {
             let reason = match over {
                 OverLimit::Node => LegRefusal::Node,
                 OverLimit::User => LegRefusal::User,
+                OverLimit::Address => LegRefusal::Address,
             };
             self.metrics.legs_refused_total.of(reason).increment();
         })

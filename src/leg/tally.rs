@@ -1,9 +1,11 @@
-//! How many legs a node and each user have. Shared by the workers of a node.
+//! How many legs a node, each user and each client address have. Shared by the workers of a node.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 use thiserror::Error;
+
+use crate::model::Network;
 
 /// Why no further leg may be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -12,6 +14,8 @@ pub enum OverLimit {
     Node,
     #[error("you have as many connections to the server behind this one as you may")]
     User,
+    #[error("your address has as many connections to the server behind this one as it may")]
+    Address,
 }
 
 impl OverLimit {
@@ -20,6 +24,7 @@ impl OverLimit {
         match self {
             Self::Node => "too_many_legs",
             Self::User => "too_many_legs_of_user",
+            Self::Address => "too_many_legs_of_address",
         }
     }
 
@@ -28,6 +33,7 @@ impl OverLimit {
         match self {
             Self::Node => "app.upstream.max_legs",
             Self::User => "app.upstream.max_legs_per_user",
+            Self::Address => "app.upstream.max_legs_per_ip",
         }
     }
 }
@@ -36,6 +42,7 @@ impl OverLimit {
 pub(super) struct Tally {
     per_node: usize,
     per_user: usize,
+    per_network: usize,
     counts: Mutex<Counts>,
 }
 
@@ -43,39 +50,55 @@ pub(super) struct Tally {
 struct Counts {
     all: usize,
     users: HashMap<Box<str>, usize>,
+    networks: HashMap<Network, usize>,
 }
 
 /// A leg's place in the counts, given back when dropped.
 pub(super) struct Place {
     tally: Arc<Tally>,
     user: Option<Box<str>>,
+    network: Option<Network>,
 }
 
 impl Tally {
-    pub(super) fn new(per_node: usize, per_user: usize) -> Arc<Self> {
+    pub(super) fn new(per_node: usize, per_user: usize, per_network: usize) -> Arc<Self> {
         Arc::new(Self {
             per_node,
             per_user,
+            per_network,
             counts: Mutex::default(),
         })
     }
 
-    pub(super) fn take(self: &Arc<Self>, user: Option<&str>) -> Result<Place, OverLimit> {
+    /// Takes a place of the node, and of its user and its client's network where they are known.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        user: Option<&str>,
+        network: Option<Network>,
+    ) -> Result<Place, OverLimit> {
         let mut counts = self.counts();
         if counts.all >= self.per_node {
             return Err(OverLimit::Node);
         }
+        let of = |known: Option<&usize>| known.copied().unwrap_or_default();
+        // Only the address is not for the client to choose.
+        if network.is_some_and(|network| of(counts.networks.get(&network)) >= self.per_network) {
+            return Err(OverLimit::Address);
+        }
+        if user.is_some_and(|user| of(counts.users.get(user)) >= self.per_user) {
+            return Err(OverLimit::User);
+        }
         if let Some(user) = user {
-            let of_user = counts.users.entry(user.into()).or_insert(0);
-            if *of_user >= self.per_user {
-                return Err(OverLimit::User);
-            }
-            *of_user += 1;
+            *counts.users.entry(user.into()).or_insert(0) += 1;
+        }
+        if let Some(network) = network {
+            *counts.networks.entry(network).or_insert(0) += 1;
         }
         counts.all += 1;
         Ok(Place {
             tally: Arc::clone(self),
             user: user.map(Into::into),
+            network,
         })
     }
 
@@ -88,12 +111,25 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.tally.counts();
         counts.all -= 1;
-        let Some(user) = &self.user else { return };
-        if let Some(of_user) = counts.users.get_mut(user) {
-            *of_user -= 1;
-            if *of_user == 0 {
-                counts.users.remove(user);
-            }
+        if let Some(user) = &self.user {
+            give_back(&mut counts.users, user);
+        }
+        if let Some(network) = &self.network {
+            give_back(&mut counts.networks, network);
+        }
+    }
+}
+
+/// Counts one out; who has none left is forgotten.
+fn give_back<Q, K>(counts: &mut HashMap<K, usize>, key: &Q)
+where
+    K: std::borrow::Borrow<Q> + Eq + std::hash::Hash,
+    Q: Eq + std::hash::Hash + ?Sized,
+{
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
@@ -104,16 +140,36 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let tally = Tally::new(3, 2);
-        let first = tally.take(Some("a")).unwrap();
-        let _second = tally.take(Some("a")).unwrap();
-        assert_eq!(tally.take(Some("a")).err(), Some(OverLimit::User));
-        let _nobodys = tally.take(None).unwrap();
-        assert_eq!(tally.take(None).err(), Some(OverLimit::Node));
-        assert_eq!(tally.take(Some("b")).err(), Some(OverLimit::Node));
+        let tally = Tally::new(3, 2, usize::MAX);
+        let first = tally.take(Some("a"), None).unwrap();
+        let _second = tally.take(Some("a"), None).unwrap();
+        assert_eq!(tally.take(Some("a"), None).err(), Some(OverLimit::User));
+        let _nobodys = tally.take(None, None).unwrap();
+        assert_eq!(tally.take(None, None).err(), Some(OverLimit::Node));
+        assert_eq!(tally.take(Some("b"), None).err(), Some(OverLimit::Node));
         drop(first);
-        let third = tally.take(Some("b")).unwrap();
+        let third = tally.take(Some("b"), None).unwrap();
         drop(third);
         assert!(!tally.counts().users.contains_key("b"));
+    }
+
+    #[test]
+    fn another_auth_payload_does_not_evade_the_limit_of_an_address() {
+        let tally = Tally::new(100, 100, 2);
+        let network = |text: &str| Some(Network::of(text.parse().unwrap()));
+        let (here, there) = (network("192.0.2.1"), network("192.0.2.2"));
+        let first = tally.take(Some("a"), here).unwrap();
+        let _second = tally.take(None, here).unwrap();
+        for user in [Some("b"), Some("a"), None] {
+            assert_eq!(tally.take(user, here).err(), Some(OverLimit::Address));
+        }
+        assert!(
+            !tally.counts().users.contains_key("b"),
+            "a refusal leaves no trace"
+        );
+        drop(tally.take(Some("b"), there).unwrap());
+        assert!(!tally.counts().networks.contains_key(&there.unwrap()));
+        drop(first);
+        assert!(tally.take(Some("b"), here).is_ok());
     }
 }

@@ -165,6 +165,8 @@ labels! {
         Node = "node",
         /// `app.upstream.max_legs_per_user`.
         User = "user",
+        /// `app.upstream.max_legs_per_ip`.
+        Address = "address",
         /// The upstream said no.
         Upstream = "upstream",
         /// No upstream could be reached in time.

@@ -206,6 +206,7 @@ impl Session {
             namespace,
             node: shard.directory().node(),
             transport: self.transport,
+            network: self.network,
             degraded: shard.directory().is_cut_off(),
             rooms: &SocketRooms { shard, key },
             doorway: &Entrance {

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 use crate::limits::{Admission, Limit};
 use crate::metrics::labels::Direction;
-use crate::model::{EngineId, Message, TransportName};
+use crate::model::{EngineId, Message, Network, TransportName};
 use crate::outbox::{LaneId, Packet, Tally};
 use crate::protocol::connection::{Connection, Mode};
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
@@ -77,6 +77,7 @@ pub struct Session {
     inbox: usize,
     pace: Pace,
     arrival: Arrival,
+    network: Option<Network>,
     deeds: Deeds,
     ended: Option<Ended>,
     opened: Instant,
@@ -107,6 +108,7 @@ impl Session {
         let id = worker.new_engine_id();
         let session_worker = Rc::clone(worker);
         let now = Instant::now();
+        let network = admission.address().map(Network::of);
         let return_due = now + worker.settings.timing.connect_timeout;
         let address = Self::create(|ctx| {
             let lane = session_worker.shard.open_lane(ctx.address().recipient());
@@ -128,6 +130,7 @@ impl Session {
                 inbox: 0,
                 pace: Pace::new(now),
                 arrival: Arrival::new(transport, return_due),
+                network,
                 deeds: Deeds::default(),
                 ended: None,
                 opened: now,

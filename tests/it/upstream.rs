@@ -577,3 +577,45 @@ async fn a_client_that_takes_nothing_for_too_long_ends_and_so_does_its_leg() {
     );
     assert_eq!(front.metrics().slow_consumers_total.get(), 1);
 }
+
+#[actix_rt::test]
+async fn legs_are_bounded_by_address_whatever_the_auth_payload_is() {
+    let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
+    let limits = [
+        ("APP__UPSTREAM__MAX_LEGS_PER_IP", "2"),
+        ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+        ("SOCKET__NAMESPACES", "*"),
+    ];
+    let front = front(&behind, &limits).await;
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let join = async |address: &str, auth: &str| -> (WebsocketClient, String) {
+        let headers = [("X-Forwarded-For", address)];
+        let node = front.address();
+        let handshake = WebsocketClient::handshake(&node, target, &headers, false);
+        let mut client = handshake.await.unwrap();
+        client.text().await;
+        client.send(&format!("40{auth}")).await;
+        let answer = client.text().await;
+        (client, answer)
+    };
+    let (first, answer) = join("203.0.113.7", r#"{"token":"a"}"#).await;
+    assert!(answer.starts_with("40"), "{answer}");
+    let (mut second, answer) = join("203.0.113.7", r#"{"token":"b"}"#).await;
+    assert!(answer.starts_with("40"), "{answer}");
+    let (_refused, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
+    let expected = r#""code":"too_many_legs_of_address","key":"app.upstream.max_legs_per_ip""#;
+    assert!(answer.contains(expected), "{answer}");
+    // Another namespace of a connection is another leg.
+    second.expect(r#"42["auth",{"token":"b"}]"#).await;
+    second.send("40/other,").await;
+    let answer = second.text().await;
+    assert!(answer.contains(expected), "{answer}");
+    let (_other, answer) = join("203.0.113.8", r#"{"token":"c"}"#).await;
+    assert!(answer.starts_with("40"), "{answer}");
+    // No upstream was dialled for those that were refused.
+    assert_eq!(front.metrics().legs_opened_total.get(), 3);
+    drop(first);
+    crate::support::eventually("its leg is gone", || front.metrics().legs.get() == 2).await;
+    let (_fourth, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
+    assert!(answer.starts_with("40"), "{answer}");
+}

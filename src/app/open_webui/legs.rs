@@ -179,7 +179,9 @@ impl Sockets {
                 namespace: Namespace::main(),
                 auth: auth.to_string().into(),
             },
+            // A backend has said who this is: nobody has more legs by another name.
             user: Some(login.user.id.as_str().into()),
+            network: None,
             // Puts the leg into the rooms that the backend's own checks look at.
             greeting: Some(with_auth("user-join", &login.token)),
             heartbeat: Some((HEARTBEAT, Payload::event("heartbeat", ["{}"]))),

@@ -13,7 +13,7 @@ use super::super::settings::{
 };
 use super::super::upstream_url::UpstreamUrl;
 use super::super::{units, values};
-use super::Checker;
+use super::{Checker, limits};
 
 impl Checker<'_, '_> {
     pub(super) fn app(&mut self, settings: &AppSettings, all: &Settings) -> AppConfig {
@@ -113,6 +113,13 @@ impl Checker<'_, '_> {
             max_depth: all.socket.max_depth.max(1),
             max_legs: self.at_least_one(&key("max_legs"), legs),
             max_legs_per_user: self.at_least_one(&key("max_legs_per_user"), of_user),
+            max_legs_per_ip: self
+                .read(
+                    &key("max_legs_per_ip"),
+                    &settings.max_legs_per_ip,
+                    limits::per_client,
+                )
+                .most(true),
             health_path: self.health_path(&settings.health_path),
             health_interval: duration(self, "health_interval", &settings.health_interval),
         }

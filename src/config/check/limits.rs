@@ -20,7 +20,7 @@ mod auto {
 
 /// A limit of one address or session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum PerClient {
+pub(super) enum PerClient {
     #[default]
     Auto,
     Given(usize),
@@ -28,7 +28,7 @@ enum PerClient {
 
 impl PerClient {
     /// The most there may be; `None` = what `auto` stands for.
-    fn most(self, auto_applies: bool) -> Option<usize> {
+    pub(super) fn most(self, auto_applies: bool) -> Option<usize> {
         match self {
             Self::Auto if auto_applies => None,
             Self::Auto | Self::Given(0) => Some(usize::MAX),
@@ -159,7 +159,7 @@ fn connections_of_node(text: &str) -> Result<Option<usize>, String> {
 }
 
 /// `auto` or a number.
-fn per_client(text: &str) -> Result<PerClient, String> {
+pub(super) fn per_client(text: &str) -> Result<PerClient, String> {
     match text.trim() {
         "auto" => Ok(PerClient::Auto),
         number => number
