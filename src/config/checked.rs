@@ -156,6 +156,8 @@ pub struct LimitsConfig {
     /// Bytes of what waits for all clients, at least [`SocketConfig::outbox_hard_limit`]; `None` = a part of the memory
     /// there is.
     pub outbox_memory: Option<usize>,
+    /// Bytes of the bodies of POSTs that are held.
+    pub post_bodies: usize,
 }
 
 /// Which web pages may connect.

@@ -32,6 +32,7 @@ const AT_ONCE: &[&str] = &[
     "limits.events_burst",
     "limits.connect_payload",
     "limits.outbox_memory",
+    "limits.post_bodies",
     "cors.origins",
     "cors.credentials",
     "app.relay.join",

@@ -89,6 +89,7 @@ settings! {
         events_burst: String,
         connect_payload: String,
         outbox_memory: String,
+        post_bodies: String,
     }
     /// `[cors]`
     CorsSettings {

@@ -13,7 +13,7 @@ use log::{info, warn};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
-use super::health;
+use super::{health, host};
 use crate::config::Secret;
 use crate::health::Health;
 use crate::logging::Burst;
@@ -23,6 +23,8 @@ use crate::metrics::{CONTENT_TYPE, Metrics};
 #[derive(Debug, Clone)]
 pub struct InternalSite {
     pub health: Arc<Health>,
+    /// The name or address it is bound by.
+    pub host: String,
     pub metrics: Arc<Metrics>,
     /// Told when somebody wants the node to drain.
     pub drain: Arc<Notify>,
@@ -32,6 +34,11 @@ pub struct InternalSite {
 
 /// Answers every request of the internal listener.
 pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
+    if host::is_rebound(&request, &site.host) {
+        return HttpResponse::Forbidden()
+            .content_type("text/plain; charset=utf-8")
+            .body("Not under this name: over loopback, use an address or localhost.\n");
+    }
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.path() {
         "/livez" if reading => health::livez(),
@@ -106,6 +113,7 @@ mod tests {
     /// The status of the answer, and whether the node drains.
     fn drained(peer: &str, token: Option<&str>, headers: &[(&str, &str)]) -> (u16, bool) {
         let site = InternalSite {
+            host: "localhost".to_owned(),
             health: Arc::new(Health::new(BusState::Off, false)),
             metrics: Arc::default(),
             drain: Arc::default(),

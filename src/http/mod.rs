@@ -3,5 +3,6 @@
 pub mod client_files;
 pub mod demo;
 pub mod health;
+mod host;
 pub mod internal;
 pub mod routes;

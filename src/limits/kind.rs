@@ -75,6 +75,9 @@ limits! {
     /// Namespace and payload of a CONNECT.
     ConnectPayload: "connect_payload", "limits.connect_payload", limit_rejected_total[LimitRejection::ConnectPayload],
         "Connect payload too large";
+    /// Bodies of POSTs that are held.
+    PostBodies: "post_bodies", "limits.post_bodies", limit_rejected_total[LimitRejection::PostBodies],
+        "Too many bodies under way";
     /// Namespaces of one session.
     Namespaces: "namespaces", "socket.max_namespaces", limit_rejected_total[LimitRejection::Namespaces],
         "Too many namespaces";
@@ -110,6 +113,7 @@ impl Limit {
             Self::Handshakes => Some((9, 503)),
             Self::HandshakesPerIp => Some((10, 429)),
             Self::Payload => Some((11, 413)),
+            Self::PostBodies => Some((13, 503)),
             _ => None,
         }
     }
@@ -117,7 +121,7 @@ impl Limit {
     /// Seconds after which it is worth trying again (`Retry-After`).
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::Handshakes | Self::HandshakesPerIp => Some(1),
+            Self::Handshakes | Self::HandshakesPerIp | Self::PostBodies => Some(1),
             Self::Connections | Self::ConnectionsPerIp => Some(5),
             _ => None,
         }

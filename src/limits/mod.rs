@@ -5,6 +5,7 @@
 //! never for a packet. Which answer a refused client gets is its transport's or session's business.
 
 mod addresses;
+mod bodies;
 mod bucket;
 pub mod descriptors;
 mod http;
@@ -23,6 +24,7 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::model::Network;
 use addresses::Addresses;
+pub use bodies::HeldBody;
 pub use bucket::{Rate, TokenBucket};
 pub use descriptors::Descriptors;
 pub use http::{HttpConnection, HttpConnections};
@@ -42,6 +44,7 @@ pub struct Limits {
     admitted: AtomicUsize,
     paced: Mutex<TokenBucket>,
     addresses: Addresses,
+    bodies: Arc<bodies::Bodies>,
     http: Arc<HttpConnections>,
     descriptors: Descriptors,
     memory: MemoryLimit,
@@ -91,6 +94,7 @@ impl Limits {
             admitted: AtomicUsize::new(0),
             paced: Mutex::new(TokenBucket::full(Instant::now())),
             addresses: Addresses::default(),
+            bodies: bodies::Bodies::new(Arc::clone(&metrics)),
             http: HttpConnections::public(Arc::clone(&metrics)),
             descriptors,
             memory,
@@ -127,6 +131,7 @@ impl Limits {
             .set(Rate::new(config.events_per_second, config.events_burst));
         self.connect_payload
             .store(config.connect_payload, Ordering::Relaxed);
+        self.bodies.replace(config.post_bodies);
         if connections != before {
             self.announce(config.connections.is_some());
         }
@@ -244,6 +249,11 @@ impl Limits {
     /// Bytes of a CONNECT packet's namespace and payload.
     pub fn connect_payload(&self) -> usize {
         self.connect_payload.load(Ordering::Relaxed)
+    }
+
+    /// Begins to hold the body of a POST.
+    pub fn begin_body(&self) -> HeldBody {
+        self.bodies.begin()
     }
 
     /// The HTTP connections of the public listener.

@@ -111,6 +111,7 @@ labels! {
         Payload = "payload",
         Events = "events",
         ConnectPayload = "connect_payload",
+        PostBodies = "post_bodies",
         Namespaces = "namespaces",
         Rooms = "rooms",
         Inbox = "inbox",

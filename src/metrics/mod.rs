@@ -85,6 +85,8 @@ metrics! {
     connections_limit: Gauge,
     /// HTTP connections open now, websockets apart.
     http_connections: Gauge,
+    /// Bytes of POST bodies that are held until they are complete.
+    post_body_bytes: Gauge,
     /// Times a worker stopped accepting because it had as many HTTP connections as it may.
     accept_pauses_total: Counter,
     /// Seconds in which no file descriptor was left, so that nobody could connect.

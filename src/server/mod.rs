@@ -285,8 +285,10 @@ fn start_internal(
     let Some(address) = &config.server.internal_bind else {
         return Ok(None);
     };
+    let host = address.host.clone();
     let (listener, address) = bind(address, "server.internal_bind")?;
     let site = InternalSite {
+        host,
         health: Arc::clone(health),
         metrics: Arc::clone(metrics),
         drain: Arc::clone(drain),

@@ -18,7 +18,7 @@ use super::forward::envelope::{Kind, Outcome};
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::origin::CorsHeaders;
 use super::refused;
-use crate::limits::{Arrival, Limit};
+use crate::limits::{Arrival, HeldBody, Limit};
 use crate::metrics::labels::Forwarding;
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
@@ -257,8 +257,13 @@ impl<'a> Announced<'a> {
     }
 
     /// Reads the body; `None` if the session ends meanwhile.
-    async fn collect(&mut self, body: Body, limit: usize) -> Option<Result<Bytes, BodyError>> {
-        let body = collect(body, limit);
+    async fn collect(
+        &mut self,
+        body: Body,
+        limit: usize,
+        held: &mut HeldBody,
+    ) -> Option<Result<Bytes, BodyError>> {
+        let body = collect(body, limit, held);
         match &mut self.owner {
             Owner::Here(_, session_ended) => tokio::select! {
                 body = body => Some(body),
@@ -333,13 +338,19 @@ async fn post(
     let Some(mut announced) = Announced::new(edge, id).await else {
         return Err(Refusal::SessionUnknown);
     };
+    let mut held = edge.worker.limits.begin_body();
     let body = match is_binary {
         true => Bytes::new(),
         false => match announced
-            .collect(body, edge.settings.engine.max_payload)
+            .collect(body, edge.settings.engine.max_payload, &mut held)
             .await
         {
             Some(Ok(body)) => body,
+            Some(Err(BodyError::Limited(limit))) => {
+                announced.reject();
+                edge.worker.limits.refused(limit, None);
+                return Err(Refusal::Limited(limit));
+            }
             Some(Err(BodyError::TooLarge)) => {
                 announced.reject();
                 return Ok(too_large(edge, cors));
@@ -372,19 +383,22 @@ fn is_binary(request: &HttpRequest) -> bool {
 /// Why the body of a request is not delivered.
 enum BodyError {
     TooLarge,
+    /// The node holds too many others.
+    Limited(Limit),
     /// Its end did not arrive, or it is malformed.
     BrokeOff,
 }
 
 /// The whole body, or word that it is too large: once it has come to its end, so that the client reads the answer
 /// instead of a reset connection. One that is far too large is not worth that.
-async fn collect(mut payload: Body, limit: usize) -> Result<Bytes, BodyError> {
+async fn collect(mut payload: Body, limit: usize, held: &mut HeldBody) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut length = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| BodyError::BrokeOff)?;
         length += chunk.len();
         if length <= limit {
+            held.grow(chunk.len()).map_err(BodyError::Limited)?;
             body.extend_from_slice(&chunk);
         } else if length > limit.saturating_mul(PATIENCE_WITH_LARGE_BODIES) {
             break;

@@ -36,6 +36,32 @@ async fn it_answers_probes_and_metrics_and_no_client() {
 }
 
 #[actix_rt::test]
+async fn a_page_that_rebinds_its_name_to_loopback_reads_nothing() {
+    let server = TestServer::with(&[("SERVER__INTERNAL_BIND", "127.0.0.1:0")]).await;
+    let port = server.server.internal_address().unwrap().port();
+    let requests = [
+        Request::get("/metrics"),
+        Request::get("/readyz?verbose"),
+        Request::post("/drain", b""),
+    ];
+    for request in requests {
+        let host = format!("evil.example:{port}");
+        let answer = internal(&server, request.headers(&[("Host", &host)])).await;
+        assert_eq!(answer.status, 403, "{request:?}");
+        assert!(!answer.text().contains("roomwire"), "{}", answer.text());
+    }
+    for own in ["localhost", "127.0.0.1", "[::1]"] {
+        let host = format!("{own}:{port}");
+        let answer = internal(
+            &server,
+            Request::get("/metrics").headers(&[("Host", &host)]),
+        )
+        .await;
+        assert_eq!(answer.status, 200, "{own}");
+    }
+}
+
+#[actix_rt::test]
 async fn the_public_listener_shows_no_more_than_it_is_told_to() {
     let with_internal = ("SERVER__INTERNAL_BIND", "127.0.0.1:0");
     /// Settings, whether probes are answered, whether figures are shown.

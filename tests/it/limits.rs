@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use crate::support::cluster::{Voice, room};
 use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
+use crate::support::tls;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler, soon};
 use roomwire::limits::Limit;
 use roomwire::metrics::labels::{Disconnect, LimitRejection};
@@ -352,6 +353,56 @@ async fn connects_keep_the_pace_too() {
         .await;
     // The connection is none the worse for it.
     client.quiet().await;
+}
+
+#[actix_rt::test]
+async fn bodies_that_are_still_arriving_share_a_limit() {
+    let cluster = TestCluster::<2>::with(&[("LIMITS__POST_BODIES", "100kB")]).await;
+    let [owner, elsewhere] = &cluster.nodes;
+    for edge in [owner, elsewhere] {
+        let address = edge.address();
+        let mut clients = Vec::new();
+        let mut posts = Vec::new();
+        for _ in 0..2 {
+            let mut client = owner.polling().await;
+            client.connect().await;
+            let head = format!(
+                "POST /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n",
+                client.sid
+            );
+            let mut post = tls::dial(&address, false).await;
+            post.write_all(head.as_bytes()).await.unwrap();
+            post.write_all(&[b'4'; 80_000]).await.unwrap();
+            clients.push(client);
+            posts.push(post);
+        }
+        // Which of the two is refused is not known.
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let [one, other] = &mut posts[..] else {
+            unreachable!()
+        };
+        let refused = soon("a refusal", async {
+            tokio::select! {
+                answer = Response::read(one, &mut first) => answer,
+                answer = Response::read(other, &mut second) => answer,
+            }
+        })
+        .await;
+        assert_eq!(
+            refused.summary(),
+            (
+                503,
+                r#"{"code":13,"message":"Too many bodies under way","context":"limits.post_bodies"}"#
+            )
+        );
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        let held = edge.metrics().post_body_bytes.get();
+        assert!((80_000..=90_000).contains(&held), "{held}");
+        drop(posts);
+        eventually("nothing held", || edge.metrics().post_body_bytes.get() == 0).await;
+        let rejected = &edge.metrics().limit_rejected_total;
+        assert_eq!(rejected.of(LimitRejection::PostBodies).get(), 1);
+    }
 }
 
 #[actix_rt::test]

@@ -90,17 +90,18 @@ impl Checker<'_, '_> {
             handshakes_burst_per_ip,
             events_per_second,
             events_burst,
-            connect_payload: self.read(
-                "limits.connect_payload",
-                &settings.connect_payload,
-                units::positive_size,
-            ),
+            connect_payload: self.size("limits.connect_payload", &settings.connect_payload),
             outbox_memory: self.outbox_memory(&settings.outbox_memory),
+            post_bodies: self.size("limits.post_bodies", &settings.post_bodies),
         }
     }
 
     fn outbox_memory(&mut self, text: &str) -> Option<usize> {
         self.read("limits.outbox_memory", text, units::automatic_memory)
+    }
+
+    fn size(&mut self, key: &str, text: &str) -> usize {
+        self.read(key, text, units::positive_size)
     }
 
     /// A rate and its burst, each a key and its text; `auto` is what both stand for if they are left to it.

@@ -281,6 +281,8 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -395,6 +397,35 @@ mod tests {
             "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\nxx",
         ] {
             assert_eq!(passes(stream, stream).state, State::Opaque, "{stream:?}");
+        }
+    }
+
+    proptest! {
+        /// Pieces of requests, good and bad, in any order: read without a panic, and alike however they arrive.
+        #[test]
+        fn pieces_of_any_size_are_read_alike(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    Just("GET / HTTP/1.1\r\n".to_owned()),
+                    Just("POST / HTTP/1.0\r\n".to_owned()),
+                    Just("Content-Length: 5\r\n".to_owned()),
+                    Just("Transfer-Encoding: chunked\r\n".to_owned()),
+                    Just("Connection: upgrade, close\r\n".to_owned()),
+                    Just("Upgrade: websocket\r\n".to_owned()),
+                    Just("\r\n".to_owned()),
+                    Just("5\r\nhello\r\n".to_owned()),
+                    Just("0\r\n\r\n".to_owned()),
+                    "[ -~\r\n]{0,12}",
+                ],
+                0..12,
+            ),
+            size in 1_usize..40,
+        ) {
+            let stream = parts.concat();
+            let (whole, _) = pass(&stream, stream.len().max(1));
+            let (pieces, _) = pass(&stream, size);
+            prop_assert_eq!(&pieces, &whole);
+            prop_assert!(whole.len() <= stream.len());
         }
     }
 }
