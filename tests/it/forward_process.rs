@@ -25,13 +25,24 @@ async fn an_owner_that_is_stopped_is_waited_for_as_long_as_documented() {
     };
     let [(owner, first), (_edge, second)] = nodes(&redis);
     let mut clients = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         let mut client = PollingClient::open(&first).await;
         client.turn_to(&second);
         client.connect().await;
         clients.push(client);
     }
-    owner.signal("STOP");
+    // Under way by then, and acknowledged: a poll, and a websocket.
+    let mut websocket = WebsocketClient::upgraded(&second, &clients[3].sid).await;
+    websocket.quiet().await;
+    clients[4].join("r").await;
+    let mut sender = WebsocketClient::open(&second).await;
+    sender.connect("/").await;
+    let (early, ()) = tokio::join!(clients[4].get(), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        owner.signal("STOP");
+    });
+    assert_eq!(early.summary(), UNKNOWN);
+    websocket.rest().await;
     let start = Instant::now();
     let target = format!(
         "/socket.io/?EIO=4&transport=websocket&sid={}",

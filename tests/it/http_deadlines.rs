@@ -57,7 +57,8 @@ async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     let _ = soon("the end of the connection", stream.read_to_end(&mut rest)).await;
 }
 
-const ENDLESS: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+const ENDLESS: &[u8] =
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
 const PLAIN: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[actix_rt::test]
@@ -69,7 +70,8 @@ async fn an_answer_that_leaves_a_body_unread_closes_its_connection() {
             assert_eq!(answer.status, 200);
             assert_eq!(answer.header("connection"), Some("close"), "{address}");
             // So does a refused POST whose body is on its way, and its client reads why.
-            let post = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n";
+            let post =
+                b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n";
             let (answer, mut posting) = exchange(address, post).await;
             assert_eq!(answer.status, 404);
             posting.write_all(&[b'x'; 100_000]).await.unwrap();
@@ -143,7 +145,8 @@ async fn a_body_that_stalls_closes_its_connection_while_its_session_lives() {
         client.connect().await;
         let mut websocket = WebsocketClient::upgraded(&server.address(), &client.sid).await;
         let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
-        let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n4");
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n4");
         let mut stream = dial(&addresses[0], false).await;
         stream.write_all(head.as_bytes()).await.unwrap();
         closed(&mut stream).await;

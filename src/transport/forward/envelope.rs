@@ -45,7 +45,8 @@ pub enum Kind {
     Detached = 12,
     /// Owner: the answer; argument is an [`Outcome`].
     Answer = 13,
-    /// Edge or owner: does the other node still exist? Needs no answer: the bus counts the receivers.
+    /// Edge or owner: does the other node still exist? The bus counts the receivers; an owner also acknowledges it,
+    /// unless the exchange is 0.
     AreYouThere = 14,
     /// Owner: the request has arrived, its answer follows.
     Accepted = 15,

@@ -23,6 +23,8 @@ pub struct Exchange {
     timeout: Duration,
     next: Rc<Cell<u64>>,
     waiting: Waiting,
+    /// Checks in a row that owners have left unanswered.
+    unanswered: Rc<RefCell<HashMap<NodeId, u32>>>,
 }
 
 /// Questions under way by number, with the session they concern: dropping a sender ends its question.
@@ -152,13 +154,17 @@ impl Exchange {
             timeout,
             next: Rc::new(Cell::new(u64::from_be_bytes(start) >> 16)),
             waiting: Rc::default(),
+            unanswered: Rc::default(),
         };
         actix_rt::spawn(exchange.clone().look_after_owners());
         exchange
     }
 
-    /// A node that dies takes its sessions along; whoever waits for one of them should know soon.
+    /// A node that dies takes its sessions along, and one that is stopped answers nothing; whoever waits for one of
+    /// them should know soon. Unanswered checks are counted, and time is not: after a pause of this node, answers may
+    /// still wait to be read.
     async fn look_after_owners(self) {
+        let patience = self.timeout.as_secs().max(1) as u32;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let mut owners: Vec<EngineId> = self
@@ -169,18 +175,45 @@ impl Exchange {
                 .collect();
             owners.sort_unstable_by_key(EngineId::node);
             owners.dedup_by_key(|session| session.node());
+            self.forget_others(&owners);
             for session in owners {
-                let lost = self.check(session.node(), session);
-                let waiting = Rc::clone(&self.waiting);
+                let node = session.node();
+                if self.count_check(node) > patience {
+                    self.give_up(node);
+                }
+                let lost =
+                    self.send_checked(session, Kind::AreYouThere, self.number(), 0, Bytes::new());
+                let exchange = self.clone();
                 actix_rt::spawn(async move {
                     if lost.await.is_ok() {
-                        waiting
-                            .borrow_mut()
-                            .retain(|_, (asked, _)| asked.node() != session.node());
+                        exchange.give_up(node);
                     }
                 });
             }
         }
+    }
+
+    fn forget_others(&self, owners: &[EngineId]) {
+        let is_owner = |node: &NodeId| owners.iter().any(|session| session.node() == *node);
+        self.unanswered
+            .borrow_mut()
+            .retain(|node, _| is_owner(node));
+    }
+
+    /// Counts a check; says how many are unanswered.
+    fn count_check(&self, node: NodeId) -> u32 {
+        let mut unanswered = self.unanswered.borrow_mut();
+        let count = unanswered.entry(node).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Ends every question to a node. The next ones have their full time.
+    fn give_up(&self, node: NodeId) {
+        self.unanswered.borrow_mut().remove(&node);
+        self.waiting
+            .borrow_mut()
+            .retain(|_, (session, _)| session.node() != node);
     }
 
     /// A number that ties several messages together.
@@ -190,7 +223,7 @@ impl Exchange {
         next * WorkerIndex::LIMIT as u64 + self.worker.get() as u64
     }
 
-    /// Checks whether a node that has to do with `session` is still on the bus: fires if it is not.
+    /// Checks whether a node that has something under way at `session` is still on the bus: fires if it is not.
     pub fn check(&self, node: NodeId, session: EngineId) -> oneshot::Receiver<()> {
         let envelope = Envelope {
             worker: WorkerIndex::default(),
@@ -346,7 +379,8 @@ impl Exchange {
     }
 
     /// An acknowledgement or answer came; one that nobody waits for any more is dropped.
-    pub(super) fn responded(&self, envelope: Envelope) {
+    pub(super) fn responded(&self, from: NodeId, envelope: Envelope) {
+        self.unanswered.borrow_mut().remove(&from);
         let waiting = self.waiting.borrow();
         if let Some((_, waiting)) = waiting.get(&envelope.exchange) {
             let _ = waiting.send(envelope);

@@ -34,8 +34,11 @@ pub fn receive(
         dropped.of(BusDrop::Unreadable).increment();
         return;
     };
-    if matches!(envelope.kind, Kind::Answer | Kind::Accepted) {
-        return exchange.responded(envelope);
+    match envelope.kind {
+        Kind::Answer | Kind::Accepted => return exchange.responded(forwarded.from, envelope),
+        Kind::AreYouThere if envelope.exchange == 0 => return,
+        Kind::AreYouThere => return exchange.acknowledge(forwarded.from, &envelope),
+        _ => {}
     }
     match worker.session(envelope.session) {
         Some(session) => Asked {
