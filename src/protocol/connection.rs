@@ -214,11 +214,6 @@ impl Connection {
         self.namespaces.ask(name, self.max_namespaces, at)
     }
 
-    /// The app will let the client into the namespace: packets for it are taken from now on.
-    pub fn welcome(&mut self, slot: Slot) {
-        self.namespaces.welcome(slot);
-    }
-
     /// The app let the client into the namespace, which no other slot has joined.
     pub fn complete_join(&mut self, slot: Slot) {
         self.namespaces.joined(slot);
@@ -242,7 +237,7 @@ impl Connection {
 
     /// The slot of a joined namespace.
     pub fn slot(&self, name: &str) -> Option<Slot> {
-        self.namespaces.find_joined(name)
+        self.namespaces.find(name)
     }
 
     /// Asks what is due at `now`; `Ok(true)`: a ping.

@@ -1,7 +1,7 @@
 //! From the protocol's effects to the app, and from the app's actions to broker and client.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
@@ -16,18 +16,13 @@ use crate::broker::fanout::event_packet;
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
 use crate::model::fitness::is_deeper;
-use crate::model::{Namespace, Payload, Room, SocketId, TransportName};
+use crate::model::{Namespace, Payload, Room, SocketId};
 use crate::outbox::Packet;
 use crate::protocol::connection::Effect;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::encode;
 use crate::protocol::socket_io::packet::AckId;
 use crate::protocol::socket_io::state::Slot;
-
-/// How long a CONNECT waits for its repetition. A page that leaves a namespace and comes back at once repeats it in
-/// frames of their own, and a CONNECT that comes behind the answer ends the connection. Whatever else the client sends is
-/// taken meanwhile.
-const REPEAT_TIME: Duration = Duration::from_millis(1);
 
 /// The socket whose app call is carried out, and the ack its event is owed.
 pub(super) struct Turn {
@@ -100,25 +95,9 @@ impl Session {
             detached: false,
         };
         let asked = self.with_peer(&turn, ctx, |app, peer| app.on_connect(peer, &auth));
-        let Some(answer) = asked else { return };
-        let answer = match answer {
-            Answer::Now(actions) if self.may_repeat(&actions) => {
-                self.connection.welcome(slot);
-                Answer::Later(Box::pin(async move {
-                    tokio::time::sleep(REPEAT_TIME).await;
-                    actions
-                }))
-            }
-            answer => answer,
-        };
-        self.follow(turn, answer, ctx);
-    }
-
-    /// Whether the CONNECT that these actions answer may come again before its answer leaves. Over polling, a repetition
-    /// is in the same body.
-    fn may_repeat(&self, actions: &Actions) -> bool {
-        let is_refused = |action| matches!(action, &Action::Refuse(_) | &Action::Hangup);
-        self.transport == TransportName::Websocket && !actions.iter().any(is_refused)
+        if let Some(answer) = asked {
+            self.follow(turn, answer, ctx);
+        }
     }
 
     /// Refuses a namespace because of a limit.

@@ -1,10 +1,15 @@
 //! Which namespaces a session has joined (protocol notes 2.1 and 2.4).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use crate::model::Namespace;
+
+/// A CONNECT that repeats an earlier one within this time counts as sent before the answer to that one arrived: a page
+/// that leaves a namespace and comes back at once sends two CONNECTs in frames of their own, and the second may be read
+/// after the first was answered.
+const REPEAT_WINDOW: Duration = Duration::from_secs(1);
 
 /// Number of a namespace within its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,8 +27,6 @@ impl Slot {
 enum Membership {
     /// The app has not answered yet; packets for the namespace are an error until then.
     Asked(Instant),
-    /// The app lets the client in, which is not told yet. Its packets are taken.
-    Welcome(Instant),
     Joined(Instant),
 }
 
@@ -49,19 +52,10 @@ impl Namespaces {
         Some(Slot(self.slots.len() as u8 - 1))
     }
 
-    /// The app will let the client in: its packets need not wait for the answer.
-    pub fn welcome(&mut self, slot: Slot) {
-        if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
-            && let Membership::Asked(at) = *membership
-        {
-            *membership = Membership::Welcome(at);
-        }
-    }
-
     /// The app let the client in.
     pub fn joined(&mut self, slot: Slot) {
         if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
-            && let Membership::Asked(at) | Membership::Welcome(at) = *membership
+            && let Membership::Asked(at) = *membership
         {
             *membership = Membership::Joined(at);
         }
@@ -72,17 +66,8 @@ impl Namespaces {
         self.slots.get_mut(slot.get())?.take().map(|(name, _)| name)
     }
 
-    /// The slot that packets for a namespace are for.
-    pub fn find(&self, name: &str) -> Option<Slot> {
-        let welcome = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Welcome(_))) if n.as_str() == name);
-        self.find_joined(name).or_else(|| {
-            let index = self.slots.iter().position(welcome);
-            index.map(|index| Slot(index as u8))
-        })
-    }
-
     /// The slot of a joined namespace.
-    pub fn find_joined(&self, name: &str) -> Option<Slot> {
+    pub fn find(&self, name: &str) -> Option<Slot> {
         let joined = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Joined(_))) if n.as_str() == name);
         self.slots
             .iter()
@@ -90,11 +75,14 @@ impl Namespaces {
             .map(|index| Slot(index as u8))
     }
 
-    /// Whether the namespace was joined by a CONNECT before `now`, the time of the packets read at once: its answer is
-    /// on its way.
+    /// Whether the namespace was joined by a CONNECT that came more than [`REPEAT_WINDOW`] before `now`, so that another
+    /// one is an error of the client.
     pub fn is_answered(&self, name: &str, now: Instant) -> bool {
-        let answered = |(n, membership): &(Namespace, Membership)| matches!(membership, Membership::Joined(at) if *at != now && n.as_str() == name);
-        self.slots.iter().flatten().any(answered)
+        let is_answered = |(n, membership): &(Namespace, Membership)| {
+            n.as_str() == name
+                && matches!(membership, Membership::Joined(at) if now.saturating_duration_since(*at) > REPEAT_WINDOW)
+        };
+        self.slots.iter().flatten().any(is_answered)
     }
 
     /// The name in a slot.
@@ -148,13 +136,11 @@ mod tests {
         let now = Instant::now();
         let first = namespaces.ask(Namespace::main(), 2, now).unwrap();
         let second = namespaces.ask(Namespace::main(), 2, now).unwrap();
-        namespaces.welcome(second);
-        assert_eq!(namespaces.find("/"), Some(second));
-        assert_eq!(namespaces.find_joined("/"), None);
         namespaces.joined(second);
-        assert_eq!(namespaces.find_joined("/"), Some(second));
-        assert!(!namespaces.is_answered("/", now), "in the same batch");
-        assert!(namespaces.is_answered("/", now + std::time::Duration::from_millis(1)));
+        assert_eq!(namespaces.find("/"), Some(second));
+        assert!(!namespaces.is_answered("/", now + REPEAT_WINDOW));
+        let late = now + REPEAT_WINDOW + Duration::from_millis(1);
+        assert!(namespaces.is_answered("/", late));
         namespaces.remove(second);
         namespaces.joined(first);
         assert_eq!(namespaces.find("/"), Some(first));

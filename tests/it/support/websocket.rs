@@ -133,17 +133,6 @@ impl WebsocketClient {
         self.send_frame(0x81, text.as_bytes()).await;
     }
 
-    /// Sends text frames in one write.
-    pub async fn send_together(&mut self, texts: &[&str]) {
-        let frames: Vec<Vec<u8>> = texts
-            .iter()
-            .map(|text| frame(0x81, text.as_bytes()))
-            .collect();
-        soon("a write", self.stream.write_all(&frames.concat()))
-            .await
-            .unwrap();
-    }
-
     /// Sends a text frame to a server that may let it wait.
     pub async fn send_patiently(&mut self, text: &str) {
         let frame = frame(0x81, text.as_bytes());
