@@ -8,6 +8,7 @@ use super::*;
 
 mod limits;
 mod open_webui;
+mod outbox;
 mod reload;
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
