@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::kind::Limit;
 use crate::metrics::Metrics;
 
+/// The first bytes of each body do not count: large bodies of few clients must not keep all others from posting. A
+/// session has one body at most, so they are bounded like sessions.
+const FREE: usize = 16 * 1024;
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Bodies {
@@ -47,7 +51,7 @@ pub struct HeldBody {
 }
 
 impl HeldBody {
-    /// Counts more of it. A body that is the only one always fits.
+    /// Counts more of it. A body that is small, or the only one, always fits.
     ///
     /// # Errors
     /// The node holds as much as it may.
@@ -61,7 +65,7 @@ impl HeldBody {
         self.bytes += bytes;
         metrics.post_body_bytes.add(bytes as i64);
         let alone = before + bytes == self.bytes;
-        if alone || before + bytes <= limit.load(Ordering::Relaxed) {
+        if self.bytes <= FREE || alone || before + bytes <= limit.load(Ordering::Relaxed) {
             Ok(())
         } else {
             Err(Limit::PostBodies)
@@ -86,18 +90,30 @@ mod tests {
     #[test]
     fn bodies_share_a_limit_and_one_alone_always_fits() {
         let bodies = Bodies::new(Arc::default());
-        bodies.replace(100);
+        bodies.replace(10 * FREE);
         let mut large = bodies.begin();
-        assert_eq!(large.grow(150), Ok(()));
+        assert_eq!(large.grow(15 * FREE), Ok(()));
         let mut second = bodies.begin();
-        assert_eq!(second.grow(1), Err(Limit::PostBodies));
+        assert_eq!(second.grow(FREE + 1), Err(Limit::PostBodies));
         drop(large);
-        assert_eq!(second.grow(50), Ok(()));
+        assert_eq!(second.grow(4 * FREE), Ok(()));
         let mut third = bodies.begin();
-        assert_eq!(third.grow(49), Ok(()));
-        assert_eq!(third.grow(1), Err(Limit::PostBodies));
+        assert_eq!(third.grow(4 * FREE), Ok(()));
+        assert_eq!(third.grow(FREE), Err(Limit::PostBodies));
         drop((second, third));
         assert_eq!(bodies.held.load(Ordering::Relaxed), 0);
         assert_eq!(bodies.metrics.post_body_bytes.get(), 0);
+    }
+
+    #[test]
+    fn small_bodies_fit_beside_large_ones_that_fill_the_limit() {
+        let bodies = Bodies::new(Arc::default());
+        bodies.replace(10 * FREE);
+        let mut large = bodies.begin();
+        assert_eq!(large.grow(15 * FREE), Ok(()));
+        let mut small = bodies.begin();
+        assert_eq!(small.grow(FREE / 2), Ok(()));
+        assert_eq!(small.grow(FREE / 2), Ok(()));
+        assert_eq!(small.grow(1), Err(Limit::PostBodies));
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use env_logger::{Builder, Logger, Target, WriteStyle};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::Metrics;
@@ -27,6 +27,9 @@ use output::Output;
 /// How long the end of the process, or a panic, waits for lines that are not written yet: standard error may be
 /// blocked.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Libraries that log an error of a client each time: a client could fill the log with such lines.
+const PER_CLIENT: [&str; 2] = ["actix_http", "rustls"];
 
 /// The log of this process.
 pub struct Logging(ArcSwap<Logger>);
@@ -101,12 +104,26 @@ impl Log for Logging {
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.0.load().log(record);
+        let logger = self.0.load();
+        if logger.matches(record) && !repeats(record) {
+            logger.log(record);
+        }
     }
 
     fn flush(&self) {
         flush();
     }
+}
+
+/// Whether a library has logged a client's error a short time ago, and this is another one.
+fn repeats(record: &Record<'_>) -> bool {
+    static BURSTS: [Burst; PER_CLIENT.len()] = [const { Burst::new() }; PER_CLIENT.len()];
+    let library = record.target().split("::").next();
+    let burst = PER_CLIENT.iter().zip(&BURSTS);
+    record.level() <= Level::Warn
+        && burst
+            .filter(|(name, _)| Some(**name) == library)
+            .any(|(_, burst)| burst.note().is_none())
 }
 
 /// Where `env_logger` writes: each call is a whole line.

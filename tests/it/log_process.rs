@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::http::Request;
 use crate::support::open_webui::Backend;
 use crate::support::process::Node;
 use crate::support::redis::RedisServer;
-use crate::support::tls::Files;
+use crate::support::tls::{self, Files};
 use crate::support::{PATIENCE, PollingClient, TestServer, WebsocketClient};
 
 const JSON: (&str, &str) = ("ROOMWIRE_LOG__FORMAT", "json");
@@ -235,6 +236,26 @@ async fn a_burst_of_refusals_is_one_line_of_each_kind() {
         assert_eq!(said[0]["client"], "127.0.0.1");
         assert_eq!(said[0]["others"], 0);
     }
+}
+
+#[actix_rt::test]
+async fn malformed_requests_are_logged_once_in_a_burst() {
+    let node = Node::start(&[]);
+    let address = node.address("listening on http://");
+    for _ in 0..100 {
+        let mut stream = tls::dial(&address, false).await;
+        let request = b"GET /livez HTTP/1.1\r\nHost : localhost\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    drop(WebsocketClient::open(&address).await);
+    let lines = node.lines_until("session closed");
+    let said = |line: &&String| line.contains("request parse error");
+    let said = lines.iter().filter(said).count();
+    // A machine that stands still for ten seconds has one more.
+    assert!((1..4).contains(&said), "{lines:#?}");
 }
 
 /// How many lines of its log a node has dropped, as it answers itself.

@@ -97,3 +97,35 @@ async fn a_head_in_pieces_and_pipelined_requests_are_served() {
     stream.write_all(b"no request\r\n\r\n").await.unwrap();
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 400"));
 }
+
+#[actix_rt::test]
+async fn a_head_beyond_32_kib_is_refused_and_one_below_is_served() {
+    let files = Files::good();
+    for settings in [&[][..], &files.settings()[..]] {
+        let server = TestServer::with(settings).await;
+        let request = |size: usize| format!("{LIVEZ}X: {}\r\n\r\n", "x".repeat(size));
+        for (requests, expected) in [
+            (request(30_000), vec!["200"]),
+            (request(33_000), vec!["431"]),
+            (
+                format!("{LIVEZ}\r\n{}", request(100_000)),
+                vec!["200", "431"],
+            ),
+            // Without an end.
+            (request(100_000).trim_end().to_owned(), vec!["431"]),
+        ] {
+            let mut stream = tls::dial(&server.address(), false).await;
+            // What follows a refused head is not read.
+            let _ = stream.write_all(requests.as_bytes()).await;
+            if expected == ["200"] {
+                let last = format!("{LIVEZ}Connection: close\r\n\r\n");
+                stream.write_all(last.as_bytes()).await.unwrap();
+            }
+            let answers = rest(&mut stream).await;
+            for status in expected {
+                let start = format!("HTTP/1.1 {status}");
+                assert!(answers.contains(&start), "{status}: {answers}");
+            }
+        }
+    }
+}

@@ -10,8 +10,9 @@ use smallvec::SmallVec;
 
 /// Headers of one request, as many as actix-http takes.
 const MAX_HEADERS: usize = 96;
-/// Bytes of a head; actix-http rejects a longer one.
-const MAX_HEAD: usize = 128 * 1024;
+/// Bytes of a head. actix-http takes 128 KiB, which a cheap connection would hold until its deadline; other servers take
+/// 8 to 32 KiB.
+const MAX_HEAD: usize = 32 * 1024;
 /// Bytes of a line in front of or behind the data of a chunk.
 const MAX_LINE: usize = 8 * 1024;
 
@@ -33,6 +34,8 @@ enum State {
     /// The connection ends with the response to the last request.
     Over,
     Malformed,
+    /// A head is longer than [`MAX_HEAD`].
+    TooLarge,
 }
 
 /// The requests of a connection.
@@ -84,9 +87,14 @@ impl Framing {
         self.state == State::Over
     }
 
-    /// Whether a body is malformed.
-    pub(super) fn is_malformed(&self) -> bool {
-        self.state == State::Malformed
+    /// Whether a body is malformed or a head too large: nothing more is read.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.state, State::Malformed | State::TooLarge)
+    }
+
+    /// Whether a head is too large.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.state == State::TooLarge
     }
 
     /// Takes the next bytes; returns how many of them may be handed on. The others must be offered again, with more
@@ -128,14 +136,14 @@ impl Framing {
             },
             State::Trailers => self.trailer(bytes),
             State::Opaque => bytes.len(),
-            State::Over | State::Malformed => 0,
+            State::Over | State::Malformed | State::TooLarge => 0,
         }
     }
 
     fn head(&mut self, bytes: &mut [u8]) -> usize {
         match read_head(bytes) {
             None if bytes.len() < MAX_HEAD => 0,
-            Some(Ok(head)) => {
+            Some(Ok(head)) if head.length <= MAX_HEAD => {
                 for range in head.idle_upgrades {
                     bytes[range].fill(b' ');
                 }
@@ -147,7 +155,11 @@ impl Framing {
                 }
                 head.length
             }
-            None | Some(Err(())) => {
+            None | Some(Ok(_)) => {
+                self.state = State::TooLarge;
+                0
+            }
+            Some(Err(())) => {
                 self.state = State::Opaque;
                 0
             }
@@ -381,10 +393,27 @@ mod tests {
             ("", "fffffffffffffffff\r\n"),
         ] {
             let framing = passes(&format!("{head}{good}{bad}{GET}"), &format!("{head}{good}"));
-            assert!(framing.is_malformed(), "{bad:?}");
+            assert!(framing.is_broken(), "{bad:?}");
         }
         let (_, framing) = pass(&format!("{head}1;{}", "x".repeat(MAX_LINE)), 4096);
-        assert!(framing.is_malformed());
+        assert!(framing.is_broken());
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_ends_the_stream() {
+        let head = |size: usize| {
+            let rest = size - "GET / HTTP/1.1\r\nX: \r\n\r\n".len();
+            format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(rest))
+        };
+        let (whole, larger) = (head(MAX_HEAD), head(MAX_HEAD + 1));
+        for size in [1000, MAX_HEAD, 3 * MAX_HEAD] {
+            let (passed, framing) = pass(&format!("{whole}{GET}"), size);
+            assert_eq!(passed.len(), whole.len() + GET.len());
+            assert!(!framing.is_too_large());
+            let (passed, framing) = pass(&format!("{GET}{larger}{GET}"), size);
+            assert_eq!(passed, GET);
+            assert!(framing.is_too_large(), "in pieces of {size}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! A client's connection as actix-http reads it: request by request.
 //!
-//! Four things its dispatcher gets wrong for servers behind proxies are put right in front of it:
+//! Five things its dispatcher gets wrong for servers behind proxies are put right in front of it:
 //! - `Connection: upgrade` on a request that upgrades to nothing, which nginx sends where a location is configured for
 //!   websockets and polling alike, is ignored; the dispatcher would close the connection behind the response, and the
 //!   proxy would meet a closed connection with its next request.
 //! - Nothing is read as a request after one with `Connection: close`.
 //! - A malformed chunk is answered with 400, also where the handler waits for something else than the body.
+//! - A head beyond 32 KiB is answered with 431.
 //! - A TLS connection that ends without `close_notify` ends like a plain one: what came before is read.
 
 mod framing;
@@ -27,6 +28,8 @@ const READS_PER_TURN: usize = 16;
 const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
+const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// The stream of a client that speaks HTTP/1.
 #[derive(Debug)]
 pub struct Requests<S> {
@@ -39,6 +42,8 @@ pub struct Requests<S> {
     answered: u64,
     /// What is left to be written of a response of our own.
     farewell: &'static [u8],
+    /// That response has been chosen.
+    rejected: bool,
     ended: bool,
 }
 
@@ -52,6 +57,7 @@ impl<S> Requests<S> {
             ready: 0,
             answered: 0,
             farewell: &[],
+            rejected: false,
             ended: false,
         }
     }
@@ -64,6 +70,17 @@ impl<S> Requests<S> {
     /// The connection, and what was read of it but not handed on.
     pub fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.buffer.freeze())
+    }
+
+    /// The response to a stream that no longer carries requests, unless it belongs to one that has a response already.
+    fn rejection(&self) -> &'static [u8] {
+        if self.framing.is_too_large() {
+            HEAD_TOO_LARGE
+        } else if self.answered < self.framing.heads() {
+            BAD_REQUEST
+        } else {
+            &[]
+        }
     }
 
     fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
@@ -130,7 +147,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Requests<S> {
         for _ in 0..READS_PER_TURN {
             if this.ready > 0 {
                 this.hand_on(out);
-            } else if this.ended || this.framing.is_malformed() {
+            } else if this.ended || this.framing.is_broken() {
                 // The end, for actix-http; `poll_shutdown` says why.
                 return Poll::Ready(Ok(()));
             } else if this.buffer.is_empty() {
@@ -163,9 +180,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Requests<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.framing.is_malformed() && this.answered < this.framing.heads() {
-            this.answered = this.framing.heads();
-            this.farewell = BAD_REQUEST;
+        if this.framing.is_broken() && !std::mem::replace(&mut this.rejected, true) {
+            this.farewell = this.rejection();
         }
         while !this.farewell.is_empty() {
             let stream = Pin::new(&mut this.stream);
