@@ -100,7 +100,7 @@ pub fn sources(cli: &Cli) -> Sources {
 /// Loads the configuration.
 ///
 /// # Errors
-/// All problems and warnings, a line each, if it cannot be used.
+/// All problems and warnings, one per line, if the configuration cannot be used.
 pub fn read(cli: &Cli) -> Result<Loaded, String> {
     config::load(&sources(cli)).map_err(|rejected| findings(&rejected.problems, &rejected.warnings))
 }

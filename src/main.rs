@@ -48,9 +48,9 @@ fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
 fn serve(cli: &Cli) -> ExitCode {
     // Signals first: as the first process of a container we would miss one that comes before its handler.
     let system = actix_rt::System::new();
-    // Never dropped: each thread of the node holds a handle of the system, and the last one to be dropped wakes a task.
-    // At the exit of the process that would happen while the thread-local variables of some worker are being
-    // destroyed, where waking panics and aborts the process.
+    // Leaks a handle on purpose: each thread of the node holds a handle of the system, and dropping the last one wakes
+    // a task. At process exit that would happen while the thread-local variables of a worker are being destroyed, where
+    // waking panics and aborts the process.
     std::mem::forget(actix_rt::System::current());
     let signals = match system.block_on(async { Signals::new() }) {
         Ok(signals) => signals,
@@ -71,11 +71,11 @@ fn serve(cli: &Cli) -> ExitCode {
         }
     };
     logging::flush();
-    // The runtime would wait for a name look-up that hangs.
+    // Dropping the runtime would wait for a hanging name lookup.
     std::process::exit(code)
 }
 
-/// Starts the log and runs a node; the exit code.
+/// Starts the log and runs a node; returns the exit code.
 async fn start(cli: &Cli, loaded: Loaded, signals: Signals) -> i32 {
     let logging = match Logging::start(&loaded.config.log) {
         Ok(logging) => logging,

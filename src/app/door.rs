@@ -40,11 +40,11 @@ pub enum Push {
 pub struct Unasked {
     pub socket: SocketId,
     pub pushes: Vec<Push>,
-    /// Held until the pushes are carried out.
+    /// Dropped once the pushes have been applied.
     pub in_flight: InFlight,
 }
 
-/// Counts pushes that are not carried out yet.
+/// Counts pushes that have not been applied yet.
 #[derive(Debug)]
 pub struct InFlight(Arc<AtomicUsize>);
 
@@ -61,9 +61,9 @@ impl Drop for InFlight {
     }
 }
 
-/// Whether the client behind a socket takes what waits for it.
+/// Whether the client behind a socket keeps up with its outbox.
 pub trait Capacity {
-    /// Ready when little enough waits for the client, or it is gone; the task is woken then.
+    /// Ready when the queue of the client is within its limit, or the client is gone; otherwise the task is woken then.
     fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -85,7 +85,7 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    /// The door of a socket of this session, whose client has this capacity.
+    /// The door to `socket` of `session`; `capacity` reports whether the client keeps up.
     pub fn new(socket: SocketId, session: Recipient<Unasked>, capacity: Rc<dyn Capacity>) -> Self {
         Self {
             socket,
@@ -104,11 +104,11 @@ impl Door {
         });
     }
 
-    /// Ready when everything pushed is on its way to the client and not too much waits for it. Whoever can hold its
-    /// source up asks before it pushes more.
+    /// Ready when all pushes have been applied and the queue of the client is within its limit. A source that can apply
+    /// back-pressure polls this before it pushes more.
     pub fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.in_flight.load(Ordering::Relaxed) > 0 {
-            // The session is about to run, on this thread.
+            // The session runs next, on this thread, and applies the pushes.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -37,7 +37,7 @@ pub trait App {
     /// A client sent an event.
     fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer;
 
-    /// The answer to an event that is refused before the app gets it; `None`: such an event ends the connection.
+    /// The ack for an event that is refused before it reaches the app; `None`: such an event closes the connection.
     fn refusal(&self, _code: &str, _message: &str) -> Option<Payload> {
         None
     }
@@ -76,9 +76,9 @@ pub struct Peer<'a> {
     pub namespace: &'a Namespace,
     pub node: NodeId,
     pub transport: TransportName,
-    /// Where its client is, as far as limits of an address are concerned.
+    /// Network of its client, the unit to which per-address limits apply.
     pub network: Option<Network>,
-    /// The bus is away: what the socket emits reaches only this node for now.
+    /// The bus is down: for now, emits of the socket reach only this node.
     pub degraded: bool,
     /// What the room index says of this socket.
     pub rooms: &'a dyn Membership,
@@ -147,10 +147,10 @@ pub enum Action {
     Join(Vec<Room>),
     /// Take it out of rooms.
     Leave(Vec<Room>),
-    /// Take it out of all rooms but its own.
+    /// Remove it from all rooms but its own.
     LeaveAll,
-    /// Emit to others; [`App::on_answer`] is asked with the first answer. The rest of the actions and the socket's next
-    /// events do not wait for it, unless very many such questions are under way.
+    /// Emit to others; [`App::on_answer`] is called with the first answer. Neither the remaining actions nor the next
+    /// events of the socket wait for it, unless too many such questions are pending.
     Ask(Emit, Duration),
     /// What the future comes to. What stands after it waits, and so does what stands after its actions.
     Then(Later),

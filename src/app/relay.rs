@@ -17,7 +17,8 @@ use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
 const OWN_PREFIX: &str = "roomwire:";
-/// Bytes of a room's name. A node keeps several copies of each (index, channel, subscription), and Redis one more.
+/// Maximum length of a room name in bytes. A node keeps several copies of each name (index, channel, subscription),
+/// Redis one more.
 const MAX_ROOM_NAME: usize = 128;
 /// How long `roomwire:ask` waits for an answer.
 const ASK_TIME: Duration = Duration::from_secs(10);
@@ -239,7 +240,7 @@ fn text(element: &str) -> Option<String> {
     serde_json::from_str(element).ok()
 }
 
-/// The text, or with a lone surrogate, which JavaScript allows, its literal.
+/// The text; with a lone surrogate, which JavaScript allows, the JSON literal.
 fn event_name(element: &str) -> Option<String> {
     text(element).or_else(|| element.starts_with('"').then(|| element.to_owned()))
 }

@@ -40,7 +40,7 @@ pub struct BridgeParts {
     pub python: Option<PythonSide>,
     /// Bytes of the largest message published.
     pub message_limit: usize,
-    /// Arrays and objects that the JSON of an emit may nest.
+    /// Maximum depth of arrays and objects in the JSON of an emit.
     pub max_depth: usize,
     pub health: Arc<Health>,
     pub ports: Ports,

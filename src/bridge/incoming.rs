@@ -93,12 +93,12 @@ impl Bridge {
         }
     }
 
-    /// Emits at which stock clients close or fail are dropped here: one could end every member of a room.
+    /// Drops emits at which stock clients close or crash: one could disconnect every member of a room.
     fn report_unfit(&self, unfit: &Unfit) {
         self.count_dropped(BusDrop::Unfit);
         static BURST: Burst = Burst::new();
         if let Some(others) = BURST.note() {
-            warn!(reason:% = unfit, others; "message on the bus dropped: clients would close their connections at it");
+            warn!(reason:% = unfit, others; "message from the bus dropped: clients would close their connections on it");
         }
     }
 
@@ -120,7 +120,8 @@ impl Bridge {
         };
         self.heard.get_or_insert_with(Instant::now);
         let targets = self.targets(&command);
-        // Who asks wants to know where nobody is asked; of several workers at least one has somebody.
+        // The asking node needs a report if the question reaches nobody here. With several workers, at least one has a
+        // member.
         let reports = ack_id.is_some() && targets.is_some_and(|workers| workers.count() == 1);
         if targets.is_some_and(|workers| workers.count() == 0) {
             self.report_unasked(&command);
@@ -144,8 +145,8 @@ impl Bridge {
         }
     }
 
-    /// This node counts among those that got its own question, if it is subscribed to the channel; its workers have
-    /// the question already.
+    /// The count of receivers includes this node if it subscribes to the channel, but its workers already have the
+    /// question.
     fn note_own_question(&self, payload: &Bytes) {
         if let Ok((_, NativeMessage::Command(Command::Emit(emit)))) = NativeMessage::decode(payload)
             && let Some(token) = emit.ack
@@ -154,7 +155,7 @@ impl Bridge {
         }
     }
 
-    /// A question of another node reached nobody here.
+    /// Reports to another node that its question reached nobody here.
     fn report_unasked(&mut self, command: &Command) {
         if let Command::Emit(Emit {
             ack: Some(token), ..

@@ -32,7 +32,7 @@ impl Workers {
         self.0 >> worker & 1 == 1
     }
 
-    /// How many they are.
+    /// The number of workers.
     pub fn count(self) -> u32 {
         self.0.count_ones()
     }

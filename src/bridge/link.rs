@@ -63,12 +63,12 @@ pub struct Outgoing {
     pub payload: Bytes,
     /// Not worth keeping while the link is down.
     pub volatile: bool,
-    /// Set if the payload is not yet what goes out.
+    /// Applied to the payload when the message is sent.
     pub translation: Option<Translation>,
 }
 
 impl Outgoing {
-    /// What goes out.
+    /// The bytes to send.
     pub fn body(&self) -> Bytes {
         match &self.translation {
             Some(Translation(translate)) => translate(&self.payload),
@@ -81,12 +81,12 @@ impl Outgoing {
         message_cost(&self.channel, &self.payload)
     }
 
-    /// The same for one that waits behind another that holds the same payload.
+    /// Its cost when a message queued before it holds the same payload.
     pub fn own_cost(&self) -> usize {
         message_cost(&self.channel, &Bytes::new())
     }
 
-    /// Whether both hold the very same bytes: one message on its way to two channels.
+    /// Whether both hold the same allocation: one message for two channels.
     pub fn shares_payload(&self, other: &Self) -> bool {
         !self.payload.is_empty()
             && self.payload.len() == other.payload.len()
@@ -94,12 +94,13 @@ impl Outgoing {
     }
 }
 
-/// Makes what goes out of what waits: a message that waits for the bus is kept once, not once for each dialect.
+/// Produces the bytes to send from the bytes in the queue, so that a queued message is held once and not once for each
+/// dialect.
 #[derive(Clone)]
 pub struct Translation(Arc<dyn Fn(&Bytes) -> Bytes + Send + Sync>);
 
 impl Translation {
-    /// By this function, which is called when the message goes out.
+    /// `translate` is called when the message is sent.
     pub fn new(translate: impl Fn(&Bytes) -> Bytes + Send + Sync + 'static) -> Self {
         Self(Arc::new(translate))
     }
@@ -143,7 +144,7 @@ pub trait Link: Send + Sync {
     /// subscription still stands. Kept and renewed over every loss of the link.
     fn subscribe(&self, channels: Vec<Channel>);
 
-    /// Gives channels up. The bus may learn of it seconds later; until then their messages may still arrive.
+    /// Unsubscribes from channels. It can take effect seconds later; until then their messages may still arrive.
     fn unsubscribe(&self, channels: Vec<Channel>);
 }
 
@@ -154,7 +155,8 @@ pub enum LinkEvent {
     Up,
     /// The bus is out of reach; the link tries again by itself.
     Down { reason: String },
-    /// Why the link is down, in few words without names and addresses: with `Down`, and when the reason is another.
+    /// Why the link is down, in a few words without names and addresses. Follows `Down`, and repeats when the reason
+    /// changes.
     Unreachable { reason: &'static str },
     /// The bus confirmed these channels: what is published from now on arrives.
     Subscribed(Vec<Channel>),
@@ -168,7 +170,7 @@ pub enum LinkEvent {
     Hearing,
     /// A ping to oneself came back through the bus.
     Echo { after: Duration },
-    /// For this long what others published was not received, and is not sent again.
+    /// For this long, messages published by others were not received; they are not sent again.
     Missed { during: Duration },
     /// Messages waiting for the link were given up: too many bytes or too old.
     SpoolDropped { messages: u64, bytes: u64 },

@@ -53,8 +53,9 @@ impl Bridge {
         self.link.publish(vec![message]);
     }
 
-    /// A question of this node: whoever asked learns how many nodes got it. Not while Redis is away, and not with
-    /// python-socketio processes on the bus, which do not say whether they have somebody to ask: then it waits its time.
+    /// Publishes a question of this node and reports to the asking worker how many nodes received it. Returns `false`
+    /// while Redis is away, and with python-socketio processes on the bus, which do not report that they have nobody to
+    /// ask; the question then waits for its timeout.
     fn publish_question(&mut self, command: &Command) -> bool {
         let Command::Emit(Emit {
             ack: Some(token), ..
@@ -68,7 +69,7 @@ impl Bridge {
         };
         let payload = match encode_command(self.directory.node(), command) {
             Ok(payload) if payload.len() <= self.message_limit => payload,
-            // Refused and counted on the usual way.
+            // The regular path refuses and counts it.
             _ => return false,
         };
         let counts: Vec<_> = self
@@ -113,7 +114,7 @@ impl Bridge {
         let Some(python) = &self.python else { return };
         let channel = Channel::from(python.channels.all());
         match (python.fleet.encode(command), kept) {
-            // While Redis is away messages wait: this one in the native form only.
+            // While Redis is away messages are queued: this one only in the native encoding.
             (Ok(messages), Some(payload))
                 if messages.len() == 1 && self.health.bus() == BusState::Down =>
             {
@@ -132,7 +133,7 @@ impl Bridge {
                 }
             }
             (Err(unsupported), _) => {
-                debug!(reason:% = unsupported; "not told to python processes");
+                debug!(reason:% = unsupported; "not published to python-socketio processes");
             }
         }
     }
@@ -156,7 +157,7 @@ impl Bridge {
     }
 }
 
-/// The python form of a command in the native one, which was found to have one.
+/// Re-encodes a native command for python-socketio; the caller has checked that it can be encoded.
 fn to_python(fleet: Fleet) -> Translation {
     Translation::new(move |native| {
         let Ok((_, NativeMessage::Command(command))) = NativeMessage::decode(native) else {

@@ -61,9 +61,9 @@ impl<T> Default for Spool<T> {
 }
 
 impl<T: AsRef<Outgoing>> Spool<T> {
-    /// Appends; then the oldest give way until at most `limit` bytes wait. A single message stays
-    /// whatever its size. One that shares its payload with the one before it does not count the payload again, and
-    /// both give way together.
+    /// Appends, then drops the oldest messages until at most `limit` bytes are queued. A single message stays whatever
+    /// its size. A message that shares its payload with the one before it does not count the payload again, and the two
+    /// are dropped together.
     pub fn push(&mut self, item: T, limit: usize, now: Instant) {
         let cost = cost_behind(self.entries.back().map(|entry| &entry.item), &item);
         self.bytes += cost;
@@ -127,8 +127,8 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         });
     }
 
-    /// Takes the oldest messages with the time they were pushed: at most `bytes`, at least one, and with it those that
-    /// share its payload.
+    /// Takes the oldest messages with the time they were pushed: at most `bytes`, but at least one message and those
+    /// that share its payload.
     pub fn take(&mut self, bytes: usize) -> Vec<(Instant, T)> {
         let mut batch: Vec<(Instant, T)> = Vec::new();
         let mut taken = 0;
@@ -168,7 +168,7 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         self.bytes
     }
 
-    /// The oldest, and with it what shares its payload: one message.
+    /// Drops the oldest message, with all entries that share its payload.
     fn drop_oldest(&mut self) {
         let Some(oldest) = self.entries.pop_front() else {
             return;
@@ -190,7 +190,7 @@ impl<T: AsRef<Outgoing>> Spool<T> {
     }
 }
 
-/// What an item counts for behind another.
+/// The cost of an item that is queued behind `before`.
 fn cost_behind<T: AsRef<Outgoing>>(before: Option<&T>, item: &T) -> usize {
     let item = item.as_ref();
     if before.is_some_and(|before| item.shares_payload(before.as_ref())) {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_for_two_channels_counts_once_and_gives_way_as_one() {
+    fn a_payload_for_two_channels_counts_once_and_is_dropped_as_one() {
         let now = Instant::now();
         let mut spool = Spool::default();
         for number in 0..3 {
@@ -264,7 +264,7 @@ mod tests {
         };
         assert_eq!(spool.take_dropped(), Some(dropped));
         let batch = spool.take(1);
-        assert_eq!((batch.len(), spool.bytes()), (2, 165), "never torn apart");
+        assert_eq!((batch.len(), spool.bytes()), (2, 165), "never split");
         spool.restore(batch);
         assert_eq!(spool.bytes(), 330);
         assert_eq!(numbers(spool.take(usize::MAX)), [1, 1, 2, 2]);

@@ -66,7 +66,7 @@ pub struct BridgeWays {
 pub struct Surroundings {
     pub node: NodeId,
     pub workers: usize,
-    /// Arrays and objects that the JSON of an emit may nest.
+    /// Maximum depth of arrays and objects in the JSON of an emit.
     pub max_depth: usize,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,

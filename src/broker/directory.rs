@@ -36,7 +36,7 @@ pub struct Directory {
     /// One for each worker, and the last for the bridge.
     backlogs: Box<[Backlog]>,
     next_ack_id: AtomicU32,
-    /// The bus is away: what is published waits.
+    /// The bus is down: what is published is queued.
     cut_off: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -51,7 +51,7 @@ impl Directory {
     pub fn new(node: NodeId, workers: usize, bus: Option<Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             node,
-            // A bus begins away.
+            // A bus is down until it first connects.
             cut_off: AtomicBool::new(bus.is_some()),
             bus,
             joining: Mutex::new(vec![None; workers]),
@@ -89,12 +89,12 @@ impl Directory {
         self.bus.as_ref()
     }
 
-    /// Whether there is a bus and it is away, so that what is said here reaches this node only for now.
+    /// Whether there is a bus and it is down, so that emits reach only this node for now.
     pub fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Relaxed)
     }
 
-    /// Told by the bridge.
+    /// Set by the bridge.
     pub fn set_cut_off(&self, cut_off: bool) {
         self.cut_off.store(cut_off, Ordering::Relaxed);
     }

@@ -11,8 +11,8 @@ use crate::model::{Emit, Payload};
 use crate::outbox::{Offered, Packet, Staged};
 use crate::protocol::socket_io::encode::encode_event;
 
-/// Offers an event to every selected socket of this worker; returns how many took it. Clients that do not read are
-/// reported.
+/// Offers an event to every selected socket of this worker; returns how many accepted it. Sessions of slow clients are
+/// notified.
 pub(super) fn emit(
     state: &mut State,
     emit: &Emit,

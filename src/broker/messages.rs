@@ -25,7 +25,7 @@ pub struct Dispatch {
     pub ack_id: Option<u32>,
     /// It came over the bus: the bridge wants to hear when a join is carried out ([`InterestChange::PeerJoined`]).
     pub from_bus: bool,
-    /// It is a question whose asker wants to know if it reaches nobody here ([`AckReply::unasked`]).
+    /// It is a question, and the asker must be notified if it reaches nobody here ([`AckReply::unasked`]).
     pub reports: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct Dispatch {
 #[rtype(result = "()")]
 pub struct Resolve(pub AckReply);
 
-/// A question that was asked on this worker went to this many nodes.
+/// The number of nodes that received a question of this worker.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Asked {
@@ -98,17 +98,17 @@ pub enum Notice {
         socket: SocketId,
         close: bool,
     },
-    /// More waits for this client than `socket.outbox_limit`: it must make progress.
+    /// The queue of this client is above `socket.outbox_limit`: the client must make progress.
     Overdue,
-    /// What waited for this client is dropped, and its lane is closed.
+    /// The queue of this client was dropped and its lane closed.
     SlowConsumer(Slowness),
 }
 
-/// Why what waited for a client was dropped.
+/// Why the queue of a client was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slowness {
-    /// More waited than `socket.outbox_hard_limit`.
+    /// It exceeded `socket.outbox_hard_limit`.
     Overflow,
-    /// More waited for all clients of this node than `limits.outbox_memory`, and this one held most.
+    /// The queues of this node exceeded `limits.outbox_memory`, and this one was chosen for eviction.
     Memory,
 }

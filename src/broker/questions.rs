@@ -11,17 +11,17 @@ use super::rooms::SocketKey;
 use super::shard::{Shard, State};
 use crate::model::{AckReply, AckToken, Asker, Command, Emit, Payload, WorkerIndex};
 
-/// Stands for the nodes that get a question, until the bus has counted them.
+/// Placeholder for the number of nodes that receive a question, until the bus has counted them.
 const UNCOUNTED: usize = u32::MAX as usize;
 
-/// A question under way.
+/// A pending question.
 pub(super) struct Asking {
     answer: oneshot::Sender<AckReply>,
-    /// Workers and nodes that may have asked somebody. When each has said that it did not, nobody will answer.
+    /// Workers and nodes that have not reported that the question reached nobody there. At 0, no answer can come.
     open: usize,
 }
 
-/// A question that was asked; dropping it gives the answer up.
+/// A question that was asked; dropping it discards the answer.
 pub struct Question {
     id: u64,
     shard: Rc<Shard>,
@@ -68,7 +68,7 @@ impl Shard {
         }
     }
 
-    /// How many may ask somebody: workers of this node, and the other nodes.
+    /// The number of workers of this node, and of other nodes, that a question may reach.
     fn parties(&self, command: &Command) -> usize {
         if own_socket(command, &self.directory).is_some() {
             return 1;
@@ -77,7 +77,8 @@ impl Shard {
         self.directory.shards().len().max(1) + others
     }
 
-    /// Applies a command to the sockets of this worker; of a question that asks none of them the asker learns.
+    /// Applies a command to the sockets of this worker. Notifies the asker if it is a question that reached none of
+    /// them.
     pub(super) fn carry_out(&self, dispatch: &Dispatch, since: Instant) {
         let asked = self.apply(dispatch, since);
         if dispatch.reports && asked == 0 {
@@ -85,7 +86,7 @@ impl Shard {
         }
     }
 
-    /// A command was carried out here and asked nobody.
+    /// Reports that a question reached nobody here.
     fn report_unasked(&self, command: &Command) {
         if let Command::Emit(Emit {
             ack: Some(token), ..
@@ -96,7 +97,7 @@ impl Shard {
         }
     }
 
-    /// The bus has counted the nodes that got a question.
+    /// Takes the number of nodes that received a question, as counted by the bus.
     pub(super) fn asked(&self, asked: Asked) {
         let mut state = self.state.borrow_mut();
         if let Some(asking) = state.questions.get_mut(&asked.question) {
@@ -161,7 +162,7 @@ impl Shard {
 }
 
 impl State {
-    /// Ends a question that nobody was asked.
+    /// Ends a question that reached nobody anywhere.
     fn give_up_unasked(&mut self, question: u64) {
         if self
             .questions
@@ -178,7 +179,7 @@ pub fn question_worker(id: u64) -> usize {
     (id % WorkerIndex::LIMIT as u64) as usize
 }
 
-/// The worker that owns the one socket meant, if it lives on this node: nobody else needs to hear of it.
+/// The worker that owns the target, if that is a single socket of this node: the command need not be published.
 pub(super) fn own_socket(command: &Command, directory: &Directory) -> Option<WorkerIndex> {
     let selector = match command {
         Command::Emit(emit) => &emit.to,

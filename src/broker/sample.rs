@@ -52,7 +52,7 @@ pub(super) async fn sample_forever(shard: Rc<Shard>) {
         let late = Instant::now().saturating_duration_since(due);
         metrics.worker_lag_seconds.observe(late);
         let mut state = shard.state.borrow_mut();
-        // Another worker may have brought the node past its limit while this one had nothing to write.
+        // Another worker may have exceeded the limit of the node while this one had nothing to write.
         state.keep_to_budget();
         let now = Seen::of(&state);
         drop(state);

@@ -72,7 +72,7 @@ pub(super) struct State {
 }
 
 impl Shard {
-    /// The shard of `worker`, without sockets; `share`: its part of the memory that may wait for clients.
+    /// The shard of `worker`, without sockets; `share` is its part of `limits.outbox_memory`.
     pub fn new(
         worker: WorkerIndex,
         directory: Arc<Directory>,
@@ -191,7 +191,7 @@ impl Shard {
         self.report_changes(&mut state);
     }
 
-    /// Takes a socket out of all rooms but its own.
+    /// Removes a socket from all rooms but its own.
     pub fn leave_all(&self, key: SocketKey) {
         let joined = self.state.borrow().rooms.joined(key);
         self.leave(key, &joined);
@@ -399,14 +399,14 @@ impl State {
         }
     }
 
-    /// Tells the session behind a lane.
+    /// Notifies the session of a lane.
     pub(super) fn notify(&self, lane: LaneId, notice: Notice) {
         if let Some(session) = self.notices.get(&lane) {
             session.do_send(notice);
         }
     }
 
-    /// Tells the sessions for whose clients more waits than the soft limit.
+    /// Notifies the sessions whose queues are above the soft limit.
     #[inline]
     pub(super) fn report_overdue(&mut self) {
         for lane in self.lanes.take_overdue() {
@@ -414,7 +414,7 @@ impl State {
         }
     }
 
-    /// Ends the sessions that hold most, where the lanes of the node hold more memory than they may.
+    /// Ends sessions while the lanes of the node hold more than `limits.outbox_memory`.
     pub(super) fn keep_to_budget(&mut self) {
         for lane in self.lanes.keep_to_budget() {
             self.notify(lane, Notice::SlowConsumer(Slowness::Memory));

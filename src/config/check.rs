@@ -54,7 +54,7 @@ pub(super) fn check(settings: &Settings, checker: &mut Checker<'_, '_>) -> Confi
     config
 }
 
-/// Why the demo page cannot work, if so: it speaks the relay's events in the namespace `/`.
+/// The reason why the demo page cannot work, if any: it uses the events of the relay in the namespace `/`.
 fn demo_obstacle(config: &Config) -> Option<String> {
     if !config.app.relays() {
         let kind = config.app.kind.name();

@@ -41,27 +41,27 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpRange>,
     /// The listener for probes, metrics and `POST /drain`.
     pub internal_bind: Option<BindAddress>,
-    /// What a peer that is not of this machine must show to drain the node; `None` = it cannot.
+    /// Token that a peer on another machine must present to drain the node; `None` = only loopback peers can.
     pub drain_token: Option<Secret>,
     pub public_probes: PublicProbes,
     /// Whether every connection comes from a trusted proxy and begins with a PROXY header.
     pub proxy_protocol: bool,
-    /// Of both listeners.
+    /// Applies to both listeners.
     pub http: HttpTimeouts,
     /// The certificate of the public listener; it could be used when it was checked. `None` = no TLS.
     pub tls: Option<TlsFiles>,
 }
 
-/// How long an HTTP connection may take for its part, each at least 1 ms.
+/// Timeouts of an HTTP connection, each at least 1 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpTimeouts {
-    /// For the head of a request.
+    /// To send the head of a request.
     pub header_timeout: Duration,
-    /// Between two pieces of a body.
+    /// Between two reads of a body.
     pub body_timeout: Duration,
-    /// To take some of an answer.
+    /// Between two writes of a response that make progress.
     pub write_timeout: Duration,
-    /// From an answer to the next request.
+    /// From a response to the next request.
     pub keepalive_timeout: Duration,
 }
 
@@ -117,9 +117,9 @@ pub struct SocketConfig {
     pub max_namespaces: usize,
     /// Rooms of one socket, its own not counted; `usize::MAX` = no limit.
     pub max_rooms: usize,
-    /// Bytes waiting towards a client past which it must make progress.
+    /// Bytes queued for a client; above it the client must make progress.
     pub outbox_limit: usize,
-    /// Bytes waiting towards a client, whatever it takes; at least `outbox_limit` and the largest message.
+    /// Bytes queued for a client, with or without progress; at least `outbox_limit` plus the largest message.
     pub outbox_hard_limit: usize,
     /// At least 1 ms.
     pub slow_timeout: Duration,
@@ -129,7 +129,7 @@ pub struct SocketConfig {
     pub send_buffer: Option<usize>,
     /// Acks one socket may owe, at least 1.
     pub max_pending_acks: usize,
-    /// Arrays and objects that the JSON of a packet may nest, at least 1.
+    /// Maximum depth of arrays and objects in the JSON of a packet, at least 1.
     pub max_depth: usize,
 }
 
@@ -140,7 +140,7 @@ pub struct LimitsConfig {
     pub connections: Option<usize>,
     /// Clients of one address; `usize::MAX` = no limit.
     pub connections_per_ip: usize,
-    /// HTTP connections of one address; `usize::MAX` = no limit, `None` = what the limit of open files suggests.
+    /// HTTP connections of one address; `usize::MAX` = no limit, `None` = derived from the limit of open files.
     pub http_connections_per_ip: Option<usize>,
     /// 0 = no limit, as in every rate here; at most a million.
     pub handshakes_per_second: u32,
@@ -153,10 +153,10 @@ pub struct LimitsConfig {
     pub events_burst: u32,
     /// Bytes of a CONNECT's namespace and payload.
     pub connect_payload: usize,
-    /// Bytes of what waits for all clients, at least [`SocketConfig::outbox_hard_limit`]; `None` = a part of the memory
-    /// there is.
+    /// Bytes queued for all clients, at least [`SocketConfig::outbox_hard_limit`]; `None` = a share of the available
+    /// memory.
     pub outbox_memory: Option<usize>,
-    /// Bytes of the bodies of POSTs that are held.
+    /// Bytes held of POST bodies that are still arriving.
     pub post_bodies: usize,
 }
 
@@ -252,7 +252,7 @@ pub struct UpstreamConfig {
     pub max_legs: usize,
     /// Legs with the same auth, at least 1.
     pub max_legs_per_user: usize,
-    /// Legs for clients of one address, as [`LimitsConfig::connections_per_ip`] if nothing else is given; `usize::MAX` = no limit.
+    /// Legs for clients of one address; defaults to [`LimitsConfig::connections_per_ip`]; `usize::MAX` = no limit.
     pub max_legs_per_ip: Option<usize>,
     /// Path of a health check by GET; `None` = a websocket to the endpoint.
     pub health_path: Option<String>,

@@ -23,10 +23,10 @@ const RAW_ECHO_PATH: &str = "/engine.io";
 /// The longest timer of a browser: 2^31 - 1 milliseconds.
 const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// The least `socket.outbox_hard_limit` that `auto` means: room for bursts of what a client reads in seconds.
+/// The least value of `auto` for `socket.outbox_hard_limit`: room for bursts that a client reads within seconds.
 const OUTBOX_HARD_LIMIT: usize = 32 << 20;
 
-/// What a leg reads behind a large message before it notices that its client must take that first.
+/// Bytes that a leg may read after a large message before back-pressure from its client stops it.
 const LEG_READ: usize = 128 << 10;
 
 /// Fills in what depends on values of other sections.
@@ -40,7 +40,7 @@ pub(super) fn resolve(config: &mut Config, checker: &Checker<'_, '_>) {
     }
 }
 
-/// The key of the largest message that a client can be sent, and its bytes.
+/// The largest message that can be sent to a client: the key that limits it, and its bytes.
 fn largest_message(config: &Config) -> (&'static str, usize) {
     let legs = &config.app.upstream;
     let mut largest = ("engine.max_payload", config.engine.max_payload);
@@ -78,13 +78,13 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     log(config, checker);
 }
 
-/// A module misspelt, or of another program: `RUST_LOG` is read by every Rust program.
+/// Warns of a filter that names a misspelt module or one of another program: every Rust program reads `RUST_LOG`.
 fn log(config: &Config, checker: &mut Checker<'_, '_>) {
     const KEY: &str = "log.filter";
     let filter = &config.log.filter;
     if checker.sound(&[KEY]) && !values::lets_errors_through(filter) {
         let message = format!(
-            "`{filter}` lets no line of Roomwire through, not even errors: its modules begin with `roomwire`, and a bare level is for all"
+            "`{filter}` hides all log lines of Roomwire, even errors: its modules begin with `roomwire`; a level alone applies to all modules"
         );
         checker.warn(KEY, message);
     }
@@ -132,7 +132,7 @@ fn engine(config: &Config, checker: &mut Checker<'_, '_>) {
     }
 }
 
-/// What waits for a client must have room for one message of any size it can be sent.
+/// The queue of a client must have room for one message of the largest size.
 fn outbox(config: &Config, checker: &mut Checker<'_, '_>) {
     const HARD: &str = "socket.outbox_hard_limit";
     const MEMORY: &str = "limits.outbox_memory";
@@ -151,7 +151,7 @@ fn outbox(config: &Config, checker: &mut Checker<'_, '_>) {
     let too_small = |memory: &usize| *memory < socket.outbox_hard_limit;
     if sound && let Some(memory) = config.limits.outbox_memory.filter(too_small) {
         let message = format!(
-            "is {memory} bytes, less than one client may have waiting: {HARD} is {}",
+            "is {memory} bytes, less than the queue of one client: {HARD} is {}",
             socket.outbox_hard_limit
         );
         checker.refuse(MEMORY, message);
@@ -166,7 +166,7 @@ fn origins(config: &Config, checker: &mut Checker<'_, '_>) {
     }
     let null = OriginRule::Exact("null".to_owned());
     if config.cors.credentials && config.cors.origins.contains(&null) {
-        let message = "is true while cors.origins holds `null`: any page can have this origin, by a sandboxed frame";
+        let message = "is true while cors.origins holds `null`: any page can obtain this origin with a sandboxed frame";
         checker.warn("cors.credentials", message);
     }
 }
@@ -310,7 +310,7 @@ fn proxies(config: &Config, checker: &mut Checker<'_, '_>) {
     let wide: Vec<String> = wide.map(ToString::to_string).collect();
     if !wide.is_empty() {
         let message = format!(
-            "trusts every machine in {}: each may claim to be another client, and has no limits of its own address; name your proxies alone",
+            "trusts every machine in {}: each of them can claim to be any client and is exempt from per-address limits; list only your proxies",
             wide.join(", ")
         );
         checker.warn("server.trusted_proxies", message);

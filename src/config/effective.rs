@@ -76,7 +76,8 @@ pub(super) fn shown(key: &Key, value: &Value) -> String {
     toml(key.kind, value)
 }
 
-/// A URL with its password masked; of all else, a password that looks like a URL included, only whether it is set.
+/// A URL with its password masked. Any other value, including a password that looks like a URL, is shown only as set or
+/// not.
 fn masked(path: &str, value: &Value) -> Value {
     let text = value.clone().into_string().unwrap_or_default();
     if text.is_empty() {

@@ -1,8 +1,8 @@
 //! Our own environment names: `ROOMWIRE_<SECTION>__<KEY>`.
 //!
-//! An unknown name with `__` behind the prefix is refused. One without has no effect and is warned of, with the key
-//! it probably means; but what Kubernetes injects for a service called roomwire (`ROOMWIRE_PORT` with a URL) is left
-//! alone. An empty value counts as unset, because compose files pass empty ones on.
+//! An unknown name with `__` after the prefix is rejected. A name without `__` has no effect and is reported in a
+//! warning with the key it probably means, except for names that Kubernetes injects for a service called roomwire
+//! (`ROOMWIRE_PORT` with a URL). An empty value counts as unset, because compose files pass empty values on.
 
 use super::layers::Environment;
 use super::problem::{Origin, Problem};
@@ -10,7 +10,7 @@ use super::schema::{Schema, nearest};
 
 const PREFIX: &str = "ROOMWIRE_";
 
-/// Names for what other programs call otherwise.
+/// Keys by the names that other programs use for them.
 const ALIASES: [(&str, &str); 9] = [
     ("port", "server.bind"),
     ("host", "server.bind"),
@@ -23,7 +23,7 @@ const ALIASES: [(&str, &str); 9] = [
     ("metrics_bind", "server.internal_bind"),
 ];
 
-/// The variable that names the user's file.
+/// The variable that names the configuration file.
 const CONFIG: &str = "CONFIG";
 
 /// The log filter of every Rust program; it wins over ours.
@@ -100,7 +100,7 @@ fn is_injected(rest: &str, text: &str) -> bool {
     is_service || is_port || (rest.ends_with("PORT") && is_url)
 }
 
-/// `roomwire_bus__redis_url` has no effect: names of the environment are told apart by their letter case.
+/// A lower-case name such as `roomwire_bus__redis_url` has no effect: environment names are case-sensitive.
 fn lower_case(schema: &Schema, name: &str) -> Option<Problem> {
     let upper = name.to_uppercase();
     let path = upper.strip_prefix(PREFIX)?.to_lowercase();
@@ -110,7 +110,7 @@ fn lower_case(schema: &Schema, name: &str) -> Option<Problem> {
     Some(Problem::new(name, origin, message).suggesting(Some(upper)))
 }
 
-/// `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND` has no effect, but somebody meant something by it.
+/// `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND` has no effect, but was probably meant for a key.
 fn without_effect(schema: &Schema, name: &str, path: &str) -> Problem {
     let message = "has no effect: the names are ROOMWIRE_<SECTION>__<KEY>, with two underscores";
     let origin = Origin::Environment(name.to_owned());
@@ -122,8 +122,8 @@ fn without_effect(schema: &Schema, name: &str, path: &str) -> Problem {
     Problem::new(name, origin, message).suggesting(meant)
 }
 
-/// The keys that a name without sections may mean: with the section's underscore missing, without the section, by
-/// another program's word, or by a slip of the pen.
+/// The keys that such a name may mean: one underscore instead of two, a missing section, the name another program uses,
+/// or a typing error.
 fn likely_keys<'a>(schema: &'a Schema, name: &'a str) -> Vec<&'a str> {
     let flat = |key: &&str| key.replace('.', "_") == name;
     let last = |key: &&str| key.rsplit('.').next() == Some(name);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_others_set_are_left_alone() {
+    fn names_injected_by_kubernetes_are_ignored() {
         for (name, text) in [
             ("ROOMWIRE_PORT", "tcp://10.0.0.1:8080"),
             ("ROOMWIRE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_key_reads_is_warned_of_with_the_likely_key() {
+    fn a_name_without_effect_is_reported_with_the_likely_key() {
         let cases = [
             ("ROOMWIRE_SERVER_BIND", Some("ROOMWIRE_SERVER__BIND")),
             ("ROOMWIRE_BIND", Some("ROOMWIRE_SERVER__BIND")),

@@ -134,10 +134,10 @@ impl fmt::Display for IpRange {
     }
 }
 
-/// What is shown of a secret.
+/// Shown in place of a secret.
 const MASK: &str = "***";
 
-/// A text as messages quote it, unless it may hold a password.
+/// Quotes a text for a message, unless it may hold a password.
 pub(super) fn quoted(text: &str) -> String {
     if text.contains("://") || text.contains('@') {
         return "the value (not shown: it may hold a password)".to_owned();
@@ -257,7 +257,7 @@ impl fmt::Display for SecretUrl {
         masked.set_fragment(has_fragment.then_some(MASK));
         let masks = match (self.0.username(), self.0.password()) {
             ("", None) => Ok(()),
-            // Without a colon it is a user to us, but many a one who writes it means a password.
+            // Without a colon it is a user name, but people often mean it as a password.
             (_, None) => masked.set_username(MASK),
             (_, Some(_)) => masked.set_password(Some(MASK)),
         };

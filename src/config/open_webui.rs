@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
             Some("redis") => self.found.manager_is_redis = true,
             Some(other) => {
                 let other = quoted(other);
-                let message = format!("{other} is not `redis`: this node stays alone");
+                let message = format!("{other} is not `redis`: this node runs without a cluster");
                 self.warn("bus.redis_url", "WEBSOCKET_MANAGER", message);
             }
             None => {}

@@ -93,7 +93,7 @@ impl OriginRule {
         match text {
             "*" => return Ok(Self::Any),
             "same" => return Ok(Self::Same),
-            // What browsers send for `file:` and `data:` pages and for sandboxed frames.
+            // Browsers send this origin for `file:` and `data:` pages and for sandboxed frames.
             "null" => return Ok(Self::Exact(text.to_owned())),
             _ => {}
         }

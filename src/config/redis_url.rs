@@ -1,8 +1,8 @@
 //! The URL of a Redis, with the options that redis-py reads from its query.
 //!
-//! People share one URL between Roomwire and Python processes. An option that is dropped in silence is worse than one
-//! that is refused: with `?db=2` the two would work on different databases. So what has a meaning here is heeded, what
-//! only concerns the Python client is passed over, and everything else is refused by name. No value is ever shown.
+//! One URL is often shared between Roomwire and Python processes. Dropping an option silently is worse than rejecting
+//! it: with `?db=2` the two would use different databases. So options that have a meaning here are applied, options
+//! that only concern the Python client are ignored, and all others are rejected by name. Values are never shown.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use url::Url;
 use super::checked::BusConfig;
 use super::net::SecretUrl;
 
-/// Options of redis-py about what Roomwire does in its own way.
+/// Options of redis-py that are accepted without effect.
 const IGNORED: [&str; 17] = [
     "client_name",
     "decode_responses",
@@ -34,10 +34,10 @@ const IGNORED: [&str; 17] = [
     "timeout",
 ];
 
-/// As redis-py reads a switch.
+/// Values that redis-py reads as false.
 const FALSE: [&str; 5] = ["0", "f", "false", "n", "no"];
 
-/// A URL without options, and what they said.
+/// A URL without its options, and the settings they made.
 #[derive(Debug)]
 pub(super) struct RedisUrl {
     pub(super) url: SecretUrl,
@@ -50,7 +50,7 @@ pub(super) struct RedisUrl {
 }
 
 impl RedisUrl {
-    /// The options take their place in the settings: files where no key names one, the timeout in any case.
+    /// Applies the options to the settings: files only where no key names one, the timeout always.
     pub(super) fn apply(self, bus: &mut BusConfig) {
         bus.tls_ca = bus.tls_ca.take().or(self.ca);
         bus.tls_identity = bus.tls_identity.take().or(self.identity);
@@ -73,7 +73,7 @@ pub(super) fn read(text: &str) -> Result<Option<RedisUrl>, String> {
         let message = "names a host: a socket file is `unix:///path`, with `?username=` and `?password=` for its user";
         return Err(message.to_owned());
     }
-    // Checked before anything is moved: a URL of something else has options of its own.
+    // Checked before the options: a URL that is not for Redis has options of its own.
     SecretUrl::parse_redis(text).map_err(|error| unencoded(text).unwrap_or(error))?;
     let options = Options::of(&url, text)?;
     let (ca, identity) = options.files(&url)?;
@@ -87,7 +87,7 @@ pub(super) fn read(text: &str) -> Result<Option<RedisUrl>, String> {
     }))
 }
 
-/// Options by name; as in redis-py the first of several counts, and one without a value does not.
+/// Options by name. As in redis-py, the first of several counts, and an option without a value is ignored.
 struct Options(HashMap<String, String>);
 
 impl Options {
@@ -135,13 +135,13 @@ impl Options {
         match timeout {
             Some(Ok(timeout)) if !timeout.is_zero() => Ok(Some(timeout)),
             _ => Err(
-                "has an option `socket_connect_timeout` that is no number of seconds".to_owned(),
+                "has an option `socket_connect_timeout` that is not a number of seconds".to_owned(),
             ),
         }
     }
 
-    /// Puts database, user and password where the client library reads them. What stands before the host counts, as
-    /// in redis-py; of two databases the option does.
+    /// Moves database, user and password to where the client library reads them. As in redis-py, user and password
+    /// before the host take precedence over options, but the `db` option over a database in the path.
     fn move_into(&self, url: &mut Url, is_file: bool) -> Result<(), String> {
         let (db, user, password) = (
             self.get(&["db"]),
@@ -149,7 +149,7 @@ impl Options {
             self.get(&["password", "pass"]),
         );
         if db.is_some_and(|db| db.parse::<u16>().is_err()) {
-            return Err("has an option `db` that is no number of a database".to_owned());
+            return Err("has an option `db` that is not a database number".to_owned());
         }
         url.set_query(None);
         if is_file {
@@ -178,7 +178,7 @@ impl Options {
     }
 }
 
-/// Refuses an option that has no meaning here, or another one than it says.
+/// Rejects an option that has no meaning here, or whose value is not supported.
 fn check(name: &str, value: &str, text: &str) -> Result<(), String> {
     let is_false = FALSE.contains(&value.to_lowercase().as_str());
     match name {
@@ -195,21 +195,21 @@ fn check(name: &str, value: &str, text: &str) -> Result<(), String> {
                 .to_owned(),
         ),
         name if IGNORED.contains(&name) => Ok(()),
-        // With an `@` behind it the name may be a part of a password, and with other characters, too.
+        // Before an `@`, or with other characters, the name may be part of a password, so it is not shown.
         name => Err(unencoded(text).unwrap_or_else(|| {
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             if name.len() <= 40 && name.bytes().all(is_word) {
                 format!(
-                    "has the option `{name}`, which has no meaning here; docs/bus.md lists those that have"
+                    "has the option `{name}`, which is not supported; docs/bus.md lists the supported ones"
                 )
             } else {
-                "has something after `?` that is no option such as `db=2`".to_owned()
+                "has text after `?` that is not an option such as `db=2`".to_owned()
             }
         })),
     }
 }
 
-/// What to change in a URL whose user or password has a character that ends them.
+/// The advice for a URL whose user or password holds a delimiter that is not percent-encoded.
 fn unencoded(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("://")?;
     let (before, _) = rest.rsplit_once('@')?;
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_redis_py_that_mean_something_here_are_heeded() {
+    fn options_of_redis_py_with_a_meaning_here_are_applied() {
         for (text, expected) in [
             ("redis://cache?db=2", "redis://cache/2"),
             ("redis://cache:7000/1?db=2", "redis://cache:7000/2"),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_meaning_here_is_refused_by_name_and_without_its_value() {
+    fn unsupported_options_are_rejected_by_name_without_their_values() {
         for (text, named) in [
             ("rediss://cache?ssl_cert_reqs=none", "`ssl_cert_reqs`"),
             (

@@ -129,7 +129,7 @@ impl Schema {
                 .filter(|_| keys.next().is_none())
                 .map(|key| key.path.clone())
         };
-        // A right name in the wrong section is no slip of the pen.
+        // A correct name in the wrong section is not a typing error.
         by_name().or_else(|| nearest(path, self.keys().map(|key| key.path.as_str())))
     }
 

@@ -35,7 +35,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     size_up_to(LARGEST_SIZE, text)?.ok_or_else(|| format!("`{}` is above 1GiB", text.trim()))
 }
 
-/// The same; `None` above `largest`.
+/// As [`size`], but `None` above `largest`.
 fn size_up_to(largest: usize, text: &str) -> Result<Option<usize>, String> {
     let text = text.trim();
     let refused = || format!("`{text}` is not a size such as `1MB`, `64KiB` or `512B`");
@@ -79,7 +79,7 @@ pub(super) fn automatic_size(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
-/// `auto`, which is `None`, or an amount of memory.
+/// `auto`, which is `None`, or an amount of memory above zero.
 pub(super) fn automatic_memory(text: &str) -> Result<Option<usize>, String> {
     match text.trim() {
         "auto" => Ok(None),

@@ -26,7 +26,7 @@ impl UpstreamUrl {
             // The text may hold a password: it is not repeated.
             return Err("must not hold credentials: each client brings its own".to_owned());
         }
-        // Of path and parameters nothing is repeated: a token may be among them.
+        // The message leaves out path and parameters, which may hold a token.
         let host = url.host_str().unwrap_or_default();
         let refused = |why: &str| Err(format!("`{}://{host}…` {why}", url.scheme()));
         match url.scheme() {

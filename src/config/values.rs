@@ -123,10 +123,11 @@ pub(super) fn channel_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Levels and modules by comma, as `warn,roomwire::bridge=debug`, and after a slash what a line must contain.
+/// Levels and modules separated by commas, as `warn,roomwire::bridge=debug`; after a slash, text that a line must
+/// contain.
 ///
-/// To `env_logger` a word that is no level is a module, so that a slip in a level silences everything. Here a module
-/// must show that it is one: by its level, or by being one of ours.
+/// `env_logger` takes a word that is not a level for a module, so that a misspelt level silences everything. Here a
+/// module must be recognisable: it has a level, or it is one of Roomwire.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     let is_level = |level: &str| level.parse::<log::LevelFilter>().is_ok();
     let directives = text.split('/').next().unwrap_or_default();
@@ -134,11 +135,11 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         let is_ours = directive == "roomwire" || directive.starts_with("roomwire::");
         match directive.split_once('=') {
             Some((_, level)) if level.is_empty() || is_level(level.trim()) => {}
-            Some((_, level)) => return Err(format!("`{level}` is none of {LEVELS}")),
+            Some((_, level)) => return Err(format!("`{level}` is not one of {LEVELS}")),
             None if directive.is_empty() || is_ours || is_level(directive) => {}
             None => {
                 return Err(format!(
-                    "`{directive}` is none of {LEVELS}; a module is written with its level, as `module=debug`"
+                    "`{directive}` is not one of {LEVELS}; a module needs a level, as in `module=debug`"
                 ));
             }
         }
@@ -149,7 +150,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether a filter lets errors of a node through, or is `off`.
+/// Whether a filter lets errors of Roomwire through, or is `off`.
 pub(super) fn lets_errors_through(filter: &str) -> bool {
     let directives = filter.split('/').next().unwrap_or_default();
     let is_ours = |module: &str| "roomwire".starts_with(module) || module.starts_with("roomwire::");

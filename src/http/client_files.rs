@@ -58,7 +58,8 @@ impl ClientFiles {
             .is_some_and(|files| files.contains_key("socket.io.min.js"))
     }
 
-    /// Answers a request for `name`, which [`is_client_file`]. With `cors`, pages of other origins may read the answer.
+    /// Responds to a request for `name`, for which [`is_client_file`] holds. With `cors`, pages of other origins may
+    /// read the response.
     pub fn serve(&self, name: &str, request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
         let Some(files) = &self.files else {
             let how = "The stock client files are not served: set server.client_dir (ROOMWIRE_SERVER__CLIENT_DIR) \
@@ -95,7 +96,7 @@ impl ClientFiles {
 }
 
 impl File {
-    /// Whether the client has this very file in its cache (RFC 9110, 13.1.2).
+    /// Whether the client has the current version of the file in its cache (RFC 9110, 13.1.2).
     fn is_known_to(&self, request: &HttpRequest) -> bool {
         if !request.headers().contains_key(header::IF_NONE_MATCH) {
             return false;
@@ -108,7 +109,7 @@ impl File {
     }
 }
 
-/// The answer differs by the page that asks, and caches must know it.
+/// The response depends on the origin, so caches need `Vary`.
 fn answer(mut response: HttpResponseBuilder, cors: &CorsHeaders) -> HttpResponseBuilder {
     response.insert_header((header::VARY, "Origin"));
     for (name, value) in cors {

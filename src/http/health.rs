@@ -50,8 +50,8 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
         .body(body)
 }
 
-/// How many of the servers behind this node answer; `None` without any. No reason to send clients elsewhere: the
-/// other nodes have the same ones behind them.
+/// How many upstreams are up; `None` if there are no upstreams. The node stays ready without them: the other nodes have
+/// the same upstreams.
 fn upstreams(metrics: &Metrics) -> Option<String> {
     let of = |state| metrics.upstreams.of(state).get();
     let (up, out) = (of(UpstreamState::Up), of(UpstreamState::Out));

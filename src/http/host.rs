@@ -1,18 +1,18 @@
-//! Whether a request that comes over loopback is meant for this machine.
+//! Protects loopback listeners from DNS rebinding.
 //!
-//! A web page can make its own name lead to 127.0.0.1 once it is loaded (DNS rebinding). In the browser of whoever visits
-//! it, requests for that name then reach what listens on loopback and count as same-origin, so the page reads the
-//! responses. Its name is in `Host`. An address cannot be rebound.
+//! A web page can rebind its own name to 127.0.0.1 once it is loaded. In the visitor's browser, requests for that name
+//! then reach listeners on loopback and count as same-origin, so the page can read the responses. Such requests have
+//! the name in `Host`. An address cannot be rebound.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
 
-/// Whether the request comes over loopback with a name that is neither an address, nor `localhost`, nor `own`.
+/// Whether the request came over loopback with a `Host` that is neither an address, nor `localhost`, nor `own`.
 pub(super) fn is_rebound(request: &HttpRequest, own: &str) -> bool {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    // HTTP/1.0 has no `Host`, and no browser speaks it.
+    // Only HTTP/1.0 allows a request without `Host`, and no browser uses it.
     let host = request.headers().get(header::HOST);
     peer.is_some_and(|peer| peer.is_loopback())
         && host.is_some_and(|host| !host.to_str().is_ok_and(|host| is_local(host, own)))
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_localhost_and_the_configured_name_are_of_this_machine() {
+    fn addresses_localhost_and_the_configured_name_are_accepted() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:9090",

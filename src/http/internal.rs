@@ -23,12 +23,12 @@ use crate::metrics::{CONTENT_TYPE, Metrics};
 #[derive(Debug, Clone)]
 pub struct InternalSite {
     pub health: Arc<Health>,
-    /// The name or address it is bound by.
+    /// The name or address in `server.internal_bind`.
     pub host: String,
     pub metrics: Arc<Metrics>,
     /// Told when somebody wants the node to drain.
     pub drain: Arc<Notify>,
-    /// What a peer on another machine must present for that.
+    /// The token that a peer on another machine must present to drain the node.
     pub drain_token: Option<Secret>,
 }
 
@@ -91,7 +91,7 @@ fn is_local(peer: Option<SocketAddr>) -> bool {
     peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
-/// Whether a request carries the token, in a time that does not depend on how much of it is right.
+/// Whether a request carries the token; compared in constant time.
 fn has_token(request: &HttpRequest, token: Option<&Secret>) -> bool {
     let presented = request.headers().get(header::AUTHORIZATION);
     let presented = presented.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
@@ -110,7 +110,7 @@ mod tests {
 
     const TOKEN: &str = "correct-horse-battery";
 
-    /// The status of the answer, and whether the node drains.
+    /// The status of the response, and whether the node drains.
     fn drained(peer: &str, token: Option<&str>, headers: &[(&str, &str)]) -> (u16, bool) {
         let site = InternalSite {
             host: "localhost".to_owned(),

@@ -34,7 +34,7 @@ pub async fn serve(site: Site, request: HttpRequest, body: Body) -> HttpResponse
             .map(|below| below.trim_start_matches('/'))
             .filter(|name| is_client_file(name));
         if let (Some(name), true) = (name, reading) {
-            // Whoever may not connect gets the script, but no page of theirs can read it.
+            // A page whose origin may not connect gets the script, but without the CORS headers to read it.
             let settings = &site.edge.settings;
             let cors = settings.check_origin(request.headers(), request.peer_addr());
             let cors = cors.unwrap_or_default();
@@ -51,7 +51,7 @@ pub async fn serve(site: Site, request: HttpRequest, body: Body) -> HttpResponse
             let verbose = site.probes == PublicProbes::Full && health::wants_verbose(&request);
             health::readyz(&site.health, site.edge.worker.metrics(), verbose)
         }
-        // Where Prometheus looks unless it is told otherwise.
+        // The default path of Prometheus.
         "/metrics" => HttpResponse::NotFound()
             .content_type("text/plain; charset=utf-8")
             .body("No metrics on this port: they are at /metrics of the internal listener, whose address is server.internal_bind.\n"),

@@ -94,7 +94,7 @@ struct Carrier {
     /// Until its answer comes.
     greeting: Option<Greeting>,
     next_heartbeat: Option<Instant>,
-    /// The owner takes no news for now.
+    /// The owner is applying back-pressure.
     held_up: bool,
     /// The goodbye is said; why, and until when it may take to be written.
     leaving: Option<(Ending, Instant)>,
@@ -152,8 +152,8 @@ impl Carrier {
         }
     }
 
-    /// Whether the owner takes no news for now. What the upstream says to show that it lives waits too, so its silence
-    /// does not count.
+    /// Whether the owner applies back-pressure. Pings of the upstream are not read either then, so its silence does not
+    /// count.
     fn is_held_up(&mut self, listener: &dyn Listener, cx: &mut Context<'_>) -> bool {
         let before = self.held_up;
         self.held_up = listener.poll_capacity(cx).is_pending();
@@ -182,7 +182,7 @@ impl Carrier {
                 Some(outcome) => outcome?,
             }
             if news.iter().map(News::size).sum::<usize>() >= READ_BUFFER {
-                // The owner may take no more after this.
+                // The owner may apply back-pressure after this much.
                 break;
             }
         }

@@ -46,7 +46,7 @@ pub struct Request {
     pub purpose: Purpose,
     /// Whose legs are counted together, if anybody's.
     pub user: Option<Box<str>>,
-    /// Whose client's it is; its legs are counted together.
+    /// Network of the client; the legs of one network are counted together.
     pub network: Option<Network>,
     /// An event the upstream must acknowledge before anything else is sent.
     pub greeting: Option<Payload>,
@@ -108,8 +108,8 @@ pub trait Listener {
     /// Takes the news, in order.
     fn on_news(&self, news: Vec<News>);
 
-    /// Ready when it can take more news; the task is woken then. Meanwhile the upstream is not read, and TCP holds it
-    /// up.
+    /// Ready when it can take more news; otherwise the task is woken then. Meanwhile nothing is read from the upstream,
+    /// so TCP applies back-pressure.
     fn poll_capacity(&self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }

@@ -25,7 +25,7 @@ use crate::protocol::socket_io::packet::event_name;
 const FIRST_EJECTION: Duration = Duration::from_millis(200);
 /// And never for longer than this.
 const LONGEST_EJECTION: Duration = Duration::from_secs(10);
-/// Time between two health checks because of lost legs, which are many at once.
+/// Minimum time between health checks caused by lost legs, which come in bursts.
 const CHECK_PAUSE: Duration = Duration::from_millis(200);
 /// Losses of one upstream are logged at their begin and then once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -34,9 +34,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Pool {
     upstreams: Box<[Upstream]>,
     next: AtomicUsize,
-    /// None answers, and the log has said so.
+    /// Whether it has been logged that no upstream is up.
     all_out: AtomicBool,
-    /// A leg was lost: its upstream is checked at once.
+    /// Notified when a leg is lost, so that its upstream is checked at once.
     leg_lost: Arc<Notify>,
     settings: UpstreamConfig,
     tally: Arc<Tally>,
@@ -53,7 +53,7 @@ struct Upstream {
 
 #[derive(Default)]
 struct Condition {
-    /// It answered the last time.
+    /// The last attempt succeeded.
     up: bool,
     /// Failures in a row.
     failures: u32,
@@ -113,8 +113,7 @@ impl Pool {
         })
     }
 
-    /// Asks every upstream how it is: at once, in the interval of the settings, and when a leg is lost. Ends with the
-    /// pool.
+    /// Checks every upstream: at once, every `health_interval`, and when a leg is lost. Ends with the pool.
     pub async fn check_health(pool: Weak<Self>) {
         while let Some(this) = pool.upgrade() {
             this.check_all().await;
@@ -185,12 +184,12 @@ impl Pool {
         self.metrics.leg_events_total.of(event).increment();
     }
 
-    /// Counts an event or answer that is not passed on, since the client would close its connection at it.
+    /// Counts an event or answer that is dropped because the client would close its connection on it.
     pub(super) fn refuse(&self, unfit: &Unfit) {
         self.count(LegEvent::Unfit);
         static BURST: Burst = Burst::new();
         if let Some(others) = BURST.note() {
-            warn!(reason:% = unfit, others; "packet of an upstream dropped: clients would close their connections at it");
+            warn!(reason:% = unfit, others; "packet from an upstream dropped: clients would close their connections on it");
         }
     }
 
@@ -294,7 +293,7 @@ impl Pool {
         self.report_if_all_are_out();
     }
 
-    /// Shows how an upstream is.
+    /// Sets the state of an upstream, also in the metrics.
     fn set_up(&self, index: usize, condition: &mut Condition, up: bool) {
         if condition.up == up {
             return;

@@ -36,7 +36,7 @@ pub enum Obstacle {
     Loop,
     /// The handshake was answered with this status, and these words.
     Status(u16, String),
-    /// The connection was taken, and closed without an answer: so do servers at whose path nothing is.
+    /// The connection was accepted, then closed without an answer, as some servers do where nothing is at the path.
     Unanswered,
     /// Anything else.
     Other(String),

@@ -14,7 +14,7 @@ pub enum OverLimit {
     Node,
     #[error("you have as many connections to the server behind this one as you may")]
     User,
-    #[error("your address has as many connections to the server behind this one as it may")]
+    #[error("too many connections to the server behind this one from your address")]
     Address,
 }
 
@@ -70,7 +70,7 @@ impl Tally {
         })
     }
 
-    /// Takes a place of the node, and of its user and its client's network where they are known.
+    /// Counts a leg against the limit of the node and, where known, of its user and its network.
     pub(super) fn take(
         self: &Arc<Self>,
         user: Option<&str>,
@@ -81,7 +81,7 @@ impl Tally {
             return Err(OverLimit::Node);
         }
         let of = |known: Option<&usize>| known.copied().unwrap_or_default();
-        // Only the address is not for the client to choose.
+        // A client can choose everything but its address.
         if network.is_some_and(|network| of(counts.networks.get(&network)) >= self.per_network) {
             return Err(OverLimit::Address);
         }
@@ -120,7 +120,7 @@ impl Drop for Place {
     }
 }
 
-/// Counts one out; who has none left is forgotten.
+/// Counts one out; an entry without legs is removed.
 fn give_back<Q, K>(counts: &mut HashMap<K, usize>, key: &Q)
 where
     K: std::borrow::Borrow<Q> + Eq + std::hash::Hash,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn another_auth_payload_does_not_evade_the_limit_of_an_address() {
+    fn a_different_auth_payload_does_not_evade_the_limit_of_an_address() {
         let tally = Tally::new(100, 100, 2);
         let network = |text: &str| Some(Network::of(text.parse().unwrap()));
         let (here, there) = (network("192.0.2.1"), network("192.0.2.2"));
@@ -165,7 +165,7 @@ mod tests {
         }
         assert!(
             !tally.counts().users.contains_key("b"),
-            "a refusal leaves no trace"
+            "a refused leg is not counted"
         );
         drop(tally.take(Some("b"), there).unwrap());
         assert!(!tally.counts().networks.contains_key(&there.unwrap()));

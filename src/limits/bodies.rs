@@ -1,6 +1,6 @@
 //! The bodies of POSTs that this node holds until they are complete, in bytes.
 //!
-//! A session has one at most, but sessions are many: clients that send slowly would fill the memory together.
+//! A session has at most one, but without a common limit many slow senders together could exhaust the memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::kind::Limit;
 use crate::metrics::Metrics;
 
-/// The first bytes of each body do not count: large bodies of few clients must not keep all others from posting. A
-/// session has one body at most, so they are bounded like sessions.
+/// The first bytes of each body do not count, so that large bodies of few clients cannot keep all others from posting. A
+/// session has at most one body, so these bytes are bounded like sessions.
 const FREE: usize = 16 * 1024;
 
-/// All of them.
+/// All bodies that the node holds.
 #[derive(Debug)]
 pub(super) struct Bodies {
     limit: AtomicUsize,
@@ -29,12 +29,12 @@ impl Bodies {
         })
     }
 
-    /// Sets the limit anew; bodies that are held stay, also above it.
+    /// Replaces the limit; bodies already held stay, even above it.
     pub(super) fn replace(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// A body of which nothing has come yet.
+    /// Starts a body, of which nothing has arrived yet.
     pub(super) fn begin(self: &Arc<Self>) -> HeldBody {
         HeldBody {
             bodies: Arc::clone(self),
@@ -43,7 +43,7 @@ impl Bodies {
     }
 }
 
-/// A body that is held; counted until it is dropped.
+/// A body that is held; its bytes are counted until it is dropped.
 #[derive(Debug)]
 pub struct HeldBody {
     bodies: Arc<Bodies>,
@@ -51,10 +51,10 @@ pub struct HeldBody {
 }
 
 impl HeldBody {
-    /// Counts more of it. A body that is small, or the only one, always fits.
+    /// Counts more bytes of this body. A small body, or the only one of the node, always fits.
     ///
     /// # Errors
-    /// The node holds as much as it may.
+    /// The node has reached the limit.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Limit> {
         let Bodies {
             limit,

@@ -16,7 +16,7 @@ const RESERVE: usize = 64;
 const RESERVE_PER_WORKER: usize = 8;
 /// One in so many is kept for connections that are no client yet, or two of the same: requests under way, upgrades.
 const REQUESTS_SHARE: usize = 8;
-/// The highest automatic limit of HTTP connections of one address, and the share of all that it is at most.
+/// The automatic limit of HTTP connections of one address: at most this many, and at most one in this many of all.
 const MOST_OF_ONE_ADDRESS: usize = 2_000;
 const SHARE_OF_ONE_ADDRESS: usize = 4;
 /// Time between two looks whether a descriptor is left.
@@ -70,7 +70,7 @@ impl Descriptors {
         (self.limit.saturating_sub(reserve) / self.workers.max(1)).max(1)
     }
 
-    /// HTTP connections one address may have where nothing else is set: never so many that others find none left.
+    /// Automatic limit of HTTP connections of one address; leaves most descriptors to other addresses.
     pub fn http_connections_per_ip(self) -> usize {
         let all = self.requests_per_worker().saturating_mul(self.workers);
         (all / SHARE_OF_ONE_ADDRESS).clamp(1, MOST_OF_ONE_ADDRESS)

@@ -1,4 +1,4 @@
-//! How many HTTP connections each address has: a silent one costs a descriptor as a client does.
+//! Limits the HTTP connections of each address: even a silent one costs a descriptor.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ pub struct HttpConnections {
     per_address: AtomicUsize,
     open: Mutex<HashMap<Network, usize>>,
     metrics: Arc<Metrics>,
-    /// Whether they are those of the public listener, which the gauge is about.
+    /// Whether this is the public listener, whose connections the gauge counts.
     public: bool,
 }
 
@@ -27,7 +27,7 @@ impl HttpConnections {
         Self::new(usize::MAX, metrics, true)
     }
 
-    /// Connections of the internal listener, so many of one address.
+    /// Connections of the internal listener, at most `per_address` of one address.
     pub fn internal(per_address: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Self::new(per_address, metrics, false)
     }
@@ -41,15 +41,15 @@ impl HttpConnections {
         })
     }
 
-    /// Sets the limit anew; connections that are open stay, also above it.
+    /// Replaces the limit; open connections stay, even above it.
     pub(super) fn replace(&self, per_address: usize) {
         self.per_address.store(per_address, Ordering::Relaxed);
     }
 
-    /// Counts a connection in until the value is dropped. Without an address it is not limited.
+    /// Counts a connection until the returned value is dropped. Without an address it is not limited.
     ///
     /// # Errors
-    /// Its address has as many as it may; this is counted and logged already.
+    /// Its address has reached the limit, which has been counted and logged.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<HttpConnection, Limit> {
         let network = address.map(Network::of);
         if let Some(network) = network {
@@ -77,7 +77,7 @@ impl HttpConnections {
     }
 }
 
-/// An HTTP connection that is counted, until this is dropped.
+/// An HTTP connection, counted until this is dropped.
 #[derive(Debug)]
 pub struct HttpConnection {
     all: Arc<HttpConnections>,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_its_share_and_is_forgotten_with_its_last_connection() {
+    fn connections_are_limited_per_network_until_they_are_dropped() {
         let connections = HttpConnections::internal(2, Arc::default());
         let address = |text: &str| Some(text.parse().unwrap());
         let (here, there) = (address("192.0.2.1"), address("2001:db8::1"));

@@ -75,7 +75,7 @@ limits! {
     /// Namespace and payload of a CONNECT.
     ConnectPayload: "connect_payload", "limits.connect_payload", limit_rejected_total[LimitRejection::ConnectPayload],
         "Connect payload too large";
-    /// Bodies of POSTs that are held.
+    /// Bytes held of POST bodies that are still arriving.
     PostBodies: "post_bodies", "limits.post_bodies", limit_rejected_total[LimitRejection::PostBodies],
         "Too many bodies under way";
     /// Namespaces of one session.
@@ -87,16 +87,16 @@ limits! {
     /// Bytes of events that wait for the app, from a client that cannot be made to wait.
     Inbox: "inbox", "socket.inbox_limit", limit_rejected_total[LimitRejection::Inbox],
         "more events wait than socket.inbox_limit allows";
-    /// Arrays and objects that the JSON of a packet nests.
+    /// Depth of arrays and objects in the JSON of a packet.
     Depth: "depth", "socket.max_depth", limit_rejected_total[LimitRejection::Depth],
         "Nested too deeply";
-    /// Bytes that wait for a client that takes none of them for `socket.slow_timeout`.
+    /// Bytes queued for a client that makes no progress for `socket.slow_timeout`.
     Outbox: "outbox", "socket.outbox_limit", slow_consumers_total[SlowPolicy::Closed],
         "slow consumer";
-    /// Bytes that wait for a client, whatever it takes of them.
+    /// Bytes queued for a client, even if it makes progress.
     OutboxHard: "outbox_hard", "socket.outbox_hard_limit", slow_consumers_total[SlowPolicy::Closed],
         "slow consumer";
-    /// Memory of what waits for all clients.
+    /// Memory of the queues of all clients.
     OutboxMemory: "outbox_memory", "limits.outbox_memory", slow_consumers_total[SlowPolicy::Evicted],
         "slow consumer";
     /// Questions to a socket that it has not answered.

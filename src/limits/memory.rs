@@ -1,17 +1,17 @@
-//! The memory limit of this process, as a container engine, Kubernetes or systemd sets it: that of its control group.
+//! The memory limit of the control group of this process, as set by a container engine, Kubernetes or systemd.
 
 use std::fs;
 use std::path::{Component, Path};
 
 /// Bytes of a node without clients.
 const BASE: u64 = 16 << 20;
-/// Bytes allowed for each client: twice what an idle one costs the node and, for its socket, the kernel. The other
-/// half is for messages in flight, or for the state of TLS.
+/// Bytes allowed for each client: twice the cost of an idle one, including its socket in the kernel. The other half is
+/// for messages in flight, or for the state of TLS.
 const PER_CLIENT: u64 = 16 << 10;
 
-/// Part of the memory that may hold what waits for clients: one in so many.
+/// The queues of clients may use one in this many parts of the memory.
 const OUTBOX_SHARE: u64 = 4;
-/// The memory of a machine that does not report it.
+/// Assumed where the machine does not report its memory.
 const UNKNOWN: u64 = 4 << 30;
 
 /// The memory limit, and how many clients it allows.
@@ -19,7 +19,7 @@ const UNKNOWN: u64 = 4 << 30;
 pub struct MemoryLimit(Option<u64>);
 
 impl MemoryLimit {
-    /// The limit of this process. There is none outside of Linux.
+    /// The limit of this process; none on systems other than Linux.
     pub fn of_process() -> Self {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let file = |path: &Path| fs::read_to_string(Path::new("/sys/fs/cgroup").join(path)).ok();
@@ -41,7 +41,7 @@ impl MemoryLimit {
         self.0.unwrap_or_default() >> 20
     }
 
-    /// Bytes that may wait for clients: a quarter of the limit, or of the machine's memory.
+    /// Bytes that may be queued for clients: a quarter of the limit, or of the memory of the machine if that is less.
     pub fn outbox(self) -> usize {
         let machine = || total(&fs::read_to_string("/proc/meminfo").ok()?);
         let memory = self.0.into_iter().chain(machine()).min();
@@ -65,7 +65,8 @@ fn total(meminfo: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// The lowest limit of the control groups in `groups`, the text of `/proc/self/cgroup`; `file` reads below their mount.
+/// The lowest limit of the control groups in `groups`, the text of `/proc/self/cgroup`; `file` reads a file below their
+/// mount point.
 fn lowest(groups: &str, file: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let limit = |line: &str| {
         let (_, group) = line.split_once(':')?;
@@ -81,8 +82,8 @@ fn lowest(groups: &str, file: &impl Fn(&Path) -> Option<String>) -> Option<u64> 
     groups.lines().filter_map(limit).min()
 }
 
-/// The lowest limit of a group and its ancestors. In a container the path may be the host's, of which only the
-/// container's own group is mounted, at the top.
+/// The lowest limit of a group and its ancestors. In a container the path can be that of the host, while only the
+/// container's own group is mounted, at the root.
 fn lowest_upwards(
     mount: &str,
     path: &str,
@@ -97,7 +98,7 @@ fn lowest_upwards(
         .ancestors()
         .filter(is_plain)
         .filter_map(|group| file(&Path::new(mount).join(group).join(name)))
-        // `max` is no number and no limit.
+        // `max`, which is not a number, means no limit.
         .filter_map(|text| text.trim().parse().ok())
         .min()
 }
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_the_memory_may_wait_for_clients() {
+    fn a_quarter_of_the_memory_is_for_queues() {
         assert_eq!(MemoryLimit::of(1 << 20).outbox(), 256 << 10);
         let meminfo = "MemTotal:       24683044 kB\nMemFree:         7467860 kB\n";
         assert_eq!(total(meminfo), Some(24_683_044 * 1024));

@@ -68,7 +68,7 @@ impl Limits {
         Self::with_memory(&config.limits, descriptors, memory, Arc::clone(metrics))
     }
 
-    /// The limits of a node that may have these descriptors open, and all memory.
+    /// The limits of a node with these descriptors and without a memory limit.
     pub fn new(
         config: &LimitsConfig,
         descriptors: Descriptors,
@@ -77,7 +77,7 @@ impl Limits {
         Self::with_memory(config, descriptors, MemoryLimit::none(), metrics)
     }
 
-    /// The limits of a node that may have these descriptors open and use so much memory.
+    /// The limits of a node with these descriptors and this memory limit.
     pub fn with_memory(
         config: &LimitsConfig,
         descriptors: Descriptors,
@@ -251,7 +251,7 @@ impl Limits {
         self.connect_payload.load(Ordering::Relaxed)
     }
 
-    /// Begins to hold the body of a POST.
+    /// Starts to hold the body of a POST.
     pub fn begin_body(&self) -> HeldBody {
         self.bodies.begin()
     }

@@ -151,7 +151,8 @@ fn pubsub_limits(server: &ServerFacts) -> Option<(usize, usize)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-/// What publishers that are no nodes of ours can do to all of them: nobody refuses their messages.
+/// Notes that other publishers can end the subscriptions of all nodes: unlike nodes, they are not bound by
+/// bus.message_limit.
 fn note_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
     let (hard, _) = pubsub_limits(server).filter(|(hard, _)| *hard != 0)?;
     let others = if bus.python {
@@ -160,7 +161,7 @@ fn note_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
         "other programs"
     };
     Some(Finding::fine(format!(
-        "{}: nodes publish at most {} bytes a message (bus.message_limit); a message above {hard} bytes (client-output-buffer-limit pubsub) from other publishers ({others}) on any subscribed channel ends the subscriptions of all nodes at once, which costs each what is published until it has subscribed again (roomwire_bus_gap_seconds)",
+        "{}: nodes publish at most {} bytes a message (bus.message_limit); a message above {hard} bytes (client-output-buffer-limit pubsub) from other publishers ({others}) on any subscribed channel ends the subscriptions of all nodes at once; each node then misses what is published until it has subscribed again (roomwire_bus_gap_seconds)",
         server.address, bus.message_limit
     )))
 }

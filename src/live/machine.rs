@@ -1,4 +1,4 @@
-//! This machine: files that may be open, and the memory limit.
+//! This machine: the limits of open files and memory.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// The memory limit, if it allows fewer clients than files do, or than are wanted.
+/// Judges the memory limit if it allows fewer clients than open files do, or than `limits.connections`.
 fn judge_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) -> Option<Finding> {
     let possible = memory.connections();
     let what = format!(

@@ -124,7 +124,7 @@ fn remedy(obstacle: &Obstacle, key: &str) -> String {
         Obstacle::Status(400, _) => {
             "the server: it must take websockets (Open WebUI: ENABLE_WEBSOCKET_SUPPORT=true), and a proxy before it must pass the upgrade on".to_owned()
         }
-        // What web servers and frameworks answer to an upgrade at a path that is none of a Socket.IO server.
+        // Responses of web servers and frameworks to an upgrade at a path without a Socket.IO server.
         Obstacle::Status(200..=399 | 401 | 403 | 404 | 405 | 426, _) | Obstacle::Unanswered => {
             no_endpoint(key)
         }
@@ -135,7 +135,7 @@ fn remedy(obstacle: &Obstacle, key: &str) -> String {
     }
 }
 
-/// The server is there, and no Socket.IO at that path of it.
+/// The server is reachable, but there is no Socket.IO at that path.
 fn no_endpoint(key: &str) -> String {
     if key.starts_with("app.open_webui") {
         return format!("{key}: another server listens there, or a proxy that hides the path");

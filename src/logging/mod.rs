@@ -1,5 +1,5 @@
 //! The log of the process: `env_logger` decides what is said, we how it looks; both can change while the node runs.
-//! `output` takes the lines to standard error without holding up whoever logs.
+//! `output` writes the lines to standard error without blocking the threads that log.
 //!
 //! Started by `main`, once. Everybody else says things by the macros of `log`, in one style: a message in small
 //! letters, and what varies in fields, `info!(sid = …, reason = …; "session closed")`. What a client sent stands in
@@ -24,11 +24,10 @@ pub use burst::Burst;
 pub use line::{Json, Text};
 use output::Output;
 
-/// How long the end of the process, or a panic, waits for lines that are not written yet: standard error may be
-/// blocked.
+/// How long process exit, or a panic, waits for unwritten lines: standard error may be blocked.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// Libraries that log an error of a client each time: a client could fill the log with such lines.
+/// Libraries that log every error of a client, with which a client could fill the log.
 const PER_CLIENT: [&str; 2] = ["actix_http", "rustls"];
 
 /// The log of this process.
@@ -39,34 +38,34 @@ static OUTPUT: Output = Output::new();
 /// The name of this node, in every line of JSON: those of several nodes meet in one place.
 static NODE: OnceLock<String> = OnceLock::new();
 
-/// Starts the thread that writes to standard error. Before the log itself is started, [`report`] goes this way.
+/// Starts the thread that writes to standard error. [`report`] works from here on, even before the log is started.
 ///
 /// # Errors
-/// There is no standard error, or no thread.
+/// Standard error is closed, or the thread cannot be started.
 pub fn open() -> io::Result<()> {
-    // A descriptor of its own: while it blocks, nobody waits for the lock of `std::io::stderr`.
+    // A separate descriptor, so that a blocked write does not hold the lock of `std::io::stderr`.
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
     let writer = std::thread::Builder::new().name("log".to_owned());
     writer.spawn(move || {
         OUTPUT.run(std::fs::File::from(stderr), |lines| {
-            log::warn!(lines; "lines of the log were dropped: standard error was not read, or could not be written");
+            log::warn!(lines; "lines of the log were dropped: standard error was not read in time, or could not be written");
         })
     })?;
     Ok(())
 }
 
-/// Writes lines that are none of the log, as they are.
+/// Writes lines as they are, without the format of the log.
 pub fn report(lines: &str) {
     OUTPUT.push(lines.as_bytes());
 }
 
-/// Waits until everything that was logged is written, for at most a second. Last act of a process.
+/// Waits until everything logged is written, at most a second. Called last before the process exits.
 pub fn flush() {
     OUTPUT.flush(FLUSH_TIME);
 }
 
 impl Logging {
-    /// Starts it; [`open`] comes first.
+    /// Starts the log. [`open`] must be called first.
     ///
     /// # Errors
     /// The process has a log already.
@@ -91,7 +90,7 @@ impl Logging {
         self.0.store(logger.into());
     }
 
-    /// Says whose log this is, once that is known, and where dropped lines are counted.
+    /// Sets the name of the node, once it is known, and where dropped lines are counted.
     pub fn tell_node(&self, node: &str, metrics: &Arc<Metrics>) {
         NODE.get_or_init(|| node.to_owned());
         OUTPUT.count_in(Arc::clone(metrics));
@@ -115,7 +114,7 @@ impl Log for Logging {
     }
 }
 
-/// Whether a library has logged a client's error a short time ago, and this is another one.
+/// Whether a library logs an error of a client again within a burst.
 fn repeats(record: &Record<'_>) -> bool {
     static BURSTS: [Burst; PER_CLIENT.len()] = [const { Burst::new() }; PER_CLIENT.len()];
     let library = record.target().split("::").next();
@@ -126,7 +125,7 @@ fn repeats(record: &Record<'_>) -> bool {
             .any(|(_, burst)| burst.note().is_none())
 }
 
-/// Where `env_logger` writes: each call is a whole line.
+/// The target of `env_logger`: each write is a whole line.
 struct Lines;
 
 impl Write for Lines {
@@ -142,7 +141,7 @@ impl Write for Lines {
 
 fn logger(config: &LogConfig) -> Logger {
     let mut builder = Builder::new();
-    // Colours as `env_logger` would choose them for standard error, which is where the lines go in the end.
+    // The colours that `env_logger` would choose for standard error, where the lines end up.
     let style: WriteStyle = anstream::AutoStream::choice(&io::stderr()).into();
     builder
         .target(Target::Pipe(Box::new(Lines)))

@@ -1,8 +1,8 @@
-//! From a line of the log to standard error: a bounded buffer, and the thread that writes it.
+//! Writes the log to standard error: a bounded buffer, and the thread that drains it.
 //!
-//! A log call only copies its line into the buffer, so a reader of standard error that stalls (a log collector, a
-//! blocked log driver) never blocks a worker, a probe or a signal. When the buffer is full the newest lines are
-//! dropped and counted; once output flows again, a line says how many.
+//! A log call only copies its line into the buffer, so a stalled reader of standard error (a log collector or log
+//! driver) never blocks a worker, a probe or a signal. While the buffer is full, new lines are dropped and counted;
+//! once output flows again, a line reports how many.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,22 +10,23 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 
-/// Bytes that wait at most; as many again may be on their way out. It bounds the number of lines too: the shortest
-/// line, with its time and target, has some 40 bytes.
+/// Size of the buffer in bytes; as many again may be in the hands of the writer. It bounds the number of lines too: the
+/// shortest line, with its time and target, has about 40 bytes.
 const LIMIT: usize = 1 << 20;
-/// Bytes of one write, in whole lines: a pipe takes so many at once, so lines of two processes never mix.
+/// Bytes of one write, in whole lines. Writes of this size to a pipe are atomic (`PIPE_BUF`), so lines of two processes
+/// never mix.
 const PIECE: usize = 4096;
-/// Memory kept for the next lines after a burst.
+/// Capacity of the buffer that is kept after a burst.
 const KEPT: usize = 64 << 10;
-/// Pause before another attempt on a descriptor that somebody has made non-blocking.
+/// Pause before a retry on a descriptor that another process has made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// The lines on their way out of the process.
+/// Lines that have not been written yet.
 pub(super) struct Output {
     queue: Mutex<Queue>,
-    /// The writer has something to do.
+    /// Notified when there is work for the writer.
     filled: Condvar,
-    /// Everything is written.
+    /// Notified when everything is written.
     emptied: Condvar,
 }
 
@@ -35,9 +36,9 @@ struct Queue {
     writing: bool,
     /// The last write succeeded.
     flows: bool,
-    /// Lines dropped of which no line tells yet.
+    /// Lines dropped and not reported yet.
     unreported: u64,
-    /// Lines dropped before there was a metric.
+    /// Lines dropped before the metrics were set.
     uncounted: u64,
     metrics: Option<Arc<Metrics>>,
 }
@@ -67,7 +68,7 @@ impl Output {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a whole line, or drops it; never waits for the writer.
+    /// Appends a whole line, or drops it; never waits for the writer.
     pub(super) fn push(&self, line: &[u8]) {
         let mut queue = self.queue();
         if queue.lines.len() + line.len() > queue.limit {
@@ -79,7 +80,7 @@ impl Output {
         self.filled.notify_one();
     }
 
-    /// Counts dropped lines in these metrics, those so far included.
+    /// Counts dropped lines in these metrics, including those dropped so far.
     pub(super) fn count_in(&self, metrics: Arc<Metrics>) {
         let mut queue = self.queue();
         let earlier = std::mem::take(&mut queue.uncounted);
@@ -87,7 +88,7 @@ impl Output {
         queue.metrics = Some(metrics);
     }
 
-    /// Waits until everything so far is written, at most so long.
+    /// Waits until everything so far is written, for at most `time`.
     pub(super) fn flush(&self, time: Duration) {
         let deadline = Instant::now() + time;
         let mut queue = self.queue();
@@ -106,7 +107,7 @@ impl Output {
         loop {
             let (lines, dropped) = self.next();
             if dropped > 0 {
-                // It goes into the buffer that was just emptied, and so stands where the lines are missing.
+                // The report goes into the buffer that was just emptied, so it appears where the lines are missing.
                 report(dropped);
             }
             let lost = write(&mut out, &lines);
@@ -144,7 +145,8 @@ impl Output {
 }
 
 impl Queue {
-    /// There are lines, or drops to report. A report that cannot be written either must not lead to the next one.
+    /// Whether there are lines to write, or drops to report. While writes fail there is no report, since its own loss
+    /// would cause another one.
     fn has_work(&self) -> bool {
         !self.lines.is_empty() || (self.flows && self.unreported > 0)
     }
@@ -157,7 +159,7 @@ impl Queue {
         }
     }
 
-    /// Keeps the memory of what was written, unless newer lines have some already or it is much.
+    /// Reuses the memory of written lines, unless newer lines have memory already or it is large.
     fn reuse(&mut self, mut written: Vec<u8>) {
         if self.lines.capacity() == 0 && written.capacity() <= KEPT {
             written.clear();
@@ -166,7 +168,7 @@ impl Queue {
     }
 }
 
-/// Writes lines piece by piece; how many could not be written.
+/// Writes lines piece by piece; returns how many could not be written.
 fn write(out: &mut impl Write, mut lines: &[u8]) -> u64 {
     let mut lost = 0;
     while !lines.is_empty() {
@@ -179,7 +181,7 @@ fn write(out: &mut impl Write, mut lines: &[u8]) -> u64 {
     lost
 }
 
-/// Where the whole lines end that go out together: at least one, and no more than [`PIECE`] bytes if that is possible.
+/// The end of the next piece: whole lines, at least one, within [`PIECE`] bytes if possible.
 fn piece_end(lines: &[u8]) -> usize {
     let is_end = |byte: &u8| *byte == b'\n';
     let start = &lines[..lines.len().min(PIECE)];

@@ -119,20 +119,20 @@ labels! {
     ;
     /// What a client that does not read costs it.
     SlowPolicy("policy"):
-        /// Its session: more waited than it may, or it took nothing for too long.
+        /// Its session was closed: its queue was too large, or it made no progress for too long.
         Closed = "closed",
-        /// Its session: all clients of the node together held more than they may, and this one most.
+        /// Its session was closed because all queues of the node together were too large.
         Evicted = "evicted",
         /// A volatile packet: it was not ready.
         VolatileDropped = "volatile_dropped",
     ;
-    /// What became of a polling answer that is worth compressing.
+    /// What became of a polling response that is worth compressing.
     Compression("outcome"):
         /// It was compressed.
         Done = "done",
-        /// Another client got the same just before.
+        /// The result for an identical response was reused.
         Reused = "reused",
-        /// It went out as it is: too many were being compressed.
+        /// It was sent uncompressed, because too many were being compressed.
         Skipped = "skipped",
     ;
     /// Where a command came from.
@@ -151,7 +151,7 @@ labels! {
         Unreadable = "unreadable",
         /// Never read: an old python-socketio.
         Pickle = "pickle",
-        /// Stock clients would close at it: see `model::fitness`.
+        /// Stock clients would close their connections on it: see `model::fitness`.
         Unfit = "unfit",
     ;
     /// What this node passes on for a session of another node.
@@ -173,11 +173,11 @@ labels! {
         /// No upstream could be reached in time.
         Unavailable = "unavailable",
     ;
-    /// How an upstream is.
+    /// The state of an upstream.
     UpstreamState("state"):
         /// It took the last leg, or passed the last health check.
         Up = "up",
-        /// It did not, or was not reached yet.
+        /// It did not, or has not been reached yet.
         Out = "out",
     ;
     /// What became of an event on a leg.
@@ -188,7 +188,7 @@ labels! {
         Received = "received",
         /// It came from the upstream and `app.upstream.forward` holds it back.
         Filtered = "filtered",
-        /// It came from the upstream, and stock clients would close at it.
+        /// It came from the upstream and was dropped, because stock clients would close their connections on it.
         Unfit = "unfit",
     ;
     /// What a backend of Open WebUI was asked.

@@ -53,7 +53,7 @@ metrics! {
     drain_sessions_left: Gauge,
     /// Of those, how many a drain has told to go.
     drain_closed_total: Counter,
-    /// When a drain under way ends at the latest, in seconds since 1970; 0 without one.
+    /// When the current drain ends at the latest, in seconds since 1970; 0 without one.
     drain_deadline_timestamp_seconds: Gauge,
     /// Times the configuration was read again.
     config_reloads_total: Counters<ReloadResult>,
@@ -87,7 +87,7 @@ metrics! {
     http_connections: Gauge,
     /// Bytes of POST bodies that are held until they are complete.
     post_body_bytes: Gauge,
-    /// Times a worker stopped accepting because it had as many HTTP connections as it may.
+    /// Times a worker stopped accepting because it had reached its limit of HTTP connections.
     accept_pauses_total: Counter,
     /// Seconds in which no file descriptor was left, so that nobody could connect.
     descriptors_exhausted_total: Counter,
@@ -111,7 +111,7 @@ metrics! {
     send_queue_bytes: Gauge,
     /// What was lost on clients that do not read.
     slow_consumers_total: Counters<SlowPolicy>,
-    /// Polling answers that are worth compressing.
+    /// Polling responses that are worth compressing.
     compressions_total: Counters<Compression>,
     /// Questions to a client dropped unanswered because it owed too many acks.
     acks_dropped_total: Counter,
@@ -143,7 +143,7 @@ metrics! {
     bus_lost_total: Counter,
     /// Times the subscription was found deaf and rebuilt.
     bus_deafened_total: Counter,
-    /// How long there was no subscription, each time: messages of other nodes were possibly missed.
+    /// Length of each gap without a subscription, in which messages of other nodes may have been missed.
     bus_gap_seconds: Histogram,
     /// Requests and websockets of other nodes' sessions that a balancer handed to this node.
     forwarded_total: Counters<Forwarding>,

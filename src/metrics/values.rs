@@ -206,7 +206,8 @@ impl<L: Label> Gauges<L> {
 
 /// The same number once for each URL of the configuration.
 ///
-/// The one label whose values are not known before the start. They are set once, and no client can add any.
+/// The only label whose values are not known at compile time. They are set once at the start, and no client can add
+/// any.
 #[derive(Debug)]
 pub struct ByUrl<M>(OnceLock<Box<[(String, M)]>>);
 
@@ -217,7 +218,7 @@ impl<M> Default for ByUrl<M> {
 }
 
 impl<M: Default> ByUrl<M> {
-    /// Names the URLs, which must hold no credentials; only the first call counts.
+    /// Sets the URLs, which must hold no credentials; only the first call has an effect.
     pub fn name(&self, urls: impl Iterator<Item = String>) {
         self.0
             .get_or_init(|| urls.map(|url| (url, M::default())).collect());

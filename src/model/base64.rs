@@ -1,13 +1,13 @@
-//! Base64 as clients and emitters of every language write it.
+//! Base64 as written by clients and emitters in all languages.
 //!
-//! The reference server decodes leniently, and client libraries rely on that: some wrap lines after 76 characters
-//! (MIME), some use the URL-safe alphabet, some leave the padding out.
+//! The reference server decodes leniently, and client libraries rely on it: some wrap lines after 76 characters (MIME),
+//! some use the URL-safe alphabet, some omit the padding.
 
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeError, Engine};
 
-/// The standard alphabet. Padding is written, and optional when reading.
+/// The standard alphabet. Padding is written, but optional when decoding.
 pub const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -15,10 +15,10 @@ pub const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Decodes either alphabet, with line breaks anywhere and padding or none.
+/// Decodes either alphabet, with or without padding, ignoring line breaks.
 ///
 /// # Errors
-/// There is a character of neither alphabet, or the length is impossible.
+/// There is a character outside both alphabets, or the length is impossible.
 pub fn decode_lenient(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     // Most text needs no copy.
     BASE64

@@ -76,12 +76,12 @@ pub struct AckReply {
     pub token: AckToken,
     /// The socket that answered; unknown when the answer came over a dialect that does not say.
     pub socket: Option<SocketId>,
-    /// The arguments of the ack as a JSON array; empty if nobody there was asked.
+    /// The arguments of the ack as a JSON array; empty if the question reached nobody there.
     pub payload: Payload,
 }
 
 impl AckReply {
-    /// Says that the question reached nobody who could answer it.
+    /// A report that the question reached nobody who could answer it.
     pub fn unasked(token: AckToken) -> Self {
         Self {
             token,
@@ -90,7 +90,7 @@ impl AckReply {
         }
     }
 
-    /// Whether it is no answer, but says that nobody was asked.
+    /// Whether this is not an answer, but reports that the question reached nobody.
     pub fn is_unasked(&self) -> bool {
         self.payload.json.is_empty()
     }

@@ -1,6 +1,7 @@
-//! What no stock client survives, whoever sends it: its parser closes the connection, or its stack overflows.
+//! Payloads that break stock clients: their parser closes the connection, or their stack overflows.
 //!
-//! Clients are held to the same by their own packets (`protocol::socket_io`); here it is for what others emit to them.
+//! The same rules are applied to packets from clients in `protocol::socket_io`; these checks are for emits from
+//! backends.
 
 use thiserror::Error;
 
@@ -10,7 +11,7 @@ use super::payload::{RESERVED_EVENTS, event_name};
 /// The most attachments of one packet (protocol notes 2, "Decoder limit").
 pub const MAX_ATTACHMENTS: usize = 10;
 
-/// Why a payload is not for clients.
+/// Why a payload must not be sent to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfit {
     #[error("event {0:?} is reserved")]
@@ -50,10 +51,10 @@ impl Payload {
     }
 }
 
-/// Whether JSON nests more than `limit` arrays and objects.
+/// Whether JSON nests arrays and objects deeper than `limit`.
 ///
-/// Two passes without allocation: hardly any text has `limit` brackets at all, and counting them takes vector
-/// instructions. Text that is not JSON is judged somehow.
+/// Two passes without allocation: hardly any text has `limit` opening brackets at all, and the compiler vectorises the
+/// pass that counts them. For text that is not JSON the result is unspecified.
 pub fn is_deeper(json: &str, limit: usize) -> bool {
     let bytes = json.as_bytes();
     // Each level takes two bytes.
@@ -61,7 +62,7 @@ pub fn is_deeper(json: &str, limit: usize) -> bool {
 }
 
 fn opening_brackets(bytes: &[u8]) -> usize {
-    // `[` and `{` differ in one bit. A block is as long as its sum fits a byte.
+    // `[` and `{` differ in one bit. The block length keeps the sum within a byte.
     let block = |block: &[u8]| {
         let bracket = |byte: &u8| u8::from(byte | 0x20 == b'{');
         usize::from(block.iter().map(bracket).sum::<u8>())
@@ -88,7 +89,7 @@ fn nests_deeper(bytes: &[u8], limit: usize) -> bool {
     false
 }
 
-/// To the end of a string whose opening quote is behind.
+/// Skips to the end of a string whose opening quote has been consumed.
 fn skip_string(rest: &mut std::slice::Iter<'_, u8>) {
     while let Some(byte) = rest.next() {
         match byte {

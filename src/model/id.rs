@@ -4,8 +4,8 @@
 //! 4 for the node, 1 for the worker thread, the rest random. Whoever holds an id knows where its
 //! session lives, so a request that reached the wrong node goes straight to the owner.
 //!
-//! The id of a socket is also the name of a room, so its rest is not all random: `_`, 10 random characters (60 bits)
-//! and a checksum of 4 tell it from the ids that applications name rooms by.
+//! The id of a socket is also the name of a room, so its remaining characters are not all random: `_`, 10 random
+//! characters (60 bits) and a checksum of 4 distinguish it from ids that applications use as room names.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const ID_LENGTH: usize = 20;
 const NODE_LENGTH: usize = 4;
 const LOG_LENGTH: usize = 10;
-/// Between owner and random part of a socket id. No id of letters and digits alone has it.
+/// Separates the owner from the random part of a socket id. Ids of letters and digits alone never contain it.
 const SOCKET_MARK: u8 = b'_';
 const MARK_AT: usize = NODE_LENGTH + 1;
 const CHECKSUM_LENGTH: usize = 4;
@@ -128,7 +128,7 @@ impl SocketId {
         Self(id)
     }
 
-    /// Reads an id; `None` for every other text, also for other ids of 20 such characters, as databases make them.
+    /// Reads an id; `None` for any other text, including other ids of 20 such characters, as databases generate them.
     pub fn parse(text: &str) -> Option<Self> {
         let id = read_id(text)?;
         (id[MARK_AT] == SOCKET_MARK && id[CHECKSUM_AT..] == checksum(&id)).then_some(Self(id))
@@ -178,7 +178,7 @@ fn read_id(text: &str) -> Option<[u8; ID_LENGTH]> {
     id.iter().all(is_id_character).then_some(id)
 }
 
-/// FNV-1a of what stands in front of the checksum, folded to 24 bits. All nodes of a cluster must agree on it.
+/// FNV-1a of everything before the checksum, folded to 24 bits. All nodes of a cluster must agree on it.
 fn checksum(id: &[u8; ID_LENGTH]) -> [u8; CHECKSUM_LENGTH] {
     let hash = id[..CHECKSUM_AT]
         .iter()
@@ -235,7 +235,7 @@ mod tests {
             let id = SocketId::random(node, worker, &OsRandom);
             let read = SocketId::parse(id.as_str()).unwrap();
             assert_eq!((read, read.node(), read.worker()), (id, node, worker));
-            // An Engine.IO id is 20 random characters: 1 of 2^30 would pass.
+            // An Engine.IO id is 20 random characters: 1 in 2^30 would pass.
             let other = EngineId::random(node, worker, &OsRandom);
             assert_eq!(SocketId::parse(other.as_str()), None, "{other:?}");
             let mut typo = id.as_str().to_owned();

@@ -1,13 +1,13 @@
-//! Whom a limit of one address is about.
+//! The unit to which per-address limits apply.
 
 use core::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or a /64 of IPv6, which one household or host has to itself.
+/// An IPv4 address, or a /64 of IPv6, which belongs to a single host or household.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {
-    /// The network of an address; IPv4 in IPv6 is the IPv4 it is.
+    /// The network of an address; an IPv4-mapped IPv6 address counts as IPv4.
     pub fn of(address: IpAddr) -> Self {
         const HOST_BITS: u32 = 64;
         Self(match address.to_canonical() {

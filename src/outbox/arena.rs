@@ -53,12 +53,11 @@ impl Range {
 #[derive(Default)]
 pub(super) struct Arenas {
     bytes: [Vec<u8>; 2],
-    /// What queues reference of this batch: copies side by side from the start of each arena, made when the first
-    /// client does not take its bytes.
+    /// Copies of this batch that queues reference, made when the first client does not accept its bytes.
     shared: [Vec<Piece>; 2],
 }
 
-/// A copy of an arena's bytes from `start` on.
+/// A copy of the bytes of an arena from `start` on.
 struct Piece {
     start: u32,
     chunk: Rc<Chunk>,
@@ -107,7 +106,7 @@ impl Arenas {
         self.bytes[Self::index(range)].len()
     }
 
-    /// Hands out the bytes of a range for queues to keep: parts of copies that all clients of this batch share.
+    /// Returns the bytes of a range for a queue to keep: slices of copies that all clients of this batch share.
     pub(super) fn share(&mut self, range: Range, meter: &Meter, mut take: impl FnMut(Slice)) {
         let index = Self::index(range);
         let (start, end) = (range.start % Self::PERSONAL, range.end % Self::PERSONAL);

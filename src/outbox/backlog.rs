@@ -13,16 +13,16 @@ pub(super) struct Backlog {
     pub(super) waker: Option<Waker>,
     /// Volatile packets that were not taken.
     pub(super) dropped: u32,
-    /// Only of clients for which more waits, or waited, than the soft limit.
+    /// Set once the queue of the client has exceeded the soft limit.
     pub(super) slow: Option<Box<Slow>>,
 }
 
-/// A client for which more waits than the soft limit.
+/// State of a client whose queue exceeds the soft limit.
 #[derive(Default)]
 pub(super) struct Slow {
-    /// Since when its client has taken nothing; `None`: what waits is back within the limit.
+    /// When the client last made progress; `None`: its queue is back within the limit.
     pub(super) since: Option<Instant>,
-    /// Who waits until what waits is back within the limit.
+    /// Tasks to wake when the queue is back within the limit.
     pub(super) waiting: Vec<Waker>,
 }
 
@@ -37,7 +37,7 @@ impl Slow {
 pub(super) struct Backlogs {
     all: Vec<Backlog>,
     bytes: usize,
-    /// Memory of queues alone.
+    /// Memory that belongs to a single queue.
     own: usize,
     /// Memory that queues share.
     pub(super) shared: Meter,
@@ -57,7 +57,7 @@ impl Backlogs {
         self.all[index].slow = None;
     }
 
-    /// Drops what waits for a client that gets nothing of it any more.
+    /// Drops the queue of a client that will not receive it any more.
     pub(super) fn empty(&mut self, index: usize) {
         self.change(index, |queue| *queue = Queue::default());
         if let Some(slow) = &mut self.all[index].slow {
@@ -82,7 +82,7 @@ impl Backlogs {
         outcome
     }
 
-    /// Lets a client take from its queue; what it takes is progress.
+    /// Takes from the queue of a client; if anything was taken, the client made progress.
     pub(super) fn take<T>(
         &mut self,
         index: usize,
@@ -104,8 +104,8 @@ impl Backlogs {
         outcome
     }
 
-    /// More waits for a client than the soft limit: from now on it must make progress. Returns whether its session
-    /// must be told.
+    /// Notes that a queue exceeds the soft limit: from now on the client must make progress. Returns whether its
+    /// session must be notified.
     pub(super) fn overdue(&mut self, index: usize) -> bool {
         let slow = &mut self.all[index].slow;
         let is_news = slow.is_none();
@@ -119,7 +119,7 @@ impl Backlogs {
         &mut self.all[index].waker
     }
 
-    /// What is kept of a slow client.
+    /// The state of a slow client, if it is one.
     pub(super) fn slow_mut(&mut self, index: usize) -> &mut Option<Box<Slow>> {
         &mut self.all[index].slow
     }

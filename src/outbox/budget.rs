@@ -1,12 +1,13 @@
-//! How much memory may wait for all clients of a node.
+//! The memory budget of the queues of all clients of a node.
 //!
-//! Each worker claims what its lanes hold, once for each batch that changed it. Past the limit, those that hold more
-//! than an equal part give up lanes until the node is back within it.
+//! Each worker claims the memory that its lanes hold, once per batch that changed it. Above the limit, workers that
+//! hold more than an equal part give up lanes until the node is back within it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of an excess, one in so many parts more is given up, so that not every packet of a burst costs a session.
+/// Beyond the excess, another one in this many parts of the limit is given up, so that not every packet of a burst
+/// costs a session.
 const SLACK: usize = 16;
 
 /// The limit of a node, and what each worker holds.
@@ -16,13 +17,13 @@ pub struct Budget {
     held: Box<[Held]>,
 }
 
-/// On a cache line of its own.
+/// Aligned to a cache line, to avoid false sharing.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Held(AtomicUsize);
 
 impl Budget {
-    /// `limit` bytes for this many workers.
+    /// A budget of `limit` bytes for `workers` workers.
     pub fn new(limit: usize, workers: usize) -> Arc<Self> {
         Arc::new(Self {
             limit: AtomicUsize::new(limit),
@@ -30,7 +31,7 @@ impl Budget {
         })
     }
 
-    /// Sets the limit anew.
+    /// Replaces the limit.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -53,11 +54,11 @@ pub struct Share {
     claimed: usize,
 }
 
-/// What comes of a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
     Granted,
-    /// The node holds too much: this worker may keep so many bytes.
+    /// The node holds too much: this worker may keep `keep` bytes.
     Over {
         keep: usize,
     },
@@ -72,7 +73,7 @@ impl Share {
         }
     }
 
-    /// This worker holds `bytes` now.
+    /// Claims `bytes` as what this worker holds now.
     pub(super) fn claim(&mut self, bytes: usize) -> Claim {
         let Some((budget, worker)) = &self.budget else {
             return Claim::Granted;
@@ -81,7 +82,7 @@ impl Share {
             self.claimed = bytes;
             budget.held[*worker].0.store(bytes, Ordering::Relaxed);
         }
-        // Nothing can be given up.
+        // There is nothing to give up.
         if bytes == 0 {
             return Claim::Granted;
         }
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_holds_more_than_an_equal_part_gives_up_the_excess() {
+    fn workers_above_an_equal_part_give_up_the_excess() {
         let budget = Budget::new(1600, 2);
         let (mut one, mut two) = (Share::of(&budget, 0), Share::of(&budget, 1));
         assert_eq!(one.claim(1500), Claim::Granted);

@@ -1,4 +1,4 @@
-//! Bytes that the queues of several clients reference, and what they cost while one does.
+//! Reference-counted bytes that the queues of several clients share, and their memory cost.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ impl Chunk {
         self.bytes().len() + CHUNK_COST
     }
 
-    /// Its frames.
+    /// The frames as bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Frames(frames) => frames,
@@ -58,7 +58,7 @@ impl Chunk {
         }
     }
 
-    /// The packet it consists of, unless it holds frames of a batch.
+    /// The packet, unless the chunk holds frames of a batch.
     pub(super) fn as_packet(&self) -> Option<&Packet> {
         match &self.content {
             Content::Frames(_) => None,
@@ -98,12 +98,12 @@ impl Slice {
         &self.chunk.bytes()[self.start as usize..self.end as usize]
     }
 
-    /// The packet its chunk consists of.
+    /// The packet of the chunk, if it consists of one.
     pub(super) fn as_packet(&self) -> Option<&Packet> {
         self.chunk.as_packet()
     }
 
-    /// Takes `next` in if it follows in the same chunk.
+    /// Extends the slice by `next` if it follows in the same chunk; returns whether it did.
     pub(super) fn extend(&mut self, next: &Self) -> bool {
         let follows = self.end == next.start && Rc::ptr_eq(&self.chunk, &next.chunk);
         if follows {

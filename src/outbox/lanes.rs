@@ -23,19 +23,20 @@ const ARENA_LIMIT: usize = 256 * 1024;
 const MAX_LANE_BATCH: usize = 64 * 1024;
 /// A lane flushes by itself when its packets lie in more separate ranges than this.
 const MAX_RANGES: usize = 4;
-/// A packet of this size goes into queues by itself instead of through the arena.
+/// A packet of at least this size is queued by itself instead of through the arena.
 const LARGE_PACKET: usize = 16 * 1024;
-/// What is smaller is copied into a queue: a reference costs as much.
+/// Anything smaller is copied into a queue: a reference would cost as much.
 const SHARED_FROM: usize = 128;
-/// What is less than this part of its batch is copied into a queue, so that little never keeps a large batch alive.
+/// Anything less than one in this many parts of its batch is copied into a queue, so that a small packet never keeps a
+/// large batch alive.
 const SHARED_PART: usize = 4;
 
-/// How many bytes may wait for one client.
+/// Limits on the queue of one client, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
-    /// Past it volatile packets are dropped, and the client must make progress.
+    /// Above it volatile packets are dropped, and the client must make progress.
     pub soft: usize,
-    /// Past it the lane closes. One packet always fits on top of the soft limit.
+    /// Above it the lane closes. One packet always fits on top of the soft limit.
     pub hard: usize,
 }
 
@@ -113,9 +114,9 @@ pub struct Lanes {
     arena_generation: u64,
     dirty: VecDeque<u32>,
     pub(super) bounds: Bounds,
-    /// Lanes that went past the soft limit and whose sessions were not told yet.
+    /// Lanes that exceeded the soft limit, whose sessions have not been notified yet.
     pub(super) overdue: Vec<LaneId>,
-    /// This worker's part of the memory of all lanes of the node.
+    /// This worker's share of the memory budget of the node.
     pub(super) share: Share,
     /// Bytes one lane may have staged before it is written: what its socket does not take must leave room
     /// in the queue.
@@ -124,7 +125,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// No lanes yet. `bounds`: of one client; `share`: of the memory that may wait for all.
+    /// No lanes yet. `bounds` limit one client, `share` all of them.
     pub fn new(bounds: Bounds, share: Share) -> Self {
         Self {
             lanes: Vec::new(),
@@ -258,12 +259,12 @@ impl Lanes {
         }
         self.write_lane(index);
         let lane = &mut self.lanes[index];
-        // The lane is still in the dirty list, so its next flush comes by itself.
+        // The lane is still in the dirty list, so it will be flushed.
         lane.ranges[0] = range;
         lane.range_count = 1;
     }
 
-    /// Takes a packet for a lane that cannot be written directly.
+    /// Queues a packet for a lane that cannot be written directly.
     fn enqueue(&mut self, index: usize, staged: &mut Staged) -> Offered {
         let waiting = self.waiting(index);
         if staged.volatile && (waiting > 0 || self.backlogs[index].waker.is_none()) {
@@ -272,7 +273,7 @@ impl Lanes {
         }
         let size = staged.packet.wire().len();
         if !self.fits(waiting, size) {
-            // Perhaps all of it came at once, and the client would have taken some.
+            // The burst may have come at once, and the socket may have room by now.
             let _ = self.write_queue(LaneId(index as u32));
             if self.lanes[index].state == State::Direct {
                 return self.offer_staged(LaneId(index as u32), staged);
@@ -385,7 +386,8 @@ impl Lanes {
         self.grown(index);
     }
 
-    /// Adds a range to a queue: by a copy for all lanes of this batch, or what is small by a copy of its own.
+    /// Adds a range to a queue: by reference to a copy for all lanes of this batch, or, if it is small, by a copy of
+    /// its own.
     fn keep(&mut self, index: usize, range: Range) {
         let Self {
             arenas, backlogs, ..

@@ -1,4 +1,4 @@
-//! What becomes of clients that do not take what waits for them.
+//! Policy for clients that do not keep up: progress, back-pressure and the memory budget.
 
 use std::cmp::Reverse;
 use std::task::{Context as TaskContext, Poll};
@@ -8,17 +8,17 @@ use super::budget::Claim;
 use super::lanes::{LaneId, Lanes, State};
 
 impl Lanes {
-    /// What a lane has queued, and staged for its queue.
+    /// Bytes that a lane has queued or staged.
     pub(super) fn waiting(&self, index: usize) -> usize {
         self.backlogs[index].queue.weight() + self.lanes[index].pending()
     }
 
-    /// Whether a packet may be added to what waits.
+    /// Whether a packet of `size` bytes may be queued behind `waiting` bytes.
     pub(super) fn fits(&self, waiting: usize, size: usize) -> bool {
         waiting <= self.bounds.soft || waiting + size <= self.bounds.hard
     }
 
-    /// A queue has grown.
+    /// Handles the growth of a queue.
     pub(super) fn grown(&mut self, index: usize) {
         let id = LaneId(index as u32);
         if self.backlogs[index].queue.weight() > self.bounds.soft && self.backlogs.overdue(index) {
@@ -27,13 +27,13 @@ impl Lanes {
         self.wake(id);
     }
 
-    /// Lanes that went past the soft limit since the last call.
+    /// Lanes that exceeded the soft limit since the last call.
     pub fn take_overdue(&mut self) -> Vec<LaneId> {
         std::mem::take(&mut self.overdue)
     }
 
-    /// Since when a client has taken nothing while more waits for it than the soft limit. `None`: that is over, and
-    /// [`Lanes::take_overdue`] names the lane when it happens again.
+    /// When a client whose queue exceeds the soft limit last made progress. `None`: the queue is within the limit
+    /// again; [`Lanes::take_overdue`] returns the lane if it exceeds it again.
     pub fn stalled_since(&mut self, id: LaneId) -> Option<Instant> {
         let slow = self.backlogs.slow_mut(id.0 as usize);
         let since = slow.as_ref()?.since;
@@ -43,7 +43,8 @@ impl Lanes {
         since
     }
 
-    /// Ready when no more waits for a client than the soft limit, or it is gone; the task is woken then.
+    /// Ready when the queue of a client is within the soft limit, or the client is gone; otherwise the task is woken
+    /// then.
     pub fn poll_capacity(&mut self, id: LaneId, cx: &TaskContext<'_>) -> Poll<()> {
         let state = self.lanes[id.0 as usize].state;
         if state == State::Queued {
@@ -61,8 +62,8 @@ impl Lanes {
         }
     }
 
-    /// Keeps to the memory that may wait for all clients of the node: gives up lanes whose clients have taken
-    /// nothing for the longest, then those that hold most. Returns them.
+    /// Enforces the memory budget of the node: gives up lanes above the soft limit, the longest without progress first,
+    /// then the largest. Returns the lanes given up.
     pub fn keep_to_budget(&mut self) -> Vec<LaneId> {
         let Claim::Over { keep } = self.share.claim(self.backlogs.memory()) else {
             return Vec::new();
@@ -88,7 +89,7 @@ impl Lanes {
         given_up
     }
 
-    /// Takes nothing more, and drops what waits.
+    /// Closes a lane and drops its queue.
     pub fn give_up(&mut self, id: LaneId) {
         let index = id.0 as usize;
         self.lanes[index].range_count = 0;
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_sockets_leave_of_a_large_packet_is_one_copy() {
+    fn the_rest_of_a_large_packet_is_one_copy_for_many_sockets() {
         let mut lanes = Lanes::new(SHIPPED, Share::default());
         let clients: Vec<_> = (0..400).map(|_| attached(&mut lanes)).collect();
         for (number, (_, socket)) in clients.iter().enumerate() {
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_little_of_a_large_batch_does_not_keep_it_alive() {
+    fn a_small_packet_does_not_keep_a_large_batch_alive() {
         let mut lanes = Lanes::new(SHIPPED, Share::default());
         let (few, (most, socket)) = (lanes.open(), attached(&mut lanes));
         socket.room.set(usize::MAX / 2);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_soft_limit_a_client_must_make_progress() {
+    fn above_the_soft_limit_a_client_must_make_progress() {
         let bounds = Bounds {
             soft: 10 * KIB,
             hard: MIB,
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_budget_those_who_take_nothing_give_way_before_those_who_hold_less() {
+    fn above_the_budget_lanes_without_progress_are_given_up_first() {
         let bounds = Bounds {
             soft: 100 * KIB,
             hard: MIB,

@@ -8,7 +8,7 @@ use super::unit::Unit;
 
 /// At most this many buffers go into one vectored write (the kernel takes 1024).
 const MAX_SLICES: usize = 64;
-/// What an entry costs besides its bytes: its place in a list that grows by doubling.
+/// Cost of an entry besides its bytes: its slot in a list that grows by doubling.
 const ENTRY_COST: usize = 2 * size_of::<Entry>();
 /// Bytes of one entry that collects small packets.
 const OWN_LIMIT: usize = 16 * 1024;
@@ -18,7 +18,7 @@ const OWN_LIMIT: usize = 16 * 1024;
 pub struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// Bytes of the first entry that are already gone.
+    /// Bytes of the first entry that are already written.
     taken: usize,
     /// Bytes in entries of this queue alone.
     own: usize,
@@ -26,9 +26,9 @@ pub struct Queue {
 
 #[derive(Debug)]
 enum Entry {
-    /// Bytes that other queues may reference too.
+    /// Bytes that other queues may share.
     Shared(Slice),
-    /// Small packets, copied: a reference would cost more than they do, or keep far more alive.
+    /// Copies of small packets: a reference would cost more than a copy, or keep far more memory alive.
     Own(Vec<u8>),
 }
 
@@ -47,12 +47,12 @@ impl Queue {
         self.bytes - self.taken
     }
 
-    /// What counts against the limits of a client: the bytes waiting and the entries that hold them.
+    /// Weight against the limits of a client: the queued bytes and the entries that hold them.
     pub fn weight(&self) -> usize {
         self.bytes() + self.entries.len() * ENTRY_COST
     }
 
-    /// Memory of this queue alone, bytes that others may reference too left out.
+    /// Memory of this queue alone, without bytes that other queues may share.
     pub fn own_memory(&self) -> usize {
         self.own + self.entries.len() * ENTRY_COST
     }
@@ -62,7 +62,7 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Adds frames that are shared with other queues.
+    /// Adds frames that other queues may share.
     pub(super) fn push_shared(&mut self, slice: Slice) {
         self.bytes += slice.bytes().len();
         if let Some(Entry::Shared(last)) = self.entries.back_mut()

@@ -1,10 +1,10 @@
-//! What a transport that asks for packets takes at once: a packet with its attachments, out of a queue.
+//! The unit that a pulling transport takes out of a queue: a packet with its attachments.
 
 use super::Packet;
 use super::packet::{Part, PartKind};
 use crate::protocol::websocket::{OpCode, split_header};
 
-/// A packet that waits first in a queue, with its attachments.
+/// The first packet of a queue, with its attachments.
 #[derive(Debug, Clone, Copy)]
 pub struct Unit<'a>(Kind<'a>);
 
@@ -23,7 +23,7 @@ impl<'a> Unit<'a> {
         Self(Kind::Packet(packet))
     }
 
-    /// The first frame of these, if they begin with a whole one.
+    /// The first of these frames, if they begin with a whole one.
     pub(super) fn of_frames(frames: &'a [u8]) -> Option<Self> {
         let (opcode, header, length) = split_header(frames)?;
         let wire = frames.get(..header.checked_add(length)?)?;

@@ -1,4 +1,4 @@
-//! What waits in lanes, as transports and sessions see it.
+//! The queues of lanes, as seen by transports and sessions.
 
 use std::task::Waker;
 
@@ -27,7 +27,7 @@ impl Lanes {
         }
     }
 
-    /// Nobody asks for packets at the moment: volatile ones are dropped.
+    /// No transport pulls at the moment: volatile packets are dropped.
     pub fn clear_waker(&mut self, id: LaneId) {
         *self.backlogs.waker_mut(id.0 as usize) = None;
     }
@@ -39,7 +39,7 @@ impl Lanes {
         }
     }
 
-    /// The first packet waiting, with its attachments.
+    /// The first packet queued, with its attachments.
     pub fn front(&mut self, id: LaneId) -> Option<Unit<'_>> {
         let index = id.0 as usize;
         if self.lanes[index].state == State::Queued {
@@ -48,7 +48,7 @@ impl Lanes {
         self.backlogs[index].queue.front()
     }
 
-    /// Drops the first packet waiting: its client has it.
+    /// Drops the first packet queued: its client has it.
     pub fn pop(&mut self, id: LaneId) {
         self.backlogs
             .take(id.0 as usize, self.bounds.soft, Queue::pop);
@@ -64,17 +64,17 @@ impl Lanes {
         }
     }
 
-    /// Bytes waiting for all clients of this worker.
+    /// Bytes queued for all clients of this worker.
     pub fn queued_total(&self) -> usize {
         self.backlogs.bytes()
     }
 
-    /// Memory of what waits for all clients of this worker: what several share counts once.
+    /// Memory of all queues of this worker; what several share counts once.
     pub fn memory(&self) -> usize {
         self.backlogs.memory()
     }
 
-    /// Bytes waiting for this client.
+    /// Bytes queued for this client.
     pub fn queued_bytes(&self, id: LaneId) -> usize {
         self.backlogs[id.0 as usize].queue.bytes()
     }

@@ -336,7 +336,7 @@ impl Client {
         self.phase == Phase::Joined
     }
 
-    /// Nothing was read for a while: the server's silence until `now` does not count.
+    /// Reading was paused: the silence of the server until `now` does not count.
     pub fn excuse(&mut self, now: Instant) {
         if self.phase == Phase::Joined {
             self.deadline = now + self.silence;

@@ -21,13 +21,13 @@ use crate::model::{Message, Namespace, Payload};
 pub struct Timing {
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
-    /// Within this time the client must ask for a namespace that it gets.
+    /// Time in which the client must request a namespace.
     pub connect_timeout: Duration,
     /// Namespaces per session.
     pub max_namespaces: usize,
     /// Bytes of one packet with its attachments.
     pub max_payload: usize,
-    /// Arrays and objects that the JSON of a packet may nest.
+    /// Maximum depth of arrays and objects in the JSON of a packet.
     pub max_depth: usize,
 }
 
@@ -55,7 +55,7 @@ pub enum Effect {
         payload: Payload,
         ack: Option<AckId>,
     },
-    /// An event whose JSON nests deeper than it may: left out.
+    /// An event whose JSON nests too deeply; its payload is dropped.
     TooDeep { slot: Slot, ack: Option<AckId> },
     /// The answer to an emit of ours.
     Acked {
@@ -78,9 +78,9 @@ pub struct Connection {
     heartbeat: Heartbeat,
     /// Until the first namespace is joined.
     connect_deadline: Option<Instant>,
-    /// The app had not answered at that deadline, which has moved once.
+    /// Whether the deadline was extended once because the app had not answered yet.
     connect_extended: bool,
-    /// Until then the attachments of a packet must have come.
+    /// When the attachments of a packet must be complete.
     attachments_deadline: Option<Instant>,
     decoder: Decoder,
     namespaces: Namespaces,
@@ -150,14 +150,14 @@ impl Connection {
             .text(message)
             .map_err(|_| CloseReason::ForcedClose)?
         else {
-            // Pongs may come all the same.
+            // A separate deadline, because pongs would keep the heartbeat alive.
             self.attachments_deadline = Some(now + self.heartbeat.patience());
             return Ok(None);
         };
         if packet.kind != PacketKind::Connect {
             return self.packet(packet);
         }
-        // Until its answer is on its way, a client may repeat its CONNECT: it does so when it leaves and comes back at once.
+        // A client may repeat a CONNECT before it has the answer: it does so when it leaves and comes back at once.
         if self.namespaces.is_answered(&packet.namespace, now) {
             return Err(CloseReason::ForcedClose);
         }
@@ -209,12 +209,12 @@ impl Connection {
         }
     }
 
-    /// The client asked for a namespace that exists, at `at`. `None` if the session has too many.
+    /// The client requested an existing namespace at `at`. `None` if the session has too many.
     pub fn begin_join(&mut self, name: Namespace, at: Instant) -> Option<Slot> {
         self.namespaces.ask(name, self.max_namespaces, at)
     }
 
-    /// The app let the client into the namespace, which no other slot has joined.
+    /// The app accepted the client in the namespace, which no other slot has joined.
     pub fn complete_join(&mut self, slot: Slot) {
         self.namespaces.joined(slot);
         self.connect_deadline = None;
@@ -259,7 +259,8 @@ impl Connection {
         }
     }
 
-    /// The next deadline of a client that has joined no namespace in time. One that has asked waits for the app.
+    /// The next deadline of a client that has joined no namespace in time: extended once if its request is still with
+    /// the app.
     fn connect_again(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
         if self.namespaces.any_joined() {
             return Ok(None);
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_asks_for_no_namespace_ends_in_time() {
+    fn a_client_that_requests_no_namespace_ends_at_the_timeout() {
         let start = Instant::now();
         let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
         let expected = (10, CloseReason::ConnectTimeout);
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_asked_waits_for_the_app_but_not_for_ever() {
+    fn a_client_that_has_requested_a_namespace_waits_for_the_app_but_not_forever() {
         let start = Instant::now();
         let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
         assert!(text(&mut connection, "0", start).is_some());
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn attachments_that_never_come_end_the_session_while_pongs_come() {
+    fn missing_attachments_end_the_session_despite_pongs() {
         let start = Instant::now();
         let joined = || {
             let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);

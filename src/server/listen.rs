@@ -28,11 +28,11 @@ use crate::transport::{body, upgrade};
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 4096;
-/// How long a client may go on sending a body after the answer that closes its connection.
+/// How long a client may continue to send a body after the response that closes its connection.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-/// actix-http reads the time from a clock that it sets this often, so its deadlines may be early by as much.
+/// actix-http reads a cached clock that it updates at this interval, so its deadlines may be early by as much.
 const CLOCK_LAG: Duration = Duration::from_millis(500);
-/// HTTP connections of the internal listener, and those of one address.
+/// Limits of HTTP connections of the internal listener: in total, and of one address.
 const INTERNAL_CONNECTIONS: usize = 128;
 const INTERNAL_CONNECTIONS_PER_ADDRESS: usize = 64;
 /// Seconds the internal listener has to write the answers under way when the node ends, that to `POST /drain` too.
@@ -145,7 +145,7 @@ pub(super) fn serve_internal(
     Ok(handle)
 }
 
-/// What actix-http does with a connection; its other deadlines are those of the connection itself.
+/// The HTTP service of actix-http; all deadlines that are not set here are those of the connection itself.
 fn http_service<S>(timeouts: HttpTimeouts) -> HttpServiceBuilder<Requests<ClientStream>, S>
 where
     S: ServiceFactory<Request, Config = ()>,
@@ -163,7 +163,7 @@ where
         })
 }
 
-/// Takes connections in before they speak HTTP.
+/// Prepares connections before they speak HTTP.
 fn accepting(
     acceptor: Acceptor,
 ) -> impl ServiceFactory<
@@ -177,7 +177,7 @@ fn accepting(
     fn_service(move |stream: TcpStream| {
         let acceptor = Rc::clone(&acceptor);
         async move {
-            // A refusal is counted and logged already.
+            // The acceptor has counted and logged the refusal.
             let (stream, client) = acceptor.accept(stream).await.map_err(drop)?;
             Ok((Requests::new(stream), Protocol::Http1, Some(client)))
         }

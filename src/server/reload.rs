@@ -132,7 +132,7 @@ impl Reloader {
     }
 }
 
-/// Half a renewal at `SIGHUP`, as a new certificate beside the old key.
+/// A renewal that is half done at `SIGHUP`, such as a new certificate with the old key.
 fn is_of_certificate(problem: &Problem) -> bool {
     ["server.tls_cert", "server.tls_key"].contains(&&*problem.key)
 }

@@ -128,10 +128,10 @@ impl Blueprint {
     }
 }
 
-/// Bytes that may wait for all clients of this node.
+/// Bytes that may be queued for all clients of this node.
 pub(super) fn outbox_memory(config: &Config) -> usize {
     let chosen = config.limits.outbox_memory;
-    // A single client must have room also where little memory was found.
+    // A single client must have room even on a machine with little memory.
     chosen.unwrap_or_else(|| {
         MemoryLimit::of_process()
             .outbox()

@@ -1,21 +1,21 @@
-//! Whether a client that was given a session has come back for it.
+//! Whether a client has come back for the session that it opened.
 
 use std::time::Instant;
 
 use crate::model::TransportName;
 
-/// A polling session is opened by one request; only the next one shows that somebody is there.
+/// A polling session is opened by one request; only the next one shows that a client uses it.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    /// Until then a second request must have come.
+    /// When the second request must have arrived.
     due: Option<Instant>,
-    /// The handshake has taken its batch.
+    /// Whether the handshake has taken its batch.
     opened: bool,
     polled: bool,
 }
 
 impl Arrival {
-    /// The arrival of a client whose second request is due then, if its transport makes requests.
+    /// The arrival of a client whose second request is due at `due`, if its transport is polling.
     pub(super) fn new(transport: TransportName, due: Instant) -> Self {
         Self {
             due: Some(due).filter(|_| transport == TransportName::Polling),
@@ -24,7 +24,7 @@ impl Arrival {
         }
     }
 
-    /// A batch is asked for: the first time by the handshake itself.
+    /// Notes that a batch was requested: the first one by the handshake itself.
     pub(super) fn note_pull(&mut self) {
         if self.opened {
             self.polled = true;
@@ -33,17 +33,17 @@ impl Arrival {
         self.opened = true;
     }
 
-    /// A request came after the handshake.
+    /// Notes a request after the handshake.
     pub(super) fn note_request(&mut self) {
         self.due = None;
     }
 
-    /// When the session ends unless a request comes before.
+    /// When the session ends unless a request arrives first.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether the client has asked for a batch since its handshake, so that it may ask for the last one.
+    /// Whether the client has polled since its handshake, so that it can be expected to fetch the last batch.
     pub(super) fn has_polled(&self) -> bool {
         self.polled
     }

@@ -1,4 +1,4 @@
-//! Events whose JSON nests deeper than `socket.max_depth`: refused here, since they would end other clients.
+//! Refuses events whose JSON nests deeper than `socket.max_depth`, since they would crash other clients.
 
 use actix::Context;
 
@@ -9,7 +9,8 @@ use crate::protocol::socket_io::packet::AckId;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
-    /// Refuses an event in the app's own form; an app without one cannot tell the client, so the connection ends.
+    /// Refuses an event with the ack that the app defines for it. An app without one cannot notify the client, so the
+    /// connection closes.
     pub(super) fn refuse_deep(&mut self, slot: Slot, ack: Option<AckId>, ctx: &mut Context<Self>) {
         let message = format!("{} ({})", Limit::Depth.message(), Limit::Depth.key());
         match self.worker.app.refusal(&Limit::Depth.code(), &message) {

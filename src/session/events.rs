@@ -31,7 +31,7 @@ pub(super) struct Turn {
     pub(super) ack: Option<AckId>,
     /// The answer decides whether the socket is let in at all.
     pub(super) connecting: bool,
-    /// A question under way, for which the socket's next events do not wait.
+    /// Whether this is a pending question, for which the next events of the socket do not wait.
     pub(super) detached: bool,
 }
 
@@ -310,7 +310,7 @@ impl Session {
             self.refuse(&namespace, &refusal);
             return false;
         }
-        // A repeated CONNECT: the client takes the id that comes last.
+        // A repeated CONNECT: the client keeps the id of the last answer.
         if let Some(former) = self.connection.slot(&namespace) {
             self.drop_socket(former, "client namespace disconnect", ctx);
         }
@@ -350,7 +350,8 @@ impl Session {
         }
     }
 
-    /// The socket's next events wait until the app knows more, unless the turn is detached.
+    /// Suspends the turn until `awaited` completes. The next events of the socket wait as well, unless the turn is
+    /// detached.
     pub(super) fn suspend(
         &mut self,
         turn: Turn,

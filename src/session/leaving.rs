@@ -11,8 +11,8 @@ use crate::protocol::socket_io::encode;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
-    /// A polling client learns of the end by its next request, if it was we who ended it; so does a node that
-    /// holds the websocket.
+    /// Whether the session stays until a polling client, or a node that holds its websocket, has fetched the last
+    /// batch: only if the server ended the session.
     pub(super) fn waits_for_farewell(&self, reason: CloseReason) -> bool {
         use CloseReason::{
             ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
@@ -29,7 +29,7 @@ impl Session {
                 | SlowConsumer
                 | UpstreamLost
         );
-        // Who never polled, and is held nowhere else, does not ask for it.
+        // A client that never polled, and whose websocket no other node holds, does not fetch it.
         let may_ask = self.arrival.has_polled() || self.transport == TransportName::Websocket;
         !self.attached && may_ask && ours
     }

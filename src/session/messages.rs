@@ -72,9 +72,9 @@ pub struct PostAborted {
 /// Why the body of a post is not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {
-    /// It broke off, or is malformed: packets are lost, so the session ends.
+    /// It was incomplete or malformed: packets are lost, so the session ends.
     BrokeOff,
-    /// It was rejected whole, and the client is told so: the session lives.
+    /// It was rejected as a whole with an error response: the session continues.
     Rejected,
 }
 

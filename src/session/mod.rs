@@ -49,7 +49,7 @@ use socket::Socket;
 use summary::Deeds;
 pub use worker::{SessionSettings, Worker};
 
-/// How long a polling client may take at most to fetch the news that its session has ended (protocol notes 1.7).
+/// How long at most an ended session waits for its polling client to fetch the close packet (protocol notes 1.7).
 const FAREWELL_TIME: Duration = Duration::from_secs(30);
 /// How long nothing is read from a client while the node is congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
@@ -81,7 +81,7 @@ pub struct Session {
     deeds: Deeds,
     ended: Option<Ended>,
     opened: Instant,
-    /// By then the client must have taken something of what waits.
+    /// When a slow client must have made progress.
     progress_due: Option<Instant>,
 }
 
@@ -315,7 +315,7 @@ impl Session {
         }
         let now = Instant::now();
         let farewell = if self.waits_for_farewell(reason) {
-            // A client that is still there polls at least as often as it must answer a ping.
+            // A live client polls at least as often as it must answer a ping.
             let timing = &self.worker.settings.timing;
             now + FAREWELL_TIME.min(timing.ping_interval + timing.ping_timeout)
         } else {
@@ -342,7 +342,7 @@ impl Session {
         if let Some(reply) = self.held_post.take() {
             let _ = reply.send(Ok(()));
         }
-        // A body that is still on its way is read no further.
+        // Dropping it stops the read of a body that is still arriving.
         self.post = None;
         if !self.attached && self.outlet.is_none() && farewell <= now {
             ctx.stop();
@@ -389,7 +389,7 @@ impl Session {
             let max_payload = self.worker.settings.timing.max_payload;
             shard.with_lanes(|lanes| outlet.answer(lanes, lane, max_payload, ended));
         } else if ended && let Some(outlet) = self.outlet.take() {
-            // What waited for a slow consumer is gone, its farewell too.
+            // The queue of a slow consumer was dropped, including the close packet.
             outlet.answer_end();
         } else if self.upgrading
             && let Some(outlet) = self.outlet.take()

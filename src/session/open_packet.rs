@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::EngineId;
 
-/// What the handshake tells the client (protocol notes 1.2).
+/// The content of the handshake (protocol notes 1.2).
 #[derive(Debug, Clone)]
 pub struct OpenPacket {
     /// Whether the client may upgrade to websocket.

@@ -41,7 +41,7 @@ impl Outlet {
         let _ = self.sender.send(Ok(Batch { body, last }));
     }
 
-    /// Answers that the session has ended. A websocket gets no close frame: its connection ends with this batch.
+    /// Responds that the session has ended. A websocket gets no close frame: its connection ends with this batch.
     pub(super) fn answer_end(self) {
         match self.format {
             BatchFormat::Polling => self.answer_text("1", true),

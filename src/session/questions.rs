@@ -1,4 +1,4 @@
-//! Questions of a client to others: the socket's next events do not wait for the answers.
+//! Questions of a client to others, for which the next events of its socket do not wait.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::events::{Awaited, Turn};
 use crate::app::Actions;
 use crate::model::Emit;
 
-/// Questions of one socket under way at a time; with more its next events wait.
+/// Maximum number of pending questions of one socket; with more, its next events wait.
 const MOST_QUESTIONS: usize = 100;
 
 impl Session {
-    /// Emits a question; what is left of the turn goes on, unless it has to wait for the answer.
+    /// Emits a question. Returns the rest of the turn, unless the rest must wait for the answer.
     pub(super) fn ask(
         &mut self,
         mut turn: Turn,
@@ -39,7 +39,7 @@ impl Session {
         }
     }
 
-    /// A turn of its own for a question of the turn at hand, with the ack; `None`: too many are under way.
+    /// Splits off a turn for a question, which takes over the ack. `None` if too many are pending.
     fn detach(&mut self, turn: &mut Turn) -> Option<Turn> {
         let socket = self.sockets.get_mut(turn.slot.get())?.as_mut()?;
         if turn.detached || socket.questions >= MOST_QUESTIONS {

@@ -1,7 +1,7 @@
-//! The end of a client that takes too little of what it is sent.
+//! Ends the sessions of slow clients.
 //!
-//! Once more waits for it than `socket.outbox_limit`, it must take something every `socket.slow_timeout`. Nothing is
-//! done for a message: the lane notes when its client took something, and the session's own timer looks.
+//! Once its queue exceeds `socket.outbox_limit`, a client must make progress every `socket.slow_timeout`. This costs
+//! nothing per message: the lane notes progress, and the timer of the session checks it.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::limits::Limit;
 use crate::protocol::engine_io::state::CloseReason;
 
 impl Session {
-    /// More waits than the limit: looks whether the client makes progress, and when to look again.
+    /// Checks whether a client above the limit makes progress, and sets the time of the next check.
     pub(super) fn watch_outbox(&mut self, ctx: &mut Context<Self>) {
         let lane = self.lane;
         let shard = &self.worker.shard;
@@ -24,7 +24,7 @@ impl Session {
         }
     }
 
-    /// Ends the session of a slow client, because of this limit.
+    /// Ends the session of a slow client that reached this limit.
     pub(super) fn give_up(&mut self, limit: Limit, ctx: &mut Context<Self>) {
         if !self.has_ended() {
             self.worker.limits.refused(limit, None);

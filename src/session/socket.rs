@@ -18,7 +18,7 @@ pub(super) struct Socket {
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
     /// What the app pushed before the socket was let in.
     pub(super) early: Vec<Push>,
-    /// Questions to others under way, for which the next events do not wait.
+    /// Pending questions to others, for which the next events do not wait.
     pub(super) questions: usize,
     /// Acks that the app owes the client, to be pushed.
     pub(super) owed: usize,

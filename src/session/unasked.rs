@@ -33,7 +33,7 @@ impl Doorway for Entrance<'_> {
     }
 }
 
-/// What waits in the lane of a session.
+/// Reports whether the lane of a session has room.
 struct LaneCapacity {
     shard: Rc<Shard>,
     lane: LaneId,

@@ -31,7 +31,7 @@ pub struct SessionSettings {
     pub inbox_limit: usize,
     /// Answers a socket may owe the app.
     pub max_pending_acks: usize,
-    /// Time within which a client must take something, once more waits for it than `socket.outbox_limit`.
+    /// Time within which a client must make progress once its queue exceeds `socket.outbox_limit`.
     pub slow_timeout: Duration,
 }
 

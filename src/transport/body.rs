@@ -1,9 +1,9 @@
-//! Bodies of requests, and what becomes of those that nobody reads.
+//! Request bodies, including the handling of bodies that are not read.
 //!
-//! An answer may be complete before the body of its request is: a probe with a chunked body that never ends, a POST
-//! that is refused by its head. actix-http would then wait for the rest without a deadline. Here what is already on its
-//! way is read, so that the connection can be kept; if that does not end the body, the connection closes with the
-//! answer, after a pause in which a client that still sends reads it.
+//! A response can be complete before the body of its request is: a probe with a chunked body that never ends, or a POST
+//! that is refused by its head. actix-http would then wait for the rest without a deadline. Here a short rest is read,
+//! so that the connection can be kept. If the body does not end within it, the connection closes with the response,
+//! after a pause in which a client that is still sending can read it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,19 +21,19 @@ use tokio::time::timeout;
 
 use super::socket::Deadlines;
 
-/// Time in which the rest of a body that nobody wants may come for its connection to be kept.
+/// Time in which the rest of an unread body must arrive for the connection to be kept.
 const REST_TIME: Duration = Duration::from_millis(200);
-/// Bytes of it.
+/// Maximum size of that rest in bytes.
 const REST_BYTES: usize = 64 << 10;
 
-/// The body of a request. It is read under the deadline of its connection.
+/// The body of a request, read under the deadline of its connection.
 pub struct Body {
     payload: Option<Payload>,
     deadlines: Rc<Deadlines>,
 }
 
 impl Body {
-    /// Starts the deadline of a body that another task will read: the connection's own task must set its timer.
+    /// Starts the deadline of a body that another task will read: only the task of the connection can set its timer.
     pub fn expect(&self) {
         if self.payload.is_some() {
             self.deadlines.await_body();
@@ -71,7 +71,7 @@ impl Drop for Body {
     }
 }
 
-/// Serves a request. Its body is read to the end, or its connection closes with the answer.
+/// Serves a request. Its body is read to the end, or its connection closes with the response.
 pub async fn serve<F>(
     request: HttpRequest,
     payload: Payload,
@@ -81,7 +81,7 @@ where
     F: Future<Output = HttpResponse>,
 {
     let Some(deadlines) = request.conn_data::<Rc<Deadlines>>().map(Rc::clone) else {
-        // Every connection has them from its begin.
+        // Every connection has deadlines from its start.
         return HttpResponse::InternalServerError().finish();
     };
     let _serving = deadlines.serve();
@@ -96,7 +96,7 @@ where
     if timeout(REST_TIME, read_rest(&mut rest)).await == Ok(true) {
         return response;
     }
-    // An unread body that still exists when its answer ends makes actix-http close the connection.
+    // actix-http closes the connection if an unread body still exists when its response ends.
     response.map_body(|_, body| BoxBody::new(BesideUnread { body, _rest: rest }))
 }
 
@@ -112,7 +112,7 @@ async fn read_rest(rest: &mut Payload) -> bool {
     true
 }
 
-/// The body of an answer whose request has an unread one.
+/// The body of a response whose request body is unread.
 struct BesideUnread {
     body: BoxBody,
     _rest: Payload,

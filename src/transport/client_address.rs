@@ -34,7 +34,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) ->
     speaker
 }
 
-/// Whether a trusted proxy reports that the client's connection, or that of a proxy before it, is TLS.
+/// Whether a trusted proxy reports that the connection of the client, or of a proxy in front of it, is TLS.
 pub fn arrived_over_tls(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> bool {
     let peer = peer.to_canonical();
     if !trusted.iter().any(|range| range.contains(peer)) {
@@ -73,7 +73,7 @@ fn entries<'a, T>(
         .map(read)
 }
 
-/// The value of a parameter of an entry of `Forwarded`.
+/// The value of a parameter in an entry of `Forwarded`.
 fn parameter<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = entry.split(';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(known, _)| known.trim().eq_ignore_ascii_case(name))?;

@@ -47,7 +47,7 @@ pub struct EndpointSettings {
 pub struct Access {
     origins: Origins,
     trusted_proxies: Vec<IpRange>,
-    /// A peer that is probably a proxy was named in the log.
+    /// Whether a peer that is probably a proxy has been logged.
     named_stranger: AtomicBool,
 }
 
@@ -67,8 +67,8 @@ impl Access {
         client_address(peer, headers, &self.trusted_proxies)
     }
 
-    /// Logs, once with each configuration, that a peer in a private network forwards requests and is not trusted:
-    /// then all clients behind it share its address, and the limits of an address.
+    /// Logs, once per configuration, that a peer in a private network forwards requests but is not trusted: all clients
+    /// behind it then share its address and the per-address limits.
     fn note_stranger(&self, peer: IpAddr, headers: &HeaderMap) {
         if self.named_stranger.load(Ordering::Relaxed) {
             return;
@@ -81,7 +81,7 @@ impl Access {
         if !self.named_stranger.swap(true, Ordering::Relaxed) {
             warn!(
                 peer:% = peer.to_canonical();
-                "a peer forwards requests but is not in server.trusted_proxies: if it is your proxy, add it, or all clients behind it share its address and the limits of an address"
+                "a peer forwards requests but is not in server.trusted_proxies: if it is your proxy, add it; until then all clients behind it share its address and the per-address limits"
             );
         }
     }

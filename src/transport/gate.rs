@@ -38,7 +38,7 @@ impl Actor for Gate {
 }
 
 impl Gate {
-    /// Ends what nodes have under way here that are no longer on the bus.
+    /// Ends what nodes that are no longer on the bus have pending here.
     fn check_nodes(&mut self, ctx: &mut Context<Self>) {
         let Some(exchange) = &self.edge.exchange else {
             return;

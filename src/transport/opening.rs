@@ -5,7 +5,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::handshake::Refusal;
 
-/// What the handshake response says.
+/// The fields of the handshake response.
 #[derive(Debug)]
 pub struct Accept {
     /// `Sec-WebSocket-Accept`
@@ -15,11 +15,11 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Checks the opening handshake (RFC 6455 4.2.1) of a GET with `Upgrade: websocket`. Unlike in `actix_http::ws`,
-    /// `close` beside `upgrade` in `Connection` does no harm: the connection ends with the websocket.
+    /// Checks the opening handshake (RFC 6455 4.2.1) of a GET with `Upgrade: websocket`. Unlike `actix_http::ws`,
+    /// accepts `close` beside `upgrade` in `Connection`: the connection ends with the websocket anyway.
     ///
     /// # Errors
-    /// It is no legal handshake.
+    /// The handshake is not valid.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
         const ILLEGAL: Refusal = Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR");
         let upgrades = list_items(headers, &header::CONNECTION)
@@ -39,8 +39,8 @@ impl Accept {
         })
     }
 
-    /// The response that makes the connection a websocket. As the reference server does, it chooses the first
-    /// subprotocol offered: a client fails the connection where its offer is not answered, and none has a meaning here.
+    /// The response that makes the connection a websocket. Like the reference server, it selects the first subprotocol
+    /// offered: no subprotocol has a meaning here, but a client fails the connection if none is selected.
     pub(super) fn response(&self) -> String {
         let Self { key, subprotocol } = self;
         let subprotocol = subprotocol
@@ -53,7 +53,7 @@ impl Accept {
     }
 }
 
-/// The items of a header that is a comma-separated list; `None` for a line that is no text.
+/// The items of a header that is a comma-separated list; `None` for a line that is not text.
 fn list_items<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

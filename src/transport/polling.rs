@@ -69,8 +69,8 @@ async fn answer_to(
         Wanted::NewSession(_) => open(edge, mode, request, cors).await,
         Wanted::Session(id, _) => match *request.method() {
             Method::GET => get(edge, id, request, cors).await,
-            // In a task of its own: what has arrived whole is delivered, and what has not is noticed, even if the
-            // connection breaks meanwhile.
+            // In a separate task, which survives the loss of the connection: a complete body is still delivered, and an
+            // incomplete one is reported.
             Method::POST => {
                 body.expect();
                 let post = post(edge.clone(), id, is_binary(request), body, cors.clone());
@@ -211,18 +211,18 @@ fn batch_body(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
         .body(body)
 }
 
-/// A post that was announced to its session. Dropped before its body is delivered, it counts as broken off.
+/// A POST that was announced to its session. If dropped before its body is delivered, the body counts as incomplete.
 struct Announced<'a> {
     owner: Owner<'a>,
     post: PostId,
     delivered: bool,
 }
 
-/// Who owns the session of a post.
+/// The owner of the session of a POST.
 enum Owner<'a> {
-    /// With what fires when the session ends before the body has come.
+    /// This node. The receiver fires when the session ends before the body is complete.
     Here(Addr<Session>, oneshot::Receiver<()>),
-    /// With the request to it, and for how long its answer is waited for.
+    /// Another node, with the pending request and the time to wait for its answer.
     Elsewhere(Question<'a>, Duration),
 }
 
@@ -233,7 +233,7 @@ impl<'a> Announced<'a> {
             forwarded.of(Forwarding::Post).increment();
             let number = exchange.number();
             let mut question = exchange.question(id, Kind::PostStarted, number, 0);
-            // No body is read for a session that does not exist.
+            // Do not read a body for a session that does not exist.
             question.acknowledged().await.ok()?;
             return Some(Self {
                 owner: Owner::Elsewhere(question, edge.patience()),
@@ -256,7 +256,7 @@ impl<'a> Announced<'a> {
         })
     }
 
-    /// Reads the body; `None` if the session ends meanwhile.
+    /// Reads the body; `None` if the session ends first.
     async fn collect(
         &mut self,
         body: Body,
@@ -302,7 +302,7 @@ impl<'a> Announced<'a> {
 }
 
 impl Announced<'_> {
-    /// The body is rejected; the session lives.
+    /// Reports that the body is rejected; the session continues.
     fn reject(mut self) {
         self.abort(Abort::Rejected);
     }
@@ -315,7 +315,7 @@ impl Announced<'_> {
         match (&mut self.owner, why) {
             (Owner::Here(session, _), why) => session.do_send(PostAborted { post, why }),
             (Owner::Elsewhere(question, _), Abort::Rejected) => question.reject(),
-            // As does every question that is dropped.
+            // Dropping the question reports it.
             (Owner::Elsewhere(..), Abort::BrokeOff) => {}
         }
     }
@@ -383,14 +383,14 @@ fn is_binary(request: &HttpRequest) -> bool {
 /// Why the body of a request is not delivered.
 enum BodyError {
     TooLarge,
-    /// The node holds too many others.
+    /// The node holds too many bytes of bodies.
     Limited(Limit),
-    /// Its end did not arrive, or it is malformed.
+    /// It is incomplete or malformed.
     BrokeOff,
 }
 
-/// The whole body, or word that it is too large: once it has come to its end, so that the client reads the answer
-/// instead of a reset connection. One that is far too large is not worth that.
+/// Reads the whole body. A body that is too large is read to its end as well, so that the client reads the response
+/// instead of a connection reset, unless it is far too large.
 async fn collect(mut payload: Body, limit: usize, held: &mut HeldBody) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut length = 0;

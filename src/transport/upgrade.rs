@@ -65,7 +65,7 @@ pub async fn upgrade(
     let mut first = parts.read_buf;
     first.extend_from_slice(&unread);
     let first = first.freeze();
-    // Until it is answered, or is a websocket, it is a request like others.
+    // Until the response, or until the connection is a websocket, this is a request like any other.
     let _serving = stream.deadlines().serve();
     if let Err(error) = stream.write_all(&parts.write_buf).await {
         return debug!(error:%; "websocket lost during its handshake");

@@ -154,7 +154,7 @@ fn an_unknown_level_of_the_log_is_refused_by_name() {
             let printed = text(&output.stderr);
             assert!(
                 printed.contains(&format!("error: log.filter ({name})"))
-                    && printed.contains("none of off, error, warn, info, debug, trace"),
+                    && printed.contains("not one of off, error, warn, info, debug, trace"),
                 "{printed}"
             );
         }

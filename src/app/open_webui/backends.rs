@@ -61,12 +61,12 @@ impl Reply {
     }
 }
 
-/// Whose turn it is to ask.
+/// Which share of the requests a token may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A backend has verified the token before.
     Known,
-    /// Anybody can make up such a token: these have half of the requests, so that they do not hold up the others.
+    /// Never verified, possibly forged: such tokens share half of the requests, so that they cannot delay the others.
     Stranger,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Fleet {
     spared: Mutex<Vec<Option<Instant>>>,
     /// Requests that may be on their way.
     permits: Semaphore,
-    /// Of these, those about tokens of strangers.
+    /// The part of them that is available to [`Standing::Stranger`].
     strangers: Semaphore,
 }
 
@@ -187,7 +187,7 @@ impl Backends {
         read: impl Fn(&Reply) -> Option<T>,
     ) -> Result<T, Unreachable> {
         let many = || {
-            let many = "too many questions are before it (app.open_webui.max_requests)";
+            let many = "too many requests are queued before it (app.open_webui.max_requests)";
             Unreachable(many.to_owned())
         };
         let _stranger = match standing {

@@ -179,7 +179,7 @@ impl Sockets {
                 namespace: Namespace::main(),
                 auth: auth.to_string().into(),
             },
-            // A backend has said who this is: nobody has more legs by another name.
+            // The user is verified by a backend, so `user` cannot be forged to evade the limit.
             user: Some(login.user.id.as_str().into()),
             network: None,
             // Puts the leg into the rooms that the backend's own checks look at.

@@ -1,18 +1,18 @@
-//! Tokens of which little is kept: a hash and a time each, for as many as there is room.
+//! A bounded set of tokens, stored as a hash and a time each.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-/// 128 bits of SHA-256: a token may have 8 KiB, and its holder chooses it.
+/// 128 bits of SHA-256: a token can be 8 KiB long, and an attacker can choose it.
 type Hash = [u8; 16];
 
-/// A bounded set of tokens; the oldest give way.
+/// A bounded set of tokens; the oldest are evicted.
 #[derive(Debug)]
 pub(super) struct Recent {
     entered: HashMap<Hash, Instant>,
-    /// In the order of time; an entry counts while `entered` has the same time.
+    /// Ordered by time; an entry is stale unless `entered` has the same time.
     order: VecDeque<(Hash, Instant)>,
     most: usize,
 }
@@ -45,7 +45,7 @@ impl Recent {
         }
     }
 
-    /// When the token was entered last.
+    /// When the token was last entered.
     pub(super) fn at(&self, token: &str) -> Option<Instant> {
         self.entered.get(&hash(token)).copied()
     }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_give_way() {
+    fn the_oldest_are_evicted() {
         let now = Instant::now();
         let at = |seconds| now + Duration::from_secs(seconds);
         let mut recent = Recent::new(3);

@@ -160,7 +160,7 @@ impl Sockets {
         })
     }
 
-    /// Whose token it is that a socket shows.
+    /// Verifies a token that a socket presents, and returns its user.
     async fn shown(self: &Rc<Self>, socket: SocketId, text: &str) -> Result<Login, Unserved> {
         let verified = match self.read(text) {
             Some(token) => match self.verify(&token, self.config.token_cache).await {
@@ -234,19 +234,19 @@ impl Sockets {
     }
 }
 
-/// Why a token gives nobody.
+/// Why a token could not be verified.
 enum Unserved {
     Unavailable,
     Refused,
-    /// Refused, and the socket has shown too many of this kind.
+    /// Refused, and the socket has presented too many refused tokens.
     TooOften,
 }
 
-/// The socket has shown too many tokens that were refused: each may cost a backend a request.
+/// Disconnects a socket that presented too many refused tokens: each can cost a backend a request.
 fn shown_out() -> Actions {
     static BURST: Burst = Burst::new();
     if let Some(others) = BURST.note() {
-        warn!(others; "connection closed: too many tokens it showed were refused");
+        warn!(others; "connection closed: it presented too many refused tokens");
     }
     [Action::Disconnect { close: true }].into()
 }

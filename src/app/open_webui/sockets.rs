@@ -24,8 +24,8 @@ use crate::leg::Pool;
 use crate::metrics::Metrics;
 use crate::model::{Command, SocketId};
 
-/// Refused tokens after which a socket ends. A page shows a token that is over at most three times: when it connects, as
-/// it joins, and for its channels.
+/// Refused tokens after which a socket is disconnected. A page presents an expired token at most three times: when it
+/// connects, when it joins, and for its channels.
 const MOST_REFUSALS: usize = 5;
 
 /// Who a socket is.
@@ -44,18 +44,18 @@ pub(super) struct Socket {
     pub(super) chats: BTreeMap<String, Option<(bool, Instant)>>,
     /// Models whose use it announced.
     pub(super) models: BTreeSet<String>,
-    /// Tokens it showed that were refused.
+    /// Refused tokens it has presented.
     refusals: usize,
 }
 
 impl Socket {
-    /// It is this user from now on; the login before, and what is to be cleaned up if that was another user.
+    /// Sets the user. Returns the previous login and, if it belonged to another user, what must be cleaned up.
     fn become_user(&mut self, login: Login) -> (Option<Login>, Option<Former>) {
         let before = self.login.as_ref();
         let former = before
             .is_some_and(|before| before.user.id != login.user.id)
             .then(|| {
-                // The backends know its legs as somebody else.
+                // The backends associate its legs with the previous user.
                 self.legs = Legs::default();
                 Former {
                     chats: std::mem::take(&mut self.chats).into_keys().collect(),
@@ -66,7 +66,7 @@ impl Socket {
     }
 }
 
-/// What another user left at a socket, beside its rooms.
+/// State that the previous user of a socket left behind, apart from rooms.
 pub(super) struct Former {
     chats: Vec<String>,
     models: BTreeSet<String>,
@@ -199,8 +199,8 @@ impl Sockets {
         }
     }
 
-    /// The socket is this user from now on. If it was another one, it must leave the rooms of that one, and what is
-    /// returned is for [`Self::clean_up_former`] then.
+    /// Sets the user of the socket. If it had another user, the result is `Some`: the socket must leave the rooms of
+    /// that user, then the result is passed to [`Self::clean_up_former`].
     pub(super) async fn note_login(&self, socket: SocketId, login: Login) -> Option<Former> {
         self.verdicts.hold(login.token.expose());
         let (before, former) = match self.sockets.borrow_mut().get_mut(&socket) {
@@ -215,7 +215,7 @@ impl Sockets {
         former
     }
 
-    /// Removes the traces of the user that a socket was before.
+    /// Removes the state that the previous user of a socket left behind.
     pub(super) async fn clean_up_former(&self, socket: SocketId, former: Former) {
         for model in &former.models {
             self.pools.drop_model(model, socket).await;
@@ -225,13 +225,13 @@ impl Sockets {
         }
     }
 
-    /// Whether the socket may ask for what is this user's: not with the token of somebody else.
+    /// Whether the socket may act as this user: not if it has signed in as another one.
     pub(super) fn may_act_as(&self, socket: SocketId, user: &User) -> bool {
         let login = self.login(socket);
         login.is_none_or(|login| login.user.id == user.id)
     }
 
-    /// Counts a refused token; whether the socket has shown too many.
+    /// Counts a refused token; returns whether the socket has presented too many.
     pub(super) fn note_refusal(&self, socket: SocketId) -> bool {
         let mut sockets = self.sockets.borrow_mut();
         sockets.get_mut(&socket).is_some_and(|state| {

@@ -1,7 +1,7 @@
 //! Whose token it is: what the backends said, kept for a while, asked once at a time.
 //!
-//! One table for a node. Who asks about a token while another asks already, waits for that answer. Of tokens that were
-//! refused, and of those that were verified some time ago, only hashes are kept.
+//! One table for a node. Concurrent requests about the same token share one answer. Of refused tokens, and of tokens
+//! that were verified some time ago, only hashes are kept.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::recent::Recent;
 
-/// Tokens of which hashes are kept, refused ones and verified ones.
+/// Hashes kept, each of refused tokens and of verified ones.
 const MOST: usize = 100_000;
 
 /// A user as the backends see it.
@@ -131,11 +131,11 @@ pub(super) struct Verdicts(Mutex<Table>);
 
 #[derive(Debug)]
 struct Table {
-    /// Tokens that sockets live by, that were verified just now, or about which a question is on its way.
+    /// Tokens in use by sockets, verified recently, or about which a request is pending.
     entries: HashMap<Arc<str>, Entry>,
     /// When each was refused.
     refused: Recent,
-    /// Tokens that were good once. Nothing is believed because of it, but they are asked about first.
+    /// Tokens that were valid once. They are not accepted for that, but requests about them have priority.
     verified: Recent,
 }
 
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn of_refused_tokens_only_hashes_are_kept_and_verified_ones_stay_familiar() {
+    fn refused_tokens_are_kept_as_hashes_and_verified_ones_stay_familiar() {
         let verdicts = Verdicts::default();
         let age = Duration::from_secs(10);
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! A TCP proxy that can swallow what Redis sends to connections that have subscribed, and that can lead new connections
-//! to another server, as a name in DNS does after a failover.
+//! A TCP proxy that can discard what Redis sends to connections that have subscribed, and can direct new connections to
+//! another server, like a DNS name after a failover.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -12,7 +12,7 @@ pub(in crate::bridge) struct Proxy {
     pub(in crate::bridge) port: u16,
     /// Connections subscribed while this is set hear nothing more, though they stay open.
     pub(in crate::bridge) deafen: Arc<AtomicBool>,
-    /// The port that new connections lead to; those that are open stay where they are.
+    /// Target port of new connections; open ones are not affected.
     pub(in crate::bridge) target: Arc<AtomicU16>,
 }
 

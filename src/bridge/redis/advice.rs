@@ -4,11 +4,11 @@
 const ADVICE: [(&str, &str); 24] = [
     (
         "does not know the master",
-        "bus.sentinel_service: the name that the Sentinels have for the master; `redis-cli -p 26379 sentinel masters` on a Sentinel lists them",
+        "bus.sentinel_service: the name under which the Sentinels monitor the master; `redis-cli -p 26379 sentinel masters` on a Sentinel lists them",
     ),
     (
         "is a replica",
-        "bus.redis_url must lead to the master, or bus.sentinels to those who know it; the address is resolved again for each attempt",
+        "bus.redis_url must lead to the master, or bus.sentinels to the Sentinels that monitor it; the address is resolved again for each attempt",
     ),
     (
         "wrongpass",
@@ -100,8 +100,8 @@ const ADVICE: [(&str, &str); 24] = [
     ),
 ];
 
-/// What Redis, Sentinel or TLS says (in any case of letters), and what it comes to in few words that name neither
-/// servers nor users: the readiness probe shows them to anybody.
+/// Part of an error of Redis, Sentinel or TLS (case is ignored), and a summary that names neither servers nor users:
+/// the readiness probe shows it to anyone.
 const SUMMARIES: [(&str, &str); 20] = [
     ("is a replica", REPLICA),
     ("readonly", REPLICA),
@@ -141,10 +141,10 @@ const SUMMARIES: [(&str, &str); 20] = [
 ];
 
 const REPLICA: &str = "redis is a replica, not the master";
-/// Nothing answers.
+/// Any other failure.
 const AWAY: &str = "redis is away";
 
-/// What a failure comes to.
+/// The summary of a failure.
 pub(super) fn summary(failure: &str) -> &'static str {
     let lower = failure.to_lowercase();
     let known = SUMMARIES.iter().find(|(says, _)| lower.contains(says));

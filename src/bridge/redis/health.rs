@@ -34,11 +34,11 @@ struct State {
     parts: HashMap<Part, bool>,
     deaf: HashSet<MemberId>,
     down_since: Instant,
-    /// Since when what others publish is not received: a subscription that worked is lost or deaf.
+    /// Start of the current gap: a working subscription was lost or went deaf, so messages of others are not received.
     missing_since: Option<Instant>,
-    /// Why the link is down, as it was last reported.
+    /// Why the link is down, as last reported.
     reason: Option<&'static str>,
-    /// The reasons logged since the link was up: each once.
+    /// The reasons logged since the link was last up; each is logged once.
     logged: Vec<&'static str>,
 }
 
@@ -92,7 +92,7 @@ impl Health {
         });
     }
 
-    /// Own pings do not come back through this server, for as long as `unheard` now.
+    /// Own pings have not come back through this server for `unheard`.
     pub(super) fn deaf(&self, member: MemberId, unheard: Duration) {
         let mut state = self.state();
         let now = Instant::now();
@@ -161,7 +161,7 @@ impl Health {
         }
     }
 
-    /// Everything wanted is received again: whoever reads the log or the metrics learns of the gap.
+    /// Reports the gap to the log and the metrics once all subscriptions work again.
     fn receives_again(&self, state: &mut State) {
         if !state.is_up() || !state.deaf.is_empty() {
             return;

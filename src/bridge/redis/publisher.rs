@@ -36,7 +36,7 @@ pub(super) struct Publisher {
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) losses: Losses,
     pub(super) backoff: Backoff,
-    /// When the server was last known to be a master.
+    /// When the server was last verified to be a master.
     pub(super) verified: Instant,
 }
 
@@ -150,9 +150,9 @@ impl Publisher {
         Ok(())
     }
 
-    /// With the pings of the subscriber, which fall into every interval, the server is asked whether it still is the
-    /// master: after a failover it carries messages on that no node at the new master receives. What was published
-    /// with such a ping is put back, and published at the master.
+    /// Verifies at about every ping that the server is still the master: after a failover a demoted server still
+    /// accepts messages, which reach no node that follows the new master. If it was demoted, the current batch is put
+    /// back and published to the new master.
     async fn verify_in_time(
         &mut self,
         address: &Address,
@@ -164,7 +164,7 @@ impl Publisher {
         }
         self.verified = Instant::now();
         match settings.verify(connection, address).await {
-            // A connection that broke after the messages passed is noticed with the next ones.
+            // The messages were sent; a connection that broke after them is noticed with the next batch.
             Err(ConnectionError::Redis(_)) => Ok(()),
             verified => verified,
         }

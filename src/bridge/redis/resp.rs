@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const LINE_LIMIT: usize = 64 * 1024;
 /// Pub/sub arrays have 3 or 4 elements.
 const ELEMENTS_LIMIT: usize = 8;
-/// `ROLE` of a master: a list of its replicas, a list each.
+/// The response to `ROLE` of a master holds a list of its replicas, each of which is a list.
 const NESTED_DEPTH: usize = 2;
 const NESTED_LIMIT: i64 = 1024;
 const READ_SIZE: usize = 64 * 1024;
@@ -216,7 +216,7 @@ fn element(
     }
 }
 
-/// Where an array within an array ends, as in the response to `ROLE`: it is passed over as one element.
+/// The end of an array within an array, as in the response to `ROLE`; it is skipped as one element.
 fn nested(
     buffer: &[u8],
     mut at: usize,

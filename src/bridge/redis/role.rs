@@ -1,7 +1,7 @@
-//! Whether a server is the one that carries the cluster's messages: a master, not a replica.
+//! Verifies that a server is a master and not a replica.
 //!
-//! A replica accepts `PUBLISH` and `SUBSCRIBE` but what is published there reaches no subscriber of the master, so a
-//! connection that stays behind after a failover splits the cluster without any error.
+//! A replica accepts `PUBLISH` and `SUBSCRIBE`, but what is published there reaches no subscriber of the master. A
+//! connection to a demoted server therefore splits the cluster without any error.
 
 use std::fmt::Display;
 use std::sync::Once;
@@ -14,18 +14,18 @@ use super::settings::{Place, RedisSettings};
 use super::stream::ConnectionError;
 
 impl RedisSettings {
-    /// Whether the servers must be masters. In a Redis Cluster the map of slots says who is one.
+    /// Whether the role must be verified. In a Redis Cluster the slot map names the masters.
     pub(super) fn needs_master(&self) -> bool {
         !matches!(self.place(), Place::Cluster(_))
     }
 
-    /// Fails unless the server responds, and is a master where it must be.
+    /// Fails unless the server responds and, where required, is a master.
     pub(super) async fn verify(
         &self,
         connection: &mut MultiplexedConnection,
         address: &impl Display,
     ) -> Result<(), ConnectionError> {
-        // A server that still loads its data accepts connections and refuses everything else, but not ROLE.
+        // A server that is loading its data responds to ROLE, but rejects PING and everything else.
         let () = redis::cmd("PING").query_async(connection).await?;
         if !self.needs_master() {
             return Ok(());
@@ -57,7 +57,7 @@ pub(super) fn verify_reply(reply: &Reply, address: &impl Display) -> Result<(), 
     }
 }
 
-/// Servers that are no plain Redis have roles of their own; only a replica is refused.
+/// Servers other than Redis may report other roles, so only a replica is rejected.
 fn require_master(role: &[u8], address: &impl Display) -> Result<(), ConnectionError> {
     match role {
         b"slave" | b"replica" => Err(ConnectionError::Replica(address.to_string())),
@@ -65,7 +65,7 @@ fn require_master(role: &[u8], address: &impl Display) -> Result<(), ConnectionE
     }
 }
 
-/// Without the permission a failover is not noticed; the node works on as long as there is none.
+/// Warns once that the role cannot be verified: failovers go unnoticed, everything else works.
 fn report_denied(error: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -81,7 +81,7 @@ impl fmt::Debug for Sentinels {
 
 /// The server a publisher and a subscriber connect to, both to the same.
 pub(super) enum Target {
-    /// Whoever the address leads to; told when a connection turns out to lead to a replica.
+    /// A fixed address; the channel is notified when a connection to it turns out to lead to a replica.
     Fixed(Address, watch::Sender<()>),
     /// The master of the moment; the last one found, for those who are at another.
     Sentinel(Sentinels, watch::Sender<Option<Address>>),
@@ -115,9 +115,9 @@ impl Target {
         }
     }
 
-    /// Completes when the master is somewhere else than `address`, or the address has to be resolved anew.
+    /// Completes when the master is no longer at `address`, or the address must be resolved again.
     pub(super) async fn left(&self, address: &Address) -> ConnectionError {
-        // The senders live as long as we do.
+        // `self` owns the senders, so the channels stay open.
         match self {
             Self::Sentinel(_, found) => {
                 let elsewhere =
@@ -132,7 +132,7 @@ impl Target {
         }
     }
 
-    /// A connection leads to a replica: whoever uses the same address has to resolve it anew.
+    /// Reports that a connection leads to a replica: all users of the address must resolve it again.
     pub(super) fn demoted(&self) {
         if let Self::Fixed(_, demoted) = self {
             demoted.send_replace(());

@@ -121,7 +121,7 @@ impl Shared {
         Ok((connection, connections.era))
     }
 
-    /// Makes sure that the connection works and leads to a master; a new one has shown it.
+    /// Verifies that the connection works and leads to a master; a new connection has been verified already.
     async fn prove(&self, slot: u16) -> Result<(), ConnectionError> {
         let (mut connection, era) = self.connection(slot, None).await?;
         let address = self.settings.address();

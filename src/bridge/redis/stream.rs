@@ -60,7 +60,7 @@ impl ConnectionError {
 }
 
 impl RedisSettings {
-    /// A connection for commands to `address`, on which Redis has responded as a master where it must be one.
+    /// Opens a connection for commands to `address` and verifies that Redis responds and, where required, is a master.
     pub(super) async fn connect(
         &self,
         address: &Address,

@@ -126,7 +126,7 @@ async fn a_message_above_the_buffer_limit_of_redis_is_reported_as_a_gap_by_every
         member.up().await;
         member.hear(&["room", "other"]).await;
     }
-    // Somebody else publishes it: our own publishers refuse what is above bus.message_limit.
+    // Published by another client: our own publishers reject messages above bus.message_limit.
     let large = "x".repeat(1_000_000);
     let receivers: u64 = ask(&server, &["PUBLISH", "other", &large]).await;
     assert_eq!(receivers, 2);

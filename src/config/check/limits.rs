@@ -9,7 +9,8 @@ use super::Checker;
 /// The highest rate and burst: a timer has no finer steps than this allows.
 const HIGHEST_RATE: u32 = 1_000_000;
 
-/// What `auto` stands for where limits of one client apply: a household or an office, and no program's loop.
+/// Values of `auto` where per-client limits apply: enough for a household or an office, too little for a client in a
+/// loop.
 mod auto {
     pub(super) const CONNECTIONS_PER_IP: usize = 500;
     pub(super) const HANDSHAKES_PER_SECOND_PER_IP: u32 = 20;
@@ -18,7 +19,7 @@ mod auto {
     pub(super) const EVENTS_BURST: u32 = 500;
 }
 
-/// A limit of one address or session.
+/// A per-client limit: of one address or one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum PerClient {
     #[default]
@@ -27,7 +28,7 @@ pub(super) enum PerClient {
 }
 
 impl PerClient {
-    /// The most there may be; `None` = what `auto` stands for.
+    /// The limit; `None` = the value of `auto`.
     pub(super) fn most(self, auto_applies: bool) -> Option<usize> {
         match self {
             Self::Auto if auto_applies => None,
@@ -38,7 +39,7 @@ impl PerClient {
 }
 
 impl Checker<'_, '_> {
-    /// `bind` decides whether limits of one client apply that are left to `auto`.
+    /// `bind` decides whether per-client limits that are `auto` apply.
     pub(super) fn limits(&mut self, settings: &LimitsSettings, bind: &str) -> LimitsConfig {
         let is_public = BindAddress::parse(bind).is_ok_and(|bind| !bind.is_loopback());
         let applies = self.switch("limits.per_client", &settings.per_client, is_public);
@@ -104,7 +105,7 @@ impl Checker<'_, '_> {
         self.read(key, text, units::positive_size)
     }
 
-    /// A rate and its burst, each a key and its text; `auto` is what both stand for if they are left to it.
+    /// A rate and its burst, each as a key and its text; `auto` holds their values if they are `auto`.
     fn rate_per_client(
         &mut self,
         (rate_key, rate): (&str, &str),

@@ -1,4 +1,4 @@
-//! Limits of one address and one session: what `auto` stands for, and where.
+//! Limits of one address and one session: the values of `auto`, and where they apply.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn per_client(pairs: Pairs<'_>) -> (usize, Option<usize>, [u32; 4]) {
 }
 
 #[test]
-fn limits_of_one_client_apply_as_shipped_away_from_loopback() {
+fn per_client_limits_apply_by_default_unless_bound_to_loopback() {
     let none = (usize::MAX, Some(usize::MAX), [0; 4]);
     let some = (500, None, [20, 100, 100, 500]);
     assert_eq!(per_client(&[]), none);
@@ -42,7 +42,7 @@ fn limits_of_one_client_apply_as_shipped_away_from_loopback() {
 }
 
 #[test]
-fn a_value_given_counts_whatever_auto_stands_for() {
+fn a_given_value_takes_precedence_over_auto() {
     let given = [
         ("ROOMWIRE_LIMITS__CONNECTIONS_PER_IP", "7"),
         ("ROOMWIRE_LIMITS__HTTP_CONNECTIONS_PER_IP", "0"),

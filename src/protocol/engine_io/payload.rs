@@ -165,7 +165,7 @@ mod tests {
             packets("4hello\x1ebAQIDBA==\x1e4x"),
             [message("hello"), binary.clone(), message("x")]
         );
-        // Stock clients in Java wrap lines, and end the last one too.
+        // Stock Java clients wrap lines and terminate the last one too.
         for encoded in ["bAQIDBA", "bAQID\r\nBA==\r\n"] {
             assert_eq!(
                 packets(&format!("{encoded}\x1e4x")),

@@ -25,7 +25,7 @@ pub enum CloseReason {
     MessageTooLarge,
     /// More events wait for the app than `socket.inbox_limit`, and the client could not be made to wait.
     InboxOverflow,
-    /// JSON nested deeper than `socket.max_depth`, and the app has no way to refuse it alone.
+    /// JSON nested deeper than `socket.max_depth`, and the app cannot refuse the event alone.
     NestedTooDeeply,
     /// No namespace was joined in time.
     ConnectTimeout,
@@ -116,7 +116,7 @@ impl Heartbeat {
         self.deadline
     }
 
-    /// Time in which a client that is there must have answered something.
+    /// Time in which a live client must have answered a ping.
     pub fn patience(&self) -> Duration {
         self.interval + self.timeout
     }

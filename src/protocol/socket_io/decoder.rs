@@ -95,7 +95,7 @@ impl Decoder {
         self.begin(text, packet::parse)
     }
 
-    /// The same for a text of a server behind this one; see [`packet::parse_of_server`].
+    /// The same for a text from an upstream; see [`packet::parse_of_server`].
     pub fn text_of_server<'a>(&mut self, text: &'a str) -> Result<Option<Packet<'a>>, DecodeError> {
         self.begin(text, packet::parse_of_server)
     }

@@ -11,7 +11,7 @@ use crate::model::fitness::MAX_ATTACHMENTS;
 pub use crate::model::payload::event_name;
 use crate::model::payload::{RESERVED_EVENTS, first_element};
 
-/// The most attachments of one packet from a server behind this one.
+/// Maximum number of attachments in a packet from an upstream.
 const MAX_ATTACHMENTS_OF_SERVERS: usize = 1000;
 
 /// What a packet is; whether attachments follow is told by their number.
@@ -86,8 +86,8 @@ pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
     Ok(parsed)
 }
 
-/// The same for the text of a server behind this one: events with a reserved name, or with more attachments than clients
-/// take, are whole packets, which can be left out.
+/// The same for a text from an upstream. Events with a reserved name, or with more attachments than clients accept, are
+/// parsed as whole packets, so that the caller can drop them.
 pub fn parse_of_server(text: &str) -> Result<Parsed<'_>, ParseError> {
     parse_any(text, MAX_ATTACHMENTS_OF_SERVERS)
 }

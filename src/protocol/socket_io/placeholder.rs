@@ -7,12 +7,13 @@ use std::borrow::Cow;
 
 use crate::model::payload::string_end;
 
-/// What a packet with attachments says of them.
+/// The result of checking the placeholders of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Judged {
     /// Every placeholder names an attachment.
     InRange,
-    /// So it is, with numbers as `0.0` or `1e0`, which are integers to JavaScript and none to others: the JSON with integers.
+    /// Every placeholder names an attachment, some with a number such as `0.0` or `1e0`, which is an integer in
+    /// JavaScript but not in every other language. Holds the JSON with plain integers.
     Respelled(String),
     OutOfRange,
 }
@@ -28,7 +29,7 @@ enum Key {
 #[derive(Clone, Copy, Default)]
 struct Object<'a> {
     is_placeholder: bool,
-    /// The value of `num` as it stands in the text.
+    /// The literal of `num`.
     number: Option<&'a str>,
 }
 
@@ -48,7 +49,7 @@ impl<'a> Object<'a> {
 /// The same number twice and attachments without a place are fine.
 pub(super) fn judge(json: &str, attachments: usize) -> Judged {
     let mut objects: Vec<Object<'_>> = Vec::new();
-    // Literals to replace, in the order of the ends of their objects.
+    // Literals to replace, ordered by the ends of their objects.
     let mut respelled: Vec<(&str, usize)> = Vec::new();
     // The key whose value comes next.
     let mut key = Key::Other;
@@ -95,12 +96,12 @@ pub(super) fn judge(json: &str, attachments: usize) -> Judged {
     Judged::Respelled(respell(json, respelled))
 }
 
-/// Whether every reader takes the literal of an integer for one.
+/// Whether the literal is an integer in every language.
 fn is_plain(literal: &str) -> bool {
     literal.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The value of a JSON number that is an integer of 0 or more, however it is written.
+/// The value of a JSON number that is a non-negative integer, in any notation.
 fn integer(literal: &str) -> Option<usize> {
     if is_plain(literal) {
         return literal.parse().ok();
@@ -111,7 +112,7 @@ fn integer(literal: &str) -> Option<usize> {
     is_index.then_some(number as usize)
 }
 
-/// The JSON with other literals in the place of these, which are slices of it.
+/// The JSON with these literals, which are slices of it, replaced by the numbers.
 fn respell(json: &str, mut literals: Vec<(&str, usize)>) -> String {
     let start_of = |literal: &str| literal.as_ptr() as usize - json.as_ptr() as usize;
     literals.sort_by_key(|(literal, _)| start_of(literal));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_with_a_fraction_of_zero_are_spelled_as_integers() {
+    fn numbers_with_a_zero_fraction_are_rewritten_as_integers() {
         for (json, attachments, expected) in [
             (
                 r#"["m",{"_placeholder":true,"num":0.0}]"#,

@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use crate::model::Namespace;
 
-/// A CONNECT that repeats an earlier one within this time counts as sent before the answer to that one arrived: a page
-/// that leaves a namespace and comes back at once sends two CONNECTs in frames of their own, and the second may be read
-/// after the first was answered.
+/// A CONNECT that repeats an earlier one within this time is assumed to have been sent before the answer arrived: a
+/// page that leaves a namespace and comes back at once sends two CONNECTs in separate frames, and the second may be
+/// read after the first was answered.
 const REPEAT_WINDOW: Duration = Duration::from_secs(1);
 
 /// Number of a namespace within its session.
@@ -22,7 +22,7 @@ impl Slot {
     }
 }
 
-/// What became of a CONNECT that came at this time.
+/// The state of a CONNECT that arrived at this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Membership {
     /// The app has not answered yet; packets for the namespace are an error until then.
@@ -37,8 +37,8 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Notes that the client asked for a namespace at `now`. `None` if the session has `limit` (at most 255) of them;
-    /// a client that asks twice has two until the second is joined.
+    /// Notes that the client requested a namespace at `now`. `None` if the session has `limit` (at most 255) of them. A
+    /// client that requests one twice occupies two slots until the second is joined.
     pub fn ask(&mut self, name: Namespace, limit: usize, now: Instant) -> Option<Slot> {
         let entry = Some((name, Membership::Asked(now)));
         if let Some(free) = self.slots.iter().position(Option::is_none) {
@@ -75,8 +75,8 @@ impl Namespaces {
             .map(|index| Slot(index as u8))
     }
 
-    /// Whether the namespace was joined by a CONNECT that came more than [`REPEAT_WINDOW`] before `now`, so that another
-    /// one is an error of the client.
+    /// Whether the namespace was joined by a CONNECT that arrived more than [`REPEAT_WINDOW`] before `now`, so that
+    /// another CONNECT is a protocol error.
     pub fn is_answered(&self, name: &str, now: Instant) -> bool {
         let is_answered = |(n, membership): &(Namespace, Membership)| {
             n.as_str() == name

@@ -45,7 +45,7 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     out
 }
 
-/// The inverse of [`encode_header`]: opcode, bytes of the header, bytes of the payload behind it.
+/// The inverse of [`encode_header`]: the opcode, the length of the header and the length of the payload after it.
 pub fn split_header(frame: &[u8]) -> Option<(OpCode, usize, usize)> {
     let (&first, &short) = (frame.first()?, frame.get(1)?);
     let opcode = OpCode::parse(first & !FIN).ok()?;

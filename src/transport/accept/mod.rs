@@ -59,7 +59,7 @@ pub enum AcceptError {
     /// The header did not come in time.
     #[error("did not complete its PROXY header within {} s", PATIENCE.as_secs())]
     SlowHeader,
-    /// Its address has as many connections as it may.
+    /// Its address has reached its limit of connections.
     #[error("is refused by {}", .0.key())]
     Limited(Limit),
     /// Nor did the handshake.
@@ -67,23 +67,23 @@ pub enum AcceptError {
     SlowHandshake,
 }
 
-/// What a listener is, as far as its connections are concerned before they speak HTTP.
+/// The properties of a listener that matter before its connections speak HTTP.
 pub struct Door {
-    /// Who may speak for others.
+    /// The proxies that may name the address of a client.
     pub access: Option<Arc<Reloadable<Access>>>,
-    /// Every connection comes from a trusted proxy and begins with a PROXY header.
+    /// Whether every connection comes from a trusted proxy and begins with a PROXY header.
     pub expects_header: bool,
-    /// Every connection is TLS.
+    /// Set if every connection is TLS.
     pub tls: Option<Arc<TlsIdentity>>,
     /// Its connections, counted by address.
     pub connections: Arc<HttpConnections>,
-    /// Connections of one worker.
+    /// Maximum number of connections of one worker.
     pub per_worker: usize,
     pub timeouts: HttpTimeouts,
     pub metrics: Arc<Metrics>,
 }
 
-/// What a worker does with a connection of a listener before it speaks HTTP.
+/// Prepares the connections of a listener on one worker before they speak HTTP.
 pub struct Acceptor {
     door: Door,
     tls: Option<Arc<ServerConfig>>,
@@ -152,7 +152,7 @@ impl Acceptor {
             let header = timeout(PATIENCE, read_header(&mut stream)).await;
             client = header.map_err(|_| AcceptError::SlowHeader)??;
         }
-        // A proxy that speaks for itself has many clients behind one address.
+        // A trusted proxy without a client address has many clients behind its own address, so it is not limited.
         let limited = client.or_else(|| (!trusted).then_some(peer));
         let limited = limited.map(|address| address.ip());
         let stream = self.prepare_http(stream, seat, limited).await?;
@@ -165,7 +165,7 @@ impl Acceptor {
         access.is_some_and(|access| access.read().trusts(peer))
     }
 
-    /// `limited` is the address whose connections are counted, if they are.
+    /// `limited` is the address whose connections are limited, if any.
     async fn prepare_http(
         &self,
         stream: TcpStream,
@@ -203,7 +203,7 @@ impl Acceptor {
             return Err(AcceptError::NotTls);
         }
         let stream = TimedStream::new(stream, deadlines);
-        // Only a whole hello takes a place among the handshakes.
+        // Only a client that has sent a complete hello takes one of the handshake places.
         let hello = LazyConfigAcceptor::new(HelloReader::default(), stream).await;
         let hello = hello.map_err(AcceptError::Handshake)?;
         let _place = self.handshakes.enter(network).await;

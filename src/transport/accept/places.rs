@@ -1,4 +1,4 @@
-//! The places of a worker: for connections until they are websockets, and for TLS handshakes.
+//! The limits of a worker: connections that are not websockets, and concurrent TLS handshakes.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,13 +13,13 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::model::Network;
 
-/// TLS handshakes of a worker under way at a time; further ones wait for their turn. Each holds some 20 KB.
+/// Concurrent TLS handshakes of a worker; further ones wait. Each holds about 20 KB.
 const HANDSHAKES: usize = 1024;
-/// Of those, the ones of one address. A client that stops within its handshake delays its own address alone.
+/// Of those, handshakes of one address, so that a client that stalls within its handshake delays its own address alone.
 const HANDSHAKES_PER_ADDRESS: usize = 64;
 
-/// The connections of a worker that are no websocket. actix-server stops accepting for a worker that has as many as it
-/// may, and is silent about it.
+/// Counts the connections of a worker that are not websockets. actix-server stops accepting for a worker that has
+/// reached its limit, without a log line.
 #[derive(Debug)]
 pub(super) struct Seats {
     taken: Cell<usize>,
@@ -27,11 +27,11 @@ pub(super) struct Seats {
     metrics: Arc<Metrics>,
 }
 
-/// A connection among those of its worker.
+/// One connection of a worker.
 #[derive(Debug)]
 pub(super) struct Seat(Rc<Seats>);
 
-/// What a connection takes until it ends or is a websocket.
+/// What a connection occupies until it ends or becomes a websocket.
 #[derive(Debug)]
 pub struct Place {
     pub(super) _seat: Seat,
@@ -55,7 +55,7 @@ impl Seats {
             if let Some(others) = BURST.note() {
                 warn!(
                     connections = self.most, others;
-                    "a worker accepts nothing until one of its HTTP connections ends: raise the limit of open files (ulimit -n, LimitNOFILE=), or lower limits.http_connections_per_ip if few addresses have most of them"
+                    "a worker has reached its limit of HTTP connections and accepts no more until one ends: raise the limit of open files (ulimit -n, LimitNOFILE=), or lower limits.http_connections_per_ip if a few addresses hold most of them"
                 );
             }
         }
@@ -69,7 +69,7 @@ impl Drop for Seat {
     }
 }
 
-/// The TLS handshakes of a worker whose client has sent its hello.
+/// Limits the concurrent TLS handshakes of a worker, counted from the hello of the client.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     all: Semaphore,
@@ -85,14 +85,14 @@ impl Default for Handshakes {
     }
 }
 
-/// A handshake under way.
+/// The place of a handshake, freed when dropped.
 #[derive(Debug)]
 pub(super) struct HandshakePlace<'a> {
     _own: Option<OwnPlace<'a>>,
     _all: Option<SemaphorePermit<'a>>,
 }
 
-/// A handshake among those of its network, or waiting to be.
+/// The place of a handshake among those of its network, or in the queue for one.
 #[derive(Debug)]
 struct OwnPlace<'a> {
     handshakes: &'a Handshakes,
@@ -102,7 +102,7 @@ struct OwnPlace<'a> {
 }
 
 impl Handshakes {
-    /// Waits for a place. Without a network only those of the worker count.
+    /// Waits for a place. Without a network, only the limit of the worker applies.
     pub(super) async fn enter(&self, network: Option<Network>) -> HandshakePlace<'_> {
         let own = match network {
             Some(network) => Some(self.enter_network(network).await),
@@ -110,7 +110,7 @@ impl Handshakes {
         };
         HandshakePlace {
             _own: own,
-            // Never closed.
+            // The semaphore is never closed.
             _all: self.all.acquire().await.ok(),
         }
     }
@@ -136,7 +136,7 @@ impl Handshakes {
 impl Drop for OwnPlace<'_> {
     fn drop(&mut self) {
         self.permit = None;
-        // The map's and this one's: nobody else of this network is here or waits.
+        // Only the map and this place hold it: no other handshake of this network runs or waits.
         if Arc::strong_count(&self.semaphore) == 2 {
             self.handshakes
                 .of_network
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn slow_handshakes_of_one_address_delay_that_address_alone() {
+    async fn slow_handshakes_delay_only_their_own_address() {
         let handshakes = Handshakes::default();
         let network = |text: &str| Some(Network::of(text.parse().unwrap()));
         let (slow, other) = (network("192.0.2.1"), network("192.0.2.2"));

@@ -1,4 +1,4 @@
-//! Polling answers compressed once for all clients that get the same, the large ones beside the workers.
+//! Compresses identical polling responses once for all clients, large ones outside the worker threads.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,26 +18,26 @@ use super::gzip;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Compression;
 
-/// Answers below this size are compressed at once: a thread of their own would cost as much.
+/// Responses below this size are compressed on the worker: handing them to another thread would cost as much.
 const LARGE: usize = 16 * 1024;
-/// Answers that are remembered, and their bytes.
+/// Responses kept for reuse: their number, and their bytes.
 const MOST_RECENT: usize = 8;
 const RECENT_BYTES: usize = 4 << 20;
-/// How long they are at most remembered.
+/// How long they are kept at most.
 const RECENT_TIME: Duration = Duration::from_secs(2);
 
-/// Large answers that are being compressed on this node.
+/// Large responses being compressed on this node.
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
-/// Compresses the answers of one worker.
+/// Compresses the responses of one worker.
 pub struct Compressor {
     recent: RefCell<VecDeque<Recent>>,
-    /// A task will forget what is recent.
+    /// Whether a task is scheduled that clears `recent`.
     forgetting: Cell<bool>,
     metrics: Arc<Metrics>,
 }
 
-/// An answer, and what it was compressed to, perhaps only soon.
+/// A response, and the future of its compressed form.
 struct Recent {
     body: Bytes,
     packed: Packing,
@@ -45,11 +45,11 @@ struct Recent {
 
 type Packing = Shared<Pin<Box<dyn Future<Output = Option<Bytes>>>>>;
 
-/// A large answer being compressed, until this is dropped.
+/// A large response being compressed, until this is dropped.
 struct UnderWay;
 
 impl UnderWay {
-    /// `None` if as many are as may be: half of the processors.
+    /// `None` if half of the processors are compressing already.
     fn begin() -> Option<Self> {
         let processors = available_parallelism().map_or(1, usize::from);
         let most = (processors / 2).max(1);
@@ -69,7 +69,7 @@ impl Drop for UnderWay {
 }
 
 impl Compressor {
-    /// A compressor that remembers nothing yet.
+    /// A compressor without responses to reuse.
     pub fn new(metrics: Arc<Metrics>) -> Rc<Self> {
         Rc::new(Self {
             recent: RefCell::default(),
@@ -78,7 +78,7 @@ impl Compressor {
         })
     }
 
-    /// The compressed answer; `None`: it goes out as it is, because too many are being compressed.
+    /// The compressed response; `None` if too many are being compressed, so that this one is sent uncompressed.
     pub async fn compress(self: &Rc<Self>, body: &Bytes) -> Option<Bytes> {
         let (packed, outcome) = self.find_or_begin(body);
         self.metrics.compressions_total.of(outcome).increment();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn what_many_get_is_compressed_once_and_of_different_answers_only_a_few_at_a_time() {
+    async fn identical_responses_are_compressed_once_and_only_a_few_different_ones_at_a_time() {
         let compressor = Compressor::new(Arc::default());
         let count = |outcome| compressor.metrics.compressions_total.of(outcome).get();
         let same: Vec<_> = (0..300).map(|_| body(0)).collect();
@@ -157,7 +157,7 @@ mod tests {
         let packed = join_all(different.iter().map(|body| compressor.compress(body))).await;
         let (done, skipped) = (count(Compression::Done), count(Compression::Skipped));
         assert_eq!(packed.iter().flatten().count() as u64, done - 1);
-        // All were asked for before the first was done, or soon after.
+        // All were requested before the first was done, or soon after.
         assert!((2..100).contains(&done), "{done}");
         assert_eq!(done + skipped, 301);
         assert!(compressor.recent.borrow().len() <= MOST_RECENT);

@@ -1,4 +1,4 @@
-//! gzip for answers large enough to be worth it.
+//! gzip for responses large enough to be worth it.
 
 mod compressor;
 
@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 pub use compressor::Compressor;
 
-/// Whether the client takes gzip.
+/// Whether the client accepts gzip.
 pub fn accepts_gzip(request: &HttpRequest) -> bool {
     let gzip = Preference::Specific(Encoding::gzip());
     AcceptEncoding::parse(request).is_ok_and(|accepted| {

@@ -10,7 +10,7 @@ const HEAD_LENGTH: usize = 1 + 1 + 8 + 20 + 4;
 
 /// Argument of [`Kind::PostAborted`]: the body is incomplete or malformed.
 pub const BROKE_OFF: u32 = 0;
-/// Argument of [`Kind::PostAborted`]: the body is rejected whole.
+/// Argument of [`Kind::PostAborted`]: the body is rejected as a whole.
 pub const REJECTED: u32 = 1;
 
 /// What a message means.
@@ -21,8 +21,8 @@ pub enum Kind {
     Pull = 1,
     /// Edge: the client gave up waiting.
     PullAborted = 2,
-    /// Edge: the client begins to post. Acknowledged at once, so that no body is sent to an owner that has no such
-    /// session; answered if the session ends before the body has come.
+    /// Edge: the client starts a POST. Acknowledged at once, so that no body is sent to an owner without this session;
+    /// answered if the session ends before the body is complete.
     PostStarted = 3,
     /// Edge: the body of an acknowledged post.
     Post = 4,
@@ -45,8 +45,8 @@ pub enum Kind {
     Detached = 12,
     /// Owner: the answer; argument is an [`Outcome`].
     Answer = 13,
-    /// Edge or owner: does the other node still exist? The bus counts the receivers; an owner also acknowledges it,
-    /// unless the exchange is 0.
+    /// Edge or owner: checks that the other node is still on the bus, by the number of receivers. An owner also
+    /// acknowledges it, unless the exchange is 0.
     AreYouThere = 14,
     /// Owner: the request has arrived, its answer follows.
     Accepted = 15,

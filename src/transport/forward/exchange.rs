@@ -19,26 +19,25 @@ use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 pub struct Exchange {
     forward: Recipient<Forward>,
     worker: WorkerIndex,
-    /// Within it the owner acknowledges a request.
+    /// Time in which the owner must acknowledge a request.
     timeout: Duration,
     next: Rc<Cell<u64>>,
     waiting: Waiting,
-    /// Checks in a row that owners have left unanswered.
+    /// Number of consecutive checks that each owner has not answered.
     unanswered: Rc<RefCell<HashMap<NodeId, u32>>>,
 }
 
-/// Questions under way by number, with the session they concern: dropping a sender ends its question.
+/// Pending questions by number, with the session they concern; dropping a sender ends its question.
 type Waiting = Rc<RefCell<HashMap<u64, (EngineId, mpsc::UnboundedSender<Envelope>)>>>;
 
-/// How often the nodes at the other end of what is under way are checked.
+/// How often the nodes at the other end of pending requests are checked.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// An owner that has no answer after this time acknowledges the request meanwhile: most answers need no
-/// acknowledgement.
+/// An owner without an answer after this time sends an acknowledgement first. Most answers are faster and need none.
 const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(250);
-/// So much of the timeout may pass before the acknowledgement is sent.
+/// The acknowledgement is sent after one in this many parts of the timeout at the latest.
 const TIMEOUT_SHARE: u32 = 4;
 
-/// A request under way. Dropped before its answer, it is taken back.
+/// A pending request. Dropping it before its answer cancels the request.
 pub struct Question<'a> {
     exchange: &'a Exchange,
     number: u64,
@@ -62,7 +61,7 @@ impl Question<'_> {
         }
     }
 
-    /// Waits for the answer to an acknowledged request; [`Outcome::Gone`] if none comes within `time`.
+    /// Waits for the answer to an acknowledged request; [`Outcome::Gone`] if there is none within `time`.
     pub async fn answer(&mut self, time: Duration) -> (Outcome, Bytes) {
         let deadline = tokio::time::Instant::now() + time;
         loop {
@@ -74,7 +73,7 @@ impl Question<'_> {
         }
     }
 
-    /// Sends the body of an announced post; returns the answer.
+    /// Sends the body of an announced POST; returns the answer.
     pub async fn deliver(&mut self, body: Bytes, time: Duration) -> (Outcome, Bytes) {
         self.kind = Kind::Post;
         self.unreachable =
@@ -88,7 +87,7 @@ impl Question<'_> {
         }
     }
 
-    /// The body of an announced post is rejected; the session lives.
+    /// Reports that the body of an announced POST is rejected; the session continues.
     pub fn reject(&mut self) {
         self.answered = true;
         self.exchange
@@ -160,9 +159,8 @@ impl Exchange {
         exchange
     }
 
-    /// A node that dies takes its sessions along, and one that is stopped answers nothing; whoever waits for one of
-    /// them should know soon. Unanswered checks are counted, and time is not: after a pause of this node, answers may
-    /// still wait to be read.
+    /// Ends pending questions soon after an owner dies or stops responding. Counts unanswered checks instead of
+    /// measuring time: after a pause of this node, answers may be waiting unread.
     async fn look_after_owners(self) {
         let patience = self.timeout.as_secs().max(1) as u32;
         loop {
@@ -200,7 +198,7 @@ impl Exchange {
             .retain(|node, _| is_owner(node));
     }
 
-    /// Counts a check; says how many are unanswered.
+    /// Counts a check; returns how many are unanswered.
     fn count_check(&self, node: NodeId) -> u32 {
         let mut unanswered = self.unanswered.borrow_mut();
         let count = unanswered.entry(node).or_default();
@@ -208,7 +206,7 @@ impl Exchange {
         *count
     }
 
-    /// Ends every question to a node. The next ones have their full time.
+    /// Ends every question to a node. Later ones start with their full time.
     fn give_up(&self, node: NodeId) {
         self.unanswered.borrow_mut().remove(&node);
         self.waiting
@@ -223,7 +221,8 @@ impl Exchange {
         next * WorkerIndex::LIMIT as u64 + self.worker.get() as u64
     }
 
-    /// Checks whether a node that has something under way at `session` is still on the bus: fires if it is not.
+    /// Checks whether a node that has requests pending at `session` is still on the bus; the receiver fires if it is
+    /// not.
     pub fn check(&self, node: NodeId, session: EngineId) -> oneshot::Receiver<()> {
         let envelope = Envelope {
             worker: WorkerIndex::default(),
@@ -265,7 +264,7 @@ impl Exchange {
     }
 
     /// Sends a request to the owner, which must acknowledge it within `bus.forward_timeout` and answer it within
-    /// `time`; else, and if the owner does not exist or has no such session, the outcome is [`Outcome::Gone`].
+    /// `time`. Otherwise, or if the owner does not exist or has no such session, the outcome is [`Outcome::Gone`].
     pub async fn ask(
         &self,
         session: EngineId,
@@ -286,7 +285,7 @@ impl Exchange {
         self.send(session, kind, number, 0, body, None);
     }
 
-    /// Notifies the owner that the body of a post is not delivered.
+    /// Notifies the owner that the body of a POST will not be delivered.
     fn abort_post(&self, session: EngineId, number: u64, why: u32) {
         self.send(session, Kind::PostAborted, number, why, Bytes::new(), None);
     }
@@ -334,7 +333,7 @@ impl Exchange {
         });
     }
 
-    /// Waits for the answer to a request of another node, and acknowledges the request if that takes a while.
+    /// Waits for the answer to a request of another node, and acknowledges the request if the answer is slow.
     pub(super) async fn acknowledging<T>(
         &self,
         to: NodeId,
@@ -378,7 +377,7 @@ impl Exchange {
         });
     }
 
-    /// An acknowledgement or answer came; one that nobody waits for any more is dropped.
+    /// Dispatches an acknowledgement or answer to its question; drops it if the question has ended.
     pub(super) fn responded(&self, from: NodeId, envelope: Envelope) {
         self.unanswered.borrow_mut().remove(&from);
         let waiting = self.waiting.borrow();

@@ -146,7 +146,7 @@ impl Asked<'_> {
         under_way.begin_pull(from, number, session, task);
     }
 
-    /// Announces a post, and answers it if its session ends before the body has come.
+    /// Announces a POST to its session, and answers it if the session ends before the body is complete.
     fn announce(self, post: PostId, under_way: &mut UnderWay) {
         let (open, session_ended) = oneshot::channel();
         let open = Some(open);

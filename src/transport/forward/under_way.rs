@@ -1,7 +1,7 @@
-//! What edges of other nodes have under way at the sessions of this worker, so that it ends with their node.
+//! Tracks what other nodes have pending at the sessions of this worker, and ends it when such a node dies.
 //!
-//! A node that dies takes back nothing. Without this, its websockets would carry their sessions until the next ping
-//! timeout, and a poll of it would be in the way of the client's next one.
+//! A node that dies cancels nothing itself. Without this, its websockets would carry their sessions until the next ping
+//! timeout, and its polls would block the next polls of their clients.
 
 use actix_rt::task::JoinHandle;
 use hashbrown::HashMap;
@@ -11,7 +11,7 @@ use crate::protocol::engine_io::state::CloseReason;
 use crate::session::Worker;
 use crate::session::messages::{Abort, Detached, PostAborted, PostId, ProbeFailed};
 
-/// By the node of the edge.
+/// Pending requests by the node that forwarded them.
 #[derive(Default)]
 pub struct UnderWay(HashMap<NodeId, OfNode>);
 
@@ -28,11 +28,11 @@ struct Pull {
     task: JoinHandle<()>,
 }
 
-/// A post whose body has not come.
+/// A POST whose body is not complete.
 struct Announced {
     session: EngineId,
     post: PostId,
-    /// Answers it if the session ends first.
+    /// Answers the POST if the session ends first.
     watch: JoinHandle<()>,
 }
 
@@ -107,7 +107,7 @@ impl UnderWay {
         self.0.entry(node).or_default()
     }
 
-    /// Every node with something under way, and a session it concerns; forgets what has ended by itself.
+    /// Every node with something pending, and one of the sessions concerned. Removes what has ended by itself.
     pub fn nodes(&mut self, worker: &Worker) -> Vec<(NodeId, EngineId)> {
         self.0.retain(|_, of_node| {
             of_node.pulls.retain(|_, pull| !pull.task.is_finished());
@@ -121,7 +121,7 @@ impl UnderWay {
         self.0.iter().filter_map(session).collect()
     }
 
-    /// Ends everything of a node that is gone.
+    /// Ends everything that a dead node had pending.
     pub fn end_node(&mut self, node: NodeId, worker: &Worker) {
         let Some(gone) = self.0.remove(&node) else {
             return;

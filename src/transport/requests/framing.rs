@@ -1,35 +1,36 @@
-//! Where the requests of an HTTP/1 connection begin and end. A value: bytes in, what may be handed on out.
+//! Finds where the requests of an HTTP/1 connection begin and end. A value without I/O: bytes in, the length that may
+//! be passed on out.
 //!
-//! Follows the rules by which actix-http reads the same bytes. Whatever is no request by these rules is handed on as
-//! it is, for actix-http to reject.
+//! Follows the rules by which actix-http parses the same bytes. Bytes that are not a request by these rules are passed
+//! on unchanged, for actix-http to reject.
 
 use std::ops::Range;
 
 use httparse::{EMPTY_HEADER, Header, Status};
 use smallvec::SmallVec;
 
-/// Headers of one request, as many as actix-http takes.
+/// Maximum number of headers of one request, as in actix-http.
 const MAX_HEADERS: usize = 96;
-/// Bytes of a head. actix-http takes 128 KiB, which a cheap connection would hold until its deadline; other servers take
-/// 8 to 32 KiB.
+/// Maximum length of a head in bytes. actix-http accepts 128 KiB, which even an idle connection could hold until its
+/// deadline; other servers accept 8 to 32 KiB.
 const MAX_HEAD: usize = 32 * 1024;
-/// Bytes of a line in front of or behind the data of a chunk.
+/// Maximum length of a line before or after the data of a chunk, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Head,
-    /// A body, or the data of a chunk where `chunked`, with so many bytes to come.
+    /// A body, or if `chunked` the data of a chunk, with `left` bytes to come.
     Data {
         left: u64,
         chunked: bool,
     },
     ChunkSize,
-    /// The line break behind the data of a chunk.
+    /// The line break after the data of a chunk.
     ChunkEnd,
     Trailers,
-    /// No longer requests, or none that can be read here.
+    /// Not HTTP requests any more, or not parseable here.
     Opaque,
     /// The connection ends with the response to the last request.
     Over,
@@ -44,7 +45,7 @@ pub(super) struct Framing {
     state: State,
     /// Whether the connection ends with the current request.
     closes: bool,
-    /// Heads seen.
+    /// Number of heads seen.
     heads: u64,
 }
 
@@ -53,7 +54,7 @@ struct Head {
     length: usize,
     next: State,
     closes: bool,
-    /// `upgrade` options without a websocket to upgrade to.
+    /// Positions of `upgrade` options of a request that does not upgrade.
     idle_upgrades: SmallVec<[Range<usize>; 1]>,
 }
 
@@ -77,12 +78,12 @@ impl Framing {
         }
     }
 
-    /// How many heads have been handed on.
+    /// The number of heads that have been passed on.
     pub(super) fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Whether the last request was the last one of the connection: what follows is not read as a request.
+    /// Whether the last request closes the connection, so that nothing after it is parsed as a request.
     pub(super) fn is_over(&self) -> bool {
         self.state == State::Over
     }
@@ -97,8 +98,8 @@ impl Framing {
         self.state == State::TooLarge
     }
 
-    /// Takes the next bytes; returns how many of them may be handed on. The others must be offered again, with more
-    /// behind them.
+    /// Takes the next bytes; returns how many of them may be passed on. The others must be offered again, followed by
+    /// more.
     pub(super) fn advance(&mut self, bytes: &mut [u8]) -> usize {
         let mut done = 0;
         while done < bytes.len() {
@@ -181,7 +182,7 @@ impl Framing {
     }
 
     fn chunk_size(&mut self, bytes: &[u8]) -> usize {
-        // `httparse` takes an empty line for a size of 0.
+        // `httparse` parses an empty line as a size of 0.
         if !bytes[0].is_ascii_hexdigit() {
             return self.malformed();
         }
@@ -214,7 +215,7 @@ impl Framing {
     }
 }
 
-/// The head at the front of `bytes`; `None` as long as its end is missing, `Err` if there is no legal one.
+/// The head at the start of `bytes`; `None` while it is incomplete, `Err` if it is not valid.
 fn read_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -251,7 +252,7 @@ fn read_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
 }
 
 impl Fields {
-    /// `None` if they contradict each other.
+    /// `None` if the headers contradict each other.
     fn read(bytes: &[u8], headers: &[Header<'_>]) -> Option<Self> {
         let mut fields = Self::default();
         for header in headers {
@@ -300,7 +301,7 @@ mod tests {
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-    /// What is handed on of a stream that arrives in pieces of `size` bytes.
+    /// The bytes passed on of a stream that arrives in pieces of `size` bytes.
     fn pass(stream: &str, size: usize) -> (String, Framing) {
         let mut framing = Framing::new();
         let (mut passed, mut kept) = (Vec::new(), Vec::new());
@@ -430,7 +431,7 @@ mod tests {
     }
 
     proptest! {
-        /// Pieces of requests, good and bad, in any order: read without a panic, and alike however they arrive.
+        /// Random sequences of valid and invalid pieces of requests: no panic, and the same result however they arrive.
         #[test]
         fn pieces_of_any_size_are_read_alike(
             parts in prop::collection::vec(

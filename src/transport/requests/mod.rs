@@ -1,13 +1,13 @@
-//! A client's connection as actix-http reads it: request by request.
+//! A filter between the connection of a client and actix-http, which passes bytes on request by request.
 //!
-//! Five things its dispatcher gets wrong for servers behind proxies are put right in front of it:
-//! - `Connection: upgrade` on a request that upgrades to nothing, which nginx sends where a location is configured for
-//!   websockets and polling alike, is ignored; the dispatcher would close the connection behind the response, and the
-//!   proxy would meet a closed connection with its next request.
-//! - Nothing is read as a request after one with `Connection: close`.
-//! - A malformed chunk is answered with 400, also where the handler waits for something else than the body.
-//! - A head beyond 32 KiB is answered with 431.
-//! - A TLS connection that ends without `close_notify` ends like a plain one: what came before is read.
+//! It corrects five problems of the dispatcher of actix-http:
+//! - `Connection: upgrade` on a request that does not upgrade is ignored. nginx sends it where one location serves both
+//!   websockets and polling. The dispatcher would close the connection after the response, so that the next request of
+//!   the proxy on it fails.
+//! - Nothing is parsed as a request after a request with `Connection: close`.
+//! - A malformed chunk is answered with 400, even while the handler waits for something other than the body.
+//! - A head larger than 32 KiB is answered with 431.
+//! - A TLS connection that ends without `close_notify` ends like a plain one: everything before the end is read.
 
 mod framing;
 
@@ -20,9 +20,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use framing::Framing;
 
-/// Bytes read at once.
+/// Bytes of one read.
 const READ_SIZE: usize = 8 * 1024;
-/// Reads before other connections of the worker get their turn.
+/// Reads before the task yields to other connections of the worker.
 const READS_PER_TURN: usize = 16;
 
 const BAD_REQUEST: &[u8] =
@@ -35,12 +35,12 @@ const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n
 pub struct Requests<S> {
     stream: S,
     framing: Framing,
-    /// Bytes read that were not handed on yet; the first `ready` of them may be.
+    /// Bytes read but not passed on yet; the first `ready` of them may be.
     buffer: BytesMut,
     ready: usize,
-    /// The request, by its number, whose response has begun.
+    /// The number of the request whose response was started last.
     answered: u64,
-    /// What is left to be written of a response of our own.
+    /// The unwritten part of a response generated here.
     farewell: &'static [u8],
     /// That response has been chosen.
     rejected: bool,
@@ -67,7 +67,7 @@ impl<S> Requests<S> {
         &self.stream
     }
 
-    /// The connection, and what was read of it but not handed on.
+    /// The connection, and the bytes read but not passed on.
     pub fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.buffer.freeze())
     }
@@ -96,7 +96,7 @@ impl<S> Requests<S> {
 }
 
 impl<S: AsyncRead + Unpin> Requests<S> {
-    /// Reads once, straight into `out`; what may not be handed on yet goes to the buffer, which is empty.
+    /// Reads once, directly into `out`; bytes that may not be passed on yet go to the buffer, which is empty.
     fn poll_through(
         &mut self,
         cx: &mut Context<'_>,
@@ -114,7 +114,7 @@ impl<S: AsyncRead + Unpin> Requests<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, behind what the buffer holds.
+    /// Reads once, appending to the buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let start = self.buffer.len();
         self.buffer.reserve(READ_SIZE);
@@ -128,7 +128,7 @@ impl<S: AsyncRead + Unpin> Requests<S> {
     }
 }
 
-/// Whether a read met the end of the stream.
+/// Whether a read reached the end of the stream.
 fn is_end(read: io::Result<()>, nothing: bool) -> io::Result<bool> {
     match read {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
@@ -148,7 +148,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Requests<S> {
             if this.ready > 0 {
                 this.hand_on(out);
             } else if this.ended || this.framing.is_broken() {
-                // The end, for actix-http; `poll_shutdown` says why.
+                // Appears to actix-http as the end; `poll_shutdown` writes the response.
                 return Poll::Ready(Ok(()));
             } else if this.buffer.is_empty() {
                 ready!(this.poll_through(cx, out))?;

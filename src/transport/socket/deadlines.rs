@@ -1,10 +1,10 @@
-//! How long a connection that speaks HTTP may keep its peer's turn: one clock for the head of a request, its body,
-//! its answer, and the pause until the next one.
+//! Deadlines of an HTTP connection: for the head of a request, its body, the response, and the idle time until the next
+//! request.
 //!
-//! actix-http bounds the first head and a clean pause, and nothing else: a body that never ends, a second head that
-//! never ends and answers that are never read would each hold the connection, and its descriptor, for good. So
-//! [`Deadlines`] are kept below it, beside the socket: [`TimedStream`](super::TimedStream) moves them with each read
-//! and write, requests mark when they are served and when they wait for a body.
+//! actix-http limits only the time for the first head and for an idle connection. A body or a later head that never
+//! ends, or a response that is never read, would hold the connection and its descriptor forever. So [`Deadlines`] are
+//! kept below it, beside the socket: [`TimedStream`](super::TimedStream) updates them with each read and write, and
+//! requests mark when they are served and when they wait for a body.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,31 +15,32 @@ use actix_web::dev::Payload;
 use crate::config::HttpTimeouts;
 use crate::transport::accept::Place;
 
-/// actix-http closes idle connections by itself, and answers a late first head with 408. It gets this much time for it.
+/// Extra time before these deadlines act, so that actix-http can close an idle connection, or respond to a late first
+/// head with 408, itself.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// The deadlines of one connection, shared by its socket and the requests on it.
 pub struct Deadlines {
     timeouts: HttpTimeouts,
-    /// Off before the connection speaks HTTP, and after it is a websocket.
+    /// Whether the connection speaks HTTP: not before it is prepared, nor once it is a websocket.
     active: Cell<bool>,
-    /// Requests being served.
+    /// Number of requests being served.
     serving: Cell<usize>,
-    /// The next request must have begun, or its head must be complete.
+    /// When the next request must have started, or its head must be complete.
     next_request: Cell<Option<Instant>>,
-    /// A byte of the next request was read.
+    /// Whether a byte of the next request was read.
     head_begun: Cell<bool>,
-    /// More of a body must have come.
+    /// When more of a body must have arrived.
     body: Cell<Option<Instant>>,
-    /// The peer must have taken something.
+    /// When the peer must have read more of a response.
     write: Cell<Option<Instant>>,
-    /// The body that the request just served left unread.
+    /// The unread rest of the body of the last request.
     unread: RefCell<Option<Payload>>,
-    /// Counted for as long as it speaks HTTP.
+    /// Held while the connection speaks HTTP.
     place: RefCell<Option<Place>>,
 }
 
-/// A request being served; until it is dropped, no next one is due.
+/// A request being served; no other one is due until this is dropped.
 pub struct Serving(Rc<Deadlines>);
 
 impl Deadlines {
@@ -62,7 +63,7 @@ impl Deadlines {
         })
     }
 
-    /// The connection speaks HTTP from now on; the head of its first request is due.
+    /// Notes that the connection speaks HTTP now; the head of its first request is due.
     pub fn begin(&self) {
         self.active.set(true);
         self.head_begun.set(true);
@@ -70,20 +71,20 @@ impl Deadlines {
         self.next_request.set(Some(due));
     }
 
-    /// The connection no longer speaks HTTP.
+    /// Notes that the connection no longer speaks HTTP.
     pub fn end(&self) {
         self.active.set(false);
         self.place.replace(None);
     }
 
-    /// A request is served until the value is dropped.
+    /// Notes that a request is being served, until the returned value is dropped.
     pub fn serve(self: &Rc<Self>) -> Serving {
         self.serving.set(self.serving.get() + 1);
         self.next_request.set(None);
         Serving(Rc::clone(self))
     }
 
-    /// The request that is served waits for its body.
+    /// Notes that a request waits for its body.
     pub(crate) fn await_body(&self) {
         if self.body.get().is_none() {
             self.body
@@ -91,22 +92,22 @@ impl Deadlines {
         }
     }
 
-    /// Some of the body has come, or nobody waits for it any more.
+    /// Notes that some of the body arrived, or that it is not awaited any more.
     pub(crate) fn body_came(&self) {
         self.body.set(None);
     }
 
-    /// Keeps a body that its request did not read to the end.
+    /// Stores a body that its request did not read to the end.
     pub(crate) fn leave_unread(&self, body: Payload) {
         *self.unread.borrow_mut() = Some(body);
     }
 
-    /// The body that was left unread, if there is one.
+    /// Takes the unread body, if there is one.
     pub(crate) fn take_unread(&self) -> Option<Payload> {
         self.unread.borrow_mut().take()
     }
 
-    /// Bytes came from the peer.
+    /// Notes bytes read from the peer.
     pub(super) fn note_read(&self) {
         if self.serving.get() == 0 && !self.head_begun.replace(true) {
             let due = Instant::now() + self.timeouts.header_timeout;
@@ -118,12 +119,12 @@ impl Deadlines {
         }
     }
 
-    /// The peer took something.
+    /// Notes that the peer accepted bytes.
     pub(super) fn note_written(&self) {
         self.write.set(None);
     }
 
-    /// The peer takes nothing at the moment.
+    /// Notes that the peer accepts no bytes at the moment.
     pub(super) fn note_write_blocked(&self) {
         if self.write.get().is_none() {
             self.write
@@ -131,7 +132,7 @@ impl Deadlines {
         }
     }
 
-    /// Everything is written: the pause until the next request begins now.
+    /// Notes that everything is written: the idle time until the next request starts now.
     pub(super) fn note_flushed(&self) {
         if self.write.take().is_some() && self.serving.get() == 0 {
             self.await_request();
@@ -144,12 +145,12 @@ impl Deadlines {
         self.next_request.set(Some(due));
     }
 
-    /// When the connection ends unless something happens before.
+    /// The next deadline, if any.
     pub(super) fn next(&self) -> Option<Instant> {
         if !self.active.get() {
             return None;
         }
-        // Who takes an answer slowly is not asked for the next request yet.
+        // While a response is being written, the next request is not due yet.
         let request = match self.write.get() {
             Some(write) => Some(write),
             None => self.next_request.get(),

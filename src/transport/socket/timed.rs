@@ -13,16 +13,16 @@ use tokio::time::Sleep;
 
 use super::Deadlines;
 
-/// A connection as the kernel has it, below TLS: so progress is what the peer really sent and took.
+/// A connection below TLS, so that progress is measured by the bytes that the peer sent and accepted.
 pub struct TimedStream {
     stream: TcpStream,
     deadlines: Rc<Deadlines>,
-    /// Fires at the deadline, or before one that has moved since.
+    /// Fires at the deadline, or before a deadline that was moved later.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedStream {
-    /// A connection with deadlines, which are its own.
+    /// A connection with these deadlines, which are not shared with another one.
     pub fn new(stream: TcpStream, deadlines: Rc<Deadlines>) -> Self {
         Self {
             stream,
@@ -31,18 +31,18 @@ impl TimedStream {
         }
     }
 
-    /// When it ends.
+    /// The deadlines of the connection.
     pub fn deadlines(&self) -> &Rc<Deadlines> {
         &self.deadlines
     }
 
-    /// The bare connection, which no longer speaks HTTP.
+    /// The raw connection, which no longer speaks HTTP.
     pub fn into_inner(self) -> TcpStream {
         self.deadlines.end();
         self.stream
     }
 
-    /// Fails if a deadline has passed; else the task is woken at the next one.
+    /// Fails if a deadline has passed; otherwise the task is woken at the next one.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(deadline) = self.deadlines.next() {
             if deadline <= Instant::now() {
@@ -51,7 +51,7 @@ impl TimedStream {
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-            // Deadlines mostly move on: a timer that fires too early costs less than one set anew each time.
+            // Deadlines usually move later: a timer that fires too early costs less than a reset on every move.
             if timer.deadline() > deadline.into() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline.into());
             }
@@ -123,7 +123,7 @@ impl AsyncWrite for TimedStream {
         self.stream.is_write_vectored()
     }
 
-    /// Called by actix-http at the end of each of its turns, so the timer is set here for whatever comes next.
+    /// actix-http calls this at the end of each turn, so the timer for the next deadline is set here.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;

@@ -19,7 +19,7 @@ pub enum Route {
 
 /// The shortest way for a command: one socket's owner, one room's members, or all.
 ///
-/// A room whose name is the id of a socket is that socket; see [`NativeChannels::of`] for what that means.
+/// A room named by the id of a socket is the own room of that socket; see [`NativeChannels::of`].
 pub fn route(command: &Command) -> Route {
     let Some(room) = only_room(command) else {
         return Route::All;
@@ -48,10 +48,10 @@ fn only_room(command: &Command) -> Option<&Room> {
     }
 }
 
-/// Bytes of namespace and room up to which they stand in the name of a channel as they are.
+/// Namespace and room together up to this many bytes are part of the channel name as they are; longer ones are hashed.
 const LONGEST_NAME: usize = 64;
 
-/// The same on every node and in every version.
+/// Must be the same on every node and in every version.
 fn hash_of(namespace: &str, room: &str) -> u128 {
     let mut hash = Sha256::new();
     hash.update(namespace);
@@ -89,8 +89,7 @@ impl NativeChannels {
 
     /// The channel of a room, heard while a node has members in it.
     ///
-    /// A long name stands there as its hash: Redis keeps the name of a channel for each of its lists, and a client
-    /// chooses the names.
+    /// A long name is replaced by its hash: Redis stores a channel name several times, and clients choose the names.
     pub fn room(&self, namespace: &Namespace, room: &Room) -> Channel {
         if namespace.len() + room.len() > LONGEST_NAME {
             let hash = hash_of(namespace, room);

@@ -69,7 +69,7 @@ pub fn sender_of(message: &[u8]) -> Result<NodeId, DecodeError> {
     read::sender_of(message)
 }
 
-/// Whether it is an emit that wants an answer, without reading the rest.
+/// Whether it is an emit that requests an ack, without decoding the rest.
 pub fn is_question(message: &[u8]) -> bool {
     message.get(1) == Some(&EMIT) && message.get(6).is_some_and(|flags| flags & WITH_ACK != 0)
 }

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         Ok(payload)
     }
 
-    /// A payload, or an empty one: nobody was asked.
+    /// A payload; empty if the question reached nobody.
     fn answer(&mut self) -> Result<Payload, DecodeError> {
         let json = ByteString::try_from(self.blob("payload")?)
             .map_err(|_invalid| DecodeError::Invalid("payload"))?;

@@ -270,7 +270,7 @@ proptest! {
 }
 
 #[test]
-fn a_long_name_of_a_room_costs_a_channel_no_more_than_a_short_one() {
+fn a_long_room_name_is_hashed_in_the_channel_name() {
     let channels = NativeChannels::new("roomwire:0");
     let room = |name: &str| {
         let room = Room::from(name.to_owned());
@@ -278,7 +278,7 @@ fn a_long_name_of_a_room_costs_a_channel_no_more_than_a_short_one() {
     };
     let longest = "x".repeat(63);
     assert_eq!(room(&longest), format!("roomwire:0:room:/#{longest}"));
-    // The first half of SHA-256 of `/#xxx…`: what every node must come to.
+    // The first half of SHA-256 of `/#xxx…`: every node must derive the same name.
     let long = "x".repeat(252);
     assert_eq!(
         room(&long),
@@ -288,7 +288,7 @@ fn a_long_name_of_a_room_costs_a_channel_no_more_than_a_short_one() {
 }
 
 #[test]
-fn a_reply_may_say_that_nobody_was_asked_but_an_emit_is_never_empty() {
+fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
     let node = NodeId::parse("abcd").unwrap();
     let token = AckToken {
         asker: Asker::Node(node),

@@ -58,7 +58,7 @@ fn every_recorded_json_message_is_read_and_said_again() {
         let fields: Value = serde_json::from_str(&text).unwrap();
         match fleet().decode(&message).unwrap() {
             Decoded::Command(command) if names_a_foreign_socket(&command) => {
-                // Sockets of a python process: readable, but to us they could be rooms as well.
+                // Sockets of a python-socketio process: valid ids there, indistinguishable from room names here.
                 let refused = fleet().encode(&command);
                 assert!(
                     matches!(
@@ -375,8 +375,8 @@ fn channels_of_rooms_belong_to_the_dialect() {
     }
 }
 
-/// A tree of JSON is only built to look for placeholders, and its depth is bounded: what lies deeper is refused, which
-/// the bridge counts and logs as unreadable, and never dropped in silence.
+/// A JSON tree is built only to find placeholders, and its depth is bounded. Deeper JSON is rejected, which the bridge
+/// counts and logs as unreadable; it is never dropped silently.
 #[test]
 fn an_emit_with_bytes_that_nests_beyond_the_parser_is_refused_with_the_reason() {
     let message = |depth: usize| {

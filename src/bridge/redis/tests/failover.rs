@@ -71,7 +71,7 @@ async fn a_demoted_server_behind_the_same_name_is_left_for_the_new_master() {
     assert_eq!(store.acquire_lease("lease", "a", PATIENCE).await, Ok(true));
     pair.fail_over();
     demoted(&mut moved).await;
-    // Nothing is published to a server whose messages nobody else receives.
+    // Nothing may be published to the demoted server, whose subscribers are cut off from the cluster.
     moved.say("room", "kept during the failover");
     // The name still leads to the old master: the link stays down, and its reason says why.
     let counted = moved.link.publish_counted(message("room", "x")).await;
@@ -125,7 +125,7 @@ async fn a_start_at_a_replica_is_no_connection_until_it_is_the_master() {
     assert_eq!(store.acquire_lease("lease", "a", PATIENCE).await, Ok(true));
 }
 
-/// The message that must not run twice goes through the store: it proves its connection first.
+/// A message that must not be published twice goes through the store, which verifies its connection first.
 #[tokio::test]
 async fn the_store_publishes_nothing_at_a_demoted_server() {
     let Some(pair) = Pair::start().await else {
@@ -137,7 +137,7 @@ async fn the_store_publishes_nothing_at_a_demoted_server() {
     let mut other = join(settings(&pair.replica));
     other.up().await;
     other.hear(&["room"]).await;
-    // A connection that has just published is not proven again at once.
+    // A connection that has just published is not verified again at once.
     sleep(Duration::from_millis(1100)).await;
     assert!(store.publish("room", "lost".into()).await.is_err());
     pair.update_name();
