@@ -1,9 +1,9 @@
-//! Limits of what waits for clients, which must fit together.
+//! The limits of queues for clients, which must fit together.
 
 use super::load_text;
 
 #[test]
-fn what_waits_for_a_client_has_room_for_the_largest_message() {
+fn queue_limits_have_room_for_the_largest_message() {
     const HARD: &str = "ROOMWIRE_SOCKET__OUTBOX_HARD_LIMIT";
     const LEAST: &str = "must be at least";
     let hard = |names: &[(&str, &str)]| {
@@ -42,7 +42,7 @@ fn what_waits_for_a_client_has_room_for_the_largest_message() {
             &memory,
             [
                 "limits.outbox_memory",
-                "less than one client",
+                "less than the queue of one client",
                 "socket.outbox_hard_limit",
             ],
         ),
