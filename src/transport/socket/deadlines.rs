@@ -119,9 +119,11 @@ impl Deadlines {
         }
     }
 
-    /// Notes that the peer accepted bytes.
+    /// Notes that the peer accepted bytes. The time it needs for that does not count as idle.
     pub(super) fn note_written(&self) {
-        self.write.set(None);
+        if self.write.take().is_some() && self.serving.get() == 0 {
+            self.await_request();
+        }
     }
 
     /// Notes that the peer accepts no bytes at the moment.
@@ -129,13 +131,6 @@ impl Deadlines {
         if self.write.get().is_none() {
             self.write
                 .set(Some(Instant::now() + self.timeouts.write_timeout));
-        }
-    }
-
-    /// Notes that everything is written: the idle time until the next request starts now.
-    pub(super) fn note_flushed(&self) {
-        if self.write.take().is_some() && self.serving.get() == 0 {
-            self.await_request();
         }
     }
 
@@ -209,9 +204,9 @@ mod tests {
         deadlines.note_write_blocked();
         drop(serving);
         assert_eq!(left(&deadlines), Some(30), "an answer that is not taken");
+        // The answer is taken for longer than a pause may last.
+        deadlines.next_request.set(Some(Instant::now()));
         deadlines.note_written();
-        deadlines.note_write_blocked();
-        deadlines.note_flushed();
         assert_eq!(left(&deadlines), Some(76), "idle again");
         deadlines.end();
         assert_eq!(left(&deadlines), None, "a websocket");

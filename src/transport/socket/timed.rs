@@ -127,7 +127,6 @@ impl AsyncWrite for TimedStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
-        this.deadlines.note_flushed();
         this.check(cx)?;
         Poll::Ready(Ok(()))
     }
