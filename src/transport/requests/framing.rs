@@ -47,6 +47,8 @@ pub(super) struct Framing {
     closes: bool,
     /// Number of heads seen.
     heads: u64,
+    /// Number of heads that may be passed on so far.
+    allowed: u64,
 }
 
 /// What the head of a request says about what follows it.
@@ -75,7 +77,18 @@ impl Framing {
             state: State::Head,
             closes: false,
             heads: 0,
+            allowed: u64::MAX,
         }
+    }
+
+    /// Passes on this many heads in total; further ones wait.
+    pub(super) fn allow(&mut self, heads: u64) {
+        self.allowed = heads;
+    }
+
+    /// Whether the next head waits until it is allowed.
+    pub(super) fn is_held(&self) -> bool {
+        self.state == State::Head && self.heads >= self.allowed
     }
 
     /// The number of heads that have been passed on.
@@ -115,6 +128,7 @@ impl Framing {
 
     fn step(&mut self, bytes: &mut [u8]) -> usize {
         match self.state {
+            State::Head if self.is_held() => 0,
             State::Head => self.head(bytes),
             State::Data { left, chunked } => {
                 let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -398,6 +412,23 @@ mod tests {
         }
         let (_, framing) = pass(&format!("{head}1;{}", "x".repeat(MAX_LINE)), 4096);
         assert!(framing.is_broken());
+    }
+
+    #[test]
+    fn a_request_waits_until_it_is_allowed() {
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n40";
+        let mut stream = format!("{post}{GET}{GET}").into_bytes();
+        let mut framing = Framing::new();
+        framing.allow(1);
+        let mut rest = &mut stream[..];
+        for (heads, expected) in [(1, post), (2, GET), (2, ""), (3, GET)] {
+            framing.allow(heads);
+            let taken = framing.advance(rest);
+            assert_eq!(taken, expected.len());
+            assert!(framing.is_held());
+            rest = &mut rest[taken..];
+        }
+        assert!(rest.is_empty());
     }
 
     #[test]

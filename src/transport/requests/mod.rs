@@ -1,11 +1,13 @@
 //! A filter between the connection of a client and actix-http, which passes bytes on request by request.
 //!
-//! It corrects five problems of the dispatcher of actix-http:
+//! It corrects six problems of the dispatcher of actix-http:
 //! - `Connection: upgrade` on a request that does not upgrade is ignored. nginx sends it where one location serves both
 //!   websockets and polling. The dispatcher would close the connection after the response, so that the next request of
 //!   the proxy on it fails.
 //! - Nothing is parsed as a request after a request with `Connection: close`.
 //! - A malformed chunk is answered with 400, even while the handler waits for something other than the body.
+//! - A pipelined request is passed on once the response before it is written. The dispatcher would buffer responses for as
+//!   long as requests arrive, whether or not the client reads them.
 //! - A head larger than 32 KiB is answered with 431.
 //! - A TLS connection that ends without `close_notify` ends like a plain one: everything before the end is read.
 
@@ -44,20 +46,25 @@ pub struct Requests<S> {
     farewell: &'static [u8],
     /// That response has been chosen.
     rejected: bool,
+    /// Something was written since the last request was allowed.
+    wrote: bool,
     ended: bool,
 }
 
 impl<S> Requests<S> {
     /// The requests on a connection that has carried nothing yet.
     pub fn new(stream: S) -> Self {
+        let mut framing = Framing::new();
+        framing.allow(1);
         Self {
             stream,
-            framing: Framing::new(),
+            framing,
             buffer: BytesMut::new(),
             ready: 0,
             answered: 0,
             farewell: &[],
             rejected: false,
+            wrote: false,
             ended: false,
         }
     }
@@ -70,6 +77,28 @@ impl<S> Requests<S> {
     /// The connection, and the bytes read but not passed on.
     pub fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.buffer.freeze())
+    }
+
+    /// Allows the next request; whether it is here already.
+    fn allow_next(&mut self) -> bool {
+        let held = self.framing.is_held() && !self.buffer.is_empty();
+        self.framing.allow(match self.ended {
+            // What is left is no more than the buffer holds.
+            true => u64::MAX,
+            false => self.framing.heads() + 1,
+        });
+        if held {
+            self.ready = self.framing.advance(&mut self.buffer);
+            self.forget_rest();
+        }
+        held
+    }
+
+    /// Behind the last request of a connection, nothing is kept.
+    fn forget_rest(&mut self) {
+        if self.framing.is_over() {
+            self.buffer.truncate(self.ready);
+        }
     }
 
     /// The response to a stream that no longer carries requests, unless it belongs to one that has a response already.
@@ -121,8 +150,9 @@ impl<S: AsyncRead + Unpin> Requests<S> {
         let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
         self.ended = is_end(read.map(drop), self.buffer.len() == start)?;
         self.ready = self.framing.advance(&mut self.buffer);
-        if self.framing.is_over() {
-            self.buffer.truncate(self.ready);
+        self.forget_rest();
+        if self.ended {
+            self.allow_next();
         }
         Poll::Ready(Ok(()))
     }
@@ -152,7 +182,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Requests<S> {
                 return Poll::Ready(Ok(()));
             } else if this.buffer.is_empty() {
                 ready!(this.poll_through(cx, out))?;
+            } else if this.framing.is_held() && this.buffer.len() >= READ_SIZE {
+                // Woken once the response before is written.
+                return Poll::Pending;
             } else {
+                // Also while the next request waits: to notice that the client has gone.
                 ready!(this.poll_fill(cx))?;
             }
             if out.filled().len() > start {
@@ -171,11 +205,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Requests<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.answered = self.framing.heads();
+        self.wrote = true;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if std::mem::take(&mut self.wrote) && self.allow_next() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -191,5 +230,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Requests<S> {
             }
         }
         Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// What may be read now; `None` if nothing may.
+    fn read(requests: &mut Requests<tokio::io::DuplexStream>) -> Option<String> {
+        let mut bytes = [0; 4096];
+        let length = requests.read(&mut bytes).now_or_never()?.unwrap();
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    #[tokio::test]
+    async fn a_pipelined_request_is_read_once_the_response_before_is_taken() {
+        let (mut client, server) = duplex(1000);
+        let mut requests = Requests::new(server);
+        client.write_all(GET.repeat(3).as_bytes()).await.unwrap();
+        assert_eq!(read(&mut requests).as_deref(), Some(GET));
+        assert_eq!(read(&mut requests), None);
+        requests.flush().await.unwrap();
+        assert_eq!(read(&mut requests), None, "no response yet");
+        requests.write_all(&[b'x'; 1000]).await.unwrap();
+        assert!(requests.write(b"x").now_or_never().is_none(), "not taken");
+        assert_eq!(read(&mut requests), None);
+        client.read_exact(&mut [0; 1000]).await.unwrap();
+        requests.write_all(b"x").await.unwrap();
+        requests.flush().await.unwrap();
+        assert_eq!(read(&mut requests).as_deref(), Some(GET));
+        assert_eq!(read(&mut requests), None);
+        // All that is left of a client that has sent its last byte.
+        drop(client);
+        assert_eq!(read(&mut requests).as_deref(), Some(GET));
+        assert_eq!(read(&mut requests).as_deref(), Some(""));
     }
 }
