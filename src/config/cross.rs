@@ -310,7 +310,7 @@ fn proxies(config: &Config, checker: &mut Checker<'_, '_>) {
     let wide: Vec<String> = wide.map(ToString::to_string).collect();
     if !wide.is_empty() {
         let message = format!(
-            "trusts every machine in {}: each of them can claim to be any client and is exempt from per-address limits; list only your proxies",
+            "trusts every machine in {}: each of them can claim to be any client, and so evade per-address limits; list only your proxies",
             wide.join(", ")
         );
         checker.warn("server.trusted_proxies", message);

@@ -36,7 +36,7 @@ impl UpstreamUrl {
                     "asks for TLS, which is not spoken to servers behind this one; name them inside their network",
                 );
             }
-            _ => return refused("is not http"),
+            _ => return refused("is not http: write `http://host:port`"),
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return refused("must end with host and port; the path goes to app.upstream.path");
@@ -103,6 +103,11 @@ mod tests {
         for text in ["https://a.example", "wss://[::1]:8443"] {
             assert!(UpstreamUrl::parse(text).unwrap_err().contains("TLS"));
         }
+        let schemeless = UpstreamUrl::parse("backend:3000").unwrap_err();
+        assert!(
+            schemeless.contains("write `http://host:port`"),
+            "{schemeless}"
+        );
         for text in [
             "backend:3000",
             "",

@@ -22,7 +22,7 @@ use log::{info, warn};
 use crate::config::{Config, LimitsConfig};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::Network;
+use crate::model::{Network, is_private};
 use addresses::Addresses;
 pub use bodies::HeldBody;
 pub use bucket::{Rate, TokenBucket};
@@ -277,10 +277,24 @@ fn note_refused(limit: Limit, address: Option<IpAddr>, metrics: &Metrics) {
     let (name, key) = (limit.name(), limit.key());
     match address {
         Some(address) => {
-            warn!(limit:% = name, key:%, client:% = address, others; "limit reached");
+            let message = if may_be_shared(limit, address) {
+                "limit reached: if many clients share this address, name their proxy in server.trusted_proxies, or raise the key for a gateway (docs/limits.md)"
+            } else {
+                "limit reached"
+            };
+            warn!(limit:% = name, key:%, client:% = address, others; "{message}");
         }
         None => warn!(limit:% = name, key:%, others; "limit reached"),
     }
+}
+
+/// Whether a limit of one address was reached by one in a private network, where a proxy or a gateway may stand for many.
+fn may_be_shared(limit: Limit, address: IpAddr) -> bool {
+    let of_address = matches!(
+        limit,
+        Limit::ConnectionsPerIp | Limit::HandshakesPerIp | Limit::HttpConnectionsPerIp
+    );
+    of_address && is_private(address)
 }
 
 /// A client that is counted, until this is dropped.
@@ -334,6 +348,23 @@ mod tests {
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
+
+    #[test]
+    fn a_limit_of_an_address_in_a_private_network_may_be_met_by_many_clients_behind_it() {
+        let cases = [
+            (Limit::ConnectionsPerIp, "172.17.0.1", true),
+            (Limit::HandshakesPerIp, "::ffff:10.0.0.1", true),
+            (Limit::HttpConnectionsPerIp, "fd00::1", true),
+            (Limit::HandshakesPerIp, "127.0.0.1", true),
+            (Limit::ConnectionsPerIp, "203.0.113.7", false),
+            (Limit::Connections, "172.17.0.1", false),
+            (Limit::Payload, "172.17.0.1", false),
+        ];
+        for (limit, address, expected) in cases {
+            let shared = may_be_shared(limit, address.parse().unwrap());
+            assert_eq!(shared, expected, "{limit:?} {address}");
+        }
+    }
 
     fn limits(change: impl FnOnce(&mut LimitsConfig)) -> Arc<Limits> {
         let mut config = Config::default().limits;

@@ -17,6 +17,7 @@ const SKEW: f64 = 1.0;
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 
 const UNREACHED: &str = "bus.redis_url (or bus.sentinels): host and port of a Redis that runs and lets this machine in; see `bind` of the server, and firewalls";
+const NO_SOCKET: &str = "bus.redis_url: the socket file of a Redis that runs (`unixsocket` in its configuration), which this user may read and write";
 const UNKNOWN_REFUSAL: &str = "the server, or bus.redis_url: another one";
 
 /// Findings, and the names of the nodes that are under way in this cluster.
@@ -45,7 +46,9 @@ pub(super) async fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
         Ok(facts) => (judge(&facts, config), facts.nodes(prefix)),
         Err(Trouble { reason, advice }) => {
             let what = format!("redis at {} is out of reach: {reason}", settings.address());
-            without(vec![Finding::error(what, advice.unwrap_or(UNREACHED))])
+            let by_file = settings.address().starts_with('/');
+            let unreached = if by_file { NO_SOCKET } else { UNREACHED };
+            without(vec![Finding::error(what, advice.unwrap_or(unreached))])
         }
     }
 }

@@ -128,6 +128,10 @@ fn remedy(obstacle: &Obstacle, key: &str) -> String {
         Obstacle::Status(200..=399 | 401 | 403 | 404 | 405 | 426, _) | Obstacle::Unanswered => {
             no_endpoint(key)
         }
+        // The stock ASGI application of python-socketio under uvicorn, at a path that is not its own.
+        Obstacle::Status(500, _) => {
+            format!("{}; or see the log of that server", no_endpoint(key))
+        }
         Obstacle::Status(..) | Obstacle::Loop => format!("{key}, or what the answer says"),
         Obstacle::Other(_) => {
             format!("{key}: host and port at which it listens in its own network; and that it runs")
@@ -172,6 +176,7 @@ mod tests {
             (status(404, ""), Some("app.upstream.path")),
             (status(403, ""), Some("app.upstream.path")),
             (status(200, "<html>"), Some("app.upstream.path")),
+            (status(500, ""), Some("app.upstream.path")),
             (Err(Obstacle::Unanswered), Some("app.upstream.path")),
             (status(400, ""), Some("ENABLE_WEBSOCKET_SUPPORT")),
             (

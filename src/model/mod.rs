@@ -22,7 +22,7 @@ pub use fitness::Unfit;
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
 pub use leg_mark::{LEG_HEADER, LegMark};
 pub use message::{Message, TransportName};
-pub use network::Network;
+pub use network::{Network, is_private};
 pub use payload::Payload;
 pub use random::Random;
 pub use room::{Namespace, Room};

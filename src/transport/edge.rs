@@ -18,7 +18,7 @@ use super::handshake::Refusal;
 use super::origin::{Asking, CorsHeaders, Origins};
 use crate::config::{CorsConfig, EngineConfig, IpRange, Reloadable, ServerConfig};
 use crate::limits::{Admission, Arrival};
-use crate::model::{EngineId, LEG_HEADER, LegMark};
+use crate::model::{EngineId, LEG_HEADER, LegMark, is_private};
 use crate::protocol::connection::Mode;
 use crate::session::{OpenPacket, Session, Worker};
 
@@ -165,14 +165,6 @@ impl EndpointSettings {
             ping_timeout: self.engine.ping_timeout,
             max_payload: self.engine.max_payload,
         }
-    }
-}
-
-/// Whether an address is of this machine or of a private network, where proxies are.
-fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }
 
