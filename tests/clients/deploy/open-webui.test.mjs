@@ -17,7 +17,7 @@ const find = (kind, name) => objects.find((it) => it.kind === kind && it.metadat
 const backends = ["open-webui-1", "open-webui-2"];
 const nodes = ["roomwire-1", "roomwire-2"];
 /** What Open WebUI calls its websocket variables in compose.yaml, with the Redis of this test. */
-const environment = (service, redis) => ({ ...compose.services[service].environment, WEBSOCKET_REDIS_URL: redis, GLOBAL_LOG_LEVEL: "", CORS_ALLOW_ORIGIN: "" });
+const environment = (service, redis) => ({ ...compose.services[service].environment, WEBSOCKET_REDIS_URL: redis, GLOBAL_LOG_LEVEL: "", CORS_ALLOW_ORIGIN: "", ROOMWIRE_LIMITS__PER_CLIENT: "auto" });
 
 /** A node that answers a probe, though nobody answers at its Redis: it serves its own clients. */
 async function start(t, env) {
