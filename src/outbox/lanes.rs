@@ -34,7 +34,7 @@ const SHARED_PART: usize = 4;
 /// Limits on the queue of one client, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
-    /// Above it volatile packets are dropped, and the client must make progress.
+    /// Above it the client must make progress.
     pub soft: usize,
     /// Above it the lane closes. One packet always fits on top of the soft limit.
     pub hard: usize,
