@@ -158,26 +158,35 @@ async fn a_polling_body_over_the_limit_is_413_and_says_so() {
     assert_eq!(answer.summary(), (200, "ok"));
 }
 
+/// Asks one question more than a socket may have under way, so that its next events wait for the answer to that one.
+/// Returns the id of that one at `b`; its ack at `a` is 100.
+async fn ask_too_much(a: &mut WebsocketClient, b: &mut WebsocketClient) -> String {
+    let to = b.socket.clone();
+    let mut id = String::new();
+    for number in 0..=100 {
+        a.send(&format!(r#"42{number}["roomwire:ask","{to}","q"]"#))
+            .await;
+        let text = b.text().await;
+        let packet = text.strip_prefix("42").unwrap();
+        id = packet.split('[').next().unwrap().to_owned();
+    }
+    id
+}
+
 #[actix_rt::test]
 async fn what_waits_for_the_app_is_bounded_by_reading_no_more() {
     const EVENTS: usize = 300;
     let server = TestServer::with(&[("SOCKET__INBOX_LIMIT", "16KiB")]).await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
-    a.send(&format!(r#"420["roomwire:ask","{to}","q"]"#)).await;
-    let text = b.text().await;
-    let id = text
-        .strip_prefix("42")
-        .and_then(|rest| rest.split('[').next())
-        .unwrap()
-        .to_owned();
+    let id = ask_too_much(&mut a, &mut b).await;
     // More than the server takes: some of it stays in the sockets until the answer is there.
     let filler = filler(8_000);
     let sending = async {
         for number in 0..EVENTS {
             a.emit(&to, &format!(r#""n",{number},"{filler}""#)).await;
         }
-        a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
+        a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;
     };
     let answering = async {
         b.quiet().await;
@@ -203,13 +212,7 @@ async fn who_is_left_unread_is_not_taken_for_dead() {
     .await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
-    a.send(&format!(r#"420["roomwire:ask","{to}","q"]"#)).await;
-    let text = b.text().await;
-    let id = text
-        .strip_prefix("42")
-        .and_then(|rest| rest.split('[').next())
-        .unwrap()
-        .to_owned();
+    let id = ask_too_much(&mut a, &mut b).await;
     // Too much to be read before the answer is there; the pong comes behind it.
     for number in 0..20 {
         a.emit(&to, &format!(r#""n",{number},"{}""#, filler(8_000)))
@@ -223,7 +226,7 @@ async fn who_is_left_unread_is_not_taken_for_dead() {
         b.send("3").await;
     }
     b.send(&format!("43{id}[]")).await;
-    a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
+    a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;
     a.quiet().await;
 }
 
