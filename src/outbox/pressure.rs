@@ -62,20 +62,22 @@ impl Lanes {
         }
     }
 
-    /// Enforces the memory budget of the node: gives up lanes above the soft limit, the longest without progress first,
-    /// then the largest. Returns the lanes given up.
+    /// Enforces the memory budget of the node: gives up lanes that are closed already, then those above the soft limit, the
+    /// longest without progress first, then the largest. Returns the lanes given up.
     pub fn keep_to_budget(&mut self) -> Vec<LaneId> {
         let Claim::Over { keep } = self.share.claim(self.backlogs.memory()) else {
             return Vec::new();
         };
         let mut holders: Vec<u32> = (0..self.lanes.len() as u32)
             .filter(|index| !self.backlogs[*index as usize].queue.is_empty())
-            .filter(|index| self.lanes[*index as usize].state != State::Closed)
             .collect();
         holders.sort_by_cached_key(|index| {
             let backlog = &self.backlogs[*index as usize];
             let since = backlog.slow.as_ref().and_then(|slow| slow.since);
-            (since.is_none(), since, Reverse(backlog.queue.weight()))
+            // The session has ended: what is left for its client must not cost another one its session.
+            let is_open = self.lanes[*index as usize].state != State::Closed;
+            let size = Reverse(backlog.queue.weight());
+            (is_open, since.is_none(), since, size)
         });
         let mut given_up = Vec::new();
         for index in holders {
@@ -319,5 +321,27 @@ mod tests {
         budget.set_limit(200 * KIB);
         assert_eq!(lanes.keep_to_budget(), [ids[2], ids[3]]);
         assert!(lanes.queued_bytes(ids[0]) > 90 * KIB);
+    }
+
+    #[test]
+    fn past_the_budget_what_is_left_of_ended_sessions_is_dropped_first() {
+        let bounds = Bounds {
+            soft: 100 * KIB,
+            hard: MIB,
+        };
+        let budget = Budget::new(1000 * KIB, 1);
+        let mut lanes = Lanes::new(bounds, Share::of(&budget, 0));
+        let (ended, slow, fine) = (lanes.open(), lanes.open(), lanes.open());
+        for (id, kib) in [(ended, 700), (slow, 300), (fine, 50)] {
+            for _ in 0..kib {
+                lanes.offer(id, Packet::text("x".repeat(KIB)));
+                lanes.flush(1);
+            }
+        }
+        lanes.close(ended);
+        assert_eq!(lanes.keep_to_budget(), [ended]);
+        assert_eq!(lanes.queued_bytes(ended), 0);
+        assert_eq!(lanes.offer(slow, Packet::text("4")), Offered::Accepted);
+        assert!(lanes.memory() < 500 * KIB, "{}", lanes.memory());
     }
 }
