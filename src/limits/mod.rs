@@ -278,7 +278,7 @@ fn note_refused(limit: Limit, address: Option<IpAddr>, metrics: &Metrics) {
     match address {
         Some(address) => {
             let message = if may_be_shared(limit, address) {
-                "limit reached: if many clients share this address, name their proxy in server.trusted_proxies, or raise the key for a gateway (docs/limits.md)"
+                "limit reached: if many clients share this address, name their proxy in server.trusted_proxies, or raise the limit if it is a gateway (docs/limits.md)"
             } else {
                 "limit reached"
             };
@@ -288,7 +288,8 @@ fn note_refused(limit: Limit, address: Option<IpAddr>, metrics: &Metrics) {
     }
 }
 
-/// Whether a limit of one address was reached by one in a private network, where a proxy or a gateway may stand for many.
+/// Whether a per-address limit was reached by an address in a private network, which can be a proxy or gateway of many
+/// clients.
 fn may_be_shared(limit: Limit, address: IpAddr) -> bool {
     let of_address = matches!(
         limit,
@@ -350,7 +351,7 @@ mod tests {
     const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
 
     #[test]
-    fn a_limit_of_an_address_in_a_private_network_may_be_met_by_many_clients_behind_it() {
+    fn per_address_limits_of_private_addresses_may_be_shared() {
         let cases = [
             (Limit::ConnectionsPerIp, "172.17.0.1", true),
             (Limit::HandshakesPerIp, "::ffff:10.0.0.1", true),

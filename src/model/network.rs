@@ -17,7 +17,7 @@ impl Network {
     }
 }
 
-/// Whether an address is of this machine or of a private network, where proxies and gateways are.
+/// Whether an address belongs to this machine or a private network, as those of proxies and gateways do.
 pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),

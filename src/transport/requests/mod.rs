@@ -46,7 +46,7 @@ pub struct Requests<S> {
     farewell: &'static [u8],
     /// That response has been chosen.
     rejected: bool,
-    /// Something was written since the last request was allowed.
+    /// Whether anything was written since the last request was allowed.
     wrote: bool,
     ended: bool,
 }
@@ -79,7 +79,7 @@ impl<S> Requests<S> {
         (self.stream, self.buffer.freeze())
     }
 
-    /// Allows the next request; whether it is here already.
+    /// Allows the next request; returns whether it has arrived already.
     fn allow_next(&mut self) -> bool {
         let held = self.framing.is_held() && !self.buffer.is_empty();
         self.framing.allow(match self.ended {
@@ -94,7 +94,7 @@ impl<S> Requests<S> {
         held
     }
 
-    /// Behind the last request of a connection, nothing is kept.
+    /// Nothing after the last request of a connection is kept.
     fn forget_rest(&mut self) {
         if self.framing.is_over() {
             self.buffer.truncate(self.ready);
