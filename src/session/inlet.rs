@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use actix::{ActorContext, AsyncContext, Context, Handler};
+use bytestring::ByteString;
+use tokio::sync::oneshot;
 
 use super::Session;
 use super::messages::{
@@ -19,6 +21,13 @@ use crate::protocol::engine_io::state::CloseReason;
 
 /// How often a session that must end looks whether it can.
 const SETTLING_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A post whose answer waits until the app has caught up.
+pub(super) struct HeldPost {
+    pub(super) reply: oneshot::Sender<Result<(), PostError>>,
+    /// Its packets that are not decoded yet: decoded events take many times their memory.
+    pub(super) rest: Option<ByteString>,
+}
 
 impl Handler<Ready> for Session {
     type Result = ();
@@ -79,24 +88,48 @@ impl Handler<Post> for Session {
         } else if self.has_ended() || !in_order {
             Err(PostError::Duplicate)
         } else {
-            self.receive_payload(&post.body, ctx)
+            return self.take_post(post, ctx);
         };
-        if answer.is_ok() && self.is_behind() && !self.has_ended() {
-            self.held_post = Some(post.reply);
-            return;
-        }
         let _ = post.reply.send(answer);
     }
 }
 
 impl Session {
-    fn receive_payload(&mut self, body: &[u8], ctx: &mut Context<Self>) -> Result<(), PostError> {
-        let Ok(body) = std::str::from_utf8(body) else {
-            self.close(CloseReason::ParseError, ctx);
-            return Err(PostError::Malformed);
-        };
+    fn take_post(&mut self, post: Post, ctx: &mut Context<Self>) {
+        match ByteString::try_from(post.body) {
+            Ok(body) => self.continue_post(Some(body), post.reply, ctx),
+            Err(_) => {
+                self.close(CloseReason::ParseError, ctx);
+                let _ = post.reply.send(Err(PostError::Malformed));
+            }
+        }
+    }
+
+    /// Takes packets of a body until too many events wait for the app; the rest, and the answer, wait too.
+    pub(super) fn continue_post(
+        &mut self,
+        body: Option<ByteString>,
+        reply: oneshot::Sender<Result<(), PostError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let taken = body.map_or(Ok(None), |body| self.receive_payload(&body, ctx));
+        match taken {
+            Ok(rest) if self.is_behind() && !self.has_ended() => {
+                self.held_post = Some(HeldPost { reply, rest });
+            }
+            taken => drop(reply.send(taken.map(drop))),
+        }
+    }
+
+    /// Returns what it left because the session is behind.
+    fn receive_payload(
+        &mut self,
+        body: &ByteString,
+        ctx: &mut Context<Self>,
+    ) -> Result<Option<ByteString>, PostError> {
         let now = Instant::now();
-        for packet in payload::decode(body) {
+        let mut packets = payload::decode(body);
+        while let Some(packet) = packets.next() {
             match packet {
                 Ok(PayloadPacket::Packet(packet)) => {
                     if let EnginePacket::Message(message) = packet {
@@ -108,16 +141,19 @@ impl Session {
                 Err(_) => self.close(CloseReason::ParseError, ctx),
             }
             match self.end_reason() {
+                None if self.is_behind() => {
+                    return Ok(packets.rest().map(|rest| body.slice_ref(rest)));
+                }
                 None => {}
                 Some(CloseReason::ParseError) => return Err(PostError::Malformed),
                 Some(CloseReason::TransportClose) => {
                     self.say_goodbye(ctx);
-                    return Ok(());
+                    return Ok(None);
                 }
-                Some(_) => return Ok(()),
+                Some(_) => return Ok(None),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The client closed: its pending poll ends with a noop (protocol notes 1.7), and it asks for nothing more.

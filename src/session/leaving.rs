@@ -49,6 +49,9 @@ impl Session {
         }
         if close {
             self.close(CloseReason::ServerDisconnect, ctx);
+        } else if self.held_post.is_some() && !self.is_behind() {
+            // What the post waited for has gone with the socket.
+            self.caught_up(ctx);
         }
     }
 

@@ -30,7 +30,6 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
 use bytes::Bytes;
 use log::debug;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
 
 use crate::limits::{Admission, Limit};
 use crate::metrics::labels::Direction;
@@ -41,7 +40,8 @@ use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
 use arrival::Arrival;
 use clock::Clock;
-use messages::{PostError, PostStarted};
+use inlet::HeldPost;
+use messages::PostStarted;
 pub use open_packet::OpenPacket;
 use outlet::{Drain, Outlet};
 use pace::Pace;
@@ -72,7 +72,7 @@ pub struct Session {
     /// The post whose body is on its way.
     post: Option<PostStarted>,
     /// A post whose answer waits until the app has caught up.
-    held_post: Option<oneshot::Sender<Result<(), PostError>>>,
+    held_post: Option<HeldPost>,
     /// Bytes of events that wait for the app.
     inbox: usize,
     pace: Pace,
@@ -339,8 +339,8 @@ impl Session {
             lanes.offer(lane, farewell_packet);
             lanes.close(lane);
         });
-        if let Some(reply) = self.held_post.take() {
-            let _ = reply.send(Ok(()));
+        if let Some(held) = self.held_post.take() {
+            let _ = held.reply.send(Ok(()));
         }
         // Dropping it stops the read of a body that is still arriving.
         self.post = None;

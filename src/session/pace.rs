@@ -104,17 +104,17 @@ impl Session {
             self.start(slot, payload, ack, ctx);
         }
         if was_behind && !self.is_behind() {
-            self.caught_up();
+            self.caught_up(ctx);
         }
     }
 
     /// Less waits for the app again: the client is read on.
-    fn caught_up(&mut self) {
+    pub(super) fn caught_up(&mut self, ctx: &mut Context<Self>) {
         self.excuse();
         let lane = self.lane;
         self.worker.shard.with_lanes(|lanes| lanes.wake(lane));
-        if let Some(reply) = self.held_post.take() {
-            let _ = reply.send(Ok(()));
+        if let Some(held) = self.held_post.take() {
+            self.continue_post(held.rest, held.reply, ctx);
         }
     }
 }

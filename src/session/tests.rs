@@ -14,6 +14,7 @@ use crate::model::random::OsRandom;
 use crate::model::{NodeId, WorkerIndex};
 use crate::outbox::{Bounds, Share};
 use crate::protocol::connection::Timing;
+use tokio::sync::oneshot;
 
 type Pulled = oneshot::Receiver<Result<Batch, PullError>>;
 

@@ -304,6 +304,29 @@ async fn a_post_of_more_than_may_wait_is_answered_when_less_waits() {
 }
 
 #[actix_rt::test]
+async fn events_of_a_post_beyond_what_may_wait_are_not_decoded_yet() {
+    let server = TestServer::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "1kB")]).await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    let body = vec![r#"42["roomwire:leave","r"]"#; 5_000].join("\u{1e}");
+    let held = client.post(&body);
+    let closing = async {
+        let rejected = &server.metrics().limit_rejected_total;
+        eventually("events wait", || {
+            rejected.of(LimitRejection::Events).get() > 0
+        })
+        .await;
+        // One POST at a time: the second one ends the session.
+        assert_eq!(client.post("3").await.status, 400);
+    };
+    let (held, ()) = tokio::join!(held, closing);
+    assert_eq!(held.status, 200);
+    // What waited decoded: 1 kB, at more than 64 bytes each.
+    let unheard = server.metrics().events_unheard_total.get();
+    assert!((1..=16).contains(&unheard), "{unheard}");
+}
+
+#[actix_rt::test]
 async fn a_websocket_that_is_held_elsewhere_keeps_the_pace_or_ends() {
     let cluster =
         TestCluster::<2>::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "4kB")]).await;

@@ -2,8 +2,6 @@
 //!
 //! How many packets or bytes a request may hold is its reader's business; answers are bounded here.
 
-use std::str::Split;
-
 use base64::Engine;
 use thiserror::Error;
 
@@ -36,26 +34,33 @@ pub enum PayloadError {
 /// The packets of `body` in order. Ends after the first error: packets behind a broken one are dropped
 /// (protocol notes 1.7). An empty body is one empty packet, thus an error.
 pub fn decode(body: &str) -> PayloadPackets<'_> {
-    PayloadPackets {
-        records: Some(body.split(SEPARATOR)),
-    }
+    PayloadPackets { rest: Some(body) }
 }
 
 /// See [`decode`].
 #[derive(Debug, Clone)]
 pub struct PayloadPackets<'a> {
-    records: Option<Split<'a, char>>,
+    rest: Option<&'a str>,
+}
+
+impl<'a> PayloadPackets<'a> {
+    /// The packets that are not decoded yet, as a body of their own.
+    pub fn rest(&self) -> Option<&'a str> {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for PayloadPackets<'a> {
     type Item = Result<PayloadPacket<'a>, PayloadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.records.as_mut()?.next()?;
+        let body = self.rest?;
+        let (record, rest) = match body.split_once(SEPARATOR) {
+            Some((record, rest)) => (record, Some(rest)),
+            None => (body, None),
+        };
         let packet = decode_record(record);
-        if packet.is_err() {
-            self.records = None;
-        }
+        self.rest = rest.filter(|_| packet.is_ok());
         Some(packet)
     }
 }
