@@ -35,7 +35,7 @@ async fn a_body_that_breaks_off_ends_the_session_and_delivers_nothing() {
 }
 
 #[actix_rt::test]
-async fn the_same_over_tls() {
+async fn a_body_that_breaks_off_over_tls_ends_the_session_and_delivers_nothing() {
     breaks_off(&TestCluster::with(&Files::good().settings()).await).await;
 }
 
@@ -141,7 +141,7 @@ async fn whole_body_counts(cluster: &TestCluster<2>) {
 }
 
 #[actix_rt::test]
-async fn a_session_that_ends_ends_its_post_that_dribbles() {
+async fn a_slow_post_ends_with_its_session() {
     let settings = [
         ("ENGINE__PING_INTERVAL", "400ms"),
         ("ENGINE__PING_TIMEOUT", "300ms"),

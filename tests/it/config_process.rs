@@ -169,7 +169,7 @@ fn an_unknown_level_of_the_log_is_refused_by_name() {
 }
 
 #[test]
-fn a_variable_that_no_key_reads_is_named_with_the_key_it_means() {
+fn an_unknown_variable_is_reported_with_the_key_it_probably_means() {
     let environment = [
         ("ROOMWIRE_REDIS_URL", "redis://localhost"),
         ("ROOMWIRE_BIND", "127.0.0.1:0"),
@@ -198,7 +198,7 @@ fn a_variable_that_no_key_reads_is_named_with_the_key_it_means() {
 }
 
 #[test]
-fn a_public_url_without_its_scheme_says_so() {
+fn a_public_url_without_a_scheme_is_rejected() {
     let output = run(&["check", "--live", "--url", "example.org"], &[]);
     assert_eq!(output.status.code(), Some(2));
     let printed = text(&output.stderr);

@@ -346,7 +346,7 @@ async fn sessions_of_a_node_that_died_or_was_cut_off_are_unknown() {
 }
 
 #[actix_rt::test]
-async fn what_a_node_had_under_way_for_others_ends_when_it_dies() {
+async fn pending_requests_of_a_node_end_when_it_dies() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, edge] = &cluster.nodes;
     let mut clients = Vec::new();

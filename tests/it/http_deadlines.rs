@@ -62,7 +62,7 @@ const ENDLESS: &[u8] =
 const PLAIN: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[actix_rt::test]
-async fn an_answer_that_leaves_a_body_unread_closes_its_connection() {
+async fn a_response_that_leaves_a_body_unread_closes_its_connection() {
     for tls in [false, true] {
         let (server, addresses) = node(&PATIENT, tls).await;
         let all = addresses.iter().map(async |address| {
@@ -87,7 +87,7 @@ async fn an_answer_that_leaves_a_body_unread_closes_its_connection() {
 }
 
 #[actix_rt::test]
-async fn a_body_that_nobody_wants_but_is_there_costs_no_connection() {
+async fn a_complete_body_that_is_not_read_keeps_the_connection() {
     let (_server, addresses) = node(&PATIENT, false).await;
     for address in &addresses {
         let mut stream = dial(address, false).await;
@@ -155,7 +155,7 @@ async fn a_body_that_stalls_closes_its_connection_while_its_session_lives() {
 }
 
 #[actix_rt::test]
-async fn answers_that_nobody_reads_close_their_connection() {
+async fn unread_responses_close_their_connection() {
     for tls in [false, true] {
         let mut settings = PATIENT;
         settings[2].1 = "300ms";
@@ -175,7 +175,7 @@ async fn answers_that_nobody_reads_close_their_connection() {
 }
 
 #[actix_rt::test]
-async fn an_answer_that_is_read_slowly_is_not_cut_off() {
+async fn a_response_that_is_read_slowly_is_not_cut_off() {
     let mut settings = PATIENT;
     settings[2].1 = "1s";
     settings[3].1 = "1s";
@@ -209,7 +209,7 @@ async fn from(local: &str, to: &str) -> TcpStream {
 }
 
 #[actix_rt::test]
-async fn an_address_has_its_share_of_http_connections() {
+async fn http_connections_of_one_address_are_limited() {
     for tls in [false, true] {
         let mut settings = PATIENT.to_vec();
         settings.push(("LIMITS__HTTP_CONNECTIONS_PER_IP", "5"));
@@ -260,7 +260,7 @@ async fn a_trusted_proxy_has_as_many_connections_as_it_needs() {
 }
 
 #[actix_rt::test]
-async fn the_internal_listener_has_places_for_others_too() {
+async fn one_address_cannot_fill_the_internal_listener() {
     let (_server, addresses) = node(&PATIENT, false).await;
     let internal = &addresses[1];
     let mut held = Vec::new();

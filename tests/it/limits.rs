@@ -77,7 +77,7 @@ async fn json_that_nests_too_deeply_is_refused_at_its_sender() {
 }
 
 #[actix_rt::test]
-async fn an_app_without_refusals_of_its_own_ends_the_connection_for_a_deep_event() {
+async fn a_deep_event_closes_the_connection_with_an_app_that_cannot_refuse_it() {
     let server = TestServer::with(&[("APP__KIND", "echo"), ("SOCKET__MAX_DEPTH", "3")]).await;
     let mut polling = server.polling().await;
     polling.connect().await;

@@ -288,7 +288,7 @@ async fn fill_log(address: &str) -> u64 {
 const TRACE: (&str, &str) = ("ROOMWIRE_LOG__FILTER", "trace");
 
 #[actix_rt::test]
-async fn a_log_that_nobody_reads_stops_neither_the_node_nor_its_end() {
+async fn an_unread_log_blocks_neither_the_node_nor_its_shutdown() {
     let mut node = Node::start(&[TRACE]);
     let address = node.address("listening on http://");
     let reading = node.stop_reading();
@@ -308,7 +308,7 @@ async fn a_log_that_nobody_reads_stops_neither_the_node_nor_its_end() {
 }
 
 #[actix_rt::test]
-async fn a_log_that_is_read_again_says_how_much_is_missing_and_goes_on() {
+async fn a_log_that_is_read_again_reports_how_many_lines_are_missing() {
     let mut node = Node::start(&[TRACE, JSON]);
     let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
     let address = listening["message"].as_str().unwrap();

@@ -39,7 +39,7 @@ async fn a_polling_session_without_a_second_request_ends_and_leaves_nothing() {
 }
 
 #[actix_rt::test]
-async fn a_polling_client_that_came_back_is_told_that_its_session_ended() {
+async fn a_polling_client_that_polled_is_notified_that_its_session_ended() {
     let server = TestServer::with(&[("SOCKET__CONNECT_TIMEOUT", "300ms")]).await;
     let client = server.polling().await;
     let answer = client.get().await;

@@ -119,7 +119,7 @@ async fn a_token_is_asked_about_once_by_many() {
 }
 
 #[actix_rt::test]
-async fn a_socket_that_becomes_another_user_leaves_everything_of_the_former() {
+async fn a_socket_that_signs_in_as_another_user_leaves_the_rooms_of_the_former_one() {
     let backend = Backend::start();
     let (bob, ann) = (
         backend.account("bob", "user"),
@@ -179,7 +179,7 @@ async fn a_socket_that_becomes_another_user_leaves_everything_of_the_former() {
 }
 
 #[actix_rt::test]
-async fn a_socket_that_shows_refused_tokens_again_and_again_ends() {
+async fn a_socket_that_presents_refused_tokens_repeatedly_is_disconnected() {
     let backend = Backend::start();
     let cluster = cluster::<1>(&backend, &[]).await;
     let node = &cluster.nodes[0];

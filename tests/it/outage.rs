@@ -57,7 +57,7 @@ async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
 }
 
 #[actix_rt::test]
-async fn the_spool_holds_each_message_once_though_two_dialects_are_spoken() {
+async fn the_spool_holds_each_message_once_with_two_dialects() {
     let cluster = TestCluster::<2>::with(&[("BUS__PYTHON", "on")]).await;
     let [first, second] = &cluster.nodes;
     let (mut a, mut b) = (first.member().await, second.member().await);

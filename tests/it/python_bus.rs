@@ -47,7 +47,7 @@ async fn sentinel(python: &PythonProcess, clients: &mut [WebsocketClient]) {
 }
 
 #[actix_rt::test]
-async fn what_would_end_stock_clients_is_dropped_and_counted() {
+async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let voice = Voice::join(&cluster.hub);

@@ -98,7 +98,7 @@ async fn two_nodes_over_a_redis_cluster_by_tls() {
 }
 
 #[actix_rt::test]
-async fn readyz_says_why_redis_cannot_be_used() {
+async fn readyz_reports_why_redis_cannot_be_used() {
     let Some(master) = RedisServer::start(&["--requirepass", "right"]) else {
         return;
     };

@@ -112,7 +112,7 @@ async fn rooms_may_have_the_ids_of_databases_as_names() {
 }
 
 #[actix_rt::test]
-async fn what_javascript_allows_and_others_do_not_is_passed_on_in_a_form_for_all() {
+async fn values_that_only_javascript_accepts_are_normalised() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     b.join("r").await;

@@ -54,7 +54,7 @@ async fn past_the_hard_limit_it_is_closed_at_once_and_the_others_hear_everything
 }
 
 #[actix_rt::test]
-async fn past_the_limit_one_that_takes_a_little_now_and_then_gets_everything() {
+async fn a_slow_client_that_makes_progress_gets_everything() {
     const EVENTS: usize = 200;
     let settings = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
@@ -121,7 +121,7 @@ async fn a_burst_from_the_bus_reaches_one_that_reads_over_every_transport() {
 }
 
 #[actix_rt::test]
-async fn past_the_memory_of_the_node_the_one_that_holds_most_is_closed() {
+async fn above_the_memory_of_the_node_the_largest_queue_is_closed() {
     let settings = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "100KiB"),
@@ -311,7 +311,7 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
 }
 
 #[actix_rt::test]
-async fn a_polling_client_that_stops_polling_is_closed_past_each_limit_and_told() {
+async fn a_polling_client_that_stops_polling_is_closed_and_notified() {
     for settings in [&SMALL[..], &HARD[..]] {
         closed_over_polling(&TestServer::with(settings).await).await;
     }

@@ -312,7 +312,7 @@ fn client_hello() -> Vec<u8> {
 }
 
 #[actix_rt::test]
-async fn handshakes_that_stop_delay_nobody_else() {
+async fn stalled_handshakes_delay_only_their_own_address() {
     // More than the places of two workers for a hello that has begun, more than those of an address for a whole one.
     for (count, sent) in [(2_200, 1), (300, usize::MAX)] {
         let (server, _files) = secure(&[]).await;

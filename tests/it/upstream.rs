@@ -143,7 +143,7 @@ async fn a_connect_repeated_while_the_upstream_is_asked_is_answered_too() {
 }
 
 #[actix_rt::test]
-async fn what_an_upstream_sends_that_would_end_stock_clients_is_left_out() {
+async fn messages_of_an_upstream_that_would_break_stock_clients_are_dropped() {
     let (front, mut client, mut upstream, _listener) = carried(&[]).await;
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     upstream.send(r#"42["disconnect",1]"#).await;
@@ -519,7 +519,7 @@ async fn a_burst_of_the_upstream_reaches_a_client_that_reads() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_does_not_read_holds_its_upstream_up() {
+async fn a_client_that_does_not_read_applies_back_pressure_to_its_upstream() {
     let patient = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "64KiB"),
@@ -553,7 +553,7 @@ async fn a_client_that_does_not_read_holds_its_upstream_up() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_takes_nothing_for_too_long_ends_and_so_does_its_leg() {
+async fn a_client_without_progress_is_closed_with_its_leg() {
     let impatient = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "64KiB"),
