@@ -141,14 +141,7 @@ async fn binary_events_arrive_whole_and_in_order() {
 #[actix_rt::test]
 async fn who_breaks_the_rules_is_closed() {
     let server = TestServer::start().await;
-    let cases: [&[u8]; 6] = [
-        b"40",
-        b"x",
-        b"2",
-        b"42/elsewhere,[\"e\"]",
-        b"4",
-        b"42[\"e\"",
-    ];
+    let cases: [&[u8]; 5] = [b"x", b"2", b"42/elsewhere,[\"e\"]", b"4", b"42[\"e\""];
     for text in cases {
         let mut client = server.member().await;
         client.send_frame(0x81, text).await;
