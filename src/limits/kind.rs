@@ -59,7 +59,7 @@ limits! {
         "Too many connections from this address";
     /// HTTP connections of one address.
     HttpConnectionsPerIp: "http_connections_per_ip", "limits.http_connections_per_ip", limit_rejected_total[LimitRejection::HttpConnectionsPerIp],
-        "connection closed unanswered";
+        "connection is closed without a response";
     /// New sessions in a time.
     Handshakes: "handshakes", "limits.handshakes_per_second", limit_rejected_total[LimitRejection::Handshakes],
         "Too many handshakes";
