@@ -1,10 +1,15 @@
 //! What waits for the clients of one worker that cannot be written directly.
 
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chunk::Meter;
 use super::queue::Queue;
+
+/// Bytes per second of the slowest client that counts as reading, where its progress cannot be observed byte by byte.
+const SLOWEST_RATE: u32 = 16 * 1024;
+/// The longest time for which packets handed over as a batch count as being transferred.
+const LONGEST_TRANSFER: Duration = Duration::from_secs(60);
 
 /// What is only touched while a client cannot be written directly.
 #[derive(Default)]
@@ -22,6 +27,10 @@ pub(super) struct Backlog {
 pub(super) struct Slow {
     /// When the client last made progress; `None`: its queue is back within the limit.
     pub(super) since: Option<Instant>,
+    /// When the last batch has been transferred, even to a client that reads at [`SLOWEST_RATE`].
+    transferred: Option<Instant>,
+    /// Its session was notified and checks for progress.
+    is_watched: bool,
     /// Tasks to wake when the queue is back within the limit.
     pub(super) waiting: Vec<Waker>,
 }
@@ -104,14 +113,45 @@ impl Backlogs {
         outcome
     }
 
+    /// Allows for the time in which packets that were handed over as a batch reach their client: a poll shows no
+    /// progress before its whole response has arrived.
+    pub(super) fn allow_transfer(&mut self, index: usize, bytes: usize) {
+        let Some(slow) = &mut self.all[index].slow else {
+            return;
+        };
+        let now = Instant::now();
+        let start = slow.transferred.map_or(now, |end| end.max(now));
+        let time = Duration::from_secs(bytes as u64) / SLOWEST_RATE;
+        let end = (start + time).min(now + LONGEST_TRANSFER);
+        slow.transferred = Some(end);
+        if let Some(since) = &mut slow.since {
+            *since = end;
+        }
+    }
+
     /// Notes that a queue exceeds the soft limit: from now on the client must make progress. Returns whether its
     /// session must be notified.
     pub(super) fn overdue(&mut self, index: usize) -> bool {
+        let slow = self.all[index].slow.get_or_insert_default();
+        if slow.since.is_none() {
+            let now = Instant::now();
+            slow.since = Some(slow.transferred.map_or(now, |end| end.max(now)));
+        }
+        !std::mem::replace(&mut slow.is_watched, true)
+    }
+
+    /// When a client above the soft limit last made progress; `None`: its session stops checking.
+    pub(super) fn stalled_since(&mut self, index: usize) -> Option<Instant> {
         let slow = &mut self.all[index].slow;
-        let is_news = slow.is_none();
-        let slow = slow.get_or_insert_default();
-        slow.since.get_or_insert_with(Instant::now);
-        is_news
+        let state = slow.as_mut()?;
+        if state.since.is_none() {
+            state.is_watched = false;
+            if state.transferred.is_none_or(|end| end <= Instant::now()) {
+                *slow = None;
+            }
+            return None;
+        }
+        state.since
     }
 
     /// The waker of one.

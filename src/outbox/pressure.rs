@@ -35,12 +35,7 @@ impl Lanes {
     /// When a client whose queue exceeds the soft limit last made progress. `None`: the queue is within the limit
     /// again; [`Lanes::take_overdue`] returns the lane if it exceeds it again.
     pub fn stalled_since(&mut self, id: LaneId) -> Option<Instant> {
-        let slow = self.backlogs.slow_mut(id.0 as usize);
-        let since = slow.as_ref()?.since;
-        if since.is_none() {
-            *slow = None;
-        }
-        since
+        self.backlogs.stalled_since(id.0 as usize)
     }
 
     /// Ready when the queue of a client is within the soft limit, or the client is gone; otherwise the task is woken
@@ -107,11 +102,13 @@ mod tests {
     use std::io::{self, IoSlice};
     use std::rc::Rc;
     use std::task::Waker;
+    use std::time::Duration;
 
     use super::*;
     use crate::outbox::{Bounds, Budget, Offered, Packet, Share, Sink, Staged};
 
     const KIB: usize = 1024;
+    const SECOND: Duration = Duration::from_secs(1);
     const MIB: usize = 1024 * KIB;
     const SHIPPED: Bounds = Bounds {
         soft: MIB,
@@ -262,6 +259,38 @@ mod tests {
         }
         lanes.flush(1);
         assert_eq!(lanes.take_overdue(), [id]);
+    }
+
+    #[test]
+    fn a_batch_counts_as_progress_while_a_slow_connection_transfers_it() {
+        let bounds = Bounds {
+            soft: 10 * KIB,
+            hard: 10 * MIB,
+        };
+        let mut lanes = Lanes::new(bounds, Share::default());
+        let id = lanes.open();
+        for _ in 0..8 {
+            lanes.offer(id, Packet::text("x".repeat(160 * KIB)));
+        }
+        let start = Instant::now();
+        // The batch of a poll: 320 KiB take 20 s at 16 KiB/s.
+        lanes.pop(id);
+        lanes.pop(id);
+        let transfer = Duration::from_secs(20);
+        let stalled = |lanes: &mut Lanes| lanes.stalled_since(id).unwrap();
+        let end = stalled(&mut lanes);
+        assert!(end >= start + transfer && end <= Instant::now() + transfer + SECOND);
+        // A client that returned sooner is not credited without a bound.
+        for _ in 0..5 {
+            lanes.pop(id);
+        }
+        assert!(stalled(&mut lanes) <= Instant::now() + Duration::from_secs(60));
+        // The allowance outlasts a moment in which little is queued.
+        lanes.pop(id);
+        assert_eq!(lanes.stalled_since(id), None);
+        lanes.offer(id, Packet::text("x".repeat(160 * KIB)));
+        lanes.offer(id, Packet::text("4"));
+        assert!(stalled(&mut lanes) > start + transfer);
     }
 
     #[test]

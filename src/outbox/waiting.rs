@@ -50,8 +50,11 @@ impl Lanes {
 
     /// Drops the first packet queued: its client has it.
     pub fn pop(&mut self, id: LaneId) {
-        self.backlogs
-            .take(id.0 as usize, self.bounds.soft, Queue::pop);
+        let index = id.0 as usize;
+        let before = self.backlogs[index].queue.bytes();
+        self.backlogs.take(index, self.bounds.soft, Queue::pop);
+        let taken = before - self.backlogs[index].queue.bytes();
+        self.backlogs.allow_transfer(index, taken);
     }
 
     /// What the lane was offered since it was opened.
