@@ -163,7 +163,9 @@ fn an_unknown_level_of_the_log_is_refused_by_name() {
     assert!(others.status.success());
     let printed = text(&others.stdout);
     assert!(
-        printed.contains("warning: log.filter (RUST_LOG): `hyper=debug` lets no line"),
+        printed.contains(
+            "warning: log.filter (RUST_LOG): `hyper=debug` hides all log lines of Roomwire"
+        ),
         "{printed}"
     );
 }
