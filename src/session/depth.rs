@@ -16,7 +16,7 @@ impl Session {
         match self.worker.app.refusal(&Limit::Depth.code(), &message) {
             None => self.close(CloseReason::NestedTooDeeply, ctx),
             Some(answer) => {
-                self.worker.limits.refused(Limit::Depth, None);
+                self.worker.refused(self.id, Limit::Depth);
                 if let Some(id) = ack {
                     self.send_ack(slot, &id, &answer);
                 }

@@ -105,7 +105,7 @@ impl Session {
         self.count_connect(ConnectResult::Limited);
         // What the pace holds back is counted already.
         if limit != Limit::Events {
-            self.worker.limits.refused(limit, None);
+            self.worker.refused(self.id, limit);
         }
         let data = serde_json::json!({"code": limit.code(), "key": limit.key()});
         let refusal = Refusal {

@@ -308,9 +308,9 @@ impl Session {
             return;
         }
         match reason {
-            CloseReason::MessageTooLarge => self.worker.limits.refused(Limit::Payload, None),
-            CloseReason::InboxOverflow => self.worker.limits.refused(Limit::Inbox, None),
-            CloseReason::NestedTooDeeply => self.worker.limits.refused(Limit::Depth, None),
+            CloseReason::MessageTooLarge => self.worker.refused(self.id, Limit::Payload),
+            CloseReason::InboxOverflow => self.worker.refused(self.id, Limit::Inbox),
+            CloseReason::NestedTooDeeply => self.worker.refused(self.id, Limit::Depth),
             _ => {}
         }
         let now = Instant::now();

@@ -62,7 +62,7 @@ impl Session {
             return true;
         }
         if !std::mem::replace(&mut self.pace.held_back, true) {
-            self.worker.limits.refused(Limit::Events, None);
+            self.worker.refused(self.id, Limit::Events);
             self.look_again(ctx);
         }
         false

@@ -27,7 +27,7 @@ impl Session {
     /// Ends the session of a slow client that reached this limit.
     pub(super) fn give_up(&mut self, limit: Limit, ctx: &mut Context<Self>) {
         if !self.has_ended() {
-            self.worker.limits.refused(limit, None);
+            self.worker.refused(self.id, limit);
             self.close(CloseReason::SlowConsumer, ctx);
         }
     }

@@ -14,7 +14,7 @@ use super::{Session, counted};
 use crate::app::App;
 use crate::broker::Shard;
 use crate::config::Pattern;
-use crate::limits::{Admission, Limits};
+use crate::limits::{Admission, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Transport;
 use crate::model::{EngineId, Random, SocketId, TransportName};
@@ -158,6 +158,13 @@ impl Worker {
         let ended = metrics.disconnects_total.of(counted::disconnect(reason));
         ended.increment();
         entered.admission.address()
+    }
+
+    /// Counts and logs what a limit refused or held back, with the address of the client whose session this is.
+    pub(super) fn refused(&self, id: EngineId, limit: Limit) {
+        let sessions = self.sessions.borrow();
+        let address = sessions.get(&id).and_then(|it| it.admission.address());
+        self.limits.refused(limit, address);
     }
 
     /// A session that began with `transport` is carried by a websocket now.

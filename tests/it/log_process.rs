@@ -239,6 +239,25 @@ async fn a_burst_of_refusals_is_one_line_of_each_kind() {
 }
 
 #[actix_rt::test]
+async fn a_limit_that_a_session_reaches_is_logged_with_the_address_of_its_client() {
+    let node = Node::start(&[("ROOMWIRE_LIMITS__EVENTS_PER_SECOND", "1")]);
+    let address = node.address("listening on http://");
+    let mut client = WebsocketClient::open(&address).await;
+    client.connect("/").await;
+    for _ in 0..3 {
+        client.send(r#"42["roomwire:leave","x"]"#).await;
+    }
+    let line = node.line("limit reached");
+    let expected = [
+        "limit=events",
+        "key=limits.events_per_second",
+        "client=127.0.0.1",
+        "others=0",
+    ];
+    assert_eq!(fields(&line), expected, "{line}");
+}
+
+#[actix_rt::test]
 async fn malformed_requests_are_logged_once_in_a_burst() {
     let node = Node::start(&[]);
     let address = node.address("listening on http://");
