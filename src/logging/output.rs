@@ -18,6 +18,8 @@ const LIMIT: usize = 1 << 20;
 const PIECE: usize = 4096;
 /// Capacity of the buffer that is kept after a burst.
 const KEPT: usize = 64 << 10;
+/// How long the writer collects lines before it writes them: to wake it for each line would cost more than the line.
+const COLLECTION_TIME: Duration = Duration::from_millis(5);
 /// Pause before a retry on a descriptor that another process has made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -75,9 +77,14 @@ impl Output {
             queue.drop_lines(1);
             return;
         }
+        let was_due = queue.is_due();
+        let was_empty = queue.lines.is_empty();
         queue.lines.extend_from_slice(line);
+        let wakes = was_empty || (queue.is_due() && !was_due);
         drop(queue);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
     }
 
     /// Counts dropped lines in these metrics, including those dropped so far.
@@ -133,6 +140,10 @@ impl Output {
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        if !queue.is_due() {
+            let waited = self.filled.wait_timeout(queue, COLLECTION_TIME);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         queue.writing = true;
         let lines = std::mem::take(&mut queue.lines);
         let dropped = if queue.flows {
@@ -145,6 +156,11 @@ impl Output {
 }
 
 impl Queue {
+    /// Whether so much is buffered that it must be written at once.
+    fn is_due(&self) -> bool {
+        self.lines.len() >= self.limit / 2
+    }
+
     /// Whether there are lines to write, or drops to report. While writes fail there is no report, since its own loss
     /// would cause another one.
     fn has_work(&self) -> bool {
