@@ -4,13 +4,13 @@
 //! and `outbox` on the way back. See `ARCHITECTURE.md`.
 
 pub mod app;
-pub mod bridge;
 pub mod broker;
+pub mod bus;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod health;
 pub mod http;
-pub mod leg;
 pub mod limits;
 pub mod live;
 pub mod logging;
@@ -20,5 +20,7 @@ pub mod outbox;
 pub mod protocol;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod tls;
 pub mod transport;
+pub mod upstream;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use roomwire::bridge::dialect::native::{NativeMessage, sender_of};
+use roomwire::cluster::dialect::native::{NativeMessage, sender_of};
 
 fuzz_target!(|message: &[u8]| {
     let message = Bytes::copy_from_slice(message);

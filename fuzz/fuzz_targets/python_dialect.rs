@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use roomwire::bridge::dialect::python::{Decoded, Fleet};
+use roomwire::cluster::dialect::python::{Decoded, Fleet};
 use roomwire::model::NodeId;
 
 fuzz_target!(|message: &[u8]| {

@@ -1,6 +1,6 @@
 //! The app that the official protocol suites expect (protocol notes 5): every client gets back what it sends.
 
-use super::{Action, Answer, App, Event, Peer};
+use super::{Action, Answer, App, Event, SocketContext};
 use crate::model::{Message, Payload};
 
 /// Echoes events as Socket.IO and messages as bare Engine.IO.
@@ -8,12 +8,12 @@ use crate::model::{Message, Payload};
 pub struct Echo;
 
 impl App for Echo {
-    fn on_connect(&self, _peer: &Peer<'_>, auth: &str) -> Answer {
+    fn on_connect(&self, _peer: &SocketContext<'_>, auth: &str) -> Answer {
         let auth = if auth.is_empty() { "{}" } else { auth };
         [Action::Emit(Payload::event("auth", [auth]))].into()
     }
 
-    fn on_event(&self, _peer: &Peer<'_>, event: Event) -> Answer {
+    fn on_event(&self, _peer: &SocketContext<'_>, event: Event) -> Answer {
         let payload = event.payload;
         let elements = payload.elements();
         let args = elements.iter().skip(1).copied();

@@ -30,12 +30,12 @@ use crate::model::{
 pub trait App {
     /// A client asks to join a namespace; `auth` is what it sent along, a JSON object or empty. Without a
     /// [`Action::Refuse`] it is in, and the other actions are carried out after its CONNECT answer.
-    fn on_connect(&self, _peer: &Peer<'_>, _auth: &str) -> Answer {
+    fn on_connect(&self, _peer: &SocketContext<'_>, _auth: &str) -> Answer {
         Answer::nothing()
     }
 
     /// A client sent an event.
-    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer;
+    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer;
 
     /// The ack for an event that is refused before it reaches the app; `None`: such an event closes the connection.
     fn refusal(&self, _code: &str, _message: &str) -> Option<Payload> {
@@ -43,21 +43,21 @@ pub trait App {
     }
 
     /// An [`Action::Join`] is complete, without the rooms beyond `socket.max_rooms`; `degraded`: the bus is away, so only this node is heard for now.
-    fn on_joined(&self, _peer: &Peer<'_>, _rooms: &[Room], _degraded: bool) -> Answer {
+    fn on_joined(&self, _peer: &SocketContext<'_>, _rooms: &[Room], _degraded: bool) -> Answer {
         Answer::nothing()
     }
 
     /// An [`Action::Ask`] was answered, or nobody did in time.
-    fn on_answer(&self, _peer: &Peer<'_>, _answer: Option<Payload>) -> Answer {
+    fn on_answer(&self, _peer: &SocketContext<'_>, _answer: Option<Payload>) -> Answer {
         Answer::nothing()
     }
 
     /// A [`Push::Ask`] with this number was answered. Only the first answer is told.
-    fn on_reply(&self, _peer: &Peer<'_>, _question: u64, _answer: &Payload) {}
+    fn on_reply(&self, _peer: &SocketContext<'_>, _question: u64, _answer: &Payload) {}
 
     /// A socket is gone, for the reason given in the words of the protocol. It is in no room any more. Told too of
     /// one that left while [`App::on_connect`] was being answered.
-    fn on_disconnect(&self, _peer: &Peer<'_>, _reason: &str) {}
+    fn on_disconnect(&self, _peer: &SocketContext<'_>, _reason: &str) {}
 
     /// A second path at which clients speak bare Engine.IO, handled by [`App::on_message`].
     fn bare_path(&self) -> Option<&str> {
@@ -71,7 +71,7 @@ pub trait App {
 }
 
 /// The socket an app is asked about.
-pub struct Peer<'a> {
+pub struct SocketContext<'a> {
     pub socket: SocketId,
     pub namespace: &'a Namespace,
     pub node: NodeId,
@@ -171,9 +171,9 @@ impl fmt::Debug for Later {
 
 /// What an app does without being asked: emits, room changes and ends, as if a client of its worker had caused them.
 #[derive(Clone)]
-pub struct Outlet(Rc<dyn Fn(Command)>);
+pub struct CommandSender(Rc<dyn Fn(Command)>);
 
-impl Outlet {
+impl CommandSender {
     /// An outlet to `dispatch`, the broker of the worker.
     pub fn new(dispatch: impl Fn(Command) + 'static) -> Self {
         Self(Rc::new(dispatch))

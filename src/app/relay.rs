@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use serde_json::{Value, json};
 
-use super::{Action, Actions, Answer, App, Event, Peer};
+use super::{Action, Actions, Answer, App, Event, SocketContext};
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig, Reloadable};
 use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
@@ -45,7 +45,7 @@ struct Refused {
 }
 
 impl Refused {
-    fn told(&self, peer: &Peer<'_>) -> Action {
+    fn told(&self, peer: &SocketContext<'_>) -> Action {
         log::debug!(socket:% = peer.socket, code = self.code; "request refused");
         Action::Ack(error(self.code, &self.message))
     }
@@ -57,7 +57,7 @@ impl Relay {
         Self { rules }
     }
 
-    fn request(&self, peer: &Peer<'_>, payload: &Payload) -> Result<Actions, Refused> {
+    fn request(&self, peer: &SocketContext<'_>, payload: &Payload) -> Result<Actions, Refused> {
         let elements = payload.elements();
         let name = elements
             .first()
@@ -133,7 +133,12 @@ impl Relay {
         Ok(())
     }
 
-    fn emit(&self, peer: &Peer<'_>, payload: &Payload, elements: &[&str]) -> Result<Emit, Refused> {
+    fn emit(
+        &self,
+        peer: &SocketContext<'_>,
+        payload: &Payload,
+        elements: &[&str],
+    ) -> Result<Emit, Refused> {
         let room = self.room(elements)?;
         let Some(event) = elements.get(2).and_then(|event| event_name(event)) else {
             return Err(refused(
@@ -179,7 +184,7 @@ impl Relay {
 }
 
 impl App for Relay {
-    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer {
+    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
         match self.request(peer, &event.payload) {
             Ok(actions) => Answer::Now(actions),
             Err(refused) => [refused.told(peer)].into(),
@@ -190,7 +195,7 @@ impl App for Relay {
         Some(error(code, message))
     }
 
-    fn on_joined(&self, peer: &Peer<'_>, rooms: &[Room], degraded: bool) -> Answer {
+    fn on_joined(&self, peer: &SocketContext<'_>, rooms: &[Room], degraded: bool) -> Answer {
         // Its room was left out, counted and logged by the broker.
         let Some(room) = rooms.first() else {
             let message = "the socket is in socket.max_rooms rooms".into();
@@ -208,7 +213,7 @@ impl App for Relay {
         [ack(&joined)].into()
     }
 
-    fn on_answer(&self, _peer: &Peer<'_>, answer: Option<Payload>) -> Answer {
+    fn on_answer(&self, _peer: &SocketContext<'_>, answer: Option<Payload>) -> Answer {
         let Some(answer) = answer else {
             let nobody = error("no_answer", "nobody in the room answered");
             return [Action::Ack(nobody)].into();

@@ -1,12 +1,12 @@
-//! The app of a node in front of a Socket.IO server: whatever a client says goes over its leg, and comes back.
+//! The app of a node in front of a Socket.IO server: whatever a client says goes over its upstream connection, and comes back.
 //!
-//! One leg for each socket (`crate::leg`), opened with the client's own auth: at its connect (`eager`), so that the
-//! upstream can refuse it and speak first, or at its first event (`lazy`). Events keep their order on the leg and no
+//! One upstream connection for each socket (`crate::upstream`), opened with the client's own auth: at its connect (`eager`), so that the
+//! upstream can refuse it and speak first, or at its first event (`lazy`). Events keep their order on the upstream connection and no
 //! event waits for the answer to another; acks, attachments and the namespace pass both ways. With
 //! `app.upstream.relay`, `roomwire:*` events are the relay's instead.
 //!
-//! When a leg is lost in use, its client is told by the end of its own connection (or a `41`), because nobody knows
-//! what the upstream still remembers. A lazy leg that was quiet is opened again when needed: whoever lets legs close
+//! When an upstream connection is lost in use, its client is told by the end of its own connection (or a `41`), because nobody knows
+//! what the upstream still remembers. A lazy upstream connection that was quiet is opened again when needed: whoever lets upstream connections close
 //! when idle keeps nothing in them.
 
 use std::cell::RefCell;
@@ -21,10 +21,12 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::relay::{self, Relay};
-use super::{Action, Actions, Answer, App, Door, Event, Peer, Push, Refusal};
-use crate::config::{LegConnect, UpstreamConfig, WhenLost};
-use crate::leg::{Ending, Leg, Listener, News, OverLimit, Pool, Purpose, Request};
+use super::{Action, Actions, Answer, App, Door, Event, Push, Refusal, SocketContext};
+use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
 use crate::model::{Namespace, Network, Payload, Room, SocketId};
+use crate::upstream::{
+    Ending, Listener, OverLimit, Pool, Purpose, Request, UpstreamConnection, UpstreamEvent,
+};
 
 /// The event that tells a client why it is disconnected.
 const ERROR_EVENT: &str = "roomwire:error";
@@ -41,18 +43,18 @@ struct Inner {
     stays: RefCell<HashMap<SocketId, Stay>>,
 }
 
-/// A socket and its leg.
+/// A socket and its upstream.
 struct Stay {
     namespace: Namespace,
     auth: ByteString,
     network: Option<Network>,
     door: Door,
-    leg: Option<Leg>,
-    /// Tells the client's connect, which waits for the leg, how it went.
+    upstream: Option<UpstreamConnection>,
+    /// Tells the client's connect, which waits for the upstream connection, how it went.
     connecting: Option<oneshot::Sender<Result<(), Ending>>>,
 }
 
-/// Hears a socket's leg.
+/// Hears a socket's upstream.
 struct Ear {
     app: Weak<Inner>,
     socket: SocketId,
@@ -75,17 +77,17 @@ impl Upstream {
 }
 
 impl App for Upstream {
-    fn on_connect(&self, peer: &Peer<'_>, auth: &str) -> Answer {
+    fn on_connect(&self, peer: &SocketContext<'_>, auth: &str) -> Answer {
         let stay = Stay {
             namespace: peer.namespace.clone(),
             auth: auth.into(),
             network: peer.network,
             door: peer.doorway.door(),
-            leg: None,
+            upstream: None,
             connecting: None,
         };
         self.inner.stays.borrow_mut().insert(peer.socket, stay);
-        if self.inner.pool.settings().connect == LegConnect::Lazy {
+        if self.inner.pool.settings().connect == UpstreamConnect::Lazy {
             return Answer::nothing();
         }
         let (sender, joined) = oneshot::channel();
@@ -112,45 +114,48 @@ impl App for Upstream {
         }))
     }
 
-    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer {
+    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
         if let Some(relay) = self.relay_for(&event) {
             return relay.on_event(peer, event);
         }
         self.inner.delegate(peer.socket, event)
     }
 
-    fn on_joined(&self, peer: &Peer<'_>, rooms: &[Room], degraded: bool) -> Answer {
+    fn on_joined(&self, peer: &SocketContext<'_>, rooms: &[Room], degraded: bool) -> Answer {
         match &self.relay {
             Some(relay) => relay.on_joined(peer, rooms, degraded),
             None => Answer::nothing(),
         }
     }
 
-    fn on_answer(&self, peer: &Peer<'_>, answer: Option<Payload>) -> Answer {
+    fn on_answer(&self, peer: &SocketContext<'_>, answer: Option<Payload>) -> Answer {
         match &self.relay {
             Some(relay) => relay.on_answer(peer, answer),
             None => Answer::nothing(),
         }
     }
 
-    fn on_reply(&self, peer: &Peer<'_>, question: u64, answer: &Payload) {
+    fn on_reply(&self, peer: &SocketContext<'_>, question: u64, answer: &Payload) {
         let stays = self.inner.stays.borrow();
-        if let Some(leg) = stays.get(&peer.socket).and_then(|stay| stay.leg.as_ref()) {
-            leg.answer(question, answer);
+        if let Some(upstream) = stays
+            .get(&peer.socket)
+            .and_then(|stay| stay.upstream.as_ref())
+        {
+            upstream.answer(question, answer);
         }
     }
 
-    fn on_disconnect(&self, peer: &Peer<'_>, reason: &str) {
+    fn on_disconnect(&self, peer: &SocketContext<'_>, reason: &str) {
         let stay = self.inner.stays.borrow_mut().remove(&peer.socket);
-        if let Some(leg) = stay.and_then(|stay| stay.leg) {
+        if let Some(upstream) = stay.and_then(|stay| stay.upstream) {
             // The upstream sees what we saw.
-            leg.close(reason == "client namespace disconnect");
+            upstream.close(reason == "client namespace disconnect");
         }
     }
 }
 
 impl Inner {
-    /// Opens the socket's leg.
+    /// Opens the socket's upstream.
     fn open(
         self: &Rc<Self>,
         socket: SocketId,
@@ -172,34 +177,38 @@ impl Inner {
             heartbeat: None,
             idle: settings
                 .idle_timeout
-                .filter(|_| settings.connect == LegConnect::Lazy),
+                .filter(|_| settings.connect == UpstreamConnect::Lazy),
         };
         let ear = Ear {
             app: Rc::downgrade(self),
             socket,
         };
-        stay.leg = Some(Leg::open(&self.pool, request, Rc::new(ear))?);
+        stay.upstream = Some(UpstreamConnection::open(&self.pool, request, Rc::new(ear))?);
         stay.connecting = connecting;
         Ok(())
     }
 
-    /// Sends an event over the socket's leg; a leg that is full holds the socket's next events up.
+    /// Sends an event over the socket's upstream connection; an upstream connection that is full holds the socket's next events up.
     fn delegate(self: &Rc<Self>, socket: SocketId, event: Event) -> Answer {
-        let has_leg = self.stays.borrow().get(&socket).is_some_and(Stay::has_leg);
-        if !has_leg && let Err(over) = self.open(socket, None) {
+        let has_upstream = self
+            .stays
+            .borrow()
+            .get(&socket)
+            .is_some_and(Stay::has_upstream);
+        if !has_upstream && let Err(over) = self.open(socket, None) {
             let Refusal { message, data } = over_limit(over);
             let told = told(over.code(), &message, data);
             return [Action::Emit(told), Action::Disconnect { close: false }].into();
         }
         let stays = self.stays.borrow();
-        let Some(leg) = stays.get(&socket).and_then(|stay| stay.leg.as_ref()) else {
+        let Some(upstream) = stays.get(&socket).and_then(|stay| stay.upstream.as_ref()) else {
             return Answer::nothing();
         };
-        leg.emit(&event.payload, event.ack);
-        if !leg.is_full() {
+        upstream.emit(&event.payload, event.ack);
+        if !upstream.is_full() {
             return Answer::nothing();
         }
-        let room = leg.room();
+        let room = upstream.room();
         Answer::Later(Box::pin(async move {
             room.await;
             Actions::new()
@@ -208,8 +217,10 @@ impl Inner {
 }
 
 impl Stay {
-    fn has_leg(&self) -> bool {
-        self.leg.as_ref().is_some_and(|leg| !leg.has_ended())
+    fn has_upstream(&self) -> bool {
+        self.upstream
+            .as_ref()
+            .is_some_and(|upstream| !upstream.has_ended())
     }
 }
 
@@ -223,7 +234,7 @@ impl Listener for Ear {
         stay.map_or(Poll::Ready(()), |stay| stay.door.poll_capacity(cx))
     }
 
-    fn on_news(&self, news: Vec<News>) {
+    fn on_events(&self, news: Vec<UpstreamEvent>) {
         let Some(app) = self.app.upgrade() else {
             return;
         };
@@ -234,20 +245,20 @@ impl Listener for Ear {
         let mut pushes = Vec::with_capacity(news.len());
         for piece in news {
             match piece {
-                News::Joined { .. } => {
+                UpstreamEvent::Joined { .. } => {
                     if let Some(connecting) = stay.connecting.take() {
                         // The client may have left; its stay goes by its own way.
                         let _ = connecting.send(Ok(()));
                     }
                 }
-                News::Event { payload, question } => pushes.push(match question {
+                UpstreamEvent::Event { payload, question } => pushes.push(match question {
                     None => Push::Emit(payload),
                     Some(question) => Push::Ask { payload, question },
                 }),
-                News::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
-                News::Ended(ending) => {
+                UpstreamEvent::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
+                UpstreamEvent::Ended(ending) => {
                     // Another one may have taken its place.
-                    stay.leg.take_if(|leg| leg.has_ended());
+                    stay.upstream.take_if(|upstream| upstream.has_ended());
                     match stay.connecting.take() {
                         Some(connecting) => drop(connecting.send(Err(ending))),
                         None => ended(ending, app.pool.settings(), &mut pushes),
@@ -261,10 +272,10 @@ impl Listener for Ear {
     }
 }
 
-/// What the client of a leg that ended is told. A leg that may close when idle may also be lost while it is quiet: it
+/// What the client of an upstream connection that ended is told. An upstream connection that may close when idle may also be lost while it is quiet: it
 /// is opened again when needed.
 fn ended(ending: Ending, settings: &UpstreamConfig, pushes: &mut Vec<Push>) {
-    let resumable = settings.connect == LegConnect::Lazy && settings.idle_timeout.is_some();
+    let resumable = settings.connect == UpstreamConnect::Lazy && settings.idle_timeout.is_some();
     let (code, message) = match ending {
         Ending::Closed | Ending::Idle => return,
         Ending::Lost { quiet: true, .. } if resumable => return,
@@ -275,11 +286,11 @@ fn ended(ending: Ending, settings: &UpstreamConfig, pushes: &mut Vec<Push>) {
             return pushes.push(Push::Disconnect { close: false });
         }
         Ending::Lost { reason, .. } => {
-            debug!(reason:%; "client ends with its leg");
+            debug!(reason:%; "client ends with its upstream connection");
             ("upstream_lost", "the server behind this one was lost")
         }
         Ending::Unavailable(reason) => {
-            debug!(reason:%; "client ends without a leg");
+            debug!(reason:%; "client ends without an upstream connection");
             (
                 "upstream_unavailable",
                 "the server behind this one cannot be reached",
@@ -293,7 +304,7 @@ fn ended(ending: Ending, settings: &UpstreamConfig, pushes: &mut Vec<Push>) {
     });
 }
 
-/// Why somebody gets no leg.
+/// Why somebody gets no upstream.
 fn over_limit(over: OverLimit) -> Refusal {
     Refusal {
         message: over.to_string(),
@@ -317,7 +328,7 @@ mod tests {
     use crate::config::Config;
 
     /// What the client is told and what is done to it, as text.
-    fn outcome(ending: Ending, connect: LegConnect, when_lost: WhenLost) -> String {
+    fn outcome(ending: Ending, connect: UpstreamConnect, when_lost: WhenLost) -> String {
         let mut settings = Config::default().app.upstream;
         settings.when_lost = when_lost;
         settings.connect = connect;
@@ -332,7 +343,7 @@ mod tests {
 
     #[test]
     fn what_a_client_is_told_of_each_ending() {
-        use LegConnect::{Eager, Lazy};
+        use UpstreamConnect::{Eager, Lazy};
         let lost = |quiet| Ending::Lost {
             reason: "transport close".into(),
             quiet,

@@ -230,39 +230,39 @@ pub struct UpstreamConfig {
     pub urls: Vec<UpstreamUrl>,
     /// Path of their endpoint with its leading and without a trailing slash.
     pub path: String,
-    pub connect: LegConnect,
+    pub connect: UpstreamConnect,
     /// Whether `roomwire:*` events are the relay's.
     pub relay: bool,
     /// Events of an upstream that clients get.
     pub forward: Vec<Pattern>,
     pub when_lost: WhenLost,
-    /// Until a leg must be let in, at least 1 ms.
+    /// Until an upstream connection must be let in, at least 1 ms.
     pub connect_timeout: Duration,
-    /// After which an unused leg closes; `None` = never.
+    /// After which an unused upstream connection closes; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// Bytes that wait for an upstream before its client is held up.
     pub queue_limit: usize,
     /// Bytes of the largest message of an upstream.
     pub max_message: usize,
-    /// Answers owed on one leg and direction; [`SocketConfig::max_pending_acks`].
+    /// Answers owed on one upstream connection and direction; [`SocketConfig::max_pending_acks`].
     pub max_pending_acks: usize,
     /// [`SocketConfig::max_depth`]
     pub max_depth: usize,
-    /// Legs of the node, at least 1.
-    pub max_legs: usize,
-    /// Legs with the same auth, at least 1.
-    pub max_legs_per_user: usize,
-    /// Legs for clients of one address; defaults to [`LimitsConfig::connections_per_ip`]; `usize::MAX` = no limit.
-    pub max_legs_per_ip: Option<usize>,
+    /// Upstream connections of the node, at least 1.
+    pub max_connections: usize,
+    /// Upstream connections with the same auth, at least 1.
+    pub max_connections_per_user: usize,
+    /// Upstream connections for clients of one address; defaults to [`LimitsConfig::connections_per_ip`]; `usize::MAX` = no limit.
+    pub max_connections_per_ip: Option<usize>,
     /// Path of a health check by GET; `None` = a websocket to the endpoint.
     pub health_path: Option<String>,
     /// At least 1 ms.
     pub health_interval: Duration,
 }
 
-/// When a client's leg is opened.
+/// When a client's upstream connection is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LegConnect {
+pub enum UpstreamConnect {
     /// With the client's connect, which waits for it.
     #[default]
     Eager,
@@ -270,7 +270,7 @@ pub enum LegConnect {
     Lazy,
 }
 
-/// What a client sees when its leg is lost in use.
+/// What a client sees when its upstream connection is lost in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenLost {
     /// Its connection closes; stock clients connect again.
@@ -324,8 +324,8 @@ pub enum PublishPolicy {
 pub struct OpenWebuiConfig {
     /// At least one with `app.kind = "open_webui"`; the first that answers is asked.
     pub upstreams: Vec<UpstreamUrl>,
-    /// The legs to them: these URLs, and the limits of `[app.upstream]`.
-    pub legs: UpstreamConfig,
+    /// The upstream connections to them: these URLs, and the limits of `[app.upstream]`.
+    pub connections: UpstreamConfig,
     /// Head of the backends' keys in Redis.
     pub key_prefix: String,
     /// Key of the tokens' signatures; `None` = only a backend knows whether a token is good.

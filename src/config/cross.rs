@@ -26,13 +26,13 @@ const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX as u64);
 /// The least value of `auto` for `socket.outbox_hard_limit`: room for bursts that a client reads within seconds.
 const OUTBOX_HARD_LIMIT: usize = 32 << 20;
 
-/// Bytes that a leg may read after a large message before back-pressure from its client stops it.
-const LEG_READ: usize = 128 << 10;
+/// Bytes that an upstream connection may read after a large message before back-pressure from its client stops it.
+const UPSTREAM_READ: usize = 128 << 10;
 
 /// Fills in what depends on values of other sections.
 pub(super) fn resolve(config: &mut Config, checker: &Checker<'_, '_>) {
-    let legs = &mut config.app.upstream.max_legs_per_ip;
-    legs.get_or_insert(config.limits.connections_per_ip);
+    let upstreams = &mut config.app.upstream.max_connections_per_ip;
+    upstreams.get_or_insert(config.limits.connections_per_ip);
     if config.socket.outbox_hard_limit == 0 && checker.sound(&["socket.outbox_hard_limit"]) {
         let (_, largest) = largest_message(config);
         let least = config.socket.outbox_limit + largest;
@@ -42,7 +42,7 @@ pub(super) fn resolve(config: &mut Config, checker: &Checker<'_, '_>) {
 
 /// The largest message that can be sent to a client: the key that limits it, and its bytes.
 fn largest_message(config: &Config) -> (&'static str, usize) {
-    let legs = &config.app.upstream;
+    let upstreams = &config.app.upstream;
     let mut largest = ("engine.max_payload", config.engine.max_payload);
     let others = [
         (
@@ -53,7 +53,7 @@ fn largest_message(config: &Config) -> (&'static str, usize) {
         (
             "app.upstream.max_message",
             matches!(config.app.kind, AppKind::Upstream | AppKind::OpenWebui),
-            legs.max_message + LEG_READ,
+            upstreams.max_message + UPSTREAM_READ,
         ),
     ];
     for (key, counts, bytes) in others {

@@ -29,9 +29,9 @@ use std::path::PathBuf;
 
 pub use checked::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    HttpTimeouts, JoinPolicy, LegConnect, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig,
-    PublicProbes, PublishPolicy, RelayConfig, RoomRule, ServerConfig, SocketConfig, Transports,
-    UpstreamConfig, WhenLost,
+    HttpTimeouts, JoinPolicy, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig, PublicProbes,
+    PublishPolicy, RelayConfig, RoomRule, ServerConfig, SocketConfig, Transports, UpstreamConfig,
+    UpstreamConnect, WhenLost,
 };
 pub use effective::Effective;
 pub use layers::Environment;

@@ -34,7 +34,7 @@ pub(super) const PATH: &str = "/ws/socket.io";
 /// Where a backend says that it is well.
 pub(super) const HEALTH_PATH: &str = "/api/version";
 
-/// What a backend says over a leg and nowhere else: the rest comes over the bus.
+/// What a backend says over an upstream connection and nowhere else: the rest comes over the bus.
 pub(super) const FORWARD: [&str; 3] = ["ydoc:*", "encryption:event", "error"];
 
 /// What that app makes the default: the values of the stock backends.

@@ -127,9 +127,9 @@ settings! {
         idle_timeout: String,
         queue_limit: String,
         max_message: String,
-        max_legs: usize,
-        max_legs_per_user: usize,
-        max_legs_per_ip: String,
+        max_connections: usize,
+        max_connections_per_user: usize,
+        max_connections_per_ip: String,
         health_path: String,
         health_interval: String,
     }

@@ -123,7 +123,7 @@ pub(super) fn channel_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Levels and modules separated by commas, as `warn,roomwire::bridge=debug`; after a slash, text that a line must
+/// Levels and modules separated by commas, as `warn,roomwire::cluster=debug`; after a slash, text that a line must
 /// contain.
 ///
 /// `env_logger` takes a word that is not a level for a module, so that a misspelt level silences everything. Here a
@@ -218,10 +218,10 @@ mod tests {
             "INFO",
             "",
             "off",
-            "warn,roomwire::bridge=debug",
+            "warn,roomwire::cluster=debug",
             "info, roomwire::sessions=off",
             "roomwire",
-            "roomwire::bridge",
+            "roomwire::cluster",
             "roomwire=",
             "actix_http=debug,info",
             "info/a=b",
@@ -250,7 +250,7 @@ mod tests {
             "info",
             "off",
             "roomwire=info",
-            "roomwire::bridge=debug",
+            "roomwire::cluster=debug",
             "mio=off,warn",
             "room=info",
         ] {

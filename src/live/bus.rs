@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Finding, nodes};
-use crate::bridge::dialect::native::NativeChannels;
-use crate::bridge::redis::{Facts, ServerFacts, Trouble, probe};
-use crate::bridge::start::redis_settings;
+use crate::bus::redis::{Facts, ServerFacts, Trouble, probe};
+use crate::cluster::dialect::native::NativeChannels;
+use crate::cluster::start::redis_settings;
 use crate::config::{BusConfig, Config};
 
 /// Joins wait for a round trip; above this people notice.

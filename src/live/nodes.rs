@@ -1,9 +1,9 @@
 //! The nodes that are under way on the bus already: of this cluster, or of another one that has its prefix.
 
 use super::Finding;
-use crate::bridge::lease::Holder;
-use crate::bridge::redis::Facts;
+use crate::bus::redis::Facts;
 use crate::config::Config;
+use crate::store::lease::Holder;
 
 pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Finding> {
     let prefix = &config.bus.channel_prefix;
@@ -39,7 +39,7 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::redis::ServerFacts;
+    use crate::bus::redis::ServerFacts;
 
     #[test]
     fn nodes_are_named_and_those_of_another_kind_twice() {

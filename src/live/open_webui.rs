@@ -17,8 +17,8 @@ use sha2::Sha256;
 use super::upstreams::{self, Reply, get};
 use super::{Finding, Severity};
 use crate::app::open_webui::Support;
-use crate::bridge::redis::{Neighbours, neighbours};
-use crate::bridge::start::redis_settings;
+use crate::bus::redis::{Neighbours, neighbours};
+use crate::cluster::start::redis_settings;
 use crate::config::{BusConfig, Config, Secret, UpstreamUrl};
 use crate::model::Random;
 use crate::model::random::OsRandom;
@@ -41,11 +41,11 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     let is_one_there = findings
         .iter()
         .any(|finding| finding.severity < Severity::Error);
-    let sights = upstreams::look(config, &app.legs).await;
+    let sights = upstreams::look(config, &app.connections).await;
     let looked = look_at_redis(&config.bus, &app.key_prefix).await;
     let judged = sights
         .iter()
-        .map(|sight| upstreams::judge(sight, &app.legs.path, URLS, nodes));
+        .map(|sight| upstreams::judge(sight, &app.connections.path, URLS, nodes));
     findings.extend(judged);
     // Redis out of reach is told by the part about Redis.
     if let (true, Ok(found)) = (is_one_there, looked) {

@@ -1,4 +1,4 @@
-//! The servers behind this one: whether each takes a leg, and whether it is really behind.
+//! The servers behind this one: whether each takes an upstream connection, and whether it is really behind.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 
 use super::Finding;
 use crate::config::{AppKind, Config, UpstreamConfig, UpstreamUrl};
-use crate::leg::{Greeting, Obstacle, probe};
 use crate::model::random::OsRandom;
-use crate::model::{LegMark, NodeId, Random, SocketId};
+use crate::model::{NodeId, Random, SocketId, ViaMark};
+use crate::upstream::{Greeting, Obstacle, probe};
 
 /// What was met at one URL.
 pub(super) struct Sight<'a> {
@@ -62,10 +62,10 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     findings
 }
 
-/// Tries all at once, each as a leg would.
+/// Tries all at once, each as an upstream connection would.
 pub(super) async fn look<'a>(config: &'a Config, settings: &'a UpstreamConfig) -> Vec<Sight<'a>> {
     let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let mark = LegMark::new(&config.bus.channel_prefix, NodeId::random(&*random));
+    let mark = ViaMark::new(&config.bus.channel_prefix, NodeId::random(&*random));
     let looks = settings.urls.iter().map(async |url| {
         let greeting = probe(url, settings, &mark, Arc::clone(&random)).await;
         Sight { url, greeting }
@@ -79,12 +79,12 @@ pub(super) fn judge(sight: &Sight<'_>, path: &str, key: &str, nodes: &BTreeSet<S
     match &sight.greeting {
         Ok(Greeting::Joined(sid)) if is_ours(sid, nodes) => leads_back(url, key),
         Err(Obstacle::Loop) => leads_back(url, key),
-        Ok(Greeting::Joined(_)) => Finding::fine(format!("{url}: takes a leg at {path}")),
+        Ok(Greeting::Joined(_)) => Finding::fine(format!("{url}: takes a upstream at {path}")),
         Ok(Greeting::Refused(words)) => Finding::fine(format!(
             "{url}: a Socket.IO server at {path}; it wants what clients show: {words}"
         )),
         Err(obstacle) => {
-            let what = format!("{url}: no leg at {path}: {obstacle}");
+            let what = format!("{url}: no upstream at {path}: {obstacle}");
             Finding::error(what, remedy(obstacle, key))
         }
     }
@@ -111,7 +111,7 @@ fn is_ours(sid: &str, nodes: &BTreeSet<String>) -> bool {
 
 fn leads_back(url: &UpstreamUrl, key: &str) -> Finding {
     Finding::error(
-        format!("{url}: leads back to this cluster, so that each leg would open another one"),
+        format!("{url}: leads back to this cluster, so that each upstream would open another one"),
         format!("{key}: the server behind, not the address that clients open"),
     )
 }

@@ -98,7 +98,7 @@ labels! {
         Limited = "limited",
         /// A websocket for a path that is not the endpoint.
         NoEndpoint = "no_endpoint",
-        /// A leg of this cluster that came back to it.
+        /// An upstream connection of this cluster that came back to it.
         Loop = "loop",
     ;
     /// The limit that refused something or held it back.
@@ -160,13 +160,13 @@ labels! {
         Post = "post",
         Websocket = "websocket",
     ;
-    /// Why a leg was not opened, or not let in.
-    LegRefusal("reason"):
-        /// `app.upstream.max_legs`.
+    /// Why an upstream connection was not opened, or not let in.
+    UpstreamRefusal("reason"):
+        /// `app.upstream.max_connections`.
         Node = "node",
-        /// `app.upstream.max_legs_per_user`.
+        /// `app.upstream.max_connections_per_user`.
         User = "user",
-        /// `app.upstream.max_legs_per_ip`.
+        /// `app.upstream.max_connections_per_ip`.
         Address = "address",
         /// The upstream said no.
         Upstream = "upstream",
@@ -175,13 +175,13 @@ labels! {
     ;
     /// The state of an upstream.
     UpstreamState("state"):
-        /// It took the last leg, or passed the last health check.
+        /// It took the last upstream connection, or passed the last health check.
         Up = "up",
         /// It did not, or has not been reached yet.
         Out = "out",
     ;
-    /// What became of an event on a leg.
-    LegEvent("kind"):
+    /// What became of an event on an upstream connection.
+    UpstreamEventKind("kind"):
         /// It went to the upstream.
         Sent = "sent",
         /// It came from the upstream and goes to a client.

@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Shown;
 use labels::{
-    BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding, LegEvent, LegRefusal,
-    LimitRejection, Origin, Question, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
-    UpstreamState,
+    BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding, LimitRejection, Origin,
+    Question, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport, UpstreamEventKind,
+    UpstreamRefusal, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -149,16 +149,16 @@ metrics! {
     forwarded_total: Counters<Forwarding>,
     /// Websockets that this node keeps open for sessions of other nodes.
     forwarded_websockets: Gauge,
-    /// Legs connected to upstreams: client connections of this node to the Socket.IO servers behind it.
-    legs: Gauge,
-    /// Legs connected since the start.
-    legs_opened_total: Counter,
-    /// Legs lost: the upstream, or the way to it, ended them.
-    legs_lost_total: Counter,
-    /// Legs not opened, or not let in.
-    legs_refused_total: Counters<LegRefusal>,
-    /// Events on legs.
-    leg_events_total: Counters<LegEvent>,
+    /// Upstream connections connected to upstreams: client connections of this node to the Socket.IO servers behind it.
+    upstream_connections: Gauge,
+    /// Upstream connections connected since the start.
+    upstream_connections_opened_total: Counter,
+    /// Upstream connections lost: the upstream, or the way to it, ended them.
+    upstream_connections_lost_total: Counter,
+    /// Upstream connections not opened, or not let in.
+    upstream_connections_refused_total: Counters<UpstreamRefusal>,
+    /// Events on upstream connections.
+    upstream_events_total: Counters<UpstreamEventKind>,
     /// Upstreams, by whether they answer.
     upstreams: Gauges<UpstreamState>,
     /// Whether this upstream answers.

@@ -2,8 +2,8 @@
 //! in, news and bytes for the server out.
 //!
 //! Begins behind the websocket handshake. Built on the same codecs as the server's side, with the roles changed: we
-//! mask, we answer pings, and the server's silence ends the connection. No socket, clock, actor or lock; a leg
-//! (`crate::leg`) carries it.
+//! mask, we answer pings, and the server's silence ends the connection. No socket, clock, actor or lock; an upstream connection
+//! (`crate::upstream`) carries it.
 
 mod early;
 mod open;
@@ -145,13 +145,13 @@ impl Client {
         &mut self,
         bytes: &mut [u8],
         now: Instant,
-        on_news: &mut impl FnMut(Heard),
+        on_events: &mut impl FnMut(Heard),
     ) -> Result<(), End> {
         if self.phase == Phase::Over {
             return Ok(());
         }
         let mut frames = std::mem::replace(&mut self.frames, FrameDecoder::of_server(0));
-        let outcome = frames.decode(bytes, &mut |frame| self.frame(frame, now, on_news));
+        let outcome = frames.decode(bytes, &mut |frame| self.frame(frame, now, on_events));
         self.frames = frames;
         let end = match outcome {
             Ok(()) => return Ok(()),
@@ -166,17 +166,17 @@ impl Client {
         &mut self,
         frame: Frame<'_>,
         now: Instant,
-        on_news: &mut impl FnMut(Heard),
+        on_events: &mut impl FnMut(Heard),
     ) -> Result<(), End> {
         if self.phase == Phase::Joined {
             self.deadline = now + self.silence;
         }
         match frame {
-            Frame::Text(text) => self.text(text, now, on_news),
+            Frame::Text(text) => self.text(text, now, on_events),
             Frame::Binary(content) => {
                 let packet = self.packets.binary(Bytes::copy_from_slice(content));
                 match packet.map_err(protocol)? {
-                    Some(packet) => self.packet(packet, now, on_news),
+                    Some(packet) => self.packet(packet, now, on_events),
                     None => Ok(()),
                 }
             }
@@ -199,7 +199,7 @@ impl Client {
         &mut self,
         text: &str,
         now: Instant,
-        on_news: &mut impl FnMut(Heard),
+        on_events: &mut impl FnMut(Heard),
     ) -> Result<(), End> {
         match EnginePacket::parse(text).map_err(protocol)? {
             EnginePacket::Open(data) if self.phase == Phase::Opening => {
@@ -220,7 +220,7 @@ impl Client {
                 let packet = self.packets.text_of_server(message).map_err(protocol)?;
                 let Some(packet) = packet else { return Ok(()) };
                 let packet = detached(packet);
-                self.packet(packet, now, on_news)
+                self.packet(packet, now, on_events)
             }
             EnginePacket::Close => Err(End::Closed(String::new())),
             EnginePacket::Noop => Ok(()),
@@ -232,7 +232,7 @@ impl Client {
         &mut self,
         packet: Packet<'static>,
         now: Instant,
-        on_news: &mut impl FnMut(Heard),
+        on_events: &mut impl FnMut(Heard),
     ) -> Result<(), End> {
         // We asked for one namespace; what a server says of others is not for us.
         if packet.namespace != *self.purpose.namespace {
@@ -243,15 +243,15 @@ impl Client {
                 let sid = open::sid(&packet.data).map_err(protocol)?;
                 self.phase = Phase::Joined;
                 self.deadline = now + self.silence;
-                on_news(Heard::Joined { sid });
-                self.early.take().for_each(on_news);
+                on_events(Heard::Joined { sid });
+                self.early.take().for_each(on_events);
             }
             (PacketKind::ConnectError, Phase::Joining) => return Err(open::refusal(&packet.data)),
             (PacketKind::Event, Phase::Joining | Phase::Joined) => {
                 let ack = packet.id.clone();
                 let payload = packet.into_payload();
                 if self.phase == Phase::Joined {
-                    on_news(Heard::Event { payload, ack });
+                    on_events(Heard::Event { payload, ack });
                 } else {
                     self.early.push(payload, ack).map_err(protocol)?;
                 }
@@ -259,7 +259,7 @@ impl Client {
             (PacketKind::Ack, Phase::Joined) => {
                 if let Some(id) = packet.id.as_ref().and_then(AckId::number) {
                     let payload = packet.into_payload();
-                    on_news(Heard::Acked { id, payload });
+                    on_events(Heard::Acked { id, payload });
                 }
             }
             (PacketKind::Disconnect, _) => return Err(End::Disconnected),
@@ -337,7 +337,7 @@ impl Client {
     }
 
     /// Reading was paused: the silence of the server until `now` does not count.
-    pub fn excuse(&mut self, now: Instant) {
+    pub fn extend_ping_deadline(&mut self, now: Instant) {
         if self.phase == Phase::Joined {
             self.deadline = now + self.silence;
         }

@@ -281,8 +281,8 @@ impl Connection {
     }
 
     /// We did not read from this client until `now`.
-    pub fn excuse(&mut self, now: Instant) {
-        self.heartbeat.excuse(now);
+    pub fn extend_ping_deadline(&mut self, now: Instant) {
+        self.heartbeat.extend_ping_deadline(now);
         if self.attachments_deadline.is_some() {
             self.attachments_deadline = Some(now + self.heartbeat.patience());
         }
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(end(&mut connection, start), (45, CloseReason::ForcedClose));
         // What we did not read cannot have come.
         let mut excused = joined();
-        excused.excuse(after(start, 20));
+        excused.extend_ping_deadline(after(start, 20));
         assert_eq!(end(&mut excused, start).0, 65);
         let mut complete = joined();
         complete.receive_binary(one.clone()).unwrap();

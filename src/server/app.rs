@@ -3,20 +3,20 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Outside;
+use super::BusHandles;
 use super::reload::ReloadableParts;
 use crate::app::echo::Echo;
 use crate::app::open_webui::{self, OpenWebui};
 use crate::app::relay::Relay;
 use crate::app::upstream::Upstream;
-use crate::app::{App, Outlet};
-use crate::bridge::messages::Overhear;
-use crate::bridge::store::{MemoryStore, Store};
+use crate::app::{App, CommandSender};
 use crate::broker::Shard;
+use crate::cluster::messages::Overhear;
 use crate::config::{AppKind, Config, UpstreamConfig};
-use crate::leg::Pool;
 use crate::metrics::Metrics;
-use crate::model::{LegMark, NodeId, Random};
+use crate::model::{NodeId, Random, ViaMark};
+use crate::store::{MemoryStore, Store};
+use crate::upstream::Pool;
 
 /// What the workers' apps share.
 pub(super) enum NodeApp {
@@ -25,7 +25,7 @@ pub(super) enum NodeApp {
     Upstream(Arc<Pool>),
     OpenWebui {
         node: Arc<open_webui::Node>,
-        legs: Arc<Pool>,
+        upstreams: Arc<Pool>,
     },
 }
 
@@ -33,7 +33,7 @@ impl NodeApp {
     /// The app that the configuration names.
     pub(super) fn start(
         config: &Config,
-        outside: Option<&Outside>,
+        outside: Option<&BusHandles>,
         node: NodeId,
         metrics: &Arc<Metrics>,
         random: &Arc<dyn Random>,
@@ -42,7 +42,7 @@ impl NodeApp {
         // Their health is checked for as long as somebody has the pool.
         let pool = |settings: &UpstreamConfig| {
             let (metrics, random) = (Arc::clone(metrics), Arc::clone(random));
-            let mark = LegMark::new(&config.bus.channel_prefix, node);
+            let mark = ViaMark::new(&config.bus.channel_prefix, node);
             let pool = Pool::new(settings.clone(), mark, metrics, random);
             actix_rt::spawn(Pool::check_health(Arc::downgrade(&pool)));
             pool
@@ -62,7 +62,7 @@ impl NodeApp {
                         store,
                         Arc::clone(metrics),
                     )),
-                    legs: pool(&app.open_webui.legs),
+                    upstreams: pool(&app.open_webui.connections),
                 }
             }
         }
@@ -83,10 +83,10 @@ impl NodeApp {
                 let relay = config.app.upstream.relay.then(relay);
                 Rc::new(Upstream::new(Arc::clone(pool), relay))
             }
-            Self::OpenWebui { node, legs } => {
+            Self::OpenWebui { node, upstreams } => {
                 let shard = Rc::clone(shard);
-                let outlet = Outlet::new(move |command| shard.dispatch(command));
-                Rc::new(OpenWebui::start(node, Arc::clone(legs), outlet))
+                let outlet = CommandSender::new(move |command| shard.dispatch(command));
+                Rc::new(OpenWebui::start(node, Arc::clone(upstreams), outlet))
             }
         }
     }

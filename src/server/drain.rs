@@ -12,7 +12,7 @@ use super::drain_plan::{self, Plan};
 use crate::config::DrainConfig;
 use crate::health::Phase;
 use crate::logging;
-use crate::transport::gate::{BeginDrain, EndSome, Gate, Occupant};
+use crate::transport::worker_router::{BeginDrain, EndSome, Occupant, WorkerRouter};
 
 /// Those due within this time are told together: a slice.
 const SLICE: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ pub(super) async fn drain(server: &Server) {
 }
 
 /// Everybody who is there when new ones begin to be refused.
-async fn occupants(gates: &[Addr<Gate>]) -> Vec<Target> {
+async fn occupants(gates: &[Addr<WorkerRouter>]) -> Vec<Target> {
     let asked = gates.iter().map(|gate| gate.send(BeginDrain));
     let answers = futures_util::future::join_all(asked).await;
     let known = answers.into_iter().enumerate();
@@ -85,7 +85,7 @@ async fn occupants(gates: &[Addr<Gate>]) -> Vec<Target> {
 async fn follow(
     server: &Server,
     mut plan: Plan<Target>,
-    gates: &[Addr<Gate>],
+    gates: &[Addr<WorkerRouter>],
     config: &DrainConfig,
 ) {
     let mut patience_ends = None;
@@ -113,7 +113,7 @@ async fn follow(
     }
 }
 
-fn tell(server: &Server, due: Vec<Target>, gates: &[Addr<Gate>], patience: Duration) {
+fn tell(server: &Server, due: Vec<Target>, gates: &[Addr<WorkerRouter>], patience: Duration) {
     server.metrics.drain_closed_total.add(due.len() as u64);
     let mut by_worker = vec![Vec::new(); gates.len()];
     for (worker, occupant) in due {

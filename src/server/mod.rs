@@ -23,13 +23,11 @@ use anyhow::Context as _;
 use log::{debug, info};
 use tokio::sync::Notify;
 
-use crate::bridge::lease::Lease;
-use crate::bridge::link::{Link, LinkEvents};
-use crate::bridge::messages::{Leave, Ports};
-use crate::bridge::redis::{RedisLink, RedisStore};
-use crate::bridge::start::{self, BridgeWays, Surroundings};
-use crate::bridge::store::Store;
 use crate::broker::Directory;
+use crate::bus::link::{Link, LinkEvents};
+use crate::bus::redis::{RedisLink, RedisStore};
+use crate::cluster::messages::{Leave, RouterAddresses};
+use crate::cluster::start::{self, BridgeContext, BridgeHandles};
 use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
@@ -40,9 +38,11 @@ use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::outbox::Budget;
+use crate::store::Store;
+use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
-use crate::transport::edge::Gates;
-use crate::transport::gate::CloseAll;
+use crate::transport::edge::WorkerRouters;
+use crate::transport::worker_router::CloseAll;
 use app::NodeApp;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
@@ -65,7 +65,7 @@ pub struct Server {
     blueprint: Arc<Blueprint>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    gates: Arc<Gates>,
+    gates: Arc<WorkerRouters>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
 }
@@ -77,13 +77,13 @@ struct Internal {
 }
 
 /// The way to the other nodes.
-pub struct Outside {
+pub struct BusHandles {
     pub link: Arc<dyn Link>,
     pub events: LinkEvents,
     pub store: Arc<dyn Store>,
 }
 
-impl Outside {
+impl BusHandles {
     /// Redis, if the configuration names one. Never waits for it.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Outside {
         let Some(settings) = start::redis_settings(&config.bus)? else {
             return Ok(None);
         };
-        debug!(target: "roomwire::bridge", "Using Redis to manage websockets.");
+        debug!(target: "roomwire::cluster", "Using Redis to manage websockets.");
         let store = Arc::new(RedisStore::new(settings.clone()));
         let (link, events) = RedisLink::start(settings, Arc::clone(random));
         Ok(Some(Self {
@@ -110,7 +110,7 @@ impl Server {
     /// The address is taken, or a file of the configuration cannot be read.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let outside = Outside::from_config(&config, &random)?;
+        let outside = BusHandles::from_config(&config, &random)?;
         Self::start_with(config, outside, random).await
     }
 
@@ -120,7 +120,7 @@ impl Server {
     /// As [`Server::start`].
     pub async fn start_with(
         config: Config,
-        outside: Option<Outside>,
+        outside: Option<BusHandles>,
         random: Arc<dyn Random>,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
@@ -132,7 +132,7 @@ impl Server {
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
         metrics.node_info.tell(node.as_str());
-        let (ports, gates) = (Ports::default(), Arc::<Gates>::default());
+        let (ports, gates) = (RouterAddresses::default(), Arc::<WorkerRouters>::default());
         let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
         let surroundings = surroundings(&config, node, &app, &metrics, &health, &ports);
         let (directory, ways) = start_bus(&config, outside, surroundings);
@@ -300,7 +300,7 @@ fn start_internal(
 }
 
 /// The health of a node that starts: its bus, if it has one, is yet to come.
-fn starting_health(outside: Option<&Outside>, config: &Config) -> Arc<Health> {
+fn starting_health(outside: Option<&BusHandles>, config: &Config) -> Arc<Health> {
     let bus = outside.map_or(BusState::Off, |_| BusState::Down);
     Arc::new(Health::new(bus, config.bus.required))
 }
@@ -323,9 +323,9 @@ fn surroundings(
     app: &NodeApp,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-    ports: &Ports,
-) -> Surroundings {
-    Surroundings {
+    ports: &RouterAddresses,
+) -> BridgeContext {
+    BridgeContext {
         node,
         workers: config.server.workers,
         max_depth: config.socket.max_depth,
@@ -339,11 +339,11 @@ fn surroundings(
 /// The directory of the node and, with a bus, the way to other nodes.
 fn start_bus(
     config: &Config,
-    outside: Option<Outside>,
-    surroundings: Surroundings,
-) -> (Arc<Directory>, Option<BridgeWays>) {
-    let Some(Outside { link, events, .. }) = outside else {
-        let Surroundings {
+    outside: Option<BusHandles>,
+    surroundings: BridgeContext,
+) -> (Arc<Directory>, Option<BridgeHandles>) {
+    let Some(BusHandles { link, events, .. }) = outside else {
+        let BridgeContext {
             node,
             workers,
             metrics,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Outside;
-use crate::bridge::lease::{Holder, Lease};
+use super::BusHandles;
 use crate::config::Config;
 use crate::model::{EngineId, NodeId, Random, WorkerIndex};
+use crate::store::lease::{Holder, Lease};
 
 /// Attempts to find a free name; with 16 million names the first is nearly always free.
 const NAME_ATTEMPTS: usize = 5;
@@ -15,7 +15,7 @@ const NAME_TIME: Duration = Duration::from_secs(1);
 
 /// A name for this node, leased if Redis can be reached.
 pub(super) async fn claim_name(
-    outside: Option<&Outside>,
+    outside: Option<&BusHandles>,
     config: &Config,
     random: &dyn Random,
 ) -> (NodeId, Option<Lease>) {

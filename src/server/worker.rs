@@ -11,24 +11,24 @@ use super::app::NodeApp;
 use super::reload::ReloadableParts;
 use crate::app::App as _;
 use crate::app::echo::Echo;
-use crate::bridge::messages::{Forward, Ports};
 use crate::broker::{Directory, Limits, RoomBroker, Shard};
+use crate::cluster::messages::{Forward, RouterAddresses};
 use crate::config::{AppKind, Config};
 use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
 use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
-use crate::model::{LegMark, NodeId, Random, WorkerIndex};
+use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
 use crate::outbox::{Bounds, Budget, Share};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, Door};
 use crate::transport::compression::Compressor;
-use crate::transport::edge::{Edge, EndpointSettings, Gates};
-use crate::transport::forward::Exchange;
-use crate::transport::gate::Gate;
+use crate::transport::edge::{Edge, EndpointSettings, WorkerRouters};
+use crate::transport::forward::ForwardClient;
+use crate::transport::worker_router::WorkerRouter;
 
 /// What the workers of a node share before they are built, each on its own thread.
 pub(super) struct Blueprint {
@@ -44,11 +44,11 @@ pub(super) struct Blueprint {
     pub(super) outbox_memory: Arc<Budget>,
     pub(super) endpoint: Arc<EndpointSettings>,
     pub(super) reloadable: ReloadableParts,
-    pub(super) gates: Arc<Gates>,
-    pub(super) ports: Ports,
+    pub(super) gates: Arc<WorkerRouters>,
+    pub(super) ports: RouterAddresses,
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) app: NodeApp,
-    pub(super) entered: Mutex<Vec<Option<Addr<Gate>>>>,
+    pub(super) entered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
     pub(super) next_worker: AtomicUsize,
 }
 
@@ -86,11 +86,11 @@ impl Blueprint {
             exchange: self
                 .forward
                 .clone()
-                .map(|forward| Exchange::new(forward, index, timeout, &*self.random)),
+                .map(|forward| ForwardClient::new(forward, index, timeout, &*self.random)),
             held: Rc::default(),
             compressor: Compressor::new(Arc::clone(self.directory.metrics())),
         };
-        self.enter_gate(index, Gate::new(edge.clone()).start());
+        self.enter_gate(index, WorkerRouter::new(edge.clone()).start());
         Site {
             edge,
             health: Arc::clone(&self.health),
@@ -113,7 +113,7 @@ impl Blueprint {
         })
     }
 
-    fn enter_gate(&self, index: WorkerIndex, gate: Addr<Gate>) {
+    fn enter_gate(&self, index: WorkerIndex, gate: Addr<WorkerRouter>) {
         let mut entered = self
             .entered
             .lock()
@@ -172,9 +172,9 @@ pub(super) fn endpoint_settings(
         },
         forward_timeout: config.bus.forward_timeout,
         message_limit: config.bus.message_limit,
-        leg_mark: match config.app.kind {
+        via_mark: match config.app.kind {
             AppKind::Upstream | AppKind::OpenWebui => {
-                Some(LegMark::new(&config.bus.channel_prefix, node))
+                Some(ViaMark::new(&config.bus.channel_prefix, node))
             }
             AppKind::Relay | AppKind::Echo => None,
         },

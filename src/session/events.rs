@@ -10,7 +10,7 @@ use log::debug;
 use super::socket::{Socket, SocketRooms};
 use super::unasked::Entrance;
 use super::{Session, bare_packet};
-use crate::app::{Action, Actions, Answer, Event, Later, Peer, Refusal};
+use crate::app::{Action, Actions, Answer, Event, Later, Refusal, SocketContext};
 use crate::broker::SocketKey;
 use crate::broker::fanout::event_packet;
 use crate::limits::Limit;
@@ -162,7 +162,7 @@ impl Session {
         &self,
         turn: &Turn,
         ctx: &Context<Self>,
-        ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T,
+        ask: impl FnOnce(&dyn crate::app::App, &SocketContext<'_>) -> T,
     ) -> Option<T> {
         let socket = self
             .socket(turn.slot)
@@ -177,10 +177,10 @@ impl Session {
         key: Option<SocketKey>,
         namespace: &Namespace,
         ctx: &Context<Self>,
-        ask: impl FnOnce(&dyn crate::app::App, &Peer<'_>) -> T,
+        ask: impl FnOnce(&dyn crate::app::App, &SocketContext<'_>) -> T,
     ) -> T {
         let shard = &self.worker.shard;
-        let peer = Peer {
+        let peer = SocketContext {
             socket,
             namespace,
             node: shard.directory().node(),

@@ -6,15 +6,15 @@
 
 mod arrival;
 mod clock;
-mod counted;
 mod depth;
+mod disconnect;
 mod events;
-mod inlet;
-mod leaving;
+mod mailbox;
 pub mod messages;
+mod metric_labels;
 mod open_packet;
-mod outlet;
 mod pace;
+mod pending_poll;
 mod questions;
 mod slow;
 mod socket;
@@ -40,13 +40,13 @@ use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
 use arrival::Arrival;
 use clock::Clock;
-use inlet::HeldPost;
+use mailbox::HeldPost;
 use messages::PostStarted;
 pub use open_packet::OpenPacket;
-use outlet::{Drain, Outlet};
 use pace::Pace;
+use pending_poll::{Drain, PendingPoll};
 use socket::Socket;
-use summary::Deeds;
+use summary::SessionStats;
 pub use worker::{SessionSettings, Worker};
 
 /// How long at most an ended session waits for its polling client to fetch the close packet (protocol notes 1.7).
@@ -68,7 +68,7 @@ pub struct Session {
     /// A transport writes the lane by itself; otherwise batches are pulled.
     attached: bool,
     upgrading: bool,
-    outlet: Option<Outlet>,
+    outlet: Option<PendingPoll>,
     /// The post whose body is on its way.
     post: Option<PostStarted>,
     /// A post whose answer waits until the app has caught up.
@@ -78,7 +78,7 @@ pub struct Session {
     pace: Pace,
     arrival: Arrival,
     network: Option<Network>,
-    deeds: Deeds,
+    deeds: SessionStats,
     ended: Option<Ended>,
     opened: Instant,
     /// When a slow client must have made progress.
@@ -131,7 +131,7 @@ impl Session {
                 pace: Pace::new(now),
                 arrival: Arrival::new(transport, return_due),
                 network,
-                deeds: Deeds::default(),
+                deeds: SessionStats::default(),
                 ended: None,
                 opened: now,
                 progress_due: None,
@@ -204,8 +204,8 @@ impl Session {
     }
 
     /// We did not read from the client for a while: its pong may wait in the socket.
-    pub fn excuse(&mut self) {
-        self.connection.excuse(Instant::now());
+    pub fn extend_ping_deadline(&mut self) {
+        self.connection.extend_ping_deadline(Instant::now());
     }
 
     /// Takes an Engine.IO text packet from the client.
@@ -366,7 +366,7 @@ impl Session {
         }
         // Its pong may wait behind what we do not read.
         if self.is_behind() || self.worker.shard.directory().congested() {
-            self.excuse();
+            self.extend_ping_deadline();
         }
         let now = Instant::now();
         if self.arrival.due().is_some_and(|due| due <= now) {
@@ -425,7 +425,7 @@ impl Actor for Session {
         }
         self.worker.shard.release_lane(lane);
         let client = self.worker.remove(self.id, self.transport, reason);
-        self.sum_up(reason, client, sent);
+        self.log_summary(reason, client, sent);
     }
 }
 

@@ -110,7 +110,7 @@ impl Session {
 
     /// Less waits for the app again: the client is read on.
     pub(super) fn caught_up(&mut self, ctx: &mut Context<Self>) {
-        self.excuse();
+        self.extend_ping_deadline();
         let lane = self.lane;
         self.worker.shard.with_lanes(|lanes| lanes.wake(lane));
         if let Some(held) = self.held_post.take() {

@@ -18,14 +18,14 @@ const MOST_NAMESPACES: usize = 16;
 
 /// What a session did, as far as nobody else remembers it.
 #[derive(Debug, Default)]
-pub(super) struct Deeds {
+pub(super) struct SessionStats {
     packets: u64,
     bytes: u64,
     namespaces: SmallVec<[Namespace; 1]>,
     upgraded: bool,
 }
 
-impl Deeds {
+impl SessionStats {
     /// Its client sent a message.
     pub(super) fn received(&mut self, bytes: usize) {
         self.packets += 1;
@@ -47,8 +47,8 @@ impl Deeds {
 
 impl Session {
     /// Says that the session is over, and what there was of it.
-    pub(super) fn sum_up(&self, reason: CloseReason, client: Option<IpAddr>, sent: Tally) {
-        let Deeds {
+    pub(super) fn log_summary(&self, reason: CloseReason, client: Option<IpAddr>, sent: Tally) {
+        let SessionStats {
             packets,
             bytes,
             namespaces,

@@ -10,7 +10,7 @@ use actix::Addr;
 use hashbrown::HashMap;
 
 use super::messages::ShutDown;
-use super::{Session, counted};
+use super::{Session, metric_labels};
 use crate::app::App;
 use crate::broker::Shard;
 use crate::config::Pattern;
@@ -140,7 +140,7 @@ impl Worker {
     ) {
         let entered = Entered { address, admission };
         self.sessions.borrow_mut().insert(id, entered);
-        let (metrics, label) = (self.metrics(), counted::transport(transport));
+        let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.sessions.of(label).add(1);
         metrics.sessions_opened_total.of(label).increment();
     }
@@ -153,9 +153,11 @@ impl Worker {
         reason: CloseReason,
     ) -> Option<IpAddr> {
         let entered = self.sessions.borrow_mut().remove(&id)?;
-        let (metrics, label) = (self.metrics(), counted::transport(transport));
+        let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.sessions.of(label).add(-1);
-        let ended = metrics.disconnects_total.of(counted::disconnect(reason));
+        let ended = metrics
+            .disconnects_total
+            .of(metric_labels::disconnect(reason));
         ended.increment();
         entered.admission.address()
     }
@@ -171,7 +173,10 @@ impl Worker {
     pub(super) fn count_upgrade(&self, transport: TransportName) {
         let metrics = self.metrics();
         metrics.upgrades_total.increment();
-        metrics.sessions.of(counted::transport(transport)).add(-1);
+        metrics
+            .sessions
+            .of(metric_labels::transport(transport))
+            .add(-1);
         metrics.sessions.of(Transport::Websocket).add(1);
     }
 }

@@ -147,7 +147,7 @@ mod tests {
             ("fd00::1", "1.1.1.1, 2001:db8::7 , 10.0.0.2", "2001:db8::7"),
             // A client inside: everybody is trusted, the first is the client.
             ("10.0.0.1", "10.0.0.9, 10.0.0.2", "10.0.0.9"),
-            // Ports, brackets, IPv4 in IPv6.
+            // RouterAddresses, brackets, IPv4 in IPv6.
             ("10.0.0.1", "192.0.2.7:4711", "192.0.2.7"),
             ("10.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
             ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),

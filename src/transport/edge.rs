@@ -12,13 +12,13 @@ use log::warn;
 
 use super::client_address::{arrived_over_tls, client_address};
 use super::compression::Compressor;
-use super::forward::{Exchange, Held};
-use super::gate::{Find, Gate};
+use super::forward::{ForwardClient, RemoteWebsockets};
 use super::handshake::Refusal;
 use super::origin::{Asking, CorsHeaders, Origins};
+use super::worker_router::{Find, WorkerRouter};
 use crate::config::{CorsConfig, EngineConfig, IpRange, Reloadable, ServerConfig};
 use crate::limits::{Admission, Arrival};
-use crate::model::{EngineId, LEG_HEADER, LegMark, is_private};
+use crate::model::{EngineId, VIA_HEADER, ViaMark, is_private};
 use crate::protocol::connection::Mode;
 use crate::session::{OpenPacket, Session, Worker};
 
@@ -38,8 +38,8 @@ pub struct EndpointSettings {
     pub forward_timeout: Duration,
     /// Bytes of one message between nodes.
     pub message_limit: usize,
-    /// The mark of this node's own legs, if its app opens any.
-    pub leg_mark: Option<LegMark>,
+    /// The mark of this node's own upstream connections, if its app opens any.
+    pub via_mark: Option<ViaMark>,
 }
 
 /// Who may connect, and who may speak for others.
@@ -129,14 +129,14 @@ impl EndpointSettings {
         })
     }
 
-    /// Turns away a leg of this cluster: let in, it would open another one, and so on.
+    /// Turns away an upstream connection of this cluster: let in, it would open another one, and so on.
     ///
     /// # Errors
     /// It is one.
     pub fn check_loop(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let value = headers.get(HeaderName::from_static(LEG_HEADER));
-        match self.leg_mark.as_ref().zip(value) {
-            Some((mark, value)) if mark.is_kin(value.as_bytes()) => Err(Refusal::Loop),
+        let value = headers.get(HeaderName::from_static(VIA_HEADER));
+        match self.via_mark.as_ref().zip(value) {
+            Some((mark, value)) if mark.is_same_cluster(value.as_bytes()) => Err(Refusal::Loop),
             _ => Ok(()),
         }
     }
@@ -175,16 +175,16 @@ fn is_below(path: &str, base: &str) -> bool {
 
 /// The gates of a node by worker; complete before the first connection.
 #[derive(Default)]
-pub struct Gates(OnceLock<Box<[Addr<Gate>]>>);
+pub struct WorkerRouters(OnceLock<Box<[Addr<WorkerRouter>]>>);
 
-impl Gates {
+impl WorkerRouters {
     /// Fills in every gate, once.
-    pub fn complete(&self, gates: Vec<Addr<Gate>>) {
+    pub fn complete(&self, gates: Vec<Addr<WorkerRouter>>) {
         let _ = self.0.set(gates.into_boxed_slice());
     }
 
     /// Every gate by worker index.
-    pub fn all(&self) -> &[Addr<Gate>] {
+    pub fn all(&self) -> &[Addr<WorkerRouter>] {
         self.0.get().map_or(&[], |gates| gates)
     }
 }
@@ -194,11 +194,11 @@ impl Gates {
 pub struct Edge {
     pub worker: Rc<Worker>,
     pub settings: Arc<EndpointSettings>,
-    pub gates: Arc<Gates>,
+    pub gates: Arc<WorkerRouters>,
     /// The way to sessions of other nodes, if there are other nodes.
-    pub exchange: Option<Exchange>,
+    pub exchange: Option<ForwardClient>,
     /// Websockets held for sessions of other nodes.
-    pub held: Rc<Held>,
+    pub held: Rc<RemoteWebsockets>,
     /// Compresses large polling answers.
     pub compressor: Rc<Compressor>,
 }
@@ -226,7 +226,7 @@ impl Edge {
     }
 
     /// The way to the session's owner, if that is another node.
-    pub fn owner_elsewhere(&self, id: EngineId) -> Option<&Exchange> {
+    pub fn owner_elsewhere(&self, id: EngineId) -> Option<&ForwardClient> {
         self.exchange
             .as_ref()
             .filter(|_| id.node() != self.worker.shard.directory().node())

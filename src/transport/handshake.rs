@@ -59,7 +59,7 @@ pub enum Refusal {
     ShuttingDown,
     /// A limit on handshakes or requests is reached.
     Limited(Limit),
-    /// A leg of this cluster came back to it.
+    /// An upstream connection of this cluster came back to it.
     Loop,
 }
 

@@ -16,16 +16,16 @@ use log::debug;
 use tokio::io::AsyncWriteExt;
 
 use super::edge::{Edge, EndpointSettings};
-use super::forward::Exchange;
+use super::forward::ForwardClient;
 use super::forward::envelope::{Kind, Outcome};
 use super::forward::remote::{self, RemoteSession};
-use super::gate::Adopt;
 use super::handshake::{self, Query, Refusal, Wanted};
 use super::opening::Accept;
 use super::refused;
 use super::requests::Requests;
 use super::socket::{ClientSocket, ClientStream, Detached};
 use super::websocket::Websocket;
+use super::worker_router::Adopt;
 use crate::limits::{Admission, Arrival};
 use crate::metrics::labels::{Forwarding, RequestRefusal};
 use crate::model::{EngineId, TransportName};
@@ -114,7 +114,7 @@ enum Purpose {
     /// A new session.
     Open(Mode, Admission),
     /// To carry a session; of another node by way of an exchange.
-    Attach(EngineId, Option<(Exchange, Admission)>),
+    Attach(EngineId, Option<(ForwardClient, Admission)>),
 }
 
 /// An answer instead of the handshake: the reference sends 400 and the bare message (protocol notes 1.7).
@@ -209,7 +209,7 @@ fn open(
 /// Holds a websocket for a session of another node.
 async fn hold(
     edge: &Edge,
-    exchange: Exchange,
+    exchange: ForwardClient,
     offered: Offered<ClientStream>,
     admission: Admission,
 ) -> std::io::Result<()> {
@@ -251,7 +251,7 @@ async fn hold(
 }
 
 /// Whether the node of a session waits for this websocket.
-async fn ask_owner(edge: &Edge, exchange: &Exchange, session: EngineId) -> Outcome {
+async fn ask_owner(edge: &Edge, exchange: &ForwardClient, session: EngineId) -> Outcome {
     let forwarded = &edge.worker.metrics().forwarded_total;
     forwarded.of(Forwarding::Websocket).increment();
     let (number, time) = (exchange.number(), edge.settings.forward_timeout);

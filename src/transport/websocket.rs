@@ -128,7 +128,7 @@ impl Websocket {
         }
         let wait = session.is_behind() || session.node_is_congested(cx);
         if self.paused && !wait {
-            session.excuse();
+            session.extend_ping_deadline();
         }
         self.paused = wait;
         wait

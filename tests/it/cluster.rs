@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::bridge::memory::{Faults, Hub};
-use roomwire::bridge::store::MemoryStore;
+use roomwire::bus::memory::{Faults, Hub};
 use roomwire::model::{Command, Namespace, Room};
-use roomwire::server::Outside;
+use roomwire::server::BusHandles;
+use roomwire::store::MemoryStore;
 
 use crate::support::cluster::{Voice, everybody, room};
 use crate::support::server::config;
@@ -111,12 +111,12 @@ async fn a_join_waits_for_the_subscription_and_others_do_not() {
     let hub = Hub::default();
     let (link, events) = hub.join();
     let slow = SlowLink::new(link);
-    let outside = Outside {
+    let handles = BusHandles {
         link: Arc::clone(&slow) as _,
         events,
         store: Arc::new(MemoryStore::default()),
     };
-    let server = TestServer::configured(config(&[]), Some(outside)).await;
+    let server = TestServer::configured(config(&[]), Some(handles)).await;
     server.readyz("bus: up").await;
     let mut clients = [
         server.member().await,

@@ -256,11 +256,11 @@ fn the_bus_is_named_in_the_debug_log_and_a_missing_redis_stops_nobody() {
     let environment = [
         ("WEBSOCKET_MANAGER", "redis"),
         ("WEBSOCKET_REDIS_URL", "redis://127.0.0.1:1"),
-        ("ROOMWIRE_LOG__FILTER", "info,roomwire::bridge=debug"),
+        ("ROOMWIRE_LOG__FILTER", "info,roomwire::cluster=debug"),
     ];
     let mut node = Node::start(&environment);
     let line = node.line("Using Redis to manage websockets.");
-    assert!(line.contains("DEBUG roomwire::bridge]"), "{line}");
+    assert!(line.contains("DEBUG roomwire::cluster]"), "{line}");
     node.line("listening on http://127.0.0.1:");
     node.signal("TERM");
     assert_eq!(node.exit_code(), Some(0));

@@ -9,7 +9,7 @@ use crate::support::http::Response;
 use crate::support::log::close_reason;
 use crate::support::tls::{self, Files};
 use crate::support::{Frame, TestCluster, WebsocketClient, filler, soon};
-use roomwire::bridge::memory::Faults;
+use roomwire::bus::memory::Faults;
 use roomwire::model::Command;
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);

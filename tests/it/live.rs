@@ -38,11 +38,11 @@ async fn a_fit_redis_is_fine_and_its_nodes_are_named() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
-    let outside = roomwire::server::Outside::from_config(
+    let handles = roomwire::server::BusHandles::from_config(
         &on(&server, ""),
         &(Arc::new(roomwire::model::random::OsRandom) as Arc<dyn roomwire::model::Random>),
     );
-    let node = TestServer::configured(on(&server, ""), outside.unwrap()).await;
+    let node = TestServer::configured(on(&server, ""), handles.unwrap()).await;
     node.readyz("bus: up").await;
     let (worst, told) = looked_at(&on(&server, ""), None, Duration::ZERO).await;
     assert!(worst < Severity::Error, "{told}");

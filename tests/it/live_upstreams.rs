@@ -39,7 +39,7 @@ async fn any_server_that_takes_a_leg_is_fine() {
     let (worst, told) = looked_at(&in_front_of(&url, &[])).await;
     assert!(worst < Severity::Error, "{told}");
     assert!(
-        told.contains(&format!("ok: {url}: takes a leg at /socket.io")),
+        told.contains(&format!("ok: {url}: takes a upstream at /socket.io")),
         "{told}"
     );
     let health = ("APP__UPSTREAM__HEALTH_PATH", "/nowhere");
@@ -53,7 +53,7 @@ async fn any_server_that_takes_a_leg_is_fine() {
     let (worst, told) = looked_at(&in_front_of(&url, &[path])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("no leg at /elsewhere: it answers 404")
+        told.contains("no upstream at /elsewhere: it answers 404")
             && told.contains("change: app.upstream.path"),
         "{told}"
     );
@@ -191,7 +191,7 @@ async fn backends_that_share_our_redis_are_fine() {
     let url = &stock.url;
     for expected in [
         format!("ok: {url}: Open WebUI 0.12.4"),
-        format!("ok: {url}: takes a leg at /ws/socket.io"),
+        format!("ok: {url}: takes a upstream at /ws/socket.io"),
         "ok: the backends are at this redis (1 of their processes hear `socketio`), with the prefix `open-webui` in database 0".to_owned(),
     ] {
         assert!(told.contains(&expected), "{expected}: {told}");

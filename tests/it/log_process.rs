@@ -492,7 +492,7 @@ async fn no_token_and_no_key_of_open_webui_stands_in_the_log() {
         client
             .ask(&json!(["user-join", {"auth": auth}]).to_string())
             .await;
-        // For a leg, which this backend does not take.
+        // For an upstream connection, which this backend does not take.
         let unknown = json!(["something-new", {"auth": auth, "text": "event-s3cret"}]);
         client.send(&format!("42{unknown}")).await;
         client.send("1").await;

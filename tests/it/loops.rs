@@ -1,4 +1,4 @@
-//! Legs that come back to where they were opened: an upstream URL that names the balancer of the clients.
+//! Upstream connections that come back to where they were opened: an upstream URL that names the balancer of the clients.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -64,12 +64,12 @@ async fn a_leg_that_comes_back_is_turned_away() {
             .get()
             >= 1
     );
-    assert_eq!(metrics.legs_opened_total.get(), 0);
+    assert_eq!(metrics.upstream_connections_opened_total.get(), 0);
     assert_eq!(metrics.sessions_opened_total.get(), 1);
 }
 
 #[actix_rt::test]
-async fn nodes_of_a_cluster_know_each_others_legs() {
+async fn nodes_of_a_cluster_know_each_others_upstreams() {
     let balancer = Balancer::start().await;
     let url = format!("http://{}", balancer.address);
     let cluster = TestCluster::<2>::with(&[
@@ -91,7 +91,7 @@ async fn nodes_of_a_cluster_know_each_others_legs() {
         }
         clients
     };
-    eventually("each node turned legs away", || {
+    eventually("each node turned upstreams away", || {
         let refused = |node: &crate::support::TestServer| {
             node.metrics()
                 .requests_refused_total
@@ -103,7 +103,7 @@ async fn nodes_of_a_cluster_know_each_others_legs() {
     })
     .await;
     for node in &cluster.nodes {
-        assert_eq!(node.metrics().legs_opened_total.get(), 0);
+        assert_eq!(node.metrics().upstream_connections_opened_total.get(), 0);
     }
 }
 
@@ -114,7 +114,7 @@ async fn the_refusal_has_a_code_and_others_legs_are_clients() {
     let node = front_of(&[nowhere], &lazy).await;
     let target = "/socket.io/?EIO=4&transport=polling";
     for (mark, status) in [("roomwire:0/abcd", 508), ("other:0/abcd", 200)] {
-        let headers = [("X-Roomwire-Leg", mark)];
+        let headers = [("x-roomwire-via", mark)];
         let answer = node.send(Request::get(target).headers(&headers)).await;
         assert_eq!(answer.status, status, "{mark}");
         assert_eq!(
@@ -122,9 +122,9 @@ async fn the_refusal_has_a_code_and_others_legs_are_clients() {
             status == 508
         );
     }
-    // Who opens no legs makes no loop.
+    // Who opens no upstream connections makes no loop.
     let relay = crate::support::TestServer::start().await;
-    let headers = [("X-Roomwire-Leg", "roomwire:0/abcd")];
+    let headers = [("x-roomwire-via", "roomwire:0/abcd")];
     let answer = relay.send(Request::get(target).headers(&headers)).await;
     assert_eq!(answer.status, 200);
 }

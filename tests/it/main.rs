@@ -35,7 +35,7 @@ mod namespaces;
 mod newcomers;
 mod open_webui;
 mod open_webui_failures;
-mod open_webui_legs;
+mod open_webui_upstreams;
 mod outage;
 mod polling;
 mod proxy_protocol;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::bridge::link::{Channel, Link, LinkEvent};
-use roomwire::bridge::redis::{RedisLink, RedisSettings, RedisStore};
-use roomwire::bridge::store::Store;
+use roomwire::bus::link::{Channel, Link, LinkEvent};
+use roomwire::bus::redis::{RedisLink, RedisSettings, RedisStore};
 use roomwire::metrics::labels::SignIn;
 use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
-use roomwire::server::Outside;
+use roomwire::server::BusHandles;
+use roomwire::store::Store;
 use serde_json::{Value, json};
 
 use crate::support::open_webui::{
@@ -460,8 +460,8 @@ async fn pieces_of_an_answer_go_to_the_backend_that_waits_for_them() {
         ("ENGINE__PATH", "/socket.io"),
     ]);
     let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let outside = Outside::from_config(&config, &random).unwrap();
-    let node = TestServer::configured(config, outside).await;
+    let handles = BusHandles::from_config(&config, &random).unwrap();
+    let node = TestServer::configured(config, handles).await;
     node.readyz("bus: up").await;
     let settings = RedisSettings::parse(&url).unwrap();
     let store = RedisStore::new(settings.clone());

@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use roomwire::bridge::memory::Hub;
-use roomwire::bridge::store::{MemoryStore, Store};
-use roomwire::server::Outside;
+use roomwire::bus::memory::Hub;
+use roomwire::server::BusHandles;
+use roomwire::store::{MemoryStore, Store};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -299,7 +299,7 @@ async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
         let hub = Hub::default();
         let (link, events) = hub.join();
         let slow = SlowLink::new(link);
-        let outside = Outside {
+        let handles = BusHandles {
             link: Arc::clone(&slow) as _,
             events,
             store: Arc::new(MemoryStore::default()),
@@ -311,7 +311,7 @@ async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
             ("BUS__PYTHON_ROOM_CHANNELS", room_channels),
             ("ENGINE__PATH", "/socket.io"),
         ]);
-        let node = TestServer::configured(config, Some(outside)).await;
+        let node = TestServer::configured(config, Some(handles)).await;
         node.readyz("bus: up").await;
         let python = PythonProcess::join(&hub);
         let mut ann = joined(&node, &token).await;

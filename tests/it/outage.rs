@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use roomwire::bridge::link::{Channel, Link, LinkEvent};
-use roomwire::bridge::memory::{Faults, Hub};
-use roomwire::bridge::store::MemoryStore;
+use roomwire::bus::link::{Channel, Link, LinkEvent};
+use roomwire::bus::memory::{Faults, Hub};
 use roomwire::metrics::labels::BusDrop;
-use roomwire::server::Outside;
+use roomwire::server::BusHandles;
+use roomwire::store::MemoryStore;
 
 use crate::support::cluster::{Voice, published};
 use crate::support::server::config;
@@ -102,7 +102,7 @@ async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
     let (link, events) = hub.join();
     let member = link.member();
     let slow = SlowLink::new(link);
-    let outside = Outside {
+    let handles = BusHandles {
         link: Arc::clone(&slow) as _,
         events,
         store: Arc::new(MemoryStore::default()),
@@ -112,7 +112,7 @@ async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
             ("BUS__REQUIRED", "true"),
             ("BUS__REDIS_URL", "redis://unused"),
         ]),
-        Some(outside),
+        Some(handles),
     )
     .await;
     server.readyz("bus: up").await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
-use roomwire::server::Outside;
+use roomwire::server::BusHandles;
 
 use crate::support::redis::{Certificates, RedisCluster, RedisServer};
 use crate::support::server::config;
@@ -30,8 +30,8 @@ async fn nodes(cluster: &RedisCluster, certificates: &Certificates) -> [TestServ
     ]);
     let random: Arc<dyn Random> = Arc::new(OsRandom);
     let start = || async {
-        let outside = Outside::from_config(&config, &random).unwrap();
-        let node = TestServer::configured(config.clone(), outside).await;
+        let handles = BusHandles::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config.clone(), handles).await;
         node.readyz("bus: up").await;
         node
     };
@@ -124,8 +124,8 @@ async fn readyz_reports_why_redis_cannot_be_used() {
     ];
     for (url, reason) in cases {
         let config = config(&[("BUS__REDIS_URL", &url)]);
-        let outside = Outside::from_config(&config, &random).unwrap();
-        let node = TestServer::configured(config, outside).await;
+        let handles = BusHandles::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config, handles).await;
         assert_eq!(node.readyz(reason).await, 200, "{reason}");
     }
 }
@@ -151,8 +151,8 @@ async fn a_database_in_the_query_of_the_url_holds_the_lease_and_names_the_channe
     ];
     for url in urls {
         let config = config(&[("BUS__REDIS_URL", &url)]);
-        let outside = Outside::from_config(&config, &random).unwrap();
-        let node = TestServer::configured(config, outside).await;
+        let handles = BusHandles::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config, handles).await;
         node.readyz("bus: up").await;
         let held = keys(&server, 2);
         assert_eq!(held.len(), 1, "{held:?}");
@@ -170,8 +170,8 @@ async fn a_question_to_a_room_that_was_just_left_is_answered_at_once() {
     let random: Arc<dyn Random> = Arc::new(OsRandom);
     let config = config(&[("BUS__REDIS_URL", &server.url())]);
     let start = || async {
-        let outside = Outside::from_config(&config, &random).unwrap();
-        let node = TestServer::configured(config.clone(), outside).await;
+        let handles = BusHandles::from_config(&config, &random).unwrap();
+        let node = TestServer::configured(config.clone(), handles).await;
         node.readyz("bus: up").await;
         node
     };

@@ -1,14 +1,14 @@
-//! A node in front of a Socket.IO server: legs, their limits, their loss.
+//! A node in front of a Socket.IO server: upstream connections, their limits, their loss.
 //!
 //! The server behind is a Roomwire node with the `echo` app, or one whose wire a test writes by hand.
 
-use roomwire::metrics::labels::LegEvent;
+use roomwire::metrics::labels::UpstreamEventKind;
 use tokio::net::TcpListener;
 
 use crate::support::upstream::{ByHand, front, front_of};
 use crate::support::{Frame, TestServer, WebsocketClient, field, filler};
 
-/// A node with these settings, a client of it, and the client's leg at a server by hand.
+/// A node with these settings, a client of it, and the client's upstream connection at a server by hand.
 async fn carried(settings: &[(&str, &str)]) -> (TestServer, WebsocketClient, ByHand, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let front = front_of(&[listener.local_addr().unwrap()], settings).await;
@@ -57,12 +57,15 @@ async fn events_acks_and_auth_pass_both_ways() {
         .expect(r#"461-8[{"_placeholder":true,"num":0}]"#)
         .await;
     client.expect_binary(&[4]).await;
-    assert_eq!(front.metrics().legs.get(), 1);
+    assert_eq!(front.metrics().upstreams.get(), 1);
     drop(client);
     front.sessions(0).await;
     behind.sessions(0).await;
-    crate::support::eventually("no leg is left", || front.metrics().legs.get() == 0).await;
-    assert_eq!(front.metrics().legs_lost_total.get(), 0);
+    crate::support::eventually("no upstream is left", || {
+        front.metrics().upstreams.get() == 0
+    })
+    .await;
+    assert_eq!(front.metrics().upstream_connections_lost_total.get(), 0);
 }
 
 #[actix_rt::test]
@@ -77,9 +80,12 @@ async fn every_namespace_has_a_leg_of_its_own() {
     client.expect(r#"42["auth",{}]"#).await;
     client.send(r#"42/custom,5["message-with-ack",1]"#).await;
     client.expect("43/custom,5[1]").await;
-    assert_eq!(front.metrics().legs.get(), 2);
+    assert_eq!(front.metrics().upstreams.get(), 2);
     client.send("41/custom,").await;
-    crate::support::eventually("one leg is left", || front.metrics().legs.get() == 1).await;
+    crate::support::eventually("one upstream is left", || {
+        front.metrics().upstreams.get() == 1
+    })
+    .await;
     client.send(r#"425["message-with-ack",2]"#).await;
     client.expect("435[2]").await;
 }
@@ -111,7 +117,10 @@ async fn an_upstream_refuses_in_its_own_words() {
         .send(&format!(r#"44{{"message":"deep","data":{deep}}}"#))
         .await;
     client.expect(r#"44{"message":"deep"}"#).await;
-    crate::support::eventually("no leg is left", || front.metrics().legs.get() == 0).await;
+    crate::support::eventually("no upstream is left", || {
+        front.metrics().upstreams.get() == 0
+    })
+    .await;
 }
 
 #[actix_rt::test]
@@ -134,12 +143,15 @@ async fn a_connect_repeated_while_the_upstream_is_asked_is_answered_too() {
         client.expect(&format!(r#"42["hello",{number}]"#)).await;
     }
     assert_ne!(ids[0], ids[1]);
-    // The client goes by the second id: the leg of the first is given up.
+    // The client goes by the second id: the upstream connection of the first is given up.
     first.expect("41").await;
     assert_eq!(first.try_text().await, None);
     client.send(r#"42["to the second"]"#).await;
     second.expect(r#"42["to the second"]"#).await;
-    crate::support::eventually("one leg is left", || front.metrics().legs.get() == 1).await;
+    crate::support::eventually("one upstream is left", || {
+        front.metrics().upstreams.get() == 1
+    })
+    .await;
 }
 
 #[actix_rt::test]
@@ -162,9 +174,9 @@ async fn messages_of_an_upstream_that_would_break_stock_clients_are_dropped() {
     upstream.send(&format!("43{id}[{}]", nested(100))).await;
     upstream.send(r#"42["fine"]"#).await;
     client.expect(r#"42["fine"]"#).await;
-    let events = &front.metrics().leg_events_total;
-    assert_eq!(events.of(LegEvent::Unfit).get(), 4);
-    assert_eq!(front.metrics().legs_lost_total.get(), 0);
+    let events = &front.metrics().upstream_events_total;
+    assert_eq!(events.of(UpstreamEventKind::Unfit).get(), 4);
+    assert_eq!(front.metrics().upstream_connections_lost_total.get(), 0);
 }
 
 #[actix_rt::test]
@@ -243,7 +255,7 @@ async fn a_leg_lost_in_use_ends_its_client() {
                 assert!(format!("{rest:?}").contains("Close(Some(1013)"), "{rest:?}");
             }
         }
-        assert_eq!(front.metrics().legs_lost_total.get(), 1);
+        assert_eq!(front.metrics().upstream_connections_lost_total.get(), 1);
     }
 }
 
@@ -288,25 +300,31 @@ async fn a_lazy_leg_opens_with_the_first_event_and_closes_when_idle() {
     ];
     let front = front(&behind, &lazy).await;
     let mut client = front.member().await;
-    assert_eq!(front.metrics().legs_opened_total.get(), 0);
+    assert_eq!(front.metrics().upstream_connections_opened_total.get(), 0);
     for round in 1..=3 {
         client.send(r#"421["message-with-ack",1]"#).await;
         client.send(r#"42["message",2]"#).await;
         client.expect(r#"42["auth",{}]"#).await;
         client.expect("431[1]").await;
         client.expect(r#"42["message-back",2]"#).await;
-        crate::support::eventually("the leg is closed", || front.metrics().legs.get() == 0).await;
-        assert_eq!(front.metrics().legs_opened_total.get(), round);
+        crate::support::eventually("the upstream is closed", || {
+            front.metrics().upstreams.get() == 0
+        })
+        .await;
+        assert_eq!(
+            front.metrics().upstream_connections_opened_total.get(),
+            round
+        );
     }
-    assert_eq!(front.metrics().legs_lost_total.get(), 0);
+    assert_eq!(front.metrics().upstream_connections_lost_total.get(), 0);
 }
 
 #[actix_rt::test]
 async fn legs_are_bounded_by_node_and_by_user() {
     let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
     let limits = [
-        ("APP__UPSTREAM__MAX_LEGS", "3"),
-        ("APP__UPSTREAM__MAX_LEGS_PER_USER", "2"),
+        ("APP__UPSTREAM__MAX_CONNECTIONS", "3"),
+        ("APP__UPSTREAM__MAX_CONNECTIONS_PER_USER", "2"),
     ];
     let front = front(&behind, &limits).await;
     let join = async |auth: &str| -> (WebsocketClient, String) {
@@ -323,16 +341,22 @@ async fn legs_are_bounded_by_node_and_by_user() {
     let (_refused, answer) = join(a).await;
     assert!(answer.starts_with("44"), "{answer}");
     assert!(
-        answer.contains(r#""code":"too_many_legs_of_user""#),
+        answer.contains(r#""code":"too_many_upstream_connections_of_user""#),
         "{answer}"
     );
     let (_third, answer) = join("").await;
     assert!(answer.starts_with("40"), "{answer}");
     let (_refused, answer) = join("").await;
-    assert!(answer.contains(r#""code":"too_many_legs""#), "{answer}");
-    assert_eq!(front.metrics().legs_refused_total.get(), 2);
+    assert!(
+        answer.contains(r#""code":"too_many_upstream_connections""#),
+        "{answer}"
+    );
+    assert_eq!(front.metrics().upstream_connections_refused_total.get(), 2);
     drop(second);
-    crate::support::eventually("its leg is gone", || front.metrics().legs.get() == 2).await;
+    crate::support::eventually("its upstream is gone", || {
+        front.metrics().upstreams.get() == 2
+    })
+    .await;
     let (_fourth, answer) = join(a).await;
     assert!(answer.starts_with("40"), "{answer}");
 }
@@ -356,8 +380,8 @@ async fn of_two_upstreams_one_dies() {
     })
     .await;
     upstreams.remove(0).server.stop().await;
-    crate::support::eventually("half of the legs are lost", || {
-        front.metrics().legs.get() == 2
+    crate::support::eventually("half of the upstreams are lost", || {
+        front.metrics().upstreams.get() == 2
     })
     .await;
     for _ in 0..4 {
@@ -376,8 +400,8 @@ async fn only_events_that_a_pattern_lets_through_reach_the_client() {
     assert_eq!(
         front
             .metrics()
-            .leg_events_total
-            .of(LegEvent::Filtered)
+            .upstream_events_total
+            .of(UpstreamEventKind::Filtered)
             .get(),
         1
     );
@@ -454,7 +478,7 @@ async fn an_upstream_that_does_not_read_holds_its_client_up() {
 }
 
 #[actix_rt::test]
-async fn a_thousand_clients_have_a_thousand_legs() {
+async fn a_thousand_clients_have_a_thousand_upstreams() {
     let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
     let front = front(&behind, &[]).await;
     let mut clients = Vec::new();
@@ -471,7 +495,7 @@ async fn a_thousand_clients_have_a_thousand_legs() {
     for (number, client) in clients.iter_mut().enumerate() {
         client.expect(&format!("43{number}[{number}]")).await;
     }
-    assert_eq!(front.metrics().legs.get(), 1000);
+    assert_eq!(front.metrics().upstreams.get(), 1000);
     let sid = field(&clients[0].open, "sid");
     assert_eq!(sid.len(), 20);
 }
@@ -553,7 +577,7 @@ async fn a_client_that_does_not_read_applies_back_pressure_to_its_upstream() {
 }
 
 #[actix_rt::test]
-async fn a_client_without_progress_is_closed_with_its_leg() {
+async fn a_client_without_progress_is_closed_with_its_upstream() {
     let impatient = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "64KiB"),
@@ -562,7 +586,7 @@ async fn a_client_without_progress_is_closed_with_its_leg() {
     let (front, client, mut upstream, _listener) = carried(&impatient).await;
     let event = format!(r#"42["n","{}"]"#, filler(10_000));
     let sending = actix_rt::spawn(async move {
-        while front.metrics().legs.get() > 0 {
+        while front.metrics().upstreams.get() > 0 {
             upstream.send(&event).await;
         }
         front
@@ -582,7 +606,7 @@ async fn a_client_without_progress_is_closed_with_its_leg() {
 async fn legs_are_bounded_by_address_whatever_the_auth_payload_is() {
     let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
     let limits = [
-        ("APP__UPSTREAM__MAX_LEGS_PER_IP", "2"),
+        ("APP__UPSTREAM__MAX_CONNECTIONS_PER_IP", "2"),
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
         ("SOCKET__NAMESPACES", "*"),
     ];
@@ -603,9 +627,9 @@ async fn legs_are_bounded_by_address_whatever_the_auth_payload_is() {
     let (mut second, answer) = join("203.0.113.7", r#"{"token":"b"}"#).await;
     assert!(answer.starts_with("40"), "{answer}");
     let (_refused, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
-    let expected = r#""code":"too_many_legs_of_address","key":"app.upstream.max_legs_per_ip""#;
+    let expected = r#""code":"too_many_upstream_connections_of_address","key":"app.upstream.max_connections_per_ip""#;
     assert!(answer.contains(expected), "{answer}");
-    // Another namespace of a connection is another leg.
+    // Another namespace of a connection is another upstream.
     second.expect(r#"42["auth",{"token":"b"}]"#).await;
     second.send("40/other,").await;
     let answer = second.text().await;
@@ -613,9 +637,12 @@ async fn legs_are_bounded_by_address_whatever_the_auth_payload_is() {
     let (_other, answer) = join("203.0.113.8", r#"{"token":"c"}"#).await;
     assert!(answer.starts_with("40"), "{answer}");
     // No upstream was dialled for those that were refused.
-    assert_eq!(front.metrics().legs_opened_total.get(), 3);
+    assert_eq!(front.metrics().upstream_connections_opened_total.get(), 3);
     drop(first);
-    crate::support::eventually("its leg is gone", || front.metrics().legs.get() == 2).await;
+    crate::support::eventually("its upstream is gone", || {
+        front.metrics().upstreams.get() == 2
+    })
+    .await;
     let (_fourth, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
     assert!(answer.starts_with("40"), "{answer}");
 }

@@ -1,35 +1,35 @@
 //! In front of Open WebUI backends: sockets, rooms and pings here, everything that needs their database there.
 //!
-//! Backends are asked over REST with the user's own token (`backends`, `verdicts`), share Redis with us (`pools`) and
+//! Backends are asked over REST with the user's own token (`backends`, `token_cache`), share Redis with us (`pools`) and
 //! are heard on the bus like any python-socketio process. What a browser says is read into a [`Request`] and served
-//! by `sign_in` and `documents`, or goes to a backend (`legs`); `keeper` does what happens by the clock, `ear` what
+//! by `sign_in` and `documents`, or goes to a backend (`upstream connections`); `keeper` does what happens by the clock, `ear` what
 //! the backends say in passing.
 //!
 //! This folder, `config` and `live`, which looks at backends before a node meets them, are all that knows Open WebUI's names.
 
 mod backends;
-mod documents;
-mod ear;
-mod keeper;
-mod legs;
+mod bus_events;
+mod chats;
+mod events;
+mod maintenance;
 mod node;
-mod payloads;
-mod pools;
 mod recent;
+mod redis_state;
 mod requests;
 mod sign_in;
 mod sockets;
 mod token;
-mod verdicts;
+mod token_cache;
+mod upstreams;
 mod version;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Action, Actions, Answer, App, Event, Later, Outlet, Peer};
-use crate::leg::Pool;
+use super::{Action, Actions, Answer, App, CommandSender, Event, Later, SocketContext};
 use crate::model::Payload;
-use payloads::{channel_room, chat_room};
+use crate::upstream::Pool;
+use events::{channel_room, chat_room};
 use requests::{ChatWish, Request, token_of};
 use sockets::{Login, Sockets};
 
@@ -42,22 +42,28 @@ pub struct OpenWebui {
 }
 
 impl OpenWebui {
-    /// Starts on the current thread, which must run an actix system; `legs` lead to the backends, `outlet` is that
+    /// Starts on the current thread, which must run an actix system; `upstream connections` lead to the backends, `outlet` is that
     /// of its worker.
-    pub fn start(node: &Node, legs: Arc<Pool>, outlet: Outlet) -> Self {
-        let sockets = Rc::new(Sockets::new(node, legs, outlet));
-        actix_rt::spawn(ear::listen(Rc::clone(&sockets), node.heard()));
-        actix_rt::spawn(keeper::keep_fresh(Rc::clone(&sockets)));
-        actix_rt::spawn(keeper::keep_valid(Rc::clone(&sockets)));
+    pub fn start(node: &Node, upstreams: Arc<Pool>, outlet: CommandSender) -> Self {
+        let sockets = Rc::new(Sockets::new(node, upstreams, outlet));
+        actix_rt::spawn(bus_events::listen(Rc::clone(&sockets), node.heard()));
+        actix_rt::spawn(maintenance::keep_fresh(Rc::clone(&sockets)));
+        actix_rt::spawn(maintenance::keep_valid(Rc::clone(&sockets)));
         if node.is_first_worker() {
             let fleet = Arc::clone(&node.fleet);
-            actix_rt::spawn(keeper::watch_versions(Rc::clone(&sockets), fleet));
+            actix_rt::spawn(maintenance::watch_versions(Rc::clone(&sockets), fleet));
         }
         Self { sockets }
     }
 
     /// What needs a user.
-    fn serve(&self, peer: &Peer<'_>, login: &Login, request: Request, event: Event) -> Answer {
+    fn serve(
+        &self,
+        peer: &SocketContext<'_>,
+        login: &Login,
+        request: Request,
+        event: Event,
+    ) -> Answer {
         let socket = peer.socket;
         let sockets = Rc::clone(&self.sockets);
         match request {
@@ -67,7 +73,7 @@ impl OpenWebui {
                 channel,
                 typing: Some(typing),
             } => {
-                let typing = payloads::channel_typing(&channel, &login.user, &typing);
+                let typing = events::channel_typing(&channel, &login.user, &typing);
                 [Action::Dispatch(typing), done()].into()
             }
             Request::Chat { chat, wish } => self.chat(peer, chat, wish),
@@ -80,7 +86,7 @@ impl OpenWebui {
         }
     }
 
-    fn chat(&self, peer: &Peer<'_>, chat: String, wish: ChatWish) -> Answer {
+    fn chat(&self, peer: &SocketContext<'_>, chat: String, wish: ChatWish) -> Answer {
         let socket = peer.socket;
         let sockets = Rc::clone(&self.sockets);
         match wish {
@@ -106,7 +112,7 @@ impl OpenWebui {
 
 impl App for OpenWebui {
     /// Never refuses: who shows no good token is in, without rooms.
-    fn on_connect(&self, peer: &Peer<'_>, auth: &str) -> Answer {
+    fn on_connect(&self, peer: &SocketContext<'_>, auth: &str) -> Answer {
         self.sockets.enter(peer.socket, peer.doorway.door());
         let Some(token) = token_of(auth) else {
             return Answer::nothing();
@@ -117,7 +123,7 @@ impl App for OpenWebui {
         [Action::Then(Later(Box::pin(signed_in)))].into()
     }
 
-    fn on_event(&self, peer: &Peer<'_>, event: Event) -> Answer {
+    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
         let socket = peer.socket;
         let login = self.sockets.login(socket);
         let request = Request::read(&event.payload, login.as_ref().map(|login| &*login.user.id));
@@ -148,7 +154,7 @@ impl App for OpenWebui {
         }
     }
 
-    fn on_disconnect(&self, peer: &Peer<'_>, reason: &str) {
+    fn on_disconnect(&self, peer: &SocketContext<'_>, reason: &str) {
         Sockets::leave(&self.sockets, peer.socket, reason);
     }
 }

@@ -1,4 +1,4 @@
-//! What the workers of a node share: the backends, the verdicts, the pools, and what was heard on the bus.
+//! What the workers of a node share: the backends, the token_cache, the pools, and what was heard on the bus.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::broadcast;
 
 use super::backends::Fleet;
-use super::ear::{self, Heard};
-use super::pools::Pools;
-use super::verdicts::Verdicts;
-use crate::bridge::store::Store;
+use super::bus_events::{self, Heard};
+use super::redis_state::Pools;
+use super::token_cache::TokenCache;
 use crate::config::OpenWebuiConfig;
 use crate::metrics::Metrics;
 use crate::model::Command;
+use crate::store::Store;
 
-/// News that may wait for a worker; it is told that it missed some beyond that.
+/// UpstreamEvent that may wait for a worker; it is told that it missed some beyond that.
 const NEWS_LIMIT: usize = 4096;
 
 /// The part of the app that a node has once.
 pub struct Node {
     pub(super) config: OpenWebuiConfig,
     pub(super) fleet: Arc<Fleet>,
-    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) token_cache: Arc<TokenCache>,
     pub(super) pools: Pools,
     pub(super) metrics: Arc<Metrics>,
     /// Sockets that are gone and not yet cleaned up after.
@@ -36,7 +36,7 @@ impl Node {
         let pools = Pools::new(store, &config, Arc::clone(&metrics));
         Self {
             fleet: Arc::new(Fleet::new(&config)),
-            verdicts: Arc::default(),
+            token_cache: Arc::default(),
             pools,
             metrics,
             departing: Arc::default(),
@@ -55,7 +55,7 @@ impl Node {
     pub fn overhear(&self) -> impl Fn(&Command) + Send + Sync + 'static {
         let heard = self.heard.clone();
         move |command| {
-            if let Some(news) = ear::news(command) {
+            if let Some(news) = bus_events::news(command) {
                 // A node that is starting has no workers yet.
                 let _ = heard.send(news);
             }

@@ -8,10 +8,10 @@ use log::{debug, warn};
 use serde::Deserialize;
 
 use super::backends::{Standing, Unreachable};
-use super::payloads::{channel_room, only, user_room};
+use super::events::{channel_room, only, user_room};
 use super::sockets::{Login, Sockets, now};
 use super::token::Token;
-use super::verdicts::{Account, Found, Verdict};
+use super::token_cache::{Account, Found, TokenStatus};
 use super::{done, gave_up};
 use crate::app::{Action, Actions, Later};
 use crate::logging::Burst;
@@ -81,7 +81,7 @@ impl Sockets {
         match self.channels(&login).await {
             Ok(rooms) => {
                 if let Some(state) = self.sockets.borrow().get(&socket) {
-                    state.legs.join_channels(&login.token);
+                    state.upstreams.join_channels(&login.token);
                 }
                 [Action::Join(rooms), done()].into()
             }
@@ -121,7 +121,7 @@ impl Sockets {
             Ok(rooms) if !rooms.is_empty() => {
                 for (socket, login) in self.logins_of(user) {
                     if let Some(state) = self.sockets.borrow().get(&socket) {
-                        state.legs.join_channels(&login.token);
+                        state.upstreams.join_channels(&login.token);
                     }
                     self.outlet.dispatch(Command::Join {
                         selector: only(socket),
@@ -164,9 +164,9 @@ impl Sockets {
     async fn shown(self: &Rc<Self>, socket: SocketId, text: &str) -> Result<Login, Unserved> {
         let verified = match self.read(text) {
             Some(token) => match self.verify(&token, self.config.token_cache).await {
-                Verdict::Verified(user) => Ok(Login { token, user }),
-                Verdict::Refused => Err(SignIn::Refused),
-                Verdict::Unknown => Err(SignIn::Unavailable),
+                TokenStatus::Verified(user) => Ok(Login { token, user }),
+                TokenStatus::Refused => Err(SignIn::Refused),
+                TokenStatus::Unknown => Err(SignIn::Unavailable),
             },
             None => Err(SignIn::Refused),
         };
@@ -181,34 +181,34 @@ impl Sockets {
     }
 
     /// Whose token it is, by a word that is at most `age` old.
-    pub(super) async fn verify(self: &Rc<Self>, token: &Token, age: Duration) -> Verdict {
-        match self.verdicts.look(token.expose(), age, Instant::now()) {
-            Found::Known(verdict) => {
-                if matches!(verdict, Verdict::Verified(_))
+    pub(super) async fn verify(self: &Rc<Self>, token: &Token, age: Duration) -> TokenStatus {
+        match self.token_cache.look(token.expose(), age, Instant::now()) {
+            Found::Known(status) => {
+                if matches!(status, TokenStatus::Verified(_))
                     && self.pools.is_revoked(&token.claims).await
                 {
-                    self.verdicts.doubt(token.expose());
-                    return Verdict::Refused;
+                    self.token_cache.doubt(token.expose());
+                    return TokenStatus::Refused;
                 }
-                verdict
+                status
             }
-            Found::Wait(answer) => answer.await.unwrap_or(Verdict::Unknown),
+            Found::Wait(answer) => answer.await.unwrap_or(TokenStatus::Unknown),
             Found::Ask => {
                 // To the end, even if the socket that wants to know goes: others may wait for the answer.
                 let (this, token) = (Rc::clone(self), token.clone());
                 let asked = actix_rt::spawn(async move {
-                    let verdict = this.ask_whose(&token).await;
-                    this.verdicts
-                        .settle(token.expose(), &verdict, Instant::now());
-                    verdict
+                    let status = this.ask_whose(&token).await;
+                    this.token_cache
+                        .settle(token.expose(), &status, Instant::now());
+                    status
                 });
-                asked.await.unwrap_or(Verdict::Unknown)
+                asked.await.unwrap_or(TokenStatus::Unknown)
             }
         }
     }
 
-    async fn ask_whose(&self, token: &Token) -> Verdict {
-        let standing = if self.verdicts.is_familiar(token.expose()) {
+    async fn ask_whose(&self, token: &Token) -> TokenStatus {
+        let standing = if self.token_cache.is_familiar(token.expose()) {
             Standing::Known
         } else {
             Standing::Stranger
@@ -227,9 +227,9 @@ impl Sockets {
             .await
             .map(|account| account.and_then(Account::verified))
         {
-            Ok(Some(user)) => Verdict::Verified(Arc::new(user)),
-            Ok(None) => Verdict::Refused,
-            Err(_) => Verdict::Unknown,
+            Ok(Some(user)) => TokenStatus::Verified(Arc::new(user)),
+            Ok(None) => TokenStatus::Refused,
+            Err(_) => TokenStatus::Unknown,
         }
     }
 }

@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::backends::Backends;
-use super::legs::Legs;
+use super::events::only;
 use super::node::Node;
-use super::payloads::only;
-use super::pools::{self, Pools};
+use super::redis_state::{self, Pools};
 use super::token::Token;
-use super::verdicts::{User, Verdicts};
-use crate::app::{Door, Outlet};
+use super::token_cache::{TokenCache, User};
+use super::upstreams::Upstreams;
+use crate::app::{CommandSender, Door};
 use crate::config::OpenWebuiConfig;
-use crate::leg::Pool;
 use crate::metrics::Metrics;
 use crate::model::{Command, SocketId};
+use crate::upstream::Pool;
 
 /// Refused tokens after which a socket is disconnected. A page presents an expired token at most three times: when it
 /// connects, when it joins, and for its channels.
@@ -38,7 +38,7 @@ pub(super) struct Login {
 /// What is known of a socket.
 pub(super) struct Socket {
     pub(super) door: Door,
-    pub(super) legs: Legs,
+    pub(super) upstreams: Upstreams,
     pub(super) login: Option<Login>,
     /// Chats it looks at: whether it may write there, and when that was said.
     pub(super) chats: BTreeMap<String, Option<(bool, Instant)>>,
@@ -55,8 +55,8 @@ impl Socket {
         let former = before
             .is_some_and(|before| before.user.id != login.user.id)
             .then(|| {
-                // The backends associate its legs with the previous user.
-                self.legs = Legs::default();
+                // The backends associate its upstream connections with the previous user.
+                self.upstreams = Upstreams::default();
                 Former {
                     chats: std::mem::take(&mut self.chats).into_keys().collect(),
                     models: std::mem::take(&mut self.models),
@@ -83,11 +83,11 @@ struct Departure {
 pub(super) struct Sockets {
     pub(super) config: OpenWebuiConfig,
     pub(super) backends: Backends,
-    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) token_cache: Arc<TokenCache>,
     pub(super) pools: Pools,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) legs: Arc<Pool>,
-    pub(super) outlet: Outlet,
+    pub(super) upstreams: Arc<Pool>,
+    pub(super) outlet: CommandSender,
     pub(super) sockets: RefCell<HashMap<SocketId, Socket>>,
     departures: RefCell<Vec<Departure>>,
     /// Those of all workers, until they are cleaned up.
@@ -95,13 +95,13 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn new(node: &Node, legs: Arc<Pool>, outlet: Outlet) -> Self {
+    pub(super) fn new(node: &Node, upstreams: Arc<Pool>, outlet: CommandSender) -> Self {
         Self {
-            legs,
+            upstreams,
             config: node.config.clone(),
             backends: Backends::new(node),
             metrics: Arc::clone(&node.metrics),
-            verdicts: Arc::clone(&node.verdicts),
+            token_cache: Arc::clone(&node.token_cache),
             pools: node.pools.clone(),
             outlet,
             sockets: RefCell::default(),
@@ -114,7 +114,7 @@ impl Sockets {
     pub(super) fn enter(&self, socket: SocketId, door: Door) {
         let state = Socket {
             door,
-            legs: Legs::default(),
+            upstreams: Upstreams::default(),
             login: None,
             chats: BTreeMap::new(),
             models: BTreeSet::new(),
@@ -143,10 +143,10 @@ impl Sockets {
             return;
         };
         let Some(login) = &state.login else { return };
-        this.verdicts.release(login.token.expose());
+        this.token_cache.release(login.token.expose());
         if reason == "server namespace disconnect" {
             // A backend has a reason to end it: what it said of the token before may be void.
-            this.verdicts.doubt(login.token.expose());
+            this.token_cache.doubt(login.token.expose());
         }
         this.departing.fetch_add(1, Ordering::Relaxed);
         let mut departures = this.departures.borrow_mut();
@@ -202,14 +202,14 @@ impl Sockets {
     /// Sets the user of the socket. If it had another user, the result is `Some`: the socket must leave the rooms of
     /// that user, then the result is passed to [`Self::clean_up_former`].
     pub(super) async fn note_login(&self, socket: SocketId, login: Login) -> Option<Former> {
-        self.verdicts.hold(login.token.expose());
+        self.token_cache.hold(login.token.expose());
         let (before, former) = match self.sockets.borrow_mut().get_mut(&socket) {
             Some(state) => state.become_user(login),
             // It went meanwhile.
             None => (Some(login), None),
         };
         if let Some(before) = before {
-            self.verdicts.release(before.token.expose());
+            self.token_cache.release(before.token.expose());
         }
         self.refresh(socket).await;
         former
@@ -270,7 +270,7 @@ impl Sockets {
         let entries = ids.iter().filter_map(|socket| {
             let state = sockets.get(socket)?;
             let user = &state.login.as_ref()?.user;
-            Some((*socket, pools::session(user, state.chats.keys(), now)))
+            Some((*socket, redis_state::session(user, state.chats.keys(), now)))
         });
         entries.collect()
     }

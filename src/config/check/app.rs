@@ -1,8 +1,8 @@
 //! Checks `[app]` and what is below it.
 
 use super::super::checked::{
-    AppConfig, AppKind, JoinPolicy, LegConnect, OpenWebuiConfig, PublishPolicy, RelayConfig,
-    RoomRule, UpstreamConfig, WhenLost,
+    AppConfig, AppKind, JoinPolicy, OpenWebuiConfig, PublishPolicy, RelayConfig, RoomRule,
+    UpstreamConfig, UpstreamConnect, WhenLost,
 };
 use super::super::net::Secret;
 use super::super::open_webui;
@@ -26,11 +26,11 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// `legs` has the limits of the legs to the backends.
+    /// `connections` has the limits of the upstream connections to the backends.
     fn open_webui(
         &mut self,
         settings: &OpenWebuiSettings,
-        legs: &UpstreamConfig,
+        connections: &UpstreamConfig,
     ) -> OpenWebuiConfig {
         let positive = |checker: &mut Self, name: &str, text: &str| {
             checker.read(
@@ -42,13 +42,13 @@ impl Checker<'_, '_> {
         let key = "app.open_webui.upstreams";
         let upstreams = self.read_list(key, &settings.upstreams, UpstreamUrl::parse);
         OpenWebuiConfig {
-            legs: UpstreamConfig {
+            connections: UpstreamConfig {
                 urls: upstreams.clone(),
                 path: open_webui::PATH.to_owned(),
-                connect: LegConnect::Lazy,
+                connect: UpstreamConnect::Lazy,
                 forward: open_webui::FORWARD.map(Pattern::from).to_vec(),
                 health_path: Some(open_webui::HEALTH_PATH.to_owned()),
-                ..legs.clone()
+                ..connections.clone()
             },
             upstreams,
             key_prefix: self.read(
@@ -82,13 +82,16 @@ impl Checker<'_, '_> {
         let size = |checker: &mut Self, name: &str, text: &str| {
             checker.read(&key(name), text, units::positive_size)
         };
-        let connects = [("eager", LegConnect::Eager), ("lazy", LegConnect::Lazy)];
+        let connects = [
+            ("eager", UpstreamConnect::Eager),
+            ("lazy", UpstreamConnect::Lazy),
+        ];
         let losses = [
             ("close", WhenLost::Close),
             ("disconnect", WhenLost::Disconnect),
         ];
         let forward = settings.forward.iter();
-        let (legs, of_user) = (settings.max_legs, settings.max_legs_per_user);
+        let (upstreams, of_user) = (settings.max_connections, settings.max_connections_per_user);
         UpstreamConfig {
             urls: self.read_list(&key("urls"), &settings.urls, UpstreamUrl::parse),
             path: if settings.path.is_empty() {
@@ -111,12 +114,12 @@ impl Checker<'_, '_> {
             max_message: size(self, "max_message", &settings.max_message),
             max_pending_acks: all.socket.max_pending_acks.max(1),
             max_depth: all.socket.max_depth.max(1),
-            max_legs: self.at_least_one(&key("max_legs"), legs),
-            max_legs_per_user: self.at_least_one(&key("max_legs_per_user"), of_user),
-            max_legs_per_ip: self
+            max_connections: self.at_least_one(&key("max_connections"), upstreams),
+            max_connections_per_user: self.at_least_one(&key("max_connections_per_user"), of_user),
+            max_connections_per_ip: self
                 .read(
-                    &key("max_legs_per_ip"),
-                    &settings.max_legs_per_ip,
+                    &key("max_connections_per_ip"),
+                    &settings.max_connections_per_ip,
                     limits::per_client,
                 )
                 .most(true),

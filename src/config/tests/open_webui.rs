@@ -52,8 +52,11 @@ fn open_webui_has_other_defaults() {
     assert!(config.bus.python && config.bus.python_room_channels);
     let backends = &config.app.open_webui.upstreams;
     assert_eq!(backends[1].to_string(), "http://b:8080");
-    let legs = &config.app.open_webui.legs;
-    assert_eq!((legs.urls.len(), &*legs.path), (2, "/ws/socket.io"));
+    let connections = &config.app.open_webui.connections;
+    assert_eq!(
+        (connections.urls.len(), &*connections.path),
+        (2, "/ws/socket.io")
+    );
     let printed = loaded.effective.to_string();
     assert!(printed.contains("path = \"/ws/socket.io\" # default of app.kind = \"open_webui\""));
 

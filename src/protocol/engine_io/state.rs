@@ -145,7 +145,7 @@ impl Heartbeat {
     }
 
     /// Reading from the client was suspended by us until `now`: its pong may wait in the socket.
-    pub fn excuse(&mut self, now: Instant) {
+    pub fn extend_ping_deadline(&mut self, now: Instant) {
         if self.pinged.is_some() {
             self.deadline = now + self.timeout;
         }

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::envelope::{Kind, Outcome};
-use super::{Exchange, Told};
+use super::{DrainSignal, ForwardClient};
 use crate::limits::{Limit, Limits};
 use crate::model::EngineId;
 use crate::transport::socket::ClientStream;
@@ -36,7 +36,7 @@ const READ_BUFFER: usize = 16 * 1024;
 /// What a remote websocket needs to know.
 #[derive(Clone)]
 pub struct RemoteSession {
-    pub exchange: Exchange,
+    pub exchange: ForwardClient,
     pub id: EngineId,
     /// A batch comes at least this often: the owner pings.
     pub patience: Duration,
@@ -63,7 +63,7 @@ pub fn batch_bytes(message_limit: usize) -> u32 {
 
 /// Serves a websocket whose handshake is answered, until it or the session ends, or until it is told to go. `first`
 /// came with the handshake.
-pub async fn serve(session: RemoteSession, stream: ClientStream, first: Bytes, told: Told) {
+pub async fn serve(session: RemoteSession, stream: ClientStream, first: Bytes, told: DrainSignal) {
     let (reader, writer) = tokio::io::split(stream);
     let (carrying, taken_over) = oneshot::channel();
     let actor = RemoteWebsocket {
@@ -103,7 +103,7 @@ async fn write(
     session: RemoteSession,
     frames: impl Stream<Item = Result<Bytes, Error>>,
     taken_over: oneshot::Receiver<()>,
-    told: Told,
+    told: DrainSignal,
     mut writer: WriteHalf<ClientStream>,
 ) {
     let batches = batches(session.clone(), taken_over);
@@ -143,7 +143,7 @@ async fn write(
 
 /// Once told to go, asks the owner to end the session: its last batch then says so to the client. Ends where that
 /// takes too long, or where the websocket carries nothing yet.
-async fn leave(session: &RemoteSession, told: Told) {
+async fn leave(session: &RemoteSession, told: DrainSignal) {
     let Ok(patience) = told.await else {
         return std::future::pending().await;
     };

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::bridge::dialect::native::{NativeChannels, encode_command};
-use roomwire::bridge::link::{Channel, Link, Outgoing};
-use roomwire::bridge::memory::{Faults, Hub, MemberId, MemoryLink};
-use roomwire::bridge::store::MemoryStore;
+use roomwire::bus::link::{Channel, Link, Outgoing};
+use roomwire::bus::memory::{Faults, Hub, MemberId, MemoryLink};
+use roomwire::cluster::dialect::native::{NativeChannels, encode_command};
 use roomwire::config::Config;
 use roomwire::model::random::OsRandom;
 use roomwire::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector};
-use roomwire::server::Outside;
+use roomwire::server::BusHandles;
+use roomwire::store::MemoryStore;
 
 use super::server::config;
 use super::{TestServer, eventually, soon};
@@ -43,12 +43,12 @@ impl<const N: usize> TestCluster<N> {
         for _ in 0..N {
             let (link, events) = hub.join();
             members.push(link.member());
-            let outside = Outside {
+            let handles = BusHandles {
                 link,
                 events,
                 store: Arc::clone(&store) as _,
             };
-            nodes.push(TestServer::configured(config.clone(), Some(outside)).await);
+            nodes.push(TestServer::configured(config.clone(), Some(handles)).await);
         }
         let (Ok(nodes), Ok(members)) = (nodes.try_into(), members.try_into()) else {
             unreachable!()

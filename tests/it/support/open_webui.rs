@@ -132,16 +132,16 @@ impl Backend {
     }
 }
 
-/// The connections of legs to a backend, which a test answers by hand.
-pub struct Legs(mpsc::UnboundedReceiver<TcpStream>);
+/// The connections of upstream connections to a backend, which a test answers by hand.
+pub struct Upstreams(mpsc::UnboundedReceiver<TcpStream>);
 
-impl Legs {
-    /// One backend for both: its URL leads to `backend`, and legs come here.
+impl Upstreams {
+    /// One backend for both: its URL leads to `backend`, and upstream connections come here.
     pub async fn in_front_of(backend: &mut Backend) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = backend.url.replacen("http://", "", 1);
         backend.url = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, legs) = mpsc::unbounded_channel();
+        let (sender, upstreams) = mpsc::unbounded_channel();
         actix_rt::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (sender, rest) = (sender.clone(), rest.clone());
@@ -160,27 +160,29 @@ impl Legs {
                 });
             }
         });
-        Self(legs)
+        Self(upstreams)
     }
 
-    /// The next leg of this user, who has joined there.
+    /// The next upstream connection of this user, who has joined there.
     pub async fn next(&mut self, token: &str) -> ByHand {
-        let (mut leg, id) = self.next_unanswered(token).await;
-        leg.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
-        leg
+        let (mut upstream, id) = self.next_unanswered(token).await;
+        upstream.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
+        upstream
     }
 
-    /// The next leg of this user, whose `user-join` is not answered yet, and the id of the answer.
+    /// The next upstream connection of this user, whose `user-join` is not answered yet, and the id of the answer.
     pub async fn next_unanswered(&mut self, token: &str) -> (ByHand, String) {
-        let mut leg = ByHand::serve(self.stream().await).await;
-        leg.expect(&format!(r#"40{{"token":"{token}"}}"#)).await;
-        leg.send(r#"40{"sid":"at-the-backend"}"#).await;
+        let mut upstream = ByHand::serve(self.stream().await).await;
+        upstream
+            .expect(&format!(r#"40{{"token":"{token}"}}"#))
+            .await;
+        upstream.send(r#"40{"sid":"at-the-backend"}"#).await;
         let join = json!(["user-join", {"auth": {"token": token}}]);
-        let id = leg.asked(&join.to_string()).await;
-        (leg, id)
+        let id = upstream.asked(&join.to_string()).await;
+        (upstream, id)
     }
 
-    /// Refuses the next leg as a backend does that serves no websockets.
+    /// Refuses the next upstream connection as a backend does that serves no websockets.
     pub async fn refuse_next(&mut self) {
         let mut stream = self.stream().await;
         let mut request = Vec::new();
@@ -195,7 +197,7 @@ impl Legs {
         soon("a leg", self.0.recv()).await.unwrap()
     }
 
-    /// No leg was opened beside those that were taken.
+    /// No upstream connection was opened beside those that were taken.
     pub fn is_empty(&mut self) -> bool {
         self.0.try_recv().is_err()
     }

@@ -1,8 +1,8 @@
 //! A python-socketio process on the bus of a test: says and hears the JSON of its manager.
 
 use bytes::Bytes;
-use roomwire::bridge::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
-use roomwire::bridge::memory::{Hub, MemoryLink};
+use roomwire::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
+use roomwire::bus::memory::{Hub, MemoryLink};
 use serde_json::Value;
 
 use super::soon;

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "shared with tests that need more of it")]
 
 #[expect(clippy::print_stdout, reason = "says that a test was skipped")]
-#[path = "../../../src/bridge/link_tests/server.rs"]
+#[path = "../../../src/bus/link_tests/server.rs"]
 mod server;
 
 pub(crate) use server::{Certificates, RedisCluster, RedisServer, Watched};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use roomwire::config::{Config, Environment, Sources, load};
 use roomwire::metrics::Metrics;
 use roomwire::model::random::OsRandom;
-use roomwire::server::{Outside, Server};
+use roomwire::server::{BusHandles, Server};
 
 use super::http::{Request, Response};
 use super::{PollingClient, WebsocketClient, soon};
@@ -62,7 +62,7 @@ impl TestServer {
     }
 
     /// A node with this configuration and these surroundings.
-    pub async fn configured(config: Config, outside: Option<Outside>) -> Self {
+    pub async fn configured(config: Config, outside: Option<BusHandles>) -> Self {
         super::log::keep();
         let server = Server::start_with(config, outside, Arc::new(OsRandom))
             .await

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use roomwire::bridge::link::{Channel, Link, Outgoing, Receivers};
-use roomwire::bridge::memory::MemoryLink;
+use roomwire::bus::link::{Channel, Link, Outgoing, Receivers};
+use roomwire::bus::memory::MemoryLink;
 
 /// A link whose subscriptions wait until told.
 pub struct SlowLink {

@@ -29,7 +29,7 @@ pub async fn front_of(behind: &[SocketAddr], settings: &[(&str, &str)]) -> TestS
     TestServer::with(&settings).await
 }
 
-/// One leg, as a server sees it.
+/// One upstream connection, as a server sees it.
 pub struct ByHand {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -38,7 +38,7 @@ pub struct ByHand {
 }
 
 impl ByHand {
-    /// The next leg; its session is open. Health checks, which open a session and send nothing, are passed over.
+    /// The next upstream connection; its session is open. Health checks, which open a session and send nothing, are passed over.
     pub async fn accept(listener: &TcpListener) -> Self {
         loop {
             let (stream, _) = soon("a leg", listener.accept()).await.unwrap();
@@ -55,10 +55,10 @@ impl ByHand {
             return true;
         }
         let read = self.stream.read_buf(&mut self.buffer);
-        matches!(soon("a leg or its end", read).await, Ok(1..))
+        matches!(soon("a upstream or its end", read).await, Ok(1..))
     }
 
-    /// A leg on this connection.
+    /// An upstream connection on this connection.
     pub async fn serve(mut stream: TcpStream) -> Self {
         let mut buffer = Vec::new();
         let end = loop {
@@ -92,7 +92,7 @@ impl ByHand {
         upstream
     }
 
-    /// The next leg, let into the main namespace.
+    /// The next upstream connection, let into the main namespace.
     pub async fn joined(listener: &TcpListener) -> Self {
         let mut upstream = Self::accept(listener).await;
         let connect = upstream.text().await;
@@ -135,7 +135,7 @@ impl ByHand {
         let _ = self.stream.write_all(&frames).await;
     }
 
-    /// The next text of the leg; `None` at its end.
+    /// The next text of the upstream connection; `None` at its end.
     pub async fn try_text(&mut self) -> Option<String> {
         match self.frame().await? {
             (0x81, content) => Some(String::from_utf8(content).unwrap()),
@@ -144,7 +144,7 @@ impl ByHand {
         }
     }
 
-    /// The next frame of the leg, by its first byte; `None` at its end.
+    /// The next frame of the upstream connection, by its first byte; `None` at its end.
     async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((first, content, length)) = unmasked(&self.buffer) {
@@ -158,7 +158,7 @@ impl ByHand {
         }
     }
 
-    /// The next text of the leg.
+    /// The next text of the upstream.
     pub async fn text(&mut self) -> String {
         self.try_text().await.unwrap()
     }

@@ -1,0 +1,150 @@
+//! What every store can do, in memory and on a real Redis.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use super::server::RedisServer;
+use super::{Member, PATIENCE};
+use crate::bus::redis::{RedisLink, RedisSettings, RedisStore};
+use crate::model::random::OsRandom;
+use crate::store::{MemoryStore, Renewal, Store};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn suite(store: &dyn Store) {
+    leases(store).await;
+    hashes(store).await;
+    assert_eq!(store.get("key").await, Ok(None));
+    let value = Bytes::from_static(b"\0\xff");
+    store.set("key", value.clone(), None).await.unwrap();
+    assert_eq!(store.get("key").await, Ok(Some(value.clone())));
+    assert_eq!(store.delete("key").await, Ok(true));
+    assert_eq!(store.delete("key").await, Ok(false));
+    store.set("key", value, Some(SHORT)).await.unwrap();
+    gone(store, "key").await;
+}
+
+async fn leases(store: &dyn Store) {
+    assert_eq!(store.renew("lease", "a", LONG).await, Ok(Renewal::Lost));
+    assert_eq!(store.acquire_lease("lease", "a", LONG).await, Ok(true));
+    assert_eq!(store.acquire_lease("lease", "a", LONG).await, Ok(true));
+    assert_eq!(store.acquire_lease("lease", "b", LONG).await, Ok(false));
+    assert_eq!(store.renew("lease", "b", LONG).await, Ok(Renewal::Taken));
+    store.release("lease", "b").await.unwrap();
+    assert_eq!(store.renew("lease", "a", SHORT).await, Ok(Renewal::Renewed));
+    gone(store, "lease").await;
+    assert_eq!(store.acquire_lease("lease", "b", LONG).await, Ok(true));
+    store.release("lease", "b").await.unwrap();
+    assert_eq!(store.get("lease").await, Ok(None));
+}
+
+async fn hashes(store: &dyn Store) {
+    let field = |number: u32| (format!("f{number}"), Bytes::from(number.to_string()));
+    assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
+    assert_eq!(store.hash_scan("hash").await, Ok(Vec::new()));
+    // More than one answer of a scan holds.
+    let fields: Vec<_> = (0..3000).map(field).collect();
+    store.hash_set("hash", fields.clone()).await.unwrap();
+    store.hash_set("hash", Vec::new()).await.unwrap();
+    let one = store.hash_get("hash", "f1").await;
+    assert_eq!(one, Ok(Some(Bytes::from_static(b"1"))));
+    let mut found = store.hash_scan("hash").await.unwrap();
+    found.sort_by_key(|(name, _)| name[1..].parse::<u32>().unwrap());
+    assert_eq!(found, fields);
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let gone = store.hash_delete("hash", names(&["f1", "f2", "none"]));
+    assert_eq!(gone.await, Ok(2));
+    assert_eq!(store.hash_delete("hash", Vec::new()).await, Ok(0));
+    assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
+    store.publish("nobody listens", Bytes::new()).await.unwrap();
+    assert_eq!(store.delete("hash").await, Ok(true));
+}
+
+async fn gone(store: &dyn Store, key: &str) {
+    let begun = Instant::now();
+    while store.get(key).await.unwrap().is_some() {
+        assert!(begun.elapsed() < PATIENCE, "{key} does not expire");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_suite_in_memory() {
+    suite(&MemoryStore::default()).await;
+}
+
+#[tokio::test]
+async fn the_suite_on_redis() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let store = RedisStore::new(RedisSettings::parse(&server.url()).unwrap());
+    suite(&store).await;
+    server.stop();
+    assert!(store.get("key").await.is_err());
+    server.run();
+    assert_eq!(store.get("key").await, Ok(None));
+}
+
+/// Passes everything on, but ends the connection instead of telling that something was published, as long as `cut`.
+async fn forgetful(target: u16, cut: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+            let cut = Arc::clone(&cut);
+            tokio::spawn(async move {
+                let (mut asked, mut answered) = (vec![0; 4096], vec![0; 4096]);
+                let mut publishes = false;
+                loop {
+                    tokio::select! {
+                        Ok(length @ 1..) = client.read(&mut asked) => {
+                            publishes |= asked[..length].windows(7).any(|word| word == b"PUBLISH");
+                            server.write_all(&asked[..length]).await.unwrap();
+                        }
+                        Ok(length @ 1..) = server.read(&mut answered) => {
+                            if publishes && cut.load(Ordering::Relaxed) {
+                                return;
+                            }
+                            client.write_all(&answered[..length]).await.unwrap();
+                        }
+                        else => return,
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_is_published_is_never_said_twice() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let cut = Arc::new(AtomicBool::new(false));
+    let port = forgetful(server.port, Arc::clone(&cut)).await;
+    let url = format!("redis://127.0.0.1:{port}/0");
+    let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
+    let settings = RedisSettings::parse(&server.url()).unwrap();
+    let (link, events) = RedisLink::start(settings, Arc::new(OsRandom));
+    let mut hearer = Member { link, events };
+    hearer.hear(&["c"]).await;
+    store.publish("c", "first".into()).await.unwrap();
+    cut.store(true, Ordering::Relaxed);
+    let lost = store.publish("c", "second".into()).await;
+    assert!(lost.is_err(), "nobody knows whether it was said");
+    cut.store(false, Ordering::Relaxed);
+    store.publish("c", "third".into()).await.unwrap();
+    for expected in ["first", "second", "third"] {
+        assert_eq!(hearer.message().await.1, expected);
+    }
+}

@@ -1,0 +1,60 @@
+//! One member's handle to the hub.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use super::hub::Hub;
+use super::state::MemberId;
+use crate::bus::link::{Channel, Link, LinkEvents, Outgoing, Receivers};
+
+/// A member of a [`Hub`]. Leaves it when dropped.
+#[derive(Debug)]
+pub struct MemoryLink {
+    hub: Hub,
+    member: MemberId,
+}
+
+impl Hub {
+    /// A new member: its link and what it hears.
+    pub fn join(&self) -> (Arc<MemoryLink>, LinkEvents) {
+        let (member, events) = self.admit();
+        let link = MemoryLink {
+            hub: self.clone(),
+            member,
+        };
+        (Arc::new(link), events)
+    }
+}
+
+impl MemoryLink {
+    /// The name by which the hub's knobs know this member.
+    pub fn member(&self) -> MemberId {
+        self.member
+    }
+}
+
+impl Link for MemoryLink {
+    fn publish(&self, batch: Vec<Outgoing>) {
+        for message in batch {
+            self.hub.publish(self.member, message);
+        }
+    }
+
+    fn publish_counted(&self, message: Outgoing) -> Receivers {
+        Box::pin(ready(self.hub.publish_counted(self.member, message)))
+    }
+
+    fn subscribe(&self, channels: Vec<Channel>) {
+        self.hub.subscribe(self.member, channels);
+    }
+
+    fn unsubscribe(&self, channels: Vec<Channel>) {
+        self.hub.unsubscribe(self.member, &channels);
+    }
+}
+
+impl Drop for MemoryLink {
+    fn drop(&mut self) {
+        self.hub.dismiss(self.member);
+    }
+}

@@ -1,0 +1,311 @@
+//! Messages waiting for a link: a queue bounded in bytes and, while the link is down, in age.
+//!
+//! Pure: time is passed in. What falls out is counted, so that the link can say so once per burst.
+//! Used by the links; the oldest messages give way, so what is left is an unbroken end of the flow.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::link::Outgoing;
+
+/// How much may wait while the link is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolLimits {
+    /// Names and payloads together, in bytes.
+    pub bytes: usize,
+    /// Older messages are worth nothing any more.
+    pub age: Duration,
+}
+
+impl Default for SpoolLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 1024 * 1024,
+            age: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What fell out of a spool since it was last asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+/// A queue of entries around one [`Outgoing`] each, oldest first.
+#[derive(Debug)]
+pub struct Spool<T> {
+    entries: VecDeque<Entry<T>>,
+    bytes: usize,
+    dropped: Dropped,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    since: Instant,
+    cost: usize,
+    item: T,
+}
+
+impl<T> Default for Spool<T> {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            dropped: Dropped::default(),
+        }
+    }
+}
+
+impl<T: AsRef<Outgoing>> Spool<T> {
+    /// Appends, then drops the oldest messages until at most `limit` bytes are queued. A single message stays whatever
+    /// its size. A message that shares its payload with the one before it does not count the payload again, and the two
+    /// are dropped together.
+    pub fn push(&mut self, item: T, limit: usize, now: Instant) {
+        let cost = cost_behind(self.entries.back().map(|entry| &entry.item), &item);
+        self.bytes += cost;
+        self.entries.push_back(Entry {
+            since: now,
+            cost,
+            item,
+        });
+        while self.bytes > limit && self.holds_several() {
+            self.drop_oldest();
+        }
+    }
+
+    /// Whether there is more than one payload.
+    fn holds_several(&self) -> bool {
+        match (self.entries.front(), self.entries.back()) {
+            (Some(first), Some(last)) => {
+                self.entries.len() > 1 && !last.item.as_ref().shares_payload(first.item.as_ref())
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts back what was taken and not delivered, in front of everything and with its old age.
+    pub fn restore(&mut self, batch: Vec<(Instant, T)>) {
+        let costs: Vec<usize> = batch
+            .iter()
+            .enumerate()
+            .map(|(index, (_, item))| {
+                let before = index.checked_sub(1).map(|before| &batch[before].1);
+                cost_behind(before, item)
+            })
+            .collect();
+        for ((since, item), cost) in batch.into_iter().zip(costs).rev() {
+            self.bytes += cost;
+            self.entries.push_front(Entry { since, cost, item });
+        }
+    }
+
+    /// Drops what the limits of a link that is down do not allow: the old and, beyond the bytes,
+    /// the oldest.
+    pub fn trim(&mut self, limits: SpoolLimits, now: Instant) {
+        while let Some(oldest) = self.entries.front() {
+            let too_old = now.duration_since(oldest.since) >= limits.age;
+            if !too_old && self.bytes <= limits.bytes {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    /// Keeps only the messages `keep` wants; the others are not counted as dropped.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        let bytes = &mut self.bytes;
+        self.entries.retain_mut(|entry| {
+            let kept = keep(&mut entry.item);
+            if !kept {
+                *bytes -= entry.cost;
+            }
+            kept
+        });
+    }
+
+    /// Takes the oldest messages with the time they were pushed: at most `bytes`, but at least one message and those
+    /// that share its payload.
+    pub fn take(&mut self, bytes: usize) -> Vec<(Instant, T)> {
+        let mut batch: Vec<(Instant, T)> = Vec::new();
+        let mut taken = 0;
+        while let Some(entry) = self.entries.pop_front() {
+            let shares =
+                |(_, last): &(Instant, T)| entry.item.as_ref().shares_payload(last.as_ref());
+            let is_apart = !batch.last().is_some_and(shares);
+            if taken > 0 && taken + entry.cost > bytes && is_apart {
+                self.entries.push_front(entry);
+                break;
+            }
+            taken += entry.cost;
+            self.bytes -= entry.cost;
+            batch.push((entry.since, entry.item));
+        }
+        batch
+    }
+
+    /// What fell out since the last call.
+    pub fn take_dropped(&mut self) -> Option<Dropped> {
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped.messages > 0).then_some(dropped)
+    }
+
+    /// When the oldest message will be `age` old.
+    pub fn expiry(&self, age: Duration) -> Option<Instant> {
+        self.entries.front().map(|oldest| oldest.since + age)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes waiting, as [`Outgoing::cost`] counts them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Drops the oldest message, with all entries that share its payload.
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else {
+            return;
+        };
+        self.dropped.messages += 1;
+        self.forget(&oldest);
+        while let Some(next) = self.entries.pop_front() {
+            if !next.item.as_ref().shares_payload(oldest.item.as_ref()) {
+                self.entries.push_front(next);
+                return;
+            }
+            self.forget(&next);
+        }
+    }
+
+    fn forget(&mut self, entry: &Entry<T>) {
+        self.bytes -= entry.cost;
+        self.dropped.bytes += entry.cost as u64;
+    }
+}
+
+/// The cost of an item that is queued behind `before`.
+fn cost_behind<T: AsRef<Outgoing>>(before: Option<&T>, item: &T) -> usize {
+    let item = item.as_ref();
+    if before.is_some_and(|before| item.shares_payload(before.as_ref())) {
+        item.own_cost()
+    } else {
+        item.cost()
+    }
+}
+
+impl AsRef<Self> for Outgoing {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::bus::link::Channel;
+
+    fn message(number: u8) -> Outgoing {
+        Outgoing {
+            channel: Channel::from("c"),
+            payload: Bytes::from(vec![number; 35]),
+            volatile: number >= 200,
+            translation: None,
+        }
+    }
+
+    fn numbers(batch: Vec<(Instant, Outgoing)>) -> Vec<u8> {
+        batch.iter().map(|(_, item)| item.payload[0]).collect()
+    }
+
+    #[test]
+    fn the_oldest_give_way_to_the_bytes() {
+        let now = Instant::now();
+        let mut spool = Spool::default();
+        for number in 0..5 {
+            spool.push(message(number), 300, now);
+        }
+        assert_eq!(spool.bytes(), 300, "a message costs 100 here");
+        let dropped = Dropped {
+            messages: 2,
+            bytes: 200,
+        };
+        assert_eq!(spool.take_dropped(), Some(dropped));
+        assert_eq!(spool.take_dropped(), None);
+        assert_eq!(numbers(spool.take(usize::MAX)), [2, 3, 4]);
+        assert_eq!(spool.bytes(), 0);
+    }
+
+    #[test]
+    fn a_payload_for_two_channels_counts_once_and_is_dropped_as_one() {
+        let now = Instant::now();
+        let mut spool = Spool::default();
+        for number in 0..3 {
+            let first = message(number);
+            let second = Outgoing {
+                channel: Channel::from("d"),
+                ..first.clone()
+            };
+            spool.push(first, 330, now);
+            spool.push(second, 330, now);
+        }
+        assert_eq!(spool.bytes(), 330, "a payload of 35, an entry 65");
+        let dropped = Dropped {
+            messages: 1,
+            bytes: 165,
+        };
+        assert_eq!(spool.take_dropped(), Some(dropped));
+        let batch = spool.take(1);
+        assert_eq!((batch.len(), spool.bytes()), (2, 165), "never split");
+        spool.restore(batch);
+        assert_eq!(spool.bytes(), 330);
+        assert_eq!(numbers(spool.take(usize::MAX)), [1, 1, 2, 2]);
+        assert_eq!(spool.bytes(), 0);
+        let alone = message(9);
+        spool.push(alone.clone(), 10, now);
+        spool.push(alone, 10, now);
+        assert_eq!(spool.take_dropped(), None, "a single message stays");
+    }
+
+    #[test]
+    fn age_counts_from_the_first_push() {
+        let start = Instant::now();
+        let mut spool = Spool::default();
+        spool.push(message(1), 1000, start);
+        spool.push(message(2), 1000, start + Duration::from_secs(3));
+        let batch = spool.take(1);
+        assert_eq!(batch.len(), 1, "one even if it is over the limit");
+        spool.restore(batch);
+        let limits = SpoolLimits {
+            bytes: 1000,
+            age: Duration::from_secs(10),
+        };
+        assert_eq!(spool.expiry(limits.age), Some(start + limits.age));
+        spool.trim(limits, start + Duration::from_secs(10));
+        assert_eq!(numbers(spool.take(1000)), [2]);
+        assert_eq!(
+            spool.take_dropped().map(|dropped| dropped.messages),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn retain_forgets_without_counting() {
+        let now = Instant::now();
+        let mut spool = Spool::default();
+        for number in [1, 200, 3] {
+            spool.push(message(number), 1000, now);
+        }
+        spool.retain(|item| !item.volatile);
+        assert_eq!((spool.bytes(), spool.take_dropped()), (200, None));
+        assert_eq!(numbers(spool.take(1000)), [1, 3]);
+    }
+}

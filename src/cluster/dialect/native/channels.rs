@@ -1,0 +1,127 @@
+//! Which channel a message goes to, so that it reaches the nodes it concerns and few others.
+
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
+
+use crate::bus::link::Channel;
+use crate::model::{Command, Namespace, NodeId, Room, SocketId};
+
+/// Where a command must be heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// By the nodes with members in one room.
+    Room { namespace: Namespace, room: Room },
+    /// By the node that owns the one socket meant.
+    Node(NodeId),
+    /// By every node.
+    All,
+}
+
+/// The shortest way for a command: one socket's owner, one room's members, or all.
+///
+/// A room named by the id of a socket is the own room of that socket; see [`NativeChannels::of`].
+pub fn route(command: &Command) -> Route {
+    let Some(room) = only_room(command) else {
+        return Route::All;
+    };
+    match SocketId::parse(room) {
+        Some(socket) => Route::Node(socket.node()),
+        None => Route::Room {
+            namespace: command.namespace().clone(),
+            room: room.clone(),
+        },
+    }
+}
+
+/// The room whose members the command concerns, if that is a single one.
+fn only_room(command: &Command) -> Option<&Room> {
+    let selector = match command {
+        Command::Emit(emit) => &emit.to,
+        Command::Join { selector, .. }
+        | Command::Leave { selector, .. }
+        | Command::Disconnect { selector, .. } => selector,
+        Command::CloseRoom { room, .. } => return Some(room),
+    };
+    match selector.rooms.as_slice() {
+        [room] => Some(room),
+        _ => None,
+    }
+}
+
+/// Namespace and room together up to this many bytes are part of the channel name as they are; longer ones are hashed.
+const LONGEST_NAME: usize = 64;
+
+/// Must be the same on every node and in every version.
+fn hash_of(namespace: &str, room: &str) -> u128 {
+    let mut hash = Sha256::new();
+    hash.update(namespace);
+    hash.update("#");
+    hash.update(room);
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    u128::from_be_bytes(first)
+}
+
+/// Names of the channels of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NativeChannels {
+    prefix: String,
+}
+
+impl NativeChannels {
+    /// `prefix` keeps clusters apart that share one Redis.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+        }
+    }
+
+    /// The channel every node hears.
+    pub fn all(&self) -> Channel {
+        Channel::from(format!("{}:all", self.prefix))
+    }
+
+    /// The channel one node hears.
+    pub fn node(&self, node: NodeId) -> Channel {
+        Channel::from(format!("{}:node:{node}", self.prefix))
+    }
+
+    /// The channel of a room, heard while a node has members in it.
+    ///
+    /// A long name is replaced by its hash: Redis stores a channel name several times, and clients choose the names.
+    pub fn room(&self, namespace: &Namespace, room: &Room) -> Channel {
+        if namespace.len() + room.len() > LONGEST_NAME {
+            let hash = hash_of(namespace, room);
+            return Channel::from(format!("{}:room:~{hash:032x}", self.prefix));
+        }
+        // `#` may occur on both sides, so two rooms can share a channel: it only costs the receiver a look,
+        // because the message itself says whom it means.
+        Channel::from(format!("{}:room:{namespace}#{room}", self.prefix))
+    }
+
+    /// Whether the node `ours` subscribes to the room's channel: not if the room is the id of one of its own sockets.
+    ///
+    /// A room that is the id of a socket of *another* node has a channel, because here it is an ordinary room.
+    pub fn has_channel(room: &Room, ours: NodeId) -> bool {
+        SocketId::parse(room).is_none_or(|socket| socket.node() != ours)
+    }
+
+    /// The channels to publish a command on.
+    ///
+    /// A command for one socket goes to its owner and to the channel of the room of that name, into which a
+    /// python-socketio process may have put other sockets. No node receives it twice, because none subscribes to the
+    /// rooms of its own ids ([`Self::has_channel`]).
+    pub fn of(&self, command: &Command) -> SmallVec<[Channel; 2]> {
+        let mut channels = SmallVec::new();
+        match only_room(command) {
+            None => channels.push(self.all()),
+            Some(room) => {
+                let owner = SocketId::parse(room).map(|socket| socket.node());
+                channels.extend(owner.map(|node| self.node(node)));
+                channels.push(self.room(command.namespace(), room));
+            }
+        }
+        channels
+    }
+}

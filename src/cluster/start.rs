@@ -1,0 +1,116 @@
+//! Starts the bus of a node as configured: the link to Redis, the dialects, the lease on the node's name.
+
+use std::sync::Arc;
+
+use actix::{AsyncContext, Context, Recipient};
+
+use super::dialect::native::NativeChannels;
+use super::dialect::python::{Fleet, PythonChannels};
+use super::messages::{Forward, Leave, Overhear, RouterAddresses};
+use super::node::{Bridge, BridgeParts, PythonSide};
+use crate::broker::{Bus, Directory};
+use crate::bus::link::{Link, LinkEvents};
+use crate::bus::redis::{InvalidRedis, RedisSettings, TlsFiles, Topology};
+use crate::config::BusConfig;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::model::NodeId;
+
+/// The settings of the link; `None`: one node, no Redis.
+///
+/// # Errors
+/// The URL, a Sentinel or a file for TLS cannot be used.
+pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, InvalidRedis> {
+    let Some(url) = &config.redis_url else {
+        return Ok(None);
+    };
+    let topology = match (&config.sentinel, config.cluster) {
+        (Some(sentinel), _) => Topology::Sentinel {
+            sentinels: sentinel.hosts.clone(),
+            service: sentinel.service.clone(),
+            user: sentinel.user.clone(),
+            password: sentinel.password.clone(),
+        },
+        (None, true) => Topology::Cluster,
+        (None, false) => Topology::Single,
+    };
+    let files = TlsFiles {
+        ca: config.tls_ca.clone(),
+        identity: config.tls_identity.clone(),
+    };
+    let mut settings = RedisSettings::new(url.expose(), &topology, &files)?;
+    settings.connect_timeout = config.connect_timeout;
+    settings.spool.bytes = config.spool_limit;
+    settings.spool.age = config.spool_age;
+    settings.message_limit = config.message_limit;
+    settings.ping_interval = config.ping_interval;
+    settings.ping_misses = config.ping_misses;
+    settings.channel_prefix = config.channel_prefix.clone();
+    settings.sharded_prefix = format!("{}:", config.channel_prefix);
+    Ok(Some(settings))
+}
+
+/// What a started bridge leaves to the server.
+pub struct StartedBridge {
+    pub directory: Arc<Directory>,
+    pub ways: BridgeHandles,
+}
+
+/// The ways to a started bridge beside those of the broker.
+pub struct BridgeHandles {
+    pub forward: Recipient<Forward>,
+    pub leave: Recipient<Leave>,
+}
+
+/// What the bridge needs of its node.
+pub struct BridgeContext {
+    pub node: NodeId,
+    pub workers: usize,
+    /// Maximum depth of arrays and objects in the JSON of an emit.
+    pub max_depth: usize,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub ports: RouterAddresses,
+    /// Who wants to hear what others command, if anybody.
+    pub overhear: Option<Overhear>,
+}
+
+/// Starts the bridge over a link.
+pub fn start_bridge(
+    config: &BusConfig,
+    link: Arc<dyn Link>,
+    events: LinkEvents,
+    node: BridgeContext,
+) -> StartedBridge {
+    let python = config.python.then(|| PythonSide {
+        fleet: Fleet::new(&config.channel_prefix, node.node),
+        channels: PythonChannels::new(config.python_channel.as_str()),
+        room_channels: config.python_room_channels,
+    });
+    let ctx = Context::<Bridge>::new();
+    let bus = Bus {
+        publish: ctx.address().recipient(),
+        reply: ctx.address().recipient(),
+        interest: ctx.address().recipient(),
+        every_socket: python.as_ref().is_some_and(|python| python.room_channels),
+    };
+    let directory = Directory::new(node.node, node.workers, Some(bus), node.metrics);
+    let bridge = Bridge::new(BridgeParts {
+        directory: Arc::clone(&directory),
+        link,
+        events,
+        native: NativeChannels::new(config.channel_prefix.as_str()),
+        python,
+        message_limit: config.message_limit,
+        max_depth: node.max_depth,
+        health: node.health,
+        ports: node.ports,
+        overhear: node.overhear,
+    });
+    let bridge = ctx.run(bridge);
+    let ways = BridgeHandles {
+        forward: bridge.clone().recipient(),
+        leave: bridge.recipient(),
+    };
+    StartedBridge { directory, ways }
+}

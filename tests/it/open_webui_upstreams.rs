@@ -1,0 +1,255 @@
+//! The Open WebUI app and its upstream connections: what only a backend can do.
+
+use roomwire::metrics::labels::UpstreamRefusal;
+use serde_json::json;
+
+use crate::support::eventually;
+use crate::support::open_webui::{Backend, Upstreams, cluster, connect, joined, user_join};
+
+const JOIN: &str = r#"["ydoc:document:join",{"document_id":"note:n","user_id":"ann"}]"#;
+const EDIT: &str = r#"["ydoc:document:update",{"document_id":"note:n","update":[1]}]"#;
+const SEEN: &str = r#"["events:channel",{"channel_id":"c","data":{"type":"last_read_at"}}]"#;
+
+#[actix_rt::test]
+async fn documents_live_on_a_leg_of_their_socket() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    backend.asked();
+    assert!(upstreams.is_empty(), "no upstream before it is needed");
+    ann.send(&format!("421{JOIN}")).await;
+    let mut upstream = upstreams.next(&token).await;
+    let request = upstream.request.to_lowercase();
+    assert!(request.contains("x-roomwire-via: roomwire:0/"), "{request}");
+    let id = upstream.asked(JOIN).await;
+    // What the backend says to rooms comes by the bus: of an upstream connection, only what is for this socket is passed on.
+    upstream
+        .send_all(&[
+            r#"42["events",{"chat_id":"c"}]"#,
+            r#"42["ydoc:document:state",{"document_id":"note:n","state":[0,0]}]"#,
+            r#"42["error",{"message":"no"}]"#,
+            r#"42["encryption:event",{"kind":"ended"}]"#,
+            &format!("43{id}[]"),
+        ])
+        .await;
+    ann.expect(r#"42["ydoc:document:state",{"document_id":"note:n","state":[0,0]}]"#)
+        .await;
+    ann.expect(r#"42["error",{"message":"no"}]"#).await;
+    ann.expect(r#"42["encryption:event",{"kind":"ended"}]"#)
+        .await;
+    ann.expect("431[]").await;
+    // An attachment goes as it came.
+    ann.send(r#"451-2["ydoc:document:update",{"update":{"_placeholder":true,"num":0}}]"#)
+        .await;
+    ann.send_binary(&[1, 2]).await;
+    let text = upstream.text().await;
+    let edit = r#"["ydoc:document:update",{"update":{"_placeholder":true,"num":0}}]"#;
+    assert!(text.starts_with("451-") && text.ends_with(edit), "{text}");
+    upstream.expect_binary(&[1, 2]).await;
+    assert!(upstreams.is_empty(), "one upstream for all documents");
+    assert_eq!(backend.asked(), [""; 0], "and no questions");
+    drop(ann);
+    assert_eq!(upstream.try_text().await, None, "it ends with its socket");
+}
+
+#[actix_rt::test]
+async fn a_leg_lost_with_documents_open_sends_its_client_to_join_anew() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(&format!("42{JOIN}")).await;
+    let mut upstream = upstreams.next(&token).await;
+    upstream.text().await;
+    drop(upstream);
+    ann.expect("41").await;
+    // As a browser does, on the same connection.
+    ann.send(&format!(r#"40{{"token":"{token}"}}"#)).await;
+    assert!(ann.text().await.starts_with("40{"));
+    ann.send(&format!("42{JOIN}")).await;
+    let mut upstream = upstreams.next(&token).await;
+    upstream.expect(&format!("42{JOIN}")).await;
+    // Without anything open, a loss is no news: the next event opens another upstream.
+    let leave = r#"["ydoc:document:leave",{"document_id":"note:n"}]"#;
+    ann.send(&format!("42{leave}")).await;
+    upstream.expect(&format!("42{leave}")).await;
+    drop(upstream);
+    let metrics = cluster.nodes[0].metrics();
+    eventually("the end of the leg", || metrics.upstreams.get() == 0).await;
+    ann.send(&format!("422{EDIT}")).await;
+    let mut upstream = upstreams.next(&token).await;
+    let id = upstream.asked(EDIT).await;
+    upstream.send(&format!("43{id}[]")).await;
+    ann.expect("432[]").await;
+}
+
+#[actix_rt::test]
+async fn what_was_read_takes_a_leg_of_its_own() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_channels(&["c"]);
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(&format!("425{SEEN}")).await;
+    let mut passing = upstreams.next(&token).await;
+    let id = passing.asked(SEEN).await;
+    passing.send(&format!("43{id}[]")).await;
+    ann.expect("435[]").await;
+    ann.send(r#"42["something-new",{"a":1}]"#).await;
+    passing.expect(r#"42["something-new",{"a":1}]"#).await;
+    // The backend looks at the channels anew where the browser does.
+    let join = json!(["join-channels", {"auth": {"token": token}}]);
+    assert_eq!(ann.ask(&join.to_string()).await, "[]");
+    passing.expect(&format!("42{join}")).await;
+    // It may go without a word.
+    drop(passing);
+    let metrics = cluster.nodes[0].metrics();
+    eventually("the end of the leg", || metrics.upstreams.get() == 0).await;
+    assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");
+}
+
+#[actix_rt::test]
+async fn legs_of_a_user_are_bounded() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let more = [("APP__UPSTREAM__MAX_CONNECTIONS_PER_USER", "1")];
+    let cluster = cluster::<1>(&backend, &more).await;
+    let mut first = joined(&cluster.nodes[0], &token).await;
+    let mut second = joined(&cluster.nodes[0], &token).await;
+    first.send(&format!("42{JOIN}")).await;
+    let _upstream = upstreams.next(&token).await;
+    second.send(&format!("421{JOIN}")).await;
+    second
+        .expect(r#"42["error",{"message":"The server is busy. Please try again later."}]"#)
+        .await;
+    second.expect("431[]").await;
+}
+
+#[actix_rt::test]
+async fn legs_go_where_a_backend_answers() {
+    let (mut away, mut backend) = (Backend::start(), Backend::start());
+    let token = backend.account("ann", "user");
+    away.account("ann", "user");
+    drop(Upstreams::in_front_of(&mut away).await);
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let both = format!("{},{}", away.url, backend.url);
+    let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
+    let cluster = cluster::<1>(&backend, &more).await;
+    for _ in 0..3 {
+        let mut ann = joined(&cluster.nodes[0], &token).await;
+        ann.send(&format!("42{JOIN}")).await;
+        upstreams
+            .next(&token)
+            .await
+            .expect(&format!("42{JOIN}"))
+            .await;
+    }
+}
+
+#[actix_rt::test]
+async fn strangers_open_no_upstreams() {
+    let mut backend = Backend::start();
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let events = [JOIN, EDIT, r#"["encryption:status",{}]"#, r#"["a:b:c",1]"#];
+    for event in events {
+        let mut stranger = connect(&cluster.nodes[0], "no token").await;
+        stranger.send(&format!("427{event}")).await;
+        stranger.expect("41").await;
+    }
+    assert!(upstreams.is_empty());
+}
+
+#[actix_rt::test]
+async fn what_a_client_said_before_it_left_reaches_the_backend() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    backend.set_channels(&["c"]);
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(&format!("42{SEEN}")).await;
+    drop(ann);
+    cluster.nodes[0].sessions(0).await;
+    let mut upstream = upstreams.next(&token).await;
+    upstream.expect(&format!("42{SEEN}")).await;
+    assert_eq!(upstream.try_text().await, None, "it ends behind that");
+    let metrics = cluster.nodes[0].metrics();
+    eventually("no upstream is left", || metrics.upstreams.get() == 0).await;
+}
+
+#[actix_rt::test]
+async fn a_backend_that_never_answers_the_greeting_is_left() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let more = [("APP__UPSTREAM__CONNECT_TIMEOUT", "500ms")];
+    let cluster = cluster::<1>(&backend, &more).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(r#"42["something-new",1]"#).await;
+    let (mut upstream, _) = upstreams.next_unanswered(&token).await;
+    assert_eq!(upstream.try_text().await, None);
+    let refused = &cluster.nodes[0]
+        .metrics()
+        .upstream_connections_refused_total;
+    eventually("the end of the leg", || {
+        refused.of(UpstreamRefusal::Unavailable).get() == 1
+    })
+    .await;
+    ann.send(r#"42["something-new",2]"#).await;
+    let mut upstream = upstreams.next(&token).await;
+    upstream.expect(r#"42["something-new",2]"#).await;
+}
+
+#[actix_rt::test]
+async fn who_gets_no_leg_is_not_sent_round_and_round() {
+    let mut backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut ann = joined(&cluster.nodes[0], &token).await;
+    ann.send(&format!("42{JOIN}")).await;
+    upstreams.refuse_next().await;
+    let refused = &cluster.nodes[0]
+        .metrics()
+        .upstream_connections_refused_total;
+    eventually("the refusal", || {
+        refused.of(UpstreamRefusal::Upstream).get() == 1
+    })
+    .await;
+    assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");
+    // It is sent away in a while, to try again.
+    ann.expect("41").await;
+}
+
+#[actix_rt::test]
+async fn another_user_of_the_same_socket_has_another_upstream() {
+    let mut backend = Backend::start();
+    let (ann, bob) = (
+        backend.account("ann", "user"),
+        backend.account("bob", "user"),
+    );
+    let mut upstreams = Upstreams::in_front_of(&mut backend).await;
+    let cluster = cluster::<1>(&backend, &[]).await;
+    let mut client = joined(&cluster.nodes[0], &ann).await;
+    client.send(&format!("42{JOIN}")).await;
+    let (mut first, id) = upstreams.next_unanswered(&ann).await;
+    user_join(&mut client, &bob).await;
+    client.send(&format!("42{JOIN}")).await;
+    let mut second = upstreams.next(&bob).await;
+    second.expect(&format!("42{JOIN}")).await;
+    // The end of the first is no news for the second.
+    first.send(&format!("43{id}[]")).await;
+    first.expect(&format!("42{JOIN}")).await;
+    assert_eq!(first.try_text().await, None);
+    let metrics = cluster.nodes[0].metrics();
+    eventually("one upstream is left", || metrics.upstreams.get() == 1).await;
+    client.send(&format!("42{EDIT}")).await;
+    second.expect(&format!("42{EDIT}")).await;
+    assert!(upstreams.is_empty());
+}
