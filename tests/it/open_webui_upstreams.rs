@@ -78,7 +78,10 @@ async fn a_leg_lost_with_documents_open_sends_its_client_to_join_anew() {
     upstream.expect(&format!("42{leave}")).await;
     drop(upstream);
     let metrics = cluster.nodes[0].metrics();
-    eventually("the end of the leg", || metrics.upstreams.get() == 0).await;
+    eventually("the end of the leg", || {
+        metrics.upstream_connections.get() == 0
+    })
+    .await;
     ann.send(&format!("422{EDIT}")).await;
     let mut upstream = upstreams.next(&token).await;
     let id = upstream.asked(EDIT).await;
@@ -108,7 +111,10 @@ async fn what_was_read_takes_a_leg_of_its_own() {
     // It may go without a word.
     drop(passing);
     let metrics = cluster.nodes[0].metrics();
-    eventually("the end of the leg", || metrics.upstreams.get() == 0).await;
+    eventually("the end of the leg", || {
+        metrics.upstream_connections.get() == 0
+    })
+    .await;
     assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");
 }
 
@@ -180,7 +186,10 @@ async fn what_a_client_said_before_it_left_reaches_the_backend() {
     upstream.expect(&format!("42{SEEN}")).await;
     assert_eq!(upstream.try_text().await, None, "it ends behind that");
     let metrics = cluster.nodes[0].metrics();
-    eventually("no upstream is left", || metrics.upstreams.get() == 0).await;
+    eventually("no upstream is left", || {
+        metrics.upstream_connections.get() == 0
+    })
+    .await;
 }
 
 #[actix_rt::test]
@@ -248,7 +257,10 @@ async fn another_user_of_the_same_socket_has_another_upstream() {
     first.expect(&format!("42{JOIN}")).await;
     assert_eq!(first.try_text().await, None);
     let metrics = cluster.nodes[0].metrics();
-    eventually("one upstream is left", || metrics.upstreams.get() == 1).await;
+    eventually("one upstream is left", || {
+        metrics.upstream_connections.get() == 1
+    })
+    .await;
     client.send(&format!("42{EDIT}")).await;
     second.expect(&format!("42{EDIT}")).await;
     assert!(upstreams.is_empty());

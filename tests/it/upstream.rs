@@ -57,12 +57,12 @@ async fn events_acks_and_auth_pass_both_ways() {
         .expect(r#"461-8[{"_placeholder":true,"num":0}]"#)
         .await;
     client.expect_binary(&[4]).await;
-    assert_eq!(front.metrics().upstreams.get(), 1);
+    assert_eq!(front.metrics().upstream_connections.get(), 1);
     drop(client);
     front.sessions(0).await;
     behind.sessions(0).await;
     crate::support::eventually("no upstream is left", || {
-        front.metrics().upstreams.get() == 0
+        front.metrics().upstream_connections.get() == 0
     })
     .await;
     assert_eq!(front.metrics().upstream_connections_lost_total.get(), 0);
@@ -80,10 +80,10 @@ async fn every_namespace_has_a_leg_of_its_own() {
     client.expect(r#"42["auth",{}]"#).await;
     client.send(r#"42/custom,5["message-with-ack",1]"#).await;
     client.expect("43/custom,5[1]").await;
-    assert_eq!(front.metrics().upstreams.get(), 2);
+    assert_eq!(front.metrics().upstream_connections.get(), 2);
     client.send("41/custom,").await;
     crate::support::eventually("one upstream is left", || {
-        front.metrics().upstreams.get() == 1
+        front.metrics().upstream_connections.get() == 1
     })
     .await;
     client.send(r#"425["message-with-ack",2]"#).await;
@@ -118,7 +118,7 @@ async fn an_upstream_refuses_in_its_own_words() {
         .await;
     client.expect(r#"44{"message":"deep"}"#).await;
     crate::support::eventually("no upstream is left", || {
-        front.metrics().upstreams.get() == 0
+        front.metrics().upstream_connections.get() == 0
     })
     .await;
 }
@@ -149,7 +149,7 @@ async fn a_connect_repeated_while_the_upstream_is_asked_is_answered_too() {
     client.send(r#"42["to the second"]"#).await;
     second.expect(r#"42["to the second"]"#).await;
     crate::support::eventually("one upstream is left", || {
-        front.metrics().upstreams.get() == 1
+        front.metrics().upstream_connections.get() == 1
     })
     .await;
 }
@@ -308,7 +308,7 @@ async fn a_lazy_leg_opens_with_the_first_event_and_closes_when_idle() {
         client.expect("431[1]").await;
         client.expect(r#"42["message-back",2]"#).await;
         crate::support::eventually("the upstream is closed", || {
-            front.metrics().upstreams.get() == 0
+            front.metrics().upstream_connections.get() == 0
         })
         .await;
         assert_eq!(
@@ -354,7 +354,7 @@ async fn legs_are_bounded_by_node_and_by_user() {
     assert_eq!(front.metrics().upstream_connections_refused_total.get(), 2);
     drop(second);
     crate::support::eventually("its upstream is gone", || {
-        front.metrics().upstreams.get() == 2
+        front.metrics().upstream_connections.get() == 2
     })
     .await;
     let (_fourth, answer) = join(a).await;
@@ -381,7 +381,7 @@ async fn of_two_upstreams_one_dies() {
     .await;
     upstreams.remove(0).server.stop().await;
     crate::support::eventually("half of the upstreams are lost", || {
-        front.metrics().upstreams.get() == 2
+        front.metrics().upstream_connections.get() == 2
     })
     .await;
     for _ in 0..4 {
@@ -495,7 +495,7 @@ async fn a_thousand_clients_have_a_thousand_upstreams() {
     for (number, client) in clients.iter_mut().enumerate() {
         client.expect(&format!("43{number}[{number}]")).await;
     }
-    assert_eq!(front.metrics().upstreams.get(), 1000);
+    assert_eq!(front.metrics().upstream_connections.get(), 1000);
     let sid = field(&clients[0].open, "sid");
     assert_eq!(sid.len(), 20);
 }
@@ -586,7 +586,7 @@ async fn a_client_without_progress_is_closed_with_its_upstream() {
     let (front, client, mut upstream, _listener) = carried(&impatient).await;
     let event = format!(r#"42["n","{}"]"#, filler(10_000));
     let sending = actix_rt::spawn(async move {
-        while front.metrics().upstreams.get() > 0 {
+        while front.metrics().upstream_connections.get() > 0 {
             upstream.send(&event).await;
         }
         front
@@ -640,7 +640,7 @@ async fn legs_are_bounded_by_address_whatever_the_auth_payload_is() {
     assert_eq!(front.metrics().upstream_connections_opened_total.get(), 3);
     drop(first);
     crate::support::eventually("its upstream is gone", || {
-        front.metrics().upstreams.get() == 2
+        front.metrics().upstream_connections.get() == 2
     })
     .await;
     let (_fourth, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
