@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
 use crate::support::tls::{self, Files};
-use crate::support::{PollingClient, TestCluster, TestServer, soon};
+use crate::support::{PollingClient, TestCluster, TestServer, within_deadline};
 
 /// How a body goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ async fn send_broken(
         Fault::Malformed => {}
     }
     // The server may reset what it does not read.
-    let _ = soon("the end of the connection", stream.read_to_end(&mut answer)).await;
+    let _ = within_deadline("the end of the connection", stream.read_to_end(&mut answer)).await;
     String::from_utf8(answer).unwrap()
 }
 
@@ -158,7 +158,7 @@ async fn a_slow_post_ends_with_its_session() {
             client.sid
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        let answer = soon(
+        let answer = within_deadline(
             "an answer before the body",
             Response::read(&mut stream, &mut Vec::new()),
         )

@@ -9,7 +9,7 @@ use roomwire::model::{Command, Namespace, Room};
 use roomwire::server::BusHandles;
 use roomwire::store::MemoryStore;
 
-use crate::support::cluster::{Voice, everybody, room};
+use crate::support::cluster::{BusPublisher, everybody, room};
 use crate::support::server::config;
 use crate::support::slow_link::SlowLink;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually};
@@ -204,7 +204,7 @@ async fn one_socket_elsewhere_is_reached_without_telling_others() {
 #[actix_rt::test]
 async fn a_room_named_like_an_id_is_a_room() {
     let cluster = TestCluster::<2>::start().await;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let mut clients = [
         cluster.nodes[0].member().await,
         cluster.nodes[1].member().await,
@@ -222,10 +222,10 @@ async fn a_room_named_like_an_id_is_a_room() {
         }
         for client in &clients {
             let node = &client.socket[..4];
-            assert_eq!(voice.hearers_of_node(node).await, 1);
+            assert_eq!(publisher.subscribers_of_node(node).await, 1);
         }
-        voice.heard_by(2, name).await;
-        voice.emit(room(name), &format!(r#"["e",{number}]"#), false);
+        publisher.await_subscribers(2, name).await;
+        publisher.emit(room(name), &format!(r#"["e",{number}]"#), false);
         for client in &mut clients {
             client.expect(&format!(r#"42["e",{number}]"#)).await;
             client.quiet().await;
@@ -236,44 +236,44 @@ async fn a_room_named_like_an_id_is_a_room() {
 #[actix_rt::test]
 async fn commands_move_and_end_sockets_on_every_node() {
     let cluster = TestCluster::<3>::start().await;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let mut clients = members(&cluster, 2).await;
     let names: Vec<String> = clients.iter().map(|client| client.socket.clone()).collect();
-    voice.say(&Command::Join {
+    publisher.publish(&Command::Join {
         selector: room("r"),
         rooms: vec![Room::from("s")],
     });
-    voice.heard_by(3, "s").await;
-    voice.say(&Command::Leave {
+    publisher.await_subscribers(3, "s").await;
+    publisher.publish(&Command::Leave {
         selector: room(&names[0]),
         rooms: vec![Room::from("s")],
     });
-    voice.emit(room("s"), r#"["in s"]"#, false);
-    voice.emit(everybody(), r#"["to all"]"#, false);
+    publisher.emit(room("s"), r#"["in s"]"#, false);
+    publisher.emit(everybody(), r#"["to all"]"#, false);
     for (index, client) in clients.iter_mut().enumerate() {
         if index > 0 {
             client.expect(r#"42["in s"]"#).await;
         }
         client.expect(r#"42["to all"]"#).await;
     }
-    voice.say(&Command::CloseRoom {
+    publisher.publish(&Command::CloseRoom {
         namespace: Namespace::main(),
         room: Room::from("s"),
     });
-    voice.emit(room("s"), r#"["nobody"]"#, false);
-    voice.emit(everybody().except(Room::from("s")), r#"["to all"]"#, false);
+    publisher.emit(room("s"), r#"["nobody"]"#, false);
+    publisher.emit(everybody().except(Room::from("s")), r#"["to all"]"#, false);
     for client in &mut clients {
         client.expect(r#"42["to all"]"#).await;
     }
-    voice.heard_by(0, "s").await;
+    publisher.await_subscribers(0, "s").await;
     // One is put out of the namespace, another one's connection ends, and then everybody's.
-    voice.say(&Command::Disconnect {
+    publisher.publish(&Command::Disconnect {
         selector: room(&names[0]),
         close: false,
     });
     clients[0].expect("41").await;
     clients[0].connect("/").await;
-    voice.say(&Command::Disconnect {
+    publisher.publish(&Command::Disconnect {
         selector: room(&names[3]),
         close: true,
     });
@@ -281,7 +281,7 @@ async fn commands_move_and_end_sockets_on_every_node() {
         clients[3].rest().await,
         [Frame::Text("41".into()), Frame::Close(None, String::new())]
     );
-    voice.say(&Command::Disconnect {
+    publisher.publish(&Command::Disconnect {
         selector: everybody(),
         close: true,
     });

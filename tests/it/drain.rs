@@ -1,7 +1,7 @@
 //! A node that empties itself bit by bit: who is refused, who is waited for, who goes when.
 
 use crate::acks::asked;
-use crate::support::cluster::{Voice, room};
+use crate::support::cluster::{BusPublisher, room};
 use crate::support::http::Request;
 use crate::support::log::close_reason;
 use crate::support::{Frame, PollingClient, TestCluster, TestServer, WebsocketClient, eventually};
@@ -57,7 +57,7 @@ async fn clients_go_one_after_the_other_and_nobody_new_comes() {
 async fn without_sessions_nobody_waits() {
     let settings = [("DRAIN__TIMEOUT", "1h"), ("DRAIN__GRACE", "59m")];
     let server = TestServer::with(&settings).await;
-    crate::support::soon("an end", server.server.drain()).await;
+    crate::support::within_deadline("an end", server.server.drain()).await;
 }
 
 #[actix_rt::test]
@@ -116,7 +116,7 @@ async fn a_client_that_does_not_come_to_hear_of_it_is_left_at_the_timeout() {
     let server = TestServer::with(&settings).await;
     let mut polling = server.polling().await;
     polling.connect().await;
-    crate::support::soon("an end", server.server.drain()).await;
+    crate::support::within_deadline("an end", server.server.drain()).await;
     assert_eq!(server.metrics().sessions.get(), 1);
     assert_eq!(server.metrics().drain_sessions_left.get(), 1);
     // It is still told, should it come.
@@ -232,17 +232,17 @@ async fn nothing_of_a_drained_node_is_left_on_the_bus() {
     let settings = [("DRAIN__GRACE", "0s")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [leaving, staying] = cluster.nodes;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let (mut a, mut b) = (leaving.member().await, staying.member().await);
     a.join("r").await;
     b.join("r").await;
     let name = leaving.node();
-    voice.heard_by(2, "r").await;
+    publisher.await_subscribers(2, "r").await;
     let (rest, ()) = tokio::join!(a.rest(), leaving.server.drain());
     assert_eq!(rest, ended());
-    voice.heard_by(1, "r").await;
+    publisher.await_subscribers(1, "r").await;
     leaving.server.stop().await;
-    assert_eq!(voice.hearers_of_node(&name).await, 0);
-    voice.emit(room("r"), r#"["on"]"#, false);
+    assert_eq!(publisher.subscribers_of_node(&name).await, 0);
+    publisher.emit(room("r"), r#"["on"]"#, false);
     b.expect(r#"42["on"]"#).await;
 }

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::cluster::{Voice, room};
+use crate::support::cluster::{BusPublisher, room};
 use crate::support::http::Response;
 use crate::support::log::close_reason;
 use crate::support::tls::{self, Files};
-use crate::support::{Frame, TestCluster, WebsocketClient, filler, soon};
+use crate::support::{Frame, TestCluster, WebsocketClient, filler, within_deadline};
 use roomwire::bus::memory::Faults;
 use roomwire::model::Command;
 
@@ -160,7 +160,8 @@ async fn nothing_is_lost_or_overtaken_by_a_forwarded_upgrade() {
         websocket.quiet().await;
         seen
     };
-    let ((), seen) = soon("all events", async { tokio::join!(sending, receiving) }).await;
+    let ((), seen) =
+        within_deadline("all events", async { tokio::join!(sending, receiving) }).await;
     assert_eq!(seen, (0..COUNT).collect::<Vec<_>>());
 }
 
@@ -175,12 +176,12 @@ fn note(packet: &str, seen: &mut Vec<usize>) {
 async fn what_ends_the_session_ends_its_websocket_elsewhere() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, edge] = &cluster.nodes;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let mut client = owner.polling().await;
     let socket = client.connect().await;
     let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
-    voice.say(&Command::Disconnect {
+    publisher.publish(&Command::Disconnect {
         selector: room(&socket),
         close: true,
     });
@@ -277,7 +278,7 @@ async fn a_forwarded_probe_that_gives_up_leaves_the_session_alone() {
     client.turn_to(&edge.address());
     client.join("r").await;
     // The owner hears of the failure over the bus.
-    let mut websocket = soon("a new attempt", async {
+    let mut websocket = within_deadline("a new attempt", async {
         loop {
             let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
             websocket.send("2probe").await;
@@ -380,7 +381,7 @@ async fn pending_requests_of_a_node_end_when_it_dies() {
     assert_eq!(close_reason(&carried.sid).await, "transport close");
     assert_eq!(close_reason(&polling.sid).await, "transport error");
     assert_eq!(close_reason(&posting.sid).await, "transport error");
-    let mut websocket = soon("a new upgrade", async {
+    let mut websocket = within_deadline("a new upgrade", async {
         loop {
             let mut websocket = WebsocketClient::upgrading(&owner.address(), &probing.sid).await;
             websocket.send("2probe").await;
@@ -408,7 +409,7 @@ async fn no_body_is_read_for_a_session_that_does_not_exist() {
         let sid = format!("{node}AAAAAAAAAAAAAAAA");
         let mut stream = tls::dial(&edge.address(), false).await;
         stream.write_all(post_head(&sid).as_bytes()).await.unwrap();
-        let answer = soon(
+        let answer = within_deadline(
             "an answer to the head alone",
             Response::read(&mut stream, &mut Vec::new()),
         )

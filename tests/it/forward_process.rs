@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::process::Node;
 use crate::support::redis::RedisServer;
-use crate::support::{PollingClient, WebsocketClient, soon};
+use crate::support::{PollingClient, WebsocketClient, within_deadline};
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 
@@ -48,7 +48,7 @@ async fn an_owner_that_is_stopped_is_waited_for_as_long_as_documented() {
         "/socket.io/?EIO=4&transport=websocket&sid={}",
         clients[2].sid
     );
-    let (poll, post, upgrade) = soon("all answers", async {
+    let (poll, post, upgrade) = within_deadline("all answers", async {
         tokio::join!(
             clients[0].get(),
             clients[1].post("41"),

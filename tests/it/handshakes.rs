@@ -2,7 +2,7 @@
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::Files;
-use crate::support::{TestCluster, TestServer, field, soon};
+use crate::support::{TestCluster, TestServer, field, within_deadline};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -17,7 +17,7 @@ async fn handshake(address: &str, target: &str, headers: &[(&str, &str)]) -> Res
     if !all.iter().any(|(name, _)| *name == "Connection") {
         all.push(("Connection", "Upgrade"));
     }
-    soon(
+    within_deadline(
         "an answer",
         Request::get(target).headers(&all).send(address),
     )

@@ -10,7 +10,7 @@ use roomwire::metrics::labels::LimitRejection;
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::{Files, Wire, dial, host};
-use crate::support::{PATIENCE, TestServer, WebsocketClient, eventually, soon};
+use crate::support::{PATIENCE, TestServer, WebsocketClient, eventually, within_deadline};
 
 /// Every deadline well below what a test waits.
 const QUICK: [(&str, &str); 5] = [
@@ -46,7 +46,7 @@ async fn node(settings: &[(&str, &str)], tls: bool) -> (TestServer, Vec<String>)
 async fn exchange(address: &str, request: &[u8]) -> (Response, Box<dyn Wire>) {
     let mut stream = dial(address, false).await;
     stream.write_all(request).await.unwrap();
-    let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+    let answer = within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
     (answer, stream)
 }
 
@@ -54,7 +54,7 @@ async fn exchange(address: &str, request: &[u8]) -> (Response, Box<dyn Wire>) {
 async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     let mut rest = Vec::new();
     // A reset is an end too.
-    let _ = soon("the end of the connection", stream.read_to_end(&mut rest)).await;
+    let _ = within_deadline("the end of the connection", stream.read_to_end(&mut rest)).await;
 }
 
 const ENDLESS: &[u8] =
@@ -95,7 +95,8 @@ async fn a_complete_body_that_is_not_read_keeps_the_connection() {
         for _ in 0..3 {
             let request = Request::post("/nowhere", &[b'x'; 20_000]).encode(host(address));
             stream.write_all(&request).await.unwrap();
-            let answer = soon("an answer", Response::read(&mut stream, &mut buffer)).await;
+            let answer =
+                within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
             assert_eq!(answer.status, 404);
         }
     }
@@ -165,7 +166,7 @@ async fn unread_responses_close_their_connection() {
             let requests = PLAIN.repeat(1_000);
             // Answers fill the socket until the node takes no more requests, and after its deadline no byte.
             let flooding = async { while stream.write_all(&requests).await.is_ok() {} };
-            soon("the end of the connection", flooding).await;
+            within_deadline("the end of the connection", flooding).await;
         }
         eventually("no connection left", || {
             server.metrics().http_connections.get() == 0
@@ -231,7 +232,8 @@ async fn http_connections_of_one_address_are_limited() {
         eventually("another address", || counted.get() == 6).await;
         if !tls {
             other.write_all(PLAIN).await.unwrap();
-            let answer = soon("an answer", Response::read(&mut other, &mut Vec::new())).await;
+            let answer =
+                within_deadline("an answer", Response::read(&mut other, &mut Vec::new())).await;
             assert_eq!(answer.status, 200);
         }
         held.pop();
@@ -270,7 +272,7 @@ async fn one_address_cannot_fill_the_internal_listener() {
     let deadline = Instant::now() + PATIENCE;
     let mut other = from("127.0.0.2", internal).await;
     other.write_all(PLAIN).await.unwrap();
-    let answer = soon("an answer", Response::read(&mut other, &mut Vec::new())).await;
+    let answer = within_deadline("an answer", Response::read(&mut other, &mut Vec::new())).await;
     assert_eq!(answer.status, 200);
     assert!(Instant::now() < deadline);
 }

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::cluster::{Voice, room};
+use crate::support::cluster::{BusPublisher, room};
 use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
 use crate::support::tls;
-use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler, soon};
+use crate::support::{
+    Frame, TestCluster, TestServer, WebsocketClient, eventually, filler, within_deadline,
+};
 use roomwire::limits::Limit;
 use roomwire::metrics::labels::{Disconnect, LimitRejection};
 use roomwire::model::{Command, Room};
@@ -414,7 +416,7 @@ async fn bodies_that_are_still_arriving_share_a_limit() {
         let [one, other] = &mut posts[..] else {
             unreachable!()
         };
-        let refused = soon("a refusal", async {
+        let refused = within_deadline("a refusal", async {
             tokio::select! {
                 answer = Response::read(one, &mut first) => answer,
                 answer = Response::read(other, &mut second) => answer,
@@ -464,12 +466,12 @@ async fn a_connect_payload_has_a_size() {
 async fn joins_by_others_end_at_the_same_number_of_rooms() {
     let cluster = TestCluster::<1>::with(&[("SOCKET__MAX_ROOMS", "3")]).await;
     let [node] = &cluster.nodes;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let (mut client, mut other) = (node.member().await, node.member().await);
     client.join("own").await;
     let rooms = ["a", "b", "own", "c", "d"].map(Room::from).to_vec();
     let selector = room(&client.socket);
-    voice.say(&Command::Join { selector, rooms });
+    publisher.publish(&Command::Join { selector, rooms });
     eventually("the rooms too many", || {
         node.metrics()
             .limit_rejected_total
@@ -509,7 +511,8 @@ async fn a_body_that_never_comes_does_not_hold_a_connection_for_ever() {
             .await
             .unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+        let answer =
+            within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
 }

@@ -11,7 +11,7 @@ use crate::support::TestServer;
 use crate::support::open_webui::Backend;
 use crate::support::redis::RedisServer;
 use crate::support::server::config;
-use crate::support::soon;
+use crate::support::within_deadline;
 
 async fn looked_at(config: &Config) -> (Severity, String) {
     let options = Options {
@@ -135,11 +135,11 @@ async fn one_address(backend: &Backend, sockets: &TestServer) -> String {
 }
 
 /// Subscribes as a backend's process does, until it is dropped.
-async fn hear(redis: &RedisServer) -> TcpStream {
+async fn subscribed_process(redis: &RedisServer) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).await.unwrap();
     stream.write_all(b"SUBSCRIBE socketio\r\n").await.unwrap();
     let mut answer = [0; 64];
-    soon("the subscription is told", stream.read(&mut answer))
+    within_deadline("the subscription is told", stream.read(&mut answer))
         .await
         .unwrap();
     stream
@@ -182,7 +182,7 @@ async fn backends_that_share_our_redis_are_fine() {
     let Some(stock) = Stock::start().await else {
         return;
     };
-    let _process = hear(&stock.redis).await;
+    let _process = subscribed_process(&stock.redis).await;
     let () = stock
         .redis
         .ask(&["SET", "open-webui:usage_cleanup_lock", "1"]);
@@ -226,7 +226,7 @@ async fn a_redis_that_is_not_the_backends_is_named() {
         told.contains("no backend hears `socketio` at this redis"),
         "{told}"
     );
-    let _process = hear(&stock.redis).await;
+    let _process = subscribed_process(&stock.redis).await;
     let (worst, told) = stock.looked_at(1, &[]).await;
     assert_eq!(worst, Severity::Error);
     assert!(

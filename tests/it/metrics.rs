@@ -142,8 +142,8 @@ async fn a_node_on_the_bus_shows_it() {
     let [first, second] = &cluster.nodes;
     let mut member = second.member().await;
     member.join("r").await;
-    let mut voice = first.member().await;
-    voice.emit("r", r#""hello",1"#).await;
+    let mut publisher = first.member().await;
+    publisher.emit("r", r#""hello",1"#).await;
     member.expect(r#"42["hello",1]"#).await;
     eventually("the delivery is counted", || {
         second.metrics().delivery_seconds.count() >= 1

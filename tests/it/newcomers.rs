@@ -9,7 +9,7 @@ use roomwire::config::Config;
 
 use crate::support::http::{Request, Response};
 use crate::support::log::{close_reason, logged};
-use crate::support::{TestServer, eventually, soon};
+use crate::support::{TestServer, eventually, within_deadline};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -71,7 +71,8 @@ async fn one_connection_does_not_fill_the_node_with_pipelined_handshakes() {
     let reading = async {
         let (mut opened, mut buffer) = (0, Vec::new());
         for _ in 0..HANDSHAKES {
-            let answer = soon("an answer", Response::read(&mut reader, &mut buffer)).await;
+            let answer =
+                within_deadline("an answer", Response::read(&mut reader, &mut buffer)).await;
             match answer.status {
                 200 => opened += 1,
                 status => assert_eq!(status, 429),
@@ -88,7 +89,7 @@ async fn one_connection_does_not_fill_the_node_with_pipelined_handshakes() {
         "{opened} {most}"
     );
     // Who waits gets in.
-    soon("a place", async {
+    within_deadline("a place", async {
         while server.send(Request::get(POLLING)).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -18,7 +18,9 @@ use crate::support::open_webui::{
 use crate::support::python::PythonProcess;
 use crate::support::redis::RedisServer;
 use crate::support::server::config;
-use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, soon};
+use crate::support::{
+    Frame, TestCluster, TestServer, WebsocketClient, eventually, within_deadline,
+};
 
 async fn pooled(cluster: &TestCluster<2>, client: &WebsocketClient) -> Option<Value> {
     let entry = cluster
@@ -90,7 +92,7 @@ async fn a_connect_costs_two_questions_and_an_event_none() {
     );
     assert_eq!(backend.asked(), [""; 0]);
     ann.send("41").await;
-    soon("the pools are left", async {
+    within_deadline("the pools are left", async {
         loop {
             let used = cluster.store.hash_get("open-webui:usage_pool", "m").await;
             if used.unwrap().is_none() && pooled(&cluster, &ann).await.is_none() {
@@ -135,7 +137,7 @@ async fn a_socket_that_signs_in_as_another_user_leaves_the_rooms_of_the_former_o
     assert_eq!(socket.ask(&note.to_string()).await, "[]");
     let chat = r#"["events:chat",{"chat_id":"c","data":{"type":"join"}}]"#;
     socket.send(&format!("421{chat}")).await;
-    soon("the chat", async {
+    within_deadline("the chat", async {
         while socket.text().await != "431[true]" {}
     })
     .await;
@@ -143,7 +145,7 @@ async fn a_socket_that_signs_in_as_another_user_leaves_the_rooms_of_the_former_o
     let of_bob = ["user:bob", "channel:of-bob", "note:n", "chat:c"];
     for room in of_bob {
         emit_to(&python, room, "news", "1");
-        soon(room, async {
+        within_deadline(room, async {
             while socket.text().await != r#"42["news",1]"# {}
         })
         .await;
@@ -245,7 +247,7 @@ async fn what_is_revoked_in_redis_counts_at_once() {
     let cluster = cluster::<1>(&backend, &[]).await;
     let mut first = joined(&cluster.nodes[0], &token).await;
     assert_eq!(first.ask(r#"["heartbeat",{}]"#).await, "[]");
-    backend.forget_everybody();
+    backend.revoke_all_tokens();
     let key = "open-webui:auth:token:jti-ann:revoked";
     cluster.store.set(key, "1".into(), None).await.unwrap();
     let mut second = connect(&cluster.nodes[0], &token).await;
@@ -269,7 +271,7 @@ async fn typing_is_heard_everywhere_and_by_the_sender() {
     let expected = r#"["events:channel",{"channel_id":"c","message_id":null,"data":{"type":"typing","data":{"typing":true}},"user":{"id":"ann","name":"ANN","role":"user"}}]"#;
     a.expect(&format!("42{expected}")).await;
     b.expect(&format!("42{expected}")).await;
-    let heard = python.hear().await;
+    let heard = python.receive().await;
     assert_eq!(
         (&heard["method"], &heard["event"], &heard["room"]),
         (
@@ -292,7 +294,7 @@ async fn a_new_channel_is_joined_when_the_backend_tells_of_it() {
     emit_to(&python, "user:ann", "events:channel", created);
     ann.expect(&format!(r#"42["events:channel",{created}]"#))
         .await;
-    soon("a message in the new channel", async {
+    within_deadline("a message in the new channel", async {
         loop {
             emit_to(&python, "channel:new", "news", "1");
             let next = tokio::time::timeout(Duration::from_millis(50), ann.text()).await;
@@ -351,7 +353,7 @@ async fn chats_have_readers_writers_and_presence() {
     );
     // A backend takes the access away.
     let leave = format!(r#""sid":"{}","room":"chat:own","namespace":"/""#, b.socket);
-    python.say("leave_room", &leave);
+    python.publish("leave_room", &leave);
     eventually_false(&mut b, &typing).await;
     assert_eq!(
         pooled(&cluster, &a).await.unwrap()["chat_ids"],
@@ -366,7 +368,7 @@ async fn chats_have_readers_writers_and_presence() {
 
 /// Asks until the answer is no.
 async fn eventually_false(client: &mut WebsocketClient, event: &str) {
-    soon("an answer of no", async {
+    within_deadline("an answer of no", async {
         while client.ask(event).await != "[false]" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -400,7 +402,7 @@ async fn the_chat_of_another_may_be_read_only() {
     let socket = ann.socket.clone();
     emit_to(&python, &socket, "events", access);
     ann.expect(&format!(r#"42["events",{access}]"#)).await;
-    soon("the right to write", async {
+    within_deadline("the right to write", async {
         while ann.ask(typing).await != "[true]" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -436,9 +438,9 @@ async fn a_backend_ends_sockets_and_its_word_is_asked_anew() {
     let python = PythonProcess::join(&cluster.hub);
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.asked();
-    backend.forget_everybody();
+    backend.revoke_all_tokens();
     let fields = format!(r#""sid":"{}","namespace":"/""#, ann.socket);
-    python.say("disconnect", &fields);
+    python.publish("disconnect", &fields);
     ann.expect("41").await;
     let mut again = connect(&cluster.nodes[0], &token).await;
     assert_eq!(user_join(&mut again, &token).await, "[]");
@@ -469,7 +471,7 @@ async fn pieces_of_an_answer_go_to_the_backend_that_waits_for_them() {
     link.subscribe(vec![Channel::from("open-webui:direct_completion")]);
     let subscribed =
         async { while !matches!(events.next().await, Some(LinkEvent::Subscribed(_))) {} };
-    soon("a subscription", subscribed).await;
+    within_deadline("a subscription", subscribed).await;
     let mut ann = joined(&node, &token).await;
     let entry = store.hash_get("open-webui:session_pool", &ann.socket);
     assert!(entry.await.unwrap().is_some());
@@ -490,6 +492,6 @@ async fn pieces_of_an_answer_go_to_the_backend_that_waits_for_them() {
                 }
             }
         };
-        assert_eq!(soon("a piece", heard).await, piece);
+        assert_eq!(within_deadline("a piece", heard).await, piece);
     }
 }

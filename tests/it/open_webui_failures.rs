@@ -17,7 +17,7 @@ use crate::support::open_webui::{
 use crate::support::python::PythonProcess;
 use crate::support::server::config;
 use crate::support::slow_link::SlowLink;
-use crate::support::{Frame, TestServer, eventually, soon};
+use crate::support::{Frame, TestServer, eventually, within_deadline};
 
 #[actix_rt::test]
 async fn clients_wait_for_a_backend_that_is_away() {
@@ -75,7 +75,7 @@ async fn what_makes_no_sense_is_no_refusal() {
         (429, Value::Null),
     ] {
         for path in ["/api/v1/auths/", "/api/v1/channels/"] {
-            stranger.set_word(path, status, body.clone());
+            stranger.set_override(path, status, body.clone());
         }
         let both = format!("{},{}", stranger.url, backend.url);
         let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
@@ -108,7 +108,7 @@ async fn a_token_is_not_believed_without_its_sockets() {
     assert_eq!(backend.asked(), ["/api/v1/channels/"]);
     drop(second);
     node.sessions(0).await;
-    backend.forget_everybody();
+    backend.revoke_all_tokens();
     let mut again = connect(node, &token).await;
     assert_eq!(user_join(&mut again, &token).await, "[]");
     assert_eq!(backend.asked(), ["/api/v1/auths/"]);
@@ -120,7 +120,7 @@ async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
     let token = backend.account("ann", "user");
     let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
-    backend.forget_everybody();
+    backend.revoke_all_tokens();
     ann.expect("41").await;
 }
 
@@ -160,7 +160,7 @@ async fn what_a_backend_says_anew_of_a_user_counts() {
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.account("ann", "admin");
     let typing = r#"42["events:channel",{"channel_id":"c","data":{"type":"typing"}}]"#;
-    soon("the new role", async {
+    within_deadline("the new role", async {
         loop {
             ann.send(typing).await;
             if ann.text().await.contains(r#""role":"admin""#) {
@@ -191,7 +191,7 @@ async fn what_no_backend_said_about_a_chat_is_not_believed() {
     ann.expect(&format!(r#"42["events",{access}]"#)).await;
     let typing =
         r#"["events:chat",{"chat_id":"own","data":{"type":"typing","data":{"typing":true}}}]"#;
-    soon("a no", async {
+    within_deadline("a no", async {
         while ann.ask(typing).await != "[false]" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -226,7 +226,7 @@ async fn a_node_that_stops_cleans_up_first() {
     store.release(lock, "other").await.unwrap();
     stop.await;
     loop {
-        let heard = python.hear().await;
+        let heard = python.receive().await;
         if heard["event"] == "events" && heard["data"][0]["data"]["data"]["users"] == json!([]) {
             break;
         }
@@ -275,7 +275,7 @@ async fn without_backends_the_session_pool_stays_fresh() {
     let pool = "open-webui:session_pool";
     let gone = cluster.store.hash_delete(pool, vec![ann.socket.clone()]);
     gone.await.unwrap();
-    soon("a fresh entry", async {
+    within_deadline("a fresh entry", async {
         while cluster
             .store
             .hash_get(pool, &ann.socket)
@@ -326,7 +326,7 @@ async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
         ann.expect("431[true]").await;
         match room_channels {
             "true" => emit_to(&python, "chat:own", "news", "1"),
-            _ => python.say(
+            _ => python.publish(
                 "emit",
                 r#""event":"news","data":[1],"namespace":"/","room":"chat:own""#,
             ),

@@ -8,10 +8,10 @@ use roomwire::metrics::labels::BusDrop;
 use roomwire::server::BusHandles;
 use roomwire::store::MemoryStore;
 
-use crate::support::cluster::{Voice, published};
+use crate::support::cluster::{BusPublisher, published};
 use crate::support::server::config;
 use crate::support::slow_link::SlowLink;
-use crate::support::{Frame, TestCluster, TestServer, eventually, soon};
+use crate::support::{Frame, TestCluster, TestServer, eventually, within_deadline};
 
 #[actix_rt::test]
 async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
@@ -84,7 +84,7 @@ async fn the_spool_holds_each_message_once_with_two_dialects() {
     );
     let mut told = 0;
     while told < 800 {
-        let event = soon("what python processes are told", heard.next()).await;
+        let event = within_deadline("what python processes are told", heard.next()).await;
         if let Some(LinkEvent::Message { payload, .. }) = event {
             let text = String::from_utf8(payload.to_vec()).unwrap();
             assert!(
@@ -183,7 +183,7 @@ async fn the_rooms_of_a_stopped_node_vanish() {
         nodes: [first, second],
         ..
     } = TestCluster::<2>::start().await;
-    let voice = Voice::join(&hub);
+    let publisher = BusPublisher::join(&hub);
     let mut a = first.member().await;
     let mut b = second.member().await;
     a.join("r").await;
@@ -191,20 +191,26 @@ async fn the_rooms_of_a_stopped_node_vanish() {
     b.join("b alone").await;
     let node = second.node();
     assert_eq!(
-        (voice.hearers("r").await, voice.hearers("b alone").await),
+        (
+            publisher.subscribers("r").await,
+            publisher.subscribers("b alone").await
+        ),
         (2, 1)
     );
-    assert_eq!(voice.hearers_of_node(&node).await, 1);
+    assert_eq!(publisher.subscribers_of_node(&node).await, 1);
     second.server.stop().await;
     assert!(matches!(b.rest().await[..], [Frame::Close(..)]));
-    soon("the node is off the bus", async {
-        while voice.hearers_of_node(&node).await > 0 {
+    within_deadline("the node is off the bus", async {
+        while publisher.subscribers_of_node(&node).await > 0 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert_eq!(
-        (voice.hearers("r").await, voice.hearers("b alone").await),
+        (
+            publisher.subscribers("r").await,
+            publisher.subscribers("b alone").await
+        ),
         (1, 0)
     );
     a.emit("b alone", r#""nobody""#).await;

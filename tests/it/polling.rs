@@ -6,10 +6,10 @@ use std::time::Duration;
 use roomwire::metrics::labels::Compression;
 use roomwire::model::Command;
 
-use crate::support::cluster::{Voice, everybody};
+use crate::support::cluster::{BusPublisher, everybody};
 use crate::support::http::Request;
 use crate::support::log::close_reason;
-use crate::support::{TestCluster, TestServer, field, filler, soon};
+use crate::support::{TestCluster, TestServer, field, filler, within_deadline};
 
 #[actix_rt::test]
 async fn a_session_by_requests_alone() {
@@ -152,7 +152,7 @@ async fn a_client_that_says_goodbye_has_its_poll_answered() {
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     let address = server.address();
     let poll = Request::get(&target).send(&address);
-    let (answer, ()) = tokio::join!(soon("the poll", poll), async {
+    let (answer, ()) = tokio::join!(within_deadline("the poll", poll), async {
         // The poll must be waiting: until then it would find the session gone.
         tokio::task::yield_now().await;
         client.send("41\u{1e}1").await;
@@ -379,7 +379,7 @@ async fn a_client_that_gives_up_a_poll_has_left() {
 async fn the_end_comes_in_a_batch_of_its_own() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, elsewhere] = &cluster.nodes;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     for (edge, waits) in [owner, elsewhere]
         .into_iter()
         .flat_map(|edge| [(edge, true), (edge, false)])
@@ -389,8 +389,8 @@ async fn the_end_comes_in_a_batch_of_its_own() {
         client.connect().await;
         let mut witness = owner.member().await;
         let end = async {
-            voice.emit(everybody(), r#"["last words"]"#, false);
-            voice.say(&Command::Disconnect {
+            publisher.emit(everybody(), r#"["last words"]"#, false);
+            publisher.publish(&Command::Disconnect {
                 selector: everybody(),
                 close: true,
             });

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::{self, Files, Wire};
-use crate::support::{TestServer, WebsocketClient, eventually, soon};
+use crate::support::{TestServer, WebsocketClient, eventually, within_deadline};
 
 const SETTINGS: [(&str, &str); 2] = [
     ("SERVER__PROXY_PROTOCOL", "true"),
@@ -48,7 +48,7 @@ async fn status(mut stream: impl Wire) -> u16 {
     ];
     let request = Request::get("/socket.io/?EIO=4&transport=polling").headers(&headers);
     stream.write_all(&request.encode("inner:80")).await.unwrap();
-    soon("an answer", Response::read(&mut stream, &mut Vec::new()))
+    within_deadline("an answer", Response::read(&mut stream, &mut Vec::new()))
         .await
         .status
 }
@@ -105,7 +105,7 @@ async fn a_header_in_pieces_is_read_and_nothing_behind_it_is_lost() {
         .write_all(&[&head[20..], &request[..]].concat())
         .await
         .unwrap();
-    let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+    let answer = within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
     assert_eq!(answer.status, 200);
 }
 
@@ -121,14 +121,14 @@ async fn others_are_closed_and_counted() {
     let server = TestServer::with(&SETTINGS).await;
     let mut bare = connect(&server, &Request::get("/livez").encode("inner:80")).await;
     let mut rest = Vec::new();
-    let _reset = soon("the end", bare.read_to_end(&mut rest)).await;
+    let _reset = within_deadline("the end", bare.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
     one_refused(&server).await;
 
     let elsewhere = [SETTINGS[0], ("SERVER__TRUSTED_PROXIES", "10.0.0.0/8")];
     let server = TestServer::with(&elsewhere).await;
     let mut stranger = connect(&server, &header("10.0.0.9:80")).await;
-    let _reset = soon("the end", stranger.read_to_end(&mut rest)).await;
+    let _reset = within_deadline("the end", stranger.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
     one_refused(&server).await;
 }
@@ -137,7 +137,7 @@ async fn others_are_closed_and_counted() {
 async fn one_that_says_nothing_is_closed() {
     let server = TestServer::with(&SETTINGS).await;
     let mut silent = connect(&server, &header(CLIENT)[..20]).await;
-    assert!(soon("the end", silent.read_u8()).await.is_err());
+    assert!(within_deadline("the end", silent.read_u8()).await.is_err());
     one_refused(&server).await;
 }
 

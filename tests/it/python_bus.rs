@@ -5,7 +5,7 @@ use roomwire::metrics::labels::BusDrop;
 use roomwire::model::payload::RESERVED_EVENTS;
 use serde_json::json;
 
-use crate::support::cluster::{Voice, everybody};
+use crate::support::cluster::{BusPublisher, everybody};
 use crate::support::python::{HOST, PythonProcess};
 use crate::support::{TestCluster, WebsocketClient, eventually};
 
@@ -37,7 +37,7 @@ async fn three(cluster: &TestCluster<2>) -> [WebsocketClient; 3] {
 
 /// Everybody hears this next; then nothing else was on its way.
 async fn sentinel(python: &PythonProcess, clients: &mut [WebsocketClient]) {
-    python.say(
+    python.publish(
         "emit",
         r#""event":"end","data":null,"namespace":"/","room":null,"skip_sid":null,"callback":null"#,
     );
@@ -50,12 +50,12 @@ async fn sentinel(python: &PythonProcess, clients: &mut [WebsocketClient]) {
 async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let say = |event: &str, data: &str, binary: bool| {
         let fields = format!(
             r#""event":"{event}","data":{data},"binary":{binary},"namespace":"/","room":null,"skip_sid":null,"callback":null"#
         );
-        python.say("emit", &fields);
+        python.publish("emit", &fields);
     };
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     for name in RESERVED_EVENTS {
@@ -67,15 +67,15 @@ async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
         .collect();
     let data = format!(r#"[[{}]{}]"#, slots.join(","), r#","AQ==""#.repeat(11));
     say("e", &data, true);
-    voice.emit(everybody(), r#"["disconnect"]"#, false);
-    voice.emit(everybody(), &format!(r#"["e",{}]"#, nested(100)), false);
+    publisher.emit(everybody(), r#"["disconnect"]"#, false);
+    publisher.emit(everybody(), &format!(r#"["e",{}]"#, nested(100)), false);
     sentinel(&python, &mut clients).await;
     for node in &cluster.nodes {
         let dropped = &node.metrics().bus_dropped_total;
         eventually("all are counted", || dropped.of(BusDrop::Unfit).get() == 10).await;
     }
     // The largest of each passes.
-    voice.emit(everybody(), &format!(r#"["e",{}]"#, nested(99)), false);
+    publisher.emit(everybody(), &format!(r#"["e",{}]"#, nested(99)), false);
     for client in &mut clients {
         client.expect(&format!(r#"42["e",{}]"#, nested(99))).await;
     }
@@ -134,7 +134,7 @@ async fn emits_to_any_rooms_but_some_sockets() {
         let fields = format!(
             r#""event":"n","data":[{number}],"binary":false,"namespace":"/","room":{room},"skip_sid":{skip},"callback":null"#
         );
-        python.say("emit", &fields);
+        python.publish("emit", &fields);
         for (client, hears) in clients.iter_mut().zip(hearers) {
             if *hears {
                 client.expect(&format!(r#"42["n",{number}]"#)).await;
@@ -176,7 +176,7 @@ async fn data_as_managers_send_it() {
         let fields = format!(
             r#""event":"e",{data},"namespace":"/b","room":null,"skip_sid":null,"callback":null"#
         );
-        python.say("emit", &fields);
+        python.publish("emit", &fields);
         client.expect(&expected).await;
         if data.contains("AQL/") {
             client.expect_binary(&[1, 2, 255]).await;
@@ -193,15 +193,15 @@ async fn emits_on_the_channel_of_a_room_or_socket() {
             r#""event":"e","data":["{room}"],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#
         )
     };
-    python.say_on("socketio#/#r", "emit", &fields("r"));
+    python.publish_on("socketio#/#r", "emit", &fields("r"));
     clients[0].expect(r#"42["e","r"]"#).await;
     clients[1].expect(r#"42["e","r"]"#).await;
     let own = clients[2].socket.clone();
-    python.say_on(&format!("socketio#/#{own}"), "emit", &fields(&own));
+    python.publish_on(&format!("socketio#/#{own}"), "emit", &fields(&own));
     clients[2].expect(&format!(r#"42["e","{own}"]"#)).await;
     // Who left is not reached that way any more.
     clients[0].ask(r#"["roomwire:leave","r"]"#).await;
-    python.say_on("socketio#/#r", "emit", &fields("r"));
+    python.publish_on("socketio#/#r", "emit", &fields("r"));
     clients[1].expect(r#"42["e","r"]"#).await;
     sentinel(&python, &mut clients).await;
 }
@@ -215,7 +215,7 @@ async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
     for client in &mut clients[..2] {
         client.expect(r#"42["news",{"n":1},2]"#).await;
     }
-    let heard = python.hear().await;
+    let heard = python.receive().await;
     let host = heard["host_id"].as_str().unwrap();
     assert!(
         host.starts_with("roomwire:") && host.ends_with(&cluster.nodes[0].node()),
@@ -236,7 +236,7 @@ async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
         .expect(r#"451-["file",{"_placeholder":true,"num":0}]"#)
         .await;
     clients[1].expect_binary(&[1, 2, 255]).await;
-    let heard = python.hear().await;
+    let heard = python.receive().await;
     assert_eq!(heard["event"], "file");
     assert_eq!(
         (&heard["binary"], &heard["data"]),
@@ -255,7 +255,7 @@ async fn python_asks_a_client() {
     let fields = format!(
         r#""event":"q","data":["how"],"binary":false,"namespace":"/","room":"{sid}","skip_sid":null,"callback":["{sid}","/",7]"#
     );
-    python.say("emit", &fields);
+    python.publish("emit", &fields);
     let text = client.text().await;
     let id = text
         .strip_prefix("42")
@@ -263,7 +263,7 @@ async fn python_asks_a_client() {
         .unwrap()
         .to_owned();
     client.send(&format!(r#"43{id}["well",{{"n":1}}]"#)).await;
-    let answer = python.hear().await;
+    let answer = python.receive().await;
     let expected = json!({
         "method": "callback", "host_id": HOST, "sid": sid, "namespace": "/", "id": 7, "args": ["well", {"n": 1}],
     });
@@ -278,7 +278,7 @@ async fn a_client_asks_python() {
     client
         .send(r#"423["roomwire:ask","python room","q",1]"#)
         .await;
-    let question = python.hear().await;
+    let question = python.receive().await;
     assert_eq!(
         (&question["event"], &question["data"]),
         (&json!("q"), &json!([1]))
@@ -292,7 +292,7 @@ async fn a_client_asks_python() {
         "method": "callback", "host_id": question["host_id"], "sid": callback[0], "namespace": callback[1],
         "id": callback[2], "args": ["from python"],
     });
-    python.say_raw("socketio", answer.to_string());
+    python.publish_raw("socketio", answer.to_string());
     client
         .expect(r#"433[{"ok":true,"answer":["from python"]}]"#)
         .await;
@@ -306,11 +306,11 @@ async fn python_moves_and_ends_sockets() {
         let fields = format!(
             r#""event":"in","data":["{room}"],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#
         );
-        python.say("emit", &fields);
+        python.publish("emit", &fields);
     };
     let ids: Vec<String> = clients.iter().map(|client| client.socket.clone()).collect();
     for id in &ids {
-        python.say(
+        python.publish(
             "enter_room",
             &format!(r#""sid":"{id}","room":"t","namespace":"/""#),
         );
@@ -319,7 +319,7 @@ async fn python_moves_and_ends_sockets() {
     for client in &mut clients {
         client.expect(r#"42["in","t"]"#).await;
     }
-    python.say(
+    python.publish(
         "leave_room",
         &format!(r#""sid":"{}","room":"t","namespace":"/""#, ids[0]),
     );
@@ -327,10 +327,10 @@ async fn python_moves_and_ends_sockets() {
     for client in &mut clients[1..] {
         client.expect(r#"42["in","t"]"#).await;
     }
-    python.say("close_room", r#""room":"t","namespace":"/""#);
+    python.publish("close_room", r#""room":"t","namespace":"/""#);
     emit("t");
     sentinel(&python, &mut clients).await;
-    python.say(
+    python.publish(
         "disconnect",
         &format!(r#""sid":"{}","namespace":"/""#, ids[1]),
     );
@@ -338,11 +338,11 @@ async fn python_moves_and_ends_sockets() {
     clients[1].connect("/").await;
     sentinel(&python, &mut clients).await;
     // Of another namespace, or nobody's: no harm.
-    python.say(
+    python.publish(
         "disconnect",
         &format!(r#""sid":"{}","namespace":"/b""#, ids[2]),
     );
-    python.say("disconnect", r#""sid":"nobody","namespace":"/""#);
+    python.publish("disconnect", r#""sid":"nobody","namespace":"/""#);
     sentinel(&python, &mut clients).await;
 }
 
@@ -351,7 +351,7 @@ async fn pickle_is_refused_and_counted_and_so_is_what_cannot_be_read() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let metrics = cluster.nodes[0].metrics();
-    python.say_raw(
+    python.publish_raw(
         "socketio",
         vec![0x80, 4, 0x95, 0, 0, 0, 0, 0, 0, 0, 0, b'.'],
     );
@@ -367,9 +367,9 @@ async fn pickle_is_refused_and_counted_and_so_is_what_cannot_be_read() {
         r#"{"method":"emit","namespace":"/"}"#,
         r#"{"method":7}"#,
     ] {
-        python.say_raw("socketio", nonsense);
+        python.publish_raw("socketio", nonsense);
     }
-    python.say("what_is_this", r#""namespace":"/""#);
+    python.publish("what_is_this", r#""namespace":"/""#);
     eventually("the count", || {
         metrics.bus_dropped_total.of(BusDrop::Unreadable).get() >= 5
     })
@@ -386,11 +386,11 @@ async fn who_is_off_the_bus_misses_python_and_hears_it_again() {
     let mut clients = [client];
     cluster.cut(0);
     assert_eq!(cluster.nodes[0].readyz("bus: degraded").await, 200);
-    python.say("emit", r#""event":"missed","data":null,"namespace":"/","room":"r","skip_sid":null,"callback":null"#);
+    python.publish("emit", r#""event":"missed","data":null,"namespace":"/","room":"r","skip_sid":null,"callback":null"#);
     cluster.heal(0);
     cluster.nodes[0].readyz("bus: up").await;
     sentinel(&python, &mut clients).await;
-    python.say_on(
+    python.publish_on(
         "socketio#/#r",
         "emit",
         r#""event":"back","data":null,"namespace":"/","room":"r","skip_sid":null,"callback":null"#,

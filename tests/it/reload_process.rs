@@ -6,7 +6,7 @@ use crate::support::http::Request;
 use crate::support::process::Node;
 use crate::support::server::write_file;
 use crate::support::tls::{self, Files, Pair};
-use crate::support::{WebsocketClient, soon};
+use crate::support::{WebsocketClient, within_deadline};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -43,7 +43,9 @@ impl Reloading {
 
     async fn handshake(&self, headers: &[(&str, &str)]) -> u16 {
         let request = Request::get(POLLING).headers(headers);
-        soon("an answer", request.send(&self.address)).await.status
+        within_deadline("an answer", request.send(&self.address))
+            .await
+            .status
     }
 
     async fn metrics(&self) -> String {

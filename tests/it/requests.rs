@@ -4,14 +4,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::{self, Files, Wire};
-use crate::support::{TestServer, soon};
+use crate::support::{TestServer, within_deadline};
 
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
 
 async fn rest(stream: &mut Box<dyn Wire>) -> String {
     let mut answers = Vec::new();
     // The server may reset what it does not read.
-    let _ = soon(
+    let _ = within_deadline(
         "the end of the connection",
         stream.read_to_end(&mut answers),
     )
@@ -47,7 +47,7 @@ async fn keeps_the_connection(server: &TestServer) {
     for request in requests {
         let bytes = request.encode(tls::host(&address));
         stream.write_all(&bytes).await.unwrap();
-        let answer = soon("an answer", Response::read(&mut stream, &mut buffer)).await;
+        let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         // HTTP/1.1 connections persist unless something else is said.
         let connection = answer.header("connection").unwrap_or("keep-alive");
@@ -86,12 +86,12 @@ async fn a_head_in_pieces_and_pipelined_requests_are_served() {
         stream.write_all(&[byte]).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let answer = soon("an answer", Response::read(&mut stream, &mut buffer)).await;
+    let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
     assert_eq!(answer.summary(), (200, "ok\n"));
     let pipelined = format!("{LIVEZ}\r\n").repeat(3);
     stream.write_all(pipelined.as_bytes()).await.unwrap();
     for _ in 0..3 {
-        let answer = soon("an answer", Response::read(&mut stream, &mut buffer)).await;
+        let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
         assert_eq!(answer.summary(), (200, "ok\n"));
     }
     stream.write_all(b"no request\r\n\r\n").await.unwrap();

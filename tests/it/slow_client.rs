@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use roomwire::metrics::labels::SlowPolicy;
 
-use crate::support::cluster::{Voice, room};
+use crate::support::cluster::{BusPublisher, room};
 use crate::support::log::close_reason;
 use crate::support::tls::Files;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
@@ -80,12 +80,12 @@ async fn a_slow_client_that_makes_progress_gets_everything() {
 }
 
 /// Emits what the documents promise to pass: 20 messages of 300 kB, 1 500 of 1 kB, one of 2 MB, all at once.
-fn burst(voice: &Voice) -> Vec<String> {
+fn burst(publisher: &BusPublisher) -> Vec<String> {
     let sizes = [vec![300_000; 20], vec![1_000; 1_500], vec![2_000_000]].concat();
     let events = sizes.into_iter().enumerate();
     let events = events.map(|(n, size)| format!(r#"["n",{n},"{}"]"#, filler(size)));
     events
-        .inspect(|event| voice.emit(room("r"), event, false))
+        .inspect(|event| publisher.emit(room("r"), event, false))
         .collect()
 }
 
@@ -93,7 +93,7 @@ fn burst(voice: &Voice) -> Vec<String> {
 async fn a_burst_from_the_bus_reaches_one_that_reads_over_every_transport() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, edge] = &cluster.nodes;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let mut websocket = owner.member().await;
     websocket.join("r").await;
     let mut polling = owner.polling().await;
@@ -104,8 +104,8 @@ async fn a_burst_from_the_bus_reaches_one_that_reads_over_every_transport() {
     elsewhere.join("r").await;
     let mut elsewhere = WebsocketClient::upgraded(&edge.address(), &elsewhere.sid).await;
     elsewhere.quiet().await;
-    voice.heard_by(1, "r").await;
-    let events = burst(&voice);
+    publisher.await_subscribers(1, "r").await;
+    let events = burst(&publisher);
     for event in &events {
         let packet = format!("42{event}");
         for text in [
@@ -269,7 +269,7 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
     // What one batch holds may wait whole, so the limit is that of the shipped configuration.
     let cluster = TestCluster::<1>::with(&[("SOCKET__SEND_BUFFER", "16KiB")]).await;
     let [server] = &cluster.nodes;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let mut slow = deaf_member(&server.address()).await;
     let text = filler(8_000);
     let mut said = 0;
@@ -280,7 +280,7 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
         .get()
         < 20
     {
-        voice.emit(room("r"), &format!(r#"["n",{said},"{text}"]"#), true);
+        publisher.emit(room("r"), &format!(r#"["n",{said},"{text}"]"#), true);
         said += 1;
         tokio::task::yield_now().await;
         assert!(said < 5_000, "the socket never filled");
@@ -293,7 +293,7 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
             .get(),
         0
     );
-    voice.emit(room("r"), r#"["end"]"#, false);
+    publisher.emit(room("r"), r#"["end"]"#, false);
     let mut seen = Vec::new();
     loop {
         let text = slow.text().await;
@@ -381,11 +381,11 @@ async fn a_websocket_on_another_node_that_takes_nothing_is_given_up() {
     client.join("r").await;
     let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
     websocket.quiet().await;
-    let voice = Voice::join(&cluster.hub);
+    let publisher = BusPublisher::join(&cluster.hub);
     let text = filler(100_000);
     // More than the kernel takes on both sides, so that the edge waits for its socket.
     for number in 0..150 {
-        voice.emit(room("r"), &format!(r#"["n",{number},"{text}"]"#), false);
+        publisher.emit(room("r"), &format!(r#"["n",{number},"{text}"]"#), false);
     }
     assert_eq!(close_reason(&client.sid).await, "ping timeout");
     eventually("the websocket is given up", || {

@@ -10,7 +10,7 @@ use crate::support::http::{Request, Response};
 use crate::support::process::{run, text};
 use crate::support::server::write_file;
 use crate::support::tls::{self, Files, Pair};
-use crate::support::{TestServer, WebsocketClient, eventually, filler, soon};
+use crate::support::{TestServer, WebsocketClient, eventually, filler, within_deadline};
 use roomwire::tls::Reloaded;
 
 async fn secure(settings: &[(&str, &str)]) -> (TestServer, Files) {
@@ -129,7 +129,7 @@ async fn a_session_is_resumed_by_its_ticket_whatever_worker_takes_it() {
 async fn plain_http_is_told_what_to_use() {
     let (server, _files) = secure(&[]).await;
     let address = server.server.address().to_string();
-    let answer = soon("an answer", Request::get("/livez").send(&address)).await;
+    let answer = within_deadline("an answer", Request::get("/livez").send(&address)).await;
     let expected = "this port speaks TLS: use https:// or wss://\n";
     assert_eq!(answer.summary(), (400, expected));
     eventually("it is counted", || {
@@ -150,11 +150,11 @@ async fn slow_and_broken_handshakes_end_and_hold_up_nobody() {
     let mut broken = tls::connect(&address, false).await;
     broken.write_all(&[0x16; 300]).await.unwrap();
     let mut rest = Vec::new();
-    let _alert = soon("the end of a broken one", broken.read_to_end(&mut rest)).await;
+    let _alert = within_deadline("the end of a broken one", broken.read_to_end(&mut rest)).await;
     server.member().await.quiet().await;
     rest.clear();
     let ends = async { tokio::join!(slow.read_to_end(&mut rest), silent.read_u8()) };
-    let (_, silent) = soon("the end of slow ones", ends).await;
+    let (_, silent) = within_deadline("the end of slow ones", ends).await;
     assert!(silent.is_err());
     eventually("three failures", || {
         server.metrics().tls_handshakes_failed_total.get() == 3
@@ -333,10 +333,13 @@ async fn stalled_handshakes_delay_only_their_own_address() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let stream = socket.connect(address).await.unwrap();
-        let mut stream = soon("a handshake", tls::shake_hands(stream)).await.unwrap();
+        let mut stream = within_deadline("a handshake", tls::shake_hands(stream))
+            .await
+            .unwrap();
         let request = Request::get("/livez").encode("localhost");
         stream.write_all(&request).await.unwrap();
-        let answer = soon("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+        let answer =
+            within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
         assert_eq!(answer.status, 200);
         // Well before the first of them is given up.
         assert!(

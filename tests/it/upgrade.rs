@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::tls::Files;
-use crate::support::{Frame, TestServer, WebsocketClient, soon};
+use crate::support::{Frame, TestServer, WebsocketClient, within_deadline};
 
 #[actix_rt::test]
 async fn a_session_moves_whatever_worker_accepts_the_websocket() {
@@ -121,7 +121,8 @@ async fn nothing_is_lost_or_overtaken_under_load() {
             websocket.send("1").await;
             seen
         };
-        let ((), seen) = soon("all events", async { tokio::join!(sending, receiving) }).await;
+        let ((), seen) =
+            within_deadline("all events", async { tokio::join!(sending, receiving) }).await;
         assert_eq!(seen, (0..COUNT).collect::<Vec<_>>());
         server.sessions(1).await;
     }

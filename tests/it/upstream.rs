@@ -5,16 +5,18 @@
 use roomwire::metrics::labels::UpstreamEventKind;
 use tokio::net::TcpListener;
 
-use crate::support::upstream::{ByHand, front, front_of};
+use crate::support::upstream::{RawUpstream, front, front_of};
 use crate::support::{Frame, TestServer, WebsocketClient, field, filler};
 
 /// A node with these settings, a client of it, and the client's upstream connection at a server by hand.
-async fn carried(settings: &[(&str, &str)]) -> (TestServer, WebsocketClient, ByHand, TcpListener) {
+async fn carried(
+    settings: &[(&str, &str)],
+) -> (TestServer, WebsocketClient, RawUpstream, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let front = front_of(&[listener.local_addr().unwrap()], settings).await;
     let mut client = front.websocket().await;
     client.send("40").await;
-    let upstream = ByHand::joined(&listener).await;
+    let upstream = RawUpstream::joined(&listener).await;
     assert!(client.text().await.starts_with("40{"));
     (front, client, upstream, listener)
 }
@@ -96,7 +98,7 @@ async fn an_upstream_refuses_in_its_own_words() {
     let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
     let mut client = front.websocket().await;
     client.send(r#"40{"token":"bad"}"#).await;
-    let mut upstream = ByHand::accept(&listener).await;
+    let mut upstream = RawUpstream::accept(&listener).await;
     assert!(
         upstream
             .request
@@ -111,7 +113,7 @@ async fn an_upstream_refuses_in_its_own_words() {
         .await;
     // Data that would end the client is left out.
     client.send("40").await;
-    let mut upstream = ByHand::accept(&listener).await;
+    let mut upstream = RawUpstream::accept(&listener).await;
     let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
     upstream
         .send(&format!(r#"44{{"message":"deep","data":{deep}}}"#))
@@ -129,10 +131,10 @@ async fn a_connect_repeated_while_the_upstream_is_asked_is_answered_too() {
     let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
     let mut client = front.websocket().await;
     client.send("40").await;
-    let mut first = ByHand::accept(&listener).await;
+    let mut first = RawUpstream::accept(&listener).await;
     first.expect("40").await;
     client.send("40").await;
-    let mut second = ByHand::accept(&listener).await;
+    let mut second = RawUpstream::accept(&listener).await;
     second.expect("40").await;
     let mut ids = Vec::new();
     for (number, upstream) in [&mut first, &mut second].into_iter().enumerate() {
@@ -201,7 +203,7 @@ async fn an_upstream_asks_and_disconnects() {
     client.expect("41").await;
     // The connection lives on, and joins anew.
     client.send("40").await;
-    let _upstream = ByHand::joined(&listener).await;
+    let _upstream = RawUpstream::joined(&listener).await;
     assert!(client.text().await.starts_with("40{"));
 }
 
@@ -211,7 +213,7 @@ async fn what_an_upstream_says_at_once_comes_behind_the_connect_answer() {
     let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
     let mut client = front.websocket().await;
     client.send("40").await;
-    let mut upstream = ByHand::accept(&listener).await;
+    let mut upstream = RawUpstream::accept(&listener).await;
     upstream.expect("40").await;
     upstream
         .send_all(&[r#"40{"sid":"u"}"#, r#"42["hello",1]"#, r#"425["hello",2]"#])
@@ -274,7 +276,7 @@ async fn a_client_comes_back_when_its_upstream_is_back() {
     let accepting = actix_rt::spawn(async move {
         loop {
             // Health checks come by too.
-            let mut upstream = ByHand::accept(&listener).await;
+            let mut upstream = RawUpstream::accept(&listener).await;
             if upstream.try_text().await.is_some() {
                 upstream.send(r#"40{"sid":"u"}"#).await;
                 return upstream;
@@ -515,7 +517,7 @@ async fn a_burst_of_the_upstream_reaches_a_client_that_reads() {
     let (front, mut websocket, upstream, listener) = carried(&[]).await;
     let mut polling = front.polling().await;
     polling.send("40").await;
-    let other = ByHand::joined(&listener).await;
+    let other = RawUpstream::joined(&listener).await;
     assert!(polling.next().await.starts_with("40{"));
     for mut upstream in [upstream, other] {
         let sizes = sizes.clone();
@@ -591,7 +593,7 @@ async fn a_client_without_progress_is_closed_with_its_upstream() {
         }
         front
     });
-    let front = crate::support::soon("the end of the leg", sending)
+    let front = crate::support::within_deadline("the end of the leg", sending)
         .await
         .unwrap();
     let sid = client.sid();

@@ -111,7 +111,7 @@ async fn what_follows_the_handshake_in_one_segment_or_byte_by_byte_is_read() {
         tokio::task::yield_now().await;
     }
     let mut seen = Vec::new();
-    crate::support::soon("the answers", async {
+    crate::support::within_deadline("the answers", async {
         while !seen.ends_with(br#"430[{"ok":true,"room":"r"}]"#) {
             assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
         }

@@ -1,4 +1,4 @@
-//! Nodes on one bus in memory, with knobs for what goes wrong, and a node made of nothing but its voice.
+//! Nodes on one bus in memory, with knobs for what goes wrong, and a node made of nothing but its publisher.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use roomwire::server::BusHandles;
 use roomwire::store::MemoryStore;
 
 use super::server::config;
-use super::{TestServer, eventually, soon};
+use super::{TestServer, eventually, within_deadline};
 
 /// `N` nodes.
 pub struct TestCluster<const N: usize> {
@@ -101,13 +101,13 @@ impl<const N: usize> TestCluster<N> {
 }
 
 /// A node that says commands no client of today's apps can ask for.
-pub struct Voice {
+pub struct BusPublisher {
     node: NodeId,
     link: Arc<MemoryLink>,
     channels: NativeChannels,
 }
 
-impl Voice {
+impl BusPublisher {
     /// Joins the bus of nodes with the shipped prefix.
     pub fn join(hub: &Hub) -> Self {
         let (link, _events) = hub.join();
@@ -120,7 +120,7 @@ impl Voice {
     }
 
     /// Says a command on every channel it belongs on.
-    pub fn say(&self, command: &Command) {
+    pub fn publish(&self, command: &Command) {
         let payload = encode_command(self.node, command).unwrap();
         for channel in self.channels.of(command) {
             let message = Outgoing {
@@ -136,7 +136,7 @@ impl Voice {
     /// Emits to the selected sockets; `json` is the whole event.
     pub fn emit(&self, to: Selector, json: &str, volatile: bool) {
         let payload = Payload::text(json.to_owned());
-        self.say(&Command::Emit(Emit {
+        self.publish(&Command::Emit(Emit {
             to,
             payload,
             volatile,
@@ -145,15 +145,15 @@ impl Voice {
     }
 
     /// How many members of the bus hear a room of the main namespace.
-    pub async fn hearers(&self, room: &str) -> u64 {
+    pub async fn subscribers(&self, room: &str) -> u64 {
         let channel = self.channels.room(&Namespace::main(), &Room::from(room));
         self.count(channel).await
     }
 
     /// Waits until so many members hear a room of the main namespace.
-    pub async fn heard_by(&self, members: u64, room: &str) {
-        soon("a room heard by as many nodes", async {
-            while self.hearers(room).await != members {
+    pub async fn await_subscribers(&self, members: u64, room: &str) {
+        within_deadline("a room heard by as many nodes", async {
+            while self.subscribers(room).await != members {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
@@ -161,7 +161,7 @@ impl Voice {
     }
 
     /// How many members hear a node's own channel.
-    pub async fn hearers_of_node(&self, node: &str) -> u64 {
+    pub async fn subscribers_of_node(&self, node: &str) -> u64 {
         self.count(self.channels.node(NodeId::parse(node).unwrap()))
             .await
     }

@@ -26,7 +26,7 @@ pub use websocket::{Frame, WebsocketClient};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for what must come.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: nothing within {PATIENCE:?}"),

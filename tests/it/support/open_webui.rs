@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::python::PythonProcess;
-use super::upstream::ByHand;
-use super::{TestCluster, TestServer, WebsocketClient, soon};
+use super::upstream::RawUpstream;
+use super::{TestCluster, TestServer, WebsocketClient, within_deadline};
 
 /// What the backend knows, and what it was asked.
 #[derive(Default)]
@@ -27,7 +27,7 @@ struct State {
     /// Answers of other paths.
     answers: BTreeMap<String, (u16, Value)>,
     /// Answers to everybody, before anything else is looked at.
-    words: BTreeMap<String, (u16, Value)>,
+    overrides: BTreeMap<String, (u16, Value)>,
     asked: Vec<String>,
     /// What it says it is, if not the version this app is tested with.
     version: Option<String>,
@@ -89,7 +89,7 @@ impl Backend {
     }
 
     /// Takes the accounts away.
-    pub fn forget_everybody(&self) {
+    pub fn revoke_all_tokens(&self) {
         self.state.lock().unwrap().accounts.clear();
     }
 
@@ -110,9 +110,9 @@ impl Backend {
     }
 
     /// What a path answers to everybody.
-    pub fn set_word(&self, path: &str, status: u16, body: Value) {
+    pub fn set_override(&self, path: &str, status: u16, body: Value) {
         let mut state = self.state.lock().unwrap();
-        state.words.insert(path.to_owned(), (status, body));
+        state.overrides.insert(path.to_owned(), (status, body));
     }
 
     /// Whether it answers nothing but 503.
@@ -164,15 +164,15 @@ impl Upstreams {
     }
 
     /// The next upstream connection of this user, who has joined there.
-    pub async fn next(&mut self, token: &str) -> ByHand {
+    pub async fn next(&mut self, token: &str) -> RawUpstream {
         let (mut upstream, id) = self.next_unanswered(token).await;
         upstream.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
         upstream
     }
 
     /// The next upstream connection of this user, whose `user-join` is not answered yet, and the id of the answer.
-    pub async fn next_unanswered(&mut self, token: &str) -> (ByHand, String) {
-        let mut upstream = ByHand::serve(self.stream().await).await;
+    pub async fn next_unanswered(&mut self, token: &str) -> (RawUpstream, String) {
+        let mut upstream = RawUpstream::serve(self.stream().await).await;
         upstream
             .expect(&format!(r#"40{{"token":"{token}"}}"#))
             .await;
@@ -194,7 +194,7 @@ impl Upstreams {
     }
 
     async fn stream(&mut self) -> TcpStream {
-        soon("a leg", self.0.recv()).await.unwrap()
+        within_deadline("a leg", self.0.recv()).await.unwrap()
     }
 
     /// No upstream connection was opened beside those that were taken.
@@ -231,7 +231,7 @@ fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
     if state.down {
         return HttpResponse::ServiceUnavailable().finish();
     }
-    if let Some((status, body)) = state.words.get(&path) {
+    if let Some((status, body)) = state.overrides.get(&path) {
         return respond(*status, body);
     }
     let token = request.headers().get("Authorization");
@@ -295,5 +295,5 @@ pub fn emit_to(python: &PythonProcess, room: &str, event: &str, data: &str) {
     let fields = format!(
         r#""event":"{event}","data":[{data}],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#
     );
-    python.say_on(&format!("socketio#/#{room}"), "emit", &fields);
+    python.publish_on(&format!("socketio#/#{room}"), "emit", &fields);
 }

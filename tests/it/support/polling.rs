@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::http::{Request, Response};
-use super::{field, soon};
+use super::{field, within_deadline};
 
 /// A polling session.
 pub struct PollingClient {
@@ -17,7 +17,7 @@ pub struct PollingClient {
 impl PollingClient {
     /// Opens a session.
     pub async fn open(address: &str) -> Self {
-        let response = soon(
+        let response = within_deadline(
             "a handshake",
             Request::get("/socket.io/?EIO=4&transport=polling").send(address),
         )
@@ -48,12 +48,12 @@ impl PollingClient {
 
     /// One GET as it is.
     pub async fn get(&self) -> Response {
-        soon("a poll", Request::get(&self.target()).send(&self.address)).await
+        within_deadline("a poll", Request::get(&self.target()).send(&self.address)).await
     }
 
     /// One POST as it is.
     pub async fn post(&self, payload: &str) -> Response {
-        soon(
+        within_deadline(
             "a post",
             Request::post(&self.target(), payload.as_bytes()).send(&self.address),
         )

@@ -5,7 +5,7 @@ use roomwire::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
 use roomwire::bus::memory::{Hub, MemoryLink};
 use serde_json::Value;
 
-use super::soon;
+use super::within_deadline;
 
 /// Its name on the bus, as a manager draws it.
 pub const HOST: &str = "0123456789abcdef0123456789abcdef";
@@ -25,7 +25,7 @@ impl PythonProcess {
     }
 
     /// Says any bytes on any channel.
-    pub fn say_raw(&self, channel: &str, payload: impl Into<Bytes>) {
+    pub fn publish_raw(&self, channel: &str, payload: impl Into<Bytes>) {
         let message = Outgoing {
             channel: Channel::from(channel.to_owned()),
             payload: payload.into(),
@@ -36,22 +36,22 @@ impl PythonProcess {
     }
 
     /// Says a message on the channel of all; `fields` follow the method.
-    pub fn say(&self, method: &str, fields: &str) {
-        self.say_on("socketio", method, fields);
+    pub fn publish(&self, method: &str, fields: &str) {
+        self.publish_on("socketio", method, fields);
     }
 
     /// The same on any channel.
-    pub fn say_on(&self, channel: &str, method: &str, fields: &str) {
-        self.say_raw(
+    pub fn publish_on(&self, channel: &str, method: &str, fields: &str) {
+        self.publish_raw(
             channel,
             format!(r#"{{"method":"{method}",{fields},"host_id":"{HOST}"}}"#),
         );
     }
 
     /// The next message heard that is not its own.
-    pub async fn hear(&mut self) -> Value {
+    pub async fn receive(&mut self) -> Value {
         loop {
-            let event = soon("a message on the bus", self.events.next())
+            let event = within_deadline("a message on the bus", self.events.next())
                 .await
                 .unwrap();
             let LinkEvent::Message { payload, .. } = event else {

@@ -9,7 +9,7 @@ use roomwire::model::random::OsRandom;
 use roomwire::server::{BusHandles, Server};
 
 use super::http::{Request, Response};
-use super::{PollingClient, WebsocketClient, soon};
+use super::{PollingClient, WebsocketClient, within_deadline};
 
 /// A running node.
 pub struct TestServer {
@@ -88,7 +88,7 @@ impl TestServer {
 
     /// Sends a request and reads the answer.
     pub async fn send(&self, request: Request<'_>) -> Response {
-        soon("an answer", request.send(&self.address())).await
+        within_deadline("an answer", request.send(&self.address())).await
     }
 
     /// A websocket client whose session is open.
@@ -110,7 +110,7 @@ impl TestServer {
 
     /// Waits until a probe says this in its answer; returns its status.
     pub async fn readyz(&self, says: &str) -> u16 {
-        soon("the readiness probe", async {
+        within_deadline("the readiness probe", async {
             loop {
                 let answer = self.send(Request::get("/readyz")).await;
                 if answer.text().contains(says) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{TestServer, soon};
+use super::{TestServer, within_deadline};
 
 const OPEN: &str = r#"0{"sid":"by-hand","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
@@ -30,18 +30,18 @@ pub async fn front_of(behind: &[SocketAddr], settings: &[(&str, &str)]) -> TestS
 }
 
 /// One upstream connection, as a server sees it.
-pub struct ByHand {
+pub struct RawUpstream {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// The head of its handshake.
     pub request: String,
 }
 
-impl ByHand {
+impl RawUpstream {
     /// The next upstream connection; its session is open. Health checks, which open a session and send nothing, are passed over.
     pub async fn accept(listener: &TcpListener) -> Self {
         loop {
-            let (stream, _) = soon("a leg", listener.accept()).await.unwrap();
+            let (stream, _) = within_deadline("a leg", listener.accept()).await.unwrap();
             let mut upstream = Self::serve(stream).await;
             if upstream.sends().await {
                 return upstream;
@@ -55,7 +55,10 @@ impl ByHand {
             return true;
         }
         let read = self.stream.read_buf(&mut self.buffer);
-        matches!(soon("a upstream or its end", read).await, Ok(1..))
+        matches!(
+            within_deadline("a upstream or its end", read).await,
+            Ok(1..)
+        )
     }
 
     /// An upstream connection on this connection.
@@ -66,7 +69,7 @@ impl ByHand {
                 break end + 4;
             }
             assert!(
-                soon("a handshake", stream.read_buf(&mut buffer))
+                within_deadline("a handshake", stream.read_buf(&mut buffer))
                     .await
                     .unwrap()
                     > 0
@@ -151,7 +154,7 @@ impl ByHand {
                 self.buffer.drain(..length);
                 return Some((first, content));
             }
-            match soon("text of a leg", self.stream.read_buf(&mut self.buffer)).await {
+            match within_deadline("text of a leg", self.stream.read_buf(&mut self.buffer)).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return None,
             }

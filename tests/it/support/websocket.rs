@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::http::{Request, Response};
 use super::tls::{self, Wire};
-use super::{field, soon};
+use super::{field, within_deadline};
 
 /// The example of RFC 6455: this key has this answer.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -109,7 +109,7 @@ impl WebsocketClient {
             .encode(tls::host(address));
         stream.write_all(&request).await.unwrap();
         let mut buffer = Vec::new();
-        let answer = soon("a handshake", Response::read(&mut stream, &mut buffer)).await;
+        let answer = within_deadline("a handshake", Response::read(&mut stream, &mut buffer)).await;
         if answer.status != 101 {
             return Err(answer);
         }
@@ -147,14 +147,14 @@ impl WebsocketClient {
     /// Sends a frame with this first byte, masked as a client must.
     pub async fn send_frame(&mut self, first: u8, content: &[u8]) {
         let frame = frame(first, content);
-        soon("a write", self.stream.write_all(&frame))
+        within_deadline("a write", self.stream.write_all(&frame))
             .await
             .unwrap();
     }
 
     /// The next frame, pings of the session included.
     pub async fn frame(&mut self) -> Frame {
-        soon("a frame", self.read_frame()).await
+        within_deadline("a frame", self.read_frame()).await
     }
 
     async fn read_frame(&mut self) -> Frame {
