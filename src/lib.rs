@@ -7,6 +7,7 @@ pub mod app;
 pub mod broker;
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod health;

@@ -46,8 +46,8 @@ mod tests {
         let (mut batch, delivery) = (Batch::default(), Histogram::default());
         batch.finish(&delivery);
         assert_eq!(delivery.count(), 0);
-        let long_ago = Instant::now() - Duration::from_secs(3);
-        assert!(batch.add(Instant::now()));
+        let long_ago = crate::clock::now() - Duration::from_secs(3);
+        assert!(batch.add(crate::clock::now()));
         assert!(!batch.add(long_ago));
         assert_eq!(batch.since(), long_ago);
         batch.finish(&delivery);

@@ -140,7 +140,7 @@ mod tests {
     fn an_address_is_paced_also_while_it_has_no_client_and_then_forgotten() {
         let addresses = Addresses::default();
         let rate = Rate::new(1, 1);
-        let start = Instant::now();
+        let start = crate::clock::now();
         let here = network("192.0.2.1");
         let enter = |network, now| addresses.enter(network, usize::MAX, rate, now, || Ok(()));
         enter(here, start).unwrap();
@@ -166,7 +166,7 @@ mod tests {
             network("192.0.2.1"),
             1,
             Rate::new(1, 1),
-            Instant::now(),
+            crate::clock::now(),
             || Err(Limit::Connections),
         );
         assert_eq!((refused, addresses.len()), (Err(Limit::Connections), 0));

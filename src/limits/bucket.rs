@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_rate() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let rate = Rate::new(10, 3).unwrap();
         let mut bucket = TokenBucket::full(start);
         let cases = [
@@ -110,7 +110,7 @@ mod tests {
             burst in 0_u32..50,
             steps in proptest::collection::vec(0_u64..200, 1..200),
         ) {
-            let start = Instant::now();
+            let start = crate::clock::now();
             let rate = Rate::new(per_second, burst).unwrap();
             let mut bucket = TokenBucket::full(start);
             let (mut now, mut taken) = (start, 0_u64);

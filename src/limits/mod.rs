@@ -92,7 +92,7 @@ impl Limits {
             events: RateCell::default(),
             connect_payload: AtomicUsize::new(0),
             admitted: AtomicUsize::new(0),
-            paced: Mutex::new(TokenBucket::full(Instant::now())),
+            paced: Mutex::new(TokenBucket::full(crate::clock::now())),
             addresses: Addresses::default(),
             bodies: bodies::Bodies::new(Arc::clone(&metrics)),
             http: HttpConnections::public(Arc::clone(&metrics)),
@@ -318,7 +318,7 @@ impl Drop for Admission {
         self.limits.metrics.connections.add(-1);
         if let Some(address) = self.address {
             let network = Network::of(address);
-            self.limits.addresses.leave(network, Instant::now());
+            self.limits.addresses.leave(network, crate::clock::now());
         }
     }
 }
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn a_node_takes_so_many_until_one_goes() {
         let limits = limits(|config| config.connections = Some(2));
-        let now = Instant::now();
+        let now = crate::clock::now();
         let enter = |address| limits.admit(Arrival::Handshake, address, now);
         let first = enter(HERE).unwrap();
         let _second = enter(None).unwrap();
@@ -411,7 +411,7 @@ mod tests {
             config.handshakes_per_second = 1;
             config.handshakes_burst = 2;
         });
-        let now = Instant::now();
+        let now = crate::clock::now();
         let enter = |address| limits.admit(Arrival::Handshake, address, now);
         let held = enter(HERE).unwrap();
         for _ in 0..5 {
@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn limits_change_while_clients_stay() {
         let limits = limits(|config| config.connections = Some(3));
-        let now = Instant::now();
+        let now = crate::clock::now();
         let held: Vec<_> = (0..3)
             .map(|_| limits.admit(Arrival::Handshake, HERE, now).unwrap())
             .collect();

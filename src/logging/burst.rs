@@ -28,7 +28,7 @@ impl Burst {
 
     /// Notes that it happened. `Some` if it is time to say so: with how many others there were since the last line.
     pub fn note(&self) -> Option<u64> {
-        self.note_at(Instant::now())
+        self.note_at(crate::clock::now())
     }
 
     fn note_at(&self, now: Instant) -> Option<u64> {
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_burst_is_one_line_and_a_number() {
         let burst = Burst::new();
-        let start = Instant::now();
+        let start = crate::clock::now();
         let cases = [
             (0, Some(0)),
             (0, None),

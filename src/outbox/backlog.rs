@@ -119,7 +119,7 @@ impl Backlogs {
         let Some(slow) = &mut self.all[index].slow else {
             return;
         };
-        let now = Instant::now();
+        let now = crate::clock::now();
         let start = slow.transferred.map_or(now, |end| end.max(now));
         let time = Duration::from_secs(bytes as u64) / SLOWEST_RATE;
         let end = (start + time).min(now + LONGEST_TRANSFER);
@@ -134,7 +134,7 @@ impl Backlogs {
     pub(super) fn overdue(&mut self, index: usize) -> bool {
         let slow = self.all[index].slow.get_or_insert_default();
         if slow.since.is_none() {
-            let now = Instant::now();
+            let now = crate::clock::now();
             slow.since = Some(slow.transferred.map_or(now, |end| end.max(now)));
         }
         !std::mem::replace(&mut slow.is_watched, true)
@@ -146,7 +146,10 @@ impl Backlogs {
         let state = slow.as_mut()?;
         if state.since.is_none() {
             state.is_watched = false;
-            if state.transferred.is_none_or(|end| end <= Instant::now()) {
+            if state
+                .transferred
+                .is_none_or(|end| end <= crate::clock::now())
+            {
                 *slow = None;
             }
             return None;

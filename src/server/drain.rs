@@ -2,7 +2,7 @@
 //!
 //! Clients are not told to stay away, so they reconnect, to another node. Called by `Server::drain`.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::Addr;
 use log::{info, warn};
@@ -27,7 +27,7 @@ type Target = (usize, Occupant);
 /// Empties the node; returns when nobody is left, or the time is up.
 pub(super) async fn drain(server: &Server) {
     let config = DrainConfig::clone(&server.blueprint.reloadable.drain.read());
-    let start = Instant::now();
+    let start = crate::clock::now();
     let deadline = start + config.timeout;
     server.health.set_phase(Phase::Draining);
     let latest = SystemTime::now() + config.timeout;
@@ -89,9 +89,9 @@ async fn follow(
     config: &DrainConfig,
 ) {
     let mut patience_ends = None;
-    let mut next_line = Instant::now() + PROGRESS_INTERVAL;
+    let mut next_line = crate::clock::now() + PROGRESS_INTERVAL;
     loop {
-        let now = Instant::now();
+        let now = crate::clock::now();
         tell(server, plan.due(now), gates, config.ack_timeout);
         let left = server.occupants();
         server.metrics.drain_sessions_left.set(left);

@@ -1,6 +1,6 @@
 //! The session's mailbox: one handler per message.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{ActorContext, AsyncContext, Context, Handler};
 use bytestring::ByteString;
@@ -127,7 +127,7 @@ impl Session {
         body: &ByteString,
         ctx: &mut Context<Self>,
     ) -> Result<Option<ByteString>, PostError> {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut packets = payload::decode(body);
         while let Some(packet) = packets.next() {
             match packet {
@@ -209,7 +209,7 @@ impl Handler<Receive> for Session {
             return self.close(CloseReason::InboxOverflow, ctx);
         }
         match message {
-            Receive::Text(text) => self.receive_text(&text, Instant::now(), ctx),
+            Receive::Text(text) => self.receive_text(&text, crate::clock::now(), ctx),
             Receive::Binary(content) => self.receive_binary(content, ctx),
         }
     }
@@ -234,9 +234,9 @@ impl Handler<ShutDown> for Session {
         if self.is_settled() || told.patience.is_zero() {
             return self.close(CloseReason::ServerShuttingDown, ctx);
         }
-        let deadline = Instant::now() + told.patience;
+        let deadline = crate::clock::now() + told.patience;
         ctx.run_interval(SETTLING_INTERVAL, move |session, ctx| {
-            if session.is_settled() || Instant::now() >= deadline {
+            if session.is_settled() || crate::clock::now() >= deadline {
                 session.close(CloseReason::ServerShuttingDown, ctx);
             }
         });

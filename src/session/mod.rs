@@ -107,7 +107,7 @@ impl Session {
     ) -> Addr<Self> {
         let id = worker.new_engine_id();
         let session_worker = Rc::clone(worker);
-        let now = Instant::now();
+        let now = crate::clock::now();
         let network = admission.address().map(Network::of);
         let return_due = now + worker.settings.timing.connect_timeout;
         let address = Self::create(|ctx| {
@@ -205,7 +205,7 @@ impl Session {
 
     /// We did not read from the client for a while: its pong may wait in the socket.
     pub fn extend_ping_deadline(&mut self) {
-        self.connection.extend_ping_deadline(Instant::now());
+        self.connection.extend_ping_deadline(crate::clock::now());
     }
 
     /// Takes an Engine.IO text packet from the client.
@@ -313,7 +313,7 @@ impl Session {
             CloseReason::NestedTooDeeply => self.worker.refused(self.id, Limit::Depth),
             _ => {}
         }
-        let now = Instant::now();
+        let now = crate::clock::now();
         let farewell = if self.waits_for_farewell(reason) {
             // A live client polls at least as often as it must answer a ping.
             let timing = &self.worker.settings.timing;
@@ -368,7 +368,7 @@ impl Session {
         if self.is_behind() || self.worker.shard.directory().congested() {
             self.extend_ping_deadline();
         }
-        let now = Instant::now();
+        let now = crate::clock::now();
         if self.arrival.due().is_some_and(|due| due <= now) {
             return self.close(CloseReason::ConnectTimeout, ctx);
         }

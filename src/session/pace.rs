@@ -57,7 +57,7 @@ impl Session {
         let Some(rate) = self.worker.limits.events() else {
             return true;
         };
-        let now = Instant::now();
+        let now = crate::clock::now();
         if self.pace.bucket.take(rate, now) {
             return true;
         }
@@ -69,7 +69,7 @@ impl Session {
     }
 
     fn look_again(&mut self, ctx: &mut Context<Self>) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let wait = self
             .worker
             .limits

@@ -3,8 +3,6 @@
 //! Once its queue exceeds `socket.outbox_limit`, a client must make progress every `socket.slow_timeout`. This costs
 //! nothing per message: the lane notes progress, and the timer of the session checks it.
 
-use std::time::Instant;
-
 use actix::Context;
 
 use super::Session;
@@ -19,7 +17,10 @@ impl Session {
         let since = shard.with_lanes(|lanes| lanes.stalled_since(lane));
         let timeout = self.worker.settings.slow_timeout;
         self.progress_due = since.map(|since| since + timeout);
-        if self.progress_due.is_some_and(|due| due <= Instant::now()) {
+        if self
+            .progress_due
+            .is_some_and(|due| due <= crate::clock::now())
+        {
             self.give_up(Limit::Outbox, ctx);
         }
     }

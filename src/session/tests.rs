@@ -87,7 +87,7 @@ async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
     };
     let arrival = worker
         .limits
-        .admit(Arrival::Handshake, None, Instant::now());
+        .admit(Arrival::Handshake, None, crate::clock::now());
     let session = Session::open(
         worker,
         Mode::SocketIo,

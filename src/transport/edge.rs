@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Addr;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
@@ -221,7 +221,10 @@ impl Edge {
     /// # Errors
     /// A limit is reached.
     pub fn admit(&self, arrival: Arrival, address: Option<IpAddr>) -> Result<Admission, Refusal> {
-        let admitted = self.worker.limits.admit(arrival, address, Instant::now());
+        let admitted = self
+            .worker
+            .limits
+            .admit(arrival, address, crate::clock::now());
         admitted.map_err(Refusal::Limited)
     }
 

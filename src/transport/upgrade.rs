@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix::{AsyncContext, Handler, Message};
 use actix_codec::Framed;
@@ -344,7 +343,7 @@ impl Handler<TakeOver> for Session {
             let _ = socket.write_now(Packet::close(None, "").wire());
             return socket.finish();
         }
-        let deadline = Instant::now() + settings.engine.upgrade_timeout;
+        let deadline = crate::clock::now() + settings.engine.upgrade_timeout;
         ctx.spawn(Websocket::probe(
             socket,
             offered.first,

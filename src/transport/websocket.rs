@@ -140,7 +140,7 @@ impl Websocket {
         session: &mut Session,
         ctx: &mut Context<Session>,
     ) -> Result<(), Done> {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let Self {
             decoder,
             role,
