@@ -9,7 +9,7 @@ use super::directory::Directory;
 use super::messages::{Asked, Dispatch, PublishReply, Resolve};
 use super::rooms::SocketKey;
 use super::shard::{Shard, State};
-use crate::model::{AckReply, AckToken, Asker, Command, Emit, Payload, WorkerIndex};
+use crate::model::{AckReply, AckToken, Asker, Command, Emit, Payload, Target, WorkerIndex};
 
 /// Placeholder for the number of nodes that receive a question, until the bus has counted them.
 const UNCOUNTED: usize = u32::MAX as usize;
@@ -181,13 +181,8 @@ pub fn question_worker(id: u64) -> usize {
 
 /// The worker that owns the target, if that is a single socket of this node: the command need not be published.
 pub(super) fn own_socket(command: &Command, directory: &Directory) -> Option<WorkerIndex> {
-    let selector = match command {
-        Command::Emit(emit) => &emit.to,
-        Command::Join { selector, .. }
-        | Command::Leave { selector, .. }
-        | Command::Disconnect { selector, .. } => selector,
-        Command::CloseRoom { .. } => return None,
-    };
-    let socket = selector.single_socket()?;
-    (socket.node() == directory.node()).then_some(socket.worker())
+    match command.target() {
+        Target::Socket(socket, _) if socket.node() == directory.node() => Some(socket.worker()),
+        _ => None,
+    }
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::dialect::native::{NativeChannels, encode_forward};
 use super::dialect::python::{Fleet, PythonChannels};
 use super::messages::{Forward, Leave, Overhear, RouterAddresses};
-use super::subscriptions::{Outcome, RoomSubscriptions, Workers};
+use super::subscriptions::{Outcome, RoomSubscriptions};
 use crate::broker::Directory;
 use crate::broker::messages::{
     Dispatch, Interest, InterestChange, Presence, Publish, PublishReply, RoomsReady,
@@ -24,7 +24,7 @@ use crate::broker::shard::weight;
 use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
-use crate::model::{Namespace, Room, WorkerIndex};
+use crate::model::{Namespace, Room, WorkerIndex, Workers};
 
 /// Events handled before other work of the thread gets its turn.
 const EVENTS_PER_TURN: usize = 256;

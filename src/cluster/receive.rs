@@ -10,14 +10,13 @@ use super::dialect::native::{NativeMessage, is_question, sender_of};
 use super::dialect::python::{DecodeError as PythonError, Decoded};
 use super::messages::Forwarded;
 use super::node::Bridge;
-use super::subscriptions::Workers;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
 use crate::broker::questions::question_worker;
 use crate::broker::shard::weight;
 use crate::bus::link::Channel;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Origin};
-use crate::model::{AckReply, Asker, Command, Emit, Selector, Unfit};
+use crate::model::{AckReply, Asker, Command, Emit, Target, Unfit, Workers};
 
 impl Bridge {
     pub(super) fn on_message(&mut self, channel: &Channel, payload: &Bytes) {
@@ -179,22 +178,17 @@ impl Bridge {
         }
     }
 
-    /// The worker of the one socket a command means, if that lives here.
-    fn owner(&self, command: &Command) -> Option<Workers> {
-        let socket = selector(command)?.single_socket()?;
-        (socket.node() == self.directory.node()).then(|| Workers::only(socket.worker()))
-    }
-
     /// The workers a command may concern; `None`: every one.
     fn targets(&self, command: &Command) -> Option<Workers> {
-        let room = match (command, selector(command).map(|s| s.rooms.as_slice())) {
-            (Command::CloseRoom { room, .. }, _) => room,
-            (_, Some([room])) => room,
-            _ => return None,
+        let room = match command.target() {
+            Target::Socket(socket, _) if socket.node() == self.directory.node() => {
+                return Some(Workers::only(socket.worker()));
+            }
+            Target::Socket(_, room) | Target::Room(room) => room,
+            Target::Many | Target::Everybody => return None,
         };
-        let owner = self.owner(command);
-        if owner.is_some() || self.peer_joins > 0 {
-            return owner;
+        if self.peer_joins > 0 {
+            return None;
         }
         let name = (command.namespace().clone(), room.clone());
         Some(self.wanted.workers(&name))
@@ -210,16 +204,5 @@ impl Bridge {
         if let Some(shard) = self.directory.shards().get(question_worker(reply.token.id)) {
             shard.do_send(Resolve(reply));
         }
-    }
-}
-
-/// Who is meant, where a command names sockets.
-fn selector(command: &Command) -> Option<&Selector> {
-    match command {
-        Command::Emit(emit) => Some(&emit.to),
-        Command::Join { selector, .. }
-        | Command::Leave { selector, .. }
-        | Command::Disconnect { selector, .. } => Some(selector),
-        Command::CloseRoom { .. } => None,
     }
 }

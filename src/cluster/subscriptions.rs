@@ -5,42 +5,9 @@ use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use crate::bus::link::Channel;
-use crate::model::{Namespace, Room, WorkerIndex};
+use crate::model::{Namespace, Room, WorkerIndex, Workers};
 
 type RoomName = (Namespace, Room);
-
-/// Workers by bit: a node has at most 64.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Workers(u64);
-
-impl Workers {
-    /// One worker.
-    pub fn only(worker: WorkerIndex) -> Self {
-        Self::default().with(worker)
-    }
-
-    fn with(self, worker: WorkerIndex) -> Self {
-        Self(self.0 | 1 << worker.get())
-    }
-
-    fn without(self, worker: WorkerIndex) -> Self {
-        Self(self.0 & !(1 << worker.get()))
-    }
-
-    /// Whether the worker is among them.
-    pub fn contains(self, worker: usize) -> bool {
-        self.0 >> worker & 1 == 1
-    }
-
-    /// The number of workers.
-    pub fn count(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
 
 struct RoomInterest {
     workers: Workers,

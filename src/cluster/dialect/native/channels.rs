@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use crate::bus::link::Channel;
-use crate::model::{Command, Namespace, NodeId, Room, SocketId};
+use crate::model::{Command, Namespace, NodeId, Room, SocketId, Target};
 
 /// Where a command must be heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,30 +21,13 @@ pub enum Route {
 ///
 /// A room named by the id of a socket is the own room of that socket; see [`NativeChannels::of`].
 pub fn route(command: &Command) -> Route {
-    let Some(room) = only_room(command) else {
-        return Route::All;
-    };
-    match SocketId::parse(room) {
-        Some(socket) => Route::Node(socket.node()),
-        None => Route::Room {
+    match command.target() {
+        Target::Socket(socket, _) => Route::Node(socket.node()),
+        Target::Room(room) => Route::Room {
             namespace: command.namespace().clone(),
             room: room.clone(),
         },
-    }
-}
-
-/// The room whose members the command concerns, if that is a single one.
-fn only_room(command: &Command) -> Option<&Room> {
-    let selector = match command {
-        Command::Emit(emit) => &emit.to,
-        Command::Join { selector, .. }
-        | Command::Leave { selector, .. }
-        | Command::Disconnect { selector, .. } => selector,
-        Command::CloseRoom { room, .. } => return Some(room),
-    };
-    match selector.rooms.as_slice() {
-        [room] => Some(room),
-        _ => None,
+        Target::Many | Target::Everybody => Route::All,
     }
 }
 
@@ -114,13 +97,13 @@ impl NativeChannels {
     /// rooms of its own ids ([`Self::has_channel`]).
     pub fn of(&self, command: &Command) -> SmallVec<[Channel; 2]> {
         let mut channels = SmallVec::new();
-        match only_room(command) {
-            None => channels.push(self.all()),
-            Some(room) => {
-                let owner = SocketId::parse(room).map(|socket| socket.node());
-                channels.extend(owner.map(|node| self.node(node)));
+        match command.target() {
+            Target::Socket(socket, room) => {
+                channels.push(self.node(socket.node()));
                 channels.push(self.room(command.namespace(), room));
             }
+            Target::Room(room) => channels.push(self.room(command.namespace(), room)),
+            Target::Many | Target::Everybody => channels.push(self.all()),
         }
         channels
     }
