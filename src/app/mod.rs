@@ -8,6 +8,7 @@
 
 pub mod door;
 pub mod echo;
+pub mod gate;
 pub mod open_webui;
 pub mod relay;
 pub mod upstream;
@@ -22,8 +23,8 @@ use std::time::Duration;
 pub use door::{Capacity, Door, Push, Unasked};
 
 use crate::model::{
-    AckId, Command, Emit, Message, Namespace, Network, NodeId, Payload, Room, SocketId,
-    TransportName,
+    AckId, Command, Emit, Handshake, Identity, Message, Namespace, Network, NodeId, Payload, Room,
+    SocketId, TransportName,
 };
 
 /// The application profile of a node.
@@ -59,6 +60,12 @@ pub trait App {
     /// one that left while [`App::on_connect`] was being answered.
     fn on_disconnect(&self, _peer: &SocketContext<'_>, _reason: &str) {}
 
+    /// Lower-case names of request headers that the app reads of [`SocketContext::handshake`]; `None` if it does not
+    /// read the handshake, which then is not kept.
+    fn handshake_headers(&self) -> Option<&[&'static str]> {
+        None
+    }
+
     /// A second path at which clients speak bare Engine.IO, handled by [`App::on_message`].
     fn bare_path(&self) -> Option<&str> {
         None
@@ -78,6 +85,10 @@ pub struct SocketContext<'a> {
     pub transport: TransportName,
     /// Network of its client, the unit to which per-address limits apply.
     pub network: Option<Network>,
+    /// The request that opened the session. `None` unless a gate or the app reads it.
+    pub handshake: Option<&'a Handshake>,
+    /// Who the client is, if a gate established it.
+    pub identity: Option<&'a Rc<Identity>>,
     /// The bus is down: for now, emits of the socket reach only this node.
     pub degraded: bool,
     /// What the room index says of this socket.

@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use log::{debug, info};
 use tokio::sync::Notify;
 
+use crate::app::gate::GateFactory;
 use crate::broker::Directory;
 use crate::bus::link::{Link, LinkEvents};
 use crate::bus::redis::{RedisLink, RedisStore};
@@ -83,6 +84,13 @@ pub struct BusHandles {
     pub store: Arc<dyn Store>,
 }
 
+/// What is added to a node beside its configuration.
+#[derive(Clone, Default)]
+pub struct Extensions {
+    /// Checks that clients pass before the app sees them, in this order.
+    pub gates: Vec<GateFactory>,
+}
+
 impl BusHandles {
     /// Redis, if the configuration names one. Never waits for it.
     ///
@@ -111,7 +119,7 @@ impl Server {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let outside = BusHandles::from_config(&config, &random)?;
-        Self::start_with(config, outside, random).await
+        Self::start_with(config, outside, random, Extensions::default()).await
     }
 
     /// The same with everything outside of the node given.
@@ -122,6 +130,7 @@ impl Server {
         config: Config,
         outside: Option<BusHandles>,
         random: Arc<dyn Random>,
+        extensions: Extensions,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
         let health = starting_health(outside.as_ref(), &config);
@@ -156,6 +165,7 @@ impl Server {
             ports,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
+            gate_factories: extensions.gates,
             entered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,

@@ -11,6 +11,7 @@ use super::app::NodeApp;
 use super::reload::ReloadableParts;
 use crate::app::App as _;
 use crate::app::echo::Echo;
+use crate::app::gate::{GateFactory, Gates};
 use crate::broker::{Directory, Limits, RoomBroker, Shard};
 use crate::cluster::messages::{Forward, RouterAddresses};
 use crate::config::{AppKind, Config};
@@ -48,6 +49,7 @@ pub(super) struct Blueprint {
     pub(super) ports: RouterAddresses,
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) app: NodeApp,
+    pub(super) gate_factories: Vec<GateFactory>,
     pub(super) entered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
     pub(super) next_worker: AtomicUsize,
 }
@@ -74,6 +76,7 @@ impl Blueprint {
         let worker = Worker::new(
             shard,
             app,
+            Gates::new(&self.gate_factories),
             Arc::clone(&self.sessions),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),

@@ -85,9 +85,11 @@ impl Session {
         if let Some(key) = socket.key {
             self.worker.shard.unregister(key);
         }
-        self.ask_app(socket.id, None, &namespace, ctx, |app, peer| {
-            app.on_disconnect(peer, reason);
-        });
+        if socket.known_to_app {
+            self.ask_app(&socket, None, &namespace, ctx, |app, peer| {
+                app.on_disconnect(peer, reason);
+            });
+        }
         debug!(
             sid = self.log_name(), socket:% = socket.id, namespace:%, reason:%;
             "socket disconnected"

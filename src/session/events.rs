@@ -94,7 +94,15 @@ impl Session {
             connecting: true,
             detached: false,
         };
-        let asked = self.with_peer(&turn, ctx, |app, peer| app.on_connect(peer, &auth));
+        self.pass_gates(turn, auth, ctx);
+    }
+
+    /// Asks the app whether the socket may connect.
+    pub(super) fn connect_app(&mut self, turn: Turn, auth: &str, ctx: &mut Context<Self>) {
+        if let Some(socket) = self.socket_mut(&turn) {
+            socket.known_to_app = true;
+        }
+        let asked = self.with_peer(&turn, ctx, |app, peer| app.on_connect(peer, auth));
         if let Some(answer) = asked {
             self.follow(turn, answer, ctx);
         }
@@ -115,12 +123,12 @@ impl Session {
         self.refuse(namespace, &refusal);
     }
 
-    fn count_connect(&self, result: ConnectResult) {
+    pub(super) fn count_connect(&self, result: ConnectResult) {
         let connects = &self.worker.metrics().connects_total;
         connects.of(result).increment();
     }
 
-    fn refuse(&self, namespace: &str, refusal: &Refusal) {
+    pub(super) fn refuse(&self, namespace: &str, refusal: &Refusal) {
         let message = serde_json::Value::from(refusal.message.as_str());
         let body = match &refusal.data {
             Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
@@ -168,12 +176,12 @@ impl Session {
             .socket(turn.slot)
             .filter(|socket| socket.id == turn.socket)?;
         let namespace = self.connection.namespace(turn.slot)?;
-        Some(self.ask_app(socket.id, socket.key, namespace, ctx, ask))
+        Some(self.ask_app(socket, socket.key, namespace, ctx, ask))
     }
 
     pub(super) fn ask_app<T>(
         &self,
-        socket: SocketId,
+        socket: &Socket,
         key: Option<SocketKey>,
         namespace: &Namespace,
         ctx: &Context<Self>,
@@ -181,16 +189,18 @@ impl Session {
     ) -> T {
         let shard = &self.worker.shard;
         let peer = SocketContext {
-            socket,
+            socket: socket.id,
             namespace,
             node: shard.directory().node(),
             transport: self.transport,
             network: self.network,
+            handshake: self.credentials.as_deref().map(|it| &it.handshake),
+            identity: socket.identity.as_ref(),
             degraded: shard.directory().is_cut_off(),
             rooms: &SocketRooms { shard, key },
             doorway: &Entrance {
                 ctx,
-                socket,
+                socket: socket.id,
                 shard,
                 lane: self.lane,
             },
@@ -304,10 +314,7 @@ impl Session {
             _ => None,
         });
         if let Some(refusal) = refused {
-            self.connection.leave(turn.slot);
-            self.sockets[turn.slot.get()] = None;
-            self.count_connect(ConnectResult::Refused);
-            self.refuse(&namespace, &refusal);
+            self.refuse_socket(turn, &refusal);
             return false;
         }
         // A repeated CONNECT: the client keeps the id of the last answer.
@@ -410,6 +417,12 @@ impl Session {
         }
         socket.busy = false;
         self.go_on(turn.slot, ctx);
+    }
+
+    /// The socket whose turn it is, if it still exists.
+    pub(super) fn socket_mut(&mut self, turn: &Turn) -> Option<&mut Socket> {
+        let socket = self.sockets.get_mut(turn.slot.get())?.as_deref_mut();
+        socket.filter(|socket| socket.id == turn.socket)
     }
 
     pub(super) fn socket(&self, slot: Slot) -> Option<&Socket> {

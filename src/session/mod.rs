@@ -9,6 +9,7 @@ mod clock;
 mod depth;
 mod disconnect;
 mod events;
+mod gate;
 mod mailbox;
 pub mod messages;
 mod metric_labels;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use log::debug;
 use smallvec::SmallVec;
 
+pub use crate::app::gate::{Credentials, GateRefusal};
 use crate::limits::{Admission, Limit};
 use crate::metrics::labels::Direction;
 use crate::model::{EngineId, Message, Network, TransportName};
@@ -78,6 +80,8 @@ pub struct Session {
     pace: Pace,
     arrival: Arrival,
     network: Option<Network>,
+    /// Kept only if a gate or the app reads it.
+    credentials: Option<Rc<Credentials>>,
     deeds: SessionStats,
     ended: Option<Ended>,
     opened: Instant,
@@ -103,8 +107,10 @@ impl Session {
         transport: TransportName,
         open: OpenPacket,
         admission: Admission,
+        credentials: Option<Credentials>,
         equip: impl FnOnce(&Self, &mut Context<Self>),
     ) -> Addr<Self> {
+        debug_assert!(credentials.is_some() || worker.gates.is_empty());
         let id = worker.new_engine_id();
         let session_worker = Rc::clone(worker);
         let now = crate::clock::now();
@@ -131,6 +137,7 @@ impl Session {
                 pace: Pace::new(now),
                 arrival: Arrival::new(transport, return_due),
                 network,
+                credentials: credentials.map(Rc::new),
                 deeds: SessionStats::default(),
                 ended: None,
                 opened: now,

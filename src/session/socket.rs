@@ -1,10 +1,11 @@
 //! A session's stay in one namespace.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use crate::app::{Membership, Push};
 use crate::broker::{Shard, SocketKey};
-use crate::model::{Payload, SocketId};
+use crate::model::{Identity, Payload, SocketId};
 use crate::protocol::socket_io::packet::AckId;
 
 /// One socket: the session as seen in one namespace.
@@ -13,6 +14,10 @@ pub(super) struct Socket {
     pub(super) id: SocketId,
     /// `None` until the app has let it in.
     pub(super) key: Option<SocketKey>,
+    /// Established by a gate.
+    pub(super) identity: Option<Rc<Identity>>,
+    /// The gates have let it pass.
+    pub(super) known_to_app: bool,
     /// The app works on an earlier event; later ones wait here in order.
     pub(super) busy: bool,
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
@@ -32,6 +37,8 @@ impl Socket {
         Self {
             id,
             key: None,
+            identity: None,
+            known_to_app: false,
             busy: false,
             waiting: VecDeque::new(),
             early: Vec::new(),

@@ -6,12 +6,14 @@ use super::messages::{
 };
 use super::*;
 use crate::app::echo::Echo;
+use crate::app::gate::{ConnectGate, ConnectRequest, Decision, GateOutcome, Gates};
+use crate::app::{Answer, App, Event, SocketContext};
 use crate::broker::Directory;
 use crate::broker::shard::{Limits as ShardLimits, Shard};
 use crate::config::Config;
 use crate::limits::{Arrival, Descriptors, Limits};
 use crate::model::random::OsRandom;
-use crate::model::{NodeId, WorkerIndex};
+use crate::model::{Handshake, Identity, NodeId, Parser, WorkerIndex};
 use crate::outbox::{Bounds, Share};
 use crate::protocol::connection::Timing;
 use tokio::sync::oneshot;
@@ -19,6 +21,10 @@ use tokio::sync::oneshot;
 type Pulled = oneshot::Receiver<Result<Batch, PullError>>;
 
 fn worker() -> Rc<Worker> {
+    worker_with(Rc::new(Echo), Gates::default())
+}
+
+fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
     let directory = Directory::new(NodeId::random(&OsRandom), 1, None, Default::default());
     let shard_limits = ShardLimits {
         outbox: Bounds {
@@ -49,14 +55,15 @@ fn worker() -> Rc<Worker> {
     };
     let settings = SessionSettings {
         timing,
-        namespaces: Vec::new(),
+        namespaces: Config::default().socket.namespaces,
         inbox_limit: 10_000,
         max_pending_acks: 1,
         slow_timeout: Duration::from_secs(10),
     };
     Worker::new(
         shard,
-        Rc::new(Echo),
+        app,
+        gates,
         settings.into(),
         limits,
         std::sync::Arc::new(OsRandom),
@@ -79,6 +86,10 @@ async fn body(batch: Pulled) -> String {
 
 /// A polling session whose client has its handshake.
 async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
+    polling_with(worker, None).await
+}
+
+async fn polling_with(worker: &Rc<Worker>, credentials: Option<Credentials>) -> Addr<Session> {
     let open = OpenPacket {
         may_upgrade: false,
         ping_interval: Duration::from_secs(25),
@@ -94,6 +105,7 @@ async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
         TransportName::Polling,
         open,
         arrival.unwrap(),
+        credentials,
         |_, _| {},
     );
     assert!(body(pull(&session)).await.starts_with("0{"));
@@ -155,4 +167,121 @@ async fn nobody_waits_for_a_websocket_elsewhere_that_went_as_the_session_ended()
     session.do_send(ProbeStarted { reply });
     assert!(may_upgrade.await.is_err());
     assert_gone(&worker, &session).await;
+}
+
+/// Records the user and the query parameter `room` of each socket that connects, and the users of those that leave.
+#[derive(Default)]
+struct RecordingApp(std::cell::RefCell<Vec<String>>);
+
+impl RecordingApp {
+    fn record(&self, what: &str, socket: &SocketContext<'_>) {
+        let user = socket.identity.map_or("nobody", |identity| &identity.user);
+        let room = socket.handshake.and_then(|it| it.query_value("room"));
+        let record = format!("{what} {user} {}", room.unwrap_or_default());
+        self.0.borrow_mut().push(record);
+    }
+}
+
+impl App for RecordingApp {
+    fn on_connect(&self, socket: &SocketContext<'_>, _auth: &str) -> Answer {
+        self.record("connect", socket);
+        Answer::nothing()
+    }
+
+    fn on_event(&self, _socket: &SocketContext<'_>, _event: Event) -> Answer {
+        Answer::nothing()
+    }
+
+    fn on_disconnect(&self, socket: &SocketContext<'_>, _reason: &str) {
+        self.record("disconnect", socket);
+    }
+}
+
+/// Takes the payload of a CONNECT as the name of the user, after a pause if it is `"slow"`.
+struct NameGate;
+
+impl ConnectGate for NameGate {
+    fn on_connect(&self, request: &ConnectRequest<'_>) -> GateOutcome {
+        let decision = Decision::Allow(Identity {
+            user: request.auth.to_owned(),
+            claims: String::new(),
+            expires: None,
+            generation: 1,
+        });
+        if !request.auth.contains("slow") {
+            return GateOutcome::Now(decision);
+        }
+        GateOutcome::Later(Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            decision
+        }))
+    }
+}
+
+fn credentials() -> Credentials {
+    Credentials {
+        handshake: Handshake {
+            query: "EIO=4&room=blue".into(),
+            headers: Vec::new(),
+            cookies: String::new(),
+            address: None,
+            secure: false,
+            revision: 4,
+            parser: Parser::Json,
+        },
+        identity: None,
+    }
+}
+
+async fn post(session: &Addr<Session>, number: u64, payload: &'static str) {
+    let post = PostId(number);
+    session.do_send(PostStarted { post, open: None });
+    let (reply, answer) = oneshot::channel();
+    let body = Bytes::from_static(payload.as_bytes());
+    session.do_send(Post { post, body, reply });
+    assert_eq!(answer.await.unwrap(), Ok(()));
+}
+
+#[actix_rt::test]
+async fn the_app_sees_the_identity_of_a_gate_and_the_opening_request() {
+    let app = Rc::new(RecordingApp::default());
+    let gates = Gates::new(&[std::sync::Arc::new(|| Box::new(NameGate))]);
+    let worker = worker_with(app.clone(), gates);
+    for (connect, user) in [
+        (r#"40{"at":"once"}"#, r#"{"at":"once"}"#),
+        (r#"40{"at":"slow"}"#, r#"{"at":"slow"}"#),
+    ] {
+        let session = polling_with(&worker, Some(credentials())).await;
+        post(&session, 1, connect).await;
+        assert!(body(pull(&session)).await.starts_with("40{"));
+        post(&session, 2, "41").await;
+        let seen = std::mem::take(&mut *app.0.borrow_mut());
+        let expected = [
+            format!("connect {user} blue"),
+            format!("disconnect {user} blue"),
+        ];
+        assert_eq!(seen, expected);
+    }
+}
+
+#[actix_rt::test]
+async fn the_app_does_not_see_a_client_that_leaves_before_a_gate_decides() {
+    let app = Rc::new(RecordingApp::default());
+    let gates = Gates::new(&[std::sync::Arc::new(|| Box::new(NameGate))]);
+    let worker = worker_with(app.clone(), gates);
+    let session = polling_with(&worker, Some(credentials())).await;
+    post(&session, 1, r#"40{"at":"slow"}"#).await;
+    session.do_send(ShutDown {
+        patience: Duration::ZERO,
+    });
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    assert!(app.0.borrow().is_empty());
+}
+
+#[actix_rt::test]
+async fn a_session_keeps_no_handshake_unless_it_is_read() {
+    assert_eq!(worker().handshake_headers(), None);
+    let gates = Gates::new(&[std::sync::Arc::new(|| Box::new(NameGate))]);
+    let worker = worker_with(Rc::new(Echo), gates);
+    assert_eq!(worker.handshake_headers(), Some(&[][..]));
 }

@@ -143,8 +143,8 @@ impl Session {
         let Some((_, question)) = position.and_then(|at| socket.asked.remove(at)) else {
             return self.worker.shard.answered(key, id, answer);
         };
-        let socket = socket.id;
-        if let Some(namespace) = self.connection.namespace(slot) {
+        let socket = self.socket(slot);
+        if let Some((socket, namespace)) = socket.zip(self.connection.namespace(slot)) {
             self.ask_app(socket, Some(key), namespace, ctx, |app, peer| {
                 app.on_reply(peer, question, &answer);
             });

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use super::messages::ShutDown;
 use super::{Session, metric_labels};
 use crate::app::App;
+use crate::app::gate::Gates;
 use crate::broker::Shard;
 use crate::config::Pattern;
 use crate::limits::{Admission, Limit, Limits};
@@ -45,11 +46,14 @@ struct Entered {
 pub struct Worker {
     pub shard: Rc<Shard>,
     pub app: Rc<dyn App>,
+    /// Checks that each client passes before the app sees it.
+    pub gates: Gates,
     pub settings: Arc<SessionSettings>,
     pub limits: Arc<Limits>,
     random: Arc<dyn Random>,
     sessions: RefCell<HashMap<EngineId, Entered>>,
     stopping: Cell<bool>,
+    handshake_headers: Option<Box<[&'static str]>>,
 }
 
 impl Worker {
@@ -57,13 +61,16 @@ impl Worker {
     pub fn new(
         shard: Rc<Shard>,
         app: Rc<dyn App>,
+        gates: Gates,
         settings: Arc<SessionSettings>,
         limits: Arc<Limits>,
         random: Arc<dyn Random>,
     ) -> Rc<Self> {
         Rc::new(Self {
             shard,
+            handshake_headers: handshake_headers(&gates, &*app),
             app,
+            gates,
             settings,
             limits,
             random,
@@ -75,6 +82,11 @@ impl Worker {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         self.shard.directory().metrics()
+    }
+
+    /// Lower-case names of the headers to keep of the request that opens a session; `None` if nothing of it is read.
+    pub fn handshake_headers(&self) -> Option<&[&'static str]> {
+        self.handshake_headers.as_deref()
     }
 
     /// A session of this worker.
@@ -179,4 +191,16 @@ impl Worker {
             .add(-1);
         metrics.sessions.of(Transport::Websocket).add(1);
     }
+}
+
+fn handshake_headers(gates: &Gates, app: &dyn App) -> Option<Box<[&'static str]>> {
+    let of_app = app.handshake_headers();
+    if gates.is_empty() && of_app.is_none() {
+        return None;
+    }
+    let mut names: Vec<_> = gates.headers().collect();
+    names.extend(of_app.into_iter().flatten());
+    names.sort_unstable();
+    names.dedup();
+    Some(names.into())
 }

@@ -8,6 +8,7 @@ use crate::config::EngineConfig;
 use crate::limits::Limit;
 use crate::metrics::labels::RequestRefusal;
 use crate::model::{EngineId, TransportName};
+use crate::session::GateRefusal;
 
 /// The parts of a query that matter (protocol notes 1.1).
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// With a sentence saying who may.
     Forbidden(String),
+    /// A gate refuses the client.
+    Gate(GateRefusal),
     UnsupportedVersion,
     /// The node stops; another one takes the client.
     ShuttingDown,
@@ -71,7 +74,7 @@ impl Refusal {
             Self::SessionUnknown => 1,
             Self::BadHandshakeMethod => 2,
             Self::BadRequest(_) => 3,
-            Self::Forbidden(_) => 4,
+            Self::Forbidden(_) | Self::Gate(_) => 4,
             Self::UnsupportedVersion => 5,
             Self::ShuttingDown => 6,
             Self::Limited(limit) => limit.http().map_or(3, |(code, _)| code),
@@ -86,7 +89,7 @@ impl Refusal {
             Self::SessionUnknown => RequestRefusal::SessionUnknown,
             Self::BadHandshakeMethod => RequestRefusal::BadHandshakeMethod,
             Self::BadRequest(_) => RequestRefusal::BadRequest,
-            Self::Forbidden(_) => RequestRefusal::Forbidden,
+            Self::Forbidden(_) | Self::Gate(_) => RequestRefusal::Forbidden,
             Self::UnsupportedVersion => RequestRefusal::UnsupportedVersion,
             Self::ShuttingDown => RequestRefusal::ShuttingDown,
             Self::Limited(_) => RequestRefusal::Limited,
@@ -102,6 +105,7 @@ impl Refusal {
             Self::BadHandshakeMethod => "Bad handshake method",
             Self::BadRequest(_) => "Bad request",
             Self::Forbidden(why) => why,
+            Self::Gate(refusal) => &refusal.message,
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::ShuttingDown => "Server shutting down",
             Self::Limited(limit) => limit.message(),
@@ -112,9 +116,10 @@ impl Refusal {
     }
 
     /// What exactly is wrong, where the message alone does not say.
-    pub fn context(&self) -> Option<&'static str> {
+    pub fn context(&self) -> Option<&str> {
         match self {
             Self::BadRequest(context) => Some(context),
+            Self::Gate(refusal) => Some(&refusal.code),
             Self::Limited(limit) => Some(limit.key()),
             _ => None,
         }
@@ -132,7 +137,7 @@ impl Refusal {
     /// The HTTP status of a polling answer.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Forbidden(_) => 403,
+            Self::Forbidden(_) | Self::Gate(_) => 403,
             Self::ShuttingDown => 503,
             Self::Limited(limit) => limit.http().map_or(400, |(_, status)| status),
             Self::Loop => 508,

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod body;
 pub mod client_address;
 pub mod compression;
+mod credentials;
 pub mod edge;
 pub mod forward;
 pub mod handshake;

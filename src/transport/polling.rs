@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::body::Body;
 use super::compression::accepts_gzip;
+use super::credentials::{self, OpeningRequest};
 use super::edge::Edge;
 use super::forward::Question;
 use super::forward::envelope::{Kind, Outcome};
@@ -125,6 +126,13 @@ async fn open(
     let (headers, peer) = (request.headers(), request.peer_addr());
     let address = edge.settings.client_address(headers, peer);
     let admission = edge.admit(Arrival::Handshake, address)?;
+    let opening = OpeningRequest {
+        query: request.query_string(),
+        headers,
+        peer,
+        client: address,
+    };
+    let credentials = credentials::check(edge, opening).await?;
     let open = edge.settings.open_packet(true);
     let mut id = None;
     let session = Session::open(
@@ -133,6 +141,7 @@ async fn open(
         TransportName::Polling,
         open,
         admission,
+        credentials,
         |session, _| id = Some(session.id()),
     );
     let Some(Ok(batch)) = pull(&session).await else {

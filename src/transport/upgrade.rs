@@ -14,6 +14,7 @@ use bytes::Bytes;
 use log::debug;
 use tokio::io::AsyncWriteExt;
 
+use super::credentials::{self, OpeningRequest};
 use super::edge::{Edge, EndpointSettings};
 use super::forward::ForwardClient;
 use super::forward::envelope::{Kind, Outcome};
@@ -30,7 +31,7 @@ use crate::metrics::labels::{Forwarding, RequestRefusal};
 use crate::model::{EngineId, TransportName};
 use crate::outbox::Packet;
 use crate::protocol::connection::Mode;
-use crate::session::Session;
+use crate::session::{Credentials, Session};
 
 /// A websocket on its way to the worker of its session; its handshake is not answered yet.
 #[derive(Debug)]
@@ -73,7 +74,13 @@ pub async fn upgrade(
         Ok(Legal {
             purpose: Purpose::Open(mode, admission),
             accept,
-        }) => open(&edge, stream, first, &accept, mode, admission),
+        }) => match check_gates(&edge, &request, &admission).await {
+            Ok(credentials) => {
+                let admitted = (admission, credentials);
+                open(&edge, stream, first, &accept, mode, admitted)
+            }
+            Err(refusal) => refuse(&edge, &request, stream, &refusal.into()).await,
+        },
         Ok(Legal {
             purpose: Purpose::Attach(session, holding),
             accept,
@@ -89,17 +96,39 @@ pub async fn upgrade(
                 None => offered.detach().map(|offered| route(&edge, offered)),
             }
         }
-        Err(rejection) => {
-            let client = edge
-                .settings
-                .client_address(request.headers(), request.peer_addr());
-            refused::note(&edge, rejection.label, &rejection.reason, client);
-            reject(stream, &rejection).await
-        }
+        Err(rejection) => refuse(&edge, &request, stream, &rejection).await,
     };
     if let Err(error) = outcome {
         debug!(error:%; "websocket lost during its handshake");
     }
+}
+
+async fn check_gates(
+    edge: &Edge,
+    request: &Request,
+    admission: &Admission,
+) -> Result<Option<Credentials>, Refusal> {
+    let opening = OpeningRequest {
+        query: request.uri().query().unwrap_or_default(),
+        headers: request.headers(),
+        peer: request.peer_addr(),
+        client: admission.address(),
+    };
+    credentials::check(edge, opening).await
+}
+
+/// Counts, logs and sends a refusal.
+async fn refuse(
+    edge: &Edge,
+    request: &Request,
+    stream: ClientStream,
+    rejection: &Rejection,
+) -> std::io::Result<()> {
+    let client = edge
+        .settings
+        .client_address(request.headers(), request.peer_addr());
+    refused::note(edge, rejection.label, &rejection.reason, client);
+    reject(stream, rejection).await
 }
 
 /// A request that may become a websocket.
@@ -186,7 +215,7 @@ fn open(
     first: Bytes,
     accept: &Accept,
     mode: Mode,
-    admission: Admission,
+    (admission, credentials): (Admission, Option<Credentials>),
 ) -> std::io::Result<()> {
     let socket = accept_handshake(&edge.settings, stream.detach()?, accept)?;
     let websocket = Websocket::carrier(socket, first, edge.settings.engine.max_payload);
@@ -197,6 +226,7 @@ fn open(
         TransportName::Websocket,
         open,
         admission,
+        credentials,
         |session, ctx| {
             websocket.attach(session);
             ctx.spawn(websocket);

@@ -20,6 +20,7 @@ mod drain;
 mod drain_process;
 mod forward;
 mod forward_process;
+mod gates;
 mod handshakes;
 mod health;
 mod health_verb;

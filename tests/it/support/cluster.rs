@@ -9,7 +9,7 @@ use roomwire::cluster::dialect::native::{NativeChannels, encode_command};
 use roomwire::config::Config;
 use roomwire::model::random::OsRandom;
 use roomwire::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector};
-use roomwire::server::BusHandles;
+use roomwire::server::{BusHandles, Extensions};
 use roomwire::store::MemoryStore;
 
 use super::server::config;
@@ -37,6 +37,11 @@ impl<const N: usize> TestCluster<N> {
 
     /// Nodes with this configuration on this bus.
     pub async fn configured(config: &Config, hub: Hub) -> Self {
+        Self::extended(config, hub, &Extensions::default()).await
+    }
+
+    /// The same with additions to each node.
+    pub async fn extended(config: &Config, hub: Hub, extensions: &Extensions) -> Self {
         let store = Arc::new(MemoryStore::default());
         let mut nodes = Vec::new();
         let mut members = Vec::new();
@@ -48,7 +53,8 @@ impl<const N: usize> TestCluster<N> {
                 events,
                 store: Arc::clone(&store) as _,
             };
-            nodes.push(TestServer::configured(config.clone(), Some(handles)).await);
+            let node = TestServer::extended(config.clone(), Some(handles), extensions.clone());
+            nodes.push(node.await);
         }
         let (Ok(nodes), Ok(members)) = (nodes.try_into(), members.try_into()) else {
             unreachable!()

@@ -17,11 +17,13 @@ pub struct PollingClient {
 impl PollingClient {
     /// Opens a session.
     pub async fn open(address: &str) -> Self {
-        let response = within_deadline(
-            "a handshake",
-            Request::get("/socket.io/?EIO=4&transport=polling").send(address),
-        )
-        .await;
+        Self::open_with(address, &[]).await
+    }
+
+    /// Opens a session with these request headers.
+    pub async fn open_with(address: &str, headers: &[(&str, &str)]) -> Self {
+        let request = Request::get("/socket.io/?EIO=4&transport=polling").headers(headers);
+        let response = within_deadline("a handshake", request.send(address)).await;
         assert_eq!(response.status, 200, "{}", response.text());
         let open = response.text().strip_prefix('0').unwrap().to_owned();
         Self {

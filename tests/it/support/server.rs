@@ -6,7 +6,7 @@ use std::time::Duration;
 use roomwire::config::{Config, Environment, Sources, load};
 use roomwire::metrics::Metrics;
 use roomwire::model::random::OsRandom;
-use roomwire::server::{BusHandles, Server};
+use roomwire::server::{BusHandles, Extensions, Server};
 
 use super::http::{Request, Response};
 use super::{PollingClient, WebsocketClient, within_deadline};
@@ -63,8 +63,17 @@ impl TestServer {
 
     /// A node with this configuration and these surroundings.
     pub async fn configured(config: Config, outside: Option<BusHandles>) -> Self {
+        Self::extended(config, outside, Extensions::default()).await
+    }
+
+    /// The same with additions to the node.
+    pub async fn extended(
+        config: Config,
+        outside: Option<BusHandles>,
+        extensions: Extensions,
+    ) -> Self {
         super::log::keep();
-        let server = Server::start_with(config, outside, Arc::new(OsRandom))
+        let server = Server::start_with(config, outside, Arc::new(OsRandom), extensions)
             .await
             .unwrap();
         Self { server }

@@ -47,6 +47,17 @@ impl WebsocketClient {
         Self::opened(Self::handshake(address, target, &[], false).await.unwrap()).await
     }
 
+    /// The same with these request headers.
+    pub async fn open_with(address: &str, headers: &[(&str, &str)]) -> Self {
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        Self::opened(
+            Self::handshake(address, target, headers, false)
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
     /// The same with a small receive buffer, for a client that will not read.
     pub async fn open_small(address: &str) -> Self {
         let target = "/socket.io/?EIO=4&transport=websocket";

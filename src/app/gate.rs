@@ -1,0 +1,169 @@
+//! Gates: checks that a client passes before an app sees it.
+//!
+//! A [`ConnectGate`] checks the request that opens a session, the CONNECT of each namespace, or both. Like an app it
+//! receives data and returns data, at once or later. The gates of a node form a chain: each must let the client pass,
+//! and the last identity that one of them establishes is the identity of the socket.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Refusal;
+use crate::model::{Handshake, Identity, Namespace, SocketId};
+
+/// A check of clients that connect. One instance exists per worker thread.
+pub trait ConnectGate {
+    /// Lower-case names of the request headers that the gate reads. No other headers are kept.
+    fn headers(&self) -> &[&'static str] {
+        &[]
+    }
+
+    /// Checks the request that opens a session, before the session exists. A refusal is an HTTP response, which a
+    /// browser cannot read before a websocket opens; prefer [`ConnectGate::on_connect`] for reasons that users see.
+    fn on_open(&self, _handshake: &Handshake) -> GateOutcome {
+        GateOutcome::Now(Decision::Pass)
+    }
+
+    /// Checks a namespace CONNECT. A refusal is the client's `connect_error`.
+    fn on_connect(&self, _request: &ConnectRequest<'_>) -> GateOutcome {
+        GateOutcome::Now(Decision::Pass)
+    }
+}
+
+/// A namespace CONNECT that a gate checks.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectRequest<'a> {
+    /// The request that opened the session.
+    pub handshake: &'a Handshake,
+    /// The identity established so far, by an earlier gate or when the session opened.
+    pub identity: Option<&'a Identity>,
+    /// The id that the socket will have.
+    pub socket: SocketId,
+    pub namespace: &'a Namespace,
+    /// Payload of the CONNECT packet: a JSON object, or empty.
+    pub auth: &'a str,
+}
+
+/// The result of a check, now or later.
+pub enum GateOutcome {
+    Now(Decision),
+    /// The client waits. The future is dropped if the client leaves first.
+    Later(Pin<Box<dyn Future<Output = Decision>>>),
+}
+
+impl GateOutcome {
+    async fn decision(self) -> Decision {
+        match self {
+            Self::Now(decision) => decision,
+            Self::Later(future) => future.await,
+        }
+    }
+}
+
+/// What a gate decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// No objection; the identity stays as it is.
+    Pass,
+    /// No objection, and this is the client's identity.
+    Allow(Identity),
+    Refuse(GateRefusal),
+}
+
+/// Why a gate refuses a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateRefusal {
+    /// A stable code for programs, as `token_expired`.
+    pub code: Cow<'static, str>,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl From<GateRefusal> for Refusal {
+    fn from(refusal: GateRefusal) -> Self {
+        let data = serde_json::json!({"code": refusal.code});
+        Self {
+            message: refusal.message,
+            data: Some(data.to_string()),
+        }
+    }
+}
+
+/// Makes the gate of one worker, on its thread.
+pub type GateFactory = Arc<dyn Fn() -> Box<dyn ConnectGate> + Send + Sync>;
+
+/// The gates of a worker, in the order in which a client passes them.
+#[derive(Default)]
+pub struct Gates(Box<[Box<dyn ConnectGate>]>);
+
+impl Gates {
+    /// The gates of the current thread's worker.
+    pub fn new(factories: &[GateFactory]) -> Self {
+        Self(factories.iter().map(|make| make()).collect())
+    }
+
+    /// Whether every client passes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names of the headers that any of the gates reads.
+    pub fn headers(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().flat_map(|gate| gate.headers()).copied()
+    }
+
+    /// Checks the request that opens a session; returns the identity of its client, if a gate established one.
+    ///
+    /// # Errors
+    /// A gate refuses the client.
+    pub async fn open(&self, handshake: &Handshake) -> Result<Option<Rc<Identity>>, GateRefusal> {
+        let mut identity = None;
+        for gate in &self.0 {
+            match gate.on_open(handshake).decision().await {
+                Decision::Pass => {}
+                Decision::Allow(established) => identity = Some(Rc::new(established)),
+                Decision::Refuse(refusal) => return Err(refusal),
+            }
+        }
+        Ok(identity)
+    }
+
+    /// Checks a namespace CONNECT; returns the identity of the socket, if any.
+    ///
+    /// # Errors
+    /// A gate refuses the client.
+    pub async fn connect(
+        &self,
+        credentials: &Credentials,
+        socket: SocketId,
+        namespace: &Namespace,
+        auth: &str,
+    ) -> Result<Option<Rc<Identity>>, GateRefusal> {
+        let mut identity = credentials.identity.clone();
+        for gate in &self.0 {
+            let request = ConnectRequest {
+                handshake: &credentials.handshake,
+                identity: identity.as_deref(),
+                socket,
+                namespace,
+                auth,
+            };
+            match gate.on_connect(&request).decision().await {
+                Decision::Pass => {}
+                Decision::Allow(established) => identity = Some(Rc::new(established)),
+                Decision::Refuse(refusal) => return Err(refusal),
+            }
+        }
+        Ok(identity)
+    }
+}
+
+/// What a session keeps for its gates and its app.
+#[derive(Debug)]
+pub struct Credentials {
+    pub handshake: Handshake,
+    /// The identity established when the session opened.
+    pub identity: Option<Rc<Identity>>,
+}

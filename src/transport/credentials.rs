@@ -1,0 +1,64 @@
+//! What is kept of the request that opens a session, and the gates that check it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use actix_web::http::header::{self, HeaderMap};
+
+use super::edge::Edge;
+use super::handshake::Refusal;
+use crate::model::{Handshake, Parser};
+use crate::session::Credentials;
+
+/// The only Engine.IO revision that is accepted.
+const REVISION: u8 = 4;
+
+/// A request that opens a session.
+pub(super) struct OpeningRequest<'a> {
+    /// The query string, empty if there is none.
+    pub(super) query: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) peer: Option<SocketAddr>,
+    /// The address of the client, as reported by trusted proxies.
+    pub(super) client: Option<IpAddr>,
+}
+
+/// Lets the gates check the request. Returns what the session keeps of it; `None` if nothing reads it.
+///
+/// # Errors
+/// A gate refuses the client.
+pub(super) async fn check(
+    edge: &Edge,
+    request: OpeningRequest<'_>,
+) -> Result<Option<Credentials>, Refusal> {
+    let Some(names) = edge.worker.handshake_headers() else {
+        return Ok(None);
+    };
+    let handshake = handshake(edge, &request, names);
+    let identity = edge.worker.gates.open(&handshake).await;
+    Ok(Some(Credentials {
+        identity: identity.map_err(Refusal::Gate)?,
+        handshake,
+    }))
+}
+
+fn handshake(edge: &Edge, request: &OpeningRequest<'_>, names: &[&'static str]) -> Handshake {
+    let headers = request.headers;
+    let values = |name: &str| {
+        let values = headers.get_all(name);
+        values.filter_map(|value| value.to_str().ok().map(str::to_owned))
+    };
+    Handshake {
+        query: request.query.to_owned(),
+        headers: names
+            .iter()
+            .flat_map(|name| values(name).map(|value| (*name, value)))
+            .collect(),
+        cookies: values(header::COOKIE.as_str())
+            .collect::<Vec<_>>()
+            .join("; "),
+        address: request.client,
+        secure: edge.settings.is_secure(headers, request.peer),
+        revision: REVISION,
+        parser: Parser::Json,
+    }
+}
