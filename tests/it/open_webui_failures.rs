@@ -251,7 +251,7 @@ async fn a_backend_that_is_too_old_is_named() {
     backend.set_version("0.6.5");
     let _cluster = cluster::<1>(&backend, &[]).await;
     let line = logged(&format!(
-        "backend of a version in doubt url={}",
+        "unsupported or untested Open WebUI version url={}",
         backend.url
     ))
     .await;

@@ -1,6 +1,7 @@
-//! The backends' REST interface: asked with the user's own token, never with rights of our own.
+//! The REST interface of the backends, requested with the token of the user and never with privileges of our own.
 //!
-//! One for each worker; all of a node share which backend is next and how many requests are on their way.
+//! One client per worker. The workers of a node share the [`Fleet`]: whose turn it is, which backends failed recently, and the
+//! number of concurrent requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,31 +11,30 @@ use awc::{Client, Connector};
 use bytes::Bytes;
 use log::warn;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
-use super::node::Node;
 use super::token::Token;
 use crate::config::{OpenWebuiConfig, UpstreamUrl};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Question;
 
-/// Bytes of an answer: a whole chat comes along when one asks whether it may be read.
-const LARGEST_ANSWER: usize = 64 << 20;
-/// Backends close idle connections after 5 s.
+/// Maximum size in bytes of a response body. Checking whether a chat may be read returns the whole chat.
+const MAX_BODY: usize = 64 << 20;
+/// Shorter than the 5 s after which backends close idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
-/// How long a backend that failed is only asked if no other is left.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// Pauses between two rounds over all backends: doubled from the first to the last.
+/// Time after a failure in which a backend is tried last.
+const FAILURE_COOLDOWN: Duration = Duration::from_secs(5);
+/// Pause between two rounds over all backends; doubles from the first value to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LAST_PAUSE: Duration = Duration::from_secs(4);
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 
-/// No backend answered.
+/// No backend responded in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no backend answers: {0}")]
-pub(super) struct Unreachable(pub(super) String);
+#[error("no backend responds: {0}")]
+pub(super) struct Unavailable(pub(super) String);
 
-/// What a backend answered.
+/// A response of a backend.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -42,44 +42,45 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The body of a good answer.
-    pub(super) fn read<T: for<'a> Deserialize<'a>>(&self) -> Option<T> {
+    /// The parsed body of a 200 response.
+    pub(super) fn json<T: for<'a> Deserialize<'a>>(&self) -> Option<T> {
         (self.status == 200)
             .then(|| serde_json::from_slice(&self.body).ok())
             .flatten()
     }
 
-    /// The user may not, or there is no such thing.
-    pub(super) fn is_no(&self) -> bool {
+    /// Whether the user lacks permission, or the resource does not exist.
+    pub(super) fn is_denied(&self) -> bool {
         matches!(self.status, 400 | 401 | 403 | 404)
     }
 
-    /// A yes or a no.
-    pub(super) fn may(&self) -> Option<bool> {
-        let yes = self.status == 200;
-        (yes || self.is_no()).then_some(yes)
+    /// Whether the user has permission; `None` for a response that does not decide it.
+    pub(super) fn is_permitted(&self) -> Option<bool> {
+        let permitted = self.status == 200;
+        (permitted || self.is_denied()).then_some(permitted)
     }
 }
 
-/// Which share of the requests a token may use.
+/// Which share of the concurrent requests a token may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Trust {
     /// A backend has verified the token before.
-    Known,
-    /// Never verified, possibly forged: such tokens share half of the requests, so that they cannot delay the others.
-    Stranger,
+    Verified,
+    /// The token was never verified and may be forged. Such tokens share half of the requests, so that they cannot
+    /// delay the others.
+    Unverified,
 }
 
 /// The backends of a node.
 pub(super) struct Fleet {
     urls: Vec<UpstreamUrl>,
     next: AtomicUsize,
-    /// Until when each is spared.
-    spared: Mutex<Vec<Option<Instant>>>,
-    /// Requests that may be on their way.
+    /// For each backend, the end of the cooldown after its last failure.
+    cooldowns: Mutex<Vec<Option<Instant>>>,
+    /// Permits of concurrent requests.
     permits: Semaphore,
-    /// The part of them that is available to [`Standing::Stranger`].
-    strangers: Semaphore,
+    /// The permits available to [`Trust::Unverified`], which are taken in addition.
+    unverified: Semaphore,
 }
 
 impl Fleet {
@@ -87,9 +88,9 @@ impl Fleet {
         Self {
             urls: config.upstreams.clone(),
             next: AtomicUsize::new(0),
-            spared: Mutex::new(vec![None; config.upstreams.len()]),
+            cooldowns: Mutex::new(vec![None; config.upstreams.len()]),
             permits: Semaphore::new(config.max_requests),
-            strangers: Semaphore::new((config.max_requests / 2).max(1)),
+            unverified: Semaphore::new((config.max_requests / 2).max(1)),
         }
     }
 
@@ -98,26 +99,57 @@ impl Fleet {
         &self.urls
     }
 
-    /// All backends in the order in which to ask: in turn, those that failed just now at the end.
+    /// The indexes of all backends, round robin; those that failed recently come last.
     fn order(&self, now: Instant) -> Vec<usize> {
         let count = self.urls.len();
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut order: Vec<usize> = (0..count).map(|n| (first + n) % count).collect();
-        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
-        order.sort_by_key(|&index| spared[index].is_some_and(|until| until > now));
+        let cooldowns = self
+            .cooldowns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        order.sort_by_key(|&index| cooldowns[index].is_some_and(|until| until > now));
         order
     }
 
-    /// Notes how a backend did; says whether that is news.
-    fn note(&self, index: usize, failed: bool, now: Instant) -> bool {
-        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
-        let was = spared[index].is_some();
-        spared[index] = failed.then(|| now + REST_AFTER_FAILURE);
-        was != failed
+    /// Records the result of a request; returns whether it differs from the previous one.
+    fn record(&self, index: usize, failed: bool, now: Instant) -> bool {
+        let mut cooldowns = self
+            .cooldowns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let had_failed = cooldowns[index].is_some();
+        cooldowns[index] = failed.then(|| now + FAILURE_COOLDOWN);
+        had_failed != failed
+    }
+
+    /// Waits until `deadline` for a permit to send a request.
+    async fn permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Unavailable> {
+        acquire(&self.permits, deadline).await
+    }
+
+    /// Waits until `deadline` for the further permit that an unverified token requires.
+    async fn unverified_permit(
+        &self,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, Unavailable> {
+        acquire(&self.unverified, deadline).await
     }
 }
 
-/// The way of one worker to the backends.
+async fn acquire(
+    permits: &Semaphore,
+    deadline: Instant,
+) -> Result<SemaphorePermit<'_>, Unavailable> {
+    match timeout_at(deadline.into(), permits.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Unavailable(
+            "too many requests are queued (app.open_webui.max_requests)".to_owned(),
+        )),
+    }
+}
+
+/// The REST client of one worker.
 pub(super) struct Backends {
     client: Client,
     fleet: Arc<Fleet>,
@@ -127,8 +159,7 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    pub(super) fn new(node: &Node) -> Self {
-        let config = &node.config;
+    pub(super) fn new(config: &OpenWebuiConfig, fleet: Arc<Fleet>, metrics: Arc<Metrics>) -> Self {
         let connector = Connector::new()
             .timeout(config.request_timeout)
             .conn_keep_alive(KEEP_ALIVE);
@@ -138,86 +169,77 @@ impl Backends {
                 .timeout(config.request_timeout)
                 .disable_redirects()
                 .finish(),
-            fleet: Arc::clone(&node.fleet),
+            fleet,
             timeout: config.request_timeout,
             patience: config.patience,
-            metrics: Arc::clone(&node.metrics),
+            metrics,
         }
     }
 
-    /// Asks whoever answers, again and again for the configured time. `read` takes the answer; one of which it makes
-    /// nothing, as of a gateway or of something that is no Open WebUI, counts as no answer.
-    pub(super) async fn ask<T>(
+    /// Requests `path`, retrying over all backends for `app.open_webui.patience`. `read` interprets the response; a
+    /// response for which it returns `None`, such as one of a gateway or of another product, counts as a failure.
+    ///
+    /// # Errors
+    /// No backend responded in time.
+    pub(super) async fn fetch<T>(
         &self,
-        standing: Standing,
+        trust: Trust,
         question: Question,
         path: &str,
         token: &Token,
         read: impl Fn(&Reply) -> Option<T>,
-    ) -> Result<T, Unreachable> {
-        let begun = Instant::now();
-        let give_up = begun + self.patience;
+    ) -> Result<T, Unavailable> {
+        let started = Instant::now();
+        let deadline = started + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.ask_each(standing, path, token, give_up, &read).await {
-                Err(error) if Instant::now() + pause > give_up => return Err(error),
+            match self.try_backends(trust, path, token, deadline, &read).await {
+                Err(error) if Instant::now() + pause > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
-                Ok(word) => {
-                    self.metrics
-                        .open_webui_requests_total
-                        .of(question)
-                        .increment();
-                    self.metrics
+                Ok(value) => {
+                    let metrics = &self.metrics;
+                    metrics.open_webui_requests_total.of(question).increment();
+                    metrics
                         .open_webui_request_seconds
-                        .observe(begun.elapsed());
-                    return Ok(word);
+                        .observe(started.elapsed());
+                    return Ok(value);
                 }
             }
-            pause = (pause * 2).min(LAST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Asks each backend once until one answers. Waits for its turn until `give_up`.
-    async fn ask_each<T>(
+    /// Tries each backend once until one responds. Waits for permits until `deadline`.
+    async fn try_backends<T>(
         &self,
-        standing: Standing,
+        trust: Trust,
         path: &str,
         token: &Token,
-        give_up: Instant,
+        deadline: Instant,
         read: impl Fn(&Reply) -> Option<T>,
-    ) -> Result<T, Unreachable> {
-        let many = || {
-            let many = "too many requests are queued before it (app.open_webui.max_requests)";
-            Unreachable(many.to_owned())
+    ) -> Result<T, Unavailable> {
+        let _unverified = match trust {
+            Trust::Verified => None,
+            Trust::Unverified => Some(self.fleet.unverified_permit(deadline).await?),
         };
-        let _stranger = match standing {
-            Standing::Known => None,
-            Standing::Stranger => {
-                let permit = timeout_at(give_up.into(), self.fleet.strangers.acquire()).await;
-                Some(permit.map_err(|_| many())?.map_err(|_| many())?)
-            }
-        };
-        let mut last = Unreachable("none is configured".to_owned());
+        let mut last = Unavailable("none is configured".to_owned());
         for index in self.fleet.order(Instant::now()) {
             let url = &self.fleet.urls[index];
-            let permit = timeout_at(give_up.into(), self.fleet.permits.acquire()).await;
-            let Ok(Ok(_permit)) = permit else {
-                return Err(many());
-            };
-            let outcome = self.get(&format!("{url}{path}"), Some(token)).await;
-            let outcome = outcome.and_then(|reply| {
+            let _permit = self.fleet.permit(deadline).await?;
+            let result = self.get(&format!("{url}{path}"), Some(token)).await;
+            let result = result.and_then(|reply| {
                 read(&reply).ok_or_else(|| {
                     let status = reply.status;
-                    Unreachable(format!("{path} makes no sense there, it answers {status}"))
+                    Unavailable(format!("{path}: unexpected response: HTTP {status}"))
                 })
             });
-            let news = self.fleet.note(index, outcome.is_err(), Instant::now());
-            match outcome {
-                Ok(word) => return Ok(word),
+            let changed = self.fleet.record(index, result.is_err(), Instant::now());
+            match result {
+                Ok(value) => return Ok(value),
                 Err(error) => {
                     self.metrics.open_webui_request_failures_total.increment();
-                    if news {
-                        warn!(url:%, error:% = error.0; "backend does not answer");
+                    if changed {
+                        warn!(url:%, error:% = error.0; "backend request failed");
                     }
                     last = error;
                 }
@@ -226,29 +248,29 @@ impl Backends {
         Err(last)
     }
 
-    /// One request. That something failed there, or has too much to do, counts as no answer.
-    pub(super) async fn get(&self, url: &str, token: Option<&Token>) -> Result<Reply, Unreachable> {
-        let failed = |error: String| Unreachable(error);
+    /// Sends one GET request. A server error, or a status by which an overloaded backend rejects, counts as a failure.
+    ///
+    /// # Errors
+    /// The backend did not respond in time, or failed.
+    pub(super) async fn get(&self, url: &str, token: Option<&Token>) -> Result<Reply, Unavailable> {
         let mut request = self.client.get(url);
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }
-        let whole = async {
-            let mut response = request
-                .send()
-                .await
-                .map_err(|error| failed(error.to_string()))?;
+        let response = async {
+            let failed = |error: &dyn std::error::Error| Unavailable(error.to_string());
+            let mut response = request.send().await.map_err(|error| failed(&error))?;
             let status = response.status().as_u16();
-            let body = response.body().limit(LARGEST_ANSWER).await;
-            let body = body.map_err(|error| failed(error.to_string()))?;
+            let body = response.body().limit(MAX_BODY).await;
+            let body = body.map_err(|error| failed(&error))?;
             match status {
-                408 | 429 | 500.. => Err(failed(format!("it answers {status}"))),
+                408 | 429 | 500.. => Err(Unavailable(format!("HTTP {status}"))),
                 _ => Ok(Reply { status, body }),
             }
         };
-        match tokio::time::timeout(self.timeout, whole).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(failed(format!("no answer in {:?}", self.timeout))),
+        match tokio::time::timeout(self.timeout, response).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(Unavailable(format!("no response in {:?}", self.timeout))),
         }
     }
 }
@@ -258,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backends_are_asked_in_turn_and_spared_after_a_failure() {
+    fn backends_take_turns_and_come_last_after_a_failure() {
         let mut config = crate::config::Config::default().app.open_webui;
         config.upstreams = ["http://a", "http://b", "http://c"]
             .map(|url| UpstreamUrl::parse(url).unwrap())
@@ -267,11 +289,11 @@ mod tests {
         let now = Instant::now();
         assert_eq!(fleet.order(now), [0, 1, 2]);
         assert_eq!(fleet.order(now), [1, 2, 0]);
-        assert!(fleet.note(2, true, now));
-        assert!(!fleet.note(2, true, now), "known by now");
-        assert_eq!(fleet.order(now), [0, 1, 2], "its turn, but spared");
+        assert!(fleet.record(2, true, now));
+        assert!(!fleet.record(2, true, now), "already known");
+        assert_eq!(fleet.order(now), [0, 1, 2], "its turn, but in cooldown");
         assert_eq!(fleet.order(now), [0, 1, 2]);
-        assert_eq!(fleet.order(now + REST_AFTER_FAILURE), [1, 2, 0]);
-        assert!(fleet.note(2, false, now));
+        assert_eq!(fleet.order(now + FAILURE_COOLDOWN), [1, 2, 0]);
+        assert!(fleet.record(2, false, now));
     }
 }

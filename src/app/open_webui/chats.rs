@@ -1,107 +1,75 @@
-//! Chats, notes and models that sockets look at: who may, and who else does.
+//! Chats, notes and models: access is checked by a backend, presence is shared through Redis.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::backends::{Reply, Standing, Unreachable};
+use super::backends::{Reply, Trust, Unavailable};
+use super::clock::now;
 use super::events::{self, chat_room, note_room};
-use super::sockets::{Login, Sockets, now};
-use super::{done, gave_up, yes_or_no};
+use super::replies::{backends_unavailable, bool_ack, empty_ack};
+use super::user::Login;
+use super::worker::Worker;
 use crate::app::{Action, Actions, Later};
 use crate::metrics::labels::Question;
 use crate::model::SocketId;
 
-/// Chats one socket may look at; a browser has one open.
-const MOST_CHATS: usize = 100;
-/// Models one socket may use at a time.
-const MOST_MODELS: usize = 32;
-/// Bytes of a model's name.
-const LONGEST_MODEL: usize = 512;
-/// How long a backend's word about writing in a chat is believed.
-const CHAT_ACCESS_AGE: Duration = Duration::from_secs(60);
-
-impl Sockets {
-    /// `join-note`: the room of a note that the user may read.
+impl Worker {
+    /// `join-note`: joins the room of a note that the user may read.
     pub(super) async fn join_note(
-        self: &Rc<Self>,
+        &self,
         socket: SocketId,
         token: Option<String>,
         note: &str,
     ) -> Actions {
-        let login = match self.verify_text(socket, token).await {
+        let login = match self.authenticate_event(socket, token).await {
             Ok(login) => login,
             Err(actions) => return actions,
         };
-        let is_served = login.user.notes && self.may_act_as(socket, &login.user);
-        if !is_served || !is_plain_id(note) {
-            return [done()].into();
+        let is_served = login.user.notes && self.sockets.borrow().may_act_as(socket, &login.user);
+        if !is_served || !is_path_segment(note) {
+            return [empty_ack()].into();
         }
         let path = format!("/api/v1/notes/{note}");
-        match self
-            .backends
-            .ask(
-                Standing::Known,
-                Question::Note,
-                &path,
-                &login.token,
-                Reply::may,
-            )
-            .await
-        {
-            Ok(true) => [Action::Join(vec![note_room(note)]), done()].into(),
-            Ok(false) => [done()].into(),
-            Err(_) => gave_up(),
+        let is_permitted = self.is_permitted(Question::Note, &path, &login);
+        match is_permitted.await {
+            Ok(true) => [Action::Join(vec![note_room(note)]), empty_ack()].into(),
+            Ok(false) => [empty_ack()].into(),
+            Err(_) => backends_unavailable(),
         }
     }
 
-    /// `usage`: the model is in use.
-    pub(super) async fn usage(&self, socket: SocketId, model: String) -> Actions {
-        let known = match self.sockets.borrow_mut().get_mut(&socket) {
-            Some(state) if model.len() <= LONGEST_MODEL => {
-                state.models.contains(&model)
-                    || state.models.len() < MOST_MODELS && state.models.insert(model.clone())
-            }
-            _ => false,
-        };
-        if known {
-            self.pools.use_model(&model, socket, now()).await;
+    /// `usage`: the socket uses a model.
+    pub(super) async fn use_model(&self, socket: SocketId, model: String) -> Actions {
+        let is_recorded = self.sockets.borrow_mut().use_model(socket, &model);
+        if is_recorded {
+            self.redis.add_model_use(&model, socket, now()).await;
         }
-        [done()].into()
+        [empty_ack()].into()
     }
 
-    /// A piece of a model's answer goes to the backend that waits for it.
-    pub(super) async fn pass_piece(&self, channel: &str, data: &str) {
-        self.pools.pass_piece(channel, data).await;
-    }
-
-    /// `events:chat`, join: a chat the user may read.
+    /// `events:chat`, join: joins the room of a chat that the user may read.
     pub(super) async fn join_chat(self: Rc<Self>, socket: SocketId, chat: String) -> Actions {
-        let Some(login) = self.login(socket) else {
-            return [yes_or_no(false)].into();
+        let login = self.sockets.borrow().login(socket);
+        let Some(login) = login else {
+            return [bool_ack(false)].into();
         };
-        let write = match self.may_write(&login, &chat).await {
-            Ok(Some(write)) => write,
-            Ok(None) => return [yes_or_no(false)].into(),
-            Err(_) => return gave_up(),
+        let may_write = match self.fetch_write_access(&login, &chat).await {
+            Ok(Some(may_write)) => may_write,
+            Ok(None) => return [bool_ack(false)].into(),
+            Err(_) => return backends_unavailable(),
         };
-        let noted = match self.sockets.borrow_mut().get_mut(&socket) {
-            Some(state) if state.chats.len() < MOST_CHATS || state.chats.contains_key(&chat) => {
-                let access = Some((write, Instant::now()));
-                state.chats.insert(chat.clone(), access);
-                true
-            }
-            _ => false,
-        };
-        if !noted {
-            return [yes_or_no(false)].into();
+        let mut sockets = self.sockets.borrow_mut();
+        if !sockets.enter_chat(socket, &chat, may_write, Instant::now()) {
+            return [bool_ack(false)].into();
         }
+        drop(sockets);
         let room = chat_room(&chat);
         let joined = async move {
-            self.refresh(socket).await;
-            self.tell_presence(&chat).await;
-            [yes_or_no(true)].into()
+            self.write_session(socket).await;
+            self.publish_presence(&chat).await;
+            [bool_ack(true)].into()
         };
         [
             Action::Join(vec![room]),
@@ -110,81 +78,73 @@ impl Sockets {
         .into()
     }
 
-    /// `events:chat`, leave: it is out of the room already.
-    pub(super) async fn left_chat(&self, socket: SocketId, chat: &str) -> Actions {
-        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
-            state.chats.remove(chat);
-        }
-        self.refresh(socket).await;
-        self.tell_presence(chat).await;
-        [yes_or_no(true)].into()
+    /// `events:chat`, leave, after the socket has left the room.
+    pub(super) async fn leave_chat(&self, socket: SocketId, chat: &str) -> Actions {
+        self.sockets.borrow_mut().leave_chat(socket, chat);
+        self.write_session(socket).await;
+        self.publish_presence(chat).await;
+        [bool_ack(true)].into()
     }
 
-    /// `events:chat`, typing, by a socket that is in the chat's room.
+    /// `events:chat`, typing, from a socket in the room of the chat.
     pub(super) async fn chat_typing(
         &self,
         socket: SocketId,
         chat: String,
         typing: bool,
     ) -> Actions {
-        let Some(login) = self.login(socket) else {
-            return [yes_or_no(false)].into();
+        let login = self.sockets.borrow().login(socket);
+        let Some(login) = login else {
+            return [bool_ack(false)].into();
         };
-        let believed = self.sockets.borrow().get(&socket).and_then(|state| {
-            let (write, said) = (*state.chats.get(&chat)?)?;
-            (said.elapsed() < CHAT_ACCESS_AGE).then_some(write)
-        });
-        let write = match believed {
-            Some(write) => write,
-            None => {
-                let Ok(write) = self.may_write(&login, &chat).await else {
-                    return [yes_or_no(false)].into();
-                };
-                let write = write.unwrap_or(false);
-                if let Some(state) = self.sockets.borrow_mut().get_mut(&socket)
-                    && let Some(access) = state.chats.get_mut(&chat)
-                {
-                    *access = Some((write, Instant::now()));
-                }
-                write
-            }
-        };
-        if !write {
-            return [yes_or_no(false)].into();
+        if !self.may_write(socket, &login, &chat).await {
+            return [bool_ack(false)].into();
         }
         let typing = events::chat_typing(&chat, &login.user, typing, socket);
-        [Action::Dispatch(typing), yes_or_no(true)].into()
+        [Action::Dispatch(typing), bool_ack(true)].into()
     }
 
-    /// Whether the user may write in the chat; `None`: not even read it.
-    async fn may_write(&self, login: &Login, chat: &str) -> Result<Option<bool>, Unreachable> {
-        if !is_plain_id(chat) {
+    /// Whether the user may write in the chat, from the cache or a backend. If no backend responds, the user may not.
+    async fn may_write(&self, socket: SocketId, login: &Login, chat: &str) -> bool {
+        let cached = self
+            .sockets
+            .borrow()
+            .may_write(socket, chat, Instant::now());
+        if let Some(may_write) = cached {
+            return may_write;
+        }
+        let Ok(access) = self.fetch_write_access(login, chat).await else {
+            return false;
+        };
+        let may_write = access.unwrap_or(false);
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.set_may_write(socket, chat, may_write, Instant::now());
+        may_write
+    }
+
+    /// Whether the user may write in the chat; `None` if the user may not even read it.
+    async fn fetch_write_access(
+        &self,
+        login: &Login,
+        chat: &str,
+    ) -> Result<Option<bool>, Unavailable> {
+        if !is_path_segment(chat) {
             return Ok(None);
         }
-        // Whose chat it is costs a backend little, the whole chat much.
+        // Permitted to the owner only, and much cheaper for a backend than the whole chat.
         let path = format!("/api/v1/chats/{chat}/pinned");
-        if self
-            .backends
-            .ask(
-                Standing::Known,
-                Question::Chat,
-                &path,
-                &login.token,
-                Reply::may,
-            )
-            .await?
-        {
+        if self.is_permitted(Question::Chat, &path, login).await? {
             return Ok(Some(true));
         }
         let path = format!("/api/v1/chats/{chat}");
-        let shared = self.backends.ask(
-            Standing::Known,
+        let shared = self.backends.fetch(
+            Trust::Verified,
             Question::Chat,
             &path,
             &login.token,
             |reply| {
-                let none = reply.is_no().then_some(None);
-                none.or_else(|| reply.read::<SharedChat>().map(Some))
+                let none = reply.is_denied().then_some(None);
+                none.or_else(|| reply.json::<SharedChat>().map(Some))
             },
         );
         Ok(shared
@@ -192,12 +152,20 @@ impl Sockets {
             .map(|shared| shared.chat.share_mode.as_deref() == Some("continue")))
     }
 
-    /// Tells a chat who looks at it.
-    pub(super) async fn tell_presence(&self, chat: &str) {
-        let tell = |people: &serde_json::Value| {
-            self.outlet.dispatch(events::chat_presence(chat, people));
-        };
-        self.pools.present(chat, now(), tell).await;
+    async fn is_permitted(
+        &self,
+        question: Question,
+        path: &str,
+        login: &Login,
+    ) -> Result<bool, Unavailable> {
+        let request = self.backends.fetch(
+            Trust::Verified,
+            question,
+            path,
+            &login.token,
+            Reply::is_permitted,
+        );
+        request.await
     }
 }
 
@@ -211,8 +179,8 @@ struct SharedChatBody {
     share_mode: Option<String>,
 }
 
-/// Whether it can stand in a path as it is.
-fn is_plain_id(id: &str) -> bool {
+/// Whether an id is usable as a path segment without encoding.
+fn is_path_segment(id: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     !id.is_empty() && id.len() <= 128 && id.bytes().all(is_plain)
 }

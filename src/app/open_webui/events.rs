@@ -1,9 +1,9 @@
-//! The events browsers get from here, in the form of the stock backends.
+//! Rooms and events in the format of the stock backends.
 
 use serde_json::{Value, json};
 
 use super::requests::ChannelTyping;
-use super::token_cache::User;
+use super::user::User;
 use crate::model::{Command, Emit, Namespace, Payload, Room, Selector, SocketId};
 
 /// The room of all sockets of a user.
@@ -16,22 +16,22 @@ pub(super) fn channel_room(channel: &str) -> Room {
     Room::from(format!("channel:{channel}"))
 }
 
-/// The room of a chat that is open.
+/// The room of all sockets that have the chat open.
 pub(super) fn chat_room(chat: &str) -> Room {
     Room::from(format!("chat:{chat}"))
 }
 
-/// The room of a note that is open.
+/// The room of all sockets that have the note open.
 pub(super) fn note_room(note: &str) -> Room {
     Room::from(format!("note:{note}"))
 }
 
-/// One socket.
-pub(super) fn only(socket: SocketId) -> Selector {
+/// Selects a single socket.
+pub(super) fn single_socket(socket: SocketId) -> Selector {
     Selector::room(Namespace::main(), Room::from(socket.as_str()))
 }
 
-/// Somebody types in a channel; the sender hears it too.
+/// A user types in a channel. Delivered to the sender too.
 pub(super) fn channel_typing(channel: &str, user: &User, typing: &ChannelTyping) -> Command {
     let sender = json!({"id": user.id, "name": user.name, "role": user.role});
     let event = format!(
@@ -43,7 +43,7 @@ pub(super) fn channel_typing(channel: &str, user: &User, typing: &ChannelTyping)
     emit("events:channel", channel_room(channel), None, &event)
 }
 
-/// Somebody types in a chat; the sender does not hear it.
+/// A user types in a chat. Not delivered to the sender.
 pub(super) fn chat_typing(chat: &str, user: &User, typing: bool, sender: SocketId) -> Command {
     let event = json!({
         "chat_id": chat,
@@ -55,12 +55,12 @@ pub(super) fn chat_typing(chat: &str, user: &User, typing: bool, sender: SocketI
     emit("events", chat_room(chat), Some(sender), &event.to_string())
 }
 
-/// Who looks at a chat.
-pub(super) fn chat_presence(chat: &str, people: &Value) -> Command {
+/// The users present in a chat.
+pub(super) fn chat_presence(chat: &str, users: &Value) -> Command {
     let event = json!({
         "chat_id": chat,
         "shared": true,
-        "data": {"type": "chat:presence", "data": {"users": people}},
+        "data": {"type": "chat:presence", "data": {"users": users}},
     });
     emit("events", chat_room(chat), None, &event.to_string())
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_the_backends_form() {
+    fn events_have_the_format_of_stock_backends() {
         let user = User {
             id: "u".into(),
             name: "Bob \"B\"".into(),

@@ -1,4 +1,4 @@
-//! What happens by the clock: entries of the session pool stay fresh, tokens are looked at again, versions are watched.
+//! Periodic tasks: session pool entries are refreshed, tokens revalidated, and the versions of backends logged.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,86 +11,98 @@ use serde::Deserialize;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::backends::Fleet;
+use super::clock::now;
+use super::events::single_socket;
 use super::redis_state::WRITE_BATCH;
-use super::sockets::{Sockets, now};
 use super::token_cache::TokenStatus;
 use super::version::Support;
+use super::worker::Worker;
+use crate::model::{Command, SocketId};
 
-/// How often entries are refreshed and revocations looked for, as at the backends; at most, and at least.
-const ROUND: Duration = Duration::from_secs(30);
-const SHORTEST_ROUND: Duration = Duration::from_millis(100);
-/// Tokens of a worker looked at together.
-const TOKENS_AT_ONCE: usize = 16;
-/// How often the backends' versions are looked at.
-const VERSION_ROUND: Duration = Duration::from_secs(60);
+/// Longest interval between two refreshes of entries and checks of revocations, as at the backends.
+const MAX_INTERVAL: Duration = Duration::from_secs(30);
+/// Shortest such interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Tokens of a worker revalidated concurrently.
+const CONCURRENT_TOKENS: usize = 16;
+/// Interval between two requests for the version of a backend.
+const VERSION_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Keeps the entries of one worker's sockets fresh and ends those whose token is over, for ever. Nothing else holds it
-/// up: an entry that grows old is a socket that backends take for dead.
-pub(super) async fn keep_fresh(sockets: Rc<Sockets>) {
-    let mut rounds = rounds(&sockets);
-    rounds.tick().await;
+/// Refreshes the session pool entries of a worker's sockets and disconnects sockets whose token has expired. Never ends.
+/// A task separate from [`revalidate_tokens`], since backends consider a socket dead whose entry is old.
+pub(super) async fn refresh_sessions(worker: Rc<Worker>) {
+    let mut ticks = ticks(&worker);
+    ticks.tick().await;
     loop {
-        rounds.tick().await;
-        for (token, of_token) in sockets.tokens() {
-            if token.is_over(now()) {
-                sockets.end(&of_token);
+        ticks.tick().await;
+        let tokens = worker.sockets.borrow().tokens();
+        for (token, sockets) in tokens {
+            if token.is_expired(now()) {
+                disconnect(&worker, &sockets);
             }
         }
-        refresh(&sockets).await;
-        sockets.close_unused_upstreams();
+        // A client that responds to pings is alive, even if its hidden page throttles the timers of heartbeats.
+        let sockets = worker.sockets.borrow().ids();
+        for batch in sockets.chunks(WRITE_BATCH) {
+            worker.write_sessions(batch).await;
+        }
+        worker.upstreams.close_unused(Instant::now());
     }
 }
 
-/// Keeps only those sockets of one worker whose tokens hold, for ever.
-pub(super) async fn keep_valid(sockets: Rc<Sockets>) {
-    let mut rounds = rounds(&sockets);
-    rounds.tick().await;
+/// Disconnects sockets of a worker whose token is no longer valid. Never ends.
+pub(super) async fn revalidate_tokens(worker: Rc<Worker>) {
+    let mut ticks = ticks(&worker);
+    ticks.tick().await;
     loop {
-        rounds.tick().await;
-        revalidate(&sockets).await;
-        let age = sockets.config.token_cache.max(sockets.config.revalidate);
-        sockets.token_cache.purge(age * 2, Instant::now());
+        ticks.tick().await;
+        revalidate(&worker).await;
+        let age = worker.config.token_cache.max(worker.config.revalidate);
+        worker.token_cache.purge(age * 2, Instant::now());
     }
 }
 
-fn rounds(sockets: &Sockets) -> Interval {
-    let config = &sockets.config;
-    let mut rounds = interval(round(config.session_timeout, config.revalidate));
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    rounds
+fn ticks(worker: &Worker) -> Interval {
+    let config = &worker.config;
+    let mut ticks = interval(tick_interval(config.session_timeout, config.revalidate));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
-/// Often enough that no entry grows old, and that tokens are asked about when they should.
-fn round(session_timeout: Duration, revalidate: Duration) -> Duration {
-    ROUND
+/// Short enough that no entry becomes stale and tokens are revalidated when due.
+fn tick_interval(session_timeout: Duration, revalidate: Duration) -> Duration {
+    MAX_INTERVAL
         .min(session_timeout / 4)
         .min(revalidate)
-        .max(SHORTEST_ROUND)
+        .max(MIN_INTERVAL)
 }
 
-/// A connection that answers our pings is alive, whatever its browser does with timers of a hidden page.
-async fn refresh(sockets: &Sockets) {
-    for batch in sockets.ids().chunks(WRITE_BATCH) {
-        sockets.pools.enter(sockets.entries(batch)).await;
-        sockets.take_back(batch).await;
+/// Revalidates each token in use. Once no backend responds, the remaining tokens are left to the next round.
+async fn revalidate(worker: &Rc<Worker>) {
+    let tokens = worker.sockets.borrow().tokens();
+    let statuses = tokens.into_iter().map(async |(token, sockets)| {
+        let max_age = worker.config.revalidate;
+        let status = worker.authenticator.status(&token, max_age).await;
+        (status, sockets)
+    });
+    let mut statuses = pin!(stream::iter(statuses).buffer_unordered(CONCURRENT_TOKENS));
+    while let Some((status, sockets)) = statuses.next().await {
+        match status {
+            TokenStatus::Rejected => disconnect(worker, &sockets),
+            TokenStatus::Verified(user) => {
+                worker.sockets.borrow_mut().update_user(&sockets, &user);
+            }
+            TokenStatus::Unknown => return,
+        }
     }
 }
 
-/// Ends sockets whose token is revoked, or refused by a backend, which is asked from time to time. If none answers, the
-/// rest is left to the next round.
-async fn revalidate(sockets: &Rc<Sockets>) {
-    let token_cache = sockets.tokens().into_iter().map(async |(token, of_token)| {
-        let status = sockets.verify(&token, sockets.config.revalidate).await;
-        (status, of_token)
-    });
-    let token_cache = stream::iter(token_cache).buffer_unordered(TOKENS_AT_ONCE);
-    let mut token_cache = pin!(token_cache);
-    while let Some((status, of_token)) = token_cache.next().await {
-        match status {
-            TokenStatus::Refused => sockets.end(&of_token),
-            TokenStatus::Verified(user) => sockets.update(&of_token, &user),
-            TokenStatus::Unknown => return,
-        }
+fn disconnect(worker: &Worker, sockets: &[SocketId]) {
+    for socket in sockets {
+        worker.commands.dispatch(Command::Disconnect {
+            selector: single_socket(*socket),
+            close: false,
+        });
     }
 }
 
@@ -99,30 +111,30 @@ struct VersionReply {
     version: String,
 }
 
-/// Watches what the backends are; one worker of a node does.
-pub(super) async fn watch_versions(sockets: Rc<Sockets>, fleet: Arc<Fleet>) {
+/// Logs the version of each backend when it changes. Never ends; one worker of a node runs it.
+pub(super) async fn watch_versions(worker: Rc<Worker>, fleet: Arc<Fleet>) {
     let mut known: Vec<Option<String>> = vec![None; fleet.urls().len()];
     loop {
         for (url, known) in fleet.urls().iter().zip(&mut known) {
             let path = format!("{url}/api/version");
-            let Ok(reply) = sockets.backends.get(&path, None).await else {
+            let Ok(reply) = worker.backends.get(&path, None).await else {
                 continue;
             };
-            let Some(VersionReply { version }) = reply.read() else {
+            let Some(VersionReply { version }) = reply.json() else {
                 if known.take().is_some() {
-                    warn!(url:%, status = reply.status; "backend tells no version");
+                    warn!(url:%, status = reply.status; "backend reports no version");
                 }
                 continue;
             };
             if known.as_ref() != Some(&version) {
-                info!(url:%, open_webui:% = version; "backend");
-                if let Some(doubt) = Support::of(&version).doubt() {
-                    warn!(url:%, open_webui:% = version, doubt:%; "backend of a version in doubt");
+                info!(url:%, open_webui:% = version; "backend version");
+                if let Some(reason) = Support::of(&version).concern() {
+                    warn!(url:%, open_webui:% = version, reason:%; "unsupported or untested Open WebUI version");
                 }
                 *known = Some(version);
             }
         }
-        sleep(VERSION_ROUND).await;
+        sleep(VERSION_INTERVAL).await;
     }
 }
 
@@ -131,11 +143,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_are_as_short_as_they_must_be() {
+    fn ticks_are_as_frequent_as_the_settings_require() {
         let seconds = Duration::from_secs;
-        assert_eq!(round(seconds(120), seconds(120)), ROUND);
-        assert_eq!(round(seconds(40), seconds(120)), seconds(10));
-        assert_eq!(round(seconds(120), seconds(5)), seconds(5));
-        assert_eq!(round(seconds(120), Duration::ZERO), SHORTEST_ROUND);
+        assert_eq!(tick_interval(seconds(120), seconds(120)), MAX_INTERVAL);
+        assert_eq!(tick_interval(seconds(40), seconds(120)), seconds(10));
+        assert_eq!(tick_interval(seconds(120), seconds(5)), seconds(5));
+        assert_eq!(tick_interval(seconds(120), Duration::ZERO), MIN_INTERVAL);
     }
 }

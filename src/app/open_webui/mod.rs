@@ -1,63 +1,74 @@
-//! In front of Open WebUI backends: sockets, rooms and pings here, everything that needs their database there.
+//! The app of a node in front of Open WebUI: it handles sockets, rooms and pings, and leaves to the backends what
+//! requires their database.
 //!
-//! Backends are asked over REST with the user's own token (`backends`, `token_cache`), share Redis with us (`pools`) and
-//! are heard on the bus like any python-socketio process. What a browser says is read into a [`Request`] and served
-//! by `sign_in` and `documents`, or goes to a backend (`upstream connections`); `keeper` does what happens by the clock, `ear` what
-//! the backends say in passing.
+//! Events of browsers are parsed into a [`Request`]. `sign_in` and `chats` handle those known here, with REST requests to the
+//! backends (`backends`, `authentication`, `token_cache`) and state shared with them in Redis (`redis_state`). All other events
+//! are sent to a backend over an upstream connection (`upstreams`). Events of the backends arrive on the bus like those of
+//! any python-socketio process; `bus_listener` applies those that change what this node has cached. `maintenance` runs
+//! periodic tasks.
 //!
-//! This folder, `config` and `live`, which looks at backends before a node meets them, are all that knows Open WebUI's names.
+//! `sockets` is the state of one worker's sockets as a value, `worker` joins it with the services. Only this folder, `config`, and
+//! `live`, which checks backends before a node starts, know Open WebUI's names.
 
+mod authentication;
 mod backends;
 mod bus_events;
+mod bus_listener;
 mod chats;
+mod clock;
+mod documents;
 mod events;
 mod maintenance;
 mod node;
-mod recent;
+mod recent_tokens;
 mod redis_state;
+mod replies;
 mod requests;
 mod sign_in;
 mod sockets;
 mod token;
 mod token_cache;
 mod upstreams;
+mod user;
 mod version;
+mod worker;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Action, Actions, Answer, App, CommandSender, Event, Later, SocketContext};
-use crate::model::Payload;
+use super::{Action, Answer, App, CommandSender, Event, Later, SocketContext};
 use crate::upstream::Pool;
 use events::{channel_room, chat_room};
-use requests::{ChatWish, Request, token_of};
-use sockets::{Login, Sockets};
+use replies::{bool_ack, empty_ack, later};
+use requests::{ChatAction, Request, token_of};
+use user::Login;
+use worker::Worker;
 
 pub use node::Node;
 pub use version::Support;
 
 /// The app of one worker.
 pub struct OpenWebui {
-    sockets: Rc<Sockets>,
+    worker: Rc<Worker>,
 }
 
 impl OpenWebui {
-    /// Starts on the current thread, which must run an actix system; `upstream connections` lead to the backends, `outlet` is that
-    /// of its worker.
-    pub fn start(node: &Node, upstreams: Arc<Pool>, outlet: CommandSender) -> Self {
-        let sockets = Rc::new(Sockets::new(node, upstreams, outlet));
-        actix_rt::spawn(bus_events::listen(Rc::clone(&sockets), node.heard()));
-        actix_rt::spawn(maintenance::keep_fresh(Rc::clone(&sockets)));
-        actix_rt::spawn(maintenance::keep_valid(Rc::clone(&sockets)));
-        if node.is_first_worker() {
+    /// Starts the app on the current thread, which must run an actix system. `upstreams` leads to the backends, `commands` to
+    /// the broker of the worker.
+    pub fn start(node: &Node, upstreams: Arc<Pool>, commands: CommandSender) -> Self {
+        let worker = Rc::new(Worker::new(node, upstreams, commands));
+        actix_rt::spawn(bus_listener::run(Rc::clone(&worker), node.bus_events()));
+        actix_rt::spawn(maintenance::refresh_sessions(Rc::clone(&worker)));
+        actix_rt::spawn(maintenance::revalidate_tokens(Rc::clone(&worker)));
+        if node.claim_first_worker() {
             let fleet = Arc::clone(&node.fleet);
-            actix_rt::spawn(maintenance::watch_versions(Rc::clone(&sockets), fleet));
+            actix_rt::spawn(maintenance::watch_versions(Rc::clone(&worker), fleet));
         }
-        Self { sockets }
+        Self { worker }
     }
 
-    /// What needs a user.
-    fn serve(
+    /// Handles a request that requires a user.
+    fn handle(
         &self,
         peer: &SocketContext<'_>,
         login: &Login,
@@ -65,114 +76,96 @@ impl OpenWebui {
         event: Event,
     ) -> Answer {
         let socket = peer.socket;
-        let sockets = Rc::clone(&self.sockets);
+        let worker = Rc::clone(&self.worker);
         match request {
-            Request::Heartbeat => [done()].into(),
-            Request::Usage { model } => later(async move { sockets.usage(socket, model).await }),
+            Request::Heartbeat => [empty_ack()].into(),
+            Request::Usage { model } => later(async move { worker.use_model(socket, model).await }),
             Request::Channel {
                 channel,
                 typing: Some(typing),
             } => {
                 let typing = events::channel_typing(&channel, &login.user, &typing);
-                [Action::Dispatch(typing), done()].into()
+                [Action::Dispatch(typing), empty_ack()].into()
             }
-            Request::Chat { chat, wish } => self.chat(peer, chat, wish),
-            Request::NoChat => [yes_or_no(false)].into(),
-            Request::Piece { channel, data } => later(async move {
-                sockets.pass_piece(&channel, &data).await;
-                [done()].into()
+            Request::Chat { chat, action } => self.handle_chat(peer, chat, action),
+            Request::InvalidChat => [bool_ack(false)].into(),
+            Request::CompletionChunk { channel, data } => later(async move {
+                worker.redis.publish_completion_chunk(&channel, &data).await;
+                [empty_ack()].into()
             }),
-            _ => sockets.delegate(socket, login, event),
+            _ => worker.upstreams.delegate(socket, login, event),
         }
     }
 
-    fn chat(&self, peer: &SocketContext<'_>, chat: String, wish: ChatWish) -> Answer {
+    fn handle_chat(&self, peer: &SocketContext<'_>, chat: String, action: ChatAction) -> Answer {
         let socket = peer.socket;
-        let sockets = Rc::clone(&self.sockets);
-        match wish {
-            ChatWish::Join => later(async move { sockets.join_chat(socket, chat).await }),
-            ChatWish::Leave => {
+        let worker = Rc::clone(&self.worker);
+        match action {
+            ChatAction::Join => later(async move { worker.join_chat(socket, chat).await }),
+            ChatAction::Leave => {
                 let room = chat_room(&chat);
-                let left = async move { sockets.left_chat(socket, &chat).await };
+                let left = async move { worker.leave_chat(socket, &chat).await };
                 [
                     Action::Leave(vec![room]),
                     Action::Then(Later(Box::pin(left))),
                 ]
                 .into()
             }
-            ChatWish::Typing(_) if !peer.rooms.contains(&chat_room(&chat)) => {
-                [yes_or_no(false)].into()
+            ChatAction::Typing(_) if !peer.rooms.contains(&chat_room(&chat)) => {
+                [bool_ack(false)].into()
             }
-            ChatWish::Typing(typing) => {
-                later(async move { sockets.chat_typing(socket, chat, typing).await })
+            ChatAction::Typing(typing) => {
+                later(async move { worker.chat_typing(socket, chat, typing).await })
             }
         }
     }
 }
 
 impl App for OpenWebui {
-    /// Never refuses: who shows no good token is in, without rooms.
+    /// Never refuses: a client without a valid token is connected but in no room, as at the backends.
     fn on_connect(&self, peer: &SocketContext<'_>, auth: &str) -> Answer {
-        self.sockets.enter(peer.socket, peer.doorway.door());
+        self.worker.connect(peer.socket, peer.doorway.door());
         let Some(token) = token_of(auth) else {
             return Answer::nothing();
         };
-        let sockets = Rc::clone(&self.sockets);
+        let worker = Rc::clone(&self.worker);
         let socket = peer.socket;
-        let signed_in = async move { sockets.sign_in(socket, &token).await };
+        let signed_in = async move { worker.sign_in(socket, &token).await };
         [Action::Then(Later(Box::pin(signed_in)))].into()
     }
 
     fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
         let socket = peer.socket;
-        let login = self.sockets.login(socket);
-        let request = Request::read(&event.payload, login.as_ref().map(|login| &*login.user.id));
-        let sockets = Rc::clone(&self.sockets);
+        let worker = Rc::clone(&self.worker);
+        let login = worker.sockets.borrow().login(socket);
+        let request = Request::parse(&event.payload, login.as_ref().map(|login| &*login.user.id));
         match request {
             Request::UserJoin { token } => {
-                later(async move { sockets.user_join(socket, token).await })
+                later(async move { worker.user_join(socket, token).await })
             }
             Request::JoinChannels { token } => {
-                later(async move { sockets.join_channels(socket, token).await })
+                later(async move { worker.join_channels(socket, token).await })
             }
             Request::JoinNote { token, note } => {
-                later(async move { sockets.join_note(socket, token, &note).await })
+                later(async move { worker.join_note(socket, token, &note).await })
             }
-            // As at the backends, who is not in the room is not even told.
+            // As at the backends, a socket outside the room gets an empty ack and no error.
             Request::Channel { ref channel, .. }
                 if !peer.rooms.contains(&channel_room(channel)) =>
             {
-                [done()].into()
+                [empty_ack()].into()
             }
             Request::Other {
-                needs_session: false,
-            } if login.is_none() => [done()].into(),
-            request => match login.filter(|login| !login.token.is_over(sockets::now())) {
-                Some(login) => self.serve(peer, &login, request, event),
+                requires_user: false,
+            } if login.is_none() => [empty_ack()].into(),
+            request => match login.filter(|login| !login.token.is_expired(clock::now())) {
+                Some(login) => self.handle(peer, &login, request, event),
                 None => [Action::Disconnect { close: false }].into(),
             },
         }
     }
 
     fn on_disconnect(&self, peer: &SocketContext<'_>, reason: &str) {
-        Sockets::leave(&self.sockets, peer.socket, reason);
+        self.worker.disconnect(peer.socket, reason);
     }
-}
-
-fn later(answer: impl Future<Output = Actions> + 'static) -> Answer {
-    Answer::Later(Box::pin(answer))
-}
-
-/// The ack of an event that gives nothing back.
-fn done() -> Action {
-    Action::Ack(Payload::text("[]"))
-}
-
-fn yes_or_no(yes: bool) -> Action {
-    Action::Ack(Payload::text(if yes { "[true]" } else { "[false]" }))
-}
-
-/// No backend answered for as long as a client waits: it is to connect again.
-fn gave_up() -> Actions {
-    [Action::Hangup].into()
 }

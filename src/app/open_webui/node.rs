@@ -1,4 +1,4 @@
-//! What the workers of a node share: the backends, the token_cache, the pools, and what was heard on the bus.
+//! What the workers of a node share: the backends, the token cache, the state in Redis, and events of the bus.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,68 +6,69 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::broadcast;
 
 use super::backends::Fleet;
-use super::bus_events::{self, Heard};
-use super::redis_state::Pools;
+use super::bus_events::BusEvent;
+use super::redis_state::RedisState;
 use super::token_cache::TokenCache;
 use crate::config::OpenWebuiConfig;
 use crate::metrics::Metrics;
 use crate::model::Command;
 use crate::store::Store;
 
-/// UpstreamEvent that may wait for a worker; it is told that it missed some beyond that.
-const NEWS_LIMIT: usize = 4096;
+/// Bus events that may wait for a worker. Beyond that the oldest are dropped, which the worker logs.
+const EVENT_QUEUE: usize = 4096;
 
-/// The part of the app that a node has once.
+/// The part of the app that exists once per node.
 pub struct Node {
     pub(super) config: OpenWebuiConfig,
     pub(super) fleet: Arc<Fleet>,
     pub(super) token_cache: Arc<TokenCache>,
-    pub(super) pools: Pools,
+    pub(super) redis: RedisState,
     pub(super) metrics: Arc<Metrics>,
-    /// Sockets that are gone and not yet cleaned up after.
-    pub(super) departing: Arc<AtomicUsize>,
-    heard: broadcast::Sender<Heard>,
-    watched: AtomicBool,
+    /// Disconnected sockets whose entries in Redis have not been removed yet.
+    pub(super) pending_cleanups: Arc<AtomicUsize>,
+    events: broadcast::Sender<BusEvent>,
+    has_first_worker: AtomicBool,
 }
 
 impl Node {
     /// A node in front of the configured backends; `store` is their Redis.
     pub fn new(config: OpenWebuiConfig, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        let pools = Pools::new(store, &config, Arc::clone(&metrics));
+        let redis = RedisState::new(store, &config, Arc::clone(&metrics));
         Self {
             fleet: Arc::new(Fleet::new(&config)),
             token_cache: Arc::default(),
-            pools,
+            redis,
             metrics,
-            departing: Arc::default(),
-            heard: broadcast::channel(NEWS_LIMIT).0,
-            watched: AtomicBool::new(false),
+            pending_cleanups: Arc::default(),
+            events: broadcast::channel(EVENT_QUEUE).0,
+            has_first_worker: AtomicBool::new(false),
             config,
         }
     }
 
-    /// Whether nothing is left to be cleaned up after sockets that are gone.
+    /// Whether all entries of disconnected sockets have been removed from Redis.
     pub fn is_settled(&self) -> bool {
-        self.departing.load(Ordering::Relaxed) == 0
+        self.pending_cleanups.load(Ordering::Relaxed) == 0
     }
 
-    /// Listens to what others command on the bus, in passing: cheap, and never waits.
+    /// A callback for each command of other processes on the bus. Cheap, and never waits.
     pub fn overhear(&self) -> impl Fn(&Command) + Send + Sync + 'static {
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         move |command| {
-            if let Some(news) = bus_events::news(command) {
-                // A node that is starting has no workers yet.
-                let _ = heard.send(news);
+            if let Some(event) = BusEvent::of(command) {
+                // Fails while the node starts and has no worker yet.
+                let _ = events.send(event);
             }
         }
     }
 
-    /// True once: one worker does what a node does once.
-    pub(super) fn is_first_worker(&self) -> bool {
-        !self.watched.swap(true, Ordering::Relaxed)
+    /// Returns true to the first caller only: one worker runs the tasks that a node needs once.
+    pub(super) fn claim_first_worker(&self) -> bool {
+        !self.has_first_worker.swap(true, Ordering::Relaxed)
     }
 
-    pub(super) fn heard(&self) -> broadcast::Receiver<Heard> {
-        self.heard.subscribe()
+    /// The bus events from now on.
+    pub(super) fn bus_events(&self) -> broadcast::Receiver<BusEvent> {
+        self.events.subscribe()
     }
 }

@@ -1,19 +1,19 @@
-//! What a browser may ask, read from its event.
+//! Parses the events of browsers.
 //!
-//! Names and forms of Open WebUI 0.12 (docs/open-webui.md). What is not listed here is a backend's business.
+//! Names and arguments are those of Open WebUI 0.12 (docs/open-webui.md). Events not listed here are passed to a backend.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::Payload;
 
-/// Chats that exist nowhere but in a browser, and those that are channels: nobody else can open them.
-const UNSAVED: [&str; 3] = ["temporary:", "local:", "channel:"];
+/// Prefixes of chats that exist only in one browser, and of channels. No other user can open them as a chat.
+const UNSHARED: [&str; 3] = ["temporary:", "local:", "channel:"];
 
-/// An event that is served here.
+/// A parsed event.
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
-    /// `user-join`: who am I, and my channels.
+    /// `user-join`: logs in, and joins the rooms of the user and its channels.
     UserJoin { token: Option<String> },
     /// `join-channels`
     JoinChannels { token: Option<String> },
@@ -21,25 +21,28 @@ pub(super) enum Request {
     JoinNote { token: Option<String>, note: String },
     /// `heartbeat`
     Heartbeat,
-    /// `usage`: a reply of this model is being watched.
+    /// `usage`: a completion of this model is displayed.
     Usage { model: String },
     /// `events:channel`
     Channel {
         channel: String,
-        /// `Some`: it says that somebody types, by this event's payload.
+        /// Set for a typing event.
         typing: Option<ChannelTyping>,
     },
-    /// `events:chat` of a chat that others can open too.
-    Chat { chat: String, wish: ChatWish },
-    /// `events:chat` with a chat or a word of no use; answered `false`.
-    NoChat,
-    /// `<user>:<socket>:<request>`, a piece of a model's answer that a backend waits for.
-    Piece { channel: String, data: String },
-    /// Whatever else. `needs_session`: stock backends end sockets that say this without a user.
-    Other { needs_session: bool },
+    /// `events:chat` of a chat that other users can open.
+    Chat { chat: String, action: ChatAction },
+    /// `events:chat` with an unusable chat or type, which is acknowledged by `false`.
+    InvalidChat,
+    /// `<user>:<socket>:<request>`: a chunk of a completion that a backend waits for.
+    CompletionChunk { channel: String, data: String },
+    /// Any other event.
+    Other {
+        /// Stock backends disconnect a socket without a user that sends this event.
+        requires_user: bool,
+    },
 }
 
-/// What of a typing event goes on to the others, as JSON.
+/// The parts of a typing event that are passed on, as JSON.
 #[derive(Debug, PartialEq)]
 pub(super) struct ChannelTyping {
     pub(super) message: String,
@@ -47,7 +50,7 @@ pub(super) struct ChannelTyping {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChatWish {
+pub(super) enum ChatAction {
     Join,
     Leave,
     Typing(bool),
@@ -72,7 +75,7 @@ struct Usage {
 #[derive(Deserialize)]
 struct About<'a> {
     channel_id: Option<String>,
-    /// Any JSON: what is no text names no chat.
+    /// Any JSON; only a string is the id of a chat.
     #[serde(borrow)]
     chat_id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -96,14 +99,14 @@ struct Typing {
     typing: bool,
 }
 
-/// The token in what a client sends along when it connects.
+/// The token in the auth payload of a CONNECT packet.
 pub(super) fn token_of(auth: &str) -> Option<String> {
     serde_json::from_str::<Auth>(auth).ok()?.token
 }
 
 impl Request {
-    /// Reads an event; `user` is the id of the socket's user.
-    pub(super) fn read(payload: &Payload, user: Option<&str>) -> Self {
+    /// Parses an event; `user` is the id of the user the socket is logged in as.
+    pub(super) fn parse(payload: &Payload, user: Option<&str>) -> Self {
         let elements = payload.elements();
         let name: String = elements
             .first()
@@ -111,7 +114,7 @@ impl Request {
             .unwrap_or_default();
         let argument = elements.get(1).copied().unwrap_or("null");
         let other = Self::Other {
-            needs_session: name.starts_with("encryption:")
+            requires_user: name.starts_with("encryption:")
                 || has_three_parts(&name) && elements.len() > 1,
         };
         match name.as_str() {
@@ -137,17 +140,19 @@ impl Request {
             "heartbeat" => Self::Heartbeat,
             "usage" => match serde_json::from_str::<Usage>(argument) {
                 Ok(usage) => Self::Usage { model: usage.model },
-                // Stock backends fail on it after they have checked the user: the same, without the failure.
+                // Stock backends check the user and then fail without a visible effect.
                 Err(_) => Self::Heartbeat,
             },
             "events:channel" => channel(argument).unwrap_or(other),
             "events:chat" => chat(argument).unwrap_or(Self::Other {
-                needs_session: true,
+                requires_user: true,
             }),
-            name if is_piece(name, user) && elements.len() > 1 => Self::Piece {
-                channel: name.to_owned(),
-                data: argument.to_owned(),
-            },
+            name if is_completion_chunk(name, user) && elements.len() > 1 => {
+                Self::CompletionChunk {
+                    channel: name.to_owned(),
+                    data: argument.to_owned(),
+                }
+            }
             _ => other,
         }
     }
@@ -157,13 +162,13 @@ fn auth(argument: &str) -> Option<WithAuth> {
     serde_json::from_str(argument).ok()
 }
 
-/// As the events of documents, and as pieces of answers, `<user>:<socket>:<request>`.
+/// As the names of document events and of completion chunks, `<user>:<socket>:<request>`, have.
 fn has_three_parts(name: &str) -> bool {
     name.matches(':').count() == 2
 }
 
-/// Whether it is named for a request of this user.
-fn is_piece(name: &str, user: Option<&str>) -> bool {
+/// Whether the name is that of a completion chunk of this user.
+fn is_completion_chunk(name: &str, user: Option<&str>) -> bool {
     let rest = user.and_then(|user| name.strip_prefix(user)?.strip_prefix(':'));
     rest.is_some_and(|rest| rest.matches(':').count() == 1)
 }
@@ -182,7 +187,7 @@ fn channel(argument: &str) -> Option<Request> {
     Some(Request::Channel { channel, typing })
 }
 
-/// `None`: not served here.
+/// `None` for an event that is passed to a backend.
 fn chat(argument: &str) -> Option<Request> {
     let about: About<'_> = serde_json::from_str(argument).ok()?;
     let kind = kind(about.data)?;
@@ -191,33 +196,33 @@ fn chat(argument: &str) -> Option<Request> {
     }
     let chat = about.chat_id.map(RawValue::get);
     let chat = chat.and_then(|chat| serde_json::from_str::<String>(chat).ok());
-    let Some(chat) = chat.filter(|chat| is_saved(chat)) else {
-        return Some(Request::NoChat);
+    let Some(chat) = chat.filter(|chat| is_shareable(chat)) else {
+        return Some(Request::InvalidChat);
     };
-    let wish = match kind.as_str() {
-        "join" => ChatWish::Join,
-        "leave" => ChatWish::Leave,
+    let action = match kind.as_str() {
+        "join" => ChatAction::Join,
+        "leave" => ChatAction::Leave,
         _ => {
             let data = about.data.map_or("null", RawValue::get);
             match serde_json::from_str::<TypingData>(data) {
-                Ok(data) => ChatWish::Typing(data.data.typing),
-                Err(_) => return Some(Request::NoChat),
+                Ok(data) => ChatAction::Typing(data.data.typing),
+                Err(_) => return Some(Request::InvalidChat),
             }
         }
     };
-    Some(Request::Chat { chat, wish })
+    Some(Request::Chat { chat, action })
 }
 
-fn is_saved(chat: &str) -> bool {
-    !chat.is_empty() && !UNSAVED.iter().any(|prefix| chat.starts_with(prefix))
+fn is_shareable(chat: &str) -> bool {
+    !chat.is_empty() && !UNSHARED.iter().any(|prefix| chat.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Request {
-        Request::read(&Payload::text(json.to_owned()), Some("u1"))
+    fn parse(json: &str) -> Request {
+        Request::parse(&Payload::text(json.to_owned()), Some("u1"))
     }
 
     fn token(text: &str) -> Option<String> {
@@ -225,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn sign_in_and_lookups() {
+    fn sign_in_and_usage_events_are_parsed() {
         let cases = [
             (
                 r#"["user-join",{"auth":{"token":"t"}}]"#,
@@ -254,15 +259,15 @@ mod tests {
             ),
         ];
         for (json, expected) in cases {
-            assert_eq!(read(json), expected, "{json}");
+            assert_eq!(parse(json), expected, "{json}");
         }
         assert_eq!(token_of(r#"{"token":"t"}"#), token("t"));
         assert_eq!((token_of(""), token_of("{}")), (None, None));
     }
 
     #[test]
-    fn events_of_channels() {
-        let typing = read(
+    fn channel_events_are_parsed() {
+        let typing = parse(
             r#"["events:channel",{"channel_id":"c","message_id":null,"data":{"type":"typing","data":{"typing":true}}}]"#,
         );
         let expected = Request::Channel {
@@ -273,7 +278,7 @@ mod tests {
             }),
         };
         assert_eq!(typing, expected);
-        let seen = read(r#"["events:channel",{"channel_id":"c","data":{"type":"last_read_at"}}]"#);
+        let seen = parse(r#"["events:channel",{"channel_id":"c","data":{"type":"last_read_at"}}]"#);
         let expected = Request::Channel {
             channel: "c".into(),
             typing: None,
@@ -282,58 +287,61 @@ mod tests {
     }
 
     #[test]
-    fn events_of_chats() {
-        let chat = |wish| Request::Chat {
+    fn chat_events_are_parsed() {
+        let chat = |action| Request::Chat {
             chat: "c".into(),
-            wish,
+            action,
         };
         let other = Request::Other {
-            needs_session: true,
+            requires_user: true,
         };
         let typing = r#"{"chat_id":"c","data":{"type":"typing","data":{"typing":false}}}"#;
         let no_typing = r#"{"chat_id":"c","data":{"type":"typing","data":{"typing":1}}}"#;
         let cases = [
             (
                 r#"{"chat_id":"c","data":{"type":"join"}}"#,
-                chat(ChatWish::Join),
+                chat(ChatAction::Join),
             ),
-            (typing, chat(ChatWish::Typing(false))),
-            (no_typing, Request::NoChat),
+            (typing, chat(ChatAction::Typing(false))),
+            (no_typing, Request::InvalidChat),
             (
                 r#"{"chat_id":"temporary:x","data":{"type":"join"}}"#,
-                Request::NoChat,
+                Request::InvalidChat,
             ),
-            (r#"{"chat_id":7,"data":{"type":"leave"}}"#, Request::NoChat),
+            (
+                r#"{"chat_id":7,"data":{"type":"leave"}}"#,
+                Request::InvalidChat,
+            ),
             (r#"{"chat_id":"c","data":{"type":"last_read_at"}}"#, other),
         ];
         for (argument, expected) in cases {
             let json = format!(r#"["events:chat",{argument}]"#);
-            assert_eq!(read(&json), expected, "{json}");
+            assert_eq!(parse(&json), expected, "{json}");
         }
     }
 
     #[test]
-    fn pieces_are_those_of_the_users_own_requests() {
-        let piece = read(r#"["u1:sid:r",{"choices":[1, 2]}]"#);
-        let expected = Request::Piece {
+    fn completion_chunks_are_recognized_for_the_own_user_only() {
+        let chunk = parse(r#"["u1:sid:r",{"choices":[1, 2]}]"#);
+        let expected = Request::CompletionChunk {
             channel: "u1:sid:r".into(),
             data: r#"{"choices":[1, 2]}"#.into(),
         };
-        assert_eq!(piece, expected);
+        assert_eq!(chunk, expected);
         let cases = [
             ("u2:sid:r", true),
             ("u1:sid", false),
             ("u1:a:b:c", false),
             ("u1", false),
         ];
-        for (name, needs_session) in cases {
-            let read = read(&format!(r#"["{name}",1]"#));
-            let expected = Request::Other { needs_session };
-            assert_eq!(read, expected, "{name}");
+        for (name, requires_user) in cases {
+            let request = parse(&format!(r#"["{name}",1]"#));
+            let expected = Request::Other { requires_user };
+            assert_eq!(request, expected, "{name}");
         }
-        let delegated = read(r#"["ydoc:document:join",{}]"#);
+        let delegated = parse(r#"["ydoc:document:join",{}]"#);
         let expected = Request::Other {
-            needs_session: true,
+            requires_user: true,
         };
         assert_eq!(delegated, expected);
     }

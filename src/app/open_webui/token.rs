@@ -1,6 +1,6 @@
-//! A browser's token: what it says of itself, and whether the backends made it.
+//! The token of a browser: a JWT signed with HS256.
 //!
-//! A JWT, HS256. Whether it still holds, only a backend knows; this file drops what cannot hold.
+//! Only a backend can tell whether a token is still valid; this file rejects tokens that cannot be.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,39 +14,39 @@ use sha2::Sha256;
 
 use crate::config::Secret;
 
-/// Bytes of a token; the backends' own have about 400.
-const LONGEST: usize = 8 * 1024;
+/// Maximum size in bytes; tokens of stock backends have about 400.
+const MAX_SIZE: usize = 8 * 1024;
 
-/// A token that may hold. `Debug` does not show it.
+/// A well-formed token. `Debug` does not print it.
 #[derive(Clone)]
 pub(super) struct Token {
     text: Arc<str>,
     pub(super) claims: Arc<Claims>,
 }
 
-/// What a token says of itself.
+/// The claims used here.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Claims {
     /// Id of the user.
     pub(super) user: String,
-    /// Its own id, by which it is revoked.
+    /// Id of the token, by which it is revoked.
     pub(super) id: Option<String>,
-    /// When it was made, seconds since 1970.
+    /// Time of issue in seconds since 1970.
     pub(super) issued: Option<i64>,
-    /// When it ends, seconds since 1970.
+    /// Time of expiry in seconds since 1970.
     pub(super) expires: Option<i64>,
 }
 
-/// Why a token cannot hold.
+/// Why a token cannot be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadToken {
-    #[error("it is longer than {LONGEST} bytes")]
+pub(super) enum TokenError {
+    #[error("token longer than {MAX_SIZE} bytes")]
     TooLong,
-    #[error("it is no JWT signed by HS256")]
-    NoJwt,
-    #[error("its time is over")]
+    #[error("not a JWT signed with HS256")]
+    NotJwt,
+    #[error("token expired")]
     Expired,
-    #[error("its signature is not by WEBUI_SECRET_KEY")]
+    #[error("signature does not match WEBUI_SECRET_KEY")]
     Signature,
 }
 
@@ -64,28 +64,31 @@ struct Body {
 }
 
 impl Token {
-    /// Reads a token at `now`, seconds since 1970; with `key`, its signature is checked.
-    pub(super) fn read(text: &str, key: Option<&Secret>, now: i64) -> Result<Self, BadToken> {
-        if text.len() > LONGEST {
-            return Err(BadToken::TooLong);
+    /// Parses a token at `now`, in seconds since 1970. With a `key` the signature is verified too.
+    ///
+    /// # Errors
+    /// The token is malformed, expired, or not signed with `key`.
+    pub(super) fn parse(text: &str, key: Option<&Secret>, now: i64) -> Result<Self, TokenError> {
+        if text.len() > MAX_SIZE {
+            return Err(TokenError::TooLong);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(BadToken::NoJwt)?;
-        let (header, body) = signed.split_once('.').ok_or(BadToken::NoJwt)?;
-        let header: Header = part(header)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::NotJwt)?;
+        let (header, body) = signed.split_once('.').ok_or(TokenError::NotJwt)?;
+        let header: Header = decode_part(header)?;
         if header.alg != "HS256" {
-            return Err(BadToken::NoJwt);
+            return Err(TokenError::NotJwt);
         }
         let signature = URL_SAFE_NO_PAD
             .decode(signature)
-            .map_err(|_| BadToken::NoJwt)?;
+            .map_err(|_| TokenError::NotJwt)?;
         if let Some(key) = key {
             let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes());
-            let mut mac = mac.map_err(|_| BadToken::Signature)?;
+            let mut mac = mac.map_err(|_| TokenError::Signature)?;
             mac.update(signed.as_bytes());
             mac.verify_slice(&signature)
-                .map_err(|_| BadToken::Signature)?;
+                .map_err(|_| TokenError::Signature)?;
         }
-        let body: Body = part(body)?;
+        let body: Body = decode_part(body)?;
         let token = Self {
             text: text.into(),
             claims: Arc::new(Claims {
@@ -95,18 +98,18 @@ impl Token {
                 expires: body.exp.as_ref().and_then(seconds),
             }),
         };
-        if token.is_over(now) {
-            return Err(BadToken::Expired);
+        if token.is_expired(now) {
+            return Err(TokenError::Expired);
         }
         Ok(token)
     }
 
-    /// Whether its time is over at `now`, seconds since 1970.
-    pub(super) fn is_over(&self, now: i64) -> bool {
+    /// Whether the token has expired at `now`, seconds since 1970.
+    pub(super) fn is_expired(&self, now: i64) -> bool {
         self.claims.expires.is_some_and(|end| end <= now)
     }
 
-    /// The token, for the one who passes it on.
+    /// The secret text, for a request to a backend.
     pub(super) fn expose(&self) -> &Arc<str> {
         &self.text
     }
@@ -118,12 +121,14 @@ impl fmt::Debug for Token {
     }
 }
 
-fn part<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, BadToken> {
-    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadToken::NoJwt)?;
-    serde_json::from_slice(&json).map_err(|_| BadToken::NoJwt)
+fn decode_part<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, TokenError> {
+    let json = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| TokenError::NotJwt)?;
+    serde_json::from_slice(&json).map_err(|_| TokenError::NotJwt)
 }
 
-/// A time of a claim: JWTs may write seconds with a fraction.
+/// The time of a claim; JWTs allow fractions of seconds.
 fn seconds(time: &Value) -> Option<i64> {
     time.as_i64()
         .or_else(|| time.as_f64().map(|time| time as i64))
@@ -133,7 +138,7 @@ fn seconds(time: &Value) -> Option<i64> {
 pub(super) mod tests {
     use super::*;
 
-    /// A token as the backends make it.
+    /// A token as backends issue it.
     pub(in super::super) fn signed(key: &str, body: &str) -> String {
         let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
         let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(body));
@@ -144,10 +149,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_cannot_hold_is_dropped() {
+    fn malformed_expired_and_forged_tokens_are_rejected() {
         let key = Secret::from("right");
         let good = signed("right", r#"{"id":"u","jti":"j","iat":10.5,"exp":100}"#);
-        let token = Token::read(&good, Some(&key), 99).unwrap();
+        let token = Token::parse(&good, Some(&key), 99).unwrap();
         let expected = Claims {
             user: "u".into(),
             id: Some("j".into()),
@@ -159,19 +164,22 @@ pub(super) mod tests {
         let forged = signed("wrong", r#"{"id":"u"}"#);
         let unsigned = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), "e30");
         let cases = [
-            (good.as_str(), 100, BadToken::Expired),
-            (&forged, 0, BadToken::Signature),
-            (&unsigned, 0, BadToken::NoJwt),
-            ("sk-0123456789", 0, BadToken::NoJwt),
-            ("a.b", 0, BadToken::NoJwt),
-            ("", 0, BadToken::NoJwt),
+            (good.as_str(), 100, TokenError::Expired),
+            (&forged, 0, TokenError::Signature),
+            (&unsigned, 0, TokenError::NotJwt),
+            ("sk-0123456789", 0, TokenError::NotJwt),
+            ("a.b", 0, TokenError::NotJwt),
+            ("", 0, TokenError::NotJwt),
         ];
         for (text, now, expected) in cases {
-            let refused = Token::read(text, Some(&key), now).unwrap_err();
-            assert_eq!(refused, expected, "{text}");
+            let error = Token::parse(text, Some(&key), now).unwrap_err();
+            assert_eq!(error, expected, "{text}");
         }
-        assert!(Token::read(&forged, None, 0).is_ok());
-        let long = "a".repeat(LONGEST + 1);
-        assert_eq!(Token::read(&long, None, 0).unwrap_err(), BadToken::TooLong);
+        assert!(Token::parse(&forged, None, 0).is_ok());
+        let long = "a".repeat(MAX_SIZE + 1);
+        assert_eq!(
+            Token::parse(&long, None, 0).unwrap_err(),
+            TokenError::TooLong
+        );
     }
 }

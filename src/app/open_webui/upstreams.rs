@@ -1,134 +1,143 @@
-//! What only a backend can do goes to one: over an upstream connection, a Socket.IO connection with the user's own token.
+//! Events that only a backend can handle, sent over Socket.IO connections that are opened with the token of the user.
 //!
-//! Documents and private channels are tied to the socket that the backend sees, so each of our sockets has an upstream connection of its
-//! own for them, which stays while they are open. Everything else (what was read, events of another time) takes a
-//! passing upstream connection, which closes when it is not used. Upstream connections are opened with the first event that needs them; what the backend
-//! says to rooms comes over the bus, so of an upstream connection only what is meant for its socket is passed on.
+//! Backends tie documents and private channels to the socket they see, so each client socket has a connection of its own
+//! for them, which is kept while any is open (`Kind::Documents`). All other events share a second connection, which
+//! closes when it is idle (`Kind::General`). A connection is opened by the first event that requires it. What backends emit
+//! to rooms arrives over the bus, so only events for the socket itself are passed on from a connection.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::sockets::{Login, Socket, Sockets};
+use super::documents::OpenDocuments;
+use super::replies::{empty_ack, later};
 use super::token::Token;
-use super::{done, later};
-use crate::app::{Action, Actions, Answer, Event, Push};
+use super::user::Login;
+use crate::app::{Action, Actions, Answer, Door, Event, Push};
 use crate::logging::Burst;
 use crate::model::{Namespace, Payload, SocketId};
 use crate::upstream::{
-    Ending, Listener, OverLimit, Purpose, Request, UpstreamConnection, UpstreamEvent,
+    Ending, Listener, OverLimit, Pool, Purpose, Request, UpstreamConnection, UpstreamEvent,
 };
 
-/// A passing upstream connection closes when it was not used for so long.
-const PASSING_IDLE: Duration = Duration::from_secs(60);
-/// A staying upstream connection without anything open does, too; looked at from time to time.
-const STAYING_IDLE: Duration = Duration::from_secs(60);
-/// Time between two heartbeats on an upstream connection: backends take who says nothing for two minutes for dead.
+/// Idle time after which a connection closes. That of a documents connection counts only while nothing is open, and
+/// is checked periodically.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval of heartbeats on a connection: backends consider a session dead after two minutes of silence.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// Documents remembered as open; backends allow 20.
-const MOST_DOCUMENTS: usize = 64;
-/// Bytes of a document's id; the backends' own have some 40.
-const LONGEST_DOCUMENT: usize = 256;
-/// After which a client tries again whose upstream connection could not be opened.
+/// Pause before a client whose connection could not be opened is disconnected. It reconnects within milliseconds and would
+/// fail again, at the cost of two requests to a backend each time.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// The upstream connections of one socket.
-#[derive(Default)]
+/// The upstream connections of the sockets of one worker.
 pub(super) struct Upstreams {
-    passing: Option<UpstreamConnection>,
-    staying: Option<UpstreamConnection>,
-    /// Documents that are open on the staying upstream.
-    documents: BTreeSet<String>,
-    /// In a private channel.
-    private: bool,
-    used: Option<Instant>,
+    pool: Arc<Pool>,
+    sockets: RefCell<HashMap<SocketId, UpstreamSocket>>,
+}
+
+/// The upstream connections of one socket.
+struct UpstreamSocket {
+    door: Door,
+    general: Option<UpstreamConnection>,
+    documents: Option<UpstreamConnection>,
+    /// What is open on the documents connection.
+    open: OpenDocuments,
+    last_used: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Passing,
-    Staying,
+    General,
+    Documents,
 }
 
-/// Hears an upstream connection.
-struct Ear {
-    sockets: Weak<Sockets>,
+/// Receives the events of an upstream connection.
+struct Listen {
+    upstreams: Weak<Upstreams>,
     socket: SocketId,
     kind: Kind,
 }
 
-#[derive(Deserialize)]
-struct Document {
-    document_id: String,
+impl UpstreamSocket {
+    fn new(door: Door) -> Self {
+        Self {
+            door,
+            general: None,
+            documents: None,
+            open: OpenDocuments::default(),
+            last_used: None,
+        }
+    }
+
+    fn slot(&mut self, kind: Kind) -> &mut Option<UpstreamConnection> {
+        match kind {
+            Kind::General => &mut self.general,
+            Kind::Documents => &mut self.documents,
+        }
+    }
+
+    fn close_unused(&mut self, now: Instant) {
+        let is_idle = self
+            .last_used
+            .is_none_or(|used| now.duration_since(used) >= IDLE_TIMEOUT);
+        if is_idle && self.open.is_empty() {
+            self.documents = None;
+        }
+    }
 }
 
 impl Upstreams {
-    fn slot(&mut self, kind: Kind) -> &mut Option<UpstreamConnection> {
-        match kind {
-            Kind::Passing => &mut self.passing,
-            Kind::Staying => &mut self.staying,
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        Self {
+            pool,
+            sockets: RefCell::default(),
         }
     }
 
-    /// Notes what an event opens or closes at the backend.
-    fn note(&mut self, name: &str, argument: Option<&str>) {
-        let document = || {
-            let argument = argument?;
-            let document = serde_json::from_str::<Document>(argument).ok()?;
-            (document.document_id.len() <= LONGEST_DOCUMENT).then_some(document.document_id)
-        };
-        match name {
-            "ydoc:document:join" if self.documents.len() < MOST_DOCUMENTS => {
-                self.documents.extend(document());
-            }
-            "ydoc:document:leave" => {
-                if let Some(document) = document() {
-                    self.documents.remove(&document);
-                }
-            }
-            "encryption:leave" => self.private = false,
-            "encryption:status" => {}
-            _ => self.private |= name.starts_with("encryption:"),
+    /// Adds a socket, without any connection.
+    pub(super) fn add(&self, socket: SocketId, door: Door) {
+        let state = UpstreamSocket::new(door);
+        self.sockets.borrow_mut().insert(socket, state);
+    }
+
+    /// Removes a socket and closes its connections.
+    pub(super) fn remove(&self, socket: SocketId) {
+        self.sockets.borrow_mut().remove(&socket);
+    }
+
+    /// Closes the connections of a socket, which backends associate with its user.
+    pub(super) fn reset(&self, socket: SocketId) {
+        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
+            *state = UpstreamSocket::new(state.door.clone());
         }
     }
 
-    /// Whether the backend would forget something with the staying upstream.
-    fn has_open(&self) -> bool {
-        !self.documents.is_empty() || self.private
-    }
-
-    fn forget_open(&mut self) {
-        self.documents.clear();
-        self.private = false;
-    }
-
-    /// Closes what nobody needs.
-    pub(super) fn close_unused(&mut self, now: Instant) {
-        let is_unused = self
-            .used
-            .is_none_or(|used| now.duration_since(used) >= STAYING_IDLE);
-        if is_unused && !self.has_open() {
-            self.staying = None;
+    /// Makes the backend of the general connection, if there is one, look up the channels of the user again.
+    pub(super) fn join_channels(&self, socket: SocketId, token: &Token) {
+        if let Some(state) = self.sockets.borrow().get(&socket)
+            && let Some(connection) = &state.general
+        {
+            connection.emit(&with_auth("join-channels", token), None);
         }
     }
 
-    /// The user's channels have changed: the backend is to look at them again for this upstream.
-    pub(super) fn join_channels(&self, token: &Token) {
-        if let Some(upstream) = &self.passing {
-            upstream.emit(&with_auth("join-channels", token), None);
-        }
+    /// Closes documents connections on which nothing is open.
+    pub(super) fn close_unused(&self, now: Instant) {
+        let mut sockets = self.sockets.borrow_mut();
+        sockets
+            .values_mut()
+            .for_each(|state| state.close_unused(now));
     }
-}
 
-impl Sockets {
-    /// Sends an event to a backend; its ack is passed on when it comes, and the socket's next event does not wait for
-    /// it. A backend that does not read holds the socket up.
+    /// Sends an event to a backend. The next event of the socket does not wait for its ack, which is passed on when it
+    /// arrives, but it waits for a backend that does not read.
     pub(super) fn delegate(
         self: &Rc<Self>,
         socket: SocketId,
@@ -138,42 +147,41 @@ impl Sockets {
         let elements = event.payload.elements();
         let name = elements.first().copied().unwrap_or_default();
         let name: String = serde_json::from_str(name).unwrap_or_default();
-        let kind = match name.split(':').next() {
-            Some("ydoc" | "encryption") => Kind::Staying,
-            _ => Kind::Passing,
+        let kind = if OpenDocuments::concerns(&name) {
+            Kind::Documents
+        } else {
+            Kind::General
         };
         let mut sockets = self.sockets.borrow_mut();
         let Some(state) = sockets.get_mut(&socket) else {
             return Answer::nothing();
         };
-        let has_upstream = |upstream: &Option<UpstreamConnection>| {
-            upstream
-                .as_ref()
-                .is_some_and(|upstream| !upstream.has_ended())
-        };
-        if !has_upstream(state.upstreams.slot(kind)) {
-            match self.open_upstream(socket, login, kind) {
-                Ok(upstream) => *state.upstreams.slot(kind) = Some(upstream),
-                Err(over) => return refused(&over),
+        state
+            .slot(kind)
+            .take_if(|connection| connection.has_ended());
+        if state.slot(kind).is_none() {
+            match self.open(socket, login, kind) {
+                Ok(connection) => *state.slot(kind) = Some(connection),
+                Err(over) => return over_limit(over),
             }
         }
-        state.upstreams.note(&name, elements.get(1).copied());
-        state.upstreams.used = Some(Instant::now());
-        let Some(upstream) = state.upstreams.slot(kind) else {
+        state.open.track(&name, elements.get(1).copied());
+        state.last_used = Some(Instant::now());
+        let Some(connection) = state.slot(kind) else {
             return Answer::nothing();
         };
-        upstream.emit(&event.payload, event.ack);
-        if !upstream.is_full() {
+        connection.emit(&event.payload, event.ack);
+        if !connection.is_full() {
             return Answer::nothing();
         }
-        let room = upstream.room();
+        let room = connection.room();
         later(async move {
             room.await;
             Actions::new()
         })
     }
 
-    fn open_upstream(
+    fn open(
         self: &Rc<Self>,
         socket: SocketId,
         login: &Login,
@@ -185,56 +193,47 @@ impl Sockets {
                 namespace: Namespace::main(),
                 auth: auth.to_string().into(),
             },
-            // The user is verified by a backend, so `user` cannot be forged to evade the limit.
+            // A backend has verified the user, so a client cannot forge it to evade the limit per user.
             user: Some(login.user.id.as_str().into()),
             network: None,
-            // Puts the upstream connection into the rooms that the backend's own checks look at.
+            // Puts the connection into the rooms that the backend checks later.
             greeting: Some(with_auth("user-join", &login.token)),
             heartbeat: Some((HEARTBEAT, Payload::event("heartbeat", ["{}"]))),
-            idle: (kind == Kind::Passing).then_some(PASSING_IDLE),
+            idle: (kind == Kind::General).then_some(IDLE_TIMEOUT),
         };
-        let ear = Ear {
-            sockets: Rc::downgrade(self),
+        let listener = Listen {
+            upstreams: Rc::downgrade(self),
             socket,
             kind,
         };
-        debug!(socket:%, kind:?; "upstream opened");
-        UpstreamConnection::open(&self.upstreams, request, Rc::new(ear))
-    }
-
-    /// Closes the upstream connections that nobody needs any more.
-    pub(super) fn close_unused_upstreams(&self) {
-        let now = Instant::now();
-        let mut sockets = self.sockets.borrow_mut();
-        sockets
-            .values_mut()
-            .for_each(|state| state.upstreams.close_unused(now));
+        debug!(socket:%, kind:?; "upstream connection opened");
+        UpstreamConnection::open(&self.pool, request, Rc::new(listener))
     }
 }
 
-impl Listener for Ear {
+impl Listener for Listen {
     fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(sockets) = self.sockets.upgrade() else {
+        let Some(upstreams) = self.upstreams.upgrade() else {
             return Poll::Ready(());
         };
-        let all = sockets.sockets.borrow();
-        let state = all.get(&self.socket);
+        let sockets = upstreams.sockets.borrow();
+        let state = sockets.get(&self.socket);
         state.map_or(Poll::Ready(()), |state| state.door.poll_capacity(cx))
     }
 
-    fn on_events(&self, news: Vec<UpstreamEvent>) {
-        let Some(sockets) = self.sockets.upgrade() else {
+    fn on_events(&self, events: Vec<UpstreamEvent>) {
+        let Some(upstreams) = self.upstreams.upgrade() else {
             return;
         };
-        let mut all = sockets.sockets.borrow_mut();
-        let Some(state) = all.get_mut(&self.socket) else {
+        let mut sockets = upstreams.sockets.borrow_mut();
+        let Some(state) = sockets.get_mut(&self.socket) else {
             return;
         };
-        let mut pushes = Vec::with_capacity(news.len());
-        for piece in news {
-            match piece {
+        let mut pushes = Vec::with_capacity(events.len());
+        for event in events {
+            match event {
                 UpstreamEvent::Joined { .. } => {}
-                // Backends ask nothing by these events.
+                // Backends request no ack for these events.
                 UpstreamEvent::Event { payload, .. } => pushes.push(Push::Emit(payload)),
                 UpstreamEvent::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
                 UpstreamEvent::Ended(ending) => self.on_end(&ending, state, &mut pushes),
@@ -246,26 +245,25 @@ impl Listener for Ear {
     }
 }
 
-impl Ear {
-    /// With something open the client is sent away to come back, as browsers do: they open it anew.
-    fn on_end(&self, ending: &Ending, state: &mut Socket, pushes: &mut Vec<Push>) {
-        let upstreams = &mut state.upstreams;
-        let ended = upstreams
+impl Listen {
+    /// If something was open on the connection the client is disconnected: browsers reconnect and open it again.
+    fn on_end(&self, ending: &Ending, state: &mut UpstreamSocket, pushes: &mut Vec<Push>) {
+        let ended = state
             .slot(self.kind)
-            .take_if(|upstream| upstream.has_ended());
-        // Given up before, for whatever is in its place now.
+            .take_if(|connection| connection.has_ended());
         if ended.is_none() {
+            // The connection was closed and may have been replaced already.
             return;
         }
-        debug!(socket:% = self.socket, ending:?; "upstream ended");
-        if self.kind != Kind::Staying || !upstreams.has_open() {
+        debug!(socket:% = self.socket, ending:?; "upstream connection ended");
+        if self.kind != Kind::Documents || state.open.is_empty() {
             return;
         }
         match pause_after(ending) {
             None => pushes.push(Push::Disconnect { close: false }),
             Some(pause) => {
-                // Sent away once, whatever else the client tries meanwhile.
-                upstreams.forget_open();
+                // Further failures within the pause must not disconnect the client again.
+                state.open = OpenDocuments::default();
                 let door = state.door.clone();
                 actix_rt::spawn(async move {
                     sleep(pause).await;
@@ -276,8 +274,6 @@ impl Ear {
     }
 }
 
-/// How long a client waits before it tries again. No upstream connection could be opened: it comes back within milliseconds and would
-/// fail again, at two questions to a backend each time.
 fn pause_after(ending: &Ending) -> Option<Duration> {
     matches!(ending, Ending::Refused { .. } | Ending::Unavailable(_)).then_some(RETRY_PAUSE)
 }
@@ -288,15 +284,14 @@ fn with_auth(name: &str, token: &Token) -> Payload {
     Payload::event(name, [argument.to_string().as_str()])
 }
 
-/// The node, or the user, has as many upstream connections as it may.
-fn refused(over: &OverLimit) -> Answer {
+fn over_limit(over: OverLimit) -> Answer {
     static BURST: Burst = Burst::new();
     if let Some(others) = BURST.note() {
-        warn!(others; "event not passed to a backend: {over}");
+        warn!(key = over.key(), others; "event not sent to a backend: {over}");
     }
     let error = json!({"message": "The server is busy. Please try again later."});
-    let told = Payload::event("error", [error.to_string().as_str()]);
-    [Action::Emit(told), done()].into()
+    let event = Payload::event("error", [error.to_string().as_str()]);
+    [Action::Emit(event), empty_ack()].into()
 }
 
 #[cfg(test)]
@@ -304,33 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn legs_stay_while_something_is_open() {
-        let mut upstreams = Upstreams::default();
-        let document = Some(r#"{"document_id":"note:n"}"#);
-        assert!(!upstreams.has_open());
-        let cases = [
-            ("ydoc:document:join", document, true),
-            ("ydoc:document:update", document, true),
-            ("ydoc:document:leave", document, false),
-            ("encryption:status", None, false),
-            ("encryption:start", None, true),
-            ("encryption:ping", None, true),
-            ("encryption:leave", None, false),
-        ];
-        for (name, argument, open) in cases {
-            upstreams.note(name, argument);
-            assert_eq!(upstreams.has_open(), open, "{name}");
-        }
-        let endless = format!(
-            r#"{{"document_id":"{}"}}"#,
-            "n".repeat(LONGEST_DOCUMENT + 1)
-        );
-        upstreams.note("ydoc:document:join", Some(&endless));
-        assert!(!upstreams.has_open(), "no backend has such a document");
-    }
-
-    #[test]
-    fn who_gets_no_leg_tries_again_later() {
+    fn a_client_whose_connection_could_not_be_opened_is_disconnected_after_a_pause() {
         let lost = Ending::Lost {
             reason: String::new(),
             quiet: true,
@@ -339,12 +308,12 @@ mod tests {
             message: String::new(),
             data: None,
         };
-        let away = Ending::Unavailable(String::new());
+        let unavailable = Ending::Unavailable(String::new());
         for at_once in [lost, Ending::Disconnected] {
             assert_eq!(pause_after(&at_once), None);
         }
-        for later in [refused, away] {
-            assert_eq!(pause_after(&later), Some(RETRY_PAUSE));
+        for delayed in [refused, unavailable] {
+            assert_eq!(pause_after(&delayed), Some(RETRY_PAUSE));
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What a backend's version means for this app.
+//! Support of Open WebUI versions.
 
 use std::ops::RangeInclusive;
 
-/// The minor versions of Open WebUI 0 that this app was made for.
+/// The minor versions of Open WebUI 0.x whose protocol this app implements.
 const KNOWN: RangeInclusive<u32> = 8..=12;
-/// The one that every change is compared with.
+/// The minor version against which every change is tested.
 const TESTED: u32 = 12;
 
-/// How much is known about a version.
+/// How well a version is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
-    /// The comparison with the stock product runs with it.
+    /// The comparison with the stock product passes with it.
     Tested,
-    /// It says and does nothing that is not known here, but nobody has tried.
+    /// Its protocol is the same, but it is not tested.
     ByDesign,
-    /// It speaks pickle.
+    /// It publishes pickled messages.
     TooOld,
-    /// Later than this app, or no version at all.
+    /// Newer than this app, or not a version.
     Unknown,
 }
 
 impl Support {
-    /// Judges a version such as `0.12.4`.
+    /// The support of a version such as `0.12.4`.
     pub fn of(version: &str) -> Self {
         let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
         match (parts.next().flatten(), parts.next().flatten()) {
@@ -32,15 +32,15 @@ impl Support {
         }
     }
 
-    /// Why it may not work, if it may not.
-    pub fn doubt(self) -> Option<&'static str> {
+    /// Why a version may not work; `None` if it is expected to.
+    pub fn concern(self) -> Option<&'static str> {
         match self {
             Self::Tested | Self::ByDesign => None,
             Self::TooOld => Some(
-                "its messages are pickled, which is refused; nothing it says reaches a browser: update it to 0.8 or later",
+                "it publishes pickled messages, which are rejected, so no browser receives them: update it to 0.8 or later",
             ),
             Self::Unknown => {
-                Some("newer than this node knows; events it does not know are left to the backends")
+                Some("newer than this node supports; unknown events are passed to the backends")
             }
         }
     }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_judged_by_their_minor() {
+    fn support_depends_on_the_minor_version() {
         let cases = [
             ("0.12.4", Support::Tested),
             ("0.12.99", Support::Tested),
@@ -65,8 +65,8 @@ mod tests {
         for (version, expected) in cases {
             assert_eq!(Support::of(version), expected, "{version}");
         }
-        assert_eq!(Support::ByDesign.doubt(), None);
-        assert!(Support::TooOld.doubt().unwrap().contains("pickled"));
-        assert!(Support::Unknown.doubt().unwrap().contains("newer"));
+        assert_eq!(Support::ByDesign.concern(), None);
+        assert!(Support::TooOld.concern().unwrap().contains("pickled"));
+        assert!(Support::Unknown.concern().unwrap().contains("newer"));
     }
 }
