@@ -46,6 +46,7 @@ mod reload_process;
 mod requests;
 mod rooms;
 mod shutdown;
+mod simulator;
 mod slow_client;
 mod tls;
 mod upgrade;

@@ -121,6 +121,25 @@ impl Hub {
         }
     }
 
+    /// Removes a member at once, as if its process had died: its link publishes and receives nothing from now on.
+    pub fn kill(&self, member: MemberId) {
+        self.state().members.remove(&member);
+    }
+
+    /// Number of channels a member is subscribed to; 0 once it is gone.
+    pub fn channel_count(&self, member: MemberId) -> usize {
+        let state = self.state();
+        state
+            .members
+            .get(&member)
+            .map_or(0, |member| member.channels.len())
+    }
+
+    /// Number of delayed messages that have not arrived yet.
+    pub fn in_flight(&self) -> usize {
+        self.state().delayed.len()
+    }
+
     pub(super) fn admit(&self) -> (MemberId, LinkEvents) {
         let (events, receiver) = link_events(u32::MAX >> 4);
         let mut state = self.state();
@@ -138,10 +157,6 @@ impl Hub {
         member.tell(LinkEvent::Up);
         state.members.insert(id, member);
         (id, receiver)
-    }
-
-    pub(super) fn dismiss(&self, member: MemberId) {
-        self.state().members.remove(&member);
     }
 
     pub(super) fn publish(&self, from: MemberId, message: Outgoing) {

@@ -55,6 +55,6 @@ impl Link for MemoryLink {
 
 impl Drop for MemoryLink {
     fn drop(&mut self) {
-        self.hub.dismiss(self.member);
+        self.hub.kill(self.member);
     }
 }

@@ -1,0 +1,115 @@
+//! Whole clusters in virtual time: real shards, sessions, apps and bridges on the memory link, one seed for everything.
+//!
+//! A run starts nodes and clients, lets them join, emit and ask, and meanwhile partitions, stalls, deafens and kills
+//! nodes. Afterwards the oracles read the history. A seed repeats exactly: `scripts/simulate 0x2a` replays one,
+//! `scripts/simulate 1000` runs as many new ones.
+
+mod client;
+mod fault;
+mod history;
+mod node;
+mod oracle;
+mod random;
+mod world;
+
+use world::World;
+
+/// Seeds that every test run takes.
+const SEEDS: u64 = 200;
+
+struct Outcome {
+    wrong: Vec<String>,
+    trace: Vec<String>,
+}
+
+fn simulate(seed: u64) -> Outcome {
+    let system = actix_rt::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    });
+    system.block_on(async move {
+        let mut world = World::start(seed).await;
+        world.live().await;
+        world.calm().await;
+        let mut wrong = oracle::check(&world.run.history.borrow());
+        wrong.extend(world.end().await);
+        let trace = std::mem::take(&mut world.run.history.borrow_mut().trace);
+        Outcome { wrong, trace }
+    })
+}
+
+/// The seeds to run: those of the environment, or the usual ones.
+fn seeds() -> Vec<u64> {
+    let Ok(chosen) = std::env::var("ROOMWIRE_SIMULATE") else {
+        return (0..SEEDS).collect();
+    };
+    match chosen.strip_prefix("0x") {
+        Some(seed) => vec![u64::from_str_radix(seed, 16).unwrap()],
+        None => {
+            let first = random::fresh_seed();
+            (0..chosen.parse().unwrap())
+                .map(|number| first.wrapping_add(number))
+                .collect()
+        }
+    }
+}
+
+#[test]
+fn every_seed_satisfies_the_oracles() {
+    let seeds = seeds();
+    let mut failed = Vec::new();
+    for (done, seed) in seeds.iter().enumerate() {
+        let outcome = simulate(*seed);
+        if !outcome.wrong.is_empty() {
+            eprintln!("seed {seed:#x}: replay it with `scripts/simulate {seed:#x}`");
+            for line in &outcome.wrong {
+                eprintln!("  {line}");
+            }
+            failed.push(*seed);
+        }
+        if seeds.len() == 1 {
+            println!("{}", outcome.trace.join("\n"));
+        } else if done % 100 == 99 {
+            println!(
+                "{} of {} seeds, {} failed",
+                done + 1,
+                seeds.len(),
+                failed.len()
+            );
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} seeds failed: {failed:#x?}",
+        failed.len()
+    );
+}
+
+#[test]
+fn a_seed_repeats_exactly() {
+    for seed in [7, 8] {
+        assert_eq!(simulate(seed).trace, simulate(seed).trace);
+    }
+}
+
+#[test]
+fn runs_contain_what_they_test() {
+    let traces: Vec<String> = (0..20).flat_map(|seed| simulate(seed).trace).collect();
+    let kinds = [
+        "Partition",
+        "Deaf",
+        "Stall",
+        "Death",
+        "receives",
+        "asks",
+        "reads nothing",
+        "no_answer",
+        "answer",
+    ];
+    for kind in kinds {
+        assert!(traces.iter().any(|line| line.contains(kind)), "{kind}");
+    }
+}

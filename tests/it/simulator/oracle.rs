@@ -1,0 +1,166 @@
+//! What must hold in every run, whatever its seed. Each oracle returns what is wrong in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::history::{Connection, ConnectionId, Emit, History};
+
+/// Longest time of an event through the cluster without faults.
+const DELIVERY: Duration = Duration::from_secs(3);
+/// `roomwire:ask` waits for 10 s; a partition delays what it publishes, never the response.
+const RESPONSE: Duration = Duration::from_secs(20);
+
+pub fn check(history: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (number, connection) in history.connections.iter().enumerate() {
+        in_order_and_once(history, number, connection, &mut wrong);
+        nothing_missing(history, number, connection, &mut wrong);
+        every_request_answered(history, number, connection, &mut wrong);
+        nothing_after_leaving(history, number, connection, &mut wrong);
+    }
+    wrong
+}
+
+/// Events of one sender to one room arrive in the order sent, none twice.
+fn in_order_and_once(
+    history: &History,
+    number: ConnectionId,
+    connection: &Connection,
+    wrong: &mut Vec<String>,
+) {
+    let mut last: BTreeMap<(ConnectionId, &str), usize> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for received in &connection.received {
+        let emit = &history.emits[received.emit];
+        if !seen.insert(received.emit) {
+            wrong.push(format!("c{number} received e{} twice", received.emit));
+        }
+        let before = last.insert((emit.sender, &emit.room), received.emit);
+        if let Some(before) = before.filter(|before| *before > received.emit) {
+            wrong.push(format!(
+                "c{number} received e{} after e{before}",
+                received.emit
+            ));
+        }
+    }
+}
+
+/// Every event sent while a connection was in the room, outside of faults, has arrived.
+fn nothing_missing(
+    history: &History,
+    number: ConnectionId,
+    connection: &Connection,
+    wrong: &mut Vec<String>,
+) {
+    let received: BTreeSet<_> = connection
+        .received
+        .iter()
+        .map(|received| received.emit)
+        .collect();
+    for (id, emit) in history.emits.iter().enumerate() {
+        if !received.contains(&id) && must_receive(history, number, connection, emit) {
+            wrong.push(format!(
+                "c{number} lacks e{id}, sent to {} by c{}",
+                emit.room, emit.sender
+            ));
+        }
+    }
+}
+
+fn must_receive(
+    history: &History,
+    number: ConnectionId,
+    connection: &Connection,
+    emit: &Emit,
+) -> bool {
+    let sender = &history.connections[emit.sender];
+    let arrived_by = emit.sent + DELIVERY;
+    let open = |connection: &Connection| connection.ended.is_none_or(|ended| ended > arrived_by);
+    let faulty = |node| {
+        let window = |fault: &super::fault::Fault| {
+            fault.covers(node, emit.sent) || fault.covers(node, arrived_by)
+        };
+        history.faults.iter().any(window)
+    };
+    let member = connection.stays.iter().any(|stay| {
+        let in_time = stay.joined.is_some_and(|joined| joined < emit.sent);
+        stay.room == emit.room && in_time && stay.left.is_none_or(|left| left > arrived_by)
+    });
+    let addressed = connection.sid.as_ref() == Some(&emit.room);
+    emit.sender != number
+        && (member || addressed)
+        && open(connection)
+        && open(sender)
+        && !faulty(connection.node)
+        && !faulty(sender.node)
+}
+
+/// No request stays without a response while its connection lives.
+fn every_request_answered(
+    history: &History,
+    number: ConnectionId,
+    connection: &Connection,
+    wrong: &mut Vec<String>,
+) {
+    for (ack, request) in &connection.requests {
+        let paused: Duration = connection.paused.iter().map(|(from, to)| *to - *from).sum();
+        let due = request.sent + RESPONSE + paused;
+        let late = match &request.response {
+            Some((at, _)) => *at > due,
+            None => connection.ended.is_none_or(|ended| ended > due),
+        };
+        if late {
+            let sent = request.sent;
+            wrong.push(format!(
+                "c{number}: request {ack} of {sent:?} has no response in time"
+            ));
+        }
+        if let (Some(ask), Some((_, response))) = (request.ask, &request.response) {
+            let emit = &history.emits[ask];
+            let reached = history
+                .connections
+                .iter()
+                .enumerate()
+                .any(|(other, connection)| {
+                    connection.paused.is_empty() && must_receive(history, other, connection, emit)
+                });
+            if reached && !response.contains(r#""ok":true"#) {
+                wrong.push(format!(
+                    "c{number}: ask e{ask} reached a member: {response}"
+                ));
+            }
+        }
+    }
+}
+
+/// Once a room is left, none of its events arrives until it is joined again.
+fn nothing_after_leaving(
+    history: &History,
+    number: ConnectionId,
+    connection: &Connection,
+    wrong: &mut Vec<String>,
+) {
+    // A poll under way at the time of the request may still bring events.
+    let slack = DELIVERY
+        + connection
+            .paused
+            .iter()
+            .map(|(from, to)| *to - *from)
+            .sum::<Duration>();
+    for received in &connection.received {
+        let emit = &history.emits[received.emit];
+        let mut stays = connection
+            .stays
+            .iter()
+            .filter(|stay| stay.room == emit.room)
+            .peekable();
+        let is_room = stays.peek().is_some();
+        let within = |left: Option<Duration>| left.is_none_or(|left| received.at <= left + slack);
+        if is_room && !stays.any(|stay| within(stay.left)) {
+            wrong.push(format!(
+                "c{number} received e{} after it had left",
+                received.emit
+            ));
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The cluster of a run and what happens to it: every step is drawn from the seed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomwire::bus::memory::{Faults, Hub};
+use roomwire::config::Config;
+use roomwire::model::Random;
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, Run};
+use super::fault::{Fault, Kind};
+use super::history::History;
+use super::node::Node;
+use super::random::{Chance, SeededIds};
+use crate::support::server::config;
+
+const ROOMS: [&str; 4] = ["lobby", "news", "team:1", "team:2"];
+/// Ordinary time of a message on the bus.
+const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
+/// Bytes that one client may leave unread: small, so that some clients become slow consumers.
+const OUTBOX: [(&str, &str); 4] = [
+    ("SOCKET__OUTBOX_LIMIT", "8KiB"),
+    ("SOCKET__OUTBOX_HARD_LIMIT", "24KiB"),
+    ("ENGINE__MAX_PAYLOAD", "8KiB"),
+    ("LIMITS__PER_CLIENT", "off"),
+];
+
+pub struct World {
+    pub run: Run,
+    pub hub: Hub,
+    /// By number; `None` once dead.
+    pub nodes: Vec<Option<Node>>,
+    pub clients: Vec<Rc<Client>>,
+    /// The most bytes that waited on one node at any time.
+    pub most_queued: i64,
+    config: Config,
+    random: Arc<dyn Random>,
+    chance: Chance,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Connect,
+    Join,
+    Leave,
+    Emit,
+    EmitToSocket,
+    Ask,
+    Burst,
+    PauseClient,
+    Close,
+    Partition,
+    Deafen,
+    Stall,
+    Kill,
+    StartNode,
+    Heal,
+}
+
+const STEPS: [(usize, Step); 15] = [
+    (10, Step::Connect),
+    (22, Step::Join),
+    (8, Step::Leave),
+    (60, Step::Emit),
+    (10, Step::EmitToSocket),
+    (8, Step::Ask),
+    (4, Step::Burst),
+    (3, Step::PauseClient),
+    (3, Step::Close),
+    (2, Step::Partition),
+    (1, Step::Deafen),
+    (2, Step::Stall),
+    (1, Step::Kill),
+    (1, Step::StartNode),
+    (4, Step::Heal),
+];
+
+impl World {
+    pub async fn start(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let run = Run {
+            history: Rc::new(RefCell::new(History::default())),
+            began: Instant::now(),
+        };
+        let mut world = Self {
+            run,
+            hub: Hub::seeded(chance.next()),
+            nodes: Vec::new(),
+            clients: Vec::new(),
+            most_queued: 0,
+            config: config(&OUTBOX),
+            random: Arc::new(SeededIds::new(chance.next())),
+            chance,
+        };
+        for _ in 0..world.chance.between(2, 4) {
+            world.start_node();
+        }
+        // The links come up and subscribe to what they always receive.
+        sleep(Duration::from_secs(1)).await;
+        for _ in 0..world.chance.between(3, 8) {
+            world.connect();
+        }
+        sleep(Duration::from_secs(1)).await;
+        world
+    }
+
+    pub async fn live(&mut self) {
+        for _ in 0..self.chance.between(60, 250) {
+            let step = self.chance.weighted(&STEPS);
+            self.step(step);
+            let longest = self.chance.weighted(&[(6, 20), (3, 300), (1, 3_000)]);
+            let time = self.chance.milliseconds(0, longest);
+            sleep(time).await;
+            self.observe();
+        }
+    }
+
+    /// Ends all faults and waits until everything that is still under way has arrived.
+    pub async fn calm(&mut self) {
+        while self.heal() {}
+        sleep(Duration::from_secs(60)).await;
+    }
+
+    /// Closes all clients; returns what the nodes still hold once nothing should be left.
+    pub async fn end(&mut self) -> Vec<String> {
+        for client in self.open_clients() {
+            client.close();
+        }
+        sleep(Duration::from_secs(120)).await;
+        // A node without a past has the subscriptions that every node keeps.
+        let fresh = Node::start(&self.config, &self.hub, &self.random, 1);
+        sleep(Duration::from_secs(1)).await;
+        let subscriptions = self.hub.channel_count(fresh.member);
+        let mut wrong = Vec::new();
+        let mut expect = |what: String, expected: i64, found: i64| {
+            if expected != found {
+                wrong.push(format!("{what}: {found}, not {expected}"));
+            }
+        };
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Some(node) = node else { continue };
+            let metrics = &node.metrics;
+            expect(format!("n{number} sessions"), 0, metrics.sessions.get());
+            expect(format!("n{number} sockets"), 0, metrics.sockets.get());
+            expect(format!("n{number} rooms"), 0, metrics.rooms.get());
+            expect(
+                format!("n{number} queued bytes"),
+                0,
+                metrics.send_queue_bytes.get(),
+            );
+            let channels = self.hub.channel_count(node.member);
+            expect(
+                format!("n{number} subscriptions"),
+                subscriptions as i64,
+                channels as i64,
+            );
+        }
+        expect(
+            "messages in flight".to_owned(),
+            0,
+            self.hub.in_flight() as i64,
+        );
+        let limit = self.queue_limit();
+        if self.most_queued > limit {
+            wrong.push(format!(
+                "{} bytes queued on one node, above {limit}",
+                self.most_queued
+            ));
+        }
+        wrong
+    }
+
+    /// Bytes that the clients of one node may leave unread: each the hard limit and one packet on top.
+    fn queue_limit(&self) -> i64 {
+        let limits = &self.config;
+        let client = limits.socket.outbox_hard_limit + limits.engine.max_payload;
+        (client * self.clients.len()) as i64
+    }
+
+    fn observe(&mut self) {
+        for node in self.nodes.iter().flatten() {
+            self.most_queued = self.most_queued.max(node.metrics.send_queue_bytes.get());
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Connect => self.connect(),
+            Step::Join => self.join(),
+            Step::Leave => self.leave(),
+            Step::Emit => self.emit(false, 1),
+            Step::Ask => self.emit(true, 1),
+            Step::Burst => self.emit(false, 60),
+            Step::EmitToSocket => self.emit_to_socket(),
+            Step::PauseClient => self.pause_client(),
+            Step::Close => self.close(),
+            Step::Partition => self.fault(Kind::Partition),
+            Step::Deafen => self.fault(Kind::Deaf),
+            Step::Stall => self.fault(Kind::Stall),
+            Step::Kill => self.kill(),
+            Step::StartNode => self.start_node(),
+            Step::Heal => {
+                self.heal();
+            }
+        }
+    }
+
+    fn start_node(&mut self) {
+        if self.nodes.iter().flatten().count() >= 5 {
+            return;
+        }
+        let workers = self.chance.between(1, 3);
+        let node = Node::start(&self.config, &self.hub, &self.random, workers);
+        let number = self.nodes.len();
+        let name = node.name;
+        self.run
+            .note(format_args!("n{number} is {name}, {workers} workers"));
+        self.nodes.push(Some(node));
+        self.set_latency();
+    }
+
+    fn set_latency(&self) {
+        let delay = |delay| Faults {
+            delay,
+            ..Faults::default()
+        };
+        for (number, from) in self.nodes.iter().enumerate() {
+            for (other, to) in self.nodes.iter().enumerate() {
+                let (Some(from), Some(to)) = (from, to) else {
+                    continue;
+                };
+                let stalled =
+                    self.is_faulty(number, Kind::Stall) || self.is_faulty(other, Kind::Stall);
+                let late = Duration::from_secs(2);
+                let time = if stalled { (late, late) } else { LATENCY };
+                self.hub.set_faults(from.member, to.member, delay(time));
+            }
+        }
+    }
+
+    fn alive(&self) -> Vec<usize> {
+        let alive = |number: &usize| self.nodes[*number].is_some();
+        (0..self.nodes.len()).filter(alive).collect()
+    }
+
+    fn open_clients(&self) -> Vec<Rc<Client>> {
+        self.clients
+            .iter()
+            .filter(|client| client.is_open())
+            .cloned()
+            .collect()
+    }
+
+    fn any_client(&mut self) -> Option<Rc<Client>> {
+        let open = self.open_clients();
+        let connected: Vec<_> = open
+            .into_iter()
+            .filter(|client| client.sid().is_some())
+            .collect();
+        (!connected.is_empty()).then(|| Rc::clone(&connected[self.chance.below(connected.len())]))
+    }
+
+    fn connect(&mut self) {
+        let alive = self.alive();
+        if self.open_clients().len() >= 12 {
+            return;
+        }
+        let number = alive[self.chance.below(alive.len())];
+        if let Some(node) = &self.nodes[number] {
+            let session = node.open_session(self.chance.below(node.workers()));
+            self.clients
+                .push(Client::connect(&self.run, number, session));
+        }
+    }
+
+    fn rooms_of(&self, client: &Client) -> Vec<String> {
+        let history = self.run.history.borrow();
+        let stays = &history.connections[client.connection].stays;
+        let open = stays.iter().filter(|stay| stay.left.is_none());
+        open.map(|stay| stay.room.clone()).collect()
+    }
+
+    fn join(&mut self) {
+        let Some(client) = self.any_client() else {
+            return;
+        };
+        let room = ROOMS[self.chance.below(ROOMS.len())];
+        if !self.rooms_of(&client).iter().any(|joined| joined == room) {
+            client.join(room);
+        }
+    }
+
+    fn leave(&mut self) {
+        let Some(client) = self.any_client() else {
+            return;
+        };
+        let rooms = self.rooms_of(&client);
+        if !rooms.is_empty() {
+            client.leave(&rooms[self.chance.below(rooms.len())]);
+        }
+    }
+
+    fn emit(&mut self, asks: bool, times: usize) {
+        let Some(client) = self.any_client() else {
+            return;
+        };
+        let room = ROOMS[self.chance.below(ROOMS.len())];
+        for _ in 0..times {
+            client.emit(room, asks);
+        }
+    }
+
+    fn emit_to_socket(&mut self) {
+        let (Some(client), Some(target)) = (self.any_client(), self.any_client()) else {
+            return;
+        };
+        if let Some(sid) = target
+            .sid()
+            .filter(|_| target.connection != client.connection)
+        {
+            client.emit(&sid, false);
+        }
+    }
+
+    fn pause_client(&mut self) {
+        let time = self.chance.milliseconds(500, 15_000);
+        if let Some(client) = self.any_client() {
+            client.pause(time);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(client) = self.any_client() {
+            client.close();
+        }
+    }
+
+    fn is_faulty(&self, node: usize, kind: Kind) -> bool {
+        let history = self.run.history.borrow();
+        let now = |fault: &Fault| fault.node == node && fault.kind == kind && fault.end.is_none();
+        history.faults.iter().any(now)
+    }
+
+    fn fault(&mut self, kind: Kind) {
+        let alive = self.alive();
+        let number = alive[self.chance.below(alive.len())];
+        if [Kind::Partition, Kind::Deaf, Kind::Stall]
+            .iter()
+            .any(|kind| self.is_faulty(number, *kind))
+        {
+            return;
+        }
+        self.begin(kind, number);
+        let Some(node) = &self.nodes[number] else {
+            return;
+        };
+        match kind {
+            Kind::Partition => self.hub.cut(node.member),
+            Kind::Deaf => self.hub.deafen(node.member, true),
+            Kind::Stall => self.set_latency(),
+            Kind::Death => {}
+        }
+    }
+
+    fn begin(&self, kind: Kind, node: usize) {
+        self.run.note(format_args!("n{node}: {kind:?} begins"));
+        let begin = self.run.now();
+        self.run.history.borrow_mut().faults.push(Fault {
+            kind,
+            node,
+            begin,
+            end: None,
+        });
+    }
+
+    fn kill(&mut self) {
+        let alive = self.alive();
+        if alive.len() < 2 {
+            return;
+        }
+        let number = alive[self.chance.below(alive.len())];
+        self.begin(Kind::Death, number);
+        for client in self.open_clients() {
+            let node = self.run.history.borrow().connections[client.connection].node;
+            if node == number {
+                client.lose();
+            }
+        }
+        if let Some(node) = self.nodes[number].take() {
+            node.kill(&self.hub);
+        }
+    }
+
+    /// Ends the oldest fault that can end; whether there was one.
+    fn heal(&mut self) -> bool {
+        let now = self.run.now();
+        let healed = {
+            let mut history = self.run.history.borrow_mut();
+            let curable = |fault: &&mut Fault| fault.end.is_none() && fault.kind != Kind::Death;
+            let Some(fault) = history.faults.iter_mut().find(curable) else {
+                return false;
+            };
+            fault.end = Some(now);
+            *fault
+        };
+        let number = healed.node;
+        self.run
+            .note(format_args!("n{number}: {:?} ends", healed.kind));
+        if let Some(node) = &self.nodes[number] {
+            match healed.kind {
+                Kind::Partition => self.hub.heal(node.member),
+                Kind::Deaf => self.hub.deafen(node.member, false),
+                Kind::Stall => self.set_latency(),
+                Kind::Death => {}
+            }
+        }
+        true
+    }
+}
