@@ -67,6 +67,14 @@ fn nothing_missing(
     }
 }
 
+/// When a connection ended. A client that did not read notices the end of its session only afterwards.
+fn end_of(connection: &Connection) -> Option<Duration> {
+    let ended = connection.ended?;
+    let covers = |(from, to): &&(Duration, Duration)| *from <= ended && ended <= *to + DELIVERY;
+    let pauses = connection.paused.iter().filter(covers);
+    Some(pauses.map(|(from, _)| *from).fold(ended, Duration::min))
+}
+
 fn must_receive(
     history: &History,
     number: ConnectionId,
@@ -75,7 +83,7 @@ fn must_receive(
 ) -> bool {
     let sender = &history.connections[emit.sender];
     let arrived_by = emit.sent + DELIVERY;
-    let open = |connection: &Connection| connection.ended.is_none_or(|ended| ended > arrived_by);
+    let open = |connection: &Connection| end_of(connection).is_none_or(|end| end > arrived_by);
     let faulty = |node| {
         let window = |fault: &super::fault::Fault| {
             fault.covers(node, emit.sent) || fault.covers(node, arrived_by)
@@ -107,7 +115,7 @@ fn every_request_answered(
         let due = request.sent + RESPONSE + paused;
         let late = match &request.response {
             Some((at, _)) => *at > due,
-            None => connection.ended.is_none_or(|ended| ended > due),
+            None => end_of(connection).is_none_or(|end| end > due),
         };
         if late {
             let sent = request.sent;
