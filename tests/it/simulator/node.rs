@@ -16,6 +16,7 @@ use roomwire::metrics::Metrics;
 use roomwire::model::{NodeId, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::connection::{Mode, Timing};
+use roomwire::session::gate::Gates;
 use roomwire::session::{OpenPacket, Session, SessionSettings, Worker};
 
 pub struct Node {
@@ -81,7 +82,7 @@ impl Node {
         let now = roomwire::clock::now();
         let admission = worker.limits.admit(Arrival::Handshake, None, now).unwrap();
         let (mode, transport) = (Mode::SocketIo, TransportName::Polling);
-        Session::open(worker, mode, transport, open, admission, |_, _| {})
+        Session::open(worker, mode, transport, open, admission, None, |_, _| {})
     }
 
     /// Ends the process: nothing that it still does reaches the bus.
@@ -124,6 +125,7 @@ impl NodeParts<'_> {
         Worker::new(
             shard,
             Rc::new(Relay::new(rules)),
+            Gates::default(),
             Arc::clone(&self.settings),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
