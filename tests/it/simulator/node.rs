@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Recipient};
+use roomwire::app::gate::Gates;
 use roomwire::app::relay::Relay;
 use roomwire::broker::{Directory, Limits as ShardLimits, RoomBroker, Shard};
 use roomwire::bus::memory::{Hub, MemberId};
@@ -16,7 +17,6 @@ use roomwire::metrics::Metrics;
 use roomwire::model::{NodeId, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::connection::{Mode, Timing};
-use roomwire::session::gate::Gates;
 use roomwire::session::{OpenPacket, Session, SessionSettings, Worker};
 
 pub struct Node {
