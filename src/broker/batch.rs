@@ -1,36 +1,37 @@
-//! How long a batch takes from the decision to send until it is written: one look at the clock at each end.
+//! How long a batch of emits takes from its first dispatch until it is written: one clock reading at each end.
 
 use std::time::Instant;
 
+use crate::clock;
 use crate::metrics::Histogram;
 
-/// The emits since the last flush that have somebody to go to.
+/// The emits since the last flush that were accepted for at least one client.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    /// When the first was decided, or heard on the bus; it speaks for all.
+pub struct Batch {
+    /// When the first was dispatched, or received from the bus. All are measured from there.
     since: Option<Instant>,
     emits: u64,
 }
 
 impl Batch {
-    /// When the batch began; it may begin now.
-    pub(super) fn since(&self) -> Instant {
-        self.since.unwrap_or_else(Instant::now)
+    /// When the batch began, or now if it has not.
+    pub fn since(&self) -> Instant {
+        self.since.unwrap_or_else(clock::now)
     }
 
-    /// One more emit, decided at `since`; true for the first.
-    pub(super) fn add(&mut self, since: Instant) -> bool {
+    /// Adds an emit dispatched at `since`. Returns whether it is the first.
+    pub fn add(&mut self, since: Instant) -> bool {
         let first = self.since.is_none();
         self.since = Some(self.since.map_or(since, |earliest| earliest.min(since)));
         self.emits += 1;
         first
     }
 
-    /// The batch is written.
-    pub(super) fn finish(&mut self, delivery: &Histogram) {
+    /// Records the batch, which is written, and starts the next.
+    pub fn finish(&mut self, delivery: &Histogram) {
         let emits = std::mem::take(&mut self.emits);
         if let Some(since) = self.since.take() {
-            delivery.observe_many(since.elapsed(), emits);
+            delivery.observe_many(clock::now().saturating_duration_since(since), emits);
         }
     }
 }
@@ -42,12 +43,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_a_batch_speaks_for_all() {
+    fn all_emits_of_a_batch_are_measured_from_its_first() {
         let (mut batch, delivery) = (Batch::default(), Histogram::default());
         batch.finish(&delivery);
         assert_eq!(delivery.count(), 0);
-        let long_ago = crate::clock::now() - Duration::from_secs(3);
-        assert!(batch.add(crate::clock::now()));
+        let long_ago = clock::now() - Duration::from_secs(3);
+        assert!(batch.add(clock::now()));
         assert!(!batch.add(long_ago));
         assert_eq!(batch.since(), long_ago);
         batch.finish(&delivery);

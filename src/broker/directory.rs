@@ -1,29 +1,30 @@
-//! Where the parts of this node are: the shard of each worker, and the way to the bus.
+//! The addresses of a node's parts: the shard of each worker, and the bridge to the bus.
 //!
-//! One per node, shared by all threads; filled while the node starts and only read afterwards.
+//! One for each node, shared by all threads; complete before the first connection.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use actix::{Addr, Recipient};
+use actix::Recipient;
+use tokio::sync::watch;
 
-use super::RoomBroker;
-use super::messages::{Interest, Publish, PublishReply};
+use super::messages::{Dispatch, Interest, Publish, PublishReply, ShardAddress, weight};
 use crate::metrics::Metrics;
-use crate::model::NodeId;
+use crate::metrics::labels::Origin;
+use crate::model::{Command, NodeId, Target, WorkerIndex, Workers};
 
-/// Server ack ids stay below 2^31, which every client can represent.
+/// Ack ids of the server stay below 2^31, which every client can represent.
 const ACK_ID_LIMIT: u32 = 1 << 31;
-/// Work may pile up for a shard to this many bytes before sessions stop reading from their clients.
+/// Bytes of work that may wait for one shard, or for the bridge, before sessions stop reading from their clients.
 const BACKLOG_LIMIT: usize = 8 * 1024 * 1024;
 
-/// The bridge, as the broker sees it.
+/// The addresses of the bridge.
 #[derive(Debug, Clone)]
 pub struct Bus {
     pub publish: Recipient<Publish>,
     pub reply: Recipient<PublishReply>,
     pub interest: Recipient<Interest>,
-    /// Whether a dialect gives every socket a channel of its own, so that the bridge must hear of each.
+    /// Whether a dialect has a channel for every socket, so that the bridge must be notified of each.
     pub every_socket: bool,
 }
 
@@ -31,12 +32,16 @@ pub struct Bus {
 pub struct Directory {
     node: NodeId,
     bus: Option<Bus>,
-    joining: Mutex<Vec<Option<Addr<RoomBroker>>>>,
-    shards: OnceLock<Box<[Addr<RoomBroker>]>>,
-    /// One for each worker, and the last for the bridge.
+    /// Shards that have entered, until all have.
+    entered: Mutex<Vec<Option<ShardAddress>>>,
+    shards: OnceLock<Box<[ShardAddress]>>,
+    /// One for each worker, and a last one for the bridge.
     backlogs: Box<[Backlog]>,
     next_ack_id: AtomicU32,
-    /// The bus is down: what is published is queued.
+    peers: watch::Sender<Vec<NodeId>>,
+    /// Numbers the calls and queries of threads without a shard.
+    next_gather: AtomicU64,
+    /// The bus is down: messages to publish are queued.
     cut_off: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -54,42 +59,97 @@ impl Directory {
             // A bus is down until it first connects.
             cut_off: AtomicBool::new(bus.is_some()),
             bus,
-            joining: Mutex::new(vec![None; workers]),
+            entered: Mutex::new(vec![None; workers]),
             shards: OnceLock::new(),
             backlogs: (0..=workers).map(|_| Backlog::default()).collect(),
             next_ack_id: AtomicU32::new(0),
+            peers: watch::Sender::default(),
+            next_gather: AtomicU64::new(0),
             metrics,
         })
     }
 
     /// Enters a shard. The directory is complete with the last one.
-    pub fn enter(&self, worker: usize, shard: Addr<RoomBroker>) {
-        let mut joining = self
-            .joining
+    pub fn enter(&self, worker: usize, shard: ShardAddress) {
+        let mut entered = self
+            .entered
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        joining[worker] = Some(shard);
-        if let Some(all) = joining.iter().cloned().collect::<Option<Vec<_>>>() {
+        entered[worker] = Some(shard);
+        if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
             let _ = self.shards.set(all.into_boxed_slice());
         }
     }
 
-    /// This node's name.
+    /// The name of this node.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
     /// Every shard by worker index; empty until all have entered, which is before the first connection.
-    pub fn shards(&self) -> &[Addr<RoomBroker>] {
+    pub fn shards(&self) -> &[ShardAddress] {
         self.shards.get().map_or(&[], |shards| shards)
     }
 
-    /// The way to other nodes, if there is one.
+    /// Every worker.
+    pub fn workers(&self) -> Workers {
+        Workers::first(self.backlogs.len() - 1)
+    }
+
+    /// The workers that a command may concern, given its [`owner`](Self::owner).
+    pub(super) fn workers_of(&self, owner: Option<WorkerIndex>) -> Workers {
+        owner.map_or_else(|| self.workers(), Workers::only)
+    }
+
+    /// A command that enters the broker here, or comes from the bus, as it is applied on every worker.
+    pub(super) fn admit(&self, command: Command, origin: Origin) -> Dispatch {
+        self.metrics.commands_total.of(origin).increment();
+        let ack_id = command.ack_token().map(|_| self.next_ack_id());
+        Dispatch {
+            command: Arc::new(command),
+            ack_id,
+            from_bus: origin == Origin::Bus,
+            reports: ack_id.is_some() && origin == Origin::Local,
+        }
+    }
+
+    /// Publishes a command that entered on this node.
+    pub(super) fn publish(&self, dispatch: Dispatch) {
+        if let Some(bus) = &self.bus {
+            self.backlog_grew(self.bridge_index(), weight(&dispatch.command));
+            bus.publish.do_send(Publish(dispatch.command));
+        }
+    }
+
+    /// The other live nodes of the cluster, as far as they are known.
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.peers.borrow().clone()
+    }
+
+    /// Replaces the live nodes of the cluster apart from this one.
+    pub fn set_peers(&self, peers: Vec<NodeId>) {
+        self.peers.send_replace(peers);
+    }
+
+    /// Follows the live nodes of the cluster.
+    pub fn watch_peers(&self) -> watch::Receiver<Vec<NodeId>> {
+        self.peers.subscribe()
+    }
+
+    /// The worker that owns the target of a command, if that is a single socket of this node.
+    pub fn owner(&self, command: &Command) -> Option<WorkerIndex> {
+        match command.target() {
+            Target::Socket(socket, _) if socket.node() == self.node => Some(socket.worker()),
+            _ => None,
+        }
+    }
+
+    /// The addresses of the bridge; `None` for a node without a bus.
     pub fn bus(&self) -> Option<&Bus> {
         self.bus.as_ref()
     }
 
-    /// Whether there is a bus and it is down, so that emits reach only this node for now.
+    /// Whether there is a bus and it is down, so that for now emits reach this node only.
     pub fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Relaxed)
     }
@@ -99,22 +159,31 @@ impl Directory {
         self.cut_off.store(cut_off, Ordering::Relaxed);
     }
 
-    /// What is counted.
+    /// The metrics of this node.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// A fresh id for an emit that wants acks.
+    /// A fresh id for the acks of an emit.
     pub fn next_ack_id(&self) -> u32 {
         self.next_ack_id.fetch_add(1, Ordering::Relaxed) % ACK_ID_LIMIT
     }
 
-    /// The number of the bridge among those for whom work can pile up.
+    /// A worker to collect the results of a call or query, and their id there. For threads without a shard; the workers
+    /// take turns.
+    pub(super) fn next_gather(&self) -> (WorkerIndex, u64) {
+        let number = self.next_gather.fetch_add(1, Ordering::Relaxed);
+        let worker = number % self.shards().len().max(1) as u64;
+        let worker = WorkerIndex::new(worker as usize).unwrap_or_default();
+        (worker, gather_id(number, Starter::Thread, worker))
+    }
+
+    /// The index of the bridge among the backlogs.
     pub fn bridge_index(&self) -> usize {
         self.backlogs.len() - 1
     }
 
-    /// Notes work sent to a shard or the bridge.
+    /// Counts bytes of work sent to a shard or the bridge.
     pub fn backlog_grew(&self, worker: usize, bytes: usize) {
         self.backlogs[worker].0.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -124,10 +193,31 @@ impl Directory {
         self.backlogs[worker].0.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether a shard or the bridge has so much to do that nobody should bring more.
+    /// Whether so much work waits for a shard or the bridge that no more should be accepted from clients or the bus.
     pub fn congested(&self) -> bool {
         self.backlogs
             .iter()
             .any(|b| b.0.load(Ordering::Relaxed) > BACKLOG_LIMIT)
     }
+}
+
+/// Who starts a call or query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Starter {
+    /// The worker that collects the results.
+    Worker,
+    /// A thread without a shard.
+    Thread,
+}
+
+/// The id of a call or query: the number given to it by its starter, the kind of starter, and the worker that collects
+/// the results.
+pub(super) fn gather_id(number: u64, starter: Starter, worker: WorkerIndex) -> u64 {
+    let starter = u64::from(starter == Starter::Thread);
+    (number * 2 + starter) * WorkerIndex::LIMIT as u64 + worker.get() as u64
+}
+
+/// The worker that collects the results of a call or query.
+pub fn gather_worker(id: u64) -> usize {
+    (id % WorkerIndex::LIMIT as u64) as usize
 }

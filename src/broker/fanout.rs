@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::messages::{Notice, Slowness};
-use super::shard::State;
+use super::shard::state::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
 use crate::model::{Emit, Payload};

@@ -258,6 +258,13 @@ impl Rooms {
         }
     }
 
+    /// The socket with this id.
+    pub fn find(&self, namespace: &Namespace, id: SocketId) -> Option<SocketKey> {
+        let namespace = *self.namespace_keys.get(namespace)?;
+        let sockets = &self.namespaces[namespace as usize].sockets;
+        sockets.get(&id).copied()
+    }
+
     /// The rooms the socket has joined.
     pub fn joined(&self, key: SocketKey) -> Vec<Room> {
         let socket = self.sockets[key.0 as usize].as_ref();

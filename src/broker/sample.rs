@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Shard;
-use super::shard::State;
+use super::shard::Shard;
+use super::shard::state::State;
 use crate::metrics::{Gauge, Metrics};
 
 /// Time between two looks.
@@ -53,7 +53,7 @@ pub(super) async fn sample_forever(shard: Rc<Shard>) {
         metrics.worker_lag_seconds.observe(late);
         let mut state = shard.state.borrow_mut();
         // Another worker may have exceeded the limit of the node while this one had nothing to write.
-        state.keep_to_budget();
+        state.enforce_budget();
         let now = Seen::of(&state);
         drop(state);
         seen.renew(now, metrics);

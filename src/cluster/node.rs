@@ -17,10 +17,10 @@ use super::dialect::python::{Fleet, PythonChannels};
 use super::messages::{Forward, Leave, Overhear, RouterAddresses};
 use super::subscriptions::{Outcome, RoomSubscriptions};
 use crate::broker::Directory;
+use crate::broker::messages::weight;
 use crate::broker::messages::{
     Dispatch, Interest, InterestChange, Presence, Publish, PublishReply, RoomsReady,
 };
-use crate::broker::shard::weight;
 use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;

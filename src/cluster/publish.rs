@@ -6,8 +6,8 @@ use log::{debug, warn};
 use super::dialect::native::{NativeMessage, encode_command, encode_reply};
 use super::dialect::python::Fleet;
 use super::node::Bridge;
+use crate::broker::directory::gather_worker;
 use crate::broker::messages::Asked;
-use crate::broker::questions::question_worker;
 use crate::bus::link::{Channel, Outgoing, Translation};
 use crate::health::BusState;
 use crate::logging::Burst;
@@ -63,7 +63,7 @@ impl Bridge {
         else {
             return false;
         };
-        let asker = self.directory.shards().get(question_worker(token.id));
+        let asker = self.directory.shards().get(gather_worker(token.id));
         let (Some(asker), None, BusState::Up) = (asker, &self.python, self.health.bus()) else {
             return false;
         };

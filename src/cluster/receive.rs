@@ -10,9 +10,9 @@ use super::dialect::native::{NativeMessage, is_question, sender_of};
 use super::dialect::python::{DecodeError as PythonError, Decoded};
 use super::messages::Forwarded;
 use super::node::Bridge;
+use crate::broker::directory::gather_worker;
+use crate::broker::messages::weight;
 use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
-use crate::broker::questions::question_worker;
-use crate::broker::shard::weight;
 use crate::bus::link::Channel;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Origin};
@@ -201,7 +201,7 @@ impl Bridge {
         if let Err(unfit) = reply.payload.check_answer(self.max_depth) {
             return self.report_unfit(&unfit);
         }
-        if let Some(shard) = self.directory.shards().get(question_worker(reply.token.id)) {
+        if let Some(shard) = self.directory.shards().get(gather_worker(reply.token.id)) {
             shard.do_send(Resolve(reply));
         }
     }

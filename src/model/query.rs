@@ -33,11 +33,11 @@ pub enum QueryAnswer {
 }
 
 impl Query {
-    /// The only node that can answer; `None`: every node.
-    pub fn owner(&self) -> Option<NodeId> {
+    /// The only socket that it concerns, so that only the owner of that socket must answer.
+    pub fn socket(&self) -> Option<SocketId> {
         match self {
-            Self::Sockets { selector, .. } => selector.single_socket().map(|socket| socket.node()),
-            Self::Rooms { socket, .. } => Some(socket.node()),
+            Self::Sockets { selector, .. } => selector.single_socket(),
+            Self::Rooms { socket, .. } => Some(*socket),
         }
     }
 

@@ -24,7 +24,7 @@ use log::{debug, info};
 use tokio::sync::Notify;
 
 use crate::app::gate::GateFactory;
-use crate::broker::Directory;
+use crate::broker::{Directory, Ingress};
 use crate::bus::link::{Link, LinkEvents};
 use crate::bus::redis::{RedisLink, RedisStore};
 use crate::cluster::messages::{Leave, RouterAddresses};
@@ -235,6 +235,11 @@ impl Server {
     /// What it takes. Can be changed while it runs.
     pub fn limits(&self) -> &Limits {
         &self.blueprint.limits
+    }
+
+    /// The entrance to its broker, for any thread.
+    pub fn ingress(&self) -> Ingress {
+        Ingress::new(Arc::clone(&self.blueprint.directory))
     }
 
     /// Puts in force what a running node can take over of a configuration (`config::reload` says which keys); the

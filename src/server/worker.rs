@@ -12,7 +12,7 @@ use super::reload::ReloadableParts;
 use crate::app::App as _;
 use crate::app::echo::Echo;
 use crate::app::gate::{GateFactory, Gates};
-use crate::broker::{Directory, Limits, RoomBroker, Shard};
+use crate::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use crate::cluster::messages::{Forward, RouterAddresses};
 use crate::config::{AppKind, Config};
 use crate::health::Health;
@@ -60,7 +60,7 @@ impl Blueprint {
     pub(super) fn build_worker(&self) -> Site {
         let number = self.next_worker.fetch_add(1, Ordering::Relaxed);
         let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
-        let limits = Limits {
+        let limits = ShardLimits {
             outbox: Bounds {
                 soft: self.config.socket.outbox_limit,
                 hard: self.config.socket.outbox_hard_limit,
@@ -70,8 +70,13 @@ impl Blueprint {
         };
         let share = Share::of(&self.outbox_memory, index.get());
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
-        self.directory
-            .enter(index.get(), RoomBroker::new(Rc::clone(&shard)).start());
+        self.directory.enter(
+            index.get(),
+            RoomBroker::new(Rc::clone(&shard))
+                .start()
+                .recipient()
+                .into(),
+        );
         let app = self.app.of_worker(&self.config, &self.reloadable, &shard);
         let worker = Worker::new(
             shard,

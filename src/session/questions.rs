@@ -22,9 +22,9 @@ impl Session {
         time: Duration,
         ctx: &mut Context<Self>,
     ) -> Option<(Turn, Actions)> {
-        let question = self.worker.shard.ask(emit);
+        let ack = self.worker.shard.call(emit);
         let awaited = async move {
-            let answer = tokio::time::timeout(time, question.answer()).await;
+            let answer = tokio::time::timeout(time, ack.received()).await;
             Awaited::Answered(answer.ok().flatten().map(|reply| reply.payload))
         };
         match self.detach(&mut turn) {

@@ -9,7 +9,7 @@ use crate::app::echo::Echo;
 use crate::app::gate::{ConnectGate, ConnectRequest, Decision, GateOutcome, Gates};
 use crate::app::{Answer, App, Event, SocketContext};
 use crate::broker::Directory;
-use crate::broker::shard::{Limits as ShardLimits, Shard};
+use crate::broker::{Shard, ShardLimits};
 use crate::config::Config;
 use crate::limits::{Arrival, Descriptors, Limits};
 use crate::model::random::OsRandom;

@@ -25,6 +25,7 @@ mod handshakes;
 mod health;
 mod health_verb;
 mod http_deadlines;
+mod ingress;
 mod internal;
 mod limits;
 mod live;

@@ -1,0 +1,172 @@
+//! Calls: emits whose acks are collected by the worker that started them. Pure bookkeeping.
+
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
+
+use super::gather::GatherSender;
+use super::parties::Parties;
+use crate::model::AckReply;
+
+/// The calls that one worker started, or collects for threads without a shard.
+#[derive(Default)]
+pub struct Calls {
+    open: HashMap<u64, Call>,
+}
+
+struct Call {
+    acks: AckSink,
+    parties: Parties,
+}
+
+/// Who receives the acks of a call.
+pub enum AckSink {
+    /// The first one ends the call.
+    First(oneshot::Sender<AckReply>),
+    /// The call ends after `left` more.
+    Several {
+        sender: GatherSender<AckReply>,
+        left: usize,
+    },
+}
+
+impl Calls {
+    /// Starts a call.
+    pub fn start(&mut self, id: u64, acks: AckSink, parties: Parties) {
+        let replaced = self.open.insert(id, Call { acks, parties });
+        debug_assert!(replaced.is_none(), "two calls with the id {id}");
+    }
+
+    /// Ends a call whose acks are no longer of interest.
+    pub fn cancel(&mut self, id: u64) {
+        self.open.remove(&id);
+    }
+
+    /// Takes the number of nodes that received the emit.
+    pub fn counted(&mut self, id: u64, nodes: usize) {
+        if let Some(call) = self.open.get_mut(&id) {
+            call.parties.counted(nodes);
+            self.end_if_done(id);
+        }
+    }
+
+    /// Takes an ack, or the report of a worker or node that the emit reached no socket there.
+    pub fn resolve(&mut self, reply: AckReply) {
+        let id = reply.token.id;
+        if reply.is_unasked() {
+            if let Some(call) = self.open.get_mut(&id) {
+                call.parties.responded();
+                self.end_if_done(id);
+            }
+            return;
+        }
+        let Some(call) = self.open.get_mut(&id) else {
+            return;
+        };
+        if let AckSink::Several { sender, left } = &mut call.acks
+            && *left > 1
+        {
+            *left -= 1;
+            sender.answer(reply);
+            return;
+        }
+        match self.open.remove(&id).map(|call| call.acks) {
+            Some(AckSink::First(sender)) => {
+                // The session may have ended meanwhile.
+                let _ = sender.send(reply);
+            }
+            Some(AckSink::Several { sender, .. }) => {
+                sender.answer(reply);
+                sender.complete();
+            }
+            None => {}
+        }
+    }
+
+    /// Ends a call that no worker or node can still answer.
+    fn end_if_done(&mut self, id: u64) {
+        let done = self
+            .open
+            .get(&id)
+            .is_some_and(|call| call.parties.is_done());
+        if done
+            && let Some(Call {
+                acks: AckSink::Several { sender, .. },
+                ..
+            }) = self.open.remove(&id)
+        {
+            sender.complete();
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::gather::Gather;
+    use crate::clock;
+    use crate::model::{AckToken, Asker, NodeId, Payload};
+
+    fn ack(json: &'static str) -> AckReply {
+        AckReply {
+            token: AckToken {
+                asker: Asker::Node(NodeId::parse("abcd").unwrap()),
+                id: 7,
+            },
+            socket: None,
+            payload: Payload::text(json),
+        }
+    }
+
+    #[test]
+    fn the_first_ack_ends_a_call_for_one() {
+        let mut calls = Calls::default();
+        let (sender, mut receiver) = oneshot::channel();
+        calls.start(7, AckSink::First(sender), Parties::new(2, false));
+        calls.resolve(ack(""));
+        calls.resolve(ack("[1]"));
+        calls.resolve(ack("[2]"));
+        assert_eq!(receiver.try_recv(), Ok(ack("[1]")));
+        assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_no_party_can_answer_ends() {
+        let mut calls = Calls::default();
+        let (sender, mut receiver) = oneshot::channel();
+        calls.start(7, AckSink::First(sender), Parties::new(1, true));
+        calls.resolve(ack(""));
+        calls.resolve(ack(""));
+        assert_eq!(
+            receiver.try_recv(),
+            Err(oneshot::error::TryRecvError::Empty)
+        );
+        calls.counted(7, 1);
+        assert_eq!(
+            receiver.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        );
+        assert!(calls.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_for_several_ends_with_the_last_of_them() {
+        let mut calls = Calls::default();
+        let deadline = clock::now() + Duration::from_secs(1);
+        let (gather, sender) = Gather::new(deadline, Vec::new());
+        let sink = AckSink::Several { sender, left: 2 };
+        calls.start(7, sink, Parties::new(3, false));
+        for json in ["[1]", "[2]", "[3]"] {
+            calls.resolve(ack(json));
+        }
+        assert!(calls.is_empty());
+        assert_eq!(gather.finish().await.answers, [ack("[1]"), ack("[2]")]);
+        assert!(clock::now() < deadline);
+    }
+}

@@ -1,0 +1,162 @@
+//! The entrance to the broker for threads without a shard: the internal listener, the bridge, tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::directory::Directory;
+use super::dispatches::PendingDispatches;
+use super::gather::Gather;
+use super::messages::{Asked, CancelGather, RunQuery, ShardAddress, StartCall, StartQuery};
+use crate::clock;
+use crate::metrics::labels::Origin;
+use crate::model::{AckReply, AckToken, Asker, Command, Emit, NodeId, Query, QueryAnswer, Workers};
+
+/// Dispatches commands, and runs queries and calls, from any thread. Cheap to clone.
+///
+/// Commands of one thread take effect in the order in which they were dispatched. Before all workers of the node have
+/// started, nothing has an effect.
+#[derive(Clone)]
+pub struct Ingress {
+    directory: Arc<Directory>,
+}
+
+/// When a call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AckPolicy {
+    /// Number of acks after which it ends, at least 1.
+    pub limit: usize,
+    /// Time after which it ends at the latest.
+    pub time: Duration,
+}
+
+impl Ingress {
+    /// An entrance to the node of `directory`.
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory }
+    }
+
+    /// Applies a command on every worker that it may concern. One of [`Origin::Local`] enters the cluster here and is
+    /// published as well; one of [`Origin::Bus`] has been published by the node on which it entered.
+    pub fn dispatch(&self, command: Command, origin: Origin) {
+        let owner = self.directory.owner(&command);
+        let targets = self.directory.workers_of(owner);
+        let dispatch = self.directory.admit(command, origin);
+        let mut pending = PendingDispatches::default();
+        pending.stage(&dispatch, targets, clock::now(), &self.directory);
+        pending.send(&self.directory);
+        if origin == Origin::Local && owner.is_none() {
+            self.directory.publish(dispatch);
+        }
+    }
+
+    /// Emits an event and collects the acks of clients on every node.
+    ///
+    /// While no more than `policy.limit - 1` acks have arrived, it ends early only if no worker and no node has a socket
+    /// that received the event. [`Gathered::missing`](super::Gathered) then names the live nodes without an ack, also
+    /// those without such a socket.
+    pub fn call(&self, mut emit: Emit, policy: AckPolicy) -> Gather<AckReply> {
+        let directory = &self.directory;
+        let (worker, id) = directory.next_gather();
+        emit.ack = Some(AckToken {
+            asker: Asker::Node(directory.node()),
+            id,
+        });
+        let command = Command::Emit(emit);
+        let owner = directory.owner(&command);
+        let remote = directory.bus().is_some() && owner.is_none();
+        let awaited = if remote {
+            directory.peers()
+        } else {
+            Vec::new()
+        };
+        let (gather, acks) = Gather::new(clock::now() + policy.time, awaited);
+        let Some(home) = directory.shards().get(worker.get()) else {
+            return gather;
+        };
+        home.do_send(StartCall {
+            id,
+            acks,
+            limit: policy.limit,
+            workers: directory.workers_of(owner).count(),
+            remote,
+        });
+        self.dispatch(command, Origin::Local);
+        gather.on_cancel(cancellation(home, id))
+    }
+
+    /// Reads the room index of every node, for at most `time`. Each worker of this node and each other node answers
+    /// once.
+    pub fn query(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
+        let ours = self.directory.node();
+        let elsewhere = query.socket().map(|socket| socket.node());
+        let remote = elsewhere.is_none_or(|node| node != ours);
+        let mut awaited = match elsewhere {
+            Some(node) => vec![node],
+            None => self.directory.peers(),
+        };
+        if elsewhere.is_none() {
+            awaited.push(ours);
+        }
+        self.start_query(
+            query,
+            time,
+            remote && self.directory.bus().is_some(),
+            awaited,
+        )
+    }
+
+    /// Reads the room index of this node only, for at most `time`. Each worker answers once.
+    pub fn query_node(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
+        self.start_query(query, time, false, vec![self.directory.node()])
+    }
+
+    fn start_query(
+        &self,
+        query: Query,
+        time: Duration,
+        remote: bool,
+        awaited: Vec<NodeId>,
+    ) -> Gather<QueryAnswer> {
+        let directory = &self.directory;
+        let (worker, id) = directory.next_gather();
+        let workers = match query.socket() {
+            None => directory.workers(),
+            Some(socket) if socket.node() == directory.node() => Workers::only(socket.worker()),
+            Some(_) => Workers::default(),
+        };
+        let (gather, answers) = Gather::new(clock::now() + time, awaited);
+        let Some(home) = directory.shards().get(worker.get()) else {
+            return gather;
+        };
+        if workers.is_empty() && !remote {
+            // Its only node cannot be reached without a bus.
+            return gather;
+        }
+        home.do_send(StartQuery {
+            id,
+            answers,
+            workers: workers.count(),
+            remote,
+        });
+        let query = Arc::new(query);
+        for (index, shard) in directory.shards().iter().enumerate() {
+            if workers.contains(index) {
+                let (home, query) = (worker, Arc::clone(&query));
+                shard.do_send(RunQuery { id, home, query });
+            }
+        }
+        if remote {
+            home.do_send(Asked {
+                question: id,
+                nodes: 0,
+            });
+        }
+        gather.on_cancel(cancellation(home, id))
+    }
+}
+
+/// Stops the collection of results that nobody awaits.
+fn cancellation(home: &ShardAddress, id: u64) -> impl FnOnce() + Send + 'static {
+    let home = home.clone();
+    move || home.do_send(CancelGather { id })
+}

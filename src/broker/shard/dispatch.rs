@@ -1,0 +1,94 @@
+//! Commands: from the sessions of this worker to all workers and the bus, and from there to the sockets of this worker.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::broker::fanout;
+use crate::broker::messages::{Dispatch, Interest, InterestChange, weight};
+use crate::metrics::labels::Origin;
+use crate::model::{Command, Selector};
+
+impl Shard {
+    /// Applies a command of this worker on every worker that it may concern, and publishes it.
+    pub fn dispatch(&self, command: Command) {
+        let since = self.state.borrow().batch.since();
+        let owner = self.directory.owner(&command);
+        let targets = self.directory.workers_of(owner);
+        let dispatch = self.directory.admit(command, Origin::Local);
+        let others = targets.without(self.worker);
+        if !others.is_empty() {
+            let mut state = self.state.borrow_mut();
+            state
+                .pending
+                .stage(&dispatch, others, since, &self.directory);
+            state.lanes.wake_flusher();
+        }
+        if targets.contains(self.worker.get()) {
+            self.apply(&dispatch, since);
+        }
+        if owner.is_none() {
+            self.directory.publish(dispatch);
+        }
+    }
+
+    /// Sends other workers the commands of this turn.
+    pub(in crate::broker) fn send_dispatches(&self) {
+        self.state.borrow_mut().pending.send(&self.directory);
+    }
+
+    /// Applies a command from another worker or the bridge.
+    pub(in crate::broker) fn receive(&self, dispatch: &Dispatch, since: Instant) {
+        self.directory
+            .backlog_shrank(self.worker.get(), weight(&dispatch.command));
+        self.apply(dispatch, since);
+        let joined = dispatch.from_bus && matches!(&*dispatch.command, Command::Join { .. });
+        if let (true, Some(bus)) = (joined, self.directory.bus()) {
+            bus.interest.do_send(Interest {
+                worker: self.worker,
+                changes: vec![InterestChange::PeerJoined],
+            });
+        }
+    }
+
+    /// Applies a command to the sockets of this worker. If it requests acks and reaches none of them, the node that
+    /// requested them is notified where it needs to be.
+    fn apply(&self, dispatch: &Dispatch, since: Instant) {
+        let accepted = self.apply_to_sockets(dispatch, since);
+        if dispatch.reports
+            && accepted == 0
+            && let Some(token) = dispatch.command.ack_token()
+        {
+            self.report_unasked(token);
+        }
+    }
+
+    /// Returns how many sockets accepted an emit.
+    fn apply_to_sockets(&self, dispatch: &Dispatch, since: Instant) -> u64 {
+        let mut state = self.state.borrow_mut();
+        let mut accepted = 0;
+        match &*dispatch.command {
+            Command::Emit(emit) => {
+                accepted = fanout::emit(&mut state, emit, dispatch.ack_id, since, &self.directory);
+            }
+            Command::Join { selector, rooms } => {
+                for member in state.rooms.selected(selector) {
+                    for room in rooms {
+                        state.join(member.socket, room, self.directory.metrics());
+                    }
+                }
+            }
+            Command::Leave { selector, rooms } => state.leave(selector, rooms),
+            Command::CloseRoom { namespace, room } => {
+                let members = Selector::room(namespace.clone(), room.clone());
+                state.leave(&members, std::slice::from_ref(room));
+            }
+            Command::Disconnect { selector, close } => {
+                for member in state.rooms.selected(selector) {
+                    state.kick(member.socket, member.lane, *close);
+                }
+            }
+        }
+        self.report_changes(&mut state);
+        accepted
+    }
+}

@@ -1,0 +1,148 @@
+//! The state of one shard.
+
+use actix::Recipient;
+use hashbrown::HashMap;
+use log::warn;
+
+use crate::broker::acks::Acks;
+use crate::broker::batch::Batch;
+use crate::broker::calls::Calls;
+use crate::broker::dispatches::PendingDispatches;
+use crate::broker::joins::Joins;
+use crate::broker::messages::{Notice, Slowness};
+use crate::broker::queries::Queries;
+use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
+use crate::limits::Limit;
+use crate::logging::Burst;
+use crate::metrics::Metrics;
+use crate::model::{Room, Selector, SocketId};
+use crate::outbox::{Bounds, LaneId, Lanes, Share};
+
+/// Limits that a shard enforces.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardLimits {
+    /// Bytes that may wait for one client.
+    pub outbox: Bounds,
+    /// `socket.max_pending_acks`: acks that one socket may owe.
+    pub pending_acks: usize,
+    /// `socket.max_rooms`: rooms of one socket besides its own.
+    pub rooms: usize,
+}
+
+/// Everything one worker has of the broker.
+pub struct State {
+    pub rooms: Rooms,
+    pub lanes: Lanes,
+    pub acks: Acks,
+    pub joins: Joins,
+    pub calls: Calls,
+    pub queries: Queries,
+    /// Number of the next call that a session of this worker starts.
+    pub next_call: u64,
+    /// Commands of this turn for other workers.
+    pub pending: PendingDispatches,
+    pub batch: Batch,
+    /// Rooms that appeared or vanished and are not reported to the bridge yet.
+    pub changes: Vec<RoomChange>,
+    /// The session behind each lane.
+    sessions: HashMap<LaneId, Recipient<Notice>>,
+    room_limit: usize,
+}
+
+impl State {
+    /// The state of a shard without sockets.
+    pub fn new(limits: ShardLimits, share: Share) -> Self {
+        Self {
+            rooms: Rooms::default(),
+            lanes: Lanes::new(limits.outbox, share),
+            acks: Acks::new(limits.pending_acks),
+            joins: Joins::default(),
+            calls: Calls::default(),
+            queries: Queries::default(),
+            next_call: 0,
+            pending: PendingDispatches::default(),
+            batch: Batch::default(),
+            changes: Vec::new(),
+            sessions: HashMap::new(),
+            room_limit: limits.rooms,
+        }
+    }
+
+    /// Opens a lane to a new client.
+    pub fn open_lane(&mut self, session: Recipient<Notice>) -> LaneId {
+        let lane = self.lanes.open();
+        self.sessions.insert(lane, session);
+        lane
+    }
+
+    /// Closes a lane.
+    pub fn release_lane(&mut self, lane: LaneId) {
+        self.lanes.release(lane);
+        self.sessions.remove(&lane);
+    }
+
+    /// Puts a socket into a room; `false` if it is in as many others as it may be.
+    pub fn join(&mut self, key: SocketKey, room: &Room, metrics: &Metrics) -> bool {
+        let full = self.rooms.room_count(key) >= self.room_limit;
+        if full && !self.rooms.is_member(key, room) {
+            Limit::Rooms.counter(metrics).increment();
+            static BURST: Burst = Burst::new();
+            if let Some(others) = BURST.note() {
+                let socket = self.rooms.identity(key).map(|(id, _)| id);
+                warn!(
+                    socket = socket.as_ref().map_or("", SocketId::as_str), room:%, others;
+                    "a socket does not join a room: it is in {} (socket.max_rooms)",
+                    self.room_limit
+                );
+            }
+            return false;
+        }
+        self.rooms.join(key, room, &mut self.changes);
+        true
+    }
+
+    /// Takes every selected socket out of rooms.
+    pub fn leave(&mut self, selector: &Selector, rooms: &[Room]) {
+        for member in self.rooms.selected(selector) {
+            for room in rooms {
+                self.rooms.leave(member.socket, room, &mut self.changes);
+            }
+        }
+    }
+
+    /// Notifies the session of a lane.
+    pub fn notify(&self, lane: LaneId, notice: Notice) {
+        if let Some(session) = self.sessions.get(&lane) {
+            session.do_send(notice);
+        }
+    }
+
+    /// Notifies the sessions whose queues are above the soft limit.
+    #[inline]
+    pub fn report_overdue(&mut self) {
+        for lane in self.lanes.take_overdue() {
+            self.notify(lane, Notice::Overdue);
+        }
+    }
+
+    /// Ends sessions while the lanes of the node hold more than `limits.outbox_memory`.
+    pub fn enforce_budget(&mut self) {
+        for lane in self.lanes.keep_to_budget() {
+            self.notify(lane, Notice::SlowConsumer(Slowness::Memory));
+        }
+    }
+
+    /// Notifies the session of a socket that a command disconnects it; with `close`, all sockets of that session.
+    pub fn kick(&self, socket: SocketKey, lane: LaneId, close: bool) {
+        if let Some((socket, namespace)) = self.rooms.identity(socket) {
+            self.notify(
+                lane,
+                Notice::Kick {
+                    namespace,
+                    socket,
+                    close,
+                },
+            );
+        }
+    }
+}
