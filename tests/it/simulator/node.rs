@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Recipient};
 use roomwire::app::gate::Gates;
 use roomwire::app::relay::Relay;
-use roomwire::broker::{Directory, Limits as ShardLimits, RoomBroker, Shard};
+use roomwire::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use roomwire::bus::memory::{Hub, MemberId};
 use roomwire::cluster::messages::Leave;
 use roomwire::cluster::start::{BridgeContext, start_bridge};
@@ -120,7 +120,7 @@ impl NodeParts<'_> {
         let index = WorkerIndex::new(number).unwrap();
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
         let broker = RoomBroker::new(Rc::clone(&shard)).start();
-        self.directory.enter(number, broker);
+        self.directory.enter(number, broker.recipient().into());
         let rules = Reloadable::new(self.config.app.relay.clone());
         Worker::new(
             shard,
