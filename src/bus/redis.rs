@@ -8,9 +8,11 @@
 mod address;
 mod backoff;
 mod cluster;
+mod common;
 mod conversation;
 mod desired_channels;
 mod diagnostics;
+mod error;
 mod error_hints;
 mod health;
 mod link;

@@ -14,9 +14,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
+use super::common::Common;
 use super::desired_channels::Wanted;
 use super::health::{MemberId, Part};
-use super::member::{Common, Member};
+use super::member::Member;
 use super::queue::{Batch, Queue, Waiting};
 use super::sentinel::Target;
 use super::slots::{SLOTS, SlotMap, slot};

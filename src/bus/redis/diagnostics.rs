@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use redis::aio::MultiplexedConnection;
 
 use super::address::Address;
+use super::error::ConnectionError;
 use super::error_hints::advised;
 use super::probe::{ask, command, servers};
 use super::settings::RedisSettings;
-use super::stream::ConnectionError;
 
 /// Looks into one database: of two million keys and more only some are seen.
 const MOST_LOOKS: usize = 2_000;

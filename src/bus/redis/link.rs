@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
+use super::common::Common;
 use super::health::Health;
-use super::member::{Common, Member};
+use super::member::Member;
 use super::sentinel::Target;
 use super::settings::{Place, RedisSettings};
 use crate::bus::link::{

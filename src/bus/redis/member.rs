@@ -4,52 +4,20 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::common::Common;
 use super::desired_channels::Wanted;
 use super::health::{Health, MemberId, Part};
-use super::losses::Losses;
 use super::publisher::Publisher;
 use super::queue::Queue;
 use super::sentinel::Target;
-use super::settings::RedisSettings;
 use super::subscriber::Subscriber;
 use super::subscription_health::Hearing;
-use crate::bus::link::{Channel, LinkEventSender};
-use crate::model::Random;
-
-/// What all members of a link share.
-#[derive(Clone)]
-pub(super) struct Common {
-    pub(super) settings: Arc<RedisSettings>,
-    pub(super) events: LinkEventSender,
-    pub(super) health: Arc<Health>,
-    pub(super) random: Arc<dyn Random>,
-    /// In a Redis Cluster: asks to look who owns which slot.
-    pub(super) refresh: Option<Arc<Notify>>,
-}
-
-impl Common {
-    /// Whether a channel is sharded; only in a Redis Cluster.
-    pub(super) fn is_sharded(&self, channel: &str) -> bool {
-        self.refresh.is_some() && channel.starts_with(&self.settings.sharded_prefix)
-    }
-
-    /// A channel nobody else knows, for pings to oneself.
-    pub(super) fn own_channel(&self) -> Channel {
-        let mut name = [0; 16];
-        self.random.fill(&mut name);
-        let name = u128::from_le_bytes(name);
-        Channel::from(format!("{}:ping:{name:032x}", self.settings.channel_prefix))
-    }
-
-    pub(super) fn losses(&self) -> Losses {
-        Losses::new(self.events.clone())
-    }
-}
+use crate::bus::link::Channel;
 
 /// Its tasks end with it: what is queued is said if the server is there.
 pub(super) struct Member {

@@ -10,12 +10,13 @@ use redis::aio::MultiplexedConnection;
 
 use super::address::Address;
 use super::conversation::Verb;
+use super::error::ConnectionError;
 use super::error_hints::Trouble;
 use super::protocol_probe;
 use super::resp::Reply;
 use super::settings::{Place, RedisSettings};
 use super::slots::{SlotMap, slot};
-use super::stream::{Connection, ConnectionError};
+use super::stream::Connection;
 use super::topology::Surveyor;
 use crate::store::lease::lease_key;
 

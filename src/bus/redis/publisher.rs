@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
 use super::backoff::{Backoff, LONGEST_PAUSE};
+use super::common::Common;
+use super::error::ConnectionError;
 use super::error_hints::advised;
 use super::health::{MemberId, Part};
 use super::losses::Losses;
-use super::member::Common;
 use super::queue::{Batch, Queue};
 use super::sentinel::Target;
-use super::stream::ConnectionError;
 use crate::bus::link::LinkDown;
 use crate::bus::spool::Dropped;
 

@@ -9,9 +9,9 @@ use std::sync::Once;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, Value};
 
+use super::error::ConnectionError;
 use super::resp::Reply;
 use super::settings::{Place, RedisSettings};
-use super::stream::ConnectionError;
 
 impl RedisSettings {
     /// Whether the role must be verified. In a Redis Cluster the slot map names the masters.

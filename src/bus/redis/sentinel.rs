@@ -1,24 +1,13 @@
 //! Asks Sentinels who the master is, and notices when it is another one.
 
-use std::fmt;
 use std::pin::Pin;
 
 use futures_util::future::select_ok;
-use redis::RedisConnectionInfo;
 use tokio::sync::watch;
 
 use super::address::Address;
-use super::settings::RedisSettings;
-use super::stream::ConnectionError;
-
-/// Who is asked for which master.
-#[derive(Clone)]
-pub(super) struct Sentinels {
-    pub(super) addresses: Vec<Address>,
-    /// Name of the master in the Sentinels' configuration.
-    pub(super) service: String,
-    pub(super) login: RedisConnectionInfo,
-}
+use super::error::ConnectionError;
+use super::settings::{RedisSettings, Sentinels};
 
 impl Sentinels {
     /// The master, by the first Sentinel that knows it; it says itself that it is one.
@@ -67,15 +56,6 @@ impl Sentinels {
                 self.service
             ))),
         }
-    }
-}
-
-impl fmt::Debug for Sentinels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sentinels")
-            .field("addresses", &self.addresses)
-            .field("service", &self.service)
-            .finish_non_exhaustive()
     }
 }
 

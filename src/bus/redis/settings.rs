@@ -7,7 +7,6 @@ use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
 use super::address::Address;
-use super::sentinel::Sentinels;
 use super::tls::{InvalidTls, Tls, TlsFiles};
 use crate::bus::spool::SpoolLimits;
 use crate::config::Secret;
@@ -54,6 +53,15 @@ pub(super) enum Place {
     Single(Address),
     Sentinel(Sentinels),
     Cluster(Address),
+}
+
+/// The Sentinels that know a master.
+#[derive(Clone)]
+pub(super) struct Sentinels {
+    pub(super) addresses: Vec<Address>,
+    /// Name of the master in the Sentinels' configuration.
+    pub(super) service: String,
+    pub(super) login: RedisConnectionInfo,
 }
 
 /// Everything a link or store on Redis needs to know.
@@ -218,6 +226,15 @@ fn login_of(user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
         login = login.set_password(password);
     }
     login
+}
+
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels")
+            .field("addresses", &self.addresses)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for RedisSettings {

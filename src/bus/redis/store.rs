@@ -11,9 +11,9 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 use tokio::sync::Mutex;
 
 use super::address::Address;
+use super::error::ConnectionError;
 use super::settings::{Place, RedisSettings};
 use super::slots::{SlotMap, slot};
-use super::stream::ConnectionError;
 use super::topology::Surveyor;
 use crate::store::{Answer, Renewal, Store, StoreError};
 

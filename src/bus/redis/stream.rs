@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::address::Address;
-use super::error_hints::advised;
-use super::resp::{ReadError, Reply, ReplyReader};
+use super::error::ConnectionError;
+use super::resp::{Reply, ReplyReader};
 use super::role::verify_reply;
 use super::settings::RedisSettings;
 
@@ -24,40 +24,6 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub(super) type BoxedStream = Box<dyn Stream>;
-
-/// Why there is no connection, or none any more.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Redis(#[from] RedisError),
-    #[error("no answer within {0:?}")]
-    Slow(Duration),
-    #[error("no answer within the time, over TLS: {0:?}")]
-    SlowTls(Duration),
-    #[error("refused by the server: {0}")]
-    Refused(String),
-    #[error("the server at {0} is a replica")]
-    Replica(String),
-    /// The master is another server now.
-    #[error("the master moved")]
-    Moved,
-    #[error("{0}")]
-    Sentinel(String),
-    /// Somebody else has just failed, for this reason.
-    #[error("{0}")]
-    Again(String),
-}
-
-impl ConnectionError {
-    /// What happened, and what to change where that is known.
-    pub(super) fn advised(&self) -> String {
-        advised(&self.to_string())
-    }
-}
 
 impl RedisSettings {
     /// Opens a connection for commands to `address` and verifies that Redis responds and, where required, is a master.

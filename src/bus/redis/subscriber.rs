@@ -9,15 +9,16 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_
 
 use super::address::Address;
 use super::backoff::Backoff;
+use super::common::Common;
 use super::conversation::{Conversation, Meaning, Verb};
 use super::desired_channels::Wanted;
+use super::error::ConnectionError;
 use super::health::{MemberId, Part};
-use super::member::Common;
 use super::queue::Queue;
 use super::resp::Reply;
 use super::sentinel::Target;
 use super::slots::slot;
-use super::stream::{Connection, ConnectionError};
+use super::stream::Connection;
 use super::subscription_health::{Hearing, Verdict};
 use crate::bus::link::{Channel, ConsumerGone, LinkEvent};
 

@@ -7,9 +7,9 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::address::Address;
+use super::error::ConnectionError;
 use super::settings::RedisSettings;
 use super::slots::SlotMap;
-use super::stream::ConnectionError;
 
 /// The servers known so far, and the one that answered last.
 pub(super) struct Surveyor {

@@ -1,0 +1,41 @@
+//! What the tasks of a link share, whichever server they serve.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::health::Health;
+use super::losses::Losses;
+use super::settings::RedisSettings;
+use crate::bus::link::{Channel, LinkEventSender};
+use crate::model::Random;
+
+/// What all members of a link share.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) settings: Arc<RedisSettings>,
+    pub(super) events: LinkEventSender,
+    pub(super) health: Arc<Health>,
+    pub(super) random: Arc<dyn Random>,
+    /// In a Redis Cluster: asks to look who owns which slot.
+    pub(super) refresh: Option<Arc<Notify>>,
+}
+
+impl Common {
+    /// Whether a channel is sharded; only in a Redis Cluster.
+    pub(super) fn is_sharded(&self, channel: &str) -> bool {
+        self.refresh.is_some() && channel.starts_with(&self.settings.sharded_prefix)
+    }
+
+    /// A channel nobody else knows, for pings to oneself.
+    pub(super) fn own_channel(&self) -> Channel {
+        let mut name = [0; 16];
+        self.random.fill(&mut name);
+        let name = u128::from_le_bytes(name);
+        Channel::from(format!("{}:ping:{name:032x}", self.settings.channel_prefix))
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        Losses::new(self.events.clone())
+    }
+}
