@@ -66,6 +66,9 @@ pub enum Verb {
         /// Print the reference of all keys as Markdown instead
         #[arg(long)]
         reference: bool,
+        /// Print the file with all keys and their shipped values instead
+        #[arg(long, conflicts_with = "reference")]
+        default: bool,
     },
 }
 
@@ -190,15 +193,16 @@ pub fn complain(problem: &str) {
 }
 
 /// `roomwire config`
-pub fn print_config(cli: &Cli, reference: bool) -> ExitCode {
-    if reference {
-        print(io::stdout(), &config::reference());
-        return ExitCode::SUCCESS;
-    }
-    match load(cli) {
-        Ok(loaded) => print(io::stdout(), &loaded.effective.to_string()),
-        Err(code) => return code,
-    }
+pub fn print_config(cli: &Cli, reference: bool, default: bool) -> ExitCode {
+    let text = match (reference, default) {
+        (true, _) => config::reference(),
+        (_, true) => config::default_file(),
+        _ => match load(cli) {
+            Ok(loaded) => loaded.effective.to_string(),
+            Err(code) => return code,
+        },
+    };
+    print(io::stdout(), &text);
     ExitCode::SUCCESS
 }
 
@@ -246,7 +250,8 @@ mod tests {
             Verb::Check { live, url, idle }
         );
         assert!(Cli::try_parse_from(["roomwire", "check", "--url", "https://host/"]).is_err());
-        assert_eq!(verb(&["config"]), Verb::Config { reference: false });
+        let (reference, default) = (false, false);
+        assert_eq!(verb(&["config"]), Verb::Config { reference, default });
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
     }
 

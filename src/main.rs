@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Verb::Health { ready } => cli::health(&cli, ready),
         Verb::Drain { wait } => cli::drain(&cli, wait),
         Verb::Check { live, url, idle } => check(&cli, live.then_some(Options { url, idle })),
-        Verb::Config { reference } => cli::print_config(&cli, reference),
+        Verb::Config { reference, default } => cli::print_config(&cli, reference, default),
     }
 }
 

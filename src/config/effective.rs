@@ -1,6 +1,6 @@
-//! The configuration in force as TOML, each key with its origin, secrets masked.
+//! The effective configuration as TOML: each key with its value and origin, secrets masked.
 //!
-//! What it prints is a valid user file, but for the masked passwords. Printed by `roomwire config`.
+//! Apart from masked passwords, the text is a valid user file. Printed by `roomwire config`.
 
 use std::fmt;
 
@@ -9,19 +9,12 @@ use ::config::{Value, ValueKind};
 use super::layers::Layers;
 use super::net::SecretUrl;
 use super::problem::Origin;
-use super::schema::{Key, Kind, RULE_KEYS, Schema};
-
-/// Keys whose value may hold a password.
-const SECRETS: [&str; 4] = [
-    "server.drain_token",
-    "bus.redis_url",
-    "bus.sentinel_password",
-    "app.open_webui.secret_key",
-];
+use super::schema::{Key, Kind, Schema, Visibility};
+use super::toml;
 
 /// Every section, every key, its value as TOML, and where it came from.
 #[derive(Debug, Clone)]
-pub struct Effective(Vec<(String, Vec<Line>)>);
+pub struct Effective(Vec<(&'static str, Vec<Line>)>);
 
 #[derive(Debug, Clone)]
 struct Line {
@@ -35,14 +28,14 @@ impl Effective {
         let sections = schema.sections.iter().map(|section| {
             let lines = section.keys.iter().filter_map(|key| {
                 let (value, origin) = layers.value(&key.path)?;
-                let name = key.path.rsplit('.').next()?.to_owned();
+                let name = key.name().to_owned();
                 Some(Line {
                     name,
                     value: shown(key, value),
                     origin: origin.clone(),
                 })
             });
-            (section.path.clone(), lines.collect())
+            (section.path, lines.collect())
         });
         Self(sections.collect())
     }
@@ -70,71 +63,61 @@ impl fmt::Display for Effective {
 
 /// A value of a key as TOML, secrets masked.
 pub(super) fn shown(key: &Key, value: &Value) -> String {
-    if SECRETS.contains(&key.path.as_str()) {
-        return toml(key.kind, &masked(&key.path, value));
+    match (key.properties.visibility, &value.kind) {
+        (_, ValueKind::Array(entries)) if key.kind == Kind::Tables => {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|entry| shown_entry(key, entry))
+                .collect();
+            format!("[{}]", entries.join(", "))
+        }
+        (Visibility::Shown, _) => toml::write(key.kind, value),
+        (visibility, _) => toml::write(key.kind, &masked(visibility, value)),
     }
-    toml(key.kind, value)
 }
 
-/// A URL with its password masked. Any other value, including a password that looks like a URL, is shown only as set or
-/// not.
-fn masked(path: &str, value: &Value) -> Value {
+/// One table of a list of tables, its keys in the order of their declaration.
+fn shown_entry(key: &Key, entry: &Value) -> String {
+    let ValueKind::Table(table) = &entry.kind else {
+        return "{}".to_owned();
+    };
+    let pairs = key.entry.iter().filter_map(|entry_key| {
+        let value = table.get(entry_key.name)?;
+        let text = match entry_key.properties.visibility {
+            Visibility::Shown => toml::write(entry_key.kind, value),
+            visibility => toml::write(entry_key.kind, &masked(visibility, value)),
+        };
+        Some(format!("{} = {text}", entry_key.name))
+    });
+    format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+}
+
+/// `***` in place of a secret, or a URL with its password masked. The empty text stays, so that one can see that a
+/// secret is missing.
+fn masked(visibility: Visibility, value: &Value) -> Value {
     let text = value.clone().into_string().unwrap_or_default();
     if text.is_empty() {
         return Value::from("");
     }
-    let url = (path == "bus.redis_url").then(|| SecretUrl::parse_redis(&text).ok());
-    let shown = url.flatten().map(|url| url.to_string());
+    // A password that looks like a URL is masked as a whole.
+    let url = (visibility == Visibility::HiddenPassword)
+        .then(|| SecretUrl::parse_redis(&text).ok())
+        .flatten();
+    let shown = url.map(|url| url.to_string());
     Value::from(shown.unwrap_or_else(|| "***".to_owned()))
-}
-
-/// A value as TOML on one line.
-pub(super) fn toml(kind: Kind, value: &Value) -> String {
-    match (&value.kind, kind) {
-        (ValueKind::String(text), _) => quoted(text),
-        (ValueKind::Table(table), _) => {
-            let known = RULE_KEYS
-                .into_iter()
-                .filter_map(|name| Some((name, table.get(name)?)));
-            let pairs: Vec<String> = known
-                .map(|(name, value)| format!("{name} = {}", toml(Kind::Text, value)))
-                .collect();
-            format!("{{ {} }}", pairs.join(", "))
-        }
-        (ValueKind::Array(items), _) => {
-            let items: Vec<String> = items.iter().map(|item| toml(Kind::Text, item)).collect();
-            format!("[{}]", items.join(", "))
-        }
-        (_, Kind::Text) => quoted(&value.to_string()),
-        _ => value.to_string(),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            control if control.is_control() => {
-                quoted.push_str(&format!("\\u{:04X}", u32::from(control)))
-            }
-            plain => quoted.push(plain),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::declare::schema_of;
+    use crate::config::tables::Config;
 
     #[test]
     fn every_key_that_names_a_secret_is_masked() {
-        let schema = Schema::shipped().unwrap();
+        let schema = schema_of::<Config>();
         let names_a_secret = |key: &&Key| {
-            let name = key.path.rsplit('.').next().unwrap();
+            let name = key.name();
             ["password", "secret", "secret_key", "token"]
                 .iter()
                 .any(|word| name == *word || name.ends_with(&format!("_{word}")))

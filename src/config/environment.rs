@@ -4,9 +4,13 @@
 //! warning with the key it probably means, except for names that Kubernetes injects for a service called roomwire
 //! (`ROOMWIRE_PORT` with a URL). An empty value counts as unset, because compose files pass empty values on.
 
-use super::layers::Environment;
+use std::collections::BTreeMap;
+
 use super::problem::{Origin, Problem};
-use super::schema::{Schema, nearest};
+use super::schema::{Key, Schema, nearest};
+
+/// Names and values of environment variables.
+pub type Environment = BTreeMap<String, String>;
 
 const PREFIX: &str = "ROOMWIRE_";
 
@@ -150,16 +154,18 @@ fn likely_keys<'a>(schema: &'a Schema, name: &'a str) -> Vec<&'a str> {
 }
 
 fn environment_name(schema: &Schema, path: &str) -> Option<String> {
-    schema.key(path).map(super::schema::Key::environment_name)
+    schema.key(path).map(Key::environment_name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::declare::schema_of;
+    use crate::config::tables::Config;
 
     fn read_one(name: &str, text: &str) -> Own {
         let environment = Environment::from([(name.to_owned(), text.to_owned())]);
-        read(&Schema::shipped().unwrap(), &environment)
+        read(&schema_of::<Config>(), &environment)
     }
 
     #[test]

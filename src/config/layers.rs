@@ -1,29 +1,26 @@
-//! Lays the layers over each other: shipped values, the user's file, the environment.
+//! The layers of a configuration: shipped values, the user's file, the environment. Later layers replace values of earlier
+//! ones, key by key.
 //!
-//! A value is judged here only by its form (flag, number, text, list); a value of the wrong form
-//! is reported and left out, so that everything else is still checked. Keeps where each value came
-//! from. Called by `load`.
+//! Only the form of a value (flag, number, text, list) is checked here. A value of the wrong form is reported and left
+//! out, so that everything else is still checked. The origin of each value is kept. Called by `load`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use ::config::{Config as Tree, Value, ValueKind};
+use ::config::{Value, ValueKind};
 
-use super::environment;
+use super::environment::{self, Environment};
 use super::open_webui::{self, Borrowed};
 use super::outline::{self, Entry};
 use super::problem::{Origin, Problem};
-use super::schema::{self, Kind, RULE_KEYS, RULES, Schema};
-use super::settings::Settings;
+use super::schema::{self, EntryKey, Key, Kind, Schema};
+use super::{toml, units};
 
-/// Names and values of environment variables.
-pub type Environment = BTreeMap<String, String>;
-
-/// What the layers amount to: the value of each key, and where it came from.
+/// The result of the layers: the value of each key and its origin.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
     values: BTreeMap<String, (Value, Origin)>,
-    rule_origins: BTreeMap<String, Origin>,
+    entry_origins: BTreeMap<String, Origin>,
     manager_is_redis: bool,
 }
 
@@ -33,7 +30,7 @@ impl Kept {
         self.values.get(path)
     }
 
-    /// The same with the values that `others` has of some keys.
+    /// The same, with the values of `others` for the keys that `of` selects.
     pub(super) fn with_others(mut self, others: &Self, of: impl Fn(&str) -> bool) -> Self {
         for (path, value) in &mut self.values {
             if let Some(other) = others.value(path).filter(|_| of(path)) {
@@ -48,7 +45,7 @@ impl Kept {
 pub(super) struct Layers<'a> {
     schema: &'a Schema,
     values: BTreeMap<String, (Value, Origin)>,
-    rule_origins: BTreeMap<String, Origin>,
+    entry_origins: BTreeMap<String, Origin>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) borrowed: Borrowed,
@@ -57,18 +54,18 @@ pub(super) struct Layers<'a> {
 impl<'a> Layers<'a> {
     /// Starts with the shipped values.
     pub(super) fn shipped(schema: &'a Schema) -> Self {
-        let value = |key: &schema::Key| (key.path.clone(), (key.value.clone(), Origin::Default));
+        let value = |key: &Key| (key.path.clone(), (key.value.clone(), Origin::Default));
         Self {
             schema,
             values: schema.keys().map(value).collect(),
-            rule_origins: BTreeMap::new(),
+            entry_origins: BTreeMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
             borrowed: Borrowed::default(),
         }
     }
 
-    /// The layers that amounted to `kept`.
+    /// The layers whose result was `kept`.
     pub(super) fn of_kept(schema: &'a Schema, kept: Kept) -> Self {
         let borrowed = Borrowed {
             manager_is_redis: kept.manager_is_redis,
@@ -76,22 +73,22 @@ impl<'a> Layers<'a> {
         };
         Self {
             values: kept.values,
-            rule_origins: kept.rule_origins,
+            entry_origins: kept.entry_origins,
             borrowed,
             ..Self::shipped(schema)
         }
     }
 
-    /// What they amount to.
+    /// Their result.
     pub(super) fn keep(&self) -> Kept {
         Kept {
             values: self.values.clone(),
-            rule_origins: self.rule_origins.clone(),
+            entry_origins: self.entry_origins.clone(),
             manager_is_redis: self.borrowed.manager_is_redis,
         }
     }
 
-    /// Lays the user's file on top. A file that cannot be read or parsed is a problem.
+    /// Adds the user's file. A file that cannot be read or parsed is a problem.
     pub(super) fn add_file(&mut self, path: &Path) {
         let origin = Origin::File {
             path: path.to_owned(),
@@ -106,13 +103,13 @@ impl<'a> Layers<'a> {
                     .push(Problem::new("--config", origin, message));
             }
         };
-        match schema::parse(&text) {
-            Ok(tree) => {
+        match toml::parse(&text) {
+            Ok(entries) => {
                 let lines = FileLines {
                     path,
                     entries: outline::outline(&text),
                 };
-                self.add_table("", schema::table_of(&tree), &lines);
+                self.add_table("", entries, &lines);
             }
             Err(message) => {
                 let message = format!("is not valid TOML: {message}");
@@ -131,12 +128,11 @@ impl<'a> Layers<'a> {
             };
             let origin = lines.origin(&path);
             if let Some(key) = self.schema.key(&path) {
-                let kind = key.kind;
-                let value = match kind {
-                    Kind::Rules => self.sound_rules(value, lines),
+                let value = match key.kind {
+                    Kind::Tables => self.sound_entries(key, value, lines),
                     _ => value,
                 };
-                self.put(&path, from_file(kind, value), origin);
+                self.put(&path, from_file(key.kind, value), origin);
                 continue;
             }
             match (value.kind, self.schema.is_table(&path)) {
@@ -163,58 +159,61 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// The sound part of a list of rules; reports the rest, and notes where each rule stands.
-    fn sound_rules(&mut self, rules: Value, lines: &FileLines<'_>) -> Value {
-        let ValueKind::Array(rules) = rules.kind else {
-            return rules;
+    /// The sound part of a list of tables. Reports the rest, and records the origin of each table.
+    fn sound_entries(&mut self, key: &Key, entries: Value, lines: &FileLines<'_>) -> Value {
+        let ValueKind::Array(entries) = entries.kind else {
+            return entries;
         };
-        let rules = rules.into_iter().enumerate().map(|(index, rule)| {
-            let path = format!("{RULES}[{index}]");
-            self.rule_origins.insert(path.clone(), lines.origin(&path));
-            match rule.kind {
-                ValueKind::Table(table) => Value::new(
-                    None,
-                    self.sound_rule(&path, table.into_iter().collect(), lines),
-                ),
-                _ => rule,
+        let entries = entries.into_iter().enumerate().map(|(index, entry)| {
+            let path = format!("{}[{index}]", key.path);
+            self.entry_origins.insert(path.clone(), lines.origin(&path));
+            match entry.kind {
+                ValueKind::Table(table) => {
+                    let sorted = table.into_iter().collect();
+                    Value::new(None, self.sound_entry(&key.entry, &path, sorted, lines))
+                }
+                _ => entry,
             }
         });
-        Value::new(None, ValueKind::Array(rules.collect()))
+        Value::new(None, ValueKind::Array(entries.collect()))
     }
 
-    fn sound_rule(
+    fn sound_entry(
         &mut self,
-        rule: &str,
-        entries: BTreeMap<String, Value>,
+        keys: &[EntryKey],
+        entry: &str,
+        values: BTreeMap<String, Value>,
         lines: &FileLines<'_>,
     ) -> HashMap<String, Value> {
-        let mut sound = HashMap::new();
-        for (name, value) in entries {
-            let path = format!("{rule}.{name}");
-            let origin = lines.origin(&path);
-            if !RULE_KEYS.contains(&name.as_str()) {
-                let meant = schema::nearest(&name, RULE_KEYS.into_iter());
-                self.problems
-                    .push(Problem::new(path, origin, "unknown key").suggesting(meant));
-            } else if is_text(&value.kind) {
-                self.rule_origins.insert(path, origin);
-                sound.insert(name, value);
-            } else {
-                self.problems
-                    .push(Problem::new(path, origin, expected(Kind::Text)));
+        for missing in keys.iter().filter(|key| key.is_required) {
+            if !values.contains_key(missing.name) {
+                let message = format!("needs a `{}`", missing.name);
+                let problem = Problem::new(entry, lines.origin(entry), message);
+                self.problems.push(problem);
             }
         }
-        let pattern = RULE_KEYS[0];
-        if !sound.contains_key(pattern) {
-            let origin = lines.origin(rule);
-            self.problems
-                .push(Problem::new(rule, origin, format!("needs a `{pattern}`")));
-            sound.insert(pattern.to_owned(), Value::from(""));
+        let mut sound = HashMap::new();
+        for (name, value) in values {
+            let path = format!("{entry}.{name}");
+            let origin = lines.origin(&path);
+            let Some(key) = keys.iter().find(|key| key.name == name) else {
+                let meant = schema::nearest(&name, keys.iter().map(|key| key.name));
+                self.problems
+                    .push(Problem::new(path, origin, "unknown key").suggesting(meant));
+                continue;
+            };
+            match from_file(key.kind, value) {
+                Ok(value) => {
+                    self.entry_origins.insert(path, origin);
+                    sound.insert(name, value);
+                }
+                Err(message) => self.problems.push(Problem::new(path, origin, message)),
+            }
         }
         sound
     }
 
-    /// Lays the environment on top: first the names borrowed from Open WebUI, then our own.
+    /// Adds the environment: first the names of Open WebUI, then the names of Roomwire.
     pub(super) fn add_environment(&mut self, environment: &Environment) {
         self.borrowed = open_webui::read(environment);
         self.problems.append(&mut self.borrowed.problems);
@@ -233,7 +232,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Lays what the app in force makes the default under everything a person has set.
+    /// Replaces shipped values by the defaults of `app.kind`, and applies the variables that depend on it.
     pub(super) fn add_kind_defaults(&mut self) {
         let borrowed = std::mem::take(&mut self.borrowed.with_kind);
         if !self.is_open_webui() {
@@ -248,14 +247,14 @@ impl<'a> Layers<'a> {
             }
         }
         for set in borrowed {
-            // Our own name in the environment wins.
+            // A `ROOMWIRE_` variable takes precedence.
             if !matches!(self.origin(&set.path), Origin::Environment(_)) {
                 self.put_text(&set.path, &set.text, Origin::Environment(set.name));
             }
         }
     }
 
-    /// Whether the app in force is Open WebUI's.
+    /// Whether `app.kind` is `open_webui`.
     pub(super) fn is_open_webui(&self) -> bool {
         let kind = self.values.get("app.kind").map(|(kind, _)| &kind.kind);
         matches!(kind, Some(ValueKind::String(kind)) if kind.trim() == open_webui::KIND)
@@ -276,40 +275,38 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Where the value of a key, or of a key of a rule, came from.
+    /// Where the value of a key, or of a key in a list of tables, came from.
     pub(super) fn origin(&self, path: &str) -> Origin {
-        let of_value = || self.values.get(path).map(|(_, origin)| origin.clone());
-        let rule = || path.split_once("].").map(|(rule, _)| format!("{rule}]"));
-        let of_rule = || rule().and_then(|rule| self.rule_origins.get(&rule).cloned());
-        let exact = self.rule_origins.get(path).cloned();
+        let of_value = |path: &str| self.values.get(path).map(|(_, origin)| origin.clone());
+        let of_entry = || {
+            let (entry, _) = path.split_once("].")?;
+            self.entry_origins.get(&format!("{entry}]")).cloned()
+        };
+        let exact = self.entry_origins.get(path).cloned();
         exact
-            .or_else(of_value)
-            .or_else(of_rule)
+            .or_else(|| of_value(path))
+            .or_else(of_entry)
             .unwrap_or(Origin::Default)
     }
 
-    /// The value in force and its origin.
+    /// Whether `path` is a key, a table, or inside a list of tables.
+    pub(super) fn knows(&self, path: &str) -> bool {
+        let whole = path.split('[').next().unwrap_or(path);
+        self.schema.key(whole).is_some() || self.schema.is_table(whole)
+    }
+
+    /// Whether `auto` is a value of the key that `cross` resolves.
+    pub(super) fn resolves_auto(&self, path: &str) -> bool {
+        self.schema.key(path).is_some_and(|key| key.resolves_auto)
+    }
+
+    /// The effective value and its origin.
     pub(super) fn value(&self, path: &str) -> Option<&(Value, Origin)> {
         self.values.get(path)
     }
-
-    /// The values in force as the mirror of the file.
-    pub(super) fn settings(&self) -> Result<Settings, Problem> {
-        let mut builder = Tree::builder();
-        let broken = |error: ::config::ConfigError| {
-            Problem::new("configuration", Origin::Default, error.to_string())
-        };
-        for (path, (value, _)) in &self.values {
-            builder = builder.set_override(path, value.clone()).map_err(broken)?;
-        }
-        builder
-            .build()
-            .and_then(Tree::try_deserialize)
-            .map_err(broken)
-    }
 }
 
-/// Gives each key of a file its line.
+/// The lines of the keys in a file.
 struct FileLines<'a> {
     path: &'a Path,
     entries: Vec<Entry>,
@@ -325,53 +322,37 @@ impl FileLines<'_> {
     }
 }
 
-/// A value of a file in the form its key wants.
+/// A value of a file, if it has the form that its key requires.
 fn from_file(kind: Kind, value: Value) -> Result<Value, String> {
+    let is_table = |value: &Value| matches!(value.kind, ValueKind::Table(_));
+    let is_text = |value: &Value| matches!(value.kind, ValueKind::String(_));
     let fits = match (kind, &value.kind) {
         (Kind::Flag, ValueKind::Boolean(_)) => true,
         (Kind::Number, ValueKind::I64(number)) => *number >= 0,
-        // `demo = true` and `cookie = 1` are texts to us.
+        // So that `demo = true` and `cookie = 1` work.
         (Kind::Text, ValueKind::String(_) | ValueKind::Boolean(_) | ValueKind::I64(_)) => true,
-        (Kind::List, ValueKind::Array(items)) => items.iter().all(|item| is_text(&item.kind)),
-        (Kind::Rules, ValueKind::Array(rules)) => rules.iter().all(|rule| is_table(&rule.kind)),
+        (Kind::List, ValueKind::Array(items)) => items.iter().all(is_text),
+        (Kind::Tables, ValueKind::Array(entries)) => entries.iter().all(is_table),
         _ => false,
     };
     if fits { Ok(value) } else { Err(expected(kind)) }
 }
 
-fn is_table(kind: &ValueKind) -> bool {
-    matches!(kind, ValueKind::Table(_))
-}
-
-fn is_text(kind: &ValueKind) -> bool {
-    matches!(kind, ValueKind::String(_))
-}
-
-/// A value of the environment in the form its key wants.
+/// The text of an environment variable in the form that its key requires.
 fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
+    let number = || text.parse().ok().filter(|number| *number >= 0);
     let value = match kind {
-        Kind::Flag => flag(text).map(ValueKind::Boolean),
-        Kind::Number => text
-            .parse()
-            .ok()
-            .filter(|number| *number >= 0)
-            .map(ValueKind::I64),
+        Kind::Flag => units::flag(text).map(ValueKind::Boolean),
+        Kind::Number => number().map(ValueKind::I64),
         Kind::Text => Some(ValueKind::String(text.to_owned())),
         Kind::List => Some(ValueKind::Array(list(text))),
-        Kind::Rules => return Err("cannot be set by the environment, only by a file".to_owned()),
+        Kind::Tables => {
+            return Err("cannot be set by the environment, only by a file".to_owned());
+        }
     };
     value
         .map(|kind| Value::new(None, kind))
         .ok_or_else(|| expected(kind))
-}
-
-/// A flag as people write it in environments.
-pub(super) fn flag(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "on" | "yes" => Some(true),
-        "false" | "0" | "off" | "no" => Some(false),
-        _ => None,
-    }
 }
 
 fn list(text: &str) -> Vec<Value> {
@@ -388,7 +369,7 @@ fn expected(kind: Kind) -> String {
         Kind::Number => "must be a whole number, 0 or more",
         Kind::Text => "must be a text in quotes",
         Kind::List => "must be a list of texts",
-        Kind::Rules => "must be a list of tables",
+        Kind::Tables => "must be a list of tables",
     }
     .to_owned()
 }

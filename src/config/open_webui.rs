@@ -6,10 +6,10 @@
 
 mod redis_options;
 
-use super::environment::Set;
-use super::layers::{Environment, flag};
+use super::environment::{Environment, Set};
 use super::net::quoted;
 use super::problem::{Origin, Problem};
+use super::units::flag;
 
 /// What the borrowed names say.
 #[derive(Debug, Default)]
@@ -29,17 +29,17 @@ pub(super) struct Borrowed {
 pub(super) const KIND: &str = "open_webui";
 
 /// Path of the backends' endpoint, which no setting of theirs moves.
-pub(super) const PATH: &str = "/ws/socket.io";
+pub(super) const ENDPOINT_PATH: &str = "/ws/socket.io";
 
 /// Where a backend says that it is well.
 pub(super) const HEALTH_PATH: &str = "/api/version";
 
 /// What a backend says over an upstream connection and nowhere else: the rest comes over the bus.
-pub(super) const FORWARD: [&str; 3] = ["ydoc:*", "encryption:event", "error"];
+pub(super) const UPSTREAM_EVENTS: [&str; 3] = ["ydoc:*", "encryption:event", "error"];
 
 /// What that app makes the default: the values of the stock backends.
 pub(super) const DEFAULTS: [(&str, &str); 7] = [
-    ("engine.path", PATH),
+    ("engine.path", ENDPOINT_PATH),
     ("engine.transports", "websocket"),
     ("engine.max_payload", "16MiB"),
     // One message of the largest size, and what follows it.

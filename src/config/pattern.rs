@@ -8,7 +8,7 @@ use std::fmt;
 use url::{Host, Url};
 
 /// A name in which every `*` stands for any number of any characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pattern(String);
 
 impl Pattern {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::checked::BusConfig;
 use super::net::SecretUrl;
 
 /// Options of redis-py that are accepted without effect.
@@ -49,21 +48,14 @@ pub(super) struct RedisUrl {
     pub(super) connect_timeout: Option<Duration>,
 }
 
-impl RedisUrl {
-    /// Applies the options to the settings: files only where no key names one, the timeout always.
-    pub(super) fn apply(self, bus: &mut BusConfig) {
-        bus.tls_ca = bus.tls_ca.take().or(self.ca);
-        bus.tls_identity = bus.tls_identity.take().or(self.identity);
-        bus.connect_timeout = self.connect_timeout.unwrap_or(bus.connect_timeout);
-    }
+/// Checks a URL and its options; returns it without those that are not for the client library.
+pub(super) fn without_options(text: &str) -> Result<SecretUrl, String> {
+    read(text).map(|read| read.url)
 }
 
-/// Reads the URL; empty = none.
-pub(super) fn read(text: &str) -> Result<Option<RedisUrl>, String> {
+/// Reads a URL and its options.
+pub(super) fn read(text: &str) -> Result<RedisUrl, String> {
     let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
     let Ok(mut url) = Url::parse(text) else {
         let error = SecretUrl::parse_redis(text).err().unwrap_or_default();
         return Err(unencoded(text).unwrap_or(error));
@@ -79,12 +71,12 @@ pub(super) fn read(text: &str) -> Result<Option<RedisUrl>, String> {
     let (ca, identity) = options.files(&url)?;
     let connect_timeout = options.connect_timeout()?;
     options.move_into(&mut url, is_file)?;
-    Ok(Some(RedisUrl {
+    Ok(RedisUrl {
         url: SecretUrl::parse_redis(url.as_str())?,
         ca,
         identity,
         connect_timeout,
-    }))
+    })
 }
 
 /// Options by name. As in redis-py, the first of several counts, and an option without a value is ignored.
@@ -225,7 +217,7 @@ mod tests {
     use super::*;
 
     fn url(text: &str) -> String {
-        let read = read(text).unwrap().unwrap();
+        let read = read(text).unwrap();
         read.url.expose().to_owned()
     }
 
@@ -265,13 +257,12 @@ mod tests {
         ] {
             assert_eq!(url(text), expected, "{text}");
         }
-        assert!(read(" ").unwrap().is_none());
     }
 
     #[test]
     fn files_and_the_timeout_of_an_url_are_read() {
         let text = "rediss://cache?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&socket_connect_timeout=1.5&ssl_cert_reqs=required";
-        let read = read(text).unwrap().unwrap();
+        let read = read(text).unwrap();
         assert_eq!(read.url.expose(), "rediss://cache");
         assert_eq!(read.ca, Some(PathBuf::from("/ca.pem")));
         let file = PathBuf::from("/c.pem");

@@ -1,56 +1,54 @@
 //! The reference of all keys as Markdown: `docs/configuration.md` is its output.
 //!
-//! The words are the comments of `default.toml`. Printed by `roomwire config --reference`; a test
-//! compares the file with it.
+//! Generated from the declarations in `tables`. Printed by `roomwire config --reference`; a test compares the file with
+//! it.
 
-use super::effective::toml;
+use super::declare::schema_of;
 use super::open_webui::{EFFECTS, UNUSED};
-use super::reload::acts_at_once;
-use super::schema::{Schema, Section};
+use super::schema::{Key, Kind, Schema, Section, TakesEffect};
+use super::tables::Config;
+use super::toml;
 
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made of config/default.toml by `cargo run -- config --reference > docs/configuration.md`; edit that file. -->
+<!-- Generated from src/config/tables by `cargo run -- config --reference > docs/configuration.md`; edit the declarations there. -->
 
-Roomwire runs without any configuration. Three layers lie over each other, each key on its own:
+Roomwire runs without any configuration. Each key has the value of the last of these layers that sets it:
 
-1. the shipped values below ([`config/default.toml`](../config/default.toml), embedded in the binary);
-2. your file: `roomwire --config FILE`, or `ROOMWIRE_CONFIG=FILE`; TOML, only what differs
-   ([`config/cluster.toml`](../config/cluster.toml) is one to start from);
-3. the environment: `ROOMWIRE_<SECTION>__<KEY>`, two underscores between the parts; lists by comma; an empty value counts as unset.
-   An unknown name of that form is refused. Other names that begin with `ROOMWIRE_` have no effect: a warning names the key that is probably meant.
+1. the shipped values below, which are part of the binary ([`config/default.toml`](../config/default.toml) lists them all);
+2. your file: `roomwire --config FILE`, or `ROOMWIRE_CONFIG=FILE`; TOML, with the keys that differ
+   ([`config/cluster.toml`](../config/cluster.toml) is an example to start from);
+3. the environment: `ROOMWIRE_<SECTION>__<KEY>`, with two underscores between the parts. Lists are separated by commas. An empty value counts
+   as unset. An unknown name of this form is rejected. Other names that begin with `ROOMWIRE_` have no effect; a warning names the key that
+   is probably meant.
 
-`roomwire check` reads all of it, reports every problem at once, with the key, the place it was set and the name that was probably meant,
-and ends with 2 if there is one. `roomwire config` prints what is in force and where each value came from, with passwords masked.
+`roomwire check` reads all layers and reports every problem at once, with the key, its origin and the name that was probably meant. Its exit
+code is 2 if there is a problem. `roomwire config` prints the effective configuration with the origin of each value, passwords masked.
 
-A node under way reads all of it again at `SIGHUP`. Keys marked with ↻ then act at once, the others at its next start;
-[operations.md](operations.md#reload) has the rest.
+A running node reads the configuration again at `SIGHUP`. It applies changes of the keys marked with ↻ at once, and changes of all other keys
+at its next start ([operations.md](operations.md#reload)).
 
-Durations have units: `300ms`, `25s`, `1m 30s`. Sizes are bytes, or have `B`, `kB` (1000), `KiB` (1024), `MB`, `MiB`, `GB`, `GiB`; 1 GiB at most.
-In patterns `*` stands for any text.
+Durations have units: `300ms`, `25s`, `1m 30s`. Sizes are in bytes, or have a unit: `B`, `kB` (1000 bytes), `KiB` (1024 bytes), `MB`, `MiB`,
+`GB`, `GiB`. The largest size is 1 GiB, for `limits.outbox_memory` 1024 GiB. In patterns `*` stands for any text.
 ";
 
 const NAMES_HEAD: &str = "
-## Other environment names
+## Other environment variables
 
-`RUST_LOG` sets `log.filter` and wins over every other way to set it.
+`RUST_LOG` sets `log.filter` and takes precedence over every other way to set it.
 
-The names an Open WebUI operator already has work too. They lie above the file and below `ROOMWIRE_` names.
+The environment variables of Open WebUI are understood too. They take precedence over the file; `ROOMWIRE_` variables take precedence over
+them.
 
 | Name | Effect |
 |---|---|
 ";
 
-/// The whole reference. Empty only if the binary was built with a broken `default.toml`.
+/// The whole reference.
 pub fn reference() -> String {
-    let sections = Schema::shipped()
-        .map(|schema| schema.sections)
-        .unwrap_or_default();
     let mut text = HEAD.to_owned();
-    for section in &sections {
-        text.push_str(&section_text(section));
-    }
+    text.push_str(&sections(&schema_of::<Config>()));
     text.push_str(NAMES_HEAD);
     for (name, effect) in EFFECTS {
         text.push_str(&format!("| `{name}` | {effect} |\n"));
@@ -63,21 +61,44 @@ pub fn reference() -> String {
     text
 }
 
+/// The sections of the reference, for the keys in `schema`.
+pub(super) fn sections(schema: &Schema) -> String {
+    schema.sections.iter().map(section_text).collect()
+}
+
 fn section_text(section: &Section) -> String {
     let mut text = format!("\n## `[{}]`\n\n{}\n\n", section.path, section.comment);
-    text.push_str("| Key | Default | Meaning | Environment |\n|---|---|---|---|\n");
+    text.push_str("| Key | Default | Values | Meaning | Environment |\n|---|---|---|---|---|\n");
     for key in &section.keys {
-        let value = toml(key.kind, &key.value);
-        let name = if key.path == super::schema::RULES {
-            "-".to_owned()
-        } else {
-            format!("`{}`", key.environment_name())
-        };
-        let mark = if acts_at_once(&key.path) { " ↻" } else { "" };
+        text.push_str(&rows(key));
+    }
+    text
+}
+
+fn rows(key: &Key) -> String {
+    let environment = match key.kind {
+        Kind::Tables => "-".to_owned(),
+        _ => format!("`{}`", key.environment_name()),
+    };
+    let mark = match key.properties.takes_effect {
+        TakesEffect::Reload | TakesEffect::ReloadIfSet => " ↻",
+        TakesEffect::Start => "",
+    };
+    let mut text = format!(
+        "| `{}`{mark} | `{}` | {} | {} | {environment} |\n",
+        key.path,
+        toml::write(key.kind, &key.value),
+        cell(&key.allowed),
+        cell(&key.comment),
+    );
+    for entry in &key.entry {
+        let default = if entry.is_required { "required" } else { "-" };
         text.push_str(&format!(
-            "| `{}`{mark} | `{value}` | {} | {name} |\n",
+            "| `[[{}]]` `{}`{mark} | {default} | {} | {} | - |\n",
             key.path,
-            cell(&key.comment)
+            entry.name,
+            cell(&entry.allowed),
+            cell(&entry.comment),
         ));
     }
     text

@@ -1,7 +1,7 @@
-//! What a running node takes over when its configuration is read again, and what waits for its next start.
+//! Reloads the configuration of a running node: which keys it applies at once, and which at its next start.
 //!
-//! The only place that says which key is of which kind: the log of a reload and the reference are made of it.
-//! What takes over is applied by `server`, part by part; those parts read it through [`Reloadable`].
+//! The declaration of a key decides (`reload`, `reload_if_set`). The caller, `server`, applies the result; the parts of
+//! the node read it through [`Reloadable`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,78 +9,19 @@ use std::sync::Arc;
 use ::config::Value;
 use arc_swap::{ArcSwap, Guard};
 
-use super::effective::{shown, toml};
+use super::declare::schema_of;
+use super::effective::shown;
 use super::layers::{Kept, Layers};
+use super::load::{Loaded, Sources, check, load};
 use super::problem::{Origin, Rejected};
-use super::schema::{Key, Schema};
-use super::{Loaded, Sources, broken, judge, load};
+use super::schema::{Key, Schema, TakesEffect};
+use super::tables::Config;
+use super::toml;
 
-/// Keys that act in a running node as soon as they are read again.
-const AT_ONCE: &[&str] = &[
-    "server.trusted_proxies",
-    "server.tls_cert",
-    "server.tls_key",
-    "limits.connections",
-    "limits.per_client",
-    "limits.connections_per_ip",
-    "limits.http_connections_per_ip",
-    "limits.handshakes_per_second",
-    "limits.handshakes_burst",
-    "limits.handshakes_per_second_per_ip",
-    "limits.handshakes_burst_per_ip",
-    "limits.events_per_second",
-    "limits.events_burst",
-    "limits.connect_payload",
-    "limits.outbox_memory",
-    "limits.post_bodies",
-    "cors.origins",
-    "cors.credentials",
-    "app.relay.join",
-    "app.relay.publish",
-    "app.relay.rooms",
-    "drain.timeout",
-    "drain.grace",
-    "drain.rate",
-    "drain.ack_timeout",
-    "log.filter",
-    "log.format",
-];
-
-/// Of those, the ones that can be exchanged but neither be set nor be emptied in a running node.
-const NEVER_FROM_OR_TO_NOTHING: &[&str] = &["server.tls_cert", "server.tls_key"];
-
-/// The key on which shipped values of others depend: with it, everything waits for the next start.
+/// The defaults of other keys depend on this key. If it changes, every change waits for the next start.
 const KIND: &str = "app.kind";
 
-/// Keys, and whole sections, that wait for the next start.
-#[cfg(test)]
-const NEXT_START: &[&str] = &[
-    "server.bind",
-    "server.workers",
-    "server.client_dir",
-    "server.demo",
-    "server.internal_bind",
-    "server.drain_token",
-    "server.public_probes",
-    "server.proxy_protocol",
-    "server.header_timeout",
-    "server.body_timeout",
-    "server.write_timeout",
-    "server.keepalive_timeout",
-    "engine.",
-    "socket.",
-    "app.kind",
-    "app.upstream.",
-    "app.open_webui.",
-    "bus.",
-];
-
-/// Whether a running node takes a key over.
-pub(super) fn acts_at_once(key: &str) -> bool {
-    AT_ONCE.contains(&key)
-}
-
-/// A part of the configuration that a reload replaces as a whole while others read it, without a lock.
+/// A part of the configuration that a reload replaces as a whole. Reads take no lock.
 #[derive(Debug)]
 pub struct Reloadable<T>(ArcSwap<T>);
 
@@ -90,54 +31,64 @@ impl<T> Reloadable<T> {
         Arc::new(Self(ArcSwap::from_pointee(value)))
     }
 
-    /// What is in force; for a short look, not to be kept.
+    /// The current value. Do not hold the guard for long.
     pub fn read(&self) -> Guard<Arc<T>> {
         self.0.load()
     }
 
-    /// From now on everybody reads `value`.
+    /// Replaces the value for all later reads.
     pub fn replace(&self, value: T) {
         self.0.store(Arc::new(value));
     }
 }
 
-/// A key whose value is another than the node runs with.
+/// A key whose value differs from the one that the node runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Path, as `limits.connections`.
     pub key: String,
     /// The value the node runs with, as TOML; secrets masked.
     pub from: String,
-    /// The value that was read.
+    /// The new value.
     pub to: String,
-    /// Where that was set.
+    /// Where the new value was set.
     pub origin: Origin,
-    /// Whether the running node takes it over; else it waits for the next start.
+    /// Whether the running node applies it; otherwise it waits for the next start.
     pub at_once: bool,
 }
 
 impl Change {
     fn between(key: &Key, running: &Kept, read: &Kept) -> Option<Self> {
         let ((from, _), (to, origin)) = (running.value(&key.path)?, read.value(&key.path)?);
-        // As text: values know too how they were read, which does not matter here.
-        if toml(key.kind, from) == toml(key.kind, to) {
+        // Compared as text: values also contain where they were read.
+        if toml::write(key.kind, from) == toml::write(key.kind, to) {
             return None;
         }
-        let is_empty = |value: &Value| {
-            value
-                .clone()
-                .into_string()
-                .is_ok_and(|text| text.is_empty())
+        let at_once = match key.properties.takes_effect {
+            TakesEffect::Start => false,
+            TakesEffect::Reload => true,
+            TakesEffect::ReloadIfSet => !is_empty(from) && !is_empty(to),
         };
-        let fixed = NEVER_FROM_OR_TO_NOTHING.contains(&key.path.as_str());
         Some(Self {
-            at_once: acts_at_once(&key.path) && !(fixed && (is_empty(from) || is_empty(to))),
+            at_once,
             from: shown(key, from),
             to: shown(key, to),
             origin: origin.clone(),
             key: key.path.clone(),
         })
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    let text = value.clone().into_string();
+    text.is_ok_and(|text| text.is_empty())
+}
+
+/// The keys that differ between two configurations, in the order of the reference.
+pub(super) fn changes(schema: &Schema, running: &Kept, read: &Kept) -> Vec<Change> {
+    let keys = schema.keys();
+    keys.filter_map(|key| Change::between(key, running, read))
+        .collect()
 }
 
 impl fmt::Display for Change {
@@ -162,26 +113,24 @@ impl fmt::Display for Change {
     }
 }
 
-/// A configuration read again by a node that runs.
+/// The result of a reload.
 #[derive(Debug, Clone)]
 pub struct Reload {
-    /// What the node runs with from now on: the values read of keys that act at once, its own of all others.
+    /// The configuration that the node runs with from now on: new values of the keys that it applies at once, previous
+    /// values of all others.
     pub loaded: Loaded,
-    /// Every key that differs from what the node ran with, in the order of the reference.
+    /// Every key that differs from the configuration that the node ran with, in the order of the reference.
     pub changes: Vec<Change>,
 }
 
-/// Reads and checks everything again, for a node that runs with `running`.
+/// Reads and checks the whole configuration for a node that runs with `running`.
 ///
 /// # Errors
-/// What was read cannot be used, or not together with the values that wait for the next start.
+/// The new configuration is invalid, or invalid together with the values that wait for the next start.
 pub fn reload(running: &Loaded, sources: &Sources) -> Result<Reload, Rejected> {
     let read = load(sources)?;
-    let schema = Schema::shipped().map_err(broken)?;
-    let mut changes: Vec<Change> = schema
-        .keys()
-        .filter_map(|key| Change::between(key, &running.kept, &read.kept))
-        .collect();
+    let schema = schema_of::<Config>();
+    let mut changes = changes(&schema, &running.kept, &read.kept);
     if changes.iter().any(|change| change.key == KIND) {
         changes.iter_mut().for_each(|change| change.at_once = false);
     }
@@ -191,7 +140,7 @@ pub fn reload(running: &Loaded, sources: &Sources) -> Result<Reload, Rejected> {
             .any(|change| change.key == key && !change.at_once)
     };
     let kept = read.kept.clone().with_others(&running.kept, waits);
-    let mixed = judge(&schema, Layers::of_kept(&schema, kept)).map_err(|mut rejected| {
+    let mixed = check(&schema, Layers::of_kept(&schema, kept)).map_err(|mut rejected| {
         for problem in &mut rejected.problems {
             problem.message += ", while other settings that were changed wait for the next start";
         }
@@ -202,27 +151,4 @@ pub fn reload(running: &Loaded, sources: &Sources) -> Result<Reload, Rejected> {
         ..mixed
     };
     Ok(Reload { loaded, changes })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_acts_at_once_or_at_the_next_start() {
-        let schema = Schema::shipped().unwrap();
-        let waits = |key: &str| {
-            let is_it =
-                |name: &&&str| **name == key || name.ends_with('.') && key.starts_with(**name);
-            NEXT_START.iter().any(|name| is_it(&name))
-        };
-        for key in schema.keys() {
-            let key = key.path.as_str();
-            let why = "must be in exactly one of AT_ONCE and NEXT_START of config/reload.rs";
-            assert!(acts_at_once(key) != waits(key), "{key} {why}");
-        }
-        for name in AT_ONCE.iter().chain(NEVER_FROM_OR_TO_NOTHING) {
-            assert!(schema.key(name).is_some(), "{name} is no key");
-        }
-    }
 }

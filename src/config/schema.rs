@@ -1,30 +1,80 @@
-//! The keys that exist, read from the embedded `default.toml`: their kinds, values and comments.
+//! The keys that exist: path, form, shipped value, meaning and properties of each.
 //!
-//! Knows nothing of what a value means; that is `check`. Used by the layers, the printed
-//! configuration and the reference.
+//! Filled by the declarations in `tables` (see `declare`). The layers, the printed configuration, the default file, the
+//! reference, the environment names and the reload read it; none of them knows a key by name.
 
-use ::config::{Config as Tree, File, FileFormat, Source, Value, ValueKind};
+use ::config::Value;
 
-use super::outline::{self, Entry};
-use super::problem::{Origin, Problem};
-
-/// The base layer: every key with its shipped value and a comment.
-pub(super) const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
-
-/// The one key that is a list of tables.
-pub(super) const RULES: &str = "app.relay.rooms";
-
-/// The keys of an entry of [`RULES`].
-pub(super) const RULE_KEYS: [&str; 3] = ["pattern", "join", "publish"];
-
-/// The form of a key's value, taken from its shipped value.
+/// The form of a key's value in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// `true` or `false`.
     Flag,
+    /// A whole number, 0 or more.
     Number,
+    /// A string. Booleans and numbers are accepted and read as their text.
     Text,
+    /// A list of strings.
     List,
-    Rules,
+    /// A list of tables, whose keys are [`Key::entry`].
+    Tables,
+}
+
+/// When a changed value takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum TakesEffect {
+    /// When the node starts.
+    #[default]
+    Start,
+    /// When the node starts or reloads its configuration.
+    Reload,
+    /// As `Reload`, but a change from or to an empty value waits for the next start.
+    ReloadIfSet,
+}
+
+/// How a value is shown in logs and printed configurations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Visibility {
+    /// As it is.
+    #[default]
+    Shown,
+    /// As `***`.
+    Hidden,
+    /// As a Redis URL without its password; as `***` if it is not a URL.
+    HiddenPassword,
+}
+
+/// The properties of a key that its declaration names after the form: `reload`, `reload_if_set`, `secret`, `secret_url`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Properties {
+    pub(super) takes_effect: TakesEffect,
+    pub(super) visibility: Visibility,
+}
+
+impl Properties {
+    /// A running node applies changes of the key.
+    pub(super) fn reload(mut self) -> Self {
+        self.takes_effect = TakesEffect::Reload;
+        self
+    }
+
+    /// A running node applies changes of the key, unless the value was empty or becomes empty.
+    pub(super) fn reload_if_set(mut self) -> Self {
+        self.takes_effect = TakesEffect::ReloadIfSet;
+        self
+    }
+
+    /// The value is never shown.
+    pub(super) fn secret(mut self) -> Self {
+        self.visibility = Visibility::Hidden;
+        self
+    }
+
+    /// The value is a URL that is shown without its password.
+    pub(super) fn secret_url(mut self) -> Self {
+        self.visibility = Visibility::HiddenPassword;
+        self
+    }
 }
 
 /// A key that exists.
@@ -32,12 +82,18 @@ pub(super) enum Kind {
 pub(super) struct Key {
     /// Path, as `engine.path`.
     pub(super) path: String,
-    /// Form of its value.
     pub(super) kind: Kind,
     /// Shipped value.
     pub(super) value: Value,
-    /// What it means, from the comment above it.
+    /// What it means, as one paragraph of Markdown.
     pub(super) comment: String,
+    /// The values it takes, with their unit and range, as Markdown.
+    pub(super) allowed: String,
+    /// Whether `auto` stands for a value that depends on other keys.
+    pub(super) resolves_auto: bool,
+    pub(super) properties: Properties,
+    /// The keys of each table of a list of tables; empty for every other kind.
+    pub(super) entry: Vec<EntryKey>,
 }
 
 impl Key {
@@ -45,59 +101,57 @@ impl Key {
     pub(super) fn environment_name(&self) -> String {
         format!("ROOMWIRE_{}", self.path.replace('.', "__").to_uppercase())
     }
+
+    /// The last part of its path, as `path` of `engine.path`.
+    pub(super) fn name(&self) -> &str {
+        last_part(&self.path)
+    }
+}
+
+/// A key of each table in a list of tables.
+#[derive(Debug, Clone)]
+pub(super) struct EntryKey {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// What it means, as one paragraph of Markdown.
+    pub(super) comment: String,
+    /// The values it takes.
+    pub(super) allowed: String,
+    pub(super) is_required: bool,
+    pub(super) properties: Properties,
 }
 
 /// A table of keys.
 #[derive(Debug, Clone)]
 pub(super) struct Section {
     /// Path, as `app.relay`.
-    pub(super) path: String,
-    /// What it is about, from the comment above its header.
+    pub(super) path: &'static str,
+    /// What it is about, as one paragraph of Markdown.
     pub(super) comment: String,
-    /// Its keys in the order of the file.
+    /// Its keys in the order of their declaration.
     pub(super) keys: Vec<Key>,
 }
 
-/// All keys, in the order of `default.toml`.
-#[derive(Debug, Clone)]
+/// All keys, by section, in the order of their declaration.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Schema {
     pub(super) sections: Vec<Section>,
 }
 
 impl Schema {
-    /// Reads the embedded file; an error only if the binary was built with a broken one.
-    pub(super) fn shipped() -> Result<Self, Problem> {
-        let broken = |message: String| Problem::new("default.toml", Origin::Default, message);
-        let tree = parse(DEFAULT_TOML).map_err(broken)?;
-        let mut sections: Vec<Section> = Vec::new();
-        for Entry {
-            path,
-            comment,
-            is_table,
-            ..
-        } in outline::outline(DEFAULT_TOML)
-        {
-            if is_table {
-                sections.push(Section {
-                    path,
-                    comment,
-                    keys: Vec::new(),
-                });
-                continue;
-            }
-            let value: Value = tree.get(&path).map_err(|error| broken(error.to_string()))?;
-            let kind =
-                kind_of(&path, &value).ok_or_else(|| broken(format!("{path} has no kind")))?;
-            if let Some(section) = sections.last_mut() {
-                section.keys.push(Key {
-                    path,
-                    kind,
-                    value,
-                    comment,
-                });
-            }
+    /// Adds keys to the section `path`. The first struct that declares keys of a section also gives its comment, as the
+    /// lines `comment`.
+    pub(super) fn add(&mut self, path: &'static str, comment: &[&str], mut keys: Vec<Key>) {
+        let mut sections = self.sections.iter_mut();
+        match sections.find(|section| section.path == path) {
+            Some(section) => section.keys.append(&mut keys),
+            None if keys.is_empty() => {}
+            None => self.sections.push(Section {
+                path,
+                comment: paragraph(comment),
+                keys,
+            }),
         }
-        Ok(Self { sections })
     }
 
     /// All keys of all sections.
@@ -122,7 +176,7 @@ impl Schema {
 
     /// The existing key that `path` was probably meant to be.
     pub(super) fn nearest_key(&self, path: &str) -> Option<String> {
-        let same_name = |key: &&Key| last_part(&key.path) == last_part(path);
+        let same_name = |key: &&Key| key.name() == last_part(path);
         let by_name = || {
             let mut keys = self.keys().filter(same_name);
             keys.next()
@@ -135,41 +189,17 @@ impl Schema {
 
     /// The existing table that `path` was probably meant to be.
     pub(super) fn nearest_table(&self, path: &str) -> Option<String> {
-        nearest(
-            path,
-            self.sections.iter().map(|section| section.path.as_str()),
-        )
+        nearest(path, self.sections.iter().map(|section| section.path))
     }
 }
 
-/// Parses a TOML text into the tree of the `config` crate.
-pub(super) fn parse(text: &str) -> Result<Tree, String> {
-    let source = File::from_str(text, FileFormat::Toml);
-    let tree = Tree::builder().add_source(source).build();
-    tree.map_err(|error| without_excerpt(&error.to_string()))
+/// The lines of a doc comment as one paragraph.
+pub(super) fn paragraph(lines: &[&str]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
 }
 
-/// The message of the parser without the line it quotes, which may hold a password.
-fn without_excerpt(message: &str) -> String {
-    let is_gutter = |character: char| character == ' ' || character.is_ascii_digit();
-    let is_excerpt = |line: &&str| line.trim_start_matches(is_gutter).starts_with('|');
-    let lines: Vec<&str> = message
-        .lines()
-        .filter(|line| !is_excerpt(line))
-        .map(str::trim)
-        .collect();
-    lines.join(": ").trim_end_matches([':', ' ']).to_owned()
-}
-
-/// The top-level table of a tree.
-pub(super) fn table_of(tree: &Tree) -> Vec<(String, Value)> {
-    let mut entries: Vec<(String, Value)> =
-        tree.collect().unwrap_or_default().into_iter().collect();
-    entries.sort_by(|left, right| left.0.cmp(&right.0));
-    entries
-}
-
-/// The candidate nearest to `name`, if one is near enough to be a slip of the pen.
+/// The candidate nearest to `name`, if one is near enough to be a typing error.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     // One slip, and one more for every five characters.
     let most = 1 + name.len() / 5;
@@ -184,39 +214,28 @@ fn last_part(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-fn kind_of(path: &str, value: &Value) -> Option<Kind> {
-    match value.kind {
-        ValueKind::Boolean(_) => Some(Kind::Flag),
-        ValueKind::I64(_) => Some(Kind::Number),
-        ValueKind::String(_) => Some(Kind::Text),
-        ValueKind::Array(_) if path == RULES => Some(Kind::Rules),
-        ValueKind::Array(_) => Some(Kind::List),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::declare::schema_of;
+    use super::super::tables::Config;
 
     #[test]
     fn every_key_and_section_is_commented() {
-        let schema = Schema::shipped().unwrap();
-        for section in &schema.sections {
+        for section in schema_of::<Config>().sections {
             assert!(
                 !section.comment.is_empty(),
                 "[{}] has no comment",
                 section.path
             );
-            for key in &section.keys {
+            for key in section.keys {
                 assert!(!key.comment.is_empty(), "{} has no comment", key.path);
             }
         }
     }
 
     #[test]
-    fn slips_of_the_pen_find_their_key() {
-        let schema = Schema::shipped().unwrap();
+    fn a_mistyped_key_finds_the_key_that_was_meant() {
+        let schema = schema_of::<Config>();
         let cases = [
             ("engine.ping_intervall", Some("engine.ping_interval")),
             ("engin.path", Some("engine.path")),

@@ -1,16 +1,19 @@
 //! Whole configurations: what is accepted, what it becomes, and what is said about the others.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::declare::schema_of;
 use super::*;
 
+mod declared;
 mod limits;
 mod open_webui;
 mod outbox;
 mod reload;
 
+const DEFAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default.toml");
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/cluster.toml");
 
@@ -82,7 +85,6 @@ fn keys(problems: &[Problem]) -> Vec<&str> {
 
 #[test]
 fn the_shipped_configuration_is_sound() {
-    // Settings mirrors default.toml key by key, else this fails.
     let loaded = load_environment(&[]).unwrap();
     assert!(loaded.warnings.is_empty() && loaded.unused_names.is_empty());
     let config = loaded.config;
@@ -407,15 +409,37 @@ fn the_reference_is_up_to_date() {
     let repair = "run: cargo run -- config --reference > docs/configuration.md";
     assert!(
         written == reference(),
-        "docs/configuration.md differs from config/default.toml; {repair}"
+        "docs/configuration.md differs from src/config/tables; {repair}"
     );
-    for key in Schema::shipped().unwrap().keys() {
+    for key in schema_of::<Config>().keys() {
         assert!(
-            written.contains(&format!("\n| `{}` ", key.path)),
+            written.contains(&format!("\n| `{}` ", key.path))
+                || written.contains(&format!("\n| `{}` ↻ ", key.path)),
             "{}",
             key.path
         );
     }
+}
+
+#[test]
+fn the_default_file_is_up_to_date_and_changes_nothing() {
+    let written = std::fs::read_to_string(DEFAULT).unwrap();
+    let repair = "run: cargo run -- config --default > config/default.toml";
+    assert!(
+        written == default_file(),
+        "config/default.toml differs from src/config/tables; {repair}"
+    );
+    assert!(written.lines().all(|line| line.chars().count() <= 120));
+    let loaded = load_file(Path::new(DEFAULT), &[]).unwrap();
+    let without_origins = |loaded: &Loaded| {
+        let text = loaded.effective.to_string();
+        let lines = text.lines().map(|line| line.split(" # ").next().unwrap());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        without_origins(&loaded),
+        without_origins(&load_environment(&[]).unwrap())
+    );
 }
 
 fn allows(config: &Config, namespace: &str) -> bool {

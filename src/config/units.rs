@@ -12,27 +12,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim()).map_err(refused)
 }
 
-/// A duration above zero.
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
-    // Clients are told whole milliseconds.
-    if duration < Duration::from_millis(1) {
-        return Err("must be at least 1ms".to_owned());
-    }
-    Ok(duration)
-}
-
-/// A duration that can be switched off by 0.
-pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, String> {
-    if duration(text)?.is_zero() {
-        return Ok(None);
-    }
-    positive_duration(text).map(Some)
-}
-
 /// Bytes of `1MB`, `64KiB`, `512`; a number alone counts bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {
-    size_up_to(LARGEST_SIZE, text)?.ok_or_else(|| format!("`{}` is above 1GiB", text.trim()))
+    size_up_to(MAX_SIZE, text)?.ok_or_else(|| format!("`{}` is above 1GiB", text.trim()))
 }
 
 /// As [`size`], but `None` above `largest`.
@@ -59,41 +41,22 @@ fn size_up_to(largest: usize, text: &str) -> Result<Option<usize>, String> {
 }
 
 /// A bound on every size, so that sums of sizes cannot overflow.
-const LARGEST_SIZE: usize = 1 << 30;
+const MAX_SIZE: usize = 1 << 30;
 /// A bound on memory, for the same reason.
-const LARGEST_MEMORY: usize = 1 << 40;
+const MAX_MEMORY: usize = 1 << 40;
 
-/// A size above zero.
-pub(super) fn positive_size(text: &str) -> Result<usize, String> {
-    match size(text)? {
-        0 => Err("must not be 0".to_owned()),
-        bytes => Ok(bytes),
-    }
+/// An amount of memory: as [`size`], up to 1024 GiB.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    size_up_to(MAX_MEMORY, text)?.ok_or_else(|| format!("`{}` is above 1024GiB", text.trim()))
 }
 
-/// `auto`, which is `None`, or a size above zero.
-pub(super) fn automatic_size(text: &str) -> Result<Option<usize>, String> {
-    match text.trim() {
-        "auto" => Ok(None),
-        size => positive_size(size).map(Some),
+/// A flag in the spellings that are common in environments.
+pub(super) fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "on" | "yes" => Some(true),
+        "false" | "0" | "off" | "no" => Some(false),
+        _ => None,
     }
-}
-
-/// `auto`, which is `None`, or an amount of memory above zero.
-pub(super) fn automatic_memory(text: &str) -> Result<Option<usize>, String> {
-    match text.trim() {
-        "auto" => Ok(None),
-        memory => match size_up_to(LARGEST_MEMORY, memory)? {
-            Some(0) => Err("must not be 0".to_owned()),
-            None => Err(format!("`{memory}` is above 1024GiB")),
-            bytes => Ok(bytes),
-        },
-    }
-}
-
-/// A size that can be switched off by 0.
-pub(super) fn optional_size(text: &str) -> Result<Option<usize>, String> {
-    Ok(Some(size(text)?).filter(|bytes| *bytes > 0))
 }
 
 #[cfg(test)]
@@ -118,10 +81,6 @@ mod tests {
         for text in ["", "25", "s", "-1s", "25 parsecs"] {
             assert!(duration(text).is_err(), "{text}");
         }
-        assert!(positive_duration("0s").is_err() && positive_duration("10us").is_err());
-        assert_eq!(optional_duration("0"), Ok(None));
-        assert_eq!(optional_duration("1s"), Ok(Some(Duration::from_secs(1))));
-        assert!(optional_duration("10us").is_err());
     }
 
     #[test]
@@ -151,7 +110,7 @@ mod tests {
         ] {
             assert!(size(text).is_err(), "{text}");
         }
-        assert_eq!(optional_size("0"), Ok(None));
-        assert!(positive_size("0").is_err());
+        assert_eq!(memory("2GiB"), Ok(2 << 30));
+        assert!(memory("2000GiB").is_err());
     }
 }

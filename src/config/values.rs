@@ -7,37 +7,36 @@ use std::path::PathBuf;
 use super::net::{BindAddress, Secret, quoted};
 use super::pattern::Pattern;
 
-/// Workers are named by one character of an id (`WorkerIndex::LIMIT`).
-pub(super) const MOST_WORKERS: usize = 64;
+/// Maximum number of workers: one character of an id names the worker (`WorkerIndex::LIMIT`).
+pub(super) const MAX_WORKERS: usize = 64;
 
-/// The number of worker threads wanted; 0 = one per core.
-pub(super) fn workers(wanted: usize) -> usize {
+/// The number of worker threads for `configured`; 0 = one per core.
+pub(super) fn workers(configured: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if wanted == 0 { cores() } else { wanted };
-    workers.clamp(1, MOST_WORKERS)
+    let workers = if configured == 0 { cores() } else { configured };
+    workers.clamp(1, MAX_WORKERS)
 }
 
-/// A folder that exists; empty = none.
-pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
+/// A directory that exists.
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() {
-        Ok(Some(path))
+        Ok(path)
     } else {
-        Err(format!("`{text}` is not a folder that can be read"))
+        Err(format!("`{text}` is not a directory that can be read"))
     }
 }
 
-/// A file that can be read; empty = none.
-pub(super) fn file(text: &str) -> Result<Option<PathBuf>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
+/// A path that is checked by whoever opens it.
+pub(super) fn any_path(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text.trim()))
+}
+
+/// A file that can be read.
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match std::fs::File::open(&path) {
-        Ok(_) if path.is_file() => Ok(Some(path)),
+        Ok(_) if path.is_file() => Ok(path),
         Ok(_) => Err(format!("`{text}` is not a file")),
         Err(error) => Err(format!("`{text}` cannot be read: {error}")),
     }
@@ -55,16 +54,17 @@ pub(super) fn sentinel(text: &str) -> Result<String, String> {
     }
 }
 
-/// A bearer token (RFC 6750) that cannot be guessed; empty = none.
-pub(super) fn token(text: &str) -> Result<Option<Secret>, String> {
-    const LEAST: usize = 16;
+/// A bearer token (RFC 6750) that cannot be guessed.
+pub(super) fn token(text: &str) -> Result<Secret, String> {
+    const MIN_LENGTH: usize = 16;
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    match text {
-        "" => Ok(None),
-        text if text.len() < LEAST => Err(format!("must have at least {LEAST} characters")),
-        text if text.bytes().all(is_token) => Ok(Secret::parse(text)),
-        _ => Err("must consist of letters, digits and `-._~+/=`".to_owned()),
+    if text.len() < MIN_LENGTH {
+        return Err(format!("must have at least {MIN_LENGTH} characters"));
     }
+    if !text.bytes().all(is_token) {
+        return Err("must consist of letters, digits and `-._~+/=`".to_owned());
+    }
+    Ok(Secret::from(text))
 }
 
 /// A path with its leading and without a trailing slash.
@@ -79,14 +79,11 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     Ok(format!("/{bare}"))
 }
 
-/// The name of a cookie; empty = none.
-pub(super) fn cookie(text: &str) -> Result<Option<String>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
+/// The name of a cookie.
+pub(super) fn cookie(text: &str) -> Result<String, String> {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if text.chars().all(is_token) {
-        Ok(Some(text.to_owned()))
+    if !text.is_empty() && text.chars().all(is_token) {
+        Ok(text.to_owned())
     } else {
         Err(format!("`{text}` is not a cookie name"))
     }
@@ -204,9 +201,10 @@ mod tests {
 
     #[test]
     fn names_and_filters() {
-        assert_eq!(cookie(""), Ok(None));
-        assert_eq!(cookie("io"), Ok(Some("io".to_owned())));
-        assert!(cookie("a b").is_err() && cookie("a=b").is_err());
+        assert_eq!(cookie("io"), Ok("io".to_owned()));
+        for text in ["", "a b", "a=b"] {
+            assert!(cookie(text).is_err(), "{text}");
+        }
         assert!(channel_name("open-webui:roomwire").is_ok());
         assert!(
             channel_name("").is_err()
@@ -268,7 +266,7 @@ mod tests {
 
     #[test]
     fn workers_stay_in_range() {
-        assert_eq!((workers(3), workers(1000)), (3, MOST_WORKERS));
-        assert!((1..=MOST_WORKERS).contains(&workers(0)));
+        assert_eq!((workers(3), workers(1000)), (3, MAX_WORKERS));
+        assert!((1..=MAX_WORKERS).contains(&workers(0)));
     }
 }

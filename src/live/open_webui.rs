@@ -41,11 +41,12 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     let is_one_there = findings
         .iter()
         .any(|finding| finding.severity < Severity::Error);
-    let sights = upstreams::look(config, &app.connections).await;
+    let connections = app.connections(&config.app.upstream);
+    let sights = upstreams::look(config, &connections).await;
     let looked = look_at_redis(&config.bus, &app.key_prefix).await;
     let judged = sights
         .iter()
-        .map(|sight| upstreams::judge(sight, &app.connections.path, URLS, nodes));
+        .map(|sight| upstreams::judge(sight, &connections.path, URLS, nodes));
     findings.extend(judged);
     // Redis out of reach is told by the part about Redis.
     if let (true, Ok(found)) = (is_one_there, looked) {

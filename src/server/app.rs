@@ -62,7 +62,7 @@ impl NodeApp {
                         store,
                         Arc::clone(metrics),
                     )),
-                    upstreams: pool(&app.open_webui.connections),
+                    upstreams: pool(&app.open_webui.connections(&app.upstream)),
                 }
             }
         }

@@ -104,7 +104,7 @@ impl Pool {
             tally: Tally::new(
                 settings.max_connections,
                 settings.max_connections_per_user,
-                settings.max_connections_per_ip.unwrap_or(usize::MAX),
+                settings.max_connections_per_ip,
             ),
             settings,
             mark,

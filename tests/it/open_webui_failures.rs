@@ -38,7 +38,7 @@ async fn who_waited_too_long_is_sent_away_to_try_again() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_down(true);
-    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__PATIENCE", "300ms")]).await;
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__RETRY_TIMEOUT", "300ms")]).await;
     let mut ann = connect(&cluster.nodes[0], &token).await;
     // Stock clients take a lost connection as a reason to come back.
     let frames = ann.rest().await;
@@ -118,7 +118,7 @@ async fn a_token_is_not_believed_without_its_sockets() {
 async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
-    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE_INTERVAL", "1ms")]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.revoke_all_tokens();
     ann.expect("41").await;
@@ -133,7 +133,7 @@ async fn whose_turn_does_not_come_is_sent_away_too() {
     ];
     backend.set_delay(Duration::from_secs(3600));
     let more = [
-        ("APP__OPEN_WEBUI__PATIENCE", "300ms"),
+        ("APP__OPEN_WEBUI__RETRY_TIMEOUT", "300ms"),
         ("APP__OPEN_WEBUI__REQUEST_TIMEOUT", "1h"),
         ("APP__OPEN_WEBUI__MAX_REQUESTS", "1"),
     ];
@@ -156,7 +156,7 @@ async fn what_a_backend_says_anew_of_a_user_counts() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_channels(&["c"]);
-    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE_INTERVAL", "1ms")]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.account("ann", "admin");
     let typing = r#"42["events:channel",{"channel_id":"c","data":{"type":"typing"}}]"#;
@@ -177,7 +177,7 @@ async fn what_no_backend_said_about_a_chat_is_not_believed() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
-    let more = [("APP__OPEN_WEBUI__PATIENCE", "100ms")];
+    let more = [("APP__OPEN_WEBUI__RETRY_TIMEOUT", "100ms")];
     let cluster = cluster::<1>(&backend, &more).await;
     let python = PythonProcess::join(&cluster.hub);
     let mut ann = joined(&cluster.nodes[0], &token).await;
@@ -239,7 +239,7 @@ async fn a_token_whose_time_is_over_ends_its_sockets_without_a_backend() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let token = token_until("ann", Some(now.as_secs() + 3));
     backend.account_with("ann", "user", token.clone());
-    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE", "1ms")]).await;
+    let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE_INTERVAL", "1ms")]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     backend.set_down(true);
     ann.expect("41").await;
@@ -263,7 +263,7 @@ async fn without_backends_the_session_pool_stays_fresh() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     let more = [
-        ("APP__OPEN_WEBUI__REVALIDATE", "1ms"),
+        ("APP__OPEN_WEBUI__REVALIDATE_INTERVAL", "1ms"),
         ("APP__OPEN_WEBUI__SESSION_TIMEOUT", "400ms"),
     ];
     let cluster = cluster::<1>(&backend, &more).await;

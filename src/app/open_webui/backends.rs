@@ -171,7 +171,7 @@ impl Backends {
                 .finish(),
             fleet,
             timeout: config.request_timeout,
-            patience: config.patience,
+            patience: config.retry_timeout,
             metrics,
         }
     }

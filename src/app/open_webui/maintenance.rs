@@ -57,14 +57,20 @@ pub(super) async fn revalidate_tokens(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         revalidate(&worker).await;
-        let age = worker.config.token_cache.max(worker.config.revalidate);
+        let age = worker
+            .config
+            .token_cache
+            .max(worker.config.revalidate_interval);
         worker.token_cache.purge(age * 2, Instant::now());
     }
 }
 
 fn ticks(worker: &Worker) -> Interval {
     let config = &worker.config;
-    let mut ticks = interval(tick_interval(config.session_timeout, config.revalidate));
+    let mut ticks = interval(tick_interval(
+        config.session_timeout,
+        config.revalidate_interval,
+    ));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
@@ -81,7 +87,7 @@ fn tick_interval(session_timeout: Duration, revalidate: Duration) -> Duration {
 async fn revalidate(worker: &Rc<Worker>) {
     let tokens = worker.sockets.borrow().tokens();
     let statuses = tokens.into_iter().map(async |(token, sockets)| {
-        let max_age = worker.config.revalidate;
+        let max_age = worker.config.revalidate_interval;
         let status = worker.authenticator.status(&token, max_age).await;
         (status, sockets)
     });

@@ -52,7 +52,7 @@ fn open_webui_has_other_defaults() {
     assert!(config.bus.python && config.bus.python_room_channels);
     let backends = &config.app.open_webui.upstreams;
     assert_eq!(backends[1].to_string(), "http://b:8080");
-    let connections = &config.app.open_webui.connections;
+    let connections = config.app.open_webui.connections(&config.app.upstream);
     assert_eq!(
         (connections.urls.len(), &*connections.path),
         (2, "/ws/socket.io")

@@ -260,7 +260,7 @@ pub async fn cluster<const N: usize>(backend: &Backend, more: &[(&str, &str)]) -
         ("APP__OPEN_WEBUI__UPSTREAMS", backend.url.as_str()),
         ("BUS__REDIS_URL", "redis://in-memory"),
         ("ENGINE__PATH", "/socket.io"),
-        ("APP__OPEN_WEBUI__PATIENCE", "30s"),
+        ("APP__OPEN_WEBUI__RETRY_TIMEOUT", "30s"),
     ];
     TestCluster::with(&[&usual, more].concat()).await
 }

@@ -1,0 +1,62 @@
+//! `[app]` and the tables in it.
+
+use super::{Checker, Config};
+use crate::config::tables::AppKind;
+
+pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
+    let upstream = &mut config.app.upstream;
+    if upstream.path.is_empty() {
+        upstream.path.clone_from(&config.engine.path);
+    }
+    upstream.max_pending_acks = config.socket.max_pending_acks.max(1);
+    upstream.max_depth = config.socket.max_depth.max(1);
+    checker.resolve(
+        "app.upstream.max_connections_per_ip",
+        &mut upstream.max_connections_per_ip,
+        config.limits.connections_per_ip,
+    );
+    config.app.relay.resolve();
+}
+
+pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
+    upstream(config, checker);
+    open_webui(config, checker);
+}
+
+fn upstream(config: &Config, checker: &mut Checker<'_, '_>) {
+    const URLS: &str = "app.upstream.urls";
+    let upstream = &config.app.upstream;
+    let is_upstream = config.app.kind == AppKind::Upstream;
+    if !checker.sound(&[URLS]) {
+        return;
+    }
+    if is_upstream && upstream.urls.is_empty() {
+        let message = "must name the server behind this node, such as `http://backend:3000`, for app.kind = \"upstream\"";
+        checker.reject(URLS, message);
+    } else if !is_upstream && !upstream.urls.is_empty() {
+        checker.warn(URLS, "has no effect without app.kind = \"upstream\"");
+    }
+    if is_upstream && upstream.forward.is_empty() {
+        let message = "is empty: clients receive no event of the server behind this node";
+        checker.warn("app.upstream.forward", message);
+    }
+}
+
+fn open_webui(config: &Config, checker: &mut Checker<'_, '_>) {
+    const KEY: &str = "app.open_webui.upstreams";
+    if config.app.kind != AppKind::OpenWebui {
+        return;
+    }
+    if config.app.open_webui.upstreams.is_empty() && checker.sound(&[KEY]) {
+        checker.reject(
+            KEY,
+            "must name at least one backend, such as `http://open-webui:8080`",
+        );
+    }
+    if !config.bus.python && checker.sound(&["bus.python"]) {
+        checker.reject(
+            "bus.python",
+            "cannot be off with app.kind = \"open_webui\": events of the backends arrive only that way",
+        );
+    }
+}

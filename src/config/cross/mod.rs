@@ -1,0 +1,35 @@
+//! Values and checks that depend on several keys: what `auto` stands for, values derived from several keys, values that
+//! must fit together, and warnings about combinations that are allowed.
+//!
+//! Called by `load` after each key has been read on its own. Looks at files only for the certificate and the client
+//! files.
+
+mod app;
+mod bus;
+mod clients;
+mod limits;
+mod server;
+
+use super::checker::Checker;
+use super::tables::Config;
+
+/// Bytes besides the largest message of a client: headers of the bus, of a forwarded request, of a packet.
+const MESSAGE_OVERHEAD: usize = 16 << 10;
+
+/// Replaces every `auto`, and computes the derived values.
+pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
+    bus::resolve(config, checker);
+    server::resolve(config, checker);
+    limits::resolve(config, checker);
+    app::resolve(config, checker);
+    clients::resolve(config, checker);
+}
+
+/// Reports values that do not fit together.
+pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
+    limits::check(config, checker);
+    clients::check(config, checker);
+    bus::check(config, checker);
+    app::check(config, checker);
+    server::check(config, checker);
+}

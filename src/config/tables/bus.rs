@@ -1,0 +1,79 @@
+//! `[bus]`: the other nodes, and the python-socketio servers on the same Redis.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::declare::table;
+use crate::config::form::{MILLISECOND, duration, flag, list, number, size, switch, text};
+use crate::config::net::{Secret, SecretUrl};
+use crate::config::{redis_url, values};
+
+table! {
+    /// The cluster: the other nodes, and the python-socketio servers on the same Redis.
+    pub BusConfig = "bus" {
+        /// URL of the Redis or Valkey that all nodes share: `redis[s]://[user:password@]host[:port][/db]` or
+        /// `unix:///path[?db=…]`. `rediss` = TLS. docs/bus.md lists the supported options. Empty = a single node without
+        /// Redis.
+        redis_url: Option<SecretUrl> = "", text("URL", redis_url::without_options).or_empty(), secret_url;
+        /// PEM file with the certificate authorities of the Redis server, for `rediss://`. Empty = those of the system.
+        tls_ca: Option<PathBuf> = "", text("file", values::file).or_empty();
+        /// PEM file with the client certificate of this node and its chain. Empty = no client certificate.
+        tls_cert: Option<PathBuf> = "", text("file", values::file).or_empty();
+        /// PEM file with the private key of `bus.tls_cert`.
+        tls_key: Option<PathBuf> = "", text("file", values::file).or_empty();
+        /// Whether `bus.redis_url` is a member of a Redis Cluster. The other members are discovered through it.
+        cluster: bool = false, flag();
+        /// Sentinels that monitor the master. User, password and database are still those of `bus.redis_url`. Empty = no
+        /// Sentinels.
+        sentinels: Vec<String> = [], list(text("`host[:port]`", values::sentinel));
+        /// Name of the master in the configuration of the Sentinels.
+        sentinel_service: String = "mymaster", text("name", |text| Ok(text.trim().to_owned()));
+        /// User at the Sentinels. Empty = the default user.
+        sentinel_user: Option<String> = "", text("name", |text| Ok(text.to_owned())).or_empty();
+        /// Password at the Sentinels. Empty = no password.
+        sentinel_password: Option<Secret> = "", text("text", |text| Ok(Secret::from(text))).or_empty(), secret;
+        /// Name of the cluster, the prefix of its keys and channels in Redis. Channels also contain the database number.
+        prefix: String = "roomwire", text("name", values::channel_name);
+        /// Whether messages are exchanged with python-socketio servers. `auto` = on with `WEBSOCKET_MANAGER=redis` or
+        /// `app.kind = "open_webui"`.
+        python: bool = "auto", switch().or_auto();
+        /// Channel of the python-socketio servers (their `channel` option).
+        python_channel: String = "socketio", text("name", values::channel_name);
+        /// Whether this node also subscribes to their channels per room. `auto` = on with `app.kind = "open_webui"`.
+        python_room_channels: bool = "auto", switch().or_auto();
+        /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
+        message_limit: usize = "auto", size(1..).or_auto();
+        /// Bytes of messages that are kept while Redis is unavailable. Volatile messages are never kept.
+        spool_limit: usize = "1MiB", size(0..);
+        /// Age at which a kept message is dropped.
+        spool_age: Duration = "10s", duration(MILLISECOND..);
+        /// Time between two pings that a node sends to itself through Redis to verify its subscription.
+        ping_interval: Duration = "5s", duration(MILLISECOND..);
+        /// Number of consecutive lost pings after which the subscription is considered deaf and is rebuilt.
+        ping_misses: usize = 3, number(1..);
+        /// Time limit for connecting to Redis.
+        connect_timeout: Duration = "5s", duration(MILLISECOND..);
+        /// Whether `/readyz` fails while Redis is unavailable.
+        required: bool = false, flag();
+        /// Time limit for another node to acknowledge a request that was forwarded to it because it owns the session.
+        forward_timeout: Duration = "5s", duration(MILLISECOND..);
+    }
+    derived {
+        /// The prefix of every native channel: `prefix` and the database number, as `roomwire:0`.
+        channel_prefix: String,
+        /// `tls_cert` and `tls_key`.
+        tls_identity: Option<(PathBuf, PathBuf)>,
+        /// The Sentinels; never together with `cluster`. `None` = the URL names the master.
+        sentinel: Option<SentinelConfig>,
+    }
+}
+
+/// The Sentinels of a Redis, and the name of the master there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentinelConfig {
+    /// `host[:port]`; at least one.
+    pub hosts: Vec<String>,
+    pub service: String,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+}

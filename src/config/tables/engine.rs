@@ -1,0 +1,61 @@
+//! `[engine]`: Engine.IO, the layer below Socket.IO.
+
+use std::time::Duration;
+
+use crate::config::declare::table;
+use crate::config::form::{MILLISECOND, choice, duration, flag, list, none_if_0, size, text};
+use crate::config::values;
+
+table! {
+    /// Engine.IO, the connection below Socket.IO.
+    pub EngineConfig = "engine" {
+        /// Path of the endpoint.
+        path: String = "/socket.io", text("path", values::path);
+        /// Transports offered to clients.
+        transports: Transports = ["polling", "websocket"],
+            list(choice(TRANSPORTS)).at_least_one("transport").map(Transports::from);
+        /// Whether a polling session can be upgraded to a websocket.
+        allow_upgrades: bool = true, flag();
+        /// Time between two pings from the server.
+        ping_interval: Duration = "25s", duration(MILLISECOND..);
+        /// Time limit for a client to respond to a ping. A session ends after `ping_interval` + `ping_timeout` without a
+        /// response.
+        ping_timeout: Duration = "20s", duration(MILLISECOND..);
+        /// Time limit for an upgrade from polling to websocket.
+        upgrade_timeout: Duration = "10s", duration(MILLISECOND..);
+        /// Size limit of a message, or of the body of a polling request, from a client. Clients receive it in the
+        /// handshake.
+        max_payload: usize = "1MB", size(1..);
+        /// Name of a cookie with the session id, for load balancers that require one. Empty = no cookie.
+        cookie: Option<String> = "", text("cookie name", values::cookie).or_empty();
+        /// Size from which polling responses are compressed for clients that accept it. 0 = never.
+        compression_threshold: Option<usize> = "1024B", size(0..).map(none_if_0);
+    }
+}
+
+/// Transports offered to clients; at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Transports {
+    pub polling: bool,
+    pub websocket: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Polling,
+    Websocket,
+}
+
+const TRANSPORTS: &[(&str, Transport)] = &[
+    ("polling", Transport::Polling),
+    ("websocket", Transport::Websocket),
+];
+
+impl From<Vec<Transport>> for Transports {
+    fn from(offered: Vec<Transport>) -> Self {
+        Self {
+            polling: offered.contains(&Transport::Polling),
+            websocket: offered.contains(&Transport::Websocket),
+        }
+    }
+}

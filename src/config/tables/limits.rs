@@ -1,0 +1,49 @@
+//! `[limits]`: the number of clients of a node, and their rates.
+
+use crate::config::declare::table;
+use crate::config::form::{memory, number, size, switch, unlimited_if_0};
+
+/// The highest rate and burst: timers cannot distinguish shorter intervals.
+const MAX_RATE: u64 = 1_000_000;
+
+table! {
+    /// Limits on the clients of this node. docs/limits.md describes how clients are rejected.
+    pub LimitsConfig = "limits" {
+        /// Clients of this node: sessions, and websockets that it holds for other nodes. `auto` = what the limit of open
+        /// files allows and, if the process has a memory limit, at most one per 16 KiB of it.
+        connections: Option<usize> = "auto", number(1..).automatic(), reload;
+        /// Whether the limits per address and per session below apply where they are `auto`. `auto` = on, unless
+        /// `server.bind` is a loopback address. Use `off` for load tests, in which a few addresses have many clients.
+        per_client: bool = "auto", switch().or_auto(), reload;
+        /// Clients of one address, or of one /64 network of IPv6. 0 = no limit, `auto` = 500. Behind a proxy, set
+        /// `server.trusted_proxies`.
+        connections_per_ip: usize = "auto", number(0..).map(unlimited_if_0).or_auto(), reload;
+        /// HTTP connections of one address, not counting websockets. 0 = no limit, `auto` = 2000, or a quarter of what
+        /// the limit of open files allows if that is less. Trusted proxies are exempt.
+        http_connections_per_ip: Option<usize> = "auto", number(0..).map(unlimited_if_0).automatic(), reload;
+        /// New sessions per second on this node. 0 = no limit.
+        handshakes_per_second: u32 = 0, number(0..=MAX_RATE), reload;
+        /// Burst size of new sessions on this node. 0 = the number allowed per second.
+        handshakes_burst: u32 = 0, number(0..=MAX_RATE), reload;
+        /// New sessions per second from one address. 0 = no limit, `auto` = 20.
+        handshakes_per_second_per_ip: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Burst size of new sessions from one address. 0 = the number allowed per second, `auto` = 100, or 0 if the rate
+        /// is not `auto`.
+        handshakes_burst_per_ip: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Events per second of one session, in all its namespaces. 0 = no limit, `auto` = 100. Events above the rate
+        /// are delayed, not lost.
+        events_per_second: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Burst size of events of one session. 0 = the number allowed per second, `auto` = 500, or 0 if the rate is not
+        /// `auto`.
+        events_burst: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Size limit of the namespace and payload (`auth`) in the CONNECT packet of a client.
+        connect_payload: usize = "64KiB", size(1..), reload;
+        /// Memory for the outbound queues of all clients of this node. Above it, sessions are closed: first the slow
+        /// clients, the longest without progress first, then the clients with the largest queues. `auto` = a quarter of
+        /// the memory of the container or machine.
+        outbox_memory: Option<usize> = "auto", memory(1..).automatic(), reload;
+        /// Memory for POST bodies that are still arriving. The first 16 KiB of each body do not count, and a single body
+        /// always fits.
+        post_bodies: usize = "64MiB", size(1..), reload;
+    }
+}

@@ -1,0 +1,50 @@
+//! Every key of the configuration, one file per table.
+//!
+//! Each key is declared once, by the macros of `declare`: name, type, shipped value, form with unit and range, meaning,
+//! and whether a reload applies it or it is a secret. A new key is a declaration here and the code that reads it; a new
+//! table is a file and a line in [`Config`] (or [`AppConfig`]). Each part of the program gets its own table, never the
+//! whole. Values that depend on several keys are computed in `cross`.
+
+mod app;
+mod bus;
+mod cors;
+mod drain;
+mod engine;
+mod limits;
+mod log;
+mod open_webui;
+mod relay;
+mod server;
+mod socket;
+mod upstream;
+
+pub use app::{AppConfig, AppKind};
+pub use bus::{BusConfig, SentinelConfig};
+pub use cors::CorsConfig;
+pub use drain::{DrainConfig, DrainRate};
+pub use engine::{EngineConfig, Transports};
+pub use limits::LimitsConfig;
+pub use log::{LogConfig, LogFormat};
+pub use open_webui::OpenWebuiConfig;
+pub use relay::{JoinPolicy, PublishPolicy, RelayConfig, RoomRule};
+pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
+pub use socket::SocketConfig;
+pub use upstream::{UpstreamConfig, UpstreamConnect, WhenLost};
+
+use super::declare::table;
+
+table! {
+    /// A whole configuration that passed every check. `default()` is the shipped one.
+    pub Config = "" {}
+    tables {
+        server: ServerConfig,
+        engine: EngineConfig,
+        socket: SocketConfig,
+        limits: LimitsConfig,
+        cors: CorsConfig,
+        app: AppConfig,
+        bus: BusConfig,
+        drain: DrainConfig,
+        log: LogConfig,
+    }
+}
