@@ -176,7 +176,7 @@ impl Backends {
         }
     }
 
-    /// Requests `path`, retrying over all backends for `app.open_webui.patience`. `read` interprets the response; a
+    /// Requests `path`, retrying over all backends for `app.open_webui.retry_timeout`. `read` interprets the response; a
     /// response for which it returns `None`, such as one of a gateway or of another product, counts as a failure.
     ///
     /// # Errors
