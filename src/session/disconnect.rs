@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// The socket leaves the index and the app hears of it.
-    pub(super) fn drop_socket(&mut self, slot: Slot, reason: &str, ctx: &Context<Self>) {
+    pub(super) fn drop_socket(&mut self, slot: Slot, reason: &'static str, ctx: &Context<Self>) {
         let socket = self.sockets.get_mut(slot.get()).and_then(Option::take);
         let Some(namespace) = self.connection.leave(slot) else {
             return;
@@ -83,7 +83,7 @@ impl Session {
         let unheard = socket.waiting.len() as u64;
         self.worker.metrics().events_unheard_total.add(unheard);
         if let Some(key) = socket.key {
-            self.worker.shard.unregister(key);
+            self.worker.shard.unregister(key, reason);
         }
         if socket.known_to_app {
             self.ask_app(&socket, None, &namespace, ctx, |app, peer| {

@@ -77,10 +77,10 @@ impl Shard {
                     }
                 }
             }
-            Command::Leave { selector, rooms } => state.leave(selector, rooms),
+            Command::Leave { selector, rooms } => state.leave_selected(selector, rooms),
             Command::CloseRoom { namespace, room } => {
                 let members = Selector::room(namespace.clone(), room.clone());
-                state.leave(&members, std::slice::from_ref(room));
+                state.leave_selected(&members, std::slice::from_ref(room));
             }
             Command::Disconnect { selector, close } => {
                 for member in state.rooms.selected(selector) {
@@ -88,7 +88,7 @@ impl Shard {
                 }
             }
         }
-        self.report_changes(&mut state);
+        self.report_changes(state);
         accepted
     }
 }

@@ -8,7 +8,7 @@ mod dispatch;
 mod queries;
 pub mod state;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -20,9 +20,11 @@ use self::state::{ShardLimits, State};
 use super::directory::Directory;
 use super::fanout;
 use super::joins::Joined;
-use super::messages::{Interest, InterestChange, Notice, Presence, RoomsReady, Slowness};
+use super::lifecycle::Observer;
+use super::messages::{Interest, InterestChange, Notice, RoomsReady, Slowness};
 use super::rooms::{RoomChange, SocketKey};
-use crate::model::{Namespace, Room, SocketId, WorkerIndex};
+use super::socket_interest::SocketInterest;
+use crate::model::{Namespace, Room, SocketChange, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet, Share};
 
 /// The rooms and lanes of one worker.
@@ -30,6 +32,7 @@ pub struct Shard {
     worker: WorkerIndex,
     directory: Arc<Directory>,
     pub(super) state: RefCell<State>,
+    observers: RefCell<Vec<Rc<dyn Observer>>>,
 }
 
 impl Shard {
@@ -40,11 +43,17 @@ impl Shard {
         limits: ShardLimits,
         share: Share,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let shard = Self {
             worker,
             directory,
             state: RefCell::new(State::new(limits, share)),
-        })
+            observers: RefCell::default(),
+        };
+        if let Some(bus) = shard.directory.bus().filter(|bus| bus.every_socket) {
+            let bridge = bus.interest.clone();
+            shard.observe(Rc::new(SocketInterest { worker, bridge }));
+        }
+        Rc::new(shard)
     }
 
     /// Which worker this is.
@@ -84,30 +93,28 @@ impl Shard {
         state.report_overdue();
     }
 
+    /// Adds an observer of the sockets of this worker, before the first of them.
+    pub fn observe(&self, observer: Rc<dyn Observer>) {
+        self.observers.borrow_mut().push(observer);
+        self.state.borrow_mut().observed = true;
+    }
+
     /// Adds a socket, which from now on receives events for its namespace and for its own room.
     pub fn register(&self, namespace: &Namespace, id: SocketId, lane: LaneId) -> SocketKey {
-        let key = self.state.borrow_mut().rooms.register(namespace, id, lane);
-        self.report_socket(namespace, id, Presence::Came);
+        let mut state = self.state.borrow_mut();
+        let key = state.rooms.register(namespace, id, lane);
+        if state.observed {
+            state.record(key, SocketChange::Connected);
+            self.notify_observers(state);
+        }
         key
     }
 
-    /// Removes a socket from every room.
-    pub fn unregister(&self, key: SocketKey) {
+    /// Removes a socket from every room. `reason` is for the observers.
+    pub fn unregister(&self, key: SocketKey, reason: &'static str) {
         let mut state = self.state.borrow_mut();
-        let Some((id, namespace)) = state.rooms.identity(key) else {
-            return;
-        };
-        let State {
-            rooms,
-            acks,
-            changes,
-            ..
-        } = &mut *state;
-        acks.forget(key);
-        rooms.unregister(key, changes);
-        self.report_changes(&mut state);
-        drop(state);
-        self.report_socket(&namespace, id, Presence::Went);
+        state.unregister(key, reason);
+        self.report_changes(state);
     }
 
     /// Puts a socket into rooms, and removes from `rooms` those beyond its limit.
@@ -117,22 +124,17 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         let (_, namespace) = state.rooms.identity(key)?;
         rooms.retain(|room| state.join(key, room, self.directory.metrics()));
-        self.report_changes(&mut state);
-        state.joins.wait(&namespace, rooms)
+        self.report_rooms(&mut state);
+        let joined = state.joins.wait(&namespace, rooms);
+        self.notify_observers(state);
+        joined
     }
 
     /// Takes a socket out of rooms.
     pub fn leave(&self, key: SocketKey, rooms: &[Room]) {
         let mut state = self.state.borrow_mut();
-        let State {
-            rooms: index,
-            changes,
-            ..
-        } = &mut *state;
-        for room in rooms {
-            index.leave(key, room, changes);
-        }
-        self.report_changes(&mut state);
+        state.leave(key, rooms);
+        self.report_changes(state);
     }
 
     /// Takes a socket out of all rooms but its own.
@@ -170,8 +172,14 @@ impl Shard {
         self.state.borrow_mut().batch.finish(delivery);
     }
 
+    /// Notifies the bridge and the observers of everything that has changed.
+    fn report_changes(&self, mut state: RefMut<'_, State>) {
+        self.report_rooms(&mut state);
+        self.notify_observers(state);
+    }
+
     /// Notifies the bridge of rooms that appeared or vanished on this worker.
-    fn report_changes(&self, state: &mut State) {
+    fn report_rooms(&self, state: &mut State) {
         if state.changes.is_empty() {
             return;
         }
@@ -195,13 +203,117 @@ impl Shard {
         });
     }
 
-    fn report_socket(&self, namespace: &Namespace, id: SocketId, presence: Presence) {
-        if let Some(bus) = self.directory.bus().filter(|bus| bus.every_socket) {
-            let changes = vec![InterestChange::Socket(namespace.clone(), id, presence)];
-            bus.interest.do_send(Interest {
-                worker: self.worker,
-                changes,
-            });
+    /// Notifies the observers of recorded events, if there are any.
+    fn notify_observers(&self, mut state: RefMut<'_, State>) {
+        if state.events.is_empty() {
+            return;
+        }
+        let events = std::mem::take(&mut state.events);
+        // Observers may call the shard.
+        drop(state);
+        let observers = self.observers.borrow().clone();
+        for event in &events {
+            for observer in &observers {
+                observer.on_event(event);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::OnceCell;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::model::random::OsRandom;
+    use crate::model::{Command, NodeId, Selector, SocketEvent};
+    use crate::outbox::Bounds;
+
+    #[derive(Default)]
+    struct Recorder(RefCell<Vec<SocketEvent>>);
+
+    impl Observer for Recorder {
+        fn on_event(&self, event: &SocketEvent) {
+            self.0.borrow_mut().push(event.clone());
+        }
+    }
+
+    /// Puts every socket that connects into a room.
+    #[derive(Default)]
+    struct Greeter(OnceCell<Rc<Shard>>);
+
+    impl Observer for Greeter {
+        fn on_event(&self, event: &SocketEvent) {
+            if event.change == SocketChange::Connected {
+                self.0.get().unwrap().dispatch(Command::Join {
+                    selector: Selector::socket(event.namespace.clone(), event.socket),
+                    rooms: vec![Room::from("lobby")],
+                });
+            }
+        }
+    }
+
+    fn shard() -> Rc<Shard> {
+        let node = NodeId::random(&OsRandom);
+        let directory = Directory::new(node, 1, None, Arc::new(Metrics::default()));
+        let limits = ShardLimits {
+            outbox: Bounds::default(),
+            pending_acks: 10,
+            rooms: 2,
+        };
+        Shard::new(WorkerIndex::default(), directory, limits, Share::default())
+    }
+
+    #[test]
+    fn two_observers_receive_every_event_of_a_socket_in_order() {
+        let shard = shard();
+        let recorders = [Rc::new(Recorder::default()), Rc::new(Recorder::default())];
+        let greeter = Rc::new(Greeter::default());
+        assert!(greeter.0.set(Rc::clone(&shard)).is_ok());
+        for recorder in &recorders {
+            shard.observe(Rc::clone(recorder) as _);
+        }
+        shard.observe(greeter);
+        let namespace = Namespace::main();
+        let socket = SocketId::random(shard.directory().node(), shard.worker(), &OsRandom);
+        let lane = shard.with_lanes(Lanes::open);
+        let key = shard.register(&namespace, socket, lane);
+        let [a, b] = ["a", "b"].map(Room::from);
+        // The second room is beyond the limit, the first join of the third pair is a repetition.
+        let _ = shard.join(key, &mut vec![a.clone(), b.clone()]);
+        let _ = shard.join(key, &mut vec![a.clone()]);
+        shard.leave(key, &[a.clone(), b.clone()]);
+        shard.dispatch(Command::Join {
+            selector: Selector::everybody(namespace.clone()),
+            rooms: vec![b.clone()],
+        });
+        shard.dispatch(Command::CloseRoom {
+            namespace: namespace.clone(),
+            room: b.clone(),
+        });
+        shard.unregister(key, "transport close");
+        shard.unregister(key, "transport close");
+        let lobby = Room::from("lobby");
+        let expected = [
+            SocketChange::Connected,
+            SocketChange::Joined(lobby.clone()),
+            SocketChange::Joined(a.clone()),
+            SocketChange::Left(a),
+            SocketChange::Joined(b.clone()),
+            SocketChange::Left(b),
+            SocketChange::Left(lobby),
+            SocketChange::Disconnected {
+                reason: "transport close",
+            },
+        ]
+        .map(|change| SocketEvent {
+            namespace: namespace.clone(),
+            socket,
+            change,
+        });
+        for recorder in recorders {
+            assert_eq!(*recorder.0.borrow(), expected);
         }
     }
 }

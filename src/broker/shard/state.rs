@@ -15,7 +15,7 @@ use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{Room, Selector, SocketId};
+use crate::model::{Room, Selector, SocketChange, SocketEvent, SocketId};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
 
 /// Limits that a shard enforces.
@@ -44,6 +44,10 @@ pub struct State {
     pub batch: Batch,
     /// Rooms that appeared or vanished and are not reported to the bridge yet.
     pub changes: Vec<RoomChange>,
+    /// Whether anybody observes the sockets.
+    pub observed: bool,
+    /// Events of sockets that observers have not been notified of.
+    pub events: Vec<SocketEvent>,
     /// The session behind each lane.
     sessions: HashMap<LaneId, Recipient<Notice>>,
     room_limit: usize,
@@ -63,6 +67,8 @@ impl State {
             pending: PendingDispatches::default(),
             batch: Batch::default(),
             changes: Vec::new(),
+            observed: false,
+            events: Vec::new(),
             sessions: HashMap::new(),
             room_limit: limits.rooms,
         }
@@ -97,16 +103,49 @@ impl State {
             }
             return false;
         }
-        self.rooms.join(key, room, &mut self.changes);
+        if self.rooms.join(key, room, &mut self.changes) && self.observed {
+            self.record(key, SocketChange::Joined(room.clone()));
+        }
         true
     }
 
-    /// Takes every selected socket out of rooms.
-    pub fn leave(&mut self, selector: &Selector, rooms: &[Room]) {
-        for member in self.rooms.selected(selector) {
-            for room in rooms {
-                self.rooms.leave(member.socket, room, &mut self.changes);
+    /// Takes a socket out of rooms.
+    pub fn leave(&mut self, key: SocketKey, rooms: &[Room]) {
+        for room in rooms {
+            if self.rooms.leave(key, room, &mut self.changes) && self.observed {
+                self.record(key, SocketChange::Left(room.clone()));
             }
+        }
+    }
+
+    /// Takes every selected socket out of rooms.
+    pub fn leave_selected(&mut self, selector: &Selector, rooms: &[Room]) {
+        for member in self.rooms.selected(selector) {
+            self.leave(member.socket, rooms);
+        }
+    }
+
+    /// Removes a socket.
+    pub fn unregister(&mut self, key: SocketKey, reason: &'static str) {
+        if self.observed {
+            for room in self.rooms.joined(key) {
+                self.record(key, SocketChange::Left(room));
+            }
+            self.record(key, SocketChange::Disconnected { reason });
+        }
+        self.acks.forget(key);
+        self.rooms.unregister(key, &mut self.changes);
+    }
+
+    /// Records an event for the observers.
+    #[cold]
+    pub fn record(&mut self, key: SocketKey, change: SocketChange) {
+        if let Some((socket, namespace)) = self.rooms.identity(key) {
+            self.events.push(SocketEvent {
+                namespace,
+                socket,
+                change,
+            });
         }
     }
 

@@ -1,0 +1,27 @@
+//! What happens to the sockets of a node.
+
+use super::{Namespace, Room, SocketId};
+
+/// One step in the life of a socket, after it has taken effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketEvent {
+    pub namespace: Namespace,
+    pub socket: SocketId,
+    pub change: SocketChange,
+}
+
+/// The kind of a [`SocketEvent`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketChange {
+    /// It receives events from now on, and is in no room but its own.
+    Connected,
+    /// It is in this room, and was not before.
+    Joined(Room),
+    /// It is not in this room any more.
+    Left(Room),
+    /// It receives nothing any more. It has left all its rooms before.
+    Disconnected {
+        /// As in the log and as apps receive it (`docs/protocol.md#3-reasons-and-selection`).
+        reason: &'static str,
+    },
+}
