@@ -1,5 +1,6 @@
-//! The table of the public listener.
+//! The routes of the public listener.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::http::Method;
@@ -11,36 +12,35 @@ use super::health;
 use crate::config::PublicProbes;
 use crate::health::Health;
 use crate::transport::body::Body;
-use crate::transport::edge::Edge;
+use crate::transport::endpoint::Endpoint;
 use crate::transport::polling;
 
-/// What the routes of a worker need.
-#[derive(Clone)]
+/// The public site of one worker.
 pub struct Site {
-    pub edge: Edge,
+    pub endpoint: Rc<Endpoint>,
     pub health: Arc<Health>,
     pub client_files: Arc<ClientFiles>,
     pub demo: Arc<Option<Demo>>,
     pub probes: PublicProbes,
 }
 
-/// Answers every request that is no websocket.
-pub async fn serve(site: Site, request: HttpRequest, body: Body) -> HttpResponse {
+/// Responds to every request that is not a websocket.
+pub async fn serve(site: Rc<Site>, request: HttpRequest, body: Body) -> HttpResponse {
     let path = request.path();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Some(mode) = site.edge.settings.mode(path) {
-        let below = path.strip_prefix(site.edge.settings.engine.path.as_str());
+    if let Some(mode) = site.endpoint.settings.mode(path) {
+        let below = path.strip_prefix(site.endpoint.settings.engine.path.as_str());
         let name = below
             .map(|below| below.trim_start_matches('/'))
             .filter(|name| is_client_file(name));
         if let (Some(name), true) = (name, reading) {
             // A page whose origin may not connect gets the script, but without the CORS headers to read it.
-            let settings = &site.edge.settings;
+            let settings = &site.endpoint.settings;
             let cors = settings.check_origin(request.headers(), request.peer_addr());
             let cors = cors.unwrap_or_default();
             return site.client_files.serve(name, &request, &cors);
         }
-        return polling::serve(site.edge, mode, request, body).await;
+        return polling::serve(&site.endpoint, mode, request, body).await;
     }
     if !reading {
         return not_found(&site);
@@ -49,7 +49,7 @@ pub async fn serve(site: Site, request: HttpRequest, body: Body) -> HttpResponse
         "/livez" if site.probes != PublicProbes::Off => health::livez(),
         "/readyz" if site.probes != PublicProbes::Off => {
             let verbose = site.probes == PublicProbes::Full && health::wants_verbose(&request);
-            health::readyz(&site.health, site.edge.worker.metrics(), verbose)
+            health::readyz(&site.health, site.endpoint.worker.metrics(), verbose)
         }
         // The default path of Prometheus.
         "/metrics" => HttpResponse::NotFound()
@@ -65,7 +65,7 @@ pub async fn serve(site: Site, request: HttpRequest, body: Body) -> HttpResponse
 }
 
 fn not_found(site: &Site) -> HttpResponse {
-    let path = &site.edge.settings.engine.path;
+    let path = &site.endpoint.settings.engine.path;
     HttpResponse::NotFound()
         .content_type("text/plain; charset=utf-8")
         .body(format!(

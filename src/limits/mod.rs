@@ -57,7 +57,7 @@ pub enum Arrival {
     /// A session of its own on this node.
     Handshake,
     /// A websocket this node holds for a session of another one, which has counted its handshake.
-    HeldWebsocket,
+    RemoteWebsocket,
 }
 
 impl Limits {
@@ -200,7 +200,7 @@ impl Limits {
     ) -> Result<(), Limit> {
         let paced = |rate: &RateCell| match arrival {
             Arrival::Handshake => rate.get(),
-            Arrival::HeldWebsocket => None,
+            Arrival::RemoteWebsocket => None,
         };
         let node = || {
             let most = self.connections.load(Ordering::Relaxed);
@@ -382,7 +382,9 @@ mod tests {
         let _second = enter(None).unwrap();
         assert_eq!(enter(HERE).unwrap_err(), Limit::Connections);
         assert_eq!(
-            limits.admit(Arrival::HeldWebsocket, HERE, now).unwrap_err(),
+            limits
+                .admit(Arrival::RemoteWebsocket, HERE, now)
+                .unwrap_err(),
             Limit::Connections
         );
         assert_eq!(limits.metrics.connections.get(), 2);
@@ -422,7 +424,7 @@ mod tests {
         assert_eq!(enter(THERE).unwrap_err(), Limit::Handshakes);
         assert_eq!(limits.admitted.load(Ordering::Relaxed), 1);
         // A held websocket is no handshake.
-        assert!(limits.admit(Arrival::HeldWebsocket, THERE, now).is_ok());
+        assert!(limits.admit(Arrival::RemoteWebsocket, THERE, now).is_ok());
         drop(held);
         assert_eq!(limits.addresses.len(), 0, "nobody is remembered");
         let later = now + Duration::from_secs(1);

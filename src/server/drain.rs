@@ -4,7 +4,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix::Addr;
 use log::{info, warn};
 
 use super::Server;
@@ -12,7 +11,7 @@ use super::drain_plan::{self, Plan};
 use crate::config::DrainConfig;
 use crate::health::Phase;
 use crate::logging;
-use crate::transport::worker_router::{BeginDrain, EndSome, Occupant, WorkerRouter};
+use crate::transport::routing::{BeginDrain, DrainTarget, EndTargets, RouterHandle};
 
 /// Those due within this time are told together: a slice.
 const SLICE: Duration = Duration::from_millis(50);
@@ -21,8 +20,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// After the last one was told and what it had under way was waited for, a client has this long to hear of it.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
-/// Somebody who occupies the node, and the gate to reach them by.
-type Target = (usize, Occupant);
+/// What a drain ends, with the index of its worker.
+type Target = (usize, DrainTarget);
 
 /// Empties the node; returns when nobody is left, or the time is up.
 pub(super) async fn drain(server: &Server) {
@@ -34,8 +33,8 @@ pub(super) async fn drain(server: &Server) {
     let since_epoch = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
     let shown = &server.metrics.drain_deadline_timestamp_seconds;
     shown.set(since_epoch.as_secs() as i64);
-    let gates = server.gates.all();
-    let targets = occupants(gates).await;
+    let routers = server.routers.all();
+    let targets = all_targets(routers).await;
     let rate = drain_plan::rate(&config, targets.len());
     info!(
         node:% = server.node,
@@ -52,7 +51,7 @@ pub(super) async fn drain(server: &Server) {
             start + config.grace,
             &*server.blueprint.random,
         );
-        let emptied = follow(server, plan, gates, &config);
+        let emptied = follow(server, plan, routers, &config);
         // Bounded whatever the plan says: the caller has to end.
         let _late = tokio::time::timeout_at(deadline.into(), emptied).await;
     }
@@ -68,16 +67,18 @@ pub(super) async fn drain(server: &Server) {
     }
 }
 
-/// Everybody who is there when new ones begin to be refused.
-async fn occupants(gates: &[Addr<WorkerRouter>]) -> Vec<Target> {
-    let asked = gates.iter().map(|gate| gate.send(BeginDrain));
-    let answers = futures_util::future::join_all(asked).await;
-    let known = answers.into_iter().enumerate();
-    known
-        .flat_map(|(worker, answer)| {
-            // A worker that is gone took its sessions along.
-            let occupants = answer.unwrap_or_default();
-            occupants.into_iter().map(move |one| (worker, one))
+/// All sessions and remote websockets, once new ones are refused.
+async fn all_targets(routers: &[RouterHandle]) -> Vec<Target> {
+    let requests = routers
+        .iter()
+        .map(|router| router.begin_drain.send(BeginDrain));
+    let responses = futures_util::future::join_all(requests).await;
+    let workers = responses.into_iter().enumerate();
+    workers
+        .flat_map(|(worker, response)| {
+            // A worker that has ended has no sessions.
+            let targets = response.unwrap_or_default();
+            targets.into_iter().map(move |one| (worker, one))
         })
         .collect()
 }
@@ -85,14 +86,14 @@ async fn occupants(gates: &[Addr<WorkerRouter>]) -> Vec<Target> {
 async fn follow(
     server: &Server,
     mut plan: Plan<Target>,
-    gates: &[Addr<WorkerRouter>],
+    routers: &[RouterHandle],
     config: &DrainConfig,
 ) {
     let mut patience_ends = None;
     let mut next_line = crate::clock::now() + PROGRESS_INTERVAL;
     loop {
         let now = crate::clock::now();
-        tell(server, plan.due(now), gates, config.ack_timeout);
+        end(server, plan.due(now), routers, config.ack_timeout);
         let left = server.occupants();
         server.metrics.drain_sessions_left.set(left);
         if left == 0 {
@@ -113,18 +114,15 @@ async fn follow(
     }
 }
 
-fn tell(server: &Server, due: Vec<Target>, gates: &[Addr<WorkerRouter>], patience: Duration) {
+fn end(server: &Server, due: Vec<Target>, routers: &[RouterHandle], grace: Duration) {
     server.metrics.drain_closed_total.add(due.len() as u64);
-    let mut by_worker = vec![Vec::new(); gates.len()];
-    for (worker, occupant) in due {
-        by_worker[worker].push(occupant);
+    let mut by_worker = vec![Vec::new(); routers.len()];
+    for (worker, target) in due {
+        by_worker[worker].push(target);
     }
-    for (gate, occupants) in gates.iter().zip(by_worker) {
-        if !occupants.is_empty() {
-            gate.do_send(EndSome {
-                occupants,
-                patience,
-            });
+    for (router, targets) in routers.iter().zip(by_worker) {
+        if !targets.is_empty() {
+            router.end.do_send(EndTargets { targets, grace });
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::config::{BindAddress, HttpTimeouts};
 use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
 use crate::limits::HttpConnections;
-use crate::transport::accept::{Acceptor, Door};
+use crate::transport::accept::{Acceptor, ListenerSettings};
 use crate::transport::requests::Requests;
 use crate::transport::socket::ClientStream;
 use crate::transport::{body, upgrade};
@@ -73,11 +73,11 @@ pub(super) fn serve(
         .backlog(BACKLOG as u32)
         .max_concurrent_connections(blueprint.limits.descriptors().requests_per_worker())
         .listen("public", listener, move || {
-            let site = blueprint.build_worker();
-            let upgrades = site.edge.clone();
+            let site = Rc::new(blueprint.build_worker());
+            let upgrades = Rc::clone(&site.endpoint);
             let app = WebApp::new().default_service(web::to(
                 move |request: HttpRequest, payload: web::Payload| {
-                    let site = site.clone();
+                    let site = Rc::clone(&site);
                     body::serve(request, payload.into_inner(), |request, body| {
                         routes::serve(site, request, body)
                     })
@@ -85,9 +85,9 @@ pub(super) fn serve(
             ));
             let http = http_service(blueprint.config.server.http)
                 .upgrade(fn_service(move |(request, framed)| {
-                    let edge = upgrades.clone();
+                    let endpoint = Rc::clone(&upgrades);
                     async move {
-                        upgrade::upgrade(edge, request, framed).await;
+                        upgrade::serve(&endpoint, request, framed).await;
                         Ok::<_, actix_web::Error>(())
                     }
                 }))
@@ -116,7 +116,7 @@ pub(super) fn serve_internal(
         .shutdown_timeout(ANSWER_TIME)
         .max_concurrent_connections(INTERNAL_CONNECTIONS)
         .listen("internal", listener, move || {
-            let door = Door {
+            let settings = ListenerSettings {
                 access: None,
                 expects_header: false,
                 tls: None,
@@ -137,7 +137,7 @@ pub(super) fn serve_internal(
             let http = http_service(timeouts)
                 .finish(map_config(app, |_| WebConfig::default()))
                 .map_err(|error| debug!(error:%; "internal connection ended"));
-            accepting(Acceptor::new(door)).and_then(http)
+            accepting(Acceptor::new(settings)).and_then(http)
         })?
         .run();
     let handle = server.handle();

@@ -42,8 +42,7 @@ use crate::outbox::Budget;
 use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
-use crate::transport::edge::WorkerRouters;
-use crate::transport::worker_router::CloseAll;
+use crate::transport::routing::{CloseAll, WorkerRouters};
 use app::NodeApp;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
@@ -66,7 +65,7 @@ pub struct Server {
     blueprint: Arc<Blueprint>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    gates: Arc<WorkerRouters>,
+    routers: Arc<WorkerRouters>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
 }
@@ -141,7 +140,7 @@ impl Server {
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
         metrics.node_info.tell(node.as_str());
-        let (ports, gates) = (RouterAddresses::default(), Arc::<WorkerRouters>::default());
+        let (ports, routers) = (RouterAddresses::default(), Arc::<WorkerRouters>::default());
         let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
         let surroundings = surroundings(&config, node, &app, &metrics, &health, &ports);
         let (directory, ways) = start_bus(&config, outside, surroundings);
@@ -161,7 +160,7 @@ impl Server {
             health: Arc::clone(&health),
             demo: Arc::new(demo),
             client_files: Arc::new(client_files),
-            gates: Arc::clone(&gates),
+            routers: Arc::clone(&routers),
             ports,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
@@ -182,7 +181,7 @@ impl Server {
             blueprint,
             health,
             metrics,
-            gates,
+            routers,
             lease,
             leave,
         })
@@ -262,8 +261,8 @@ impl Server {
     /// Stops: takes nobody new, tells every client at once, and ends.
     pub async fn stop(self) {
         self.health.set_phase(Phase::Draining);
-        for gate in self.gates.all() {
-            gate.do_send(CloseAll);
+        for router in self.routers.all() {
+            router.close_all.do_send(CloseAll);
         }
         let deadline = Instant::now() + FAREWELL_TIME;
         let app = &self.blueprint.app;

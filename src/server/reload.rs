@@ -16,11 +16,11 @@ use crate::config::{
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ReloadResult;
-use crate::transport::edge::Access;
+use crate::transport::access::AccessPolicy;
 
 /// The parts of the configuration that are read where they matter, each time anew.
 pub(super) struct ReloadableParts {
-    pub(super) access: Arc<Reloadable<Access>>,
+    pub(super) access: Arc<Reloadable<AccessPolicy>>,
     pub(super) rules: Arc<Reloadable<RelayConfig>>,
     pub(super) drain: Arc<Reloadable<DrainConfig>>,
 }
@@ -28,7 +28,7 @@ pub(super) struct ReloadableParts {
 impl ReloadableParts {
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            access: Reloadable::new(Access::new(&config.cors, &config.server)),
+            access: Reloadable::new(AccessPolicy::new(&config.cors, &config.server)),
             rules: Reloadable::new(config.app.relay.clone()),
             drain: Reloadable::new(config.drain.clone()),
         }
@@ -36,7 +36,7 @@ impl ReloadableParts {
 
     fn replace(&self, config: &Config) {
         self.access
-            .replace(Access::new(&config.cors, &config.server));
+            .replace(AccessPolicy::new(&config.cors, &config.server));
         self.rules.replace(config.app.relay.clone());
         self.drain.replace(config.drain.clone());
     }

@@ -25,10 +25,12 @@ use crate::outbox::{Bounds, Budget, Share};
 use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
-use crate::transport::accept::{Acceptor, Door};
+use crate::transport::accept::{Acceptor, ListenerSettings};
 use crate::transport::compression::Compressor;
-use crate::transport::edge::{Edge, EndpointSettings, WorkerRouters};
-use crate::transport::forward::ForwardClient;
+use crate::transport::endpoint::Endpoint;
+use crate::transport::forward::client::ForwardClient;
+use crate::transport::routing::WorkerRouters;
+use crate::transport::settings::EndpointSettings;
 use crate::transport::worker_router::WorkerRouter;
 
 /// What the workers of a node share before they are built, each on its own thread.
@@ -45,7 +47,7 @@ pub(super) struct Blueprint {
     pub(super) outbox_memory: Arc<Budget>,
     pub(super) endpoint: Arc<EndpointSettings>,
     pub(super) reloadable: ReloadableParts,
-    pub(super) gates: Arc<WorkerRouters>,
+    pub(super) routers: Arc<WorkerRouters>,
     pub(super) ports: RouterAddresses,
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) app: NodeApp,
@@ -87,20 +89,21 @@ impl Blueprint {
             Arc::clone(&self.random),
         );
         let timeout = self.config.bus.forward_timeout;
-        let edge = Edge {
+        let endpoint = Rc::new(Endpoint {
             worker,
             settings: Arc::clone(&self.endpoint),
-            gates: Arc::clone(&self.gates),
-            exchange: self
+            routers: Arc::clone(&self.routers),
+            forward: self
                 .forward
                 .clone()
                 .map(|forward| ForwardClient::new(forward, index, timeout, &*self.random)),
-            held: Rc::default(),
+            remote_websockets: Rc::default(),
             compressor: Compressor::new(Arc::clone(self.directory.metrics())),
-        };
-        self.enter_gate(index, WorkerRouter::new(edge.clone()).start());
+        });
+        let router = WorkerRouter::new(Rc::clone(&endpoint)).start();
+        self.register_router(index, router);
         Site {
-            edge,
+            endpoint,
             health: Arc::clone(&self.health),
             client_files: Arc::clone(&self.client_files),
             demo: Arc::clone(&self.demo),
@@ -110,7 +113,7 @@ impl Blueprint {
 
     /// What a worker does with a connection of the public listener before it speaks HTTP.
     pub(super) fn acceptor(&self) -> Acceptor {
-        Acceptor::new(Door {
+        Acceptor::new(ListenerSettings {
             access: Some(Arc::clone(&self.reloadable.access)),
             expects_header: self.config.server.proxy_protocol,
             tls: self.tls.clone(),
@@ -121,17 +124,20 @@ impl Blueprint {
         })
     }
 
-    fn enter_gate(&self, index: WorkerIndex, gate: Addr<WorkerRouter>) {
+    fn register_router(&self, index: WorkerIndex, router: Addr<WorkerRouter>) {
         let mut entered = self
             .entered
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        entered[index.get()] = Some(gate);
+        entered[index.get()] = Some(router);
         if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
-            let _ = self
-                .ports
-                .set(all.iter().map(|gate| gate.clone().recipient()).collect());
-            self.gates.complete(all);
+            let _ = self.ports.set(
+                all.iter()
+                    .map(|router| router.clone().recipient())
+                    .collect(),
+            );
+            self.routers
+                .complete(all.iter().map(WorkerRouter::handle).collect());
         }
     }
 }

@@ -52,9 +52,9 @@ impl Stream for Body {
         let polled = Pin::new(payload).poll_next(cx);
         match &polled {
             Poll::Pending => this.deadlines.await_body(),
-            Poll::Ready(Some(Ok(_))) => this.deadlines.body_came(),
+            Poll::Ready(Some(Ok(_))) => this.deadlines.note_body(),
             Poll::Ready(None | Some(Err(_))) => {
-                this.deadlines.body_came();
+                this.deadlines.note_body();
                 this.payload = None;
             }
         }
@@ -64,7 +64,7 @@ impl Stream for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.deadlines.body_came();
+        self.deadlines.note_body();
         if let Some(payload) = self.payload.take() {
             self.deadlines.leave_unread(payload);
         }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{self, HeaderMap};
 
-use super::edge::Edge;
-use super::handshake::Refusal;
+use super::endpoint::Endpoint;
+use super::handshake::RequestError;
 use crate::model::{Handshake, Parser};
 use crate::session::Credentials;
 
@@ -27,21 +27,25 @@ pub(super) struct OpeningRequest<'a> {
 /// # Errors
 /// A gate refuses the client.
 pub(super) async fn check(
-    edge: &Edge,
+    endpoint: &Endpoint,
     request: OpeningRequest<'_>,
-) -> Result<Option<Credentials>, Refusal> {
-    let Some(names) = edge.worker.handshake_headers() else {
+) -> Result<Option<Credentials>, RequestError> {
+    let Some(names) = endpoint.worker.handshake_headers() else {
         return Ok(None);
     };
-    let handshake = handshake(edge, &request, names);
-    let identity = edge.worker.gates.open(&handshake).await;
+    let handshake = handshake(endpoint, &request, names);
+    let identity = endpoint.worker.gates.open(&handshake).await;
     Ok(Some(Credentials {
-        identity: identity.map_err(Refusal::Gate)?,
+        identity: identity.map_err(RequestError::Gate)?,
         handshake,
     }))
 }
 
-fn handshake(edge: &Edge, request: &OpeningRequest<'_>, names: &[&'static str]) -> Handshake {
+fn handshake(
+    endpoint: &Endpoint,
+    request: &OpeningRequest<'_>,
+    names: &[&'static str],
+) -> Handshake {
     let headers = request.headers;
     let values = |name: &str| {
         let values = headers.get_all(name);
@@ -57,7 +61,7 @@ fn handshake(edge: &Edge, request: &OpeningRequest<'_>, names: &[&'static str]) 
             .collect::<Vec<_>>()
             .join("; "),
         address: request.client,
-        secure: edge.settings.is_secure(headers, request.peer),
+        secure: endpoint.settings.is_secure(headers, request.peer),
         revision: REVISION,
         parser: Parser::Json,
     }

@@ -1,6 +1,6 @@
-//! Is this request a legal one for the Engine.IO endpoint? Shared by polling and websocket.
+//! Checks the requests for the Engine.IO endpoint, for polling and websockets alike.
 //!
-//! The order of the checks and the answers are those of the reference server (protocol notes 1.7).
+//! The order of the checks and the errors are those of the reference server (docs/protocol.md#17-errors).
 
 use std::borrow::Cow;
 
@@ -10,17 +10,17 @@ use crate::metrics::labels::RequestRefusal;
 use crate::model::{EngineId, TransportName};
 use crate::session::GateRefusal;
 
-/// The parts of a query that matter (protocol notes 1.1).
+/// The query parameters that matter (docs/protocol.md#11-requests).
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Query<'a> {
+pub struct QueryParameters<'a> {
     pub version: Option<Cow<'a, str>>,
     pub transport: Option<Cow<'a, str>>,
-    /// An empty one counts as absent.
+    /// An empty value counts as absent.
     pub sid: Option<Cow<'a, str>>,
 }
 
-impl<'a> Query<'a> {
-    /// Reads a query string; of repeated keys the first counts.
+impl<'a> QueryParameters<'a> {
+    /// Reads a query string; of repeated parameters the first one counts.
     pub fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -37,28 +37,28 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What a legal request wants.
+/// The kinds of valid requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// A new session.
-    NewSession(TransportName),
-    /// Something about a session.
+pub enum RequestKind {
+    /// Opens a session.
+    Open(TransportName),
+    /// Uses an existing session.
     Session(EngineId, TransportName),
 }
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RequestError {
     TransportUnknown,
     SessionUnknown,
     BadHandshakeMethod,
     BadRequest(&'static str),
-    /// With a sentence saying who may.
+    /// The origin is not allowed; the sentence names the key to change.
     Forbidden(String),
     /// A gate refuses the client.
     Gate(GateRefusal),
     UnsupportedVersion,
-    /// The node stops; another one takes the client.
+    /// The node stops; another node accepts the client.
     ShuttingDown,
     /// A limit on handshakes or requests is reached.
     Limited(Limit),
@@ -66,8 +66,8 @@ pub enum Refusal {
     Loop,
 }
 
-impl Refusal {
-    /// The stable code: 0 to 5 are the reference server's, 7 to 11 a limit's.
+impl RequestError {
+    /// The stable code (docs/protocol.md#17-errors): 0 to 5 are those of the reference server.
     pub fn code(&self) -> u8 {
         match self {
             Self::TransportUnknown => 0,
@@ -82,7 +82,7 @@ impl Refusal {
         }
     }
 
-    /// How it is counted.
+    /// The label of its counter.
     pub fn label(&self) -> RequestRefusal {
         match self {
             Self::TransportUnknown => RequestRefusal::TransportUnknown,
@@ -115,7 +115,7 @@ impl Refusal {
         }
     }
 
-    /// What exactly is wrong, where the message alone does not say.
+    /// Details for programs, if there are any.
     pub fn context(&self) -> Option<&str> {
         match self {
             Self::BadRequest(context) => Some(context),
@@ -125,7 +125,7 @@ impl Refusal {
         }
     }
 
-    /// Seconds after which another attempt makes sense (`Retry-After`).
+    /// Seconds to wait before another attempt (`Retry-After`).
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::ShuttingDown => Some(1),
@@ -134,7 +134,7 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status of a polling answer.
+    /// The HTTP status of a polling response.
     pub fn status(&self) -> u16 {
         match self {
             Self::Forbidden(_) | Self::Gate(_) => 403,
@@ -145,7 +145,7 @@ impl Refusal {
         }
     }
 
-    /// The body of a polling answer.
+    /// The body of a polling response.
     pub fn body(&self) -> String {
         let message = serde_json::Value::from(self.message());
         match self.context() {
@@ -161,40 +161,42 @@ impl Refusal {
     }
 }
 
-/// Checks everything that does not need the session itself.
+/// Checks everything that does not depend on the session.
 ///
 /// # Errors
-/// The first rule broken.
+/// The first rule that is violated.
 pub fn check(
-    query: &Query<'_>,
+    query: &QueryParameters<'_>,
     is_get: bool,
     is_upgrade: bool,
     engine: &EngineConfig,
-) -> Result<Wanted, Refusal> {
+) -> Result<RequestKind, RequestError> {
     let transport = query.transport.as_deref().and_then(TransportName::parse);
     let enabled = |name: &TransportName| match name {
         TransportName::Polling => engine.transports.polling,
         TransportName::Websocket => engine.transports.websocket,
     };
-    let transport = transport.filter(enabled).ok_or(Refusal::TransportUnknown)?;
+    let transport = transport
+        .filter(enabled)
+        .ok_or(RequestError::TransportUnknown)?;
     let upgrade_fits = (transport == TransportName::Websocket) == is_upgrade;
     if let Some(sid) = &query.sid {
-        let id = EngineId::parse(sid).ok_or(Refusal::SessionUnknown)?;
+        let id = EngineId::parse(sid).ok_or(RequestError::SessionUnknown)?;
         if !upgrade_fits {
-            return Err(Refusal::BadRequest("TRANSPORT_MISMATCH"));
+            return Err(RequestError::BadRequest("TRANSPORT_MISMATCH"));
         }
-        return Ok(Wanted::Session(id, transport));
+        return Ok(RequestKind::Session(id, transport));
     }
     if !is_get {
-        return Err(Refusal::BadHandshakeMethod);
+        return Err(RequestError::BadHandshakeMethod);
     }
     if !upgrade_fits {
-        return Err(Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR"));
+        return Err(RequestError::BadRequest("TRANSPORT_HANDSHAKE_ERROR"));
     }
     if query.version.as_deref() != Some("4") {
-        return Err(Refusal::UnsupportedVersion);
+        return Err(RequestError::UnsupportedVersion);
     }
-    Ok(Wanted::NewSession(transport))
+    Ok(RequestKind::Open(transport))
 }
 
 #[cfg(test)]
@@ -203,41 +205,41 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn every_rule_of_the_table() {
+    fn each_rule_yields_the_code_of_the_reference_server() {
         let engine = Config::default().engine;
         let id = "abcdefghijklmnopqrst";
         let known = EngineId::parse(id).unwrap();
         use TransportName::{Polling, Websocket};
-        let cases: [(&str, bool, bool, Result<Wanted, u8>); 15] = [
+        let cases: [(&str, bool, bool, Result<RequestKind, u8>); 15] = [
             (
                 "EIO=4&transport=polling",
                 true,
                 false,
-                Ok(Wanted::NewSession(Polling)),
+                Ok(RequestKind::Open(Polling)),
             ),
             (
                 "EIO=4&transport=websocket",
                 true,
                 true,
-                Ok(Wanted::NewSession(Websocket)),
+                Ok(RequestKind::Open(Websocket)),
             ),
             (
                 "EIO=4&transport=polling&sid=",
                 true,
                 false,
-                Ok(Wanted::NewSession(Polling)),
+                Ok(RequestKind::Open(Polling)),
             ),
             (
                 "EIO=4&transport=polling&sid=abcdefghijklmnopqrst",
                 false,
                 false,
-                Ok(Wanted::Session(known, Polling)),
+                Ok(RequestKind::Session(known, Polling)),
             ),
             (
                 "transport=websocket&sid=abcdefghijklmnopqrst",
                 true,
                 true,
-                Ok(Wanted::Session(known, Websocket)),
+                Ok(RequestKind::Session(known, Websocket)),
             ),
             ("EIO=4", true, false, Err(0)),
             ("EIO=4&transport=tube", true, false, Err(0)),
@@ -256,18 +258,18 @@ mod tests {
             ("transport=polling", true, false, Err(5)),
         ];
         for (query, is_get, is_upgrade, expected) in cases {
-            let seen = check(&Query::parse(query), is_get, is_upgrade, &engine);
-            assert_eq!(seen.map_err(|refusal| refusal.code()), expected, "{query}");
+            let seen = check(&QueryParameters::parse(query), is_get, is_upgrade, &engine);
+            assert_eq!(seen.map_err(|error| error.code()), expected, "{query}");
         }
     }
 
     #[test]
-    fn a_refusal_is_json_with_code_and_message() {
+    fn an_error_is_json_with_code_and_message() {
         assert_eq!(
-            Refusal::SessionUnknown.body(),
+            RequestError::SessionUnknown.body(),
             r#"{"code":1,"message":"Session ID unknown"}"#
         );
-        let forbidden = Refusal::Forbidden("no \"x\"".into());
+        let forbidden = RequestError::Forbidden("no \"x\"".into());
         assert_eq!(
             (forbidden.body().as_str(), forbidden.status()),
             (r#"{"code":4,"message":"no \"x\""}"#, 403)

@@ -1,23 +1,35 @@
-//! The only code that knows HTTP bodies, websocket frames and sockets.
+//! HTTP bodies, websocket frames and sockets: no other module handles them.
 //!
-//! Takes requests for the Engine.IO endpoint, checks them ([`handshake`], [`origin`]), finds or opens the
-//! session, and moves its packets. Sessions of other workers are reached through the [`gate`] of their
-//! worker, those of other nodes by [`forward`]. What a packet means is the session's business.
+//! Receives the requests for the Engine.IO endpoint, checks them ([`handshake`], [`origin`]), finds or opens the
+//! session and moves its packets. Where a session lives is decided in one place (`session_ref`): sessions of other
+//! workers are reached through their [`worker_router`], those of other nodes through [`forward`]. The meaning of
+//! packets is up to the session.
 
 pub mod accept;
+pub mod access;
 pub mod body;
 pub mod client_address;
 pub mod compression;
 mod credentials;
-pub mod edge;
+pub mod endpoint;
 pub mod forward;
 pub mod handshake;
+pub mod offer;
 mod opening;
 pub mod origin;
 pub mod polling;
+mod post;
+mod post_body;
+mod probe;
 mod refused;
+mod rejection;
 pub mod requests;
+pub mod routing;
+mod session_ref;
+pub mod settings;
+mod slots;
 pub mod socket;
+mod takeover;
 pub mod upgrade;
 pub mod websocket;
 pub mod worker_router;

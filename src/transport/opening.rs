@@ -3,35 +3,35 @@
 use actix_http::ws;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use super::handshake::Refusal;
+use super::handshake::RequestError;
 
-/// The fields of the handshake response.
+/// A valid opening handshake: the fields of its response.
 #[derive(Debug)]
-pub struct Accept {
+pub struct WebsocketAccept {
     /// `Sec-WebSocket-Accept`
     key: String,
     /// `Sec-WebSocket-Protocol`, if the client offered any.
     subprotocol: Option<String>,
 }
 
-impl Accept {
+impl WebsocketAccept {
     /// Checks the opening handshake (RFC 6455 4.2.1) of a GET with `Upgrade: websocket`. Unlike `actix_http::ws`,
     /// accepts `close` beside `upgrade` in `Connection`: the connection ends with the websocket anyway.
     ///
     /// # Errors
     /// The handshake is not valid.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
-        const ILLEGAL: Refusal = Refusal::BadRequest("TRANSPORT_HANDSHAKE_ERROR");
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, RequestError> {
+        const INVALID: RequestError = RequestError::BadRequest("TRANSPORT_HANDSHAKE_ERROR");
         let upgrades = list_items(headers, &header::CONNECTION)
             .any(|option| option.is_some_and(|option| option.eq_ignore_ascii_case("upgrade")));
         let version = headers.get(header::SEC_WEBSOCKET_VERSION);
         if !upgrades || version.is_none_or(|version| version != "13") {
-            return Err(ILLEGAL);
+            return Err(INVALID);
         }
-        let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(ILLEGAL)?;
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(INVALID)?;
         let subprotocol = match list_items(headers, &header::SEC_WEBSOCKET_PROTOCOL).next() {
             None => None,
-            Some(first) => Some(first.filter(|name| is_token(name)).ok_or(ILLEGAL)?),
+            Some(first) => Some(first.filter(|name| is_token(name)).ok_or(INVALID)?),
         };
         Ok(Self {
             key: String::from_utf8_lossy(&ws::hash_key(key.as_bytes())).into_owned(),

@@ -1,10 +1,11 @@
-//! Which web pages may talk to us, and what CORS tells their browsers (protocol notes 1.8).
+//! Which web pages may connect, and the CORS headers for their browsers
+//! (docs/protocol.md#18-cors-cookie-client-files).
 //!
-//! The same rule holds for polling and websocket. A request without `Origin`, as native clients send, is allowed.
+//! The same rule applies to polling and websockets. A request without `Origin`, as native clients send, is allowed.
 
 use crate::config::{CorsConfig, OriginRule};
 
-use super::handshake::Refusal;
+use super::handshake::RequestError;
 
 /// The origin rules of the endpoint.
 #[derive(Debug, Clone)]
@@ -13,16 +14,16 @@ pub struct Origins {
     credentials: bool,
 }
 
-/// What a request says of its origin.
+/// The headers of a request that concern its origin.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// The `Origin` header; `Err` if its bytes are no text.
+pub struct OriginRequest<'a> {
+    /// The `Origin` header; `Err` if it is not text.
     pub origin: Option<Result<&'a str, ()>>,
-    /// Host and port the client meant: `X-Forwarded-Host` of a trusted proxy, else `Host`.
+    /// Host and port that the client requested: `X-Forwarded-Host` of a trusted proxy, else `Host`.
     pub host: Option<&'a str>,
 }
 
-/// Headers that let a page of another origin read the answer.
+/// Response headers that let a page of another origin read the response.
 pub type CorsHeaders = Vec<(&'static str, String)>;
 
 impl Origins {
@@ -34,25 +35,25 @@ impl Origins {
         }
     }
 
-    /// Lets the request in, with the headers its answer needs.
+    /// Checks the origin of a request; returns the CORS headers of its response.
     ///
     /// # Errors
     /// The origin is not allowed; the sentence names it and the key to set.
-    pub fn check(&self, asking: Asking<'_>) -> Result<CorsHeaders, Refusal> {
-        let origin = match asking.origin {
+    pub fn check(&self, request: OriginRequest<'_>) -> Result<CorsHeaders, RequestError> {
+        let origin = match request.origin {
             None => return Ok(self.headers_without_origin()),
-            Some(Err(())) => return Err(Refusal::BadRequest("INVALID_ORIGIN")),
+            Some(Err(())) => return Err(RequestError::BadRequest("INVALID_ORIGIN")),
             Some(Ok(origin)) => origin,
         };
         if self.rules.iter().any(|rule| rule.matches(origin)) {
             return Ok(self.headers_for(origin));
         }
         let same = self.rules.contains(&OriginRule::Same)
-            && asking.host.is_some_and(|host| is_same(origin, host));
+            && request.host.is_some_and(|host| is_same(origin, host));
         if same {
             return Ok(self.headers_for(origin));
         }
-        Err(Refusal::Forbidden(format!(
+        Err(RequestError::Forbidden(format!(
             "origin {origin} is not allowed (cors.origins)"
         )))
     }
@@ -84,7 +85,7 @@ impl Origins {
     }
 }
 
-/// Compares host and port, whatever the scheme: a proxy may have ended TLS.
+/// Compares host and port. The scheme may differ: a proxy may terminate TLS.
 fn is_same(origin: &str, host: &str) -> bool {
     let Some((scheme, origin_host)) = origin.split_once("://") else {
         return false;
@@ -112,15 +113,15 @@ mod tests {
         })
     }
 
-    fn ask<'a>(origin: &'a str, host: &'a str) -> Asking<'a> {
-        Asking {
+    fn from_page<'a>(origin: &'a str, host: &'a str) -> OriginRequest<'a> {
+        OriginRequest {
             origin: Some(Ok(origin)),
             host: Some(host),
         }
     }
 
     #[test]
-    fn the_same_host_and_port_whatever_the_scheme() {
+    fn same_compares_host_and_port_but_not_the_scheme() {
         let same = origins(vec![OriginRule::Same], false);
         let cases = [
             ("http://localhost:8080", "localhost:8080", true),
@@ -133,30 +134,30 @@ mod tests {
         ];
         for (origin, host, allowed) in cases {
             assert_eq!(
-                same.check(ask(origin, host)).is_ok(),
+                same.check(from_page(origin, host)).is_ok(),
                 allowed,
                 "{origin} at {host}"
             );
         }
         assert!(
-            same.check(Asking {
+            same.check(OriginRequest {
                 origin: None,
                 host: None
             })
             .is_ok()
         );
-        let garbage = same.check(Asking {
+        let garbage = same.check(OriginRequest {
             origin: Some(Err(())),
             host: None,
         });
-        assert_eq!(garbage, Err(Refusal::BadRequest("INVALID_ORIGIN")));
+        assert_eq!(garbage, Err(RequestError::BadRequest("INVALID_ORIGIN")));
     }
 
     #[test]
-    fn a_refusal_names_the_origin_and_the_key() {
-        let refusal =
-            origins(vec![OriginRule::Same], false).check(ask("https://a.example", "b.example"));
-        let Err(Refusal::Forbidden(why)) = refusal else {
+    fn the_error_names_the_origin_and_the_key() {
+        let refusal = origins(vec![OriginRule::Same], false)
+            .check(from_page("https://a.example", "b.example"));
+        let Err(RequestError::Forbidden(why)) = refusal else {
             panic!("{refusal:?}")
         };
         assert!(
@@ -166,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn headers_echo_the_origin_unless_everybody_may() {
+    fn headers_echo_the_origin_unless_all_are_allowed() {
         let any = origins(vec![OriginRule::Any], false);
         assert_eq!(
-            any.check(ask("https://a", "b")).unwrap(),
+            any.check(from_page("https://a", "b")).unwrap(),
             [("access-control-allow-origin", "*".to_owned())]
         );
         let exact = origins(vec![OriginRule::Exact("https://a.example".into())], true);
-        let headers = exact.check(ask("https://a.example", "b")).unwrap();
+        let headers = exact.check(from_page("https://a.example", "b")).unwrap();
         assert_eq!(headers.len(), 3);
         assert_eq!(headers[0].1, "https://a.example");
     }

@@ -1,23 +1,29 @@
-//! Requests for the endpoint that are refused: counted, and logged.
+//! Refused requests for the endpoint: counted and logged.
 
 use std::net::IpAddr;
 
 use log::{debug, warn};
 
-use super::edge::Edge;
+use super::endpoint::Endpoint;
+use super::handshake::RequestError;
 use crate::logging::Burst;
 use crate::metrics::labels::RequestRefusal;
 
-/// Notes that a request of `client`, if its address is known, is refused.
-pub(super) fn note(edge: &Edge, label: RequestRefusal, reason: &str, client: Option<IpAddr>) {
+/// Counts and logs the refusal of a request. `client` is the address of the client, if it is known.
+pub(super) fn record(
+    endpoint: &Endpoint,
+    label: RequestRefusal,
+    reason: &str,
+    client: Option<IpAddr>,
+) {
     static FORBIDDEN: Burst = Burst::new();
-    static OLD: Burst = Burst::new();
-    let refused = &edge.worker.metrics().requests_refused_total;
+    static UNSUPPORTED: Burst = Burst::new();
+    let refused = &endpoint.worker.metrics().requests_refused_total;
     refused.of(label).increment();
-    // What every client of a kind meets until somebody changes a setting, or the client.
+    // Reasons that every client of a kind gets until somebody changes a setting, or the clients.
     let burst = match label {
         RequestRefusal::Forbidden => Some(&FORBIDDEN),
-        RequestRefusal::UnsupportedVersion => Some(&OLD),
+        RequestRefusal::UnsupportedVersion => Some(&UNSUPPORTED),
         _ => None,
     };
     let client = client
@@ -27,4 +33,10 @@ pub(super) fn note(edge: &Edge, label: RequestRefusal, reason: &str, client: Opt
         Some(others) => warn!(client, reason, others; "request refused"),
         None => debug!(client, reason; "request refused"),
     }
+}
+
+/// Counts and logs a request for a session that does not exist.
+pub(super) fn record_unknown_session(endpoint: &Endpoint) {
+    let error = RequestError::SessionUnknown;
+    record(endpoint, error.label(), error.message(), None);
 }

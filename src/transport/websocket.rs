@@ -1,7 +1,7 @@
-//! A websocket of a session of this worker: frames in, lane out.
+//! A websocket of a session of this worker: decodes frames for the session and writes its lane.
 //!
-//! Lives inside the session's actor as one of its futures, so a websocket session is one task. It is polled
-//! whether or not the client reads: the session's timer fires in any case.
+//! It is a future of the session's actor, so a websocket session is one task. It is polled whether or not the client
+//! reads: the session's timer fires in any case.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -13,38 +13,39 @@ use actix::{ActorContext, ActorFuture, Context};
 use bytes::Bytes;
 use tokio::time::Sleep;
 
+use super::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
 use super::socket::ClientSocket;
 use crate::outbox::{Packet, Sink};
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
 use crate::session::Session;
 
-/// Bytes read at once; one buffer per worker thread.
+/// Maximum number of bytes read at once; one buffer per worker thread.
 const READ_BUFFER: usize = 64 * 1024;
-/// Reads before other sessions of the worker get their turn.
+/// Number of reads before the task yields to other sessions of the worker.
 const READS_PER_TURN: usize = 8;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
 }
 
-/// What the websocket is to its session.
+/// The role of the websocket in its session.
 enum Role {
-    /// It may take a polling session over, until the timer fires (protocol notes 1.6).
+    /// It may take over a polling session, until the timer fires (docs/protocol.md#16-upgrade).
     Probe(Pin<Box<Sleep>>),
     /// It carries the session.
     Carrier,
 }
 
-/// A connected websocket, handshake done.
+/// A websocket whose opening handshake is answered.
 pub struct Websocket {
     socket: Rc<ClientSocket>,
     decoder: FrameDecoder,
     role: Role,
-    /// What came together with the handshake.
+    /// Bytes that followed the handshake.
     first: Option<Bytes>,
     finished: bool,
-    /// We stopped reading because the session is behind.
+    /// Nothing is read because the session is behind.
     paused: bool,
 }
 
@@ -57,7 +58,7 @@ impl Websocket {
         Self::new(socket, first, max_payload, Role::Carrier)
     }
 
-    /// A websocket that wants to take a polling session over before `deadline`.
+    /// A websocket that may take over a polling session before `deadline`.
     pub fn probe(
         socket: Rc<ClientSocket>,
         first: Bytes,
@@ -121,7 +122,7 @@ impl Websocket {
         Ok(())
     }
 
-    /// The session or the node has more to do than it should: nothing more is read for now.
+    /// Whether nothing more is read for now, because the session is behind or the node is congested.
     fn must_wait(&mut self, session: &mut Session, cx: &mut TaskContext<'_>) -> bool {
         if session.has_ended() {
             return false;
@@ -163,8 +164,8 @@ impl Websocket {
         }
         match outcome {
             Ok(()) => Ok(()),
-            Err(_) if !carries => Err(self.give_up_probe(session)),
-            // The session has ended; what it still says is written.
+            Err(_) if !carries => Err(self.fail_probe(session)),
+            // The session has ended; its last packets are written.
             Err(DecodeFailure::Stopped(Done)) => Ok(()),
             Err(DecodeFailure::Frame(error)) => {
                 close_for(error, session, ctx);
@@ -173,7 +174,7 @@ impl Websocket {
         }
     }
 
-    /// The connection is gone.
+    /// The connection is lost.
     fn lost(
         &mut self,
         session: &mut Session,
@@ -189,7 +190,7 @@ impl Websocket {
         Err(Done)
     }
 
-    fn give_up_probe(&self, session: &mut Session) -> Done {
+    fn fail_probe(&self, session: &mut Session) -> Done {
         session.upgrade_failed();
         let _ = self.socket.write_now(Packet::close(None, "").wire());
         self.socket.finish();
@@ -201,12 +202,12 @@ impl Websocket {
             return Ok(());
         };
         if session.has_ended() || timer.as_mut().poll(cx).is_ready() {
-            return Err(self.give_up_probe(session));
+            return Err(self.fail_probe(session));
         }
         Ok(())
     }
 
-    /// Writes what the lane could not write directly.
+    /// Writes packets that the lane could not write directly.
     fn write(
         &mut self,
         session: &Session,
@@ -233,9 +234,9 @@ impl Websocket {
         Err(Done)
     }
 
-    /// After the end: once everything is written, waits for the client to hang up, so that its last bytes
-    /// do not make the kernel throw our farewell away.
-    fn wind_up(&mut self, session: &Session, ctx: &mut Context<Session>) -> Result<(), Done> {
+    /// After the end of the session: once everything is written, waits for the client to close, since unread bytes of the
+    /// client would make the kernel discard the close frame.
+    fn finish(&mut self, session: &Session, ctx: &mut Context<Session>) -> Result<(), Done> {
         if session.end_reason() == Some(CloseReason::SlowConsumer) {
             ctx.stop();
             return Err(Done);
@@ -264,7 +265,7 @@ impl Websocket {
         }
         self.write(session, ctx, cx)?;
         if session.has_ended() {
-            self.wind_up(session, ctx)?;
+            self.finish(session, ctx)?;
         }
         Ok(())
     }
@@ -290,37 +291,31 @@ fn carry(
     }
 }
 
-/// Answers a probing websocket; true when it takes the session over (protocol notes 1.6).
+/// Handles a frame of a probing websocket; returns whether it takes over the session.
 fn probe(frame: &Frame<'_>, session: &mut Session, socket: &ClientSocket) -> Result<bool, Done> {
-    match frame {
-        Frame::Text("2probe") => {
-            socket
-                .write_now(Packet::text("3probe").wire())
-                .map_err(|_| Done)?;
+    let write = |packet: Packet| socket.write_now(packet.wire()).map_err(|_| Done);
+    match probe_step(frame) {
+        ProbeStep::Respond => {
+            write(Packet::text(PROBE_RESPONSE))?;
             session.probed();
-            Ok(false)
         }
-        Frame::Text("5") => {
+        ProbeStep::TakeOver => {
             session.upgraded(true);
-            Ok(true)
+            return Ok(true);
         }
-        Frame::Ping(content) => {
-            socket
-                .write_now(Packet::websocket_pong(content).wire())
-                .map_err(|_| Done)?;
-            Ok(false)
-        }
-        Frame::Pong(_) => Ok(false),
-        _ => Err(Done),
+        ProbeStep::Pong(content) => write(Packet::websocket_pong(content))?,
+        ProbeStep::Ignore => {}
+        ProbeStep::Fail => return Err(Done),
     }
+    Ok(false)
 }
 
 fn close_for(error: FrameError, session: &mut Session, ctx: &mut Context<Session>) {
     if error.close_code() == 1009 {
         return session.close(CloseReason::MessageTooLarge, ctx);
     }
-    let farewell = Packet::close(Some(error.close_code()), &error.to_string());
-    session.close_saying(CloseReason::TransportError, farewell, ctx);
+    let close = Packet::close(Some(error.close_code()), &error.to_string());
+    session.close_saying(CloseReason::TransportError, close, ctx);
 }
 
 impl ActorFuture<Session> for Websocket {

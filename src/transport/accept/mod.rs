@@ -1,8 +1,8 @@
-//! The begin of every connection, before HTTP: whose it is, and the TLS handshake.
+//! The start of every connection, before HTTP: the address of its client, and the TLS handshake.
 //!
-//! Each listener has an [`Acceptor`] on each worker. It knows neither requests nor sessions.
+//! Each listener has an [`Acceptor`] on each worker. It handles neither requests nor sessions.
 
-mod places;
+mod handshakes;
 mod proxy_protocol;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::Acceptor as HelloReader;
 
-use super::edge::Access;
+use super::access::AccessPolicy;
+use super::slots::{ConnectionSlot, ConnectionSlots, HttpSlot};
 use super::socket::{ClientStream, Deadlines, TimedStream};
 use crate::config::{HttpTimeouts, Reloadable};
 use crate::limits::{HttpConnections, Limit};
@@ -27,50 +28,49 @@ use crate::metrics::Metrics;
 use crate::model::Network;
 use crate::tls::TlsIdentity;
 
-pub use places::Place;
-use places::{Handshakes, Seat, Seats};
+use handshakes::HandshakeLimits;
 pub use proxy_protocol::{HeaderError, read_header};
 
-/// The PROXY header and the handshake, each, must have come within this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time in which the PROXY header, and then the TLS handshake, must be complete.
+const PREPARATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// First byte of a TLS connection: a record of the handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// What a client that speaks HTTP to a TLS port is told.
+/// The response to a client that sends plain HTTP to a TLS port.
 const USE_TLS: &str = "this port speaks TLS: use https:// or wss://\n";
 
 /// Why a connection is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    /// It broke before it said anything.
-    #[error("is gone: {0}")]
-    Gone(#[from] std::io::Error),
-    /// It comes from nobody who may speak for others.
-    #[error("is of no proxy in server.trusted_proxies, while server.proxy_protocol is on")]
-    Stranger,
-    /// It does not begin as a proxy's must.
+    /// It was lost before it sent anything.
+    #[error("connection lost: {0}")]
+    Lost(#[from] std::io::Error),
+    /// Its peer may not report the address of a client.
+    #[error("peer not in server.trusted_proxies, while server.proxy_protocol is on")]
+    UntrustedProxy,
+    /// It does not begin with a valid PROXY header.
     #[error("{0}")]
     Header(#[from] HeaderError),
-    /// It speaks something else.
-    #[error("does not speak TLS")]
+    /// It does not begin with a TLS handshake.
+    #[error("not a TLS connection")]
     NotTls,
     /// The handshake failed.
-    #[error("failed its TLS handshake: {0}")]
+    #[error("TLS handshake failed: {0}")]
     Handshake(std::io::Error),
-    /// The header did not come in time.
-    #[error("did not complete its PROXY header within {} s", PATIENCE.as_secs())]
+    /// The header was not complete in time.
+    #[error("PROXY header not complete within {} s", PREPARATION_TIMEOUT.as_secs())]
     SlowHeader,
     /// Its address has reached its limit of connections.
-    #[error("is refused by {}", .0.key())]
+    #[error("limit reached: {}", .0.key())]
     Limited(Limit),
-    /// Nor did the handshake.
-    #[error("did not complete its TLS handshake within {} s", PATIENCE.as_secs())]
+    /// The handshake was not complete in time.
+    #[error("TLS handshake not complete within {} s", PREPARATION_TIMEOUT.as_secs())]
     SlowHandshake,
 }
 
-/// The properties of a listener that matter before its connections speak HTTP.
-pub struct Door {
-    /// The proxies that may name the address of a client.
-    pub access: Option<Arc<Reloadable<Access>>>,
+/// The settings of a listener that matter before its connections carry HTTP.
+pub struct ListenerSettings {
+    /// Which proxies may report the address of a client.
+    pub access: Option<Arc<Reloadable<AccessPolicy>>>,
     /// Whether every connection comes from a trusted proxy and begins with a PROXY header.
     pub expects_header: bool,
     /// Set if every connection is TLS.
@@ -83,29 +83,32 @@ pub struct Door {
     pub metrics: Arc<Metrics>,
 }
 
-/// Prepares the connections of a listener on one worker before they speak HTTP.
+/// Prepares the connections of a listener on one worker for HTTP.
 pub struct Acceptor {
-    door: Door,
+    settings: ListenerSettings,
     tls: Option<Arc<ServerConfig>>,
-    handshakes: Handshakes,
-    seats: Rc<Seats>,
+    handshakes: HandshakeLimits,
+    slots: Rc<ConnectionSlots>,
 }
 
 impl Acceptor {
     /// The acceptor of one worker.
-    pub fn new(door: Door) -> Self {
+    pub fn new(settings: ListenerSettings) -> Self {
         Self {
-            tls: door.tls.as_ref().map(|identity| identity.server_config()),
-            handshakes: Handshakes::default(),
-            seats: Seats::new(door.per_worker, Arc::clone(&door.metrics)),
-            door,
+            tls: settings
+                .tls
+                .as_ref()
+                .map(|identity| identity.server_config()),
+            handshakes: HandshakeLimits::default(),
+            slots: ConnectionSlots::new(settings.per_worker, Arc::clone(&settings.metrics)),
+            settings,
         }
     }
 
-    /// Prepares a connection for HTTP; also who its client is, as far as the connection tells.
+    /// Prepares a connection for HTTP; returns it with the address of its client, as far as it is known.
     ///
     /// # Errors
-    /// It is not served; this is counted and logged already.
+    /// The connection is not served, which has been counted and logged.
     pub async fn accept(
         &self,
         stream: TcpStream,
@@ -113,26 +116,26 @@ impl Acceptor {
         let peer = stream.peer_addr()?;
         let accepted = self.prepare(stream, peer).await;
         if let Err(error) = &accepted {
-            self.note_refused(peer, error);
+            self.record_refusal(peer, error);
         }
         accepted
     }
 
-    fn note_refused(&self, peer: SocketAddr, error: &AcceptError) {
+    fn record_refusal(&self, peer: SocketAddr, error: &AcceptError) {
         static BURST: Burst = Burst::new();
-        let metrics = &self.door.metrics;
+        let metrics = &self.settings.metrics;
         let refused = match error {
-            AcceptError::Gone(_) | AcceptError::Limited(_) => {
+            AcceptError::Lost(_) | AcceptError::Limited(_) => {
                 return debug!(peer:%, reason:% = error; "connection refused");
             }
-            AcceptError::Stranger | AcceptError::Header(_) | AcceptError::SlowHeader => {
+            AcceptError::UntrustedProxy | AcceptError::Header(_) | AcceptError::SlowHeader => {
                 &metrics.proxy_headers_refused_total
             }
             _ => &metrics.tls_handshakes_failed_total,
         };
         refused.increment();
         match BURST.note() {
-            Some(others) => warn!(peer:%, others; "connection refused: it {error}"),
+            Some(others) => warn!(peer:%, others; "connection refused: {error}"),
             None => debug!(peer:%, reason:% = error; "connection refused"),
         }
     }
@@ -142,26 +145,26 @@ impl Acceptor {
         mut stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<(ClientStream, SocketAddr), AcceptError> {
-        let seat = self.seats.take();
+        let slot = self.slots.take();
         let trusted = self.trusts(peer.ip());
         let mut client = None;
-        if self.door.expects_header {
+        if self.settings.expects_header {
             if !trusted {
-                return Err(AcceptError::Stranger);
+                return Err(AcceptError::UntrustedProxy);
             }
-            let header = timeout(PATIENCE, read_header(&mut stream)).await;
+            let header = timeout(PREPARATION_TIMEOUT, read_header(&mut stream)).await;
             client = header.map_err(|_| AcceptError::SlowHeader)??;
         }
         // A trusted proxy without a client address has many clients behind its own address, so it is not limited.
         let limited = client.or_else(|| (!trusted).then_some(peer));
         let limited = limited.map(|address| address.ip());
-        let stream = self.prepare_http(stream, seat, limited).await?;
+        let stream = self.prepare_http(stream, slot, limited).await?;
         stream.deadlines().begin();
         Ok((stream, client.unwrap_or(peer)))
     }
 
     fn trusts(&self, peer: IpAddr) -> bool {
-        let access = self.door.access.as_ref();
+        let access = self.settings.access.as_ref();
         access.is_some_and(|access| access.read().trusts(peer))
     }
 
@@ -169,21 +172,21 @@ impl Acceptor {
     async fn prepare_http(
         &self,
         stream: TcpStream,
-        seat: Seat,
+        slot: ConnectionSlot,
         limited: Option<IpAddr>,
     ) -> Result<ClientStream, AcceptError> {
-        let counted = self.door.connections.enter(limited);
-        let place = Place {
-            _seat: seat,
+        let counted = self.settings.connections.enter(limited);
+        let slot = HttpSlot {
+            _slot: slot,
             _counted: counted.map_err(AcceptError::Limited)?,
         };
-        let deadlines = Deadlines::new(self.door.timeouts, place);
+        let deadlines = Deadlines::new(self.settings.timeouts, slot);
         let Some(tls) = &self.tls else {
             return Ok(ClientStream::Plain(TimedStream::new(stream, deadlines)));
         };
         let network = limited.map(Network::of);
         let handshake = self.shake_hands(tls, stream, deadlines, network);
-        let handshake = timeout(PATIENCE, handshake).await;
+        let handshake = timeout(PREPARATION_TIMEOUT, handshake).await;
         handshake.map_err(|_| AcceptError::SlowHandshake)?
     }
 
@@ -196,32 +199,32 @@ impl Acceptor {
     ) -> Result<ClientStream, AcceptError> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
-            return Err(AcceptError::Gone(std::io::ErrorKind::UnexpectedEof.into()));
+            return Err(AcceptError::Lost(std::io::ErrorKind::UnexpectedEof.into()));
         }
         if first[0] != TLS_HANDSHAKE {
-            say_use_tls(&mut stream).await?;
+            respond_use_tls(&mut stream).await?;
             return Err(AcceptError::NotTls);
         }
         let stream = TimedStream::new(stream, deadlines);
-        // Only a client that has sent a complete hello takes one of the handshake places.
+        // Only a client that has sent a complete hello takes a permit.
         let hello = LazyConfigAcceptor::new(HelloReader::default(), stream).await;
         let hello = hello.map_err(AcceptError::Handshake)?;
-        let _place = self.handshakes.enter(network).await;
+        let _permit = self.handshakes.acquire(network).await;
         let accepted = hello.into_stream(Arc::clone(tls)).await;
         let accepted = accepted.map_err(AcceptError::Handshake)?;
         Ok(ClientStream::Tls(Box::new(accepted)))
     }
 }
 
-/// Answers a request in plain HTTP, once some of it is read: a socket closed unread would lose the answer.
-async fn say_use_tls(stream: &mut TcpStream) -> std::io::Result<()> {
+/// Responds to a request in plain HTTP after reading some of it: closing a socket with unread bytes would discard the
+/// response.
+async fn respond_use_tls(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut request = [0; 1024];
-    // What it wanted does not matter.
     let _ = stream.read(&mut request).await?;
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{USE_TLS}",
         USE_TLS.len()
     );
-    stream.write_all(answer.as_bytes()).await?;
+    stream.write_all(response.as_bytes()).await?;
     stream.shutdown().await
 }

@@ -1,6 +1,6 @@
-//! The header a proxy puts before a connection to say whose it is (PROXY protocol, versions 1 and 2).
+//! The header with which a proxy reports the address of its client (PROXY protocol, versions 1 and 2).
 //!
-//! `proxy-header` parses; this file reads exactly the header, so that what follows stays in the socket. The
+//! `proxy-header` parses it; this file reads exactly the header, so that the bytes after it stay in the socket. The
 //! specification is <https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt>.
 
 use std::io;
@@ -15,33 +15,34 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const TEXT_SIGNATURE: &[u8] = b"PROXY ";
 /// Bytes of version 2 before the addresses; the last two are the length of the rest.
 const FIXED_LENGTH: usize = 16;
-/// Longest header of version 1, line end included.
+/// Maximum length of a header of version 1 in bytes, with its line end.
 const LONGEST_TEXT: usize = 107;
-/// Longest header of version 2 taken: addresses and some hundred bytes of extras (TLS details, ids).
+/// Maximum length of a header of version 2 in bytes: addresses, and a few hundred bytes of extensions (TLS details,
+/// ids).
 const LONGEST: usize = 4096;
 
-/// Why a connection does not begin as it must.
+/// Why a header is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
-    /// The connection ended or broke.
-    #[error("ended within its PROXY header ({0})")]
+    /// The connection ended or was lost.
+    #[error("connection ended within its PROXY header ({0})")]
     Io(#[from] io::Error),
-    /// Something else came.
-    #[error("does not begin with a PROXY header")]
+    /// The connection begins with something else.
+    #[error("no PROXY header")]
     Missing,
-    /// It is longer than a header may be.
-    #[error("has a PROXY header of more than {0} bytes")]
+    /// The header is too long.
+    #[error("PROXY header of more than {0} bytes")]
     TooLong(usize),
-    /// It cannot be read.
-    #[error("has a broken PROXY header ({0})")]
-    Broken(proxy_header::Error),
+    /// The header cannot be parsed.
+    #[error("malformed PROXY header ({0})")]
+    Malformed(proxy_header::Error),
 }
 
-/// Reads the header; the address of the client, or `None` if the proxy speaks for itself (a health check) or
-/// for a client without an IP address.
+/// Reads the header; returns the address of the client, or `None` if the connection is the proxy's own (a health check)
+/// or the client has no IP address.
 ///
 /// # Errors
-/// Nothing can be trusted that follows.
+/// There is no valid header, so the connection must be closed.
 pub async fn read_header(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<SocketAddr>, HeaderError> {
@@ -55,7 +56,7 @@ pub async fn read_header(
         return Err(HeaderError::Missing);
     }
     let (parsed, _) =
-        ProxyHeader::parse(&header, ParseConfig::default()).map_err(HeaderError::Broken)?;
+        ProxyHeader::parse(&header, ParseConfig::default()).map_err(HeaderError::Malformed)?;
     Ok(parsed.proxied_address().map(|address| address.source))
 }
 
@@ -74,7 +75,7 @@ async fn read_binary_rest(
     Ok(())
 }
 
-/// Byte by byte, as the line says only at its end how long it is.
+/// Reads byte by byte, since the length of the line is known only at its end.
 async fn read_text_rest(
     stream: &mut (impl AsyncRead + Unpin),
     header: &mut Vec<u8>,

@@ -1,16 +1,18 @@
-//! Sessions of other nodes: requests that a balancer handed to this node travel to the owner named in their id.
+//! Sessions of other nodes: requests that a balancer sent to this node are forwarded to the node named in the session
+//! id (docs/bus.md#sessions-on-other-nodes).
 //!
-//! No sticky sessions are needed: a polling request is put to the owner and its answer brought back; a websocket
-//! that takes a session over stays here, fetches batches from the owner and hands messages on. [`ForwardClient`] is
-//! the side of the client, [`owner`] that of the session.
+//! No sticky sessions are needed. A polling request is forwarded to the owner of its session, and the response is sent
+//! from here. A websocket that takes over a session stays here, fetches batches from the owner and forwards messages to
+//! it. [`client`] is the side that holds the connection of the client, [`server`] the side that owns the session.
 
-mod client;
+pub mod client;
 pub mod envelope;
+pub mod hold;
+mod pending;
 pub mod remote;
-mod remote_websockets;
+pub mod remote_requests;
+pub mod remote_session;
+pub mod remote_websockets;
+pub mod request;
+mod sender;
 pub mod server;
-mod under_way;
-
-pub use client::{ForwardClient, LOOK_INTERVAL, Question};
-pub use remote_websockets::{DrainSignal, RemoteWebsockets};
-pub use under_way::UnderWay;

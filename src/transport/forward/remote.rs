@@ -1,18 +1,14 @@
 //! A websocket held here for a session of another node.
 //!
-//! An `actix_web_actors` websocket actor turns the client's frames into messages for the owner; beside it
-//! runs the writer, which fetches the owner's batches one by one. So the owner's outbox stays the only
-//! queue: while the client does not read, nothing is fetched.
+//! An `actix_web_actors` actor forwards the messages of the client to the owner; beside it runs the writer, which
+//! fetches the batches of the owner one by one. So the owner's outbox stays the only queue: while the client does not
+//! read, nothing is fetched.
 
-use std::cell::Cell;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, StreamHandler};
-use actix_http::ws::{Codec, Item};
+use actix::{Actor, ActorContext, AsyncContext, StreamHandler};
 use actix_web::Error;
-use actix_web_actors::ws::{self, WebsocketContext};
+use actix_web_actors::HttpContext;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -20,96 +16,71 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::envelope::{Kind, Outcome};
-use super::{DrainSignal, ForwardClient};
-use crate::limits::{Limit, Limits};
-use crate::model::EngineId;
+use super::remote_session::RemoteSession;
+use super::remote_websockets::DrainSignal;
+use crate::limits::Limit;
+use crate::outbox::Packet;
+use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
+use crate::transport::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
 use crate::transport::socket::ClientStream;
 
-/// Bytes fetched at once, where the bus takes as much.
-const BATCH_BYTES: usize = 64 * 1024;
-/// Share of a message between nodes that a batch may fill; the rest is for what is around it.
-const MESSAGE_SHARE: usize = 2;
-/// How long the last batch of a session that must end may take.
+/// Maximum time for the last batch of a session that is ended by a drain.
 const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
 
-/// What a remote websocket needs to know.
-#[derive(Clone)]
-pub struct RemoteSession {
-    pub exchange: ForwardClient,
-    pub id: EngineId,
-    /// A batch comes at least this often: the owner pings.
-    pub patience: Duration,
-    pub upgrade_timeout: Duration,
-    /// Bytes of one message.
-    pub max_payload: usize,
-    /// Bytes fetched at once, see [`batch_bytes`].
-    pub batch_bytes: u32,
-    pub limits: Arc<Limits>,
-    /// Whether this websocket carries its session by now.
-    pub carries: Rc<Cell<bool>>,
-}
-
-impl RemoteSession {
-    fn tell(&self, kind: Kind, body: Bytes) {
-        self.exchange.tell(self.id, kind, 0, body);
-    }
-}
-
-/// Bytes of several packets that are fetched at once, for a bus that takes messages of `message_limit` bytes.
-pub fn batch_bytes(message_limit: usize) -> u32 {
-    BATCH_BYTES.min(message_limit / MESSAGE_SHARE) as u32
-}
-
-/// Serves a websocket whose handshake is answered, until it or the session ends, or until it is told to go. `first`
-/// came with the handshake.
-pub async fn serve(session: RemoteSession, stream: ClientStream, first: Bytes, told: DrainSignal) {
+/// Serves a websocket whose handshake is answered, until the websocket or the session ends, or `drain` fires. `first`
+/// are the bytes that followed the handshake.
+pub(super) async fn serve(
+    session: RemoteSession,
+    stream: ClientStream,
+    first: Bytes,
+    drain: DrainSignal,
+) {
     let (reader, writer) = tokio::io::split(stream);
     let (carrying, taken_over) = oneshot::channel();
     let actor = RemoteWebsocket {
+        decoder: FrameDecoder::new(session.max_payload),
         session: session.clone(),
         carrying: Some(carrying),
-        fragments: BytesMut::new(),
-        fragments_are_text: false,
     };
-    let codec = Codec::new().max_size(session.max_payload);
-    let frames = WebsocketContext::with_codec(actor, incoming(reader, first), codec);
-    write(session, frames, taken_over, told, writer).await;
+    let frames = HttpContext::with_factory(move |ctx| {
+        RemoteWebsocket::add_stream(incoming(reader, first), ctx);
+        actor
+    });
+    write(session, frames, taken_over, drain, writer).await;
 }
 
-/// The client's bytes as the stream the actor reads.
-fn incoming(
-    reader: ReadHalf<ClientStream>,
-    first: Bytes,
-) -> impl Stream<Item = Result<Bytes, actix_web::error::PayloadError>> {
+/// The bytes of the client.
+fn incoming(reader: ReadHalf<ClientStream>, first: Bytes) -> impl Stream<Item = BytesMut> {
     let start = (Some(first).filter(|first| !first.is_empty()), reader);
     Box::pin(futures_util::stream::unfold(
         start,
         async |(first, mut reader)| {
             if let Some(first) = first {
-                return Some((Ok(first), (None, reader)));
+                return Some((BytesMut::from(&first[..]), (None, reader)));
             }
             let mut buffer = BytesMut::with_capacity(READ_BUFFER);
             match reader.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) => None,
-                Ok(_) => Some((Ok(buffer.freeze()), (None, reader))),
+                Ok(_) => Some((buffer, (None, reader))),
             }
         },
     ))
 }
 
-/// Writes what the actor says and, once the session is taken over, the owner's batches.
+/// Writes the frames of the actor and, once the session is taken over, the batches of the owner.
 async fn write(
     session: RemoteSession,
     frames: impl Stream<Item = Result<Bytes, Error>>,
     taken_over: oneshot::Receiver<()>,
-    told: DrainSignal,
+    drain: DrainSignal,
     mut writer: WriteHalf<ClientStream>,
 ) {
     let batches = batches(session.clone(), taken_over);
-    let leaving = leave(&session, told);
-    pin_mut!(frames, batches, leaving);
-    let upgraded = loop {
+    let drained = drained(&session, drain);
+    pin_mut!(frames, batches, drained);
+    let in_order = loop {
         let bytes = tokio::select! {
             frame = frames.next() => match frame {
                 Some(Ok(bytes)) => bytes,
@@ -119,62 +90,62 @@ async fn write(
                 Some(bytes) => bytes,
                 None => break true,
             },
-            () = &mut leaving => break true,
+            () = &mut drained => break true,
         };
         let written = async {
             writer.write_all(&bytes).await?;
-            // TLS keeps bytes back until it is told to flush.
+            // TLS keeps bytes back until it is flushed.
             writer.flush().await
         };
-        // Nothing else is done meanwhile, no pong read: in the owner's eyes, too, the client is gone by then.
-        let taken = tokio::select! {
-            taken = timeout(session.patience, written) => matches!(taken, Ok(Ok(()))),
-            () = &mut leaving => false,
+        // Nothing else is done meanwhile, and no pong is read: for the owner, too, such a client is lost.
+        let written = tokio::select! {
+            written = timeout(session.heartbeat_timeout, written) => matches!(written, Ok(Ok(()))),
+            () = &mut drained => false,
         };
-        if !taken {
+        if !written {
             break false;
         }
     };
-    if upgraded {
-        // Let the client have the last batch before the connection ends.
+    if in_order {
+        // The client receives the last batch before the connection ends.
         let _ = writer.shutdown().await;
     }
 }
 
-/// Once told to go, asks the owner to end the session: its last batch then says so to the client. Ends where that
-/// takes too long, or where the websocket carries nothing yet.
-async fn leave(session: &RemoteSession, told: DrainSignal) {
-    let Ok(patience) = told.await else {
+/// Completes once a drain is over: the owner ends the session and sends its last batch, unless that takes too long, or
+/// the websocket does not carry the session yet.
+async fn drained(session: &RemoteSession, drain: DrainSignal) {
+    let Ok(grace) = drain.await else {
         return std::future::pending().await;
     };
     if session.carries.get() {
-        session.exchange.leave(session.id, patience);
-        tokio::time::sleep(patience + LAST_BATCH_TIME).await;
+        session.forward.request_drain(session.id, grace);
+        tokio::time::sleep(grace + LAST_BATCH_TIME).await;
     }
 }
 
-/// The owner's batches, fetched one after the other.
+/// The batches of the owner, fetched one after the other.
 fn batches(session: RemoteSession, taken_over: oneshot::Receiver<()>) -> impl Stream<Item = Bytes> {
     let start = (Some(taken_over), false);
     futures_util::stream::unfold(start, move |(taken_over, last)| {
         let session = session.clone();
         async move {
             if let Some(taken_over) = taken_over {
-                // The actor is gone before it took the session over: there is nothing to fetch.
+                // An error: the actor ended before the session was taken over.
                 taken_over.await.ok()?;
             }
             if last {
                 return None;
             }
-            let number = session.exchange.number();
-            let asked = session.exchange.ask(
+            let number = session.forward.next_number();
+            let pull = session.forward.call(
                 session.id,
                 Kind::Pull,
                 number,
                 session.batch_bytes,
-                session.patience,
+                session.heartbeat_timeout,
             );
-            match asked.await {
+            match pull.await {
                 (Outcome::Done, body) => Some((body, (None, false))),
                 (Outcome::Last, body) => Some((body, (None, true))),
                 _ => None,
@@ -183,86 +154,117 @@ fn batches(session: RemoteSession, taken_over: oneshot::Receiver<()>) -> impl St
     })
 }
 
-/// Hands the client's messages to the owner.
+/// Forwards the messages of the client to the owner.
 struct RemoteWebsocket {
+    decoder: FrameDecoder,
     session: RemoteSession,
     /// Fired when the websocket takes the session over.
     carrying: Option<oneshot::Sender<()>>,
-    fragments: BytesMut,
-    fragments_are_text: bool,
+}
+
+/// The websocket ends with this close frame.
+struct Close(Packet);
+
+impl Close {
+    /// A close frame without a code.
+    fn plain() -> Self {
+        Self(Packet::close(None, ""))
+    }
 }
 
 impl RemoteWebsocket {
-    fn text(&mut self, text: Bytes, ctx: &mut WebsocketContext<Self>) {
-        let Some(carrying) = self.carrying.take() else {
-            return self.session.tell(Kind::Text, text);
-        };
-        match &text[..] {
-            b"2probe" => {
-                self.carrying = Some(carrying);
-                ctx.text("3probe");
-                self.session.tell(Kind::Probed, Bytes::new());
-            }
-            b"5" => {
-                self.session.tell(Kind::Upgraded, Bytes::new());
-                self.session.carries.set(true);
-                // The writer may have ended with the connection.
-                let _ = carrying.send(());
-            }
-            _ => {
-                self.carrying = Some(carrying);
-                ctx.close(None);
-                ctx.stop();
-            }
+    fn receive(&mut self, bytes: &mut [u8], ctx: &mut HttpContext<Self>) -> Result<(), Close> {
+        let Self {
+            decoder,
+            session,
+            carrying,
+        } = self;
+        let result = decoder.decode(bytes, &mut |frame| match carrying.is_some() {
+            true => probe(&frame, session, carrying, ctx),
+            false => forward(&frame, session, ctx),
+        });
+        match result {
+            Ok(()) => Ok(()),
+            Err(DecodeFailure::Stopped(close)) => Err(close),
+            Err(DecodeFailure::Frame(error)) => Err(self.reject(error)),
         }
     }
 
-    fn fragment(&mut self, item: Item, ctx: &mut WebsocketContext<Self>) {
-        let (Item::FirstText(bytes)
-        | Item::FirstBinary(bytes)
-        | Item::Continue(bytes)
-        | Item::Last(bytes)) = &item;
-        if self.fragments.len() + bytes.len() > self.session.max_payload {
-            return self.refuse_large(ctx);
+    fn reject(&self, error: FrameError) -> Close {
+        if error.close_code() == 1009 {
+            self.session.limits.refused(Limit::Payload, None);
+            let (code, reason) = CloseReason::MessageTooLarge.close_frame();
+            return Close(Packet::close(code, reason));
         }
-        if let Item::FirstText(_) | Item::FirstBinary(_) = &item {
-            self.fragments.clear();
-            self.fragments_are_text = matches!(item, Item::FirstText(_));
-        }
-        self.fragments.extend_from_slice(bytes);
-        if matches!(item, Item::Last(_)) {
-            let whole = self.fragments.split().freeze();
-            if self.fragments_are_text {
-                self.text(whole, ctx);
-            } else {
-                self.binary(whole, ctx);
-            }
-        }
-    }
-
-    fn refuse_large(&mut self, ctx: &mut WebsocketContext<Self>) {
-        self.session.limits.refused(Limit::Payload, None);
-        let sentence = "message too large: see maxPayload of the handshake";
-        ctx.close(Some(ws::CloseReason::from((ws::CloseCode::Size, sentence))));
-        ctx.stop();
-    }
-
-    fn binary(&mut self, content: Bytes, ctx: &mut WebsocketContext<Self>) {
         if self.carrying.is_some() {
-            return ctx.stop();
+            return Close::plain();
         }
-        self.session.tell(Kind::Binary, content);
+        let reason = error.to_string();
+        Close(Packet::close(Some(error.close_code()), &reason))
+    }
+
+    fn end(Close(packet): &Close, ctx: &mut HttpContext<Self>) {
+        write_packet(ctx, packet);
+        ctx.stop();
     }
 }
 
+fn write_packet(ctx: &mut HttpContext<RemoteWebsocket>, packet: &Packet) {
+    ctx.write(Bytes::copy_from_slice(packet.wire()));
+}
+
+/// Handles a frame of a websocket that does not carry the session yet.
+fn probe(
+    frame: &Frame<'_>,
+    session: &RemoteSession,
+    carrying: &mut Option<oneshot::Sender<()>>,
+    ctx: &mut HttpContext<RemoteWebsocket>,
+) -> Result<(), Close> {
+    match probe_step(frame) {
+        ProbeStep::Respond => {
+            write_packet(ctx, &Packet::text(PROBE_RESPONSE));
+            session.notify(Kind::Probed, Bytes::new());
+        }
+        ProbeStep::TakeOver => {
+            session.notify(Kind::Upgraded, Bytes::new());
+            session.carries.set(true);
+            if let Some(carrying) = carrying.take() {
+                // The writer may have ended with the connection.
+                let _ = carrying.send(());
+            }
+        }
+        ProbeStep::Pong(content) => write_packet(ctx, &Packet::websocket_pong(content)),
+        ProbeStep::Ignore => {}
+        ProbeStep::Fail => return Err(Close::plain()),
+    }
+    Ok(())
+}
+
+/// Handles a frame of a websocket that carries the session.
+fn forward(
+    frame: &Frame<'_>,
+    session: &RemoteSession,
+    ctx: &mut HttpContext<RemoteWebsocket>,
+) -> Result<(), Close> {
+    match frame {
+        Frame::Text(text) => {
+            session.notify(Kind::Text, Bytes::copy_from_slice(text.as_bytes()));
+        }
+        Frame::Binary(content) => session.notify(Kind::Binary, Bytes::copy_from_slice(content)),
+        Frame::Ping(content) => write_packet(ctx, &Packet::websocket_pong(content)),
+        Frame::Pong(_) => {}
+        Frame::Close { .. } => return Err(Close::plain()),
+    }
+    Ok(())
+}
+
 impl Actor for RemoteWebsocket {
-    type Context = WebsocketContext<Self>;
+    type Context = HttpContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        actix::AsyncContext::run_later(ctx, self.session.upgrade_timeout, |websocket, ctx| {
+        ctx.run_later(self.session.upgrade_timeout, |websocket, ctx| {
             if websocket.carrying.is_some() {
-                ctx.close(None);
-                ctx.stop();
+                Self::end(&Close::plain(), ctx);
             }
         });
     }
@@ -273,24 +275,14 @@ impl Actor for RemoteWebsocket {
         } else {
             Kind::Detached
         };
-        self.session.tell(kind, Bytes::new());
+        self.session.notify(kind, Bytes::new());
     }
 }
 
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for RemoteWebsocket {
-    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
-        match message {
-            Ok(ws::Message::Text(text)) => self.text(text.into_bytes(), ctx),
-            Ok(ws::Message::Binary(content)) => self.binary(content, ctx),
-            Ok(ws::Message::Continuation(item)) => self.fragment(item, ctx),
-            Ok(ws::Message::Ping(content)) => ctx.pong(&content),
-            Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
-            Ok(ws::Message::Close(_)) => {
-                ctx.close(None);
-                ctx.stop();
-            }
-            Err(ws::ProtocolError::Overflow) => self.refuse_large(ctx),
-            Err(_) => ctx.stop(),
+impl StreamHandler<BytesMut> for RemoteWebsocket {
+    fn handle(&mut self, mut bytes: BytesMut, ctx: &mut Self::Context) {
+        if let Err(close) = self.receive(&mut bytes, ctx) {
+            Self::end(&close, ctx);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The websockets that a worker holds for sessions of other nodes, so that they can be told to go.
+//! The websockets that a worker holds for sessions of other nodes, so that a drain can end them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,53 +7,53 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
-/// Resolves when a held websocket should go, to how long its session may take to settle what is under way.
+/// Fires when a websocket must end, with the time that its session may take to settle pending acks and events.
 pub type DrainSignal = oneshot::Receiver<Duration>;
 
-/// The held websockets of a worker by number.
+/// The websockets of a worker, by number.
 #[derive(Debug, Default)]
 pub struct RemoteWebsockets {
     next: Cell<u64>,
-    leaving: RefCell<HashMap<u64, oneshot::Sender<Duration>>>,
+    drains: RefCell<HashMap<u64, oneshot::Sender<Duration>>>,
 }
 
-/// A websocket's place among the held; given back when dropped.
+/// Registers a websocket until this is dropped.
 #[derive(Debug)]
 pub struct Registration {
-    held: Rc<RemoteWebsockets>,
+    websockets: Rc<RemoteWebsockets>,
     number: u64,
 }
 
 impl RemoteWebsockets {
-    /// A place for one more, and what fires when it should go.
-    pub fn enter(self: &Rc<Self>) -> (Registration, DrainSignal) {
+    /// Registers a websocket; the signal fires when it must end.
+    pub fn register(self: &Rc<Self>) -> (Registration, DrainSignal) {
         let number = self.next.get();
         self.next.set(number + 1);
-        let (leaving, told) = oneshot::channel();
-        self.leaving.borrow_mut().insert(number, leaving);
-        let place = Registration {
-            held: Rc::clone(self),
+        let (drain, signal) = oneshot::channel();
+        self.drains.borrow_mut().insert(number, drain);
+        let registration = Registration {
+            websockets: Rc::clone(self),
             number,
         };
-        (place, told)
+        (registration, signal)
     }
 
-    /// Those that were not told to go.
+    /// The websockets that have not been ended.
     pub fn numbers(&self) -> Vec<u64> {
-        self.leaving.borrow().keys().copied().collect()
+        self.drains.borrow().keys().copied().collect()
     }
 
-    /// Tells one to go.
-    pub fn end(&self, number: u64, patience: Duration) {
-        if let Some(leaving) = self.leaving.borrow_mut().remove(&number) {
-            // It may be gone by itself.
-            let _ = leaving.send(patience);
+    /// Ends a websocket, after `grace` at the latest.
+    pub fn end(&self, number: u64, grace: Duration) {
+        if let Some(drain) = self.drains.borrow_mut().remove(&number) {
+            // The websocket may have ended already.
+            let _ = drain.send(grace);
         }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.held.leaving.borrow_mut().remove(&self.number);
+        self.websockets.drains.borrow_mut().remove(&self.number);
     }
 }

@@ -1,4 +1,4 @@
-//! The owner's side: what edges of other nodes ask of the sessions of this worker.
+//! The side that owns sessions: requests of other nodes for the sessions of this worker.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use actix::Addr;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::ForwardClient;
+use super::client::ForwardClient;
 use super::envelope::{Envelope, Kind, Outcome, REJECTED};
-use super::under_way::UnderWay;
+use super::remote_requests::RemoteRequests;
 use crate::cluster::messages::Forwarded;
 use crate::metrics::labels::BusDrop;
 use crate::model::NodeId;
@@ -19,15 +19,15 @@ use crate::session::messages::{
 };
 use crate::session::{Session, Worker};
 
-/// Posts of other nodes are numbered apart from those of this one.
+/// Set in the numbers of POSTs that other nodes forward, so that they differ from those of this node.
 const FORWARDED_POST: u64 = 1 << 63;
 
-/// Does what an edge asks for.
+/// Handles a message of another node that concerns a session.
 pub fn receive(
     forwarded: &Forwarded,
     worker: &Worker,
-    exchange: &ForwardClient,
-    under_way: &mut UnderWay,
+    client: &ForwardClient,
+    pending: &mut RemoteRequests,
 ) {
     let Some(envelope) = Envelope::decode(&forwarded.body) else {
         let dropped = &worker.metrics().bus_dropped_total;
@@ -35,51 +35,52 @@ pub fn receive(
         return;
     };
     match envelope.kind {
-        Kind::Answer | Kind::Accepted => return exchange.responded(forwarded.from, envelope),
-        Kind::AreYouThere if envelope.exchange == 0 => return,
-        Kind::AreYouThere => return exchange.acknowledge(forwarded.from, &envelope),
+        Kind::Response | Kind::Accepted => return client.deliver(forwarded.from, envelope),
+        Kind::NodeCheck if envelope.request == 0 => return,
+        Kind::NodeCheck => return client.acknowledge(forwarded.from, &envelope),
         _ => {}
     }
     match worker.session(envelope.session) {
-        Some(session) => Asked {
+        Some(session) => IncomingRequest {
             from: forwarded.from,
             envelope,
             session,
-            exchange,
+            client,
         }
-        .carry_out(under_way),
+        .handle(pending),
         None if matches!(
             envelope.kind,
             Kind::Pull | Kind::PostStarted | Kind::Post | Kind::Probe
         ) =>
         {
-            exchange.answer(forwarded.from, &envelope, Outcome::Gone, Bytes::new());
+            client.respond(forwarded.from, &envelope, Outcome::Gone, Bytes::new());
         }
         None => {}
     }
 }
 
-struct Asked<'a> {
+/// A message for a session of this worker.
+struct IncomingRequest<'a> {
     from: NodeId,
     envelope: Envelope,
     session: Addr<Session>,
-    exchange: &'a ForwardClient,
+    client: &'a ForwardClient,
 }
 
-impl Asked<'_> {
-    fn carry_out(self, under_way: &mut UnderWay) {
-        let (from, number, id) = (self.from, self.envelope.exchange, self.envelope.session);
+impl IncomingRequest<'_> {
+    fn handle(self, pending: &mut RemoteRequests) {
+        let (from, number, id) = (self.from, self.envelope.request, self.envelope.session);
         let post = PostId(number | FORWARDED_POST);
         match self.envelope.kind {
-            Kind::Pull => self.pull(under_way),
-            Kind::PullAborted => under_way.end_pull(from, number),
-            Kind::PostStarted => self.announce(post, under_way),
+            Kind::Pull => self.pull(pending),
+            Kind::PullAborted => pending.end_pull(from, number),
+            Kind::PostStarted => self.announce(post, pending),
             Kind::Post => {
-                under_way.end_post(from, number);
+                pending.end_post(from, number);
                 self.post(post);
             }
             Kind::PostAborted => {
-                under_way.end_post(from, number);
+                pending.end_post(from, number);
                 let why = match self.envelope.argument {
                     REJECTED => Abort::Rejected,
                     _ => Abort::BrokeOff,
@@ -87,16 +88,16 @@ impl Asked<'_> {
                 self.session.do_send(PostAborted { post, why });
             }
             Kind::Probe => {
-                under_way.begin_probe(from, id);
+                pending.begin_probe(from, id);
                 self.probe();
             }
             Kind::Probed => self.session.do_send(Probed),
             Kind::ProbeFailed => {
-                under_way.end_probe(from, id);
+                pending.end_probe(from, id);
                 self.session.do_send(ProbeFailed);
             }
             Kind::Upgraded => {
-                under_way.begin_websocket(from, id);
+                pending.begin_websocket(from, id);
                 self.session.do_send(Upgraded);
             }
             Kind::Text => match String::from_utf8(self.envelope.body.to_vec()) {
@@ -111,17 +112,18 @@ impl Asked<'_> {
                 self.session.do_send(ShutDown { patience });
             }
             Kind::Detached => {
-                under_way.end_websocket(from, id);
+                pending.end_websocket(from, id);
                 self.session.do_send(Detached {
                     reason: CloseReason::TransportClose,
                 });
             }
-            Kind::Answer | Kind::Accepted | Kind::AreYouThere => {}
+            Kind::Response | Kind::Accepted | Kind::NodeCheck => {}
         }
     }
 
-    /// Waits for the batch in a task of its own; aborting it closes the outlet, which the session notices.
-    fn pull(self, under_way: &mut UnderWay) {
+    /// Waits for the batch in a separate task. Aborting the task closes the channel of the batch, which the session
+    /// notices.
+    fn pull(self, pending: &mut RemoteRequests) {
         let format = match self.envelope.argument {
             0 => BatchFormat::Polling,
             bytes => BatchFormat::Websocket {
@@ -130,10 +132,10 @@ impl Asked<'_> {
         };
         let (outlet, batch) = oneshot::channel();
         self.session.do_send(Ready { format, outlet });
-        let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
-        let (number, session) = (envelope.exchange, envelope.session);
+        let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
+        let (number, session) = (envelope.request, envelope.session);
         let task = actix_rt::spawn(async move {
-            let batch = exchange.acknowledging(from, &envelope, batch).await;
+            let batch = client.acknowledge_if_slow(from, &envelope, batch).await;
             let (outcome, body) = match batch {
                 Ok(Ok(batch)) if batch.last => (Outcome::Last, batch.body),
                 Ok(Ok(batch)) => (Outcome::Done, batch.body),
@@ -141,58 +143,58 @@ impl Asked<'_> {
                 Ok(Err(PullError::Duplicate)) => (Outcome::Duplicate, Bytes::new()),
                 Err(_) => (Outcome::Gone, Bytes::new()),
             };
-            exchange.answer(from, &envelope, outcome, body);
+            client.respond(from, &envelope, outcome, body);
         });
-        under_way.begin_pull(from, number, session, task);
+        pending.begin_pull(from, number, session, task);
     }
 
-    /// Announces a POST to its session, and answers it if the session ends before the body is complete.
-    fn announce(self, post: PostId, under_way: &mut UnderWay) {
+    /// Announces a POST to its session, and responds if the session ends before the body is complete.
+    fn announce(self, post: PostId, pending: &mut RemoteRequests) {
         let (open, session_ended) = oneshot::channel();
         let open = Some(open);
         self.session.do_send(PostStarted { post, open });
-        self.exchange.acknowledge(self.from, &self.envelope);
-        let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
-        let (number, id) = (envelope.exchange, envelope.session);
+        self.client.acknowledge(self.from, &self.envelope);
+        let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
+        let (number, id) = (envelope.request, envelope.session);
         let watch = actix_rt::spawn(async move {
             let _ = session_ended.await;
-            exchange.answer(from, &envelope, Outcome::Duplicate, Bytes::new());
+            client.respond(from, &envelope, Outcome::Duplicate, Bytes::new());
         });
-        under_way.begin_post(from, number, id, post, watch);
+        pending.begin_post(from, number, id, post, watch);
     }
 
     fn post(self, post: PostId) {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         self.session.do_send(Post {
             post,
             body: self.envelope.body.clone(),
             reply,
         });
-        let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
+        let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
         actix_rt::spawn(async move {
-            let answer = exchange.acknowledging(from, &envelope, answer).await;
-            let outcome = match answer {
+            let response = client.acknowledge_if_slow(from, &envelope, response).await;
+            let outcome = match response {
                 Ok(Ok(())) => Outcome::Done,
                 Ok(Err(PostError::TransportMismatch)) => Outcome::TransportMismatch,
                 Ok(Err(PostError::Duplicate)) => Outcome::Duplicate,
                 Ok(Err(PostError::Malformed)) => Outcome::Malformed,
                 Err(_) => Outcome::Gone,
             };
-            exchange.answer(from, &envelope, outcome, Bytes::new());
+            client.respond(from, &envelope, outcome, Bytes::new());
         });
     }
 
     fn probe(self) {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         self.session.do_send(ProbeStarted { reply });
-        let (from, envelope, exchange) = (self.from, self.envelope, self.exchange.clone());
+        let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
         actix_rt::spawn(async move {
-            let outcome = match answer.await {
+            let outcome = match response.await {
                 Ok(true) => Outcome::Done,
                 Ok(false) => Outcome::Declined,
                 Err(_) => Outcome::Gone,
             };
-            exchange.answer(from, &envelope, outcome, Bytes::new());
+            client.respond(from, &envelope, outcome, Bytes::new());
         });
     }
 }

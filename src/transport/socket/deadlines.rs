@@ -3,7 +3,7 @@
 //!
 //! actix-http limits only the time for the first head and for an idle connection. A body or a later head that never
 //! ends, or a response that is never read, would hold the connection and its descriptor forever. So [`Deadlines`] are
-//! kept below it, beside the socket: [`TimedStream`](super::TimedStream) updates them with each read and write, and
+//! kept below it, beside the socket: `TimedStream` updates them with each read and write, and
 //! requests mark when they are served and when they wait for a body.
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use actix_web::dev::Payload;
 
 use crate::config::HttpTimeouts;
-use crate::transport::accept::Place;
+use crate::transport::slots::HttpSlot;
 
 /// Extra time before these deadlines act, so that actix-http can close an idle connection, or respond to a late first
 /// head with 408, itself.
@@ -22,7 +22,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// The deadlines of one connection, shared by its socket and the requests on it.
 pub struct Deadlines {
     timeouts: HttpTimeouts,
-    /// Whether the connection speaks HTTP: not before it is prepared, nor once it is a websocket.
+    /// Whether the connection carries HTTP: not before it is prepared, nor once it is a websocket.
     active: Cell<bool>,
     /// Number of requests being served.
     serving: Cell<usize>,
@@ -36,20 +36,20 @@ pub struct Deadlines {
     write: Cell<Option<Instant>>,
     /// The unread rest of the body of the last request.
     unread: RefCell<Option<Payload>>,
-    /// Held while the connection speaks HTTP.
-    place: RefCell<Option<Place>>,
+    /// Held while the connection carries HTTP.
+    slot: RefCell<Option<HttpSlot>>,
 }
 
 /// A request being served; no other one is due until this is dropped.
 pub struct Serving(Rc<Deadlines>);
 
 impl Deadlines {
-    /// The deadlines of a connection that does not speak HTTP yet, and its place.
-    pub fn new(timeouts: HttpTimeouts, place: Place) -> Rc<Self> {
-        Self::with_place(timeouts, Some(place))
+    /// The deadlines of a connection that does not carry HTTP yet, and its slot.
+    pub fn new(timeouts: HttpTimeouts, slot: HttpSlot) -> Rc<Self> {
+        Self::with_slot(timeouts, Some(slot))
     }
 
-    fn with_place(timeouts: HttpTimeouts, place: Option<Place>) -> Rc<Self> {
+    fn with_slot(timeouts: HttpTimeouts, slot: Option<HttpSlot>) -> Rc<Self> {
         Rc::new(Self {
             timeouts,
             active: Cell::new(false),
@@ -59,11 +59,11 @@ impl Deadlines {
             body: Cell::new(None),
             write: Cell::new(None),
             unread: RefCell::new(None),
-            place: RefCell::new(place),
+            slot: RefCell::new(slot),
         })
     }
 
-    /// Notes that the connection speaks HTTP now; the head of its first request is due.
+    /// Notes that the connection carries HTTP now; the head of its first request is due.
     pub fn begin(&self) {
         self.active.set(true);
         self.head_begun.set(true);
@@ -71,10 +71,10 @@ impl Deadlines {
         self.next_request.set(Some(due));
     }
 
-    /// Notes that the connection no longer speaks HTTP.
+    /// Notes that the connection no longer carries HTTP.
     pub fn end(&self) {
         self.active.set(false);
-        self.place.replace(None);
+        self.slot.replace(None);
     }
 
     /// Notes that a request is being served, until the returned value is dropped.
@@ -93,7 +93,7 @@ impl Deadlines {
     }
 
     /// Notes that some of the body arrived, or that it is not awaited any more.
-    pub(crate) fn body_came(&self) {
+    pub(crate) fn note_body(&self) {
         self.body.set(None);
     }
 
@@ -183,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn each_part_of_a_request_has_its_time() {
-        let deadlines = Deadlines::with_place(TIMEOUTS, None);
+    fn each_part_of_a_request_has_its_deadline() {
+        let deadlines = Deadlines::with_slot(TIMEOUTS, None);
         assert_eq!(left(&deadlines), None, "no HTTP yet");
         deadlines.begin();
         assert_eq!(left(&deadlines), Some(11), "the first head");
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(left(&deadlines), None, "served");
         deadlines.await_body();
         assert_eq!(left(&deadlines), Some(20), "its body");
-        deadlines.body_came();
+        deadlines.note_body();
         drop(serving);
         assert_eq!(left(&deadlines), Some(76), "idle");
         deadlines.note_read();

@@ -11,19 +11,19 @@ use crate::outbox::Sink;
 
 /// A plain TCP connection in non-blocking mode.
 ///
-/// Reads and writes go to the socket at once and tell the reactor only when it was empty or full, which
-/// saves a system call per message against `tokio::net::TcpStream`.
+/// Reads and writes use the socket at once; the event loop is involved only when the socket is empty or full. This saves
+/// a system call per message compared to `tokio::net::TcpStream`.
 #[derive(Debug)]
 pub struct PlainSocket {
     io: AsyncFd<TcpStream>,
 }
 
 impl PlainSocket {
-    /// Takes the connection over. `send_buffer` bounds what the kernel holds for a client that does not read;
-    /// `user_timeout` is how long sent data may stay unacknowledged.
+    /// Adds a connection to the event loop. `send_buffer` limits the bytes that the kernel holds for a client that does
+    /// not read; `user_timeout` is the time that sent data may stay unacknowledged.
     ///
     /// # Errors
-    /// The connection is gone, or the reactor takes no more.
+    /// The connection is lost, or the event loop accepts no more.
     pub fn new(
         stream: TcpStream,
         send_buffer: Option<usize>,
@@ -52,7 +52,7 @@ impl PlainSocket {
         self.io.get_ref()
     }
 
-    /// Reads what is there. `Pending` if nothing is, and the task is woken when that changes.
+    /// Reads available bytes. `Pending` if there are none, and the task is woken when that changes.
     pub fn poll_read(&self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = match self.io.poll_read_ready(cx) {
@@ -61,7 +61,7 @@ impl PlainSocket {
             };
             match self.io.get_ref().read(buffer) {
                 Ok(read) => {
-                    // Less than asked for: the socket is empty, the next byte wakes us.
+                    // The socket is empty now; the next byte wakes the task.
                     if read > 0 && read < buffer.len() {
                         ready.clear_ready();
                     }
@@ -74,18 +74,17 @@ impl PlainSocket {
         }
     }
 
-    /// `Pending` while the socket is full, and the task is woken when that changes. The caller has just met
-    /// a full socket and tries again once after `Ready`.
+    /// See [`super::ClientSocket::poll_writable`].
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io
             .poll_write_ready(cx)
             .map_ok(|mut ready| ready.clear_ready())
     }
 
-    /// Writes a few bytes of the handshake.
+    /// See [`super::ClientSocket::write_now`].
     ///
     /// # Errors
-    /// The connection is gone; `WouldBlock` also if it did not take all, which a fresh socket does.
+    /// As there.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<()> {
         match self.io.get_ref().write(bytes)? {
             written if written == bytes.len() => Ok(()),
@@ -93,9 +92,9 @@ impl PlainSocket {
         }
     }
 
-    /// Tells the client that nothing more will come.
+    /// See [`super::ClientSocket::finish`].
     pub fn finish(&self) {
-        // The client may have gone first.
+        // The client may have closed first.
         let _ = self.io.get_ref().shutdown(std::net::Shutdown::Write);
     }
 }

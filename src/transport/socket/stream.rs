@@ -1,4 +1,4 @@
-//! A client's connection while it speaks HTTP, and on its way to the worker of its session.
+//! A client's connection while it carries HTTP, and on its way to the worker of its session.
 
 use std::io;
 use std::pin::Pin;
@@ -10,17 +10,21 @@ use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::{ClientSocket, Deadlines, PlainSocket, TimedStream, TlsSocket};
+use super::client::ClientSocket;
+use super::deadlines::Deadlines;
+use super::plain::PlainSocket;
+use super::timed::TimedStream;
+use super::tls::TlsSocket;
 
 /// An accepted connection.
 pub enum ClientStream {
     Plain(TimedStream),
-    /// Boxed: the state of TLS is large, and plain connections should not carry its room.
+    /// Boxed: the state of TLS is large, and plain connections should not reserve space for it.
     Tls(Box<TlsStream<TimedStream>>),
 }
 
 impl ClientStream {
-    /// The deadlines of the connection while it speaks HTTP.
+    /// The deadlines of the connection while it carries HTTP.
     pub fn deadlines(&self) -> &Rc<Deadlines> {
         match self {
             Self::Plain(stream) => stream.deadlines(),
@@ -28,19 +32,19 @@ impl ClientStream {
         }
     }
 
-    /// Takes the connection from this worker.
+    /// Removes the connection from the event loop of this worker.
     ///
     /// # Errors
-    /// The reactor does not let it go.
-    pub fn detach(self) -> io::Result<Detached> {
+    /// The event loop does not release the connection.
+    pub fn detach(self) -> io::Result<DetachedConnection> {
         match self {
-            Self::Plain(stream) => Ok(Detached {
+            Self::Plain(stream) => Ok(DetachedConnection {
                 stream: stream.into_inner().into_std()?,
                 tls: None,
             }),
             Self::Tls(stream) => {
                 let (stream, connection) = stream.into_inner();
-                Ok(Detached {
+                Ok(DetachedConnection {
                     stream: stream.into_inner().into_std()?,
                     tls: Some(Box::new(connection)),
                 })
@@ -49,19 +53,19 @@ impl ClientStream {
     }
 }
 
-/// A connection of no worker yet.
+/// A connection that belongs to no worker at the moment.
 #[derive(Debug)]
-pub struct Detached {
+pub struct DetachedConnection {
     stream: std::net::TcpStream,
-    /// Its keys, and what is already decrypted.
+    /// Its keys, and bytes that are already decrypted.
     tls: Option<Box<ServerConnection>>,
 }
 
-impl Detached {
-    /// Brings the connection to this worker. Settings as for [`PlainSocket::new`].
+impl DetachedConnection {
+    /// Adds the connection to the event loop of this worker. Settings as for [`PlainSocket::new`].
     ///
     /// # Errors
-    /// The connection is gone, or the reactor takes no more.
+    /// The connection is lost, or the event loop accepts no more.
     pub fn attach(
         self,
         send_buffer: Option<usize>,

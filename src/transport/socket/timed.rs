@@ -11,7 +11,7 @@ use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::Deadlines;
+use super::deadlines::Deadlines;
 
 /// A connection below TLS, so that progress is measured by the bytes that the peer sent and accepted.
 pub struct TimedStream {
@@ -36,7 +36,7 @@ impl TimedStream {
         &self.deadlines
     }
 
-    /// The raw connection, which no longer speaks HTTP.
+    /// The raw connection, which no longer carries HTTP.
     pub fn into_inner(self) -> TcpStream {
         self.deadlines.end();
         self.stream

@@ -1,8 +1,8 @@
-//! A client's TLS connection without a runtime's stream around it.
+//! A client's TLS connection, without the stream type of a runtime.
 //!
-//! rustls turns bytes into bytes; this file moves them, at once and without blocking. What is encrypted cannot
-//! be taken back: bytes the kernel does not take yet stay here, at most [`ENCRYPTED_LIMIT`] and their overhead,
-//! and nothing more is taken meanwhile. So the lane's queue stays the place where a slow client's packets wait.
+//! rustls converts bytes; this file moves them, at once and without blocking. Encrypted bytes cannot be withdrawn: those
+//! that the kernel does not accept yet stay here, at most [`ENCRYPTED_LIMIT`] and their overhead, and nothing more is
+//! accepted meanwhile. So the packets of a slow client wait in the queue of its lane.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
@@ -15,23 +15,23 @@ use smallvec::SmallVec;
 use super::plain::PlainSocket;
 use crate::outbox::Sink;
 
-/// Plaintext encrypted before the kernel has taken it: two records.
+/// Maximum number of plaintext bytes encrypted before the kernel accepts them: two records.
 const ENCRYPTED_LIMIT: usize = 32 * 1024;
-/// Slices of one write that need no memory of their own.
+/// Number of slices of one write that need no allocation.
 const USUAL_SLICES: usize = 8;
 
 /// A TLS connection in non-blocking mode, its handshake done.
 #[derive(Debug)]
 pub struct TlsSocket {
     socket: PlainSocket,
-    // Boxed: a plain client's socket is an alternative to this one and stays small.
+    // Boxed, so that the socket of a plain client stays small.
     connection: RefCell<Box<ServerConnection>>,
-    /// The task that flushes.
+    /// The task that calls `poll_flush`.
     flusher: RefCell<Option<Waker>>,
 }
 
 impl TlsSocket {
-    /// Takes the connection over, with what it has already decrypted.
+    /// A connection whose handshake is done, with the bytes it has already decrypted.
     pub fn new(socket: PlainSocket, mut connection: Box<ServerConnection>) -> Self {
         connection.set_buffer_limit(Some(ENCRYPTED_LIMIT));
         Self {
@@ -47,7 +47,7 @@ impl TlsSocket {
         loop {
             match connection.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Hung up without the alert that says so. A cut message is one the frames do not end.
+                // The client closed without `close_notify`. The framing detects a truncated message.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Poll::Ready(Ok(0));
                 }
@@ -63,8 +63,8 @@ impl TlsSocket {
                 Err(error) => return Poll::Ready(Err(error)),
             }
             let processed = connection.process_new_packets();
-            // An alert, or an answer to new keys; what does not fit now goes with the next write.
-            let _ = self.push(connection);
+            // An alert, or the response to a key update; the next write sends what does not fit now.
+            let _ = self.write_encrypted(connection);
             if let Err(error) = processed {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
@@ -86,7 +86,7 @@ impl TlsSocket {
             *flusher = Some(cx.waker().clone());
         }
         let connection = &mut **self.connection.borrow_mut();
-        while !self.push(connection)? {
+        while !self.write_encrypted(connection)? {
             match self.socket.poll_writable(cx) {
                 Poll::Ready(Ok(())) => {}
                 other => return other,
@@ -101,8 +101,8 @@ impl TlsSocket {
     /// As there.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<()> {
         let written = self.try_write(&[IoSlice::new(bytes)])?;
-        let is_away = written == bytes.len() && !self.connection.borrow().wants_write();
-        if is_away {
+        let all_sent = written == bytes.len() && !self.connection.borrow().wants_write();
+        if all_sent {
             Ok(())
         } else {
             Err(io::ErrorKind::WouldBlock.into())
@@ -113,13 +113,13 @@ impl TlsSocket {
     pub fn finish(&self) {
         let connection = &mut **self.connection.borrow_mut();
         connection.send_close_notify();
-        // The client may have gone first.
-        let _ = self.push(connection);
+        // The client may have closed first.
+        let _ = self.write_encrypted(connection);
         self.socket.finish();
     }
 
-    /// Hands the kernel what is encrypted; returns whether it took all.
-    fn push(&self, connection: &mut ServerConnection) -> io::Result<bool> {
+    /// Writes encrypted bytes to the kernel; returns whether it accepted all of them.
+    fn write_encrypted(&self, connection: &mut ServerConnection) -> io::Result<bool> {
         let mut stream: &TcpStream = self.socket.stream();
         while connection.wants_write() {
             match connection.write_tls(&mut stream) {
@@ -132,7 +132,8 @@ impl TlsSocket {
         Ok(true)
     }
 
-    /// Something stays here after a write that took all it was offered: nobody else would ask for it.
+    /// Wakes the task that flushes: encrypted bytes stay here after a write that accepted all of its input, so its caller
+    /// does not call again.
     fn wake_flusher(&self) {
         if let Some(flusher) = &*self.flusher.borrow() {
             flusher.wake_by_ref();
@@ -143,31 +144,31 @@ impl TlsSocket {
 impl Sink for TlsSocket {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let connection = &mut **self.connection.borrow_mut();
-        if !self.push(connection)? {
+        if !self.write_encrypted(connection)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut slices: SmallVec<[IoSlice<'_>; USUAL_SLICES]> =
             slices.iter().map(|slice| IoSlice::new(slice)).collect();
         let mut rest = &mut slices[..];
-        let mut taken = 0;
+        let mut accepted = 0;
         while !rest.is_empty() {
             let encrypted = connection.writer().write_vectored(rest)?;
             if encrypted == 0 {
                 break;
             }
-            taken += encrypted;
+            accepted += encrypted;
             IoSlice::advance_slices(&mut rest, encrypted);
-            // An error is met again by the session's own read or write.
-            if !matches!(self.push(connection), Ok(true)) {
+            // The next read or write of the session returns an error again.
+            if !matches!(self.write_encrypted(connection), Ok(true)) {
                 self.wake_flusher();
                 break;
             }
         }
-        Ok(taken)
+        Ok(accepted)
     }
 }
 
-/// The socket as rustls reads it.
+/// Adapts the socket for rustls.
 struct Wire<'a, 'b> {
     socket: &'a PlainSocket,
     cx: &'a mut Context<'b>,

@@ -1,6 +1,6 @@
-//! Tracks what other nodes have pending at the sessions of this worker, and ends it when such a node dies.
+//! The requests of other nodes that are pending at the sessions of this worker, ended when such a node dies.
 //!
-//! A node that dies cancels nothing itself. Without this, its websockets would carry their sessions until the next ping
+//! A node that dies cancels none of its requests. Without this, its websockets would carry their sessions until the next ping
 //! timeout, and its polls would block the next polls of their clients.
 
 use actix_rt::task::JoinHandle;
@@ -13,36 +13,36 @@ use crate::session::messages::{Abort, Detached, PostAborted, PostId, ProbeFailed
 
 /// Pending requests by the node that forwarded them.
 #[derive(Default)]
-pub struct UnderWay(HashMap<NodeId, OfNode>);
+pub struct RemoteRequests(HashMap<NodeId, NodeRequests>);
 
 #[derive(Default)]
-struct OfNode {
+struct NodeRequests {
     pulls: HashMap<u64, Pull>,
-    posts: HashMap<u64, Announced>,
-    websockets: HashMap<EngineId, Websocket>,
+    posts: HashMap<u64, AnnouncedPost>,
+    websockets: HashMap<EngineId, WebsocketRole>,
 }
 
-/// A pull that waits for its batch. Aborting the task closes the outlet, which the session notices.
+/// A pull that waits for its batch. Aborting the task closes the channel of the batch, which the session notices.
 struct Pull {
     session: EngineId,
     task: JoinHandle<()>,
 }
 
 /// A POST whose body is not complete.
-struct Announced {
+struct AnnouncedPost {
     session: EngineId,
     post: PostId,
-    /// Answers the POST if the session ends first.
+    /// Responds to the POST if the session ends first.
     watch: JoinHandle<()>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Websocket {
-    Probes,
-    Carries,
+enum WebsocketRole {
+    Probe,
+    Carrier,
 }
 
-impl UnderWay {
+impl RemoteRequests {
     pub(super) fn begin_pull(
         &mut self,
         node: NodeId,
@@ -50,12 +50,12 @@ impl UnderWay {
         session: EngineId,
         task: JoinHandle<()>,
     ) {
-        let pulls = &mut self.of(node).pulls;
+        let pulls = &mut self.of_node(node).pulls;
         pulls.insert(number, Pull { session, task });
     }
 
     pub(super) fn end_pull(&mut self, node: NodeId, number: u64) {
-        if let Some(pull) = self.of(node).pulls.remove(&number) {
+        if let Some(pull) = self.of_node(node).pulls.remove(&number) {
             pull.task.abort();
         }
     }
@@ -68,60 +68,61 @@ impl UnderWay {
         post: PostId,
         watch: JoinHandle<()>,
     ) {
-        let announced = Announced {
+        let announced = AnnouncedPost {
             session,
             post,
             watch,
         };
-        self.of(node).posts.insert(number, announced);
+        self.of_node(node).posts.insert(number, announced);
     }
 
     pub(super) fn end_post(&mut self, node: NodeId, number: u64) {
-        if let Some(post) = self.of(node).posts.remove(&number) {
+        if let Some(post) = self.of_node(node).posts.remove(&number) {
             post.watch.abort();
         }
     }
 
     pub(super) fn begin_probe(&mut self, node: NodeId, session: EngineId) {
-        let websockets = &mut self.of(node).websockets;
-        websockets.entry(session).or_insert(Websocket::Probes);
+        let websockets = &mut self.of_node(node).websockets;
+        websockets.entry(session).or_insert(WebsocketRole::Probe);
     }
 
     pub(super) fn end_probe(&mut self, node: NodeId, session: EngineId) {
-        let websockets = &mut self.of(node).websockets;
-        if websockets.get(&session) == Some(&Websocket::Probes) {
+        let websockets = &mut self.of_node(node).websockets;
+        if websockets.get(&session) == Some(&WebsocketRole::Probe) {
             websockets.remove(&session);
         }
     }
 
     pub(super) fn begin_websocket(&mut self, node: NodeId, session: EngineId) {
-        let websockets = &mut self.of(node).websockets;
-        websockets.insert(session, Websocket::Carries);
+        let websockets = &mut self.of_node(node).websockets;
+        websockets.insert(session, WebsocketRole::Carrier);
     }
 
     pub(super) fn end_websocket(&mut self, node: NodeId, session: EngineId) {
-        self.of(node).websockets.remove(&session);
+        self.of_node(node).websockets.remove(&session);
     }
 
-    fn of(&mut self, node: NodeId) -> &mut OfNode {
+    fn of_node(&mut self, node: NodeId) -> &mut NodeRequests {
         self.0.entry(node).or_default()
     }
 
-    /// Every node with something pending, and one of the sessions concerned. Removes what has ended by itself.
+    /// Every node with pending requests, and one of the sessions concerned. Removes requests that have ended.
     pub fn nodes(&mut self, worker: &Worker) -> Vec<(NodeId, EngineId)> {
-        self.0.retain(|_, of_node| {
-            of_node.pulls.retain(|_, pull| !pull.task.is_finished());
-            of_node.posts.retain(|_, post| !post.watch.is_finished());
-            of_node
+        self.0.retain(|_, requests| {
+            requests.pulls.retain(|_, pull| !pull.task.is_finished());
+            requests.posts.retain(|_, post| !post.watch.is_finished());
+            requests
                 .websockets
                 .retain(|session, _| worker.session(*session).is_some());
-            of_node.any_session().is_some()
+            requests.any_session().is_some()
         });
-        let session = |(node, of_node): (&NodeId, &OfNode)| Some((*node, of_node.any_session()?));
+        let session =
+            |(node, requests): (&NodeId, &NodeRequests)| Some((*node, requests.any_session()?));
         self.0.iter().filter_map(session).collect()
     }
 
-    /// Ends everything that a dead node had pending.
+    /// Ends the requests of a dead node.
     pub fn end_node(&mut self, node: NodeId, worker: &Worker) {
         let Some(gone) = self.0.remove(&node) else {
             return;
@@ -141,8 +142,8 @@ impl UnderWay {
                 continue;
             };
             match websocket {
-                Websocket::Probes => session.do_send(ProbeFailed),
-                Websocket::Carries => session.do_send(Detached {
+                WebsocketRole::Probe => session.do_send(ProbeFailed),
+                WebsocketRole::Carrier => session.do_send(Detached {
                     reason: CloseReason::TransportClose,
                 }),
             }
@@ -150,7 +151,7 @@ impl UnderWay {
     }
 }
 
-impl OfNode {
+impl NodeRequests {
     fn any_session(&self) -> Option<EngineId> {
         let websocket = self.websockets.keys().next();
         let pull = self.pulls.values().next().map(|pull| &pull.session);

@@ -1,0 +1,80 @@
+//! Holds a websocket on this node for a session of another one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+
+use super::envelope::{Kind, Outcome};
+use super::remote;
+use super::remote_session::RemoteSession;
+use crate::limits::Admission;
+use crate::outbox::Packet;
+use crate::transport::endpoint::Endpoint;
+use crate::transport::handshake::RequestError;
+use crate::transport::offer::WebsocketOffer;
+use crate::transport::refused;
+use crate::transport::rejection::Rejection;
+use crate::transport::socket::ClientStream;
+
+/// Answers the opening handshake of a websocket and, if the owner of the session accepts its probe, holds it until the
+/// websocket or the session ends.
+///
+/// # Errors
+/// The connection is lost.
+pub(in crate::transport) async fn hold(
+    endpoint: &Endpoint,
+    session: RemoteSession,
+    offer: WebsocketOffer<ClientStream>,
+    admission: Option<Admission>,
+) -> std::io::Result<()> {
+    let WebsocketOffer {
+        connection: mut stream,
+        first,
+        accept,
+        ..
+    } = offer;
+    let (forward, timeout) = (&session.forward, endpoint.settings.forward_timeout);
+    let number = forward.next_number();
+    let probe = forward.call(session.id, Kind::Probe, number, 0, timeout);
+    let (outcome, _) = probe.await;
+    // A failed upgrade does not change the polling session.
+    if endpoint.worker.is_stopping() {
+        let rejection = Rejection::from(RequestError::ShuttingDown);
+        return rejection.send(stream).await;
+    }
+    if outcome == Outcome::Gone {
+        refused::record_unknown_session(endpoint);
+        let rejection = Rejection::from(RequestError::SessionUnknown);
+        return rejection.send(stream).await;
+    }
+    stream.write_all(accept.response().as_bytes()).await?;
+    stream.flush().await?;
+    if outcome != Outcome::Done || !endpoint.settings.engine.allow_upgrades {
+        // Opened, then closed; the session continues (docs/protocol.md#16-upgrade).
+        stream.write_all(Packet::close(None, "").wire()).await?;
+        return stream.shutdown().await;
+    }
+    carry(endpoint, session, stream, first, admission);
+    Ok(())
+}
+
+/// Starts the task that holds the websocket.
+fn carry(
+    endpoint: &Endpoint,
+    session: RemoteSession,
+    stream: ClientStream,
+    first: Bytes,
+    admission: Option<Admission>,
+) {
+    let (registration, drain) = endpoint.remote_websockets.register();
+    let directory = Arc::clone(endpoint.worker.shard.directory());
+    stream.deadlines().end();
+    actix_rt::spawn(async move {
+        directory.metrics().forwarded_websockets.add(1);
+        remote::serve(session, stream, first, drain).await;
+        directory.metrics().forwarded_websockets.add(-1);
+        drop(admission);
+        drop(registration);
+    });
+}
