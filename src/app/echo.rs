@@ -1,19 +1,28 @@
-//! The app that the official protocol suites expect (protocol notes 5): every client gets back what it sends.
+//! The apps that the official protocol suites expect (docs/protocol.md#5-conformance-suites): clients receive what they
+//! send.
 
-use super::{Action, Answer, App, Event, SocketContext};
+use std::rc::Rc;
+
+use super::{App, Effect, EngineApp, Event, Outcome, SocketContext, SocketHandler};
 use crate::model::{Message, Payload};
 
-/// Echoes events as Socket.IO and messages as bare Engine.IO.
+/// Echoes Socket.IO events.
 #[derive(Debug, Default)]
 pub struct Echo;
 
 impl App for Echo {
-    fn on_connect(&self, _peer: &SocketContext<'_>, auth: &str) -> Answer {
+    fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        self
+    }
+}
+
+impl SocketHandler for Echo {
+    fn on_connect(&self, _context: &SocketContext<'_>, auth: &str) -> Outcome {
         let auth = if auth.is_empty() { "{}" } else { auth };
-        [Action::Emit(Payload::event("auth", [auth]))].into()
+        [Effect::Emit(Payload::event("auth", [auth]))].into()
     }
 
-    fn on_event(&self, _peer: &SocketContext<'_>, event: Event) -> Answer {
+    fn on_event(&self, _context: &SocketContext<'_>, event: Event) -> Outcome {
         let payload = event.payload;
         let elements = payload.elements();
         let args = elements.iter().skip(1).copied();
@@ -21,19 +30,25 @@ impl App for Echo {
             Some(r#""message""#) => {
                 let json = Payload::event("message-back", args).json;
                 let attachments = payload.attachments;
-                [Action::Emit(Payload { json, attachments })].into()
+                [Effect::Emit(Payload { json, attachments })].into()
             }
             Some(r#""message-with-ack""#) => {
                 let json = format!("[{}]", args.collect::<Vec<_>>().join(",")).into();
                 let attachments = payload.attachments;
-                [Action::Ack(Payload { json, attachments })].into()
+                [Effect::Ack(Payload { json, attachments })].into()
             }
-            _ => Answer::nothing(),
+            _ => Outcome::none(),
         }
     }
+}
 
-    fn bare_path(&self) -> Option<&str> {
-        Some("/engine.io")
+/// Echoes bare Engine.IO messages.
+#[derive(Debug, Default)]
+pub struct EngineEcho;
+
+impl EngineApp for EngineEcho {
+    fn path(&self) -> &'static str {
+        "/engine.io"
     }
 
     fn on_message(&self, message: Message) -> Vec<Message> {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Refusal;
+use super::effect::Refusal;
 use crate::model::{Handshake, Identity, Namespace, SocketId};
 
 /// A check of clients that connect. One instance exists per worker thread.

@@ -2,52 +2,60 @@
 //!
 //! `emit("roomwire:join", room, ack)`, `emit("roomwire:leave", room, ack)`,
 //! `emit("roomwire:emit", room, event, ...args, ack?)` and
-//! `emit("roomwire:ask", room, event, ...args, ack)`. The sender is never among those emitted to. Room patterns of the
-//! configuration say who may; every ack is `{ok:true,…}` or `{ok:false,error:{code,message}}`.
+//! `emit("roomwire:ask", room, event, ...args, ack)`, described in `docs/relay.md`. An emit never reaches its sender. The
+//! room rules of the configuration decide who may join and emit; every ack is `{ok:true,…}` or
+//! `{ok:false,error:{code,message}}`.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 use serde_json::{Value, json};
 
-use super::{Action, Actions, Answer, App, Event, SocketContext};
+use super::{App, Effect, Event, Join, JoinedRooms, Outcome, SocketContext, SocketHandler};
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig, Reloadable};
 use crate::model::payload::RESERVED_EVENTS;
 use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
-const OWN_PREFIX: &str = "roomwire:";
+const EVENT_PREFIX: &str = "roomwire:";
 /// Maximum length of a room name in bytes. A node keeps several copies of each name (index, channel, subscription),
 /// Redis one more.
 const MAX_ROOM_NAME: usize = 128;
-/// How long `roomwire:ask` waits for an answer.
-const ASK_TIME: Duration = Duration::from_secs(10);
+/// How long `roomwire:ask` waits for an ack.
+const ASK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Whether an event is for the relay, by its name.
-pub(super) fn is_own(payload: &Payload) -> bool {
+pub(super) fn is_relay_event(payload: &Payload) -> bool {
     let head = payload.json.trim_start_matches('[').trim_start();
     head.strip_prefix('"')
-        .is_some_and(|name| name.starts_with(OWN_PREFIX))
+        .is_some_and(|name| name.starts_with(EVENT_PREFIX))
 }
 
-/// Rooms by client request.
+/// Rooms by client request. It keeps no state for its sockets.
 #[derive(Debug, Clone)]
 pub struct Relay {
-    /// Looked at for each request: whoever is in a room stays there when a new rule forbids it.
+    /// Read for each request: a socket stays in its rooms when a new rule forbids them.
     rules: Arc<Reloadable<RelayConfig>>,
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, PartialEq)]
-struct Refused {
+struct Rejection {
     code: &'static str,
     message: String,
 }
 
-impl Refused {
-    fn told(&self, peer: &SocketContext<'_>) -> Action {
-        log::debug!(socket:% = peer.socket, code = self.code; "request refused");
-        Action::Ack(error(self.code, &self.message))
+impl Rejection {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, message }
+    }
+
+    /// The ack of the request.
+    fn ack(&self, socket: SocketId) -> Effect {
+        log::debug!(socket:%, code = self.code; "request refused");
+        Effect::Ack(error(self.code, &self.message))
     }
 }
 
@@ -57,7 +65,11 @@ impl Relay {
         Self { rules }
     }
 
-    fn request(&self, peer: &SocketContext<'_>, payload: &Payload) -> Result<Actions, Refused> {
+    fn request(
+        &self,
+        context: &SocketContext<'_>,
+        payload: &Payload,
+    ) -> Result<Outcome, Rejection> {
         let elements = payload.elements();
         let name = elements
             .first()
@@ -65,27 +77,26 @@ impl Relay {
             .unwrap_or_default();
         match name.as_str() {
             "roomwire:join" => {
-                let room = self.room(&elements)?;
+                let room = room_name(&elements)?;
                 self.may_join(&room)?;
-                Ok([Action::Join(vec![room])].into())
+                Ok(join(context, room))
             }
             "roomwire:leave" => {
-                let room = self.room(&elements)?;
-                let acknowledged = json!({"ok": true, "room": room.as_str()});
-                Ok([Action::Leave(vec![room]), ack(&acknowledged)].into())
+                let room = room_name(&elements)?;
+                let left = json!({"ok": true, "room": room.as_str()});
+                Ok([Effect::Leave(vec![room]), ack(&left)].into())
             }
             "roomwire:emit" => {
-                let emit = self.emit(peer, payload, &elements)?;
-                let mut emitted = json!({"ok": true});
-                if peer.degraded {
-                    emitted["degraded"] = Value::Bool(true);
-                }
-                Ok([Action::Dispatch(Command::Emit(emit)), ack(&emitted)].into())
+                let emit = self.emit(context, payload, &elements)?;
+                let emitted = match context.degraded {
+                    false => r#"[{"ok":true}]"#,
+                    true => r#"[{"ok":true,"degraded":true}]"#,
+                };
+                let ack = Effect::Ack(Payload::text(ByteString::from_static(emitted)));
+                Ok([Effect::dispatch(Command::Emit(emit)), ack].into())
             }
-            "roomwire:ask" => {
-                Ok([Action::Ask(self.emit(peer, payload, &elements)?, ASK_TIME)].into())
-            }
-            _ => Err(refused(
+            "roomwire:ask" => Ok(ask(context, self.emit(context, payload, &elements)?)),
+            _ => Err(Rejection::new(
                 "unknown_event",
                 format!(
                     "`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit or roomwire:ask"
@@ -94,27 +105,10 @@ impl Relay {
         }
     }
 
-    fn room(&self, elements: &[&str]) -> Result<Room, Refused> {
-        let room = elements.get(1).and_then(|room| text(room));
-        let Some(room) = room.filter(|room| !room.is_empty()) else {
-            return Err(refused(
-                "bad_request",
-                "the first argument must be the name of a room".into(),
-            ));
-        };
-        if room.len() > MAX_ROOM_NAME {
-            return Err(refused(
-                "room_name_too_long",
-                format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
-            ));
-        }
-        Ok(Room::from(room))
-    }
-
-    fn may_join(&self, room: &Room) -> Result<(), Refused> {
-        // The room of a socket's own id hears what is meant for that socket alone.
+    fn may_join(&self, room: &Room) -> Result<(), Rejection> {
+        // The room named after a socket's id receives what is meant for that socket alone.
         if SocketId::parse(room).is_some() {
-            return Err(refused(
+            return Err(Rejection::new(
                 "room_reserved",
                 format!("`{room}` is the id of a socket"),
             ));
@@ -125,7 +119,7 @@ impl Relay {
             .rule(room)
             .is_some_and(|rule| rule.join == JoinPolicy::Anyone);
         if !allowed {
-            return Err(refused(
+            return Err(Rejection::new(
                 "join_forbidden",
                 format!("clients may not join `{room}` (app.relay)"),
             ));
@@ -135,96 +129,137 @@ impl Relay {
 
     fn emit(
         &self,
-        peer: &SocketContext<'_>,
+        context: &SocketContext<'_>,
         payload: &Payload,
         elements: &[&str],
-    ) -> Result<Emit, Refused> {
-        let room = self.room(elements)?;
+    ) -> Result<Emit, Rejection> {
+        let room = room_name(elements)?;
         let Some(event) = elements.get(2).and_then(|event| event_name(event)) else {
-            return Err(refused(
+            return Err(Rejection::new(
                 "bad_request",
-                "the second argument must be the name of an event".into(),
+                "the second argument must be the name of an event",
             ));
         };
-        if RESERVED_EVENTS.contains(&event.as_str()) || event.starts_with(OWN_PREFIX) {
-            return Err(refused(
+        if RESERVED_EVENTS.contains(&event.as_str()) || event.starts_with(EVENT_PREFIX) {
+            return Err(Rejection::new(
                 "event_reserved",
                 format!("`{event}` cannot be emitted to others"),
             ));
         }
-        let publish = self
-            .rules
-            .read()
-            .rule(&room)
-            .map_or(PublishPolicy::Nobody, |rule| rule.publish);
-        let allowed = match publish {
-            PublishPolicy::Anyone => true,
-            PublishPolicy::Members => peer.rooms.contains(&room),
-            PublishPolicy::Nobody => false,
-        };
-        if !allowed {
-            let who = if publish == PublishPolicy::Members {
-                "only members"
-            } else {
-                "clients may not"
-            };
-            return Err(refused(
-                "publish_forbidden",
-                format!("{who} emit to `{room}` (app.relay)"),
-            ));
-        }
-        let sender = Room::from(peer.socket.as_str());
+        self.may_publish(context, &room)?;
+        let sender = Room::from(context.socket.as_str());
         Ok(Emit {
-            to: Selector::room(peer.namespace.clone(), room).except(sender),
+            to: Selector::room(context.namespace.clone(), room).except(sender),
             payload: from_second_argument(payload, elements),
             volatile: false,
             ack: None,
         })
     }
+
+    fn may_publish(&self, context: &SocketContext<'_>, room: &Room) -> Result<(), Rejection> {
+        let publish = self
+            .rules
+            .read()
+            .rule(room)
+            .map_or(PublishPolicy::Nobody, |rule| rule.publish);
+        let allowed = match publish {
+            PublishPolicy::Anyone => true,
+            PublishPolicy::Members => context.access.is_in(room),
+            PublishPolicy::Nobody => false,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let who = if publish == PublishPolicy::Members {
+            "only members"
+        } else {
+            "clients may not"
+        };
+        Err(Rejection::new(
+            "publish_forbidden",
+            format!("{who} emit to `{room}` (app.relay)"),
+        ))
+    }
 }
 
 impl App for Relay {
-    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
-        match self.request(peer, &event.payload) {
-            Ok(actions) => Answer::Now(actions),
-            Err(refused) => [refused.told(peer)].into(),
+    fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        self
+    }
+}
+
+impl SocketHandler for Relay {
+    fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
+        match self.request(context, &event.payload) {
+            Ok(outcome) => outcome,
+            Err(rejection) => [rejection.ack(context.socket)].into(),
         }
     }
 
-    fn refusal(&self, code: &str, message: &str) -> Option<Payload> {
+    fn rejection(&self, code: &str, message: &str) -> Option<Payload> {
         Some(error(code, message))
     }
+}
 
-    fn on_joined(&self, peer: &SocketContext<'_>, rooms: &[Room], degraded: bool) -> Answer {
-        // Its room was left out, counted and logged by the broker.
-        let Some(room) = rooms.first() else {
-            let message = "the socket is in socket.max_rooms rooms".into();
-            return [refused("too_many_rooms", message).told(peer)].into();
+/// `roomwire:join`: acknowledged when the bus delivers to the room.
+fn join(context: &SocketContext<'_>, room: Room) -> Outcome {
+    let (socket, node, transport) = (context.socket, context.node, context.transport);
+    let ack_joined = move |joined: JoinedRooms| {
+        // A room beyond the limit was left out, counted and logged by the broker.
+        let Some(room) = joined.rooms.first() else {
+            let message = "the socket is in socket.max_rooms rooms";
+            return Rejection::new("too_many_rooms", message).ack(socket);
         };
-        let mut joined = json!({
+        let mut acknowledged = json!({
             "ok": true,
             "room": room.as_str(),
-            "node": peer.node.as_str(),
-            "transport": peer.transport.as_str(),
+            "node": node.as_str(),
+            "transport": transport.as_str(),
         });
-        if degraded {
-            joined["degraded"] = Value::Bool(true);
+        if joined.degraded {
+            acknowledged["degraded"] = Value::Bool(true);
         }
-        [ack(&joined)].into()
+        ack(&acknowledged)
+    };
+    match context.access.join(vec![room]) {
+        Join::Complete(joined) => [ack_joined(joined)].into(),
+        Join::Pending(joined) => Outcome::later(async move { [ack_joined(joined.await)].into() }),
     }
+}
 
-    fn on_answer(&self, _peer: &SocketContext<'_>, answer: Option<Payload>) -> Answer {
-        let Some(answer) = answer else {
+/// `roomwire:ask`: acknowledged with the first ack of another socket; the next events of this socket do not wait for it.
+fn ask(context: &SocketContext<'_>, emit: Emit) -> Outcome {
+    let first_ack = context.access.emit_with_ack(emit, ASK_DEADLINE);
+    Outcome::concurrent(async move {
+        let Some(answer) = first_ack.await else {
             let nobody = error("no_answer", "nobody in the room answered");
-            return [Action::Ack(nobody)].into();
+            return [Effect::Ack(nobody)].into();
         };
         let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, answer.json);
         let payload = Payload {
             json: json.into(),
             attachments: answer.attachments,
         };
-        [Action::Ack(payload)].into()
+        [Effect::Ack(payload)].into()
+    })
+}
+
+/// The room that a request names as its first argument.
+fn room_name(elements: &[&str]) -> Result<Room, Rejection> {
+    let room = elements.get(1).and_then(|room| text(room));
+    let Some(room) = room.filter(|room| !room.is_empty()) else {
+        return Err(Rejection::new(
+            "bad_request",
+            "the first argument must be the name of a room",
+        ));
+    };
+    if room.len() > MAX_ROOM_NAME {
+        return Err(Rejection::new(
+            "room_name_too_long",
+            format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
+        ));
     }
+    Ok(Room::from(room))
 }
 
 /// `["roomwire:emit",room,event,args...]` -> `[event,args...]`, without encoding anything again.
@@ -250,15 +285,11 @@ fn event_name(element: &str) -> Option<String> {
     text(element).or_else(|| element.starts_with('"').then(|| element.to_owned()))
 }
 
-fn ack(answer: &Value) -> Action {
-    Action::Ack(Payload::text(format!("[{answer}]")))
+fn ack(argument: &Value) -> Effect {
+    Effect::Ack(Payload::text(format!("[{argument}]")))
 }
 
 fn error(code: &str, message: &str) -> Payload {
     let error = json!({"ok": false, "error": {"code": code, "message": message}});
     Payload::text(format!("[{error}]"))
-}
-
-fn refused(code: &'static str, message: String) -> Refused {
-    Refused { code, message }
 }

@@ -1,13 +1,14 @@
-//! The app of a node in front of a Socket.IO server: whatever a client says goes over its upstream connection, and comes back.
+//! The app of a node in front of Socket.IO servers: what a client emits goes over its upstream connection, and what the
+//! upstream emits comes back. See `docs/upstream.md`.
 //!
-//! One upstream connection for each socket (`crate::upstream`), opened with the client's own auth: at its connect (`eager`), so that the
-//! upstream can refuse it and speak first, or at its first event (`lazy`). Events keep their order on the upstream connection and no
-//! event waits for the answer to another; acks, attachments and the namespace pass both ways. With
-//! `app.upstream.relay`, `roomwire:*` events are the relay's instead.
+//! Each socket has one upstream connection (`crate::upstream`), opened with the client's own auth: at its CONNECT
+//! (`eager`), so that the upstream can refuse it and emit first, or at its first event (`lazy`). Events keep their order on
+//! the connection, and none waits for the ack of another; acks, attachments and the namespace pass in both directions.
+//! With `app.upstream.relay`, `roomwire:*` events are handled by the relay instead.
 //!
-//! When an upstream connection is lost in use, its client is told by the end of its own connection (or a `41`), because nobody knows
-//! what the upstream still remembers. A lazy upstream connection that was quiet is opened again when needed: whoever lets upstream connections close
-//! when idle keeps nothing in them.
+//! A client whose upstream connection is lost in use is disconnected, because the state that the upstream kept for it is
+//! unknown. A lazy connection that was lost while it was quiet is opened again when needed: with `idle_timeout`, nothing
+//! depends on it.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -15,296 +16,288 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytestring::ByteString;
-use hashbrown::HashMap;
 use log::debug;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::relay::{self, Relay};
-use super::{Action, Actions, Answer, App, Door, Event, Push, Refusal, SocketContext};
+use super::{
+    App, Effect, Effects, Event, Outcome, Refusal, SocketContext, SocketHandle, SocketHandler,
+};
 use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
-use crate::model::{Namespace, Network, Payload, Room, SocketId};
+use crate::model::{Namespace, Network, Payload};
 use crate::upstream::{
     Ending, Listener, OverLimit, Pool, Purpose, Request, UpstreamConnection, UpstreamEvent,
 };
 
-/// The event that tells a client why it is disconnected.
+/// The event that gives a client the reason why it is disconnected.
 const ERROR_EVENT: &str = "roomwire:error";
 
-/// The app; one a worker.
+/// The app; one instance a worker.
 pub struct Upstream {
-    inner: Rc<Inner>,
-    /// Answers `roomwire:*` events, if they are ours.
+    pool: Arc<Pool>,
+    /// Handles `roomwire:*` events, unless they are the upstream's.
     relay: Option<Relay>,
 }
 
-struct Inner {
-    pool: Arc<Pool>,
-    stays: RefCell<HashMap<SocketId, Stay>>,
-}
-
-/// A socket and its upstream.
-struct Stay {
-    namespace: Namespace,
-    auth: ByteString,
-    network: Option<Network>,
-    door: Door,
-    upstream: Option<UpstreamConnection>,
-    /// Tells the client's connect, which waits for the upstream connection, how it went.
-    connecting: Option<oneshot::Sender<Result<(), Ending>>>,
-}
-
-/// Hears a socket's upstream.
-struct Ear {
-    app: Weak<Inner>,
-    socket: SocketId,
-}
-
 impl Upstream {
-    /// The app with these upstreams; `relay` is asked about `roomwire:*` events.
+    /// The app with these upstreams; with `relay`, it handles `roomwire:*` events.
     pub fn new(pool: Arc<Pool>, relay: Option<Relay>) -> Self {
-        let stays = RefCell::default();
-        Self {
-            inner: Rc::new(Inner { pool, stays }),
-            relay,
-        }
+        Self { pool, relay }
     }
 
     fn relay_for(&self, event: &Event) -> Option<&Relay> {
         let relay = self.relay.as_ref()?;
-        relay::is_own(&event.payload).then_some(relay)
+        relay::is_relay_event(&event.payload).then_some(relay)
     }
 }
 
 impl App for Upstream {
-    fn on_connect(&self, peer: &SocketContext<'_>, auth: &str) -> Answer {
-        let stay = Stay {
-            namespace: peer.namespace.clone(),
-            auth: auth.into(),
-            network: peer.network,
-            door: peer.doorway.door(),
-            upstream: None,
-            connecting: None,
-        };
-        self.inner.stays.borrow_mut().insert(peer.socket, stay);
-        if self.inner.pool.settings().connect == UpstreamConnect::Lazy {
-            return Answer::nothing();
+    fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        Rc::new_cyclic(|this| ProxiedSocket {
+            this: Weak::clone(this),
+            namespace: context.namespace.clone(),
+            network: context.network,
+            handle: context.access.handle(),
+            app: self,
+            state: RefCell::default(),
+        })
+    }
+}
+
+/// A socket and its upstream connection.
+struct ProxiedSocket {
+    this: Weak<Self>,
+    app: Rc<Upstream>,
+    namespace: Namespace,
+    network: Option<Network>,
+    handle: SocketHandle,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    auth: ByteString,
+    connection: Option<UpstreamConnection>,
+    /// Completes the client's CONNECT, which waits for the upstream connection.
+    connecting: Option<oneshot::Sender<Result<(), Ending>>>,
+}
+
+impl SocketHandler for ProxiedSocket {
+    fn on_connect(&self, _context: &SocketContext<'_>, auth: &str) -> Outcome {
+        self.state.borrow_mut().auth = auth.into();
+        if self.app.pool.settings().connect == UpstreamConnect::Lazy {
+            return Outcome::none();
         }
         let (sender, joined) = oneshot::channel();
-        if let Err(over) = self.inner.open(peer.socket, Some(sender)) {
-            self.inner.stays.borrow_mut().remove(&peer.socket);
-            return [Action::Refuse(over_limit(over))].into();
+        if let Err(over) = self.connect(Some(sender)) {
+            return [Effect::Refuse(over_limit(over))].into();
         }
-        let (inner, socket) = (Rc::clone(&self.inner), peer.socket);
-        Answer::Later(Box::pin(async move {
-            let ending = match joined.await {
-                Ok(Ok(())) => return Actions::new(),
-                Ok(Err(ending)) => ending,
-                // Its stay is over: the client left meanwhile.
-                Err(_) => Ending::Closed,
-            };
-            inner.stays.borrow_mut().remove(&socket);
-            match ending {
-                Ending::Refused { message, data } => {
-                    [Action::Refuse(Refusal { message, data })].into()
+        Outcome::later(async move {
+            match joined.await {
+                Ok(Ok(())) => Effects::new(),
+                Ok(Err(Ending::Refused { message, data })) => {
+                    [Effect::Refuse(Refusal { message, data })].into()
                 }
-                // A refusal would keep stock clients away; this lets them try again.
-                _ => [Action::Hangup].into(),
+                // A refusal would keep stock clients away; after this they reconnect. The sender is dropped if the
+                // client left meanwhile.
+                Ok(Err(_)) | Err(_) => [Effect::Hangup].into(),
             }
-        }))
+        })
     }
 
-    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
-        if let Some(relay) = self.relay_for(&event) {
-            return relay.on_event(peer, event);
-        }
-        self.inner.delegate(peer.socket, event)
-    }
-
-    fn on_joined(&self, peer: &SocketContext<'_>, rooms: &[Room], degraded: bool) -> Answer {
-        match &self.relay {
-            Some(relay) => relay.on_joined(peer, rooms, degraded),
-            None => Answer::nothing(),
+    fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
+        match self.app.relay_for(&event) {
+            Some(relay) => relay.on_event(context, event),
+            None => self.forward(&event),
         }
     }
 
-    fn on_answer(&self, peer: &SocketContext<'_>, answer: Option<Payload>) -> Answer {
-        match &self.relay {
-            Some(relay) => relay.on_answer(peer, answer),
-            None => Answer::nothing(),
-        }
-    }
-
-    fn on_reply(&self, peer: &SocketContext<'_>, question: u64, answer: &Payload) {
-        let stays = self.inner.stays.borrow();
-        if let Some(upstream) = stays
-            .get(&peer.socket)
-            .and_then(|stay| stay.upstream.as_ref())
-        {
-            upstream.answer(question, answer);
-        }
-    }
-
-    fn on_disconnect(&self, peer: &SocketContext<'_>, reason: &str) {
-        let stay = self.inner.stays.borrow_mut().remove(&peer.socket);
-        if let Some(upstream) = stay.and_then(|stay| stay.upstream) {
-            // The upstream sees what we saw.
-            upstream.close(reason == "client namespace disconnect");
+    fn on_disconnect(&self, _context: &SocketContext<'_>, reason: &str) {
+        let mut state = self.state.borrow_mut();
+        state.connecting = None;
+        if let Some(connection) = state.connection.take() {
+            // The upstream sees the kind of end that this node saw.
+            connection.close(reason == "client namespace disconnect");
         }
     }
 }
 
-impl Inner {
-    /// Opens the socket's upstream.
-    fn open(
-        self: &Rc<Self>,
-        socket: SocketId,
+impl ProxiedSocket {
+    /// Opens the upstream connection.
+    fn connect(
+        &self,
         connecting: Option<oneshot::Sender<Result<(), Ending>>>,
     ) -> Result<(), OverLimit> {
-        let mut stays = self.stays.borrow_mut();
-        let Some(stay) = stays.get_mut(&socket) else {
-            return Ok(());
-        };
-        let settings = self.pool.settings();
+        let mut state = self.state.borrow_mut();
+        let settings = self.app.pool.settings();
         let request = Request {
             purpose: Purpose {
-                namespace: stay.namespace.clone(),
-                auth: stay.auth.clone(),
+                namespace: self.namespace.clone(),
+                auth: state.auth.clone(),
             },
-            user: (!stay.auth.is_empty()).then(|| (&*stay.auth).into()),
-            network: stay.network,
+            user: (!state.auth.is_empty()).then(|| (&*state.auth).into()),
+            network: self.network,
             greeting: None,
             heartbeat: None,
             idle: settings
                 .idle_timeout
                 .filter(|_| settings.connect == UpstreamConnect::Lazy),
         };
-        let ear = Ear {
-            app: Rc::downgrade(self),
-            socket,
-        };
-        stay.upstream = Some(UpstreamConnection::open(&self.pool, request, Rc::new(ear))?);
-        stay.connecting = connecting;
+        let listener = Rc::new(UpstreamListener(Weak::clone(&self.this)));
+        let connection = UpstreamConnection::open(&self.app.pool, request, listener)?;
+        state.connection = Some(connection);
+        state.connecting = connecting;
         Ok(())
     }
 
-    /// Sends an event over the socket's upstream connection; an upstream connection that is full holds the socket's next events up.
-    fn delegate(self: &Rc<Self>, socket: SocketId, event: Event) -> Answer {
-        let has_upstream = self
-            .stays
-            .borrow()
-            .get(&socket)
-            .is_some_and(Stay::has_upstream);
-        if !has_upstream && let Err(over) = self.open(socket, None) {
+    /// Emits an event to the upstream. While the upstream connection is full, the next events of the socket wait.
+    fn forward(&self, event: &Event) -> Outcome {
+        if !self.is_connected()
+            && let Err(over) = self.connect(None)
+        {
             let Refusal { message, data } = over_limit(over);
-            let told = told(over.code(), &message, data);
-            return [Action::Emit(told), Action::Disconnect { close: false }].into();
+            let error = error_event(over.code(), &message, data);
+            return [Effect::Emit(error), Effect::Disconnect { close: false }].into();
         }
-        let stays = self.stays.borrow();
-        let Some(upstream) = stays.get(&socket).and_then(|stay| stay.upstream.as_ref()) else {
-            return Answer::nothing();
+        let state = self.state.borrow();
+        let Some(connection) = &state.connection else {
+            return Outcome::none();
         };
-        upstream.emit(&event.payload, event.ack);
-        if !upstream.is_full() {
-            return Answer::nothing();
+        connection.emit(&event.payload, event.ack.clone());
+        if !connection.is_full() {
+            return Outcome::none();
         }
-        let room = upstream.room();
-        Answer::Later(Box::pin(async move {
+        let room = connection.room();
+        Outcome::later(async move {
             room.await;
-            Actions::new()
-        }))
-    }
-}
-
-impl Stay {
-    fn has_upstream(&self) -> bool {
-        self.upstream
-            .as_ref()
-            .is_some_and(|upstream| !upstream.has_ended())
-    }
-}
-
-impl Listener for Ear {
-    fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(app) = self.app.upgrade() else {
-            return Poll::Ready(());
-        };
-        let stays = app.stays.borrow();
-        let stay = stays.get(&self.socket);
-        stay.map_or(Poll::Ready(()), |stay| stay.door.poll_capacity(cx))
+            Effects::new()
+        })
     }
 
-    fn on_events(&self, news: Vec<UpstreamEvent>) {
-        let Some(app) = self.app.upgrade() else {
-            return;
-        };
-        let mut stays = app.stays.borrow_mut();
-        let Some(stay) = stays.get_mut(&self.socket) else {
-            return;
-        };
-        let mut pushes = Vec::with_capacity(news.len());
-        for piece in news {
-            match piece {
+    fn is_connected(&self) -> bool {
+        let state = self.state.borrow();
+        let connection = state.connection.as_ref();
+        connection.is_some_and(|connection| !connection.has_ended())
+    }
+
+    fn on_upstream_events(&self, events: Vec<UpstreamEvent>) {
+        let mut effects = Effects::new();
+        for event in events {
+            match event {
                 UpstreamEvent::Joined { .. } => {
-                    if let Some(connecting) = stay.connecting.take() {
-                        // The client may have left; its stay goes by its own way.
+                    if let Some(connecting) = self.state.borrow_mut().connecting.take() {
+                        // The receiver is dropped if the client left meanwhile.
                         let _ = connecting.send(Ok(()));
                     }
                 }
-                UpstreamEvent::Event { payload, question } => pushes.push(match question {
-                    None => Push::Emit(payload),
-                    Some(question) => Push::Ask { payload, question },
-                }),
-                UpstreamEvent::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
-                UpstreamEvent::Ended(ending) => {
-                    // Another one may have taken its place.
-                    stay.upstream.take_if(|upstream| upstream.has_ended());
-                    match stay.connecting.take() {
-                        Some(connecting) => drop(connecting.send(Err(ending))),
-                        None => ended(ending, app.pool.settings(), &mut pushes),
-                    }
+                UpstreamEvent::Event {
+                    payload,
+                    question: None,
+                } => effects.push(Effect::Emit(payload)),
+                UpstreamEvent::Event {
+                    payload,
+                    question: Some(question),
+                } => {
+                    self.apply(std::mem::take(&mut effects));
+                    self.emit_with_ack(payload, question);
                 }
+                UpstreamEvent::Acked { ack, payload } => {
+                    effects.push(Effect::LateAck(ack, payload));
+                }
+                UpstreamEvent::Ended(ending) => self.on_end(ending, &mut effects),
             }
         }
-        if !pushes.is_empty() {
-            stay.door.push(pushes);
+        self.apply(effects);
+    }
+
+    fn apply(&self, effects: Effects) {
+        if !effects.is_empty() {
+            self.handle.apply(effects);
+        }
+    }
+
+    /// Passes on an event that the upstream wants acknowledged. The upstream sets the deadline, if any.
+    fn emit_with_ack(&self, payload: Payload, question: u64) {
+        let ack = self.handle.emit_with_ack(payload, None);
+        let this = Weak::clone(&self.this);
+        actix_rt::spawn(async move {
+            if let (Some(ack), Some(this)) = (ack.await, this.upgrade())
+                && let Some(connection) = &this.state.borrow().connection
+            {
+                connection.answer(question, &ack);
+            }
+        });
+    }
+
+    fn on_end(&self, ending: Ending, effects: &mut Effects) {
+        let mut state = self.state.borrow_mut();
+        // A new connection may have been opened already.
+        state
+            .connection
+            .take_if(|connection| connection.has_ended());
+        match state.connecting.take() {
+            Some(connecting) => drop(connecting.send(Err(ending))),
+            None => disconnect_client(ending, self.app.pool.settings(), effects),
         }
     }
 }
 
-/// What the client of an upstream connection that ended is told. An upstream connection that may close when idle may also be lost while it is quiet: it
-/// is opened again when needed.
-fn ended(ending: Ending, settings: &UpstreamConfig, pushes: &mut Vec<Push>) {
+/// Receives the events of a socket's upstream connection.
+struct UpstreamListener(Weak<ProxiedSocket>);
+
+impl Listener for UpstreamListener {
+    fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.0.upgrade() {
+            Some(socket) => socket.handle.poll_capacity(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
+    fn on_events(&self, events: Vec<UpstreamEvent>) {
+        if let Some(socket) = self.0.upgrade() {
+            socket.on_upstream_events(events);
+        }
+    }
+}
+
+/// The effects for a client whose upstream connection ended. A connection that may close when idle may also be lost while
+/// it is quiet: it is opened again when needed.
+fn disconnect_client(ending: Ending, settings: &UpstreamConfig, effects: &mut Effects) {
     let resumable = settings.connect == UpstreamConnect::Lazy && settings.idle_timeout.is_some();
     let (code, message) = match ending {
         Ending::Closed | Ending::Idle => return,
         Ending::Lost { quiet: true, .. } if resumable => return,
-        Ending::Disconnected => return pushes.push(Push::Disconnect { close: false }),
+        Ending::Disconnected => return effects.push(Effect::Disconnect { close: false }),
         Ending::Refused { message, data } => {
             // It would be refused again.
-            pushes.push(Push::Emit(told("upstream_refused", &message, data)));
-            return pushes.push(Push::Disconnect { close: false });
+            effects.push(Effect::Emit(error_event(
+                "upstream_refused",
+                &message,
+                data,
+            )));
+            return effects.push(Effect::Disconnect { close: false });
         }
         Ending::Lost { reason, .. } => {
-            debug!(reason:%; "client ends with its upstream connection");
+            debug!(reason:%; "upstream connection lost, client is disconnected");
             ("upstream_lost", "the server behind this one was lost")
         }
         Ending::Unavailable(reason) => {
-            debug!(reason:%; "client ends without an upstream connection");
+            debug!(reason:%; "no upstream connection, client is disconnected");
             (
                 "upstream_unavailable",
                 "the server behind this one cannot be reached",
             )
         }
     };
-    pushes.push(Push::Emit(told(code, message, None)));
-    pushes.push(match settings.when_lost {
-        WhenLost::Close => Push::Hangup,
-        WhenLost::Disconnect => Push::Disconnect { close: false },
+    effects.push(Effect::Emit(error_event(code, message, None)));
+    effects.push(match settings.when_lost {
+        WhenLost::Close => Effect::Hangup,
+        WhenLost::Disconnect => Effect::Disconnect { close: false },
     });
 }
 
-/// Why somebody gets no upstream.
+/// Why a client gets no upstream connection.
 fn over_limit(over: OverLimit) -> Refusal {
     Refusal {
         message: over.to_string(),
@@ -313,7 +306,7 @@ fn over_limit(over: OverLimit) -> Refusal {
 }
 
 /// `["roomwire:error",{code,message,data?}]`; `data` is encoded JSON of the upstream.
-fn told(code: &str, message: &str, data: Option<String>) -> Payload {
+fn error_event(code: &str, message: &str, data: Option<String>) -> Payload {
     let head = json!({"code": code, "message": message}).to_string();
     let argument = match data {
         Some(data) => format!("{},\"data\":{data}}}", &head[..head.len() - 1]),
@@ -327,44 +320,44 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// What the client is told and what is done to it, as text.
-    fn outcome(ending: Ending, connect: UpstreamConnect, when_lost: WhenLost) -> String {
+    /// The effects for the client, as text.
+    fn effects_of(ending: Ending, connect: UpstreamConnect, when_lost: WhenLost) -> String {
         let mut settings = Config::default().app.upstream;
         settings.when_lost = when_lost;
         settings.connect = connect;
-        let mut pushes = Vec::new();
-        ended(ending, &settings, &mut pushes);
-        let words = pushes.into_iter().map(|push| match push {
-            Push::Emit(payload) => payload.json.to_string(),
+        let mut effects = Effects::new();
+        disconnect_client(ending, &settings, &mut effects);
+        let texts = effects.into_iter().map(|effect| match effect {
+            Effect::Emit(payload) => payload.json.to_string(),
             other => format!("{other:?}"),
         });
-        words.collect::<Vec<_>>().join(" ")
+        texts.collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn what_a_client_is_told_of_each_ending() {
+    fn each_ending_disconnects_the_client_with_its_own_error() {
         use UpstreamConnect::{Eager, Lazy};
         let lost = |quiet| Ending::Lost {
             reason: "transport close".into(),
             quiet,
         };
         for silent in [Ending::Closed, Ending::Idle, lost(true)] {
-            assert_eq!(outcome(silent, Lazy, WhenLost::Close), "");
+            assert_eq!(effects_of(silent, Lazy, WhenLost::Close), "");
         }
-        let told = r#"["roomwire:error",{"code":"upstream_lost","message":"the server behind this one was lost"}]"#;
+        let error = r#"["roomwire:error",{"code":"upstream_lost","message":"the server behind this one was lost"}]"#;
         assert_eq!(
-            outcome(lost(true), Eager, WhenLost::Close),
-            format!("{told} Hangup")
+            effects_of(lost(true), Eager, WhenLost::Close),
+            format!("{error} Hangup")
         );
         assert_eq!(
-            outcome(lost(false), Lazy, WhenLost::Disconnect),
-            format!("{told} Disconnect {{ close: false }}")
+            effects_of(lost(false), Lazy, WhenLost::Disconnect),
+            format!("{error} Disconnect {{ close: false }}")
         );
-        let away = outcome(Ending::Unavailable("secret".into()), Lazy, WhenLost::Close);
-        assert!(away.contains("upstream_unavailable") && away.ends_with("Hangup"));
-        assert!(!away.contains("secret"), "{away}");
+        let unavailable = effects_of(Ending::Unavailable("secret".into()), Lazy, WhenLost::Close);
+        assert!(unavailable.contains("upstream_unavailable") && unavailable.ends_with("Hangup"));
+        assert!(!unavailable.contains("secret"), "{unavailable}");
         assert_eq!(
-            outcome(Ending::Disconnected, Eager, WhenLost::Close),
+            effects_of(Ending::Disconnected, Eager, WhenLost::Close),
             "Disconnect { close: false }"
         );
         let refused = Ending::Refused {
@@ -372,7 +365,7 @@ mod tests {
             data: Some("[1]".into()),
         };
         assert_eq!(
-            outcome(refused, Lazy, WhenLost::Close),
+            effects_of(refused, Lazy, WhenLost::Close),
             r#"["roomwire:error",{"code":"upstream_refused","message":"no }","data":[1]}] Disconnect { close: false }"#
         );
     }

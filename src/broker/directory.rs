@@ -102,11 +102,11 @@ impl Directory {
     }
 
     /// A command that enters the broker here, or comes from the bus, as it is applied on every worker.
-    pub(super) fn admit(&self, command: Command, origin: Origin) -> Dispatch {
+    pub(super) fn admit(&self, command: Arc<Command>, origin: Origin) -> Dispatch {
         self.metrics.commands_total.of(origin).increment();
         let ack_id = command.ack_token().map(|_| self.next_ack_id());
         Dispatch {
-            command: Arc::new(command),
+            command,
             ack_id,
             from_bus: origin == Origin::Bus,
             reports: ack_id.is_some() && origin == Origin::Local,

@@ -40,7 +40,7 @@ impl Ingress {
     pub fn dispatch(&self, command: Command, origin: Origin) {
         let owner = self.directory.owner(&command);
         let targets = self.directory.workers_of(owner);
-        let dispatch = self.directory.admit(command, origin);
+        let dispatch = self.directory.admit(Arc::new(command), origin);
         let mut pending = PendingDispatches::default();
         pending.stage(&dispatch, targets, clock::now(), &self.directory);
         pending.send(&self.directory);

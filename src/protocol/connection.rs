@@ -1,7 +1,7 @@
-//! One session's protocol as a value: packets and the time in, effects and deadlines out.
+//! One session's protocol as a value: packets and the time in, events and deadlines out.
 //!
-//! No socket, clock, actor or lock. The session feeds it and carries out what it says; one packet has at
-//! most one effect.
+//! No socket, clock, actor or lock. The session feeds it packets and acts on the events; one packet causes at
+//! most one.
 
 use std::time::{Duration, Instant};
 
@@ -40,11 +40,11 @@ pub enum Mode {
     Bare,
 }
 
-/// What a packet asks the session to do.
+/// What a packet of the client requests.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
-    /// The client asks for a namespace; `auth` is a JSON object or empty.
-    ConnectAsked {
+pub enum ProtocolEvent {
+    /// The client requests a namespace; `auth` is a JSON object or empty.
+    ConnectRequested {
         name: String,
         auth: ByteString,
         at: Instant,
@@ -57,16 +57,16 @@ pub enum Effect {
     },
     /// An event whose JSON nests too deeply; its payload is dropped.
     TooDeep { slot: Slot, ack: Option<AckId> },
-    /// The answer to an emit of ours.
-    Acked {
+    /// The ack of an event that was sent to the client.
+    AckReceived {
         slot: Slot,
         id: u32,
         payload: Payload,
     },
-    /// The client answered a ping, this long after it.
-    PingAnswered(Duration),
+    /// The client answered a ping, this long `after` it.
+    PongReceived { after: Duration },
     /// The client leaves a namespace.
-    Left { slot: Slot },
+    DisconnectReceived { slot: Slot },
     /// A message of a bare session.
     Message(Message),
 }
@@ -112,10 +112,13 @@ impl Connection {
         &mut self,
         packet: EnginePacket<'_>,
         now: Instant,
-    ) -> Result<Option<Effect>, CloseReason> {
+    ) -> Result<Option<ProtocolEvent>, CloseReason> {
         match packet {
             EnginePacket::Message(message) => self.message(message, now),
-            EnginePacket::Pong(_) => Ok(self.heartbeat.pong(now).map(Effect::PingAnswered)),
+            EnginePacket::Pong(_) => {
+                let after = self.heartbeat.pong(now);
+                Ok(after.map(|after| ProtocolEvent::PongReceived { after }))
+            }
             EnginePacket::Ping(_) => Err(CloseReason::TransportError),
             EnginePacket::Close => Err(CloseReason::TransportClose),
             EnginePacket::Open(_) | EnginePacket::Upgrade | EnginePacket::Noop => Ok(None),
@@ -126,9 +129,9 @@ impl Connection {
     ///
     /// # Errors
     /// The message ends the session, for this reason.
-    pub fn receive_binary(&mut self, content: Bytes) -> Result<Option<Effect>, CloseReason> {
+    pub fn receive_binary(&mut self, content: Bytes) -> Result<Option<ProtocolEvent>, CloseReason> {
         if self.mode == Mode::Bare {
-            return Ok(Some(Effect::Message(Message::Binary(content))));
+            return Ok(Some(ProtocolEvent::Message(Message::Binary(content))));
         }
         let Some(packet) = self
             .decoder
@@ -141,9 +144,13 @@ impl Connection {
         self.packet(packet)
     }
 
-    fn message(&mut self, message: &str, now: Instant) -> Result<Option<Effect>, CloseReason> {
+    fn message(
+        &mut self,
+        message: &str,
+        now: Instant,
+    ) -> Result<Option<ProtocolEvent>, CloseReason> {
         if self.mode == Mode::Bare {
-            return Ok(Some(Effect::Message(Message::Text(message.into()))));
+            return Ok(Some(ProtocolEvent::Message(Message::Text(message.into()))));
         }
         let Some(packet) = self
             .decoder
@@ -161,14 +168,14 @@ impl Connection {
         if self.namespaces.is_answered(&packet.namespace, now) {
             return Err(CloseReason::ForcedClose);
         }
-        Ok(Some(Effect::ConnectAsked {
+        Ok(Some(ProtocolEvent::ConnectRequested {
             name: packet.namespace.to_string(),
             auth: packet.into_payload().json,
             at: now,
         }))
     }
 
-    fn packet(&self, packet: Packet<'_>) -> Result<Option<Effect>, CloseReason> {
+    fn packet(&self, packet: Packet<'_>) -> Result<Option<ProtocolEvent>, CloseReason> {
         let slot = self
             .namespaces
             .find(&packet.namespace)
@@ -178,14 +185,14 @@ impl Connection {
                 if packet.kind == PacketKind::Ack {
                     return Err(CloseReason::NestedTooDeeply);
                 }
-                Ok(Some(Effect::TooDeep {
+                Ok(Some(ProtocolEvent::TooDeep {
                     slot,
                     ack: packet.id,
                 }))
             }
             PacketKind::Event => {
                 let ack = packet.id.clone();
-                Ok(Some(Effect::Event {
+                Ok(Some(ProtocolEvent::Event {
                     slot,
                     payload: packet.into_payload(),
                     ack,
@@ -197,13 +204,13 @@ impl Connection {
                     .as_ref()
                     .and_then(AckId::number)
                     .and_then(|id| u32::try_from(id).ok());
-                Ok(id.map(|id| Effect::Acked {
+                Ok(id.map(|id| ProtocolEvent::AckReceived {
                     slot,
                     id,
                     payload: packet.into_payload(),
                 }))
             }
-            PacketKind::Disconnect => Ok(Some(Effect::Left { slot })),
+            PacketKind::Disconnect => Ok(Some(ProtocolEvent::DisconnectReceived { slot })),
             PacketKind::Ignored => Ok(None),
             PacketKind::Connect | PacketKind::ConnectError => Err(CloseReason::ForcedClose),
         }
@@ -319,7 +326,7 @@ mod tests {
         panic!("it never ends");
     }
 
-    fn text(connection: &mut Connection, text: &str, now: Instant) -> Option<Effect> {
+    fn text(connection: &mut Connection, text: &str, now: Instant) -> Option<ProtocolEvent> {
         connection
             .receive(EnginePacket::Message(text), now)
             .unwrap()

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::BusHandles;
 use super::reload::ReloadableParts;
-use crate::app::echo::Echo;
+use crate::app::echo::{Echo, EngineEcho};
 use crate::app::open_webui::{self, OpenWebui};
 use crate::app::relay::Relay;
 use crate::app::upstream::Upstream;
-use crate::app::{App, CommandSender};
+use crate::app::{App, CommandSender, EngineApp};
 use crate::broker::Shard;
 use crate::cluster::messages::Overhear;
 use crate::config::{AppKind, Config, UpstreamConfig};
@@ -88,6 +88,14 @@ impl NodeApp {
                 let outlet = CommandSender::new(move |command| shard.dispatch(command));
                 Rc::new(OpenWebui::start(node, Arc::clone(upstreams), outlet))
             }
+        }
+    }
+
+    /// The app of bare Engine.IO sessions, if the node has one.
+    pub(super) fn engine_app(&self) -> Option<Rc<dyn EngineApp>> {
+        match self {
+            Self::Echo => Some(Rc::new(EngineEcho)),
+            Self::Relay | Self::Upstream(_) | Self::OpenWebui { .. } => None,
         }
     }
 

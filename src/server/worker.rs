@@ -9,8 +9,8 @@ use actix::{Actor, Addr, Recipient};
 
 use super::app::NodeApp;
 use super::reload::ReloadableParts;
-use crate::app::App as _;
-use crate::app::echo::Echo;
+use crate::app::EngineApp as _;
+use crate::app::echo::EngineEcho;
 use crate::app::gate::{GateFactory, Gates};
 use crate::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use crate::cluster::messages::{Forward, RouterAddresses};
@@ -83,6 +83,7 @@ impl Blueprint {
         let worker = Worker::new(
             shard,
             app,
+            self.app.engine_app(),
             Gates::new(&self.gate_factories),
             Arc::clone(&self.sessions),
             Arc::clone(&self.limits),
@@ -181,7 +182,7 @@ pub(super) fn endpoint_settings(
         tls: config.server.tls.is_some(),
         send_buffer: config.socket.send_buffer,
         bare_path: match config.app.kind {
-            AppKind::Echo => Echo.bare_path().map(str::to_owned),
+            AppKind::Echo => Some(EngineEcho.path().to_owned()),
             AppKind::Relay | AppKind::Upstream | AppKind::OpenWebui => None,
         },
         forward_timeout: config.bus.forward_timeout,

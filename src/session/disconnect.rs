@@ -1,40 +1,18 @@
-//! The end of a socket's stay in a namespace, whoever wants it.
+//! The end of a socket: by its client, its app or a command of another one.
 
 use actix::Context;
 use log::debug;
 
-use super::Session;
-use crate::model::{Namespace, SocketId, TransportName};
+use super::state::Session;
+use crate::model::{Namespace, SocketId};
 use crate::outbox::Packet;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::encode;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
-    /// Whether the session stays until a polling client, or a node that holds its websocket, has fetched the last
-    /// batch: only if the server ended the session.
-    pub(super) fn waits_for_farewell(&self, reason: CloseReason) -> bool {
-        use CloseReason::{
-            ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
-            ServerShuttingDown, SlowConsumer, UpstreamLost,
-        };
-        let ours = matches!(
-            reason,
-            ServerDisconnect
-                | ServerShuttingDown
-                | ForcedClose
-                | ConnectTimeout
-                | InboxOverflow
-                | NestedTooDeeply
-                | SlowConsumer
-                | UpstreamLost
-        );
-        // A client that never polled, and whose websocket no other node holds, does not fetch it.
-        let may_ask = self.arrival.has_polled() || self.transport == TransportName::Websocket;
-        !self.attached && may_ask && ours
-    }
-
-    /// The server ends a socket's stay: the client hears `41` and does not come back by itself.
+    /// Disconnects a socket by a `41` packet, after which stock clients do not reconnect by themselves; with `close`, all
+    /// sockets of the session, which ends.
     pub(super) fn disconnect(&mut self, slot: Slot, close: bool, ctx: &mut Context<Self>) {
         let slots: Vec<Slot> = if close {
             self.connection.slots().collect()
@@ -50,12 +28,12 @@ impl Session {
         if close {
             self.close(CloseReason::ServerDisconnect, ctx);
         } else if self.held_post.is_some() && !self.is_behind() {
-            // What the post waited for has gone with the socket.
-            self.caught_up(ctx);
+            // The events for which the POST was held are gone with the socket.
+            self.resume_reading(ctx);
         }
     }
 
-    /// A command of somebody else ends a socket's stay.
+    /// Disconnects a socket by a command, if it is still the socket of this namespace.
     pub(super) fn kick(
         &mut self,
         namespace: &Namespace,
@@ -72,7 +50,7 @@ impl Session {
         }
     }
 
-    /// The socket leaves the index and the app hears of it.
+    /// Removes a socket from the index, notifies its handler, and drops it.
     pub(super) fn drop_socket(&mut self, slot: Slot, reason: &'static str, ctx: &Context<Self>) {
         let socket = self.sockets.get_mut(slot.get()).and_then(Option::take);
         let Some(namespace) = self.connection.leave(slot) else {
@@ -80,14 +58,14 @@ impl Session {
         };
         let Some(socket) = socket else { return };
         self.inbox -= socket.waiting_bytes();
-        let unheard = socket.waiting.len() as u64;
-        self.worker.metrics().events_unheard_total.add(unheard);
+        let discarded = socket.waiting.len() as u64;
+        self.worker.metrics().events_unheard_total.add(discarded);
         if let Some(key) = socket.key {
             self.worker.shard.unregister(key, reason);
         }
-        if socket.known_to_app {
-            self.ask_app(&socket, None, &namespace, ctx, |app, peer| {
-                app.on_disconnect(peer, reason);
+        if let Some(handler) = &socket.handler {
+            self.with_context(&socket, None, &namespace, ctx, |context| {
+                handler.on_disconnect(context, reason);
             });
         }
         debug!(

@@ -1,17 +1,13 @@
-//! Batches for transports that ask: long polling, and websockets held by other nodes.
+//! Batches for transports that pull: long polling, and websockets held by other nodes.
 
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Context as TaskContext;
 
-use actix::{ActorContext, ActorFuture, Context};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Session;
 use super::messages::{Batch, BatchFormat, PullError, Ready};
 use crate::outbox::{LaneId, Lanes, PartKind, Unit};
 use crate::protocol::engine_io::payload::{MAX_PACKETS, PayloadWriter};
-use crate::protocol::engine_io::state::CloseReason;
 
 /// A transport that waits for its next batch.
 #[derive(Debug)]
@@ -21,7 +17,7 @@ pub(super) struct PendingPoll {
 }
 
 impl PendingPoll {
-    /// The outlet of a request.
+    /// The pending response to a request.
     pub(super) fn new(ready: Ready) -> Self {
         Self {
             format: ready.format,
@@ -29,28 +25,28 @@ impl PendingPoll {
         }
     }
 
-    /// Refuses the request.
-    pub(super) fn refuse(self, error: PullError) {
-        // Whoever asked may be gone; then nobody needs the answer.
+    /// Rejects the request.
+    pub(super) fn reject(self, error: PullError) {
+        // The transport may be gone; then the response is dropped.
         let _ = self.sender.send(Err(error));
     }
 
-    /// Answers with one text packet.
-    pub(super) fn answer_text(self, text: &'static str, last: bool) {
+    /// Responds with one text packet.
+    pub(super) fn respond_text(self, text: &'static str, last: bool) {
         let body = Bytes::from_static(text.as_bytes());
         let _ = self.sender.send(Ok(Batch { body, last }));
     }
 
     /// Responds that the session has ended. A websocket gets no close frame: its connection ends with this batch.
-    pub(super) fn answer_end(self) {
+    pub(super) fn respond_end(self) {
         match self.format {
-            BatchFormat::Polling => self.answer_text("1", true),
-            BatchFormat::Websocket { .. } => self.answer_text("", true),
+            BatchFormat::Polling => self.respond_text("1", true),
+            BatchFormat::Websocket { .. } => self.respond_text("", true),
         }
     }
 
-    /// Answers with what waits in the lane.
-    pub(super) fn answer(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
+    /// Responds with the packets that wait in the lane.
+    pub(super) fn respond(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
         let body = match self.format {
             BatchFormat::Polling => polling_body(lanes, lane, max_payload),
             BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),
@@ -62,7 +58,8 @@ impl PendingPoll {
         }));
     }
 
-    fn poll_aborted(&mut self, cx: &mut TaskContext<'_>) -> bool {
+    /// Whether the transport is gone; otherwise the task is woken then.
+    pub(super) fn poll_aborted(&mut self, cx: &mut TaskContext<'_>) -> bool {
         self.sender.poll_closed(cx).is_ready()
     }
 }
@@ -70,7 +67,7 @@ impl PendingPoll {
 fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> {
     let mut writer = PayloadWriter::new(MAX_PACKETS, max_payload);
     while let Some(packet) = lanes.front(lane) {
-        if !has_room(&writer, packet) || (ends(packet) && writer.packets() > 0) {
+        if !has_room(&writer, packet) || (is_close(packet) && writer.packets() > 0) {
             break;
         }
         for part in packet.parts() {
@@ -85,8 +82,8 @@ fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> 
     writer.finish()
 }
 
-/// The end has a batch of its own: stock clients hand out events a turn after they came, and after an end no more.
-fn ends(packet: Unit<'_>) -> bool {
+/// The close packet has a batch of its own: stock clients emit events a turn after they arrived, and none after a close.
+fn is_close(packet: Unit<'_>) -> bool {
     packet.parts().any(|part| part.kind == PartKind::Close)
 }
 
@@ -110,44 +107,4 @@ fn websocket_frames(lanes: &mut Lanes, lane: LaneId, bytes: usize) -> Vec<u8> {
         lanes.pop(lane);
     }
     frames
-}
-
-/// Answers the waiting outlet when there is something to say, and notices when its client gives up.
-/// Runs as long as the session is pulled from.
-pub(super) struct Drain;
-
-impl ActorFuture<Session> for Drain {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        session: &mut Session,
-        ctx: &mut Context<Session>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        if session.attached {
-            return Poll::Ready(());
-        }
-        let lane = session.lane;
-        let Some(outlet) = &mut session.outlet else {
-            session
-                .worker
-                .shard
-                .with_lanes(|lanes| lanes.clear_waker(lane));
-            return Poll::Pending;
-        };
-        if outlet.poll_aborted(cx) {
-            session.outlet = None;
-            session.close(CloseReason::TransportError, ctx);
-            // Also if it had ended before: nobody is left to fetch the rest.
-            ctx.stop();
-            return Poll::Pending;
-        }
-        session
-            .worker
-            .shard
-            .with_lanes(|lanes| lanes.set_waker(lane, cx.waker()));
-        session.answer_outlet(ctx);
-        Poll::Pending
-    }
 }

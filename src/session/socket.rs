@@ -1,50 +1,63 @@
-//! A session's stay in one namespace.
+//! A session as seen in one namespace.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::app::{Membership, Push};
-use crate::broker::{Shard, SocketKey};
-use crate::model::{Identity, Payload, SocketId};
-use crate::protocol::socket_io::packet::AckId;
+use tokio::sync::oneshot;
 
-/// One socket: the session as seen in one namespace.
-#[derive(Debug)]
-pub(super) struct Socket {
+use crate::app::{SocketHandler, SocketRequest};
+use crate::broker::SocketKey;
+use crate::model::{AckId, Identity, Payload, SocketId};
+
+/// One socket.
+pub(super) struct SessionSocket {
     pub(super) id: SocketId,
-    /// `None` until the app has let it in.
+    /// Handles its events, and owns what the app keeps for it. `None` until the gates have decided.
+    pub(super) handler: Option<Rc<dyn SocketHandler>>,
+    /// `None` until it is connected.
     pub(super) key: Option<SocketKey>,
     /// Established by a gate.
     pub(super) identity: Option<Rc<Identity>>,
-    /// The gates have let it pass.
-    pub(super) known_to_app: bool,
-    /// The app works on an earlier event; later ones wait here in order.
+    /// An outcome is pending; later events wait here in order.
     pub(super) busy: bool,
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
-    /// What the app pushed before the socket was let in.
-    pub(super) early: Vec<Push>,
-    /// Pending questions to others, for which the next events do not wait.
-    pub(super) questions: usize,
-    /// Acks that the app owes the client, to be pushed.
-    pub(super) owed: usize,
-    /// Questions of the app to the client: the ack's id and the app's number.
-    pub(super) asked: VecDeque<(u32, u64)>,
+    /// Pending outcomes for which the next events do not wait.
+    pub(super) concurrent: u32,
+    /// Events that the app has still to acknowledge by [`Effect::LateAck`](crate::app::Effect::LateAck).
+    pub(super) late_acks: u32,
+    /// What came by handle; rare, so that most sockets do not hold room for it.
+    pub(super) by_handle: Option<Box<ByHandle>>,
 }
 
-impl Socket {
-    /// A socket that is not let in yet.
+/// What came to a socket by its handle.
+#[derive(Debug, Default)]
+pub(super) struct ByHandle {
+    /// Requests from before the socket was connected.
+    pub(super) early: Vec<SocketRequest>,
+    /// Acks that the client owes, oldest first.
+    pub(super) acks: VecDeque<PendingAck>,
+}
+
+/// An ack that the client owes to a handle.
+#[derive(Debug)]
+pub(super) struct PendingAck {
+    pub(super) id: u32,
+    pub(super) reply: oneshot::Sender<Payload>,
+}
+
+impl SessionSocket {
+    /// A socket that is not connected yet.
     pub(super) fn new(id: SocketId) -> Self {
         Self {
             id,
+            handler: None,
             key: None,
             identity: None,
-            known_to_app: false,
             busy: false,
             waiting: VecDeque::new(),
-            early: Vec::new(),
-            questions: 0,
-            owed: 0,
-            asked: VecDeque::new(),
+            concurrent: 0,
+            late_acks: 0,
+            by_handle: None,
         }
     }
 
@@ -60,21 +73,22 @@ impl Socket {
             .map(|(payload, ack)| event_cost(payload, ack.as_ref()))
             .sum()
     }
+
+    /// Whether neither an outcome nor an ack in either direction is pending, apart from acks that the broker keeps.
+    pub(super) fn is_settled(&self) -> bool {
+        let awaits_ack = self
+            .by_handle
+            .as_ref()
+            .is_some_and(|by_handle| by_handle.acks.iter().any(|ack| !ack.reply.is_closed()));
+        !self.busy && self.concurrent == 0 && self.late_acks == 0 && !awaits_ack
+    }
+
+    pub(super) fn by_handle(&mut self) -> &mut ByHandle {
+        self.by_handle.get_or_insert_default()
+    }
 }
 
-/// What an event weighs while it waits.
+/// Bytes that an event counts for while it waits.
 pub(super) fn event_cost(payload: &Payload, ack: Option<&AckId>) -> usize {
     payload.size() + ack.map_or(0, AckId::size) + 64
-}
-
-/// What the room index of this worker says of a socket.
-pub(super) struct SocketRooms<'a> {
-    pub(super) shard: &'a Shard,
-    pub(super) key: Option<SocketKey>,
-}
-
-impl Membership for SocketRooms<'_> {
-    fn contains(&self, room: &str) -> bool {
-        self.key.is_some_and(|key| self.shard.is_member(key, room))
-    }
 }

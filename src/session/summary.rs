@@ -1,59 +1,28 @@
-//! The one line a session leaves in the log when it has ended.
+//! The one line that a session leaves in the log when it has ended.
 
 use std::net::IpAddr;
 
 use log::info;
-use smallvec::SmallVec;
 
-use super::Session;
+use super::state::Session;
+use super::stats::SessionStats;
 use crate::logging;
-use crate::model::{Namespace, TransportName};
+use crate::model::TransportName;
 use crate::outbox::Tally;
 use crate::protocol::engine_io::state::CloseReason;
 
 /// Target of the line, so that it can be filtered apart from all others.
 const TARGET: &str = "roomwire::sessions";
-/// Namespaces named at most.
-const MOST_NAMESPACES: usize = 16;
-
-/// What a session did, as far as nobody else remembers it.
-#[derive(Debug, Default)]
-pub(super) struct SessionStats {
-    packets: u64,
-    bytes: u64,
-    namespaces: SmallVec<[Namespace; 1]>,
-    upgraded: bool,
-}
-
-impl SessionStats {
-    /// Its client sent a message.
-    pub(super) fn received(&mut self, bytes: usize) {
-        self.packets += 1;
-        self.bytes += bytes as u64;
-    }
-
-    /// It got into a namespace, perhaps again.
-    pub(super) fn joined(&mut self, namespace: &Namespace) {
-        if self.namespaces.len() < MOST_NAMESPACES && !self.namespaces.contains(namespace) {
-            self.namespaces.push(namespace.clone());
-        }
-    }
-
-    /// It went from polling to a websocket.
-    pub(super) fn upgraded(&mut self) {
-        self.upgraded = true;
-    }
-}
 
 impl Session {
-    /// Says that the session is over, and what there was of it.
+    /// Logs the end of the session, with its counts.
     pub(super) fn log_summary(&self, reason: CloseReason, client: Option<IpAddr>, sent: Tally) {
         let SessionStats {
             packets,
             bytes,
             namespaces,
             upgraded,
-        } = &self.deeds;
+        } = &self.stats;
         let transport = match self.transport {
             TransportName::Websocket if *upgraded => "polling,websocket",
             other => other.as_str(),

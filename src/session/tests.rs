@@ -1,5 +1,12 @@
 //! Ends of a polling session whose order no client can force.
 
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Addr;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
 use super::messages::{
     Batch, BatchFormat, Detached, Post, PostId, PostStarted, ProbeStarted, PullError, Ready,
     ShutDown, Upgraded,
@@ -7,16 +14,16 @@ use super::messages::{
 use super::*;
 use crate::app::echo::Echo;
 use crate::app::gate::{ConnectGate, ConnectRequest, Decision, GateOutcome, Gates};
-use crate::app::{Answer, App, Event, SocketContext};
-use crate::broker::Directory;
-use crate::broker::{Shard, ShardLimits};
+use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
+
+use crate::broker::{Directory, Shard, ShardLimits};
 use crate::config::Config;
 use crate::limits::{Arrival, Descriptors, Limits};
 use crate::model::random::OsRandom;
-use crate::model::{Handshake, Identity, NodeId, Parser, WorkerIndex};
+use crate::model::{Handshake, Identity, NodeId, Parser, TransportName, WorkerIndex};
 use crate::outbox::{Bounds, Share};
-use crate::protocol::connection::Timing;
-use tokio::sync::oneshot;
+use crate::protocol::connection::{Mode, Timing};
+use crate::protocol::engine_io::state::CloseReason;
 
 type Pulled = oneshot::Receiver<Result<Batch, PullError>>;
 
@@ -63,6 +70,7 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
     Worker::new(
         shard,
         app,
+        None,
         gates,
         settings.into(),
         limits,
@@ -183,13 +191,19 @@ impl RecordingApp {
 }
 
 impl App for RecordingApp {
-    fn on_connect(&self, socket: &SocketContext<'_>, _auth: &str) -> Answer {
+    fn open(self: Rc<Self>, _socket: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        self
+    }
+}
+
+impl SocketHandler for RecordingApp {
+    fn on_connect(&self, socket: &SocketContext<'_>, _auth: &str) -> Outcome {
         self.record("connect", socket);
-        Answer::nothing()
+        Outcome::none()
     }
 
-    fn on_event(&self, _socket: &SocketContext<'_>, _event: Event) -> Answer {
-        Answer::nothing()
+    fn on_event(&self, _socket: &SocketContext<'_>, _event: Event) -> Outcome {
+        Outcome::none()
     }
 
     fn on_disconnect(&self, socket: &SocketContext<'_>, _reason: &str) {

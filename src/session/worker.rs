@@ -1,4 +1,4 @@
-//! What all sessions of a worker share.
+//! The sessions of a worker: opened, found, counted and ended.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -10,57 +10,24 @@ use actix::Addr;
 use hashbrown::HashMap;
 
 use super::messages::ShutDown;
-use super::{Session, metric_labels};
-use crate::app::App;
+use super::metric_labels;
+use super::settings::SessionSettings;
+use super::state::{Registered, Session, Worker};
 use crate::app::gate::Gates;
+use crate::app::{App, EngineApp};
 use crate::broker::Shard;
-use crate::config::Pattern;
 use crate::limits::{Admission, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Transport;
 use crate::model::{EngineId, Random, SocketId, TransportName};
-use crate::protocol::connection::Timing;
 use crate::protocol::engine_io::state::CloseReason;
-
-/// The settings of sessions.
-#[derive(Debug, Clone)]
-pub struct SessionSettings {
-    pub timing: Timing,
-    /// Namespaces clients may ask for.
-    pub namespaces: Vec<Pattern>,
-    /// Bytes of a session's events that may wait for the app before we stop reading from the client.
-    pub inbox_limit: usize,
-    /// Answers a socket may owe the app.
-    pub max_pending_acks: usize,
-    /// Time within which a client must make progress once its queue exceeds `socket.outbox_limit`.
-    pub slow_timeout: Duration,
-}
-
-/// A session and its place among those the node takes.
-struct Entered {
-    address: Addr<Session>,
-    admission: Admission,
-}
-
-/// A worker's sessions and their surroundings.
-pub struct Worker {
-    pub shard: Rc<Shard>,
-    pub app: Rc<dyn App>,
-    /// Checks that each client passes before the app sees it.
-    pub gates: Gates,
-    pub settings: Arc<SessionSettings>,
-    pub limits: Arc<Limits>,
-    random: Arc<dyn Random>,
-    sessions: RefCell<HashMap<EngineId, Entered>>,
-    stopping: Cell<bool>,
-    handshake_headers: Option<Box<[&'static str]>>,
-}
 
 impl Worker {
     /// A worker without sessions.
     pub fn new(
         shard: Rc<Shard>,
         app: Rc<dyn App>,
+        engine_app: Option<Rc<dyn EngineApp>>,
         gates: Gates,
         settings: Arc<SessionSettings>,
         limits: Arc<Limits>,
@@ -70,6 +37,7 @@ impl Worker {
             shard,
             handshake_headers: handshake_headers(&gates, &*app),
             app,
+            engine_app,
             gates,
             settings,
             limits,
@@ -79,7 +47,7 @@ impl Worker {
         })
     }
 
-    /// What is counted.
+    /// The metrics of the node.
     pub fn metrics(&self) -> &Metrics {
         self.shard.directory().metrics()
     }
@@ -89,13 +57,15 @@ impl Worker {
         self.handshake_headers.as_deref()
     }
 
-    /// A session of this worker.
+    /// The session with this id, if it lives on this worker.
     pub fn session(&self, id: EngineId) -> Option<Addr<Session>> {
         let sessions = self.sessions.borrow();
-        sessions.get(&id).map(|entered| entered.address.clone())
+        sessions
+            .get(&id)
+            .map(|registered| registered.address.clone())
     }
 
-    /// No new session may begin from now on.
+    /// Accepts no new session from now on.
     pub fn refuse_new(&self) {
         self.stopping.set(true);
     }
@@ -105,14 +75,14 @@ impl Worker {
         self.sessions.borrow().keys().copied().collect()
     }
 
-    /// Ends a session once what it has under way is settled, after `patience` at the latest.
+    /// Ends a session once nothing is under way in it, after `patience` at the latest.
     pub fn end(&self, id: EngineId, patience: Duration) {
         if let Some(session) = self.sessions.borrow().get(&id) {
             session.address.do_send(ShutDown { patience });
         }
     }
 
-    /// Ends every session of this worker; no new one may begin.
+    /// Ends every session of this worker, and accepts no new one.
     pub fn stop(&self) {
         self.refuse_new();
         let patience = Duration::ZERO;
@@ -121,7 +91,7 @@ impl Worker {
         }
     }
 
-    /// Whether the node stops: clients should go elsewhere.
+    /// Whether the node is stopping: clients should connect elsewhere.
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
@@ -143,52 +113,50 @@ impl Worker {
         )
     }
 
-    pub(super) fn enter(
+    /// Registers and counts a new session.
+    pub(super) fn register(
         &self,
         id: EngineId,
         address: Addr<Session>,
         admission: Admission,
         transport: TransportName,
     ) {
-        let entered = Entered { address, admission };
-        self.sessions.borrow_mut().insert(id, entered);
+        let registered = Registered { address, admission };
+        self.sessions.borrow_mut().insert(id, registered);
         let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.sessions.of(label).add(1);
         metrics.sessions_opened_total.of(label).increment();
     }
 
-    /// Counts a session out; where its client was, if that is known.
-    pub(super) fn remove(
+    /// Removes a session that is gone. Returns the address of its client, if known.
+    pub(super) fn unregister(
         &self,
         id: EngineId,
         transport: TransportName,
         reason: CloseReason,
     ) -> Option<IpAddr> {
-        let entered = self.sessions.borrow_mut().remove(&id)?;
+        let registered = self.sessions.borrow_mut().remove(&id)?;
         let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.sessions.of(label).add(-1);
-        let ended = metrics
-            .disconnects_total
-            .of(metric_labels::disconnect(reason));
-        ended.increment();
-        entered.admission.address()
+        let label = metric_labels::disconnect(reason);
+        metrics.disconnects_total.of(label).increment();
+        registered.admission.address()
     }
 
-    /// Counts and logs what a limit refused or held back, with the address of the client whose session this is.
-    pub(super) fn refused(&self, id: EngineId, limit: Limit) {
+    /// Counts and logs that a session reached a limit, with the address of its client.
+    pub(super) fn limit_reached(&self, id: EngineId, limit: Limit) {
         let sessions = self.sessions.borrow();
-        let address = sessions.get(&id).and_then(|it| it.admission.address());
+        let address = sessions
+            .get(&id)
+            .and_then(|registered| registered.admission.address());
         self.limits.refused(limit, address);
     }
 
-    /// A session that began with `transport` is carried by a websocket now.
+    /// Counts the upgrade of a session from `transport` to a websocket.
     pub(super) fn count_upgrade(&self, transport: TransportName) {
-        let metrics = self.metrics();
+        let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.upgrades_total.increment();
-        metrics
-            .sessions
-            .of(metric_labels::transport(transport))
-            .add(-1);
+        metrics.sessions.of(label).add(-1);
         metrics.sessions.of(Transport::Websocket).add(1);
     }
 }

@@ -314,8 +314,8 @@ fn close_for(error: FrameError, session: &mut Session, ctx: &mut Context<Session
     if error.close_code() == 1009 {
         return session.close(CloseReason::MessageTooLarge, ctx);
     }
-    let close = Packet::close(Some(error.close_code()), &error.to_string());
-    session.close_saying(CloseReason::TransportError, close, ctx);
+    let farewell = Packet::close(Some(error.close_code()), &error.to_string());
+    session.close_with(CloseReason::TransportError, farewell, ctx);
 }
 
 impl ActorFuture<Session> for Websocket {

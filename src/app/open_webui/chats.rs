@@ -1,6 +1,5 @@
 //! Chats, notes and models: access is checked by a backend, presence is shared through Redis.
 
-use std::rc::Rc;
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -11,7 +10,7 @@ use super::events::{self, chat_room, note_room};
 use super::replies::{backends_unavailable, bool_ack, empty_ack};
 use super::user::Login;
 use super::worker::Worker;
-use crate::app::{Action, Actions, Later};
+use crate::app::{Effect, Effects, SocketHandle};
 use crate::metrics::labels::Question;
 use crate::model::SocketId;
 
@@ -20,12 +19,13 @@ impl Worker {
     pub(super) async fn join_note(
         &self,
         socket: SocketId,
+        handle: &SocketHandle,
         token: Option<String>,
         note: &str,
-    ) -> Actions {
+    ) -> Effects {
         let login = match self.authenticate_event(socket, token).await {
             Ok(login) => login,
-            Err(actions) => return actions,
+            Err(effects) => return effects,
         };
         let is_served = login.user.notes && self.sockets.borrow().may_act_as(socket, &login.user);
         if !is_served || !is_path_segment(note) {
@@ -34,14 +34,17 @@ impl Worker {
         let path = format!("/api/v1/notes/{note}");
         let is_permitted = self.is_permitted(Question::Note, &path, &login);
         match is_permitted.await {
-            Ok(true) => [Action::Join(vec![note_room(note)]), empty_ack()].into(),
+            Ok(true) => {
+                handle.join(vec![note_room(note)]).await;
+                [empty_ack()].into()
+            }
             Ok(false) => [empty_ack()].into(),
             Err(_) => backends_unavailable(),
         }
     }
 
     /// `usage`: the socket uses a model.
-    pub(super) async fn use_model(&self, socket: SocketId, model: String) -> Actions {
+    pub(super) async fn use_model(&self, socket: SocketId, model: String) -> Effects {
         let is_recorded = self.sockets.borrow_mut().use_model(socket, &model);
         if is_recorded {
             self.redis.add_model_use(&model, socket, now()).await;
@@ -50,7 +53,12 @@ impl Worker {
     }
 
     /// `events:chat`, join: joins the room of a chat that the user may read.
-    pub(super) async fn join_chat(self: Rc<Self>, socket: SocketId, chat: String) -> Actions {
+    pub(super) async fn join_chat(
+        &self,
+        socket: SocketId,
+        handle: &SocketHandle,
+        chat: String,
+    ) -> Effects {
         let login = self.sockets.borrow().login(socket);
         let Some(login) = login else {
             return [bool_ack(false)].into();
@@ -60,26 +68,31 @@ impl Worker {
             Ok(None) => return [bool_ack(false)].into(),
             Err(_) => return backends_unavailable(),
         };
-        let mut sockets = self.sockets.borrow_mut();
-        if !sockets.enter_chat(socket, &chat, may_write, Instant::now()) {
+        let entered =
+            self.sockets
+                .borrow_mut()
+                .enter_chat(socket, &chat, may_write, Instant::now());
+        if !entered {
             return [bool_ack(false)].into();
         }
-        drop(sockets);
-        let room = chat_room(&chat);
-        let joined = async move {
-            self.write_session(socket).await;
-            self.publish_presence(&chat).await;
-            [bool_ack(true)].into()
-        };
-        [
-            Action::Join(vec![room]),
-            Action::Then(Later(Box::pin(joined))),
-        ]
-        .into()
+        if handle.join(vec![chat_room(&chat)]).await.is_none() {
+            // The socket has disconnected.
+            return Effects::new();
+        }
+        self.write_session(socket).await;
+        self.publish_presence(&chat).await;
+        [bool_ack(true)].into()
     }
 
-    /// `events:chat`, leave, after the socket has left the room.
-    pub(super) async fn leave_chat(&self, socket: SocketId, chat: &str) -> Actions {
+    /// `events:chat`, leave.
+    pub(super) async fn leave_chat(
+        &self,
+        socket: SocketId,
+        handle: &SocketHandle,
+        chat: &str,
+    ) -> Effects {
+        let leave = Effect::Leave(vec![chat_room(chat)]);
+        handle.apply_and_wait([leave].into()).await;
         self.sockets.borrow_mut().leave_chat(socket, chat);
         self.write_session(socket).await;
         self.publish_presence(chat).await;
@@ -92,7 +105,7 @@ impl Worker {
         socket: SocketId,
         chat: String,
         typing: bool,
-    ) -> Actions {
+    ) -> Effects {
         let login = self.sockets.borrow().login(socket);
         let Some(login) = login else {
             return [bool_ack(false)].into();
@@ -101,7 +114,7 @@ impl Worker {
             return [bool_ack(false)].into();
         }
         let typing = events::chat_typing(&chat, &login.user, typing, socket);
-        [Action::Dispatch(typing), bool_ack(true)].into()
+        [Effect::dispatch(typing), bool_ack(true)].into()
     }
 
     /// Whether the user may write in the chat, from the cache or a backend. If no backend responds, the user may not.

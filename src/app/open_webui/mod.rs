@@ -33,13 +33,17 @@ mod user;
 mod version;
 mod worker;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Action, Answer, App, CommandSender, Event, Later, SocketContext};
+use super::{
+    App, CommandSender, Effect, Event, Outcome, SocketContext, SocketHandle, SocketHandler,
+};
+use crate::model::SocketId;
 use crate::upstream::Pool;
 use events::{channel_room, chat_room};
-use replies::{bool_ack, empty_ack, later};
+use replies::{bool_ack, empty_ack};
 use requests::{ChatAction, Request, token_of};
 use user::Login;
 use worker::Worker;
@@ -66,30 +70,55 @@ impl OpenWebui {
         }
         Self { worker }
     }
+}
 
+impl App for OpenWebui {
+    fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        let (socket, handle) = (context.socket, context.access.handle());
+        self.worker.connect(socket, handle.clone());
+        Rc::new(Browser {
+            worker: Rc::clone(&self.worker),
+            socket,
+            handle,
+            token: Cell::default(),
+        })
+    }
+}
+
+/// Handles one socket of a browser.
+struct Browser {
+    worker: Rc<Worker>,
+    socket: SocketId,
+    handle: SocketHandle,
+    /// The token of the CONNECT, until the socket signs in.
+    token: Cell<Option<String>>,
+}
+
+impl Browser {
     /// Handles a request that requires a user.
     fn handle(
         &self,
-        peer: &SocketContext<'_>,
+        context: &SocketContext<'_>,
         login: &Login,
         request: Request,
         event: Event,
-    ) -> Answer {
-        let socket = peer.socket;
-        let worker = Rc::clone(&self.worker);
+    ) -> Outcome {
+        let (worker, socket) = (Rc::clone(&self.worker), self.socket);
         match request {
             Request::Heartbeat => [empty_ack()].into(),
-            Request::Usage { model } => later(async move { worker.use_model(socket, model).await }),
+            Request::Usage { model } => {
+                Outcome::later(async move { worker.use_model(socket, model).await })
+            }
             Request::Channel {
                 channel,
                 typing: Some(typing),
             } => {
                 let typing = events::channel_typing(&channel, &login.user, &typing);
-                [Action::Dispatch(typing), empty_ack()].into()
+                [Effect::dispatch(typing), empty_ack()].into()
             }
-            Request::Chat { chat, action } => self.handle_chat(peer, chat, action),
+            Request::Chat { chat, action } => self.handle_chat(context, chat, action),
             Request::InvalidChat => [bool_ack(false)].into(),
-            Request::CompletionChunk { channel, data } => later(async move {
+            Request::CompletionChunk { channel, data } => Outcome::later(async move {
                 worker.redis.publish_completion_chunk(&channel, &data).await;
                 [empty_ack()].into()
             }),
@@ -97,61 +126,63 @@ impl OpenWebui {
         }
     }
 
-    fn handle_chat(&self, peer: &SocketContext<'_>, chat: String, action: ChatAction) -> Answer {
-        let socket = peer.socket;
-        let worker = Rc::clone(&self.worker);
+    fn handle_chat(
+        &self,
+        context: &SocketContext<'_>,
+        chat: String,
+        action: ChatAction,
+    ) -> Outcome {
+        let (worker, socket) = (Rc::clone(&self.worker), self.socket);
+        let handle = self.handle.clone();
         match action {
-            ChatAction::Join => later(async move { worker.join_chat(socket, chat).await }),
-            ChatAction::Leave => {
-                let room = chat_room(&chat);
-                let left = async move { worker.leave_chat(socket, &chat).await };
-                [
-                    Action::Leave(vec![room]),
-                    Action::Then(Later(Box::pin(left))),
-                ]
-                .into()
+            ChatAction::Join => {
+                Outcome::later(async move { worker.join_chat(socket, &handle, chat).await })
             }
-            ChatAction::Typing(_) if !peer.rooms.contains(&chat_room(&chat)) => {
+            ChatAction::Leave => {
+                Outcome::later(async move { worker.leave_chat(socket, &handle, &chat).await })
+            }
+            ChatAction::Typing(_) if !context.access.is_in(&chat_room(&chat)) => {
                 [bool_ack(false)].into()
             }
             ChatAction::Typing(typing) => {
-                later(async move { worker.chat_typing(socket, chat, typing).await })
+                Outcome::later(async move { worker.chat_typing(socket, chat, typing).await })
             }
         }
     }
 }
 
-impl App for OpenWebui {
+impl SocketHandler for Browser {
     /// Never refuses: a client without a valid token is connected but in no room, as at the backends.
-    fn on_connect(&self, peer: &SocketContext<'_>, auth: &str) -> Answer {
-        self.worker.connect(peer.socket, peer.doorway.door());
-        let Some(token) = token_of(auth) else {
-            return Answer::nothing();
-        };
-        let worker = Rc::clone(&self.worker);
-        let socket = peer.socket;
-        let signed_in = async move { worker.sign_in(socket, &token).await };
-        [Action::Then(Later(Box::pin(signed_in)))].into()
+    fn on_connect(&self, _context: &SocketContext<'_>, auth: &str) -> Outcome {
+        self.token.set(token_of(auth));
+        Outcome::none()
     }
 
-    fn on_event(&self, peer: &SocketContext<'_>, event: Event) -> Answer {
-        let socket = peer.socket;
-        let worker = Rc::clone(&self.worker);
+    fn on_connected(&self, _context: &SocketContext<'_>) -> Outcome {
+        let Some(token) = self.token.take() else {
+            return Outcome::none();
+        };
+        let (worker, socket, handle) = (Rc::clone(&self.worker), self.socket, self.handle.clone());
+        Outcome::later(async move { worker.sign_in(socket, &handle, &token).await })
+    }
+
+    fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
+        let (worker, socket, handle) = (Rc::clone(&self.worker), self.socket, self.handle.clone());
         let login = worker.sockets.borrow().login(socket);
         let request = Request::parse(&event.payload, login.as_ref().map(|login| &*login.user.id));
         match request {
             Request::UserJoin { token } => {
-                later(async move { worker.user_join(socket, token).await })
+                Outcome::later(async move { worker.user_join(socket, &handle, token).await })
             }
             Request::JoinChannels { token } => {
-                later(async move { worker.join_channels(socket, token).await })
+                Outcome::later(async move { worker.join_channels(socket, &handle, token).await })
             }
             Request::JoinNote { token, note } => {
-                later(async move { worker.join_note(socket, token, &note).await })
+                Outcome::later(async move { worker.join_note(socket, &handle, token, &note).await })
             }
             // As at the backends, a socket outside the room gets an empty ack and no error.
             Request::Channel { ref channel, .. }
-                if !peer.rooms.contains(&channel_room(channel)) =>
+                if !context.access.is_in(&channel_room(channel)) =>
             {
                 [empty_ack()].into()
             }
@@ -159,13 +190,13 @@ impl App for OpenWebui {
                 requires_user: false,
             } if login.is_none() => [empty_ack()].into(),
             request => match login.filter(|login| !login.token.is_expired(clock::now())) {
-                Some(login) => self.handle(peer, &login, request, event),
-                None => [Action::Disconnect { close: false }].into(),
+                Some(login) => self.handle(context, &login, request, event),
+                None => [Effect::Disconnect { close: false }].into(),
             },
         }
     }
 
-    fn on_disconnect(&self, peer: &SocketContext<'_>, reason: &str) {
-        self.worker.disconnect(peer.socket, reason);
+    fn on_disconnect(&self, _context: &SocketContext<'_>, reason: &str) {
+        self.worker.disconnect(self.socket, reason);
     }
 }

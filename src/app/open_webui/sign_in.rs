@@ -1,7 +1,5 @@
 //! Sign-in: `connect`, `user-join` and `join-channels`, and the rooms that follow from the user.
 
-use std::rc::Rc;
-
 use log::warn;
 use serde::Deserialize;
 
@@ -10,67 +8,71 @@ use super::events::{channel_room, single_socket, user_room};
 use super::replies::{backends_unavailable, empty_ack, too_many_rejected_tokens};
 use super::user::Login;
 use super::worker::{TokenRefusal, Worker};
-use crate::app::{Action, Actions, Later};
+use crate::app::{Effect, Effects, SocketHandle};
 use crate::logging::Burst;
 use crate::metrics::labels::Question;
 use crate::model::{Command, Payload, Room, SocketId};
 
 impl Worker {
     /// Connect: joins the room of the user if the token is valid.
-    pub(super) async fn sign_in(self: &Rc<Self>, socket: SocketId, token: &str) -> Actions {
+    pub(super) async fn sign_in(
+        &self,
+        socket: SocketId,
+        handle: &SocketHandle,
+        token: &str,
+    ) -> Effects {
         match self.authenticate(socket, token).await {
             Ok(login) => {
                 let room = user_room(&login.user.id);
                 self.log_in(socket, login).await;
-                [Action::Join(vec![room])].into()
+                handle.join(vec![room]).await;
+                Effects::new()
             }
             Err(TokenRefusal::Unavailable) => backends_unavailable(),
-            Err(TokenRefusal::Rejected) => Actions::new(),
+            Err(TokenRefusal::Rejected) => Effects::new(),
             Err(TokenRefusal::TooManyRejected) => too_many_rejected_tokens(),
         }
     }
 
     /// `user-join`: joins the rooms of the user and of all its channels.
     pub(super) async fn user_join(
-        self: &Rc<Self>,
+        &self,
         socket: SocketId,
+        handle: &SocketHandle,
         token: Option<String>,
-    ) -> Actions {
+    ) -> Effects {
         let login = match self.authenticate_event(socket, token).await {
             Ok(login) => login,
-            Err(actions) => return actions,
+            Err(effects) => return effects,
         };
-        let Some(leftovers) = self.log_in(socket, login.clone()).await else {
-            return self.join_user_rooms(&login).await;
-        };
-        let this = Rc::clone(self);
-        let joined = async move {
-            this.clean_up(socket, leftovers).await;
-            this.join_user_rooms(&login).await
-        };
-        [Action::LeaveAll, Action::Then(Later(Box::pin(joined)))].into()
+        if let Some(leftovers) = self.log_in(socket, login.clone()).await {
+            handle.apply_and_wait([Effect::LeaveAll].into()).await;
+            self.clean_up(socket, leftovers).await;
+        }
+        self.join_user_rooms(handle, &login).await
     }
 
-    async fn join_user_rooms(&self, login: &Login) -> Actions {
+    async fn join_user_rooms(&self, handle: &SocketHandle, login: &Login) -> Effects {
         let mut rooms = vec![user_room(&login.user.id)];
         match self.fetch_channels(login).await {
             Ok(channels) => rooms.extend(channels),
             Err(_) => return backends_unavailable(),
         }
         let user = serde_json::json!([{"id": login.user.id, "name": login.user.name}]);
-        let ack = Action::Ack(Payload::text(user.to_string()));
-        [Action::Join(rooms), ack].into()
+        handle.join(rooms).await;
+        [Effect::Ack(Payload::text(user.to_string()))].into()
     }
 
     /// `join-channels`: joins the rooms of all channels of the user.
     pub(super) async fn join_channels(
-        self: &Rc<Self>,
+        &self,
         socket: SocketId,
+        handle: &SocketHandle,
         token: Option<String>,
-    ) -> Actions {
+    ) -> Effects {
         let login = match self.authenticate_event(socket, token).await {
             Ok(login) => login,
-            Err(actions) => return actions,
+            Err(effects) => return effects,
         };
         if !self.sockets.borrow().may_act_as(socket, &login.user) {
             return [empty_ack()].into();
@@ -78,7 +80,8 @@ impl Worker {
         match self.fetch_channels(&login).await {
             Ok(rooms) => {
                 self.upstreams.join_channels(socket, &login.token);
-                [Action::Join(rooms), empty_ack()].into()
+                handle.join(rooms).await;
+                [empty_ack()].into()
             }
             Err(_) => backends_unavailable(),
         }
@@ -140,8 +143,8 @@ impl Worker {
         &self,
         socket: SocketId,
         token: Option<String>,
-    ) -> Result<Login, Actions> {
-        let token = token.ok_or_else(|| Actions::from([empty_ack()]))?;
+    ) -> Result<Login, Effects> {
+        let token = token.ok_or_else(|| Effects::from([empty_ack()]))?;
         let result = self.authenticate(socket, &token).await;
         result.map_err(|refusal| match refusal {
             TokenRefusal::Unavailable => backends_unavailable(),

@@ -17,10 +17,10 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::documents::OpenDocuments;
-use super::replies::{empty_ack, later};
+use super::replies::empty_ack;
 use super::token::Token;
 use super::user::Login;
-use crate::app::{Action, Actions, Answer, Door, Event, Push};
+use crate::app::{Effect, Effects, Event, Outcome, SocketHandle};
 use crate::logging::Burst;
 use crate::model::{Namespace, Payload, SocketId};
 use crate::upstream::{
@@ -44,7 +44,7 @@ pub(super) struct Upstreams {
 
 /// The upstream connections of one socket.
 struct UpstreamSocket {
-    door: Door,
+    handle: SocketHandle,
     general: Option<UpstreamConnection>,
     documents: Option<UpstreamConnection>,
     /// What is open on the documents connection.
@@ -66,9 +66,9 @@ struct Listen {
 }
 
 impl UpstreamSocket {
-    fn new(door: Door) -> Self {
+    fn new(handle: SocketHandle) -> Self {
         Self {
-            door,
+            handle,
             general: None,
             documents: None,
             open: OpenDocuments::default(),
@@ -102,8 +102,8 @@ impl Upstreams {
     }
 
     /// Adds a socket, without any connection.
-    pub(super) fn add(&self, socket: SocketId, door: Door) {
-        let state = UpstreamSocket::new(door);
+    pub(super) fn add(&self, socket: SocketId, handle: SocketHandle) {
+        let state = UpstreamSocket::new(handle);
         self.sockets.borrow_mut().insert(socket, state);
     }
 
@@ -115,7 +115,7 @@ impl Upstreams {
     /// Closes the connections of a socket, which backends associate with its user.
     pub(super) fn reset(&self, socket: SocketId) {
         if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
-            *state = UpstreamSocket::new(state.door.clone());
+            *state = UpstreamSocket::new(state.handle.clone());
         }
     }
 
@@ -143,7 +143,7 @@ impl Upstreams {
         socket: SocketId,
         login: &Login,
         event: Event,
-    ) -> Answer {
+    ) -> Outcome {
         let elements = event.payload.elements();
         let name = elements.first().copied().unwrap_or_default();
         let name: String = serde_json::from_str(name).unwrap_or_default();
@@ -154,7 +154,7 @@ impl Upstreams {
         };
         let mut sockets = self.sockets.borrow_mut();
         let Some(state) = sockets.get_mut(&socket) else {
-            return Answer::nothing();
+            return Outcome::none();
         };
         state
             .slot(kind)
@@ -168,16 +168,16 @@ impl Upstreams {
         state.open.track(&name, elements.get(1).copied());
         state.last_used = Some(Instant::now());
         let Some(connection) = state.slot(kind) else {
-            return Answer::nothing();
+            return Outcome::none();
         };
         connection.emit(&event.payload, event.ack);
         if !connection.is_full() {
-            return Answer::nothing();
+            return Outcome::none();
         }
         let room = connection.room();
-        later(async move {
+        Outcome::later(async move {
             room.await;
-            Actions::new()
+            Effects::new()
         })
     }
 
@@ -218,7 +218,7 @@ impl Listener for Listen {
         };
         let sockets = upstreams.sockets.borrow();
         let state = sockets.get(&self.socket);
-        state.map_or(Poll::Ready(()), |state| state.door.poll_capacity(cx))
+        state.map_or(Poll::Ready(()), |state| state.handle.poll_capacity(cx))
     }
 
     fn on_events(&self, events: Vec<UpstreamEvent>) {
@@ -229,25 +229,27 @@ impl Listener for Listen {
         let Some(state) = sockets.get_mut(&self.socket) else {
             return;
         };
-        let mut pushes = Vec::with_capacity(events.len());
+        let mut effects = Effects::new();
         for event in events {
             match event {
                 UpstreamEvent::Joined { .. } => {}
                 // Backends request no ack for these events.
-                UpstreamEvent::Event { payload, .. } => pushes.push(Push::Emit(payload)),
-                UpstreamEvent::Acked { ack, payload } => pushes.push(Push::Reply(ack, payload)),
-                UpstreamEvent::Ended(ending) => self.on_end(&ending, state, &mut pushes),
+                UpstreamEvent::Event { payload, .. } => effects.push(Effect::Emit(payload)),
+                UpstreamEvent::Acked { ack, payload } => {
+                    effects.push(Effect::LateAck(ack, payload))
+                }
+                UpstreamEvent::Ended(ending) => self.on_end(&ending, state, &mut effects),
             }
         }
-        if !pushes.is_empty() {
-            state.door.push(pushes);
+        if !effects.is_empty() {
+            state.handle.apply(effects);
         }
     }
 }
 
 impl Listen {
     /// If something was open on the connection the client is disconnected: browsers reconnect and open it again.
-    fn on_end(&self, ending: &Ending, state: &mut UpstreamSocket, pushes: &mut Vec<Push>) {
+    fn on_end(&self, ending: &Ending, state: &mut UpstreamSocket, effects: &mut Effects) {
         let ended = state
             .slot(self.kind)
             .take_if(|connection| connection.has_ended());
@@ -260,14 +262,14 @@ impl Listen {
             return;
         }
         match pause_after(ending) {
-            None => pushes.push(Push::Disconnect { close: false }),
+            None => effects.push(Effect::Disconnect { close: false }),
             Some(pause) => {
                 // Further failures within the pause must not disconnect the client again.
                 state.open = OpenDocuments::default();
-                let door = state.door.clone();
+                let handle = state.handle.clone();
                 actix_rt::spawn(async move {
                     sleep(pause).await;
-                    door.push(vec![Push::Disconnect { close: false }]);
+                    handle.apply([Effect::Disconnect { close: false }]);
                 });
             }
         }
@@ -284,14 +286,14 @@ fn with_auth(name: &str, token: &Token) -> Payload {
     Payload::event(name, [argument.to_string().as_str()])
 }
 
-fn over_limit(over: OverLimit) -> Answer {
+fn over_limit(over: OverLimit) -> Outcome {
     static BURST: Burst = Burst::new();
     if let Some(others) = BURST.note() {
         warn!(key = over.key(), others; "event not sent to a backend: {over}");
     }
     let error = json!({"message": "The server is busy. Please try again later."});
     let event = Payload::event("error", [error.to_string().as_str()]);
-    [Action::Emit(event), empty_ack()].into()
+    [Effect::Emit(event), empty_ack()].into()
 }
 
 #[cfg(test)]

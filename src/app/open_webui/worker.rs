@@ -18,7 +18,7 @@ use super::sockets::{Leftovers, Sockets};
 use super::token_cache::TokenCache;
 use super::upstreams::Upstreams;
 use super::user::Login;
-use crate::app::{CommandSender, Door};
+use crate::app::{CommandSender, SocketHandle};
 use crate::config::OpenWebuiConfig;
 use crate::model::SocketId;
 use crate::upstream::Pool;
@@ -74,9 +74,9 @@ impl Worker {
     }
 
     /// Adds a socket.
-    pub(super) fn connect(&self, socket: SocketId, door: Door) {
+    pub(super) fn connect(&self, socket: SocketId, handle: SocketHandle) {
         self.sockets.borrow_mut().connect(socket);
-        self.upstreams.add(socket, door);
+        self.upstreams.add(socket, handle);
     }
 
     /// Removes a socket. Its entries in Redis are removed together with those of other sockets that disconnect at the

@@ -1,5 +1,6 @@
 //! Commands: from the sessions of this worker to all workers and the bus, and from there to the sockets of this worker.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shard;
@@ -10,7 +11,11 @@ use crate::model::{Command, Selector};
 
 impl Shard {
     /// Applies a command of this worker on every worker that it may concern, and publishes it.
-    pub fn dispatch(&self, command: Command) {
+    pub fn dispatch(&self, command: impl Into<Arc<Command>>) {
+        self.dispatch_shared(command.into());
+    }
+
+    fn dispatch_shared(&self, command: Arc<Command>) {
         let since = self.state.borrow().batch.since();
         let owner = self.directory.owner(&command);
         let targets = self.directory.workers_of(owner);

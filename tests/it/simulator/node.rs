@@ -125,6 +125,7 @@ impl NodeParts<'_> {
         Worker::new(
             shard,
             Rc::new(Relay::new(rules)),
+            None,
             Gates::default(),
             Arc::clone(&self.settings),
             Arc::clone(&self.limits),

@@ -1,21 +1,22 @@
-//! Whether a client has come back for the session that it opened.
+//! Whether a client has sent another request after its handshake.
 
 use std::time::Instant;
 
 use crate::model::TransportName;
 
-/// A polling session is opened by one request; only the next one shows that a client uses it.
+/// The request that must follow the handshake of a polling session: one request alone opens a session, and only the next
+/// one shows that a client uses it.
 #[derive(Debug)]
-pub(super) struct Arrival {
-    /// When the second request must have arrived.
+pub(super) struct FollowUp {
+    /// When it must have arrived.
     due: Option<Instant>,
     /// Whether the handshake has taken its batch.
     opened: bool,
     polled: bool,
 }
 
-impl Arrival {
-    /// The arrival of a client whose second request is due at `due`, if its transport is polling.
+impl FollowUp {
+    /// The follow-up of a session with this transport; only polling sessions require one.
     pub(super) fn new(transport: TransportName, due: Instant) -> Self {
         Self {
             due: Some(due).filter(|_| transport == TransportName::Polling),

@@ -5,7 +5,8 @@
 
 use actix::Context;
 
-use super::Session;
+use super::state::Session;
+use crate::clock;
 use crate::limits::Limit;
 use crate::protocol::engine_io::state::CloseReason;
 
@@ -17,18 +18,15 @@ impl Session {
         let since = shard.with_lanes(|lanes| lanes.stalled_since(lane));
         let timeout = self.worker.settings.slow_timeout;
         self.progress_due = since.map(|since| since + timeout);
-        if self
-            .progress_due
-            .is_some_and(|due| due <= crate::clock::now())
-        {
-            self.give_up(Limit::Outbox, ctx);
+        if self.progress_due.is_some_and(|due| due <= clock::now()) {
+            self.end_slow_client(Limit::Outbox, ctx);
         }
     }
 
     /// Ends the session of a slow client that reached this limit.
-    pub(super) fn give_up(&mut self, limit: Limit, ctx: &mut Context<Self>) {
+    pub(super) fn end_slow_client(&mut self, limit: Limit, ctx: &mut Context<Self>) {
         if !self.has_ended() {
-            self.worker.refused(self.id, limit);
+            self.worker.limit_reached(self.id, limit);
             self.close(CloseReason::SlowConsumer, ctx);
         }
     }

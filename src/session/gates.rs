@@ -1,32 +1,39 @@
 //! Gates before the app: the CONNECT of a namespace waits until they have decided.
 
+use std::rc::Rc;
+
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
 use futures_util::FutureExt;
-use std::rc::Rc;
 
-use super::Session;
-use super::events::Turn;
+use super::handler::Invocation;
+use super::state::Session;
 use crate::app::Refusal;
 use crate::app::gate::GateRefusal;
 use crate::metrics::labels::ConnectResult;
 use crate::model::Identity;
+use crate::protocol::socket_io::state::Slot;
 
 /// The decision of all gates: the identity of the socket, if any, or why it is refused.
 type Decided = Result<Option<Rc<Identity>>, GateRefusal>;
 
 impl Session {
     /// Lets the gates of the worker check a CONNECT, then calls the app.
-    pub(super) fn pass_gates(&mut self, turn: Turn, auth: ByteString, ctx: &mut Context<Self>) {
+    pub(super) fn pass_gates(
+        &mut self,
+        invocation: Invocation,
+        auth: ByteString,
+        ctx: &mut Context<Self>,
+    ) {
         if self.worker.gates.is_empty() {
-            return self.connect_app(turn, &auth, ctx);
+            return self.open_handler(invocation, &auth, ctx);
         }
-        let namespace = self.connection.namespace(turn.slot).cloned();
+        let namespace = self.connection.namespace(invocation.slot).cloned();
         let (Some(namespace), Some(credentials)) = (namespace, self.credentials.clone()) else {
             debug_assert!(false, "a session behind gates keeps its handshake");
             return;
         };
-        let (worker, socket, payload) = (Rc::clone(&self.worker), turn.socket, auth.clone());
+        let (worker, socket, payload) = (Rc::clone(&self.worker), invocation.socket, auth.clone());
         let mut check = Box::pin(async move {
             let gates = &worker.gates;
             gates
@@ -35,35 +42,44 @@ impl Session {
         });
         // Most gates decide at once.
         if let Some(decided) = (&mut check).now_or_never() {
-            return self.gates_decided(turn, &auth, decided, ctx);
+            return self.gates_decided(invocation, &auth, decided, ctx);
         }
-        if let Some(socket) = self.socket_mut(&turn) {
+        if let Some(socket) = self.socket_mut(invocation.slot) {
             socket.busy = true;
         }
         let waiting = check.into_actor(self).map(move |decided, session, ctx| {
-            session.gates_decided(turn, &auth, decided, ctx);
+            session.gates_decided(invocation, &auth, decided, ctx);
         });
         ctx.spawn(waiting);
     }
 
-    fn gates_decided(&mut self, turn: Turn, auth: &str, decided: Decided, ctx: &mut Context<Self>) {
+    fn gates_decided(
+        &mut self,
+        invocation: Invocation,
+        auth: &str,
+        decided: Decided,
+        ctx: &mut Context<Self>,
+    ) {
         // The client may have left the namespace meanwhile.
-        let Some(socket) = self.socket_mut(&turn) else {
+        let Some(socket) = self
+            .socket_mut(invocation.slot)
+            .filter(|socket| socket.id == invocation.socket)
+        else {
             return;
         };
         match decided {
             Ok(identity) => {
                 socket.identity = identity;
-                self.connect_app(turn, auth, ctx);
+                self.open_handler(invocation, auth, ctx);
             }
-            Err(refusal) => self.refuse_socket(&turn, &Refusal::from(refusal)),
+            Err(refusal) => self.refuse_socket(invocation.slot, &Refusal::from(refusal)),
         }
     }
 
     /// Refuses a socket that is not connected yet.
-    pub(super) fn refuse_socket(&mut self, turn: &Turn, refusal: &Refusal) {
-        let namespace = self.connection.leave(turn.slot);
-        self.sockets[turn.slot.get()] = None;
+    pub(super) fn refuse_socket(&mut self, slot: Slot, refusal: &Refusal) {
+        let namespace = self.connection.leave(slot);
+        self.sockets[slot.get()] = None;
         self.count_connect(ConnectResult::Refused);
         if let Some(namespace) = namespace {
             self.refuse(&namespace, refusal);

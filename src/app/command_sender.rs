@@ -1,0 +1,21 @@
+//! Commands that an app dispatches for no socket in particular.
+
+use std::rc::Rc;
+
+use crate::model::Command;
+
+/// Dispatches commands of an app, as if a client of its worker had caused them.
+#[derive(Clone)]
+pub struct CommandSender(Rc<dyn Fn(Command)>);
+
+impl CommandSender {
+    /// A sender that calls `dispatch`, the broker of the worker.
+    pub fn new(dispatch: impl Fn(Command) + 'static) -> Self {
+        Self(Rc::new(dispatch))
+    }
+
+    /// Dispatches the command.
+    pub fn dispatch(&self, command: Command) {
+        (self.0)(command);
+    }
+}

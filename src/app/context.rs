@@ -1,0 +1,68 @@
+//! What a handler is given: the socket it is called for, and the event.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::handle::{JoinedRooms, SocketHandle};
+use crate::model::{
+    AckId, Emit, Handshake, Identity, Namespace, Network, NodeId, Payload, Room, SocketId,
+    TransportName,
+};
+
+/// The socket a handler is called for.
+pub struct SocketContext<'a> {
+    pub socket: SocketId,
+    pub namespace: &'a Namespace,
+    pub node: NodeId,
+    pub transport: TransportName,
+    /// Network of the client, the unit to which per-address limits apply.
+    pub network: Option<Network>,
+    /// The request that opened the session. `None` unless a gate or the app reads it.
+    pub handshake: Option<&'a Handshake>,
+    /// The identity that a gate established for the client.
+    pub identity: Option<&'a Rc<Identity>>,
+    /// The bus is down: for now, emits of the socket reach only this node.
+    pub degraded: bool,
+    /// What the handler can do at once.
+    pub access: &'a dyn SocketAccess,
+}
+
+/// Immediate access to the socket a handler is called for.
+pub trait SocketAccess {
+    /// Whether the socket is in the room.
+    fn is_in(&self, room: &str) -> bool;
+
+    /// Joins rooms. A socket that is not connected yet joins none.
+    fn join(&self, rooms: Vec<Room>) -> Join;
+
+    /// Emits to other sockets, on whatever node, and resolves to the first ack. `None`: no socket was reached, or none
+    /// acknowledged within `deadline`.
+    fn emit_with_ack(
+        &self,
+        emit: Emit,
+        deadline: Duration,
+    ) -> LocalBoxFuture<'static, Option<Payload>>;
+
+    /// A handle to the socket that outlasts the call.
+    fn handle(&self) -> SocketHandle;
+}
+
+/// A join under way.
+pub enum Join {
+    /// The bus delivers to all of the rooms already.
+    Complete(JoinedRooms),
+    /// Resolves when the bus delivers to all of the rooms.
+    Pending(LocalBoxFuture<'static, JoinedRooms>),
+}
+
+/// An event of a client.
+#[derive(Debug)]
+pub struct Event {
+    /// `["name",args...]`
+    pub payload: Payload,
+    /// Set if the client requests an ack: [`Effect::Ack`](super::Effect::Ack) in the outcome, or
+    /// [`Effect::LateAck`](super::Effect::LateAck) with this id.
+    pub ack: Option<AckId>,
+}

@@ -1,0 +1,102 @@
+//! The life of a session's actor: opened on its worker, stopped when nothing is left to be sent.
+
+use std::rc::Rc;
+
+use actix::{Actor, Addr, AsyncContext, Context};
+use log::debug;
+use smallvec::SmallVec;
+
+use super::follow_up::FollowUp;
+use super::open_packet::OpenPacket;
+use super::pace::Pace;
+use super::poll_responder::PollResponder;
+use super::state::{Session, Worker};
+use super::stats::SessionStats;
+use super::timer::SessionTimer;
+use crate::app::gate::Credentials;
+use crate::clock;
+use crate::limits::Admission;
+use crate::model::{Network, TransportName};
+use crate::outbox::Packet;
+use crate::protocol::connection::{Connection, Mode};
+use crate::protocol::engine_io::state::CloseReason;
+
+impl Session {
+    /// Opens a session on the current worker. Its open packet is the first in its lane; `equip` attaches its transport
+    /// before anything else happens to it. It counts against the limits until `admission` is dropped with it.
+    pub fn open(
+        worker: &Rc<Worker>,
+        mode: Mode,
+        transport: TransportName,
+        open: OpenPacket,
+        admission: Admission,
+        credentials: Option<Credentials>,
+        equip: impl FnOnce(&Self, &mut Context<Self>),
+    ) -> Addr<Self> {
+        debug_assert!(credentials.is_some() || worker.gates.is_empty());
+        let id = worker.new_engine_id();
+        let session_worker = Rc::clone(worker);
+        let now = clock::now();
+        let network = admission.address().map(Network::of);
+        let follow_up_due = now + worker.settings.timing.connect_timeout;
+        let address = Self::create(|ctx| {
+            let lane = session_worker.shard.open_lane(ctx.address().recipient());
+            session_worker
+                .shard
+                .send(lane, Packet::text(open.encode(&id)));
+            let session = Self {
+                id,
+                lane,
+                connection: Connection::new(mode, &session_worker.settings.timing, now),
+                worker: session_worker,
+                sockets: SmallVec::new(),
+                transport,
+                attached: transport == TransportName::Websocket,
+                upgrading: false,
+                poll: None,
+                post: None,
+                held_post: None,
+                inbox: 0,
+                pace: Pace::new(now),
+                follow_up: FollowUp::new(transport, follow_up_due),
+                network,
+                credentials: credentials.map(Rc::new),
+                stats: SessionStats::default(),
+                ended: None,
+                opened: now,
+                progress_due: None,
+            };
+            equip(&session, ctx);
+            session
+        });
+        worker.register(id, address.clone(), admission, transport);
+        address
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(SessionTimer::new(self.next_deadline()));
+        if !self.attached {
+            ctx.spawn(PollResponder);
+        }
+        debug!(sid = self.log_name(), transport:% = self.transport.as_str(); "session opened");
+    }
+
+    fn stopped(&mut self, ctx: &mut Self::Context) {
+        let lane = self.lane;
+        let sent = || self.worker.shard.with_lanes(|lanes| lanes.tally(lane));
+        let (reason, sent) = match self.ended {
+            Some(ended) => (ended.reason, ended.sent),
+            None => (CloseReason::TransportClose, sent()),
+        };
+        for slot in self.connection.slots().collect::<Vec<_>>() {
+            self.drop_socket(slot, reason.as_str(), ctx);
+        }
+        self.worker.shard.release_lane(lane);
+        let client = self.worker.unregister(self.id, self.transport, reason);
+        self.log_summary(reason, client, sent);
+    }
+}

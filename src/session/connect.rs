@@ -1,0 +1,163 @@
+//! Namespace CONNECT requests: checked, decided by the app, and answered (docs/protocol.md#21-connect).
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix::Context;
+use bytestring::ByteString;
+use log::debug;
+
+use super::handler::{Invocation, Stage};
+use super::socket::SessionSocket;
+use super::state::Session;
+use crate::app::{Effect, Effects, Refusal, SocketContext};
+use crate::limits::Limit;
+use crate::metrics::labels::ConnectResult;
+use crate::model::Namespace;
+use crate::model::fitness::is_deeper;
+use crate::outbox::Packet;
+use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::socket_io::encode;
+
+impl Session {
+    /// A client requests a namespace; `at` is when the request was read.
+    pub(super) fn connect(
+        &mut self,
+        name: &str,
+        auth: ByteString,
+        at: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let namespaces = &self.worker.settings.namespaces;
+        if !namespaces.iter().any(|pattern| pattern.matches(name)) {
+            self.count_connect(ConnectResult::UnknownNamespace);
+            let refusal = Refusal {
+                message: "Invalid namespace".to_owned(),
+                data: None,
+            };
+            return self.refuse(name, &refusal);
+        }
+        if name.len() + auth.len() > self.worker.limits.connect_payload() {
+            return self.refuse_beyond(Limit::ConnectPayload, name);
+        }
+        if is_deeper(&auth, self.worker.settings.timing.max_depth) {
+            return self.refuse_beyond(Limit::Depth, name);
+        }
+        if !self.is_in_pace(ctx) {
+            return self.refuse_beyond(Limit::Events, name);
+        }
+        let Some(slot) = self.connection.begin_join(Namespace::from(name), at) else {
+            return self.refuse_beyond(Limit::Namespaces, name);
+        };
+        let socket = self.worker.new_socket_id();
+        if self.sockets.len() <= slot.get() {
+            self.sockets.resize_with(slot.get() + 1, || None);
+        }
+        self.sockets[slot.get()] = Some(Box::new(SessionSocket::new(socket)));
+        let invocation = Invocation {
+            slot,
+            socket,
+            ack: None,
+            stage: Stage::Connecting,
+        };
+        self.pass_gates(invocation, auth, ctx);
+    }
+
+    /// Opens the app's handler of a socket that passed the gates; it decides whether the socket is connected.
+    pub(super) fn open_handler(
+        &mut self,
+        invocation: Invocation,
+        auth: &str,
+        ctx: &mut Context<Self>,
+    ) {
+        let socket = self.socket(invocation.slot);
+        let namespace = self.connection.namespace(invocation.slot);
+        let (Some(socket), Some(namespace)) = (socket, namespace) else {
+            return;
+        };
+        let open = |context: &SocketContext<'_>| Rc::clone(&self.worker.app).open(context);
+        let handler = self.with_context(socket, None, namespace, ctx, open);
+        if let Some(socket) = self.socket_mut(invocation.slot) {
+            socket.handler = Some(handler);
+        }
+        let outcome = self.call_handler(&invocation, ctx, |handler, context| {
+            handler.on_connect(context, auth)
+        });
+        if let Some(outcome) = outcome {
+            self.apply_outcome(invocation, outcome, ctx);
+        }
+    }
+
+    /// Refuses a namespace because of a limit.
+    fn refuse_beyond(&self, limit: Limit, namespace: &str) {
+        self.count_connect(ConnectResult::Limited);
+        // The pace counts what it holds back itself.
+        if limit != Limit::Events {
+            self.worker.limit_reached(self.id, limit);
+        }
+        let data = serde_json::json!({"code": limit.code(), "key": limit.key()});
+        let refusal = Refusal {
+            message: limit.message().to_owned(),
+            data: Some(data.to_string()),
+        };
+        self.refuse(namespace, &refusal);
+    }
+
+    pub(super) fn count_connect(&self, result: ConnectResult) {
+        let connects = &self.worker.metrics().connects_total;
+        connects.of(result).increment();
+    }
+
+    pub(super) fn refuse(&self, namespace: &str, refusal: &Refusal) {
+        let message = serde_json::Value::from(refusal.message.as_str());
+        let body = match &refusal.data {
+            Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
+            None => format!(r#"{{"message":{message}}}"#),
+        };
+        self.send(Packet::text(encode::encode_connect_error(namespace, &body)));
+    }
+
+    /// Connects the socket unless the app refuses it. It is registered before its CONNECT response is sent, so that it
+    /// misses nothing emitted after the response. Returns whether it is connected.
+    pub(super) fn complete_connect(
+        &mut self,
+        invocation: &Invocation,
+        effects: &Effects,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        let Invocation { slot, socket, .. } = *invocation;
+        if self.socket(slot).is_none_or(|found| found.id != socket) {
+            return false;
+        }
+        if matches!(effects.iter().next(), Some(Effect::Hangup)) {
+            self.close(CloseReason::UpstreamLost, ctx);
+            return false;
+        }
+        let Some(namespace) = self.connection.namespace(slot).cloned() else {
+            return false;
+        };
+        let refusal = effects.iter().find_map(|effect| match effect {
+            Effect::Refuse(refusal) => Some(refusal),
+            _ => None,
+        });
+        if let Some(refusal) = refusal {
+            self.refuse_socket(slot, refusal);
+            return false;
+        }
+        // A repeated CONNECT: the client keeps the id of the last response.
+        if let Some(former) = self.connection.slot(&namespace) {
+            self.drop_socket(former, "client namespace disconnect", ctx);
+        }
+        let key = self.worker.shard.register(&namespace, socket, self.lane);
+        if let Some(socket) = self.socket_mut(slot) {
+            socket.key = Some(key);
+        }
+        self.count_connect(ConnectResult::Accepted);
+        self.stats.note_connected(&namespace);
+        self.connection.complete_join(slot);
+        self.send(Packet::text(encode::encode_connect(&namespace, &socket)));
+        debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
+        self.apply_early_requests(slot, ctx);
+        true
+    }
+}

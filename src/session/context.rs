@@ -1,0 +1,114 @@
+//! What a handler of the app is given: the session's side of a [`SocketContext`].
+
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::{AsyncContext, Context};
+use futures_util::future::LocalBoxFuture;
+
+use super::socket::SessionSocket;
+use super::state::Session;
+use crate::app::{Capacity, Join, JoinedRooms, SocketAccess, SocketContext, SocketHandle};
+use crate::broker::{Shard, SocketKey};
+use crate::model::{Emit, Namespace, Payload, Room, SocketId};
+use crate::outbox::{LaneId, Lanes};
+
+/// Immediate access to a socket of the session whose context this is.
+struct SessionAccess<'a> {
+    ctx: &'a Context<Session>,
+    socket: SocketId,
+    key: Option<SocketKey>,
+    shard: &'a Rc<Shard>,
+    lane: LaneId,
+}
+
+impl SocketAccess for SessionAccess<'_> {
+    fn is_in(&self, room: &str) -> bool {
+        self.key.is_some_and(|key| self.shard.is_member(key, room))
+    }
+
+    fn join(&self, mut rooms: Vec<Room>) -> Join {
+        let Some(key) = self.key else {
+            return Join::Complete(JoinedRooms {
+                rooms: Vec::new(),
+                degraded: false,
+            });
+        };
+        match self.shard.join(key, &mut rooms) {
+            None => Join::Complete(JoinedRooms {
+                rooms,
+                degraded: false,
+            }),
+            Some(confirmed) => Join::Pending(Box::pin(async move {
+                let degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
+                JoinedRooms { rooms, degraded }
+            })),
+        }
+    }
+
+    fn emit_with_ack(
+        &self,
+        emit: Emit,
+        deadline: Duration,
+    ) -> LocalBoxFuture<'static, Option<Payload>> {
+        let ack = self.shard.call(emit);
+        Box::pin(async move {
+            let reply = tokio::time::timeout(deadline, ack.received()).await;
+            reply.ok().flatten().map(|reply| reply.payload)
+        })
+    }
+
+    fn handle(&self) -> SocketHandle {
+        let capacity = LaneCapacity {
+            shard: Rc::clone(self.shard),
+            lane: self.lane,
+        };
+        let session = self.ctx.address().recipient();
+        SocketHandle::new(self.socket, session, Box::new(capacity))
+    }
+}
+
+/// Reports whether the lane of a session is within its limit.
+struct LaneCapacity {
+    shard: Rc<Shard>,
+    lane: LaneId,
+}
+
+impl Capacity for LaneCapacity {
+    fn poll_capacity(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let poll = |lanes: &mut Lanes| lanes.poll_capacity(self.lane, cx);
+        self.shard.with_lanes(poll)
+    }
+}
+
+impl Session {
+    /// Calls the app with the context of a socket; `key` is `None` while the socket is in no room.
+    pub(super) fn with_context<T>(
+        &self,
+        socket: &SessionSocket,
+        key: Option<SocketKey>,
+        namespace: &Namespace,
+        ctx: &Context<Self>,
+        call: impl FnOnce(&SocketContext<'_>) -> T,
+    ) -> T {
+        let shard = &self.worker.shard;
+        call(&SocketContext {
+            socket: socket.id,
+            namespace,
+            node: shard.directory().node(),
+            transport: self.transport,
+            network: self.network,
+            handshake: self.credentials.as_deref().map(|kept| &kept.handshake),
+            identity: socket.identity.as_ref(),
+            degraded: shard.directory().is_cut_off(),
+            access: &SessionAccess {
+                ctx,
+                socket: socket.id,
+                key,
+                shard,
+                lane: self.lane,
+            },
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! Calls of the app's handlers, and what becomes of their outcomes.
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::state::Session;
+use crate::app::{Deferred, Effects, Event, Outcome, SocketContext, SocketHandler};
+use crate::model::{AckId, Payload, SocketId};
+use crate::protocol::socket_io::state::Slot;
+
+/// Maximum number of pending concurrent outcomes of one socket; with more, its next events wait.
+const MAX_CONCURRENT: u32 = 100;
+
+/// A call of a handler whose outcome is not applied yet.
+pub(super) struct Invocation {
+    pub(super) slot: Slot,
+    pub(super) socket: SocketId,
+    /// The ack that the event requests.
+    pub(super) ack: Option<AckId>,
+    pub(super) stage: Stage,
+}
+
+/// What an outcome decides about its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Whether the socket is connected at all.
+    Connecting,
+    /// When the next events of the socket are handled.
+    InOrder,
+    /// Nothing: the next events do not wait.
+    Concurrent,
+}
+
+impl Session {
+    /// Has the app handle an event.
+    pub(super) fn run_handler(
+        &mut self,
+        slot: Slot,
+        payload: Payload,
+        ack: Option<AckId>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(socket) = self.socket(slot) else {
+            return;
+        };
+        let event = Event {
+            payload,
+            ack: ack.clone(),
+        };
+        let invocation = Invocation {
+            slot,
+            socket: socket.id,
+            ack,
+            stage: Stage::InOrder,
+        };
+        let outcome = self.call_handler(&invocation, ctx, |handler, context| {
+            handler.on_event(context, event)
+        });
+        if let Some(outcome) = outcome {
+            self.apply_outcome(invocation, outcome, ctx);
+        }
+    }
+
+    /// Calls the handler of a socket; `None` if the socket is gone.
+    pub(super) fn call_handler<T>(
+        &self,
+        invocation: &Invocation,
+        ctx: &Context<Self>,
+        call: impl FnOnce(&dyn SocketHandler, &SocketContext<'_>) -> T,
+    ) -> Option<T> {
+        let socket = self
+            .socket(invocation.slot)
+            .filter(|socket| socket.id == invocation.socket)?;
+        let (handler, key) = (socket.handler.as_deref()?, socket.key);
+        let namespace = self.connection.namespace(invocation.slot)?;
+        let call = |context: &SocketContext<'_>| call(handler, context);
+        Some(self.with_context(socket, key, namespace, ctx, call))
+    }
+
+    /// Applies the effects of a handler, now or when they are known.
+    pub(super) fn apply_outcome(
+        &mut self,
+        invocation: Invocation,
+        outcome: Outcome,
+        ctx: &mut Context<Self>,
+    ) {
+        match outcome {
+            Outcome::Now(effects) => self.complete(invocation, effects, ctx),
+            Outcome::Later(deferred) => self.defer(invocation, deferred, ctx),
+        }
+    }
+
+    fn complete(&mut self, mut invocation: Invocation, effects: Effects, ctx: &mut Context<Self>) {
+        let connecting = invocation.stage == Stage::Connecting;
+        if connecting && !self.complete_connect(&invocation, &effects, ctx) {
+            return;
+        }
+        let Invocation { slot, socket, .. } = invocation;
+        self.apply_effects(slot, socket, effects, &mut invocation.ack, ctx);
+        if !connecting {
+            return self.finish(&invocation, ctx);
+        }
+        invocation.stage = Stage::InOrder;
+        let outcome = self.call_handler(&invocation, ctx, |handler, context| {
+            handler.on_connected(context)
+        });
+        if let Some(outcome) = outcome {
+            self.apply_outcome(invocation, outcome, ctx);
+        }
+    }
+
+    /// Applies an outcome when it is known. The next events of the socket wait for it, unless it is concurrent.
+    fn defer(&mut self, mut invocation: Invocation, deferred: Deferred, ctx: &mut Context<Self>) {
+        let Deferred { future, concurrent } = deferred;
+        let detached = match concurrent {
+            true => self.detach(&mut invocation),
+            false => None,
+        };
+        let (awaiting, finished) = match detached {
+            Some(detached) => (detached, Some(invocation)),
+            None => (invocation, None),
+        };
+        if finished.is_none()
+            && let Some(socket) = self.socket_mut(awaiting.slot)
+        {
+            socket.busy = true;
+        }
+        let resume = future
+            .into_actor(self)
+            .map(move |effects, session, ctx| session.complete(awaiting, effects, ctx));
+        ctx.spawn(resume);
+        if let Some(finished) = finished {
+            self.finish(&finished, ctx);
+        }
+    }
+
+    /// Splits off an invocation for which the next events do not wait, and which takes over the ack. `None` if too many
+    /// are pending.
+    fn detach(&mut self, invocation: &mut Invocation) -> Option<Invocation> {
+        let socket = self.socket_mut(invocation.slot)?;
+        if invocation.stage != Stage::InOrder || socket.concurrent >= MAX_CONCURRENT {
+            return None;
+        }
+        socket.concurrent += 1;
+        Some(Invocation {
+            slot: invocation.slot,
+            socket: invocation.socket,
+            ack: invocation.ack.take(),
+            stage: Stage::Concurrent,
+        })
+    }
+
+    /// An outcome is applied: the next events of the socket are handled.
+    fn finish(&mut self, invocation: &Invocation, ctx: &mut Context<Self>) {
+        let Some(socket) = self.socket_mut(invocation.slot) else {
+            return;
+        };
+        if socket.id != invocation.socket {
+            return;
+        }
+        if invocation.ack.is_some() {
+            // The app acknowledges the event later.
+            socket.late_acks += 1;
+        }
+        if invocation.stage == Stage::Concurrent {
+            socket.concurrent -= 1;
+            return;
+        }
+        if std::mem::take(&mut socket.busy) {
+            self.drain_inbox(invocation.slot, ctx);
+        }
+    }
+}

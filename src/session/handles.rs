@@ -1,0 +1,102 @@
+//! Requests that come by the handle of a socket.
+
+use actix::{AsyncContext, Context, Handler, WrapFuture};
+use tokio::sync::oneshot;
+
+use super::state::Session;
+use crate::app::{JoinedRooms, SocketMessage, SocketRequest};
+use crate::broker::SocketKey;
+use crate::model::{Room, SocketId};
+use crate::protocol::socket_io::state::Slot;
+
+impl Handler<SocketMessage> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: SocketMessage, ctx: &mut Self::Context) {
+        let SocketMessage {
+            socket,
+            request,
+            pending: _pending,
+        } = message;
+        let slot = self
+            .connection
+            .slots()
+            .find(|slot| self.socket(*slot).is_some_and(|found| found.id == socket));
+        let Some(slot) = slot else { return };
+        if let Some(socket) = self.socket_mut(slot)
+            && socket.key.is_none()
+        {
+            // Its CONNECT response comes first. A join would be awaited by what the response waits for, so it fails.
+            if !matches!(request, SocketRequest::Join { .. }) {
+                socket.by_handle().early.push(request);
+            }
+            return;
+        }
+        self.apply_request(slot, socket, request, ctx);
+    }
+}
+
+impl Session {
+    /// Applies the requests that came before the socket was connected.
+    pub(super) fn apply_early_requests(&mut self, slot: Slot, ctx: &mut Context<Self>) {
+        let Some(socket) = self.socket_mut(slot) else {
+            return;
+        };
+        let id = socket.id;
+        let Some(by_handle) = &mut socket.by_handle else {
+            return;
+        };
+        for request in std::mem::take(&mut by_handle.early) {
+            self.apply_request(slot, id, request, ctx);
+        }
+    }
+
+    fn apply_request(
+        &mut self,
+        slot: Slot,
+        id: SocketId,
+        request: SocketRequest,
+        ctx: &mut Context<Self>,
+    ) {
+        let found = self.socket(slot).filter(|socket| socket.id == id);
+        let Some(key) = found.and_then(|socket| socket.key) else {
+            return;
+        };
+        match request {
+            SocketRequest::Apply { effects, reply } => {
+                self.apply_effects(slot, id, effects, &mut None, ctx);
+                if let Some(reply) = reply {
+                    // The wait may have been given up.
+                    let _ = reply.send(());
+                }
+            }
+            SocketRequest::Join { rooms, reply } => self.join(key, rooms, reply, ctx),
+            SocketRequest::EmitWithAck { payload, reply } => {
+                self.emit_with_ack(slot, &payload, reply);
+            }
+        }
+    }
+
+    fn join(
+        &self,
+        key: SocketKey,
+        mut rooms: Vec<Room>,
+        reply: oneshot::Sender<JoinedRooms>,
+        ctx: &mut Context<Self>,
+    ) {
+        // Nobody may await the join any more.
+        match self.worker.shard.join(key, &mut rooms) {
+            None => {
+                let degraded = false;
+                let _ = reply.send(JoinedRooms { rooms, degraded });
+            }
+            Some(confirmed) => {
+                let respond = async move {
+                    let degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
+                    let _ = reply.send(JoinedRooms { rooms, degraded });
+                };
+                ctx.spawn(respond.into_actor(self));
+            }
+        }
+    }
+}

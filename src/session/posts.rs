@@ -1,0 +1,123 @@
+//! POST requests of a polling client.
+
+use actix::{ActorContext, Context, Handler};
+use bytestring::ByteString;
+use tokio::sync::oneshot;
+
+use super::messages::{Abort, Post, PostAborted, PostError, PostStarted};
+use super::state::{HeldPost, Session};
+use crate::clock;
+use crate::model::TransportName;
+use crate::protocol::engine_io::payload::{self, PayloadPacket};
+use crate::protocol::engine_io::state::CloseReason;
+
+impl Handler<PostStarted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, started: PostStarted, ctx: &mut Self::Context) {
+        self.follow_up.note_request();
+        if self.post.is_some() || self.held_post.is_some() {
+            self.post = None;
+            return self.close(CloseReason::TransportError, ctx);
+        }
+        self.post = Some(started);
+    }
+}
+
+impl Handler<PostAborted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, PostAborted { post, why }: PostAborted, ctx: &mut Self::Context) {
+        let aborted = self.post.take_if(|started| started.post == post);
+        // After an upgrade, the fate of a late post does not matter.
+        let polling = self.transport == TransportName::Polling;
+        if aborted.is_some() && why == Abort::BrokeOff && polling {
+            self.close(CloseReason::TransportError, ctx);
+        }
+    }
+}
+
+impl Handler<Post> for Session {
+    type Result = ();
+
+    fn handle(&mut self, post: Post, ctx: &mut Self::Context) {
+        let in_order = self
+            .post
+            .take()
+            .is_some_and(|started| started.post == post.post);
+        let error = if self.transport != TransportName::Polling {
+            PostError::TransportMismatch
+        } else if self.has_ended() || !in_order {
+            PostError::Duplicate
+        } else {
+            return self.take_post(post, ctx);
+        };
+        let _ = post.reply.send(Err(error));
+    }
+}
+
+impl Session {
+    fn take_post(&mut self, post: Post, ctx: &mut Context<Self>) {
+        match ByteString::try_from(post.body) {
+            Ok(body) => self.continue_post(Some(body), post.reply, ctx),
+            Err(_) => {
+                self.close(CloseReason::ParseError, ctx);
+                let _ = post.reply.send(Err(PostError::Malformed));
+            }
+        }
+    }
+
+    /// Receives packets of a body until too many events wait for the app; then the rest, and the response, wait too.
+    pub(super) fn continue_post(
+        &mut self,
+        body: Option<ByteString>,
+        reply: oneshot::Sender<Result<(), PostError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let received = body.map_or(Ok(None), |body| self.receive_payload(&body, ctx));
+        match received {
+            Ok(rest) if self.is_behind() && !self.has_ended() => {
+                self.held_post = Some(HeldPost { reply, rest });
+            }
+            received => drop(reply.send(received.map(drop))),
+        }
+    }
+
+    /// Returns the packets that were not received because the session is behind.
+    fn receive_payload(
+        &mut self,
+        body: &ByteString,
+        ctx: &mut Context<Self>,
+    ) -> Result<Option<ByteString>, PostError> {
+        let now = clock::now();
+        let mut packets = payload::decode(body);
+        while let Some(packet) = packets.next() {
+            match packet {
+                Ok(PayloadPacket::Packet(packet)) => self.receive_packet(packet, now, ctx),
+                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
+                Err(_) => self.close(CloseReason::ParseError, ctx),
+            }
+            match self.end_reason() {
+                None if self.is_behind() => {
+                    return Ok(packets.rest().map(|rest| body.slice_ref(rest)));
+                }
+                None => {}
+                Some(CloseReason::ParseError) => return Err(PostError::Malformed),
+                Some(CloseReason::TransportClose) => {
+                    self.stop_polling(ctx);
+                    return Ok(None);
+                }
+                Some(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The client closed the session: its pending poll ends with a noop, and it sends no other (docs/protocol.md#17-errors).
+    fn stop_polling(&mut self, ctx: &mut Context<Self>) {
+        if let Some(poll) = self.poll.take() {
+            poll.respond_text("6", true);
+        }
+        ctx.stop();
+    }
+}

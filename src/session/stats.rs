@@ -1,0 +1,37 @@
+//! What a session did, as far as nothing else keeps it: counted for its line in the log.
+
+use smallvec::SmallVec;
+
+use crate::model::Namespace;
+
+/// Maximum number of namespaces that are named.
+const MAX_NAMESPACES: usize = 16;
+
+/// Counts of one session.
+#[derive(Debug, Default)]
+pub(super) struct SessionStats {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) namespaces: SmallVec<[Namespace; 1]>,
+    pub(super) upgraded: bool,
+}
+
+impl SessionStats {
+    /// Counts a message of the client.
+    pub(super) fn note_received(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// Notes a namespace the session is connected to, perhaps again.
+    pub(super) fn note_connected(&mut self, namespace: &Namespace) {
+        if self.namespaces.len() < MAX_NAMESPACES && !self.namespaces.contains(namespace) {
+            self.namespaces.push(namespace.clone());
+        }
+    }
+
+    /// Notes that the session changed from polling to a websocket.
+    pub(super) fn note_upgraded(&mut self) {
+        self.upgraded = true;
+    }
+}

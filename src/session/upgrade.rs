@@ -1,0 +1,77 @@
+//! The upgrade of a polling session to a websocket (docs/protocol.md#16-upgrade).
+
+use actix::{Context, Handler};
+
+use super::messages::{ProbeFailed, ProbeStarted, Probed, Upgraded};
+use super::state::Session;
+use crate::model::TransportName;
+
+impl Session {
+    /// Whether an upgrade may begin: the session is polling, and not being upgraded already.
+    pub fn begin_upgrade(&mut self) -> bool {
+        let possible =
+            self.transport == TransportName::Polling && !self.upgrading && !self.has_ended();
+        self.upgrading |= possible;
+        self.follow_up.note_request();
+        possible
+    }
+
+    /// The probe of the websocket was answered: a pending poll ends, so that the client can switch.
+    pub fn probed(&mut self) {
+        if let Some(poll) = self.poll.take() {
+            poll.respond_text("6", false);
+        }
+    }
+
+    /// The probing websocket is gone; the polling session continues.
+    pub fn upgrade_failed(&mut self) {
+        self.upgrading = false;
+    }
+
+    /// The websocket carries the session from now on; with `attached`, it writes the lane by itself.
+    pub fn upgraded(&mut self, attached: bool) {
+        self.upgrading = false;
+        self.worker.count_upgrade(self.transport);
+        self.stats.note_upgraded();
+        self.transport = TransportName::Websocket;
+        if let Some(poll) = self.poll.take() {
+            poll.respond_text("6", false);
+        }
+        self.attached = attached;
+    }
+}
+
+impl Handler<ProbeStarted> for Session {
+    type Result = ();
+
+    fn handle(&mut self, started: ProbeStarted, _ctx: &mut Context<Self>) {
+        let possible = self.begin_upgrade();
+        if started.reply.send(possible).is_err() && possible {
+            self.upgrade_failed();
+        }
+    }
+}
+
+impl Handler<Probed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Probed, _ctx: &mut Context<Self>) {
+        self.probed();
+    }
+}
+
+impl Handler<ProbeFailed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: ProbeFailed, _ctx: &mut Context<Self>) {
+        self.upgrade_failed();
+    }
+}
+
+impl Handler<Upgraded> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Upgraded, _ctx: &mut Context<Self>) {
+        self.upgraded(false);
+    }
+}
