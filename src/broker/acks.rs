@@ -1,4 +1,4 @@
-//! Which sockets owe an answer, and to whom. Pure bookkeeping of one worker.
+//! Which sockets owe acks, and where those acks are sent. Pure bookkeeping of one worker.
 
 use std::collections::VecDeque;
 
@@ -7,79 +7,83 @@ use hashbrown::HashMap;
 use super::rooms::SocketKey;
 use crate::model::AckToken;
 
-struct Pending {
+struct Request {
     token: AckToken,
-    /// Sockets that have not answered yet.
+    /// Sockets that owe the ack.
     remaining: usize,
 }
 
-/// Emits that wait for their clients' acks.
+/// Emits that requested acks, and the sockets that owe them.
 pub struct Acks {
-    pending: HashMap<u32, Pending>,
+    requests: HashMap<u32, Request>,
+    /// Ids of the acks that a socket owes, oldest first.
     owed: HashMap<SocketKey, VecDeque<u32>>,
     limit: usize,
 }
 
 impl Acks {
-    /// `limit`: answers one socket may owe; past it the oldest is given up.
+    /// `limit`, at least 1: acks that one socket may owe. Beyond it the oldest is dropped.
     pub fn new(limit: usize) -> Self {
         Self {
-            pending: HashMap::new(),
+            requests: HashMap::new(),
             owed: HashMap::new(),
             limit: limit.max(1),
         }
     }
 
-    /// The socket was asked. Returns true if an older question to it was given up.
+    /// Expects an ack from a socket. Returns whether an older one of that socket was dropped.
     pub fn expect(&mut self, id: u32, token: &AckToken, socket: SocketKey) -> bool {
-        let pending = self.pending.entry(id).or_insert_with(|| Pending {
+        let request = self.requests.entry(id).or_insert_with(|| Request {
             token: token.clone(),
             remaining: 0,
         });
-        pending.remaining += 1;
+        request.remaining += 1;
         let owed = self.owed.entry(socket).or_default();
         owed.push_back(id);
-        let given_up = if owed.len() > self.limit {
+        let dropped = if owed.len() > self.limit {
             owed.pop_front()
         } else {
             None
         };
-        if let Some(id) = given_up {
-            self.settle(id);
+        if let Some(id) = dropped {
+            self.release(id);
         }
-        given_up.is_some()
+        dropped.is_some()
     }
 
-    /// Whether the socket has not answered everything yet.
+    /// Whether the socket owes an ack.
     pub fn owes(&self, socket: SocketKey) -> bool {
         self.owed.contains_key(&socket)
     }
 
-    /// The socket answers: to whom? `None` if it was not asked, or answers again.
-    pub fn answer(&mut self, id: u32, socket: SocketKey) -> Option<AckToken> {
+    /// Takes the ack of a socket and returns where it is sent; `None` if the socket does not owe it.
+    pub fn take(&mut self, id: u32, socket: SocketKey) -> Option<AckToken> {
         let owed = self.owed.get_mut(&socket)?;
         let position = owed.iter().position(|owed| *owed == id)?;
         owed.remove(position);
         if owed.is_empty() {
             self.owed.remove(&socket);
         }
-        let token = self.pending.get(&id)?.token.clone();
-        self.settle(id);
+        let token = self.requests.get(&id)?.token.clone();
+        self.release(id);
         Some(token)
     }
 
-    /// The socket is gone and will never answer.
+    /// Drops everything that a disconnected socket owes.
     pub fn forget(&mut self, socket: SocketKey) {
         for id in self.owed.remove(&socket).unwrap_or_default() {
-            self.settle(id);
+            self.release(id);
         }
     }
 
-    fn settle(&mut self, id: u32) {
-        if let Some(pending) = self.pending.get_mut(&id) {
-            pending.remaining -= 1;
-            if pending.remaining == 0 {
-                self.pending.remove(&id);
+    /// One socket fewer owes this ack.
+    fn release(&mut self, id: u32) {
+        let request = self.requests.get_mut(&id);
+        debug_assert!(request.is_some(), "every owed ack has its request");
+        if let Some(request) = request {
+            request.remaining -= 1;
+            if request.remaining == 0 {
+                self.requests.remove(&id);
             }
         }
     }
@@ -111,30 +115,30 @@ mod tests {
     }
 
     #[test]
-    fn each_socket_answers_once_and_only_if_asked() {
-        let [a, b, stranger] = sockets();
+    fn each_socket_owes_an_ack_once_and_only_if_it_received_the_event() {
+        let [a, b, other] = sockets();
         let mut acks = Acks::new(10);
         for socket in [a, b] {
             assert!(!acks.expect(7, &token(1), socket));
         }
-        assert_eq!(acks.answer(7, stranger), None);
-        assert_eq!(acks.answer(8, a), None);
-        assert_eq!(acks.answer(7, a), Some(token(1)));
-        assert_eq!(acks.answer(7, a), None);
+        assert_eq!(acks.take(7, other), None);
+        assert_eq!(acks.take(8, a), None);
+        assert_eq!(acks.take(7, a), Some(token(1)));
+        assert_eq!(acks.take(7, a), None);
         acks.forget(b);
-        assert!(acks.pending.is_empty() && acks.owed.is_empty());
+        assert!(acks.requests.is_empty() && acks.owed.is_empty());
     }
 
     #[test]
-    fn past_the_limit_the_oldest_question_is_given_up() {
+    fn beyond_the_limit_the_oldest_ack_of_a_socket_is_dropped() {
         let [a] = sockets();
         let mut acks = Acks::new(2);
         assert!(!acks.expect(1, &token(1), a));
         assert!(!acks.expect(2, &token(2), a));
         assert!(acks.expect(3, &token(3), a));
-        assert_eq!(acks.answer(1, a), None);
-        assert_eq!(acks.answer(3, a), Some(token(3)));
-        assert_eq!(acks.answer(2, a), Some(token(2)));
-        assert!(acks.pending.is_empty());
+        assert_eq!(acks.take(1, a), None);
+        assert_eq!(acks.take(3, a), Some(token(3)));
+        assert_eq!(acks.take(2, a), Some(token(2)));
+        assert!(acks.requests.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! One event to many clients: encoded once per worker, offered to each member's lane.
+//! Sends one event to many clients: encoded once for each worker, and offered to the lane of each member.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use crate::model::{Emit, Payload};
 use crate::outbox::{Offered, Packet, Staged};
 use crate::protocol::socket_io::encode::encode_event;
 
-/// Offers an event to every selected socket of this worker; returns how many accepted it. Sessions of slow clients are
-/// notified.
+/// Offers an event to every selected socket of this worker, and returns how many accepted it. Notifies the sessions of
+/// clients whose queues overflow.
 pub(super) fn emit(
     state: &mut State,
     emit: &Emit,
@@ -31,8 +31,8 @@ pub(super) fn emit(
     let mut slow = Vec::new();
     let mut accepted = 0;
     let mut dropped = 0;
-    let mut given_up = 0;
-    let question = ack_id.zip(emit.ack.as_ref());
+    let mut acks_dropped = 0;
+    let request = ack_id.zip(emit.ack.as_ref());
     rooms.select(&emit.to, |member| {
         let staged = staged.get_or_insert_with(|| {
             let packet = event_packet(&emit.to.namespace, ack_id, &emit.payload);
@@ -41,8 +41,8 @@ pub(super) fn emit(
         match lanes.offer_staged(member.lane, staged) {
             Offered::Accepted => {
                 accepted += 1;
-                if let Some((id, token)) = question {
-                    given_up += u64::from(acks.expect(id, token, member.socket));
+                if let Some((id, token)) = request {
+                    acks_dropped += u64::from(acks.expect(id, token, member.socket));
                 }
             }
             Offered::Dropped => dropped += 1,
@@ -51,7 +51,7 @@ pub(super) fn emit(
         }
     });
     if accepted > 0 && batch.add(since) {
-        // Queued packets alone would not wake it.
+        // The lanes wake it only for packets that can be written at once.
         lanes.wake_flusher();
     }
     let metrics = directory.metrics();
@@ -59,7 +59,7 @@ pub(super) fn emit(
     count_sent(metrics, accepted, bytes);
     let losses = &metrics.slow_consumers_total;
     losses.of(SlowPolicy::VolatileDropped).add(dropped);
-    metrics.acks_dropped_total.add(given_up);
+    metrics.acks_dropped_total.add(acks_dropped);
     for lane in slow {
         state.notify(lane, Notice::SlowConsumer(Slowness::Overflow));
     }
@@ -67,14 +67,14 @@ pub(super) fn emit(
     accepted
 }
 
-/// Counts `packets` of `bytes` each.
+/// Counts packets of `bytes` each.
 pub(super) fn count_sent(metrics: &Metrics, packets: u64, bytes: u64) {
     metrics.messages_total.of(Direction::Sent).add(packets);
     let sent = metrics.message_bytes_total.of(Direction::Sent);
     sent.add(packets * bytes);
 }
 
-/// The packet a client gets for an event.
+/// The packet in which clients receive an event.
 pub fn event_packet(namespace: &str, ack_id: Option<u32>, payload: &Payload) -> Packet {
     let text = encode_event(namespace, ack_id.map(u64::from), payload);
     Packet::with_attachments(&text, &payload.attachments)

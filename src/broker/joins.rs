@@ -1,4 +1,4 @@
-//! Joins that wait until the bus delivers to their rooms.
+//! Joins that wait until the bus delivers to their rooms. Pure bookkeeping of one worker.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,56 +11,70 @@ use crate::model::{Namespace, Room};
 /// A join that is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined {
-    /// The bus is away: the socket hears this node only until it is back.
+    /// The bus is down: until it is up again, the socket receives events of this node only.
     pub degraded: bool,
 }
 
 struct Waiter {
+    /// Rooms that are not confirmed.
     missing: Cell<usize>,
     degraded: Cell<bool>,
     done: Cell<Option<oneshot::Sender<Joined>>>,
 }
 
-/// Rooms whose subscription is not confirmed yet, and who waits for it.
+impl Waiter {
+    fn new() -> (Rc<Self>, oneshot::Receiver<Joined>) {
+        let (done, receiver) = oneshot::channel();
+        let waiter = Self {
+            missing: Cell::new(0),
+            degraded: Cell::new(false),
+            done: Cell::new(Some(done)),
+        };
+        (Rc::new(waiter), receiver)
+    }
+}
+
+/// Rooms whose subscriptions are not confirmed, with the joins that wait for them.
 #[derive(Default)]
 pub struct Joins {
     unconfirmed: HashMap<(Namespace, Room), Vec<Rc<Waiter>>>,
 }
 
 impl Joins {
-    /// The bridge was asked to subscribe to this room.
-    pub fn asked(&mut self, namespace: Namespace, room: Room) {
+    /// The bridge has been requested to subscribe to this room.
+    pub fn subscribing(&mut self, namespace: Namespace, room: Room) {
         self.unconfirmed.entry((namespace, room)).or_default();
     }
 
-    /// Waits for those of the rooms that are unconfirmed; `None` if there are none.
+    /// Waits for those of the rooms that are not confirmed; `None` if all are.
     pub fn wait(
         &mut self,
         namespace: &Namespace,
         rooms: &[Room],
     ) -> Option<oneshot::Receiver<Joined>> {
-        let (done, receiver) = oneshot::channel();
-        let waiter = Rc::new(Waiter {
-            missing: Cell::new(0),
-            degraded: Cell::new(false),
-            done: Cell::new(Some(done)),
-        });
-        for room in rooms {
-            if let Some(waiters) = self.unconfirmed.get_mut(&(namespace.clone(), room.clone())) {
-                waiter.missing.set(waiter.missing.get() + 1);
-                waiters.push(Rc::clone(&waiter));
-            }
+        if self.unconfirmed.is_empty() {
+            return None;
         }
-        (waiter.missing.get() > 0).then_some(receiver)
+        let mut wait = None;
+        for room in rooms {
+            let Some(waiters) = self.unconfirmed.get_mut(&(namespace.clone(), room.clone())) else {
+                continue;
+            };
+            let (waiter, _) = wait.get_or_insert_with(Waiter::new);
+            waiter.missing.set(waiter.missing.get() + 1);
+            waiters.push(Rc::clone(waiter));
+        }
+        wait.map(|(_, done)| done)
     }
 
-    /// The bus delivers to this room, or cannot for now, or nobody wants it any more: its joins go on.
+    /// Ends the wait for a room: the bus delivers to it, is down (`degraded`), or the last member has left.
     pub fn release(&mut self, namespace: Namespace, room: Room, degraded: bool) {
         for waiter in self
             .unconfirmed
             .remove(&(namespace, room))
             .unwrap_or_default()
         {
+            debug_assert!(waiter.missing.get() > 0, "a waiting join misses a room");
             waiter.missing.set(waiter.missing.get() - 1);
             waiter.degraded.set(waiter.degraded.get() | degraded);
             if waiter.missing.get() == 0
@@ -80,12 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_join_is_complete_when_its_last_room_is() {
+    fn a_join_completes_with_its_last_room_and_keeps_that_one_was_degraded() {
         let mut joins = Joins::default();
         let main = Namespace::main();
         let rooms = ["a", "b", "c"].map(Room::from);
-        joins.asked(main.clone(), rooms[0].clone());
-        joins.asked(main.clone(), rooms[1].clone());
+        joins.subscribing(main.clone(), rooms[0].clone());
+        joins.subscribing(main.clone(), rooms[1].clone());
         assert!(joins.wait(&main, &rooms[2..]).is_none());
         let mut waiting = joins.wait(&main, &rooms).unwrap();
         joins.release(main.clone(), rooms[0].clone(), true);

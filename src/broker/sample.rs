@@ -1,6 +1,6 @@
-//! Looks once a second at what a worker holds, and how late the look comes.
+//! Samples the state of a worker once a second for the gauges of the node, and its lag from the delay of the sample.
 //!
-//! So nothing is counted on the way of a message that can be read off the worker's own state.
+//! Gauges that can be read from that state are not counted on the hot path.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::shard::Shard;
 use super::shard::state::State;
 use crate::metrics::{Gauge, Metrics};
 
-/// Time between two looks.
+/// Time between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a worker held at the last look: its part of the node's gauges.
+/// The share of one worker in the node's gauges.
 #[derive(Debug, Default)]
-struct Seen {
+struct Sample {
     sockets: i64,
     rooms: i64,
     queued: i64,
 }
 
-impl Seen {
+impl Sample {
     fn of(state: &State) -> Self {
         Self {
             sockets: state.rooms.socket_count() as i64,
@@ -31,8 +31,8 @@ impl Seen {
         }
     }
 
-    /// Replaces this worker's part of each gauge.
-    fn renew(&mut self, now: Self, metrics: &Metrics) {
+    /// Replaces the share of this worker in each gauge.
+    fn replace(&mut self, now: Self, metrics: &Metrics) {
         let change = |gauge: &Gauge, before: i64, after: i64| gauge.add(after - before);
         change(&metrics.sockets, self.sockets, now.sockets);
         change(&metrics.rooms, self.rooms, now.rooms);
@@ -41,11 +41,11 @@ impl Seen {
     }
 }
 
-/// Runs as long as its worker.
+/// Samples for as long as the worker runs.
 pub(super) async fn sample_forever(shard: Rc<Shard>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = Seen::default();
+    let mut last = Sample::default();
     loop {
         let due = ticks.tick().await;
         let metrics = shard.directory().metrics();
@@ -54,8 +54,8 @@ pub(super) async fn sample_forever(shard: Rc<Shard>) {
         let mut state = shard.state.borrow_mut();
         // Another worker may have exceeded the limit of the node while this one had nothing to write.
         state.enforce_budget();
-        let now = Seen::of(&state);
+        let now = Sample::of(&state);
         drop(state);
-        seen.renew(now, metrics);
+        last.replace(now, metrics);
     }
 }

@@ -1,21 +1,21 @@
-//! The id under which one side of a connection waits for the answer to its event.
+//! The id by which the sender of an event recognizes its ack.
 
 use std::fmt;
 
-/// Digits of an ack id that always fit into a `u64`.
+/// Number of digits that always fit into a `u64`.
 const MAX_NUMBER_DIGITS: usize = 19;
 
-/// The number under which an event's answer is expected, as the sender wrote it.
+/// The id of an ack, as the sender of the event wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AckId {
-    /// Up to 19 digits without a superfluous zero in front.
+    /// Up to 19 digits without leading zeros.
     Number(u64),
-    /// Any other run of digits: echoed to its sender, never counted with.
+    /// Any other sequence of digits, returned as it is.
     Digits(Box<str>),
 }
 
 impl AckId {
-    /// Reads decimal digits; the caller vouches that there is nothing else.
+    /// Parses decimal digits; `digits` must contain nothing else.
     pub fn from_digits(digits: &str) -> Self {
         let canonical = digits == "0" || !digits.starts_with('0');
         match digits.parse() {
@@ -24,7 +24,7 @@ impl AckId {
         }
     }
 
-    /// Bytes it holds beside itself: a client may send as many digits as a message takes.
+    /// Bytes on the heap, as many as a client sends digits.
     pub fn size(&self) -> usize {
         match self {
             Self::Number(_) => 0,
@@ -32,7 +32,7 @@ impl AckId {
         }
     }
 
-    /// The id as a number; `None` for one that no server of ours can have given out.
+    /// The id as a number; `None` for an id that this server cannot have assigned.
     pub fn number(&self) -> Option<u64> {
         match self {
             Self::Number(number) => Some(*number),

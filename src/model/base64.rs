@@ -1,7 +1,7 @@
-//! Base64 as written by clients and emitters in all languages.
+//! Base64 as clients and emitters in all languages write it.
 //!
-//! The reference server decodes leniently, and client libraries rely on it: some wrap lines after 76 characters (MIME),
-//! some use the URL-safe alphabet, some omit the padding.
+//! The reference server decodes leniently, and client libraries rely on that: some wrap lines after 76 characters
+//! (MIME), some use the URL-safe alphabet, some omit the padding.
 
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -20,7 +20,7 @@ pub const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// # Errors
 /// There is a character outside both alphabets, or the length is impossible.
 pub fn decode_lenient(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    // Most text needs no copy.
+    // Most texts need no normalization, and so no copy.
     BASE64
         .decode(text)
         .or_else(|_| BASE64.decode(normalize(text)))
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_breaks_both_alphabets_and_missing_padding_are_read() {
+    fn line_breaks_both_alphabets_and_missing_padding_are_decoded() {
         let cases: [(&str, &[u8]); 9] = [
             ("AQIDBA==", &[1, 2, 3, 4]),
             ("AQIDBA", &[1, 2, 3, 4]),

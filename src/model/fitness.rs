@@ -1,14 +1,14 @@
 //! Payloads that break stock clients: their parser closes the connection, or their stack overflows.
 //!
-//! The same rules are applied to packets from clients in `protocol::socket_io`; these checks are for emits from
-//! backends.
+//! `protocol::socket_io` applies the same rules to packets from clients. These checks are for payloads from the bus and
+//! from upstream servers.
 
 use thiserror::Error;
 
 use super::Payload;
 use super::payload::{RESERVED_EVENTS, event_name};
 
-/// The most attachments of one packet (protocol notes 2, "Decoder limit").
+/// Maximum number of attachments of one packet (`docs/protocol.md#2-socketio`).
 pub const MAX_ATTACHMENTS: usize = 10;
 
 /// Why a payload must not be sent to clients.
@@ -23,10 +23,10 @@ pub enum Unfit {
 }
 
 impl Payload {
-    /// Whether clients can take it as an event.
+    /// Checks it as an event for clients, whose JSON may be nested `max_depth` levels deep.
     ///
     /// # Errors
-    /// They would close their connection, or fail.
+    /// Stock clients would close their connections or crash.
     pub fn check_event(&self, max_depth: usize) -> Result<(), Unfit> {
         if let Some(name) = event_name(&self.json)
             && RESERVED_EVENTS.contains(&&*name)
@@ -36,10 +36,10 @@ impl Payload {
         self.check_answer(max_depth)
     }
 
-    /// Whether clients can take it as the answer to an event.
+    /// Checks it as an ack for clients.
     ///
     /// # Errors
-    /// They would close their connection, or fail.
+    /// Stock clients would close their connections or crash.
     pub fn check_answer(&self, max_depth: usize) -> Result<(), Unfit> {
         if self.attachments.len() > MAX_ATTACHMENTS {
             return Err(Unfit::TooManyAttachments(self.attachments.len()));
@@ -53,8 +53,8 @@ impl Payload {
 
 /// Whether JSON nests arrays and objects deeper than `limit`.
 ///
-/// Two passes without allocation: hardly any text has `limit` opening brackets at all, and the compiler vectorises the
-/// pass that counts them. For text that is not JSON the result is unspecified.
+/// Takes two passes without allocation. Few texts have more than `limit` opening brackets, and the compiler vectorizes
+/// the pass that counts them. For text that is not JSON the result is unspecified.
 pub fn is_deeper(json: &str, limit: usize) -> bool {
     let bytes = json.as_bytes();
     // Each level takes two bytes.
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_the_most_brackets_open_at_a_time() {
+    fn depth_is_the_maximum_number_of_open_brackets_outside_strings() {
         let mixed = r#"{"a":["#.repeat(50) + &"]}".repeat(50);
         let wide = format!("[{}[]]", "[],".repeat(1000));
         let text = format!("[\"{}\"]", "[".repeat(1000));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_a_stock_client_is_unfit() {
+    fn payloads_that_end_a_stock_client_are_rejected() {
         let event = |json: &str| Payload::text(json.to_owned());
         assert_eq!(event(r#"["connected",{}]"#).check_event(2), Ok(()));
         assert_eq!(

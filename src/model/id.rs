@@ -1,8 +1,8 @@
-//! Engine.IO and Socket.IO ids whose head names their owner.
+//! Engine.IO and Socket.IO ids whose first characters name their owner.
 //!
-//! Every id is exactly 20 characters of `[A-Za-z0-9_-]`, as stock tooling expects (protocol notes 1.2):
-//! 4 for the node, 1 for the worker thread, the rest random. Whoever holds an id knows where its
-//! session lives, so a request that reached the wrong node goes straight to the owner.
+//! Every id is exactly 20 characters of `[A-Za-z0-9_-]`, as stock tools expect (`docs/protocol.md#12-handshake`): 4 for
+//! the node, 1 for the worker thread, the rest random. So a request that reaches another node is forwarded to the owner
+//! without a lookup.
 //!
 //! The id of a socket is also the name of a room, so its remaining characters are not all random: `_`, 10 random
 //! characters (60 bits) and a checksum of 4 distinguish it from ids that applications use as room names.
@@ -26,7 +26,7 @@ const CHECKSUM_AT: usize = ID_LENGTH - CHECKSUM_LENGTH;
 pub struct WorkerIndex(u8);
 
 impl WorkerIndex {
-    /// The most workers a node can have: one character of the id names the worker.
+    /// Maximum number of workers of a node: one character of an id names the worker.
     pub const LIMIT: usize = ALPHABET.len();
 
     /// `None` at 64 and above.
@@ -45,14 +45,14 @@ impl WorkerIndex {
 pub struct NodeId([u8; NODE_LENGTH]);
 
 impl NodeId {
-    /// A random name (24 bits); uniqueness in the cluster is the lease's business.
+    /// A random name of 24 bits. A lease in the store keeps it unique in the cluster (`store::lease`).
     pub fn random(random: &dyn Random) -> Self {
         let mut name = [0; NODE_LENGTH];
         fill_from_alphabet(&mut name, random);
         Self(name)
     }
 
-    /// Reads a name; `None` unless it is 4 characters of the alphabet.
+    /// Parses a name; `None` unless it is 4 characters of the alphabet.
     pub fn parse(text: &str) -> Option<Self> {
         let name: [u8; NODE_LENGTH] = text.as_bytes().try_into().ok()?;
         name.iter().all(is_id_character).then_some(Self(name))
@@ -92,7 +92,7 @@ macro_rules! owned_id {
 }
 
 owned_id! {
-    /// Id of an Engine.IO session. A secret of the client: whoever knows it can take the session over.
+    /// Id of an Engine.IO session. A secret of its client: with it, anybody can take over the session.
     EngineId
 }
 
@@ -107,12 +107,12 @@ impl EngineId {
         Self(random_id(node, worker, random))
     }
 
-    /// Reads an id; `None` unless it is 20 characters of `[A-Za-z0-9_-]`.
+    /// Parses an id; `None` unless it is 20 characters of `[A-Za-z0-9_-]`.
     pub fn parse(text: &str) -> Option<Self> {
         read_id(text).map(Self)
     }
 
-    /// Enough of the id to tell sessions apart in the log, too little to take one over.
+    /// The first characters: enough to distinguish sessions in the log, too few to take one over.
     pub fn log_name(&self) -> &str {
         &self.as_str()[..LOG_LENGTH]
     }
@@ -128,7 +128,7 @@ impl SocketId {
         Self(id)
     }
 
-    /// Reads an id; `None` for any other text, including other ids of 20 such characters, as databases generate them.
+    /// Parses an id; `None` for any other text, including ids of 20 such characters that databases generate.
     pub fn parse(text: &str) -> Option<Self> {
         let id = read_id(text)?;
         (id[MARK_AT] == SOCKET_MARK && id[CHECKSUM_AT..] == checksum(&id)).then_some(Self(id))
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_names_its_owner() {
+    fn an_id_contains_its_owner() {
         let node = NodeId::random(&OsRandom);
         for index in [0, 1, 37, 63] {
             let worker = WorkerIndex::new(index).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_id_is_read_back_and_told_from_any_other_id() {
+    fn a_socket_id_is_parsed_and_any_change_to_it_is_detected() {
         let node = NodeId::parse("nod1").unwrap();
         let worker = WorkerIndex::new(37).unwrap();
         for _ in 0..1000 {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_20_characters_are_no_socket_ids() {
+    fn other_names_of_20_characters_are_not_socket_ids() {
         for name in [
             "general-announcement",
             "general_announcement",
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_is_no_id() {
+    fn other_text_is_not_an_id() {
         for text in [
             "",
             "short",

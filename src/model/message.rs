@@ -1,16 +1,16 @@
-//! Bare Engine.IO messages, and the name of what carries them.
+//! Engine.IO messages without their packet framing, and the names of the transports.
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// A bare Engine.IO message.
+/// The content of an Engine.IO message packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     Text(ByteString),
     Binary(Bytes),
 }
 
-/// How a session's packets travel at the moment.
+/// The transport that a session currently uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransportName {
     Polling,
@@ -18,7 +18,7 @@ pub enum TransportName {
 }
 
 impl TransportName {
-    /// The name used in queries and acks.
+    /// The name in query strings and handshakes.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Polling => "polling",
@@ -26,7 +26,7 @@ impl TransportName {
         }
     }
 
-    /// Reads the `transport` of a query.
+    /// Parses the `transport` parameter of a query string.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "polling" => Some(Self::Polling),

@@ -1,7 +1,6 @@
-//! The words the whole program shares: ids, rooms, selectors, payloads, commands.
+//! Types that the whole program shares: ids, rooms, selectors, payloads, commands, queries.
 //!
-//! Plain values without behaviour towards the outside: no socket, clock, actor or lock.
-//! Everybody may import `model`; `model` imports nothing of ours.
+//! Plain values: no socket, clock, actor or lock. Every module may import `model`, which imports no other module.
 
 pub mod ack_id;
 pub mod base64;

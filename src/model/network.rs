@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or a /64 of IPv6, which belongs to a single host or household.
+/// An IPv4 address, or an IPv6 /64, which usually belongs to a single host or household.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
@@ -17,7 +17,7 @@ impl Network {
     }
 }
 
-/// Whether an address belongs to this machine or a private network, as those of proxies and gateways do.
+/// Whether an address belongs to this machine or a private network. Those of proxies and gateways often do.
 pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),

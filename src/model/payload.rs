@@ -1,4 +1,4 @@
-//! The arguments of an event or ack, kept encoded until someone must look.
+//! The arguments of an event or ack, which stay encoded.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-/// Names of events with a meaning of their own in every client and server: nobody sends or emits them
-/// (protocol notes 2.2).
+/// Names of events that clients and servers reserve for themselves; packets with them are rejected
+/// (`docs/protocol.md#22-malformed-input`).
 pub const RESERVED_EVENTS: [&str; 6] = [
     "connect",
     "connect_error",
@@ -18,19 +18,19 @@ pub const RESERVED_EVENTS: [&str; 6] = [
     "removeListener",
 ];
 
-/// A JSON array exactly as it stands in the packet, and the binary attachments its placeholders number.
+/// A JSON array exactly as in the packet, and the binary attachments that its placeholders refer to.
 ///
-/// For an event the first element is the name. Cloning shares the bytes.
+/// The first element of an event is its name. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
     /// A valid JSON array, e.g. `["message",{"n":1}]`.
     pub json: ByteString,
-    /// Attachment `n` stands for `{"_placeholder":true,"num":n}` in `json`.
+    /// Attachment `n` is the value of `{"_placeholder":true,"num":n}` in `json`.
     pub attachments: SmallVec<[Bytes; 0]>,
 }
 
 impl Payload {
-    /// A payload without attachments. The caller vouches that `json` is a JSON array.
+    /// A payload without attachments. `json` must be a JSON array; this is not checked.
     pub fn text(json: impl Into<ByteString>) -> Self {
         Self {
             json: json.into(),
@@ -38,7 +38,7 @@ impl Payload {
         }
     }
 
-    /// `["name",arg,...]` from a name and already encoded arguments.
+    /// `["name",arg,...]` from a name and encoded arguments.
     pub fn event<'a>(name: &str, args: impl IntoIterator<Item = &'a str>) -> Self {
         let mut json = String::with_capacity(64);
         json.push('[');
@@ -51,14 +51,14 @@ impl Payload {
         Self::text(json)
     }
 
-    /// The array's elements, still encoded. Empty if `json` is not an array.
+    /// The elements of the array, each encoded. Empty if `json` is not an array.
     pub fn elements(&self) -> Vec<&str> {
         serde_json::from_str::<Vec<&RawValue>>(&self.json)
             .map(|elements| elements.into_iter().map(RawValue::get).collect())
             .unwrap_or_default()
     }
 
-    /// Bytes held: text and attachments.
+    /// Bytes of text and attachments.
     pub fn size(&self) -> usize {
         self.json.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
     }
@@ -67,8 +67,8 @@ impl Payload {
 /// The name of an event from its data, a valid JSON array: its first element if that is a string, or a
 /// number's digits as written. `None` for anything else.
 ///
-/// Borrowed unless the string holds escapes. A lone surrogate is a character to JavaScript, but not Unicode: a name with
-/// one keeps its escapes.
+/// Borrowed unless the string has escapes. A name with an escaped lone surrogate, which JavaScript allows and Unicode
+/// does not, keeps its escapes.
 pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
     let element = first_element(data);
     match element.bytes().next()? {
@@ -89,14 +89,14 @@ pub fn event_name(data: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The array's text from its first element on.
+/// The text of an array from its first element on.
 pub(crate) fn first_element(data: &str) -> &str {
     data.strip_prefix('[')
         .unwrap_or_default()
         .trim_ascii_start()
 }
 
-/// Where the string literal at the start of valid JSON ends, quotes included.
+/// The end of the string literal at the start of valid JSON, after its closing quote.
 pub(crate) fn string_end(json: &str) -> Option<usize> {
     let bytes = json.as_bytes();
     let mut at = 1;
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_its_name_and_arguments() {
+    fn an_event_is_encoded_as_its_name_and_arguments() {
         let payload = Payload::event("say \"hi\"", ["1", "{\"a\":[2,3]}"]);
         assert_eq!(payload.json, r#"["say \"hi\"",1,{"a":[2,3]}]"#);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Randomness as a neighbour: the operating system in production, a seed in tests.
+//! The source of random bytes: the operating system in production, a seed in tests.
 
 /// A source of random bytes.
 pub trait Random: Send + Sync {
@@ -6,16 +6,13 @@ pub trait Random: Send + Sync {
     fn fill(&self, buffer: &mut [u8]);
 }
 
-/// The operating system's generator: ids made from it cannot be guessed.
+/// The generator of the operating system, whose output cannot be predicted.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct OsRandom;
 
 impl Random for OsRandom {
-    #[expect(
-        clippy::expect_used,
-        reason = "without the system's randomness no id is safe; stopping is right"
-    )]
+    #[expect(clippy::expect_used, reason = "without it every id could be guessed")]
     fn fill(&self, buffer: &mut [u8]) {
-        getrandom::fill(buffer).expect("the operating system gives random bytes");
+        getrandom::fill(buffer).expect("random bytes of the operating system");
     }
 }

@@ -1,4 +1,4 @@
-//! Names of namespaces and rooms: shared strings, cheap to clone across threads.
+//! Names of namespaces and rooms: reference-counted strings that are cheap to clone on any thread.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -64,7 +64,7 @@ name! {
 }
 
 name! {
-    /// A room of a namespace. A socket's own id is a room too, with that socket as its only member.
+    /// A room of a namespace. The id of a socket is also the name of its own room, of which it is the only member.
     Room
 }
 

@@ -1,11 +1,11 @@
-//! Who is meant by a command.
+//! The sockets that a command or query concerns.
 
 use smallvec::SmallVec;
 
 use super::{Namespace, Room, SocketId};
 
-/// A set of sockets of one namespace: the union of `rooms` (everybody if empty) minus every member of a
-/// room in `except`; each socket once (protocol notes 3, "broadcast target rule").
+/// A set of sockets of one namespace: the union of `rooms`, or every socket if there are none, minus the members of the
+/// rooms in `except`; each socket once (`docs/protocol.md#3-reasons-and-selection`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     pub namespace: Namespace,
@@ -30,7 +30,7 @@ impl Selector {
         selector
     }
 
-    /// One socket, by the room of its own id.
+    /// One socket, by its own room.
     pub fn socket(namespace: Namespace, socket: SocketId) -> Self {
         Self::room(namespace, Room::from(socket.as_str()))
     }
@@ -41,7 +41,7 @@ impl Selector {
         self
     }
 
-    /// The socket, if the selector means exactly one by its id.
+    /// The only socket that it selects, if that is selected by its id.
     pub fn single_socket(&self) -> Option<SocketId> {
         match self.rooms.as_slice() {
             [room] => SocketId::parse(room),

@@ -1,6 +1,7 @@
-//! The mark of an upstream connection: a header by which a cluster knows a connection that it opened itself.
+//! The mark of an upstream connection: a header by which a cluster recognizes connections that it opened itself.
 //!
-//! Without it an upstream URL that leads back to the cluster, as a balancer's does, makes each upstream connection open another one.
+//! Without it, if an upstream URL led back to the cluster, for example through a load balancer, each upstream
+//! connection would open another one.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ impl ViaMark {
     pub fn new(cluster: &str, node: NodeId) -> Self {
         let mut mark = String::with_capacity(cluster.len() + 5);
         for byte in cluster.bytes() {
-            // What a header cannot hold, and what has a meaning here.
+            // Escapes bytes that a header cannot hold, and those with a meaning in the mark.
             if byte.is_ascii_graphic() && !b"/%".contains(&byte) {
                 mark.push(char::from(byte));
             } else {
@@ -30,7 +31,7 @@ impl ViaMark {
         Self(mark)
     }
 
-    /// Whether a header's value is the mark of a node of the same cluster.
+    /// Whether the value of a header is the mark of a node of this cluster.
     pub fn is_same_cluster(&self, value: &[u8]) -> bool {
         let cluster = |mark: &[u8]| mark.iter().position(|byte| *byte == b'/');
         let own = self.0.as_bytes();
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_of_a_cluster_are_kin() {
+    fn a_mark_matches_every_node_of_its_cluster_and_no_other() {
         let node = |name: &str| NodeId::parse(name).unwrap();
         let mark = ViaMark::new("two words:0", node("aaaa"));
         assert_eq!(mark.to_string(), "two%20words:0/aaaa");
@@ -65,8 +66,8 @@ mod tests {
                 "{other}"
             );
         }
-        for nonsense in ["", "/", "two%20words:0"] {
-            assert!(!mark.is_same_cluster(nonsense.as_bytes()), "{nonsense}");
+        for invalid in ["", "/", "two%20words:0"] {
+            assert!(!mark.is_same_cluster(invalid.as_bytes()), "{invalid}");
         }
     }
 }

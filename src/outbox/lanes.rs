@@ -51,6 +51,13 @@ pub trait Sink {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneId(pub(super) u32);
 
+impl LaneId {
+    /// The number. Those of closed lanes are assigned again, so numbers stay small.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What became of an offered packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {

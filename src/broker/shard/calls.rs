@@ -99,7 +99,7 @@ impl Shard {
     pub fn answered(&self, key: SocketKey, ack_id: u32, payload: Payload) {
         let (token, socket) = {
             let mut state = self.state.borrow_mut();
-            let Some(token) = state.acks.answer(ack_id, key) else {
+            let Some(token) = state.acks.take(ack_id, key) else {
                 return;
             };
             (token, state.rooms.identity(key).map(|(id, _)| id))

@@ -189,7 +189,7 @@ impl Shard {
         };
         let interest = changes.into_iter().map(|change| match change {
             RoomChange::Appeared(namespace, room) => {
-                state.joins.asked(namespace.clone(), room.clone());
+                state.joins.subscribing(namespace.clone(), room.clone());
                 InterestChange::Wanted(namespace, room)
             }
             RoomChange::Vanished(namespace, room) => {

@@ -1,7 +1,6 @@
 //! The state of one shard.
 
 use actix::Recipient;
-use hashbrown::HashMap;
 use log::warn;
 
 use crate::broker::acks::Acks;
@@ -48,8 +47,8 @@ pub struct State {
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
     pub events: Vec<SocketEvent>,
-    /// The session behind each lane.
-    sessions: HashMap<LaneId, Recipient<Notice>>,
+    /// The session of each lane, by the number of the lane.
+    sessions: Vec<Option<Recipient<Notice>>>,
     room_limit: usize,
 }
 
@@ -69,7 +68,7 @@ impl State {
             changes: Vec::new(),
             observed: false,
             events: Vec::new(),
-            sessions: HashMap::new(),
+            sessions: Vec::new(),
             room_limit: limits.rooms,
         }
     }
@@ -77,14 +76,19 @@ impl State {
     /// Opens a lane to a new client.
     pub fn open_lane(&mut self, session: Recipient<Notice>) -> LaneId {
         let lane = self.lanes.open();
-        self.sessions.insert(lane, session);
+        if self.sessions.len() <= lane.index() {
+            self.sessions.resize(lane.index() + 1, None);
+        }
+        self.sessions[lane.index()] = Some(session);
         lane
     }
 
     /// Closes a lane.
     pub fn release_lane(&mut self, lane: LaneId) {
         self.lanes.release(lane);
-        self.sessions.remove(&lane);
+        if let Some(session) = self.sessions.get_mut(lane.index()) {
+            *session = None;
+        }
     }
 
     /// Puts a socket into a room; `false` if it is in as many others as it may be.
@@ -151,7 +155,7 @@ impl State {
 
     /// Notifies the session of a lane.
     pub fn notify(&self, lane: LaneId, notice: Notice) {
-        if let Some(session) = self.sessions.get(&lane) {
+        if let Some(Some(session)) = self.sessions.get(lane.index()) {
             session.do_send(notice);
         }
     }
