@@ -4,12 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use roomwire::cluster::dialect::python::{Decoded, Fleet};
+use roomwire::cluster::dialect::python::{Decoded, PythonCodec};
 use roomwire::model::NodeId;
 
 fuzz_target!(|message: &[u8]| {
     let node = NodeId::parse("abcd").expect("four letters");
-    let (ours, theirs) = (Fleet::new("ours", node), Fleet::new("theirs", node));
+    let (ours, theirs) = (PythonCodec::new("ours", node), PythonCodec::new("theirs", node));
     match ours.decode(message) {
         Ok(Decoded::Command(command)) => {
             let said = theirs.encode(&command).unwrap_or_default();
@@ -20,7 +20,7 @@ fuzz_target!(|message: &[u8]| {
             }
         }
         Ok(Decoded::AckReply(reply)) => {
-            let _ = Fleet::encode_reply(&reply);
+            let _ = PythonCodec::encode_reply(&reply);
         }
         Ok(Decoded::Own | Decoded::Ignored(_)) | Err(_) => {}
     }

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::broker::rooms::Rooms;
     use crate::model::random::OsRandom;
-    use crate::model::{Asker, Namespace, NodeId, SocketId, WorkerIndex};
+    use crate::model::{Namespace, NodeId, ReplyTo, SocketId, WorkerIndex};
     use crate::outbox::{Bounds, Lanes, Share};
 
     fn sockets<const N: usize>() -> [SocketKey; N] {
@@ -109,7 +109,7 @@ mod tests {
 
     fn token(id: u64) -> AckToken {
         AckToken {
-            asker: Asker::Node(NodeId::parse("abcd").unwrap()),
+            reply_to: ReplyTo::Node(NodeId::parse("abcd").unwrap()),
             id,
         }
     }

@@ -111,12 +111,12 @@ mod tests {
     use super::*;
     use crate::broker::gather::Gather;
     use crate::clock;
-    use crate::model::{AckToken, Asker, NodeId, Payload};
+    use crate::model::{AckToken, NodeId, Payload, ReplyTo};
 
     fn ack(json: &'static str) -> AckReply {
         AckReply {
             token: AckToken {
-                asker: Asker::Node(NodeId::parse("abcd").unwrap()),
+                reply_to: ReplyTo::Node(NodeId::parse("abcd").unwrap()),
                 id: 7,
             },
             socket: None,

@@ -9,7 +9,9 @@ use super::gather::Gather;
 use super::messages::{Asked, CancelGather, RunQuery, ShardAddress, StartCall, StartQuery};
 use crate::clock;
 use crate::metrics::labels::Origin;
-use crate::model::{AckReply, AckToken, Asker, Command, Emit, NodeId, Query, QueryAnswer, Workers};
+use crate::model::{
+    AckReply, AckToken, Command, Emit, NodeId, Query, QueryAnswer, ReplyTo, Workers,
+};
 
 /// Dispatches commands, and runs queries and calls, from any thread. Cheap to clone.
 ///
@@ -58,7 +60,7 @@ impl Ingress {
         let directory = &self.directory;
         let (worker, id) = directory.next_gather();
         emit.ack = Some(AckToken {
-            asker: Asker::Node(directory.node()),
+            reply_to: ReplyTo::Node(directory.node()),
             id,
         });
         let command = Command::Emit(emit);

@@ -1,7 +1,7 @@
-//! The other nodes and outside emitters, reached over a bus.
+//! The other nodes and foreign programs, reached over a bus.
 //!
-//! `link` is the seam to the bus (`memory`, `redis`), `store` its key-value half, `dialect` what is
-//! said on it. Redis trouble ends here: local traffic never waits for anything in this module.
+//! [`dialect`] converts between commands and bytes; the actor of [`node`] publishes and receives them over a link
+//! (`bus::link`). An outage of Redis ends here: local traffic never waits for anything in this module.
 
 pub mod dialect;
 pub mod messages;
@@ -9,4 +9,5 @@ pub mod node;
 mod publish;
 mod receive;
 pub mod start;
-pub mod subscriptions;
+mod subscriber;
+mod subscriptions;

@@ -1,169 +1,201 @@
-//! What this node says on the bus, in each dialect spoken.
+//! Publishes what this node sends to the bus, in each of its dialects.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use log::{debug, warn};
 
-use super::dialect::native::{NativeMessage, encode_command, encode_reply};
-use super::dialect::python::Fleet;
-use super::node::Bridge;
+use super::dialect::{Dialect, EncodeError, Outbound};
+use super::messages::Forward;
+use crate::broker::Directory;
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::Asked;
-use crate::bus::link::{Channel, Outgoing, Translation};
-use crate::health::BusState;
+use crate::bus::link::{Link, Outgoing, Translation};
+use crate::health::{BusState, Health};
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
-use crate::model::{AckReply, Asker, Command, Emit};
+use crate::model::{AckReply, Command, Emit, ReplyTo};
 
-impl Bridge {
-    /// Whether the bus takes a message of that size; one that is too large is counted and named.
-    pub(super) fn takes(&self, bytes: usize) -> bool {
-        let fits = bytes <= self.message_limit;
-        if !fits {
-            self.refuse_oversized(&format!(
-                "{bytes} bytes are over bus.message_limit={}",
-                self.message_limit
-            ));
-        }
-        fits
-    }
+/// The publishing half of the bridge.
+pub(super) struct Publisher {
+    pub(super) directory: Arc<Directory>,
+    pub(super) link: Arc<dyn Link>,
+    /// The first is spoken between the nodes of the cluster.
+    pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
+    pub(super) health: Arc<Health>,
+    /// `bus.message_limit`, in bytes.
+    pub(super) message_limit: usize,
+}
 
-    /// Something is not published because of its size.
-    pub(super) fn refuse_oversized(&self, why: &str) {
-        self.count_dropped(BusDrop::Oversized);
-        static BURST: Burst = Burst::new();
-        if let Some(others) = BURST.note() {
-            warn!(others; "message not published: {why}");
-        }
-    }
-
-    fn publish(&mut self, channel: Channel, payload: Bytes, volatile: bool) {
-        if !self.takes(payload.len()) {
+impl Publisher {
+    /// Publishes a command of this node in every dialect.
+    pub(super) fn publish_command(&self, command: &Command) {
+        if self.publish_question(command) {
             return;
         }
-        self.send(Outgoing {
-            channel,
-            payload,
-            volatile,
-            translation: None,
-        });
+        let mut first_payload = None;
+        for (index, dialect) in self.dialects.iter().enumerate() {
+            let mut messages = match dialect.encode(&Outbound::Command(command)) {
+                Ok(messages) => messages,
+                Err(EncodeError::TooLong(cause)) => {
+                    self.reject_oversized(&cause.to_string());
+                    continue;
+                }
+                Err(EncodeError::Unsupported(cause)) => {
+                    debug!(cause:%; "command not published in a dialect that cannot express it");
+                    continue;
+                }
+            };
+            messages.retain(|message| self.fits(message.payload.len()));
+            if index == 0 {
+                first_payload = messages.first().map(|message| message.payload.clone());
+            } else if let ([message], Some(payload), BusState::Down) =
+                (&mut messages[..], &first_payload, self.health.bus())
+            {
+                // Messages are queued, so this one holds the bytes of the first dialect.
+                message.payload = payload.clone();
+                message.translation = Some(self.translation(dialect));
+            }
+            self.publish(messages);
+        }
     }
 
-    fn send(&self, message: Outgoing) {
-        self.directory.metrics().bus_published_total.increment();
-        self.link.publish(vec![message]);
+    /// Re-encodes a command of the first dialect when it is sent.
+    fn translation(&self, dialect: &Arc<dyn Dialect>) -> Translation {
+        let (dialects, dialect) = (Arc::clone(&self.dialects), Arc::clone(dialect));
+        Translation::new(move |payload| {
+            let command = dialects.first().and_then(|first| first.decode_own(payload));
+            let messages = command.and_then(|c| dialect.encode(&Outbound::Command(&c)).ok());
+            let message = messages.and_then(|messages| messages.into_iter().next());
+            message.map(|message| message.payload).unwrap_or_default()
+        })
     }
 
-    /// Publishes a question of this node and reports to the asking worker how many nodes received it. Returns `false`
-    /// while Redis is away, and with python-socketio processes on the bus, which do not report that they have nobody to
-    /// ask; the question then waits for its timeout.
-    fn publish_question(&mut self, command: &Command) -> bool {
+    /// Publishes an emit that requests an ack, and reports to the requesting worker how many nodes received it.
+    ///
+    /// Returns `false` for other commands, while Redis is away, and if there are dialects whose members do not report
+    /// that an emit reached none of their clients; the request then ends by its timeout.
+    fn publish_question(&self, command: &Command) -> bool {
         let Command::Emit(Emit {
             ack: Some(token), ..
         }) = command
         else {
             return false;
         };
-        let asker = self.directory.shards().get(gather_worker(token.id));
-        let (Some(asker), None, BusState::Up) = (asker, &self.python, self.health.bus()) else {
+        let shard = self.directory.shards().get(gather_worker(token.id));
+        let (Some(shard), [dialect], BusState::Up) = (shard, &*self.dialects, self.health.bus())
+        else {
             return false;
         };
-        let payload = match encode_command(self.directory.node(), command) {
-            Ok(payload) if payload.len() <= self.message_limit => payload,
-            // The regular path refuses and counts it.
+        let messages = match dialect.encode(&Outbound::Command(command)) {
+            Ok(messages)
+                if messages
+                    .iter()
+                    .all(|m| m.payload.len() <= self.message_limit) =>
+            {
+                messages
+            }
+            // `publish_command` rejects and counts it.
             _ => return false,
         };
-        let counts: Vec<_> = self
-            .native
-            .of(command)
+        self.count_published(messages.len());
+        let counts: Vec<_> = messages
             .into_iter()
-            .map(|channel| {
-                self.directory.metrics().bus_published_total.increment();
+            .map(|message| {
                 self.link.publish_counted(Outgoing {
-                    channel,
-                    payload: payload.clone(),
                     volatile: true,
-                    translation: None,
+                    ..message
                 })
             })
             .collect();
-        let (asker, question) = (asker.clone(), token.id);
+        let (shard, question) = (shard.clone(), token.id);
         actix_rt::spawn(async move {
             let counts = futures_util::future::join_all(counts).await;
             let nodes = counts.into_iter().flatten().sum::<u64>();
             let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
-            asker.do_send(Asked { question, nodes });
+            shard.do_send(Asked { question, nodes });
         });
         true
     }
 
-    pub(super) fn publish_command(&mut self, command: &Command) {
-        if self.publish_question(command) {
-            return;
-        }
-        let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
-        let mut kept = None;
-        match encode_command(self.directory.node(), command) {
-            Ok(payload) => {
-                for channel in self.native.of(command) {
-                    self.publish(channel, payload.clone(), volatile);
-                }
-                kept = Some(payload).filter(|payload| payload.len() <= self.message_limit);
-            }
-            Err(error) => self.refuse_oversized(&error.to_string()),
-        }
-        let Some(python) = &self.python else { return };
-        let channel = Channel::from(python.channels.all());
-        match (python.fleet.encode(command), kept) {
-            // While Redis is away messages are queued: this one only in the native encoding.
-            (Ok(messages), Some(payload))
-                if messages.len() == 1 && self.health.bus() == BusState::Down =>
-            {
-                if messages.iter().all(|message| self.takes(message.len())) {
-                    self.send(Outgoing {
-                        channel,
-                        payload,
-                        volatile,
-                        translation: Some(to_python(python.fleet.clone())),
-                    });
-                }
-            }
-            (Ok(messages), _) => {
-                for payload in messages {
-                    self.publish(channel.clone(), payload, volatile);
-                }
-            }
-            (Err(unsupported), _) => {
-                debug!(reason:% = unsupported; "not published to python-socketio processes");
-            }
-        }
-    }
-
-    pub(super) fn publish_reply(&mut self, reply: &AckReply) {
-        match &reply.token.asker {
-            Asker::Node(node) => match encode_reply(self.directory.node(), reply) {
-                Ok(payload) => self.publish(self.native.node(*node), payload, false),
-                Err(error) => self.refuse_oversized(&error.to_string()),
-            },
-            Asker::Python { .. } => {
-                let Some(python) = &self.python else { return };
-                match Fleet::encode_reply(reply) {
-                    Ok(payload) => {
-                        self.publish(Channel::from(python.channels.all()), payload, false)
-                    }
-                    Err(unsupported) => warn!(error:% = unsupported; "answer not published"),
-                }
-            }
-        }
-    }
-}
-
-/// Re-encodes a native command for python-socketio; the caller has checked that it can be encoded.
-fn to_python(fleet: Fleet) -> Translation {
-    Translation::new(move |native| {
-        let Ok((_, NativeMessage::Command(command))) = NativeMessage::decode(native) else {
-            return Bytes::new();
+    /// Publishes the reply of a client of this node in the dialect of the member that requested it.
+    pub(super) fn publish_reply(&self, reply: &AckReply) {
+        let dialect = match reply.token.reply_to {
+            ReplyTo::Node(_) => self.dialects.first(),
+            ReplyTo::Foreign { dialect, .. } => self.dialects.iter().find(|d| d.id() == dialect),
         };
-        let messages = fleet.encode(&command).unwrap_or_default();
-        messages.into_iter().next().unwrap_or_default()
-    })
+        let Some(dialect) = dialect else { return };
+        match dialect.encode(&Outbound::Reply(reply)) {
+            Ok(mut messages) => {
+                messages.retain(|message| self.fits(message.payload.len()));
+                self.publish(messages);
+            }
+            Err(EncodeError::TooLong(cause)) => self.reject_oversized(&cause.to_string()),
+            Err(EncodeError::Unsupported(error)) => {
+                warn!(error:%; "reply of a client not published")
+            }
+        }
+    }
+
+    /// Publishes a message for a session of another node.
+    pub(super) fn publish_forward(&self, forward: Forward) {
+        let Some(dialect) = self.dialects.first() else {
+            return;
+        };
+        let outbound = Outbound::Forward {
+            to: forward.to,
+            body: &forward.body,
+        };
+        let message = match dialect.encode(&outbound) {
+            Ok(messages) => messages.into_iter().next(),
+            Err(EncodeError::TooLong(cause) | EncodeError::Unsupported(cause)) => {
+                self.reject_oversized(&cause.to_string());
+                None
+            }
+        };
+        let Some(message) = message.filter(|message| self.fits(message.payload.len())) else {
+            return forward.give_up();
+        };
+        let Some(unreachable) = forward.unreachable else {
+            return self.publish(vec![message]);
+        };
+        self.count_published(1);
+        let receivers = self.link.publish_counted(message);
+        actix_rt::spawn(async move {
+            if !receivers.await.is_ok_and(|receivers| receivers > 0) {
+                // The request may have ended.
+                let _ = unreachable.send(());
+            }
+        });
+    }
+
+    fn publish(&self, messages: Vec<Outgoing>) {
+        if !messages.is_empty() {
+            self.count_published(messages.len());
+            self.link.publish(messages);
+        }
+    }
+
+    fn count_published(&self, messages: usize) {
+        let published = &self.directory.metrics().bus_published_total;
+        published.add(messages as u64);
+    }
+
+    /// Whether a message is within `bus.message_limit`. One that is not is counted and logged.
+    fn fits(&self, bytes: usize) -> bool {
+        let fits = bytes <= self.message_limit;
+        if !fits {
+            let limit = self.message_limit;
+            self.reject_oversized(&format!("{bytes} bytes are over bus.message_limit={limit}"));
+        }
+        fits
+    }
+
+    fn reject_oversized(&self, cause: &str) {
+        let dropped = &self.directory.metrics().bus_dropped_total;
+        dropped.of(BusDrop::Oversized).increment();
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(others; "message not published: {cause}");
+        }
+    }
 }

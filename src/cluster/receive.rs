@@ -1,4 +1,4 @@
-//! What others say on the bus: decoded, own messages dropped, and handed to the shards it may concern.
+//! Receives what others publish: decodes it and hands it to the shards it may concern.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,103 +6,74 @@ use std::time::Instant;
 use bytes::Bytes;
 use log::warn;
 
-use super::dialect::native::{NativeMessage, is_question, sender_of};
-use super::dialect::python::{DecodeError as PythonError, Decoded};
-use super::messages::Forwarded;
-use super::node::Bridge;
+use super::dialect::{DecodeError, Dialect, Inbound};
+use super::messages::{Forwarded, Overhear, RouterAddresses};
+use super::publish::Publisher;
+use super::subscriptions::RoomSubscriptions;
 use crate::broker::directory::gather_worker;
-use crate::broker::messages::weight;
-use crate::broker::messages::{Dispatch, DispatchAll, Resolve};
+use crate::broker::messages::{Dispatch, Resolve};
+use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::Channel;
+use crate::clock;
 use crate::logging::Burst;
-use crate::metrics::labels::{BusDrop, Origin};
-use crate::model::{AckReply, Asker, Command, Emit, Target, Unfit, Workers};
+use crate::metrics::labels::{BusDrop, Label, Origin};
+use crate::model::{AckReply, AckToken, Command, Emit, NodeId, ReplyTo, Target, Unfit, Workers};
 
-impl Bridge {
-    pub(super) fn on_message(&mut self, channel: &Channel, payload: &Bytes) {
-        if let Some(python) = self
-            .python
-            .as_ref()
-            .filter(|python| python.channels.contains(channel.as_str()))
-        {
-            match python.fleet.decode(payload) {
-                Ok(Decoded::Command(command)) => self.dispatch(command),
-                Ok(Decoded::AckReply(reply)) => self.resolve(reply),
-                Ok(Decoded::Own | Decoded::Ignored(_)) => {}
-                Err(PythonError::Pickle) => self.refuse_pickle(),
-                Err(error) => self.report_unreadable(channel, &error.to_string()),
-            }
+/// The receiving half of the bridge.
+pub(super) struct Receiver {
+    pub(super) directory: Arc<Directory>,
+    pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
+    /// `socket.max_depth`: emits of deeper JSON are dropped.
+    pub(super) max_depth: usize,
+    pub(super) routers: RouterAddresses,
+    pub(super) overhear: Option<Overhear>,
+    /// Joins of others that shards have not applied yet. Meanwhile a room may have members of which the subscriptions do
+    /// not know.
+    pub(super) pending_joins: usize,
+    /// Commands for the shards, until the events at hand are handled.
+    pub(super) pending_dispatches: PendingDispatches,
+    /// When the first of them was received.
+    pub(super) since: Option<Instant>,
+}
+
+impl Receiver {
+    /// Takes a message from the link.
+    pub(super) fn receive(
+        &mut self,
+        channel: &Channel,
+        message: &Bytes,
+        rooms: &RoomSubscriptions,
+        publisher: &Publisher,
+    ) {
+        let Some(dialect) = self.dialects.iter().find(|dialect| dialect.owns(channel)) else {
+            // The node has just unsubscribed.
             return;
-        }
-        if sender_of(payload) == Ok(self.directory.node()) {
-            if is_question(payload) {
-                self.note_own_question(payload);
-            }
-            return;
-        }
-        match NativeMessage::decode(payload) {
-            Ok((_, NativeMessage::Command(command))) => self.dispatch(command),
-            Ok((_, NativeMessage::AckReply(reply))) => self.resolve(reply),
-            Ok((from, NativeMessage::Forward(body))) => {
-                let port = body
-                    .first()
-                    .and_then(|worker| self.ports.get()?.get(usize::from(*worker)));
-                if let Some(port) = port {
-                    port.do_send(Forwarded { from, body });
+        };
+        match dialect.decode(message) {
+            Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),
+            Ok(Inbound::Reply(reply)) => self.resolve(reply),
+            Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
+            // The workers of this node have it already.
+            Ok(Inbound::Own { question }) => {
+                if let Some(token) = question {
+                    self.resolve(AckReply::unasked(token));
                 }
             }
-            Err(error) => self.report_unreadable(channel, &error.to_string()),
+            Ok(Inbound::Ignored) => {}
+            Err(error) => self.report_undecoded(channel, &error),
         }
     }
 
-    /// A message of the bus is lost here.
-    pub(super) fn count_dropped(&self, reason: BusDrop) {
-        let dropped = &self.directory.metrics().bus_dropped_total;
-        dropped.of(reason).increment();
-    }
-
-    fn refuse_pickle(&self) {
-        self.count_dropped(BusDrop::Pickle);
-        static BURST: Burst = Burst::new();
-        if let Some(others) = BURST.note() {
-            warn!(
-                others;
-                "pickle on the bus refused: a python-socketio older than 5.14 publishes there; update it, or it is not heard"
-            );
+    fn route_forwarded(&self, from: NodeId, body: Bytes) {
+        let worker = body.first().copied().map(usize::from);
+        let router = worker.and_then(|worker| self.routers.get()?.get(worker));
+        if let Some(router) = router {
+            router.do_send(Forwarded { from, body });
         }
     }
 
-    fn report_unreadable(&self, channel: &Channel, error: &str) {
-        self.count_dropped(BusDrop::Unreadable);
-        static BURST: Burst = Burst::new();
-        if let Some(others) = BURST.note() {
-            warn!(channel:%, error:%, others; "message on the bus cannot be read");
-        }
-    }
-
-    pub(super) fn report_skipped(&self, bytes: u64) {
-        self.count_dropped(BusDrop::Skipped);
-        static BURST: Burst = Burst::new();
-        if let Some(others) = BURST.note() {
-            warn!(
-                others;
-                "message on the bus not read: {bytes} bytes are over bus.message_limit={}",
-                self.message_limit
-            );
-        }
-    }
-
-    /// Drops emits at which stock clients close or crash: one could disconnect every member of a room.
-    fn report_unfit(&self, unfit: &Unfit) {
-        self.count_dropped(BusDrop::Unfit);
-        static BURST: Burst = Burst::new();
-        if let Some(others) = BURST.note() {
-            warn!(reason:% = unfit, others; "message from the bus dropped: clients would close their connections on it");
-        }
-    }
-
-    /// Hands a command of somebody else to the shards it may concern.
-    fn dispatch(&mut self, command: Command) {
+    /// Collects a command for the shards it may concern.
+    fn dispatch(&mut self, command: Command, rooms: &RoomSubscriptions, publisher: &Publisher) {
         if let Command::Emit(emit) = &command
             && let Err(unfit) = emit.payload.check_event(self.max_depth)
         {
@@ -117,69 +88,31 @@ impl Bridge {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
             _ => None,
         };
-        self.heard.get_or_insert_with(Instant::now);
-        let targets = self.targets(&command);
-        // The asking node needs a report if the question reaches nobody here. With several workers, at least one has a
+        let since = *self.since.get_or_insert_with(clock::now);
+        let targets = self.targets(&command, rooms);
+        // The requesting node needs a report if the emit reaches no client here. Of several workers, at least one has a
         // member.
         let reports = ack_id.is_some() && targets.is_some_and(|workers| workers.count() == 1);
         if targets.is_some_and(|workers| workers.count() == 0) {
-            self.report_unasked(&command);
+            report_unasked(&command, publisher);
         }
-        let weight = weight(&command);
-        let is_join = matches!(command, Command::Join { .. });
+        let shards = self.directory.shards().len();
+        let targets = targets.unwrap_or_else(|| Workers::first(shards));
+        if matches!(command, Command::Join { .. }) {
+            self.pending_joins += targets.iter().filter(|worker| *worker < shards).count();
+        }
         let dispatch = Dispatch {
             command: Arc::new(command),
             ack_id,
             from_bus: true,
             reports,
         };
-        self.outgoing
-            .resize_with(self.directory.shards().len(), Vec::new);
-        for index in 0..self.directory.shards().len() {
-            if targets.is_none_or(|workers| workers.contains(index)) {
-                self.directory.backlog_grew(index, weight);
-                self.outgoing[index].push(dispatch.clone());
-                self.peer_joins += usize::from(is_join);
-            }
-        }
+        self.pending_dispatches
+            .stage(&dispatch, targets, since, &self.directory);
     }
 
-    /// The count of receivers includes this node if it subscribes to the channel, but its workers already have the
-    /// question.
-    fn note_own_question(&self, payload: &Bytes) {
-        if let Ok((_, NativeMessage::Command(Command::Emit(emit)))) = NativeMessage::decode(payload)
-            && let Some(token) = emit.ack
-        {
-            self.resolve(AckReply::unasked(token));
-        }
-    }
-
-    /// Reports to another node that its question reached nobody here.
-    fn report_unasked(&mut self, command: &Command) {
-        if let Command::Emit(Emit {
-            ack: Some(token), ..
-        }) = command
-            && matches!(token.asker, Asker::Node(_))
-        {
-            self.publish_reply(&AckReply::unasked(token.clone()));
-        }
-    }
-
-    /// Sends the shards what the last events brought them.
-    pub(super) fn send_dispatches(&mut self) {
-        let Some(since) = self.heard.take() else {
-            return;
-        };
-        for (dispatches, shard) in self.outgoing.iter_mut().zip(self.directory.shards()) {
-            if !dispatches.is_empty() {
-                let dispatches = std::mem::take(dispatches);
-                shard.do_send(DispatchAll { dispatches, since });
-            }
-        }
-    }
-
-    /// The workers a command may concern; `None`: every one.
-    fn targets(&self, command: &Command) -> Option<Workers> {
+    /// The workers that a command may concern; `None` stands for all.
+    fn targets(&self, command: &Command, rooms: &RoomSubscriptions) -> Option<Workers> {
         let room = match command.target() {
             Target::Socket(socket, _) if socket.node() == self.directory.node() => {
                 return Some(Workers::only(socket.worker()));
@@ -187,15 +120,16 @@ impl Bridge {
             Target::Socket(_, room) | Target::Room(room) => room,
             Target::Many | Target::Everybody => return None,
         };
-        if self.peer_joins > 0 {
+        if self.pending_joins > 0 {
             return None;
         }
         let name = (command.namespace().clone(), room.clone());
-        Some(self.wanted.workers(&name))
+        Some(rooms.workers(&name))
     }
 
+    /// Hands a reply to the worker that requested it.
     fn resolve(&self, reply: AckReply) {
-        if reply.token.asker != Asker::Node(self.directory.node()) {
+        if reply.token.reply_to != ReplyTo::Node(self.directory.node()) {
             return;
         }
         if let Err(unfit) = reply.payload.check_answer(self.max_depth) {
@@ -204,5 +138,60 @@ impl Bridge {
         if let Some(shard) = self.directory.shards().get(gather_worker(reply.token.id)) {
             shard.do_send(Resolve(reply));
         }
+    }
+
+    /// Sends the shards what was collected for them.
+    pub(super) fn send_dispatches(&mut self) {
+        self.since = None;
+        self.pending_dispatches.send(&self.directory);
+    }
+
+    fn report_undecoded(&self, channel: &Channel, error: &DecodeError) {
+        self.count_dropped(error.reason);
+        static BURSTS: [Burst; BusDrop::VALUES.len()] =
+            [const { Burst::new() }; BusDrop::VALUES.len()];
+        if let Some(others) = BURSTS[error.reason.index()].note() {
+            warn!(channel:%, error:% = error.cause, others; "bus message dropped: it cannot be decoded");
+        }
+    }
+
+    /// Logs a message that the link did not read because of its size.
+    pub(super) fn report_skipped(&self, bytes: u64, limit: usize) {
+        self.count_dropped(BusDrop::Skipped);
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(others; "bus message dropped: {bytes} bytes are over bus.message_limit={limit}");
+        }
+    }
+
+    /// Drops emits on which stock clients close their connection or crash: one could disconnect every member of a room.
+    fn report_unfit(&self, unfit: &Unfit) {
+        self.count_dropped(BusDrop::Unfit);
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(reason:% = unfit, others; "bus message dropped: clients would close their connections on it");
+        }
+    }
+
+    fn count_dropped(&self, reason: BusDrop) {
+        let dropped = &self.directory.metrics().bus_dropped_total;
+        dropped.of(reason).increment();
+    }
+}
+
+/// Reports to another node that its request for an ack reached no client here.
+fn report_unasked(command: &Command, publisher: &Publisher) {
+    if let Command::Emit(Emit {
+        ack:
+            Some(
+                token @ AckToken {
+                    reply_to: ReplyTo::Node(_),
+                    ..
+                },
+            ),
+        ..
+    }) = command
+    {
+        publisher.publish_reply(&AckReply::unasked(token.clone()));
     }
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Recipient};
 
-use super::dialect::native::NativeChannels;
-use super::dialect::python::{Fleet, PythonChannels};
+use super::dialect::Dialect;
+use super::dialect::native::NativeDialect;
+use super::dialect::python::PythonDialect;
 use super::messages::{Forward, Leave, Overhear, RouterAddresses};
-use super::node::{Bridge, BridgeParts, PythonSide};
+use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
-use crate::bus::link::{Link, LinkEvents};
+use crate::bus::link::{Channel, Link, LinkEvents};
 use crate::bus::redis::{InvalidRedis, RedisSettings, TlsFiles, Topology};
 use crate::config::BusConfig;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::model::NodeId;
+use crate::model::{Namespace, NodeId, Room};
 
 /// The settings of the link; `None`: one node, no Redis.
 ///
@@ -50,6 +51,33 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
     Ok(Some(settings))
 }
 
+/// Composes the dialects of a node.
+pub type ComposeDialects = fn(&BusConfig, NodeId) -> Vec<Arc<dyn Dialect>>;
+
+/// The dialects of a node, with the native one first.
+pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
+    let configured = [NativeDialect::configured, PythonDialect::configured];
+    configured
+        .iter()
+        .filter_map(|configured| configured(config, node))
+        .collect()
+}
+
+/// The channels on which a node exchanges messages with programs that are not Roomwire nodes, among them one as an
+/// example of those of rooms.
+pub fn foreign_channels(config: &BusConfig, node: NodeId) -> Vec<Channel> {
+    let (namespace, room) = (Namespace::main(), Room::from("roomwire-check"));
+    let mut channels = Vec::new();
+    for dialect in dialects(config, node).iter().skip(1) {
+        let subscriptions = dialect.subscriptions();
+        channels.extend(subscriptions.always);
+        if subscriptions.per_room {
+            channels.extend(dialect.room_channel(&namespace, &room));
+        }
+    }
+    channels
+}
+
 /// What a started bridge leaves to the server.
 pub struct StartedBridge {
     pub directory: Arc<Directory>,
@@ -70,8 +98,8 @@ pub struct BridgeContext {
     pub max_depth: usize,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
-    pub ports: RouterAddresses,
-    /// Who wants to hear what others command, if anybody.
+    pub routers: RouterAddresses,
+    /// Observes the commands of other members of the bus.
     pub overhear: Option<Overhear>,
 }
 
@@ -80,31 +108,29 @@ pub fn start_bridge(
     config: &BusConfig,
     link: Arc<dyn Link>,
     events: LinkEvents,
+    dialects: Vec<Arc<dyn Dialect>>,
     node: BridgeContext,
 ) -> StartedBridge {
-    let python = config.python.then(|| PythonSide {
-        fleet: Fleet::new(&config.channel_prefix, node.node),
-        channels: PythonChannels::new(config.python_channel.as_str()),
-        room_channels: config.python_room_channels,
-    });
     let ctx = Context::<Bridge>::new();
     let bus = Bus {
         publish: ctx.address().recipient(),
         reply: ctx.address().recipient(),
         interest: ctx.address().recipient(),
-        every_socket: python.as_ref().is_some_and(|python| python.room_channels),
+        every_socket: dialects.iter().any(|dialect| {
+            let subscriptions = dialect.subscriptions();
+            subscriptions.per_socket || subscriptions.per_namespace
+        }),
     };
     let directory = Directory::new(node.node, node.workers, Some(bus), node.metrics);
     let bridge = Bridge::new(BridgeParts {
         directory: Arc::clone(&directory),
         link,
         events,
-        native: NativeChannels::new(config.channel_prefix.as_str()),
-        python,
+        dialects,
         message_limit: config.message_limit,
         max_depth: node.max_depth,
         health: node.health,
-        ports: node.ports,
+        routers: node.routers,
         overhear: node.overhear,
     });
     let bridge = ctx.run(bridge);

@@ -1,4 +1,4 @@
-//! Which rooms have members on which worker, and whether the bus delivers to them. Pure bookkeeping.
+//! Which rooms have members on which worker, and whether the bus delivers their messages. Pure bookkeeping.
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -7,29 +7,28 @@ use smallvec::SmallVec;
 use crate::bus::link::Channel;
 use crate::model::{Namespace, Room, WorkerIndex, Workers};
 
-type RoomName = (Namespace, Room);
+/// A room, by its namespace and name.
+pub(super) type RoomName = (Namespace, Room);
 
 struct RoomInterest {
     workers: Workers,
-    /// Workers that wait to hear that the bus delivers.
+    /// Workers that must be notified once the bus delivers.
     waiting: Workers,
-    /// Channels not confirmed yet.
+    /// Channels that the bus has not confirmed yet.
     unconfirmed: SmallVec<[Channel; 2]>,
     channels: SmallVec<[Channel; 2]>,
 }
 
-/// What a change of interest asks for.
+/// Channels that the link must subscribe to or unsubscribe from.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    pub subscribe: Vec<Channel>,
-    pub unsubscribe: Vec<Channel>,
-    /// The room is ready for the worker that asked.
-    pub ready: bool,
+pub(super) struct ChannelChanges {
+    pub(super) subscribe: Vec<Channel>,
+    pub(super) unsubscribe: Vec<Channel>,
 }
 
-/// The rooms wanted on this node.
+/// The rooms with members on this node.
 #[derive(Default)]
-pub struct RoomSubscriptions {
+pub(super) struct RoomSubscriptions {
     rooms: HashMap<RoomName, RoomInterest>,
     /// Rooms by channel; two rooms may share one.
     channels: HashMap<Channel, ChannelUse>,
@@ -42,19 +41,20 @@ struct ChannelUse {
 }
 
 impl RoomSubscriptions {
-    /// How many channels the rooms of this node are heard on.
-    pub fn channel_count(&self) -> usize {
+    /// The number of channels that rooms of this node need.
+    pub(super) fn channel_count(&self) -> usize {
         self.channels.len()
     }
 
-    /// A worker has its first member in the room, which is heard on `channels`.
-    pub fn want(
+    /// A worker has its first member in a room, whose messages arrive on `channels`. Returns whether the bus delivers them
+    /// already; if not, [`RoomSubscriptions::confirm`] names the worker later.
+    pub(super) fn subscribe(
         &mut self,
         name: RoomName,
         worker: WorkerIndex,
         channels: SmallVec<[Channel; 2]>,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+        changes: &mut ChannelChanges,
+    ) -> bool {
         let interest = match self.rooms.entry(name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -62,7 +62,7 @@ impl RoomSubscriptions {
                 for channel in &channels {
                     let usage = self.channels.entry(channel.clone()).or_default();
                     if usage.rooms.is_empty() {
-                        outcome.subscribe.push(channel.clone());
+                        changes.subscribe.push(channel.clone());
                     }
                     usage.rooms.push(name.clone());
                     if !usage.confirmed {
@@ -78,26 +78,30 @@ impl RoomSubscriptions {
             }
         };
         interest.workers = interest.workers.with(worker);
-        outcome.ready = interest.unconfirmed.is_empty();
-        if !outcome.ready {
+        let ready = interest.unconfirmed.is_empty();
+        if !ready {
             interest.waiting = interest.waiting.with(worker);
         }
-        outcome
+        ready
     }
 
-    /// A worker's last member left.
-    pub fn unwant(&mut self, name: &RoomName, worker: WorkerIndex) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// The last member on a worker left a room.
+    pub(super) fn unsubscribe(
+        &mut self,
+        name: &RoomName,
+        worker: WorkerIndex,
+        changes: &mut ChannelChanges,
+    ) {
         let Some(interest) = self.rooms.get_mut(name) else {
-            return outcome;
+            return;
         };
         interest.workers = interest.workers.without(worker);
         interest.waiting = interest.waiting.without(worker);
         if !interest.workers.is_empty() {
-            return outcome;
+            return;
         }
         let Some(interest) = self.rooms.remove(name) else {
-            return outcome;
+            return;
         };
         for channel in interest.channels {
             let Some(usage) = self.channels.get_mut(&channel) else {
@@ -106,14 +110,13 @@ impl RoomSubscriptions {
             usage.rooms.retain(|room| room != name);
             if usage.rooms.is_empty() {
                 self.channels.remove(&channel);
-                outcome.unsubscribe.push(channel);
+                changes.unsubscribe.push(channel);
             }
         }
-        outcome
     }
 
-    /// The bus delivers to a channel; the rooms that are complete by it, with who waits for them.
-    pub fn confirm(&mut self, channel: &Channel) -> Vec<(RoomName, Workers)> {
+    /// The bus has confirmed a subscription. Returns the rooms that it completes, with the workers to notify.
+    pub(super) fn confirm(&mut self, channel: &Channel) -> Vec<(RoomName, Workers)> {
         let Some(usage) = self.channels.get_mut(channel) else {
             return Vec::new();
         };
@@ -133,8 +136,8 @@ impl RoomSubscriptions {
         complete
     }
 
-    /// The bus is away: nobody waits for it. The rooms that were waited for.
-    pub fn give_up_waiting(&mut self) -> Vec<(RoomName, Workers)> {
+    /// The bus is away, so no worker waits for it any longer. Returns the rooms with the workers to notify.
+    pub(super) fn stop_waiting(&mut self) -> Vec<(RoomName, Workers)> {
         let waiting = self
             .rooms
             .iter_mut()
@@ -145,7 +148,7 @@ impl RoomSubscriptions {
     }
 
     /// The workers with members in a room.
-    pub fn workers(&self, name: &RoomName) -> Workers {
+    pub(super) fn workers(&self, name: &RoomName) -> Workers {
         self.rooms
             .get(name)
             .map(|interest| interest.workers)
@@ -166,35 +169,45 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_subscribed_once_and_ready_when_all_its_channels_are() {
+    fn a_room_of_two_workers_is_subscribed_once_and_ready_when_all_channels_are_confirmed() {
         let (a, b) = (WorkerIndex::new(0).unwrap(), WorkerIndex::new(1).unwrap());
-        let mut wanted = RoomSubscriptions::default();
-        let first = wanted.want(room("x"), a, channels(&["n:x", "p:x"]));
-        assert_eq!((first.subscribe.len(), first.ready), (2, false));
-        let second = wanted.want(room("x"), b, channels(&["n:x", "p:x"]));
-        assert_eq!(second, Outcome::default());
-        assert!(wanted.confirm(&Channel::from("n:x")).is_empty());
-        let complete = wanted.confirm(&Channel::from("p:x"));
+        let mut rooms = RoomSubscriptions::default();
+        let mut changes = ChannelChanges::default();
+        let x = || channels(&["n:x", "p:x"]);
+        assert!(!rooms.subscribe(room("x"), a, x(), &mut changes));
+        assert_eq!(changes.subscribe.len(), 2);
+        assert!(!rooms.subscribe(room("x"), b, x(), &mut changes));
+        assert_eq!(changes.subscribe.len(), 2);
+        assert!(rooms.confirm(&Channel::from("n:x")).is_empty());
+        let complete = rooms.confirm(&Channel::from("p:x"));
         assert_eq!(complete.len(), 1);
         assert!(complete[0].1.contains(0) && complete[0].1.contains(1));
-        assert!(wanted.unwant(&room("x"), a).unsubscribe.is_empty());
-        assert!(wanted.want(room("x"), a, channels(&["n:x", "p:x"])).ready);
-        wanted.unwant(&room("x"), a);
-        assert_eq!(wanted.unwant(&room("x"), b).unsubscribe.len(), 2);
-        assert_eq!(wanted.workers(&room("x")), Workers::default());
+        rooms.unsubscribe(&room("x"), a, &mut changes);
+        assert!(changes.unsubscribe.is_empty());
+        assert!(rooms.subscribe(room("x"), a, x(), &mut changes));
+        assert_eq!(changes.subscribe.len(), 2);
+        rooms.unsubscribe(&room("x"), a, &mut changes);
+        rooms.unsubscribe(&room("x"), b, &mut changes);
+        assert_eq!(changes.unsubscribe.len(), 2);
+        assert_eq!(rooms.workers(&room("x")), Workers::default());
     }
 
     #[test]
-    fn nobody_waits_for_a_bus_that_is_away() {
+    fn workers_do_not_wait_while_the_bus_is_away() {
         let a = WorkerIndex::new(0).unwrap();
-        let mut wanted = RoomSubscriptions::default();
-        wanted.want(room("x"), a, channels(&["n:x"]));
-        assert_eq!(wanted.give_up_waiting().len(), 1);
-        assert!(wanted.give_up_waiting().is_empty());
-        assert!(
-            wanted.confirm(&Channel::from("n:x")).is_empty(),
-            "nobody waits any more"
+        let mut rooms = RoomSubscriptions::default();
+        rooms.subscribe(
+            room("x"),
+            a,
+            channels(&["n:x"]),
+            &mut ChannelChanges::default(),
         );
-        assert!(wanted.workers(&room("x")).contains(0));
+        assert_eq!(rooms.stop_waiting().len(), 1);
+        assert!(rooms.stop_waiting().is_empty());
+        assert!(
+            rooms.confirm(&Channel::from("n:x")).is_empty(),
+            "no worker waits any more"
+        );
+        assert!(rooms.workers(&room("x")).contains(0));
     }
 }

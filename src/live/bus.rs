@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::{Finding, nodes};
 use crate::bus::redis::{Facts, ServerFacts, Trouble, probe};
 use crate::cluster::dialect::native::NativeChannels;
-use crate::cluster::start::redis_settings;
+use crate::cluster::start::{foreign_channels, redis_settings};
 use crate::config::{BusConfig, Config};
+use crate::model::NodeId;
+use crate::model::random::OsRandom;
 
 /// Joins wait for a round trip; above this people notice.
 const SLOW: Duration = Duration::from_millis(20);
@@ -33,13 +35,8 @@ pub(super) async fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
     };
     let prefix = &bus.channel_prefix;
     let mut channels = vec![NativeChannels::new(prefix.as_str()).all().to_string()];
-    if bus.python {
-        channels.push(bus.python_channel.clone());
-    }
-    if bus.python_room_channels {
-        // One of those that are subscribed for each room.
-        channels.push(format!("{}#/#roomwire-check", bus.python_channel));
-    }
+    let node = NodeId::random(&OsRandom);
+    channels.extend(foreign_channels(bus, node).iter().map(ToString::to_string));
     // Names of nodes have four characters.
     let key = format!("{prefix}:lease:check");
     match probe(&settings, &channels, &key).await {

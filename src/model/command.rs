@@ -1,6 +1,6 @@
 //! What can be done to rooms and sockets, wherever the wish comes from.
 
-use super::{Namespace, NodeId, Payload, Room, Selector, SocketId};
+use super::{Namespace, Payload, ReplyTo, Room, Selector, SocketId};
 
 /// One change of rooms or one emit. Everything that does either goes through the broker as a `Command`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,33 +94,19 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The question to which a client's ack is the answer.
+/// Identifies an emit that requests acks, and the member of the bus that requests them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AckToken {
-    pub asker: Asker,
-    /// Number of the question at the asker.
+    pub reply_to: ReplyTo,
+    /// Number of the emit, unique at the member that `reply_to` names.
     pub id: u64,
 }
 
-/// Who asked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Asker {
-    /// A Roomwire node.
-    Node(NodeId),
-    /// A python-socketio process: its `host_id`, and the room and namespace its callback is filed under
-    /// (protocol notes 4e, `callback`).
-    Python {
-        host_id: String,
-        room: String,
-        namespace: Namespace,
-    },
-}
-
-/// One client's answer on its way back to the asker.
+/// A client's ack on its way to the member of the bus that requested it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AckReply {
     pub token: AckToken,
-    /// The socket that answered; unknown when the answer came over a dialect that does not say.
+    /// The socket that sent it; `None` if it came over a dialect without this information.
     pub socket: Option<SocketId>,
     /// The arguments of the ack as a JSON array; empty if the question reached nobody there.
     pub payload: Payload,
@@ -145,6 +131,7 @@ impl AckReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NodeId;
     use crate::model::random::OsRandom;
 
     #[test]

@@ -28,7 +28,7 @@ use crate::broker::{Directory, Ingress};
 use crate::bus::link::{Link, LinkEvents};
 use crate::bus::redis::{RedisLink, RedisStore};
 use crate::cluster::messages::{Leave, RouterAddresses};
-use crate::cluster::start::{self, BridgeContext, BridgeHandles};
+use crate::cluster::start::{self, BridgeContext, BridgeHandles, ComposeDialects};
 use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
@@ -81,6 +81,8 @@ pub struct BusHandles {
     pub link: Arc<dyn Link>,
     pub events: LinkEvents,
     pub store: Arc<dyn Store>,
+    /// Composes the dialects of a node.
+    pub dialects: ComposeDialects,
 }
 
 /// What is added to a node beside its configuration.
@@ -91,6 +93,16 @@ pub struct Extensions {
 }
 
 impl BusHandles {
+    /// A bus with the shipped dialects.
+    pub fn new(link: Arc<dyn Link>, events: LinkEvents, store: Arc<dyn Store>) -> Self {
+        Self {
+            link,
+            events,
+            store,
+            dialects: start::dialects,
+        }
+    }
+
     /// Redis, if the configuration names one. Never waits for it.
     ///
     /// # Errors
@@ -102,11 +114,7 @@ impl BusHandles {
         debug!(target: "roomwire::cluster", "Using Redis to manage websockets.");
         let store = Arc::new(RedisStore::new(settings.clone()));
         let (link, events) = RedisLink::start(settings, Arc::clone(random));
-        Ok(Some(Self {
-            link,
-            events,
-            store,
-        }))
+        Ok(Some(Self::new(link, events, store)))
     }
 }
 
@@ -345,7 +353,7 @@ fn surroundings(
         max_depth: config.socket.max_depth,
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
-        ports: Arc::clone(ports),
+        routers: Arc::clone(ports),
         overhear: app.overhear(),
     }
 }
@@ -356,7 +364,7 @@ fn start_bus(
     outside: Option<BusHandles>,
     surroundings: BridgeContext,
 ) -> (Arc<Directory>, Option<BridgeHandles>) {
-    let Some(BusHandles { link, events, .. }) = outside else {
+    let Some(bus) = outside else {
         let BridgeContext {
             node,
             workers,
@@ -365,7 +373,8 @@ fn start_bus(
         } = surroundings;
         return (Directory::new(node, workers, None, metrics), None);
     };
-    let started = start::start_bridge(&config.bus, link, events, surroundings);
+    let dialects = (bus.dialects)(&config.bus, surroundings.node);
+    let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, surroundings);
     (started.directory, Some(started.ways))
 }
 

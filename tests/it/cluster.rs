@@ -111,11 +111,11 @@ async fn a_join_waits_for_the_subscription_and_others_do_not() {
     let hub = Hub::default();
     let (link, events) = hub.join();
     let slow = SlowLink::new(link);
-    let handles = BusHandles {
-        link: Arc::clone(&slow) as _,
+    let handles = BusHandles::new(
+        Arc::clone(&slow) as _,
         events,
-        store: Arc::new(MemoryStore::default()),
-    };
+        Arc::new(MemoryStore::default()),
+    );
     let server = TestServer::configured(config(&[]), Some(handles)).await;
     server.readyz("bus: up").await;
     let mut clients = [

@@ -50,6 +50,7 @@ mod shutdown;
 mod simulator;
 mod slow_client;
 mod tls;
+mod toy_dialect;
 mod upgrade;
 mod upstream;
 mod websocket;

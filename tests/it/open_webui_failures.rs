@@ -299,11 +299,11 @@ async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
         let hub = Hub::default();
         let (link, events) = hub.join();
         let slow = SlowLink::new(link);
-        let handles = BusHandles {
-            link: Arc::clone(&slow) as _,
+        let handles = BusHandles::new(
+            Arc::clone(&slow) as _,
             events,
-            store: Arc::new(MemoryStore::default()),
-        };
+            Arc::new(MemoryStore::default()),
+        );
         let config = config(&[
             ("APP__KIND", "open_webui"),
             ("APP__OPEN_WEBUI__UPSTREAMS", backend.url.as_str()),

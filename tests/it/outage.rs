@@ -102,11 +102,11 @@ async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
     let (link, events) = hub.join();
     let member = link.member();
     let slow = SlowLink::new(link);
-    let handles = BusHandles {
-        link: Arc::clone(&slow) as _,
+    let handles = BusHandles::new(
+        Arc::clone(&slow) as _,
         events,
-        store: Arc::new(MemoryStore::default()),
-    };
+        Arc::new(MemoryStore::default()),
+    );
     let server = TestServer::configured(
         config(&[
             ("BUS__REQUIRED", "true"),

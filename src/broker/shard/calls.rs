@@ -10,7 +10,7 @@ use crate::broker::directory::{Starter, gather_id, gather_worker};
 use crate::broker::messages::{Asked, PublishReply, Resolve, StartCall};
 use crate::broker::parties::Parties;
 use crate::broker::rooms::SocketKey;
-use crate::model::{AckReply, AckToken, Asker, Command, Emit, Payload};
+use crate::model::{AckReply, AckToken, Command, Emit, Payload, ReplyTo};
 
 /// A call that ends with its first ack. Dropping it discards that ack.
 pub struct FirstAck {
@@ -42,7 +42,7 @@ impl Shard {
             gather_id(state.next_call, Starter::Worker, self.worker)
         };
         emit.ack = Some(AckToken {
-            asker: Asker::Node(self.directory.node()),
+            reply_to: ReplyTo::Node(self.directory.node()),
             id,
         });
         let command = Command::Emit(emit);
@@ -113,14 +113,14 @@ impl Shard {
 
     /// Reports to a Roomwire node that the event of its call reached no socket here.
     pub(super) fn report_unasked(&self, token: &AckToken) {
-        if matches!(token.asker, Asker::Node(_)) {
+        if matches!(token.reply_to, ReplyTo::Node(_)) {
             self.reply(AckReply::unasked(token.clone()));
         }
     }
 
     fn reply(&self, reply: AckReply) {
-        match reply.token.asker {
-            Asker::Node(node) if node == self.directory.node() => self.route(reply),
+        match reply.token.reply_to {
+            ReplyTo::Node(node) if node == self.directory.node() => self.route(reply),
             _ => {
                 if let Some(bus) = self.directory.bus() {
                     bus.reply.do_send(PublishReply(reply));

@@ -1,7 +1,115 @@
-//! What the members of the bus say to each other: bytes to commands and back.
+//! What the members of a bus send each other: bytes to commands and back.
 //!
-//! Pure: no link, clock, actor or lock. Which dialect speaks on which channel is the bridge's
-//! business. `native` is spoken between Roomwire nodes, `python` with python-socketio.
+//! [`Dialect`] is all that the rest of the node knows of a format. Dialects are pure: no link, clock, actor or lock. The
+//! first dialect of a node, `native`, connects the nodes of a cluster; the others connect programs that are not Roomwire
+//! nodes. A new dialect is a folder here and a line in [`crate::cluster::start::dialects`].
 
 pub mod native;
 pub mod python;
+
+use bytes::Bytes;
+
+use crate::bus::link::{Channel, Outgoing};
+use crate::metrics::labels::BusDrop;
+use crate::model::{AckReply, AckToken, Command, DialectId, Namespace, NodeId, Room};
+
+/// A format of messages on the bus, as spoken by one node.
+pub trait Dialect: Send + Sync {
+    /// Identifies the dialect in a [`ReplyTo`](crate::model::ReplyTo), on every node and in every version.
+    fn id(&self) -> DialectId;
+
+    /// The channels that the node subscribes to for this dialect.
+    fn subscriptions(&self) -> Subscriptions;
+
+    /// The channel of a room, or of a socket by the room of its id; `None` if this room has none.
+    fn room_channel(&self, _namespace: &Namespace, _room: &Room) -> Option<Channel> {
+        None
+    }
+
+    /// The channel of a namespace.
+    fn namespace_channel(&self, _namespace: &Namespace) -> Option<Channel> {
+        None
+    }
+
+    /// Whether messages on `channel` are of this dialect. The first dialect that owns a channel decodes its messages.
+    fn owns(&self, channel: &Channel) -> bool;
+
+    /// Decodes a message.
+    ///
+    /// # Errors
+    /// The message is malformed, or of a kind or version that this node does not know.
+    fn decode(&self, message: &Bytes) -> Result<Inbound, DecodeError>;
+
+    /// Decodes a command that this node encoded, so that a queued message is held once for all dialects. The first
+    /// dialect of a node must implement it.
+    fn decode_own(&self, _message: &Bytes) -> Option<Command> {
+        None
+    }
+
+    /// Encodes a message for every channel that it belongs on.
+    ///
+    /// # Errors
+    /// The message is too large, or the dialect cannot express it.
+    fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError>;
+}
+
+/// The channels that a node subscribes to for a dialect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// From the start of the node to its end.
+    pub always: Vec<Channel>,
+    /// [`Dialect::room_channel`] while the node has members in the room. A join completes when the bus has confirmed it.
+    pub per_room: bool,
+    /// [`Dialect::room_channel`] of the id of each socket while it is connected.
+    pub per_socket: bool,
+    /// [`Dialect::namespace_channel`] while the node has sockets in the namespace.
+    pub per_namespace: bool,
+}
+
+/// A decoded message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inbound {
+    Command(Command),
+    Reply(AckReply),
+    /// From another node, for a session of one of this node's workers.
+    Forward {
+        from: NodeId,
+        body: Bytes,
+    },
+    /// A message that this node published, or that another node also published in the first dialect.
+    Own {
+        /// Set if it is an emit of this node that requests an ack: the bus counted this node among the receivers.
+        question: Option<AckToken>,
+    },
+    /// Well-formed, but without effect on this node.
+    Ignored,
+}
+
+/// A message to encode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outbound<'a> {
+    /// Every dialect publishes commands.
+    Command(&'a Command),
+    /// Published by the dialect that the token names; replies between nodes by the first.
+    Reply(&'a AckReply),
+    /// Published by the first dialect only.
+    Forward { to: NodeId, body: &'a Bytes },
+}
+
+/// Why a message is dropped undecoded.
+#[derive(Debug)]
+pub struct DecodeError {
+    /// How the loss is counted.
+    pub reason: BusDrop,
+    /// Logged with the channel.
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Why a message is not published in a dialect.
+#[derive(Debug)]
+pub enum EncodeError {
+    /// A field exceeds what the format can carry.
+    TooLong(Box<dyn std::error::Error + Send + Sync>),
+    /// The format cannot express the message.
+    Unsupported(Box<dyn std::error::Error + Send + Sync>),
+}

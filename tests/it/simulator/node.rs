@@ -9,7 +9,7 @@ use roomwire::app::relay::Relay;
 use roomwire::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use roomwire::bus::memory::{Hub, MemberId};
 use roomwire::cluster::messages::Leave;
-use roomwire::cluster::start::{BridgeContext, start_bridge};
+use roomwire::cluster::start::{BridgeContext, dialects, start_bridge};
 use roomwire::config::{Config, Reloadable};
 use roomwire::health::{BusState, Health};
 use roomwire::limits::{Arrival, Descriptors, Limits};
@@ -39,10 +39,11 @@ impl Node {
             max_depth: config.socket.max_depth,
             metrics: Arc::clone(&metrics),
             health: Arc::new(Health::new(BusState::Down, false)),
-            ports: Arc::default(),
+            routers: Arc::default(),
             overhear: None,
         };
-        let started = start_bridge(&config.bus, link, events, context);
+        let dialects = dialects(&config.bus, name);
+        let started = start_bridge(&config.bus, link, events, dialects, context);
         let node = NodeParts {
             config,
             directory: started.directory,

@@ -48,11 +48,7 @@ impl<const N: usize> TestCluster<N> {
         for _ in 0..N {
             let (link, events) = hub.join();
             members.push(link.member());
-            let handles = BusHandles {
-                link,
-                events,
-                store: Arc::clone(&store) as _,
-            };
+            let handles = BusHandles::new(link, events, Arc::clone(&store) as _);
             let node = TestServer::extended(config.clone(), Some(handles), extensions.clone());
             nodes.push(node.await);
         }

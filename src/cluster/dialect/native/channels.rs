@@ -6,31 +6,6 @@ use smallvec::SmallVec;
 use crate::bus::link::Channel;
 use crate::model::{Command, Namespace, NodeId, Room, SocketId, Target};
 
-/// Where a command must be heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
-    /// By the nodes with members in one room.
-    Room { namespace: Namespace, room: Room },
-    /// By the node that owns the one socket meant.
-    Node(NodeId),
-    /// By every node.
-    All,
-}
-
-/// The shortest way for a command: one socket's owner, one room's members, or all.
-///
-/// A room named by the id of a socket is the own room of that socket; see [`NativeChannels::of`].
-pub fn route(command: &Command) -> Route {
-    match command.target() {
-        Target::Socket(socket, _) => Route::Node(socket.node()),
-        Target::Room(room) => Route::Room {
-            namespace: command.namespace().clone(),
-            room: room.clone(),
-        },
-        Target::Many | Target::Everybody => Route::All,
-    }
-}
-
 /// Namespace and room together up to this many bytes are part of the channel name as they are; longer ones are hashed.
 const LONGEST_NAME: usize = 64;
 
@@ -81,6 +56,15 @@ impl NativeChannels {
         // `#` may occur on both sides, so two rooms can share a channel: it only costs the receiver a look,
         // because the message itself says whom it means.
         Channel::from(format!("{}:room:{namespace}#{room}", self.prefix))
+    }
+
+    /// Whether a channel is one of these.
+    pub fn contains(&self, channel: &str) -> bool {
+        let name = channel.strip_prefix(self.prefix.as_str());
+        let name = name.and_then(|name| name.strip_prefix(':'));
+        name.is_some_and(|name| {
+            name == "all" || name.starts_with("room:") || name.starts_with("node:")
+        })
     }
 
     /// Whether the node `ours` subscribes to the room's channel: not if the room is the id of one of its own sockets.

@@ -7,6 +7,7 @@
 //! before; while both run, it must not be asked for more. JSON is passed on unread.
 
 mod channels;
+mod dialect;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,8 @@ use bytes::Bytes;
 
 use crate::model::{AckReply, Command, NodeId};
 
-pub use channels::{NativeChannels, Route, route};
+pub use channels::NativeChannels;
+pub use dialect::NativeDialect;
 pub use read::DecodeError;
 pub use write::TooLong;
 
@@ -34,8 +36,8 @@ const FORWARD: u8 = 7;
 const VOLATILE: u8 = 1;
 const WITH_ACK: u8 = 2;
 
-const ASKED_BY_NODE: u8 = 0;
-const ASKED_BY_PYTHON: u8 = 1;
+const REPLY_TO_NODE: u8 = 0;
+const REPLY_TO_FOREIGN: u8 = 1;
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::{
-    ACK_REPLY, ASKED_BY_NODE, ASKED_BY_PYTHON, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE,
-    NativeMessage, VERSION, VOLATILE, WITH_ACK,
+    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, NativeMessage, REPLY_TO_FOREIGN,
+    REPLY_TO_NODE, VERSION, VOLATILE, WITH_ACK,
 };
 use crate::model::{
-    AckReply, AckToken, Asker, Command, Emit, Namespace, NodeId, Payload, Room, Selector, SocketId,
+    AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, ReplyTo, Room,
+    Selector, SocketId,
 };
 
 /// The message is not one of ours, or of a version this node does not read.
@@ -189,16 +190,15 @@ impl<'a> Reader<'a> {
 
     fn token(&mut self) -> Result<AckToken, DecodeError> {
         let id = self.array("question").map(u64::from_le_bytes)?;
-        let asker = match self.byte("asker")? {
-            ASKED_BY_NODE => Asker::Node(node_of(self.bytes("asker", 4)?)?),
-            ASKED_BY_PYTHON => Asker::Python {
-                host_id: self.name("host id")?.to_owned(),
-                room: self.name("room of the callback")?.to_owned(),
-                namespace: Namespace::from(self.name("namespace of the callback")?),
+        let reply_to = match self.byte("recipient of the reply")? {
+            REPLY_TO_NODE => ReplyTo::Node(node_of(self.bytes("recipient of the reply", 4)?)?),
+            REPLY_TO_FOREIGN => ReplyTo::Foreign {
+                dialect: DialectId(self.array("dialect of the reply")?),
+                address: self.blob("address of the reply")?,
             },
-            _ => return Err(DecodeError::Invalid("asker")),
+            _ => return Err(DecodeError::Invalid("recipient of the reply")),
         };
-        Ok(AckToken { asker, id })
+        Ok(AckToken { reply_to, id })
     }
 
     fn socket(&mut self) -> Result<Option<SocketId>, DecodeError> {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckToken, Asker, Emit, Namespace, Payload, Room, Selector, SocketId, WorkerIndex,
+    AckToken, DialectId, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId, WorkerIndex,
 };
 
 fn node(name: &str) -> NodeId {
@@ -30,7 +30,7 @@ fn the_layout() {
         payload: Payload::text("[\"e\"]"),
         volatile: true,
         ack: Some(AckToken {
-            asker: Asker::Node(node("nod2")),
+            reply_to: ReplyTo::Node(node("nod2")),
             id: 258,
         }),
     };
@@ -197,17 +197,15 @@ fn payload() -> impl Strategy<Value = Payload> {
 }
 
 fn token() -> impl Strategy<Value = AckToken> {
-    let asker = prop_oneof![
-        node_id().prop_map(Asker::Node),
-        ("\\PC{0,9}", "\\PC{0,9}", namespace()).prop_map(|(host_id, room, namespace)| {
-            Asker::Python {
-                host_id,
-                room,
-                namespace,
-            }
+    let address = prop::collection::vec(any::<u8>(), 0..20);
+    let reply_to = prop_oneof![
+        node_id().prop_map(ReplyTo::Node),
+        (any::<[u8; 4]>(), address).prop_map(|(dialect, address)| ReplyTo::Foreign {
+            dialect: DialectId(dialect),
+            address: Bytes::from(address),
         }),
     ];
-    (asker, any::<u64>()).prop_map(|(asker, id)| AckToken { asker, id })
+    (reply_to, any::<u64>()).prop_map(|(reply_to, id)| AckToken { reply_to, id })
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -291,7 +289,7 @@ fn a_long_room_name_is_hashed_in_the_channel_name() {
 fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
     let node = NodeId::parse("abcd").unwrap();
     let token = AckToken {
-        asker: Asker::Node(node),
+        reply_to: ReplyTo::Node(node),
         id: 7,
     };
     let reply = AckReply::unasked(token.clone());

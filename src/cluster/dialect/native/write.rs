@@ -3,11 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    ACK_REPLY, ASKED_BY_NODE, ASKED_BY_PYTHON, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE,
+    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, REPLY_TO_FOREIGN, REPLY_TO_NODE,
     VERSION, VOLATILE, WITH_ACK,
 };
 use crate::model::{
-    AckReply, AckToken, Asker, Command, Emit, NodeId, Payload, Room, Selector, SocketId,
+    AckReply, AckToken, Command, Emit, NodeId, Payload, ReplyTo, Room, Selector, SocketId,
 };
 
 /// A field does not fit its length: names and lists hold up to 65 535, blobs up to 4 GiB.
@@ -136,21 +136,16 @@ impl Writer {
 
     fn token(&mut self, token: &AckToken) -> Result<(), TooLong> {
         self.buffer.put_u64_le(token.id);
-        match &token.asker {
-            Asker::Node(node) => {
-                self.buffer.put_u8(ASKED_BY_NODE);
+        match &token.reply_to {
+            ReplyTo::Node(node) => {
+                self.buffer.put_u8(REPLY_TO_NODE);
                 self.buffer.put_slice(node.as_str().as_bytes());
                 Ok(())
             }
-            Asker::Python {
-                host_id,
-                room,
-                namespace,
-            } => {
-                self.buffer.put_u8(ASKED_BY_PYTHON);
-                self.name("host id", host_id)?;
-                self.name("room of the callback", room)?;
-                self.name("namespace of the callback", namespace)
+            ReplyTo::Foreign { dialect, address } => {
+                self.buffer.put_u8(REPLY_TO_FOREIGN);
+                self.buffer.put_slice(&dialect.0);
+                self.blob("address of the reply", address)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! python-socketio messages to commands and answers.
+//! Decodes python-socketio messages.
 
 use std::borrow::Cow;
 
@@ -8,23 +8,25 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::{Decoded, Fleet, Ignored};
+use super::{CallbackAddress, Decoded, Ignored, PythonCodec};
 use crate::model::base64::decode_lenient;
-use crate::model::{AckReply, AckToken, Asker, Command, Emit, Namespace, Payload, Room, Selector};
+use crate::model::{
+    AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector,
+};
 
-/// The message cannot be read.
+/// The message cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// python-socketio up to 5.13; never interpreted, because unpickling runs code.
-    #[error("message is pickled; upgrade the sender to python-socketio 5.14 or later")]
+    /// Published by python-socketio 5.13 and older. Never interpreted, because unpickling runs code.
+    #[error("pickle rejected; update the publisher to python-socketio 5.14 or later")]
     Pickle,
-    #[error("message is not a JSON object of the manager: {0}")]
+    #[error("not a JSON object of a manager: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("field {0} is missing or has a form no manager sends")]
+    #[error("field {0} is missing or malformed")]
     Field(&'static str),
     #[error("attachment {0} is not base64")]
     Base64(usize),
-    #[error("a placeholder names no attachment")]
+    #[error("placeholder without attachment")]
     Placeholder,
 }
 
@@ -56,8 +58,11 @@ struct Message<'a> {
 
 type Rooms = SmallVec<[Room; 1]>;
 
-impl Fleet {
-    /// Reads a message heard on one of the dialect's channels.
+impl PythonCodec {
+    /// Decodes a message that arrived on one of the dialect's channels.
+    ///
+    /// # Errors
+    /// The message is pickled, or not of a form that a manager publishes.
     pub fn decode(&self, message: &[u8]) -> Result<Decoded, DecodeError> {
         if self.sender_of(message).is_some() {
             return Ok(Decoded::Own);
@@ -101,26 +106,26 @@ impl Fleet {
     fn callback(&self, message: &Message<'_>) -> Result<Decoded, DecodeError> {
         let host_id = message.host_id.as_deref().unwrap_or_default();
         let Some(node) = self.node_of(host_id) else {
-            return Ok(Decoded::Ignored(Ignored::ForeignAnswer));
+            return Ok(Decoded::Ignored(Ignored::ForeignReply));
         };
         let args = message.args.ok_or(DecodeError::Field("args"))?.get();
         if !args.starts_with('[') {
             return Err(DecodeError::Field("args"));
         }
         let token = AckToken {
-            asker: Asker::Node(node),
+            reply_to: ReplyTo::Node(node),
             id: message.id.ok_or(DecodeError::Field("id"))?,
         };
         Ok(Decoded::AckReply(AckReply {
             token,
-            // `sid` repeats what the question was sent to, which may be a room.
+            // `sid` repeats the target of the emit, which may be a room.
             socket: None,
             payload: Payload::text(args),
         }))
     }
 }
 
-/// `None` if it is for nobody.
+/// Decodes an emit; `None` if it selects no socket.
 fn emit(message: &Message<'_>, namespace: Namespace) -> Result<Option<Emit>, DecodeError> {
     let rooms = match message.room {
         None => Rooms::new(),
@@ -145,23 +150,24 @@ fn emit(message: &Message<'_>, namespace: Namespace) -> Result<Option<Emit>, Dec
     }))
 }
 
-/// A `callback` of another form than a manager's own asks for nothing, as in a stock process.
+/// The recipient of the reply. A malformed `callback` requests none, as in a stock process.
 fn ack(message: &Message<'_>) -> Option<AckToken> {
     let host_id = message.host_id.as_deref()?;
     let callback = message.callback?.get();
     let (room, namespace, id): (String, String, u64) = serde_json::from_str(callback).ok()?;
+    let address = CallbackAddress {
+        host_id: host_id.to_owned(),
+        room,
+        namespace: Namespace::from(namespace),
+    };
     Some(AckToken {
-        asker: Asker::Python {
-            host_id: host_id.to_owned(),
-            room,
-            namespace: Namespace::from(namespace),
-        },
+        reply_to: address.to_reply_to(),
         id,
     })
 }
 
-/// Every generation of `data`: a list is the arguments, null is none, anything else is the one
-/// argument; with `binary`, the first element is that and the rest are attachments.
+/// Decodes `data` in every form since 5.14: a list holds the arguments, null stands for none, anything else is the only
+/// argument. With `binary` the first element is that, and the others are attachments.
 fn payload(message: &Message<'_>) -> Result<Payload, DecodeError> {
     let event = message.event.map(RawValue::get);
     let event = event
@@ -176,7 +182,7 @@ fn payload(message: &Message<'_>) -> Result<Payload, DecodeError> {
         serde_json::from_str(data).map_err(|_not_a_list| DecodeError::Field("data"))?;
     let (arguments, encoded) = data.split_first().ok_or(DecodeError::Field("data"))?;
     let attachments = attachments(encoded)?;
-    // A client closes its connection when a placeholder leads nowhere: stop it here.
+    // A client closes its connection on a placeholder without an attachment.
     let structure: Value = serde_json::from_str(arguments.get())?;
     if !placeholders_fit(&structure, attachments.len()) {
         return Err(DecodeError::Placeholder);
@@ -198,8 +204,7 @@ fn event_json(event: &str, data: Option<&str>) -> String {
             .unwrap_or(data)
             .trim_ascii(),
     };
-    // One null is how a manager says that there is no argument. The text `null` can only have
-    // come from `null` or `[null]` here.
+    // A manager expresses "no argument" as one null. Here the text `null` can only come from `null` or `[null]`.
     if arguments.is_empty() || arguments == "null" {
         return format!("[{event}]");
     }
@@ -251,12 +256,12 @@ fn rooms(raw: &RawValue) -> Option<Rooms> {
         return name(raw).map(|room| SmallVec::from_iter([room]));
     }
     let names: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-    // A manager may list null among the sockets to skip; it skips nobody.
+    // A manager may list null among the sockets to skip, where it has no effect.
     let names = names.into_iter().filter(|raw| raw.get() != "null");
     names.map(name).collect()
 }
 
-/// A name. Python lets numbers name rooms; here they are their text.
+/// A name. Python allows numbers as names of rooms; here the name is their text.
 fn name(raw: &RawValue) -> Option<Room> {
     let text = raw.get();
     match text.as_bytes().first()? {

@@ -1,28 +1,28 @@
-//! Commands and answers to python-socketio messages.
+//! Encodes commands and replies as python-socketio messages.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::Fleet;
+use super::{CallbackAddress, PythonCodec};
 use crate::model::{
-    AckReply, AckToken, Asker, Command, Emit, Namespace, Payload, Room, Selector, SocketId,
+    AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId,
 };
 
-/// The dialect has no words for this.
+/// The dialect cannot express this.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// `skip_sid` lists sockets; leaving the room's members in would show them what they must not see.
+    /// `skip_sid` lists sockets. Without the exception, the members of the room would receive an event not meant for them.
     #[error("python-socketio can except sockets only, not room {0}")]
     ExceptRoom(Room),
     /// `disconnect`, `enter_room` and `leave_room` name one socket.
-    #[error("python-socketio can do this to single sockets only")]
+    #[error("python-socketio can disconnect and move single sockets only")]
     NotSockets,
-    /// A stock process fails on bytes in an answer, too.
-    #[error("python-socketio cannot carry bytes in an answer")]
-    BinaryAnswer,
-    #[error("the question was not asked by a python-socketio process")]
-    NotItsQuestion,
+    /// A stock process fails on binary data in a reply.
+    #[error("python-socketio cannot carry binary data in a reply")]
+    BinaryReply,
+    #[error("the reply does not go to a python-socketio process")]
+    ForeignRecipient,
     #[error("the event has no name")]
     NoName,
 }
@@ -32,12 +32,13 @@ pub(super) fn json_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-impl Fleet {
-    /// The messages that tell python-socketio processes about the command, for the channel of all.
+impl PythonCodec {
+    /// Encodes a command: one message, except that `disconnect`, `enter_room` and `leave_room` take one per socket and
+    /// room. The dialect drops `volatile`, `close` (its `disconnect` leaves the namespace), and the difference between
+    /// one `null` argument and none.
     ///
-    /// One message, except that `disconnect`, `enter_room` and `leave_room` take one per socket and
-    /// room. What gets lost: `volatile`, `close` (their `disconnect` leaves the namespace), and the
-    /// difference between one `null` argument and none.
+    /// # Errors
+    /// The dialect cannot express the command.
     pub fn encode(&self, command: &Command) -> Result<Vec<Bytes>, Unsupported> {
         match command {
             Command::Emit(emit) => Ok(vec![self.emit(emit)?]),
@@ -51,26 +52,22 @@ impl Fleet {
         }
     }
 
-    /// The message that carries a client's answer to the process that asked.
+    /// Encodes a client's reply to an emit of a python-socketio process. `host_id` is that of the process, as its
+    /// manager requires; Roomwire nodes ignore the message.
     ///
-    /// `host_id` is the asker's, as its manager wants; a Roomwire node that hears it ignores it.
+    /// # Errors
+    /// The reply has attachments, or goes elsewhere.
     pub fn encode_reply(reply: &AckReply) -> Result<Bytes, Unsupported> {
-        let Asker::Python {
-            host_id,
-            room,
-            namespace,
-        } = &reply.token.asker
-        else {
-            return Err(Unsupported::NotItsQuestion);
-        };
+        let address =
+            CallbackAddress::of(&reply.token.reply_to).ok_or(Unsupported::ForeignRecipient)?;
         if !reply.payload.attachments.is_empty() {
-            return Err(Unsupported::BinaryAnswer);
+            return Err(Unsupported::BinaryReply);
         }
         let json = format!(
             "{{\"method\":\"callback\",\"host_id\":{},\"sid\":{},\"namespace\":{},\"id\":{},\"args\":{}}}",
-            json_string(host_id),
-            json_string(room),
-            json_string(namespace),
+            json_string(&address.host_id),
+            json_string(&address.room),
+            json_string(&address.namespace),
             reply.token.id,
             reply.payload.json,
         );
@@ -92,33 +89,34 @@ impl Fleet {
                 self.host_id(self.node)
             }
             Some(ack) => {
-                let (host_id, filed_under, namespace) = self.asker(ack, selector);
+                let address = self.callback_address(ack, selector)?;
                 body.push_str(&format!(
                     ",\"callback\":[{},{},{}]",
-                    json_string(&filed_under),
-                    json_string(&namespace),
+                    json_string(&address.room),
+                    json_string(&address.namespace),
                     ack.id,
                 ));
-                host_id
+                address.host_id
             }
         };
         Ok(message_of(&host_id, "emit", &selector.namespace, &body))
     }
 
-    /// `host_id` the answer goes to, and the first two elements of `callback`, which come back with it.
-    fn asker(&self, ack: &AckToken, selector: &Selector) -> (String, String, Namespace) {
-        match &ack.asker {
-            Asker::Node(node) => {
-                let room = selector.rooms.first().map(Room::to_string);
-                let namespace = selector.namespace.clone();
-                (self.host_id(*node), room.unwrap_or_default(), namespace)
-            }
-            Asker::Python {
-                host_id,
-                room,
-                namespace,
-            } => (host_id.clone(), room.clone(), namespace.clone()),
-        }
+    /// Where the reply to an emit goes: `host_id`, and the first two elements of `callback`, which come back with it.
+    fn callback_address(
+        &self,
+        ack: &AckToken,
+        selector: &Selector,
+    ) -> Result<CallbackAddress, Unsupported> {
+        let ReplyTo::Node(node) = &ack.reply_to else {
+            return CallbackAddress::of(&ack.reply_to).ok_or(Unsupported::ForeignRecipient);
+        };
+        let room = selector.rooms.first().map(Room::to_string);
+        Ok(CallbackAddress {
+            host_id: self.host_id(*node),
+            room: room.unwrap_or_default(),
+            namespace: selector.namespace.clone(),
+        })
     }
 
     fn move_sockets(
@@ -154,7 +152,7 @@ impl Fleet {
     }
 }
 
-/// `host_id` comes first: that is how the own fleet knows its messages unparsed.
+/// `host_id` comes first, so that the nodes of the cluster drop the message unparsed.
 fn message_of(host_id: &str, method: &str, namespace: &Namespace, body: &str) -> Bytes {
     let host_id = json_string(host_id);
     let namespace = json_string(namespace);
@@ -169,7 +167,7 @@ fn message_of(host_id: &str, method: &str, namespace: &Namespace, body: &str) ->
 fn event_and_data(payload: &Payload) -> Result<(&str, String), Unsupported> {
     let elements = payload.elements();
     let (event, arguments) = elements.split_first().ok_or(Unsupported::NoName)?;
-    // Stock processes say "no argument" with one null; an empty list is an argument to old ones.
+    // Stock processes express "no argument" as one null; old ones take an empty list for an argument.
     let arguments = match arguments {
         [] => "[null]".to_owned(),
         some => format!("[{}]", some.join(",")),

@@ -1,34 +1,43 @@
-//! The JSON messages python-socketio's managers exchange over Redis (protocol notes 4e).
+//! The JSON messages that python-socketio's managers exchange over Redis (docs/bus.md#the-python-socketio-dialect).
 //!
-//! Speaks the form of 5.15.1 and later, reads every JSON generation, refuses pickle unread (since
-//! 5.14 the stock managers do so too). Our own messages begin with `host_id`, which names cluster
-//! and node: every member drops them by that prefix, unparsed. A python process skips the same
+//! Encodes the form of 5.15.1 and later, decodes every JSON form since 5.14, and rejects pickle undecoded, as stock
+//! managers do since 5.14. Messages of Roomwire nodes begin with `host_id`, which names cluster and node, so that the
+//! nodes of the cluster drop them by their first bytes. A python-socketio process skips its own messages in the same
 //! way: it compares `host_id` with its own.
 
+mod address;
+mod channels;
 mod decode;
+mod dialect;
 mod encode;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{AckReply, Command, Namespace, NodeId, Room};
+use crate::model::{AckReply, Command, DialectId, NodeId};
 
+pub use address::CallbackAddress;
+pub use channels::PythonChannels;
 pub use decode::DecodeError;
+pub use dialect::PythonDialect;
 pub use encode::Unsupported;
 
-/// What is said in the name of one node of one cluster.
+/// Part of messages between nodes: must not change.
+const DIALECT: DialectId = DialectId(*b"pyio");
+
+/// Encodes and decodes the messages of one node of one cluster.
 #[derive(Debug, Clone)]
-pub struct Fleet {
+pub struct PythonCodec {
     node: NodeId,
-    /// `roomwire:<cluster>:`, as it stands in front of a node in our `host_id`s.
+    /// `roomwire:<cluster>:`, which precedes the name of a node in the `host_id`s of the cluster.
     host_prefix: String,
-    /// The first bytes of every message of our fleet, up to the node.
+    /// The first bytes of every message of the cluster, up to the name of the node.
     message_prefix: String,
 }
 
-impl Fleet {
-    /// The fleet of all nodes with the same `cluster` name.
+impl PythonCodec {
+    /// The codec of `node` in `cluster`.
     pub fn new(cluster: &str, node: NodeId) -> Self {
         let host_prefix = format!("roomwire:{cluster}:");
         let mut message_prefix = format!("{{\"host_id\":{}", encode::json_string(&host_prefix));
@@ -40,17 +49,17 @@ impl Fleet {
         }
     }
 
-    /// The `host_id` of a node of the fleet.
+    /// The `host_id` of a node of the cluster.
     pub fn host_id(&self, node: NodeId) -> String {
         format!("{}{node}", self.host_prefix)
     }
 
-    /// The node a `host_id` names, if it is one of ours.
+    /// The node that a `host_id` names, if it is one of the cluster.
     fn node_of(&self, host_id: &str) -> Option<NodeId> {
         NodeId::parse(host_id.strip_prefix(&self.host_prefix)?)
     }
 
-    /// The node of our fleet that sent the message, seen from its first bytes alone.
+    /// The node of the cluster that published the message, read from its first bytes alone.
     fn sender_of(&self, message: &[u8]) -> Option<NodeId> {
         let rest = message.strip_prefix(self.message_prefix.as_bytes())?;
         let (node, rest) = rest.split_at_checked(4)?;
@@ -59,63 +68,27 @@ impl Fleet {
     }
 }
 
-/// Names of the channels python-socketio processes use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PythonChannels {
-    base: String,
-}
-
-impl PythonChannels {
-    /// `base` is the manager's `channel` argument, by default `socketio`.
-    pub fn new(base: impl Into<String>) -> Self {
-        Self { base: base.into() }
-    }
-
-    /// The channel of everything; the only one published on.
-    pub fn all(&self) -> &str {
-        &self.base
-    }
-
-    /// The channel on which a room's emits may come instead.
-    pub fn room(&self, namespace: &Namespace, room: &Room) -> String {
-        format!("{}#{namespace}#{room}", self.base)
-    }
-
-    /// Whether the dialect is spoken on this channel.
-    pub fn contains(&self, channel: &str) -> bool {
-        channel
-            .strip_prefix(self.base.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-    }
-}
-
-impl Default for PythonChannels {
-    fn default() -> Self {
-        Self::new("socketio")
-    }
-}
-
-/// What a message means to us.
+/// A decoded message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
     Command(Command),
-    /// An answer to a question a node of our fleet asked (the node is in the token; every node hears it).
+    /// The reply to an emit of a node of this cluster. The token names the node; all nodes receive the message.
     AckReply(AckReply),
-    /// Said by our own fleet, which heard it over the native dialect.
+    /// Published by a node of this cluster, which also published it in the native dialect.
     Own,
-    /// Not for us, and no error.
+    /// Well-formed, but without effect here.
     Ignored(Ignored),
 }
 
-/// Why a well-formed message has no effect here.
+/// Why a well-formed message has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ignored {
-    #[error("the method is not known")]
+    #[error("unknown method")]
     UnknownMethod,
-    #[error("the answer is for another host")]
-    ForeignAnswer,
-    #[error("no namespace is named, which matches none")]
+    #[error("reply to another process")]
+    ForeignReply,
+    #[error("no namespace, which selects no socket")]
     NoNamespace,
-    #[error("the list of rooms is empty, which matches nobody")]
+    #[error("empty list of rooms, which selects no socket")]
     NoRooms,
 }

@@ -5,19 +5,19 @@ use smallvec::SmallVec;
 
 use super::*;
 use crate::model::random::OsRandom;
-use crate::model::{AckToken, Asker, Emit, Payload, Selector, SocketId, WorkerIndex};
+use crate::model::{AckToken, Emit, Namespace, Payload, Room, Selector, SocketId, WorkerIndex};
 
-fn fleet() -> Fleet {
-    Fleet::new("main", NodeId::parse("nod1").unwrap())
+fn codec() -> PythonCodec {
+    PythonCodec::new("main", NodeId::parse("nod1").unwrap())
 }
 
 /// What another cluster's node says, so that ours does not take it for its own.
 fn decode_encoded(command: &Command) -> Vec<Command> {
-    let other = Fleet::new("other", NodeId::parse("nod2").unwrap());
+    let other = PythonCodec::new("other", NodeId::parse("nod2").unwrap());
     let messages = other.encode(command).unwrap();
     let commands = messages.iter().map(|message| {
         assert_eq!(other.decode(message).unwrap(), Decoded::Own);
-        match fleet().decode(message).unwrap() {
+        match codec().decode(message).unwrap() {
             Decoded::Command(command) => command,
             other => panic!("{message:?}: {other:?}"),
         }
@@ -63,11 +63,12 @@ fn payload() -> impl Strategy<Value = Payload> {
 fn ack() -> impl Strategy<Value = Option<AckToken>> {
     let python =
         ("[a-f0-9]{32}", "\\PC{0,12}", any::<u64>()).prop_map(|(host_id, room, id)| AckToken {
-            asker: Asker::Python {
+            reply_to: CallbackAddress {
                 host_id,
                 room,
                 namespace: Namespace::from("/x"),
-            },
+            }
+            .to_reply_to(),
             id,
         });
     prop::option::of(python)
@@ -78,9 +79,9 @@ proptest! {
     fn an_emit_survives_the_way(to in selector(), payload in payload(), ack in ack()) {
         let command = Command::Emit(Emit { to, payload, volatile: false, ack });
         let Command::Emit(emit) = &command else { unreachable!() };
-        let foreign = Fleet::new("other", NodeId::parse("nod2").unwrap());
+        let foreign = PythonCodec::new("other", NodeId::parse("nod2").unwrap());
         let message = foreign.encode(&command).unwrap().remove(0);
-        let Decoded::Command(Command::Emit(read)) = fleet().decode(&message).unwrap() else {
+        let Decoded::Command(Command::Emit(read)) = codec().decode(&message).unwrap() else {
             panic!("no emit: {message:?}")
         };
         // Without a question of its own, the message names its sender's host and asks nothing.
@@ -103,6 +104,6 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = fleet().decode(&bytes);
+        let _ = codec().decode(&bytes);
     }
 }

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::*;
-use crate::model::{AckToken, Asker, Emit, Payload, Selector};
+use crate::model::{AckToken, Emit, Namespace, Payload, ReplyTo, Room, Selector};
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/python-bus.json");
 
-fn fleet() -> Fleet {
-    Fleet::new("main", NodeId::parse("nod1").unwrap())
+fn codec() -> PythonCodec {
+    PythonCodec::new("main", NodeId::parse("nod1").unwrap())
 }
 
 fn bytes_of(hex: &str) -> Vec<u8> {
@@ -27,7 +27,7 @@ fn recorded(encoding: &str) -> Vec<Vec<u8>> {
 }
 
 fn command(json: &str) -> Command {
-    match fleet().decode(json.as_bytes()) {
+    match codec().decode(json.as_bytes()) {
         Ok(Decoded::Command(command)) => command,
         other => panic!("{json}: {other:?}"),
     }
@@ -56,10 +56,10 @@ fn every_recorded_json_message_is_read_and_said_again() {
     for message in messages {
         let text = String::from_utf8_lossy(&message).into_owned();
         let fields: Value = serde_json::from_str(&text).unwrap();
-        match fleet().decode(&message).unwrap() {
+        match codec().decode(&message).unwrap() {
             Decoded::Command(command) if names_a_foreign_socket(&command) => {
                 // Sockets of a python-socketio process: valid ids there, indistinguishable from room names here.
-                let refused = fleet().encode(&command);
+                let refused = codec().encode(&command);
                 assert!(
                     matches!(
                         refused,
@@ -69,7 +69,7 @@ fn every_recorded_json_message_is_read_and_said_again() {
                 );
             }
             Decoded::Command(command) => {
-                let again = fleet().encode(&command).unwrap();
+                let again = codec().encode(&command).unwrap();
                 assert_eq!(again.len(), 1);
                 let again: Value = serde_json::from_slice(&again[0]).unwrap();
                 for (name, value) in fields.as_object().unwrap() {
@@ -78,7 +78,7 @@ fn every_recorded_json_message_is_read_and_said_again() {
                     }
                 }
             }
-            Decoded::Ignored(Ignored::ForeignAnswer) => callbacks += 1,
+            Decoded::Ignored(Ignored::ForeignReply) => callbacks += 1,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -90,7 +90,7 @@ fn pickle_is_refused_unread() {
     let messages = recorded("pickle");
     assert_eq!(messages.len(), 20);
     for message in messages {
-        let refused = fleet().decode(&message);
+        let refused = codec().decode(&message);
         assert!(matches!(refused, Err(DecodeError::Pickle)));
     }
 }
@@ -203,14 +203,14 @@ fn what_is_for_nobody_is_ignored() {
         ),
         (
             r#"{"method":"callback","host_id":"H","sid":"s","namespace":"/","id":1,"args":[]}"#,
-            Ignored::ForeignAnswer,
+            Ignored::ForeignReply,
         ),
         (
             r#"{"method":"callback","host_id":"roomwire:main:toolong","id":1,"args":[]}"#,
-            Ignored::ForeignAnswer,
+            Ignored::ForeignReply,
         ),
     ] {
-        let decoded = fleet().decode(json.as_bytes()).unwrap();
+        let decoded = codec().decode(json.as_bytes()).unwrap();
         assert_eq!(decoded, Decoded::Ignored(why), "{json}");
     }
 }
@@ -244,14 +244,14 @@ fn what_no_manager_sends_is_an_error() {
         r#"{"method":"callback","host_id":"roomwire:main:nod1","id":1,"args":{}}"#,
         &deep,
     ] {
-        assert!(fleet().decode(json.as_bytes()).is_err(), "{json}");
+        assert!(codec().decode(json.as_bytes()).is_err(), "{json}");
     }
 }
 
 #[test]
 fn the_own_fleet_is_known_by_its_first_bytes() {
     let own = r#"{"host_id":"roomwire:main:nod2","#;
-    assert_eq!(fleet().decode(own.as_bytes()).unwrap(), Decoded::Own);
+    assert_eq!(codec().decode(own.as_bytes()).unwrap(), Decoded::Own);
     for foreign in [
         "roomwire:main:sub:nod2",
         "roomwire:mai:nod2",
@@ -266,7 +266,7 @@ fn the_own_fleet_is_known_by_its_first_bytes() {
             "{foreign}"
         );
     }
-    let quoted = Fleet::new("a\"b", NodeId::parse("nod1").unwrap());
+    let quoted = PythonCodec::new("a\"b", NodeId::parse("nod1").unwrap());
     let close = Command::CloseRoom {
         namespace: Namespace::main(),
         room: Room::from("r"),
@@ -283,11 +283,11 @@ fn a_question_goes_out_and_its_answer_comes_back() {
         payload: Payload::event("ask", ["7"]),
         volatile: false,
         ack: Some(AckToken {
-            asker: Asker::Node(node),
+            reply_to: ReplyTo::Node(node),
             id: 5,
         }),
     };
-    let message = fleet()
+    let message = codec()
         .encode(&Command::Emit(question.clone()))
         .unwrap()
         .remove(0);
@@ -304,7 +304,7 @@ fn a_question_goes_out_and_its_answer_comes_back() {
         payload: Payload::text(r#"["ret", 1]"#),
     };
     assert_eq!(
-        fleet().decode(answer.as_bytes()).unwrap(),
+        codec().decode(answer.as_bytes()).unwrap(),
         Decoded::AckReply(reply)
     );
 }
@@ -320,15 +320,18 @@ fn the_answer_to_a_stock_question_is_as_its_manager_wants_it() {
         payload: Payload::text(r#"["ret",1]"#),
     };
     assert_eq!(
-        Fleet::encode_reply(&reply).unwrap(),
+        PythonCodec::encode_reply(&reply).unwrap(),
         r#"{"method":"callback","host_id":"H","sid":"9hXUJ8XOaibBZPrfAAAB","namespace":"/","id":1,"args":["ret",1]}"#
     );
     reply.payload.attachments.push("x".into());
-    assert_eq!(Fleet::encode_reply(&reply), Err(Unsupported::BinaryAnswer));
-    reply.token.asker = Asker::Node(NodeId::parse("nod1").unwrap());
     assert_eq!(
-        Fleet::encode_reply(&reply),
-        Err(Unsupported::NotItsQuestion)
+        PythonCodec::encode_reply(&reply),
+        Err(Unsupported::BinaryReply)
+    );
+    reply.token.reply_to = ReplyTo::Node(NodeId::parse("nod1").unwrap());
+    assert_eq!(
+        PythonCodec::encode_reply(&reply),
+        Err(Unsupported::ForeignRecipient)
     );
 }
 
@@ -340,11 +343,11 @@ fn what_python_cannot_say() {
         close: true,
     };
     assert_eq!(
-        fleet().encode(&close(everybody.clone())),
+        codec().encode(&close(everybody.clone())),
         Err(Unsupported::NotSockets)
     );
     let room = Selector::room(Namespace::main(), Room::from("room"));
-    assert_eq!(fleet().encode(&close(room)), Err(Unsupported::NotSockets));
+    assert_eq!(codec().encode(&close(room)), Err(Unsupported::NotSockets));
     let emit = |payload, selector| {
         Command::Emit(Emit {
             to: selector,
@@ -354,9 +357,9 @@ fn what_python_cannot_say() {
         })
     };
     let excepted = everybody.clone().except(Room::from("room"));
-    let refused = fleet().encode(&emit(Payload::event("e", []), excepted));
+    let refused = codec().encode(&emit(Payload::event("e", []), excepted));
     assert_eq!(refused, Err(Unsupported::ExceptRoom(Room::from("room"))));
-    let refused = fleet().encode(&emit(Payload::text("[]"), everybody));
+    let refused = codec().encode(&emit(Payload::text("[]"), everybody));
     assert_eq!(refused, Err(Unsupported::NoName));
 }
 
@@ -386,6 +389,6 @@ fn an_emit_with_bytes_that_nests_beyond_the_parser_is_refused_with_the_reason() 
         )
     };
     assert_eq!(emit(&message(100)).payload.attachments.len(), 1);
-    let error = fleet().decode(message(130).as_bytes()).unwrap_err();
+    let error = codec().decode(message(130).as_bytes()).unwrap_err();
     assert!(error.to_string().contains("recursion limit"), "{error}");
 }

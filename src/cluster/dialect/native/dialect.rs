@@ -1,0 +1,140 @@
+//! The native dialect as the cluster uses it: which message goes to which channel.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    DecodeError, NativeChannels, NativeMessage, TooLong, encode_command, encode_forward,
+    encode_reply, is_question, sender_of,
+};
+use crate::bus::link::{Channel, Outgoing};
+use crate::cluster::dialect::{self, Dialect, EncodeError, Inbound, Outbound, Subscriptions};
+use crate::config::BusConfig;
+use crate::metrics::labels::BusDrop;
+use crate::model::{AckToken, Command, DialectId, Emit, Namespace, NodeId, ReplyTo, Room};
+
+/// What Roomwire nodes send each other, as spoken by one node.
+pub struct NativeDialect {
+    node: NodeId,
+    channels: NativeChannels,
+}
+
+impl NativeDialect {
+    /// The dialect of `node` in the cluster of `bus.prefix`. Every node speaks it.
+    pub fn configured(config: &BusConfig, node: NodeId) -> Option<Arc<dyn Dialect>> {
+        Some(Arc::new(Self {
+            node,
+            channels: NativeChannels::new(config.channel_prefix.as_str()),
+        }))
+    }
+
+    fn own(message: &Bytes) -> Inbound {
+        let question = is_question(message).then(|| question_of(message)).flatten();
+        Inbound::Own { question }
+    }
+}
+
+impl Dialect for NativeDialect {
+    fn id(&self) -> DialectId {
+        DialectId(*b"room")
+    }
+
+    fn subscriptions(&self) -> Subscriptions {
+        Subscriptions {
+            always: vec![self.channels.all(), self.channels.node(self.node)],
+            per_room: true,
+            ..Subscriptions::default()
+        }
+    }
+
+    fn room_channel(&self, namespace: &Namespace, room: &Room) -> Option<Channel> {
+        NativeChannels::has_channel(room, self.node).then(|| self.channels.room(namespace, room))
+    }
+
+    fn owns(&self, channel: &Channel) -> bool {
+        self.channels.contains(channel.as_str())
+    }
+
+    fn decode(&self, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
+        if sender_of(message) == Ok(self.node) {
+            return Ok(Self::own(message));
+        }
+        Ok(match NativeMessage::decode(message)? {
+            (_, NativeMessage::Command(command)) => Inbound::Command(command),
+            (_, NativeMessage::AckReply(reply)) => Inbound::Reply(reply),
+            (from, NativeMessage::Forward(body)) => Inbound::Forward { from, body },
+        })
+    }
+
+    fn decode_own(&self, message: &Bytes) -> Option<Command> {
+        match NativeMessage::decode(message) {
+            Ok((_, NativeMessage::Command(command))) => Some(command),
+            _ => None,
+        }
+    }
+
+    fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {
+        let (channel, payload, volatile) = match outbound {
+            Outbound::Command(command) => return self.encode_command(command),
+            Outbound::Reply(reply) => {
+                let ReplyTo::Node(node) = reply.token.reply_to else {
+                    return Ok(Vec::new());
+                };
+                (
+                    self.channels.node(node),
+                    encode_reply(self.node, reply)?,
+                    false,
+                )
+            }
+            Outbound::Forward { to, body } => (
+                self.channels.node(*to),
+                encode_forward(self.node, body)?,
+                true,
+            ),
+        };
+        Ok(vec![Outgoing {
+            channel,
+            payload,
+            volatile,
+            translation: None,
+        }])
+    }
+}
+
+impl NativeDialect {
+    fn encode_command(&self, command: &Command) -> Result<Vec<Outgoing>, EncodeError> {
+        let payload = encode_command(self.node, command)?;
+        let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
+        let channels = self.channels.of(command).into_iter();
+        let messages = channels.map(|channel| Outgoing {
+            channel,
+            payload: payload.clone(),
+            volatile,
+            translation: None,
+        });
+        Ok(messages.collect())
+    }
+}
+
+fn question_of(message: &Bytes) -> Option<AckToken> {
+    match NativeMessage::decode(message) {
+        Ok((_, NativeMessage::Command(Command::Emit(emit)))) => emit.ack,
+        _ => None,
+    }
+}
+
+impl From<DecodeError> for dialect::DecodeError {
+    fn from(error: DecodeError) -> Self {
+        Self {
+            reason: BusDrop::Unreadable,
+            cause: Box::new(error),
+        }
+    }
+}
+
+impl From<TooLong> for EncodeError {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(Box::new(error))
+    }
+}
