@@ -1,6 +1,7 @@
-//! A client connection hears and says the same however the server's bytes are cut, and what it says is read by a server.
+//! A client connection receives and sends the same however the server's bytes are split, and a server can decode what it
+//! sends.
 //!
-//! The first byte of the input says how long the pieces are; the rest is what the server sends.
+//! The first byte of the input is the size of the pieces; the rest is what the server sends.
 
 #![no_main]
 
@@ -9,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use roomwire::model::{Namespace, Payload, Random};
-use roomwire::protocol::client::{Client, End, Heard, Purpose};
+use roomwire::protocol::client::{Client, End, ServerEvent, ConnectRequest};
 use roomwire::protocol::websocket::FrameDecoder;
 
 const LIMIT: usize = 2_000;
-/// No server is waited for longer, whatever it announces.
+/// Upper bound of the ping deadline, whatever a server announces.
 const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct NoMask;
@@ -26,47 +27,47 @@ impl Random for NoMask {
 
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    heard: Vec<Heard>,
+    received: Vec<ServerEvent>,
     end: Option<End>,
-    said: Vec<u8>,
-    joined: bool,
+    sent: Vec<u8>,
+    connected: bool,
 }
 
-fn converse(stream: &[u8], piece: usize, now: Instant) -> Outcome {
-    let purpose = Purpose {
+fn exchange(stream: &[u8], piece: usize, now: Instant) -> Outcome {
+    let connect = ConnectRequest {
         namespace: Namespace::from("/"),
         auth: "".into(),
     };
-    let mut client = Client::new(purpose, LIMIT, now, Arc::new(NoMask));
+    let mut client = Client::new(connect, LIMIT, now, Arc::new(NoMask));
     client.release();
-    let (mut heard, mut said) = (Vec::new(), Vec::new());
+    let (mut received, mut sent) = (Vec::new(), Vec::new());
     let mut stream = stream.to_vec();
     let end = stream.chunks_mut(piece).find_map(|chunk| {
-        let mut news = Vec::new();
-        let end = client.receive(chunk, now, &mut |one| news.push(one)).err();
-        said.extend(client.take_outgoing());
-        heard.extend(news);
+        let mut events = Vec::new();
+        let end = client.receive(chunk, now, &mut |event| events.push(event)).err();
+        sent.extend(client.take_outgoing());
+        received.extend(events);
         end
     });
     assert!(client.poll_timeout() <= now + LONGEST_SILENCE);
-    // All at the end: how early an answer leaves depends on the pieces.
-    for event in &heard {
-        if let Heard::Event {
+    // All at the end, because how early an ack is sent depends on the pieces.
+    for event in &received {
+        if let ServerEvent::Event {
             payload,
             ack: Some(id),
         } = event
         {
-            client.answer(id, payload);
+            client.ack(id, payload);
         }
     }
     client.emit(&Payload::text(r#"["last"]"#), true);
-    said.extend(client.take_outgoing());
-    let joined = client.is_joined();
+    sent.extend(client.take_outgoing());
+    let connected = client.is_connected();
     Outcome {
-        heard,
+        received,
         end,
-        said,
-        joined,
+        sent,
+        connected,
     }
 }
 
@@ -75,12 +76,12 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let now = Instant::now();
-    let whole = converse(stream, stream.len().max(1), now);
+    let whole = exchange(stream, stream.len().max(1), now);
     for piece in [usize::from(*piece).max(1), 1] {
-        assert_eq!(converse(stream, piece, now), whole);
+        assert_eq!(exchange(stream, piece, now), whole);
     }
-    let mut said = whole.said;
+    let mut sent = whole.sent;
     FrameDecoder::new(usize::MAX)
-        .decode::<()>(&mut said, &mut |_| Ok(()))
-        .expect("a server reads what a client says");
+        .decode::<()>(&mut sent, &mut |_| Ok(()))
+        .expect("a server decodes what a client sends");
 });

@@ -27,7 +27,8 @@ use super::{
 use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
 use crate::model::{Namespace, Network, Payload};
 use crate::upstream::{
-    Ending, Listener, OverLimit, Pool, Purpose, Request, UpstreamConnection, UpstreamEvent,
+    AckRequest, ConnectRequest, ConnectionOptions, Ending, OverLimit, Pool, UpstreamConnection,
+    UpstreamEvent, UpstreamListener,
 };
 
 /// The event that gives a client the reason why it is disconnected.
@@ -89,12 +90,12 @@ impl SocketHandler for ProxiedSocket {
         if self.app.pool.settings().connect == UpstreamConnect::Lazy {
             return Outcome::none();
         }
-        let (sender, joined) = oneshot::channel();
+        let (sender, connected) = oneshot::channel();
         if let Err(over) = self.connect(Some(sender)) {
             return [Effect::Refuse(over_limit(over))].into();
         }
         Outcome::later(async move {
-            match joined.await {
+            match connected.await {
                 Ok(Ok(())) => Effects::new(),
                 Ok(Err(Ending::Refused { message, data })) => {
                     [Effect::Refuse(Refusal { message, data })].into()
@@ -131,21 +132,21 @@ impl ProxiedSocket {
     ) -> Result<(), OverLimit> {
         let mut state = self.state.borrow_mut();
         let settings = self.app.pool.settings();
-        let request = Request {
-            purpose: Purpose {
+        let options = ConnectionOptions {
+            connect: ConnectRequest {
                 namespace: self.namespace.clone(),
                 auth: state.auth.clone(),
             },
             user: (!state.auth.is_empty()).then(|| (&*state.auth).into()),
             network: self.network,
-            greeting: None,
+            first_event: None,
             heartbeat: None,
-            idle: settings
+            idle_timeout: settings
                 .idle_timeout
                 .filter(|_| settings.connect == UpstreamConnect::Lazy),
         };
-        let listener = Rc::new(UpstreamListener(Weak::clone(&self.this)));
-        let connection = UpstreamConnection::open(&self.app.pool, request, listener)?;
+        let listener = Rc::new(ProxiedListener(Weak::clone(&self.this)));
+        let connection = UpstreamConnection::open(&self.app.pool, options, listener)?;
         state.connection = Some(connection);
         state.connecting = connecting;
         Ok(())
@@ -168,9 +169,9 @@ impl ProxiedSocket {
         if !connection.is_full() {
             return Outcome::none();
         }
-        let room = connection.room();
+        let writable = connection.writable();
         Outcome::later(async move {
-            room.await;
+            writable.await;
             Effects::new()
         })
     }
@@ -185,7 +186,7 @@ impl ProxiedSocket {
         let mut effects = Effects::new();
         for event in events {
             match event {
-                UpstreamEvent::Joined { .. } => {
+                UpstreamEvent::Connected { .. } => {
                     if let Some(connecting) = self.state.borrow_mut().connecting.take() {
                         // The receiver is dropped if the client left meanwhile.
                         let _ = connecting.send(Ok(()));
@@ -193,16 +194,16 @@ impl ProxiedSocket {
                 }
                 UpstreamEvent::Event {
                     payload,
-                    question: None,
+                    ack_request: None,
                 } => effects.push(Effect::Emit(payload)),
                 UpstreamEvent::Event {
                     payload,
-                    question: Some(question),
+                    ack_request: Some(request),
                 } => {
                     self.apply(std::mem::take(&mut effects));
-                    self.emit_with_ack(payload, question);
+                    self.emit_with_ack(payload, request);
                 }
-                UpstreamEvent::Acked { ack, payload } => {
+                UpstreamEvent::Ack { ack, payload } => {
                     effects.push(Effect::LateAck(ack, payload));
                 }
                 UpstreamEvent::Ended(ending) => self.on_end(ending, &mut effects),
@@ -217,15 +218,15 @@ impl ProxiedSocket {
         }
     }
 
-    /// Passes on an event that the upstream wants acknowledged. The upstream sets the deadline, if any.
-    fn emit_with_ack(&self, payload: Payload, question: u64) {
+    /// Passes on an event for which the upstream requests an ack. The upstream sets the deadline, if any.
+    fn emit_with_ack(&self, payload: Payload, request: AckRequest) {
         let ack = self.handle.emit_with_ack(payload, None);
         let this = Weak::clone(&self.this);
         actix_rt::spawn(async move {
             if let (Some(ack), Some(this)) = (ack.await, this.upgrade())
                 && let Some(connection) = &this.state.borrow().connection
             {
-                connection.answer(question, &ack);
+                connection.ack(request, &ack);
             }
         });
     }
@@ -244,9 +245,9 @@ impl ProxiedSocket {
 }
 
 /// Receives the events of a socket's upstream connection.
-struct UpstreamListener(Weak<ProxiedSocket>);
+struct ProxiedListener(Weak<ProxiedSocket>);
 
-impl Listener for UpstreamListener {
+impl UpstreamListener for ProxiedListener {
     fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.0.upgrade() {
             Some(socket) => socket.handle.poll_capacity(cx),
@@ -266,8 +267,10 @@ impl Listener for UpstreamListener {
 fn disconnect_client(ending: Ending, settings: &UpstreamConfig, effects: &mut Effects) {
     let resumable = settings.connect == UpstreamConnect::Lazy && settings.idle_timeout.is_some();
     let (code, message) = match ending {
-        Ending::Closed | Ending::Idle => return,
-        Ending::Lost { quiet: true, .. } if resumable => return,
+        Ending::Closed | Ending::IdleTimeout => return,
+        Ending::Lost {
+            was_quiet: true, ..
+        } if resumable => return,
         Ending::Disconnected => return effects.push(Effect::Disconnect { close: false }),
         Ending::Refused { message, data } => {
             // It would be refused again.
@@ -339,9 +342,9 @@ mod tests {
         use UpstreamConnect::{Eager, Lazy};
         let lost = |quiet| Ending::Lost {
             reason: "transport close".into(),
-            quiet,
+            was_quiet: quiet,
         };
-        for silent in [Ending::Closed, Ending::Idle, lost(true)] {
+        for silent in [Ending::Closed, Ending::IdleTimeout, lost(true)] {
             assert_eq!(effects_of(silent, Lazy, WhenLost::Close), "");
         }
         let error = r#"["roomwire:error",{"code":"upstream_lost","message":"the server behind this one was lost"}]"#;

@@ -54,8 +54,8 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
 /// the same upstreams.
 fn upstreams(metrics: &Metrics) -> Option<String> {
     let of = |state| metrics.upstreams.of(state).get();
-    let (up, out) = (of(UpstreamState::Up), of(UpstreamState::Out));
-    match (up, up + out) {
+    let (up, down) = (of(UpstreamState::Up), of(UpstreamState::Down));
+    match (up, up + down) {
         (_, 0) => None,
         (0, all) => Some(format!("degraded: none of {all} answers")),
         (up, all) => Some(format!("{up} of {all} up")),

@@ -11,12 +11,12 @@ use super::Finding;
 use crate::config::{AppKind, Config, UpstreamConfig, UpstreamUrl};
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random, SocketId, ViaMark};
-use crate::upstream::{Greeting, Obstacle, probe};
+use crate::upstream::{ProbeError, ProbeResult, probe};
 
 /// What was met at one URL.
 pub(super) struct Sight<'a> {
     pub(super) url: &'a UpstreamUrl,
-    pub(super) greeting: Result<Greeting, Obstacle>,
+    pub(super) greeting: Result<ProbeResult, ProbeError>,
 }
 
 /// Status and body of a GET, or why there is none.
@@ -77,10 +77,12 @@ pub(super) async fn look<'a>(config: &'a Config, settings: &'a UpstreamConfig) -
 pub(super) fn judge(sight: &Sight<'_>, path: &str, key: &str, nodes: &BTreeSet<String>) -> Finding {
     let url = sight.url;
     match &sight.greeting {
-        Ok(Greeting::Joined(sid)) if is_ours(sid, nodes) => leads_back(url, key),
-        Err(Obstacle::Loop) => leads_back(url, key),
-        Ok(Greeting::Joined(_)) => Finding::fine(format!("{url}: takes a upstream at {path}")),
-        Ok(Greeting::Refused(words)) => Finding::fine(format!(
+        Ok(ProbeResult::Connected(sid)) if is_ours(sid, nodes) => leads_back(url, key),
+        Err(ProbeError::Loop) => leads_back(url, key),
+        Ok(ProbeResult::Connected(_)) => {
+            Finding::fine(format!("{url}: takes a upstream at {path}"))
+        }
+        Ok(ProbeResult::Refused(words)) => Finding::fine(format!(
             "{url}: a Socket.IO server at {path}; it wants what clients show: {words}"
         )),
         Err(obstacle) => {
@@ -116,24 +118,24 @@ fn leads_back(url: &UpstreamUrl, key: &str) -> Finding {
     )
 }
 
-fn remedy(obstacle: &Obstacle, key: &str) -> String {
+fn remedy(obstacle: &ProbeError, key: &str) -> String {
     match obstacle {
-        Obstacle::Status(502..=504, _) => format!(
+        ProbeError::Status(502..=504, _) => format!(
             "{key}: a proxy answers there, and nobody behind it; name the server behind, not the address that clients open"
         ),
-        Obstacle::Status(400, _) => {
+        ProbeError::Status(400, _) => {
             "the server: it must take websockets (Open WebUI: ENABLE_WEBSOCKET_SUPPORT=true), and a proxy before it must pass the upgrade on".to_owned()
         }
         // Responses of web servers and frameworks to an upgrade at a path without a Socket.IO server.
-        Obstacle::Status(200..=399 | 401 | 403 | 404 | 405 | 426, _) | Obstacle::Unanswered => {
+        ProbeError::Status(200..=399 | 401 | 403 | 404 | 405 | 426, _) | ProbeError::NoResponse => {
             no_endpoint(key)
         }
         // The stock ASGI application of python-socketio under uvicorn, at a path that is not its own.
-        Obstacle::Status(500, _) => {
+        ProbeError::Status(500, _) => {
             format!("{}; or see the log of that server", no_endpoint(key))
         }
-        Obstacle::Status(..) | Obstacle::Loop => format!("{key}, or what the answer says"),
-        Obstacle::Other(_) => {
+        ProbeError::Status(..) | ProbeError::Loop => format!("{key}, or what the answer says"),
+        ProbeError::Other(_) => {
             format!("{key}: host and port at which it listens in its own network; and that it runs")
         }
     }
@@ -155,7 +157,7 @@ mod tests {
     use crate::live::Severity;
     use crate::model::WorkerIndex;
 
-    fn judged(greeting: Result<Greeting, Obstacle>, nodes: &[&str]) -> Finding {
+    fn judged(greeting: Result<ProbeResult, ProbeError>, nodes: &[&str]) -> Finding {
         let url = UpstreamUrl::parse("http://backend:3000").unwrap();
         let sight = Sight {
             url: &url,
@@ -167,20 +169,20 @@ mod tests {
 
     #[test]
     fn each_sight_names_what_to_change() {
-        let status = |status, words: &str| Err(Obstacle::Status(status, words.to_owned()));
+        let status = |status, words: &str| Err(ProbeError::Status(status, words.to_owned()));
         let cases = [
-            (Ok(Greeting::Joined("abc".into())), None),
-            (Ok(Greeting::Refused("who are you".into())), None),
-            (Err(Obstacle::Loop), Some("not the address that clients")),
+            (Ok(ProbeResult::Connected("abc".into())), None),
+            (Ok(ProbeResult::Refused("who are you".into())), None),
+            (Err(ProbeError::Loop), Some("not the address that clients")),
             (status(502, "Bad Gateway"), Some("a proxy answers there")),
             (status(404, ""), Some("app.upstream.path")),
             (status(403, ""), Some("app.upstream.path")),
             (status(200, "<html>"), Some("app.upstream.path")),
             (status(500, ""), Some("app.upstream.path")),
-            (Err(Obstacle::Unanswered), Some("app.upstream.path")),
+            (Err(ProbeError::NoResponse), Some("app.upstream.path")),
             (status(400, ""), Some("ENABLE_WEBSOCKET_SUPPORT")),
             (
-                Err(Obstacle::Other("refused".into())),
+                Err(ProbeError::Other("refused".into())),
                 Some("host and port"),
             ),
         ];
@@ -213,7 +215,7 @@ mod tests {
     fn an_id_of_our_own_is_a_loop() {
         let node = NodeId::parse("aaaa").unwrap();
         let own = SocketId::random(node, WorkerIndex::default(), &OsRandom);
-        let joined = || Ok(Greeting::Joined(own.as_str().into()));
+        let joined = || Ok(ProbeResult::Connected(own.as_str().into()));
         assert_eq!(judged(joined(), &["aaaa"]).severity, Severity::Error);
         assert_eq!(judged(joined(), &["bbbb"]).severity, Severity::Fine);
     }

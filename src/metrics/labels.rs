@@ -168,46 +168,46 @@ labels! {
         User = "user",
         /// `app.upstream.max_connections_per_ip`.
         Address = "address",
-        /// The upstream said no.
+        /// The upstream refused it.
         Upstream = "upstream",
         /// No upstream could be reached in time.
         Unavailable = "unavailable",
     ;
     /// The state of an upstream.
     UpstreamState("state"):
-        /// It took the last upstream connection, or passed the last health check.
+        /// It accepted the last connection, or passed the last health check.
         Up = "up",
         /// It did not, or has not been reached yet.
-        Out = "out",
+        Down = "down",
     ;
-    /// What became of an event on an upstream connection.
+    /// What happened to an event on an upstream connection.
     UpstreamEventKind("kind"):
-        /// It went to the upstream.
+        /// Sent to the upstream.
         Sent = "sent",
-        /// It came from the upstream and goes to a client.
+        /// Received from the upstream and passed to a client.
         Received = "received",
-        /// It came from the upstream and `app.upstream.forward` holds it back.
+        /// Received from the upstream and dropped, as it does not match `app.upstream.forward`.
         Filtered = "filtered",
-        /// It came from the upstream and was dropped, because stock clients would close their connections on it.
+        /// Received from the upstream and dropped, because stock clients would close their connections on it.
         Unfit = "unfit",
     ;
-    /// What a backend of Open WebUI was asked.
-    Question("question"):
-        /// Whose token it is.
+    /// The subject of a REST request to an Open WebUI backend.
+    BackendRequest("subject"):
+        /// The user a token belongs to.
         Account = "account",
-        /// Which channels the user has.
+        /// The channels of a user.
         Channels = "channels",
-        /// Whether a note may be read.
+        /// Whether a user may read a note.
         Note = "note",
-        /// Whether a chat may be read or written.
+        /// Whether a user may read a chat, or write in it.
         Chat = "chat",
     ;
-    /// What became of a token that somebody showed.
+    /// The result of authenticating a token.
     SignIn("result"):
         Verified = "verified",
-        /// It cannot hold, or a backend says that it does not.
-        Refused = "refused",
-        /// No backend answered in time.
+        /// It is malformed, expired or not accepted by a backend.
+        Rejected = "rejected",
+        /// No backend responded in time.
         Unavailable = "unavailable",
     ;
 }

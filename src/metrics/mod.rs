@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Shown;
 use labels::{
-    BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding, LimitRejection, Origin,
-    Question, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport, UpstreamEventKind,
-    UpstreamRefusal, UpstreamState,
+    BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
+    LimitRejection, Origin, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
+    UpstreamEventKind, UpstreamRefusal, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -149,31 +149,31 @@ metrics! {
     forwarded_total: Counters<Forwarding>,
     /// Websockets that this node keeps open for sessions of other nodes.
     forwarded_websockets: Gauge,
-    /// Upstream connections connected to upstreams: client connections of this node to the Socket.IO servers behind it.
+    /// Open upstream connections: client connections of this node to the Socket.IO servers behind it.
     upstream_connections: Gauge,
-    /// Upstream connections connected since the start.
+    /// Upstream connections opened.
     upstream_connections_opened_total: Counter,
-    /// Upstream connections lost: the upstream, or the way to it, ended them.
+    /// Upstream connections lost: the upstream or the network ended them.
     upstream_connections_lost_total: Counter,
-    /// Upstream connections not opened, or not let in.
+    /// Upstream connections that were not opened or not accepted.
     upstream_connections_refused_total: Counters<UpstreamRefusal>,
     /// Events on upstream connections.
     upstream_events_total: Counters<UpstreamEventKind>,
-    /// Upstreams, by whether they answer.
+    /// Upstreams, by state.
     upstreams: Gauges<UpstreamState>,
-    /// Whether this upstream answers.
+    /// Whether this upstream is up.
     upstream_up: ByUrl<Gauge>,
-    /// Attempts and health checks this upstream did not answer.
+    /// Failed connection attempts and health checks of this upstream.
     upstream_failures_total: ByUrl<Counter>,
-    /// Questions to Open WebUI backends that were answered.
-    open_webui_requests_total: Counters<Question>,
-    /// Questions that a backend did not answer; another one is asked, or the same again.
+    /// REST requests to Open WebUI backends that succeeded.
+    open_webui_requests_total: Counters<BackendRequest>,
+    /// REST requests that a backend failed; each is retried, with another backend if there is one.
     open_webui_request_failures_total: Counter,
-    /// Until a backend has answered.
+    /// Time until a REST request succeeds, retries included.
     open_webui_request_seconds: Histogram,
-    /// Tokens that clients showed.
+    /// Tokens that clients presented.
     open_webui_sign_ins_total: Counters<SignIn>,
-    /// Reads and writes of Redis for Open WebUI that failed.
+    /// Failed Redis commands on the state shared with Open WebUI.
     open_webui_redis_failures_total: Counter,
 }
 

@@ -1,9 +1,9 @@
 //! The client side of Engine.IO 4 over websocket and Socket.IO 5, for one namespace, as a value: bytes and the time
-//! in, news and bytes for the server out.
+//! in, events and bytes for the server out.
 //!
-//! Begins behind the websocket handshake. Built on the same codecs as the server's side, with the roles changed: we
-//! mask, we answer pings, and the server's silence ends the connection. No socket, clock, actor or lock; an upstream connection
-//! (`crate::upstream`) carries it.
+//! Starts after the websocket handshake. Uses the codecs of the server side with the roles swapped: the client masks
+//! frames, responds to pings, and ends the connection if the server sends none. No socket, clock, actor or lock; an
+//! upstream connection (`crate::upstream`) drives it.
 
 mod early;
 mod open;
@@ -24,29 +24,29 @@ use super::websocket::{DecodeFailure, Frame, FrameDecoder, OpCode, write_masked}
 use crate::model::{AckId, Namespace, Payload, Random};
 use early::Early;
 
-/// What a connection is for.
+/// The CONNECT of a connection.
 #[derive(Debug, Clone)]
-pub struct Purpose {
+pub struct ConnectRequest {
     pub namespace: Namespace,
-    /// Sent with the CONNECT: a JSON object or empty.
+    /// The auth payload: a JSON object or empty.
     pub auth: ByteString,
 }
 
-/// What the server said.
+/// What the server sent.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Heard {
-    /// The namespace is joined, under this socket id of the server.
-    Joined { sid: Box<str> },
-    /// An event; with an id the server waits for [`Client::answer`].
+pub enum ServerEvent {
+    /// The namespace is connected, with this socket id of the server.
+    Connected { sid: Box<str> },
+    /// An event; with an `ack` id the server waits for [`Client::ack`].
     Event {
         payload: Payload,
         ack: Option<AckId>,
     },
-    /// The answer to the emit that got this id. The server may answer ids nobody asked for, and more than once.
-    Acked { id: u64, payload: Payload },
+    /// The ack of the event with this id. Servers may acknowledge unknown ids, and one id more than once.
+    Ack { id: u64, payload: Payload },
 }
 
-/// Why a connection is over.
+/// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum End {
     /// The server refused the namespace (`44`).
@@ -56,42 +56,42 @@ pub enum End {
         /// Further data, encoded JSON.
         data: Option<String>,
     },
-    /// The server ended our stay in the namespace (`41`).
+    /// The server disconnected the namespace (`41`).
     #[error("server namespace disconnect")]
     Disconnected,
-    /// The server closed the connection; what it said, as `1009 too large`.
+    /// The server closed the connection, with the code and reason of its close frame, such as `1009 too large`.
     #[error("transport close{0}")]
     Closed(String),
-    /// No ping within the server's interval and timeout.
+    /// No packet arrived within the ping interval and timeout of the server.
     #[error("ping timeout")]
-    Silent,
-    /// The namespace was not joined in time.
+    PingTimeout,
+    /// The namespace was not connected in time.
     #[error("connect timeout")]
     ConnectTimeout,
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     #[error("protocol error: {0}")]
     Protocol(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The open packet is due.
+    /// Waits for the open packet.
     Opening,
-    /// The answer to our CONNECT is due.
-    Joining,
-    Joined,
-    Over,
+    /// Waits for the response to the CONNECT.
+    Connecting,
+    Connected,
+    Ended,
 }
 
 /// One connection to a server.
 pub struct Client {
-    purpose: Purpose,
+    connect: ConnectRequest,
     phase: Phase,
     frames: FrameDecoder,
     packets: Decoder,
     early: Early,
-    /// The server's ping interval and timeout together; zero until it told.
-    silence: Duration,
+    /// The ping interval plus the ping timeout of the server; zero before the open packet.
+    max_silence: Duration,
     deadline: Instant,
     next_ack: u64,
     /// Masked frames for the server.
@@ -104,31 +104,32 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the auth nor what clients say.
+        // Without the auth payload and the packets, which may contain secrets.
         f.debug_struct("Client")
-            .field("namespace", &self.purpose.namespace)
+            .field("namespace", &self.connect.namespace)
             .field("phase", &self.phase)
             .finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// A connection whose websocket handshake is done. `max_message`: bytes of the largest message and packet of the
-    /// server; `join_by`: until then the namespace must be joined; `random`: the source of the masks.
+    /// A connection whose websocket handshake is complete. `max_message` is the maximum size in bytes of a message and
+    /// of a packet of the server, `connect_by` the deadline for the namespace to be connected, `random` the source of
+    /// masks.
     pub fn new(
-        purpose: Purpose,
+        connect: ConnectRequest,
         max_message: usize,
-        join_by: Instant,
+        connect_by: Instant,
         random: Arc<dyn Random>,
     ) -> Self {
         Self {
-            purpose,
+            connect,
             phase: Phase::Opening,
             frames: FrameDecoder::of_server(max_message),
             packets: Decoder::new(max_message),
             early: Early::new(max_message),
-            silence: Duration::ZERO,
-            deadline: join_by,
+            max_silence: Duration::ZERO,
+            deadline: connect_by,
             next_ack: 0,
             outgoing: Vec::new(),
             held: Vec::new(),
@@ -137,28 +138,28 @@ impl Client {
         }
     }
 
-    /// Takes the next bytes of the stream, which are changed in place.
+    /// Processes the next bytes of the stream, which are changed in place.
     ///
     /// # Errors
-    /// The connection is over; whatever follows is ignored.
+    /// The connection has ended; further bytes are ignored.
     pub fn receive(
         &mut self,
         bytes: &mut [u8],
         now: Instant,
-        on_events: &mut impl FnMut(Heard),
+        on_event: &mut impl FnMut(ServerEvent),
     ) -> Result<(), End> {
-        if self.phase == Phase::Over {
+        if self.phase == Phase::Ended {
             return Ok(());
         }
         let mut frames = std::mem::replace(&mut self.frames, FrameDecoder::of_server(0));
-        let outcome = frames.decode(bytes, &mut |frame| self.frame(frame, now, on_events));
+        let outcome = frames.decode(bytes, &mut |frame| self.frame(frame, now, on_event));
         self.frames = frames;
         let end = match outcome {
             Ok(()) => return Ok(()),
             Err(DecodeFailure::Stopped(end)) => end,
             Err(DecodeFailure::Frame(error)) => End::Protocol(error.to_string()),
         };
-        self.phase = Phase::Over;
+        self.phase = Phase::Ended;
         Err(end)
     }
 
@@ -166,17 +167,17 @@ impl Client {
         &mut self,
         frame: Frame<'_>,
         now: Instant,
-        on_events: &mut impl FnMut(Heard),
+        on_event: &mut impl FnMut(ServerEvent),
     ) -> Result<(), End> {
-        if self.phase == Phase::Joined {
-            self.deadline = now + self.silence;
+        if self.phase == Phase::Connected {
+            self.deadline = now + self.max_silence;
         }
         match frame {
-            Frame::Text(text) => self.text(text, now, on_events),
+            Frame::Text(text) => self.text(text, now, on_event),
             Frame::Binary(content) => {
                 let packet = self.packets.binary(Bytes::copy_from_slice(content));
                 match packet.map_err(protocol)? {
-                    Some(packet) => self.packet(packet, now, on_events),
+                    Some(packet) => self.packet(packet, now, on_event),
                     None => Ok(()),
                 }
             }
@@ -199,15 +200,15 @@ impl Client {
         &mut self,
         text: &str,
         now: Instant,
-        on_events: &mut impl FnMut(Heard),
+        on_event: &mut impl FnMut(ServerEvent),
     ) -> Result<(), End> {
         match EnginePacket::parse(text).map_err(protocol)? {
             EnginePacket::Open(data) if self.phase == Phase::Opening => {
-                self.silence = open::silence(data).map_err(protocol)?;
+                self.max_silence = open::max_silence(data).map_err(protocol)?;
                 let request =
-                    encode::encode_connect_request(&self.purpose.namespace, &self.purpose.auth);
+                    encode::encode_connect_request(&self.connect.namespace, &self.connect.auth);
                 self.write(OpCode::Text, &request);
-                self.phase = Phase::Joining;
+                self.phase = Phase::Connecting;
                 Ok(())
             }
             EnginePacket::Ping(data) => {
@@ -216,11 +217,11 @@ impl Client {
                 Ok(())
             }
             EnginePacket::Message(message) if self.phase != Phase::Opening => {
-                // Only a packet without attachments is whole at once.
+                // A packet with attachments is complete only after its binary messages.
                 let packet = self.packets.text_of_server(message).map_err(protocol)?;
                 let Some(packet) = packet else { return Ok(()) };
                 let packet = detached(packet);
-                self.packet(packet, now, on_events)
+                self.packet(packet, now, on_event)
             }
             EnginePacket::Close => Err(End::Closed(String::new())),
             EnginePacket::Noop => Ok(()),
@@ -232,34 +233,36 @@ impl Client {
         &mut self,
         packet: Packet<'static>,
         now: Instant,
-        on_events: &mut impl FnMut(Heard),
+        on_event: &mut impl FnMut(ServerEvent),
     ) -> Result<(), End> {
-        // We asked for one namespace; what a server says of others is not for us.
-        if packet.namespace != *self.purpose.namespace {
+        // Only one namespace was requested; packets of others are ignored.
+        if packet.namespace != *self.connect.namespace {
             return Ok(());
         }
         match (packet.kind, self.phase) {
-            (PacketKind::Connect, Phase::Joining) => {
+            (PacketKind::Connect, Phase::Connecting) => {
                 let sid = open::sid(&packet.data).map_err(protocol)?;
-                self.phase = Phase::Joined;
-                self.deadline = now + self.silence;
-                on_events(Heard::Joined { sid });
-                self.early.take().for_each(on_events);
+                self.phase = Phase::Connected;
+                self.deadline = now + self.max_silence;
+                on_event(ServerEvent::Connected { sid });
+                self.early.take().for_each(on_event);
             }
-            (PacketKind::ConnectError, Phase::Joining) => return Err(open::refusal(&packet.data)),
-            (PacketKind::Event, Phase::Joining | Phase::Joined) => {
+            (PacketKind::ConnectError, Phase::Connecting) => {
+                return Err(open::refusal(&packet.data));
+            }
+            (PacketKind::Event, Phase::Connecting | Phase::Connected) => {
                 let ack = packet.id.clone();
                 let payload = packet.into_payload();
-                if self.phase == Phase::Joined {
-                    on_events(Heard::Event { payload, ack });
+                if self.phase == Phase::Connected {
+                    on_event(ServerEvent::Event { payload, ack });
                 } else {
                     self.early.push(payload, ack).map_err(protocol)?;
                 }
             }
-            (PacketKind::Ack, Phase::Joined) => {
+            (PacketKind::Ack, Phase::Connected) => {
                 if let Some(id) = packet.id.as_ref().and_then(AckId::number) {
                     let payload = packet.into_payload();
-                    on_events(Heard::Acked { id, payload });
+                    on_event(ServerEvent::Ack { id, payload });
                 }
             }
             (PacketKind::Disconnect, _) => return Err(End::Disconnected),
@@ -271,10 +274,10 @@ impl Client {
         Ok(())
     }
 
-    /// Emits an event: at once after [`Client::release`], before it in the order of the calls. The id of its answer, if
-    /// one is wanted.
-    pub fn emit(&mut self, payload: &Payload, wants_ack: bool) -> Option<u64> {
-        let id = wants_ack.then(|| self.next_id());
+    /// Emits an event. Before [`Client::release`] it is held, in the order of the calls. Returns the id of its ack, if
+    /// one is requested.
+    pub fn emit(&mut self, payload: &Payload, with_ack: bool) -> Option<u64> {
+        let id = with_ack.then(|| self.next_id());
         let frames = self.event_frames(payload, id);
         if self.released {
             self.outgoing.extend_from_slice(&frames);
@@ -284,83 +287,83 @@ impl Client {
         id
     }
 
-    /// Emits an event ahead of everything that is held; the id of its answer.
-    pub fn greet(&mut self, payload: &Payload) -> u64 {
+    /// Emits an event before everything that is held, and requests an ack. Returns the id of the ack.
+    pub fn emit_first(&mut self, payload: &Payload) -> u64 {
         let id = self.next_id();
         let frames = self.event_frames(payload, Some(id));
         self.outgoing.extend_from_slice(&frames);
         id
     }
 
-    /// Lets go what was emitted so far, and holds nothing back any more.
+    /// Sends the held events, and holds no further ones.
     pub fn release(&mut self) {
         self.released = true;
         let held = std::mem::take(&mut self.held);
         self.outgoing.extend_from_slice(&held);
     }
 
-    /// Answers an event of the server.
-    pub fn answer(&mut self, id: &AckId, payload: &Payload) {
-        let text = encode::encode_ack(&self.purpose.namespace, id, payload);
+    /// Acknowledges an event of the server.
+    pub fn ack(&mut self, id: &AckId, payload: &Payload) {
+        let text = encode::encode_ack(&self.connect.namespace, id, payload);
         let frames = self.frames_of(&text, payload);
         self.outgoing.extend_from_slice(&frames);
     }
 
-    /// Says goodbye; `namespace`: leaves the namespace first, else the server sees the connection end.
-    pub fn say_goodbye(&mut self, namespace: bool) {
-        if namespace && self.phase == Phase::Joined {
-            let text = encode::encode_disconnect(&self.purpose.namespace);
+    /// Closes the connection. With `leave_namespace` a DISCONNECT packet is sent first.
+    pub fn close(&mut self, leave_namespace: bool) {
+        if leave_namespace && self.phase == Phase::Connected {
+            let text = encode::encode_disconnect(&self.connect.namespace);
             self.write(OpCode::Text, &text);
         }
-        self.phase = Phase::Over;
+        self.phase = Phase::Ended;
         self.write(OpCode::Close, &1000u16.to_be_bytes());
     }
 
-    /// What is to be written to the server next.
+    /// Takes the bytes to write to the server next.
     pub fn take_outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Bytes that are to be written, now or once they are released.
+    /// The number of bytes to write, including held ones.
     pub fn outgoing_bytes(&self) -> usize {
         self.outgoing.len() + self.held.len()
     }
 
-    /// Whether something waits for [`Client::release`].
-    pub fn holds_back(&self) -> bool {
+    /// Whether events are held until [`Client::release`].
+    pub fn has_held(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Whether the namespace is joined.
-    pub fn is_joined(&self) -> bool {
-        self.phase == Phase::Joined
+    /// Whether the namespace is connected.
+    pub fn is_connected(&self) -> bool {
+        self.phase == Phase::Connected
     }
 
-    /// Reading was paused: the silence of the server until `now` does not count.
+    /// Restarts the ping deadline at `now`, because reading was paused.
     pub fn extend_ping_deadline(&mut self, now: Instant) {
-        if self.phase == Phase::Joined {
-            self.deadline = now + self.silence;
+        if self.phase == Phase::Connected {
+            self.deadline = now + self.max_silence;
         }
     }
 
-    /// When [`Client::handle_timeout`] has something to say.
+    /// The time at which to call [`Client::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
         self.deadline
     }
 
-    /// Asks what is due at `now`.
+    /// Checks the deadline at `now`.
     ///
     /// # Errors
-    /// The server was silent for too long: the connection is over.
+    /// The deadline has passed, and the connection has ended.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), End> {
-        if now < self.deadline || self.phase == Phase::Over {
+        if now < self.deadline || self.phase == Phase::Ended {
             return Ok(());
         }
         let end = match self.phase {
-            Phase::Joined => End::Silent,
+            Phase::Connected => End::PingTimeout,
             _ => End::ConnectTimeout,
         };
-        self.phase = Phase::Over;
+        self.phase = Phase::Ended;
         Err(end)
     }
 
@@ -371,7 +374,7 @@ impl Client {
     }
 
     fn event_frames(&self, payload: &Payload, id: Option<u64>) -> Vec<u8> {
-        let text = encode::encode_event(&self.purpose.namespace, id, payload);
+        let text = encode::encode_event(&self.connect.namespace, id, payload);
         self.frames_of(&text, payload)
     }
 
@@ -407,7 +410,7 @@ fn detached(packet: Packet<'_>) -> Packet<'static> {
 }
 
 fn kind<'a>(packet: &EnginePacket<'a>) -> EnginePacket<'a> {
-    // Its data may be anybody's secret.
+    // The data may contain secrets.
     match packet {
         EnginePacket::Open(_) => EnginePacket::Open(""),
         EnginePacket::Message(_) => EnginePacket::Message(""),

@@ -16,7 +16,7 @@ use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random, ViaMark};
 use crate::store::{MemoryStore, Store};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, check_health};
 
 /// What the workers' apps share.
 pub(super) enum NodeApp {
@@ -44,7 +44,7 @@ impl NodeApp {
             let (metrics, random) = (Arc::clone(metrics), Arc::clone(random));
             let mark = ViaMark::new(&config.bus.channel_prefix, node);
             let pool = Pool::new(settings.clone(), mark, metrics, random);
-            actix_rt::spawn(Pool::check_health(Arc::downgrade(&pool)));
+            actix_rt::spawn(check_health(Arc::downgrade(&pool)));
             pool
         };
         match app.kind {

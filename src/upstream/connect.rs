@@ -1,4 +1,4 @@
-//! The way of an upstream connection to an upstream: who is tried, for how long, and when it is given up.
+//! Connects an upstream connection: tries one upstream after another until the deadline.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -6,53 +6,59 @@ use std::time::Instant;
 
 use tokio::time::timeout_at;
 
+use super::balancer::{Assignment, Choice};
 use super::dial::{self, Call, DialError, Dialed};
-use super::pool::{Choice, Pick, Pool};
-use super::{Ending, Shared};
+use super::events::Ending;
+use super::pool::Pool;
+use super::state::Shared;
+use crate::clock::now;
 
-/// A websocket to an upstream that can be reached, within the time an upstream connection has for that.
-pub(super) async fn connect(shared: &Shared) -> Result<(Dialed, Pick), Ending> {
+/// Opens a websocket to an upstream within `app.upstream.connect_timeout`.
+///
+/// # Errors
+/// No upstream accepted it in time, an upstream refused the client, or the owner closed the connection.
+pub(super) async fn connect(shared: &Shared) -> Result<(Dialed, Assignment), Ending> {
     let deadline = shared.state.borrow().client.poll_timeout();
-    let mut last = DialError::Slow.to_string();
-    while Instant::now() < deadline {
-        let pick = match shared.pool.choose(Instant::now()) {
-            Choice::Pick(pick) => pick,
-            Choice::Wait(until) if until < deadline => tokio::select! {
+    let mut last = DialError::Timeout.to_string();
+    while now() < deadline {
+        let assignment = match shared.pool.balancer().choose(now()) {
+            Choice::Assigned(assignment) => assignment,
+            Choice::AllEjected(until) if until < deadline => tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => continue,
-                () = closing(shared) => return Err(Ending::Closed),
+                () = close_requested(shared) => return Err(Ending::Closed),
             },
-            Choice::Wait(_) => break,
+            Choice::AllEjected(_) => break,
         };
         let dialed = tokio::select! {
-            dialed = dial(&shared.pool, &pick, deadline) => dialed,
-            () = closing(shared) => return Err(Ending::Closed),
+            dialed = dial(&shared.pool, &assignment, deadline) => dialed,
+            () = close_requested(shared) => return Err(Ending::Closed),
         };
         match dialed {
             Ok(dialed) => {
-                pick.works();
-                return Ok((dialed, pick));
+                assignment.succeed();
+                return Ok((dialed, assignment));
             }
-            Err(error) if error.refuses_the_client() => {
+            Err(error) if error.is_refusal() => {
                 return Err(Ending::Refused {
-                    message: format!("the server behind this one {error}"),
+                    message: format!("the upstream responded with {error}"),
                     data: None,
                 });
             }
             Err(error) => {
                 last = error.to_string();
-                pick.failed(&error);
+                assignment.fail(&error, now());
             }
         }
     }
     Err(Ending::Unavailable(last))
 }
 
-/// The owner gives the upstream connection up, and nothing is left to say.
-async fn closing(shared: &Shared) {
+/// Completes when the owner closes the connection and no emitted event is queued.
+async fn close_requested(shared: &Shared) {
     poll_fn(|cx| {
         let mut state = shared.state.borrow_mut();
-        state.carrier = Some(cx.waker().clone());
-        match state.closes() {
+        state.set_task(cx.waker());
+        match state.close_now() {
             Some(_) => Poll::Ready(()),
             None => Poll::Pending,
         }
@@ -60,17 +66,21 @@ async fn closing(shared: &Shared) {
     .await;
 }
 
-/// One attempt; a host that does not answer gets half of the time, so that another has a chance.
-async fn dial(pool: &Pool, pick: &Pick, deadline: Instant) -> Result<Dialed, DialError> {
+/// One attempt. It is limited to half of the connect timeout, so that another upstream can be tried.
+async fn dial(
+    pool: &Pool,
+    assignment: &Assignment,
+    deadline: Instant,
+) -> Result<Dialed, DialError> {
     let settings = pool.settings();
-    let limit = deadline.min(Instant::now() + settings.connect_timeout / 2);
+    let limit = deadline.min(now() + settings.connect_timeout / 2);
     let call = Call {
-        url: pick.url(),
+        url: assignment.url(),
         path: &settings.path,
         mark: pool.mark(),
     };
     match timeout_at(limit.into(), dial::websocket(&call, &**pool.random())).await {
         Ok(dialed) => dialed,
-        Err(_elapsed) => Err(DialError::Slow),
+        Err(_elapsed) => Err(DialError::Timeout),
     }
 }

@@ -1,6 +1,6 @@
-//! The websocket handshake of a client: HTTP out, the bare stream back (RFC 6455 section 4.1).
+//! Opens a TCP connection and performs the client's websocket handshake (RFC 6455 section 4.1).
 //!
-//! Also the plain GET of a health check, which is the same but for the upgrade.
+//! Also sends the plain GET of a health check.
 
 use std::io;
 use std::time::Duration;
@@ -16,63 +16,67 @@ use tokio::net::TcpStream;
 use crate::config::UpstreamUrl;
 use crate::model::{Random, VIA_HEADER, ViaMark};
 
-/// Bytes of the largest head of an answer.
+/// Maximum size in bytes of a response head.
 const MAX_HEAD: usize = 16 * 1024;
-/// Header fields of an answer.
+/// Maximum number of header fields of a response.
 const MAX_FIELDS: usize = 64;
-/// Bytes of an answer's body that are kept as the reason of a refusal.
+/// Bytes of a response body that are kept as the reason of a refusal.
 const MAX_REASON: usize = 200;
 
-/// Unacknowledged bytes end a connection after this time: a host that vanished is noticed while we write.
+/// `TCP_USER_TIMEOUT`: time after which unacknowledged bytes end a connection, so that a vanished host is noticed.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why there is no websocket.
+/// Why no websocket could be opened.
 #[derive(Debug, Error)]
 pub(super) enum DialError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("no websocket server: {0}")]
-    NoWebsocket(&'static str),
-    /// The upstream answered something else than asked for.
-    #[error("answered {status}: {reason}")]
+    #[error("not a websocket server: {0}")]
+    NotWebsocket(&'static str),
+    /// An unexpected status, with the beginning of the body.
+    #[error("HTTP {status}: {reason}")]
     Status { status: u16, reason: String },
-    #[error("no answer in time")]
-    Slow,
+    #[error("no response in time")]
+    Timeout,
 }
 
 impl DialError {
-    /// The upstream works and means this client: other clients are served.
-    pub(super) fn refuses_the_client(&self) -> bool {
-        // Of these two, neither is about who asks.
-        let busy = [408, 429];
-        matches!(self, Self::Status { status, .. } if (400..500).contains(status) && !busy.contains(status))
+    /// Whether a healthy upstream refused this client in particular.
+    pub(super) fn is_refusal(&self) -> bool {
+        // Request timeout and too many requests concern the load of the upstream, not the client.
+        let overloaded = [408, 429];
+        matches!(self, Self::Status { status, .. } if (400..500).contains(status) && !overloaded.contains(status))
     }
 
-    /// The upstream connection came back to where it was opened.
+    /// Whether the connection reached this cluster instead of an upstream.
     pub(super) fn is_loop(&self) -> bool {
         matches!(self, Self::Status { status, .. } if *status == LOOP_DETECTED)
     }
 }
 
-/// The status by which a node turns away an upstream connection of its own cluster (RFC 5842 section 7.2).
+/// The status by which a node rejects an upstream connection of its own cluster (RFC 5842 section 7.2).
 const LOOP_DETECTED: u16 = 508;
 
-/// A websocket, and what the upstream sent behind its handshake.
+/// An open websocket.
 pub(super) struct Dialed {
     pub(super) stream: TcpStream,
+    /// Bytes that arrived together with the response head.
     pub(super) first: Vec<u8>,
 }
 
-/// What a dial asks for.
+/// The target of a handshake.
 pub(super) struct Call<'a> {
     pub(super) url: &'a UpstreamUrl,
-    /// Path of the endpoint, without the slash at its end.
+    /// Path of the endpoint, without the trailing slash.
     pub(super) path: &'a str,
-    /// Whose upstream connection it is.
+    /// Identifies the node that opens the connection.
     pub(super) mark: &'a ViaMark,
 }
 
-/// Opens a websocket to an Engine.IO endpoint.
+/// Opens a websocket to an Engine.IO endpoint. Has no timeout of its own.
+///
+/// # Errors
+/// The server cannot be reached, or does not open a websocket.
 pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Dialed, DialError> {
     let mut nonce = [0; 16];
     random.fill(&mut nonce);
@@ -97,7 +101,7 @@ pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Di
     }
     let expected = hash_key(key.as_bytes());
     if head.accept.as_deref() != Some(expected.as_slice()) {
-        return Err(DialError::NoWebsocket("wrong Sec-WebSocket-Accept"));
+        return Err(DialError::NotWebsocket("wrong Sec-WebSocket-Accept"));
     }
     Ok(Dialed {
         stream,
@@ -105,7 +109,10 @@ pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Di
     })
 }
 
-/// The status of a GET.
+/// Sends a GET and returns the status of the response.
+///
+/// # Errors
+/// The server cannot be reached, or does not respond with HTTP.
 pub(super) async fn get(url: &UpstreamUrl, path: &str) -> Result<u16, DialError> {
     let mut stream = connect(url).await?;
     let request = format!(
@@ -138,10 +145,10 @@ async fn read_head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<Head, D
             return Ok(head);
         }
         if read.len() > MAX_HEAD {
-            return Err(DialError::NoWebsocket("endless answer"));
+            return Err(DialError::NotWebsocket("response head too large"));
         }
         if stream.read_buf(read).await? == 0 {
-            let message = "it closes the connection without an answer";
+            let message = "connection closed without a response";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message).into());
         }
     }
@@ -152,7 +159,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, DialError> {
     let mut response = httparse::Response::new(&mut fields);
     let parsed = response
         .parse(bytes)
-        .map_err(|_| DialError::NoWebsocket("its answer is not HTTP"))?;
+        .map_err(|_| DialError::NotWebsocket("response is not HTTP"))?;
     let httparse::Status::Complete(length) = parsed else {
         return Ok(None);
     };
@@ -167,10 +174,10 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, DialError> {
     }))
 }
 
-/// The beginning of a refusal's body, for the log and for the client: what came with the head, or right after it.
+/// The beginning of the body of a refusal, for the log and the client: what arrived with the head, or right after it.
 async fn reason(stream: &mut TcpStream, mut body: Vec<u8>) -> String {
     if body.is_empty() {
-        // Without a body the status says enough.
+        // A failure leaves the body empty; the status alone is enough then.
         let _ = stream.read_buf(&mut body).await;
     }
     body.truncate(MAX_REASON);
@@ -185,17 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_taken_apart() {
-        let answer = b"HTTP/1.1 101 Switching\r\nsec-websocket-ACCEPT: abc\r\n\r\nrest";
-        let head = parse(answer).unwrap().unwrap();
-        assert_eq!((head.status, head.length), (101, answer.len() - 4));
+    fn response_heads_are_parsed() {
+        let response = b"HTTP/1.1 101 Switching\r\nsec-websocket-ACCEPT: abc\r\n\r\nrest";
+        let head = parse(response).unwrap().unwrap();
+        assert_eq!((head.status, head.length), (101, response.len() - 4));
         assert_eq!(head.accept.as_deref(), Some(&b"abc"[..]));
-        assert!(parse(&answer[..20]).unwrap().is_none());
+        assert!(parse(&response[..20]).unwrap().is_none());
         assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_err());
     }
 
     #[test]
-    fn only_a_4xx_is_about_the_client_and_not_each() {
+    fn a_4xx_is_a_refusal_unless_it_concerns_load() {
         for (status, expected) in [
             (400, true),
             (403, true),
@@ -209,8 +216,8 @@ mod tests {
                 status,
                 reason: String::new(),
             };
-            assert_eq!(error.refuses_the_client(), expected, "{status}");
+            assert_eq!(error.is_refusal(), expected, "{status}");
         }
-        assert!(!DialError::Slow.refuses_the_client());
+        assert!(!DialError::Timeout.is_refusal());
     }
 }

@@ -1,64 +1,65 @@
-//! One attempt at one upstream, made as an upstream connection makes it and told in detail; for `roomwire check --live`.
+//! A single attempt to connect to an upstream, with a detailed result, for `roomwire check --live`.
 //!
-//! No pool and no listener: connects, joins the main namespace without credentials, and leaves.
+//! Connects to the main namespace without credentials and closes the connection, as an upstream connection would.
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::dial::{self, Call, DialError};
+use crate::clock::now;
 use crate::config::{UpstreamConfig, UpstreamUrl};
 use crate::model::{Namespace, Random, ViaMark};
-use crate::protocol::client::{Client, End, Heard, Purpose};
+use crate::protocol::client::{Client, ConnectRequest, End, ServerEvent};
 
-/// Bytes read at once.
+/// Size in bytes of one read.
 const READ_BUFFER: usize = 4096;
-/// How long a goodbye may take to be written.
-const GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// Time in which the close is written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A Socket.IO server is there.
+/// The response of a Socket.IO server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Greeting {
-    /// It let us in, under this socket id.
-    Joined(Box<str>),
-    /// It wants credentials, which clients bring: its words.
+pub enum ProbeResult {
+    /// It accepted the CONNECT, with this socket id.
+    Connected(Box<str>),
+    /// It refused the CONNECT with this message, as a server does that requires the credentials of clients.
     Refused(String),
 }
 
-/// Why an upstream connection could not be.
+/// Why an upstream connection could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Obstacle {
-    /// The way leads to a node of our own cluster.
+pub enum ProbeError {
+    /// The URL leads to a node of this cluster.
     Loop,
-    /// The handshake was answered with this status, and these words.
+    /// The response to the handshake has this status, and a body that begins like this.
     Status(u16, String),
-    /// The connection was accepted, then closed without an answer, as some servers do where nothing is at the path.
-    Unanswered,
+    /// The connection was accepted and closed without a response, as some servers do at an unknown path.
+    NoResponse,
     /// Anything else.
     Other(String),
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loop => f.write_str("it leads back to this cluster"),
-            Self::Status(status, reason) => write!(f, "it answers {status}: {}", reason.trim()),
-            Self::Unanswered => f.write_str("it closes the connection without an answer"),
+            Self::Loop => f.write_str("leads back to this cluster"),
+            Self::Status(status, reason) => write!(f, "HTTP {status}: {}", reason.trim()),
+            Self::NoResponse => f.write_str("connection closed without a response"),
             Self::Other(reason) => f.write_str(reason),
         }
     }
 }
 
-impl From<DialError> for Obstacle {
+impl From<DialError> for ProbeError {
     fn from(error: DialError) -> Self {
         match error {
             error if error.is_loop() => Self::Loop,
             DialError::Status { status, reason } => Self::Status(status, reason),
-            DialError::Io(error) if error.kind() == ErrorKind::UnexpectedEof => Self::Unanswered,
+            DialError::Io(error) if error.kind() == ErrorKind::UnexpectedEof => Self::NoResponse,
             error => Self::Other(error.to_string()),
         }
     }
@@ -67,13 +68,13 @@ impl From<DialError> for Obstacle {
 /// Opens a connection to the upstream at `url` and closes it again, within `connect_timeout`.
 ///
 /// # Errors
-/// What an upstream connection would meet.
+/// Why an upstream connection could not be opened.
 pub async fn probe(
     url: &UpstreamUrl,
     settings: &UpstreamConfig,
     mark: &ViaMark,
     random: Arc<dyn Random>,
-) -> Result<Greeting, Obstacle> {
+) -> Result<ProbeResult, ProbeError> {
     let limit = settings.connect_timeout;
     let call = Call {
         url,
@@ -83,41 +84,41 @@ pub async fn probe(
     let probed = timeout(limit, try_probe(&call, settings, random));
     probed
         .await
-        .unwrap_or_else(|_elapsed| Err(Obstacle::Other(format!("no answer within {limit:?}"))))
+        .unwrap_or_else(|_elapsed| Err(ProbeError::Other(format!("no response within {limit:?}"))))
 }
 
 async fn try_probe(
     call: &Call<'_>,
     settings: &UpstreamConfig,
     random: Arc<dyn Random>,
-) -> Result<Greeting, Obstacle> {
+) -> Result<ProbeResult, ProbeError> {
     let dialed = dial::websocket(call, &*random).await?;
-    let purpose = Purpose {
+    let connect = ConnectRequest {
         namespace: Namespace::main(),
         auth: "{}".into(),
     };
-    let join_by = Instant::now() + settings.connect_timeout;
-    let mut client = Client::new(purpose, settings.max_message, join_by, random);
+    let connect_by = now() + settings.connect_timeout;
+    let mut client = Client::new(connect, settings.max_message, connect_by, random);
     let mut stream = dialed.stream;
     let mut bytes = dialed.first;
-    let lost = |error: std::io::Error| Obstacle::Other(error.to_string());
+    let lost = |error: std::io::Error| ProbeError::Other(error.to_string());
     loop {
         let mut sid = None;
-        let taken = client.receive(&mut bytes, Instant::now(), &mut |heard| {
-            if let Heard::Joined { sid: joined } = heard {
-                sid = Some(joined);
+        let received = client.receive(&mut bytes, now(), &mut |event| {
+            if let ServerEvent::Connected { sid: connected } = event {
+                sid = Some(connected);
             }
         });
-        match (sid, taken) {
+        match (sid, received) {
             (Some(sid), _) => {
-                client.say_goodbye(true);
-                // It was there; how it takes our leave does not matter.
-                let goodbye = client.take_outgoing();
-                let _ = timeout(GOODBYE_TIME, stream.write_all(&goodbye)).await;
-                return Ok(Greeting::Joined(sid));
+                client.close(true);
+                // The probe has succeeded, whether or not the close can be written.
+                let close = client.take_outgoing();
+                let _ = timeout(CLOSE_TIMEOUT, stream.write_all(&close)).await;
+                return Ok(ProbeResult::Connected(sid));
             }
-            (None, Err(End::Refused { message, .. })) => return Ok(Greeting::Refused(message)),
-            (None, Err(end)) => return Err(Obstacle::Other(end.to_string())),
+            (None, Err(End::Refused { message, .. })) => return Ok(ProbeResult::Refused(message)),
+            (None, Err(end)) => return Err(ProbeError::Other(end.to_string())),
             (None, Ok(())) => {}
         }
         stream
@@ -128,7 +129,7 @@ async fn try_probe(
         bytes.clear();
         bytes.reserve(READ_BUFFER);
         if stream.read_buf(&mut bytes).await.map_err(lost)? == 0 {
-            return Err(Obstacle::Other("it closes the connection".to_owned()));
+            return Err(ProbeError::Other("connection closed".to_owned()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `roomwire check --live` and the servers behind a node: those that are well, and each way in which they are not.
+//! `roomwire check --live` on upstreams: healthy ones, and each kind of problem.
 
 use std::time::Duration;
 
@@ -13,18 +13,19 @@ use crate::support::redis::RedisServer;
 use crate::support::server::config;
 use crate::support::within_deadline;
 
-async fn looked_at(config: &Config) -> (Severity, String) {
+/// Runs the check; returns the worst severity and the output.
+async fn run_check(config: &Config) -> (Severity, String) {
     let options = Options {
         url: None,
         idle: Duration::ZERO,
     };
-    let mut told = String::new();
+    let mut output = String::new();
     let worst = check(config, &options, |line| {
-        told.push_str(line);
-        told.push('\n');
+        output.push_str(line);
+        output.push('\n');
     })
     .await;
-    (worst, told)
+    (worst, output)
 }
 
 fn in_front_of(url: &str, more: &[(&str, &str)]) -> Config {
@@ -33,35 +34,35 @@ fn in_front_of(url: &str, more: &[(&str, &str)]) -> Config {
 }
 
 #[actix_rt::test]
-async fn any_server_that_takes_a_leg_is_fine() {
+async fn a_server_that_accepts_a_connection_is_ok() {
     let behind = TestServer::start().await;
     let url = format!("http://{}", behind.address());
-    let (worst, told) = looked_at(&in_front_of(&url, &[])).await;
-    assert!(worst < Severity::Error, "{told}");
+    let (worst, output) = run_check(&in_front_of(&url, &[])).await;
+    assert!(worst < Severity::Error, "{output}");
     assert!(
-        told.contains(&format!("ok: {url}: takes a upstream at /socket.io")),
-        "{told}"
+        output.contains(&format!("ok: {url}: takes a upstream at /socket.io")),
+        "{output}"
     );
     let health = ("APP__UPSTREAM__HEALTH_PATH", "/nowhere");
-    let (worst, told) = looked_at(&in_front_of(&url, &[health])).await;
+    let (worst, output) = run_check(&in_front_of(&url, &[health])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("its health check at /nowhere fails: 404"),
-        "{told}"
+        output.contains("its health check at /nowhere fails: 404"),
+        "{output}"
     );
     let path = ("APP__UPSTREAM__PATH", "/elsewhere");
-    let (worst, told) = looked_at(&in_front_of(&url, &[path])).await;
+    let (worst, output) = run_check(&in_front_of(&url, &[path])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("no upstream at /elsewhere: it answers 404")
-            && told.contains("change: app.upstream.path"),
-        "{told}"
+        output.contains("no upstream at /elsewhere: HTTP 404")
+            && output.contains("change: app.upstream.path"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn a_server_that_closes_without_an_answer_has_nothing_at_that_path() {
-    // As the stock server of Node does, one second after the upgrade.
+async fn a_server_that_closes_without_a_response_has_no_endpoint_at_the_path() {
+    // As the stock Node.js server does one second after the upgrade.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -69,25 +70,25 @@ async fn a_server_that_closes_without_an_answer_has_nothing_at_that_path() {
             let _ = client.read(&mut [0; 4096]).await;
         }
     });
-    let (worst, told) = looked_at(&in_front_of(&url, &[])).await;
+    let (worst, output) = run_check(&in_front_of(&url, &[])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("it closes the connection without an answer")
-            && told.contains("change: app.upstream.path"),
-        "{told}"
+        output.contains("connection closed without a response")
+            && output.contains("change: app.upstream.path"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn a_server_that_is_away_or_leads_back_is_named() {
+async fn an_unreachable_server_and_a_loop_are_errors() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
-    let (worst, told) = looked_at(&in_front_of(&url, &[])).await;
+    let (worst, output) = run_check(&in_front_of(&url, &[])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("Connection refused") && told.contains("change: app.upstream.urls"),
-        "{told}"
+        output.contains("Connection refused") && output.contains("change: app.upstream.urls"),
+        "{output}"
     );
     let front = [
         ("APP__KIND", "upstream"),
@@ -95,19 +96,19 @@ async fn a_server_that_is_away_or_leads_back_is_named() {
     ];
     let front = TestServer::with(&front).await;
     let url = format!("http://{}", front.address());
-    let (worst, told) = looked_at(&in_front_of(&url, &[])).await;
+    let (worst, output) = run_check(&in_front_of(&url, &[])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains(&format!("error: {url}: leads back to this cluster"))
-            && told.contains("not the address that clients open"),
-        "{told}"
+        output.contains(&format!("error: {url}: leads back to this cluster"))
+            && output.contains("not the address that clients open"),
+        "{output}"
     );
-    // Another cluster is a server like any other, and lets nobody in without one behind it.
-    let (_, told) = looked_at(&in_front_of(&url, &[("BUS__PREFIX", "another")])).await;
-    assert!(!told.contains("leads back"), "{told}");
+    // A node of another cluster is a server like any other.
+    let (_, output) = run_check(&in_front_of(&url, &[("BUS__PREFIX", "another")])).await;
+    assert!(!output.contains("leads back"), "{output}");
 }
 
-/// As the backends' own server: REST and the socket at one address.
+/// Serves REST and sockets at one address, as a backend does.
 async fn one_address(backend: &Backend, sockets: &TestServer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -126,7 +127,7 @@ async fn one_address(backend: &Backend, sockets: &TestServer) -> String {
                 };
                 let mut server = TcpStream::connect(target).await.unwrap();
                 server.write_all(&head[..length]).await.unwrap();
-                // One of them ends it.
+                // Ends when either side closes.
                 let _ = copy_bidirectional(&mut client, &mut server).await;
             });
         }
@@ -134,25 +135,26 @@ async fn one_address(backend: &Backend, sockets: &TestServer) -> String {
     url
 }
 
-/// Subscribes as a backend's process does, until it is dropped.
+/// Subscribes as the process of a backend does, until it is dropped.
 async fn subscribed_process(redis: &RedisServer) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).await.unwrap();
     stream.write_all(b"SUBSCRIBE socketio\r\n").await.unwrap();
-    let mut answer = [0; 64];
-    within_deadline("the subscription is told", stream.read(&mut answer))
+    let mut response = [0; 64];
+    within_deadline("the subscription", stream.read(&mut response))
         .await
         .unwrap();
     stream
 }
 
-struct Stock {
+/// A backend and its Redis.
+struct Deployment {
     backend: Backend,
     _sockets: TestServer,
     url: String,
     redis: RedisServer,
 }
 
-impl Stock {
+impl Deployment {
     async fn start() -> Option<Self> {
         let redis = RedisServer::start(&[])?;
         let backend = Backend::start();
@@ -166,115 +168,116 @@ impl Stock {
         })
     }
 
-    async fn looked_at(&self, database: u8, more: &[(&str, &str)]) -> (Severity, String) {
+    async fn run_check(&self, database: u8, more: &[(&str, &str)]) -> (Severity, String) {
         let redis = format!("redis://127.0.0.1:{}/{database}", self.redis.port);
         let usual = [
             ("APP__KIND", "open_webui"),
             ("APP__OPEN_WEBUI__UPSTREAMS", self.url.as_str()),
             ("BUS__REDIS_URL", redis.as_str()),
         ];
-        looked_at(&config(&[&usual, more].concat())).await
+        run_check(&config(&[&usual, more].concat())).await
     }
 }
 
 #[actix_rt::test]
-async fn backends_that_share_our_redis_are_fine() {
-    let Some(stock) = Stock::start().await else {
+async fn backends_that_share_the_redis_of_the_node_are_ok() {
+    let Some(deployment) = Deployment::start().await else {
         return;
     };
-    let _process = subscribed_process(&stock.redis).await;
-    let () = stock
+    let _process = subscribed_process(&deployment.redis).await;
+    let () = deployment
         .redis
         .ask(&["SET", "open-webui:usage_cleanup_lock", "1"]);
-    let (worst, told) = stock.looked_at(0, &[]).await;
-    assert!(worst < Severity::Error, "{told}");
-    let url = &stock.url;
+    let (worst, output) = deployment.run_check(0, &[]).await;
+    assert!(worst < Severity::Error, "{output}");
+    let url = &deployment.url;
     for expected in [
         format!("ok: {url}: Open WebUI 0.12.4"),
         format!("ok: {url}: takes a upstream at /ws/socket.io"),
         "ok: the backends are at this redis (1 of their processes hear `socketio`), with the prefix `open-webui` in database 0".to_owned(),
     ] {
-        assert!(told.contains(&expected), "{expected}: {told}");
+        assert!(output.contains(&expected), "{expected}: {output}");
     }
-    stock.backend.set_version("0.9.1");
-    let (worst, told) = stock.looked_at(0, &[]).await;
+    deployment.backend.set_version("0.9.1");
+    let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Warning);
     assert!(
-        told.contains("0.9.1, which should work") && told.contains("backends are at this redis"),
-        "{told}"
+        output.contains("0.9.1, which should work")
+            && output.contains("backends are at this redis"),
+        "{output}"
     );
-    stock.backend.set_version("0.6.5");
-    let (worst, told) = stock.looked_at(0, &[]).await;
+    deployment.backend.set_version("0.6.5");
+    let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("0.6.5, whose messages on Redis are pickled"),
-        "{told}"
+        output.contains("0.6.5, whose messages on Redis are pickled"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn a_redis_that_is_not_the_backends_is_named() {
-    let Some(stock) = Stock::start().await else {
+async fn another_redis_than_the_backends_use_is_an_error() {
+    let Some(deployment) = Deployment::start().await else {
         return;
     };
-    let () = stock
+    let () = deployment
         .redis
         .ask(&["SET", "open-webui:usage_cleanup_lock", "1"]);
-    let (worst, told) = stock.looked_at(0, &[]).await;
+    let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("no backend hears `socketio` at this redis"),
-        "{told}"
+        output.contains("no backend hears `socketio` at this redis"),
+        "{output}"
     );
-    let _process = subscribed_process(&stock.redis).await;
-    let (worst, told) = stock.looked_at(1, &[]).await;
+    let _process = subscribed_process(&deployment.redis).await;
+    let (worst, output) = deployment.run_check(1, &[]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("the backends' keys are in database 0, bus.redis_url names 1"),
-        "{told}"
+        output.contains("the backends' keys are in database 0, bus.redis_url names 1"),
+        "{output}"
     );
     let prefix = ("APP__OPEN_WEBUI__KEY_PREFIX", "mine");
-    let (worst, told) = stock.looked_at(0, &[prefix]).await;
+    let (worst, output) = deployment.run_check(0, &[prefix]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("change: REDIS_KEY_PREFIX=open-webui here"),
-        "{told}"
+        output.contains("change: REDIS_KEY_PREFIX=open-webui here"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn what_redis_refuses_the_app_is_named() {
-    let Some(stock) = Stock::start().await else {
+async fn commands_that_redis_denies_are_errors() {
+    let Some(deployment) = Deployment::start().await else {
         return;
     };
     let rule =
         "ACL SETUSER default resetkeys ~roomwire:* %R~open-webui:auth:* ~open-webui:usage_pool";
-    let () = stock.redis.ask(&rule.split(' ').collect::<Vec<_>>());
-    let (worst, told) = stock.looked_at(0, &[]).await;
+    let () = deployment.redis.ask(&rule.split(' ').collect::<Vec<_>>());
+    let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Error);
     for command in ["HGET", "HDEL", "HSCAN"] {
         let named = format!("({command} open-webui:session_pool)");
-        assert!(told.contains(&named), "{named}: {told}");
+        assert!(output.contains(&named), "{named}: {output}");
     }
     assert!(
-        !told.contains("(GET ") && !told.contains("usage_pool)"),
-        "{told}"
+        !output.contains("(GET ") && !output.contains("usage_pool)"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn a_key_that_the_backends_do_not_know_is_named() {
-    let Some(stock) = Stock::start().await else {
+async fn another_secret_key_than_the_backends_use_is_an_error() {
+    let Some(deployment) = Deployment::start().await else {
         return;
     };
-    // This backend refuses every token in the same words.
+    // The test backend rejects every token with the same response.
     let secret = ("APP__OPEN_WEBUI__SECRET_KEY", "s3cret");
-    let (worst, told) = stock.looked_at(0, &[secret]).await;
+    let (worst, output) = deployment.run_check(0, &[secret]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("change: WEBUI_SECRET_KEY here (app.open_webui.secret_key)"),
-        "{told}"
+        output.contains("change: WEBUI_SECRET_KEY here (app.open_webui.secret_key)"),
+        "{output}"
     );
-    assert!(!told.contains("s3cret"), "{told}");
-    assert_eq!(stock.backend.asked(), ["/api/v1/auths/"; 2]);
+    assert!(!output.contains("s3cret"), "{output}");
+    assert_eq!(deployment.backend.take_requests(), ["/api/v1/auths/"; 2]);
 }

@@ -181,7 +181,7 @@ async fn upstreams_that_are_gone_are_seen_at_once() {
     let seen = scrape(&front).await;
     for (series, expected) in [
         ("roomwire_upstreams{state=\"up\"}".to_owned(), 1.0),
-        ("roomwire_upstreams{state=\"out\"}".to_owned(), 1.0),
+        ("roomwire_upstreams{state=\"down\"}".to_owned(), 1.0),
         (format!("roomwire_upstream_up{{url=\"http://{up}\"}}"), 1.0),
         (
             format!("roomwire_upstream_up{{url=\"http://{down}\"}}"),
@@ -195,7 +195,7 @@ async fn upstreams_that_are_gone_are_seen_at_once() {
     // The loss of its upstream connection is noticed, and the upstream is checked.
     let gone = "upstreams: degraded: none of 2 answers";
     assert_eq!(front.readyz(gone).await, 200);
-    logged("no upstream is left: ").await;
+    logged("no healthy upstream: ").await;
     member.rest().await;
 }
 

@@ -1,4 +1,4 @@
-//! The Open WebUI app when something is missing: a backend, the bus, the truth of what was said before.
+//! Failures around the Open WebUI app: unavailable backends, a slow bus, revoked tokens and stale caches.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::support::slow_link::SlowLink;
 use crate::support::{Frame, TestServer, eventually, within_deadline};
 
 #[actix_rt::test]
-async fn clients_wait_for_a_backend_that_is_away() {
+async fn clients_wait_for_an_unavailable_backend() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     let cluster = cluster::<1>(&backend, &[]).await;
@@ -28,19 +28,19 @@ async fn clients_wait_for_a_backend_that_is_away() {
     let mut ann = connect(&cluster.nodes[0], &token).await;
     let event = json!(["user-join", {"auth": {"token": token}}]);
     ann.send(&format!("420{event}")).await;
-    eventually("a question", || !backend.asked().is_empty()).await;
+    eventually("a request", || !backend.take_requests().is_empty()).await;
     backend.set_down(false);
     ann.expect(r#"430[{"id":"ann","name":"ANN"}]"#).await;
 }
 
 #[actix_rt::test]
-async fn who_waited_too_long_is_sent_away_to_try_again() {
+async fn a_client_is_disconnected_when_no_backend_responds_within_the_retry_timeout() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_down(true);
     let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__RETRY_TIMEOUT", "300ms")]).await;
     let mut ann = connect(&cluster.nodes[0], &token).await;
-    // Stock clients take a lost connection as a reason to come back.
+    // Stock clients reconnect after this close.
     let frames = ann.rest().await;
     assert!(
         matches!(frames[..], [Frame::Close(Some(1013), _)]),
@@ -49,7 +49,7 @@ async fn who_waited_too_long_is_sent_away_to_try_again() {
 }
 
 #[actix_rt::test]
-async fn a_backend_that_is_away_is_not_missed_while_another_answers() {
+async fn requests_go_to_another_backend_while_one_is_unavailable() {
     let (first, second) = (Backend::start(), Backend::start());
     let token = first.account("ann", "user");
     second.account("ann", "user");
@@ -64,20 +64,20 @@ async fn a_backend_that_is_away_is_not_missed_while_another_answers() {
 }
 
 #[actix_rt::test]
-async fn what_makes_no_sense_is_no_refusal() {
-    let (stranger, backend) = (Backend::start(), Backend::start());
+async fn an_unexpected_response_does_not_reject_a_token() {
+    let (other, backend) = (Backend::start(), Backend::start());
     let token = backend.account("ann", "user");
     backend.set_channels(&["c"]);
-    // A page for everything, as a frontend's server has it, and then a limit.
+    // A page at every path, as a server for a frontend responds, then a missing path, then a rate limit.
     for (status, body) in [
         (200, json!("a page")),
         (404, Value::Null),
         (429, Value::Null),
     ] {
         for path in ["/api/v1/auths/", "/api/v1/channels/"] {
-            stranger.set_override(path, status, body.clone());
+            other.set_override(path, status, body.clone());
         }
-        let both = format!("{},{}", stranger.url, backend.url);
+        let both = format!("{},{}", other.url, backend.url);
         let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
         let cluster = cluster::<1>(&backend, &more).await;
         let python = PythonProcess::join(&cluster.hub);
@@ -94,7 +94,7 @@ async fn what_makes_no_sense_is_no_refusal() {
 }
 
 #[actix_rt::test]
-async fn a_token_is_not_believed_without_its_sockets() {
+async fn a_cached_token_is_dropped_with_its_last_socket() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     let cluster = cluster::<1>(&backend, &[]).await;
@@ -102,20 +102,20 @@ async fn a_token_is_not_believed_without_its_sockets() {
     let (first, mut second) = (joined(node, &token).await, joined(node, &token).await);
     drop(first);
     node.sessions(1).await;
-    backend.asked();
-    // Believed as long as the backend would end a socket here, if it took the token away.
+    backend.take_requests();
+    // Cached while there is a socket that the backend would disconnect if it revoked the token.
     assert!(user_join(&mut second, &token).await.contains("ANN"));
-    assert_eq!(backend.asked(), ["/api/v1/channels/"]);
+    assert_eq!(backend.take_requests(), ["/api/v1/channels/"]);
     drop(second);
     node.sessions(0).await;
     backend.revoke_all_tokens();
     let mut again = connect(node, &token).await;
     assert_eq!(user_join(&mut again, &token).await, "[]");
-    assert_eq!(backend.asked(), ["/api/v1/auths/"]);
+    assert_eq!(backend.take_requests(), ["/api/v1/auths/"]);
 }
 
 #[actix_rt::test]
-async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
+async fn sockets_are_disconnected_when_a_backend_revokes_their_token() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE_INTERVAL", "1ms")]).await;
@@ -125,7 +125,7 @@ async fn a_token_that_a_backend_takes_back_ends_its_sockets() {
 }
 
 #[actix_rt::test]
-async fn whose_turn_does_not_come_is_sent_away_too() {
+async fn a_client_is_disconnected_when_its_request_is_queued_for_the_retry_timeout() {
     let backend = Backend::start();
     let tokens = [
         backend.account("ann", "user"),
@@ -140,7 +140,7 @@ async fn whose_turn_does_not_come_is_sent_away_too() {
     let cluster = cluster::<1>(&backend, &more).await;
     let mut ann = connect(&cluster.nodes[0], &tokens[0]).await;
     let mut bob = connect(&cluster.nodes[0], &tokens[1]).await;
-    // One of them is asked about, for an hour.
+    // The request for one of them takes an hour, so the other is queued.
     let frames = tokio::select! {
         frames = ann.rest() => frames,
         frames = bob.rest() => frames,
@@ -152,7 +152,7 @@ async fn whose_turn_does_not_come_is_sent_away_too() {
 }
 
 #[actix_rt::test]
-async fn what_a_backend_says_anew_of_a_user_counts() {
+async fn a_changed_account_takes_effect_at_the_next_revalidation() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_channels(&["c"]);
@@ -173,10 +173,10 @@ async fn what_a_backend_says_anew_of_a_user_counts() {
 }
 
 #[actix_rt::test]
-async fn what_no_backend_said_about_a_chat_is_not_believed() {
+async fn an_unanswered_permission_request_is_not_cached() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
-    backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+    backend.set_response("/api/v1/chats/own/pinned", 200, Value::Null);
     let more = [("APP__OPEN_WEBUI__RETRY_TIMEOUT", "100ms")];
     let cluster = cluster::<1>(&backend, &more).await;
     let python = PythonProcess::join(&cluster.hub);
@@ -191,7 +191,7 @@ async fn what_no_backend_said_about_a_chat_is_not_believed() {
     ann.expect(&format!(r#"42["events",{access}]"#)).await;
     let typing =
         r#"["events:chat",{"chat_id":"own","data":{"type":"typing","data":{"typing":true}}}]"#;
-    within_deadline("a no", async {
+    within_deadline("a denial", async {
         while ann.ask(typing).await != "[false]" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -202,10 +202,10 @@ async fn what_no_backend_said_about_a_chat_is_not_believed() {
 }
 
 #[actix_rt::test]
-async fn a_node_that_stops_cleans_up_first() {
+async fn a_node_removes_its_entries_before_it_stops() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
-    backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+    backend.set_response("/api/v1/chats/own/pinned", 200, Value::Null);
     let cluster = cluster::<1>(&backend, &[]).await;
     let mut python = PythonProcess::join(&cluster.hub);
     let mut ann = joined(&cluster.nodes[0], &token).await;
@@ -213,28 +213,30 @@ async fn a_node_that_stops_cleans_up_first() {
         .await;
     assert!(ann.text().await.contains("chat:presence"));
     ann.expect("431[true]").await;
-    // A backend is about to say who looks at the chat.
+    // A backend holds the lock of the presence in the chat.
     let (store, lock) = (&cluster.store, "open-webui:chat:own:presence:lock");
     let taken = store.acquire_lease(lock, "other", Duration::from_secs(60));
     assert!(taken.await.unwrap());
     let [node] = cluster.nodes;
     let mut stop = pin!(node.server.stop());
     let early = timeout(Duration::from_millis(300), &mut stop).await;
-    assert!(early.is_err(), "it waits for its turn");
+    assert!(early.is_err(), "it waits for the lock");
     let pool = "open-webui:session_pool";
     assert_eq!(store.hash_get(pool, &ann.socket).await, Ok(None));
     store.release(lock, "other").await.unwrap();
     stop.await;
     loop {
-        let heard = python.receive().await;
-        if heard["event"] == "events" && heard["data"][0]["data"]["data"]["users"] == json!([]) {
+        let published = python.receive().await;
+        if published["event"] == "events"
+            && published["data"][0]["data"]["data"]["users"] == json!([])
+        {
             break;
         }
     }
 }
 
 #[actix_rt::test]
-async fn a_token_whose_time_is_over_ends_its_sockets_without_a_backend() {
+async fn sockets_with_an_expired_token_are_disconnected_without_a_backend() {
     let backend = Backend::start();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let token = token_until("ann", Some(now.as_secs() + 3));
@@ -246,7 +248,7 @@ async fn a_token_whose_time_is_over_ends_its_sockets_without_a_backend() {
 }
 
 #[actix_rt::test]
-async fn a_backend_that_is_too_old_is_named() {
+async fn an_unsupported_backend_version_is_logged() {
     let backend = Backend::start();
     backend.set_version("0.6.5");
     let _cluster = cluster::<1>(&backend, &[]).await;
@@ -259,7 +261,7 @@ async fn a_backend_that_is_too_old_is_named() {
 }
 
 #[actix_rt::test]
-async fn without_backends_the_session_pool_stays_fresh() {
+async fn session_pool_entries_are_refreshed_without_backends() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     let more = [
@@ -269,9 +271,9 @@ async fn without_backends_the_session_pool_stays_fresh() {
     let cluster = cluster::<1>(&backend, &more).await;
     let ann = joined(&cluster.nodes[0], &token).await;
     backend.set_down(true);
-    backend.asked();
-    eventually("a question", || !backend.asked().is_empty()).await;
-    // That question is still asked again and again, for 30 s; entries are written meanwhile.
+    backend.take_requests();
+    eventually("a request", || !backend.take_requests().is_empty()).await;
+    // The request is retried for 30 s; entries are written meanwhile.
     let pool = "open-webui:session_pool";
     let gone = cluster.store.hash_delete(pool, vec![ann.socket.clone()]);
     gone.await.unwrap();
@@ -290,12 +292,12 @@ async fn without_backends_the_session_pool_stays_fresh() {
 }
 
 #[actix_rt::test]
-async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
+async fn a_chat_join_is_acknowledged_once_its_room_is_subscribed() {
     for (room_channels, channels) in [("true", 2), ("false", 1)] {
         let backend = Backend::start();
         let token = backend.account("ann", "user");
         backend.set_channels(&["c"]);
-        backend.set_answer("/api/v1/chats/own/pinned", 200, Value::Null);
+        backend.set_response("/api/v1/chats/own/pinned", 200, Value::Null);
         let hub = Hub::default();
         let (link, events) = hub.join();
         let slow = SlowLink::new(link);
@@ -320,7 +322,10 @@ async fn a_join_is_acknowledged_once_its_rooms_are_heard() {
             .await;
         eventually("the subscription", || slow.asked() == channels).await;
         let early = timeout(Duration::from_millis(200), ann.text()).await;
-        assert!(early.is_err(), "said before it is heard: {early:?}");
+        assert!(
+            early.is_err(),
+            "acknowledged before the subscription: {early:?}"
+        );
         slow.release();
         assert!(ann.text().await.contains("chat:presence"));
         ann.expect("431[true]").await;

@@ -1,4 +1,4 @@
-//! The Open WebUI app and its upstream connections: what only a backend can do.
+//! Upstream connections of the Open WebUI app: events that only a backend can handle.
 
 use roomwire::metrics::labels::UpstreamRefusal;
 use serde_json::json;
@@ -11,20 +11,20 @@ const EDIT: &str = r#"["ydoc:document:update",{"document_id":"note:n","update":[
 const SEEN: &str = r#"["events:channel",{"channel_id":"c","data":{"type":"last_read_at"}}]"#;
 
 #[actix_rt::test]
-async fn documents_live_on_a_leg_of_their_socket() {
+async fn documents_use_an_upstream_connection_of_their_socket() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
     let cluster = cluster::<1>(&backend, &[]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
-    backend.asked();
-    assert!(upstreams.is_empty(), "no upstream before it is needed");
+    backend.take_requests();
+    assert!(upstreams.is_empty(), "no connection before it is needed");
     ann.send(&format!("421{JOIN}")).await;
     let mut upstream = upstreams.next(&token).await;
     let request = upstream.request.to_lowercase();
     assert!(request.contains("x-roomwire-via: roomwire:0/"), "{request}");
-    let id = upstream.asked(JOIN).await;
-    // What the backend says to rooms comes by the bus: of an upstream connection, only what is for this socket is passed on.
+    let id = upstream.expect_event(JOIN).await;
+    // Events of the backend to rooms arrive over the bus, so only events for this socket are passed on.
     upstream
         .send_all(&[
             r#"42["events",{"chat_id":"c"}]"#,
@@ -40,7 +40,7 @@ async fn documents_live_on_a_leg_of_their_socket() {
     ann.expect(r#"42["encryption:event",{"kind":"ended"}]"#)
         .await;
     ann.expect("431[]").await;
-    // An attachment goes as it came.
+    // Attachments are passed on unchanged.
     ann.send(r#"451-2["ydoc:document:update",{"update":{"_placeholder":true,"num":0}}]"#)
         .await;
     ann.send_binary(&[1, 2]).await;
@@ -48,14 +48,14 @@ async fn documents_live_on_a_leg_of_their_socket() {
     let edit = r#"["ydoc:document:update",{"update":{"_placeholder":true,"num":0}}]"#;
     assert!(text.starts_with("451-") && text.ends_with(edit), "{text}");
     upstream.expect_binary(&[1, 2]).await;
-    assert!(upstreams.is_empty(), "one upstream for all documents");
-    assert_eq!(backend.asked(), [""; 0], "and no questions");
+    assert!(upstreams.is_empty(), "one connection for all documents");
+    assert_eq!(backend.take_requests(), [""; 0], "and no REST request");
     drop(ann);
-    assert_eq!(upstream.try_text().await, None, "it ends with its socket");
+    assert_eq!(upstream.try_text().await, None, "it closes with its socket");
 }
 
 #[actix_rt::test]
-async fn a_leg_lost_with_documents_open_sends_its_client_to_join_anew() {
+async fn a_client_with_open_documents_is_disconnected_when_their_connection_is_lost() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
@@ -66,31 +66,31 @@ async fn a_leg_lost_with_documents_open_sends_its_client_to_join_anew() {
     upstream.text().await;
     drop(upstream);
     ann.expect("41").await;
-    // As a browser does, on the same connection.
+    // Browsers reconnect the namespace on the same connection.
     ann.send(&format!(r#"40{{"token":"{token}"}}"#)).await;
     assert!(ann.text().await.starts_with("40{"));
     ann.send(&format!("42{JOIN}")).await;
     let mut upstream = upstreams.next(&token).await;
     upstream.expect(&format!("42{JOIN}")).await;
-    // Without anything open, a loss is no news: the next event opens another upstream.
+    // Without an open document the client is not affected: the next event opens another connection.
     let leave = r#"["ydoc:document:leave",{"document_id":"note:n"}]"#;
     ann.send(&format!("42{leave}")).await;
     upstream.expect(&format!("42{leave}")).await;
     drop(upstream);
     let metrics = cluster.nodes[0].metrics();
-    eventually("the end of the leg", || {
+    eventually("the end of the connection", || {
         metrics.upstream_connections.get() == 0
     })
     .await;
     ann.send(&format!("422{EDIT}")).await;
     let mut upstream = upstreams.next(&token).await;
-    let id = upstream.asked(EDIT).await;
+    let id = upstream.expect_event(EDIT).await;
     upstream.send(&format!("43{id}[]")).await;
     ann.expect("432[]").await;
 }
 
 #[actix_rt::test]
-async fn what_was_read_takes_a_leg_of_its_own() {
+async fn other_events_use_a_second_upstream_connection() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_channels(&["c"]);
@@ -98,20 +98,20 @@ async fn what_was_read_takes_a_leg_of_its_own() {
     let cluster = cluster::<1>(&backend, &[]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     ann.send(&format!("425{SEEN}")).await;
-    let mut passing = upstreams.next(&token).await;
-    let id = passing.asked(SEEN).await;
-    passing.send(&format!("43{id}[]")).await;
+    let mut general = upstreams.next(&token).await;
+    let id = general.expect_event(SEEN).await;
+    general.send(&format!("43{id}[]")).await;
     ann.expect("435[]").await;
     ann.send(r#"42["something-new",{"a":1}]"#).await;
-    passing.expect(r#"42["something-new",{"a":1}]"#).await;
-    // The backend looks at the channels anew where the browser does.
+    general.expect(r#"42["something-new",{"a":1}]"#).await;
+    // The backend looks up the channels again when the browser does.
     let join = json!(["join-channels", {"auth": {"token": token}}]);
     assert_eq!(ann.ask(&join.to_string()).await, "[]");
-    passing.expect(&format!("42{join}")).await;
-    // It may go without a word.
-    drop(passing);
+    general.expect(&format!("42{join}")).await;
+    // Its loss does not affect the client.
+    drop(general);
     let metrics = cluster.nodes[0].metrics();
-    eventually("the end of the leg", || {
+    eventually("the end of the connection", || {
         metrics.upstream_connections.get() == 0
     })
     .await;
@@ -119,7 +119,7 @@ async fn what_was_read_takes_a_leg_of_its_own() {
 }
 
 #[actix_rt::test]
-async fn legs_of_a_user_are_bounded() {
+async fn upstream_connections_of_a_user_are_limited() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
@@ -137,13 +137,13 @@ async fn legs_of_a_user_are_bounded() {
 }
 
 #[actix_rt::test]
-async fn legs_go_where_a_backend_answers() {
-    let (mut away, mut backend) = (Backend::start(), Backend::start());
+async fn connections_go_to_a_backend_that_accepts_them() {
+    let (mut unavailable, mut backend) = (Backend::start(), Backend::start());
     let token = backend.account("ann", "user");
-    away.account("ann", "user");
-    drop(Upstreams::in_front_of(&mut away).await);
+    unavailable.account("ann", "user");
+    drop(Upstreams::in_front_of(&mut unavailable).await);
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
-    let both = format!("{},{}", away.url, backend.url);
+    let both = format!("{},{}", unavailable.url, backend.url);
     let more = [("APP__OPEN_WEBUI__UPSTREAMS", both.as_str())];
     let cluster = cluster::<1>(&backend, &more).await;
     for _ in 0..3 {
@@ -158,7 +158,7 @@ async fn legs_go_where_a_backend_answers() {
 }
 
 #[actix_rt::test]
-async fn strangers_open_no_upstreams() {
+async fn sockets_without_a_user_open_no_upstream_connection() {
     let mut backend = Backend::start();
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
     let cluster = cluster::<1>(&backend, &[]).await;
@@ -172,7 +172,7 @@ async fn strangers_open_no_upstreams() {
 }
 
 #[actix_rt::test]
-async fn what_a_client_said_before_it_left_reaches_the_backend() {
+async fn events_sent_before_a_disconnect_reach_the_backend() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_channels(&["c"]);
@@ -184,16 +184,16 @@ async fn what_a_client_said_before_it_left_reaches_the_backend() {
     cluster.nodes[0].sessions(0).await;
     let mut upstream = upstreams.next(&token).await;
     upstream.expect(&format!("42{SEEN}")).await;
-    assert_eq!(upstream.try_text().await, None, "it ends behind that");
+    assert_eq!(upstream.try_text().await, None, "it closes after that");
     let metrics = cluster.nodes[0].metrics();
-    eventually("no upstream is left", || {
+    eventually("the end of the connection", || {
         metrics.upstream_connections.get() == 0
     })
     .await;
 }
 
 #[actix_rt::test]
-async fn a_backend_that_never_answers_the_greeting_is_left() {
+async fn a_backend_that_does_not_acknowledge_user_join_is_unavailable() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
@@ -201,12 +201,12 @@ async fn a_backend_that_never_answers_the_greeting_is_left() {
     let cluster = cluster::<1>(&backend, &more).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     ann.send(r#"42["something-new",1]"#).await;
-    let (mut upstream, _) = upstreams.next_unanswered(&token).await;
+    let (mut upstream, _) = upstreams.next_unacknowledged(&token).await;
     assert_eq!(upstream.try_text().await, None);
     let refused = &cluster.nodes[0]
         .metrics()
         .upstream_connections_refused_total;
-    eventually("the end of the leg", || {
+    eventually("the end of the connection", || {
         refused.of(UpstreamRefusal::Unavailable).get() == 1
     })
     .await;
@@ -216,7 +216,7 @@ async fn a_backend_that_never_answers_the_greeting_is_left() {
 }
 
 #[actix_rt::test]
-async fn who_gets_no_leg_is_not_sent_round_and_round() {
+async fn a_client_whose_connection_is_refused_is_disconnected_after_a_pause() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
@@ -232,12 +232,12 @@ async fn who_gets_no_leg_is_not_sent_round_and_round() {
     })
     .await;
     assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");
-    // It is sent away in a while, to try again.
+    // It is disconnected after a pause.
     ann.expect("41").await;
 }
 
 #[actix_rt::test]
-async fn another_user_of_the_same_socket_has_another_upstream() {
+async fn another_user_of_the_same_socket_gets_another_connection() {
     let mut backend = Backend::start();
     let (ann, bob) = (
         backend.account("ann", "user"),
@@ -247,20 +247,17 @@ async fn another_user_of_the_same_socket_has_another_upstream() {
     let cluster = cluster::<1>(&backend, &[]).await;
     let mut client = joined(&cluster.nodes[0], &ann).await;
     client.send(&format!("42{JOIN}")).await;
-    let (mut first, id) = upstreams.next_unanswered(&ann).await;
+    let (mut first, id) = upstreams.next_unacknowledged(&ann).await;
     user_join(&mut client, &bob).await;
     client.send(&format!("42{JOIN}")).await;
     let mut second = upstreams.next(&bob).await;
     second.expect(&format!("42{JOIN}")).await;
-    // The end of the first is no news for the second.
+    // The end of the first does not affect the second.
     first.send(&format!("43{id}[]")).await;
     first.expect(&format!("42{JOIN}")).await;
     assert_eq!(first.try_text().await, None);
     let metrics = cluster.nodes[0].metrics();
-    eventually("one upstream is left", || {
-        metrics.upstream_connections.get() == 1
-    })
-    .await;
+    eventually("one connection", || metrics.upstream_connections.get() == 1).await;
     client.send(&format!("42{EDIT}")).await;
     second.expect(&format!("42{EDIT}")).await;
     assert!(upstreams.is_empty());

@@ -1,4 +1,4 @@
-"""What happens to sockets when their user's account changes: role, password, sign-out."""
+"""Sockets whose account changes: its role, its password, a sign-out."""
 
 from typing import TYPE_CHECKING
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from scenario import Scenario
 
 
-async def roles(story: "Scenario") -> None:
+async def change_role(story: "Scenario") -> None:
     user, two = story.users["alice"], story.backends[1]
     carol = story.users["carol"]
     browser = story.browser("carol", 0)
     await browser.connect(carol.token)
-    await story.step("carol comes", ack=browser.join(carol.token))
+    await story.step("carol connects", ack=browser.join(carol.token))
     for role in ("admin", "user"):
         await user.post(two, f"/api/v1/users/{carol.id}/update", {"role": role})
         if role == "admin":
@@ -21,12 +21,12 @@ async def roles(story: "Scenario") -> None:
     await browser.close()
     again = story.browser("carol", 1)
     await again.connect(carol.token)
-    await story.step("carol comes back", ack=again.join(carol.token))
+    await story.step("carol connects again", ack=again.join(carol.token))
     await again.close()
 
 
-async def passwords(story: "Scenario") -> None:
-    """A new password ends the old tokens by the database alone: no key in Redis tells of it."""
+async def change_password(story: "Scenario") -> None:
+    """A new password revokes the old tokens in the database only: no key in Redis is written."""
     one, two = story.backends
     carol = story.users["carol"]
     email, old, new = "carol@example.org", "Passw0rd!carol", "Passw0rd!other"
@@ -34,7 +34,7 @@ async def passwords(story: "Scenario") -> None:
     for browser in both:
         await browser.connect(carol.token)
     acks = {browser.name: browser.join(carol.token) for browser in both}
-    await story.step("carol is there twice", **acks)
+    await story.step("carol connects twice", **acks)
     await carol.post(two, "/api/v1/auths/update/password", {"password": old, "new_password": new})
     await story.step("carol has a new password")
     for browser in both:
@@ -59,7 +59,7 @@ async def sign_out(story: "Scenario") -> None:
     bob = story.browsers["bob"]
     user, one = story.users["bob"], story.backends[0]
     await user.post(one, "/api/v1/auths/signout")
-    await story.step("bob signs out", ends="bob")
+    await story.step("bob signs out", disconnecting="bob")
     await bob.close()
     old = story.browser("bob", 1)
     await old.connect(user.token)

@@ -1,4 +1,4 @@
-"""A model that only the browser can reach: the backend asks it, and the browser streams the answer up."""
+"""A model that only the browser can reach: the backend requests a completion, and the browser streams it up."""
 
 import asyncio
 import uuid
@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scenario import Scenario
 
-PIECES = ["one ", "two ", "three é中", " four", " five"]
+CHUNKS = ["one ", "two ", "three é中", " four", " five"]
 
 
-def piece(text: str) -> dict[str, Any]:
+def chunk(text: str) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
 
 
-async def tell(story: "Scenario") -> None:
+async def run(story: "Scenario") -> None:
     alice = story.browsers["alice"]
     user, two = story.users["alice"], story.backends[1]
     streams: set[asyncio.Task[None]] = set()
 
     async def stream(channel: str) -> None:
-        for text in PIECES:
-            await alice.emit(channel, piece(text))
+        for text in CHUNKS:
+            await alice.emit(channel, chunk(text))
         await alice.emit(channel, {"done": True})
 
-    def answer(question: Any) -> Any:
-        if question.get("data", {}).get("type") != "request:chat:completion":
+    def acknowledge(request: Any) -> Any:
+        if request.get("data", {}).get("type") != "request:chat:completion":
             return None
-        streams.add(asyncio.create_task(stream(question["data"]["data"]["channel"])))
+        streams.add(asyncio.create_task(stream(request["data"]["data"]["channel"])))
         return {"status": True}
 
-    alice.answer = answer
+    alice.ack = acknowledge
     ids = [str(uuid.uuid4()) for _ in range(2)]
-    question = {"id": ids[0], "role": "user", "content": "hi", "parentId": None, "childrenIds": [], "models": ["near"]}
+    message = {"id": ids[0], "role": "user", "content": "hi", "parentId": None, "childrenIds": [], "models": ["near"]}
     body = {
         "stream": True,
         "model": "near",
@@ -41,13 +41,13 @@ async def tell(story: "Scenario") -> None:
         "chat_id": story.chat,
         "id": ids[1],
         "parent_id": None,
-        "user_message": question,
+        "user_message": message,
         "session_id": alice.sid,
         "background_tasks": {},
     }
     await user.post(two, "/api/chat/completions", body)
-    await story.step("a model of the browser answers")
+    await story.step("a model of the browser completes")
     chat = await user.get(two, f"/api/v1/chats/{story.chat}")
-    said = chat["chat"]["history"]["messages"].get(ids[1], {}).get("content")
-    await story.step("its answer is kept", said=said)
-    alice.answer = {"answer": "yes from client"}
+    content = chat["chat"]["history"]["messages"].get(ids[1], {}).get("content")
+    await story.step("the completion is stored", content=content)
+    alice.ack = {"answer": "yes from client"}

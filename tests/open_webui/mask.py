@@ -1,4 +1,4 @@
-"""What differs from run to run, taken out of an observation: ids, times, sizes. The rest must be equal."""
+"""Masks what differs between runs of the scenario: ids, times and sizes."""
 
 import re
 from typing import Any
@@ -8,15 +8,15 @@ SOCKET = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
 MESSAGE = re.compile(r"msg_[0-9a-f]+")
 TIME = re.compile(r"(?<!\d)\d{10,20}(?!\d)")
 EARLIEST = 1_000_000_000
-# Sockets as documents know them: behind Roomwire these are the legs'. How many `sessions` a backend counts depends at
-# stock, too, on who happens to be on the same process.
-OF_DOCUMENTS = ("socket_id", "sessions")
-# What a model may call: pages of text, nothing of it about sockets.
-TOO_LONG = ("tools",)
+# Sockets in events of documents: behind Roomwire these are the upstream connections. The number of `sessions` of a backend
+# also depends, with stock alone, on which clients are on the same process.
+SOCKET_FIELDS = ("socket_id", "sessions")
+# The tools of a model: long texts that do not concern sockets.
+LONG_FIELDS = ("tools",)
 
 
 class Names:
-    """Gives known ids their names; every other id loses its value."""
+    """Replaces known ids by names, and all others by placeholders."""
 
     def __init__(self):
         self.known: dict[str, str] = {}
@@ -40,9 +40,9 @@ class Names:
         return value
 
     def field(self, key: str, value: Any) -> Any:
-        if key in OF_DOCUMENTS:
+        if key in SOCKET_FIELDS:
             return "<sockets>"
-        if key in TOO_LONG:
+        if key in LONG_FIELDS:
             return f"<{len(value)} {key}>"
         return self.mask(value)
 

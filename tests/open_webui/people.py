@@ -1,4 +1,4 @@
-"""Users of the product: their REST calls, and their browser's socket as a recorder of all it hears."""
+"""Users: their REST requests, and the socket of their browser, which records all events."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import socketio
 
-PATIENCE = 20
-HEARTBEAT = 15
+TIMEOUT = 20
+HEARTBEAT_INTERVAL = 15
 
 
 class User:
-    """A signed-in user; REST calls go to the backend named in each."""
+    """A signed-in user. Each REST request names its backend."""
 
     def __init__(self, name: str, token: str, identity: str):
         self.name, self.token, self.id = name, token, identity
@@ -21,18 +21,18 @@ class User:
     @classmethod
     async def sign_in(cls, backend: str, email: str, password: str) -> "User":
         async with httpx.AsyncClient(timeout=60) as client:
-            answer = await client.post(f"{backend}/api/v1/auths/signin", json={"email": email, "password": password})
-            answer.raise_for_status()
-            account = answer.json()
+            response = await client.post(f"{backend}/api/v1/auths/signin", json={"email": email, "password": password})
+            response.raise_for_status()
+            account = response.json()
         return cls(account["name"], account["token"], account["id"])
 
     async def call(self, method: str, backend: str, path: str, body: Any = None) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
         async with httpx.AsyncClient(timeout=60, headers=headers) as client:
-            answer = await client.request(method, backend + path, json=body)
-            if answer.status_code >= 400:
-                raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-            return answer.json()
+            response = await client.request(method, backend + path, json=body)
+            if response.status_code >= 400:
+                raise RuntimeError(f"{method} {path}: {response.status_code} {response.text[:500]}")
+            return response.json()
 
     async def get(self, backend: str, path: str) -> Any:
         return await self.call("GET", backend, path)
@@ -42,55 +42,55 @@ class User:
 
 
 class Browser:
-    """A socket that records every event, and answers questions of the server."""
+    """A socket that records every event and acknowledges it with `ack`, a value or a function of the arguments."""
 
     def __init__(self, name: str, url: str):
         self.name, self.url = name, url
-        self.heard: list[tuple[str, list[Any]]] = []
-        self.ended: list[str] = []
-        self.beats: asyncio.Task[None] | None = None
-        self.answer: Any = {"answer": "yes from client"}
+        self.events: list[tuple[str, list[Any]]] = []
+        self.disconnects: list[str] = []
+        self.heartbeats: asyncio.Task[None] | None = None
+        self.ack: Any = {"answer": "yes from client"}
         self.client = socketio.AsyncClient(reconnection=False)
         self.client.on("*", self.on_event)
-        self.client.on("disconnect", self.on_end)
+        self.client.on("disconnect", self.on_disconnect)
 
     async def on_event(self, event: str, *arguments: Any) -> Any:
-        self.heard.append((event, list(arguments)))
-        return self.answer(*arguments) if callable(self.answer) else self.answer
+        self.events.append((event, list(arguments)))
+        return self.ack(*arguments) if callable(self.ack) else self.ack
 
-    async def on_end(self, reason: str) -> None:
-        self.ended.append(reason)
+    async def on_disconnect(self, reason: str) -> None:
+        self.disconnects.append(reason)
 
     async def connect(self, token: str | None) -> None:
         auth = {"token": token} if token is not None else None
         await self.client.connect(
-            self.url, socketio_path="/ws/socket.io", transports=["websocket"], auth=auth, wait_timeout=PATIENCE
+            self.url, socketio_path="/ws/socket.io", transports=["websocket"], auth=auth, wait_timeout=TIMEOUT
         )
 
     async def join(self, token: str | None) -> Any:
         account = await self.call("user-join", {"auth": {"token": token}})
-        if isinstance(account, dict) and self.beats is None:
-            self.beats = asyncio.create_task(self.beat())
+        if isinstance(account, dict) and self.heartbeats is None:
+            self.heartbeats = asyncio.create_task(self.send_heartbeats())
         return account
 
-    async def beat(self) -> None:
-        """Pages say so as long as they are open; who does not is forgotten after two minutes."""
+    async def send_heartbeats(self) -> None:
+        """Backends consider a session dead after two minutes without a heartbeat."""
         while True:
-            await asyncio.sleep(HEARTBEAT)
-            # It may end at this very moment.
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
+            # The socket may disconnect at this moment.
             with contextlib.suppress(socketio.exceptions.SocketIOError):
                 await self.emit("heartbeat", {})
 
     async def call(self, event: str, data: Any) -> Any:
-        """The server's ack; `"no ack"` if the socket ended first or nobody answered."""
-        answer = asyncio.ensure_future(self.client.call(event, data, timeout=PATIENCE))
-        while not answer.done() and not self.ended:
-            await asyncio.wait([answer], timeout=0.05)
-        if not answer.done():
-            answer.cancel()
+        """The ack of the server; `"no ack"` if the socket is disconnected first or none arrives in time."""
+        ack = asyncio.ensure_future(self.client.call(event, data, timeout=TIMEOUT))
+        while not ack.done() and not self.disconnects:
+            await asyncio.wait([ack], timeout=0.05)
+        if not ack.done():
+            ack.cancel()
             return "no ack"
         try:
-            return answer.result()
+            return ack.result()
         except Exception as error:
             return f"no ack: {type(error).__name__}"
 
@@ -102,15 +102,15 @@ class Browser:
         return self.client.get_sid("/")
 
     async def close(self) -> None:
-        if self.beats:
-            self.beats.cancel()
+        if self.heartbeats:
+            self.heartbeats.cancel()
         if self.client.connected:
             await self.client.disconnect()
 
 
-async def eventually(condition, what: str, patience: float = PATIENCE) -> None:
+async def eventually(condition, what: str, timeout: float = TIMEOUT) -> None:
     """Waits until the condition, a function or a coroutine function, is true."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         outcome = condition()
         if asyncio.iscoroutine(outcome):
@@ -118,5 +118,5 @@ async def eventually(condition, what: str, patience: float = PATIENCE) -> None:
         if outcome:
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not in {patience} s: {what}")
+            raise TimeoutError(f"not in {timeout} s: {what}")
         await asyncio.sleep(0.05)

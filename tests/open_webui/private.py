@@ -1,4 +1,4 @@
-"""A private channel, whose packets the backend relays between its members: start, join, admission, leaving."""
+"""A private channel, whose packets the backend relays between members: start, join, admission, leave."""
 
 import base64
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ def packet(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-async def tell(story: "Scenario") -> None:
+async def run(story: "Scenario") -> None:
     alice, bob = story.browsers["alice"], story.browsers["bob"]
     user, one, two = story.users["alice"], *story.backends
     body = {"name": "secret team", "type": "group", "is_private": True, "user_ids": [story.users["bob"].id]}
@@ -23,25 +23,25 @@ async def tell(story: "Scenario") -> None:
     def about(**more: Any) -> dict[str, Any]:
         return {"channel": channel, **more}
 
-    await story.step("is anybody there", ack=bob.call("encryption:status", about()))
+    await story.step("status before the start", ack=bob.call("encryption:status", about()))
     started = await alice.call("encryption:start", about())
     await story.step("alice starts", ack=started)
     host = about(session=started["session"], participation=started["participation"])
     key = {name: packet(name[0] * 32) for name in ("alice", "bob")}
-    await story.step("alice shows her key", ack=alice.call("encryption:bind", {**host, "key": key["alice"]}))
-    await story.step("now somebody is", ack=bob.call("encryption:status", about()))
+    await story.step("alice binds her key", ack=alice.call("encryption:bind", {**host, "key": key["alice"]}))
+    await story.step("status after the start", ack=bob.call("encryption:status", about()))
     joined = await bob.call("encryption:join", about(session=started["session"]))
     await story.step("bob joins", ack=joined)
     guest = about(session=started["session"], participation=joined["participation"])
     candidate = {**guest, "key": key["bob"], "packet": packet("let me in")}
-    await story.step("bob shows his", ack=bob.call("encryption:bind", candidate))
+    await story.step("bob binds his key", ack=bob.call("encryption:bind", candidate))
     early = {**guest, "kind": "mls", "packet": packet("too early")}
-    await story.step("bob speaks too early", ack=bob.call("encryption:packet", early))
+    await story.step("bob sends too early", ack=bob.call("encryption:packet", early))
     admission = {**host, "kind": "admit", "target": joined["participation"], "packet": packet("he is in"), "welcome": packet("welcome")}
     await story.step("alice admits him", ack=alice.call("encryption:packet", admission))
-    await story.step("bob speaks", ack=bob.call("encryption:packet", {**guest, "kind": "mls", "packet": packet("hello")}))
-    await story.step("bob is alive", ack=bob.call("encryption:ping", guest))
-    await story.step("nobody else's place", ack=bob.call("encryption:ping", host))
+    await story.step("bob sends", ack=bob.call("encryption:packet", {**guest, "kind": "mls", "packet": packet("hello")}))
+    await story.step("bob pings", ack=bob.call("encryption:ping", guest))
+    await story.step("bob pings as alice", ack=bob.call("encryption:ping", host))
     await story.step("bob leaves", ack=bob.call("encryption:leave", guest))
     await story.step("alice ends it", ack=alice.call("encryption:leave", host))
     await user.call("DELETE", two, f"/api/v1/channels/{channel}/delete")

@@ -1,7 +1,7 @@
-"""What two people do with the product, and what their browsers hear of it.
+"""The scenario: what users do, and which events and acks their browsers receive.
 
-Each step does something and then records, for every socket, the acks and the events since the last step, masked.
-A step is over when every socket has heard as much as in the baseline, and then nothing more for a moment.
+Each step performs actions and then records the masked acks and events of every socket since the previous step. A step ends
+when every socket has received as many events as in the baseline, followed by a quiet period.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ import private
 from mask import Names
 from people import Browser, User, eventually
 
-# Quiet that ends a step of the baseline, and of a placement whose number of events is known.
+# The quiet period in seconds that ends a step: of the baseline, and of a placement whose number of events is known.
 BASELINE_QUIET = 1.2
 QUIET = 0.4
-LATEST = 15
+STEP_TIMEOUT = 15
 
 PIPE = '''
 class Pipe:
@@ -40,32 +40,32 @@ class Pipe:
 
 
 def kind(event: str, arguments: list[Any]) -> str:
-    """The event with the type of what it brings."""
+    """The name of an event, with the type of its data."""
     data = arguments[0].get("data") if arguments and isinstance(arguments[0], dict) else None
     return f"{event} {data['type']}" if isinstance(data, dict) and "type" in data else event
 
 
 @dataclass
-class Seen:
-    """What one step showed: acks by name, and events by socket and name, in order within a name."""
+class Observation:
+    """What one step shows: acks by label, and events by socket and kind, in order within a kind."""
 
     acks: dict[str, Any] = field(default_factory=dict)
     events: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-    ended: dict[str, list[str]] = field(default_factory=dict)
+    disconnects: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, browser: str) -> int:
         return sum(map(len, self.events.get(browser, {}).values()))
 
 
 class Scenario:
-    """One run: `ends` are the two socket endpoints, `backends` the two REST ones."""
+    """One run. `ends` are the two socket endpoints, `backends` the two REST endpoints."""
 
     def __init__(self, ends: list[str], backends: list[str], redis_url: str, users: dict[str, User], baseline=None):
         self.ends, self.backends = ends, backends
         self.redis = aioredis.from_url(redis_url, decode_responses=True)
         self.users = users
-        self.baseline: dict[str, Seen] | None = baseline
-        self.steps: dict[str, Seen] = {}
+        self.baseline: dict[str, Observation] | None = baseline
+        self.steps: dict[str, Observation] = {}
         self.names = Names()
         self.browsers: dict[str, Browser] = {}
         for name, user in users.items():
@@ -78,59 +78,59 @@ class Scenario:
         self.browsers[name] = Browser(name, self.ends[end])
         return self.browsers[name]
 
-    async def step(self, name: str, ends: str = "", **acks: Any) -> None:
-        """Records what was heard since the last step; `acks` are awaited in the order given. The browser that `ends` in
-        this step may hear of its own going, or not: at stock that is a race."""
-        seen = Seen()
+    async def step(self, name: str, disconnecting: str = "", **acks: Any) -> None:
+        """Records the events since the previous step; `acks` are awaited in order. Events of the browser `disconnecting`
+        in this step are ignored: with stock alone it is a race whether it receives any."""
+        observation = Observation()
         for label, ack in acks.items():
             if asyncio.iscoroutine(ack):
                 ack = await ack
-            seen.acks[label] = self.names.mask(ack)
+            observation.acks[label] = self.names.mask(ack)
         await self.settle(self.baseline.get(name) if self.baseline else None)
         for browser in self.browsers.values():
             events: dict[str, list[Any]] = {}
-            for event, arguments in browser.heard:
-                # Backends say different things of one chat in no fixed order; those of one kind keep theirs.
+            for event, arguments in browser.events:
+                # Backends emit events of different kinds in no fixed order; those of one kind keep their order.
                 events.setdefault(kind(event, arguments), []).append(self.names.mask(arguments))
-            seen.events[browser.name] = events if browser.name != ends else {}
-            browser.heard.clear()
-            if browser.ended:
-                seen.ended[browser.name] = list(browser.ended)
-        self.steps[name] = seen
+            observation.events[browser.name] = events if browser.name != disconnecting else {}
+            browser.events.clear()
+            if browser.disconnects:
+                observation.disconnects[browser.name] = list(browser.disconnects)
+        self.steps[name] = observation
 
-    async def settle(self, expected: Seen | None) -> None:
+    async def settle(self, expected: Observation | None) -> None:
         quiet = QUIET if expected else BASELINE_QUIET
-        passed, still, last = 0.0, 0.0, -1
-        while passed < LATEST:
-            heard = sum(len(browser.heard) for browser in self.browsers.values())
-            still = still + 0.05 if heard == last else 0.0
-            last = heard
+        elapsed, still, last = 0.0, 0.0, -1
+        while elapsed < STEP_TIMEOUT:
+            received = sum(len(browser.events) for browser in self.browsers.values())
+            still = still + 0.05 if received == last else 0.0
+            last = received
             missing = expected and any(
-                len(browser.heard) < expected.count(browser.name) for browser in self.browsers.values()
+                len(browser.events) < expected.count(browser.name) for browser in self.browsers.values()
             )
             if still >= quiet and not missing:
                 return
             await asyncio.sleep(0.05)
-            passed += 0.05
+            elapsed += 0.05
 
-    # -- the story
+    # -- the steps
 
-    async def run(self) -> dict[str, Seen]:
+    async def run(self) -> dict[str, Observation]:
         try:
             await self.sign_in()
-            await self.strangers()
+            await self.without_token()
             await self.channels()
             await self.chats()
             await self.notes()
             await self.models()
-            await direct.tell(self)
-            await self.relay()
-            await private.tell(self)
-            await self.others()
-            await accounts.roles(self)
-            await accounts.passwords(self)
+            await direct.run(self)
+            await self.completion_chunks()
+            await private.run(self)
+            await self.other_events()
+            await accounts.change_role(self)
+            await accounts.change_password(self)
             await accounts.sign_out(self)
-            await self.leaving()
+            await self.disconnect_all()
         finally:
             for browser in self.browsers.values():
                 await browser.close()
@@ -152,27 +152,27 @@ class Scenario:
         await self.pool_has("in the pool", alice.sid, bob.sid)
 
     async def pool_has(self, name: str, *sids: str) -> None:
-        """What backends read of the sockets in the session pool."""
-        seen = Seen()
+        """The fields of session pool entries that backends read."""
+        observation = Observation()
         for sid in sids:
             entry = json.loads(await self.redis.hget("open-webui:session_pool", sid) or "null")
             read = entry and {key: entry.get(key) for key in ("id", "name", "role", "email")}
             fresh = bool(entry) and "last_seen_at" in entry
-            seen.acks[self.names.text(sid)] = [self.names.mask(read), fresh, len((entry or {}).get("chat_ids") or [])]
-        self.steps[name] = seen
+            observation.acks[self.names.text(sid)] = [self.names.mask(read), fresh, len((entry or {}).get("chat_ids") or [])]
+        self.steps[name] = observation
 
-    async def strangers(self) -> None:
-        stranger = self.browser("stranger", 0)
-        await stranger.connect("no token at all")
-        await self.step("a bad token", join=stranger.join("no token at all"))
-        await self.step("then a heartbeat", beat=stranger.call("heartbeat", {}))
-        await stranger.close()
+    async def without_token(self) -> None:
+        unknown = self.browser("unknown", 0)
+        await unknown.connect("no token at all")
+        await self.step("a bad token", join=unknown.join("no token at all"))
+        await self.step("then a heartbeat", beat=unknown.call("heartbeat", {}))
+        await unknown.close()
         silent = self.browser("silent", 1)
         await silent.connect(None)
         await self.step("no token", typing=silent.call("events:channel", {"channel_id": "x", "data": {"type": "typing"}}))
         await self.step("a chat without a token", chat=silent.call("events:chat", {"chat_id": "x", "data": {"type": "join"}}))
         await silent.close()
-        for name in ("stranger", "silent"):
+        for name in ("unknown", "silent"):
             del self.browsers[name]
 
     async def channels(self) -> None:
@@ -182,14 +182,14 @@ class Scenario:
         channel = self.names.add("channel", (await user.post(one, "/api/v1/channels/create", body))["id"])
         post = f"/api/v1/channels/{channel}/messages/post"
         await self.step("a channel is made")
-        await self.names_of(user.post(two, post, {"content": "before a join"}), "first message")
+        await self.name_created(user.post(two, post, {"content": "before a join"}), "first message")
         await self.step("a message before bob has joined")
         auth = {"auth": {"token": self.users["bob"].token}}
         alice_auth = {"auth": {"token": user.token}}
         await self.step(
             "join-channels", bob=bob.call("join-channels", auth), alice=alice.call("join-channels", alice_auth)
         )
-        message = await self.names_of(user.post(one, post, {"content": "hello é中"}), "message")
+        message = await self.name_created(user.post(one, post, {"content": "hello é中"}), "message")
         await self.step("a message")
         typing = {"channel_id": channel, "message_id": None, "data": {"type": "typing", "data": {"typing": True}}}
         await self.step("bob types", ack=bob.call("events:channel", typing))
@@ -199,19 +199,19 @@ class Scenario:
         await self.users["bob"].post(two, reaction, {"name": "thumbsup"})
         await self.step("a reaction")
         reply = {"content": "a reply", "parent_id": message}
-        await self.names_of(self.users["bob"].post(one, post, reply), "reply")
+        await self.name_created(self.users["bob"].post(one, post, reply), "reply")
         await self.step("a reply")
         read = {"channel_id": channel, "message_id": None, "data": {"type": "last_read_at"}}
         await self.step("bob has read", ack=bob.call("events:channel", read), unread=self.unread(channel))
         await user.call("DELETE", one, f"/api/v1/channels/{channel}/messages/{message}/delete")
         await self.step("the message is deleted")
         await user.post(two, f"/api/v1/channels/{channel}/update/members/remove", {"user_ids": [self.users["bob"].id]})
-        await self.names_of(user.post(one, post, {"content": "without bob"}), "last message")
+        await self.name_created(user.post(one, post, {"content": "without bob"}), "last message")
         await self.step("bob is out of the channel")
         await user.call("DELETE", two, f"/api/v1/channels/{channel}/delete")
         await self.step("the channel is deleted")
 
-    async def names_of(self, call, name: str) -> str:
+    async def name_created(self, call, name: str) -> str:
         return self.names.add(name, (await call)["id"])
 
     async def unread(self, channel: str) -> Any:
@@ -222,7 +222,7 @@ class Scenario:
         alice, bob = self.browsers["alice"], self.browsers["bob"]
         user, one, two = self.users["alice"], *self.backends
         body = {"chat": {"title": "a chat", "models": ["probe"], "messages": [], "history": {"messages": {}, "currentId": None}}}
-        self.chat = chat = await self.names_of(user.post(one, "/api/v1/chats/new", body), "chat")
+        self.chat = chat = await self.name_created(user.post(one, "/api/v1/chats/new", body), "chat")
 
         def about(kind: str, data: Any = None) -> dict[str, Any]:
             return {"chat_id": chat, "data": {"type": kind} if data is None else {"type": kind, "data": data}}
@@ -259,8 +259,8 @@ class Scenario:
         grants = [{"principal_type": "user", "principal_id": bob_id, "permission": kind} for kind in ("read", "write")]
         content = {"content": {"json": None, "html": "", "md": ""}}
         body = {"title": "a note", "data": content, "meta": None, "access_grants": grants}
-        note = await self.names_of(user.post(one, "/api/v1/notes/create", body), "note")
-        secret = await self.names_of(
+        note = await self.name_created(user.post(one, "/api/v1/notes/create", body), "note")
+        secret = await self.name_created(
             user.post(two, "/api/v1/notes/create", {**body, "access_grants": []}), "secret note"
         )
         await self.step("notes are made")
@@ -299,7 +299,7 @@ class Scenario:
         saved = {"content": {"json": None, "html": "<p>hi there</p>", "md": "hi there"}}
         update = document("alice", update=second, data=saved)
         await self.step("alice edits", ack=alice.call("ydoc:document:update", update))
-        await eventually(lambda: self.note_says(note, "hi there"), "the edit is saved")
+        await eventually(lambda: self.note_has(note, "hi there"), "the edit is saved")
         state = doc.get_state()
         text += "!"
         binary = document("alice", update=doc.get_update(state))
@@ -316,9 +316,9 @@ class Scenario:
         await user.post(two, f"/api/v1/notes/{note}/update", {"title": "private"})
         await self.step("bob may read it no more")
 
-    async def note_says(self, note: str, words: str) -> bool:
+    async def note_has(self, note: str, text: str) -> bool:
         saved = await self.users["alice"].get(self.backends[1], f"/api/v1/notes/{note}")
-        return (saved["data"]["content"] or {}).get("md") == words
+        return (saved["data"]["content"] or {}).get("md") == text
 
     async def models(self) -> None:
         alice, bob = self.browsers["alice"], self.browsers["bob"]
@@ -346,9 +346,9 @@ class Scenario:
                 "session_id": alice.sid,
                 "background_tasks": {},
             }
-            alice.answer = {"answer": "yes from client"} if shown else None
+            alice.ack = {"answer": "yes from client"} if shown else None
             await user.post(two, "/api/chat/completions", body)
-            name = "a model asks and answers" if shown else "it asks again, and gets nothing"
+            name = "a model requests input and completes" if shown else "it requests input again and gets none"
             await self.step(name)
 
     async def model_in_use(self, model: str) -> bool:
@@ -359,8 +359,8 @@ class Scenario:
         usage = await self.users["alice"].get(self.backends[1], "/api/usage")
         return usage["model_ids"] == []
 
-    async def relay(self) -> None:
-        """A piece of an answer that a browser streams up, for a backend that waits for it."""
+    async def completion_chunks(self) -> None:
+        """Chunks of a completion that a browser streams up for a backend."""
         bob = self.browsers["bob"]
         listener = self.redis.pubsub(ignore_subscribe_messages=True)
         await listener.subscribe("open-webui:direct_completion")
@@ -368,26 +368,26 @@ class Scenario:
         own = f"{self.users['bob'].id}:{bob.sid}:request"
         foreign = f"{self.users['alice'].id}:{bob.sid}:request"
         acks = [await bob.call(foreign, "stolen"), await bob.call(own, {"choices": [1, "é"]}), await bob.call(own, "data: x")]
-        heard = []
+        received = []
         async with asyncio.timeout(10):
-            while len(heard) < 2:
+            while len(received) < 2:
                 message = await listener.get_message(timeout=1)
                 if message and message["type"] == "message":
-                    heard.append(json.loads(message["data"]))
+                    received.append(json.loads(message["data"]))
         await listener.aclose()
-        await self.step("pieces of an answer", acks=acks, heard=heard)
+        await self.step("completion chunks", acks=acks, received=received)
 
-    async def others(self) -> None:
+    async def other_events(self) -> None:
         bob = self.browsers["bob"]
         status = {"channel": str(uuid.uuid4())}
         await self.step("no private channel", ack=bob.call("encryption:status", status))
-        await self.step("an event of another time", ack=bob.call("something-new", {"a": 1}))
+        await self.step("an unknown event", ack=bob.call("something-new", {"a": 1}))
         await self.step("a model without a name", ack=bob.emit("usage", {}))
 
-    async def leaving(self) -> None:
+    async def disconnect_all(self) -> None:
         await self.browsers["alice"].close()
         await eventually(self.pool_is_empty, "the session pool is empty", 30)
-        await self.step("everybody is gone", pool=await self.redis.hlen("open-webui:session_pool"))
+        await self.step("all are disconnected", pool=await self.redis.hlen("open-webui:session_pool"))
 
     async def pool_is_empty(self) -> bool:
         return await self.redis.hlen("open-webui:session_pool") == 0

@@ -1,4 +1,4 @@
-"""The processes of the comparison: one Redis, two stock backends that share everything, Roomwire nodes in front."""
+"""The processes of the comparison: one Redis, two stock backends with one database, and Roomwire nodes in front."""
 
 import contextlib
 import os
@@ -22,14 +22,14 @@ START_TIME = 180
 
 
 def free_port() -> int:
-    """A port that nobody uses at the moment."""
+    """A port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 class Process:
-    """A started program with its log; stopped with all its children."""
+    """A running program and its log. It is stopped with all its children."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str] | None = None):
         self.name, self.command, self.environment = name, command, environment
@@ -45,7 +45,7 @@ class Process:
             )
 
     def ready(self) -> None:
-        """Returns once it serves."""
+        """Waits until the program serves requests."""
 
     def start_again(self) -> None:
         self.start()
@@ -64,14 +64,14 @@ class Process:
             self.process.wait()
 
     def wait_for(self, url: str) -> None:
-        """Until the URL answers 200; tells the end of the log if it never does."""
+        """Waits for a 200 response of the URL; fails with the end of the log."""
         deadline = time.monotonic() + START_TIME
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
             with contextlib.suppress(urllib.error.URLError, OSError):
-                with urllib.request.urlopen(url, timeout=2) as answer:
-                    if answer.status == 200:
+                with urllib.request.urlopen(url, timeout=2) as response:
+                    if response.status == 200:
                         return
             time.sleep(0.1)
         tail = self.log.read_text(errors="replace")[-3000:]
@@ -79,7 +79,7 @@ class Process:
 
 
 class Redis(Process):
-    """A Redis of its own, empty; what it saves, if told to, is beside the database."""
+    """An empty Redis. If `options` enable persistence, it saves next to the database."""
 
     def __init__(self, *options: str):
         program = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -101,7 +101,7 @@ class Redis(Process):
 
 
 class Backend(Process):
-    """A stock Open WebUI. The first one makes the database."""
+    """A stock Open WebUI. The first one creates the database."""
 
     def __init__(self, number: int, redis: Redis, room_channels: bool):
         data = WORK / "data"
@@ -186,7 +186,7 @@ class Stock:
             raise
 
     def keep(self, process):
-        """Stopped with the rest."""
+        """Stops the process together with the others."""
         self.started.append(process)
         return process
 

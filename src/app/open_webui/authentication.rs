@@ -2,19 +2,20 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::debug;
 
 use super::backends::{Backends, Trust};
-use super::clock::now;
 use super::redis_state::RedisState;
 use super::token::Token;
 use super::token_cache::{Lookup, TokenCache, TokenStatus};
+use super::unix_time::unix_now;
 use super::user::{Account, Login};
+use crate::clock::now;
 use crate::config::OpenWebuiConfig;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{Question, SignIn};
+use crate::metrics::labels::{BackendRequest, SignIn};
 
 /// Authenticates tokens by the cache, the revocations in Redis and the backends.
 pub(super) struct Authenticator {
@@ -56,7 +57,7 @@ impl Authenticator {
         let result = self.login(token).await;
         let label = match &result {
             Ok(_) => SignIn::Verified,
-            Err(AuthError::Rejected) => SignIn::Refused,
+            Err(AuthError::Rejected) => SignIn::Rejected,
             Err(AuthError::Unavailable) => SignIn::Unavailable,
         };
         self.metrics.open_webui_sign_ins_total.of(label).increment();
@@ -64,7 +65,7 @@ impl Authenticator {
     }
 
     async fn login(self: &Rc<Self>, token: &str) -> Result<Login, AuthError> {
-        let token = Token::parse(token, self.config.secret_key.as_ref(), now())
+        let token = Token::parse(token, self.config.secret_key.as_ref(), unix_now())
             .map_err(|error| debug!(error:%; "token rejected"))
             .map_err(|()| AuthError::Rejected)?;
         match self.status(&token, self.config.token_cache).await {
@@ -76,7 +77,7 @@ impl Authenticator {
 
     /// The status of a token, from the cache if it is less than `max_age` old there.
     pub(super) async fn status(self: &Rc<Self>, token: &Token, max_age: Duration) -> TokenStatus {
-        match self.cache.lookup(token.expose(), max_age, Instant::now()) {
+        match self.cache.lookup(token.expose(), max_age, now()) {
             Lookup::Known(status) => {
                 if matches!(status, TokenStatus::Verified(_))
                     && self.redis.is_revoked(&token.claims).await
@@ -92,7 +93,7 @@ impl Authenticator {
                 let (this, token) = (Rc::clone(self), token.clone());
                 let fetched = actix_rt::spawn(async move {
                     let status = this.fetch_account(&token).await;
-                    this.cache.complete(token.expose(), &status, Instant::now());
+                    this.cache.complete(token.expose(), &status, now());
                     status
                 });
                 fetched.await.unwrap_or(TokenStatus::Unknown)
@@ -106,18 +107,16 @@ impl Authenticator {
         } else {
             Trust::Unverified
         };
-        let account =
-            self.backends
-                .fetch(
-                    trust,
-                    Question::Account,
-                    "/api/v1/auths/",
-                    token,
-                    |reply| match reply.status {
-                        401 | 403 => Some(None),
-                        _ => reply.json::<Account>().map(Some),
-                    },
-                );
+        let account = self.backends.fetch(
+            trust,
+            BackendRequest::Account,
+            "/api/v1/auths/",
+            token,
+            |reply| match reply.status {
+                401 | 403 => Some(None),
+                _ => reply.json::<Account>().map(Some),
+            },
+        );
         match account
             .await
             .map(|account| account.and_then(Account::into_user))

@@ -1,7 +1,7 @@
 //! The REST interface of the backends, requested with the token of the user and never with privileges of our own.
 //!
-//! One client per worker. The workers of a node share the [`Fleet`]: whose turn it is, which backends failed recently, and the
-//! number of concurrent requests.
+//! One client per worker. The workers of a node share the [`Fleet`]: the order of backends, which of them failed
+//! recently, and the number of concurrent requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +15,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
 use super::token::Token;
+use crate::clock::now;
 use crate::config::{OpenWebuiConfig, UpstreamUrl};
 use crate::metrics::Metrics;
-use crate::metrics::labels::Question;
+use crate::metrics::labels::BackendRequest;
 
 /// Maximum size in bytes of a response body. Checking whether a chat may be read returns the whole chat.
 const MAX_BODY: usize = 64 << 20;
@@ -154,7 +155,7 @@ pub(super) struct Backends {
     client: Client,
     fleet: Arc<Fleet>,
     timeout: Duration,
-    patience: Duration,
+    retry_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -171,34 +172,34 @@ impl Backends {
                 .finish(),
             fleet,
             timeout: config.request_timeout,
-            patience: config.retry_timeout,
+            retry_timeout: config.retry_timeout,
             metrics,
         }
     }
 
-    /// Requests `path`, retrying over all backends for `app.open_webui.retry_timeout`. `read` interprets the response; a
-    /// response for which it returns `None`, such as one of a gateway or of another product, counts as a failure.
+    /// Requests `path`, retrying over all backends for `app.open_webui.retry_timeout`. `read` interprets the response;
+    /// a response for which it returns `None`, such as one of a gateway or of another product, counts as a failure.
     ///
     /// # Errors
     /// No backend responded in time.
     pub(super) async fn fetch<T>(
         &self,
         trust: Trust,
-        question: Question,
+        subject: BackendRequest,
         path: &str,
         token: &Token,
         read: impl Fn(&Reply) -> Option<T>,
     ) -> Result<T, Unavailable> {
-        let started = Instant::now();
-        let deadline = started + self.patience;
+        let started = now();
+        let deadline = started + self.retry_timeout;
         let mut pause = FIRST_PAUSE;
         loop {
             match self.try_backends(trust, path, token, deadline, &read).await {
-                Err(error) if Instant::now() + pause > deadline => return Err(error),
+                Err(error) if now() + pause > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
                 Ok(value) => {
                     let metrics = &self.metrics;
-                    metrics.open_webui_requests_total.of(question).increment();
+                    metrics.open_webui_requests_total.of(subject).increment();
                     metrics
                         .open_webui_request_seconds
                         .observe(started.elapsed());
@@ -223,7 +224,7 @@ impl Backends {
             Trust::Unverified => Some(self.fleet.unverified_permit(deadline).await?),
         };
         let mut last = Unavailable("none is configured".to_owned());
-        for index in self.fleet.order(Instant::now()) {
+        for index in self.fleet.order(now()) {
             let url = &self.fleet.urls[index];
             let _permit = self.fleet.permit(deadline).await?;
             let result = self.get(&format!("{url}{path}"), Some(token)).await;
@@ -233,7 +234,7 @@ impl Backends {
                     Unavailable(format!("{path}: unexpected response: HTTP {status}"))
                 })
             });
-            let changed = self.fleet.record(index, result.is_err(), Instant::now());
+            let changed = self.fleet.record(index, result.is_err(), now());
             match result {
                 Ok(value) => return Ok(value),
                 Err(error) => {
@@ -286,7 +287,7 @@ mod tests {
             .map(|url| UpstreamUrl::parse(url).unwrap())
             .to_vec();
         let fleet = Fleet::new(&config);
-        let now = Instant::now();
+        let now = now();
         assert_eq!(fleet.order(now), [0, 1, 2]);
         assert_eq!(fleet.order(now), [1, 2, 0]);
         assert!(fleet.record(2, true, now));

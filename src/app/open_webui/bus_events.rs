@@ -1,8 +1,8 @@
-//! Commands of the backends on the bus that change what this node knows about its sockets.
+//! Commands of the backends on the bus that affect what this node caches about its sockets.
 //!
 //! A user was added to a channel: stock backends join only the sockets of the process that served the request
-//! (docs/open-webui.md), so each socket of the user looks up its channels here. The access to a chat changed, or a socket was
-//! removed from a chat: what was cached about it is dropped.
+//! (docs/open-webui.md), so each socket of the user looks up its channels here. The access to a chat changed, or a
+//! socket was removed from a chat: what was cached about it is dropped.
 
 use crate::model::{Command, Emit, SocketId};
 

@@ -1,17 +1,16 @@
 //! Chats, notes and models: access is checked by a backend, presence is shared through Redis.
 
-use std::time::Instant;
-
 use serde::Deserialize;
 
 use super::backends::{Reply, Trust, Unavailable};
-use super::clock::now;
 use super::events::{self, chat_room, note_room};
 use super::replies::{backends_unavailable, bool_ack, empty_ack};
+use super::unix_time::unix_now;
 use super::user::Login;
 use super::worker::Worker;
 use crate::app::{Effect, Effects, SocketHandle};
-use crate::metrics::labels::Question;
+use crate::clock::now;
+use crate::metrics::labels::BackendRequest;
 use crate::model::SocketId;
 
 impl Worker {
@@ -32,7 +31,7 @@ impl Worker {
             return [empty_ack()].into();
         }
         let path = format!("/api/v1/notes/{note}");
-        let is_permitted = self.is_permitted(Question::Note, &path, &login);
+        let is_permitted = self.is_permitted(BackendRequest::Note, &path, &login);
         match is_permitted.await {
             Ok(true) => {
                 handle.join(vec![note_room(note)]).await;
@@ -47,7 +46,7 @@ impl Worker {
     pub(super) async fn use_model(&self, socket: SocketId, model: String) -> Effects {
         let is_recorded = self.sockets.borrow_mut().use_model(socket, &model);
         if is_recorded {
-            self.redis.add_model_use(&model, socket, now()).await;
+            self.redis.add_model_use(&model, socket, unix_now()).await;
         }
         [empty_ack()].into()
     }
@@ -68,10 +67,10 @@ impl Worker {
             Ok(None) => return [bool_ack(false)].into(),
             Err(_) => return backends_unavailable(),
         };
-        let entered =
-            self.sockets
-                .borrow_mut()
-                .enter_chat(socket, &chat, may_write, Instant::now());
+        let entered = self
+            .sockets
+            .borrow_mut()
+            .enter_chat(socket, &chat, may_write, now());
         if !entered {
             return [bool_ack(false)].into();
         }
@@ -119,10 +118,7 @@ impl Worker {
 
     /// Whether the user may write in the chat, from the cache or a backend. If no backend responds, the user may not.
     async fn may_write(&self, socket: SocketId, login: &Login, chat: &str) -> bool {
-        let cached = self
-            .sockets
-            .borrow()
-            .may_write(socket, chat, Instant::now());
+        let cached = self.sockets.borrow().may_write(socket, chat, now());
         if let Some(may_write) = cached {
             return may_write;
         }
@@ -131,7 +127,7 @@ impl Worker {
         };
         let may_write = access.unwrap_or(false);
         let mut sockets = self.sockets.borrow_mut();
-        sockets.set_may_write(socket, chat, may_write, Instant::now());
+        sockets.set_may_write(socket, chat, may_write, now());
         may_write
     }
 
@@ -146,13 +142,16 @@ impl Worker {
         }
         // Permitted to the owner only, and much cheaper for a backend than the whole chat.
         let path = format!("/api/v1/chats/{chat}/pinned");
-        if self.is_permitted(Question::Chat, &path, login).await? {
+        if self
+            .is_permitted(BackendRequest::Chat, &path, login)
+            .await?
+        {
             return Ok(Some(true));
         }
         let path = format!("/api/v1/chats/{chat}");
         let shared = self.backends.fetch(
             Trust::Verified,
-            Question::Chat,
+            BackendRequest::Chat,
             &path,
             &login.token,
             |reply| {
@@ -167,13 +166,13 @@ impl Worker {
 
     async fn is_permitted(
         &self,
-        question: Question,
+        subject: BackendRequest,
         path: &str,
         login: &Login,
     ) -> Result<bool, Unavailable> {
         let request = self.backends.fetch(
             Trust::Verified,
-            question,
+            subject,
             path,
             &login.token,
             Reply::is_permitted,

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use log::{info, warn};
@@ -11,12 +11,13 @@ use serde::Deserialize;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::backends::Fleet;
-use super::clock::now;
 use super::events::single_socket;
 use super::redis_state::WRITE_BATCH;
 use super::token_cache::TokenStatus;
+use super::unix_time::unix_now;
 use super::version::Support;
 use super::worker::Worker;
+use crate::clock::now;
 use crate::model::{Command, SocketId};
 
 /// Longest interval between two refreshes of entries and checks of revocations, as at the backends.
@@ -28,8 +29,8 @@ const CONCURRENT_TOKENS: usize = 16;
 /// Interval between two requests for the version of a backend.
 const VERSION_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Refreshes the session pool entries of a worker's sockets and disconnects sockets whose token has expired. Never ends.
-/// A task separate from [`revalidate_tokens`], since backends consider a socket dead whose entry is old.
+/// Refreshes the session pool entries of a worker's sockets and disconnects sockets with an expired token. Never ends.
+/// Separate from [`revalidate_tokens`], which waits for backends: they consider a socket with an old entry dead.
 pub(super) async fn refresh_sessions(worker: Rc<Worker>) {
     let mut ticks = ticks(&worker);
     ticks.tick().await;
@@ -37,7 +38,7 @@ pub(super) async fn refresh_sessions(worker: Rc<Worker>) {
         ticks.tick().await;
         let tokens = worker.sockets.borrow().tokens();
         for (token, sockets) in tokens {
-            if token.is_expired(now()) {
+            if token.is_expired(unix_now()) {
                 disconnect(&worker, &sockets);
             }
         }
@@ -46,7 +47,7 @@ pub(super) async fn refresh_sessions(worker: Rc<Worker>) {
         for batch in sockets.chunks(WRITE_BATCH) {
             worker.write_sessions(batch).await;
         }
-        worker.upstreams.close_unused(Instant::now());
+        worker.upstreams.close_unused(now());
     }
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn revalidate_tokens(worker: Rc<Worker>) {
             .config
             .token_cache
             .max(worker.config.revalidate_interval);
-        worker.token_cache.purge(age * 2, Instant::now());
+        worker.token_cache.purge(age * 2, now());
     }
 }
 

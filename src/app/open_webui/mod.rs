@@ -1,21 +1,20 @@
 //! The app of a node in front of Open WebUI: it handles sockets, rooms and pings, and leaves to the backends what
 //! requires their database.
 //!
-//! Events of browsers are parsed into a [`Request`]. `sign_in` and `chats` handle those known here, with REST requests to the
-//! backends (`backends`, `authentication`, `token_cache`) and state shared with them in Redis (`redis_state`). All other events
-//! are sent to a backend over an upstream connection (`upstreams`). Events of the backends arrive on the bus like those of
-//! any python-socketio process; `bus_listener` applies those that change what this node has cached. `maintenance` runs
-//! periodic tasks.
+//! Events of browsers are parsed into a [`Request`]. `sign_in` and `chats` handle those known here, with REST requests
+//! to the backends (`backends`, `authentication`, `token_cache`) and state shared with them in Redis (`redis_state`).
+//! All other events are sent to a backend over an upstream connection (`upstreams`). Events of the backends arrive on
+//! the bus like those of any python-socketio process; `bus_listener` applies those that change what this node has
+//! cached. `maintenance` runs periodic tasks.
 //!
-//! `sockets` is the state of one worker's sockets as a value, `worker` joins it with the services. Only this folder, `config`, and
-//! `live`, which checks backends before a node starts, know Open WebUI's names.
+//! `sockets` is the state of one worker's sockets as a value, `worker` joins it with the services. Only this folder,
+//! `config`, and `live`, which checks backends before a node starts, know Open WebUI's names.
 
 mod authentication;
 mod backends;
 mod bus_events;
 mod bus_listener;
 mod chats;
-mod clock;
 mod documents;
 mod events;
 mod maintenance;
@@ -28,6 +27,7 @@ mod sign_in;
 mod sockets;
 mod token;
 mod token_cache;
+mod unix_time;
 mod upstreams;
 mod user;
 mod version;
@@ -57,8 +57,8 @@ pub struct OpenWebui {
 }
 
 impl OpenWebui {
-    /// Starts the app on the current thread, which must run an actix system. `upstreams` leads to the backends, `commands` to
-    /// the broker of the worker.
+    /// Starts the app on the current thread, which must run an actix system. `upstreams` leads to the backends,
+    /// `commands` to the broker of the worker.
     pub fn start(node: &Node, upstreams: Arc<Pool>, commands: CommandSender) -> Self {
         let worker = Rc::new(Worker::new(node, upstreams, commands));
         actix_rt::spawn(bus_listener::run(Rc::clone(&worker), node.bus_events()));
@@ -75,7 +75,7 @@ impl OpenWebui {
 impl App for OpenWebui {
     fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
         let (socket, handle) = (context.socket, context.access.handle());
-        self.worker.connect(socket, handle.clone());
+        self.worker.connect(socket);
         Rc::new(Browser {
             worker: Rc::clone(&self.worker),
             socket,
@@ -122,7 +122,9 @@ impl Browser {
                 worker.redis.publish_completion_chunk(&channel, &data).await;
                 [empty_ack()].into()
             }),
-            _ => worker.upstreams.delegate(socket, login, event),
+            _ => worker
+                .upstreams
+                .delegate(socket, &self.handle, login, event),
         }
     }
 
@@ -189,7 +191,7 @@ impl SocketHandler for Browser {
             Request::Other {
                 requires_user: false,
             } if login.is_none() => [empty_ack()].into(),
-            request => match login.filter(|login| !login.token.is_expired(clock::now())) {
+            request => match login.filter(|login| !login.token.is_expired(unix_time::unix_now())) {
                 Some(login) => self.handle(context, &login, request, event),
                 None => [Effect::Disconnect { close: false }].into(),
             },

@@ -164,8 +164,8 @@ impl RedisState {
         }
     }
 
-    /// Whether a backend has revoked the token, or all tokens of its user up to a time of issue. If Redis does not respond
-    /// the token is not revoked, as at the backends.
+    /// Whether a backend has revoked the token, or all tokens of its user up to a time of issue. If Redis does not
+    /// respond the token is not revoked, as at the backends.
     pub(super) async fn is_revoked(&self, claims: &Claims) -> bool {
         if let Some(id) = &claims.id {
             let key = self.key(&format!("auth:token:{id}:revoked"));
@@ -217,8 +217,8 @@ fn present_users(pool: &[(String, Bytes)], chat: &str, since: i64) -> Value {
         .collect()
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 fn read_users(entry: Option<&Bytes>) -> Map<String, Value> {

@@ -1,6 +1,7 @@
 //! Parses the events of browsers.
 //!
-//! Names and arguments are those of Open WebUI 0.12 (docs/open-webui.md). Events not listed here are passed to a backend.
+//! Names and arguments are those of Open WebUI 0.12 (docs/open-webui.md). Events not listed here are passed to a
+//! backend.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

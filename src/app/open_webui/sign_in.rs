@@ -10,7 +10,7 @@ use super::user::Login;
 use super::worker::{TokenRefusal, Worker};
 use crate::app::{Effect, Effects, SocketHandle};
 use crate::logging::Burst;
-use crate::metrics::labels::Question;
+use crate::metrics::labels::BackendRequest;
 use crate::model::{Command, Payload, Room, SocketId};
 
 impl Worker {
@@ -94,7 +94,7 @@ impl Worker {
         }
         let channels = self.backends.fetch(
             Trust::Verified,
-            Question::Channels,
+            BackendRequest::Channels,
             "/api/v1/channels/",
             &login.token,
             |reply| {

@@ -1,4 +1,5 @@
-//! What is known about the sockets of one worker, as a value: logins, chats, models, and disconnected sockets to clean up.
+//! What is known about the sockets of one worker, as a value: logins, chats, models, and disconnected sockets to clean
+//! up.
 //!
 //! Nothing here waits or reads a clock. Sockets may disconnect while a handler waits; recording something for a socket
 //! that has gone has no effect.

@@ -1,6 +1,6 @@
 //! The token of a browser: a JWT signed with HS256.
 //!
-//! Only a backend can tell whether a token is still valid; this file rejects tokens that cannot be.
+//! Whether a token is still valid is decided by a backend; this file rejects tokens that cannot be.
 
 use std::fmt;
 use std::sync::Arc;

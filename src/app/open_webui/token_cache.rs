@@ -31,7 +31,7 @@ pub(super) enum Lookup {
     Known(TokenStatus),
     /// A request is pending; the channel receives its result.
     Pending(oneshot::Receiver<TokenStatus>),
-    /// Nothing is known. The caller must ask a backend and call [`TokenCache::complete`].
+    /// Nothing is known. The caller must request it of a backend and call [`TokenCache::complete`].
     Missing,
 }
 

@@ -1,9 +1,9 @@
 //! Events that only a backend can handle, sent over Socket.IO connections that are opened with the token of the user.
 //!
-//! Backends tie documents and private channels to the socket they see, so each client socket has a connection of its own
-//! for them, which is kept while any is open (`Kind::Documents`). All other events share a second connection, which
-//! closes when it is idle (`Kind::General`). A connection is opened by the first event that requires it. What backends emit
-//! to rooms arrives over the bus, so only events for the socket itself are passed on from a connection.
+//! Backends tie documents and private channels to the socket they see, so each client socket has a connection of its
+//! own for them, which is kept while any is open (`Kind::Documents`). All other events share a second connection, which
+//! closes when it is idle (`Kind::General`). A connection is opened by the first event that requires it. What backends
+//! emit to rooms arrives over the bus, so only events for the socket itself are passed on from a connection.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,10 +21,12 @@ use super::replies::empty_ack;
 use super::token::Token;
 use super::user::Login;
 use crate::app::{Effect, Effects, Event, Outcome, SocketHandle};
+use crate::clock::now;
 use crate::logging::Burst;
 use crate::model::{Namespace, Payload, SocketId};
 use crate::upstream::{
-    Ending, Listener, OverLimit, Pool, Purpose, Request, UpstreamConnection, UpstreamEvent,
+    ConnectRequest, ConnectionOptions, Ending, OverLimit, Pool, UpstreamConnection, UpstreamEvent,
+    UpstreamListener,
 };
 
 /// Idle time after which a connection closes. That of a documents connection counts only while nothing is open, and
@@ -32,18 +34,18 @@ use crate::upstream::{
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Interval of heartbeats on a connection: backends consider a session dead after two minutes of silence.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// Pause before a client whose connection could not be opened is disconnected. It reconnects within milliseconds and would
-/// fail again, at the cost of two requests to a backend each time.
+/// Pause before a client whose connection could not be opened is disconnected. It reconnects within milliseconds and
+/// would fail again, at the cost of two requests to a backend each time.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// The upstream connections of the sockets of one worker.
+/// The upstream connections of the sockets of one worker that have opened any.
 pub(super) struct Upstreams {
     pool: Arc<Pool>,
-    sockets: RefCell<HashMap<SocketId, UpstreamSocket>>,
+    sockets: RefCell<HashMap<SocketId, BackendConnections>>,
 }
 
-/// The upstream connections of one socket.
-struct UpstreamSocket {
+/// The connections of one socket. Backends associate them with its user.
+struct BackendConnections {
     handle: SocketHandle,
     general: Option<UpstreamConnection>,
     documents: Option<UpstreamConnection>,
@@ -59,13 +61,13 @@ enum Kind {
 }
 
 /// Receives the events of an upstream connection.
-struct Listen {
+struct BackendListener {
     upstreams: Weak<Upstreams>,
     socket: SocketId,
     kind: Kind,
 }
 
-impl UpstreamSocket {
+impl BackendConnections {
     fn new(handle: SocketHandle) -> Self {
         Self {
             handle,
@@ -101,22 +103,9 @@ impl Upstreams {
         }
     }
 
-    /// Adds a socket, without any connection.
-    pub(super) fn add(&self, socket: SocketId, handle: SocketHandle) {
-        let state = UpstreamSocket::new(handle);
-        self.sockets.borrow_mut().insert(socket, state);
-    }
-
-    /// Removes a socket and closes its connections.
-    pub(super) fn remove(&self, socket: SocketId) {
+    /// Closes the connections of a socket that disconnects or changes its user.
+    pub(super) fn close(&self, socket: SocketId) {
         self.sockets.borrow_mut().remove(&socket);
-    }
-
-    /// Closes the connections of a socket, which backends associate with its user.
-    pub(super) fn reset(&self, socket: SocketId) {
-        if let Some(state) = self.sockets.borrow_mut().get_mut(&socket) {
-            *state = UpstreamSocket::new(state.handle.clone());
-        }
     }
 
     /// Makes the backend of the general connection, if there is one, look up the channels of the user again.
@@ -141,6 +130,7 @@ impl Upstreams {
     pub(super) fn delegate(
         self: &Rc<Self>,
         socket: SocketId,
+        handle: &SocketHandle,
         login: &Login,
         event: Event,
     ) -> Outcome {
@@ -153,9 +143,9 @@ impl Upstreams {
             Kind::General
         };
         let mut sockets = self.sockets.borrow_mut();
-        let Some(state) = sockets.get_mut(&socket) else {
-            return Outcome::none();
-        };
+        let state = sockets
+            .entry(socket)
+            .or_insert_with(|| BackendConnections::new(handle.clone()));
         state
             .slot(kind)
             .take_if(|connection| connection.has_ended());
@@ -166,7 +156,7 @@ impl Upstreams {
             }
         }
         state.open.track(&name, elements.get(1).copied());
-        state.last_used = Some(Instant::now());
+        state.last_used = Some(now());
         let Some(connection) = state.slot(kind) else {
             return Outcome::none();
         };
@@ -174,9 +164,9 @@ impl Upstreams {
         if !connection.is_full() {
             return Outcome::none();
         }
-        let room = connection.room();
+        let writable = connection.writable();
         Outcome::later(async move {
-            room.await;
+            writable.await;
             Effects::new()
         })
     }
@@ -188,8 +178,8 @@ impl Upstreams {
         kind: Kind,
     ) -> Result<UpstreamConnection, OverLimit> {
         let auth = json!({"token": &**login.token.expose()});
-        let request = Request {
-            purpose: Purpose {
+        let options = ConnectionOptions {
+            connect: ConnectRequest {
                 namespace: Namespace::main(),
                 auth: auth.to_string().into(),
             },
@@ -197,21 +187,21 @@ impl Upstreams {
             user: Some(login.user.id.as_str().into()),
             network: None,
             // Puts the connection into the rooms that the backend checks later.
-            greeting: Some(with_auth("user-join", &login.token)),
+            first_event: Some(with_auth("user-join", &login.token)),
             heartbeat: Some((HEARTBEAT, Payload::event("heartbeat", ["{}"]))),
-            idle: (kind == Kind::General).then_some(IDLE_TIMEOUT),
+            idle_timeout: (kind == Kind::General).then_some(IDLE_TIMEOUT),
         };
-        let listener = Listen {
+        let listener = BackendListener {
             upstreams: Rc::downgrade(self),
             socket,
             kind,
         };
         debug!(socket:%, kind:?; "upstream connection opened");
-        UpstreamConnection::open(&self.pool, request, Rc::new(listener))
+        UpstreamConnection::open(&self.pool, options, Rc::new(listener))
     }
 }
 
-impl Listener for Listen {
+impl UpstreamListener for BackendListener {
     fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(upstreams) = self.upstreams.upgrade() else {
             return Poll::Ready(());
@@ -232,12 +222,10 @@ impl Listener for Listen {
         let mut effects = Effects::new();
         for event in events {
             match event {
-                UpstreamEvent::Joined { .. } => {}
+                UpstreamEvent::Connected { .. } => {}
                 // Backends request no ack for these events.
                 UpstreamEvent::Event { payload, .. } => effects.push(Effect::Emit(payload)),
-                UpstreamEvent::Acked { ack, payload } => {
-                    effects.push(Effect::LateAck(ack, payload))
-                }
+                UpstreamEvent::Ack { ack, payload } => effects.push(Effect::LateAck(ack, payload)),
                 UpstreamEvent::Ended(ending) => self.on_end(&ending, state, &mut effects),
             }
         }
@@ -247,9 +235,9 @@ impl Listener for Listen {
     }
 }
 
-impl Listen {
+impl BackendListener {
     /// If something was open on the connection the client is disconnected: browsers reconnect and open it again.
-    fn on_end(&self, ending: &Ending, state: &mut UpstreamSocket, effects: &mut Effects) {
+    fn on_end(&self, ending: &Ending, state: &mut BackendConnections, effects: &mut Effects) {
         let ended = state
             .slot(self.kind)
             .take_if(|connection| connection.has_ended());
@@ -304,7 +292,7 @@ mod tests {
     fn a_client_whose_connection_could_not_be_opened_is_disconnected_after_a_pause() {
         let lost = Ending::Lost {
             reason: String::new(),
-            quiet: true,
+            was_quiet: true,
         };
         let refused = Ending::Refused {
             message: String::new(),

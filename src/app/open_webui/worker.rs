@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::authentication::{AuthError, Authenticator};
 use super::backends::Backends;
-use super::clock::now;
 use super::events;
 use super::node::Node;
 use super::redis_state::RedisState;
 use super::sockets::{Leftovers, Sockets};
 use super::token_cache::TokenCache;
+use super::unix_time::unix_now;
 use super::upstreams::Upstreams;
 use super::user::Login;
-use crate::app::{CommandSender, SocketHandle};
+use crate::app::CommandSender;
 use crate::config::OpenWebuiConfig;
 use crate::model::SocketId;
 use crate::upstream::Pool;
@@ -74,15 +74,14 @@ impl Worker {
     }
 
     /// Adds a socket.
-    pub(super) fn connect(&self, socket: SocketId, handle: SocketHandle) {
+    pub(super) fn connect(&self, socket: SocketId) {
         self.sockets.borrow_mut().connect(socket);
-        self.upstreams.add(socket, handle);
     }
 
     /// Removes a socket. Its entries in Redis are removed together with those of other sockets that disconnect at the
     /// same time.
     pub(super) fn disconnect(self: &Rc<Self>, socket: SocketId, reason: &str) {
-        self.upstreams.remove(socket);
+        self.upstreams.close(socket);
         let mut sockets = self.sockets.borrow_mut();
         let Some(login) = sockets.disconnect(socket) else {
             return;
@@ -148,13 +147,13 @@ impl Worker {
         })
     }
 
-    /// Sets the login of a socket. If the socket had another user before, the result is `Some`: the socket must leave the
-    /// rooms of that user, then the result is passed to [`Self::clean_up`].
+    /// Sets the login of a socket. If the socket had another user before, the result is `Some`: the socket must leave
+    /// the rooms of that user, then the result is passed to [`Self::clean_up`].
     pub(super) async fn log_in(&self, socket: SocketId, login: Login) -> Option<Leftovers> {
         self.token_cache.hold(login.token.expose());
         let change = self.sockets.borrow_mut().log_in(socket, login);
         if change.other_user.is_some() {
-            self.upstreams.reset(socket);
+            self.upstreams.close(socket);
         }
         if let Some(released) = change.released {
             self.token_cache.release(released.token.expose());
@@ -170,7 +169,7 @@ impl Worker {
 
     /// Writes the session pool entries of sockets.
     pub(super) async fn write_sessions(&self, sockets: &[SocketId]) {
-        let entries = self.sockets.borrow().session_entries(sockets, now());
+        let entries = self.sockets.borrow().session_entries(sockets, unix_now());
         self.redis.put_sessions(entries).await;
         // Sockets may have disconnected, and have been cleaned up, while Redis responded.
         let absent = self.sockets.borrow().absent(sockets);
@@ -182,6 +181,6 @@ impl Worker {
         let publish = |users: &serde_json::Value| {
             self.commands.dispatch(events::chat_presence(chat, users));
         };
-        self.redis.with_presence(chat, now(), publish).await;
+        self.redis.with_presence(chat, unix_now(), publish).await;
     }
 }

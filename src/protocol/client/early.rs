@@ -1,19 +1,19 @@
-//! Events that come before the answer to our CONNECT: python-socketio sends what a connect handler emits at once, and
-//! its answer when the handler is done. They count once the namespace is joined, as in stock clients.
+//! Events that arrive before the response to the CONNECT: python-socketio sends what a connect handler emits at once,
+//! and the response after the handler returns. They are delivered once the namespace is connected, as in stock clients.
 
 use std::mem;
 
-use super::Heard;
+use super::ServerEvent;
 use crate::model::{AckId, Payload};
 
-/// Events that wait for the join, their bytes bounded.
+/// A queue of such events, bounded in bytes.
 pub(super) struct Early {
-    events: Vec<Heard>,
+    events: Vec<ServerEvent>,
     room: usize,
 }
 
 impl Early {
-    /// `room`: bytes that may wait.
+    /// A queue for up to `room` bytes.
     pub(super) fn new(room: usize) -> Self {
         Self {
             events: Vec::new(),
@@ -21,24 +21,24 @@ impl Early {
         }
     }
 
-    /// Keeps an event; an error if it is one too many.
+    /// Enqueues an event; fails if the queue is full.
     pub(super) fn push(
         &mut self,
         payload: Payload,
         ack: Option<AckId>,
     ) -> Result<(), &'static str> {
-        // Many small ones cost more than what is in them.
-        let cost = size_of::<Heard>() + payload.size();
+        // Many small events cost more than their payloads.
+        let cost = size_of::<ServerEvent>() + payload.size();
         self.room = self
             .room
             .checked_sub(cost)
-            .ok_or("too many events before the answer to our CONNECT")?;
-        self.events.push(Heard::Event { payload, ack });
+            .ok_or("too many events before the response to CONNECT")?;
+        self.events.push(ServerEvent::Event { payload, ack });
         Ok(())
     }
 
-    /// All of them, in their order.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Heard> + use<> {
+    /// Takes all events, in order.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = ServerEvent> + use<> {
         mem::take(&mut self.events).into_iter()
     }
 }

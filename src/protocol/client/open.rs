@@ -1,4 +1,4 @@
-//! What a server says while a connection begins: its open packet, and its answer to a CONNECT.
+//! Parses what a server sends when a connection starts: the open packet, and the response to the CONNECT.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::End;
 
-/// The longest silence we wait for, whatever a server announces.
-const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Upper bound of the ping deadline, whatever a server announces.
+const SILENCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,24 +17,24 @@ struct Open {
     ping_timeout: u64,
 }
 
-/// Ping interval and timeout together, from the data of an open packet.
-pub(super) fn silence(data: &str) -> Result<Duration, String> {
+/// The ping interval plus the ping timeout, from the data of an open packet.
+pub(super) fn max_silence(data: &str) -> Result<Duration, String> {
     let open: Open = serde_json::from_str(data).map_err(|error| format!("open packet: {error}"))?;
     let silence = Duration::from_millis(open.ping_interval.saturating_add(open.ping_timeout));
-    Ok(silence.min(LONGEST_SILENCE))
+    Ok(silence.min(SILENCE_LIMIT))
 }
 
 #[derive(Deserialize)]
-struct Joined {
+struct Connected {
     sid: Box<str>,
 }
 
-/// The socket id a server gave us.
+/// The socket id in the response to a CONNECT.
 pub(super) fn sid(data: &str) -> Result<Box<str>, String> {
-    serde_json::from_str::<Joined>(data)
-        .map(|joined| joined.sid)
+    serde_json::from_str::<Connected>(data)
+        .map(|connected| connected.sid)
         .map_err(|error| {
-            format!("CONNECT without sid, as of a server of an older protocol: {error}")
+            format!("CONNECT without sid, as servers of an older protocol send: {error}")
         })
 }
 
@@ -45,7 +45,7 @@ struct Refused<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// A CONNECT_ERROR: an object with `message` and maybe `data`, or only a text (python-socketio).
+/// The data of a CONNECT_ERROR: an object with `message` and optionally `data`, or a string (python-socketio).
 pub(super) fn refusal(data: &str) -> End {
     if let Ok(refused) = serde_json::from_str::<Refused<'_>>(data) {
         return End::Refused {

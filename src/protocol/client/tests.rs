@@ -5,7 +5,7 @@ const OPEN: &str =
     r#"0{"sid":"x","upgrades":[],"pingInterval":300,"pingTimeout":200,"maxPayload":1000}"#;
 const LIMIT: usize = 10_000;
 
-/// Masks that show what they hide.
+/// Masks that leave the content readable.
 struct NoMask;
 
 impl Random for NoMask {
@@ -33,8 +33,8 @@ fn binary(content: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a server reads, in words.
-fn read(bytes: Vec<u8>) -> Vec<String> {
+/// The frames a server decodes, as text.
+fn decode(bytes: Vec<u8>) -> Vec<String> {
     let mut decoder = FrameDecoder::new(LIMIT);
     let mut seen = Vec::new();
     let mut bytes = bytes;
@@ -53,55 +53,57 @@ fn read(bytes: Vec<u8>) -> Vec<String> {
 impl Peer {
     fn new(namespace: &str, auth: &str) -> Self {
         let start = Instant::now();
-        let purpose = Purpose {
+        let connect = ConnectRequest {
             namespace: Namespace::from(namespace),
             auth: auth.into(),
         };
-        let join_by = start + Duration::from_secs(5);
+        let connect_by = start + Duration::from_secs(5);
         Self {
-            client: Client::new(purpose, LIMIT, join_by, Arc::new(NoMask)),
+            client: Client::new(connect, LIMIT, connect_by, Arc::new(NoMask)),
             start,
         }
     }
 
-    fn joined() -> Self {
+    fn connected() -> Self {
         let mut peer = Self::new("/", "");
-        peer.says(&text(OPEN)).unwrap();
-        peer.says(&text(r#"40{"sid":"abc"}"#)).unwrap();
+        peer.server_sends(&text(OPEN)).unwrap();
+        peer.server_sends(&text(r#"40{"sid":"abc"}"#)).unwrap();
         assert_eq!(peer.sent(), ["40"]);
         peer.client.release();
         peer
     }
 
-    fn says(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, End> {
-        self.says_at(bytes, self.start)
+    fn server_sends(&mut self, bytes: &[u8]) -> Result<Vec<ServerEvent>, End> {
+        self.server_sends_at(bytes, self.start)
     }
 
-    fn says_at(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<Heard>, End> {
-        let mut news = Vec::new();
+    fn server_sends_at(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<ServerEvent>, End> {
+        let mut events = Vec::new();
         self.client
-            .receive(&mut bytes.to_vec(), now, &mut |heard| news.push(heard))?;
-        Ok(news)
+            .receive(&mut bytes.to_vec(), now, &mut |event| events.push(event))?;
+        Ok(events)
     }
 
     fn sent(&mut self) -> Vec<String> {
-        read(self.client.take_outgoing())
+        decode(self.client.take_outgoing())
     }
 }
 
 #[test]
-fn a_connection_opens_joins_and_talks() {
+fn a_connection_opens_connects_and_exchanges_events() {
     let mut peer = Peer::new("/admin", r#"{"token":"t"}"#);
     assert_eq!(
         peer.client.emit(&Payload::text(r#"["early",1]"#), false),
         None
     );
-    assert_eq!(peer.says(&text(OPEN)).unwrap(), []);
+    assert_eq!(peer.server_sends(&text(OPEN)).unwrap(), []);
     assert_eq!(peer.sent(), [r#"40/admin,{"token":"t"}"#]);
-    assert!(!peer.client.is_joined());
-    let heard = peer.says(&text(r#"40/admin,{"sid":"abc"}"#)).unwrap();
-    assert_eq!(heard, [Heard::Joined { sid: "abc".into() }]);
-    assert_eq!(peer.client.greet(&Payload::text(r#"["hello"]"#)), 0);
+    assert!(!peer.client.is_connected());
+    let events = peer
+        .server_sends(&text(r#"40/admin,{"sid":"abc"}"#))
+        .unwrap();
+    assert_eq!(events, [ServerEvent::Connected { sid: "abc".into() }]);
+    assert_eq!(peer.client.emit_first(&Payload::text(r#"["hello"]"#)), 0);
     assert_eq!(
         peer.client.emit(&Payload::text(r#"["second"]"#), true),
         Some(1)
@@ -112,10 +114,10 @@ fn a_connection_opens_joins_and_talks() {
         peer.sent(),
         [r#"42/admin,["early",1]"#, r#"42/admin,1["second"]"#]
     );
-    let heard = peer
-        .says(
+    let events = peer
+        .server_sends(
             &[
-                text(r#"42/admin,7["asks",2]"#),
+                text(r#"42/admin,7["q",2]"#),
                 text(r#"43/admin,1["yes"]"#),
                 text(r#"42["another namespace"]"#),
             ]
@@ -123,75 +125,74 @@ fn a_connection_opens_joins_and_talks() {
         )
         .unwrap();
     assert_eq!(
-        heard,
+        events,
         [
-            Heard::Event {
-                payload: Payload::text(r#"["asks",2]"#),
+            ServerEvent::Event {
+                payload: Payload::text(r#"["q",2]"#),
                 ack: Some(AckId::Number(7)),
             },
-            Heard::Acked {
+            ServerEvent::Ack {
                 id: 1,
                 payload: Payload::text(r#"["yes"]"#),
             },
         ]
     );
-    peer.client
-        .answer(&AckId::Number(7), &Payload::text("[true]"));
+    peer.client.ack(&AckId::Number(7), &Payload::text("[true]"));
     assert_eq!(peer.sent(), ["43/admin,7[true]"]);
-    peer.client.say_goodbye(true);
+    peer.client.close(true);
     assert_eq!(
         peer.sent(),
         ["41/admin,", r#"Close { code: Some(1000), reason: "" }"#]
     );
 }
 
-/// As python-socketio sends them, whose connect handler emits before the namespace is said to be joined.
+/// As sent by python-socketio, whose connect handler emits before the response to the CONNECT.
 #[test]
-fn events_before_the_join_are_heard_after_it() {
+fn events_before_the_connect_response_are_delivered_after_it() {
     let mut peer = Peer::new("/", "");
-    peer.says(&text(OPEN)).unwrap();
+    peer.server_sends(&text(OPEN)).unwrap();
     let early = [
         text(r#"42["first"]"#),
         text(r#"451-3["second",{"_placeholder":true,"num":0}]"#),
         binary(&[1]),
     ];
-    assert_eq!(peer.says(&early.concat()), Ok(vec![]));
-    let heard = peer.says(&[text(r#"40{"sid":"abc"}"#), text(r#"42["third"]"#)].concat());
-    let names: Vec<_> = heard.unwrap().iter().map(named).collect();
+    assert_eq!(peer.server_sends(&early.concat()), Ok(vec![]));
+    let events = peer.server_sends(&[text(r#"40{"sid":"abc"}"#), text(r#"42["third"]"#)].concat());
+    let names: Vec<_> = events.unwrap().iter().map(name_of).collect();
     assert_eq!(
         names,
-        ["joined", r#""first""#, r#""second" 3"#, r#""third""#]
+        ["connected", r#""first""#, r#""second" 3"#, r#""third""#]
     );
 
     let mut peer = Peer::new("/", "");
-    peer.says(&text(OPEN)).unwrap();
+    peer.server_sends(&text(OPEN)).unwrap();
     let many = text(r#"42["x"]"#).repeat(LIMIT);
-    let end = peer.says(&many).unwrap_err();
+    let end = peer.server_sends(&many).unwrap_err();
     assert!(end.to_string().contains("too many events"), "{end}");
 }
 
-fn named(heard: &Heard) -> String {
-    match heard {
-        Heard::Joined { .. } => "joined".into(),
-        Heard::Event { payload, ack } => {
+fn name_of(event: &ServerEvent) -> String {
+    match event {
+        ServerEvent::Connected { .. } => "connected".into(),
+        ServerEvent::Event { payload, ack } => {
             let id = ack.as_ref().and_then(AckId::number);
             let id = id.map(|id| format!(" {id}")).unwrap_or_default();
             format!("{}{id}", payload.elements()[0])
         }
-        Heard::Acked { id, .. } => format!("acked {id}"),
+        ServerEvent::Ack { id, .. } => format!("acked {id}"),
     }
 }
 
 #[test]
-fn attachments_pass_both_ways() {
-    let mut peer = Peer::joined();
+fn attachments_pass_in_both_directions() {
+    let mut peer = Peer::connected();
     let bytes = [
         text(r#"451-["file",{"_placeholder":true,"num":0}]"#),
         binary(&[1, 2]),
     ];
-    let heard = peer.says(&bytes.concat()).unwrap();
-    let [Heard::Event { payload, ack: None }] = heard.as_slice() else {
-        panic!("{heard:?}");
+    let events = peer.server_sends(&bytes.concat()).unwrap();
+    let [ServerEvent::Event { payload, ack: None }] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert_eq!(
         payload.attachments.as_slice(),
@@ -208,25 +209,25 @@ fn attachments_pass_both_ways() {
 }
 
 #[test]
-fn pings_are_answered_and_silence_ends_it() {
-    let mut peer = Peer::joined();
-    let silence = Duration::from_millis(500);
-    assert_eq!(peer.client.poll_timeout(), peer.start + silence);
+fn pings_get_pongs_and_a_missed_deadline_ends_the_connection() {
+    let mut peer = Peer::connected();
+    let max_silence = Duration::from_millis(500);
+    assert_eq!(peer.client.poll_timeout(), peer.start + max_silence);
     let later = peer.start + Duration::from_millis(300);
-    assert_eq!(peer.says_at(&text("2"), later), Ok(vec![]));
+    assert_eq!(peer.server_sends_at(&text("2"), later), Ok(vec![]));
     assert_eq!(peer.sent(), ["3"]);
     let frame = [&[0x89, 1][..], b"w"].concat();
-    assert_eq!(peer.says_at(&frame, later), Ok(vec![]));
+    assert_eq!(peer.server_sends_at(&frame, later), Ok(vec![]));
     assert_eq!(peer.sent(), ["Pong([119])"]);
-    assert_eq!(peer.client.handle_timeout(peer.start + silence), Ok(()));
+    assert_eq!(peer.client.handle_timeout(peer.start + max_silence), Ok(()));
     assert_eq!(
-        peer.client.handle_timeout(later + silence),
-        Err(End::Silent)
+        peer.client.handle_timeout(later + max_silence),
+        Err(End::PingTimeout)
     );
 }
 
 #[test]
-fn who_is_not_let_in_learns_why() {
+fn a_connect_error_ends_the_connection_with_its_message() {
     let refusals = [
         (
             r#"44{"message":"no","data":{"code":7}}"#,
@@ -239,12 +240,12 @@ fn who_is_not_let_in_learns_why() {
     ];
     for (packet, message, data) in refusals {
         let mut peer = Peer::new("/", "");
-        peer.says(&text(OPEN)).unwrap();
+        peer.server_sends(&text(OPEN)).unwrap();
         let end = End::Refused {
             message: message.into(),
             data: data.map(Into::into),
         };
-        assert_eq!(peer.says(&text(packet)), Err(end), "{packet}");
+        assert_eq!(peer.server_sends(&text(packet)), Err(end), "{packet}");
     }
     let mut peer = Peer::new("/", "");
     let late = peer.start + Duration::from_secs(5);
@@ -252,7 +253,7 @@ fn who_is_not_let_in_learns_why() {
 }
 
 #[test]
-fn every_end_has_its_name_and_is_the_last_word() {
+fn each_end_has_a_text_and_stops_all_events() {
     let ends: [(Vec<u8>, &str); 8] = [
         (text("41"), "server namespace disconnect"),
         (text("1"), "transport close"),
@@ -273,25 +274,28 @@ fn every_end_has_its_name_and_is_the_last_word() {
         ),
     ];
     for (bytes, expected) in ends {
-        let mut peer = Peer::joined();
-        let end = peer.says(&[bytes, text(r#"42["late"]"#)].concat());
+        let mut peer = Peer::connected();
+        let end = peer.server_sends(&[bytes, text(r#"42["late"]"#)].concat());
         assert!(end.as_ref().is_err(), "{expected}");
-        let said = end.unwrap_err().to_string();
+        let message = end.unwrap_err().to_string();
         assert!(
-            said.starts_with(expected.split(" with ").next().unwrap()),
-            "{said}"
+            message.starts_with(expected.split(" with ").next().unwrap()),
+            "{message}"
         );
-        assert_eq!(peer.says(&text(r#"42["late"]"#)), Ok(vec![]));
+        assert_eq!(peer.server_sends(&text(r#"42["late"]"#)), Ok(vec![]));
     }
 }
 
 #[test]
-fn other_servers_are_recognised() {
+fn incompatible_servers_are_recognized() {
     let mut peer = Peer::new("/", "");
-    assert!(matches!(peer.says(&text("0{}")), Err(End::Protocol(_))));
-    // Socket.IO 2 answers no CONNECT of ours but sends one without sid.
+    assert!(matches!(
+        peer.server_sends(&text("0{}")),
+        Err(End::Protocol(_))
+    ));
+    // Socket.IO 2 sends a CONNECT without a sid, and none in response to a CONNECT.
     let mut peer = Peer::new("/", "");
-    peer.says(&text(OPEN)).unwrap();
-    let end = peer.says(&text("40")).unwrap_err();
+    peer.server_sends(&text(OPEN)).unwrap();
+    let end = peer.server_sends(&text("40")).unwrap_err();
     assert!(end.to_string().contains("older protocol"), "{end}");
 }

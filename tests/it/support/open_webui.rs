@@ -1,4 +1,4 @@
-//! A backend that answers the REST questions of the Open WebUI app, and tells what it was asked.
+//! A backend that serves the REST requests of the Open WebUI app and records them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use roomwire::store::Store;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,33 +19,33 @@ use super::python::PythonProcess;
 use super::upstream::RawUpstream;
 use super::{TestCluster, TestServer, WebsocketClient, within_deadline};
 
-/// What the backend knows, and what it was asked.
+/// Responses and recorded requests.
 #[derive(Default)]
 struct State {
     /// Accounts by token.
     accounts: BTreeMap<String, Value>,
     channels: Vec<String>,
-    /// Answers of other paths.
-    answers: BTreeMap<String, (u16, Value)>,
-    /// Answers to everybody, before anything else is looked at.
+    /// Responses of other paths.
+    responses: BTreeMap<String, (u16, Value)>,
+    /// Responses that take precedence, for any token.
     overrides: BTreeMap<String, (u16, Value)>,
-    asked: Vec<String>,
-    /// What it says it is, if not the version this app is tested with.
+    requests: Vec<String>,
+    /// The reported version, if not the default one.
     version: Option<String>,
-    /// Answers 503 to everything.
+    /// Responds with 503 to everything.
     down: bool,
 }
 
 /// A running backend.
 pub struct Backend {
     state: Arc<Mutex<State>>,
-    /// Milliseconds before each answer.
+    /// Delay of each response in milliseconds.
     delay: Arc<AtomicU64>,
     pub url: String,
 }
 
 impl Backend {
-    /// Starts one without accounts.
+    /// Starts a backend without accounts.
     pub fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let delay = Arc::new(AtomicU64::new(0));
@@ -55,7 +56,7 @@ impl Backend {
                 let (state, delay) = (Arc::clone(&state), Arc::clone(&delay));
                 async move {
                     tokio::time::sleep(Duration::from_millis(delay.load(Ordering::Relaxed))).await;
-                    answer(&state, &request)
+                    respond_to(&state, &request)
                 }
             }))
         });
@@ -69,12 +70,12 @@ impl Backend {
         Self { state, delay, url }
     }
 
-    /// A user with all rights and this role; returns the token.
+    /// Adds a user with all permissions and this role; returns the token.
     pub fn account(&self, name: &str, role: &str) -> String {
         self.account_with(name, role, token(name))
     }
 
-    /// The same with a token of one's own.
+    /// Adds such a user with the given token.
     pub fn account_with(&self, name: &str, role: &str, token: String) -> String {
         let account = json!({
             "id": name, "name": name.to_uppercase(), "role": role, "email": format!("{name}@x"),
@@ -88,55 +89,55 @@ impl Backend {
         token
     }
 
-    /// Takes the accounts away.
+    /// Removes all accounts.
     pub fn revoke_all_tokens(&self) {
         self.state.lock().unwrap().accounts.clear();
     }
 
-    /// The channels everybody is in.
+    /// Sets the channels of every user.
     pub fn set_channels(&self, channels: &[&str]) {
         self.state.lock().unwrap().channels = channels.iter().map(ToString::to_string).collect();
     }
 
-    /// What a path answers; 404 by default.
-    pub fn set_answer(&self, path: &str, status: u16, body: Value) {
+    /// Sets the response of a path; 404 by default.
+    pub fn set_response(&self, path: &str, status: u16, body: Value) {
         let mut state = self.state.lock().unwrap();
-        state.answers.insert(path.to_owned(), (status, body));
+        state.responses.insert(path.to_owned(), (status, body));
     }
 
-    /// What it says it is.
+    /// Sets the reported version.
     pub fn set_version(&self, version: &str) {
         self.state.lock().unwrap().version = Some(version.to_owned());
     }
 
-    /// What a path answers to everybody.
+    /// Sets the response of a path for any token.
     pub fn set_override(&self, path: &str, status: u16, body: Value) {
         let mut state = self.state.lock().unwrap();
         state.overrides.insert(path.to_owned(), (status, body));
     }
 
-    /// Whether it answers nothing but 503.
+    /// Makes every response 503.
     pub fn set_down(&self, down: bool) {
         self.state.lock().unwrap().down = down;
     }
 
-    /// Time before each answer.
+    /// Delays each response.
     pub fn set_delay(&self, delay: Duration) {
         self.delay
             .store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// The paths asked since the last call, those about its version left out.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.state.lock().unwrap().asked)
+    /// The paths requested since the last call, except the version.
+    pub fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 }
 
-/// The connections of upstream connections to a backend, which a test answers by hand.
+/// Accepts the upstream connections to a backend, for a test to serve.
 pub struct Upstreams(mpsc::UnboundedReceiver<TcpStream>);
 
 impl Upstreams {
-    /// One backend for both: its URL leads to `backend`, and upstream connections come here.
+    /// Changes the URL of `backend`, so that REST requests still reach it and upstream connections are accepted here.
     pub async fn in_front_of(backend: &mut Backend) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = backend.url.replacen("http://", "", 1);
@@ -147,7 +148,7 @@ impl Upstreams {
                 let (sender, rest) = (sender.clone(), rest.clone());
                 actix_rt::spawn(async move {
                     let mut first = [0; 18];
-                    // Who connects says something at once.
+                    // Clients send a request at once.
                     while client.peek(&mut first).await.unwrap() < first.len() {}
                     if first.starts_with(b"GET /ws/socket.io/") {
                         // The test may be over.
@@ -155,7 +156,7 @@ impl Upstreams {
                         return;
                     }
                     let mut backend = TcpStream::connect(rest).await.unwrap();
-                    // One of them ends it.
+                    // Ends when either side closes.
                     let _ = copy_bidirectional(&mut client, &mut backend).await;
                 });
             }
@@ -163,56 +164,58 @@ impl Upstreams {
         Self(upstreams)
     }
 
-    /// The next upstream connection of this user, who has joined there.
+    /// The next upstream connection, which must be of this user. Its `user-join` is acknowledged.
     pub async fn next(&mut self, token: &str) -> RawUpstream {
-        let (mut upstream, id) = self.next_unanswered(token).await;
+        let (mut upstream, id) = self.next_unacknowledged(token).await;
         upstream.send(&format!(r#"43{id}[{{"id":"u"}}]"#)).await;
         upstream
     }
 
-    /// The next upstream connection of this user, whose `user-join` is not answered yet, and the id of the answer.
-    pub async fn next_unanswered(&mut self, token: &str) -> (RawUpstream, String) {
+    /// The same without the ack of `user-join`; returns the id of the ack.
+    pub async fn next_unacknowledged(&mut self, token: &str) -> (RawUpstream, String) {
         let mut upstream = RawUpstream::serve(self.stream().await).await;
         upstream
             .expect(&format!(r#"40{{"token":"{token}"}}"#))
             .await;
         upstream.send(r#"40{"sid":"at-the-backend"}"#).await;
         let join = json!(["user-join", {"auth": {"token": token}}]);
-        let id = upstream.asked(&join.to_string()).await;
+        let id = upstream.expect_event(&join.to_string()).await;
         (upstream, id)
     }
 
-    /// Refuses the next upstream connection as a backend does that serves no websockets.
+    /// Refuses the next upstream connection as a backend does that has websockets disabled.
     pub async fn refuse_next(&mut self) {
         let mut stream = self.stream().await;
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
             stream.read_buf(&mut request).await.unwrap();
         }
-        let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
-        stream.write_all(answer).await.unwrap();
+        let response = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
+        stream.write_all(response).await.unwrap();
     }
 
     async fn stream(&mut self) -> TcpStream {
-        within_deadline("a leg", self.0.recv()).await.unwrap()
+        within_deadline("an upstream connection", self.0.recv())
+            .await
+            .unwrap()
     }
 
-    /// No upstream connection was opened beside those that were taken.
+    /// Whether no further upstream connection was opened.
     pub fn is_empty(&mut self) -> bool {
         self.0.try_recv().is_err()
     }
 }
 
-/// The token of a user, as the backends make it; signed by nobody.
+/// A token of a user, like those of backends but not signed.
 pub fn token(user: &str) -> String {
     token_until(user, None)
 }
 
-/// The same, for a time that ends, in seconds since 1970.
-pub fn token_until(user: &str, end: Option<u64>) -> String {
+/// Such a token with a time of expiry, in seconds since 1970.
+pub fn token_until(user: &str, expires: Option<u64>) -> String {
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
-    let end = end.map_or_else(String::new, |end| format!(r#","exp":{end}"#));
-    let body = format!(r#"{{"id":"{user}","jti":"jti-{user}","iat":1000{end}}}"#);
+    let expires = expires.map_or_else(String::new, |time| format!(r#","exp":{time}"#));
+    let body = format!(r#"{{"id":"{user}","jti":"jti-{user}","iat":1000{expires}}}"#);
     format!("{}.{}.AAAA", part(r#"{"alg":"HS256"}"#), part(&body))
 }
 
@@ -220,14 +223,14 @@ fn respond(status: u16, body: &Value) -> HttpResponse {
     HttpResponse::build(StatusCode::from_u16(status).unwrap()).json(body)
 }
 
-fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
+fn respond_to(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
     let mut state = state.lock().unwrap();
     let path = request.path().to_owned();
     if path == "/api/version" {
         let version = state.version.as_deref().unwrap_or("0.12.4");
         return HttpResponse::Ok().json(json!({"version": version}));
     }
-    state.asked.push(path.clone());
+    state.requests.push(path.clone());
     if state.down {
         return HttpResponse::ServiceUnavailable().finish();
     }
@@ -246,7 +249,7 @@ fn answer(state: &Mutex<State>, request: &HttpRequest) -> HttpResponse {
             let channels: Vec<Value> = channels.map(|id| json!({"id": id, "name": id})).collect();
             HttpResponse::Ok().json(channels)
         }
-        path => match state.answers.get(path) {
+        path => match state.responses.get(path) {
             Some((status, body)) => respond(*status, body),
             None => HttpResponse::NotFound().json(json!({"detail": "nothing"})),
         },
@@ -265,32 +268,44 @@ pub async fn cluster<const N: usize>(backend: &Backend, more: &[(&str, &str)]) -
     TestCluster::with(&[&usual, more].concat()).await
 }
 
-/// A socket that showed this token when it connected, and its id.
+/// Connects with this token, and stores the id of the socket.
 pub async fn connect(node: &TestServer, token: &str) -> WebsocketClient {
     let mut client = node.websocket().await;
     client.send(&format!(r#"40{{"token":"{token}"}}"#)).await;
-    let answer = client.text().await;
-    let body = answer
+    let response = client.text().await;
+    let body = response
         .strip_prefix("40")
-        .unwrap_or_else(|| panic!("{answer}"));
+        .unwrap_or_else(|| panic!("{response}"));
     client.socket = super::field(body, "sid");
     client
 }
 
-/// `user-join`; returns the ack.
+/// Sends `user-join`; returns the ack.
 pub async fn user_join(client: &mut WebsocketClient, token: &str) -> String {
     let event = json!(["user-join", {"auth": {"token": token}}]);
     client.ask(&event.to_string()).await
 }
 
-/// A socket of a user who has joined.
+/// Connects with this token and sends `user-join`.
 pub async fn joined(node: &TestServer, token: &str) -> WebsocketClient {
     let mut client = connect(node, token).await;
     user_join(&mut client, token).await;
     client
 }
 
-/// An emit of a backend, on the channel of its room.
+/// The session pool entry of a socket.
+pub async fn session_entry<const N: usize>(
+    cluster: &TestCluster<N>,
+    client: &WebsocketClient,
+) -> Option<Value> {
+    let entry = cluster
+        .store
+        .hash_get("open-webui:session_pool", &client.socket);
+    let entry = entry.await.unwrap()?;
+    Some(serde_json::from_slice(&entry).unwrap())
+}
+
+/// Publishes an emit to a room as a backend does, on the channel of the room.
 pub fn emit_to(python: &PythonProcess, room: &str, event: &str, data: &str) {
     let fields = format!(
         r#""event":"{event}","data":[{data}],"binary":false,"namespace":"/","room":"{room}","skip_sid":null,"callback":null"#

@@ -1,15 +1,16 @@
-//! Nodes in front of others, and a Socket.IO server written by hand.
+//! Nodes in front of Socket.IO servers, and a raw Socket.IO server.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{TestServer, within_deadline};
+use super::{TestServer, WebsocketClient, within_deadline};
 
-const OPEN: &str = r#"0{"sid":"by-hand","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+const OPEN: &str =
+    r#"0{"sid":"raw","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
-/// A node in front of another.
+/// A node in front of another node.
 pub async fn front(behind: &TestServer, settings: &[(&str, &str)]) -> TestServer {
     front_of(&[behind.server.address()], settings).await
 }
@@ -29,7 +30,20 @@ pub async fn front_of(behind: &[SocketAddr], settings: &[(&str, &str)]) -> TestS
     TestServer::with(&settings).await
 }
 
-/// One upstream connection, as a server sees it.
+/// A node in front of a raw upstream, a client of the node, the client's upstream connection, and the upstream's listener.
+pub async fn front_of_raw(
+    settings: &[(&str, &str)],
+) -> (TestServer, WebsocketClient, RawUpstream, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = front_of(&[listener.local_addr().unwrap()], settings).await;
+    let mut client = front.websocket().await;
+    client.send("40").await;
+    let upstream = RawUpstream::joined(&listener).await;
+    assert!(client.text().await.starts_with("40{"));
+    (front, client, upstream, listener)
+}
+
+/// The server side of one upstream connection.
 pub struct RawUpstream {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -38,10 +52,13 @@ pub struct RawUpstream {
 }
 
 impl RawUpstream {
-    /// The next upstream connection; its session is open. Health checks, which open a session and send nothing, are passed over.
+    /// Accepts the next upstream connection and opens its session. Health checks, which open a session and send nothing, are
+    /// skipped.
     pub async fn accept(listener: &TcpListener) -> Self {
         loop {
-            let (stream, _) = within_deadline("a leg", listener.accept()).await.unwrap();
+            let (stream, _) = within_deadline("an upstream connection", listener.accept())
+                .await
+                .unwrap();
             let mut upstream = Self::serve(stream).await;
             if upstream.sends().await {
                 return upstream;
@@ -49,19 +66,19 @@ impl RawUpstream {
         }
     }
 
-    /// Waits for the first bytes; false if the other end closes before.
+    /// Waits for the first bytes; false if the client closes first.
     async fn sends(&mut self) -> bool {
         if !self.buffer.is_empty() {
             return true;
         }
         let read = self.stream.read_buf(&mut self.buffer);
         matches!(
-            within_deadline("a upstream or its end", read).await,
+            within_deadline("an upstream connection or its end", read).await,
             Ok(1..)
         )
     }
 
-    /// An upstream connection on this connection.
+    /// Performs the handshake on an accepted connection and opens the session.
     pub async fn serve(mut stream: TcpStream) -> Self {
         let mut buffer = Vec::new();
         let end = loop {
@@ -82,10 +99,10 @@ impl RawUpstream {
             .unwrap();
         let accept =
             String::from_utf8_lossy(&actix_http::ws::hash_key(key.as_bytes())).into_owned();
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         );
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(response.as_bytes()).await.unwrap();
         let mut upstream = Self {
             stream,
             buffer,
@@ -95,7 +112,7 @@ impl RawUpstream {
         upstream
     }
 
-    /// The next upstream connection, let into the main namespace.
+    /// Accepts the next upstream connection and its CONNECT.
     pub async fn joined(listener: &TcpListener) -> Self {
         let mut upstream = Self::accept(listener).await;
         let connect = upstream.text().await;
@@ -134,7 +151,7 @@ impl RawUpstream {
             }
             frames.extend_from_slice(text.as_bytes());
         }
-        // A health check may be gone already.
+        // Fails for a health check that has closed.
         let _ = self.stream.write_all(&frames).await;
     }
 
@@ -154,14 +171,19 @@ impl RawUpstream {
                 self.buffer.drain(..length);
                 return Some((first, content));
             }
-            match within_deadline("text of a leg", self.stream.read_buf(&mut self.buffer)).await {
+            match within_deadline(
+                "a frame of an upstream connection",
+                self.stream.read_buf(&mut self.buffer),
+            )
+            .await
+            {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return None,
             }
         }
     }
 
-    /// The next text of the upstream.
+    /// The next text of the upstream connection.
     pub async fn text(&mut self) -> String {
         self.try_text().await.unwrap()
     }
@@ -171,8 +193,8 @@ impl RawUpstream {
         assert_eq!(self.frame().await, Some((0x82, content.to_vec())));
     }
 
-    /// The next text must be this event and want an ack; returns the ack's id.
-    pub async fn asked(&mut self, event: &str) -> String {
+    /// The next text must be this event with an ack request; returns the id of the ack.
+    pub async fn expect_event(&mut self, event: &str) -> String {
         let text = self.text().await;
         let id = text
             .strip_prefix("42")
@@ -186,10 +208,10 @@ impl RawUpstream {
     }
 }
 
-/// The first frame of a client: its first byte, its content, its length.
+/// The first byte, the content and the length of the first frame of a client.
 fn unmasked(buffer: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     let (first, length) = (*buffer.first()?, *buffer.get(1)?);
-    assert!(length & 0x80 != 0, "clients mask");
+    assert!(length & 0x80 != 0, "frames of clients are masked");
     let (length, head) = match length & 0x7f {
         126 => (
             usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().unwrap())),

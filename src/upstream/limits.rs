@@ -1,4 +1,4 @@
-//! How many upstream connections a node, each user and each client address have. Shared by the workers of a node.
+//! Limits on the upstream connections of a node, of each user and of each client address. Shared by the workers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,19 +7,19 @@ use thiserror::Error;
 
 use crate::model::Network;
 
-/// Why no further upstream connection may be opened.
+/// The limit that a new upstream connection would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OverLimit {
-    #[error("this node has as many connections to the server behind it as it may")]
+    #[error("upstream connection limit reached")]
     Node,
-    #[error("you have as many connections to the server behind this one as you may")]
+    #[error("upstream connection limit of this user reached")]
     User,
-    #[error("too many connections to the server behind this one from your address")]
+    #[error("upstream connection limit of this address reached")]
     Address,
 }
 
 impl OverLimit {
-    /// Its name for programs.
+    /// A stable code for clients.
     pub fn code(self) -> &'static str {
         match self {
             Self::Node => "too_many_upstream_connections",
@@ -28,7 +28,7 @@ impl OverLimit {
         }
     }
 
-    /// The key of the configuration that sets it.
+    /// The configuration key of the limit.
     pub fn key(self) -> &'static str {
         match self {
             Self::Node => "app.upstream.max_connections",
@@ -38,8 +38,8 @@ impl OverLimit {
     }
 }
 
-/// The counts.
-pub(super) struct Tally {
+/// The limits and the current counts.
+pub(super) struct ConnectionLimits {
     per_node: usize,
     per_user: usize,
     per_network: usize,
@@ -48,19 +48,19 @@ pub(super) struct Tally {
 
 #[derive(Default)]
 struct Counts {
-    all: usize,
+    node: usize,
     users: HashMap<Box<str>, usize>,
     networks: HashMap<Network, usize>,
 }
 
-/// An upstream connection's place in the counts, given back when dropped.
-pub(super) struct Place {
-    tally: Arc<Tally>,
+/// A counted upstream connection, released when dropped.
+pub(super) struct Permit {
+    limits: Arc<ConnectionLimits>,
     user: Option<Box<str>>,
     network: Option<Network>,
 }
 
-impl Tally {
+impl ConnectionLimits {
     pub(super) fn new(per_node: usize, per_user: usize, per_network: usize) -> Arc<Self> {
         Arc::new(Self {
             per_node,
@@ -71,21 +71,21 @@ impl Tally {
     }
 
     /// Counts an upstream connection against the limit of the node and, where known, of its user and its network.
-    pub(super) fn take(
+    pub(super) fn acquire(
         self: &Arc<Self>,
         user: Option<&str>,
         network: Option<Network>,
-    ) -> Result<Place, OverLimit> {
+    ) -> Result<Permit, OverLimit> {
         let mut counts = self.counts();
-        if counts.all >= self.per_node {
+        if counts.node >= self.per_node {
             return Err(OverLimit::Node);
         }
-        let of = |known: Option<&usize>| known.copied().unwrap_or_default();
-        // A client can choose everything but its address.
-        if network.is_some_and(|network| of(counts.networks.get(&network)) >= self.per_network) {
+        let value = |count: Option<&usize>| count.copied().unwrap_or_default();
+        // Checked before the user, since a client chooses its auth payload but not its address.
+        if network.is_some_and(|network| value(counts.networks.get(&network)) >= self.per_network) {
             return Err(OverLimit::Address);
         }
-        if user.is_some_and(|user| of(counts.users.get(user)) >= self.per_user) {
+        if user.is_some_and(|user| value(counts.users.get(user)) >= self.per_user) {
             return Err(OverLimit::User);
         }
         if let Some(user) = user {
@@ -94,9 +94,9 @@ impl Tally {
         if let Some(network) = network {
             *counts.networks.entry(network).or_insert(0) += 1;
         }
-        counts.all += 1;
-        Ok(Place {
-            tally: Arc::clone(self),
+        counts.node += 1;
+        Ok(Permit {
+            limits: Arc::clone(self),
             user: user.map(Into::into),
             network,
         })
@@ -107,21 +107,21 @@ impl Tally {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut counts = self.tally.counts();
-        counts.all -= 1;
+        let mut counts = self.limits.counts();
+        counts.node -= 1;
         if let Some(user) = &self.user {
-            give_back(&mut counts.users, user);
+            release(&mut counts.users, user);
         }
         if let Some(network) = &self.network {
-            give_back(&mut counts.networks, network);
+            release(&mut counts.networks, network);
         }
     }
 }
 
-/// Counts one out; an entry without upstream connections is removed.
-fn give_back<Q, K>(counts: &mut HashMap<K, usize>, key: &Q)
+/// Decrements a count and removes the entry if it becomes zero.
+fn release<Q, K>(counts: &mut HashMap<K, usize>, key: &Q)
 where
     K: std::borrow::Borrow<Q> + Eq + std::hash::Hash,
     Q: Eq + std::hash::Hash + ?Sized,
@@ -139,37 +139,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_and_given_back() {
-        let tally = Tally::new(3, 2, usize::MAX);
-        let first = tally.take(Some("a"), None).unwrap();
-        let _second = tally.take(Some("a"), None).unwrap();
-        assert_eq!(tally.take(Some("a"), None).err(), Some(OverLimit::User));
-        let _nobodys = tally.take(None, None).unwrap();
-        assert_eq!(tally.take(None, None).err(), Some(OverLimit::Node));
-        assert_eq!(tally.take(Some("b"), None).err(), Some(OverLimit::Node));
+    fn connections_of_node_and_user_are_limited_and_released() {
+        let limits = ConnectionLimits::new(3, 2, usize::MAX);
+        let first = limits.acquire(Some("a"), None).unwrap();
+        let _second = limits.acquire(Some("a"), None).unwrap();
+        assert_eq!(limits.acquire(Some("a"), None).err(), Some(OverLimit::User));
+        let _without_user = limits.acquire(None, None).unwrap();
+        assert_eq!(limits.acquire(None, None).err(), Some(OverLimit::Node));
+        assert_eq!(limits.acquire(Some("b"), None).err(), Some(OverLimit::Node));
         drop(first);
-        let third = tally.take(Some("b"), None).unwrap();
+        let third = limits.acquire(Some("b"), None).unwrap();
         drop(third);
-        assert!(!tally.counts().users.contains_key("b"));
+        assert!(!limits.counts().users.contains_key("b"));
     }
 
     #[test]
     fn a_different_auth_payload_does_not_evade_the_limit_of_an_address() {
-        let tally = Tally::new(100, 100, 2);
+        let limits = ConnectionLimits::new(100, 100, 2);
         let network = |text: &str| Some(Network::of(text.parse().unwrap()));
         let (here, there) = (network("192.0.2.1"), network("192.0.2.2"));
-        let first = tally.take(Some("a"), here).unwrap();
-        let _second = tally.take(None, here).unwrap();
+        let first = limits.acquire(Some("a"), here).unwrap();
+        let _second = limits.acquire(None, here).unwrap();
         for user in [Some("b"), Some("a"), None] {
-            assert_eq!(tally.take(user, here).err(), Some(OverLimit::Address));
+            assert_eq!(limits.acquire(user, here).err(), Some(OverLimit::Address));
         }
         assert!(
-            !tally.counts().users.contains_key("b"),
-            "a refused upstream is not counted"
+            !limits.counts().users.contains_key("b"),
+            "a refused connection is not counted"
         );
-        drop(tally.take(Some("b"), there).unwrap());
-        assert!(!tally.counts().networks.contains_key(&there.unwrap()));
+        drop(limits.acquire(Some("b"), there).unwrap());
+        assert!(!limits.counts().networks.contains_key(&there.unwrap()));
         drop(first);
-        assert!(tally.take(Some("b"), here).is_ok());
+        assert!(limits.acquire(Some("b"), here).is_ok());
     }
 }
