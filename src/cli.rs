@@ -1,9 +1,9 @@
-//! The command line: `roomwire [--config FILE] [serve|check|config|health|help]`.
+//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|help]`.
 //!
-//! Reads the arguments and carries out the verbs that concern the configuration or ask a node under way;
-//! `serve` is the business of `main`. Answers go to standard output, problems to standard error.
+//! Parses the arguments and runs the verbs that concern the configuration or a running node; `serve` is run by `main`.
+//! Results go to standard output, problems to standard error.
 
-mod ask;
+mod request;
 pub mod signals;
 
 use std::io::{self, Write};
@@ -16,52 +16,52 @@ use url::Url;
 
 use crate::config::{self, Loaded, Problem, Sources};
 
-/// Exit code of a configuration that cannot be used; clap's own for wrong arguments.
-pub const REFUSED: u8 = 2;
+/// Exit code for an invalid configuration; clap uses the same for invalid arguments.
+pub const INVALID: u8 = 2;
 
 /// A stand-alone, clustered Socket.IO server.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "roomwire", version)]
 pub struct Cli {
-    /// File with the settings that differ from the shipped ones; ROOMWIRE_CONFIG where absent
+    /// File with the settings that differ from the shipped ones; ROOMWIRE_CONFIG if absent
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
 pub enum Verb {
     /// Run a node (the default)
     #[default]
     Serve,
-    /// Check the configuration: report every problem and warning, end with 2 if there is a problem
+    /// Check the configuration: report every problem and warning, exit with 2 if there is a problem
     Check {
-        /// Look at Redis and this machine too: end with 1 if a node could not work there
+        /// Also check Redis and this machine; exit with 1 if a node could not work there
         #[arg(long)]
         live: bool,
-        /// With --live: where clients reach the nodes, as https://host/; opens and holds a connection there
+        /// With --live: the URL that clients use, as https://host/; opens a connection there and keeps it open
         #[arg(long, value_name = "URL", requires = "live", value_parser = public_url)]
         url: Option<Url>,
-        /// With --url: how long the connection is held, as 70s; longer than the idle timeouts in question
+        /// With --url: how long the connection is kept open, as 70s; longer than the idle timeouts to check
         #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
         idle: Duration,
     },
-    /// Ask the node of this configuration whether it is alive: end with 0 if it is, else with 1
+    /// Check whether the node of this configuration is alive: exit with 0 if it is, otherwise with 1
     Health {
-        /// Ask whether clients should be sent to it
+        /// Check whether it is ready for clients
         #[arg(long)]
         ready: bool,
     },
-    /// Have the node of this configuration take no new clients, send those it has elsewhere, and end; needs
-    /// `server.internal_bind`
+    /// Drain the node of this configuration: it accepts no new clients, closes its sessions gradually, and exits;
+    /// requires `server.internal_bind`
     Drain {
-        /// Wait until it is gone
+        /// Wait until the node has exited
         #[arg(long)]
         wait: bool,
     },
-    /// Print the configuration in force as TOML, with the origin of each value, passwords masked
+    /// Print the effective configuration as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead
         #[arg(long)]
@@ -84,18 +84,18 @@ fn public_url(text: &str) -> Result<Url, String> {
     // `host:443` would be a URL of the scheme `host`.
     if !text.contains("://") {
         return Err(format!(
-            "it needs a scheme: https://{text} or http://{text}"
+            "it has no scheme: use https://{text} or http://{text}"
         ));
     }
     Url::parse(text).map_err(|error| error.to_string())
 }
 
-/// Reads the arguments of the process; prints and exits by itself on `--help`, `--version` and mistakes.
+/// Parses the arguments of the process. Exits the process on `--help`, `--version` and invalid arguments.
 pub fn parse() -> Cli {
     Cli::parse()
 }
 
-/// Where the configuration of this process comes from.
+/// The sources of the configuration of this process.
 pub fn sources(cli: &Cli) -> Sources {
     Sources::of_process(cli.config.clone())
 }
@@ -103,23 +103,26 @@ pub fn sources(cli: &Cli) -> Sources {
 /// Loads the configuration.
 ///
 /// # Errors
-/// All problems and warnings, one per line, if the configuration cannot be used.
+/// All problems and warnings, one per line, if the configuration is invalid.
 pub fn read(cli: &Cli) -> Result<Loaded, String> {
     config::load(&sources(cli)).map_err(|rejected| findings(&rejected.problems, &rejected.warnings))
 }
 
-/// Loads the configuration; prints all problems and warnings and gives the exit code if it cannot be used.
+/// Loads the configuration.
+///
+/// # Errors
+/// The exit code if the configuration is invalid. All problems and warnings have been printed.
 pub fn load(cli: &Cli) -> Result<Loaded, ExitCode> {
     read(cli).map_err(|lines| {
         print(io::stderr(), &lines);
-        ExitCode::from(REFUSED)
+        ExitCode::from(INVALID)
     })
 }
 
-/// `roomwire check`; gives what was checked, for those that look further.
+/// `roomwire check`. Returns the configuration, for further checks.
 ///
 /// # Errors
-/// The configuration cannot be used; all problems are printed.
+/// The exit code if the configuration is invalid. All problems have been printed.
 pub fn check(cli: &Cli) -> Result<Loaded, ExitCode> {
     let loaded = load(cli)?;
     let mut lines = findings(&[], &loaded.warnings);
@@ -132,8 +135,8 @@ pub fn check(cli: &Cli) -> Result<Loaded, ExitCode> {
     Ok(loaded)
 }
 
-/// Prints a line at once.
-pub fn say(line: &str) {
+/// Prints a line to standard output and flushes it.
+pub fn print_line(line: &str) {
     print(io::stdout(), &format!("{line}\n"));
 }
 
@@ -144,18 +147,18 @@ pub fn health(cli: &Cli, ready: bool) -> ExitCode {
         Err(code) => return code,
     };
     let path = if ready { "/readyz" } else { "/livez" };
-    let answer = ask::address(&loaded.config.server).and_then(|at| ask::ask(&at, "GET", path));
-    match answer {
-        Ok(answer) if answer.status == 200 => {
-            print(io::stdout(), &answer.body);
+    let response = request::address(&loaded.config.server).and_then(|at| request::get(&at, path));
+    match response {
+        Ok(response) if response.status == 200 => {
+            print(io::stdout(), &response.body);
             ExitCode::SUCCESS
         }
-        Ok(answer) => {
-            complain(&format!("{path}: {answer}"));
+        Ok(response) => {
+            print_error(&format!("{path}: {response}"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
@@ -168,27 +171,27 @@ pub fn drain(cli: &Cli, wait: bool) -> ExitCode {
         Err(code) => return code,
     };
     let config = &loaded.config;
-    let drained = ask::drain(&config.server).and_then(|at| {
+    let drained = request::drain(&config.server).and_then(|at| {
         if wait {
-            ask::wait_for_end(&at, config.drain.timeout)
+            request::wait_for_exit(&at, config.drain.timeout)
         } else {
             Ok("draining".to_owned())
         }
     });
     match drained {
-        Ok(said) => {
-            print(io::stdout(), &format!("{said}\n"));
+        Ok(line) => {
+            print_line(&line);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says what went wrong, on standard error.
-pub fn complain(problem: &str) {
+/// Prints a problem to standard error.
+pub fn print_error(problem: &str) {
     print(io::stderr(), &format!("{problem}\n"));
 }
 
@@ -214,9 +217,9 @@ fn findings(problems: &[Problem], warnings: &[Problem]) -> String {
     problems.chain(warnings).collect()
 }
 
-/// A reader that went away (`roomwire config | head`) is no failure of ours.
+/// Errors are ignored: the reader may have exited, as in `roomwire config | head`.
 fn print(mut stream: impl Write, text: &str) {
-    let _gone = stream
+    let _ignored = stream
         .write_all(text.as_bytes())
         .and_then(|()| stream.flush());
 }

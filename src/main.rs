@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use log::{info, warn};
-use roomwire::cli::signals::{Signals, Told};
+use roomwire::cli::signals::{SignalRequest, Signals};
 use roomwire::cli::{self, Cli, Verb};
 use roomwire::config::Loaded;
 use roomwire::live::{self, Options, Severity};
@@ -13,7 +13,7 @@ use roomwire::server::{Reloader, Server};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit code of a node that was told a second time to end, before it was empty.
+/// Exit code of a node that received a second signal before its drain was complete.
 const CUT_SHORT: i32 = 3;
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
     let Some(options) = live else {
         return ExitCode::SUCCESS;
     };
-    let looked = live::check(&loaded.config, &options, cli::say);
+    let looked = live::check(&loaded.config, &options, cli::print_line);
     match actix_rt::System::new().block_on(looked) {
         Severity::Error => ExitCode::FAILURE,
         Severity::Fine | Severity::Warning => ExitCode::SUCCESS,
@@ -55,19 +55,19 @@ fn serve(cli: &Cli) -> ExitCode {
     let signals = match system.block_on(async { Signals::new() }) {
         Ok(signals) => signals,
         Err(error) => {
-            cli::complain(&format!("signals cannot be handled: {error}"));
+            cli::print_error(&format!("signals cannot be handled: {error}"));
             return ExitCode::FAILURE;
         }
     };
     if let Err(error) = logging::open() {
-        cli::complain(&format!("the log cannot be written: {error}"));
+        cli::print_error(&format!("the log cannot be written: {error}"));
         return ExitCode::FAILURE;
     }
     let code = match cli::read(cli) {
         Ok(loaded) => system.block_on(start(cli, loaded, signals)),
         Err(problems) => {
             logging::report(&problems);
-            cli::REFUSED.into()
+            cli::INVALID.into()
         }
     };
     logging::flush();
@@ -102,7 +102,7 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
     let server = tokio::select! {
         server = Server::start(reloader.config().clone()) => server?,
         name = signals.end() => {
-            info!("ended by {name} while starting");
+            info!("shut down by {name} during startup");
             return Ok(0);
         }
     };
@@ -110,15 +110,15 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
     let mut name_lost = Box::pin(server.name_lost());
     let name_was_lost = loop {
         tokio::select! {
-            told = signals.next() => match told {
-                Told::End(name) => {
-                    info!("told to end by {name}");
+            request = signals.next() => match request {
+                SignalRequest::ShutDown(name) => {
+                    info!("shutting down: received {name}");
                     break false;
                 }
-                Told::Reload => reloader.reload(&server),
+                SignalRequest::Reload => reloader.reload(&server),
             },
             () = server.drain_wanted() => {
-                info!("told to end by POST /drain");
+                info!("shutting down: received POST /drain");
                 break false;
             }
             () = &mut name_lost => break true,
@@ -132,12 +132,12 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
     loop {
         tokio::select! {
             () = &mut ended => break,
-            told = signals.next() => match told {
-                Told::End(name) => {
-                    warn!("told a second time by {name}: ending at once");
+            request = signals.next() => match request {
+                SignalRequest::ShutDown(name) => {
+                    warn!("received a second signal, {name}: shutting down at once");
                     return Ok(CUT_SHORT);
                 }
-                Told::Reload => warn!("configuration not reloaded: this node is about to end"),
+                SignalRequest::Reload => warn!("configuration not reloaded: this node is shutting down"),
             },
         }
     }

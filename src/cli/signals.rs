@@ -1,10 +1,10 @@
-//! The signals of a node under way.
+//! The signals of a running node.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What the process is told by signals. Once this exists none of them ends the process by itself.
+/// Handlers of SIGTERM, SIGINT and SIGHUP. From their creation on, none of these signals ends the process by itself.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -12,10 +12,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to heed them; must run inside a runtime.
+    /// Installs the handlers. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The system refuses.
+    /// The system rejects a handler.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -24,31 +24,31 @@ impl Signals {
         })
     }
 
-    /// Waits until the node is told to end; by which signal.
+    /// Waits for a signal that requests a shutdown. Returns its name.
     pub async fn end(&mut self) -> &'static str {
         end(&mut self.terminate, &mut self.interrupt).await
     }
 
-    /// Waits for the next signal. One that came before counts.
-    pub async fn next(&mut self) -> Told {
+    /// Waits for the next signal, including signals since the last call.
+    pub async fn next(&mut self) -> SignalRequest {
         let Self {
             terminate,
             interrupt,
             hang_up,
         } = self;
         tokio::select! {
-            name = end(terminate, interrupt) => Told::End(name),
-            _ = hang_up.recv() => Told::Reload,
+            name = end(terminate, interrupt) => SignalRequest::ShutDown(name),
+            _ = hang_up.recv() => SignalRequest::Reload,
         }
     }
 }
 
-/// What a signal tells a node.
+/// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// To end; by which signal.
-    End(&'static str),
-    /// To read its configuration again.
+pub enum SignalRequest {
+    /// A shutdown; with the name of the signal.
+    ShutDown(&'static str),
+    /// A reload of the configuration.
     Reload,
 }
 

@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! After the type: the shipped value, the form (see `form`), then any properties of `schema::Properties`.
+//! After the type: the shipped value, the form (see `forms`), then any properties of `schema::Properties`.
 
 use ::config::{Value, ValueKind};
 
@@ -169,7 +169,7 @@ macro_rules! entry {
             $($(#[doc = $comment])+ $visible $name: $type,)*
         }
 
-        impl $crate::config::form::Entry for $entry {
+        impl $crate::config::entry::Entry for $entry {
             fn keys() -> Vec<$crate::config::schema::EntryKey> {
                 vec![$({
                     let declared = $crate::config::declare::Declared {
@@ -182,7 +182,7 @@ macro_rules! entry {
                 }),*]
             }
 
-            fn read(reader: &mut $crate::config::form::EntryReader<'_>) -> Self {
+            fn read(reader: &mut $crate::config::entry::EntryReader<'_>) -> Self {
                 Self {
                     $($name: reader.read(stringify!($name), &$form),)*
                 }

@@ -114,7 +114,7 @@ mod tests {
     use crate::config::tables::Config;
 
     #[test]
-    fn every_key_that_names_a_secret_is_masked() {
+    fn every_key_with_the_name_of_a_secret_is_masked() {
         let schema = schema_of::<Config>();
         let names_a_secret = |key: &&Key| {
             let name = key.name();

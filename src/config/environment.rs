@@ -1,8 +1,8 @@
-//! Our own environment names: `ROOMWIRE_<SECTION>__<KEY>`.
+//! The environment variables of Roomwire: `ROOMWIRE_<SECTION>__<KEY>`.
 //!
-//! An unknown name with `__` after the prefix is rejected. A name without `__` has no effect and is reported in a
-//! warning with the key it probably means, except for names that Kubernetes injects for a service called roomwire
-//! (`ROOMWIRE_PORT` with a URL). An empty value counts as unset, because compose files pass empty values on.
+//! An unknown name with `__` after the prefix is rejected. A name without `__` has no effect; a warning names the key
+//! that is probably meant. Names that Kubernetes injects for a service called roomwire (`ROOMWIRE_PORT` with a URL) are
+//! ignored. An empty value counts as unset, because compose files pass empty values on.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub type Environment = BTreeMap<String, String>;
 
 const PREFIX: &str = "ROOMWIRE_";
 
-/// Keys by the names that other programs use for them.
+/// Names that other programs use for a key.
 const ALIASES: [(&str, &str); 9] = [
     ("port", "server.bind"),
     ("host", "server.bind"),
@@ -30,7 +30,7 @@ const ALIASES: [(&str, &str); 9] = [
 /// The variable that names the configuration file.
 const CONFIG: &str = "CONFIG";
 
-/// The log filter of every Rust program; it wins over ours.
+/// The log filter of every Rust program. It takes precedence over `log.filter`.
 const LOG_FILTER: &str = "RUST_LOG";
 
 /// A key set by a variable.
@@ -44,7 +44,7 @@ pub(super) struct Set {
     pub(super) name: String,
 }
 
-/// What our names in an environment say.
+/// The result of reading the variables.
 #[derive(Debug, Default)]
 pub(super) struct Own {
     pub(super) values: Vec<Set>,
@@ -52,7 +52,7 @@ pub(super) struct Own {
     pub(super) warnings: Vec<Problem>,
 }
 
-/// Reads all names with our prefix.
+/// Reads all variables with the prefix `ROOMWIRE_`, and `RUST_LOG`.
 pub(super) fn read(schema: &Schema, environment: &Environment) -> Own {
     let mut own = Own::default();
     for (name, text) in environment.iter().filter(|(_, text)| !text.is_empty()) {
@@ -91,7 +91,7 @@ pub(super) fn read(schema: &Schema, environment: &Environment) -> Own {
     own
 }
 
-/// Whether Kubernetes (or Docker, for a link) set this for a service whose name begins with `roomwire`.
+/// Whether Kubernetes, or Docker for a link, has set this variable for a service whose name starts with `roomwire`.
 fn is_injected(rest: &str, text: &str) -> bool {
     let is_service = rest.ends_with("SERVICE_HOST") || rest.contains("SERVICE_PORT");
     let is_url = ["tcp://", "udp://", "sctp://"]
@@ -114,7 +114,7 @@ fn lower_case(schema: &Schema, name: &str) -> Option<Problem> {
     Some(Problem::new(name, origin, message).suggesting(Some(upper)))
 }
 
-/// `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND` has no effect, but was probably meant for a key.
+/// The warning about a name such as `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND`, which has no effect.
 fn without_effect(schema: &Schema, name: &str, path: &str) -> Problem {
     let message = "has no effect: the names are ROOMWIRE_<SECTION>__<KEY>, with two underscores";
     let origin = Origin::Environment(name.to_owned());
@@ -126,8 +126,8 @@ fn without_effect(schema: &Schema, name: &str, path: &str) -> Problem {
     Problem::new(name, origin, message).suggesting(meant)
 }
 
-/// The keys that such a name may mean: one underscore instead of two, a missing section, the name another program uses,
-/// or a typing error.
+/// The keys that such a name may mean: it has one underscore instead of two, lacks the section, is used by another
+/// program for the key, or contains a typing error.
 fn likely_keys<'a>(schema: &'a Schema, name: &'a str) -> Vec<&'a str> {
     let flat = |key: &&str| key.replace('.', "_") == name;
     let last = |key: &&str| key.rsplit('.').next() == Some(name);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_two_underscores_are_judged() {
+    fn names_with_two_underscores_are_keys_or_rejected() {
         let own = read_one("ROOMWIRE_ENGINE__PING_INTERVAL", "1s");
         assert_eq!(own.values[0].path, "engine.ping_interval");
         let own = read_one("ROOMWIRE_APP__RELAY__PUBLISH", "members");

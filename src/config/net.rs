@@ -1,18 +1,18 @@
-//! Addresses: where to listen, which proxies to trust, and the Redis URL with its password hidden.
+//! Addresses to listen on, ranges of proxies, and secrets, among them the Redis URL.
 //!
-//! Pure: nothing is resolved or opened here.
+//! Pure: no names are resolved and no connections opened.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use url::Url;
 
-/// `host:port` to listen on.
+/// Address to listen on, as `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindAddress {
-    /// A name or an address, without brackets.
+    /// Host name or IP address, without brackets.
     pub host: String,
-    /// 0 = any free one.
+    /// 0 = any free port.
     pub port: u16,
 }
 
@@ -24,12 +24,12 @@ impl BindAddress {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let refused = || {
+        let rejected = || {
             let text = quoted(text);
             format!("{text} is not `host:port`, such as `0.0.0.0:8080` or `[::]:8080`")
         };
-        let (host, port) = text.trim().rsplit_once(':').ok_or_else(refused)?;
-        let port = port.parse().map_err(|_| refused())?;
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(rejected)?;
+        let port = port.parse().map_err(|_| rejected())?;
         let bracketed = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -46,7 +46,7 @@ impl BindAddress {
                 address
             }
             None if !host.is_empty() && is_name(host) => host,
-            _ => return Err(refused()),
+            _ => return Err(rejected()),
         };
         Ok(Self {
             host: host.to_owned(),
@@ -73,7 +73,7 @@ impl fmt::Display for BindAddress {
     }
 }
 
-/// Addresses that share their first bits, as `10.0.0.0/8`; or one address.
+/// A range of IP addresses, as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpRange {
     address: IpAddr,
@@ -81,7 +81,7 @@ pub struct IpRange {
 }
 
 impl IpRange {
-    /// Whether `address` lies inside. An IPv4 address written as IPv6 counts as the IPv4 it is.
+    /// Whether `address` is in the range. An IPv4-mapped IPv6 address is treated as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -96,7 +96,7 @@ impl IpRange {
         }
     }
 
-    /// Whether it is a whole private network, or more, rather than the addresses of a few proxies.
+    /// Whether the range is a whole private network or larger, rather than the addresses of a few proxies.
     pub(super) fn is_wide(self) -> bool {
         const WIDE_V4: u32 = 16;
         const WIDE_V6: u32 = 48;
@@ -108,21 +108,21 @@ impl IpRange {
             }
     }
 
-    /// Reads an address or a range.
+    /// Parses an address or a range.
     ///
     /// # Errors
-    /// A sentence that repeats the text and shows what is expected.
+    /// A message with the text and the expected form.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refused = || format!("`{text}` is not an address, nor a range such as `10.0.0.0/8`");
+        let rejected = || format!("`{text}` is not an address, nor a range such as `10.0.0.0/8`");
         let (address, bits) = match text.trim().split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
             None => (text.trim(), None),
         };
-        let address: IpAddr = address.parse().map_err(|_| refused())?;
+        let address: IpAddr = address.parse().map_err(|_| rejected())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| refused())?;
+        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| rejected())?;
         if bits > most {
-            return Err(refused());
+            return Err(rejected());
         }
         Ok(Self { address, bits })
     }
@@ -137,20 +137,20 @@ impl fmt::Display for IpRange {
 /// Shown in place of a secret.
 const MASK: &str = "***";
 
-/// Quotes a text for a message, unless it may hold a password.
+/// Quotes a text for a message, unless it may contain a password.
 pub(super) fn quoted(text: &str) -> String {
     if text.contains("://") || text.contains('@') {
-        return "the value (not shown: it may hold a password)".to_owned();
+        return "the value (not shown: it may contain a password)".to_owned();
     }
     format!("`{text}`")
 }
 
-/// A text that must not be shown: `Debug` masks it.
+/// A secret text. `Debug` masks it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for the one who needs it.
+    /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -168,17 +168,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A URL whose password must not be shown: `Debug` and `Display` mask it.
+/// A URL that may contain a password. `Debug` and `Display` mask it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
 impl SecretUrl {
-    /// The URL with its password, for the one who connects.
+    /// The URL with its password.
     pub fn expose(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The number of the database, 0 unless the URL names one.
+    /// The number of the database; 0 if the URL has none.
     pub fn database(&self) -> i64 {
         let in_query = || {
             self.0
@@ -190,18 +190,18 @@ impl SecretUrl {
         in_path.or_else(|| in_query()?.parse().ok()).unwrap_or(0)
     }
 
-    /// Whether it names a socket file of this machine.
+    /// Whether it is the path of a Unix socket.
     pub fn is_file(&self) -> bool {
         self.0.scheme().contains("unix")
     }
 
-    /// Whether it wants TLS.
+    /// Whether its scheme requires TLS.
     pub fn has_tls(&self) -> bool {
         matches!(self.0.scheme(), "rediss" | "valkeys")
     }
 
     pub(super) fn parse_redis(text: &str) -> Result<Self, String> {
-        // The text itself may hold a password: no message repeats it.
+        // The text may contain a password, so no message repeats it.
         let url = Url::parse(text.trim())
             .map_err(|error| format!("is not a URL such as `redis://localhost:6379/0`: {error}"))?;
         match url.scheme() {
@@ -230,7 +230,7 @@ impl SecretUrl {
     }
 }
 
-/// Parameters of a Redis URL that are shown; the values of all others may be secrets.
+/// Parameters of a Redis URL whose values are shown. All others may be secrets.
 const SHOWN_PARAMETERS: [&str; 2] = ["db", "protocol"];
 
 impl fmt::Display for SecretUrl {
@@ -252,11 +252,11 @@ impl fmt::Display for SecretUrl {
         masked.set_fragment(has_fragment.then_some(MASK));
         let masks = match (self.0.username(), self.0.password()) {
             ("", None) => Ok(()),
-            // Without a colon it is a user name, but people often mean it as a password.
+            // Without a colon it is a user name, but it is often a password by mistake.
             (_, None) => masked.set_username(MASK),
             (_, Some(_)) => masked.set_password(Some(MASK)),
         };
-        // Only a URL without a host cannot have a password; then there is none to mask.
+        // Masking fails only for a URL without a host, which cannot contain a password.
         match masks {
             Ok(()) => f.write_str(masked.as_str()),
             Err(()) => f.write_str(MASK),
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn debug_output_masks_secrets() {
         let secret = Secret::from("word");
         assert_eq!(
             (secret.expose(), format!("{secret:?}")),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn bind_addresses() {
+    fn bind_addresses_are_parsed_and_printed() {
         let cases = [
             ("127.0.0.1:8080", true),
             ("127.0.0.5:0", true),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges() {
+    fn a_range_contains_addresses_with_its_prefix() {
         let cases = [
             ("10.0.0.0/8", "10.200.3.4", true),
             ("10.0.0.0/8", "11.0.0.1", false),
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_stay_hidden() {
+    fn urls_are_printed_without_passwords() {
         let cases = [
             (
                 "redis://:secret@cache:6379/2",

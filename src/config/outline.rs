@@ -1,18 +1,14 @@
-//! Where each key of a TOML text stands, and the comment above it.
+//! The line of each key in a TOML text, for the origins of problems.
 //!
-//! Purely lexical: the parser says what a text means, this says on which line, for the origins of
-//! problems and for the reference, which takes its words from the comments of `default.toml`.
-//! Keys inside an inline table have no line of their own.
+//! Purely lexical; `toml` parses the values. Keys inside an inline table have no line of their own.
 
 /// A key or a table header of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Full path: `engine.path`, `app.relay.rooms[0].join`; of a header, the table's.
+    /// Full path: `engine.path`, `app.relay.rooms[0].join`; of a header, the path of its table.
     pub(super) path: String,
     /// Line, from 1.
     pub(super) line: usize,
-    /// The comment directly above, its lines joined by spaces.
-    pub(super) comment: String,
     /// Whether it is a table header.
     pub(super) is_table: bool,
 }
@@ -21,7 +17,6 @@ pub(super) struct Entry {
 pub(super) fn outline(text: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut table = String::new();
-    let mut comment: Vec<&str> = Vec::new();
     let mut value = ValueScanner::default();
     for (index, raw) in text.lines().enumerate() {
         if value.is_open() {
@@ -29,15 +24,12 @@ pub(super) fn outline(text: &str) -> Vec<Entry> {
             continue;
         }
         let line = raw.trim();
-        if let Some(words) = line.strip_prefix('#') {
-            comment.push(words.trim());
+        if line.starts_with('#') {
             continue;
         }
-        let above = std::mem::take(&mut comment).join(" ");
         let entry = |path: String, is_table| Entry {
             path,
             line: index + 1,
-            comment: above,
             is_table,
         };
         if line.starts_with('[') {
@@ -57,7 +49,7 @@ pub(super) fn outline(text: &str) -> Vec<Entry> {
     entries
 }
 
-/// The line of `path` (of its first entry, if it is a list of tables), or of the nearest thing around it.
+/// The line of `path` (of its first entry, if it is a list of tables), or else of the innermost table around it.
 pub(super) fn line_of(entries: &[Entry], path: &str) -> Option<usize> {
     let first = format!("{path}[0]");
     let found = entries
@@ -91,7 +83,7 @@ fn plain_path(key: &str) -> String {
     key.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
-/// Follows a value that may go on over several lines: an array, or text in triple quotes.
+/// Scans a value that can span several lines: an array, or text in triple quotes.
 #[derive(Default)]
 struct ValueScanner {
     depth: usize,
@@ -128,7 +120,7 @@ impl ValueScanner {
         }
     }
 
-    /// Opens a triple quote, or passes a text that ends on this line; says how far it went.
+    /// Opens a triple quote, or skips a text that ends on this line. Returns the number of bytes consumed.
     fn quoted(&mut self, rest: &str) -> usize {
         for quote in ["\"\"\"", "'''"] {
             if rest.starts_with(quote) {
@@ -173,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_their_lines() {
+    fn every_key_has_its_line() {
         let text = "top = 1\n\n[a]\nb = [\n  \"x]\", # c = 1\n]\nc = \"\"\"\nd = 1\n\\\"\"\" \"\"\"\n[a.e] # note\n\"f\".g = 'q'\n[[r]]\nx = 1\n[[r]]\nx = 2\n";
         let expected = [
             ("top", 1),
@@ -195,21 +187,23 @@ mod tests {
     }
 
     #[test]
-    fn comments_belong_to_what_follows_directly() {
-        let entries = outline("# head\n\n# one\n#  two\na = 1\nb = 2\n");
-        assert_eq!(entries[0].comment, "one two");
-        assert_eq!(entries[1].comment, "");
+    fn comments_are_skipped() {
+        let expected = [("a".to_owned(), 5), ("b".to_owned(), 6)];
+        assert_eq!(
+            paths("# head\n\n# one = 1\n#  two\na = 1\nb = 2\n"),
+            expected
+        );
     }
 
     #[test]
-    fn inline_tables_lend_their_line() {
+    fn keys_of_inline_tables_have_the_line_of_the_table() {
         let entries = outline("[app]\nrelay = { join = \"x\" }\n");
         assert_eq!(line_of(&entries, "app.relay.join"), Some(2));
         assert_eq!(line_of(&entries, "other"), None);
     }
 
     #[test]
-    fn broken_text_does_no_harm() {
+    fn invalid_text_is_accepted_without_panic() {
         for text in [
             "[",
             "a = \"",

@@ -1,13 +1,10 @@
-//! Patterns for names of rooms and namespaces, and for origins.
-//!
-//! Pure values that answer "does it match?"; the ones who ask are the apps, the sessions and the
-//! handshake.
+//! Patterns for names of rooms, namespaces and events, and for origins. Pure.
 
 use std::fmt;
 
 use url::{Host, Url};
 
-/// A name in which every `*` stands for any number of any characters.
+/// A name in which every `*` stands for any text, including none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pattern(String);
 
@@ -17,7 +14,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether `name` fits; letter case counts. Takes time linear in the name for each `*`.
+    /// Whether `name` matches, case-sensitive. The time is linear in the length of the name for each `*`.
     pub fn matches(&self, name: &str) -> bool {
         let Some((head, rest)) = self.0.split_once('*') else {
             return self.0 == name;
@@ -25,7 +22,7 @@ impl Pattern {
         let Some(mut name) = name.strip_prefix(head) else {
             return false;
         };
-        // Every part but the last may match at its first place; the last must end the name.
+        // It is enough to match every part at its first occurrence, except the last, which must end the name.
         let mut parts = rest.split('*').peekable();
         while let Some(part) = parts.next() {
             if parts.peek().is_none() {
@@ -52,16 +49,16 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Web pages that may connect.
+/// Web pages that can connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginRule {
     /// `*`: every page.
     Any,
-    /// `same`: pages of the host and port the request names; the asker compares.
+    /// `same`: pages of the host and port of the request, which the caller compares.
     Same,
-    /// One origin, as `https://app.example.org`, in the form browsers send.
+    /// One origin, as `https://app.example.org`, in the form that browsers send.
     Exact(String),
-    /// `https://*.example.org`: every host below, at any depth.
+    /// `https://*.example.org`: all subdomains, at any depth.
     Subdomains {
         /// `https://`
         scheme: String,
@@ -71,7 +68,7 @@ pub enum OriginRule {
 }
 
 impl OriginRule {
-    /// Whether the `Origin` header names a page of this rule. `Same` never matches here.
+    /// Whether the rule allows the `Origin` header. Always false for `Same`.
     pub fn matches(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
@@ -97,14 +94,14 @@ impl OriginRule {
             "null" => return Ok(Self::Exact(text.to_owned())),
             _ => {}
         }
-        let refused = || {
+        let rejected = || {
             format!("`{text}` is not `same`, `*`, or an origin such as `https://app.example.org`")
         };
         let Some((scheme, host)) = text.split_once("://*.") else {
-            return exact_origin(text).map(Self::Exact).ok_or_else(refused);
+            return exact_origin(text).map(Self::Exact).ok_or_else(rejected);
         };
-        let parent = exact_origin(&format!("{scheme}://{host}")).ok_or_else(refused)?;
-        let (scheme, host) = parent.split_once("://").ok_or_else(refused)?;
+        let parent = exact_origin(&format!("{scheme}://{host}")).ok_or_else(rejected)?;
+        let (scheme, host) = parent.split_once("://").ok_or_else(rejected)?;
         Ok(Self::Subdomains {
             scheme: format!("{scheme}://"),
             suffix: format!(".{host}"),
@@ -124,7 +121,7 @@ fn exact_origin(text: &str) -> Option<String> {
     if !is_bare || has_user || has_wildcard || !has_host {
         return None;
     }
-    // App shells send origins of their own schemes, as `capacitor://localhost`, which are opaque to `Url`.
+    // App shells send origins with their own schemes, as `capacitor://localhost`, which are opaque to `Url`.
     let host = match url.host()? {
         Host::Ipv6(address) => format!("[{address}]"),
         host => host.to_string().to_ascii_lowercase(),
@@ -145,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_stand_for_anything() {
+    fn a_star_matches_any_text() {
         let cases = [
             ("/", "/", true),
             ("/", "/a", false),
@@ -172,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn origins() {
+    fn origin_rules_match_whole_origins() {
         let cases = [
             ("*", "https://a.example", true),
             ("same", "https://a.example", false),

@@ -1,19 +1,18 @@
-//! What is wrong with a setting, and where that setting came from.
+//! Problems of a configuration, each with the origin of the value.
 //!
-//! Problems stop a node, warnings do not; both are this one type. Made by every other file of
-//! this module, printed by the command line.
+//! A problem prevents the start or the reload, a warning does not; both have the same type. Printed by the command line.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was set.
+/// The layer that set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// The embedded `default.toml`.
+    /// The shipped value.
     Default,
-    /// What `app.kind` makes the default.
+    /// A default that depends on `app.kind`; with its value.
     Kind(&'static str),
-    /// The user's file; the line counts from 1 and is absent where no single line is meant.
+    /// The file of the user. The line counts from 1; `None` = the file as a whole.
     File { path: PathBuf, line: Option<usize> },
     /// An environment variable, by name.
     Environment(String),
@@ -34,22 +33,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing to repair, or to know: the key, where it was set, and what is the matter.
+/// A problem or a warning: the key, where its value was set, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} ({}): {message}{}", place(.key, .origin), hint(.did_you_mean.as_deref()))]
 pub struct Problem {
-    /// Path of the key, as `engine.ping_interval`; the name as written where the key is unknown.
+    /// Path of the key, as `engine.ping_interval`; the name as written if the key is unknown.
     pub key: String,
     /// Where the value was set.
     pub origin: Origin,
-    /// What is the matter, for a person.
+    /// The reason, to stand after the key and its origin.
     pub message: String,
     /// The name that was probably meant.
     pub did_you_mean: Option<String>,
 }
 
 impl Problem {
-    /// A problem without a likely intended name.
+    /// A problem without a suggestion.
     pub fn new(key: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -59,7 +58,7 @@ impl Problem {
         }
     }
 
-    /// The same problem with the name that was probably meant, if one is near.
+    /// The same problem with the name that was probably meant, if there is one.
     pub fn suggesting(self, did_you_mean: Option<String>) -> Self {
         Self {
             did_you_mean,
@@ -68,7 +67,7 @@ impl Problem {
     }
 }
 
-/// The origin, unless it repeats the key.
+/// The origin; `environment` if its name would only repeat the key.
 fn place(key: &str, origin: &Origin) -> String {
     match origin {
         Origin::Environment(name) if name == key => "environment".to_owned(),
@@ -82,12 +81,11 @@ fn hint(did_you_mean: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-/// Everything found in a configuration that cannot be used; at least one problem.
+/// An invalid configuration: at least one problem, and all warnings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// What must be repaired.
+    /// What makes it invalid.
     pub problems: Vec<Problem>,
-    /// What was noticed besides.
     pub warnings: Vec<Problem>,
 }
 

@@ -1,8 +1,8 @@
 //! The URL of a Redis, with the options that redis-py reads from its query.
 //!
-//! One URL is often shared between Roomwire and Python processes. Dropping an option silently is worse than rejecting
-//! it: with `?db=2` the two would use different databases. So options that have a meaning here are applied, options
-//! that only concern the Python client are ignored, and all others are rejected by name. Values are never shown.
+//! Roomwire and Python processes often share one URL. If an option were ignored silently, they could use different
+//! databases (`?db=2`). So options that Roomwire supports are applied, options that concern only the Python client are
+//! ignored, and all others are rejected by name. Values are never shown.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ const IGNORED: [&str; 17] = [
 /// Values that redis-py reads as false.
 const FALSE: [&str; 5] = ["0", "f", "false", "n", "no"];
 
-/// A URL without its options, and the settings they made.
+/// A URL without its options, and the settings from the options.
 #[derive(Debug)]
 pub(super) struct RedisUrl {
     pub(super) url: SecretUrl,
@@ -170,7 +170,7 @@ impl Options {
     }
 }
 
-/// Rejects an option that has no meaning here, or whose value is not supported.
+/// Rejects an option that is unknown, or whose value is not supported.
 fn check(name: &str, value: &str, text: &str) -> Result<(), String> {
     let is_false = FALSE.contains(&value.to_lowercase().as_str());
     match name {
@@ -201,7 +201,7 @@ fn check(name: &str, value: &str, text: &str) -> Result<(), String> {
     }
 }
 
-/// The advice for a URL whose user or password holds a delimiter that is not percent-encoded.
+/// The message for a URL whose user or password contains a delimiter that is not percent-encoded.
 fn unencoded(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("://")?;
     let (before, _) = rest.rsplit_once('@')?;
@@ -221,10 +221,10 @@ mod tests {
         read.url.expose().to_owned()
     }
 
-    fn refusal(text: &str) -> String {
-        let refusal = read(text).unwrap_err();
-        assert!(!refusal.contains("s3cret"), "{refusal}");
-        refusal
+    fn error_of(text: &str) -> String {
+        let error = read(text).unwrap_err();
+        assert!(!error.contains("s3cret"), "{error}");
+        error
     }
 
     #[test]
@@ -305,8 +305,8 @@ mod tests {
             ),
             ("unix://run/redis.sock", "`unix:///path`"),
         ] {
-            let refusal = refusal(text);
-            assert!(refusal.contains(named), "{text}: {refusal}");
+            let error = error_of(text);
+            assert!(error.contains(named), "{text}: {error}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and flags as people write them.
 //!
-//! Pure; the reason of a refusal is a text that `check` puts beside the key.
+//! Pure. An error is a text that stands after the key in a message.
 
 use std::time::Duration;
 
-/// `25s`, `300ms`, `1m 30s`; a unit is needed, except for 0.
+/// `25s`, `300ms`, `1m 30s`. A unit is required, except for 0.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let refused = |error: humantime::DurationError| {
+    let rejected = |error: humantime::DurationError| {
         format!("`{text}` is not a duration such as `300ms` or `25s`: {error}")
     };
-    humantime::parse_duration(text.trim()).map_err(refused)
+    humantime::parse_duration(text.trim()).map_err(rejected)
 }
 
-/// Bytes of `1MB`, `64KiB`, `512`; a number alone counts bytes.
+/// Bytes of `1MB`, `64KiB`, `512`, up to 1 GiB. A number without a unit is in bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     size_up_to(MAX_SIZE, text)?.ok_or_else(|| format!("`{}` is above 1GiB", text.trim()))
 }
@@ -20,12 +20,12 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 /// As [`size`], but `None` above `largest`.
 fn size_up_to(largest: usize, text: &str) -> Result<Option<usize>, String> {
     let text = text.trim();
-    let refused = || format!("`{text}` is not a size such as `1MB`, `64KiB` or `512B`");
+    let rejected = || format!("`{text}` is not a size such as `1MB`, `64KiB` or `512B`");
     let digits = text
         .find(|character: char| !character.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| refused())?;
+    let number: usize = number.parse().map_err(|_| rejected())?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kb" => 1_000,
@@ -34,15 +34,15 @@ fn size_up_to(largest: usize, text: &str) -> Result<Option<usize>, String> {
         "mib" => 1 << 20,
         "gb" => 1_000_000_000,
         "gib" => 1 << 30,
-        _ => return Err(refused()),
+        _ => return Err(rejected()),
     };
     let bytes = number.checked_mul(factor);
     Ok(bytes.filter(|bytes| *bytes <= largest))
 }
 
-/// A bound on every size, so that sums of sizes cannot overflow.
+/// Maximum of every size, so that sums of sizes cannot overflow.
 const MAX_SIZE: usize = 1 << 30;
-/// A bound on memory, for the same reason.
+/// Maximum amount of memory, for the same reason.
 const MAX_MEMORY: usize = 1 << 40;
 
 /// An amount of memory: as [`size`], up to 1024 GiB.
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_require_a_unit() {
         let cases = [
             ("300ms", Some(300)),
             ("25s", Some(25_000)),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_are_in_bytes_or_have_a_unit() {
         let cases = [
             ("0", 0),
             ("512", 512),

@@ -1,10 +1,10 @@
-//! The URL of a Socket.IO server behind this one.
+//! The URL of a Socket.IO server behind this node.
 
 use std::fmt;
 
 use url::Url;
 
-/// Scheme, host and port. There is nothing secret in it: clients bring their own credentials.
+/// Scheme, host and port. Contains no secrets: clients have their own credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamUrl {
     /// A name or an address, without brackets.
@@ -14,37 +14,39 @@ pub struct UpstreamUrl {
 }
 
 impl UpstreamUrl {
-    /// Reads `http://host[:port]`; `ws` too.
+    /// Parses `http://host[:port]` or `ws://host[:port]`.
     ///
     /// # Errors
-    /// Says in a sentence what is wrong.
+    /// A text to stand after the key. It never repeats credentials, path or parameters.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Ok(url) = Url::parse(text.trim()) else {
-            return Err("holds something that is no URL such as `http://backend:3000`".to_owned());
+            return Err(
+                "contains a text that is not a URL such as `http://backend:3000`".to_owned(),
+            );
         };
         if !url.username().is_empty() || url.password().is_some() {
-            // The text may hold a password: it is not repeated.
-            return Err("must not hold credentials: each client brings its own".to_owned());
+            // The text may contain a password, so the message does not repeat it.
+            return Err("must not contain credentials: each client has its own".to_owned());
         }
-        // The message leaves out path and parameters, which may hold a token.
+        // The message omits path and parameters, which may contain a token.
         let host = url.host_str().unwrap_or_default();
-        let refused = |why: &str| Err(format!("`{}://{host}…` {why}", url.scheme()));
+        let rejected = |why: &str| Err(format!("`{}://{host}…` {why}", url.scheme()));
         match url.scheme() {
             "http" | "ws" => {}
             "https" | "wss" => {
-                return refused(
-                    "asks for TLS, which is not spoken to servers behind this one; name them inside their network",
+                return rejected(
+                    "requires TLS, which is not supported for servers behind this node; use an address inside their network",
                 );
             }
-            _ => return refused("is not http: write `http://host:port`"),
+            _ => return rejected("is not http: write `http://host:port`"),
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return refused("must end with host and port; the path goes to app.upstream.path");
+            return rejected("must end with host and port; set the path in app.upstream.path");
         }
         let host = match url.host() {
             Some(url::Host::Ipv6(address)) => address.to_string(),
             Some(host) => host.to_string(),
-            None => return refused("names no host"),
+            None => return rejected("has no host"),
         };
         let port = url.port().unwrap_or(80);
         let authority = match (url.host_str(), url.port()) {
@@ -63,12 +65,12 @@ impl UpstreamUrl {
         &self.host
     }
 
-    /// Its own, or that of the scheme.
+    /// Port of the URL, or the default of its scheme.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as they stand in a `Host` header.
+    /// Host and port as in a `Host` header.
     pub fn authority(&self) -> &str {
         &self.authority
     }
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_upstreams() {
+    fn urls_of_upstreams_have_host_and_port_only() {
         let cases = [
             ("http://backend:3000", "backend", 3000, "backend:3000"),
             ("ws://backend", "backend", 80, "backend"),
@@ -127,8 +129,8 @@ mod tests {
             "redis://a/secret",
             "secret",
         ] {
-            let refused = UpstreamUrl::parse(text).unwrap_err();
-            assert!(!refused.contains("secret"), "{refused}");
+            let error = UpstreamUrl::parse(text).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }

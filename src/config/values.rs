@@ -1,6 +1,6 @@
-//! Single values that are neither durations nor sizes nor addresses: paths, names, folders, filters.
+//! Parsers of single values that are neither durations, sizes nor addresses: paths, names, files, filters.
 //!
-//! Each reads one text; the reason of a refusal is a text that `check` puts beside the key.
+//! An error is a text that stands after the key in a message.
 
 use std::path::PathBuf;
 
@@ -89,10 +89,10 @@ pub(super) fn cookie(text: &str) -> Result<String, String> {
     }
 }
 
-/// A namespace or a pattern of them; the leading slash may be left out.
+/// A namespace or a pattern of namespaces. The leading slash is optional.
 pub(super) fn namespace(text: &str) -> Result<Pattern, String> {
     let text = text.trim();
-    // In a packet the name ends at the comma, in a CONNECT of old clients at the question mark.
+    // In a packet, a comma ends the name; in a CONNECT of old clients, a question mark does.
     if text.is_empty() || text.contains([',', '?']) {
         return Err(format!(
             "`{text}` is not a namespace such as `/` or `/chat-*`"
@@ -109,7 +109,7 @@ pub(super) fn namespace(text: &str) -> Result<Pattern, String> {
     ))
 }
 
-/// A name that can stand in channels, keys and subscription patterns of Redis.
+/// A name for channels, keys and subscription patterns of Redis.
 pub(super) fn channel_name(text: &str) -> Result<String, String> {
     let has_meaning = |c: char| c.is_whitespace() || c.is_control() || "*?[]{}#\\".contains(c);
     if text.is_empty() || text.contains(has_meaning) {
@@ -120,20 +120,20 @@ pub(super) fn channel_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Levels and modules separated by commas, as `warn,roomwire::cluster=debug`; after a slash, text that a line must
-/// contain.
+/// Levels and modules separated by commas, as `warn,roomwire::cluster=debug`; after a slash, a regular expression that a
+/// line must match.
 ///
-/// `env_logger` takes a word that is not a level for a module, so that a misspelt level silences everything. Here a
-/// module must be recognisable: it has a level, or it is one of Roomwire.
+/// `env_logger` interprets a word that is not a level as a module, so a misspelt level would silence everything. Here a
+/// module must have a level, or be a module of Roomwire.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     let is_level = |level: &str| level.parse::<log::LevelFilter>().is_ok();
     let directives = text.split('/').next().unwrap_or_default();
     for directive in directives.split(',').map(str::trim) {
-        let is_ours = directive == "roomwire" || directive.starts_with("roomwire::");
+        let is_own = directive == "roomwire" || directive.starts_with("roomwire::");
         match directive.split_once('=') {
             Some((_, level)) if level.is_empty() || is_level(level.trim()) => {}
             Some((_, level)) => return Err(format!("`{level}` is not one of {LEVELS}")),
-            None if directive.is_empty() || is_ours || is_level(directive) => {}
+            None if directive.is_empty() || is_own || is_level(directive) => {}
             None => {
                 return Err(format!(
                     "`{directive}` is not one of {LEVELS}; a module needs a level, as in `module=debug`"
@@ -147,10 +147,10 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether a filter lets errors of Roomwire through, or is `off`.
-pub(super) fn lets_errors_through(filter: &str) -> bool {
+/// Whether a filter shows errors of Roomwire, or is `off`.
+pub(super) fn shows_errors(filter: &str) -> bool {
     let directives = filter.split('/').next().unwrap_or_default();
-    let is_ours = |module: &str| "roomwire".starts_with(module) || module.starts_with("roomwire::");
+    let is_own = |module: &str| "roomwire".starts_with(module) || module.starts_with("roomwire::");
     let is_off = |level: &str| level.trim().eq_ignore_ascii_case("off");
     let mut directives = directives
         .split(',')
@@ -159,7 +159,7 @@ pub(super) fn lets_errors_through(filter: &str) -> bool {
     directives.clone().next().is_none()
         || filter.trim().eq_ignore_ascii_case("off")
         || directives.any(|directive| match directive.split_once('=') {
-            Some((module, level)) => is_ours(module.trim()) && !is_off(level),
+            Some((module, level)) => is_own(module.trim()) && !is_off(level),
             None => !is_off(directive),
         })
 }
@@ -236,13 +236,13 @@ mod tests {
             ("info/a/b", "info/a/b"),
             ("info/(", "regex"),
         ] {
-            let refused = log_filter(text).unwrap_err();
-            assert!(refused.contains(named), "{text}: {refused}");
+            let error = log_filter(text).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
         }
     }
 
     #[test]
-    fn a_filter_that_silences_the_node_is_noticed() {
+    fn a_filter_that_hides_errors_of_the_node_is_detected() {
         for filter in [
             "",
             "info",
@@ -252,7 +252,7 @@ mod tests {
             "mio=off,warn",
             "room=info",
         ] {
-            assert!(lets_errors_through(filter), "{filter}");
+            assert!(shows_errors(filter), "{filter}");
         }
         for filter in [
             "roomwrie=debug",
@@ -260,7 +260,7 @@ mod tests {
             "roomwire=off",
             "off,mio=info",
         ] {
-            assert!(!lets_errors_through(filter), "{filter}");
+            assert!(!shows_errors(filter), "{filter}");
         }
     }
 

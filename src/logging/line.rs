@@ -1,6 +1,6 @@
-//! What a line of the log looks like, in both formats. Pure.
+//! Formats a record as one line, as text or as JSON. Pure.
 //!
-//! Whatever a record holds, a line is one line, and a field ends where its value ends.
+//! No content of a record can end a line or a field.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -13,7 +13,7 @@ pub struct Text<'a>(pub &'a Record<'a>);
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(Harmless(f), "{}", self.0.args())?;
+        write!(Escaped(f), "{}", self.0.args())?;
         let mut fields = TextFields(f);
         self.0
             .key_values()
@@ -37,16 +37,16 @@ impl<'kvs> VisitSource<'kvs> for TextFields<'_, '_> {
             if "\"\\".contains(c) {
                 self.0.write_char('\\')?;
             }
-            Harmless(self.0).write_char(c)?;
+            Escaped(self.0).write_char(c)?;
         }
         Ok(self.0.write_char('"')?)
     }
 }
 
-/// Writes what could end a line, or make a terminal do or show something else, as an escape.
-struct Harmless<'a, 'b>(&'a mut Formatter<'b>);
+/// Escapes characters that could end a line or control a terminal.
+struct Escaped<'a, 'b>(&'a mut Formatter<'b>);
 
-impl Write for Harmless<'_, '_> {
+impl Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| self.write_char(c))
     }
@@ -60,10 +60,10 @@ impl Write for Harmless<'_, '_> {
     }
 }
 
-/// Control characters, line ends of Unicode, and what turns the direction of text around.
+/// Control characters, Unicode line separators, and characters that change the direction of text.
 fn needs_escape(c: char) -> bool {
-    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+    let changes_direction = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || changes_direction || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// A record as an object: `time`, `level`, `target`, `message`, `node`, and its fields beside them.
@@ -91,7 +91,7 @@ impl<T: Display> Display for Json<'_, T> {
         }
         let mut fields = JsonFields {
             formatter: f,
-            node: node.is_some(),
+            has_node: node.is_some(),
         };
         let written = record.key_values().visit(&mut fields);
         written.map_err(|_| fmt::Error)?;
@@ -101,15 +101,15 @@ impl<T: Display> Display for Json<'_, T> {
 
 struct JsonFields<'a, 'b> {
     formatter: &'a mut Formatter<'b>,
-    /// The node is told already.
-    node: bool,
+    /// Whether the object has a member `node` already.
+    has_node: bool,
 }
 
 impl<'kvs> VisitSource<'kvs> for JsonFields<'_, '_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let key = match key.as_str() {
-            "node" if self.node => return Ok(()),
-            // What an object has already; libraries may have fields of that name.
+            "node" if self.has_node => return Ok(()),
+            // Members that every object has already. Fields of libraries may have the same names.
             own @ ("time" | "level" | "target" | "message") => format!("field_{own}"),
             key => key.to_owned(),
         };
@@ -120,7 +120,7 @@ impl<'kvs> VisitSource<'kvs> for JsonFields<'_, '_> {
     }
 }
 
-/// A value as JSON has it: numbers and flags as such, all else as text.
+/// A value as JSON: numbers and booleans as such, everything else as a string.
 struct Scalar(JsonValue);
 
 impl<'v> VisitValue<'v> for Scalar {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_object_are_not_taken_twice() {
+    fn fields_do_not_replace_members_of_the_object() {
         let fields = [("message", "x"), ("node", "cd34")];
         let (_, json) = lines("m", &fields);
         assert!(
@@ -246,7 +246,7 @@ mod tests {
         plain
     }
 
-    fn nasty() -> impl Strategy<Value = String> {
+    fn hostile_text() -> impl Strategy<Value = String> {
         let pieces = prop_oneof![
             Just("\n".to_owned()),
             Just("\r\n[2026-01-01T00:00:00Z ERROR roomwire] forged sid=1".to_owned()),
@@ -260,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_can_forge_a_line_or_a_field(value in nasty(), message in nasty()) {
+        fn no_value_can_forge_a_line_or_a_field(value in hostile_text(), message in hostile_text()) {
             let fields = [("reason", value.as_str()), ("code", "7")];
             let (text, json) = lines("m", &fields);
             prop_assert!(!text.chars().any(needs_escape), "{text:?}");

@@ -1,9 +1,9 @@
-//! The log of the process: `env_logger` decides what is said, we how it looks; both can change while the node runs.
-//! `output` writes the lines to standard error without blocking the threads that log.
+//! The log of the process. `env_logger` filters the records, `line` formats them, and `output` writes the lines to
+//! standard error without blocking the threads that log. Filter and format can change while the node runs.
 //!
-//! Started by `main`, once. Everybody else says things by the macros of `log`, in one style: a message in small
-//! letters, and what varies in fields, `info!(sid = …, reason = …; "session closed")`. What a client sent stands in
-//! fields only, where no character of it can begin a line or another field.
+//! Started once, by `main`. All other modules use the macros of `log`, in one style: a message in lower case, and
+//! variable parts in fields, as in `info!(sid = …, reason = …; "session closed")`. Data from clients appears only in
+//! fields, where no character can start a line or another field.
 
 mod burst;
 mod line;
@@ -24,10 +24,10 @@ pub use burst::Burst;
 pub use line::{Json, Text};
 use output::Output;
 
-/// How long process exit, or a panic, waits for unwritten lines: standard error may be blocked.
+/// Time limit for writing the remaining lines at process exit or after a panic: standard error may be blocked.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// Libraries that log every error of a client, with which a client could fill the log.
+/// Libraries that log every error of a client, so that a client could flood the log.
 const PER_CLIENT: [&str; 2] = ["actix_http", "rustls"];
 
 /// The log of this process.
@@ -35,10 +35,10 @@ pub struct Logging(ArcSwap<Logger>);
 
 static LOGGING: OnceLock<Logging> = OnceLock::new();
 static OUTPUT: Output = Output::new();
-/// The name of this node, in every line of JSON: those of several nodes meet in one place.
+/// The name of this node, in every line of JSON: the logs of several nodes are usually collected in one place.
 static NODE: OnceLock<String> = OnceLock::new();
 
-/// Starts the thread that writes to standard error. [`report`] works from here on, even before the log is started.
+/// Starts the thread that writes to standard error. From then on [`report`] works, even before the log is started.
 ///
 /// # Errors
 /// Standard error is closed, or the thread cannot be started.
@@ -59,7 +59,7 @@ pub fn report(lines: &str) {
     OUTPUT.push(lines.as_bytes());
 }
 
-/// Waits until everything logged is written, at most a second. Called last before the process exits.
+/// Waits until all lines are written, for at most one second. Called last before the process exits.
 pub fn flush() {
     OUTPUT.flush(FLUSH_TIME);
 }
@@ -77,21 +77,21 @@ impl Logging {
             let place = panic.location().map(ToString::to_string);
             let place = place.unwrap_or_default();
             let what = panic.payload_as_str().unwrap_or_default();
-            log::error!(place, what; "a part of the program failed, which is a bug");
+            log::error!(place, what; "internal error: task panicked");
             flush();
         }));
         Ok(logging)
     }
 
-    /// From now on these settings count.
+    /// Replaces filter and format.
     pub fn replace(&self, config: &LogConfig) {
         let logger = logger(config);
         log::set_max_level(logger.filter());
         self.0.store(logger.into());
     }
 
-    /// Sets the name of the node, once it is known, and where dropped lines are counted.
-    pub fn tell_node(&self, node: &str, metrics: &Arc<Metrics>) {
+    /// Sets the name of the node, once it is known, and the metrics in which dropped lines are counted.
+    pub fn set_node(&self, node: &str, metrics: &Arc<Metrics>) {
         NODE.get_or_init(|| node.to_owned());
         OUTPUT.count_in(Arc::clone(metrics));
     }
@@ -114,7 +114,7 @@ impl Log for Logging {
     }
 }
 
-/// Whether a library logs an error of a client again within a burst.
+/// Whether the record is an error of a client that a library logs again within a burst.
 fn repeats(record: &Record<'_>) -> bool {
     static BURSTS: [Burst; PER_CLIENT.len()] = [const { Burst::new() }; PER_CLIENT.len()];
     let library = record.target().split("::").next();
@@ -146,7 +146,7 @@ fn logger(config: &LogConfig) -> Logger {
     builder
         .target(Target::Pipe(Box::new(Lines)))
         .write_style(style)
-        // Says at info level what our own first line says.
+        // Its lines at info level repeat the first line of the node.
         .filter_module("actix_server", LevelFilter::Warn)
         .parse_filters(&config.filter);
     match config.format {
@@ -168,7 +168,7 @@ fn logger(config: &LogConfig) -> Logger {
     builder.build()
 }
 
-/// A time in seconds to a tenth, for a field.
+/// A time in seconds, rounded to tenths, for a field.
 pub fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 
-/// Size of the buffer in bytes; as many again may be in the hands of the writer. It bounds the number of lines too: the
+/// Size of the buffer in bytes. The writer may hold the same amount again. This also bounds the number of lines: the
 /// shortest line, with its time and target, has about 40 bytes.
 const LIMIT: usize = 1 << 20;
 /// Bytes of one write, in whole lines. Writes of this size to a pipe are atomic (`PIPE_BUF`), so lines of two processes
@@ -18,7 +18,7 @@ const LIMIT: usize = 1 << 20;
 const PIECE: usize = 4096;
 /// Capacity of the buffer that is kept after a burst.
 const KEPT: usize = 64 << 10;
-/// How long the writer collects lines before it writes them: to wake it for each line would cost more than the line.
+/// Time for which the writer collects lines before it writes them. Waking it for each line would cost more than the line.
 const COLLECTION_TIME: Duration = Duration::from_millis(5);
 /// Pause before a retry on a descriptor that another process has made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
@@ -95,7 +95,7 @@ impl Output {
         queue.metrics = Some(metrics);
     }
 
-    /// Waits until everything so far is written, for at most `time`.
+    /// Waits until all lines pushed so far are written, for at most `time`.
     pub(super) fn flush(&self, time: Duration) {
         let deadline = Instant::now() + time;
         let mut queue = self.queue();
@@ -109,7 +109,7 @@ impl Output {
         }
     }
 
-    /// Writes all lines to `out`, for as long as the process lives. `report` logs how many lines were dropped.
+    /// Writes all lines to `out`. Never returns. `report` logs the number of dropped lines.
     pub(super) fn run(&self, mut out: impl Write, report: impl Fn(u64)) -> ! {
         loop {
             let (lines, dropped) = self.next();
@@ -131,7 +131,7 @@ impl Output {
         }
     }
 
-    /// The lines to be written next, and how many were dropped after them.
+    /// The lines to write next, and the number of lines dropped after them. Waits until there is something to do.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut queue = self.queue();
         while !queue.has_work() {
@@ -156,7 +156,7 @@ impl Output {
 }
 
 impl Queue {
-    /// Whether so much is buffered that it must be written at once.
+    /// Whether enough is buffered to write at once.
     fn is_due(&self) -> bool {
         self.lines.len() >= self.limit / 2
     }
@@ -184,7 +184,7 @@ impl Queue {
     }
 }
 
-/// Writes lines piece by piece; returns how many could not be written.
+/// Writes lines piece by piece. Returns the number of lines that could not be written.
 fn write(out: &mut impl Write, mut lines: &[u8]) -> u64 {
     let mut lost = 0;
     while !lines.is_empty() {
@@ -229,9 +229,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// Takes a write only when the test allows one; fails while told to.
+    /// Accepts a write only when the test allows it, with the result that the test provides.
     struct Reader {
         allowed: mpsc::Receiver<io::Result<()>>,
         seen: mpsc::Sender<String>,
@@ -240,7 +240,7 @@ mod tests {
     impl Write for Reader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let allowed = self.allowed.recv();
-            // The test is over.
+            // The test has ended.
             allowed.unwrap_or_else(|_| {
                 loop {
                     std::thread::park();
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    /// An output with its writer, what allows a write, and what was written.
+    /// An output with its writer, the sender that allows writes, and the receiver of what was written.
     fn started(
         limit: usize,
     ) -> (
@@ -276,24 +276,24 @@ mod tests {
     }
 
     fn next(written: &mpsc::Receiver<String>) -> String {
-        written.recv_timeout(PATIENCE).unwrap()
+        written.recv_timeout(TIMEOUT).unwrap()
     }
 
-    /// Waits until the writer has taken all lines out of the buffer and hangs in its write.
+    /// Waits until the writer has taken all lines out of the buffer and blocks in its write.
     fn wait_until_taken(output: &Output) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !output.queue().lines.is_empty() {
-            assert!(Instant::now() < deadline, "the writer takes nothing");
+            assert!(Instant::now() < deadline, "the writer takes no lines");
             std::thread::yield_now();
         }
     }
 
     #[test]
-    fn a_stalled_reader_drops_the_newest_lines_and_a_line_says_how_many() {
+    fn while_the_reader_stalls_new_lines_are_dropped_and_their_number_is_logged() {
         let (output, allow, written) = started(20);
         output.push(b"first\n");
         wait_until_taken(output);
-        // Nobody reads: what fits waits, the rest is dropped, and no call blocks.
+        // The reader stalls: lines that fit are buffered, the others dropped, and no call blocks.
         for line in ["second 23456\n", "3rd\n", "too much\n", "4\n", "much\n"] {
             output.push(line.as_bytes());
         }
@@ -310,11 +310,11 @@ mod tests {
         assert_eq!(next(&written), "3 dropped\n");
         output.push(b"flows\n");
         assert_eq!(next(&written), "flows\n");
-        output.flush(PATIENCE);
+        output.flush(TIMEOUT);
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_and_reported_once_it_can() {
+    fn lines_that_cannot_be_written_are_counted_and_reported_when_writes_succeed_again() {
         let (output, allow, written) = started(100);
         let metrics = Arc::new(Metrics::default());
         output.count_in(Arc::clone(&metrics));
@@ -322,11 +322,11 @@ mod tests {
         for line in [b"a\n", b"b\n"] {
             output.push(line);
             allow.send(full()).unwrap();
-            output.flush(PATIENCE);
+            output.flush(TIMEOUT);
         }
         assert_eq!(metrics.log_lines_dropped_total.get(), 2);
-        for answer in [Err(ErrorKind::WouldBlock.into()), Ok(()), Ok(())] {
-            allow.send(answer).unwrap();
+        for result in [Err(ErrorKind::WouldBlock.into()), Ok(()), Ok(())] {
+            allow.send(result).unwrap();
         }
         output.push(b"c\n");
         assert_eq!(next(&written), "c\n");
@@ -334,19 +334,19 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_waits_for_the_lines_but_not_for_ever() {
+    fn a_flush_waits_for_all_lines_up_to_its_time_limit() {
         let (output, allow, written) = started(100);
         output.push(b"a\n");
         let start = Instant::now();
         output.flush(Duration::from_millis(20));
         assert!(start.elapsed() >= Duration::from_millis(20));
         allow.send(Ok(())).unwrap();
-        output.flush(PATIENCE);
+        output.flush(TIMEOUT);
         assert_eq!(written.try_recv().as_deref(), Ok("a\n"));
     }
 
     #[test]
-    fn lines_go_out_whole() {
+    fn pieces_end_with_whole_lines() {
         let line = |length: usize| [vec![b'x'; length - 1], b"\n".to_vec()].concat();
         let cases = [
             (vec![10, 20], 30),

@@ -80,8 +80,7 @@ impl Reloader {
 
     /// Notes of a node that has started who it is, and that it runs with what was read.
     pub fn note_start(&self, server: &Server) {
-        self.logging
-            .tell_node(server.node.as_str(), &server.metrics);
+        self.logging.set_node(server.node.as_str(), &server.metrics);
         note_loaded(&server.metrics);
     }
 

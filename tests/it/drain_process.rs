@@ -41,12 +41,12 @@ async fn a_second_signal_ends_a_drain_at_once() {
         let mut client = WebsocketClient::open(&address).await;
         client.connect("/").await;
         node.signal(first);
-        node.line(&format!("told to end by SIG{first}"));
+        node.line(&format!("shutting down: received SIG{first}"));
         node.line("draining node=");
         // Served as before.
         client.quiet().await;
         node.signal(second);
-        node.line(&format!("told a second time by SIG{second}"));
+        node.line(&format!("received a second signal, SIG{second}"));
         assert_eq!(node.exit_code(), Some(3));
     }
 }
@@ -65,7 +65,7 @@ async fn a_second_signal_ends_what_follows_a_drain_too() {
     node.signal("TERM");
     node.line("drained node=");
     node.signal("TERM");
-    node.line("told a second time by SIGTERM");
+    node.line("received a second signal, SIGTERM");
     assert_eq!(node.exit_code(), Some(3));
 }
 
@@ -179,7 +179,7 @@ fn a_signal_is_heeded_while_redis_lets_the_start_wait() {
     let mut node = Node::start(&environment);
     node.line("internal listener on");
     node.signal("TERM");
-    node.line("ended by SIGTERM while starting");
+    node.line("shut down by SIGTERM during startup");
     assert_eq!(node.exit_code(), Some(0));
 }
 
@@ -199,10 +199,10 @@ async fn the_verb_drains_and_waits_until_the_node_is_gone() {
         let again = run(&["drain"], &environment);
         (done, again)
     });
-    node.line("told to end by POST /drain");
+    node.line("shutting down: received POST /drain");
     let (done, again) = done.await.unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
-    assert!(text(&done.stdout).starts_with("gone after "), "{done:?}");
+    assert!(text(&done.stdout).starts_with("exited after "), "{done:?}");
     assert_eq!(node.exit_code(), Some(0));
     assert_eq!(again.status.code(), Some(1), "nobody is there");
 }

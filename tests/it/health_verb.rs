@@ -71,7 +71,7 @@ fn no_node_a_deaf_one_and_no_port_are_told_apart() {
     let address = deaf.local_addr().unwrap().to_string();
     let (code, answer) = health(&[], &[("ROOMWIRE_SERVER__BIND", &address)]);
     assert_eq!(code, Some(1));
-    assert!(answer.contains("did not answer within 2 s"), "{answer}");
+    assert!(answer.contains("did not respond within 2 s"), "{answer}");
 
     let (code, answer) = health(&[], &[("ROOMWIRE_SERVER__BIND", "127.0.0.1:0")]);
     assert_eq!(code, Some(1));

@@ -196,7 +196,7 @@ async fn what_needs_a_restart_is_named_until_it_is_undone() {
     // A drain goes on as it began.
     node.node.signal("HUP");
     node.node
-        .line("configuration not reloaded: this node is about to end");
+        .line("configuration not reloaded: this node is shutting down");
     node.node.line("stopped node=");
 }
 

@@ -1,7 +1,7 @@
 //! `[app]` and the tables in it.
 
-use super::{Checker, Config};
-use crate::config::tables::AppKind;
+use crate::config::checker::Checker;
+use crate::config::tables::{AppKind, Config};
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     let upstream = &mut config.app.upstream;

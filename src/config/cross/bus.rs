@@ -1,10 +1,13 @@
 //! `[bus]`: where Redis is, and how it is reached.
 
-use super::{Checker, Config, MESSAGE_OVERHEAD};
+use crate::config::checker::Checker;
 use crate::config::net::SecretUrl;
 use crate::config::problem::{Origin, Problem};
 use crate::config::redis_url;
-use crate::config::tables::{AppKind, BusConfig, SentinelConfig};
+use crate::config::tables::{AppKind, BusConfig, Config, SentinelConfig};
+
+/// Bytes besides the largest message of a client: headers of the bus, of a forwarded request, of a packet.
+const MESSAGE_OVERHEAD: usize = 16 << 10;
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     let is_open_webui = config.app.kind == AppKind::OpenWebui;

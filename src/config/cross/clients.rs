@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Checker, Config};
+use crate::config::checker::Checker;
 use crate::config::pattern::OriginRule;
-use crate::config::tables::AppKind;
+use crate::config::tables::{AppKind, Config};
 
 /// Paths that the node serves itself.
 const RESERVED_PATHS: [&str; 6] = [

@@ -13,9 +13,6 @@ mod server;
 use super::checker::Checker;
 use super::tables::Config;
 
-/// Bytes besides the largest message of a client: headers of the bus, of a forwarded request, of a packet.
-const MESSAGE_OVERHEAD: usize = 16 << 10;
-
 /// Replaces every `auto`, and computes the derived values.
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     bus::resolve(config, checker);

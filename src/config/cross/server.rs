@@ -187,7 +187,7 @@ fn drain(config: &Config, checker: &mut Checker<'_, '_>) {
 fn log_filter(config: &Config, checker: &mut Checker<'_, '_>) {
     const KEY: &str = "log.filter";
     let filter = &config.log.filter;
-    if checker.sound(&[KEY]) && !values::lets_errors_through(filter) {
+    if checker.sound(&[KEY]) && !values::shows_errors(filter) {
         let message = format!(
             "`{filter}` hides all log lines of Roomwire, even errors: its modules begin with `roomwire`; a level alone applies to all modules"
         );

@@ -1,11 +1,11 @@
 //! `WEBSOCKET_REDIS_OPTIONS`: a JSON object with arguments of the Python Redis client.
 //!
-//! What Roomwire has too becomes a key of ours, what it has not is named in a warning. Values are never shown: a
-//! password may be among them.
+//! Options that Roomwire supports become values of keys, the others are named in a warning. Values are never shown,
+//! because one may be a password.
 
 use serde_json::{Map, Value};
 
-use super::Reader;
+use super::reader::Reader;
 
 const NAME: &str = "WEBSOCKET_REDIS_OPTIONS";
 
@@ -16,8 +16,8 @@ const FILES: [(&str, &str); 3] = [
     ("ssl_keyfile", "bus.tls_key"),
 ];
 
-/// Members about what Roomwire does in its own way: timeouts, retries, keepalive.
-const NEEDLESS: [&str; 8] = [
+/// Members that are ignored, because Roomwire has its own timeouts, retries and keepalive.
+const IGNORED: [&str; 8] = [
     "health_check_interval",
     "max_connections",
     "retry_on_error",
@@ -38,7 +38,7 @@ pub(super) fn read(reader: &mut Reader<'_>) {
         Ok(options) => options
             .iter()
             .for_each(|(name, value)| option(reader, name, value)),
-        Err(_shows_the_text) => reader.refuse("bus.redis_url", NAME, "is not a JSON object"),
+        Err(_shows_the_text) => reader.reject("bus.redis_url", NAME, "is not a JSON object"),
     }
 }
 
@@ -50,17 +50,17 @@ fn option(reader: &mut Reader<'_>, name: &str, value: &Value) {
             reader.seconds_of(NAME, "bus.connect_timeout", &seconds.to_string());
         }
         ("ssl_cert_reqs", Value::String(wanted)) if wanted == "none" => {
-            let message = "`ssl_cert_reqs` = \"none\" has no effect: the server's certificate is always checked; name its authority in bus.tls_ca";
+            let message = "`ssl_cert_reqs` = \"none\" has no effect: the certificate of the server is always verified; set its authority in bus.tls_ca";
             reader.warn("bus.tls_ca", NAME, message);
         }
-        (name, _) if NEEDLESS.contains(&name) => {}
+        (name, _) if IGNORED.contains(&name) => {}
         (_, Value::String(path)) if file.is_some() => {
             if let Some((_, key)) = file {
                 reader.set(key, path.as_str(), NAME);
             }
         }
         ("username" | "password" | "db", _) => {
-            let message = format!("`{name}` has no effect here: it belongs into the URL");
+            let message = format!("`{name}` has no effect here: set it in the URL");
             reader.warn("bus.redis_url", NAME, message);
         }
         _ => {
@@ -80,7 +80,7 @@ mod tests {
     ];
 
     #[test]
-    fn members_become_keys_or_warnings() {
+    fn options_become_values_or_warnings() {
         let options = r#"{"socket_timeout": null, "socket_connect_timeout": 1.5, "ssl_ca_certs": "/ca",
             "ssl_cert_reqs": "none", "password": "s3cret", "retry_on_timeout": true, "colour": "s3cret"}"#;
         let borrowed = read_all(&[&ON[..], &[(super::NAME, options)]].concat());
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_unseen() {
+    fn text_that_is_not_an_object_is_rejected_without_showing_it() {
         let borrowed = read_all(&[&ON[..], &[(super::NAME, "s3cret")]].concat());
         assert_eq!(borrowed.problems.len(), 1);
         assert!(!borrowed.problems[0].to_string().contains("s3cret"));

@@ -4,7 +4,7 @@ use super::open_webui::OpenWebuiConfig;
 use super::relay::RelayConfig;
 use super::upstream::UpstreamConfig;
 use crate::config::declare::table;
-use crate::config::form::choice;
+use crate::config::forms::choice;
 use crate::config::upstream_url::UpstreamUrl;
 
 table! {

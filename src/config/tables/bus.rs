@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::form::{MILLISECOND, duration, flag, list, number, size, switch, text};
+use crate::config::forms::{MILLISECOND, duration, flag, list, number, size, switch, text};
 use crate::config::net::{Secret, SecretUrl};
 use crate::config::{redis_url, values};
 

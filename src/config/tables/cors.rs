@@ -1,7 +1,7 @@
 //! `[cors]`: the web pages that can connect.
 
 use crate::config::declare::table;
-use crate::config::form::{flag, list, text};
+use crate::config::forms::{flag, list, text};
 use crate::config::pattern::OriginRule;
 
 table! {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::form::{MILLISECOND, duration, text};
+use crate::config::forms::{MILLISECOND, duration, text};
 
 table! {
     /// Shutdown of a node by `SIGTERM`, `SIGINT` or `roomwire drain`. New sessions are rejected (503). Existing sessions are

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::form::{MILLISECOND, choice, duration, flag, list, none_if_0, size, text};
+use crate::config::forms::{MILLISECOND, choice, duration, flag, list, none_if_0, size, text};
 use crate::config::values;
 
 table! {

@@ -1,7 +1,7 @@
 //! `[limits]`: the number of clients of a node, and their rates.
 
 use crate::config::declare::table;
-use crate::config::form::{memory, number, size, switch, unlimited_if_0};
+use crate::config::forms::{memory, number, size, switch, unlimited_if_0};
 
 /// The highest rate and burst: timers cannot distinguish shorter intervals.
 const MAX_RATE: u64 = 1_000_000;

@@ -1,7 +1,7 @@
 //! `[log]`: the log on standard error.
 
 use crate::config::declare::table;
-use crate::config::form::{choice, text};
+use crate::config::forms::{choice, text};
 use crate::config::values;
 
 table! {

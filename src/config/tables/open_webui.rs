@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::upstream::{UpstreamConfig, UpstreamConnect};
 use crate::config::declare::table;
-use crate::config::form::{MILLISECOND, duration, list, number, text};
+use crate::config::forms::{MILLISECOND, duration, list, number, text};
 use crate::config::net::Secret;
 use crate::config::open_webui::{ENDPOINT_PATH, HEALTH_PATH, UPSTREAM_EVENTS};
 use crate::config::pattern::Pattern;

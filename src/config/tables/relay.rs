@@ -1,7 +1,8 @@
 //! `[app.relay]`: the rules of rooms.
 
 use crate::config::declare::{entry, table};
-use crate::config::form::{choice, tables, text};
+use crate::config::entry::tables;
+use crate::config::forms::{choice, text};
 use crate::config::pattern::Pattern;
 
 table! {

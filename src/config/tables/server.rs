@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::form::{MILLISECOND, choice, duration, flag, list, number, switch, text};
+use crate::config::forms::{MILLISECOND, choice, duration, flag, list, number, switch, text};
 use crate::config::net::{BindAddress, IpRange, Secret};
 use crate::config::values::{self, MAX_WORKERS};
 use crate::tls::TlsFiles;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::form::{
+use crate::config::forms::{
     MILLISECOND, duration, list, none_if_0, number, size, text, unlimited_if_0,
 };
 use crate::config::pattern::Pattern;

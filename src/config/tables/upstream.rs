@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::form::{
+use crate::config::forms::{
     MILLISECOND, choice, duration, duration_or_0, flag, list, number, size, text, unlimited_if_0,
 };
 use crate::config::pattern::Pattern;

@@ -1,6 +1,7 @@
-//! Asks a node under way, by its own configuration: one small HTTP/1.1 request, without a runtime.
+//! Sends one HTTP/1.1 request to the running node that has the same configuration, without a runtime.
 //!
-//! For `roomwire drain`, and for `roomwire health`, which containers run every few seconds: it must be quick and small.
+//! Used by `roomwire drain`, and by `roomwire health`, which containers run every few seconds, so it must be fast and
+//! small.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,33 +10,33 @@ use std::time::{Duration, Instant};
 
 use crate::config::{BindAddress, Secret, ServerConfig};
 
-/// A node that needs longer counts as dead.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// A node that drained needs this long to end.
-const WIND_UP_TIME: Duration = Duration::from_secs(10);
-/// Time between two looks whether a node is gone.
+/// Time limit for the whole request; a node that is slower is considered dead.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Time that a node needs to exit after its drain.
+const EXIT_TIME: Duration = Duration::from_secs(10);
+/// Time between two checks whether a node has exited.
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
-/// More than any answer to these requests.
-const LONGEST_ANSWER: u64 = 64 << 10;
+/// Size limit of a response in bytes, above the size of any response to these requests.
+const MAX_RESPONSE: u64 = 64 << 10;
 
-/// What a node said.
+/// The response of a node.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) body: String,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.status, self.body.trim_end())
     }
 }
 
-/// Where to ask the node with this configuration: its internal listener, else its public one.
+/// The address of the node: its internal listener, or its public listener if it has no internal one.
 ///
 /// # Errors
-/// The port is any free one: only the node itself knows which. Or only the public listener is there, and it
-/// does not speak plain HTTP.
+/// The port is 0, so only the node itself knows its port. Or there is only a public listener, which requires TLS or a
+/// PROXY header.
 pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
     let (key, bind) = match &server.internal_bind {
         Some(internal) => ("server.internal_bind", internal),
@@ -44,15 +45,17 @@ pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
     let is_plain = server.tls.is_none() && !server.proxy_protocol;
     if server.internal_bind.is_none() && !is_plain {
         return Err(
-            "server.bind speaks TLS or expects a proxy: set server.internal_bind, to be asked there"
+            "server.bind requires TLS or a PROXY header: set server.internal_bind for this request"
                 .to_owned(),
         );
     }
     if bind.port == 0 {
-        return Err(format!("{key} has port 0: give it a port to be asked at"));
+        return Err(format!(
+            "{key} has port 0: set a fixed port for this request"
+        ));
     }
     let mut address = bind.clone();
-    // Listens everywhere: so here too.
+    // A node that listens on all interfaces is reachable over loopback.
     match address.host.as_str() {
         "0.0.0.0" => "127.0.0.1".clone_into(&mut address.host),
         "::" => "::1".clone_into(&mut address.host),
@@ -61,45 +64,48 @@ pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
     Ok(address)
 }
 
-/// Asks the node to drain; where it was asked.
+/// Starts the drain of the node. Returns the address of the request.
 ///
 /// # Errors
-/// It has no internal listener, cannot be reached, or refuses.
+/// The node has no internal listener, cannot be reached, or rejects the request.
 pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
     if server.internal_bind.is_none() {
         return Err("server.internal_bind is not set: send the process SIGTERM instead".to_owned());
     }
     let at = address(server)?;
     match send(&at, "POST", "/drain", server.drain_token.as_ref())? {
-        answer if answer.status == 202 => Ok(at),
-        answer => Err(format!("{at} refuses: {answer}")),
+        response if response.status == 202 => Ok(at),
+        response => Err(format!("{at} rejected the request: {response}")),
     }
 }
 
-/// Waits until nobody listens any more.
+/// Waits until connections to `at` are refused.
 ///
 /// # Errors
-/// Somebody still does well after `timeout`.
-pub(super) fn wait_for_end(at: &BindAddress, timeout: Duration) -> Result<String, String> {
+/// The node still listens [`EXIT_TIME`] after `timeout`.
+pub(super) fn wait_for_exit(at: &BindAddress, timeout: Duration) -> Result<String, String> {
     let start = Instant::now();
-    let deadline = start + timeout + WIND_UP_TIME;
+    let deadline = start + timeout + EXIT_TIME;
     while Instant::now() < deadline {
-        // A node that is too busy to answer is still there.
-        if matches!(connect(at, PATIENCE), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        // Other errors do not count: a node that is too busy to respond has not exited.
+        if matches!(connect(at, TIMEOUT), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
         {
-            return Ok(format!("gone after {:.1} s", start.elapsed().as_secs_f32()));
+            return Ok(format!(
+                "exited after {:.1} s",
+                start.elapsed().as_secs_f32()
+            ));
         }
         std::thread::sleep(WAIT_INTERVAL);
     }
-    Err(format!("{at} is still there after {:?}", start.elapsed()))
+    Err(format!("{at} still listens after {:?}", start.elapsed()))
 }
 
-/// Sends a request without a body and reads the answer, within two seconds.
+/// Sends a GET request.
 ///
 /// # Errors
-/// Nobody listens, answers in time, or speaks HTTP; the text says where and which.
-pub(super) fn ask(at: &BindAddress, method: &str, path: &str) -> Result<Answer, String> {
-    send(at, method, path, None)
+/// There is no valid HTTP response within two seconds. The text names the address and the reason.
+pub(super) fn get(at: &BindAddress, path: &str) -> Result<Response, String> {
+    send(at, "GET", path, None)
 }
 
 fn send(
@@ -107,17 +113,17 @@ fn send(
     method: &str,
     path: &str,
     token: Option<&Secret>,
-) -> Result<Answer, String> {
+) -> Result<Response, String> {
     let text = exchange(at, method, path, token).map_err(|error| {
-        // How both systems' calls say that the time was up.
+        // The error of an expired timeout depends on the system.
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
         if late {
-            format!("{at} did not answer within {} s", PATIENCE.as_secs())
+            format!("{at} did not respond within {} s", TIMEOUT.as_secs())
         } else {
             format!("{at}: {error}")
         }
     })?;
-    parse(&text).ok_or_else(|| format!("{at} does not speak HTTP"))
+    parse(&text).ok_or_else(|| format!("{at} sent no valid HTTP response"))
 }
 
 fn exchange(
@@ -126,14 +132,14 @@ fn exchange(
     path: &str,
     token: Option<&Secret>,
 ) -> io::Result<String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
         (!left.is_zero())
             .then_some(left)
             .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
     };
-    let mut stream = connect(at, PATIENCE)?;
+    let mut stream = connect(at, TIMEOUT)?;
     stream.set_write_timeout(Some(left()?))?;
     let token = token.map(|token| format!("Authorization: Bearer {}\r\n", token.expose()));
     let token = token.unwrap_or_default();
@@ -142,7 +148,7 @@ fn exchange(
     );
     stream.write_all(head.as_bytes())?;
     let mut text = Vec::new();
-    let mut limited = (&stream).take(LONGEST_ANSWER);
+    let mut limited = (&stream).take(MAX_RESPONSE);
     let mut piece = [0; 4096];
     loop {
         stream.set_read_timeout(Some(left()?))?;
@@ -153,7 +159,7 @@ fn exchange(
     }
 }
 
-/// Connects to the first of its addresses that answers within `time`, for all of them together.
+/// Connects to the first address of the host that accepts. `time` is the limit for all addresses together.
 fn connect(at: &BindAddress, time: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + time;
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -167,11 +173,11 @@ fn connect(at: &BindAddress, time: Duration) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Status and body of an answer that ends with its connection.
-fn parse(text: &str) -> Option<Answer> {
+/// Status and body of a response that ends with its connection.
+fn parse(text: &str) -> Option<Response> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    Some(Answer {
+    Some(Response {
         status: status.parse().ok()?,
         body: body.to_owned(),
     })
@@ -194,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_internal_listener_is_asked_first_and_everywhere_means_here() {
+    fn the_internal_listener_is_preferred_and_a_wildcard_address_becomes_loopback() {
         let cases = [
             (None, ("0.0.0.0", 8080), Ok("127.0.0.1:8080")),
             (None, ("::", 8080), Ok("[::1]:8080")),
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_listener_without_plain_http_is_not_asked() {
+    fn a_public_listener_without_plain_http_receives_no_request() {
         let mut behind_proxy = server(None, ("localhost", 80));
         behind_proxy.proxy_protocol = true;
         let refusal = address(&behind_proxy).unwrap_err();
@@ -235,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read() {
+    fn responses_are_parsed() {
         let ok = parse("HTTP/1.1 200 OK\r\nx: y\r\n\r\nok\n");
         assert_eq!(
             ok,
-            Some(Answer {
+            Some(Response {
                 status: 200,
                 body: "ok\n".to_owned()
             })
@@ -255,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn drain_presents_the_token_of_the_configuration() {
+    fn drain_sends_the_token_of_the_configuration() {
         for token in [None, Some("correct-horse-battery")] {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let port = listener.local_addr().unwrap().port();
