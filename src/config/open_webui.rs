@@ -4,8 +4,8 @@
 //! here become values of keys; the others are known and only listed. Empty values count as unset, as in Open WebUI.
 
 mod reader;
-mod redis;
 mod redis_options;
+mod redis_servers;
 mod variables;
 
 use super::environment::Environment;
@@ -46,7 +46,7 @@ pub(super) fn read(environment: &Environment) -> Borrowed {
         environment,
         found: Borrowed::default(),
     };
-    redis::read(&mut reader);
+    redis_servers::read(&mut reader);
     redis_options::read(&mut reader);
     transports(&mut reader);
     reader.seconds("WEBSOCKET_SERVER_PING_INTERVAL", "engine.ping_interval");
