@@ -27,7 +27,7 @@ pub struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// Reads the scripts of the folder; without a folder every request learns how to set it.
+    /// Reads the scripts of the folder. Without a folder, the response to every request names the key to set.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -51,7 +51,7 @@ impl ClientFiles {
         Ok(Self { files: Some(files) })
     }
 
-    /// Whether the stock client is there for pages to load.
+    /// Whether the stock client is available to pages.
     pub fn has_client(&self) -> bool {
         self.files
             .as_ref()

@@ -1,4 +1,4 @@
-//! The demo page, part of the binary: try rooms, acks and a second node without writing a line.
+//! The demo page, part of the binary: rooms, acks and a second node without writing code.
 //!
 //! Everything it loads is served here, so the page needs no other host and gets a strict content policy.
 
@@ -12,7 +12,7 @@ use crate::transport::compression::{accepts_gzip, gzip};
 
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// `bus.prefix` where nobody sets it.
+/// The default of `bus.prefix`.
 const SHIPPED_PREFIX: &str = "roomwire";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -70,7 +70,7 @@ impl Demo {
         Some(Self { files })
     }
 
-    /// Answers a request for one of the page's files.
+    /// Responds to a request for one of the files of the page.
     pub fn serve(&self, request: &HttpRequest) -> Option<HttpResponse> {
         let file = self.files.iter().find(|file| file.path == request.path())?;
         let mut response = HttpResponse::Ok();
@@ -100,7 +100,7 @@ fn file(path: &'static str, content_type: &'static str, content: Bytes) -> File 
     }
 }
 
-/// What the page shows of its node.
+/// The facts about the node that the page shows.
 fn facts(config: &Config, node: &str, port: u16, stock_client: bool) -> String {
     let bus = &config.bus;
     let redis = bus.redis_url.as_ref().map(|url| {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_node_is_of_the_same_cluster() {
+    fn the_command_for_a_second_node_has_the_settings_of_the_cluster() {
         let mut bus = Config::default().bus;
         let command = second_node(&bus, 8080);
         assert!(

@@ -1,4 +1,4 @@
-//! Probes: is the process alive, and should a balancer send clients here?
+//! Probes: whether the process is alive, and whether a balancer should send clients to it.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
@@ -7,20 +7,20 @@ use crate::health::{BusState, Health, Phase};
 use crate::metrics::Metrics;
 use crate::metrics::labels::UpstreamState;
 
-/// The process answers: it is alive.
+/// Responds 200: the process is alive.
 pub fn livez() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .body("ok\n")
 }
 
-/// Whether a request for `/readyz` asks for the figures.
+/// Whether a request for `/readyz` includes the metrics.
 pub fn wants_verbose(request: &HttpRequest) -> bool {
     let mut keys = request.query_string().split('&');
     keys.any(|key| key.split('=').next() == Some("verbose"))
 }
 
-/// 200 or 503 with one line per check; `verbose` adds what is counted.
+/// Responds 200 or 503 with one line per check; `verbose` adds the metrics.
 pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse {
     let readiness = health.readiness();
     let mut body = String::from(if readiness.ready {
@@ -35,7 +35,7 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
         body.push_str(&format!("upstreams: {state}\n"));
     }
     if verbose {
-        show(health, metrics);
+        update_metrics(health, metrics);
         for (name, help, value) in metrics.values() {
             body.push_str(&format!("{name} {value}  #{help}\n"));
         }
@@ -50,8 +50,8 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
         .body(body)
 }
 
-/// How many upstreams are up; `None` if there are no upstreams. The node stays ready without them: the other nodes have
-/// the same upstreams.
+/// The number of upstreams that are up; `None` if there are no upstreams. The node stays ready without them: the other
+/// nodes have the same upstreams.
 fn upstreams(metrics: &Metrics) -> Option<String> {
     let of = |state| metrics.upstreams.of(state).get();
     let (up, down) = (of(UpstreamState::Up), of(UpstreamState::Down));
@@ -62,8 +62,8 @@ fn upstreams(metrics: &Metrics) -> Option<String> {
     }
 }
 
-/// Shows the health as metrics too, as it is at this instant.
-pub fn show(health: &Health, metrics: &Metrics) {
+/// Sets the metrics of the current health.
+pub fn update_metrics(health: &Health, metrics: &Metrics) {
     let bus = health.bus();
     metrics
         .draining

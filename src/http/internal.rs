@@ -1,8 +1,7 @@
-//! The table of the internal listener: probes, metrics and `POST /drain`.
+//! The routes of the internal listener: probes, metrics and `POST /drain`.
 //!
-//! For operators and their tools only. Probes and metrics are open to every peer; draining needs a loopback peer or a
-//! token. It runs on a thread of its own, so that
-//! clients, however many, never delay a probe.
+//! For operators and their tools only. Probes and metrics are open to every peer; draining requires a loopback peer or a
+//! token. The listener runs on a separate thread, so that clients never delay a probe.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,20 +18,20 @@ use crate::health::Health;
 use crate::logging::Burst;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
-/// What the internal listener needs.
+/// The internal site of a node.
 #[derive(Debug, Clone)]
 pub struct InternalSite {
     pub health: Arc<Health>,
     /// The name or address in `server.internal_bind`.
     pub host: String,
     pub metrics: Arc<Metrics>,
-    /// Told when somebody wants the node to drain.
+    /// Notified when a drain is requested.
     pub drain: Arc<Notify>,
     /// The token that a peer on another machine must present to drain the node.
     pub drain_token: Option<Secret>,
 }
 
-/// Answers every request of the internal listener.
+/// Responds to every request of the internal listener.
 pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
     if host::is_rebound(&request, &site.host) {
         return HttpResponse::Forbidden()
@@ -47,7 +46,7 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
             health::readyz(&site.health, &site.metrics, verbose)
         }
         "/metrics" if reading => {
-            health::show(&site.health, &site.metrics);
+            health::update_metrics(&site.health, &site.metrics);
             HttpResponse::Ok()
                 .content_type(CONTENT_TYPE)
                 .body(site.metrics.render())
@@ -63,15 +62,16 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Pages send an `Origin`, operators' tools do not: no page that an operator visits can drain the node.
+/// Refuses web pages by their `Origin`, which operators' tools do not send: no page that an operator visits can drain the
+/// node.
 fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
     static REFUSED: Burst = Burst::new();
     let peer = request.peer_addr();
-    let shown = peer.map(|peer| peer.to_string()).unwrap_or_default();
+    let logged_peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
     let refusal = if request.headers().contains_key(header::ORIGIN) {
         "Not from a web page.\n"
     } else if is_local(peer) || has_token(request, site.drain_token.as_ref()) {
-        info!(peer = shown; "drain requested");
+        info!(peer = logged_peer; "drain requested");
         site.drain.notify_one();
         return HttpResponse::Accepted()
             .content_type("text/plain; charset=utf-8")
@@ -80,7 +80,7 @@ fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
         "Only from this machine, or with the token of server.drain_token (Authorization: Bearer).\n"
     };
     if let Some(others) = REFUSED.note() {
-        warn!(peer = shown, others; "drain refused: {}", refusal.trim_end());
+        warn!(peer = logged_peer, others; "drain refused: {}", refusal.trim_end());
     }
     HttpResponse::Forbidden()
         .content_type("text/plain; charset=utf-8")
@@ -91,7 +91,7 @@ fn is_local(peer: Option<SocketAddr>) -> bool {
     peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
-/// Whether a request carries the token; compared in constant time.
+/// Whether a request presents the token, which is compared in constant time.
 fn has_token(request: &HttpRequest, token: Option<&Secret>) -> bool {
     let presented = request.headers().get(header::AUTHORIZATION);
     let presented = presented.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));

@@ -1,7 +1,7 @@
-//! How many clients each address has, and how fast they come.
+//! The number of clients of each address, and the rate of their handshakes.
 //!
-//! Locked when a client comes or goes, in parts so that workers seldom meet. An address is forgotten with its
-//! last client, or, where handshakes are paced, some time after its bucket is full again.
+//! Locked when a client connects or disconnects, in parts so that workers seldom contend. An address is forgotten with
+//! its last client, or, where handshakes are limited, some time after its bucket is full again.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,19 @@ use super::kind::Limit;
 use crate::model::Network;
 
 const PARTS: usize = 16;
-/// Addresses in a part before it is worth a search for those to forget.
+/// Number of addresses in a part before it is first searched for those to forget.
 const FIRST_SWEEP: usize = 64;
 
-/// What is known of a network.
+/// The state of one network.
 #[derive(Debug)]
-struct Presence {
+struct NetworkState {
     clients: usize,
     handshakes: TokenBucket,
 }
 
 #[derive(Debug)]
 struct Part {
-    networks: HashMap<Network, Presence>,
+    networks: HashMap<Network, NetworkState>,
     sweep_at: usize,
 }
 
@@ -53,7 +53,7 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Counts a client in, if its network has less than `most`, a token of `rate`, and `node` agrees.
+    /// Counts a client in, if its network has fewer than `most` clients and a token of `rate`, and `node` succeeds.
     pub(super) fn enter(
         &self,
         network: Network,
@@ -64,7 +64,7 @@ impl Addresses {
     ) -> Result<(), Limit> {
         let mut part = self.part(network);
         let known = part.networks.get(&network);
-        if known.is_some_and(|presence| presence.clients >= most) {
+        if known.is_some_and(|state| state.clients >= most) {
             return Err(Limit::ConnectionsPerIp);
         }
         let mut handshakes = known.map_or_else(|| TokenBucket::full(now), |known| known.handshakes);
@@ -73,22 +73,23 @@ impl Addresses {
         }
         node()?;
         part.sweep(now);
-        let fresh = || Presence {
+        let fresh = || NetworkState {
             clients: 0,
             handshakes,
         };
-        let presence = part.networks.entry(network).or_insert_with(fresh);
-        presence.clients += 1;
-        presence.handshakes = handshakes;
+        let state = part.networks.entry(network).or_insert_with(fresh);
+        state.clients += 1;
+        state.handshakes = handshakes;
         Ok(())
     }
 
     /// Counts a client out.
     pub(super) fn leave(&self, network: Network, now: Instant) {
         let mut part = self.part(network);
-        if let Some(presence) = part.networks.get_mut(&network) {
-            presence.clients -= 1;
-            if presence.is_forgettable(now) {
+        if let Some(state) = part.networks.get_mut(&network) {
+            debug_assert!(state.clients > 0);
+            state.clients -= 1;
+            if state.is_forgettable(now) {
                 part.networks.remove(&network);
             }
         }
@@ -108,18 +109,17 @@ impl Addresses {
     }
 }
 
-impl Presence {
+impl NetworkState {
     fn is_forgettable(&self, now: Instant) -> bool {
         self.clients == 0 && self.handshakes.is_full(now)
     }
 }
 
 impl Part {
-    /// Forgets who may be forgotten, each time the part has doubled.
+    /// Removes forgettable addresses, each time the part has doubled.
     fn sweep(&mut self, now: Instant) {
         if self.networks.len() >= self.sweep_at {
-            self.networks
-                .retain(|_, presence| !presence.is_forgettable(now));
+            self.networks.retain(|_, state| !state.is_forgettable(now));
             self.sweep_at = FIRST_SWEEP.max(2 * self.networks.len());
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_paced_also_while_it_has_no_client_and_then_forgotten() {
+    fn an_address_without_clients_is_limited_until_it_is_forgotten() {
         let addresses = Addresses::default();
         let rate = Rate::new(1, 1);
         let start = crate::clock::now();
@@ -155,12 +155,12 @@ mod tests {
             enter(other, now).unwrap();
             addresses.leave(other, now);
         }
-        // About a second's worth is not full again; the rest goes each time a part has doubled.
+        // The buckets of about one second are not full again; the others are removed each time a part has doubled.
         assert!(addresses.len() < 4_000, "{}", addresses.len());
     }
 
     #[test]
-    fn a_refusal_by_the_node_leaves_no_trace() {
+    fn a_refusal_by_the_node_leaves_no_state() {
         let addresses = Addresses::default();
         let refused = addresses.enter(
             network("192.0.2.1"),

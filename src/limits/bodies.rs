@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_share_a_limit_and_one_alone_always_fits() {
+    fn bodies_share_a_limit_but_a_single_one_always_fits() {
         let bodies = Bodies::new(Arc::default());
         bodies.replace(10 * FREE);
         let mut large = bodies.begin();

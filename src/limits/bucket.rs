@@ -1,9 +1,9 @@
-//! A token bucket as a value: the time in, a yes or no out.
+//! A token bucket as a value: time is an argument, the decision is returned.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// How often something may happen: so many a second, so many at once.
+/// A maximum rate: tokens per second, and tokens at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     pub per_second: NonZeroU32,
@@ -12,14 +12,14 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `None` for a rate of 0, which is no limit. A burst of 0 is what comes in one second.
+    /// `None` for a rate of 0, which means no limit. A burst of 0 means the tokens of one second.
     pub fn new(per_second: u32, burst: u32) -> Option<Self> {
         let per_second = NonZeroU32::new(per_second)?;
         let burst = if burst == 0 { per_second.get() } else { burst };
         Some(Self { per_second, burst })
     }
 
-    /// Time in which one token comes.
+    /// Time between two tokens.
     fn interval(self) -> Duration {
         Duration::from_secs(1) / self.per_second.get()
     }
@@ -30,7 +30,7 @@ impl Rate {
     }
 }
 
-/// A bucket of tokens, kept as the one time at which it is full again: 16 bytes, and nothing to refill.
+/// A bucket of tokens, stored as the time at which it is full again: 16 bytes, and no refills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenBucket {
     full_at: Instant,
@@ -42,7 +42,7 @@ impl TokenBucket {
         Self { full_at: now }
     }
 
-    /// Takes a token if there is one.
+    /// Takes a token if one is left.
     pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + rate.interval();
         let allowed = full_at.duration_since(now) <= rate.depth();
@@ -52,13 +52,13 @@ impl TokenBucket {
         allowed
     }
 
-    /// How long until there is a token.
+    /// Time until the next token.
     pub fn wait(&self, rate: Rate, now: Instant) -> Duration {
         let full_at = self.full_at.max(now) + rate.interval();
         full_at.duration_since(now).saturating_sub(rate.depth())
     }
 
-    /// Whether nothing is missing.
+    /// Whether all tokens are there.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_then_the_rate() {
+    fn a_burst_is_allowed_then_the_rate() {
         let start = crate::clock::now();
         let rate = Rate::new(10, 3).unwrap();
         let mut bucket = TokenBucket::full(start);
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn no_rate_is_no_limit_and_no_burst_is_a_second() {
+    fn a_rate_of_0_means_no_limit_and_a_burst_of_0_means_one_second() {
         assert_eq!(Rate::new(0, 5), None);
         assert_eq!(Rate::new(7, 0), Rate::new(7, 7));
     }
 
     proptest! {
         #[test]
-        fn never_more_than_burst_and_rate(
+        fn never_more_than_burst_and_rate_allow(
             per_second in 1_u32..2_000,
             burst in 0_u32..50,
             steps in proptest::collection::vec(0_u64..200, 1..200),

@@ -1,4 +1,4 @@
-//! How many files, connections among them, the process may have open.
+//! The limit of open files of the process, connections included.
 
 use std::fs::File;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
 
-/// Descriptors for listeners, Redis, the log and the like.
+/// Descriptors reserved for listeners, Redis, the log and the like.
 const RESERVE: usize = 64;
-/// Descriptors of a worker's event loop.
+/// Descriptors reserved for the event loop of a worker.
 const RESERVE_PER_WORKER: usize = 8;
-/// One in so many is kept for connections that are no client yet, or two of the same: requests under way, upgrades.
+/// One in this many is reserved for connections in addition to one per client: requests in progress, upgrades.
 const REQUESTS_SHARE: usize = 8;
 /// The automatic limit of HTTP connections of one address: at most this many, and at most one in this many of all.
 const MOST_OF_ONE_ADDRESS: usize = 2_000;
 const SHARE_OF_ONE_ADDRESS: usize = 4;
-/// Time between two looks whether a descriptor is left.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of the check for a free descriptor.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The limit of open files, and what it leaves for clients.
+/// The limit of open files, and the number of clients that it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
     limit: usize,
@@ -30,7 +30,7 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Raises the soft limit of this process to its hard limit, as far as that is allowed.
+    /// Raises the soft limit of this process to its hard limit, if the system allows it.
     pub fn raise(workers: usize) -> Self {
         let now = getrlimit(Resource::Nofile);
         let raised = Rlimit {
@@ -52,19 +52,19 @@ impl Descriptors {
         Self { limit, workers }
     }
 
-    /// Files the process may have open; `usize::MAX` = unlimited.
+    /// Maximum number of open files; `usize::MAX` = unlimited.
     pub fn limit(self) -> usize {
         self.limit
     }
 
-    /// Clients that fit, each with one connection.
+    /// Number of clients that it allows, with one connection each.
     pub fn connections(self) -> usize {
         let reserve = RESERVE + RESERVE_PER_WORKER * self.workers + self.limit / REQUESTS_SHARE;
         self.limit.saturating_sub(reserve).max(1)
     }
 
-    /// HTTP connections one worker may serve at a time, websockets apart. Beyond it others accept, and once all
-    /// workers have theirs, connections wait in the backlog.
+    /// Maximum number of HTTP connections of one worker, not counting websockets. A worker that reaches it stops accepting;
+    /// once all have reached it, connections wait in the backlog.
     pub fn requests_per_worker(self) -> usize {
         let reserve = RESERVE + RESERVE_PER_WORKER * self.workers;
         (self.limit.saturating_sub(reserve) / self.workers.max(1)).max(1)
@@ -77,13 +77,13 @@ impl Descriptors {
     }
 }
 
-/// Notices when no descriptor is left. Nothing can be accepted then: actix-server waits half a second after
-/// each attempt, and does not say so to anybody but the log.
+/// Counts and logs when no descriptor is left. No connection is accepted then: actix-server waits half a second after
+/// each attempt, and only its own log shows it.
 pub(super) async fn watch(metrics: &Metrics) {
     static BURST: Burst = Burst::new();
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let mut checks = tokio::time::interval(CHECK_INTERVAL);
     loop {
-        looks.tick().await;
+        checks.tick().await;
         let Err(error) = File::open("/dev/null") else {
             continue;
         };
@@ -95,7 +95,7 @@ pub(super) async fn watch(metrics: &Metrics) {
             if let Some(others) = BURST.note() {
                 warn!(
                     others;
-                    "no file descriptor is left, nobody can connect: raise the limit of open files (ulimit -n, LimitNOFILE=) or lower limits.connections"
+                    "no file descriptor is left, no client can connect: raise the limit of open files (ulimit -n, LimitNOFILE=) or lower limits.connections"
                 );
             }
         }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserve_is_kept() {
+    fn some_descriptors_are_reserved() {
         let cases = [
             (64, 2, 1),
             (128, 2, 32),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_soft_limit_becomes_the_hard_one() {
+    fn the_soft_limit_is_raised_to_the_hard_limit() {
         let raised = Descriptors::raise(2);
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current, now.maximum);

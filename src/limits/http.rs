@@ -1,4 +1,4 @@
-//! Limits the HTTP connections of each address: even a silent one costs a descriptor.
+//! Limits the HTTP connections of each address: even an idle one costs a descriptor.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 
 use super::kind::Limit;
-use super::note_refused;
+use super::refusals;
 use crate::metrics::Metrics;
 use crate::model::Network;
 
@@ -58,7 +58,7 @@ impl HttpConnections {
             if *of_network >= self.per_address.load(Ordering::Relaxed) {
                 drop(open);
                 let limit = Limit::HttpConnectionsPerIp;
-                note_refused(limit, address, &self.metrics);
+                refusals::record(limit, address, &self.metrics);
                 return Err(limit);
             }
             *of_network += 1;

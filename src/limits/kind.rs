@@ -1,18 +1,18 @@
-//! Every limit by name: its key, its sentence, its counter. The table of `docs/limits.md` is checked against it.
+//! Every limit: its name, key, message, counter and codes. A test compares the table of `docs/limits.md` with it.
 
 use crate::metrics::labels::{self, LimitRejection, SlowPolicy};
 use crate::metrics::{Counter, Metrics};
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $limit:ident: $name:literal, $key:literal, $counter:ident $([$label:expr])?, $message:literal;)+) => {
-        /// What a client can run into.
+        /// A limit that a client can reach.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Limit {
             $($(#[doc = $doc])+ $limit,)+
         }
 
         impl Limit {
-            /// All of them.
+            /// All limits.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$limit),+];
 
             /// Its name in the log.
@@ -25,22 +25,17 @@ macro_rules! limits {
                 match self { $(Self::$limit => $key),+ }
             }
 
-            /// What the client is told.
+            /// The message for the client.
             pub fn message(self) -> &'static str {
                 match self { $(Self::$limit => $message),+ }
             }
 
-            /// The code of a refusal inside a session, as `too_many_namespaces`.
-            pub fn code(self) -> String {
-                self.message().to_lowercase().replace(' ', "_")
-            }
-
-            /// How often it refused something or held it back.
+            /// The counter of what the limit refused or delayed.
             pub fn counter(self, metrics: &Metrics) -> &Counter {
                 match self { $(Self::$limit => (&metrics.$counter)$(.of($label))?),+ }
             }
 
-            /// The name of its counter, as `docs/metrics.md` has it.
+            /// The name of that counter, as in `docs/metrics.md`.
             pub fn counter_name(self) -> String {
                 match self {
                     $(Self::$limit => stringify!($counter).to_owned() $(+ &labels::text($label))?),+
@@ -60,16 +55,16 @@ limits! {
     /// HTTP connections of one address.
     HttpConnectionsPerIp: "http_connections_per_ip", "limits.http_connections_per_ip", limit_rejected_total[LimitRejection::HttpConnectionsPerIp],
         "connection is closed without a response";
-    /// New sessions in a time.
+    /// New sessions per second.
     Handshakes: "handshakes", "limits.handshakes_per_second", limit_rejected_total[LimitRejection::Handshakes],
         "Too many handshakes";
-    /// New sessions of one address in a time.
+    /// New sessions of one address per second.
     HandshakesPerIp: "handshakes_per_ip", "limits.handshakes_per_second_per_ip", limit_rejected_total[LimitRejection::HandshakesPerIp],
         "Too many handshakes from this address";
     /// A message or the body of a POST.
     Payload: "payload", "engine.max_payload", limit_rejected_total[LimitRejection::Payload],
         "message too large";
-    /// Events of one session in a time.
+    /// Events of one session per second.
     Events: "events", "limits.events_per_second", limit_rejected_total[LimitRejection::Events],
         "Too many events";
     /// Namespace and payload of a CONNECT.
@@ -84,7 +79,7 @@ limits! {
     /// Rooms of one socket.
     Rooms: "rooms", "socket.max_rooms", limit_rejected_total[LimitRejection::Rooms],
         "Too many rooms";
-    /// Bytes of events that wait for the app, from a client that cannot be made to wait.
+    /// Bytes of events that wait for the app, from a client that back-pressure cannot reach.
     Inbox: "inbox", "socket.inbox_limit", limit_rejected_total[LimitRejection::Inbox],
         "more events wait than socket.inbox_limit allows";
     /// Depth of arrays and objects in the JSON of a packet.
@@ -99,13 +94,25 @@ limits! {
     /// Memory of the queues of all clients.
     OutboxMemory: "outbox_memory", "limits.outbox_memory", slow_consumers_total[SlowPolicy::Evicted],
         "slow consumer";
-    /// Questions to a socket that it has not answered.
+    /// Acks that a socket owes.
     PendingAcks: "pending_acks", "socket.max_pending_acks", acks_dropped_total,
         "given up unanswered";
 }
 
 impl Limit {
-    /// Code and HTTP status of the answer to a handshake or request; `None` for limits that are met later.
+    /// The stable code of a refusal inside a session (docs/limits.md#the-table): of a CONNECT, or in an ack.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Events => "too_many_events",
+            Self::ConnectPayload => "connect_payload_too_large",
+            Self::Namespaces => "too_many_namespaces",
+            Self::Rooms => "too_many_rooms",
+            Self::Depth => "nested_too_deeply",
+            _ => self.name(),
+        }
+    }
+
+    /// Stable code and HTTP status of a refused handshake or request; `None` for limits that apply later.
     pub fn http(self) -> Option<(u8, u16)> {
         match self {
             Self::Connections => Some((7, 503)),
@@ -118,12 +125,31 @@ impl Limit {
         }
     }
 
-    /// Seconds after which it is worth trying again (`Retry-After`).
+    /// Seconds to wait before another attempt (`Retry-After`).
     pub fn retry_after(self) -> Option<u32> {
         match self {
             Self::Handshakes | Self::HandshakesPerIp | Self::PostBodies => Some(1),
             Self::Connections | Self::ConnectionsPerIp => Some(5),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_of_refusals_inside_a_session_are_stable() {
+        let codes = [
+            (Limit::Events, "too_many_events"),
+            (Limit::ConnectPayload, "connect_payload_too_large"),
+            (Limit::Namespaces, "too_many_namespaces"),
+            (Limit::Rooms, "too_many_rooms"),
+            (Limit::Depth, "nested_too_deeply"),
+        ];
+        for (limit, code) in codes {
+            assert_eq!(limit.code(), code);
         }
     }
 }

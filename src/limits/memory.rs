@@ -3,18 +3,18 @@
 use std::fs;
 use std::path::{Component, Path};
 
-/// Bytes of a node without clients.
+/// Memory of a node without clients in bytes.
 const BASE: u64 = 16 << 20;
-/// Bytes allowed for each client: twice the cost of an idle one, including its socket in the kernel. The other half is
+/// Memory allowed for each client in bytes: twice the cost of an idle one, including its socket in the kernel. The other half is
 /// for messages in flight, or for the state of TLS.
 const PER_CLIENT: u64 = 16 << 10;
 
 /// The queues of clients may use one in this many parts of the memory.
 const OUTBOX_SHARE: u64 = 4;
-/// Assumed where the machine does not report its memory.
+/// Assumed if the machine does not report its memory, in bytes.
 const UNKNOWN: u64 = 4 << 30;
 
-/// The memory limit, and how many clients it allows.
+/// The memory limit, and the number of clients that it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit(Option<u64>);
 
@@ -49,7 +49,7 @@ impl MemoryLimit {
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 
-    /// Clients that fit.
+    /// Number of clients that it allows.
     pub fn connections(self) -> usize {
         let fit = |bytes: u64| (bytes.saturating_sub(BASE) / PER_CLIENT).max(1);
         self.0.map_or(usize::MAX, |bytes| {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_the_memory_is_for_queues() {
+    fn queues_may_use_a_quarter_of_the_memory() {
         assert_eq!(MemoryLimit::of(1 << 20).outbox(), 256 << 10);
         let meminfo = "MemTotal:       24683044 kB\nMemFree:         7467860 kB\n";
         assert_eq!(total(meminfo), Some(24_683_044 * 1024));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_has_its_own_group_at_the_top() {
+    fn the_group_of_a_container_is_mounted_at_the_root() {
         let container = [("memory.max", "2000\n")];
         for groups in ["0::/\n", "0::/../..\n", "0::/kubepods/pod1/c2\n"] {
             assert_eq!(limit(&container, groups), Some(2_000), "{groups}");

@@ -1,28 +1,28 @@
-//! What this node takes: how many clients, from whom, how fast. One value, shared by all workers.
+//! The limits of a node: how many clients, of which addresses, how fast. One value, shared by all workers.
 //!
-//! Clients are counted in by an [`Admission`] and out by its drop, so no path can forget it. The settings are
-//! atomics: [`Limits::replace`] changes them while the node runs. A lock is taken when a client comes or goes,
-//! never for a packet. Which answer a refused client gets is its transport's or session's business.
+//! An [`Admission`] counts a client until it is dropped, so no path can forget to count it out. The settings are atomics:
+//! [`Limits::replace`] changes them while the node runs. A lock is taken when a client connects or disconnects, never for
+//! a packet. The response to a refused client is up to its transport or session.
 
 mod addresses;
+mod announcement;
 mod bodies;
 mod bucket;
 pub mod descriptors;
 mod http;
 mod kind;
 mod memory;
+mod rate_cell;
+mod refusals;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use log::{info, warn};
-
 use crate::config::{Config, LimitsConfig};
-use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{Network, is_private};
+use crate::model::Network;
 use addresses::Addresses;
 pub use bodies::HeldBody;
 pub use bucket::{Rate, TokenBucket};
@@ -30,8 +30,9 @@ pub use descriptors::Descriptors;
 pub use http::{HttpConnection, HttpConnections};
 pub use kind::Limit;
 pub use memory::MemoryLimit;
+use rate_cell::RateCell;
 
-/// The limits of a node, and how much of them is used.
+/// The limits of a node, and how much of each is used.
 #[derive(Debug)]
 pub struct Limits {
     connections: AtomicUsize,
@@ -40,9 +41,9 @@ pub struct Limits {
     handshakes_per_ip: RateCell,
     events: RateCell,
     connect_payload: AtomicUsize,
-    /// Clients counted in now.
+    /// Number of clients that are counted.
     admitted: AtomicUsize,
-    paced: Mutex<TokenBucket>,
+    handshake_bucket: Mutex<TokenBucket>,
     addresses: Addresses,
     bodies: Arc<bodies::Bodies>,
     http: Arc<HttpConnections>,
@@ -51,17 +52,17 @@ pub struct Limits {
     metrics: Arc<Metrics>,
 }
 
-/// What a client wants to be counted in for.
+/// The ways in which a client connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// A session of its own on this node.
+    /// It opens a session on this node.
     Handshake,
-    /// A websocket this node holds for a session of another one, which has counted its handshake.
+    /// Its websocket is held here for a session of another node, which has counted its handshake.
     RemoteWebsocket,
 }
 
 impl Limits {
-    /// The limits of a node that is this process. Its limit of open files is raised as far as that is allowed.
+    /// The limits of this process. Its limit of open files is raised as far as the system allows.
     pub fn of_process(config: &Config, metrics: &Arc<Metrics>) -> Arc<Self> {
         let descriptors = Descriptors::raise(config.server.workers);
         let memory = MemoryLimit::of_process();
@@ -92,7 +93,7 @@ impl Limits {
             events: RateCell::default(),
             connect_payload: AtomicUsize::new(0),
             admitted: AtomicUsize::new(0),
-            paced: Mutex::new(TokenBucket::full(crate::clock::now())),
+            handshake_bucket: Mutex::new(TokenBucket::full(crate::clock::now())),
             addresses: Addresses::default(),
             bodies: bodies::Bodies::new(Arc::clone(&metrics)),
             http: HttpConnections::public(Arc::clone(&metrics)),
@@ -104,7 +105,7 @@ impl Limits {
         Arc::new(limits)
     }
 
-    /// Sets every limit anew; whoever is counted in stays, also above a new limit.
+    /// Replaces every limit. Clients that are counted stay, also above a new limit.
     pub fn replace(&self, config: &LimitsConfig) {
         let possible = self
             .descriptors
@@ -133,49 +134,15 @@ impl Limits {
             .store(config.connect_payload, Ordering::Relaxed);
         self.bodies.replace(config.post_bodies);
         if connections != before {
-            self.announce(config.connections.is_some());
+            let chosen = config.connections.is_some();
+            announcement::log(connections, chosen, self.descriptors, self.memory);
         }
     }
 
-    /// Logs how many clients can be expected to fit, and which limit bounds them.
-    fn announce(&self, chosen: bool) {
-        let most = self.connections.load(Ordering::Relaxed);
-        let (files, by_files) = (self.descriptors.limit(), self.descriptors.connections());
-        let (memory, by_memory) = (self.memory.mebibytes(), self.memory.connections());
-        if most > by_files {
-            warn!(
-                "limits.connections={most} is more than {files} open files allow: expect about {by_files} connections; \
-                 raise the limit of open files (ulimit -n, LimitNOFILE=)"
-            );
-        }
-        if most > by_memory {
-            warn!(
-                "limits.connections={most} is more than a memory limit of {memory} MiB allows: {by_memory} connections at 16 KiB each; \
-                 raise the memory limit of the container or service"
-            );
-        }
-        if most > by_files.min(by_memory) {
-            return;
-        }
-        if chosen {
-            info!(
-                "at most {most} connections, by limits.connections; {files} open files allow {by_files}"
-            );
-        } else if by_memory < by_files {
-            info!(
-                "at most {most} connections, by the memory limit of {memory} MiB (limits.connections = auto)"
-            );
-        } else {
-            info!(
-                "at most {most} connections, by the limit of {files} open files (limits.connections = auto)"
-            );
-        }
-    }
-
-    /// Counts a client in. Without an address, only limits of the whole node count.
+    /// Counts a client until the returned value is dropped. Without an address, only the limits of the whole node apply.
     ///
     /// # Errors
-    /// The limit that is reached; it is counted and logged already.
+    /// The limit that is reached, which has been counted and logged.
     pub fn admit(
         self: &Arc<Self>,
         arrival: Arrival,
@@ -212,7 +179,10 @@ impl Limits {
             let Some(rate) = paced(&self.handshakes) else {
                 return Ok(());
             };
-            let mut bucket = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut bucket = self
+                .handshake_bucket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if bucket.take(rate, now) {
                 return Ok(());
             }
@@ -231,22 +201,22 @@ impl Limits {
         }
     }
 
-    /// The open files they were made for.
+    /// The limit of open files.
     pub fn descriptors(&self) -> Descriptors {
         self.descriptors
     }
 
-    /// Notices, for as long as the node runs, when no descriptor is left.
+    /// Watches whether file descriptors are left, for as long as the node runs.
     pub async fn watch(self: Arc<Self>) {
         descriptors::watch(&self.metrics).await;
     }
 
-    /// How fast the events of one client are handed to the app, if that is limited.
+    /// The rate at which events of one session are passed to the app, if it is limited.
     pub fn events(&self) -> Option<Rate> {
         self.events.get()
     }
 
-    /// Bytes of a CONNECT packet's namespace and payload.
+    /// Maximum size of the namespace and payload of a CONNECT packet in bytes.
     pub fn connect_payload(&self) -> usize {
         self.connect_payload.load(Ordering::Relaxed)
     }
@@ -261,44 +231,13 @@ impl Limits {
         &self.http
     }
 
-    /// Counts something that a limit refused or held back, and logs it once in a burst.
+    /// Counts something that a limit refused or delayed, and logs it once per burst.
     pub fn refused(&self, limit: Limit, address: Option<IpAddr>) {
-        note_refused(limit, address, &self.metrics);
+        refusals::record(limit, address, &self.metrics);
     }
 }
 
-/// Counts something that a limit refused or held back, and logs it once in a burst.
-fn note_refused(limit: Limit, address: Option<IpAddr>, metrics: &Metrics) {
-    limit.counter(metrics).increment();
-    static BURSTS: [Burst; Limit::ALL.len()] = [const { Burst::new() }; Limit::ALL.len()];
-    let Some(others) = BURSTS[limit as usize].note() else {
-        return;
-    };
-    let (name, key) = (limit.name(), limit.key());
-    match address {
-        Some(address) => {
-            let message = if may_be_shared(limit, address) {
-                "limit reached: if many clients share this address, name their proxy in server.trusted_proxies, or raise the limit if it is a gateway (docs/limits.md)"
-            } else {
-                "limit reached"
-            };
-            warn!(limit:% = name, key:%, client:% = address, others; "{message}");
-        }
-        None => warn!(limit:% = name, key:%, others; "limit reached"),
-    }
-}
-
-/// Whether a per-address limit was reached by an address in a private network, which can be a proxy or gateway of many
-/// clients.
-fn may_be_shared(limit: Limit, address: IpAddr) -> bool {
-    let of_address = matches!(
-        limit,
-        Limit::ConnectionsPerIp | Limit::HandshakesPerIp | Limit::HttpConnectionsPerIp
-    );
-    of_address && is_private(address)
-}
-
-/// A client that is counted, until this is dropped.
+/// A client, counted until this is dropped.
 #[derive(Debug)]
 pub struct Admission {
     limits: Arc<Limits>,
@@ -306,7 +245,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Where its client is, if that is known.
+    /// The address of the client, if it is known.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
@@ -323,24 +262,6 @@ impl Drop for Admission {
     }
 }
 
-/// A rate that can be changed while others read it.
-#[derive(Debug, Default)]
-struct RateCell(AtomicU64);
-
-impl RateCell {
-    fn set(&self, rate: Option<Rate>) {
-        let packed = rate.map_or(0, |rate| {
-            u64::from(rate.per_second.get()) << 32 | u64::from(rate.burst)
-        });
-        self.0.store(packed, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<Rate> {
-        let packed = self.0.load(Ordering::Relaxed);
-        Rate::new((packed >> 32) as u32, packed as u32)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -350,23 +271,6 @@ mod tests {
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
 
-    #[test]
-    fn per_address_limits_of_private_addresses_may_be_shared() {
-        let cases = [
-            (Limit::ConnectionsPerIp, "172.17.0.1", true),
-            (Limit::HandshakesPerIp, "::ffff:10.0.0.1", true),
-            (Limit::HttpConnectionsPerIp, "fd00::1", true),
-            (Limit::HandshakesPerIp, "127.0.0.1", true),
-            (Limit::ConnectionsPerIp, "203.0.113.7", false),
-            (Limit::Connections, "172.17.0.1", false),
-            (Limit::Payload, "172.17.0.1", false),
-        ];
-        for (limit, address, expected) in cases {
-            let shared = may_be_shared(limit, address.parse().unwrap());
-            assert_eq!(shared, expected, "{limit:?} {address}");
-        }
-    }
-
     fn limits(change: impl FnOnce(&mut LimitsConfig)) -> Arc<Limits> {
         let mut config = Config::default().limits;
         change(&mut config);
@@ -374,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_takes_so_many_until_one_goes() {
+    fn a_node_admits_clients_up_to_its_limit_until_one_leaves() {
         let limits = limits(|config| config.connections = Some(2));
         let now = crate::clock::now();
         let enter = |address| limits.admit(Arrival::Handshake, address, now);
@@ -393,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_the_lower_of_files_and_memory() {
+    fn the_automatic_limit_is_the_lower_one_of_files_and_memory() {
         let most = |files, memory| {
             let config = Config::default().limits;
             let files = Descriptors::of(files, 2);
@@ -407,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_limit_refuses_costs_nothing_at_another() {
+    fn a_refusal_by_one_limit_takes_no_token_of_another() {
         let limits = limits(|config| {
             config.connections_per_ip = 1;
             config.handshakes_per_second = 1;
@@ -426,7 +330,7 @@ mod tests {
         // A held websocket is no handshake.
         assert!(limits.admit(Arrival::RemoteWebsocket, THERE, now).is_ok());
         drop(held);
-        assert_eq!(limits.addresses.len(), 0, "nobody is remembered");
+        assert_eq!(limits.addresses.len(), 0, "no address is remembered");
         let later = now + Duration::from_secs(1);
         assert!(limits.admit(Arrival::Handshake, THERE, later).is_ok());
     }

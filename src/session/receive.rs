@@ -100,7 +100,7 @@ impl Session {
             return;
         };
         let message = format!("{} ({})", Limit::Depth.message(), Limit::Depth.key());
-        match handler.rejection(&Limit::Depth.code(), &message) {
+        match handler.rejection(Limit::Depth.code(), &message) {
             None => self.close(CloseReason::NestedTooDeeply, ctx),
             Some(rejection) => {
                 self.worker.limit_reached(self.id, Limit::Depth);

@@ -11,10 +11,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Where the certificate of a listener lies.
+/// The files of the certificate of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// PEM: the certificate first, then those that vouch for it.
+    /// PEM: the certificate first, then the intermediate certificates.
     pub certificate: PathBuf,
     /// PEM: the private key, not encrypted.
     pub key: PathBuf,
@@ -30,26 +30,26 @@ pub enum CertificateError {
         is_key: bool,
         error: std::io::Error,
     },
-    /// The file of the certificate has none, or a broken one.
-    #[error("`{}` holds no certificate in PEM form{detail}", file.display())]
+    /// The file of the certificate contains none, or a malformed one.
+    #[error("`{}` contains no certificate in PEM format{detail}", file.display())]
     NoCertificate { file: PathBuf, detail: String },
-    /// The file of the key has none that can be used.
-    #[error("`{}` holds no private key that can be used: PEM, not encrypted{detail}", file.display())]
+    /// The file of the key contains no usable key.
+    #[error("`{}` contains no usable private key (PEM, not encrypted){detail}", file.display())]
     NoKey { file: PathBuf, detail: String },
-    /// Both can be read, but they are of different pairs.
+    /// Certificate and key do not belong together.
     #[error("the key in `{}` does not belong to the certificate in `{}`", key.display(), certificate.display())]
     Mismatch { certificate: PathBuf, key: PathBuf },
-    /// It is no longer valid.
+    /// The certificate is no longer valid.
     #[error("the certificate in `{}` expired at {}", file.display(), humantime::format_rfc3339_seconds(*at))]
     Expired { file: PathBuf, at: SystemTime },
-    /// It is not valid yet.
+    /// The certificate is not valid yet.
     #[error("the certificate in `{}` is not valid before {}", file.display(), humantime::format_rfc3339_seconds(*at))]
     NotYetValid { file: PathBuf, at: SystemTime },
 }
 
 impl CertificateError {
-    /// Whether the file of the key is to blame; else it is the certificate's.
-    pub fn is_of_key(&self) -> bool {
+    /// Whether the problem is in the file of the key; otherwise it is in that of the certificate.
+    pub fn concerns_key(&self) -> bool {
         match self {
             Self::Unreadable { is_key, .. } => *is_key,
             Self::NoKey { .. } | Self::Mismatch { .. } => true,
@@ -58,7 +58,7 @@ impl CertificateError {
     }
 }
 
-/// A certificate that can be shown to clients.
+/// A valid certificate with its key.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub(super) certified: Arc<CertifiedKey>,
@@ -67,10 +67,10 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads and checks both files; `now` decides whether it is valid.
+    /// Reads both files and checks that the certificate is valid at `now`.
     ///
     /// # Errors
-    /// The first thing found wrong, with the file it is in.
+    /// The first problem, with its file.
     pub fn load(files: &TlsFiles, now: SystemTime) -> Result<Self, CertificateError> {
         let chain = read_chain(&files.certificate)?;
         let key = read_key(&files.key)?;
@@ -95,7 +95,7 @@ impl Certificate {
     }
 }
 
-/// The cryptography of every TLS connection of this process.
+/// The cryptography provider of every TLS connection of this process.
 pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
@@ -136,7 +136,7 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     })
 }
 
-/// When the certificate expires, if it is valid now.
+/// The time at which the certificate expires, if it is valid now.
 fn check_validity(
     file: &Path,
     chain: &[CertificateDer<'static>],
@@ -166,7 +166,7 @@ fn check_validity(
     Ok(not_after)
 }
 
-/// Seconds since 1970; what is earlier counts as 1970, what is later than year 9999 as that year.
+/// Seconds since 1970, limited to the years 1970 to 9999.
 fn system_time(seconds: i64) -> SystemTime {
     const END_OF_YEAR_9999: u64 = 253_402_300_799;
     let seconds = u64::try_from(seconds)

@@ -14,25 +14,25 @@ use rustls::sign::CertifiedKey;
 use super::certificate::{Certificate, CertificateError, TlsFiles, provider};
 use crate::metrics::Metrics;
 
-/// Time between two looks at the files.
-const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval of the check for changed files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a reload found.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reloaded {
-    /// The files hold what is in use.
+    /// The files contain the certificate in use.
     Unchanged,
-    /// New connections see another certificate, which expires then.
+    /// New connections get another certificate, which expires at `not_after`.
     Changed { not_after: SystemTime },
 }
 
-/// What a listener shows to its clients. Shared by all workers.
+/// The certificate of a listener. Shared by all workers.
 pub struct TlsIdentity {
     files: Mutex<TlsFiles>,
     current: Arc<Current>,
     config: Arc<ServerConfig>,
-    /// How the files looked when they were read last.
-    seen: Mutex<Option<Look>>,
+    /// The stamps of the files when they were read last.
+    seen: Mutex<Option<FileStamps>>,
     metrics: Arc<Metrics>,
 }
 
@@ -40,9 +40,9 @@ impl TlsIdentity {
     /// Reads the files.
     ///
     /// # Errors
-    /// They cannot be used, or the system has no randomness for session tickets.
+    /// The files cannot be used, or the system has no random numbers for session tickets.
     pub fn load(files: TlsFiles, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
-        let seen = Mutex::new(look(&files));
+        let seen = Mutex::new(stamps(&files));
         let certificate = Certificate::load(&files, SystemTime::now())?;
         note_expiry(&metrics, certificate.not_after);
         let expires = humantime::format_rfc3339_seconds(certificate.not_after);
@@ -65,12 +65,12 @@ impl TlsIdentity {
         }))
     }
 
-    /// The settings of a handshake; they follow the certificate in use.
+    /// The settings of handshakes, which use the current certificate.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// From now on the certificate lies in these files; they are read by the next [`TlsIdentity::reload`].
+    /// Uses other files from the next [`TlsIdentity::reload`] on.
     pub fn move_to(&self, files: TlsFiles) {
         *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
     }
@@ -80,12 +80,12 @@ impl TlsIdentity {
         files.clone()
     }
 
-    /// Reads the files again and logs what came of it. Open connections go on as they are.
+    /// Reads the files again and logs the result. Open connections keep their certificate.
     ///
     /// # Errors
     /// The files cannot be used; the certificate in use stays.
     pub fn reload(&self) -> Result<Reloaded, CertificateError> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = look(&self.files());
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps(&self.files());
         let outcome = self.replace(SystemTime::now());
         match &outcome {
             Ok(Reloaded::Unchanged) => {}
@@ -118,20 +118,20 @@ impl TlsIdentity {
         })
     }
 
-    /// [`TlsIdentity::reload`] if the files do not look as they did when they were read last. The two files of
-    /// a renewal need not change at once: a pair that does not fit is read again when its other half comes.
+    /// Reloads if the files have changed since they were read last. The two files of a renewal need not change at once: a
+    /// pair that does not match is read again when the other file changes.
     pub fn reload_if_touched(&self) {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if look(&self.files()) != seen {
-            // What came of it is logged.
+        if stamps(&self.files()) != seen {
+            // The result has been logged.
             let _ = self.reload();
         }
     }
 
-    /// Looks at the files every minute, for renewals that come without a signal. Never ends.
+    /// Checks every minute for renewals without a signal. Never ends.
     pub async fn watch(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             self.reload_if_touched();
         }
     }
@@ -143,7 +143,7 @@ fn note_expiry(metrics: &Metrics, not_after: SystemTime) {
     metrics.tls_certificate_expiry_seconds.set(seconds);
 }
 
-/// The certificate in use, for the handshakes.
+/// The certificate for new handshakes.
 #[derive(Debug)]
 struct Current(RwLock<Arc<CertifiedKey>>);
 
@@ -154,11 +154,12 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// How the two files look from outside: which ones they are, how long, and changed when.
-type Look = [(u64, u64, i64, i64); 2];
+/// Inode, length and modification time of both files.
+type FileStamps = [(u64, u64, i64, i64); 2];
 
-/// `None` while one of them is missing. Symbolic links are followed: Kubernetes swaps those of a secret.
-fn look(files: &TlsFiles) -> Option<Look> {
+/// The stamps of both files; `None` while one is missing. Symbolic links are followed: Kubernetes replaces those of a
+/// secret.
+fn stamps(files: &TlsFiles) -> Option<FileStamps> {
     let of = |metadata: Metadata| {
         (
             metadata.ino(),

@@ -75,7 +75,7 @@ impl Drop for Body {
 pub async fn serve<F>(
     request: HttpRequest,
     payload: Payload,
-    answer: impl FnOnce(HttpRequest, Body) -> F,
+    handler: impl FnOnce(HttpRequest, Body) -> F,
 ) -> HttpResponse
 where
     F: Future<Output = HttpResponse>,
@@ -89,7 +89,7 @@ where
         payload: Some(payload).filter(|payload| !matches!(payload, Payload::None)),
         deadlines: Rc::clone(&deadlines),
     };
-    let response = answer(request, body).await;
+    let response = handler(request, body).await;
     let Some(mut rest) = deadlines.take_unread() else {
         return response;
     };
@@ -97,7 +97,7 @@ where
         return response;
     }
     // actix-http closes the connection if an unread body still exists when its response ends.
-    response.map_body(|_, body| BoxBody::new(BesideUnread { body, _rest: rest }))
+    response.map_body(|_, body| BoxBody::new(WithUnread { body, _rest: rest }))
 }
 
 /// Whether the body ends within [`REST_BYTES`].
@@ -113,12 +113,12 @@ async fn read_rest(rest: &mut Payload) -> bool {
 }
 
 /// The body of a response whose request body is unread.
-struct BesideUnread {
+struct WithUnread {
     body: BoxBody,
     _rest: Payload,
 }
 
-impl MessageBody for BesideUnread {
+impl MessageBody for WithUnread {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

@@ -1,4 +1,4 @@
-//! The address of the client behind a request: the peer, or what trusted proxies say of it.
+//! The address of the client that sent a request: the peer, or the address reported by trusted proxies.
 //!
 //! The only place that reads `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded`. Limits by address and logs use it.
 
@@ -8,30 +8,30 @@ use actix_web::http::header::{self, HeaderMap};
 
 use crate::config::IpRange;
 
-/// The client's address, IPv4 in IPv6 (`::ffff:1.2.3.4`) as the IPv4 it is.
+/// The client's address. IPv4 in IPv6 (`::ffff:1.2.3.4`) is returned as IPv4.
 ///
-/// A proxy appends whom it heard, so the chain is read from its right end and only for as long as each speaker
-/// is trusted: what stands left of the first stranger may be the stranger's invention. An entry that is no
+/// Each proxy appends the address of its peer, so the chain is read from its right end, and only as long as each address
+/// is a trusted proxy: entries to the left of the first untrusted address may be forged by it. An entry that is not an
 /// address (`unknown`, `_hidden`) ends the chain at the proxy that wrote it.
 ///
-/// `Forwarded` (RFC 7239) counts only without `X-Forwarded-For`, because most proxies write the latter and pass
-/// the former on as the client sent it.
+/// `Forwarded` (RFC 7239) is used only without `X-Forwarded-For`, because most proxies write the latter and forward the
+/// former as the client sent it.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
-    let mut speaker = peer.to_canonical();
-    if !is_trusted(speaker) {
-        return speaker;
+    let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return client;
     }
     for entry in chain(headers).into_iter().rev() {
         let Some(address) = entry else {
-            return speaker;
+            return client;
         };
-        speaker = address;
-        if !is_trusted(speaker) {
-            return speaker;
+        client = address;
+        if !is_trusted(client) {
+            return client;
         }
     }
-    speaker
+    client
 }
 
 /// Whether a trusted proxy reports that the connection of the client, or of a proxy in front of it, is TLS.
@@ -48,7 +48,7 @@ pub fn arrived_over_tls(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) 
     entries(headers, header::FORWARDED, protocol).any(is_https)
 }
 
-/// The chain of addresses from the client to the last proxy; `None` for an entry that is no address.
+/// The chain of addresses from the client to the last proxy; `None` for an entry that is not an address.
 fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     if headers.contains_key(header::X_FORWARDED_FOR) {
         return entries(headers, header::X_FORWARDED_FOR, address).collect();
@@ -59,8 +59,8 @@ fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     .collect()
 }
 
-/// The comma-separated entries of all lines of a header, which count as one (RFC 9110 5.3). A line that is no
-/// text is an entry that is no address.
+/// The comma-separated entries of all lines of a header, which count as one (RFC 9110 5.3). A line that is not
+/// text is an entry that is not an address.
 fn entries<'a, T>(
     headers: &'a HeaderMap,
     name: header::HeaderName,
@@ -132,28 +132,28 @@ mod tests {
     }
 
     #[test]
-    fn x_forwarded_for_is_read_from_the_right_up_to_the_first_stranger() {
+    fn x_forwarded_for_is_read_from_the_right_up_to_the_first_untrusted_address() {
         let cases = [
-            // Nobody to trust: the header is the client's own.
+            // The peer is not trusted: the header is that of the client.
             ("192.0.2.1", "1.1.1.1", "192.0.2.1"),
             // One proxy.
             ("10.0.0.1", "192.0.2.7", "192.0.2.7"),
-            // The client sent a header of its own; the proxy appended.
+            // The client sent a header, and the proxy appended to it.
             ("10.0.0.1", "1.1.1.1, 192.0.2.7", "192.0.2.7"),
-            // It names a trusted address to be taken for a proxy: still left of a stranger.
+            // The client inserted a trusted address, left of its own.
             ("10.0.0.1", "1.1.1.1, 10.9.9.9, 192.0.2.7", "192.0.2.7"),
             // Several proxies.
             ("10.0.0.1", "192.0.2.7, 10.0.0.3,10.0.0.2", "192.0.2.7"),
             ("fd00::1", "1.1.1.1, 2001:db8::7 , 10.0.0.2", "2001:db8::7"),
-            // A client inside: everybody is trusted, the first is the client.
+            // A client in the trusted range: all are trusted, the first is the client.
             ("10.0.0.1", "10.0.0.9, 10.0.0.2", "10.0.0.9"),
-            // RouterAddresses, brackets, IPv4 in IPv6.
+            // Ports, brackets, IPv4 in IPv6.
             ("10.0.0.1", "192.0.2.7:4711", "192.0.2.7"),
             ("10.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
             ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
             ("::ffff:10.0.0.1", "::ffff:192.0.2.7", "192.0.2.7"),
             ("::ffff:192.0.2.1", "1.1.1.1", "192.0.2.1"),
-            // What is no address ends the chain at the one who wrote it.
+            // An entry that is not an address ends the chain at the proxy that wrote it.
             ("10.0.0.1", "1.1.1.1, unknown", "10.0.0.1"),
             ("10.0.0.1", "1.1.1.1, unknown, 10.0.0.2", "10.0.0.2"),
             ("10.0.0.1", "", "10.0.0.1"),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_likewise() {
+    fn forwarded_is_read_like_x_forwarded_for() {
         let cases = [
             ("for=192.0.2.7", "192.0.2.7"),
             ("For=\"192.0.2.7:4711\"; proto=https", "192.0.2.7"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_count_as_one_and_x_forwarded_for_wins() {
+    fn lines_are_joined_and_x_forwarded_for_takes_precedence() {
         let two_lines = [
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "192.0.2.7, 10.0.0.2"),

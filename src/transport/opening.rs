@@ -8,8 +8,8 @@ use super::handshake::RequestError;
 /// A valid opening handshake: the fields of its response.
 #[derive(Debug)]
 pub struct WebsocketAccept {
-    /// `Sec-WebSocket-Accept`
-    key: String,
+    /// `Sec-WebSocket-Accept`, which is base64.
+    key: [u8; 28],
     /// `Sec-WebSocket-Protocol`, if the client offered any.
     subprotocol: Option<String>,
 }
@@ -34,7 +34,7 @@ impl WebsocketAccept {
             Some(first) => Some(first.filter(|name| is_token(name)).ok_or(INVALID)?),
         };
         Ok(Self {
-            key: String::from_utf8_lossy(&ws::hash_key(key.as_bytes())).into_owned(),
+            key: ws::hash_key(key.as_bytes()),
             subprotocol: subprotocol.map(str::to_owned),
         })
     }
@@ -43,6 +43,7 @@ impl WebsocketAccept {
     /// offered: no subprotocol has a meaning here, but a client fails the connection if none is selected.
     pub(super) fn response(&self) -> String {
         let Self { key, subprotocol } = self;
+        let key = String::from_utf8_lossy(key);
         let subprotocol = subprotocol
             .as_ref()
             .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))

@@ -1,4 +1,4 @@
-//! Where a session lives, decided once by its id. The handlers of requests know neither nodes nor workers.
+//! Where a session lives, decided once by its id. The handlers of requests depend on neither nodes nor workers.
 
 use std::net::IpAddr;
 

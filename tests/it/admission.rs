@@ -1,4 +1,4 @@
-//! Whom a node takes, and what it tells those it does not.
+//! Which clients a node admits, and how it refuses the others.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -13,12 +13,12 @@ use crate::support::{PATIENCE, TestCluster, TestServer, WebsocketClient, eventua
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// A polling handshake as it is answered.
+/// The response to a polling handshake.
 async fn ask(server: &TestServer, headers: &[(&str, &str)]) -> Response {
     server.send(Request::get(POLLING).headers(headers)).await
 }
 
-/// The answer to a websocket handshake that must be refused.
+/// The response to a websocket handshake that must be refused.
 async fn refused(server: &TestServer, target: &str) -> Response {
     match WebsocketClient::handshake(&server.address(), target, &[], false).await {
         Err(answer) => answer,
@@ -27,19 +27,19 @@ async fn refused(server: &TestServer, target: &str) -> Response {
 }
 
 /// Status, body and `Retry-After`.
-fn seen(answer: &Response) -> (u16, &str, Option<&str>) {
+fn summary(answer: &Response) -> (u16, &str, Option<&str>) {
     (answer.status, answer.text(), answer.header("retry-after"))
 }
 
 #[actix_rt::test]
-async fn a_full_node_says_so_until_somebody_goes() {
+async fn a_full_node_refuses_clients_until_one_leaves() {
     let server = TestServer::with(&[("LIMITS__CONNECTIONS", "2")]).await;
     let websocket = server.member().await;
     let polling = server.polling().await;
     let body = r#"{"code":7,"message":"Too many connections","context":"limits.connections"}"#;
-    assert_eq!(seen(&ask(&server, &[]).await), (503, body, Some("5")));
+    assert_eq!(summary(&ask(&server, &[]).await), (503, body, Some("5")));
     let answer = refused(&server, WEBSOCKET).await;
-    assert_eq!(seen(&answer), (503, "Too many connections", Some("5")));
+    assert_eq!(summary(&answer), (503, "Too many connections", Some("5")));
     let metrics = server.metrics();
     assert_eq!(
         metrics
@@ -52,7 +52,7 @@ async fn a_full_node_says_so_until_somebody_goes() {
         (metrics.connections.get(), metrics.connections_limit.get()),
         (2, 2)
     );
-    // Who is in stays in, also when moving to a websocket; others are served what is no session.
+    // Admitted clients stay, also when they upgrade to a websocket; requests without a session are served.
     let mut upgraded = WebsocketClient::upgrading(&server.address(), &polling.sid).await;
     upgraded.send("2probe").await;
     upgraded.expect("3probe").await;
@@ -64,7 +64,7 @@ async fn a_full_node_says_so_until_somebody_goes() {
 }
 
 #[actix_rt::test]
-async fn an_address_has_its_share_and_a_trusted_proxy_tells_them_apart() {
+async fn clients_are_limited_per_address_as_reported_by_trusted_proxies() {
     let server = TestServer::with(&[
         ("LIMITS__CONNECTIONS_PER_IP", "1"),
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
@@ -73,9 +73,12 @@ async fn an_address_has_its_share_and_a_trusted_proxy_tells_them_apart() {
     let body = r#"{"code":8,"message":"Too many connections from this address","context":"limits.connections_per_ip"}"#;
     let from = |address: &'static str| [("X-Forwarded-For", address)];
     assert_eq!(ask(&server, &from("203.0.113.7")).await.status, 200);
-    // What the client itself claims does not count: the proxy's entry is the last one.
+    // The entry of the client itself does not count: that of the proxy is the last one.
     let claimed = from("198.51.100.1, 203.0.113.7");
-    assert_eq!(seen(&ask(&server, &claimed).await), (429, body, Some("5")));
+    assert_eq!(
+        summary(&ask(&server, &claimed).await),
+        (429, body, Some("5"))
+    );
     assert_eq!(ask(&server, &from("203.0.113.8")).await.status, 200);
     // A /64 counts as one address.
     assert_eq!(ask(&server, &from("2001:db8::1")).await.status, 200);
@@ -85,7 +88,7 @@ async fn an_address_has_its_share_and_a_trusted_proxy_tells_them_apart() {
     let websocket = WebsocketClient::handshake(&server.address(), WEBSOCKET, &headers, false).await;
     let answer = websocket.err().unwrap();
     assert_eq!(
-        seen(&answer),
+        summary(&answer),
         (429, "Too many connections from this address", Some("5"))
     );
     assert_eq!(
@@ -99,7 +102,7 @@ async fn an_address_has_its_share_and_a_trusted_proxy_tells_them_apart() {
 }
 
 #[actix_rt::test]
-async fn by_default_one_address_may_bring_many_and_fast() {
+async fn by_default_a_loopback_address_is_not_limited() {
     let server = TestServer::start().await;
     let mut clients = Vec::new();
     for _ in 0..200 {
@@ -110,7 +113,7 @@ async fn by_default_one_address_may_bring_many_and_fast() {
 }
 
 #[actix_rt::test]
-async fn handshakes_come_no_faster_than_they_may() {
+async fn handshakes_are_limited_by_their_rates() {
     let cases = [
         (
             [
@@ -147,11 +150,11 @@ async fn handshakes_come_no_faster_than_they_may() {
             if answer.status == 200 {
                 admitted += 1;
             } else {
-                assert_eq!(seen(&answer), expected);
+                assert_eq!(summary(&answer), expected);
                 refusals += 1;
             }
         }
-        // Two at once, and the others a fifth of a second after each other: never faster.
+        // Two at once, and then one each fifth of a second at most.
         let least = Duration::from_millis(200) * (admitted - 2);
         assert!(
             start.elapsed() >= least,
@@ -172,7 +175,7 @@ async fn handshakes_come_no_faster_than_they_may() {
 }
 
 #[actix_rt::test]
-async fn a_websocket_held_for_another_node_has_its_place_too() {
+async fn a_websocket_held_for_another_node_is_counted() {
     let cluster = TestCluster::<2>::with(&[("LIMITS__CONNECTIONS", "1")]).await;
     let [owner, edge] = &cluster.nodes;
     let mut client = owner.polling().await;
@@ -180,10 +183,10 @@ async fn a_websocket_held_for_another_node_has_its_place_too() {
     let target = format!("{WEBSOCKET}&sid={}", client.sid);
     let own = edge.member().await;
     assert_eq!(
-        seen(&refused(edge, &target).await),
+        summary(&refused(edge, &target).await),
         (503, "Too many connections", Some("5"))
     );
-    // The polling session is none the worse for it, and can try again.
+    // The polling session continues, and can try again.
     client.join("r").await;
     drop(own);
     eventually("a place", || edge.metrics().connections.get() == 0).await;
@@ -215,7 +218,7 @@ async fn limits_change_while_the_node_runs() {
 }
 
 #[actix_rt::test]
-async fn what_is_no_websocket_is_counted_while_it_is_open() {
+async fn http_connections_are_counted_while_they_are_open() {
     let server = TestServer::start().await;
     let metrics = server.metrics();
     let silent = tokio::net::TcpStream::connect(server.address())
@@ -231,7 +234,7 @@ async fn what_is_no_websocket_is_counted_while_it_is_open() {
     eventually("none", || metrics.http_connections.get() == 0).await;
 }
 
-/// The built binary with so many open files, and its log.
+/// The built binary with a limit of open files, and its log.
 struct Bounded {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
@@ -271,7 +274,7 @@ impl Bounded {
             .unwrap_or_else(|| panic!("no line with {with}"))
     }
 
-    /// A websocket handshake that is sent; whether it is answered is another matter.
+    /// Sends a websocket handshake without waiting for the response.
     fn knock(&self) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -298,8 +301,8 @@ fn status(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn open_files_bound_the_connections_and_the_start_says_how_many() {
-    // One worker: 64 and 8 and an eighth are kept.
+fn open_files_limit_the_connections_and_the_log_states_how_many() {
+    // With one worker, 64 and 8 and an eighth are reserved.
     let (node, announced) = Bounded::start(160, &[]);
     assert!(
         announced.contains("at most 68 connections, by the limit of 160 open files"),
@@ -315,7 +318,7 @@ fn open_files_bound_the_connections_and_the_start_says_how_many() {
 }
 
 #[test]
-fn a_node_without_descriptors_says_so_and_recovers() {
+fn a_node_without_descriptors_logs_it_and_recovers() {
     let (mut node, announced) = Bounded::start(100, &[("ROOMWIRE_LIMITS__CONNECTIONS", "1000")]);
     assert!(
         announced.contains("limits.connections=1000 is more than 100 open files allow"),

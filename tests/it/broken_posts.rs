@@ -1,4 +1,4 @@
-//! POSTs whose body does not arrive whole: nothing of it counts, and the session ends.
+//! POSTs whose body is incomplete: none of it is delivered, and the session ends.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -7,7 +7,7 @@ use crate::support::log::close_reason;
 use crate::support::tls::{self, Files};
 use crate::support::{PollingClient, TestCluster, TestServer, within_deadline};
 
-/// How a body goes wrong.
+/// The ways in which a body is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     /// The connection is closed before `Content-Length` bytes were sent.
@@ -16,7 +16,7 @@ enum Fault {
     HalfClosed,
     /// The last chunk is missing.
     Unfinished,
-    /// A chunk begins with something else than its size.
+    /// A chunk does not begin with its size.
     Malformed,
 }
 
@@ -30,16 +30,16 @@ const FAULTS: [Fault; 4] = [
 const EMIT: &str = r#"42["roomwire:emit","r","first"]"#;
 
 #[actix_rt::test]
-async fn a_body_that_breaks_off_ends_the_session_and_delivers_nothing() {
-    breaks_off(&TestCluster::start().await).await;
+async fn an_incomplete_body_ends_the_session_and_delivers_nothing() {
+    incomplete_body_ends_the_session(&TestCluster::start().await).await;
 }
 
 #[actix_rt::test]
-async fn a_body_that_breaks_off_over_tls_ends_the_session_and_delivers_nothing() {
-    breaks_off(&TestCluster::with(&Files::good().settings()).await).await;
+async fn an_incomplete_body_over_tls_ends_the_session_and_delivers_nothing() {
+    incomplete_body_ends_the_session(&TestCluster::with(&Files::good().settings()).await).await;
 }
 
-async fn breaks_off(cluster: &TestCluster<2>) {
+async fn incomplete_body_ends_the_session(cluster: &TestCluster<2>) {
     let [owner, elsewhere] = &cluster.nodes;
     let mut witness = owner.member().await;
     witness.join("r").await;
@@ -77,7 +77,7 @@ async fn breaks_off(cluster: &TestCluster<2>) {
     witness.quiet().await;
 }
 
-/// Sends part of a POST; returns what the server answers until it closes.
+/// Sends part of a POST; returns the bytes of the server until it closes.
 async fn send_broken(
     server: &TestServer,
     client: &PollingClient,
@@ -109,18 +109,18 @@ async fn send_broken(
         Fault::HalfClosed | Fault::Unfinished => stream.shutdown().await.unwrap(),
         Fault::Malformed => {}
     }
-    // The server may reset what it does not read.
+    // The server may reset a connection with unread bytes.
     let _ = within_deadline("the end of the connection", stream.read_to_end(&mut answer)).await;
     String::from_utf8(answer).unwrap()
 }
 
 #[actix_rt::test]
-async fn a_whole_body_is_delivered_though_the_connection_closes_at_once() {
-    whole_body_counts(&TestCluster::start().await).await;
-    whole_body_counts(&TestCluster::with(&Files::good().settings()).await).await;
+async fn a_complete_body_is_delivered_though_the_connection_closes_at_once() {
+    complete_body_is_delivered(&TestCluster::start().await).await;
+    complete_body_is_delivered(&TestCluster::with(&Files::good().settings()).await).await;
 }
 
-async fn whole_body_counts(cluster: &TestCluster<2>) {
+async fn complete_body_is_delivered(cluster: &TestCluster<2>) {
     let [owner, elsewhere] = &cluster.nodes;
     let mut witness = owner.member().await;
     witness.join("r").await;
@@ -165,7 +165,7 @@ async fn a_slow_post_ends_with_its_session() {
         .await;
         assert_eq!(answer.status, 400);
         assert_eq!(close_reason(&client.sid).await, "connect timeout");
-        // Within the time of a ping, not after 30 s.
+        // After the ping timeout, not after 30 s.
         owner.sessions(0).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Which pages may connect, and what their browsers are told.
+//! Which pages may connect, and the CORS headers for their browsers.
 
 use crate::support::http::Request;
 use crate::support::{TestServer, WebsocketClient};
@@ -6,7 +6,7 @@ use crate::support::{TestServer, WebsocketClient};
 const TARGET: &str = "/socket.io/?EIO=4&transport=polling";
 
 #[actix_rt::test]
-async fn a_refusal_names_origin_and_key() {
+async fn a_refusal_names_the_origin_and_the_key() {
     let server = TestServer::start().await;
     let message = "origin https://evil.example is not allowed (cors.origins)";
     let headers = [("Origin", "https://evil.example")];
@@ -41,7 +41,7 @@ async fn pages_of_the_same_host_may_connect() {
             .await
             .is_ok()
     );
-    // Behind a proxy the host is another: its header counts only if the proxy is trusted.
+    // Behind a proxy the host differs: the header of the proxy counts only if the proxy is trusted.
     let proxied = [
         ("Origin", "https://chat.example"),
         ("X-Forwarded-Host", "chat.example"),
@@ -69,7 +69,7 @@ async fn pages_of_the_same_host_may_connect() {
 }
 
 #[actix_rt::test]
-async fn named_origins_and_credentials() {
+async fn listed_origins_may_connect_with_credentials() {
     let settings = [
         (
             "CORS__ORIGINS",
@@ -106,7 +106,7 @@ async fn named_origins_and_credentials() {
 }
 
 #[actix_rt::test]
-async fn pages_without_an_origin_of_their_own_may_be_allowed_by_name() {
+async fn the_null_origin_can_be_allowed() {
     let server = TestServer::with(&[("CORS__ORIGINS", "same,null")]).await;
     let headers = [("Origin", "null")];
     let answer = server.send(Request::get(TARGET).headers(&headers)).await;
@@ -126,7 +126,7 @@ async fn pages_without_an_origin_of_their_own_may_be_allowed_by_name() {
 }
 
 #[actix_rt::test]
-async fn everybody_may_where_so_configured_and_preflights_are_answered() {
+async fn all_origins_can_be_allowed_and_preflights_succeed() {
     let server = TestServer::with(&[("CORS__ORIGINS", "*")]).await;
     let headers = [
         ("Origin", "https://any.example"),

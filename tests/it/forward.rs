@@ -1,32 +1,28 @@
-//! Requests that a balancer hands to any node: they find the node that owns the session.
+//! Requests that a balancer sends to any node: they are forwarded to the node that owns the session.
 
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::cluster::{BusPublisher, room};
 use crate::support::http::Response;
 use crate::support::log::close_reason;
 use crate::support::tls::{self, Files};
-use crate::support::{Frame, TestCluster, WebsocketClient, filler, within_deadline};
-use roomwire::bus::memory::Faults;
-use roomwire::model::Command;
+use crate::support::{Frame, TestCluster, WebsocketClient, within_deadline};
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 
 #[actix_rt::test]
-async fn a_session_whose_every_request_goes_to_the_wrong_node() {
-    every_request_goes_to_the_wrong_node(&TestCluster::start().await).await;
+async fn requests_sent_to_the_wrong_node_reach_their_session() {
+    every_request_reaches_its_session(&TestCluster::start().await).await;
 }
 
 #[actix_rt::test]
-async fn the_same_over_tls() {
+async fn requests_sent_to_the_wrong_node_over_tls_reach_their_session() {
     let files = Files::good();
-    every_request_goes_to_the_wrong_node(&TestCluster::with(&files.settings()).await).await;
-    websocket_lands_on_another_node(&TestCluster::with(&files.settings()).await).await;
+    every_request_reaches_its_session(&TestCluster::with(&files.settings()).await).await;
 }
 
-async fn every_request_goes_to_the_wrong_node(cluster: &TestCluster<3>) {
+async fn every_request_reaches_its_session(cluster: &TestCluster<3>) {
     let [owner, second, third] = &cluster.nodes;
     let mut other = second.member().await;
     for round in 0..4 {
@@ -39,7 +35,7 @@ async fn every_request_goes_to_the_wrong_node(cluster: &TestCluster<3>) {
             .await;
         assert!(client.next().await.starts_with("431"));
         assert!(client.next().await.starts_with("432"));
-        // A poll that waits, and one that finds something.
+        // A poll that waits, and one that returns at once.
         let event = format!(r#""n",{round}"#);
         let (answer, ()) = tokio::join!(client.get(), other.emit("r", &event));
         assert_eq!(answer.text(), format!("42[{event}]"));
@@ -62,238 +58,7 @@ async fn every_request_goes_to_the_wrong_node(cluster: &TestCluster<3>) {
 }
 
 #[actix_rt::test]
-async fn a_websocket_that_lands_on_another_node_carries_everything_both_ways() {
-    websocket_lands_on_another_node(&TestCluster::start().await).await;
-}
-
-async fn websocket_lands_on_another_node(cluster: &TestCluster<2>) {
-    let [owner, edge] = &cluster.nodes;
-    let mut other = edge.member().await;
-    let mut client = owner.polling().await;
-    let socket = client.connect().await;
-    client.join("r").await;
-    other.join("r").await;
-    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    let (poll, ()) = tokio::join!(client.get(), async {
-        websocket.send("2probe").await;
-        websocket.expect("3probe").await;
-    });
-    assert_eq!(poll.text(), "6");
-    websocket.send("5").await;
-    websocket.quiet().await;
-    assert_eq!(edge.metrics().forwarded_websockets.get(), 1);
-    for length in [0, 1, 1_000, 300_000] {
-        let content = vec![length as u8; length];
-        websocket
-            .send(r#"451-["roomwire:emit","r","up",{"_placeholder":true,"num":0}]"#)
-            .await;
-        websocket.send_binary(&content).await;
-        other
-            .expect(r#"451-["up",{"_placeholder":true,"num":0}]"#)
-            .await;
-        other.expect_binary(&content).await;
-        other
-            .send(&format!(
-                r#"451-["roomwire:emit","{socket}","down",{{"_placeholder":true,"num":0}}]"#
-            ))
-            .await;
-        other.send_binary(&content).await;
-        websocket
-            .expect(r#"451-["down",{"_placeholder":true,"num":0}]"#)
-            .await;
-        websocket.expect_binary(&content).await;
-    }
-    websocket.send_frame(0x89, b"ping").await;
-    assert_eq!(websocket.frame().await, Frame::Pong(b"ping".to_vec()));
-    websocket.send("1").await;
-    websocket.rest().await;
-    owner.sessions(0).await;
-    crate::support::eventually("the websocket is given up", || {
-        edge.metrics().forwarded_websockets.get() == 0
-    })
-    .await;
-}
-
-#[actix_rt::test]
-async fn nothing_is_lost_or_overtaken_by_a_forwarded_upgrade() {
-    const COUNT: usize = 600;
-    let cluster = TestCluster::<2>::start().await;
-    let delay = (Duration::ZERO, Duration::from_millis(2));
-    cluster.faults(Faults {
-        delay,
-        ..Faults::default()
-    });
-    let [owner, edge] = &cluster.nodes;
-    let mut sender = owner.member().await;
-    let mut client = owner.polling().await;
-    client.turn_to(&edge.address());
-    client.connect().await;
-    client.join("r").await;
-    let sending = async {
-        for number in 0..COUNT {
-            sender.emit("r", &format!(r#""n",{number}"#)).await;
-            tokio::task::yield_now().await;
-        }
-    };
-    let receiving = async {
-        let mut seen = Vec::new();
-        while seen.len() < 50 {
-            note(&client.next().await, &mut seen);
-        }
-        let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-        websocket.send("2probe").await;
-        websocket.expect("3probe").await;
-        client
-            .take_fetched()
-            .iter()
-            .for_each(|packet| note(packet, &mut seen));
-        client
-            .get()
-            .await
-            .text()
-            .split('\u{1e}')
-            .for_each(|packet| note(packet, &mut seen));
-        websocket.send("5").await;
-        while seen.len() < COUNT {
-            note(&websocket.text().await, &mut seen);
-        }
-        websocket.quiet().await;
-        seen
-    };
-    let ((), seen) =
-        within_deadline("all events", async { tokio::join!(sending, receiving) }).await;
-    assert_eq!(seen, (0..COUNT).collect::<Vec<_>>());
-}
-
-fn note(packet: &str, seen: &mut Vec<usize>) {
-    match packet.strip_prefix(r#"42["n","#) {
-        Some(number) => seen.push(number.trim_end_matches(']').parse().unwrap()),
-        None => assert_eq!(packet, "6"),
-    }
-}
-
-#[actix_rt::test]
-async fn what_ends_the_session_ends_its_websocket_elsewhere() {
-    let cluster = TestCluster::<2>::start().await;
-    let [owner, edge] = &cluster.nodes;
-    let publisher = BusPublisher::join(&cluster.hub);
-    let mut client = owner.polling().await;
-    let socket = client.connect().await;
-    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
-    websocket.quiet().await;
-    publisher.publish(&Command::Disconnect {
-        selector: room(&socket),
-        close: true,
-    });
-    websocket.expect("41").await;
-    let rest = websocket.rest().await;
-    assert!(matches!(rest[..], [] | [Frame::Close(..)]), "{rest:?}");
-    owner.sessions(0).await;
-
-    let mut client = owner.polling().await;
-    client.connect().await;
-    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
-    websocket.quiet().await;
-    drop(websocket);
-    owner.sessions(0).await;
-}
-
-#[actix_rt::test]
-async fn what_waits_for_a_websocket_elsewhere_fits_a_small_bus() {
-    let settings = [
-        ("ENGINE__MAX_PAYLOAD", "8KiB"),
-        ("BUS__MESSAGE_LIMIT", "24KiB"),
-    ];
-    let cluster = TestCluster::<2>::with(&settings).await;
-    let [owner, edge] = &cluster.nodes;
-    let mut client = owner.polling().await;
-    client.connect().await;
-    client.join("r").await;
-    let mut other = owner.member().await;
-    let text = filler(6_000);
-    for _ in 0..20 {
-        other.emit("r", &format!(r#""n","{text}""#)).await;
-    }
-    other.quiet().await;
-    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
-    for _ in 0..20 {
-        websocket.expect(&format!(r#"42["n","{text}"]"#)).await;
-    }
-    websocket.quiet().await;
-}
-
-#[actix_rt::test]
-async fn heartbeat_and_limits_hold_across_nodes() {
-    let settings = [
-        ("ENGINE__PING_INTERVAL", "200ms"),
-        ("ENGINE__PING_TIMEOUT", "5s"),
-        ("ENGINE__MAX_PAYLOAD", "10kB"),
-    ];
-    let cluster = TestCluster::<2>::with(&settings).await;
-    let [owner, edge] = &cluster.nodes;
-    let mut client = owner.polling().await;
-    client.connect().await;
-    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
-    for _ in 0..4 {
-        assert_eq!(websocket.frame().await, Frame::Text("2".into()));
-        websocket.send("3").await;
-    }
-    websocket
-        .send(&format!(r#"42["{}"]"#, filler(10_000)))
-        .await;
-    let last = loop {
-        match websocket.frame().await {
-            Frame::Text(ping) if ping == "2" => websocket.send("3").await,
-            other => break other,
-        }
-    };
-    assert_eq!(
-        last,
-        Frame::Close(
-            Some(1009),
-            "message too large: see maxPayload of the handshake".into()
-        )
-    );
-    owner.sessions(0).await;
-}
-
-#[actix_rt::test]
-async fn a_forwarded_probe_that_gives_up_leaves_the_session_alone() {
-    let cluster = TestCluster::<2>::with(&[("ENGINE__UPGRADE_TIMEOUT", "100ms")]).await;
-    let [owner, edge] = &cluster.nodes;
-    let mut client = owner.polling().await;
-    client.connect().await;
-    let mut probe = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    probe.send("2probe").await;
-    probe.expect("3probe").await;
-    let mut second = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    assert!(
-        matches!(second.rest().await[..], [Frame::Close(..)]),
-        "one probe at a time"
-    );
-    assert!(
-        matches!(probe.rest().await[..], [Frame::Close(..)]),
-        "too late for the 5"
-    );
-    client.turn_to(&edge.address());
-    client.join("r").await;
-    // The owner hears of the failure over the bus.
-    let mut websocket = within_deadline("a new attempt", async {
-        loop {
-            let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-            websocket.send("2probe").await;
-            if websocket.frame().await == Frame::Text("3probe".into()) {
-                break websocket;
-            }
-        }
-    })
-    .await;
-    websocket.send("5").await;
-    websocket.quiet().await;
-}
-
-#[actix_rt::test]
-async fn ids_of_nobody_are_unknown_at_once() {
+async fn ids_without_a_session_are_refused_at_once() {
     let cluster = TestCluster::<2>::with(&[("BUS__FORWARD_TIMEOUT", "60s")]).await;
     let [first, second] = &cluster.nodes;
     let start = Instant::now();
@@ -321,7 +86,7 @@ async fn ids_of_nobody_are_unknown_at_once() {
 }
 
 #[actix_rt::test]
-async fn sessions_of_a_node_that_died_or_was_cut_off_are_unknown() {
+async fn sessions_of_a_lost_node_are_unknown() {
     let cluster = TestCluster::<3>::start().await;
     let [owner, edge, _] = &cluster.nodes;
     let mut clients = Vec::new();
@@ -333,7 +98,7 @@ async fn sessions_of_a_node_that_died_or_was_cut_off_are_unknown() {
     }
     let carried = owner.polling().await;
     let mut websocket = WebsocketClient::upgraded(&edge.address(), &carried.sid).await;
-    // One poll waits while it happens.
+    // One poll is pending meanwhile.
     let (waiting, ()) = tokio::join!(clients[0].get(), async {
         websocket.send("40").await;
         websocket.text().await;
@@ -368,7 +133,7 @@ async fn pending_requests_of_a_node_end_when_it_dies() {
     let head = post_head(&posting.sid);
     post.write_all(format!("{head}4").as_bytes()).await.unwrap();
     polling.turn_to(&edge.address());
-    // The owner has heard of the poll once the forwarded requests are counted and a later one is answered.
+    // The owner has received the poll once the forwarded requests are counted and a later one is acknowledged.
     let (poll, ()) = tokio::join!(polling.get(), async {
         crate::support::eventually("the forwarded requests", || {
             edge.metrics().forwarded_total.get() >= 4
@@ -419,7 +184,7 @@ async fn no_body_is_read_for_a_session_that_does_not_exist() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_gives_up_a_poll_on_the_wrong_node_has_left() {
+async fn aborting_a_poll_on_the_wrong_node_ends_the_session() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, edge] = &cluster.nodes;
     let mut client = owner.polling().await;
@@ -433,7 +198,7 @@ async fn a_client_that_gives_up_a_poll_on_the_wrong_node_has_left() {
 }
 
 #[actix_rt::test]
-async fn an_owner_that_stays_silent_is_not_waited_for_for_ever() {
+async fn requests_to_an_owner_that_does_not_respond_time_out() {
     let settings = [
         ("ENGINE__PING_INTERVAL", "300ms"),
         ("ENGINE__PING_TIMEOUT", "300ms"),

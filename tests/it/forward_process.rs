@@ -1,4 +1,4 @@
-//! Nodes that stop or die while others depend on them: processes on a real Redis.
+//! Nodes that stop or die while other nodes forward requests to them: processes on a real Redis.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn nodes(redis: &RedisServer) -> [(Node, String); 2] {
 }
 
 #[actix_rt::test]
-async fn an_owner_that_is_stopped_is_waited_for_as_long_as_documented() {
+async fn requests_to_a_stopped_owner_time_out_as_documented() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;
     };
@@ -31,7 +31,7 @@ async fn an_owner_that_is_stopped_is_waited_for_as_long_as_documented() {
         client.connect().await;
         clients.push(client);
     }
-    // Under way by then, and acknowledged: a poll, and a websocket.
+    // Pending and acknowledged by then: a poll, and a websocket.
     let mut websocket = WebsocketClient::upgraded(&second, &clients[3].sid).await;
     websocket.quiet().await;
     clients[4].join("r").await;
@@ -70,7 +70,7 @@ async fn an_owner_that_is_stopped_is_waited_for_as_long_as_documented() {
 }
 
 #[actix_rt::test]
-async fn a_poll_may_wait_longer_than_the_owner_may_take_to_acknowledge_it() {
+async fn a_poll_may_wait_longer_than_its_acknowledgement() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;
     };
@@ -97,7 +97,7 @@ async fn a_poll_may_wait_longer_than_the_owner_may_take_to_acknowledge_it() {
 }
 
 #[actix_rt::test]
-async fn the_owner_notices_the_death_of_a_node_that_holds_its_websockets() {
+async fn an_owner_ends_the_sessions_whose_websockets_a_dead_node_held() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! What stands around the packets of a handshake: subprotocols, `Connection`, cookies, the type of a refusal.
+//! Handshakes: subprotocols, `Connection`, cookies, the content type of refusals.
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::Files;
@@ -6,7 +6,7 @@ use crate::support::{TestCluster, TestServer, field, within_deadline};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// Sends a websocket handshake with these headers besides the key; returns the answer.
+/// Sends a websocket handshake with these headers in addition to the key; returns the response.
 async fn handshake(address: &str, target: &str, headers: &[(&str, &str)]) -> Response {
     let usual = [
         ("Upgrade", "websocket"),
@@ -27,7 +27,7 @@ async fn handshake(address: &str, target: &str, headers: &[(&str, &str)]) -> Res
 const OPEN: &str = "/socket.io/?EIO=4&transport=websocket";
 
 #[actix_rt::test]
-async fn the_first_subprotocol_offered_is_chosen() {
+async fn the_first_offered_subprotocol_is_selected() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, elsewhere] = &cluster.nodes;
     let cases = [
@@ -61,7 +61,7 @@ async fn the_first_subprotocol_offered_is_chosen() {
 }
 
 #[actix_rt::test]
-async fn close_beside_upgrade_does_no_harm() {
+async fn connection_close_beside_upgrade_is_accepted() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, elsewhere] = &cluster.nodes;
     for connection in ["close, upgrade", "Upgrade, close", "keep-alive, Upgrade"] {
@@ -79,7 +79,7 @@ async fn close_beside_upgrade_does_no_harm() {
 }
 
 #[actix_rt::test]
-async fn a_refused_websocket_is_answered_with_plain_text() {
+async fn the_response_to_a_refused_websocket_is_plain_text() {
     let server = TestServer::start().await;
     let origin = "https://evil.example/<script>alert(1)</script>";
     let answer = handshake(&server.address(), OPEN, &[("Origin", origin)]).await;
@@ -93,7 +93,7 @@ async fn a_refused_websocket_is_answered_with_plain_text() {
 }
 
 #[actix_rt::test]
-async fn the_cookie_is_secure_behind_tls() {
+async fn the_cookie_is_secure_over_tls() {
     let files = Files::good();
     let cookie = ("ENGINE__COOKIE", "io");
     let plain = TestServer::with(&[cookie]).await;
@@ -102,7 +102,7 @@ async fn the_cookie_is_secure_behind_tls() {
     let https = ("X-Forwarded-Proto", "https");
     let cases = [
         (&plain, vec![], false),
-        // Nobody to trust.
+        // No trusted proxies.
         (&plain, vec![https], false),
         (&secure, vec![], true),
         (&behind, vec![], false),

@@ -1,4 +1,4 @@
-//! How long a connection may be held without a use, on the public and the internal listener, plain and over TLS.
+//! How long a connection may be idle or stalled, on the public and the internal listener, plain and over TLS.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::http::{Request, Response};
 use crate::support::tls::{Files, Wire, dial, host};
 use crate::support::{PATIENCE, TestServer, WebsocketClient, eventually, within_deadline};
 
-/// Every deadline well below what a test waits.
+/// Every deadline is far below the time that a test waits.
 const QUICK: [(&str, &str); 5] = [
     ("SERVER__HEADER_TIMEOUT", "300ms"),
     ("SERVER__BODY_TIMEOUT", "300ms"),
@@ -20,7 +20,7 @@ const QUICK: [(&str, &str); 5] = [
     ("SERVER__KEEPALIVE_TIMEOUT", "300ms"),
     ("SERVER__INTERNAL_BIND", "127.0.0.1:0"),
 ];
-/// None of them within the time of a test, but the one that is set besides.
+/// All deadlines are beyond the time of a test, except for the one that is set in addition.
 const PATIENT: [(&str, &str); 5] = [
     ("SERVER__HEADER_TIMEOUT", "1h"),
     ("SERVER__BODY_TIMEOUT", "1h"),
@@ -29,7 +29,7 @@ const PATIENT: [(&str, &str); 5] = [
     ("SERVER__INTERNAL_BIND", "127.0.0.1:0"),
 ];
 
-/// A node that speaks TLS on its public listener or not, with one setting in place of another.
+/// A node, with or without TLS on its public listener, with these settings in place of the usual ones.
 async fn node(settings: &[(&str, &str)], tls: bool) -> (TestServer, Vec<String>) {
     let files = Files::good();
     let mut settings = settings.to_vec();
@@ -42,7 +42,7 @@ async fn node(settings: &[(&str, &str)], tls: bool) -> (TestServer, Vec<String>)
     (server, addresses)
 }
 
-/// Sends this, and returns the answer and the connection.
+/// Sends a request; returns the response and the connection.
 async fn exchange(address: &str, request: &[u8]) -> (Response, Box<dyn Wire>) {
     let mut stream = dial(address, false).await;
     stream.write_all(request).await.unwrap();
@@ -53,7 +53,7 @@ async fn exchange(address: &str, request: &[u8]) -> (Response, Box<dyn Wire>) {
 /// Waits until the node closes.
 async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     let mut rest = Vec::new();
-    // A reset is an end too.
+    // A reset also ends the connection.
     let _ = within_deadline("the end of the connection", stream.read_to_end(&mut rest)).await;
 }
 
@@ -69,7 +69,7 @@ async fn a_response_that_leaves_a_body_unread_closes_its_connection() {
             let (answer, mut endless) = exchange(address, ENDLESS).await;
             assert_eq!(answer.status, 200);
             assert_eq!(answer.header("connection"), Some("close"), "{address}");
-            // So does a refused POST whose body is on its way, and its client reads why.
+            // So does a refused POST whose body is still arriving, and its client reads the response.
             let post =
                 b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n";
             let (answer, mut posting) = exchange(address, post).await;
@@ -87,7 +87,7 @@ async fn a_response_that_leaves_a_body_unread_closes_its_connection() {
 }
 
 #[actix_rt::test]
-async fn a_complete_body_that_is_not_read_keeps_the_connection() {
+async fn a_complete_unread_body_keeps_the_connection() {
     let (_server, addresses) = node(&PATIENT, false).await;
     for address in &addresses {
         let mut stream = dial(address, false).await;
@@ -120,7 +120,7 @@ async fn a_second_head_that_never_ends_closes_its_connection() {
 }
 
 #[actix_rt::test]
-async fn an_idle_connection_is_kept_for_its_time() {
+async fn an_idle_connection_is_kept_until_its_timeout() {
     let shipped = Config::default().server.http;
     assert!(
         shipped.keepalive_timeout > Duration::from_secs(60),
@@ -136,12 +136,12 @@ async fn an_idle_connection_is_kept_for_its_time() {
 }
 
 #[actix_rt::test]
-async fn a_body_that_stalls_closes_its_connection_while_its_session_lives() {
+async fn a_stalled_body_closes_its_connection_while_the_session_lives() {
     for tls in [false, true] {
         let mut settings = PATIENT;
         settings[1].1 = "300ms";
         let (server, addresses) = node(&settings, tls).await;
-        // On a websocket by now: pongs would keep the session, and with it the POST, for ever.
+        // The session uses a websocket now: its pongs would keep the session, and so the POST, forever.
         let mut client = server.polling().await;
         client.connect().await;
         let mut websocket = WebsocketClient::upgraded(&server.address(), &client.sid).await;
@@ -164,7 +164,7 @@ async fn unread_responses_close_their_connection() {
         for address in &addresses {
             let mut stream = dial(address, true).await;
             let requests = PLAIN.repeat(1_000);
-            // Answers fill the socket until the node takes no more requests, and after its deadline no byte.
+            // Responses fill the socket until the node reads no more requests, and after its deadline no bytes.
             let flooding = async { while stream.write_all(&requests).await.is_ok() {} };
             within_deadline("the end of the connection", flooding).await;
         }
@@ -176,7 +176,7 @@ async fn unread_responses_close_their_connection() {
 }
 
 #[actix_rt::test]
-async fn a_response_that_is_read_slowly_is_not_cut_off() {
+async fn a_response_that_is_read_slowly_is_complete() {
     let mut settings = PATIENT;
     settings[2].1 = "1s";
     settings[3].1 = "1s";
@@ -192,7 +192,7 @@ async fn a_response_that_is_read_slowly_is_not_cut_off() {
             let length = reader.read(&mut piece).await.unwrap();
             assert!(length > 0, "cut off after {:?}", start.elapsed());
             seen.extend_from_slice(&piece[..length]);
-            // Longer in all than each deadline.
+            // In total longer than each deadline.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         start.elapsed()
@@ -227,7 +227,7 @@ async fn http_connections_of_one_address_are_limited() {
         }
         let refused = &server.metrics().limit_rejected_total;
         assert_eq!(refused.of(LimitRejection::HttpConnectionsPerIp).get(), 20);
-        // Others are none the worse for it.
+        // Other addresses are not affected.
         let mut other = from("127.0.0.2", address).await;
         eventually("another address", || counted.get() == 6).await;
         if !tls {
@@ -238,7 +238,7 @@ async fn http_connections_of_one_address_are_limited() {
         }
         held.pop();
         eventually("a place", || counted.get() == 5).await;
-        // A websocket gives its place back.
+        // A websocket no longer counts as an HTTP connection.
         let websocket = server.member().await;
         eventually("the place of a websocket", || counted.get() == 5).await;
         drop((held, other, websocket));
@@ -247,7 +247,7 @@ async fn http_connections_of_one_address_are_limited() {
 }
 
 #[actix_rt::test]
-async fn a_trusted_proxy_has_as_many_connections_as_it_needs() {
+async fn connections_of_a_trusted_proxy_are_not_limited() {
     let settings = [
         ("LIMITS__HTTP_CONNECTIONS_PER_IP", "2"),
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),

@@ -1,4 +1,4 @@
-//! The internal listener: probes, metrics and `POST /drain`, apart from the clients.
+//! The internal listener: probes, metrics and `POST /drain`, separate from clients.
 
 use crate::support::TestServer;
 use crate::support::http::{Request, Response};
@@ -10,7 +10,7 @@ async fn internal(server: &TestServer, request: Request<'_>) -> Response {
 }
 
 #[actix_rt::test]
-async fn it_answers_probes_and_metrics_and_no_client() {
+async fn the_internal_listener_serves_probes_and_metrics_but_no_clients() {
     let server = TestServer::with(&[("SERVER__INTERNAL_BIND", "127.0.0.1:0")]).await;
     let _member = server.member().await;
     let live = internal(&server, Request::get("/livez")).await;
@@ -36,7 +36,7 @@ async fn it_answers_probes_and_metrics_and_no_client() {
 }
 
 #[actix_rt::test]
-async fn a_page_that_rebinds_its_name_to_loopback_reads_nothing() {
+async fn a_page_that_rebinds_its_name_to_loopback_is_refused() {
     let server = TestServer::with(&[("SERVER__INTERNAL_BIND", "127.0.0.1:0")]).await;
     let port = server.server.internal_address().unwrap().port();
     let requests = [
@@ -62,9 +62,9 @@ async fn a_page_that_rebinds_its_name_to_loopback_reads_nothing() {
 }
 
 #[actix_rt::test]
-async fn the_public_listener_shows_no_more_than_it_is_told_to() {
+async fn the_public_listener_serves_only_the_configured_probes() {
     let with_internal = ("SERVER__INTERNAL_BIND", "127.0.0.1:0");
-    /// Settings, whether probes are answered, whether figures are shown.
+    /// Settings, whether probes are served, whether metrics are included.
     type Case<'a> = (&'a [(&'a str, &'a str)], bool, bool);
     let cases: [Case<'_>; 5] = [
         (&[], true, true),
@@ -105,7 +105,7 @@ async fn the_public_listener_shows_no_more_than_it_is_told_to() {
 }
 
 #[actix_rt::test]
-async fn draining_is_asked_for_by_post_and_not_by_a_page() {
+async fn a_drain_is_requested_by_post_but_not_by_a_page() {
     let mut node = Node::start(&[("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0")]);
     let address = node.address("internal listener on http://");
     node.line("listening on http://");

@@ -1,6 +1,4 @@
-//! What a client may send, and how it learns that it was too much.
-
-use std::time::{Duration, Instant};
+//! The limits of what a client may send, and how a client is refused.
 
 use tokio::io::AsyncWriteExt;
 
@@ -8,9 +6,7 @@ use crate::support::cluster::{BusPublisher, room};
 use crate::support::http::{Request, Response};
 use crate::support::log::close_reason;
 use crate::support::tls;
-use crate::support::{
-    Frame, TestCluster, TestServer, WebsocketClient, eventually, filler, within_deadline,
-};
+use crate::support::{Frame, TestCluster, TestServer, eventually, filler, within_deadline};
 use roomwire::limits::Limit;
 use roomwire::metrics::labels::{Disconnect, LimitRejection};
 use roomwire::model::{Command, Room};
@@ -24,13 +20,13 @@ fn too_large() -> Frame {
     )
 }
 
-/// JSON of so many nested arrays.
+/// JSON with this many nested arrays.
 fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
 
 #[actix_rt::test]
-async fn json_that_nests_too_deeply_is_refused_at_its_sender() {
+async fn deeply_nested_json_is_refused_to_its_sender() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     b.join("r").await;
@@ -42,13 +38,13 @@ async fn json_that_nests_too_deeply_is_refused_at_its_sender() {
         r#"[{"error":{"code":"nested_too_deeply","message":"Nested too deeply (socket.max_depth)"},"ok":false}]"#
     );
     assert_eq!(refused.of(LimitRejection::Depth).get(), 1);
-    // Without an ack it is dropped in silence, with its attachments.
+    // Without an ack it is dropped without a response, with its attachments.
     a.send(&format!(
         r#"451-["roomwire:emit","r","e",{deep},{{"_placeholder":true,"num":0}}]"#
     ))
     .await;
     a.send_binary(&[1]).await;
-    // Brackets in text do not nest, nor do those next to each other.
+    // Brackets in text and adjacent brackets do not nest.
     let fine = format!(
         r#"["e",{},"{}",{}[]]"#,
         nested(99),
@@ -59,7 +55,7 @@ async fn json_that_nests_too_deeply_is_refused_at_its_sender() {
     a.send(&format!(r#"42["roomwire:emit","r",{inner}"#)).await;
     b.expect(&format!("42{fine}")).await;
     assert_eq!(refused.of(LimitRejection::Depth).get(), 2);
-    // A CONNECT is refused, an answer ends the connection: whoever asked gets none.
+    // A CONNECT is refused; an ack ends the connection, since the requester cannot get it.
     let mut c = server.websocket().await;
     c.send(&format!(r#"40{{"a":{deep}}}"#)).await;
     c.expect(r#"44{"message":"Nested too deeply","data":{"code":"nested_too_deeply","key":"socket.max_depth"}}"#)
@@ -79,7 +75,7 @@ async fn json_that_nests_too_deeply_is_refused_at_its_sender() {
 }
 
 #[actix_rt::test]
-async fn a_deep_event_closes_the_connection_with_an_app_that_cannot_refuse_it() {
+async fn a_deeply_nested_event_closes_the_connection_if_the_app_cannot_refuse_it() {
     let server = TestServer::with(&[("APP__KIND", "echo"), ("SOCKET__MAX_DEPTH", "3")]).await;
     let mut polling = server.polling().await;
     polling.connect().await;
@@ -93,7 +89,7 @@ async fn a_deep_event_closes_the_connection_with_an_app_that_cannot_refuse_it() 
 }
 
 #[actix_rt::test]
-async fn a_websocket_message_over_the_limit_ends_with_1009() {
+async fn a_websocket_message_over_the_limit_closes_with_1009() {
     let server = TestServer::with(&SMALL).await;
     let mut client = server.member().await;
     assert!(
@@ -101,7 +97,7 @@ async fn a_websocket_message_over_the_limit_ends_with_1009() {
         "{}",
         client.open
     );
-    // Exactly the limit is fine.
+    // A message of exactly the limit is accepted.
     let fits = format!(r#"420["{}"]"#, filler(10_000 - 7));
     assert_eq!(fits.len(), 10_000);
     client.send(&fits).await;
@@ -120,7 +116,7 @@ async fn a_websocket_message_over_the_limit_ends_with_1009() {
 }
 
 #[actix_rt::test]
-async fn fragments_are_bounded_as_a_whole() {
+async fn the_fragments_of_a_message_are_limited_together() {
     let server = TestServer::with(&SMALL).await;
     let mut client = server.member().await;
     client.send_frame(0x01, filler(6_000).as_bytes()).await;
@@ -129,7 +125,7 @@ async fn fragments_are_bounded_as_a_whole() {
 }
 
 #[actix_rt::test]
-async fn a_packet_with_its_attachments_is_bounded_as_a_whole() {
+async fn a_packet_and_its_attachments_are_limited_together() {
     let server = TestServer::with(&SMALL).await;
     let mut client = server.member().await;
     client.send(r#"452-["roomwire:emit","r","e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
@@ -139,7 +135,7 @@ async fn a_packet_with_its_attachments_is_bounded_as_a_whole() {
 }
 
 #[actix_rt::test]
-async fn a_polling_body_over_the_limit_is_413_and_says_so() {
+async fn a_post_over_the_limit_is_refused_with_413_and_the_key() {
     let server = TestServer::with(&SMALL).await;
     let client = server.polling().await;
     let answer = client.post(&format!("4{}", filler(10_000))).await;
@@ -154,244 +150,14 @@ async fn a_polling_body_over_the_limit_is_413_and_says_so() {
             .get(),
         1
     );
-    // The announced length alone does not count: the body does.
+    // The session continues.
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     let answer = server.send(Request::post(&target, b"40")).await;
     assert_eq!(answer.summary(), (200, "ok"));
 }
 
-/// Asks one question more than a socket may have under way, so that its next events wait for the answer to that one.
-/// Returns the id of that one at `b`; its ack at `a` is 100. All are sent at once: `a` owes the server a pong soon.
-async fn ask_too_much(a: &mut WebsocketClient, b: &mut WebsocketClient) -> String {
-    let to = b.socket.clone();
-    for number in 0..=100 {
-        a.send(&format!(r#"42{number}["roomwire:ask","{to}","q"]"#))
-            .await;
-    }
-    let (mut id, mut asked) = (String::new(), 0);
-    while asked <= 100 {
-        let text = b.text().await;
-        match text.strip_prefix("42") {
-            Some(packet) => {
-                packet.split('[').next().unwrap().clone_into(&mut id);
-                asked += 1;
-            }
-            None => b.send("3").await,
-        }
-    }
-    id
-}
-
 #[actix_rt::test]
-async fn what_waits_for_the_app_is_bounded_by_reading_no_more() {
-    const EVENTS: usize = 300;
-    let server = TestServer::with(&[("SOCKET__INBOX_LIMIT", "16KiB")]).await;
-    let (mut a, mut b) = (server.member().await, server.member().await);
-    let to = b.socket.clone();
-    let id = ask_too_much(&mut a, &mut b).await;
-    // More than the server takes: some of it stays in the sockets until the answer is there.
-    let filler = filler(8_000);
-    let sending = async {
-        for number in 0..EVENTS {
-            a.emit(&to, &format!(r#""n",{number},"{filler}""#)).await;
-        }
-        a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;
-    };
-    let answering = async {
-        b.quiet().await;
-        b.send(&format!("43{id}[]")).await;
-        for number in 0..EVENTS {
-            let text = b.text().await;
-            assert!(
-                text.starts_with(&format!(r#"42["n",{number},"#)),
-                "{text:.30}"
-            );
-        }
-    };
-    tokio::join!(sending, answering);
-}
-
-#[actix_rt::test]
-async fn who_is_left_unread_is_not_taken_for_dead() {
-    let server = TestServer::with(&[
-        ("SOCKET__INBOX_LIMIT", "16KiB"),
-        ("ENGINE__PING_INTERVAL", "300ms"),
-        ("ENGINE__PING_TIMEOUT", "500ms"),
-    ])
-    .await;
-    let (mut a, mut b) = (server.member().await, server.member().await);
-    let to = b.socket.clone();
-    let id = ask_too_much(&mut a, &mut b).await;
-    // Too much to be read before the answer is there; the pong comes behind it.
-    for number in 0..20 {
-        a.emit(&to, &format!(r#""n",{number},"{}""#, filler(8_000)))
-            .await;
-    }
-    assert_eq!(a.frame().await, Frame::Text("2".into()));
-    a.send("3").await;
-    // Six rounds of the other client's heartbeat: far more than the first one has to answer in.
-    for _ in 0..6 {
-        assert_eq!(b.frame().await, Frame::Text("2".into()));
-        b.send("3").await;
-    }
-    b.send(&format!("43{id}[]")).await;
-    a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;
-    a.quiet().await;
-}
-
-/// Twenty events a second, one at once.
-const PACED: [(&str, &str); 2] = [
-    ("LIMITS__EVENTS_PER_SECOND", "20"),
-    ("LIMITS__EVENTS_BURST", "1"),
-];
-
-/// The least time in which so many paced events pass.
-fn paced(events: u32) -> Duration {
-    Duration::from_millis(50) * (events - 1)
-}
-
-#[actix_rt::test]
-async fn events_of_a_websocket_pass_in_order_at_the_pace_allowed() {
-    const EVENTS: u32 = 12;
-    let server = TestServer::with(&PACED).await;
-    let (mut a, mut b) = (server.websocket().await, server.websocket().await);
-    let start = Instant::now();
-    a.connect("/").await;
-    // Another client has a pace of its own.
-    b.connect("/").await;
-    for number in 0..EVENTS {
-        a.send(&format!(r#"42{number}["roomwire:join","r"]"#)).await;
-    }
-    for number in 0..EVENTS {
-        let answer = a.text().await;
-        assert!(
-            answer.starts_with(&format!("43{number}[")) && answer.contains(r#""ok":true"#),
-            "{answer}"
-        );
-    }
-    // The CONNECT took the first.
-    assert!(
-        start.elapsed() >= paced(EVENTS + 1),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(
-        server
-            .metrics()
-            .limit_rejected_total
-            .of(LimitRejection::Events)
-            .get()
-            >= 1
-    );
-}
-
-#[actix_rt::test]
-async fn a_post_of_more_than_may_wait_is_answered_when_less_waits() {
-    const EVENTS: u32 = 12;
-    let server = TestServer::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "1kB")]).await;
-    let mut client = server.polling().await;
-    let start = Instant::now();
-    client.connect().await;
-    let event = |number| format!(r#"42{number}["roomwire:join","{}"]"#, filler(250));
-    let body: Vec<_> = (0..EVENTS).map(event).collect();
-    client.send(&body.join("\u{1e}")).await;
-    // At most four of them still wait.
-    assert!(
-        start.elapsed() >= paced(EVENTS - 4),
-        "{:?}",
-        start.elapsed()
-    );
-    for number in 0..EVENTS {
-        let answer = client.next().await;
-        assert!(answer.starts_with(&format!("43{number}[")), "{answer}");
-    }
-    assert!(
-        start.elapsed() >= paced(EVENTS + 1),
-        "{:?}",
-        start.elapsed()
-    );
-}
-
-#[actix_rt::test]
-async fn events_of_a_post_beyond_what_may_wait_are_not_decoded_yet() {
-    let server = TestServer::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "1kB")]).await;
-    let mut client = server.polling().await;
-    client.connect().await;
-    let body = vec![r#"42["roomwire:leave","r"]"#; 5_000].join("\u{1e}");
-    let held = client.post(&body);
-    let closing = async {
-        let rejected = &server.metrics().limit_rejected_total;
-        eventually("events wait", || {
-            rejected.of(LimitRejection::Events).get() > 0
-        })
-        .await;
-        // One POST at a time: the second one ends the session.
-        assert_eq!(client.post("3").await.status, 400);
-    };
-    let (held, ()) = tokio::join!(held, closing);
-    assert_eq!(held.status, 200);
-    // What waited decoded: 1 kB, at more than 64 bytes each.
-    let unheard = server.metrics().events_unheard_total.get();
-    assert!((1..=16).contains(&unheard), "{unheard}");
-}
-
-#[actix_rt::test]
-async fn a_websocket_that_is_held_elsewhere_keeps_the_pace_or_ends() {
-    let cluster =
-        TestCluster::<2>::with(&[PACED[0], PACED[1], ("SOCKET__INBOX_LIMIT", "4kB")]).await;
-    let [owner, edge] = &cluster.nodes;
-    let mut client = owner.polling().await;
-    let start = Instant::now();
-    client.connect().await;
-    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
-    for number in 0..6 {
-        websocket
-            .send(&format!(r#"42{number}["roomwire:join","r"]"#))
-            .await;
-    }
-    for number in 0..6 {
-        let answer = websocket.text().await;
-        assert!(answer.starts_with(&format!("43{number}[")), "{answer}");
-    }
-    assert!(start.elapsed() >= paced(7), "{:?}", start.elapsed());
-    // It cannot be left unread: too much is too much, and an ack id weighs what it weighs.
-    for _ in 0..10 {
-        websocket
-            .send(&format!(r#"421{}["roomwire:join","r"]"#, "0".repeat(2_000)))
-            .await;
-    }
-    let rest = websocket.rest().await;
-    let sentence = "more events wait than socket.inbox_limit allows";
-    assert_eq!(
-        rest.last(),
-        Some(&Frame::Close(Some(1008), sentence.into()))
-    );
-    assert_eq!(
-        owner
-            .metrics()
-            .limit_rejected_total
-            .of(LimitRejection::Inbox)
-            .get(),
-        1
-    );
-    assert!(owner.metrics().events_unheard_total.get() > 0);
-}
-
-#[actix_rt::test]
-async fn connects_keep_the_pace_too() {
-    let server = TestServer::with(&[PACED[0], PACED[1], ("SOCKET__NAMESPACES", "*")]).await;
-    let mut client = server.websocket().await;
-    client.connect("/").await;
-    client.send("40/b,").await;
-    client
-        .expect(r#"44/b,{"message":"Too many events","data":{"code":"too_many_events","key":"limits.events_per_second"}}"#)
-        .await;
-    // The connection is none the worse for it.
-    client.quiet().await;
-}
-
-#[actix_rt::test]
-async fn bodies_that_are_still_arriving_share_a_limit() {
+async fn incomplete_bodies_share_a_limit() {
     let cluster = TestCluster::<2>::with(&[("LIMITS__POST_BODIES", "100kB")]).await;
     let [owner, elsewhere] = &cluster.nodes;
     for edge in [owner, elsewhere] {
@@ -411,7 +177,7 @@ async fn bodies_that_are_still_arriving_share_a_limit() {
             clients.push(client);
             posts.push(post);
         }
-        // Which of the two is refused is not known.
+        // Either of the two may be refused.
         let (mut first, mut second) = (Vec::new(), Vec::new());
         let [one, other] = &mut posts[..] else {
             unreachable!()
@@ -441,7 +207,7 @@ async fn bodies_that_are_still_arriving_share_a_limit() {
 }
 
 #[actix_rt::test]
-async fn a_connect_payload_has_a_size() {
+async fn the_payload_of_a_connect_is_limited() {
     let server = TestServer::with(&[("LIMITS__CONNECT_PAYLOAD", "100B")]).await;
     let mut client = server.websocket().await;
     client
@@ -463,7 +229,7 @@ async fn a_connect_payload_has_a_size() {
 }
 
 #[actix_rt::test]
-async fn joins_by_others_end_at_the_same_number_of_rooms() {
+async fn joins_by_a_server_respect_the_limit_of_rooms() {
     let cluster = TestCluster::<1>::with(&[("SOCKET__MAX_ROOMS", "3")]).await;
     let [node] = &cluster.nodes;
     let publisher = BusPublisher::join(&cluster.hub);
@@ -495,7 +261,7 @@ async fn joins_by_others_end_at_the_same_number_of_rooms() {
 }
 
 #[actix_rt::test]
-async fn a_body_that_never_comes_does_not_hold_a_connection_for_ever() {
+async fn a_body_that_never_arrives_ends_with_its_session() {
     let quick = [
         ("ENGINE__PING_INTERVAL", "300ms"),
         ("ENGINE__PING_TIMEOUT", "200ms"),
@@ -504,7 +270,7 @@ async fn a_body_that_never_comes_does_not_hold_a_connection_for_ever() {
     let [owner, edge] = &cluster.nodes;
     let client = owner.polling().await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
-    // Nobody answers its pings: the session ends. The other node does not hear of it, and need not.
+    // The client does not respond to pings, so the session ends. The other node is not notified.
     for node in [edge, owner] {
         let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n4");
         let mut stream = tokio::net::TcpStream::connect(node.address())
@@ -518,7 +284,7 @@ async fn a_body_that_never_comes_does_not_hold_a_connection_for_ever() {
 }
 
 #[test]
-fn every_limit_is_in_the_table_as_it_is() {
+fn the_table_of_limits_matches_the_code() {
     let document = include_str!("../../docs/limits.md");
     let table = document.split("\n## ").nth(1).unwrap();
     let row = |key: &str| {
@@ -545,7 +311,7 @@ fn every_limit_is_in_the_table_as_it_is() {
             assert!(row.contains(&told), "{told} is missing: {row}");
         }
     }
-    // And every key of the section is somewhere in it.
+    // Every key of the section is in the document.
     let shipped = include_str!("../../config/default.toml");
     let section = shipped.split("\n[limits]\n").nth(1).unwrap();
     let section = section.split("\n[").next().unwrap();
@@ -557,7 +323,7 @@ fn every_limit_is_in_the_table_as_it_is() {
     assert!(keys.len() >= 9, "{keys:?}");
     for key in keys {
         if key == "per_client" {
-            // No limit, but a switch of some of them.
+            // Not a limit, but a switch for some of them.
             assert!(document.contains("`limits.per_client = \"off\"`"));
             continue;
         }

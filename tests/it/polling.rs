@@ -1,4 +1,4 @@
-//! Engine.IO over long polling: batches, posts, and how it ends.
+//! Engine.IO over long polling: batches, POSTs, and the end of a session.
 
 use std::io::Read;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::log::close_reason;
 use crate::support::{TestCluster, TestServer, field, filler, within_deadline};
 
 #[actix_rt::test]
-async fn a_session_by_requests_alone() {
+async fn a_session_works_over_polling_alone() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     let sid = client.sid.clone();
@@ -42,7 +42,7 @@ async fn a_session_by_requests_alone() {
 }
 
 #[actix_rt::test]
-async fn a_waiting_poll_is_answered_when_something_comes() {
+async fn a_waiting_poll_returns_the_next_packet() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
@@ -61,7 +61,7 @@ async fn a_waiting_poll_is_answered_when_something_comes() {
 }
 
 #[actix_rt::test]
-async fn an_answer_holds_at_most_16_packets_and_max_payload_bytes() {
+async fn a_response_contains_at_most_16_packets_and_max_payload_bytes() {
     let server = TestServer::with(&[
         ("ENGINE__MAX_PAYLOAD", "10kB"),
         ("ENGINE__COMPRESSION_THRESHOLD", "0"),
@@ -102,7 +102,7 @@ async fn an_answer_holds_at_most_16_packets_and_max_payload_bytes() {
 }
 
 #[actix_rt::test]
-async fn binary_travels_as_base64() {
+async fn binary_messages_are_base64() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
@@ -127,11 +127,11 @@ async fn binary_travels_as_base64() {
 }
 
 #[actix_rt::test]
-async fn a_second_poll_at_a_time_ends_the_session() {
+async fn a_second_concurrent_poll_ends_the_session() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
-    // Which of the two comes first is not known; the later one is refused, and the session is over.
+    // Either can arrive first; the later one is refused, and the session ends.
     let (one, two) = tokio::join!(client.get(), client.get());
     let mut statuses = [one.status, two.status];
     statuses.sort_unstable();
@@ -145,7 +145,7 @@ async fn a_second_poll_at_a_time_ends_the_session() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_says_goodbye_has_its_poll_answered() {
+async fn a_close_packet_ends_the_pending_poll() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
@@ -153,7 +153,7 @@ async fn a_client_that_says_goodbye_has_its_poll_answered() {
     let address = server.address();
     let poll = Request::get(&target).send(&address);
     let (answer, ()) = tokio::join!(within_deadline("the poll", poll), async {
-        // The poll must be waiting: until then it would find the session gone.
+        // The poll must be pending: a later one would not find the session.
         tokio::task::yield_now().await;
         client.send("41\u{1e}1").await;
     });
@@ -185,7 +185,7 @@ async fn malformed_bodies_end_the_session_with_400() {
 }
 
 #[actix_rt::test]
-async fn illegal_requests_are_refused_with_code_and_message() {
+async fn invalid_requests_are_refused_with_code_and_message() {
     let server = TestServer::start().await;
     let known = server.polling().await.sid;
     let unknown = format!("{}AAAAAAAAAAAAAAAA", server.node());
@@ -246,7 +246,7 @@ async fn illegal_requests_are_refused_with_code_and_message() {
 }
 
 #[actix_rt::test]
-async fn large_answers_are_compressed_for_whoever_asks() {
+async fn large_responses_are_compressed_for_clients_that_accept_gzip() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
@@ -319,14 +319,14 @@ async fn a_large_event_for_many_polls_is_compressed_once_on_each_worker() {
 }
 
 #[actix_rt::test]
-async fn requests_of_one_session_find_it_from_every_worker() {
+async fn requests_reach_their_session_from_every_worker() {
     let server = TestServer::start().await;
     let mut workers = std::collections::BTreeSet::new();
     for _ in 0..8 {
         let mut client = server.polling().await;
         workers.insert(client.worker());
         client.connect().await;
-        // Every request is a connection of its own, and the listener takes workers in turn.
+        // Every request uses a separate connection, and the listener assigns connections to workers in turn.
         for number in 0..6 {
             client
                 .send(&format!(r#"42{number}["roomwire:leave","r"]"#))
@@ -340,7 +340,7 @@ async fn requests_of_one_session_find_it_from_every_worker() {
 }
 
 #[actix_rt::test]
-async fn a_cookie_carries_the_id_where_wanted() {
+async fn a_configured_cookie_contains_the_session_id() {
     let server = TestServer::with(&[("ENGINE__COOKIE", "io")]).await;
     let answer = server
         .send(Request::get("/socket.io/?EIO=4&transport=polling"))
@@ -353,7 +353,7 @@ async fn a_cookie_carries_the_id_where_wanted() {
 }
 
 #[actix_rt::test]
-async fn a_silent_polling_client_is_gone() {
+async fn a_polling_client_without_pongs_times_out() {
     let server = TestServer::with(&[
         ("ENGINE__PING_INTERVAL", "100ms"),
         ("ENGINE__PING_TIMEOUT", "100ms"),
@@ -365,7 +365,7 @@ async fn a_silent_polling_client_is_gone() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_gives_up_a_poll_has_left() {
+async fn aborting_a_poll_ends_the_session() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
@@ -374,9 +374,9 @@ async fn a_client_that_gives_up_a_poll_has_left() {
     assert_eq!(close_reason(&client.sid).await, "transport error");
 }
 
-/// Stock clients hand out the packets of a batch a turn after it came, and none of them once they know of the end.
+/// Stock clients emit the packets of a batch one turn of the event loop later, and none of them after the close packet.
 #[actix_rt::test]
-async fn the_end_comes_in_a_batch_of_its_own() {
+async fn the_close_packet_comes_in_a_separate_batch() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, elsewhere] = &cluster.nodes;
     let publisher = BusPublisher::join(&cluster.hub);

@@ -13,7 +13,7 @@ const SETTINGS: [(&str, &str); 2] = [
     ("SERVER__PROXY_PROTOCOL", "true"),
     ("SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
 ];
-/// Not a proxy we trust.
+/// Not a trusted proxy.
 const CLIENT: &str = "192.0.2.7:4711";
 
 fn header(source: &str) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn local() -> Vec<u8> {
     bytes
 }
 
-/// A connection that begins with this.
+/// A connection that begins with these bytes.
 async fn connect(server: &TestServer, head: &[u8]) -> tokio::net::TcpStream {
     let mut stream = tls::connect(&server.server.address().to_string(), false).await;
     stream.write_all(head).await.unwrap();
@@ -40,7 +40,7 @@ async fn connect(server: &TestServer, head: &[u8]) -> tokio::net::TcpStream {
 }
 
 /// The status of a handshake whose origin is the same only if `X-Forwarded-Host` counts: whether the request is
-/// taken for one of a trusted proxy.
+/// treated as one of a trusted proxy.
 async fn status(mut stream: impl Wire) -> u16 {
     let headers = [
         ("Origin", "https://app.example"),
@@ -54,7 +54,7 @@ async fn status(mut stream: impl Wire) -> u16 {
 }
 
 #[actix_rt::test]
-async fn the_address_in_the_header_is_the_peer() {
+async fn the_address_in_the_header_is_that_of_the_client() {
     let server = TestServer::with(&SETTINGS).await;
     let text = "PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n";
     let cases = [
@@ -70,7 +70,7 @@ async fn the_address_in_the_header_is_the_peer() {
 }
 
 #[actix_rt::test]
-async fn it_comes_before_tls_and_websockets_work_behind_it() {
+async fn a_header_before_tls_is_read_and_websockets_work() {
     let files = Files::good();
     let settings = [&SETTINGS[..], &files.settings()[..]].concat();
     let server = TestServer::with(&settings).await;
@@ -93,12 +93,12 @@ async fn it_comes_before_tls_and_websockets_work_behind_it() {
 }
 
 #[actix_rt::test]
-async fn a_header_in_pieces_is_read_and_nothing_behind_it_is_lost() {
+async fn a_header_in_pieces_is_read_without_bytes_after_it() {
     let server = TestServer::with(&SETTINGS).await;
     let head = header("127.0.0.9:80");
     let request = Request::get("/livez").encode("inner:80");
     let mut stream = connect(&server, &head[..5]).await;
-    // Its own segment: the server has seen the begin before the rest is sent.
+    // A separate segment: the server has read the start before the rest is sent.
     stream.set_nodelay(true).unwrap();
     stream.write_all(&head[5..20]).await.unwrap();
     stream
@@ -109,7 +109,7 @@ async fn a_header_in_pieces_is_read_and_nothing_behind_it_is_lost() {
     assert_eq!(answer.status, 200);
 }
 
-async fn one_refused(server: &TestServer) {
+async fn assert_one_refused(server: &TestServer) {
     eventually("it is counted", || {
         server.metrics().proxy_headers_refused_total.get() == 1
     })
@@ -117,38 +117,38 @@ async fn one_refused(server: &TestServer) {
 }
 
 #[actix_rt::test]
-async fn others_are_closed_and_counted() {
+async fn connections_without_a_valid_header_are_closed_and_counted() {
     let server = TestServer::with(&SETTINGS).await;
     let mut bare = connect(&server, &Request::get("/livez").encode("inner:80")).await;
     let mut rest = Vec::new();
     let _reset = within_deadline("the end", bare.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
-    one_refused(&server).await;
+    assert_one_refused(&server).await;
 
     let elsewhere = [SETTINGS[0], ("SERVER__TRUSTED_PROXIES", "10.0.0.0/8")];
     let server = TestServer::with(&elsewhere).await;
     let mut stranger = connect(&server, &header("10.0.0.9:80")).await;
     let _reset = within_deadline("the end", stranger.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
-    one_refused(&server).await;
+    assert_one_refused(&server).await;
 }
 
 #[actix_rt::test]
-async fn one_that_says_nothing_is_closed() {
+async fn a_connection_without_any_bytes_is_closed() {
     let server = TestServer::with(&SETTINGS).await;
     let mut silent = connect(&server, &header(CLIENT)[..20]).await;
     assert!(within_deadline("the end", silent.read_u8()).await.is_err());
-    one_refused(&server).await;
+    assert_one_refused(&server).await;
 }
 
 #[test]
-fn it_needs_to_know_whom_to_believe() {
+fn the_proxy_protocol_requires_trusted_proxies() {
     let output =
         crate::support::process::run(&["check"], &[("ROOMWIRE_SERVER__PROXY_PROTOCOL", "true")]);
     let problems = crate::support::process::text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{problems}");
     assert!(
-        problems.contains("needs server.trusted_proxies"),
+        problems.contains("requires server.trusted_proxies"),
         "{problems}"
     );
 }

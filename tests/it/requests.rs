@@ -1,4 +1,4 @@
-//! Several requests on one connection: which of them are served, and how it goes on.
+//! Several requests on one connection: which of them are served, and whether the connection is kept.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -10,7 +10,7 @@ const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
 
 async fn rest(stream: &mut Box<dyn Wire>) -> String {
     let mut answers = Vec::new();
-    // The server may reset what it does not read.
+    // The server may reset a connection with unread bytes.
     let _ = within_deadline(
         "the end of the connection",
         stream.read_to_end(&mut answers),
@@ -20,7 +20,7 @@ async fn rest(stream: &mut Box<dyn Wire>) -> String {
 }
 
 #[actix_rt::test]
-async fn an_upgrade_option_alone_keeps_the_connection() {
+async fn an_upgrade_option_without_a_websocket_keeps_the_connection() {
     keeps_the_connection(&TestServer::start().await).await;
     let files = Files::good();
     keeps_the_connection(&TestServer::with(&files.settings()).await).await;
@@ -49,14 +49,14 @@ async fn keeps_the_connection(server: &TestServer) {
         stream.write_all(&bytes).await.unwrap();
         let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        // HTTP/1.1 connections persist unless something else is said.
+        // HTTP/1.1 connections persist by default.
         let connection = answer.header("connection").unwrap_or("keep-alive");
         assert_eq!(connection, "keep-alive");
     }
 }
 
 #[actix_rt::test]
-async fn nothing_is_served_behind_a_request_that_closes() {
+async fn nothing_is_served_after_a_request_that_closes() {
     let server = TestServer::start().await;
     let client = server.polling().await;
     let post = format!(
@@ -111,11 +111,11 @@ async fn a_head_beyond_32_kib_is_refused_and_one_below_is_served() {
                 format!("{LIVEZ}\r\n{}", request(100_000)),
                 vec!["200", "431"],
             ),
-            // Without an end.
+            // Incomplete.
             (request(100_000).trim_end().to_owned(), vec!["431"]),
         ] {
             let mut stream = tls::dial(&server.address(), false).await;
-            // What follows a refused head is not read.
+            // Bytes after a refused head are not read.
             let _ = stream.write_all(requests.as_bytes()).await;
             if expected == ["200"] {
                 let last = format!("{LIVEZ}Connection: close\r\n\r\n");

@@ -1,4 +1,4 @@
-//! TLS on the public listener: handshakes, certificates that change, and what a socket of bytes cannot show.
+//! TLS on the public listener: handshakes, replaced certificates, back-pressure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ async fn secure(settings: &[(&str, &str)]) -> (TestServer, Files) {
     (TestServer::with(&settings).await, files)
 }
 
-/// The certificate a new connection is shown.
+/// The certificate that a new connection receives.
 async fn shown(server: &TestServer) -> CertificateDer<'static> {
     tls::shown(&server.server.address().to_string()).await
 }
@@ -29,13 +29,13 @@ fn of(pair: &Pair) -> CertificateDer<'static> {
 }
 
 #[actix_rt::test]
-async fn what_the_kernel_did_not_take_follows() {
+async fn bytes_that_the_kernel_refused_are_sent_later() {
     let (server, _files) = secure(&[("SOCKET__SEND_BUFFER", "16KiB")]).await;
     let mut slow = WebsocketClient::open_small(&server.address()).await;
     slow.connect("/").await;
     slow.join("r").await;
     let mut sender = server.member().await;
-    // Sizes around those of records and buffers: nothing behind them pushes what stays.
+    // Sizes around those of records and buffers; no later write flushes the remaining bytes.
     for length in (1_000..160_000).step_by(3_700) {
         let body = filler(length);
         sender.emit("r", &format!(r#""x","{body}""#)).await;
@@ -45,7 +45,7 @@ async fn what_the_kernel_did_not_take_follows() {
 }
 
 #[actix_rt::test]
-async fn large_messages_travel_both_ways() {
+async fn large_messages_arrive_in_both_directions() {
     let (server, _files) = secure(&[]).await;
     let mut client = server.member().await;
     let mut other = server.member().await;
@@ -64,7 +64,7 @@ async fn large_messages_travel_both_ways() {
 }
 
 #[actix_rt::test]
-async fn a_certificate_is_replaced_under_open_connections() {
+async fn a_certificate_is_replaced_while_connections_stay_open() {
     let (server, files) = secure(&[]).await;
     let identity = server.server.tls().unwrap();
     let mut early = server.member().await;
@@ -82,13 +82,13 @@ async fn a_certificate_is_replaced_under_open_connections() {
     early.quiet().await;
     server.member().await.quiet().await;
 
-    // Half of a renewal: the old certificate stays until the other half is there.
+    // Half of a renewal: the old certificate stays until the other file has changed.
     let third = Pair::good();
     std::fs::write(&files.key, &third.key).unwrap();
     identity.reload_if_touched();
     assert_eq!(shown(&server).await, of(&second));
     assert_eq!(server.metrics().tls_reload_failures_total.get(), 1);
-    // Nothing has changed since.
+    // The files have not changed since.
     identity.reload_if_touched();
     assert_eq!(server.metrics().tls_reload_failures_total.get(), 1);
     std::fs::write(&files.certificate, &third.certificate).unwrap();
@@ -103,7 +103,7 @@ async fn a_certificate_is_replaced_under_open_connections() {
 }
 
 #[actix_rt::test]
-async fn a_session_is_resumed_by_its_ticket_whatever_worker_takes_it() {
+async fn a_ticket_resumes_a_session_on_any_worker() {
     let (server, _files) = secure(&[]).await;
     let address = server.server.address().to_string();
     let mut own = (*tls::client_config()).clone();
@@ -116,7 +116,7 @@ async fn a_session_is_resumed_by_its_ticket_whatever_worker_takes_it() {
         let mut stream = connector.connect(name, stream).await.unwrap();
         let request = Request::get("/livez").encode(&address);
         stream.write_all(&request).await.unwrap();
-        // The ticket comes with the first answer.
+        // The ticket comes with the first response.
         let answer = Response::read(&mut stream, &mut Vec::new()).await;
         assert_eq!(answer.status, 200);
         kinds.push(stream.get_ref().1.handshake_kind().unwrap());
@@ -126,7 +126,7 @@ async fn a_session_is_resumed_by_its_ticket_whatever_worker_takes_it() {
 }
 
 #[actix_rt::test]
-async fn plain_http_is_told_what_to_use() {
+async fn the_response_to_plain_http_names_https_and_wss() {
     let (server, _files) = secure(&[]).await;
     let address = server.server.address().to_string();
     let answer = within_deadline("an answer", Request::get("/livez").send(&address)).await;
@@ -140,11 +140,11 @@ async fn plain_http_is_told_what_to_use() {
 }
 
 #[actix_rt::test]
-async fn slow_and_broken_handshakes_end_and_hold_up_nobody() {
+async fn slow_and_malformed_handshakes_end_and_delay_no_other_client() {
     let (server, _files) = secure(&[]).await;
     let address = server.server.address().to_string();
     let mut silent = tls::connect(&address, false).await;
-    // The begin of a record that promises more.
+    // The start of a longer record.
     let mut slow = tls::connect(&address, false).await;
     slow.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
     let mut broken = tls::connect(&address, false).await;
@@ -163,7 +163,7 @@ async fn slow_and_broken_handshakes_end_and_hold_up_nobody() {
 }
 
 #[actix_rt::test]
-async fn an_old_client_and_one_that_hangs_up_without_a_word() {
+async fn tls_1_2_and_a_close_without_alert_are_accepted() {
     let (server, _files) = secure(&[]).await;
     let provider = tls::client_config().crypto_provider().clone();
     let old = rustls::ClientConfig::builder_with_provider(provider)
@@ -187,13 +187,13 @@ async fn an_old_client_and_one_that_hangs_up_without_a_word() {
 }
 
 #[actix_rt::test]
-async fn refusals_of_a_websocket_arrive() {
+async fn a_refused_websocket_receives_its_response() {
     let (server, _files) = secure(&[]).await;
     let target = "/socket.io/?EIO=4&transport=websocket&sid=abcdefghijklmnopqrst";
     let refused = WebsocketClient::handshake(&server.address(), target, &[], false).await;
     let refused: Response = refused.err().unwrap();
     assert_eq!(refused.status, 400);
-    // One whose session this node would have: asked for on every worker.
+    // For a session that would live on this node, requested on every worker.
     let sid = {
         let client = server.polling().await;
         client.send("1").await;
@@ -209,7 +209,7 @@ async fn refusals_of_a_websocket_arrive() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+fn unusable_files_are_reported_with_the_reason() {
     let good = Pair::good();
     let other = Pair::good();
     let expired = Pair::between(2001, 2002);
@@ -239,13 +239,13 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
             "",
             &*good.key,
             "server.tls_cert",
-            "holds no certificate in PEM form",
+            "contains no certificate in PEM format",
         ),
         (
             &*good.certificate,
             "",
             "server.tls_key",
-            "holds no private key",
+            "contains no usable private key",
         ),
         (
             &*good.certificate,
@@ -267,19 +267,19 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
             ("ROOMWIRE_SERVER__TLS_CERT", certificate.to_str().unwrap()),
             ("ROOMWIRE_SERVER__TLS_KEY", key.to_str().unwrap()),
         ];
-        refused_with(&environment, &[setting, wrong]);
+        assert_refused_with(&environment, &[setting, wrong]);
     }
 }
 
 #[test]
-fn both_files_or_none() {
+fn certificate_and_key_are_configured_together() {
     let files = Files::good();
     let [certificate, key] = files.settings();
-    refused_with(
+    assert_refused_with(
         &[("ROOMWIRE_SERVER__TLS_CERT", certificate.1)],
         &["server.tls_key", "is missing"],
     );
-    refused_with(
+    assert_refused_with(
         &[("ROOMWIRE_SERVER__TLS_KEY", key.1)],
         &["server.tls_cert", "is missing"],
     );
@@ -287,13 +287,13 @@ fn both_files_or_none() {
         ("ROOMWIRE_SERVER__TLS_CERT", certificate.1),
         ("ROOMWIRE_SERVER__TLS_KEY", "/nowhere/tls.key"),
     ];
-    refused_with(
+    assert_refused_with(
         &missing,
         &["server.tls_key", "`/nowhere/tls.key` cannot be read"],
     );
 }
 
-fn refused_with(environment: &[(&str, &str)], words: &[&str]) {
+fn assert_refused_with(environment: &[(&str, &str)], words: &[&str]) {
     let output = run(&["check"], environment);
     let problems = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{words:?}: {problems}");
@@ -302,7 +302,7 @@ fn refused_with(environment: &[(&str, &str)], words: &[&str]) {
     }
 }
 
-/// The first bytes of a handshake, as a client sends them.
+/// The first bytes of the handshake of a client.
 fn client_hello() -> Vec<u8> {
     let name = "localhost".try_into().unwrap();
     let mut client = rustls::ClientConnection::new(tls::client_config(), name).unwrap();
@@ -313,7 +313,7 @@ fn client_hello() -> Vec<u8> {
 
 #[actix_rt::test]
 async fn stalled_handshakes_delay_only_their_own_address() {
-    // More than the places of two workers for a hello that has begun, more than those of an address for a whole one.
+    // More incomplete hellos than two workers permit handshakes, and more complete ones than an address is permitted.
     for (count, sent) in [(2_200, 1), (300, usize::MAX)] {
         let (server, _files) = secure(&[]).await;
         let address = server.server.address();
@@ -341,7 +341,7 @@ async fn stalled_handshakes_delay_only_their_own_address() {
         let answer =
             within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
         assert_eq!(answer.status, 200);
-        // Well before the first of them is given up.
+        // Long before the first of them times out.
         assert!(
             start.elapsed() < Duration::from_secs(5),
             "{:?}",

@@ -1,4 +1,4 @@
-//! From polling to websocket: on every worker, under load, and when it fails.
+//! Upgrades from polling to websocket: on every worker, under load, and when they fail.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,18 @@ use crate::support::tls::Files;
 use crate::support::{Frame, TestServer, WebsocketClient, within_deadline};
 
 #[actix_rt::test]
-async fn a_session_moves_whatever_worker_accepts_the_websocket() {
-    moves_to_every_worker(&TestServer::start().await).await;
+async fn a_websocket_accepted_by_any_worker_reaches_its_session() {
+    websocket_reaches_its_session_from_every_worker(&TestServer::start().await).await;
 }
 
 #[actix_rt::test]
-async fn a_tls_connection_changes_its_worker_too() {
+async fn a_tls_websocket_accepted_by_any_worker_reaches_its_session() {
     let files = Files::good();
-    moves_to_every_worker(&TestServer::with(&files.settings()).await).await;
+    websocket_reaches_its_session_from_every_worker(&TestServer::with(&files.settings()).await)
+        .await;
 }
 
-async fn moves_to_every_worker(server: &TestServer) {
+async fn websocket_reaches_its_session_from_every_worker(server: &TestServer) {
     let mut other = server.member().await;
     let mut workers = BTreeSet::new();
     for attempt in 0..16 {
@@ -24,7 +25,7 @@ async fn moves_to_every_worker(server: &TestServer) {
         workers.insert((client.worker(), attempt % 2));
         let socket = client.connect().await;
         client.join("r").await;
-        // The listener takes workers in turn; now and then skip one.
+        // The listener assigns connections to workers in turn; sometimes skip one.
         if attempt % 2 == 0 {
             drop(
                 tokio::net::TcpStream::connect(server.server.address())
@@ -72,14 +73,14 @@ async fn a_waiting_poll_ends_with_a_noop() {
         websocket.expect("3probe").await;
     });
     assert_eq!(poll.text(), "6");
-    // A poll while the upgrade is under way does not wait either.
+    // A poll during the upgrade does not wait either.
     assert_eq!(client.get().await.text(), "6");
     websocket.send("5").await;
     websocket.quiet().await;
 }
 
 #[actix_rt::test]
-async fn nothing_is_lost_or_overtaken_under_load() {
+async fn an_upgrade_under_load_loses_and_reorders_nothing() {
     const COUNT: usize = 1_500;
     let server = TestServer::start().await;
     let mut sender = server.member().await;
@@ -136,7 +137,7 @@ fn note(packet: &str, seen: &mut Vec<usize>) {
 }
 
 #[actix_rt::test]
-async fn a_probe_that_gives_up_leaves_the_session_alone() {
+async fn a_failed_probe_does_not_change_the_session() {
     let server = TestServer::with(&[("ENGINE__UPGRADE_TIMEOUT", "100ms")]).await;
     let mut client = server.polling().await;
     client.connect().await;
@@ -149,7 +150,7 @@ async fn a_probe_that_gives_up_leaves_the_session_alone() {
         "too late for the 5"
     );
     client.join("r").await;
-    // A new attempt is welcome.
+    // A new attempt succeeds.
     let mut hasty = WebsocketClient::upgrading(&server.address(), &client.sid).await;
     hasty.send("40").await;
     assert!(matches!(hasty.rest().await[..], [Frame::Close(..)]));
@@ -175,7 +176,7 @@ async fn only_one_probe_at_a_time_and_none_after_the_upgrade() {
 }
 
 #[actix_rt::test]
-async fn upgrades_may_be_forbidden() {
+async fn upgrades_can_be_disabled() {
     let server = TestServer::with(&[("ENGINE__ALLOW_UPGRADES", "false")]).await;
     let mut client = server.polling().await;
     assert!(client.open.contains(r#""upgrades":[]"#), "{}", client.open);

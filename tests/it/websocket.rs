@@ -1,4 +1,4 @@
-//! Engine.IO over a websocket: handshake, heartbeat, frames in any shape, and how it ends.
+//! Engine.IO over a websocket: handshake, heartbeat, framing, and the end of a session.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::websocket::frame;
 use crate::support::{Frame, TestServer, WebsocketClient, field, filler};
 
 #[actix_rt::test]
-async fn the_open_packet_tells_the_session() {
+async fn the_open_packet_describes_the_session() {
     let server = TestServer::start().await;
     let mut client = server.websocket().await;
     let sid = client.sid();
@@ -35,7 +35,7 @@ async fn the_open_packet_tells_the_session() {
 }
 
 #[actix_rt::test]
-async fn the_server_pings_and_the_client_stays() {
+async fn a_client_that_responds_to_pings_stays_connected() {
     let server = TestServer::with(&[
         ("ENGINE__PING_INTERVAL", "60ms"),
         ("ENGINE__PING_TIMEOUT", "10s"),
@@ -50,7 +50,7 @@ async fn the_server_pings_and_the_client_stays() {
 }
 
 #[actix_rt::test]
-async fn a_silent_client_is_gone_at_interval_plus_timeout() {
+async fn a_client_without_pongs_times_out_after_interval_plus_timeout() {
     let server = TestServer::with(&[
         ("ENGINE__PING_INTERVAL", "200ms"),
         ("ENGINE__PING_TIMEOUT", "150ms"),
@@ -69,7 +69,7 @@ async fn a_silent_client_is_gone_at_interval_plus_timeout() {
 }
 
 #[actix_rt::test]
-async fn who_joins_no_namespace_is_sent_away() {
+async fn a_client_that_joins_no_namespace_is_closed() {
     let server = TestServer::with(&[("SOCKET__CONNECT_TIMEOUT", "100ms")]).await;
     let mut stranger = server.websocket().await;
     let mut member = server.member().await;
@@ -79,7 +79,7 @@ async fn who_joins_no_namespace_is_sent_away() {
 }
 
 #[actix_rt::test]
-async fn frames_may_come_in_any_shape() {
+async fn fragmented_and_split_frames_are_accepted() {
     let server = TestServer::start().await;
     let mut client = server.member().await;
     // In fragments, with a ping of the websocket between them.
@@ -97,7 +97,7 @@ async fn frames_may_come_in_any_shape() {
 }
 
 #[actix_rt::test]
-async fn what_follows_the_handshake_in_one_segment_or_byte_by_byte_is_read() {
+async fn frames_that_follow_the_handshake_at_once_or_byte_by_byte_are_read() {
     let server = TestServer::start().await;
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -139,7 +139,7 @@ async fn binary_events_arrive_whole_and_in_order() {
 }
 
 #[actix_rt::test]
-async fn who_breaks_the_rules_is_closed() {
+async fn protocol_violations_close_the_websocket() {
     let server = TestServer::start().await;
     let cases: [&[u8]; 5] = [b"x", b"2", b"42/elsewhere,[\"e\"]", b"4", b"42[\"e\""];
     for text in cases {
@@ -165,7 +165,7 @@ async fn who_breaks_the_rules_is_closed() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_says_goodbye_is_gone_at_once() {
+async fn a_close_packet_or_frame_ends_the_session_at_once() {
     let server = TestServer::start().await;
     let mut by_packet = server.member().await;
     by_packet.send("1").await;
@@ -179,7 +179,7 @@ async fn a_client_that_says_goodbye_is_gone_at_once() {
 }
 
 #[actix_rt::test]
-async fn illegal_handshakes_are_refused_with_the_message() {
+async fn invalid_handshakes_are_refused_with_a_message() {
     let server = TestServer::start().await;
     let id = "AAAAAAAAAAAAAAAAAAAA";
     let cases = [

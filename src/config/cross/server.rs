@@ -65,7 +65,7 @@ fn tls(config: &Config, checker: &mut Checker<'_, '_>) -> Option<TlsFiles> {
         }
     };
     if let Err(error) = Certificate::load(&files, SystemTime::now()) {
-        let key = match error.is_of_key() {
+        let key = match error.concerns_key() {
             true => "server.tls_key",
             false => "server.tls_cert",
         };

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_client_is_told_and_what_follows_is_left() {
+    async fn the_address_is_returned_and_the_bytes_after_the_header_stay() {
         let four = binary(&from("192.0.2.7:4711", "10.0.0.1:80"));
         let six = binary(&from("[2001:db8::7]:4711", "[fd00::1]:80"));
         let mut extras = from("192.0.2.7:4711", "10.0.0.1:80");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn anything_else_is_refused_by_name() {
+    async fn other_input_is_refused_with_the_reason() {
         let mut long = binary(&ProxyHeader::with_local());
         long[14..16].copy_from_slice(&[0xff, 0xff]);
         let mut version_3 = binary(&from("192.0.2.7:4711", "10.0.0.1:80"));

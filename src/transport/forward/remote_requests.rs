@@ -124,20 +124,20 @@ impl RemoteRequests {
 
     /// Ends the requests of a dead node.
     pub fn end_node(&mut self, node: NodeId, worker: &Worker) {
-        let Some(gone) = self.0.remove(&node) else {
+        let Some(lost) = self.0.remove(&node) else {
             return;
         };
-        for pull in gone.pulls.into_values() {
+        for pull in lost.pulls.into_values() {
             pull.task.abort();
         }
-        for announced in gone.posts.into_values() {
+        for announced in lost.posts.into_values() {
             announced.watch.abort();
             if let Some(session) = worker.session(announced.session) {
                 let (post, why) = (announced.post, Abort::BrokeOff);
                 session.do_send(PostAborted { post, why });
             }
         }
-        for (id, websocket) in gone.websockets {
+        for (id, websocket) in lost.websockets {
             let Some(session) = worker.session(id) else {
                 continue;
             };

@@ -4,20 +4,17 @@
 //! Follows the rules by which actix-http parses the same bytes. Bytes that are not a request by these rules are passed
 //! on unchanged, for actix-http to reject.
 
-use std::ops::Range;
+use httparse::Status;
 
-use httparse::{EMPTY_HEADER, Header, Status};
-use smallvec::SmallVec;
+use super::head::{Content, read_head};
 
-/// Maximum number of headers of one request, as in actix-http.
-const MAX_HEADERS: usize = 96;
 /// Maximum length of a head in bytes. actix-http accepts 128 KiB, which even an idle connection could hold until its
 /// deadline; other servers accept 8 to 32 KiB.
 const MAX_HEAD: usize = 32 * 1024;
 /// Maximum length of a line before or after the data of a chunk, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 
-/// What the next byte belongs to.
+/// The part of a request to which the next byte belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Head,
@@ -30,7 +27,7 @@ enum State {
     /// The line break after the data of a chunk.
     ChunkEnd,
     Trailers,
-    /// Not HTTP requests any more, or not parseable here.
+    /// No HTTP requests any more, or not parseable here.
     Opaque,
     /// The connection ends with the response to the last request.
     Over,
@@ -49,26 +46,6 @@ pub(super) struct Framing {
     heads: u64,
     /// Number of heads that may be passed on so far.
     allowed: u64,
-}
-
-/// What the head of a request says about what follows it.
-struct Head {
-    length: usize,
-    next: State,
-    closes: bool,
-    /// Positions of `upgrade` options of a request that does not upgrade.
-    idle_upgrades: SmallVec<[Range<usize>; 1]>,
-}
-
-/// The headers that matter here.
-#[derive(Default)]
-struct Fields {
-    content_length: Option<u64>,
-    chunked: bool,
-    websocket: bool,
-    close: bool,
-    keep_alive: bool,
-    upgrades: SmallVec<[Range<usize>; 1]>,
 }
 
 impl Framing {
@@ -164,9 +141,16 @@ impl Framing {
                 }
                 self.heads += 1;
                 self.closes = head.closes;
-                match head.next {
-                    State::Head => self.finish(),
-                    next => self.state = next,
+                match head.content {
+                    Content::None => self.finish(),
+                    Content::Length(left) => {
+                        self.state = State::Data {
+                            left,
+                            chunked: false,
+                        };
+                    }
+                    Content::Chunks => self.state = State::ChunkSize,
+                    Content::Opaque => self.state = State::Opaque,
                 }
                 head.length
             }
@@ -229,83 +213,6 @@ impl Framing {
     }
 }
 
-/// The head at the start of `bytes`; `None` while it is incomplete, `Err` if it is not valid.
-fn read_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
-    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let length = match request.parse(bytes) {
-        Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) => return None,
-        Err(_) => return Some(Err(())),
-    };
-    let old = request.version == Some(0);
-    let connects = request.method == Some("CONNECT");
-    let fields = match Fields::read(bytes, request.headers) {
-        Some(fields) if !(fields.chunked && (old || fields.content_length.is_some())) => fields,
-        _ => return Some(Err(())),
-    };
-    let next = match fields.content_length {
-        _ if fields.chunked => State::ChunkSize,
-        _ if fields.websocket => State::Opaque,
-        Some(left @ 1..) => State::Data {
-            left,
-            chunked: false,
-        },
-        _ if connects => State::Opaque,
-        _ => State::Head,
-    };
-    Some(Ok(Head {
-        length,
-        next,
-        closes: fields.close || (old && !fields.keep_alive),
-        idle_upgrades: match next {
-            State::Opaque => SmallVec::new(),
-            _ => fields.upgrades,
-        },
-    }))
-}
-
-impl Fields {
-    /// `None` if the headers contradict each other.
-    fn read(bytes: &[u8], headers: &[Header<'_>]) -> Option<Self> {
-        let mut fields = Self::default();
-        for header in headers {
-            let value = header.value;
-            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-            if is("connection") {
-                fields.connection(bytes, value);
-            } else if is("upgrade") {
-                fields.websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
-            } else if is("content-length") {
-                let length = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
-                if fields.content_length.replace(length).is_some() {
-                    return None;
-                }
-            } else if is("transfer-encoding") {
-                let chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
-                if !chunked || std::mem::replace(&mut fields.chunked, true) {
-                    return None;
-                }
-            }
-        }
-        Some(fields)
-    }
-
-    fn connection(&mut self, bytes: &[u8], value: &[u8]) {
-        for option in value.split(|byte| *byte == b',') {
-            let option = option.trim_ascii();
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if option.eq_ignore_ascii_case(b"upgrade") {
-                let start = option.as_ptr() as usize - bytes.as_ptr() as usize;
-                self.upgrades.push(start..start + option.len());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -339,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_follow_each_other_untouched() {
+    fn requests_pass_unchanged_one_after_the_other() {
         let stream = format!(
             "{GET}POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nclose{GET}\
              POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -378,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_and_what_follows_it_pass_untouched() {
+    fn a_websocket_request_and_the_bytes_after_it_pass_unchanged() {
         let stream = format!(
             "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n\0{LAST}{GET}"
         );
@@ -449,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_left_to_the_server() {
+    fn bytes_that_are_not_a_request_are_passed_on() {
         for stream in [
             "\u{16}\u{3}\u{1} hello",
             "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nxx",

@@ -12,6 +12,7 @@
 //! - A TLS connection that ends without `close_notify` ends like a plain one: everything before the end is read.
 
 mod framing;
+mod head;
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -40,10 +41,10 @@ pub struct Requests<S> {
     /// Bytes read but not passed on yet; the first `ready` of them may be.
     buffer: BytesMut,
     ready: usize,
-    /// The number of the request whose response was started last.
+    /// Number of the request whose response was started last.
     answered: u64,
     /// The unwritten part of a response generated here.
-    farewell: &'static [u8],
+    response: &'static [u8],
     /// That response has been chosen.
     rejected: bool,
     /// Whether anything was written since the last request was allowed.
@@ -62,7 +63,7 @@ impl<S> Requests<S> {
             buffer: BytesMut::new(),
             ready: 0,
             answered: 0,
-            farewell: &[],
+            response: &[],
             rejected: false,
             wrote: false,
             ended: false,
@@ -83,7 +84,7 @@ impl<S> Requests<S> {
     fn allow_next(&mut self) -> bool {
         let held = self.framing.is_held() && !self.buffer.is_empty();
         self.framing.allow(match self.ended {
-            // What is left is no more than the buffer holds.
+            // The buffer holds everything that remains.
             true => u64::MAX,
             false => self.framing.heads() + 1,
         });
@@ -112,7 +113,7 @@ impl<S> Requests<S> {
         }
     }
 
-    fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
+    fn pass_on(&mut self, out: &mut ReadBuf<'_>) {
         let length = self.ready.min(out.remaining());
         out.put_slice(&self.buffer[..length]);
         self.buffer.advance(length);
@@ -176,7 +177,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Requests<S> {
         let start = out.filled().len();
         for _ in 0..READS_PER_TURN {
             if this.ready > 0 {
-                this.hand_on(out);
+                this.pass_on(out);
             } else if this.ended || this.framing.is_broken() {
                 // Appears to actix-http as the end; `poll_shutdown` writes the response.
                 return Poll::Ready(Ok(()));
@@ -186,7 +187,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Requests<S> {
                 // Woken once the response before is written.
                 return Poll::Pending;
             } else {
-                // Also while the next request waits: to notice that the client has gone.
+                // Also while the next request waits, to detect that the client has closed.
                 ready!(this.poll_fill(cx))?;
             }
             if out.filled().len() > start {
@@ -220,13 +221,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Requests<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.framing.is_broken() && !std::mem::replace(&mut this.rejected, true) {
-            this.farewell = this.rejection();
+            this.response = this.rejection();
         }
-        while !this.farewell.is_empty() {
+        while !this.response.is_empty() {
             let stream = Pin::new(&mut this.stream);
-            match ready!(stream.poll_write(cx, this.farewell))? {
+            match ready!(stream.poll_write(cx, this.response))? {
                 0 => break,
-                written => this.farewell = &this.farewell[written..],
+                written => this.response = &this.response[written..],
             }
         }
         Pin::new(&mut this.stream).poll_shutdown(cx)
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipelined_request_is_read_once_the_response_before_is_taken() {
+    async fn a_pipelined_request_is_read_once_the_response_before_is_written() {
         let (mut client, server) = duplex(1000);
         let mut requests = Requests::new(server);
         client.write_all(GET.repeat(3).as_bytes()).await.unwrap();
@@ -266,7 +267,7 @@ mod tests {
         requests.flush().await.unwrap();
         assert_eq!(read(&mut requests).as_deref(), Some(GET));
         assert_eq!(read(&mut requests), None);
-        // All that is left of a client that has sent its last byte.
+        // The last bytes of a client that has closed.
         drop(client);
         assert_eq!(read(&mut requests).as_deref(), Some(GET));
         assert_eq!(read(&mut requests).as_deref(), Some(""));

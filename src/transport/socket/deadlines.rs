@@ -92,7 +92,7 @@ impl Deadlines {
         }
     }
 
-    /// Notes that some of the body arrived, or that it is not awaited any more.
+    /// Notes that some of the body arrived, or that the request no longer waits for it.
     pub(crate) fn note_body(&self) {
         self.body.set(None);
     }
@@ -203,8 +203,8 @@ mod tests {
         let serving = deadlines.serve();
         deadlines.note_write_blocked();
         drop(serving);
-        assert_eq!(left(&deadlines), Some(30), "an answer that is not taken");
-        // The answer is taken for longer than a pause may last.
+        assert_eq!(left(&deadlines), Some(30), "a response that is not read");
+        // The response takes longer to write than a connection may be idle.
         deadlines.next_request.set(Some(Instant::now()));
         deadlines.note_written();
         assert_eq!(left(&deadlines), Some(76), "idle again");

@@ -1,0 +1,246 @@
+//! Websockets held by another node than the one that owns their session.
+
+use std::time::Duration;
+
+use crate::support::cluster::{BusPublisher, room};
+use crate::support::tls::Files;
+use crate::support::{Frame, TestCluster, WebsocketClient, filler, within_deadline};
+use roomwire::bus::memory::Faults;
+use roomwire::model::Command;
+
+#[actix_rt::test]
+async fn a_websocket_held_by_another_node_carries_messages_both_ways() {
+    held_websocket_carries_messages(&TestCluster::start().await).await;
+}
+
+#[actix_rt::test]
+async fn a_tls_websocket_held_by_another_node_carries_messages_both_ways() {
+    let files = Files::good();
+    held_websocket_carries_messages(&TestCluster::with(&files.settings()).await).await;
+}
+
+async fn held_websocket_carries_messages(cluster: &TestCluster<2>) {
+    let [owner, edge] = &cluster.nodes;
+    let mut other = edge.member().await;
+    let mut client = owner.polling().await;
+    let socket = client.connect().await;
+    client.join("r").await;
+    other.join("r").await;
+    let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+    let (poll, ()) = tokio::join!(client.get(), async {
+        websocket.send("2probe").await;
+        websocket.expect("3probe").await;
+    });
+    assert_eq!(poll.text(), "6");
+    websocket.send("5").await;
+    websocket.quiet().await;
+    assert_eq!(edge.metrics().forwarded_websockets.get(), 1);
+    for length in [0, 1, 1_000, 300_000] {
+        let content = vec![length as u8; length];
+        websocket
+            .send(r#"451-["roomwire:emit","r","up",{"_placeholder":true,"num":0}]"#)
+            .await;
+        websocket.send_binary(&content).await;
+        other
+            .expect(r#"451-["up",{"_placeholder":true,"num":0}]"#)
+            .await;
+        other.expect_binary(&content).await;
+        other
+            .send(&format!(
+                r#"451-["roomwire:emit","{socket}","down",{{"_placeholder":true,"num":0}}]"#
+            ))
+            .await;
+        other.send_binary(&content).await;
+        websocket
+            .expect(r#"451-["down",{"_placeholder":true,"num":0}]"#)
+            .await;
+        websocket.expect_binary(&content).await;
+    }
+    websocket.send_frame(0x89, b"ping").await;
+    assert_eq!(websocket.frame().await, Frame::Pong(b"ping".to_vec()));
+    websocket.send("1").await;
+    websocket.rest().await;
+    owner.sessions(0).await;
+    crate::support::eventually("the websocket is given up", || {
+        edge.metrics().forwarded_websockets.get() == 0
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_forwarded_upgrade_loses_and_reorders_nothing() {
+    const COUNT: usize = 600;
+    let cluster = TestCluster::<2>::start().await;
+    let delay = (Duration::ZERO, Duration::from_millis(2));
+    cluster.faults(Faults {
+        delay,
+        ..Faults::default()
+    });
+    let [owner, edge] = &cluster.nodes;
+    let mut sender = owner.member().await;
+    let mut client = owner.polling().await;
+    client.turn_to(&edge.address());
+    client.connect().await;
+    client.join("r").await;
+    let sending = async {
+        for number in 0..COUNT {
+            sender.emit("r", &format!(r#""n",{number}"#)).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let receiving = async {
+        let mut seen = Vec::new();
+        while seen.len() < 50 {
+            note(&client.next().await, &mut seen);
+        }
+        let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+        websocket.send("2probe").await;
+        websocket.expect("3probe").await;
+        client
+            .take_fetched()
+            .iter()
+            .for_each(|packet| note(packet, &mut seen));
+        client
+            .get()
+            .await
+            .text()
+            .split('\u{1e}')
+            .for_each(|packet| note(packet, &mut seen));
+        websocket.send("5").await;
+        while seen.len() < COUNT {
+            note(&websocket.text().await, &mut seen);
+        }
+        websocket.quiet().await;
+        seen
+    };
+    let ((), seen) =
+        within_deadline("all events", async { tokio::join!(sending, receiving) }).await;
+    assert_eq!(seen, (0..COUNT).collect::<Vec<_>>());
+}
+
+fn note(packet: &str, seen: &mut Vec<usize>) {
+    match packet.strip_prefix(r#"42["n","#) {
+        Some(number) => seen.push(number.trim_end_matches(']').parse().unwrap()),
+        None => assert_eq!(packet, "6"),
+    }
+}
+
+#[actix_rt::test]
+async fn a_session_and_its_websocket_on_another_node_end_together() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, edge] = &cluster.nodes;
+    let publisher = BusPublisher::join(&cluster.hub);
+    let mut client = owner.polling().await;
+    let socket = client.connect().await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
+    websocket.quiet().await;
+    publisher.publish(&Command::Disconnect {
+        selector: room(&socket),
+        close: true,
+    });
+    websocket.expect("41").await;
+    let rest = websocket.rest().await;
+    assert!(matches!(rest[..], [] | [Frame::Close(..)]), "{rest:?}");
+    owner.sessions(0).await;
+
+    let mut client = owner.polling().await;
+    client.connect().await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
+    websocket.quiet().await;
+    drop(websocket);
+    owner.sessions(0).await;
+}
+
+#[actix_rt::test]
+async fn batches_for_a_websocket_on_another_node_respect_the_message_limit_of_the_bus() {
+    let settings = [
+        ("ENGINE__MAX_PAYLOAD", "8KiB"),
+        ("BUS__MESSAGE_LIMIT", "24KiB"),
+    ];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    client.connect().await;
+    client.join("r").await;
+    let mut other = owner.member().await;
+    let text = filler(6_000);
+    for _ in 0..20 {
+        other.emit("r", &format!(r#""n","{text}""#)).await;
+    }
+    other.quiet().await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
+    for _ in 0..20 {
+        websocket.expect(&format!(r#"42["n","{text}"]"#)).await;
+    }
+    websocket.quiet().await;
+}
+
+#[actix_rt::test]
+async fn heartbeat_and_payload_limit_apply_to_a_websocket_on_another_node() {
+    let settings = [
+        ("ENGINE__PING_INTERVAL", "200ms"),
+        ("ENGINE__PING_TIMEOUT", "5s"),
+        ("ENGINE__MAX_PAYLOAD", "10kB"),
+    ];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    client.connect().await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
+    for _ in 0..4 {
+        assert_eq!(websocket.frame().await, Frame::Text("2".into()));
+        websocket.send("3").await;
+    }
+    websocket
+        .send(&format!(r#"42["{}"]"#, filler(10_000)))
+        .await;
+    let last = loop {
+        match websocket.frame().await {
+            Frame::Text(ping) if ping == "2" => websocket.send("3").await,
+            other => break other,
+        }
+    };
+    assert_eq!(
+        last,
+        Frame::Close(
+            Some(1009),
+            "message too large: see maxPayload of the handshake".into()
+        )
+    );
+    owner.sessions(0).await;
+}
+
+#[actix_rt::test]
+async fn a_failed_forwarded_probe_does_not_change_the_session() {
+    let cluster = TestCluster::<2>::with(&[("ENGINE__UPGRADE_TIMEOUT", "100ms")]).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    client.connect().await;
+    let mut probe = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+    probe.send("2probe").await;
+    probe.expect("3probe").await;
+    let mut second = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+    assert!(
+        matches!(second.rest().await[..], [Frame::Close(..)]),
+        "one probe at a time"
+    );
+    assert!(
+        matches!(probe.rest().await[..], [Frame::Close(..)]),
+        "too late for the 5"
+    );
+    client.turn_to(&edge.address());
+    client.join("r").await;
+    // The owner learns of the failure over the bus.
+    let mut websocket = within_deadline("a new attempt", async {
+        loop {
+            let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+            websocket.send("2probe").await;
+            if websocket.frame().await == Frame::Text("3probe".into()) {
+                break websocket;
+            }
+        }
+    })
+    .await;
+    websocket.send("5").await;
+    websocket.quiet().await;
+}
