@@ -1,4 +1,4 @@
-//! Whole configurations: what is accepted, what it becomes, and what is said about the others.
+//! Whole configurations: the values of valid ones, and the problems of invalid ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/cluster.toml"
 /// Names and values of an environment.
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// A file that is gone at the end of the test.
+/// A file that is deleted when it is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -36,7 +36,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.0);
+        let _ignored = std::fs::remove_file(&self.0);
     }
 }
 
@@ -63,7 +63,7 @@ fn load_text(text: &str, pairs: Pairs<'_>) -> Result<Loaded, Rejected> {
     load_file(&Scratch::new(text).0, pairs)
 }
 
-/// The keys with problems and the lines they stand on.
+/// The keys with problems and their lines.
 fn places(rejected: &Rejected) -> Vec<(&str, Option<usize>)> {
     let line = |origin: &Origin| match origin {
         Origin::File { line, .. } => *line,
@@ -84,7 +84,7 @@ fn keys(problems: &[Problem]) -> Vec<&str> {
 }
 
 #[test]
-fn the_shipped_configuration_is_sound() {
+fn the_shipped_configuration_is_valid() {
     let loaded = load_environment(&[]).unwrap();
     assert!(loaded.warnings.is_empty() && loaded.unused_names.is_empty());
     let config = loaded.config;
@@ -108,7 +108,7 @@ fn the_shipped_configuration_is_sound() {
 }
 
 #[test]
-fn the_cluster_file_is_sound() {
+fn the_cluster_file_is_valid() {
     let loaded = load_file(Path::new(CLUSTER), &[]).unwrap();
     assert_eq!(keys(&loaded.warnings), ["server.trusted_proxies"]);
     let message = &loaded.warnings[0].message;
@@ -135,7 +135,7 @@ fn the_cluster_file_is_sound() {
 }
 
 #[test]
-fn the_names_other_tooling_uses_work() {
+fn environment_variables_set_their_keys() {
     let config = load_environment(&[
         ("ROOMWIRE_SERVER__BIND", "0.0.0.0:9000"),
         ("ROOMWIRE_APP__KIND", "echo"),
@@ -165,7 +165,7 @@ fn the_names_other_tooling_uses_work() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_layers_take_precedence() {
     let file =
         "[engine]\nping_interval = \"1s\"\nping_timeout = \"1s\"\nupgrade_timeout = \"1s\"\n";
     let names = [
@@ -181,7 +181,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn the_log_filter_has_an_order() {
+fn sources_of_the_log_filter_have_an_order() {
     let cases: [(Pairs<'_>, &str); 4] = [
         (&[("GLOBAL_LOG_LEVEL", "DEBUG")], "debug"),
         (
@@ -275,7 +275,7 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
-fn values_that_do_not_fit_together_are_refused() {
+fn values_that_do_not_fit_together_are_rejected() {
     let cases: [(Pairs<'_>, &str); 13] = [
         (
             &[("ROOMWIRE_ENGINE__PING_TIMEOUT", "0s")],
@@ -325,7 +325,7 @@ fn values_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
-fn public_nodes_are_warned() {
+fn public_nodes_get_warnings() {
     let public = ("ROOMWIRE_SERVER__BIND", "0.0.0.0:80");
     let join = ("ROOMWIRE_APP__RELAY__JOIN", "anyone");
     let publish = ("ROOMWIRE_APP__RELAY__PUBLISH", "members");
@@ -353,7 +353,7 @@ fn public_nodes_are_warned() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named() {
+fn invalid_files_are_named() {
     let torn = load_text("[bus]\nredis_url = \"redis://:hidden@x\n", &[])
         .unwrap_err()
         .to_string();
@@ -376,7 +376,7 @@ fn files_that_cannot_be_used_are_named() {
 }
 
 #[test]
-fn the_effective_configuration_is_a_file() {
+fn the_effective_configuration_is_a_valid_file() {
     let names = [
         ("ROOMWIRE_BUS__REDIS_URL", "redis://me:secret@cache/2"),
         ("ROOMWIRE_ENGINE__COOKIE", "io"),

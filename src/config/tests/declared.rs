@@ -1,4 +1,4 @@
-//! A table declared once, in this file: every consumer of declarations works for it.
+//! A table that is declared only in this file: everything that is generated from declarations works for it.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ table! {
         parts: Vec<Part> = [], tables();
     }
     derived {
-        /// Filled in by whoever reads the table.
+        /// Set after the table is read.
         weight: usize,
     }
     tables {

@@ -4,7 +4,8 @@ use super::*;
 
 const PUBLIC: (&str, &str) = ("ROOMWIRE_SERVER__BIND", "0.0.0.0:8080");
 
-/// Clients, HTTP connections, handshakes a second and at once of an address; events a second and at once of a session.
+/// Limits of clients and HTTP connections of an address; then the rates and bursts of its handshakes and of the events of
+/// a session.
 fn per_client(pairs: Pairs<'_>) -> (usize, Option<usize>, [u32; 4]) {
     let limits = load_environment(pairs).unwrap().config.limits;
     let rates = [

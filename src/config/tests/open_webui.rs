@@ -1,10 +1,10 @@
-//! The app of Open WebUI and the names its operators have.
+//! The defaults of the Open WebUI app, and the environment variables of Open WebUI.
 
 use super::*;
 use crate::config::open_webui::{EFFECTS, UNUSED};
 
 #[test]
-fn open_webui_names_build_a_bus() {
+fn variables_of_open_webui_configure_the_bus() {
     let manager = [
         ("WEBSOCKET_MANAGER", "redis"),
         ("REDIS_URL", "redis://cache/1"),
@@ -80,7 +80,7 @@ fn open_webui_has_other_defaults() {
 }
 
 #[test]
-fn open_webui_needs_backends_and_their_bus() {
+fn open_webui_requires_backends_and_their_redis() {
     let kind = ("ROOMWIRE_APP__KIND", "open_webui");
     let rejected = load_environment(&[kind]).unwrap_err();
     let expected = ["bus.redis_url", "app.open_webui.upstreams"];
@@ -97,7 +97,7 @@ fn open_webui_needs_backends_and_their_bus() {
 }
 
 #[test]
-fn the_shipped_file_is_one_node_in_front_of_two_backends() {
+fn the_shipped_file_configures_two_backends() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/open-webui.toml");
     let loaded = load_file(Path::new(file), &[]).unwrap();
     let expected = ["server.trusted_proxies", "server.internal_bind"];
@@ -120,7 +120,7 @@ fn the_shipped_file_is_one_node_in_front_of_two_backends() {
     assert_eq!(config.bus.channel_prefix, "two:roomwire:2");
 }
 
-/// What Open WebUI itself, or the compose file, reads and a node does not.
+/// Variables of Open WebUI itself or of the compose file, which a node does not read.
 const NOT_OURS: [&str; 11] = [
     "DATABASE_URL",
     "OPEN_WEBUI_ADDRESS",
@@ -145,7 +145,7 @@ fn variables(text: &str) -> std::collections::BTreeSet<&str> {
 }
 
 #[test]
-fn the_page_for_operators_names_the_variables_that_there_are() {
+fn the_guide_names_only_existing_variables_and_all_with_an_effect() {
     let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/open-webui.md"));
     let known = EFFECTS.iter().map(|(name, _)| *name);
     let known: Vec<&str> = known.chain(UNUSED).collect();

@@ -1,4 +1,4 @@
-//! The limits of queues for clients, which must fit together.
+//! Limits of the queues of clients, which must fit together.
 
 use super::load_text;
 
@@ -21,7 +21,7 @@ fn queue_limits_have_room_for_the_largest_message() {
     ];
     let redis = [("ROOMWIRE_BUS__REDIS_URL", "redis://r"), (HARD, "2800KiB")];
     let memory = [("ROOMWIRE_LIMITS__OUTBOX_MEMORY", "31MiB")];
-    for (names, told) in [
+    for (names, parts) in [
         (
             &[(HARD, "1MiB")][..],
             ["socket.outbox_hard_limit", LEAST, "engine.max_payload"],
@@ -48,7 +48,7 @@ fn queue_limits_have_room_for_the_largest_message() {
         ),
     ] {
         let rejected = load_text("", names).unwrap_err().to_string();
-        for part in told {
+        for part in parts {
             assert!(rejected.contains(part), "{part}: {rejected}");
         }
     }

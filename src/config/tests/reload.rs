@@ -1,8 +1,8 @@
-//! Configurations read again by a node that runs.
+//! Reloads of a running node.
 
 use super::*;
 
-/// What a node that runs with one text makes of another.
+/// The reload of `read` by a node that runs with `running`.
 fn reload_text(running: &str, read: &str) -> Result<Reload, Rejected> {
     let running = load_text(running, &[]).unwrap();
     let sources = |file: &Scratch| Sources {
@@ -12,7 +12,7 @@ fn reload_text(running: &str, read: &str) -> Result<Reload, Rejected> {
     reload(&running, &sources(&Scratch::new(read)))
 }
 
-/// The changes of a reload, without the place.
+/// The changes of a reload, without their origins.
 fn changes(reload: &Reload) -> Vec<String> {
     let shown = reload.changes.iter().map(|change| {
         let text = change.to_string();
@@ -22,7 +22,7 @@ fn changes(reload: &Reload) -> Vec<String> {
 }
 
 #[test]
-fn a_reload_takes_over_what_it_can_and_names_the_rest() {
+fn a_reload_applies_reloadable_keys_and_names_the_others() {
     let before = "[limits]\nconnections = 10\n[engine]\npath = \"/a\"\n";
     let after = "[limits]\nconnections = 20\n[engine]\npath = \"/b\"\n[cors]\norigins = [\"https://a.example\"]\n\
                  [[app.relay.rooms]]\npattern = \"x\"\njoin = \"nobody\"\n";
@@ -45,7 +45,7 @@ fn a_reload_takes_over_what_it_can_and_names_the_rest() {
 }
 
 #[test]
-fn what_waits_is_named_again_and_again_and_what_was_taken_over_once() {
+fn pending_changes_are_named_at_every_reload_and_applied_ones_once() {
     let file = Scratch::new("[limits]\nconnections = 20\n[server]\nworkers = 3\n");
     let sources = Sources {
         file: Some(file.0.clone()),
@@ -64,7 +64,7 @@ fn what_waits_is_named_again_and_again_and_what_was_taken_over_once() {
 }
 
 #[test]
-fn a_reload_that_is_refused_says_everything() {
+fn a_rejected_reload_names_all_problems() {
     let running = "[limits]\nconnections = 10\n";
     let rejected = reload_text(running, "[limits]\nconnections = 0\nevents = 1\n").unwrap_err();
     assert_eq!(
@@ -74,7 +74,7 @@ fn a_reload_that_is_refused_says_everything() {
 }
 
 #[test]
-fn what_is_taken_over_must_fit_what_waits() {
+fn applied_changes_must_fit_pending_ones() {
     // The listener goes on to expect a proxy: without any that is trusted, nobody could connect.
     let running = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.1\"]\n";
     let rejected = reload_text(running, "[server]\n").unwrap_err();
@@ -84,7 +84,7 @@ fn what_is_taken_over_must_fit_what_waits() {
 }
 
 #[test]
-fn a_reload_shows_no_secret() {
+fn changes_show_no_secrets() {
     let url = |password: &str| {
         format!(
             "[bus]\nredis_url = \"redis://u:{password}@localhost\"\nsentinel_password = \"{password}\"\n"
@@ -101,7 +101,7 @@ fn a_reload_shows_no_secret() {
 }
 
 #[test]
-fn another_app_waits_with_all_that_goes_with_it() {
+fn all_changes_wait_if_the_app_changes() {
     let before = "[app]\nkind = \"open_webui\"\n[app.open_webui]\nupstreams = [\"http://b:1\"]\n[bus]\nredis_url = \"redis://r\"\n";
     let reload = reload_text(before, "[limits]\nconnections = 10\n").unwrap();
     assert!(reload.changes.iter().all(|change| !change.at_once));
