@@ -6,6 +6,7 @@
 //! room rules of the configuration decide who may join and emit; every ack is `{ok:true,…}` or
 //! `{ok:false,error:{code,message}}`.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use serde_json::{Value, json};
 
 use super::{App, Effect, Event, Join, JoinedRooms, Outcome, SocketContext, SocketHandler};
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig, Reloadable};
+use crate::model::elements::decode_string;
 use crate::model::payload::RESERVED_EVENTS;
-use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
+use crate::model::{Command, Elements, Emit, Payload, Room, Selector, SocketId};
 
 const EVENT_PREFIX: &str = "roomwire:";
 /// Maximum length of a room name in bytes. A node keeps several copies of each name (index, channel, subscription),
@@ -70,24 +72,21 @@ impl Relay {
         context: &SocketContext<'_>,
         payload: &Payload,
     ) -> Result<Outcome, Rejection> {
-        let elements = payload.elements();
-        let name = elements
-            .first()
-            .and_then(|name| event_name(name))
-            .unwrap_or_default();
-        match name.as_str() {
+        let arguments = Arguments::of(payload);
+        let name = arguments.name.and_then(event_name).unwrap_or_default();
+        match &*name {
             "roomwire:join" => {
-                let room = room_name(&elements)?;
+                let room = arguments.room()?;
                 self.may_join(&room)?;
                 Ok(join(context, room))
             }
             "roomwire:leave" => {
-                let room = room_name(&elements)?;
+                let room = arguments.room()?;
                 let left = json!({"ok": true, "room": room.as_str()});
                 Ok([Effect::Leave(vec![room]), ack(&left)].into())
             }
             "roomwire:emit" => {
-                let emit = self.emit(context, payload, &elements)?;
+                let emit = self.emit(context, payload, &arguments)?;
                 let emitted = match context.degraded {
                     false => r#"[{"ok":true}]"#,
                     true => r#"[{"ok":true,"degraded":true}]"#,
@@ -95,7 +94,7 @@ impl Relay {
                 let ack = Effect::Ack(Payload::text(ByteString::from_static(emitted)));
                 Ok([Effect::dispatch(Command::Emit(emit)), ack].into())
             }
-            "roomwire:ask" => Ok(ask(context, self.emit(context, payload, &elements)?)),
+            "roomwire:ask" => Ok(ask(context, self.emit(context, payload, &arguments)?)),
             _ => Err(Rejection::new(
                 "unknown_event",
                 format!(
@@ -131,16 +130,16 @@ impl Relay {
         &self,
         context: &SocketContext<'_>,
         payload: &Payload,
-        elements: &[&str],
+        arguments: &Arguments<'_>,
     ) -> Result<Emit, Rejection> {
-        let room = room_name(elements)?;
-        let Some(event) = elements.get(2).and_then(|event| event_name(event)) else {
+        let room = arguments.room()?;
+        let Some(event) = arguments.event.and_then(event_name) else {
             return Err(Rejection::new(
                 "bad_request",
                 "the second argument must be the name of an event",
             ));
         };
-        if RESERVED_EVENTS.contains(&event.as_str()) || event.starts_with(EVENT_PREFIX) {
+        if RESERVED_EVENTS.contains(&&*event) || event.starts_with(EVENT_PREFIX) {
             return Err(Rejection::new(
                 "event_reserved",
                 format!("`{event}` cannot be emitted to others"),
@@ -150,7 +149,7 @@ impl Relay {
         let sender = Room::from(context.socket.as_str());
         Ok(Emit {
             to: Selector::room(context.namespace.clone(), room).except(sender),
-            payload: from_second_argument(payload, elements),
+            payload: from_event(payload, arguments.event),
             volatile: false,
             ack: None,
         })
@@ -244,27 +243,44 @@ fn ask(context: &SocketContext<'_>, emit: Emit) -> Outcome {
     })
 }
 
-/// The room that a request names as its first argument.
-fn room_name(elements: &[&str]) -> Result<Room, Rejection> {
-    let room = elements.get(1).and_then(|room| text(room));
-    let Some(room) = room.filter(|room| !room.is_empty()) else {
-        return Err(Rejection::new(
-            "bad_request",
-            "the first argument must be the name of a room",
-        ));
-    };
-    if room.len() > MAX_ROOM_NAME {
-        return Err(Rejection::new(
-            "room_name_too_long",
-            format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
-        ));
+/// `["roomwire:…",room,event,…]`: what the relay reads of a request, still encoded. Further arguments are not scanned.
+struct Arguments<'a> {
+    name: Option<&'a str>,
+    room: Option<&'a str>,
+    event: Option<&'a str>,
+}
+
+impl<'a> Arguments<'a> {
+    fn of(payload: &'a Payload) -> Self {
+        let mut elements = Elements::of(&payload.json);
+        Self {
+            name: elements.next(),
+            room: elements.next(),
+            event: elements.next(),
+        }
     }
-    Ok(Room::from(room))
+
+    fn room(&self) -> Result<Room, Rejection> {
+        let room = self.room.and_then(decode_string);
+        let Some(room) = room.filter(|room| !room.is_empty()) else {
+            return Err(Rejection::new(
+                "bad_request",
+                "the first argument must be the name of a room",
+            ));
+        };
+        if room.len() > MAX_ROOM_NAME {
+            return Err(Rejection::new(
+                "room_name_too_long",
+                format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
+            ));
+        }
+        Ok(Room::from(&*room))
+    }
 }
 
 /// `["roomwire:emit",room,event,args...]` -> `[event,args...]`, without encoding anything again.
-fn from_second_argument(payload: &Payload, elements: &[&str]) -> Payload {
-    let start = elements.get(2).map_or(0, |event| {
+fn from_event(payload: &Payload, event: Option<&str>) -> Payload {
+    let start = event.map_or(0, |event| {
         event.as_ptr() as usize - payload.json.as_ptr() as usize
     });
     let mut json = String::with_capacity(payload.json.len() - start + 1);
@@ -276,13 +292,10 @@ fn from_second_argument(payload: &Payload, elements: &[&str]) -> Payload {
     }
 }
 
-fn text(element: &str) -> Option<String> {
-    serde_json::from_str(element).ok()
-}
-
-/// The text; with a lone surrogate, which JavaScript allows, the JSON literal.
-fn event_name(element: &str) -> Option<String> {
-    text(element).or_else(|| element.starts_with('"').then(|| element.to_owned()))
+/// The name of an event; with a lone surrogate, which JavaScript allows, the JSON literal.
+fn event_name(element: &str) -> Option<Cow<'_, str>> {
+    let literal = || element.starts_with('"').then_some(Cow::Borrowed(element));
+    decode_string(element).or_else(literal)
 }
 
 fn ack(argument: &Value) -> Effect {

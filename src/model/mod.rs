@@ -5,6 +5,7 @@
 pub mod ack_id;
 pub mod base64;
 pub mod command;
+pub mod elements;
 pub mod fitness;
 pub mod handshake;
 pub mod id;
@@ -23,6 +24,7 @@ pub mod workers;
 
 pub use ack_id::AckId;
 pub use command::{AckReply, AckToken, Command, Emit, Target};
+pub use elements::Elements;
 pub use fitness::Unfit;
 pub use handshake::{Handshake, Parser};
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 use smallvec::SmallVec;
+
+use super::elements::{Elements, string_end};
 
 /// Names of events that clients and servers reserve for themselves; packets with them are rejected
 /// (`docs/protocol.md#22-malformed-input`).
@@ -51,11 +52,9 @@ impl Payload {
         Self::text(json)
     }
 
-    /// The elements of the array, each encoded. Empty if `json` is not an array.
+    /// The elements of the array, each encoded.
     pub fn elements(&self) -> Vec<&str> {
-        serde_json::from_str::<Vec<&RawValue>>(&self.json)
-            .map(|elements| elements.into_iter().map(RawValue::get).collect())
-            .unwrap_or_default()
+        Elements::of(&self.json).collect()
     }
 
     /// Bytes of text and attachments.
@@ -94,19 +93,6 @@ pub(crate) fn first_element(data: &str) -> &str {
     data.strip_prefix('[')
         .unwrap_or_default()
         .trim_ascii_start()
-}
-
-/// The end of the string literal at the start of valid JSON, after its closing quote.
-pub(crate) fn string_end(json: &str) -> Option<usize> {
-    let bytes = json.as_bytes();
-    let mut at = 1;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::payload::string_end;
+use crate::model::elements::string_end;
 
 /// The result of checking the placeholders of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
