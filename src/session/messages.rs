@@ -1,4 +1,4 @@
-//! A session's whole interface: what transports send it, and what they get back.
+//! The messages that transports send to a session, and the responses.
 
 use std::time::Duration;
 
@@ -8,51 +8,51 @@ use tokio::sync::oneshot;
 
 use crate::protocol::engine_io::state::CloseReason;
 
-/// A transport that can take data asks for the next batch of packets. Answered at once if something waits,
-/// else as soon as something does. One at a time.
+/// A transport that can send data requests the next batch of packets. The response follows as soon as there is a packet.
+/// One request may be pending at a time.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Ready {
     pub format: BatchFormat,
-    pub outlet: oneshot::Sender<Result<Batch, PullError>>,
+    pub reply: oneshot::Sender<Result<Batch, PullError>>,
 }
 
 /// What a batch looks like on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchFormat {
-    /// The body of a long-polling answer (protocol notes 1.3).
+    /// The body of a long-polling response (docs/protocol.md#13-polling).
     Polling,
-    /// Websocket frames, about this many bytes, for a websocket held by another node.
+    /// Websocket frames of about this many bytes, for a websocket held by another node.
     Websocket { bytes: usize },
 }
 
-/// One answer to [`Ready`].
+/// A response to [`Ready`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     pub body: Bytes,
-    /// Nothing will follow: the session has ended.
+    /// The session has ended; no batch follows.
     pub last: bool,
 }
 
 /// Why a transport gets no batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullError {
-    /// The session uses another transport by now.
+    /// The session uses another transport now.
     TransportMismatch,
-    /// Somebody waits already; the session is closed for it (protocol notes 1.7).
+    /// Another request is pending; the session closes (docs/protocol.md#17-errors).
     Duplicate,
 }
 
-/// A client begins to post packets; announced before the body has come, so that two at once are noticed.
+/// A client begins a POST; announced before its body arrives, so that two at once are noticed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PostStarted {
     pub post: PostId,
-    /// Dropped when the post is no longer of interest.
+    /// Dropped when the body need not be read any more.
     pub open: Option<oneshot::Sender<()>>,
 }
 
-/// The body of a post that was announced.
+/// The body of an announced POST.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Post {
@@ -61,7 +61,7 @@ pub struct Post {
     pub reply: oneshot::Sender<Result<(), PostError>>,
 }
 
-/// A post was announced but its body is not delivered.
+/// The body of an announced POST is not delivered.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct PostAborted {
@@ -69,7 +69,7 @@ pub struct PostAborted {
     pub why: Abort,
 }
 
-/// Why the body of a post is not delivered.
+/// Why the body of a POST is not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {
     /// It was incomplete or malformed: packets are lost, so the session ends.
@@ -78,44 +78,44 @@ pub enum Abort {
     Rejected,
 }
 
-/// Tells the posts of a session apart.
+/// Identifies a POST of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PostId(pub u64);
 
-/// Why a post was not taken.
+/// Why a POST is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostError {
-    /// The session uses another transport by now.
+    /// The session uses another transport now.
     TransportMismatch,
-    /// Another post was in flight; the session is closed for it.
+    /// Another POST is under way; the session closes.
     Duplicate,
-    /// The body is no payload; the session is closed for it.
+    /// The body is not a valid payload; the session closes.
     Malformed,
 }
 
-/// A websocket held by another node wants to take a polling session over (protocol notes 1.6).
+/// A websocket held by another node probes whether it may take over a polling session (docs/protocol.md#16-upgrade).
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ProbeStarted {
     pub reply: oneshot::Sender<bool>,
 }
 
-/// The probing websocket said `2probe` and was answered.
+/// The probing websocket sent `2probe` and received `3probe`.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Probed;
 
-/// The probing websocket is gone or said something else; the session lives on.
+/// The probing websocket closed or sent something else; the session continues.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ProbeFailed;
 
-/// The probing websocket said `5`: it carries the session from now on.
+/// The probing websocket sent `5`: it carries the session from now on.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Upgraded;
 
-/// A message that came over a websocket held by another node.
+/// A message that arrived over a websocket held by another node.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub enum Receive {
@@ -130,8 +130,8 @@ pub struct Detached {
     pub reason: CloseReason,
 }
 
-/// The node stops: the session ends without telling clients to stay away, once acks and answers under way are
-/// settled, after `patience` at the latest.
+/// The node stops: the session ends in a way after which stock clients reconnect, once no ack or response is pending, after
+/// `patience` at the latest.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ShutDown {

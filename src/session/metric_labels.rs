@@ -1,10 +1,10 @@
-//! How sessions are counted: the protocol's words as labels of metrics.
+//! Metric labels of transports and close reasons.
 
 use crate::metrics::labels::{Disconnect, Transport};
 use crate::model::TransportName;
 use crate::protocol::engine_io::state::CloseReason;
 
-/// The label of what carries a session.
+/// The label of a transport.
 pub(super) fn transport(name: TransportName) -> Transport {
     match name {
         TransportName::Polling => Transport::Polling,
@@ -12,7 +12,7 @@ pub(super) fn transport(name: TransportName) -> Transport {
     }
 }
 
-/// The label of why a session ended.
+/// The label of a close reason.
 pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
     match reason {
         CloseReason::TransportClose => Disconnect::TransportClose,

@@ -21,7 +21,7 @@ impl PendingPoll {
     pub(super) fn new(ready: Ready) -> Self {
         Self {
             format: ready.format,
-            sender: ready.outlet,
+            sender: ready.reply,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Ends of a polling session whose order no client can force.
+//! Sequences of messages that no client can force, and the gates before the app.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,10 +79,10 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
 }
 
 fn pull(session: &Addr<Session>) -> Pulled {
-    let (outlet, batch) = oneshot::channel();
+    let (reply, batch) = oneshot::channel();
     session.do_send(Ready {
         format: BatchFormat::Polling,
-        outlet,
+        reply,
     });
     batch
 }
@@ -92,7 +92,7 @@ async fn body(batch: Pulled) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-/// A polling session whose client has its handshake.
+/// A polling session whose client has received its handshake.
 async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
     polling_with(worker, None).await
 }
@@ -120,20 +120,20 @@ async fn polling_with(worker: &Rc<Worker>, credentials: Option<Credentials>) -> 
     session
 }
 
-/// The session is gone before it takes another message.
+/// Checks that the session is gone before it handles another message.
 async fn assert_gone(worker: &Worker, session: &Addr<Session>) {
     assert!(pull(session).await.is_err());
     assert_eq!(worker.session_ids(), []);
 }
 
 #[actix_rt::test]
-async fn nobody_waits_for_a_client_that_gave_up_its_poll_as_the_session_ended() {
+async fn a_session_ends_at_once_if_its_client_aborted_the_poll_meanwhile() {
     let worker = worker();
     let session = polling(&worker).await;
     drop(pull(&session));
     let patience = Duration::ZERO;
     session.do_send(ShutDown { patience });
-    // All are in before the session looks at its poll.
+    // All messages are queued before the session checks its poll.
     let (reply, may_upgrade) = oneshot::channel();
     session.do_send(ProbeStarted { reply });
     assert_eq!(may_upgrade.await, Ok(false));
@@ -141,7 +141,7 @@ async fn nobody_waits_for_a_client_that_gave_up_its_poll_as_the_session_ended() 
 }
 
 #[actix_rt::test]
-async fn a_session_is_gone_once_its_client_said_goodbye() {
+async fn a_close_packet_of_the_client_ends_its_poll_and_the_session() {
     let worker = worker();
     let session = polling(&worker).await;
     let waiting = pull(&session);
@@ -160,7 +160,7 @@ async fn a_session_is_gone_once_its_client_said_goodbye() {
 }
 
 #[actix_rt::test]
-async fn nobody_waits_for_a_websocket_elsewhere_that_went_as_the_session_ended() {
+async fn a_session_ends_at_once_if_its_websocket_on_another_node_closed_meanwhile() {
     let worker = worker();
     let session = polling(&worker).await;
     let (reply, may_upgrade) = oneshot::channel();

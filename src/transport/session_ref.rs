@@ -138,11 +138,11 @@ impl<'a> SessionRef<'a> {
 
 /// The next polling batch of a session of this node; `None` if it has ended.
 pub(super) async fn pull_local(session: &Addr<Session>) -> Option<Result<Batch, PullError>> {
-    let (outlet, batch) = oneshot::channel();
+    let (reply, batch) = oneshot::channel();
     session
         .try_send(Ready {
             format: BatchFormat::Polling,
-            outlet,
+            reply,
         })
         .ok()?;
     batch.await.ok()

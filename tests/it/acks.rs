@@ -1,11 +1,11 @@
-//! Questions to clients and their answers.
+//! Acks of clients: `roomwire:ask`, which resolves to the first ack of another client.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{TestCluster, TestServer, WebsocketClient};
 
-/// The next packet must be an event that wants an ack; its id and the event.
-pub async fn asked(client: &mut WebsocketClient) -> (u32, String) {
+/// The id and text of the next packet, which must be an event that requests an ack.
+pub async fn event_with_ack(client: &mut WebsocketClient) -> (u32, String) {
     let text = client.text().await;
     let event = text.strip_prefix("42").unwrap_or_else(|| panic!("{text}"));
     let bracket = event.find('[').unwrap();
@@ -16,7 +16,7 @@ pub async fn asked(client: &mut WebsocketClient) -> (u32, String) {
 }
 
 #[actix_rt::test]
-async fn a_client_asks_another() {
+async fn an_ask_resolves_to_the_ack_of_the_other_client() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
@@ -31,11 +31,11 @@ async fn a_client_asks_another() {
             r#"427["roomwire:ask","{to}","question",{{"q":1}}]"#
         ))
         .await;
-        let (id, event) = asked(&mut b).await;
+        let (id, event) = event_with_ack(&mut b).await;
         assert_eq!(event, r#"["question",{"q":1}]"#);
         b.send(&format!("43{id}{answer}")).await;
         a.expect(&format!("437{expected}")).await;
-        // A second answer to the same question is nobody's.
+        // A second ack of the same event is dropped.
         b.send(&format!(r#"43{id}["again"]"#)).await;
         b.quiet().await;
         a.quiet().await;
@@ -43,7 +43,7 @@ async fn a_client_asks_another() {
 }
 
 #[actix_rt::test]
-async fn of_a_room_the_first_answer_counts() {
+async fn the_first_ack_of_a_room_counts() {
     let server = TestServer::start().await;
     let (mut a, mut b, mut c) = (
         server.member().await,
@@ -53,20 +53,20 @@ async fn of_a_room_the_first_answer_counts() {
     b.join("r").await;
     c.join("r").await;
     a.send(r#"420["roomwire:ask","r","who"]"#).await;
-    let (of_b, _) = asked(&mut b).await;
-    let (of_c, _) = asked(&mut c).await;
-    assert_eq!(of_b, of_c, "one packet serves the room");
-    c.send(&format!(r#"43{of_c}["c"]"#)).await;
+    let (id_at_b, _) = event_with_ack(&mut b).await;
+    let (id_at_c, _) = event_with_ack(&mut c).await;
+    assert_eq!(id_at_b, id_at_c, "one packet serves the room");
+    c.send(&format!(r#"43{id_at_c}["c"]"#)).await;
     a.expect(r#"430[{"ok":true,"answer":["c"]}]"#).await;
-    b.send(&format!(r#"43{of_b}["b"]"#)).await;
+    b.send(&format!(r#"43{id_at_b}["b"]"#)).await;
     b.quiet().await;
     a.quiet().await;
 }
 
 #[actix_rt::test]
-async fn who_was_not_asked_cannot_answer() {
+async fn acks_of_a_client_that_received_no_event_are_dropped() {
     let server = TestServer::start().await;
-    let (mut a, mut b, mut thief) = (
+    let (mut a, mut b, mut intruder) = (
         server.member().await,
         server.member().await,
         server.member().await,
@@ -74,20 +74,20 @@ async fn who_was_not_asked_cannot_answer() {
     let to = b.socket.clone();
     a.send(&format!(r#"420["roomwire:ask","{to}","secret"]"#))
         .await;
-    let (id, _) = asked(&mut b).await;
+    let (id, _) = event_with_ack(&mut b).await;
     for wrong in [id, id + 1, 0, u32::MAX] {
-        thief.send(&format!(r#"43{wrong}["stolen"]"#)).await;
+        intruder.send(&format!(r#"43{wrong}["stolen"]"#)).await;
     }
-    thief
+    intruder
         .send(r#"4399999999999999999999["far too large"]"#)
         .await;
-    thief.quiet().await;
+    intruder.quiet().await;
     b.send(&format!(r#"43{id}["mine"]"#)).await;
     a.expect(r#"430[{"ok":true,"answer":["mine"]}]"#).await;
 }
 
 #[actix_rt::test]
-async fn answers_may_carry_bytes() {
+async fn an_ack_may_have_attachments() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
@@ -113,7 +113,7 @@ async fn answers_may_carry_bytes() {
 }
 
 #[actix_rt::test]
-async fn questions_of_two_namespaces_do_not_mix() {
+async fn acks_count_only_in_the_namespace_of_their_event() {
     let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/b")]).await;
     let (mut a, mut b) = (server.websocket().await, server.websocket().await);
     a.connect("/").await;
@@ -124,7 +124,7 @@ async fn questions_of_two_namespaces_do_not_mix() {
         .await;
     a.send(&format!(r#"42/b,0["roomwire:ask","{second}","in b"]"#))
         .await;
-    let (main_id, event) = asked(&mut b).await;
+    let (main_id, event) = event_with_ack(&mut b).await;
     assert_eq!(event, r#"["in main"]"#);
     let text = b.text().await;
     let second_id: u32 = text
@@ -133,7 +133,7 @@ async fn questions_of_two_namespaces_do_not_mix() {
         .unwrap()
         .parse()
         .unwrap();
-    // In the wrong namespace first: not an answer.
+    // The right id in the wrong namespace is not an ack.
     b.send(&format!(r#"43/b,{main_id}["wrong"]"#)).await;
     b.send(&format!(r#"43/b,{second_id}["b"]"#)).await;
     a.expect(r#"43/b,0[{"ok":true,"answer":["b"]}]"#).await;
@@ -142,73 +142,73 @@ async fn questions_of_two_namespaces_do_not_mix() {
 }
 
 #[actix_rt::test]
-async fn many_questions_at_a_time_are_answered_in_any_order() {
+async fn concurrent_asks_resolve_in_any_order() {
     let server = TestServer::start().await;
     let mut b = server.member().await;
     let to = b.socket.clone();
-    let mut askers = Vec::new();
+    let mut senders = Vec::new();
     let mut ids = Vec::new();
     for number in 0..20 {
-        let mut asker = server.member().await;
-        asker
+        let mut sender = server.member().await;
+        sender
             .send(&format!(r#"420["roomwire:ask","{to}","q",{number}]"#))
             .await;
-        let (id, event) = asked(&mut b).await;
+        let (id, event) = event_with_ack(&mut b).await;
         assert_eq!(event, format!(r#"["q",{number}]"#));
-        askers.push(asker);
+        senders.push(sender);
         ids.push(id);
     }
     for (number, id) in ids.iter().enumerate().rev() {
         b.send(&format!("43{id}[{number}]")).await;
     }
-    for (number, asker) in askers.iter_mut().enumerate() {
-        asker
+    for (number, sender) in senders.iter_mut().enumerate() {
+        sender
             .expect(&format!(r#"430[{{"ok":true,"answer":[{number}]}}]"#))
             .await;
     }
 }
 
 #[actix_rt::test]
-async fn who_owes_too_many_acks_is_not_asked_for_the_oldest_any_more() {
+async fn beyond_max_pending_acks_the_oldest_ack_is_dropped() {
     let server = TestServer::with(&[("SOCKET__MAX_PENDING_ACKS", "2")]).await;
     let mut b = server.member().await;
     let to = b.socket.clone();
-    let mut askers = Vec::new();
+    let mut senders = Vec::new();
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let mut asker = server.member().await;
-        asker
+        let mut sender = server.member().await;
+        sender
             .send(&format!(r#"420["roomwire:ask","{to}","q"]"#))
             .await;
-        ids.push(asked(&mut b).await.0);
-        askers.push(asker);
+        ids.push(event_with_ack(&mut b).await.0);
+        senders.push(sender);
     }
     for id in &ids {
         b.send(&format!("43{id}[1]")).await;
     }
-    for asker in &mut askers[1..] {
-        asker.expect(r#"430[{"ok":true,"answer":[1]}]"#).await;
+    for sender in &mut senders[1..] {
+        sender.expect(r#"430[{"ok":true,"answer":[1]}]"#).await;
     }
     assert_eq!(server.metrics().acks_dropped_total.get(), 1);
 }
 
 #[actix_rt::test]
-async fn later_events_of_a_socket_are_answered_before_its_question_is() {
+async fn later_events_are_acknowledged_before_a_pending_ask() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
     a.send(&format!(r#"420["roomwire:ask","{to}","q"]"#)).await;
     a.send(r#"421["roomwire:leave","x"]"#).await;
     a.emit(&to, r#""after""#).await;
-    let (id, _) = asked(&mut b).await;
+    let (id, _) = event_with_ack(&mut b).await;
     a.expect(r#"431[{"ok":true,"room":"x"}]"#).await;
     b.expect(r#"42["after"]"#).await;
     b.send(&format!("43{id}[]")).await;
     a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
 }
 
-/// Sends the question and checks that the answer comes long before the 10 s for which answers are waited for.
-async fn nobody_to_ask(client: &mut WebsocketClient, room: &str) {
+/// Asks a room, and checks that `no_answer` arrives long before the deadline of 10 s.
+async fn expect_no_answer(client: &mut WebsocketClient, room: &str) {
     let begun = Instant::now();
     let answer = client
         .ask(&format!(r#"["roomwire:ask","{room}","q"]"#))
@@ -222,41 +222,41 @@ async fn nobody_to_ask(client: &mut WebsocketClient, room: &str) {
 }
 
 #[actix_rt::test]
-async fn a_question_to_a_room_without_members_is_answered_at_once() {
+async fn asking_a_room_without_other_members_fails_at_once() {
     let server = TestServer::start().await;
     let (mut a, b) = (server.member().await, server.member().await);
-    nobody_to_ask(&mut a, "empty").await;
+    expect_no_answer(&mut a, "empty").await;
     a.join("alone").await;
-    nobody_to_ask(&mut a, "alone").await;
+    expect_no_answer(&mut a, "alone").await;
     let gone = b.socket.clone();
     drop(b);
     server.sessions(1).await;
-    nobody_to_ask(&mut a, &gone).await;
+    expect_no_answer(&mut a, &gone).await;
 }
 
 #[actix_rt::test]
-async fn a_question_to_a_room_without_members_in_the_cluster_is_answered_at_once() {
+async fn asking_a_room_without_other_members_in_the_cluster_fails_at_once() {
     let cluster = TestCluster::<3>::start().await;
     let [first, second, _] = &cluster.nodes;
     let (mut a, mut b) = (first.member().await, second.member().await);
-    nobody_to_ask(&mut a, "empty").await;
+    expect_no_answer(&mut a, "empty").await;
     a.join("r").await;
-    nobody_to_ask(&mut a, "r").await;
-    // A member on another node is asked, though this node has nobody but the asker.
+    expect_no_answer(&mut a, "r").await;
+    // A member on another node receives the event, although this node has no member but the sender.
     b.join("r").await;
     a.send(r#"421["roomwire:ask","r","q"]"#).await;
-    let (id, _) = asked(&mut b).await;
+    let (id, _) = event_with_ack(&mut b).await;
     b.send(&format!(r#"43{id}["b"]"#)).await;
     a.expect(r#"431[{"ok":true,"answer":["b"]}]"#).await;
     let gone = b.socket.clone();
     drop(b);
     second.sessions(0).await;
-    nobody_to_ask(&mut a, "r").await;
-    nobody_to_ask(&mut a, &gone).await;
+    expect_no_answer(&mut a, "r").await;
+    expect_no_answer(&mut a, &gone).await;
 }
 
 #[actix_rt::test]
-async fn events_do_not_wait_for_a_question_under_way() {
+async fn events_do_not_wait_for_100_pending_asks() {
     let server = TestServer::start().await;
     let (mut a, mut silent) = (server.member().await, server.member().await);
     silent.join("r").await;
@@ -266,7 +266,7 @@ async fn events_do_not_wait_for_a_question_under_way() {
     }
     let mut ids = Vec::new();
     for _ in 0..100 {
-        ids.push(asked(&mut silent).await.0);
+        ids.push(event_with_ack(&mut silent).await.0);
     }
     a.join("other").await;
     a.quiet().await;
@@ -278,7 +278,7 @@ async fn events_do_not_wait_for_a_question_under_way() {
 }
 
 #[actix_rt::test]
-async fn a_socket_with_very_many_questions_under_way_waits_for_one_of_them() {
+async fn events_wait_for_one_of_101_pending_asks() {
     let server = TestServer::start().await;
     let (mut a, mut silent) = (server.member().await, server.member().await);
     silent.join("r").await;
@@ -289,7 +289,7 @@ async fn a_socket_with_very_many_questions_under_way_waits_for_one_of_them() {
     a.send(r#"42500["roomwire:leave","x"]"#).await;
     let mut last = 0;
     for _ in 0..101 {
-        last = asked(&mut silent).await.0;
+        last = event_with_ack(&mut silent).await.0;
     }
     silent.send(&format!("43{last}[]")).await;
     a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;

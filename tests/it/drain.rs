@@ -1,6 +1,6 @@
 //! A node that empties itself bit by bit: who is refused, who is waited for, who goes when.
 
-use crate::acks::asked;
+use crate::acks::event_with_ack;
 use crate::support::cluster::{BusPublisher, room};
 use crate::support::http::Request;
 use crate::support::log::close_reason;
@@ -76,7 +76,7 @@ async fn an_answer_under_way_is_waited_for() {
     let to = b.socket.clone();
     a.send(&format!(r#"427["roomwire:ask","{to}","question"]"#))
         .await;
-    let (id, _) = asked(&mut b).await;
+    let (id, _) = event_with_ack(&mut b).await;
     let watch = async {
         assert_eq!(idle.rest().await, ended());
         eventually("both told", || {
@@ -105,7 +105,7 @@ async fn an_answer_that_does_not_come_holds_nobody_for_ever() {
     let to = b.socket.clone();
     a.send(&format!(r#"427["roomwire:ask","{to}","question"]"#))
         .await;
-    let _never_answered = asked(&mut b).await;
+    let _never_answered = event_with_ack(&mut b).await;
     let (rest, ()) = tokio::join!(b.rest(), server.server.drain());
     assert_eq!(rest, ended());
 }

@@ -9,7 +9,7 @@ use roomwire::model::{
 };
 use tokio::sync::oneshot;
 
-use crate::acks::asked;
+use crate::acks::event_with_ack;
 use crate::support::cluster::room;
 use crate::support::{TestCluster, TestServer, within_deadline};
 
@@ -160,9 +160,9 @@ async fn a_call_collects_acks_up_to_its_limit_or_its_deadline() {
             ingress.call(emit(room("r"), r#"["who"]"#), policy)
         });
         let call = call.await;
-        let (id, _) = asked(&mut a).await;
+        let (id, _) = event_with_ack(&mut a).await;
         a.send(&format!(r#"43{id}["a"]"#)).await;
-        let (id, _) = asked(&mut b).await;
+        let (id, _) = event_with_ack(&mut b).await;
         b.send(&format!(r#"43{id}["b"]"#)).await;
         let gathered = within_deadline("the acks", call.finish()).await;
         let mut acks: Vec<_> = gathered.answers.iter().map(|a| &*a.payload.json).collect();
@@ -205,7 +205,7 @@ async fn commands_and_calls_of_a_thread_without_a_shard_reach_other_nodes() {
     };
     let call = ingress.call(emit(room("r"), r#"["who"]"#), policy);
     for client in [&mut a, &mut b] {
-        let (id, _) = asked(client).await;
+        let (id, _) = event_with_ack(client).await;
         client.send(&format!(r#"43{id}["here"]"#)).await;
     }
     let gathered = within_deadline("the acks", call.finish()).await;

@@ -1,14 +1,14 @@
-//! Namespaces: which exist, how many a connection may be in, and that they are apart.
+//! Namespaces: which exist, how many a session may connect to, and that they are separate.
 
 use std::time::Duration;
 
 use crate::support::{Frame, TestServer, field};
 
-/// More than the second in which a CONNECT counts as sent before the answer to the one before.
+/// More than the second within which a repeated CONNECT counts as sent before the response to the previous one.
 const PAST_REPEATS: Duration = Duration::from_millis(1100);
 
 #[actix_rt::test]
-async fn only_the_configured_ones_exist() {
+async fn only_configured_namespaces_exist() {
     let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/chat,/team-*")]).await;
     let mut client = server.websocket().await;
     for name in ["/", "/chat", "/team-red", "/team-"] {
@@ -24,7 +24,7 @@ async fn only_the_configured_ones_exist() {
 }
 
 #[actix_rt::test]
-async fn a_connection_may_be_in_so_many_at_a_time() {
+async fn a_session_connects_to_max_namespaces_at_a_time() {
     let server = TestServer::with(&[
         ("SOCKET__NAMESPACES", "/*"),
         ("SOCKET__MAX_NAMESPACES", "3"),
@@ -43,7 +43,7 @@ async fn a_connection_may_be_in_so_many_at_a_time() {
 }
 
 #[actix_rt::test]
-async fn connects_repeated_before_the_answer_are_all_answered_and_the_last_counts() {
+async fn each_connect_repeated_before_the_response_is_answered_and_the_last_one_counts() {
     let server = TestServer::start().await;
     let mut member = server.member().await;
     let mut client = server.polling().await;
@@ -54,22 +54,22 @@ async fn connects_repeated_before_the_answer_are_all_answered_and_the_last_count
         ids.push(field(answer.strip_prefix("40").unwrap(), "sid"));
     }
     assert_ne!(ids[0], ids[1]);
-    // One socket is left, under the id that the client took last.
+    // One socket is left, with the id of the last response.
     member.emit(&ids[0], r#""to the first""#).await;
     member.emit(&ids[1], r#""to the last""#).await;
     client.expect(r#"42["to the last"]"#).await;
-    // Much later it is an error of the client, as at the reference server.
+    // Much later a repeated CONNECT is an error of the client, as at the reference server.
     tokio::time::sleep(PAST_REPEATS).await;
     client.send("40").await;
     assert_eq!(client.next().await, "1", "the session is closed");
 }
 
 #[actix_rt::test]
-async fn a_page_that_leaves_a_namespace_and_comes_back_at_once_keeps_its_connection() {
+async fn a_client_may_reconnect_to_a_namespace_at_once() {
     let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/b")]).await;
     let mut client = server.websocket().await;
     client.connect("/b").await;
-    // The stock client sends this for connect, disconnect, connect; the second frame may come behind the first answer.
+    // The stock client sends this for connect, disconnect, connect; the second packet may arrive after the first response.
     let mut ids = Vec::new();
     for _ in 0..2 {
         client.send("40").await;
@@ -83,7 +83,7 @@ async fn a_page_that_leaves_a_namespace_and_comes_back_at_once_keeps_its_connect
 }
 
 #[actix_rt::test]
-async fn rooms_of_the_same_name_are_apart() {
+async fn rooms_of_the_same_name_in_two_namespaces_are_separate() {
     let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/b")]).await;
     let (mut a, mut b) = (server.websocket().await, server.websocket().await);
     for client in [&mut a, &mut b] {
@@ -103,14 +103,14 @@ async fn rooms_of_the_same_name_are_apart() {
 }
 
 #[actix_rt::test]
-async fn leaving_one_leaves_the_others() {
+async fn disconnecting_from_a_namespace_does_not_affect_the_others() {
     let server = TestServer::with(&[("SOCKET__NAMESPACES", "/,/b")]).await;
     let mut client = server.websocket().await;
     client.connect("/b").await;
     client.connect("/").await;
     client.send("41/b,").await;
     client.quiet().await;
-    // A packet for a namespace that was left breaks the rules.
+    // A packet for a namespace that the client has left is a protocol error.
     client.send(r#"42/b,["e"]"#).await;
     assert!(matches!(client.rest().await[..], [Frame::Close(..)]));
 }
@@ -130,12 +130,12 @@ async fn auth_must_be_an_object_or_absent() {
 }
 
 #[actix_rt::test]
-async fn nothing_reaches_a_socket_before_its_connect_answer() {
+async fn no_event_reaches_a_socket_before_its_connect_response() {
     let server = TestServer::start().await;
     let mut sender = server.member().await;
     for _ in 0..20 {
         let mut client = server.websocket().await;
-        // Join in the same breath as the connect: events are taken in order.
+        // Joins together with the CONNECT: packets are handled in order.
         client.send("40").await;
         client.send(r#"421["roomwire:join","r"]"#).await;
         assert!(client.text().await.starts_with("40{"));

@@ -1,4 +1,4 @@
-//! The relay: rooms by client request, and who may do what in which.
+//! The relay: rooms that clients join and emit to, and the rules that decide who may.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn error(answer: &str) -> String {
 }
 
 #[actix_rt::test]
-async fn members_hear_what_is_emitted_and_nobody_else() {
+async fn an_emit_reaches_all_members_but_its_sender() {
     let server = TestServer::start().await;
     let (mut a, mut b, mut c) = (
         server.member().await,
@@ -48,10 +48,10 @@ async fn members_hear_what_is_emitted_and_nobody_else() {
         r#"[{"ok":true}]"#
     );
     a.expect(r#"42["news",{"n": 1},[null]]"#).await;
-    // Not to its sender, not to strangers.
+    // Neither to its sender nor to clients outside the room.
     b.quiet().await;
     c.quiet().await;
-    // Strangers may emit by default.
+    // By default, clients outside the room may emit to it.
     c.emit("r", r#""hi""#).await;
     a.expect(r#"42["hi"]"#).await;
     b.expect(r#"42["hi"]"#).await;
@@ -62,7 +62,7 @@ async fn members_hear_what_is_emitted_and_nobody_else() {
     c.emit("r", r#""again""#).await;
     b.expect(r#"42["again"]"#).await;
     a.quiet().await;
-    // Twice in a room is once.
+    // A repeated join has no effect.
     b.join("r").await;
     c.emit("r", r#""once""#).await;
     b.expect(r#"42["once"]"#).await;
@@ -70,7 +70,7 @@ async fn members_hear_what_is_emitted_and_nobody_else() {
 }
 
 #[actix_rt::test]
-async fn one_socket_is_reached_by_its_id() {
+async fn an_emit_to_a_socket_id_reaches_that_socket() {
     let server = TestServer::start().await;
     let (mut a, mut b, mut c) = (
         server.member().await,
@@ -88,14 +88,14 @@ async fn one_socket_is_reached_by_its_id() {
         error(&c.ask(&format!(r#"["roomwire:join","{to}"]"#)).await),
         "room_reserved"
     );
-    // Not to itself: the sender is never among those emitted to.
+    // An emit never reaches its sender, not even by its own id.
     let own = a.socket.clone();
     a.emit(&own, r#""echo""#).await;
     a.quiet().await;
 }
 
 #[actix_rt::test]
-async fn rooms_may_have_the_ids_of_databases_as_names() {
+async fn uuids_and_other_long_ids_are_valid_room_names() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     for name in [
@@ -127,25 +127,25 @@ async fn values_that_only_javascript_accepts_are_normalised() {
 }
 
 #[actix_rt::test]
-async fn who_leaves_the_server_leaves_the_rooms() {
+async fn a_socket_that_disconnects_leaves_its_rooms() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     b.join("r").await;
-    // Out of the namespace, then in again: a new socket, in no room.
+    // Disconnects and reconnects: a new socket, in no room.
     b.send("41").await;
     b.connect("/").await;
-    a.emit("r", r#""nobody hears""#).await;
+    a.emit("r", r#""not received""#).await;
     a.quiet().await;
     b.quiet().await;
     let before = b.socket.clone();
     drop(b);
     server.sessions(1).await;
-    a.emit(&before, r#""nobody there""#).await;
+    a.emit(&before, r#""no such socket""#).await;
     a.quiet().await;
 }
 
 #[actix_rt::test]
-async fn patterns_of_the_configuration_rule_who_may() {
+async fn room_rules_decide_who_may_join_and_emit() {
     let server = TestServer::configured(config_with_file(&[], Some(RULES)), None).await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     a.join("news:today").await;
@@ -176,13 +176,13 @@ async fn patterns_of_the_configuration_rule_who_may() {
             }
         }
     }
-    // What the stranger said in the open room.
+    // The emit of the client outside the room, which allows it.
     a.expect(r#"42["e"]"#).await;
     a.quiet().await;
 }
 
 #[actix_rt::test]
-async fn the_default_for_all_rooms_can_be_closed() {
+async fn rooms_without_a_rule_can_be_closed() {
     let settings = [
         ("APP__RELAY__JOIN", "nobody"),
         ("APP__RELAY__PUBLISH", "members"),
@@ -200,7 +200,7 @@ async fn the_default_for_all_rooms_can_be_closed() {
 }
 
 #[actix_rt::test]
-async fn requests_without_sense_are_refused_by_name() {
+async fn invalid_requests_are_refused_with_a_code() {
     let server = TestServer::with(&[("SOCKET__MAX_ROOMS", "3")]).await;
     let mut a = server.member().await;
     a.join(&"r".repeat(128)).await;
@@ -258,13 +258,13 @@ async fn requests_without_sense_are_refused_by_name() {
     a.join("2").await;
     a.ask(r#"["roomwire:leave","2"]"#).await;
     a.join("4").await;
-    // Without an ack nobody is told, and the connection lives on.
+    // Without an ack there is no response, and the session continues.
     a.send(r#"42["roomwire:join"]"#).await;
     a.quiet().await;
 }
 
 #[actix_rt::test]
-async fn room_names_of_any_script_and_shape() {
+async fn room_names_may_contain_any_text() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     for room in [
@@ -284,7 +284,7 @@ async fn room_names_of_any_script_and_shape() {
 }
 
 #[actix_rt::test]
-async fn a_large_room_hears_everything_in_order_from_each_sender() {
+async fn a_large_room_receives_all_events_in_the_order_of_each_sender() {
     const MEMBERS: usize = 40;
     const EVENTS: usize = 50;
     let server = TestServer::start().await;

@@ -1,4 +1,4 @@
-//! A client that does not read: it costs a bounded amount, harms nobody else, and does not live for ever.
+//! Clients that do not read: their memory is bounded, other clients are not affected, and their sessions end.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::support::log::close_reason;
 use crate::support::tls::Files;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
 
-/// Small buffers everywhere, so that little fills them, and little patience.
+/// Small buffers, so that little data fills them, and a short timeout.
 const SMALL: [(&str, &str); 3] = [
     ("SOCKET__SEND_BUFFER", "16KiB"),
     ("SOCKET__OUTBOX_LIMIT", "64KiB"),
     ("SOCKET__SLOW_TIMEOUT", "500ms"),
 ];
 
-/// No patience is needed: more waits than may.
+/// A low hard limit, so that the timeout does not matter.
 const HARD: [(&str, &str); 5] = [
     ("SOCKET__SEND_BUFFER", "16KiB"),
     ("SOCKET__OUTBOX_LIMIT", "64KiB"),
@@ -25,8 +25,8 @@ const HARD: [(&str, &str); 5] = [
     ("SOCKET__SLOW_TIMEOUT", "1h"),
 ];
 
-/// A member of `r` that will not read.
-async fn deaf_member(address: &str) -> WebsocketClient {
+/// A member of `r` that does not read until told to.
+async fn unread_member(address: &str) -> WebsocketClient {
     let mut client = WebsocketClient::open_small(address).await;
     client.connect("/").await;
     client.join("r").await;
@@ -44,17 +44,17 @@ fn number(text: &str) -> usize {
 }
 
 #[actix_rt::test]
-async fn past_the_limit_without_progress_it_is_closed_and_the_others_hear_everything() {
+async fn a_slow_client_without_progress_is_closed_and_the_others_receive_all_events() {
     closed_past_the_limit(&TestServer::with(&SMALL).await).await;
 }
 
 #[actix_rt::test]
-async fn past_the_hard_limit_it_is_closed_at_once_and_the_others_hear_everything() {
+async fn a_slow_client_above_the_hard_limit_is_closed_and_the_others_receive_all_events() {
     closed_past_the_limit(&TestServer::with(&HARD).await).await;
 }
 
 #[actix_rt::test]
-async fn a_slow_client_that_makes_progress_gets_everything() {
+async fn a_slow_client_that_makes_progress_receives_all_events() {
     const EVENTS: usize = 200;
     let settings = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
@@ -62,7 +62,7 @@ async fn a_slow_client_that_makes_progress_gets_everything() {
         ("SOCKET__SLOW_TIMEOUT", "2s"),
     ];
     let server = TestServer::with(&settings).await;
-    let mut slow = deaf_member(&server.address()).await;
+    let mut slow = unread_member(&server.address()).await;
     let mut sender = server.member().await;
     let text = filler(8_000);
     for number in 0..EVENTS {
@@ -74,12 +74,12 @@ async fn a_slow_client_that_makes_progress_gets_everything() {
         assert_eq!(number(&slow.text().await), expected);
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    // Far beyond its time, had it taken nothing.
+    // Far longer than a client without progress may take.
     assert!(started.elapsed() > Duration::from_secs(4));
     slow.quiet().await;
 }
 
-/// Emits what the documents promise to pass: 20 messages of 300 kB, 1 500 of 1 kB, one of 2 MB, all at once.
+/// Publishes at once what the documentation promises to deliver: 20 messages of 300 kB, 1 500 of 1 kB, one of 2 MB.
 fn burst(publisher: &BusPublisher) -> Vec<String> {
     let sizes = [vec![300_000; 20], vec![1_000; 1_500], vec![2_000_000]].concat();
     let events = sizes.into_iter().enumerate();
@@ -90,7 +90,7 @@ fn burst(publisher: &BusPublisher) -> Vec<String> {
 }
 
 #[actix_rt::test]
-async fn a_burst_from_the_bus_reaches_one_that_reads_over_every_transport() {
+async fn a_burst_from_the_bus_reaches_a_reading_client_over_every_transport() {
     let cluster = TestCluster::<2>::start().await;
     let [owner, edge] = &cluster.nodes;
     let publisher = BusPublisher::join(&cluster.hub);
@@ -121,7 +121,7 @@ async fn a_burst_from_the_bus_reaches_one_that_reads_over_every_transport() {
 }
 
 #[actix_rt::test]
-async fn above_the_memory_of_the_node_the_largest_queue_is_closed() {
+async fn above_outbox_memory_the_session_with_the_largest_queue_is_closed() {
     let settings = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "100KiB"),
@@ -164,7 +164,7 @@ async fn above_the_memory_of_the_node_the_largest_queue_is_closed() {
 }
 
 #[actix_rt::test]
-async fn the_same_over_tls() {
+async fn a_slow_client_over_tls_is_closed_and_the_others_receive_all_events() {
     let files = Files::good();
     let settings = [&SMALL[..], &files.settings()[..]].concat();
     closed_past_the_limit(&TestServer::with(&settings).await).await;
@@ -172,7 +172,7 @@ async fn the_same_over_tls() {
 
 async fn closed_past_the_limit(server: &TestServer) {
     const EVENTS: usize = 200;
-    let mut slow = deaf_member(&server.address()).await;
+    let mut slow = unread_member(&server.address()).await;
     let mut reader = server.member().await;
     reader.join("r").await;
     let mut sender = server.member().await;
@@ -193,7 +193,7 @@ async fn closed_past_the_limit(server: &TestServer) {
         1
     );
     server.sessions(2).await;
-    // What it had been sent before is whole and in order.
+    // What was sent before is complete and in order.
     let mut seen = Vec::new();
     for frame in slow.rest().await {
         match frame {
@@ -208,7 +208,7 @@ async fn closed_past_the_limit(server: &TestServer) {
 }
 
 #[actix_rt::test]
-async fn within_the_limit_its_timers_still_fire() {
+async fn a_client_below_the_limit_that_does_not_read_ends_by_ping_timeout() {
     let settings = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "64MiB"),
@@ -217,10 +217,10 @@ async fn within_the_limit_its_timers_still_fire() {
     ];
     let server = TestServer::with(&settings).await;
     let opened = Instant::now();
-    let slow = deaf_member(&server.address()).await;
+    let slow = unread_member(&server.address()).await;
     let mut sender = server.member().await;
     let text = filler(8_000);
-    // Far more than the kernel takes on both sides: the server's socket is blocked.
+    // Far more than the kernel buffers on both sides: the server's socket is blocked.
     for number in 0..800 {
         sender.emit("r", &format!(r#""n",{number},"{text}""#)).await;
     }
@@ -245,13 +245,13 @@ async fn within_the_limit_its_timers_still_fire() {
 }
 
 #[actix_rt::test]
-async fn one_that_reads_again_in_time_has_lost_nothing() {
+async fn a_client_that_reads_again_in_time_receives_all_events() {
     let settings = [
         ("SOCKET__SEND_BUFFER", "16KiB"),
         ("SOCKET__OUTBOX_LIMIT", "64MiB"),
     ];
     let server = TestServer::with(&settings).await;
-    let mut slow = deaf_member(&server.address()).await;
+    let mut slow = unread_member(&server.address()).await;
     let mut sender = server.member().await;
     let text = filler(8_000);
     for number in 0..500 {
@@ -265,14 +265,14 @@ async fn one_that_reads_again_in_time_has_lost_nothing() {
 }
 
 #[actix_rt::test]
-async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
-    // What one batch holds may wait whole, so the limit is that of the shipped configuration.
+async fn volatile_events_are_dropped_for_a_slow_client_whose_session_continues() {
+    // One batch may be queued as a whole, so the limit is the default one.
     let cluster = TestCluster::<1>::with(&[("SOCKET__SEND_BUFFER", "16KiB")]).await;
     let [server] = &cluster.nodes;
     let publisher = BusPublisher::join(&cluster.hub);
-    let mut slow = deaf_member(&server.address()).await;
+    let mut slow = unread_member(&server.address()).await;
     let text = filler(8_000);
-    let mut said = 0;
+    let mut sent = 0;
     while server
         .metrics()
         .slow_consumers_total
@@ -280,10 +280,10 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
         .get()
         < 20
     {
-        publisher.emit(room("r"), &format!(r#"["n",{said},"{text}"]"#), true);
-        said += 1;
+        publisher.emit(room("r"), &format!(r#"["n",{sent},"{text}"]"#), true);
+        sent += 1;
         tokio::task::yield_now().await;
-        assert!(said < 5_000, "the socket never filled");
+        assert!(sent < 5_000, "the socket never filled");
     }
     assert_eq!(
         server
@@ -303,8 +303,8 @@ async fn volatile_events_are_dropped_for_it_and_its_session_lives() {
         seen.push(number(&text));
     }
     assert!(
-        seen.is_sorted() && seen.len() < said,
-        "{} of {said}",
+        seen.is_sorted() && seen.len() < sent,
+        "{} of {sent}",
         seen.len()
     );
     slow.quiet().await;
@@ -331,7 +331,7 @@ async fn closed_over_polling(server: &TestServer) {
         policies.of(SlowPolicy::Closed).get() == 1
     })
     .await;
-    // It learns of it, and the session is over then.
+    // The client receives the close packet, and the session is gone then.
     assert_eq!(client.get().await.summary(), (200, "1"));
     assert_eq!(close_reason(&client.sid).await, "slow consumer");
     assert_eq!(client.get().await.status, 400);
@@ -358,7 +358,10 @@ async fn the_limit_holds_for_a_websocket_on_another_node() {
         == 0
     {
         sender.emit("r", &format!(r#""n","{text}""#)).await;
-        assert!(start.elapsed() < Duration::from_secs(20), "it never filled");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "the queue never reached the limit"
+        );
     }
     assert_eq!(close_reason(&client.sid).await, "slow consumer");
     eventually("the websocket is given up", || {
@@ -368,7 +371,7 @@ async fn the_limit_holds_for_a_websocket_on_another_node() {
 }
 
 #[actix_rt::test]
-async fn a_websocket_on_another_node_that_takes_nothing_is_given_up() {
+async fn a_websocket_on_another_node_that_does_not_read_ends_by_ping_timeout() {
     let settings = [
         ("SOCKET__OUTBOX_LIMIT", "64MiB"),
         ("ENGINE__PING_INTERVAL", "1s"),
@@ -383,7 +386,7 @@ async fn a_websocket_on_another_node_that_takes_nothing_is_given_up() {
     websocket.quiet().await;
     let publisher = BusPublisher::join(&cluster.hub);
     let text = filler(100_000);
-    // More than the kernel takes on both sides, so that the edge waits for its socket.
+    // More than the kernel buffers on both sides, so that the node with the socket waits for it.
     for number in 0..150 {
         publisher.emit(room("r"), &format!(r#"["n",{number},"{text}"]"#), false);
     }

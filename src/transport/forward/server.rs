@@ -130,8 +130,8 @@ impl IncomingRequest<'_> {
                 bytes: bytes as usize,
             },
         };
-        let (outlet, batch) = oneshot::channel();
-        self.session.do_send(Ready { format, outlet });
+        let (reply, batch) = oneshot::channel();
+        self.session.do_send(Ready { format, reply });
         let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
         let (number, session) = (envelope.request, envelope.session);
         let task = actix_rt::spawn(async move {

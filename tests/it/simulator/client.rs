@@ -188,9 +188,9 @@ impl Client {
     async fn read(self: Rc<Self>, session: Addr<Session>) {
         loop {
             tokio::time::sleep_until(self.reads_from.get()).await;
-            let (outlet, batch) = oneshot::channel();
+            let (reply, batch) = oneshot::channel();
             let format = BatchFormat::Polling;
-            if session.try_send(Ready { format, outlet }).is_err() {
+            if session.try_send(Ready { format, reply }).is_err() {
                 break;
             }
             let Ok(Ok(batch)) = batch.await else { break };
