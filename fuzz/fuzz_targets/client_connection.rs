@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use roomwire::model::{Namespace, Payload, Random};
-use roomwire::protocol::client::{Client, End, ServerEvent, ConnectRequest};
+use roomwire::protocol::client::{Client, EndReason, ServerEvent, ConnectRequest};
 use roomwire::protocol::websocket::FrameDecoder;
 
 const LIMIT: usize = 2_000;
@@ -28,7 +28,7 @@ impl Random for NoMask {
 #[derive(Debug, PartialEq)]
 struct Outcome {
     received: Vec<ServerEvent>,
-    end: Option<End>,
+    end: Option<EndReason>,
     sent: Vec<u8>,
     connected: bool,
 }

@@ -48,7 +48,7 @@ pub enum ServerEvent {
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum End {
+pub enum EndReason {
     /// The server refused the namespace (`44`).
     #[error("refused: {message}")]
     Refused {
@@ -74,7 +74,7 @@ pub enum End {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ClientPhase {
     /// Waits for the open packet.
     Opening,
     /// Waits for the response to the CONNECT.
@@ -86,7 +86,7 @@ enum Phase {
 /// One connection to a server.
 pub struct Client {
     connect: ConnectRequest,
-    phase: Phase,
+    phase: ClientPhase,
     frames: FrameDecoder,
     packets: Decoder,
     early: Early,
@@ -124,7 +124,7 @@ impl Client {
     ) -> Self {
         Self {
             connect,
-            phase: Phase::Opening,
+            phase: ClientPhase::Opening,
             frames: FrameDecoder::of_server(max_message),
             packets: Decoder::new(max_message),
             early: Early::new(max_message),
@@ -147,8 +147,8 @@ impl Client {
         bytes: &mut [u8],
         now: Instant,
         on_event: &mut impl FnMut(ServerEvent),
-    ) -> Result<(), End> {
-        if self.phase == Phase::Ended {
+    ) -> Result<(), EndReason> {
+        if self.phase == ClientPhase::Ended {
             return Ok(());
         }
         let mut frames = std::mem::replace(&mut self.frames, FrameDecoder::of_server(0));
@@ -157,9 +157,9 @@ impl Client {
         let end = match outcome {
             Ok(()) => return Ok(()),
             Err(DecodeFailure::Stopped(end)) => end,
-            Err(DecodeFailure::Frame(error)) => End::Protocol(error.to_string()),
+            Err(DecodeFailure::Frame(error)) => EndReason::Protocol(error.to_string()),
         };
-        self.phase = Phase::Ended;
+        self.phase = ClientPhase::Ended;
         Err(end)
     }
 
@@ -168,8 +168,8 @@ impl Client {
         frame: Frame<'_>,
         now: Instant,
         on_event: &mut impl FnMut(ServerEvent),
-    ) -> Result<(), End> {
-        if self.phase == Phase::Connected {
+    ) -> Result<(), EndReason> {
+        if self.phase == ClientPhase::Connected {
             self.deadline = now + self.max_silence;
         }
         match frame {
@@ -189,7 +189,7 @@ impl Client {
             Frame::Close { code, reason } => {
                 let code = code.map(|code| format!(" {code}")).unwrap_or_default();
                 let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
-                Err(End::Closed(
+                Err(EndReason::Closed(
                     format!("{code} {reason}").trim_end().to_owned(),
                 ))
             }
@@ -201,14 +201,14 @@ impl Client {
         text: &str,
         now: Instant,
         on_event: &mut impl FnMut(ServerEvent),
-    ) -> Result<(), End> {
+    ) -> Result<(), EndReason> {
         match EnginePacket::parse(text).map_err(protocol)? {
-            EnginePacket::Open(data) if self.phase == Phase::Opening => {
+            EnginePacket::Open(data) if self.phase == ClientPhase::Opening => {
                 self.max_silence = open::max_silence(data).map_err(protocol)?;
                 let request =
                     encode::encode_connect_request(&self.connect.namespace, &self.connect.auth);
                 self.write(OpCode::Text, &request);
-                self.phase = Phase::Connecting;
+                self.phase = ClientPhase::Connecting;
                 Ok(())
             }
             EnginePacket::Ping(data) => {
@@ -216,14 +216,14 @@ impl Client {
                 self.write(OpCode::Text, pong.as_bytes());
                 Ok(())
             }
-            EnginePacket::Message(message) if self.phase != Phase::Opening => {
+            EnginePacket::Message(message) if self.phase != ClientPhase::Opening => {
                 // A packet with attachments is complete only after its binary messages.
                 let packet = self.packets.text_of_server(message).map_err(protocol)?;
                 let Some(packet) = packet else { return Ok(()) };
                 let packet = detached(packet);
                 self.packet(packet, now, on_event)
             }
-            EnginePacket::Close => Err(End::Closed(String::new())),
+            EnginePacket::Close => Err(EndReason::Closed(String::new())),
             EnginePacket::Noop => Ok(()),
             other => Err(protocol(format!("unexpected packet {:?}", kind(&other)))),
         }
@@ -234,38 +234,38 @@ impl Client {
         packet: Packet<'static>,
         now: Instant,
         on_event: &mut impl FnMut(ServerEvent),
-    ) -> Result<(), End> {
+    ) -> Result<(), EndReason> {
         // Only one namespace was requested; packets of others are ignored.
         if packet.namespace != *self.connect.namespace {
             return Ok(());
         }
         match (packet.kind, self.phase) {
-            (PacketKind::Connect, Phase::Connecting) => {
+            (PacketKind::Connect, ClientPhase::Connecting) => {
                 let sid = open::sid(&packet.data).map_err(protocol)?;
-                self.phase = Phase::Connected;
+                self.phase = ClientPhase::Connected;
                 self.deadline = now + self.max_silence;
                 on_event(ServerEvent::Connected { sid });
                 self.early.take().for_each(on_event);
             }
-            (PacketKind::ConnectError, Phase::Connecting) => {
+            (PacketKind::ConnectError, ClientPhase::Connecting) => {
                 return Err(open::refusal(&packet.data));
             }
-            (PacketKind::Event, Phase::Connecting | Phase::Connected) => {
+            (PacketKind::Event, ClientPhase::Connecting | ClientPhase::Connected) => {
                 let ack = packet.id.clone();
                 let payload = packet.into_payload();
-                if self.phase == Phase::Connected {
+                if self.phase == ClientPhase::Connected {
                     on_event(ServerEvent::Event { payload, ack });
                 } else {
                     self.early.push(payload, ack).map_err(protocol)?;
                 }
             }
-            (PacketKind::Ack, Phase::Connected) => {
+            (PacketKind::Ack, ClientPhase::Connected) => {
                 if let Some(id) = packet.id.as_ref().and_then(AckId::number) {
                     let payload = packet.into_payload();
                     on_event(ServerEvent::Ack { id, payload });
                 }
             }
-            (PacketKind::Disconnect, _) => return Err(End::Disconnected),
+            (PacketKind::Disconnect, _) => return Err(EndReason::Disconnected),
             (PacketKind::Ignored, _) => {}
             (kind, phase) => {
                 return Err(protocol(format!("{kind:?} packet while {phase:?}")));
@@ -311,11 +311,11 @@ impl Client {
 
     /// Closes the connection. With `leave_namespace` a DISCONNECT packet is sent first.
     pub fn close(&mut self, leave_namespace: bool) {
-        if leave_namespace && self.phase == Phase::Connected {
+        if leave_namespace && self.phase == ClientPhase::Connected {
             let text = encode::encode_disconnect(&self.connect.namespace);
             self.write(OpCode::Text, &text);
         }
-        self.phase = Phase::Ended;
+        self.phase = ClientPhase::Ended;
         self.write(OpCode::Close, &1000u16.to_be_bytes());
     }
 
@@ -336,12 +336,12 @@ impl Client {
 
     /// Whether the namespace is connected.
     pub fn is_connected(&self) -> bool {
-        self.phase == Phase::Connected
+        self.phase == ClientPhase::Connected
     }
 
     /// Restarts the ping deadline at `now`, because reading was paused.
     pub fn extend_ping_deadline(&mut self, now: Instant) {
-        if self.phase == Phase::Connected {
+        if self.phase == ClientPhase::Connected {
             self.deadline = now + self.max_silence;
         }
     }
@@ -355,15 +355,15 @@ impl Client {
     ///
     /// # Errors
     /// The deadline has passed, and the connection has ended.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), End> {
-        if now < self.deadline || self.phase == Phase::Ended {
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), EndReason> {
+        if now < self.deadline || self.phase == ClientPhase::Ended {
             return Ok(());
         }
         let end = match self.phase {
-            Phase::Connected => End::PingTimeout,
-            _ => End::ConnectTimeout,
+            ClientPhase::Connected => EndReason::PingTimeout,
+            _ => EndReason::ConnectTimeout,
         };
-        self.phase = Phase::Ended;
+        self.phase = ClientPhase::Ended;
         Err(end)
     }
 
@@ -418,8 +418,8 @@ fn kind<'a>(packet: &EnginePacket<'a>) -> EnginePacket<'a> {
     }
 }
 
-fn protocol(error: impl fmt::Display) -> End {
-    End::Protocol(error.to_string())
+fn protocol(error: impl fmt::Display) -> EndReason {
+    EndReason::Protocol(error.to_string())
 }
 
 #[cfg(test)]

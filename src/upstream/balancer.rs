@@ -11,7 +11,7 @@ use log::{error, info, warn};
 use tokio::sync::Notify;
 
 use super::dial::DialError;
-use super::health::{Failure, Health, MAX_EJECTION};
+use super::health::{Failure, MAX_EJECTION, UpstreamHealth};
 use crate::config::UpstreamUrl;
 use crate::metrics::Metrics;
 use crate::metrics::labels::UpstreamState;
@@ -19,7 +19,7 @@ use crate::model::Random;
 
 /// The upstreams of a node.
 pub(super) struct Balancer {
-    upstreams: Box<[Upstream]>,
+    upstreams: Box<[UpstreamServer]>,
     next: AtomicUsize,
     /// Whether it has been logged that no upstream is left.
     all_failed: AtomicBool,
@@ -29,10 +29,10 @@ pub(super) struct Balancer {
     random: Arc<dyn Random>,
 }
 
-struct Upstream {
+struct UpstreamServer {
     url: UpstreamUrl,
     connections: AtomicUsize,
-    health: Mutex<Health>,
+    health: Mutex<UpstreamHealth>,
 }
 
 /// The upstream chosen for a connection, which counts there until this is dropped.
@@ -54,7 +54,7 @@ impl Balancer {
         metrics: Arc<Metrics>,
         random: Arc<dyn Random>,
     ) -> Arc<Self> {
-        let upstreams = urls.iter().map(|url| Upstream {
+        let upstreams = urls.iter().map(|url| UpstreamServer {
             url: url.clone(),
             connections: AtomicUsize::new(0),
             health: Mutex::default(),
@@ -228,8 +228,8 @@ impl Drop for Assignment {
     }
 }
 
-impl Upstream {
-    fn health(&self) -> MutexGuard<'_, Health> {
+impl UpstreamServer {
+    fn health(&self) -> MutexGuard<'_, UpstreamHealth> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::time::timeout_at;
 
 use super::balancer::{Assignment, Choice};
-use super::dial::{self, Call, DialError, Dialed};
+use super::dial::{self, DialError, DialTarget, Dialed};
 use super::events::Ending;
 use super::pool::Pool;
 use super::state::Shared;
@@ -74,12 +74,12 @@ async fn dial(
 ) -> Result<Dialed, DialError> {
     let settings = pool.settings();
     let limit = deadline.min(now() + settings.connect_timeout / 2);
-    let call = Call {
+    let target = DialTarget {
         url: assignment.url(),
         path: &settings.path,
         mark: pool.mark(),
     };
-    match timeout_at(limit.into(), dial::websocket(&call, &**pool.random())).await {
+    match timeout_at(limit.into(), dial::websocket(&target, &**pool.random())).await {
         Ok(dialed) => dialed,
         Err(_elapsed) => Err(DialError::Timeout),
     }

@@ -65,7 +65,7 @@ pub(super) struct Dialed {
 }
 
 /// The target of a handshake.
-pub(super) struct Call<'a> {
+pub(super) struct DialTarget<'a> {
     pub(super) url: &'a UpstreamUrl,
     /// Path of the endpoint, without the trailing slash.
     pub(super) path: &'a str,
@@ -77,18 +77,21 @@ pub(super) struct Call<'a> {
 ///
 /// # Errors
 /// The server cannot be reached, or does not open a websocket.
-pub(super) async fn websocket(call: &Call<'_>, random: &dyn Random) -> Result<Dialed, DialError> {
+pub(super) async fn websocket(
+    target: &DialTarget<'_>,
+    random: &dyn Random,
+) -> Result<Dialed, DialError> {
     let mut nonce = [0; 16];
     random.fill(&mut nonce);
     let key = STANDARD.encode(nonce);
     let request = format!(
         "GET {}/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{VIA_HEADER}: {}\r\n\r\n",
-        call.path,
-        call.url.authority(),
-        call.mark
+        target.path,
+        target.url.authority(),
+        target.mark
     );
-    let mut stream = connect(call.url).await?;
+    let mut stream = connect(target.url).await?;
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut read = Vec::new();
@@ -133,13 +136,13 @@ async fn connect(url: &UpstreamUrl) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-struct Head {
+struct ResponseHead {
     status: u16,
     accept: Option<Vec<u8>>,
     length: usize,
 }
 
-async fn read_head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<Head, DialError> {
+async fn read_head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<ResponseHead, DialError> {
     loop {
         if let Some(head) = parse(read)? {
             return Ok(head);
@@ -154,7 +157,7 @@ async fn read_head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<Head, D
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Option<Head>, DialError> {
+fn parse(bytes: &[u8]) -> Result<Option<ResponseHead>, DialError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     let parsed = response
@@ -167,7 +170,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, DialError> {
         .headers
         .iter()
         .find(|field| field.name.eq_ignore_ascii_case("sec-websocket-accept"));
-    Ok(Some(Head {
+    Ok(Some(ResponseHead {
         status: response.code.unwrap_or_default(),
         accept: accept.map(|field| field.value.to_vec()),
         length,

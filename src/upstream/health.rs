@@ -11,7 +11,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The health of an upstream.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct UpstreamHealth {
     /// The last attempt succeeded.
     is_up: bool,
     /// Consecutive failures.
@@ -37,7 +37,7 @@ pub(super) enum Failure {
     Repeated,
 }
 
-impl Health {
+impl UpstreamHealth {
     /// When the ejection ends, if the upstream is ejected at `now`.
     pub(super) fn ejected_until(&self, now: Instant) -> Option<Instant> {
         self.ejected_until.filter(|until| *until > now)
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn ejections_double_up_to_a_maximum_and_end_with_a_success() {
-        let mut health = Health::default();
+        let mut health = UpstreamHealth::default();
         let mut now = Instant::now();
         assert_eq!(health.fail(false, 0, now), Failure::First);
         assert_eq!(health.ejected_until(now), Some(now + FIRST_EJECTION / 2));
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_loop_is_reported_once() {
-        let mut health = Health::default();
+        let mut health = UpstreamHealth::default();
         let mut now = Instant::now();
         let mut fail = |is_loop| {
             now += MAX_EJECTION;
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn losses_are_logged_at_most_once_per_interval() {
-        let mut health = Health::default();
+        let mut health = UpstreamHealth::default();
         let now = Instant::now();
         assert_eq!(health.lose(now), Some(1));
         for _ in 0..4 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 
-use super::dial::{self, Call, DialError};
+use super::dial::{self, DialError, DialTarget};
 use super::pool::Pool;
 use crate::clock::now;
 
@@ -51,12 +51,12 @@ async fn check(pool: &Pool, index: usize) -> Result<(), DialError> {
     let settings = pool.settings();
     let Some(path) = &settings.health_path else {
         // Any Socket.IO server opens a websocket; it is closed at once.
-        let call = Call {
+        let target = DialTarget {
             url,
             path: &settings.path,
             mark: pool.mark(),
         };
-        return dial::websocket(&call, &**pool.random()).await.map(drop);
+        return dial::websocket(&target, &**pool.random()).await.map(drop);
     };
     match dial::get(url, path).await? {
         200..400 => Ok(()),

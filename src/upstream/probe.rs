@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::dial::{self, Call, DialError};
+use super::dial::{self, DialError, DialTarget};
 use crate::clock::now;
 use crate::config::{UpstreamConfig, UpstreamUrl};
 use crate::model::{Namespace, Random, ViaMark};
-use crate::protocol::client::{Client, ConnectRequest, End, ServerEvent};
+use crate::protocol::client::{Client, ConnectRequest, EndReason, ServerEvent};
 
 /// Size in bytes of one read.
 const READ_BUFFER: usize = 4096;
@@ -76,23 +76,23 @@ pub async fn probe(
     random: Arc<dyn Random>,
 ) -> Result<ProbeResult, ProbeError> {
     let limit = settings.connect_timeout;
-    let call = Call {
+    let target = DialTarget {
         url,
         path: &settings.path,
         mark,
     };
-    let probed = timeout(limit, try_probe(&call, settings, random));
+    let probed = timeout(limit, try_probe(&target, settings, random));
     probed
         .await
         .unwrap_or_else(|_elapsed| Err(ProbeError::Other(format!("no response within {limit:?}"))))
 }
 
 async fn try_probe(
-    call: &Call<'_>,
+    target: &DialTarget<'_>,
     settings: &UpstreamConfig,
     random: Arc<dyn Random>,
 ) -> Result<ProbeResult, ProbeError> {
-    let dialed = dial::websocket(call, &*random).await?;
+    let dialed = dial::websocket(target, &*random).await?;
     let connect = ConnectRequest {
         namespace: Namespace::main(),
         auth: "{}".into(),
@@ -117,7 +117,9 @@ async fn try_probe(
                 let _ = timeout(CLOSE_TIMEOUT, stream.write_all(&close)).await;
                 return Ok(ProbeResult::Connected(sid));
             }
-            (None, Err(End::Refused { message, .. })) => return Ok(ProbeResult::Refused(message)),
+            (None, Err(EndReason::Refused { message, .. })) => {
+                return Ok(ProbeResult::Refused(message));
+            }
             (None, Err(end)) => return Err(ProbeError::Other(end.to_string())),
             (None, Ok(())) => {}
         }

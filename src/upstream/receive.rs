@@ -7,7 +7,7 @@ use super::state::{Shared, State};
 use crate::metrics::labels::UpstreamEventKind;
 use crate::model::fitness::is_deeper;
 use crate::model::{AckId, Payload};
-use crate::protocol::client::{End, ServerEvent};
+use crate::protocol::client::{EndReason, ServerEvent};
 
 /// Receives packets, and holds the connection back until the first event is acknowledged.
 pub(super) struct Receiver {
@@ -62,7 +62,7 @@ impl Receiver {
         bytes: &mut [u8],
         now: Instant,
         events: &mut Vec<UpstreamEvent>,
-    ) -> Result<(), End> {
+    ) -> Result<(), EndReason> {
         let mut received = Vec::new();
         let mut state = shared.state.borrow_mut();
         let result = state
@@ -131,16 +131,22 @@ impl Receiver {
 }
 
 /// Why a connection ended; `lost` makes the ending of a connection that was lost, from the reason.
-pub(super) fn ending(shared: &Shared, end: End, lost: impl FnOnce(String) -> Ending) -> Ending {
+pub(super) fn ending(
+    shared: &Shared,
+    end: EndReason,
+    lost: impl FnOnce(String) -> Ending,
+) -> Ending {
     match end {
-        End::Refused { message, data } => {
+        EndReason::Refused { message, data } => {
             let max_depth = shared.pool.settings().max_depth;
             let data = data.filter(|data| !is_deeper(data, max_depth));
             Ending::Refused { message, data }
         }
-        End::Disconnected => Ending::Disconnected,
-        End::ConnectTimeout => Ending::Unavailable(end.to_string()),
-        End::Closed(_) | End::PingTimeout | End::Protocol(_) => lost(end.to_string()),
+        EndReason::Disconnected => Ending::Disconnected,
+        EndReason::ConnectTimeout => Ending::Unavailable(end.to_string()),
+        EndReason::Closed(_) | EndReason::PingTimeout | EndReason::Protocol(_) => {
+            lost(end.to_string())
+        }
     }
 }
 

@@ -112,9 +112,9 @@ impl Authenticator {
             BackendRequest::Account,
             "/api/v1/auths/",
             token,
-            |reply| match reply.status {
+            |response| match response.status {
                 401 | 403 => Some(None),
-                _ => reply.json::<Account>().map(Some),
+                _ => response.json::<Account>().map(Some),
             },
         );
         match account

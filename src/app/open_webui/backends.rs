@@ -1,6 +1,6 @@
 //! The REST interface of the backends, requested with the token of the user and never with privileges of our own.
 //!
-//! One client per worker. The workers of a node share the [`Fleet`]: the order of backends, which of them failed
+//! One client per worker. The workers of a node share the [`BackendSet`]: the order of backends, which of them failed
 //! recently, and the number of concurrent requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,12 +37,12 @@ pub(super) struct Unavailable(pub(super) String);
 
 /// A response of a backend.
 #[derive(Debug, Clone)]
-pub(super) struct Reply {
+pub(super) struct BackendResponse {
     pub(super) status: u16,
     pub(super) body: Bytes,
 }
 
-impl Reply {
+impl BackendResponse {
     /// The parsed body of a 200 response.
     pub(super) fn json<T: for<'a> Deserialize<'a>>(&self) -> Option<T> {
         (self.status == 200)
@@ -73,7 +73,7 @@ pub(super) enum Trust {
 }
 
 /// The backends of a node.
-pub(super) struct Fleet {
+pub(super) struct BackendSet {
     urls: Vec<UpstreamUrl>,
     next: AtomicUsize,
     /// For each backend, the end of the cooldown after its last failure.
@@ -84,7 +84,7 @@ pub(super) struct Fleet {
     unverified: Semaphore,
 }
 
-impl Fleet {
+impl BackendSet {
     pub(super) fn new(config: &OpenWebuiConfig) -> Self {
         Self {
             urls: config.upstreams.clone(),
@@ -153,14 +153,18 @@ async fn acquire(
 /// The REST client of one worker.
 pub(super) struct Backends {
     client: Client,
-    fleet: Arc<Fleet>,
+    backend_set: Arc<BackendSet>,
     timeout: Duration,
     retry_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 impl Backends {
-    pub(super) fn new(config: &OpenWebuiConfig, fleet: Arc<Fleet>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        config: &OpenWebuiConfig,
+        backend_set: Arc<BackendSet>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let connector = Connector::new()
             .timeout(config.request_timeout)
             .conn_keep_alive(KEEP_ALIVE);
@@ -170,7 +174,7 @@ impl Backends {
                 .timeout(config.request_timeout)
                 .disable_redirects()
                 .finish(),
-            fleet,
+            backend_set,
             timeout: config.request_timeout,
             retry_timeout: config.retry_timeout,
             metrics,
@@ -188,7 +192,7 @@ impl Backends {
         subject: BackendRequest,
         path: &str,
         token: &Token,
-        read: impl Fn(&Reply) -> Option<T>,
+        read: impl Fn(&BackendResponse) -> Option<T>,
     ) -> Result<T, Unavailable> {
         let started = now();
         let deadline = started + self.retry_timeout;
@@ -217,24 +221,24 @@ impl Backends {
         path: &str,
         token: &Token,
         deadline: Instant,
-        read: impl Fn(&Reply) -> Option<T>,
+        read: impl Fn(&BackendResponse) -> Option<T>,
     ) -> Result<T, Unavailable> {
         let _unverified = match trust {
             Trust::Verified => None,
-            Trust::Unverified => Some(self.fleet.unverified_permit(deadline).await?),
+            Trust::Unverified => Some(self.backend_set.unverified_permit(deadline).await?),
         };
         let mut last = Unavailable("none is configured".to_owned());
-        for index in self.fleet.order(now()) {
-            let url = &self.fleet.urls[index];
-            let _permit = self.fleet.permit(deadline).await?;
+        for index in self.backend_set.order(now()) {
+            let url = &self.backend_set.urls[index];
+            let _permit = self.backend_set.permit(deadline).await?;
             let result = self.get(&format!("{url}{path}"), Some(token)).await;
-            let result = result.and_then(|reply| {
-                read(&reply).ok_or_else(|| {
-                    let status = reply.status;
+            let result = result.and_then(|response| {
+                read(&response).ok_or_else(|| {
+                    let status = response.status;
                     Unavailable(format!("{path}: unexpected response: HTTP {status}"))
                 })
             });
-            let changed = self.fleet.record(index, result.is_err(), now());
+            let changed = self.backend_set.record(index, result.is_err(), now());
             match result {
                 Ok(value) => return Ok(value),
                 Err(error) => {
@@ -253,7 +257,11 @@ impl Backends {
     ///
     /// # Errors
     /// The backend did not respond in time, or failed.
-    pub(super) async fn get(&self, url: &str, token: Option<&Token>) -> Result<Reply, Unavailable> {
+    pub(super) async fn get(
+        &self,
+        url: &str,
+        token: Option<&Token>,
+    ) -> Result<BackendResponse, Unavailable> {
         let mut request = self.client.get(url);
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
@@ -266,7 +274,7 @@ impl Backends {
             let body = body.map_err(|error| failed(&error))?;
             match status {
                 408 | 429 | 500.. => Err(Unavailable(format!("HTTP {status}"))),
-                _ => Ok(Reply { status, body }),
+                _ => Ok(BackendResponse { status, body }),
             }
         };
         match tokio::time::timeout(self.timeout, response).await {
@@ -286,15 +294,19 @@ mod tests {
         config.upstreams = ["http://a", "http://b", "http://c"]
             .map(|url| UpstreamUrl::parse(url).unwrap())
             .to_vec();
-        let fleet = Fleet::new(&config);
+        let backend_set = BackendSet::new(&config);
         let now = now();
-        assert_eq!(fleet.order(now), [0, 1, 2]);
-        assert_eq!(fleet.order(now), [1, 2, 0]);
-        assert!(fleet.record(2, true, now));
-        assert!(!fleet.record(2, true, now), "already known");
-        assert_eq!(fleet.order(now), [0, 1, 2], "its turn, but in cooldown");
-        assert_eq!(fleet.order(now), [0, 1, 2]);
-        assert_eq!(fleet.order(now + FAILURE_COOLDOWN), [1, 2, 0]);
-        assert!(fleet.record(2, false, now));
+        assert_eq!(backend_set.order(now), [0, 1, 2]);
+        assert_eq!(backend_set.order(now), [1, 2, 0]);
+        assert!(backend_set.record(2, true, now));
+        assert!(!backend_set.record(2, true, now), "already known");
+        assert_eq!(
+            backend_set.order(now),
+            [0, 1, 2],
+            "its turn, but in cooldown"
+        );
+        assert_eq!(backend_set.order(now), [0, 1, 2]);
+        assert_eq!(backend_set.order(now + FAILURE_COOLDOWN), [1, 2, 0]);
+        assert!(backend_set.record(2, false, now));
     }
 }

@@ -7,10 +7,10 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::bus_events::BusEvent;
-use super::worker::Worker;
+use super::worker::WorkerApp;
 
 /// Runs until the node is dropped.
-pub(super) async fn run(worker: Rc<Worker>, mut events: Receiver<BusEvent>) {
+pub(super) async fn run(worker: Rc<WorkerApp>, mut events: Receiver<BusEvent>) {
     loop {
         match events.recv().await {
             Ok(BusEvent::ChannelCreated { user }) => {

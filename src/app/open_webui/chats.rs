@@ -2,18 +2,18 @@
 
 use serde::Deserialize;
 
-use super::backends::{Reply, Trust, Unavailable};
+use super::backends::{BackendResponse, Trust, Unavailable};
 use super::events::{self, chat_room, note_room};
-use super::replies::{backends_unavailable, bool_ack, empty_ack};
+use super::outcomes::{backends_unavailable, bool_ack, empty_ack};
 use super::unix_time::unix_now;
 use super::user::Login;
-use super::worker::Worker;
+use super::worker::WorkerApp;
 use crate::app::{Effect, Effects, SocketHandle};
 use crate::clock::now;
 use crate::metrics::labels::BackendRequest;
 use crate::model::SocketId;
 
-impl Worker {
+impl WorkerApp {
     /// `join-note`: joins the room of a note that the user may read.
     pub(super) async fn join_note(
         &self,
@@ -154,9 +154,9 @@ impl Worker {
             BackendRequest::Chat,
             &path,
             &login.token,
-            |reply| {
-                let none = reply.is_denied().then_some(None);
-                none.or_else(|| reply.json::<SharedChat>().map(Some))
+            |response| {
+                let none = response.is_denied().then_some(None);
+                none.or_else(|| response.json::<SharedChat>().map(Some))
             },
         );
         Ok(shared
@@ -175,7 +175,7 @@ impl Worker {
             subject,
             path,
             &login.token,
-            Reply::is_permitted,
+            BackendResponse::is_permitted,
         );
         request.await
     }

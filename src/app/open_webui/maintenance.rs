@@ -10,13 +10,13 @@ use log::{info, warn};
 use serde::Deserialize;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::backends::Fleet;
+use super::backends::BackendSet;
 use super::events::single_socket;
 use super::redis_state::WRITE_BATCH;
 use super::token_cache::TokenStatus;
 use super::unix_time::unix_now;
 use super::version::Support;
-use super::worker::Worker;
+use super::worker::WorkerApp;
 use crate::clock::now;
 use crate::model::{Command, SocketId};
 
@@ -31,7 +31,7 @@ const VERSION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Refreshes the session pool entries of a worker's sockets and disconnects sockets with an expired token. Never ends.
 /// Separate from [`revalidate_tokens`], which waits for backends: they consider a socket with an old entry dead.
-pub(super) async fn refresh_sessions(worker: Rc<Worker>) {
+pub(super) async fn refresh_sessions(worker: Rc<WorkerApp>) {
     let mut ticks = ticks(&worker);
     ticks.tick().await;
     loop {
@@ -52,7 +52,7 @@ pub(super) async fn refresh_sessions(worker: Rc<Worker>) {
 }
 
 /// Disconnects sockets of a worker whose token is no longer valid. Never ends.
-pub(super) async fn revalidate_tokens(worker: Rc<Worker>) {
+pub(super) async fn revalidate_tokens(worker: Rc<WorkerApp>) {
     let mut ticks = ticks(&worker);
     ticks.tick().await;
     loop {
@@ -66,7 +66,7 @@ pub(super) async fn revalidate_tokens(worker: Rc<Worker>) {
     }
 }
 
-fn ticks(worker: &Worker) -> Interval {
+fn ticks(worker: &WorkerApp) -> Interval {
     let config = &worker.config;
     let mut ticks = interval(tick_interval(
         config.session_timeout,
@@ -85,7 +85,7 @@ fn tick_interval(session_timeout: Duration, revalidate: Duration) -> Duration {
 }
 
 /// Revalidates each token in use. Once no backend responds, the remaining tokens are left to the next round.
-async fn revalidate(worker: &Rc<Worker>) {
+async fn revalidate(worker: &Rc<WorkerApp>) {
     let tokens = worker.sockets.borrow().tokens();
     let statuses = tokens.into_iter().map(async |(token, sockets)| {
         let max_age = worker.config.revalidate_interval;
@@ -104,7 +104,7 @@ async fn revalidate(worker: &Rc<Worker>) {
     }
 }
 
-fn disconnect(worker: &Worker, sockets: &[SocketId]) {
+fn disconnect(worker: &WorkerApp, sockets: &[SocketId]) {
     for socket in sockets {
         worker.commands.dispatch(Command::Disconnect {
             selector: single_socket(*socket),
@@ -114,22 +114,22 @@ fn disconnect(worker: &Worker, sockets: &[SocketId]) {
 }
 
 #[derive(Deserialize)]
-struct VersionReply {
+struct VersionResponse {
     version: String,
 }
 
 /// Logs the version of each backend when it changes. Never ends; one worker of a node runs it.
-pub(super) async fn watch_versions(worker: Rc<Worker>, fleet: Arc<Fleet>) {
-    let mut known: Vec<Option<String>> = vec![None; fleet.urls().len()];
+pub(super) async fn watch_versions(worker: Rc<WorkerApp>, backend_set: Arc<BackendSet>) {
+    let mut known: Vec<Option<String>> = vec![None; backend_set.urls().len()];
     loop {
-        for (url, known) in fleet.urls().iter().zip(&mut known) {
+        for (url, known) in backend_set.urls().iter().zip(&mut known) {
             let path = format!("{url}/api/version");
-            let Ok(reply) = worker.backends.get(&path, None).await else {
+            let Ok(response) = worker.backends.get(&path, None).await else {
                 continue;
             };
-            let Some(VersionReply { version }) = reply.json() else {
+            let Some(VersionResponse { version }) = response.json() else {
                 if known.take().is_some() {
-                    warn!(url:%, status = reply.status; "backend reports no version");
+                    warn!(url:%, status = response.status; "backend reports no version");
                 }
                 continue;
             };

@@ -19,9 +19,9 @@ mod documents;
 mod events;
 mod maintenance;
 mod node;
+mod outcomes;
 mod recent_tokens;
 mod redis_state;
-mod replies;
 mod requests;
 mod sign_in;
 mod sockets;
@@ -43,30 +43,30 @@ use super::{
 use crate::model::SocketId;
 use crate::upstream::Pool;
 use events::{channel_room, chat_room};
-use replies::{bool_ack, empty_ack};
+use outcomes::{bool_ack, empty_ack};
 use requests::{ChatAction, Request, token_of};
 use user::Login;
-use worker::Worker;
+use worker::WorkerApp;
 
 pub use node::Node;
 pub use version::Support;
 
 /// The app of one worker.
 pub struct OpenWebui {
-    worker: Rc<Worker>,
+    worker: Rc<WorkerApp>,
 }
 
 impl OpenWebui {
     /// Starts the app on the current thread, which must run an actix system. `upstreams` leads to the backends,
     /// `commands` to the broker of the worker.
     pub fn start(node: &Node, upstreams: Arc<Pool>, commands: CommandSender) -> Self {
-        let worker = Rc::new(Worker::new(node, upstreams, commands));
+        let worker = Rc::new(WorkerApp::new(node, upstreams, commands));
         actix_rt::spawn(bus_listener::run(Rc::clone(&worker), node.bus_events()));
         actix_rt::spawn(maintenance::refresh_sessions(Rc::clone(&worker)));
         actix_rt::spawn(maintenance::revalidate_tokens(Rc::clone(&worker)));
         if node.claim_first_worker() {
-            let fleet = Arc::clone(&node.fleet);
-            actix_rt::spawn(maintenance::watch_versions(Rc::clone(&worker), fleet));
+            let backend_set = Arc::clone(&node.backend_set);
+            actix_rt::spawn(maintenance::watch_versions(Rc::clone(&worker), backend_set));
         }
         Self { worker }
     }
@@ -76,7 +76,7 @@ impl App for OpenWebui {
     fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
         let (socket, handle) = (context.socket, context.access.handle());
         self.worker.connect(socket);
-        Rc::new(Browser {
+        Rc::new(OpenWebuiSocket {
             worker: Rc::clone(&self.worker),
             socket,
             handle,
@@ -86,15 +86,15 @@ impl App for OpenWebui {
 }
 
 /// Handles one socket of a browser.
-struct Browser {
-    worker: Rc<Worker>,
+struct OpenWebuiSocket {
+    worker: Rc<WorkerApp>,
     socket: SocketId,
     handle: SocketHandle,
     /// The token of the CONNECT, until the socket signs in.
     token: Cell<Option<String>>,
 }
 
-impl Browser {
+impl OpenWebuiSocket {
     /// Handles a request that requires a user.
     fn handle(
         &self,
@@ -153,7 +153,7 @@ impl Browser {
     }
 }
 
-impl SocketHandler for Browser {
+impl SocketHandler for OpenWebuiSocket {
     /// Never refuses: a client without a valid token is connected but in no room, as at the backends.
     fn on_connect(&self, _context: &SocketContext<'_>, auth: &str) -> Outcome {
         self.token.set(token_of(auth));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::broadcast;
 
-use super::backends::Fleet;
+use super::backends::BackendSet;
 use super::bus_events::BusEvent;
 use super::redis_state::RedisState;
 use super::token_cache::TokenCache;
@@ -20,7 +20,7 @@ const EVENT_QUEUE: usize = 4096;
 /// The part of the app that exists once per node.
 pub struct Node {
     pub(super) config: OpenWebuiConfig,
-    pub(super) fleet: Arc<Fleet>,
+    pub(super) backend_set: Arc<BackendSet>,
     pub(super) token_cache: Arc<TokenCache>,
     pub(super) redis: RedisState,
     pub(super) metrics: Arc<Metrics>,
@@ -35,7 +35,7 @@ impl Node {
     pub fn new(config: OpenWebuiConfig, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
         let redis = RedisState::new(store, &config, Arc::clone(&metrics));
         Self {
-            fleet: Arc::new(Fleet::new(&config)),
+            backend_set: Arc::new(BackendSet::new(&config)),
             token_cache: Arc::default(),
             redis,
             metrics,

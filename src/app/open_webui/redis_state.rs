@@ -39,7 +39,7 @@ pub(super) struct RedisState {
 
 /// A session pool entry, written by a backend or a node; only the fields used here.
 #[derive(Debug, Deserialize)]
-struct Session {
+struct SessionEntry {
     id: String,
     #[serde(default)]
     name: String,
@@ -203,7 +203,7 @@ fn present_users(pool: &[(String, Bytes)], chat: &str, since: i64) -> Value {
         if !contains(entry, quoted.as_bytes()) {
             continue;
         }
-        let Ok(session) = serde_json::from_slice::<Session>(entry) else {
+        let Ok(session) = serde_json::from_slice::<SessionEntry>(entry) else {
             continue;
         };
         let is_alive = session.last_seen_at >= since as f64;

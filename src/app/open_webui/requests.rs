@@ -86,7 +86,7 @@ struct About<'a> {
 }
 
 #[derive(Deserialize)]
-struct Kind {
+struct EventData {
     r#type: Option<String>,
 }
 
@@ -175,7 +175,7 @@ fn is_completion_chunk(name: &str, user: Option<&str>) -> bool {
 }
 
 fn kind(data: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str::<Kind>(data?.get()).ok()?.r#type
+    serde_json::from_str::<EventData>(data?.get()).ok()?.r#type
 }
 
 fn channel(argument: &str) -> Option<Request> {

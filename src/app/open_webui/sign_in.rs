@@ -5,15 +5,15 @@ use serde::Deserialize;
 
 use super::backends::{Trust, Unavailable};
 use super::events::{channel_room, single_socket, user_room};
-use super::replies::{backends_unavailable, empty_ack, too_many_rejected_tokens};
+use super::outcomes::{backends_unavailable, empty_ack, too_many_rejected_tokens};
 use super::user::Login;
-use super::worker::{TokenRefusal, Worker};
+use super::worker::{TokenRefusal, WorkerApp};
 use crate::app::{Effect, Effects, SocketHandle};
 use crate::logging::Burst;
 use crate::metrics::labels::BackendRequest;
 use crate::model::{Command, Payload, Room, SocketId};
 
-impl Worker {
+impl WorkerApp {
     /// Connect: joins the room of the user if the token is valid.
     pub(super) async fn sign_in(
         &self,
@@ -97,10 +97,10 @@ impl Worker {
             BackendRequest::Channels,
             "/api/v1/channels/",
             &login.token,
-            |reply| {
+            |response| {
                 // Denied if channels are disabled.
-                let none = reply.is_denied().then(Vec::new);
-                none.or_else(|| reply.json::<Vec<Channel>>())
+                let none = response.is_denied().then(Vec::new);
+                none.or_else(|| response.json::<Vec<ListedChannel>>())
             },
         );
         Ok(channels
@@ -155,6 +155,6 @@ impl Worker {
 }
 
 #[derive(Deserialize)]
-struct Channel {
+struct ListedChannel {
     id: String,
 }

@@ -23,18 +23,18 @@ const MAX_CHATS: usize = 100;
 const MAX_MODELS: usize = 32;
 /// Maximum size in bytes of the name of a model.
 const MAX_MODEL_NAME: usize = 512;
-/// How long a backend's reply whether a user may write in a chat is cached.
+/// How long a backend's response whether a user may write in a chat is cached.
 const WRITE_ACCESS_AGE: Duration = Duration::from_secs(60);
 
 /// The sockets of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    sockets: HashMap<SocketId, Socket>,
+    sockets: HashMap<SocketId, SocketState>,
     departed: Vec<Departed>,
 }
 
 #[derive(Debug, Default)]
-struct Socket {
+struct SocketState {
     login: Option<Login>,
     /// The chats in which the socket is present.
     chats: BTreeMap<String, Option<WriteAccess>>,
@@ -73,7 +73,7 @@ pub(super) struct LoginChange {
     pub(super) other_user: Option<Leftovers>,
 }
 
-impl Socket {
+impl SocketState {
     fn take_leftovers(&mut self) -> Leftovers {
         Leftovers {
             chats: std::mem::take(&mut self.chats).into_keys().collect(),
@@ -85,7 +85,7 @@ impl Socket {
 impl Sockets {
     /// Adds a socket without a user.
     pub(super) fn connect(&mut self, socket: SocketId) {
-        self.sockets.insert(socket, Socket::default());
+        self.sockets.insert(socket, SocketState::default());
     }
 
     /// Removes a socket and returns its login. If it had one, its leftovers are added to [`Self::take_departed`].

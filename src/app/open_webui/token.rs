@@ -51,12 +51,12 @@ pub(super) enum TokenError {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct JwtHeader {
     alg: String,
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct JwtBody {
     id: String,
     jti: Option<String>,
     iat: Option<Value>,
@@ -74,7 +74,7 @@ impl Token {
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::NotJwt)?;
         let (header, body) = signed.split_once('.').ok_or(TokenError::NotJwt)?;
-        let header: Header = decode_part(header)?;
+        let header: JwtHeader = decode_part(header)?;
         if header.alg != "HS256" {
             return Err(TokenError::NotJwt);
         }
@@ -88,7 +88,7 @@ impl Token {
             mac.verify_slice(&signature)
                 .map_err(|_| TokenError::Signature)?;
         }
-        let body: Body = decode_part(body)?;
+        let body: JwtBody = decode_part(body)?;
         let token = Self {
             text: text.into(),
             claims: Arc::new(Claims {

@@ -1,6 +1,6 @@
 //! What the backends replied about each token, kept for a while, with one pending request per token.
 //!
-//! One cache per node. Concurrent requests about the same token share one reply. Of rejected tokens, and of tokens
+//! One cache per node. Concurrent requests about the same token share one response. Of rejected tokens, and of tokens
 //! verified some time ago, only hashes are kept.
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ pub(super) enum Lookup {
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct CachedToken {
     /// Sockets of this node that are logged in by the token.
     sockets: usize,
     known: Option<(TokenStatus, Instant)>,
@@ -46,18 +46,18 @@ struct Entry {
 
 /// The cache.
 #[derive(Debug, Default)]
-pub(super) struct TokenCache(Mutex<Table>);
+pub(super) struct TokenCache(Mutex<CacheTable>);
 
 #[derive(Debug)]
-struct Table {
+struct CacheTable {
     /// Tokens used by sockets, verified recently, or with a pending request.
-    entries: HashMap<Arc<str>, Entry>,
+    entries: HashMap<Arc<str>, CachedToken>,
     rejected: RecentTokens,
     /// Tokens that were valid once. They are not accepted for that, but requests about them have priority.
     verified: RecentTokens,
 }
 
-impl Default for Table {
+impl Default for CacheTable {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -68,7 +68,7 @@ impl Default for Table {
 }
 
 impl TokenCache {
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, CacheTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +110,7 @@ impl TokenCache {
     /// [`TokenStatus::Unknown`] is passed on but not stored.
     pub(super) fn complete(&self, token: &Arc<str>, status: &TokenStatus, now: Instant) {
         let mut table = self.table();
-        let Table {
+        let CacheTable {
             entries,
             rejected,
             verified,

@@ -1,9 +1,10 @@
 //! Events that only a backend can handle, sent over Socket.IO connections that are opened with the token of the user.
 //!
 //! Backends tie documents and private channels to the socket they see, so each client socket has a connection of its
-//! own for them, which is kept while any is open (`Kind::Documents`). All other events share a second connection, which
-//! closes when it is idle (`Kind::General`). A connection is opened by the first event that requires it. What backends
-//! emit to rooms arrives over the bus, so only events for the socket itself are passed on from a connection.
+//! own for them, which is kept while any is open (`ConnectionKind::Documents`). All other events share a second
+//! connection, which closes when it is idle (`ConnectionKind::General`). A connection is opened by the first event that
+//! requires it. What backends emit to rooms arrives over the bus, so only events for the socket itself are passed on
+//! from a connection.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::documents::OpenDocuments;
-use super::replies::empty_ack;
+use super::outcomes::empty_ack;
 use super::token::Token;
 use super::user::Login;
 use crate::app::{Effect, Effects, Event, Outcome, SocketHandle};
@@ -55,7 +56,7 @@ struct BackendConnections {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ConnectionKind {
     General,
     Documents,
 }
@@ -64,7 +65,7 @@ enum Kind {
 struct BackendListener {
     upstreams: Weak<Upstreams>,
     socket: SocketId,
-    kind: Kind,
+    kind: ConnectionKind,
 }
 
 impl BackendConnections {
@@ -78,10 +79,10 @@ impl BackendConnections {
         }
     }
 
-    fn slot(&mut self, kind: Kind) -> &mut Option<UpstreamConnection> {
+    fn slot(&mut self, kind: ConnectionKind) -> &mut Option<UpstreamConnection> {
         match kind {
-            Kind::General => &mut self.general,
-            Kind::Documents => &mut self.documents,
+            ConnectionKind::General => &mut self.general,
+            ConnectionKind::Documents => &mut self.documents,
         }
     }
 
@@ -138,9 +139,9 @@ impl Upstreams {
         let name = elements.first().copied().unwrap_or_default();
         let name: String = serde_json::from_str(name).unwrap_or_default();
         let kind = if OpenDocuments::concerns(&name) {
-            Kind::Documents
+            ConnectionKind::Documents
         } else {
-            Kind::General
+            ConnectionKind::General
         };
         let mut sockets = self.sockets.borrow_mut();
         let state = sockets
@@ -175,7 +176,7 @@ impl Upstreams {
         self: &Rc<Self>,
         socket: SocketId,
         login: &Login,
-        kind: Kind,
+        kind: ConnectionKind,
     ) -> Result<UpstreamConnection, OverLimit> {
         let auth = json!({"token": &**login.token.expose()});
         let options = ConnectionOptions {
@@ -189,7 +190,7 @@ impl Upstreams {
             // Puts the connection into the rooms that the backend checks later.
             first_event: Some(with_auth("user-join", &login.token)),
             heartbeat: Some((HEARTBEAT, Payload::event("heartbeat", ["{}"]))),
-            idle_timeout: (kind == Kind::General).then_some(IDLE_TIMEOUT),
+            idle_timeout: (kind == ConnectionKind::General).then_some(IDLE_TIMEOUT),
         };
         let listener = BackendListener {
             upstreams: Rc::downgrade(self),
@@ -246,7 +247,7 @@ impl BackendListener {
             return;
         }
         debug!(socket:% = self.socket, ending:?; "upstream connection ended");
-        if self.kind != Kind::Documents || state.open.is_empty() {
+        if self.kind != ConnectionKind::Documents || state.open.is_empty() {
             return;
         }
         match pause_after(ending) {

@@ -24,7 +24,7 @@ use crate::model::SocketId;
 use crate::upstream::Pool;
 
 /// The state and services of one worker.
-pub(super) struct Worker {
+pub(super) struct WorkerApp {
     pub(super) config: OpenWebuiConfig,
     pub(super) backends: Rc<Backends>,
     pub(super) authenticator: Rc<Authenticator>,
@@ -46,11 +46,11 @@ pub(super) enum TokenRefusal {
     Unavailable,
 }
 
-impl Worker {
+impl WorkerApp {
     pub(super) fn new(node: &Node, pool: Arc<Pool>, commands: CommandSender) -> Self {
         let backends = Rc::new(Backends::new(
             &node.config,
-            Arc::clone(&node.fleet),
+            Arc::clone(&node.backend_set),
             Arc::clone(&node.metrics),
         ));
         let authenticator = Rc::new(Authenticator::new(

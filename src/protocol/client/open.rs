@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::End;
+use super::EndReason;
 
 /// Upper bound of the ping deadline, whatever a server announces.
 const SILENCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,14 +46,14 @@ struct Refused<'a> {
 }
 
 /// The data of a CONNECT_ERROR: an object with `message` and optionally `data`, or a string (python-socketio).
-pub(super) fn refusal(data: &str) -> End {
+pub(super) fn refusal(data: &str) -> EndReason {
     if let Ok(refused) = serde_json::from_str::<Refused<'_>>(data) {
-        return End::Refused {
+        return EndReason::Refused {
             message: refused.message,
             data: refused.data.map(|data| data.get().to_owned()),
         };
     }
-    End::Refused {
+    EndReason::Refused {
         message: serde_json::from_str(data).unwrap_or_else(|_| data.to_owned()),
         data: None,
     }

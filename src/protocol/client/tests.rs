@@ -73,11 +73,15 @@ impl Peer {
         peer
     }
 
-    fn server_sends(&mut self, bytes: &[u8]) -> Result<Vec<ServerEvent>, End> {
+    fn server_sends(&mut self, bytes: &[u8]) -> Result<Vec<ServerEvent>, EndReason> {
         self.server_sends_at(bytes, self.start)
     }
 
-    fn server_sends_at(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<ServerEvent>, End> {
+    fn server_sends_at(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<Vec<ServerEvent>, EndReason> {
         let mut events = Vec::new();
         self.client
             .receive(&mut bytes.to_vec(), now, &mut |event| events.push(event))?;
@@ -222,7 +226,7 @@ fn pings_get_pongs_and_a_missed_deadline_ends_the_connection() {
     assert_eq!(peer.client.handle_timeout(peer.start + max_silence), Ok(()));
     assert_eq!(
         peer.client.handle_timeout(later + max_silence),
-        Err(End::PingTimeout)
+        Err(EndReason::PingTimeout)
     );
 }
 
@@ -241,7 +245,7 @@ fn a_connect_error_ends_the_connection_with_its_message() {
     for (packet, message, data) in refusals {
         let mut peer = Peer::new("/", "");
         peer.server_sends(&text(OPEN)).unwrap();
-        let end = End::Refused {
+        let end = EndReason::Refused {
             message: message.into(),
             data: data.map(Into::into),
         };
@@ -249,7 +253,10 @@ fn a_connect_error_ends_the_connection_with_its_message() {
     }
     let mut peer = Peer::new("/", "");
     let late = peer.start + Duration::from_secs(5);
-    assert_eq!(peer.client.handle_timeout(late), Err(End::ConnectTimeout));
+    assert_eq!(
+        peer.client.handle_timeout(late),
+        Err(EndReason::ConnectTimeout)
+    );
 }
 
 #[test]
@@ -291,7 +298,7 @@ fn incompatible_servers_are_recognized() {
     let mut peer = Peer::new("/", "");
     assert!(matches!(
         peer.server_sends(&text("0{}")),
-        Err(End::Protocol(_))
+        Err(EndReason::Protocol(_))
     ));
     // Socket.IO 2 sends a CONNECT without a sid, and none in response to a CONNECT.
     let mut peer = Peer::new("/", "");
