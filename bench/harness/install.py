@@ -63,13 +63,13 @@ def socketioxide():
 
 
 def roomwire():
-    """A release build of the repository itself."""
-    cargo(ROOT)
+    """A build of the repository itself, with the profile that images and packages have."""
+    cargo(ROOT, profile="dist")
 
 
-def cargo(folder):
-    """`cargo build --release --locked` into the package's own target directory."""
-    command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", "target"]
+def cargo(folder, profile="release"):
+    """`cargo build --locked` with a profile, into the package's own target directory."""
+    command = ["cargo", "build", "--profile", profile, "--locked", "--quiet", "--target-dir", "target"]
     step(command, folder)
 
 

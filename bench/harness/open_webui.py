@@ -21,7 +21,7 @@ ROOT = BENCH.parent
 os.environ.setdefault("ROOMWIRE_LOG", "info")
 # Another build can be measured by its path.
 TO_BUILD = "ROOMWIRE_BIN" not in os.environ
-os.environ.setdefault("ROOMWIRE_BIN", str(ROOT / "target/release/roomwire"))
+os.environ.setdefault("ROOMWIRE_BIN", str(ROOT / "target/dist/roomwire"))
 sys.path.insert(0, str(ROOT / "tests/open_webui"))
 
 import surroundings  # noqa: E402

@@ -43,14 +43,14 @@ SERVERS = {
     "raw": Server((RAW, "--bind", "{bind}"), {}),
     "raw2": Server((RAW, "--bind", "{bind}", "--threads", "2"), {}),
     "roomwire": Server(
-        (str(BENCH.parent / "target/release/roomwire"),),
+        (str(BENCH.parent / "target/dist/roomwire"),),
         {"ROOMWIRE_SERVER__BIND": "{bind}"},
         redis_variable="ROOMWIRE_BUS__REDIS_URL",
         ready_path="/readyz",
     ),
     # The same, with a Prometheus: what reading the metrics costs.
     "roomwire-scraped": Server(
-        (str(BENCH.parent / "target/release/roomwire"),),
+        (str(BENCH.parent / "target/dist/roomwire"),),
         {"ROOMWIRE_SERVER__BIND": "{bind}", "ROOMWIRE_SERVER__INTERNAL_BIND": "{internal}"},
         ready_path="/readyz",
         scraped=True,

@@ -1,4 +1,4 @@
-//! The apps that the official protocol suites expect (docs/protocol.md#5-conformance-suites): clients receive what they
+//! The apps that the official protocol suites expect (docs/protocol.md#5-the-echo-app): clients receive what they
 //! send.
 
 use std::rc::Rc;

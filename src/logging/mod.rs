@@ -12,10 +12,11 @@ mod output;
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use env_logger::{Builder, Logger, Target, WriteStyle};
+use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::{LogConfig, LogFormat};
@@ -152,7 +153,7 @@ fn logger(config: &LogConfig) -> Logger {
     match config.format {
         LogFormat::Text => builder.format(|buffer, record| {
             let (level, style) = (record.level(), buffer.default_level_style(record.level()));
-            let (time, target) = (buffer.timestamp_seconds(), record.target());
+            let (time, target) = (format_rfc3339_seconds(SystemTime::now()), record.target());
             let line = Text(record);
             writeln!(
                 buffer,
@@ -160,7 +161,7 @@ fn logger(config: &LogConfig) -> Logger {
             )
         }),
         LogFormat::Json => builder.format(|buffer, record| {
-            let time = buffer.timestamp_millis();
+            let time = format_rfc3339_millis(SystemTime::now());
             let node = NODE.get().map(String::as_str);
             writeln!(buffer, "{}", Json { time, node, record })
         }),

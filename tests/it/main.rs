@@ -16,6 +16,8 @@ mod client_files;
 mod cluster;
 mod config_process;
 mod cors;
+mod dependencies;
+mod documents;
 mod drain;
 mod drain_process;
 mod forward;
