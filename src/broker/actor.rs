@@ -61,13 +61,14 @@ impl Handler<ShardMessage> for RoomBroker {
                 }
             }
             ShardMessage::Resolve(resolve) => shard.resolve(resolve.0),
-            ShardMessage::Asked(asked) => shard.asked(asked),
+            ShardMessage::ReceiversCounted(counted) => shard.receivers_counted(counted),
+            ShardMessage::Echoed(echoed) => shard.echoed(echoed.id),
             ShardMessage::RoomsReady(ready) => shard.rooms_ready(ready),
             ShardMessage::StartCall(start) => shard.start_call(start),
             ShardMessage::StartQuery(start) => shard.start_query(start),
             ShardMessage::RunQuery(run) => shard.run_query(&run),
             ShardMessage::WorkerAnswer(answer) => shard.worker_answered(answer),
-            ShardMessage::NodeAnswer(answer) => shard.node_answered(answer),
+            ShardMessage::NodeAnswer(answer) => shard.node_answered(answer.0),
             ShardMessage::CancelGather(cancel) => shard.cancel_gather(cancel.id),
         }
     }

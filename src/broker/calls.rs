@@ -52,12 +52,8 @@ impl Calls {
     /// Takes an ack, or the report of a worker or node that the emit reached no socket there.
     pub fn resolve(&mut self, reply: AckReply) {
         let id = reply.token.id;
-        if reply.is_unasked() {
-            if let Some(call) = self.open.get_mut(&id) {
-                call.parties.responded();
-                self.end_if_done(id);
-            }
-            return;
+        if reply.is_no_recipient() {
+            return self.responded(id);
         }
         let Some(call) = self.open.get_mut(&id) else {
             return;
@@ -66,7 +62,7 @@ impl Calls {
             && *left > 1
         {
             *left -= 1;
-            sender.answer(reply);
+            pass_on(sender, reply);
             return;
         }
         match self.open.remove(&id).map(|call| call.acks) {
@@ -75,10 +71,18 @@ impl Calls {
                 let _ = sender.send(reply);
             }
             Some(AckSink::Several { sender, .. }) => {
-                sender.answer(reply);
+                pass_on(&sender, reply);
                 sender.complete();
             }
             None => {}
+        }
+    }
+
+    /// One of the workers and nodes has no ack to send.
+    pub fn responded(&mut self, id: u64) {
+        if let Some(call) = self.open.get_mut(&id) {
+            call.parties.responded();
+            self.end_if_done(id);
         }
     }
 
@@ -104,6 +108,15 @@ impl Calls {
     }
 }
 
+/// Passes an ack on; its node is not missing.
+fn pass_on(sender: &GatherSender<AckReply>, ack: AckReply) {
+    let node = ack.socket.map(|socket| socket.node());
+    sender.answer(ack);
+    if let Some(node) = node {
+        sender.responded(node);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -111,7 +124,8 @@ mod tests {
     use super::*;
     use crate::broker::gather::Gather;
     use crate::clock;
-    use crate::model::{AckToken, NodeId, Payload, ReplyTo};
+    use crate::model::random::OsRandom;
+    use crate::model::{AckToken, NodeId, Payload, ReplyTo, SocketId};
 
     fn ack(json: &'static str) -> AckReply {
         AckReply {
@@ -168,5 +182,27 @@ mod tests {
         assert!(calls.is_empty());
         assert_eq!(gather.finish().await.answers, [ack("[1]"), ack("[2]")]);
         assert!(clock::now() < deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_reaches_its_deadline_names_the_nodes_without_an_ack() {
+        let [acked, silent] = ["bbbb", "cccc"].map(|name| NodeId::parse(name).unwrap());
+        let mut calls = Calls::default();
+        let deadline = clock::now() + Duration::from_secs(1);
+        let (gather, sender) = Gather::new(deadline, vec![acked, silent]);
+        let sink = AckSink::Several { sender, left: 2 };
+        calls.start(7, sink, Parties::new(1, true));
+        let socket = SocketId::random(acked, Default::default(), &OsRandom);
+        calls.resolve(AckReply {
+            socket: Some(socket),
+            ..ack("[1]")
+        });
+        let gathered = gather.finish().await;
+        assert_eq!(
+            (gathered.answers.len(), gathered.missing),
+            (1, vec![silent])
+        );
+        calls.cancel(7);
+        assert!(calls.is_empty());
     }
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use actix::Recipient;
 use tokio::sync::watch;
 
-use super::messages::{Dispatch, Interest, Publish, PublishReply, ShardAddress, weight};
+use super::messages::{
+    Dispatch, Interest, Publish, PublishQuery, PublishReply, ShardAddress, weight,
+};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{Command, NodeId, Target, WorkerIndex, Workers};
@@ -23,6 +25,7 @@ const BACKLOG_LIMIT: usize = 8 * 1024 * 1024;
 pub struct Bus {
     pub publish: Recipient<Publish>,
     pub reply: Recipient<PublishReply>,
+    pub query: Recipient<PublishQuery>,
     pub interest: Recipient<Interest>,
     /// Whether a dialect has a channel for every socket, so that the bridge must be notified of each.
     pub every_socket: bool,
@@ -190,7 +193,8 @@ impl Directory {
 
     /// The counterpart of [`Directory::backlog_grew`].
     pub fn backlog_shrank(&self, worker: usize, bytes: usize) {
-        self.backlogs[worker].0.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.backlogs[worker].0.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "work is counted before it is done");
     }
 
     /// Whether so much work waits for a shard or the bridge that no more should be accepted from clients or the bus.

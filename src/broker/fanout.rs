@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::directory::Directory;
-use super::messages::{Notice, Slowness};
+use super::messages::{Notice, QueueLimit};
 use super::shard::state::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
@@ -61,7 +61,7 @@ pub(super) fn emit(
     losses.of(SlowPolicy::VolatileDropped).add(dropped);
     metrics.acks_dropped_total.add(acks_dropped);
     for lane in slow {
-        state.notify(lane, Notice::SlowConsumer(Slowness::Overflow));
+        state.notify(lane, Notice::SlowConsumer(QueueLimit::Client));
     }
     state.report_overdue();
     accepted

@@ -1,4 +1,4 @@
-//! The entrance to the broker for threads without a shard: the internal listener, the bridge, tests.
+//! The entrance to the broker for threads without a shard, such as those of the internal listener and the bridge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::directory::Directory;
 use super::dispatches::PendingDispatches;
 use super::gather::Gather;
-use super::messages::{Asked, CancelGather, RunQuery, ShardAddress, StartCall, StartQuery};
+use super::messages::{CancelGather, PublishQuery, RunQuery, ShardAddress, StartCall, StartQuery};
 use crate::clock;
 use crate::metrics::labels::Origin;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, NodeId, Query, QueryAnswer, ReplyTo, Workers,
+    AckReply, AckToken, Command, Emit, NodeId, Query, QueryAnswer, QueryRequest, ReplyTo, Workers,
 };
 
 /// Dispatches commands, and runs queries and calls, from any thread. Cheap to clone.
@@ -53,9 +53,9 @@ impl Ingress {
 
     /// Emits an event and collects the acks of clients on every node.
     ///
-    /// While no more than `policy.limit - 1` acks have arrived, it ends early only if no worker and no node has a socket
-    /// that received the event. [`Gathered::missing`](super::Gathered) then names the live nodes without an ack, also
-    /// those without such a socket.
+    /// Ends with the `policy.limit`th ack, as soon as it is known that no socket received the event, or after
+    /// `policy.time`. Only in the last case [`missing`](super::gather::Gathered::missing) is not empty: it names the live
+    /// nodes from which no ack came, whether or not they have such a socket.
     pub fn call(&self, mut emit: Emit, policy: AckPolicy) -> Gather<AckReply> {
         let directory = &self.directory;
         let (worker, id) = directory.next_gather();
@@ -90,21 +90,17 @@ impl Ingress {
     /// once.
     pub fn query(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
         let ours = self.directory.node();
-        let elsewhere = query.socket().map(|socket| socket.node());
-        let remote = elsewhere.is_none_or(|node| node != ours);
-        let mut awaited = match elsewhere {
+        let owner = query.socket().map(|socket| socket.node());
+        let remote = owner != Some(ours) && self.directory.bus().is_some();
+        let awaited = match owner {
             Some(node) => vec![node],
-            None => self.directory.peers(),
+            None => {
+                let mut nodes = self.directory.peers();
+                nodes.push(ours);
+                nodes
+            }
         };
-        if elsewhere.is_none() {
-            awaited.push(ours);
-        }
-        self.start_query(
-            query,
-            time,
-            remote && self.directory.bus().is_some(),
-            awaited,
-        )
+        self.start_query(query, time, remote, awaited)
     }
 
     /// Reads the room index of this node only, for at most `time`. Each worker answers once.
@@ -147,11 +143,12 @@ impl Ingress {
                 shard.do_send(RunQuery { id, home, query });
             }
         }
-        if remote {
-            home.do_send(Asked {
-                question: id,
-                nodes: 0,
-            });
+        if let Some(bus) = directory.bus().filter(|_| remote) {
+            bus.query.do_send(PublishQuery(QueryRequest {
+                from: directory.node(),
+                id,
+                query: Arc::unwrap_or_clone(query),
+            }));
         }
         gather.on_cancel(cancellation(home, id))
     }

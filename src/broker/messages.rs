@@ -7,7 +7,8 @@ use actix::{Message, Recipient};
 
 use super::gather::GatherSender;
 use crate::model::{
-    AckReply, Command, Namespace, Query, QueryAnswer, QueryResponse, Room, SocketId, WorkerIndex,
+    AckReply, Command, Namespace, Query, QueryAnswer, QueryRequest, QueryResponse, Room, SocketId,
+    WorkerIndex,
 };
 
 /// Bytes that a command occupies besides its payload while it waits for a shard or the bridge.
@@ -27,7 +28,8 @@ pub fn weight(command: &Command) -> usize {
 pub enum ShardMessage {
     DispatchAll(DispatchAll),
     Resolve(Resolve),
-    Asked(Asked),
+    ReceiversCounted(ReceiversCounted),
+    Echoed(Echoed),
     RoomsReady(RoomsReady),
     StartCall(StartCall),
     StartQuery(StartQuery),
@@ -50,7 +52,8 @@ macro_rules! shard_messages {
 shard_messages!(
     DispatchAll,
     Resolve,
-    Asked,
+    ReceiversCounted,
+    Echoed,
     RoomsReady,
     StartCall,
     StartQuery,
@@ -93,9 +96,9 @@ pub struct Dispatch {
     pub command: Arc<Command>,
     /// The id of the acks requested from clients, the same on every worker of the node; `None` if no ack is requested.
     pub ack_id: Option<u32>,
-    /// It came from the bus: a join is confirmed to the bridge once it is applied ([`InterestChange::PeerJoined`]).
+    /// It came from the bus: a join is confirmed to the bridge once it is applied ([`InterestChange::JoinApplied`]).
     pub from_bus: bool,
-    /// If the command requests acks and reaches no socket here, that is reported ([`AckReply::unasked`]).
+    /// If the command requests acks and reaches no socket here, that is reported ([`AckReply::no_recipient`]).
     pub reports: bool,
 }
 
@@ -103,11 +106,18 @@ pub struct Dispatch {
 #[derive(Debug, Clone)]
 pub struct Resolve(pub AckReply);
 
-/// The number of nodes that received a call or a query of this worker.
+/// The number of subscribers that received a call or a query that is collected by this worker.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    pub question: u64,
+pub struct ReceiversCounted {
+    pub id: u64,
+    /// This node is one of them if it subscribes to the channel; see [`Echoed`].
     pub nodes: usize,
+}
+
+/// A call or a query of this node came back to it from the bus. Its workers have it already.
+#[derive(Debug, Clone, Copy)]
+pub struct Echoed {
+    pub id: u64,
 }
 
 /// The bus delivers to these rooms from now on, or cannot for the time being (`degraded`).
@@ -157,12 +167,9 @@ pub struct WorkerAnswer {
     pub answer: QueryAnswer,
 }
 
-/// Another node's answer to a query. `None`: the query came back to this node, whose workers have it already.
+/// Another node's answer to a query.
 #[derive(Debug)]
-pub struct NodeAnswer {
-    pub id: u64,
-    pub response: Option<QueryResponse>,
-}
+pub struct NodeAnswer(pub QueryResponse);
 
 /// A call or query is no longer of interest.
 #[derive(Debug, Clone, Copy)]
@@ -180,7 +187,12 @@ pub struct Publish(pub Arc<Command>);
 #[rtype(result = "()")]
 pub struct PublishReply(pub AckReply);
 
-/// To the bridge: this worker has members in these rooms now, or none any more.
+/// To the bridge: a query of this node.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct PublishQuery(pub QueryRequest);
+
+/// To the bridge: the rooms or sockets of this worker have changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Interest {
@@ -188,47 +200,47 @@ pub struct Interest {
     pub changes: Vec<InterestChange>,
 }
 
-/// One room whose members came or went.
+/// A change of the rooms or sockets of one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InterestChange {
-    /// The first member came; answered by [`RoomsReady`] once the bus delivers.
-    Wanted(Namespace, Room),
+    /// The first member joined. [`RoomsReady`] follows once the bus delivers to the room.
+    RoomAppeared(Namespace, Room),
     /// The last member left.
-    Unwanted(Namespace, Room),
-    /// A socket came or went: only dialects that give every socket a channel care.
-    Socket(Namespace, SocketId, Presence),
-    /// A peer's join is carried out on this worker: what changed by it was told before.
-    PeerJoined,
+    RoomVanished(Namespace, Room),
+    /// A socket connected or disconnected. Sent only if a dialect has a channel for every socket or namespace.
+    Socket(Namespace, SocketId, SocketPresence),
+    /// A join from the bus is applied. Rooms that appeared by it were reported before.
+    JoinApplied,
 }
 
-/// Whether a socket came or went.
+/// Whether a socket connected or disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    Came,
-    Went,
+pub enum SocketPresence {
+    Connected,
+    Disconnected,
 }
 
-/// To a session: what the broker decided about it.
+/// To a session: a decision of the broker about it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub enum Notice {
-    /// A command ends this socket; with `close`, the whole connection.
-    Kick {
+    /// A command disconnects this socket; with `close`, it ends the session.
+    Disconnect {
         namespace: Namespace,
         socket: SocketId,
         close: bool,
     },
-    /// The queue of this client is above `socket.outbox_limit`: the client must make progress.
+    /// The queue of this client is above `socket.outbox_limit`. The session ends unless the client makes progress.
     Overdue,
-    /// The queue of this client was dropped and its lane closed.
-    SlowConsumer(Slowness),
+    /// The queue of this client exceeded a limit. It is dropped, and the lane is closed.
+    SlowConsumer(QueueLimit),
 }
 
-/// Why the queue of a client was dropped.
+/// A limit for which the queue of a client is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slowness {
-    /// It exceeded `socket.outbox_hard_limit`.
-    Overflow,
-    /// The queues of this node exceeded `limits.outbox_memory`, and this one was chosen for eviction.
-    Memory,
+pub enum QueueLimit {
+    /// `socket.outbox_hard_limit`, of the queue itself.
+    Client,
+    /// `limits.outbox_memory`, of all queues of the node, of which this one was chosen.
+    Node,
 }

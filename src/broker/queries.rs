@@ -60,15 +60,18 @@ impl Queries {
         });
     }
 
-    /// Takes the answer of another node; `None`: this node received its own query from the bus.
-    pub fn node_answered(&mut self, id: u64, response: Option<QueryResponse>) {
-        self.update(id, |query| {
-            if let Some(response) = response {
-                query.answers.answer(response.answer);
-                query.answers.responded(response.from);
-            }
+    /// Takes the answer of another node.
+    pub fn node_answered(&mut self, response: QueryResponse) {
+        self.update(response.id, |query| {
+            query.answers.answer(response.answer);
+            query.answers.responded(response.from);
             query.parties.responded();
         });
+    }
+
+    /// This node received its own query from the bus.
+    pub fn responded(&mut self, id: u64) {
+        self.update(id, |query| query.parties.responded());
     }
 
     /// Changes a query and ends it when everybody has responded.
@@ -109,16 +112,13 @@ mod tests {
         });
         let answer = || QueryAnswer::Rooms(None);
         queries.worker_answered(7, answer(), ours);
-        queries.node_answered(
-            7,
-            Some(QueryResponse {
-                from: peer,
-                to: ours,
-                id: 7,
-                answer: answer(),
-            }),
-        );
-        queries.node_answered(7, None);
+        queries.node_answered(QueryResponse {
+            from: peer,
+            to: ours,
+            id: 7,
+            answer: answer(),
+        });
+        queries.responded(7);
         queries.counted(7, 2);
         assert!(!queries.is_empty(), "a worker has not answered");
         queries.worker_answered(7, answer(), ours);

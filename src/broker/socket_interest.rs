@@ -3,7 +3,7 @@
 use actix::Recipient;
 
 use super::lifecycle::Observer;
-use super::messages::{Interest, InterestChange, Presence};
+use super::messages::{Interest, InterestChange, SocketPresence};
 use crate::model::{SocketChange, SocketEvent, WorkerIndex};
 
 /// Notifies the bridge of every socket that connects or disconnects.
@@ -15,8 +15,8 @@ pub struct SocketInterest {
 impl Observer for SocketInterest {
     fn on_event(&self, event: &SocketEvent) {
         let presence = match event.change {
-            SocketChange::Connected => Presence::Came,
-            SocketChange::Disconnected { .. } => Presence::Went,
+            SocketChange::Connected => SocketPresence::Connected,
+            SocketChange::Disconnected { .. } => SocketPresence::Disconnected,
             SocketChange::Joined(_) | SocketChange::Left(_) => return,
         };
         let change = InterestChange::Socket(event.namespace.clone(), event.socket, presence);

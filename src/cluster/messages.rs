@@ -1,4 +1,4 @@
-//! What the bridge exchanges with the transports: messages between the nodes that concern one session.
+//! Messages of the bridge other than those of the broker: for sessions on other nodes, and for observers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,28 +8,28 @@ use tokio::sync::oneshot;
 
 use crate::model::{Command, NodeId};
 
-/// To another node: an opaque message for one of its workers.
+/// To the bridge: an opaque message for a worker of another node.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Forward {
     pub to: NodeId,
     /// The first byte is the worker's number.
     pub body: Bytes,
-    /// Fires at once if the node does not exist or the bus is away.
+    /// Fires at once if the node does not exist or the bus is down.
     pub unreachable: Option<oneshot::Sender<()>>,
 }
 
 impl Forward {
-    /// It cannot be sent: whoever waits for an answer need not.
+    /// Reports that it cannot be sent.
     pub(super) fn give_up(self) {
         if let Some(unreachable) = self.unreachable {
-            // Whoever asked may have given up as well.
+            // The request may have ended.
             let _ = unreachable.send(());
         }
     }
 }
 
-/// From another node: the counterpart of [`Forward`].
+/// From the bridge: a [`Forward`] of another node.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Forwarded {
@@ -37,13 +37,13 @@ pub struct Forwarded {
     pub body: Bytes,
 }
 
-/// Hears every command of others in passing; must be cheap, and never wait.
-pub type Overhear = Box<dyn Fn(&Command) + Send + Sync>;
+/// Called on the bridge's thread with every command that other members of the bus publish. Must not block.
+pub type CommandObserver = Box<dyn Fn(&Command) + Send + Sync>;
 
-/// The node stops: nothing more is said or heard. The bridge ends, and its link with it.
+/// To the bridge: the node stops. The bridge ends, and its link with it.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Leave;
 
-/// Who takes [`Forwarded`] messages, by worker; filled before the node listens.
+/// The recipients of [`Forwarded`] messages, by worker; complete before the first connection.
 pub type RouterAddresses = Arc<OnceLock<Box<[Recipient<Forwarded>]>>>;

@@ -11,13 +11,15 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
 
 use super::dialect::Dialect;
-use super::messages::{Forward, Leave, Overhear, RouterAddresses};
+use super::messages::{CommandObserver, Forward, Leave, RouterAddresses};
 use super::publish::Publisher;
 use super::receive::Receiver;
 use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
 use crate::broker::messages::weight;
-use crate::broker::messages::{Interest, InterestChange, Publish, PublishReply, RoomsReady};
+use crate::broker::messages::{
+    Interest, InterestChange, Publish, PublishQuery, PublishReply, RoomsReady,
+};
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
@@ -42,7 +44,7 @@ pub struct BridgeParts {
     pub max_depth: usize,
     pub health: Arc<Health>,
     pub routers: RouterAddresses,
-    pub overhear: Option<Overhear>,
+    pub command_observers: Vec<CommandObserver>,
 }
 
 /// The actor.
@@ -73,7 +75,7 @@ impl Bridge {
                 dialects,
                 max_depth: parts.max_depth,
                 routers: parts.routers,
-                overhear: parts.overhear,
+                command_observers: parts.command_observers,
                 pending_joins: 0,
                 pending_dispatches: PendingDispatches::default(),
                 since: None,
@@ -211,11 +213,19 @@ impl Handler<PublishReply> for Bridge {
     }
 }
 
+impl Handler<PublishQuery> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, PublishQuery(request): PublishQuery, _ctx: &mut Self::Context) {
+        self.publisher.publish_query(&request);
+    }
+}
+
 impl Handler<Interest> for Bridge {
     type Result = ();
 
     fn handle(&mut self, interest: Interest, _ctx: &mut Self::Context) {
-        let joined = |change: &&InterestChange| **change == InterestChange::PeerJoined;
+        let joined = |change: &&InterestChange| **change == InterestChange::JoinApplied;
         self.receiver.pending_joins -= interest.changes.iter().filter(joined).count();
         let ready = self.subscriber.follow(interest.worker, interest.changes);
         let subscriptions = self.subscriber.rooms.channel_count() as i64;

@@ -8,14 +8,15 @@ use super::dialect::{Dialect, EncodeError, Outbound};
 use super::messages::Forward;
 use crate::broker::Directory;
 use crate::broker::directory::gather_worker;
-use crate::broker::messages::Asked;
+use crate::broker::messages::{ReceiversCounted, ShardAddress};
 use crate::bus::link::{Link, Outgoing, Translation};
 use crate::health::{BusState, Health};
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
-use crate::model::{AckReply, Command, Emit, ReplyTo};
+use crate::model::{AckReply, Command, Emit, QueryRequest, QueryResponse, ReplyTo};
 
-/// The publishing half of the bridge.
+/// The publishing half of the bridge. Clones share everything.
+#[derive(Clone)]
 pub(super) struct Publisher {
     pub(super) directory: Arc<Directory>,
     pub(super) link: Arc<dyn Link>,
@@ -97,6 +98,13 @@ impl Publisher {
             // `publish_command` rejects and counts it.
             _ => return false,
         };
+        self.publish_counted(messages, shard, token.id);
+        true
+    }
+
+    /// Publishes messages of a call or query, and reports to the collecting worker how many nodes received them. They
+    /// are not queued while Redis is away.
+    fn publish_counted(&self, messages: Vec<Outgoing>, shard: &ShardAddress, id: u64) {
         self.count_published(messages.len());
         let counts: Vec<_> = messages
             .into_iter()
@@ -107,14 +115,48 @@ impl Publisher {
                 })
             })
             .collect();
-        let (shard, question) = (shard.clone(), token.id);
+        let shard = shard.clone();
         actix_rt::spawn(async move {
             let counts = futures_util::future::join_all(counts).await;
             let nodes = counts.into_iter().flatten().sum::<u64>();
             let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
-            shard.do_send(Asked { question, nodes });
+            shard.do_send(ReceiversCounted { id, nodes });
         });
-        true
+    }
+
+    /// Publishes a query of this node. While Redis is away no node receives it.
+    pub(super) fn publish_query(&self, request: &QueryRequest) {
+        let id = request.id;
+        let Some(shard) = self.directory.shards().get(gather_worker(id)) else {
+            return;
+        };
+        let messages = match self.health.bus() {
+            BusState::Up => self.encode_fitting(&Outbound::Query(request)),
+            _ => Vec::new(),
+        };
+        self.publish_counted(messages, shard, id);
+    }
+
+    /// Publishes the answer of this node to a query of another node.
+    pub(super) fn publish_query_answer(&self, response: &QueryResponse) {
+        self.publish(self.encode_fitting(&Outbound::QueryAnswer(response)));
+    }
+
+    /// A message of the first dialect, unless it is too large.
+    fn encode_fitting(&self, outbound: &Outbound<'_>) -> Vec<Outgoing> {
+        let Some(dialect) = self.dialects.first() else {
+            return Vec::new();
+        };
+        match dialect.encode(outbound) {
+            Ok(mut messages) => {
+                messages.retain(|message| self.fits(message.payload.len()));
+                messages
+            }
+            Err(EncodeError::TooLong(cause) | EncodeError::Unsupported(cause)) => {
+                self.reject_oversized(&cause.to_string());
+                Vec::new()
+            }
+        }
     }
 
     /// Publishes the reply of a client of this node in the dialect of the member that requested it.
@@ -138,21 +180,12 @@ impl Publisher {
 
     /// Publishes a message for a session of another node.
     pub(super) fn publish_forward(&self, forward: Forward) {
-        let Some(dialect) = self.dialects.first() else {
-            return;
-        };
         let outbound = Outbound::Forward {
             to: forward.to,
             body: &forward.body,
         };
-        let message = match dialect.encode(&outbound) {
-            Ok(messages) => messages.into_iter().next(),
-            Err(EncodeError::TooLong(cause) | EncodeError::Unsupported(cause)) => {
-                self.reject_oversized(&cause.to_string());
-                None
-            }
-        };
-        let Some(message) = message.filter(|message| self.fits(message.payload.len())) else {
+        let message = self.encode_fitting(&outbound).into_iter().next();
+        let Some(message) = message else {
             return forward.give_up();
         };
         let Some(unreachable) = forward.unreachable else {

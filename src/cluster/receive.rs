@@ -1,23 +1,29 @@
 //! Receives what others publish: decodes it and hands it to the shards it may concern.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use log::warn;
 
 use super::dialect::{DecodeError, Dialect, Inbound};
-use super::messages::{Forwarded, Overhear, RouterAddresses};
+use super::messages::{CommandObserver, Forwarded, RouterAddresses};
 use super::publish::Publisher;
 use super::subscriptions::RoomSubscriptions;
 use crate::broker::directory::gather_worker;
-use crate::broker::messages::{Dispatch, Resolve};
-use crate::broker::{Directory, PendingDispatches};
+use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, Resolve, ShardMessage};
+use crate::broker::{Directory, Ingress, PendingDispatches};
 use crate::bus::link::Channel;
 use crate::clock;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
-use crate::model::{AckReply, AckToken, Command, Emit, NodeId, ReplyTo, Target, Unfit, Workers};
+use crate::model::{
+    AckReply, AckToken, Command, Emit, NodeId, QueryRequest, QueryResponse, ReplyTo, Target, Unfit,
+    Workers,
+};
+
+/// How long the workers of this node may take to answer a query of another node.
+const QUERY_TIME: Duration = Duration::from_secs(5);
 
 /// The receiving half of the bridge.
 pub(super) struct Receiver {
@@ -26,7 +32,7 @@ pub(super) struct Receiver {
     /// `socket.max_depth`: emits of deeper JSON are dropped.
     pub(super) max_depth: usize,
     pub(super) routers: RouterAddresses,
-    pub(super) overhear: Option<Overhear>,
+    pub(super) command_observers: Vec<CommandObserver>,
     /// Joins of others that shards have not applied yet. Meanwhile a room may have members of which the subscriptions do
     /// not know.
     pub(super) pending_joins: usize,
@@ -54,9 +60,15 @@ impl Receiver {
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
             // The workers of this node have it already.
-            Ok(Inbound::Own { question }) => {
-                if let Some(token) = question {
-                    self.resolve(AckReply::unasked(token));
+            Ok(Inbound::Own { gather }) => {
+                if let Some(id) = gather {
+                    self.send_home(id, Echoed { id });
+                }
+            }
+            Ok(Inbound::Query(request)) => self.answer(request, publisher),
+            Ok(Inbound::QueryAnswer(response)) => {
+                if response.to == self.directory.node() {
+                    self.send_home(response.id, NodeAnswer(response));
                 }
             }
             Ok(Inbound::Ignored) => {}
@@ -81,8 +93,8 @@ impl Receiver {
         }
         let commands = &self.directory.metrics().commands_total;
         commands.of(Origin::Bus).increment();
-        if let Some(overhear) = &self.overhear {
-            overhear(&command);
+        for observe in &self.command_observers {
+            observe(&command);
         }
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
@@ -94,7 +106,7 @@ impl Receiver {
         // member.
         let reports = ack_id.is_some() && targets.is_some_and(|workers| workers.count() == 1);
         if targets.is_some_and(|workers| workers.count() == 0) {
-            report_unasked(&command, publisher);
+            report_no_recipient(&command, publisher);
         }
         let shards = self.directory.shards().len();
         let targets = targets.unwrap_or_else(|| Workers::first(shards));
@@ -135,9 +147,34 @@ impl Receiver {
         if let Err(unfit) = reply.payload.check_answer(self.max_depth) {
             return self.report_unfit(&unfit);
         }
-        if let Some(shard) = self.directory.shards().get(gather_worker(reply.token.id)) {
-            shard.do_send(Resolve(reply));
+        self.send_home(reply.token.id, Resolve(reply));
+    }
+
+    /// Sends a message to the worker that collects the results of a call or query.
+    fn send_home(&self, id: u64, message: impl Into<ShardMessage>) {
+        if let Some(shard) = self.directory.shards().get(gather_worker(id)) {
+            shard.do_send(message);
         }
+    }
+
+    /// Runs a query of another node on all workers, and publishes the answer of this node.
+    fn answer(&self, request: QueryRequest, publisher: &Publisher) {
+        let QueryRequest { from, id, query } = request;
+        let ingress = Ingress::new(Arc::clone(&self.directory));
+        let publisher = publisher.clone();
+        actix_rt::spawn(async move {
+            let gathered = ingress.query_node(query.clone(), QUERY_TIME).finish().await;
+            let mut answer = query.no_match();
+            for of_worker in gathered.answers {
+                query.merge(&mut answer, of_worker);
+            }
+            publisher.publish_query_answer(&QueryResponse {
+                from: publisher.directory.node(),
+                to: from,
+                id,
+                answer,
+            });
+        });
     }
 
     /// Sends the shards what was collected for them.
@@ -180,7 +217,7 @@ impl Receiver {
 }
 
 /// Reports to another node that its request for an ack reached no client here.
-fn report_unasked(command: &Command, publisher: &Publisher) {
+fn report_no_recipient(command: &Command, publisher: &Publisher) {
     if let Command::Emit(Emit {
         ack:
             Some(
@@ -192,6 +229,6 @@ fn report_unasked(command: &Command, publisher: &Publisher) {
         ..
     }) = command
     {
-        publisher.publish_reply(&AckReply::unasked(token.clone()));
+        publisher.publish_reply(&AckReply::no_recipient(token.clone()));
     }
 }

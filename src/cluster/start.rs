@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context, Recipient};
 use super::dialect::Dialect;
 use super::dialect::native::NativeDialect;
 use super::dialect::python::PythonDialect;
-use super::messages::{Forward, Leave, Overhear, RouterAddresses};
+use super::messages::{CommandObserver, Forward, Leave, RouterAddresses};
 use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
@@ -100,7 +100,7 @@ pub struct BridgeContext {
     pub health: Arc<Health>,
     pub routers: RouterAddresses,
     /// Observes the commands of other members of the bus.
-    pub overhear: Option<Overhear>,
+    pub command_observers: Vec<CommandObserver>,
 }
 
 /// Starts the bridge over a link.
@@ -115,6 +115,7 @@ pub fn start_bridge(
     let bus = Bus {
         publish: ctx.address().recipient(),
         reply: ctx.address().recipient(),
+        query: ctx.address().recipient(),
         interest: ctx.address().recipient(),
         every_socket: dialects.iter().any(|dialect| {
             let subscriptions = dialect.subscriptions();
@@ -131,7 +132,7 @@ pub fn start_bridge(
         max_depth: node.max_depth,
         health: node.health,
         routers: node.routers,
-        overhear: node.overhear,
+        command_observers: node.command_observers,
     });
     let bridge = ctx.run(bridge);
     let ways = BridgeHandles {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::dialect::{Dialect, Subscriptions};
 use super::subscriptions::{ChannelChanges, RoomName, RoomSubscriptions};
-use crate::broker::messages::{InterestChange, Presence};
+use crate::broker::messages::{InterestChange, SocketPresence};
 use crate::bus::link::{Channel, Link};
 use crate::model::{Namespace, Room, WorkerIndex};
 
@@ -69,13 +69,13 @@ impl Subscriber {
         total: &mut ChannelChanges,
     ) -> Option<RoomName> {
         match change {
-            InterestChange::Wanted(namespace, room) => {
+            InterestChange::RoomAppeared(namespace, room) => {
                 let channels = self.channels(&namespace, &room, |s| s.per_room);
                 let name = (namespace, room);
                 let ready = self.rooms.subscribe(name.clone(), worker, channels, total);
                 ready.then_some(name)
             }
-            InterestChange::Unwanted(namespace, room) => {
+            InterestChange::RoomVanished(namespace, room) => {
                 self.rooms.unsubscribe(&(namespace, room), worker, total);
                 None
             }
@@ -83,15 +83,15 @@ impl Subscriber {
                 self.count_socket(&namespace, presence, total);
                 let name = (namespace, Room::from(id.as_str()));
                 match presence {
-                    Presence::Came => {
+                    SocketPresence::Connected => {
                         let channels = self.channels(&name.0, &name.1, |s| s.per_socket);
                         self.rooms.subscribe(name, worker, channels, total);
                     }
-                    Presence::Went => self.rooms.unsubscribe(&name, worker, total),
+                    SocketPresence::Disconnected => self.rooms.unsubscribe(&name, worker, total),
                 }
                 None
             }
-            InterestChange::PeerJoined => None,
+            InterestChange::JoinApplied => None,
         }
     }
 
@@ -112,19 +112,19 @@ impl Subscriber {
     fn count_socket(
         &mut self,
         namespace: &Namespace,
-        presence: Presence,
+        presence: SocketPresence,
         total: &mut ChannelChanges,
     ) {
         if !self.dialects.iter().any(|(_, s)| s.per_namespace) {
             return;
         }
         let is_change = match (presence, self.namespaces.entry(namespace.clone())) {
-            (Presence::Came, entry) => {
+            (SocketPresence::Connected, entry) => {
                 let sockets = entry.or_default();
                 *sockets += 1;
                 *sockets == 1
             }
-            (Presence::Went, Entry::Occupied(mut entry)) => {
+            (SocketPresence::Disconnected, Entry::Occupied(mut entry)) => {
                 *entry.get_mut() -= 1;
                 let is_last = *entry.get() == 0;
                 if is_last {
@@ -132,7 +132,7 @@ impl Subscriber {
                 }
                 is_last
             }
-            (Presence::Went, Entry::Vacant(_)) => false,
+            (SocketPresence::Disconnected, Entry::Vacant(_)) => false,
         };
         if !is_change {
             return;
@@ -140,8 +140,8 @@ impl Subscriber {
         let dialects = self.dialects.iter().filter(|(_, s)| s.per_namespace);
         let channels = dialects.filter_map(|(dialect, _)| dialect.namespace_channel(namespace));
         match presence {
-            Presence::Came => total.subscribe.extend(channels),
-            Presence::Went => total.unsubscribe.extend(channels),
+            SocketPresence::Connected => total.subscribe.extend(channels),
+            SocketPresence::Disconnected => total.unsubscribe.extend(channels),
         }
     }
 }

@@ -1,25 +1,25 @@
-//! What can be done to rooms and sockets, wherever the wish comes from.
+//! Changes of rooms and sockets, whether a client, an app or the bus requests them.
 
 use super::{Namespace, Payload, ReplyTo, Room, Selector, SocketId};
 
-/// One change of rooms or one emit. Everything that does either goes through the broker as a `Command`.
+/// One change of rooms or one emit. The broker applies all of them in this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Send an event to the selected sockets.
+    /// Sends an event to the selected sockets.
     Emit(Emit),
-    /// Put the selected sockets into rooms.
+    /// Puts the selected sockets into rooms.
     Join {
         selector: Selector,
         rooms: Vec<Room>,
     },
-    /// Take the selected sockets out of rooms.
+    /// Takes the selected sockets out of rooms.
     Leave {
         selector: Selector,
         rooms: Vec<Room>,
     },
-    /// Take everybody out of a room.
+    /// Takes every member out of a room.
     CloseRoom { namespace: Namespace, room: Room },
-    /// End the selected sockets; with `close`, their whole connection.
+    /// Disconnects the selected sockets; with `close`, ends their sessions.
     Disconnect { selector: Selector, close: bool },
 }
 
@@ -29,14 +29,14 @@ pub struct Emit {
     pub to: Selector,
     /// `["name",args...]`
     pub payload: Payload,
-    /// May be dropped for a client that cannot take it at this instant.
+    /// Dropped for clients that cannot receive it at once.
     pub volatile: bool,
-    /// Who wants to hear the clients' acks, if anybody.
+    /// Requests acks from the clients, and says where they are sent.
     pub ack: Option<AckToken>,
 }
 
 impl Command {
-    /// The namespace in which it acts.
+    /// The namespace of the sockets that it concerns.
     pub fn namespace(&self) -> &Namespace {
         match self {
             Self::Emit(emit) => &emit.to.namespace,
@@ -108,13 +108,13 @@ pub struct AckReply {
     pub token: AckToken,
     /// The socket that sent it; `None` if it came over a dialect without this information.
     pub socket: Option<SocketId>,
-    /// The arguments of the ack as a JSON array; empty if the question reached nobody there.
+    /// The arguments of the ack as a JSON array; empty in a report that the emit reached no socket.
     pub payload: Payload,
 }
 
 impl AckReply {
-    /// A report that the question reached nobody who could answer it.
-    pub fn unasked(token: AckToken) -> Self {
+    /// A report of a worker or node that the emit reached none of its sockets.
+    pub fn no_recipient(token: AckToken) -> Self {
         Self {
             token,
             socket: None,
@@ -122,8 +122,8 @@ impl AckReply {
         }
     }
 
-    /// Whether this is not an answer, but reports that the question reached nobody.
-    pub fn is_unasked(&self) -> bool {
+    /// Whether this is no ack but the report that the emit reached no socket.
+    pub fn is_no_recipient(&self) -> bool {
         self.payload.json.is_empty()
     }
 }

@@ -11,7 +11,7 @@ use crate::app::relay::Relay;
 use crate::app::upstream::Upstream;
 use crate::app::{App, CommandSender, EngineApp};
 use crate::broker::Shard;
-use crate::cluster::messages::Overhear;
+use crate::cluster::messages::CommandObserver;
 use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random, ViaMark};
@@ -107,11 +107,11 @@ impl NodeApp {
         }
     }
 
-    /// What the app wants to hear of the bus beside what is for its sockets.
-    pub(super) fn overhear(&self) -> Option<Overhear> {
+    /// What the app observes of the commands of other members of the bus.
+    pub(super) fn command_observers(&self) -> Vec<CommandObserver> {
         match self {
-            Self::OpenWebui { node, .. } => Some(Box::new(node.overhear())),
-            Self::Relay | Self::Echo | Self::Upstream(_) => None,
+            Self::OpenWebui { node, .. } => vec![Box::new(node.command_observer())],
+            Self::Relay | Self::Echo | Self::Upstream(_) => Vec::new(),
         }
     }
 }

@@ -354,7 +354,7 @@ fn surroundings(
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
         routers: Arc::clone(ports),
-        overhear: app.overhear(),
+        command_observers: app.command_observers(),
     }
 }
 

@@ -61,6 +61,6 @@ impl Session {
                 return;
             }
         }
-        self.worker.shard.answered(key, id, payload);
+        self.worker.shard.acknowledged(key, id, payload);
     }
 }

@@ -8,7 +8,7 @@ use actix::{ActorContext, AsyncContext, Handler};
 use super::messages::{BatchFormat, Detached, PullError, Ready, Receive, ShutDown};
 use super::pending_poll::PendingPoll;
 use super::state::Session;
-use crate::broker::messages::{Notice, Slowness};
+use crate::broker::messages::{Notice, QueueLimit};
 use crate::clock;
 use crate::limits::Limit;
 use crate::model::TransportName;
@@ -86,13 +86,13 @@ impl Handler<Notice> for Session {
     fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
         match notice {
             Notice::Overdue => self.watch_outbox(ctx),
-            Notice::SlowConsumer(Slowness::Overflow) => {
+            Notice::SlowConsumer(QueueLimit::Client) => {
                 self.end_slow_client(Limit::OutboxHard, ctx)
             }
-            Notice::SlowConsumer(Slowness::Memory) => {
+            Notice::SlowConsumer(QueueLimit::Node) => {
                 self.end_slow_client(Limit::OutboxMemory, ctx)
             }
-            Notice::Kick {
+            Notice::Disconnect {
                 namespace,
                 socket,
                 close,

@@ -219,3 +219,43 @@ async fn commands_and_calls_of_a_thread_without_a_shard_reach_other_nodes() {
     expected.sort();
     assert_eq!(nodes, expected);
 }
+
+#[actix_rt::test]
+async fn a_query_is_answered_by_every_node_and_names_the_one_that_is_away() {
+    let cluster = TestCluster::<2>::start().await;
+    let [first, second] = &cluster.nodes;
+    let mut ids = Vec::new();
+    let mut clients = Vec::new();
+    for node in [first, second, second] {
+        let mut client = node.member().await;
+        client.join("r").await;
+        ids.push(client.socket.clone());
+        clients.push(client);
+    }
+    let ingress = first.server.ingress();
+    let all = sockets_in("r", 10);
+    let gathered = query(ingress.clone(), all.clone()).await;
+    assert!(gathered.missing.is_empty());
+    let mut members = ids.clone();
+    members.sort();
+    assert_eq!(sum(&all, &gathered), (3, members));
+    let of_second = Query::Rooms {
+        namespace: Namespace::main(),
+        socket: SocketId::parse(&ids[1]).unwrap(),
+    };
+    let rooms = QueryAnswer::Rooms(Some(vec![Room::from("r")]));
+    let gathered = query(ingress.clone(), of_second.clone()).await;
+    assert_eq!(gathered.answers, std::slice::from_ref(&rooms));
+    assert!(gathered.missing.is_empty());
+    cluster.cut(1);
+    second.readyz("bus: degraded").await;
+    let gathered = query(ingress.clone(), of_second.clone()).await;
+    assert_eq!(gathered.missing, [second.server.node()]);
+    assert!(gathered.answers.is_empty());
+    let (total, _) = sum(&all, &query(second.server.ingress(), all.clone()).await);
+    assert_eq!(total, 2, "a node without the bus answers for itself");
+    cluster.heal(1);
+    second.readyz("bus: up").await;
+    let gathered = query(ingress, of_second).await;
+    assert_eq!(gathered.answers, [rooms]);
+}

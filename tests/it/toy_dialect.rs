@@ -72,7 +72,7 @@ impl Dialect for ToyDialect {
         let words: Vec<&str> = text.splitn(words, ' ').collect();
         let (room, json, ack) = match words[..] {
             [node, ..] if node.starts_with("node=") => {
-                return Ok(Inbound::Own { question: None });
+                return Ok(Inbound::Own { gather: None });
             }
             ["emit", room, json] => (room, json, None),
             ["ask", number, room, json] => {

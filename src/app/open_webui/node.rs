@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// A callback for each command of other processes on the bus. Cheap, and never waits.
-    pub fn overhear(&self) -> impl Fn(&Command) + Send + Sync + 'static {
+    pub fn command_observer(&self) -> impl Fn(&Command) + Send + Sync + 'static {
         let events = self.events.clone();
         move |command| {
             if let Some(event) = BusEvent::of(command) {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::Shard;
 use crate::broker::calls::AckSink;
 use crate::broker::directory::{Starter, gather_id, gather_worker};
-use crate::broker::messages::{Asked, PublishReply, Resolve, StartCall};
+use crate::broker::messages::{PublishReply, ReceiversCounted, Resolve, StartCall};
 use crate::broker::parties::Parties;
 use crate::broker::rooms::SocketKey;
 use crate::model::{AckReply, AckToken, Command, Emit, Payload, ReplyTo};
@@ -77,10 +77,17 @@ impl Shard {
     }
 
     /// Takes the number of nodes that received a call or a query, as counted by the bus.
-    pub(in crate::broker) fn asked(&self, asked: Asked) {
+    pub(in crate::broker) fn receivers_counted(&self, counted: ReceiversCounted) {
         let mut state = self.state.borrow_mut();
-        state.calls.counted(asked.question, asked.nodes);
-        state.queries.counted(asked.question, asked.nodes);
+        state.calls.counted(counted.id, counted.nodes);
+        state.queries.counted(counted.id, counted.nodes);
+    }
+
+    /// This node is one of the counted receivers of its own call or query, and has no more to respond.
+    pub(in crate::broker) fn echoed(&self, id: u64) {
+        let mut state = self.state.borrow_mut();
+        state.calls.responded(id);
+        state.queries.responded(id);
     }
 
     /// Stops collecting the results of a call or a query.
@@ -96,7 +103,7 @@ impl Shard {
     }
 
     /// A client of this worker has acknowledged an event.
-    pub fn answered(&self, key: SocketKey, ack_id: u32, payload: Payload) {
+    pub fn acknowledged(&self, key: SocketKey, ack_id: u32, payload: Payload) {
         let (token, socket) = {
             let mut state = self.state.borrow_mut();
             let Some(token) = state.acks.take(ack_id, key) else {
@@ -112,9 +119,9 @@ impl Shard {
     }
 
     /// Reports to a Roomwire node that the event of its call reached no socket here.
-    pub(super) fn report_unasked(&self, token: &AckToken) {
+    pub(super) fn report_no_recipient(&self, token: &AckToken) {
         if matches!(token.reply_to, ReplyTo::Node(_)) {
-            self.reply(AckReply::unasked(token.clone()));
+            self.reply(AckReply::no_recipient(token.clone()));
         }
     }
 

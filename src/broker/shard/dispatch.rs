@@ -50,7 +50,7 @@ impl Shard {
         if let (true, Some(bus)) = (joined, self.directory.bus()) {
             bus.interest.do_send(Interest {
                 worker: self.worker,
-                changes: vec![InterestChange::PeerJoined],
+                changes: vec![InterestChange::JoinApplied],
             });
         }
     }
@@ -63,7 +63,7 @@ impl Shard {
             && accepted == 0
             && let Some(token) = dispatch.command.ack_token()
         {
-            self.report_unasked(token);
+            self.report_no_recipient(token);
         }
     }
 
@@ -89,7 +89,7 @@ impl Shard {
             }
             Command::Disconnect { selector, close } => {
                 for member in state.rooms.selected(selector) {
-                    state.kick(member.socket, member.lane, *close);
+                    state.notify_disconnect(member.socket, member.lane, *close);
                 }
             }
         }

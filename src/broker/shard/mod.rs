@@ -21,7 +21,7 @@ use super::directory::Directory;
 use super::fanout;
 use super::joins::Joined;
 use super::lifecycle::Observer;
-use super::messages::{Interest, InterestChange, Notice, RoomsReady, Slowness};
+use super::messages::{Interest, InterestChange, Notice, QueueLimit, RoomsReady};
 use super::rooms::{RoomChange, SocketKey};
 use super::socket_interest::SocketInterest;
 use crate::model::{Namespace, Room, SocketChange, SocketId, WorkerIndex};
@@ -87,7 +87,7 @@ impl Shard {
         let bytes = packet.wire().len() as u64;
         match state.lanes.offer(lane, packet) {
             Offered::Accepted => fanout::count_sent(self.directory.metrics(), 1, bytes),
-            Offered::Overflowed => state.notify(lane, Notice::SlowConsumer(Slowness::Overflow)),
+            Offered::Overflowed => state.notify(lane, Notice::SlowConsumer(QueueLimit::Client)),
             Offered::Dropped | Offered::Closed => {}
         }
         state.report_overdue();
@@ -190,11 +190,11 @@ impl Shard {
         let interest = changes.into_iter().map(|change| match change {
             RoomChange::Appeared(namespace, room) => {
                 state.joins.subscribing(namespace.clone(), room.clone());
-                InterestChange::Wanted(namespace, room)
+                InterestChange::RoomAppeared(namespace, room)
             }
             RoomChange::Vanished(namespace, room) => {
                 state.joins.release(namespace.clone(), room.clone(), false);
-                InterestChange::Unwanted(namespace, room)
+                InterestChange::RoomVanished(namespace, room)
             }
         });
         bus.interest.do_send(Interest {

@@ -1,8 +1,8 @@
 //! Queries: answered for the sockets of this worker, and collected for threads without a shard.
 
 use super::Shard;
-use crate::broker::messages::{NodeAnswer, RunQuery, StartQuery, WorkerAnswer};
-use crate::model::{Query, QueryAnswer};
+use crate::broker::messages::{RunQuery, StartQuery, WorkerAnswer};
+use crate::model::{Query, QueryAnswer, QueryResponse};
 
 impl Shard {
     /// Starts to collect the answers to a query.
@@ -51,8 +51,7 @@ impl Shard {
     }
 
     /// Takes the answer of another node.
-    pub(in crate::broker) fn node_answered(&self, answer: NodeAnswer) {
-        let queries = &mut self.state.borrow_mut().queries;
-        queries.node_answered(answer.id, answer.response);
+    pub(in crate::broker) fn node_answered(&self, response: QueryResponse) {
+        self.state.borrow_mut().queries.node_answered(response);
     }
 }

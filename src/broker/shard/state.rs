@@ -8,7 +8,7 @@ use crate::broker::batch::Batch;
 use crate::broker::calls::Calls;
 use crate::broker::dispatches::PendingDispatches;
 use crate::broker::joins::Joins;
-use crate::broker::messages::{Notice, Slowness};
+use crate::broker::messages::{Notice, QueueLimit};
 use crate::broker::queries::Queries;
 use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
@@ -171,16 +171,16 @@ impl State {
     /// Ends sessions while the lanes of the node hold more than `limits.outbox_memory`.
     pub fn enforce_budget(&mut self) {
         for lane in self.lanes.keep_to_budget() {
-            self.notify(lane, Notice::SlowConsumer(Slowness::Memory));
+            self.notify(lane, Notice::SlowConsumer(QueueLimit::Node));
         }
     }
 
     /// Notifies the session of a socket that a command disconnects it; with `close`, all sockets of that session.
-    pub fn kick(&self, socket: SocketKey, lane: LaneId, close: bool) {
+    pub fn notify_disconnect(&self, socket: SocketKey, lane: LaneId, close: bool) {
         if let Some((socket, namespace)) = self.rooms.identity(socket) {
             self.notify(
                 lane,
-                Notice::Kick {
+                Notice::Disconnect {
                     namespace,
                     socket,
                     close,

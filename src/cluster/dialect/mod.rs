@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use crate::bus::link::{Channel, Outgoing};
 use crate::metrics::labels::BusDrop;
-use crate::model::{AckReply, AckToken, Command, DialectId, Namespace, NodeId, Room};
+use crate::model::{
+    AckReply, Command, DialectId, Namespace, NodeId, QueryRequest, QueryResponse, Room,
+};
 
 /// A format of messages on the bus, as spoken by one node.
 pub trait Dialect: Send + Sync {
@@ -71,6 +73,8 @@ pub struct Subscriptions {
 pub enum Inbound {
     Command(Command),
     Reply(AckReply),
+    Query(QueryRequest),
+    QueryAnswer(QueryResponse),
     /// From another node, for a session of one of this node's workers.
     Forward {
         from: NodeId,
@@ -78,8 +82,8 @@ pub enum Inbound {
     },
     /// A message that this node published, or that another node also published in the first dialect.
     Own {
-        /// Set if it is an emit of this node that requests an ack: the bus counted this node among the receivers.
-        question: Option<AckToken>,
+        /// The id of a call or query of this node: the bus counted this node among its receivers.
+        gather: Option<u64>,
     },
     /// Well-formed, but without effect on this node.
     Ignored,
@@ -92,6 +96,10 @@ pub enum Outbound<'a> {
     Command(&'a Command),
     /// Published by the dialect that the token names; replies between nodes by the first.
     Reply(&'a AckReply),
+    /// Published by the first dialect only.
+    Query(&'a QueryRequest),
+    /// Published by the first dialect only.
+    QueryAnswer(&'a QueryResponse),
     /// Published by the first dialect only.
     Forward { to: NodeId, body: &'a Bytes },
 }

@@ -40,7 +40,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             health: Arc::new(Health::new(BusState::Down, false)),
             routers: Arc::default(),
-            overhear: None,
+            command_observers: Vec::new(),
         };
         let dialects = dialects(&config.bus, name);
         let started = start_bridge(&config.bus, link, events, dialects, context);

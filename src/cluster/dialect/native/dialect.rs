@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::{
     DecodeError, NativeChannels, NativeMessage, TooLong, encode_command, encode_forward,
-    encode_reply, is_question, sender_of,
+    encode_query, encode_query_answer, encode_reply, is_question, sender_of,
 };
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::{self, Dialect, EncodeError, Inbound, Outbound, Subscriptions};
 use crate::config::BusConfig;
 use crate::metrics::labels::BusDrop;
-use crate::model::{AckToken, Command, DialectId, Emit, Namespace, NodeId, ReplyTo, Room};
+use crate::model::{Command, DialectId, Emit, Namespace, NodeId, ReplyTo, Room};
 
 /// What Roomwire nodes send each other, as spoken by one node.
 pub struct NativeDialect {
@@ -30,8 +30,8 @@ impl NativeDialect {
     }
 
     fn own(message: &Bytes) -> Inbound {
-        let question = is_question(message).then(|| question_of(message)).flatten();
-        Inbound::Own { question }
+        let gather = is_question(message).then(|| gather_of(message)).flatten();
+        Inbound::Own { gather }
     }
 }
 
@@ -63,6 +63,8 @@ impl Dialect for NativeDialect {
         Ok(match NativeMessage::decode(message)? {
             (_, NativeMessage::Command(command)) => Inbound::Command(command),
             (_, NativeMessage::AckReply(reply)) => Inbound::Reply(reply),
+            (_, NativeMessage::Query(request)) => Inbound::Query(request),
+            (_, NativeMessage::QueryAnswer(response)) => Inbound::QueryAnswer(response),
             (from, NativeMessage::Forward(body)) => Inbound::Forward { from, body },
         })
     }
@@ -87,6 +89,18 @@ impl Dialect for NativeDialect {
                     false,
                 )
             }
+            Outbound::Query(request) => {
+                let channel = match request.query.socket() {
+                    Some(socket) => self.channels.node(socket.node()),
+                    None => self.channels.all(),
+                };
+                (channel, encode_query(self.node, request)?, true)
+            }
+            Outbound::QueryAnswer(response) => (
+                self.channels.node(response.to),
+                encode_query_answer(self.node, response)?,
+                true,
+            ),
             Outbound::Forward { to, body } => (
                 self.channels.node(*to),
                 encode_forward(self.node, body)?,
@@ -117,9 +131,11 @@ impl NativeDialect {
     }
 }
 
-fn question_of(message: &Bytes) -> Option<AckToken> {
+/// The id of a call or query.
+fn gather_of(message: &Bytes) -> Option<u64> {
     match NativeMessage::decode(message) {
-        Ok((_, NativeMessage::Command(Command::Emit(emit)))) => emit.ack,
+        Ok((_, NativeMessage::Command(Command::Emit(emit)))) => emit.ack.map(|token| token.id),
+        Ok((_, NativeMessage::Query(request))) => Some(request.id),
         _ => None,
     }
 }

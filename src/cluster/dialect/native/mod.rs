@@ -15,7 +15,7 @@ mod write;
 
 use bytes::Bytes;
 
-use crate::model::{AckReply, Command, NodeId};
+use crate::model::{AckReply, Command, NodeId, QueryRequest, QueryResponse};
 
 pub use channels::NativeChannels;
 pub use dialect::NativeDialect;
@@ -32,6 +32,8 @@ const CLOSE_ROOM: u8 = 4;
 const DISCONNECT: u8 = 5;
 const ACK_REPLY: u8 = 6;
 const FORWARD: u8 = 7;
+const QUERY: u8 = 8;
+const QUERY_ANSWER: u8 = 9;
 
 const VOLATILE: u8 = 1;
 const WITH_ACK: u8 = 2;
@@ -39,11 +41,16 @@ const WITH_ACK: u8 = 2;
 const REPLY_TO_NODE: u8 = 0;
 const REPLY_TO_FOREIGN: u8 = 1;
 
+const OF_SOCKETS: u8 = 0;
+const OF_ROOMS: u8 = 1;
+
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NativeMessage {
     Command(Command),
     AckReply(AckReply),
+    Query(QueryRequest),
+    QueryAnswer(QueryResponse),
     /// Something for a session that lives on another node; the dialect does not look into it.
     Forward(Bytes),
 }
@@ -54,6 +61,8 @@ impl NativeMessage {
         match self {
             Self::Command(command) => encode_command(sender, command),
             Self::AckReply(reply) => encode_reply(sender, reply),
+            Self::Query(request) => encode_query(sender, request),
+            Self::QueryAnswer(response) => encode_query_answer(sender, response),
             Self::Forward(body) => encode_forward(sender, body),
         }
     }
@@ -64,14 +73,17 @@ impl NativeMessage {
     }
 }
 
-pub use write::{encode_command, encode_forward, encode_reply};
+pub use write::{encode_command, encode_forward, encode_query, encode_query_answer, encode_reply};
 
 /// Who said it, without reading the rest: to drop what comes back from the bus.
 pub fn sender_of(message: &[u8]) -> Result<NodeId, DecodeError> {
     read::sender_of(message)
 }
 
-/// Whether it is an emit that requests an ack, without decoding the rest.
+/// Whether it is a query or an emit that requests an ack, without decoding the rest.
 pub fn is_question(message: &[u8]) -> bool {
-    message.get(1) == Some(&EMIT) && message.get(6).is_some_and(|flags| flags & WITH_ACK != 0)
+    match message.get(1) {
+        Some(&EMIT) => message.get(6).is_some_and(|flags| flags & WITH_ACK != 0),
+        kind => kind == Some(&QUERY),
+    }
 }

@@ -5,12 +5,12 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::{
-    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, NativeMessage, REPLY_TO_FOREIGN,
-    REPLY_TO_NODE, VERSION, VOLATILE, WITH_ACK,
+    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, NativeMessage, OF_ROOMS,
+    OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VERSION, VOLATILE, WITH_ACK,
 };
 use crate::model::{
-    AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, ReplyTo, Room,
-    Selector, SocketId,
+    AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
+    QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
 /// The message is not one of ours, or of a version this node does not read.
@@ -63,6 +63,17 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
             token: reader.token()?,
             socket: reader.socket()?,
             payload: reader.answer()?,
+        }),
+        QUERY => NativeMessage::Query(QueryRequest {
+            from: sender,
+            id: reader.array("query").map(u64::from_le_bytes)?,
+            query: reader.query()?,
+        }),
+        QUERY_ANSWER => NativeMessage::QueryAnswer(QueryResponse {
+            from: sender,
+            to: node_of(reader.bytes("recipient", 4)?)?,
+            id: reader.array("query").map(u64::from_le_bytes)?,
+            answer: reader.query_answer()?,
         }),
         FORWARD => NativeMessage::Forward(reader.blob("forwarded message")?),
         unknown => return Err(DecodeError::UnknownKind(unknown)),
@@ -201,12 +212,48 @@ impl<'a> Reader<'a> {
         Ok(AckToken { reply_to, id })
     }
 
-    fn socket(&mut self) -> Result<Option<SocketId>, DecodeError> {
-        if !self.flag("socket")? {
-            return Ok(None);
+    fn query(&mut self) -> Result<Query, DecodeError> {
+        match self.byte("kind of query")? {
+            OF_SOCKETS => Ok(Query::Sockets {
+                selector: self.selector()?,
+                limit: self.array("limit").map(u32::from_le_bytes)?,
+            }),
+            OF_ROOMS => Ok(Query::Rooms {
+                namespace: Namespace::from(self.name("namespace")?),
+                socket: self.socket_id()?,
+            }),
+            _ => Err(DecodeError::Invalid("kind of query")),
         }
+    }
+
+    fn query_answer(&mut self) -> Result<QueryAnswer, DecodeError> {
+        match self.byte("kind of query")? {
+            OF_SOCKETS => {
+                let total = self.array("total").map(u64::from_le_bytes)?;
+                let count = self.array("sockets").map(u32::from_le_bytes)?;
+                let mut sockets = Vec::new();
+                for _ in 0..count {
+                    sockets.push(self.socket_id()?);
+                }
+                Ok(QueryAnswer::Sockets { total, sockets })
+            }
+            OF_ROOMS => {
+                let found = self.flag("rooms of a socket")?;
+                let rooms = found.then(|| self.rooms()).transpose()?;
+                Ok(QueryAnswer::Rooms(rooms.map(SmallVec::into_vec)))
+            }
+            _ => Err(DecodeError::Invalid("kind of query")),
+        }
+    }
+
+    fn socket(&mut self) -> Result<Option<SocketId>, DecodeError> {
+        let sent = self.flag("socket")?;
+        sent.then(|| self.socket_id()).transpose()
+    }
+
+    fn socket_id(&mut self) -> Result<SocketId, DecodeError> {
         let id = std::str::from_utf8(self.bytes("socket", 20)?).ok();
         let id = id.and_then(SocketId::parse);
-        id.map(Some).ok_or(DecodeError::Invalid("socket"))
+        id.ok_or(DecodeError::Invalid("socket"))
     }
 }

@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckToken, DialectId, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId, WorkerIndex,
+    AckToken, DialectId, Emit, Namespace, Payload, Query, QueryAnswer, ReplyTo, Room, Selector,
+    SocketId, WorkerIndex,
 };
 
 fn node(name: &str) -> NodeId {
@@ -292,7 +293,7 @@ fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
         reply_to: ReplyTo::Node(node),
         id: 7,
     };
-    let reply = AckReply::unasked(token.clone());
+    let reply = AckReply::no_recipient(token.clone());
     let message = encode_reply(node, &reply).unwrap();
     let read = NativeMessage::decode(&message).unwrap();
     assert_eq!(read, (node, NativeMessage::AckReply(reply)));
@@ -309,4 +310,55 @@ fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
     let questions = [Some(token), None].map(|ack| is_question(&emit("[]", ack)));
     assert_eq!(questions, [true, false]);
     assert!(!is_question(&message));
+}
+
+#[test]
+fn queries_and_their_answers_are_decoded_as_they_were_encoded() {
+    let (asking, asked) = (node("nod1"), node("nod2"));
+    let socket = SocketId::random(asked, WorkerIndex::default(), &OsRandom);
+    let namespace = Namespace::main();
+    let queries = [
+        Query::Sockets {
+            selector: Selector::room(namespace.clone(), Room::from("r")),
+            limit: 70_000,
+        },
+        Query::Rooms { namespace, socket },
+    ];
+    let answers = [
+        QueryAnswer::Sockets {
+            total: 3,
+            sockets: vec![socket; 2],
+        },
+        QueryAnswer::Rooms(Some(vec![Room::from("r")])),
+        QueryAnswer::Rooms(None),
+    ];
+    let queries = queries.map(|query| {
+        NativeMessage::Query(QueryRequest {
+            from: asking,
+            id: 7,
+            query,
+        })
+    });
+    let answers = answers.map(|answer| {
+        NativeMessage::QueryAnswer(QueryResponse {
+            from: asked,
+            to: asking,
+            id: 7,
+            answer,
+        })
+    });
+    for message in queries.into_iter().chain(answers) {
+        let sender = match &message {
+            NativeMessage::Query(_) => asking,
+            _ => asked,
+        };
+        let encoded = message.encode(sender).unwrap();
+        assert_eq!(NativeMessage::decode(&encoded), Ok((sender, message)));
+        for end in 0..encoded.len() {
+            assert!(
+                NativeMessage::decode(&encoded.slice(..end)).is_err(),
+                "{end}"
+            );
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, REPLY_TO_FOREIGN, REPLY_TO_NODE,
-    VERSION, VOLATILE, WITH_ACK,
+    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, OF_ROOMS, OF_SOCKETS, QUERY,
+    QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VERSION, VOLATILE, WITH_ACK,
 };
 use crate::model::{
-    AckReply, AckToken, Command, Emit, NodeId, Payload, ReplyTo, Room, Selector, SocketId,
+    AckReply, AckToken, Command, Emit, NodeId, Payload, Query, QueryAnswer, QueryRequest,
+    QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
 /// A field does not fit its length: names and lists hold up to 65 535, blobs up to 4 GiB.
@@ -56,6 +57,52 @@ pub fn encode_reply(sender: NodeId, reply: &AckReply) -> Result<Bytes, TooLong> 
     writer.token(&reply.token)?;
     writer.socket(reply.socket);
     writer.payload(&reply.payload)?;
+    Ok(writer.finish())
+}
+
+/// A query for other nodes.
+pub fn encode_query(sender: NodeId, request: &QueryRequest) -> Result<Bytes, TooLong> {
+    let mut writer = Writer::new(sender, QUERY, 128);
+    writer.buffer.put_u64_le(request.id);
+    match &request.query {
+        Query::Sockets { selector, limit } => {
+            writer.buffer.put_u8(OF_SOCKETS);
+            writer.selector(selector)?;
+            writer.buffer.put_u32_le(*limit);
+        }
+        Query::Rooms { namespace, socket } => {
+            writer.buffer.put_u8(OF_ROOMS);
+            writer.name("namespace", namespace)?;
+            writer.buffer.put_slice(socket.as_str().as_bytes());
+        }
+    }
+    Ok(writer.finish())
+}
+
+/// The answer of `sender` to a query of another node.
+pub fn encode_query_answer(sender: NodeId, response: &QueryResponse) -> Result<Bytes, TooLong> {
+    let mut writer = Writer::new(sender, QUERY_ANSWER, 256);
+    writer.buffer.put_slice(response.to.as_str().as_bytes());
+    writer.buffer.put_u64_le(response.id);
+    match &response.answer {
+        QueryAnswer::Sockets { total, sockets } => {
+            writer.buffer.put_u8(OF_SOCKETS);
+            writer.buffer.put_u64_le(*total);
+            let (field, length) = ("sockets", sockets.len());
+            let count = u32::try_from(length).map_err(|_long| TooLong { field, length })?;
+            writer.buffer.put_u32_le(count);
+            for socket in sockets {
+                writer.buffer.put_slice(socket.as_str().as_bytes());
+            }
+        }
+        QueryAnswer::Rooms(rooms) => {
+            writer.buffer.put_u8(OF_ROOMS);
+            writer.buffer.put_u8(u8::from(rooms.is_some()));
+            if let Some(rooms) = rooms {
+                writer.rooms("rooms of a socket", rooms)?;
+            }
+        }
+    }
     Ok(writer.finish())
 }
 

@@ -69,7 +69,7 @@ impl Dialect for PythonDialect {
         Ok(match self.codec.decode(message)? {
             Decoded::Command(command) => Inbound::Command(command),
             Decoded::AckReply(reply) => Inbound::Reply(reply),
-            Decoded::Own => Inbound::Own { question: None },
+            Decoded::Own => Inbound::Own { gather: None },
             Decoded::Ignored(_) => Inbound::Ignored,
         })
     }
@@ -91,7 +91,9 @@ impl Dialect for PythonDialect {
                 ]),
                 _ => Ok(Vec::new()),
             },
-            Outbound::Forward { .. } => Ok(Vec::new()),
+            Outbound::Query(_) | Outbound::QueryAnswer(_) | Outbound::Forward { .. } => {
+                Ok(Vec::new())
+            }
         }
     }
 }
