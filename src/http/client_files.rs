@@ -64,19 +64,19 @@ impl ClientFiles {
         let Some(files) = &self.files else {
             let how = "The stock client files are not served: set server.client_dir (ROOMWIRE_SERVER__CLIENT_DIR) \
                        to the dist folder of an installed socket.io-client.\n";
-            return answer(HttpResponse::NotFound(), cors)
+            return response(HttpResponse::NotFound(), cors)
                 .content_type("text/plain; charset=utf-8")
                 .body(how);
         };
         let Some(file) = files.get(name) else {
-            return answer(HttpResponse::NotFound(), cors)
+            return response(HttpResponse::NotFound(), cors)
                 .body(format!("{name} is not in server.client_dir\n"));
         };
         let is_known = file.is_known_to(request);
         let mut response = if is_known {
-            answer(HttpResponse::NotModified(), cors)
+            response(HttpResponse::NotModified(), cors)
         } else {
-            answer(HttpResponse::Ok(), cors)
+            response(HttpResponse::Ok(), cors)
         };
         response
             .insert_header((header::ETAG, file.etag.to_string()))
@@ -110,7 +110,7 @@ impl File {
 }
 
 /// The response depends on the origin, so caches need `Vary`.
-fn answer(mut response: HttpResponseBuilder, cors: &CorsHeaders) -> HttpResponseBuilder {
+fn response(mut response: HttpResponseBuilder, cors: &CorsHeaders) -> HttpResponseBuilder {
     response.insert_header((header::VARY, "Origin"));
     for (name, value) in cors {
         response.insert_header((*name, value.as_str()));

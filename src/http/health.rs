@@ -57,7 +57,7 @@ fn upstreams(metrics: &Metrics) -> Option<String> {
     let (up, down) = (of(UpstreamState::Up), of(UpstreamState::Down));
     match (up, up + down) {
         (_, 0) => None,
-        (0, all) => Some(format!("degraded: none of {all} answers")),
+        (0, all) => Some(format!("degraded: none of {all} is up")),
         (up, all) => Some(format!("{up} of {all} up")),
     }
 }

@@ -69,6 +69,6 @@ fn not_found(site: &Site) -> HttpResponse {
     HttpResponse::NotFound()
         .content_type("text/plain; charset=utf-8")
         .body(format!(
-            "Nothing here. Socket.IO clients connect at {path}/, probes ask /readyz.\n"
+            "Nothing here. Socket.IO clients connect at {path}/, probes use /readyz.\n"
         ))
 }

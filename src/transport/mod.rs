@@ -13,6 +13,7 @@ pub mod compression;
 mod credentials;
 pub mod endpoint;
 pub mod forward;
+mod frames;
 pub mod handshake;
 pub mod offer;
 mod opening;

@@ -130,7 +130,8 @@ impl<'a> SessionRef<'a> {
             } => {
                 count(endpoint, Forwarding::Websocket);
                 let session = RemoteSession::new(endpoint, forward.clone(), id);
-                hold::hold(endpoint, session, offer, admission).await
+                // Boxed, so that other connections do not reserve space for it.
+                Box::pin(hold::hold(endpoint, session, offer, admission)).await
             }
         }
     }

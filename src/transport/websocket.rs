@@ -13,11 +13,11 @@ use actix::{ActorContext, ActorFuture, Context};
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
+use super::frames::{Done, carry, close_for, probe};
 use super::socket::ClientSocket;
 use crate::outbox::{Packet, Sink};
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
+use crate::protocol::websocket::{DecodeFailure, FrameDecoder};
 use crate::session::Session;
 
 /// Maximum number of bytes read at once; one buffer per worker thread.
@@ -48,9 +48,6 @@ pub struct Websocket {
     /// Nothing is read because the session is behind.
     paused: bool,
 }
-
-/// The websocket has no further part in its session.
-struct Done;
 
 impl Websocket {
     /// A websocket that carries the session from its start: writes the session's lane.
@@ -269,53 +266,6 @@ impl Websocket {
         }
         Ok(())
     }
-}
-
-fn carry(
-    frame: Frame<'_>,
-    session: &mut Session,
-    now: Instant,
-    ctx: &mut Context<Session>,
-) -> Result<(), Done> {
-    match frame {
-        Frame::Text(text) => session.receive_text(text, now, ctx),
-        Frame::Binary(content) => session.receive_binary(Bytes::copy_from_slice(content), ctx),
-        Frame::Ping(content) => session.send(Packet::websocket_pong(content)),
-        Frame::Pong(_) => {}
-        Frame::Close { .. } => session.close(CloseReason::TransportClose, ctx),
-    }
-    if session.has_ended() {
-        Err(Done)
-    } else {
-        Ok(())
-    }
-}
-
-/// Handles a frame of a probing websocket; returns whether it takes over the session.
-fn probe(frame: &Frame<'_>, session: &mut Session, socket: &ClientSocket) -> Result<bool, Done> {
-    let write = |packet: Packet| socket.write_now(packet.wire()).map_err(|_| Done);
-    match probe_step(frame) {
-        ProbeStep::Respond => {
-            write(Packet::text(PROBE_RESPONSE))?;
-            session.probed();
-        }
-        ProbeStep::TakeOver => {
-            session.upgraded(true);
-            return Ok(true);
-        }
-        ProbeStep::Pong(content) => write(Packet::websocket_pong(content))?,
-        ProbeStep::Ignore => {}
-        ProbeStep::Fail => return Err(Done),
-    }
-    Ok(false)
-}
-
-fn close_for(error: FrameError, session: &mut Session, ctx: &mut Context<Session>) {
-    if error.close_code() == 1009 {
-        return session.close(CloseReason::MessageTooLarge, ctx);
-    }
-    let farewell = Packet::close(Some(error.close_code()), &error.to_string());
-    session.close_with(CloseReason::TransportError, farewell, ctx);
 }
 
 impl ActorFuture<Session> for Websocket {

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use roomwire::metrics::labels::LimitRejection;
 
 use crate::support::http::{Request, Response};
-use crate::support::{PATIENCE, TestCluster, TestServer, WebsocketClient, eventually};
+use crate::support::{DEADLINE, TestCluster, TestServer, WebsocketClient, eventually};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// The response to a polling handshake.
-async fn ask(server: &TestServer, headers: &[(&str, &str)]) -> Response {
+async fn handshake(server: &TestServer, headers: &[(&str, &str)]) -> Response {
     server.send(Request::get(POLLING).headers(headers)).await
 }
 
 /// The response to a websocket handshake that must be refused.
-async fn refused(server: &TestServer, target: &str) -> Response {
+async fn refused_websocket(server: &TestServer, target: &str) -> Response {
     match WebsocketClient::handshake(&server.address(), target, &[], false).await {
         Err(answer) => answer,
         Ok(_) => panic!("a websocket was accepted"),
@@ -37,8 +37,11 @@ async fn a_full_node_refuses_clients_until_one_leaves() {
     let websocket = server.member().await;
     let polling = server.polling().await;
     let body = r#"{"code":7,"message":"Too many connections","context":"limits.connections"}"#;
-    assert_eq!(summary(&ask(&server, &[]).await), (503, body, Some("5")));
-    let answer = refused(&server, WEBSOCKET).await;
+    assert_eq!(
+        summary(&handshake(&server, &[]).await),
+        (503, body, Some("5"))
+    );
+    let answer = refused_websocket(&server, WEBSOCKET).await;
     assert_eq!(summary(&answer), (503, "Too many connections", Some("5")));
     let metrics = server.metrics();
     assert_eq!(
@@ -72,18 +75,21 @@ async fn clients_are_limited_per_address_as_reported_by_trusted_proxies() {
     .await;
     let body = r#"{"code":8,"message":"Too many connections from this address","context":"limits.connections_per_ip"}"#;
     let from = |address: &'static str| [("X-Forwarded-For", address)];
-    assert_eq!(ask(&server, &from("203.0.113.7")).await.status, 200);
+    assert_eq!(handshake(&server, &from("203.0.113.7")).await.status, 200);
     // The entry of the client itself does not count: that of the proxy is the last one.
     let claimed = from("198.51.100.1, 203.0.113.7");
     assert_eq!(
-        summary(&ask(&server, &claimed).await),
+        summary(&handshake(&server, &claimed).await),
         (429, body, Some("5"))
     );
-    assert_eq!(ask(&server, &from("203.0.113.8")).await.status, 200);
+    assert_eq!(handshake(&server, &from("203.0.113.8")).await.status, 200);
     // A /64 counts as one address.
-    assert_eq!(ask(&server, &from("2001:db8::1")).await.status, 200);
-    assert_eq!(ask(&server, &from("2001:db8::2")).await.status, 429);
-    assert_eq!(ask(&server, &from("2001:db8:0:1::1")).await.status, 200);
+    assert_eq!(handshake(&server, &from("2001:db8::1")).await.status, 200);
+    assert_eq!(handshake(&server, &from("2001:db8::2")).await.status, 429);
+    assert_eq!(
+        handshake(&server, &from("2001:db8:0:1::1")).await.status,
+        200
+    );
     let headers = from("203.0.113.7");
     let websocket = WebsocketClient::handshake(&server.address(), WEBSOCKET, &headers, false).await;
     let answer = websocket.err().unwrap();
@@ -143,10 +149,10 @@ async fn handshakes_are_limited_by_their_rates() {
         let start = Instant::now();
         let mut admitted = 0;
         let mut refusals = 0;
-        let deadline = start + PATIENCE;
+        let deadline = start + DEADLINE;
         while admitted < 6 || refusals == 0 {
             assert!(Instant::now() < deadline, "{admitted} {refusals}");
-            let answer = ask(&server, &[]).await;
+            let answer = handshake(&server, &[]).await;
             if answer.status == 200 {
                 admitted += 1;
             } else {
@@ -183,7 +189,7 @@ async fn a_websocket_held_for_another_node_is_counted() {
     let target = format!("{WEBSOCKET}&sid={}", client.sid);
     let own = edge.member().await;
     assert_eq!(
-        summary(&refused(edge, &target).await),
+        summary(&refused_websocket(edge, &target).await),
         (503, "Too many connections", Some("5"))
     );
     // The polling session continues, and can try again.
@@ -191,7 +197,7 @@ async fn a_websocket_held_for_another_node_is_counted() {
     drop(own);
     eventually("a place", || edge.metrics().connections.get() == 0).await;
     let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
-    assert_eq!(ask(edge, &[]).await.status, 503);
+    assert_eq!(handshake(edge, &[]).await.status, 503);
     websocket.send("2probe").await;
     websocket.expect("3probe").await;
     websocket.send("5").await;
@@ -210,11 +216,11 @@ async fn limits_change_while_the_node_runs() {
     let mut limits = crate::support::server::config(&[]).limits;
     limits.connections = Some(1);
     server.server.limits().replace(&limits);
-    assert_eq!(ask(&server, &[]).await.status, 503);
+    assert_eq!(handshake(&server, &[]).await.status, 503);
     stays.quiet().await;
     limits.connections = None;
     server.server.limits().replace(&limits);
-    assert_eq!(ask(&server, &[]).await.status, 200);
+    assert_eq!(handshake(&server, &[]).await.status, 200);
 }
 
 #[actix_rt::test]
@@ -275,9 +281,9 @@ impl Bounded {
     }
 
     /// Sends a websocket handshake without waiting for the response.
-    fn knock(&self) -> TcpStream {
+    fn send_handshake(&self) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
         let head = format!(
             "GET {WEBSOCKET} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n"
@@ -308,12 +314,12 @@ fn open_files_limit_the_connections_and_the_log_states_how_many() {
         announced.contains("at most 68 connections, by the limit of 160 open files"),
         "{announced}"
     );
-    let mut clients: Vec<_> = (0..68).map(|_| node.knock()).collect();
+    let mut clients: Vec<_> = (0..68).map(|_| node.send_handshake()).collect();
     for client in &mut clients {
         assert_eq!(status(client), "101");
     }
     for _ in 0..40 {
-        assert_eq!(status(&mut node.knock()), "503");
+        assert_eq!(status(&mut node.send_handshake()), "503");
     }
 }
 
@@ -324,8 +330,8 @@ fn a_node_without_descriptors_logs_it_and_recovers() {
         announced.contains("limits.connections=1000 is more than 100 open files allow"),
         "{announced}"
     );
-    let clients: Vec<_> = (0..120).map(|_| node.knock()).collect();
+    let clients: Vec<_> = (0..120).map(|_| node.send_handshake()).collect();
     node.line("no file descriptor is left");
     drop(clients);
-    assert_eq!(status(&mut node.knock()), "101");
+    assert_eq!(status(&mut node.send_handshake()), "101");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::http::Request;
 use crate::support::process::{Node, run, text};
 use crate::support::redis::RedisServer;
-use crate::support::{Frame, PATIENCE, PollingClient, WebsocketClient};
+use crate::support::{DEADLINE, Frame, PollingClient, WebsocketClient};
 
 /// Would drain for an hour.
 const FOR_EVER: [(&str, &str); 2] = [
@@ -120,7 +120,7 @@ async fn nothing_is_left_of_what_clients_held() {
     for mut client in clients {
         client.rest().await;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         let now = figures(&internal).await;
         // The late client may have a connection still, and its goodbye waits for it.

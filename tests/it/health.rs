@@ -39,7 +39,7 @@ async fn a_node_on_the_bus_says_so() {
 #[actix_rt::test]
 async fn other_paths_say_where_things_are() {
     let server = TestServer::with(&[("ENGINE__PATH", "/ws/chat"), ("SERVER__DEMO", "false")]).await;
-    let nothing = "Nothing here. Socket.IO clients connect at /ws/chat/, probes ask /readyz.\n";
+    let nothing = "Nothing here. Socket.IO clients connect at /ws/chat/, probes use /readyz.\n";
     for (method, path) in [
         ("GET", "/"),
         ("GET", "/nowhere"),

@@ -10,7 +10,7 @@ use roomwire::metrics::labels::LimitRejection;
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::{Files, Wire, dial, host};
-use crate::support::{PATIENCE, TestServer, WebsocketClient, eventually, within_deadline};
+use crate::support::{DEADLINE, TestServer, WebsocketClient, eventually, within_deadline};
 
 /// Every deadline is far below the time that a test waits.
 const QUICK: [(&str, &str); 5] = [
@@ -269,7 +269,7 @@ async fn one_address_cannot_fill_the_internal_listener() {
     for _ in 0..200 {
         held.push(from("127.0.0.1", internal).await);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     let mut other = from("127.0.0.2", internal).await;
     other.write_all(PLAIN).await.unwrap();
     let answer = within_deadline("an answer", Response::read(&mut other, &mut Vec::new())).await;

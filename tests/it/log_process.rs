@@ -10,7 +10,7 @@ use crate::support::open_webui::Backend;
 use crate::support::process::Node;
 use crate::support::redis::RedisServer;
 use crate::support::tls::{self, Files};
-use crate::support::{PATIENCE, PollingClient, TestServer, WebsocketClient};
+use crate::support::{DEADLINE, PollingClient, TestServer, WebsocketClient};
 
 const JSON: (&str, &str) = ("ROOMWIRE_LOG__FORMAT", "json");
 
@@ -300,7 +300,7 @@ async fn fill_log(address: &str) -> u64 {
         if dropped > 0 {
             return dropped;
         }
-        assert!(start.elapsed() < PATIENCE, "the log is never full");
+        assert!(start.elapsed() < DEADLINE, "the log is never full");
     }
 }
 
@@ -323,7 +323,7 @@ async fn an_unread_log_blocks_neither_the_node_nor_its_shutdown() {
     std::mem::forget(reading);
     assert_eq!(node.exit_code(), Some(0));
     // `drain.timeout`, the farewell and the flush; in fact it takes two seconds.
-    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
 }
 
 #[actix_rt::test]

@@ -193,7 +193,7 @@ async fn upstreams_that_are_gone_are_seen_at_once() {
     let mut member = front.member().await;
     behind.server.stop().await;
     // The loss of its upstream connection is noticed, and the upstream is checked.
-    let gone = "upstreams: degraded: none of 2 answers";
+    let gone = "upstreams: degraded: none of 2 is up";
     assert_eq!(front.readyz(gone).await, 200);
     logged("no healthy upstream: ").await;
     member.rest().await;

@@ -185,7 +185,8 @@ impl Acceptor {
             return Ok(ClientStream::Plain(TimedStream::new(stream, deadlines)));
         };
         let network = limited.map(Network::of);
-        let handshake = self.shake_hands(tls, stream, deadlines, network);
+        // Boxed, so that plain connections do not reserve space for the state of a handshake.
+        let handshake = Box::pin(self.shake_hands(tls, stream, deadlines, network));
         let handshake = timeout(PREPARATION_TIMEOUT, handshake).await;
         handshake.map_err(|_| AcceptError::SlowHandshake)?
     }

@@ -1,4 +1,4 @@
-//! Nodes on one bus in memory, with knobs for what goes wrong, and a node made of nothing but its publisher.
+//! Nodes on one bus in memory with injectable faults, and a member of the bus that only publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use super::{TestServer, eventually, within_deadline};
 pub struct TestCluster<const N: usize> {
     pub hub: Hub,
     pub nodes: [TestServer; N],
-    /// What the nodes keep for each other.
+    /// The store that the nodes share.
     pub store: Arc<MemoryStore>,
     members: [MemberId; N],
 }
 
 impl<const N: usize> TestCluster<N> {
-    /// Nodes with the shipped configuration.
+    /// Nodes with the default configuration.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -65,34 +65,34 @@ impl<const N: usize> TestCluster<N> {
         cluster
     }
 
-    /// Every node is on the bus.
+    /// Waits until every node is on the bus.
     async fn ready(&self) {
         for node in &self.nodes {
             node.readyz("bus: up").await;
         }
     }
 
-    /// Takes a node off the bus.
+    /// Disconnects a node from the bus.
     pub fn cut(&self, node: usize) {
         self.hub.cut(self.members[node]);
     }
 
-    /// Puts it back.
+    /// Reconnects it.
     pub fn heal(&self, node: usize) {
         self.hub.heal(self.members[node]);
     }
 
-    /// Makes a node hear nothing, or hear again.
+    /// Makes a node receive nothing, or receive again.
     pub fn deafen(&self, node: usize, deaf: bool) {
         self.hub.deafen(self.members[node], deaf);
     }
 
-    /// Makes what a node says reach nobody, without its knowing.
+    /// Makes the publishes of a node reach no member, without an error.
     pub fn silence(&self, node: usize) {
         self.hub.silence(self.members[node], true);
     }
 
-    /// What goes wrong on every way between two nodes.
+    /// Sets the faults between every two nodes.
     pub fn faults(&self, faults: Faults) {
         for from in &self.members {
             for to in &self.members {
@@ -102,7 +102,7 @@ impl<const N: usize> TestCluster<N> {
     }
 }
 
-/// A node that says commands no client of today's apps can ask for.
+/// A member of the bus that publishes commands which clients of the apps cannot cause.
 pub struct BusPublisher {
     node: NodeId,
     link: Arc<MemoryLink>,
@@ -110,7 +110,7 @@ pub struct BusPublisher {
 }
 
 impl BusPublisher {
-    /// Joins the bus of nodes with the shipped prefix.
+    /// Joins the bus of nodes with the default prefix.
     pub fn join(hub: &Hub) -> Self {
         let (link, _events) = hub.join();
         let channels = NativeChannels::new(config(&[]).bus.channel_prefix);
@@ -121,7 +121,7 @@ impl BusPublisher {
         }
     }
 
-    /// Says a command on every channel it belongs on.
+    /// Publishes a command on each of its channels.
     pub fn publish(&self, command: &Command) {
         let payload = encode_command(self.node, command).unwrap();
         for channel in self.channels.of(command) {
@@ -146,15 +146,15 @@ impl BusPublisher {
         }));
     }
 
-    /// How many members of the bus hear a room of the main namespace.
+    /// The number of members that are subscribed to a room of the main namespace.
     pub async fn subscribers(&self, room: &str) -> u64 {
         let channel = self.channels.room(&Namespace::main(), &Room::from(room));
         self.count(channel).await
     }
 
-    /// Waits until so many members hear a room of the main namespace.
+    /// Waits until this many members are subscribed to a room of the main namespace.
     pub async fn await_subscribers(&self, members: u64, room: &str) {
-        within_deadline("a room heard by as many nodes", async {
+        within_deadline("the subscribers of a room", async {
             while self.subscribers(room).await != members {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -162,14 +162,14 @@ impl BusPublisher {
         .await;
     }
 
-    /// How many members hear a node's own channel.
+    /// The number of members that are subscribed to the channel of a node.
     pub async fn subscribers_of_node(&self, node: &str) -> u64 {
         self.count(self.channels.node(NodeId::parse(node).unwrap()))
             .await
     }
 
     async fn count(&self, channel: Channel) -> u64 {
-        // Nobody can read it, and nobody needs to.
+        // No member can decode it.
         let message = Outgoing {
             channel,
             payload: "?".into(),
@@ -190,7 +190,7 @@ pub fn everybody() -> Selector {
     Selector::everybody(Namespace::main())
 }
 
-/// Waits until a node has published so much.
+/// Waits until a node has published this many messages.
 pub async fn published(node: &TestServer, count: u64) {
     eventually("the publishes", || {
         node.metrics().bus_published_total.get() >= count

@@ -1,4 +1,4 @@
-//! HTTP by hand: one connection per request, so that requests of one client reach every worker.
+//! A minimal HTTP client: one connection per request, so that requests of one client reach every worker.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
@@ -38,7 +38,7 @@ impl<'a> Request<'a> {
         Self { headers, ..self }
     }
 
-    /// The bytes on the wire. `host` is sent unless the headers name another.
+    /// The bytes on the wire. `host` is sent unless the headers contain another one.
     pub fn encode(&self, host: &str) -> Vec<u8> {
         let Self {
             method,
@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
         [head.as_bytes(), body].concat()
     }
 
-    /// Sends it on a connection of its own.
+    /// Sends it on a separate connection.
     pub async fn send(self, address: &str) -> Response {
         let mut stream = tls::dial(address, false).await;
         stream
@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
@@ -83,7 +83,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Reads an answer; what follows it stays in `buffer`.
+    /// Reads a response; bytes after it stay in `buffer`.
     pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Self {
         let end = loop {
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -123,7 +123,7 @@ impl Response {
         response
     }
 
-    /// The value of a header, by its name in small letters.
+    /// The value of a header, by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

@@ -1,4 +1,4 @@
-//! What every test needs: nodes, clusters of them, and clients that show the wire.
+//! Test helpers: nodes, clusters, and clients that show the wire format.
 
 pub mod cluster;
 pub mod http;
@@ -22,22 +22,22 @@ pub use polling::PollingClient;
 pub use server::TestServer;
 pub use websocket::{Frame, WebsocketClient};
 
-/// How long anything may take before a test fails: far more than it needs on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of every wait in a test, far longer than needed on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Waits for what must come.
+/// Waits for a future that must complete.
 pub async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
+    match tokio::time::timeout(DEADLINE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what}: nothing within {PATIENCE:?}"),
+        Err(_) => panic!("{what}: nothing within {DEADLINE:?}"),
     }
 }
 
 /// Waits until a condition holds.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -52,7 +52,7 @@ pub fn field(json: &str, name: &str) -> String {
     }
 }
 
-/// `i` as a name that is worth its bytes: text of `length` characters.
+/// Text of `length` characters.
 pub fn filler(length: usize) -> String {
     "x".repeat(length)
 }

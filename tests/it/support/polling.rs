@@ -1,4 +1,4 @@
-//! A polling client that shows payloads as they are.
+//! A polling client that returns payloads unchanged.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ pub struct PollingClient {
     address: String,
     pub open: String,
     pub sid: String,
-    /// Packets fetched but not asked for yet.
+    /// Packets fetched but not returned yet.
     fetched: VecDeque<String>,
 }
 
@@ -34,12 +34,12 @@ impl PollingClient {
         }
     }
 
-    /// The worker its session lives on, as its id says.
+    /// The worker of its session, as encoded in the id.
     pub fn worker(&self) -> char {
         self.sid.chars().nth(4).unwrap()
     }
 
-    /// From now on its requests go to another node.
+    /// Sends later requests to another node.
     pub fn turn_to(&mut self, address: &str) {
         self.address = address.to_owned();
     }
@@ -48,12 +48,12 @@ impl PollingClient {
         format!("/socket.io/?EIO=4&transport=polling&sid={}", self.sid)
     }
 
-    /// One GET as it is.
+    /// One GET.
     pub async fn get(&self) -> Response {
         within_deadline("a poll", Request::get(&self.target()).send(&self.address)).await
     }
 
-    /// One POST as it is.
+    /// One POST.
     pub async fn post(&self, payload: &str) -> Response {
         within_deadline(
             "a post",
@@ -68,7 +68,7 @@ impl PollingClient {
         assert_eq!(response.summary(), (200, "ok"));
     }
 
-    /// The next packet; pings are answered in passing.
+    /// The next packet; responds to pings before it.
     pub async fn next(&mut self) -> String {
         loop {
             while self.fetched.is_empty() {
@@ -84,7 +84,7 @@ impl PollingClient {
         }
     }
 
-    /// Packets that came in a batch and were not asked for yet.
+    /// Packets of a batch that were not returned yet.
     pub fn take_fetched(&mut self) -> Vec<String> {
         self.fetched.drain(..).collect()
     }
@@ -94,7 +94,7 @@ impl PollingClient {
         assert_eq!(self.next().await, packet);
     }
 
-    /// Joins the main namespace; returns the socket's id.
+    /// Joins the main namespace; returns the id of the socket.
     pub async fn connect(&mut self) -> String {
         self.send("40").await;
         let answer = self.next().await;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::DEADLINE;
 
 /// The built binary with this environment and no other.
 pub fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
@@ -79,7 +79,7 @@ impl Node {
     pub fn lines_until(&self, with: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(DEADLINE) {
                 Ok(line) => lines.push(line),
                 Err(error) => panic!("no line with {with:?} in {lines:#?}: {error}"),
             }
@@ -105,7 +105,7 @@ impl Node {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(start.elapsed() < PATIENCE, "it does not end");
+            assert!(start.elapsed() < DEADLINE, "it does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

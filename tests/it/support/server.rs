@@ -1,4 +1,4 @@
-//! A node on a free port, configured by the names operators use.
+//! A node on a free port, configured by environment variables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ pub struct TestServer {
     pub server: Server,
 }
 
-/// The shipped configuration on a free port, with two workers and these names of the environment
+/// The default configuration on a free port, with two workers and these environment variables
 /// (without `ROOMWIRE_`, sections and keys as in `ENGINE__PING_INTERVAL`).
 pub fn config(settings: &[(&str, &str)]) -> Config {
     config_with_file(settings, None)
 }
 
-/// The same with a file below the settings.
+/// The same with a configuration file, which the environment overrides.
 pub fn config_with_file(settings: &[(&str, &str)], file: Option<&str>) -> Config {
     let usual = [("SERVER__BIND", "127.0.0.1:0"), ("SERVER__WORKERS", "2")];
     let environment: Environment = usual
@@ -37,7 +37,7 @@ pub fn config_with_file(settings: &[(&str, &str)], file: Option<&str>) -> Config
     }
 }
 
-/// A file of its own in the folder of this run.
+/// Writes a new file in the folder of this run.
 pub fn write_file(name: &str, content: &str) -> std::path::PathBuf {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -51,7 +51,7 @@ pub fn write_file(name: &str, content: &str) -> std::path::PathBuf {
 }
 
 impl TestServer {
-    /// A single node with the shipped configuration.
+    /// A single node with the default configuration.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -61,7 +61,7 @@ impl TestServer {
         Self::configured(config(settings), None).await
     }
 
-    /// A node with this configuration and these surroundings.
+    /// A node with this configuration on this bus.
     pub async fn configured(config: Config, outside: Option<BusHandles>) -> Self {
         Self::extended(config, outside, Extensions::default()).await
     }
@@ -79,13 +79,13 @@ impl TestServer {
         Self { server }
     }
 
-    /// `host:port`, with [`super::tls::SCHEME`] before it if the node speaks TLS.
+    /// `host:port`, with [`super::tls::SCHEME`] before it if the node uses TLS.
     pub fn address(&self) -> String {
         let scheme = self.server.tls().map_or("", |_| super::tls::SCHEME);
         format!("{scheme}{}", self.server.address())
     }
 
-    /// What it counts.
+    /// Its metrics.
     pub fn metrics(&self) -> &Metrics {
         self.server.metrics()
     }
@@ -95,7 +95,7 @@ impl TestServer {
         self.server.node().to_string()
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request; returns the response.
     pub async fn send(&self, request: Request<'_>) -> Response {
         within_deadline("an answer", request.send(&self.address())).await
     }
@@ -105,7 +105,7 @@ impl TestServer {
         WebsocketClient::open(&self.address()).await
     }
 
-    /// A websocket client in the main namespace, and its socket id.
+    /// A websocket client in the main namespace.
     pub async fn member(&self) -> WebsocketClient {
         let mut client = self.websocket().await;
         client.connect("/").await;
@@ -117,7 +117,7 @@ impl TestServer {
         PollingClient::open(&self.address()).await
     }
 
-    /// Waits until a probe says this in its answer; returns its status.
+    /// Waits until the response of the readiness probe contains this text; returns its status.
     pub async fn readyz(&self, says: &str) -> u16 {
         within_deadline("the readiness probe", async {
             loop {

@@ -1,4 +1,4 @@
-//! Certificates of an authority of this run, and connections that trust it.
+//! Certificates of a test authority, and connections that trust it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -13,12 +13,12 @@ use tokio_rustls::TlsConnector;
 
 use super::server::write_file;
 
-/// Head of an address that speaks TLS.
+/// Prefix of an address that uses TLS.
 pub const SCHEME: &str = "tls://";
-/// Receive buffer of a client that wants a small one.
+/// Size of a small receive buffer in bytes.
 const SMALL_BUFFER: u32 = 4096;
 
-/// The one authority of this run.
+/// The authority of this run.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
@@ -26,7 +26,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Writes its certificate, for programs that shall trust it.
+    /// Writes its certificate, for programs that must trust it.
     pub fn write(&self) -> PathBuf {
         write_file("ca.pem", &self.pem)
     }
@@ -48,14 +48,14 @@ pub fn authority() -> &'static Authority {
     })
 }
 
-/// A certificate and its key, as PEM.
+/// A certificate and its key in PEM format.
 pub struct Pair {
     pub certificate: String,
     pub key: String,
 }
 
 impl Pair {
-    /// A new one for this machine, valid from the begin of one year to the begin of another.
+    /// A new one for this machine, valid from the start of one year to the start of another.
     pub fn between(from: i32, to: i32) -> Self {
         let names = vec!["localhost".into(), "127.0.0.1".into()];
         let mut params = CertificateParams::new(names).unwrap();
@@ -74,7 +74,7 @@ impl Pair {
         Self::between(2020, 2100)
     }
 
-    /// The certificate as it is shown.
+    /// The certificate in DER format.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
@@ -100,7 +100,7 @@ impl Files {
         Pair::good().write()
     }
 
-    /// The settings that name them.
+    /// The settings with their paths.
     pub fn settings(&self) -> [(&'static str, &str); 2] {
         [
             ("SERVER__TLS_CERT", self.certificate.to_str().unwrap()),
@@ -108,7 +108,7 @@ impl Files {
         ]
     }
 
-    /// Puts another pair in their place.
+    /// Replaces them by another pair.
     pub fn replace(&self, pair: &Pair) {
         std::fs::write(&self.certificate, &pair.certificate).unwrap();
         std::fs::write(&self.key, &pair.key).unwrap();
@@ -125,25 +125,25 @@ pub fn client_config() -> Arc<ClientConfig> {
             .unwrap()
             .with_root_certificates(roots())
             .with_no_client_auth();
-        // As browsers offer them.
+        // The protocols that browsers offer.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Arc::new(config)
     };
     Arc::clone(CONFIG.get_or_init(make))
 }
 
-/// What such a client trusts.
+/// The certificates that such a client trusts.
 pub fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(authority().certificate.clone()).unwrap();
     roots
 }
 
-/// A connection of a client, plain or in TLS.
+/// A connection of a client, plain or over TLS.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
-/// Connects to an address, in TLS if it begins with [`SCHEME`].
+/// Connects to an address, over TLS if it begins with [`SCHEME`].
 pub async fn dial(address: &str, small_buffer: bool) -> Box<dyn Wire> {
     let stream = connect(host(address), small_buffer).await;
     if !address.starts_with(SCHEME) {
@@ -152,7 +152,7 @@ pub async fn dial(address: &str, small_buffer: bool) -> Box<dyn Wire> {
     Box::new(shake_hands(stream).await.unwrap())
 }
 
-/// A bare connection.
+/// A TCP connection.
 pub async fn connect(address: &str, small_buffer: bool) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     if small_buffer {
@@ -171,11 +171,11 @@ pub async fn shake_hands(
         .await
 }
 
-/// The certificate a new connection is shown.
+/// The certificate that a new connection receives.
 pub async fn shown(address: &str) -> CertificateDer<'static> {
     let stream = connect(address, false).await;
     let mut afresh = (*client_config()).clone();
-    // A resumed session shows no certificate; the client would answer from memory.
+    // A resumed session receives no certificate; the client would return the one it remembers.
     afresh.resumption = rustls::client::Resumption::disabled();
     let connector = TlsConnector::from(Arc::new(afresh));
     let name = "localhost".try_into().unwrap();

@@ -1,4 +1,4 @@
-//! A websocket client that shows frames as they are and reads only when told to.
+//! A websocket client that returns frames unchanged and reads only on demand.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -6,7 +6,7 @@ use super::http::{Request, Response};
 use super::tls::{self, Wire};
 use super::{field, within_deadline};
 
-/// The example of RFC 6455: this key has this answer.
+/// The example of RFC 6455: a key and its `Sec-WebSocket-Accept`.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -23,7 +23,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Whether it is text.
+    /// Whether it is a text frame.
     pub fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
     }
@@ -33,7 +33,7 @@ impl Frame {
 pub struct WebsocketClient {
     stream: Box<dyn Wire>,
     buffer: Vec<u8>,
-    /// What the open packet says, empty for a websocket that upgrades.
+    /// The JSON of the open packet, empty for a websocket that upgrades.
     pub open: String,
     /// Its socket id in the namespace connected to last.
     pub socket: String,
@@ -73,7 +73,7 @@ impl WebsocketClient {
         client
     }
 
-    /// A websocket towards an existing session.
+    /// A websocket that probes an existing session.
     pub async fn upgrading(address: &str, sid: &str) -> Self {
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
         Self::handshake(address, &target, &[], false)
@@ -81,7 +81,7 @@ impl WebsocketClient {
             .unwrap_or_else(|refused| panic!("{refused:?}"))
     }
 
-    /// A websocket that carries a polling session from now on; the polling side must have nothing under way.
+    /// A websocket that has taken over a polling session, which must have no pending request.
     pub async fn upgraded(address: &str, sid: &str) -> Self {
         let mut websocket = Self::upgrading(address, sid).await;
         websocket.send("2probe").await;
@@ -90,7 +90,7 @@ impl WebsocketClient {
         websocket
     }
 
-    /// Any websocket handshake; the answer if it is refused.
+    /// A websocket handshake; the response if it is refused.
     pub async fn handshake(
         address: &str,
         target: &str,
@@ -101,7 +101,7 @@ impl WebsocketClient {
         Self::handshake_on(stream, address, target, headers).await
     }
 
-    /// Any websocket handshake on a connection that is there.
+    /// A websocket handshake on an existing connection.
     pub async fn handshake_on(
         mut stream: Box<dyn Wire>,
         address: &str,
@@ -134,7 +134,7 @@ impl WebsocketClient {
         })
     }
 
-    /// The session's id.
+    /// The id of the session.
     pub fn sid(&self) -> String {
         field(&self.open, "sid")
     }
@@ -144,7 +144,7 @@ impl WebsocketClient {
         self.send_frame(0x81, text.as_bytes()).await;
     }
 
-    /// Sends a text frame to a server that may let it wait.
+    /// Sends a text frame to a server that may not read for a while.
     pub async fn send_patiently(&mut self, text: &str) {
         let frame = frame(0x81, text.as_bytes());
         self.stream.write_all(&frame).await.unwrap();
@@ -181,7 +181,7 @@ impl WebsocketClient {
         }
     }
 
-    /// The next text; pings of the session are answered in passing.
+    /// The next text; responds to pings of the session before it.
     pub async fn text(&mut self) -> String {
         loop {
             match self.frame().await {
@@ -213,7 +213,7 @@ impl WebsocketClient {
         }
     }
 
-    /// Joins a namespace; returns the socket's id, which becomes [`Self::socket`].
+    /// Joins a namespace; returns the id of the socket, which becomes [`Self::socket`].
     pub async fn connect(&mut self, namespace: &str) -> String {
         let head = if namespace == "/" {
             String::new()
@@ -260,7 +260,7 @@ impl WebsocketClient {
             .await;
     }
 
-    /// A round trip: everything sent before has been dealt with, and nothing was waiting to be read.
+    /// A round trip: everything sent before has been handled, and no frame was waiting.
     pub async fn quiet(&mut self) {
         let answer = self.ask(r#"["roomwire:leave","no such room"]"#).await;
         assert_eq!(answer, r#"[{"ok":true,"room":"no such room"}]"#);
