@@ -69,7 +69,7 @@ struct IncomingRequest<'a> {
 
 impl IncomingRequest<'_> {
     fn handle(self, pending: &mut RemoteRequests) {
-        let (from, number, id) = (self.from, self.envelope.request, self.envelope.session);
+        let (from, number) = (self.from, self.envelope.request);
         let post = PostId(number | FORWARDED_POST);
         match self.envelope.kind {
             Kind::Pull => self.pull(pending),
@@ -87,6 +87,14 @@ impl IncomingRequest<'_> {
                 };
                 self.session.do_send(PostAborted { post, why });
             }
+            _ => self.handle_websocket(pending),
+        }
+    }
+
+    /// Handles a message of a websocket that the other node holds.
+    fn handle_websocket(self, pending: &mut RemoteRequests) {
+        let (from, id) = (self.from, self.envelope.session);
+        match self.envelope.kind {
             Kind::Probe => {
                 pending.begin_probe(from, id);
                 self.probe();
@@ -102,9 +110,7 @@ impl IncomingRequest<'_> {
             }
             Kind::Text => match String::from_utf8(self.envelope.body.to_vec()) {
                 Ok(text) => self.session.do_send(Receive::Text(text)),
-                Err(_) => self.session.do_send(Detached {
-                    reason: CloseReason::ParseError,
-                }),
+                Err(_) => self.detach(CloseReason::ParseError),
             },
             Kind::Binary => self.session.do_send(Receive::Binary(self.envelope.body)),
             Kind::Detached if self.envelope.argument > 0 => {
@@ -113,12 +119,14 @@ impl IncomingRequest<'_> {
             }
             Kind::Detached => {
                 pending.end_websocket(from, id);
-                self.session.do_send(Detached {
-                    reason: CloseReason::TransportClose,
-                });
+                self.detach(CloseReason::TransportClose);
             }
-            Kind::Response | Kind::Accepted | Kind::NodeCheck => {}
+            kind => debug_assert!(false, "{kind:?} is handled before"),
         }
+    }
+
+    fn detach(&self, reason: CloseReason) {
+        self.session.do_send(Detached { reason });
     }
 
     /// Waits for the batch in a separate task. Aborting the task closes the channel of the batch, which the session
