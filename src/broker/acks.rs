@@ -96,6 +96,7 @@ mod tests {
     use crate::model::random::OsRandom;
     use crate::model::{Namespace, NodeId, ReplyTo, SocketId, WorkerIndex};
     use crate::outbox::{Bounds, Lanes, Share};
+    use crate::protocol::WireFormat;
 
     fn sockets<const N: usize>() -> [SocketKey; N] {
         let mut rooms = Rooms::default();
@@ -103,7 +104,7 @@ mod tests {
         let worker = WorkerIndex::new(0).unwrap();
         std::array::from_fn(|_| {
             let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);
-            rooms.register(&Namespace::main(), id, lanes.open())
+            rooms.register(&Namespace::main(), id, lanes.open(WireFormat::default()))
         })
     }
 

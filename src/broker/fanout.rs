@@ -1,4 +1,5 @@
-//! Sends one event to many clients: encoded once for each worker, and offered to the lane of each member.
+//! Sends one event to many clients: encoded once for each worker and wire format in use, and offered to the lane of each
+//! member.
 
 use std::time::Instant;
 
@@ -7,9 +8,9 @@ use super::messages::{Notice, QueueLimit};
 use super::shard::state::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
-use crate::model::{Emit, Payload};
-use crate::outbox::{Offered, Packet, Staged};
-use crate::protocol::socket_io::encode::encode_event;
+use crate::model::Emit;
+use crate::outbox::{Encodings, Offered, Packet};
+use crate::protocol::ServerPacket;
 
 /// Offers an event to every selected socket of this worker, and returns how many accepted it. Notifies the sessions of
 /// clients whose queues overflow.
@@ -27,20 +28,20 @@ pub(super) fn emit(
         batch,
         ..
     } = state;
-    let mut staged: Option<Staged> = None;
+    let packet = ServerPacket::Event {
+        namespace: &emit.to.namespace,
+        ack_id,
+        payload: &emit.payload,
+    };
+    let mut encodings = Encodings::new(emit.volatile);
     let mut slow = Vec::new();
-    let mut accepted = 0;
     let mut dropped = 0;
     let mut acks_dropped = 0;
     let request = ack_id.zip(emit.ack.as_ref());
     rooms.select(&emit.to, |member| {
-        let staged = staged.get_or_insert_with(|| {
-            let packet = event_packet(&emit.to.namespace, ack_id, &emit.payload);
-            Staged::new(packet, emit.volatile)
-        });
-        match lanes.offer_staged(member.lane, staged) {
+        let encode = |format| Packet::encode(format, &packet);
+        match lanes.offer_encoded(member.lane, &mut encodings, encode) {
             Offered::Accepted => {
-                accepted += 1;
                 if let Some((id, token)) = request {
                     acks_dropped += u64::from(acks.expect(id, token, member.socket));
                 }
@@ -50,12 +51,12 @@ pub(super) fn emit(
             Offered::Closed => {}
         }
     });
+    let (accepted, bytes) = encodings.accepted();
     if accepted > 0 && batch.add(since) {
         // The lanes wake it only for packets that can be written at once.
         lanes.wake_flusher();
     }
     let metrics = directory.metrics();
-    let bytes = staged.map_or(0, |staged| staged.wire_len() as u64);
     count_sent(metrics, accepted, bytes);
     let losses = &metrics.slow_consumers_total;
     losses.of(SlowPolicy::VolatileDropped).add(dropped);
@@ -67,15 +68,65 @@ pub(super) fn emit(
     accepted
 }
 
-/// Counts packets of `bytes` each.
+/// Counts packets sent and the bytes of all of them.
 pub(super) fn count_sent(metrics: &Metrics, packets: u64, bytes: u64) {
     metrics.messages_total.of(Direction::Sent).add(packets);
     let sent = metrics.message_bytes_total.of(Direction::Sent);
-    sent.add(packets * bytes);
+    sent.add(bytes);
 }
 
-/// The packet in which clients receive an event.
-pub fn event_packet(namespace: &str, ack_id: Option<u32>, payload: &Payload) -> Packet {
-    let text = encode_event(namespace, ack_id.map(u64::from), payload);
-    Packet::with_attachments(&text, &payload.attachments)
+#[cfg(test)]
+mod tests {
+    use super::super::shard::state::ShardLimits;
+    use super::*;
+    use crate::model::random::OsRandom;
+    use crate::model::{Namespace, NodeId, Payload, Room, Selector, SocketId, WorkerIndex};
+    use crate::outbox::{Bounds, PartKind, Share};
+    use crate::protocol::WireFormat;
+    use crate::protocol::wire_format::binary_parser;
+
+    #[test]
+    fn members_of_one_room_receive_an_event_in_their_own_format_encoded_once_for_each() {
+        let node = NodeId::random(&OsRandom);
+        let directory = Directory::new(node, 1, None, Default::default());
+        let limits = ShardLimits {
+            outbox: Bounds {
+                soft: 1000,
+                hard: 2000,
+            },
+            pending_acks: 1,
+            rooms: 1,
+        };
+        let mut state = State::new(limits, Share::default());
+        let (namespace, room) = (Namespace::main(), Room::from("r"));
+        let formats = [WireFormat::default(), binary_parser::format()];
+        let members: Vec<_> = (0..6)
+            .map(|n| {
+                let lane = state.lanes.open(formats[n % 2]);
+                let id = SocketId::random(node, WorkerIndex::default(), &OsRandom);
+                let key = state.rooms.register(&namespace, id, lane);
+                state.rooms.join(key, &room, &mut state.changes);
+                (lane, formats[n % 2])
+            })
+            .collect();
+        let event = Emit {
+            to: Selector::room(namespace, room),
+            payload: Payload::event("e", ["1"]),
+            volatile: false,
+            ack: None,
+        };
+        binary_parser::ENCODED.set(0);
+        let accepted = emit(&mut state, &event, None, crate::clock::now(), &directory);
+        assert_eq!(accepted, 6);
+        assert_eq!(binary_parser::ENCODED.get(), 1);
+        for (lane, format) in members {
+            let (kind, content): (_, &[u8]) = match format == WireFormat::default() {
+                true => (PartKind::Text, br#"42["e",1]"#),
+                false => (PartKind::Binary, br#"B42["e",1]"#),
+            };
+            let parts = state.lanes.front(lane).unwrap().parts();
+            let parts: Vec<_> = parts.map(|part| (part.kind, part.content)).collect();
+            assert_eq!(parts, [(kind, content)]);
+        }
+    }
 }

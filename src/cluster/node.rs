@@ -106,11 +106,11 @@ impl Bridge {
             }
             LinkEvent::Hearing => self.health.set_bus(BusState::Up),
             LinkEvent::Deaf => {
-                metrics.bus_deafened_total.increment();
+                metrics.bus_deaf_detections_total.increment();
                 self.health.set_bus(BusState::Deaf);
             }
             LinkEvent::Down { .. } => {
-                metrics.bus_lost_total.increment();
+                metrics.bus_disconnects_total.increment();
                 self.health.set_bus(BusState::Down);
                 self.directory.set_cut_off(true);
                 let waiting = self.subscriber.rooms.stop_waiting();

@@ -91,7 +91,7 @@ pub(super) async fn watch(metrics: &Metrics) {
             Errno::from_io_error(&error),
             Some(Errno::MFILE | Errno::NFILE)
         ) {
-            metrics.descriptors_exhausted_total.increment();
+            metrics.descriptors_exhausted_seconds_total.increment();
             if let Some(others) = BURST.note() {
                 warn!(
                     others;

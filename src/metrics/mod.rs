@@ -90,9 +90,9 @@ metrics! {
     /// Times a worker stopped accepting because it had reached its limit of HTTP connections.
     accept_pauses_total: Counter,
     /// Seconds in which no file descriptor was left, so that nobody could connect.
-    descriptors_exhausted_total: Counter,
+    descriptors_exhausted_seconds_total: Counter,
     /// When the TLS certificate in use expires, in seconds since 1970; 0 without TLS.
-    tls_certificate_expiry_seconds: Gauge,
+    tls_certificate_expiry_timestamp_seconds: Gauge,
     /// Times new certificate files could not be used, and the old certificate stayed.
     tls_reload_failures_total: Counter,
     /// Connections closed because they did not complete a TLS handshake.
@@ -102,7 +102,7 @@ metrics! {
     /// Refused or held back because of a limit.
     limit_rejected_total: Counters<LimitRejection>,
     /// Events that still waited for the app when their client left.
-    events_unheard_total: Counter,
+    events_discarded_total: Counter,
     /// Messages from clients, and packets taken for clients: events, acks and the protocol's own.
     messages_total: Counters<Direction>,
     /// Bytes of those, without the framing of polling and of what clients sent.
@@ -140,9 +140,9 @@ metrics! {
     /// Channels subscribed for rooms.
     bus_subscriptions: Gauge,
     /// Times the bus was lost.
-    bus_lost_total: Counter,
+    bus_disconnects_total: Counter,
     /// Times the subscription was found deaf and rebuilt.
-    bus_deafened_total: Counter,
+    bus_deaf_detections_total: Counter,
     /// Length of each gap without a subscription, in which messages of other nodes may have been missed.
     bus_gap_seconds: Histogram,
     /// Requests and websockets of other nodes' sessions that a balancer handed to this node.

@@ -8,12 +8,12 @@ fn values_are_listed_by_name() {
     let metrics = Metrics::default();
     metrics.sessions.of(Transport::Polling).add(3);
     metrics.sessions.of(Transport::Websocket).add(-1);
-    metrics.bus_deafened_total.increment();
+    metrics.bus_deaf_detections_total.increment();
     metrics.delivery_seconds.observe_many(Duration::ZERO, 7);
     let values = metrics.values();
     for expected in [
         ("sessions", 2),
-        ("bus_deafened_total", 1),
+        ("bus_deaf_detections_total", 1),
         ("delivery_seconds", 7),
     ] {
         assert!(
@@ -26,7 +26,7 @@ fn values_are_listed_by_name() {
 #[test]
 fn a_scrape_has_names_labels_and_an_end() {
     let metrics = Arc::new(Metrics::default());
-    metrics.node_info.tell("ab12");
+    metrics.node_info.set("ab12");
     metrics.disconnects_total.of(Disconnect::PingTimeout).add(4);
     metrics.ping_rtt_seconds.observe(Duration::from_millis(2));
     let text = metrics.render();
@@ -119,7 +119,7 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
 #[test]
 fn every_label_is_documented_too() {
     let metrics = Arc::new(Metrics::default());
-    metrics.node_info.tell("ab12");
+    metrics.node_info.set("ab12");
     let urls = || ["http://backend:3000".to_owned()].into_iter();
     metrics.upstream_up.name(urls());
     metrics.upstream_failures_total.name(urls());

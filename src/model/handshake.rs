@@ -26,10 +26,14 @@ pub struct Handshake {
 }
 
 /// An encoding of Socket.IO packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Parser {
     /// JSON with binary attachments, the default of all clients.
+    #[default]
     Json,
+    /// Each packet is one binary message; a stand-in for a second parser.
+    #[cfg(test)]
+    Binary,
 }
 
 impl Handshake {

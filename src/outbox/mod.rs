@@ -18,17 +18,23 @@ mod arena;
 mod backlog;
 pub mod budget;
 mod chunk;
+pub mod encodings;
+mod flush;
+mod lane;
 pub mod lanes;
 pub mod packet;
 mod pressure;
 pub mod queue;
-mod staged;
 mod unit;
 mod waiting;
 
+#[cfg(test)]
+mod fake_socket;
+
 pub use budget::{Budget, Share};
-pub use lanes::{Bounds, LaneId, Lanes, Offered, Sink};
+pub use encodings::Encodings;
+pub use lane::{Bounds, LaneId, Offered, Sink};
+pub use lanes::Lanes;
 pub use packet::{Packet, Part, PartKind};
-pub use staged::Staged;
 pub use unit::Unit;
 pub use waiting::Tally;

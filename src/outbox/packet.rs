@@ -1,14 +1,21 @@
-//! One packet towards a client, encoded once for every transport.
+//! A packet for a client, encoded once for every transport.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::protocol::websocket::{MAX_SERVER_HEADER, OpCode, close_frame, encode_header};
+use crate::protocol::server_packet::MessageWriter;
+use crate::protocol::websocket::{
+    MAX_SERVER_HEADER, OpCode, close_frame, encode_header, server_header_len,
+};
+use crate::protocol::{ServerPacket, WireFormat};
 
 /// Bytes of a close frame's header: a control frame is short.
 const CLOSE_HEADER: u32 = 2;
+/// Capacity that the text buffer of a thread keeps, in bytes.
+const KEPT_CAPACITY: usize = 64 * 1024;
 
 /// An Engine.IO packet with its attachments, as websocket frames; long polling takes the frames' contents.
 ///
@@ -48,30 +55,17 @@ pub struct Part<'a> {
 }
 
 impl Packet {
-    /// A text packet, e.g. `2` or `42["event"]`.
-    pub fn text(text: impl AsRef<[u8]>) -> Self {
-        Self::with_attachments(text, &[])
-    }
-
-    /// A text packet and the binary messages that must follow it without a gap.
-    pub fn with_attachments(text: impl AsRef<[u8]>, attachments: &[Bytes]) -> Self {
-        let text = text.as_ref();
-        let size: usize = attachments
-            .iter()
-            .map(|a| a.len() + MAX_SERVER_HEADER)
-            .sum();
-        let mut builder = Builder::with_capacity(text.len() + size + MAX_SERVER_HEADER);
-        builder.push(PartKind::Text, OpCode::Text, text);
-        for attachment in attachments {
-            builder.push(PartKind::Binary, OpCode::Binary, attachment);
-        }
+    /// A packet of the server in the format of its client.
+    pub fn encode(format: WireFormat, packet: &ServerPacket<'_>) -> Self {
+        let mut builder = Builder::default();
+        format.encode(packet, &mut builder);
         builder.finish()
     }
 
-    /// A binary message of its own.
-    pub fn binary(content: &[u8]) -> Self {
-        let mut builder = Builder::with_capacity(content.len() + MAX_SERVER_HEADER);
-        builder.push(PartKind::Binary, OpCode::Binary, content);
+    /// A text packet, for example `3probe`.
+    pub fn text(text: impl AsRef<[u8]>) -> Self {
+        let mut builder = Builder::default();
+        builder.push(PartKind::Text, OpCode::Text, text.as_ref());
         builder.finish()
     }
 
@@ -91,7 +85,7 @@ impl Packet {
 
     /// A pong of the websocket protocol (not Engine.IO's).
     pub fn websocket_pong(content: &[u8]) -> Self {
-        let mut builder = Builder::with_capacity(content.len() + MAX_SERVER_HEADER);
+        let mut builder = Builder::default();
         builder.frame(OpCode::Pong, content);
         builder.finish()
     }
@@ -101,7 +95,7 @@ impl Packet {
         &self.0.wire
     }
 
-    /// Whether binary messages follow it.
+    /// Whether it has binary attachments.
     pub(super) fn has_attachments(&self) -> bool {
         self.0.parts.len() > 1
     }
@@ -115,19 +109,41 @@ impl Packet {
     }
 }
 
+/// Collects the frames of a packet.
+#[derive(Default)]
 struct Builder {
     wire: Vec<u8>,
     parts: SmallVec<[PartSpan; 1]>,
 }
 
-impl Builder {
-    fn with_capacity(capacity: usize) -> Self {
-        Self {
-            wire: Vec::with_capacity(capacity),
-            parts: SmallVec::new(),
+impl MessageWriter for Builder {
+    fn text(&mut self, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>)) {
+        thread_local! {
+            static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            write(text);
+            let binary = attachments.iter().map(|it| it.len() + MAX_SERVER_HEADER);
+            let header = server_header_len(text.len());
+            self.wire
+                .reserve_exact(header + text.len() + binary.sum::<usize>());
+            self.push(PartKind::Text, OpCode::Text, text);
+            for attachment in attachments {
+                self.binary(attachment);
+            }
+            if text.capacity() > KEPT_CAPACITY {
+                *text = Vec::new();
+            }
+        });
     }
 
+    fn binary(&mut self, content: &[u8]) {
+        self.push(PartKind::Binary, OpCode::Binary, content);
+    }
+}
+
+impl Builder {
     fn push(&mut self, kind: PartKind, opcode: OpCode, content: &[u8]) {
         self.frame(opcode, content);
         let end = self.wire.len() as u32;
@@ -136,6 +152,10 @@ impl Builder {
     }
 
     fn frame(&mut self, opcode: OpCode, content: &[u8]) {
+        if self.wire.capacity() == 0 {
+            let header = server_header_len(content.len());
+            self.wire.reserve_exact(header + content.len());
+        }
         encode_header(opcode, content.len(), &mut self.wire);
         self.wire.extend_from_slice(content);
     }
@@ -145,6 +165,23 @@ impl Builder {
             wire: self.wire.into_boxed_slice(),
             parts: self.parts,
         }))
+    }
+}
+
+#[cfg(test)]
+impl Packet {
+    /// A text packet and its attachments.
+    pub(super) fn with_attachments(text: &str, attachments: &[Bytes]) -> Self {
+        let mut builder = Builder::default();
+        builder.text(attachments, |out| out.extend_from_slice(text.as_bytes()));
+        builder.finish()
+    }
+
+    /// A binary message.
+    pub(super) fn binary(content: &[u8]) -> Self {
+        let mut builder = Builder::default();
+        builder.binary(content);
+        builder.finish()
     }
 }
 

@@ -5,7 +5,8 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use super::budget::Claim;
-use super::lanes::{LaneId, Lanes, State};
+use super::lane::{LaneId, State};
+use super::lanes::Lanes;
 
 impl Lanes {
     /// Bytes that a lane has queued or staged.
@@ -98,14 +99,15 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
-    use std::io::{self, IoSlice};
     use std::rc::Rc;
     use std::task::Waker;
     use std::time::Duration;
 
     use super::*;
-    use crate::outbox::{Bounds, Budget, Offered, Packet, Share, Sink, Staged};
+    use crate::outbox::encodings::Staged;
+    use crate::outbox::fake_socket::FakeSocket;
+    use crate::outbox::{Bounds, Budget, Offered, Packet, Share};
+    use crate::protocol::WireFormat;
 
     const KIB: usize = 1024;
     const SECOND: Duration = Duration::from_secs(1);
@@ -115,33 +117,14 @@ mod tests {
         hard: 32 * MIB,
     };
 
-    /// A socket that takes `room` bytes.
-    #[derive(Default)]
-    struct Socket {
-        seen: RefCell<Vec<u8>>,
-        room: Cell<usize>,
-    }
-
-    impl Sink for Socket {
-        fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            let mut taken = 0;
-            for slice in slices {
-                let n = slice.len().min(self.room.get());
-                self.seen.borrow_mut().extend_from_slice(&slice[..n]);
-                self.room.set(self.room.get() - n);
-                taken += n;
-            }
-            match taken {
-                0 => Err(io::ErrorKind::WouldBlock.into()),
-                _ => Ok(taken),
-            }
-        }
-    }
-
-    fn attached(lanes: &mut Lanes) -> (LaneId, Rc<Socket>) {
-        let (id, socket) = (lanes.open(), Rc::new(Socket::default()));
+    fn attached(lanes: &mut Lanes) -> (LaneId, Rc<FakeSocket>) {
+        let (id, socket) = (open(lanes), FakeSocket::with_room(0));
         lanes.attach(id, Rc::clone(&socket) as _);
         (id, socket)
+    }
+
+    fn open(lanes: &mut Lanes) -> LaneId {
+        lanes.open(WireFormat::default())
     }
 
     fn poll_capacity(lanes: &mut Lanes, id: LaneId) -> Poll<()> {
@@ -151,10 +134,10 @@ mod tests {
     #[test]
     fn tiny_packets_of_500_clients_cost_what_they_hold() {
         let mut lanes = Lanes::new(SHIPPED, Share::default());
-        let ids: Vec<_> = (0..500).map(|_| lanes.open()).collect();
+        let ids: Vec<_> = (0..500).map(|_| open(&mut lanes)).collect();
         let (each, packets) = (Packet::text(r#"42["e"]"#), 22_000);
         for number in 0..packets {
-            let mut staged = Staged::new(each.clone(), false);
+            let mut staged = Staged::reliable(each.clone());
             for id in &ids {
                 assert_eq!(lanes.offer_staged(*id, &mut staged), Offered::Accepted);
             }
@@ -168,9 +151,9 @@ mod tests {
         assert!(lanes.memory() < 4 * bytes, "{}", lanes.memory());
         // One at a time, it is copied for each, in few pieces.
         let mut lanes = Lanes::new(SHIPPED, Share::default());
-        let ids: Vec<_> = (0..5).map(|_| lanes.open()).collect();
+        let ids: Vec<_> = (0..5).map(|_| open(&mut lanes)).collect();
         for _ in 0..packets {
-            let mut staged = Staged::new(each.clone(), false);
+            let mut staged = Staged::reliable(each.clone());
             for id in &ids {
                 lanes.offer_staged(*id, &mut staged);
             }
@@ -189,7 +172,7 @@ mod tests {
         for (number, (_, socket)) in clients.iter().enumerate() {
             socket.room.set(number * 100);
         }
-        let mut staged = Staged::new(Packet::text("x".repeat(990_000)), false);
+        let mut staged = Staged::reliable(Packet::text("x".repeat(990_000)));
         let packet = staged.packet.clone();
         for (id, _) in &clients {
             lanes.offer_staged(*id, &mut staged);
@@ -205,7 +188,7 @@ mod tests {
             assert!(lanes.write_queue(*id).unwrap());
             let rest = if number == 0 { small.wire() } else { &[] };
             let expected = [packet.wire(), rest].concat();
-            assert!(*socket.seen.borrow() == expected, "{number}");
+            assert!(*socket.received.borrow() == expected, "{number}");
         }
         assert_eq!(lanes.memory(), 0);
     }
@@ -213,10 +196,10 @@ mod tests {
     #[test]
     fn a_small_packet_does_not_keep_a_large_batch_alive() {
         let mut lanes = Lanes::new(SHIPPED, Share::default());
-        let (few, (most, socket)) = (lanes.open(), attached(&mut lanes));
+        let (few, (most, socket)) = (open(&mut lanes), attached(&mut lanes));
         socket.room.set(usize::MAX / 2);
         for number in 0..1000 {
-            let mut staged = Staged::new(Packet::text("x".repeat(200)), false);
+            let mut staged = Staged::reliable(Packet::text("x".repeat(200)));
             lanes.offer_staged(most, &mut staged);
             if number == 500 {
                 lanes.offer_staged(few, &mut staged);
@@ -268,7 +251,7 @@ mod tests {
             hard: 10 * MIB,
         };
         let mut lanes = Lanes::new(bounds, Share::default());
-        let id = lanes.open();
+        let id = open(&mut lanes);
         for _ in 0..8 {
             lanes.offer(id, Packet::text("x".repeat(160 * KIB)));
         }
@@ -320,7 +303,7 @@ mod tests {
             hard: 20 * KIB,
         };
         let mut lanes = Lanes::new(bounds, Share::default());
-        let id = lanes.open();
+        let id = open(&mut lanes);
         let large = Packet::text("x".repeat(16 * MIB));
         assert_eq!(lanes.offer(id, Packet::text("4first")), Offered::Accepted);
         assert_eq!(lanes.offer(id, large.clone()), Offered::Accepted);
@@ -336,7 +319,7 @@ mod tests {
         };
         let budget = Budget::new(1100 * KIB, 1);
         let mut lanes = Lanes::new(bounds, Share::of(&budget, 0));
-        let ids: Vec<_> = (0..4).map(|_| lanes.open()).collect();
+        let ids: Vec<_> = (0..4).map(|_| open(&mut lanes)).collect();
         // The first is within its limit, the others went past it one after the other.
         for (id, kib) in ids.iter().zip([90, 200, 400, 300]) {
             for _ in 0..kib {
@@ -360,7 +343,7 @@ mod tests {
         };
         let budget = Budget::new(1000 * KIB, 1);
         let mut lanes = Lanes::new(bounds, Share::of(&budget, 0));
-        let (ended, slow, fine) = (lanes.open(), lanes.open(), lanes.open());
+        let (ended, slow, fine) = (open(&mut lanes), open(&mut lanes), open(&mut lanes));
         for (id, kib) in [(ended, 700), (slow, 300), (fine, 50)] {
             for _ in 0..kib {
                 lanes.offer(id, Packet::text("x".repeat(KIB)));

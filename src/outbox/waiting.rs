@@ -2,7 +2,8 @@
 
 use std::task::Waker;
 
-use super::lanes::{LaneId, Lanes, State};
+use super::lane::{LaneId, State};
+use super::lanes::Lanes;
 use super::queue::Queue;
 use super::unit::Unit;
 
@@ -61,8 +62,8 @@ impl Lanes {
     pub fn tally(&self, id: LaneId) -> Tally {
         let lane = &self.lanes[id.0 as usize];
         Tally {
-            packets: lane.taken_packets,
-            bytes: lane.taken_bytes,
+            packets: lane.accepted_packets,
+            bytes: lane.accepted_bytes,
             dropped: self.backlogs[id.0 as usize].dropped,
         }
     }

@@ -13,6 +13,7 @@ use super::engine_io::state::{Beat, CloseReason, Heartbeat};
 use super::socket_io::decoder::{Decoder, Packet};
 use super::socket_io::packet::{AckId, PacketKind};
 use super::socket_io::state::{Namespaces, Slot};
+use super::wire_format::WireFormat;
 use crate::model::fitness::is_deeper;
 use crate::model::{Message, Namespace, Payload};
 
@@ -75,6 +76,7 @@ pub enum ProtocolEvent {
 #[derive(Debug)]
 pub struct Connection {
     mode: Mode,
+    format: WireFormat,
     heartbeat: Heartbeat,
     /// Until the first namespace is joined.
     connect_deadline: Option<Instant>,
@@ -90,18 +92,24 @@ pub struct Connection {
 
 impl Connection {
     /// A session that begins at `now`.
-    pub fn new(mode: Mode, timing: &Timing, now: Instant) -> Self {
+    pub fn new(mode: Mode, format: WireFormat, timing: &Timing, now: Instant) -> Self {
         Self {
             mode,
             heartbeat: Heartbeat::new(timing.ping_interval, timing.ping_timeout, now),
             connect_deadline: (mode == Mode::SocketIo).then(|| now + timing.connect_timeout),
             connect_extended: false,
             attachments_deadline: None,
-            decoder: Decoder::new(timing.max_payload),
+            decoder: format.decoder(timing.max_payload),
+            format,
             namespaces: Namespaces::default(),
             max_namespaces: timing.max_namespaces,
             max_depth: timing.max_depth,
         }
+    }
+
+    /// How packets for the client are encoded.
+    pub fn format(&self) -> WireFormat {
+        self.format
     }
 
     /// Takes an Engine.IO packet. Packets that are read at once come with the same `now`.
@@ -335,7 +343,7 @@ mod tests {
     #[test]
     fn a_client_that_requests_no_namespace_ends_at_the_timeout() {
         let start = Instant::now();
-        let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
+        let mut connection = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
         let expected = (10, CloseReason::ConnectTimeout);
         assert_eq!(end(&mut connection, start), expected);
     }
@@ -343,10 +351,10 @@ mod tests {
     #[test]
     fn a_client_that_has_requested_a_namespace_waits_for_the_app_but_not_forever() {
         let start = Instant::now();
-        let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
+        let mut connection = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
         assert!(text(&mut connection, "0", start).is_some());
         let slot = connection.begin_join(Namespace::main(), start).unwrap();
-        let mut refused = Connection::new(Mode::SocketIo, &TIMING, start);
+        let mut refused = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
         refused.begin_join(Namespace::main(), start).unwrap();
         refused.leave(slot);
         assert_eq!(end(&mut refused, start).0, 10);
@@ -358,7 +366,8 @@ mod tests {
     fn missing_attachments_end_the_session_despite_pongs() {
         let start = Instant::now();
         let joined = || {
-            let mut connection = Connection::new(Mode::SocketIo, &TIMING, start);
+            let mut connection =
+                Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
             let slot = connection.begin_join(Namespace::main(), start).unwrap();
             connection.complete_join(slot);
             let event = r#"52-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;

@@ -9,7 +9,9 @@ mod encode;
 use thiserror::Error;
 
 pub use decoder::{DecodeFailure, FrameDecoder};
-pub use encode::{MAX_SERVER_HEADER, close_frame, encode_header, split_header, write_masked};
+pub use encode::{
+    MAX_SERVER_HEADER, close_frame, encode_header, server_header_len, split_header, write_masked,
+};
 
 /// The most bytes a control frame can carry (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;

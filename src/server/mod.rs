@@ -147,7 +147,7 @@ impl Server {
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
-        metrics.node_info.tell(node.as_str());
+        metrics.node_info.set(node.as_str());
         let (ports, routers) = (RouterAddresses::default(), Arc::<WorkerRouters>::default());
         let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
         let surroundings = surroundings(&config, node, &app, &metrics, &health, &ports);

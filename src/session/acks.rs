@@ -5,16 +5,18 @@ use tokio::sync::oneshot;
 use super::socket::PendingAck;
 use super::state::Session;
 use crate::model::{AckId, Payload};
-use crate::outbox::Packet;
-use crate::protocol::socket_io::encode;
+use crate::protocol::ServerPacket;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
     /// Acknowledges an event of the client.
     pub(super) fn send_ack(&self, slot: Slot, id: &AckId, payload: &Payload) {
         if let Some(namespace) = self.connection.namespace(slot) {
-            let text = encode::encode_ack(namespace, id, payload);
-            self.send(Packet::with_attachments(&text, &payload.attachments));
+            self.send_packet(&ServerPacket::Ack {
+                namespace,
+                id,
+                payload,
+            });
         }
     }
 

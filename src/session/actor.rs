@@ -17,7 +17,6 @@ use crate::app::gate::Credentials;
 use crate::clock;
 use crate::limits::Admission;
 use crate::model::{Network, TransportName};
-use crate::outbox::Packet;
 use crate::protocol::connection::{Connection, Mode};
 use crate::protocol::engine_io::state::CloseReason;
 
@@ -40,14 +39,18 @@ impl Session {
         let network = admission.address().map(Network::of);
         let follow_up_due = now + worker.settings.timing.connect_timeout;
         let address = Self::create(|ctx| {
-            let lane = session_worker.shard.open_lane(ctx.address().recipient());
-            session_worker
-                .shard
-                .send(lane, Packet::text(open.encode(&id)));
+            let shard = &session_worker.shard;
+            let lane = shard.open_lane(open.format, ctx.address().recipient());
+            shard.send(lane, open.encode(&id));
             let session = Self {
                 id,
                 lane,
-                connection: Connection::new(mode, &session_worker.settings.timing, now),
+                connection: Connection::new(
+                    mode,
+                    open.format,
+                    &session_worker.settings.timing,
+                    now,
+                ),
                 worker: session_worker,
                 sockets: SmallVec::new(),
                 transport,

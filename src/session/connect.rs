@@ -15,9 +15,8 @@ use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
 use crate::model::Namespace;
 use crate::model::fitness::is_deeper;
-use crate::outbox::Packet;
+use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::socket_io::encode;
 
 impl Session {
     /// A client requests a namespace; `at` is when the request was read.
@@ -114,7 +113,10 @@ impl Session {
             Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
             None => format!(r#"{{"message":{message}}}"#),
         };
-        self.send(Packet::text(encode::encode_connect_error(namespace, &body)));
+        self.send_packet(&ServerPacket::ConnectError {
+            namespace,
+            json: &body,
+        });
     }
 
     /// Connects the socket unless the app refuses it. It is registered before its CONNECT response is sent, so that it
@@ -155,7 +157,10 @@ impl Session {
         self.count_connect(ConnectResult::Accepted);
         self.stats.note_connected(&namespace);
         self.connection.complete_join(slot);
-        self.send(Packet::text(encode::encode_connect(&namespace, &socket)));
+        self.send_packet(&ServerPacket::Connect {
+            namespace: &namespace,
+            socket: &socket,
+        });
         debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
         self.apply_early_requests(slot, ctx);
         true

@@ -5,9 +5,8 @@ use log::debug;
 
 use super::state::Session;
 use crate::model::{Namespace, SocketId};
-use crate::outbox::Packet;
+use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::socket_io::encode;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
@@ -21,7 +20,7 @@ impl Session {
         };
         for slot in slots {
             if let Some(namespace) = self.connection.namespace(slot) {
-                self.send(Packet::text(encode::encode_disconnect(namespace)));
+                self.send_packet(&ServerPacket::Disconnect { namespace });
             }
             self.drop_socket(slot, CloseReason::ServerDisconnect.as_str(), ctx);
         }
@@ -59,7 +58,7 @@ impl Session {
         let Some(socket) = socket else { return };
         self.inbox -= socket.waiting_bytes();
         let discarded = socket.waiting.len() as u64;
-        self.worker.metrics().events_unheard_total.add(discarded);
+        self.worker.metrics().events_discarded_total.add(discarded);
         if let Some(key) = socket.key {
             self.worker.shard.unregister(key, reason);
         }

@@ -6,8 +6,8 @@ use log::debug;
 use super::state::Session;
 use crate::app::{Effect, Effects};
 use crate::broker::SocketKey;
-use crate::broker::fanout::event_packet;
 use crate::model::{AckId, Payload, SocketId};
+use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 
@@ -62,7 +62,11 @@ impl Session {
 
     pub(super) fn send_event(&self, slot: Slot, ack_id: Option<u32>, payload: &Payload) {
         if let Some(namespace) = self.connection.namespace(slot) {
-            self.send(event_packet(namespace, ack_id, payload));
+            self.send_packet(&ServerPacket::Event {
+                namespace,
+                ack_id,
+                payload,
+            });
         }
     }
 }

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::model::EngineId;
+use crate::outbox::Packet;
+use crate::protocol::{ServerPacket, WireFormat};
 
-/// The content of the handshake (docs/protocol.md#12-handshake). Durations are sent in milliseconds.
+/// The content of the handshake (docs/protocol.md#12-handshake), which sends durations in milliseconds, and the format of
+/// this and all later packets.
 #[derive(Debug, Clone)]
 pub struct OpenPacket {
+    pub format: WireFormat,
     /// Whether the client may upgrade to websocket.
     pub may_upgrade: bool,
     pub ping_interval: Duration,
@@ -16,10 +20,10 @@ pub struct OpenPacket {
 }
 
 impl OpenPacket {
-    /// The text packet, with the id of the session.
-    pub(super) fn encode(&self, id: &EngineId) -> String {
-        format!(
-            r#"0{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+    /// The first packet of the session `id`.
+    pub(super) fn encode(&self, id: &EngineId) -> Packet {
+        let json = format!(
+            r#"{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
             id.as_str(),
             if self.may_upgrade {
                 r#"["websocket"]"#
@@ -29,6 +33,7 @@ impl OpenPacket {
             self.ping_interval.as_millis(),
             self.ping_timeout.as_millis(),
             self.max_payload
-        )
+        );
+        Packet::encode(self.format, &ServerPacket::Open { json: &json })
     }
 }

@@ -9,7 +9,7 @@ use super::state::Session;
 use crate::limits::Limit;
 use crate::metrics::labels::Direction;
 use crate::model::{AckId, Message};
-use crate::outbox::Packet;
+use crate::protocol::ServerPacket;
 use crate::protocol::connection::ProtocolEvent;
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
@@ -117,10 +117,7 @@ impl Session {
             return;
         };
         for message in app.on_message(message) {
-            self.send(match message {
-                Message::Text(text) => Packet::text(format!("4{text}")),
-                Message::Binary(content) => Packet::binary(&content),
-            });
+            self.send_packet(&ServerPacket::Message(&message));
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::clock;
 use crate::limits::{Admission, Limits};
 use crate::model::{EngineId, Network, Random, TransportName};
 use crate::outbox::{LaneId, Packet, Tally};
+use crate::protocol::ServerPacket;
 use crate::protocol::connection::Connection;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
@@ -170,6 +171,11 @@ impl Session {
     /// Sends a packet of the session itself.
     pub fn send(&self, packet: Packet) {
         self.worker.shard.send(self.lane, packet);
+    }
+
+    /// Sends the client a packet in its wire format.
+    pub(super) fn send_packet(&self, packet: &ServerPacket<'_>) {
+        self.send(Packet::encode(self.connection.format(), packet));
     }
 
     pub(super) fn socket(&self, slot: Slot) -> Option<&SessionSocket> {

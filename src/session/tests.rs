@@ -15,6 +15,7 @@ use super::*;
 use crate::app::echo::Echo;
 use crate::app::gate::{ConnectGate, ConnectRequest, Decision, GateOutcome, Gates};
 use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
+use crate::protocol::WireFormat;
 
 use crate::broker::{Directory, Shard, ShardLimits};
 use crate::config::Config;
@@ -99,6 +100,7 @@ async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
 
 async fn polling_with(worker: &Rc<Worker>, credentials: Option<Credentials>) -> Addr<Session> {
     let open = OpenPacket {
+        format: WireFormat::default(),
         may_upgrade: false,
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),

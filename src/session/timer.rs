@@ -9,7 +9,7 @@ use tokio::time::Sleep;
 
 use super::state::Session;
 use crate::clock;
-use crate::outbox::Packet;
+use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
 
 /// How long a transport may take to write what is left of an ended session.
@@ -86,7 +86,7 @@ impl Session {
         }
         match self.connection.handle_timeout(now) {
             Ok(false) => {}
-            Ok(true) => self.send(Packet::text("2")),
+            Ok(true) => self.send_packet(&ServerPacket::Ping),
             Err(reason) => self.close(reason, ctx),
         }
     }

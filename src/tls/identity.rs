@@ -140,7 +140,9 @@ impl TlsIdentity {
 fn note_expiry(metrics: &Metrics, not_after: SystemTime) {
     let seconds = not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(seconds.as_secs()).unwrap_or(i64::MAX);
-    metrics.tls_certificate_expiry_seconds.set(seconds);
+    metrics
+        .tls_certificate_expiry_timestamp_seconds
+        .set(seconds);
 }
 
 /// The certificate for new handshakes.

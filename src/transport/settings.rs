@@ -11,6 +11,7 @@ use super::handshake::RequestError;
 use super::origin::CorsHeaders;
 use crate::config::{EngineConfig, Reloadable};
 use crate::model::{VIA_HEADER, ViaMark};
+use crate::protocol::WireFormat;
 use crate::protocol::connection::Mode;
 use crate::session::OpenPacket;
 
@@ -88,6 +89,7 @@ impl EndpointSettings {
     /// The open packet for a session that starts with polling, or with a websocket.
     pub fn open_packet(&self, by_polling: bool) -> OpenPacket {
         OpenPacket {
+            format: WireFormat::default(),
             may_upgrade: by_polling
                 && self.engine.transports.websocket
                 && self.engine.allow_upgrades,

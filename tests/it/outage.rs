@@ -26,7 +26,7 @@ async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
     b.join("r").await;
     cluster.cut(1);
     assert_eq!(second.readyz("bus: degraded").await, 200);
-    assert_eq!(second.metrics().bus_lost_total.get(), 1);
+    assert_eq!(second.metrics().bus_disconnects_total.get(), 1);
     let joined = local.join("new room").await;
     assert_eq!(joined["degraded"], true, "{joined}");
     b.join("new room").await;
@@ -135,7 +135,10 @@ async fn a_deaf_node_is_not_ready() {
     cluster.deafen(1, true);
     assert_eq!(cluster.nodes[1].readyz("bus: deaf").await, 503);
     assert_eq!(cluster.nodes[0].readyz("bus: up").await, 200);
-    assert_eq!(cluster.nodes[1].metrics().bus_deafened_total.get(), 1);
+    assert_eq!(
+        cluster.nodes[1].metrics().bus_deaf_detections_total.get(),
+        1
+    );
     cluster.deafen(1, false);
     assert_eq!(cluster.nodes[1].readyz("bus: up").await, 200);
 }

@@ -311,7 +311,7 @@ async fn a_large_event_for_many_polls_is_compressed_once_on_each_worker() {
         assert!(text == format!("42[{event}]"), "{text:.40}");
     }
     let outcomes = &server.metrics().compressions_total;
-    let done = outcomes.of(Compression::Done).get();
+    let done = outcomes.of(Compression::Compressed).get();
     assert!((1..=2).contains(&done), "{done}");
     let reused = outcomes.of(Compression::Reused).get();
     assert_eq!(packed as u64, done + reused);

@@ -83,7 +83,7 @@ async fn two_nodes_over_a_redis_cluster_by_tls() {
     cluster.masters[0].stop();
     for node in [&first, &second] {
         eventually("a lost master is noticed", || {
-            node.metrics().bus_lost_total.get() > 0
+            node.metrics().bus_disconnects_total.get() > 0
         })
         .await;
     }

@@ -77,7 +77,10 @@ async fn a_certificate_is_replaced_while_connections_stay_open() {
     assert_eq!(shown(&server).await, of(&second));
     assert_ne!(first, of(&second));
     // 2101-01-01
-    let expiry = server.metrics().tls_certificate_expiry_seconds.get();
+    let expiry = server
+        .metrics()
+        .tls_certificate_expiry_timestamp_seconds
+        .get();
     assert_eq!(expiry, 4_133_980_800);
     early.quiet().await;
     server.member().await.quiet().await;

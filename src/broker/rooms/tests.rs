@@ -4,6 +4,7 @@ use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Selector, WorkerIndex};
 use crate::outbox::{Bounds, Lanes, Share};
+use crate::protocol::WireFormat;
 
 struct Fixture {
     rooms: Rooms,
@@ -22,7 +23,9 @@ fn fixture(count: usize) -> Fixture {
     let worker = WorkerIndex::new(0).unwrap();
     for _ in 0..count {
         let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);
-        let key = f.rooms.register(&Namespace::main(), id, f.lanes.open());
+        let key = f
+            .rooms
+            .register(&Namespace::main(), id, f.lanes.open(WireFormat::default()));
         f.sockets.push((key, id));
     }
     f
@@ -129,7 +132,9 @@ fn the_index_agrees_with_a_naive_model() {
             f.rooms.unregister(f.sockets[socket].0, &mut f.changes);
             model[socket].clear();
             let id = f.sockets[socket].1;
-            f.sockets[socket].0 = f.rooms.register(&Namespace::main(), id, f.lanes.open());
+            f.sockets[socket].0 =
+                f.rooms
+                    .register(&Namespace::main(), id, f.lanes.open(WireFormat::default()));
         }
         let expected: Vec<usize> = (0..20).filter(|s| model[*s].contains(&room)).collect();
         assert_eq!(f.select(&[&name], &[]), expected);
@@ -143,9 +148,11 @@ fn an_empty_namespace_leaves_nothing_behind() {
     let worker = WorkerIndex::new(0).unwrap();
     for n in 0..100 {
         let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);
-        let key = f
-            .rooms
-            .register(&Namespace::from(format!("/n{n}")), id, f.lanes.open());
+        let key = f.rooms.register(
+            &Namespace::from(format!("/n{n}")),
+            id,
+            f.lanes.open(WireFormat::default()),
+        );
         f.rooms.join(key, &Room::from("r"), &mut f.changes);
         f.rooms.unregister(key, &mut f.changes);
     }

@@ -26,6 +26,7 @@ use super::rooms::{RoomChange, SocketKey};
 use super::socket_interest::SocketInterest;
 use crate::model::{Namespace, Room, SocketChange, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet, Share};
+use crate::protocol::WireFormat;
 
 /// The rooms and lanes of one worker.
 pub struct Shard {
@@ -72,8 +73,8 @@ impl Shard {
     }
 
     /// Opens a lane to a new client, whose `session` is notified of decisions about it.
-    pub fn open_lane(&self, session: Recipient<Notice>) -> LaneId {
-        self.state.borrow_mut().open_lane(session)
+    pub fn open_lane(&self, format: WireFormat, session: Recipient<Notice>) -> LaneId {
+        self.state.borrow_mut().open_lane(format, session)
     }
 
     /// Closes the lane of a client that is gone.
@@ -277,7 +278,7 @@ mod tests {
         shard.observe(greeter);
         let namespace = Namespace::main();
         let socket = SocketId::random(shard.directory().node(), shard.worker(), &OsRandom);
-        let lane = shard.with_lanes(Lanes::open);
+        let lane = shard.with_lanes(|lanes| lanes.open(WireFormat::default()));
         let key = shard.register(&namespace, socket, lane);
         let [a, b] = ["a", "b"].map(Room::from);
         // The second room is beyond the limit, the first join of the third pair is a repetition.

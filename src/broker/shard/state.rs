@@ -16,6 +16,7 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::model::{Room, Selector, SocketChange, SocketEvent, SocketId};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
+use crate::protocol::WireFormat;
 
 /// Limits that a shard enforces.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +75,8 @@ impl State {
     }
 
     /// Opens a lane to a new client.
-    pub fn open_lane(&mut self, session: Recipient<Notice>) -> LaneId {
-        let lane = self.lanes.open();
+    pub fn open_lane(&mut self, format: WireFormat, session: Recipient<Notice>) -> LaneId {
+        let lane = self.lanes.open(format);
         if self.sessions.len() <= lane.index() {
             self.sessions.resize(lane.index() + 1, None);
         }

@@ -1,15 +1,71 @@
-//! Text of the packets we send, Engine.IO's `4` included (protocol notes 2).
+//! Encodes packets with the default parser, Engine.IO's `4` included (`docs/protocol.md#2-socketio`).
 //!
-//! The JSON of a payload is spliced in as it is; its attachments follow as binary messages of their own.
+//! The JSON of a payload is copied unchanged; its attachments follow as binary messages.
 
 use std::io::Write;
 
-use crate::model::{Payload, SocketId};
+use bytes::Bytes;
 
 use super::packet::AckId;
+use crate::model::{Message, Payload};
+use crate::protocol::server_packet::{MessageWriter, ServerPacket};
 
-/// More than type, attachment count and ack id ever take.
+/// Upper bound of the bytes of type, attachment count and ack id.
 const HEADER_CAPACITY: usize = 48;
+
+/// Writes a packet of the server as one text message and its attachments.
+pub fn write_messages(packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
+    match packet {
+        ServerPacket::Message(Message::Binary(content)) => out.binary(content),
+        _ => out.text(attachments(packet), |text| write_text(packet, text)),
+    }
+}
+
+fn attachments<'a>(packet: &ServerPacket<'a>) -> &'a [Bytes] {
+    match packet {
+        ServerPacket::Event { payload, .. } | ServerPacket::Ack { payload, .. } => {
+            &payload.attachments
+        }
+        _ => &[],
+    }
+}
+
+/// Appends the text of a packet of the server, which is empty for a binary message.
+pub fn write_text(packet: &ServerPacket<'_>, out: &mut Vec<u8>) {
+    match *packet {
+        ServerPacket::Open { json } => {
+            out.push(b'0');
+            out.extend_from_slice(json.as_bytes());
+        }
+        ServerPacket::Ping => out.push(b'2'),
+        ServerPacket::Message(Message::Text(text)) => {
+            out.push(b'4');
+            out.extend_from_slice(text.as_bytes());
+        }
+        ServerPacket::Message(Message::Binary(_)) => {}
+        ServerPacket::Connect { namespace, socket } => {
+            write_header(out, b'0', 0, namespace);
+            out.extend_from_slice(br#"{"sid":""#);
+            out.extend_from_slice(socket.as_str().as_bytes());
+            out.extend_from_slice(br#""}"#);
+        }
+        ServerPacket::ConnectError { namespace, json } => {
+            write_header(out, b'4', 0, namespace);
+            out.extend_from_slice(json.as_bytes());
+        }
+        ServerPacket::Event {
+            namespace,
+            ack_id,
+            payload,
+        } => write_event(out, namespace, ack_id.map(u64::from), payload),
+        ServerPacket::Ack {
+            namespace,
+            id,
+            payload,
+        } => write_ack(out, namespace, id, payload),
+        ServerPacket::Disconnect { namespace } => write_header(out, b'1', 0, namespace),
+    }
+}
 
 /// Appends an event: `42["name",...]`, or `45<n>-...` with attachments.
 pub fn write_event(out: &mut Vec<u8>, namespace: &str, id: Option<u64>, payload: &Payload) {
@@ -25,7 +81,7 @@ pub fn write_event(out: &mut Vec<u8>, namespace: &str, id: Option<u64>, payload:
     out.extend_from_slice(payload.json.as_bytes());
 }
 
-/// Appends the answer to an event: `43<id>[...]`, or `46<n>-<id>[...]` with attachments.
+/// Appends the ack of an event: `43<id>[...]`, or `46<n>-<id>[...]` with attachments.
 pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: &AckId, payload: &Payload) {
     let digit = if payload.attachments.is_empty() {
         b'3'
@@ -37,42 +93,31 @@ pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: &AckId, payload: &Paylo
     out.extend_from_slice(payload.json.as_bytes());
 }
 
-/// About how many bytes the text of an event or ack takes; never less than it does for ids of up to 20 digits.
+/// Upper bound of the bytes of an event's or ack's text whose id has up to 20 digits.
 pub fn text_capacity(namespace: &str, payload: &Payload) -> usize {
     HEADER_CAPACITY + namespace.len() + payload.json.len()
 }
 
-/// An event as a text of its own, see [`write_event`].
+/// The text of an event, as [`write_event`] appends it.
 pub fn encode_event(namespace: &str, id: Option<u64>, payload: &Payload) -> Vec<u8> {
     let mut out = Vec::with_capacity(text_capacity(namespace, payload));
     write_event(&mut out, namespace, id, payload);
     out
 }
 
-/// An ack as a text of its own, see [`write_ack`].
+/// The text of an ack, as [`write_ack`] appends it.
 pub fn encode_ack(namespace: &str, id: &AckId, payload: &Payload) -> Vec<u8> {
     let mut out = Vec::with_capacity(text_capacity(namespace, payload));
     write_ack(&mut out, namespace, id, payload);
     out
 }
 
-/// The namespace is joined: `40{"sid":"..."}`.
-pub fn encode_connect(namespace: &str, sid: &SocketId) -> Vec<u8> {
-    let json = format!("{{\"sid\":\"{sid}\"}}");
-    encode_plain(b'0', namespace, &json)
-}
-
-/// A client asks for a namespace: `40{"token":"..."}`. `auth` is a JSON object or empty.
+/// A client's request to join a namespace: `40{"token":"..."}`. `auth` is a JSON object or empty.
 pub fn encode_connect_request(namespace: &str, auth: &str) -> Vec<u8> {
     encode_plain(b'0', namespace, auth)
 }
 
-/// The namespace is refused: `44{"message":"..."}`. `json` is a JSON object.
-pub fn encode_connect_error(namespace: &str, json: &str) -> Vec<u8> {
-    encode_plain(b'4', namespace, json)
-}
-
-/// The socket left the namespace: `41`.
+/// The text that ends a namespace: `41`.
 pub fn encode_disconnect(namespace: &str) -> Vec<u8> {
     encode_plain(b'1', namespace, "")
 }

@@ -8,6 +8,11 @@ const MASK_BIT: u8 = 0x80;
 /// The longest header of a server frame, in bytes.
 pub const MAX_SERVER_HEADER: usize = 10;
 
+/// Bytes of the header of an unfragmented server frame of `length` payload bytes.
+pub fn server_header_len(length: usize) -> usize {
+    header_bytes(OpCode::Text, length).1
+}
+
 /// Appends the header of an unfragmented server frame of `length` payload bytes.
 pub fn encode_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     let (header, size) = header_bytes(opcode, length);

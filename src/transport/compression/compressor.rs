@@ -110,7 +110,7 @@ impl Compressor {
         };
         let compressed = future.shared();
         self.remember(body.clone(), compressed.clone());
-        (Some(compressed), Compression::Done)
+        (Some(compressed), Compression::Compressed)
     }
 
     fn remember(self: &Rc<Self>, body: Bytes, compressed: CompressedFuture) {
@@ -152,11 +152,11 @@ mod tests {
                 .iter()
                 .all(|each| each.is_some() && *each == compressed[0])
         );
-        assert_eq!(count(Compression::Done), 1);
+        assert_eq!(count(Compression::Compressed), 1);
         assert_eq!(count(Compression::Reused), 299);
         let different: Vec<_> = (1..=300).map(body).collect();
         let compressed = join_all(different.iter().map(|body| compressor.compress(body))).await;
-        let (done, skipped) = (count(Compression::Done), count(Compression::Skipped));
+        let (done, skipped) = (count(Compression::Compressed), count(Compression::Skipped));
         assert_eq!(compressed.iter().flatten().count() as u64, done - 1);
         // All were requested before the first was done, or soon after.
         assert!((2..100).contains(&done), "{done}");

@@ -16,6 +16,7 @@ use roomwire::limits::{Arrival, Descriptors, Limits};
 use roomwire::metrics::Metrics;
 use roomwire::model::{NodeId, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
+use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::{Mode, Timing};
 use roomwire::session::{OpenPacket, Session, SessionSettings, Worker};
 
@@ -75,6 +76,7 @@ impl Node {
         let worker = &self.workers[worker];
         let timing = &worker.settings.timing;
         let open = OpenPacket {
+            format: WireFormat::default(),
             may_upgrade: false,
             ping_interval: timing.ping_interval,
             ping_timeout: timing.ping_timeout,

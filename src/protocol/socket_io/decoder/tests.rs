@@ -5,6 +5,7 @@ use super::super::encode;
 use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, SocketId, WorkerIndex};
+use crate::protocol::ServerPacket;
 
 const LIMIT: usize = 1_000_000;
 const TWO: &str = r#"52-["m",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
@@ -136,24 +137,25 @@ fn an_idle_decoder_is_small() {
 fn packets_without_payload_are_encoded() {
     let node = NodeId::random(&OsRandom);
     let sid = SocketId::random(node, WorkerIndex::new(3).unwrap(), &OsRandom);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    assert_eq!(
-        text(encode::encode_connect("/", &sid)),
-        format!("40{{\"sid\":\"{sid}\"}}")
-    );
-    assert_eq!(
-        text(encode::encode_connect("/a", &sid)),
-        format!("40/a,{{\"sid\":\"{sid}\"}}")
-    );
-    assert_eq!(
-        text(encode::encode_connect_error(
-            "/nope",
-            r#"{"message":"Invalid namespace"}"#
-        )),
-        r#"44/nope,{"message":"Invalid namespace"}"#
-    );
-    assert_eq!(text(encode::encode_disconnect("/")), "41");
-    assert_eq!(text(encode::encode_disconnect("/admin")), "41/admin,");
+    let text = |packet| {
+        let mut text = Vec::new();
+        encode::write_text(&packet, &mut text);
+        String::from_utf8(text).unwrap()
+    };
+    let connect = |namespace| ServerPacket::Connect {
+        namespace,
+        socket: &sid,
+    };
+    assert_eq!(text(connect("/")), format!("40{{\"sid\":\"{sid}\"}}"));
+    assert_eq!(text(connect("/a")), format!("40/a,{{\"sid\":\"{sid}\"}}"));
+    let error = ServerPacket::ConnectError {
+        namespace: "/nope",
+        json: r#"{"message":"Invalid namespace"}"#,
+    };
+    assert_eq!(text(error), r#"44/nope,{"message":"Invalid namespace"}"#);
+    let disconnect = |namespace| ServerPacket::Disconnect { namespace };
+    assert_eq!(text(disconnect("/")), "41");
+    assert_eq!(text(disconnect("/admin")), "41/admin,");
 }
 
 fn json() -> impl Strategy<Value = Value> {

@@ -1,0 +1,155 @@
+//! One publish in every wire format that its receivers use, each encoded once.
+
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::Packet;
+use super::arena::{Arena, Range};
+use super::chunk::{Chunk, Meter};
+use crate::protocol::WireFormat;
+
+/// A publish to several lanes of a worker, encoded on demand and once for each format.
+#[derive(Debug)]
+pub struct Encodings {
+    staged: SmallVec<[Staged; 1]>,
+    volatile: bool,
+}
+
+impl Encodings {
+    /// A publish that no lane has been offered. Lanes that are not ready drop it if it is volatile.
+    pub fn new(volatile: bool) -> Self {
+        Self {
+            staged: SmallVec::new(),
+            volatile,
+        }
+    }
+
+    /// The encoding in `format`.
+    #[inline]
+    pub(super) fn staged(
+        &mut self,
+        format: WireFormat,
+        encode: impl FnOnce(WireFormat) -> Packet,
+    ) -> &mut Staged {
+        let known = self.staged.iter().position(|it| it.format == format);
+        let index = known.unwrap_or_else(|| {
+            let packet = encode(format);
+            self.staged.push(Staged {
+                volatile: self.volatile,
+                ..Staged::shared(format, packet)
+            });
+            self.staged.len() - 1
+        });
+        &mut self.staged[index]
+    }
+
+    /// How many lanes have accepted the publish, and the bytes of all those packets on a websocket.
+    pub fn accepted(&self) -> (u64, u64) {
+        self.staged.iter().fold((0, 0), |(lanes, bytes), staged| {
+            let length = staged.packet.wire().len() as u64;
+            (lanes + staged.accepted, bytes + staged.accepted * length)
+        })
+    }
+}
+
+/// A packet and where it is staged: in an arena, for all lanes that are offered it.
+#[derive(Debug)]
+pub(super) struct Staged {
+    format: WireFormat,
+    pub(super) packet: Packet,
+    pub(super) volatile: bool,
+    pub(super) arena: Arena,
+    /// The generation of the arenas, and the packet's range in that generation.
+    pub(super) range: Option<(u64, Range)>,
+    /// The packet as queues reference it, apart from other packets of its batch.
+    chunk: Option<Rc<Chunk>>,
+    /// Lanes that accepted it as one of the encodings of a publish.
+    pub(super) accepted: u64,
+}
+
+impl Staged {
+    /// A packet for several lanes.
+    pub(super) fn shared(format: WireFormat, packet: Packet) -> Self {
+        Self {
+            format,
+            packet,
+            volatile: false,
+            arena: Arena::Shared,
+            range: None,
+            chunk: None,
+            accepted: 0,
+        }
+    }
+
+    /// A packet for one lane.
+    pub(super) fn personal(format: WireFormat, packet: Packet) -> Self {
+        Self {
+            arena: Arena::Personal,
+            ..Self::shared(format, packet)
+        }
+    }
+
+    /// The packet as queues reference it, created once for all of them.
+    pub(super) fn chunk(&mut self, meter: &Meter) -> Rc<Chunk> {
+        let chunk = self
+            .chunk
+            .get_or_insert_with(|| Chunk::packet(self.packet.clone(), meter));
+        Rc::clone(chunk)
+    }
+}
+
+#[cfg(test)]
+impl Staged {
+    /// A packet for several lanes of the default format.
+    pub(super) fn reliable(packet: Packet) -> Self {
+        Self::shared(WireFormat::default(), packet)
+    }
+
+    /// A packet that lanes drop if they are not ready.
+    pub(super) fn volatile(packet: Packet) -> Self {
+        Self {
+            volatile: true,
+            ..Self::reliable(packet)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::{Bounds, Lanes, Offered, Share};
+    use crate::protocol::wire_format::binary_parser;
+
+    #[test]
+    fn a_publish_is_encoded_once_for_each_format_and_each_lane_receives_its_own() {
+        let bounds = Bounds {
+            soft: 1000,
+            hard: 2000,
+        };
+        let mut lanes = Lanes::new(bounds, Share::default());
+        let formats = [WireFormat::default(), binary_parser::format()];
+        let receivers: Vec<_> = (0..6)
+            .map(|n| (lanes.open(formats[n % 2]), formats[n % 2]))
+            .collect();
+        let packet = |format| match format == WireFormat::default() {
+            true => Packet::text("4text"),
+            false => Packet::binary(b"binary!"),
+        };
+        let (mut publish, mut encoded) = (Encodings::new(false), Vec::new());
+        for (lane, _) in &receivers {
+            let offered = lanes.offer_encoded(*lane, &mut publish, |format| {
+                encoded.push(format);
+                packet(format)
+            });
+            assert_eq!(offered, Offered::Accepted);
+        }
+        assert_eq!(encoded, formats);
+        let bytes = formats.map(|format| packet(format).wire().len() as u64);
+        assert_eq!(publish.accepted(), (6, 3 * (bytes[0] + bytes[1])));
+        for (lane, format) in receivers {
+            let front = lanes.front(lane).unwrap();
+            assert_eq!(front.wire(), packet(format).wire());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a server sends, before it is encoded in the format of a client.
+
+use bytes::Bytes;
+
+use crate::model::{AckId, Message, Payload, SocketId};
+
+/// A packet from the server to a client.
+#[derive(Debug, Clone, Copy)]
+pub enum ServerPacket<'a> {
+    /// The first packet of a session; `json` is an object.
+    Open { json: &'a str },
+    /// The heartbeat.
+    Ping,
+    /// A message without Socket.IO.
+    Message(&'a Message),
+    /// The client joined a namespace, in which its socket has this id.
+    Connect {
+        namespace: &'a str,
+        socket: &'a SocketId,
+    },
+    /// The client may not join a namespace; `json` is an object with a `message`.
+    ConnectError { namespace: &'a str, json: &'a str },
+    /// An event; with an id, the client is asked for an ack.
+    Event {
+        namespace: &'a str,
+        ack_id: Option<u32>,
+        payload: &'a Payload,
+    },
+    /// The ack of an event of the client.
+    Ack {
+        namespace: &'a str,
+        id: &'a AckId,
+        payload: &'a Payload,
+    },
+    /// The socket has been disconnected from a namespace.
+    Disconnect { namespace: &'a str },
+}
+
+impl<'a> ServerPacket<'a> {
+    /// An event that requests no ack.
+    pub fn event(namespace: &'a str, payload: &'a Payload) -> Self {
+        Self::Event {
+            namespace,
+            ack_id: None,
+            payload,
+        }
+    }
+}
+
+/// Receives the messages of an encoded packet, in order.
+pub trait MessageWriter {
+    /// An Engine.IO packet as text, its type digit included, which `write` appends to an empty buffer; and the binary
+    /// messages that follow it.
+    fn text(&mut self, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>));
+
+    /// A binary message.
+    fn binary(&mut self, content: &[u8]);
+}
