@@ -1,4 +1,4 @@
-//! The OpenMetrics text a scrape gets, written by `prometheus-client` from our numbers.
+//! The OpenMetrics text of a scrape, encoded by `prometheus-client`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use super::labels::Label;
 use super::values::{BOUNDS, ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 use super::{Metrics, process};
 
-/// What the answer to a scrape is called.
+/// The `Content-Type` of the response to a scrape.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The first part of every name but the standard `process_` ones.
+/// Prefix of all names except the standard `process_` ones.
 const PREFIX: &str = "roomwire";
 const NANOSECONDS: f64 = 1e9;
 
-/// A metric as it is shown.
-pub(super) trait Shown {
+/// A metric that can be exposed.
+pub(super) trait Exposed {
     fn kind(&self) -> MetricType;
 
     fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result;
 
-    /// The one number that says most.
+    /// The metric as a single number.
     fn value(&self) -> i64;
 }
 
@@ -32,7 +32,7 @@ fn encode_counter(mut encoder: MetricEncoder<'_>, value: u64) -> fmt::Result {
     encoder.encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 
-impl Shown for Counter {
+impl Exposed for Counter {
     fn kind(&self) -> MetricType {
         MetricType::Counter
     }
@@ -46,7 +46,7 @@ impl Shown for Counter {
     }
 }
 
-impl Shown for Gauge {
+impl Exposed for Gauge {
     fn kind(&self) -> MetricType {
         MetricType::Gauge
     }
@@ -60,7 +60,7 @@ impl Shown for Gauge {
     }
 }
 
-impl<L: Label> Shown for Counters<L> {
+impl<L: Label> Exposed for Counters<L> {
     fn kind(&self) -> MetricType {
         MetricType::Counter
     }
@@ -76,7 +76,7 @@ impl<L: Label> Shown for Counters<L> {
     }
 }
 
-impl<L: Label> Shown for Gauges<L> {
+impl<L: Label> Exposed for Gauges<L> {
     fn kind(&self) -> MetricType {
         MetricType::Gauge
     }
@@ -93,10 +93,10 @@ impl<L: Label> Shown for Gauges<L> {
     }
 }
 
-/// The label of numbers by URL.
+/// Name of the label of metrics by URL.
 const URL: &str = "url";
 
-impl Shown for ByUrl<Counter> {
+impl Exposed for ByUrl<Counter> {
     fn kind(&self) -> MetricType {
         MetricType::Counter
     }
@@ -112,7 +112,7 @@ impl Shown for ByUrl<Counter> {
     }
 }
 
-impl Shown for ByUrl<Gauge> {
+impl Exposed for ByUrl<Gauge> {
     fn kind(&self) -> MetricType {
         MetricType::Gauge
     }
@@ -129,7 +129,7 @@ impl Shown for ByUrl<Gauge> {
     }
 }
 
-impl Shown for Histogram {
+impl Exposed for Histogram {
     fn kind(&self) -> MetricType {
         MetricType::Histogram
     }
@@ -147,7 +147,7 @@ impl Shown for Histogram {
     }
 }
 
-impl Shown for NodeName {
+impl Exposed for NodeName {
     fn kind(&self) -> MetricType {
         MetricType::Info
     }
@@ -165,36 +165,36 @@ impl Shown for NodeName {
 }
 
 #[derive(Debug)]
-struct Ours(Arc<Metrics>);
+struct NodeMetrics(Arc<Metrics>);
 
-impl Collector for Ours {
+impl Collector for NodeMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.0.visit(&mut |name, help, shown| {
+        self.0.visit(&mut |name, help, metric| {
             // The encoder adds the suffixes of the format itself.
             let name = name.trim_end_matches("_total").trim_end_matches("_info");
-            let metric = encoder.encode_descriptor(name, help.trim(), None, shown.kind())?;
-            shown.encode(metric)
+            let encoder = encoder.encode_descriptor(name, help.trim(), None, metric.kind())?;
+            metric.encode(encoder)
         })?;
         let kind = MetricType::Info;
-        let help = "The release of this node.";
+        let help = "Version of this node.";
         let mut build = encoder.encode_descriptor("build", help, None, kind)?;
         build.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
 }
 
-/// Everything a scrape gets.
+/// The text of a scrape.
 pub(super) fn render(metrics: &Arc<Metrics>) -> String {
-    let mut ours = Registry::with_prefix(PREFIX);
-    ours.register_collector(Box::new(Ours(Arc::clone(metrics))));
+    let mut node = Registry::with_prefix(PREFIX);
+    node.register_collector(Box::new(NodeMetrics(Arc::clone(metrics))));
     let mut standard = Registry::default();
     standard.register_collector(Box::new(process::Process));
     let mut body = String::with_capacity(16 * 1024);
-    let written = text::encode_registry(&mut body, &ours)
+    let written = text::encode_registry(&mut body, &node)
         .and_then(|()| text::encode_registry(&mut body, &standard))
         .and_then(|()| text::encode_eof(&mut body));
     if let Err(error) = written {
-        // A string takes everything; without its end a scraper refuses the body.
-        log::error!(error:%; "metrics cannot be written");
+        // Writing to a string does not fail. Without its end marker a scraper would reject the body.
+        log::error!(error:%; "cannot encode the metrics");
     }
     body
 }

@@ -1,19 +1,19 @@
-//! The labels of metrics, each with every value it can have.
+//! The labels of metrics and their possible values.
 //!
-//! So no label can grow with what clients send: no room, user, socket or address is ever one.
+//! The cardinality of every label is fixed: no room, user, socket or client address is ever a label.
 
-/// A label whose values are a closed set.
+/// A label with a fixed set of values.
 pub trait Label: Copy {
     /// Its name.
     const NAME: &'static str;
-    /// Every value, by [`Label::index`].
+    /// All values, in the order of [`Label::index`].
     const VALUES: &'static [&'static str];
 
-    /// Which value this is.
+    /// Position of this value in [`Label::VALUES`].
     fn index(self) -> usize;
 }
 
-/// A label with its value, as `{reason="forbidden"}`.
+/// A label and its value, for example `{reason="forbidden"}`.
 pub fn text<L: Label>(label: L) -> String {
     format!("{{{}=\"{}\"}}", L::NAME, L::VALUES[label.index()])
 }
@@ -41,35 +41,35 @@ macro_rules! labels {
 }
 
 labels! {
-    /// What became of a configuration that was read again.
+    /// Result of a configuration reload.
     ReloadResult("result"):
-        /// It differs, and what could be taken over was.
+        /// It differs; the reloadable settings are in force.
         Applied = "applied",
         Unchanged = "unchanged",
-        /// It cannot be used; nothing changed.
+        /// It has errors; the previous configuration stays in force.
         Refused = "refused",
     ;
-    /// What carries a session.
+    /// Transport of a session.
     Transport("transport"):
         Polling = "polling",
         Websocket = "websocket",
     ;
-    /// Which way a message went.
+    /// Direction of a message.
     Direction("direction"):
         Received = "received",
         Sent = "sent",
     ;
-    /// What became of a client's wish to join a namespace.
+    /// Result of a CONNECT request to a namespace.
     ConnectResult("result"):
         Accepted = "accepted",
-        /// `socket.namespaces` does not have it.
+        /// The namespace is not in `socket.namespaces`.
         UnknownNamespace = "unknown_namespace",
-        /// A limit was reached.
+        /// A limit is reached.
         Limited = "limited",
-        /// The app said no.
+        /// The app or a gate refused it.
         Refused = "refused",
     ;
-    /// Why a session ended.
+    /// Reason for which a session was closed.
     Disconnect("reason"):
         TransportClose = "transport_close",
         TransportError = "transport_error",
@@ -85,7 +85,7 @@ labels! {
         ConnectTimeout = "connect_timeout",
         UpstreamLost = "upstream_lost",
     ;
-    /// Why a request for the endpoint was refused.
+    /// Reason for which a request to the endpoint was refused.
     RequestRefusal("reason"):
         TransportUnknown = "transport_unknown",
         SessionUnknown = "session_unknown",
@@ -94,14 +94,14 @@ labels! {
         Forbidden = "forbidden",
         UnsupportedVersion = "unsupported_version",
         ShuttingDown = "shutting_down",
-        /// One of `limit_rejected_total`.
+        /// A limit is reached, see `limit_rejected_total`.
         Limited = "limited",
-        /// A websocket for a path that is not the endpoint.
+        /// A websocket request for a path other than the endpoint.
         NoEndpoint = "no_endpoint",
-        /// An upstream connection of this cluster that came back to it.
+        /// An upstream connection of this cluster that leads back to it.
         Loop = "loop",
     ;
-    /// The limit that refused something or held it back.
+    /// Limit that rejected or delayed something.
     LimitRejection("limit"):
         Connections = "connections",
         ConnectionsPerIp = "connections_per_ip",
@@ -117,50 +117,49 @@ labels! {
         Inbox = "inbox",
         Depth = "depth",
     ;
-    /// What a client that does not read costs it.
+    /// Consequence for a client that reads too slowly.
     SlowPolicy("policy"):
-        /// Its session was closed: its queue was too large, or it made no progress for too long.
+        /// Its session was closed: its queue exceeded a limit, or it made no progress for too long.
         Closed = "closed",
-        /// Its session was closed because all queues of the node together were too large.
+        /// Its session was closed because the queues of the node exceeded `limits.outbox_memory`.
         Evicted = "evicted",
-        /// A volatile packet: it was not ready.
+        /// A volatile packet was dropped because the client was not ready.
         VolatileDropped = "volatile_dropped",
     ;
-    /// What became of a polling response that is worth compressing.
-    Compression("outcome"):
-        /// It was compressed.
-        Done = "done",
-        /// The result for an identical response was reused.
+    /// Result for a polling response that is eligible for compression.
+    Compression("result"):
+        Compressed = "compressed",
+        /// The compressed bytes of an identical response were reused.
         Reused = "reused",
-        /// It was sent uncompressed, because too many were being compressed.
+        /// It was sent uncompressed because too many compressions were running.
         Skipped = "skipped",
     ;
-    /// Where a command came from.
+    /// Origin of a command.
     Origin("origin"):
         Local = "local",
         Bus = "bus",
     ;
-    /// Why a message of the bus was lost on this node.
+    /// Reason for which a bus message was dropped.
     BusDrop("reason"):
-        /// It waited for Redis until there was no space or it was too old.
+        /// While Redis was unreachable it expired, or the spool was full.
         Spool = "spool",
-        /// Ours is larger than `bus.message_limit`.
+        /// Not published: larger than `bus.message_limit`.
         Oversized = "oversized",
-        /// That of somebody else is.
+        /// Not received: larger than `bus.message_limit`.
         Skipped = "skipped",
         Unreadable = "unreadable",
-        /// Never read: an old python-socketio.
+        /// Published by python-socketio before 5.14. Pickle is never decoded.
         Pickle = "pickle",
-        /// Stock clients would close their connections on it: see `model::fitness`.
+        /// Stock clients would close their connections on receiving it, see `model::fitness`.
         Unfit = "unfit",
     ;
-    /// What this node passes on for a session of another node.
+    /// Kind of a request that is forwarded to the node of its session.
     Forwarding("kind"):
         Poll = "poll",
         Post = "post",
         Websocket = "websocket",
     ;
-    /// Why an upstream connection was not opened, or not let in.
+    /// Reason for which an upstream connection was not opened or not accepted.
     UpstreamRefusal("reason"):
         /// `app.upstream.max_connections`.
         Node = "node",
@@ -177,35 +176,35 @@ labels! {
     UpstreamState("state"):
         /// It accepted the last connection, or passed the last health check.
         Up = "up",
-        /// It did not, or has not been reached yet.
+        /// It did neither, or has not been tried yet.
         Down = "down",
     ;
-    /// What happened to an event on an upstream connection.
+    /// Kind of an event on an upstream connection.
     UpstreamEventKind("kind"):
         /// Sent to the upstream.
         Sent = "sent",
-        /// Received from the upstream and passed to a client.
+        /// Received from the upstream and delivered to a client.
         Received = "received",
-        /// Received from the upstream and dropped, as it does not match `app.upstream.forward`.
+        /// Received from the upstream and not delivered, because of `app.upstream.forward`.
         Filtered = "filtered",
-        /// Received from the upstream and dropped, because stock clients would close their connections on it.
+        /// Received from the upstream and dropped, because stock clients would close their connections on receiving it.
         Unfit = "unfit",
     ;
-    /// The subject of a REST request to an Open WebUI backend.
+    /// Subject of a request to an Open WebUI backend.
     BackendRequest("subject"):
-        /// The user a token belongs to.
+        /// Fetches the account of a token.
         Account = "account",
-        /// The channels of a user.
+        /// Fetches the channels of a user.
         Channels = "channels",
-        /// Whether a user may read a note.
+        /// Checks access to a note.
         Note = "note",
-        /// Whether a user may read a chat, or write in it.
+        /// Checks access to a chat, or changes it.
         Chat = "chat",
     ;
-    /// The result of authenticating a token.
+    /// Result for a token presented by a client.
     SignIn("result"):
         Verified = "verified",
-        /// It is malformed, expired or not accepted by a backend.
+        /// It is invalid, expired or revoked.
         Rejected = "rejected",
         /// No backend responded in time.
         Unavailable = "unavailable",

@@ -1,10 +1,11 @@
-//! What is counted: every name once, here.
+//! The metrics of a node.
 //!
-//! Read by `/metrics` and `/readyz?verbose`. To add one: a line in the list below, a row in `docs/metrics.md` (a test
-//! compares the two), and a call where it happens. The name carries the unit (`_seconds`, `_bytes`) and, for what only
-//! grows, `_total`. A label is an enum in `labels.rs`, so that its values are known before the node starts, or the URL of an
-//! upstream.
-//! Anybody may import this module; it imports nothing of ours.
+//! Exposed at `/metrics` and `/readyz?verbose`. To add a metric: declare it in the list below, with its help text and
+//! type; add a row to `docs/metrics.md`, which a test compares with the list; and update it where the event happens.
+//!
+//! Names follow the conventions of Prometheus: base units (`_seconds`, `_bytes`), `_total` for counters,
+//! `_timestamp_seconds` for Unix times. A label is an enum in `labels.rs`, whose values are known at compile time, or the URL
+//! of an upstream. Any module may import this one, which imports no other module of the crate.
 
 mod exposition;
 pub mod labels;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use exposition::CONTENT_TYPE;
-use exposition::Shown;
+use exposition::Exposed;
 use labels::{
     BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
     LimitRejection, Origin, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
@@ -25,19 +26,19 @@ pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $kind:ty,)+) => {
-        /// Everything this node counts.
+        /// All metrics of a node.
         #[derive(Debug, Default)]
         pub struct Metrics {
             $($(#[doc = $help])+ pub $name: $kind,)+
         }
 
         impl Metrics {
-            /// Shows each with its name and help, in the order of declaration.
+            /// Calls `visitor` with the name, help text and value of each metric, in the order of declaration.
             fn visit(
                 &self,
-                show: &mut dyn FnMut(&'static str, &'static str, &dyn Shown) -> fmt::Result,
+                visitor: &mut dyn FnMut(&'static str, &'static str, &dyn Exposed) -> fmt::Result,
             ) -> fmt::Result {
-                $(show(stringify!($name), concat!($($help),+), &self.$name)?;)+
+                $(visitor(stringify!($name), concat!($($help),+), &self.$name)?;)+
                 Ok(())
             }
         }
@@ -45,151 +46,151 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// The name of this node, the first four characters of its ids.
+    /// Name of this node: the first four characters of its ids.
     node_info: NodeName,
-    /// Whether this node takes no new clients because it is about to stop.
+    /// Whether this node is draining: 1 while it accepts no new clients because it will stop, else 0.
     draining: Gauge,
-    /// Clients that a drain has not ended yet: sessions, and websockets held for other nodes.
+    /// Clients that the current drain has not closed yet: sessions, and websockets held for other nodes.
     drain_sessions_left: Gauge,
-    /// Of those, how many a drain has told to go.
+    /// Clients closed by drains.
     drain_closed_total: Counter,
-    /// When the current drain ends at the latest, in seconds since 1970; 0 without one.
+    /// Unix time of the deadline of the current drain; 0 if this node is not draining.
     drain_deadline_timestamp_seconds: Gauge,
-    /// Times the configuration was read again.
+    /// Configuration reloads, by result.
     config_reloads_total: Counters<ReloadResult>,
-    /// When the configuration in force was read, in seconds since 1970.
+    /// Unix time at which the configuration in force was read.
     config_loaded_timestamp_seconds: Gauge,
-    /// Settings that were changed and wait for the next start of this node.
+    /// Changed settings that take effect at the next start of this node.
     config_restart_pending: Gauge,
-    /// Lines of the log dropped because standard error did not take them.
+    /// Log lines dropped because standard error was not read in time.
     log_lines_dropped_total: Counter,
-    /// Engine.IO sessions open on this node.
+    /// Open Engine.IO sessions, by current transport.
     sessions: Gauges<Transport>,
-    /// Engine.IO sessions opened since the start, by the transport they began with.
+    /// Engine.IO sessions opened, by initial transport.
     sessions_opened_total: Counters<Transport>,
-    /// Sessions that went from polling to a websocket.
+    /// Sessions upgraded from polling to websocket.
     upgrades_total: Counter,
-    /// Sessions ended.
+    /// Engine.IO sessions closed, by reason.
     disconnects_total: Counters<Disconnect>,
-    /// Sockets connected: a session has one for each namespace it joined.
+    /// Connected sockets. A session has one for each namespace it joined.
     sockets: Gauge,
-    /// Wishes to join a namespace, by what became of them.
+    /// Namespace CONNECT requests, by result.
     connects_total: Counters<ConnectResult>,
-    /// Rooms with a member here; one with members on several workers counts on each.
+    /// Rooms with at least one member on this node. A room with members on several workers counts once for each.
     rooms: Gauge,
-    /// Requests for the endpoint refused, with or without a session.
+    /// HTTP requests to the endpoint that were refused, by reason.
     requests_refused_total: Counters<RequestRefusal>,
-    /// Clients counted in now: sessions, and websockets held for other nodes.
+    /// Clients counted against the connection limit: sessions, and websockets held for other nodes.
     connections: Gauge,
-    /// Clients this node takes (`limits.connections`).
+    /// Maximum number of clients (`limits.connections`).
     connections_limit: Gauge,
-    /// HTTP connections open now, websockets apart.
+    /// Open HTTP connections, excluding websockets.
     http_connections: Gauge,
-    /// Bytes of POST bodies that are held until they are complete.
+    /// Bytes of incomplete POST bodies held in memory.
     post_body_bytes: Gauge,
-    /// Times a worker stopped accepting because it had reached its limit of HTTP connections.
+    /// Times a worker stopped accepting connections at its limit of HTTP connections.
     accept_pauses_total: Counter,
-    /// Seconds in which no file descriptor was left, so that nobody could connect.
+    /// Seconds in which no file descriptor was available for new connections.
     descriptors_exhausted_seconds_total: Counter,
-    /// When the TLS certificate in use expires, in seconds since 1970; 0 without TLS.
+    /// Unix time at which the TLS certificate in use expires; 0 without TLS.
     tls_certificate_expiry_timestamp_seconds: Gauge,
-    /// Times new certificate files could not be used, and the old certificate stayed.
+    /// Failed attempts to load new certificate files; the previous certificate stays in use.
     tls_reload_failures_total: Counter,
-    /// Connections closed because they did not complete a TLS handshake.
+    /// Connections closed before their TLS handshake was complete.
     tls_handshakes_failed_total: Counter,
-    /// Connections closed because they were of no trusted proxy or did not begin with a PROXY header.
+    /// Connections closed because their PROXY header was missing or their peer is not a trusted proxy.
     proxy_headers_refused_total: Counter,
-    /// Refused or held back because of a limit.
+    /// Requests, connections and events rejected or delayed by a limit, by limit.
     limit_rejected_total: Counters<LimitRejection>,
-    /// Events that still waited for the app when their client left.
+    /// Events discarded because their client disconnected before the app handled them.
     events_discarded_total: Counter,
-    /// Messages from clients, and packets taken for clients: events, acks and the protocol's own.
+    /// Messages received from clients, and packets accepted for delivery to clients.
     messages_total: Counters<Direction>,
-    /// Bytes of those, without the framing of polling and of what clients sent.
+    /// Bytes of messages received from clients, and of packets accepted for delivery to clients.
     message_bytes_total: Counters<Direction>,
-    /// Bytes that wait for clients that take nothing at the moment.
+    /// Bytes queued for clients whose connections accept no data at the moment.
     send_queue_bytes: Gauge,
-    /// What was lost on clients that do not read.
+    /// Sessions closed and packets dropped because clients read too slowly, by policy.
     slow_consumers_total: Counters<SlowPolicy>,
-    /// Polling responses that are worth compressing.
+    /// Polling responses eligible for compression, by result.
     compressions_total: Counters<Compression>,
-    /// Questions to a client dropped unanswered because it owed too many acks.
+    /// Pending acks dropped because their socket owed too many.
     acks_dropped_total: Counter,
-    /// From ping to pong.
+    /// Time from a ping to the pong of the client.
     ping_rtt_seconds: Histogram,
-    /// From the decision to send, or from hearing it on the bus, until written to every client that takes it.
+    /// Time from the publish of an event, or its receipt from the bus, until it is written to all ready clients.
     delivery_seconds: Histogram,
-    /// How late a timer of a worker fires: the time it was busy with something else.
+    /// Delay with which a timer of a worker fires.
     worker_lag_seconds: Histogram,
-    /// Commands carried out: emits, joins, leaves, disconnects.
+    /// Emits, joins, leaves and disconnects applied, by origin.
     commands_total: Counters<Origin>,
-    /// Whether this node has a bus at all.
+    /// Whether this node is configured with a bus.
     bus_configured: Gauge,
-    /// Whether Redis is connected and what others publish is heard.
+    /// Whether the bus is connected and delivers messages.
     bus_connected: Gauge,
-    /// Whether Redis is connected but delivers nothing.
+    /// Whether the bus is connected but delivers no messages.
     bus_deaf: Gauge,
-    /// From a ping to oneself through the bus until it is heard.
+    /// Round-trip time of a ping of this node to itself through the bus.
     bus_lag_seconds: Histogram,
-    /// Messages published on the bus.
+    /// Messages published to the bus.
     bus_published_total: Counter,
-    /// Messages received from the bus.
+    /// Messages received from the bus, including those of this node.
     bus_received_total: Counter,
-    /// Messages of the bus that were lost here.
+    /// Bus messages dropped by this node, by reason.
     bus_dropped_total: Counters<BusDrop>,
     /// Channels subscribed for rooms.
     bus_subscriptions: Gauge,
-    /// Times the bus was lost.
+    /// Connection losses of the bus.
     bus_disconnects_total: Counter,
-    /// Times the subscription was found deaf and rebuilt.
+    /// Times the subscription delivered nothing and was rebuilt.
     bus_deaf_detections_total: Counter,
-    /// Length of each gap without a subscription, in which messages of other nodes may have been missed.
+    /// Duration of gaps in the subscription, during which messages of other nodes may have been missed.
     bus_gap_seconds: Histogram,
-    /// Requests and websockets of other nodes' sessions that a balancer handed to this node.
+    /// Requests for sessions of other nodes that were forwarded, by kind.
     forwarded_total: Counters<Forwarding>,
-    /// Websockets that this node keeps open for sessions of other nodes.
+    /// Websockets held open for sessions of other nodes.
     forwarded_websockets: Gauge,
-    /// Open upstream connections: client connections of this node to the Socket.IO servers behind it.
+    /// Open upstream connections, each for one client.
     upstream_connections: Gauge,
     /// Upstream connections opened.
     upstream_connections_opened_total: Counter,
-    /// Upstream connections lost: the upstream or the network ended them.
+    /// Upstream connections closed by the upstream or the network.
     upstream_connections_lost_total: Counter,
-    /// Upstream connections that were not opened or not accepted.
+    /// Upstream connections that were not opened or not accepted, by reason.
     upstream_connections_refused_total: Counters<UpstreamRefusal>,
-    /// Events on upstream connections.
+    /// Events on upstream connections, by kind.
     upstream_events_total: Counters<UpstreamEventKind>,
-    /// Upstreams, by state.
+    /// Configured upstreams, by state.
     upstreams: Gauges<UpstreamState>,
     /// Whether this upstream is up.
     upstream_up: ByUrl<Gauge>,
     /// Failed connection attempts and health checks of this upstream.
     upstream_failures_total: ByUrl<Counter>,
-    /// REST requests to Open WebUI backends that succeeded.
+    /// Requests to Open WebUI backends that received a response, by subject.
     open_webui_requests_total: Counters<BackendRequest>,
-    /// REST requests that a backend failed; each is retried, with another backend if there is one.
+    /// Requests to Open WebUI backends that failed or timed out.
     open_webui_request_failures_total: Counter,
-    /// Time until a REST request succeeds, retries included.
+    /// Time until an Open WebUI backend has responded, including the wait for a free request slot.
     open_webui_request_seconds: Histogram,
-    /// Tokens that clients presented.
+    /// Tokens presented by clients, by result.
     open_webui_sign_ins_total: Counters<SignIn>,
-    /// Failed Redis commands on the state shared with Open WebUI.
+    /// Redis commands for Open WebUI that failed.
     open_webui_redis_failures_total: Counter,
 }
 
 impl Metrics {
-    /// Name, help and value of each: the sum over its labels, or how many a histogram has seen.
+    /// Name, help text and value of each metric: the sum over all labels, or the number of observations of a histogram.
     pub fn values(&self) -> Vec<(&'static str, &'static str, i64)> {
         let mut values = Vec::new();
         // Collecting cannot fail.
-        let _ = self.visit(&mut |name, help, shown| {
-            values.push((name, help, shown.value()));
+        let _ = self.visit(&mut |name, help, metric| {
+            values.push((name, help, metric.value()));
             Ok(())
         });
         values
     }
 
-    /// Everything as OpenMetrics text, of [`CONTENT_TYPE`].
+    /// All metrics as OpenMetrics text, of the type [`CONTENT_TYPE`].
     pub fn render(self: &Arc<Self>) -> String {
         exposition::render(self)
     }

@@ -1,4 +1,4 @@
-//! What the kernel knows about this process, under the names every Prometheus client library uses.
+//! Metrics of the process, read from `/proc`, under the standard names of Prometheus client libraries.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Reads the process at each scrape. What cannot be read is left out.
+/// Reads the process at each scrape. Values that cannot be read are omitted.
 #[derive(Debug)]
 pub(super) struct Process;
 
-/// The process at one instant.
+/// One reading.
 #[derive(Debug)]
 struct Reading {
     cpu_seconds: f64,
     resident_bytes: u64,
-    /// Seconds since 1970.
+    /// Unix time in seconds.
     start_time: f64,
     open_fds: u64,
     max_fds: u64,

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 
 #[test]
-fn values_are_listed_by_name() {
+fn values_are_listed_with_labels_summed() {
     let metrics = Metrics::default();
     metrics.sessions.of(Transport::Polling).add(3);
     metrics.sessions.of(Transport::Websocket).add(-1);
@@ -24,7 +24,7 @@ fn values_are_listed_by_name() {
 }
 
 #[test]
-fn a_scrape_has_names_labels_and_an_end() {
+fn a_scrape_has_types_labels_and_an_end_marker() {
     let metrics = Arc::new(Metrics::default());
     metrics.node_info.set("ab12");
     metrics.disconnects_total.of(Disconnect::PingTimeout).add(4);
@@ -51,7 +51,7 @@ fn a_scrape_has_names_labels_and_an_end() {
 }
 
 #[test]
-fn numbers_by_url_are_named_once() {
+fn urls_are_set_only_once() {
     let metrics = Arc::new(Metrics::default());
     assert!(metrics.upstream_up.at(0).is_none());
     for urls in [["http://a", "http://b:3000"], ["http://c", "http://d"]] {
@@ -75,7 +75,7 @@ fn numbers_by_url_are_named_once() {
     );
 }
 
-/// Every metric of a scrape, as Prometheus stores it.
+/// Names of all metrics of a scrape, as Prometheus stores them.
 fn rendered() -> BTreeSet<String> {
     let metrics = Arc::new(Metrics::default());
     let text = metrics.render();
@@ -86,7 +86,7 @@ fn rendered() -> BTreeSet<String> {
             let family = line.split(' ').next();
             assert!(
                 families.insert(family),
-                "{line}: a counter may not have the name of a gauge"
+                "{line}: a counter must not have the name of a gauge"
             );
         })
         .map(|line| match line.split_once(' ').unwrap() {
@@ -97,7 +97,7 @@ fn rendered() -> BTreeSet<String> {
         .collect()
 }
 
-/// Every metric with a row of its own: lines that begin with a name in backquotes.
+/// Names of all metrics with a row in `docs/metrics.md`.
 fn documented() -> BTreeSet<String> {
     let rows = include_str!("../../docs/metrics.md").lines();
     rows.filter_map(|line| line.strip_prefix("| `"))
@@ -107,17 +107,20 @@ fn documented() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_is_documented_and_every_documented_one_exists() {
+fn the_documented_metrics_are_those_of_a_scrape() {
     let (rendered, documented) = (rendered(), documented());
-    let missing: Vec<_> = rendered.difference(&documented).collect();
+    let undocumented: Vec<_> = rendered.difference(&documented).collect();
     let gone: Vec<_> = documented.difference(&rendered).collect();
-    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    assert!(
+        undocumented.is_empty(),
+        "not in docs/metrics.md: {undocumented:?}"
+    );
     assert!(gone.is_empty(), "only in docs/metrics.md: {gone:?}");
     assert!(rendered.len() > 30);
 }
 
 #[test]
-fn every_label_is_documented_too() {
+fn the_documented_labels_are_those_of_a_scrape() {
     let metrics = Arc::new(Metrics::default());
     metrics.node_info.set("ab12");
     let urls = || ["http://backend:3000".to_owned()].into_iter();
@@ -129,7 +132,7 @@ fn every_label_is_documented_too() {
         let (name, rest) = line.split_once('{')?;
         let labels = rest.split('}').next()?.split(',');
         let names = labels.filter_map(|label| label.split('=').next());
-        // That of the buckets is the format's own.
+        // `le` is added by the format.
         let names: Vec<&str> = names.filter(|name| *name != "le").collect();
         (!names.is_empty()).then(|| format!("{name}{{{}}}", names.join(",")))
     });
@@ -144,7 +147,7 @@ fn every_label_is_documented_too() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_process_is_shown_under_the_standard_names() {
+fn metrics_of_the_process_have_the_standard_names() {
     let text = Arc::new(Metrics::default()).render();
     let value = |name: &str| -> f64 {
         let line = text

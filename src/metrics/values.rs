@@ -1,7 +1,7 @@
-//! The kinds of numbers that are counted, cheap enough for the way of every message.
+//! Counters, gauges and histograms, cheap enough to be updated for every message.
 //!
-//! Adding is one relaxed atomic operation on a cache line of the thread's own: counters and histograms are split into
-//! stripes, which are added up when somebody reads. Reading is for scrapes; it sees each stripe at another instant.
+//! An update is one relaxed atomic operation on a cache line of the calling thread: counters and histograms are split into
+//! stripes, which are summed when they are read. A read is not atomic: it loads the stripes one after the other.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::labels::Label;
 
-/// Threads beyond this many share stripes, which is slower but still right.
+/// Number of stripes. With more threads than this, some share a stripe, which is slower but correct.
 const STRIPES: usize = 16;
 
 /// The stripe of the calling thread.
@@ -34,18 +34,18 @@ fn stripe() -> usize {
 #[repr(align(64))]
 struct Line(AtomicU64);
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Debug, Default)]
 pub struct Counter([Line; STRIPES]);
 
 impl Counter {
-    /// Counts one more.
+    /// Adds one.
     #[inline]
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// Counts `n` more.
+    /// Adds `n`.
     #[inline]
     pub fn add(&self, n: u64) {
         if n > 0 {
@@ -53,7 +53,7 @@ impl Counter {
         }
     }
 
-    /// The number so far.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0
             .iter()
@@ -62,7 +62,7 @@ impl Counter {
     }
 }
 
-/// A number that goes up and down.
+/// A number that can increase and decrease.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Gauge(AtomicI64);
@@ -73,18 +73,18 @@ impl Gauge {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Replaces the number.
+    /// Sets the value.
     pub fn set(&self, n: i64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    /// The number now.
+    /// The current value.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Upper bounds of the buckets of every histogram, in nanoseconds: 100 microseconds to 10 seconds. One more has no bound.
+/// Upper bounds of the buckets of all histograms, in nanoseconds: 100 µs to 10 s. The last bucket has no bound.
 pub(super) const BOUNDS: [u64; 16] = [
     100_000,
     250_000,
@@ -104,7 +104,7 @@ pub(super) const BOUNDS: [u64; 16] = [
     10_000_000_000,
 ];
 
-/// How long something took, each time.
+/// A distribution of durations.
 #[derive(Debug, Default)]
 pub struct Histogram([Buckets; STRIPES]);
 
@@ -116,13 +116,13 @@ struct Buckets {
 }
 
 impl Histogram {
-    /// Notes that something took `time`.
+    /// Records one duration.
     #[inline]
     pub fn observe(&self, time: Duration) {
         self.observe_many(time, 1);
     }
 
-    /// Notes that `n` things took `time` each.
+    /// Records the same duration `n` times.
     #[inline]
     pub fn observe_many(&self, time: Duration, n: u64) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -133,18 +133,18 @@ impl Histogram {
         stripe.nanoseconds.fetch_add(total, Ordering::Relaxed);
     }
 
-    /// How many were noted.
+    /// The number of recorded durations.
     pub fn count(&self) -> u64 {
         self.counts().iter().sum()
     }
 
-    /// The sum of what was noted.
+    /// The sum of the recorded durations.
     pub fn sum(&self) -> Duration {
         let stripes = self.0.iter();
         Duration::from_nanos(stripes.map(|s| s.nanoseconds.load(Ordering::Relaxed)).sum())
     }
 
-    /// How many fell into each bucket; the last has no bound.
+    /// The number of durations in each bucket, not cumulative.
     pub(super) fn counts(&self) -> [u64; BOUNDS.len() + 1] {
         let mut counts = [0; BOUNDS.len() + 1];
         for stripe in &self.0 {
@@ -156,7 +156,7 @@ impl Histogram {
     }
 }
 
-/// The same number once for each value of a label.
+/// One metric for each value of a label.
 #[derive(Debug)]
 pub struct Family<L, M> {
     members: Box<[M]>,
@@ -178,13 +178,13 @@ impl<L: Label, M: Default> Default for Family<L, M> {
 }
 
 impl<L: Label, M> Family<L, M> {
-    /// The number of one value of the label.
+    /// The metric of one value of the label.
     #[inline]
     pub fn of(&self, label: L) -> &M {
         &self.members[label.index()]
     }
 
-    /// Each value of the label and its number.
+    /// Each value of the label and its metric.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &M)> {
         L::VALUES.iter().copied().zip(&self.members)
     }
@@ -204,9 +204,9 @@ impl<L: Label> Gauges<L> {
     }
 }
 
-/// The same number once for each URL of the configuration.
+/// One metric for each URL of the configuration.
 ///
-/// The only label whose values are not known at compile time. They are set once at the start, and no client can add
+/// This is the only label whose values are not known at compile time. They are set once at startup; clients cannot add
 /// any.
 #[derive(Debug)]
 pub struct ByUrl<M>(OnceLock<Box<[(String, M)]>>);
@@ -218,7 +218,7 @@ impl<M> Default for ByUrl<M> {
 }
 
 impl<M: Default> ByUrl<M> {
-    /// Sets the URLs, which must hold no credentials; only the first call has an effect.
+    /// Sets the URLs, which must not contain credentials. Only the first call has an effect.
     pub fn name(&self, urls: impl Iterator<Item = String>) {
         self.0
             .get_or_init(|| urls.map(|url| (url, M::default())).collect());
@@ -226,12 +226,12 @@ impl<M: Default> ByUrl<M> {
 }
 
 impl<M> ByUrl<M> {
-    /// The number of the URL at this place.
+    /// The metric of the URL at this index.
     pub fn at(&self, index: usize) -> Option<&M> {
         Some(&self.0.get()?.get(index)?.1)
     }
 
-    /// Each URL and its number.
+    /// Each URL and its metric.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &M)> {
         let all = self.0.get().map(|all| &**all).unwrap_or_default();
         all.iter().map(|(url, member)| (url.as_str(), member))
@@ -245,17 +245,17 @@ impl ByUrl<Counter> {
     }
 }
 
-/// The name of the node, known once it has started.
+/// The name of the node, set at startup.
 #[derive(Debug, Default)]
 pub struct NodeName(OnceLock<String>);
 
 impl NodeName {
-    /// Tells it; the first telling counts.
-    pub fn tell(&self, name: &str) {
+    /// Sets the name. Only the first call has an effect.
+    pub fn set(&self, name: &str) {
         self.0.get_or_init(|| name.to_owned());
     }
 
-    /// What was told.
+    /// The name, if it is set.
     pub(super) fn get(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
     }
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_many_threads_count_adds_up() {
+    fn updates_of_many_threads_are_summed() {
         let (counter, histogram) = (Counter::default(), Histogram::default());
         std::thread::scope(|scope| {
             for _ in 0..STRIPES + 3 {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_belongs_to_its_bucket() {
+    fn upper_bounds_are_inclusive() {
         let histogram = Histogram::default();
         for nanoseconds in [0, 100_000, 100_001, 10_000_000_000, 10_000_000_001] {
             histogram.observe(Duration::from_nanos(nanoseconds));

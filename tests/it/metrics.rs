@@ -1,4 +1,4 @@
-//! What a scrape tells: numbers move by what clients do, series do not, and what is built on them exists.
+//! Scrapes of a node, and the dashboard, alerts and documents that use its metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::support::http::Request;
 use crate::support::log::{keep, logged};
 use crate::support::{TestCluster, TestServer, eventually};
 
-/// A scrape by series, as `name{label="value"}`.
+/// The values of a scrape by series, for example `name{label="value"}`.
 async fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
     let address = server.server.internal_address().unwrap().to_string();
     let answer = Request::get("/metrics").send(&address).await;
@@ -30,7 +30,7 @@ async fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
 const INTERNAL: (&str, &str) = ("SERVER__INTERNAL_BIND", "127.0.0.1:0");
 
 #[actix_rt::test]
-async fn numbers_move_by_what_clients_do() {
+async fn metrics_follow_clients_and_their_messages() {
     let server = TestServer::with(&[INTERNAL]).await;
     let mut member = server.member().await;
     let mut polling = server.polling().await;
@@ -83,7 +83,7 @@ async fn numbers_move_by_what_clients_do() {
 }
 
 #[actix_rt::test]
-async fn histograms_are_sane_and_gauges_follow() {
+async fn histograms_are_cumulative_and_gauges_follow() {
     let server = TestServer::with(&[INTERNAL, ("ENGINE__PING_INTERVAL", "50ms")]).await;
     let (mut member, mut other) = (server.member().await, server.member().await);
     member.join("r").await;
@@ -121,7 +121,7 @@ async fn histograms_are_sane_and_gauges_follow() {
 }
 
 #[actix_rt::test]
-async fn no_client_can_add_a_series() {
+async fn clients_cannot_add_series() {
     let server = TestServer::with(&[INTERNAL, ("SOCKET__NAMESPACES", "*")]).await;
     let before: BTreeSet<String> = scrape(&server).await.into_keys().collect();
     let mut member = server.member().await;
@@ -137,7 +137,7 @@ async fn no_client_can_add_a_series() {
 }
 
 #[actix_rt::test]
-async fn a_node_on_the_bus_shows_it() {
+async fn bus_metrics_of_a_cluster_are_exposed() {
     let cluster = TestCluster::<2>::with(&[INTERNAL]).await;
     let [first, second] = &cluster.nodes;
     let mut member = second.member().await;
@@ -157,14 +157,14 @@ async fn a_node_on_the_bus_shows_it() {
     assert_eq!(seen["roomwire_commands_total{origin=\"bus\"}"], 1.0);
 }
 
-/// With an upstream every metric exists. Nobody listens on port 9.
+/// With an upstream every metric exists. No server listens on port 9.
 const UPSTREAM: [(&str, &str); 2] = [
     ("APP__KIND", "upstream"),
     ("APP__UPSTREAM__URLS", "http://127.0.0.1:9"),
 ];
 
 #[actix_rt::test]
-async fn upstreams_that_are_gone_are_seen_at_once() {
+async fn an_unreachable_upstream_is_reported_at_once() {
     keep();
     let behind = TestServer::start().await;
     let (up, down) = (behind.address(), "127.0.0.1:9");
@@ -173,7 +173,7 @@ async fn upstreams_that_are_gone_are_seen_at_once() {
         INTERNAL,
         UPSTREAM[0],
         ("APP__UPSTREAM__URLS", urls.as_str()),
-        // Only what is done at once is done at all.
+        // Health checks other than the immediate ones do not run.
         ("APP__UPSTREAM__HEALTH_INTERVAL", "1h"),
     ];
     let front = TestServer::with(&settings).await;
@@ -202,7 +202,7 @@ async fn upstreams_that_are_gone_are_seen_at_once() {
 const BOARD: &str = include_str!("../../deploy/grafana/roomwire.json");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
-/// Words of a text that are names of metrics: of ours, or of a process.
+/// The names of metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     let words = text.split(word);
@@ -216,7 +216,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 }
 
 #[actix_rt::test]
-async fn dashboard_and_alerts_name_only_what_exists() {
+async fn dashboard_and_alerts_use_existing_metrics() {
     let server = TestServer::with(&[INTERNAL, UPSTREAM[0], UPSTREAM[1]]).await;
     let existing: BTreeSet<String> = scrape(&server)
         .await
@@ -224,7 +224,11 @@ async fn dashboard_and_alerts_name_only_what_exists() {
         .map(|series| series.split('{').next().unwrap().to_owned())
         .collect();
     let tests = include_str!("../../deploy/prometheus/alerts_test.yaml");
-    for (file, text) in [("board", BOARD), ("alerts", ALERTS), ("their tests", tests)] {
+    for (file, text) in [
+        ("dashboard", BOARD),
+        ("alerts", ALERTS),
+        ("tests of alerts", tests),
+    ] {
         let named = names(text);
         assert!(named.len() > 10, "{file}: {named:?}");
         let unknown: Vec<_> = named
@@ -236,7 +240,7 @@ async fn dashboard_and_alerts_name_only_what_exists() {
 }
 
 #[actix_rt::test]
-async fn documents_name_only_what_exists() {
+async fn documents_use_existing_metrics() {
     let server = TestServer::with(&[INTERNAL, UPSTREAM[0], UPSTREAM[1]]).await;
     let existing = scrape(&server).await;
     let existing: BTreeSet<&str> = existing
@@ -251,7 +255,7 @@ async fn documents_name_only_what_exists() {
     for path in documents.filter(is_text).chain(others) {
         let text = std::fs::read_to_string(&path).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        // Of counters the ending tells that a metric is meant.
+        // Only counters are recognizable as metrics, by their suffix.
         for word in words.filter(|word| word.ends_with("_total") && *word != "_total") {
             let ours = format!("roomwire_{word}");
             let exists = existing.contains(word) || existing.contains(ours.as_str());
@@ -261,7 +265,7 @@ async fn documents_name_only_what_exists() {
 }
 
 #[test]
-fn every_alert_is_tested_and_says_what_to_do() {
+fn every_alert_is_tested_and_documented() {
     let documented = include_str!("../../docs/metrics.md");
     let tested = include_str!("../../deploy/prometheus/alerts_test.yaml");
     let alerts: Vec<_> = ALERTS.split("- alert: ").skip(1).collect();
@@ -277,7 +281,7 @@ fn every_alert_is_tested_and_says_what_to_do() {
 }
 
 #[test]
-fn every_panel_has_a_place_and_words() {
+fn every_panel_has_a_position_a_description_and_queries() {
     let board: serde_json::Value = serde_json::from_str(BOARD).unwrap();
     let panels = board["panels"].as_array().unwrap();
     let mut ids = BTreeSet::new();

@@ -1,4 +1,4 @@
-"""What a scrape looks like to others: a strict OpenMetrics parser, and a real Prometheus over two busy nodes."""
+"""Scrapes are read by a strict OpenMetrics parser, and by a Prometheus that scrapes two busy nodes."""
 import contextlib
 import json
 import shutil
@@ -105,7 +105,7 @@ def test_a_strict_parser_reads_a_scrape(nodes, room):
     assert all(family.documentation.endswith(".") for family in families.values())
     sessions = {sample.labels["transport"]: sample.value for sample in families["roomwire_sessions"].samples}
     assert sessions == {"websocket": 2, "polling": 0}
-    allowed = {"le", "transport", "direction", "reason", "result", "policy", "origin", "kind", "limit", "version", "node", "question", "outcome", "state", "url"}
+    allowed = {"le", "transport", "direction", "reason", "result", "policy", "origin", "kind", "limit", "version", "node", "subject", "state", "url"}
     labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
     assert labels <= allowed
 
@@ -118,16 +118,16 @@ def queries():
             yield panel["title"], expression.replace("$instance", ".+")
 
 
-# What is empty while nothing is wrong.
+# Panels that show nothing while nothing is wrong.
 QUIET = {
     "Sessions ended, by reason",
     "Drain progress",
     "Requests refused, by reason",
-    "Refused or held back, by limit",
-    "Lost on the bus, by reason",
-    "Attempts that failed",
-    # What these nodes do not have: upstreams and TLS.
-    "Upstreams that answer",
+    "Rejected or delayed, by limit",
+    "Dropped bus messages, by reason",
+    "Upstream failures",
+    # These nodes have neither upstreams nor TLS.
+    "Upstreams that are up",
     "Certificate expires in",
 }
 
@@ -144,7 +144,7 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
             room[0].say("metrics", "tick", number)
             for member in room[1:]:
                 member.hears(("tick", number))
-            # Somebody comes and goes too.
+            # One more client connects and disconnects.
             Person(nodes[1].url).close()
 
         missing = {title for title, _ in queries()} - QUIET
@@ -165,7 +165,7 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
         until("rules evaluated", lambda: prometheus.ask("rules")["groups"][0]["rules"][0]["health"] == "ok")
         for rule in prometheus.ask("rules")["groups"][0]["rules"]:
             assert rule["health"] == "ok", rule
-        # Four clients of a process are far from its limits, and nobody is down.
+        # Four clients are far below all limits, and both nodes are up.
         assert prometheus.query("ALERTS{alertstate='firing'}") == []
     finally:
         prometheus.stop()
