@@ -18,7 +18,7 @@ struct Call {
     parties: Parties,
 }
 
-/// Who receives the acks of a call.
+/// The receiver of the acks of a call.
 pub enum AckSink {
     /// The first one ends the call.
     First(oneshot::Sender<AckReply>),

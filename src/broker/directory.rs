@@ -205,7 +205,7 @@ impl Directory {
     }
 }
 
-/// Who starts a call or query.
+/// The kind of thread that starts a call or query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Starter {
     /// The worker that collects the results.

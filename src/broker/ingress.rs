@@ -117,11 +117,7 @@ impl Ingress {
     ) -> Gather<QueryAnswer> {
         let directory = &self.directory;
         let (worker, id) = directory.next_gather();
-        let workers = match query.socket() {
-            None => directory.workers(),
-            Some(socket) if socket.node() == directory.node() => Workers::only(socket.worker()),
-            Some(_) => Workers::default(),
-        };
+        let workers = self.workers_for(&query);
         let (gather, answers) = Gather::new(clock::now() + time, awaited);
         let Some(home) = directory.shards().get(worker.get()) else {
             return gather;
@@ -137,8 +133,8 @@ impl Ingress {
             remote,
         });
         let query = Arc::new(query);
-        for (index, shard) in directory.shards().iter().enumerate() {
-            if workers.contains(index) {
+        for index in workers.iter() {
+            if let Some(shard) = directory.shards().get(index) {
                 let (home, query) = (worker, Arc::clone(&query));
                 shard.do_send(RunQuery { id, home, query });
             }
@@ -152,9 +148,20 @@ impl Ingress {
         }
         gather.on_cancel(cancellation(home, id))
     }
+
+    /// The workers of this node that a query concerns.
+    fn workers_for(&self, query: &Query) -> Workers {
+        match query.socket() {
+            None => self.directory.workers(),
+            Some(socket) if socket.node() == self.directory.node() => {
+                Workers::only(socket.worker())
+            }
+            Some(_) => Workers::default(),
+        }
+    }
 }
 
-/// Stops the collection of results that nobody awaits.
+/// Stops collecting results that are no longer awaited.
 fn cancellation(home: &ShardAddress, id: u64) -> impl FnOnce() + Send + 'static {
     let home = home.clone();
     move || home.do_send(CancelGather { id })

@@ -31,7 +31,7 @@ pub struct Emit {
     pub payload: Payload,
     /// Dropped for clients that cannot receive it at once.
     pub volatile: bool,
-    /// Requests acks from the clients, and says where they are sent.
+    /// Where acks of the clients are sent; `None` if the emit requests none.
     pub ack: Option<AckToken>,
 }
 
@@ -72,7 +72,7 @@ impl Command {
     }
 }
 
-/// Who is concerned by a command.
+/// The sockets that a command concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {
     /// The one socket with this id, and on nodes other than its owner the members of the room of that name.
