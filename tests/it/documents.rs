@@ -180,3 +180,19 @@ fn text_wraps_at_one_width() {
     }
     assert!(long.is_empty(), "over {WIDTH} characters: {long:#?}");
 }
+
+#[test]
+fn each_decision_has_a_number_of_its_own() {
+    let mut numbers = BTreeSet::new();
+    for file in files("docs/adr", &[".md"]) {
+        let name = shown(&file);
+        let number = file.file_name().unwrap().to_str().unwrap()[..4].to_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let heading = format!("# {}. ", number.trim_start_matches('0'));
+        assert!(text.starts_with(&heading), "{name}: {heading}");
+        assert!(
+            numbers.insert(number),
+            "{name}: another decision has this number"
+        );
+    }
+}
