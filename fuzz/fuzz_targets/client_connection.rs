@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use roomwire::model::{Namespace, Payload, Random};
-use roomwire::protocol::client::{Client, EndReason, ServerEvent, ConnectRequest};
+use roomwire::protocol::client::{Client, ConnectRequest, EndReason, ServerEvent};
 use roomwire::protocol::websocket::FrameDecoder;
 
 const LIMIT: usize = 2_000;
@@ -44,7 +44,9 @@ fn exchange(stream: &[u8], piece: usize, now: Instant) -> Outcome {
     let mut stream = stream.to_vec();
     let end = stream.chunks_mut(piece).find_map(|chunk| {
         let mut events = Vec::new();
-        let end = client.receive(chunk, now, &mut |event| events.push(event)).err();
+        let end = client
+            .receive(chunk, now, &mut |event| events.push(event))
+            .err();
         sent.extend(client.take_outgoing());
         received.extend(events);
         end

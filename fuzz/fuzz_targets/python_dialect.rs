@@ -9,7 +9,10 @@ use roomwire::model::NodeId;
 
 fuzz_target!(|message: &[u8]| {
     let node = NodeId::parse("abcd").expect("four letters");
-    let (ours, theirs) = (PythonCodec::new("ours", node), PythonCodec::new("theirs", node));
+    let (ours, theirs) = (
+        PythonCodec::new("ours", node),
+        PythonCodec::new("theirs", node),
+    );
     match ours.decode(message) {
         Ok(Decoded::Command(command)) => {
             let said = theirs.encode(&command).unwrap_or_default();

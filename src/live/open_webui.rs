@@ -1,7 +1,7 @@
-//! Open WebUI's backends: their version, whether they share our Redis, and whether their key is ours.
+//! Checks of Open WebUI backends: their version, their Redis and their secret key.
 //!
-//! Backends do not say which Redis they use. But each hears the channel of python-socketio, and one of them holds a
-//! lock whose key tells prefix and database.
+//! Backends do not report which Redis they use. But each subscribes to the channel of python-socketio, and one of them
+//! holds a lock whose key reveals prefix and database.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,13 +23,13 @@ use crate::config::{BusConfig, Config, Secret, UpstreamUrl};
 use crate::model::Random;
 use crate::model::random::OsRandom;
 
-/// The key of a lock that one of the backends holds as long as it runs, below their prefix.
+/// The key, after the prefix, of a lock that one of the backends holds while it runs.
 const LOCK: &str = "usage_cleanup_lock";
-/// A token that is only made to be refused ends after so many seconds.
-const TOKEN_LIFE: u64 = 60;
+/// Expiry in seconds of the tokens made for the check.
+const TOKEN_LIFETIME: u64 = 60;
 const URLS: &str = "app.open_webui.upstreams";
 
-/// `nodes` are the names of our own cluster's.
+/// Checks the backends. `nodes` are the names of the nodes of this cluster.
 pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Finding> {
     let app = &config.app.open_webui;
     let client = upstreams::client(app.request_timeout);
@@ -38,18 +38,18 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
         judge_version(url, &reply)
     });
     let mut findings = join_all(versions).await;
-    let is_one_there = findings
+    let is_any_available = findings
         .iter()
         .any(|finding| finding.severity < Severity::Error);
     let connections = app.connections(&config.app.upstream);
-    let sights = upstreams::look(config, &connections).await;
-    let looked = look_at_redis(&config.bus, &app.key_prefix).await;
-    let judged = sights
+    let probes = upstreams::probe_all(config, &connections).await;
+    let inspected = inspect_redis(&config.bus, &app.key_prefix).await;
+    let judged = probes
         .iter()
-        .map(|sight| upstreams::judge(sight, &connections.path, URLS, nodes));
+        .map(|probed| upstreams::judge(probed, &connections.path, URLS, nodes));
     findings.extend(judged);
-    // Redis out of reach is told by the part about Redis.
-    if let (true, Ok(found)) = (is_one_there, looked) {
+    // An unreachable Redis is reported by the check of the bus.
+    if let (true, Ok(found)) = (is_any_available, inspected) {
         findings.push(judge_redis(&found, nodes.len(), config));
         findings.extend(found.refused.iter().map(refused));
     }
@@ -64,18 +64,18 @@ fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
         Ok(reply) => reply,
         Err(error) => {
             let change = format!(
-                "{URLS}: host and port at which this backend listens in its own network; and that it runs"
+                "{URLS}: the host and port at which this backend listens inside its network; check that it runs"
             );
-            return Finding::error(format!("{url}: does not answer: {error}"), change);
+            return Finding::error(format!("{url}: no response: {error}"), change);
         }
     };
-    let told = serde_json::from_slice::<Value>(body).ok();
-    let version = told
+    let json = serde_json::from_slice::<Value>(body).ok();
+    let version = json
         .as_ref()
-        .and_then(|told| told["version"].as_str())
+        .and_then(|json| json["version"].as_str())
         .filter(|_| *status == 200);
     let Some(version) = version else {
-        let what = format!("{url}: answers {status} to /api/version and tells no version");
+        let what = format!("{url}: /api/version returns no version, but HTTP {status}");
         return Finding::error(what, format!("{URLS}: an Open WebUI, and nothing else"));
     };
     let what = format!("{url}: Open WebUI {version}");
@@ -86,18 +86,20 @@ fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
             "the backends: Open WebUI 0.12, with which every change is tested",
         ),
         Support::TooOld => Finding::error(
-            format!("{what}, whose messages on Redis are pickled and refused"),
+            format!("{what}, whose messages on Redis are pickled and rejected"),
             "the backends: Open WebUI 0.8 or later, better 0.12",
         ),
         Support::Unknown => Finding::warning(
-            format!("{what}, which is later than this Roomwire knows; what is new is left to it"),
+            format!(
+                "{what}, which is newer than this Roomwire supports; unknown events are passed to the backends"
+            ),
             "a later Roomwire, if there is one; else try it before your users do",
         ),
     }
 }
 
-/// Tries what the app does with the backends' keys, too, as far as that changes nothing.
-async fn look_at_redis(bus: &BusConfig, prefix: &str) -> Result<Neighbours, String> {
+/// Inspects Redis, and runs the commands of the app on the backends' keys as far as they change nothing.
+async fn inspect_redis(bus: &BusConfig, prefix: &str) -> Result<Neighbours, String> {
     let sessions = format!("{prefix}:session_pool");
     let usage = format!("{prefix}:usage_pool");
     let revoked = format!("{prefix}:auth:token:roomwire-check:revoked");
@@ -120,12 +122,12 @@ async fn look_at_redis(bus: &BusConfig, prefix: &str) -> Result<Neighbours, Stri
 
 fn refused(reason: &String) -> Finding {
     Finding::error(
-        format!("redis refuses what the app needs: {reason}"),
+        format!("redis denies a command that the app requires: {reason}"),
         "the rule of the ACL user, as in docs/open-webui.md",
     )
 }
 
-/// Whether the Redis of the backends is ours, by what is seen of them there; so many nodes hear the channel, too.
+/// Whether the backends use the same Redis. `nodes` of the subscribers of the channel are nodes of this cluster.
 fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
     let prefix = &config.app.open_webui.key_prefix;
     let database = config
@@ -136,27 +138,25 @@ fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
     let channel = &config.bus.python_channel;
     let Some(listeners) = found.listeners else {
         let what = "redis does not let this user see whether the backends are there (PUBSUB)";
-        return Finding::warning(
-            what,
-            "the rule of the ACL user: +pubsub, if you want it looked at",
-        );
+        return Finding::warning(what, "the rule of the ACL user: +pubsub, to check it");
     };
     let backends = listeners.saturating_sub(nodes as u64);
     if backends == 0 {
-        let what =
-            format!("no backend hears `{channel}` at this redis: nothing would go between them");
+        let what = format!(
+            "no backend subscribes to `{channel}` at this redis: no event would pass between nodes and backends"
+        );
         let change = "WEBSOCKET_MANAGER=redis and WEBSOCKET_REDIS_URL of every backend; or bus.redis_url here: the same server for all";
         return Finding::error(what, change);
     }
     let lock = format!("{prefix}:{LOCK}");
     let Some(here) = &found.here else {
         let what = "redis does not let this user look for the backends' keys (SCAN): prefix and database were not compared";
-        let change = "the rule of the ACL user: +scan, if you want them compared";
+        let change = "the rule of the ACL user: +scan, to compare them";
         return Finding::warning(what, change);
     };
     if here.contains(&lock) {
         return Finding::fine(format!(
-            "the backends are at this redis ({backends} of their processes hear `{channel}`), with the prefix `{prefix}` in database {database}"
+            "the backends are at this redis ({backends} of their processes subscribe to `{channel}`), with the prefix `{prefix}` in database {database}"
         ));
     }
     if let Some(other) = here.iter().find_map(|key| prefix_of(key)) {
@@ -178,8 +178,8 @@ fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
         return Finding::error(what, change);
     }
     Finding::warning(
-        format!("backends hear `{channel}`, but `{lock}` is in no database of this redis"),
-        "REDIS_KEY_PREFIX and WEBSOCKET_REDIS_URL, the same at all backends and here; right after a start of theirs, look again",
+        format!("backends subscribe to `{channel}`, but `{lock}` is in no database of this redis"),
+        "REDIS_KEY_PREFIX and WEBSOCKET_REDIS_URL, the same at all backends and here; right after they start, check again",
     )
 }
 
@@ -187,37 +187,43 @@ fn prefix_of(key: &str) -> Option<&str> {
     key.strip_suffix(LOCK)?.strip_suffix(':')
 }
 
-/// Backends answer differently to a token of theirs whose user is gone and to one they never made.
+/// Compares the responses to two tokens of an unknown user: backends reject one signed with their key differently from
+/// one signed with another key.
 async fn check_key(client: &Client, url: &UpstreamUrl, key: &Secret) -> Option<Finding> {
     let mut random = [0; 32];
     OsRandom.fill(&mut random);
     let url = format!("{url}/api/v1/auths/");
-    let ours = get(client, &url, Some(&nobody(key.expose().as_bytes())?)).await;
-    let strange = get(client, &url, Some(&nobody(&random)?)).await;
-    // What cannot be reached is told already.
-    let (ours, strange) = (ours.ok()?, strange.ok()?);
+    let ours = get(
+        client,
+        &url,
+        Some(&token_of_nobody(key.expose().as_bytes())?),
+    )
+    .await;
+    let forged = get(client, &url, Some(&token_of_nobody(&random)?)).await;
+    // An unreachable backend is reported by another check.
+    let (ours, forged) = (ours.ok()?, forged.ok()?);
     let refused = |(status, _): &(u16, Vec<u8>)| (400..500).contains(status);
-    if !refused(&ours) || !refused(&strange) {
+    if !refused(&ours) || !refused(&forged) {
         return None;
     }
-    Some(judge_key(ours == strange))
+    Some(judge_key(ours == forged))
 }
 
-fn judge_key(is_strange: bool) -> Finding {
-    if is_strange {
+fn judge_key(is_unknown: bool) -> Finding {
+    if is_unknown {
         return Finding::error(
-            "the backends do not know tokens made with WEBUI_SECRET_KEY as it is set here: every browser would stay without rooms",
+            "the backends do not accept tokens signed with WEBUI_SECRET_KEY as it is set here: no browser could join a room",
             "WEBUI_SECRET_KEY here (app.open_webui.secret_key): the backends', or none",
         );
     }
     Finding::fine("WEBUI_SECRET_KEY is that of the backends")
 }
 
-/// A token that says nothing: there is no such user.
-fn nobody(key: &[u8]) -> Option<String> {
+/// A token of a user that does not exist.
+fn token_of_nobody(key: &[u8]) -> Option<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or(Duration::ZERO).as_secs();
-    let body = json!({"id": "roomwire-check", "jti": "roomwire-check", "iat": now, "exp": now + TOKEN_LIFE});
+    let body = json!({"id": "roomwire-check", "jti": "roomwire-check", "iat": now, "exp": now + TOKEN_LIFETIME});
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!(
         "{}.{}",
@@ -235,27 +241,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions() {
+    fn the_version_decides_the_severity() {
         let url = UpstreamUrl::parse("http://backend:8080").unwrap();
-        let told = |version: &str| Ok((200, json!({"version": version}).to_string().into_bytes()));
+        let response =
+            |version: &str| Ok((200, json!({"version": version}).to_string().into_bytes()));
         let cases = [
-            (told("0.12.4"), Severity::Fine, "0.12.4"),
-            (told("0.9.1"), Severity::Warning, "is not tested"),
-            (told("0.13.0"), Severity::Warning, "a later Roomwire"),
-            (told("0.6.5"), Severity::Error, "0.8 or later"),
+            (response("0.12.4"), Severity::Fine, "0.12.4"),
+            (response("0.9.1"), Severity::Warning, "is not tested"),
+            (response("0.13.0"), Severity::Warning, "a later Roomwire"),
+            (response("0.6.5"), Severity::Error, "0.8 or later"),
             (Ok((200, b"<html>".to_vec())), Severity::Error, URLS),
-            (Ok((404, b"{}".to_vec())), Severity::Error, "answers 404"),
+            (Ok((404, b"{}".to_vec())), Severity::Error, "HTTP 404"),
             (Err("refused".to_owned()), Severity::Error, "host and port"),
         ];
-        for (reply, severity, named) in cases {
-            let finding = judge_version(&url, &reply);
+        for (response, severity, named) in cases {
+            let finding = judge_version(&url, &response);
             assert_eq!(finding.severity, severity, "{finding}");
             assert!(finding.to_string().contains(named), "{finding}");
         }
     }
 
     #[test]
-    fn the_redis_of_the_backends() {
+    fn a_redis_other_than_that_of_the_backends_is_a_finding() {
         let config = Config::default();
         let lock = |prefix: &str| format!("{prefix}:{LOCK}");
         let seen = |listeners, here: &[&str], elsewhere: &[(i64, &str)]| Neighbours {

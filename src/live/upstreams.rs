@@ -1,4 +1,4 @@
-//! The servers behind this one: whether each takes an upstream connection, and whether it is really behind.
+//! Checks of upstreams: whether each accepts a connection, and is not a node of this cluster.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random, SocketId, ViaMark};
 use crate::upstream::{ProbeError, ProbeResult, probe};
 
-/// What was met at one URL.
-pub(super) struct Sight<'a> {
+/// The result of a probe.
+pub(super) struct Probed<'a> {
     pub(super) url: &'a UpstreamUrl,
-    pub(super) greeting: Result<ProbeResult, ProbeError>,
+    pub(super) result: Result<ProbeResult, ProbeError>,
 }
 
-/// Status and body of a GET, or why there is none.
+/// The status and body of a response, or why there is none.
 pub(super) type Reply = Result<(u16, Vec<u8>), String>;
 
-/// Asks one question at a time, and follows nobody elsewhere.
+/// A client that follows no redirects.
 pub(super) fn client(timeout: Duration) -> Client {
     Client::builder()
         .timeout(timeout)
@@ -41,16 +41,16 @@ pub(super) async fn get(client: &Client, url: &str, token: Option<&str>) -> Repl
     Ok((status, body.to_vec()))
 }
 
-/// Any Socket.IO server; those of Open WebUI have a part of their own. `nodes` are the names of our own cluster's.
+/// Checks the upstreams of `app.kind = "upstream"`. `nodes` are the names of the nodes of this cluster.
 pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Finding> {
     if config.app.kind != AppKind::Upstream {
         return Vec::new();
     }
     let settings = &config.app.upstream;
-    let sights = look(config, settings).await;
-    let judged = sights
+    let probes = probe_all(config, settings).await;
+    let judged = probes
         .iter()
-        .map(|sight| judge(sight, &settings.path, "app.upstream.urls", nodes));
+        .map(|probed| judge(probed, &settings.path, "app.upstream.urls", nodes));
     let mut findings: Vec<Finding> = judged.collect();
     if let Some(path) = &settings.health_path {
         let client = client(settings.connect_timeout);
@@ -62,69 +62,79 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     findings
 }
 
-/// Tries all at once, each as an upstream connection would.
-pub(super) async fn look<'a>(config: &'a Config, settings: &'a UpstreamConfig) -> Vec<Sight<'a>> {
+/// Probes all upstreams concurrently.
+pub(super) async fn probe_all<'a>(
+    config: &'a Config,
+    settings: &'a UpstreamConfig,
+) -> Vec<Probed<'a>> {
     let random: Arc<dyn Random> = Arc::new(OsRandom);
     let mark = ViaMark::new(&config.bus.channel_prefix, NodeId::random(&*random));
-    let looks = settings.urls.iter().map(async |url| {
-        let greeting = probe(url, settings, &mark, Arc::clone(&random)).await;
-        Sight { url, greeting }
+    let all = settings.urls.iter().map(async |url| {
+        let result = probe(url, settings, &mark, Arc::clone(&random)).await;
+        Probed { url, result }
     });
-    join_all(looks).await
+    join_all(all).await
 }
 
-/// Judges one; `nodes` are the names of our own cluster's nodes, `key` names the URLs.
-pub(super) fn judge(sight: &Sight<'_>, path: &str, key: &str, nodes: &BTreeSet<String>) -> Finding {
-    let url = sight.url;
-    match &sight.greeting {
+/// The finding about one upstream. `nodes` are the names of the nodes of this cluster, `key` is that of the URLs.
+pub(super) fn judge(
+    probed: &Probed<'_>,
+    path: &str,
+    key: &str,
+    nodes: &BTreeSet<String>,
+) -> Finding {
+    let url = probed.url;
+    match &probed.result {
         Ok(ProbeResult::Connected(sid)) if is_ours(sid, nodes) => leads_back(url, key),
         Err(ProbeError::Loop) => leads_back(url, key),
         Ok(ProbeResult::Connected(_)) => {
-            Finding::fine(format!("{url}: takes a upstream at {path}"))
+            Finding::fine(format!("{url}: accepts a connection at {path}"))
         }
-        Ok(ProbeResult::Refused(words)) => Finding::fine(format!(
-            "{url}: a Socket.IO server at {path}; it wants what clients show: {words}"
+        Ok(ProbeResult::Refused(message)) => Finding::fine(format!(
+            "{url}: a Socket.IO server at {path} that requires the credentials of a client: {message}"
         )),
-        Err(obstacle) => {
-            let what = format!("{url}: no upstream at {path}: {obstacle}");
-            Finding::error(what, remedy(obstacle, key))
+        Err(error) => {
+            let what = format!("{url}: no connection at {path}: {error}");
+            Finding::error(what, remedy(error, key))
         }
     }
 }
 
-/// A health check that fails puts a good server out.
+/// A wrong health path ejects a healthy upstream.
 fn judge_health(url: &UpstreamUrl, path: &str, reply: &Reply) -> Option<Finding> {
-    let answer = match reply {
+    let failure = match reply {
         Ok((200..400, _)) => return None,
         Ok((status, _)) => status.to_string(),
         Err(error) => error.clone(),
     };
-    let what = format!("{url}: its health check at {path} fails: {answer}");
+    let what = format!("{url}: its health check at {path} fails: {failure}");
     Some(Finding::error(
         what,
-        "app.upstream.health_path: one that answers 200 to 399, or empty",
+        "app.upstream.health_path: a path with a status from 200 to 399, or empty",
     ))
 }
 
-/// The head of an id names its owner.
+/// Whether the id of a socket was made by one of the nodes.
 fn is_ours(sid: &str, nodes: &BTreeSet<String>) -> bool {
     SocketId::parse(sid).is_some_and(|socket| nodes.contains(socket.node().as_str()))
 }
 
 fn leads_back(url: &UpstreamUrl, key: &str) -> Finding {
     Finding::error(
-        format!("{url}: leads back to this cluster, so that each upstream would open another one"),
-        format!("{key}: the server behind, not the address that clients open"),
+        format!(
+            "{url}: leads back to this cluster, so that each connection would open another one"
+        ),
+        format!("{key}: the server itself, not the address that clients open"),
     )
 }
 
-fn remedy(obstacle: &ProbeError, key: &str) -> String {
-    match obstacle {
+fn remedy(error: &ProbeError, key: &str) -> String {
+    match error {
         ProbeError::Status(502..=504, _) => format!(
-            "{key}: a proxy answers there, and nobody behind it; name the server behind, not the address that clients open"
+            "{key}: a proxy responds there, but no server behind it; configure the server itself, not the address that clients open"
         ),
         ProbeError::Status(400, _) => {
-            "the server: it must take websockets (Open WebUI: ENABLE_WEBSOCKET_SUPPORT=true), and a proxy before it must pass the upgrade on".to_owned()
+            "the server: it must accept websockets (Open WebUI: ENABLE_WEBSOCKET_SUPPORT=true), and a proxy in front of it must forward the upgrade".to_owned()
         }
         // Responses of web servers and frameworks to an upgrade at a path without a Socket.IO server.
         ProbeError::Status(200..=399 | 401 | 403 | 404 | 405 | 426, _) | ProbeError::NoResponse => {
@@ -134,20 +144,20 @@ fn remedy(obstacle: &ProbeError, key: &str) -> String {
         ProbeError::Status(500, _) => {
             format!("{}; or see the log of that server", no_endpoint(key))
         }
-        ProbeError::Status(..) | ProbeError::Loop => format!("{key}, or what the answer says"),
+        ProbeError::Status(..) | ProbeError::Loop => format!("{key}, or what the response suggests"),
         ProbeError::Other(_) => {
-            format!("{key}: host and port at which it listens in its own network; and that it runs")
+            format!("{key}: the host and port at which the server listens inside its network; check that it runs")
         }
     }
 }
 
-/// The server is reachable, but there is no Socket.IO at that path.
+/// The server is reachable, but has no Socket.IO endpoint at the path.
 fn no_endpoint(key: &str) -> String {
     if key.starts_with("app.open_webui") {
         return format!("{key}: another server listens there, or a proxy that hides the path");
     }
     format!(
-        "app.upstream.path: the path its own clients use, with the slash at its begin; or {key}, if another server listens there"
+        "app.upstream.path: the path that its own clients use, with a leading slash; or {key}, if another server listens there"
     )
 }
 
@@ -157,24 +167,21 @@ mod tests {
     use crate::live::Severity;
     use crate::model::WorkerIndex;
 
-    fn judged(greeting: Result<ProbeResult, ProbeError>, nodes: &[&str]) -> Finding {
+    fn judged(result: Result<ProbeResult, ProbeError>, nodes: &[&str]) -> Finding {
         let url = UpstreamUrl::parse("http://backend:3000").unwrap();
-        let sight = Sight {
-            url: &url,
-            greeting,
-        };
+        let probed = Probed { url: &url, result };
         let nodes = nodes.iter().map(ToString::to_string).collect();
-        judge(&sight, "/socket.io", "app.upstream.urls", &nodes)
+        judge(&probed, "/socket.io", "app.upstream.urls", &nodes)
     }
 
     #[test]
-    fn each_sight_names_what_to_change() {
-        let status = |status, words: &str| Err(ProbeError::Status(status, words.to_owned()));
+    fn each_result_has_the_expected_severity_and_remedy() {
+        let status = |status, body: &str| Err(ProbeError::Status(status, body.to_owned()));
         let cases = [
             (Ok(ProbeResult::Connected("abc".into())), None),
             (Ok(ProbeResult::Refused("who are you".into())), None),
             (Err(ProbeError::Loop), Some("not the address that clients")),
-            (status(502, "Bad Gateway"), Some("a proxy answers there")),
+            (status(502, "Bad Gateway"), Some("a proxy responds there")),
             (status(404, ""), Some("app.upstream.path")),
             (status(403, ""), Some("app.upstream.path")),
             (status(200, "<html>"), Some("app.upstream.path")),
@@ -186,22 +193,22 @@ mod tests {
                 Some("host and port"),
             ),
         ];
-        for (greeting, change) in cases {
-            let shown = format!("{greeting:?}");
-            let finding = judged(greeting, &["aaaa"]);
+        for (result, change) in cases {
+            let input = format!("{result:?}");
+            let finding = judged(result, &["aaaa"]);
             let expected = if change.is_some() {
                 Severity::Error
             } else {
                 Severity::Fine
             };
-            assert_eq!(finding.severity, expected, "{shown}");
+            assert_eq!(finding.severity, expected, "{input}");
             let text = finding.to_string();
             assert!(text.contains(change.unwrap_or("backend:3000")), "{text}");
         }
     }
 
     #[test]
-    fn a_health_check_must_succeed() {
+    fn a_failed_health_check_is_a_finding() {
         let url = UpstreamUrl::parse("http://backend:3000").unwrap();
         let judged = |reply: Reply| judge_health(&url, "/health", &reply);
         assert_eq!(judged(Ok((204, Vec::new()))), None);
@@ -212,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_our_own_is_a_loop() {
+    fn a_socket_id_of_an_own_node_is_a_loop() {
         let node = NodeId::parse("aaaa").unwrap();
         let own = SocketId::random(node, WorkerIndex::default(), &OsRandom);
         let joined = || Ok(ProbeResult::Connected(own.as_str().into()));

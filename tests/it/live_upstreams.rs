@@ -40,7 +40,7 @@ async fn a_server_that_accepts_a_connection_is_ok() {
     let (worst, output) = run_check(&in_front_of(&url, &[])).await;
     assert!(worst < Severity::Error, "{output}");
     assert!(
-        output.contains(&format!("ok: {url}: takes a upstream at /socket.io")),
+        output.contains(&format!("ok: {url}: accepts a connection at /socket.io")),
         "{output}"
     );
     let health = ("APP__UPSTREAM__HEALTH_PATH", "/nowhere");
@@ -54,7 +54,7 @@ async fn a_server_that_accepts_a_connection_is_ok() {
     let (worst, output) = run_check(&in_front_of(&url, &[path])).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        output.contains("no upstream at /elsewhere: HTTP 404")
+        output.contains("no connection at /elsewhere: HTTP 404")
             && output.contains("change: app.upstream.path"),
         "{output}"
     );
@@ -193,8 +193,8 @@ async fn backends_that_share_the_redis_of_the_node_are_ok() {
     let url = &deployment.url;
     for expected in [
         format!("ok: {url}: Open WebUI 0.12.4"),
-        format!("ok: {url}: takes a upstream at /ws/socket.io"),
-        "ok: the backends are at this redis (1 of their processes hear `socketio`), with the prefix `open-webui` in database 0".to_owned(),
+        format!("ok: {url}: accepts a connection at /ws/socket.io"),
+        "ok: the backends are at this redis (1 of their processes subscribe to `socketio`), with the prefix `open-webui` in database 0".to_owned(),
     ] {
         assert!(output.contains(&expected), "{expected}: {output}");
     }
@@ -226,7 +226,7 @@ async fn another_redis_than_the_backends_use_is_an_error() {
     let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        output.contains("no backend hears `socketio` at this redis"),
+        output.contains("no backend subscribes to `socketio` at this redis"),
         "{output}"
     );
     let _process = subscribed_process(&deployment.redis).await;

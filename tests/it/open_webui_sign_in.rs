@@ -17,18 +17,18 @@ async fn a_client_without_a_valid_token_is_connected_but_in_no_room() {
     let backend = Backend::start();
     let cluster = cluster::<1>(&backend, &[]).await;
     let node = &cluster.nodes[0];
-    let mut stranger = connect(node, "no token at all").await;
-    assert_eq!(user_join(&mut stranger, "sk-key").await, "[]");
-    assert_eq!(stranger.ask(r#"["something-new",1]"#).await, "[]");
+    let mut client = connect(node, "no token at all").await;
+    assert_eq!(user_join(&mut client, "sk-key").await, "[]");
+    assert_eq!(client.ask(r#"["something-new",1]"#).await, "[]");
     let typing = r#"["events:channel",{"channel_id":"c","data":{"type":"typing"}}]"#;
-    assert_eq!(stranger.ask(typing).await, "[]");
+    assert_eq!(client.ask(typing).await, "[]");
     assert_eq!(
         backend.take_requests(),
         [""; 0],
         "a malformed token causes no request"
     );
-    stranger.send(r#"427["heartbeat",{}]"#).await;
-    stranger.expect("41").await;
+    client.send(r#"427["heartbeat",{}]"#).await;
+    client.expect("41").await;
     // A token that no backend accepts costs one request.
     let mut unknown = connect(node, &token("nobody")).await;
     assert_eq!(user_join(&mut unknown, &token("nobody")).await, "[]");

@@ -164,9 +164,9 @@ async fn sockets_without_a_user_open_no_upstream_connection() {
     let cluster = cluster::<1>(&backend, &[]).await;
     let events = [JOIN, EDIT, r#"["encryption:status",{}]"#, r#"["a:b:c",1]"#];
     for event in events {
-        let mut stranger = connect(&cluster.nodes[0], "no token").await;
-        stranger.send(&format!("427{event}")).await;
-        stranger.expect("41").await;
+        let mut client = connect(&cluster.nodes[0], "no token").await;
+        client.send(&format!("427{event}")).await;
+        client.expect("41").await;
     }
     assert!(upstreams.is_empty());
 }

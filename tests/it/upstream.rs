@@ -14,8 +14,8 @@ async fn events_acks_and_auth_pass_in_both_directions() {
     let front = front(&behind, &[]).await;
     let mut client = front.websocket().await;
     client.send(r#"40{"token":"t"}"#).await;
-    let answer = client.text().await;
-    assert!(answer.starts_with(r#"40{"sid":""#), "{answer}");
+    let response = client.text().await;
+    assert!(response.starts_with(r#"40{"sid":""#), "{response}");
     // The echo app returns the auth payload.
     client.expect(r#"42["auth",{"token":"t"}]"#).await;
     client.send(r#"42["message",1,{"a":"b"}]"#).await;
@@ -126,8 +126,8 @@ async fn a_connect_repeated_while_the_first_is_pending_gets_a_response_too() {
     let mut ids = Vec::new();
     for (number, upstream) in [&mut first, &mut second].into_iter().enumerate() {
         upstream.send(r#"40{"sid":"u"}"#).await;
-        let answer = client.text().await;
-        ids.push(field(answer.strip_prefix("40").unwrap(), "sid"));
+        let response = client.text().await;
+        ids.push(field(response.strip_prefix("40").unwrap(), "sid"));
         upstream.send(&format!(r#"42["hello",{number}]"#)).await;
         client.expect(&format!(r#"42["hello",{number}]"#)).await;
     }

@@ -95,26 +95,26 @@ async fn upstream_connections_are_limited_per_node_and_per_user() {
     let join = async |auth: &str| -> (WebsocketClient, String) {
         let mut client = front.websocket().await;
         client.send(&format!("40{auth}")).await;
-        let answer = client.text().await;
-        (client, answer)
+        let response = client.text().await;
+        (client, response)
     };
     let a = r#"{"token":"a"}"#;
-    let (_first, answer) = join(a).await;
-    assert!(answer.starts_with("40"), "{answer}");
-    let (second, answer) = join(a).await;
-    assert!(answer.starts_with("40"), "{answer}");
-    let (_refused, answer) = join(a).await;
-    assert!(answer.starts_with("44"), "{answer}");
+    let (_first, response) = join(a).await;
+    assert!(response.starts_with("40"), "{response}");
+    let (second, response) = join(a).await;
+    assert!(response.starts_with("40"), "{response}");
+    let (_refused, response) = join(a).await;
+    assert!(response.starts_with("44"), "{response}");
     assert!(
-        answer.contains(r#""code":"too_many_upstream_connections_of_user""#),
-        "{answer}"
+        response.contains(r#""code":"too_many_upstream_connections_of_user""#),
+        "{response}"
     );
-    let (_third, answer) = join("").await;
-    assert!(answer.starts_with("40"), "{answer}");
-    let (_refused, answer) = join("").await;
+    let (_third, response) = join("").await;
+    assert!(response.starts_with("40"), "{response}");
+    let (_refused, response) = join("").await;
     assert!(
-        answer.contains(r#""code":"too_many_upstream_connections""#),
-        "{answer}"
+        response.contains(r#""code":"too_many_upstream_connections""#),
+        "{response}"
     );
     assert_eq!(front.metrics().upstream_connections_refused_total.get(), 2);
     drop(second);
@@ -122,8 +122,8 @@ async fn upstream_connections_are_limited_per_node_and_per_user() {
         front.metrics().upstream_connections.get() == 2
     })
     .await;
-    let (_fourth, answer) = join(a).await;
-    assert!(answer.starts_with("40"), "{answer}");
+    let (_fourth, response) = join(a).await;
+    assert!(response.starts_with("40"), "{response}");
 }
 
 #[actix_rt::test]
@@ -172,23 +172,23 @@ async fn upstream_connections_are_limited_per_address_whatever_the_auth_payload_
         let mut client = handshake.await.unwrap();
         client.text().await;
         client.send(&format!("40{auth}")).await;
-        let answer = client.text().await;
-        (client, answer)
+        let response = client.text().await;
+        (client, response)
     };
-    let (first, answer) = join("203.0.113.7", r#"{"token":"a"}"#).await;
-    assert!(answer.starts_with("40"), "{answer}");
-    let (mut second, answer) = join("203.0.113.7", r#"{"token":"b"}"#).await;
-    assert!(answer.starts_with("40"), "{answer}");
-    let (_refused, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
+    let (first, response) = join("203.0.113.7", r#"{"token":"a"}"#).await;
+    assert!(response.starts_with("40"), "{response}");
+    let (mut second, response) = join("203.0.113.7", r#"{"token":"b"}"#).await;
+    assert!(response.starts_with("40"), "{response}");
+    let (_refused, response) = join("203.0.113.7", r#"{"token":"c"}"#).await;
     let expected = r#""code":"too_many_upstream_connections_of_address","key":"app.upstream.max_connections_per_ip""#;
-    assert!(answer.contains(expected), "{answer}");
+    assert!(response.contains(expected), "{response}");
     // Another namespace of a session requires another upstream connection.
     second.expect(r#"42["auth",{"token":"b"}]"#).await;
     second.send("40/other,").await;
-    let answer = second.text().await;
-    assert!(answer.contains(expected), "{answer}");
-    let (_other, answer) = join("203.0.113.8", r#"{"token":"c"}"#).await;
-    assert!(answer.starts_with("40"), "{answer}");
+    let response = second.text().await;
+    assert!(response.contains(expected), "{response}");
+    let (_other, response) = join("203.0.113.8", r#"{"token":"c"}"#).await;
+    assert!(response.starts_with("40"), "{response}");
     // Refused clients cause no connection.
     assert_eq!(front.metrics().upstream_connections_opened_total.get(), 3);
     drop(first);
@@ -196,6 +196,6 @@ async fn upstream_connections_are_limited_per_address_whatever_the_auth_payload_
         front.metrics().upstream_connections.get() == 2
     })
     .await;
-    let (_fourth, answer) = join("203.0.113.7", r#"{"token":"c"}"#).await;
-    assert!(answer.starts_with("40"), "{answer}");
+    let (_fourth, response) = join("203.0.113.7", r#"{"token":"c"}"#).await;
+    assert!(response.starts_with("40"), "{response}");
 }

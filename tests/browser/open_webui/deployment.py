@@ -17,8 +17,8 @@ import redis
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "open_webui"))
 
-from legs import Way  # noqa: E402
 from surroundings import ADMIN, WORK, Node, Process, Stock, free_port  # noqa: E402
+from tcp_proxy import TcpProxy  # noqa: E402
 
 CONFIG = ROOT / "deploy" / "open-webui" / "nginx.conf"
 
@@ -63,8 +63,8 @@ class Deployment(Stock):
         # Saved on a stop, like the Redis of the tutorial.
         super().__init__(True, "--save", "30", "1")
         try:
-            self.ways = [Way(backend.port) for backend in self.backends]
-            upstreams = [way.url for way in self.ways]
+            self.proxies = [TcpProxy(backend.port) for backend in self.backends]
+            upstreams = [proxy.url for proxy in self.proxies]
             self.internal = [f"127.0.0.1:{free_port()}" for _ in (1, 2)]
             self.nodes = [
                 self.node(number, upstreams, ROOMWIRE_SERVER__TRUSTED_PROXIES="127.0.0.1", ROOMWIRE_SERVER__INTERNAL_BIND=internal)
@@ -91,7 +91,7 @@ class Deployment(Stock):
             case "forget":
                 (WORK / "data" / "dump.rdb").unlink(missing_ok=True)
             case "cut":
-                return {"legs": sum(way.cut() for way in self.ways)}
+                return {"connections": sum(proxy.cut() for proxy in self.proxies)}
             case "pool":
                 with redis.Redis(port=self.redis.port, decode_responses=True) as client:
                     return {"sids": client.hkeys("open-webui:session_pool")}

@@ -53,10 +53,10 @@ export function faults(world) {
         await order("start", node);
       }));
 
-    test("the legs are cut", LIMIT, () =>
-      survives(world, "legs", async (away) => {
-        const { legs } = await order("cut");
-        assert.ok(legs >= 2, `${legs} legs were there to cut`);
+    test("the upstream connections are reset", LIMIT, () =>
+      survives(world, "upstream connections", async (away) => {
+        const { connections } = await order("cut");
+        assert.ok(connections >= 2, `only ${connections} connections were open`);
         await away();
       }));
 

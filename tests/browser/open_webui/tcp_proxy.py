@@ -1,4 +1,4 @@
-"""A TCP way to a backend that can be cut: where a node's legs pass, for the faults of this folder's tests."""
+"""A TCP proxy in front of a backend that can reset the upstream connections of a node."""
 
 import asyncio
 import contextlib
@@ -7,14 +7,14 @@ import threading
 from surroundings import free_port
 
 
-class Way:
-    """Listens beside a backend and passes everything on, on a thread of its own."""
+class TcpProxy:
+    """Forwards connections to a backend, on a thread of its own."""
 
     def __init__(self, port: int):
-        self.behind = port
+        self.backend_port = port
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.legs: set[asyncio.StreamWriter] = set()
+        self.websockets: set[asyncio.StreamWriter] = set()
         self.loop = asyncio.new_event_loop()
         ready = threading.Event()
         threading.Thread(target=self.run, args=(ready,), daemon=True).start()
@@ -27,36 +27,36 @@ class Way:
 
     async def accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
-            backend, to_backend = await asyncio.open_connection("127.0.0.1", self.behind)
+            backend, to_backend = await asyncio.open_connection("127.0.0.1", self.backend_port)
         except OSError:
             to_client.transport.abort()
             return
         ends = (to_client, to_backend)
         try:
-            await asyncio.gather(self.carry(client, to_backend, ends), self.carry(backend, to_client, ()))
+            await asyncio.gather(self.forward(client, to_backend, ends), self.forward(backend, to_client, ()))
         except OSError:
             pass
         finally:
             for end in ends:
-                self.legs.discard(end)
+                self.websockets.discard(end)
                 with contextlib.suppress(OSError):
                     end.close()
 
-    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, leg: tuple) -> None:
-        """Until the source ends. What asks for a websocket is a leg, and its two ends are `leg`."""
+    async def forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, ends: tuple) -> None:
+        """Forwards until the source ends. `ends` are the two ends of a connection that requests a websocket."""
         while data := await source.read(65536):
             if b"upgrade: websocket" in data.lower():
-                self.legs.update(leg)
+                self.websockets.update(ends)
             sink.write(data)
             await sink.drain()
         sink.close()
 
     def cut(self) -> int:
-        """Resets every leg, and tells how many there were."""
+        """Resets all websockets; returns how many there were."""
         return asyncio.run_coroutine_threadsafe(self.reset(), self.loop).result(10)
 
     async def reset(self) -> int:
-        ends = list(self.legs)
+        ends = list(self.websockets)
         for end in ends:
             end.transport.abort()
         return len(ends) // 2
