@@ -1,13 +1,13 @@
-//! The packets of a batch side by side: one arena for what goes to several clients, one for what goes to a single one.
+//! The packets of a batch: one arena for packets to several clients, one for packets to a single client.
 
 use std::rc::Rc;
 
 use super::chunk::{Chunk, Meter, Slice};
 
-/// Capacity that an emptied arena keeps.
+/// Capacity that an arena keeps when it is emptied, in bytes.
 const KEPT_CAPACITY: usize = 256 * 1024;
 
-/// Where a packet is staged.
+/// The arena of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arena {
     /// For several lanes.
@@ -16,7 +16,8 @@ pub(super) enum Arena {
     Personal = 1,
 }
 
-/// Bytes of an arena; the highest bit of both ends says of which one, so that ranges of two arenas never meet.
+/// A range of bytes of an arena. The highest bit of both ends identifies the arena, so ranges of different arenas are never
+/// adjacent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Range {
     start: u32,
@@ -24,13 +25,13 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// How many bytes it spans.
+    /// Length in bytes.
     #[inline]
     pub(super) fn len(self) -> usize {
         (self.end - self.start) as usize
     }
 
-    /// Without its first bytes.
+    /// The range without its first `bytes` bytes.
     pub(super) fn skip(self, bytes: usize) -> Self {
         Self {
             start: self.start + bytes as u32,
@@ -38,7 +39,7 @@ impl Range {
         }
     }
 
-    /// Takes `next` in if it follows without a gap.
+    /// Appends `next` if it is adjacent; returns whether it was.
     #[inline]
     pub(super) fn extend(&mut self, next: Self) -> bool {
         let follows = self.end == next.start;
@@ -49,11 +50,11 @@ impl Range {
     }
 }
 
-/// The batch's packets, side by side.
+/// The arenas of a worker.
 #[derive(Default)]
 pub(super) struct Arenas {
     bytes: [Vec<u8>; 2],
-    /// Copies of this batch that queues reference, made when the first client does not accept its bytes.
+    /// Copies of this batch that queues reference, created when the first client does not accept its bytes.
     shared: [Vec<Piece>; 2],
 }
 
@@ -72,7 +73,7 @@ impl Piece {
 impl Arenas {
     const PERSONAL: u32 = 1 << 31;
 
-    /// Bytes in both.
+    /// Bytes in both arenas.
     pub(super) fn len(&self) -> usize {
         self.bytes[0].len() + self.bytes[1].len()
     }
@@ -101,12 +102,12 @@ impl Arenas {
         (range.start / Self::PERSONAL) as usize
     }
 
-    /// Bytes of the arena a range lies in.
+    /// Bytes of the arena that contains a range.
     pub(super) fn len_around(&self, range: Range) -> usize {
         self.bytes[Self::index(range)].len()
     }
 
-    /// Returns the bytes of a range for a queue to keep: slices of copies that all clients of this batch share.
+    /// Passes the bytes of a range to `take`, as slices of copies that all queues share.
     pub(super) fn share(&mut self, range: Range, meter: &Meter, mut take: impl FnMut(Slice)) {
         let index = Self::index(range);
         let (start, end) = (range.start % Self::PERSONAL, range.end % Self::PERSONAL);
@@ -126,7 +127,7 @@ impl Arenas {
         }
     }
 
-    /// Empties both.
+    /// Empties both arenas.
     pub(super) fn clear(&mut self) {
         self.shared.iter_mut().for_each(Vec::clear);
         for arena in &mut self.bytes {

@@ -1,18 +1,18 @@
-//! The one queue towards a client.
+//! The packets for each client, in order, with bounds on memory.
 //!
-//! Everything a client is sent goes through its *lane*: pongs, acks, emits, the closing packet. A lane whose
-//! socket takes data is written directly, once per batch, from bytes shared by all lanes ([`lanes`]);
-//! a lane that has no socket of its own (long polling, a websocket on another node) or whose socket is
-//! full keeps whole packets in a [`queue`] bounded in bytes. Several queues share one copy of the same bytes.
+//! Everything sent to a client goes through its *lane*: pongs, acks, events, the close packet. If the socket of a lane
+//! accepts data, packets are written to it directly, once per batch, from bytes shared by all lanes ([`lanes`]). If it does
+//! not, or the lane has no socket (long polling, a websocket held by another node), packets wait in a [`queue`] bounded in
+//! bytes. Queues share one copy of the same bytes.
 //!
-//! Policy when a client does not keep up ([`Bounds`]): a volatile packet is dropped if anything is queued before it;
-//! any other packet is queued. Above the soft limit the client must make progress, which its session watches with
-//! [`Lanes::stalled_since`], and sources that can wait do ([`Lanes::poll_capacity`]). Above the hard limit the queue is
-//! offered to the socket once more; then the lane closes and its session ends with the reason `slow consumer`. Sessions
-//! also end when all queues of the node exceed their [`Budget`], those without progress first. Nothing else is
-//! affected.
+//! Policy for clients that do not keep up ([`Bounds`]): a volatile packet is dropped if anything is queued before it; any
+//! other packet is queued. Above the soft limit the client must make progress, which its session watches with
+//! [`Lanes::stalled_since`], and sources that can wait are paused ([`Lanes::poll_capacity`]). Above the hard limit the
+//! queue is written to the socket once more if possible; then the lane closes and its session ends with the reason `slow consumer`. Sessions
+//! also end when all queues of the node exceed their [`Budget`], those without progress first. Other clients are
+//! not affected.
 //!
-//! No lock, no thread: a worker's lanes live on that worker. Used by `broker`, `session` and `transport`.
+//! Lanes live on one worker thread and need no locks. Used by `broker`, `session` and `transport`.
 
 mod arena;
 mod backlog;

@@ -224,7 +224,7 @@ mod tests {
             assert_eq!(lanes.offer(id, packet.clone()), Offered::Accepted);
             lanes.flush(1);
         }
-        assert_eq!(lanes.take_overdue(), [id], "told once");
+        assert_eq!(lanes.take_overdue(), [id], "reported once");
         let stalled = lanes.stalled_since(id).unwrap();
         assert!(poll_capacity(&mut lanes, id).is_pending());
         assert_eq!(lanes.stalled_since(id), Some(stalled), "no progress yet");

@@ -1,4 +1,4 @@
-//! What waits for one client, bounded in bytes.
+//! The queue of one client, bounded in bytes.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -6,14 +6,14 @@ use std::io::IoSlice;
 use super::chunk::Slice;
 use super::unit::Unit;
 
-/// At most this many buffers go into one vectored write (the kernel takes 1024).
+/// Maximum number of buffers in one vectored write; the kernel accepts 1024.
 const MAX_SLICES: usize = 64;
 /// Cost of an entry besides its bytes: its slot in a list that grows by doubling.
 const ENTRY_COST: usize = 2 * size_of::<Entry>();
-/// Bytes of one entry that collects small packets.
+/// Maximum size of an entry that collects small packets, in bytes.
 const OWN_LIMIT: usize = 16 * 1024;
 
-/// Frames waiting in order. Holds no memory while empty.
+/// Frames in order. Allocates no memory while empty.
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: VecDeque<Entry>,
@@ -42,7 +42,7 @@ impl Entry {
 }
 
 impl Queue {
-    /// Bytes waiting.
+    /// Bytes queued.
     pub fn bytes(&self) -> usize {
         self.bytes - self.taken
     }
@@ -57,7 +57,7 @@ impl Queue {
         self.own + self.entries.len() * ENTRY_COST
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -85,7 +85,7 @@ impl Queue {
         }
     }
 
-    /// The first packet, if it is whole.
+    /// The first packet, unless it is partly written.
     pub fn front(&self) -> Option<Unit<'_>> {
         let first = self.entries.front()?;
         let packet = match first {
@@ -98,15 +98,15 @@ impl Queue {
         }
     }
 
-    /// Drops the first packet, if it is whole.
+    /// Removes the first packet, unless it is partly written.
     pub fn pop(&mut self) {
         if let Some(length) = self.front().map(|unit| unit.wire().len()) {
             self.advance(length);
         }
     }
 
-    /// Hands the waiting bytes to `write`, which says how many it took, until it takes less than offered.
-    /// Returns whether the queue is empty now.
+    /// Passes the queued bytes to `write`, which returns how many it accepted, until it accepts less than it was passed.
+    /// Returns whether the queue is empty.
     pub fn write_to(
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
@@ -166,7 +166,7 @@ mod tests {
     use crate::outbox::chunk::{Chunk, Meter};
 
     #[test]
-    fn a_socket_that_takes_little_gets_everything_in_order() {
+    fn partial_writes_deliver_everything_in_order() {
         let (mut queue, meter) = (Queue::default(), Meter::default());
         let mut expected = Vec::new();
         for n in 0..200 {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_come_out_whole_and_one_by_one() {
+    fn packets_are_taken_out_one_by_one() {
         let (mut queue, meter) = (Queue::default(), Meter::default());
         let batch = [
             Packet::text("4a"),
@@ -214,7 +214,7 @@ mod tests {
         let frames: Vec<u8> = batch.iter().flat_map(|p| p.wire().to_vec()).collect();
         let chunk = Chunk::frames(&frames, &meter);
         let cut = batch[0].wire().len() as u32;
-        // Two neighbouring parts of a chunk are one entry.
+        // Adjacent parts of a chunk become one entry.
         queue.push_shared(Slice::new(Rc::clone(&chunk), 0, cut));
         queue.push_shared(Slice::new(chunk, cut, frames.len() as u32));
         assert_eq!(queue.weight(), frames.len() + ENTRY_COST);

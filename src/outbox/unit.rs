@@ -1,4 +1,4 @@
-//! The unit that a pulling transport takes out of a queue: a packet with its attachments.
+//! What a polling transport takes out of a queue at a time: a packet with its attachments.
 
 use super::Packet;
 use super::packet::{Part, PartKind};
@@ -11,7 +11,7 @@ pub struct Unit<'a>(Kind<'a>);
 #[derive(Debug, Clone, Copy)]
 enum Kind<'a> {
     Packet(&'a Packet),
-    /// A packet of one frame, among others of its batch.
+    /// A packet of one frame, in the copy of its batch.
     Frame {
         wire: &'a [u8],
         part: Option<Part<'a>>,
@@ -23,7 +23,7 @@ impl<'a> Unit<'a> {
         Self(Kind::Packet(packet))
     }
 
-    /// The first of these frames, if they begin with a whole one.
+    /// The first of these frames, if it is complete.
     pub(super) fn of_frames(frames: &'a [u8]) -> Option<Self> {
         let (opcode, header, length) = split_header(frames)?;
         let wire = frames.get(..header.checked_add(length)?)?;

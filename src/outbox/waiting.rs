@@ -7,20 +7,20 @@ use super::lanes::Lanes;
 use super::queue::Queue;
 use super::unit::Unit;
 
-/// What a lane was offered since it was opened.
+/// What a lane has been offered since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Packets taken, written or not; at most 2^32 - 1.
+    /// Packets accepted, whether written or not; at most 2^32 - 1.
     pub packets: u32,
-    /// Bytes of those, as on a websocket.
+    /// Bytes of these packets on a websocket.
     pub bytes: u64,
     /// Volatile packets dropped.
     pub dropped: u32,
 }
 
 impl Lanes {
-    /// Woken when something is queued, the lane closes, or its socket turned out to be full. A lane with a
-    /// waker counts as ready for a volatile packet while nothing waits.
+    /// Sets the waker of the transport. It is woken when packets are queued, when the lane closes, and when its socket is
+    /// full. A lane with a waker and an empty queue is ready for volatile packets.
     pub fn set_waker(&mut self, id: LaneId, waker: &Waker) {
         let slot = self.backlogs.waker_mut(id.0 as usize);
         if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
@@ -28,7 +28,7 @@ impl Lanes {
         }
     }
 
-    /// No transport pulls at the moment: volatile packets are dropped.
+    /// Removes the waker of the transport. Until the next one is set, volatile packets are dropped.
     pub fn clear_waker(&mut self, id: LaneId) {
         *self.backlogs.waker_mut(id.0 as usize) = None;
     }
@@ -49,7 +49,7 @@ impl Lanes {
         self.backlogs[index].queue.front()
     }
 
-    /// Drops the first packet queued: its client has it.
+    /// Removes the first packet queued, after the transport has taken it.
     pub fn pop(&mut self, id: LaneId) {
         let index = id.0 as usize;
         let before = self.backlogs[index].queue.bytes();
@@ -58,7 +58,7 @@ impl Lanes {
         self.backlogs.allow_transfer(index, taken);
     }
 
-    /// What the lane was offered since it was opened.
+    /// What the lane has been offered since it was opened.
     pub fn tally(&self, id: LaneId) -> Tally {
         let lane = &self.lanes[id.0 as usize];
         Tally {
@@ -73,7 +73,7 @@ impl Lanes {
         self.backlogs.bytes()
     }
 
-    /// Memory of all queues of this worker; what several share counts once.
+    /// Bytes of memory of all queues of this worker; shared bytes count once.
     pub fn memory(&self) -> usize {
         self.backlogs.memory()
     }

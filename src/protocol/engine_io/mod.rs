@@ -1,4 +1,4 @@
-//! Engine.IO revision 4: single packets and polling bodies (protocol notes 1).
+//! Engine.IO revision 4: single packets and polling bodies (docs/protocol.md#1-engineio).
 
 pub mod packet;
 pub mod payload;

@@ -1,6 +1,6 @@
-//! One Engine.IO packet as text: a type digit and its data (protocol notes 1.1).
+//! One Engine.IO packet as text: a type digit and its data (docs/protocol.md#1-engineio).
 //!
-//! Binary messages are no packets here: raw frames on a websocket, `b` + base64 in a polling body.
+//! Binary messages are not packets in this sense: they are frames on a websocket, and `b` and base64 in a polling body.
 
 use thiserror::Error;
 
@@ -11,22 +11,22 @@ pub enum Packet<'a> {
     Open(&'a str),
     /// `1`: the end of the session.
     Close,
-    /// `2`: heartbeat of the server, or `probe` of a client that upgrades.
+    /// `2`: the heartbeat of the server, or `probe` from a client that upgrades.
     Ping(&'a str),
-    /// `3`: the answer to a ping, with the same data.
+    /// `3`: the response to a ping, with the same data.
     Pong(&'a str),
     /// `4`: a message of the layer above.
     Message(&'a str),
     /// `5`: the client moves to the probed transport.
     Upgrade,
-    /// `6`: nothing; releases a waiting poll.
+    /// `6`: no content; completes a pending poll.
     Noop,
 }
 
-/// Text that is no packet.
+/// Why a text is not a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PacketError {
-    /// Protocol notes 1.7: an empty text frame or body closes the session.
+    /// An empty text frame or body, which closes the session (docs/protocol.md#17-errors).
     #[error("empty packet")]
     Empty,
     #[error("unknown packet type {0:?}")]
@@ -34,7 +34,7 @@ pub enum PacketError {
 }
 
 impl<'a> Packet<'a> {
-    /// Reads one packet. Data after `1`, `5` and `6` means nothing and is dropped.
+    /// Parses one packet. Data after `1`, `5` and `6` is ignored.
     pub fn parse(text: &'a str) -> Result<Self, PacketError> {
         let mut rest = text.chars();
         let kind = rest.next().ok_or(PacketError::Empty)?;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_refused() {
+    fn any_other_text_is_rejected() {
         for (text, error) in [
             ("", PacketError::Empty),
             ("7", PacketError::UnknownType('7')),
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_back(data in ".*") {
+        fn encoded_packets_are_parsed_back(data in ".*") {
             for packet in [Packet::Open(&data), Packet::Ping(&data), Packet::Pong(&data), Packet::Message(&data)] {
                 let text = packet.encode();
                 prop_assert_eq!(Packet::parse(&text), Ok(packet));

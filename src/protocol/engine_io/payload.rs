@@ -1,4 +1,4 @@
-//! The body of a polling request or answer: packets joined by the record separator (protocol notes 1.3).
+//! The body of a polling request or response: packets joined by the record separator (docs/protocol.md#13-polling).
 //!
 //! How many packets or bytes a request may hold is its reader's business; answers are bounded here.
 
@@ -11,7 +11,7 @@ use crate::model::base64::{BASE64, decode_lenient};
 const SEPARATOR: char = '\x1e';
 const BINARY_MARK: char = 'b';
 
-/// The most packets of one answer: python-engineio clients refuse more (protocol notes 1.3).
+/// Maximum number of packets in one response: python-engineio clients reject more (docs/protocol.md#13-polling).
 pub const MAX_PACKETS: usize = 16;
 
 /// One packet of a polling body.
@@ -32,7 +32,7 @@ pub enum PayloadError {
 }
 
 /// The packets of `body` in order. Ends after the first error: packets behind a broken one are dropped
-/// (protocol notes 1.7). An empty body is one empty packet, thus an error.
+/// (docs/protocol.md#17-errors). An empty body is one empty packet, thus an error.
 pub fn decode(body: &str) -> PayloadPackets<'_> {
     PayloadPackets { rest: Some(body) }
 }

@@ -1,4 +1,4 @@
-//! Heartbeat and end of an Engine.IO session (protocol notes 1.5 and 3).
+//! The heartbeat of an Engine.IO session, and the reasons for which it closes (docs/protocol.md#15-heartbeat and #3-reasons-and-selection).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Joins the text of a packet with the binary messages that follow it (protocol notes 2 and table 2.2).
+//! Joins the text of a packet with the binary messages that follow it (docs/protocol.md#2-socketio).
 //!
 //! One per connection, in the order the messages came. It does not know which namespaces are joined.
 
@@ -48,7 +48,7 @@ impl Packet<'_> {
     }
 }
 
-/// Why a message breaks the stream of packets. Each closes the connection (table 2.2).
+/// Why a message violates the protocol. Each closes the connection (docs/protocol.md#22-malformed-input).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
     #[error(transparent)]

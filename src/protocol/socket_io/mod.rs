@@ -1,4 +1,4 @@
-//! Socket.IO revision 5: packets, their attachments, and what the server writes (protocol notes 2).
+//! Socket.IO revision 5: packets, their attachments, and what the server sends (docs/protocol.md#2-socketio).
 
 pub mod decoder;
 pub mod encode;

@@ -1,6 +1,6 @@
-//! The text of a Socket.IO packet: header and JSON (protocol notes 2 and table 2.2).
+//! The text of a Socket.IO packet: header and JSON (docs/protocol.md#2-socketio).
 //!
-//! Checks all that one text can tell; attachments are `decoder`'s part, what a session may say now is its state's.
+//! Checks what follows from the text alone: `decoder` checks attachments, and `state` which packets a session may send now.
 //! The JSON is validated once and kept as text.
 
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ use crate::model::payload::{RESERVED_EVENTS, first_element};
 /// Maximum number of attachments in a packet from an upstream.
 const MAX_ATTACHMENTS_OF_SERVERS: usize = 1000;
 
-/// What a packet is; whether attachments follow is told by their number.
+/// The kind of a packet; it has attachments if their number is not 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketKind {
     /// `0`: data is an object or empty.
@@ -28,36 +28,36 @@ pub enum PacketKind {
     /// `4`: data is an object, a string (python-socketio) or empty. Clients must not send it.
     ConnectError,
     /// An event without data, or an ack without data or id: legal, and nothing follows from it but that
-    /// its namespace must be joined (table 2.2, "ignored").
+    /// its namespace must be joined (docs/protocol.md#22-malformed-input).
     Ignored,
 }
 
-/// A packet's text, taken apart.
+/// The parts of a packet's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed<'a> {
     pub kind: PacketKind,
     /// How many binary messages follow.
     pub attachments: usize,
-    /// `/` if the packet names none.
+    /// `/` if the packet contains no namespace.
     pub namespace: &'a str,
     pub id: Option<AckId>,
-    /// Valid JSON of the form its kind asks for, without space around it, or empty.
+    /// Valid JSON of the form that its kind requires, without surrounding whitespace, or empty.
     pub data: &'a str,
 }
 
-/// Why a text is no packet. Each closes the connection (table 2.2).
+/// Why a text is not a packet. Each closes the connection (docs/protocol.md#22-malformed-input).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseError {
     #[error("empty packet")]
     Empty,
     #[error("unknown packet type {0:?}")]
     UnknownType(char),
-    /// Not a number, no dash behind it, or 0 (refused since socket.io-parser 4.2.7).
+    /// Not a number, not followed by a dash, or 0 (rejected since socket.io-parser 4.2.7).
     #[error("illegal number of attachments")]
     IllegalAttachments,
     #[error("too many attachments, at most 10 are allowed")]
     TooManyAttachments,
-    /// Attachments are announced, but there is no JSON they could belong to.
+    /// Attachments are announced, but the packet has no JSON.
     #[error("attachments without data")]
     AttachmentsWithoutData,
     #[error("data is not JSON: {0}")]
@@ -71,9 +71,9 @@ pub enum ParseError {
     ReservedEvent(String),
 }
 
-/// Takes apart the text behind the Engine.IO `4`, attachments not included.
+/// Parses the text after the Engine.IO `4`, without attachments.
 ///
-/// Space in front of the JSON is space; the reference server's parser takes it for the ack id 0.
+/// Whitespace before the JSON is ignored; the parser of the reference server reads it as the ack id 0.
 pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
     let parsed = parse_any(text, MAX_ATTACHMENTS)?;
     if parsed.kind == PacketKind::Event
@@ -139,7 +139,7 @@ fn split_attachments(text: &str, most: usize) -> Result<(usize, &str), ParseErro
     }
 }
 
-/// The comma may be missing where nothing follows: `41/admin` (protocol notes 2).
+/// The comma may be missing at the end of the packet: `41/admin` (docs/protocol.md#2-socketio).
 fn split_namespace(text: &str) -> (&str, &str) {
     if !text.starts_with('/') {
         return ("/", text);

@@ -1,4 +1,5 @@
-//! Finds the places in a packet's JSON that stand for attachments and judges their numbers (table 2.2).
+//! Finds the placeholders of attachments in a packet's JSON and checks their numbers
+//! (docs/protocol.md#22-malformed-input).
 //!
 //! One pass without recursion over JSON that is already known to be valid: depth costs no stack, and a string
 //! that is not Unicode (a lone surrogate, legal in JavaScript) is no obstacle.

@@ -1,4 +1,4 @@
-//! Which namespaces a session has joined (protocol notes 2.1 and 2.4).
+//! The namespaces that a session has joined or requested (docs/protocol.md#21-connect).
 
 use std::time::{Duration, Instant};
 

@@ -19,7 +19,7 @@ pub fn encode_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&header[..size]);
 }
 
-/// Appends a client's frame of these contents in turn, masked with `key`, which nobody may foresee
+/// Appends a client's frame of the concatenated `parts`, masked with `key`, which must be unpredictable
 /// (RFC 6455 section 10.3).
 pub fn write_masked(opcode: OpCode, key: [u8; 4], parts: &[&[u8]], out: &mut Vec<u8>) {
     let length = parts.iter().map(|part| part.len()).sum();
@@ -35,7 +35,7 @@ pub fn write_masked(opcode: OpCode, key: [u8; 4], parts: &[&[u8]], out: &mut Vec
     mask(&mut out[start..], key);
 }
 
-/// A close frame; without a code it is empty, as the reference server sends it (protocol notes 1.4).
+/// A close frame; without a code it is empty, as the reference server sends it (docs/protocol.md#14-websocket).
 /// A reason too long for a control frame is cut at a character.
 pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 + MAX_CONTROL);
