@@ -3,7 +3,9 @@
 
 use std::rc::Rc;
 
-use super::{App, Effect, EngineApp, Event, Outcome, SocketContext, SocketHandler};
+use super::{
+    App, AppFactory, CommandSender, Effect, EngineApp, Event, Outcome, SocketContext, SocketHandler,
+};
 use crate::model::{Message, Payload};
 
 /// Echoes Socket.IO events.
@@ -53,5 +55,19 @@ impl EngineApp for EngineEcho {
 
     fn on_message(&self, message: Message) -> Vec<Message> {
         vec![message]
+    }
+}
+
+/// Makes both.
+#[derive(Debug, Default)]
+pub struct EchoFactory;
+
+impl AppFactory for EchoFactory {
+    fn build(&self, _commands: CommandSender) -> Rc<dyn App> {
+        Rc::new(Echo)
+    }
+
+    fn engine_app(&self) -> Option<Rc<dyn EngineApp>> {
+        Some(Rc::new(EngineEcho))
     }
 }

@@ -10,11 +10,13 @@ mod command_sender;
 mod context;
 pub mod echo;
 mod effect;
+mod factory;
 pub mod gate;
 mod handle;
 pub mod open_webui;
 mod outcome;
 pub mod relay;
+pub mod router;
 pub mod upstream;
 
 use std::rc::Rc;
@@ -22,6 +24,7 @@ use std::rc::Rc;
 pub use command_sender::CommandSender;
 pub use context::{Event, Join, SocketAccess, SocketContext};
 pub use effect::{Effect, Effects, Refusal};
+pub use factory::AppFactory;
 pub use handle::{Capacity, JoinedRooms, SocketHandle, SocketMessage, SocketRequest};
 pub use outcome::{Deferred, Outcome};
 

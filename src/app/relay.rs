@@ -14,7 +14,10 @@ use std::time::Duration;
 use bytestring::ByteString;
 use serde_json::{Value, json};
 
-use super::{App, Effect, Event, Join, JoinedRooms, Outcome, SocketContext, SocketHandler};
+use super::{
+    App, AppFactory, CommandSender, Effect, Event, Join, JoinedRooms, Outcome, SocketContext,
+    SocketHandler,
+};
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig, Reloadable};
 use crate::model::elements::decode_string;
 use crate::model::payload::RESERVED_EVENTS;
@@ -305,4 +308,22 @@ fn ack(argument: &Value) -> Effect {
 fn error(code: &str, message: &str) -> Payload {
     let error = json!({"ok": false, "error": {"code": code, "message": message}});
     Payload::text(format!("[{error}]"))
+}
+/// Makes relays with the same rules.
+#[derive(Debug)]
+pub struct RelayFactory {
+    rules: Arc<Reloadable<RelayConfig>>,
+}
+
+impl RelayFactory {
+    /// As [`Relay::new`].
+    pub fn new(rules: Arc<Reloadable<RelayConfig>>) -> Self {
+        Self { rules }
+    }
+}
+
+impl AppFactory for RelayFactory {
+    fn build(&self, _commands: CommandSender) -> Rc<dyn App> {
+        Rc::new(Relay::new(Arc::clone(&self.rules)))
+    }
 }

@@ -22,8 +22,10 @@ use tokio::sync::oneshot;
 
 use super::relay::{self, Relay};
 use super::{
-    App, Effect, Effects, Event, Outcome, Refusal, SocketContext, SocketHandle, SocketHandler,
+    App, AppFactory, CommandSender, Effect, Effects, Event, Outcome, Refusal, SocketContext,
+    SocketHandle, SocketHandler,
 };
+use crate::config::{RelayConfig, Reloadable};
 use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
 use crate::model::{Namespace, Network, Payload};
 use crate::upstream::{
@@ -316,6 +318,33 @@ fn error_event(code: &str, message: &str, data: Option<String>) -> Payload {
         None => head,
     };
     Payload::event(ERROR_EVENT, [argument.as_str()])
+}
+
+/// Makes apps that share a pool of upstreams.
+pub struct UpstreamFactory {
+    pool: Arc<Pool>,
+    relay: Option<Arc<Reloadable<RelayConfig>>>,
+}
+
+impl UpstreamFactory {
+    /// Over `pool`; with `relay`, the rules by which the node itself handles `roomwire:*` events.
+    pub fn new(pool: Arc<Pool>, relay: Option<Arc<Reloadable<RelayConfig>>>) -> Self {
+        Self { pool, relay }
+    }
+}
+
+impl AppFactory for UpstreamFactory {
+    fn build(&self, _commands: CommandSender) -> Rc<dyn App> {
+        let relay = self
+            .relay
+            .as_ref()
+            .map(|rules| Relay::new(Arc::clone(rules)));
+        Rc::new(Upstream::new(Arc::clone(&self.pool), relay))
+    }
+
+    fn has_upstreams(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

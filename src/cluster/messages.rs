@@ -37,9 +37,6 @@ pub struct Forwarded {
     pub body: Bytes,
 }
 
-/// Called on the bridge's thread with every command that other members of the bus publish. Must not block.
-pub type CommandObserver = Box<dyn Fn(&Command) + Send + Sync>;
-
 /// To the bridge: the node stops. The bridge ends, and its link with it.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]

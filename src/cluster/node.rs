@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
 
 use super::dialect::Dialect;
-use super::messages::{CommandObserver, Forward, Leave, RouterAddresses};
+use super::messages::{Forward, Leave, RouterAddresses};
 use super::publish::Publisher;
 use super::receive::Receiver;
 use super::subscriber::Subscriber;
@@ -24,7 +24,7 @@ use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
-use crate::model::Workers;
+use crate::model::{CommandObserver, Workers};
 
 /// Events handled before other tasks of the thread get their turn.
 const EVENTS_PER_TURN: usize = 256;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use log::warn;
 
 use super::dialect::{DecodeError, Dialect, Inbound};
-use super::messages::{CommandObserver, Forwarded, RouterAddresses};
+use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
 use super::subscriptions::RoomSubscriptions;
 use crate::broker::directory::gather_worker;
@@ -18,8 +18,8 @@ use crate::clock;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
-    AckReply, AckToken, Command, Emit, NodeId, QueryRequest, QueryResponse, ReplyTo, Target, Unfit,
-    Workers,
+    AckReply, AckToken, Command, CommandObserver, Emit, NodeId, QueryRequest, QueryResponse,
+    ReplyTo, Target, Unfit, Workers,
 };
 
 /// How long the workers of this node may take to answer a query of another node.

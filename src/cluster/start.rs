@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context, Recipient};
 use super::dialect::Dialect;
 use super::dialect::native::NativeDialect;
 use super::dialect::python::PythonDialect;
-use super::messages::{CommandObserver, Forward, Leave, RouterAddresses};
+use super::messages::{Forward, Leave, RouterAddresses};
 use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
@@ -15,7 +15,7 @@ use crate::bus::redis::{InvalidRedis, RedisSettings, TlsFiles, Topology};
 use crate::config::BusConfig;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::model::{Namespace, NodeId, Room};
+use crate::model::{CommandObserver, Namespace, NodeId, Room};
 
 /// The settings of the link; `None`: one node, no Redis.
 ///

@@ -12,6 +12,7 @@ mod limits;
 mod open_webui;
 mod outbox;
 mod reload;
+mod routes;
 
 const DEFAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default.toml");
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{AppKind, Config};
+use crate::config::Config;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,12 +104,11 @@ pub async fn check(config: &Config, options: &Options, mut say: impl FnMut(&str)
         nodes = under_way;
         tell(findings, &mut say);
     }
-    if config.app.kind == AppKind::OpenWebui {
-        say("looking at the backends ...");
+    if config.app.is_open_webui() {
+        say("checking the backends ...");
         tell(open_webui::check(config, &nodes).await, &mut say);
-    } else {
-        tell(upstreams::check(config, &nodes).await, &mut say);
     }
+    tell(upstreams::check(config, &nodes).await, &mut say);
     if let Some(url) = &options.url {
         say(&format!(
             "connecting to {url}, holding for {:?} ...",

@@ -8,7 +8,7 @@ use awc::Client;
 use futures_util::future::join_all;
 
 use super::Finding;
-use crate::config::{AppKind, Config, UpstreamConfig, UpstreamUrl};
+use crate::config::{Config, UpstreamConfig, UpstreamUrl};
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random, SocketId, ViaMark};
 use crate::upstream::{ProbeError, ProbeResult, probe};
@@ -43,7 +43,7 @@ pub(super) async fn get(client: &Client, url: &str, token: Option<&str>) -> Repl
 
 /// Checks the upstreams of `app.kind = "upstream"`. `nodes` are the names of the nodes of this cluster.
 pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Finding> {
-    if config.app.kind != AppKind::Upstream {
+    if !config.app.uses_upstream() {
         return Vec::new();
     }
     let settings = &config.app.upstream;

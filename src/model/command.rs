@@ -128,6 +128,9 @@ impl AckReply {
     }
 }
 
+/// Called on the bridge's thread with every command that other members of the bus publish. Must not block.
+pub type CommandObserver = Box<dyn Fn(&Command) + Send + Sync>;
+
 #[cfg(test)]
 mod tests {
     use super::*;

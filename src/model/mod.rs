@@ -23,7 +23,7 @@ pub mod via_mark;
 pub mod workers;
 
 pub use ack_id::AckId;
-pub use command::{AckReply, AckToken, Command, Emit, Target};
+pub use command::{AckReply, AckToken, Command, CommandObserver, Emit, Target};
 pub use elements::Elements;
 pub use fitness::Unfit;
 pub use handshake::{Handshake, Parser};

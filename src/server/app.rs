@@ -1,117 +1,85 @@
-//! The app of a node: what the apps of its workers share, started once, and each worker's own, built on its thread.
+//! The apps of a node as configured: the only place that knows all of them.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::BusHandles;
 use super::reload::ReloadableParts;
-use crate::app::echo::{Echo, EngineEcho};
-use crate::app::open_webui::{self, OpenWebui};
-use crate::app::relay::Relay;
-use crate::app::upstream::Upstream;
-use crate::app::{App, CommandSender, EngineApp};
-use crate::broker::Shard;
-use crate::cluster::messages::CommandObserver;
+use crate::app::AppFactory;
+use crate::app::echo::EchoFactory;
+use crate::app::open_webui::{Node, OpenWebuiFactory};
+use crate::app::relay::RelayFactory;
+use crate::app::router::RouterFactory;
+use crate::app::upstream::UpstreamFactory;
 use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random, ViaMark};
 use crate::store::{MemoryStore, Store};
 use crate::upstream::{Pool, check_health};
 
-/// What the workers' apps share.
-pub(super) enum NodeApp {
-    Relay,
-    Echo,
-    Upstream(Arc<Pool>),
-    OpenWebui {
-        node: Arc<open_webui::Node>,
-        upstreams: Arc<Pool>,
-    },
+/// The app of `app.kind`, behind a router where `app.routes` names more.
+pub(super) fn apps(
+    config: &Config,
+    bus: Option<&BusHandles>,
+    node: NodeId,
+    reloadable: &ReloadableParts,
+    (metrics, random): (&Arc<Metrics>, &Arc<dyn Random>),
+) -> Box<dyn AppFactory> {
+    let parts = AppParts {
+        config,
+        bus,
+        node,
+        reloadable,
+        metrics,
+        random,
+    };
+    let default = parts.app(config.app.kind);
+    if config.app.routes.is_empty() {
+        return default;
+    }
+    let routes = config.app.routes.iter();
+    let routes = routes.map(|route| (route.namespace.clone(), parts.app(route.app)));
+    Box::new(RouterFactory::new(routes, default))
 }
 
-impl NodeApp {
-    /// The app that the configuration names.
-    pub(super) fn start(
-        config: &Config,
-        outside: Option<&BusHandles>,
-        node: NodeId,
-        metrics: &Arc<Metrics>,
-        random: &Arc<dyn Random>,
-    ) -> Self {
-        let app = &config.app;
-        // Their health is checked for as long as somebody has the pool.
-        let pool = |settings: &UpstreamConfig| {
-            let (metrics, random) = (Arc::clone(metrics), Arc::clone(random));
-            let mark = ViaMark::new(&config.bus.channel_prefix, node);
-            let pool = Pool::new(settings.clone(), mark, metrics, random);
-            actix_rt::spawn(check_health(Arc::downgrade(&pool)));
-            pool
-        };
-        match app.kind {
-            AppKind::Relay => Self::Relay,
-            AppKind::Echo => Self::Echo,
-            AppKind::Upstream => Self::Upstream(pool(&app.upstream)),
+/// What apps are made of.
+struct AppParts<'a> {
+    config: &'a Config,
+    bus: Option<&'a BusHandles>,
+    node: NodeId,
+    reloadable: &'a ReloadableParts,
+    metrics: &'a Arc<Metrics>,
+    random: &'a Arc<dyn Random>,
+}
+
+impl AppParts<'_> {
+    fn app(&self, kind: AppKind) -> Box<dyn AppFactory> {
+        let app = &self.config.app;
+        let rules = || Arc::clone(&self.reloadable.rules);
+        match kind {
+            AppKind::Relay => Box::new(RelayFactory::new(rules())),
+            AppKind::Echo => Box::new(EchoFactory),
+            AppKind::Upstream => {
+                let relay = app.upstream.relay.then(rules);
+                Box::new(UpstreamFactory::new(self.pool(&app.upstream), relay))
+            }
             AppKind::OpenWebui => {
-                let store: Arc<dyn Store> = match outside {
-                    Some(outside) => Arc::clone(&outside.store),
+                let store: Arc<dyn Store> = match self.bus {
+                    Some(bus) => Arc::clone(&bus.store),
                     None => Arc::new(MemoryStore::default()),
                 };
-                Self::OpenWebui {
-                    node: Arc::new(open_webui::Node::new(
-                        app.open_webui.clone(),
-                        store,
-                        Arc::clone(metrics),
-                    )),
-                    upstreams: pool(&app.open_webui.connections(&app.upstream)),
-                }
+                let node = Node::new(app.open_webui.clone(), store, Arc::clone(self.metrics));
+                let pool = self.pool(&app.open_webui.connections(&app.upstream));
+                Box::new(OpenWebuiFactory::new(node, pool))
             }
         }
     }
 
-    /// The app of one worker, on its thread.
-    pub(super) fn of_worker(
-        &self,
-        config: &Config,
-        reloadable: &ReloadableParts,
-        shard: &Rc<Shard>,
-    ) -> Rc<dyn App> {
-        let relay = || Relay::new(Arc::clone(&reloadable.rules));
-        match self {
-            Self::Relay => Rc::new(relay()),
-            Self::Echo => Rc::new(Echo),
-            Self::Upstream(pool) => {
-                let relay = config.app.upstream.relay.then(relay);
-                Rc::new(Upstream::new(Arc::clone(pool), relay))
-            }
-            Self::OpenWebui { node, upstreams } => {
-                let shard = Rc::clone(shard);
-                let outlet = CommandSender::new(move |command| shard.dispatch(command));
-                Rc::new(OpenWebui::start(node, Arc::clone(upstreams), outlet))
-            }
-        }
-    }
-
-    /// The app of bare Engine.IO sessions, if the node has one.
-    pub(super) fn engine_app(&self) -> Option<Rc<dyn EngineApp>> {
-        match self {
-            Self::Echo => Some(Rc::new(EngineEcho)),
-            Self::Relay | Self::Upstream(_) | Self::OpenWebui { .. } => None,
-        }
-    }
-
-    /// Whether nothing is left to be done for sockets that are gone.
-    pub(super) fn is_settled(&self) -> bool {
-        match self {
-            Self::OpenWebui { node, .. } => node.is_settled(),
-            Self::Relay | Self::Echo | Self::Upstream(_) => true,
-        }
-    }
-
-    /// What the app observes of the commands of other members of the bus.
-    pub(super) fn command_observers(&self) -> Vec<CommandObserver> {
-        match self {
-            Self::OpenWebui { node, .. } => vec![Box::new(node.command_observer())],
-            Self::Relay | Self::Echo | Self::Upstream(_) => Vec::new(),
-        }
+    /// A pool of upstreams whose health is checked for as long as the pool is in use.
+    fn pool(&self, settings: &UpstreamConfig) -> Arc<Pool> {
+        let (metrics, random) = (Arc::clone(self.metrics), Arc::clone(self.random));
+        let mark = ViaMark::new(&self.config.bus.channel_prefix, self.node);
+        let pool = Pool::new(settings.clone(), mark, metrics, random);
+        actix_rt::spawn(check_health(Arc::downgrade(&pool)));
+        pool
     }
 }

@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use log::{debug, info};
 use tokio::sync::Notify;
 
+use crate::app::AppFactory;
 use crate::app::gate::GateFactory;
 use crate::broker::{Directory, Ingress};
 use crate::bus::link::{Link, LinkEvents};
@@ -43,7 +44,7 @@ use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
-use app::NodeApp;
+use app::apps;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
 use reload::ReloadableParts;
@@ -149,18 +150,19 @@ impl Server {
         let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
         metrics.node_info.set(node.as_str());
         let (ports, routers) = (RouterAddresses::default(), Arc::<WorkerRouters>::default());
-        let app = NodeApp::start(&config, outside.as_ref(), node, &metrics, &random);
-        let surroundings = surroundings(&config, node, &app, &metrics, &health, &ports);
+        let reloadable = ReloadableParts::of(&config);
+        let shared = (&metrics, &random);
+        let app = apps(&config, outside.as_ref(), node, &reloadable, shared);
+        let surroundings = surroundings(&config, node, &*app, &metrics, &health, &ports);
         let (directory, ways) = start_bus(&config, outside, surroundings);
         let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let demo = demo(&config, node, address, &client_files);
-        let reloadable = ReloadableParts::of(&config);
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(session_settings(&config)),
             limits: Limits::of_process(&config, &metrics),
             outbox_memory: Budget::new(outbox_memory(&config), config.server.workers),
-            endpoint: Arc::new(endpoint_settings(&config, node, &reloadable)),
+            endpoint: Arc::new(endpoint_settings(&config, node, &reloadable, &*app)),
             reloadable,
             directory,
             forward,
@@ -342,7 +344,7 @@ fn demo(
 fn surroundings(
     config: &Config,
     node: NodeId,
-    app: &NodeApp,
+    app: &dyn AppFactory,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
     ports: &RouterAddresses,
@@ -393,12 +395,7 @@ fn greet(config: &Config, address: SocketAddr, node: NodeId) {
         format_args!("{}/", config.engine.path),
     );
     let (version, workers) = (env!("CARGO_PKG_VERSION"), config.server.workers);
-    let upstreams: Vec<String> = config
-        .app
-        .upstreams()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let upstreams: Vec<String> = config.app.upstreams().map(ToString::to_string).collect();
     if upstreams.is_empty() {
         info!(node:%, version, app, path:%, workers; "listening on {scheme}://{address}");
     } else {

@@ -7,14 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
-use super::app::NodeApp;
 use super::reload::ReloadableParts;
-use crate::app::EngineApp as _;
-use crate::app::echo::EngineEcho;
 use crate::app::gate::{GateFactory, Gates};
+use crate::app::{AppFactory, CommandSender};
 use crate::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use crate::cluster::messages::{Forward, RouterAddresses};
-use crate::config::{AppKind, Config};
+use crate::config::Config;
 use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
@@ -50,7 +48,7 @@ pub(super) struct Blueprint {
     pub(super) routers: Arc<WorkerRouters>,
     pub(super) ports: RouterAddresses,
     pub(super) tls: Option<Arc<TlsIdentity>>,
-    pub(super) app: NodeApp,
+    pub(super) app: Box<dyn AppFactory>,
     pub(super) gate_factories: Vec<GateFactory>,
     pub(super) entered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
     pub(super) next_worker: AtomicUsize,
@@ -79,7 +77,10 @@ impl Blueprint {
                 .recipient()
                 .into(),
         );
-        let app = self.app.of_worker(&self.config, &self.reloadable, &shard);
+        let app = self.app.build({
+            let shard = Rc::clone(&shard);
+            CommandSender::new(move |command| shard.dispatch(command))
+        });
         let worker = Worker::new(
             shard,
             app,
@@ -175,23 +176,18 @@ pub(super) fn endpoint_settings(
     config: &Config,
     node: NodeId,
     reloadable: &ReloadableParts,
+    app: &dyn AppFactory,
 ) -> EndpointSettings {
     EndpointSettings {
         engine: config.engine.clone(),
         access: Arc::clone(&reloadable.access),
         tls: config.server.tls.is_some(),
         send_buffer: config.socket.send_buffer,
-        bare_path: match config.app.kind {
-            AppKind::Echo => Some(EngineEcho.path().to_owned()),
-            AppKind::Relay | AppKind::Upstream | AppKind::OpenWebui => None,
-        },
+        bare_path: app.engine_app().map(|app| app.path().to_owned()),
         forward_timeout: config.bus.forward_timeout,
         message_limit: config.bus.message_limit,
-        via_mark: match config.app.kind {
-            AppKind::Upstream | AppKind::OpenWebui => {
-                Some(ViaMark::new(&config.bus.channel_prefix, node))
-            }
-            AppKind::Relay | AppKind::Echo => None,
-        },
+        via_mark: app
+            .has_upstreams()
+            .then(|| ViaMark::new(&config.bus.channel_prefix, node)),
     }
 }

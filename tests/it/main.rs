@@ -51,6 +51,7 @@ mod redis;
 mod reload_process;
 mod requests;
 mod rooms;
+mod routes;
 mod shutdown;
 mod simulator;
 mod slow_client;

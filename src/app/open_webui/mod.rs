@@ -17,6 +17,7 @@ mod bus_listener;
 mod chats;
 mod documents;
 mod events;
+mod factory;
 mod maintenance;
 mod node;
 mod outcomes;
@@ -48,6 +49,7 @@ use requests::{ChatAction, Request, token_of};
 use user::Login;
 use worker::WorkerApp;
 
+pub use factory::OpenWebuiFactory;
 pub use node::Node;
 pub use version::Support;
 

@@ -1,7 +1,7 @@
 //! `[app]` and the tables in it.
 
 use crate::config::checker::Checker;
-use crate::config::tables::{AppKind, Config};
+use crate::config::tables::Config;
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     let upstream = &mut config.app.upstream;
@@ -19,22 +19,41 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
 }
 
 pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
+    routes(config, checker);
     upstream(config, checker);
     open_webui(config, checker);
+}
+
+/// A namespace with a route must be one that clients may connect to.
+fn routes(config: &Config, checker: &mut Checker<'_, '_>) {
+    if !checker.sound(&["app.routes", "socket.namespaces"]) {
+        return;
+    }
+    for (number, route) in config.app.routes.iter().enumerate() {
+        let name = route.namespace.as_str();
+        let allowed = &config.socket.namespaces;
+        if !allowed.iter().any(|pattern| pattern.matches(name)) {
+            let message = format!("no client can connect to `{name}`: add it to socket.namespaces");
+            checker.warn(&format!("app.routes[{number}].namespace"), message);
+        }
+    }
 }
 
 fn upstream(config: &Config, checker: &mut Checker<'_, '_>) {
     const URLS: &str = "app.upstream.urls";
     let upstream = &config.app.upstream;
-    let is_upstream = config.app.kind == AppKind::Upstream;
+    let is_upstream = config.app.uses_upstream();
     if !checker.sound(&[URLS]) {
         return;
     }
     if is_upstream && upstream.urls.is_empty() {
-        let message = "must name the server behind this node, such as `http://backend:3000`, for app.kind = \"upstream\"";
+        let message = "must name the server behind this node, such as `http://backend:3000`, for an app `upstream`";
         checker.reject(URLS, message);
     } else if !is_upstream && !upstream.urls.is_empty() {
-        checker.warn(URLS, "has no effect without app.kind = \"upstream\"");
+        checker.warn(
+            URLS,
+            "has no effect without an app `upstream`, by app.kind or app.routes",
+        );
     }
     if is_upstream && upstream.forward.is_empty() {
         let message = "is empty: clients receive no event of the server behind this node";
@@ -44,7 +63,7 @@ fn upstream(config: &Config, checker: &mut Checker<'_, '_>) {
 
 fn open_webui(config: &Config, checker: &mut Checker<'_, '_>) {
     const KEY: &str = "app.open_webui.upstreams";
-    if config.app.kind != AppKind::OpenWebui {
+    if !config.app.is_open_webui() {
         return;
     }
     if config.app.open_webui.upstreams.is_empty() && checker.sound(&[KEY]) {

@@ -4,13 +4,13 @@ use crate::config::checker::Checker;
 use crate::config::net::SecretUrl;
 use crate::config::problem::{Origin, Problem};
 use crate::config::redis_url;
-use crate::config::tables::{AppKind, BusConfig, Config, SentinelConfig};
+use crate::config::tables::{BusConfig, Config, SentinelConfig};
 
 /// Bytes besides the largest message of a client: headers of the bus, of a forwarded request, of a packet.
 const MESSAGE_OVERHEAD: usize = 16 << 10;
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
-    let is_open_webui = config.app.kind == AppKind::OpenWebui;
+    let is_open_webui = config.app.is_open_webui();
     let max_payload = config.engine.max_payload;
     let bus = &mut config.bus;
     let has_python = checker.layers.borrowed.manager_is_redis || is_open_webui;
@@ -84,7 +84,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
         checker
             .problems
             .push(Problem::new("bus.redis_url", origin, message));
-    } else if config.app.kind == AppKind::OpenWebui {
+    } else if config.app.is_open_webui() {
         let message = "is required with app.kind = \"open_webui\": the Redis of the backends, as in their WEBSOCKET_REDIS_URL";
         checker.reject("bus.redis_url", message);
     } else if bus.required {

@@ -45,7 +45,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
 
 /// The largest message that can be sent to a client: the key that limits it, and its bytes.
 fn largest_message(config: &Config) -> (&'static str, usize) {
-    let has_upstreams = matches!(config.app.kind, AppKind::Upstream | AppKind::OpenWebui);
+    let has_upstreams = config.app.uses_upstream() || config.app.is_open_webui();
     let mut largest = ("engine.max_payload", config.engine.max_payload);
     let others = [
         (

@@ -98,7 +98,7 @@ fn public_bind(config: &Config, checker: &mut Checker<'_, '_>) {
         let publish = rule.publish == PublishPolicy::Anyone && is_shipped("app.relay.publish");
         join || publish
     });
-    if config.app.kind == AppKind::Relay && is_open {
+    if config.app.uses(AppKind::Relay) && is_open {
         let message = format!(
             "by default, everyone who can reach {bind} can join any room and emit to it; \
              set app.relay.join and app.relay.publish (to `anyone`, if that is intended)"

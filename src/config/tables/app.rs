@@ -3,9 +3,12 @@
 use super::open_webui::OpenWebuiConfig;
 use super::relay::RelayConfig;
 use super::upstream::UpstreamConfig;
-use crate::config::declare::table;
-use crate::config::forms::choice;
+use crate::config::declare::{entry, table};
+use crate::config::entry::tables;
+use crate::config::forms::{choice, text};
+use crate::config::pattern::Pattern;
 use crate::config::upstream_url::UpstreamUrl;
+use crate::config::values;
 
 table! {
     /// What the events of clients do.
@@ -14,6 +17,9 @@ table! {
         /// behind this node. `echo`: events come back to the client, for protocol tests. `open_webui`: the node runs in
         /// front of Open WebUI backends, with other defaults (docs/open-webui.md).
         kind: AppKind = "relay", choice(&AppKind::ALL);
+        /// Other apps for some namespaces, as entries `[[app.routes]]` of a file. The first matching entry applies; all
+        /// other namespaces belong to `app.kind`.
+        routes: Vec<RouteEntry> = [], tables();
     }
     tables {
         relay: RelayConfig,
@@ -22,23 +28,49 @@ table! {
     }
 }
 
+entry! {
+    /// An entry of `[[app.routes]]`.
+    pub RouteEntry {
+        /// Name of the namespaces, such as `/chat`, in which `*` stands for any text.
+        namespace: Pattern = text("name or pattern", values::namespace);
+        /// The app of these namespaces: `relay`, `upstream` or `echo`.
+        app: AppKind = choice(ROUTED);
+    }
+}
+
+/// Apps that can share a node. `open_webui` changes the defaults of the whole node and must be `app.kind`.
+const ROUTED: &[(&str, AppKind)] = &[
+    ("relay", AppKind::Relay),
+    ("upstream", AppKind::Upstream),
+    ("echo", AppKind::Echo),
+];
+
 impl AppConfig {
+    /// Whether any namespace of the node belongs to an app of this kind.
+    pub fn uses(&self, kind: AppKind) -> bool {
+        self.kind == kind || self.routes.iter().any(|route| route.app == kind)
+    }
+
+    /// Whether events go to the Socket.IO servers of `app.upstream.urls`.
+    pub fn uses_upstream(&self) -> bool {
+        self.uses(AppKind::Upstream)
+    }
+
+    /// Whether the node runs in front of Open WebUI.
+    pub fn is_open_webui(&self) -> bool {
+        self.kind == AppKind::OpenWebui
+    }
+
     /// Whether the node itself handles `roomwire:*` events.
     pub fn relays(&self) -> bool {
-        match self.kind {
-            AppKind::Relay => true,
-            AppKind::Upstream => self.upstream.relay,
-            AppKind::Echo | AppKind::OpenWebui => false,
-        }
+        self.uses(AppKind::Relay) || self.uses_upstream() && self.upstream.relay
     }
 
     /// The servers behind this node.
-    pub fn upstreams(&self) -> &[UpstreamUrl] {
-        match self.kind {
-            AppKind::Relay | AppKind::Echo => &[],
-            AppKind::Upstream => &self.upstream.urls,
-            AppKind::OpenWebui => &self.open_webui.upstreams,
-        }
+    pub fn upstreams(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        let upstream = self.uses_upstream().then_some(&self.upstream.urls);
+        let backends = self.is_open_webui().then_some(&self.open_webui.upstreams);
+        upstream.into_iter().chain(backends).flatten()
     }
 }
 

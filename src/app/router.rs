@@ -1,0 +1,176 @@
+//! Several apps in one node: the namespace of a socket decides which one handles it.
+
+use std::rc::Rc;
+
+use super::{App, AppFactory, CommandSender, EngineApp, SocketContext, SocketHandler};
+use crate::config::Pattern;
+use crate::model::CommandObserver;
+
+/// The app of the namespaces that match a pattern.
+struct Route<A> {
+    namespaces: Pattern,
+    app: A,
+}
+
+/// Opens each socket in the app of the first route that matches its namespace, or else in the default app.
+pub struct Router {
+    routes: Vec<Route<Rc<dyn App>>>,
+    default: Rc<dyn App>,
+    /// Headers that any of the apps reads; `None` if none of them reads the handshake.
+    handshake_headers: Option<Vec<&'static str>>,
+}
+
+impl Router {
+    /// A router over `routes`, in order, and the app for all other namespaces.
+    pub fn new(
+        routes: impl IntoIterator<Item = (Pattern, Rc<dyn App>)>,
+        default: Rc<dyn App>,
+    ) -> Self {
+        let routes: Vec<_> = routes
+            .into_iter()
+            .map(|(namespaces, app)| Route { namespaces, app })
+            .collect();
+        let apps = routes.iter().map(|route| &route.app).chain([&default]);
+        let mut handshake_headers: Option<Vec<&'static str>> = None;
+        for headers in apps.filter_map(|app| app.handshake_headers()) {
+            let all = handshake_headers.get_or_insert_default();
+            all.extend(headers);
+            all.sort_unstable();
+            all.dedup();
+        }
+        Self {
+            routes,
+            default,
+            handshake_headers,
+        }
+    }
+
+    fn app(&self, namespace: &str) -> &Rc<dyn App> {
+        let route = self
+            .routes
+            .iter()
+            .find(|route| route.namespaces.matches(namespace));
+        route.map_or(&self.default, |route| &route.app)
+    }
+}
+
+impl App for Router {
+    fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        Rc::clone(self.app(context.namespace.as_str())).open(context)
+    }
+
+    fn handshake_headers(&self) -> Option<&[&'static str]> {
+        self.handshake_headers.as_deref()
+    }
+}
+
+/// The factories of a node with routes.
+pub struct RouterFactory {
+    routes: Vec<Route<Box<dyn AppFactory>>>,
+    default: Box<dyn AppFactory>,
+}
+
+impl RouterFactory {
+    /// As [`Router::new`].
+    pub fn new(
+        routes: impl IntoIterator<Item = (Pattern, Box<dyn AppFactory>)>,
+        default: Box<dyn AppFactory>,
+    ) -> Self {
+        let routes = routes
+            .into_iter()
+            .map(|(namespaces, app)| Route { namespaces, app });
+        Self {
+            routes: routes.collect(),
+            default,
+        }
+    }
+
+    fn factories(&self) -> impl Iterator<Item = &dyn AppFactory> {
+        let routes = self.routes.iter().map(|route| &*route.app);
+        routes.chain([&*self.default])
+    }
+}
+
+impl AppFactory for RouterFactory {
+    fn build(&self, commands: CommandSender) -> Rc<dyn App> {
+        let routes = self
+            .routes
+            .iter()
+            .map(|route| (route.namespaces.clone(), route.app.build(commands.clone())));
+        Rc::new(Router::new(routes, self.default.build(commands.clone())))
+    }
+
+    fn engine_app(&self) -> Option<Rc<dyn EngineApp>> {
+        self.default.engine_app()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.factories().all(|factory| factory.is_settled())
+    }
+
+    fn command_observers(&self) -> Vec<CommandObserver> {
+        let observers = self
+            .factories()
+            .flat_map(|factory| factory.command_observers());
+        observers.collect()
+    }
+
+    fn has_upstreams(&self) -> bool {
+        self.factories().any(|factory| factory.has_upstreams())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An app that reads these headers.
+    struct Reads(Option<&'static [&'static str]>);
+
+    impl App for Reads {
+        fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+            unreachable!("no socket is opened")
+        }
+
+        fn handshake_headers(&self) -> Option<&[&'static str]> {
+            self.0
+        }
+    }
+
+    fn router(routes: &[(&str, &'static [&'static str])]) -> Router {
+        let routes = routes.iter().map(|(pattern, headers)| {
+            let app: Rc<dyn App> = Rc::new(Reads(Some(headers)));
+            (Pattern::from(*pattern), app)
+        });
+        Router::new(routes, Rc::new(Reads(None)))
+    }
+
+    #[test]
+    fn the_first_matching_route_counts_and_other_namespaces_take_the_default() {
+        let router = router(&[
+            ("/chat", &["a"]),
+            ("/legacy-*", &["b"]),
+            ("/legacy-1", &["c"]),
+        ]);
+        let chosen = |namespace| {
+            router
+                .app(namespace)
+                .handshake_headers()
+                .map(|headers| headers[0])
+        };
+        assert_eq!(chosen("/chat"), Some("a"));
+        assert_eq!(chosen("/legacy-1"), Some("b"));
+        assert_eq!(chosen("/"), None);
+        assert_eq!(chosen("/chat/more"), None);
+    }
+
+    #[test]
+    fn the_handshake_is_kept_for_the_headers_of_all_apps_and_only_if_one_reads_it() {
+        assert_eq!(router(&[]).handshake_headers(), None);
+        let router = router(&[("/a", &["cookie", "x-user"]), ("/b", &["cookie"])]);
+        assert_eq!(
+            router.handshake_headers(),
+            Some(["cookie", "x-user"].as_slice())
+        );
+    }
+}
