@@ -6,7 +6,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::model::{Command, NodeId};
+use crate::model::NodeId;
 
 /// To the bridge: an opaque message for a worker of another node.
 #[derive(Debug, Message)]
