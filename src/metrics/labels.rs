@@ -152,6 +152,8 @@ labels! {
         Pickle = "pickle",
         /// Stock clients would close their connections on receiving it, see `model::fitness`.
         Unfit = "unfit",
+        /// A newer Roomwire node sent it, and this one does not know its kind.
+        Newer = "newer",
     ;
     /// Kind of a request that is forwarded to the node of its session.
     Forwarding("kind"):

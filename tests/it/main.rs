@@ -37,6 +37,7 @@ mod live_upstreams;
 mod log_process;
 mod loops;
 mod metrics;
+mod mixed_versions;
 mod namespaces;
 mod newcomers;
 mod open_webui_failures;

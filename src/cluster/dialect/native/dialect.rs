@@ -142,8 +142,14 @@ fn gather_of(message: &Bytes) -> Option<u64> {
 
 impl From<DecodeError> for dialect::DecodeError {
     fn from(error: DecodeError) -> Self {
+        let reason = match error {
+            DecodeError::UnknownKind(_)
+            | DecodeError::UnknownQuery(_)
+            | DecodeError::CriticalExtension(_) => BusDrop::Newer,
+            _ => BusDrop::Unreadable,
+        };
         Self {
-            reason: BusDrop::Unreadable,
+            reason,
             cause: Box::new(error),
         }
     }

@@ -1,10 +1,8 @@
-//! What Roomwire nodes say to each other: a short binary header and the pieces of the packet as
-//! clients get them, so that the receiver shares the bytes instead of parsing or copying them.
+//! What Roomwire nodes send each other (docs/bus.md#the-native-dialect): a fixed head, a body with the pieces of the
+//! packet as clients get them, and extensions. The receiver shares the bytes instead of parsing or copying them.
 //!
-//! Layout, numbers little-endian: version (1 byte), kind (1), sender (4), then per kind the fields in
-//! the order of their types. A name is a 2-byte length and UTF-8, a blob a 4-byte length and bytes,
-//! a list a 2-byte count and its items. Nothing may follow. A node reads its own version and the one
-//! before; while both run, it must not be asked for more. JSON is passed on unread.
+//! Nodes of the same major version understand each other. A newer minor version may add kinds, flags, fields at the end of
+//! a body and extensions, which older nodes skip; anything else needs a new major version.
 
 mod channels;
 mod dialect;
@@ -22,8 +20,20 @@ pub use dialect::NativeDialect;
 pub use read::DecodeError;
 pub use write::TooLong;
 
-/// Version written. Bump it with every change of the layout and keep reading the one before.
-const VERSION: u8 = 1;
+/// The major version: changes when older nodes could misread a message. Others are rejected.
+const MAJOR: u8 = 2;
+/// The minor version: changes with every addition. Receivers do not depend on it.
+const MINOR: u8 = 0;
+
+/// Major version, minor version, kind, flags, sender (4 bytes), length of the body (4 bytes).
+const HEAD_LENGTH: usize = 12;
+const KIND_AT: usize = 2;
+const FLAGS_AT: usize = 3;
+const SENDER_AT: usize = 4;
+const BODY_LENGTH_AT: usize = 8;
+
+/// Set in the tag of an extension without which a message must not be applied.
+const CRITICAL: u16 = 0x8000;
 
 const EMIT: u8 = 1;
 const JOIN: u8 = 2;
@@ -35,8 +45,11 @@ const FORWARD: u8 = 7;
 const QUERY: u8 = 8;
 const QUERY_ANSWER: u8 = 9;
 
+/// Flags of an emit.
 const VOLATILE: u8 = 1;
 const WITH_ACK: u8 = 2;
+/// Flag of a disconnect: it closes the whole connection.
+const CLOSE: u8 = 1;
 
 const REPLY_TO_NODE: u8 = 0;
 const REPLY_TO_FOREIGN: u8 = 1;
@@ -51,12 +64,15 @@ pub enum NativeMessage {
     AckReply(AckReply),
     Query(QueryRequest),
     QueryAnswer(QueryResponse),
-    /// Something for a session that lives on another node; the dialect does not look into it.
+    /// For a session of another node. The dialect does not interpret it.
     Forward(Bytes),
 }
 
 impl NativeMessage {
-    /// The message as `sender` says it.
+    /// Encodes the message of `sender`.
+    ///
+    /// # Errors
+    /// A field exceeds its length.
     pub fn encode(&self, sender: NodeId) -> Result<Bytes, TooLong> {
         match self {
             Self::Command(command) => encode_command(sender, command),
@@ -67,7 +83,10 @@ impl NativeMessage {
         }
     }
 
-    /// Reads a message. Payloads and forwarded bodies share the memory of `message`.
+    /// Decodes a message and names its sender. Payloads and forwarded bodies share the memory of `message`.
+    ///
+    /// # Errors
+    /// The message is malformed, or of a kind or version that this node does not know.
     pub fn decode(message: &Bytes) -> Result<(NodeId, Self), DecodeError> {
         read::decode(message)
     }
@@ -75,15 +94,18 @@ impl NativeMessage {
 
 pub use write::{encode_command, encode_forward, encode_query, encode_query_answer, encode_reply};
 
-/// Who said it, without reading the rest: to drop what comes back from the bus.
+/// The sender, without decoding the rest: a node drops its own messages, which come back from the bus.
+///
+/// # Errors
+/// The head is malformed, or of another major version.
 pub fn sender_of(message: &[u8]) -> Result<NodeId, DecodeError> {
     read::sender_of(message)
 }
 
-/// Whether it is a query or an emit that requests an ack, without decoding the rest.
+/// Whether a message is a query or an emit that requests acks, without decoding the rest.
 pub fn is_question(message: &[u8]) -> bool {
-    match message.get(1) {
-        Some(&EMIT) => message.get(6).is_some_and(|flags| flags & WITH_ACK != 0),
-        kind => kind == Some(&QUERY),
+    match (message.get(KIND_AT), message.get(FLAGS_AT)) {
+        (Some(&EMIT), Some(flags)) => flags & WITH_ACK != 0,
+        (kind, _) => kind == Some(&QUERY),
     }
 }

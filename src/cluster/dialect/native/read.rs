@@ -1,48 +1,64 @@
-//! Bytes to messages. Every length is checked against what is there before anything is allocated.
+//! Decodes messages. Every length is compared with the bytes that follow before anything is allocated.
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::{
-    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, NativeMessage, OF_ROOMS,
-    OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VERSION, VOLATILE, WITH_ACK,
+    ACK_REPLY, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CRITICAL, DISCONNECT, EMIT, FLAGS_AT, FORWARD,
+    HEAD_LENGTH, JOIN, KIND_AT, LEAVE, MAJOR, NativeMessage, OF_ROOMS, OF_SOCKETS, QUERY,
+    QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT, VOLATILE, WITH_ACK,
 };
 use crate::model::{
     AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
     QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
-/// The message is not one of ours, or of a version this node does not read.
+/// Why a message cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    #[error("message of version {0}, this node reads version {VERSION}")]
+    #[error("major version {0} of the native dialect, this node speaks {MAJOR}")]
     UnknownVersion(u8),
-    #[error("unknown kind {0} of message")]
+    /// Of a newer minor version. Skipped.
+    #[error("message of unknown kind {0} from a newer Roomwire node")]
     UnknownKind(u8),
+    /// Of a newer minor version. Skipped.
+    #[error("query of unknown kind {0} from a newer Roomwire node")]
+    UnknownQuery(u8),
+    /// Of a newer minor version. Skipped.
+    #[error("message with unknown critical extension {0:#06x} from a newer Roomwire node")]
+    CriticalExtension(u16),
     #[error("message ends within its {0}")]
     Short(&'static str),
-    #[error("{0} is not valid")]
+    #[error("invalid {0}")]
     Invalid(&'static str),
-    #[error("{0} bytes after the end of the message")]
-    Trailing(usize),
 }
 
 pub(super) fn sender_of(message: &[u8]) -> Result<NodeId, DecodeError> {
-    let version = message.first().ok_or(DecodeError::Short("version"))?;
-    if *version != VERSION {
-        return Err(DecodeError::UnknownVersion(*version));
+    let major = message.first().ok_or(DecodeError::Short("version"))?;
+    if *major != MAJOR {
+        return Err(DecodeError::UnknownVersion(*major));
     }
-    let node = message.get(2..6).ok_or(DecodeError::Short("sender"))?;
-    node_of(node)
+    let sender = message.get(SENDER_AT..BODY_LENGTH_AT);
+    node_of(sender.ok_or(DecodeError::Short("sender"))?)
 }
 
 pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeError> {
     let sender = sender_of(message)?;
-    let mut reader = Reader { message, at: 6 };
-    let kind = message[1];
+    let (kind, flags) = (message[KIND_AT], message[FLAGS_AT]);
+    let mut reader = Reader {
+        message,
+        at: BODY_LENGTH_AT,
+        end: message.len(),
+    };
+    let length = reader.length("head")?;
+    reader.end = HEAD_LENGTH
+        .checked_add(length)
+        .filter(|end| *end <= message.len())
+        .ok_or(DecodeError::Short("body"))?;
+    check_extensions(&message[reader.end..])?;
     let decoded = match kind {
-        EMIT => NativeMessage::Command(Command::Emit(reader.emit()?)),
+        EMIT => NativeMessage::Command(Command::Emit(reader.emit(flags)?)),
         JOIN => NativeMessage::Command(Command::Join {
             selector: reader.selector()?,
             rooms: reader.rooms()?.into_vec(),
@@ -57,12 +73,12 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
         }),
         DISCONNECT => NativeMessage::Command(Command::Disconnect {
             selector: reader.selector()?,
-            close: reader.flag("close")?,
+            close: flags & CLOSE != 0,
         }),
         ACK_REPLY => NativeMessage::AckReply(AckReply {
             token: reader.token()?,
             socket: reader.socket()?,
-            payload: reader.answer()?,
+            payload: reader.reply()?,
         }),
         QUERY => NativeMessage::Query(QueryRequest {
             from: sender,
@@ -78,10 +94,25 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
         FORWARD => NativeMessage::Forward(reader.blob("forwarded message")?),
         unknown => return Err(DecodeError::UnknownKind(unknown)),
     };
-    match message.len() - reader.at {
-        0 => Ok((sender, decoded)),
-        trailing => Err(DecodeError::Trailing(trailing)),
+    // A newer minor version may have added fields: what follows in the body is skipped.
+    Ok((sender, decoded))
+}
+
+/// Skips extensions, none of which this version knows: tag and length, 2 and 4 bytes, then the value.
+fn check_extensions(mut block: &[u8]) -> Result<(), DecodeError> {
+    while !block.is_empty() {
+        let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() else {
+            return Err(DecodeError::Short("extension"));
+        };
+        let tag = u16::from_le_bytes([t0, t1]);
+        if tag & CRITICAL != 0 {
+            return Err(DecodeError::CriticalExtension(tag));
+        }
+        let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3]));
+        let length = length.map_err(|_huge| DecodeError::Short("extension"))?;
+        block = rest.get(length..).ok_or(DecodeError::Short("extension"))?;
     }
+    Ok(())
 }
 
 fn node_of(bytes: &[u8]) -> Result<NodeId, DecodeError> {
@@ -91,13 +122,15 @@ fn node_of(bytes: &[u8]) -> Result<NodeId, DecodeError> {
 
 struct Reader<'a> {
     message: &'a Bytes,
-    /// Never beyond the end.
+    /// At most `end`.
     at: usize,
+    /// The end of the body.
+    end: usize,
 }
 
 impl<'a> Reader<'a> {
     fn bytes(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], DecodeError> {
-        let rest = &self.message[self.at..];
+        let rest = &self.message[self.at..self.end];
         let bytes = rest.get(..length).ok_or(DecodeError::Short(field))?;
         self.at += length;
         Ok(bytes)
@@ -124,6 +157,11 @@ impl<'a> Reader<'a> {
         self.array(field).map(u16::from_le_bytes).map(usize::from)
     }
 
+    fn length(&mut self, field: &'static str) -> Result<usize, DecodeError> {
+        let length = self.array(field).map(u32::from_le_bytes)?;
+        usize::try_from(length).map_err(|_huge| DecodeError::Short(field))
+    }
+
     fn name(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
         let length = self.count(field)?;
         let bytes = self.bytes(field, length)?;
@@ -131,17 +169,16 @@ impl<'a> Reader<'a> {
     }
 
     fn blob(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
-        let length = self.array(field).map(u32::from_le_bytes)?;
-        let length = usize::try_from(length).map_err(|_huge| DecodeError::Short(field))?;
+        let length = self.length(field)?;
         let start = self.at;
         self.bytes(field, length)?;
         Ok(self.message.slice(start..start + length))
     }
 
-    /// Room for as many as are promised, but no more than could follow: each takes 2 bytes or more.
+    /// Reserves memory for no more rooms than could follow, as each takes at least 2 bytes.
     fn rooms(&mut self) -> Result<SmallVec<[Room; 1]>, DecodeError> {
         let count = self.count("rooms")?;
-        let possible = (self.message.len() - self.at) / 2;
+        let possible = (self.end - self.at) / 2;
         let mut rooms = SmallVec::with_capacity(count.min(possible));
         for _ in 0..count {
             rooms.push(Room::from(self.name("room")?));
@@ -157,11 +194,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn emit(&mut self) -> Result<Emit, DecodeError> {
-        let flags = self.byte("flags")?;
-        if flags & !(VOLATILE | WITH_ACK) != 0 {
-            return Err(DecodeError::Invalid("flags"));
-        }
+    fn emit(&mut self, flags: u8) -> Result<Emit, DecodeError> {
         let ack = match flags & WITH_ACK {
             0 => None,
             _ => Some(self.token()?),
@@ -175,15 +208,15 @@ impl<'a> Reader<'a> {
     }
 
     fn payload(&mut self) -> Result<Payload, DecodeError> {
-        let payload = self.answer()?;
+        let payload = self.reply()?;
         if payload.json.is_empty() {
             return Err(DecodeError::Invalid("payload"));
         }
         Ok(payload)
     }
 
-    /// A payload; empty if the question reached nobody.
-    fn answer(&mut self) -> Result<Payload, DecodeError> {
+    /// A payload; empty if the emit reached no client.
+    fn reply(&mut self) -> Result<Payload, DecodeError> {
         let json = ByteString::try_from(self.blob("payload")?)
             .map_err(|_invalid| DecodeError::Invalid("payload"))?;
         let is_array = json.starts_with('[') && json.ends_with(']');
@@ -191,7 +224,7 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::Invalid("payload"));
         }
         let count = self.count("attachments")?;
-        let possible = (self.message.len() - self.at) / 4;
+        let possible = (self.end - self.at) / 4;
         let mut attachments = SmallVec::with_capacity(count.min(possible));
         for _ in 0..count {
             attachments.push(self.blob("attachment")?);
@@ -200,7 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     fn token(&mut self) -> Result<AckToken, DecodeError> {
-        let id = self.array("question").map(u64::from_le_bytes)?;
+        let id = self.array("ack token").map(u64::from_le_bytes)?;
         let reply_to = match self.byte("recipient of the reply")? {
             REPLY_TO_NODE => ReplyTo::Node(node_of(self.bytes("recipient of the reply", 4)?)?),
             REPLY_TO_FOREIGN => ReplyTo::Foreign {
@@ -222,7 +255,7 @@ impl<'a> Reader<'a> {
                 namespace: Namespace::from(self.name("namespace")?),
                 socket: self.socket_id()?,
             }),
-            _ => Err(DecodeError::Invalid("kind of query")),
+            unknown => Err(DecodeError::UnknownQuery(unknown)),
         }
     }
 
@@ -242,7 +275,7 @@ impl<'a> Reader<'a> {
                 let rooms = found.then(|| self.rooms()).transpose()?;
                 Ok(QueryAnswer::Rooms(rooms.map(SmallVec::into_vec)))
             }
-            _ => Err(DecodeError::Invalid("kind of query")),
+            unknown => Err(DecodeError::UnknownQuery(unknown)),
         }
     }
 

@@ -1,4 +1,6 @@
-//! The layout byte by byte once, then the way there and back and everything that can be broken.
+//! The layout byte by byte, round trips, and malformed messages.
+
+mod recorded;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -25,7 +27,7 @@ fn emit_to(selector: Selector) -> Command {
 }
 
 #[test]
-fn the_layout() {
+fn an_emit_has_the_documented_layout() {
     let mut emit = Emit {
         to: Selector::room(Namespace::main(), Room::from("r")).except(Room::from("x")),
         payload: Payload::text("[\"e\"]"),
@@ -38,8 +40,8 @@ fn the_layout() {
     emit.payload.attachments.push(Bytes::from_static(b"\xff"));
     let encoded = encode_command(node("nod1"), &Command::Emit(emit)).unwrap();
     let expected: &[&[u8]] = &[
-        b"\x01\x01nod1",
-        b"\x03",
+        b"\x02\0\x01\x03nod1",
+        b"\x2a\0\0\0",
         b"\x02\x01\0\0\0\0\0\0\0nod2",
         b"\x01\0/",
         b"\x01\0\x01\0r",
@@ -52,7 +54,7 @@ fn the_layout() {
 }
 
 #[test]
-fn the_receiver_shares_the_bytes() {
+fn a_decoded_payload_shares_the_memory_of_the_message() {
     let command = emit_to(Selector::everybody(Namespace::main()));
     let encoded = encode_command(node("nod1"), &command).unwrap();
     let (_, message) = NativeMessage::decode(&encoded).unwrap();
@@ -65,32 +67,55 @@ fn the_receiver_shares_the_bytes() {
 }
 
 #[test]
-fn what_is_no_message() {
+fn malformed_messages_are_rejected_with_the_cause() {
     let forward = encode_forward(node("nod1"), b"body").unwrap();
     let mut longer = forward.to_vec();
     longer.push(0);
+    let head = |kind: u8, body: &[u8]| {
+        let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+        [&[2, 0, kind, 0], b"nod1".as_slice(), &length, body].concat()
+    };
+    let extended = |extension: &[u8]| [&forward, extension].concat();
     for (message, error) in [
         (Vec::new(), DecodeError::Short("version")),
-        (b"\x02\x01nod1".to_vec(), DecodeError::UnknownVersion(2)),
+        (b"\x03\0\x01\0nod1".to_vec(), DecodeError::UnknownVersion(3)),
+        (b"\x01\x01nod1".to_vec(), DecodeError::UnknownVersion(1)),
         (b"\0".to_vec(), DecodeError::UnknownVersion(0)),
-        (b"\x01\x01nod".to_vec(), DecodeError::Short("sender")),
-        (b"\x01\x01no !".to_vec(), DecodeError::Invalid("node")),
-        (b"\x01\x63nod1".to_vec(), DecodeError::UnknownKind(0x63)),
-        (b"\x01\x01nod1".to_vec(), DecodeError::Short("flags")),
-        (b"\x01\x01nod1\x04".to_vec(), DecodeError::Invalid("flags")),
+        (b"\x02\0\x01\0nod".to_vec(), DecodeError::Short("sender")),
+        (b"\x02\0\x01\0no !".to_vec(), DecodeError::Invalid("node")),
         (
-            b"\x01\x02nod1\x01\0/\xff\xff".to_vec(),
-            DecodeError::Short("room"),
+            b"\x02\0\x01\0nod1\0\0\0".to_vec(),
+            DecodeError::Short("head"),
         ),
         (
-            b"\x01\x04nod1\x01\0\xff".to_vec(),
-            DecodeError::Invalid("namespace"),
+            b"\x02\0\x01\0nod1\x01\0\0\0".to_vec(),
+            DecodeError::Short("body"),
         ),
         (
-            b"\x01\x07nod1\xff\xff\xff\xff".to_vec(),
+            b"\x02\0\x01\0nod1\xff\xff\xff\xff".to_vec(),
+            DecodeError::Short("body"),
+        ),
+        (head(0x63, b""), DecodeError::UnknownKind(0x63)),
+        (head(1, b""), DecodeError::Short("namespace")),
+        (head(2, b"\x01\0/\xff\xff"), DecodeError::Short("room")),
+        (head(4, b"\x01\0\xff"), DecodeError::Invalid("namespace")),
+        (
+            head(7, b"\xff\xff\xff\xff"),
             DecodeError::Short("forwarded message"),
         ),
-        (longer, DecodeError::Trailing(1)),
+        (
+            head(8, b"\0\0\0\0\0\0\0\0\x63"),
+            DecodeError::UnknownQuery(0x63),
+        ),
+        (longer, DecodeError::Short("extension")),
+        (
+            extended(b"\x01\0\x02\0\0\0x"),
+            DecodeError::Short("extension"),
+        ),
+        (
+            extended(b"\x01\0\0\0\0\0\x01\x80\0\0\0\0"),
+            DecodeError::CriticalExtension(0x8001),
+        ),
     ] {
         let decoded = NativeMessage::decode(&Bytes::from(message.clone()));
         assert_eq!(decoded, Err(error), "{message:?}");
@@ -98,7 +123,7 @@ fn what_is_no_message() {
 }
 
 #[test]
-fn too_long_names_are_refused_by_name() {
+fn a_name_that_is_too_long_is_rejected_with_its_field() {
     let command = Command::CloseRoom {
         namespace: Namespace::main(),
         room: Room::from("x".repeat(65_536)),
@@ -111,7 +136,7 @@ fn too_long_names_are_refused_by_name() {
 }
 
 #[test]
-fn the_shortest_way() {
+fn commands_go_to_the_channel_of_their_socket_room_or_all() {
     let socket = SocketId::random(node("nod3"), WorkerIndex::default(), &OsRandom);
     let id = Room::from(socket.as_str());
     let room_of_id = format!("roomwire:2:room:/#{id}");
@@ -247,22 +272,23 @@ fn message() -> impl Strategy<Value = NativeMessage> {
 
 proptest! {
     #[test]
-    fn every_message_survives_the_way(sender in node_id(), message in message()) {
+    fn messages_are_decoded_as_they_were_encoded(sender in node_id(), message in message()) {
         let encoded = message.encode(sender).unwrap();
         prop_assert_eq!(NativeMessage::decode(&encoded), Ok((sender, message)));
     }
 
     #[test]
-    fn every_cut_is_noticed(message in message(), share in 0.0..1.0_f64) {
+    fn truncated_messages_are_rejected(message in message(), share in 0.0..1.0_f64) {
         let encoded = message.encode(node("nod1")).unwrap();
         let end = (encoded.len() as f64 * share) as usize;
         prop_assert!(NativeMessage::decode(&encoded.slice(..end)).is_err());
     }
 
     #[test]
-    fn no_bytes_make_it_panic(kind in 0..9_u8, body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut message = vec![VERSION, kind];
+    fn arbitrary_bodies_do_not_panic(kind in 0..11_u8, flags in any::<u8>(), body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut message = vec![MAJOR, MINOR, kind, flags];
         message.extend_from_slice(b"nod1");
+        message.extend_from_slice(&(body.len() as u32).to_le_bytes());
         message.extend(body);
         let _ = NativeMessage::decode(&Bytes::from(message));
     }
@@ -360,5 +386,32 @@ fn queries_and_their_answers_are_decoded_as_they_were_encoded() {
                 "{end}"
             );
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn additions_of_a_newer_minor_version_are_skipped(
+        message in message(),
+        fields in prop::collection::vec(any::<u8>(), 0..20),
+        extensions in prop::collection::vec((0..CRITICAL, prop::collection::vec(any::<u8>(), 0..20)), 0..3),
+    ) {
+        let sender = node("nod1");
+        let encoded = message.encode(sender).unwrap();
+        let mut newer = encoded.to_vec();
+        newer.extend(&fields);
+        newer[1] = MINOR + 1;
+        // The flags in use are the lowest.
+        newer[FLAGS_AT] |= 0xf0;
+        let length = (newer.len() - HEAD_LENGTH) as u32;
+        newer[BODY_LENGTH_AT..HEAD_LENGTH].copy_from_slice(&length.to_le_bytes());
+        for (tag, value) in extensions {
+            newer.extend(tag.to_le_bytes());
+            newer.extend((value.len() as u32).to_le_bytes());
+            newer.extend(value);
+        }
+        let newer = Bytes::from(newer);
+        prop_assert_eq!(is_question(&newer), is_question(&encoded));
+        prop_assert_eq!(NativeMessage::decode(&newer), Ok((sender, message)));
     }
 }

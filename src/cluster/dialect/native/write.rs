@@ -1,17 +1,18 @@
-//! Messages to bytes.
+//! Encodes messages.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    ACK_REPLY, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, JOIN, LEAVE, OF_ROOMS, OF_SOCKETS, QUERY,
-    QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VERSION, VOLATILE, WITH_ACK,
+    ACK_REPLY, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, HEAD_LENGTH, JOIN,
+    LEAVE, MAJOR, MINOR, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN,
+    REPLY_TO_NODE, VOLATILE, WITH_ACK,
 };
 use crate::model::{
     AckReply, AckToken, Command, Emit, NodeId, Payload, Query, QueryAnswer, QueryRequest,
     QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
-/// A field does not fit its length: names and lists hold up to 65 535, blobs up to 4 GiB.
+/// A field exceeds its length: names up to 65 535 bytes, lists up to 65 535 items, blobs and bodies up to 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} of {length} is too long for a message between nodes")]
 pub struct TooLong {
@@ -19,7 +20,10 @@ pub struct TooLong {
     pub length: usize,
 }
 
-/// A command as `sender` tells it.
+/// Encodes a command of `sender`.
+///
+/// # Errors
+/// A field exceeds its length.
 pub fn encode_command(sender: NodeId, command: &Command) -> Result<Bytes, TooLong> {
     let writer = match command {
         Command::Emit(emit) => return write_emit(sender, emit),
@@ -42,25 +46,31 @@ pub fn encode_command(sender: NodeId, command: &Command) -> Result<Bytes, TooLon
             writer
         }
         Command::Disconnect { selector, close } => {
-            let mut writer = Writer::new(sender, DISCONNECT, 128);
+            let flags = if *close { CLOSE } else { 0 };
+            let mut writer = Writer::with_flags(sender, DISCONNECT, flags, 128);
             writer.selector(selector)?;
-            writer.buffer.put_u8(u8::from(*close));
             writer
         }
     };
-    Ok(writer.finish())
+    writer.finish()
 }
 
-/// An answer on its way to the node that asked, or to the node that tells the python process.
+/// Encodes the reply of a client of `sender` to an emit of another member of the bus.
+///
+/// # Errors
+/// A field exceeds its length.
 pub fn encode_reply(sender: NodeId, reply: &AckReply) -> Result<Bytes, TooLong> {
     let mut writer = Writer::new(sender, ACK_REPLY, 128 + reply.payload.size());
     writer.token(&reply.token)?;
     writer.socket(reply.socket);
     writer.payload(&reply.payload)?;
-    Ok(writer.finish())
+    writer.finish()
 }
 
-/// A query for other nodes.
+/// Encodes a query of `sender`.
+///
+/// # Errors
+/// A field exceeds its length.
 pub fn encode_query(sender: NodeId, request: &QueryRequest) -> Result<Bytes, TooLong> {
     let mut writer = Writer::new(sender, QUERY, 128);
     writer.buffer.put_u64_le(request.id);
@@ -76,10 +86,13 @@ pub fn encode_query(sender: NodeId, request: &QueryRequest) -> Result<Bytes, Too
             writer.buffer.put_slice(socket.as_str().as_bytes());
         }
     }
-    Ok(writer.finish())
+    writer.finish()
 }
 
-/// The answer of `sender` to a query of another node.
+/// Encodes the answer of `sender` to a query of another node.
+///
+/// # Errors
+/// A field exceeds its length.
 pub fn encode_query_answer(sender: NodeId, response: &QueryResponse) -> Result<Bytes, TooLong> {
     let mut writer = Writer::new(sender, QUERY_ANSWER, 256);
     writer.buffer.put_slice(response.to.as_str().as_bytes());
@@ -103,27 +116,30 @@ pub fn encode_query_answer(sender: NodeId, response: &QueryResponse) -> Result<B
             }
         }
     }
-    Ok(writer.finish())
+    writer.finish()
 }
 
-/// Bytes for another node; their meaning is the caller's.
+/// Encodes a message for a session of another node, which the dialect does not interpret.
+///
+/// # Errors
+/// A field exceeds its length.
 pub fn encode_forward(sender: NodeId, body: &[u8]) -> Result<Bytes, TooLong> {
     let mut writer = Writer::new(sender, FORWARD, 16 + body.len());
     writer.blob("forwarded message", body)?;
-    Ok(writer.finish())
+    writer.finish()
 }
 
 fn write_emit(sender: NodeId, emit: &Emit) -> Result<Bytes, TooLong> {
-    let mut writer = Writer::new(sender, EMIT, 128 + emit.payload.size());
     let volatile = if emit.volatile { VOLATILE } else { 0 };
     let with_ack = if emit.ack.is_some() { WITH_ACK } else { 0 };
-    writer.buffer.put_u8(volatile | with_ack);
+    let expected = 128 + emit.payload.size();
+    let mut writer = Writer::with_flags(sender, EMIT, volatile | with_ack, expected);
     if let Some(token) = &emit.ack {
         writer.token(token)?;
     }
     writer.selector(&emit.to)?;
     writer.payload(&emit.payload)?;
-    Ok(writer.finish())
+    writer.finish()
 }
 
 struct Writer {
@@ -131,16 +147,25 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(sender: NodeId, kind: u8, expected: usize) -> Self {
+    /// Writes the head; `expected` bytes of memory are reserved for the whole message.
+    fn with_flags(sender: NodeId, kind: u8, flags: u8, expected: usize) -> Self {
         let mut buffer = BytesMut::with_capacity(expected);
-        buffer.put_u8(VERSION);
-        buffer.put_u8(kind);
+        buffer.put_slice(&[MAJOR, MINOR, kind, flags]);
         buffer.put_slice(sender.as_str().as_bytes());
+        buffer.put_u32_le(0);
         Self { buffer }
     }
 
-    fn finish(self) -> Bytes {
-        self.buffer.freeze()
+    fn new(sender: NodeId, kind: u8, expected: usize) -> Self {
+        Self::with_flags(sender, kind, 0, expected)
+    }
+
+    /// Enters the length of the body into the head. This version has no extensions.
+    fn finish(mut self) -> Result<Bytes, TooLong> {
+        let (field, length) = ("body", self.buffer.len() - HEAD_LENGTH);
+        let short = u32::try_from(length).map_err(|_long| TooLong { field, length })?;
+        self.buffer[BODY_LENGTH_AT..HEAD_LENGTH].copy_from_slice(&short.to_le_bytes());
+        Ok(self.buffer.freeze())
     }
 
     fn count(&mut self, field: &'static str, length: usize) -> Result<(), TooLong> {

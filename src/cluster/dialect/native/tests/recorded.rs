@@ -1,0 +1,221 @@
+//! Messages recorded from version 2.0 and later: every version must decode the messages of the ones before.
+//!
+//! `ROOMWIRE_RECORD=1 cargo test --lib recorded` adds messages that are not recorded yet. A recorded message is
+//! never changed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use smallvec::smallvec;
+
+use crate::cluster::dialect::native::*;
+use crate::model::{
+    AckToken, DialectId, Emit, Namespace, Payload, Query, QueryAnswer, Random, ReplyTo, Room,
+    Selector, SocketId, WorkerIndex,
+};
+
+const VECTORS: &str = "tests/vectors/native-v2.json";
+
+struct Zeros;
+
+impl Random for Zeros {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+fn socket() -> SocketId {
+    SocketId::random(
+        NodeId::parse("nod1").unwrap(),
+        WorkerIndex::default(),
+        &Zeros,
+    )
+}
+
+fn selector() -> Selector {
+    Selector {
+        namespace: Namespace::from("/chat"),
+        rooms: smallvec![Room::from("r1"), Room::from("räume")],
+        except: smallvec![Room::from(socket().as_str())],
+    }
+}
+
+fn payload() -> Payload {
+    let placeholder = r#"{"_placeholder":true,"num":0}"#;
+    let mut payload = Payload::event("news", ["1", placeholder]);
+    payload.attachments.push(Bytes::from_static(&[0, 1, 255]));
+    payload
+}
+
+fn emit(volatile: bool, reply_to: Option<ReplyTo>) -> NativeMessage {
+    NativeMessage::Command(Command::Emit(Emit {
+        to: selector(),
+        payload: payload(),
+        volatile,
+        ack: reply_to.map(|reply_to| AckToken { reply_to, id: 77 }),
+    }))
+}
+
+fn reply(socket: Option<SocketId>, payload: Payload) -> NativeMessage {
+    NativeMessage::AckReply(AckReply {
+        token: AckToken {
+            reply_to: ReplyTo::Node(NodeId::parse("nod2").unwrap()),
+            id: 77,
+        },
+        socket,
+        payload,
+    })
+}
+
+/// A message of every kind and form, by name.
+fn messages() -> Vec<(&'static str, NativeMessage)> {
+    let mut messages = emits_and_replies();
+    messages.extend(changes());
+    messages.extend(queries());
+    messages.push((
+        "forward",
+        NativeMessage::Forward(Bytes::from_static(&[3, 1, 2])),
+    ));
+    messages
+}
+
+fn emits_and_replies() -> Vec<(&'static str, NativeMessage)> {
+    let node = ReplyTo::Node(NodeId::parse("nod1").unwrap());
+    let foreign = ReplyTo::Foreign {
+        dialect: DialectId(*b"test"),
+        address: Bytes::from_static(b"address"),
+    };
+    vec![
+        ("emit", emit(false, None)),
+        ("emit, volatile", emit(true, None)),
+        ("emit with ack for a node", emit(false, Some(node))),
+        ("emit with ack for a program", emit(true, Some(foreign))),
+        ("ack reply", reply(Some(socket()), payload())),
+        ("ack reply of no client", reply(None, Payload::text(""))),
+    ]
+}
+
+fn changes() -> Vec<(&'static str, NativeMessage)> {
+    let rooms = || vec![Room::from("a"), Room::from("")];
+    let join = Command::Join {
+        selector: selector(),
+        rooms: rooms(),
+    };
+    let leave = Command::Leave {
+        selector: selector(),
+        rooms: rooms(),
+    };
+    let close_room = Command::CloseRoom {
+        namespace: Namespace::from("/chat"),
+        room: Room::from("r1"),
+    };
+    let disconnect = |close| Command::Disconnect {
+        selector: selector(),
+        close,
+    };
+    let commands = [
+        ("join", join),
+        ("leave", leave),
+        ("close room", close_room),
+        ("disconnect", disconnect(false)),
+        ("disconnect, close", disconnect(true)),
+    ];
+    commands
+        .map(|(name, command)| (name, NativeMessage::Command(command)))
+        .into()
+}
+
+fn queries() -> Vec<(&'static str, NativeMessage)> {
+    let [from, to] = ["nod1", "nod2"].map(|name| NodeId::parse(name).unwrap());
+    let query = |query| {
+        NativeMessage::Query(QueryRequest {
+            from,
+            id: 12,
+            query,
+        })
+    };
+    let answer = |answer| {
+        NativeMessage::QueryAnswer(QueryResponse {
+            from,
+            to,
+            id: 12,
+            answer,
+        })
+    };
+    let of_sockets = Query::Sockets {
+        selector: selector(),
+        limit: 100,
+    };
+    let of_rooms = Query::Rooms {
+        namespace: Namespace::from("/chat"),
+        socket: socket(),
+    };
+    let sockets = QueryAnswer::Sockets {
+        total: 500,
+        sockets: vec![socket()],
+    };
+    let rooms = QueryAnswer::Rooms(Some(vec![Room::from("a"), Room::from("")]));
+    vec![
+        ("query for sockets", query(of_sockets)),
+        ("query for rooms", query(of_rooms)),
+        ("answer with sockets", answer(sockets)),
+        ("answer with rooms", answer(rooms)),
+        ("answer without socket", answer(QueryAnswer::Rooms(None))),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(hex: &str) -> Bytes {
+    let digits = hex.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.map(byte).collect()
+}
+
+fn recorded() -> BTreeMap<String, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(VECTORS);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|_new| "{}".to_owned());
+    let mut recorded: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
+    if std::env::var_os("ROOMWIRE_RECORD").is_some() {
+        for (name, message) in messages() {
+            let encoded = message.encode(NodeId::parse("nod1").unwrap()).unwrap();
+            recorded
+                .entry(name.to_owned())
+                .or_insert_with(|| hex(&encoded));
+        }
+        let text = serde_json::to_string_pretty(&recorded).unwrap();
+        std::fs::write(&path, text + "\n").unwrap();
+    }
+    recorded
+}
+
+#[test]
+fn recorded_messages_of_every_kind_are_decoded() {
+    let recorded = recorded();
+    for (name, message) in messages() {
+        let bytes = bytes_of(
+            recorded
+                .get(name)
+                .unwrap_or_else(|| panic!("{name} is not recorded")),
+        );
+        let sender = NodeId::parse("nod1").unwrap();
+        assert_eq!(
+            NativeMessage::decode(&bytes),
+            Ok((sender, message)),
+            "{name}"
+        );
+        assert_eq!(sender_of(&bytes), Ok(sender), "{name}");
+    }
+}
+
+#[test]
+fn this_version_encodes_as_recorded() {
+    let recorded = recorded();
+    for (name, message) in messages() {
+        let encoded = message.encode(NodeId::parse("nod1").unwrap()).unwrap();
+        assert_eq!(Some(&hex(&encoded)), recorded.get(name), "{name}");
+    }
+}
