@@ -92,7 +92,7 @@ impl Relay {
                 let emit = self.emit(context, payload, &arguments)?;
                 let emitted = match context.degraded {
                     false => r#"[{"ok":true}]"#,
-                    true => r#"[{"ok":true,"degraded":true}]"#,
+                    true => r#"[{"degraded":true,"ok":true}]"#,
                 };
                 let ack = Effect::Ack(Payload::text(ByteString::from_static(emitted)));
                 Ok([Effect::dispatch(Command::Emit(emit)), ack].into())

@@ -37,6 +37,11 @@ impl Ingress {
         Self { directory }
     }
 
+    /// The other live nodes of the cluster.
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.directory.peers()
+    }
+
     /// Applies a command on every worker that it may concern. One of [`Origin::Local`] enters the cluster here and is
     /// published as well; one of [`Origin::Bus`] has been published by the node on which it entered.
     pub fn dispatch(&self, command: Command, origin: Origin) {

@@ -4,6 +4,7 @@
 //! (`bus::link`). An outage of Redis ends here: local traffic never waits for anything in this module.
 
 pub mod dialect;
+mod membership;
 pub mod messages;
 pub mod node;
 mod publish;

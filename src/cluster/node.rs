@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
+use actix::{
+    Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture,
+};
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, MemberState};
+use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
 use super::messages::{Forward, Leave, RouterAddresses};
 use super::publish::Publisher;
 use super::receive::Receiver;
@@ -24,7 +27,7 @@ use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
-use crate::model::{CommandObserver, Workers};
+use crate::model::{CommandObserver, NodeId, Workers};
 
 /// Events handled before other tasks of the thread get their turn.
 const EVENTS_PER_TURN: usize = 256;
@@ -55,6 +58,7 @@ pub struct Bridge {
     publisher: Publisher,
     receiver: Receiver,
     subscriber: Subscriber,
+    membership: Membership,
 }
 
 impl Bridge {
@@ -80,6 +84,7 @@ impl Bridge {
                 pending_dispatches: PendingDispatches::default(),
                 since: None,
             },
+            membership: Membership::new(parts.directory.node()),
             directory: parts.directory,
             health: parts.health,
             events: Some(parts.events),
@@ -97,12 +102,43 @@ impl Bridge {
         }
     }
 
-    fn on_event(&mut self, event: LinkEvent) {
+    /// Follows a heartbeat of this or another node.
+    fn on_heartbeat(&mut self, from: NodeId, state: MemberState, ctx: &mut Context<Self>) {
+        let Consequences {
+            changed,
+            respond,
+            probe,
+        } = self.membership.received(from, state);
+        if changed {
+            self.directory.set_peers(self.membership.peers());
+        }
+        if respond {
+            // Not for every node: own heartbeats that come back are the clock of this node.
+            self.publisher
+                .publish_heartbeat(Some(from), MemberState::Alive);
+        }
+        for node in probe {
+            let Some(receivers) = self.publisher.probe(node) else {
+                continue;
+            };
+            let removal = receivers
+                .into_actor(self)
+                .map(move |receivers, bridge, _ctx| {
+                    if receivers == Ok(0) && bridge.membership.remove(node) {
+                        bridge.directory.set_peers(bridge.membership.peers());
+                    }
+                });
+            ctx.spawn(removal);
+        }
+    }
+
+    fn on_event(&mut self, event: LinkEvent, ctx: &mut Context<Self>) {
         let metrics = self.directory.metrics();
         match event {
             LinkEvent::Up => {
                 self.health.set_bus(BusState::Up);
                 self.directory.set_cut_off(false);
+                self.publisher.publish_heartbeat(None, MemberState::Joined);
             }
             LinkEvent::Hearing => self.health.set_bus(BusState::Up),
             LinkEvent::Deaf => {
@@ -133,10 +169,13 @@ impl Bridge {
                 self.notify_ready(complete, false);
             }
             LinkEvent::Message { channel, payload } => {
-                metrics.bus_received_total.increment();
                 let rooms = &self.subscriber.rooms;
-                self.receiver
+                let heartbeat = self
+                    .receiver
                     .receive(&channel, &payload, rooms, &self.publisher);
+                if let Some((from, state)) = heartbeat {
+                    self.on_heartbeat(from, state, ctx);
+                }
             }
         }
     }
@@ -150,6 +189,9 @@ impl Actor for Bridge {
         if let Some(events) = self.events.take() {
             ctx.spawn(EventLoop { events });
         }
+        ctx.run_interval(HEARTBEAT_INTERVAL, |bridge, _ctx| {
+            bridge.publisher.publish_heartbeat(None, MemberState::Alive);
+        });
     }
 }
 
@@ -164,17 +206,22 @@ impl ActorFuture<Bridge> for EventLoop {
     fn poll(
         mut self: Pin<&mut Self>,
         bridge: &mut Bridge,
-        _ctx: &mut Context<Bridge>,
+        ctx: &mut Context<Bridge>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let outcome = self.take_events(bridge, cx);
+        let outcome = self.take_events(bridge, ctx, cx);
         bridge.receiver.send_dispatches();
         outcome
     }
 }
 
 impl EventLoop {
-    fn take_events(&mut self, bridge: &mut Bridge, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn take_events(
+        &mut self,
+        bridge: &mut Bridge,
+        ctx: &mut Context<Bridge>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
         for _ in 0..EVENTS_PER_TURN {
             if bridge.directory.congested() {
                 let waker = cx.waker().clone();
@@ -185,7 +232,7 @@ impl EventLoop {
                 return Poll::Pending;
             }
             match futures_util::Stream::poll_next(Pin::new(&mut self.events), cx) {
-                Poll::Ready(Some(event)) => bridge.on_event(event),
+                Poll::Ready(Some(event)) => bridge.on_event(event, ctx),
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
@@ -254,6 +301,7 @@ impl Handler<Leave> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        self.publisher.publish_heartbeat(None, MemberState::Leaving);
         ctx.stop();
     }
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use log::{debug, warn};
 
-use super::dialect::{Dialect, EncodeError, Outbound};
+use super::dialect::{Dialect, EncodeError, MemberState, Outbound};
 use super::messages::Forward;
 use crate::broker::Directory;
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::{ReceiversCounted, ShardAddress};
-use crate::bus::link::{Link, Outgoing, Translation};
+use crate::bus::link::{Link, Outgoing, Receivers, Translation};
 use crate::health::{BusState, Health};
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
-use crate::model::{AckReply, Command, Emit, QueryRequest, QueryResponse, ReplyTo};
+use crate::model::{AckReply, Command, Emit, NodeId, QueryRequest, QueryResponse, ReplyTo};
 
 /// The publishing half of the bridge. Clones share everything.
 #[derive(Clone)]
@@ -199,6 +199,24 @@ impl Publisher {
                 let _ = unreachable.send(());
             }
         });
+    }
+
+    /// Publishes a heartbeat of this node: for every node, or for one. Heartbeats are not counted.
+    pub(super) fn publish_heartbeat(&self, to: Option<NodeId>, state: MemberState) {
+        let messages = self.encode_fitting(&Outbound::Heartbeat { to, state });
+        if !messages.is_empty() {
+            self.link.publish(messages);
+        }
+    }
+
+    /// Publishes a heartbeat for one node. The result is the number of nodes that received it: 0 if that node is gone.
+    pub(super) fn probe(&self, node: NodeId) -> Option<Receivers> {
+        let outbound = Outbound::Heartbeat {
+            to: Some(node),
+            state: MemberState::Alive,
+        };
+        let message = self.encode_fitting(&outbound).into_iter().next()?;
+        Some(self.link.publish_counted(message))
     }
 
     fn publish(&self, messages: Vec<Outgoing>) {

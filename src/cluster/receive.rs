@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::warn;
 
-use super::dialect::{DecodeError, Dialect, Inbound};
+use super::dialect::{DecodeError, Dialect, Inbound, MemberState};
 use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
 use super::subscriptions::RoomSubscriptions;
@@ -43,19 +43,22 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Takes a message from the link.
+    /// Takes a message from the link. Returns the sender and state of a heartbeat, which the bridge handles.
     pub(super) fn receive(
         &mut self,
         channel: &Channel,
         message: &Bytes,
         rooms: &RoomSubscriptions,
         publisher: &Publisher,
-    ) {
-        let Some(dialect) = self.dialects.iter().find(|dialect| dialect.owns(channel)) else {
-            // The node has just unsubscribed.
-            return;
-        };
-        match dialect.decode(message) {
+    ) -> Option<(NodeId, MemberState)> {
+        // None if the node has just unsubscribed.
+        let dialect = self.dialects.iter().find(|dialect| dialect.owns(channel))?;
+        let inbound = dialect.decode(message);
+        if let Ok(Inbound::Heartbeat { from, state }) = inbound {
+            return Some((from, state));
+        }
+        self.directory.metrics().bus_received_total.increment();
+        match inbound {
             Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
@@ -71,9 +74,10 @@ impl Receiver {
                     self.send_home(response.id, NodeAnswer(response));
                 }
             }
-            Ok(Inbound::Ignored) => {}
+            Ok(Inbound::Ignored | Inbound::Heartbeat { .. }) => {}
             Err(error) => self.report_undecoded(channel, &error),
         }
+        None
     }
 
     fn route_forwarded(&self, from: NodeId, body: Bytes) {

@@ -36,6 +36,7 @@ mod live;
 mod live_upstreams;
 mod log_process;
 mod loops;
+mod membership;
 mod metrics;
 mod mixed_versions;
 mod namespaces;

@@ -80,6 +80,11 @@ pub enum Inbound {
         from: NodeId,
         body: Bytes,
     },
+    /// A node of the cluster, or this one, is alive.
+    Heartbeat {
+        from: NodeId,
+        state: MemberState,
+    },
     /// A message that this node published, or that another node also published in the first dialect.
     Own {
         /// The id of a call or query of this node: the bus counted this node among its receivers.
@@ -102,6 +107,22 @@ pub enum Outbound<'a> {
     QueryAnswer(&'a QueryResponse),
     /// Published by the first dialect only.
     Forward { to: NodeId, body: &'a Bytes },
+    /// Published by the first dialect only: for every node, or for one.
+    Heartbeat {
+        to: Option<NodeId>,
+        state: MemberState,
+    },
+}
+
+/// What a node reports with a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    /// It continues to live.
+    Alive,
+    /// It has just connected, and expects a heartbeat of every other node.
+    Joined,
+    /// It stops.
+    Leaving,
 }
 
 /// Why a message is dropped undecoded.

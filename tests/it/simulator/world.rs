@@ -132,6 +132,8 @@ impl World {
         sleep(Duration::from_secs(120)).await;
         // A node without a past has the subscriptions that every node keeps.
         let fresh = Node::start(&self.config, &self.hub, &self.random, 1);
+        // Heartbeats never end: without latency none of them is in flight.
+        self.remove_latency();
         sleep(Duration::from_secs(1)).await;
         let subscriptions = self.hub.channel_count(fresh.member);
         let mut wrong = Vec::new();
@@ -220,6 +222,15 @@ impl World {
             .note(format_args!("n{number} is {name}, {workers} workers"));
         self.nodes.push(Some(node));
         self.set_latency();
+    }
+
+    fn remove_latency(&self) {
+        for from in self.nodes.iter().flatten() {
+            for to in self.nodes.iter().flatten() {
+                self.hub
+                    .set_faults(from.member, to.member, Faults::default());
+            }
+        }
     }
 
     fn set_latency(&self) {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    DecodeError, NativeChannels, NativeMessage, TooLong, encode_command, encode_forward,
-    encode_query, encode_query_answer, encode_reply, is_question, sender_of,
+    DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong, encode_command,
+    encode_forward, encode_heartbeat, encode_query, encode_query_answer, encode_reply, is_question,
+    sender_of,
 };
 use crate::bus::link::{Channel, Outgoing};
-use crate::cluster::dialect::{self, Dialect, EncodeError, Inbound, Outbound, Subscriptions};
+use crate::cluster::dialect::{
+    self, Dialect, EncodeError, Inbound, MemberState, Outbound, Subscriptions,
+};
 use crate::config::BusConfig;
 use crate::metrics::labels::BusDrop;
 use crate::model::{Command, DialectId, Emit, Namespace, NodeId, ReplyTo, Room};
@@ -29,7 +32,11 @@ impl NativeDialect {
         }))
     }
 
-    fn own(message: &Bytes) -> Inbound {
+    fn own(&self, message: &Bytes) -> Inbound {
+        if message.get(KIND_AT) == Some(&HEARTBEAT) {
+            let (from, state) = (self.node, MemberState::Alive);
+            return Inbound::Heartbeat { from, state };
+        }
         let gather = is_question(message).then(|| gather_of(message)).flatten();
         Inbound::Own { gather }
     }
@@ -58,13 +65,14 @@ impl Dialect for NativeDialect {
 
     fn decode(&self, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
         if sender_of(message) == Ok(self.node) {
-            return Ok(Self::own(message));
+            return Ok(self.own(message));
         }
         Ok(match NativeMessage::decode(message)? {
             (_, NativeMessage::Command(command)) => Inbound::Command(command),
             (_, NativeMessage::AckReply(reply)) => Inbound::Reply(reply),
             (_, NativeMessage::Query(request)) => Inbound::Query(request),
             (_, NativeMessage::QueryAnswer(response)) => Inbound::QueryAnswer(response),
+            (from, NativeMessage::Heartbeat(state)) => Inbound::Heartbeat { from, state },
             (from, NativeMessage::Forward(body)) => Inbound::Forward { from, body },
         })
     }
@@ -99,6 +107,11 @@ impl Dialect for NativeDialect {
             Outbound::QueryAnswer(response) => (
                 self.channels.node(response.to),
                 encode_query_answer(self.node, response)?,
+                true,
+            ),
+            Outbound::Heartbeat { to, state } => (
+                to.map_or_else(|| self.channels.all(), |node| self.channels.node(node)),
+                encode_heartbeat(self.node, *state)?,
                 true,
             ),
             Outbound::Forward { to, body } => (

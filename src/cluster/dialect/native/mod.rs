@@ -13,6 +13,7 @@ mod write;
 
 use bytes::Bytes;
 
+use crate::cluster::dialect::MemberState;
 use crate::model::{AckReply, Command, NodeId, QueryRequest, QueryResponse};
 
 pub use channels::NativeChannels;
@@ -44,6 +45,7 @@ const ACK_REPLY: u8 = 6;
 const FORWARD: u8 = 7;
 const QUERY: u8 = 8;
 const QUERY_ANSWER: u8 = 9;
+const HEARTBEAT: u8 = 10;
 
 /// Flags of an emit.
 const VOLATILE: u8 = 1;
@@ -53,6 +55,11 @@ const CLOSE: u8 = 1;
 
 const REPLY_TO_NODE: u8 = 0;
 const REPLY_TO_FOREIGN: u8 = 1;
+
+/// States in a heartbeat. Others mean that the node is alive.
+const ALIVE: u8 = 0;
+const JOINED: u8 = 1;
+const LEAVING: u8 = 2;
 
 const OF_SOCKETS: u8 = 0;
 const OF_ROOMS: u8 = 1;
@@ -64,6 +71,7 @@ pub enum NativeMessage {
     AckReply(AckReply),
     Query(QueryRequest),
     QueryAnswer(QueryResponse),
+    Heartbeat(MemberState),
     /// For a session of another node. The dialect does not interpret it.
     Forward(Bytes),
 }
@@ -79,6 +87,7 @@ impl NativeMessage {
             Self::AckReply(reply) => encode_reply(sender, reply),
             Self::Query(request) => encode_query(sender, request),
             Self::QueryAnswer(response) => encode_query_answer(sender, response),
+            Self::Heartbeat(state) => encode_heartbeat(sender, *state),
             Self::Forward(body) => encode_forward(sender, body),
         }
     }
@@ -92,7 +101,10 @@ impl NativeMessage {
     }
 }
 
-pub use write::{encode_command, encode_forward, encode_query, encode_query_answer, encode_reply};
+pub use write::{
+    encode_command, encode_forward, encode_heartbeat, encode_query, encode_query_answer,
+    encode_reply,
+};
 
 /// The sender, without decoding the rest: a node drops its own messages, which come back from the bus.
 ///

@@ -6,9 +6,11 @@ use smallvec::SmallVec;
 
 use super::{
     ACK_REPLY, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CRITICAL, DISCONNECT, EMIT, FLAGS_AT, FORWARD,
-    HEAD_LENGTH, JOIN, KIND_AT, LEAVE, MAJOR, NativeMessage, OF_ROOMS, OF_SOCKETS, QUERY,
-    QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT, VOLATILE, WITH_ACK,
+    HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE, LEAVING, MAJOR, NativeMessage, OF_ROOMS,
+    OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT, VOLATILE,
+    WITH_ACK,
 };
+use crate::cluster::dialect::MemberState;
 use crate::model::{
     AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
     QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
@@ -90,6 +92,11 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
             to: node_of(reader.bytes("recipient", 4)?)?,
             id: reader.array("query").map(u64::from_le_bytes)?,
             answer: reader.query_answer()?,
+        }),
+        HEARTBEAT => NativeMessage::Heartbeat(match reader.byte("state")? {
+            JOINED => MemberState::Joined,
+            LEAVING => MemberState::Leaving,
+            _ => MemberState::Alive,
         }),
         FORWARD => NativeMessage::Forward(reader.blob("forwarded message")?),
         unknown => return Err(DecodeError::UnknownKind(unknown)),

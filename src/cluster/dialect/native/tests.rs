@@ -265,6 +265,9 @@ fn message() -> impl Strategy<Value = NativeMessage> {
         2 => (token(), prop::option::of(socket), payload()).prop_map(
             |(token, socket, payload)| NativeMessage::AckReply(AckReply { token, socket, payload })
         ),
+        1 => prop_oneof![
+            Just(MemberState::Alive), Just(MemberState::Joined), Just(MemberState::Leaving)
+        ].prop_map(NativeMessage::Heartbeat),
         1 => prop::collection::vec(any::<u8>(), 0..50)
             .prop_map(|body| NativeMessage::Forward(Bytes::from(body))),
     ]

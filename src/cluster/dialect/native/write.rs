@@ -3,10 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    ACK_REPLY, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, HEAD_LENGTH, JOIN,
-    LEAVE, MAJOR, MINOR, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN,
-    REPLY_TO_NODE, VOLATILE, WITH_ACK,
+    ACK_REPLY, ALIVE, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, HEAD_LENGTH,
+    HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_ROOMS, OF_SOCKETS, QUERY,
+    QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
 };
+use crate::cluster::dialect::MemberState;
 use crate::model::{
     AckReply, AckToken, Command, Emit, NodeId, Payload, Query, QueryAnswer, QueryRequest,
     QueryResponse, ReplyTo, Room, Selector, SocketId,
@@ -116,6 +117,20 @@ pub fn encode_query_answer(sender: NodeId, response: &QueryResponse) -> Result<B
             }
         }
     }
+    writer.finish()
+}
+
+/// Encodes a heartbeat of `sender`.
+///
+/// # Errors
+/// None: the result is that of every encoder.
+pub fn encode_heartbeat(sender: NodeId, state: MemberState) -> Result<Bytes, TooLong> {
+    let mut writer = Writer::new(sender, HEARTBEAT, 16);
+    writer.buffer.put_u8(match state {
+        MemberState::Alive => ALIVE,
+        MemberState::Joined => JOINED,
+        MemberState::Leaving => LEAVING,
+    });
     writer.finish()
 }
 

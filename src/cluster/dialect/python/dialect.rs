@@ -91,9 +91,10 @@ impl Dialect for PythonDialect {
                 ]),
                 _ => Ok(Vec::new()),
             },
-            Outbound::Query(_) | Outbound::QueryAnswer(_) | Outbound::Forward { .. } => {
-                Ok(Vec::new())
-            }
+            Outbound::Query(_)
+            | Outbound::QueryAnswer(_)
+            | Outbound::Forward { .. }
+            | Outbound::Heartbeat { .. } => Ok(Vec::new()),
         }
     }
 }
