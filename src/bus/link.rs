@@ -1,8 +1,8 @@
-//! The seam between the bridge and whatever carries messages between members of the bus.
+//! The interface between `cluster` and the transport that carries messages between members of the bus.
 //!
-//! A `Link` is a cheap handle: publish, subscribe, nothing waits. What comes in arrives as
-//! [`LinkEvent`]s at one consumer, through a queue bounded in bytes. Implementations: `memory`,
-//! `redis`. A link knows channels and bytes, never rooms or commands: that is the dialects' part.
+//! A `Link` is a cheap handle; none of its methods block. One consumer receives [`LinkEvent`]s through a queue bounded
+//! in bytes. Implementations: `memory` and `redis`. A link handles channels and bytes; rooms and commands belong to the
+//! dialects.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Name of a channel of the bus: a shared string.
+/// The name of a bus channel, a shared string.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);
 
@@ -61,7 +61,7 @@ impl fmt::Debug for Channel {
 pub struct Outgoing {
     pub channel: Channel,
     pub payload: Bytes,
-    /// Not worth keeping while the link is down.
+    /// Dropped instead of spooled while the link is down.
     pub volatile: bool,
     /// Applied to the payload when the message is sent.
     pub translation: Option<Translation>,
@@ -76,17 +76,17 @@ impl Outgoing {
         }
     }
 
-    /// Bytes it counts for in a queue: name, payload and a little for the entry itself.
+    /// The size that counts against queue limits, in bytes: name, payload and a fixed overhead per entry.
     pub fn cost(&self) -> usize {
         message_cost(&self.channel, &self.payload)
     }
 
-    /// Its cost when a message queued before it holds the same payload.
+    /// The cost if the message queued before it shares its payload.
     pub fn own_cost(&self) -> usize {
         message_cost(&self.channel, &Bytes::new())
     }
 
-    /// Whether both hold the same allocation: one message for two channels.
+    /// Whether both share one payload allocation: the same message for two channels.
     pub fn shares_payload(&self, other: &Self) -> bool {
         !self.payload.is_empty()
             && self.payload.len() == other.payload.len()
@@ -94,7 +94,7 @@ impl Outgoing {
     }
 }
 
-/// Produces the bytes to send from the bytes in the queue, so that a queued message is held once and not once for each
+/// Converts the queued payload to the bytes to send, so that the queue holds a message once instead of once per
 /// dialect.
 #[derive(Clone)]
 pub struct Translation(Arc<dyn Fn(&Bytes) -> Bytes + Send + Sync>);
@@ -120,63 +120,63 @@ impl fmt::Debug for Translation {
     }
 }
 
-/// The bus did not take the message: it is out of reach at this instant.
+/// The message was not published: the bus is currently unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the bus is out of reach")]
+#[error("the bus is unreachable")]
 pub struct LinkDown;
 
-/// Resolves to the number of subscribers a message reached.
+/// Resolves to the number of subscribers that received a message.
 pub type Receivers = Pin<Box<dyn Future<Output = Result<u64, LinkDown>> + Send>>;
 
-/// A member's handle to the bus. Cloned by `Arc`; every method returns at once.
+/// A member's handle to the bus, shared by `Arc`. No method blocks.
 ///
-/// Messages of one link to one channel arrive in the order of the calls, `publish` and
-/// `publish_counted` alike.
+/// Messages that one link publishes to one channel arrive in the order of the calls, whether by `publish` or
+/// `publish_counted`.
 pub trait Link: Send + Sync {
-    /// Publishes in the given order. While the link is down, messages wait in a bounded spool
-    /// (volatile ones are dropped); what falls out is told by [`LinkEvent::SpoolDropped`].
+    /// Publishes in the given order. While the link is down, messages are spooled up to a limit, and volatile ones are
+    /// dropped; [`LinkEvent::SpoolDropped`] reports those dropped from the spool.
     fn publish(&self, batch: Vec<Outgoing>);
 
-    /// Publishes and counts the subscribers reached. Never spooled: fails while the link is down.
+    /// Publishes and resolves to the number of subscribers reached. Never spooled: fails while the link is down.
     fn publish_counted(&self, message: Outgoing) -> Receivers;
 
-    /// Asks for channels; each is confirmed by one [`LinkEvent::Subscribed`], at once if the
-    /// subscription still stands. Kept and renewed over every loss of the link.
+    /// Subscribes to channels. Each is confirmed by a [`LinkEvent::Subscribed`], immediately if the subscription is
+    /// still active. Subscriptions are restored whenever the link reconnects.
     fn subscribe(&self, channels: Vec<Channel>);
 
-    /// Unsubscribes from channels. It can take effect seconds later; until then their messages may still arrive.
+    /// Unsubscribes from channels. May take effect seconds later; until then, their messages may still arrive.
     fn unsubscribe(&self, channels: Vec<Channel>);
 }
 
-/// What a link tells its consumer.
+/// An event of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// Connected, and every wanted channel is subscribed. Links begin down.
+    /// Connected, and every requested channel is subscribed. Links start down.
     Up,
-    /// The bus is out of reach; the link tries again by itself.
+    /// The bus is unreachable; the link keeps reconnecting.
     Down { reason: String },
-    /// Why the link is down, in a few words without names and addresses. Follows `Down`, and repeats when the reason
-    /// changes.
+    /// Why the link is down, as a short summary without names and addresses. Follows `Down`, and is sent again when the
+    /// reason changes.
     Unreachable { reason: &'static str },
-    /// The bus confirmed these channels: what is published from now on arrives.
+    /// The bus confirmed these subscriptions: messages published from now on are received.
     Subscribed(Vec<Channel>),
-    /// Somebody (this link included) published on a channel subscribed here.
+    /// A message on a subscribed channel, published by any member including this one.
     Message { channel: Channel, payload: Bytes },
-    /// A message was longer than the link takes and was not read.
+    /// A message above the size limit was skipped.
     Skipped { bytes: u64 },
-    /// The link looks alive, but its own pings do not come back through the bus.
+    /// The link is connected, but its own pings do not come back through the bus.
     Deaf,
-    /// Pings come back again.
-    Hearing,
-    /// A ping to oneself came back through the bus.
+    /// Pings come back again; ends `Deaf`.
+    EchoRestored,
+    /// A ping of this link came back through the bus, after this round-trip time.
     Echo { after: Duration },
-    /// For this long, messages published by others were not received; they are not sent again.
+    /// Messages of other members were not received for this long; they are not sent again.
     Missed { during: Duration },
-    /// Messages waiting for the link were given up: too many bytes or too old.
+    /// Queued messages were dropped: too many bytes, or too old.
     SpoolDropped { messages: u64, bytes: u64 },
 }
 
-/// Fixed part of a message's cost: the entry in the queue, so that empty messages are not free.
+/// Fixed overhead of a queue entry in bytes, so that empty messages count as well.
 const ENTRY_COST: usize = 64;
 
 fn message_cost(channel: &Channel, payload: &Bytes) -> usize {
@@ -192,8 +192,7 @@ fn cost(event: &LinkEvent) -> u32 {
     }
 }
 
-/// A queue of events to one consumer that holds at most `limit` bytes of messages, or one message
-/// of any size.
+/// An event queue for one consumer that holds at most `limit` bytes of messages, or a single message of any size.
 pub fn link_events(limit: u32) -> (LinkEventSender, LinkEvents) {
     let (queue, events) = mpsc::unbounded_channel();
     let space = Arc::new(Semaphore::new(limit as usize));
@@ -205,14 +204,14 @@ pub fn link_events(limit: u32) -> (LinkEventSender, LinkEvents) {
     (sender, LinkEvents { events, space })
 }
 
-/// An event and the space it took, which its consumer gives back.
+/// An event and the number of permits it holds, which the consumer releases.
 #[derive(Debug)]
 struct Queued {
     event: LinkEvent,
     taken: u32,
 }
 
-/// The link's end of its event queue.
+/// The sending half of a link's event queue.
 #[derive(Debug, Clone)]
 pub struct LinkEventSender {
     queue: mpsc::UnboundedSender<Queued>,
@@ -220,13 +219,16 @@ pub struct LinkEventSender {
     limit: u32,
 }
 
-/// The consumer of the link is gone; the link has nobody left to work for.
+/// The consumer of the link's events was dropped, so the link can stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody listens to the link any more")]
+#[error("the consumer of the link's events was dropped")]
 pub struct ConsumerGone;
 
 impl LinkEventSender {
-    /// Queues the event as soon as there is space for it.
+    /// Queues the event, waiting until there is space for it.
+    ///
+    /// # Errors
+    /// The consumer was dropped.
     pub async fn send(&self, event: LinkEvent) -> Result<(), ConsumerGone> {
         let taken = cost(&event).min(self.limit);
         let permit = self.space.acquire_many(taken).await;
@@ -234,24 +236,27 @@ impl LinkEventSender {
         self.enqueue(event, taken)
     }
 
-    /// Queues the event without waiting for space: for news of the link itself, which is rare,
-    /// and for links in memory, whose publishers must not wait.
+    /// Queues the event without waiting for space: for status events, which are rare, and for links in memory, whose
+    /// publishers must not block.
+    ///
+    /// # Errors
+    /// The consumer was dropped.
     pub fn push(&self, event: LinkEvent) -> Result<(), ConsumerGone> {
         self.enqueue(event, 0)
     }
 
-    /// Completes when the consumer is gone.
+    /// Completes once the consumer is dropped.
     pub async fn closed(&self) {
         self.queue.closed().await;
     }
 
     fn enqueue(&self, event: LinkEvent, taken: u32) -> Result<(), ConsumerGone> {
         let queued = Queued { event, taken };
-        self.queue.send(queued).map_err(|_gone| ConsumerGone)
+        self.queue.send(queued).map_err(|_error| ConsumerGone)
     }
 }
 
-/// The consumer's end: a stream that ends when the link is gone. Dropping it ends the link.
+/// The receiving half of a link's event queue: a stream that ends when the link is dropped. Dropping it stops the link.
 #[derive(Debug)]
 pub struct LinkEvents {
     events: mpsc::UnboundedReceiver<Queued>,
@@ -259,13 +264,13 @@ pub struct LinkEvents {
 }
 
 impl LinkEvents {
-    /// The next event; `None` when the link is gone.
+    /// The next event; `None` once the link is dropped.
     pub async fn next(&mut self) -> Option<LinkEvent> {
         let queued = self.events.recv().await?;
         Some(self.take(queued))
     }
 
-    /// The next event if one is waiting.
+    /// The next event if one is queued.
     pub fn try_next(&mut self) -> Option<LinkEvent> {
         let queued = self.events.try_recv().ok()?;
         Some(self.take(queued))
@@ -287,7 +292,7 @@ impl Stream for LinkEvents {
 }
 
 impl Drop for LinkEvents {
-    /// Whoever waits for space learns that the consumer is gone.
+    /// Fails senders that wait for space.
     fn drop(&mut self) {
         self.space.close();
     }
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_consumer_holds_the_link_back() {
+    async fn send_waits_while_the_queue_is_full() {
         let (sender, mut events) = link_events(300);
         sender.send(message(100)).await.unwrap();
         let mut second = Box::pin(sender.send(message(200)));
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_over_the_limit_passes_alone() {
+    async fn a_message_above_the_limit_is_queued_alone() {
         let (sender, mut events) = link_events(300);
         sender.send(message(5000)).await.unwrap();
         let mut second = Box::pin(sender.send(message(0)));
@@ -330,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_consumer_the_link_is_told() {
+    async fn send_fails_once_the_consumer_is_dropped() {
         let (sender, events) = link_events(100);
         sender.send(message(1000)).await.unwrap();
         let waiting = sender.send(message(1));

@@ -1,8 +1,8 @@
-//! The bus in process: a [`Hub`] that any number of links join.
+//! The in-process bus: a [`Hub`] that any number of links join.
 //!
-//! The default of a single node, and whole clusters inside tests, which can lose, delay and reorder
-//! messages by a seed, silence and deafen members, cut and heal them. With tokio's clock paused
-//! a run repeats exactly. Queues towards consumers are not bounded here: a publisher cannot wait.
+//! Used by a single node, and by tests for whole clusters: a hub can drop, delay and reorder messages by a seed, mute
+//! and deafen members, and disconnect and reconnect them. With tokio's clock paused, a run is reproducible. Event
+//! queues are unbounded here, because a publisher cannot wait.
 
 mod hub;
 mod link;

@@ -1,15 +1,15 @@
-//! The bus on Redis or Valkey; the only place, with its parts below, that imports `redis`.
+//! The bus on Redis or Valkey. Only this module and its children import the `redis` crate.
 //!
-//! Two connections a server: one publishes in pipelines, one hears (own reader: the crate's queues what it
-//! reads without bound). Redis being away is no error for anybody: both connect again by themselves, and
-//! `health` tells when the link as a whole is up. A `member` is such a pair. A single server has one; so has a
-//! Sentinel service, which `sentinel` finds anew for each connection; a `cluster` has one for each master.
+//! Each server has two connections: one publishes in pipelines, the other receives subscribed messages. The latter has
+//! its own RESP parser, because the crate buffers received messages without a limit. Losing Redis is not an error for
+//! callers: both connections reconnect on their own, and `health` combines their states into that of the link. A
+//! `member` is such a pair of connections. A single server has one member, as does a Sentinel service, whose master
+//! `sentinel` resolves for each connection; a `cluster` has one member for each master.
 
 mod address;
 mod backoff;
 mod cluster;
 mod common;
-mod conversation;
 mod desired_channels;
 mod diagnostics;
 mod error;
@@ -18,6 +18,7 @@ mod health;
 mod link;
 mod losses;
 mod member;
+mod pending_commands;
 mod probe;
 mod protocol_probe;
 mod publisher;
@@ -37,10 +38,10 @@ mod tests;
 mod tls;
 mod topology;
 
-pub use diagnostics::{Neighbours, neighbours};
-pub use error_hints::Trouble;
+pub use diagnostics::{RedisDiagnostics, diagnose};
+pub use error_hints::RedisFailure;
 pub use link::RedisLink;
-pub use probe::{Facts, ServerFacts, probe};
+pub use probe::{ProbeReport, ServerReport, probe};
 pub use settings::{InvalidRedis, RedisSettings, Topology};
 pub use store::RedisStore;
 pub use tls::{InvalidTls, TlsFiles};

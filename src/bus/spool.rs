@@ -1,7 +1,7 @@
-//! Messages waiting for a link: a queue bounded in bytes and, while the link is down, in age.
+//! The publish queue of a link: bounded in bytes and, while the link is down, in age.
 //!
-//! Pure: time is passed in. What falls out is counted, so that the link can say so once per burst.
-//! Used by the links; the oldest messages give way, so what is left is an unbroken end of the flow.
+//! Pure: the current time is passed in. Dropped messages are counted, so that the link can log them once per burst. The
+//! oldest messages are dropped first, so the remaining ones are a contiguous suffix of what was published.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::link::Outgoing;
 
-/// How much may wait while the link is down.
+/// Limits of the queue while the link is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolLimits {
-    /// Names and payloads together, in bytes.
+    /// Total size of channel names and payloads, in bytes.
     pub bytes: usize,
-    /// Older messages are worth nothing any more.
+    /// Messages older than this are dropped.
     pub age: Duration,
 }
 
@@ -28,14 +28,14 @@ impl Default for SpoolLimits {
     }
 }
 
-/// What fell out of a spool since it was last asked.
+/// Messages dropped since [`Spool::take_dropped`] was last called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
     pub messages: u64,
     pub bytes: u64,
 }
 
-/// A queue of entries around one [`Outgoing`] each, oldest first.
+/// A queue of items that hold one [`Outgoing`] each, oldest first.
 #[derive(Debug)]
 pub struct Spool<T> {
     entries: VecDeque<Entry<T>>,
@@ -77,7 +77,7 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         }
     }
 
-    /// Whether there is more than one payload.
+    /// Whether the queue holds more than one payload.
     fn holds_several(&self) -> bool {
         match (self.entries.front(), self.entries.back()) {
             (Some(first), Some(last)) => {
@@ -87,7 +87,7 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         }
     }
 
-    /// Puts back what was taken and not delivered, in front of everything and with its old age.
+    /// Returns a batch that was taken but not delivered to the front of the queue; its messages keep their age.
     pub fn restore(&mut self, batch: Vec<(Instant, T)>) {
         let costs: Vec<usize> = batch
             .iter()
@@ -103,8 +103,7 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         }
     }
 
-    /// Drops what the limits of a link that is down do not allow: the old and, beyond the bytes,
-    /// the oldest.
+    /// Applies the limits of a link that is down: drops expired messages, then the oldest ones above the byte limit.
     pub fn trim(&mut self, limits: SpoolLimits, now: Instant) {
         while let Some(oldest) = self.entries.front() {
             let too_old = now.duration_since(oldest.since) >= limits.age;
@@ -115,7 +114,7 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         }
     }
 
-    /// Keeps only the messages `keep` wants; the others are not counted as dropped.
+    /// Keeps only the messages for which `keep` returns true; the others are not counted as dropped.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let bytes = &mut self.bytes;
         self.entries.retain_mut(|entry| {
@@ -147,23 +146,23 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         batch
     }
 
-    /// What fell out since the last call.
+    /// Returns the messages dropped since the last call, `None` if there were none.
     pub fn take_dropped(&mut self) -> Option<Dropped> {
         let dropped = std::mem::take(&mut self.dropped);
         (dropped.messages > 0).then_some(dropped)
     }
 
-    /// When the oldest message will be `age` old.
+    /// The time at which the oldest message reaches `age`.
     pub fn expiry(&self, age: Duration) -> Option<Instant> {
         self.entries.front().map(|oldest| oldest.since + age)
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Bytes waiting, as [`Outgoing::cost`] counts them.
+    /// Size of the queue in bytes, as counted by [`Outgoing::cost`].
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -174,23 +173,23 @@ impl<T: AsRef<Outgoing>> Spool<T> {
             return;
         };
         self.dropped.messages += 1;
-        self.forget(&oldest);
+        self.count_dropped(&oldest);
         while let Some(next) = self.entries.pop_front() {
             if !next.item.as_ref().shares_payload(oldest.item.as_ref()) {
                 self.entries.push_front(next);
                 return;
             }
-            self.forget(&next);
+            self.count_dropped(&next);
         }
     }
 
-    fn forget(&mut self, entry: &Entry<T>) {
+    fn count_dropped(&mut self, entry: &Entry<T>) {
         self.bytes -= entry.cost;
         self.dropped.bytes += entry.cost as u64;
     }
 }
 
-/// The cost of an item that is queued behind `before`.
+/// The cost of an item queued directly behind `before`.
 fn cost_behind<T: AsRef<Outgoing>>(before: Option<&T>, item: &T) -> usize {
     let item = item.as_ref();
     if before.is_some_and(|before| item.shares_payload(before.as_ref())) {
@@ -227,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_give_way_to_the_bytes() {
+    fn push_drops_the_oldest_messages_above_the_byte_limit() {
         let now = Instant::now();
         let mut spool = Spool::default();
         for number in 0..5 {
             spool.push(message(number), 300, now);
         }
-        assert_eq!(spool.bytes(), 300, "a message costs 100 here");
+        assert_eq!(spool.bytes(), 300, "each message costs 100 bytes");
         let dropped = Dropped {
             messages: 2,
             bytes: 200,
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_for_two_channels_counts_once_and_is_dropped_as_one() {
+    fn a_payload_shared_by_two_channels_counts_once_and_is_dropped_once() {
         let now = Instant::now();
         let mut spool = Spool::default();
         for number in 0..3 {
@@ -257,7 +256,7 @@ mod tests {
             spool.push(first, 330, now);
             spool.push(second, 330, now);
         }
-        assert_eq!(spool.bytes(), 330, "a payload of 35, an entry 65");
+        assert_eq!(spool.bytes(), 330, "35 bytes of payload, 65 per entry");
         let dropped = Dropped {
             messages: 1,
             bytes: 165,
@@ -276,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn age_counts_from_the_first_push() {
+    fn restored_messages_keep_their_age() {
         let start = Instant::now();
         let mut spool = Spool::default();
         spool.push(message(1), 1000, start);
         spool.push(message(2), 1000, start + Duration::from_secs(3));
         let batch = spool.take(1);
-        assert_eq!(batch.len(), 1, "one even if it is over the limit");
+        assert_eq!(batch.len(), 1, "one message even above the limit");
         spool.restore(batch);
         let limits = SpoolLimits {
             bytes: 1000,
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn retain_forgets_without_counting() {
+    fn retain_does_not_count_dropped_messages() {
         let now = Instant::now();
         let mut spool = Spool::default();
         for number in [1, 200, 3] {

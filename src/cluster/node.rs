@@ -140,7 +140,7 @@ impl Bridge {
                 self.directory.set_cut_off(false);
                 self.publisher.publish_heartbeat(None, MemberState::Joined);
             }
-            LinkEvent::Hearing => self.health.set_bus(BusState::Up),
+            LinkEvent::EchoRestored => self.health.set_bus(BusState::Up),
             LinkEvent::Deaf => {
                 metrics.bus_deaf_detections_total.increment();
                 self.health.set_bus(BusState::Deaf);

@@ -1,28 +1,28 @@
-//! Redis: reachable, set so that a cluster can live on it, and willing.
+//! Checks Redis: reachability, settings that a cluster depends on, and permissions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Finding, nodes};
-use crate::bus::redis::{Facts, ServerFacts, Trouble, probe};
+use crate::bus::redis::{ProbeReport, RedisFailure, ServerReport, probe};
 use crate::cluster::dialect::native::NativeChannels;
 use crate::cluster::start::{foreign_channels, redis_settings};
 use crate::config::{BusConfig, Config};
 use crate::model::NodeId;
 use crate::model::random::OsRandom;
 
-/// Joins wait for a round trip; above this people notice.
+/// Joins wait for a round trip to Redis; users notice latencies above this.
 const SLOW: Duration = Duration::from_millis(20);
-/// Leases and logs are compared between machines, in seconds.
+/// Maximum clock difference in seconds, since leases and logs are compared across machines.
 const SKEW: f64 = 1.0;
-/// Time between two uses of the connection of the lease.
+/// Interval at which the connection of the lease is used.
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 
-const UNREACHED: &str = "bus.redis_url (or bus.sentinels): host and port of a Redis that runs and lets this machine in; see `bind` of the server, and firewalls";
-const NO_SOCKET: &str = "bus.redis_url: the socket file of a Redis that runs (`unixsocket` in its configuration), which this user may read and write";
-const UNKNOWN_REFUSAL: &str = "the server, or bus.redis_url: another one";
+const UNREACHABLE: &str = "bus.redis_url (or bus.sentinels): host and port of a running Redis that accepts this machine; see `bind` of the server, and firewalls";
+const NO_SOCKET: &str = "bus.redis_url: the socket file of a running Redis (`unixsocket` in its configuration), which this user may read and write";
+const UNKNOWN_DENIAL: &str = "the configuration of the server, or another server in bus.redis_url";
 
-/// Findings, and the names of the nodes that are under way in this cluster.
+/// Returns the findings, and the names of the running nodes of this cluster.
 pub(super) async fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
     let bus = &config.bus;
     let without = |findings| (findings, BTreeSet::new());
@@ -37,59 +37,59 @@ pub(super) async fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
     let mut channels = vec![NativeChannels::new(prefix.as_str()).all().to_string()];
     let node = NodeId::random(&OsRandom);
     channels.extend(foreign_channels(bus, node).iter().map(ToString::to_string));
-    // Names of nodes have four characters.
+    // Names of nodes have four characters, so this key cannot collide with one.
     let key = format!("{prefix}:lease:check");
     match probe(&settings, &channels, &key).await {
-        Ok(facts) => (judge(&facts, config), facts.nodes(prefix)),
-        Err(Trouble { reason, advice }) => {
-            let what = format!("redis at {} is out of reach: {reason}", settings.address());
+        Ok(report) => (evaluate(&report, config), report.nodes(prefix)),
+        Err(RedisFailure { reason, hint }) => {
+            let what = format!("redis at {} is unreachable: {reason}", settings.address());
             let by_file = settings.address().starts_with('/');
-            let unreached = if by_file { NO_SOCKET } else { UNREACHED };
-            without(vec![Finding::error(what, advice.unwrap_or(unreached))])
+            let unreached = if by_file { NO_SOCKET } else { UNREACHABLE };
+            without(vec![Finding::error(what, hint.unwrap_or(unreached))])
         }
     }
 }
 
-fn judge(facts: &Facts, config: &Config) -> Vec<Finding> {
+fn evaluate(report: &ProbeReport, config: &Config) -> Vec<Finding> {
     let bus = &config.bus;
-    let mut findings: Vec<Finding> = facts
+    let mut findings: Vec<Finding> = report
         .servers
         .iter()
-        .flat_map(|server| judge_server(server, bus))
+        .flat_map(|server| evaluate_server(server, bus))
         .collect();
-    let misplaced: Vec<Finding> = facts
+    let mismatches: Vec<Finding> = report
         .servers
         .iter()
-        .filter_map(|server| judge_mode(server, bus))
+        .filter_map(|server| evaluate_mode(server, bus))
         .collect();
-    if misplaced.is_empty() {
-        findings.extend(judge_refused(&facts.refused));
+    if mismatches.is_empty() {
+        findings.extend(evaluate_rejected(&report.rejected));
     } else {
-        // What else it refuses follows from that.
-        findings.extend(misplaced);
+        // Other rejections are consequences of the mismatch.
+        findings.extend(mismatches);
     }
-    findings.extend(nodes::judge(facts, config));
+    findings.extend(nodes::evaluate(report, config));
     findings
 }
 
-fn judge_refused(refused: &[Trouble]) -> Vec<Finding> {
-    if refused.is_empty() {
-        let what = "redis lets this user publish, subscribe and keep a lease";
+fn evaluate_rejected(rejected: &[RedisFailure]) -> Vec<Finding> {
+    if rejected.is_empty() {
+        let what = "redis allows this user to publish, subscribe and hold a lease";
         return vec![Finding::fine(what)];
     }
-    let refused = refused.iter().map(|Trouble { reason, advice }| {
-        let what = format!("redis refuses what a node needs: {reason}");
-        Finding::error(what, advice.unwrap_or(UNKNOWN_REFUSAL))
+    let findings = rejected.iter().map(|RedisFailure { reason, hint }| {
+        let what = format!("redis denies what a node requires: {reason}");
+        Finding::error(what, hint.unwrap_or(UNKNOWN_DENIAL))
     });
-    refused.collect()
+    findings.collect()
 }
 
-/// Whether it is the kind of server that the settings say.
-fn judge_mode(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+/// Checks that the server is of the kind configured.
+fn evaluate_mode(server: &ServerReport, bus: &BusConfig) -> Option<Finding> {
     let (what, change) = match server.mode.as_deref()? {
         "cluster" if !bus.cluster => (
             "is part of a Redis Cluster",
-            "bus.cluster = true, and bus.redis_url without a number of a database",
+            "bus.cluster = true, and bus.redis_url without the number of a database",
         ),
         "sentinel" => (
             "is a Sentinel",
@@ -100,15 +100,15 @@ fn judge_mode(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
     Some(Finding::error(format!("{} {what}", server.address), change))
 }
 
-fn judge_server(server: &ServerFacts, bus: &BusConfig) -> Vec<Finding> {
+fn evaluate_server(server: &ServerReport, bus: &BusConfig) -> Vec<Finding> {
     let address = &server.address;
     let version = server.version.as_deref().unwrap_or("of unknown version");
     let milliseconds = server.latency.as_secs_f64() * 1000.0;
-    let what = format!("redis {version} at {address} answers within {milliseconds:.2} ms");
+    let what = format!("redis {version} at {address} responds within {milliseconds:.2} ms");
     let mut findings = vec![if server.latency > SLOW {
         Finding::warning(
             what,
-            "put redis near the nodes: joins wait for a round trip",
+            "run redis closer to the nodes: joins wait for a round trip",
         )
     } else {
         Finding::fine(what)
@@ -118,31 +118,31 @@ fn judge_server(server: &ServerFacts, bus: &BusConfig) -> Vec<Finding> {
         .as_deref()
         .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     if bus.cluster && major.is_some_and(|major| major < 7) {
-        let what = format!("{address}: redis {version} has no sharded channels");
+        let what = format!("{address}: redis {version} does not support sharded channels");
         findings.push(Finding::error(what, "redis 7 or later, or no bus.cluster"));
     }
-    let judged = [
-        judge_buffer(server, bus),
+    let evaluated = [
+        evaluate_buffer(server, bus),
         note_buffer(server, bus),
-        judge_eviction(server),
-        judge_timeout(server, bus),
-        judge_clock(server),
+        evaluate_eviction(server),
+        evaluate_timeout(server, bus),
+        evaluate_clock(server),
     ];
-    findings.extend(judged.into_iter().flatten());
+    findings.extend(evaluated.into_iter().flatten());
     if server.settings.is_empty() {
         let what = format!(
-            "{address}: the settings of the server may not be read (CONFIG GET), and were not judged"
+            "{address}: the settings of the server were not checked: the user may not read them (CONFIG GET)"
         );
         findings.push(Finding::warning(
             what,
-            "a user with +config|get in bus.redis_url for this check, if you want them judged",
+            "a user with +config|get in bus.redis_url for this check, to have them checked",
         ));
     }
     findings
 }
 
-/// Of `normal 0 0 0 slave .. pubsub HARD SOFT SECONDS`, the hard and the soft limit.
-fn pubsub_limits(server: &ServerFacts) -> Option<(usize, usize)> {
+/// The hard and the soft limit in `normal 0 0 0 slave .. pubsub HARD SOFT SECONDS`.
+fn pubsub_limits(server: &ServerReport) -> Option<(usize, usize)> {
     let limits = server.settings.get("client-output-buffer-limit")?;
     let mut words = limits
         .split_whitespace()
@@ -153,7 +153,7 @@ fn pubsub_limits(server: &ServerFacts) -> Option<(usize, usize)> {
 
 /// Notes that other publishers can end the subscriptions of all nodes: unlike nodes, they are not bound by
 /// bus.message_limit.
-fn note_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+fn note_buffer(server: &ServerReport, bus: &BusConfig) -> Option<Finding> {
     let (hard, _) = pubsub_limits(server).filter(|(hard, _)| *hard != 0)?;
     let others = if bus.python {
         "python-socketio processes, other programs"
@@ -166,7 +166,7 @@ fn note_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
     )))
 }
 
-fn judge_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+fn evaluate_buffer(server: &ServerReport, bus: &BusConfig) -> Option<Finding> {
     let (hard, soft) = pubsub_limits(server)?;
     let needed = 2 * bus.message_limit;
     let too_small = |limit: usize| limit != 0 && limit < needed;
@@ -174,7 +174,7 @@ fn judge_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "{}: client-output-buffer-limit pubsub is {hard} (soft {soft}): a few messages of bus.message_limit, {} bytes, cut a node's subscription",
+        "{}: client-output-buffer-limit pubsub is {hard} (soft {soft}): a few messages of bus.message_limit, {} bytes, disconnect the subscription of a node",
         server.address, bus.message_limit
     );
     let roomy = needed.max(32 << 20);
@@ -189,7 +189,7 @@ fn judge_buffer(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
     })
 }
 
-fn judge_eviction(server: &ServerFacts) -> Option<Finding> {
+fn evaluate_eviction(server: &ServerReport) -> Option<Finding> {
     let policy = server.settings.get("maxmemory-policy")?;
     if policy == "noeviction" {
         return None;
@@ -199,34 +199,34 @@ fn judge_eviction(server: &ServerFacts) -> Option<Finding> {
         .get("maxmemory")
         .is_some_and(|bytes| bytes != "0");
     let what = format!(
-        "{}: maxmemory-policy {policy} may evict the leases on nodes' names",
+        "{}: maxmemory-policy {policy} may evict the leases on node names",
         server.address
     );
-    let change = "CONFIG SET maxmemory-policy noeviction, or a redis of its own for the bus";
-    // Without a limit nothing is evicted yet.
+    let change = "CONFIG SET maxmemory-policy noeviction, or a separate redis for the bus";
+    // Without a memory limit nothing is evicted.
     is_limited.then(|| Finding::error(what, change))
 }
 
-fn judge_timeout(server: &ServerFacts, bus: &BusConfig) -> Option<Finding> {
+fn evaluate_timeout(server: &ServerReport, bus: &BusConfig) -> Option<Finding> {
     let seconds: u64 = server.settings.get("timeout")?.parse().ok()?;
     let least = 2 * bus.ping_interval.max(LEASE_INTERVAL);
     if seconds == 0 || Duration::from_secs(seconds) >= least {
         return None;
     }
     let what = format!(
-        "{}: timeout {seconds} cuts connections that are quiet between two pings or renewals",
+        "{}: timeout {seconds} closes connections that are idle between two pings or renewals",
         server.address
     );
     Some(Finding::warning(
         what,
-        format!("CONFIG SET timeout 0, or {} and more", least.as_secs()),
+        format!("CONFIG SET timeout 0, or at least {}", least.as_secs()),
     ))
 }
 
-fn judge_clock(server: &ServerFacts) -> Option<Finding> {
+fn evaluate_clock(server: &ServerReport) -> Option<Finding> {
     let ahead = server.clock_ahead.filter(|ahead| ahead.abs() > SKEW)?;
     let what = format!(
-        "{}: its clock is {ahead:+.1} s against this machine's",
+        "{}: its clock differs from this machine's by {ahead:+.1} s",
         server.address
     );
     Some(Finding::warning(
@@ -240,20 +240,20 @@ mod tests {
     use super::*;
     use crate::live::Severity;
 
-    fn judged(name: &str, value: &str) -> Option<Finding> {
+    fn evaluated(name: &str, value: &str) -> Option<Finding> {
         let bus = Config::default().bus;
-        let mut server = ServerFacts::default();
+        let mut server = ServerReport::default();
         server
             .settings
             .insert("maxmemory".to_owned(), "1000000".to_owned());
         server.settings.insert(name.to_owned(), value.to_owned());
-        judge_server(&server, &bus)
+        evaluate_server(&server, &bus)
             .into_iter()
             .find(|finding| finding.severity > Severity::Fine)
     }
 
     #[test]
-    fn settings_of_a_server() {
+    fn each_setting_has_its_severity() {
         let buffers =
             |pubsub: &str| format!("normal 0 0 0 slave 268435456 67108864 60 pubsub {pubsub}");
         let cases = [
@@ -289,7 +289,7 @@ mod tests {
             ("timeout", "5".to_owned(), Some(Severity::Warning)),
         ];
         for (name, value, severity) in cases {
-            let finding = judged(name, &value);
+            let finding = evaluated(name, &value);
             assert_eq!(
                 finding.as_ref().map(|finding| finding.severity),
                 severity,
@@ -305,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn what_other_publishers_can_do_is_named_where_the_buffer_is_bounded() {
+    fn other_publishers_are_noted_if_the_buffer_is_limited() {
         let notes = |limits: &str| {
-            let mut server = ServerFacts::default();
+            let mut server = ServerReport::default();
             let limits = format!("normal 0 0 0 slave 0 0 0 pubsub {limits}");
             let name = "client-output-buffer-limit".to_owned();
             server.settings.insert(name, limits);
-            let findings = judge_server(&server, &Config::default().bus);
+            let findings = evaluate_server(&server, &Config::default().bus);
             let is_note = |text: &String| text.contains("a message above 33554432 bytes");
             let texts = findings.iter().map(ToString::to_string);
             texts.filter(is_note).count()
@@ -321,27 +321,30 @@ mod tests {
     }
 
     #[test]
-    fn clocks_and_refusals() {
-        let server = ServerFacts {
+    fn clock_differences_and_denials_are_reported() {
+        let server = ServerReport {
             clock_ahead: Some(-3.0),
-            ..ServerFacts::default()
+            ..ServerReport::default()
         };
-        let facts = Facts {
+        let report = ProbeReport {
             servers: vec![server],
-            refused: vec![Trouble {
+            rejected: vec![RedisFailure {
                 reason: "NOPERM".to_owned(),
-                advice: None,
+                hint: None,
             }],
-            ..Facts::default()
+            ..ProbeReport::default()
         };
-        let findings: Vec<String> = judge(&facts, &Config::default())
+        let findings: Vec<String> = evaluate(&report, &Config::default())
             .iter()
             .map(ToString::to_string)
             .collect();
         let text = findings.join("\n");
-        assert!(text.contains("warning: : its clock is -3.0 s"), "{text}");
         assert!(
-            text.contains("error: redis refuses what a node needs: NOPERM"),
+            text.contains("warning: : its clock differs from this machine's by -3.0 s"),
+            "{text}"
+        );
+        assert!(
+            text.contains("error: redis denies what a node requires: NOPERM"),
             "{text}"
         );
     }

@@ -1,4 +1,4 @@
-//! This machine: the limits of open files and memory.
+//! Checks the limits of open files and memory of this machine.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -6,11 +6,11 @@ use super::Finding;
 use crate::config::Config;
 use crate::limits::{Descriptors, MemoryLimit};
 
-const MORE_FILES: &str = "ulimit -n, LimitNOFILE= of the service, or --ulimit nofile= of the container: above the clients expected";
+const MORE_FILES: &str = "ulimit -n, LimitNOFILE= of the service, or --ulimit nofile= of the container: above the expected number of clients";
 
 const MORE_MEMORY: &str = "the memory limit of the container, or MemoryMax= of the service";
 
-/// Fewer clients than this are rarely meant.
+/// Limits below this number of clients are rarely intended.
 const FEW: usize = 1_000;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
@@ -21,13 +21,13 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         .unwrap_or(usize::MAX);
     let possible = Descriptors::of(limit, config.server.workers).connections();
     let wanted = config.limits.connections;
-    let mut findings = vec![judge(limit, possible, wanted)];
-    findings.extend(judge_memory(MemoryLimit::of_process(), possible, wanted));
+    let mut findings = vec![evaluate(limit, possible, wanted)];
+    findings.extend(evaluate_memory(MemoryLimit::of_process(), possible, wanted));
     findings
 }
 
-/// Judges the memory limit if it allows fewer clients than open files do, or than `limits.connections`.
-fn judge_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) -> Option<Finding> {
+/// Evaluates the memory limit if it allows fewer clients than the limit of open files, or than `limits.connections`.
+fn evaluate_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) -> Option<Finding> {
     let possible = memory.connections();
     let what = format!(
         "the memory limit is {} MiB: {possible} clients at 16 KiB each",
@@ -43,8 +43,8 @@ fn judge_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) -> 
     }
 }
 
-/// `wanted`: `limits.connections`, where it is no `auto`.
-fn judge(limit: usize, possible: usize, wanted: Option<usize>) -> Finding {
+/// `wanted` is `limits.connections`, `None` if it is `auto`.
+fn evaluate(limit: usize, possible: usize, wanted: Option<usize>) -> Finding {
     let what = format!("{limit} files may be open: {possible} clients, each with one connection");
     match wanted {
         Some(wanted) if wanted > possible => Finding::warning(
@@ -62,16 +62,17 @@ mod tests {
     use crate::live::Severity;
 
     #[test]
-    fn a_low_memory_limit_is_named() {
-        let judge =
-            |mebibytes: u64, wanted| judge_memory(MemoryLimit::of(mebibytes << 20), 10_000, wanted);
-        assert_eq!(judge_memory(MemoryLimit::none(), 10_000, None), None);
-        assert_eq!(judge(512, None), None, "files allow fewer");
-        assert_eq!(judge(100, None).unwrap().severity, Severity::Fine);
-        assert_eq!(judge(24, Some(500)).unwrap().severity, Severity::Fine);
+    fn a_low_memory_limit_is_reported() {
+        let evaluate = |mebibytes: u64, wanted| {
+            evaluate_memory(MemoryLimit::of(mebibytes << 20), 10_000, wanted)
+        };
+        assert_eq!(evaluate_memory(MemoryLimit::none(), 10_000, None), None);
+        assert_eq!(evaluate(512, None), None, "files allow fewer");
+        assert_eq!(evaluate(100, None).unwrap().severity, Severity::Fine);
+        assert_eq!(evaluate(24, Some(500)).unwrap().severity, Severity::Fine);
         for (low, change) in [
-            (judge(24, None), "MemoryMax="),
-            (judge(100, Some(6_000)), "limits.connections = \"auto\""),
+            (evaluate(24, None), "MemoryMax="),
+            (evaluate(100, Some(6_000)), "limits.connections = \"auto\""),
         ] {
             let low = low.unwrap();
             assert_eq!(low.severity, Severity::Warning);
@@ -80,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn few_files_are_named() {
-        assert_eq!(judge(1_048_576, 900_000, None).severity, Severity::Fine);
-        // As few as are wanted.
-        assert_eq!(judge(1_024, 800, Some(500)).severity, Severity::Fine);
+    fn a_low_limit_of_open_files_is_reported() {
+        assert_eq!(evaluate(1_048_576, 900_000, None).severity, Severity::Fine);
+        // The configured number of clients is as low.
+        assert_eq!(evaluate(1_024, 800, Some(500)).severity, Severity::Fine);
         for (few, change) in [
-            (judge(1_024, 800, None), "change: ulimit -n"),
+            (evaluate(1_024, 800, None), "change: ulimit -n"),
             (
-                judge(1_048_576, 900_000, Some(900_001)),
+                evaluate(1_048_576, 900_000, Some(900_001)),
                 "limits.connections = \"auto\"",
             ),
         ] {

@@ -1,7 +1,7 @@
-//! `roomwire check --live`: looks at what a node will meet, and names the exact setting to change.
+//! `roomwire check --live`: checks the environment of a node, and names the setting to change for each problem.
 //!
-//! Each part gathers facts and judges them; the judgement is pure. To add one: a module here that returns findings,
-//! and a line in [`check`]. Called by `main`; starts no node.
+//! Each module gathers facts and evaluates them; the evaluation is pure. To add a check, add a module that returns
+//! findings, and call it in [`check`]. Called by `main`; starts no node.
 
 mod bus;
 mod machine;
@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::config::Config;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Fine,
@@ -26,37 +26,37 @@ pub enum Severity {
     Error,
 }
 
-/// Something that was looked at.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub severity: Severity,
-    /// What was found.
-    pub what: String,
-    /// The setting to change, and to what.
+    /// What was found, in one line.
+    pub summary: String,
+    /// The setting to change, and its new value.
     pub change: Option<String>,
 }
 
 impl Finding {
-    fn fine(what: impl Into<String>) -> Self {
+    fn fine(summary: impl Into<String>) -> Self {
         Self {
             severity: Severity::Fine,
-            what: what.into(),
+            summary: summary.into(),
             change: None,
         }
     }
 
-    fn warning(what: impl Into<String>, change: impl Into<String>) -> Self {
+    fn warning(summary: impl Into<String>, change: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
-            what: what.into(),
+            summary: summary.into(),
             change: Some(change.into()),
         }
     }
 
-    fn error(what: impl Into<String>, change: impl Into<String>) -> Self {
+    fn error(summary: impl Into<String>, change: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            ..Self::warning(what, change)
+            ..Self::warning(summary, change)
         }
     }
 }
@@ -68,9 +68,13 @@ impl fmt::Display for Finding {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        // Some reasons of others have several lines.
-        let what = self.what.split_whitespace().collect::<Vec<_>>().join(" ");
-        write!(f, "{severity}: {what}")?;
+        // Errors of libraries may span several lines.
+        let summary = self
+            .summary
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        write!(f, "{severity}: {summary}")?;
         match &self.change {
             Some(change) => write!(f, "\n    change: {change}"),
             None => Ok(()),
@@ -78,45 +82,46 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What to look at beside the configuration.
+/// Options of the check that are not part of the configuration.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where clients reach the nodes.
+    /// The URL at which clients reach the nodes.
     pub url: Option<Url>,
-    /// How long a connection there is held without a word of ours.
+    /// How long to keep an idle connection to that URL open.
     pub idle: Duration,
 }
 
-/// Looks at everything and tells each finding and each longer step as it comes. Returns the worst severity.
-pub async fn check(config: &Config, options: &Options, mut say: impl FnMut(&str)) -> Severity {
+/// Runs all checks; passes each finding, and a line before each longer step, to `print` as it is available. Returns the
+/// highest severity.
+pub async fn check(config: &Config, options: &Options, mut print: impl FnMut(&str)) -> Severity {
     let mut worst = Severity::Fine;
-    let mut tell = |findings: Vec<Finding>, say: &mut dyn FnMut(&str)| {
+    let mut report = |findings: Vec<Finding>, print: &mut dyn FnMut(&str)| {
         for finding in findings {
             worst = worst.max(finding.severity);
-            say(&finding.to_string());
+            print(&finding.to_string());
         }
     };
-    tell(machine::check(config), &mut say);
+    report(machine::check(config), &mut print);
     let mut nodes = BTreeSet::new();
     if config.bus.redis_url.is_some() {
-        say("looking at redis ...");
-        let (findings, under_way) = bus::check(config).await;
-        nodes = under_way;
-        tell(findings, &mut say);
+        print("checking redis ...");
+        let (findings, running) = bus::check(config).await;
+        nodes = running;
+        report(findings, &mut print);
     }
     if config.app.is_open_webui() {
-        say("checking the backends ...");
-        tell(open_webui::check(config, &nodes).await, &mut say);
+        print("checking the backends ...");
+        report(open_webui::check(config, &nodes).await, &mut print);
     }
-    tell(upstreams::check(config, &nodes).await, &mut say);
+    report(upstreams::check(config, &nodes).await, &mut print);
     if let Some(url) = &options.url {
-        say(&format!(
+        print(&format!(
             "connecting to {url}, holding for {:?} ...",
             options.idle
         ));
-        tell(
+        report(
             public::check(url, options.idle, config, &nodes).await,
-            &mut say,
+            &mut print,
         );
     }
     worst

@@ -1,17 +1,17 @@
-//! The nodes that are under way on the bus already: of this cluster, or of another one that has its prefix.
+//! Reports the nodes running on the bus: those of this cluster, or of another one with the same prefix.
 
 use super::Finding;
-use crate::bus::redis::Facts;
+use crate::bus::redis::ProbeReport;
 use crate::config::Config;
 use crate::store::lease::Holder;
 
-pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Finding> {
+pub(super) fn evaluate(report: &ProbeReport, config: &Config) -> Vec<Finding> {
     let prefix = &config.bus.channel_prefix;
-    let nodes = facts.nodes(prefix);
+    let nodes = report.nodes(prefix);
     if nodes.is_empty() {
         return Vec::new();
     }
-    let holder = |node: &str| Holder::read(facts.leases.get(node)?);
+    let holder = |node: &str| Holder::read(report.leases.get(node)?);
     let shown: Vec<String> = nodes
         .iter()
         .map(|node| match holder(node) {
@@ -20,37 +20,40 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Finding> {
         })
         .collect();
     let what = format!(
-        "{} nodes are under way on `{prefix}`: {}. If they are not of this cluster, give it a bus.prefix of its own",
+        "{} nodes are running on `{prefix}`: {}. If they belong to another cluster, set a different bus.prefix",
         nodes.len(),
         shown.join(", ")
     );
     let ours = config.app.kind.name();
-    let strange = nodes.iter().filter_map(|node| {
+    let mismatches = nodes.iter().filter_map(|node| {
         let Holder { place, app, .. } = holder(node).filter(|holder| holder.app != ours)?;
         let what = format!(
-            "node {node} at {place} runs app.kind = {app} on `{prefix}`, this configuration {ours}: they hear each other"
+            "node {node} at {place} runs app.kind = {app} on `{prefix}`, this configuration {ours}: they receive each other's messages"
         );
-        let change = "bus.prefix: another one for one of the two clusters; or the same app.kind on all nodes";
+        let change = "bus.prefix: a different one for one of the two clusters; or the same app.kind on all nodes";
         Some(Finding::warning(what, change))
     });
-    [Finding::fine(what)].into_iter().chain(strange).collect()
+    [Finding::fine(what)]
+        .into_iter()
+        .chain(mismatches)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::redis::ServerFacts;
+    use crate::bus::redis::ServerReport;
 
     #[test]
-    fn nodes_are_named_and_those_of_another_kind_twice() {
+    fn nodes_are_listed_and_those_with_another_app_kind_are_a_warning() {
         let node = |name: &str| format!("roomwire:0:node:{name}");
-        let server = ServerFacts {
+        let server = ServerReport {
             nodes: Some(["cccc", "bbbb", "aaaa"].map(node).to_vec()),
-            ..ServerFacts::default()
+            ..ServerReport::default()
         };
         let lease =
             |place: &str, app: &str| format!(r#"{{"id":"x","place":"{place}","app":"{app}"}}"#);
-        let facts = Facts {
+        let report = ProbeReport {
             servers: vec![server],
             leases: [
                 ("aaaa".to_owned(), lease("web-1 0.0.0.0:8080", "relay")),
@@ -58,16 +61,16 @@ mod tests {
                 ("cccc".to_owned(), "of an older release".to_owned()),
             ]
             .into(),
-            ..Facts::default()
+            ..ProbeReport::default()
         };
-        let findings = judge(&facts, &Config::default());
-        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 2, "{told:#?}");
-        let all = "3 nodes are under way on `roomwire:0`: aaaa (web-1 0.0.0.0:8080, relay), bbbb (web-2 0.0.0.0:8080, echo), cccc.";
-        assert!(told[0].contains(all), "{told:#?}");
+        let findings = evaluate(&report, &Config::default());
+        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 2, "{texts:#?}");
+        let all = "3 nodes are running on `roomwire:0`: aaaa (web-1 0.0.0.0:8080, relay), bbbb (web-2 0.0.0.0:8080, echo), cccc.";
+        assert!(texts[0].contains(all), "{texts:#?}");
         assert!(
-            told[1].starts_with("warning: node bbbb at web-2 0.0.0.0:8080 runs app.kind = echo"),
-            "{told:#?}"
+            texts[1].starts_with("warning: node bbbb at web-2 0.0.0.0:8080 runs app.kind = echo"),
+            "{texts:#?}"
         );
     }
 }

@@ -17,7 +17,7 @@ use sha2::Sha256;
 use super::upstreams::{self, Reply, get};
 use super::{Finding, Severity};
 use crate::app::open_webui::Support;
-use crate::bus::redis::{Neighbours, neighbours};
+use crate::bus::redis::{RedisDiagnostics, diagnose};
 use crate::cluster::start::redis_settings;
 use crate::config::{BusConfig, Config, Secret, UpstreamUrl};
 use crate::model::Random;
@@ -35,7 +35,7 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     let client = upstreams::client(app.request_timeout);
     let versions = app.upstreams.iter().map(async |url| {
         let reply = get(&client, &format!("{url}/api/version"), None).await;
-        judge_version(url, &reply)
+        evaluate_version(url, &reply)
     });
     let mut findings = join_all(versions).await;
     let is_any_available = findings
@@ -44,14 +44,14 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     let connections = app.connections(&config.app.upstream);
     let probes = upstreams::probe_all(config, &connections).await;
     let inspected = inspect_redis(&config.bus, &app.key_prefix).await;
-    let judged = probes
+    let evaluated = probes
         .iter()
-        .map(|probed| upstreams::judge(probed, &connections.path, URLS, nodes));
-    findings.extend(judged);
+        .map(|probed| upstreams::evaluate(probed, &connections.path, URLS, nodes));
+    findings.extend(evaluated);
     // An unreachable Redis is reported by the check of the bus.
     if let (true, Ok(found)) = (is_any_available, inspected) {
-        findings.push(judge_redis(&found, nodes.len(), config));
-        findings.extend(found.refused.iter().map(refused));
+        findings.push(evaluate_redis(&found, nodes.len(), config));
+        findings.extend(found.denied.iter().map(denied));
     }
     if let (Some(key), Some(url)) = (&app.secret_key, app.upstreams.first()) {
         findings.extend(check_key(&client, url, key).await);
@@ -59,7 +59,7 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     findings
 }
 
-fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
+fn evaluate_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
     let (status, body) = match reply {
         Ok(reply) => reply,
         Err(error) => {
@@ -82,7 +82,7 @@ fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
     match Support::of(version) {
         Support::Tested => Finding::fine(what),
         Support::ByDesign => Finding::warning(
-            format!("{what}, which should work and is not tested"),
+            format!("{what}, which should work but is not tested"),
             "the backends: Open WebUI 0.12, with which every change is tested",
         ),
         Support::TooOld => Finding::error(
@@ -99,7 +99,7 @@ fn judge_version(url: &UpstreamUrl, reply: &Reply) -> Finding {
 }
 
 /// Inspects Redis, and runs the commands of the app on the backends' keys as far as they change nothing.
-async fn inspect_redis(bus: &BusConfig, prefix: &str) -> Result<Neighbours, String> {
+async fn inspect_redis(bus: &BusConfig, prefix: &str) -> Result<RedisDiagnostics, String> {
     let sessions = format!("{prefix}:session_pool");
     let usage = format!("{prefix}:usage_pool");
     let revoked = format!("{prefix}:auth:token:roomwire-check:revoked");
@@ -113,14 +113,14 @@ async fn inspect_redis(bus: &BusConfig, prefix: &str) -> Result<Neighbours, Stri
     match redis_settings(bus) {
         Ok(Some(settings)) => {
             let pattern = format!("*{LOCK}");
-            neighbours(&settings, &bus.python_channel, &pattern, &commands).await
+            diagnose(&settings, &bus.python_channel, &pattern, &commands).await
         }
         Ok(None) => Err("no Redis is configured".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn refused(reason: &String) -> Finding {
+fn denied(reason: &String) -> Finding {
     Finding::error(
         format!("redis denies a command that the app requires: {reason}"),
         "the rule of the ACL user, as in docs/open-webui.md",
@@ -128,7 +128,7 @@ fn refused(reason: &String) -> Finding {
 }
 
 /// Whether the backends use the same Redis. `nodes` of the subscribers of the channel are nodes of this cluster.
-fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
+fn evaluate_redis(found: &RedisDiagnostics, nodes: usize, config: &Config) -> Finding {
     let prefix = &config.app.open_webui.key_prefix;
     let database = config
         .bus
@@ -136,11 +136,11 @@ fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
         .as_ref()
         .map_or(0, |url| url.database());
     let channel = &config.bus.python_channel;
-    let Some(listeners) = found.listeners else {
+    let Some(subscribers) = found.subscribers else {
         let what = "redis does not let this user see whether the backends are there (PUBSUB)";
         return Finding::warning(what, "the rule of the ACL user: +pubsub, to check it");
     };
-    let backends = listeners.saturating_sub(nodes as u64);
+    let backends = subscribers.saturating_sub(nodes as u64);
     if backends == 0 {
         let what = format!(
             "no backend subscribes to `{channel}` at this redis: no event would pass between nodes and backends"
@@ -149,7 +149,7 @@ fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
         return Finding::error(what, change);
     }
     let lock = format!("{prefix}:{LOCK}");
-    let Some(here) = &found.here else {
+    let Some(here) = &found.keys else {
         let what = "redis does not let this user look for the backends' keys (SCAN): prefix and database were not compared";
         let change = "the rule of the ACL user: +scan, to compare them";
         return Finding::warning(what, change);
@@ -164,11 +164,11 @@ fn judge_redis(found: &Neighbours, nodes: usize, config: &Config) -> Finding {
             "the backends' keys begin with `{other}`, here with `{prefix}`: neither sees the other's sessions"
         );
         let change = format!(
-            "REDIS_KEY_PREFIX={other} here (app.open_webui.key_prefix), as at the backends"
+            "REDIS_KEY_PREFIX={other} here (app.open_webui.key_prefix), as on the backends"
         );
         return Finding::error(what, change);
     }
-    if let Some((number, _)) = found.elsewhere.iter().find(|(_, key)| *key == lock) {
+    if let Some((number, _)) = found.other_databases.iter().find(|(_, key)| *key == lock) {
         let what = format!(
             "the backends' keys are in database {number}, bus.redis_url names {database}: neither sees the other's sessions"
         );
@@ -196,20 +196,20 @@ async fn check_key(client: &Client, url: &UpstreamUrl, key: &Secret) -> Option<F
     let ours = get(
         client,
         &url,
-        Some(&token_of_nobody(key.expose().as_bytes())?),
+        Some(&token_of_unknown_user(key.expose().as_bytes())?),
     )
     .await;
-    let forged = get(client, &url, Some(&token_of_nobody(&random)?)).await;
+    let forged = get(client, &url, Some(&token_of_unknown_user(&random)?)).await;
     // An unreachable backend is reported by another check.
     let (ours, forged) = (ours.ok()?, forged.ok()?);
     let refused = |(status, _): &(u16, Vec<u8>)| (400..500).contains(status);
     if !refused(&ours) || !refused(&forged) {
         return None;
     }
-    Some(judge_key(ours == forged))
+    Some(evaluate_key(ours == forged))
 }
 
-fn judge_key(is_unknown: bool) -> Finding {
+fn evaluate_key(is_unknown: bool) -> Finding {
     if is_unknown {
         return Finding::error(
             "the backends do not accept tokens signed with WEBUI_SECRET_KEY as it is set here: no browser could join a room",
@@ -220,7 +220,7 @@ fn judge_key(is_unknown: bool) -> Finding {
 }
 
 /// A token of a user that does not exist.
-fn token_of_nobody(key: &[u8]) -> Option<String> {
+fn token_of_unknown_user(key: &[u8]) -> Option<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or(Duration::ZERO).as_secs();
     let body = json!({"id": "roomwire-check", "jti": "roomwire-check", "iat": now, "exp": now + TOKEN_LIFETIME});
@@ -255,7 +255,7 @@ mod tests {
             (Err("refused".to_owned()), Severity::Error, "host and port"),
         ];
         for (response, severity, named) in cases {
-            let finding = judge_version(&url, &response);
+            let finding = evaluate_version(&url, &response);
             assert_eq!(finding.severity, severity, "{finding}");
             assert!(finding.to_string().contains(named), "{finding}");
         }
@@ -265,11 +265,11 @@ mod tests {
     fn a_redis_other_than_that_of_the_backends_is_a_finding() {
         let config = Config::default();
         let lock = |prefix: &str| format!("{prefix}:{LOCK}");
-        let seen = |listeners, here: &[&str], elsewhere: &[(i64, &str)]| Neighbours {
-            listeners,
-            here: Some(here.iter().map(|prefix| lock(prefix)).collect()),
-            refused: BTreeSet::new(),
-            elsewhere: elsewhere
+        let seen = |subscribers, here: &[&str], elsewhere: &[(i64, &str)]| RedisDiagnostics {
+            subscribers,
+            keys: Some(here.iter().map(|prefix| lock(prefix)).collect()),
+            denied: BTreeSet::new(),
+            other_databases: elsewhere
                 .iter()
                 .map(|(number, prefix)| (*number, lock(prefix)))
                 .collect(),
@@ -299,13 +299,13 @@ mod tests {
                 "in no database",
             ),
         ];
-        let unseen = Neighbours {
-            here: None,
+        let unseen = RedisDiagnostics {
+            keys: None,
             ..seen(Some(2), &[], &[])
         };
         let unseen = (unseen, Severity::Warning, "+scan");
         for (found, severity, named) in cases.into_iter().chain([unseen]) {
-            let finding = judge_redis(&found, 1, &config);
+            let finding = evaluate_redis(&found, 1, &config);
             assert_eq!(finding.severity, severity, "{finding}");
             assert!(finding.to_string().contains(named), "{finding}");
         }

@@ -1,6 +1,6 @@
-//! A public URL as clients meet it: the polling handshake, the upgrade to a websocket, and a quiet connection.
+//! Checks a public URL as clients use it: the polling handshake, the upgrade to a websocket, and an idle connection.
 //!
-//! Judges what lies between, a proxy or balancer, by where it fails.
+//! The step that fails identifies what to change in the proxy or load balancer in front of the nodes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,23 +24,23 @@ use super::{Finding, Severity};
 use crate::config::Config;
 use crate::model::EngineId;
 
-/// The longest a single answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// More than any handshake's answer.
-const LONGEST_ANSWER: u64 = 64 << 10;
+/// Timeout of a single response.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Size limit of a response in bytes; larger than that of any handshake.
+const RESPONSE_LIMIT: u64 = 64 << 10;
 
-const UPGRADE: &str = "pass the upgrade on: nginx `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
-     proxy_set_header Connection \"upgrade\";`; HAProxy `mode http`; Traefik needs nothing, a proxy before it may";
+const UPGRADE: &str = "forward the upgrade: nginx `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+     proxy_set_header Connection \"upgrade\";`; HAProxy `mode http`; Traefik forwards it by default, a proxy in front of it may not";
 const IDLE: &str = "longer idle times than engine.ping_interval and engine.ping_timeout together: nginx `proxy_read_timeout 3600s; \
      proxy_send_timeout 3600s;`; HAProxy `timeout tunnel 1h`; Traefik `respondingTimeouts.idleTimeout`; a cloud balancer's idle timeout";
 
-const CODES: &str = "what the answer says; docs/protocol.md lists the codes";
+const CODES: &str = "as the response states; docs/protocol.md lists the codes";
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Where to connect and what to ask for there.
+/// The address and path of a public URL.
 struct Target {
     url: Url,
     has_tls: bool,
@@ -50,7 +50,7 @@ struct Target {
 }
 
 impl Target {
-    /// `None` if no client could be given this URL.
+    /// `None` if clients cannot open this URL.
     fn of(url: &Url, config: &Config) -> Option<Self> {
         let has_tls = match url.scheme() {
             "http" | "ws" => false,
@@ -58,7 +58,7 @@ impl Target {
             _ => return None,
         };
         let (base, endpoint) = (url.path().trim_end_matches('/'), &config.engine.path);
-        // The endpoint itself is meant too.
+        // The URL may include the path of the endpoint.
         let base = base.strip_suffix(endpoint.as_str()).unwrap_or(base);
         Some(Self {
             url: url.clone(),
@@ -95,17 +95,19 @@ impl Target {
         Ok(Box::new(stream))
     }
 
-    /// Status and the rest of the answer to a polling handshake; the session it opens is ended again.
+    /// Opens a session by polling and closes it again; returns the status and the whole response.
     async fn poll(&self) -> io::Result<(u16, String)> {
-        let (status, answer) = self.ask("GET", "", "").await?;
-        if let Some(opened) = answer.lines().last().and_then(Opened::read) {
-            // Only for tidiness: unheard, the session ends by its own timer.
-            let _ = self.ask("POST", &format!("&sid={}", opened.sid), "1").await;
+        let (status, response) = self.request("GET", "", "").await?;
+        if let Some(opened) = response.lines().last().and_then(Opened::read) {
+            // A failure is ignored: the session times out on its own.
+            let _ = self
+                .request("POST", &format!("&sid={}", opened.sid), "1")
+                .await;
         }
-        Ok((status, answer))
+        Ok((status, response))
     }
 
-    async fn ask(&self, method: &str, query: &str, body: &str) -> io::Result<(u16, String)> {
+    async fn request(&self, method: &str, query: &str, body: &str) -> io::Result<(u16, String)> {
         let mut stream = self.open().await?;
         let request = format!(
             "{method} {}?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
@@ -116,19 +118,22 @@ impl Target {
         );
         stream.write_all(request.as_bytes()).await?;
         stream.flush().await?;
-        let mut answer = Vec::new();
-        stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let status = answer
+        let mut response = Vec::new();
+        stream
+            .take(RESPONSE_LIMIT)
+            .read_to_end(&mut response)
+            .await?;
+        let response = String::from_utf8_lossy(&response).into_owned();
+        let status = response
             .split(' ')
             .nth(1)
             .and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other("the answer is no HTTP"))?;
-        Ok((status, answer))
+        let status = status.ok_or_else(|| io::Error::other("the response is not HTTP"))?;
+        Ok((status, response))
     }
 }
 
-/// `nodes` are the names of those that are under way, as far as they are known.
+/// `nodes` are the names of the running nodes, as far as known.
 pub(super) async fn check(
     url: &Url,
     idle: Duration,
@@ -136,21 +141,21 @@ pub(super) async fn check(
     nodes: &BTreeSet<String>,
 ) -> Vec<Finding> {
     let Some(target) = Target::of(url, config) else {
-        let what = format!("`{url}` is no URL that clients could open");
+        let what = format!("`{url}` is not a URL that clients can open");
         return vec![Finding::error(what, "--url https://host/")];
     };
-    let reached = timeout(PATIENCE, target.open()).await;
+    let reached = timeout(TIMEOUT, target.open()).await;
     if let Err(error) = reached.map_err(io::Error::from).flatten() {
-        let what = format!("{}:{} is out of reach: {error}", target.host, target.port);
+        let what = format!("{}:{} is unreachable: {error}", target.host, target.port);
         return vec![Finding::error(what, remedy(&error))];
     }
     let mut findings = Vec::new();
     if config.engine.transports.polling {
-        let polled = timeout(PATIENCE, target.poll()).await;
+        let polled = timeout(TIMEOUT, target.poll()).await;
         let polled = polled.map_err(io::Error::from).flatten();
-        findings.push(judge_poll(polled, &target.path));
+        findings.push(evaluate_poll(polled, &target.path));
     }
-    // What no request reaches, no websocket does, and its failure would say less.
+    // A websocket would fail for the same reason, with a less specific error.
     if findings.iter().any(|one| one.severity == Severity::Error) {
         return findings;
     }
@@ -160,41 +165,43 @@ pub(super) async fn check(
     findings
 }
 
-fn judge_poll(polled: io::Result<(u16, String)>, path: &str) -> Finding {
+fn evaluate_poll(polled: io::Result<(u16, String)>, path: &str) -> Finding {
     match polled {
-        Ok((200, answer)) if answer.contains("0{\"sid\"") => {
+        Ok((200, response)) if response.contains("0{\"sid\"") => {
             Finding::fine(format!("polling: a session opens at {path}"))
         }
-        Ok((status, answer)) => {
-            let last = answer.lines().last().unwrap_or_default();
-            let said: String = last.chars().take(200).collect();
-            let what = format!("polling: {path} answers {status}: {said}");
+        Ok((status, response)) => {
+            let last = response.lines().last().unwrap_or_default();
+            let message: String = last.chars().take(200).collect();
+            let what = format!("polling: {path} responds with {status}: {message}");
             let change = match status {
-                _ if said.contains("speaks TLS") => "--url: https:// instead of http://",
+                _ if message.contains("speaks TLS") => "--url: https:// instead of http://",
                 _ => rule_of(status).unwrap_or(CODES),
             };
             Finding::error(what, change)
         }
         Err(error) => {
-            let change = "the proxy, or what it passes requests on to: it does not answer";
+            let change = "the proxy, or the server it forwards requests to: it does not respond";
             Finding::error(format!("polling: {error}"), change)
         }
     }
 }
 
-/// What to change where an answer comes from a proxy, or from another server behind it.
+/// The setting to change if the response is from a proxy, or from another server behind it.
 fn rule_of(status: u16) -> Option<&'static str> {
     Some(match status {
         200..=299 | 404 => {
-            "the proxy's rule for engine.path: it must lead to the nodes, with the path as it is"
+            "the proxy's rule for engine.path: it must forward to the nodes, with the path unchanged"
         }
-        301..=308 => "--url: the one that is redirected to",
-        502..=504 => "the proxy's upstream: the address of server.bind, and that a node runs there",
+        301..=308 => "--url: the target of the redirect",
+        502..=504 => {
+            "the proxy's upstream: the address of server.bind; check that a node is running there"
+        }
         _ => return None,
     })
 }
 
-/// What to change where no connection comes about.
+/// The setting to change if no connection can be opened.
 fn remedy(error: &io::Error) -> &'static str {
     use tokio_rustls::rustls::{CertificateError, Error as TlsError};
     let tls = error
@@ -203,21 +210,21 @@ fn remedy(error: &io::Error) -> &'static str {
     match tls {
         Some(TlsError::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "the certificate: one for this host; or --url: the host that it is for",
+        )) => "the certificate: one for this host; or --url: the host of the certificate",
         Some(TlsError::InvalidCertificate(
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        )) => "the certificate: a new one, where TLS ends; or the clock of this machine",
+        )) => "the certificate: a new one, where TLS is terminated; or the clock of this machine",
         Some(TlsError::InvalidCertificate(_)) => {
-            "the certificate: of an authority that clients trust, with its whole chain (fullchain.pem); for an authority of your own, SSL_CERT_FILE names its file to this check"
+            "the certificate: one of an authority that clients trust, with its full chain (fullchain.pem); for a private authority, set SSL_CERT_FILE for this check"
         }
         Some(TlsError::InvalidMessage(_)) => {
-            "--url: http:// instead of https://, since this port speaks no TLS; or server.tls_cert and server.tls_key"
+            "--url: http:// instead of https://, since this port does not speak TLS; or server.tls_cert and server.tls_key"
         }
-        Some(_) => "the TLS settings of whoever answers there: it refuses the handshake",
-        None => "--url: a host that is known here, and a port where the proxy or a node listens",
+        Some(_) => "the TLS settings of the server there: it rejects the handshake",
+        None => "--url: a host that resolves here, and a port where the proxy or a node listens",
     }
 }
 
@@ -226,57 +233,59 @@ type Socket = WebSocketStream<Box<dyn Stream>>;
 async fn hold(target: &Target, idle: Duration, nodes: &BTreeSet<String>) -> Vec<Finding> {
     match upgrade(target).await {
         Ok(socket) => {
-            let (finding, opened) = listen(socket, idle).await;
-            let stranger = opened
-                .and_then(|packet| judge_owner(&packet, target.path.trim_end_matches('/'), nodes));
-            [Some(finding), stranger].into_iter().flatten().collect()
+            let (finding, opened) = idle_client(socket, idle).await;
+            let foreign = opened.and_then(|packet| {
+                evaluate_owner(&packet, target.path.trim_end_matches('/'), nodes)
+            });
+            [Some(finding), foreign].into_iter().flatten().collect()
         }
         Err((what, change)) => vec![Finding::error(format!("websocket: {what}"), change)],
     }
 }
 
-/// A websocket, or what stands in its way and what to change.
+/// Opens a websocket; the error is the problem and the setting to change.
 async fn upgrade(target: &Target) -> Result<Socket, (String, &'static str)> {
     let scheme = if target.has_tls { "wss" } else { "ws" };
     let (authority, path) = (target.authority(), &target.path);
     let address = format!("{scheme}://{authority}{path}?EIO=4&transport=websocket");
-    let opened = timeout(PATIENCE, async {
+    let opened = timeout(TIMEOUT, async {
         let stream = target.open().await?;
         tokio_tungstenite::client_async(address, stream).await
     });
     match opened.await {
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(tungstenite::Error::Http(answer))) => {
-            let status = answer.status();
-            let what = format!("the upgrade is answered with {status}");
-            // A page instead of a websocket: the upgrade was lost on the way, or it is another server's.
+        Ok(Err(tungstenite::Error::Http(response))) => {
+            let status = response.status();
+            let what = format!("the response to the upgrade is {status}");
+            // A page instead of a websocket: the upgrade was not forwarded, or another server responded.
             Err((what, rule_of(status.as_u16()).unwrap_or(UPGRADE)))
         }
         Ok(Err(error)) => Err((error.to_string(), UPGRADE)),
         Err(_) => Err((
-            format!("no answer to the upgrade within {PATIENCE:?}"),
+            format!("no response to the upgrade within {TIMEOUT:?}"),
             UPGRADE,
         )),
     }
 }
 
-/// The head of a session's id names its node.
-fn judge_owner(packet: &str, path: &str, nodes: &BTreeSet<String>) -> Option<Finding> {
+/// Checks that the session belongs to a node of this cluster: its id begins with the name of the node.
+fn evaluate_owner(packet: &str, path: &str, nodes: &BTreeSet<String>) -> Option<Finding> {
     let opened = Opened::read(packet)?;
     let is_ours = EngineId::parse(&opened.sid).is_some_and(|id| nodes.contains(id.node().as_str()));
     if nodes.is_empty() || is_ours {
         return None;
     }
-    let what = format!("{path}: another server answers there, none of this cluster's nodes");
+    let what =
+        format!("{path}: the response is from another server, not from a node of this cluster");
     let change = format!(
         "the proxy's rule for {path}: to the nodes, as nginx `location {path} {{ proxy_pass http://roomwire; }}`"
     );
     Some(Finding::error(what, change))
 }
 
-/// Holds a websocket, answering pings only, as a quiet client does; and the packet that opened the session.
-async fn listen(mut socket: Socket, idle: Duration) -> (Finding, Option<String>) {
-    let begun = Instant::now();
+/// Keeps a websocket open like an idle client, which only responds to pings; also returns the open packet.
+async fn idle_client(mut socket: Socket, idle: Duration) -> (Finding, Option<String>) {
+    let start = Instant::now();
     let end = tokio::time::Instant::now() + idle;
     let mut opened = None;
     loop {
@@ -284,8 +293,10 @@ async fn listen(mut socket: Socket, idle: Duration) -> (Finding, Option<String>)
             Err(_) => break,
             Ok(Some(Ok(Message::Text(text)))) => text,
             Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => {
-                let after = begun.elapsed().as_secs_f64();
-                let what = format!("websocket: cut after {after:.1} s of a quiet client");
+                let after = start.elapsed().as_secs_f64();
+                let what = format!(
+                    "websocket: disconnected after {after:.1} s without data from the client"
+                );
                 return (Finding::error(what, IDLE), opened);
             }
             Ok(Some(Ok(_))) => continue,
@@ -293,24 +304,24 @@ async fn listen(mut socket: Socket, idle: Duration) -> (Finding, Option<String>)
         if text.starts_with("0{") {
             opened = Some(text.as_str().to_owned());
         }
-        // What cannot be sent is seen by the next read.
+        // If sending fails, the next read reports it.
         if text.as_str() == "2" {
             let _ = socket.send(Message::text("3")).await;
         }
     }
     let finding = if opened.is_some() {
-        Finding::fine(format!("websocket: upgraded, and held for {idle:?}"))
+        Finding::fine(format!("websocket: upgraded, and idle for {idle:?}"))
     } else {
-        let what = "websocket: upgraded, but nothing came: the answers are held back";
+        let what = "websocket: upgraded, but no data was received: responses are buffered";
         Finding::error(
             what,
-            "no buffering of answers: nginx `proxy_buffering off;`",
+            "no buffering of responses: nginx `proxy_buffering off;`",
         )
     };
     (finding, opened)
 }
 
-/// What matters here of an open packet.
+/// The part of an open packet that is required here.
 #[derive(Deserialize)]
 struct Opened {
     sid: String,
@@ -327,18 +338,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_session_it_is() {
-        let judged = |sid: &str, nodes: &[&str]| {
+    fn a_session_of_another_server_is_an_error() {
+        let evaluated = |sid: &str, nodes: &[&str]| {
             let nodes = nodes.iter().map(ToString::to_string).collect();
             let packet = format!(r#"0{{"sid":"{sid}","upgrades":[]}}"#);
-            judge_owner(&packet, "/ws/socket.io", &nodes)
+            evaluate_owner(&packet, "/ws/socket.io", &nodes)
         };
         let sid = "aaaaAbcdefghijklmnop";
-        assert_eq!(judged(sid, &[]), None);
-        assert_eq!(judged(sid, &["bbbb", "aaaa"]), None);
+        assert_eq!(evaluated(sid, &[]), None);
+        assert_eq!(evaluated(sid, &["bbbb", "aaaa"]), None);
         for sid in [sid, "of another kind"] {
-            let stranger = judged(sid, &["bbbb"]).unwrap().to_string();
-            assert!(stranger.contains("location /ws/socket.io {"), "{stranger}");
+            let finding = evaluated(sid, &["bbbb"]).unwrap().to_string();
+            assert!(finding.contains("location /ws/socket.io {"), "{finding}");
         }
     }
 }

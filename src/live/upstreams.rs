@@ -48,15 +48,15 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
     }
     let settings = &config.app.upstream;
     let probes = probe_all(config, settings).await;
-    let judged = probes
+    let evaluated = probes
         .iter()
-        .map(|probed| judge(probed, &settings.path, "app.upstream.urls", nodes));
-    let mut findings: Vec<Finding> = judged.collect();
+        .map(|probed| evaluate(probed, &settings.path, "app.upstream.urls", nodes));
+    let mut findings: Vec<Finding> = evaluated.collect();
     if let Some(path) = &settings.health_path {
         let client = client(settings.connect_timeout);
         for url in &settings.urls {
             let reply = get(&client, &format!("{url}{path}"), None).await;
-            findings.extend(judge_health(url, path, &reply));
+            findings.extend(evaluate_health(url, path, &reply));
         }
     }
     findings
@@ -77,7 +77,7 @@ pub(super) async fn probe_all<'a>(
 }
 
 /// The finding about one upstream. `nodes` are the names of the nodes of this cluster, `key` is that of the URLs.
-pub(super) fn judge(
+pub(super) fn evaluate(
     probed: &Probed<'_>,
     path: &str,
     key: &str,
@@ -101,7 +101,7 @@ pub(super) fn judge(
 }
 
 /// A wrong health path ejects a healthy upstream.
-fn judge_health(url: &UpstreamUrl, path: &str, reply: &Reply) -> Option<Finding> {
+fn evaluate_health(url: &UpstreamUrl, path: &str, reply: &Reply) -> Option<Finding> {
     let failure = match reply {
         Ok((200..400, _)) => return None,
         Ok((status, _)) => status.to_string(),
@@ -167,11 +167,11 @@ mod tests {
     use crate::live::Severity;
     use crate::model::WorkerIndex;
 
-    fn judged(result: Result<ProbeResult, ProbeError>, nodes: &[&str]) -> Finding {
+    fn evaluated(result: Result<ProbeResult, ProbeError>, nodes: &[&str]) -> Finding {
         let url = UpstreamUrl::parse("http://backend:3000").unwrap();
         let probed = Probed { url: &url, result };
         let nodes = nodes.iter().map(ToString::to_string).collect();
-        judge(&probed, "/socket.io", "app.upstream.urls", &nodes)
+        evaluate(&probed, "/socket.io", "app.upstream.urls", &nodes)
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         ];
         for (result, change) in cases {
             let input = format!("{result:?}");
-            let finding = judged(result, &["aaaa"]);
+            let finding = evaluated(result, &["aaaa"]);
             let expected = if change.is_some() {
                 Severity::Error
             } else {
@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn a_failed_health_check_is_a_finding() {
         let url = UpstreamUrl::parse("http://backend:3000").unwrap();
-        let judged = |reply: Reply| judge_health(&url, "/health", &reply);
-        assert_eq!(judged(Ok((204, Vec::new()))), None);
+        let evaluated = |reply: Reply| evaluate_health(&url, "/health", &reply);
+        assert_eq!(evaluated(Ok((204, Vec::new()))), None);
         for reply in [Ok((404, Vec::new())), Err("no".to_owned())] {
-            let finding = judged(reply).unwrap();
+            let finding = evaluated(reply).unwrap();
             assert!(finding.to_string().contains("app.upstream.health_path"));
         }
     }
@@ -223,7 +223,7 @@ mod tests {
         let node = NodeId::parse("aaaa").unwrap();
         let own = SocketId::random(node, WorkerIndex::default(), &OsRandom);
         let joined = || Ok(ProbeResult::Connected(own.as_str().into()));
-        assert_eq!(judged(joined(), &["aaaa"]).severity, Severity::Error);
-        assert_eq!(judged(joined(), &["bbbb"]).severity, Severity::Fine);
+        assert_eq!(evaluated(joined(), &["aaaa"]).severity, Severity::Error);
+        assert_eq!(evaluated(joined(), &["bbbb"]).severity, Severity::Fine);
     }
 }

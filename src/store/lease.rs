@@ -1,6 +1,6 @@
-//! The lease on a node's name: no two nodes of a cluster may own the same ids.
+//! The lease on a node's name: no two nodes of a cluster may issue the same ids.
 //!
-//! Without Redis a name is random and unleased; it is claimed as soon as Redis is there.
+//! While Redis is unreachable the random name of a node is not leased; it is claimed as soon as Redis responds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Renewal, Store};
 use crate::model::NodeId;
 
-/// A node that is gone for this long gives its name back.
+/// The lease of a node that stops renewing it expires after this time.
 const LIFETIME: Duration = Duration::from_secs(30);
-/// Time between two renewals, or attempts to claim.
+/// Interval of renewals and of attempts to claim.
 const RENEWAL: Duration = Duration::from_secs(10);
 
 /// The key of the lease on a name.
@@ -21,19 +21,19 @@ pub fn lease_key(prefix: &str, node: &str) -> String {
     format!("{prefix}:lease:{node}")
 }
 
-/// Who holds a name. The whole of it is the value of the lease, for people and `check --live` to read.
+/// The holder of a name. Serialized as the value of the lease, for operators and `check --live`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Known to its process only, until it is written.
+    /// Random id of the process.
     pub id: String,
-    /// Name of its machine or container, and where it listens there.
+    /// Host name of the machine or container, and the listening address there.
     pub place: String,
-    /// `app.kind`
+    /// `app.kind` of the node.
     pub app: String,
 }
 
 impl Holder {
-    /// Reads the value of a lease; `None` if it is none of ours.
+    /// Parses the value of a lease; `None` if it has another format.
     pub fn read(value: &str) -> Option<Self> {
         serde_json::from_str(value).ok()
     }
@@ -49,7 +49,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The claim of `node` in the cluster of `prefix`.
+    /// The claim of `node` in the cluster with this channel prefix.
     pub fn new(store: Arc<dyn Store>, prefix: &str, node: NodeId, holder: &Holder) -> Self {
         Self {
             store,
@@ -59,7 +59,8 @@ impl Lease {
         }
     }
 
-    /// Claims the name once: false if somebody else holds it, true also if Redis does not answer.
+    /// Tries once to claim the name: false if another node holds it. Also true if Redis does not respond, because the
+    /// claim is then made by [`Lease::keep`].
     pub async fn claim(&self) -> bool {
         match self
             .store
@@ -68,13 +69,13 @@ impl Lease {
         {
             Ok(claimed) => claimed,
             Err(error) => {
-                debug!(node:% = self.node, error:%; "node name not leased yet");
+                debug!(node:% = self.node, error:%; "node name is not leased yet");
                 true
             }
         }
     }
 
-    /// Renews the claim until somebody else holds the name; then this node must end.
+    /// Renews the claim. Returns once another node holds the name; this node must then shut down.
     pub async fn keep(self) {
         let mut failing = false;
         loop {
@@ -83,7 +84,7 @@ impl Lease {
             if let Err(error) = &renewed
                 && !failing
             {
-                warn!(node:% = self.node, error:%; "node name not renewed, trying again every 10 s");
+                warn!(node:% = self.node, error:%; "lease of the node name not renewed, retrying every 10 s");
             }
             failing = renewed.is_err();
             match renewed {
@@ -98,11 +99,11 @@ impl Lease {
         }
         error!(
             node:% = self.node;
-            "another node has taken the name of this one; this node ends and must be started again"
+            "another node holds the name of this node; shutting down, restart this node"
         );
     }
 
-    /// Does some last work with the name kept as [`Lease::keep`] does, whatever becomes of it meanwhile.
+    /// Runs `work` while renewing the lease as [`Lease::keep`] does; `work` completes even if the lease is lost.
     pub async fn keep_during(self, work: impl Future<Output = ()>) {
         let kept = async {
             self.keep().await;
@@ -114,10 +115,10 @@ impl Lease {
         }
     }
 
-    /// Gives the name back.
+    /// Releases the name.
     pub async fn release(&self) {
         if let Err(error) = self.store.release(&self.key, &self.value).await {
-            debug!(node:% = self.node, error:%; "node name not given back");
+            debug!(node:% = self.node, error:%; "lease of the node name not released");
         }
     }
 }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_has_one_owner_at_a_time() {
+    async fn a_name_has_one_holder_at_a_time() {
         let store = MemoryStore::default();
         let (first, second) = (lease(&store, "1"), lease(&store, "2"));
         assert!(first.claim().await);
@@ -148,20 +149,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_lost_its_name_to_another_must_end() {
+    async fn keep_returns_once_another_node_holds_the_name() {
         let store = MemoryStore::default();
         let (first, second) = (lease(&store, "1"), lease(&store, "2"));
         assert!(first.claim().await);
         let mut keeping = Box::pin(first.clone().keep());
         let still = tokio::time::timeout(LIFETIME * 3, &mut keeping).await;
-        assert!(still.is_err(), "renewed for as long as it is kept");
+        assert!(still.is_err(), "keep renews the lease");
         first.release().await;
         assert!(second.claim().await);
         tokio::time::timeout(RENEWAL * 2, keeping).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn last_work_is_done_under_the_name_and_also_without_it() {
+    async fn keep_during_completes_the_work_with_and_without_the_lease() {
         let store = MemoryStore::default();
         let (first, second) = (lease(&store, "1"), lease(&store, "2"));
         let work = || tokio::time::sleep(LIFETIME * 3);

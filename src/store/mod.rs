@@ -1,7 +1,7 @@
-//! Keys with a lifetime, beside the link: leases of node ids, and what apps keep for the cluster.
+//! A key-value store beside the bus: leases of node names, and state that apps share across the cluster.
 //!
-//! Two halves: `MemoryStore` for a single node and tests, `RedisStore` for clusters. Unlike a link a store
-//! answers, and says so when it cannot.
+//! Two implementations: `MemoryStore` for a single node and tests, `RedisStore` for clusters. Unlike on a link, every
+//! operation returns a result, or an error if the store is unreachable.
 
 use std::collections::HashMap;
 use std::future::{Future, ready};
@@ -14,62 +14,65 @@ use tokio::time::Instant;
 
 pub mod lease;
 
-/// The store is out of reach or refused.
+/// The store is unreachable or rejected the command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the store does not answer: {0}")]
+#[error("the store is unavailable: {0}")]
 pub struct StoreError(pub String);
 
-/// What a store answers, later.
-pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+/// The result of a store operation.
+pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// How a lease stands after an attempt to renew it.
+/// The result of renewing a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// Still held, for another lifetime.
+    /// Held for another lifetime.
     Renewed,
-    /// Nobody holds it any more.
+    /// The lease has expired.
     Lost,
-    /// Somebody else holds it.
+    /// Another holder has it.
     Taken,
 }
 
-/// Keys with a lifetime. A lease is a key whose value only its holder knows.
+/// Keys with an optional lifetime. A lease is a key whose value identifies its holder.
+///
+/// Every operation fails with a [`StoreError`] if the store is unreachable or rejects it.
 pub trait Store: Send + Sync {
-    /// Takes the lease unless another value holds it; taking one's own again is a success.
-    fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> Answer<bool>;
+    /// Acquires the lease for `value`; false if another value holds it. Acquiring a lease that is already held
+    /// succeeds.
+    fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool>;
 
-    /// Prolongs the lease if `value` still holds it.
-    fn renew(&self, key: &str, value: &str, ttl: Duration) -> Answer<Renewal>;
+    /// Extends the lease by `ttl` if `value` still holds it.
+    fn renew(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<Renewal>;
 
-    /// Gives the lease back if `value` still holds it.
-    fn release(&self, key: &str, value: &str) -> Answer<()>;
+    /// Releases the lease if `value` still holds it.
+    fn release(&self, key: &str, value: &str) -> StoreFuture<()>;
 
-    /// The value of a key that exists.
-    fn get(&self, key: &str) -> Answer<Option<Bytes>>;
+    /// The value of a key, `None` if it does not exist.
+    fn get(&self, key: &str) -> StoreFuture<Option<Bytes>>;
 
-    /// Sets a key for a time, or for good.
-    fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Answer<()>;
+    /// Sets a key, with a lifetime or without.
+    fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> StoreFuture<()>;
 
-    /// Removes a key; says whether it was there.
-    fn delete(&self, key: &str) -> Answer<bool>;
+    /// Removes a key; returns whether it existed.
+    fn delete(&self, key: &str) -> StoreFuture<bool>;
 
-    /// The value of one field of a hash.
-    fn hash_get(&self, key: &str, field: &str) -> Answer<Option<Bytes>>;
+    /// The value of a field of a hash.
+    fn hash_get(&self, key: &str, field: &str) -> StoreFuture<Option<Bytes>>;
 
-    /// Sets fields of a hash, in one command.
-    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> Answer<()>;
+    /// Sets fields of a hash in a single command.
+    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> StoreFuture<()>;
 
-    /// Removes fields of a hash; says how many were there.
-    fn hash_delete(&self, key: &str, fields: Vec<String>) -> Answer<u64>;
+    /// Removes fields of a hash; returns how many existed.
+    fn hash_delete(&self, key: &str, fields: Vec<String>) -> StoreFuture<u64>;
 
-    /// All fields of a hash, read in pieces: what changes meanwhile may be missed, nothing else.
-    fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>>;
+    /// All fields of a hash, read incrementally: only fields changed during the scan may be missed.
+    fn hash_scan(&self, key: &str) -> StoreFuture<Vec<(String, Bytes)>>;
 
-    /// Says something on a channel, to whoever listens there: once, or not at all.
-    fn publish(&self, channel: &str, message: Bytes) -> Answer<()>;
+    /// Publishes a message on a channel, at most once.
+    fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()>;
 }
 
-/// A store in process. Clones share their keys.
+/// An in-process store. Clones share their keys.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     keys: Arc<Mutex<HashMap<String, Value>>>,
@@ -99,27 +102,27 @@ impl MemoryStore {
         self.keys().insert(key.to_owned(), Value { bytes, expiry });
     }
 
-    /// Whether the key exists, and with that value.
-    fn holder_is(&self, key: &str, value: &str) -> Option<bool> {
+    /// Whether `value` holds the key; `None` if it does not exist.
+    fn is_held_by(&self, key: &str, value: &str) -> Option<bool> {
         self.keys().get(key).map(|held| held.bytes == value)
     }
 }
 
-fn answer<T: Send + 'static>(value: T) -> Answer<T> {
+fn ready_ok<T: Send + 'static>(value: T) -> StoreFuture<T> {
     Box::pin(ready(Ok(value)))
 }
 
 impl Store for MemoryStore {
-    fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> Answer<bool> {
-        let free = self.holder_is(key, value) != Some(false);
+    fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool> {
+        let free = self.is_held_by(key, value) != Some(false);
         if free {
             self.insert(key, Bytes::copy_from_slice(value.as_bytes()), Some(ttl));
         }
-        answer(free)
+        ready_ok(free)
     }
 
-    fn renew(&self, key: &str, value: &str, ttl: Duration) -> Answer<Renewal> {
-        answer(match self.holder_is(key, value) {
+    fn renew(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<Renewal> {
+        ready_ok(match self.is_held_by(key, value) {
             None => Renewal::Lost,
             Some(false) => Renewal::Taken,
             Some(true) => {
@@ -129,60 +132,61 @@ impl Store for MemoryStore {
         })
     }
 
-    fn release(&self, key: &str, value: &str) -> Answer<()> {
-        if self.holder_is(key, value) == Some(true) {
+    fn release(&self, key: &str, value: &str) -> StoreFuture<()> {
+        if self.is_held_by(key, value) == Some(true) {
             self.keys().remove(key);
         }
-        answer(())
+        ready_ok(())
     }
 
-    fn get(&self, key: &str) -> Answer<Option<Bytes>> {
-        answer(self.keys().get(key).map(|value| value.bytes.clone()))
+    fn get(&self, key: &str) -> StoreFuture<Option<Bytes>> {
+        ready_ok(self.keys().get(key).map(|value| value.bytes.clone()))
     }
 
-    fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Answer<()> {
+    fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> StoreFuture<()> {
         self.insert(key, value, ttl);
-        answer(())
+        ready_ok(())
     }
 
-    fn delete(&self, key: &str) -> Answer<bool> {
+    fn delete(&self, key: &str) -> StoreFuture<bool> {
         let hash = self.hashes().remove(key).is_some();
-        answer(self.keys().remove(key).is_some() || hash)
-    }
-    fn hash_get(&self, key: &str, field: &str) -> Answer<Option<Bytes>> {
-        let hashes = self.hashes();
-        answer(hashes.get(key).and_then(|hash| hash.get(field)).cloned())
+        ready_ok(self.keys().remove(key).is_some() || hash)
     }
 
-    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> Answer<()> {
+    fn hash_get(&self, key: &str, field: &str) -> StoreFuture<Option<Bytes>> {
+        let hashes = self.hashes();
+        ready_ok(hashes.get(key).and_then(|hash| hash.get(field)).cloned())
+    }
+
+    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> StoreFuture<()> {
         self.hashes()
             .entry(key.to_owned())
             .or_default()
             .extend(fields);
-        answer(())
+        ready_ok(())
     }
 
-    fn hash_delete(&self, key: &str, fields: Vec<String>) -> Answer<u64> {
+    fn hash_delete(&self, key: &str, fields: Vec<String>) -> StoreFuture<u64> {
         let mut hashes = self.hashes();
         let Some(hash) = hashes.get_mut(key) else {
-            return answer(0);
+            return ready_ok(0);
         };
         let removed = fields.iter().filter(|field| hash.remove(*field).is_some());
-        answer(removed.count() as u64)
+        ready_ok(removed.count() as u64)
     }
 
-    fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>> {
+    fn hash_scan(&self, key: &str) -> StoreFuture<Vec<(String, Bytes)>> {
         let hashes = self.hashes();
         let fields = hashes.get(key).into_iter().flatten();
-        answer(
+        ready_ok(
             fields
                 .map(|(field, value)| (field.clone(), value.clone()))
                 .collect(),
         )
     }
 
-    fn publish(&self, _channel: &str, _message: Bytes) -> Answer<()> {
-        // Nobody else is there.
-        answer(())
+    fn publish(&self, _channel: &str, _message: Bytes) -> StoreFuture<()> {
+        // An in-process store has no subscribers.
+        ready_ok(())
     }
 }

@@ -61,7 +61,7 @@ async fn a_second_signal_ends_what_follows_a_drain_too() {
     node.line("redis is connected");
     node.line("listening on http://");
     // The node's name cannot be given back.
-    let () = redis.ask(&["CLIENT", "PAUSE", "60000", "ALL"]);
+    let () = redis.query(&["CLIENT", "PAUSE", "60000", "ALL"]);
     node.signal("TERM");
     node.line("drained node=");
     node.signal("TERM");
@@ -109,7 +109,7 @@ async fn nothing_is_left_of_what_clients_held() {
         client.join(&format!("room-{number}")).await;
         clients.push(client);
     }
-    let heard: Vec<String> = redis.ask(&["PUBSUB", "CHANNELS"]);
+    let heard: Vec<String> = redis.query(&["PUBSUB", "CHANNELS"]);
     assert!(heard.len() > CLIENTS, "{heard:?}");
     let full = figures(&internal).await;
     let files = |figures: &BTreeMap<String, i64>| figures["process_open_fds"];
@@ -139,8 +139,8 @@ async fn nothing_is_left_of_what_clients_held() {
     late.get().await;
     node.line("stopped node=");
     assert_eq!(node.exit_code(), Some(0));
-    let heard: Vec<String> = redis.ask(&["PUBSUB", "CHANNELS"]);
-    let keys: Vec<String> = redis.ask(&["KEYS", "*"]);
+    let heard: Vec<String> = redis.query(&["PUBSUB", "CHANNELS"]);
+    let keys: Vec<String> = redis.query(&["KEYS", "*"]);
     assert_eq!((heard, keys), Default::default());
 }
 

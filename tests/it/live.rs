@@ -1,4 +1,4 @@
-//! `roomwire check --live` against servers that are set badly, and a proxy that is.
+//! `roomwire check --live` against misconfigured servers and proxies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::TestServer;
 use crate::support::process::{run, text};
-use crate::support::redis::{Certificates, RedisCluster, RedisServer, Watched};
+use crate::support::redis::{Certificates, RedisCluster, RedisServer, SentinelSetup};
 use crate::support::server::config;
 use crate::support::tls;
 
-async fn looked_at(config: &Config, url: Option<&str>, idle: Duration) -> (Severity, String) {
+async fn live_check(config: &Config, url: Option<&str>, idle: Duration) -> (Severity, String) {
     let options = Options {
         url: url.map(|url| url.parse().unwrap()),
         idle,
     };
-    let mut told = String::new();
+    let mut output = String::new();
     let worst = check(config, &options, |line| {
-        told.push_str(line);
-        told.push('\n');
+        output.push_str(line);
+        output.push('\n');
     })
     .await;
-    (worst, told)
+    (worst, output)
 }
 
 fn on(server: &RedisServer, login: &str) -> Config {
@@ -34,7 +34,7 @@ fn on(server: &RedisServer, login: &str) -> Config {
 }
 
 #[actix_rt::test]
-async fn a_fit_redis_is_fine_and_its_nodes_are_named() {
+async fn a_suitable_redis_is_ok_and_its_nodes_are_listed() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -44,47 +44,47 @@ async fn a_fit_redis_is_fine_and_its_nodes_are_named() {
     );
     let node = TestServer::configured(on(&server, ""), handles.unwrap()).await;
     node.readyz("bus: up").await;
-    let (worst, told) = looked_at(&on(&server, ""), None, Duration::ZERO).await;
-    assert!(worst < Severity::Error, "{told}");
+    let (worst, output) = live_check(&on(&server, ""), None, Duration::ZERO).await;
+    assert!(worst < Severity::Error, "{output}");
     assert!(
-        told.contains("lets this user publish, subscribe and keep a lease"),
-        "{told}"
+        output.contains("allows this user to publish, subscribe and hold a lease"),
+        "{output}"
     );
     assert!(
-        told.contains(&format!(
-            "1 nodes are under way on `roomwire:0`: {} ({} 127.0.0.1:0, relay).",
+        output.contains(&format!(
+            "1 nodes are running on `roomwire:0`: {} ({} 127.0.0.1:0, relay).",
             node.node(),
             rustix::system::uname().nodename().to_str().unwrap()
         )),
-        "{told}"
+        "{output}"
     );
-    let mut strange = on(&server, "");
-    strange.app.kind = roomwire::config::AppKind::Echo;
-    let (_, told) = looked_at(&strange, None, Duration::ZERO).await;
+    let mut mismatch = on(&server, "");
+    mismatch.app.kind = roomwire::config::AppKind::Echo;
+    let (_, output) = live_check(&mismatch, None, Duration::ZERO).await;
     assert!(
-        told.contains("runs app.kind = relay on `roomwire:0`, this configuration echo"),
-        "{told}"
+        output.contains("runs app.kind = relay on `roomwire:0`, this configuration echo"),
+        "{output}"
     );
-    let left: Vec<String> = server.ask(&["KEYS", "*check*"]);
+    let left: Vec<String> = server.query(&["KEYS", "*check*"]);
     assert!(left.is_empty());
 
-    // Where clients reach it, and where somebody else answers them.
+    // The URL of the node, and the URL of a node outside of the cluster.
     let url = format!("http://{}/", node.address());
-    let held = Duration::from_millis(300);
-    let (worst, told) = looked_at(&on(&server, ""), Some(&url), held).await;
-    assert!(worst < Severity::Error, "{told}");
-    let stranger = TestServer::start().await;
-    let url = format!("http://{}/", stranger.address());
-    let (worst, told) = looked_at(&on(&server, ""), Some(&url), held).await;
+    let idle = Duration::from_millis(300);
+    let (worst, output) = live_check(&on(&server, ""), Some(&url), idle).await;
+    assert!(worst < Severity::Error, "{output}");
+    let other = TestServer::start().await;
+    let url = format!("http://{}/", other.address());
+    let (worst, output) = live_check(&on(&server, ""), Some(&url), idle).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("/socket.io: another server answers there"),
-        "{told}"
+        output.contains("/socket.io: the response is from another server"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn each_bad_setting_of_redis_is_named() {
+async fn each_unsuitable_setting_of_redis_is_reported() {
     let Some(server) = RedisServer::start(&[
         "--maxmemory",
         "100mb",
@@ -98,8 +98,8 @@ async fn each_bad_setting_of_redis_is_named() {
         return;
     };
     let rule = "ACL SETUSER ann on >s3cret ~* resetchannels &roomwire:* +@all -spublish -pexpire";
-    let () = server.ask(&rule.split(' ').collect::<Vec<_>>());
-    let (worst, told) = looked_at(&on(&server, "ann:s3cret@"), None, Duration::ZERO).await;
+    let () = server.query(&rule.split(' ').collect::<Vec<_>>());
+    let (worst, output) = live_check(&on(&server, "ann:s3cret@"), None, Duration::ZERO).await;
     assert_eq!(worst, Severity::Error);
     for named in [
         "CONFIG SET maxmemory-policy noeviction",
@@ -108,13 +108,13 @@ async fn each_bad_setting_of_redis_is_named() {
         "(SUBSCRIBE socketio)",
         "(PEXPIRE roomwire:0:lease:check)",
     ] {
-        assert!(told.contains(named), "{named}: {told}");
+        assert!(output.contains(named), "{named}: {output}");
     }
-    assert!(!told.contains("s3cret"), "{told}");
+    assert!(!output.contains("s3cret"), "{output}");
 }
 
 #[actix_rt::test]
-async fn what_answers_in_place_of_redis_is_told_apart() {
+async fn another_protocol_than_configured_is_detected() {
     let certificates = Certificates::new();
     let options = certificates.options("server", "no");
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -137,28 +137,28 @@ async fn what_answers_in_place_of_redis_is_told_apart() {
     for (scheme, at, named) in cases {
         let url = format!("{scheme}://{at}");
         let settings = [&trusted[..], &[("BUS__REDIS_URL", &url)]].concat();
-        let (worst, told) = looked_at(&config(&settings), None, Duration::ZERO).await;
-        assert_eq!(worst, Severity::Error, "{told}");
+        let (worst, output) = live_check(&config(&settings), None, Duration::ZERO).await;
+        assert_eq!(worst, Severity::Error, "{output}");
         let change = format!("\n    change: bus.redis_url: {named}");
-        assert!(told.contains(&change), "{change} with {url}: {told}");
-        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+        assert!(output.contains(&change), "{change} with {url}: {output}");
+        assert_eq!(output.matches("error: ").count(), 1, "{output}");
     }
     let untrusted = format!("rediss://{over_tls}");
-    let (_, told) = looked_at(
+    let (_, output) = live_check(
         &config(&[("BUS__REDIS_URL", &untrusted)]),
         None,
         Duration::ZERO,
     )
     .await;
     assert!(
-        told.contains("change: the server's certificate comes from an unknown authority"),
-        "{told}"
+        output.contains("change: the server's certificate is signed by an unknown authority"),
+        "{output}"
     );
 }
 
 #[actix_rt::test]
-async fn servers_of_another_kind_are_named_once() {
-    let (Some(cluster), Some(watched)) = (RedisCluster::start(None), Watched::start()) else {
+async fn another_topology_than_configured_is_reported_once() {
+    let (Some(cluster), Some(watched)) = (RedisCluster::start(None), SentinelSetup::start()) else {
         return;
     };
     for (port, named) in [
@@ -166,17 +166,17 @@ async fn servers_of_another_kind_are_named_once() {
         (watched.sentinels[0].port, "change: bus.sentinels"),
     ] {
         let url = format!("redis://127.0.0.1:{port}");
-        let (worst, told) =
-            looked_at(&config(&[("BUS__REDIS_URL", &url)]), None, Duration::ZERO).await;
-        assert_eq!(worst, Severity::Error, "{told}");
-        assert!(told.contains(named), "{told}");
-        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+        let (worst, output) =
+            live_check(&config(&[("BUS__REDIS_URL", &url)]), None, Duration::ZERO).await;
+        assert_eq!(worst, Severity::Error, "{output}");
+        assert!(output.contains(named), "{output}");
+        assert_eq!(output.matches("error: ").count(), 1, "{output}");
     }
 }
 
 #[actix_rt::test]
-async fn a_wrong_name_of_the_master_is_named_by_its_key() {
-    let Some(watched) = Watched::start() else {
+async fn an_unknown_sentinel_service_names_its_key() {
+    let Some(watched) = SentinelSetup::start() else {
         return;
     };
     let sentinel = format!("127.0.0.1:{}", watched.sentinels[0].port);
@@ -185,13 +185,13 @@ async fn a_wrong_name_of_the_master_is_named_by_its_key() {
         ("BUS__SENTINELS", &sentinel),
         ("BUS__SENTINEL_SERVICE", "mian"),
     ];
-    let (worst, told) = looked_at(&config(&settings), None, Duration::ZERO).await;
-    assert_eq!(worst, Severity::Error, "{told}");
-    assert!(told.contains("change: bus.sentinel_service"), "{told}");
+    let (worst, output) = live_check(&config(&settings), None, Duration::ZERO).await;
+    assert_eq!(worst, Severity::Error, "{output}");
+    assert!(output.contains("change: bus.sentinel_service"), "{output}");
 }
 
 #[actix_rt::test]
-async fn the_verb_ends_with_1_when_redis_is_away() {
+async fn check_exits_with_1_while_redis_is_unreachable() {
     let Some(mut server) = RedisServer::start(&[]) else {
         return;
     };
@@ -203,19 +203,19 @@ async fn the_verb_ends_with_1_when_redis_is_away() {
     let away = run(&["check", "--live"], &environment);
     assert_eq!(away.status.code(), Some(1));
     assert!(
-        text(&away.stdout).contains("is out of reach"),
+        text(&away.stdout).contains("is unreachable"),
         "{}",
         text(&away.stdout)
     );
 }
 
-/// A proxy in front of a node, with a fault of its own.
+/// The fault of a proxy in front of a node.
 #[derive(Clone, Copy)]
 enum Fault {
     None,
-    /// Cuts connections after so long without a byte of the client.
+    /// Closes connections after this time without data from the client.
     Idle(Duration),
-    /// Does not pass the upgrade on.
+    /// Does not forward the upgrade.
     Upgrade,
 }
 
@@ -226,13 +226,13 @@ async fn proxy(node: &TestServer, fault: Fault) -> String {
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let server = TcpStream::connect(&node).await.unwrap();
-            tokio::spawn(carry(client, server, fault));
+            tokio::spawn(forward(client, server, fault));
         }
     });
     format!("http://{address}/")
 }
 
-async fn carry(client: TcpStream, server: TcpStream, fault: Fault) {
+async fn forward(client: TcpStream, server: TcpStream, fault: Fault) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let down = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
@@ -258,66 +258,66 @@ async fn carry(client: TcpStream, server: TcpStream, fault: Fault) {
 }
 
 #[actix_rt::test]
-async fn a_proxy_is_judged_by_where_it_fails() {
+async fn the_fault_of_a_proxy_is_identified() {
     let settings = [
         ("ENGINE__PING_INTERVAL", "3s"),
         ("ENGINE__PING_TIMEOUT", "60s"),
     ];
     let node = TestServer::with(&settings).await;
     let config = config(&[]);
-    // Longer than an interval, so that a ping is answered.
+    // Longer than the ping interval, so that a pong is sent.
     let idle = Duration::from_secs(4);
     let url = proxy(&node, Fault::None).await;
-    let (worst, told) = looked_at(&config, Some(&url), idle).await;
-    assert!(worst < Severity::Error, "{told}");
-    assert!(told.contains("polling: a session opens"), "{told}");
+    let (worst, output) = live_check(&config, Some(&url), idle).await;
+    assert!(worst < Severity::Error, "{output}");
+    assert!(output.contains("polling: a session opens"), "{output}");
     assert!(
-        told.contains("websocket: upgraded, and held for 4s"),
-        "{told}"
+        output.contains("websocket: upgraded, and idle for 4s"),
+        "{output}"
     );
-    // A session that was left there would hold up a drain.
+    // A remaining session would delay a drain.
     node.sessions(0).await;
 
     let url = proxy(&node, Fault::Idle(Duration::from_millis(800))).await;
-    let (worst, told) = looked_at(&config, Some(&url), idle).await;
+    let (worst, output) = live_check(&config, Some(&url), idle).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("websocket: cut after ") && told.contains("proxy_read_timeout"),
-        "{told}"
+        output.contains("websocket: disconnected after ") && output.contains("proxy_read_timeout"),
+        "{output}"
     );
 
     let url = proxy(&node, Fault::Upgrade).await;
-    let (worst, told) = looked_at(&config, Some(&url), idle).await;
+    let (worst, output) = live_check(&config, Some(&url), idle).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("the upgrade is answered with 400")
-            && told.contains("proxy_set_header Upgrade"),
-        "{told}"
+        output.contains("the response to the upgrade is 400")
+            && output.contains("proxy_set_header Upgrade"),
+        "{output}"
     );
 
-    let (worst, told) = looked_at(&config, Some(&format!("{url}elsewhere/")), idle).await;
+    let (worst, output) = live_check(&config, Some(&format!("{url}elsewhere/")), idle).await;
     assert_eq!(worst, Severity::Error);
     assert!(
-        told.contains("answers 404") && told.contains("engine.path"),
-        "{told}"
+        output.contains("responds with 404") && output.contains("engine.path"),
+        "{output}"
     );
 }
 
-/// What the verb says of a URL, trusting the authority of this run or nobody.
-async fn said_of(url: String, trusting: bool) -> String {
+/// The output of `roomwire check --live --url`, trusting the authority of this test run or none.
+async fn check_url(url: String, trusting: bool) -> String {
     let ca = tls::authority().write();
     let none = crate::support::server::write_file("none.pem", "");
     let trusted = if trusting { ca } else { none };
-    let output = actix_rt::task::spawn_blocking(move || {
+    let process = actix_rt::task::spawn_blocking(move || {
         let environment = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
         let arguments = ["check", "--live", "--idle", "100ms", "--url", &url];
         run(&arguments, &environment)
     });
-    text(&output.await.unwrap().stdout).to_owned()
+    text(&process.await.unwrap().stdout).to_owned()
 }
 
 #[actix_rt::test]
-async fn tls_at_a_public_url_is_judged_once_and_by_its_fault() {
+async fn a_tls_fault_of_a_public_url_is_reported_once() {
     let plain = TestServer::start().await;
     let files = tls::Files::good();
     let secure = TestServer::with(&files.settings()).await;
@@ -327,18 +327,18 @@ async fn tls_at_a_public_url_is_judged_once_and_by_its_fault() {
         format!("https://127.0.0.1:{port}"),
         format!("wss://localhost:{port}/socket.io/"),
     ] {
-        let told = said_of(url, true).await;
+        let output = check_url(url, true).await;
         assert!(
-            told.contains("ok: polling: a session opens at /socket.io/"),
-            "{told}"
+            output.contains("ok: polling: a session opens at /socket.io/"),
+            "{output}"
         );
-        assert!(told.contains("ok: websocket: upgraded"), "{told}");
+        assert!(output.contains("ok: websocket: upgraded"), "{output}");
     }
     let cases = [
         (
             format!("https://127.0.0.1:{port}"),
             false,
-            "the certificate: of an authority that clients trust",
+            "the certificate: one of an authority that clients trust",
         ),
         (
             format!("https://[::ffff:127.0.0.1]:{port}"),
@@ -358,7 +358,7 @@ async fn tls_at_a_public_url_is_judged_once_and_by_its_fault() {
         (
             "https://127.0.0.1:1".to_owned(),
             true,
-            "--url: a host that is known here, and a port",
+            "--url: a host that resolves here, and a port",
         ),
         (
             format!("ftp://127.0.0.1:{plain_port}"),
@@ -367,11 +367,11 @@ async fn tls_at_a_public_url_is_judged_once_and_by_its_fault() {
         ),
     ];
     for (url, trusting, named) in cases {
-        let told = said_of(url.clone(), trusting).await;
+        let output = check_url(url.clone(), trusting).await;
         assert!(
-            told.contains(&format!("change: {named}")),
-            "{named} for {url}: {told}"
+            output.contains(&format!("change: {named}")),
+            "{named} for {url}: {output}"
         );
-        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+        assert_eq!(output.matches("error: ").count(), 1, "{output}");
     }
 }

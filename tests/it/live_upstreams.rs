@@ -187,7 +187,7 @@ async fn backends_that_share_the_redis_of_the_node_are_ok() {
     let _process = subscribed_process(&deployment.redis).await;
     let () = deployment
         .redis
-        .ask(&["SET", "open-webui:usage_cleanup_lock", "1"]);
+        .query(&["SET", "open-webui:usage_cleanup_lock", "1"]);
     let (worst, output) = deployment.run_check(0, &[]).await;
     assert!(worst < Severity::Error, "{output}");
     let url = &deployment.url;
@@ -222,7 +222,7 @@ async fn another_redis_than_the_backends_use_is_an_error() {
     };
     let () = deployment
         .redis
-        .ask(&["SET", "open-webui:usage_cleanup_lock", "1"]);
+        .query(&["SET", "open-webui:usage_cleanup_lock", "1"]);
     let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Error);
     assert!(
@@ -252,7 +252,7 @@ async fn commands_that_redis_denies_are_errors() {
     };
     let rule =
         "ACL SETUSER default resetkeys ~roomwire:* %R~open-webui:auth:* ~open-webui:usage_pool";
-    let () = deployment.redis.ask(&rule.split(' ').collect::<Vec<_>>());
+    let () = deployment.redis.query(&rule.split(' ').collect::<Vec<_>>());
     let (worst, output) = deployment.run_check(0, &[]).await;
     assert_eq!(worst, Severity::Error);
     for command in ["HGET", "HDEL", "HSCAN"] {

@@ -1,5 +1,5 @@
-//! Whole nodes over a real Redis Cluster, by TLS: what clients see of it, also when a master dies; and what the probe
-//! says of a Redis that cannot be used.
+//! Nodes on a real Redis Cluster over TLS, including the failure of a master; and the response of the readiness probe if
+//! Redis cannot be used.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::support::redis::{Certificates, RedisCluster, RedisServer};
 use crate::support::server::config;
 use crate::support::{TestServer, WebsocketClient, eventually};
 
-/// Two nodes that are on the bus.
+/// Two nodes connected to the bus.
 async fn nodes(cluster: &RedisCluster, certificates: &Certificates) -> [TestServer; 2] {
     let url = format!(
         "rediss://127.0.0.1:{}",
@@ -38,23 +38,23 @@ async fn nodes(cluster: &RedisCluster, certificates: &Certificates) -> [TestServ
     [start().await, start().await]
 }
 
-/// A room of each master.
+/// One room for each master, whose channel it owns.
 fn rooms(cluster: &RedisCluster) -> [String; 3] {
-    [0, 1, 2].map(|wanted| {
+    [0, 1, 2].map(|master| {
         let mut names = (0..).map(|number| format!("room {number}"));
         names
-            .find(|name| cluster.owner(&format!("roomwire:0:room:/#{name}")) == wanted)
+            .find(|name| cluster.owner(&format!("roomwire:0:room:/#{name}")) == master)
             .unwrap()
     })
 }
 
-async fn hears(from: &mut WebsocketClient, to: &mut WebsocketClient, room: &str) {
+async fn expect_delivery(from: &mut WebsocketClient, to: &mut WebsocketClient, room: &str) {
     from.emit(room, &format!(r#""said","{room}""#)).await;
     to.expect(&format!(r#"42["said","{room}"]"#)).await;
 }
 
 #[actix_rt::test]
-async fn two_nodes_over_a_redis_cluster_by_tls() {
+async fn two_nodes_exchange_messages_over_a_redis_cluster_with_tls() {
     let certificates = Certificates::new();
     let Some(mut cluster) = RedisCluster::start(Some(&certificates)) else {
         return;
@@ -67,16 +67,16 @@ async fn two_nodes_over_a_redis_cluster_by_tls() {
         assert_eq!(b.join(room).await.get("degraded"), None);
     }
     for room in &rooms {
-        hears(&mut a, &mut b, room).await;
-        hears(&mut b, &mut a, room).await;
+        expect_delivery(&mut a, &mut b, room).await;
+        expect_delivery(&mut b, &mut a, room).await;
     }
-    // A session whose requests go to the other node.
-    let mut wanderer = first.polling().await;
-    wanderer.turn_to(&second.address());
-    wanderer.connect().await;
-    wanderer.join(&rooms[0]).await;
+    // A session whose requests are sent to the other node.
+    let mut roaming = first.polling().await;
+    roaming.turn_to(&second.address());
+    roaming.connect().await;
+    roaming.join(&rooms[0]).await;
     b.emit(&rooms[0], r#""to all""#).await;
-    wanderer.expect(r#"42["to all"]"#).await;
+    roaming.expect(r#"42["to all"]"#).await;
     a.expect(r#"42["to all"]"#).await;
     assert!(second.metrics().forwarded_total.get() >= 2);
 
@@ -87,14 +87,14 @@ async fn two_nodes_over_a_redis_cluster_by_tls() {
         })
         .await;
     }
-    // The rooms of the other masters work on, those of the dead one as soon as its replica follows.
-    hears(&mut a, &mut b, &rooms[1]).await;
-    hears(&mut b, &mut a, &rooms[2]).await;
+    // Rooms of the other masters keep working, those of the failed one work once its replica is promoted.
+    expect_delivery(&mut a, &mut b, &rooms[1]).await;
+    expect_delivery(&mut b, &mut a, &rooms[2]).await;
     for node in [&first, &second] {
         assert_eq!(node.readyz("bus: up").await, 200);
     }
-    hears(&mut a, &mut b, &rooms[0]).await;
-    hears(&mut b, &mut a, &rooms[0]).await;
+    expect_delivery(&mut a, &mut b, &rooms[0]).await;
+    expect_delivery(&mut b, &mut a, &rooms[0]).await;
 }
 
 #[actix_rt::test]
@@ -158,12 +158,12 @@ async fn a_database_in_the_query_of_the_url_holds_the_lease_and_names_the_channe
         assert_eq!(held.len(), 1, "{held:?}");
         assert!(held[0].starts_with("roomwire:2:lease:"), "{held:?}");
         assert_eq!(keys(&server, 0), [""; 0]);
-        let () = server.ask(&["FLUSHALL"]);
+        let () = server.query(&["FLUSHALL"]);
     }
 }
 
 #[actix_rt::test]
-async fn a_question_to_a_room_that_was_just_left_is_answered_at_once() {
+async fn a_query_to_a_room_that_was_just_left_completes_at_once() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };

@@ -1,7 +1,7 @@
-//! What every link can do: one suite, run on the hub in memory and on a real Redis.
+//! The test suite for links, run on the in-memory hub and on a real Redis.
 //!
-//! Redis runs on a free port of this machine, started by the test. Without `redis-server` the Redis
-//! part says that it was skipped; with `ROOMWIRE_REQUIRE_REDIS=1` it fails.
+//! Tests start Redis on a free local port. Without `redis-server` the Redis tests are skipped with a message; with
+//! `ROOMWIRE_REQUIRE_REDIS=1` they fail.
 
 pub(in crate::bus) mod proxy;
 pub(in crate::bus) mod server;
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
 use super::memory::Hub;
 
-pub(in crate::bus) const PATIENCE: Duration = Duration::from_secs(60);
+pub(in crate::bus) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A member of the bus under test.
 pub(in crate::bus) struct Member {
@@ -38,12 +38,12 @@ pub(in crate::bus) fn message(channel: &str, payload: impl Into<Bytes>) -> Outgo
 }
 
 impl Member {
-    pub(in crate::bus) fn say(&self, channel: &str, payload: &str) {
+    pub(in crate::bus) fn publish(&self, channel: &str, payload: &str) {
         self.link
             .publish(vec![message(channel, payload.to_owned())]);
     }
 
-    /// The next event but for echoes of pings, which come when they like.
+    /// The next event, except for echoes of pings, which arrive at any time.
     pub(in crate::bus) async fn next(&mut self) -> LinkEvent {
         loop {
             let event = self.any().await;
@@ -55,15 +55,16 @@ impl Member {
 
     /// The next event.
     pub(in crate::bus) async fn any(&mut self) -> LinkEvent {
-        let next = timeout(PATIENCE, self.events.next()).await;
-        next.expect("no event came").expect("the link is gone")
+        let next = timeout(TIMEOUT, self.events.next()).await;
+        next.expect("no event was received")
+            .expect("the link was dropped")
     }
 
-    /// Waits for an event, passing over others.
-    pub(in crate::bus) async fn wait(&mut self, wanted: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
+    /// Waits for a matching event; ignores others.
+    pub(in crate::bus) async fn wait(&mut self, matches: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
         loop {
             let event = self.next().await;
-            if wanted(&event) {
+            if matches(&event) {
                 return event;
             }
         }
@@ -78,7 +79,7 @@ impl Member {
             .await;
     }
 
-    /// Waits until all these channels are confirmed, in however many events.
+    /// Waits until all these channels are confirmed, by one or more events.
     pub(in crate::bus) async fn confirmed(&mut self, mut names: Vec<Channel>) {
         while !names.is_empty() {
             if let LinkEvent::Subscribed(confirmed) = self.next().await {
@@ -87,12 +88,12 @@ impl Member {
         }
     }
 
-    pub(in crate::bus) async fn hear(&mut self, names: &[&str]) {
+    pub(in crate::bus) async fn subscribe(&mut self, names: &[&str]) {
         self.link.subscribe(channels(names));
         self.confirmed(channels(names)).await;
     }
 
-    /// The next message, passing over other events.
+    /// The next message; ignores other events.
     pub(in crate::bus) async fn message(&mut self) -> (String, Bytes) {
         loop {
             if let LinkEvent::Message { channel, payload } = self.next().await {
@@ -102,31 +103,31 @@ impl Member {
     }
 }
 
-/// The suite. Members come up by themselves.
+/// Runs the suite with members created by `join`.
 pub(in crate::bus) async fn suite(join: impl Fn() -> Member) {
     order_is_kept(&join).await;
     receivers_are_counted(&join).await;
-    any_bytes_pass(&join).await;
-    unsubscribing_ends_it(&join).await;
-    many_rooms_at_once(&join).await;
+    payloads_may_contain_any_bytes(&join).await;
+    unsubscribed_channels_receive_nothing(&join).await;
+    many_channels_are_subscribed_at_once(&join).await;
 }
 
 async fn order_is_kept(join: impl Fn() -> Member) {
-    let (mut speaker, mut hearer) = (join(), join());
-    speaker.up().await;
-    hearer.hear(&["order:a", "order:b"]).await;
+    let (mut publisher, mut subscriber) = (join(), join());
+    publisher.up().await;
+    subscriber.subscribe(&["order:a", "order:b"]).await;
     for number in 0..500 {
         let name = if number % 2 == 0 {
             "order:a"
         } else {
             "order:b"
         };
-        speaker.say(name, &number.to_string());
+        publisher.publish(name, &number.to_string());
     }
-    // Each channel has its order; in a Redis Cluster both may be at different servers.
+    // Only messages of one channel are ordered; in a Redis Cluster, the channels may be on different servers.
     let mut next = [0, 1];
     for _ in 0..500 {
-        let (channel, payload) = hearer.message().await;
+        let (channel, payload) = subscriber.message().await;
         let next = &mut next[usize::from(&*channel == "order:b")];
         assert_eq!(payload, Bytes::from(next.to_string()), "{channel}");
         *next += 2;
@@ -134,54 +135,56 @@ async fn order_is_kept(join: impl Fn() -> Member) {
 }
 
 async fn receivers_are_counted(join: impl Fn() -> Member) {
-    let (mut speaker, mut hearer) = (join(), join());
-    speaker.up().await;
-    let count = speaker.link.publish_counted(message("count", "x"));
+    let (mut publisher, mut subscriber) = (join(), join());
+    publisher.up().await;
+    let count = publisher.link.publish_counted(message("count", "x"));
     assert_eq!(count.await, Ok(0));
-    hearer.hear(&["count"]).await;
-    speaker.hear(&["count"]).await;
-    speaker.say("count", "first");
-    let count = speaker.link.publish_counted(message("count", "second"));
+    subscriber.subscribe(&["count"]).await;
+    publisher.subscribe(&["count"]).await;
+    publisher.publish("count", "first");
+    let count = publisher.link.publish_counted(message("count", "second"));
     assert_eq!(count.await, Ok(2));
-    for member in [&mut speaker, &mut hearer] {
+    for member in [&mut publisher, &mut subscriber] {
         assert_eq!(member.message().await.1, "first");
         assert_eq!(member.message().await.1, "second");
     }
 }
 
-async fn any_bytes_pass(join: impl Fn() -> Member) {
+async fn payloads_may_contain_any_bytes(join: impl Fn() -> Member) {
     let mut member = join();
     member.up().await;
-    member.hear(&["bytes ä\r\n"]).await;
+    member.subscribe(&["bytes ä\r\n"]).await;
     for payload in [&b""[..], b"\r\n\0\xff", &[7; 300_000]] {
         let payload = Bytes::copy_from_slice(payload);
         member
             .link
             .publish(vec![message("bytes ä\r\n", payload.clone())]);
-        let heard = member.message().await;
-        assert_eq!((&*heard.0, heard.1), ("bytes ä\r\n", payload));
+        let received = member.message().await;
+        assert_eq!((&*received.0, received.1), ("bytes ä\r\n", payload));
     }
 }
 
-async fn unsubscribing_ends_it(join: impl Fn() -> Member) {
+async fn unsubscribed_channels_receive_nothing(join: impl Fn() -> Member) {
     let mut member = join();
     member.up().await;
-    member.hear(&["kept", "left"]).await;
-    member.link.unsubscribe(channels(&["left", "never wanted"]));
-    // Publishing and unsubscribing go by different connections, in a Redis Cluster to different servers.
+    member.subscribe(&["kept", "left"]).await;
+    member
+        .link
+        .unsubscribe(channels(&["left", "never subscribed"]));
+    // Publishing and unsubscribing use different connections, in a Redis Cluster different servers.
     while member.link.publish_counted(message("left", "late")).await != Ok(0) {
         sleep(Duration::from_millis(1)).await;
     }
-    member.say("left", "unheard");
-    member.say("kept", "heard");
-    assert_eq!(in_time(&mut member).await, "heard");
-    member.hear(&["left"]).await;
-    member.say("left", "heard again");
-    assert_eq!(in_time(&mut member).await, "heard again");
+    member.publish("left", "not received");
+    member.publish("kept", "received");
+    assert_eq!(next_except_late(&mut member).await, "received");
+    member.subscribe(&["left"]).await;
+    member.publish("left", "received again");
+    assert_eq!(next_except_late(&mut member).await, "received again");
 }
 
-/// The next message that is not a late one.
-async fn in_time(member: &mut Member) -> Bytes {
+/// The next message other than `late`.
+async fn next_except_late(member: &mut Member) -> Bytes {
     loop {
         let (_, payload) = member.message().await;
         if payload != "late" {
@@ -190,12 +193,12 @@ async fn in_time(member: &mut Member) -> Bytes {
     }
 }
 
-async fn many_rooms_at_once(join: impl Fn() -> Member) {
+async fn many_channels_are_subscribed_at_once(join: impl Fn() -> Member) {
     let mut member = join();
     member.up().await;
     let names: Vec<String> = (0..3000).map(|number| format!("room:{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    member.hear(&names).await;
+    member.subscribe(&names).await;
     let count = member.link.publish_counted(message("room:2999", "x"));
     assert_eq!(count.await, Ok(1));
 }

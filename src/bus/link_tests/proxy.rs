@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub(in crate::bus) struct Proxy {
     pub(in crate::bus) port: u16,
-    /// Connections subscribed while this is set hear nothing more, though they stay open.
+    /// While set, subscribed connections stay open but receive nothing.
     pub(in crate::bus) deafen: Arc<AtomicBool>,
     /// Target port of new connections; open ones are not affected.
     pub(in crate::bus) target: Arc<AtomicU16>,
@@ -33,15 +33,15 @@ impl Proxy {
                 let (client_reader, client_writer) = client.into_split();
                 let (server_reader, server_writer) = server.into_split();
                 let subscribed = Arc::new(AtomicBool::new(false));
-                let listens = Arc::clone(&subscribed);
-                tokio::spawn(carry(client_reader, server_writer, move |bytes| {
+                let is_subscribed = Arc::clone(&subscribed);
+                tokio::spawn(forward(client_reader, server_writer, move |bytes| {
                     if bytes.windows(9).any(|window| window == b"SUBSCRIBE") {
-                        listens.store(true, Ordering::Relaxed);
+                        is_subscribed.store(true, Ordering::Relaxed);
                     }
                     true
                 }));
                 let deafen = Arc::clone(&deafen);
-                tokio::spawn(carry(server_reader, client_writer, move |_| {
+                tokio::spawn(forward(server_reader, client_writer, move |_| {
                     let subscribed = subscribed.load(Ordering::Relaxed);
                     !(subscribed && deafen.load(Ordering::Relaxed))
                 }));
@@ -51,7 +51,7 @@ impl Proxy {
     }
 }
 
-async fn carry(
+async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut pass: impl FnMut(&[u8]) -> bool,

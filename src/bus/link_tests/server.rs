@@ -1,6 +1,6 @@
-//! Real Redis or Valkey servers of the test's own: alone, watched by Sentinels, or as a Redis Cluster.
+//! Real Redis or Valkey servers for tests: a single server, one monitored by Sentinels, or a Redis Cluster.
 //!
-//! Shared by the tests beside the code and those of whole nodes.
+//! Shared by unit tests and the integration tests.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The server's program. `None`, and a word about it, if neither is installed and nobody requires it.
+/// The server binary. `None`, with a message, if none is installed and `ROOMWIRE_REQUIRE_REDIS` is not set.
 fn program() -> Option<&'static str> {
-    let is_there = |program: &&str| Command::new(program).arg("--version").output().is_ok();
-    let found = ["redis-server", "valkey-server"].into_iter().find(is_there);
+    let is_installed = |program: &&str| Command::new(program).arg("--version").output().is_ok();
+    let found = ["redis-server", "valkey-server"]
+        .into_iter()
+        .find(is_installed);
     if found.is_none() {
         let required = std::env::var("ROOMWIRE_REQUIRE_REDIS").is_ok_and(|value| value == "1");
         assert!(!required, "redis-server is missing and required");
@@ -28,16 +30,16 @@ pub(crate) fn free_port() -> u16 {
     free.local_addr().unwrap().port()
 }
 
-/// Waits for something about a server to come true.
+/// Waits until a condition is true.
 pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
+        assert!(begun.elapsed() < TIMEOUT, "{what}");
         sleep(Duration::from_millis(20));
     }
 }
 
-/// A folder that goes away with its owner.
+/// A temporary folder, deleted on drop.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -57,7 +59,7 @@ impl Drop for Folder {
     }
 }
 
-/// Runs on a free port until dropped; can be stopped and started again.
+/// A server on a free port, stopped on drop; can be stopped and restarted.
 pub(crate) struct RedisServer {
     pub(crate) port: u16,
     /// A second port that speaks TLS.
@@ -70,7 +72,7 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// A server that is not running yet.
+    /// A server that is not started yet.
     pub(crate) fn prepare(arguments: &[&str]) -> Option<Self> {
         Some(Self {
             program: program()?,
@@ -129,12 +131,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Asks a server without TLS something.
-    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        self.try_ask(command).unwrap()
+    /// Runs a command on a server without TLS.
+    pub(crate) fn query<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        self.try_query(command).unwrap()
     }
 
-    pub(crate) fn try_ask<T: redis::FromRedisValue>(
+    pub(crate) fn try_query<T: redis::FromRedisValue>(
         &self,
         command: &[&str],
     ) -> redis::RedisResult<T> {
@@ -144,9 +146,9 @@ impl RedisServer {
             .query(&mut connection)
     }
 
-    /// Whether it says so of itself, as `role:master`.
-    pub(crate) fn says(&self, line: &str) -> bool {
-        let info: redis::RedisResult<String> = self.try_ask(&["INFO"]);
+    /// Whether INFO contains this line, such as `role:master`.
+    pub(crate) fn has_info(&self, line: &str) -> bool {
+        let info: redis::RedisResult<String> = self.try_query(&["INFO"]);
         info.is_ok_and(|info| info.lines().any(|is| is == line))
     }
 }
@@ -157,29 +159,31 @@ impl Drop for RedisServer {
     }
 }
 
-/// A master, a replica, and three Sentinels that know them as `main`.
-pub(crate) struct Watched {
+/// A master, a replica, and three Sentinels that monitor them as `main`.
+pub(crate) struct SentinelSetup {
     pub(crate) servers: [RedisServer; 2],
     pub(crate) sentinels: Vec<RedisServer>,
 }
 
-impl Watched {
+impl SentinelSetup {
     pub(crate) fn start() -> Option<Self> {
         let master = RedisServer::start(&[])?;
         let port = master.port.to_string();
         let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port])?;
         wait_until("the replica is linked", || {
-            replica.says("master_link_status:up")
+            replica.has_info("master_link_status:up")
         });
         let sentinels: Vec<_> = (0..3)
             .map(|_| Self::sentinel(&master))
             .collect::<Option<_>>()?;
-        let watched = Self {
+        let setup = Self {
             servers: [master, replica],
             sentinels,
         };
-        wait_until("the Sentinels know everybody", || watched.is_complete());
-        Some(watched)
+        wait_until("the Sentinels have discovered each other", || {
+            setup.is_complete()
+        });
+        Some(setup)
     }
 
     fn sentinel(master: &RedisServer) -> Option<RedisServer> {
@@ -203,17 +207,17 @@ impl Watched {
     }
 
     fn is_complete(&self) -> bool {
-        let all_know = |kind: &str, count: usize| {
+        let all_report = |kind: &str, count: usize| {
             self.sentinels.iter().all(|sentinel| {
-                let known: redis::RedisResult<Vec<redis::Value>> =
-                    sentinel.try_ask(&["SENTINEL", kind, "main"]);
-                known.is_ok_and(|known| known.len() == count)
+                let found: redis::RedisResult<Vec<redis::Value>> =
+                    sentinel.try_query(&["SENTINEL", kind, "main"]);
+                found.is_ok_and(|found| found.len() == count)
             })
         };
-        all_know("SENTINELS", 2) && all_know("REPLICAS", 1)
+        all_report("SENTINELS", 2) && all_report("REPLICAS", 1)
     }
 
-    /// `host:port` of the Sentinels.
+    /// The addresses of the Sentinels, `host:port`.
     pub(crate) fn addresses(&self) -> Vec<String> {
         let address = |sentinel: &RedisServer| format!("127.0.0.1:{}", sentinel.port);
         self.sentinels.iter().map(address).collect()
@@ -227,7 +231,7 @@ pub(crate) struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// With certificates the servers speak TLS among themselves and at a second port each.
+    /// With certificates, the servers use TLS among each other, and on a second port each.
     pub(crate) fn start(certificates: Option<&Certificates>) -> Option<Self> {
         let start = || {
             let bus_port = free_port().to_string();
@@ -248,7 +252,7 @@ impl RedisCluster {
                 ["--cluster-enabled", "yes"],
                 ["--cluster-port", &bus_port],
                 ["--cluster-node-timeout", "2000"],
-                // A replica need not have been linked for long to follow its master.
+                // A replica may be promoted however long it was disconnected.
                 ["--cluster-replica-validity-factor", "0"],
             ];
             let mut server = RedisServer::start(&[&cluster.concat()[..], &tls].concat())?;
@@ -265,26 +269,26 @@ impl RedisCluster {
     fn introduce(&self) {
         let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
         for (number, (master, (first, last))) in self.masters.iter().zip(ranges).enumerate() {
-            let () = master.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
-            let () = master.ask(&["CLUSTER", "ADDSLOTSRANGE", first, last]);
+            let () = master.query(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
+            let () = master.query(&["CLUSTER", "ADDSLOTSRANGE", first, last]);
         }
         let first = &self.masters[0];
         for server in self.servers().skip(1) {
-            let bus_port: Vec<String> = server.ask(&["CONFIG", "GET", "cluster-port"]);
+            let bus_port: Vec<String> = server.query(&["CONFIG", "GET", "cluster-port"]);
             let port = server.tls_port.unwrap_or(server.port).to_string();
-            let () = first.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port[1]]);
+            let () = first.query(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port[1]]);
         }
         for (master, replica) in self.masters.iter().zip(&self.replicas) {
-            let id: String = master.ask(&["CLUSTER", "MYID"]);
-            wait_until("a replica knows its master", || {
+            let id: String = master.query(&["CLUSTER", "MYID"]);
+            wait_until("a replica has discovered its master", || {
                 replica
-                    .try_ask::<()>(&["CLUSTER", "REPLICATE", &id])
+                    .try_query::<()>(&["CLUSTER", "REPLICATE", &id])
                     .is_ok()
             });
         }
         for replica in &self.replicas {
             wait_until("a replica is linked", || {
-                replica.says("master_link_status:up")
+                replica.has_info("master_link_status:up")
             });
         }
         wait_until("the cluster works", || self.servers().all(Self::is_fine));
@@ -295,17 +299,17 @@ impl RedisCluster {
     }
 
     fn is_fine(server: &RedisServer) -> bool {
-        let info: redis::RedisResult<String> = server.try_ask(&["CLUSTER", "INFO"]);
+        let info: redis::RedisResult<String> = server.try_query(&["CLUSTER", "INFO"]);
         let slots: redis::RedisResult<Vec<Vec<redis::Value>>> =
-            server.try_ask(&["CLUSTER", "SLOTS"]);
+            server.try_query(&["CLUSTER", "SLOTS"]);
         let all_have_replicas =
             slots.is_ok_and(|slots| slots.len() == 3 && slots.iter().all(|range| range.len() == 4));
         info.is_ok_and(|info| info.contains("cluster_state:ok")) && all_have_replicas
     }
 
-    /// The index of the master that owns a channel's or key's slot, at the beginning.
+    /// The index of the master that initially owns the slot of a channel or key.
     pub(crate) fn owner(&self, name: &str) -> usize {
-        let slot: usize = self.masters[0].ask(&["CLUSTER", "KEYSLOT", name]);
+        let slot: usize = self.masters[0].query(&["CLUSTER", "KEYSLOT", name]);
         match slot {
             ..5461 => 0,
             5461..10_923 => 1,
@@ -315,12 +319,12 @@ impl RedisCluster {
 
     /// Moves the (empty) slot of a name from one master to another.
     pub(crate) fn move_slot(&self, name: &str, from: usize, to: usize) {
-        let slot: u16 = self.masters[0].ask(&["CLUSTER", "KEYSLOT", name]);
+        let slot: u16 = self.masters[0].query(&["CLUSTER", "KEYSLOT", name]);
         let slot = slot.to_string();
         let [source, target] =
-            [from, to].map(|index| self.masters[index].ask::<String>(&["CLUSTER", "MYID"]));
+            [from, to].map(|index| self.masters[index].query::<String>(&["CLUSTER", "MYID"]));
         let set = |server: &RedisServer, words: &[&str]| {
-            let () = server.ask(&[&["CLUSTER", "SETSLOT", &slot], words].concat());
+            let () = server.query(&[&["CLUSTER", "SETSLOT", &slot], words].concat());
         };
         set(&self.masters[to], &["IMPORTING", &source]);
         set(&self.masters[from], &["MIGRATING", &target]);
@@ -330,7 +334,7 @@ impl RedisCluster {
     }
 }
 
-/// An authority, and certificates of it for a server at 127.0.0.1 and for a client, in PEM files.
+/// An authority, and certificates signed by it for a server at 127.0.0.1 and for a client, as PEM files.
 pub(crate) struct Certificates {
     folder: Folder,
 }
@@ -344,7 +348,7 @@ impl Certificates {
         };
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(vec![]).unwrap();
-        // Two authorities of one name would be told apart by their signatures only.
+        // Authorities with the same name could be distinguished only by their signatures.
         let name = folder.0.file_name().unwrap().to_string_lossy().into_owned();
         authority
             .distinguished_name
@@ -371,7 +375,7 @@ impl Certificates {
         self.folder.0.join(name)
     }
 
-    /// Options of a server with the certificate `name`; `clients` is yes, optional or no.
+    /// Server options for the certificate `name`; `clients` is `--tls-auth-clients`: yes, optional or no.
     pub(crate) fn options(&self, name: &str, clients: &str) -> Vec<String> {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         [

@@ -1,4 +1,4 @@
-//! What every store can do, in memory and on a real Redis.
+//! The test suite for stores, run in memory and on a real Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::server::RedisServer;
-use super::{Member, PATIENCE};
+use super::{Member, TIMEOUT};
 use crate::bus::redis::{RedisLink, RedisSettings, RedisStore};
 use crate::model::random::OsRandom;
 use crate::store::{MemoryStore, Renewal, Store};
@@ -49,7 +49,7 @@ async fn hashes(store: &dyn Store) {
     let field = |number: u32| (format!("f{number}"), Bytes::from(number.to_string()));
     assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
     assert_eq!(store.hash_scan("hash").await, Ok(Vec::new()));
-    // More than one answer of a scan holds.
+    // More than a single scan returns.
     let fields: Vec<_> = (0..3000).map(field).collect();
     store.hash_set("hash", fields.clone()).await.unwrap();
     store.hash_set("hash", Vec::new()).await.unwrap();
@@ -63,14 +63,14 @@ async fn hashes(store: &dyn Store) {
     assert_eq!(gone.await, Ok(2));
     assert_eq!(store.hash_delete("hash", Vec::new()).await, Ok(0));
     assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
-    store.publish("nobody listens", Bytes::new()).await.unwrap();
+    store.publish("no subscribers", Bytes::new()).await.unwrap();
     assert_eq!(store.delete("hash").await, Ok(true));
 }
 
 async fn gone(store: &dyn Store, key: &str) {
     let begun = Instant::now();
     while store.get(key).await.unwrap().is_some() {
-        assert!(begun.elapsed() < PATIENCE, "{key} does not expire");
+        assert!(begun.elapsed() < TIMEOUT, "{key} does not expire");
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -93,8 +93,8 @@ async fn the_suite_on_redis() {
     assert_eq!(store.get("key").await, Ok(None));
 }
 
-/// Passes everything on, but ends the connection instead of telling that something was published, as long as `cut`.
-async fn forgetful(target: u16, cut: Arc<AtomicBool>) -> u16 {
+/// A proxy that, while `cut` is set, closes the connection instead of forwarding the response to PUBLISH.
+async fn cutting_proxy(target: u16, cut: Arc<AtomicBool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -102,19 +102,19 @@ async fn forgetful(target: u16, cut: Arc<AtomicBool>) -> u16 {
             let mut server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
             let cut = Arc::clone(&cut);
             tokio::spawn(async move {
-                let (mut asked, mut answered) = (vec![0; 4096], vec![0; 4096]);
+                let (mut request, mut response) = (vec![0; 4096], vec![0; 4096]);
                 let mut publishes = false;
                 loop {
                     tokio::select! {
-                        Ok(length @ 1..) = client.read(&mut asked) => {
-                            publishes |= asked[..length].windows(7).any(|word| word == b"PUBLISH");
-                            server.write_all(&asked[..length]).await.unwrap();
+                        Ok(length @ 1..) = client.read(&mut request) => {
+                            publishes |= request[..length].windows(7).any(|word| word == b"PUBLISH");
+                            server.write_all(&request[..length]).await.unwrap();
                         }
-                        Ok(length @ 1..) = server.read(&mut answered) => {
+                        Ok(length @ 1..) = server.read(&mut response) => {
                             if publishes && cut.load(Ordering::Relaxed) {
                                 return;
                             }
-                            client.write_all(&answered[..length]).await.unwrap();
+                            client.write_all(&response[..length]).await.unwrap();
                         }
                         else => return,
                     }
@@ -126,25 +126,25 @@ async fn forgetful(target: u16, cut: Arc<AtomicBool>) -> u16 {
 }
 
 #[tokio::test]
-async fn what_is_published_is_never_said_twice() {
+async fn a_message_is_never_published_twice() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let cut = Arc::new(AtomicBool::new(false));
-    let port = forgetful(server.port, Arc::clone(&cut)).await;
+    let port = cutting_proxy(server.port, Arc::clone(&cut)).await;
     let url = format!("redis://127.0.0.1:{port}/0");
     let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
     let settings = RedisSettings::parse(&server.url()).unwrap();
     let (link, events) = RedisLink::start(settings, Arc::new(OsRandom));
-    let mut hearer = Member { link, events };
-    hearer.hear(&["c"]).await;
+    let mut subscriber = Member { link, events };
+    subscriber.subscribe(&["c"]).await;
     store.publish("c", "first".into()).await.unwrap();
     cut.store(true, Ordering::Relaxed);
     let lost = store.publish("c", "second".into()).await;
-    assert!(lost.is_err(), "nobody knows whether it was said");
+    assert!(lost.is_err(), "whether it was published is unknown");
     cut.store(false, Ordering::Relaxed);
     store.publish("c", "third".into()).await.unwrap();
     for expected in ["first", "second", "third"] {
-        assert_eq!(hearer.message().await.1, expected);
+        assert_eq!(subscriber.message().await.1, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! An in-process bus: who is on it, who hears what, and the knobs for what goes wrong on purpose.
+//! An in-process bus: its members, their subscriptions, and fault injection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,7 +11,7 @@ use super::state::{Faults, Member, MemberId, State};
 use crate::bus::link::{Channel, LinkDown, LinkEvent, LinkEvents, Outgoing, link_events};
 use crate::bus::spool::{Spool, SpoolLimits};
 
-/// An in-process bus. Clones are the same bus.
+/// An in-process bus. Clones refer to the same bus.
 #[derive(Debug, Clone)]
 pub struct Hub {
     shared: Arc<Shared>,
@@ -20,7 +20,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Something was added to the delayed messages.
+    /// Notified when a delayed message was added.
     delayed: Notify,
 }
 
@@ -31,17 +31,17 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// A bus without faults; `seed` decides what goes wrong where later asked for.
+    /// A bus without faults. `seed` determines the faults injected later.
     pub fn seeded(seed: u64) -> Self {
         let state = State {
             members: BTreeMap::new(),
-            admitted: 0,
+            next_id: 0,
             faults: HashMap::new(),
             delayed: BTreeMap::new(),
             last_due: HashMap::new(),
             sequence: 0,
             random: seed,
-            carrier_runs: false,
+            delivery_task_runs: false,
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -52,32 +52,32 @@ impl Hub {
         }
     }
 
-    /// Sets what goes wrong with messages of `from` on their way to `to`.
+    /// Sets the faults of messages from `from` to `to`.
     pub fn set_faults(&self, from: MemberId, to: MemberId, faults: Faults) {
         self.state().faults.insert((from, to), faults);
     }
 
-    /// Makes a member's messages reach nobody, without its knowing; `false` ends it.
+    /// Silently drops the messages of a member; `false` ends the fault.
     pub fn silence(&self, member: MemberId, silent: bool) {
         if let Some(member) = self.state().members.get_mut(&member) {
             member.silent = silent;
         }
     }
 
-    /// Makes a member hear nothing, which its link finds out at once; `false` ends it.
+    /// Stops delivery to a member, which its link reports immediately; `false` ends the fault.
     pub fn deafen(&self, member: MemberId, deaf: bool) {
         if let Some(member) = self.state().members.get_mut(&member) {
             member.deaf = deaf;
-            let news = if deaf {
+            let event = if deaf {
                 LinkEvent::Deaf
             } else {
-                LinkEvent::Hearing
+                LinkEvent::EchoRestored
             };
-            member.tell(news);
+            member.notify(event);
         }
     }
 
-    /// Takes a member off the bus; what it publishes is spooled.
+    /// Disconnects a member from the bus; messages it publishes are spooled.
     pub fn cut(&self, member: MemberId) {
         let mut state = self.state();
         let Some(member) = state.members.get_mut(&member) else {
@@ -86,12 +86,12 @@ impl Hub {
         if !member.cut {
             member.cut = true;
             member.cut_since = Some(Instant::now());
-            let reason = "cut off".to_owned();
-            member.tell(LinkEvent::Down { reason });
+            let reason = "disconnected".to_owned();
+            member.notify(LinkEvent::Down { reason });
         }
     }
 
-    /// Puts a member back on the bus with the channels it wants.
+    /// Reconnects a member and restores its subscriptions.
     pub fn heal(&self, id: MemberId) {
         let mut state = self.state();
         let Some(member) = state.members.get_mut(&id).filter(|member| member.cut) else {
@@ -101,32 +101,32 @@ impl Hub {
         let now = Instant::now();
         member.spool.trim(SpoolLimits::default(), now);
         if let Some(dropped) = member.spool.take_dropped() {
-            member.tell(LinkEvent::SpoolDropped {
+            member.notify(LinkEvent::SpoolDropped {
                 messages: dropped.messages,
                 bytes: dropped.bytes,
             });
         }
         let channels: Vec<Channel> = member.channels.iter().cloned().collect();
         if !channels.is_empty() {
-            member.tell(LinkEvent::Subscribed(channels));
+            member.notify(LinkEvent::Subscribed(channels));
         }
-        member.tell(LinkEvent::Up);
+        member.notify(LinkEvent::Up);
         if let Some(since) = member.cut_since.take() {
             let during = since.elapsed();
-            member.tell(LinkEvent::Missed { during });
+            member.notify(LinkEvent::Missed { during });
         }
         let waiting = member.spool.take(usize::MAX);
         for (_, message) in waiting {
-            self.carry(&mut state, id, message);
+            self.route(&mut state, id, message);
         }
     }
 
-    /// Removes a member at once, as if its process had died: its link publishes and receives nothing from now on.
+    /// Removes a member as if its process had crashed: its link no longer publishes or receives.
     pub fn kill(&self, member: MemberId) {
         self.state().members.remove(&member);
     }
 
-    /// Number of channels a member is subscribed to; 0 once it is gone.
+    /// Number of channels a member is subscribed to; 0 once it is removed.
     pub fn channel_count(&self, member: MemberId) -> usize {
         let state = self.state();
         state
@@ -135,16 +135,16 @@ impl Hub {
             .map_or(0, |member| member.channels.len())
     }
 
-    /// Number of delayed messages that have not arrived yet.
+    /// Number of delayed messages not yet delivered.
     pub fn in_flight(&self) -> usize {
         self.state().delayed.len()
     }
 
-    pub(super) fn admit(&self) -> (MemberId, LinkEvents) {
+    pub(super) fn add_member(&self) -> (MemberId, LinkEvents) {
         let (events, receiver) = link_events(u32::MAX >> 4);
         let mut state = self.state();
-        let id = MemberId(state.admitted);
-        state.admitted += 1;
+        let id = MemberId(state.next_id);
+        state.next_id += 1;
         let member = Member {
             events,
             channels: BTreeSet::new(),
@@ -154,7 +154,7 @@ impl Hub {
             silent: false,
             deaf: false,
         };
-        member.tell(LinkEvent::Up);
+        member.notify(LinkEvent::Up);
         state.members.insert(id, member);
         (id, receiver)
     }
@@ -165,7 +165,7 @@ impl Hub {
             return;
         };
         if !member.cut {
-            self.carry(&mut state, from, message);
+            self.route(&mut state, from, message);
         } else if !message.volatile {
             let limit = SpoolLimits::default().bytes;
             member.spool.push(message, limit, Instant::now());
@@ -182,14 +182,14 @@ impl Hub {
         if !up {
             return Err(LinkDown);
         }
-        Ok(self.carry(&mut state, from, message))
+        Ok(self.route(&mut state, from, message))
     }
 
     pub(super) fn subscribe(&self, id: MemberId, channels: Vec<Channel>) {
         if let Some(member) = self.state().members.get_mut(&id) {
             member.channels.extend(channels.iter().cloned());
             if !member.cut {
-                member.tell(LinkEvent::Subscribed(channels));
+                member.notify(LinkEvent::Subscribed(channels));
             }
         }
     }
@@ -202,9 +202,9 @@ impl Hub {
         }
     }
 
-    /// Starts a message towards everybody who is subscribed, and counts them as a server does:
-    /// without knowing who will really hear it.
-    fn carry(&self, state: &mut State, from: MemberId, message: Outgoing) -> u64 {
+    /// Sends a message to all subscribed members and returns their number, as a server does: faults on the way do not
+    /// reduce it.
+    fn route(&self, state: &mut State, from: MemberId, message: Outgoing) -> u64 {
         if state.members.get(&from).is_some_and(|member| member.silent) {
             return 0;
         }
@@ -214,19 +214,19 @@ impl Hub {
         };
         let receivers: Vec<MemberId> = state.members.iter().filter_map(subscribed).collect();
         for to in &receivers {
-            state.start(from, *to, message.clone());
+            state.send(from, *to, message.clone());
         }
         if !state.delayed.is_empty() {
-            self.wake_carrier(state);
+            self.wake_delivery_task(state);
         }
         receivers.len() as u64
     }
 
-    /// The task that delivers delayed messages runs from the first delay until the hub is gone.
-    fn wake_carrier(&self, state: &mut State) {
-        if !state.carrier_runs {
-            state.carrier_runs = true;
-            tokio::spawn(carry_delayed(Arc::downgrade(&self.shared)));
+    /// Wakes the task that delivers delayed messages, which runs from the first delay until the hub is dropped.
+    fn wake_delivery_task(&self, state: &mut State) {
+        if !state.delivery_task_runs {
+            state.delivery_task_runs = true;
+            tokio::spawn(deliver_delayed(Arc::downgrade(&self.shared)));
         }
         self.shared.delayed.notify_one();
     }
@@ -241,7 +241,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers what is due; says when the next message will be.
+    /// Delivers the messages that are due; returns when the next one will be.
     fn deliver_due(&self) -> Option<Instant> {
         let mut state = self.lock();
         let now = Instant::now();
@@ -257,7 +257,7 @@ impl Shared {
     }
 }
 
-async fn carry_delayed(hub: Weak<Shared>) {
+async fn deliver_delayed(hub: Weak<Shared>) {
     loop {
         let Some(shared) = hub.upgrade() else { return };
         let next = shared.deliver_due();

@@ -1,4 +1,4 @@
-//! One member's handle to the hub.
+//! A member's handle to the hub.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub struct MemoryLink {
 }
 
 impl Hub {
-    /// A new member: its link and what it hears.
+    /// Adds a member; returns its link and events.
     pub fn join(&self) -> (Arc<MemoryLink>, LinkEvents) {
-        let (member, events) = self.admit();
+        let (member, events) = self.add_member();
         let link = MemoryLink {
             hub: self.clone(),
             member,
@@ -27,7 +27,7 @@ impl Hub {
 }
 
 impl MemoryLink {
-    /// The name by which the hub's knobs know this member.
+    /// The id of this member, for fault injection on the hub.
     pub fn member(&self) -> MemberId {
         self.member
     }

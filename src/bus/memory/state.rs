@@ -1,4 +1,4 @@
-//! What a hub knows, and what happens to a message between two members.
+//! The state of a hub, and the delivery of messages between members.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -8,32 +8,32 @@ use tokio::time::Instant;
 use crate::bus::link::{Channel, LinkEvent, LinkEventSender, Outgoing};
 use crate::bus::spool::Spool;
 
-/// A member of a hub.
+/// Identifies a member of a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberId(pub(super) usize);
 
-/// What goes wrong between two members, in one direction.
+/// The faults between two members, in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Faults {
-    /// Share of the messages that are lost, 0 to 1.
+    /// Probability that a message is lost, 0 to 1.
     pub lose: f64,
-    /// Each message takes between the first and the second longer.
+    /// Minimum and maximum delay of each message.
     pub delay: (Duration, Duration),
-    /// A delayed message may be overtaken by later ones of the same sender and channel.
+    /// Later messages of the same sender and channel may overtake a delayed one.
     pub reorder: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) members: BTreeMap<MemberId, Member>,
-    pub(super) admitted: usize,
+    pub(super) next_id: usize,
     pub(super) faults: HashMap<(MemberId, MemberId), Faults>,
     pub(super) delayed: BTreeMap<(Instant, u64), (MemberId, Outgoing)>,
-    /// When the last message of a sender on a channel will reach a member: the next comes no earlier.
+    /// When the last message of a sender on a channel reaches a member; the next one is not delivered earlier.
     pub(super) last_due: HashMap<(MemberId, MemberId, Channel), Instant>,
     pub(super) sequence: u64,
     pub(super) random: u64,
-    pub(super) carrier_runs: bool,
+    pub(super) delivery_task_runs: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) struct Member {
 }
 
 impl State {
-    pub(super) fn start(&mut self, from: MemberId, to: MemberId, message: Outgoing) {
+    pub(super) fn send(&mut self, from: MemberId, to: MemberId, message: Outgoing) {
         let faults = self.faults.get(&(from, to)).copied().unwrap_or_default();
         if self.chance() < faults.lose {
             return;
@@ -74,17 +74,17 @@ impl State {
         let Some(member) = self.members.get(&to) else {
             return;
         };
-        let hears = !member.cut && !member.deaf && member.channels.contains(&message.channel);
-        if hears {
+        let receives = !member.cut && !member.deaf && member.channels.contains(&message.channel);
+        if receives {
             let payload = message.body();
-            member.tell(LinkEvent::Message {
+            member.notify(LinkEvent::Message {
                 channel: message.channel,
                 payload,
             });
         }
     }
 
-    /// The next number of a splitmix64 sequence as a share of 1.
+    /// The next number of a splitmix64 sequence, scaled to 0..1.
     fn chance(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;
@@ -96,8 +96,8 @@ impl State {
 }
 
 impl Member {
-    /// A consumer that is gone dismisses its link itself.
-    pub(super) fn tell(&self, event: LinkEvent) {
-        let _gone = self.events.push(event);
+    /// A consumer that was dropped needs no events; its link removes the member.
+    pub(super) fn notify(&self, event: LinkEvent) {
+        let _consumer_gone = self.events.push(event);
     }
 }

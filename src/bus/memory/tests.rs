@@ -1,4 +1,4 @@
-//! The knobs; what every link can do is in the link suite.
+//! Fault injection. The link suite tests what all links have in common.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ fn message(number: usize) -> Outgoing {
 }
 
 fn numbers(events: &mut LinkEvents) -> Vec<usize> {
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     while let Some(event) = events.try_next() {
         if let LinkEvent::Message { payload, .. } = event {
-            heard.push(std::str::from_utf8(&payload).unwrap().parse().unwrap());
+            received.push(std::str::from_utf8(&payload).unwrap().parse().unwrap());
         }
     }
-    heard
+    received
 }
 
 fn pair(
@@ -43,7 +43,7 @@ fn pair(
     (hub, sender, events, receiver)
 }
 
-async fn heard_with(seed: u64, faults: Faults) -> Vec<usize> {
+async fn received_with(seed: u64, faults: Faults) -> Vec<usize> {
     let (_hub, sender, mut events, _receiver) = pair(seed, faults);
     for number in 0..100 {
         sender.publish(vec![message(number)]);
@@ -53,34 +53,38 @@ async fn heard_with(seed: u64, faults: Faults) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn delays_keep_the_order_unless_told_otherwise() {
+async fn delayed_messages_keep_their_order_unless_reordering_is_set() {
     let delay = (Duration::ZERO, Duration::from_secs(1));
     let mut faults = Faults {
         delay,
         ..Faults::default()
     };
     let in_order: Vec<usize> = (0..100).collect();
-    assert_eq!(heard_with(7, faults).await, in_order);
+    assert_eq!(received_with(7, faults).await, in_order);
     faults.reorder = true;
-    let mixed = heard_with(7, faults).await;
+    let mixed = received_with(7, faults).await;
     assert_ne!(mixed, in_order);
-    assert_eq!(mixed, heard_with(7, faults).await, "a seed repeats");
-    assert_ne!(mixed, heard_with(8, faults).await);
+    assert_eq!(
+        mixed,
+        received_with(7, faults).await,
+        "a seed is reproducible"
+    );
+    assert_ne!(mixed, received_with(8, faults).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn some_are_lost() {
+async fn a_share_of_the_messages_is_lost() {
     let faults = Faults {
         lose: 0.5,
         ..Faults::default()
     };
-    let heard = heard_with(1, faults).await;
-    assert!((30..70).contains(&heard.len()), "{}", heard.len());
-    assert!(heard.is_sorted());
+    let received = received_with(1, faults).await;
+    assert!((30..70).contains(&received.len()), "{}", received.len());
+    assert!(received.is_sorted());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_silent_and_the_deaf() {
+async fn muted_members_send_nothing_and_deaf_ones_receive_nothing() {
     let (hub, sender, mut events, receiver) = pair(0, Faults::default());
     hub.silence(sender.member(), true);
     sender.publish(vec![message(1)]);
@@ -94,7 +98,7 @@ async fn the_silent_and_the_deaf() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_said_while_cut_off_is_spooled() {
+async fn messages_published_while_disconnected_are_spooled() {
     let (hub, sender, mut events, _receiver) = pair(0, Faults::default());
     hub.cut(sender.member());
     sender.publish(vec![message(1)]);
@@ -108,5 +112,5 @@ async fn what_is_said_while_cut_off_is_spooled() {
     assert_eq!(sender.publish_counted(message(4)).await, Err(LinkDown));
     assert_eq!(numbers(&mut events), [0; 0]);
     hub.heal(sender.member());
-    assert_eq!(numbers(&mut events), [3], "1 is too old by now");
+    assert_eq!(numbers(&mut events), [3], "message 1 has expired");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use redis::ConnectionAddr;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Address {
     Tcp { host: String, port: u16 },
@@ -20,13 +20,13 @@ impl Address {
         }
     }
 
-    /// `host`, `host:port`, `[v6]:port`; `default_port` where none is given.
+    /// Parses `host`, `host:port` or `[ipv6]:port`; `default_port` applies where no port is given.
     pub(super) fn parse(text: &str, default_port: u16) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, "")) => (host, default_port),
             Some((host, rest)) => (host, rest.strip_prefix(':')?.parse().ok()?),
             None => match text.split_once(':') {
-                // More than one colon without brackets: an IPv6 address without port.
+                // More than one colon without brackets: an IPv6 address without a port.
                 Some((_, rest)) if rest.contains(':') => (text, default_port),
                 Some((host, port)) => (host, port.parse().ok()?),
                 None => (text, default_port),
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed_and_displayed() {
         for (text, shown) in [
             ("cache", "cache:7"),
             ("cache:26379", "cache:26379"),

@@ -1,4 +1,4 @@
-//! Growing pauses between attempts to connect.
+//! Exponential backoff between connection attempts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::model::Random;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// No pause is longer.
+/// Maximum pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Doubles from 50 ms to 1 s; each pause is shortened by chance by up to half, so that the nodes
-/// of a cluster do not return in step.
+/// Doubles from 50 ms to 1 s. Each pause is shortened by a random share of up to one half, so that the nodes of a
+/// cluster do not reconnect at the same time.
 pub(super) struct Backoff {
     next: Duration,
     random: Arc<dyn Random>,
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_second() {
+    fn pauses_double_up_to_one_second() {
         let mut longest = Backoff::new(Arc::new(Always(0)));
         let pauses: Vec<u128> = (0..7).map(|_| longest.pause().as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);

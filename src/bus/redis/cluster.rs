@@ -1,8 +1,8 @@
 //! A Redis Cluster: one member for each master, and channels that follow their slots.
 //!
-//! A channel belongs to the master of its slot. Names of ours are sharded there, names of others are plain: Redis
-//! carries those to all its servers, and all nodes still choose the same one. When slots move, what waits and what is
-//! wanted moves with them.
+//! A channel belongs to the master of its slot. Channels of this cluster are sharded, others are plain: Redis forwards
+//! plain ones to all its servers, but all nodes choose the same server for one. When slots move, queued messages and
+//! desired channels move with them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,27 +15,27 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
 use super::common::Common;
-use super::desired_channels::Wanted;
-use super::health::{MemberId, Part};
+use super::desired_channels::DesiredChannels;
+use super::health::{Component, MemberId};
 use super::member::Member;
-use super::queue::{Batch, Queue, Waiting};
+use super::queue::{Batch, Queue, QueuedMessage};
 use super::sentinel::Target;
 use super::slots::{SLOTS, SlotMap, slot};
-use super::topology::Surveyor;
+use super::topology::TopologyClient;
 use crate::bus::link::{Channel, LinkDown, LinkEvent, Outgoing};
 use crate::bus::spool::Dropped;
 
-/// Time between two looks while something does not work.
-const IMPATIENCE: Duration = Duration::from_millis(250);
-/// How long the publishers may take to end what they are saying before slots move.
-const TURN_TIME: Duration = Duration::from_secs(1);
+/// Interval of topology updates while the link is down.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait for batches in flight before moved slots are applied.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Cluster {
-    parts: Arc<Parts>,
-    scout: AbortHandle,
+    inner: Arc<Inner>,
+    refresh_task: AbortHandle,
 }
 
-struct Parts {
+struct Inner {
     common: Common,
     refresh: Arc<Notify>,
     state: Mutex<State>,
@@ -43,24 +43,24 @@ struct Parts {
 
 struct State {
     members: Vec<(Address, Member)>,
-    /// For each slot the index of its member.
+    /// The index of the member that owns each slot.
     owners: Vec<Option<u16>>,
     map: Option<SlotMap>,
     next_id: MemberId,
-    /// What belongs to a slot whose owner is not known.
-    unowned: (Queue, Wanted),
+    /// Messages and channels of slots whose owner is unknown.
+    unowned: (Queue, DesiredChannels),
 }
 
 impl Cluster {
-    /// Starts to look for the servers.
+    /// Starts the task that discovers the servers.
     pub(super) fn start(mut common: Common, seed: Address) -> Self {
         let refresh = Arc::new(Notify::new());
         common.refresh = Some(Arc::clone(&refresh));
-        common.health.expect(Part::Slots);
+        common.health.register(Component::SlotMap);
         let settings = &common.settings;
         let unowned = (
             Queue::new(settings.spool, settings.queue_bytes),
-            Wanted::new(settings.linger),
+            DesiredChannels::new(settings.linger),
         );
         let state = State {
             members: Vec::new(),
@@ -69,21 +69,24 @@ impl Cluster {
             next_id: 0,
             unowned,
         };
-        let parts = Arc::new(Parts {
+        let inner = Arc::new(Inner {
             common,
             refresh,
             state: Mutex::new(state),
         });
-        let scout = tokio::spawn(scout(Arc::clone(&parts), Surveyor::new(seed)));
+        let refresh_task = tokio::spawn(refresh_topology(
+            Arc::clone(&inner),
+            TopologyClient::new(seed),
+        ));
         Self {
-            parts,
-            scout: scout.abort_handle(),
+            inner,
+            refresh_task: refresh_task.abort_handle(),
         }
     }
 
     pub(super) fn publish(&self, batch: Vec<Outgoing>) {
-        let state = self.parts.state();
-        for (owner, messages) in grouped(batch, |message| state.owner(&message.channel)) {
+        let state = self.inner.state();
+        for (owner, messages) in group_by_owner(batch, |message| state.owner(&message.channel)) {
             state.queue(owner).push(messages);
         }
     }
@@ -92,32 +95,32 @@ impl Cluster {
         &self,
         message: Outgoing,
     ) -> oneshot::Receiver<Result<u64, LinkDown>> {
-        let state = self.parts.state();
+        let state = self.inner.state();
         state
             .queue(state.owner(&message.channel))
             .push_counted(message)
     }
 
-    pub(super) fn want(&self, channels: Vec<Channel>) -> Vec<Channel> {
-        self.parts.state().want(channels)
+    pub(super) fn subscribe(&self, channels: Vec<Channel>) -> Vec<Channel> {
+        self.inner.state().subscribe(channels)
     }
 
-    pub(super) fn give_up(&self, channels: Vec<Channel>) {
-        let state = self.parts.state();
-        for (owner, channels) in grouped(channels, |channel| state.owner(channel)) {
-            state.wanted(owner).give_up(channels);
+    pub(super) fn unsubscribe(&self, channels: Vec<Channel>) {
+        let state = self.inner.state();
+        for (owner, channels) in group_by_owner(channels, |channel| state.owner(channel)) {
+            state.desired(owner).unsubscribe(channels);
         }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.scout.abort();
-        self.parts.state().members.clear();
+        self.refresh_task.abort();
+        self.inner.state().members.clear();
     }
 }
 
-/// Index of a member; `None`: not known.
+/// Index of a member, `None` if unknown.
 type Owner = Option<usize>;
 
 impl State {
@@ -130,21 +133,21 @@ impl State {
         owner.map_or(&self.unowned.0, |index| &self.members[index].1.queue)
     }
 
-    fn wanted(&self, owner: Owner) -> &Wanted {
-        owner.map_or(&self.unowned.1, |index| &self.members[index].1.wanted)
+    fn desired(&self, owner: Owner) -> &DesiredChannels {
+        owner.map_or(&self.unowned.1, |index| &self.members[index].1.desired)
     }
 
-    fn want(&self, channels: Vec<Channel>) -> Vec<Channel> {
-        let groups = grouped(channels, |channel| self.owner(channel));
-        let standing = groups
+    fn subscribe(&self, channels: Vec<Channel>) -> Vec<Channel> {
+        let groups = group_by_owner(channels, |channel| self.owner(channel));
+        let confirmed = groups
             .into_iter()
-            .map(|(owner, channels)| self.wanted(owner).want(channels));
-        standing.flatten().collect()
+            .map(|(owner, channels)| self.desired(owner).subscribe(channels));
+        confirmed.flatten().collect()
     }
 }
 
-/// Sorts into groups; each keeps its order.
-fn grouped<T>(items: Vec<T>, owner: impl Fn(&T) -> Owner) -> HashMap<Owner, Vec<T>> {
+/// Groups items by their owner; each group keeps the order.
+fn group_by_owner<T>(items: Vec<T>, owner: impl Fn(&T) -> Owner) -> HashMap<Owner, Vec<T>> {
     let mut groups: HashMap<Owner, Vec<T>> = HashMap::new();
     for item in items {
         groups.entry(owner(&item)).or_default().push(item);
@@ -152,43 +155,45 @@ fn grouped<T>(items: Vec<T>, owner: impl Fn(&T) -> Owner) -> HashMap<Owner, Vec<
     groups
 }
 
-/// Keeps the members what the Redis Cluster says they are.
-async fn scout(parts: Arc<Parts>, mut surveyor: Surveyor) {
-    let common = &parts.common;
+/// Updates the members from the topology of the Redis Cluster: at intervals, and when a server redirects a command.
+async fn refresh_topology(inner: Arc<Inner>, mut topology: TopologyClient) {
+    let common = &inner.common;
     let mut losses = common.losses();
-    let mut asked = true;
+    let mut requested = true;
     loop {
-        let fresh = asked || !common.health.is_up();
-        match surveyor.survey(&common.settings, fresh).await {
+        let ask_all = requested || !common.health.is_up();
+        match topology.slot_map(&common.settings, ask_all).await {
             Ok(map) => {
                 let uncovered = map.uncovered();
-                parts.apply(map, asked).await;
+                inner.apply(map, requested).await;
                 if uncovered == 0 {
-                    common.health.found(Part::Slots);
+                    common.health.mark_up(Component::SlotMap);
                 } else {
                     let reason = format!("{uncovered} slots have no master");
-                    common.health.lost(Part::Slots, &reason);
+                    common.health.mark_down(Component::SlotMap, &reason);
                 }
             }
-            Err(error) => common.health.lost(Part::Slots, &error.advised()),
+            Err(error) => common
+                .health
+                .mark_down(Component::SlotMap, &error.with_hint()),
         }
-        if let Some(dropped) = parts.expire_unowned() {
+        if let Some(dropped) = inner.expire_unowned() {
             losses.add(dropped, "their slot has no master");
         }
         let pause = if common.health.is_up() {
             common.settings.ping_interval
         } else {
-            IMPATIENCE
+            RETRY_INTERVAL
         };
-        asked = timeout(pause, parts.refresh.notified()).await.is_ok();
-        if asked {
-            // Servers learn of a move one after the other, and whoever asks does so many times.
-            sleep(IMPATIENCE / 5).await;
+        requested = timeout(pause, inner.refresh.notified()).await.is_ok();
+        if requested {
+            // A move reaches the servers one after another, and causes many requests for an update.
+            sleep(RETRY_INTERVAL / 5).await;
         }
     }
 }
 
-impl Parts {
+impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,52 +204,54 @@ impl Parts {
         state.unowned.0.take_dropped()
     }
 
-    /// Makes the members those of `map`, and puts everything where it belongs now.
-    async fn apply(&self, map: SlotMap, anyway: bool) {
-        let known = self.state().map.clone();
-        if known.as_ref() == Some(&map) && !anyway {
+    /// Replaces the members by those of `map`, and moves messages and channels to their new owners. Does nothing if the
+    /// map is unchanged, unless `force` is set.
+    async fn apply(&self, map: SlotMap, force: bool) {
+        let previous = self.state().map.clone();
+        if previous.as_ref() == Some(&map) && !force {
             return;
         }
-        let changed = known.as_ref() != Some(&map);
-        let turns: Vec<_> = {
+        let changed = previous.as_ref() != Some(&map);
+        let locks: Vec<_> = {
             let state = self.state();
             state
                 .members
                 .iter()
-                .map(|(_, member)| Arc::clone(&member.turn))
+                .map(|(_, member)| Arc::clone(&member.in_flight))
                 .collect()
         };
-        // What is on its way arrives, or is put back, before anything newer goes another way: so order is kept.
-        let turns = turns.into_iter().map(tokio::sync::Mutex::lock_owned);
-        let _turns = timeout(TURN_TIME, join_all(turns)).await;
-        if changed && known.is_some() {
-            log::info!(masters = shown(&map.masters).join(","); "slots of the redis cluster moved");
+        // Batches in flight complete or return to the queue before newer messages take another route, to keep the
+        // order.
+        let locks = locks.into_iter().map(tokio::sync::Mutex::lock_owned);
+        let _locks = timeout(IN_FLIGHT_TIMEOUT, join_all(locks)).await;
+        if changed && previous.is_some() {
+            log::info!(masters = to_strings(&map.masters).join(","); "slots of the redis cluster moved");
         }
-        let left = self.take_over(map);
-        drop(left);
+        let removed = self.install(map);
+        drop(removed);
     }
 
-    /// Returns the members that own nothing any more.
-    fn take_over(&self, map: SlotMap) -> Vec<(Address, Member)> {
+    /// Installs the map; returns the members that no longer own any slot.
+    fn install(&self, map: SlotMap) -> Vec<(Address, Member)> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let (mut waiting, mut channels) = (Vec::new(), Vec::new());
-        let mut left = std::mem::take(&mut state.members);
+        let (mut queued, mut channels) = (Vec::new(), Vec::new());
+        let mut removed = std::mem::take(&mut state.members);
         state.owners = (0..SLOTS)
             .map(|slot| map.owner(slot).and_then(|owner| u16::try_from(owner).ok()))
             .collect();
         for (index, address) in map.masters.iter().enumerate() {
-            let is_it = |(is, member): &(Address, Member)| {
-                let pings_here = state.owner(&member.own) == Some(index);
+            let matches = |(is, member): &(Address, Member)| {
+                let pings_here = state.owner(&member.ping_channel) == Some(index);
                 is == address && pings_here
             };
-            let member = match left.iter().position(is_it) {
-                Some(position) => left.swap_remove(position).1,
+            let member = match removed.iter().position(matches) {
+                Some(position) => removed.swap_remove(position).1,
                 None => {
                     state.next_id += 1;
-                    let own = self.own_channel(&map, index);
+                    let ping_channel = self.ping_channel(&map, index);
                     let target = Target::fixed(address.clone());
-                    Member::start(&self.common, target, own, state.next_id)
+                    Member::start(&self.common, target, ping_channel, state.next_id)
                 }
             };
             state.members.push((address.clone(), member));
@@ -252,56 +259,61 @@ impl Parts {
         state.map = Some(map);
         for (index, (_, member)) in state.members.iter().enumerate() {
             let is_elsewhere = |channel: &Channel| state.owner(channel) != Some(index);
-            waiting.extend(
+            queued.extend(
                 member
                     .queue
                     .extract(|message| is_elsewhere(&message.channel)),
             );
-            channels.extend(member.wanted.lock().hand_over(is_elsewhere, Instant::now()));
+            channels.extend(member.desired.lock().extract(is_elsewhere, Instant::now()));
         }
-        for (_, member) in &left {
-            waiting.extend(member.queue.extract(|_| true));
-            let others = |channel: &Channel| *channel != member.own;
-            channels.extend(member.wanted.lock().hand_over(others, Instant::now()));
+        for (_, member) in &removed {
+            queued.extend(member.queue.extract(|_| true));
+            let others = |channel: &Channel| *channel != member.ping_channel;
+            channels.extend(member.desired.lock().extract(others, Instant::now()));
         }
-        let known = |channel: &Channel| state.owner(channel).is_some();
-        waiting.extend(state.unowned.0.extract(|message| known(&message.channel)));
-        channels.extend(state.unowned.1.lock().hand_over(known, Instant::now()));
-        let standing = state.put(waiting, channels);
-        if !standing.is_empty() {
-            let _gone = self.common.events.push(LinkEvent::Subscribed(standing));
+        let is_owned = |channel: &Channel| state.owner(channel).is_some();
+        queued.extend(
+            state
+                .unowned
+                .0
+                .extract(|message| is_owned(&message.channel)),
+        );
+        channels.extend(state.unowned.1.lock().extract(is_owned, Instant::now()));
+        let confirmed = state.distribute(queued, channels);
+        if !confirmed.is_empty() {
+            let _consumer_gone = self.common.events.push(LinkEvent::Subscribed(confirmed));
         }
-        left
+        removed
     }
 
-    /// A channel for pings that `owner` carries.
-    fn own_channel(&self, map: &SlotMap, owner: usize) -> Channel {
-        // A master with a single slot is hit once in 16 384 draws.
-        let mut draws = (0..20 * u32::from(SLOTS)).map(|_| self.common.own_channel());
-        let is_there =
+    /// A channel for pings whose slot `owner` owns.
+    fn ping_channel(&self, map: &SlotMap, owner: usize) -> Channel {
+        // The channel of a master with a single slot takes 16,384 attempts on average.
+        let mut names = (0..20 * u32::from(SLOTS)).map(|_| self.common.random_ping_channel());
+        let is_owned =
             |channel: &Channel| map.owner(slot(channel.as_str().as_bytes())) == Some(owner);
-        draws
-            .find(is_there)
-            .unwrap_or_else(|| self.common.own_channel())
+        names
+            .find(is_owned)
+            .unwrap_or_else(|| self.common.random_ping_channel())
     }
 }
 
 impl State {
-    /// Gives everything to its owner; returns the channels that still stand there.
-    fn put(&self, waiting: Batch, channels: Vec<Channel>) -> Vec<Channel> {
-        let of = |(_, waiting): &(Instant, Waiting)| self.owner(&waiting.message.channel);
-        for (owner, batch) in grouped(waiting, of) {
+    /// Hands messages and channels to their owners; returns the channels already confirmed there.
+    fn distribute(&self, queued: Batch, channels: Vec<Channel>) -> Vec<Channel> {
+        let of = |(_, queued): &(Instant, QueuedMessage)| self.owner(&queued.message.channel);
+        for (owner, batch) in group_by_owner(queued, of) {
             self.queue(owner).restore(batch);
         }
-        let standing = self.want(channels);
+        let confirmed = self.subscribe(channels);
         for (_, member) in &self.members {
-            // Channels that were refused because of the move are asked for again.
-            member.wanted.changed.notify_one();
+            // Wake the subscriber, so that channels rejected because of the move are subscribed again.
+            member.desired.changed.notify_one();
         }
-        standing
+        confirmed
     }
 }
 
-fn shown(addresses: &[Address]) -> Vec<String> {
+fn to_strings(addresses: &[Address]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }

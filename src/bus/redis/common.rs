@@ -1,4 +1,4 @@
-//! What the tasks of a link share, whichever server they serve.
+//! State shared by the tasks of a link.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use super::settings::RedisSettings;
 use crate::bus::link::{Channel, LinkEventSender};
 use crate::model::Random;
 
-/// What all members of a link share.
+/// State shared by all members of a link.
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) settings: Arc<RedisSettings>,
     pub(super) events: LinkEventSender,
     pub(super) health: Arc<Health>,
     pub(super) random: Arc<dyn Random>,
-    /// In a Redis Cluster: asks to look who owns which slot.
+    /// In a Redis Cluster: requests an update of the slot map.
     pub(super) refresh: Option<Arc<Notify>>,
 }
 
 impl Common {
-    /// Whether a channel is sharded; only in a Redis Cluster.
+    /// Whether a channel is sharded; always false outside of a Redis Cluster.
     pub(super) fn is_sharded(&self, channel: &str) -> bool {
         self.refresh.is_some() && channel.starts_with(&self.settings.sharded_prefix)
     }
 
-    /// A channel nobody else knows, for pings to oneself.
-    pub(super) fn own_channel(&self) -> Channel {
+    /// A channel with a random name, for the pings of this link.
+    pub(super) fn random_ping_channel(&self) -> Channel {
         let mut name = [0; 16];
         self.random.fill(&mut name);
         let name = u128::from_le_bytes(name);

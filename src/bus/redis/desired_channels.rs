@@ -1,4 +1,4 @@
-//! The wanted channels of a server, shared between the link's handle and its subscriber.
+//! The channels to be subscribed at a server, shared between the link's handle and the subscriber.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::subscriptions::Subscriptions;
 use crate::bus::link::Channel;
 
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct DesiredChannels {
     subscriptions: Mutex<Subscriptions>,
     pub(super) changed: Notify,
 }
 
-impl Wanted {
+impl DesiredChannels {
     pub(super) fn new(linger: Duration) -> Self {
         Self {
             subscriptions: Mutex::new(Subscriptions::new(linger)),
@@ -29,15 +29,15 @@ impl Wanted {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wants channels; returns those that still stand.
-    pub(super) fn want(&self, channels: Vec<Channel>) -> Vec<Channel> {
-        let standing = self.lock().want(channels);
+    /// Requests subscriptions; returns the channels that are already confirmed.
+    pub(super) fn subscribe(&self, channels: Vec<Channel>) -> Vec<Channel> {
+        let confirmed = self.lock().subscribe(channels);
         self.changed.notify_one();
-        standing
+        confirmed
     }
 
-    pub(super) fn give_up(&self, channels: Vec<Channel>) {
-        self.lock().give_up(channels, Instant::now());
+    pub(super) fn unsubscribe(&self, channels: Vec<Channel>) {
+        self.lock().unsubscribe(channels, Instant::now());
         self.changed.notify_one();
     }
 }

@@ -1,14 +1,14 @@
-//! Why a connection to Redis cannot be opened or has ended.
+//! Errors of connections to Redis.
 
 use std::io;
 use std::time::Duration;
 
 use redis::RedisError;
 
-use super::error_hints::advised;
+use super::error_hints::with_hint;
 use super::resp::ReadError;
 
-/// Why there is no connection, or none any more.
+/// Why a connection could not be opened, or was lost.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error(transparent)]
@@ -17,27 +17,27 @@ pub(super) enum ConnectionError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Redis(#[from] RedisError),
-    #[error("no answer within {0:?}")]
+    #[error("no response within {0:?}")]
     Slow(Duration),
-    #[error("no answer within the time, over TLS: {0:?}")]
+    #[error("no response within the time limit over TLS: {0:?}")]
     SlowTls(Duration),
-    #[error("refused by the server: {0}")]
-    Refused(String),
+    #[error("rejected by the server: {0}")]
+    Rejected(String),
     #[error("the server at {0} is a replica")]
     Replica(String),
-    /// The master is another server now.
+    /// Another server is the master now.
     #[error("the master moved")]
     Moved,
     #[error("{0}")]
     Sentinel(String),
-    /// Somebody else has just failed, for this reason.
+    /// A concurrent attempt to connect failed for this reason.
     #[error("{0}")]
-    Again(String),
+    ConcurrentAttempt(String),
 }
 
 impl ConnectionError {
-    /// What happened, and what to change where that is known.
-    pub(super) fn advised(&self) -> String {
-        advised(&self.to_string())
+    /// The error and, where known, the setting to change.
+    pub(super) fn with_hint(&self) -> String {
+        with_hint(&self.to_string())
     }
 }

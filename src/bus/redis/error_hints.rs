@@ -1,9 +1,9 @@
-//! What to change when Redis refuses: its own words, and the setting they concern.
+//! Maps errors of Redis, Sentinel and TLS to the setting to change, and to a public summary.
 
-/// What Redis, Sentinel or TLS says (in any case of letters), and what helps.
-const ADVICE: [(&str, &str); 24] = [
+/// Part of an error of Redis, Sentinel or TLS (case is ignored), and the setting to change.
+const HINTS: [(&str, &str); 24] = [
     (
-        "does not know the master",
+        "has no master `",
         "bus.sentinel_service: the name under which the Sentinels monitor the master; `redis-cli -p 26379 sentinel masters` on a Sentinel lists them",
     ),
     (
@@ -19,12 +19,12 @@ const ADVICE: [(&str, &str); 24] = [
         "user and password in bus.redis_url (for Sentinels: bus.sentinel_user, bus.sentinel_password) are not what the server expects",
     ),
     (
-        "within the time, over tls",
+        "within the time limit over tls",
         "if the server does not speak TLS at this port, bus.redis_url begins with redis://",
     ),
     (
         "noauth",
-        "the server wants a password: bus.redis_url = \"redis://user:password@host\"",
+        "the server requires a password: bus.redis_url = \"redis://user:password@host\"",
     ),
     (
         "without any password configured",
@@ -32,7 +32,7 @@ const ADVICE: [(&str, &str); 24] = [
     ),
     (
         "noperm",
-        "the ACL user of bus.redis_url lacks a permission; docs/operations.md has the rule it needs",
+        "the ACL user of bus.redis_url is missing a permission; docs/operations.md has the rule it needs",
     ),
     (
         "moved",
@@ -40,63 +40,63 @@ const ADVICE: [(&str, &str); 24] = [
     ),
     (
         "clusterdown",
-        "a master of the Redis Cluster is missing: `redis-cli --cluster check` says which slots nobody serves",
+        "a master of the Redis Cluster is missing: `redis-cli --cluster check` lists the slots without a master",
     ),
     (
         "cluster support disabled",
-        "the server is no Redis Cluster: set bus.cluster = false",
+        "the server is not part of a Redis Cluster: set bus.cluster = false",
     ),
     (
         "unknown command 'sentinel'",
-        "this is no Sentinel: bus.sentinels wants Sentinels, bus.redis_url a Redis",
+        "the server is not a Sentinel: bus.sentinels must list Sentinels, bus.redis_url a Redis server",
     ),
     (
         "denied redis is running in protected mode",
-        "the server takes nobody from outside without a password: give it one, and bus.redis_url",
+        "the server rejects remote clients without a password: set one there and in bus.redis_url",
     ),
     (
         "readonly",
-        "the server is a replica: bus.redis_url must name the master, or bus.sentinels those who know it",
+        "the server is a replica: bus.redis_url must name the master, or bus.sentinels the Sentinels that monitor it",
     ),
     (
         "db index is out of range",
-        "the server has no such database: the number at the end of bus.redis_url",
+        "the server has no such database: change the number at the end of bus.redis_url",
     ),
     (
         "select is not allowed in cluster mode",
-        "a Redis Cluster has database 0 only: no other number at the end of bus.redis_url",
+        "a Redis Cluster has only database 0: remove the number at the end of bus.redis_url",
     ),
     (
         "unknownissuer",
-        "the server's certificate comes from an unknown authority: name it in bus.tls_ca",
+        "the server's certificate is signed by an unknown authority: name it in bus.tls_ca",
     ),
     (
         "certificate: badsignature",
-        "the server's certificate comes from another authority of the same name: bus.tls_ca",
+        "the server's certificate is signed by another authority of the same name: change bus.tls_ca",
     ),
     (
         "caused as endentity",
-        "a certificate of an authority is no server's: give the server one signed by it, and bus.tls_ca the authority",
+        "the server presents the certificate of an authority: give the server a certificate signed by it, and name the authority in bus.tls_ca",
     ),
     (
         "not valid for name",
-        "the server's certificate is for another host: the one in bus.redis_url must be on it",
+        "the server's certificate is for another host: the host in bus.redis_url must be on it",
     ),
     (
         "certificate expired",
-        "the server's certificate is too old: give the server a new one, or set the clock of this machine",
+        "the server's certificate has expired: renew it, or correct the clock of this machine",
     ),
     (
         "fatal alert: certificaterequired",
-        "the server wants a certificate of ours: set bus.tls_cert and bus.tls_key",
+        "the server requires a client certificate: set bus.tls_cert and bus.tls_key",
     ),
     (
         "fatal alert: unknownca",
-        "the server does not trust the authority of our certificate: bus.tls_cert",
+        "the server does not trust the authority of the client certificate: change bus.tls_cert",
     ),
     (
         "corrupt message",
-        "the server does not speak TLS at this port: redis:// in bus.redis_url, or its TLS port",
+        "the server does not speak TLS at this port: use redis:// in bus.redis_url, or its TLS port",
     ),
 ];
 
@@ -131,11 +131,8 @@ const SUMMARIES: [(&str, &str); 20] = [
     ("clusterdown", "slots of the redis cluster have no master"),
     ("moved ", "the server is part of a redis cluster"),
     ("no master yet", "a failover of redis is in progress"),
-    (
-        "does not know the master",
-        "the sentinels know no such master",
-    ),
-    ("no answer within", "redis does not respond in time"),
+    ("has no master `", "the sentinels monitor no such master"),
+    ("no response within", "redis does not respond in time"),
     ("certificate", "the tls handshake with redis fails"),
     ("fatal alert", "the tls handshake with redis fails"),
 ];
@@ -147,34 +144,34 @@ const AWAY: &str = "redis is away";
 /// The summary of a failure.
 pub(super) fn summary(failure: &str) -> &'static str {
     let lower = failure.to_lowercase();
-    let known = SUMMARIES.iter().find(|(says, _)| lower.contains(says));
+    let known = SUMMARIES.iter().find(|(part, _)| lower.contains(part));
     known.map_or(AWAY, |(_, summary)| summary)
 }
 
-/// A failure in the words of those who refused, and the setting to change where that is known.
+/// A failure as reported by the server and, where known, the setting to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct RedisFailure {
     pub reason: String,
-    pub advice: Option<&'static str>,
+    pub hint: Option<&'static str>,
 }
 
-impl Trouble {
-    pub(super) fn of(reason: String) -> Self {
-        let advice = advice(&reason);
-        Self { reason, advice }
+impl RedisFailure {
+    pub(super) fn new(reason: String) -> Self {
+        let hint = hint(&reason);
+        Self { reason, hint }
     }
 }
 
-fn advice(failure: &str) -> Option<&'static str> {
+fn hint(failure: &str) -> Option<&'static str> {
     let lower = failure.to_lowercase();
-    let known = ADVICE.iter().find(|(says, _)| lower.contains(says));
-    known.map(|(_, advice)| *advice)
+    let known = HINTS.iter().find(|(part, _)| lower.contains(part));
+    known.map(|(_, hint)| *hint)
 }
 
-/// The text of a failure, with what to change where that is known.
-pub(super) fn advised(failure: &str) -> String {
-    match advice(failure) {
-        Some(advice) => format!("{failure}; {advice}"),
+/// The text of a failure, followed by the setting to change where known.
+pub(super) fn with_hint(failure: &str) -> String {
+    match hint(failure) {
+        Some(hint) => format!("{failure}; {hint}"),
         None => failure.to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Joins the state of all connections to one `Up` and `Down`, and says each once in the log.
+//! Combines the states of all connections into `Up` and `Down`, and logs each change once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use super::error_hints::summary;
 use crate::bus::link::{LinkEvent, LinkEventSender};
 use crate::logging;
 
-/// Numbers the servers a link talks to; never used twice.
+/// Identifies a server of a link; never reused.
 pub(super) type MemberId = usize;
 
-/// Something that must work for the link to be up.
+/// A component that must work for the link to be up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Part {
-    /// Who owns which slot is known.
-    Slots,
+pub(super) enum Component {
+    /// Every slot of the Redis Cluster has a known owner.
+    SlotMap,
     Publisher(MemberId),
     Subscriber(MemberId),
 }
@@ -31,11 +31,12 @@ pub(super) struct Health {
 
 #[derive(Debug)]
 struct State {
-    parts: HashMap<Part, bool>,
+    components: HashMap<Component, bool>,
     deaf: HashSet<MemberId>,
     down_since: Instant,
-    /// Start of the current gap: a working subscription was lost or went deaf, so messages of others are not received.
-    missing_since: Option<Instant>,
+    /// Start of the current gap: a working subscription was lost or became deaf, so messages of other members are not
+    /// received.
+    gap_since: Option<Instant>,
     /// Why the link is down, as last reported.
     reason: Option<&'static str>,
     /// The reasons logged since the link was last up; each is logged once.
@@ -45,10 +46,10 @@ struct State {
 impl Health {
     pub(super) fn new(events: LinkEventSender, address: String) -> Self {
         let state = State {
-            parts: HashMap::new(),
+            components: HashMap::new(),
             deaf: HashSet::new(),
             down_since: Instant::now(),
-            missing_since: None,
+            gap_since: None,
             reason: None,
             logged: Vec::new(),
         };
@@ -59,55 +60,55 @@ impl Health {
         }
     }
 
-    /// From now on the part must work. While the link is up it counts as working until it fails.
-    pub(super) fn expect(&self, part: Part) {
+    /// Registers a component. While the link is up, it counts as working until it fails.
+    pub(super) fn register(&self, component: Component) {
         let mut state = self.state();
         let works = state.is_up();
-        state.parts.insert(part, works);
+        state.components.insert(component, works);
     }
 
-    /// The connection works; for a subscriber: with everything wanted.
-    pub(super) fn found(&self, part: Part) {
-        self.change(None, |state| state.set(part, true));
+    /// The component works; for a subscriber: every desired channel is subscribed.
+    pub(super) fn mark_up(&self, component: Component) {
+        self.change(None, |state| state.set(component, true));
     }
 
-    /// The connection is lost or could not be made.
-    pub(super) fn lost(&self, part: Part, reason: &str) {
+    /// The component failed: its connection was lost or could not be opened.
+    pub(super) fn mark_down(&self, component: Component, reason: &str) {
         self.change(Some(reason), |state| {
-            let worked = state.parts.get(&part).is_some_and(|works| *works);
-            if worked && matches!(part, Part::Subscriber(_)) {
-                state.missing_since.get_or_insert_with(Instant::now);
+            let worked = state.components.get(&component).is_some_and(|works| *works);
+            if worked && matches!(component, Component::Subscriber(_)) {
+                state.gap_since.get_or_insert_with(Instant::now);
             }
-            state.set(part, false)
+            state.set(component, false)
         });
     }
 
-    /// The server is none of ours any more.
-    pub(super) fn forget(&self, member: MemberId) {
-        self.hears(member);
+    /// Removes the components of a server that the link no longer uses.
+    pub(super) fn remove_member(&self, member: MemberId) {
+        self.clear_deaf(member);
         self.change(None, |state| {
-            state.parts.remove(&Part::Publisher(member));
-            state.parts.remove(&Part::Subscriber(member));
+            state.components.remove(&Component::Publisher(member));
+            state.components.remove(&Component::Subscriber(member));
             true
         });
     }
 
-    /// Own pings have not come back through this server for `unheard`.
-    pub(super) fn deaf(&self, member: MemberId, unheard: Duration) {
+    /// The pings of this link have not come back through this server for `silent_for`.
+    pub(super) fn mark_deaf(&self, member: MemberId, silent_for: Duration) {
         let mut state = self.state();
         let now = Instant::now();
-        let since = now.checked_sub(unheard).unwrap_or(now);
-        state.missing_since.get_or_insert(since);
+        let since = now.checked_sub(silent_for).unwrap_or(now);
+        state.gap_since.get_or_insert(since);
         state.deaf.insert(member);
-        let _gone = self.events.push(LinkEvent::Deaf);
+        let _consumer_gone = self.events.push(LinkEvent::Deaf);
     }
 
-    /// Pings come back through this server.
-    pub(super) fn hears(&self, member: MemberId) {
+    /// Pings come back through this server again.
+    pub(super) fn clear_deaf(&self, member: MemberId) {
         let mut state = self.state();
         if state.deaf.remove(&member) && state.deaf.is_empty() {
-            let _gone = self.events.push(LinkEvent::Hearing);
-            self.receives_again(&mut state);
+            let _consumer_gone = self.events.push(LinkEvent::EchoRestored);
+            self.report_gap(&mut state);
         }
     }
 
@@ -122,55 +123,55 @@ impl Health {
             return;
         }
         match (was_up, state.is_up()) {
-            (false, true) => self.say_up(&mut state),
+            (false, true) => self.report_up(&mut state),
             (true, false) => {
                 state.down_since = Instant::now();
                 let reason = failure.unwrap_or_default().to_owned();
-                let _gone = self.events.push(LinkEvent::Down { reason });
+                let _consumer_gone = self.events.push(LinkEvent::Down { reason });
             }
             _ => {}
         }
         let Some(failure) = failure else { return };
         let reason = summary(failure);
         if state.reason.replace(reason) != Some(reason) {
-            let _gone = self.events.push(LinkEvent::Unreachable { reason });
+            let _consumer_gone = self.events.push(LinkEvent::Unreachable { reason });
         }
         if !state.logged.contains(&reason) {
             state.logged.push(reason);
             log::warn!(
                 address:% = self.address, reason:% = failure;
-                "redis is out of reach, trying again until it is back"
+                "redis is out of reach, reconnecting until it is back"
             );
         }
     }
 
-    fn say_up(&self, state: &mut State) {
-        let away = logging::seconds(state.down_since.elapsed());
+    fn report_up(&self, state: &mut State) {
+        let outage = logging::seconds(state.down_since.elapsed());
         state.reason = None;
         let returned = !std::mem::take(&mut state.logged).is_empty();
         if returned {
-            log::info!(address:% = self.address, away_seconds = away; "redis is back");
+            log::info!(address:% = self.address, away_seconds = outage; "redis is back");
         } else {
             log::info!(address:% = self.address; "redis is connected");
         }
-        let _gone = self.events.push(LinkEvent::Up);
-        self.receives_again(state);
-        // The outage did not change that, and whoever is deaf says so only once.
+        let _consumer_gone = self.events.push(LinkEvent::Up);
+        self.report_gap(state);
+        // `Up` resets the state of the consumer, but a member that is still deaf does not report it again.
         if !state.deaf.is_empty() {
-            let _gone = self.events.push(LinkEvent::Deaf);
+            let _consumer_gone = self.events.push(LinkEvent::Deaf);
         }
     }
 
     /// Reports the gap to the log and the metrics once all subscriptions work again.
-    fn receives_again(&self, state: &mut State) {
+    fn report_gap(&self, state: &mut State) {
         if !state.is_up() || !state.deaf.is_empty() {
             return;
         }
-        if let Some(since) = state.missing_since.take() {
+        if let Some(since) = state.gap_since.take() {
             let during = since.elapsed();
             let seconds = logging::seconds(during);
             log::warn!(seconds; "messages of other nodes were possibly missed: there was no subscription");
-            let _gone = self.events.push(LinkEvent::Missed { during });
+            let _consumer_gone = self.events.push(LinkEvent::Missed { during });
         }
     }
 
@@ -180,13 +181,16 @@ impl Health {
 }
 
 impl State {
-    /// False for a part that nobody expects any more: a forgotten server's publisher ends last.
-    fn set(&mut self, part: Part, works: bool) -> bool {
-        self.parts.get_mut(&part).map(|is| *is = works).is_some()
+    /// Returns false for a component that was removed: the publisher of a removed server ends last.
+    fn set(&mut self, component: Component, works: bool) -> bool {
+        self.components
+            .get_mut(&component)
+            .map(|is| *is = works)
+            .is_some()
     }
 
     fn is_up(&self) -> bool {
-        !self.parts.is_empty() && self.parts.values().all(|works| *works)
+        !self.components.is_empty() && self.components.values().all(|works| *works)
     }
 }
 
@@ -200,45 +204,45 @@ mod tests {
         (Health::new(sender, "here".to_owned()), events)
     }
 
-    fn expect(health: &Health, member: MemberId) {
-        health.expect(Part::Publisher(member));
-        health.expect(Part::Subscriber(member));
+    fn register(health: &Health, member: MemberId) {
+        health.register(Component::Publisher(member));
+        health.register(Component::Subscriber(member));
     }
 
-    fn find(health: &Health, member: MemberId) {
-        health.found(Part::Publisher(member));
-        health.found(Part::Subscriber(member));
+    fn mark_up(health: &Health, member: MemberId) {
+        health.mark_up(Component::Publisher(member));
+        health.mark_up(Component::Subscriber(member));
     }
 
     #[tokio::test]
-    async fn the_link_is_up_while_all_parts_are() {
+    async fn the_link_is_up_while_all_components_are_up() {
         let (health, mut events) = health();
-        expect(&health, 0);
-        health.lost(Part::Publisher(0), "refused");
-        health.found(Part::Subscriber(0));
+        register(&health, 0);
+        health.mark_down(Component::Publisher(0), "refused");
+        health.mark_up(Component::Subscriber(0));
         let reason = "redis is away";
         assert_eq!(events.try_next(), Some(LinkEvent::Unreachable { reason }));
         assert_eq!(events.try_next(), None);
-        find(&health, 0);
+        mark_up(&health, 0);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
-        health.lost(Part::Subscriber(0), "gone");
-        health.lost(Part::Publisher(0), "gone too");
-        health.lost(Part::Publisher(0), "the server at a:1 is a replica");
+        health.mark_down(Component::Subscriber(0), "gone");
+        health.mark_down(Component::Publisher(0), "gone too");
+        health.mark_down(Component::Publisher(0), "the server at a:1 is a replica");
         let down = "gone".to_owned();
         assert_eq!(events.try_next(), Some(LinkEvent::Down { reason: down }));
         for reason in ["redis is away", "redis is a replica, not the master"] {
             assert_eq!(events.try_next(), Some(LinkEvent::Unreachable { reason }));
         }
         assert_eq!(events.try_next(), None);
-        find(&health, 0);
+        mark_up(&health, 0);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
         let missed = events.try_next();
         assert!(
             matches!(missed, Some(LinkEvent::Missed { .. })),
             "{missed:?}"
         );
-        health.lost(Part::Publisher(0), "gone");
-        find(&health, 0);
+        health.mark_down(Component::Publisher(0), "gone");
+        mark_up(&health, 0);
         while let Some(event) = events.try_next() {
             let missed = matches!(event, LinkEvent::Missed { .. });
             assert!(!missed, "a publisher receives nothing");
@@ -246,52 +250,56 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_come_and_go() {
+    async fn servers_are_added_and_removed() {
         let (health, mut events) = health();
-        expect(&health, 0);
-        find(&health, 0);
+        register(&health, 0);
+        mark_up(&health, 0);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
-        expect(&health, 1);
-        assert_eq!(events.try_next(), None, "a new one costs nothing");
-        health.lost(Part::Subscriber(1), "gone");
+        register(&health, 1);
+        assert_eq!(
+            events.try_next(),
+            None,
+            "a new server does not take the link down"
+        );
+        health.mark_down(Component::Subscriber(1), "gone");
         assert!(matches!(events.try_next(), Some(LinkEvent::Down { .. })));
         assert!(matches!(
             events.try_next(),
             Some(LinkEvent::Unreachable { .. })
         ));
-        expect(&health, 2);
-        find(&health, 2);
+        register(&health, 2);
+        mark_up(&health, 2);
         assert_eq!(events.try_next(), None);
-        health.forget(1);
+        health.remove_member(1);
         assert_eq!(events.try_next(), Some(LinkEvent::Up));
         assert!(matches!(events.try_next(), Some(LinkEvent::Missed { .. })));
-        health.lost(Part::Publisher(1), "gone");
-        assert_eq!(events.try_next(), None, "what is forgotten does not matter");
+        health.mark_down(Component::Publisher(1), "gone");
+        assert_eq!(events.try_next(), None, "removed components are ignored");
     }
 
     #[tokio::test]
-    async fn one_deaf_server_is_enough() {
+    async fn the_link_is_deaf_while_any_server_is() {
         let (health, mut events) = health();
-        let unheard = Duration::from_secs(20);
-        health.deaf(1, unheard);
-        health.deaf(2, unheard);
-        health.hears(1);
+        let silent_for = Duration::from_secs(20);
+        health.mark_deaf(1, silent_for);
+        health.mark_deaf(2, silent_for);
+        health.clear_deaf(1);
         assert_eq!(events.try_next(), Some(LinkEvent::Deaf));
         assert_eq!(events.try_next(), Some(LinkEvent::Deaf));
         assert_eq!(events.try_next(), None);
-        health.forget(2);
-        assert_eq!(events.try_next(), Some(LinkEvent::Hearing));
+        health.remove_member(2);
+        assert_eq!(events.try_next(), Some(LinkEvent::EchoRestored));
     }
 
     #[tokio::test]
-    async fn who_was_deaf_before_an_outage_is_deaf_after_it() {
+    async fn deafness_is_reported_again_after_an_outage() {
         let (health, mut events) = health();
-        expect(&health, 0);
-        find(&health, 0);
-        health.deaf(0, Duration::ZERO);
-        health.lost(Part::Publisher(0), "gone");
-        health.found(Part::Publisher(0));
-        health.hears(0);
+        register(&health, 0);
+        mark_up(&health, 0);
+        health.mark_deaf(0, Duration::ZERO);
+        health.mark_down(Component::Publisher(0), "gone");
+        health.mark_up(Component::Publisher(0));
+        health.clear_deaf(0);
         let reason = "gone".to_owned();
         let expected = [
             LinkEvent::Up,
@@ -302,7 +310,7 @@ mod tests {
             },
             LinkEvent::Up,
             LinkEvent::Deaf,
-            LinkEvent::Hearing,
+            LinkEvent::EchoRestored,
         ];
         for event in expected {
             assert_eq!(events.try_next(), Some(event));

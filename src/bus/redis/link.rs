@@ -1,4 +1,4 @@
-//! The handle to the bus on Redis, and the start of the tasks behind it.
+//! The handle to the bus on Redis; starts the tasks behind it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use super::common::Common;
 use super::health::Health;
 use super::member::Member;
 use super::sentinel::Target;
-use super::settings::{Place, RedisSettings};
+use super::settings::{Endpoints, RedisSettings};
 use crate::bus::link::{
     Channel, Link, LinkDown, LinkEvent, LinkEventSender, LinkEvents, Outgoing, Receivers,
     link_events,
 };
 use crate::model::Random;
 
-/// A member of the bus on Redis. When it is dropped it hears nothing more, says what is queued
-/// if Redis is there, and is gone.
+/// A member of the bus on Redis. Dropping it ends its subscriptions at once; queued messages are still published if
+/// Redis is reachable.
 pub struct RedisLink {
-    way: Way,
+    routing: Routing,
     events: LinkEventSender,
 }
 
-/// To whom a channel belongs.
-enum Way {
-    One(Member),
+/// Maps channels to members.
+enum Routing {
+    Single(Member),
     BySlot(Cluster),
 }
 
 impl RedisLink {
-    /// Starts the link on the current tokio runtime. Never fails: Redis may come later.
+    /// Starts the link on the current tokio runtime. Never fails: it connects as soon as Redis is reachable.
     pub fn start(settings: RedisSettings, random: Arc<dyn Random>) -> (Arc<Self>, LinkEvents) {
         let (events, receiver) = link_events(settings.event_bytes);
         let common = Common {
@@ -39,46 +39,53 @@ impl RedisLink {
             random,
             refresh: None,
         };
-        let one = |target| Way::One(Member::start(&common, target, common.own_channel(), 0));
-        let way = match common.settings.place().clone() {
-            Place::Single(address) => one(Target::fixed(address)),
-            Place::Sentinel(sentinels) => one(Target::by_sentinel(sentinels)),
-            Place::Cluster(seed) => Way::BySlot(Cluster::start(common, seed)),
+        let single = |target| {
+            Routing::Single(Member::start(
+                &common,
+                target,
+                common.random_ping_channel(),
+                0,
+            ))
         };
-        (Arc::new(Self { way, events }), receiver)
+        let routing = match common.settings.endpoints().clone() {
+            Endpoints::Single(address) => single(Target::fixed(address)),
+            Endpoints::Sentinel(sentinels) => single(Target::by_sentinel(sentinels)),
+            Endpoints::Cluster(seed) => Routing::BySlot(Cluster::start(common, seed)),
+        };
+        (Arc::new(Self { routing, events }), receiver)
     }
 }
 
 impl Link for RedisLink {
     fn publish(&self, batch: Vec<Outgoing>) {
-        match &self.way {
-            Way::One(member) => member.queue.push(batch),
-            Way::BySlot(cluster) => cluster.publish(batch),
+        match &self.routing {
+            Routing::Single(member) => member.queue.push(batch),
+            Routing::BySlot(cluster) => cluster.publish(batch),
         }
     }
 
     fn publish_counted(&self, message: Outgoing) -> Receivers {
-        let receivers = match &self.way {
-            Way::One(member) => member.queue.push_counted(message),
-            Way::BySlot(cluster) => cluster.publish_counted(message),
+        let receivers = match &self.routing {
+            Routing::Single(member) => member.queue.push_counted(message),
+            Routing::BySlot(cluster) => cluster.publish_counted(message),
         };
         Box::pin(async move { receivers.await.unwrap_or(Err(LinkDown)) })
     }
 
     fn subscribe(&self, channels: Vec<Channel>) {
-        let standing = match &self.way {
-            Way::One(member) => member.wanted.want(channels),
-            Way::BySlot(cluster) => cluster.want(channels),
+        let confirmed = match &self.routing {
+            Routing::Single(member) => member.desired.subscribe(channels),
+            Routing::BySlot(cluster) => cluster.subscribe(channels),
         };
-        if !standing.is_empty() {
-            let _gone = self.events.push(LinkEvent::Subscribed(standing));
+        if !confirmed.is_empty() {
+            let _consumer_gone = self.events.push(LinkEvent::Subscribed(confirmed));
         }
     }
 
     fn unsubscribe(&self, channels: Vec<Channel>) {
-        match &self.way {
-            Way::One(member) => member.wanted.give_up(channels),
-            Way::BySlot(cluster) => cluster.give_up(channels),
+        match &self.routing {
+            Routing::Single(member) => member.desired.unsubscribe(channels),
+            Routing::BySlot(cluster) => cluster.unsubscribe(channels),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Counts the messages that never reached the bus, tells the consumer, and logs once per burst.
+//! Counts messages that never reached the bus, notifies the consumer, and logs once per burst.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::bus::link::{LinkEvent, LinkEventSender};
 use crate::bus::spool::Dropped;
 
-/// Losses of one burst are logged at its begin and then once in this time.
+/// The losses of a burst are logged when it starts, and then at this interval.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Losses {
     pub(super) fn add(&mut self, dropped: Dropped, reason: &str) {
         self.unlogged.messages += dropped.messages;
         self.unlogged.bytes += dropped.bytes;
-        let _gone = self.events.push(LinkEvent::SpoolDropped {
+        let _consumer_gone = self.events.push(LinkEvent::SpoolDropped {
             messages: dropped.messages,
             bytes: dropped.bytes,
         });
@@ -41,7 +41,7 @@ impl Losses {
         }
     }
 
-    /// The burst is over: what is not yet in the log goes there.
+    /// Logs the remaining losses at the end of a burst.
     pub(super) fn flush(&mut self) {
         if self.unlogged.messages > 0 {
             self.log("redis was away");

@@ -1,4 +1,4 @@
-//! One server a link talks to: what waits for it, what is wanted from it, and the tasks of both.
+//! A server of a link: its queue, its desired channels, and the tasks of its connections.
 //!
 //! A single Redis has one member, a Redis Cluster one for each master.
 
@@ -10,45 +10,50 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::common::Common;
-use super::desired_channels::Wanted;
-use super::health::{Health, MemberId, Part};
+use super::desired_channels::DesiredChannels;
+use super::health::{Component, Health, MemberId};
 use super::publisher::Publisher;
 use super::queue::Queue;
 use super::sentinel::Target;
 use super::subscriber::Subscriber;
-use super::subscription_health::Hearing;
+use super::subscription_health::SubscriptionHealth;
 use crate::bus::link::Channel;
 
-/// Its tasks end with it: what is queued is said if the server is there.
+/// Dropping it stops its tasks; the publisher first sends what is queued, if the server is reachable.
 pub(super) struct Member {
     pub(super) id: MemberId,
     pub(super) queue: Arc<Queue>,
-    pub(super) wanted: Arc<Wanted>,
-    /// Held while messages are on their way to the server.
-    pub(super) turn: Arc<Mutex<()>>,
+    pub(super) desired: Arc<DesiredChannels>,
+    /// Locked while a batch is being published to the server.
+    pub(super) in_flight: Arc<Mutex<()>>,
     /// The channel of its pings.
-    pub(super) own: Channel,
+    pub(super) ping_channel: Channel,
     health: Arc<Health>,
     tasks: Vec<AbortHandle>,
 }
 
 impl Member {
     /// Starts the tasks of a server on the current tokio runtime.
-    pub(super) fn start(common: &Common, target: Target, own: Channel, id: MemberId) -> Self {
+    pub(super) fn start(
+        common: &Common,
+        target: Target,
+        ping_channel: Channel,
+        id: MemberId,
+    ) -> Self {
         let settings = &common.settings;
         let queue = Arc::new(Queue::new(settings.spool, settings.queue_bytes));
-        let wanted = Arc::new(Wanted::new(settings.linger));
+        let desired = Arc::new(DesiredChannels::new(settings.linger));
         let target = Arc::new(target);
-        let turn = Arc::new(Mutex::new(()));
-        wanted.lock().want(vec![own.clone()]);
-        common.health.expect(Part::Publisher(id));
-        common.health.expect(Part::Subscriber(id));
+        let in_flight = Arc::new(Mutex::new(()));
+        desired.lock().subscribe(vec![ping_channel.clone()]);
+        common.health.register(Component::Publisher(id));
+        common.health.register(Component::Subscriber(id));
         let publisher = Publisher {
             common: common.clone(),
             id,
             target: Arc::clone(&target),
             queue: Arc::clone(&queue),
-            turn: Arc::clone(&turn),
+            in_flight: Arc::clone(&in_flight),
             losses: common.losses(),
             backoff: Backoff::new(Arc::clone(&common.random)),
             verified: Instant::now(),
@@ -57,12 +62,15 @@ impl Member {
             common: common.clone(),
             id,
             target: Arc::clone(&target),
-            wanted: Arc::clone(&wanted),
+            desired: Arc::clone(&desired),
             queue: Arc::clone(&queue),
             backoff: Backoff::new(Arc::clone(&common.random)),
-            hearing: Hearing::new(own.clone(), settings.ping_misses),
+            subscription_health: SubscriptionHealth::new(
+                ping_channel.clone(),
+                settings.ping_misses,
+            ),
         };
-        // Ends by itself, when all is said.
+        // Not aborted on drop: ends once the queue is closed and empty.
         tokio::spawn(publisher.run());
         let mut tasks = vec![tokio::spawn(subscriber.run()).abort_handle()];
         if matches!(*target, Target::Sentinel(..)) {
@@ -73,9 +81,9 @@ impl Member {
         Self {
             id,
             queue,
-            wanted,
-            turn,
-            own,
+            desired,
+            in_flight,
+            ping_channel,
             health: Arc::clone(&common.health),
             tasks,
         }
@@ -88,6 +96,6 @@ impl Drop for Member {
             task.abort();
         }
         self.queue.close();
-        self.health.forget(self.id);
+        self.health.remove_member(self.id);
     }
 }

@@ -1,6 +1,6 @@
-//! Looks at the servers as an operator would: what they are set to, and what they let us do.
+//! Examines the servers for `roomwire check --live`: their settings, and whether the user may do what a node requires.
 //!
-//! For `roomwire check --live`. Changes nothing but a key of its own, which it takes away again.
+//! Changes nothing except a key of its own, which it deletes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,21 +9,21 @@ use redis::Cmd;
 use redis::aio::MultiplexedConnection;
 
 use super::address::Address;
-use super::conversation::Verb;
 use super::error::ConnectionError;
-use super::error_hints::Trouble;
+use super::error_hints::RedisFailure;
+use super::pending_commands::PubSubCommand;
 use super::protocol_probe;
 use super::resp::Reply;
-use super::settings::{Place, RedisSettings};
+use super::settings::{Endpoints, RedisSettings};
 use super::slots::{SlotMap, slot};
 use super::stream::Connection;
-use super::topology::Surveyor;
+use super::topology::TopologyClient;
 use crate::store::lease::lease_key;
 
-/// Pings of which the fastest counts.
-const PINGS: usize = 5;
+/// Number of pings; the fastest one counts.
+const PING_COUNT: usize = 5;
 
-/// Settings of a server that matter to us.
+/// The settings of a server to read.
 const SETTINGS: [&str; 4] = [
     "client-output-buffer-limit",
     "maxmemory",
@@ -31,51 +31,51 @@ const SETTINGS: [&str; 4] = [
     "timeout",
 ];
 
-/// What one server says of itself.
+/// The state of one server.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ServerFacts {
-    /// `host:port`, or a path.
+pub struct ServerReport {
+    /// `host:port`, or the path of a socket.
     pub address: String,
-    /// The fastest of some round trips.
+    /// The fastest of several round trips.
     pub latency: Duration,
-    /// As `7.0.15`.
+    /// The version, such as `7.0.15`.
     pub version: Option<String>,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: Option<String>,
-    /// Settings by their names; those that we may not read are missing.
+    /// Settings by name; those the user may not read are missing.
     pub settings: BTreeMap<String, String>,
-    /// The server's clock less ours, in seconds.
+    /// The server's clock minus the local one, in seconds.
     pub clock_ahead: Option<f64>,
-    /// Channels of nodes that are heard there; `None`: we may not look.
+    /// Node channels with subscribers; `None` if the user may not list them.
     pub nodes: Option<Vec<String>>,
 }
 
-/// What all servers together say.
+/// The state of all servers.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Facts {
-    pub servers: Vec<ServerFacts>,
-    /// What was refused.
-    pub refused: Vec<Trouble>,
-    /// The values of the leases on the names of the nodes that are heard.
+pub struct ProbeReport {
+    pub servers: Vec<ServerReport>,
+    /// Commands that were rejected.
+    pub rejected: Vec<RedisFailure>,
+    /// The lease values of the subscribed nodes, by node name.
     pub leases: BTreeMap<String, String>,
 }
 
-impl Facts {
-    /// The names of the nodes that are heard on the channels of a prefix.
+impl ProbeReport {
+    /// The names of the nodes subscribed under a channel prefix.
     pub fn nodes(&self, prefix: &str) -> BTreeSet<String> {
         let prefix = format!("{prefix}:node:");
-        let heard = self
+        let subscribed = self
             .servers
             .iter()
             .filter_map(|server| server.nodes.as_ref());
-        heard
+        subscribed
             .flatten()
             .filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned))
             .collect()
     }
 }
 
-/// Asks every server that carries messages. `channels` are subscribed for a moment, `key` is set and removed.
+/// Probes every server that carries messages. Subscribes to `channels` briefly; sets and deletes `key`.
 ///
 /// # Errors
 /// A server cannot be reached.
@@ -83,15 +83,15 @@ pub async fn probe(
     settings: &RedisSettings,
     channels: &[String],
     key: &str,
-) -> Result<Facts, Trouble> {
+) -> Result<ProbeReport, RedisFailure> {
     match try_probe(settings, channels, key).await {
-        Ok(facts) => Ok(facts),
+        Ok(report) => Ok(report),
         Err(error) => {
-            let trouble = Trouble::of(error.to_string());
+            let failure = RedisFailure::new(error.to_string());
             let mismatch = protocol_probe::mismatch(settings).await;
-            Err(Trouble {
-                advice: mismatch.or(trouble.advice),
-                ..trouble
+            Err(RedisFailure {
+                hint: mismatch.or(failure.hint),
+                ..failure
             })
         }
     }
@@ -101,16 +101,16 @@ async fn try_probe(
     settings: &RedisSettings,
     channels: &[String],
     key: &str,
-) -> Result<Facts, ConnectionError> {
+) -> Result<ProbeReport, ConnectionError> {
     let (addresses, map) = servers(settings).await?;
-    let mut facts = Facts::default();
+    let mut report = ProbeReport::default();
     let mut connections = Vec::new();
     for address in &addresses {
         let mut connection = settings.connect(address).await?;
         connections.push(connection.clone());
         let is_sharded = map.is_some();
-        let server = look(settings, address, &mut connection, is_sharded).await?;
-        facts.servers.push(server);
+        let server = probe_server(settings, address, &mut connection, is_sharded).await?;
+        report.servers.push(server);
     }
     let owner = |name: &str| {
         let owner = map
@@ -124,54 +124,58 @@ async fn try_probe(
         if let Some(address) = addresses.get(owner(channel))
             && let Err(error) = subscribe(settings, address, channel, is_sharded).await
         {
-            facts.refused.push(Trouble::of(error.to_string()));
+            report.rejected.push(RedisFailure::new(error.to_string()));
         }
     }
-    for name in facts.nodes(&settings.channel_prefix) {
+    for name in report.nodes(&settings.channel_prefix) {
         let key = lease_key(&settings.channel_prefix, &name);
         if let Some(connection) = connections.get_mut(owner(&key))
-            && let Some(value) = ask(connection, &["GET", &key]).await
+            && let Some(value) = try_query(connection, &["GET", &key]).await
         {
-            facts.leases.insert(name, value);
+            report.leases.insert(name, value);
         }
     }
     if let Some(mut connection) = connections.get(owner(key)).cloned() {
-        facts.refused.extend(use_key(&mut connection, key).await);
-        facts
-            .refused
-            .extend(ping_oneself(settings, &mut connection, key, map.is_some()).await);
+        report
+            .rejected
+            .extend(probe_key(&mut connection, key).await);
+        report
+            .rejected
+            .extend(probe_publish(settings, &mut connection, key, map.is_some()).await);
     }
-    Ok(facts)
+    Ok(report)
 }
 
-/// The servers with messages, and who owns which slot in a Redis Cluster.
+/// The servers that carry messages, and the slot map of a Redis Cluster.
 pub(super) async fn servers(
     settings: &RedisSettings,
 ) -> Result<(Vec<Address>, Option<SlotMap>), ConnectionError> {
-    Ok(match settings.place() {
-        Place::Single(address) => (vec![address.clone()], None),
-        Place::Sentinel(sentinels) => (vec![sentinels.master(settings).await?], None),
-        Place::Cluster(seed) => {
-            let map = Surveyor::new(seed.clone()).survey(settings, true).await?;
+    Ok(match settings.endpoints() {
+        Endpoints::Single(address) => (vec![address.clone()], None),
+        Endpoints::Sentinel(sentinels) => (vec![sentinels.master(settings).await?], None),
+        Endpoints::Cluster(seed) => {
+            let map = TopologyClient::new(seed.clone())
+                .slot_map(settings, true)
+                .await?;
             (map.masters.clone(), Some(map))
         }
     })
 }
 
-async fn look(
+async fn probe_server(
     settings: &RedisSettings,
     address: &Address,
     connection: &mut MultiplexedConnection,
     is_sharded: bool,
-) -> Result<ServerFacts, ConnectionError> {
+) -> Result<ServerReport, ConnectionError> {
     let mut latency = Duration::MAX;
-    for _ in 0..PINGS {
-        let begun = Instant::now();
+    for _ in 0..PING_COUNT {
+        let start = Instant::now();
         let () = redis::cmd("PING").query_async(connection).await?;
-        latency = latency.min(begun.elapsed());
+        latency = latency.min(start.elapsed());
     }
-    let info: Option<String> = ask(connection, &["INFO", "server"]).await;
-    let told = |name: &str| {
+    let info: Option<String> = try_query(connection, &["INFO", "server"]).await;
+    let info_field = |name: &str| {
         let mut lines = info.as_ref()?.lines();
         lines.find_map(|line| {
             line.strip_prefix(name)?
@@ -179,46 +183,46 @@ async fn look(
                 .map(str::to_owned)
         })
     };
-    let mut read = BTreeMap::new();
+    let mut settings_read = BTreeMap::new();
     for name in SETTINGS {
         let values: Option<BTreeMap<String, String>> =
-            ask(connection, &["CONFIG", "GET", name]).await;
-        read.extend(values.unwrap_or_default());
+            try_query(connection, &["CONFIG", "GET", name]).await;
+        settings_read.extend(values.unwrap_or_default());
     }
-    let ours = SystemTime::now()
+    let local_time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let time: Option<(f64, f64)> = ask(connection, &["TIME"]).await;
-    let clock_ahead =
-        time.map(|(seconds, micros)| seconds + micros / 1e6 - (ours + latency / 2).as_secs_f64());
+    let time: Option<(f64, f64)> = try_query(connection, &["TIME"]).await;
+    let clock_ahead = time
+        .map(|(seconds, micros)| seconds + micros / 1e6 - (local_time + latency / 2).as_secs_f64());
     let kind = if is_sharded {
         "SHARDCHANNELS"
     } else {
         "CHANNELS"
     };
     let pattern = format!("{}:node:*", settings.channel_prefix);
-    Ok(ServerFacts {
+    Ok(ServerReport {
         address: address.to_string(),
         latency,
-        version: told("redis_version"),
-        mode: told("redis_mode"),
-        settings: read,
+        version: info_field("redis_version"),
+        mode: info_field("redis_mode"),
+        settings: settings_read,
         clock_ahead,
-        nodes: ask(connection, &["PUBSUB", kind, &pattern]).await,
+        nodes: try_query(connection, &["PUBSUB", kind, &pattern]).await,
     })
 }
 
-/// The answer, if we may ask.
-pub(super) async fn ask<T: redis::FromRedisValue>(
+/// The response to a command, `None` if it fails.
+pub(super) async fn try_query<T: redis::FromRedisValue>(
     connection: &mut MultiplexedConnection,
-    words: &[&str],
+    arguments: &[&str],
 ) -> Option<T> {
-    command(words).query_async(connection).await.ok()
+    command(arguments).query_async(connection).await.ok()
 }
 
-pub(super) fn command(words: &[&str]) -> Cmd {
+pub(super) fn command(arguments: &[&str]) -> Cmd {
     let mut command = Cmd::new();
-    command.arg(words);
+    command.arg(arguments);
     command
 }
 
@@ -228,21 +232,24 @@ async fn subscribe(
     channel: &str,
     is_sharded: bool,
 ) -> Result<(), ConnectionError> {
-    let verbs = if is_sharded {
-        [Verb::ShardedSubscribe, Verb::ShardedUnsubscribe]
+    let kinds = if is_sharded {
+        [
+            PubSubCommand::ShardedSubscribe,
+            PubSubCommand::ShardedUnsubscribe,
+        ]
     } else {
-        [Verb::Subscribe, Verb::Unsubscribe]
+        [PubSubCommand::Subscribe, PubSubCommand::Unsubscribe]
     };
     let mut connection = Connection::open(settings, address).await?;
-    for verb in verbs {
-        connection.send(&[command(&[verb.name(), channel])]).await?;
+    for kind in kinds {
+        connection.send(&[command(&[kind.name(), channel])]).await?;
         let reply =
             tokio::time::timeout(settings.response_timeout, connection.replies.next()).await;
         match reply.map_err(|_| ConnectionError::Slow(settings.response_timeout))?? {
             Reply::Error(text) => {
-                let verb = verb.name();
-                return Err(ConnectionError::Refused(format!(
-                    "{text} ({verb} {channel})"
+                let name = kind.name();
+                return Err(ConnectionError::Rejected(format!(
+                    "{text} ({name} {channel})"
                 )));
             }
             Reply::Array(_) | Reply::Text(_) | Reply::TooLong(_) => {}
@@ -251,8 +258,8 @@ async fn subscribe(
     Ok(())
 }
 
-/// The commands of a lease, one by one, on a key that is no node's.
-async fn use_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<Trouble> {
+/// Sends the commands of a lease one by one, on a key that belongs to no node.
+async fn probe_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<RedisFailure> {
     let commands: [&[&str]; 5] = [
         &["SET", key, "check", "PX", "1000"],
         &["GET", key],
@@ -260,27 +267,28 @@ async fn use_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<Troub
         &["EVAL", "return redis.call('GET', KEYS[1])", "1", key],
         &["DEL", key],
     ];
-    let mut refused = Vec::new();
-    for words in commands {
-        let done: redis::RedisResult<redis::Value> = command(words).query_async(connection).await;
-        refused.extend(
+    let mut rejected = Vec::new();
+    for arguments in commands {
+        let done: redis::RedisResult<redis::Value> =
+            command(arguments).query_async(connection).await;
+        rejected.extend(
             done.err()
-                .map(|error| Trouble::of(format!("{error} ({} {key})", words[0]))),
+                .map(|error| RedisFailure::new(format!("{error} ({} {key})", arguments[0]))),
         );
     }
-    refused
+    rejected
 }
 
-/// Publishes to a channel of the key's name, which nobody hears.
-async fn ping_oneself(
+/// Publishes to a channel named like the key, which has no subscribers.
+async fn probe_publish(
     settings: &RedisSettings,
     connection: &mut MultiplexedConnection,
     channel: &str,
     is_cluster: bool,
-) -> Option<Trouble> {
+) -> Option<RedisFailure> {
     let is_sharded = is_cluster && channel.starts_with(&settings.sharded_prefix);
-    let verb = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
-    let done: redis::RedisResult<u64> = command(&[verb, channel, ""]).query_async(connection).await;
+    let name = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
+    let done: redis::RedisResult<u64> = command(&[name, channel, ""]).query_async(connection).await;
     done.err()
-        .map(|error| Trouble::of(format!("{error} ({verb} {channel})")))
+        .map(|error| RedisFailure::new(format!("{error} ({name} {channel})")))
 }

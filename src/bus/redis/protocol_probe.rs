@@ -1,7 +1,6 @@
-//! What answers at the addresses of the servers, where they cannot be worked with: Redis without TLS, TLS, or
-//! something else.
+//! Detects the protocol at the address of a server that cannot be used: Redis without TLS, TLS, or another one.
 //!
-//! For `roomwire check --live`; says what to change in the URL.
+//! For `roomwire check --live`, which then names the setting to change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,47 +14,47 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::address::Address;
-use super::settings::{Place, RedisSettings};
+use super::settings::{Endpoints, RedisSettings};
 
-/// The longest that an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum time to wait for a response.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 const NO_TLS: &str =
     "bus.redis_url: redis:// instead of rediss://, or the port at which the server speaks TLS";
 const TLS: &str =
     "bus.redis_url: rediss:// instead of redis://, since the server speaks TLS at this port";
-const NO_REDIS: &str = "bus.redis_url: another host or port, since what answers there is no Redis";
+const NO_REDIS: &str = "bus.redis_url: another host or port, since the server there is not Redis";
 
-/// The setting to change, if the first address of the settings speaks another protocol than they say.
+/// The setting to change if the server at the first address speaks another protocol than configured.
 pub(super) async fn mismatch(settings: &RedisSettings) -> Option<&'static str> {
-    let address = match settings.place() {
-        Place::Single(address) | Place::Cluster(address) => address,
-        Place::Sentinel(sentinels) => sentinels.addresses.first()?,
+    let address = match settings.endpoints() {
+        Endpoints::Single(address) | Endpoints::Cluster(address) => address,
+        Endpoints::Sentinel(sentinels) => sentinels.addresses.first()?,
     };
     let Address::Tcp { host, port } = address else {
         return None;
     };
     let expects_tls = settings.tls().is_some();
-    match timeout(PATIENCE, ping(host, *port)).await.ok().flatten() {
-        // A reply, or an error as one.
+    match timeout(TIMEOUT, ping(host, *port)).await.ok().flatten() {
+        // A reply or an error of Redis.
         Some(b'+' | b'-') => expects_tls.then_some(NO_TLS),
         Some(byte) if byte.is_ascii_graphic() => Some(NO_REDIS),
         _ if expects_tls => None,
         _ => {
-            let speaks = timeout(PATIENCE, speaks_tls(host, *port)).await;
+            let speaks = timeout(TIMEOUT, speaks_tls(host, *port)).await;
             speaks.is_ok_and(|speaks| speaks).then_some(TLS)
         }
     }
 }
 
-/// The first byte of the answer to a ping without TLS.
+/// The first byte of the response to a PING without TLS.
 async fn ping(host: &str, port: u16) -> Option<u8> {
     let mut stream = TcpStream::connect((host, port)).await.ok()?;
     stream.write_all(b"PING\r\n").await.ok()?;
     stream.read_u8().await.ok()
 }
 
-/// Whether a handshake comes as far as a certificate, which is trusted by nobody here.
+/// Whether a TLS handshake reaches the certificate, which is not trusted here.
 async fn speaks_tls(host: &str, port: u16) -> bool {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

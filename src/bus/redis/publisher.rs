@@ -1,7 +1,7 @@
-//! The publishing connection: everything queued goes out as one pipeline, one pipeline at a time.
+//! The publishing connection: sends the queued messages in pipelines, one at a time.
 //!
-//! A pipeline that fails is sent once more on a fresh connection, so a connection that died
-//! unnoticed costs nothing; if Redis had taken part of it before, that part arrives twice.
+//! A pipeline that fails is retried once on a new connection, so a stale connection loses nothing. If Redis had already
+//! executed a part of the pipeline, that part is delivered twice.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use super::address::Address;
 use super::backoff::{Backoff, LONGEST_PAUSE};
 use super::common::Common;
 use super::error::ConnectionError;
-use super::error_hints::advised;
-use super::health::{MemberId, Part};
+use super::error_hints::with_hint;
+use super::health::{Component, MemberId};
 use super::losses::Losses;
 use super::queue::{Batch, Queue};
 use super::sentinel::Target;
 use crate::bus::link::LinkDown;
 use crate::bus::spool::Dropped;
 
-/// Bounds the memory of one pipeline, which copies its messages.
+/// Size limit of a pipeline in bytes, which holds copies of its messages.
 const PIPELINE_BYTES: usize = 1024 * 1024;
-/// Receivers reached, or why Redis refused, for each message of a batch.
+/// The number of receivers, or the error of Redis, for each message of a batch.
 type Outcomes = Vec<RedisResult<u64>>;
 
 pub(super) struct Publisher {
@@ -32,8 +32,8 @@ pub(super) struct Publisher {
     pub(super) id: MemberId,
     pub(super) target: Arc<Target>,
     pub(super) queue: Arc<Queue>,
-    /// Held while a batch is on its way.
-    pub(super) turn: Arc<Mutex<()>>,
+    /// Locked while a batch is being published.
+    pub(super) in_flight: Arc<Mutex<()>>,
     pub(super) losses: Losses,
     pub(super) backoff: Backoff,
     /// When the server was last verified to be a master.
@@ -41,17 +41,17 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Runs until the link's handle is gone and all is said, or Redis is away then.
+    /// Runs until the link is dropped and the queue is empty, or Redis is unreachable after the drop.
     pub(super) async fn run(mut self) {
         loop {
             let failure = match self.connect().await {
                 Ok((address, connection)) => {
-                    self.let_others_return().await;
+                    self.wait_for_other_nodes().await;
                     self.verified = Instant::now();
                     self.queue.connected();
-                    self.note_dropped();
+                    self.report_dropped();
                     self.losses.flush();
-                    self.common.health.found(Part::Publisher(self.id));
+                    self.common.health.mark_up(Component::Publisher(self.id));
                     match self.serve(&address, connection).await {
                         Ok(()) => return,
                         Err(error) => error,
@@ -60,23 +60,24 @@ impl Publisher {
                 Err(error) => error,
             };
             self.queue.disconnected();
-            let reason = failure.advised();
-            self.common.health.lost(Part::Publisher(self.id), &reason);
+            let reason = failure.with_hint();
+            self.common
+                .health
+                .mark_down(Component::Publisher(self.id), &reason);
             if matches!(failure, ConnectionError::Replica(_)) {
-                self.target.demoted();
+                self.target.report_replica();
             }
             if self.queue.is_closed() {
                 return;
             }
             sleep(self.backoff.pause()).await;
             self.queue.expire();
-            self.note_dropped();
+            self.report_dropped();
         }
     }
 
-    /// What was spooled waits until the other nodes, who pause up to as long between attempts, hear
-    /// it too.
-    async fn let_others_return(&self) {
+    /// Holds spooled messages back until the other nodes, whose backoff is at most as long, have reconnected too.
+    async fn wait_for_other_nodes(&self) {
         if !self.queue.is_empty() {
             sleep(LONGEST_PAUSE).await;
         }
@@ -99,45 +100,48 @@ impl Publisher {
         let queue = Arc::clone(&self.queue);
         loop {
             let next = tokio::select! {
-                next = timeout(self.common.settings.idle_interval, queue.next_turn()) => next,
-                reason = target.left(address) => return Err(reason),
+                next = timeout(self.common.settings.idle_interval, queue.ready()) => next,
+                reason = target.moved(address) => return Err(reason),
             };
-            let Ok(there_is_more) = next else {
-                self.prove(address, &mut connection).await?;
+            let Ok(has_messages) = next else {
+                self.keep_alive(address, &mut connection).await?;
                 continue;
             };
-            if !there_is_more {
+            if !has_messages {
                 return Ok(());
             }
-            let turn = Arc::clone(&self.turn);
-            let turn = turn.lock().await;
+            let in_flight = Arc::clone(&self.in_flight);
+            let in_flight = in_flight.lock().await;
             let batch = queue.take_batch(PIPELINE_BYTES);
-            let published = match self.publish_twice(address, &mut connection, &batch).await {
+            let published = match self
+                .publish_with_retry(address, &mut connection, &batch)
+                .await
+            {
                 Ok(outcomes) => self
-                    .verify_in_time(address, &mut connection)
+                    .verify_role(address, &mut connection)
                     .await
                     .map(|()| outcomes),
                 Err(error) => Err(error),
             };
-            let misplaced = match published {
-                Ok(outcomes) => self.settle(batch, outcomes),
+            let redirected = match published {
+                Ok(outcomes) => self.complete(batch, outcomes),
                 Err(error) => {
                     queue.restore(batch);
                     return Err(error);
                 }
             };
-            drop(turn);
-            self.note_dropped();
-            if misplaced {
-                self.ask_for_owners().await;
+            drop(in_flight);
+            self.report_dropped();
+            if redirected {
+                self.refresh_slots().await;
             } else {
                 self.backoff.reset();
             }
         }
     }
 
-    /// Keeps a connection alive that firewalls and servers might cut for idleness.
-    async fn prove(
+    /// Pings an idle connection, so that no firewall or server closes it.
+    async fn keep_alive(
         &self,
         address: &Address,
         connection: &mut MultiplexedConnection,
@@ -150,10 +154,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Verifies at about every ping that the server is still the master: after a failover a demoted server still
-    /// accepts messages, which reach no node that follows the new master. If it was demoted, the current batch is put
-    /// back and published to the new master.
-    async fn verify_in_time(
+    /// Verifies about once per ping interval that the server is still the master: after a failover, a demoted server
+    /// accepts messages that never reach nodes connected to the new master. If it was demoted, the current batch
+    /// returns to the queue and is published to the new master.
+    async fn verify_role(
         &mut self,
         address: &Address,
         connection: &mut MultiplexedConnection,
@@ -164,13 +168,13 @@ impl Publisher {
         }
         self.verified = Instant::now();
         match settings.verify(connection, address).await {
-            // The messages were sent; a connection that broke after them is noticed with the next batch.
+            // The messages were published; if the connection broke after that, the next batch fails.
             Err(ConnectionError::Redis(_)) => Ok(()),
             verified => verified,
         }
     }
 
-    async fn publish_twice(
+    async fn publish_with_retry(
         &self,
         address: &Address,
         connection: &mut MultiplexedConnection,
@@ -190,70 +194,71 @@ impl Publisher {
     ) -> RedisResult<Outcomes> {
         let mut pipeline = redis::Pipeline::with_capacity(batch.len());
         pipeline.ignore_errors();
-        for (_, waiting) in batch {
-            let channel = waiting.message.channel.as_str();
+        for (_, queued) in batch {
+            let channel = queued.message.channel.as_str();
             let is_sharded = self.common.is_sharded(channel);
             pipeline
                 .cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" })
                 .arg(channel)
-                .arg(&*waiting.message.body());
+                .arg(&*queued.message.body());
         }
         let outcomes: Outcomes = pipeline.query_async(connection).await?;
-        let none_passed = outcomes.iter().all(RedisResult::is_err);
+        let all_failed = outcomes.iter().all(RedisResult::is_err);
         match outcomes.first() {
-            Some(Err(error)) if none_passed && will_pass_later(error) => Err(error.clone()),
+            Some(Err(error)) if all_failed && is_transient(error) => Err(error.clone()),
             _ => Ok(outcomes),
         }
     }
 
-    /// Answers who counts. What Redis refuses (by its access list) is lost, and only that. What belongs to another
-    /// master is put back; returns whether there was any.
-    fn settle(&mut self, batch: Batch, outcomes: Outcomes) -> bool {
-        let mut refused = Dropped::default();
+    /// Reports the number of receivers where requested. Messages that Redis rejects, for example by its ACL, are
+    /// dropped. Messages of slots that moved return to the queue; returns whether there were any.
+    fn complete(&mut self, batch: Batch, outcomes: Outcomes) -> bool {
+        let mut rejected = Dropped::default();
         let mut reason = None;
-        let mut misplaced = Vec::new();
-        for ((since, waiting), outcome) in batch.into_iter().zip(outcomes) {
-            if self.common.refresh.is_some() && outcome.as_ref().is_err_and(belongs_elsewhere) {
-                misplaced.push((since, waiting));
+        let mut redirected = Vec::new();
+        for ((since, queued), outcome) in batch.into_iter().zip(outcomes) {
+            if self.common.refresh.is_some() && outcome.as_ref().is_err_and(is_redirect) {
+                redirected.push((since, queued));
                 continue;
             }
             let outcome = outcome.map_err(|error| {
-                refused.messages += 1;
-                refused.bytes += waiting.message.cost() as u64;
-                reason.get_or_insert_with(|| format!("{}: {error}", waiting.message.channel));
+                rejected.messages += 1;
+                rejected.bytes += queued.message.cost() as u64;
+                reason.get_or_insert_with(|| format!("{}: {error}", queued.message.channel));
                 LinkDown
             });
-            if let Some(count) = waiting.count {
-                let _nobody_waits = count.send(outcome);
+            if let Some(count) = queued.count {
+                let _receiver_dropped = count.send(outcome);
             }
         }
         if let Some(reason) = reason {
-            self.losses.add(refused, &advised(&reason));
+            self.losses.add(rejected, &with_hint(&reason));
         }
-        let is_any = !misplaced.is_empty();
-        if is_any {
-            self.queue.restore(misplaced);
+        let any_redirected = !redirected.is_empty();
+        if any_redirected {
+            self.queue.restore(redirected);
         }
-        is_any
+        any_redirected
     }
 
-    /// Messages of slots that moved wait here until they are moved too.
-    async fn ask_for_owners(&mut self) {
+    /// Requests a new slot map. Until then, messages of slots that moved stay in this queue.
+    async fn refresh_slots(&mut self) {
         if let Some(refresh) = &self.common.refresh {
             refresh.notify_one();
         }
         sleep(self.backoff.pause()).await;
     }
 
-    fn note_dropped(&mut self) {
+    fn report_dropped(&mut self) {
         if let Some(dropped) = self.queue.take_dropped() {
-            self.losses.add(dropped, "too much or too old");
+            self.losses
+                .add(dropped, "the queue is full or the messages are too old");
         }
     }
 }
 
-/// The slot is another master's, or about to be.
-fn belongs_elsewhere(error: &RedisError) -> bool {
+/// The slot belongs to another master, or is being moved.
+fn is_redirect(error: &RedisError) -> bool {
     use redis::ServerErrorKind::{Ask, ClusterDown, Moved, TryAgain};
     matches!(
         error.kind(),
@@ -261,8 +266,8 @@ fn belongs_elsewhere(error: &RedisError) -> bool {
     )
 }
 
-/// The server is there but not ready.
-fn will_pass_later(error: &RedisError) -> bool {
+/// The server responds but is not ready.
+fn is_transient(error: &RedisError) -> bool {
     use redis::ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, TryAgain};
     matches!(
         error.kind(),

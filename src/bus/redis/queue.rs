@@ -1,4 +1,4 @@
-//! What waits to be published: filled by the link's handle, emptied by the publisher.
+//! The queue of messages to publish: filled by the link's handle, drained by the publisher.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,21 +8,21 @@ use tokio::time::Instant;
 use crate::bus::link::{LinkDown, Outgoing};
 use crate::bus::spool::{Dropped, Spool, SpoolLimits};
 
-/// A message, and who wants to know how many it reached.
+/// A message and, where requested, the sender for its number of receivers.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct QueuedMessage {
     pub(super) message: Outgoing,
     pub(super) count: Option<oneshot::Sender<Result<u64, LinkDown>>>,
 }
 
-impl AsRef<Outgoing> for Waiting {
+impl AsRef<Outgoing> for QueuedMessage {
     fn as_ref(&self) -> &Outgoing {
         &self.message
     }
 }
 
-/// Messages taken for one pipeline, with the time they were queued.
-pub(super) type Batch = Vec<(Instant, Waiting)>;
+/// Messages taken for one pipeline, with the times they were queued.
+pub(super) type Batch = Vec<(Instant, QueuedMessage)>;
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -34,7 +34,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: Spool<Waiting>,
+    queued: Spool<QueuedMessage>,
     connected: bool,
     closed: bool,
 }
@@ -56,17 +56,17 @@ impl Queue {
             if message.volatile && !state.connected {
                 continue;
             }
-            let waiting = Waiting {
+            let queued = QueuedMessage {
                 message,
                 count: None,
             };
-            self.append(&mut state, waiting, now);
+            self.append(&mut state, queued, now);
         }
         drop(state);
         self.changed.notify_one();
     }
 
-    /// Where the number of receivers will arrive.
+    /// Queues a message; the returned channel receives its number of receivers.
     pub(super) fn push_counted(
         &self,
         message: Outgoing,
@@ -75,78 +75,78 @@ impl Queue {
         let mut state = self.state();
         if state.connected {
             let count = Some(count);
-            self.append(&mut state, Waiting { message, count }, Instant::now());
+            self.append(&mut state, QueuedMessage { message, count }, Instant::now());
             self.changed.notify_one();
         } else {
-            let _nobody_waits = count.send(Err(LinkDown));
+            let _receiver_dropped = count.send(Err(LinkDown));
         }
         receivers
     }
 
-    fn append(&self, state: &mut State, waiting: Waiting, now: Instant) {
+    fn append(&self, state: &mut State, queued: QueuedMessage, now: Instant) {
         let limit = if state.connected {
             self.queue_bytes
         } else {
             self.spool_limits.bytes
         };
-        state.waiting.push(waiting, limit, now);
+        state.queued.push(queued, limit, now);
     }
 
-    /// From now on nothing has to be spooled.
+    /// Ends spooling: the limits of a connected link apply.
     pub(super) fn connected(&self) {
         let mut state = self.state();
-        state.waiting.trim(self.spool_limits, Instant::now());
+        state.queued.trim(self.spool_limits, Instant::now());
         state.connected = true;
     }
 
-    /// From now on only what may be spooled waits, within its limits.
+    /// Starts spooling: drops volatile messages and counted ones, and applies the limits of the spool.
     pub(super) fn disconnected(&self) {
         let mut state = self.state();
         state.connected = false;
-        state.waiting.retain(|waiting| {
-            if let Some(count) = waiting.count.take() {
-                let _nobody_waits = count.send(Err(LinkDown));
+        state.queued.retain(|queued| {
+            if let Some(count) = queued.count.take() {
+                let _receiver_dropped = count.send(Err(LinkDown));
                 return false;
             }
-            !waiting.message.volatile
+            !queued.message.volatile
         });
-        state.waiting.trim(self.spool_limits, Instant::now());
+        state.queued.trim(self.spool_limits, Instant::now());
     }
 
-    /// Gives up what is too old by now.
+    /// Drops messages that have expired.
     pub(super) fn expire(&self) {
         let now = Instant::now();
-        self.state().waiting.trim(self.spool_limits, now);
+        self.state().queued.trim(self.spool_limits, now);
     }
 
-    /// Puts back what could not be published.
+    /// Returns messages that could not be published to the front of the queue.
     pub(super) fn restore(&self, batch: Batch) {
-        self.state().waiting.restore(batch);
+        self.state().queued.restore(batch);
         self.changed.notify_one();
     }
 
-    /// Takes the messages that `leaves` says, in their order.
+    /// Removes the messages for which `leaves` returns true; returns them in order.
     pub(super) fn extract(&self, leaves: impl Fn(&Outgoing) -> bool) -> Batch {
         let mut state = self.state();
-        let all = state.waiting.take(usize::MAX);
+        let all = state.queued.take(usize::MAX);
         let (leaving, staying) = all
             .into_iter()
-            .partition(|(_, waiting)| leaves(&waiting.message));
-        state.waiting.restore(staying);
+            .partition(|(_, queued)| leaves(&queued.message));
+        state.queued.restore(staying);
         leaving
     }
 
     pub(super) fn take_dropped(&self) -> Option<Dropped> {
-        self.state().waiting.take_dropped()
+        self.state().queued.take_dropped()
     }
 
-    /// Waits until there are messages; false when there are none and the link's handle is gone.
-    pub(super) async fn next_turn(&self) -> bool {
+    /// Waits until there are messages; returns false once the queue is empty and closed.
+    pub(super) async fn ready(&self) -> bool {
         loop {
             let changed = self.changed.notified();
             let (is_empty, is_closed) = {
                 let state = self.state();
-                (state.waiting.is_empty(), state.closed)
+                (state.queued.is_empty(), state.closed)
             };
             match (is_empty, is_closed) {
                 (false, _) => return true,
@@ -156,19 +156,19 @@ impl Queue {
         }
     }
 
-    /// The oldest messages, up to `bytes`.
+    /// Takes the oldest messages, up to `bytes`.
     pub(super) fn take_batch(&self, bytes: usize) -> Batch {
-        self.state().waiting.take(bytes)
+        self.state().queued.take(bytes)
     }
 
-    /// The link's handle is gone: nothing will be added.
+    /// Closes the queue: the link was dropped, and no messages follow.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.state().waiting.is_empty()
+        self.state().queued.is_empty()
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -1,7 +1,7 @@
-//! Reads what Redis says on a subscription connection (RESP2), and stops reading when nobody asks.
+//! A RESP2 reader for subscription connections. Reads only when polled, so a slow consumer causes backpressure.
 //!
-//! Knows replies and pushed messages, nothing else of Redis. A message above the limit is skipped
-//! without being held. Channel and payload of a message share the read buffer.
+//! Parses replies and pushed messages. A message above the limit is skipped without buffering it. Channel and payload
+//! of a message share the read buffer.
 
 use std::ops::Range;
 
@@ -9,24 +9,24 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A line without end within this many bytes is not Redis.
+/// Maximum length of a line in bytes; a longer one is a protocol error.
 const LINE_LIMIT: usize = 64 * 1024;
-/// Pub/sub arrays have 3 or 4 elements.
+/// Maximum number of array elements; pub/sub arrays have 3 or 4.
 const ELEMENTS_LIMIT: usize = 8;
 /// The response to `ROLE` of a master holds a list of its replicas, each of which is a list.
 const NESTED_DEPTH: usize = 2;
 const NESTED_LIMIT: i64 = 1024;
 const READ_SIZE: usize = 64 * 1024;
 
-/// What was said.
+/// A reply or pushed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// `+text`, a number, or a bulk string.
+    /// A simple string, an integer or a bulk string.
     Text(Bytes),
     Error(String),
-    /// The elements of an array; numbers as their text.
+    /// The elements of an array; integers in their text form.
     Array(SmallVec<[Bytes; 4]>),
-    /// A message of that many bytes was skipped.
+    /// A message above the limit was skipped; its length in bytes.
     TooLong(usize),
 }
 
@@ -45,7 +45,7 @@ pub(super) struct ReplyReader<R> {
     source: R,
     buffer: BytesMut,
     message_limit: usize,
-    /// Bytes of a too long message still to come.
+    /// Remaining bytes of a message that is being skipped.
     to_skip: usize,
 }
 
@@ -59,7 +59,7 @@ impl<R: AsyncRead + Unpin> ReplyReader<R> {
         }
     }
 
-    /// Reads once from the server. Loses nothing when cancelled.
+    /// Reads once from the server. Cancel safe.
     pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
         self.buffer.reserve(READ_SIZE);
         match self.source.read_buf(&mut self.buffer).await? {
@@ -68,7 +68,7 @@ impl<R: AsyncRead + Unpin> ReplyReader<R> {
         }
     }
 
-    /// The next reply already read, if it is complete.
+    /// The next complete reply in the buffer.
     pub(super) fn buffered(&mut self) -> Result<Option<Reply>, ReadError> {
         let skipped = self.to_skip.min(self.buffer.len());
         let _ = self.buffer.split_to(skipped);
@@ -95,7 +95,7 @@ impl<R: AsyncRead + Unpin> ReplyReader<R> {
         }))
     }
 
-    /// The next reply, however long it takes.
+    /// Waits for the next reply, without a timeout. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Reply, ReadError> {
         loop {
             if let Some(reply) = self.buffered()? {
@@ -108,7 +108,7 @@ impl<R: AsyncRead + Unpin> ReplyReader<R> {
 
 struct Parsed {
     shape: Shape,
-    /// Where the next reply begins; beyond the buffer only for `TooLong`.
+    /// Offset of the next reply; beyond the end of the buffer only for `TooLong`.
     end: usize,
 }
 
@@ -119,13 +119,13 @@ enum Shape {
     TooLong(usize),
 }
 
-/// One element of an array, or a reply of its own.
+/// An element of an array, or a reply that is not an array.
 enum Element {
-    Here(Range<usize>, usize),
+    Complete(Range<usize>, usize),
     TooLong { length: usize, end: usize },
 }
 
-/// `None`: not complete yet.
+/// Parses one reply; `None` if the buffer ends before it does.
 fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
     let Some(kind) = buffer.first() else {
         return Ok(None);
@@ -135,11 +135,11 @@ fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
             return Ok(None);
         };
         return Ok(Some(match element {
-            Element::Here(range, end) if *kind == b'-' => Parsed {
+            Element::Complete(range, end) if *kind == b'-' => Parsed {
                 shape: Shape::Error(range),
                 end,
             },
-            Element::Here(range, end) => Parsed {
+            Element::Complete(range, end) => Parsed {
                 shape: Shape::Text(range),
                 end,
             },
@@ -157,7 +157,7 @@ fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
     for index in 0..count {
         match element(buffer, at, limit, NESTED_DEPTH)? {
             None => return Ok(None),
-            Some(Element::Here(range, end)) => {
+            Some(Element::Complete(range, end)) => {
                 ranges.push(range);
                 at = end;
             }
@@ -192,10 +192,10 @@ fn element(
         return Ok(None);
     };
     match kind {
-        b'+' | b'-' | b':' => Ok(Some(Element::Here(range, after))),
+        b'+' | b'-' | b':' => Ok(Some(Element::Complete(range, after))),
         b'$' => {
             let Ok(length) = usize::try_from(number(&buffer[range])?) else {
-                return Ok(Some(Element::Here(after..after, after)));
+                return Ok(Some(Element::Complete(after..after, after)));
             };
             let end = after
                 .checked_add(length)
@@ -205,18 +205,18 @@ fn element(
                 return Ok(Some(Element::TooLong { length, end }));
             }
             let complete = buffer.len() >= end;
-            Ok(complete.then_some(Element::Here(after..after + length, end)))
+            Ok(complete.then_some(Element::Complete(after..after + length, end)))
         }
         b'*' if depth > 0 => {
             let count = number(&buffer[range])?;
             let end = nested(buffer, after, count, limit, depth - 1)?;
-            Ok(end.map(|end| Element::Here(at..end, end)))
+            Ok(end.map(|end| Element::Complete(at..end, end)))
         }
         _ => Err(ReadError::Protocol),
     }
 }
 
-/// The end of an array within an array, as in the response to `ROLE`; it is skipped as one element.
+/// The end of a nested array, as in the response to `ROLE`; it counts as one element.
 fn nested(
     buffer: &[u8],
     mut at: usize,
@@ -229,7 +229,7 @@ fn nested(
     }
     for _ in 0..count {
         match element(buffer, at, limit, depth)? {
-            Some(Element::Here(_, end)) => at = end,
+            Some(Element::Complete(_, end)) => at = end,
             Some(Element::TooLong { .. }) => return Err(ReadError::Protocol),
             None => return Ok(None),
         }
@@ -237,7 +237,7 @@ fn nested(
     Ok(Some(at))
 }
 
-/// The line that begins at `at`, and where the next begins.
+/// The line that starts at `at`, and the offset of the next line.
 fn line(buffer: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, ReadError> {
     let rest = buffer.get(at..).unwrap_or_default();
     match rest.windows(2).position(|two| two == b"\r\n") {
@@ -264,7 +264,7 @@ mod tests {
         Reply::Array(elements.collect())
     }
 
-    /// All replies of a text that comes in pieces of `size` bytes.
+    /// All replies of a text received in pieces of `size` bytes.
     fn replies(text: &[u8], size: usize, limit: usize) -> Vec<Reply> {
         let mut reader = ReplyReader::new(tokio::io::empty(), limit);
         let mut replies = Vec::new();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_in_pieces_of_any_size() {
+    fn replies_are_parsed_from_pieces_of_any_size() {
         let text = b"+OK\r\n-ERR no\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\n\r\n\xff\0\r\n*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$12\r\n0123456789ab\r\n:5\r\n";
         let expected = [
             Reply::Text(Bytes::from_static(b"OK")),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_within_an_array_are_one_element_each() {
+    fn nested_arrays_are_one_element_each() {
         let replica = "*3\r\n$2\r\n::\r\n$4\r\n6379\r\n$1\r\n7\r\n";
         let list = format!("*2\r\n{replica}{replica}");
         let text = format!("*3\r\n$6\r\nmaster\r\n:7\r\n{list}+OK\r\n");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_redis() {
+    fn other_protocols_are_rejected() {
         for text in [
             &b"HTTP/1.1 200 OK\r\n"[..],
             b"*9\r\n",
@@ -330,7 +330,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_it_panic(text in "[*$:+\\-0-9\r\na]{0,60}") {
+        fn arbitrary_bytes_do_not_panic(text in "[*$:+\\-0-9\r\na]{0,60}") {
             let mut reader = ReplyReader::new(tokio::io::empty(), 20);
             reader.buffer.extend_from_slice(text.as_bytes());
             while let Ok(Some(_)) = reader.buffered() {}
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_connection() {
+    async fn a_closed_connection_is_an_error() {
         let mut reader = ReplyReader::new(&b":1\r\n*1\r\n"[..], 10);
         assert_eq!(
             reader.next().await.unwrap(),

@@ -11,12 +11,12 @@ use redis::{ErrorKind, Value};
 
 use super::error::ConnectionError;
 use super::resp::Reply;
-use super::settings::{Place, RedisSettings};
+use super::settings::{Endpoints, RedisSettings};
 
 impl RedisSettings {
     /// Whether the role must be verified. In a Redis Cluster the slot map names the masters.
     pub(super) fn needs_master(&self) -> bool {
-        !matches!(self.place(), Place::Cluster(_))
+        !matches!(self.endpoints(), Endpoints::Cluster(_))
     }
 
     /// Fails unless the server responds and, where required, is a master.
@@ -65,13 +65,13 @@ fn require_master(role: &[u8], address: &impl Display) -> Result<(), ConnectionE
     }
 }
 
-/// Warns once that the role cannot be verified: failovers go unnoticed, everything else works.
+/// Warns once that the role cannot be verified: failovers are not detected, everything else works.
 fn report_denied(error: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::warn!(
             error:%;
-            "redis does not respond to ROLE: a failover to another server behind the same name goes unnoticed; allow the ACL user +role"
+            "redis does not respond to ROLE: a failover to another server behind the same name is not detected; allow the ACL user +role"
         );
     });
 }

@@ -1,4 +1,4 @@
-//! Asks Sentinels who the master is, and notices when it is another one.
+//! Resolves the master by Sentinels, and detects when it changes.
 
 use std::pin::Pin;
 
@@ -10,27 +10,27 @@ use super::error::ConnectionError;
 use super::settings::{RedisSettings, Sentinels};
 
 impl Sentinels {
-    /// The master, by the first Sentinel that knows it; it says itself that it is one.
+    /// The master reported by the first Sentinel whose master confirms its role.
     pub(super) async fn master(
         &self,
         settings: &RedisSettings,
     ) -> Result<Address, ConnectionError> {
-        type Asked<'a> =
+        type Query<'a> =
             Pin<Box<dyn Future<Output = Result<Address, ConnectionError>> + Send + 'a>>;
-        let asked = self.addresses.iter().map(|sentinel| -> Asked<'_> {
+        let queries = self.addresses.iter().map(|sentinel| -> Query<'_> {
             Box::pin(async move {
-                let master = self.ask(settings, sentinel).await;
+                let master = self.query_master(settings, sentinel).await;
                 master.map_err(|error| match error {
                     ConnectionError::Sentinel(_) => error,
                     other => ConnectionError::Sentinel(format!("sentinel {sentinel}: {other}")),
                 })
             })
         });
-        let (master, _) = select_ok(asked).await?;
+        let (master, _) = select_ok(queries).await?;
         Ok(master)
     }
 
-    async fn ask(
+    async fn query_master(
         &self,
         settings: &RedisSettings,
         sentinel: &Address,
@@ -41,7 +41,7 @@ impl Sentinels {
         let master: Option<(String, u16)> = command.query_async(&mut connection).await?;
         let (host, port) = master.ok_or_else(|| {
             ConnectionError::Sentinel(format!(
-                "sentinel {sentinel} does not know the master `{}`: bus.sentinel_service must be its name there",
+                "sentinel {sentinel} has no master `{}`: bus.sentinel_service must be its name there",
                 self.service
             ))
         })?;
@@ -49,7 +49,7 @@ impl Sentinels {
         match settings.connect(&address).await {
             Ok(_) => Ok(address),
             Err(ConnectionError::Replica(_)) => Err(ConnectionError::Sentinel(format!(
-                "{address} is no master yet, a failover is under way"
+                "{address} is no master yet, a failover is in progress"
             ))),
             Err(error) => Err(ConnectionError::Sentinel(format!(
                 "master {address} of `{}`: {error}",
@@ -59,11 +59,11 @@ impl Sentinels {
     }
 }
 
-/// The server a publisher and a subscriber connect to, both to the same.
+/// The server that a publisher and its subscriber connect to.
 pub(super) enum Target {
     /// A fixed address; the channel is notified when a connection to it turns out to lead to a replica.
     Fixed(Address, watch::Sender<()>),
-    /// The master of the moment; the last one found, for those who are at another.
+    /// The current master; the channel holds the last one resolved, so that connections to another server end.
     Sentinel(Sentinels, watch::Sender<Option<Address>>),
 }
 
@@ -76,7 +76,7 @@ impl Target {
         Self::Sentinel(sentinels, watch::Sender::new(None))
     }
 
-    /// Where to connect now.
+    /// Resolves the address to connect to.
     pub(super) async fn locate(
         &self,
         settings: &RedisSettings,
@@ -95,8 +95,8 @@ impl Target {
         }
     }
 
-    /// Completes when the master is no longer at `address`, or the address must be resolved again.
-    pub(super) async fn left(&self, address: &Address) -> ConnectionError {
+    /// Completes when `address` is no longer that of the master, or must be resolved again.
+    pub(super) async fn moved(&self, address: &Address) -> ConnectionError {
         // `self` owns the senders, so the channels stay open.
         match self {
             Self::Sentinel(_, found) => {
@@ -113,19 +113,19 @@ impl Target {
     }
 
     /// Reports that a connection leads to a replica: all users of the address must resolve it again.
-    pub(super) fn demoted(&self) {
+    pub(super) fn report_replica(&self) {
         if let Self::Fixed(_, demoted) = self {
             demoted.send_replace(());
         }
     }
 
-    /// Looks from time to time whether the master is still the same: one that was demoted while nobody cut its
-    /// connections would go on carrying messages that no other node hears.
+    /// Resolves the master at intervals: a server demoted without closing its connections would otherwise keep
+    /// accepting messages that no other node receives.
     pub(super) async fn watch(&self, settings: &RedisSettings) {
         loop {
             tokio::time::sleep(settings.ping_interval).await;
             if let Err(error) = self.locate(settings).await {
-                log::debug!(error:%; "sentinels do not tell the master");
+                log::debug!(error:%; "sentinels do not report a master");
             }
         }
     }

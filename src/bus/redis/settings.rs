@@ -1,4 +1,4 @@
-//! Where Redis is and how patient the link is with it. Never shows a password.
+//! Addresses, credentials, timeouts and limits of a link or store on Redis. Passwords are never displayed.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::config::Secret;
 
 const SENTINEL_PORT: u16 = 26379;
 
-/// The server cannot be used as it is named. The URL is not shown, because it may contain a password.
+/// The settings are invalid. The URL is not displayed, because it may contain a password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRedis {
     #[error(
@@ -21,7 +21,7 @@ pub enum InvalidRedis {
     )]
     Form,
     #[error(
-        "bus.redis_url: a part after # is not supported; `#insecure` would take any server's certificate: name its authority in bus.tls_ca instead"
+        "bus.redis_url: a part after # is not supported; `#insecure` would accept any certificate: name the authority of the server's certificate in bus.tls_ca instead"
     )]
     Insecure,
     #[error("bus.sentinels: `{0}` is not host:port")]
@@ -30,100 +30,100 @@ pub enum InvalidRedis {
     Tls(#[from] InvalidTls),
 }
 
-/// How the server of the URL is found.
+/// How the servers are found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Topology {
-    /// It is the one.
+    /// The server of the URL is the only one.
     #[default]
     Single,
-    /// These Sentinels, `host[:port]`, know the master of a service.
+    /// The Sentinels at these addresses, `host[:port]`, monitor the master `service`.
     Sentinel {
         sentinels: Vec<String>,
         service: String,
         user: Option<String>,
         password: Option<Secret>,
     },
-    /// It is one of a Redis Cluster.
+    /// The server of the URL is part of a Redis Cluster.
     Cluster,
 }
 
-/// How to find the servers: what [`Topology`] says, with addresses read.
+/// A [`Topology`] with parsed addresses.
 #[derive(Clone)]
-pub(super) enum Place {
+pub(super) enum Endpoints {
     Single(Address),
     Sentinel(Sentinels),
     Cluster(Address),
 }
 
-/// The Sentinels that know a master.
+/// The Sentinels that monitor a master.
 #[derive(Clone)]
 pub(super) struct Sentinels {
     pub(super) addresses: Vec<Address>,
-    /// Name of the master in the Sentinels' configuration.
+    /// The name of the master in the configuration of the Sentinels.
     pub(super) service: String,
     pub(super) login: RedisConnectionInfo,
 }
 
-/// Everything a link or store on Redis needs to know.
+/// The settings of a link or store on Redis.
 #[derive(Clone)]
 pub struct RedisSettings {
-    place: Place,
+    endpoints: Endpoints,
     tcp: TcpSettings,
     login: RedisConnectionInfo,
     tls: Option<Tls>,
-    /// The longest a connection may take until Redis answers on it.
+    /// Maximum time to open a connection, including TLS and authentication.
     pub connect_timeout: Duration,
-    /// The longest Redis may take for one pipeline.
+    /// Maximum response time of a pipeline or command.
     pub response_timeout: Duration,
-    /// What may wait while Redis is away; in a Redis Cluster, for each of its masters.
+    /// Limits of the queue while Redis is unreachable; in a Redis Cluster, per master.
     pub spool: SpoolLimits,
-    /// Bytes that may wait while Redis is there but slow; in a Redis Cluster, for each of its masters.
+    /// Size limit of the queue in bytes while Redis is connected but slow; in a Redis Cluster, per master.
     pub queue_bytes: usize,
-    /// Bytes that may wait for the consumer; then the link stops reading.
+    /// Size limit of the event queue in bytes; the link stops reading while it is full.
     pub event_bytes: u32,
-    /// Bytes of the longest message heard; a longer one is skipped.
+    /// Maximum size of a received message in bytes; longer ones are skipped.
     pub message_limit: usize,
-    /// Time between two pings through the bus, and two looks whether the master is still the same.
+    /// Interval of pings through the bus, and of checks whether the master has changed.
     pub ping_interval: Duration,
-    /// Pings without echo in a row that make the link deaf.
+    /// Number of consecutive lost pings after which the link counts as deaf.
     pub ping_misses: usize,
-    /// After this time without publishing, the publishing connection is pinged.
+    /// The publishing connection is pinged after this time without publishing.
     pub idle_interval: Duration,
-    /// How long a channel nobody wants any more stays subscribed.
+    /// How long a channel stays subscribed after it was unsubscribed.
     pub linger: Duration,
-    /// First part of the name of the private channel for pings.
+    /// Prefix of the name of the ping channel.
     pub channel_prefix: String,
-    /// In a Redis Cluster channels whose name begins so are sharded; the others are plain, for those who know no
+    /// In a Redis Cluster, channels with this prefix are sharded; the others are plain, for clients without support for
     /// sharded ones.
     pub sharded_prefix: String,
 }
 
 impl RedisSettings {
-    /// Defaults around the URL of a single server: `redis://`, `rediss://` (trusting the system's
-    /// authorities) or `unix://`.
+    /// Default settings for the URL of a single server: `redis://`, `rediss://` (trusting the system's authorities) or
+    /// `unix://`.
     ///
     /// # Errors
-    /// As [`RedisSettings::new`].
+    /// See [`RedisSettings::new`].
     pub fn parse(url: &str) -> Result<Self, InvalidRedis> {
         Self::new(url, &Topology::Single, &TlsFiles::default())
     }
 
-    /// Defaults around a URL, a topology, and files that matter to `rediss://` alone.
+    /// Default settings for a URL and topology; `files` are used only for `rediss://`.
     ///
     /// # Errors
-    /// The URL or an address cannot be read, or a file cannot be used.
+    /// The URL or an address is invalid, or a file cannot be used.
     pub fn new(url: &str, topology: &Topology, files: &TlsFiles) -> Result<Self, InvalidRedis> {
-        let (server, has_tls) = read(url)?;
+        let (server, has_tls) = parse_url(url)?;
         let address = Address::of(server.addr()).ok_or(InvalidRedis::Form)?;
-        let place = match topology {
-            Topology::Single => Place::Single(address),
-            Topology::Cluster => Place::Cluster(address),
+        let endpoints = match topology {
+            Topology::Single => Endpoints::Single(address),
+            Topology::Cluster => Endpoints::Cluster(address),
             Topology::Sentinel {
                 sentinels,
                 service,
                 user,
                 password,
-            } => Place::Sentinel(Sentinels {
+            } => Endpoints::Sentinel(Sentinels {
                 addresses: sentinels
                     .iter()
                     .map(|text| sentinel(text))
@@ -140,7 +140,7 @@ impl RedisSettings {
             .set_keepalive(keepalive)
             .set_user_timeout(Duration::from_secs(20));
         Ok(Self {
-            place,
+            endpoints,
             tcp,
             login: server.redis_settings().clone().set_skip_set_lib_name(),
             tls: has_tls.then(|| Tls::load(files)).transpose()?,
@@ -159,21 +159,21 @@ impl RedisSettings {
         })
     }
 
-    /// Whom to ask for, host and port, or path: for logs.
+    /// Host and port, socket path, or Sentinel service, for logs.
     pub fn address(&self) -> String {
-        match &self.place {
-            Place::Single(address) | Place::Cluster(address) => address.to_string(),
-            Place::Sentinel(sentinels) => format!("{} by sentinel", sentinels.service),
+        match &self.endpoints {
+            Endpoints::Single(address) | Endpoints::Cluster(address) => address.to_string(),
+            Endpoints::Sentinel(sentinels) => format!("{} by sentinel", sentinels.service),
         }
     }
 
-    /// Number of the database, by which clusters on one Redis tell their channels apart.
+    /// The number of the database; it separates the channels of clusters that share one Redis.
     pub fn database(&self) -> i64 {
         self.login.db()
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    pub(super) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     pub(super) fn tcp(&self) -> &TcpSettings {
@@ -184,7 +184,7 @@ impl RedisSettings {
         self.tls.as_ref()
     }
 
-    /// User, password and database at the servers that carry the messages.
+    /// User, password and database on the servers that carry messages.
     pub(super) fn login(&self) -> &RedisConnectionInfo {
         &self.login
     }
@@ -194,8 +194,8 @@ impl RedisSettings {
     }
 }
 
-/// What a URL says, and whether it wants TLS. The crate is only asked for the form: streams are ours.
-fn read(url: &str) -> Result<(ConnectionInfo, bool), InvalidRedis> {
+/// Parses a URL; returns whether it requires TLS as well. The crate only parses: connections use our own streams.
+fn parse_url(url: &str) -> Result<(ConnectionInfo, bool), InvalidRedis> {
     let (scheme, rest) = url.split_once(':').ok_or(InvalidRedis::Form)?;
     let has_tls = matches!(scheme, "rediss" | "valkeys");
     let url = if has_tls {
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls() {
+    fn urls_are_parsed_and_passwords_hidden() {
         let settings = RedisSettings::parse("redis://ann:s3cret@redis.local:7000/4").unwrap();
         assert_eq!(
             (settings.address().as_str(), settings.database()),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_keep_their_password() {
+    fn sentinel_passwords_are_hidden() {
         let topology = |name: &str| Topology::Sentinel {
             sentinels: vec![name.to_owned()],
             service: "mymaster".to_owned(),

@@ -1,4 +1,4 @@
-//! Slots of a Redis Cluster: which one a name belongs to, which master owns it. Pure.
+//! The slots of a Redis Cluster: the slot of a name, and the master of a slot. Pure.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use redis::Value;
 
 use super::address::Address;
 
-/// Slots of every Redis Cluster.
+/// Number of slots of a Redis Cluster.
 pub(super) const SLOTS: u16 = 16_384;
 
 const CRC: Crc<u16, Table<1>> = Crc::<u16, Table<1>>::new(&CRC_16_XMODEM);
 
-/// The slot of a key or sharded channel: by what stands in its first braces, if anything does.
+/// The slot of a key or sharded channel, computed from its hash tag if it has one.
 pub(super) fn slot(name: &[u8]) -> u16 {
     let tag = || {
         let open = name.iter().position(|byte| *byte == b'{')? + 1;
@@ -22,21 +22,21 @@ pub(super) fn slot(name: &[u8]) -> u16 {
     CRC.checksum(tag().unwrap_or(name)) % SLOTS
 }
 
-/// Who owns which slot.
+/// The owners of all slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SlotMap {
-    /// Masters with at least one slot, in the order of their first.
+    /// Masters with at least one slot, in the order of their first slot.
     pub(super) masters: Vec<Address>,
-    /// For each slot the index of its master.
+    /// The index of the master of each slot.
     owners: Vec<Option<u16>>,
-    /// Servers without slots of their own that can be asked too.
+    /// Replicas, which can be queried for the slot map too.
     pub(super) replicas: Vec<Address>,
 }
 
 impl SlotMap {
-    /// Reads the answer to CLUSTER SLOTS of the server at `asked`. `None`: it is none.
-    pub(super) fn read(answer: &Value, asked: &Address) -> Option<Self> {
-        let Value::Array(ranges) = answer else {
+    /// Parses the response of the server at `queried` to CLUSTER SLOTS; `None` if it is invalid.
+    pub(super) fn read(response: &Value, queried: &Address) -> Option<Self> {
+        let Value::Array(ranges) = response else {
             return None;
         };
         let mut map = Self {
@@ -52,7 +52,7 @@ impl SlotMap {
             let [Value::Int(first), Value::Int(last), servers @ ..] = range.as_slice() else {
                 return None;
             };
-            let mut servers = servers.iter().map(|server| address(server, asked));
+            let mut servers = servers.iter().map(|server| address(server, queried));
             let master = servers.next()??;
             let index = *indices.entry(master.clone()).or_insert_with(|| {
                 map.masters.push(master);
@@ -72,14 +72,14 @@ impl SlotMap {
         self.owners[usize::from(slot)].map(usize::from)
     }
 
-    /// Slots nobody owns.
+    /// Number of slots without an owner.
     pub(super) fn uncovered(&self) -> usize {
         self.owners.iter().filter(|owner| owner.is_none()).count()
     }
 }
 
-/// A server of CLUSTER SLOTS. One that does not know its own host is where we asked.
-fn address(server: &Value, asked: &Address) -> Option<Address> {
+/// Parses a server of CLUSTER SLOTS. A server that does not know its own host is the one queried.
+fn address(server: &Value, queried: &Address) -> Option<Address> {
     let Value::Array(fields) = server else {
         return None;
     };
@@ -92,7 +92,7 @@ fn address(server: &Value, asked: &Address) -> Option<Address> {
         _ => return None,
     };
     let host = match host {
-        "" | "?" => asked.host()?,
+        "" | "?" => queried.host()?,
         host => host,
     };
     Some(Address::tcp(host, u16::try_from(*port).ok()?))
@@ -102,9 +102,9 @@ fn address(server: &Value, asked: &Address) -> Option<Address> {
 mod tests {
     use super::*;
 
-    /// As CLUSTER KEYSLOT of Redis 7 says.
+    /// The expected slots are from CLUSTER KEYSLOT of Redis 7.
     #[test]
-    fn slots_of_names() {
+    fn slots_match_those_of_redis() {
         for (name, expected) in [
             ("123456789", 12_739),
             ("foo", 12_182),
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn owners() {
-        let asked = Address::tcp("seed", 1);
-        let answer = Value::Array(vec![
+    fn slot_maps_are_parsed() {
+        let queried = Address::tcp("seed", 1);
+        let response = Value::Array(vec![
             range(0, 99, vec![server("a", 7), server("r", 8)]),
             range(200, 299, vec![server("", 9)]),
             range(300, 16_383, vec![server("a", 7), server("r", 8)]),
         ]);
-        let map = SlotMap::read(&answer, &asked).unwrap();
+        let map = SlotMap::read(&response, &queried).unwrap();
         assert_eq!(map.masters, [Address::tcp("a", 7), Address::tcp("seed", 9)]);
         assert_eq!(map.replicas, [Address::tcp("r", 8)]);
         let owners = [0, 99, 100, 200, 16_383].map(|slot| map.owner(slot));
@@ -148,9 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer() {
-        let asked = Address::tcp("seed", 1);
-        for answer in [
+    fn invalid_responses_are_rejected() {
+        let queried = Address::tcp("seed", 1);
+        for response in [
             Value::Nil,
             Value::Array(vec![Value::Nil]),
             Value::Array(vec![range(0, 99, vec![])]),
@@ -158,7 +158,7 @@ mod tests {
             Value::Array(vec![range(5, -1, vec![server("a", 1)])]),
             Value::Array(vec![range(0, 1, vec![server("a", 70_000)])]),
         ] {
-            assert_eq!(SlotMap::read(&answer, &asked), None, "{answer:?}");
+            assert_eq!(SlotMap::read(&response, &queried), None, "{response:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The store on Redis. Compares and changes leases in scripts, so that no two nodes can both win.
+//! The store on Redis. Leases are compared and changed atomically in scripts, so that only one node can hold one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 
 use super::address::Address;
 use super::error::ConnectionError;
-use super::settings::{Place, RedisSettings};
+use super::settings::{Endpoints, RedisSettings};
 use super::slots::{SlotMap, slot};
-use super::topology::Surveyor;
-use crate::store::{Answer, Renewal, Store, StoreError};
+use super::topology::TopologyClient;
+use crate::store::{Renewal, Store, StoreError, StoreFuture};
 
 const ACQUIRE: &str = "local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
@@ -31,13 +31,13 @@ return 1";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1";
 
-/// Fields asked for at a time; Redis may give more.
+/// Number of fields per scan; Redis may return more.
 const SCAN_BATCH: u32 = 1000;
 
-/// How long a connection counts as alive that has just published.
-const PROOF_AGE: Duration = Duration::from_secs(1);
+/// How long a connection counts as verified after it has published.
+const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
-/// Keys in Redis. Connects on first need; clones share the connections.
+/// A store in Redis. Connects on first use; clones share the connections.
 #[derive(Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,
@@ -51,16 +51,16 @@ struct Shared {
 impl RedisStore {
     /// A store on the same server as a link with these settings.
     pub fn new(settings: RedisSettings) -> Self {
-        let surveyor = match settings.place() {
-            Place::Cluster(seed) => Some(Surveyor::new(seed.clone())),
-            Place::Single(_) | Place::Sentinel(_) => None,
+        let topology = match settings.endpoints() {
+            Endpoints::Cluster(seed) => Some(TopologyClient::new(seed.clone())),
+            Endpoints::Single(_) | Endpoints::Sentinel(_) => None,
         };
         let connections = Connections {
             by_address: HashMap::new(),
-            surveyor,
-            found: None,
-            proven: None,
-            era: 0,
+            topology,
+            slot_map: None,
+            last_publish: None,
+            generation: 0,
             failed: None,
         };
         let shared = Shared {
@@ -77,7 +77,7 @@ impl RedisStore {
         key: &str,
         command: Cmd,
         read: impl FnOnce(R) -> T + Send + 'static,
-    ) -> Answer<T>
+    ) -> StoreFuture<T>
     where
         T: Send + 'static,
         R: FromRedisValue + Send + 'static,
@@ -86,44 +86,45 @@ impl RedisStore {
         let slot = slot(key.as_bytes());
         Box::pin(async move {
             let value = shared.query(slot, &command).await;
-            value.map(read).map_err(|error| StoreError(error.advised()))
+            value
+                .map(read)
+                .map_err(|error| StoreError(error.with_hint()))
         })
     }
 }
 
 impl Shared {
-    /// For commands that may run twice: one that failed is sent once more on a fresh connection to whoever is found
-    /// to be the master then.
+    /// Runs an idempotent command: if it fails, it is retried once on a new connection to the current master.
     async fn query<R: FromRedisValue>(
         &self,
         slot: u16,
         command: &Cmd,
     ) -> Result<R, ConnectionError> {
-        let (mut connection, era) = self.connection(slot, None).await?;
+        let (mut connection, generation) = self.connection(slot, None).await?;
         match command.query_async(&mut connection).await {
-            Err(error) if is_of_the_server(&error) => {}
-            settled => return Ok(settled?),
+            Err(error) if is_retryable(&error) => {}
+            outcome => return Ok(outcome?),
         }
-        let (mut connection, _) = self.connection(slot, Some(era)).await?;
+        let (mut connection, _) = self.connection(slot, Some(generation)).await?;
         Ok(command.query_async(&mut connection).await?)
     }
 
-    /// A connection for a slot, and its era; not one of the era that is `lost`.
+    /// A connection for a slot, and its generation, which is newer than `failed_generation`.
     async fn connection(
         &self,
         slot: u16,
-        lost: Option<u64>,
+        failed_generation: Option<u64>,
     ) -> Result<(MultiplexedConnection, u64), ConnectionError> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let mut connections = self.connections.lock().await;
-        connections.begin_anew_after(lost);
-        let connection = connections.get(&self.settings, slot, asked).await?;
-        Ok((connection, connections.era))
+        connections.invalidate(failed_generation);
+        let connection = connections.get(&self.settings, slot, requested).await?;
+        Ok((connection, connections.generation))
     }
 
-    /// Verifies that the connection works and leads to a master; a new connection has been verified already.
-    async fn prove(&self, slot: u16) -> Result<(), ConnectionError> {
-        let (mut connection, era) = self.connection(slot, None).await?;
+    /// Verifies that the connection works and leads to a master. A new connection is already verified.
+    async fn ensure_verified(&self, slot: u16) -> Result<(), ConnectionError> {
+        let (mut connection, generation) = self.connection(slot, None).await?;
         let address = self.settings.address();
         if self
             .settings
@@ -131,34 +132,36 @@ impl Shared {
             .await
             .is_err()
         {
-            self.connection(slot, Some(era)).await?;
+            self.connection(slot, Some(generation)).await?;
         }
         Ok(())
     }
 
-    /// For a command that must not run twice: sent again only if the server says that it did nothing. A connection
-    /// that was not used for a while proves itself first, so that one that died unnoticed costs nothing.
+    /// Runs a command that must not run twice: retried only if the server reports that it did not execute it. A
+    /// connection that was idle is verified first, so that a stale one does not fail the command.
     async fn query_once(&self, slot: u16, command: &Cmd) -> Result<(), ConnectionError> {
-        let is_proven = |connections: &Connections| {
-            let proven = connections.proven;
-            proven.is_some_and(|at| at.elapsed() < PROOF_AGE)
+        let is_verified = |connections: &Connections| {
+            let last_publish = connections.last_publish;
+            last_publish.is_some_and(|at| at.elapsed() < VERIFIED_FOR)
         };
-        if !is_proven(&*self.connections.lock().await) {
-            self.prove(slot).await?;
+        if !is_verified(&*self.connections.lock().await) {
+            self.ensure_verified(slot).await?;
         }
-        let mut lost = None;
+        let mut failed_generation = None;
         loop {
-            let (mut connection, era) = self.connection(slot, lost).await?;
+            let (mut connection, generation) = self.connection(slot, failed_generation).await?;
             let outcome: Result<(), RedisError> = command.query_async(&mut connection).await;
             let mut connections = self.connections.lock().await;
             match outcome {
                 Ok(()) => {
-                    connections.proven = Some(Instant::now());
+                    connections.last_publish = Some(Instant::now());
                     return Ok(());
                 }
-                Err(error) if was_not_taken(&error) && lost.is_none() => lost = Some(era),
+                Err(error) if was_not_executed(&error) && failed_generation.is_none() => {
+                    failed_generation = Some(generation)
+                }
                 Err(error) => {
-                    connections.proven = None;
+                    connections.last_publish = None;
                     return Err(error.into());
                 }
             }
@@ -166,61 +169,63 @@ impl Shared {
     }
 }
 
-/// Another connection, or another server, may do it.
-fn is_of_the_server(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_unrecoverable_error() || was_not_taken(error)
+/// A retry on another connection or server may succeed.
+fn is_retryable(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_unrecoverable_error() || was_not_executed(error)
 }
 
-/// The server says that it did nothing: another one may.
-fn was_not_taken(error: &RedisError) -> bool {
+/// The server did not execute the command; another server may.
+fn was_not_executed(error: &RedisError) -> bool {
     use redis::ServerErrorKind::{Ask, ClusterDown, Moved, ReadOnly, TryAgain};
     let elsewhere = [Ask, ClusterDown, Moved, ReadOnly, TryAgain].map(ErrorKind::Server);
     elsewhere.contains(&error.kind())
 }
 
-/// Connections to the masters used so far, and who owns which slot.
+/// Connections to the masters used so far, and the slot map.
 struct Connections {
     by_address: HashMap<Address, MultiplexedConnection>,
-    /// In a Redis Cluster.
-    surveyor: Option<Surveyor>,
-    found: Option<SlotMap>,
-    /// When a message was published last.
-    proven: Option<Instant>,
-    /// How often all of them were given up.
-    era: u64,
-    /// When nobody could be reached last, and why; not in a Redis Cluster, where others may be.
+    /// Set in a Redis Cluster.
+    topology: Option<TopologyClient>,
+    slot_map: Option<SlotMap>,
+    /// When a message was last published.
+    last_publish: Option<Instant>,
+    /// How often all connections were invalidated.
+    generation: u64,
+    /// When and why the last attempt to connect failed. Unused in a Redis Cluster, where other servers may be
+    /// reachable.
     failed: Option<(Instant, String)>,
 }
 
 impl Connections {
-    /// Gives all of them up, unless somebody did since that era: many calls fail with one connection, and the first to
-    /// say so has it replaced.
-    fn begin_anew_after(&mut self, lost: Option<u64>) {
-        if lost == Some(self.era) {
+    /// Discards all connections if `failed_generation` is the current one: many calls fail with one connection, and
+    /// only the first of them must replace it.
+    fn invalidate(&mut self, failed_generation: Option<u64>) {
+        if failed_generation == Some(self.generation) {
             self.by_address.clear();
-            self.found = None;
-            self.era += 1;
+            self.slot_map = None;
+            self.generation += 1;
         }
     }
 
-    /// For a call that waits since `asked`: one that waited for an attempt that failed does not make one more.
+    /// A connection for a call that has waited since `requested`. If an attempt failed while it waited, it does not
+    /// make another one.
     async fn get(
         &mut self,
         settings: &RedisSettings,
         slot: u16,
-        asked: Instant,
+        requested: Instant,
     ) -> Result<MultiplexedConnection, ConnectionError> {
         if let Some((when, why)) = &self.failed
-            && *when >= asked
+            && *when >= requested
         {
-            return Err(ConnectionError::Again(why.clone()));
+            return Err(ConnectionError::ConcurrentAttempt(why.clone()));
         }
         let mut outcome = self.find(settings, slot).await;
-        // The map may be of another time.
-        if outcome.is_err() && self.found.take().is_some() {
+        // The slot map may be outdated.
+        if outcome.is_err() && self.slot_map.take().is_some() {
             outcome = self.find(settings, slot).await;
         }
-        let failure = outcome.as_ref().err().filter(|_| self.surveyor.is_none());
+        let failure = outcome.as_ref().err().filter(|_| self.topology.is_none());
         self.failed = failure.map(|error| (Instant::now(), error.to_string()));
         outcome
     }
@@ -230,23 +235,24 @@ impl Connections {
         settings: &RedisSettings,
         slot: u16,
     ) -> Result<MultiplexedConnection, ConnectionError> {
-        let address = match (settings.place(), &mut self.surveyor) {
-            // One that is found once is kept until it fails.
-            (Place::Sentinel(sentinels), _) => match self.by_address.keys().next() {
+        let address = match (settings.endpoints(), &mut self.topology) {
+            // A resolved master is used until its connection fails.
+            (Endpoints::Sentinel(sentinels), _) => match self.by_address.keys().next() {
                 Some(address) => address.clone(),
                 None => sentinels.master(settings).await?,
             },
-            (Place::Cluster(_), Some(surveyor)) => {
-                let map = match self.found.take() {
+            (Endpoints::Cluster(_), Some(topology)) => {
+                let map = match self.slot_map.take() {
                     Some(map) => map,
-                    None => surveyor.survey(settings, true).await?,
+                    None => topology.slot_map(settings, true).await?,
                 };
                 let owner = map.owner(slot).map(|owner| map.masters[owner].clone());
-                self.found = Some(map);
-                owner
-                    .ok_or_else(|| ConnectionError::Refused(format!("slot {slot} has no master")))?
+                self.slot_map = Some(map);
+                owner.ok_or_else(|| {
+                    ConnectionError::Rejected(format!("slot {slot} has no master"))
+                })?
             }
-            (Place::Single(address) | Place::Cluster(address), _) => address.clone(),
+            (Endpoints::Single(address) | Endpoints::Cluster(address), _) => address.clone(),
         };
         if let Some(connection) = self.by_address.get(&address) {
             return Ok(connection.clone());
@@ -263,19 +269,19 @@ fn script(text: &str, key: &str, value: &str) -> Cmd {
     command
 }
 
-/// Redis takes whole milliseconds, and not 0.
+/// Redis accepts whole milliseconds, at least 1.
 fn milliseconds(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 impl Store for RedisStore {
-    fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> Answer<bool> {
+    fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool> {
         let mut command = script(ACQUIRE, key, value);
         command.arg(milliseconds(ttl));
         self.run(key, command, |won: i64| won == 1)
     }
 
-    fn renew(&self, key: &str, value: &str, ttl: Duration) -> Answer<Renewal> {
+    fn renew(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<Renewal> {
         let mut command = script(RENEW, key, value);
         command.arg(milliseconds(ttl));
         self.run(key, command, |outcome: i64| match outcome {
@@ -285,11 +291,11 @@ impl Store for RedisStore {
         })
     }
 
-    fn release(&self, key: &str, value: &str) -> Answer<()> {
+    fn release(&self, key: &str, value: &str) -> StoreFuture<()> {
         self.run(key, script(RELEASE, key, value), |_: i64| ())
     }
 
-    fn get(&self, key: &str) -> Answer<Option<Bytes>> {
+    fn get(&self, key: &str) -> StoreFuture<Option<Bytes>> {
         let mut command = redis::cmd("GET");
         command.arg(key);
         self.run(key, command, |value: Option<Vec<u8>>| {
@@ -297,7 +303,7 @@ impl Store for RedisStore {
         })
     }
 
-    fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Answer<()> {
+    fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> StoreFuture<()> {
         let mut command = redis::cmd("SET");
         command.arg(key).arg(&*value);
         if let Some(ttl) = ttl {
@@ -306,13 +312,13 @@ impl Store for RedisStore {
         self.run(key, command, |()| ())
     }
 
-    fn delete(&self, key: &str) -> Answer<bool> {
+    fn delete(&self, key: &str) -> StoreFuture<bool> {
         let mut command = redis::cmd("DEL");
         command.arg(key);
         self.run(key, command, |removed: u64| removed > 0)
     }
 
-    fn hash_get(&self, key: &str, field: &str) -> Answer<Option<Bytes>> {
+    fn hash_get(&self, key: &str, field: &str) -> StoreFuture<Option<Bytes>> {
         let mut command = redis::cmd("HGET");
         command.arg(key).arg(field);
         self.run(key, command, |value: Option<Vec<u8>>| {
@@ -320,7 +326,7 @@ impl Store for RedisStore {
         })
     }
 
-    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> Answer<()> {
+    fn hash_set(&self, key: &str, fields: Vec<(String, Bytes)>) -> StoreFuture<()> {
         if fields.is_empty() {
             return Box::pin(async { Ok(()) });
         }
@@ -332,7 +338,7 @@ impl Store for RedisStore {
         self.run(key, command, |_added: u64| ())
     }
 
-    fn hash_delete(&self, key: &str, fields: Vec<String>) -> Answer<u64> {
+    fn hash_delete(&self, key: &str, fields: Vec<String>) -> StoreFuture<u64> {
         if fields.is_empty() {
             return Box::pin(async { Ok(0) });
         }
@@ -341,7 +347,7 @@ impl Store for RedisStore {
         self.run(key, command, |removed: u64| removed)
     }
 
-    fn hash_scan(&self, key: &str) -> Answer<Vec<(String, Bytes)>> {
+    fn hash_scan(&self, key: &str) -> StoreFuture<Vec<(String, Bytes)>> {
         let shared = Arc::clone(&self.shared);
         let (key, slot) = (key.to_owned(), slot(key.as_bytes()));
         Box::pin(async move {
@@ -353,7 +359,7 @@ impl Store for RedisStore {
                 let (next, batch): (u64, Vec<(String, Vec<u8>)>) = shared
                     .query(slot, &command)
                     .await
-                    .map_err(|error| StoreError(error.advised()))?;
+                    .map_err(|error| StoreError(error.with_hint()))?;
                 found.extend(
                     batch
                         .into_iter()
@@ -367,14 +373,14 @@ impl Store for RedisStore {
         })
     }
 
-    fn publish(&self, channel: &str, message: Bytes) -> Answer<()> {
+    fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(channel).arg(&*message);
         let shared = Arc::clone(&self.shared);
         let slot = slot(channel.as_bytes());
         Box::pin(async move {
-            let said = shared.query_once(slot, &command).await;
-            said.map_err(|error| StoreError(error.advised()))
+            let published = shared.query_once(slot, &command).await;
+            published.map_err(|error| StoreError(error.with_hint()))
         })
     }
 }
@@ -397,12 +403,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_waits_for_an_attempt_makes_none_more() {
+    async fn concurrent_calls_share_one_attempt_to_connect() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let attempts = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&attempts);
-        // Takes connections and says nothing.
+        // Accepts connections and never responds.
         let silent = tokio::spawn(async move {
             let mut held = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -413,8 +419,8 @@ mod tests {
         let mut settings = RedisSettings::parse(&format!("redis://{address}")).unwrap();
         settings.connect_timeout = Duration::from_millis(200);
         let store = RedisStore::new(settings);
-        let answers = join_all((0..100).map(|_| store.get("key"))).await;
-        assert!(answers.iter().all(Result::is_err));
+        let results = join_all((0..100).map(|_| store.get("key"))).await;
+        assert!(results.iter().all(Result::is_err));
         assert_eq!(attempts.load(Ordering::Relaxed), 1);
         silent.abort();
     }

@@ -1,6 +1,6 @@
-//! Opens connections to a server: the crate's for commands, and a bare stream for the subscription.
+//! Opens connections to a server: those of the crate for commands, and plain streams for subscriptions.
 //!
-//! Both run over streams made here, so that TLS, options and deadlines are the same.
+//! Both use the streams opened here, with the same TLS, socket options and timeouts.
 
 use std::io;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl RedisSettings {
         Ok(connection)
     }
 
-    /// A connection for commands with another login: to a Sentinel.
+    /// Opens a connection for commands with another login, for Sentinels.
     pub(super) async fn connect_as(
         &self,
         address: &Address,
@@ -71,7 +71,7 @@ impl RedisSettings {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.response_timeout));
         let (connection, driver) =
             MultiplexedConnection::new_with_config(login, stream, config).await?;
-        // Ends with the last clone of the connection.
+        // Ends when the last clone of the connection is dropped.
         tokio::spawn(driver);
         Ok(connection)
     }
@@ -91,7 +91,7 @@ impl Connection {
         settings.in_time(timeout(settings.connect_timeout, open(settings, address)).await)
     }
 
-    /// Sends commands in one go; their answers come through `replies`.
+    /// Sends commands in a single write; `replies` yields the responses.
     pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<(), ConnectionError> {
         let mut bytes = Vec::new();
         for command in commands {
@@ -103,7 +103,7 @@ impl Connection {
         let writer = &mut self.writer;
         let write = async {
             writer.write_all(&bytes).await?;
-            // TLS keeps records back.
+            // TLS buffers records.
             writer.flush().await
         };
         match timeout(self.write_timeout, write).await {
@@ -138,7 +138,7 @@ async fn open(settings: &RedisSettings, address: &Address) -> Result<Connection,
 
 fn accepted(reply: Reply) -> Result<(), ConnectionError> {
     match reply {
-        Reply::Error(text) => Err(ConnectionError::Refused(text)),
+        Reply::Error(text) => Err(ConnectionError::Rejected(text)),
         _ => Ok(()),
     }
 }
@@ -160,7 +160,7 @@ async fn stream_to(
     }
 }
 
-/// The options the crate sets on its own connections.
+/// Sets the same socket options as the crate sets on its own connections.
 fn apply(settings: &TcpSettings, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(settings.nodelay())?;
     let socket = SockRef::from(stream);

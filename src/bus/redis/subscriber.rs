@@ -1,5 +1,5 @@
-//! The hearing connection: keeps what is wanted subscribed, passes messages on, pings itself
-//! through the bus, and reads no faster than its consumer takes.
+//! The subscribing connection: keeps the desired channels subscribed, forwards messages, pings itself through the bus,
+//! and reads no faster than the consumer receives.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -10,79 +10,79 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_
 use super::address::Address;
 use super::backoff::Backoff;
 use super::common::Common;
-use super::conversation::{Conversation, Meaning, Verb};
-use super::desired_channels::Wanted;
+use super::desired_channels::DesiredChannels;
 use super::error::ConnectionError;
-use super::health::{MemberId, Part};
+use super::health::{Component, MemberId};
+use super::pending_commands::{PendingCommands, PubSubCommand, PubSubReply};
 use super::queue::Queue;
 use super::resp::Reply;
 use super::sentinel::Target;
 use super::slots::slot;
 use super::stream::Connection;
-use super::subscription_health::{Hearing, Verdict};
+use super::subscription_health::{EchoStatus, SubscriptionHealth};
 use crate::bus::link::{Channel, ConsumerGone, LinkEvent};
 
-/// Channels named in one SUBSCRIBE; the commands of one turn go out together.
+/// Maximum number of channels per SUBSCRIBE.
 const CHUNK: usize = 1000;
-/// Shorter payloads are copied, so that one kept message does not keep a whole read buffer.
+/// Shorter payloads are copied, so that a retained message does not retain a whole read buffer.
 const COPY_BELOW: usize = 16 * 1024;
 
 pub(super) struct Subscriber {
     pub(super) common: Common,
     pub(super) id: MemberId,
     pub(super) target: Arc<Target>,
-    pub(super) wanted: Arc<Wanted>,
+    pub(super) desired: Arc<DesiredChannels>,
     pub(super) queue: Arc<Queue>,
     pub(super) backoff: Backoff,
-    pub(super) hearing: Hearing,
+    pub(super) subscription_health: SubscriptionHealth,
 }
 
-/// A connection, where it leads, and what is under way on it.
-struct Line {
+/// An open connection, its server, and the commands awaiting replies.
+struct ActiveConnection {
     connection: Connection,
     address: Address,
-    conversation: Conversation,
+    pending_commands: PendingCommands,
 }
 
-/// Why a connection is over.
-enum End {
+/// Why a connection ended.
+enum Disconnect {
     ConsumerGone,
     Deaf,
     Lost(ConnectionError),
 }
 
-impl From<ConnectionError> for End {
+impl From<ConnectionError> for Disconnect {
     fn from(error: ConnectionError) -> Self {
         Self::Lost(error)
     }
 }
 
-impl From<ConsumerGone> for End {
+impl From<ConsumerGone> for Disconnect {
     fn from(_: ConsumerGone) -> Self {
         Self::ConsumerGone
     }
 }
 
 impl Subscriber {
-    /// Runs until nobody listens.
+    /// Runs until the consumer is dropped.
     pub(super) async fn run(mut self) {
         loop {
             let end = match self.open().await {
-                Ok(mut line) => self.serve(&mut line).await,
-                Err(error) => End::Lost(error),
+                Ok(mut active) => self.serve(&mut active).await,
+                Err(error) => Disconnect::Lost(error),
             };
-            self.wanted.lock().forget_server();
+            self.desired.lock().reset();
             match end {
-                End::ConsumerGone => return,
-                End::Deaf => {
+                Disconnect::ConsumerGone => return,
+                Disconnect::Deaf => {
                     log::warn!(
                         address:% = self.common.settings.address();
-                        "own pings do not come back through redis, subscribing anew"
+                        "own pings do not come back through redis, reconnecting"
                     )
                 }
-                End::Lost(error) => {
-                    let part = Part::Subscriber(self.id);
-                    self.common.health.lost(part, &error.advised());
+                Disconnect::Lost(error) => {
+                    let component = Component::Subscriber(self.id);
+                    self.common.health.mark_down(component, &error.with_hint());
                     tokio::select! {
                         () = self.common.events.closed() => return,
                         () = sleep(self.backoff.pause()) => {}
@@ -92,83 +92,99 @@ impl Subscriber {
         }
     }
 
-    async fn open(&self) -> Result<Line, ConnectionError> {
+    async fn open(&self) -> Result<ActiveConnection, ConnectionError> {
         let settings = &self.common.settings;
         let address = self.target.locate(settings).await?;
-        Ok(Line {
+        Ok(ActiveConnection {
             connection: Connection::open(settings, &address).await?,
             address,
-            conversation: Conversation::default(),
+            pending_commands: PendingCommands::default(),
         })
     }
 
-    async fn serve(&mut self, line: &mut Line) -> End {
-        match self.try_serve(line).await {
+    async fn serve(&mut self, active: &mut ActiveConnection) -> Disconnect {
+        match self.try_serve(active).await {
             Ok(never) => match never {},
             Err(end) => end,
         }
     }
 
-    async fn try_serve(&mut self, line: &mut Line) -> Result<std::convert::Infallible, End> {
+    async fn try_serve(
+        &mut self,
+        active: &mut ActiveConnection,
+    ) -> Result<std::convert::Infallible, Disconnect> {
         let settings = Arc::clone(&self.common.settings);
         let target = Arc::clone(&self.target);
-        let address = line.address.clone();
-        let left = target.left(&address);
-        tokio::pin!(left);
-        let give_up = Instant::now() + settings.response_timeout;
-        let mut settled = false;
+        let address = active.address.clone();
+        let moved = target.moved(&address);
+        tokio::pin!(moved);
+        let deadline = Instant::now() + settings.response_timeout;
+        let mut is_ready = false;
         let mut ping = interval(settings.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.ask(line).await?;
+        self.subscribe_unsent(active).await?;
         loop {
-            self.take_in(line).await?;
-            if !settled && self.wanted.lock().is_settled() {
-                settled = true;
-                self.settle(&mut ping);
+            self.process_replies(active).await?;
+            if !is_ready && self.desired.lock().is_confirmed() {
+                is_ready = true;
+                self.on_ready(&mut ping);
             }
-            let wanted = Arc::clone(&self.wanted);
-            let expiry = wanted.lock().next_expiry();
+            let desired = Arc::clone(&self.desired);
+            let expiry = desired.lock().next_expiry();
             tokio::select! {
-                read = line.connection.replies.fill() => read.map_err(ConnectionError::from)?,
-                () = wanted.changed.notified() => self.ask(line).await?,
-                () = at(expiry) => self.unsubscribe_expired(line).await?,
-                _ = ping.tick(), if settled => self.ping()?,
-                reason = &mut left => return Err(reason.into()),
-                () = sleep_until(give_up), if !settled => {
+                read = active.connection.replies.fill() => read.map_err(ConnectionError::from)?,
+                () = desired.changed.notified() => self.subscribe_unsent(active).await?,
+                () = sleep_until_some(expiry) => self.unsubscribe_expired(active).await?,
+                _ = ping.tick(), if is_ready => self.ping()?,
+                reason = &mut moved => return Err(reason.into()),
+                () = sleep_until(deadline), if !is_ready => {
                     return Err(ConnectionError::Slow(settings.response_timeout).into());
                 }
-                () = self.common.events.closed() => return Err(End::ConsumerGone),
+                () = self.common.events.closed() => return Err(Disconnect::ConsumerGone),
             }
         }
     }
 
-    /// Everything wanted is subscribed on this connection.
-    fn settle(&mut self, ping: &mut Interval) {
+    /// Called once every desired channel is subscribed on this connection.
+    fn on_ready(&mut self, ping: &mut Interval) {
         self.backoff.reset();
-        self.hearing.begin();
+        self.subscription_health.reset();
         ping.reset_immediately();
-        self.common.health.found(Part::Subscriber(self.id));
+        self.common.health.mark_up(Component::Subscriber(self.id));
     }
 
-    async fn ask(&self, line: &mut Line) -> Result<(), ConnectionError> {
-        let channels = self.wanted.lock().take_to_ask();
-        self.send(line, channels, Verb::Subscribe, Verb::ShardedSubscribe)
-            .await
+    async fn subscribe_unsent(&self, active: &mut ActiveConnection) -> Result<(), ConnectionError> {
+        let channels = self.desired.lock().take_unsent();
+        self.send(
+            active,
+            channels,
+            PubSubCommand::Subscribe,
+            PubSubCommand::ShardedSubscribe,
+        )
+        .await
     }
 
-    async fn unsubscribe_expired(&self, line: &mut Line) -> Result<(), ConnectionError> {
-        let channels = self.wanted.lock().take_expired(Instant::now());
-        self.send(line, channels, Verb::Unsubscribe, Verb::ShardedUnsubscribe)
-            .await
+    async fn unsubscribe_expired(
+        &self,
+        active: &mut ActiveConnection,
+    ) -> Result<(), ConnectionError> {
+        let channels = self.desired.lock().take_expired(Instant::now());
+        self.send(
+            active,
+            channels,
+            PubSubCommand::Unsubscribe,
+            PubSubCommand::ShardedUnsubscribe,
+        )
+        .await
     }
 
-    /// Sends a verb for plain and one for sharded channels. A command names sharded channels of one slot only.
+    /// Sends commands for plain and for sharded channels. The sharded channels of a command must have the same slot.
     async fn send(
         &self,
-        line: &mut Line,
+        active: &mut ActiveConnection,
         channels: Vec<Channel>,
-        plain_verb: Verb,
-        sharded_verb: Verb,
+        plain_command: PubSubCommand,
+        sharded_command: PubSubCommand,
     ) -> Result<(), ConnectionError> {
         let is_sharded = |channel: &Channel| self.common.is_sharded(channel.as_str());
         let (mut sharded, plain): (Vec<_>, Vec<_>) = channels.into_iter().partition(is_sharded);
@@ -177,46 +193,48 @@ impl Subscriber {
         let by_slot = sharded.chunk_by(|left, right| slot_of(left) == slot_of(right));
         let sharded = by_slot
             .flat_map(|group| group.chunks(CHUNK))
-            .map(|chunk| (sharded_verb, chunk));
+            .map(|chunk| (sharded_command, chunk));
         let chunks = plain
             .chunks(CHUNK)
-            .map(|chunk| (plain_verb, chunk))
+            .map(|chunk| (plain_command, chunk))
             .chain(sharded);
         let mut commands = Vec::new();
-        for (verb, chunk) in chunks {
-            let mut command = redis::cmd(verb.name());
+        for (kind, chunk) in chunks {
+            let mut command = redis::cmd(kind.name());
             for channel in chunk {
                 command.arg(channel.as_str());
             }
             commands.push(command);
-            line.conversation.ask(verb, chunk);
+            active.pending_commands.sent(kind, chunk);
         }
-        line.connection.send(&commands).await
+        active.connection.send(&commands).await
     }
 
-    /// Works through everything read, and reports its confirmations together.
-    async fn take_in(&mut self, line: &mut Line) -> Result<(), End> {
+    /// Processes all buffered replies, and reports their confirmations together.
+    async fn process_replies(&mut self, active: &mut ActiveConnection) -> Result<(), Disconnect> {
         let mut confirmed = Vec::new();
         loop {
-            let reply = line.connection.replies.buffered();
+            let reply = active.connection.replies.buffered();
             let Some(reply) = reply.map_err(ConnectionError::from)? else {
                 break;
             };
             match reply {
                 Reply::Array(parts) => match parts.as_slice() {
                     [kind, channel, payload] if kind == "message" || kind == "smessage" => {
-                        // What was confirmed before a message is told before it.
-                        self.report(&mut confirmed)?;
+                        // Report confirmations before the messages that follow them.
+                        self.report_confirmed(&mut confirmed)?;
                         self.message(channel, payload).await?;
                     }
                     [kind, channel, _] => {
-                        let meaning = line.conversation.reply(kind, &text(channel));
-                        let channel = self.note(meaning, channel);
-                        confirmed.extend(channel.filter(|name| !self.hearing.is_own(name)));
+                        let reply = active.pending_commands.on_reply(kind, &text(channel));
+                        let channel = self.apply(reply, channel);
+                        confirmed.extend(
+                            channel.filter(|name| !self.subscription_health.is_ping_channel(name)),
+                        );
                     }
                     _ => {}
                 },
-                Reply::Error(text) => self.refused(text, line)?,
+                Reply::Error(text) => self.on_error(text, active)?,
                 Reply::TooLong(bytes) => {
                     self.common.events.push(LinkEvent::Skipped {
                         bytes: bytes as u64,
@@ -225,48 +243,50 @@ impl Subscriber {
                 Reply::Text(_) => {}
             }
         }
-        self.report(&mut confirmed)
+        self.report_confirmed(&mut confirmed)
     }
 
-    /// Notes what a reply means for a channel; returns it if it is now subscribed.
-    fn note(&self, meaning: Meaning, channel: &[u8]) -> Option<Channel> {
-        match meaning {
-            Meaning::Subscribed => self.wanted.lock().confirm(&text(channel)),
-            Meaning::TakenAway => {
+    /// Applies a reply about a channel; returns the channel if it is now subscribed and desired.
+    fn apply(&self, reply: PubSubReply, channel: &[u8]) -> Option<Channel> {
+        match reply {
+            PubSubReply::Subscribed => self.desired.lock().confirm(&text(channel)),
+            PubSubReply::Revoked => {
                 let channel = Channel::from(&*text(channel));
-                self.put_back(vec![channel]);
+                self.resubscribe(vec![channel]);
                 None
             }
-            Meaning::Unsubscribed | Meaning::Other => None,
+            PubSubReply::Unsubscribed | PubSubReply::Other => None,
         }
     }
 
-    /// A refused command ends the connection, but for slots that are another master's now.
-    fn refused(&self, text: String, line: &mut Line) -> Result<(), ConnectionError> {
-        let Some((verb, channels)) = line.conversation.refused() else {
-            return Err(ConnectionError::Refused(text));
+    /// An error ends the connection, except for channels whose slot moved to another master.
+    fn on_error(&self, text: String, active: &mut ActiveConnection) -> Result<(), ConnectionError> {
+        let Some((command, channels)) = active.pending_commands.on_error() else {
+            return Err(ConnectionError::Rejected(text));
         };
         let moves = ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "];
-        if verb.is_sharded() && moves.iter().any(|code| text.starts_with(code)) {
-            if verb.subscribes() {
-                self.put_back(channels);
+        if command.is_sharded() && moves.iter().any(|code| text.starts_with(code)) {
+            if command.subscribes() {
+                self.resubscribe(channels);
             }
             return Ok(());
         }
         let names: Vec<&str> = channels.iter().take(3).map(Channel::as_str).collect();
-        let (verb, names) = (verb.name(), names.join(" "));
-        Err(ConnectionError::Refused(format!("{text} ({verb} {names})")))
+        let (command, names) = (command.name(), names.join(" "));
+        Err(ConnectionError::Rejected(format!(
+            "{text} ({command} {names})"
+        )))
     }
 
-    /// These channels are to be asked for again as soon as their owner is known.
-    fn put_back(&self, channels: Vec<Channel>) {
-        self.wanted.lock().put_back(channels);
+    /// Schedules channels to be subscribed again once their owner is known.
+    fn resubscribe(&self, channels: Vec<Channel>) {
+        self.desired.lock().resubscribe(channels);
         if let Some(refresh) = &self.common.refresh {
             refresh.notify_one();
         }
     }
 
-    fn report(&self, confirmed: &mut Vec<Channel>) -> Result<(), End> {
+    fn report_confirmed(&self, confirmed: &mut Vec<Channel>) -> Result<(), Disconnect> {
         if confirmed.is_empty() {
             return Ok(());
         }
@@ -274,16 +294,16 @@ impl Subscriber {
         Ok(self.common.events.push(LinkEvent::Subscribed(channels))?)
     }
 
-    async fn message(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), End> {
-        if self.hearing.hear() {
+    async fn message(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), Disconnect> {
+        if self.subscription_health.received() {
             log::info!("own pings come back through redis again");
-            self.common.health.hears(self.id);
+            self.common.health.clear_deaf(self.id);
         }
-        let Some(channel) = self.wanted.lock().known(&text(channel)) else {
+        let Some(channel) = self.desired.lock().get(&text(channel)) else {
             return Ok(());
         };
-        if self.hearing.is_own(&channel) {
-            if let Some(after) = self.hearing.echo(payload) {
+        if self.subscription_health.is_ping_channel(&channel) {
+            if let Some(after) = self.subscription_health.round_trip(payload) {
                 self.common.events.push(LinkEvent::Echo { after })?;
             }
             return Ok(());
@@ -300,27 +320,28 @@ impl Subscriber {
             .await?)
     }
 
-    fn ping(&mut self) -> Result<(), End> {
-        match self.hearing.judge() {
-            Verdict::Fine => {}
-            Verdict::StillDeaf => return Err(End::Deaf),
-            Verdict::Deaf => {
+    fn ping(&mut self) -> Result<(), Disconnect> {
+        match self.subscription_health.check() {
+            EchoStatus::Healthy => {}
+            EchoStatus::StillDeaf => return Err(Disconnect::Deaf),
+            EchoStatus::Deaf => {
                 let settings = &self.common.settings;
                 let misses = u32::try_from(settings.ping_misses).unwrap_or(u32::MAX);
-                let unheard = settings.ping_interval.saturating_mul(misses);
-                self.common.health.deaf(self.id, unheard);
-                return Err(End::Deaf);
+                let silent_for = settings.ping_interval.saturating_mul(misses);
+                self.common.health.mark_deaf(self.id, silent_for);
+                return Err(Disconnect::Deaf);
             }
         }
-        let published = self.queue.push_counted(self.hearing.ping());
-        self.hearing.sent(published);
+        let published = self.queue.push_counted(self.subscription_health.ping());
+        self.subscription_health.ping_sent(published);
         Ok(())
     }
 }
 
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+/// Sleeps until `deadline`, forever if there is none.
+async fn sleep_until_some(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
 }

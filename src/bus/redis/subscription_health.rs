@@ -1,4 +1,4 @@
-//! Judges by pings to oneself whether the bus still reaches this link.
+//! Detects by pings of a link to itself whether it still receives messages from the bus.
 
 use std::time::Duration;
 
@@ -8,50 +8,50 @@ use tokio::time::Instant;
 
 use crate::bus::link::{Channel, LinkDown, Outgoing};
 
-/// Whether the link hears itself through the bus.
-pub(super) struct Hearing {
+/// Tracks whether pings of the link come back through the bus.
+pub(super) struct SubscriptionHealth {
     channel: Channel,
-    begun: Instant,
-    /// Something came since the last ping.
-    heard: bool,
+    epoch: Instant,
+    /// A message was received since the last ping.
+    receiving: bool,
     misses: usize,
-    /// Pings in a row that get lost until the link counts as deaf.
-    misses_to_deaf: usize,
+    /// Number of consecutive lost pings after which the link counts as deaf.
+    max_misses: usize,
     deaf: bool,
-    /// Tells whether the last ping reached the bus at all.
+    /// Resolves to whether the last ping was published.
     published: Option<oneshot::Receiver<Result<u64, LinkDown>>>,
 }
 
-/// What the pings so far say.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Fine,
-    /// Deaf, and nobody knows yet.
+pub(super) enum EchoStatus {
+    Healthy,
+    /// The link has become deaf.
     Deaf,
-    /// A new connection did not help.
+    /// The link is still deaf after reconnecting.
     StillDeaf,
 }
 
-impl Hearing {
-    pub(super) fn new(channel: Channel, misses_to_deaf: usize) -> Self {
+impl SubscriptionHealth {
+    pub(super) fn new(channel: Channel, max_misses: usize) -> Self {
         Self {
             channel,
-            begun: Instant::now(),
-            heard: false,
+            epoch: Instant::now(),
+            receiving: false,
             misses: 0,
-            misses_to_deaf,
+            max_misses,
             deaf: false,
             published: None,
         }
     }
 
-    pub(super) fn is_own(&self, channel: &Channel) -> bool {
+    pub(super) fn is_ping_channel(&self, channel: &Channel) -> bool {
         *channel == self.channel
     }
 
-    /// A ping that carries when it was made.
+    /// A ping that carries the time it was created.
     pub(super) fn ping(&self) -> Outgoing {
-        let age = self.begun.elapsed().as_nanos() as u64;
+        let age = self.epoch.elapsed().as_nanos() as u64;
         Outgoing {
             channel: self.channel.clone(),
             payload: Bytes::copy_from_slice(&age.to_be_bytes()),
@@ -60,46 +60,46 @@ impl Hearing {
         }
     }
 
-    /// How long a ping took to come back.
-    pub(super) fn echo(&self, payload: &[u8]) -> Option<Duration> {
+    /// The round-trip time of a ping.
+    pub(super) fn round_trip(&self, payload: &[u8]) -> Option<Duration> {
         let made = u64::from_be_bytes(payload.try_into().ok()?);
-        self.begun.elapsed().checked_sub(Duration::from_nanos(made))
+        self.epoch.elapsed().checked_sub(Duration::from_nanos(made))
     }
 
-    /// A ping is on its way; `published` tells whether it reached the bus.
-    pub(super) fn sent(&mut self, published: oneshot::Receiver<Result<u64, LinkDown>>) {
+    /// Records that a ping was queued; `published` resolves to whether it reached the bus.
+    pub(super) fn ping_sent(&mut self, published: oneshot::Receiver<Result<u64, LinkDown>>) {
         self.published = Some(published);
     }
 
-    /// A new connection: the pings of the old one count no more.
-    pub(super) fn begin(&mut self) {
-        self.heard = false;
+    /// Discards the pings of the previous connection.
+    pub(super) fn reset(&mut self) {
+        self.receiving = false;
         self.misses = 0;
         self.published = None;
     }
 
-    /// Any message proves that the bus reaches us; says whether it did not before.
-    pub(super) fn hear(&mut self) -> bool {
-        self.heard = true;
+    /// Records a received message; returns whether the link was deaf until now.
+    pub(super) fn received(&mut self) -> bool {
+        self.receiving = true;
         std::mem::take(&mut self.deaf)
     }
 
-    /// Judges the last ping. One that did not reach the bus says nothing about our ears.
-    pub(super) fn judge(&mut self) -> Verdict {
+    /// Evaluates the last ping. A ping that was not published does not count.
+    pub(super) fn check(&mut self) -> EchoStatus {
         let published = self.published.take();
         let was_published =
             published.is_some_and(|mut count| matches!(count.try_recv(), Ok(Ok(_))));
-        if std::mem::take(&mut self.heard) {
+        if std::mem::take(&mut self.receiving) {
             self.misses = 0;
         } else if was_published {
             self.misses += 1;
         }
-        if self.misses < self.misses_to_deaf {
-            return Verdict::Fine;
+        if self.misses < self.max_misses {
+            return EchoStatus::Healthy;
         }
         match std::mem::replace(&mut self.deaf, true) {
-            false => Verdict::Deaf,
-            true => Verdict::StillDeaf,
+            false => EchoStatus::Deaf,
+            true => EchoStatus::StillDeaf,
         }
     }
 }
@@ -108,28 +108,38 @@ impl Hearing {
 mod tests {
     use super::*;
 
-    fn ping(hearing: &mut Hearing, published: Result<u64, LinkDown>) -> Verdict {
+    fn ping(
+        subscription_health: &mut SubscriptionHealth,
+        published: Result<u64, LinkDown>,
+    ) -> EchoStatus {
         let (count, receiver) = oneshot::channel();
         count.send(published).unwrap();
-        hearing.sent(receiver);
-        hearing.judge()
+        subscription_health.ping_sent(receiver);
+        subscription_health.check()
     }
 
     #[test]
-    fn three_lost_pings_make_a_deaf_link() {
-        let mut hearing = Hearing::new(Channel::from("own"), 3);
-        assert_eq!(hearing.judge(), Verdict::Fine, "nothing was sent");
+    fn consecutive_lost_pings_make_the_link_deaf() {
+        let mut subscription_health = SubscriptionHealth::new(Channel::from("own"), 3);
+        assert_eq!(
+            subscription_health.check(),
+            EchoStatus::Healthy,
+            "nothing was sent"
+        );
         for published in [Ok(1), Ok(0), Err(LinkDown), Err(LinkDown)] {
-            assert_eq!(ping(&mut hearing, published), Verdict::Fine);
+            assert_eq!(
+                ping(&mut subscription_health, published),
+                EchoStatus::Healthy
+            );
         }
-        assert_eq!(ping(&mut hearing, Ok(1)), Verdict::Deaf);
-        hearing.begin();
+        assert_eq!(ping(&mut subscription_health, Ok(1)), EchoStatus::Deaf);
+        subscription_health.reset();
         for _ in 0..2 {
-            assert_eq!(ping(&mut hearing, Ok(1)), Verdict::Fine);
+            assert_eq!(ping(&mut subscription_health, Ok(1)), EchoStatus::Healthy);
         }
-        assert_eq!(ping(&mut hearing, Ok(1)), Verdict::StillDeaf);
-        assert!(hearing.hear());
-        assert!(!hearing.hear());
-        assert_eq!(ping(&mut hearing, Ok(1)), Verdict::Fine);
+        assert_eq!(ping(&mut subscription_health, Ok(1)), EchoStatus::StillDeaf);
+        assert!(subscription_health.received());
+        assert!(!subscription_health.received());
+        assert_eq!(ping(&mut subscription_health, Ok(1)), EchoStatus::Healthy);
     }
 }

@@ -1,4 +1,4 @@
-//! Which channels are wanted, which the server has confirmed, which linger. Pure: time is passed in.
+//! The desired, confirmed and lingering channels of a server. Pure: the current time is passed in.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,26 +7,26 @@ use tokio::time::Instant;
 
 use crate::bus::link::Channel;
 
-/// What the server knows of a channel, on this connection.
+/// The state of a channel's subscription on the current connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Server {
-    Untold,
-    Asked,
+enum SubscriptionState {
+    Unsent,
+    Pending,
     Confirmed,
 }
 
 #[derive(Debug)]
 struct Entry {
-    wanted: bool,
-    server: Server,
+    desired: bool,
+    state: SubscriptionState,
 }
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     entries: HashMap<Channel, Entry>,
-    /// Wanted and untold.
-    to_ask: Vec<Channel>,
-    /// Given up at that time; some are wanted again since.
+    /// Desired channels whose SUBSCRIBE was not sent.
+    unsent: Vec<Channel>,
+    /// Unsubscribed at that time; some have been requested again since.
     lingering: VecDeque<(Instant, Channel)>,
     unconfirmed: usize,
     linger: Duration,
@@ -36,95 +36,95 @@ impl Subscriptions {
     pub(super) fn new(linger: Duration) -> Self {
         Self {
             entries: HashMap::new(),
-            to_ask: Vec::new(),
+            unsent: Vec::new(),
             lingering: VecDeque::new(),
             unconfirmed: 0,
             linger,
         }
     }
 
-    /// Wants channels; returns those still confirmed.
-    pub(super) fn want(&mut self, channels: Vec<Channel>) -> Vec<Channel> {
-        let mut standing = Vec::new();
+    /// Requests channels; returns those already confirmed.
+    pub(super) fn subscribe(&mut self, channels: Vec<Channel>) -> Vec<Channel> {
+        let mut confirmed = Vec::new();
         for channel in channels {
             let entry = self.entries.entry(channel.clone()).or_insert_with(|| {
-                self.to_ask.push(channel.clone());
+                self.unsent.push(channel.clone());
                 self.unconfirmed += 1;
                 Entry {
-                    wanted: true,
-                    server: Server::Untold,
+                    desired: true,
+                    state: SubscriptionState::Unsent,
                 }
             });
-            entry.wanted = true;
-            if entry.server == Server::Confirmed {
-                standing.push(channel);
+            entry.desired = true;
+            if entry.state == SubscriptionState::Confirmed {
+                confirmed.push(channel);
             }
         }
-        standing
+        confirmed
     }
 
-    /// Gives channels up; the server hears of it after the linger time.
-    pub(super) fn give_up(&mut self, channels: Vec<Channel>, now: Instant) {
+    /// Unsubscribes from channels; the command is sent after the linger time.
+    pub(super) fn unsubscribe(&mut self, channels: Vec<Channel>, now: Instant) {
         for channel in channels {
-            if let Some(entry) = self.entries.get_mut(&channel).filter(|entry| entry.wanted) {
-                entry.wanted = false;
+            if let Some(entry) = self.entries.get_mut(&channel).filter(|entry| entry.desired) {
+                entry.desired = false;
                 self.lingering.push_back((now, channel));
             }
         }
     }
 
-    /// Channels to subscribe now.
-    pub(super) fn take_to_ask(&mut self) -> Vec<Channel> {
-        let channels = std::mem::take(&mut self.to_ask);
+    /// Takes the channels to subscribe now.
+    pub(super) fn take_unsent(&mut self) -> Vec<Channel> {
+        let channels = std::mem::take(&mut self.unsent);
         for channel in &channels {
             if let Some(entry) = self.entries.get_mut(channel) {
-                entry.server = Server::Asked;
+                entry.state = SubscriptionState::Pending;
             }
         }
         channels
     }
 
-    /// The server confirmed a channel; returns it if it is wanted.
+    /// Records the confirmation of a channel; returns the channel if it is desired.
     pub(super) fn confirm(&mut self, name: &str) -> Option<Channel> {
         let (channel, _) = self.entries.get_key_value(name)?;
         let channel = channel.clone();
         let entry = self.entries.get_mut(name)?;
-        if entry.server == Server::Asked {
+        if entry.state == SubscriptionState::Pending {
             self.unconfirmed -= 1;
         }
-        entry.server = Server::Confirmed;
-        entry.wanted.then_some(channel)
+        entry.state = SubscriptionState::Confirmed;
+        entry.desired.then_some(channel)
     }
 
-    /// The server does not carry these channels, or not any more: they are to be asked for again, here or
-    /// elsewhere.
-    pub(super) fn put_back(&mut self, channels: Vec<Channel>) {
+    /// Marks channels as not subscribed, because the server rejected or ended the subscription: they are subscribed
+    /// again, here or at another server.
+    pub(super) fn resubscribe(&mut self, channels: Vec<Channel>) {
         for channel in channels {
             let Some(entry) = self.entries.get_mut(&channel) else {
                 continue;
             };
-            match (entry.server, entry.wanted) {
-                (Server::Untold, _) => continue,
-                (Server::Confirmed, true) => self.unconfirmed += 1,
-                (Server::Asked, false) => self.unconfirmed -= 1,
-                (Server::Confirmed, false) | (Server::Asked, true) => {}
+            match (entry.state, entry.desired) {
+                (SubscriptionState::Unsent, _) => continue,
+                (SubscriptionState::Confirmed, true) => self.unconfirmed += 1,
+                (SubscriptionState::Pending, false) => self.unconfirmed -= 1,
+                (SubscriptionState::Confirmed, false) | (SubscriptionState::Pending, true) => {}
             }
-            if entry.wanted {
-                entry.server = Server::Untold;
-                self.to_ask.push(channel);
+            if entry.desired {
+                entry.state = SubscriptionState::Unsent;
+                self.unsent.push(channel);
             } else {
                 self.entries.remove(&channel);
             }
         }
     }
 
-    /// Takes the wanted channels that `leaves` says; what the server carries of them is unsubscribed now.
-    pub(super) fn hand_over(
+    /// Removes the desired channels for which `leaves` returns true; their subscriptions end without lingering.
+    pub(super) fn extract(
         &mut self,
         leaves: impl Fn(&Channel) -> bool,
         now: Instant,
     ) -> Vec<Channel> {
-        let leaving = |(channel, entry): &(&Channel, &Entry)| entry.wanted && leaves(channel);
+        let leaving = |(channel, entry): &(&Channel, &Entry)| entry.desired && leaves(channel);
         let channels: Vec<Channel> = self
             .entries
             .iter()
@@ -139,38 +139,38 @@ impl Subscriptions {
             let Some(entry) = self.entries.get_mut(channel) else {
                 continue;
             };
-            if entry.server == Server::Untold {
+            if entry.state == SubscriptionState::Unsent {
                 self.entries.remove(channel);
                 self.unconfirmed -= 1;
             } else {
-                entry.wanted = false;
+                entry.desired = false;
                 self.lingering.push_front((at_once, channel.clone()));
             }
         }
-        self.to_ask
+        self.unsent
             .retain(|channel| self.entries.contains_key(channel));
         channels
     }
 
-    /// The channel of this name, if it is wanted or lingers.
-    pub(super) fn known(&self, name: &str) -> Option<Channel> {
+    /// The channel of this name, if it is desired or lingering.
+    pub(super) fn get(&self, name: &str) -> Option<Channel> {
         let (channel, _) = self.entries.get_key_value(name)?;
         Some(channel.clone())
     }
 
-    /// Whether the server has confirmed everything.
-    pub(super) fn is_settled(&self) -> bool {
+    /// Whether the server has confirmed all channels.
+    pub(super) fn is_confirmed(&self) -> bool {
         self.unconfirmed == 0
     }
 
-    /// When the next channel has lingered long enough.
+    /// When the next lingering channel expires.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.lingering
             .front()
             .map(|(since, _)| *since + self.linger)
     }
 
-    /// Channels to unsubscribe now.
+    /// Takes the channels to unsubscribe now.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Channel> {
         let mut expired = Vec::new();
         let mut unconfirmed = Vec::new();
@@ -179,9 +179,9 @@ impl Subscriptions {
                 break;
             };
             match self.entries.get(&channel) {
-                Some(entry) if entry.wanted => {}
-                // A late confirmation must not meet a newer question: wait for it.
-                Some(entry) if entry.server != Server::Confirmed => {
+                Some(entry) if entry.desired => {}
+                // Wait for the confirmation, so that it cannot be mistaken for that of a later SUBSCRIBE.
+                Some(entry) if entry.state != SubscriptionState::Confirmed => {
                     unconfirmed.push((now, channel));
                 }
                 Some(_) => {
@@ -195,15 +195,15 @@ impl Subscriptions {
         expired
     }
 
-    /// A new connection: the server knows nothing, and what is not wanted is forgotten.
-    pub(super) fn forget_server(&mut self) {
+    /// Resets the state for a new connection: desired channels are subscribed again, the others are forgotten.
+    pub(super) fn reset(&mut self) {
         self.lingering.clear();
         self.entries.retain(|_, entry| {
-            entry.server = Server::Untold;
-            entry.wanted
+            entry.state = SubscriptionState::Unsent;
+            entry.desired
         });
-        self.to_ask = self.entries.keys().cloned().collect();
-        self.unconfirmed = self.to_ask.len();
+        self.unsent = self.entries.keys().cloned().collect();
+        self.unconfirmed = self.unsent.len();
     }
 }
 
@@ -218,92 +218,95 @@ mod tests {
     }
 
     #[test]
-    fn wanted_asked_confirmed() {
+    fn channels_are_sent_once_and_confirmed() {
         let mut subscriptions = Subscriptions::new(LINGER);
-        assert_eq!(subscriptions.want(channels(&["a", "b"])), []);
-        assert_eq!(subscriptions.want(channels(&["a"])), []);
-        assert_eq!(subscriptions.take_to_ask(), channels(&["a", "b"]));
-        assert_eq!(subscriptions.take_to_ask(), []);
+        assert_eq!(subscriptions.subscribe(channels(&["a", "b"])), []);
+        assert_eq!(subscriptions.subscribe(channels(&["a"])), []);
+        assert_eq!(subscriptions.take_unsent(), channels(&["a", "b"]));
+        assert_eq!(subscriptions.take_unsent(), []);
         assert_eq!(subscriptions.confirm("a"), Some(Channel::from("a")));
-        assert!(!subscriptions.is_settled());
+        assert!(!subscriptions.is_confirmed());
         assert_eq!(subscriptions.confirm("b"), Some(Channel::from("b")));
         assert_eq!(subscriptions.confirm("c"), None);
-        assert!(subscriptions.is_settled());
-        assert_eq!(subscriptions.want(channels(&["a", "c"])), channels(&["a"]));
+        assert!(subscriptions.is_confirmed());
+        assert_eq!(
+            subscriptions.subscribe(channels(&["a", "c"])),
+            channels(&["a"])
+        );
     }
 
     #[test]
-    fn what_is_given_up_lingers() {
+    fn unsubscribed_channels_linger() {
         let start = Instant::now();
         let mut subscriptions = Subscriptions::new(LINGER);
-        subscriptions.want(channels(&["a", "b"]));
-        subscriptions.take_to_ask();
+        subscriptions.subscribe(channels(&["a", "b"]));
+        subscriptions.take_unsent();
         subscriptions.confirm("a");
-        subscriptions.give_up(channels(&["a", "b", "x"]), start);
-        assert_eq!(subscriptions.known("a"), Some(Channel::from("a")));
-        assert_eq!(subscriptions.want(channels(&["a"])), channels(&["a"]));
+        subscriptions.unsubscribe(channels(&["a", "b", "x"]), start);
+        assert_eq!(subscriptions.get("a"), Some(Channel::from("a")));
+        assert_eq!(subscriptions.subscribe(channels(&["a"])), channels(&["a"]));
         let later = start + LINGER;
         assert_eq!(subscriptions.next_expiry(), Some(later));
         assert_eq!(
             subscriptions.take_expired(later),
             [],
-            "a is wanted, b not confirmed"
+            "a is desired, b is not confirmed"
         );
         assert_eq!(subscriptions.confirm("b"), None);
         assert_eq!(subscriptions.take_expired(later + LINGER), channels(&["b"]));
         assert_eq!(subscriptions.next_expiry(), None);
-        assert_eq!(subscriptions.known("b"), None);
-        assert_eq!(subscriptions.want(channels(&["b"])), []);
-        assert_eq!(subscriptions.take_to_ask(), channels(&["b"]));
+        assert_eq!(subscriptions.get("b"), None);
+        assert_eq!(subscriptions.subscribe(channels(&["b"])), []);
+        assert_eq!(subscriptions.take_unsent(), channels(&["b"]));
     }
 
     #[test]
-    fn what_is_refused_is_asked_for_again() {
+    fn rejected_channels_are_subscribed_again() {
         let mut subscriptions = Subscriptions::new(LINGER);
-        subscriptions.want(channels(&["a", "b", "c"]));
-        subscriptions.take_to_ask();
+        subscriptions.subscribe(channels(&["a", "b", "c"]));
+        subscriptions.take_unsent();
         subscriptions.confirm("a");
-        subscriptions.give_up(channels(&["c"]), Instant::now());
-        subscriptions.put_back(channels(&["a", "b", "c", "x"]));
-        assert_eq!(subscriptions.take_to_ask(), channels(&["a", "b"]));
-        assert!(!subscriptions.is_settled());
+        subscriptions.unsubscribe(channels(&["c"]), Instant::now());
+        subscriptions.resubscribe(channels(&["a", "b", "c", "x"]));
+        assert_eq!(subscriptions.take_unsent(), channels(&["a", "b"]));
+        assert!(!subscriptions.is_confirmed());
         subscriptions.confirm("a");
         subscriptions.confirm("b");
-        assert!(subscriptions.is_settled());
+        assert!(subscriptions.is_confirmed());
     }
 
     #[test]
-    fn what_moves_away_is_unsubscribed_at_once() {
+    fn extracted_channels_are_unsubscribed_without_lingering() {
         let start = Instant::now() + LINGER;
         let mut subscriptions = Subscriptions::new(LINGER);
-        subscriptions.want(channels(&["kept", "asked", "confirmed"]));
-        subscriptions.take_to_ask();
+        subscriptions.subscribe(channels(&["kept", "pending", "confirmed"]));
+        subscriptions.take_unsent();
         subscriptions.confirm("confirmed");
         subscriptions.confirm("kept");
-        subscriptions.want(channels(&["untold"]));
-        let mut moved = subscriptions.hand_over(|channel| channel.as_str() != "kept", start);
+        subscriptions.subscribe(channels(&["unsent"]));
+        let mut moved = subscriptions.extract(|channel| channel.as_str() != "kept", start);
         moved.sort();
-        assert_eq!(moved, channels(&["asked", "confirmed", "untold"]));
-        assert_eq!(subscriptions.take_to_ask(), []);
+        assert_eq!(moved, channels(&["confirmed", "pending", "unsent"]));
+        assert_eq!(subscriptions.take_unsent(), []);
         assert_eq!(subscriptions.take_expired(start), channels(&["confirmed"]));
-        assert_eq!(subscriptions.confirm("asked"), None);
-        assert!(subscriptions.is_settled());
+        assert_eq!(subscriptions.confirm("pending"), None);
+        assert!(subscriptions.is_confirmed());
         let later = start + LINGER;
-        assert_eq!(subscriptions.take_expired(later), channels(&["asked"]));
-        assert_eq!(subscriptions.known("kept"), Some(Channel::from("kept")));
+        assert_eq!(subscriptions.take_expired(later), channels(&["pending"]));
+        assert_eq!(subscriptions.get("kept"), Some(Channel::from("kept")));
     }
 
     #[test]
-    fn a_new_connection_is_asked_for_what_is_wanted() {
+    fn reset_subscribes_the_desired_channels_again() {
         let mut subscriptions = Subscriptions::new(LINGER);
-        subscriptions.want(channels(&["a", "b"]));
-        subscriptions.take_to_ask();
+        subscriptions.subscribe(channels(&["a", "b"]));
+        subscriptions.take_unsent();
         subscriptions.confirm("a");
-        subscriptions.give_up(channels(&["b"]), Instant::now());
-        subscriptions.forget_server();
-        assert_eq!(subscriptions.take_to_ask(), channels(&["a"]));
-        assert!(!subscriptions.is_settled());
+        subscriptions.unsubscribe(channels(&["b"]), Instant::now());
+        subscriptions.reset();
+        assert_eq!(subscriptions.take_unsent(), channels(&["a"]));
+        assert!(!subscriptions.is_confirmed());
         subscriptions.confirm("a");
-        assert!(subscriptions.is_settled());
+        assert!(subscriptions.is_confirmed());
     }
 }

@@ -1,4 +1,4 @@
-//! The suite of all links on a real Redis, and everything that can happen to it.
+//! The link suite on a real Redis, and its failures.
 
 mod acl;
 mod cluster;
@@ -17,7 +17,7 @@ use super::{RedisLink, RedisSettings, RedisStore};
 use crate::bus::link::{LinkDown, LinkEvent, Outgoing};
 use crate::bus::link_tests::proxy::Proxy;
 use crate::bus::link_tests::server::RedisServer;
-use crate::bus::link_tests::{Member, PATIENCE, channels, message, suite};
+use crate::bus::link_tests::{Member, TIMEOUT, channels, message, suite};
 use crate::model::random::OsRandom;
 use crate::store::Store;
 
@@ -30,24 +30,24 @@ fn settings(server: &RedisServer) -> RedisSettings {
     RedisSettings::parse(&server.url()).unwrap()
 }
 
-/// Asks Redis something on a connection of its own.
-async fn ask<T: redis::FromRedisValue>(server: &RedisServer, command: &[&str]) -> T {
+/// Runs a command on a separate connection.
+async fn query<T: redis::FromRedisValue>(server: &RedisServer, command: &[&str]) -> T {
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut asked = redis::cmd(command[0]);
-    asked.arg(&command[1..]);
-    asked.query_async(&mut connection).await.unwrap()
+    let mut request = redis::cmd(command[0]);
+    request.arg(&command[1..]);
+    request.query_async(&mut connection).await.unwrap()
 }
 
-/// Waits until Redis answers as expected.
+/// Waits until the response of Redis is as expected.
 async fn until<T: redis::FromRedisValue>(
     server: &RedisServer,
     command: &[&str],
     expected: impl Fn(T) -> bool,
 ) {
     let begun = std::time::Instant::now();
-    while !expected(ask(server, command).await) {
-        assert!(begun.elapsed() < PATIENCE, "{command:?} never came true");
+    while !expected(query(server, command).await) {
+        assert!(begun.elapsed() < TIMEOUT, "{command:?} never came true");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -61,57 +61,57 @@ async fn the_suite_on_redis() {
 }
 
 #[tokio::test]
-async fn redis_may_come_later_and_go_in_between() {
+async fn the_link_connects_late_and_reconnects_after_an_outage() {
     let Some(mut server) = RedisServer::prepare(&[]) else {
         return;
     };
-    let (mut speaker, mut hearer) = (join(settings(&server)), join(settings(&server)));
-    hearer.link.subscribe(channels(&["early"]));
-    speaker.say("early", "spooled before redis came");
+    let (mut publisher, mut subscriber) = (join(settings(&server)), join(settings(&server)));
+    subscriber.link.subscribe(channels(&["early"]));
+    publisher.publish("early", "spooled before redis came");
     // Lets a few attempts fail; nothing below depends on how many.
     sleep(Duration::from_millis(200)).await;
     server.run();
-    hearer.confirmed(channels(&["early"])).await;
-    hearer.up().await;
-    speaker.up().await;
-    assert_eq!(hearer.message().await.1, "spooled before redis came");
+    subscriber.confirmed(channels(&["early"])).await;
+    subscriber.up().await;
+    publisher.up().await;
+    assert_eq!(subscriber.message().await.1, "spooled before redis came");
 
     server.stop();
-    speaker.down().await;
-    hearer.down().await;
+    publisher.down().await;
+    subscriber.down().await;
     let volatile = Outgoing {
         volatile: true,
         ..message("early", "volatile")
     };
-    speaker.link.publish(vec![volatile]);
-    // The publisher may find out a little later than the subscriber; then the question fails late.
-    let counted = speaker.link.publish_counted(message("early", "counted"));
+    publisher.link.publish(vec![volatile]);
+    // The publisher may detect the outage later than the subscriber; the counted message then fails later.
+    let counted = publisher.link.publish_counted(message("early", "counted"));
     assert_eq!(counted.await, Err(LinkDown));
-    hearer.link.subscribe(channels(&["late"]));
-    speaker.say("early", "spooled");
-    speaker.say("late", "too");
+    subscriber.link.subscribe(channels(&["late"]));
+    publisher.publish("early", "spooled");
+    publisher.publish("late", "too");
     server.run();
-    // Everything wanted is confirmed before the link counts as up.
-    hearer.confirmed(channels(&["early", "late"])).await;
-    hearer.up().await;
-    assert_eq!(hearer.message().await.1, "spooled");
-    assert_eq!(hearer.message().await.1, "too");
+    // All desired channels are confirmed before the link is up.
+    subscriber.confirmed(channels(&["early", "late"])).await;
+    subscriber.up().await;
+    assert_eq!(subscriber.message().await.1, "spooled");
+    assert_eq!(subscriber.message().await.1, "too");
 }
 
 #[tokio::test]
-async fn a_killed_subscription_comes_back() {
+async fn a_killed_subscription_is_restored() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let mut member = join(settings(&server));
     member.up().await;
-    member.hear(&["room"]).await;
-    let killed: u64 = ask(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    member.subscribe(&["room"]).await;
+    let killed: u64 = query(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(killed, 1);
     member.down().await;
     member.confirmed(channels(&["room"])).await;
     member.up().await;
-    member.say("room", "back");
+    member.publish("room", "back");
     assert_eq!(member.message().await.1, "back");
 }
 
@@ -124,11 +124,11 @@ async fn a_message_above_the_buffer_limit_of_redis_is_reported_as_a_gap_by_every
     let mut members = [join(settings(&server)), join(settings(&server))];
     for member in &mut members {
         member.up().await;
-        member.hear(&["room", "other"]).await;
+        member.subscribe(&["room", "other"]).await;
     }
     // Published by another client: our own publishers reject messages above bus.message_limit.
     let large = "x".repeat(1_000_000);
-    let receivers: u64 = ask(&server, &["PUBLISH", "other", &large]).await;
+    let receivers: u64 = query(&server, &["PUBLISH", "other", &large]).await;
     assert_eq!(receivers, 2);
     for member in &mut members {
         member.down().await;
@@ -136,24 +136,24 @@ async fn a_message_above_the_buffer_limit_of_redis_is_reported_as_a_gap_by_every
         let gap = member.wait(is_gap).await;
         assert!(matches!(gap, LinkEvent::Missed { during } if !during.is_zero()));
     }
-    members[0].say("room", "back");
+    members[0].publish("room", "back");
     assert_eq!(members[1].message().await.1, "back");
 }
 
 #[tokio::test]
-async fn a_killed_publisher_costs_nothing() {
+async fn a_killed_publishing_connection_loses_no_message() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let mut member = join(settings(&server));
     member.up().await;
-    member.hear(&["room"]).await;
-    let _: u64 = ask(
+    member.subscribe(&["room"]).await;
+    let _: u64 = query(
         &server,
         &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
     )
     .await;
-    member.say("room", "retried");
+    member.publish("room", "retried");
     assert_eq!(
         member.next().await,
         LinkEvent::Message {
@@ -164,7 +164,7 @@ async fn a_killed_publisher_costs_nothing() {
 }
 
 #[tokio::test]
-async fn pings_through_the_bus_tell_its_lag() {
+async fn pings_through_the_bus_measure_its_latency() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -182,7 +182,7 @@ async fn pings_through_the_bus_tell_its_lag() {
 }
 
 #[tokio::test]
-async fn a_deaf_link_says_so_and_subscribes_anew() {
+async fn a_deaf_link_is_reported_and_reconnects() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -191,17 +191,17 @@ async fn a_deaf_link_says_so_and_subscribes_anew() {
     settings.ping_interval = Duration::from_millis(50);
     let mut member = join(settings);
     member.up().await;
-    member.hear(&["room"]).await;
+    member.subscribe(&["room"]).await;
     proxy.deafen.store(true, Ordering::Relaxed);
     member.wait(|event| *event == LinkEvent::Deaf).await;
     proxy.deafen.store(false, Ordering::Relaxed);
-    member.wait(|event| *event == LinkEvent::Hearing).await;
-    member.say("room", "heard");
-    assert_eq!(member.message().await.1, "heard");
+    member.wait(|event| *event == LinkEvent::EchoRestored).await;
+    member.publish("room", "received");
+    assert_eq!(member.message().await.1, "received");
 }
 
 #[tokio::test]
-async fn a_slow_consumer_makes_redis_wait() {
+async fn a_slow_consumer_causes_backpressure_on_redis() {
     let Some(server) =
         RedisServer::start(&["--client-output-buffer-limit", "pubsub", "0", "0", "0"])
     else {
@@ -209,16 +209,16 @@ async fn a_slow_consumer_makes_redis_wait() {
     };
     let mut settings = settings(&server);
     settings.event_bytes = 100_000;
-    let (mut slow, mut speaker) = (join(settings.clone()), join(settings));
-    speaker.up().await;
-    slow.hear(&["flood"]).await;
+    let (mut slow, mut publisher) = (join(settings.clone()), join(settings));
+    publisher.up().await;
+    slow.subscribe(&["flood"]).await;
     let payload = Bytes::from(vec![1; 100_000]);
     for _ in 0..400 {
-        speaker
+        publisher
             .link
             .publish(vec![message("flood", payload.clone())]);
     }
-    // The server's own queue towards the subscriber grows: nobody reads it out.
+    // The output buffer of the server grows, because the link stops reading.
     until(
         &server,
         &["CLIENT", "LIST", "TYPE", "pubsub"],
@@ -235,31 +235,31 @@ async fn a_slow_consumer_makes_redis_wait() {
 }
 
 #[tokio::test]
-async fn the_spool_is_bounded() {
+async fn the_spool_drops_messages_above_its_limit() {
     let Some(mut server) = RedisServer::prepare(&[]) else {
         return;
     };
     let mut settings = settings(&server);
     settings.spool.bytes = 1000;
-    let (mut speaker, mut hearer) = (join(settings.clone()), join(settings));
-    hearer.link.subscribe(channels(&["room"]));
+    let (mut publisher, mut subscriber) = (join(settings.clone()), join(settings));
+    subscriber.link.subscribe(channels(&["room"]));
     for number in 0..100 {
-        speaker.say("room", &format!("{number:032}"));
+        publisher.publish("room", &format!("{number:032}"));
     }
     server.run();
-    let dropped = speaker
+    let dropped = publisher
         .wait(|event| matches!(event, LinkEvent::SpoolDropped { .. }))
         .await;
     let expected = LinkEvent::SpoolDropped {
         messages: 90,
         bytes: 9000,
     };
-    assert_eq!(dropped, expected, "a message costs 100 here");
-    assert_eq!(hearer.message().await.1, format!("{:032}", 90));
+    assert_eq!(dropped, expected, "each message costs 100 bytes");
+    assert_eq!(subscriber.message().await.1, format!("{:032}", 90));
 }
 
 #[tokio::test]
-async fn what_nobody_wants_is_unsubscribed_later() {
+async fn channels_are_unsubscribed_after_the_linger_time() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -267,14 +267,14 @@ async fn what_nobody_wants_is_unsubscribed_later() {
     settings.linger = Duration::from_millis(100);
     let mut member = join(settings);
     member.up().await;
-    member.hear(&["left", "kept"]).await;
+    member.subscribe(&["left", "kept"]).await;
     member.link.unsubscribe(channels(&["left"]));
     let numsub = ["PUBSUB", "NUMSUB", "left", "kept"];
     until(&server, &numsub, |counts: Vec<(String, u64)>| {
         counts == [("left".to_owned(), 0), ("kept".to_owned(), 1)]
     })
     .await;
-    let channels: Vec<String> = ask(&server, &["PUBSUB", "CHANNELS", "roomwire:ping:*"]).await;
+    let channels: Vec<String> = query(&server, &["PUBSUB", "CHANNELS", "roomwire:ping:*"]).await;
     assert_eq!(channels.len(), 1);
     drop(member);
     until(&server, &["PUBSUB", "CHANNELS"], |names: Vec<String>| {
@@ -284,7 +284,7 @@ async fn what_nobody_wants_is_unsubscribed_later() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_is_skipped() {
+async fn a_message_above_the_limit_is_skipped() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -292,7 +292,7 @@ async fn a_message_over_the_limit_is_skipped() {
     settings.message_limit = 100_000;
     let mut member = join(settings);
     member.up().await;
-    member.hear(&["room"]).await;
+    member.subscribe(&["room"]).await;
     member.link.publish(vec![
         message("room", vec![1; 300_000]),
         message("room", "short"),
@@ -301,16 +301,16 @@ async fn a_message_over_the_limit_is_skipped() {
 }
 
 #[tokio::test]
-async fn what_is_queued_is_said_before_the_end() {
+async fn queued_messages_are_published_after_the_link_is_dropped() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
-    let mut hearer = join(settings(&server));
-    hearer.up().await;
-    hearer.hear(&["room"]).await;
-    let mut speaker = join(settings(&server));
-    speaker.up().await;
-    speaker.say("room", "last words");
-    drop(speaker);
-    assert_eq!(hearer.message().await.1, "last words");
+    let mut subscriber = join(settings(&server));
+    subscriber.up().await;
+    subscriber.subscribe(&["room"]).await;
+    let mut publisher = join(settings(&server));
+    publisher.up().await;
+    publisher.publish("room", "last message");
+    drop(publisher);
+    assert_eq!(subscriber.message().await.1, "last message");
 }

@@ -1,4 +1,4 @@
-//! TLS towards Redis: whom to trust, who we are. Made once at start; `stream` uses it.
+//! The TLS configuration of connections to Redis, loaded once at startup.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use tokio_rustls::{TlsConnector, rustls::ConfigBuilder};
 /// The files of a TLS connection to Redis, all in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Authorities the server's certificate must come from; `None` = those of the system.
+    /// Authorities trusted to sign the server's certificate; `None` for those of the system.
     pub ca: Option<PathBuf>,
-    /// Our certificate, with the chain up to its authority, and its key.
+    /// The client certificate with its chain, and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// A file cannot be used for TLS.
+/// A TLS file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidTls {
     #[error("{key}: {} cannot be used: {reason}", path.display())]
@@ -41,7 +41,7 @@ pub enum InvalidTls {
     Rustls(#[from] rustls::Error),
 }
 
-/// Opens TLS over a stream. Always checks the server's certificate and its name.
+/// Performs TLS handshakes. Always verifies the server's certificate and host name.
 #[derive(Clone)]
 pub(super) struct Tls(TlsConnector);
 
@@ -114,7 +114,7 @@ fn certificates(
 
 fn unusable(key: &'static str, path: &Path, error: pem::Error) -> InvalidTls {
     let reason = match error {
-        pem::Error::NoItemsFound => "no such thing in it in PEM form".to_owned(),
+        pem::Error::NoItemsFound => "it contains no matching PEM section".to_owned(),
         other => other.to_string(),
     };
     let path = path.to_owned();
@@ -124,7 +124,7 @@ fn unusable(key: &'static str, path: &Path, error: pem::Error) -> InvalidTls {
 fn system_authorities() -> Result<RootCertStore, InvalidTls> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Systems carry odd old certificates; those that cannot be read are of no use to anybody.
+    // System stores may contain outdated certificates that cannot be parsed; those are skipped.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();

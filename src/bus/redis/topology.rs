@@ -1,4 +1,4 @@
-//! Asks the servers of a Redis Cluster who owns which slot.
+//! Queries the servers of a Redis Cluster for the slot map.
 
 use std::pin::Pin;
 
@@ -11,67 +11,68 @@ use super::error::ConnectionError;
 use super::settings::RedisSettings;
 use super::slots::SlotMap;
 
-/// The servers known so far, and the one that answered last.
-pub(super) struct Surveyor {
+/// The servers known so far, and the one that responded last.
+pub(super) struct TopologyClient {
     seed: Address,
-    known: Vec<Address>,
+    servers: Vec<Address>,
     last: Option<(Address, MultiplexedConnection)>,
 }
 
-type Surveyed = Result<(SlotMap, Address, MultiplexedConnection), ConnectionError>;
+type Fetched = Result<(SlotMap, Address, MultiplexedConnection), ConnectionError>;
 
-impl Surveyor {
+impl TopologyClient {
     pub(super) fn new(seed: Address) -> Self {
         Self {
-            known: vec![seed.clone()],
+            servers: vec![seed.clone()],
             seed,
             last: None,
         }
     }
 
-    /// Who owns which slot, by the server that answered last if `fresh` is not wanted, else by the first of
-    /// all known ones that answers.
-    pub(super) async fn survey(
+    /// The slot map, from the server that responded last, or from the first of all known servers that responds if
+    /// `ask_all` is set.
+    pub(super) async fn slot_map(
         &mut self,
         settings: &RedisSettings,
-        fresh: bool,
+        ask_all: bool,
     ) -> Result<SlotMap, ConnectionError> {
-        if let Some((address, connection)) = self.last.take().filter(|_| !fresh)
-            && let Ok((map, ..)) = ask(address.clone(), connection.clone()).await
+        if let Some((address, connection)) = self.last.take().filter(|_| !ask_all)
+            && let Ok((map, ..)) = fetch(address.clone(), connection.clone()).await
         {
             self.last = Some((address, connection));
-            return Ok(self.note(map));
+            return Ok(self.remember(map));
         }
-        type Asked<'a> = Pin<Box<dyn Future<Output = Surveyed> + Send + 'a>>;
-        let asked = self.known.iter().map(|address| -> Asked<'_> {
+        type Query<'a> = Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
+        let queries = self.servers.iter().map(|address| -> Query<'_> {
             Box::pin(async move {
                 let connection = settings.connect(address).await?;
-                ask(address.clone(), connection).await
+                fetch(address.clone(), connection).await
             })
         });
-        let ((map, address, connection), _) = select_ok(asked).await?;
+        let ((map, address, connection), _) = select_ok(queries).await?;
         self.last = Some((address, connection));
-        Ok(self.note(map))
+        Ok(self.remember(map))
     }
 
-    fn note(&mut self, map: SlotMap) -> SlotMap {
-        self.known = [&map.masters[..], &map.replicas[..]].concat();
-        if !self.known.contains(&self.seed) {
-            self.known.push(self.seed.clone());
+    fn remember(&mut self, map: SlotMap) -> SlotMap {
+        self.servers = [&map.masters[..], &map.replicas[..]].concat();
+        if !self.servers.contains(&self.seed) {
+            self.servers.push(self.seed.clone());
         }
         map
     }
 }
 
-async fn ask(address: Address, mut connection: MultiplexedConnection) -> Surveyed {
+async fn fetch(address: Address, mut connection: MultiplexedConnection) -> Fetched {
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
-    let answer: Value = command.query_async(&mut connection).await?;
-    let map = SlotMap::read(&answer, &address)
-        .ok_or_else(|| ConnectionError::Refused("CLUSTER SLOTS cannot be read".to_owned()))?;
+    let response: Value = command.query_async(&mut connection).await?;
+    let map = SlotMap::read(&response, &address).ok_or_else(|| {
+        ConnectionError::Rejected("the response to CLUSTER SLOTS is invalid".to_owned())
+    })?;
     if map.masters.is_empty() {
-        return Err(ConnectionError::Refused(format!(
-            "{address} knows no master with slots"
+        return Err(ConnectionError::Rejected(format!(
+            "{address} reports no master with slots"
         )));
     }
     Ok((map, address, connection))

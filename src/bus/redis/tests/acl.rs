@@ -1,11 +1,11 @@
-//! Passwords, ACL users with exactly what the documentation names, and what is said when something lacks.
+//! Passwords, ACL users with exactly the documented permissions, and the errors for missing ones.
 
 use super::*;
-use crate::bus::link_tests::server::{RedisCluster, Watched};
+use crate::bus::link_tests::server::{RedisCluster, SentinelSetup};
 use crate::bus::redis::{TlsFiles, Topology};
 use crate::config::Secret;
 
-/// The rules in docs/operations.md, in their order: single server, Redis Cluster, Sentinel.
+/// The rules in docs/operations.md in their order: single server, Redis Cluster, Sentinel.
 fn documented_rules() -> Vec<Vec<String>> {
     let text = include_str!("../../../../docs/operations.md");
     let rules = text.lines().filter(|line| line.starts_with("ACL SETUSER "));
@@ -15,10 +15,10 @@ fn documented_rules() -> Vec<Vec<String>> {
 }
 
 fn set_user(server: &RedisServer, rule: &[String]) {
-    let () = server.ask(&rule.iter().map(String::as_str).collect::<Vec<_>>());
+    let () = server.query(&rule.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-/// The link, the python channel and the lease work with these settings, and no permission lacks.
+/// Verifies that the link, the python channel and the lease work with these settings, and no permission is missing.
 async fn works(mut settings: RedisSettings) {
     settings.channel_prefix = "roomwire:0".to_owned();
     settings.sharded_prefix = "roomwire:0:".to_owned();
@@ -26,25 +26,25 @@ async fn works(mut settings: RedisSettings) {
     let store = RedisStore::new(settings.clone());
     for number in 0..20 {
         let key = format!("roomwire:0:lease:{number}");
-        assert_eq!(store.acquire_lease(&key, "a", PATIENCE).await, Ok(true));
-        assert!(store.renew(&key, "a", PATIENCE).await.is_ok());
+        assert_eq!(store.acquire_lease(&key, "a", TIMEOUT).await, Ok(true));
+        assert!(store.renew(&key, "a", TIMEOUT).await.is_ok());
         assert_eq!(store.release(&key, "a").await, Ok(()));
     }
     let mut member = join(settings);
     member.up().await;
     member
-        .hear(&["roomwire:0:all", "roomwire:0:room:/#x", "socketio"])
+        .subscribe(&["roomwire:0:all", "roomwire:0:room:/#x", "socketio"])
         .await;
     for name in ["roomwire:0:all", "roomwire:0:room:/#x", "socketio"] {
-        member.say(name, "allowed");
+        member.publish(name, "allowed");
         assert_eq!(member.message().await, (name.to_owned(), "allowed".into()));
     }
     member
         .link
         .unsubscribe(channels(&["roomwire:0:all", "socketio"]));
-    // Unsubscribed by now; a refusal would have cut the connection.
+    // The channels are unsubscribed by now; an error would have closed the connection.
     sleep(Duration::from_millis(300)).await;
-    member.hear(&["roomwire:0:all"]).await;
+    member.subscribe(&["roomwire:0:all"]).await;
     while let Some(event) = member.events.try_next() {
         assert!(
             !matches!(
@@ -57,18 +57,18 @@ async fn works(mut settings: RedisSettings) {
 }
 
 #[tokio::test]
-async fn the_documented_user_is_enough() {
+async fn the_documented_permissions_suffice() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     set_user(&server, &documented_rules()[0]);
-    let () = server.ask(&["ACL", "SETUSER", "default", "on", ">other"]);
+    let () = server.query(&["ACL", "SETUSER", "default", "on", ">other"]);
     let url = format!("redis://roomwire:secret@127.0.0.1:{}/0", server.port);
     works(RedisSettings::parse(&url).unwrap()).await;
 }
 
 #[tokio::test]
-async fn the_documented_user_is_enough_for_a_cluster() {
+async fn the_documented_permissions_suffice_for_a_cluster() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;
     };
@@ -84,8 +84,8 @@ async fn the_documented_user_is_enough_for_a_cluster() {
 }
 
 #[tokio::test]
-async fn the_documented_users_are_enough_for_sentinels() {
-    let Some(servers) = Watched::start() else {
+async fn the_documented_permissions_suffice_for_sentinels() {
+    let Some(servers) = SentinelSetup::start() else {
         return;
     };
     let rules = documented_rules();
@@ -110,7 +110,7 @@ async fn the_documented_users_are_enough_for_sentinels() {
 }
 
 #[tokio::test]
-async fn what_lacks_is_named() {
+async fn missing_credentials_are_named_in_the_error() {
     let Some(server) = RedisServer::start(&["--requirepass", "s3cret"]) else {
         return;
     };
@@ -145,12 +145,12 @@ async fn what_lacks_is_named() {
 }
 
 #[tokio::test]
-async fn a_forbidden_channel_is_named() {
+async fn a_denied_channel_is_named_in_the_error() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let rules = "ACL SETUSER ann on >s3cret +@all ~* resetchannels &roomwire:* &allowed";
-    let () = server.ask(&rules.split(' ').collect::<Vec<_>>());
+    let () = server.query(&rules.split(' ').collect::<Vec<_>>());
     let url = format!("redis://ann:s3cret@127.0.0.1:{}", server.port);
     let mut member = join(RedisSettings::parse(&url).unwrap());
     member.up().await;
@@ -168,7 +168,7 @@ async fn a_forbidden_channel_is_named() {
 }
 
 #[tokio::test]
-async fn a_password_opens_the_server_and_is_never_told() {
+async fn a_password_is_sent_to_the_server() {
     let Some(server) = RedisServer::start(&["--requirepass", "s3cret"]) else {
         return;
     };
@@ -178,8 +178,8 @@ async fn a_password_opens_the_server_and_is_never_told() {
     };
     let mut member = join(with("s3cret"));
     member.up().await;
-    member.hear(&["room"]).await;
-    member.say("room", "open");
+    member.subscribe(&["room"]).await;
+    member.publish("room", "open");
     assert_eq!(member.message().await.1, "open");
     let wrong = join(with("wrong-s3cret"));
     let counted = wrong.link.publish_counted(message("room", "x"));
@@ -187,18 +187,18 @@ async fn a_password_opens_the_server_and_is_never_told() {
 }
 
 #[tokio::test]
-async fn what_redis_refuses_hurts_nothing_else() {
+async fn a_denied_message_does_not_affect_others() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let rules = "ACL SETUSER ann on >s3cret +@all ~* resetchannels &roomwire:* &allowed";
-    let _: String = ask(&server, &rules.split(' ').collect::<Vec<_>>()).await;
+    let _: String = query(&server, &rules.split(' ').collect::<Vec<_>>()).await;
     let url = format!("redis://ann:s3cret@127.0.0.1:{}", server.port);
     let mut member = join(RedisSettings::parse(&url).unwrap());
     member.up().await;
-    member.hear(&["allowed"]).await;
+    member.subscribe(&["allowed"]).await;
     let refused = member.link.publish_counted(message("forbidden", "x"));
-    member.say("allowed", "heard");
+    member.publish("allowed", "received");
     assert_eq!(refused.await, Err(LinkDown));
     let dropped = member.next().await;
     assert!(

@@ -4,27 +4,27 @@ use super::*;
 use crate::bus::link_tests::server::RedisCluster;
 use crate::bus::redis::{TlsFiles, Topology};
 
-/// Every channel is sharded.
+/// Settings with which every channel is sharded.
 fn sharded(cluster: &RedisCluster) -> RedisSettings {
     let mut settings = plain(cluster);
     settings.sharded_prefix = String::new();
     settings
 }
 
-/// Only pings are.
+/// Settings with which only ping channels are sharded.
 fn plain(cluster: &RedisCluster) -> RedisSettings {
     let url = cluster.masters[0].url();
     let mut settings = RedisSettings::new(&url, &Topology::Cluster, &TlsFiles::default()).unwrap();
     settings.ping_interval = Duration::from_millis(500);
-    settings.spool.age = PATIENCE;
+    settings.spool.age = TIMEOUT;
     settings
 }
 
-/// The first names of this form whose slots the three masters own.
+/// One name for each of the three masters, whose slot it owns.
 fn one_each(cluster: &RedisCluster, form: &str) -> [String; 3] {
-    [0, 1, 2].map(|wanted| {
+    [0, 1, 2].map(|master| {
         let mut names = (0..).map(|number| format!("{form}{number}"));
-        names.find(|name| cluster.owner(name) == wanted).unwrap()
+        names.find(|name| cluster.owner(name) == master).unwrap()
     })
 }
 
@@ -37,29 +37,29 @@ async fn the_suite_on_a_cluster() {
     suite(|| join(plain(&cluster))).await;
     let store = RedisStore::new(sharded(&cluster));
     for key in one_each(&cluster, "key") {
-        assert_eq!(store.acquire_lease(&key, "a", PATIENCE).await, Ok(true));
-        assert_eq!(store.acquire_lease(&key, "b", PATIENCE).await, Ok(false));
+        assert_eq!(store.acquire_lease(&key, "a", TIMEOUT).await, Ok(true));
+        assert_eq!(store.acquire_lease(&key, "b", TIMEOUT).await, Ok(false));
         assert_eq!(store.delete(&key).await, Ok(true));
     }
 }
 
 #[tokio::test]
-async fn plain_channels_reach_those_who_know_no_cluster() {
+async fn plain_channels_reach_clients_without_cluster_support() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;
     };
     let mut member = join(plain(&cluster));
     member.up().await;
-    member.hear(&["socketio"]).await;
+    member.subscribe(&["socketio"]).await;
     for master in &cluster.masters {
-        let () = master.ask(&["PUBLISH", "socketio", "from a stranger"]);
-        assert_eq!(member.message().await.1, "from a stranger");
+        let () = master.query(&["PUBLISH", "socketio", "from another client"]);
+        assert_eq!(member.message().await.1, "from another client");
     }
-    let mut stranger = join(settings(&cluster.masters[1]));
-    stranger.up().await;
-    stranger.hear(&["socketio"]).await;
-    member.say("socketio", "to a stranger");
-    assert_eq!(stranger.message().await.1, "to a stranger");
+    let mut other = join(settings(&cluster.masters[1]));
+    other.up().await;
+    other.subscribe(&["socketio"]).await;
+    member.publish("socketio", "to another client");
+    assert_eq!(other.message().await.1, "to another client");
 }
 
 #[tokio::test]
@@ -67,24 +67,24 @@ async fn channels_follow_their_slots() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;
     };
-    let (mut speaker, mut hearer) = (join(sharded(&cluster)), join(sharded(&cluster)));
-    speaker.up().await;
-    hearer.up().await;
+    let (mut publisher, mut subscriber) = (join(sharded(&cluster)), join(sharded(&cluster)));
+    publisher.up().await;
+    subscriber.up().await;
     let [name, _, other] = one_each(&cluster, "room");
-    hearer.hear(&[&name, &other]).await;
+    subscriber.subscribe(&[&name, &other]).await;
     cluster.move_slot(&name, 0, 2);
-    hearer.confirmed(channels(&[&name])).await;
+    subscriber.confirmed(channels(&[&name])).await;
     for number in 0..50 {
-        speaker.say(&name, &number.to_string());
+        publisher.publish(&name, &number.to_string());
     }
     for number in 0..50 {
         assert_eq!(
-            hearer.message().await,
+            subscriber.message().await,
             (name.clone(), Bytes::from(number.to_string()))
         );
     }
-    speaker.say(&other, "undisturbed");
-    assert_eq!(hearer.message().await.1, "undisturbed");
+    publisher.publish(&other, "undisturbed");
+    assert_eq!(subscriber.message().await.1, "undisturbed");
 }
 
 #[tokio::test]
@@ -92,26 +92,26 @@ async fn order_is_kept_while_slots_move() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;
     };
-    let (mut speaker, mut hearer) = (join(sharded(&cluster)), join(sharded(&cluster)));
-    speaker.up().await;
-    hearer.up().await;
+    let (mut publisher, mut subscriber) = (join(sharded(&cluster)), join(sharded(&cluster)));
+    publisher.up().await;
+    subscriber.up().await;
     let [name, ..] = one_each(&cluster, "room");
-    hearer.hear(&[&name]).await;
-    let said = async {
+    subscriber.subscribe(&[&name]).await;
+    let publishing = async {
         for number in 0..400_u64 {
-            speaker.say(&name, &number.to_string());
+            publisher.publish(&name, &number.to_string());
             sleep(Duration::from_millis(2)).await;
         }
-        // Said until it is heard, because what is said while the hearer moves is not.
+        // Repeated until it is received, because messages published while the subscription moves may be lost.
         loop {
-            speaker.say(&name, "400");
+            publisher.publish(&name, "400");
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let heard = async {
+    let receiving = async {
         let mut last = None;
         while last != Some(400_u64) {
-            let number: u64 = String::from_utf8_lossy(&hearer.message().await.1)
+            let number: u64 = String::from_utf8_lossy(&subscriber.message().await.1)
                 .parse()
                 .unwrap();
             assert!(last < Some(number), "{last:?} before {number}");
@@ -126,61 +126,61 @@ async fn order_is_kept_while_slots_move() {
         std::future::pending::<()>().await
     };
     tokio::select! {
-        () = heard => {}
-        () = said => unreachable!(),
+        () = receiving => {}
+        () = publishing => unreachable!(),
         () = moving => unreachable!(),
     }
 }
 
 #[tokio::test]
-async fn a_killed_master_is_replaced_and_the_others_work_on() {
+async fn a_killed_master_is_replaced_and_the_others_keep_working() {
     let Some(mut cluster) = RedisCluster::start(None) else {
         return;
     };
-    let (mut speaker, mut hearer) = (join(sharded(&cluster)), join(sharded(&cluster)));
-    speaker.up().await;
-    hearer.up().await;
+    let (mut publisher, mut subscriber) = (join(sharded(&cluster)), join(sharded(&cluster)));
+    publisher.up().await;
+    subscriber.up().await;
     let [name, other, _] = one_each(&cluster, "room");
-    hearer.hear(&[&name, &other]).await;
+    subscriber.subscribe(&[&name, &other]).await;
     cluster.masters[0].stop();
-    speaker.down().await;
-    hearer.down().await;
-    speaker.say(&name, "kept meanwhile");
-    speaker.say(&other, "undisturbed");
-    assert_eq!(hearer.message().await.1, "undisturbed");
-    hearer.up().await;
-    speaker.up().await;
+    publisher.down().await;
+    subscriber.down().await;
+    publisher.publish(&name, "kept meanwhile");
+    publisher.publish(&other, "undisturbed");
+    assert_eq!(subscriber.message().await.1, "undisturbed");
+    subscriber.up().await;
+    publisher.up().await;
     assert_eq!(
-        hearer.message().await,
+        subscriber.message().await,
         (name.clone(), "kept meanwhile".into())
     );
-    assert!(cluster.replicas[0].says("role:master"));
-    let counted = speaker.link.publish_counted(message(&name, "counted"));
+    assert!(cluster.replicas[0].has_info("role:master"));
+    let counted = publisher.link.publish_counted(message(&name, "counted"));
     assert_eq!(counted.await, Ok(1));
 }
 
 #[tokio::test]
-async fn a_single_subscription_lost_comes_back() {
+async fn a_killed_subscription_of_one_master_is_restored() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;
     };
     let mut member = join(sharded(&cluster));
     member.up().await;
     let names = one_each(&cluster, "room");
-    member.hear(&[&names[0], &names[1]]).await;
-    let killed: u64 = cluster.masters[1].ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    member.subscribe(&[&names[0], &names[1]]).await;
+    let killed: u64 = cluster.masters[1].query(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(killed, 1);
     member.down().await;
     member.confirmed(channels(&[&names[1]])).await;
     member.up().await;
     for name in &names[..2] {
-        member.say(name, "heard");
-        assert_eq!(member.message().await, (name.clone(), "heard".into()));
+        member.publish(name, "received");
+        assert_eq!(member.message().await, (name.clone(), "received".into()));
     }
 }
 
 #[tokio::test]
-async fn what_is_misconfigured_is_named() {
+async fn a_wrong_topology_is_named_in_the_error() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;
     };

@@ -1,10 +1,10 @@
-//! A master found by Sentinels, and followed when it is another one.
+//! A master resolved by Sentinels, and its failovers.
 
 use super::*;
-use crate::bus::link_tests::server::Watched;
+use crate::bus::link_tests::server::SentinelSetup;
 use crate::bus::redis::{TlsFiles, Topology};
 
-fn watched(by: &Watched, service: &str) -> RedisSettings {
+fn watched(by: &SentinelSetup, service: &str) -> RedisSettings {
     let topology = Topology::Sentinel {
         sentinels: by.addresses(),
         service: service.to_owned(),
@@ -13,14 +13,14 @@ fn watched(by: &Watched, service: &str) -> RedisSettings {
     };
     let mut settings = RedisSettings::new("redis://main", &topology, &TlsFiles::default()).unwrap();
     settings.ping_interval = Duration::from_millis(500);
-    // A failover takes some seconds, and what is said meanwhile must not be too old then.
-    settings.spool.age = PATIENCE;
+    // A failover takes several seconds, and messages published meanwhile must not expire.
+    settings.spool.age = TIMEOUT;
     settings
 }
 
 #[tokio::test]
 async fn the_suite_by_sentinel() {
-    let Some(servers) = Watched::start() else {
+    let Some(servers) = SentinelSetup::start() else {
         return;
     };
     suite(|| join(watched(&servers, "main"))).await;
@@ -36,45 +36,45 @@ async fn the_suite_by_sentinel() {
 }
 
 #[tokio::test]
-async fn a_killed_master_is_followed() {
-    let Some(mut servers) = Watched::start() else {
+async fn the_link_follows_the_failover_of_a_killed_master() {
+    let Some(mut servers) = SentinelSetup::start() else {
         return;
     };
-    let (mut speaker, mut hearer) = (
+    let (mut publisher, mut subscriber) = (
         join(watched(&servers, "main")),
         join(watched(&servers, "main")),
     );
-    speaker.up().await;
-    hearer.up().await;
-    hearer.hear(&["room"]).await;
+    publisher.up().await;
+    subscriber.up().await;
+    subscriber.subscribe(&["room"]).await;
     let store = RedisStore::new(watched(&servers, "main"));
-    assert_eq!(store.acquire_lease("lease", "a", PATIENCE).await, Ok(true));
+    assert_eq!(store.acquire_lease("lease", "a", TIMEOUT).await, Ok(true));
     servers.servers[0].stop();
-    speaker.down().await;
-    hearer.down().await;
-    speaker.say("room", "kept meanwhile");
-    hearer.up().await;
-    speaker.up().await;
-    assert!(servers.servers[1].says("role:master"));
-    assert_eq!(hearer.message().await.1, "kept meanwhile");
-    assert!(store.acquire_lease("lease", "a", PATIENCE).await.is_ok());
+    publisher.down().await;
+    subscriber.down().await;
+    publisher.publish("room", "kept meanwhile");
+    subscriber.up().await;
+    publisher.up().await;
+    assert!(servers.servers[1].has_info("role:master"));
+    assert_eq!(subscriber.message().await.1, "kept meanwhile");
+    assert!(store.acquire_lease("lease", "a", TIMEOUT).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_demoted_master_is_left() {
-    let Some(servers) = Watched::start() else {
+async fn the_link_leaves_a_demoted_master() {
+    let Some(servers) = SentinelSetup::start() else {
         return;
     };
-    let (mut speaker, mut hearer) = (
+    let (mut publisher, mut subscriber) = (
         join(watched(&servers, "main")),
         join(watched(&servers, "main")),
     );
-    speaker.up().await;
-    hearer.up().await;
-    hearer.hear(&["room"]).await;
-    let () = servers.sentinels[0].ask(&["SENTINEL", "FAILOVER", "main"]);
+    publisher.up().await;
+    subscriber.up().await;
+    subscriber.subscribe(&["room"]).await;
+    let () = servers.sentinels[0].query(&["SENTINEL", "FAILOVER", "main"]);
     let new_master = &servers.servers[1];
-    // Both halves of both are at the new one.
+    // Both connections of both members lead to the new master.
     until(
         new_master,
         &["PUBSUB", "NUMSUB", "room"],
@@ -84,36 +84,41 @@ async fn a_demoted_master_is_left() {
     let both = |names: Vec<String>| names.len() == 2;
     until(new_master, &["PUBSUB", "CHANNELS", "roomwire:ping:*"], both).await;
     let begun = std::time::Instant::now();
-    while speaker.link.publish_counted(message("room", "moved")).await != Ok(1) {
-        assert!(begun.elapsed() < PATIENCE, "the speaker did not move");
+    while publisher
+        .link
+        .publish_counted(message("room", "moved"))
+        .await
+        != Ok(1)
+    {
+        assert!(begun.elapsed() < TIMEOUT, "the publisher did not move");
         sleep(Duration::from_millis(50)).await;
     }
     loop {
-        if hearer.message().await.1 == "moved" {
+        if subscriber.message().await.1 == "moved" {
             break;
         }
     }
 }
 
-/// A master that nobody cuts off, but that is none any more for the others.
+/// The old master keeps running with open connections, but is no longer the master.
 #[tokio::test]
 async fn the_watch_notices_a_move_without_a_broken_connection() {
-    let Some(servers) = Watched::start() else {
+    let Some(servers) = SentinelSetup::start() else {
         return;
     };
     let mut member = join(watched(&servers, "main"));
     member.up().await;
-    member.hear(&["room"]).await;
+    member.subscribe(&["room"]).await;
     let other = RedisServer::start(&[]).unwrap();
-    // All Sentinels say now that the master is a third server; the old one lives on.
+    // All Sentinels now report a third server as the master; the old one keeps running.
     for sentinel in &servers.sentinels {
-        let () = sentinel.ask(&["SENTINEL", "REMOVE", "main"]);
+        let () = sentinel.query(&["SENTINEL", "REMOVE", "main"]);
         let port = other.port.to_string();
-        let () = sentinel.ask(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "2"]);
+        let () = sentinel.query(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "2"]);
     }
     let moved = |counts: Vec<(String, u64)>| counts == [("room".to_owned(), 1)];
     until(&other, &["PUBSUB", "NUMSUB", "room"], moved).await;
     member.up().await;
-    member.say("room", "there");
+    member.publish("room", "there");
     assert_eq!(member.message().await.1, "there");
 }

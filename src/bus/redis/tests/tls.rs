@@ -1,4 +1,4 @@
-//! TLS, both sides' certificates, and what is said when they do not fit.
+//! TLS with server and client certificates, and the errors for invalid ones.
 
 use super::*;
 use crate::bus::link_tests::server::Certificates;
@@ -42,21 +42,21 @@ async fn the_suite_over_tls() {
 }
 
 #[tokio::test]
-async fn both_sides_show_certificates() {
+async fn client_certificates_are_sent() {
     let certificates = Certificates::new();
     let Some(server) = start(&certificates, "server", "yes") else {
         return;
     };
     let mut member = join(over_tls(&server, &identified(&certificates)));
     member.up().await;
-    member.hear(&["room"]).await;
-    member.say("room", "trusted");
+    member.subscribe(&["room"]).await;
+    member.publish("room", "trusted");
     assert_eq!(member.message().await.1, "trusted");
     let store = RedisStore::new(over_tls(&server, &identified(&certificates)));
     assert_eq!(store.get("key").await, Ok(None));
 }
 
-/// Why the store, and so everything, does not reach the server.
+/// The error of a store with these settings.
 async fn refusal(settings: RedisSettings) -> String {
     RedisStore::new(settings)
         .get("key")
@@ -66,8 +66,8 @@ async fn refusal(settings: RedisSettings) -> String {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_named() {
-    let (certificates, strangers) = (Certificates::new(), Certificates::new());
+async fn the_setting_at_fault_is_named() {
+    let (certificates, others) = (Certificates::new(), Certificates::new());
     let Some(server) = start(&certificates, "server", "yes") else {
         return;
     };
@@ -78,14 +78,14 @@ async fn what_does_not_fit_is_named() {
         return;
     };
     let cases = [
-        (over_tls(&server, &trusting(&strangers)), "bus.tls_ca"),
+        (over_tls(&server, &trusting(&others)), "bus.tls_ca"),
         (over_tls(&server, &trusting(&certificates)), "bus.tls_cert"),
         (
             over_tls(
                 &server,
                 &TlsFiles {
                     ca: Some(certificates.path("ca.pem")),
-                    ..identified(&strangers)
+                    ..identified(&others)
                 },
             ),
             "bus.tls_cert",
@@ -106,7 +106,7 @@ async fn what_does_not_fit_is_named() {
 }
 
 #[tokio::test]
-async fn files_that_are_none() {
+async fn invalid_files_are_named() {
     let certificates = Certificates::new();
     let refused = |ca: &str, certificate: &str, key: &str| {
         let files = TlsFiles {
