@@ -27,12 +27,12 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Option<CommandLineVerb>,
 }
 
 /// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Subcommand)]
-pub enum Verb {
+pub enum CommandLineVerb {
     /// Run a node (the default)
     #[default]
     Serve,
@@ -74,7 +74,7 @@ pub enum Verb {
 
 impl Cli {
     /// The chosen verb; `serve` where none is given.
-    pub fn verb(&self) -> Verb {
+    pub fn verb(&self) -> CommandLineVerb {
         self.verb.clone().unwrap_or_default()
     }
 }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    fn verb(arguments: &[&str]) -> Verb {
+    fn verb(arguments: &[&str]) -> CommandLineVerb {
         Cli::try_parse_from([&["roomwire"], arguments].concat())
             .unwrap()
             .verb()
@@ -238,23 +238,26 @@ mod tests {
     #[test]
     fn serve_is_the_default_verb() {
         Cli::command().debug_assert();
-        assert_eq!(verb(&[]), Verb::Serve);
-        assert_eq!(verb(&["--config", "x.toml"]), Verb::Serve);
+        assert_eq!(verb(&[]), CommandLineVerb::Serve);
+        assert_eq!(verb(&["--config", "x.toml"]), CommandLineVerb::Serve);
         let idle = Duration::from_secs(5);
         let (live, url) = (false, None);
         assert_eq!(
             verb(&["check", "--config", "x.toml"]),
-            Verb::Check { live, url, idle }
+            CommandLineVerb::Check { live, url, idle }
         );
         let idle = Duration::from_secs(70);
         let (live, url) = (true, "https://host/".parse().ok());
         assert_eq!(
             verb(&["check", "--live", "--url", "https://host/", "--idle", "70s"]),
-            Verb::Check { live, url, idle }
+            CommandLineVerb::Check { live, url, idle }
         );
         assert!(Cli::try_parse_from(["roomwire", "check", "--url", "https://host/"]).is_err());
         let (reference, default) = (false, false);
-        assert_eq!(verb(&["config"]), Verb::Config { reference, default });
+        assert_eq!(
+            verb(&["config"]),
+            CommandLineVerb::Config { reference, default }
+        );
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use log::{info, warn};
 use roomwire::cli::signals::{SignalRequest, Signals};
-use roomwire::cli::{self, Cli, Verb};
+use roomwire::cli::{self, Cli, CommandLineVerb};
 use roomwire::config::Loaded;
 use roomwire::live::{self, Options, Severity};
 use roomwire::logging::{self, Logging};
@@ -22,11 +22,15 @@ fn main() -> ExitCode {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = cli::parse();
     match cli.verb() {
-        Verb::Serve => serve(&cli),
-        Verb::Health { ready } => cli::health(&cli, ready),
-        Verb::Drain { wait } => cli::drain(&cli, wait),
-        Verb::Check { live, url, idle } => check(&cli, live.then_some(Options { url, idle })),
-        Verb::Config { reference, default } => cli::print_config(&cli, reference, default),
+        CommandLineVerb::Serve => serve(&cli),
+        CommandLineVerb::Health { ready } => cli::health(&cli, ready),
+        CommandLineVerb::Drain { wait } => cli::drain(&cli, wait),
+        CommandLineVerb::Check { live, url, idle } => {
+            check(&cli, live.then_some(Options { url, idle }))
+        }
+        CommandLineVerb::Config { reference, default } => {
+            cli::print_config(&cli, reference, default)
+        }
     }
 }
 

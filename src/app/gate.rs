@@ -27,14 +27,14 @@ pub trait ConnectGate {
     }
 
     /// Checks a namespace CONNECT. A refusal is the client's `connect_error`.
-    fn on_connect(&self, _request: &ConnectRequest<'_>) -> GateOutcome {
+    fn on_connect(&self, _request: &GateRequest<'_>) -> GateOutcome {
         GateOutcome::Now(Decision::Pass)
     }
 }
 
 /// A namespace CONNECT that a gate checks.
 #[derive(Debug, Clone, Copy)]
-pub struct ConnectRequest<'a> {
+pub struct GateRequest<'a> {
     /// The request that opened the session.
     pub handshake: &'a Handshake,
     /// The identity established so far, by an earlier gate or when the session opened.
@@ -143,7 +143,7 @@ impl Gates {
     ) -> Result<Option<Rc<Identity>>, GateRefusal> {
         let mut identity = credentials.identity.clone();
         for gate in &self.0 {
-            let request = ConnectRequest {
+            let request = GateRequest {
                 handshake: &credentials.handshake,
                 identity: identity.as_deref(),
                 socket,

@@ -46,12 +46,12 @@ pub struct Relay {
 
 /// Why a request is rejected.
 #[derive(Debug, PartialEq)]
-struct Rejection {
+struct RelayRejection {
     code: &'static str,
     message: String,
 }
 
-impl Rejection {
+impl RelayRejection {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { code, message }
@@ -74,7 +74,7 @@ impl Relay {
         &self,
         context: &SocketContext<'_>,
         payload: &Payload,
-    ) -> Result<Outcome, Rejection> {
+    ) -> Result<Outcome, RelayRejection> {
         let arguments = Arguments::of(payload);
         let name = arguments.name.and_then(event_name).unwrap_or_default();
         match &*name {
@@ -98,7 +98,7 @@ impl Relay {
                 Ok([Effect::dispatch(Command::Emit(emit)), ack].into())
             }
             "roomwire:ask" => Ok(ask(context, self.emit(context, payload, &arguments)?)),
-            _ => Err(Rejection::new(
+            _ => Err(RelayRejection::new(
                 "unknown_event",
                 format!(
                     "`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit or roomwire:ask"
@@ -107,10 +107,10 @@ impl Relay {
         }
     }
 
-    fn may_join(&self, room: &Room) -> Result<(), Rejection> {
+    fn may_join(&self, room: &Room) -> Result<(), RelayRejection> {
         // The room named after a socket's id receives what is meant for that socket alone.
         if SocketId::parse(room).is_some() {
-            return Err(Rejection::new(
+            return Err(RelayRejection::new(
                 "room_reserved",
                 format!("`{room}` is the id of a socket"),
             ));
@@ -121,7 +121,7 @@ impl Relay {
             .rule(room)
             .is_some_and(|rule| rule.join == JoinPolicy::Anyone);
         if !allowed {
-            return Err(Rejection::new(
+            return Err(RelayRejection::new(
                 "join_forbidden",
                 format!("clients may not join `{room}` (app.relay)"),
             ));
@@ -134,16 +134,16 @@ impl Relay {
         context: &SocketContext<'_>,
         payload: &Payload,
         arguments: &Arguments<'_>,
-    ) -> Result<Emit, Rejection> {
+    ) -> Result<Emit, RelayRejection> {
         let room = arguments.room()?;
         let Some(event) = arguments.event.and_then(event_name) else {
-            return Err(Rejection::new(
+            return Err(RelayRejection::new(
                 "bad_request",
                 "the second argument must be the name of an event",
             ));
         };
         if RESERVED_EVENTS.contains(&&*event) || event.starts_with(EVENT_PREFIX) {
-            return Err(Rejection::new(
+            return Err(RelayRejection::new(
                 "event_reserved",
                 format!("`{event}` cannot be emitted to others"),
             ));
@@ -158,7 +158,7 @@ impl Relay {
         })
     }
 
-    fn may_publish(&self, context: &SocketContext<'_>, room: &Room) -> Result<(), Rejection> {
+    fn may_publish(&self, context: &SocketContext<'_>, room: &Room) -> Result<(), RelayRejection> {
         let publish = self
             .rules
             .read()
@@ -177,7 +177,7 @@ impl Relay {
         } else {
             "clients may not"
         };
-        Err(Rejection::new(
+        Err(RelayRejection::new(
             "publish_forbidden",
             format!("{who} emit to `{room}` (app.relay)"),
         ))
@@ -210,7 +210,7 @@ fn join(context: &SocketContext<'_>, room: Room) -> Outcome {
         // A room beyond the limit was left out, counted and logged by the broker.
         let Some(room) = joined.rooms.first() else {
             let message = "the socket is in socket.max_rooms rooms";
-            return Rejection::new("too_many_rooms", message).ack(socket);
+            return RelayRejection::new("too_many_rooms", message).ack(socket);
         };
         let mut acknowledged = json!({
             "ok": true,
@@ -263,16 +263,16 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn room(&self) -> Result<Room, Rejection> {
+    fn room(&self) -> Result<Room, RelayRejection> {
         let room = self.room.and_then(decode_string);
         let Some(room) = room.filter(|room| !room.is_empty()) else {
-            return Err(Rejection::new(
+            return Err(RelayRejection::new(
                 "bad_request",
                 "the first argument must be the name of a room",
             ));
         };
         if room.len() > MAX_ROOM_NAME {
-            return Err(Rejection::new(
+            return Err(RelayRejection::new(
                 "room_name_too_long",
                 format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
             ));

@@ -39,7 +39,7 @@ pub struct Directory {
     entered: Mutex<Vec<Option<ShardAddress>>>,
     shards: OnceLock<Box<[ShardAddress]>>,
     /// One for each worker, and a last one for the bridge.
-    backlogs: Box<[Backlog]>,
+    backlogs: Box<[ShardBacklog]>,
     next_ack_id: AtomicU32,
     peers: watch::Sender<Vec<NodeId>>,
     /// Numbers the calls and queries of threads without a shard.
@@ -52,7 +52,7 @@ pub struct Directory {
 /// Bytes of commands on their way to one shard or the bridge, on a cache line of its own.
 #[derive(Default)]
 #[repr(align(64))]
-struct Backlog(AtomicUsize);
+struct ShardBacklog(AtomicUsize);
 
 impl Directory {
     /// A directory for `workers` shards. Without a bus nothing is published.
@@ -64,7 +64,7 @@ impl Directory {
             bus,
             entered: Mutex::new(vec![None; workers]),
             shards: OnceLock::new(),
-            backlogs: (0..=workers).map(|_| Backlog::default()).collect(),
+            backlogs: (0..=workers).map(|_| ShardBacklog::default()).collect(),
             next_ack_id: AtomicU32::new(0),
             peers: watch::Sender::default(),
             next_gather: AtomicU64::new(0),

@@ -11,7 +11,7 @@ use super::messages::{Forward, Leave, RouterAddresses};
 use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
-use crate::bus::redis::{InvalidRedis, RedisSettings, TlsFiles, Topology};
+use crate::bus::redis::{InvalidRedis, RedisSettings, RedisTlsFiles, Topology};
 use crate::config::BusConfig;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -35,7 +35,7 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
         (None, true) => Topology::Cluster,
         (None, false) => Topology::Single,
     };
-    let files = TlsFiles {
+    let files = RedisTlsFiles {
         ca: config.tls_ca.clone(),
         identity: config.tls_identity.clone(),
     };

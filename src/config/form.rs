@@ -11,7 +11,7 @@ const AUTO: &str = "auto";
 
 /// Why a value is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rejection {
+pub(super) struct FormRejection {
     /// What to append to the path of the key, as `[0].join`; empty for the value as a whole.
     pub(super) at: String,
     /// The reason, to stand after the key.
@@ -20,7 +20,7 @@ pub(super) struct Rejection {
     pub(super) meant: Option<String>,
 }
 
-impl From<String> for Rejection {
+impl From<String> for FormRejection {
     fn from(message: String) -> Self {
         Self {
             at: String::new(),
@@ -30,7 +30,7 @@ impl From<String> for Rejection {
     }
 }
 
-pub(super) type Rejections = Vec<Rejection>;
+pub(super) type Rejections = Vec<FormRejection>;
 type Read<T> = Box<dyn Fn(&Value, &mut Rejections) -> Option<T>>;
 
 /// How the value of a key is written, which values are allowed, and how one becomes a `T`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::config::ValueKind;
 
-use super::form::{Form, Rejection, Rejections, text_of, text_of_whole};
+use super::form::{Form, FormRejection, Rejections, text_of, text_of_whole};
 use super::range::{described, spelled_duration, spelled_size, within};
 use super::schema::{self, Kind};
 use super::units;
@@ -118,7 +118,7 @@ pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
             let listed: Vec<&str> = names().collect();
-            rejections.push(Rejection {
+            rejections.push(FormRejection {
                 at: String::new(),
                 message: format!("`{text}` is none of {}", listed.join(", ")),
                 meant: schema::nearest(&text, names()),

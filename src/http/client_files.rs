@@ -15,7 +15,7 @@ use crate::transport::origin::CorsHeaders;
 
 /// A file of the client.
 #[derive(Debug)]
-struct File {
+struct ClientFile {
     content: Bytes,
     etag: EntityTag,
 }
@@ -23,7 +23,7 @@ struct File {
 /// The files by name, read once at start.
 #[derive(Debug, Default)]
 pub struct ClientFiles {
-    files: Option<HashMap<String, File>>,
+    files: Option<HashMap<String, ClientFile>>,
 }
 
 impl ClientFiles {
@@ -45,7 +45,7 @@ impl ClientFiles {
                 content.hash(&mut hasher);
                 let tag = format!("{:x}-{:016x}", content.len(), hasher.finish());
                 let etag = EntityTag::new_strong(tag);
-                files.insert(name, File { content, etag });
+                files.insert(name, ClientFile { content, etag });
             }
         }
         Ok(Self { files: Some(files) })
@@ -95,7 +95,7 @@ impl ClientFiles {
     }
 }
 
-impl File {
+impl ClientFile {
     /// Whether the client has the current version of the file in its cache (RFC 9110, 13.1.2).
     fn is_known_to(&self, request: &HttpRequest) -> bool {
         if !request.headers().contains_key(header::IF_NONE_MATCH) {

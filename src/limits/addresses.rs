@@ -25,7 +25,7 @@ struct NetworkState {
 }
 
 #[derive(Debug)]
-struct Part {
+struct Slice {
     networks: HashMap<Network, NetworkState>,
     sweep_at: usize,
 }
@@ -33,14 +33,14 @@ struct Part {
 /// The networks of all clients.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    parts: [Mutex<Part>; PARTS],
+    parts: [Mutex<Slice>; PARTS],
     hasher: RandomState,
 }
 
 impl Default for Addresses {
     fn default() -> Self {
         let part = |_| {
-            Mutex::new(Part {
+            Mutex::new(Slice {
                 networks: HashMap::new(),
                 sweep_at: FIRST_SWEEP,
             })
@@ -95,7 +95,7 @@ impl Addresses {
         }
     }
 
-    fn part(&self, network: Network) -> MutexGuard<'_, Part> {
+    fn part(&self, network: Network) -> MutexGuard<'_, Slice> {
         let part = self.hasher.hash_one(network) as usize % PARTS;
         self.parts[part]
             .lock()
@@ -104,7 +104,7 @@ impl Addresses {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let part = |part: &Mutex<Part>| part.lock().unwrap().networks.len();
+        let part = |part: &Mutex<Slice>| part.lock().unwrap().networks.len();
         self.parts.iter().map(part).sum()
     }
 }
@@ -115,7 +115,7 @@ impl NetworkState {
     }
 }
 
-impl Part {
+impl Slice {
     /// Removes forgettable addresses, each time the part has doubled.
     fn sweep(&mut self, now: Instant) {
         if self.networks.len() >= self.sweep_at {

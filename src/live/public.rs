@@ -36,12 +36,12 @@ const IDLE: &str = "longer idle times than engine.ping_interval and engine.ping_
 
 const CODES: &str = "as the response states; docs/protocol.md lists the codes";
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait ClientConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ClientConnection for S {}
 
 /// The address and path of a public URL.
-struct Target {
+struct PublicEndpoint {
     url: Url,
     has_tls: bool,
     host: String,
@@ -49,7 +49,7 @@ struct Target {
     path: String,
 }
 
-impl Target {
+impl PublicEndpoint {
     /// `None` if clients cannot open this URL.
     fn of(url: &Url, config: &Config) -> Option<Self> {
         let has_tls = match url.scheme() {
@@ -76,7 +76,7 @@ impl Target {
             .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    async fn open(&self) -> io::Result<Box<dyn Stream>> {
+    async fn open(&self) -> io::Result<Box<dyn ClientConnection>> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         if !self.has_tls {
             return Ok(Box::new(stream));
@@ -140,7 +140,7 @@ pub(super) async fn check(
     config: &Config,
     nodes: &BTreeSet<String>,
 ) -> Vec<Finding> {
-    let Some(target) = Target::of(url, config) else {
+    let Some(target) = PublicEndpoint::of(url, config) else {
         let what = format!("`{url}` is not a URL that clients can open");
         return vec![Finding::error(what, "--url https://host/")];
     };
@@ -228,9 +228,9 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-type Socket = WebSocketStream<Box<dyn Stream>>;
+type Socket = WebSocketStream<Box<dyn ClientConnection>>;
 
-async fn hold(target: &Target, idle: Duration, nodes: &BTreeSet<String>) -> Vec<Finding> {
+async fn hold(target: &PublicEndpoint, idle: Duration, nodes: &BTreeSet<String>) -> Vec<Finding> {
     match upgrade(target).await {
         Ok(socket) => {
             let (finding, opened) = idle_client(socket, idle).await;
@@ -244,7 +244,7 @@ async fn hold(target: &Target, idle: Duration, nodes: &BTreeSet<String>) -> Vec<
 }
 
 /// Opens a websocket; the error is the problem and the setting to change.
-async fn upgrade(target: &Target) -> Result<Socket, (String, &'static str)> {
+async fn upgrade(target: &PublicEndpoint) -> Result<Socket, (String, &'static str)> {
     let scheme = if target.has_tls { "wss" } else { "ws" };
     let (authority, path) = (target.authority(), &target.path);
     let address = format!("{scheme}://{authority}{path}?EIO=4&transport=websocket");

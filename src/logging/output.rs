@@ -25,14 +25,14 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// Lines that have not been written yet.
 pub(super) struct Output {
-    queue: Mutex<Queue>,
+    queue: Mutex<LineQueue>,
     /// Notified when there is work for the writer.
     filled: Condvar,
     /// Notified when everything is written.
     emptied: Condvar,
 }
 
-struct Queue {
+struct LineQueue {
     lines: Vec<u8>,
     limit: usize,
     writing: bool,
@@ -52,7 +52,7 @@ impl Output {
 
     const fn with_limit(limit: usize) -> Self {
         Self {
-            queue: Mutex::new(Queue {
+            queue: Mutex::new(LineQueue {
                 lines: Vec::new(),
                 limit,
                 writing: false,
@@ -66,7 +66,7 @@ impl Output {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,7 +155,7 @@ impl Output {
     }
 }
 
-impl Queue {
+impl LineQueue {
     /// Whether enough is buffered to write at once.
     fn is_due(&self) -> bool {
         self.lines.len() >= self.limit / 2

@@ -32,11 +32,11 @@ fn stripe() -> usize {
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Line(AtomicU64);
+struct MetricLine(AtomicU64);
 
 /// A number that only increases.
 #[derive(Debug, Default)]
-pub struct Counter([Line; STRIPES]);
+pub struct Counter([MetricLine; STRIPES]);
 
 impl Counter {
     /// Adds one.

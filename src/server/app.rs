@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::BusHandles;
-use super::reload::ReloadableParts;
+use super::reloadable::ReloadableParts;
 use crate::app::AppFactory;
 use crate::app::echo::EchoFactory;
 use crate::app::open_webui::{Node, OpenWebuiFactory};

@@ -8,6 +8,7 @@ mod drain_plan;
 mod listen;
 mod name;
 mod reload;
+mod reloadable;
 mod tls;
 mod worker;
 
@@ -47,8 +48,8 @@ use crate::transport::routing::{CloseAll, WorkerRouters};
 use app::apps;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
-use reload::ReloadableParts;
 pub use reload::Reloader;
+use reloadable::ReloadableParts;
 use tls::WatchedIdentity;
 use worker::{Blueprint, endpoint_settings, outbox_memory, session_settings};
 

@@ -2,45 +2,16 @@
 //!
 //! Which keys act at once is said by `config::reload`; here is how. Called by `main` at `SIGHUP`.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
 
 use super::Server;
 use super::worker::outbox_memory;
-use crate::config::{
-    self, Change, Config, DrainConfig, Loaded, Problem, Rejected, RelayConfig, Reload, Reloadable,
-    Sources,
-};
+use crate::config::{self, Change, Config, Loaded, Problem, Rejected, Reload, Sources};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ReloadResult;
-use crate::transport::access::AccessPolicy;
-
-/// The parts of the configuration that are read where they matter, each time anew.
-pub(super) struct ReloadableParts {
-    pub(super) access: Arc<Reloadable<AccessPolicy>>,
-    pub(super) rules: Arc<Reloadable<RelayConfig>>,
-    pub(super) drain: Arc<Reloadable<DrainConfig>>,
-}
-
-impl ReloadableParts {
-    pub(super) fn of(config: &Config) -> Self {
-        Self {
-            access: Reloadable::new(AccessPolicy::new(&config.cors, &config.server)),
-            rules: Reloadable::new(config.app.relay.clone()),
-            drain: Reloadable::new(config.drain.clone()),
-        }
-    }
-
-    fn replace(&self, config: &Config) {
-        self.access
-            .replace(AccessPolicy::new(&config.cors, &config.server));
-        self.rules.replace(config.app.relay.clone());
-        self.drain.replace(config.drain.clone());
-    }
-}
 
 /// Puts in force what a running node can take over of `config`.
 pub(super) fn apply(server: &Server, config: &Config) {

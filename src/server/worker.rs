@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
-use super::reload::ReloadableParts;
+use super::reloadable::ReloadableParts;
 use crate::app::gate::{GateFactory, Gates};
 use crate::app::{AppFactory, CommandSender};
 use crate::broker::{Directory, RoomBroker, Shard, ShardLimits};

@@ -15,7 +15,7 @@ use super::messages::{
 };
 use super::*;
 use crate::app::echo::Echo;
-use crate::app::gate::{ConnectGate, ConnectRequest, Decision, GateOutcome, Gates};
+use crate::app::gate::{ConnectGate, Decision, GateOutcome, GateRequest, Gates};
 use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
 use crate::protocol::WireFormat;
 
@@ -219,7 +219,7 @@ impl SocketHandler for RecordingApp {
 struct NameGate;
 
 impl ConnectGate for NameGate {
-    fn on_connect(&self, request: &ConnectRequest<'_>) -> GateOutcome {
+    fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
         let decision = Decision::Allow(Identity {
             user: request.auth.to_owned(),
             claims: String::new(),

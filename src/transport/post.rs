@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::forward::client::ForwardClient;
-use super::forward::envelope::{Kind, Outcome};
+use super::forward::envelope::{ForwardOutcome, Kind};
 use super::forward::request::ForwardRequest;
 use crate::model::EngineId;
 use crate::session::Session;
@@ -99,11 +99,11 @@ impl<'a> PendingPost<'a> {
             Owner::Remote { request, timeout } => {
                 let (outcome, _) = request.send_body(body, *timeout).await;
                 match outcome {
-                    Outcome::Done | Outcome::Last => Some(Ok(())),
-                    Outcome::TransportMismatch => Some(Err(PostError::TransportMismatch)),
-                    Outcome::Duplicate => Some(Err(PostError::Duplicate)),
-                    Outcome::Malformed => Some(Err(PostError::Malformed)),
-                    Outcome::Gone | Outcome::Declined => None,
+                    ForwardOutcome::Done | ForwardOutcome::Last => Some(Ok(())),
+                    ForwardOutcome::TransportMismatch => Some(Err(PostError::TransportMismatch)),
+                    ForwardOutcome::Duplicate => Some(Err(PostError::Duplicate)),
+                    ForwardOutcome::Malformed => Some(Err(PostError::Malformed)),
+                    ForwardOutcome::Gone | ForwardOutcome::Declined => None,
                 }
             }
         }

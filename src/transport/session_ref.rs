@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::endpoint::Endpoint;
 use super::forward::client::ForwardClient;
-use super::forward::envelope::{Kind, Outcome};
+use super::forward::envelope::{ForwardOutcome, Kind};
 use super::forward::hold;
 use super::forward::remote_session::RemoteSession;
 use super::handshake::RequestError;
@@ -149,13 +149,13 @@ pub(super) async fn pull_local(session: &Addr<Session>) -> Option<Result<Batch, 
     batch.await.ok()
 }
 
-fn remote_batch((outcome, body): (Outcome, Bytes)) -> Option<Result<Batch, PullError>> {
+fn remote_batch((outcome, body): (ForwardOutcome, Bytes)) -> Option<Result<Batch, PullError>> {
     match outcome {
-        Outcome::Done => Some(Ok(Batch { body, last: false })),
-        Outcome::Last => Some(Ok(Batch { body, last: true })),
-        Outcome::TransportMismatch => Some(Err(PullError::TransportMismatch)),
-        Outcome::Duplicate => Some(Err(PullError::Duplicate)),
-        Outcome::Gone | Outcome::Malformed | Outcome::Declined => None,
+        ForwardOutcome::Done => Some(Ok(Batch { body, last: false })),
+        ForwardOutcome::Last => Some(Ok(Batch { body, last: true })),
+        ForwardOutcome::TransportMismatch => Some(Err(PullError::TransportMismatch)),
+        ForwardOutcome::Duplicate => Some(Err(PullError::Duplicate)),
+        ForwardOutcome::Gone | ForwardOutcome::Malformed | ForwardOutcome::Declined => None,
     }
 }
 

@@ -19,7 +19,7 @@ use super::connect::connect;
 use super::events::{Ending, UpstreamEvent, UpstreamListener};
 use super::limits::Permit;
 use super::options::ConnectionOptions;
-use super::receive::{Receiver, ending};
+use super::receive::{ServerEvents, ending};
 use super::state::{Shared, State};
 use crate::clock::now;
 use crate::metrics::labels::UpstreamRefusal;
@@ -80,7 +80,7 @@ struct Driver {
     shared: Rc<Shared>,
     options: ConnectionOptions,
     stream: TcpStream,
-    receiver: Receiver,
+    receiver: ServerEvents,
     writing: Vec<u8>,
     written: usize,
     timer: Pin<Box<Sleep>>,
@@ -94,7 +94,7 @@ impl Driver {
     fn new(shared: Rc<Shared>, options: ConnectionOptions, stream: TcpStream) -> Self {
         Self {
             shared,
-            receiver: Receiver::new(options.first_event.clone()),
+            receiver: ServerEvents::new(options.first_event.clone()),
             options,
             stream,
             writing: Vec::new(),

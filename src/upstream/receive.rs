@@ -10,7 +10,7 @@ use crate::model::{AckId, Payload};
 use crate::protocol::client::{EndReason, ServerEvent};
 
 /// Receives packets, and holds the connection back until the first event is acknowledged.
-pub(super) struct Receiver {
+pub(super) struct ServerEvents {
     first_event: Option<Payload>,
     pending_first: Option<PendingFirst>,
     is_connected: bool,
@@ -26,7 +26,7 @@ struct PendingFirst {
     deadline: Instant,
 }
 
-impl Receiver {
+impl ServerEvents {
     pub(super) fn new(first_event: Option<Payload>) -> Self {
         Self {
             first_event,

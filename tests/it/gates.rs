@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::app::gate::{ConnectGate, ConnectRequest, Decision, GateOutcome, GateRefusal};
+use roomwire::app::gate::{ConnectGate, Decision, GateOutcome, GateRefusal, GateRequest};
 use roomwire::bus::memory::Hub;
 use roomwire::model::Handshake;
 use roomwire::server::Extensions;
@@ -40,7 +40,7 @@ impl ConnectGate for HeaderGate {
         })
     }
 
-    fn on_connect(&self, request: &ConnectRequest<'_>) -> GateOutcome {
+    fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
         let decision = match request.handshake.header(PASS) {
             Some("valid") => Decision::Pass,
             _ => refusal("no_pass", "no pass"),

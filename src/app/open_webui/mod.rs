@@ -1,7 +1,7 @@
 //! The app of a node in front of Open WebUI: it handles sockets, rooms and pings, and leaves to the backends what
 //! requires their database.
 //!
-//! Events of browsers are parsed into a [`Request`]. `sign_in` and `chats` handle those known here, with REST requests
+//! Events of browsers are parsed into a [`BrowserRequest`]. `sign_in` and `chats` handle those known here, with REST requests
 //! to the backends (`backends`, `authentication`, `token_cache`) and state shared with them in Redis (`redis_state`).
 //! All other events are sent to a backend over an upstream connection (`upstreams`). Events of the backends arrive on
 //! the bus like those of any python-socketio process; `bus_listener` applies those that change what this node has
@@ -45,7 +45,7 @@ use crate::model::SocketId;
 use crate::upstream::Pool;
 use events::{channel_room, chat_room};
 use outcomes::{bool_ack, empty_ack};
-use requests::{ChatAction, Request, token_of};
+use requests::{BrowserRequest, ChatAction, token_of};
 use user::Login;
 use worker::WorkerApp;
 
@@ -102,25 +102,25 @@ impl OpenWebuiSocket {
         &self,
         context: &SocketContext<'_>,
         login: &Login,
-        request: Request,
+        request: BrowserRequest,
         event: Event,
     ) -> Outcome {
         let (worker, socket) = (Rc::clone(&self.worker), self.socket);
         match request {
-            Request::Heartbeat => [empty_ack()].into(),
-            Request::Usage { model } => {
+            BrowserRequest::Heartbeat => [empty_ack()].into(),
+            BrowserRequest::Usage { model } => {
                 Outcome::later(async move { worker.use_model(socket, model).await })
             }
-            Request::Channel {
+            BrowserRequest::Channel {
                 channel,
                 typing: Some(typing),
             } => {
                 let typing = events::channel_typing(&channel, &login.user, &typing);
                 [Effect::dispatch(typing), empty_ack()].into()
             }
-            Request::Chat { chat, action } => self.handle_chat(context, chat, action),
-            Request::InvalidChat => [bool_ack(false)].into(),
-            Request::CompletionChunk { channel, data } => Outcome::later(async move {
+            BrowserRequest::Chat { chat, action } => self.handle_chat(context, chat, action),
+            BrowserRequest::InvalidChat => [bool_ack(false)].into(),
+            BrowserRequest::CompletionChunk { channel, data } => Outcome::later(async move {
                 worker.redis.publish_completion_chunk(&channel, &data).await;
                 [empty_ack()].into()
             }),
@@ -173,24 +173,25 @@ impl SocketHandler for OpenWebuiSocket {
     fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
         let (worker, socket, handle) = (Rc::clone(&self.worker), self.socket, self.handle.clone());
         let login = worker.sockets.borrow().login(socket);
-        let request = Request::parse(&event.payload, login.as_ref().map(|login| &*login.user.id));
+        let request =
+            BrowserRequest::parse(&event.payload, login.as_ref().map(|login| &*login.user.id));
         match request {
-            Request::UserJoin { token } => {
+            BrowserRequest::UserJoin { token } => {
                 Outcome::later(async move { worker.user_join(socket, &handle, token).await })
             }
-            Request::JoinChannels { token } => {
+            BrowserRequest::JoinChannels { token } => {
                 Outcome::later(async move { worker.join_channels(socket, &handle, token).await })
             }
-            Request::JoinNote { token, note } => {
+            BrowserRequest::JoinNote { token, note } => {
                 Outcome::later(async move { worker.join_note(socket, &handle, token, &note).await })
             }
             // As at the backends, a socket outside the room gets an empty ack and no error.
-            Request::Channel { ref channel, .. }
+            BrowserRequest::Channel { ref channel, .. }
                 if !context.access.is_in(&channel_room(channel)) =>
             {
                 [empty_ack()].into()
             }
-            Request::Other {
+            BrowserRequest::Other {
                 requires_user: false,
             } if login.is_none() => [empty_ack()].into(),
             request => match login.filter(|login| !login.token.is_expired(unix_time::unix_now())) {

@@ -13,7 +13,7 @@ const UNSHARED: [&str; 3] = ["temporary:", "local:", "channel:"];
 
 /// A parsed event.
 #[derive(Debug, PartialEq)]
-pub(super) enum Request {
+pub(super) enum BrowserRequest {
     /// `user-join`: logs in, and joins the rooms of the user and its channels.
     UserJoin { token: Option<String> },
     /// `join-channels`
@@ -105,7 +105,7 @@ pub(super) fn token_of(auth: &str) -> Option<String> {
     serde_json::from_str::<Auth>(auth).ok()?.token
 }
 
-impl Request {
+impl BrowserRequest {
     /// Parses an event; `user` is the id of the user the socket is logged in as.
     pub(super) fn parse(payload: &Payload, user: Option<&str>) -> Self {
         let elements = payload.elements();
@@ -178,18 +178,18 @@ fn kind(data: Option<&RawValue>) -> Option<String> {
     serde_json::from_str::<EventData>(data?.get()).ok()?.r#type
 }
 
-fn channel(argument: &str) -> Option<Request> {
+fn channel(argument: &str) -> Option<BrowserRequest> {
     let about: About<'_> = serde_json::from_str(argument).ok()?;
     let channel = about.channel_id?;
     let typing = (kind(about.data).as_deref() == Some("typing")).then(|| ChannelTyping {
         message: about.message_id.map_or("null", RawValue::get).to_owned(),
         data: about.data.map_or("null", RawValue::get).to_owned(),
     });
-    Some(Request::Channel { channel, typing })
+    Some(BrowserRequest::Channel { channel, typing })
 }
 
 /// `None` for an event that is passed to a backend.
-fn chat(argument: &str) -> Option<Request> {
+fn chat(argument: &str) -> Option<BrowserRequest> {
     let about: About<'_> = serde_json::from_str(argument).ok()?;
     let kind = kind(about.data)?;
     if !["join", "leave", "typing"].contains(&kind.as_str()) {
@@ -198,7 +198,7 @@ fn chat(argument: &str) -> Option<Request> {
     let chat = about.chat_id.map(RawValue::get);
     let chat = chat.and_then(|chat| serde_json::from_str::<String>(chat).ok());
     let Some(chat) = chat.filter(|chat| is_shareable(chat)) else {
-        return Some(Request::InvalidChat);
+        return Some(BrowserRequest::InvalidChat);
     };
     let action = match kind.as_str() {
         "join" => ChatAction::Join,
@@ -207,11 +207,11 @@ fn chat(argument: &str) -> Option<Request> {
             let data = about.data.map_or("null", RawValue::get);
             match serde_json::from_str::<TypingData>(data) {
                 Ok(data) => ChatAction::Typing(data.data.typing),
-                Err(_) => return Some(Request::InvalidChat),
+                Err(_) => return Some(BrowserRequest::InvalidChat),
             }
         }
     };
-    Some(Request::Chat { chat, action })
+    Some(BrowserRequest::Chat { chat, action })
 }
 
 fn is_shareable(chat: &str) -> bool {
@@ -222,8 +222,8 @@ fn is_shareable(chat: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(json: &str) -> Request {
-        Request::parse(&Payload::text(json.to_owned()), Some("u1"))
+    fn parse(json: &str) -> BrowserRequest {
+        BrowserRequest::parse(&Payload::text(json.to_owned()), Some("u1"))
     }
 
     fn token(text: &str) -> Option<String> {
@@ -235,28 +235,28 @@ mod tests {
         let cases = [
             (
                 r#"["user-join",{"auth":{"token":"t"}}]"#,
-                Request::UserJoin { token: token("t") },
+                BrowserRequest::UserJoin { token: token("t") },
             ),
             (
                 r#"["user-join",{"auth":null}]"#,
-                Request::UserJoin { token: None },
+                BrowserRequest::UserJoin { token: None },
             ),
-            (r#"["user-join"]"#, Request::UserJoin { token: None }),
+            (r#"["user-join"]"#, BrowserRequest::UserJoin { token: None }),
             (
                 r#"["join-channels",{"auth":{"token":"t"}}]"#,
-                Request::JoinChannels { token: token("t") },
+                BrowserRequest::JoinChannels { token: token("t") },
             ),
             (
                 r#"["join-note",{"auth":{"token":"t"},"note_id":"n"}]"#,
-                Request::JoinNote {
+                BrowserRequest::JoinNote {
                     token: token("t"),
                     note: "n".into(),
                 },
             ),
-            (r#"["heartbeat",{}]"#, Request::Heartbeat),
+            (r#"["heartbeat",{}]"#, BrowserRequest::Heartbeat),
             (
                 r#"["usage",{"action":"chat","model":"m","chat_id":"c"}]"#,
-                Request::Usage { model: "m".into() },
+                BrowserRequest::Usage { model: "m".into() },
             ),
         ];
         for (json, expected) in cases {
@@ -271,7 +271,7 @@ mod tests {
         let typing = parse(
             r#"["events:channel",{"channel_id":"c","message_id":null,"data":{"type":"typing","data":{"typing":true}}}]"#,
         );
-        let expected = Request::Channel {
+        let expected = BrowserRequest::Channel {
             channel: "c".into(),
             typing: Some(ChannelTyping {
                 message: "null".into(),
@@ -280,7 +280,7 @@ mod tests {
         };
         assert_eq!(typing, expected);
         let seen = parse(r#"["events:channel",{"channel_id":"c","data":{"type":"last_read_at"}}]"#);
-        let expected = Request::Channel {
+        let expected = BrowserRequest::Channel {
             channel: "c".into(),
             typing: None,
         };
@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn chat_events_are_parsed() {
-        let chat = |action| Request::Chat {
+        let chat = |action| BrowserRequest::Chat {
             chat: "c".into(),
             action,
         };
-        let other = Request::Other {
+        let other = BrowserRequest::Other {
             requires_user: true,
         };
         let typing = r#"{"chat_id":"c","data":{"type":"typing","data":{"typing":false}}}"#;
@@ -304,14 +304,14 @@ mod tests {
                 chat(ChatAction::Join),
             ),
             (typing, chat(ChatAction::Typing(false))),
-            (no_typing, Request::InvalidChat),
+            (no_typing, BrowserRequest::InvalidChat),
             (
                 r#"{"chat_id":"temporary:x","data":{"type":"join"}}"#,
-                Request::InvalidChat,
+                BrowserRequest::InvalidChat,
             ),
             (
                 r#"{"chat_id":7,"data":{"type":"leave"}}"#,
-                Request::InvalidChat,
+                BrowserRequest::InvalidChat,
             ),
             (r#"{"chat_id":"c","data":{"type":"last_read_at"}}"#, other),
         ];
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn completion_chunks_are_recognized_for_the_own_user_only() {
         let chunk = parse(r#"["u1:sid:r",{"choices":[1, 2]}]"#);
-        let expected = Request::CompletionChunk {
+        let expected = BrowserRequest::CompletionChunk {
             channel: "u1:sid:r".into(),
             data: r#"{"choices":[1, 2]}"#.into(),
         };
@@ -337,11 +337,11 @@ mod tests {
         ];
         for (name, requires_user) in cases {
             let request = parse(&format!(r#"["{name}",1]"#));
-            let expected = Request::Other { requires_user };
+            let expected = BrowserRequest::Other { requires_user };
             assert_eq!(request, expected, "{name}");
         }
         let delegated = parse(r#"["ydoc:document:join",{}]"#);
-        let expected = Request::Other {
+        let expected = BrowserRequest::Other {
             requires_user: true,
         };
         assert_eq!(delegated, expected);

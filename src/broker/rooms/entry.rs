@@ -32,7 +32,7 @@ pub(super) struct RoomKey(pub(super) u32);
 
 /// A socket's position in the members of a room, so that leaving does not search.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Membership {
+pub(super) struct RoomMembership {
     pub(super) room: RoomKey,
     pub(super) position: u32,
 }
@@ -42,7 +42,7 @@ pub(super) struct SocketEntry {
     pub(super) lane: LaneId,
     pub(super) namespace: u32,
     /// The first is the room of all sockets of the namespace.
-    pub(super) memberships: SmallVec<[Membership; 2]>,
+    pub(super) memberships: SmallVec<[RoomMembership; 2]>,
 }
 
 pub(super) struct RoomEntry {

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::model::{Namespace, Room, SocketId};
 use crate::outbox::LaneId;
-use entry::{Membership, NamespaceEntry, RoomEntry, RoomKey, SocketEntry, SocketIds};
+use entry::{NamespaceEntry, RoomEntry, RoomKey, RoomMembership, SocketEntry, SocketIds};
 
 pub use entry::{Member, RoomChange, SocketKey};
 
@@ -219,7 +219,7 @@ impl Rooms {
             return;
         };
         let members = &mut self.rooms[room.0 as usize].members;
-        socket.memberships.push(Membership {
+        socket.memberships.push(RoomMembership {
             room,
             position: members.len() as u32,
         });
@@ -230,7 +230,12 @@ impl Rooms {
     }
 
     /// Removes a member of a room. The last member takes its position.
-    fn remove_position(&mut self, gone: Membership, changes: &mut Vec<RoomChange>, namespace: u32) {
+    fn remove_position(
+        &mut self,
+        gone: RoomMembership,
+        changes: &mut Vec<RoomChange>,
+        namespace: u32,
+    ) {
         let entry = &mut self.rooms[gone.room.0 as usize];
         debug_assert!(
             (gone.position as usize) < entry.members.len(),

@@ -18,8 +18,8 @@ use super::common::Common;
 use super::desired_channels::DesiredChannels;
 use super::health::{Component, MemberId};
 use super::member::Member;
-use super::queue::{Batch, Queue, QueuedMessage};
-use super::sentinel::Target;
+use super::queue::{Batch, PublishQueue, QueuedMessage};
+use super::sentinel::ServerLocator;
 use super::slots::{SLOTS, SlotMap, slot};
 use super::topology::TopologyClient;
 use crate::bus::link::{Channel, LinkDown, LinkEvent, Outgoing};
@@ -48,7 +48,7 @@ struct State {
     map: Option<SlotMap>,
     next_id: MemberId,
     /// Messages and channels of slots whose owner is unknown.
-    unowned: (Queue, DesiredChannels),
+    unowned: (PublishQueue, DesiredChannels),
 }
 
 impl Cluster {
@@ -59,7 +59,7 @@ impl Cluster {
         common.health.register(Component::SlotMap);
         let settings = &common.settings;
         let unowned = (
-            Queue::new(settings.spool, settings.queue_bytes),
+            PublishQueue::new(settings.spool, settings.queue_bytes),
             DesiredChannels::new(settings.linger),
         );
         let state = State {
@@ -129,7 +129,7 @@ impl State {
         self.owners[usize::from(slot)].map(usize::from)
     }
 
-    fn queue(&self, owner: Owner) -> &Queue {
+    fn queue(&self, owner: Owner) -> &PublishQueue {
         owner.map_or(&self.unowned.0, |index| &self.members[index].1.queue)
     }
 
@@ -250,7 +250,7 @@ impl Inner {
                 None => {
                     state.next_id += 1;
                     let ping_channel = self.ping_channel(&map, index);
-                    let target = Target::fixed(address.clone());
+                    let target = ServerLocator::fixed(address.clone());
                     Member::start(&self.common, target, ping_channel, state.next_id)
                 }
             };

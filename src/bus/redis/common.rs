@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::health::Health;
+use super::health::LinkHealth;
 use super::losses::Losses;
 use super::settings::RedisSettings;
 use crate::bus::link::{Channel, LinkEventSender};
@@ -15,7 +15,7 @@ use crate::model::Random;
 pub(super) struct Common {
     pub(super) settings: Arc<RedisSettings>,
     pub(super) events: LinkEventSender,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<LinkHealth>,
     pub(super) random: Arc<dyn Random>,
     /// In a Redis Cluster: requests an update of the slot map.
     pub(super) refresh: Option<Arc<Notify>>,

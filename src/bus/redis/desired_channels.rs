@@ -6,24 +6,24 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::subscriptions::Subscriptions;
+use super::subscriptions::ChannelStates;
 use crate::bus::link::Channel;
 
 #[derive(Debug)]
 pub(super) struct DesiredChannels {
-    subscriptions: Mutex<Subscriptions>,
+    subscriptions: Mutex<ChannelStates>,
     pub(super) changed: Notify,
 }
 
 impl DesiredChannels {
     pub(super) fn new(linger: Duration) -> Self {
         Self {
-            subscriptions: Mutex::new(Subscriptions::new(linger)),
+            subscriptions: Mutex::new(ChannelStates::new(linger)),
             changed: Notify::new(),
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Subscriptions> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ChannelStates> {
         self.subscriptions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -23,7 +23,7 @@ pub(super) enum Component {
 }
 
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct LinkHealth {
     events: LinkEventSender,
     address: String,
     state: Mutex<State>,
@@ -43,7 +43,7 @@ struct State {
     logged: Vec<&'static str>,
 }
 
-impl Health {
+impl LinkHealth {
     pub(super) fn new(events: LinkEventSender, address: String) -> Self {
         let state = State {
             components: HashMap::new(),
@@ -199,17 +199,17 @@ mod tests {
     use super::*;
     use crate::bus::link::{LinkEvents, link_events};
 
-    fn health() -> (Health, LinkEvents) {
+    fn health() -> (LinkHealth, LinkEvents) {
         let (sender, events) = link_events(1000);
-        (Health::new(sender, "here".to_owned()), events)
+        (LinkHealth::new(sender, "here".to_owned()), events)
     }
 
-    fn register(health: &Health, member: MemberId) {
+    fn register(health: &LinkHealth, member: MemberId) {
         health.register(Component::Publisher(member));
         health.register(Component::Subscriber(member));
     }
 
-    fn mark_up(health: &Health, member: MemberId) {
+    fn mark_up(health: &LinkHealth, member: MemberId) {
         health.mark_up(Component::Publisher(member));
         health.mark_up(Component::Subscriber(member));
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::common::Common;
-use super::health::Health;
+use super::health::LinkHealth;
 use super::member::Member;
-use super::sentinel::Target;
+use super::sentinel::ServerLocator;
 use super::settings::{Endpoints, RedisSettings};
 use crate::bus::link::{
     Channel, Link, LinkDown, LinkEvent, LinkEventSender, LinkEvents, Outgoing, Receivers,
@@ -33,7 +33,7 @@ impl RedisLink {
     pub fn start(settings: RedisSettings, random: Arc<dyn Random>) -> (Arc<Self>, LinkEvents) {
         let (events, receiver) = link_events(settings.event_bytes);
         let common = Common {
-            health: Arc::new(Health::new(events.clone(), settings.address())),
+            health: Arc::new(LinkHealth::new(events.clone(), settings.address())),
             settings: Arc::new(settings),
             events: events.clone(),
             random,
@@ -48,8 +48,8 @@ impl RedisLink {
             ))
         };
         let routing = match common.settings.endpoints().clone() {
-            Endpoints::Single(address) => single(Target::fixed(address)),
-            Endpoints::Sentinel(sentinels) => single(Target::by_sentinel(sentinels)),
+            Endpoints::Single(address) => single(ServerLocator::fixed(address)),
+            Endpoints::Sentinel(sentinels) => single(ServerLocator::by_sentinel(sentinels)),
             Endpoints::Cluster(seed) => Routing::BySlot(Cluster::start(common, seed)),
         };
         (Arc::new(Self { routing, events }), receiver)

@@ -17,8 +17,8 @@ use super::error::ConnectionError;
 use super::error_hints::with_hint;
 use super::health::{Component, MemberId};
 use super::losses::Losses;
-use super::queue::{Batch, Queue};
-use super::sentinel::Target;
+use super::queue::{Batch, PublishQueue};
+use super::sentinel::ServerLocator;
 use crate::bus::link::LinkDown;
 use crate::bus::spool::Dropped;
 
@@ -27,11 +27,11 @@ const PIPELINE_BYTES: usize = 1024 * 1024;
 /// The number of receivers, or the error of Redis, for each message of a batch.
 type Outcomes = Vec<RedisResult<u64>>;
 
-pub(super) struct Publisher {
+pub(super) struct PublishTask {
     pub(super) common: Common,
     pub(super) id: MemberId,
-    pub(super) target: Arc<Target>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) target: Arc<ServerLocator>,
+    pub(super) queue: Arc<PublishQueue>,
     /// Locked while a batch is being published.
     pub(super) in_flight: Arc<Mutex<()>>,
     pub(super) losses: Losses,
@@ -40,7 +40,7 @@ pub(super) struct Publisher {
     pub(super) verified: Instant,
 }
 
-impl Publisher {
+impl PublishTask {
     /// Runs until the link is dropped and the queue is empty, or Redis is unreachable after the drop.
     pub(super) async fn run(mut self) {
         loop {

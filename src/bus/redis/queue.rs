@@ -25,7 +25,7 @@ impl AsRef<Outgoing> for QueuedMessage {
 pub(super) type Batch = Vec<(Instant, QueuedMessage)>;
 
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct PublishQueue {
     state: Mutex<State>,
     changed: Notify,
     spool_limits: SpoolLimits,
@@ -39,7 +39,7 @@ struct State {
     closed: bool,
 }
 
-impl Queue {
+impl PublishQueue {
     pub(super) fn new(spool_limits: SpoolLimits, queue_bytes: usize) -> Self {
         Self {
             state: Mutex::default(),

@@ -106,7 +106,7 @@ impl<R: AsyncRead + Unpin> ReplyReader<R> {
     }
 }
 
-struct Parsed {
+struct ParsedReply {
     shape: Shape,
     /// Offset of the next reply; beyond the end of the buffer only for `TooLong`.
     end: usize,
@@ -126,7 +126,7 @@ enum Element {
 }
 
 /// Parses one reply; `None` if the buffer ends before it does.
-fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
+fn parse(buffer: &[u8], limit: usize) -> Result<Option<ParsedReply>, ReadError> {
     let Some(kind) = buffer.first() else {
         return Ok(None);
     };
@@ -135,11 +135,11 @@ fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
             return Ok(None);
         };
         return Ok(Some(match element {
-            Element::Complete(range, end) if *kind == b'-' => Parsed {
+            Element::Complete(range, end) if *kind == b'-' => ParsedReply {
                 shape: Shape::Error(range),
                 end,
             },
-            Element::Complete(range, end) => Parsed {
+            Element::Complete(range, end) => ParsedReply {
                 shape: Shape::Text(range),
                 end,
             },
@@ -169,11 +169,11 @@ fn parse(buffer: &[u8], limit: usize) -> Result<Option<Parsed>, ReadError> {
         }
     }
     let shape = Shape::Array(ranges);
-    Ok(Some(Parsed { shape, end: at }))
+    Ok(Some(ParsedReply { shape, end: at }))
 }
 
-fn too_long(length: usize, end: usize) -> Parsed {
-    Parsed {
+fn too_long(length: usize, end: usize) -> ParsedReply {
+    ParsedReply {
         shape: Shape::TooLong(length),
         end,
     }

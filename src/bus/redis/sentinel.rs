@@ -60,14 +60,14 @@ impl Sentinels {
 }
 
 /// The server that a publisher and its subscriber connect to.
-pub(super) enum Target {
+pub(super) enum ServerLocator {
     /// A fixed address; the channel is notified when a connection to it turns out to lead to a replica.
     Fixed(Address, watch::Sender<()>),
     /// The current master; the channel holds the last one resolved, so that connections to another server end.
     Sentinel(Sentinels, watch::Sender<Option<Address>>),
 }
 
-impl Target {
+impl ServerLocator {
     pub(super) fn fixed(address: Address) -> Self {
         Self::Fixed(address, watch::Sender::new(()))
     }

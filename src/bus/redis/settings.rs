@@ -7,7 +7,7 @@ use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
 use super::address::Address;
-use super::tls::{InvalidTls, Tls, TlsFiles};
+use super::tls::{InvalidTls, RedisTlsFiles, Tls};
 use crate::bus::spool::SpoolLimits;
 use crate::config::Secret;
 
@@ -105,14 +105,18 @@ impl RedisSettings {
     /// # Errors
     /// See [`RedisSettings::new`].
     pub fn parse(url: &str) -> Result<Self, InvalidRedis> {
-        Self::new(url, &Topology::Single, &TlsFiles::default())
+        Self::new(url, &Topology::Single, &RedisTlsFiles::default())
     }
 
     /// Default settings for a URL and topology; `files` are used only for `rediss://`.
     ///
     /// # Errors
     /// The URL or an address is invalid, or a file cannot be used.
-    pub fn new(url: &str, topology: &Topology, files: &TlsFiles) -> Result<Self, InvalidRedis> {
+    pub fn new(
+        url: &str,
+        topology: &Topology,
+        files: &RedisTlsFiles,
+    ) -> Result<Self, InvalidRedis> {
         let (server, has_tls) = parse_url(url)?;
         let address = Address::of(server.addr()).ok_or(InvalidRedis::Form)?;
         let endpoints = match topology {
@@ -285,8 +289,9 @@ mod tests {
             user: Some("watcher".to_owned()),
             password: Some(Secret::from("s3cret")),
         };
-        let settings =
-            |name: &str| RedisSettings::new("redis://x", &topology(name), &TlsFiles::default());
+        let settings = |name: &str| {
+            RedisSettings::new("redis://x", &topology(name), &RedisTlsFiles::default())
+        };
         assert!(!format!("{:?}", topology("cache")).contains("s3cret"));
         let shown = format!("{:?}", settings("cache").unwrap());
         assert!(

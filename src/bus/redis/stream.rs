@@ -19,11 +19,11 @@ use super::resp::{Reply, ReplyReader};
 use super::role::verify_reply;
 use super::settings::RedisSettings;
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-pub(super) type BoxedStream = Box<dyn Stream>;
+pub(super) type BoxedStream = Box<dyn ByteStream>;
 
 impl RedisSettings {
     /// Opens a connection for commands to `address` and verifies that Redis responds and, where required, is a master.

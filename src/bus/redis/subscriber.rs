@@ -14,9 +14,9 @@ use super::desired_channels::DesiredChannels;
 use super::error::ConnectionError;
 use super::health::{Component, MemberId};
 use super::pending_commands::{PendingCommands, PubSubCommand, PubSubReply};
-use super::queue::Queue;
+use super::queue::PublishQueue;
 use super::resp::Reply;
-use super::sentinel::Target;
+use super::sentinel::ServerLocator;
 use super::slots::slot;
 use super::stream::Connection;
 use super::subscription_health::{EchoStatus, SubscriptionHealth};
@@ -27,12 +27,12 @@ const CHUNK: usize = 1000;
 /// Shorter payloads are copied, so that a retained message does not retain a whole read buffer.
 const COPY_BELOW: usize = 16 * 1024;
 
-pub(super) struct Subscriber {
+pub(super) struct SubscribeTask {
     pub(super) common: Common,
     pub(super) id: MemberId,
-    pub(super) target: Arc<Target>,
+    pub(super) target: Arc<ServerLocator>,
     pub(super) desired: Arc<DesiredChannels>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Arc<PublishQueue>,
     pub(super) backoff: Backoff,
     pub(super) subscription_health: SubscriptionHealth,
 }
@@ -63,7 +63,7 @@ impl From<ConsumerGone> for Disconnect {
     }
 }
 
-impl Subscriber {
+impl SubscribeTask {
     /// Runs until the consumer is dropped.
     pub(super) async fn run(mut self) {
         loop {

@@ -22,7 +22,7 @@ struct Entry {
 }
 
 #[derive(Debug)]
-pub(super) struct Subscriptions {
+pub(super) struct ChannelStates {
     entries: HashMap<Channel, Entry>,
     /// Desired channels whose SUBSCRIBE was not sent.
     unsent: Vec<Channel>,
@@ -32,7 +32,7 @@ pub(super) struct Subscriptions {
     linger: Duration,
 }
 
-impl Subscriptions {
+impl ChannelStates {
     pub(super) fn new(linger: Duration) -> Self {
         Self {
             entries: HashMap::new(),
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn channels_are_sent_once_and_confirmed() {
-        let mut subscriptions = Subscriptions::new(LINGER);
+        let mut subscriptions = ChannelStates::new(LINGER);
         assert_eq!(subscriptions.subscribe(channels(&["a", "b"])), []);
         assert_eq!(subscriptions.subscribe(channels(&["a"])), []);
         assert_eq!(subscriptions.take_unsent(), channels(&["a", "b"]));
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn unsubscribed_channels_linger() {
         let start = Instant::now();
-        let mut subscriptions = Subscriptions::new(LINGER);
+        let mut subscriptions = ChannelStates::new(LINGER);
         subscriptions.subscribe(channels(&["a", "b"]));
         subscriptions.take_unsent();
         subscriptions.confirm("a");
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn rejected_channels_are_subscribed_again() {
-        let mut subscriptions = Subscriptions::new(LINGER);
+        let mut subscriptions = ChannelStates::new(LINGER);
         subscriptions.subscribe(channels(&["a", "b", "c"]));
         subscriptions.take_unsent();
         subscriptions.confirm("a");
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn extracted_channels_are_unsubscribed_without_lingering() {
         let start = Instant::now() + LINGER;
-        let mut subscriptions = Subscriptions::new(LINGER);
+        let mut subscriptions = ChannelStates::new(LINGER);
         subscriptions.subscribe(channels(&["kept", "pending", "confirmed"]));
         subscriptions.take_unsent();
         subscriptions.confirm("confirmed");
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn reset_subscribes_the_desired_channels_again() {
-        let mut subscriptions = Subscriptions::new(LINGER);
+        let mut subscriptions = ChannelStates::new(LINGER);
         subscriptions.subscribe(channels(&["a", "b"]));
         subscriptions.take_unsent();
         subscriptions.confirm("a");

@@ -14,7 +14,7 @@ use tokio_rustls::{TlsConnector, rustls::ConfigBuilder};
 
 /// The files of a TLS connection to Redis, all in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsFiles {
+pub struct RedisTlsFiles {
     /// Authorities trusted to sign the server's certificate; `None` for those of the system.
     pub ca: Option<PathBuf>,
     /// The client certificate with its chain, and its private key.
@@ -46,7 +46,7 @@ pub enum InvalidTls {
 pub(super) struct Tls(TlsConnector);
 
 impl Tls {
-    pub(super) fn load(files: &TlsFiles) -> Result<Self, InvalidTls> {
+    pub(super) fn load(files: &RedisTlsFiles) -> Result<Self, InvalidTls> {
         let roots = match &files.ca {
             Some(path) => authorities(path)?,
             None => system_authorities()?,

@@ -20,7 +20,7 @@ pub(super) enum Judged {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Key {
+enum PlaceholderKey {
     Marker,
     Number,
     Other,
@@ -36,11 +36,11 @@ struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// Takes a value that is neither string nor container. The last of equal keys counts, as in `JSON.parse`.
-    fn set(&mut self, key: Key, literal: &'a str) {
+    fn set(&mut self, key: PlaceholderKey, literal: &'a str) {
         match key {
-            Key::Marker => self.is_placeholder = literal == "true",
-            Key::Number => self.number = Some(literal),
-            Key::Other => {}
+            PlaceholderKey::Marker => self.is_placeholder = literal == "true",
+            PlaceholderKey::Number => self.number = Some(literal),
+            PlaceholderKey::Other => {}
         }
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn judge(json: &str, attachments: usize) -> Judged {
     // Literals to replace, ordered by the ends of their objects.
     let mut respelled: Vec<(&str, usize)> = Vec::new();
     // The key whose value comes next.
-    let mut key = Key::Other;
+    let mut key = PlaceholderKey::Other;
     let mut rest = json;
     while let Some(byte) = rest.bytes().next() {
         let length = token_length(rest);
@@ -63,7 +63,7 @@ pub(super) fn judge(json: &str, attachments: usize) -> Judged {
             b'{' => {
                 clear(objects.last_mut(), key);
                 objects.push(Object::default());
-                key = Key::Other;
+                key = PlaceholderKey::Other;
             }
             b'}' => {
                 let object = objects.pop().unwrap_or_default();
@@ -78,16 +78,16 @@ pub(super) fn judge(json: &str, attachments: usize) -> Judged {
             }
             b'"' if rest.trim_ascii_start().starts_with(':') => key = read_key(token),
             b':' | b' ' | b'\t' | b'\r' | b'\n' => {}
-            b']' | b',' => key = Key::Other,
+            b']' | b',' => key = PlaceholderKey::Other,
             b'"' | b'[' => {
                 clear(objects.last_mut(), key);
-                key = Key::Other;
+                key = PlaceholderKey::Other;
             }
             _ => {
                 if let Some(object) = objects.last_mut() {
                     object.set(key, token);
                 }
-                key = Key::Other;
+                key = PlaceholderKey::Other;
             }
         }
     }
@@ -130,13 +130,13 @@ fn respell(json: &str, mut literals: Vec<(&str, usize)>) -> String {
 }
 
 /// A string or container as value: neither `true` nor a number.
-fn clear(object: Option<&mut Object<'_>>, key: Key) {
+fn clear(object: Option<&mut Object<'_>>, key: PlaceholderKey) {
     if let Some(object) = object {
         object.set(key, "");
     }
 }
 
-fn read_key(literal: &str) -> Key {
+fn read_key(literal: &str) -> PlaceholderKey {
     let inner = literal
         .get(1..literal.len().saturating_sub(1))
         .unwrap_or_default();
@@ -146,9 +146,9 @@ fn read_key(literal: &str) -> Key {
         Cow::Borrowed(inner)
     };
     match &*name {
-        "_placeholder" => Key::Marker,
-        "num" => Key::Number,
-        _ => Key::Other,
+        "_placeholder" => PlaceholderKey::Marker,
+        "num" => PlaceholderKey::Number,
+        _ => PlaceholderKey::Other,
     }
 }
 

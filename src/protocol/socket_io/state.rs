@@ -24,7 +24,7 @@ impl Slot {
 
 /// The state of a CONNECT that arrived at this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Membership {
+enum NamespaceState {
     /// The app has not answered yet; packets for the namespace are an error until then.
     Asked(Instant),
     Joined(Instant),
@@ -33,14 +33,14 @@ enum Membership {
 /// The namespaces of one session. A slot that was left is used again.
 #[derive(Debug, Default)]
 pub struct Namespaces {
-    slots: SmallVec<[Option<(Namespace, Membership)>; 1]>,
+    slots: SmallVec<[Option<(Namespace, NamespaceState)>; 1]>,
 }
 
 impl Namespaces {
     /// Notes that the client requested a namespace at `now`. `None` if the session has `limit` (at most 255) of them. A
     /// client that requests one twice occupies two slots until the second is joined.
     pub fn ask(&mut self, name: Namespace, limit: usize, now: Instant) -> Option<Slot> {
-        let entry = Some((name, Membership::Asked(now)));
+        let entry = Some((name, NamespaceState::Asked(now)));
         if let Some(free) = self.slots.iter().position(Option::is_none) {
             self.slots[free] = entry;
             return Some(Slot(free as u8));
@@ -55,9 +55,9 @@ impl Namespaces {
     /// The app let the client in.
     pub fn joined(&mut self, slot: Slot) {
         if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
-            && let Membership::Asked(at) = *membership
+            && let NamespaceState::Asked(at) = *membership
         {
-            *membership = Membership::Joined(at);
+            *membership = NamespaceState::Joined(at);
         }
     }
 
@@ -68,7 +68,7 @@ impl Namespaces {
 
     /// The slot of a joined namespace.
     pub fn find(&self, name: &str) -> Option<Slot> {
-        let joined = |entry: &Option<(Namespace, Membership)>| matches!(entry, Some((n, Membership::Joined(_))) if n.as_str() == name);
+        let joined = |entry: &Option<(Namespace, NamespaceState)>| matches!(entry, Some((n, NamespaceState::Joined(_))) if n.as_str() == name);
         self.slots
             .iter()
             .position(joined)
@@ -78,9 +78,9 @@ impl Namespaces {
     /// Whether the namespace was joined by a CONNECT that arrived more than [`REPEAT_WINDOW`] before `now`, so that
     /// another CONNECT is a protocol error.
     pub fn is_answered(&self, name: &str, now: Instant) -> bool {
-        let is_answered = |(n, membership): &(Namespace, Membership)| {
+        let is_answered = |(n, membership): &(Namespace, NamespaceState)| {
             n.as_str() == name
-                && matches!(membership, Membership::Joined(at) if now.saturating_duration_since(*at) > REPEAT_WINDOW)
+                && matches!(membership, NamespaceState::Joined(at) if now.saturating_duration_since(*at) > REPEAT_WINDOW)
         };
         self.slots.iter().flatten().any(is_answered)
     }
@@ -95,7 +95,7 @@ impl Namespaces {
         self.slots
             .iter()
             .flatten()
-            .any(|(_, membership)| matches!(membership, Membership::Joined(_)))
+            .any(|(_, membership)| matches!(membership, NamespaceState::Joined(_)))
     }
 
     /// Every slot in use.

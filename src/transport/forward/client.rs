@@ -9,7 +9,7 @@ use actix::Recipient;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::envelope::{Envelope, Kind, Outcome};
+use super::envelope::{Envelope, ForwardOutcome, Kind};
 use super::pending::PendingRequests;
 use super::request::ForwardRequest;
 use super::sender::{OwnerMessage, Sender};
@@ -107,7 +107,7 @@ impl ForwardClient {
 
     /// Sends a request to the owner of a session, which must acknowledge it within `bus.forward_timeout` and respond
     /// within `time`. Otherwise, or if the owner does not exist or has no such session, the outcome is
-    /// [`Outcome::Gone`].
+    /// [`ForwardOutcome::Gone`].
     pub async fn call(
         &self,
         session: EngineId,
@@ -115,7 +115,7 @@ impl ForwardClient {
         number: u64,
         argument: u32,
         time: Duration,
-    ) -> (Outcome, Bytes) {
+    ) -> (ForwardOutcome, Bytes) {
         let mut request = self.request(session, kind, number, argument);
         request.outcome(time).await
     }
@@ -158,7 +158,13 @@ impl ForwardClient {
     }
 
     /// Responds to a request of another node.
-    pub(super) fn respond(&self, to: NodeId, request: &Envelope, outcome: Outcome, body: Bytes) {
+    pub(super) fn respond(
+        &self,
+        to: NodeId,
+        request: &Envelope,
+        outcome: ForwardOutcome,
+        body: Bytes,
+    ) {
         self.sender
             .respond(to, request, Kind::Response, outcome as u32, body);
     }

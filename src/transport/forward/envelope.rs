@@ -44,7 +44,7 @@ pub enum Kind {
     /// Edge: the websocket is closed; or, if the argument is not 0, it will be: the session may take so many
     /// milliseconds to settle pending acks and events.
     Detached = 12,
-    /// Owner: the response; argument is an [`Outcome`].
+    /// Owner: the response; argument is an [`ForwardOutcome`].
     Response = 13,
     /// Edge or owner: checks that the other node is still on the bus, by the number of receivers. An owner also
     /// acknowledges it, unless the request number is 0.
@@ -83,7 +83,7 @@ impl Kind {
 /// The result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Outcome {
+pub enum ForwardOutcome {
     /// The owner has no such session.
     Gone = 0,
     /// Done; the body is the batch, if one was requested.
@@ -97,10 +97,10 @@ pub enum Outcome {
     Declined = 6,
 }
 
-impl Outcome {
-    /// Reads an argument; unknown values count as [`Outcome::Gone`].
+impl ForwardOutcome {
+    /// Reads an argument; unknown values count as [`ForwardOutcome::Gone`].
     pub fn parse(argument: u32) -> Self {
-        use Outcome::{Declined, Done, Duplicate, Gone, Last, Malformed, TransportMismatch};
+        use ForwardOutcome::{Declined, Done, Duplicate, Gone, Last, Malformed, TransportMismatch};
         let all = [
             Gone,
             Done,
@@ -174,7 +174,7 @@ mod tests {
                 kind,
                 request: 64 * 77 + 5,
                 session: EngineId::parse("abcdefghijklmnopqrst").unwrap(),
-                argument: Outcome::Last as u32,
+                argument: ForwardOutcome::Last as u32,
                 body: Bytes::from_static(b"body"),
             };
             let encoded = envelope.encode();
@@ -184,7 +184,7 @@ mod tests {
                 assert_eq!(Envelope::decode(&encoded.slice(..cut)), None);
             }
         }
-        assert_eq!(Outcome::parse(2), Outcome::Last);
-        assert_eq!(Outcome::parse(99), Outcome::Gone);
+        assert_eq!(ForwardOutcome::parse(2), ForwardOutcome::Last);
+        assert_eq!(ForwardOutcome::parse(99), ForwardOutcome::Gone);
     }
 }

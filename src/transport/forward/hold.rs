@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 
-use super::envelope::{Kind, Outcome};
+use super::envelope::{ForwardOutcome, Kind};
 use super::remote;
 use super::remote_session::RemoteSession;
 use crate::limits::Admission;
@@ -43,14 +43,14 @@ pub(in crate::transport) async fn hold(
         let rejection = Rejection::from(RequestError::ShuttingDown);
         return rejection.send(stream).await;
     }
-    if outcome == Outcome::Gone {
+    if outcome == ForwardOutcome::Gone {
         refused::record_unknown_session(endpoint);
         let rejection = Rejection::from(RequestError::SessionUnknown);
         return rejection.send(stream).await;
     }
     stream.write_all(accept.response().as_bytes()).await?;
     stream.flush().await?;
-    if outcome != Outcome::Done || !endpoint.settings.engine.allow_upgrades {
+    if outcome != ForwardOutcome::Done || !endpoint.settings.engine.allow_upgrades {
         // Opened, then closed; the session continues (docs/protocol.md#16-upgrade).
         stream.write_all(Packet::close(None, "").wire()).await?;
         return stream.shutdown().await;

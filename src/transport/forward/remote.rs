@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::envelope::{Kind, Outcome};
+use super::envelope::{ForwardOutcome, Kind};
 use super::remote_session::RemoteSession;
 use super::remote_websockets::DrainSignal;
 use crate::limits::Limit;
@@ -146,8 +146,8 @@ fn batches(session: RemoteSession, taken_over: oneshot::Receiver<()>) -> impl St
                 session.heartbeat_timeout,
             );
             match pull.await {
-                (Outcome::Done, body) => Some((body, (None, false))),
-                (Outcome::Last, body) => Some((body, (None, true))),
+                (ForwardOutcome::Done, body) => Some((body, (None, false))),
+                (ForwardOutcome::Last, body) => Some((body, (None, true))),
                 _ => None,
             }
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::envelope::{BROKE_OFF, Envelope, Kind, Outcome, REJECTED};
+use super::envelope::{BROKE_OFF, Envelope, ForwardOutcome, Kind, REJECTED};
 use super::pending::PendingRequests;
 use super::sender::{OwnerMessage, Sender};
 use crate::model::EngineId;
@@ -56,16 +56,16 @@ impl<'a> ForwardRequest<'a> {
     /// Waits until the owner acknowledges the request.
     ///
     /// # Errors
-    /// The response, if it came at once; [`Outcome::Gone`] if the owner does not exist or does not respond in time.
-    pub async fn accepted(&mut self) -> Result<(), (Outcome, Bytes)> {
+    /// The response, if it came at once; [`ForwardOutcome::Gone`] if the owner does not exist or does not respond in time.
+    pub async fn accepted(&mut self) -> Result<(), (ForwardOutcome, Bytes)> {
         match self.message(self.timeout).await {
             Some(envelope) if envelope.kind == Kind::Accepted => Ok(()),
             message => Err(self.finish(message)),
         }
     }
 
-    /// Waits for the response to an acknowledged request; [`Outcome::Gone`] if there is none within `time`.
-    pub async fn response(&mut self, time: Duration) -> (Outcome, Bytes) {
+    /// Waits for the response to an acknowledged request; [`ForwardOutcome::Gone`] if there is none within `time`.
+    pub async fn response(&mut self, time: Duration) -> (ForwardOutcome, Bytes) {
         let deadline = Instant::now() + time;
         loop {
             match self.message(deadline - Instant::now()).await {
@@ -76,7 +76,7 @@ impl<'a> ForwardRequest<'a> {
     }
 
     /// Waits for the acknowledgement, then at most `time` for the response.
-    pub(super) async fn outcome(&mut self, time: Duration) -> (Outcome, Bytes) {
+    pub(super) async fn outcome(&mut self, time: Duration) -> (ForwardOutcome, Bytes) {
         match self.accepted().await {
             Ok(()) => self.response(time).await,
             Err(response) => response,
@@ -84,7 +84,7 @@ impl<'a> ForwardRequest<'a> {
     }
 
     /// Sends the body of an announced POST; returns the response.
-    pub async fn send_body(&mut self, body: Bytes, time: Duration) -> (Outcome, Bytes) {
+    pub async fn send_body(&mut self, body: Bytes, time: Duration) -> (ForwardOutcome, Bytes) {
         debug_assert_eq!(self.kind, Kind::PostStarted);
         self.kind = Kind::Post;
         let message = self.message_to_owner(Kind::Post, 0, body);
@@ -121,11 +121,11 @@ impl<'a> ForwardRequest<'a> {
         }
     }
 
-    fn finish(&mut self, message: Option<Envelope>) -> (Outcome, Bytes) {
+    fn finish(&mut self, message: Option<Envelope>) -> (ForwardOutcome, Bytes) {
         self.finished = message.is_some();
         match message {
-            Some(envelope) => (Outcome::parse(envelope.argument), envelope.body),
-            None => (Outcome::Gone, Bytes::new()),
+            Some(envelope) => (ForwardOutcome::parse(envelope.argument), envelope.body),
+            None => (ForwardOutcome::Gone, Bytes::new()),
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::client::ForwardClient;
-use super::envelope::{Envelope, Kind, Outcome, REJECTED};
+use super::envelope::{Envelope, ForwardOutcome, Kind, REJECTED};
 use super::remote_requests::RemoteRequests;
 use crate::cluster::messages::Forwarded;
 use crate::metrics::labels::BusDrop;
@@ -53,7 +53,12 @@ pub fn receive(
             Kind::Pull | Kind::PostStarted | Kind::Post | Kind::Probe
         ) =>
         {
-            client.respond(forwarded.from, &envelope, Outcome::Gone, Bytes::new());
+            client.respond(
+                forwarded.from,
+                &envelope,
+                ForwardOutcome::Gone,
+                Bytes::new(),
+            );
         }
         None => {}
     }
@@ -145,11 +150,13 @@ impl IncomingRequest<'_> {
         let task = actix_rt::spawn(async move {
             let batch = client.acknowledge_if_slow(from, &envelope, batch).await;
             let (outcome, body) = match batch {
-                Ok(Ok(batch)) if batch.last => (Outcome::Last, batch.body),
-                Ok(Ok(batch)) => (Outcome::Done, batch.body),
-                Ok(Err(PullError::TransportMismatch)) => (Outcome::TransportMismatch, Bytes::new()),
-                Ok(Err(PullError::Duplicate)) => (Outcome::Duplicate, Bytes::new()),
-                Err(_) => (Outcome::Gone, Bytes::new()),
+                Ok(Ok(batch)) if batch.last => (ForwardOutcome::Last, batch.body),
+                Ok(Ok(batch)) => (ForwardOutcome::Done, batch.body),
+                Ok(Err(PullError::TransportMismatch)) => {
+                    (ForwardOutcome::TransportMismatch, Bytes::new())
+                }
+                Ok(Err(PullError::Duplicate)) => (ForwardOutcome::Duplicate, Bytes::new()),
+                Err(_) => (ForwardOutcome::Gone, Bytes::new()),
             };
             client.respond(from, &envelope, outcome, body);
         });
@@ -166,7 +173,7 @@ impl IncomingRequest<'_> {
         let (number, id) = (envelope.request, envelope.session);
         let watch = actix_rt::spawn(async move {
             let _ = session_ended.await;
-            client.respond(from, &envelope, Outcome::Duplicate, Bytes::new());
+            client.respond(from, &envelope, ForwardOutcome::Duplicate, Bytes::new());
         });
         pending.begin_post(from, number, id, post, watch);
     }
@@ -182,11 +189,11 @@ impl IncomingRequest<'_> {
         actix_rt::spawn(async move {
             let response = client.acknowledge_if_slow(from, &envelope, response).await;
             let outcome = match response {
-                Ok(Ok(())) => Outcome::Done,
-                Ok(Err(PostError::TransportMismatch)) => Outcome::TransportMismatch,
-                Ok(Err(PostError::Duplicate)) => Outcome::Duplicate,
-                Ok(Err(PostError::Malformed)) => Outcome::Malformed,
-                Err(_) => Outcome::Gone,
+                Ok(Ok(())) => ForwardOutcome::Done,
+                Ok(Err(PostError::TransportMismatch)) => ForwardOutcome::TransportMismatch,
+                Ok(Err(PostError::Duplicate)) => ForwardOutcome::Duplicate,
+                Ok(Err(PostError::Malformed)) => ForwardOutcome::Malformed,
+                Err(_) => ForwardOutcome::Gone,
             };
             client.respond(from, &envelope, outcome, Bytes::new());
         });
@@ -198,9 +205,9 @@ impl IncomingRequest<'_> {
         let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
         actix_rt::spawn(async move {
             let outcome = match response.await {
-                Ok(true) => Outcome::Done,
-                Ok(false) => Outcome::Declined,
-                Err(_) => Outcome::Gone,
+                Ok(true) => ForwardOutcome::Done,
+                Ok(false) => ForwardOutcome::Declined,
+                Err(_) => ForwardOutcome::Gone,
             };
             client.respond(from, &envelope, outcome, Bytes::new());
         });

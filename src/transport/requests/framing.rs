@@ -6,7 +6,7 @@
 
 use httparse::Status;
 
-use super::head::{Content, read_head};
+use super::head::{BodyFraming, read_head};
 
 /// Maximum length of a head in bytes. actix-http accepts 128 KiB, which even an idle connection could hold until its
 /// deadline; other servers accept 8 to 32 KiB.
@@ -142,15 +142,15 @@ impl Framing {
                 self.heads += 1;
                 self.closes = head.closes;
                 match head.content {
-                    Content::None => self.finish(),
-                    Content::Length(left) => {
+                    BodyFraming::None => self.finish(),
+                    BodyFraming::Length(left) => {
                         self.state = State::Data {
                             left,
                             chunked: false,
                         };
                     }
-                    Content::Chunks => self.state = State::ChunkSize,
-                    Content::Opaque => self.state = State::Opaque,
+                    BodyFraming::Chunks => self.state = State::ChunkSize,
+                    BodyFraming::Opaque => self.state = State::Opaque,
                 }
                 head.length
             }
@@ -271,7 +271,7 @@ mod tests {
             (
                 "keep-alive,UPGRADE",
                 "keep-alive,       ",
-                "Content-Length: 0\r\n",
+                "BodyFraming-Length: 0\r\n",
             ),
         ];
         for (sent, blanked, rest) in cases {
@@ -376,7 +376,7 @@ mod tests {
                 prop_oneof![
                     Just("GET / HTTP/1.1\r\n".to_owned()),
                     Just("POST / HTTP/1.0\r\n".to_owned()),
-                    Just("Content-Length: 5\r\n".to_owned()),
+                    Just("BodyFraming-Length: 5\r\n".to_owned()),
                     Just("Transfer-Encoding: chunked\r\n".to_owned()),
                     Just("Connection: upgrade, close\r\n".to_owned()),
                     Just("Upgrade: websocket\r\n".to_owned()),

@@ -11,7 +11,7 @@ const MAX_HEADERS: usize = 96;
 
 /// What follows the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum BodyFraming {
     /// The next request.
     None,
     /// A body of this many bytes, at least 1.
@@ -26,7 +26,7 @@ pub(super) enum Content {
 pub(super) struct Head {
     /// Its own length in bytes.
     pub(super) length: usize,
-    pub(super) content: Content,
+    pub(super) content: BodyFraming,
     /// Whether the connection ends with the response.
     pub(super) closes: bool,
     /// Positions of `upgrade` options of a request that does not upgrade.
@@ -61,18 +61,18 @@ pub(super) fn read_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
         _ => return Some(Err(())),
     };
     let content = match fields.content_length {
-        _ if fields.chunked => Content::Chunks,
-        _ if fields.websocket => Content::Opaque,
-        Some(length @ 1..) => Content::Length(length),
-        _ if connects => Content::Opaque,
-        _ => Content::None,
+        _ if fields.chunked => BodyFraming::Chunks,
+        _ if fields.websocket => BodyFraming::Opaque,
+        Some(length @ 1..) => BodyFraming::Length(length),
+        _ if connects => BodyFraming::Opaque,
+        _ => BodyFraming::None,
     };
     Some(Ok(Head {
         length,
         content,
         closes: fields.close || (old && !fields.keep_alive),
         idle_upgrades: match content {
-            Content::Opaque => SmallVec::new(),
+            BodyFraming::Opaque => SmallVec::new(),
             _ => fields.upgrades,
         },
     }))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bus::link_tests::server::{RedisCluster, SentinelSetup};
-use crate::bus::redis::{TlsFiles, Topology};
+use crate::bus::redis::{RedisTlsFiles, Topology};
 use crate::config::Secret;
 
 /// The rules in docs/operations.md in their order: single server, Redis Cluster, Sentinel.
@@ -79,7 +79,7 @@ async fn the_documented_permissions_suffice_for_a_cluster() {
         "redis://roomwire:secret@127.0.0.1:{}",
         cluster.masters[0].port
     );
-    let settings = RedisSettings::new(&url, &Topology::Cluster, &TlsFiles::default());
+    let settings = RedisSettings::new(&url, &Topology::Cluster, &RedisTlsFiles::default());
     works(settings.unwrap()).await;
 }
 
@@ -104,7 +104,7 @@ async fn the_documented_permissions_suffice_for_sentinels() {
     let settings = RedisSettings::new(
         "redis://roomwire:secret@main/0",
         &topology,
-        &TlsFiles::default(),
+        &RedisTlsFiles::default(),
     );
     works(settings.unwrap()).await;
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bus::link_tests::server::RedisCluster;
-use crate::bus::redis::{TlsFiles, Topology};
+use crate::bus::redis::{RedisTlsFiles, Topology};
 
 /// Settings with which every channel is sharded.
 fn sharded(cluster: &RedisCluster) -> RedisSettings {
@@ -14,7 +14,8 @@ fn sharded(cluster: &RedisCluster) -> RedisSettings {
 /// Settings with which only ping channels are sharded.
 fn plain(cluster: &RedisCluster) -> RedisSettings {
     let url = cluster.masters[0].url();
-    let mut settings = RedisSettings::new(&url, &Topology::Cluster, &TlsFiles::default()).unwrap();
+    let mut settings =
+        RedisSettings::new(&url, &Topology::Cluster, &RedisTlsFiles::default()).unwrap();
     settings.ping_interval = Duration::from_millis(500);
     settings.spool.age = TIMEOUT;
     settings
@@ -191,7 +192,7 @@ async fn a_wrong_topology_is_named_in_the_error() {
     let [_, elsewhere, _] = one_each(&cluster, "key");
     let reason = store.get(&elsewhere).await.unwrap_err().to_string();
     assert!(reason.contains("bus.cluster = true"), "{reason}");
-    let alone = RedisSettings::new(&single.url(), &Topology::Cluster, &TlsFiles::default());
+    let alone = RedisSettings::new(&single.url(), &Topology::Cluster, &RedisTlsFiles::default());
     let store = RedisStore::new(alone.unwrap());
     let reason = store.get("key").await.unwrap_err().to_string();
     assert!(reason.contains("bus.cluster = false"), "{reason}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bus::link_tests::server::SentinelSetup;
-use crate::bus::redis::{TlsFiles, Topology};
+use crate::bus::redis::{RedisTlsFiles, Topology};
 
 fn watched(by: &SentinelSetup, service: &str) -> RedisSettings {
     let topology = Topology::Sentinel {
@@ -11,7 +11,8 @@ fn watched(by: &SentinelSetup, service: &str) -> RedisSettings {
         user: None,
         password: None,
     };
-    let mut settings = RedisSettings::new("redis://main", &topology, &TlsFiles::default()).unwrap();
+    let mut settings =
+        RedisSettings::new("redis://main", &topology, &RedisTlsFiles::default()).unwrap();
     settings.ping_interval = Duration::from_millis(500);
     // A failover takes several seconds, and messages published meanwhile must not expire.
     settings.spool.age = TIMEOUT;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bus::link_tests::server::Certificates;
-use crate::bus::redis::{TlsFiles, Topology};
+use crate::bus::redis::{RedisTlsFiles, Topology};
 
 fn start(certificates: &Certificates, name: &str, clients: &str) -> Option<RedisServer> {
     let options = certificates.options(name, clients);
@@ -10,20 +10,20 @@ fn start(certificates: &Certificates, name: &str, clients: &str) -> Option<Redis
     RedisServer::start_tls(&options)
 }
 
-fn over_tls(server: &RedisServer, files: &TlsFiles) -> RedisSettings {
+fn over_tls(server: &RedisServer, files: &RedisTlsFiles) -> RedisSettings {
     let url = format!("rediss://127.0.0.1:{}", server.port);
     RedisSettings::new(&url, &Topology::Single, files).unwrap()
 }
 
-fn trusting(certificates: &Certificates) -> TlsFiles {
-    TlsFiles {
+fn trusting(certificates: &Certificates) -> RedisTlsFiles {
+    RedisTlsFiles {
         ca: Some(certificates.path("ca.pem")),
         identity: None,
     }
 }
 
-fn identified(certificates: &Certificates) -> TlsFiles {
-    TlsFiles {
+fn identified(certificates: &Certificates) -> RedisTlsFiles {
+    RedisTlsFiles {
         identity: Some((
             certificates.path("client.pem"),
             certificates.path("client.key"),
@@ -83,7 +83,7 @@ async fn the_setting_at_fault_is_named() {
         (
             over_tls(
                 &server,
-                &TlsFiles {
+                &RedisTlsFiles {
                     ca: Some(certificates.path("ca.pem")),
                     ..identified(&others)
                 },
@@ -109,7 +109,7 @@ async fn the_setting_at_fault_is_named() {
 async fn invalid_files_are_named() {
     let certificates = Certificates::new();
     let refused = |ca: &str, certificate: &str, key: &str| {
-        let files = TlsFiles {
+        let files = RedisTlsFiles {
             ca: Some(certificates.path(ca)),
             identity: Some((certificates.path(certificate), certificates.path(key))),
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::DIALECT;
-use super::encode::json_string;
+use super::json::json_string;
 use crate::model::{Namespace, ReplyTo};
 
 /// What a process needs to find the callback of an emit. Nodes pass it on as a JSON array of three strings.

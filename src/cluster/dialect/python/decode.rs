@@ -31,7 +31,7 @@ pub enum DecodeError {
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct PythonMessage<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow)]
@@ -70,7 +70,7 @@ impl PythonCodec {
         if message.first() == Some(&0x80) {
             return Err(DecodeError::Pickle);
         }
-        let message: Message<'_> = serde_json::from_slice(message)?;
+        let message: PythonMessage<'_> = serde_json::from_slice(message)?;
         if message.method == "callback" {
             return self.callback(&message);
         }
@@ -103,7 +103,7 @@ impl PythonCodec {
         Ok(Decoded::Command(command))
     }
 
-    fn callback(&self, message: &Message<'_>) -> Result<Decoded, DecodeError> {
+    fn callback(&self, message: &PythonMessage<'_>) -> Result<Decoded, DecodeError> {
         let host_id = message.host_id.as_deref().unwrap_or_default();
         let Some(node) = self.node_of(host_id) else {
             return Ok(Decoded::Ignored(Ignored::ForeignReply));
@@ -126,7 +126,7 @@ impl PythonCodec {
 }
 
 /// Decodes an emit; `None` if it selects no socket.
-fn emit(message: &Message<'_>, namespace: Namespace) -> Result<Option<Emit>, DecodeError> {
+fn emit(message: &PythonMessage<'_>, namespace: Namespace) -> Result<Option<Emit>, DecodeError> {
     let rooms = match message.room {
         None => Rooms::new(),
         Some(raw) => rooms(raw).ok_or(DecodeError::Field("room"))?,
@@ -151,7 +151,7 @@ fn emit(message: &Message<'_>, namespace: Namespace) -> Result<Option<Emit>, Dec
 }
 
 /// The recipient of the reply. A malformed `callback` requests none, as in a stock process.
-fn ack(message: &Message<'_>) -> Option<AckToken> {
+fn ack(message: &PythonMessage<'_>) -> Option<AckToken> {
     let host_id = message.host_id.as_deref()?;
     let callback = message.callback?.get();
     let (room, namespace, id): (String, String, u64) = serde_json::from_str(callback).ok()?;
@@ -168,7 +168,7 @@ fn ack(message: &Message<'_>) -> Option<AckToken> {
 
 /// Decodes `data` in every form since 5.14: a list holds the arguments, null stands for none, anything else is the only
 /// argument. With `binary` the first element is that, and the others are attachments.
-fn payload(message: &Message<'_>) -> Result<Payload, DecodeError> {
+fn payload(message: &PythonMessage<'_>) -> Result<Payload, DecodeError> {
     let event = message.event.map(RawValue::get);
     let event = event
         .filter(|event| event.starts_with('"'))
@@ -239,13 +239,13 @@ fn placeholders_fit(value: &Value, attachments: usize) -> bool {
     }
 }
 
-fn socket(message: &Message<'_>, namespace: Namespace) -> Result<Selector, DecodeError> {
+fn socket(message: &PythonMessage<'_>, namespace: Namespace) -> Result<Selector, DecodeError> {
     let sid = message.sid.and_then(name);
     let sid = sid.ok_or(DecodeError::Field("sid"))?;
     Ok(Selector::room(namespace, sid))
 }
 
-fn room(message: &Message<'_>) -> Result<Room, DecodeError> {
+fn room(message: &PythonMessage<'_>) -> Result<Room, DecodeError> {
     let room = message.room.and_then(name);
     room.ok_or(DecodeError::Field("room"))
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::json::json_string;
 use super::{CallbackAddress, PythonCodec};
 use crate::model::{
     AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId,
@@ -25,11 +26,6 @@ pub enum Unsupported {
     ForeignRecipient,
     #[error("the event has no name")]
     NoName,
-}
-
-/// The text as a JSON string, quotes included.
-pub(super) fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 impl PythonCodec {

@@ -10,6 +10,7 @@ mod channels;
 mod decode;
 mod dialect;
 mod encode;
+mod json;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
@@ -40,7 +41,7 @@ impl PythonCodec {
     /// The codec of `node` in `cluster`.
     pub fn new(cluster: &str, node: NodeId) -> Self {
         let host_prefix = format!("roomwire:{cluster}:");
-        let mut message_prefix = format!("{{\"host_id\":{}", encode::json_string(&host_prefix));
+        let mut message_prefix = format!("{{\"host_id\":{}", json::json_string(&host_prefix));
         message_prefix.pop(); // the closing quote: the node follows
         Self {
             node,

@@ -44,7 +44,7 @@ fn selector() -> impl Strategy<Value = Selector> {
 
 fn payload() -> impl Strategy<Value = Payload> {
     let argument = prop_oneof![
-        "\\PC{0,9}".prop_map(|text| encode::json_string(&text)),
+        "\\PC{0,9}".prop_map(|text| json::json_string(&text)),
         any::<i32>().prop_map(|number| number.to_string()),
         Just("[null,{\"a\":[]}]".to_owned()),
     ];
