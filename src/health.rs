@@ -1,25 +1,25 @@
-//! Is this node fit to serve? Said by those who know, read by the probes.
+//! Whether the node can serve clients. Set by the parts of the node, read by the probes.
 //!
-//! Anybody may import this module; it imports nothing of ours.
+//! Every module may import this one, which imports no other module.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// How the way to the other nodes is.
+/// The state of the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusState {
     /// One node, no bus.
     Off,
     /// Not connected, at start or later: this node serves its own clients.
     Down,
-    /// Messages come and go.
+    /// Messages are sent and received.
     Up,
-    /// Connected, but nothing comes: subscriptions are being rebuilt.
+    /// Connected, but no messages arrive: the subscriptions are being re-established.
     Deaf,
 }
 
-/// What the node as a whole is doing.
+/// The phase in the life of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Starting,
@@ -27,17 +27,17 @@ pub enum Phase {
     Draining,
 }
 
-/// The state of the node.
+/// The health of the node.
 #[derive(Debug)]
 pub struct Health {
     bus: AtomicU8,
-    /// Why the bus is down, in a few words.
+    /// Why the bus is down, as shown by the readiness probe.
     bus_trouble: Mutex<&'static str>,
     phase: AtomicU8,
     bus_required: bool,
 }
 
-/// An answer of the readiness probe.
+/// The result of the readiness probe.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Readiness {
     pub ready: bool,
@@ -56,12 +56,12 @@ impl Health {
         }
     }
 
-    /// Notes how the bus is.
+    /// Sets the state of the bus.
     pub fn set_bus(&self, state: BusState) {
         self.bus.store(state as u8, Ordering::Relaxed);
     }
 
-    /// Notes why the bus is down.
+    /// Sets the reason why the bus is down.
     pub fn set_bus_trouble(&self, reason: &'static str) {
         *self
             .bus_trouble
@@ -69,12 +69,12 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Notes what the node is doing.
+    /// Sets the phase of the node.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// What the node is doing.
+    /// The phase of the node.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Starting,
@@ -83,7 +83,7 @@ impl Health {
         }
     }
 
-    /// How the bus is.
+    /// The state of the bus.
     pub fn bus(&self) -> BusState {
         match self.bus.load(Ordering::Relaxed) {
             0 => BusState::Off,

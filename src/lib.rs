@@ -1,7 +1,7 @@
 //! Roomwire: a stand-alone, clustered Socket.IO server.
 //!
-//! Modules in the order in which a message meets them: `transport` -> `session` -> `app` -> `broker` -> `bridge`,
-//! and `outbox` on the way back. See `ARCHITECTURE.md`.
+//! Modules in the order in which a message passes through them: `transport` -> `session` -> `app` -> `broker` ->
+//! `cluster` -> `bus`, and `outbox` on the way back. See `ARCHITECTURE.md`.
 
 pub mod app;
 pub mod broker;

@@ -17,8 +17,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const CUT_SHORT: i32 = 3;
 
 fn main() -> ExitCode {
-    // The allocator asks for pages of 2 MiB, of which a node touches many and fills few (ADR 0014). Where the kernel
-    // refuses, the node takes more memory and nothing else.
+    // The allocator requests pages of 2 MiB, of which a node touches many and fills few (ADR 0014). If the kernel
+    // rejects the call, the node only uses more memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = cli::parse();
     match cli.verb() {
@@ -50,7 +50,7 @@ fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
-    // Signals first: as the first process of a container we would miss one that comes before its handler.
+    // Signals first: the first process of a container ignores a signal that arrives before its handler is installed.
     let system = actix_rt::System::new();
     // Leaks a handle on purpose: each thread of the node holds a handle of the system, and dropping the last one wakes
     // a task. At process exit that would happen while the thread-local variables of a worker are being destroyed, where
@@ -110,7 +110,7 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
             return Ok(0);
         }
     };
-    reloader.note_start(&server);
+    reloader.record_start(&server);
     let mut name_lost = Box::pin(server.name_lost());
     let name_was_lost = loop {
         tokio::select! {
@@ -121,7 +121,7 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
                 }
                 SignalRequest::Reload => reloader.reload(&server),
             },
-            () = server.drain_wanted() => {
+            () = server.drain_requested() => {
                 info!("shutting down: received POST /drain");
                 break false;
             }

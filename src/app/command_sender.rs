@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::model::Command;
 
-/// Dispatches commands of an app, as if a client of its worker had caused them.
+/// Dispatches commands of an app like those of a client of its worker.
 #[derive(Clone)]
 pub struct CommandSender(Rc<dyn Fn(Command)>);
 

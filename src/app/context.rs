@@ -37,7 +37,7 @@ pub trait SocketAccess {
     /// Joins rooms. A socket that is not connected yet joins none.
     fn join(&self, rooms: Vec<Room>) -> Join;
 
-    /// Emits to other sockets, on whatever node, and resolves to the first ack. `None`: no socket was reached, or none
+    /// Emits to other sockets, on any node, and resolves to the first ack. `None`: no socket was reached, or none
     /// acknowledged within `deadline`.
     fn emit_with_ack(
         &self,
@@ -49,7 +49,7 @@ pub trait SocketAccess {
     fn handle(&self) -> SocketHandle;
 }
 
-/// A join under way.
+/// A pending join.
 pub enum Join {
     /// The bus delivers to all of the rooms already.
     Complete(JoinedRooms),

@@ -1,4 +1,4 @@
-//! Effects: what an app wants done for a socket, as data.
+//! Effects: actions that an app requests for a socket, as data.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::model::{AckId, Command, Payload, Room};
 
-/// One thing to be done for a socket. The session applies effects in order; none of them waits.
+/// One action for a socket. The session applies effects in order; none of them waits.
 #[derive(Debug)]
 pub enum Effect {
     /// Reject the namespace CONNECT. Only valid in the outcome of [`SocketHandler::on_connect`](super::SocketHandler::on_connect).

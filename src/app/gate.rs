@@ -75,7 +75,7 @@ pub enum Decision {
 /// Why a gate refuses a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateRefusal {
-    /// A stable code for programs, as `token_expired`.
+    /// A stable code for programs, such as `token_expired`.
     pub code: Cow<'static, str>,
     /// A sentence for people.
     pub message: String,

@@ -1,7 +1,7 @@
 //! A handle to a socket, for everything an app does outside of a handler call.
 //!
 //! Requests are messages to the session's actor: they keep their order, also with everything else that the session
-//! sends. After the socket is gone they are dropped, and whatever was awaited ends.
+//! sends. After the socket is gone they are dropped, and pending awaits end.
 
 use std::fmt;
 use std::future::Future;

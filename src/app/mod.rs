@@ -1,10 +1,10 @@
 //! Apps: what the events of clients mean.
 //!
-//! An [`App`] makes a [`SocketHandler`] for each socket, which owns whatever state the app keeps for it. Handlers return
-//! data: [`Effect`]s, known now or later ([`Outcome`]), which the session applies in order. They never touch a transport,
-//! a room index or the bus, so an app in front of an HTTP backend or a Socket.IO server is a module like the others. The
-//! events of a socket are handled one at a time, unless a handler allows otherwise ([`Outcome::concurrent`]). Outside of
-//! a handler call, an app acts on a socket through its [`SocketHandle`].
+//! An [`App`] makes a [`SocketHandler`] for each socket, which owns the state that the app keeps for it. Handlers
+//! return data: [`Effect`]s, known now or later ([`Outcome`]), which the session applies in order. They never touch a
+//! transport, a room index or the bus, so an app in front of an HTTP backend or a Socket.IO server is a module like the
+//! others. The events of a socket are handled one at a time, unless a handler allows otherwise
+//! ([`Outcome::concurrent`]). Outside of a handler call, an app acts on a socket through its [`SocketHandle`].
 
 mod command_sender;
 mod context;
@@ -70,7 +70,7 @@ pub trait SocketHandler {
     fn on_disconnect(&self, _context: &SocketContext<'_>, _reason: &str) {}
 }
 
-/// An app that speaks bare Engine.IO, without Socket.IO, on a path of its own.
+/// An app that speaks bare Engine.IO, without Socket.IO, on a separate path.
 pub trait EngineApp {
     /// The path at which its clients connect.
     fn path(&self) -> &'static str;

@@ -172,14 +172,14 @@ impl Relay {
         if allowed {
             return Ok(());
         }
-        let who = if publish == PublishPolicy::Members {
+        let subject = if publish == PublishPolicy::Members {
             "only members"
         } else {
             "clients may not"
         };
         Err(RelayRejection::new(
             "publish_forbidden",
-            format!("{who} emit to `{room}` (app.relay)"),
+            format!("{subject} emit to `{room}` (app.relay)"),
         ))
     }
 }
@@ -233,14 +233,14 @@ fn join(context: &SocketContext<'_>, room: Room) -> Outcome {
 fn ask(context: &SocketContext<'_>, emit: Emit) -> Outcome {
     let first_ack = context.access.emit_with_ack(emit, ASK_DEADLINE);
     Outcome::concurrent(async move {
-        let Some(answer) = first_ack.await else {
-            let nobody = error("no_answer", "nobody in the room answered");
-            return [Effect::Ack(nobody)].into();
+        let Some(reply) = first_ack.await else {
+            let no_answer = error("no_answer", "nobody in the room answered");
+            return [Effect::Ack(no_answer)].into();
         };
-        let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, answer.json);
+        let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, reply.json);
         let payload = Payload {
             json: json.into(),
-            attachments: answer.attachments,
+            attachments: reply.attachments,
         };
         [Effect::Ack(payload)].into()
     })

@@ -1,4 +1,5 @@
-//! How long a batch of emits takes from its first dispatch until it is written: one clock reading at each end.
+//! The time that a batch of emits takes from its first dispatch until it is written, with one clock reading at each
+//! end.
 
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use crate::metrics::Histogram;
 /// The emits since the last flush that were accepted for at least one client.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// When the first was dispatched, or received from the bus. All are measured from there.
+    /// When the first emit was dispatched, or received from the bus. The latency of all is measured from then.
     since: Option<Instant>,
     emits: u64,
 }
@@ -27,7 +28,7 @@ impl Batch {
         first
     }
 
-    /// Records the batch, which is written, and starts the next.
+    /// Records the latency of the batch, which has been written, and starts the next batch.
     pub fn finish(&mut self, delivery: &Histogram) {
         let emits = std::mem::take(&mut self.emits);
         if let Some(since) = self.since.take() {

@@ -86,7 +86,7 @@ impl Calls {
         }
     }
 
-    /// Ends a call that no worker or node can still answer.
+    /// Ends a call to which no worker or node can still respond.
     fn end_if_done(&mut self, id: u64) {
         let done = self
             .open
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_no_party_can_answer_ends() {
+    fn a_call_to_which_nothing_can_respond_ends() {
         let mut calls = Calls::default();
         let (sender, mut receiver) = oneshot::channel();
         calls.start(7, AckSink::First(sender), Parties::new(1, true));

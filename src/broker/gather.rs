@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_come_one_by_one_and_the_end_names_the_missing() {
+    async fn answers_arrive_one_by_one_and_the_end_names_the_missing_nodes() {
         let deadline = clock::now() + Duration::from_secs(1);
         let awaited = vec![node("aaaa"), node("bbbb")];
         let (mut gather, sender) = Gather::new(deadline, awaited);

@@ -1,4 +1,4 @@
-//! The entrance to the broker for threads without a shard, such as those of the internal listener and the bridge.
+//! Access to the broker for threads without a shard, such as those of the internal listener and the bridge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,14 +25,14 @@ pub struct Ingress {
 /// When a call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AckPolicy {
-    /// Number of acks after which it ends, at least 1.
+    /// Number of acks after which the call ends, at least 1.
     pub limit: usize,
-    /// Time after which it ends at the latest.
+    /// Time limit of the call.
     pub time: Duration,
 }
 
 impl Ingress {
-    /// An entrance to the node of `directory`.
+    /// Access to the broker of the node of `directory`.
     pub fn new(directory: Arc<Directory>) -> Self {
         Self { directory }
     }
@@ -42,8 +42,8 @@ impl Ingress {
         self.directory.peers()
     }
 
-    /// Applies a command on every worker that it may concern. One of [`Origin::Local`] enters the cluster here and is
-    /// published as well; one of [`Origin::Bus`] has been published by the node on which it entered.
+    /// Applies a command on every worker that it may concern. A command of [`Origin::Local`] enters the cluster here and is
+    /// published as well; a command of [`Origin::Bus`] has been published by another node already.
     pub fn dispatch(&self, command: Command, origin: Origin) {
         let owner = self.directory.owner(&command);
         let targets = self.directory.workers_of(owner);
@@ -59,8 +59,8 @@ impl Ingress {
     /// Emits an event and collects the acks of clients on every node.
     ///
     /// Ends with the `policy.limit`th ack, as soon as it is known that no socket received the event, or after
-    /// `policy.time`. Only in the last case [`missing`](super::gather::Gathered::missing) is not empty: it names the live
-    /// nodes from which no ack came, whether or not they have such a socket.
+    /// `policy.time`. Only in the last case is [`missing`](super::gather::Gathered::missing) not empty: it names the
+    /// live nodes from which no ack arrived, whether or not they have such a socket.
     pub fn call(&self, mut emit: Emit, policy: AckPolicy) -> Gather<AckReply> {
         let directory = &self.directory;
         let (worker, id) = directory.next_gather();
@@ -91,8 +91,8 @@ impl Ingress {
         gather.on_cancel(cancellation(home, id))
     }
 
-    /// Reads the room index of every node, for at most `time`. Each worker of this node and each other node answers
-    /// once.
+    /// Reads the room index of every node, for at most `time`. Each worker of this node and each other node
+    /// responds once.
     pub fn query(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
         let ours = self.directory.node();
         let owner = query.socket().map(|socket| socket.node());
@@ -108,7 +108,7 @@ impl Ingress {
         self.start_query(query, time, remote, awaited)
     }
 
-    /// Reads the room index of this node only, for at most `time`. Each worker answers once.
+    /// Reads the room index of this node only, for at most `time`. Each worker responds once.
     pub fn query_node(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
         self.start_query(query, time, false, vec![self.directory.node()])
     }
@@ -128,7 +128,7 @@ impl Ingress {
             return gather;
         };
         if workers.is_empty() && !remote {
-            // Its only node cannot be reached without a bus.
+            // The only node that could respond cannot be reached without a bus.
             return gather;
         }
         home.do_send(StartQuery {

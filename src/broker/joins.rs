@@ -16,7 +16,7 @@ pub struct Joined {
 }
 
 struct Waiter {
-    /// Rooms that are not confirmed.
+    /// Number of rooms that are not confirmed.
     missing: Cell<usize>,
     degraded: Cell<bool>,
     done: Cell<Option<oneshot::Sender<Joined>>>,
@@ -46,7 +46,7 @@ impl Joins {
         self.unconfirmed.entry((namespace, room)).or_default();
     }
 
-    /// Waits for those of the rooms that are not confirmed; `None` if all are.
+    /// Waits for the rooms that are not confirmed; `None` if all are confirmed.
     pub fn wait(
         &mut self,
         namespace: &Namespace,
@@ -74,13 +74,13 @@ impl Joins {
             .remove(&(namespace, room))
             .unwrap_or_default()
         {
-            debug_assert!(waiter.missing.get() > 0, "a waiting join misses a room");
+            debug_assert!(waiter.missing.get() > 0, "a waiting join lacks a room");
             waiter.missing.set(waiter.missing.get() - 1);
             waiter.degraded.set(waiter.degraded.get() | degraded);
             if waiter.missing.get() == 0
                 && let Some(done) = waiter.done.take()
             {
-                // The session may have ended meanwhile.
+                // The session may have ended.
                 let _ = done.send(Joined {
                     degraded: waiter.degraded.get(),
                 });
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_join_completes_with_its_last_room_and_keeps_that_one_was_degraded() {
+    fn a_join_completes_with_its_last_room_and_is_degraded_if_one_room_was() {
         let mut joins = Joins::default();
         let main = Namespace::main();
         let rooms = ["a", "b", "c"].map(Room::from);

@@ -151,7 +151,7 @@ pub struct StartQuery {
     pub remote: bool,
 }
 
-/// Answer a query for the sockets of this worker.
+/// Run a query on the sockets of this worker.
 #[derive(Debug, Clone)]
 pub struct RunQuery {
     pub id: u64,
@@ -160,14 +160,14 @@ pub struct RunQuery {
     pub query: Arc<Query>,
 }
 
-/// A worker's answer to a query.
+/// The answer of a worker to a query.
 #[derive(Debug)]
 pub struct WorkerAnswer {
     pub id: u64,
     pub answer: QueryAnswer,
 }
 
-/// Another node's answer to a query.
+/// The answer of another node to a query.
 #[derive(Debug)]
 pub struct NodeAnswer(pub QueryResponse);
 

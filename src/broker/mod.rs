@@ -2,8 +2,9 @@
 //!
 //! The broker is sharded: each worker thread has a [`Shard`], the index of that worker's sockets and their lanes.
 //! Sessions call the shard of their worker directly. Other workers and the bridge send messages to its actor, the
-//! [`RoomBroker`]; threads without a shard use an [`Ingress`]. A publish crosses threads once for each worker, never for
-//! each member. The broker does not know Redis, transports or sessions: it holds the recipients of its messages.
+//! [`RoomBroker`]; threads without a shard use an [`Ingress`]. A publish crosses threads once for each worker, never
+//! for each member. The broker does not depend on Redis, transports or sessions: it only holds the recipients of its
+//! messages.
 
 pub mod acks;
 mod actor;

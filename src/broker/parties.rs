@@ -1,4 +1,4 @@
-//! How many workers and nodes have yet to respond to a call or a query.
+//! The number of workers and nodes that have not responded to a call or a query yet.
 
 /// Stands for the nodes until the bus has counted them.
 const UNCOUNTED: usize = u32::MAX as usize;
@@ -18,7 +18,7 @@ impl Parties {
         self.0 = (self.0 + nodes).saturating_sub(UNCOUNTED);
     }
 
-    /// One of them has responded.
+    /// A worker or node has responded.
     pub fn responded(&mut self) {
         self.0 = self.0.saturating_sub(1);
     }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_that_respond_before_they_are_counted_count_as_well() {
+    fn responses_before_the_bus_has_counted_the_nodes_count_as_well() {
         let mut parties = Parties::new(1, true);
         parties.responded();
         parties.responded();
@@ -43,8 +43,8 @@ mod tests {
         assert!(!parties.is_done());
         parties.responded();
         assert!(parties.is_done());
-        let mut alone = Parties::new(1, false);
-        alone.responded();
-        assert!(alone.is_done());
+        let mut local = Parties::new(1, false);
+        local.responded();
+        assert!(local.is_done());
     }
 }

@@ -15,7 +15,7 @@ pub struct Queries {
 
 struct OpenQuery {
     answers: GatherSender<QueryAnswer>,
-    /// Workers of this node that have not answered.
+    /// Workers of this node that have not responded.
     workers: usize,
     parties: Parties,
 }
@@ -48,7 +48,7 @@ impl Queries {
         self.update(id, |query| query.parties.counted(nodes));
     }
 
-    /// Takes the answer of a worker of this node, `ours`.
+    /// Handles the answer of a worker of this node, `ours`.
     pub fn worker_answered(&mut self, id: u64, answer: QueryAnswer, ours: NodeId) {
         self.update(id, |query| {
             query.answers.answer(answer);
@@ -60,7 +60,7 @@ impl Queries {
         });
     }
 
-    /// Takes the answer of another node.
+    /// Handles the answer of another node.
     pub fn node_answered(&mut self, response: QueryResponse) {
         self.update(response.id, |query| {
             query.answers.answer(response.answer);
@@ -99,7 +99,7 @@ mod tests {
     use crate::clock;
 
     #[tokio::test(start_paused = true)]
-    async fn a_query_ends_when_all_have_answered_and_names_the_others() {
+    async fn a_query_ends_when_all_receivers_have_responded_and_names_the_missing_nodes() {
         let [ours, peer, dead] = ["aaaa", "bbbb", "cccc"].map(|name| NodeId::parse(name).unwrap());
         let deadline = clock::now() + Duration::from_secs(1);
         let (gather, answers) = Gather::new(deadline, vec![ours, peer, dead]);
@@ -120,7 +120,7 @@ mod tests {
         });
         queries.responded(7);
         queries.counted(7, 2);
-        assert!(!queries.is_empty(), "a worker has not answered");
+        assert!(!queries.is_empty(), "a worker has not responded");
         queries.worker_answered(7, answer(), ours);
         assert!(queries.is_empty());
         let gathered = gather.finish().await;

@@ -1,7 +1,7 @@
 //! The other live nodes of the cluster, by their heartbeats on the bus. Pure bookkeeping.
 //!
-//! Time is counted in own heartbeats that come back through the bus: while this node is cut off, deaf or paused, nothing
-//! comes back, and no other node is taken for dead. That no two nodes share a name is ensured by leases (`store::lease`).
+//! Time is counted in own heartbeats that return over the bus: while this node is disconnected, deaf or paused, none
+//! returns, and no other node counts as dead. Leases ensure that no two nodes have the same name (`store::lease`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,31 +11,31 @@ use crate::model::NodeId;
 
 /// Time between two heartbeats.
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// Missed heartbeats in a row after which the bus is asked whether the node still subscribes to its channel.
+/// Number of consecutive missed heartbeats after which the node's channel is checked for subscribers.
 const PROBE_AFTER: u32 = 2;
-/// Missed heartbeats in a row after which a node counts as dead, though it still subscribes.
+/// Number of consecutive missed heartbeats after which a node counts as dead, even if it still subscribes.
 const DEAD_AFTER: u32 = 5;
 
 /// The other live nodes.
 pub(super) struct Membership {
     node: NodeId,
-    /// Heartbeats missed in a row, by node.
+    /// Number of consecutive missed heartbeats, by node.
     missed: BTreeMap<NodeId, u32>,
 }
 
 /// What follows from a heartbeat.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Consequences {
-    /// The live nodes are others than before.
+    /// The set of live nodes has changed.
     pub(super) changed: bool,
-    /// The sender has just joined and does not know this node yet.
+    /// The sender has just joined and waits for a heartbeat of this node.
     pub(super) respond: bool,
     /// Nodes whose channel must be checked for subscribers.
     pub(super) probe: Vec<NodeId>,
 }
 
 impl Membership {
-    /// The membership of `node`, which knows no other node yet.
+    /// The membership of `node`, without other nodes.
     pub(super) fn new(node: NodeId) -> Self {
         Self {
             node,
@@ -43,7 +43,7 @@ impl Membership {
         }
     }
 
-    /// Takes a heartbeat, of this node as well.
+    /// Handles a heartbeat, also one of this node.
     pub(super) fn received(&mut self, from: NodeId, state: MemberState) -> Consequences {
         if from == self.node {
             return self.count_missed();
@@ -65,14 +65,14 @@ impl Membership {
             *missed += 1;
             *missed <= DEAD_AFTER
         });
-        let silent = self
+        let overdue = self
             .missed
             .iter()
             .filter(|(_, missed)| **missed > PROBE_AFTER);
         Consequences {
             changed: self.missed.len() != before,
             respond: false,
-            probe: silent.map(|(node, _)| *node).collect(),
+            probe: overdue.map(|(node, _)| *node).collect(),
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_node_is_probed_and_then_dead() {
+    fn a_node_without_heartbeats_is_probed_and_then_counts_as_dead() {
         let (own, silent, live) = (node("self"), node("nod1"), node("nod2"));
         let mut members = Membership::new(own);
         members.received(silent, MemberState::Alive);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_missed_while_own_heartbeats_do_not_come_back() {
+    fn no_heartbeat_counts_as_missed_while_own_heartbeats_do_not_return() {
         let mut members = Membership::new(node("self"));
         members.received(node("nod1"), MemberState::Alive);
         for _ in 0..100 {

@@ -21,7 +21,7 @@ pub struct Forward {
 
 impl Forward {
     /// Reports that it cannot be sent.
-    pub(super) fn give_up(self) {
+    pub(super) fn report_unreachable(self) {
         if let Some(unreachable) = self.unreachable {
             // The request may have ended.
             let _ = unreachable.send(());

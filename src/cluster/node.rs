@@ -1,7 +1,8 @@
 //! The bridge: one actor per node between the broker and the bus.
 //!
-//! A command of this node is encoded in each dialect and published. A message of the bus is decoded, dropped if it is an
-//! own one, and dispatched to the shards it concerns, which never publish it again. Nothing local waits for the bus.
+//! A command of this node is encoded in each dialect and published. A message of the bus is decoded, dropped if this
+//! node published it, and otherwise dispatched to the shards it concerns, which never publish it again. Nothing local
+//! waits for the bus.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,12 +35,12 @@ const EVENTS_PER_TURN: usize = 256;
 /// Pause between two attempts to take events while the shards are congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a bridge is made of.
+/// The parts of a bridge.
 pub struct BridgeParts {
     pub directory: Arc<Directory>,
     pub link: Arc<dyn Link>,
     pub events: LinkEvents,
-    /// The first is spoken between the nodes of the cluster.
+    /// The first one connects the nodes of the cluster.
     pub dialects: Vec<Arc<dyn Dialect>>,
     /// `bus.message_limit`: bytes of the largest message that is published.
     pub message_limit: usize,
@@ -102,7 +103,7 @@ impl Bridge {
         }
     }
 
-    /// Follows a heartbeat of this or another node.
+    /// Handles a heartbeat of this or another node.
     fn on_heartbeat(&mut self, from: NodeId, state: MemberState, ctx: &mut Context<Self>) {
         let Consequences {
             changed,
@@ -113,7 +114,7 @@ impl Bridge {
             self.directory.set_peers(self.membership.peers());
         }
         if respond {
-            // Not for every node: own heartbeats that come back are the clock of this node.
+            // Sent to that node only: heartbeats for all nodes are the clock of this node.
             self.publisher
                 .publish_heartbeat(Some(from), MemberState::Alive);
         }

@@ -20,7 +20,7 @@ use crate::model::{AckReply, Command, Emit, NodeId, QueryRequest, QueryResponse,
 pub(super) struct Publisher {
     pub(super) directory: Arc<Directory>,
     pub(super) link: Arc<dyn Link>,
-    /// The first is spoken between the nodes of the cluster.
+    /// The first one connects the nodes of the cluster.
     pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
     pub(super) health: Arc<Health>,
     /// `bus.message_limit`, in bytes.
@@ -30,7 +30,7 @@ pub(super) struct Publisher {
 impl Publisher {
     /// Publishes a command of this node in every dialect.
     pub(super) fn publish_command(&self, command: &Command) {
-        if self.publish_question(command) {
+        if self.publish_emit_with_ack(command) {
             return;
         }
         let mut first_payload = None;
@@ -75,7 +75,7 @@ impl Publisher {
     ///
     /// Returns `false` for other commands, while Redis is away, and if there are dialects whose members do not report
     /// that an emit reached none of their clients; the request then ends by its timeout.
-    fn publish_question(&self, command: &Command) -> bool {
+    fn publish_emit_with_ack(&self, command: &Command) -> bool {
         let Command::Emit(Emit {
             ack: Some(token), ..
         }) = command
@@ -142,7 +142,7 @@ impl Publisher {
         self.publish(self.encode_fitting(&Outbound::QueryAnswer(response)));
     }
 
-    /// A message of the first dialect, unless it is too large.
+    /// Encodes a message in the first dialect; empty if it is too large.
     fn encode_fitting(&self, outbound: &Outbound<'_>) -> Vec<Outgoing> {
         let Some(dialect) = self.dialects.first() else {
             return Vec::new();
@@ -186,7 +186,7 @@ impl Publisher {
         };
         let message = self.encode_fitting(&outbound).into_iter().next();
         let Some(message) = message else {
-            return forward.give_up();
+            return forward.report_unreachable();
         };
         let Some(unreachable) = forward.unreachable else {
             return self.publish(vec![message]);

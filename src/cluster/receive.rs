@@ -1,4 +1,4 @@
-//! Receives what others publish: decodes it and hands it to the shards it may concern.
+//! Receives what others publish: decodes it and dispatches it to the shards it may concern.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::model::{
     ReplyTo, Target, Unfit, Workers,
 };
 
-/// How long the workers of this node may take to answer a query of another node.
+/// Time limit for the workers of this node to run a query of another node.
 const QUERY_TIME: Duration = Duration::from_secs(5);
 
 /// The receiving half of the bridge.
@@ -33,8 +33,8 @@ pub(super) struct Receiver {
     pub(super) max_depth: usize,
     pub(super) routers: RouterAddresses,
     pub(super) command_observers: Vec<CommandObserver>,
-    /// Joins of others that shards have not applied yet. Meanwhile a room may have members of which the subscriptions do
-    /// not know.
+    /// Joins of others that shards have not applied yet. Until then a room may have members that are missing in the
+    /// subscriptions.
     pub(super) pending_joins: usize,
     /// Commands for the shards, until the events at hand are handled.
     pub(super) pending_dispatches: PendingDispatches,
@@ -68,7 +68,7 @@ impl Receiver {
                     self.send_home(id, Echoed { id });
                 }
             }
-            Ok(Inbound::Query(request)) => self.answer(request, publisher),
+            Ok(Inbound::Query(request)) => self.run_query(request, publisher),
             Ok(Inbound::QueryAnswer(response)) => {
                 if response.to == self.directory.node() {
                     self.send_home(response.id, NodeAnswer(response));
@@ -143,12 +143,12 @@ impl Receiver {
         Some(rooms.workers(&name))
     }
 
-    /// Hands a reply to the worker that requested it.
+    /// Sends a reply to the worker that requested it.
     fn resolve(&self, reply: AckReply) {
         if reply.token.reply_to != ReplyTo::Node(self.directory.node()) {
             return;
         }
-        if let Err(unfit) = reply.payload.check_answer(self.max_depth) {
+        if let Err(unfit) = reply.payload.check_ack(self.max_depth) {
             return self.report_unfit(&unfit);
         }
         self.send_home(reply.token.id, Resolve(reply));
@@ -162,15 +162,15 @@ impl Receiver {
     }
 
     /// Runs a query of another node on all workers, and publishes the answer of this node.
-    fn answer(&self, request: QueryRequest, publisher: &Publisher) {
+    fn run_query(&self, request: QueryRequest, publisher: &Publisher) {
         let QueryRequest { from, id, query } = request;
         let ingress = Ingress::new(Arc::clone(&self.directory));
         let publisher = publisher.clone();
         actix_rt::spawn(async move {
             let gathered = ingress.query_node(query.clone(), QUERY_TIME).finish().await;
             let mut answer = query.no_match();
-            for of_worker in gathered.answers {
-                query.merge(&mut answer, of_worker);
+            for worker_answer in gathered.answers {
+                query.merge(&mut answer, worker_answer);
             }
             publisher.publish_query_answer(&QueryResponse {
                 from: publisher.directory.node(),

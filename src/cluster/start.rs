@@ -63,8 +63,8 @@ pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
         .collect()
 }
 
-/// The channels on which a node exchanges messages with programs that are not Roomwire nodes, among them one as an
-/// example of those of rooms.
+/// The channels on which a node exchanges messages with programs that are not Roomwire nodes. The channels of rooms are
+/// represented by one example.
 pub fn foreign_channels(config: &BusConfig, node: NodeId) -> Vec<Channel> {
     let (namespace, room) = (Namespace::main(), Room::from("roomwire-check"));
     let mut channels = Vec::new();
@@ -78,19 +78,19 @@ pub fn foreign_channels(config: &BusConfig, node: NodeId) -> Vec<Channel> {
     channels
 }
 
-/// What a started bridge leaves to the server.
+/// A started bridge.
 pub struct StartedBridge {
     pub directory: Arc<Directory>,
-    pub ways: BridgeHandles,
+    pub handles: BridgeHandles,
 }
 
-/// The ways to a started bridge beside those of the broker.
+/// The addresses of a started bridge, apart from those that the broker uses.
 pub struct BridgeHandles {
     pub forward: Recipient<Forward>,
     pub leave: Recipient<Leave>,
 }
 
-/// What the bridge needs of its node.
+/// What the bridge needs from its node.
 pub struct BridgeContext {
     pub node: NodeId,
     pub workers: usize,
@@ -135,9 +135,9 @@ pub fn start_bridge(
         command_observers: node.command_observers,
     });
     let bridge = ctx.run(bridge);
-    let ways = BridgeHandles {
+    let handles = BridgeHandles {
         forward: bridge.clone().recipient(),
         leave: bridge.recipient(),
     };
-    StartedBridge { directory, ways }
+    StartedBridge { directory, handles }
 }

@@ -85,7 +85,7 @@ impl<'a, 'b> Checker<'a, 'b> {
     }
 
     fn origin(&self, key: &str) -> Origin {
-        debug_assert!(self.layers.knows(key), "{key} is not a key");
+        debug_assert!(self.layers.has_key(key), "{key} is not a key");
         self.layers.origin(key)
     }
 }

@@ -36,7 +36,7 @@ const LOG_FILTER: &str = "RUST_LOG";
 /// A key set by a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Set {
-    /// The key, as `engine.path`.
+    /// The key, such as `engine.path`.
     pub(super) path: String,
     /// Its new value.
     pub(super) text: String,

@@ -12,7 +12,7 @@ const AUTO: &str = "auto";
 /// Why a value is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FormRejection {
-    /// What to append to the path of the key, as `[0].join`; empty for the value as a whole.
+    /// What to append to the path of the key, such as `[0].join`; empty for the value as a whole.
     pub(super) at: String,
     /// The reason, to stand after the key.
     pub(super) message: String,
@@ -136,7 +136,7 @@ impl<T: 'static> Form<T> {
 }
 
 impl<T: 'static> Form<Vec<T>> {
-    /// Rejects an empty list; `item` says what it must name.
+    /// Rejects an empty list; `item` is what it must name, for the error.
     pub(super) fn at_least_one(self, item: &'static str) -> Self {
         let (kind, allowed) = (self.kind, self.allowed.clone());
         Self::new(kind, allowed, move |value, rejections| {

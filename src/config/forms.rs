@@ -1,5 +1,5 @@
-//! The basic forms. A declaration in `tables` composes the form of its key from them, as `duration(MILLISECOND..)` or
-//! `list(text("name", Name::parse))`.
+//! The basic forms. A declaration in `tables` composes the form of its key from them, such as `duration(MILLISECOND..)`
+//! or `list(text("name", Name::parse))`.
 
 use std::fmt::Display;
 use std::ops::RangeBounds;

@@ -290,7 +290,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Whether `path` is a key, a table, or inside a list of tables.
-    pub(super) fn knows(&self, path: &str) -> bool {
+    pub(super) fn has_key(&self, path: &str) -> bool {
         let whole = path.split('[').next().unwrap_or(path);
         self.schema.key(whole).is_some() || self.schema.is_table(whole)
     }

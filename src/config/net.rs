@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use url::Url;
 
-/// Address to listen on, as `host:port`.
+/// Address to listen on, in the form `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindAddress {
     /// Host name or IP address, without brackets.
@@ -73,7 +73,7 @@ impl fmt::Display for BindAddress {
     }
 }
 
-/// A range of IP addresses, as `10.0.0.0/8`, or a single address.
+/// A range of IP addresses, such as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpRange {
     address: IpAddr,

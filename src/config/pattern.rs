@@ -56,7 +56,7 @@ pub enum OriginRule {
     Any,
     /// `same`: pages of the host and port of the request, which the caller compares.
     Same,
-    /// One origin, as `https://app.example.org`, in the form that browsers send.
+    /// One origin, such as `https://app.example.org`, in the form that browsers send.
     Exact(String),
     /// `https://*.example.org`: all subdomains, at any depth.
     Subdomains {
@@ -121,7 +121,7 @@ fn exact_origin(text: &str) -> Option<String> {
     if !is_bare || has_user || has_wildcard || !has_host {
         return None;
     }
-    // App shells send origins with their own schemes, as `capacitor://localhost`, which are opaque to `Url`.
+    // App shells send origins with their own schemes, such as `capacitor://localhost`, which are opaque to `Url`.
     let host = match url.host()? {
         Host::Ipv6(address) => format!("[{address}]"),
         host => host.to_string().to_ascii_lowercase(),

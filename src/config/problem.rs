@@ -37,7 +37,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} ({}): {message}{}", place(.key, .origin), hint(.did_you_mean.as_deref()))]
 pub struct Problem {
-    /// Path of the key, as `engine.ping_interval`; the name as written if the key is unknown.
+    /// Path of the key, such as `engine.ping_interval`; the name as written if the key is unknown.
     pub key: String,
     /// Where the value was set.
     pub origin: Origin,

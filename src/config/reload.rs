@@ -45,7 +45,7 @@ impl<T> Reloadable<T> {
 /// A key whose value differs from the one that the node runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Path, as `limits.connections`.
+    /// Path, such as `limits.connections`.
     pub key: String,
     /// The value the node runs with, as TOML; secrets masked.
     pub from: String,

@@ -1,7 +1,7 @@
 //! The keys that exist: path, form, shipped value, meaning and properties of each.
 //!
 //! Filled by the declarations in `tables` (see `declare`). The layers, the printed configuration, the default file, the
-//! reference, the environment names and the reload read it; none of them knows a key by name.
+//! reference, the environment names and the reload read it; none of them depends on the name of a key.
 
 use ::config::Value;
 
@@ -80,7 +80,7 @@ impl Properties {
 /// A key that exists.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
-    /// Path, as `engine.path`.
+    /// Path, such as `engine.path`.
     pub(super) path: String,
     pub(super) kind: Kind,
     /// Shipped value.
@@ -102,7 +102,7 @@ impl Key {
         format!("ROOMWIRE_{}", self.path.replace('.', "__").to_uppercase())
     }
 
-    /// The last part of its path, as `path` of `engine.path`.
+    /// The last part of its path, such as `path` of `engine.path`.
     pub(super) fn name(&self) -> &str {
         last_part(&self.path)
     }
@@ -124,7 +124,7 @@ pub(super) struct EntryKey {
 /// A table of keys.
 #[derive(Debug, Clone)]
 pub(super) struct Section {
-    /// Path, as `app.relay`.
+    /// Path, such as `app.relay`.
     pub(super) path: &'static str,
     /// What it is about, as one paragraph of Markdown.
     pub(super) comment: String,

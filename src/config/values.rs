@@ -27,7 +27,7 @@ pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// A path that is checked by whoever opens it.
+/// A path that is checked when it is opened.
 pub(super) fn any_path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text.trim()))
 }
@@ -120,8 +120,8 @@ pub(super) fn channel_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Levels and modules separated by commas, as `warn,roomwire::cluster=debug`; after a slash, a regular expression that a
-/// line must match.
+/// Levels and modules separated by commas, such as `warn,roomwire::cluster=debug`; after a slash, a regular expression
+/// that a line must match.
 ///
 /// `env_logger` interprets a word that is not a level as a module, so a misspelt level would silence everything. Here a
 /// module must have a level, or be a module of Roomwire.
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_filters() {
+    fn names_and_log_filters_are_checked() {
         assert_eq!(cookie("io"), Ok("io".to_owned()));
         for text in ["", "a b", "a=b"] {
             assert!(cookie(text).is_err(), "{text}");

@@ -89,7 +89,7 @@ impl Addresses {
         if let Some(state) = part.networks.get_mut(&network) {
             debug_assert!(state.clients > 0);
             state.clients -= 1;
-            if state.is_forgettable(now) {
+            if state.is_removable(now) {
                 part.networks.remove(&network);
             }
         }
@@ -110,7 +110,7 @@ impl Addresses {
 }
 
 impl NetworkState {
-    fn is_forgettable(&self, now: Instant) -> bool {
+    fn is_removable(&self, now: Instant) -> bool {
         self.clients == 0 && self.handshakes.is_full(now)
     }
 }
@@ -119,7 +119,7 @@ impl Slice {
     /// Removes forgettable addresses, each time the part has doubled.
     fn sweep(&mut self, now: Instant) {
         if self.networks.len() >= self.sweep_at {
-            self.networks.retain(|_, state| !state.is_forgettable(now));
+            self.networks.retain(|_, state| !state.is_removable(now));
             self.sweep_at = FIRST_SWEEP.max(2 * self.networks.len());
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_clients_is_limited_until_it_is_forgotten() {
+    fn an_address_without_clients_is_limited_until_it_is_removed() {
         let addresses = Addresses::default();
         let rate = Rate::new(1, 1);
         let start = crate::clock::now();

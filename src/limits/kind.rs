@@ -96,7 +96,7 @@ limits! {
         "slow consumer";
     /// Acks that a socket owes.
     PendingAcks: "pending_acks", "socket.max_pending_acks", acks_dropped_total,
-        "given up unanswered";
+        "dropped without a response";
 }
 
 impl Limit {

@@ -8,7 +8,7 @@ use log::Record;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use serde_json::Value as JsonValue;
 
-/// The message of a record and its fields, as `session closed sid=w7T8BPTS-V reason="ping timeout"`.
+/// The message of a record and its fields, such as `session closed sid=w7T8BPTS-V reason="ping timeout"`.
 pub struct Text<'a>(pub &'a Record<'a>);
 
 impl Display for Text<'_> {

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_is_parsed_whatever_the_name_of_the_program() {
+    fn stat_is_parsed_with_any_name_of_the_program() {
         let line = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 777 1000000 2048 18446744073709551615 1 1";
         let parsed = Stat::parse(line).unwrap();
         let expected = Stat {

@@ -33,14 +33,14 @@ impl Payload {
         {
             return Err(Unfit::Reserved(name.into_owned()));
         }
-        self.check_answer(max_depth)
+        self.check_ack(max_depth)
     }
 
     /// Checks it as an ack for clients.
     ///
     /// # Errors
     /// Stock clients would close their connections or crash.
-    pub fn check_answer(&self, max_depth: usize) -> Result<(), Unfit> {
+    pub fn check_ack(&self, max_depth: usize) -> Result<(), Unfit> {
         if self.attachments.len() > MAX_ATTACHMENTS {
             return Err(Unfit::TooManyAttachments(self.attachments.len()));
         }
@@ -143,7 +143,7 @@ mod tests {
             event(r#"[ "\u0064isconnect" ]"#).check_event(2),
             Err(Unfit::Reserved("disconnect".into()))
         );
-        assert_eq!(event(r#"["disconnect"]"#).check_answer(2), Ok(()));
+        assert_eq!(event(r#"["disconnect"]"#).check_ack(2), Ok(()));
         assert_eq!(
             event(r#"["e",[[]]]"#).check_event(2),
             Err(Unfit::TooDeep(2))
@@ -152,6 +152,6 @@ mod tests {
         many.attachments = vec![Default::default(); MAX_ATTACHMENTS].into();
         assert_eq!(many.check_event(2), Ok(()));
         many.attachments.push(Default::default());
-        assert_eq!(many.check_answer(2), Err(Unfit::TooManyAttachments(11)));
+        assert_eq!(many.check_ack(2), Err(Unfit::TooManyAttachments(11)));
     }
 }

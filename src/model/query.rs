@@ -1,4 +1,4 @@
-//! Questions about rooms and sockets. A [`Command`](super::Command) changes something and has no result; a query
+//! Queries about rooms and sockets. A [`Command`](super::Command) changes something and has no result; a query
 //! changes nothing and has one.
 
 use super::{Namespace, NodeId, Room, Selector, SocketId};
@@ -33,7 +33,7 @@ pub enum QueryAnswer {
 }
 
 impl Query {
-    /// The only socket that it concerns, so that only the owner of that socket must answer.
+    /// The only socket that it concerns, so that only the owner of that socket must respond.
     pub fn socket(&self) -> Option<SocketId> {
         match self {
             Self::Sockets { selector, .. } => selector.single_socket(),
@@ -79,19 +79,19 @@ impl Query {
 /// A query on its way from one node to the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryRequest {
-    /// The node that waits for answers.
+    /// The node that collects the answers.
     pub from: NodeId,
     /// Number of the query at that node.
     pub id: u64,
     pub query: Query,
 }
 
-/// A node's answer on its way back.
+/// The answer of a node to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryResponse {
-    /// The node that answers.
+    /// The node that responds.
     pub from: NodeId,
-    /// The node that waits: [`QueryRequest::from`].
+    /// The node that collects the answers: [`QueryRequest::from`].
     pub to: NodeId,
     /// [`QueryRequest::id`].
     pub id: u64,

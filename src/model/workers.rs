@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_what_was_put_into_it() {
+    fn a_set_contains_exactly_the_added_workers() {
         let worker = |index| WorkerIndex::new(index).unwrap();
         let set = Workers::only(worker(63)).with(worker(0)).with(worker(5));
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 5, 63]);

@@ -1,12 +1,12 @@
 //! The memory budget of the queues of all clients of a node.
 //!
 //! Each worker claims the memory that its lanes hold, once per batch that changed it. Above the limit, workers that
-//! hold more than an equal part give up lanes until the node is back within it.
+//! hold more than an equal part discard lanes until the node is back within it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Beyond the excess, another one in this many parts of the limit is given up, so that not every packet of a burst
+/// Beyond the excess, another one in this many parts of the limit is discarded, so that not every packet of a burst
 /// costs a session.
 const SLACK: usize = 16;
 
@@ -82,7 +82,7 @@ impl Share {
             self.claimed = bytes;
             budget.held[*worker].0.store(bytes, Ordering::Relaxed);
         }
-        // There is nothing to give up.
+        // There is nothing to discard.
         if bytes == 0 {
             return Claim::Granted;
         }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_above_an_equal_part_give_up_the_excess() {
+    fn workers_above_an_equal_part_discard_the_excess() {
         let budget = Budget::new(1600, 2);
         let (mut one, mut two) = (Share::of(&budget, 0), Share::of(&budget, 1));
         assert_eq!(one.claim(1500), Claim::Granted);

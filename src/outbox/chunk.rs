@@ -32,7 +32,7 @@ impl Chunk {
         Self::new(Content::Frames(frames.into()), meter)
     }
 
-    /// A packet of its own.
+    /// A packet apart from a batch.
     pub(super) fn packet(packet: Packet, meter: &Meter) -> Rc<Self> {
         Self::new(Content::Packet(packet), meter)
     }

@@ -213,7 +213,7 @@ impl Lanes {
                 return self.offer_staged(LaneId(index as u32), staged);
             }
             if !self.fits(self.waiting(index), size) {
-                self.give_up(LaneId(index as u32));
+                self.discard(LaneId(index as u32));
                 return Offered::Overflowed;
             }
         }

@@ -58,8 +58,8 @@ impl Lanes {
         }
     }
 
-    /// Enforces the memory budget of the node: gives up lanes that are closed already, then those above the soft limit, the
-    /// longest without progress first, then the largest. Returns the lanes given up.
+    /// Enforces the memory budget of the node: discards lanes that are closed already, then those above the soft limit,
+    /// the longest without progress first, then the largest. Returns the discarded lanes.
     pub fn keep_to_budget(&mut self) -> Vec<LaneId> {
         let Claim::Over { keep } = self.share.claim(self.backlogs.memory()) else {
             return Vec::new();
@@ -75,20 +75,20 @@ impl Lanes {
             let size = Reverse(backlog.queue.weight());
             (is_open, since.is_none(), since, size)
         });
-        let mut given_up = Vec::new();
+        let mut discarded = Vec::new();
         for index in holders {
             if self.backlogs.memory() <= keep {
                 break;
             }
-            self.give_up(LaneId(index));
-            given_up.push(LaneId(index));
+            self.discard(LaneId(index));
+            discarded.push(LaneId(index));
         }
         self.share.claim(self.backlogs.memory());
-        given_up
+        discarded
     }
 
     /// Closes a lane and drops its queue.
-    pub fn give_up(&mut self, id: LaneId) {
+    pub fn discard(&mut self, id: LaneId) {
         let index = id.0 as usize;
         self.lanes[index].range_count = 0;
         self.lanes[index].state = State::Closed;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn tiny_packets_of_500_clients_cost_what_they_hold() {
+    fn small_packets_for_500_clients_share_their_memory() {
         let mut lanes = Lanes::new(SHIPPED, Share::default());
         let ids: Vec<_> = (0..500).map(|_| open(&mut lanes)).collect();
         let (each, packets) = (Packet::text(r#"42["e"]"#), 22_000);
@@ -149,7 +149,7 @@ mod tests {
         let bytes = packets * each.wire().len();
         assert_eq!(lanes.queued_total(), bytes * ids.len());
         assert!(lanes.memory() < 4 * bytes, "{}", lanes.memory());
-        // One at a time, it is copied for each, in few pieces.
+        // Flushed one by one, the packets are copied for each client, into few chunks.
         let mut lanes = Lanes::new(SHIPPED, Share::default());
         let ids: Vec<_> = (0..5).map(|_| open(&mut lanes)).collect();
         for _ in 0..packets {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_beyond_the_hard_limit_is_offered_to_the_socket_before_the_client_is_given_up() {
+    fn a_burst_beyond_the_hard_limit_is_offered_to_the_socket_before_the_lane_is_discarded() {
         let bounds = Bounds {
             soft: 10 * KIB,
             hard: 100 * KIB,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn above_the_budget_lanes_without_progress_are_given_up_first() {
+    fn above_the_budget_lanes_without_progress_are_discarded_first() {
         let bounds = Bounds {
             soft: 100 * KIB,
             hard: MIB,
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_budget_what_is_left_of_ended_sessions_is_dropped_first() {
+    fn above_the_budget_queues_of_ended_sessions_are_dropped_first() {
         let bounds = Bounds {
             soft: 100 * KIB,
             hard: MIB,

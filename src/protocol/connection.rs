@@ -1,4 +1,4 @@
-//! One session's protocol as a value: packets and the time in, events and deadlines out.
+//! The protocol of one session as a value: packets and the time in, events and deadlines out.
 //!
 //! No socket, clock, actor or lock. The session feeds it packets and acts on the events; one packet causes at
 //! most one.
@@ -32,12 +32,12 @@ pub struct Timing {
     pub max_depth: usize,
 }
 
-/// What messages mean.
+/// How Engine.IO messages are interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Engine.IO messages carry Socket.IO packets.
     SocketIo,
-    /// Engine.IO messages are the app's own.
+    /// The app interprets Engine.IO messages.
     Bare,
 }
 
@@ -64,7 +64,7 @@ pub enum ProtocolEvent {
         id: u32,
         payload: Payload,
     },
-    /// The client answered a ping, this long `after` it.
+    /// The client responded to a ping, `after` this time.
     PongReceived { after: Duration },
     /// The client leaves a namespace.
     DisconnectReceived { slot: Slot },
@@ -80,7 +80,7 @@ pub struct Connection {
     heartbeat: Heartbeat,
     /// Until the first namespace is joined.
     connect_deadline: Option<Instant>,
-    /// Whether the deadline was extended once because the app had not answered yet.
+    /// Whether the deadline was extended once because the response of the app was pending.
     connect_extended: bool,
     /// When the attachments of a packet must be complete.
     attachments_deadline: Option<Instant>,
@@ -166,14 +166,14 @@ impl Connection {
             .map_err(|_| CloseReason::ForcedClose)?
         else {
             // A separate deadline, because pongs would keep the heartbeat alive.
-            self.attachments_deadline = Some(now + self.heartbeat.patience());
+            self.attachments_deadline = Some(now + self.heartbeat.max_silence());
             return Ok(None);
         };
         if packet.kind != PacketKind::Connect {
             return self.packet(packet);
         }
-        // A client may repeat a CONNECT before it has the answer: it does so when it leaves and comes back at once.
-        if self.namespaces.is_answered(&packet.namespace, now) {
+        // A client may repeat a CONNECT before it receives the response, if it leaves a namespace and returns at once.
+        if self.namespaces.is_established(&packet.namespace, now) {
             return Err(CloseReason::ForcedClose);
         }
         Ok(Some(ProtocolEvent::ConnectRequested {
@@ -226,7 +226,7 @@ impl Connection {
 
     /// The client requested an existing namespace at `at`. `None` if the session has too many.
     pub fn begin_join(&mut self, name: Namespace, at: Instant) -> Option<Slot> {
-        self.namespaces.ask(name, self.max_namespaces, at)
+        self.namespaces.request(name, self.max_namespaces, at)
     }
 
     /// The app accepted the client in the namespace, which no other slot has joined.
@@ -255,7 +255,7 @@ impl Connection {
         self.namespaces.find(name)
     }
 
-    /// Asks what is due at `now`; `Ok(true)`: a ping.
+    /// Handles the deadlines that have passed at `now`; `Ok(true)`: send a ping.
     ///
     /// # Errors
     /// The session has ended, for this reason.
@@ -274,32 +274,32 @@ impl Connection {
         }
     }
 
-    /// The next deadline of a client that has joined no namespace in time: extended once if its request is still with
-    /// the app.
+    /// The next deadline of a client that has joined no namespace in time: extended once if the app has not responded
+    /// to its request.
     fn connect_again(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
         if self.namespaces.any_joined() {
             return Ok(None);
         }
-        let has_asked = self.namespaces.slots().next().is_some();
-        if !has_asked || self.connect_extended {
+        let has_requested = self.namespaces.slots().next().is_some();
+        if !has_requested || self.connect_extended {
             return Err(CloseReason::ConnectTimeout);
         }
         self.connect_extended = true;
-        Ok(Some(now + self.heartbeat.patience()))
+        Ok(Some(now + self.heartbeat.max_silence()))
     }
 
-    /// When [`Connection::handle_timeout`] has something to say.
+    /// The time at which to call [`Connection::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
         let deadlines = [self.connect_deadline, self.attachments_deadline];
         let beat = self.heartbeat.poll_timeout();
         deadlines.into_iter().flatten().fold(beat, Instant::min)
     }
 
-    /// We did not read from this client until `now`.
+    /// Reading from the client was suspended until `now`.
     pub fn extend_ping_deadline(&mut self, now: Instant) {
         self.heartbeat.extend_ping_deadline(now);
         if self.attachments_deadline.is_some() {
-            self.attachments_deadline = Some(now + self.heartbeat.patience());
+            self.attachments_deadline = Some(now + self.heartbeat.max_silence());
         }
     }
 }
@@ -321,7 +321,7 @@ mod tests {
         start + Duration::from_secs(seconds)
     }
 
-    /// A session that answers each ping, and when it ends.
+    /// Runs a session that responds to each ping. Returns when it ends, in seconds, and why.
     fn end(connection: &mut Connection, start: Instant) -> (u64, CloseReason) {
         for second in 0..1_000 {
             let now = after(start, second);
@@ -331,7 +331,7 @@ mod tests {
                 Err(reason) => return (second, reason),
             }
         }
-        panic!("it never ends");
+        panic!("the session does not end");
     }
 
     fn text(connection: &mut Connection, text: &str, now: Instant) -> Option<ProtocolEvent> {

@@ -20,7 +20,7 @@ pub enum ServerPacket<'a> {
     },
     /// The client may not join a namespace; `json` is an object with a `message`.
     ConnectError { namespace: &'a str, json: &'a str },
-    /// An event; with an id, the client is asked for an ack.
+    /// An event; with an id, an ack is requested from the client.
     Event {
         namespace: &'a str,
         ack_id: Option<u32>,

@@ -1,7 +1,7 @@
 //! WebSocket frames (RFC 6455): a decoder for either side, unmasked headers of a server, masked frames of a client.
 //!
-//! Decodes inside the read buffer and copies only what a read left incomplete. Extensions are not spoken.
-//! It neither answers pings nor closes: the connection's owner does, told by `Frame` and `FrameError`.
+//! Decodes inside the read buffer and copies only incomplete frames. Supports no extensions.
+//! Pings and closes are left to the owner of the connection, which receives them as `Frame` and `FrameError`.
 
 mod decoder;
 mod encode;
@@ -17,7 +17,7 @@ pub use encode::{
 const MAX_CONTROL: usize = 125;
 const FIN: u8 = 0x80;
 
-/// What a frame is (RFC 6455 section 5.2).
+/// The type of a frame (RFC 6455 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpCode {
     Continuation = 0x0,
@@ -55,13 +55,13 @@ pub enum Frame<'a> {
     Pong(&'a [u8]),
     /// The peer's last frame: what follows it is ignored (RFC 6455 section 5.5.1).
     Close {
-        /// `None`: the peer named no code, which is reported as 1005 elsewhere.
+        /// `None`: the frame has no code, which other libraries report as 1005.
         code: Option<u16>,
         reason: &'a str,
     },
 }
 
-/// How the peer broke the framing.
+/// How the peer violated the framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// RFC 6455 section 5.1.
@@ -97,13 +97,13 @@ pub enum FrameError {
     /// RFC 6455 section 8.1.
     #[error("text is not UTF-8")]
     InvalidUtf8,
-    /// Protocol notes 1.4.
+    /// docs/protocol.md#14-websocket.
     #[error("message of {size} bytes or more, at most {limit} are allowed")]
     TooLarge { size: u64, limit: usize },
 }
 
 impl FrameError {
-    /// The status code with which its peer closes (RFC 6455 section 7.4.1).
+    /// The status code with which the connection is closed (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
             Self::InvalidUtf8 => 1007,

@@ -1,4 +1,4 @@
-//! The apps of a node as configured: the only place that knows all of them.
+//! The apps of a node as configured: the only module that depends on all of them.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(super) fn apps(
     Box::new(RouterFactory::new(routes, default))
 }
 
-/// What apps are made of.
+/// What the apps of a node are built from.
 struct AppParts<'a> {
     config: &'a Config,
     bus: Option<&'a BusHandles>,

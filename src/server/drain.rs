@@ -1,6 +1,7 @@
-//! Empties a node: refuses new sessions, tells those there to go in paced slices, waits until they are gone.
+//! Drains a node: rejects new sessions, closes the existing ones at the rate of the plan, and waits until they have
+//! ended.
 //!
-//! Clients are not told to stay away, so they reconnect, to another node. Called by `Server::drain`.
+//! Sessions are closed in a way after which stock clients reconnect, to another node. Called by `Server::drain`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,17 +14,18 @@ use crate::health::Phase;
 use crate::logging;
 use crate::transport::routing::{BeginDrain, DrainTarget, EndTargets, RouterHandle};
 
-/// Those due within this time are told together: a slice.
+/// Interval at which the sessions that are due are closed.
 const SLICE: Duration = Duration::from_millis(50);
-/// Time between two lines of progress.
+/// Interval between two log lines that report progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// After the last one was told and what it had under way was waited for, a client has this long to hear of it.
-const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// After the last close has begun and `drain.ack_timeout` has passed, time in which clients can receive the end of
+/// their sessions.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// What a drain ends, with the index of its worker.
+/// A session or remote websocket to close, with the index of its worker.
 type Target = (usize, DrainTarget);
 
-/// Empties the node; returns when nobody is left, or the time is up.
+/// Drains the node. Returns when no session is left, or at the latest after `drain.timeout`.
 pub(super) async fn drain(server: &Server) {
     let config = DrainConfig::clone(&server.blueprint.reloadable.drain.read());
     let start = crate::clock::now();
@@ -31,8 +33,8 @@ pub(super) async fn drain(server: &Server) {
     server.health.set_phase(Phase::Draining);
     let latest = SystemTime::now() + config.timeout;
     let since_epoch = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let shown = &server.metrics.drain_deadline_timestamp_seconds;
-    shown.set(since_epoch.as_secs() as i64);
+    let deadline_metric = &server.metrics.drain_deadline_timestamp_seconds;
+    deadline_metric.set(since_epoch.as_secs() as i64);
     let routers = server.routers.all();
     let targets = all_targets(routers).await;
     let rate = drain_plan::rate(&config, targets.len());
@@ -51,11 +53,11 @@ pub(super) async fn drain(server: &Server) {
             start + config.grace,
             &*server.blueprint.random,
         );
-        let emptied = follow(server, plan, routers, &config);
-        // Bounded whatever the plan says: the caller has to end.
-        let _late = tokio::time::timeout_at(deadline.into(), emptied).await;
+        let followed = follow(server, plan, routers, &config);
+        // The timeout holds even if the plan takes longer.
+        let _elapsed = tokio::time::timeout_at(deadline.into(), followed).await;
     }
-    let (left, seconds) = (server.occupants(), logging::seconds(start.elapsed()));
+    let (left, seconds) = (server.open_sessions(), logging::seconds(start.elapsed()));
     server.metrics.drain_sessions_left.set(left);
     if left == 0 {
         info!(node:% = server.node, seconds; "drained");
@@ -67,7 +69,7 @@ pub(super) async fn drain(server: &Server) {
     }
 }
 
-/// All sessions and remote websockets, once new ones are refused.
+/// Rejects new sessions from now on. Returns all existing sessions and remote websockets.
 async fn all_targets(routers: &[RouterHandle]) -> Vec<Target> {
     let requests = routers
         .iter()
@@ -78,34 +80,34 @@ async fn all_targets(routers: &[RouterHandle]) -> Vec<Target> {
         .flat_map(|(worker, response)| {
             // A worker that has ended has no sessions.
             let targets = response.unwrap_or_default();
-            targets.into_iter().map(move |one| (worker, one))
+            targets.into_iter().map(move |target| (worker, target))
         })
         .collect()
 }
 
+/// Closes the targets at their times, and waits until they have ended.
 async fn follow(
     server: &Server,
     mut plan: Plan<Target>,
     routers: &[RouterHandle],
     config: &DrainConfig,
 ) {
-    let mut patience_ends = None;
+    let mut last_wait = None;
     let mut next_line = crate::clock::now() + PROGRESS_INTERVAL;
     loop {
         let now = crate::clock::now();
         end(server, plan.due(now), routers, config.ack_timeout);
-        let left = server.occupants();
+        let left = server.open_sessions();
         server.metrics.drain_sessions_left.set(left);
         if left == 0 {
             return;
         }
         if now >= next_line {
             next_line = now + PROGRESS_INTERVAL;
-            info!(left, untold = plan.left(); "draining");
+            info!(left, pending = plan.left(); "draining");
         }
         if plan.next().is_none() {
-            let ends =
-                *patience_ends.get_or_insert_with(|| now + config.ack_timeout + FAREWELL_TIME);
+            let ends = *last_wait.get_or_insert_with(|| now + config.ack_timeout + CLOSE_TIME);
             if now >= ends {
                 return;
             }
@@ -114,7 +116,8 @@ async fn follow(
     }
 }
 
-fn end(server: &Server, due: Vec<Target>, routers: &[RouterHandle], grace: Duration) {
+/// Closes targets, each after waiting for its pending acks for at most `ack_timeout`.
+fn end(server: &Server, due: Vec<Target>, routers: &[RouterHandle], ack_timeout: Duration) {
     server.metrics.drain_closed_total.add(due.len() as u64);
     let mut by_worker = vec![Vec::new(); routers.len()];
     for (worker, target) in due {
@@ -122,7 +125,10 @@ fn end(server: &Server, due: Vec<Target>, routers: &[RouterHandle], grace: Durat
     }
     for (router, targets) in routers.iter().zip(by_worker) {
         if !targets.is_empty() {
-            router.end.do_send(EndTargets { targets, grace });
+            router.end.do_send(EndTargets {
+                targets,
+                ack_timeout,
+            });
         }
     }
 }

@@ -1,35 +1,35 @@
-//! Who is told to go when: the plan of a drain, as a value.
+//! The plan of a drain as a value: which session is closed when.
 //!
-//! `now` and randomness are passed in. Made and followed by `drain`.
+//! Time and randomness are arguments. `drain` makes the plan and follows it.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{DrainConfig, DrainRate};
 use crate::model::Random;
 
-/// Sessions told in a second at the least, where the rate is `auto`: a few are gone at once.
-const LEAST_AUTO_RATE: f64 = 50.0;
+/// Minimum of the rate `auto`, in sessions per second, so that few sessions are closed at once.
+const MIN_AUTO_RATE: f64 = 50.0;
 
-/// Targets told in a second, for `count` of them: what is configured, unless that would take too long. A client that
-/// is told by the middle (`auto`) or by the last quarter of the time has the rest of it to settle what is under way.
+/// The rate at which `count` targets are closed, per second: as configured, unless that would take too long. The last
+/// close begins at half (`auto`) or three quarters of the time; the rest is for pending acks.
 pub(super) fn rate(config: &DrainConfig, count: usize) -> f64 {
     let time = config.timeout.saturating_sub(config.grace);
     let spread_over = |time: Duration| count as f64 / time.as_secs_f64().max(0.001);
     match config.rate {
-        DrainRate::Auto => spread_over(time / 2).max(LEAST_AUTO_RATE),
-        DrainRate::PerSecond(wanted) => spread_over(time * 3 / 4).max(f64::from(wanted.get())),
+        DrainRate::Auto => spread_over(time / 2).max(MIN_AUTO_RATE),
+        DrainRate::PerSecond(rate) => spread_over(time * 3 / 4).max(f64::from(rate.get())),
     }
 }
 
-/// Targets in random order, each with its moment.
+/// Targets in random order, each with the time of its close.
 #[derive(Debug)]
 pub(super) struct Plan<T> {
-    /// The next one last.
+    /// Latest first.
     waiting: Vec<(Instant, T)>,
 }
 
 impl<T> Plan<T> {
-    /// Spreads the targets over the time after `start`, `rate` of them a second, each somewhere in its own slot.
+    /// Spreads the targets over the time after `start`, at `rate` per second, each at a random time within its slot.
     pub(super) fn new(targets: Vec<T>, rate: f64, start: Instant, random: &dyn Random) -> Self {
         let mut shuffled: Vec<(u32, T)> = targets
             .into_iter()
@@ -49,19 +49,19 @@ impl<T> Plan<T> {
         Self { waiting }
     }
 
-    /// Takes those whose moment has come.
+    /// Removes and returns the targets that are due at `now`.
     pub(super) fn due(&mut self, now: Instant) -> Vec<T> {
         let first_due = self.waiting.partition_point(|(due, _)| *due > now);
         let due = self.waiting.drain(first_due..).rev();
         due.map(|(_, target)| target).collect()
     }
 
-    /// The next moment; `None` when all are told.
+    /// The time of the next close; `None` if no target is left.
     pub(super) fn next(&self) -> Option<Instant> {
         self.waiting.last().map(|(due, _)| *due)
     }
 
-    /// How many are not told yet.
+    /// The number of targets that are not due yet.
     pub(super) fn left(&self) -> usize {
         self.waiting.len()
     }
@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_fits_the_time() {
+    fn the_rate_spreads_targets_over_the_timeout() {
         let cases = [
-            // Half of the time, grace not counted.
+            // Half of the time without the grace period.
             (config(21, 1, None), 3000, 300.0),
-            (config(20, 0, None), 10, LEAST_AUTO_RATE),
-            (config(20, 0, None), 0, LEAST_AUTO_RATE),
+            (config(20, 0, None), 10, MIN_AUTO_RATE),
+            (config(20, 0, None), 0, MIN_AUTO_RATE),
             (config(20, 0, Some(250)), 1000, 250.0),
-            // Too slow for the time: as slow as it can be.
+            // Too slow for the time: the slowest possible rate.
             (config(20, 0, Some(10)), 3000, 200.0),
         ];
         for (config, count, expected) in cases {
@@ -121,27 +121,27 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_told_once_and_never_faster_than_the_rate() {
+    fn each_target_is_due_once_and_the_rate_is_kept() {
         let start = Instant::now();
         for seed in 0..20 {
             let mut plan = Plan::new((0..1000).collect(), 100.0, start, &seeded(seed));
-            let mut told = Vec::new();
+            let mut closed = Vec::new();
             for tick in 0..=100 {
                 let due = plan.due(start + Duration::from_millis(100) * tick);
                 // Ten slots begin in a tick; one that began before may end in it.
                 assert!(due.len() <= 11, "{} in a tick", due.len());
-                told.extend(due);
-                assert_eq!(plan.left() + told.len(), 1000);
+                closed.extend(due);
+                assert_eq!(plan.left() + closed.len(), 1000);
             }
             assert_eq!(plan.next(), None);
-            assert!(!told.is_sorted(), "the order is random");
-            told.sort_unstable();
-            assert_eq!(told, (0..1000).collect::<Vec<_>>());
+            assert!(!closed.is_sorted(), "the order is random");
+            closed.sort_unstable();
+            assert_eq!(closed, (0..1000).collect::<Vec<_>>());
         }
     }
 
     #[test]
-    fn nobody_is_told_before_the_start_and_the_next_moment_is_known() {
+    fn no_target_is_due_before_the_start_or_before_the_next_time() {
         let start = Instant::now() + Duration::from_secs(5);
         let mut plan = Plan::new(vec!["a"], 2.0, start, &seeded(1));
         let next = plan.next().unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_make_plans() {
+    fn the_seed_determines_the_order() {
         let start = Instant::now();
         let order = |seed| {
             let mut plan = Plan::new((0..50).collect(), 1000.0, start, &seeded(seed));

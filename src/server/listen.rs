@@ -30,15 +30,17 @@ use crate::transport::{body, upgrade};
 const BACKLOG: i32 = 4096;
 /// How long a client may continue to send a body after the response that closes its connection.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-/// actix-http reads a cached clock that it updates at this interval, so its deadlines may be early by as much.
+/// actix-http reads a cached clock that it updates at this interval, so its deadlines may be early by this much.
 const CLOCK_LAG: Duration = Duration::from_millis(500);
 /// Limits of HTTP connections of the internal listener: in total, and of one address.
 const INTERNAL_CONNECTIONS: usize = 128;
 const INTERNAL_CONNECTIONS_PER_ADDRESS: usize = 64;
-/// Seconds the internal listener has to write the answers under way when the node ends, that to `POST /drain` too.
-const ANSWER_TIME: u64 = 1;
+/// When the node exits, seconds in which the internal listener can complete its responses, including the one to `POST
+/// /drain`.
+const RESPONSE_TIME: u64 = 1;
 
-/// A listener that does not accept yet, and its address; `key` names it in the configuration.
+/// Binds a listener, which does not accept yet. Returns it with its address; `key` is the key of the address in the
+/// configuration, for errors.
 pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(bind.host.as_str(), bind.port));
     let problem = || format!("cannot listen on {}:{} ({key})", bind.host, bind.port);
@@ -60,7 +62,7 @@ pub(super) fn bind(bind: &BindAddress, key: &str) -> anyhow::Result<(TcpListener
     Ok((listener, address))
 }
 
-/// Starts the workers; they accept at once.
+/// Starts the workers, which accept connections at once.
 pub(super) fn serve(
     blueprint: Arc<Blueprint>,
     listener: TcpListener,
@@ -102,7 +104,7 @@ pub(super) fn serve(
     Ok(handle)
 }
 
-/// Starts the internal listener on a thread of its own; it accepts at once.
+/// Starts the internal listener on a separate thread, where it accepts connections at once.
 pub(super) fn serve_internal(
     site: InternalSite,
     listener: TcpListener,
@@ -113,7 +115,7 @@ pub(super) fn serve_internal(
     let server = actix_server::Server::build()
         .workers(1)
         .disable_signals()
-        .shutdown_timeout(ANSWER_TIME)
+        .shutdown_timeout(RESPONSE_TIME)
         .max_concurrent_connections(INTERNAL_CONNECTIONS)
         .listen("internal", listener, move || {
             let settings = ListenerSettings {
@@ -177,7 +179,7 @@ fn accepting(
     fn_service(move |stream: TcpStream| {
         let acceptor = Rc::clone(&acceptor);
         async move {
-            // The acceptor has counted and logged the refusal.
+            // The acceptor has counted and logged the rejection.
             let (stream, client) = acceptor.accept(stream).await.map_err(drop)?;
             Ok((Requests::new(stream), Protocol::Http1, Some(client)))
         }

@@ -53,8 +53,8 @@ use reloadable::ReloadableParts;
 use tls::WatchedIdentity;
 use worker::{Blueprint, endpoint_settings, outbox_memory, session_settings};
 
-/// How long a stopping node waits for its sessions to say goodbye.
-const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// How long a stopping node waits for its sessions to end.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// A running node.
 pub struct Server {
@@ -63,7 +63,7 @@ pub struct Server {
     handle: ServerHandle,
     internal: Option<Internal>,
     tls: Option<WatchedIdentity>,
-    drain_wanted: Arc<Notify>,
+    drain_requested: Arc<Notify>,
     blueprint: Arc<Blueprint>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -78,7 +78,7 @@ struct Internal {
     handle: ServerHandle,
 }
 
-/// The way to the other nodes.
+/// The bus that connects a node to the others.
 pub struct BusHandles {
     pub link: Arc<dyn Link>,
     pub events: LinkEvents,
@@ -87,10 +87,10 @@ pub struct BusHandles {
     pub dialects: ComposeDialects,
 }
 
-/// What is added to a node beside its configuration.
+/// What the embedding program adds to a node.
 #[derive(Clone, Default)]
 pub struct Extensions {
-    /// Checks that clients pass before the app sees them, in this order.
+    /// Checks that clients must pass before they reach the app, in this order.
     pub gates: Vec<GateFactory>,
 }
 
@@ -105,7 +105,7 @@ impl BusHandles {
         }
     }
 
-    /// Redis, if the configuration names one. Never waits for it.
+    /// The bus over Redis, if the configuration names one. Does not wait for the connection.
     ///
     /// # Errors
     /// The URL cannot be used.
@@ -127,36 +127,39 @@ impl Server {
     /// The address is taken, or a file of the configuration cannot be read.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let outside = BusHandles::from_config(&config, &random)?;
-        Self::start_with(config, outside, random, Extensions::default()).await
+        let bus = BusHandles::from_config(&config, &random)?;
+        Self::start_with(config, bus, random, Extensions::default()).await
     }
 
-    /// The same with everything outside of the node given.
+    /// Starts a node with this bus, source of randomness and extensions.
     ///
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(
         config: Config,
-        outside: Option<BusHandles>,
+        bus: Option<BusHandles>,
         random: Arc<dyn Random>,
         extensions: Extensions,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
-        let health = starting_health(outside.as_ref(), &config);
-        let drain_wanted = Arc::new(Notify::new());
-        // First of all, so that a node can be asked while it starts.
-        let internal = start_internal(&config, &health, &metrics, &drain_wanted)?;
+        let health = starting_health(bus.as_ref(), &config);
+        let drain_requested = Arc::new(Notify::new());
+        // First, so that probes get responses while the node starts.
+        let internal = start_internal(&config, &health, &metrics, &drain_requested)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let client_files = client_files(&config)?;
-        let (node, lease) = claim_name(outside.as_ref(), &config, &*random).await;
+        let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
         metrics.node_info.set(node.as_str());
-        let (ports, routers) = (RouterAddresses::default(), Arc::<WorkerRouters>::default());
+        let (router_addresses, routers) =
+            (RouterAddresses::default(), Arc::<WorkerRouters>::default());
         let reloadable = ReloadableParts::of(&config);
         let shared = (&metrics, &random);
-        let app = apps(&config, outside.as_ref(), node, &reloadable, shared);
-        let surroundings = surroundings(&config, node, &*app, &metrics, &health, &ports);
-        let (directory, ways) = start_bus(&config, outside, surroundings);
-        let (forward, leave) = ways.map(|ways| (ways.forward, ways.leave)).unzip();
+        let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
+        let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
+        let (directory, handles) = start_bus(&config, bus, context);
+        let (forward, leave) = handles
+            .map(|handles| (handles.forward, handles.leave))
+            .unzip();
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let demo = demo(&config, node, address, &client_files);
         let blueprint = Arc::new(Blueprint {
@@ -172,23 +175,23 @@ impl Server {
             demo: Arc::new(demo),
             client_files: Arc::new(client_files),
             routers: Arc::clone(&routers),
-            ports,
+            router_addresses,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
             gate_factories: extensions.gates,
-            entered: Mutex::new(vec![None; config.server.workers]),
+            registered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,
         });
         let handle = open(&blueprint, listener)?;
-        greet(&blueprint.config, address, node);
+        log_start(&blueprint.config, address, node);
         Ok(Self {
             node,
             address,
             handle,
             internal,
             tls,
-            drain_wanted,
+            drain_requested,
             blueprint,
             health,
             metrics,
@@ -198,7 +201,7 @@ impl Server {
         })
     }
 
-    /// Ends when another node has taken this one's name; then it must stop.
+    /// Completes when another node has acquired the name of this node, which must then stop.
     pub async fn name_lost(&self) {
         match &self.lease {
             Some(lease) => lease.clone().keep().await,
@@ -207,9 +210,9 @@ impl Server {
         self.health.set_phase(Phase::Draining);
     }
 
-    /// Ends when somebody asks this node to drain (`POST /drain`).
-    pub async fn drain_wanted(&self) {
-        self.drain_wanted.notified().await;
+    /// Completes when a drain is requested (`POST /drain`).
+    pub async fn drain_requested(&self) {
+        self.drain_requested.notified().await;
     }
 
     /// The certificate of the public listener, to be reloaded; `None` without TLS.
@@ -217,67 +220,67 @@ impl Server {
         self.tls.as_ref().map(|tls| &*tls.identity)
     }
 
-    /// Where its internal listener is.
+    /// The address of the internal listener.
     pub fn internal_address(&self) -> Option<SocketAddr> {
         self.internal.as_ref().map(|internal| internal.address)
     }
 
-    /// Sessions, and websockets of other nodes' sessions.
-    fn occupants(&self) -> i64 {
+    /// The number of sessions, and of websockets held for sessions of other nodes.
+    fn open_sessions(&self) -> i64 {
         self.metrics.sessions.get() + self.metrics.forwarded_websockets.get()
     }
 
-    /// Where it listens.
+    /// The address of the public listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its name in the cluster.
+    /// The name of the node in the cluster.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// What it counts.
+    /// The metrics of the node.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// What it takes. Can be changed while it runs.
+    /// The limits of the node, which can change while it runs.
     pub fn limits(&self) -> &Limits {
         &self.blueprint.limits
     }
 
-    /// The entrance to its broker, for any thread.
+    /// Access to the broker from any thread.
     pub fn ingress(&self) -> Ingress {
         Ingress::new(Arc::clone(&self.blueprint.directory))
     }
 
-    /// Puts in force what a running node can take over of a configuration (`config::reload` says which keys); the
-    /// rest of it is not looked at.
+    /// Applies the settings of a configuration that can change while the node runs (see `config::reload`); the others
+    /// are ignored.
     pub fn apply(&self, config: &Config) {
         reload::apply(self, config);
     }
 
-    /// Empties the node bit by bit: takes nobody new and closes who is there at the pace of `[drain]`. Returns when
-    /// nobody is left, or after `drain.timeout`.
+    /// Drains the node: rejects new sessions, and closes the existing ones gradually, as `[drain]` configures. Returns
+    /// when no session is left, or after `drain.timeout`.
     pub async fn drain(&self) {
         let drained = drain::drain(self);
         match &self.lease {
-            // Sessions that are left have ids of this name.
+            // The ids of the remaining sessions contain the name.
             Some(lease) => lease.clone().keep_during(drained).await,
             None => drained.await,
         }
     }
 
-    /// Stops: takes nobody new, tells every client at once, and ends.
+    /// Stops the node: rejects new sessions, closes all sessions at once, and shuts down.
     pub async fn stop(self) {
         self.health.set_phase(Phase::Draining);
         for router in self.routers.all() {
             router.close_all.do_send(CloseAll);
         }
-        let deadline = Instant::now() + FAREWELL_TIME;
+        let deadline = Instant::now() + CLOSE_TIME;
         let app = &self.blueprint.app;
-        while (self.occupants() > 0 || !app.is_settled()) && Instant::now() < deadline {
+        while (self.open_sessions() > 0 || !app.is_settled()) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.handle.stop(false).await;
@@ -285,7 +288,7 @@ impl Server {
             lease.release().await;
         }
         if let Some(leave) = &self.leave {
-            // It may have ended by itself.
+            // The bridge may have ended already.
             let _ = leave.send(Leave).await;
         }
         if let Some(internal) = self.internal {
@@ -324,13 +327,13 @@ fn start_internal(
     Ok(Some(Internal { address, handle }))
 }
 
-/// The health of a node that starts: its bus, if it has one, is yet to come.
-fn starting_health(outside: Option<&BusHandles>, config: &Config) -> Arc<Health> {
-    let bus = outside.map_or(BusState::Off, |_| BusState::Down);
+/// The health of a starting node, whose bus, if it has one, is not connected yet.
+fn starting_health(bus: Option<&BusHandles>, config: &Config) -> Arc<Health> {
+    let bus = bus.map_or(BusState::Off, |_| BusState::Down);
     Arc::new(Health::new(bus, config.bus.required))
 }
 
-/// The demo page, if it is served.
+/// The demo page, if it is enabled.
 fn demo(
     config: &Config,
     node: NodeId,
@@ -341,14 +344,14 @@ fn demo(
     Demo::new(config, node.as_str(), address.port(), stock_client)
 }
 
-/// What the bridge has around it.
-fn surroundings(
+/// What the bridge needs from its node.
+fn bridge_context(
     config: &Config,
     node: NodeId,
     app: &dyn AppFactory,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-    ports: &RouterAddresses,
+    router_addresses: &RouterAddresses,
 ) -> BridgeContext {
     BridgeContext {
         node,
@@ -356,32 +359,32 @@ fn surroundings(
         max_depth: config.socket.max_depth,
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
-        routers: Arc::clone(ports),
+        routers: Arc::clone(router_addresses),
         command_observers: app.command_observers(),
     }
 }
 
-/// The directory of the node and, with a bus, the way to other nodes.
+/// The directory of the node and, with a bus, the handles of its bridge.
 fn start_bus(
     config: &Config,
-    outside: Option<BusHandles>,
-    surroundings: BridgeContext,
+    bus: Option<BusHandles>,
+    context: BridgeContext,
 ) -> (Arc<Directory>, Option<BridgeHandles>) {
-    let Some(bus) = outside else {
+    let Some(bus) = bus else {
         let BridgeContext {
             node,
             workers,
             metrics,
             ..
-        } = surroundings;
+        } = context;
         return (Directory::new(node, workers, None, metrics), None);
     };
-    let dialects = (bus.dialects)(&config.bus, surroundings.node);
-    let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, surroundings);
-    (started.directory, Some(started.ways))
+    let dialects = (bus.dialects)(&config.bus, context.node);
+    let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, context);
+    (started.directory, Some(started.handles))
 }
 
-/// From here on clients are let in.
+/// Starts to accept clients.
 fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<ServerHandle> {
     let handle = serve(Arc::clone(blueprint), listener)?;
     blueprint.health.set_phase(Phase::Serving);
@@ -389,7 +392,7 @@ fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<Ser
 }
 
 /// Logs where the node listens and what it serves there.
-fn greet(config: &Config, address: SocketAddr, node: NodeId) {
+fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
     let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
     let (app, path) = (
         config.app.kind.name(),

@@ -10,17 +10,17 @@ use crate::store::lease::{Holder, Lease};
 
 /// Attempts to find a free name; with 16 million names the first is nearly always free.
 const NAME_ATTEMPTS: usize = 5;
-/// How long the start waits for an answer.
+/// How long the start of the node waits for a response of Redis.
 const NAME_TIME: Duration = Duration::from_secs(1);
 
 /// A name for this node, leased if Redis can be reached.
 pub(super) async fn claim_name(
-    outside: Option<&BusHandles>,
+    bus: Option<&BusHandles>,
     config: &Config,
     random: &dyn Random,
 ) -> (NodeId, Option<Lease>) {
     let mut node = NodeId::random(random);
-    let Some(outside) = outside else {
+    let Some(bus) = bus else {
         return (node, None);
     };
     let owner = EngineId::random(node, WorkerIndex::default(), random);
@@ -32,11 +32,11 @@ pub(super) async fn claim_name(
         app: config.app.kind.name().to_owned(),
     };
     let lease = |node| {
-        let store = Arc::clone(&outside.store);
+        let store = Arc::clone(&bus.store);
         Lease::new(store, &config.bus.channel_prefix, node, &holder)
     };
     for _ in 0..NAME_ATTEMPTS {
-        // A Redis that does not answer must not keep the node from its own clients.
+        // A Redis that does not respond must not keep the node from serving its own clients.
         if tokio::time::timeout(NAME_TIME, lease(node).claim())
             .await
             .unwrap_or(true)

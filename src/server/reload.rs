@@ -1,6 +1,6 @@
-//! Reads the configuration again while the node runs, and puts in force what can be.
+//! Reads the configuration again while the node runs, and applies the settings that can change at run time.
 //!
-//! Which keys act at once is said by `config::reload`; here is how. Called by `main` at `SIGHUP`.
+//! `config::reload` determines which keys those are. Called by `main` on `SIGHUP`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ReloadResult;
 
-/// Puts in force what a running node can take over of `config`.
+/// Applies the settings of `config` that can change while the node runs.
 pub(super) fn apply(server: &Server, config: &Config) {
     server.limits().replace(&config.limits);
     let memory = outbox_memory(config);
@@ -22,12 +22,12 @@ pub(super) fn apply(server: &Server, config: &Config) {
     let files = config.server.tls.clone();
     if let Some((identity, files)) = server.tls().zip(files) {
         identity.move_to(files);
-        // What came of it is logged and counted.
+        // The result has been logged and counted.
         let _ = identity.reload();
     }
 }
 
-/// Where the configuration of a node comes from, and what of it is in force.
+/// The sources of a node's configuration, and the configuration in force.
 pub struct Reloader {
     sources: Sources,
     running: Loaded,
@@ -49,14 +49,14 @@ impl Reloader {
         &self.running.config
     }
 
-    /// Notes of a node that has started who it is, and that it runs with what was read.
-    pub fn note_start(&self, server: &Server) {
+    /// Records that a node has started with this configuration, and sets its name in the log.
+    pub fn record_start(&self, server: &Server) {
         self.logging.set_node(server.node.as_str(), &server.metrics);
-        note_loaded(&server.metrics);
+        record_loaded(&server.metrics);
     }
 
-    /// Reads everything again. What cannot be used changes nothing; else what can be taken over is in force at the
-    /// return. Either is logged and counted.
+    /// Reads all sources again. An invalid configuration changes nothing; otherwise the settings that can change at run
+    /// time are in force on return. The result is logged and counted.
     pub fn reload(&mut self, server: &Server) {
         let reloads = &server.metrics.config_reloads_total;
         match config::reload(&self.running, &self.sources) {
@@ -67,24 +67,24 @@ impl Reloader {
                 } else {
                     ReloadResult::Applied
                 };
-                // Also with the same settings: the files of a certificate may hold another one.
+                // Even if no setting has changed: the certificate files may contain another certificate.
                 apply(server, &loaded.config);
                 self.running = loaded;
                 reloads.of(result).increment();
-                note_loaded(&server.metrics);
-                self.say_taken_over(server, &changes);
+                record_loaded(&server.metrics);
+                self.log_applied(server, &changes);
             }
             Err(rejected) => {
                 reloads.of(ReloadResult::Refused).increment();
-                if rejected.problems.iter().any(is_of_certificate) {
+                if rejected.problems.iter().any(is_about_certificate) {
                     server.metrics.tls_reload_failures_total.increment();
                 }
-                say_refused(&rejected);
+                log_rejected(&rejected);
             }
         }
     }
 
-    fn say_taken_over(&self, server: &Server, changes: &[Change]) {
+    fn log_applied(&self, server: &Server, changes: &[Change]) {
         for warning in &self.running.warnings {
             warn!("{warning}");
         }
@@ -102,12 +102,13 @@ impl Reloader {
     }
 }
 
-/// A renewal that is half done at `SIGHUP`, such as a new certificate with the old key.
-fn is_of_certificate(problem: &Problem) -> bool {
+/// Whether a problem is about the certificate, such as a renewal that is incomplete at `SIGHUP`: a new certificate with
+/// the old key.
+fn is_about_certificate(problem: &Problem) -> bool {
     ["server.tls_cert", "server.tls_key"].contains(&&*problem.key)
 }
 
-fn say_refused(rejected: &Rejected) {
+fn log_rejected(rejected: &Rejected) {
     for problem in &rejected.problems {
         error!("configuration refused {problem}");
     }
@@ -117,7 +118,7 @@ fn say_refused(rejected: &Rejected) {
     );
 }
 
-fn note_loaded(metrics: &Metrics) {
+fn record_loaded(metrics: &Metrics) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The certificate of a running node, and the task that looks for a new one.
+//! The certificate of a running node, and the task that watches its files.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::tls::TlsIdentity;
 
-/// The certificate of the public listener; its watch ends with it.
+/// The certificate of the public listener. Dropping it stops the watch.
 pub(super) struct WatchedIdentity {
     pub(super) identity: Arc<TlsIdentity>,
     watch: JoinHandle<()>,

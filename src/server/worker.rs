@@ -1,4 +1,4 @@
-//! What the workers of a node are made of, built on each worker's own thread.
+//! Builds the parts of each worker on its own thread.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::transport::routing::WorkerRouters;
 use crate::transport::settings::EndpointSettings;
 use crate::transport::worker_router::WorkerRouter;
 
-/// What the workers of a node share before they are built, each on its own thread.
+/// What the workers of a node share, and what they are built from.
 pub(super) struct Blueprint {
     pub(super) config: Config,
     pub(super) directory: Arc<Directory>,
@@ -46,11 +46,11 @@ pub(super) struct Blueprint {
     pub(super) endpoint: Arc<EndpointSettings>,
     pub(super) reloadable: ReloadableParts,
     pub(super) routers: Arc<WorkerRouters>,
-    pub(super) ports: RouterAddresses,
+    pub(super) router_addresses: RouterAddresses,
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) app: Box<dyn AppFactory>,
     pub(super) gate_factories: Vec<GateFactory>,
-    pub(super) entered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
+    pub(super) registered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
     pub(super) next_worker: AtomicUsize,
 }
 
@@ -113,7 +113,7 @@ impl Blueprint {
         }
     }
 
-    /// What a worker does with a connection of the public listener before it speaks HTTP.
+    /// Prepares a connection of the public listener before HTTP: PROXY header, limits, TLS.
     pub(super) fn acceptor(&self) -> Acceptor {
         Acceptor::new(ListenerSettings {
             access: Some(Arc::clone(&self.reloadable.access)),
@@ -127,13 +127,13 @@ impl Blueprint {
     }
 
     fn register_router(&self, index: WorkerIndex, router: Addr<WorkerRouter>) {
-        let mut entered = self
-            .entered
+        let mut registered = self
+            .registered
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        entered[index.get()] = Some(router);
-        if let Some(all) = entered.iter().cloned().collect::<Option<Vec<_>>>() {
-            let _ = self.ports.set(
+        registered[index.get()] = Some(router);
+        if let Some(all) = registered.iter().cloned().collect::<Option<Vec<_>>>() {
+            let _ = self.router_addresses.set(
                 all.iter()
                     .map(|router| router.clone().recipient())
                     .collect(),

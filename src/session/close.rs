@@ -11,19 +11,24 @@ use crate::model::TransportName;
 use crate::outbox::Packet;
 use crate::protocol::engine_io::state::CloseReason;
 
-/// How long at most an ended session waits for its polling client to fetch the close packet
+/// Maximum time for which an ended session waits for its polling client to fetch the close packet
 /// (docs/protocol.md#17-errors).
-const FAREWELL_TIME: Duration = Duration::from_secs(30);
+const FETCH_TIME: Duration = Duration::from_secs(30);
 
 impl Session {
-    /// Ends the session: its sockets leave every room now, whatever its connection still does.
+    /// Ends the session: its sockets leave every room now, even if its connection lives on.
     pub fn close(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
         let (code, text) = reason.close_frame();
         self.close_with(reason, Packet::close(code, text), ctx);
     }
 
-    /// Ends the session with a last packet of the transport's own.
-    pub fn close_with(&mut self, reason: CloseReason, farewell: Packet, ctx: &mut Context<Self>) {
+    /// Ends the session with `close_packet` as the last packet, in the form of its transport.
+    pub fn close_with(
+        &mut self,
+        reason: CloseReason,
+        close_packet: Packet,
+        ctx: &mut Context<Self>,
+    ) {
         if self.has_ended() {
             return;
         }
@@ -33,7 +38,7 @@ impl Session {
             CloseReason::NestedTooDeeply => self.worker.limit_reached(self.id, Limit::Depth),
             _ => {}
         }
-        let waits = self.waits_for_farewell(reason);
+        let waits = self.waits_for_fetch(reason);
         self.end(reason, waits);
         let slots: Vec<_> = self.connection.slots().collect();
         for slot in slots {
@@ -42,9 +47,9 @@ impl Session {
         let lane = self.lane;
         self.worker.shard.with_lanes(|lanes| {
             if reason == CloseReason::SlowConsumer {
-                return lanes.give_up(lane);
+                return lanes.discard(lane);
             }
-            lanes.offer(lane, farewell);
+            lanes.offer(lane, close_packet);
             lanes.close(lane);
         });
         if let Some(held) = self.held_post.take() {
@@ -59,10 +64,10 @@ impl Session {
 
     fn end(&mut self, reason: CloseReason, waits: bool) {
         let now = clock::now();
-        let farewell = if waits {
-            // A live client polls at least as often as it must answer a ping.
+        let fetch_until = if waits {
+            // A live client polls at least as often as it must respond to a ping.
             let timing = &self.worker.settings.timing;
-            now + FAREWELL_TIME.min(timing.ping_interval + timing.ping_timeout)
+            now + FETCH_TIME.min(timing.ping_interval + timing.ping_timeout)
         } else {
             now
         };
@@ -70,14 +75,14 @@ impl Session {
         let sent = self.worker.shard.with_lanes(|lanes| lanes.tally(lane));
         self.ended = Some(Ended {
             reason,
-            farewell,
+            fetch_until,
             sent,
         });
     }
 
     /// Whether the session stays until a polling client, or a node that holds its websocket, has fetched the last batch:
     /// only if the server ended the session.
-    fn waits_for_farewell(&self, reason: CloseReason) -> bool {
+    fn waits_for_fetch(&self, reason: CloseReason) -> bool {
         use CloseReason::{
             ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
             ServerShuttingDown, SlowConsumer, UpstreamLost,

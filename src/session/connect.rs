@@ -1,4 +1,4 @@
-//! Namespace CONNECT requests: checked, decided by the app, and answered (docs/protocol.md#21-connect).
+//! Namespace CONNECT requests: checked, decided by the app, and responded to (docs/protocol.md#21-connect).
 
 use std::rc::Rc;
 use std::time::Instant;

@@ -12,7 +12,7 @@ use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
-    /// Applies effects in order, for as long as the socket is there. `ack` is the ack requested by the event that is
+    /// Applies effects in order, for as long as the socket exists. `ack` is the ack requested by the event that is
     /// handled.
     pub(super) fn apply_effects(
         &mut self,

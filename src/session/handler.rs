@@ -1,4 +1,4 @@
-//! Calls of the app's handlers, and what becomes of their outcomes.
+//! Calls of the app's handlers, and the handling of their outcomes.
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
@@ -31,7 +31,7 @@ pub(super) enum Stage {
 }
 
 impl Session {
-    /// Has the app handle an event.
+    /// Passes an event to the app.
     pub(super) fn run_handler(
         &mut self,
         slot: Slot,

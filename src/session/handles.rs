@@ -1,4 +1,4 @@
-//! Requests that come by the handle of a socket.
+//! Requests that arrive through the handle of a socket.
 
 use actix::{AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
@@ -26,7 +26,8 @@ impl Handler<SocketMessage> for Session {
         if let Some(socket) = self.socket_mut(slot)
             && socket.key.is_none()
         {
-            // Its CONNECT response comes first. A join would be awaited by what the response waits for, so it fails.
+            // The CONNECT response must be sent first. It may depend on a future that awaits the join, so the join
+            // fails.
             if !matches!(request, SocketRequest::Join { .. }) {
                 socket.by_handle().early.push(request);
             }
@@ -37,7 +38,7 @@ impl Handler<SocketMessage> for Session {
 }
 
 impl Session {
-    /// Applies the requests that came before the socket was connected.
+    /// Applies the requests that arrived before the socket was connected.
     pub(super) fn apply_early_requests(&mut self, slot: Slot, ctx: &mut Context<Self>) {
         let Some(socket) = self.socket_mut(slot) else {
             return;
@@ -66,7 +67,7 @@ impl Session {
             SocketRequest::Apply { effects, reply } => {
                 self.apply_effects(slot, id, effects, &mut None, ctx);
                 if let Some(reply) = reply {
-                    // The wait may have been given up.
+                    // The app may no longer await it.
                     let _ = reply.send(());
                 }
             }
@@ -84,7 +85,7 @@ impl Session {
         reply: oneshot::Sender<JoinedRooms>,
         ctx: &mut Context<Self>,
     ) {
-        // Nobody may await the join any more.
+        // The app may no longer await the join.
         match self.worker.shard.join(key, &mut rooms) {
             None => {
                 let degraded = false;

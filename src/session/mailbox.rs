@@ -68,10 +68,10 @@ impl Handler<ShutDown> for Session {
     type Result = ();
 
     fn handle(&mut self, shut_down: ShutDown, ctx: &mut Self::Context) {
-        if self.is_settled() || shut_down.patience.is_zero() {
+        if self.is_settled() || shut_down.ack_timeout.is_zero() {
             return self.close(CloseReason::ServerShuttingDown, ctx);
         }
-        let deadline = clock::now() + shut_down.patience;
+        let deadline = clock::now() + shut_down.ack_timeout;
         ctx.run_interval(SETTLING_INTERVAL, move |session, ctx| {
             if session.is_settled() || clock::now() >= deadline {
                 session.close(CloseReason::ServerShuttingDown, ctx);

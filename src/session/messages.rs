@@ -87,7 +87,7 @@ pub struct PostId(pub u64);
 pub enum PostError {
     /// The session uses another transport now.
     TransportMismatch,
-    /// Another POST is under way; the session closes.
+    /// Another POST is pending; the session closes.
     Duplicate,
     /// The body is not a valid payload; the session closes.
     Malformed,
@@ -130,10 +130,10 @@ pub struct Detached {
     pub reason: CloseReason,
 }
 
-/// The node stops: the session ends in a way after which stock clients reconnect, once no ack or response is pending, after
-/// `patience` at the latest.
+/// The node stops: the session ends, in a way after which stock clients reconnect, once no ack or response is pending,
+/// or after `ack_timeout` at the latest.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ShutDown {
-    pub patience: Duration,
+    pub ack_timeout: Duration,
 }

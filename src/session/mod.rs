@@ -1,8 +1,8 @@
 //! One actor per Engine.IO session, independent of what carries its packets.
 //!
-//! A session drives the protocol state, calls the handlers of the app, registers its sockets with the broker shard of its
-//! worker, and ends by its own timer, whatever its client does. Transports feed it packets and either attach a socket to
-//! its lane or pull batches. It knows no HTTP, no websocket frame, no Redis.
+//! A session drives the protocol state, calls the handlers of the app, registers its sockets with the broker shard of
+//! its worker, and ends by its own timer even if its client does nothing. Transports feed it packets, and either attach
+//! a socket to its lane or pull batches. It does not depend on HTTP, websocket frames or Redis.
 //!
 //! In the order of a message: `receive` has the protocol decode it, `inbox` enqueues the event, `handler` calls the app,
 //! `effects` applies the outcome.

@@ -9,8 +9,8 @@ use actix::{ActorContext, ActorFuture, Context};
 use super::state::Session;
 use crate::protocol::engine_io::state::CloseReason;
 
-/// Responds to a pending poll when there is something to send, and notices when its client gives up. Runs for as long as
-/// the session is pulled from.
+/// Responds to a pending poll when there is something to send, and notices when its client aborts it. Runs for as long
+/// as the session is pulled from.
 pub(super) struct PollResponder;
 
 impl ActorFuture<Session> for PollResponder {

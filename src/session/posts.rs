@@ -29,7 +29,7 @@ impl Handler<PostAborted> for Session {
 
     fn handle(&mut self, PostAborted { post, why }: PostAborted, ctx: &mut Self::Context) {
         let aborted = self.post.take_if(|started| started.post == post);
-        // After an upgrade, the fate of a late post does not matter.
+        // After an upgrade, errors of a late POST are ignored.
         let polling = self.transport == TransportName::Polling;
         if aborted.is_some() && why == Abort::BrokeOff && polling {
             self.close(CloseReason::TransportError, ctx);

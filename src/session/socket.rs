@@ -1,4 +1,4 @@
-//! A session as seen in one namespace.
+//! A socket: the part of a session in one namespace.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,13 +23,13 @@ pub(super) struct SessionSocket {
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
     /// Pending outcomes for which the next events do not wait.
     pub(super) concurrent: u32,
-    /// Events that the app has still to acknowledge by [`Effect::LateAck`](crate::app::Effect::LateAck).
+    /// Events that the app has yet to acknowledge by [`Effect::LateAck`](crate::app::Effect::LateAck).
     pub(super) late_acks: u32,
-    /// What came by handle; rare, so that most sockets do not hold room for it.
+    /// State of requests through handles; boxed, because few sockets have any.
     pub(super) by_handle: Option<Box<ByHandle>>,
 }
 
-/// What came to a socket by its handle.
+/// The requests that arrived through the handle of a socket.
 #[derive(Debug, Default)]
 pub(super) struct ByHandle {
     /// Requests from before the socket was connected.

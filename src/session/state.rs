@@ -1,4 +1,4 @@
-//! The data of sessions and of the worker they share. What a session does is in the files beside this one.
+//! The data of sessions and of the worker they share. The behaviour of sessions is in the other files of this folder.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -68,9 +68,9 @@ pub struct Session {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ended {
     pub(super) reason: CloseReason,
-    /// Until then the client may fetch what is left.
-    pub(super) farewell: Instant,
-    /// What it was sent until then.
+    /// The deadline for the client to fetch what is queued.
+    pub(super) fetch_until: Instant,
+    /// What had been sent to the client when the session ended.
     pub(super) sent: Tally,
 }
 
@@ -97,7 +97,7 @@ pub struct Worker {
     pub(super) handshake_headers: Option<Box<[&'static str]>>,
 }
 
-/// A session and its place among those the node admits.
+/// A session, counted among those that the node admits.
 pub(super) struct Registered {
     pub(super) address: Addr<Session>,
     pub(super) admission: Admission,
@@ -134,7 +134,7 @@ impl Session {
         self.ended.map(|ended| ended.reason)
     }
 
-    /// Whether nothing is under way: no event the app works on, no POST, no ack owed in either direction.
+    /// Whether nothing is pending: no event in the app, no POST, no ack in either direction.
     pub(super) fn is_settled(&self) -> bool {
         let posting = self.post.is_some() || self.held_post.is_some();
         let shard = &self.worker.shard;
@@ -150,7 +150,7 @@ impl Session {
         self.inbox > self.worker.settings.inbox_limit
     }
 
-    /// Whether some worker of this node has more to do than it should; if so, the task is woken soon to check again.
+    /// Whether a worker of this node is congested; if so, the task is woken soon to check again.
     pub fn node_is_congested(&self, cx: &TaskContext<'_>) -> bool {
         let congested = self.worker.shard.directory().congested();
         if congested {

@@ -1,4 +1,4 @@
-//! What a session did, as far as nothing else keeps it: counted for its line in the log.
+//! Counts for the log line of a session, as far as they are not kept elsewhere.
 
 use smallvec::SmallVec;
 

@@ -135,8 +135,8 @@ async fn a_session_ends_at_once_if_its_client_aborted_the_poll_meanwhile() {
     let worker = worker();
     let session = polling(&worker).await;
     drop(pull(&session));
-    let patience = Duration::ZERO;
-    session.do_send(ShutDown { patience });
+    let ack_timeout = Duration::ZERO;
+    session.do_send(ShutDown { ack_timeout });
     // All messages are queued before the session checks its poll.
     let (reply, may_upgrade) = oneshot::channel();
     session.do_send(ProbeStarted { reply });
@@ -171,8 +171,8 @@ async fn a_session_ends_at_once_if_its_websocket_on_another_node_closed_meanwhil
     session.do_send(ProbeStarted { reply });
     assert_eq!(may_upgrade.await, Ok(true));
     session.do_send(Upgraded);
-    let patience = Duration::ZERO;
-    session.do_send(ShutDown { patience });
+    let ack_timeout = Duration::ZERO;
+    session.do_send(ShutDown { ack_timeout });
     let reason = CloseReason::TransportClose;
     session.do_send(Detached { reason });
     let (reply, may_upgrade) = oneshot::channel();
@@ -290,7 +290,7 @@ async fn the_app_does_not_see_a_client_that_leaves_before_a_gate_decides() {
     let session = polling_with(&worker, Some(credentials())).await;
     post(&session, 1, r#"40{"at":"slow"}"#).await;
     session.do_send(ShutDown {
-        patience: Duration::ZERO,
+        ack_timeout: Duration::ZERO,
     });
     tokio::time::sleep(Duration::from_millis(40)).await;
     assert!(app.0.borrow().is_empty());

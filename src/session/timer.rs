@@ -1,4 +1,4 @@
-//! The one timer of a session, armed for whatever deadline is next.
+//! The one timer of a session, armed for the next deadline.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -63,7 +63,7 @@ impl Session {
     /// When [`Session::on_deadline`] is due, or the actor of an ended session stops.
     pub(super) fn next_deadline(&self) -> Instant {
         match self.ended {
-            Some(ended) => ended.farewell + WIND_UP_TIME,
+            Some(ended) => ended.fetch_until + WIND_UP_TIME,
             None => {
                 let others = [self.progress_due, self.follow_up.due()];
                 let due = self.connection.poll_timeout();

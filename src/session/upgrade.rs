@@ -16,7 +16,7 @@ impl Session {
         possible
     }
 
-    /// The probe of the websocket was answered: a pending poll ends, so that the client can switch.
+    /// The probe of the websocket was responded to: a pending poll ends, so that the client can switch.
     pub fn probed(&mut self) {
         if let Some(poll) = self.poll.take() {
             poll.respond_text("6", false);

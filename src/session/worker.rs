@@ -75,19 +75,19 @@ impl Worker {
         self.sessions.borrow().keys().copied().collect()
     }
 
-    /// Ends a session once nothing is under way in it, after `patience` at the latest.
-    pub fn end(&self, id: EngineId, patience: Duration) {
+    /// Ends a session once no ack or response is pending, after `ack_timeout` at the latest.
+    pub fn end(&self, id: EngineId, ack_timeout: Duration) {
         if let Some(session) = self.sessions.borrow().get(&id) {
-            session.address.do_send(ShutDown { patience });
+            session.address.do_send(ShutDown { ack_timeout });
         }
     }
 
     /// Ends every session of this worker, and accepts no new one.
     pub fn stop(&self) {
         self.refuse_new();
-        let patience = Duration::ZERO;
+        let ack_timeout = Duration::ZERO;
         for session in self.sessions.borrow().values() {
-            session.address.do_send(ShutDown { patience });
+            session.address.do_send(ShutDown { ack_timeout });
         }
     }
 

@@ -1,7 +1,7 @@
-//! The certificate a node shows: read from PEM files, checked, and replaced while the node runs.
+//! The certificate of a node: read from PEM files, checked, and replaced while the node runs.
 //!
 //! `config` checks the files by [`Certificate::load`], `server` holds the [`TlsIdentity`] and decides when to
-//! look again, `transport` does the handshakes with its settings. Nothing here touches a socket.
+//! reload it, `transport` does the handshakes with its settings. This module does not touch sockets.
 
 mod certificate;
 mod identity;

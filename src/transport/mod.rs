@@ -1,4 +1,4 @@
-//! HTTP bodies, websocket frames and sockets: no other module handles them.
+//! The only module that handles HTTP bodies, websocket frames and sockets.
 //!
 //! Receives the requests for the Engine.IO endpoint, checks them ([`handshake`], [`origin`]), finds or opens the
 //! session and moves its packets. Where a session lives is decided in one place (`session_ref`): sessions of other

@@ -6,7 +6,7 @@ use super::opening::WebsocketAccept;
 use super::socket::{ClientStream, DetachedConnection};
 use crate::model::EngineId;
 
-/// A websocket that asks to take over a polling session. Its opening handshake is not answered yet.
+/// A websocket that requests to take over a polling session. Its opening handshake has not been responded to yet.
 #[derive(Debug)]
 pub struct WebsocketOffer<C = DetachedConnection> {
     pub connection: C,

@@ -1,4 +1,4 @@
-//! The probe of a websocket that asks to take over a polling session (docs/protocol.md#16-upgrade).
+//! The probe of a websocket that requests to take over a polling session (docs/protocol.md#16-upgrade).
 
 use crate::protocol::websocket::Frame;
 

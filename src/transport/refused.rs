@@ -20,7 +20,7 @@ pub(super) fn record(
     static UNSUPPORTED: Burst = Burst::new();
     let refused = &endpoint.worker.metrics().requests_refused_total;
     refused.of(label).increment();
-    // Reasons that every client of a kind gets until somebody changes a setting, or the clients.
+    // Reasons for which all clients of a kind are rejected until a setting or the clients change.
     let burst = match label {
         RequestRefusal::Forbidden => Some(&FORBIDDEN),
         RequestRefusal::UnsupportedVersion => Some(&UNSUPPORTED),

@@ -33,12 +33,12 @@ pub enum DrainTarget {
 #[rtype(result = "Vec<DrainTarget>")]
 pub struct BeginDrain;
 
-/// Ends these targets, each as soon as its pending acks and events are settled, after `grace` at the latest.
+/// Ends these targets, each as soon as its pending acks and events are settled, after `ack_timeout` at the latest.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct EndTargets {
     pub targets: Vec<DrainTarget>,
-    pub grace: Duration,
+    pub ack_timeout: Duration,
 }
 
 /// The node stops: everything on the worker ends now.

@@ -108,7 +108,7 @@ impl<'a> SessionRef<'a> {
         }
     }
 
-    /// Lets a websocket probe the session, and answers its opening handshake. `admission` is the result of
+    /// Lets a websocket probe the session, and responds to its opening handshake. `admission` is the result of
     /// [`SessionRef::admit_websocket`].
     ///
     /// # Errors

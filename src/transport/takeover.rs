@@ -55,7 +55,7 @@ fn refuse_unknown(endpoint: &Endpoint, connection: DetachedConnection) {
     }
 }
 
-/// A websocket asks to take over this session.
+/// A websocket requests to take over this session.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct TakeOver {
@@ -86,7 +86,7 @@ impl Handler<TakeOver> for Session {
     }
 }
 
-/// Answers the opening handshake on this worker.
+/// Responds to the opening handshake on this worker.
 ///
 /// # Errors
 /// The connection is lost.

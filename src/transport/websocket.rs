@@ -37,7 +37,7 @@ enum Role {
     Carrier,
 }
 
-/// A websocket whose opening handshake is answered.
+/// A websocket whose opening handshake is complete.
 pub struct Websocket {
     socket: Rc<ClientSocket>,
     decoder: FrameDecoder,

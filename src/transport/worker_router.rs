@@ -119,12 +119,19 @@ impl Handler<BeginDrain> for WorkerRouter {
 impl Handler<EndTargets> for WorkerRouter {
     type Result = ();
 
-    fn handle(&mut self, EndTargets { targets, grace }: EndTargets, _ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        EndTargets {
+            targets,
+            ack_timeout,
+        }: EndTargets,
+        _ctx: &mut Self::Context,
+    ) {
         for target in targets {
             match target {
-                DrainTarget::Session(id) => self.endpoint.worker.end(id, grace),
+                DrainTarget::Session(id) => self.endpoint.worker.end(id, ack_timeout),
                 DrainTarget::RemoteWebsocket(number) => {
-                    self.endpoint.remote_websockets.end(number, grace);
+                    self.endpoint.remote_websockets.end(number, ack_timeout);
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::model::Random;
 pub(super) struct Balancer {
     upstreams: Box<[UpstreamServer]>,
     next: AtomicUsize,
-    /// Whether it has been logged that no upstream is left.
+    /// Whether the log already has a line that no upstream is left.
     all_failed: AtomicBool,
     /// Notified when a connection is lost, so that the upstreams are checked at once.
     connection_lost: Notify,

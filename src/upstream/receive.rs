@@ -120,7 +120,7 @@ impl ServerEvents {
         }
         let ack = state.take_pending_ack(id)?;
         state.last_used = now;
-        match payload.check_answer(shared.pool.settings().max_depth) {
+        match payload.check_ack(shared.pool.settings().max_depth) {
             Ok(()) => Some(UpstreamEvent::Ack { ack, payload }),
             Err(unfit) => {
                 shared.pool.drop_unfit(&unfit);

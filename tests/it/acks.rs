@@ -20,7 +20,7 @@ async fn an_ask_resolves_to_the_ack_of_the_other_client() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
-    for (answer, expected) in [
+    for (response, expected) in [
         (
             r#"["yes",{"n":1}]"#,
             r#"[{"ok":true,"answer":["yes",{"n":1}]}]"#,
@@ -33,7 +33,7 @@ async fn an_ask_resolves_to_the_ack_of_the_other_client() {
         .await;
         let (id, event) = event_with_ack(&mut b).await;
         assert_eq!(event, r#"["question",{"q":1}]"#);
-        b.send(&format!("43{id}{answer}")).await;
+        b.send(&format!("43{id}{response}")).await;
         a.expect(&format!("437{expected}")).await;
         // A second ack of the same event is dropped.
         b.send(&format!(r#"43{id}["again"]"#)).await;
@@ -207,13 +207,13 @@ async fn later_events_are_acknowledged_before_a_pending_ask() {
     a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
 }
 
-/// Asks a room, and checks that `no_answer` arrives long before the deadline of 10 s.
+/// Emits `roomwire:ask` to a room, and checks that `no_answer` arrives long before the deadline of 10 s.
 async fn expect_no_answer(client: &mut WebsocketClient, room: &str) {
     let begun = Instant::now();
-    let answer = client
+    let response = client
         .ask(&format!(r#"["roomwire:ask","{room}","q"]"#))
         .await;
-    assert!(answer.contains(r#""code":"no_answer""#), "{answer}");
+    assert!(response.contains(r#""code":"no_answer""#), "{response}");
     assert!(
         begun.elapsed() < Duration::from_secs(5),
         "{room}: after {:?}",
@@ -222,7 +222,7 @@ async fn expect_no_answer(client: &mut WebsocketClient, room: &str) {
 }
 
 #[actix_rt::test]
-async fn asking_a_room_without_other_members_fails_at_once() {
+async fn an_ask_to_a_room_without_other_members_fails_at_once() {
     let server = TestServer::start().await;
     let (mut a, b) = (server.member().await, server.member().await);
     expect_no_answer(&mut a, "empty").await;
@@ -235,7 +235,7 @@ async fn asking_a_room_without_other_members_fails_at_once() {
 }
 
 #[actix_rt::test]
-async fn asking_a_room_without_other_members_in_the_cluster_fails_at_once() {
+async fn an_ask_to_a_room_without_other_members_in_the_cluster_fails_at_once() {
     let cluster = TestCluster::<3>::start().await;
     let [first, second, _] = &cluster.nodes;
     let (mut a, mut b) = (first.member().await, second.member().await);

@@ -21,14 +21,18 @@ async fn handshake(server: &TestServer, headers: &[(&str, &str)]) -> Response {
 /// The response to a websocket handshake that must be refused.
 async fn refused_websocket(server: &TestServer, target: &str) -> Response {
     match WebsocketClient::handshake(&server.address(), target, &[], false).await {
-        Err(answer) => answer,
+        Err(response) => response,
         Ok(_) => panic!("a websocket was accepted"),
     }
 }
 
 /// Status, body and `Retry-After`.
-fn summary(answer: &Response) -> (u16, &str, Option<&str>) {
-    (answer.status, answer.text(), answer.header("retry-after"))
+fn summary(response: &Response) -> (u16, &str, Option<&str>) {
+    (
+        response.status,
+        response.text(),
+        response.header("retry-after"),
+    )
 }
 
 #[actix_rt::test]
@@ -41,8 +45,8 @@ async fn a_full_node_refuses_clients_until_one_leaves() {
         summary(&handshake(&server, &[]).await),
         (503, body, Some("5"))
     );
-    let answer = refused_websocket(&server, WEBSOCKET).await;
-    assert_eq!(summary(&answer), (503, "Too many connections", Some("5")));
+    let response = refused_websocket(&server, WEBSOCKET).await;
+    assert_eq!(summary(&response), (503, "Too many connections", Some("5")));
     let metrics = server.metrics();
     assert_eq!(
         metrics
@@ -92,9 +96,9 @@ async fn clients_are_limited_per_address_as_reported_by_trusted_proxies() {
     );
     let headers = from("203.0.113.7");
     let websocket = WebsocketClient::handshake(&server.address(), WEBSOCKET, &headers, false).await;
-    let answer = websocket.err().unwrap();
+    let response = websocket.err().unwrap();
     assert_eq!(
-        summary(&answer),
+        summary(&response),
         (429, "Too many connections from this address", Some("5"))
     );
     assert_eq!(
@@ -152,15 +156,15 @@ async fn handshakes_are_limited_by_their_rates() {
         let deadline = start + DEADLINE;
         while admitted < 6 || refusals == 0 {
             assert!(Instant::now() < deadline, "{admitted} {refusals}");
-            let answer = handshake(&server, &[]).await;
-            if answer.status == 200 {
+            let response = handshake(&server, &[]).await;
+            if response.status == 200 {
                 admitted += 1;
             } else {
-                assert_eq!(summary(&answer), expected);
+                assert_eq!(summary(&response), expected);
                 refusals += 1;
             }
         }
-        // Two at once, and then one each fifth of a second at most.
+        // Two at once, and then at most one every 200 ms.
         let least = Duration::from_millis(200) * (admitted - 2);
         assert!(
             start.elapsed() >= least,
@@ -227,16 +231,16 @@ async fn limits_change_while_the_node_runs() {
 async fn http_connections_are_counted_while_they_are_open() {
     let server = TestServer::start().await;
     let metrics = server.metrics();
-    let silent = tokio::net::TcpStream::connect(server.address())
+    let idle_connection = tokio::net::TcpStream::connect(server.address())
         .await
         .unwrap();
-    eventually("a connection that says nothing", || {
+    eventually("a connection without any bytes", || {
         metrics.http_connections.get() == 1
     })
     .await;
     let websocket = server.member().await;
     eventually("no more than that", || metrics.http_connections.get() == 1).await;
-    drop((silent, websocket));
+    drop((idle_connection, websocket));
     eventually("none", || metrics.http_connections.get() == 0).await;
 }
 
@@ -308,7 +312,7 @@ fn status(stream: &mut TcpStream) -> String {
 
 #[test]
 fn open_files_limit_the_connections_and_the_log_states_how_many() {
-    // With one worker, 64 and 8 and an eighth are reserved.
+    // With one worker, 64 + 8 descriptors and an eighth of the rest are reserved.
     let (node, announced) = Bounded::start(160, &[]);
     assert!(
         announced.contains("at most 68 connections, by the limit of 160 open files"),

@@ -1,11 +1,11 @@
-//! The rules of the code itself: who may import whom, and what stands nowhere.
+//! Rules of the source code: which modules may import which, and what no file may contain.
 //!
 //! Reads the sources as text. Test modules are left out where a rule is about the program.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Who may import whom. A module may always import itself; `server` and `main` wire everything.
+/// The modules that each module may import. A module may always import itself; `server` and `main` wire everything.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("metrics", &[]),
@@ -25,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &["upstream", "config", "model", "metrics", "store", "logging"],
     ),
-    // What is counted in and refused is said by name, in one place for all who refuse.
+    // Every limit is defined in one place, for all modules that enforce it.
     ("limits", &["config", "metrics", "model", "logging"]),
     (
         "broker",
@@ -84,7 +84,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILE_LIMIT: usize = 450;
 
 struct Source {
-    /// Below `src/`, as `bus/redis/link.rs`.
+    /// Below `src/`, such as `bus/redis/link.rs`.
     path: String,
     text: String,
 }
@@ -203,7 +203,7 @@ fn misplaced(names: &[&str], may: impl Fn(&Source) -> bool) -> Vec<String> {
 }
 
 #[test]
-fn some_crates_are_known_in_one_place_only() {
+fn some_crates_are_imported_in_one_place_only() {
     let websockets = misplaced(&["actix_web_actors"], |source| {
         source.path.starts_with("transport/")
     });
@@ -255,16 +255,16 @@ fn files_stay_short() {
 }
 
 #[test]
-fn every_module_says_what_it_does() {
-    let silent = programs()
+fn every_module_begins_with_its_purpose() {
+    let undocumented = programs()
         .filter(|source| !source.text.starts_with("//! "))
         .map(|source| source.path);
-    let silent: Vec<_> = silent.collect();
-    assert!(silent.is_empty(), "{silent:#?}");
+    let undocumented: Vec<_> = undocumented.collect();
+    assert!(undocumented.is_empty(), "{undocumented:#?}");
 }
 
 #[test]
-fn nothing_is_left_for_later() {
+fn no_placeholder_for_later_work_is_left() {
     // In pieces, so that this file does not name what it forbids.
     let names = [
         ["TO", "DO"],

@@ -56,19 +56,19 @@ async fn incomplete_body_ends_the_session(cluster: &TestCluster<2>) {
         ] {
             let mut client = owner.polling().await;
             client.connect().await;
-            let answer = send_broken(edge, &client, body, fault).await;
+            let response = send_broken(edge, &client, body, fault).await;
             assert!(
-                !answer.starts_with("HTTP/1.1 200"),
-                "{fault:?}, {} bytes: {answer}",
+                !response.starts_with("HTTP/1.1 200"),
+                "{fault:?}, {} bytes: {response}",
                 body.len()
             );
             if fault == Fault::Malformed {
                 assert!(
-                    answer.starts_with("HTTP/1.1 400"),
-                    "{} bytes: {answer:?}",
+                    response.starts_with("HTTP/1.1 400"),
+                    "{} bytes: {response:?}",
                     body.len()
                 );
-                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+                assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
             }
             assert_eq!(close_reason(&client.sid).await, "transport error");
             assert_eq!(client.get().await.status, 400);
@@ -103,15 +103,19 @@ async fn send_broken(
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(body.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     match fault {
         Fault::Closed => return String::new(),
         Fault::HalfClosed | Fault::Unfinished => stream.shutdown().await.unwrap(),
         Fault::Malformed => {}
     }
     // The server may reset a connection with unread bytes.
-    let _ = within_deadline("the end of the connection", stream.read_to_end(&mut answer)).await;
-    String::from_utf8(answer).unwrap()
+    let _ = within_deadline(
+        "the end of the connection",
+        stream.read_to_end(&mut response),
+    )
+    .await;
+    String::from_utf8(response).unwrap()
 }
 
 #[actix_rt::test]
@@ -158,12 +162,12 @@ async fn a_slow_post_ends_with_its_session() {
             client.sid
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        let answer = within_deadline(
-            "an answer before the body",
+        let response = within_deadline(
+            "a response before the body",
             Response::read(&mut stream, &mut Vec::new()),
         )
         .await;
-        assert_eq!(answer.status, 400);
+        assert_eq!(response.status, 400);
         assert_eq!(close_reason(&client.sid).await, "connect timeout");
         // After the ping timeout, not after 30 s.
         owner.sessions(0).await;

@@ -13,13 +13,13 @@ async fn files_are_served_with_an_etag() {
     std::fs::write(folder.join("socket.io.min.js.map"), "{}").unwrap();
     std::fs::write(folder.join("secret.js"), "secret").unwrap();
     let server = TestServer::with(&[("SERVER__CLIENT_DIR", folder.to_str().unwrap())]).await;
-    let answer = server.send(Request::get(FILE)).await;
-    assert_eq!(answer.summary(), (200, "/* script */"));
+    let response = server.send(Request::get(FILE)).await;
+    assert_eq!(response.summary(), (200, "/* script */"));
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         Some("application/javascript; charset=utf-8")
     );
-    let etag = answer.header("etag").unwrap();
+    let etag = response.header("etag").unwrap();
     let again = server
         .send(Request::get(FILE).headers(&[("If-None-Match", etag)]))
         .await;
@@ -77,20 +77,20 @@ async fn pages_that_may_connect_may_read_the_files_and_no_others() {
         .send(Request::get(FILE).headers(&[("Origin", PAGE), ("If-None-Match", etag)]))
         .await;
     assert_eq!((fresh.status, known.status), (200, 304));
-    for answer in [&fresh, &known] {
-        assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
+    for response in [&fresh, &known] {
+        assert_eq!(response.header("access-control-allow-origin"), Some(PAGE));
         assert_eq!(
-            answer.header("access-control-allow-credentials"),
+            response.header("access-control-allow-credentials"),
             Some("true")
         );
-        assert_eq!(answer.header("vary"), Some("Origin"));
+        assert_eq!(response.header("vary"), Some("Origin"));
     }
     let other = [("Origin", "https://other.example")];
     for headers in [&other[..], &[]] {
-        let answer = server.send(Request::get(FILE).headers(headers)).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("access-control-allow-origin"), None);
-        assert_eq!(answer.header("vary"), Some("Origin"), "for shared caches");
+        let response = server.send(Request::get(FILE).headers(headers)).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("access-control-allow-origin"), None);
+        assert_eq!(response.header("vary"), Some("Origin"), "for shared caches");
     }
     let preflight = server
         .send(Request::new("OPTIONS", FILE).headers(&[("Origin", PAGE)]))
@@ -100,13 +100,13 @@ async fn pages_that_may_connect_may_read_the_files_and_no_others() {
 }
 
 #[actix_rt::test]
-async fn without_a_folder_the_answer_says_how_to_set_one() {
+async fn without_a_folder_the_response_names_the_key_to_set() {
     let server = TestServer::start().await;
-    let answer = server.send(Request::get(FILE)).await;
-    assert_eq!(answer.status, 404);
+    let response = server.send(Request::get(FILE)).await;
+    assert_eq!(response.status, 404);
     assert!(
-        answer.text().contains("ROOMWIRE_SERVER__CLIENT_DIR"),
+        response.text().contains("ROOMWIRE_SERVER__CLIENT_DIR"),
         "{}",
-        answer.text()
+        response.text()
     );
 }

@@ -1,4 +1,4 @@
-//! Several nodes on one bus: events, joins, questions, and what goes wrong.
+//! Several nodes on one bus: events, joins, acks and commands.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn members<const N: usize>(cluster: &TestCluster<N>, each: usize) -> Vec<W
 }
 
 #[actix_rt::test]
-async fn each_member_on_each_node_hears_each_event_once_and_in_order() {
+async fn each_member_on_each_node_receives_each_event_once_and_in_order() {
     const EVENTS: usize = 100;
     let cluster = TestCluster::<3>::start().await;
     let mut members = members(&cluster, 4).await;
@@ -61,7 +61,7 @@ async fn each_member_on_each_node_hears_each_event_once_and_in_order() {
 }
 
 #[actix_rt::test]
-async fn bytes_cross_the_bus() {
+async fn binary_events_cross_the_bus() {
     let cluster = TestCluster::<2>::start().await;
     let (mut a, mut b) = (
         cluster.nodes[0].member().await,
@@ -98,7 +98,7 @@ async fn the_first_event_after_a_join_ack_is_never_lost() {
             sender.emit(&name, &format!(r#""first",{round}"#)).await;
             joiner.expect(&format!(r#"42["first",{round}]"#)).await;
         }
-        // The first one heard the second's event, too.
+        // The first member also receives the event for the second.
         joiners[0].expect(&format!(r#"42["first",{round}]"#)).await;
         for joiner in &mut joiners {
             joiner.ask(&format!(r#"["roomwire:leave","{name}"]"#)).await;
@@ -107,7 +107,7 @@ async fn the_first_event_after_a_join_ack_is_never_lost() {
 }
 
 #[actix_rt::test]
-async fn a_join_waits_for_the_subscription_and_others_do_not() {
+async fn a_join_is_acknowledged_once_its_room_is_subscribed_and_blocks_no_other_request() {
     let hub = Hub::default();
     let (link, events) = hub.join();
     let slow = SlowLink::new(link);
@@ -128,8 +128,8 @@ async fn a_join_waits_for_the_subscription_and_others_do_not() {
     for client in &mut clients {
         client.send(r#"420["roomwire:join","r"]"#).await;
     }
-    eventually("the subscription", || slow.asked() == 1).await;
-    // All three are members already, two of them on one worker; nobody is told so.
+    eventually("the subscription", || slow.pending_subscriptions() == 1).await;
+    // All three are members already, two of them on one worker, although their joins are not acknowledged yet.
     bystander.emit("r", r#""local""#).await;
     for client in &mut clients {
         client.expect(r#"42["local"]"#).await;
@@ -139,26 +139,33 @@ async fn a_join_waits_for_the_subscription_and_others_do_not() {
         assert!(client.text().await.starts_with(r#"430[{"#));
         client.join("r").await;
     }
-    assert_eq!(slow.asked(), 0, "one subscription serves all");
+    assert_eq!(
+        slow.pending_subscriptions(),
+        0,
+        "one subscription serves all"
+    );
 }
 
 #[actix_rt::test]
-async fn busy_rooms_elsewhere_cost_a_node_nothing() {
+async fn a_node_receives_no_messages_for_rooms_without_own_members() {
     const ROOMS: usize = 1_000;
     let cluster = TestCluster::<3>::with(&[("SOCKET__MAX_ROOMS", "0")]).await;
     let [first, second, third] = &cluster.nodes;
     let mut sender = first.member().await;
-    let mut hearer = second.member().await;
+    let mut receiver = second.member().await;
     let mut aside = third.member().await;
     aside.join("their own").await;
     for number in 0..ROOMS {
-        hearer
+        receiver
             .send(&format!(r#"42{number}["roomwire:join","room {number}"]"#))
             .await;
     }
     for number in 0..ROOMS {
-        let answer = hearer.text().await;
-        assert!(answer.starts_with(&format!(r#"43{number}[{{"#)), "{answer}");
+        let response = receiver.text().await;
+        assert!(
+            response.starts_with(&format!(r#"43{number}[{{"#)),
+            "{response}"
+        );
     }
     for number in 0..ROOMS {
         sender
@@ -166,7 +173,7 @@ async fn busy_rooms_elsewhere_cost_a_node_nothing() {
             .await;
     }
     for number in 0..ROOMS {
-        hearer.expect(&format!(r#"42["n",{number}]"#)).await;
+        receiver.expect(&format!(r#"42["n",{number}]"#)).await;
     }
     sender.emit("their own", r#""hello""#).await;
     aside.expect(r#"42["hello"]"#).await;
@@ -177,7 +184,7 @@ async fn busy_rooms_elsewhere_cost_a_node_nothing() {
 }
 
 #[actix_rt::test]
-async fn one_socket_elsewhere_is_reached_without_telling_others() {
+async fn an_emit_to_one_socket_reaches_only_the_node_that_owns_it() {
     let cluster = TestCluster::<3>::start().await;
     let [first, second, third] = &cluster.nodes;
     let mut sender = first.member().await;
@@ -193,7 +200,7 @@ async fn one_socket_elsewhere_is_reached_without_telling_others() {
     }
     assert_eq!(second.metrics().bus_received_total.get(), 40);
     assert_eq!(third.metrics().bus_received_total.get(), before);
-    // An id of nobody: no harm.
+    // An id without a socket has no effect.
     sender
         .emit(&format!("{}AAAAAAAAAAAAAAAA", second.node()), r#""n""#)
         .await;
@@ -202,7 +209,7 @@ async fn one_socket_elsewhere_is_reached_without_telling_others() {
 }
 
 #[actix_rt::test]
-async fn a_room_named_like_an_id_is_a_room() {
+async fn a_room_named_like_a_socket_id_works_as_a_room() {
     let cluster = TestCluster::<2>::start().await;
     let publisher = BusPublisher::join(&cluster.hub);
     let mut clients = [
@@ -214,7 +221,7 @@ async fn a_room_named_like_an_id_is_a_room() {
         .ask(&format!(r#"["roomwire:join","{other}"]"#))
         .await;
     assert!(refused.contains("room_reserved"), "{refused}");
-    // One begins with the name of a node, as an id of a socket there does.
+    // One name begins with the name of a node, like the id of a socket there.
     let like_an_id = format!("{}-announcements-1", cluster.nodes[0].node());
     for (number, name) in ["general-announcement", &like_an_id].iter().enumerate() {
         for client in &mut clients {
@@ -234,7 +241,7 @@ async fn a_room_named_like_an_id_is_a_room() {
 }
 
 #[actix_rt::test]
-async fn commands_move_and_end_sockets_on_every_node() {
+async fn commands_move_and_disconnect_sockets_on_every_node() {
     let cluster = TestCluster::<3>::start().await;
     let publisher = BusPublisher::join(&cluster.hub);
     let mut clients = members(&cluster, 2).await;
@@ -266,7 +273,7 @@ async fn commands_move_and_end_sockets_on_every_node() {
         client.expect(r#"42["to all"]"#).await;
     }
     publisher.await_subscribers(0, "s").await;
-    // One is put out of the namespace, another one's connection ends, and then everybody's.
+    // One socket is disconnected from the namespace, then another with its connection, then all of them.
     publisher.publish(&Command::Disconnect {
         selector: room(&names[0]),
         close: false,
@@ -297,7 +304,7 @@ async fn commands_move_and_end_sockets_on_every_node() {
 }
 
 #[actix_rt::test]
-async fn a_question_crosses_the_bus_and_so_does_its_answer() {
+async fn an_emit_with_ack_and_its_ack_cross_the_bus() {
     let cluster = TestCluster::<3>::start().await;
     let mut a = cluster.nodes[0].member().await;
     let mut b = cluster.nodes[1].member().await;
@@ -317,7 +324,7 @@ async fn a_question_crosses_the_bus_and_so_does_its_answer() {
     c.send(&format!(r#"43{of_c}["c"]"#)).await;
     a.expect(r#"439[{"ok":true,"answer":["c"]}]"#).await;
     b.send(&format!(r#"43{of_b}["late"]"#)).await;
-    // Bytes and one socket.
+    // An emit with an attachment to one socket.
     a.send(&format!(r#"428["roomwire:ask","{}","q"]"#, b.socket))
         .await;
     let id = ids(&mut b).await;

@@ -44,7 +44,7 @@ fn a_mistyped_key_in_a_file_is_named_with_its_likely_meaning() {
 }
 
 #[test]
-fn a_good_configuration_is_fine() {
+fn a_valid_configuration_is_accepted() {
     let output = run(&["check"], &[]);
     assert_eq!(
         (output.status.code(), text(&output.stdout)),
@@ -142,7 +142,7 @@ fn secrets_are_printed_in_no_form_of_a_url() {
 }
 
 #[test]
-fn an_unknown_level_of_the_log_is_refused_by_name() {
+fn an_unknown_log_level_is_rejected_by_name() {
     for (name, value) in [
         ("RUST_LOG", "bogus"),
         ("ROOMWIRE_LOG__FILTER", "verbose"),
@@ -227,7 +227,7 @@ fn the_manager_redis_without_any_url_is_an_error() {
 }
 
 #[test]
-fn a_taken_address_is_said_and_ends_with_1() {
+fn an_address_in_use_is_reported_with_exit_code_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&[], &[("ROOMWIRE_SERVER__BIND", &address)]);
@@ -251,8 +251,8 @@ fn signals_stop_a_node_cleanly() {
 }
 
 #[test]
-fn the_bus_is_named_in_the_debug_log_and_a_missing_redis_stops_nobody() {
-    // Nobody listens on port 1.
+fn the_bus_is_named_in_the_debug_log_and_a_node_starts_without_redis() {
+    // No process listens on port 1.
     let environment = [
         ("WEBSOCKET_MANAGER", "redis"),
         ("WEBSOCKET_REDIS_URL", "redis://127.0.0.1:1"),

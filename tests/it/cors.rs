@@ -10,9 +10,9 @@ async fn a_refusal_names_the_origin_and_the_key() {
     let server = TestServer::start().await;
     let message = "origin https://evil.example is not allowed (cors.origins)";
     let headers = [("Origin", "https://evil.example")];
-    let answer = server.send(Request::get(TARGET).headers(&headers)).await;
+    let response = server.send(Request::get(TARGET).headers(&headers)).await;
     assert_eq!(
-        answer.summary(),
+        response.summary(),
         (403, &*format!(r#"{{"code":4,"message":"{message}"}}"#))
     );
     let target = "/socket.io/?EIO=4&transport=websocket";
@@ -29,12 +29,15 @@ async fn a_refusal_names_the_origin_and_the_key() {
 async fn pages_of_the_same_host_may_connect() {
     let server = TestServer::start().await;
     let origin = format!("http://{}", server.address());
-    let answer = server
+    let response = server
         .send(Request::get(TARGET).headers(&[("Origin", &origin)]))
         .await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("access-control-allow-origin"), Some(&*origin));
-    assert_eq!(answer.header("vary"), Some("Origin"));
+    assert_eq!(response.status, 200);
+    assert_eq!(
+        response.header("access-control-allow-origin"),
+        Some(&*origin)
+    );
+    assert_eq!(response.header("vary"), Some("Origin"));
     let target = "/socket.io/?EIO=4&transport=websocket";
     assert!(
         WebsocketClient::handshake(&server.address(), target, &[("Origin", &origin)], false)
@@ -86,14 +89,14 @@ async fn listed_origins_may_connect_with_credentials() {
         ("https://app.example.evil", 403),
         ("null", 403),
     ] {
-        let answer = server
+        let response = server
             .send(Request::get(TARGET).headers(&[("Origin", origin)]))
             .await;
-        assert_eq!(answer.status, status, "{origin}");
+        assert_eq!(response.status, status, "{origin}");
         if status == 200 {
-            assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+            assert_eq!(response.header("access-control-allow-origin"), Some(origin));
             assert_eq!(
-                answer.header("access-control-allow-credentials"),
+                response.header("access-control-allow-credentials"),
                 Some("true")
             );
         }
@@ -109,9 +112,9 @@ async fn listed_origins_may_connect_with_credentials() {
 async fn the_null_origin_can_be_allowed() {
     let server = TestServer::with(&[("CORS__ORIGINS", "same,null")]).await;
     let headers = [("Origin", "null")];
-    let answer = server.send(Request::get(TARGET).headers(&headers)).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("null"));
+    let response = server.send(Request::get(TARGET).headers(&headers)).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("access-control-allow-origin"), Some("null"));
     let target = "/socket.io/?EIO=4&transport=websocket";
     let websocket = WebsocketClient::handshake(&server.address(), target, &headers, false).await;
     assert!(websocket.is_ok());
@@ -132,17 +135,17 @@ async fn all_origins_can_be_allowed_and_preflights_succeed() {
         ("Origin", "https://any.example"),
         ("Access-Control-Request-Headers", "x-token"),
     ];
-    let answer = server
+    let response = server
         .send(Request::new("OPTIONS", TARGET).headers(&headers))
         .await;
-    assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(response.status, 204);
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
     assert_eq!(
-        answer.header("access-control-allow-methods"),
+        response.header("access-control-allow-methods"),
         Some("GET,POST")
     );
     assert_eq!(
-        answer.header("access-control-allow-headers"),
+        response.header("access-control-allow-headers"),
         Some("x-token")
     );
 }

@@ -1,6 +1,6 @@
 //! Every direct dependency of every manifest is used by the sources of its package.
 //!
-//! A dependency that only builds is paid for with compile time and with advisories to follow.
+//! An unused dependency costs compile time and security updates.
 
 use std::path::Path;
 

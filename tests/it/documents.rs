@@ -182,7 +182,7 @@ fn text_wraps_at_one_width() {
 }
 
 #[test]
-fn each_decision_has_a_number_of_its_own() {
+fn each_decision_has_a_unique_number() {
     let mut numbers = BTreeSet::new();
     for file in files("docs/adr", &[".md"]) {
         let name = shown(&file);

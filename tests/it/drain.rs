@@ -1,4 +1,4 @@
-//! A node that empties itself bit by bit: who is refused, who is waited for, who goes when.
+//! Draining a node: which clients are rejected, which sessions are closed when, and what is awaited.
 
 use crate::acks::event_with_ack;
 use crate::support::cluster::{BusPublisher, room};
@@ -13,8 +13,8 @@ fn ended() -> Vec<Frame> {
 }
 
 #[actix_rt::test]
-async fn clients_go_one_after_the_other_and_nobody_new_comes() {
-    // As slow as it goes: the last is told at 3/4 of the time.
+async fn sessions_are_closed_one_by_one_and_new_ones_are_rejected() {
+    // The slowest possible rate: the last close begins at 3/4 of the timeout.
     let settings = [
         ("DRAIN__TIMEOUT", "8s"),
         ("DRAIN__GRACE", "1s"),
@@ -32,19 +32,19 @@ async fn clients_go_one_after_the_other_and_nobody_new_comes() {
         assert_eq!(refused.status, 503);
         assert_eq!(refused.header("retry-after"), Some("1"));
         let metrics = server.metrics();
-        // Some are gone while others are there.
-        eventually("a part of them", || {
+        // Some sessions have ended while others continue.
+        eventually("some sessions have ended", || {
             (1..20).contains(&metrics.sessions.get())
         })
         .await;
         assert!(metrics.drain_closed_total.get() < 20);
     };
-    // Each hangs up once it has read the end.
-    let hear = clients.into_iter().map(|mut client| async move {
+    // Each client closes its connection after the close frame.
+    let closed = clients.into_iter().map(|mut client| async move {
         assert_eq!(client.rest().await, ended());
     });
-    let hear = futures_util::future::join_all(hear);
-    tokio::join!(server.server.drain(), watch, hear);
+    let closed = futures_util::future::join_all(closed);
+    tokio::join!(server.server.drain(), watch, closed);
     assert_eq!(server.metrics().sessions.get(), 0);
     assert_eq!(server.metrics().drain_closed_total.get(), 20);
     assert_eq!(server.metrics().drain_sessions_left.get(), 0);
@@ -54,24 +54,24 @@ async fn clients_go_one_after_the_other_and_nobody_new_comes() {
 }
 
 #[actix_rt::test]
-async fn without_sessions_nobody_waits() {
+async fn a_drain_without_sessions_ends_at_once() {
     let settings = [("DRAIN__TIMEOUT", "1h"), ("DRAIN__GRACE", "59m")];
     let server = TestServer::with(&settings).await;
     crate::support::within_deadline("an end", server.server.drain()).await;
 }
 
 #[actix_rt::test]
-async fn an_answer_under_way_is_waited_for() {
+async fn a_drain_waits_for_a_pending_ack() {
     let settings = [
         ("DRAIN__GRACE", "0s"),
         ("DRAIN__TIMEOUT", "60s"),
         ("DRAIN__ACK_TIMEOUT", "50s"),
     ];
     let TestCluster {
-        nodes: [asking, draining],
+        nodes: [requesting, draining],
         ..
     } = TestCluster::<2>::with(&settings).await;
-    let (mut a, mut b) = (asking.member().await, draining.member().await);
+    let (mut a, mut b) = (requesting.member().await, draining.member().await);
     let mut idle = draining.member().await;
     let to = b.socket.clone();
     a.send(&format!(r#"427["roomwire:ask","{to}","question"]"#))
@@ -79,11 +79,11 @@ async fn an_answer_under_way_is_waited_for() {
     let (id, _) = event_with_ack(&mut b).await;
     let watch = async {
         assert_eq!(idle.rest().await, ended());
-        eventually("both told", || {
+        eventually("both closes have begun", || {
             draining.metrics().drain_closed_total.get() == 2
         })
         .await;
-        // Told to go, but served until it has answered.
+        // Its close has begun, but it is served until its ack has arrived.
         b.quiet().await;
         b.send(&format!(r#"43{id}["yes"]"#)).await;
         a.expect(r#"437[{"ok":true,"answer":["yes"]}]"#).await;
@@ -94,7 +94,7 @@ async fn an_answer_under_way_is_waited_for() {
 }
 
 #[actix_rt::test]
-async fn an_answer_that_does_not_come_holds_nobody_for_ever() {
+async fn a_missing_ack_delays_a_drain_until_ack_timeout() {
     let settings = [
         ("DRAIN__GRACE", "0s"),
         ("DRAIN__ACK_TIMEOUT", "300ms"),
@@ -105,13 +105,13 @@ async fn an_answer_that_does_not_come_holds_nobody_for_ever() {
     let to = b.socket.clone();
     a.send(&format!(r#"427["roomwire:ask","{to}","question"]"#))
         .await;
-    let _never_answered = event_with_ack(&mut b).await;
+    let _never_acknowledged = event_with_ack(&mut b).await;
     let (rest, ()) = tokio::join!(b.rest(), server.server.drain());
     assert_eq!(rest, ended());
 }
 
 #[actix_rt::test]
-async fn a_client_that_does_not_come_to_hear_of_it_is_left_at_the_timeout() {
+async fn a_drain_ends_at_the_timeout_despite_a_client_that_does_not_poll() {
     let settings = [("DRAIN__GRACE", "0s"), ("DRAIN__TIMEOUT", "500ms")];
     let server = TestServer::with(&settings).await;
     let mut polling = server.polling().await;
@@ -119,12 +119,12 @@ async fn a_client_that_does_not_come_to_hear_of_it_is_left_at_the_timeout() {
     crate::support::within_deadline("an end", server.server.drain()).await;
     assert_eq!(server.metrics().sessions.get(), 1);
     assert_eq!(server.metrics().drain_sessions_left.get(), 1);
-    // It is still told, should it come.
+    // Its next poll still returns the close packet.
     assert_eq!(polling.get().await.summary(), (200, "1"));
 }
 
 #[actix_rt::test]
-async fn a_polling_client_hears_of_it_by_its_poll() {
+async fn a_pending_poll_returns_the_close_packet() {
     let server = TestServer::with(&[("DRAIN__GRACE", "0s")]).await;
     let mut polling = server.polling().await;
     polling.connect().await;
@@ -134,8 +134,8 @@ async fn a_polling_client_hears_of_it_by_its_poll() {
 }
 
 #[actix_rt::test]
-async fn a_polling_client_fetches_what_waits_and_then_the_end() {
-    // More than one batch holds.
+async fn a_polling_client_receives_queued_events_before_the_close_packet() {
+    // More than one batch can hold.
     const EVENTS: usize = 40;
     let server = TestServer::with(&[("DRAIN__GRACE", "0s")]).await;
     let mut polling = server.polling().await;
@@ -168,7 +168,7 @@ async fn held(owner: &TestServer, edge: &TestServer) -> (PollingClient, Websocke
 }
 
 #[actix_rt::test]
-async fn websockets_held_for_others_go_too_and_their_sessions_with_them() {
+async fn websockets_held_for_other_nodes_are_closed_with_their_sessions() {
     let settings = [("DRAIN__GRACE", "0s"), ("DRAIN__TIMEOUT", "60s")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [owner, edge] = &cluster.nodes;
@@ -176,7 +176,7 @@ async fn websockets_held_for_others_go_too_and_their_sessions_with_them() {
     let (client, mut websocket) = held(owner, edge).await;
     websocket.join("r").await;
     stays.join("r").await;
-    // One that has not taken over: it goes, its session stays.
+    // A websocket that has only probed is closed; its session continues.
     let mut probing_client = owner.polling().await;
     probing_client.connect().await;
     let mut probing = WebsocketClient::upgrading(&edge.address(), &probing_client.sid).await;
@@ -197,11 +197,11 @@ async fn websockets_held_for_others_go_too_and_their_sessions_with_them() {
 }
 
 #[actix_rt::test]
-async fn a_draining_node_holds_no_new_websocket_for_others() {
+async fn a_draining_node_holds_no_new_websocket_for_other_nodes() {
     let settings = [("DRAIN__GRACE", "10s"), ("DRAIN__TIMEOUT", "40s")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [owner, edge] = &cluster.nodes;
-    let _keeps_it_busy = edge.member().await;
+    let _open_session = edge.member().await;
     let mut client = owner.polling().await;
     client.connect().await;
     let watch = async {
@@ -216,7 +216,7 @@ async fn a_draining_node_holds_no_new_websocket_for_others() {
         let refused = edge.send(Request::get(&target).headers(&upgrade)).await;
         assert_eq!(refused.status, 503);
         assert_eq!(refused.header("retry-after"), Some("1"));
-        // Its polls are still passed on, and it lives.
+        // Its polls are still forwarded, and the session continues.
         client.turn_to(&edge.address());
         client.join("r").await;
     };
@@ -228,7 +228,7 @@ async fn a_draining_node_holds_no_new_websocket_for_others() {
 }
 
 #[actix_rt::test]
-async fn nothing_of_a_drained_node_is_left_on_the_bus() {
+async fn a_drained_node_leaves_no_subscriptions() {
     let settings = [("DRAIN__GRACE", "0s")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [leaving, staying] = cluster.nodes;

@@ -9,8 +9,8 @@ use crate::support::process::{Node, run, text};
 use crate::support::redis::RedisServer;
 use crate::support::{DEADLINE, Frame, PollingClient, WebsocketClient};
 
-/// Would drain for an hour.
-const FOR_EVER: [(&str, &str); 2] = [
+/// Settings with which a drain takes an hour.
+const SLOW_DRAIN: [(&str, &str); 2] = [
     ("ROOMWIRE_DRAIN__TIMEOUT", "2h"),
     ("ROOMWIRE_DRAIN__GRACE", "1h"),
 ];
@@ -21,8 +21,8 @@ fn free_address() -> String {
 }
 
 #[test]
-fn a_node_ends_with_its_exit_code_however_its_threads_end() {
-    // The last moments of the workers race with the end of the process: many of both.
+fn a_stopped_node_exits_with_0_in_every_order_of_its_threads() {
+    // The ends of the workers race with the exit of the process, so this takes many workers and many runs.
     let environment = [("ROOMWIRE_SERVER__WORKERS", "16")];
     for _ in 0..12 {
         let mut node = Node::start(&environment);
@@ -36,14 +36,14 @@ fn a_node_ends_with_its_exit_code_however_its_threads_end() {
 #[actix_rt::test]
 async fn a_second_signal_ends_a_drain_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
-        let mut node = Node::start(&FOR_EVER);
+        let mut node = Node::start(&SLOW_DRAIN);
         let address = node.address("listening on http://");
         let mut client = WebsocketClient::open(&address).await;
         client.connect("/").await;
         node.signal(first);
         node.line(&format!("shutting down: received SIG{first}"));
         node.line("draining node=");
-        // Served as before.
+        // Existing sessions are still served.
         client.quiet().await;
         node.signal(second);
         node.line(&format!("received a second signal, SIG{second}"));
@@ -52,7 +52,7 @@ async fn a_second_signal_ends_a_drain_at_once() {
 }
 
 #[actix_rt::test]
-async fn a_second_signal_ends_what_follows_a_drain_too() {
+async fn a_second_signal_also_ends_the_shutdown_after_a_drain() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;
     };
@@ -60,7 +60,7 @@ async fn a_second_signal_ends_what_follows_a_drain_too() {
     let mut node = Node::start(&[("ROOMWIRE_BUS__REDIS_URL", &url)]);
     node.line("redis is connected");
     node.line("listening on http://");
-    // The node's name cannot be given back.
+    // The lease on the node's name cannot be released.
     let () = redis.query(&["CLIENT", "PAUSE", "60000", "ALL"]);
     node.signal("TERM");
     node.line("drained node=");
@@ -69,10 +69,10 @@ async fn a_second_signal_ends_what_follows_a_drain_too() {
     assert_eq!(node.exit_code(), Some(3));
 }
 
-/// Figures of a node, by their series.
-async fn figures(internal: &str) -> BTreeMap<String, i64> {
-    let answer = Request::get("/metrics").send(internal).await;
-    let lines = answer.text().lines();
+/// The values of the metrics of a node, by series.
+async fn series(internal: &str) -> BTreeMap<String, i64> {
+    let response = Request::get("/metrics").send(internal).await;
+    let lines = response.text().lines();
     let values = lines.filter_map(|line| line.rsplit_once(' '));
     values
         .filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?)))
@@ -80,7 +80,7 @@ async fn figures(internal: &str) -> BTreeMap<String, i64> {
 }
 
 #[actix_rt::test]
-async fn nothing_is_left_of_what_clients_held() {
+async fn a_drained_node_has_released_the_resources_of_its_clients() {
     const CLIENTS: usize = 40;
     let Some(redis) = RedisServer::start(&[]) else {
         return;
@@ -90,18 +90,18 @@ async fn nothing_is_left_of_what_clients_held() {
         ("ROOMWIRE_BUS__REDIS_URL", &url),
         ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
         ("ROOMWIRE_DRAIN__GRACE", "0s"),
-        // The client that comes late is waited for.
+        // The drain must wait for the client that polls late.
         ("ROOMWIRE_DRAIN__ACK_TIMEOUT", "1m"),
         ("ROOMWIRE_DRAIN__TIMEOUT", "2m"),
     ]);
     let internal = node.address("internal listener on http://");
     node.line("redis is connected");
     let address = node.address("listening on http://");
-    // Workers run, and have what they need, once somebody was served.
-    // A polling client that has come back once is waited for.
+    // After a first client the workers run and have allocated what they need. A drain waits for a polling client that has
+    // polled at least once.
     let mut late = PollingClient::open(&address).await;
     late.connect().await;
-    let before = figures(&internal).await;
+    let before = series(&internal).await;
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         let mut client = WebsocketClient::open(&address).await;
@@ -109,11 +109,11 @@ async fn nothing_is_left_of_what_clients_held() {
         client.join(&format!("room-{number}")).await;
         clients.push(client);
     }
-    let heard: Vec<String> = redis.query(&["PUBSUB", "CHANNELS"]);
-    assert!(heard.len() > CLIENTS, "{heard:?}");
-    let full = figures(&internal).await;
-    let files = |figures: &BTreeMap<String, i64>| figures["process_open_fds"];
-    // Connections of before may have ended meanwhile, but not that many.
+    let channels: Vec<String> = redis.query(&["PUBSUB", "CHANNELS"]);
+    assert!(channels.len() > CLIENTS, "{channels:?}");
+    let full = series(&internal).await;
+    let files = |values: &BTreeMap<String, i64>| values["process_open_fds"];
+    // Earlier connections may have ended, but not that many.
     assert!(files(&full) > files(&before) + CLIENTS as i64 / 2);
 
     node.signal("TERM");
@@ -122,8 +122,8 @@ async fn nothing_is_left_of_what_clients_held() {
     }
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let now = figures(&internal).await;
-        // The late client may have a connection still, and its goodbye waits for it.
+        let now = series(&internal).await;
+        // The late client may still have a connection, and its close packet is queued.
         let is_clean = files(&now) <= files(&before) + 2
             && now["roomwire_drain_sessions_left"] == 1
             && now["roomwire_sockets"] == 0
@@ -139,13 +139,13 @@ async fn nothing_is_left_of_what_clients_held() {
     late.get().await;
     node.line("stopped node=");
     assert_eq!(node.exit_code(), Some(0));
-    let heard: Vec<String> = redis.query(&["PUBSUB", "CHANNELS"]);
+    let channels: Vec<String> = redis.query(&["PUBSUB", "CHANNELS"]);
     let keys: Vec<String> = redis.query(&["KEYS", "*"]);
-    assert_eq!((heard, keys), Default::default());
+    assert_eq!((channels, keys), Default::default());
 }
 
 #[actix_rt::test]
-async fn a_signal_drains_and_the_log_tells_how_far_it_is() {
+async fn a_signal_starts_a_drain_and_the_log_shows_its_progress() {
     let environment = [
         ("ROOMWIRE_DRAIN__TIMEOUT", "8s"),
         ("ROOMWIRE_DRAIN__GRACE", "2s"),
@@ -168,10 +168,10 @@ async fn a_signal_drains_and_the_log_tells_how_far_it_is() {
 }
 
 #[test]
-fn a_signal_is_heeded_while_redis_lets_the_start_wait() {
-    // Accepts, as the kernel does for it, and never answers.
-    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    let redis = format!("redis://{}", deaf.local_addr().unwrap());
+fn a_signal_ends_a_start_that_waits_for_redis() {
+    // The kernel accepts connections, and nothing responds on them.
+    let unresponsive = TcpListener::bind("127.0.0.1:0").unwrap();
+    let redis = format!("redis://{}", unresponsive.local_addr().unwrap());
     let environment = [
         ("ROOMWIRE_BUS__REDIS_URL", redis.as_str()),
         ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
@@ -184,7 +184,7 @@ fn a_signal_is_heeded_while_redis_lets_the_start_wait() {
 }
 
 #[actix_rt::test]
-async fn the_verb_drains_and_waits_until_the_node_is_gone() {
+async fn roomwire_drain_wait_returns_when_the_node_has_exited() {
     let internal = free_address();
     let environment = [
         ("ROOMWIRE_SERVER__INTERNAL_BIND", internal.as_str()),
@@ -204,11 +204,11 @@ async fn the_verb_drains_and_waits_until_the_node_is_gone() {
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     assert!(text(&done.stdout).starts_with("exited after "), "{done:?}");
     assert_eq!(node.exit_code(), Some(0));
-    assert_eq!(again.status.code(), Some(1), "nobody is there");
+    assert_eq!(again.status.code(), Some(1), "no node is running");
 }
 
 #[test]
-fn the_verb_needs_the_internal_listener() {
+fn roomwire_drain_requires_the_internal_listener() {
     let output = run(&["drain"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("server.internal_bind is not set"));

@@ -37,8 +37,8 @@ async fn every_request_reaches_its_session(cluster: &TestCluster<3>) {
         assert!(client.next().await.starts_with("432"));
         // A poll that waits, and one that returns at once.
         let event = format!(r#""n",{round}"#);
-        let (answer, ()) = tokio::join!(client.get(), other.emit("r", &event));
-        assert_eq!(answer.text(), format!("42[{event}]"));
+        let (response, ()) = tokio::join!(client.get(), other.emit("r", &event));
+        assert_eq!(response.text(), format!("42[{event}]"));
         client.send("451-[\"roomwire:emit\",\"r\",\"mine\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQI=").await;
         other
             .send(r#"451-["roomwire:emit","r","x",{"_placeholder":true,"num":0}]"#)
@@ -174,12 +174,12 @@ async fn no_body_is_read_for_a_session_that_does_not_exist() {
         let sid = format!("{node}AAAAAAAAAAAAAAAA");
         let mut stream = tls::dial(&edge.address(), false).await;
         stream.write_all(post_head(&sid).as_bytes()).await.unwrap();
-        let answer = within_deadline(
-            "an answer to the head alone",
+        let response = within_deadline(
+            "a response to the head alone",
             Response::read(&mut stream, &mut Vec::new()),
         )
         .await;
-        assert_eq!(answer.summary(), UNKNOWN, "{sid}");
+        assert_eq!(response.summary(), UNKNOWN, "{sid}");
     }
 }
 
@@ -191,8 +191,8 @@ async fn aborting_a_poll_on_the_wrong_node_ends_the_session() {
     client.turn_to(&edge.address());
     client.connect().await;
     let sid = client.sid.clone();
-    let given_up = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
-    assert!(given_up.is_err());
+    let aborted = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
+    assert!(aborted.is_err());
     assert_eq!(close_reason(&sid).await, "transport error");
     assert_eq!(client.get().await.summary(), UNKNOWN);
 }

@@ -1,4 +1,4 @@
-//! Nodes that stop or die while other nodes forward requests to them: processes on a real Redis.
+//! Nodes that stop or die while other nodes forward requests to them, as processes with a real Redis.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ async fn requests_to_a_stopped_owner_time_out_as_documented() {
         "/socket.io/?EIO=4&transport=websocket&sid={}",
         clients[2].sid
     );
-    let (poll, post, upgrade) = within_deadline("all answers", async {
+    let (poll, post, upgrade) = within_deadline("all responses", async {
         tokio::join!(
             clients[0].get(),
             clients[1].post("41"),
@@ -89,11 +89,11 @@ async fn a_poll_may_wait_longer_than_its_acknowledgement() {
     client.join("r").await;
     let mut sender = WebsocketClient::open(&first.1).await;
     sender.connect("/").await;
-    let (answer, ()) = tokio::join!(client.get(), async {
+    let (response, ()) = tokio::join!(client.get(), async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         sender.emit("r", r#""late""#).await;
     });
-    assert_eq!(answer.summary(), (200, r#"42["late"]"#));
+    assert_eq!(response.summary(), (200, r#"42["late"]"#));
 }
 
 #[actix_rt::test]

@@ -1,4 +1,4 @@
-//! Websockets held by another node than the one that owns their session.
+//! Websockets held by a node other than the owner of their session.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn held_websocket_carries_messages(cluster: &TestCluster<2>) {
     websocket.send("1").await;
     websocket.rest().await;
     owner.sessions(0).await;
-    crate::support::eventually("the websocket is given up", || {
+    crate::support::eventually("the websocket is closed", || {
         edge.metrics().forwarded_websockets.get() == 0
     })
     .await;
@@ -230,7 +230,7 @@ async fn a_failed_forwarded_probe_does_not_change_the_session() {
     );
     client.turn_to(&edge.address());
     client.join("r").await;
-    // The owner learns of the failure over the bus.
+    // The owner is notified of the failure over the bus.
     let mut websocket = within_deadline("a new attempt", async {
         loop {
             let mut websocket = WebsocketClient::upgrading(&edge.address(), &client.sid).await;

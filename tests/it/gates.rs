@@ -104,8 +104,8 @@ async fn a_gate_decides_on_a_connect_by_the_header_of_the_opening_request() {
         polling.send(&connect).await;
         let mut websocket = WebsocketClient::open_with(&address, &headers).await;
         websocket.send(&connect).await;
-        for answer in [polling.next().await, websocket.text().await] {
-            assert!(answer.starts_with(prefix), "{pass} {connect}: {answer}");
+        for response in [polling.next().await, websocket.text().await] {
+            assert!(response.starts_with(prefix), "{pass} {connect}: {response}");
         }
     }
 }

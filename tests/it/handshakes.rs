@@ -48,15 +48,19 @@ async fn the_first_offered_subprotocol_is_selected() {
             (owner.address(), format!("{OPEN}&sid={}", attached.sid)),
             (elsewhere.address(), format!("{OPEN}&sid={}", held.sid)),
         ] {
-            let answer = handshake(&address, &target, &headers).await;
-            assert_eq!(answer.status, 101, "{offers:?} {target}");
-            assert_eq!(answer.header("sec-websocket-protocol"), chosen, "{target}");
+            let response = handshake(&address, &target, &headers).await;
+            assert_eq!(response.status, 101, "{offers:?} {target}");
+            assert_eq!(
+                response.header("sec-websocket-protocol"),
+                chosen,
+                "{target}"
+            );
         }
     }
     for illegal in ["", "a b", "ch\"at", ", chat"] {
         let headers = [("Sec-WebSocket-Protocol", illegal)];
-        let answer = handshake(&owner.address(), OPEN, &headers).await;
-        assert_eq!(answer.status, 400, "{illegal:?}");
+        let response = handshake(&owner.address(), OPEN, &headers).await;
+        assert_eq!(response.status, 400, "{illegal:?}");
     }
 }
 
@@ -68,13 +72,13 @@ async fn connection_close_beside_upgrade_is_accepted() {
         let client = owner.polling().await;
         let held = format!("{OPEN}&sid={}", client.sid);
         for (address, target) in [(owner.address(), OPEN), (elsewhere.address(), &*held)] {
-            let answer = handshake(&address, target, &[("Connection", connection)]).await;
-            assert_eq!(answer.status, 101, "{connection}");
+            let response = handshake(&address, target, &[("Connection", connection)]).await;
+            assert_eq!(response.status, 101, "{connection}");
         }
     }
     for connection in ["close", "keep-alive", "upgraded"] {
-        let answer = handshake(&owner.address(), OPEN, &[("Connection", connection)]).await;
-        assert_eq!(answer.status, 400, "{connection}");
+        let response = handshake(&owner.address(), OPEN, &[("Connection", connection)]).await;
+        assert_eq!(response.status, 400, "{connection}");
     }
 }
 
@@ -82,14 +86,14 @@ async fn connection_close_beside_upgrade_is_accepted() {
 async fn the_response_to_a_refused_websocket_is_plain_text() {
     let server = TestServer::start().await;
     let origin = "https://evil.example/<script>alert(1)</script>";
-    let answer = handshake(&server.address(), OPEN, &[("Origin", origin)]).await;
-    assert_eq!(answer.status, 400);
-    assert!(answer.text().contains(origin), "{}", answer.text());
+    let response = handshake(&server.address(), OPEN, &[("Origin", origin)]).await;
+    assert_eq!(response.status, 400);
+    assert!(response.text().contains(origin), "{}", response.text());
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         Some("text/plain; charset=utf-8")
     );
-    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
 }
 
 #[actix_rt::test]
@@ -116,11 +120,11 @@ async fn the_cookie_is_secure_over_tls() {
     ];
     for (server, headers, is_secure) in cases {
         let request = Request::get("/socket.io/?EIO=4&transport=polling").headers(&headers);
-        let answer = server.send(request).await;
-        let sid = field(answer.text().strip_prefix('0').unwrap(), "sid");
+        let response = server.send(request).await;
+        let sid = field(response.text().strip_prefix('0').unwrap(), "sid");
         let secure = if is_secure { "; Secure" } else { "" };
         assert_eq!(
-            answer.header("set-cookie"),
+            response.header("set-cookie"),
             Some(&*format!(
                 "io={sid}; Path=/; HttpOnly; SameSite=Lax{secure}"
             )),

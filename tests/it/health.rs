@@ -30,14 +30,14 @@ async fn a_single_node_is_alive_and_ready() {
 }
 
 #[actix_rt::test]
-async fn a_node_on_the_bus_says_so() {
+async fn a_connected_node_reports_the_bus_as_up() {
     let cluster = TestCluster::<1>::start().await;
     let ready = cluster.nodes[0].send(Request::get("/readyz")).await;
     assert_eq!(ready.summary(), (200, "ready\nnode: serving\nbus: up\n"));
 }
 
 #[actix_rt::test]
-async fn other_paths_say_where_things_are() {
+async fn the_response_at_other_paths_names_the_existing_ones() {
     let server = TestServer::with(&[("ENGINE__PATH", "/ws/chat"), ("SERVER__DEMO", "false")]).await;
     let nothing = "Nothing here. Socket.IO clients connect at /ws/chat/, probes use /readyz.\n";
     for (method, path) in [
@@ -46,8 +46,8 @@ async fn other_paths_say_where_things_are() {
         ("POST", "/livez"),
         ("GET", "/ws/chat"),
     ] {
-        let answer = server.send(Request::new(method, path)).await;
-        assert_eq!(answer.summary(), (404, nothing), "{method} {path}");
+        let response = server.send(Request::new(method, path)).await;
+        assert_eq!(response.summary(), (404, nothing), "{method} {path}");
     }
     let open = server
         .send(Request::get("/ws/chat/?EIO=4&transport=polling"))
@@ -56,7 +56,7 @@ async fn other_paths_say_where_things_are() {
 }
 
 #[actix_rt::test]
-async fn the_demo_page_is_there_unless_switched_off() {
+async fn the_demo_page_is_served_unless_disabled() {
     let server = TestServer::start().await;
     let page = server.send(Request::get("/")).await;
     assert_eq!(
@@ -81,7 +81,7 @@ async fn the_demo_page_is_served_only_where_its_events_are_understood() {
     let cases: [(&[(&str, &str)], u16); 6] = [
         (&[], 200),
         (&[kind, upstream, lazy], 404),
-        // Asked for all the same.
+        // The page is enabled nevertheless.
         (&[kind, upstream, lazy, ("SERVER__DEMO", "true")], 404),
         (
             &[kind, upstream, lazy, ("APP__UPSTREAM__RELAY", "true")],
@@ -93,8 +93,8 @@ async fn the_demo_page_is_served_only_where_its_events_are_understood() {
     for (settings, status) in cases {
         let server = TestServer::with(settings).await;
         for path in ["/", "/demo.json"] {
-            let answer = server.send(Request::get(path)).await;
-            assert_eq!(answer.status, status, "{path} with {settings:?}");
+            let response = server.send(Request::get(path)).await;
+            assert_eq!(response.status, status, "{path} with {settings:?}");
         }
     }
 }

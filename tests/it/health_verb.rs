@@ -1,10 +1,10 @@
-//! `roomwire health`: what a container asks its node.
+//! `roomwire health`, the health check of a container.
 
 use std::net::TcpListener;
 
 use crate::support::process::{Node, run, text};
 
-/// An address nobody listens on, for now.
+/// An address on which no process listens at the moment.
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
@@ -18,7 +18,7 @@ fn health(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, Str
 }
 
 #[test]
-fn a_node_is_asked_where_its_configuration_says() {
+fn the_probe_is_sent_to_the_configured_address() {
     let port = free_address().replace("127.0.0.1:", "");
     let everywhere = format!("0.0.0.0:{port}");
     let internal = free_address();
@@ -34,16 +34,16 @@ fn a_node_is_asked_where_its_configuration_says() {
         node.line("path=/socket.io/");
         let ok = (Some(0), "ok\n".to_owned());
         assert_eq!(health(&[], &environment), ok, "{environment:?}");
-        let (code, answer) = health(&["--ready"], &environment);
-        assert_eq!(code, Some(0), "{answer}");
-        assert!(answer.starts_with("ready\n"), "{answer}");
+        let (code, response) = health(&["--ready"], &environment);
+        assert_eq!(code, Some(0), "{response}");
+        assert!(response.starts_with("ready\n"), "{response}");
     }
 }
 
 #[test]
-fn a_node_that_is_alive_but_not_ready_says_why() {
+fn a_node_that_is_not_ready_reports_the_reason() {
     let address = free_address();
-    // Nobody listens on port 1.
+    // No process listens on port 1.
     let environment = [
         ("ROOMWIRE_SERVER__BIND", address.as_str()),
         ("ROOMWIRE_BUS__REDIS_URL", "redis://127.0.0.1:1"),
@@ -52,30 +52,33 @@ fn a_node_that_is_alive_but_not_ready_says_why() {
     let node = Node::start(&environment);
     node.line("path=/socket.io/");
     assert_eq!(health(&[], &environment).0, Some(0));
-    let (code, answer) = health(&["--ready"], &environment);
-    assert_eq!(code, Some(1), "{answer}");
-    assert!(answer.contains("503") && answer.contains("redis is away"));
+    let (code, response) = health(&["--ready"], &environment);
+    assert_eq!(code, Some(1), "{response}");
+    assert!(response.contains("503") && response.contains("redis is away"));
 }
 
 #[test]
-fn no_node_a_deaf_one_and_no_port_are_told_apart() {
-    let nobody = free_address();
-    let (code, answer) = health(&[], &[("ROOMWIRE_SERVER__BIND", &nobody)]);
+fn a_refused_connection_a_timeout_and_a_missing_port_are_reported_differently() {
+    let unused = free_address();
+    let (code, response) = health(&[], &[("ROOMWIRE_SERVER__BIND", &unused)]);
     assert_eq!(code, Some(1));
     assert!(
-        answer.contains(&nobody) && answer.contains("refused"),
-        "{answer}"
+        response.contains(&unused) && response.contains("refused"),
+        "{response}"
     );
 
-    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = deaf.local_addr().unwrap().to_string();
-    let (code, answer) = health(&[], &[("ROOMWIRE_SERVER__BIND", &address)]);
+    let unresponsive = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = unresponsive.local_addr().unwrap().to_string();
+    let (code, response) = health(&[], &[("ROOMWIRE_SERVER__BIND", &address)]);
     assert_eq!(code, Some(1));
-    assert!(answer.contains("did not respond within 2 s"), "{answer}");
+    assert!(
+        response.contains("did not respond within 2 s"),
+        "{response}"
+    );
 
-    let (code, answer) = health(&[], &[("ROOMWIRE_SERVER__BIND", "127.0.0.1:0")]);
+    let (code, response) = health(&[], &[("ROOMWIRE_SERVER__BIND", "127.0.0.1:0")]);
     assert_eq!(code, Some(1));
-    assert!(answer.contains("server.bind has port 0"), "{answer}");
+    assert!(response.contains("server.bind has port 0"), "{response}");
     let (code, _) = health(&[], &[("ROOMWIRE_SERVER__BIND", "nonsense")]);
-    assert_eq!(code, Some(2), "a configuration that is refused");
+    assert_eq!(code, Some(2), "an invalid configuration");
 }

@@ -46,8 +46,8 @@ async fn node(settings: &[(&str, &str)], tls: bool) -> (TestServer, Vec<String>)
 async fn exchange(address: &str, request: &[u8]) -> (Response, Box<dyn Wire>) {
     let mut stream = dial(address, false).await;
     stream.write_all(request).await.unwrap();
-    let answer = within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
-    (answer, stream)
+    let response = within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+    (response, stream)
 }
 
 /// Waits until the node closes.
@@ -66,14 +66,14 @@ async fn a_response_that_leaves_a_body_unread_closes_its_connection() {
     for tls in [false, true] {
         let (server, addresses) = node(&PATIENT, tls).await;
         let all = addresses.iter().map(async |address| {
-            let (answer, mut endless) = exchange(address, ENDLESS).await;
-            assert_eq!(answer.status, 200);
-            assert_eq!(answer.header("connection"), Some("close"), "{address}");
+            let (response, mut endless) = exchange(address, ENDLESS).await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("connection"), Some("close"), "{address}");
             // So does a refused POST whose body is still arriving, and its client reads the response.
             let post =
                 b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n";
-            let (answer, mut posting) = exchange(address, post).await;
-            assert_eq!(answer.status, 404);
+            let (response, mut posting) = exchange(address, post).await;
+            assert_eq!(response.status, 404);
             posting.write_all(&[b'x'; 100_000]).await.unwrap();
             closed(&mut endless).await;
             closed(&mut posting).await;
@@ -95,9 +95,9 @@ async fn a_complete_unread_body_keeps_the_connection() {
         for _ in 0..3 {
             let request = Request::post("/nowhere", &[b'x'; 20_000]).encode(host(address));
             stream.write_all(&request).await.unwrap();
-            let answer =
+            let response =
                 within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
-            assert_eq!(answer.status, 404);
+            assert_eq!(response.status, 404);
         }
     }
 }
@@ -107,8 +107,8 @@ async fn a_second_head_that_never_ends_closes_its_connection() {
     for tls in [false, true] {
         let (server, addresses) = node(&QUICK, tls).await;
         for address in &addresses {
-            let (answer, mut stream) = exchange(address, PLAIN).await;
-            assert_eq!(answer.status, 200);
+            let (response, mut stream) = exchange(address, PLAIN).await;
+            assert_eq!(response.status, 200);
             stream.write_all(b"G").await.unwrap();
             closed(&mut stream).await;
         }
@@ -232,9 +232,9 @@ async fn http_connections_of_one_address_are_limited() {
         eventually("another address", || counted.get() == 6).await;
         if !tls {
             other.write_all(PLAIN).await.unwrap();
-            let answer =
+            let response =
                 within_deadline("an answer", Response::read(&mut other, &mut Vec::new())).await;
-            assert_eq!(answer.status, 200);
+            assert_eq!(response.status, 200);
         }
         held.pop();
         eventually("a place", || counted.get() == 5).await;
@@ -272,7 +272,7 @@ async fn one_address_cannot_fill_the_internal_listener() {
     let deadline = Instant::now() + DEADLINE;
     let mut other = from("127.0.0.2", internal).await;
     other.write_all(PLAIN).await.unwrap();
-    let answer = within_deadline("an answer", Response::read(&mut other, &mut Vec::new())).await;
-    assert_eq!(answer.status, 200);
+    let response = within_deadline("an answer", Response::read(&mut other, &mut Vec::new())).await;
+    assert_eq!(response.status, 200);
     assert!(Instant::now() < deadline);
 }

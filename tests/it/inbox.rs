@@ -5,21 +5,22 @@ use std::time::{Duration, Instant};
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually, filler};
 use roomwire::metrics::labels::LimitRejection;
 
-/// Asks one question more than a socket may have pending, so that its next events wait for the answer to the last one.
-/// Returns the ack id of that question at `b`; at `a` the id is 100. All are sent at once: `a` owes the server a pong soon.
-async fn exceed_pending_questions(a: &mut WebsocketClient, b: &mut WebsocketClient) -> String {
+/// Sends one `roomwire:ask` more than a socket may have pending, so that its next events wait for the ack of the last
+/// one. Returns the ack id of the last one at `b`; at `a` the id is 100. All are sent at once, because `a` must send a
+/// pong soon.
+async fn exceed_pending_asks(a: &mut WebsocketClient, b: &mut WebsocketClient) -> String {
     let to = b.socket.clone();
     for number in 0..=100 {
         a.send(&format!(r#"42{number}["roomwire:ask","{to}","q"]"#))
             .await;
     }
-    let (mut id, mut asked) = (String::new(), 0);
-    while asked <= 100 {
+    let (mut id, mut received) = (String::new(), 0);
+    while received <= 100 {
         let text = b.text().await;
         match text.strip_prefix("42") {
             Some(packet) => {
                 packet.split('[').next().unwrap().clone_into(&mut id);
-                asked += 1;
+                received += 1;
             }
             None => b.send("3").await,
         }
@@ -33,8 +34,8 @@ async fn a_client_whose_events_wait_for_the_app_is_not_read() {
     let server = TestServer::with(&[("SOCKET__INBOX_LIMIT", "16KiB")]).await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
-    let id = exceed_pending_questions(&mut a, &mut b).await;
-    // More than the server reads: some of it stays in the sockets until the answer arrives.
+    let id = exceed_pending_asks(&mut a, &mut b).await;
+    // More than the server reads: some of it stays in the sockets until the response arrives.
     let filler = filler(8_000);
     let sending = async {
         for number in 0..EVENTS {
@@ -42,7 +43,7 @@ async fn a_client_whose_events_wait_for_the_app_is_not_read() {
         }
         a.expect(r#"43100[{"ok":true,"answer":[]}]"#).await;
     };
-    let answering = async {
+    let responding = async {
         b.quiet().await;
         b.send(&format!("43{id}[]")).await;
         for number in 0..EVENTS {
@@ -53,7 +54,7 @@ async fn a_client_whose_events_wait_for_the_app_is_not_read() {
             );
         }
     };
-    tokio::join!(sending, answering);
+    tokio::join!(sending, responding);
 }
 
 #[actix_rt::test]
@@ -66,8 +67,8 @@ async fn a_client_that_is_not_read_does_not_time_out() {
     .await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     let to = b.socket.clone();
-    let id = exceed_pending_questions(&mut a, &mut b).await;
-    // Too much to be read before the answer arrives; the pong follows it.
+    let id = exceed_pending_asks(&mut a, &mut b).await;
+    // Too much to be read before the response arrives; the pong follows it.
     for number in 0..20 {
         a.emit(&to, &format!(r#""n",{number},"{}""#, filler(8_000)))
             .await;
@@ -84,13 +85,13 @@ async fn a_client_that_is_not_read_does_not_time_out() {
     a.quiet().await;
 }
 
-/// Twenty events a second, one at once.
+/// Twenty events per second, with a burst of one.
 const PACED: [(&str, &str); 2] = [
     ("LIMITS__EVENTS_PER_SECOND", "20"),
     ("LIMITS__EVENTS_BURST", "1"),
 ];
 
-/// The least time in which so many least_time events pass.
+/// The least time in which this many events pass at that rate.
 fn least_time(events: u32) -> Duration {
     Duration::from_millis(50) * (events - 1)
 }
@@ -108,10 +109,10 @@ async fn events_of_a_websocket_pass_in_order_at_the_allowed_rate() {
         a.send(&format!(r#"42{number}["roomwire:join","r"]"#)).await;
     }
     for number in 0..EVENTS {
-        let answer = a.text().await;
+        let response = a.text().await;
         assert!(
-            answer.starts_with(&format!("43{number}[")) && answer.contains(r#""ok":true"#),
-            "{answer}"
+            response.starts_with(&format!("43{number}[")) && response.contains(r#""ok":true"#),
+            "{response}"
         );
     }
     // The CONNECT counts as the first event.
@@ -147,8 +148,8 @@ async fn the_response_to_a_large_post_waits_until_its_events_fit_the_inbox() {
         start.elapsed()
     );
     for number in 0..EVENTS {
-        let answer = client.next().await;
-        assert!(answer.starts_with(&format!("43{number}[")), "{answer}");
+        let response = client.next().await;
+        assert!(response.starts_with(&format!("43{number}[")), "{response}");
     }
     assert!(
         start.elapsed() >= least_time(EVENTS + 1),
@@ -176,8 +177,8 @@ async fn events_of_a_post_are_decoded_only_as_far_as_the_inbox_allows() {
     let (held, ()) = tokio::join!(held, closing);
     assert_eq!(held.status, 200);
     // The decoded events that waited: 1 kB, at more than 64 bytes each.
-    let unheard = server.metrics().events_discarded_total.get();
-    assert!((1..=16).contains(&unheard), "{unheard}");
+    let discarded = server.metrics().events_discarded_total.get();
+    assert!((1..=16).contains(&discarded), "{discarded}");
 }
 
 #[actix_rt::test]
@@ -195,8 +196,8 @@ async fn a_websocket_on_another_node_closes_when_its_events_exceed_the_inbox() {
             .await;
     }
     for number in 0..6 {
-        let answer = websocket.text().await;
-        assert!(answer.starts_with(&format!("43{number}[")), "{answer}");
+        let response = websocket.text().await;
+        assert!(response.starts_with(&format!("43{number}[")), "{response}");
     }
     assert!(start.elapsed() >= least_time(7), "{:?}", start.elapsed());
     // Its node cannot stop reading it, and long ack ids count.

@@ -15,7 +15,7 @@ use crate::support::{TestCluster, TestServer, within_deadline};
 
 const TIME: Duration = Duration::from_secs(5);
 
-/// Runs `work` on a thread of its own with a runtime of its own.
+/// Runs `work` on a separate thread with a separate runtime.
 async fn on_another_thread<T, F>(work: impl FnOnce() -> F + Send + 'static) -> T
 where
     T: Send + 'static,
@@ -221,7 +221,7 @@ async fn commands_and_calls_of_a_thread_without_a_shard_reach_other_nodes() {
 }
 
 #[actix_rt::test]
-async fn a_query_is_answered_by_every_node_and_names_the_one_that_is_away() {
+async fn every_node_responds_to_a_query_and_missing_names_a_disconnected_one() {
     let cluster = TestCluster::<2>::start().await;
     let [first, second] = &cluster.nodes;
     let mut ids = Vec::new();
@@ -253,7 +253,7 @@ async fn a_query_is_answered_by_every_node_and_names_the_one_that_is_away() {
     assert_eq!(gathered.missing, [second.server.node()]);
     assert!(gathered.answers.is_empty());
     let (total, _) = sum(&all, &query(second.server.ingress(), all.clone()).await);
-    assert_eq!(total, 2, "a node without the bus answers for itself");
+    assert_eq!(total, 2, "a disconnected node queries its own workers");
     cluster.heal(1);
     second.readyz("bus: up").await;
     let gathered = query(ingress, of_second).await;

@@ -46,18 +46,18 @@ async fn a_page_that_rebinds_its_name_to_loopback_is_refused() {
     ];
     for request in requests {
         let host = format!("evil.example:{port}");
-        let answer = internal(&server, request.headers(&[("Host", &host)])).await;
-        assert_eq!(answer.status, 403, "{request:?}");
-        assert!(!answer.text().contains("roomwire"), "{}", answer.text());
+        let response = internal(&server, request.headers(&[("Host", &host)])).await;
+        assert_eq!(response.status, 403, "{request:?}");
+        assert!(!response.text().contains("roomwire"), "{}", response.text());
     }
     for own in ["localhost", "127.0.0.1", "[::1]"] {
         let host = format!("{own}:{port}");
-        let answer = internal(
+        let response = internal(
             &server,
             Request::get("/metrics").headers(&[("Host", &host)]),
         )
         .await;
-        assert_eq!(answer.status, 200, "{own}");
+        assert_eq!(response.status, 200, "{own}");
     }
 }
 
@@ -85,8 +85,8 @@ async fn the_public_listener_serves_only_the_configured_probes() {
         let server = TestServer::with(settings).await;
         let expected = if answered { 200 } else { 404 };
         for path in ["/livez", "/readyz"] {
-            let answer = server.send(Request::get(path)).await;
-            assert_eq!(answer.status, expected, "{path} {settings:?}");
+            let response = server.send(Request::get(path)).await;
+            assert_eq!(response.status, expected, "{path} {settings:?}");
         }
         let verbose = server.send(Request::get("/readyz?verbose")).await;
         assert_eq!(
@@ -98,8 +98,8 @@ async fn the_public_listener_serves_only_the_configured_probes() {
         assert_eq!(metrics.status, 404);
         assert!(metrics.text().contains("server.internal_bind"));
         for path in ["/metrics", "/drain"] {
-            let answer = server.send(Request::post(path, b"")).await;
-            assert_eq!(answer.status, 404, "{path} {settings:?}");
+            let response = server.send(Request::post(path, b"")).await;
+            assert_eq!(response.status, 404, "{path} {settings:?}");
         }
     }
 }

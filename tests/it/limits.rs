@@ -26,15 +26,15 @@ fn nested(depth: usize) -> String {
 }
 
 #[actix_rt::test]
-async fn deeply_nested_json_is_refused_to_its_sender() {
+async fn an_event_with_deeply_nested_json_is_rejected_in_its_ack() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     b.join("r").await;
     let refused = &server.metrics().limit_rejected_total;
     let deep = nested(100);
-    let answer = a.ask(&format!(r#"["roomwire:emit","r","e",{deep}]"#)).await;
+    let response = a.ask(&format!(r#"["roomwire:emit","r","e",{deep}]"#)).await;
     assert_eq!(
-        answer,
+        response,
         r#"[{"error":{"code":"nested_too_deeply","message":"Nested too deeply (socket.max_depth)"},"ok":false}]"#
     );
     assert_eq!(refused.of(LimitRejection::Depth).get(), 1);
@@ -55,7 +55,7 @@ async fn deeply_nested_json_is_refused_to_its_sender() {
     a.send(&format!(r#"42["roomwire:emit","r",{inner}"#)).await;
     b.expect(&format!("42{fine}")).await;
     assert_eq!(refused.of(LimitRejection::Depth).get(), 2);
-    // A CONNECT is refused; an ack ends the connection, since the requester cannot get it.
+    // A CONNECT is refused; an ack ends the connection, since the requester cannot receive it.
     let mut c = server.websocket().await;
     c.send(&format!(r#"40{{"a":{deep}}}"#)).await;
     c.expect(r#"44{"message":"Nested too deeply","data":{"code":"nested_too_deeply","key":"socket.max_depth"}}"#)
@@ -138,10 +138,10 @@ async fn a_packet_and_its_attachments_are_limited_together() {
 async fn a_post_over_the_limit_is_refused_with_413_and_the_key() {
     let server = TestServer::with(&SMALL).await;
     let client = server.polling().await;
-    let answer = client.post(&format!("4{}", filler(10_000))).await;
+    let response = client.post(&format!("4{}", filler(10_000))).await;
     let message =
         r#"{"code":11,"message":"message too large: at most 10000 bytes (engine.max_payload)"}"#;
-    assert_eq!(answer.summary(), (413, message));
+    assert_eq!(response.summary(), (413, message));
     assert_eq!(
         server
             .metrics()
@@ -152,8 +152,8 @@ async fn a_post_over_the_limit_is_refused_with_413_and_the_key() {
     );
     // The session continues.
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
-    let answer = server.send(Request::post(&target, b"40")).await;
-    assert_eq!(answer.summary(), (200, "ok"));
+    let response = server.send(Request::post(&target, b"40")).await;
+    assert_eq!(response.summary(), (200, "ok"));
 }
 
 #[actix_rt::test]
@@ -184,8 +184,8 @@ async fn incomplete_bodies_share_a_limit() {
         };
         let refused = within_deadline("a refusal", async {
             tokio::select! {
-                answer = Response::read(one, &mut first) => answer,
-                answer = Response::read(other, &mut second) => answer,
+                response = Response::read(one, &mut first) => response,
+                response = Response::read(other, &mut second) => response,
             }
         })
         .await;
@@ -252,8 +252,8 @@ async fn joins_by_a_server_respect_the_limit_of_rooms() {
     for name in ["a", "b", "own"] {
         client.expect(&format!(r#"42["e","{name}"]"#)).await;
     }
-    let answer = client.ask(r#"["roomwire:join","one more"]"#).await;
-    assert!(answer.contains("too_many_rooms"), "{answer}");
+    let response = client.ask(r#"["roomwire:join","one more"]"#).await;
+    assert!(response.contains("too_many_rooms"), "{response}");
     let refused = &node.metrics().limit_rejected_total;
     assert_eq!(refused.of(LimitRejection::Rooms).get(), 3);
     let again = client.ask(r#"["roomwire:join","own"]"#).await;
@@ -277,9 +277,9 @@ async fn a_body_that_never_arrives_ends_with_its_session() {
             .await
             .unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        let answer =
+        let response =
             within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
-        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert_eq!(response.status, 400, "{}", response.text());
     }
 }
 
@@ -298,17 +298,17 @@ fn the_table_of_limits_matches_the_code() {
     };
     for limit in Limit::ALL {
         let row = row(limit.key());
-        let mut told = vec![
+        let mut cells = vec![
             limit.message().to_owned(),
             format!("`{}`", limit.counter_name()),
         ];
         if let Some((code, status)) = limit.http() {
-            told.push(format!("HTTP {status}, code {code}"));
+            cells.push(format!("HTTP {status}, code {code}"));
         } else if limit.message().starts_with("Too many") || limit == Limit::ConnectPayload {
-            told.push(format!("`{}`", limit.code()));
+            cells.push(format!("`{}`", limit.code()));
         }
-        for told in told {
-            assert!(row.contains(&told), "{told} is missing: {row}");
+        for cell in cells {
+            assert!(row.contains(&cell), "{cell} is missing: {row}");
         }
     }
     // Every key of the section is in the document.

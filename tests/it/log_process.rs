@@ -1,4 +1,4 @@
-//! The log of the built binary: both formats, the line of a session, and what never stands in it.
+//! The log of the built binary: both formats, the line of a session, and what must never be in it.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ fn fields(line: &str) -> Vec<&str> {
 }
 
 #[actix_rt::test]
-async fn a_session_leaves_one_line_that_sums_it_up() {
+async fn each_session_is_logged_in_one_line_at_its_end() {
     let node = Node::start(&[("ROOMWIRE_SOCKET__NAMESPACES", "/,/chat")]);
     let address = node.address("listening on http://");
     let mut client = WebsocketClient::open(&address).await;
@@ -40,7 +40,7 @@ async fn a_session_leaves_one_line_that_sums_it_up() {
         "client=127.0.0.1".to_owned(),
         "transport=websocket".to_owned(),
         "namespaces=/,/chat".to_owned(),
-        // `40`, `40/chat,` and an event; the handshake, two answers and an ack.
+        // `40`, `40/chat,` and an event; the handshake, two responses and an ack.
         "packets_in=3".to_owned(),
         "packets_out=4".to_owned(),
         "dropped=0".to_owned(),
@@ -50,7 +50,7 @@ async fn a_session_leaves_one_line_that_sums_it_up() {
     assert!(line.contains(r#" reason="transport close" "#), "{line}");
 }
 
-/// The start line, and what follows it until the first session closes.
+/// The start line and the following lines until the first session closes.
 async fn start_lines(environment: &[(&str, &str)]) -> (String, Vec<String>) {
     let node = Node::start(environment);
     let listening = node.line("listening on http://");
@@ -85,7 +85,7 @@ async fn the_start_line_names_the_app_and_its_upstreams_and_no_page_that_is_not_
 }
 
 #[actix_rt::test]
-async fn json_is_an_object_a_line_with_its_fields_as_they_are() {
+async fn each_json_line_is_one_object_with_typed_fields() {
     let node = Node::start(&[JSON]);
     let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
     let message = listening["message"].as_str().unwrap().to_owned();
@@ -127,7 +127,7 @@ async fn json_is_an_object_a_line_with_its_fields_as_they_are() {
 }
 
 #[actix_rt::test]
-async fn lines_of_sessions_are_filtered_apart_and_the_format_reloads() {
+async fn lines_of_sessions_have_a_filter_of_their_own_and_the_format_reloads() {
     let file = crate::support::server::write_file(
         "roomwire.toml",
         "[log]\nfilter = \"info,roomwire::sessions=off\"\n",
@@ -150,7 +150,7 @@ async fn lines_of_sessions_are_filtered_apart_and_the_format_reloads() {
 }
 
 #[actix_rt::test]
-async fn what_a_client_sends_begins_no_line_and_no_field() {
+async fn data_of_a_client_cannot_begin_a_line_or_a_field() {
     for format in ["text", "json"] {
         let node = Node::start(&[
             ("ROOMWIRE_LOG__FORMAT", format),
@@ -196,7 +196,7 @@ async fn what_a_client_sends_begins_no_line_and_no_field() {
 }
 
 #[actix_rt::test]
-async fn a_burst_of_refusals_is_one_line_of_each_kind() {
+async fn a_burst_of_rejections_is_logged_in_one_line_per_kind() {
     const REFUSALS: usize = 30;
     let node = Node::start(&[JSON, ("ROOMWIRE_LIMITS__CONNECTIONS", "1")]);
     let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
@@ -226,15 +226,15 @@ async fn a_burst_of_refusals_is_one_line_of_each_kind() {
         ),
         ("request refused", "reason", "Unsupported protocol version"),
     ] {
-        let said: Vec<&Value> = lines
+        let logged: Vec<&Value> = lines
             .iter()
             .filter(|line| line["message"] == message && line[field] == value)
             .collect();
-        // A machine that stands still for ten seconds has one more.
-        assert!((1..4).contains(&said.len()), "{value}: {said:#?}");
-        assert_eq!(said[0]["level"], "WARN");
-        assert_eq!(said[0]["client"], "127.0.0.1");
-        assert_eq!(said[0]["others"], 0);
+        // On a machine that stalls for ten seconds there is another line.
+        assert!((1..4).contains(&logged.len()), "{value}: {logged:#?}");
+        assert_eq!(logged[0]["level"], "WARN");
+        assert_eq!(logged[0]["client"], "127.0.0.1");
+        assert_eq!(logged[0]["others"], 0);
     }
 }
 
@@ -265,23 +265,23 @@ async fn malformed_requests_are_logged_once_in_a_burst() {
         let mut stream = tls::dial(&address, false).await;
         let request = b"GET /livez HTTP/1.1\r\nHost : localhost\r\n\r\n";
         stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     }
     drop(WebsocketClient::open(&address).await);
     let lines = node.lines_until("session closed");
-    let said = |line: &&String| line.contains("request parse error");
-    let said = lines.iter().filter(said).count();
-    // A machine that stands still for ten seconds has one more.
-    assert!((1..4).contains(&said), "{lines:#?}");
+    let is_parse_error = |line: &&String| line.contains("request parse error");
+    let logged = lines.iter().filter(is_parse_error).count();
+    // On a machine that stalls for ten seconds there is another line.
+    assert!((1..4).contains(&logged), "{lines:#?}");
 }
 
-/// How many lines of its log a node has dropped, as it answers itself.
+/// The number of log lines that a node has dropped, from its metrics.
 async fn dropped_lines(address: &str) -> u64 {
-    let answer = Request::get("/readyz?verbose").send(address).await;
-    assert_eq!(answer.status, 200);
-    let body = answer.text();
+    let response = Request::get("/readyz?verbose").send(address).await;
+    assert_eq!(response.status, 200);
+    let body = response.text();
     let value = body
         .lines()
         .find_map(|line| line.strip_prefix("log_lines_dropped_total "));
@@ -289,7 +289,7 @@ async fn dropped_lines(address: &str) -> u64 {
     value.unwrap_or_else(|| panic!("{body}")).parse().unwrap()
 }
 
-/// Has clients come and go until the log is full.
+/// Connects and disconnects clients until the buffer of the log is full.
 async fn fill_log(address: &str) -> u64 {
     let start = Instant::now();
     loop {
@@ -322,7 +322,7 @@ async fn an_unread_log_blocks_neither_the_node_nor_its_shutdown() {
     drop(client);
     std::mem::forget(reading);
     assert_eq!(node.exit_code(), Some(0));
-    // `drain.timeout`, the farewell and the flush; in fact it takes two seconds.
+    // `drain.timeout`, the close packets and the flush; it usually takes two seconds.
     assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
 }
 
@@ -347,7 +347,7 @@ async fn a_log_that_is_read_again_reports_how_many_lines_are_missing() {
     assert_eq!(node.exit_code(), Some(0));
 }
 
-/// Secrets that a node holds, or that clients send it.
+/// Secrets of the node and of its clients.
 const SECRETS: [&str; 7] = [
     "redis-pa55",
     "sentinel-pa55",
@@ -358,7 +358,7 @@ const SECRETS: [&str; 7] = [
     "event-s3cret",
 ];
 
-/// A client with a secret in every place; its session's id, which is one too.
+/// Runs a client that sends a secret in every place. Returns the id of its session, which is a secret, too.
 async fn client_with_secrets(address: &str) -> String {
     let target = "/socket.io/?EIO=4&transport=websocket&token=query-t0ken";
     let headers = [
@@ -389,14 +389,14 @@ async fn client_with_secrets(address: &str) -> String {
     crate::support::field(&open[1..], "sid")
 }
 
-/// `host:port` in the line that greets.
+/// `host:port` in the start line.
 fn place(listening: &str) -> &str {
     let rest = listening.split_once("://").unwrap().1;
     rest.split([' ', '"']).next().unwrap()
 }
 
-/// Everything a node says from start to end while a client with secrets is there.
-async fn everything_said(environment: &[(&str, &str)], scheme: &str) -> (Vec<String>, String) {
+/// The whole log of a node, from start to end, with a client that sends secrets.
+async fn whole_log(environment: &[(&str, &str)], scheme: &str) -> (Vec<String>, String) {
     let node = Node::start(environment);
     let mut lines = node.lines_until("listening on http");
     let listening = lines.last().unwrap().clone();
@@ -410,7 +410,7 @@ async fn everything_said(environment: &[(&str, &str)], scheme: &str) -> (Vec<Str
 }
 
 #[actix_rt::test]
-async fn no_secret_stands_in_the_log_however_much_is_logged() {
+async fn no_secret_is_logged_at_any_level() {
     let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {
         return;
     };
@@ -440,12 +440,12 @@ async fn no_secret_stands_in_the_log_however_much_is_logged() {
             let usual = [
                 ("ROOMWIRE_LOG__FORMAT", format),
                 ("RUST_LOG", "trace"),
-                // Its polling client does not come back.
+                // Its client does not poll again.
                 ("ROOMWIRE_DRAIN__TIMEOUT", "500ms"),
                 ("ROOMWIRE_DRAIN__GRACE", "1ms"),
             ];
             let environment = [&usual[..], &settings].concat();
-            let (lines, sid) = everything_said(&environment, scheme).await;
+            let (lines, sid) = whole_log(&environment, scheme).await;
             assert!(
                 lines.iter().any(|line| line.contains("TRACE")),
                 "trace is on"
@@ -461,7 +461,7 @@ async fn no_secret_stands_in_the_log_however_much_is_logged() {
 }
 
 #[actix_rt::test]
-async fn no_token_and_no_key_of_open_webui_stands_in_the_log() {
+async fn no_token_and_no_key_of_open_webui_is_logged() {
     let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {
         return;
     };
@@ -475,7 +475,7 @@ async fn no_token_and_no_key_of_open_webui_stands_in_the_log() {
         ("RUST_LOG", "trace"),
     ];
     let key = [("WEBUI_SECRET_KEY", "webui-s3cret-of-thirty-two-bytes")];
-    // With the key the token, which nobody signed, is dropped; without it the backend is asked.
+    // With the key, the token is dropped because its signature is invalid; without it, the backend verifies the token.
     for keys in [&key[..], &[]] {
         let node = Node::start(&[&usual[..], keys].concat());
         let mut lines = node.lines_until("listening on http");
@@ -492,7 +492,7 @@ async fn no_token_and_no_key_of_open_webui_stands_in_the_log() {
         client
             .ask(&json!(["user-join", {"auth": auth}]).to_string())
             .await;
-        // For an upstream connection, which this backend does not take.
+        // For an upstream connection, which this backend does not accept.
         let unknown = json!(["something-new", {"auth": auth, "text": "event-s3cret"}]);
         client.send(&format!("42{unknown}")).await;
         client.send("1").await;

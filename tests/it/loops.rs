@@ -1,4 +1,5 @@
-//! Upstream connections that come back to where they were opened: an upstream URL that names the balancer of the clients.
+//! Loops: an upstream URL names the balancer of the clients, so upstream connections reach the cluster that opened
+//! them.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -11,7 +12,7 @@ use crate::support::http::Request;
 use crate::support::upstream::front_of;
 use crate::support::{Frame, TestCluster, WebsocketClient, eventually};
 
-/// A balancer that is there before the nodes behind it are.
+/// A balancer that starts before the nodes behind it.
 struct Balancer {
     address: SocketAddr,
     nodes: &'static OnceLock<Vec<String>>,
@@ -30,7 +31,7 @@ impl Balancer {
                 turn += 1;
                 actix_rt::spawn(async move {
                     let mut server = TcpStream::connect(node).await.unwrap();
-                    // One of them ends it.
+                    // Ends when either side closes.
                     let _ = copy_bidirectional(&mut client, &mut server).await;
                 });
             }
@@ -40,7 +41,7 @@ impl Balancer {
 }
 
 #[actix_rt::test]
-async fn a_leg_that_comes_back_is_turned_away() {
+async fn an_upstream_connection_that_reaches_its_own_node_is_rejected() {
     let balancer = Balancer::start().await;
     let node = front_of(
         &[balancer.address],
@@ -50,7 +51,7 @@ async fn a_leg_that_comes_back_is_turned_away() {
     balancer.nodes.set(vec![node.address()]).unwrap();
     let mut client = node.websocket().await;
     client.send("40").await;
-    // As without an upstream: hung up on, to try again.
+    // Closed as without an upstream, so that the client retries.
     let frames = client.rest().await;
     assert!(
         matches!(frames[..], [Frame::Close(Some(1013), _)]),
@@ -69,7 +70,7 @@ async fn a_leg_that_comes_back_is_turned_away() {
 }
 
 #[actix_rt::test]
-async fn nodes_of_a_cluster_know_each_others_upstreams() {
+async fn an_upstream_connection_that_reaches_another_node_of_the_cluster_is_rejected() {
     let balancer = Balancer::start().await;
     let url = format!("http://{}", balancer.address);
     let cluster = TestCluster::<2>::with(&[
@@ -91,7 +92,7 @@ async fn nodes_of_a_cluster_know_each_others_upstreams() {
         }
         clients
     };
-    eventually("each node turned upstreams away", || {
+    eventually("each node has rejected an upstream connection", || {
         let refused = |node: &crate::support::TestServer| {
             node.metrics()
                 .requests_refused_total
@@ -108,23 +109,23 @@ async fn nodes_of_a_cluster_know_each_others_upstreams() {
 }
 
 #[actix_rt::test]
-async fn the_refusal_has_a_code_and_others_legs_are_clients() {
+async fn a_loop_is_rejected_with_a_code_and_connections_of_other_clusters_are_accepted() {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
     let lazy = [("APP__UPSTREAM__CONNECT", "lazy")];
     let node = front_of(&[nowhere], &lazy).await;
     let target = "/socket.io/?EIO=4&transport=polling";
     for (mark, status) in [("roomwire:0/abcd", 508), ("other:0/abcd", 200)] {
         let headers = [("x-roomwire-via", mark)];
-        let answer = node.send(Request::get(target).headers(&headers)).await;
-        assert_eq!(answer.status, status, "{mark}");
+        let response = node.send(Request::get(target).headers(&headers)).await;
+        assert_eq!(response.status, status, "{mark}");
         assert_eq!(
-            answer.text().starts_with(r#"{"code":12,"message":""#),
+            response.text().starts_with(r#"{"code":12,"message":""#),
             status == 508
         );
     }
-    // Who opens no upstream connections makes no loop.
+    // A node without upstream connections cannot be part of a loop.
     let relay = crate::support::TestServer::start().await;
     let headers = [("x-roomwire-via", "roomwire:0/abcd")];
-    let answer = relay.send(Request::get(target).headers(&headers)).await;
-    assert_eq!(answer.status, 200);
+    let response = relay.send(Request::get(target).headers(&headers)).await;
+    assert_eq!(response.status, 200);
 }

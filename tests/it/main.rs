@@ -1,7 +1,7 @@
-//! Real nodes on real sockets: everything between a client's bytes and the bus.
+//! Integration tests with real nodes on real sockets, from the bytes of a client to the bus.
 //!
-//! One binary. Servers listen on free ports of this machine, clusters share a bus in memory; clients are
-//! written by hand, so that a test sees the wire and nothing in between.
+//! One binary. Servers listen on free ports of this machine, clusters share a bus in memory; the clients
+//! return packets as they are on the wire.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]

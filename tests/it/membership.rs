@@ -1,4 +1,4 @@
-//! Which nodes of the cluster are alive, as the others see it.
+//! Membership: which other nodes each node considers alive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,12 +44,12 @@ impl Node {
             name,
             member,
             directory: started.directory,
-            leave: started.ways.leave,
+            leave: started.handles.leave,
         }
     }
 
     /// Whether its peers are exactly these.
-    fn knows(&self, peers: &[&Self]) -> bool {
+    fn has_peers(&self, peers: &[&Self]) -> bool {
         let mut names: Vec<NodeId> = peers.iter().map(|node| node.name).collect();
         names.sort();
         self.directory.peers() == names
@@ -70,52 +70,55 @@ async fn three() -> (Hub, [Node; 3]) {
 }
 
 #[actix_rt::test]
-async fn nodes_know_each_other_at_once_and_forget_a_node_that_stops() {
+async fn nodes_discover_each_other_at_once_and_remove_a_node_that_stops() {
     let (_hub, [a, b, c]) = three().await;
-    assert!(a.knows(&[&b, &c]) && b.knows(&[&a, &c]) && c.knows(&[&a, &b]));
+    assert!(a.has_peers(&[&b, &c]) && b.has_peers(&[&a, &c]) && c.has_peers(&[&a, &b]));
     c.leave.send(Leave).await.unwrap();
     seconds(0.01).await;
-    assert!(a.knows(&[&b]) && b.knows(&[&a]));
+    assert!(a.has_peers(&[&b]) && b.has_peers(&[&a]));
     seconds(60.0).await;
-    assert!(a.knows(&[&b]) && b.knows(&[&a]));
+    assert!(a.has_peers(&[&b]) && b.has_peers(&[&a]));
 }
 
 #[actix_rt::test]
-async fn a_node_off_the_bus_is_dead_after_three_heartbeats_and_back_at_once() {
+async fn a_disconnected_node_is_dead_after_three_heartbeats_and_alive_again_at_once() {
     let (hub, [a, b, c]) = three().await;
     hub.cut(c.member);
     seconds(1.5).await;
-    assert!(a.knows(&[&b, &c]), "a lost heartbeat is nothing");
+    assert!(a.has_peers(&[&b, &c]), "a lost heartbeat is nothing");
     seconds(2.5).await;
-    assert!(a.knows(&[&b]) && b.knows(&[&a]));
-    assert!(c.knows(&[&a, &b]), "the node that is cut off cannot judge");
+    assert!(a.has_peers(&[&b]) && b.has_peers(&[&a]));
+    assert!(
+        c.has_peers(&[&a, &b]),
+        "the node that is cut off cannot judge"
+    );
     hub.heal(c.member);
     seconds(0.01).await;
-    assert!(a.knows(&[&b, &c]) && b.knows(&[&a, &c]) && c.knows(&[&a, &b]));
+    assert!(a.has_peers(&[&b, &c]) && b.has_peers(&[&a, &c]) && c.has_peers(&[&a, &b]));
 }
 
 #[actix_rt::test]
-async fn a_silent_node_that_still_subscribes_is_dead_after_six_heartbeats() {
+async fn a_node_without_heartbeats_that_still_subscribes_is_dead_after_six_heartbeats() {
     let (hub, [a, b, c]) = three().await;
     hub.silence(c.member, true);
     seconds(4.5).await;
-    assert!(a.knows(&[&b, &c]));
+    assert!(a.has_peers(&[&b, &c]));
     seconds(2.5).await;
-    assert!(a.knows(&[&b]) && b.knows(&[&a]));
-    assert!(c.knows(&[&a, &b]));
+    assert!(a.has_peers(&[&b]) && b.has_peers(&[&a]));
+    assert!(c.has_peers(&[&a, &b]));
 }
 
 #[actix_rt::test]
-async fn a_deaf_node_takes_no_other_node_for_dead() {
+async fn a_deaf_node_considers_no_other_node_dead() {
     let (hub, [a, b, c]) = three().await;
     hub.deafen(c.member, true);
     seconds(60.0).await;
-    assert!(c.knows(&[&a, &b]));
-    assert!(a.knows(&[&b, &c]), "its own heartbeats arrive");
+    assert!(c.has_peers(&[&a, &b]));
+    assert!(a.has_peers(&[&b, &c]), "its own heartbeats arrive");
 }
 
 #[actix_rt::test]
-async fn a_query_names_a_node_that_does_not_answer_until_it_counts_as_dead() {
+async fn a_query_reports_an_unresponsive_node_as_missing_until_it_counts_as_dead() {
     let cluster = TestCluster::<2>::start().await;
     let [first, second] = &cluster.nodes;
     let missing = async || {
@@ -126,7 +129,7 @@ async fn a_query_names_a_node_that_does_not_answer_until_it_counts_as_dead() {
         let gather = first.server.ingress().query(query, Duration::from_secs(5));
         gather.finish().await.missing
     };
-    within_deadline("both nodes answer", async {
+    within_deadline("both nodes are members", async {
         while first.server.ingress().peers().is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

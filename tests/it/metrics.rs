@@ -10,13 +10,13 @@ use crate::support::{TestCluster, TestServer, eventually};
 /// The values of a scrape by series, for example `name{label="value"}`.
 async fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
     let address = server.server.internal_address().unwrap().to_string();
-    let answer = Request::get("/metrics").send(&address).await;
-    assert_eq!(answer.status, 200);
+    let response = Request::get("/metrics").send(&address).await;
+    assert_eq!(response.status, 200);
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
     );
-    let text = answer.text();
+    let text = response.text();
     assert!(text.ends_with("\n# EOF\n"));
     let series = text.lines().filter(|line| !line.starts_with('#'));
     series
@@ -91,7 +91,7 @@ async fn histograms_are_cumulative_and_gauges_follow() {
     member.expect(r#"42["hello",1]"#).await;
     let metrics = server.metrics();
     while metrics.ping_rtt_seconds.count() < 2 || metrics.sockets.get() < 2 {
-        // Answers pings meanwhile.
+        // Responds to pings.
         member.quiet().await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,4 +1,4 @@
-//! Two nodes of different minor versions in one cluster, as during a rolling upgrade: everything works both ways.
+//! Two nodes of different minor versions in one cluster, as during a rolling upgrade.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::support::{TestServer, eventually, within_deadline};
 const UNKNOWN_KIND: u8 = 200;
 
 /// The link of a node of the next minor version: each of its messages has unknown flags, a field behind those of its
-/// kind and extensions, and between them it publishes messages of a kind that older nodes do not know.
+/// kind and extensions, and between them it publishes messages of a kind that is unknown to older nodes.
 struct NewerLink(Arc<MemoryLink>);
 
 impl NewerLink {
@@ -102,7 +102,8 @@ fn skipped(node: &TestServer) -> u64 {
 }
 
 #[actix_rt::test]
-async fn events_acks_and_rooms_work_both_ways_and_unknown_messages_are_skipped_and_counted() {
+async fn events_acks_and_rooms_work_in_both_directions_and_unknown_messages_are_skipped_and_counted()
+ {
     let nodes = older_and_newer().await;
     let (mut a, mut b) = (nodes[0].member().await, nodes[1].member().await);
     a.join("r").await;
@@ -137,7 +138,7 @@ async fn events_acks_and_rooms_work_both_ways_and_unknown_messages_are_skipped_a
 }
 
 #[actix_rt::test]
-async fn a_client_is_served_by_either_node_whichever_owns_its_session() {
+async fn both_nodes_serve_a_client_regardless_of_the_owner_of_its_session() {
     let nodes = older_and_newer().await;
     for (owner, other) in [(0, 1), (1, 0)] {
         let mut client = nodes[owner].polling().await;
@@ -168,7 +169,7 @@ async fn a_client_is_served_by_either_node_whichever_owns_its_session() {
 }
 
 #[actix_rt::test]
-async fn queries_are_answered_by_both_nodes() {
+async fn both_nodes_respond_to_queries() {
     let nodes = older_and_newer().await;
     let (mut a, mut b) = (nodes[0].member().await, nodes[1].member().await);
     a.join("r").await;

@@ -43,22 +43,22 @@ async fn a_session_connects_to_max_namespaces_at_a_time() {
 }
 
 #[actix_rt::test]
-async fn each_connect_repeated_before_the_response_is_answered_and_the_last_one_counts() {
+async fn each_connect_repeated_before_the_response_gets_a_response_and_the_last_one_counts() {
     let server = TestServer::start().await;
     let mut member = server.member().await;
     let mut client = server.polling().await;
     client.send("40\u{1e}40").await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let answer = client.next().await;
-        ids.push(field(answer.strip_prefix("40").unwrap(), "sid"));
+        let response = client.next().await;
+        ids.push(field(response.strip_prefix("40").unwrap(), "sid"));
     }
     assert_ne!(ids[0], ids[1]);
     // One socket is left, with the id of the last response.
     member.emit(&ids[0], r#""to the first""#).await;
     member.emit(&ids[1], r#""to the last""#).await;
     client.expect(r#"42["to the last"]"#).await;
-    // Much later a repeated CONNECT is an error of the client, as at the reference server.
+    // Much later, a repeated CONNECT is a protocol error, as in the reference server.
     tokio::time::sleep(PAST_REPEATS).await;
     client.send("40").await;
     assert_eq!(client.next().await, "1", "the session is closed");
@@ -73,8 +73,8 @@ async fn a_client_may_reconnect_to_a_namespace_at_once() {
     let mut ids = Vec::new();
     for _ in 0..2 {
         client.send("40").await;
-        let answer = client.text().await;
-        ids.push(field(answer.strip_prefix("40").unwrap(), "sid"));
+        let response = client.text().await;
+        ids.push(field(response.strip_prefix("40").unwrap(), "sid"));
     }
     assert_ne!(ids[0], ids[1]);
     tokio::time::sleep(PAST_REPEATS).await;
@@ -95,8 +95,8 @@ async fn rooms_of_the_same_name_in_two_namespaces_are_separate() {
     b.send(r#"42["roomwire:emit","r","in main"]"#).await;
     a.expect(r#"42["in main"]"#).await;
     a.send(r#"42/b,5["roomwire:join","r"]"#).await;
-    let answer = a.text().await;
-    assert!(answer.starts_with(r#"43/b,5[{"#), "{answer}");
+    let response = a.text().await;
+    assert!(response.starts_with(r#"43/b,5[{"#), "{response}");
     b.send(r#"42/b,["roomwire:emit","r","in b"]"#).await;
     a.expect(r#"42/b,["in b"]"#).await;
     a.quiet().await;

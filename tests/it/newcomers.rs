@@ -1,4 +1,4 @@
-//! Sessions that are opened and left, and addresses that bring too many of them.
+//! Sessions that are opened and abandoned, and addresses that open too many.
 
 use std::time::{Duration, Instant};
 
@@ -23,29 +23,32 @@ async fn a_polling_session_without_a_second_request_ends_and_leaves_nothing() {
     let server = TestServer::with(&settings).await;
     let start = Instant::now();
     let client = server.polling().await;
-    // A bare client has no namespace to ask for.
+    // A bare client requests no namespace.
     let bare = Request::get("/engine.io/?EIO=4&transport=polling");
     assert_eq!(server.send(bare).await.status, 200);
     assert_eq!(close_reason(&client.sid).await, "connect timeout");
     eventually("no client left", || server.metrics().connections.get() == 0).await;
-    // Nothing is kept for a client that never polled, and no ping is waited for.
+    // Nothing is kept for a client that never polled, and no ping timeout is awaited.
     assert!(
         start.elapsed() < Duration::from_secs(10),
         "{:?}",
         start.elapsed()
     );
-    let answer = client.get().await;
-    assert!(answer.text().contains("Session ID unknown"), "{answer:?}");
+    let response = client.get().await;
+    assert!(
+        response.text().contains("Session ID unknown"),
+        "{response:?}"
+    );
 }
 
 #[actix_rt::test]
 async fn a_polling_client_that_polled_is_notified_that_its_session_ended() {
     let server = TestServer::with(&[("SOCKET__CONNECT_TIMEOUT", "300ms")]).await;
     let client = server.polling().await;
-    let answer = client.get().await;
-    assert_eq!(answer.summary(), (200, "1"));
+    let response = client.get().await;
+    assert_eq!(response.summary(), (200, "1"));
     assert_eq!(close_reason(&client.sid).await, "connect timeout");
-    // Bare clients stay: they have come back.
+    // Bare clients that have polled stay connected.
     let echo = [
         ("SOCKET__CONNECT_TIMEOUT", "300ms"),
         ("ENGINE__PING_INTERVAL", "1s"),
@@ -71,9 +74,9 @@ async fn one_connection_does_not_fill_the_node_with_pipelined_handshakes() {
     let reading = async {
         let (mut opened, mut buffer) = (0, Vec::new());
         for _ in 0..HANDSHAKES {
-            let answer =
+            let response =
                 within_deadline("an answer", Response::read(&mut reader, &mut buffer)).await;
-            match answer.status {
+            match response.status {
                 200 => opened += 1,
                 status => assert_eq!(status, 429),
             }
@@ -82,13 +85,13 @@ async fn one_connection_does_not_fill_the_node_with_pipelined_handshakes() {
     };
     let (sent, opened) = tokio::join!(writer.write_all(&requests), reading);
     sent.unwrap();
-    // A burst of 100, and 20 a second.
+    // A burst of 100, and 20 per second.
     let most = 101.0 + 20.0 * start.elapsed().as_secs_f64();
     assert!(
         (100.0..=most).contains(&f64::from(opened)),
         "{opened} {most}"
     );
-    // Who waits gets in.
+    // A client that waits is accepted.
     within_deadline("a place", async {
         while server.send(Request::get(POLLING)).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -101,8 +104,8 @@ async fn one_connection_does_not_fill_the_node_with_pipelined_handshakes() {
 async fn a_private_peer_that_forwards_and_is_not_trusted_is_named_in_the_log() {
     let server = TestServer::start().await;
     let forwarded = [("X-Forwarded-For", "203.0.113.7")];
-    let answer = server.send(Request::get(POLLING).headers(&forwarded)).await;
-    assert_eq!(answer.status, 200);
+    let response = server.send(Request::get(POLLING).headers(&forwarded)).await;
+    assert_eq!(response.status, 200);
     let line = logged("a peer forwards requests but is not in server.trusted_proxies").await;
     assert!(line.contains("peer=127.0.0.1"), "{line}");
 }

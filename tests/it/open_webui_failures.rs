@@ -173,7 +173,7 @@ async fn a_changed_account_takes_effect_at_the_next_revalidation() {
 }
 
 #[actix_rt::test]
-async fn an_unanswered_permission_request_is_not_cached() {
+async fn a_permission_request_without_response_is_not_cached() {
     let backend = Backend::start();
     let token = backend.account("ann", "user");
     backend.set_response("/api/v1/chats/own/pinned", 200, Value::Null);
@@ -320,7 +320,10 @@ async fn a_chat_join_is_acknowledged_once_its_room_is_subscribed() {
         slow.hold();
         ann.send(r#"421["events:chat",{"chat_id":"own","data":{"type":"join"}}]"#)
             .await;
-        eventually("the subscription", || slow.asked() == channels).await;
+        eventually("the subscription", || {
+            slow.pending_subscriptions() == channels
+        })
+        .await;
         let early = timeout(Duration::from_millis(200), ann.text()).await;
         assert!(
             early.is_err(),

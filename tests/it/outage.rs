@@ -1,4 +1,4 @@
-//! The bus goes away, loses messages, or a node leaves it.
+//! Outages: the bus is down or loses messages, or a node leaves it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::support::slow_link::SlowLink;
 use crate::support::{Frame, TestCluster, TestServer, eventually, within_deadline};
 
 #[actix_rt::test]
-async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
+async fn a_disconnected_node_serves_its_own_clients_and_reconnects() {
     let cluster = TestCluster::<2>::start().await;
     let [first, second] = &cluster.nodes;
     let (mut a, mut b, mut local) = (
@@ -35,19 +35,19 @@ async fn a_node_off_the_bus_serves_its_own_and_comes_back() {
     let emitted = local.ask(r#"["roomwire:emit","new room","acked"]"#).await;
     assert_eq!(emitted, r#"[{"degraded":true,"ok":true}]"#);
     b.expect(r#"42["acked"]"#).await;
-    // What is said on the cut side waits, what is said elsewhere is missed.
-    local.emit("r", r#""said while away""#).await;
-    b.expect(r#"42["said while away"]"#).await;
+    // What the disconnected node publishes is queued; what the other node publishes is missed.
+    local.emit("r", r#""sent while away""#).await;
+    b.expect(r#"42["sent while away"]"#).await;
     a.emit("r", r#""missed""#).await;
     published(first, 1).await;
     cluster.heal(1);
     assert_eq!(second.readyz("bus: up").await, 200);
     let gaps = [first, second].map(|node| node.metrics().bus_gap_seconds.count());
     assert_eq!(gaps, [0, 1], "the node that was away counts the gap");
-    a.expect(r#"42["said while away"]"#).await;
+    a.expect(r#"42["sent while away"]"#).await;
     a.emit("r", r#""back""#).await;
     b.expect(r#"42["back"]"#).await;
-    // Rooms joined meanwhile are heard, too.
+    // Rooms joined during the outage are subscribed, too.
     a.emit("new room", r#""from afar""#).await;
     local.expect(r#"42["from afar"]"#).await;
     b.expect(r#"42["from afar"]"#).await;
@@ -62,42 +62,42 @@ async fn the_spool_holds_each_message_once_with_two_dialects() {
     let [first, second] = &cluster.nodes;
     let (mut a, mut b) = (first.member().await, second.member().await);
     a.join("r").await;
-    let (python, mut heard) = cluster.hub.join();
+    let (python, mut events) = cluster.hub.join();
     python.subscribe(vec![Channel::from("socketio")]);
     cluster.cut(1);
     assert_eq!(second.readyz("bus: degraded").await, 200);
-    // Of 1 MiB, 800 messages of 1 kB take 0.9: as python-socketio has them, they would take as much again.
+    // 800 messages of 1 kB take 0.9 MiB of the spool of 1 MiB. A second copy for python-socketio would exceed it.
     let text = "x".repeat(1000);
     for number in 0..800 {
-        b.emit("r", &format!(r#""said",{number},"{text}""#)).await;
+        b.emit("r", &format!(r#""sent",{number},"{text}""#)).await;
     }
     b.quiet().await;
-    // Both dialects are on the bus.
+    // Each event is published in both dialects.
     published(second, 1600).await;
     cluster.heal(1);
     for number in 0..800 {
-        a.expect(&format!(r#"42["said",{number},"{text}"]"#)).await;
+        a.expect(&format!(r#"42["sent",{number},"{text}"]"#)).await;
     }
     assert_eq!(
         second.metrics().bus_dropped_total.of(BusDrop::Spool).get(),
         0
     );
-    let mut told = 0;
-    while told < 800 {
-        let event = within_deadline("what python processes are told", heard.next()).await;
+    let mut received = 0;
+    while received < 800 {
+        let event = within_deadline("a message for python-socketio processes", events.next()).await;
         if let Some(LinkEvent::Message { payload, .. }) = event {
             let text = String::from_utf8(payload.to_vec()).unwrap();
             assert!(
-                text.contains(&format!(r#""said","data":[{told},"#)),
+                text.contains(&format!(r#""sent","data":[{received},"#)),
                 "{text}"
             );
-            told += 1;
+            received += 1;
         }
     }
 }
 
 #[actix_rt::test]
-async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
+async fn pending_joins_complete_as_degraded_when_the_bus_goes_down() {
     let hub = Hub::default();
     let (link, events) = hub.join();
     let member = link.member();
@@ -119,12 +119,12 @@ async fn joins_that_wait_when_the_bus_goes_are_let_go_on() {
     let mut client = server.member().await;
     slow.hold();
     client.send(r#"420["roomwire:join","r"]"#).await;
-    eventually("the subscription", || slow.asked() == 1).await;
+    eventually("the subscription", || slow.pending_subscriptions() == 1).await;
     hub.cut(member);
-    let answer = client.text().await;
+    let response = client.text().await;
     assert!(
-        answer.starts_with("430[{") && answer.contains(r#""degraded":true"#),
-        "{answer}"
+        response.starts_with("430[{") && response.contains(r#""degraded":true"#),
+        "{response}"
     );
     assert_eq!(server.readyz("bus: degraded").await, 503, "bus.required");
 }
@@ -144,7 +144,7 @@ async fn a_deaf_node_is_not_ready() {
 }
 
 #[actix_rt::test]
-async fn a_bus_that_loses_messages_loses_nothing_else() {
+async fn lost_messages_do_not_affect_the_order_of_the_others() {
     let cluster = TestCluster::<2>::start().await;
     let (mut a, mut b) = (
         cluster.nodes[0].member().await,
@@ -180,7 +180,7 @@ async fn a_bus_that_loses_messages_loses_nothing_else() {
 }
 
 #[actix_rt::test]
-async fn the_rooms_of_a_stopped_node_vanish() {
+async fn a_stopped_node_leaves_no_subscriptions() {
     let TestCluster {
         hub,
         nodes: [first, second],

@@ -50,13 +50,13 @@ async fn a_waiting_poll_returns_the_next_packet() {
     let mut other = server.member().await;
     for number in 0..20 {
         let event = format!(r#""n",{number}"#);
-        let (answer, ()) = tokio::join!(client.get(), other.emit("r", &event));
-        assert_eq!(answer.text(), format!(r#"42["n",{number}]"#));
+        let (response, ()) = tokio::join!(client.get(), other.emit("r", &event));
+        assert_eq!(response.text(), format!(r#"42["n",{number}]"#));
         assert_eq!(
-            answer.header("content-type"),
+            response.header("content-type"),
             Some("text/plain; charset=UTF-8")
         );
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
 }
 
@@ -83,13 +83,13 @@ async fn a_response_contains_at_most_16_packets_and_max_payload_bytes() {
     let mut numbers = Vec::new();
     let mut large = 0;
     while large < 4 {
-        let answer = client.get().await;
-        let packets: Vec<&str> = answer.text().split('\u{1e}').collect();
+        let response = client.get().await;
+        let packets: Vec<&str> = response.text().split('\u{1e}').collect();
         assert!(
-            packets.len() <= 16 && answer.body.len() <= 10_000,
+            packets.len() <= 16 && response.body.len() <= 10_000,
             "{} packets, {} bytes",
             packets.len(),
-            answer.body.len()
+            response.body.len()
         );
         for packet in packets {
             match packet.strip_prefix(r#"42["n","#) {
@@ -152,15 +152,15 @@ async fn a_close_packet_ends_the_pending_poll() {
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     let address = server.address();
     let poll = Request::get(&target).send(&address);
-    let (answer, ()) = tokio::join!(within_deadline("the poll", poll), async {
+    let (response, ()) = tokio::join!(within_deadline("the poll", poll), async {
         // The poll must be pending: a later one would not find the session.
         tokio::task::yield_now().await;
         client.send("41\u{1e}1").await;
     });
     assert!(
-        answer.text() == "6" || answer.text().contains("Session ID unknown"),
+        response.text() == "6" || response.text().contains("Session ID unknown"),
         "{}",
-        answer.text()
+        response.text()
     );
     server.sessions(0).await;
 }
@@ -171,17 +171,20 @@ async fn malformed_bodies_end_the_session_with_400() {
     for payload in ["abc", "4", "40\u{1e}", "\u{1e}", "b!!!"] {
         let mut client = server.polling().await;
         client.connect().await;
-        let answer = client.post(payload).await;
+        let response = client.post(payload).await;
         let forced = payload.starts_with('4');
-        assert!(answer.status == 400 || forced, "{payload:?}: {answer:?}");
+        assert!(
+            response.status == 400 || forced,
+            "{payload:?}: {response:?}"
+        );
     }
     let binary = server.polling().await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", binary.sid);
     let headers = [("Content-Type", "application/octet-stream")];
-    let answer = server
+    let response = server
         .send(Request::post(&target, b"40").headers(&headers))
         .await;
-    assert_eq!(answer.status, 400);
+    assert_eq!(response.status, 400);
 }
 
 #[actix_rt::test]
@@ -240,8 +243,8 @@ async fn invalid_requests_are_refused_with_code_and_message() {
         ),
     ];
     for (method, target, status, body) in cases {
-        let answer = server.send(Request::new(method, &target)).await;
-        assert_eq!(answer.summary(), (status, body), "{method} {target}");
+        let response = server.send(Request::new(method, &target)).await;
+        assert_eq!(response.summary(), (status, body), "{method} {target}");
     }
 }
 
@@ -293,17 +296,17 @@ async fn a_large_event_for_many_polls_is_compressed_once_on_each_worker() {
         .map(|target| server.send(Request::get(target).headers(&accepting)));
     let event = format!(r#""large","{}""#, filler(900_000));
     let mut other = server.member().await;
-    let (answers, ()) = tokio::join!(futures_util::future::join_all(polls), async {
+    let (responses, ()) = tokio::join!(futures_util::future::join_all(polls), async {
         other.emit("r", &event).await
     });
     let mut packed = 0;
-    for answer in &answers {
+    for response in &responses {
         let mut text = String::new();
-        match answer.header("content-encoding") {
-            None => text.push_str(answer.text()),
+        match response.header("content-encoding") {
+            None => text.push_str(response.text()),
             Some(_) => {
                 packed += 1;
-                flate2::read::GzDecoder::new(&answer.body[..])
+                flate2::read::GzDecoder::new(&response.body[..])
                     .read_to_string(&mut text)
                     .unwrap();
             }
@@ -342,12 +345,12 @@ async fn requests_reach_their_session_from_every_worker() {
 #[actix_rt::test]
 async fn a_configured_cookie_contains_the_session_id() {
     let server = TestServer::with(&[("ENGINE__COOKIE", "io")]).await;
-    let answer = server
+    let response = server
         .send(Request::get("/socket.io/?EIO=4&transport=polling"))
         .await;
-    let sid = field(answer.text().strip_prefix('0').unwrap(), "sid");
+    let sid = field(response.text().strip_prefix('0').unwrap(), "sid");
     assert_eq!(
-        answer.header("set-cookie"),
+        response.header("set-cookie"),
         Some(&*format!("io={sid}; Path=/; HttpOnly; SameSite=Lax"))
     );
 }
@@ -369,8 +372,8 @@ async fn aborting_a_poll_ends_the_session() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
-    let given_up = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
-    assert!(given_up.is_err());
+    let aborted = tokio::time::timeout(Duration::from_millis(100), client.get()).await;
+    assert!(aborted.is_err());
     assert_eq!(close_reason(&client.sid).await, "transport error");
 }
 
@@ -398,8 +401,8 @@ async fn the_close_packet_comes_in_a_separate_batch() {
         };
         let mut batches = Vec::new();
         if waits {
-            let (answer, _) = tokio::join!(client.get(), end);
-            batches.push(answer.text().to_owned());
+            let (response, _) = tokio::join!(client.get(), end);
+            batches.push(response.text().to_owned());
         } else {
             end.await;
         }

@@ -105,8 +105,8 @@ async fn a_header_in_pieces_is_read_without_bytes_after_it() {
         .write_all(&[&head[20..], &request[..]].concat())
         .await
         .unwrap();
-    let answer = within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
-    assert_eq!(answer.status, 200);
+    let response = within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
+    assert_eq!(response.status, 200);
 }
 
 async fn assert_one_refused(server: &TestServer) {
@@ -127,8 +127,8 @@ async fn connections_without_a_valid_header_are_closed_and_counted() {
 
     let elsewhere = [SETTINGS[0], ("SERVER__TRUSTED_PROXIES", "10.0.0.0/8")];
     let server = TestServer::with(&elsewhere).await;
-    let mut stranger = connect(&server, &header("10.0.0.9:80")).await;
-    let _reset = within_deadline("the end", stranger.read_to_end(&mut rest)).await;
+    let mut untrusted = connect(&server, &header("10.0.0.9:80")).await;
+    let _reset = within_deadline("the end", untrusted.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
     assert_one_refused(&server).await;
 }
@@ -136,8 +136,8 @@ async fn connections_without_a_valid_header_are_closed_and_counted() {
 #[actix_rt::test]
 async fn a_connection_without_any_bytes_is_closed() {
     let server = TestServer::with(&SETTINGS).await;
-    let mut silent = connect(&server, &header(CLIENT)[..20]).await;
-    assert!(within_deadline("the end", silent.read_u8()).await.is_err());
+    let mut idle = connect(&server, &header(CLIENT)[..20]).await;
+    assert!(within_deadline("the end", idle.read_u8()).await.is_err());
     assert_one_refused(&server).await;
 }
 

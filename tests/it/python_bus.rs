@@ -1,5 +1,5 @@
-//! python-socketio processes on the same bus: their messages in every form, questions both ways, and
-//! what the fleet says twice is heard once.
+//! python-socketio processes on the same bus: their messages in every form, acks in both directions, and no duplicates
+//! although nodes publish in two dialects.
 
 use roomwire::metrics::labels::BusDrop;
 use roomwire::model::payload::RESERVED_EVENTS;
@@ -21,7 +21,7 @@ async fn cluster() -> (TestCluster<2>, PythonProcess) {
     (cluster, python)
 }
 
-/// One member of `r`, one of `s` and `r`, one of nothing; on both nodes.
+/// Three clients on two nodes: a member of `r`, a member of `s` and `r`, and one without rooms.
 async fn three(cluster: &TestCluster<2>) -> [WebsocketClient; 3] {
     let [first, second] = &cluster.nodes;
     let (mut a, mut b, c) = (
@@ -35,7 +35,7 @@ async fn three(cluster: &TestCluster<2>) -> [WebsocketClient; 3] {
     [a, b, c]
 }
 
-/// Everybody hears this next; then nothing else was on its way.
+/// Emits to all clients, and checks that they receive this next, so nothing else was in flight.
 async fn sentinel(python: &PythonProcess, clients: &mut [WebsocketClient]) {
     python.publish(
         "emit",
@@ -51,7 +51,7 @@ async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let publisher = BusPublisher::join(&cluster.hub);
-    let say = |event: &str, data: &str, binary: bool| {
+    let emit_to_all = |event: &str, data: &str, binary: bool| {
         let fields = format!(
             r#""event":"{event}","data":{data},"binary":{binary},"namespace":"/","room":null,"skip_sid":null,"callback":null"#
         );
@@ -59,14 +59,14 @@ async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
     };
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     for name in RESERVED_EVENTS {
-        say(name, "1", false);
+        emit_to_all(name, "1", false);
     }
-    say("e", &nested(101), false);
+    emit_to_all("e", &nested(101), false);
     let slots: Vec<String> = (0..11)
         .map(|number| format!(r#"{{"_placeholder":true,"num":{number}}}"#))
         .collect();
     let data = format!(r#"[[{}]{}]"#, slots.join(","), r#","AQ==""#.repeat(11));
-    say("e", &data, true);
+    emit_to_all("e", &data, true);
     publisher.emit(everybody(), r#"["disconnect"]"#, false);
     publisher.emit(everybody(), &format!(r#"["e",{}]"#, nested(100)), false);
     sentinel(&python, &mut clients).await;
@@ -74,7 +74,7 @@ async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
         let dropped = &node.metrics().bus_dropped_total;
         eventually("all are counted", || dropped.of(BusDrop::Unfit).get() == 10).await;
     }
-    // The largest of each passes.
+    // The deepest allowed JSON is delivered.
     publisher.emit(everybody(), &format!(r#"["e",{}]"#, nested(99)), false);
     for client in &mut clients {
         client.expect(&format!(r#"42["e",{}]"#, nested(99))).await;
@@ -82,7 +82,7 @@ async fn messages_that_would_break_stock_clients_are_dropped_and_counted() {
 }
 
 #[actix_rt::test]
-async fn emits_to_any_rooms_but_some_sockets() {
+async fn emits_select_rooms_and_skip_sockets() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let ids: Vec<String> = clients.iter().map(|client| client.socket.clone()).collect();
@@ -130,13 +130,13 @@ async fn emits_to_any_rooms_but_some_sockets() {
             [true, false, false],
         ),
     ];
-    for (number, (room, skip, hearers)) in cases.iter().enumerate() {
+    for (number, (room, skip, receivers)) in cases.iter().enumerate() {
         let fields = format!(
             r#""event":"n","data":[{number}],"binary":false,"namespace":"/","room":{room},"skip_sid":{skip},"callback":null"#
         );
         python.publish("emit", &fields);
-        for (client, hears) in clients.iter_mut().zip(hearers) {
-            if *hears {
+        for (client, receives) in clients.iter_mut().zip(receivers) {
+            if *receives {
                 client.expect(&format!(r#"42["n",{number}]"#)).await;
             }
         }
@@ -145,7 +145,7 @@ async fn emits_to_any_rooms_but_some_sockets() {
 }
 
 #[actix_rt::test]
-async fn data_as_managers_send_it() {
+async fn data_in_every_form_of_a_manager_is_delivered() {
     let (cluster, python) = cluster().await;
     let mut client = cluster.nodes[0].websocket().await;
     client.connect("/b").await;
@@ -185,7 +185,7 @@ async fn data_as_managers_send_it() {
 }
 
 #[actix_rt::test]
-async fn emits_on_the_channel_of_a_room_or_socket() {
+async fn emits_on_the_channel_of_a_room_or_socket_are_delivered() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let fields = |room: &str| {
@@ -199,7 +199,7 @@ async fn emits_on_the_channel_of_a_room_or_socket() {
     let own = clients[2].socket.clone();
     python.publish_on(&format!("socketio#/#{own}"), "emit", &fields(&own));
     clients[2].expect(&format!(r#"42["e","{own}"]"#)).await;
-    // Who left is not reached that way any more.
+    // A client that has left the room does not receive its messages any more.
     clients[0].ask(r#"["roomwire:leave","r"]"#).await;
     python.publish_on("socketio#/#r", "emit", &fields("r"));
     clients[1].expect(r#"42["e","r"]"#).await;
@@ -207,7 +207,7 @@ async fn emits_on_the_channel_of_a_room_or_socket() {
 }
 
 #[actix_rt::test]
-async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
+async fn python_processes_and_nodes_receive_each_event_once() {
     let (cluster, mut python) = cluster().await;
     let mut clients = three(&cluster).await;
     let sender = clients[2].socket.clone();
@@ -215,8 +215,8 @@ async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
     for client in &mut clients[..2] {
         client.expect(r#"42["news",{"n":1},2]"#).await;
     }
-    let heard = python.receive().await;
-    let host = heard["host_id"].as_str().unwrap();
+    let message = python.receive().await;
+    let host = message["host_id"].as_str().unwrap();
     assert!(
         host.starts_with("roomwire:") && host.ends_with(&cluster.nodes[0].node()),
         "{host}"
@@ -225,9 +225,9 @@ async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
         "host_id": host, "method": "emit", "event": "news", "data": [{"n": 1}, 2], "binary": false,
         "namespace": "/", "room": "r", "skip_sid": sender, "callback": null,
     });
-    assert_eq!(heard, expected);
+    assert_eq!(message, expected);
     sentinel(&python, &mut clients).await;
-    // The next thing heard is the next thing said: nothing came twice.
+    // The next message received is the next one published: there are no duplicates.
     clients[2]
         .send(r#"451-["roomwire:emit","s","file",{"_placeholder":true,"num":0}]"#)
         .await;
@@ -236,10 +236,10 @@ async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
         .expect(r#"451-["file",{"_placeholder":true,"num":0}]"#)
         .await;
     clients[1].expect_binary(&[1, 2, 255]).await;
-    let heard = python.receive().await;
-    assert_eq!(heard["event"], "file");
+    let message = python.receive().await;
+    assert_eq!(message["event"], "file");
     assert_eq!(
-        (&heard["binary"], &heard["data"]),
+        (&message["binary"], &message["data"]),
         (
             &json!(true),
             &json!([[{"_placeholder": true, "num": 0}], "AQL/"])
@@ -248,7 +248,7 @@ async fn python_hears_each_event_of_the_fleet_once_and_the_fleet_too() {
 }
 
 #[actix_rt::test]
-async fn python_asks_a_client() {
+async fn a_python_process_receives_the_ack_of_a_client() {
     let (cluster, mut python) = cluster().await;
     let mut client = cluster.nodes[1].member().await;
     let sid = client.socket.clone();
@@ -263,43 +263,40 @@ async fn python_asks_a_client() {
         .unwrap()
         .to_owned();
     client.send(&format!(r#"43{id}["well",{{"n":1}}]"#)).await;
-    let answer = python.receive().await;
+    let callback = python.receive().await;
     let expected = json!({
         "method": "callback", "host_id": HOST, "sid": sid, "namespace": "/", "id": 7, "args": ["well", {"n": 1}],
     });
-    assert_eq!(answer, expected);
+    assert_eq!(callback, expected);
     client.quiet().await;
 }
 
 #[actix_rt::test]
-async fn a_client_asks_python() {
+async fn a_client_receives_the_ack_of_a_python_process() {
     let (cluster, mut python) = cluster().await;
     let mut client = cluster.nodes[0].member().await;
     client
         .send(r#"423["roomwire:ask","python room","q",1]"#)
         .await;
-    let question = python.receive().await;
-    assert_eq!(
-        (&question["event"], &question["data"]),
-        (&json!("q"), &json!([1]))
-    );
-    let callback = question["callback"].as_array().unwrap();
+    let emit = python.receive().await;
+    assert_eq!((&emit["event"], &emit["data"]), (&json!("q"), &json!([1])));
+    let callback = emit["callback"].as_array().unwrap();
     assert_eq!(
         (&callback[0], &callback[1]),
         (&json!("python room"), &json!("/"))
     );
-    let answer = json!({
-        "method": "callback", "host_id": question["host_id"], "sid": callback[0], "namespace": callback[1],
+    let reply = json!({
+        "method": "callback", "host_id": emit["host_id"], "sid": callback[0], "namespace": callback[1],
         "id": callback[2], "args": ["from python"],
     });
-    python.publish_raw("socketio", answer.to_string());
+    python.publish_raw("socketio", reply.to_string());
     client
         .expect(r#"433[{"ok":true,"answer":["from python"]}]"#)
         .await;
 }
 
 #[actix_rt::test]
-async fn python_moves_and_ends_sockets() {
+async fn python_processes_move_and_disconnect_sockets() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let emit = |room: &str| {
@@ -337,7 +334,7 @@ async fn python_moves_and_ends_sockets() {
     clients[1].expect("41").await;
     clients[1].connect("/").await;
     sentinel(&python, &mut clients).await;
-    // Of another namespace, or nobody's: no harm.
+    // A socket of another namespace, or none at all: no effect.
     python.publish(
         "disconnect",
         &format!(r#""sid":"{}","namespace":"/b""#, ids[2]),
@@ -347,7 +344,7 @@ async fn python_moves_and_ends_sockets() {
 }
 
 #[actix_rt::test]
-async fn pickle_is_refused_and_counted_and_so_is_what_cannot_be_read() {
+async fn pickle_and_malformed_messages_are_dropped_and_counted() {
     let (cluster, python) = cluster().await;
     let mut clients = three(&cluster).await;
     let metrics = cluster.nodes[0].metrics();
@@ -379,7 +376,7 @@ async fn pickle_is_refused_and_counted_and_so_is_what_cannot_be_read() {
 }
 
 #[actix_rt::test]
-async fn who_is_off_the_bus_misses_python_and_hears_it_again() {
+async fn a_disconnected_node_misses_python_messages_and_receives_them_after_reconnecting() {
     let (cluster, python) = cluster().await;
     let mut client = cluster.nodes[0].member().await;
     client.join("r").await;

@@ -49,8 +49,8 @@ fn rooms(cluster: &RedisCluster) -> [String; 3] {
 }
 
 async fn expect_delivery(from: &mut WebsocketClient, to: &mut WebsocketClient, room: &str) {
-    from.emit(room, &format!(r#""said","{room}""#)).await;
-    to.expect(&format!(r#"42["said","{room}"]"#)).await;
+    from.emit(room, &format!(r#""sent","{room}""#)).await;
+    to.expect(&format!(r#"42["sent","{room}"]"#)).await;
 }
 
 #[actix_rt::test]
@@ -184,7 +184,7 @@ async fn a_query_to_a_room_that_was_just_left_completes_at_once() {
         client.ask(r#"["roomwire:leave","r"]"#).await;
     }
     let begun = std::time::Instant::now();
-    let answer = a.ask(r#"["roomwire:ask","r","q"]"#).await;
-    assert!(answer.contains("no_answer"), "{answer}");
+    let response = a.ask(r#"["roomwire:ask","r","q"]"#).await;
+    assert!(response.contains("no_answer"), "{response}");
     assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Reload: the built binary reads its configuration again at `SIGHUP` and says what came of it.
+//! Reload: the built binary reads its configuration again on `SIGHUP` and logs the result.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::support::{WebsocketClient, within_deadline};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
-/// A node with a file, and the places it listens at.
+/// A node with a configuration file, and its addresses.
 struct Reloading {
     node: Node,
     file: PathBuf,
@@ -34,7 +34,7 @@ impl Reloading {
         }
     }
 
-    /// Puts other settings into the file and tells the node; waits for the end of what it says of it.
+    /// Writes other settings to the file and sends `SIGHUP`. Returns the lines of the log up to `ends_with`.
     fn reload(&self, content: &str, ends_with: &str) -> Vec<String> {
         std::fs::write(&self.file, content).unwrap();
         self.node.signal("HUP");
@@ -49,8 +49,8 @@ impl Reloading {
     }
 
     async fn metrics(&self) -> String {
-        let answer = Request::get("/metrics").send(&self.internal).await;
-        answer.text().to_owned()
+        let response = Request::get("/metrics").send(&self.internal).await;
+        response.text().to_owned()
     }
 
     /// The value of a metric.
@@ -66,7 +66,7 @@ impl Reloading {
 }
 
 /// Whether one of the lines has all of these parts.
-fn says(lines: &[String], parts: &[&str]) -> bool {
+fn has_line(lines: &[String], parts: &[&str]) -> bool {
     lines
         .iter()
         .any(|line| parts.iter().all(|part| line.contains(part)))
@@ -112,15 +112,15 @@ async fn limits_rooms_origins_and_the_log_change_under_open_connections() {
         ["at most 2 connections", ""],
         ["configuration reloaded changed=4 waiting=0", ""],
     ] {
-        assert!(says(&lines, &parts), "{parts:?} in {lines:#?}");
+        assert!(has_line(&lines, &parts), "{parts:?} in {lines:#?}");
     }
-    // The one that is there counts.
+    // The open session counts towards the limit.
     assert_eq!(node.handshake(&page).await, 200);
     assert_eq!(node.handshake(&page).await, 503);
     let refused = member.ask(r#"["roomwire:join","new"]"#).await;
     assert!(refused.contains("join_forbidden"), "{refused}");
     node.node.line("request refused socket=");
-    // Who is in stays in, and may do what members may.
+    // A member stays in the room and may do what members may.
     let emitted = member.ask(r#"["roomwire:emit","old","x"]"#).await;
     assert_eq!(emitted, r#"[{"ok":true}]"#);
     let applied = r#"roomwire_config_reloads_total{result="applied"}"#;
@@ -128,7 +128,7 @@ async fn limits_rooms_origins_and_the_log_change_under_open_connections() {
 }
 
 #[actix_rt::test]
-async fn a_refused_file_changes_nothing_and_every_problem_is_named() {
+async fn an_invalid_file_changes_nothing_and_every_problem_is_logged() {
     let before = "[limits]\nconnections = 1\n";
     let node = Reloading::start(before);
     let mut member = WebsocketClient::open(&node.address).await;
@@ -149,12 +149,15 @@ async fn a_refused_file_changes_nothing_and_every_problem_is_named() {
         ],
         ["ERROR", "configuration not reloaded", "problems=3"],
     ] {
-        assert!(says(&lines, &parts), "{parts:?} in {lines:#?}");
+        assert!(has_line(&lines, &parts), "{parts:?} in {lines:#?}");
     }
     std::fs::remove_file(&node.file).unwrap();
     node.node.signal("HUP");
     let lines = node.node.lines_until("the old one stays in force");
-    assert!(says(&lines, &["--config", "cannot be read"]), "{lines:#?}");
+    assert!(
+        has_line(&lines, &["--config", "cannot be read"]),
+        "{lines:#?}"
+    );
     assert_eq!(node.handshake(&[]).await, 503, "the old limit");
     member.join("x").await;
     let refused = r#"roomwire_config_reloads_total{result="refused"}"#;
@@ -166,7 +169,7 @@ async fn a_refused_file_changes_nothing_and_every_problem_is_named() {
 }
 
 #[actix_rt::test]
-async fn what_needs_a_restart_is_named_until_it_is_undone() {
+async fn settings_that_need_a_restart_are_logged_until_they_are_reverted() {
     let node = Reloading::start("");
     let after = "[engine]\nping_interval = \"9s\"\n[bus]\nsentinel_password = \"s3cret\"\n[drain]\ngrace = \"2s\"\n";
     for pending in ["changed=3 waiting=2", "changed=2 waiting=2"] {
@@ -178,9 +181,9 @@ async fn what_needs_a_restart_is_named_until_it_is_undone() {
             ],
             ["bus.sentinel_password: ", "takes effect at the next start"],
         ] {
-            assert!(says(&lines, &parts), "{parts:?} in {lines:#?}");
+            assert!(has_line(&lines, &parts), "{parts:?} in {lines:#?}");
         }
-        assert!(!says(&lines, &["s3cret"]), "{lines:#?}");
+        assert!(!has_line(&lines, &["s3cret"]), "{lines:#?}");
         assert_eq!(node.metric("roomwire_config_restart_pending").await, 2);
     }
     let mut member = WebsocketClient::open(&node.address).await;
@@ -201,7 +204,7 @@ async fn what_needs_a_restart_is_named_until_it_is_undone() {
 }
 
 #[actix_rt::test]
-async fn half_a_renewal_is_refused_and_counted() {
+async fn an_incomplete_certificate_renewal_is_rejected_and_counted() {
     let files = Files::good();
     let content = format!(
         "[server]\ntls_cert = {:?}\ntls_key = {:?}\n",
@@ -221,7 +224,7 @@ async fn half_a_renewal_is_refused_and_counted() {
     node.signal("HUP");
     let lines = node.lines_until("configuration not reloaded");
     assert!(
-        says(&lines, &["configuration refused server.tls_"]),
+        has_line(&lines, &["configuration refused server.tls_"]),
         "{lines:#?}"
     );
     let metrics = Request::get("/metrics").send(&internal).await;
@@ -237,7 +240,7 @@ async fn half_a_renewal_is_refused_and_counted() {
 }
 
 #[actix_rt::test]
-async fn a_renewed_certificate_is_shown_also_from_another_place() {
+async fn a_renewed_certificate_is_used_also_from_another_path() {
     let files = Files::good();
     let section = |files: &Files| {
         format!(
@@ -254,7 +257,10 @@ async fn a_renewed_certificate_is_shown_also_from_another_place() {
     files.replace(&renewed);
     node.signal("HUP");
     let lines = node.lines_until("configuration reloaded, nothing changed");
-    assert!(says(&lines, &["TLS certificate replaced"]), "{lines:#?}");
+    assert!(
+        has_line(&lines, &["TLS certificate replaced"]),
+        "{lines:#?}"
+    );
     let shown = tls::shown(&address).await;
     assert!(shown == renewed.der() && shown != before);
 
@@ -262,7 +268,7 @@ async fn a_renewed_certificate_is_shown_also_from_another_place() {
     std::fs::write(&file, section(&elsewhere.write())).unwrap();
     node.signal("HUP");
     let lines = node.lines_until("configuration reloaded changed=2 waiting=0");
-    assert!(says(&lines, &["server.tls_key: "]), "{lines:#?}");
+    assert!(has_line(&lines, &["server.tls_key: "]), "{lines:#?}");
     assert_eq!(tls::shown(&address).await, elsewhere.der());
 
     // TLS itself is turned off only by a restart.

@@ -9,14 +9,14 @@ use crate::support::{TestServer, within_deadline};
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
 
 async fn rest(stream: &mut Box<dyn Wire>) -> String {
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     // The server may reset a connection with unread bytes.
     let _ = within_deadline(
         "the end of the connection",
-        stream.read_to_end(&mut answers),
+        stream.read_to_end(&mut responses),
     )
     .await;
-    String::from_utf8(answers).unwrap()
+    String::from_utf8(responses).unwrap()
 }
 
 #[actix_rt::test]
@@ -47,10 +47,10 @@ async fn keeps_the_connection(server: &TestServer) {
     for request in requests {
         let bytes = request.encode(tls::host(&address));
         stream.write_all(&bytes).await.unwrap();
-        let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
+        assert_eq!(response.status, 200, "{}", response.text());
         // HTTP/1.1 connections persist by default.
-        let connection = answer.header("connection").unwrap_or("keep-alive");
+        let connection = response.header("connection").unwrap_or("keep-alive");
         assert_eq!(connection, "keep-alive");
     }
 }
@@ -72,8 +72,12 @@ async fn nothing_is_served_after_a_request_that_closes() {
         let mut stream = tls::dial(&server.address(), false).await;
         let requests = format!("{LIVEZ}\r\n{last}{LIVEZ}\r\n{LIVEZ}\r\n");
         stream.write_all(requests.as_bytes()).await.unwrap();
-        let answers = rest(&mut stream).await;
-        assert_eq!(answers.matches("HTTP/1.").count(), 2, "{last}: {answers}");
+        let responses = rest(&mut stream).await;
+        assert_eq!(
+            responses.matches("HTTP/1.").count(),
+            2,
+            "{last}: {responses}"
+        );
     }
 }
 
@@ -86,13 +90,13 @@ async fn a_head_in_pieces_and_pipelined_requests_are_served() {
         stream.write_all(&[byte]).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
-    assert_eq!(answer.summary(), (200, "ok\n"));
+    let response = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
+    assert_eq!(response.summary(), (200, "ok\n"));
     let pipelined = format!("{LIVEZ}\r\n").repeat(3);
     stream.write_all(pipelined.as_bytes()).await.unwrap();
     for _ in 0..3 {
-        let answer = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
-        assert_eq!(answer.summary(), (200, "ok\n"));
+        let response = within_deadline("an answer", Response::read(&mut stream, &mut buffer)).await;
+        assert_eq!(response.summary(), (200, "ok\n"));
     }
     stream.write_all(b"no request\r\n\r\n").await.unwrap();
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 400"));
@@ -121,10 +125,10 @@ async fn a_head_beyond_32_kib_is_refused_and_one_below_is_served() {
                 let last = format!("{LIVEZ}Connection: close\r\n\r\n");
                 stream.write_all(last.as_bytes()).await.unwrap();
             }
-            let answers = rest(&mut stream).await;
+            let responses = rest(&mut stream).await;
             for status in expected {
                 let start = format!("HTTP/1.1 {status}");
-                assert!(answers.contains(&start), "{status}: {answers}");
+                assert!(responses.contains(&start), "{status}: {responses}");
             }
         }
     }

@@ -21,11 +21,11 @@ join = "nobody"
 publish = "anyone"
 "#;
 
-fn error(answer: &str) -> String {
-    let answer: Value = serde_json::from_str(answer).unwrap();
-    assert_eq!(answer[0]["ok"], false, "{answer}");
-    assert!(!answer[0]["error"]["message"].as_str().unwrap().is_empty());
-    answer[0]["error"]["code"].as_str().unwrap().to_owned()
+fn error(response: &str) -> String {
+    let response: Value = serde_json::from_str(response).unwrap();
+    assert_eq!(response[0]["ok"], false, "{response}");
+    assert!(!response[0]["error"]["message"].as_str().unwrap().is_empty());
+    response[0]["error"]["code"].as_str().unwrap().to_owned()
 }
 
 #[actix_rt::test]
@@ -167,12 +167,12 @@ async fn room_rules_decide_who_may_join_and_emit() {
     ];
     for (room, member, stranger) in cases {
         for (client, expected) in [(&mut a, member), (&mut b, stranger)] {
-            let answer = client
+            let response = client
                 .ask(&format!(r#"["roomwire:emit","{room}","e"]"#))
                 .await;
             match expected {
-                Some(code) => assert_eq!(error(&answer), code, "{room}"),
-                None => assert_eq!(answer, r#"[{"ok":true}]"#, "{room}"),
+                Some(code) => assert_eq!(error(&response), code, "{room}"),
+                None => assert_eq!(response, r#"[{"ok":true}]"#, "{room}"),
             }
         }
     }

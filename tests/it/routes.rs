@@ -54,7 +54,7 @@ async fn one_connection_has_a_relay_an_upstream_and_an_echo_by_namespace() {
         .send(r#"42/legacy-1,2["message-with-ack","there"]"#)
         .await;
     client.expect(r#"43/legacy-1,2["there"]"#).await;
-    // The relay knows no such event, the upstream no room.
+    // The relay has no such event, and the upstream has no rooms.
     client.send(r#"42/chat,3["message",1]"#).await;
     let rejected = client.text().await;
     assert!(rejected.contains("unknown_event"), "{rejected}");

@@ -1,11 +1,11 @@
-//! A node that stops: clients hear of it, and it is gone.
+//! Stopping a node without a drain.
 
 use crate::support::http::Request;
 use crate::support::log::close_reason;
 use crate::support::{Frame, TestCluster, TestServer};
 
 #[actix_rt::test]
-async fn every_client_hears_of_it_and_the_port_is_free() {
+async fn every_client_is_notified_and_the_port_is_released() {
     let server = TestServer::start().await;
     let address = server.address();
     let mut idle = server.websocket().await;
@@ -26,7 +26,7 @@ async fn every_client_hears_of_it_and_the_port_is_free() {
 }
 
 #[actix_rt::test]
-async fn what_was_sent_before_arrives_before_the_end() {
+async fn queued_events_arrive_before_the_close_frame() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     b.join("r").await;
@@ -42,20 +42,20 @@ async fn what_was_sent_before_arrives_before_the_end() {
 }
 
 #[actix_rt::test]
-async fn a_stopping_node_takes_nobody_new() {
+async fn a_stopping_node_rejects_new_sessions() {
     let server = TestServer::start().await;
     let address = server.address();
-    // A session whose client does not ask holds the stop up for its time.
+    // A session whose client does not poll delays the stop up to its time limit.
     let mut lingering = server.polling().await;
     lingering.connect().await;
     let (refused, ()) = tokio::join!(
         async {
             loop {
-                let answer = Request::get("/socket.io/?EIO=4&transport=polling")
+                let response = Request::get("/socket.io/?EIO=4&transport=polling")
                     .send(&address)
                     .await;
-                if answer.summary().0 != 200 {
-                    break answer;
+                if response.summary().0 != 200 {
+                    break response;
                 }
             }
         },
@@ -69,7 +69,7 @@ async fn a_stopping_node_takes_nobody_new() {
 }
 
 #[actix_rt::test]
-async fn a_node_with_nobody_left_stops_at_once() {
+async fn a_node_without_sessions_stops_at_once() {
     let server = TestServer::start().await;
     let start = std::time::Instant::now();
     server.server.stop().await;
@@ -81,7 +81,7 @@ async fn a_node_with_nobody_left_stops_at_once() {
 }
 
 #[actix_rt::test]
-async fn the_other_nodes_go_on() {
+async fn the_other_nodes_continue() {
     let TestCluster {
         nodes: [stopping, staying],
         ..

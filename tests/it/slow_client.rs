@@ -25,7 +25,7 @@ const HARD: [(&str, &str); 5] = [
     ("SOCKET__SLOW_TIMEOUT", "1h"),
 ];
 
-/// A member of `r` that does not read until told to.
+/// A member of `r` that does not read until the test reads from it.
 async fn unread_member(address: &str) -> WebsocketClient {
     let mut client = WebsocketClient::open_small(address).await;
     client.connect("/").await;
@@ -327,7 +327,7 @@ async fn closed_over_polling(server: &TestServer) {
         sender.emit("r", &format!(r#""n",{number},"{text}""#)).await;
     }
     let policies = &server.metrics().slow_consumers_total;
-    eventually("it is given up", || {
+    eventually("the session is closed", || {
         policies.of(SlowPolicy::Closed).get() == 1
     })
     .await;
@@ -364,7 +364,7 @@ async fn the_limit_holds_for_a_websocket_on_another_node() {
         );
     }
     assert_eq!(close_reason(&client.sid).await, "slow consumer");
-    eventually("the websocket is given up", || {
+    eventually("the websocket is closed", || {
         edge.metrics().forwarded_websockets.get() == 0
     })
     .await;
@@ -391,7 +391,7 @@ async fn a_websocket_on_another_node_that_does_not_read_ends_by_ping_timeout() {
         publisher.emit(room("r"), &format!(r#"["n",{number},"{text}"]"#), false);
     }
     assert_eq!(close_reason(&client.sid).await, "ping timeout");
-    eventually("the websocket is given up", || {
+    eventually("the websocket is closed", || {
         edge.metrics().forwarded_websockets.get() == 0
     })
     .await;

@@ -120,8 +120,8 @@ async fn a_ticket_resumes_a_session_on_any_worker() {
         let request = Request::get("/livez").encode(&address);
         stream.write_all(&request).await.unwrap();
         // The ticket comes with the first response.
-        let answer = Response::read(&mut stream, &mut Vec::new()).await;
-        assert_eq!(answer.status, 200);
+        let response = Response::read(&mut stream, &mut Vec::new()).await;
+        assert_eq!(response.status, 200);
         kinds.push(stream.get_ref().1.handshake_kind().unwrap());
     }
     use rustls::HandshakeKind::{Full, Resumed};
@@ -132,9 +132,9 @@ async fn a_ticket_resumes_a_session_on_any_worker() {
 async fn the_response_to_plain_http_names_https_and_wss() {
     let (server, _files) = secure(&[]).await;
     let address = server.server.address().to_string();
-    let answer = within_deadline("an answer", Request::get("/livez").send(&address)).await;
+    let response = within_deadline("an answer", Request::get("/livez").send(&address)).await;
     let expected = "this port speaks TLS: use https:// or wss://\n";
-    assert_eq!(answer.summary(), (400, expected));
+    assert_eq!(response.summary(), (400, expected));
     eventually("it is counted", || {
         server.metrics().tls_handshakes_failed_total.get() == 1
     })
@@ -146,7 +146,7 @@ async fn the_response_to_plain_http_names_https_and_wss() {
 async fn slow_and_malformed_handshakes_end_and_delay_no_other_client() {
     let (server, _files) = secure(&[]).await;
     let address = server.server.address().to_string();
-    let mut silent = tls::connect(&address, false).await;
+    let mut idle = tls::connect(&address, false).await;
     // The start of a longer record.
     let mut slow = tls::connect(&address, false).await;
     slow.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
@@ -156,9 +156,9 @@ async fn slow_and_malformed_handshakes_end_and_delay_no_other_client() {
     let _alert = within_deadline("the end of a broken one", broken.read_to_end(&mut rest)).await;
     server.member().await.quiet().await;
     rest.clear();
-    let ends = async { tokio::join!(slow.read_to_end(&mut rest), silent.read_u8()) };
-    let (_, silent) = within_deadline("the end of slow ones", ends).await;
-    assert!(silent.is_err());
+    let ends = async { tokio::join!(slow.read_to_end(&mut rest), idle.read_u8()) };
+    let (_, idle) = within_deadline("the end of slow ones", ends).await;
+    assert!(idle.is_err());
     eventually("three failures", || {
         server.metrics().tls_handshakes_failed_total.get() == 3
     })
@@ -296,12 +296,12 @@ fn certificate_and_key_are_configured_together() {
     );
 }
 
-fn assert_refused_with(environment: &[(&str, &str)], words: &[&str]) {
+fn assert_refused_with(environment: &[(&str, &str)], parts: &[&str]) {
     let output = run(&["check"], environment);
     let problems = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{words:?}: {problems}");
-    for word in words {
-        assert!(problems.contains(word), "{word}: {problems}");
+    assert_eq!(output.status.code(), Some(2), "{parts:?}: {problems}");
+    for part in parts {
+        assert!(problems.contains(part), "{part}: {problems}");
     }
 }
 
@@ -341,9 +341,9 @@ async fn stalled_handshakes_delay_only_their_own_address() {
             .unwrap();
         let request = Request::get("/livez").encode("localhost");
         stream.write_all(&request).await.unwrap();
-        let answer =
+        let response =
             within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(response.status, 200);
         // Long before the first of them times out.
         assert!(
             start.elapsed() < Duration::from_secs(5),

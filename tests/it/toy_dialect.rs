@@ -1,5 +1,5 @@
-//! A dialect that only this test knows, in a running cluster: all that a new dialect needs is its implementation and a
-//! place in the list of dialects.
+//! A dialect that exists only in this test, in a running cluster: all that a new dialect needs is its implementation
+//! and a place in the list of dialects.
 
 use std::sync::Arc;
 
@@ -68,9 +68,9 @@ impl Dialect for ToyDialect {
 
     fn decode(&self, message: &Bytes) -> Result<Inbound, DecodeError> {
         let text = String::from_utf8_lossy(message).into_owned();
-        let words = if text.starts_with("ask") { 4 } else { 3 };
-        let words: Vec<&str> = text.splitn(words, ' ').collect();
-        let (room, json, ack) = match words[..] {
+        let parts = if text.starts_with("ask") { 4 } else { 3 };
+        let parts: Vec<&str> = text.splitn(parts, ' ').collect();
+        let (room, json, ack) = match parts[..] {
             [node, ..] if node.starts_with("node=") => {
                 return Ok(Inbound::Own { gather: None });
             }
@@ -124,7 +124,7 @@ fn with_toy(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
     dialects
 }
 
-/// A foreign program that speaks the toy dialect.
+/// A foreign program that uses the toy dialect.
 struct ToyProgram {
     link: Arc<MemoryLink>,
     events: LinkEvents,

@@ -34,8 +34,11 @@ async fn websocket_reaches_its_session_from_every_worker(server: &TestServer) {
             );
         }
         let mut websocket = WebsocketClient::upgraded(&server.address(), &client.sid).await;
-        let answer = websocket.ask(r#"["roomwire:join","second"]"#).await;
-        assert!(answer.contains(r#""transport":"websocket""#), "{answer}");
+        let response = websocket.ask(r#"["roomwire:join","second"]"#).await;
+        assert!(
+            response.contains(r#""transport":"websocket""#),
+            "{response}"
+        );
         other.emit("r", r#""to all""#).await;
         websocket.expect(r#"42["to all"]"#).await;
         other
@@ -106,7 +109,7 @@ async fn an_upgrade_under_load_loses_and_reorders_nothing() {
             let mut websocket = WebsocketClient::upgrading(&server.address(), &client.sid).await;
             websocket.send("2probe").await;
             websocket.expect("3probe").await;
-            // ... some while the probe is answered ...
+            // ... some while the probe is in progress ...
             client
                 .take_fetched()
                 .iter()

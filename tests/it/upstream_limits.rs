@@ -156,7 +156,7 @@ async fn clients_of_a_stopped_upstream_move_to_the_other() {
 }
 
 #[actix_rt::test]
-async fn upstream_connections_are_limited_per_address_whatever_the_auth_payload_is() {
+async fn upstream_connections_are_limited_per_address_for_any_auth_payload() {
     let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
     let limits = [
         ("APP__UPSTREAM__MAX_CONNECTIONS_PER_IP", "2"),

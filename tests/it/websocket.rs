@@ -71,9 +71,9 @@ async fn a_client_without_pongs_times_out_after_interval_plus_timeout() {
 #[actix_rt::test]
 async fn a_client_that_joins_no_namespace_is_closed() {
     let server = TestServer::with(&[("SOCKET__CONNECT_TIMEOUT", "100ms")]).await;
-    let mut stranger = server.websocket().await;
+    let mut unjoined = server.websocket().await;
     let mut member = server.member().await;
-    assert_eq!(stranger.rest().await, [Frame::Close(None, String::new())]);
+    assert_eq!(unjoined.rest().await, [Frame::Close(None, String::new())]);
     member.quiet().await;
     server.sessions(1).await;
 }
@@ -91,8 +91,8 @@ async fn fragmented_and_split_frames_are_accepted() {
     // Large enough for each form of the length.
     for length in [100, 200, 70_000] {
         let text = filler(length);
-        let answer = client.ask(&format!(r#"["{text}"]"#)).await;
-        assert!(answer.contains("unknown_event"), "{answer}");
+        let response = client.ask(&format!(r#"["{text}"]"#)).await;
+        assert!(response.contains("unknown_event"), "{response}");
     }
 }
 
@@ -111,7 +111,7 @@ async fn frames_that_follow_the_handshake_at_once_or_byte_by_byte_are_read() {
         tokio::task::yield_now().await;
     }
     let mut seen = Vec::new();
-    crate::support::within_deadline("the answers", async {
+    crate::support::within_deadline("the responses", async {
         while !seen.ends_with(br#"430[{"ok":true,"room":"r"}]"#) {
             assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
         }

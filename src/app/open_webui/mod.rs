@@ -8,7 +8,7 @@
 //! cached. `maintenance` runs periodic tasks.
 //!
 //! `sockets` is the state of one worker's sockets as a value, `worker` joins it with the services. Only this folder,
-//! `config`, and `live`, which checks backends before a node starts, know Open WebUI's names.
+//! `config` and `live`, which checks backends before a node starts, depend on names of Open WebUI.
 
 mod authentication;
 mod backends;

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_changes_its_user_leaves_chats_and_models_behind() {
+    fn a_socket_that_changes_its_user_loses_its_chats_and_models() {
         let now = Instant::now();
         let mut sockets = Sockets::default();
         let socket = socket();

@@ -143,7 +143,7 @@ fn the_index_agrees_with_a_naive_model() {
 }
 
 #[test]
-fn an_empty_namespace_leaves_nothing_behind() {
+fn an_empty_namespace_is_removed_from_the_index() {
     let mut f = fixture(0);
     let worker = WorkerIndex::new(0).unwrap();
     for n in 0..100 {

@@ -33,7 +33,7 @@ impl Drop for FirstAck {
 }
 
 impl Shard {
-    /// Emits an event and requests the first ack of a client, on whatever node it is.
+    /// Emits an event and requests the first ack of a client on any node.
     pub fn call(self: &Rc<Self>, mut emit: Emit) -> FirstAck {
         let (sender, ack) = oneshot::channel();
         let id = {
@@ -83,7 +83,7 @@ impl Shard {
         state.queries.counted(counted.id, counted.nodes);
     }
 
-    /// This node is one of the counted receivers of its own call or query, and has no more to respond.
+    /// This node is one of the counted receivers of its own call or query. Its response counts without a message.
     pub(in crate::broker) fn echoed(&self, id: u64) {
         let mut state = self.state.borrow_mut();
         state.calls.responded(id);

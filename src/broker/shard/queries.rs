@@ -1,4 +1,4 @@
-//! Queries: answered for the sockets of this worker, and collected for threads without a shard.
+//! Queries: run on the sockets of this worker, and their answers collected for threads without a shard.
 
 use super::Shard;
 use crate::broker::messages::{RunQuery, StartQuery, WorkerAnswer};
@@ -10,7 +10,7 @@ impl Shard {
         self.state.borrow_mut().queries.start(start);
     }
 
-    /// Answers a query to the worker that collects the answers.
+    /// Runs a query, and sends the answer to the worker that collects the answers.
     pub(in crate::broker) fn run_query(&self, run: &RunQuery) {
         let answer = self.answer(&run.query);
         let answer = WorkerAnswer { id: run.id, answer };
@@ -43,14 +43,14 @@ impl Shard {
         }
     }
 
-    /// Takes the answer of a worker of this node.
+    /// Handles the answer of a worker of this node.
     pub(in crate::broker) fn worker_answered(&self, answer: WorkerAnswer) {
         let ours = self.directory.node();
         let queries = &mut self.state.borrow_mut().queries;
         queries.worker_answered(answer.id, answer.answer, ours);
     }
 
-    /// Takes the answer of another node.
+    /// Handles the answer of another node.
     pub(in crate::broker) fn node_answered(&self, response: QueryResponse) {
         self.state.borrow_mut().queries.node_answered(response);
     }

@@ -44,7 +44,7 @@ pub struct State {
     pub batch: Batch,
     /// Rooms that appeared or vanished and are not reported to the bridge yet.
     pub changes: Vec<RoomChange>,
-    /// Whether anybody observes the sockets.
+    /// Whether the sockets have an observer.
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
     pub events: Vec<SocketEvent>,

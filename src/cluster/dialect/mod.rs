@@ -1,8 +1,8 @@
 //! What the members of a bus send each other: bytes to commands and back.
 //!
-//! [`Dialect`] is all that the rest of the node knows of a format. Dialects are pure: no link, clock, actor or lock. The
-//! first dialect of a node, `native`, connects the nodes of a cluster; the others connect programs that are not Roomwire
-//! nodes. A new dialect is a folder here and a line in [`crate::cluster::start::dialects`].
+//! The rest of the node uses a format only through [`Dialect`]. Dialects are pure: no link, clock, actor or lock. The
+//! first dialect of a node, `native`, connects the nodes of a cluster; the others connect programs that are not
+//! Roomwire nodes. A new dialect is a folder here and a line in [`crate::cluster::start::dialects`].
 
 pub mod native;
 pub mod python;
@@ -15,7 +15,7 @@ use crate::model::{
     AckReply, Command, DialectId, Namespace, NodeId, QueryRequest, QueryResponse, Room,
 };
 
-/// A format of messages on the bus, as spoken by one node.
+/// A format of messages on the bus, with the state that one node needs to use it.
 pub trait Dialect: Send + Sync {
     /// Identifies the dialect in a [`ReplyTo`](crate::model::ReplyTo), on every node and in every version.
     fn id(&self) -> DialectId;
@@ -39,7 +39,7 @@ pub trait Dialect: Send + Sync {
     /// Decodes a message.
     ///
     /// # Errors
-    /// The message is malformed, or of a kind or version that this node does not know.
+    /// The message is malformed, or of an unknown kind or version.
     fn decode(&self, message: &Bytes) -> Result<Inbound, DecodeError>;
 
     /// Decodes a command that this node encoded, so that a queued message is held once for all dialects. The first

@@ -59,7 +59,7 @@ table! {
         forward_timeout: Duration = "5s", duration(MILLISECOND..);
     }
     derived {
-        /// The prefix of every native channel: `prefix` and the database number, as `roomwire:0`.
+        /// The prefix of every native channel: `prefix` and the database number, such as `roomwire:0`.
         channel_prefix: String,
         /// `tls_cert` and `tls_key`.
         tls_identity: Option<(PathBuf, PathBuf)>,

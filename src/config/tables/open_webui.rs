@@ -22,9 +22,9 @@ table! {
         /// Prefix of the keys in Redis that the backends share with this node (their `REDIS_KEY_PREFIX`).
         key_prefix: String = "open-webui", text("name", values::channel_name);
         /// `WEBUI_SECRET_KEY` of the backends, recommended: with it, forged tokens are rejected without a request to a
-        /// backend. Empty = a backend is asked about each unknown token.
+        /// backend. Empty = each unknown token is verified by a backend.
         secret_key: Option<Secret> = "", text("text", |text| Ok(Secret::from(text))).or_empty(), secret;
-        /// Time for which the status of a token is cached for connecting clients. 0 = a backend is asked at each connect.
+        /// Time for which the status of a token is cached for connecting clients. 0 = the token is verified at each connect.
         token_cache: Duration = "15s", duration(Duration::ZERO..);
         /// Time between two checks of the token of an open connection.
         revalidate_interval: Duration = "2m", duration(MILLISECOND..);

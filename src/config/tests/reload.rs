@@ -75,7 +75,7 @@ fn a_rejected_reload_names_all_problems() {
 
 #[test]
 fn applied_changes_must_fit_pending_ones() {
-    // The listener goes on to expect a proxy: without any that is trusted, nobody could connect.
+    // The listener still expects a PROXY header, so without a trusted proxy no client could connect.
     let running = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.1\"]\n";
     let rejected = reload_text(running, "[server]\n").unwrap_err();
     assert_eq!(keys(&rejected.problems), ["server.proxy_protocol"]);

@@ -18,7 +18,7 @@ fn a_route_brings_the_checks_of_its_app() {
 }
 
 #[test]
-fn a_namespace_that_no_client_can_reach_is_warned_of() {
+fn a_route_of_a_namespace_that_no_client_can_reach_is_a_warning() {
     let names = |namespaces| {
         let environment = [
             ("ROOMWIRE_APP__UPSTREAM__URLS", "http://behind:3000"),
@@ -39,7 +39,7 @@ fn a_namespace_that_no_client_can_reach_is_warned_of() {
 }
 
 #[test]
-fn an_app_that_changes_the_whole_node_is_no_route() {
+fn an_app_that_changes_defaults_of_the_node_is_rejected_in_a_route() {
     let text = "[[app.routes]]\nnamespace = \"/ui\"\napp = \"open_webui\"\n";
     let rejected = load_text(text, &[]).unwrap_err().to_string();
     assert!(rejected.contains("app.routes[0].app"), "{rejected}");

@@ -84,7 +84,7 @@ fn a_full_socket_queues_then_catches_up_in_order() {
 }
 
 #[test]
-fn past_the_limit_the_lane_closes_and_others_do_not_notice() {
+fn above_the_limit_a_lane_closes_and_other_lanes_are_not_affected() {
     let mut lanes = lanes(100);
     let (stuck, fine) = (
         FakeSocket::with_room(0),
@@ -113,7 +113,7 @@ fn past_the_limit_the_lane_closes_and_others_do_not_notice() {
 }
 
 #[test]
-fn what_a_full_socket_leaves_of_a_batch_keeps_room_in_the_queue() {
+fn a_batch_that_a_full_socket_rejects_leaves_room_in_the_queue() {
     let mut lanes = lanes(1000);
     let socket = FakeSocket::with_room(30);
     let id = open(&mut lanes, &socket);
@@ -130,7 +130,7 @@ fn what_a_full_socket_leaves_of_a_batch_keeps_room_in_the_queue() {
 }
 
 #[test]
-fn volatile_packets_never_wait() {
+fn volatile_packets_are_never_queued() {
     let mut lanes = lanes(1000);
     let id = lanes.open(WireFormat::default());
     let mut volatile = Staged::volatile(Packet::text("4v"));
@@ -152,7 +152,7 @@ fn volatile_packets_never_wait() {
 }
 
 #[test]
-fn a_reused_lane_gets_nothing_of_its_predecessor() {
+fn a_reused_lane_receives_no_packets_of_the_previous_client() {
     let mut lanes = lanes(1000);
     let (old, new) = (
         FakeSocket::with_room(usize::MAX / 2),

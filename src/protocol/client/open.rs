@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::EndReason;
 
-/// Upper bound of the ping deadline, whatever a server announces.
+/// Upper bound of the ping deadline, even if a server announces a later one.
 const SILENCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Deserialize)]

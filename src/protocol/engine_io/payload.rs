@@ -1,6 +1,6 @@
 //! The body of a polling request or response: packets joined by the record separator (docs/protocol.md#13-polling).
 //!
-//! How many packets or bytes a request may hold is its reader's business; answers are bounded here.
+//! How many packets or bytes a request may hold is up to the reader of the request; responses are bounded here.
 
 use base64::Engine;
 use thiserror::Error;
@@ -31,7 +31,7 @@ pub enum PayloadError {
     Base64(#[from] base64::DecodeError),
 }
 
-/// The packets of `body` in order. Ends after the first error: packets behind a broken one are dropped
+/// The packets of `body` in order. Ends after the first error: packets after a malformed one are dropped
 /// (docs/protocol.md#17-errors). An empty body is one empty packet, thus an error.
 pub fn decode(body: &str) -> PayloadPackets<'_> {
     PayloadPackets { rest: Some(body) }
@@ -44,7 +44,7 @@ pub struct PayloadPackets<'a> {
 }
 
 impl<'a> PayloadPackets<'a> {
-    /// The packets that are not decoded yet, as a body of their own.
+    /// The packets that are not decoded yet, as a separate body.
     pub fn rest(&self) -> Option<&'a str> {
         self.rest
     }
@@ -72,7 +72,7 @@ fn decode_record(record: &str) -> Result<PayloadPacket<'_>, PayloadError> {
     })
 }
 
-/// Collects the packets of one polling answer within its limits; the first packet always fits.
+/// Collects the packets of one polling response within its limits; the first packet always fits.
 #[derive(Debug)]
 pub struct PayloadWriter {
     body: Vec<u8>,
@@ -82,7 +82,7 @@ pub struct PayloadWriter {
 }
 
 impl PayloadWriter {
-    /// An answer of at most `max_packets` packets and `max_bytes` bytes, separators included.
+    /// A response of at most `max_packets` packets and `max_bytes` bytes, separators included.
     pub fn new(max_packets: usize, max_bytes: usize) -> Self {
         Self {
             body: Vec::new(),
@@ -106,13 +106,13 @@ impl PayloadWriter {
         self.fits_text(binary_length(length))
     }
 
-    /// Adds a text packet, type digit included. Not checked: ask `fits_text` first.
+    /// Adds a text packet, type digit included. The caller must have checked `fits_text`.
     pub fn push_text(&mut self, packet: &[u8]) {
         self.start_packet(packet.len());
         self.body.extend_from_slice(packet);
     }
 
-    /// Adds a binary message as `b` + base64. Not checked: ask `fits_binary` first.
+    /// Adds a binary message as `b` + base64. The caller must have checked `fits_binary`.
     pub fn push_binary(&mut self, data: &[u8]) {
         let length = binary_length(data.len());
         self.start_packet(length);
@@ -125,7 +125,7 @@ impl PayloadWriter {
         debug_assert_eq!(written.ok(), Some(length - 1));
     }
 
-    /// How many packets are in it.
+    /// The number of packets.
     pub fn packets(&self) -> usize {
         self.packets
     }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_its_limits_but_takes_one_packet() {
+    fn a_response_keeps_its_limits_except_that_one_packet_always_fits() {
         let mut writer = PayloadWriter::new(2, 10);
         assert!(writer.fits_text(1000) && writer.fits_binary(1000));
         writer.push_text(b"4ab");

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-/// Why a session ended, in the words of the reference server where it has them.
+/// Why a session ended, named as in the reference server where it has the same reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The client said goodbye or its connection ended.
+    /// The client closed the session, or its connection ended.
     TransportClose,
-    /// The connection broke, or the client broke the rules of its transport.
+    /// The connection broke, or the client violated the protocol of its transport.
     TransportError,
     /// No pong within the ping timeout.
     PingTimeout,
-    /// Bytes that are no packet.
+    /// The client sent something that is not a packet.
     ParseError,
     /// A packet that is not allowed in this state.
     ForcedClose,
@@ -19,11 +19,11 @@ pub enum CloseReason {
     ServerDisconnect,
     /// The node stops.
     ServerShuttingDown,
-    /// More waited for the client than it may.
+    /// The queue of the client exceeded its limits.
     SlowConsumer,
     /// A message larger than `engine.max_payload`.
     MessageTooLarge,
-    /// More events wait for the app than `socket.inbox_limit`, and the client could not be made to wait.
+    /// More events wait for the app than `socket.inbox_limit`, and back-pressure cannot reach the client.
     InboxOverflow,
     /// JSON nested deeper than `socket.max_depth`, and the app cannot refuse the event alone.
     NestedTooDeeply,
@@ -34,7 +34,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The reason as it stands in the log and as apps hear it.
+    /// The reason as logged, and as apps receive it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TransportClose => "transport close",
@@ -53,8 +53,9 @@ impl CloseReason {
         }
     }
 
-    /// What the close frame says. Most reasons close without a status code, as the reference server does;
-    /// those a client could not guess are named. A slow consumer cannot be told: what it did not read is in the way.
+    /// Code and reason of the close frame. Most sessions close without a status code, as in the reference server; only
+    /// reasons that are otherwise hard to find out are named. Not that of a slow consumer, which would have to read
+    /// everything queued before it.
     pub fn close_frame(self) -> (Option<u16>, &'static str) {
         match self {
             Self::MessageTooLarge => (
@@ -76,27 +77,27 @@ impl CloseReason {
     }
 }
 
-/// What the passing of time asks for.
+/// What is due at some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beat {
     /// Nothing is due.
     Quiet,
     /// Send a ping now.
     Ping,
-    /// The client did not answer the last ping.
+    /// The client did not respond to the last ping.
     Dead,
 }
 
-/// How late a timer may fire without being to the client's benefit.
+/// A timer that fires late by less than this does not extend the deadline of the client.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
 
-/// The server pings, the client answers; a session is gone at interval + timeout exactly.
+/// The server sends pings, and the client responds. Without a response the session ends exactly at interval + timeout.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     interval: Duration,
     timeout: Duration,
     deadline: Instant,
-    /// When the ping went out whose pong is awaited.
+    /// When the ping was sent whose pong is pending.
     pinged: Option<Instant>,
 }
 
@@ -111,17 +112,17 @@ impl Heartbeat {
         }
     }
 
-    /// When [`Heartbeat::handle_timeout`] has something to say.
+    /// The time at which to call [`Heartbeat::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
         self.deadline
     }
 
-    /// Time in which a live client must have answered a ping.
-    pub fn patience(&self) -> Duration {
+    /// The longest time for which a live client sends nothing.
+    pub fn max_silence(&self) -> Duration {
         self.interval + self.timeout
     }
 
-    /// Asks what is due at `now`.
+    /// Returns what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) -> Beat {
         if now < self.deadline {
             return Beat::Quiet;
@@ -130,21 +131,22 @@ impl Heartbeat {
             return Beat::Dead;
         }
         self.pinged = Some(now);
-        // A timer that fires a little late must not add up: the session ends at interval + timeout sharp.
+        // Small delays of timers must not add up: the session ends exactly at interval + timeout.
         let due = self.deadline;
         let sent = if now - due < TIMER_SLACK { due } else { now };
         self.deadline = sent + self.timeout;
         Beat::Ping
     }
 
-    /// A pong restarts the interval; says how long it took. One that was not asked for is harmless.
+    /// Handles a pong, which restarts the interval. Returns the round-trip time; `None` for a pong without a ping,
+    /// which has no effect.
     pub fn pong(&mut self, now: Instant) -> Option<Duration> {
         let pinged = self.pinged.take()?;
         self.deadline = now + self.interval;
         Some(now.saturating_duration_since(pinged))
     }
 
-    /// Reading from the client was suspended by us until `now`: its pong may wait in the socket.
+    /// Reading from the client was suspended until `now`, so its pong may wait in the socket buffer.
     pub fn extend_ping_deadline(&mut self, now: Instant) {
         if self.pinged.is_some() {
             self.deadline = now + self.timeout;
@@ -160,7 +162,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_millis(200);
 
     #[test]
-    fn a_silent_client_is_gone_at_interval_plus_timeout() {
+    fn a_client_that_sends_nothing_times_out_at_interval_plus_timeout() {
         let start = Instant::now();
         let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
         assert_eq!(
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_busy_does_not_take_its_delay_out_on_the_client() {
+    fn a_late_ping_extends_the_deadline_of_the_client() {
         let start = Instant::now();
         let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
         let late = start + INTERVAL * 2;
@@ -183,15 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pong_restarts_the_interval_and_an_unasked_one_does_nothing() {
+    fn a_pong_restarts_the_interval_unless_no_ping_is_pending() {
         let start = Instant::now();
         let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
         assert_eq!(beat.pong(start + TIMEOUT), None);
         assert_eq!(beat.poll_timeout(), start + INTERVAL);
         assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
-        let answer = start + INTERVAL + TIMEOUT / 2;
-        assert_eq!(beat.pong(answer), Some(TIMEOUT / 2));
-        assert_eq!(beat.poll_timeout(), answer + INTERVAL);
-        assert_eq!(beat.handle_timeout(answer + INTERVAL), Beat::Ping);
+        let pong_time = start + INTERVAL + TIMEOUT / 2;
+        assert_eq!(beat.pong(pong_time), Some(TIMEOUT / 2));
+        assert_eq!(beat.poll_timeout(), pong_time + INTERVAL);
+        assert_eq!(beat.handle_timeout(pong_time + INTERVAL), Beat::Ping);
     }
 }

@@ -1,6 +1,7 @@
 //! Joins the text of a packet with the binary messages that follow it (docs/protocol.md#2-socketio).
 //!
-//! One per connection, in the order the messages came. It does not know which namespaces are joined.
+//! One per connection, fed with messages in the order of their arrival. Which namespaces are joined is checked by the
+//! caller.
 
 use std::borrow::Cow;
 
@@ -21,7 +22,7 @@ pub struct Packet<'a> {
     /// `/` or `/name`.
     pub namespace: Cow<'a, str>,
     pub id: Option<AckId>,
-    /// Valid JSON as its kind asks for, or empty.
+    /// Valid JSON of the form that its kind requires, or empty.
     pub data: Cow<'a, str>,
     /// As many as the text announced; each placeholder in `data` numbers one.
     pub attachments: SmallVec<[Bytes; 0]>,
@@ -53,7 +54,7 @@ impl Packet<'_> {
 pub enum DecodeError {
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// A placeholder's number is no integer, or no attachment has it.
+    /// The number of a placeholder is not an integer, or there is no attachment with it.
     #[error("illegal attachments: a placeholder has no attachment")]
     IllegalPlaceholder,
     #[error("text while {0} attachments are due")]
@@ -72,7 +73,7 @@ struct Partial {
     size: usize,
 }
 
-/// Turns Engine.IO messages into packets. Two words while nothing is incomplete.
+/// Turns Engine.IO messages into packets. Takes two machine words while no packet is incomplete.
 #[derive(Debug)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
@@ -90,7 +91,7 @@ impl Decoder {
 
     /// Takes a text message (without the Engine.IO `4`); `None`: attachments must follow.
     ///
-    /// An error leaves nothing behind: an incomplete packet is gone.
+    /// On an error, an incomplete packet is dropped.
     pub fn text<'a>(&mut self, text: &'a str) -> Result<Option<Packet<'a>>, DecodeError> {
         self.begin(text, packet::parse)
     }
@@ -132,7 +133,7 @@ impl Decoder {
 
     /// Takes a binary message; `None`: more must follow.
     ///
-    /// An error leaves nothing behind: an incomplete packet is gone.
+    /// On an error, an incomplete packet is dropped.
     pub fn binary(&mut self, data: Bytes) -> Result<Option<Packet<'static>>, DecodeError> {
         let mut partial = self.partial.take().ok_or(DecodeError::UnexpectedBinary)?;
         partial.size = partial.size.saturating_add(data.len());

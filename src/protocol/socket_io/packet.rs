@@ -27,8 +27,8 @@ pub enum PacketKind {
     Ack,
     /// `4`: data is an object, a string (python-socketio) or empty. Clients must not send it.
     ConnectError,
-    /// An event without data, or an ack without data or id: legal, and nothing follows from it but that
-    /// its namespace must be joined (docs/protocol.md#22-malformed-input).
+    /// An event without data, or an ack without data or id: legal and without effect, except
+    /// that its namespace must be joined (docs/protocol.md#22-malformed-input).
     Ignored,
 }
 

@@ -2,7 +2,7 @@
 //! (docs/protocol.md#22-malformed-input).
 //!
 //! One pass without recursion over JSON that is already known to be valid: depth costs no stack, and a string
-//! that is not Unicode (a lone surrogate, legal in JavaScript) is no obstacle.
+//! that is not Unicode (a lone surrogate, legal in JavaScript) is accepted.
 
 use std::borrow::Cow;
 
@@ -45,9 +45,9 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Judges whether each `{"_placeholder":true,"num":n}` in valid `json` has an integer `n` below `attachments`.
+/// Checks whether each `{"_placeholder":true,"num":n}` in valid `json` has an integer `n` below `attachments`.
 ///
-/// The same number twice and attachments without a place are fine.
+/// Repeated numbers and attachments without a placeholder are allowed.
 pub(super) fn judge(json: &str, attachments: usize) -> Judged {
     let mut objects: Vec<Object<'_>> = Vec::new();
     // Literals to replace, ordered by the ends of their objects.
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_no_danger() {
+    fn deep_json_does_not_overflow_the_stack() {
         let deep = format!("[{}1{}]", r#"{"a":["#.repeat(50_000), "]}".repeat(50_000));
         assert_eq!(judge(&deep, 1), Judged::InRange);
     }

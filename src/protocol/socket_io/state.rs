@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use crate::model::Namespace;
 
-/// A CONNECT that repeats an earlier one within this time is assumed to have been sent before the answer arrived: a
+/// A CONNECT that repeats an earlier one within this time is assumed to have been sent before the response arrived: a
 /// page that leaves a namespace and comes back at once sends two CONNECTs in separate frames, and the second may be
-/// read after the first was answered.
+/// read after the response to the first.
 const REPEAT_WINDOW: Duration = Duration::from_secs(1);
 
 /// Number of a namespace within its session.
@@ -25,22 +25,22 @@ impl Slot {
 /// The state of a CONNECT that arrived at this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NamespaceState {
-    /// The app has not answered yet; packets for the namespace are an error until then.
-    Asked(Instant),
+    /// The app has not responded yet; until then, packets for the namespace are an error.
+    Requested(Instant),
     Joined(Instant),
 }
 
-/// The namespaces of one session. A slot that was left is used again.
+/// The namespaces of one session. The slot of a namespace that was left is reused.
 #[derive(Debug, Default)]
 pub struct Namespaces {
     slots: SmallVec<[Option<(Namespace, NamespaceState)>; 1]>,
 }
 
 impl Namespaces {
-    /// Notes that the client requested a namespace at `now`. `None` if the session has `limit` (at most 255) of them. A
-    /// client that requests one twice occupies two slots until the second is joined.
-    pub fn ask(&mut self, name: Namespace, limit: usize, now: Instant) -> Option<Slot> {
-        let entry = Some((name, NamespaceState::Asked(now)));
+    /// Records that the client requested a namespace at `now`. `None` if the session has `limit` (at most 255) of them.
+    /// A client that requests one twice occupies two slots until the second is joined.
+    pub fn request(&mut self, name: Namespace, limit: usize, now: Instant) -> Option<Slot> {
+        let entry = Some((name, NamespaceState::Requested(now)));
         if let Some(free) = self.slots.iter().position(Option::is_none) {
             self.slots[free] = entry;
             return Some(Slot(free as u8));
@@ -52,10 +52,10 @@ impl Namespaces {
         Some(Slot(self.slots.len() as u8 - 1))
     }
 
-    /// The app let the client in.
+    /// The app accepted the client.
     pub fn joined(&mut self, slot: Slot) {
         if let Some((_, membership)) = self.slots.get_mut(slot.get()).and_then(Option::as_mut)
-            && let NamespaceState::Asked(at) = *membership
+            && let NamespaceState::Requested(at) = *membership
         {
             *membership = NamespaceState::Joined(at);
         }
@@ -77,12 +77,12 @@ impl Namespaces {
 
     /// Whether the namespace was joined by a CONNECT that arrived more than [`REPEAT_WINDOW`] before `now`, so that
     /// another CONNECT is a protocol error.
-    pub fn is_answered(&self, name: &str, now: Instant) -> bool {
-        let is_answered = |(n, membership): &(Namespace, NamespaceState)| {
+    pub fn is_established(&self, name: &str, now: Instant) -> bool {
+        let is_established = |(n, membership): &(Namespace, NamespaceState)| {
             n.as_str() == name
                 && matches!(membership, NamespaceState::Joined(at) if now.saturating_duration_since(*at) > REPEAT_WINDOW)
         };
-        self.slots.iter().flatten().any(is_answered)
+        self.slots.iter().flatten().any(is_established)
     }
 
     /// The name in a slot.
@@ -110,37 +110,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_counts_only_once_the_app_has_let_it_in() {
+    fn a_namespace_is_joined_only_after_the_app_has_accepted_it() {
         let mut namespaces = Namespaces::default();
         let now = Instant::now();
-        let slot = namespaces.ask(Namespace::main(), 2, now).unwrap();
+        let slot = namespaces.request(Namespace::main(), 2, now).unwrap();
         assert!(namespaces.find("/").is_none() && !namespaces.any_joined());
         namespaces.joined(slot);
         assert_eq!(namespaces.find("/"), Some(slot));
-        assert!(namespaces.ask(Namespace::from("/a"), 2, now).is_some());
+        assert!(namespaces.request(Namespace::from("/a"), 2, now).is_some());
         assert!(
-            namespaces.ask(Namespace::from("/b"), 2, now).is_none(),
+            namespaces.request(Namespace::from("/b"), 2, now).is_none(),
             "over the limit"
         );
         assert_eq!(namespaces.remove(slot), Some(Namespace::main()));
         assert_eq!(
-            namespaces.ask(Namespace::from("/b"), 2, now),
+            namespaces.request(Namespace::from("/b"), 2, now),
             Some(slot),
             "the free slot is used again"
         );
     }
 
     #[test]
-    fn a_namespace_asked_for_twice_has_two_slots_and_is_answered_only_later() {
+    fn a_namespace_requested_twice_has_two_slots_and_is_established_after_the_repeat_window() {
         let mut namespaces = Namespaces::default();
         let now = Instant::now();
-        let first = namespaces.ask(Namespace::main(), 2, now).unwrap();
-        let second = namespaces.ask(Namespace::main(), 2, now).unwrap();
+        let first = namespaces.request(Namespace::main(), 2, now).unwrap();
+        let second = namespaces.request(Namespace::main(), 2, now).unwrap();
         namespaces.joined(second);
         assert_eq!(namespaces.find("/"), Some(second));
-        assert!(!namespaces.is_answered("/", now + REPEAT_WINDOW));
+        assert!(!namespaces.is_established("/", now + REPEAT_WINDOW));
         let late = now + REPEAT_WINDOW + Duration::from_millis(1);
-        assert!(namespaces.is_answered("/", late));
+        assert!(namespaces.is_established("/", late));
         namespaces.remove(second);
         namespaces.joined(first);
         assert_eq!(namespaces.find("/"), Some(first));

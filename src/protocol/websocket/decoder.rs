@@ -1,6 +1,6 @@
 //! Reads a peer's byte stream into frames (RFC 6455 sections 5 to 8): of clients, whose frames are masked, or of servers.
 //!
-//! Works inside the read buffer; the one copy it makes is of what a read left incomplete.
+//! Works inside the read buffer; only incomplete frames are copied.
 
 use std::mem;
 use std::str;
@@ -15,10 +15,10 @@ const MASKED: u8 = 0x80;
 /// Why decoding ended before the input did.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeFailure<E> {
-    /// The peer broke the framing.
+    /// The peer violated the framing.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The callback wanted no more.
+    /// The callback stopped it.
     #[error("decoding was stopped")]
     Stopped(E),
 }
@@ -30,11 +30,11 @@ struct Fragments {
     data: Vec<u8>,
 }
 
-/// Turns what the peer sends into frames. Holds no buffer unless a frame or message is incomplete.
+/// Decodes the bytes of the peer into frames. Holds no buffer unless a frame or message is incomplete.
 #[derive(Debug)]
 pub struct FrameDecoder {
     max_message: usize,
-    /// The peer is a client: its frames are masked.
+    /// Whether the peer is a client, whose frames are masked.
     masked: bool,
     /// The beginning of a frame, still masked, whose end has not arrived.
     tail: Vec<u8>,
@@ -65,13 +65,13 @@ enum HeaderRead {
 }
 
 impl FrameDecoder {
-    /// A server's decoder, of what a client sends. It refuses messages of more than `max_message` bytes, all
+    /// A decoder for the frames of a client. It rejects messages of more than `max_message` bytes, all
     /// fragments together.
     pub fn new(max_message: usize) -> Self {
         Self::of_peer(max_message, true)
     }
 
-    /// A client's decoder, of what a server sends, with the same limit.
+    /// A decoder for the frames of a server, with the same limit.
     pub fn of_server(max_message: usize) -> Self {
         Self::of_peer(max_message, false)
     }
@@ -89,7 +89,7 @@ impl FrameDecoder {
     /// Decodes everything in `input`, the next bytes of the stream, and keeps an incomplete end for the next call.
     ///
     /// `input` is unmasked in place. After a close frame, an error, or an `Err` of `on_frame`, the rest of
-    /// the stream is ignored: nothing that follows the end of a connection may be acted on.
+    /// the stream is ignored: nothing after the end of a connection may have an effect.
     pub fn decode<E>(
         &mut self,
         input: &mut [u8],
@@ -134,7 +134,7 @@ impl FrameDecoder {
         Ok(())
     }
 
-    /// Completes the frame of an earlier call, if there is one; how many bytes of `input` that took.
+    /// Completes the frame of an earlier call, if there is one. Returns the number of bytes of `input` that it took.
     fn finish_tail<E>(
         &mut self,
         input: &[u8],
@@ -146,11 +146,11 @@ impl FrameDecoder {
         let mut used = 0;
         loop {
             let read = self.read_header(&self.tail)?;
-            let wanted = match &read {
+            let needed = match &read {
                 HeaderRead::Complete(header) => header.frame_length(),
                 HeaderRead::Needs(length) => *length,
             };
-            let missing = wanted.saturating_sub(self.tail.len());
+            let missing = needed.saturating_sub(self.tail.len());
             let taken = missing.min(input.len() - used);
             self.tail.extend_from_slice(&input[used..used + taken]);
             used += taken;
@@ -165,7 +165,7 @@ impl FrameDecoder {
         }
     }
 
-    /// Reads and judges a header, before any of its payload is there. Lengths that a shorter form could
+    /// Decodes and checks a header, before any of its payload has arrived. Lengths that a shorter form could
     /// hold are accepted: they are unambiguous.
     fn read_header(&self, bytes: &[u8]) -> Result<HeaderRead, FrameError> {
         let &[first, second, ..] = bytes else {
@@ -197,7 +197,7 @@ impl FrameDecoder {
         }))
     }
 
-    /// Judges the first two bytes of a frame.
+    /// Checks the first two bytes of a frame.
     fn check_start(&self, first: u8, second: u8) -> Result<OpCode, FrameError> {
         if first & RESERVED != 0 {
             return Err(FrameError::ReservedBits(first & RESERVED));
@@ -318,7 +318,7 @@ fn parse_close(payload: &[u8]) -> Result<Frame<'_>, FrameError> {
     })
 }
 
-/// XORs with the repeated mask (RFC 6455 section 5.3), 8 bytes at a step: a byte at a time costs several times as much.
+/// XORs with the repeated mask (RFC 6455 section 5.3), 8 bytes per step: single bytes would take several times as long.
 /// Masking and unmasking are the same.
 pub(super) fn mask(data: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;

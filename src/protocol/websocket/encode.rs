@@ -68,7 +68,7 @@ pub fn split_header(frame: &[u8]) -> Option<(OpCode, usize, usize)> {
     Some((opcode, header, length))
 }
 
-/// The header and how many of its bytes count.
+/// The header in a fixed buffer, and its length.
 fn header_bytes(opcode: OpCode, length: usize) -> ([u8; MAX_SERVER_HEADER], usize) {
     let mut header = [0; MAX_SERVER_HEADER];
     header[0] = FIN | opcode as u8;

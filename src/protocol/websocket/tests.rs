@@ -152,7 +152,7 @@ fn the_stream_ends_with_a_close_frame() {
 }
 
 #[test]
-fn broken_frames_are_refused() {
+fn malformed_frames_are_rejected() {
     refuses(&[0x81, 0x01, b'x'], FrameError::Unmasked, 1002);
     refuses(
         &client_frame(0xc1, b"x"),
@@ -205,7 +205,7 @@ fn broken_frames_are_refused() {
 }
 
 #[test]
-fn size_is_judged_by_the_header() {
+fn an_oversized_frame_is_rejected_by_its_header() {
     let limit = LIMIT;
     accepts(
         &client_frame(0x82, &[0; LIMIT]),
@@ -239,7 +239,7 @@ fn size_is_judged_by_the_header() {
 }
 
 #[test]
-fn a_stopping_callback_stops_for_good() {
+fn a_callback_that_stops_the_decoder_is_not_called_again() {
     let mut decoder = FrameDecoder::new(LIMIT);
     let mut seen = 0;
     let mut stream = frames(&[(0x81, b"a"), (0x81, b"b"), (0x81, b"c")]);

@@ -125,10 +125,10 @@ impl ForwardClient {
         self.sender.send(message(session, kind, 0, 0, body));
     }
 
-    /// Requests the end of a session whose websocket this node will close. The session may take `grace` to settle
+    /// Requests the end of a session whose websocket this node will close. The session may take `ack_timeout` to settle
     /// pending acks and events.
-    pub(super) fn request_drain(&self, session: EngineId, grace: Duration) {
-        let milliseconds = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+    pub(super) fn request_drain(&self, session: EngineId, ack_timeout: Duration) {
+        let milliseconds = u32::try_from(ack_timeout.as_millis()).unwrap_or(u32::MAX);
         let message = message(session, Kind::Detached, 0, milliseconds, Bytes::new());
         self.sender.send(message);
     }

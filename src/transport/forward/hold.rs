@@ -17,8 +17,8 @@ use crate::transport::refused;
 use crate::transport::rejection::Rejection;
 use crate::transport::socket::ClientStream;
 
-/// Answers the opening handshake of a websocket and, if the owner of the session accepts its probe, holds it until the
-/// websocket or the session ends.
+/// Responds to the opening handshake of a websocket and, if the owner of the session accepts its probe, holds it until
+/// the websocket or the session ends.
 ///
 /// # Errors
 /// The connection is lost.

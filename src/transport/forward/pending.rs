@@ -47,7 +47,7 @@ impl PendingRequests {
         }
     }
 
-    /// One session of each node that owns sessions with pending requests. Forgets the checks of all other nodes.
+    /// One session of each node that owns sessions with pending requests. Drops the checks of all other nodes.
     pub(super) fn owners(&self) -> Vec<EngineId> {
         let requests = self.requests.borrow();
         let mut owners: Vec<_> = requests.values().map(|pending| pending.session).collect();
@@ -68,7 +68,7 @@ impl PendingRequests {
         *count
     }
 
-    /// Ends every request to a node. Later ones start with their full time.
+    /// Ends every request to a node. Later requests start with their full time.
     pub(super) fn drop_node(&self, node: NodeId) {
         self.missed_checks.borrow_mut().remove(&node);
         self.requests

@@ -29,7 +29,7 @@ use crate::transport::socket::ClientStream;
 const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
 
-/// Serves a websocket whose handshake is answered, until the websocket or the session ends, or `drain` fires. `first`
+/// Serves a websocket whose handshake is complete, until the websocket or the session ends, or `drain` fires. `first`
 /// are the bytes that followed the handshake.
 pub(super) async fn serve(
     session: RemoteSession,
@@ -115,12 +115,12 @@ async fn write(
 /// Completes once a drain is over: the owner ends the session and sends its last batch, unless that takes too long, or
 /// the websocket does not carry the session yet.
 async fn drained(session: &RemoteSession, drain: DrainSignal) {
-    let Ok(grace) = drain.await else {
+    let Ok(ack_timeout) = drain.await else {
         return std::future::pending().await;
     };
     if session.carries.get() {
-        session.forward.request_drain(session.id, grace);
-        tokio::time::sleep(grace + LAST_BATCH_TIME).await;
+        session.forward.request_drain(session.id, ack_timeout);
+        tokio::time::sleep(ack_timeout + LAST_BATCH_TIME).await;
     }
 }
 

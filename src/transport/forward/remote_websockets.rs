@@ -43,11 +43,11 @@ impl RemoteWebsockets {
         self.drains.borrow().keys().copied().collect()
     }
 
-    /// Ends a websocket, after `grace` at the latest.
-    pub fn end(&self, number: u64, grace: Duration) {
+    /// Ends a websocket, after `ack_timeout` at the latest.
+    pub fn end(&self, number: u64, ack_timeout: Duration) {
         if let Some(drain) = self.drains.borrow_mut().remove(&number) {
             // The websocket may have ended already.
-            let _ = drain.send(grace);
+            let _ = drain.send(ack_timeout);
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct ForwardRequest<'a> {
     session: EngineId,
     kind: Kind,
     messages: mpsc::UnboundedReceiver<Envelope>,
-    /// Fires if the last message reached no node.
+    /// Completes if the last message reached no node.
     unreachable: Option<oneshot::Receiver<()>>,
     finished: bool,
 }
@@ -56,19 +56,20 @@ impl<'a> ForwardRequest<'a> {
     /// Waits until the owner acknowledges the request.
     ///
     /// # Errors
-    /// The response, if it came at once; [`ForwardOutcome::Gone`] if the owner does not exist or does not respond in time.
+    /// The response, if it arrived without an acknowledgement; [`ForwardOutcome::Gone`] if the owner does not exist or does
+    /// not respond in time.
     pub async fn accepted(&mut self) -> Result<(), (ForwardOutcome, Bytes)> {
-        match self.message(self.timeout).await {
+        match self.next_message(self.timeout).await {
             Some(envelope) if envelope.kind == Kind::Accepted => Ok(()),
             message => Err(self.finish(message)),
         }
     }
 
-    /// Waits for the response to an acknowledged request; [`ForwardOutcome::Gone`] if there is none within `time`.
+    /// Waits for the response to an acknowledged request; [`ForwardOutcome::Gone`] if none arrives within `time`.
     pub async fn response(&mut self, time: Duration) -> (ForwardOutcome, Bytes) {
         let deadline = Instant::now() + time;
         loop {
-            match self.message(deadline - Instant::now()).await {
+            match self.next_message(deadline - Instant::now()).await {
                 Some(envelope) if envelope.kind == Kind::Accepted => {}
                 message => return self.finish(message),
             }
@@ -113,10 +114,10 @@ impl<'a> ForwardRequest<'a> {
         }
     }
 
-    async fn message(&mut self, time: Duration) -> Option<Envelope> {
+    async fn next_message(&mut self, time: Duration) -> Option<Envelope> {
         tokio::select! {
             message = self.messages.recv() => message,
-            () = lost(&mut self.unreachable) => None,
+            () = unreachable(&mut self.unreachable) => None,
             () = tokio::time::sleep(time) => None,
         }
     }
@@ -131,12 +132,12 @@ impl<'a> ForwardRequest<'a> {
 }
 
 /// Completes if the message reached no node.
-async fn lost(unreachable: &mut Option<oneshot::Receiver<()>>) {
-    if let Some(receiver) = unreachable {
+async fn unreachable(notification: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = notification {
         if receiver.await.is_ok() {
             return;
         }
-        *unreachable = None;
+        *notification = None;
     }
     std::future::pending().await
 }

@@ -8,7 +8,7 @@ use super::envelope::{Envelope, Kind};
 use crate::cluster::messages::Forward;
 use crate::model::{EngineId, NodeId, WorkerIndex};
 
-/// The way of one worker to other nodes.
+/// Sends the messages of one worker to other nodes.
 #[derive(Clone)]
 pub(super) struct Sender(Recipient<Forward>);
 

@@ -119,8 +119,8 @@ impl IncomingRequest<'_> {
             },
             Kind::Binary => self.session.do_send(Receive::Binary(self.envelope.body)),
             Kind::Detached if self.envelope.argument > 0 => {
-                let patience = Duration::from_millis(self.envelope.argument.into());
-                self.session.do_send(ShutDown { patience });
+                let ack_timeout = Duration::from_millis(self.envelope.argument.into());
+                self.session.do_send(ShutDown { ack_timeout });
             }
             Kind::Detached => {
                 pending.end_websocket(from, id);

@@ -5,10 +5,10 @@
 //!   websockets and polling. The dispatcher would close the connection after the response, so that the next request of
 //!   the proxy on it fails.
 //! - Nothing is parsed as a request after a request with `Connection: close`.
-//! - A malformed chunk is answered with 400, even while the handler waits for something other than the body.
+//! - A malformed chunk gets a 400 response, even while the handler waits for something other than the body.
 //! - A pipelined request is passed on once the response before it is written. The dispatcher would buffer responses for as
 //!   long as requests arrive, whether or not the client reads them.
-//! - A head larger than 32 KiB is answered with 431.
+//! - A head larger than 32 KiB gets a 431 response.
 //! - A TLS connection that ends without `close_notify` ends like a plain one: everything before the end is read.
 
 mod framing;
@@ -42,7 +42,7 @@ pub struct Requests<S> {
     buffer: BytesMut,
     ready: usize,
     /// Number of the request whose response was started last.
-    answered: u64,
+    responses: u64,
     /// The unwritten part of a response generated here.
     response: &'static [u8],
     /// That response has been chosen.
@@ -62,7 +62,7 @@ impl<S> Requests<S> {
             framing,
             buffer: BytesMut::new(),
             ready: 0,
-            answered: 0,
+            responses: 0,
             response: &[],
             rejected: false,
             wrote: false,
@@ -90,13 +90,13 @@ impl<S> Requests<S> {
         });
         if held {
             self.ready = self.framing.advance(&mut self.buffer);
-            self.forget_rest();
+            self.skip_rest();
         }
         held
     }
 
     /// Nothing after the last request of a connection is kept.
-    fn forget_rest(&mut self) {
+    fn skip_rest(&mut self) {
         if self.framing.is_over() {
             self.buffer.truncate(self.ready);
         }
@@ -106,7 +106,7 @@ impl<S> Requests<S> {
     fn rejection(&self) -> &'static [u8] {
         if self.framing.is_too_large() {
             HEAD_TOO_LARGE
-        } else if self.answered < self.framing.heads() {
+        } else if self.responses < self.framing.heads() {
             BAD_REQUEST
         } else {
             &[]
@@ -151,7 +151,7 @@ impl<S: AsyncRead + Unpin> Requests<S> {
         let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
         self.ended = is_end(read.map(drop), self.buffer.len() == start)?;
         self.ready = self.framing.advance(&mut self.buffer);
-        self.forget_rest();
+        self.skip_rest();
         if self.ended {
             self.allow_next();
         }
@@ -205,7 +205,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Requests<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.answered = self.framing.heads();
+        self.responses = self.framing.heads();
         self.wrote = true;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

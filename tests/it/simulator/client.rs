@@ -37,7 +37,7 @@ pub struct Client {
     run: Run,
     posts: mpsc::UnboundedSender<String>,
     next_ack: Cell<u64>,
-    /// Until then it reads nothing.
+    /// The client reads nothing until this time.
     reads_from: Rc<Cell<Instant>>,
 }
 
@@ -80,7 +80,7 @@ impl Client {
     }
 
     fn send(&self, packet: String) {
-        // A session that has ended takes no more.
+        // A session that has ended accepts nothing.
         let _ = self.posts.send(packet);
     }
 
@@ -117,8 +117,8 @@ impl Client {
         self.request(&json!(["roomwire:leave", room]), None);
     }
 
-    pub fn emit(&self, room: &str, asks: bool) {
-        let verb = if asks { "asks" } else { "emits to" };
+    pub fn emit(&self, room: &str, with_ack: bool) {
+        let verb = if with_ack { "asks" } else { "emits to" };
         let id = {
             let mut history = self.run.history.borrow_mut();
             history.emits.push(Emit {
@@ -130,7 +130,7 @@ impl Client {
         };
         self.run
             .note(format_args!("c{} {verb} {room}: e{id}", self.connection));
-        let name = if asks {
+        let name = if with_ack {
             "roomwire:ask"
         } else {
             "roomwire:emit"
@@ -138,11 +138,11 @@ impl Client {
         let filler = "x".repeat(id % 97 * 7);
         self.request(
             &json!([name, room, "event", id, filler]),
-            asks.then_some(id),
+            with_ack.then_some(id),
         );
     }
 
-    /// Reads nothing for this long, like a client whose network is gone.
+    /// Reads nothing for this long, like a client that has lost its network.
     pub fn pause(&self, time: Duration) {
         let now = self.run.now();
         self.run.note(format_args!(
@@ -160,7 +160,7 @@ impl Client {
         self.send("1".to_owned());
     }
 
-    /// Its node has died.
+    /// Its node has been killed.
     pub fn lose(&self) {
         self.end_stays(|_| true);
         self.finish("lost");
@@ -194,7 +194,7 @@ impl Client {
                 break;
             }
             let Ok(Ok(batch)) = batch.await else { break };
-            // A client whose connection has ended may still hold a batch: it counts for nothing.
+            // A client whose connection has ended may still hold a batch: the batch is ignored.
             if !self.is_open() {
                 break;
             }
@@ -216,16 +216,16 @@ impl Client {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         if packet == "2" {
             self.send("3".to_owned());
-        } else if let Some(answer) = packet.strip_prefix("40") {
-            let answer: Value = serde_json::from_str(answer).unwrap();
-            let sid = answer["sid"].as_str().map(str::to_owned);
+        } else if let Some(data) = packet.strip_prefix("40") {
+            let data: Value = serde_json::from_str(data).unwrap();
+            let sid = data["sid"].as_str().map(str::to_owned);
             self.with(|connection| connection.sid = sid);
         } else if let Some(event) = packet.strip_prefix("42") {
             let (ack, event) = event.split_at(digits(event));
             self.receive_event(ack, event);
-        } else if let Some(answer) = packet.strip_prefix("43") {
-            let (number, answer) = answer.split_at(digits(answer));
-            self.receive_ack(number.parse().unwrap(), answer);
+        } else if let Some(ack) = packet.strip_prefix("43") {
+            let (number, ack) = ack.split_at(digits(ack));
+            self.receive_ack(number.parse().unwrap(), ack);
         }
     }
 
@@ -241,15 +241,15 @@ impl Client {
         }
     }
 
-    fn receive_ack(&self, number: u64, answer: &str) {
+    fn receive_ack(&self, number: u64, ack: &str) {
         let now = self.run.now();
         self.run
-            .note(format_args!("c{} ack {number}: {answer}", self.connection));
-        let json: Value = serde_json::from_str(answer).unwrap();
+            .note(format_args!("c{} ack {number}: {ack}", self.connection));
+        let json: Value = serde_json::from_str(ack).unwrap();
         self.with(|connection| {
             let request = connection.requests.get_mut(&number).unwrap();
-            assert!(request.response.is_none(), "a second ack: {answer}");
-            request.response = Some((now, answer.to_owned()));
+            assert!(request.response.is_none(), "a second ack: {ack}");
+            request.response = Some((now, ack.to_owned()));
             let (ok, degraded) = (json[0]["ok"] == true, json[0]["degraded"] == true);
             let Some(room) = json[0]["room"].as_str().filter(|_| ok && !degraded) else {
                 return;

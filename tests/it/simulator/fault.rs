@@ -1,19 +1,19 @@
-//! What goes wrong on purpose, and whose promises it suspends.
+//! Injected faults, and the guarantees that they suspend.
 
 use std::time::Duration;
 
-/// How long after a fault its nodes may still lack what happened during it.
+/// Time after a fault during which its nodes may still lack events.
 const SETTLING: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Off the bus; what it publishes is spooled.
+    /// The node is disconnected from the bus and queues what it publishes.
     Partition,
-    /// Receives nothing from the bus, which its link notices.
+    /// The node receives nothing from the bus, which its link notices.
     Deaf,
-    /// Everything to and from it is late.
+    /// All messages of the node are delayed.
     Stall,
-    /// Its process has died.
+    /// The process was killed.
     Death,
 }
 

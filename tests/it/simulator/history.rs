@@ -1,4 +1,4 @@
-//! What happened in a run, in virtual time. The clients write it, the oracles read it.
+//! What happened in a run, in virtual time. Written by the clients, read by the oracles.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub struct Stay {
     pub room: String,
-    /// When the ack came and promised events of every node.
+    /// When the ack arrived, from which on events of every node are delivered.
     pub joined: Option<Duration>,
     pub left: Option<Duration>,
 }
@@ -58,7 +58,7 @@ pub struct History {
     pub connections: Vec<Connection>,
     pub emits: Vec<Emit>,
     pub faults: Vec<Fault>,
-    /// One line an event, the same in every run of a seed.
+    /// One line per event, the same in every run of a seed.
     pub trace: Vec<String>,
 }
 

@@ -63,7 +63,7 @@ impl Node {
             member,
             metrics,
             workers,
-            leave: started.ways.leave,
+            leave: started.handles.leave,
         }
     }
 

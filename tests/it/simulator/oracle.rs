@@ -1,11 +1,11 @@
-//! What must hold in every run, whatever its seed. Each oracle returns what is wrong in words.
+//! What must hold in every run, whatever its seed. Each oracle returns a description of every violation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::history::{Connection, ConnectionId, Emit, History};
 
-/// Longest time of an event through the cluster without faults.
+/// Maximum time from emit to delivery without faults.
 const DELIVERY: Duration = Duration::from_secs(3);
 /// `roomwire:ask` waits for 10 s; a partition delays what it publishes, never the response.
 const RESPONSE: Duration = Duration::from_secs(20);
@@ -15,7 +15,7 @@ pub fn check(history: &History) -> Vec<String> {
     for (number, connection) in history.connections.iter().enumerate() {
         in_order_and_once(history, number, connection, &mut wrong);
         nothing_missing(history, number, connection, &mut wrong);
-        every_request_answered(history, number, connection, &mut wrong);
+        every_request_has_a_response(history, number, connection, &mut wrong);
         nothing_after_leaving(history, number, connection, &mut wrong);
     }
     wrong
@@ -103,8 +103,8 @@ fn must_receive(
         && !faulty(sender.node)
 }
 
-/// No request stays without a response while its connection lives.
-fn every_request_answered(
+/// Every request gets a response while its connection lives.
+fn every_request_has_a_response(
     history: &History,
     number: ConnectionId,
     connection: &Connection,
@@ -148,7 +148,7 @@ fn nothing_after_leaving(
     connection: &Connection,
     wrong: &mut Vec<String>,
 ) {
-    // A poll under way at the time of the request may still bring events.
+    // A poll that was pending at the time of the request may still return events.
     let slack = DELIVERY
         + connection
             .paused

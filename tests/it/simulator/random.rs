@@ -1,4 +1,4 @@
-//! The one source of chance of a run.
+//! The only source of randomness of a run.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use super::random::{Chance, SeededIds};
 use crate::support::server::config;
 
 const ROOMS: [&str; 4] = ["lobby", "news", "team:1", "team:2"];
-/// Ordinary time of a message on the bus.
+/// Usual delay of a message on the bus.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
 /// Bytes that one client may leave unread: small, so that some clients become slow consumers.
 const OUTBOX: [(&str, &str); 4] = [
@@ -31,10 +31,10 @@ const OUTBOX: [(&str, &str); 4] = [
 pub struct World {
     pub run: Run,
     pub hub: Hub,
-    /// By number; `None` once dead.
+    /// By number; `None` once killed.
     pub nodes: Vec<Option<Node>>,
     pub clients: Vec<Rc<Client>>,
-    /// The most bytes that waited on one node at any time.
+    /// The maximum of bytes queued on one node at any time.
     pub most_queued: i64,
     config: Config,
     random: Arc<dyn Random>,
@@ -98,7 +98,7 @@ impl World {
         for _ in 0..world.chance.between(2, 4) {
             world.start_node();
         }
-        // The links come up and subscribe to what they always receive.
+        // The links connect and subscribe to the channels that do not depend on rooms.
         sleep(Duration::from_secs(1)).await;
         for _ in 0..world.chance.between(3, 8) {
             world.connect();
@@ -118,19 +118,19 @@ impl World {
         }
     }
 
-    /// Ends all faults and waits until everything that is still under way has arrived.
+    /// Ends all faults and waits until everything in flight has arrived.
     pub async fn calm(&mut self) {
         while self.heal() {}
         sleep(Duration::from_secs(60)).await;
     }
 
-    /// Closes all clients; returns what the nodes still hold once nothing should be left.
+    /// Closes all clients; returns what the nodes still hold, which should be nothing.
     pub async fn end(&mut self) -> Vec<String> {
         for client in self.open_clients() {
             client.close();
         }
         sleep(Duration::from_secs(120)).await;
-        // A node without a past has the subscriptions that every node keeps.
+        // A new node has only the subscriptions that every node keeps.
         let fresh = Node::start(&self.config, &self.hub, &self.random, 1);
         // Heartbeats never end: without latency none of them is in flight.
         self.remove_latency();
@@ -314,13 +314,13 @@ impl World {
         }
     }
 
-    fn emit(&mut self, asks: bool, times: usize) {
+    fn emit(&mut self, with_ack: bool, times: usize) {
         let Some(client) = self.any_client() else {
             return;
         };
         let room = ROOMS[self.chance.below(ROOMS.len())];
         for _ in 0..times {
-            client.emit(room, asks);
+            client.emit(room, with_ack);
         }
     }
 
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    /// Ends the oldest fault that can end; whether there was one.
+    /// Ends the oldest fault that can end. Returns whether there was one.
     fn heal(&mut self) -> bool {
         let now = self.run.now();
         let healed = {

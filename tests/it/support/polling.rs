@@ -97,11 +97,11 @@ impl PollingClient {
     /// Joins the main namespace; returns the id of the socket.
     pub async fn connect(&mut self) -> String {
         self.send("40").await;
-        let answer = self.next().await;
+        let response = self.next().await;
         field(
-            answer
+            response
                 .strip_prefix("40")
-                .unwrap_or_else(|| panic!("{answer}")),
+                .unwrap_or_else(|| panic!("{response}")),
             "sid",
         )
     }
@@ -110,10 +110,10 @@ impl PollingClient {
     pub async fn join(&mut self, room: &str) {
         self.send(&format!(r#"420["roomwire:join","{room}"]"#))
             .await;
-        let answer = self.next().await;
+        let response = self.next().await;
         assert!(
-            answer.starts_with(r#"430[{"#) && answer.contains(r#""ok":true"#),
-            "{answer}"
+            response.starts_with(r#"430[{"#) && response.contains(r#""ok":true"#),
+            "{response}"
         );
     }
 }

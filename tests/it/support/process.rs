@@ -1,4 +1,4 @@
-//! The built binary as a process of its own.
+//! The built binary as a separate process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,26 +17,26 @@ pub fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the binary until it exits.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     roomwire(arguments, environment).output().unwrap()
 }
 
-/// What it printed.
+/// The text of an output.
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// A node under way; ended with its test.
+/// A running node, killed when its test ends.
 pub struct Node {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// Held by whoever reads the next line.
+    /// Held while the next line is read.
     reading: Arc<Mutex<()>>,
 }
 
 impl Node {
-    /// Starts one on a free port with one worker.
+    /// Starts a node on a free port with one worker.
     pub fn start(environment: &[(&str, &str)]) -> Self {
         let usual = [
             ("ROOMWIRE_SERVER__BIND", "127.0.0.1:0"),
@@ -51,7 +51,7 @@ impl Node {
             .unwrap();
         let (sender, lines) = mpsc::channel();
         let reading = Arc::new(Mutex::new(()));
-        // A node says nothing on standard output; a test would see it here.
+        // A node writes nothing to standard output; otherwise it would appear in the output of the test.
         for output in [
             Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>,
             Box::new(child.stderr.take().unwrap()),
@@ -65,7 +65,7 @@ impl Node {
         }
     }
 
-    /// Reads no further line until the guard is dropped, as a log collector that hangs.
+    /// Reads no further line until the guard is dropped, like a log collector that stalls.
     pub fn stop_reading(&self) -> Stalled<'_> {
         Stalled(self.reading.lock().unwrap())
     }
@@ -89,7 +89,7 @@ impl Node {
         }
     }
 
-    /// Sends it a signal, as `TERM`.
+    /// Sends the node a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
@@ -98,7 +98,7 @@ impl Node {
         assert!(sent.success());
     }
 
-    /// Waits for its end.
+    /// Waits until the node exits. Returns its exit code.
     pub fn exit_code(&mut self) -> Option<i32> {
         let start = Instant::now();
         loop {
@@ -110,7 +110,7 @@ impl Node {
         }
     }
 
-    /// The address its log gives after `with`, as `listening on http://`.
+    /// The address in its log after `with`, such as `listening on http://`.
     pub fn address(&self, with: &str) -> String {
         let line = self.line(with);
         let rest = line.split_once(with).unwrap().1;
@@ -120,11 +120,11 @@ impl Node {
     }
 }
 
-/// While this exists, nobody reads the log of a node.
+/// While this exists, the log of a node is not read.
 #[must_use]
 pub struct Stalled<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, ()>);
 
-/// Hands on every line of an output.
+/// Passes on every line of an output.
 fn read(output: Box<dyn Read + Send>, sender: mpsc::Sender<String>, reading: Arc<Mutex<()>>) {
     std::thread::spawn(move || {
         BufReader::new(output)

@@ -1,4 +1,4 @@
-//! A python-socketio process on the bus of a test: says and hears the JSON of its manager.
+//! A python-socketio process on the bus of a test: publishes and receives the JSON of its manager.
 
 use bytes::Bytes;
 use roomwire::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::within_deadline;
 
-/// Its name on the bus, as a manager draws it.
+/// Its `host_id`, in the form that a manager generates.
 pub const HOST: &str = "0123456789abcdef0123456789abcdef";
 
 /// A foreign member of the bus.
@@ -17,14 +17,14 @@ pub struct PythonProcess {
 }
 
 impl PythonProcess {
-    /// Joins the bus and hears the channel of all.
+    /// Joins the bus and subscribes to the channel of all messages.
     pub fn join(hub: &Hub) -> Self {
         let (link, events) = hub.join();
         link.subscribe(vec![Channel::from("socketio")]);
         Self { link, events }
     }
 
-    /// Says any bytes on any channel.
+    /// Publishes bytes on a channel.
     pub fn publish_raw(&self, channel: &str, payload: impl Into<Bytes>) {
         let message = Outgoing {
             channel: Channel::from(channel.to_owned()),
@@ -35,12 +35,12 @@ impl PythonProcess {
         self.link.publish(vec![message]);
     }
 
-    /// Says a message on the channel of all; `fields` follow the method.
+    /// Publishes a message on the channel of all messages; `fields` follow the method.
     pub fn publish(&self, method: &str, fields: &str) {
         self.publish_on("socketio", method, fields);
     }
 
-    /// The same on any channel.
+    /// The same on another channel.
     pub fn publish_on(&self, channel: &str, method: &str, fields: &str) {
         self.publish_raw(
             channel,
@@ -48,7 +48,7 @@ impl PythonProcess {
         );
     }
 
-    /// The next message heard that is not its own.
+    /// The next message that the process has not published itself.
     pub async fn receive(&mut self) -> Value {
         loop {
             let event = within_deadline("a message on the bus", self.events.next())

@@ -118,12 +118,12 @@ impl TestServer {
     }
 
     /// Waits until the response of the readiness probe contains this text; returns its status.
-    pub async fn readyz(&self, says: &str) -> u16 {
+    pub async fn readyz(&self, text: &str) -> u16 {
         within_deadline("the readiness probe", async {
             loop {
-                let answer = self.send(Request::get("/readyz")).await;
-                if answer.text().contains(says) {
-                    return answer.status;
+                let response = self.send(Request::get("/readyz")).await;
+                if response.text().contains(text) {
+                    return response.status;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

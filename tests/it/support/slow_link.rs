@@ -1,11 +1,11 @@
-//! A link whose subscriptions wait until told, so that a test sees what waits for them.
+//! A link that holds back subscriptions until a test releases them.
 
 use std::sync::{Arc, Mutex};
 
 use roomwire::bus::link::{Channel, Link, Outgoing, Receivers};
 use roomwire::bus::memory::MemoryLink;
 
-/// A link whose subscriptions wait until told.
+/// A link that holds back subscriptions between [`SlowLink::hold`] and [`SlowLink::release`].
 pub struct SlowLink {
     link: Arc<MemoryLink>,
     held: Mutex<Option<Vec<Channel>>>,
@@ -28,7 +28,7 @@ impl SlowLink {
         self.link.subscribe(held.unwrap_or_default());
     }
 
-    pub fn asked(&self) -> usize {
+    pub fn pending_subscriptions(&self) -> usize {
         self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 }

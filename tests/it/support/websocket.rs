@@ -120,11 +120,12 @@ impl WebsocketClient {
             .encode(tls::host(address));
         stream.write_all(&request).await.unwrap();
         let mut buffer = Vec::new();
-        let answer = within_deadline("a handshake", Response::read(&mut stream, &mut buffer)).await;
-        if answer.status != 101 {
-            return Err(answer);
+        let response =
+            within_deadline("a handshake", Response::read(&mut stream, &mut buffer)).await;
+        if response.status != 101 {
+            return Err(response);
         }
-        assert_eq!(answer.header("sec-websocket-accept"), Some(ACCEPT));
+        assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT));
         Ok(Self {
             stream,
             buffer,
@@ -221,10 +222,10 @@ impl WebsocketClient {
             format!("{namespace},")
         };
         self.send(&format!("40{head}")).await;
-        let answer = self.text().await;
-        let body = answer
+        let response = self.text().await;
+        let body = response
             .strip_prefix(&format!("40{head}"))
-            .unwrap_or_else(|| panic!("{answer}"));
+            .unwrap_or_else(|| panic!("{response}"));
         self.socket = field(body, "sid");
         self.socket.clone()
     }
@@ -234,27 +235,27 @@ impl WebsocketClient {
         let id = self.next_ack;
         self.next_ack += 1;
         self.send(&format!("42{id}{event}")).await;
-        let answer = self.text().await;
-        answer
+        let response = self.text().await;
+        response
             .strip_prefix(&format!("43{id}"))
-            .unwrap_or_else(|| panic!("{answer}"))
+            .unwrap_or_else(|| panic!("{response}"))
             .to_owned()
     }
 
     /// Joins a room by the relay; returns the ack.
     pub async fn join(&mut self, room: &str) -> serde_json::Value {
-        let answer = self
+        let response = self
             .ask(&format!(
                 r#"["roomwire:join",{}]"#,
                 serde_json::Value::from(room)
             ))
             .await;
-        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!(answer[0]["ok"], true, "{answer}");
-        answer[0].clone()
+        let response: serde_json::Value = serde_json::from_str(&response).unwrap();
+        assert_eq!(response[0]["ok"], true, "{response}");
+        response[0].clone()
     }
 
-    /// Emits to a room by the relay; `event` is the rest of the array, as `"news",1`.
+    /// Emits to a room by the relay; `event` is the rest of the array, such as `"news",1`.
     pub async fn emit(&mut self, room: &str, event: &str) {
         self.send(&format!(r#"42["roomwire:emit","{room}",{event}]"#))
             .await;
@@ -262,8 +263,8 @@ impl WebsocketClient {
 
     /// A round trip: everything sent before has been handled, and no frame was waiting.
     pub async fn quiet(&mut self) {
-        let answer = self.ask(r#"["roomwire:leave","no such room"]"#).await;
-        assert_eq!(answer, r#"[{"ok":true,"room":"no such room"}]"#);
+        let response = self.ask(r#"["roomwire:leave","no such room"]"#).await;
+        assert_eq!(response, r#"[{"ok":true,"room":"no such room"}]"#);
     }
 }
 

@@ -28,24 +28,24 @@ pub struct NativeChannels {
 }
 
 impl NativeChannels {
-    /// `prefix` keeps clusters apart that share one Redis.
+    /// `prefix` separates clusters that share one Redis.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
         }
     }
 
-    /// The channel every node hears.
+    /// The channel to which every node subscribes.
     pub fn all(&self) -> Channel {
         Channel::from(format!("{}:all", self.prefix))
     }
 
-    /// The channel one node hears.
+    /// The channel to which one node subscribes.
     pub fn node(&self, node: NodeId) -> Channel {
         Channel::from(format!("{}:node:{node}", self.prefix))
     }
 
-    /// The channel of a room, heard while a node has members in it.
+    /// The channel of a room. A node subscribes to it while it has members in the room.
     ///
     /// A long name is replaced by its hash: Redis stores a channel name several times, and clients choose the names.
     pub fn room(&self, namespace: &Namespace, room: &Room) -> Channel {
@@ -53,8 +53,8 @@ impl NativeChannels {
             let hash = hash_of(namespace, room);
             return Channel::from(format!("{}:room:~{hash:032x}", self.prefix));
         }
-        // `#` may occur on both sides, so two rooms can share a channel: it only costs the receiver a look,
-        // because the message itself says whom it means.
+        // `#` may occur on both sides, so two rooms can share a channel. The receiver then drops a message of the other
+        // room, because the selector in the message names the room.
         Channel::from(format!("{}:room:{namespace}#{room}", self.prefix))
     }
 

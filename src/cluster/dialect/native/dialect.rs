@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong, encode_command,
-    encode_forward, encode_heartbeat, encode_query, encode_query_answer, encode_reply, is_question,
-    sender_of,
+    encode_forward, encode_heartbeat, encode_query, encode_query_answer, encode_reply,
+    requests_response, sender_of,
 };
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::{
@@ -17,14 +17,14 @@ use crate::config::BusConfig;
 use crate::metrics::labels::BusDrop;
 use crate::model::{Command, DialectId, Emit, Namespace, NodeId, ReplyTo, Room};
 
-/// What Roomwire nodes send each other, as spoken by one node.
+/// The messages between Roomwire nodes, as one node sends and receives them.
 pub struct NativeDialect {
     node: NodeId,
     channels: NativeChannels,
 }
 
 impl NativeDialect {
-    /// The dialect of `node` in the cluster of `bus.prefix`. Every node speaks it.
+    /// The dialect of `node` in the cluster of `bus.prefix`. Every node uses it.
     pub fn configured(config: &BusConfig, node: NodeId) -> Option<Arc<dyn Dialect>> {
         Some(Arc::new(Self {
             node,
@@ -37,7 +37,9 @@ impl NativeDialect {
             let (from, state) = (self.node, MemberState::Alive);
             return Inbound::Heartbeat { from, state };
         }
-        let gather = is_question(message).then(|| gather_of(message)).flatten();
+        let gather = requests_response(message)
+            .then(|| gather_of(message))
+            .flatten();
         Inbound::Own { gather }
     }
 }

@@ -1,5 +1,5 @@
-//! What Roomwire nodes send each other (docs/bus.md#the-native-dialect): a fixed head, a body with the pieces of the
-//! packet as clients get them, and extensions. The receiver shares the bytes instead of parsing or copying them.
+//! The messages between Roomwire nodes (docs/bus.md#the-native-dialect): a fixed head, a body with the parts of the
+//! packet as clients receive them, and extensions. The receiver shares the bytes instead of parsing or copying them.
 //!
 //! Nodes of the same major version understand each other. A newer minor version may add kinds, flags, fields at the end of
 //! a body and extensions, which older nodes skip; anything else needs a new major version.
@@ -95,7 +95,7 @@ impl NativeMessage {
     /// Decodes a message and names its sender. Payloads and forwarded bodies share the memory of `message`.
     ///
     /// # Errors
-    /// The message is malformed, or of a kind or version that this node does not know.
+    /// The message is malformed, or of an unknown kind or version.
     pub fn decode(message: &Bytes) -> Result<(NodeId, Self), DecodeError> {
         read::decode(message)
     }
@@ -115,7 +115,7 @@ pub fn sender_of(message: &[u8]) -> Result<NodeId, DecodeError> {
 }
 
 /// Whether a message is a query or an emit that requests acks, without decoding the rest.
-pub fn is_question(message: &[u8]) -> bool {
+pub fn requests_response(message: &[u8]) -> bool {
     match (message.get(KIND_AT), message.get(FLAGS_AT)) {
         (Some(&EMIT), Some(flags)) => flags & WITH_ACK != 0,
         (kind, _) => kind == Some(&QUERY),

@@ -336,15 +336,15 @@ fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
         encode_command(node, &command).unwrap()
     };
     assert!(NativeMessage::decode(&emit("", None)).is_err());
-    let questions = [Some(token), None].map(|ack| is_question(&emit("[]", ack)));
-    assert_eq!(questions, [true, false]);
-    assert!(!is_question(&message));
+    let with_and_without_ack = [Some(token), None].map(|ack| requests_response(&emit("[]", ack)));
+    assert_eq!(with_and_without_ack, [true, false]);
+    assert!(!requests_response(&message));
 }
 
 #[test]
 fn queries_and_their_answers_are_decoded_as_they_were_encoded() {
-    let (asking, asked) = (node("nod1"), node("nod2"));
-    let socket = SocketId::random(asked, WorkerIndex::default(), &OsRandom);
+    let (requester, responder) = (node("nod1"), node("nod2"));
+    let socket = SocketId::random(responder, WorkerIndex::default(), &OsRandom);
     let namespace = Namespace::main();
     let queries = [
         Query::Sockets {
@@ -363,23 +363,23 @@ fn queries_and_their_answers_are_decoded_as_they_were_encoded() {
     ];
     let queries = queries.map(|query| {
         NativeMessage::Query(QueryRequest {
-            from: asking,
+            from: requester,
             id: 7,
             query,
         })
     });
     let answers = answers.map(|answer| {
         NativeMessage::QueryAnswer(QueryResponse {
-            from: asked,
-            to: asking,
+            from: responder,
+            to: requester,
             id: 7,
             answer,
         })
     });
     for message in queries.into_iter().chain(answers) {
         let sender = match &message {
-            NativeMessage::Query(_) => asking,
-            _ => asked,
+            NativeMessage::Query(_) => requester,
+            _ => responder,
         };
         let encoded = message.encode(sender).unwrap();
         assert_eq!(NativeMessage::decode(&encoded), Ok((sender, message)));
@@ -414,7 +414,7 @@ proptest! {
             newer.extend(value);
         }
         let newer = Bytes::from(newer);
-        prop_assert_eq!(is_question(&newer), is_question(&encoded));
+        prop_assert_eq!(requests_response(&newer), requests_response(&encoded));
         prop_assert_eq!(NativeMessage::decode(&newer), Ok((sender, message)));
     }
 }

@@ -12,7 +12,7 @@ use crate::metrics::labels::BusDrop;
 use crate::model::{Command, ReplyTo};
 use crate::model::{DialectId, Emit, Namespace, NodeId, Room};
 
-/// What python-socketio processes send each other, as spoken by one node.
+/// The messages between python-socketio processes, as one node sends and receives them.
 pub struct PythonDialect {
     codec: PythonCodec,
     channels: PythonChannels,

@@ -1,4 +1,4 @@
-//! The way there and back: what one fleet says, another reads the same.
+//! Round trips: what one cluster encodes, another decodes to the same value.
 
 use proptest::prelude::*;
 use smallvec::SmallVec;
@@ -11,7 +11,7 @@ fn codec() -> PythonCodec {
     PythonCodec::new("main", NodeId::parse("nod1").unwrap())
 }
 
-/// What another cluster's node says, so that ours does not take it for its own.
+/// Encodes a command on a node of another cluster, which `codec` does not drop as its own, and decodes it.
 fn decode_encoded(command: &Command) -> Vec<Command> {
     let other = PythonCodec::new("other", NodeId::parse("nod2").unwrap());
     let messages = other.encode(command).unwrap();
@@ -76,7 +76,7 @@ fn ack() -> impl Strategy<Value = Option<AckToken>> {
 
 proptest! {
     #[test]
-    fn an_emit_survives_the_way(to in selector(), payload in payload(), ack in ack()) {
+    fn an_emit_is_decoded_as_it_was_encoded(to in selector(), payload in payload(), ack in ack()) {
         let command = Command::Emit(Emit { to, payload, volatile: false, ack });
         let Command::Emit(emit) = &command else { unreachable!() };
         let foreign = PythonCodec::new("other", NodeId::parse("nod2").unwrap());
@@ -84,12 +84,12 @@ proptest! {
         let Decoded::Command(Command::Emit(read)) = codec().decode(&message).unwrap() else {
             panic!("no emit: {message:?}")
         };
-        // Without a question of its own, the message names its sender's host and asks nothing.
+        // An emit without an ack has `host_id`, but no `callback`.
         prop_assert_eq!(&read, emit);
     }
 
     #[test]
-    fn changes_of_rooms_survive_the_way(sid in sid(), room in "\\PC{0,12}") {
+    fn changes_of_rooms_are_decoded_as_they_were_encoded(sid in sid(), room in "\\PC{0,12}") {
         let room = Room::from(room);
         let selector = Selector::room(Namespace::main(), sid);
         for command in [
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = codec().decode(&bytes);
     }
 }

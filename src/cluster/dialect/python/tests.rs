@@ -1,4 +1,4 @@
-//! The recorded messages of stock managers, and every odd form.
+//! The recorded messages of stock managers, and unusual forms.
 
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ fn names_a_foreign_socket(command: &Command) -> bool {
 }
 
 #[test]
-fn every_recorded_json_message_is_read_and_said_again() {
+fn every_recorded_json_message_is_decoded_and_encoded_again() {
     let messages = recorded("json");
     assert_eq!(messages.len(), 40);
     let mut callbacks = 0;
@@ -86,7 +86,7 @@ fn every_recorded_json_message_is_read_and_said_again() {
 }
 
 #[test]
-fn pickle_is_refused_unread() {
+fn pickle_is_rejected_undecoded() {
     let messages = recorded("pickle");
     assert_eq!(messages.len(), 20);
     for message in messages {
@@ -96,7 +96,7 @@ fn pickle_is_refused_unread() {
 }
 
 #[test]
-fn data_of_every_generation() {
+fn data_of_every_release_is_decoded() {
     for (data, payload) in [
         (
             r#""data":[1,"two",[3]],"binary":false"#,
@@ -120,7 +120,7 @@ fn data_of_every_generation() {
 }
 
 #[test]
-fn binary_of_every_generation() {
+fn binary_of_every_release_is_decoded() {
     const ZERO: &str = r#"{"_placeholder":true,"num":0}"#;
     for (data, json, attachments) in [
         (
@@ -163,7 +163,7 @@ fn binary_of_every_generation() {
 }
 
 #[test]
-fn every_form_of_room_and_skip_sid() {
+fn every_form_of_room_and_skip_sid_is_decoded() {
     let names = |text: &str| -> Vec<String> {
         let json = format!(
             r#"{{"method":"emit","event":"e","data":[],"namespace":"/a","room":{text},"skip_sid":{text}}}"#
@@ -183,7 +183,7 @@ fn every_form_of_room_and_skip_sid() {
 }
 
 #[test]
-fn what_is_for_nobody_is_ignored() {
+fn a_message_without_recipients_is_ignored() {
     for (json, why) in [
         (
             r#"{"method":"emit","event":"e","data":[],"namespace":null}"#,
@@ -216,7 +216,7 @@ fn what_is_for_nobody_is_ignored() {
 }
 
 #[test]
-fn what_no_manager_sends_is_an_error() {
+fn a_message_that_no_manager_sends_is_an_error() {
     let deep = format!(
         r#"{{"method":"emit","event":"e","namespace":"/","binary":true,"data":[{}{}]}}"#,
         "[".repeat(5000),
@@ -249,7 +249,7 @@ fn what_no_manager_sends_is_an_error() {
 }
 
 #[test]
-fn the_own_fleet_is_known_by_its_first_bytes() {
+fn messages_of_the_own_cluster_are_recognised_by_their_first_bytes() {
     let own = r#"{"host_id":"roomwire:main:nod2","#;
     assert_eq!(codec().decode(own.as_bytes()).unwrap(), Decoded::Own);
     for foreign in [
@@ -276,7 +276,7 @@ fn the_own_fleet_is_known_by_its_first_bytes() {
 }
 
 #[test]
-fn a_question_goes_out_and_its_answer_comes_back() {
+fn an_emit_with_ack_is_published_and_its_callback_is_decoded() {
     let node = NodeId::parse("nod1").unwrap();
     let question = Emit {
         to: Selector::room(Namespace::main(), Room::from("r1")),
@@ -293,8 +293,8 @@ fn a_question_goes_out_and_its_answer_comes_back() {
         .remove(0);
     let message: Value = serde_json::from_slice(&message).unwrap();
     assert_eq!(message["callback"], serde_json::json!(["r1", "/", 5]));
-    // What a stock process makes of it:
-    let answer = format!(
+    // The callback of a stock process:
+    let callback = format!(
         r#"{{"method": "callback", "host_id": {}, "sid": "r1", "namespace": "/", "id": 5, "args": ["ret", 1]}}"#,
         message["host_id"]
     );
@@ -304,18 +304,18 @@ fn a_question_goes_out_and_its_answer_comes_back() {
         payload: Payload::text(r#"["ret", 1]"#),
     };
     assert_eq!(
-        codec().decode(answer.as_bytes()).unwrap(),
+        codec().decode(callback.as_bytes()).unwrap(),
         Decoded::AckReply(reply)
     );
 }
 
 #[test]
-fn the_answer_to_a_stock_question_is_as_its_manager_wants_it() {
-    let asked = emit(
+fn the_reply_to_a_stock_emit_has_the_form_that_its_manager_requires() {
+    let requesting = emit(
         r#"{"method": "emit", "event": "ask", "data": [7], "binary": false, "namespace": "/", "room": "9hXUJ8XOaibBZPrfAAAB", "skip_sid": null, "callback": ["9hXUJ8XOaibBZPrfAAAB", "/", 1], "host_id": "H"}"#,
     );
     let mut reply = AckReply {
-        token: asked.ack.unwrap(),
+        token: requesting.ack.unwrap(),
         socket: None,
         payload: Payload::text(r#"["ret",1]"#),
     };
@@ -336,7 +336,7 @@ fn the_answer_to_a_stock_question_is_as_its_manager_wants_it() {
 }
 
 #[test]
-fn what_python_cannot_say() {
+fn commands_that_the_dialect_cannot_express_are_rejected() {
     let everybody = Selector::everybody(Namespace::main());
     let close = |selector| Command::Disconnect {
         selector,
@@ -364,7 +364,7 @@ fn what_python_cannot_say() {
 }
 
 #[test]
-fn channels_of_rooms_belong_to_the_dialect() {
+fn the_dialect_owns_the_channels_of_rooms() {
     let channels = PythonChannels::default();
     let room = channels.room(&Namespace::main(), &Room::from("channel:7"));
     assert_eq!(room, "socketio#/#channel:7");
@@ -381,7 +381,7 @@ fn channels_of_rooms_belong_to_the_dialect() {
 /// A JSON tree is built only to find placeholders, and its depth is bounded. Deeper JSON is rejected, which the bridge
 /// counts and logs as unreadable; it is never dropped silently.
 #[test]
-fn an_emit_with_bytes_that_nests_beyond_the_parser_is_refused_with_the_reason() {
+fn a_binary_emit_nested_too_deeply_for_the_parser_is_rejected_with_the_reason() {
     let message = |depth: usize| {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         format!(

@@ -51,7 +51,7 @@ fn attachments_complete_a_packet() {
 }
 
 #[test]
-fn messages_out_of_turn_are_refused() {
+fn messages_out_of_order_are_rejected() {
     let mut decoder = Decoder::new(LIMIT);
     let data = Bytes::from_static(&[1]);
     assert_eq!(
@@ -68,7 +68,7 @@ fn messages_out_of_turn_are_refused() {
 }
 
 #[test]
-fn placeholders_are_judged() {
+fn placeholders_are_checked_against_the_attachments() {
     for (text, expected) in [
         (
             r#"51-["m",{"_placeholder":true,"num":1}]"#,

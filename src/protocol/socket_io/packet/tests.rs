@@ -115,7 +115,7 @@ fn ack_ids_keep_their_digits() {
 }
 
 #[test]
-fn odd_but_accepted() {
+fn unusual_but_valid_packets_are_accepted() {
     use PacketKind::{Event, Ignored};
     accepts("2[1,2]", Event, "/", None, "[1,2]");
     accepts("2[\"error\"]", Event, "/", None, "[\"error\"]");
@@ -136,7 +136,7 @@ fn odd_but_accepted() {
 }
 
 #[test]
-fn text_that_is_no_packet_is_refused() {
+fn text_that_is_not_a_packet_is_rejected() {
     assert_eq!(parse(""), Err(ParseError::Empty));
     for (text, kind) in [("7", '7'), ("abc", 'a'), (" 2[\"m\"]", ' '), ("€", '€')] {
         assert_eq!(parse(text), Err(ParseError::UnknownType(kind)), "{text}");
