@@ -153,16 +153,16 @@ mod tests {
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
         let cut = &binary(&from("192.0.2.7:4711", "10.0.0.1:80"))[..20];
         let cases: [(&[u8], &str); 7] = [
-            (b"GET / HTTP/1.1\r\n\r\n", "does not begin"),
+            (b"GET / HTTP/1.1\r\n\r\n", "no PROXY header"),
             (
                 b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\x01",
-                "does not begin",
+                "no PROXY header",
             ),
             (&long, "more than 4096 bytes"),
             (&endless, "more than 107 bytes"),
-            (&version_3, "broken"),
-            (b"PROXY TCP4 a b c d\r\n", "broken"),
-            (cut, "ended within"),
+            (&version_3, "malformed PROXY header"),
+            (b"PROXY TCP4 a b c d\r\n", "malformed PROXY header"),
+            (cut, "ended within its PROXY header"),
         ];
         for (bytes, expected) in cases {
             let (read, _) = read(bytes).await;

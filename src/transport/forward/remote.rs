@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, StreamHandler};
+use actix::{Actor, AsyncContext, StreamHandler};
 use actix_web::Error;
 use actix_web_actors::HttpContext;
 use bytes::{Bytes, BytesMut};
@@ -27,6 +27,8 @@ use crate::transport::socket::ClientStream;
 
 /// Maximum time for the last batch of a session that is ended by a drain.
 const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
+/// Maximum time for which bytes of the client are read and discarded after a close frame.
+const LINGER_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
 
 /// Serves a websocket whose handshake is complete, until the websocket or the session ends, or `drain` fires. `first`
@@ -43,6 +45,7 @@ pub(super) async fn serve(
         decoder: FrameDecoder::new(session.max_payload),
         session: session.clone(),
         carrying: Some(carrying),
+        closed: false,
     };
     let frames = HttpContext::with_factory(move |ctx| {
         RemoteWebsocket::add_stream(incoming(reader, first), ctx);
@@ -80,11 +83,15 @@ async fn write(
     let batches = batches(session.clone(), taken_over);
     let drained = drained(&session, drain);
     pin_mut!(frames, batches, drained);
+    let mut ended = false;
     let in_order = loop {
         let bytes = tokio::select! {
             frame = frames.next() => match frame {
                 Some(Ok(bytes)) => bytes,
-                _ => break false,
+                _ => {
+                    ended = true;
+                    break false;
+                }
             },
             batch = batches.next() => match batch {
                 Some(bytes) => bytes,
@@ -109,6 +116,13 @@ async fn write(
     if in_order {
         // The client receives the last batch before the connection ends.
         let _ = writer.shutdown().await;
+    } else if ended {
+        // A connection that is closed with unread bytes is reset, and the client would not read the close frame.
+        let linger = async {
+            let _ = writer.shutdown().await;
+            while frames.next().await.is_some() {}
+        };
+        let _ = timeout(LINGER_TIME, linger).await;
     }
 }
 
@@ -160,6 +174,8 @@ struct RemoteWebsocket {
     session: RemoteSession,
     /// Fired when the websocket takes the session over.
     carrying: Option<oneshot::Sender<()>>,
+    /// The close frame is written: what follows from the client is discarded.
+    closed: bool,
 }
 
 /// The websocket ends with this close frame.
@@ -178,6 +194,7 @@ impl RemoteWebsocket {
             decoder,
             session,
             carrying,
+            ..
         } = self;
         let result = decoder.decode(bytes, &mut |frame| match carrying.is_some() {
             true => probe(&frame, session, carrying, ctx),
@@ -203,9 +220,23 @@ impl RemoteWebsocket {
         Close(Packet::close(Some(error.close_code()), &reason))
     }
 
-    fn end(Close(packet): &Close, ctx: &mut HttpContext<Self>) {
+    fn close(&mut self, Close(packet): &Close, ctx: &mut HttpContext<Self>) {
         write_packet(ctx, packet);
-        ctx.stop();
+        ctx.write_eof();
+        self.notify_end();
+    }
+
+    /// Notifies the owner that the websocket is gone.
+    fn notify_end(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let kind = if self.carrying.is_some() {
+            Kind::ProbeFailed
+        } else {
+            Kind::Detached
+        };
+        self.session.notify(kind, Bytes::new());
     }
 }
 
@@ -263,26 +294,24 @@ impl Actor for RemoteWebsocket {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_later(self.session.upgrade_timeout, |websocket, ctx| {
-            if websocket.carrying.is_some() {
-                Self::end(&Close::plain(), ctx);
+            if websocket.carrying.is_some() && !websocket.closed {
+                websocket.close(&Close::plain(), ctx);
             }
         });
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
-        let kind = if self.carrying.is_some() {
-            Kind::ProbeFailed
-        } else {
-            Kind::Detached
-        };
-        self.session.notify(kind, Bytes::new());
+        self.notify_end();
     }
 }
 
 impl StreamHandler<BytesMut> for RemoteWebsocket {
     fn handle(&mut self, mut bytes: BytesMut, ctx: &mut Self::Context) {
+        if self.closed {
+            return;
+        }
         if let Err(close) = self.receive(&mut bytes, ctx) {
-            Self::end(&close, ctx);
+            self.close(&close, ctx);
         }
     }
 }

@@ -26,7 +26,7 @@ export class Deployment {
   }
 
   /**
-   * `stop`, `kill` or `start` of a process (`redis`, `backend-1`, `node-1`, `nginx`); `cut`, which resets every leg;
+   * `stop`, `kill` or `start` of a process (`redis`, `backend-1`, `node-1`, `nginx`); `cut`, which resets every upstream connection;
    * `forget`, after which Redis starts empty; `pool`, the sockets that the backends know.
    */
   order(what, process) {

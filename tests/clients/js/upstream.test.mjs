@@ -111,20 +111,20 @@ describe("upstream: two of them", WATCHDOG, () => {
   });
 });
 
-describe("upstream: lazy legs", WATCHDOG, () => {
+describe("upstream: lazy connections", WATCHDOG, () => {
   const it = inFront(1, {
     ROOMWIRE_APP__UPSTREAM__CONNECT: "lazy",
     ROOMWIRE_APP__UPSTREAM__IDLE_TIMEOUT: "200ms",
     ROOMWIRE_APP__UPSTREAM__WHEN_LOST: "disconnect",
   });
 
-  test("a leg opens with the first event, closes when idle, and opens again", async (t) => {
+  test("a connection opens with the first event, closes when idle, and opens again", async (t) => {
     const socket = await settled(client(t, it.url, TRAVELS["websocket only"]));
     const welcomes = heard(socket, "welcome");
     for (let round = 0; round < 2; round++) {
       assert.equal(await ask(socket, "echo", round), round);
       await welcomes.next();
-      await until("idle", async () => (await fetch(`${it.url}/readyz?verbose`)).text().then((text) => /legs 0\b/.test(text) || !/legs/.test(text)));
+      await until("idle", async () => (await fetch(`${it.url}/readyz?verbose`)).text().then((text) => /^upstream_connections 0$/m.test(text) || !/^upstream_connections /m.test(text)));
     }
     assert.ok(socket.connected);
   });
