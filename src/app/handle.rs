@@ -114,7 +114,8 @@ impl SocketHandle {
     }
 
     /// Applies effects; completes once they are applied, or the socket is gone. The request is enqueued at once, whether
-    /// or not the future is polled.
+    /// or not the future is polled. The outcome of `on_connect` must not wait for it, since the effects wait for that
+    /// outcome.
     pub fn apply_and_wait(&self, effects: Effects) -> impl Future<Output = ()> + use<> {
         let (reply, applied) = oneshot::channel();
         self.request(SocketRequest::Apply {
@@ -134,6 +135,17 @@ impl SocketHandle {
         async move { joined.await.ok() }
     }
 
+    /// Sends the client an event that requests an ack. The event is enqueued at once.
+    ///
+    /// The receiver has the ack as soon as the session has received it: a handler that looks there before it handles an
+    /// event sees acks and events in the order in which the client sent them. The receiver fails if the socket is gone,
+    /// or if more than `socket.max_pending_acks` later acks are pending as well.
+    pub fn request_ack(&self, payload: Payload) -> oneshot::Receiver<Payload> {
+        let (reply, ack) = oneshot::channel();
+        self.request(SocketRequest::EmitWithAck { payload, reply });
+        ack
+    }
+
     /// Sends the client an event that requests an ack. The event is enqueued at once, whether or not the future is
     /// polled.
     ///
@@ -144,8 +156,7 @@ impl SocketHandle {
         payload: Payload,
         deadline: Option<Duration>,
     ) -> impl Future<Output = Option<Payload>> + use<> {
-        let (reply, ack) = oneshot::channel();
-        self.request(SocketRequest::EmitWithAck { payload, reply });
+        let ack = self.request_ack(payload);
         async move {
             match deadline {
                 Some(deadline) => tokio::time::timeout(deadline, ack).await.ok()?.ok(),

@@ -11,9 +11,11 @@
 //! depends on it.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytestring::ByteString;
 use log::debug;
@@ -84,6 +86,64 @@ struct State {
     connection: Option<UpstreamConnection>,
     /// Completes the client's CONNECT, which waits for the upstream connection.
     connecting: Option<oneshot::Sender<Result<(), Ending>>>,
+    /// Acks that the upstream requested and the client has not sent.
+    client_acks: Vec<Rc<ClientAck>>,
+}
+
+/// An ack that the upstream requested of the client.
+struct ClientAck {
+    request: AckRequest,
+    /// `None` once the ack is passed on, or will not come.
+    receiver: RefCell<Option<oneshot::Receiver<Payload>>>,
+}
+
+impl ClientAck {
+    /// Waits for the ack; `None` if it is passed on already, or will not come.
+    async fn received(&self) -> Option<Payload> {
+        poll_fn(|cx| {
+            let mut receiver = self.receiver.borrow_mut();
+            let Some(pending) = receiver.as_mut() else {
+                return Poll::Ready(None);
+            };
+            let ack = ready!(Pin::new(pending).poll(cx));
+            *receiver = None;
+            Poll::Ready(ack.ok())
+        })
+        .await
+    }
+
+    /// The ack, if the client has sent it.
+    fn take(&self) -> Option<Payload> {
+        let mut receiver = self.receiver.borrow_mut();
+        let ack = receiver.as_mut()?.try_recv().ok()?;
+        *receiver = None;
+        Some(ack)
+    }
+}
+
+impl State {
+    /// Passes on the acks that the client has sent, so that none is overtaken by what the client sent later.
+    fn pass_acks(&mut self) {
+        let connection = self.connection.as_ref();
+        self.client_acks.retain(|pending| {
+            let Some(ack) = pending.take() else {
+                return true;
+            };
+            if let Some(connection) = connection {
+                connection.ack(pending.request, &ack);
+            }
+            false
+        });
+    }
+
+    /// Ends the wait for an ack, and passes the ack on if it has come.
+    fn finish_ack(&mut self, finished: &Rc<ClientAck>, ack: Option<Payload>) {
+        self.client_acks
+            .retain(|pending| !Rc::ptr_eq(pending, finished));
+        if let (Some(connection), Some(ack)) = (&self.connection, ack) {
+            connection.ack(finished.request, &ack);
+        }
+    }
 }
 
 impl SocketHandler for ProxiedSocket {
@@ -118,6 +178,7 @@ impl SocketHandler for ProxiedSocket {
 
     fn on_disconnect(&self, _context: &SocketContext<'_>, reason: &str) {
         let mut state = self.state.borrow_mut();
+        state.pass_acks();
         state.connecting = None;
         if let Some(connection) = state.connection.take() {
             // The upstream sees the kind of end that this node saw.
@@ -163,7 +224,8 @@ impl ProxiedSocket {
             let error = error_event(over.code(), &message, data);
             return [Effect::Emit(error), Effect::Disconnect { close: false }].into();
         }
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
+        state.pass_acks();
         let Some(connection) = &state.connection else {
             return Outcome::none();
         };
@@ -222,13 +284,17 @@ impl ProxiedSocket {
 
     /// Passes on an event for which the upstream requests an ack. The upstream sets the deadline, if any.
     fn emit_with_ack(&self, payload: Payload, request: AckRequest) {
-        let ack = self.handle.emit_with_ack(payload, None);
+        let pending = Rc::new(ClientAck {
+            request,
+            receiver: RefCell::new(Some(self.handle.request_ack(payload))),
+        });
+        let client_acks = &mut self.state.borrow_mut().client_acks;
+        client_acks.push(Rc::clone(&pending));
         let this = Weak::clone(&self.this);
         actix_rt::spawn(async move {
-            if let (Some(ack), Some(this)) = (ack.await, this.upgrade())
-                && let Some(connection) = &this.state.borrow().connection
-            {
-                connection.ack(request, &ack);
+            let ack = pending.received().await;
+            if let Some(this) = this.upgrade() {
+                this.state.borrow_mut().finish_ack(&pending, ack);
             }
         });
     }

@@ -58,6 +58,26 @@ async fn events_acks_and_auth_pass_in_both_directions() {
 }
 
 #[actix_rt::test]
+async fn acks_and_events_of_a_client_reach_the_upstream_in_the_order_in_which_they_were_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
+    let mut client = front.polling().await;
+    let (mut upstream, _) = tokio::join!(RawUpstream::joined(&listener), client.connect());
+    upstream.send_all(&[r#"421["a"]"#, r#"422["b"]"#]).await;
+    let mut acks = Vec::new();
+    for event in [r#"["a"]"#, r#"["b"]"#] {
+        let packet = client.next().await;
+        let id = packet.strip_prefix("42").unwrap().strip_suffix(event);
+        acks.push(format!("43{}[]", id.unwrap()));
+    }
+    let payload = [&acks[0], r#"42["next"]"#, &acks[1], "41"].join("\u{1e}");
+    client.send(&payload).await;
+    for packet in ["431[]", r#"42["next"]"#, "432[]", "41"] {
+        upstream.expect(packet).await;
+    }
+}
+
+#[actix_rt::test]
 async fn each_namespace_has_an_upstream_connection_of_its_own() {
     let names = [("SOCKET__NAMESPACES", "/,/custom")];
     let behind = TestServer::with(&[("APP__KIND", "echo"), names[0]]).await;
