@@ -28,35 +28,55 @@ pub(in crate::transport) async fn hold(
     offer: WebsocketOffer<ClientStream>,
     admission: Option<Admission>,
 ) -> std::io::Result<()> {
+    let (forward, timeout) = (&session.forward, endpoint.settings.forward_timeout);
+    let number = forward.next_number();
+    let probe = forward.call(session.id, Kind::Probe, number, 0, timeout);
+    let (outcome, _) = probe.await;
+    let answered = answer(endpoint, offer, outcome).await;
+    if outcome == ForwardOutcome::Done && !matches!(answered, Ok(Some(_))) {
+        // The owner waits for the websocket: until then it holds no poll and accepts no other upgrade.
+        session.notify(Kind::ProbeFailed, Bytes::new());
+    }
+    if let Some((stream, first)) = answered? {
+        carry(endpoint, session, stream, first, admission);
+    }
+    Ok(())
+}
+
+/// Answers the opening handshake, given the owner's response to the probe. Returns the connection and the bytes that
+/// followed the handshake, unless the websocket is refused or closed again.
+async fn answer(
+    endpoint: &Endpoint,
+    offer: WebsocketOffer<ClientStream>,
+    outcome: ForwardOutcome,
+) -> std::io::Result<Option<(ClientStream, Bytes)>> {
     let WebsocketOffer {
         connection: mut stream,
         first,
         accept,
         ..
     } = offer;
-    let (forward, timeout) = (&session.forward, endpoint.settings.forward_timeout);
-    let number = forward.next_number();
-    let probe = forward.call(session.id, Kind::Probe, number, 0, timeout);
-    let (outcome, _) = probe.await;
     // A failed upgrade does not change the polling session.
     if endpoint.worker.is_stopping() {
         let rejection = Rejection::from(RequestError::ShuttingDown);
-        return rejection.send(stream).await;
+        rejection.send(stream).await?;
+        return Ok(None);
     }
     if outcome == ForwardOutcome::Gone {
         refused::record_unknown_session(endpoint);
         let rejection = Rejection::from(RequestError::SessionUnknown);
-        return rejection.send(stream).await;
+        rejection.send(stream).await?;
+        return Ok(None);
     }
     stream.write_all(accept.response().as_bytes()).await?;
     stream.flush().await?;
     if outcome != ForwardOutcome::Done || !endpoint.settings.engine.allow_upgrades {
         // Opened, then closed; the session continues (docs/protocol.md#16-upgrade).
         stream.write_all(Packet::close(None, "").wire()).await?;
-        return stream.shutdown().await;
+        stream.shutdown().await?;
+        return Ok(None);
     }
-    carry(endpoint, session, stream, first, admission);
-    Ok(())
+    Ok(Some((stream, first)))
 }
 
 /// Starts the task that holds the websocket.
