@@ -111,7 +111,8 @@ impl Directory {
         Dispatch {
             command,
             ack_id,
-            from_bus: origin == Origin::Bus,
+            // The bridge waits only for joins that it received itself.
+            from_bus: false,
             reports: ack_id.is_some() && origin == Origin::Local,
         }
     }

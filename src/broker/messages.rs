@@ -96,7 +96,7 @@ pub struct Dispatch {
     pub command: Arc<Command>,
     /// The id of the acks requested from clients, the same on every worker of the node; `None` if no ack is requested.
     pub ack_id: Option<u32>,
-    /// It came from the bus: a join is confirmed to the bridge once it is applied ([`InterestChange::JoinApplied`]).
+    /// The bridge received it: a join is confirmed to the bridge once it is applied ([`InterestChange::JoinApplied`]).
     pub from_bus: bool,
     /// If the command requests acks and reaches no socket here, that is reported ([`AckReply::no_recipient`]).
     pub reports: bool,

@@ -76,6 +76,26 @@ fn sockets_in(name: &str, limit: u32) -> Query {
 }
 
 #[actix_rt::test]
+async fn a_join_that_another_node_published_does_not_disturb_the_bridge() {
+    let cluster = TestCluster::<2>::start().await;
+    let [node, other] = &cluster.nodes;
+    let mut client = node.member().await;
+    let join = Command::Join {
+        selector: Selector::everybody(Namespace::main()),
+        rooms: vec![Room::from("r")],
+    };
+    node.server.ingress().dispatch(join, Origin::Bus);
+    let mut sender = other.member().await;
+    sender.join("r").await;
+    for _ in 0..2 {
+        // The second emit comes after the bridge has subscribed to the room, and handled what the join led to.
+        client.join("r").await;
+        sender.emit("r", r#""news""#).await;
+        client.expect(r#"42["news"]"#).await;
+    }
+}
+
+#[actix_rt::test]
 async fn commands_of_a_thread_without_a_shard_take_effect_in_order_on_every_worker() {
     let server = TestServer::start().await;
     let mut clients = Vec::new();
