@@ -174,7 +174,7 @@ impl Shard {
     }
 
     /// Notifies the bridge and the observers of everything that has changed.
-    fn report_changes(&self, mut state: RefMut<'_, State>) {
+    fn report_changes<'a>(&'a self, mut state: RefMut<'a, State>) {
         self.report_rooms(&mut state);
         self.notify_observers(state);
     }
@@ -204,20 +204,25 @@ impl Shard {
         });
     }
 
-    /// Notifies the observers of recorded events, if there are any.
-    fn notify_observers(&self, mut state: RefMut<'_, State>) {
-        if state.events.is_empty() {
+    /// Notifies the observers of recorded events, if there are any. Observers may call the shard: events of such a call
+    /// follow those at hand.
+    fn notify_observers<'a>(&'a self, mut state: RefMut<'a, State>) {
+        if state.events.is_empty() || state.notifying {
             return;
         }
-        let events = std::mem::take(&mut state.events);
-        // Observers may call the shard.
-        drop(state);
+        state.notifying = true;
         let observers = self.observers.borrow().clone();
-        for event in &events {
-            for observer in &observers {
-                observer.on_event(event);
+        while !state.events.is_empty() {
+            let events = std::mem::take(&mut state.events);
+            drop(state);
+            for event in &events {
+                for observer in &observers {
+                    observer.on_event(event);
+                }
             }
+            state = self.state.borrow_mut();
         }
+        state.notifying = false;
     }
 }
 
@@ -272,10 +277,9 @@ mod tests {
         let recorders = [Rc::new(Recorder::default()), Rc::new(Recorder::default())];
         let greeter = Rc::new(Greeter::default());
         assert!(greeter.0.set(Rc::clone(&shard)).is_ok());
-        for recorder in &recorders {
-            shard.observe(Rc::clone(recorder) as _);
-        }
+        shard.observe(Rc::clone(&recorders[0]) as _);
         shard.observe(greeter);
+        shard.observe(Rc::clone(&recorders[1]) as _);
         let namespace = Namespace::main();
         let socket = SocketId::random(shard.directory().node(), shard.worker(), &OsRandom);
         let lane = shard.with_lanes(|lanes| lanes.open(WireFormat::default()));

@@ -48,6 +48,8 @@ pub struct State {
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
     pub events: Vec<SocketEvent>,
+    /// Whether observers are being notified.
+    pub notifying: bool,
     /// The session of each lane, by the number of the lane.
     sessions: Vec<Option<Recipient<Notice>>>,
     room_limit: usize,
@@ -69,6 +71,7 @@ impl State {
             changes: Vec::new(),
             observed: false,
             events: Vec::new(),
+            notifying: false,
             sessions: Vec::new(),
             room_limit: limits.rooms,
         }
