@@ -1,5 +1,6 @@
 //! The apps of a node as configured: the only module that depends on all of them.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::BusHandles;
@@ -31,6 +32,7 @@ pub(super) fn apps(
         reloadable,
         metrics,
         random,
+        upstreams: OnceCell::new(),
     };
     let default = parts.app(config.app.kind);
     if config.app.routes.is_empty() {
@@ -49,6 +51,8 @@ struct AppParts<'a> {
     reloadable: &'a ReloadableParts,
     metrics: &'a Arc<Metrics>,
     random: &'a Arc<dyn Random>,
+    /// Shared by all routes to the app `upstream`, so that its limits apply to the node.
+    upstreams: OnceCell<Arc<Pool>>,
 }
 
 impl AppParts<'_> {
@@ -60,7 +64,8 @@ impl AppParts<'_> {
             AppKind::Echo => Box::new(EchoFactory),
             AppKind::Upstream => {
                 let relay = app.upstream.relay.then(rules);
-                Box::new(UpstreamFactory::new(self.pool(&app.upstream), relay))
+                let pool = self.upstreams.get_or_init(|| self.pool(&app.upstream));
+                Box::new(UpstreamFactory::new(Arc::clone(pool), relay))
             }
             AppKind::OpenWebui => {
                 let store: Arc<dyn Store> = match self.bus {

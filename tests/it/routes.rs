@@ -86,3 +86,26 @@ async fn requests_that_come_back_from_an_upstream_of_a_route_are_a_loop() {
         .await;
     assert_eq!(response.status, 508, "{}", response.text());
 }
+
+#[actix_rt::test]
+async fn routes_to_the_app_upstream_share_its_limits() {
+    let namespaces = ("SOCKET__NAMESPACES", "/,/a,/b");
+    let behind = TestServer::with(&[("APP__KIND", "echo"), namespaces]).await;
+    let url = format!("http://{}", behind.server.address());
+    let settings = [
+        ("APP__UPSTREAM__URLS", &*url),
+        ("APP__UPSTREAM__MAX_CONNECTIONS", "1"),
+        namespaces,
+    ];
+    let routes = ["/a", "/b"].map(|namespace| {
+        format!("[[app.routes]]\nnamespace = \"{namespace}\"\napp = \"upstream\"\n")
+    });
+    let config = config_with_file(&settings, Some(&routes.concat()));
+    let node = TestServer::configured(config, None).await;
+    let mut client = node.websocket().await;
+    client.connect("/a").await;
+    client.expect(r#"42/a,["auth",{}]"#).await;
+    client.send("40/b,").await;
+    let refused = client.text().await;
+    assert!(refused.starts_with("44/b,"), "{refused}");
+}
