@@ -10,7 +10,7 @@ use roomwire::server::Extensions;
 
 use crate::support::http::Request;
 use crate::support::server::config;
-use crate::support::{PollingClient, TestCluster, TestServer, WebsocketClient};
+use crate::support::{PollingClient, TestCluster, TestServer, WebsocketClient, eventually};
 
 const PASS: &str = "x-pass";
 const NO_PASS: &str = r#"44{"message":"no pass","data":{"code":"no_pass"}}"#;
@@ -85,7 +85,7 @@ async fn a_gate_refuses_the_opening_request_of_either_transport() {
     };
     assert_eq!(refused.summary(), (400, "banned here"));
     node.sessions(0).await;
-    assert_eq!(node.metrics().connections.get(), 0);
+    eventually("no connection", || node.metrics().connections.get() == 0).await;
 }
 
 #[actix_rt::test]
