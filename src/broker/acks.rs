@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::rooms::SocketKey;
 use crate::model::AckToken;
 
-struct PendingAck {
+struct PendingEmit {
     token: AckToken,
     /// Sockets that owe the ack.
     remaining: usize,
@@ -15,7 +15,7 @@ struct PendingAck {
 
 /// Emits that requested acks, and the sockets that owe them.
 pub struct Acks {
-    requests: HashMap<u32, PendingAck>,
+    requests: HashMap<u32, PendingEmit>,
     /// Ids of the acks that a socket owes, oldest first.
     owed: HashMap<SocketKey, VecDeque<u32>>,
     limit: usize,
@@ -33,7 +33,7 @@ impl Acks {
 
     /// Expects an ack from a socket. Returns whether an older one of that socket was dropped.
     pub fn expect(&mut self, id: u32, token: &AckToken, socket: SocketKey) -> bool {
-        let request = self.requests.entry(id).or_insert_with(|| PendingAck {
+        let request = self.requests.entry(id).or_insert_with(|| PendingEmit {
             token: token.clone(),
             remaining: 0,
         });

@@ -336,7 +336,7 @@ function onConnectError(error) {
   setLink("lost", `No connection, attempts: ${link.attempts}. Trying again…`);
 }
 
-/// Closes the transport under the socket, without a Socket.IO goodbye, and stays away.
+/// Closes the transport under the socket, without a Socket.IO disconnect, and stays away.
 function cut() {
   socket.io.reconnection(false);
   setLink("cut", "Cut. What you write waits here.");

@@ -25,7 +25,7 @@ struct NetworkState {
 }
 
 #[derive(Debug)]
-struct Slice {
+struct Segment {
     networks: HashMap<Network, NetworkState>,
     sweep_at: usize,
 }
@@ -33,14 +33,14 @@ struct Slice {
 /// The networks of all clients.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    parts: [Mutex<Slice>; PARTS],
+    parts: [Mutex<Segment>; PARTS],
     hasher: RandomState,
 }
 
 impl Default for Addresses {
     fn default() -> Self {
         let part = |_| {
-            Mutex::new(Slice {
+            Mutex::new(Segment {
                 networks: HashMap::new(),
                 sweep_at: FIRST_SWEEP,
             })
@@ -95,7 +95,7 @@ impl Addresses {
         }
     }
 
-    fn part(&self, network: Network) -> MutexGuard<'_, Slice> {
+    fn part(&self, network: Network) -> MutexGuard<'_, Segment> {
         let part = self.hasher.hash_one(network) as usize % PARTS;
         self.parts[part]
             .lock()
@@ -104,7 +104,7 @@ impl Addresses {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let part = |part: &Mutex<Slice>| part.lock().unwrap().networks.len();
+        let part = |part: &Mutex<Segment>| part.lock().unwrap().networks.len();
         self.parts.iter().map(part).sum()
     }
 }
@@ -115,7 +115,7 @@ impl NetworkState {
     }
 }
 
-impl Slice {
+impl Segment {
     /// Removes forgettable addresses, each time the part has doubled.
     fn sweep(&mut self, now: Instant) {
         if self.networks.len() >= self.sweep_at {

@@ -14,7 +14,7 @@ use crate::model::{NodeId, Random, SocketId, ViaMark};
 use crate::upstream::{ProbeError, ProbeResult, probe};
 
 /// The result of a probe.
-pub(super) struct Probed<'a> {
+pub(super) struct ProbedUrl<'a> {
     pub(super) url: &'a UpstreamUrl,
     pub(super) result: Result<ProbeResult, ProbeError>,
 }
@@ -66,19 +66,19 @@ pub(super) async fn check(config: &Config, nodes: &BTreeSet<String>) -> Vec<Find
 pub(super) async fn probe_all<'a>(
     config: &'a Config,
     settings: &'a UpstreamConfig,
-) -> Vec<Probed<'a>> {
+) -> Vec<ProbedUrl<'a>> {
     let random: Arc<dyn Random> = Arc::new(OsRandom);
     let mark = ViaMark::new(&config.bus.channel_prefix, NodeId::random(&*random));
     let all = settings.urls.iter().map(async |url| {
         let result = probe(url, settings, &mark, Arc::clone(&random)).await;
-        Probed { url, result }
+        ProbedUrl { url, result }
     });
     join_all(all).await
 }
 
 /// The finding about one upstream. `nodes` are the names of the nodes of this cluster, `key` is that of the URLs.
 pub(super) fn evaluate(
-    probed: &Probed<'_>,
+    probed: &ProbedUrl<'_>,
     path: &str,
     key: &str,
     nodes: &BTreeSet<String>,
@@ -169,7 +169,7 @@ mod tests {
 
     fn evaluated(result: Result<ProbeResult, ProbeError>, nodes: &[&str]) -> Finding {
         let url = UpstreamUrl::parse("http://backend:3000").unwrap();
-        let probed = Probed { url: &url, result };
+        let probed = ProbedUrl { url: &url, result };
         let nodes = nodes.iter().map(ToString::to_string).collect();
         evaluate(&probed, "/socket.io", "app.upstream.urls", &nodes)
     }

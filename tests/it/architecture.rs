@@ -2,7 +2,11 @@
 //!
 //! Reads the sources as text. Test modules are left out where a rule is about the program.
 
-use std::collections::BTreeMap;
+mod circles;
+mod names;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The modules that each module may import. A module may always import itself; `server` and `main` wire everything.
@@ -202,22 +206,55 @@ fn misplaced(names: &[&str], may: impl Fn(&Source) -> bool) -> Vec<String> {
     wrong
 }
 
+/// The files whose program, without comments, names one of `names`.
+fn naming(names: &[&str]) -> BTreeSet<String> {
+    let named = |source: &Source| {
+        let program = source.program();
+        program
+            .iter()
+            .any(|line| names.iter().any(|name| line.contains(name)))
+    };
+    programs().filter(named).map(|source| source.path).collect()
+}
+
 #[test]
-fn some_crates_are_imported_in_one_place_only() {
-    let websockets = misplaced(&["actix_web_actors"], |source| {
-        source.path.starts_with("transport/")
-    });
-    assert!(websockets.is_empty(), "{websockets:#?}");
-    let redis = misplaced(
-        &[" redis::", "(redis::", "<redis::", "&redis::"],
-        |source| {
-            source.path.starts_with("bus/redis")
-            // Ours, by relative path.
+fn websockets_of_the_framework_are_used_in_one_file() {
+    let files = naming(&["actix_web_actors"]);
+    assert_eq!(
+        files,
+        BTreeSet::from(["transport/forward/remote.rs".to_owned()])
+    );
+}
+
+#[test]
+fn the_client_library_of_redis_is_used_by_the_bus_alone() {
+    let crate_paths = [" redis::", "(redis::", "<redis::", "&redis::"];
+    let wrong = misplaced(&crate_paths, |source| {
+        source.path.starts_with("bus/redis")
+            // A module of this crate, by relative path.
             || source.program().iter().any(|line| line.contains("super::redis::"))
                 && !source.program().iter().any(|line| line.starts_with("use redis::"))
-        },
-    );
-    assert!(redis.is_empty(), "{redis:#?}");
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn kinds_of_apps_are_told_apart_where_apps_are_composed() {
+    let outside = |path: &String| !path.starts_with("config/");
+    let files: Vec<_> = naming(&["AppKind::"]).into_iter().filter(outside).collect();
+    assert_eq!(files, ["server/app.rs"]);
+}
+
+#[test]
+fn a_dialect_is_named_in_its_folder_and_where_dialects_are_composed() {
+    let own =
+        |path: &String| path.starts_with("cluster/dialect/python") || path.starts_with("config/");
+    let names = ["dialect::python", "python::", "Python"];
+    let files: Vec<_> = naming(&names)
+        .into_iter()
+        .filter(|path| !own(path))
+        .collect();
+    assert_eq!(files, ["cluster/start.rs"]);
 }
 
 #[test]
