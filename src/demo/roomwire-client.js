@@ -155,7 +155,7 @@ class PollingTransport {
     this.#posting = false;
     if (this.#closed) this.#abort.abort();
   }
-  /// Says disconnect packet in its turn; only then drops the waiting request, because that alone would end the session.
+  /// Sends the disconnect packet in its turn; only then drops the pending request, because that alone would end the session.
   close() {
     this.#closed = true;
     if (this.#url.includes("&sid=")) this.send(["1"]);
