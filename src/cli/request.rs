@@ -35,7 +35,7 @@ impl fmt::Display for Response {
 /// The address of the node: its internal listener, or its public listener if it has no internal one.
 ///
 /// # Errors
-/// The port is 0, so only the node itself knows its port. Or there is only a public listener, which requires TLS or a
+/// The port is 0, so the system chose the port of the node. Or there is only a public listener, which requires TLS or a
 /// PROXY header.
 pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
     let (key, bind) = match &server.internal_bind {

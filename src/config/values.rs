@@ -120,8 +120,8 @@ pub(super) fn channel_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Levels and modules separated by commas, such as `warn,roomwire::cluster=debug`; after a slash, a regular expression
-/// that a line must match.
+/// Levels and modules separated by commas, such as `warn,roomwire::cluster=debug`; after a slash, a text that
+/// a line must contain.
 ///
 /// `env_logger` interprets a word that is not a level as a module, so a misspelt level would silence everything. Here a
 /// module must have a level, or be a module of Roomwire.

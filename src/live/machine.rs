@@ -20,22 +20,30 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         .and_then(|limit| usize::try_from(limit).ok())
         .unwrap_or(usize::MAX);
     let possible = Descriptors::of(limit, config.server.workers).connections();
-    let wanted = config.limits.connections;
-    let mut findings = vec![evaluate(limit, possible, wanted)];
-    findings.extend(evaluate_memory(MemoryLimit::of_process(), possible, wanted));
+    let configured = config.limits.connections;
+    let mut findings = vec![evaluate(limit, possible, configured)];
+    findings.extend(evaluate_memory(
+        MemoryLimit::of_process(),
+        possible,
+        configured,
+    ));
     findings
 }
 
 /// Evaluates the memory limit if it allows fewer clients than the limit of open files, or than `limits.connections`.
-fn evaluate_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) -> Option<Finding> {
+fn evaluate_memory(
+    memory: MemoryLimit,
+    by_files: usize,
+    configured: Option<usize>,
+) -> Option<Finding> {
     let possible = memory.connections();
     let what = format!(
         "the memory limit is {} MiB: {possible} clients at 16 KiB each",
         memory.mebibytes()
     );
-    match wanted {
-        Some(wanted) if wanted > possible => Some(Finding::warning(
-            format!("{what}, fewer than limits.connections = {wanted}"),
+    match configured {
+        Some(configured) if configured > possible => Some(Finding::warning(
+            format!("{what}, fewer than limits.connections = {configured}"),
             format!("{MORE_MEMORY}; or limits.connections = \"auto\""),
         )),
         None if possible < FEW => Some(Finding::warning(what, MORE_MEMORY)),
@@ -43,12 +51,12 @@ fn evaluate_memory(memory: MemoryLimit, by_files: usize, wanted: Option<usize>) 
     }
 }
 
-/// `wanted` is `limits.connections`, `None` if it is `auto`.
-fn evaluate(limit: usize, possible: usize, wanted: Option<usize>) -> Finding {
+/// `configured` is `limits.connections`, `None` if it is `auto`.
+fn evaluate(limit: usize, possible: usize, configured: Option<usize>) -> Finding {
     let what = format!("{limit} files may be open: {possible} clients, each with one connection");
-    match wanted {
-        Some(wanted) if wanted > possible => Finding::warning(
-            format!("{what}, fewer than limits.connections = {wanted}"),
+    match configured {
+        Some(configured) if configured > possible => Finding::warning(
+            format!("{what}, fewer than limits.connections = {configured}"),
             format!("{MORE_FILES}; or limits.connections = \"auto\""),
         ),
         None if possible < FEW => Finding::warning(what, MORE_FILES),
@@ -63,8 +71,8 @@ mod tests {
 
     #[test]
     fn a_low_memory_limit_is_reported() {
-        let evaluate = |mebibytes: u64, wanted| {
-            evaluate_memory(MemoryLimit::of(mebibytes << 20), 10_000, wanted)
+        let evaluate = |mebibytes: u64, configured| {
+            evaluate_memory(MemoryLimit::of(mebibytes << 20), 10_000, configured)
         };
         assert_eq!(evaluate_memory(MemoryLimit::none(), 10_000, None), None);
         assert_eq!(evaluate(512, None), None, "files allow fewer");

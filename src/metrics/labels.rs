@@ -152,7 +152,7 @@ labels! {
         Pickle = "pickle",
         /// Stock clients would close their connections on receiving it, see `model::fitness`.
         Unfit = "unfit",
-        /// A newer Roomwire node sent it, and this one does not know its kind.
+        /// Sent by a newer Roomwire node, of a kind unknown to this one.
         Newer = "newer",
     ;
     /// Kind of a request that is forwarded to the node of its session.

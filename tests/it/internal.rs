@@ -81,9 +81,9 @@ async fn the_public_listener_serves_only_the_configured_probes() {
             false,
         ),
     ];
-    for (settings, answered, figures) in cases {
+    for (settings, served, with_metrics) in cases {
         let server = TestServer::with(settings).await;
-        let expected = if answered { 200 } else { 404 };
+        let expected = if served { 200 } else { 404 };
         for path in ["/livez", "/readyz"] {
             let response = server.send(Request::get(path)).await;
             assert_eq!(response.status, expected, "{path} {settings:?}");
@@ -91,7 +91,7 @@ async fn the_public_listener_serves_only_the_configured_probes() {
         let verbose = server.send(Request::get("/readyz?verbose")).await;
         assert_eq!(
             verbose.text().contains("sessions_opened_total"),
-            figures,
+            with_metrics,
             "{settings:?}"
         );
         let metrics = server.send(Request::get("/metrics")).await;

@@ -78,7 +78,7 @@ impl SlotMap {
     }
 }
 
-/// Parses a server of CLUSTER SLOTS. A server that does not know its own host is the one queried.
+/// Parses a server of CLUSTER SLOTS. A server without a host in the response is the one queried.
 fn address(server: &Value, queried: &Address) -> Option<Address> {
     let Value::Array(fields) = server else {
         return None;

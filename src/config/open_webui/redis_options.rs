@@ -49,7 +49,7 @@ fn option(reader: &mut Reader<'_>, name: &str, value: &Value) {
         ("socket_connect_timeout", Value::Number(seconds)) => {
             reader.seconds_of(NAME, "bus.connect_timeout", &seconds.to_string());
         }
-        ("ssl_cert_reqs", Value::String(wanted)) if wanted == "none" => {
+        ("ssl_cert_reqs", Value::String(mode)) if mode == "none" => {
             let message = "`ssl_cert_reqs` = \"none\" has no effect: the certificate of the server is always verified; set its authority in bus.tls_ca";
             reader.warn("bus.tls_ca", NAME, message);
         }

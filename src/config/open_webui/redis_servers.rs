@@ -29,10 +29,10 @@ pub(super) fn read(reader: &mut Reader<'_>) {
         reader.set("bus.prefix", format!("{prefix}:roomwire"), name);
         reader.set("app.open_webui.key_prefix", prefix, name);
     }
-    if let Some(wanted) = reader.get("WEBSOCKET_REDIS_ROOM_CHANNELS") {
+    if let Some(value) = reader.get("WEBSOCKET_REDIS_ROOM_CHANNELS") {
         reader.set(
             "bus.python_room_channels",
-            wanted,
+            value,
             "WEBSOCKET_REDIS_ROOM_CHANNELS",
         );
     }

@@ -32,20 +32,20 @@ pub(in crate::transport) async fn hold(
     let number = forward.next_number();
     let probe = forward.call(session.id, Kind::Probe, number, 0, timeout);
     let (outcome, _) = probe.await;
-    let answered = answer(endpoint, offer, outcome).await;
-    if outcome == ForwardOutcome::Done && !matches!(answered, Ok(Some(_))) {
+    let response = respond(endpoint, offer, outcome).await;
+    if outcome == ForwardOutcome::Done && !matches!(response, Ok(Some(_))) {
         // The owner waits for the websocket: until then it holds no poll and accepts no other upgrade.
         session.notify(Kind::ProbeFailed, Bytes::new());
     }
-    if let Some((stream, first)) = answered? {
+    if let Some((stream, first)) = response? {
         carry(endpoint, session, stream, first, admission);
     }
     Ok(())
 }
 
-/// Answers the opening handshake, given the owner's response to the probe. Returns the connection and the bytes that
+/// Responds to the opening handshake, given the owner's response to the probe. Returns the connection and the bytes that
 /// followed the handshake, unless the websocket is refused or closed again.
-async fn answer(
+async fn respond(
     endpoint: &Endpoint,
     offer: WebsocketOffer<ClientStream>,
     outcome: ForwardOutcome,

@@ -105,7 +105,7 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
     Ok((sender, decoded))
 }
 
-/// Skips extensions, none of which this version knows: tag and length, 2 and 4 bytes, then the value.
+/// Skips extensions, of which this version has none: tag and length, 2 and 4 bytes, then the value.
 fn check_extensions(mut block: &[u8]) -> Result<(), DecodeError> {
     while !block.is_empty() {
         let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() else {
