@@ -29,7 +29,7 @@ use crate::app::gate::GateFactory;
 use crate::broker::{Directory, Ingress};
 use crate::bus::link::{Link, LinkEvents};
 use crate::bus::redis::{RedisLink, RedisStore};
-use crate::cluster::messages::{Leave, RouterAddresses};
+use crate::cluster::messages::{Forward, Leave, RouterAddresses};
 use crate::cluster::start::{self, BridgeContext, BridgeHandles, ComposeDialects};
 use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
@@ -41,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::outbox::Budget;
+use crate::session::SessionSettings;
 use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
@@ -51,7 +52,7 @@ use name::claim_name;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
 use tls::WatchedIdentity;
-use worker::{Blueprint, endpoint_settings, outbox_memory, session_settings};
+use worker::{Blueprint, endpoint_settings, outbox_memory};
 
 /// How long a stopping node waits for its sessions to end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -150,20 +151,15 @@ impl Server {
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
         metrics.node_info.set(node.as_str());
-        let (router_addresses, routers) =
-            (RouterAddresses::default(), Arc::<WorkerRouters>::default());
+        let (router_addresses, routers) = (RouterAddresses::default(), Arc::default());
         let reloadable = ReloadableParts::of(&config);
         let shared = (&metrics, &random);
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
-        let (directory, handles) = start_bus(&config, bus, context);
-        let (forward, leave) = handles
-            .map(|handles| (handles.forward, handles.leave))
-            .unzip();
+        let (directory, (forward, leave)) = start_bus(&config, bus, context);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
-        let demo = demo(&config, node, address, &client_files);
         let blueprint = Arc::new(Blueprint {
-            sessions: Arc::new(session_settings(&config)),
+            sessions: Arc::new(SessionSettings::of(&config)),
             limits: Limits::of_process(&config, &metrics),
             outbox_memory: Budget::new(outbox_memory(&config), config.server.workers),
             endpoint: Arc::new(endpoint_settings(&config, node, &reloadable, &*app)),
@@ -172,7 +168,7 @@ impl Server {
             forward,
             random: Arc::clone(&random),
             health: Arc::clone(&health),
-            demo: Arc::new(demo),
+            demo: Arc::new(demo(&config, node, address, &client_files)),
             client_files: Arc::new(client_files),
             routers: Arc::clone(&routers),
             router_addresses,
@@ -364,12 +360,15 @@ fn bridge_context(
     }
 }
 
-/// The directory of the node and, with a bus, the handles of its bridge.
+/// With a bus, the recipients of its bridge.
+type BridgeRecipients = (Option<Recipient<Forward>>, Option<Recipient<Leave>>);
+
+/// The directory of the node, and the recipients of its bridge.
 fn start_bus(
     config: &Config,
     bus: Option<BusHandles>,
     context: BridgeContext,
-) -> (Arc<Directory>, Option<BridgeHandles>) {
+) -> (Arc<Directory>, BridgeRecipients) {
     let Some(bus) = bus else {
         let BridgeContext {
             node,
@@ -377,11 +376,12 @@ fn start_bus(
             metrics,
             ..
         } = context;
-        return (Directory::new(node, workers, None, metrics), None);
+        return (Directory::new(node, workers, None, metrics), (None, None));
     };
     let dialects = (bus.dialects)(&config.bus, context.node);
     let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, context);
-    (started.directory, Some(started.handles))
+    let BridgeHandles { forward, leave } = started.handles;
+    (started.directory, (Some(forward), Some(leave)))
 }
 
 /// Starts to accept clients.

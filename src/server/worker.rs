@@ -20,7 +20,6 @@ use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
 use crate::outbox::{Bounds, Budget, Share};
-use crate::protocol::connection::Timing;
 use crate::session::{SessionSettings, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, ListenerSettings};
@@ -153,23 +152,6 @@ pub(super) fn outbox_memory(config: &Config) -> usize {
             .outbox()
             .max(config.socket.outbox_hard_limit)
     })
-}
-
-pub(super) fn session_settings(config: &Config) -> SessionSettings {
-    SessionSettings {
-        timing: Timing {
-            ping_interval: config.engine.ping_interval,
-            ping_timeout: config.engine.ping_timeout,
-            connect_timeout: config.socket.connect_timeout,
-            max_namespaces: config.socket.max_namespaces,
-            max_payload: config.engine.max_payload,
-            max_depth: config.socket.max_depth,
-        },
-        namespaces: config.socket.namespaces.clone(),
-        inbox_limit: config.socket.inbox_limit,
-        max_pending_acks: config.socket.max_pending_acks,
-        slow_timeout: config.socket.slow_timeout,
-    }
 }
 
 pub(super) fn endpoint_settings(

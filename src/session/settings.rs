@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Pattern;
+use crate::config::{Config, Pattern};
 use crate::protocol::connection::Timing;
 
 /// The settings of sessions.
@@ -17,4 +17,24 @@ pub struct SessionSettings {
     pub max_pending_acks: usize,
     /// Time within which a client must make progress once its queue exceeds `socket.outbox_limit`.
     pub slow_timeout: Duration,
+}
+
+impl SessionSettings {
+    /// The settings of a node with this configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            timing: Timing {
+                ping_interval: config.engine.ping_interval,
+                ping_timeout: config.engine.ping_timeout,
+                connect_timeout: config.socket.connect_timeout,
+                max_namespaces: config.socket.max_namespaces,
+                max_payload: config.engine.max_payload,
+                max_depth: config.socket.max_depth,
+            },
+            namespaces: config.socket.namespaces.clone(),
+            inbox_limit: config.socket.inbox_limit,
+            max_pending_acks: config.socket.max_pending_acks,
+            slow_timeout: config.socket.slow_timeout,
+        }
+    }
 }

@@ -35,6 +35,7 @@ mod limits;
 mod live;
 mod live_upstreams;
 mod log_process;
+mod log_secrets;
 mod loops;
 mod membership;
 mod metrics;

@@ -17,7 +17,7 @@ use roomwire::metrics::Metrics;
 use roomwire::model::{NodeId, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
-use roomwire::protocol::connection::{Mode, Timing};
+use roomwire::protocol::connection::Mode;
 use roomwire::session::{OpenPacket, Session, SessionSettings, Worker};
 
 pub struct Node {
@@ -53,7 +53,7 @@ impl Node {
                 Descriptors::of(100_000, workers),
                 Arc::clone(&metrics),
             ),
-            settings: Arc::new(session_settings(config)),
+            settings: Arc::new(SessionSettings::of(config)),
             budget: Budget::new(64 << 20, workers),
             random: Arc::clone(random),
         };
@@ -134,22 +134,5 @@ impl NodeParts<'_> {
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
         )
-    }
-}
-
-fn session_settings(config: &Config) -> SessionSettings {
-    SessionSettings {
-        timing: Timing {
-            ping_interval: config.engine.ping_interval,
-            ping_timeout: config.engine.ping_timeout,
-            connect_timeout: config.socket.connect_timeout,
-            max_namespaces: config.socket.max_namespaces,
-            max_payload: config.engine.max_payload,
-            max_depth: config.socket.max_depth,
-        },
-        namespaces: config.socket.namespaces.clone(),
-        inbox_limit: config.socket.inbox_limit,
-        max_pending_acks: config.socket.max_pending_acks,
-        slow_timeout: config.socket.slow_timeout,
     }
 }

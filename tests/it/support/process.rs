@@ -144,3 +144,9 @@ impl Drop for Node {
         let _ = self.child.wait();
     }
 }
+
+/// `host:port` in the start line.
+pub fn listening_address(listening: &str) -> &str {
+    let rest = listening.split_once("://").unwrap().1;
+    rest.split([' ', '"']).next().unwrap()
+}

@@ -1,0 +1,163 @@
+//! No secret reaches the log, at any level.
+
+use crate::support::http::Request;
+use crate::support::open_webui::Backend;
+use crate::support::process::{Node, listening_address};
+use crate::support::redis::RedisServer;
+use crate::support::tls::Files;
+use crate::support::{TestServer, WebsocketClient};
+use serde_json::json;
+
+/// Secrets of the node and of its clients.
+const SECRETS: [&str; 7] = [
+    "redis-pa55",
+    "sentinel-pa55",
+    "auth-t0ken",
+    "bearer-t0ken",
+    "cookie-t0ken",
+    "query-t0ken",
+    "event-s3cret",
+];
+
+/// Runs a client that sends a secret in every place. Returns the id of its session, which is a secret, too.
+async fn client_with_secrets(address: &str) -> String {
+    let target = "/socket.io/?EIO=4&transport=websocket&token=query-t0ken";
+    let headers = [
+        ("Authorization", "Bearer bearer-t0ken"),
+        ("Cookie", "token=cookie-t0ken"),
+        ("Origin", "https://evil.example"),
+    ];
+    let refused = WebsocketClient::handshake(address, target, &headers, false).await;
+    assert!(refused.is_err(), "its origin is not allowed");
+    let mut client = WebsocketClient::handshake(address, target, &headers[..2], false)
+        .await
+        .unwrap_or_else(|refused| panic!("{refused:?}"));
+    let open = client.text().await;
+    client.send(r#"40{"token":"auth-t0ken"}"#).await;
+    assert!(client.text().await.starts_with("40{"));
+    client
+        .ask(r#"["roomwire:emit","r","said","event-s3cret"]"#)
+        .await;
+    client.send("4broken packet with event-s3cret").await;
+    client.rest().await;
+    let polling = Request::get("/socket.io/?EIO=4&transport=polling&token=query-t0ken");
+    assert_eq!(
+        polling.headers(&headers[..2]).send(address).await.status,
+        200
+    );
+    let unknown = "/socket.io/?EIO=4&transport=polling&sid=query-t0ken";
+    assert_eq!(Request::get(unknown).send(address).await.status, 400);
+    crate::support::field(&open[1..], "sid")
+}
+
+/// The whole log of a node, from start to end, with a client that sends secrets.
+async fn whole_log(environment: &[(&str, &str)], scheme: &str) -> (Vec<String>, String) {
+    let node = Node::start(environment);
+    let mut lines = node.lines_until("listening on http");
+    let listening = lines.last().unwrap().clone();
+    let address = listening_address(&listening);
+    let sid = client_with_secrets(&format!("{scheme}{address}")).await;
+    node.signal("HUP");
+    lines.extend(node.lines_until("configuration reloaded"));
+    node.signal("TERM");
+    lines.extend(node.lines_until("stopped"));
+    (lines, sid)
+}
+
+#[actix_rt::test]
+async fn no_secret_is_logged_at_any_level() {
+    let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {
+        return;
+    };
+    let behind = TestServer::start().await;
+    let behind = format!("http://{}", behind.server.address());
+    let redis = format!("redis://:redis-pa55@127.0.0.1:{}", redis.port);
+    let files = Files::good();
+    let key = std::fs::read_to_string(&files.key).unwrap();
+    let certificate = (
+        files.certificate.to_str().unwrap(),
+        files.key.to_str().unwrap(),
+    );
+    let plain: Vec<(&str, &str)> = vec![("ROOMWIRE_BUS__REDIS_URL", &redis)];
+    let sentinel = vec![
+        ("ROOMWIRE_BUS__REDIS_URL", redis.as_str()),
+        ("ROOMWIRE_BUS__SENTINELS", "127.0.0.1:1"),
+        ("ROOMWIRE_BUS__SENTINEL_PASSWORD", "sentinel-pa55"),
+        ("ROOMWIRE_SERVER__TLS_CERT", certificate.0),
+        ("ROOMWIRE_SERVER__TLS_KEY", certificate.1),
+    ];
+    let upstream = vec![
+        ("ROOMWIRE_APP__KIND", "upstream"),
+        ("ROOMWIRE_APP__UPSTREAM__URLS", behind.as_str()),
+    ];
+    for (settings, scheme) in [(plain, ""), (sentinel, "tls://"), (upstream, "")] {
+        for format in ["text", "json"] {
+            let usual = [
+                ("ROOMWIRE_LOG__FORMAT", format),
+                ("RUST_LOG", "trace"),
+                // Its client does not poll again.
+                ("ROOMWIRE_DRAIN__TIMEOUT", "500ms"),
+                ("ROOMWIRE_DRAIN__GRACE", "1ms"),
+            ];
+            let environment = [&usual[..], &settings].concat();
+            let (lines, sid) = whole_log(&environment, scheme).await;
+            assert!(
+                lines.iter().any(|line| line.contains("TRACE")),
+                "trace is on"
+            );
+            let key_lines = key.lines().filter(|line| !line.contains("-----"));
+            let secrets = SECRETS.into_iter().chain([sid.as_str()]).chain(key_lines);
+            for secret in secrets {
+                let shown = lines.iter().find(|line| line.contains(secret));
+                assert_eq!(shown, None, "{secret} with {settings:?}");
+            }
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn no_token_and_no_key_of_open_webui_is_logged() {
+    let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {
+        return;
+    };
+    let backend = Backend::start();
+    let token = backend.account("ann", "user");
+    let redis = format!("redis://:redis-pa55@127.0.0.1:{}", redis.port);
+    let usual = [
+        ("ROOMWIRE_APP__KIND", "open_webui"),
+        ("ROOMWIRE_APP__OPEN_WEBUI__UPSTREAMS", &backend.url),
+        ("ROOMWIRE_BUS__REDIS_URL", &redis),
+        ("RUST_LOG", "trace"),
+    ];
+    let key = [("WEBUI_SECRET_KEY", "webui-s3cret-of-thirty-two-bytes")];
+    // With the key, the token is dropped because its signature is invalid; without it, the backend verifies the token.
+    for keys in [&key[..], &[]] {
+        let node = Node::start(&[&usual[..], keys].concat());
+        let mut lines = node.lines_until("listening on http");
+        let address = listening_address(lines.last().unwrap()).to_owned();
+        let target = "/ws/socket.io/?EIO=4&transport=websocket";
+        let cookie = format!("token={token}");
+        let headers = [("Cookie", cookie.as_str())];
+        let client = WebsocketClient::handshake(&address, target, &headers, false).await;
+        let mut client = client.unwrap_or_else(|refused| panic!("{refused:?}"));
+        assert!(client.text().await.starts_with("0{"));
+        let auth = json!({"token": token});
+        client.send(&format!("40{auth}")).await;
+        assert!(client.text().await.starts_with("40{"));
+        client
+            .ask(&json!(["user-join", {"auth": auth}]).to_string())
+            .await;
+        // For an upstream connection, which this backend does not accept.
+        let unknown = json!(["something-new", {"auth": auth, "text": "event-s3cret"}]);
+        client.send(&format!("42{unknown}")).await;
+        client.send("1").await;
+        lines.extend(node.lines_until("session closed"));
+        node.signal("TERM");
+        lines.extend(node.lines_until("stopped"));
+        assert_eq!(backend.take_requests().is_empty(), !keys.is_empty());
+        for secret in [&token, "webui-s3cret", "event-s3cret", "redis-pa55"] {
+            let shown = lines.iter().find(|line| line.contains(secret));
+            assert_eq!(shown, None, "{secret}");
+        }
+    }
+}
