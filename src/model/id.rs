@@ -92,7 +92,7 @@ macro_rules! owned_id {
 }
 
 owned_id! {
-    /// Id of an Engine.IO session. A secret of its client: whoever has it can take over the session.
+    /// Id of an Engine.IO session. A secret of its client: it is enough to take over the session.
     EngineId
 }
 

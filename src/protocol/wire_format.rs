@@ -49,7 +49,9 @@ impl WireFormat {
     /// Writes the messages that `packet` consists of, in order.
     #[inline]
     pub fn encode(self, packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
+        // Each has one variant; another one fails to compile here until it is encoded.
         let EngineRevision::V4 = self.revision;
+        let Compression::None = self.compression;
         let Positions::Omitted = self.positions;
         match self.parser {
             Parser::Json => encode::write_messages(packet, out),
