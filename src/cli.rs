@@ -267,8 +267,8 @@ mod tests {
             assert!(public_url(text).is_ok(), "{text}");
         }
         for text in ["example.org", "example.org:443", "localhost:8080/path"] {
-            let refused = public_url(text).unwrap_err();
-            assert!(refused.contains(&format!("https://{text}")), "{refused}");
+            let rejected = public_url(text).unwrap_err();
+            assert!(rejected.contains(&format!("https://{text}")), "{rejected}");
         }
         assert!(public_url("https://").is_err());
     }

@@ -22,7 +22,7 @@ NODE_ID = 4
 
 
 class Tally(Counter):
-    """What happened since it was last taken: opened, refused, lost, emitted, and ("delivered", node)."""
+    """What happened since it was last taken: opened, rejected, lost, emitted, and ("delivered", node)."""
 
     def take(self):
         taken = Counter(self)
@@ -30,7 +30,7 @@ class Tally(Counter):
         return taken
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The service as a whole answered a handshake with something else than 101."""
 
 
@@ -54,8 +54,8 @@ class Client:
                 await self.session()
                 self.tally["lost"] += 1
                 attempts = 0
-            except (Refused, OSError, asyncio.IncompleteReadError):
-                self.tally["refused" if self.writer is None else "lost"] += 1
+            except (Rejected, OSError, asyncio.IncompleteReadError):
+                self.tally["rejected" if self.writer is None else "lost"] += 1
                 attempts = attempts + 1 if self.writer is None else 0
             self.writer = self.node = None
             delay = min(DELAY * 2**attempts, DELAY_MAX)
@@ -70,7 +70,7 @@ class Client:
             writer.write(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
             status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
             if status != b"101":
-                raise Refused(status.decode())
+                raise Rejected(status.decode())
             self.tally["opened"] += 1
             self.writer = writer
             while True:

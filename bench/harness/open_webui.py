@@ -29,7 +29,7 @@ from people import Browser, User, eventually  # noqa: E402,F401
 
 surroundings.WORK = ROOT / ".work/open-webui/bench"
 STOCK, ROOMWIRE = "stock", "roomwire"
-# More sign-ins of one user within three minutes are refused.
+# More sign-ins of one user within three minutes are rejected.
 SIGN_INS = 12
 # The access log of the backend.
 REQUEST = re.compile(r'"(GET|POST|DELETE) (/api/\S*) HTTP')

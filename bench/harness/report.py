@@ -5,7 +5,7 @@ from statistics import median
 
 # Other work above this many cores during a run makes its figure an upper limit.
 FOREIGN_LIMIT = 0.1
-FAULTS = ("errors", "framing_errors", "unexpected", "reordered", "refused", "lost", "rejoins", "early_ends")
+FAULTS = ("errors", "framing_errors", "unexpected", "reordered", "rejected", "lost", "rejoins", "early_ends")
 # The lower bound for ratios: two threads, as the servers have two cores.
 BOUND = "raw2"
 

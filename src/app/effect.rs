@@ -10,7 +10,7 @@ use crate::model::{AckId, Command, Payload, Room};
 #[derive(Debug)]
 pub enum Effect {
     /// Reject the namespace CONNECT. Only valid in the outcome of [`SocketHandler::on_connect`](super::SocketHandler::on_connect).
-    Refuse(Refusal),
+    Reject(ConnectRejection),
     /// Send the client an event.
     Emit(Payload),
     /// Acknowledge the event that is being handled; the payload is the array of arguments. Only the first counts, and
@@ -90,7 +90,7 @@ impl IntoIterator for Effects {
 
 /// Why a namespace CONNECT is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ConnectRejection {
     /// The message of the client's `connect_error`.
     pub message: String,
     /// Further data for the client, encoded JSON.

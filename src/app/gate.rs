@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::effect::Refusal;
+use super::effect::ConnectRejection;
 use crate::model::{Handshake, Identity, Namespace, SocketId};
 
 /// A check of clients that connect. One instance exists per worker thread.
@@ -20,13 +20,13 @@ pub trait ConnectGate {
         &[]
     }
 
-    /// Checks the request that opens a session, before the session exists. A refusal is an HTTP response, which a
+    /// Checks the request that opens a session, before the session exists. A rejection is an HTTP response, which a
     /// browser cannot read before a websocket opens; prefer [`ConnectGate::on_connect`] for reasons that users see.
     fn on_open(&self, _handshake: &Handshake) -> GateOutcome {
         GateOutcome::Now(Decision::Pass)
     }
 
-    /// Checks a namespace CONNECT. A refusal is the client's `connect_error`.
+    /// Checks a namespace CONNECT. A rejection is the client's `connect_error`.
     fn on_connect(&self, _request: &GateRequest<'_>) -> GateOutcome {
         GateOutcome::Now(Decision::Pass)
     }
@@ -69,23 +69,23 @@ pub enum Decision {
     Pass,
     /// No objection, and this is the client's identity.
     Allow(Identity),
-    Refuse(GateRefusal),
+    Reject(GateRejection),
 }
 
-/// Why a gate refuses a client.
+/// Why a gate rejects a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateRefusal {
+pub struct GateRejection {
     /// A stable code for programs, such as `token_expired`.
     pub code: Cow<'static, str>,
     /// A sentence for people.
     pub message: String,
 }
 
-impl From<GateRefusal> for Refusal {
-    fn from(refusal: GateRefusal) -> Self {
-        let data = serde_json::json!({"code": refusal.code});
+impl From<GateRejection> for ConnectRejection {
+    fn from(rejection: GateRejection) -> Self {
+        let data = serde_json::json!({"code": rejection.code});
         Self {
-            message: refusal.message,
+            message: rejection.message,
             data: Some(data.to_string()),
         }
     }
@@ -117,14 +117,14 @@ impl Gates {
     /// Checks the request that opens a session; returns the identity of its client, if a gate established one.
     ///
     /// # Errors
-    /// A gate refuses the client.
-    pub async fn open(&self, handshake: &Handshake) -> Result<Option<Rc<Identity>>, GateRefusal> {
+    /// A gate rejects the client.
+    pub async fn open(&self, handshake: &Handshake) -> Result<Option<Rc<Identity>>, GateRejection> {
         let mut identity = None;
         for gate in &self.0 {
             match gate.on_open(handshake).decision().await {
                 Decision::Pass => {}
                 Decision::Allow(established) => identity = Some(Rc::new(established)),
-                Decision::Refuse(refusal) => return Err(refusal),
+                Decision::Reject(rejection) => return Err(rejection),
             }
         }
         Ok(identity)
@@ -133,14 +133,14 @@ impl Gates {
     /// Checks a namespace CONNECT; returns the identity of the socket, if any.
     ///
     /// # Errors
-    /// A gate refuses the client.
+    /// A gate rejects the client.
     pub async fn connect(
         &self,
         credentials: &Credentials,
         socket: SocketId,
         namespace: &Namespace,
         auth: &str,
-    ) -> Result<Option<Rc<Identity>>, GateRefusal> {
+    ) -> Result<Option<Rc<Identity>>, GateRejection> {
         let mut identity = credentials.identity.clone();
         for gate in &self.0 {
             let request = GateRequest {
@@ -153,7 +153,7 @@ impl Gates {
             match gate.on_connect(&request).decision().await {
                 Decision::Pass => {}
                 Decision::Allow(established) => identity = Some(Rc::new(established)),
-                Decision::Refuse(refusal) => return Err(refusal),
+                Decision::Reject(rejection) => return Err(rejection),
             }
         }
         Ok(identity)

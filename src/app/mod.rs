@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 pub use command_sender::CommandSender;
 pub use context::{Event, Join, SocketAccess, SocketContext};
-pub use effect::{Effect, Effects, Refusal};
+pub use effect::{ConnectRejection, Effect, Effects};
 pub use factory::AppFactory;
 pub use handle::{Capacity, JoinedRooms, SocketHandle, SocketMessage, SocketRequest};
 pub use outcome::{Deferred, Outcome};
@@ -46,7 +46,7 @@ pub trait App {
 /// Handles what happens to one socket, and owns the state that its app keeps for it.
 pub trait SocketHandler {
     /// The client requests the namespace; `auth` is what it sent along, a JSON object or empty. Unless the outcome
-    /// contains [`Effect::Refuse`], the socket is connected, and the other effects are applied after the CONNECT
+    /// contains [`Effect::Reject`], the socket is connected, and the other effects are applied after the CONNECT
     /// response.
     fn on_connect(&self, _context: &SocketContext<'_>, _auth: &str) -> Outcome {
         Outcome::none()

@@ -59,7 +59,7 @@ impl RelayRejection {
 
     /// The ack of the request.
     fn ack(&self, socket: SocketId) -> Effect {
-        log::debug!(socket:%, code = self.code; "request refused");
+        log::debug!(socket:%, code = self.code; "request rejected");
         Effect::Ack(error(self.code, &self.message))
     }
 }

@@ -2,7 +2,7 @@
 //! upstream emits comes back. See `docs/upstream.md`.
 //!
 //! Each socket has one upstream connection (`crate::upstream`), opened with the client's own auth: at its CONNECT
-//! (`eager`), so that the upstream can refuse it and emit first, or at its first event (`lazy`). Events keep their order on
+//! (`eager`), so that the upstream can reject it and emit first, or at its first event (`lazy`). Events keep their order on
 //! the connection, and none waits for the ack of another; acks, attachments and the namespace pass in both directions.
 //! With `app.upstream.relay`, `roomwire:*` events are handled by the relay instead.
 //!
@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 
 use super::relay::{self, Relay};
 use super::{
-    App, AppFactory, CommandSender, Effect, Effects, Event, Outcome, Refusal, SocketContext,
-    SocketHandle, SocketHandler,
+    App, AppFactory, CommandSender, ConnectRejection, Effect, Effects, Event, Outcome,
+    SocketContext, SocketHandle, SocketHandler,
 };
 use crate::config::{RelayConfig, Reloadable};
 use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
@@ -154,15 +154,15 @@ impl SocketHandler for ProxiedSocket {
         }
         let (sender, connected) = oneshot::channel();
         if let Err(over) = self.connect(Some(sender)) {
-            return [Effect::Refuse(over_limit(over))].into();
+            return [Effect::Reject(over_limit(over))].into();
         }
         Outcome::later(async move {
             match connected.await {
                 Ok(Ok(())) => Effects::new(),
-                Ok(Err(Ending::Refused { message, data })) => {
-                    [Effect::Refuse(Refusal { message, data })].into()
+                Ok(Err(Ending::Rejected { message, data })) => {
+                    [Effect::Reject(ConnectRejection { message, data })].into()
                 }
-                // A refusal would keep stock clients away; after this they reconnect. The sender is dropped if the
+                // A rejection would keep stock clients away; after this they reconnect. The sender is dropped if the
                 // client left meanwhile.
                 Ok(Err(_)) | Err(_) => [Effect::Hangup].into(),
             }
@@ -220,7 +220,7 @@ impl ProxiedSocket {
         if !self.is_connected()
             && let Err(over) = self.connect(None)
         {
-            let Refusal { message, data } = over_limit(over);
+            let ConnectRejection { message, data } = over_limit(over);
             let error = error_event(over.code(), &message, data);
             return [Effect::Emit(error), Effect::Disconnect { close: false }].into();
         }
@@ -340,10 +340,10 @@ fn disconnect_client(ending: Ending, settings: &UpstreamConfig, effects: &mut Ef
             was_quiet: true, ..
         } if resumable => return,
         Ending::Disconnected => return effects.push(Effect::Disconnect { close: false }),
-        Ending::Refused { message, data } => {
-            // It would be refused again.
+        Ending::Rejected { message, data } => {
+            // It would be rejected again.
             effects.push(Effect::Emit(error_event(
-                "upstream_refused",
+                "upstream_rejected",
                 &message,
                 data,
             )));
@@ -369,8 +369,8 @@ fn disconnect_client(ending: Ending, settings: &UpstreamConfig, effects: &mut Ef
 }
 
 /// Why a client gets no upstream connection.
-fn over_limit(over: OverLimit) -> Refusal {
-    Refusal {
+fn over_limit(over: OverLimit) -> ConnectRejection {
+    ConnectRejection {
         message: over.to_string(),
         data: Some(json!({"code": over.code(), "key": over.key()}).to_string()),
     }
@@ -458,13 +458,13 @@ mod tests {
             effects_of(Ending::Disconnected, Eager, WhenLost::Close),
             "Disconnect { close: false }"
         );
-        let refused = Ending::Refused {
+        let rejected = Ending::Rejected {
             message: "no }".into(),
             data: Some("[1]".into()),
         };
         assert_eq!(
-            effects_of(refused, Lazy, WhenLost::Close),
-            r#"["roomwire:error",{"code":"upstream_refused","message":"no }","data":[1]}] Disconnect { close: false }"#
+            effects_of(rejected, Lazy, WhenLost::Close),
+            r#"["roomwire:error",{"code":"upstream_rejected","message":"no }","data":[1]}] Disconnect { close: false }"#
         );
     }
 }

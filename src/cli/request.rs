@@ -230,8 +230,8 @@ mod tests {
     fn a_public_listener_without_plain_http_receives_no_request() {
         let mut behind_proxy = server(None, ("localhost", 80));
         behind_proxy.proxy_protocol = true;
-        let refusal = address(&behind_proxy).unwrap_err();
-        assert!(refusal.contains("server.internal_bind"), "{refusal}");
+        let rejection = address(&behind_proxy).unwrap_err();
+        assert!(rejection.contains("server.internal_bind"), "{rejection}");
         behind_proxy.internal_bind = Some(BindAddress::default());
         behind_proxy.internal_bind.as_mut().unwrap().port = 9090;
         assert_eq!(

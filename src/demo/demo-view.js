@@ -28,7 +28,7 @@ const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", min
 // How the wire is drawn, and what the button then does.
 const LINK = {
   connecting: ["reaching", "Cut the wire"], up: ["whole", "Cut the wire"], lost: ["reaching", "Retry now"],
-  cut: ["cut", "Restore"], refused: ["cut", "Try again"],
+  cut: ["cut", "Restore"], rejected: ["cut", "Try again"],
 };
 
 /// `isAlone`: connected, to a node that reaches no other.
@@ -36,7 +36,7 @@ export function showLink({ state, isAlone = false, text }) {
   const [line, button] = LINK[state];
   $("wire").dataset.line = line;
   $("state").textContent = text;
-  $("state").classList.toggle("alarm", ["cut", "lost", "refused"].includes(state));
+  $("state").classList.toggle("alarm", ["cut", "lost", "rejected"].includes(state));
   $("state").classList.toggle("alone", isAlone);
   $("cut").textContent = button;
 }
@@ -89,8 +89,8 @@ export function showRooms(rooms, current, onPick) {
   if (focused) [...$("rooms").querySelectorAll("button")].find((button) => button.dataset.room === focused)?.focus();
   const unread = rooms.reduce((sum, room) => sum + room.unread, 0);
   $("unread-total").textContent = unread || "";
-  $("leave").hidden = rooms.length < (current.refused ? 1 : 2);
-  $("leave").textContent = current.refused ? "Back" : "Leave";
+  $("leave").hidden = rooms.length < (current.rejected ? 1 : 2);
+  $("leave").textContent = current.rejected ? "Back" : "Leave";
   document.title = `${unread ? `(${unread}) ` : ""}#${current.name} · Roomwire`;
 }
 
@@ -121,7 +121,7 @@ export function showTyping(names) {
 
 // --- the log ---
 
-const ACK = { waiting: "waiting", sent: "…", refused: "refused" };
+const ACK = { waiting: "waiting", sent: "…", rejected: "rejected" };
 
 function metaOf(entry) {
   const meta = element("span", "meta");
@@ -143,7 +143,7 @@ function metaOf(entry) {
 }
 
 function entryItem(entry, previous) {
-  if (entry.line) return element("li", entry.refused ? "line refused" : "line", element("p", "", entry.line), metaOf(entry));
+  if (entry.line) return element("li", entry.rejected ? "line rejected" : "line", element("p", "", entry.line), metaOf(entry));
   const item = element("li", entry.own ? "own" : "", paint(element("b", "who", entry.name), entry.name), element("p", "", entry.text), metaOf(entry));
   const followsOn = previous && !previous.line && previous.name === entry.name && previous.uid === entry.uid;
   item.classList.add(followsOn ? "more" : "first");
@@ -175,11 +175,11 @@ function intro(name, secondWindow) {
 
 export function showRoom(room, secondWindow) {
   $("title").textContent = room.name;
-  $("title").classList.toggle("refused", room.refused === true);
-  for (const field of $("composer").elements) field.disabled = room.refused === true;
-  $("text").placeholder = room.refused ? "You are not in this room" : "Say something";
+  $("title").classList.toggle("rejected", room.rejected === true);
+  for (const field of $("composer").elements) field.disabled = room.rejected === true;
+  $("text").placeholder = room.rejected ? "You are not in this room" : "Say something";
   const items = room.entries.map((entry, index) => entryItem(entry, room.entries[index - 1]));
-  $("log").replaceChildren(...(room.refused ? [] : [intro(room.name, secondWindow)]), ...items);
+  $("log").replaceChildren(...(room.rejected ? [] : [intro(room.name, secondWindow)]), ...items);
   scrollToEnd();
 }
 

@@ -24,7 +24,7 @@ const text = (value, limit) => (typeof value === "string" ? value : JSON.stringi
 const me = { uid: token(), name: "", since: Date.now(), node: null, transport: null };
 // `busAway`: the node is up, but Redis is not: only clients of this node receive what is emitted. `probed`: probes say so.
 const link = { state: "connecting", ack: null, attempts: 0, busAway: false, probed: false };
-// A room is `joined` once the server let us in, `live` while the present connection is in it. A `refused` one is shown
+// A room is `joined` once the server let us in, `live` while the present connection is in it. A `rejected` one is shown
 // until another is picked, but is not here.
 const rooms = new Map();
 let config;
@@ -55,7 +55,7 @@ function join(room) {
   socket.timeout(ACK_LIMIT).emit("roomwire:join", room.name, (error, answer) => {
     if (socket.id !== connection || !rooms.has(room.name)) return;
     if (error) return join(room);
-    if (!answer?.ok) return refuse(room, answer?.error?.message ?? "no reason given");
+    if (!answer?.ok) return reject(room, answer?.error?.message ?? "no reason given");
     if (answer.degraded) setBusAway(true);
     me.node = answer.node ?? me.node;
     const again = room.joined;
@@ -68,19 +68,19 @@ function join(room) {
 }
 
 /// The server keeps us out of a room: it leaves the list. Where it is shown, it stays there with the reason.
-function refuse(room, reason) {
+function reject(room, reason) {
   clearTimeout(room.beatTimer);
   rooms.delete(room.name);
-  room.refused = true;
+  room.rejected = true;
   const which = room === current ? "this room" : `#${room.name}`;
-  add(current, { line: `The server refused ${which}: ${reason}`, refused: true });
+  add(current, { line: `The server rejected ${which}: ${reason}`, rejected: true });
   if (room === current) showAll();
   else showRooms();
 }
 
 function leave() {
   const left = current;
-  if (left.refused) return pick([...rooms.keys()].at(-1));
+  if (left.rejected) return pick([...rooms.keys()].at(-1));
   publish(left, "bye", { uid: me.uid });
   if (socket.connected) socket.emit("roomwire:leave", left.name);
   clearTimeout(left.beatTimer);
@@ -101,8 +101,8 @@ function publish(room, event, body, done) {
     const took = performance.now() - started;
     if (!error) link.ack = took;
     if (answer?.ok && (answer.degraded || !link.probed)) setBusAway(answer.degraded === true);
-    const refusal = error || answer?.ok !== false ? null : new Error(answer.error?.message ?? "refused");
-    done?.(refusal ?? error, took, refusal !== null);
+    const rejection = error || answer?.ok !== false ? null : new Error(answer.error?.message ?? "rejected");
+    done?.(rejection ?? error, took, rejection !== null);
     showWire();
   });
 }
@@ -129,8 +129,8 @@ function deliver(room, entry) {
   entry.status = "sent";
   const body = { id: entry.id, uid: me.uid, name: entry.name, node: me.node, text: entry.text };
   view.pulse("out", farNodes().length > 0);
-  publish(room, "message", body, (error, took, refused) => {
-    entry.status = refused ? "refused" : error ? "waiting" : "acked";
+  publish(room, "message", body, (error, took, rejected) => {
+    entry.status = rejected ? "rejected" : error ? "waiting" : "acked";
     entry.latency = took;
     entry.nodeOnly = link.busAway;
     entry.reason = error?.message;
@@ -326,11 +326,11 @@ function onDisconnect(reason) {
   for (const room of rooms.values()) room.live = false;
   if (link.state === "cut" || link.state === "connecting") return;
   if (socket.active) setLink("lost", `Connection lost (${reason}). Trying again…`);
-  else setLink("refused", "The server closed this connection");
+  else setLink("rejected", "The server closed this connection");
 }
 
 function onConnectError(error) {
-  if (!socket.active) return setLink("refused", `The server refused: ${error.message}`);
+  if (!socket.active) return setLink("rejected", `The server rejected: ${error.message}`);
   if (link.state === "cut") return;
   link.attempts += 1;
   setLink("lost", `No connection, attempts: ${link.attempts}. Trying again…`);
@@ -446,4 +446,4 @@ async function start() {
   $("text").focus({ preventScroll: true });
 }
 
-start().catch((error) => view.showLink({ state: "refused", text: `This page could not start: ${error.message}` }));
+start().catch((error) => view.showLink({ state: "rejected", text: `This page could not start: ${error.message}` }));

@@ -396,7 +396,7 @@ class Socket extends Emitter {
       case TYPE.DISCONNECT: this.active = false; this.#onClose("io server disconnect"); return this.io.close();
       case TYPE.EVENT: case TYPE.BINARY_EVENT: return this.#onEvent(id, data);
       case TYPE.ACK: case TYPE.BINARY_ACK: return this.#onAck(id, data);
-      case TYPE.CONNECT_ERROR: return this.#onRefused(data);
+      case TYPE.CONNECT_ERROR: return this.#onRejected(data);
     }
   }
   #onConnect(sid) {
@@ -405,7 +405,7 @@ class Socket extends Emitter {
     for (const packet of this.#waiting.splice(0)) this.#write(packet);
     this.#later("connect");
   }
-  #onRefused(data) {
+  #onRejected(data) {
     this.active = false;
     this.io.close();
     this.#later("connect_error", Object.assign(new Error(data?.message ?? String(data)), { data: data?.data }));

@@ -62,13 +62,13 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Refuses web pages by their `Origin`, which operators' tools do not send: no page that an operator visits can drain the
+/// Rejects web pages by their `Origin`, which operators' tools do not send: no page that an operator visits can drain the
 /// node.
 fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
-    static REFUSED: Burst = Burst::new();
+    static REJECTED: Burst = Burst::new();
     let peer = request.peer_addr();
     let logged_peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-    let refusal = if request.headers().contains_key(header::ORIGIN) {
+    let rejection = if request.headers().contains_key(header::ORIGIN) {
         "Not from a web page.\n"
     } else if is_local(peer) || has_token(request, site.drain_token.as_ref()) {
         info!(peer = logged_peer; "drain requested");
@@ -79,12 +79,12 @@ fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
     } else {
         "Only from this machine, or with the token of server.drain_token (Authorization: Bearer).\n"
     };
-    if let Some(others) = REFUSED.note() {
-        warn!(peer = logged_peer, others; "drain refused: {}", refusal.trim_end());
+    if let Some(others) = REJECTED.note() {
+        warn!(peer = logged_peer, others; "drain rejected: {}", rejection.trim_end());
     }
     HttpResponse::Forbidden()
         .content_type("text/plain; charset=utf-8")
-        .body(refusal)
+        .body(rejection)
 }
 
 fn is_local(peer: Option<SocketAddr>) -> bool {
@@ -137,7 +137,7 @@ mod tests {
             ("Authorization", "Bearer "),
             ("Authorization", "Basic correct-horse-battery"),
         ];
-        let (taken, refused) = ((202, true), (403, false));
+        let (taken, rejected) = ((202, true), (403, false));
         for local in [
             "127.0.0.1:1",
             "127.9.9.9:1",
@@ -147,19 +147,19 @@ mod tests {
             assert_eq!(drained(local, None, &[]), taken, "{local}");
             assert_eq!(drained(local, Some(TOKEN), &[]), taken, "{local}");
             let page = [("Origin", "http://localhost:9090")];
-            assert_eq!(drained(local, None, &page), refused, "{local}");
+            assert_eq!(drained(local, None, &page), rejected, "{local}");
         }
         for other in ["10.0.0.5:1", "[2001:db8::1]:1", "[::ffff:10.0.0.5]:1"] {
-            assert_eq!(drained(other, None, &[]), refused, "{other}");
-            assert_eq!(drained(other, None, &[right]), refused, "{other}");
-            assert_eq!(drained(other, Some(TOKEN), &[]), refused, "{other}");
+            assert_eq!(drained(other, None, &[]), rejected, "{other}");
+            assert_eq!(drained(other, None, &[right]), rejected, "{other}");
+            assert_eq!(drained(other, Some(TOKEN), &[]), rejected, "{other}");
             assert_eq!(drained(other, Some(TOKEN), &[right]), taken, "{other}");
             for header in wrong {
                 let answer = drained(other, Some(TOKEN), &[header]);
-                assert_eq!(answer, refused, "{header:?}");
+                assert_eq!(answer, rejected, "{header:?}");
             }
             let page = [right, ("Origin", "http://evil.example")];
-            assert_eq!(drained(other, Some(TOKEN), &page), refused, "{other}");
+            assert_eq!(drained(other, Some(TOKEN), &page), rejected, "{other}");
         }
     }
 }

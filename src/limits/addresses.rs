@@ -160,15 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_by_the_node_leaves_no_state() {
+    fn a_rejection_by_the_node_leaves_no_state() {
         let addresses = Addresses::default();
-        let refused = addresses.enter(
+        let rejected = addresses.enter(
             network("192.0.2.1"),
             1,
             Rate::new(1, 1),
             crate::clock::now(),
             || Err(Limit::Connections),
         );
-        assert_eq!((refused, addresses.len()), (Err(Limit::Connections), 0));
+        assert_eq!((rejected, addresses.len()), (Err(Limit::Connections), 0));
     }
 }

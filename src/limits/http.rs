@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 
 use super::kind::Limit;
-use super::refusals;
+use super::rejection_log;
 use crate::metrics::Metrics;
 use crate::model::Network;
 
@@ -58,7 +58,7 @@ impl HttpConnections {
             if *of_network >= self.per_address.load(Ordering::Relaxed) {
                 drop(open);
                 let limit = Limit::HttpConnectionsPerIp;
-                refusals::record(limit, address, &self.metrics);
+                rejection_log::record(limit, address, &self.metrics);
                 return Err(limit);
             }
             *of_network += 1;

@@ -30,7 +30,7 @@ macro_rules! limits {
                 match self { $(Self::$limit => $message),+ }
             }
 
-            /// The counter of what the limit refused or delayed.
+            /// The counter of what the limit rejected or delayed.
             pub fn counter(self, metrics: &Metrics) -> &Counter {
                 match self { $(Self::$limit => (&metrics.$counter)$(.of($label))?),+ }
             }
@@ -100,7 +100,7 @@ limits! {
 }
 
 impl Limit {
-    /// The stable code of a refusal inside a session (docs/limits.md#the-table): of a CONNECT, or in an ack.
+    /// The stable code of a rejection inside a session (docs/limits.md#the-table): of a CONNECT, or in an ack.
     pub fn code(self) -> &'static str {
         match self {
             Self::Events => "too_many_events",
@@ -112,7 +112,7 @@ impl Limit {
         }
     }
 
-    /// Stable code and HTTP status of a refused handshake or request; `None` for limits that apply later.
+    /// Stable code and HTTP status of a rejected handshake or request; `None` for limits that apply later.
     pub fn http(self) -> Option<(u8, u16)> {
         match self {
             Self::Connections => Some((7, 503)),
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_of_refusals_inside_a_session_are_stable() {
+    fn the_codes_of_rejections_inside_a_session_are_stable() {
         let codes = [
             (Limit::Events, "too_many_events"),
             (Limit::ConnectPayload, "connect_payload_too_large"),

@@ -2,7 +2,7 @@
 //!
 //! An [`Admission`] counts a client until it is dropped, so no path can forget to count it out. The settings are atomics:
 //! [`Limits::replace`] changes them while the node runs. A lock is taken when a client connects or disconnects, never for
-//! a packet. The response to a refused client is up to its transport or session.
+//! a packet. The response to a rejected client is up to its transport or session.
 
 mod addresses;
 mod announcement;
@@ -13,7 +13,7 @@ mod http;
 mod kind;
 mod memory;
 mod rate_cell;
-mod refusals;
+mod rejection_log;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,7 +151,7 @@ impl Limits {
     ) -> Result<Admission, Limit> {
         let network = address.map(Network::of);
         self.count_in(arrival, network, now)
-            .inspect_err(|limit| self.refused(*limit, address))?;
+            .inspect_err(|limit| self.record_rejection(*limit, address))?;
         self.metrics.connections.add(1);
         Ok(Admission {
             limits: Arc::clone(self),
@@ -231,9 +231,9 @@ impl Limits {
         &self.http
     }
 
-    /// Counts something that a limit refused or delayed, and logs it once per burst.
-    pub fn refused(&self, limit: Limit, address: Option<IpAddr>) {
-        refusals::record(limit, address, &self.metrics);
+    /// Counts something that a limit rejected or delayed, and logs it once per burst.
+    pub fn record_rejection(&self, limit: Limit, address: Option<IpAddr>) {
+        rejection_log::record(limit, address, &self.metrics);
     }
 }
 
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_by_one_limit_takes_no_token_of_another() {
+    fn a_rejection_by_one_limit_takes_no_token_of_another() {
         let limits = limits(|config| {
             config.connections_per_ip = 1;
             config.handshakes_per_second = 1;

@@ -202,8 +202,8 @@ async fn check_key(client: &Client, url: &UpstreamUrl, key: &Secret) -> Option<F
     let forged = get(client, &url, Some(&token_of_unknown_user(&random)?)).await;
     // An unreachable backend is reported by another check.
     let (ours, forged) = (ours.ok()?, forged.ok()?);
-    let refused = |(status, _): &(u16, Vec<u8>)| (400..500).contains(status);
-    if !refused(&ours) || !refused(&forged) {
+    let rejected = |(status, _): &(u16, Vec<u8>)| (400..500).contains(status);
+    if !rejected(&ours) || !rejected(&forged) {
         return None;
     }
     Some(evaluate_key(ours == forged))
@@ -252,7 +252,7 @@ mod tests {
             (response("0.6.5"), Severity::Error, "0.8 or later"),
             (Ok((200, b"<html>".to_vec())), Severity::Error, URLS),
             (Ok((404, b"{}".to_vec())), Severity::Error, "HTTP 404"),
-            (Err("refused".to_owned()), Severity::Error, "host and port"),
+            (Err("rejected".to_owned()), Severity::Error, "host and port"),
         ];
         for (response, severity, named) in cases {
             let finding = evaluate_version(&url, &response);

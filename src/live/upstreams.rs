@@ -90,7 +90,7 @@ pub(super) fn evaluate(
         Ok(ProbeResult::Connected(_)) => {
             Finding::fine(format!("{url}: accepts a connection at {path}"))
         }
-        Ok(ProbeResult::Refused(message)) => Finding::fine(format!(
+        Ok(ProbeResult::Rejected(message)) => Finding::fine(format!(
             "{url}: a Socket.IO server at {path} that requires the credentials of a client: {message}"
         )),
         Err(error) => {
@@ -179,7 +179,7 @@ mod tests {
         let status = |status, body: &str| Err(ProbeError::Status(status, body.to_owned()));
         let cases = [
             (Ok(ProbeResult::Connected("abc".into())), None),
-            (Ok(ProbeResult::Refused("who are you".into())), None),
+            (Ok(ProbeResult::Rejected("who are you".into())), None),
             (Err(ProbeError::Loop), Some("not the address that clients")),
             (status(502, "Bad Gateway"), Some("a proxy responds there")),
             (status(404, ""), Some("app.upstream.path")),
@@ -189,7 +189,7 @@ mod tests {
             (Err(ProbeError::NoResponse), Some("app.upstream.path")),
             (status(400, ""), Some("ENABLE_WEBSOCKET_SUPPORT")),
             (
-                Err(ProbeError::Other("refused".into())),
+                Err(ProbeError::Other("rejected".into())),
                 Some("host and port"),
             ),
         ];

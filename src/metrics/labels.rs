@@ -47,7 +47,7 @@ labels! {
         Applied = "applied",
         Unchanged = "unchanged",
         /// It has errors; the previous configuration stays in force.
-        Refused = "refused",
+        Rejected = "rejected",
     ;
     /// Transport of a session.
     Transport("transport"):
@@ -66,8 +66,8 @@ labels! {
         UnknownNamespace = "unknown_namespace",
         /// A limit is reached.
         Limited = "limited",
-        /// The app or a gate refused it.
-        Refused = "refused",
+        /// The app or a gate rejected it.
+        Rejected = "rejected",
     ;
     /// Reason for which a session was closed.
     Disconnect("reason"):
@@ -85,8 +85,8 @@ labels! {
         ConnectTimeout = "connect_timeout",
         UpstreamLost = "upstream_lost",
     ;
-    /// Reason for which a request to the endpoint was refused.
-    RequestRefusal("reason"):
+    /// Reason for which a request to the endpoint was rejected.
+    RequestRejection("reason"):
         TransportUnknown = "transport_unknown",
         SessionUnknown = "session_unknown",
         BadHandshakeMethod = "bad_handshake_method",
@@ -162,14 +162,14 @@ labels! {
         Websocket = "websocket",
     ;
     /// Reason for which an upstream connection was not opened or not accepted.
-    UpstreamRefusal("reason"):
+    UpstreamRejection("reason"):
         /// `app.upstream.max_connections`.
         Node = "node",
         /// `app.upstream.max_connections_per_user`.
         User = "user",
         /// `app.upstream.max_connections_per_ip`.
         Address = "address",
-        /// The upstream refused it.
+        /// The upstream rejected it.
         Upstream = "upstream",
         /// No upstream could be reached in time.
         Unavailable = "unavailable",

@@ -19,8 +19,8 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
-    LimitRejection, Origin, ReloadResult, RequestRefusal, SignIn, SlowPolicy, Transport,
-    UpstreamEventKind, UpstreamRefusal, UpstreamState,
+    LimitRejection, Origin, ReloadResult, RequestRejection, SignIn, SlowPolicy, Transport,
+    UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -78,8 +78,8 @@ metrics! {
     connects_total: Counters<ConnectResult>,
     /// Rooms with at least one member on this node. A room with members on several workers counts once for each.
     rooms: Gauge,
-    /// HTTP requests to the endpoint that were refused, by reason.
-    requests_refused_total: Counters<RequestRefusal>,
+    /// HTTP requests to the endpoint that were rejected, by reason.
+    requests_rejected_total: Counters<RequestRejection>,
     /// Clients counted against the connection limit: sessions, and websockets held for other nodes.
     connections: Gauge,
     /// Maximum number of clients (`limits.connections`).
@@ -99,7 +99,7 @@ metrics! {
     /// Connections closed before their TLS handshake was complete.
     tls_handshakes_failed_total: Counter,
     /// Connections closed because their PROXY header was missing or their peer is not a trusted proxy.
-    proxy_headers_refused_total: Counter,
+    proxy_headers_rejected_total: Counter,
     /// Requests, connections and events rejected or delayed by a limit, by limit.
     limit_rejected_total: Counters<LimitRejection>,
     /// Events discarded because their client disconnected before the app handled them.
@@ -157,7 +157,7 @@ metrics! {
     /// Upstream connections closed by the upstream or the network.
     upstream_connections_lost_total: Counter,
     /// Upstream connections that were not opened or not accepted, by reason.
-    upstream_connections_refused_total: Counters<UpstreamRefusal>,
+    upstream_connections_rejected_total: Counters<UpstreamRejection>,
     /// Events on upstream connections, by kind.
     upstream_events_total: Counters<UpstreamEventKind>,
     /// Configured upstreams, by state.

@@ -49,9 +49,9 @@ pub enum ServerEvent {
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EndReason {
-    /// The server refused the namespace (`44`).
-    #[error("refused: {message}")]
-    Refused {
+    /// The server rejected the namespace (`44`).
+    #[error("rejected: {message}")]
+    Rejected {
         message: String,
         /// Further data, encoded JSON.
         data: Option<String>,
@@ -248,7 +248,7 @@ impl Client {
                 self.early.take().for_each(on_event);
             }
             (PacketKind::ConnectError, ClientPhase::Connecting) => {
-                return Err(open::refusal(&packet.data));
+                return Err(open::rejection(&packet.data));
             }
             (PacketKind::Event, ClientPhase::Connecting | ClientPhase::Connected) => {
                 let ack = packet.id.clone();

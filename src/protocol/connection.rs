@@ -235,7 +235,7 @@ impl Connection {
         self.connect_deadline = None;
     }
 
-    /// The namespace was refused or left.
+    /// The namespace was rejected or left.
     pub fn leave(&mut self, slot: Slot) -> Option<Namespace> {
         self.namespaces.remove(slot)
     }
@@ -354,10 +354,10 @@ mod tests {
         let mut connection = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
         assert!(text(&mut connection, "0", start).is_some());
         let slot = connection.begin_join(Namespace::main(), start).unwrap();
-        let mut refused = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
-        refused.begin_join(Namespace::main(), start).unwrap();
-        refused.leave(slot);
-        assert_eq!(end(&mut refused, start).0, 10);
+        let mut rejected = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
+        rejected.begin_join(Namespace::main(), start).unwrap();
+        rejected.leave(slot);
+        assert_eq!(end(&mut rejected, start).0, 10);
         let expected = (55, CloseReason::ConnectTimeout);
         assert_eq!(end(&mut connection, start), expected);
     }

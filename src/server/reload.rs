@@ -75,7 +75,7 @@ impl Reloader {
                 self.log_applied(server, &changes);
             }
             Err(rejected) => {
-                reloads.of(ReloadResult::Refused).increment();
+                reloads.of(ReloadResult::Rejected).increment();
                 if rejected.problems.iter().any(is_about_certificate) {
                     server.metrics.tls_reload_failures_total.increment();
                 }
@@ -110,7 +110,7 @@ fn is_about_certificate(problem: &Problem) -> bool {
 
 fn log_rejected(rejected: &Rejected) {
     for problem in &rejected.problems {
-        error!("configuration refused {problem}");
+        error!("configuration rejected {problem}");
     }
     error!(
         problems = rejected.problems.len();

@@ -10,7 +10,7 @@ use log::debug;
 use super::handler::{Invocation, Stage};
 use super::socket::SessionSocket;
 use super::state::Session;
-use crate::app::{Effect, Effects, Refusal, SocketContext};
+use crate::app::{ConnectRejection, Effect, Effects, SocketContext};
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
 use crate::model::Namespace;
@@ -30,23 +30,23 @@ impl Session {
         let namespaces = &self.worker.settings.namespaces;
         if !namespaces.iter().any(|pattern| pattern.matches(name)) {
             self.count_connect(ConnectResult::UnknownNamespace);
-            let refusal = Refusal {
+            let rejection = ConnectRejection {
                 message: "Invalid namespace".to_owned(),
                 data: None,
             };
-            return self.refuse(name, &refusal);
+            return self.reject(name, &rejection);
         }
         if name.len() + auth.len() > self.worker.limits.connect_payload() {
-            return self.refuse_beyond(Limit::ConnectPayload, name);
+            return self.reject_beyond(Limit::ConnectPayload, name);
         }
         if is_deeper(&auth, self.worker.settings.timing.max_depth) {
-            return self.refuse_beyond(Limit::Depth, name);
+            return self.reject_beyond(Limit::Depth, name);
         }
         if !self.is_in_pace(ctx) {
-            return self.refuse_beyond(Limit::Events, name);
+            return self.reject_beyond(Limit::Events, name);
         }
         let Some(slot) = self.connection.begin_join(Namespace::from(name), at) else {
-            return self.refuse_beyond(Limit::Namespaces, name);
+            return self.reject_beyond(Limit::Namespaces, name);
         };
         let socket = self.worker.new_socket_id();
         if self.sockets.len() <= slot.get() {
@@ -87,19 +87,19 @@ impl Session {
         }
     }
 
-    /// Refuses a namespace because of a limit.
-    fn refuse_beyond(&self, limit: Limit, namespace: &str) {
+    /// Rejects a namespace because of a limit.
+    fn reject_beyond(&self, limit: Limit, namespace: &str) {
         self.count_connect(ConnectResult::Limited);
         // The pace counts what it holds back itself.
         if limit != Limit::Events {
             self.worker.limit_reached(self.id, limit);
         }
         let data = serde_json::json!({"code": limit.code(), "key": limit.key()});
-        let refusal = Refusal {
+        let rejection = ConnectRejection {
             message: limit.message().to_owned(),
             data: Some(data.to_string()),
         };
-        self.refuse(namespace, &refusal);
+        self.reject(namespace, &rejection);
     }
 
     pub(super) fn count_connect(&self, result: ConnectResult) {
@@ -107,9 +107,9 @@ impl Session {
         connects.of(result).increment();
     }
 
-    pub(super) fn refuse(&self, namespace: &str, refusal: &Refusal) {
-        let message = serde_json::Value::from(refusal.message.as_str());
-        let body = match &refusal.data {
+    pub(super) fn reject(&self, namespace: &str, rejection: &ConnectRejection) {
+        let message = serde_json::Value::from(rejection.message.as_str());
+        let body = match &rejection.data {
             Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
             None => format!(r#"{{"message":{message}}}"#),
         };
@@ -119,7 +119,7 @@ impl Session {
         });
     }
 
-    /// Connects the socket unless the app refuses it. It is registered before its CONNECT response is sent, so that it
+    /// Connects the socket unless the app rejects it. It is registered before its CONNECT response is sent, so that it
     /// misses nothing emitted after the response. Returns whether it is connected.
     pub(super) fn complete_connect(
         &mut self,
@@ -138,12 +138,12 @@ impl Session {
         let Some(namespace) = self.connection.namespace(slot).cloned() else {
             return false;
         };
-        let refusal = effects.iter().find_map(|effect| match effect {
-            Effect::Refuse(refusal) => Some(refusal),
+        let rejection = effects.iter().find_map(|effect| match effect {
+            Effect::Reject(rejection) => Some(rejection),
             _ => None,
         });
-        if let Some(refusal) = refusal {
-            self.refuse_socket(slot, refusal);
+        if let Some(rejection) = rejection {
+            self.reject_socket(slot, rejection);
             return false;
         }
         // A repeated CONNECT: the client keeps the id of the last response.

@@ -54,8 +54,8 @@ impl Session {
             Effect::LeaveAll => shard.leave_all(key),
             Effect::Disconnect { close } => self.disconnect(slot, close, ctx),
             Effect::Hangup => self.close(CloseReason::UpstreamLost, ctx),
-            Effect::Refuse(_) => {
-                debug!(sid = self.log_name(); "refusal ignored: the socket is connected already");
+            Effect::Reject(_) => {
+                debug!(sid = self.log_name(); "rejection ignored: the socket is connected already");
             }
         }
     }

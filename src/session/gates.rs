@@ -8,14 +8,14 @@ use futures_util::FutureExt;
 
 use super::handler::Invocation;
 use super::state::Session;
-use crate::app::Refusal;
-use crate::app::gate::GateRefusal;
+use crate::app::ConnectRejection;
+use crate::app::gate::GateRejection;
 use crate::metrics::labels::ConnectResult;
 use crate::model::Identity;
 use crate::protocol::socket_io::state::Slot;
 
-/// The decision of all gates: the identity of the socket, if any, or why it is refused.
-type Decided = Result<Option<Rc<Identity>>, GateRefusal>;
+/// The decision of all gates: the identity of the socket, if any, or why it is rejected.
+type Decided = Result<Option<Rc<Identity>>, GateRejection>;
 
 impl Session {
     /// Lets the gates of the worker check a CONNECT, then calls the app.
@@ -72,17 +72,19 @@ impl Session {
                 socket.identity = identity;
                 self.open_handler(invocation, auth, ctx);
             }
-            Err(refusal) => self.refuse_socket(invocation.slot, &Refusal::from(refusal)),
+            Err(rejection) => {
+                self.reject_socket(invocation.slot, &ConnectRejection::from(rejection))
+            }
         }
     }
 
-    /// Refuses a socket that is not connected yet.
-    pub(super) fn refuse_socket(&mut self, slot: Slot, refusal: &Refusal) {
+    /// Rejects a socket that is not connected yet.
+    pub(super) fn reject_socket(&mut self, slot: Slot, rejection: &ConnectRejection) {
         let namespace = self.connection.leave(slot);
         self.sockets[slot.get()] = None;
-        self.count_connect(ConnectResult::Refused);
+        self.count_connect(ConnectResult::Rejected);
         if let Some(namespace) = namespace {
-            self.refuse(&namespace, refusal);
+            self.reject(&namespace, rejection);
         }
     }
 }

@@ -38,7 +38,7 @@ mod timer;
 mod upgrade;
 mod worker;
 
-pub use crate::app::gate::{Credentials, GateRefusal};
+pub use crate::app::gate::{Credentials, GateRejection};
 pub use open_packet::OpenPacket;
 pub use settings::SessionSettings;
 pub use state::{Session, Worker};

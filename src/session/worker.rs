@@ -66,7 +66,7 @@ impl Worker {
     }
 
     /// Accepts no new session from now on.
-    pub fn refuse_new(&self) {
+    pub fn reject_new(&self) {
         self.stopping.set(true);
     }
 
@@ -84,7 +84,7 @@ impl Worker {
 
     /// Ends every session of this worker, and accepts no new one.
     pub fn stop(&self) {
-        self.refuse_new();
+        self.reject_new();
         let ack_timeout = Duration::ZERO;
         for session in self.sessions.borrow().values() {
             session.address.do_send(ShutDown { ack_timeout });
@@ -149,7 +149,7 @@ impl Worker {
         let address = sessions
             .get(&id)
             .and_then(|registered| registered.admission.address());
-        self.limits.refused(limit, address);
+        self.limits.record_rejection(limit, address);
     }
 
     /// Counts the upgrade of a session from `transport` to a websocket.

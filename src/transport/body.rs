@@ -1,7 +1,7 @@
 //! Request bodies, including the handling of bodies that are not read.
 //!
 //! A response can be complete before the body of its request is: a probe with a chunked body that never ends, or a POST
-//! that is refused by its head. actix-http would then wait for the rest without a deadline. Here a short rest is read,
+//! that is rejected by its head. actix-http would then wait for the rest without a deadline. Here a short rest is read,
 //! so that the connection can be kept. If the body does not end within it, the connection closes with the response,
 //! after a pause in which a client that is still sending can read it.
 

@@ -25,7 +25,7 @@ pub(super) struct OpeningRequest<'a> {
 /// Lets the gates check the request. Returns what the session keeps of it; `None` if nothing reads it.
 ///
 /// # Errors
-/// A gate refuses the client.
+/// A gate rejects the client.
 pub(super) async fn check(
     endpoint: &Endpoint,
     request: OpeningRequest<'_>,

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 
 use crate::config::EngineConfig;
 use crate::limits::Limit;
-use crate::metrics::labels::RequestRefusal;
+use crate::metrics::labels::RequestRejection;
 use crate::model::{EngineId, TransportName};
-use crate::session::GateRefusal;
+use crate::session::GateRejection;
 
 /// The query parameters that matter (docs/protocol.md#11-requests).
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum RequestKind {
     Session(EngineId, TransportName),
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestError {
     TransportUnknown,
@@ -55,8 +55,8 @@ pub enum RequestError {
     BadRequest(&'static str),
     /// The origin is not allowed; the sentence names the key to change.
     Forbidden(String),
-    /// A gate refuses the client.
-    Gate(GateRefusal),
+    /// A gate rejects the client.
+    Gate(GateRejection),
     UnsupportedVersion,
     /// The node stops; another node accepts the client.
     ShuttingDown,
@@ -83,17 +83,17 @@ impl RequestError {
     }
 
     /// The label of its counter.
-    pub fn label(&self) -> RequestRefusal {
+    pub fn label(&self) -> RequestRejection {
         match self {
-            Self::TransportUnknown => RequestRefusal::TransportUnknown,
-            Self::SessionUnknown => RequestRefusal::SessionUnknown,
-            Self::BadHandshakeMethod => RequestRefusal::BadHandshakeMethod,
-            Self::BadRequest(_) => RequestRefusal::BadRequest,
-            Self::Forbidden(_) | Self::Gate(_) => RequestRefusal::Forbidden,
-            Self::UnsupportedVersion => RequestRefusal::UnsupportedVersion,
-            Self::ShuttingDown => RequestRefusal::ShuttingDown,
-            Self::Limited(_) => RequestRefusal::Limited,
-            Self::Loop => RequestRefusal::Loop,
+            Self::TransportUnknown => RequestRejection::TransportUnknown,
+            Self::SessionUnknown => RequestRejection::SessionUnknown,
+            Self::BadHandshakeMethod => RequestRejection::BadHandshakeMethod,
+            Self::BadRequest(_) => RequestRejection::BadRequest,
+            Self::Forbidden(_) | Self::Gate(_) => RequestRejection::Forbidden,
+            Self::UnsupportedVersion => RequestRejection::UnsupportedVersion,
+            Self::ShuttingDown => RequestRejection::ShuttingDown,
+            Self::Limited(_) => RequestRejection::Limited,
+            Self::Loop => RequestRejection::Loop,
         }
     }
 
@@ -105,7 +105,7 @@ impl RequestError {
             Self::BadHandshakeMethod => "Bad handshake method",
             Self::BadRequest(_) => "Bad request",
             Self::Forbidden(why) => why,
-            Self::Gate(refusal) => &refusal.message,
+            Self::Gate(rejection) => &rejection.message,
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::ShuttingDown => "Server shutting down",
             Self::Limited(limit) => limit.message(),
@@ -119,7 +119,7 @@ impl RequestError {
     pub fn context(&self) -> Option<&str> {
         match self {
             Self::BadRequest(context) => Some(context),
-            Self::Gate(refusal) => Some(&refusal.code),
+            Self::Gate(rejection) => Some(&rejection.code),
             Self::Limited(limit) => Some(limit.key()),
             _ => None,
         }

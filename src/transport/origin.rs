@@ -155,10 +155,10 @@ mod tests {
 
     #[test]
     fn the_error_names_the_origin_and_the_key() {
-        let refusal = origins(vec![OriginRule::Same], false)
+        let rejection = origins(vec![OriginRule::Same], false)
             .check(from_page("https://a.example", "b.example"));
-        let Err(RequestError::Forbidden(why)) = refusal else {
-            panic!("{refusal:?}")
+        let Err(RequestError::Forbidden(why)) = rejection else {
+            panic!("{rejection:?}")
         };
         assert!(
             why.contains("https://a.example") && why.contains("cors.origins"),

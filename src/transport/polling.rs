@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::handshake::{self, QueryParameters, RequestError, RequestKind};
 use super::origin::CorsHeaders;
 use super::post_body::{self, BodyError};
-use super::refused;
+use super::rejection_log;
 use super::session_ref::{SessionRef, pull_local};
 use crate::limits::{Arrival, Limit};
 use crate::model::{EngineId, TransportName};
@@ -38,7 +38,7 @@ pub async fn serve(
     };
     result.unwrap_or_else(|error| {
         let client = endpoint.settings.client_address(headers, peer);
-        refused::record(endpoint, error.label(), error.message(), client);
+        rejection_log::record(endpoint, error.label(), error.message(), client);
         error_response(&error, &cors)
     })
 }
@@ -203,7 +203,7 @@ async fn post(
             Some(Ok(body)) => body,
             Some(Err(BodyError::Limited(limit))) => {
                 pending.reject();
-                endpoint.worker.limits.refused(limit, None);
+                endpoint.worker.limits.record_rejection(limit, None);
                 return Err(RequestError::Limited(limit));
             }
             Some(Err(BodyError::TooLarge)) => {
@@ -237,7 +237,10 @@ fn is_binary(request: &HttpRequest) -> bool {
 
 fn too_large(endpoint: &Endpoint, cors: &CorsHeaders) -> HttpResponse {
     let limit = endpoint.settings.engine.max_payload;
-    endpoint.worker.limits.refused(Limit::Payload, None);
+    endpoint
+        .worker
+        .limits
+        .record_rejection(Limit::Payload, None);
     let code = RequestError::Limited(Limit::Payload).code();
     let message = format!(
         r#"{{"code":{code},"message":"message too large: at most {limit} bytes (engine.max_payload)"}}"#

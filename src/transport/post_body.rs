@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use super::body::Body;
 use crate::limits::{HeldBody, Limit};
 
-/// A body is read to its end, to be refused with a response, up to this many times the limit.
-const REFUSED_BODY_FACTOR: usize = 8;
+/// A body is read to its end, to be rejected with a response, up to this many times the limit.
+const REJECTED_BODY_FACTOR: usize = 8;
 
 /// Why a body is not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) async fn read(
         if length <= limit {
             held.grow(chunk.len()).map_err(BodyError::Limited)?;
             body.extend_from_slice(&chunk);
-        } else if length > limit.saturating_mul(REFUSED_BODY_FACTOR) {
+        } else if length > limit.saturating_mul(REJECTED_BODY_FACTOR) {
             break;
         }
     }

@@ -1,10 +1,10 @@
-//! The HTTP response to a websocket request that is refused.
+//! The HTTP response to a websocket request that is rejected.
 
 use tokio::io::AsyncWriteExt;
 
 use super::handshake::RequestError;
 use super::socket::ClientStream;
-use crate::metrics::labels::RequestRefusal;
+use crate::metrics::labels::RequestRejection;
 
 /// A response instead of the opening handshake. The reference server responds 400 with the bare message
 /// (docs/protocol.md#17-errors).
@@ -14,7 +14,7 @@ pub(super) struct Rejection {
     pub(super) reason: String,
     /// Seconds.
     retry_after: Option<u32>,
-    pub(super) label: RequestRefusal,
+    pub(super) label: RequestRejection,
 }
 
 impl From<RequestError> for Rejection {
@@ -41,7 +41,7 @@ impl Rejection {
             status: "404 Not Found",
             reason: format!("no websocket endpoint here; it is at {path}/"),
             retry_after: None,
-            label: RequestRefusal::NoEndpoint,
+            label: RequestRejection::NoEndpoint,
         }
     }
 

@@ -28,7 +28,7 @@ pub enum DrainTarget {
     RemoteWebsocket(u64),
 }
 
-/// The node drains: the worker refuses new sessions from now on. The response lists everything to be ended.
+/// The node drains: the worker rejects new sessions from now on. The response lists everything to be ended.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<DrainTarget>")]
 pub struct BeginDrain;

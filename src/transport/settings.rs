@@ -60,7 +60,7 @@ impl EndpointSettings {
         self.access.read().check_origin(headers, peer)
     }
 
-    /// Refuses upstream connections of this cluster: accepted, each would open another one.
+    /// Rejects upstream connections of this cluster: accepted, each would open another one.
     ///
     /// # Errors
     /// The request belongs to such a connection.

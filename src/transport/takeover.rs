@@ -10,8 +10,8 @@ use super::endpoint::Endpoint;
 use super::handshake::RequestError;
 use super::offer::WebsocketOffer;
 use super::opening::WebsocketAccept;
-use super::refused;
 use super::rejection::Rejection;
+use super::rejection_log;
 use super::routing::AdoptWebsocket;
 use super::settings::EndpointSettings;
 use super::socket::{ClientSocket, DetachedConnection};
@@ -27,7 +27,7 @@ pub(super) fn route(endpoint: &Endpoint, offer: WebsocketOffer) {
     }
     match endpoint.routers.of(id) {
         Some(router) => router.adopt.do_send(AdoptWebsocket(offer)),
-        None => refuse_unknown(endpoint, offer.connection),
+        None => reject_unknown(endpoint, offer.connection),
     }
 }
 
@@ -38,12 +38,12 @@ pub(super) fn adopt(endpoint: &Endpoint, offer: WebsocketOffer) {
             offer,
             settings: Arc::clone(&endpoint.settings),
         }),
-        None => refuse_unknown(endpoint, offer.connection),
+        None => reject_unknown(endpoint, offer.connection),
     }
 }
 
-fn refuse_unknown(endpoint: &Endpoint, connection: DetachedConnection) {
-    refused::record_unknown_session(endpoint);
+fn reject_unknown(endpoint: &Endpoint, connection: DetachedConnection) {
+    rejection_log::record_unknown_session(endpoint);
     let response = Rejection::from(RequestError::SessionUnknown).response();
     let written = attach(&endpoint.settings, connection).and_then(|socket| {
         socket.write_now(response.as_bytes())?;

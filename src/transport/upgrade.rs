@@ -16,8 +16,8 @@ use super::endpoint::Endpoint;
 use super::handshake::{self, QueryParameters, RequestError, RequestKind};
 use super::offer::WebsocketOffer;
 use super::opening::WebsocketAccept;
-use super::refused;
 use super::rejection::Rejection;
+use super::rejection_log;
 use super::requests::Requests;
 use super::session_ref::SessionRef;
 use super::socket::ClientStream;
@@ -62,7 +62,7 @@ pub async fn serve(
         Err(rejection) => {
             let (headers, peer) = (request.headers(), request.peer_addr());
             let client = endpoint.settings.client_address(headers, peer);
-            refused::record(endpoint, rejection.label, &rejection.reason, client);
+            rejection_log::record(endpoint, rejection.label, &rejection.reason, client);
             rejection.send(stream).await
         }
     };

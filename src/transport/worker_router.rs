@@ -107,7 +107,7 @@ impl Handler<BeginDrain> for WorkerRouter {
             remote_websockets,
             ..
         } = &*self.endpoint;
-        worker.refuse_new();
+        worker.reject_new();
         let sessions = worker.session_ids().into_iter().map(DrainTarget::Session);
         let remote = remote_websockets.numbers().into_iter();
         sessions

@@ -186,7 +186,7 @@ impl Balancer {
         {
             error!(
                 upstreams = self.upstreams.len();
-                "no healthy upstream: new connections wait for one, and their clients are refused after app.upstream.connect_timeout"
+                "no healthy upstream: new connections wait for one, and their clients are rejected after app.upstream.connect_timeout"
             );
         }
     }

@@ -16,7 +16,7 @@ use crate::clock::now;
 /// Opens a websocket to an upstream within `app.upstream.connect_timeout`.
 ///
 /// # Errors
-/// No upstream accepted it in time, an upstream refused the client, or the owner closed the connection.
+/// No upstream accepted it in time, an upstream rejected the client, or the owner closed the connection.
 pub(super) async fn connect(shared: &Shared) -> Result<(Dialed, Assignment), Ending> {
     let deadline = shared.state.borrow().client.poll_timeout();
     let mut last = DialError::Timeout.to_string();
@@ -38,8 +38,8 @@ pub(super) async fn connect(shared: &Shared) -> Result<(Dialed, Assignment), End
                 assignment.succeed();
                 return Ok((dialed, assignment));
             }
-            Err(error) if error.is_refusal() => {
-                return Err(Ending::Refused {
+            Err(error) if error.is_rejection() => {
+                return Err(Ending::Rejected {
                     message: format!("the upstream responded with {error}"),
                     data: None,
                 });

@@ -20,7 +20,7 @@ use crate::model::{Random, VIA_HEADER, ViaMark};
 const MAX_HEAD: usize = 16 * 1024;
 /// Maximum number of header fields of a response.
 const MAX_FIELDS: usize = 64;
-/// Bytes of a response body that are kept as the reason of a refusal.
+/// Bytes of a response body that are kept as the reason of a rejection.
 const MAX_REASON: usize = 200;
 
 /// `TCP_USER_TIMEOUT`: time after which unacknowledged bytes end a connection, so that a vanished host is noticed.
@@ -41,8 +41,8 @@ pub(super) enum DialError {
 }
 
 impl DialError {
-    /// Whether a healthy upstream refused this client in particular.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Whether a healthy upstream rejected this client in particular.
+    pub(super) fn is_rejection(&self) -> bool {
         // Request timeout and too many requests concern the load of the upstream, not the client.
         let overloaded = [408, 429];
         matches!(self, Self::Status { status, .. } if (400..500).contains(status) && !overloaded.contains(status))
@@ -177,7 +177,7 @@ fn parse(bytes: &[u8]) -> Result<Option<ResponseHead>, DialError> {
     }))
 }
 
-/// The beginning of the body of a refusal, for the log and the client: what arrived with the head, or right after it.
+/// The beginning of the body of a rejection, for the log and the client: what arrived with the head, or right after it.
 async fn reason(stream: &mut TcpStream, mut body: Vec<u8>) -> String {
     if body.is_empty() {
         // A failure leaves the body empty; the status alone is enough then.
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_4xx_is_a_refusal_unless_it_concerns_load() {
+    fn a_4xx_is_a_rejection_unless_it_concerns_load() {
         for (status, expected) in [
             (400, true),
             (403, true),
@@ -219,8 +219,8 @@ mod tests {
                 status,
                 reason: String::new(),
             };
-            assert_eq!(error.is_refusal(), expected, "{status}");
+            assert_eq!(error.is_rejection(), expected, "{status}");
         }
-        assert!(!DialError::Timeout.is_refusal());
+        assert!(!DialError::Timeout.is_rejection());
     }
 }

@@ -22,7 +22,7 @@ use super::options::ConnectionOptions;
 use super::receive::{ServerEvents, ending};
 use super::state::{Shared, State};
 use crate::clock::now;
-use crate::metrics::labels::UpstreamRefusal;
+use crate::metrics::labels::UpstreamRejection;
 
 /// Size in bytes of the read buffer, one per worker thread.
 const READ_BUFFER: usize = 64 * 1024;
@@ -60,8 +60,8 @@ pub(super) async fn run(
         }
     };
     match &ending {
-        Ending::Refused { .. } => pool.count_refusal(UpstreamRefusal::Upstream),
-        Ending::Unavailable(_) => pool.count_refusal(UpstreamRefusal::Unavailable),
+        Ending::Rejected { .. } => pool.count_rejection(UpstreamRejection::Upstream),
+        Ending::Unavailable(_) => pool.count_rejection(UpstreamRejection::Unavailable),
         _ => {}
     }
     debug!(ending:?; "upstream connection ended");

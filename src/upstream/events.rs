@@ -44,8 +44,8 @@ pub enum Ending {
     Closed,
     /// It was not used for `ConnectionOptions::idle_timeout`.
     IdleTimeout,
-    /// The upstream refused the CONNECT, with its message.
-    Refused {
+    /// The upstream rejected the CONNECT, with its message.
+    Rejected {
         message: String,
         /// Further data, encoded JSON.
         data: Option<String>,

@@ -165,7 +165,7 @@ mod tests {
         }
         assert!(
             !limits.counts().users.contains_key("b"),
-            "a refused connection is not counted"
+            "a rejected connection is not counted"
         );
         drop(limits.acquire(Some("b"), there).unwrap());
         assert!(!limits.counts().networks.contains_key(&there.unwrap()));

@@ -9,7 +9,7 @@ use super::limits::{ConnectionLimits, OverLimit, Permit};
 use crate::config::UpstreamConfig;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{UpstreamEventKind, UpstreamRefusal};
+use crate::metrics::labels::{UpstreamEventKind, UpstreamRejection};
 use crate::model::{Network, Payload, Random, Unfit, ViaMark};
 use crate::protocol::socket_io::packet::event_name;
 
@@ -74,10 +74,10 @@ impl Pool {
         self.metrics.upstream_events_total.of(event).increment();
     }
 
-    /// Counts a refused connection.
-    pub(super) fn count_refusal(&self, reason: UpstreamRefusal) {
-        let refused = &self.metrics.upstream_connections_refused_total;
-        refused.of(reason).increment();
+    /// Counts a rejected connection.
+    pub(super) fn count_rejection(&self, reason: UpstreamRejection) {
+        let rejected = &self.metrics.upstream_connections_rejected_total;
+        rejected.of(reason).increment();
     }
 
     /// Counts and logs a packet of an upstream that is dropped because stock clients would close their connections on
@@ -104,10 +104,10 @@ impl Pool {
         network: Option<Network>,
     ) -> Result<Permit, OverLimit> {
         self.limits.acquire(user, network).inspect_err(|over| {
-            self.count_refusal(match over {
-                OverLimit::Node => UpstreamRefusal::Node,
-                OverLimit::User => UpstreamRefusal::User,
-                OverLimit::Address => UpstreamRefusal::Address,
+            self.count_rejection(match over {
+                OverLimit::Node => UpstreamRejection::Node,
+                OverLimit::User => UpstreamRejection::User,
+                OverLimit::Address => UpstreamRejection::Address,
             });
         })
     }

@@ -26,8 +26,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum ProbeResult {
     /// It accepted the CONNECT, with this socket id.
     Connected(Box<str>),
-    /// It refused the CONNECT with this message, as a server does that requires the credentials of clients.
-    Refused(String),
+    /// It rejected the CONNECT with this message, as a server does that requires the credentials of clients.
+    Rejected(String),
 }
 
 /// Why an upstream connection could not be opened.
@@ -117,8 +117,8 @@ async fn try_probe(
                 let _ = timeout(CLOSE_TIMEOUT, stream.write_all(&close)).await;
                 return Ok(ProbeResult::Connected(sid));
             }
-            (None, Err(EndReason::Refused { message, .. })) => {
-                return Ok(ProbeResult::Refused(message));
+            (None, Err(EndReason::Rejected { message, .. })) => {
+                return Ok(ProbeResult::Rejected(message));
             }
             (None, Err(end)) => return Err(ProbeError::Other(end.to_string())),
             (None, Ok(())) => {}

@@ -137,10 +137,10 @@ pub(super) fn ending(
     lost: impl FnOnce(String) -> Ending,
 ) -> Ending {
     match end {
-        EndReason::Refused { message, data } => {
+        EndReason::Rejected { message, data } => {
             let max_depth = shared.pool.settings().max_depth;
             let data = data.filter(|data| !is_deeper(data, max_depth));
-            Ending::Refused { message, data }
+            Ending::Rejected { message, data }
         }
         EndReason::Disconnected => Ending::Disconnected,
         EndReason::ConnectTimeout => Ending::Unavailable(end.to_string()),

@@ -84,7 +84,7 @@ test("a connection that breaks comes back by itself", LIMIT, async () => {
   await ada.page.unroute(route);
   await ada.state.getByText("Connected").waitFor({ timeout: 30000 });
   await grace.sees("sent into the void");
-  // The refused requests are the browser's complaint, and the point of this test.
+  // The rejected requests are the browser's complaint, and the point of this test.
   ada.complaints = ada.complaints.filter((complaint) => !complaint.includes("503"));
   await closeAll(ada, grace);
 });
@@ -210,25 +210,25 @@ test("while Redis is away, the wire and the acks show that only this node is rea
   await redis.stop();
 });
 
-test("a refused room looks refused, leaves the list, and nothing can be said there", LIMIT, async () => {
+test("a rejected room looks rejected, leaves the list, and nothing can be said there", LIMIT, async () => {
   // More bytes than the name of a room may have.
-  const [first, refused] = [freshRoom("first"), "€".repeat(60)];
+  const [first, rejected] = [freshRoom("first"), "€".repeat(60)];
   const ada = await DemoPage.open(browser, 0, { name: "Ada", room: first });
   const listed = () => ada.page.locator("#rooms button").allTextContents();
-  await ada.page.getByLabel("Join another").fill(refused);
+  await ada.page.getByLabel("Join another").fill(rejected);
   await ada.page.getByLabel("Join another").press("Enter");
-  await ada.sees("The server refused this room");
+  await ada.sees("The server rejected this room");
   assert.deepEqual(await listed(), [first]);
-  await ada.page.locator("#title.refused").waitFor();
+  await ada.page.locator("#title.rejected").waitFor();
   assert.equal(await ada.box.isDisabled() && await ada.composer.isDisabled(), true);
-  await ada.screenshot("desktop-refused");
+  await ada.screenshot("desktop-rejected");
   await ada.page.getByRole("button", { name: "Back" }).click();
   await ada.page.getByRole("heading", { name: first }).waitFor();
   await ada.say("still here");
   await ada.ackOf("still here");
 
   // Where it is the only room there is nowhere to go back to.
-  const grace = await DemoPage.open(browser, 1, { name: "Grace", room: refused, refused: true });
+  const grace = await DemoPage.open(browser, 1, { name: "Grace", room: rejected, rejected: true });
   assert.equal(await grace.page.getByRole("button", { name: "Back" }).count(), 0);
   await grace.page.keyboard.press("Alt+ArrowUp");
   await grace.page.getByLabel("Join another").fill(first);

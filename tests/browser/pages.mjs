@@ -20,8 +20,8 @@ export function launch() {
 }
 
 export class DemoPage {
-  /// Opens the page of node 0 or 1, or of another by its URL, and waits until the room is joined, or refused.
-  static async open(browser, node, { name, room, transport, refused = false, probes = true, ...context }) {
+  /// Opens the page of node 0 or 1, or of another by its URL, and waits until the room is joined, or rejected.
+  static async open(browser, node, { name, room, transport, rejected = false, probes = true, ...context }) {
     const demo = new DemoPage();
     demo.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context });
     demo.context.setDefaultTimeout(15000);
@@ -33,7 +33,7 @@ export class DemoPage {
     if (!probes) await demo.page.route("**/readyz", (request) => request.fulfill({ status: 404, body: "Nothing here.\n" }));
     const query = new URLSearchParams({ name, room, ...(transport && { transport }) });
     await demo.page.goto(`${urls[node] ?? node}/?${query}`);
-    await demo.sees(refused ? "The server refused this room" : "You joined, on node");
+    await demo.sees(rejected ? "The server rejected this room" : "You joined, on node");
     return demo;
   }
 

@@ -1,9 +1,9 @@
-// Opening an Engine.IO session, and every handshake that must be refused.
+// Opening an Engine.IO session, and every handshake that must be rejected.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { WATCHDOG } from "../clients/lib/settings.mjs";
 import { address, ENGINE, Polling, request, Socket, SOCKET } from "../clients/lib/wire.mjs";
-import { CALM, server, SHARP, refusal } from "./servers.mjs";
+import { CALM, server, SHARP, rejection } from "./servers.mjs";
 
 const SESSION_ID = /^[A-Za-z0-9_-]{20}$/;
 
@@ -53,7 +53,7 @@ const BAD_REQUEST = { code: 3, message: "Bad request" };
 const BAD_VERSION = { code: 5, message: "Unsupported protocol version" };
 const polling = { transport: "polling" };
 
-const REFUSED_REQUESTS = [
+const REJECTED_REQUESTS = [
   ["no transport", {}, {}, TRANSPORT_UNKNOWN],
   ["an unknown transport", { transport: "abc" }, {}, TRANSPORT_UNKNOWN],
   ["a transport that is not HTTP's", { transport: "webtransport" }, {}, TRANSPORT_UNKNOWN],
@@ -71,7 +71,7 @@ const REFUSED_REQUESTS = [
   ["a POST with an unknown sid", { ...polling, sid: "AAAAAAAAAAAAAAAAAAAA" }, { method: "POST", body: "4x" }, SESSION_UNKNOWN],
 ];
 
-const REFUSED_SOCKETS = [
+const REJECTED_SOCKETS = [
   ["no transport", { transport: undefined }, "Transport unknown"],
   ["an unknown transport", { transport: "abc" }, "Transport unknown"],
   ["no protocol version", { EIO: undefined }, "Unsupported protocol version"],
@@ -81,15 +81,15 @@ const REFUSED_SOCKETS = [
 ];
 
 for (const path of [ENGINE, SOCKET]) {
-  describe(`refused at ${path}`, WATCHDOG, () => {
+  describe(`rejected at ${path}`, WATCHDOG, () => {
     const calm = server(CALM);
 
-    for (const [name, query, options, expected] of REFUSED_REQUESTS) {
+    for (const [name, query, options, expected] of REJECTED_REQUESTS) {
       test(`request with ${name}`, async () => {
         const answer = await request(address(calm.node, path, query), options);
         assert.equal(answer.status, 400);
         assert.match(answer.headers["content-type"], /^application\/json/);
-        assert.deepEqual(refusal(answer), expected);
+        assert.deepEqual(rejection(answer), expected);
       });
     }
 
@@ -98,15 +98,15 @@ for (const path of [ENGINE, SOCKET]) {
       assert.equal(answer.status, 400);
     });
 
-    for (const [name, query, message] of REFUSED_SOCKETS) {
+    for (const [name, query, message] of REJECTED_SOCKETS) {
       test(`websocket with ${name}, before the upgrade`, async () => {
-        const answer = await Socket.refused(calm.node, path, query);
+        const answer = await Socket.rejected(calm.node, path, query);
         assert.equal(answer.status, 400);
         assert.ok(answer.text.includes(message), answer.text);
       });
     }
 
-    // The reference answers 101 and closes; a plain refusal says the same sooner.
+    // The reference answers 101 and closes; a plain rejection says the same sooner.
     test("an upgrade request that asks for polling", async () => {
       await noSession(calm.node, path, { transport: "polling" });
     });
@@ -114,8 +114,8 @@ for (const path of [ENGINE, SOCKET]) {
 }
 
 async function noSession(node, path, query) {
-  const refused = await Socket.refused(node, path, query).catch(() => undefined);
-  if (refused) return assert.equal(refused.status, 400);
+  const rejected = await Socket.rejected(node, path, query).catch(() => undefined);
+  if (rejected) return assert.equal(rejected.status, 400);
   const socket = await Socket.open(node, path, query);
   const { code } = await socket.end();
   assert.equal(code, 1005);

@@ -90,7 +90,7 @@ describe("polling", WATCHDOG, () => {
     const first = openPost(session, 10);
     await first.begun;
     // The two connections may be read in either order: a POST that overtook the first is simply accepted.
-    const second = await until("refusal of a second POST", async () => {
+    const second = await until("rejection of a second POST", async () => {
       const answer = await session.post("4second");
       return answer.status !== 200 && answer;
     });
@@ -101,7 +101,7 @@ describe("polling", WATCHDOG, () => {
   });
 
   for (const method of ["PUT", "DELETE", "OPTIONS", "PATCH"]) {
-    test(`${method} is refused and does no harm`, async () => {
+    test(`${method} is rejected and does no harm`, async () => {
       const session = await Polling.open(calm.node);
       const answer = await session.get({ method });
       assert.ok([400, 405, 500].includes(answer.status), `answered ${answer.status}`);
@@ -123,7 +123,7 @@ describe("polling", WATCHDOG, () => {
     assert.deepEqual(await session.packets(1), [packet]);
   });
 
-  test("a body over maxPayload is refused by name and does no harm", async () => {
+  test("a body over maxPayload is rejected by name and does no harm", async () => {
     const session = await Polling.open(calm.node);
     const answer = await session.post(`4${"x".repeat(1_000_000)}`);
     assert.equal(answer.status, 413);
@@ -131,7 +131,7 @@ describe("polling", WATCHDOG, () => {
     await lives(session);
   });
 
-  test("a chunked body over maxPayload is refused as well", async () => {
+  test("a chunked body over maxPayload is rejected as well", async () => {
     const session = await Polling.open(calm.node);
     const answer = await postChunks(session, 12, "x".repeat(100_000));
     assert.equal(answer, 413);

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { WATCHDOG } from "../clients/lib/settings.mjs";
 import { within } from "../clients/lib/wait.mjs";
 import { Polling, RECORD_SEPARATOR } from "../clients/lib/wire.mjs";
-import { CALM, server, refusal } from "./servers.mjs";
+import { CALM, server, rejection } from "./servers.mjs";
 
 describe("upgrade", WATCHDOG, () => {
   const calm = server(CALM);
@@ -119,7 +119,7 @@ describe("upgrade", WATCHDOG, () => {
     await socket.echoes();
     for (const answer of [await session.get(), await session.post("4x")]) {
       assert.equal(answer.status, 400);
-      assert.deepEqual(refusal(answer), { code: 3, message: "Bad request" });
+      assert.deepEqual(rejection(answer), { code: 3, message: "Bad request" });
     }
     await socket.echoes();
     socket.terminate();
@@ -154,7 +154,7 @@ describe("upgrade timeout", WATCHDOG, () => {
   }
 });
 
-/** One more websocket for a session that has one: refused, or accepted and closed at once. */
+/** One more websocket for a session that has one: rejected, or accepted and closed at once. */
 async function unwelcome(session) {
   const socket = await session.upgrade().catch((error) => {
     assert.match(String(error), /Unexpected server response: 400/);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { WATCHDOG } from "../clients/lib/settings.mjs";
 import { within } from "../clients/lib/wait.mjs";
 import { ENGINE, Polling, Socket } from "../clients/lib/wire.mjs";
-import { CALM, server, SHARP, refusal } from "./servers.mjs";
+import { CALM, server, SHARP, rejection } from "./servers.mjs";
 
 describe("websocket", WATCHDOG, () => {
   const calm = server(CALM);
@@ -87,7 +87,7 @@ describe("websocket", WATCHDOG, () => {
     const stranger = Object.assign(new Polling(), { node: calm.node, path: ENGINE, sid: socket.sid });
     for (const answer of [await stranger.get(), await stranger.post("4x")]) {
       assert.equal(answer.status, 400);
-      assert.deepEqual(refusal(answer), { code: 3, message: "Bad request" });
+      assert.deepEqual(rejection(answer), { code: 3, message: "Bad request" });
     }
     await socket.echoes();
     socket.terminate();
@@ -95,15 +95,15 @@ describe("websocket", WATCHDOG, () => {
 
   test("a second websocket for the session is closed; the first goes on", async () => {
     const first = await Socket.session(calm.node);
-    await closedOrRefused(calm.node, first.sid);
+    await closedOrRejected(calm.node, first.sid);
     await first.echoes();
     first.terminate();
   });
 });
 
-async function closedOrRefused(node, sid) {
-  const refused = await Socket.refused(node, ENGINE, { sid }).catch(() => undefined);
-  if (refused) return assert.equal(refused.status, 400);
+async function closedOrRejected(node, sid) {
+  const rejected = await Socket.rejected(node, ENGINE, { sid }).catch(() => undefined);
+  if (rejected) return assert.equal(rejected.status, 400);
   const second = await Socket.open(node, ENGINE, { sid });
   assert.equal((await second.end()).code, 1005);
 }

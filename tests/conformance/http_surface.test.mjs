@@ -30,7 +30,7 @@ describe("same origin by default", WATCHDOG, () => {
     (await Socket.session(calm.node, SOCKET, { origin: calm.node.url })).terminate();
   });
 
-  test("another origin is refused and named", async () => {
+  test("another origin is rejected and named", async () => {
     const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
     assert.equal(answer.status, 403);
     const { code, message } = JSON.parse(answer.text);
@@ -38,8 +38,8 @@ describe("same origin by default", WATCHDOG, () => {
     assert.ok(message.includes(STRANGER), message);
   });
 
-  test("another origin is refused a websocket too", async () => {
-    const answer = await Socket.refused(calm.node, SOCKET, {}, { origin: STRANGER });
+  test("another origin is rejected a websocket too", async () => {
+    const answer = await Socket.rejected(calm.node, SOCKET, {}, { origin: STRANGER });
     assert.ok([400, 403].includes(answer.status), `answered ${answer.status}`);
     assert.ok(answer.text.includes(STRANGER), answer.text);
   });

@@ -24,8 +24,8 @@ export function server(env) {
   return holder;
 }
 
-/** Code and message of a refused request; what else helps to find the cause is ours to choose. */
-export function refusal(answer) {
+/** Code and message of a rejected request; what else helps to find the cause is ours to choose. */
+export function rejection(answer) {
   const { code, message } = JSON.parse(answer.text);
   return { code, message };
 }

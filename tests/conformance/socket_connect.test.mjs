@@ -101,7 +101,7 @@ for (const transport of ["websocket", "polling"]) {
       await peer.gone();
     });
 
-    test("nor does a refused connect count", async () => {
+    test("nor does a rejected connect count", async () => {
       const peer = await Peer.open(calm.node, transport);
       await peer.send("0/random");
       await peer.next();

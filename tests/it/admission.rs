@@ -1,4 +1,4 @@
-//! Which clients a node admits, and how it refuses the others.
+//! Which clients a node admits, and how it rejects the others.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -18,8 +18,8 @@ async fn handshake(server: &TestServer, headers: &[(&str, &str)]) -> Response {
     server.send(Request::get(POLLING).headers(headers)).await
 }
 
-/// The response to a websocket handshake that must be refused.
-async fn refused_websocket(server: &TestServer, target: &str) -> Response {
+/// The response to a websocket handshake that must be rejected.
+async fn rejected_websocket(server: &TestServer, target: &str) -> Response {
     match WebsocketClient::handshake(&server.address(), target, &[], false).await {
         Err(response) => response,
         Ok(_) => panic!("a websocket was accepted"),
@@ -36,7 +36,7 @@ fn summary(response: &Response) -> (u16, &str, Option<&str>) {
 }
 
 #[actix_rt::test]
-async fn a_full_node_refuses_clients_until_one_leaves() {
+async fn a_full_node_rejects_clients_until_one_leaves() {
     let server = TestServer::with(&[("LIMITS__CONNECTIONS", "2")]).await;
     let websocket = server.member().await;
     let polling = server.polling().await;
@@ -45,7 +45,7 @@ async fn a_full_node_refuses_clients_until_one_leaves() {
         summary(&handshake(&server, &[]).await),
         (503, body, Some("5"))
     );
-    let response = refused_websocket(&server, WEBSOCKET).await;
+    let response = rejected_websocket(&server, WEBSOCKET).await;
     assert_eq!(summary(&response), (503, "Too many connections", Some("5")));
     let metrics = server.metrics();
     assert_eq!(
@@ -119,7 +119,7 @@ async fn by_default_a_loopback_address_is_not_limited() {
         clients.push(server.websocket().await);
     }
     assert_eq!(server.metrics().connections.get(), 200);
-    assert_eq!(server.metrics().requests_refused_total.get(), 0);
+    assert_eq!(server.metrics().requests_rejected_total.get(), 0);
 }
 
 #[actix_rt::test]
@@ -152,16 +152,16 @@ async fn handshakes_are_limited_by_their_rates() {
         let server = TestServer::with(&settings).await;
         let start = Instant::now();
         let mut admitted = 0;
-        let mut refusals = 0;
+        let mut rejections = 0;
         let deadline = start + DEADLINE;
-        while admitted < 6 || refusals == 0 {
-            assert!(Instant::now() < deadline, "{admitted} {refusals}");
+        while admitted < 6 || rejections == 0 {
+            assert!(Instant::now() < deadline, "{admitted} {rejections}");
             let response = handshake(&server, &[]).await;
             if response.status == 200 {
                 admitted += 1;
             } else {
                 assert_eq!(summary(&response), expected);
-                refusals += 1;
+                rejections += 1;
             }
         }
         // Two at once, and then at most one every 200 ms.
@@ -180,7 +180,7 @@ async fn handshakes_are_limited_by_their_rates() {
                 .limit_rejected_total
                 .of(LimitRejection::HandshakesPerIp)
                 .get();
-        assert_eq!(counted, refusals);
+        assert_eq!(counted, rejections);
     }
 }
 
@@ -193,7 +193,7 @@ async fn a_websocket_held_for_another_node_is_counted() {
     let target = format!("{WEBSOCKET}&sid={}", client.sid);
     let own = edge.member().await;
     assert_eq!(
-        summary(&refused_websocket(edge, &target).await),
+        summary(&rejected_websocket(edge, &target).await),
         (503, "Too many connections", Some("5"))
     );
     // The polling session continues, and can try again.

@@ -217,10 +217,10 @@ async fn a_room_named_like_a_socket_id_works_as_a_room() {
         cluster.nodes[1].member().await,
     ];
     let other = clients[1].socket.clone();
-    let refused = clients[0]
+    let rejected = clients[0]
         .ask(&format!(r#"["roomwire:join","{other}"]"#))
         .await;
-    assert!(refused.contains("room_reserved"), "{refused}");
+    assert!(rejected.contains("room_reserved"), "{rejected}");
     // One name begins with the name of a node, like the id of a socket there.
     let like_an_id = format!("{}-announcements-1", cluster.nodes[0].node());
     for (number, name) in ["general-announcement", &like_an_id].iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::support::{TestServer, WebsocketClient};
 const TARGET: &str = "/socket.io/?EIO=4&transport=polling";
 
 #[actix_rt::test]
-async fn a_refusal_names_the_origin_and_the_key() {
+async fn a_rejection_names_the_origin_and_the_key() {
     let server = TestServer::start().await;
     let message = "origin https://evil.example is not allowed (cors.origins)";
     let headers = [("Origin", "https://evil.example")];
@@ -16,12 +16,12 @@ async fn a_refusal_names_the_origin_and_the_key() {
         (403, &*format!(r#"{{"code":4,"message":"{message}"}}"#))
     );
     let target = "/socket.io/?EIO=4&transport=websocket";
-    let refused = WebsocketClient::handshake(&server.address(), target, &headers, false)
+    let rejected = WebsocketClient::handshake(&server.address(), target, &headers, false)
         .await
         .err()
         .unwrap();
-    assert_eq!(refused.text(), message);
-    assert!(matches!(refused.status, 400 | 403), "{}", refused.status);
+    assert_eq!(rejected.text(), message);
+    assert!(matches!(rejected.status, 400 | 403), "{}", rejected.status);
     assert_eq!(server.metrics().sessions.get(), 0);
 }
 

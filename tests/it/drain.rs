@@ -28,9 +28,9 @@ async fn sessions_are_closed_one_by_one_and_new_ones_are_rejected() {
     let sids: Vec<String> = clients.iter().map(WebsocketClient::sid).collect();
     let watch = async {
         assert_eq!(server.readyz("node: draining").await, 503);
-        let refused = server.send(Request::get(OPEN)).await;
-        assert_eq!(refused.status, 503);
-        assert_eq!(refused.header("retry-after"), Some("1"));
+        let rejected = server.send(Request::get(OPEN)).await;
+        assert_eq!(rejected.status, 503);
+        assert_eq!(rejected.header("retry-after"), Some("1"));
         let metrics = server.metrics();
         // Some sessions have ended while others continue.
         eventually("some sessions have ended", || {
@@ -213,9 +213,9 @@ async fn a_draining_node_holds_no_new_websocket_for_other_nodes() {
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
         ];
-        let refused = edge.send(Request::get(&target).headers(&upgrade)).await;
-        assert_eq!(refused.status, 503);
-        assert_eq!(refused.header("retry-after"), Some("1"));
+        let rejected = edge.send(Request::get(&target).headers(&upgrade)).await;
+        assert_eq!(rejected.status, 503);
+        assert_eq!(rejected.header("retry-after"), Some("1"));
         // Its polls are still forwarded, and the session continues.
         client.turn_to(&edge.address());
         client.join("r").await;

@@ -58,7 +58,7 @@ async fn every_request_reaches_its_session(cluster: &TestCluster<3>) {
 }
 
 #[actix_rt::test]
-async fn ids_without_a_session_are_refused_at_once() {
+async fn ids_without_a_session_are_rejected_at_once() {
     let cluster = TestCluster::<2>::with(&[("BUS__FORWARD_TIMEOUT", "60s")]).await;
     let [first, second] = &cluster.nodes;
     let start = Instant::now();
@@ -72,11 +72,11 @@ async fn ids_without_a_session_are_refused_at_once() {
         assert_eq!(client.get().await.summary(), UNKNOWN, "{id}");
         assert_eq!(client.post("40").await.summary(), UNKNOWN, "{id}");
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={id}");
-        let refused = WebsocketClient::handshake(&first.address(), &target, &[], false)
+        let rejected = WebsocketClient::handshake(&first.address(), &target, &[], false)
             .await
             .err()
             .unwrap();
-        assert_eq!(refused.summary(), (400, "Session ID unknown"), "{id}");
+        assert_eq!(rejected.summary(), (400, "Session ID unknown"), "{id}");
     }
     assert!(
         start.elapsed() < Duration::from_secs(10),
@@ -210,11 +210,11 @@ async fn requests_to_an_owner_that_does_not_respond_time_out() {
     client.turn_to(&edge.address());
     cluster.silence(0);
     let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid);
-    let refused = WebsocketClient::handshake(&edge.address(), &target, &[], false)
+    let rejected = WebsocketClient::handshake(&edge.address(), &target, &[], false)
         .await
         .err()
         .unwrap();
-    assert_eq!(refused.summary(), (400, "Session ID unknown"));
+    assert_eq!(rejected.summary(), (400, "Session ID unknown"));
     assert_eq!(client.get().await.summary(), UNKNOWN);
     assert_eq!(client.post("40").await.summary(), UNKNOWN);
 }

@@ -246,7 +246,7 @@ async fn a_failed_forwarded_probe_does_not_change_the_session() {
 }
 
 #[actix_rt::test]
-async fn a_session_can_upgrade_elsewhere_after_a_draining_node_refused_its_websocket() {
+async fn a_session_can_upgrade_elsewhere_after_a_draining_node_rejected_its_websocket() {
     let settings = [("DRAIN__GRACE", "20s"), ("DRAIN__TIMEOUT", "40s")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [owner, edge] = &cluster.nodes;
@@ -256,8 +256,8 @@ async fn a_session_can_upgrade_elsewhere_after_a_draining_node_refused_its_webso
     let upgrade = async {
         assert_eq!(edge.readyz("node: draining").await, 503);
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid);
-        let refused = WebsocketClient::handshake(&edge.address(), &target, &[], false).await;
-        assert_eq!(refused.err().unwrap().summary().0, 503);
+        let rejected = WebsocketClient::handshake(&edge.address(), &target, &[], false).await;
+        assert_eq!(rejected.err().unwrap().summary().0, 503);
         within_deadline("a new attempt", async {
             loop {
                 let mut websocket = WebsocketClient::upgrading(&owner.address(), &client.sid).await;

@@ -1,9 +1,9 @@
-//! Gates: clients that pass them or are refused, over both transports and through any node.
+//! Gates: clients that pass them or are rejected, over both transports and through any node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::app::gate::{ConnectGate, Decision, GateOutcome, GateRefusal, GateRequest};
+use roomwire::app::gate::{ConnectGate, Decision, GateOutcome, GateRejection, GateRequest};
 use roomwire::bus::memory::Hub;
 use roomwire::model::Handshake;
 use roomwire::server::Extensions;
@@ -17,12 +17,12 @@ const NO_PASS: &str = r#"44{"message":"no pass","data":{"code":"no_pass"}}"#;
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// Refuses every session whose opening request has the header `x-pass: banned`, and every CONNECT unless that header
+/// Rejects every session whose opening request has the header `x-pass: banned`, and every CONNECT unless that header
 /// is `valid`. In the namespace `/slow` it decides after a pause.
 struct HeaderGate;
 
-fn refusal(code: &'static str, message: &str) -> Decision {
-    Decision::Refuse(GateRefusal {
+fn rejection(code: &'static str, message: &str) -> Decision {
+    Decision::Reject(GateRejection {
         code: code.into(),
         message: message.to_owned(),
     })
@@ -35,7 +35,7 @@ impl ConnectGate for HeaderGate {
 
     fn on_open(&self, handshake: &Handshake) -> GateOutcome {
         GateOutcome::Now(match handshake.header(PASS) {
-            Some("banned") => refusal("banned", "banned here"),
+            Some("banned") => rejection("banned", "banned here"),
             _ => Decision::Pass,
         })
     }
@@ -43,7 +43,7 @@ impl ConnectGate for HeaderGate {
     fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
         let decision = match request.handshake.header(PASS) {
             Some("valid") => Decision::Pass,
-            _ => refusal("no_pass", "no pass"),
+            _ => rejection("no_pass", "no pass"),
         };
         if request.namespace.as_str() != "/slow" {
             return GateOutcome::Now(decision);
@@ -67,7 +67,7 @@ async fn gated_node() -> TestServer {
 }
 
 #[actix_rt::test]
-async fn a_gate_refuses_the_opening_request_of_either_transport() {
+async fn a_gate_rejects_the_opening_request_of_either_transport() {
     let node = gated_node().await;
     let banned = [("X-Pass", "banned")];
     let response = node.send(Request::get(POLLING).headers(&banned)).await;
@@ -79,11 +79,11 @@ async fn a_gate_refuses_the_opening_request_of_either_transport() {
         )
     );
     let address = node.address();
-    let refused = WebsocketClient::handshake(&address, WEBSOCKET, &banned, false).await;
-    let Err(refused) = refused else {
+    let rejected = WebsocketClient::handshake(&address, WEBSOCKET, &banned, false).await;
+    let Err(rejected) = rejected else {
         panic!("the websocket opened")
     };
-    assert_eq!(refused.summary(), (400, "banned here"));
+    assert_eq!(rejected.summary(), (400, "banned here"));
     node.sessions(0).await;
     eventually("no connection", || node.metrics().connections.get() == 0).await;
 }
@@ -119,13 +119,13 @@ async fn a_gate_checks_the_opening_request_of_a_session_whose_connect_arrives_th
     client.turn_to(&other.address());
     client.connect().await;
 
-    let mut refused = PollingClient::open_with(&owner.address(), &[]).await;
-    refused.turn_to(&other.address());
-    refused.send("40").await;
-    refused.expect(NO_PASS).await;
+    let mut rejected = PollingClient::open_with(&owner.address(), &[]).await;
+    rejected.turn_to(&other.address());
+    rejected.send("40").await;
+    rejected.expect(NO_PASS).await;
 
     // The header of a later request of the session does not count.
-    let target = format!("{WEBSOCKET}&sid={}", refused.sid);
+    let target = format!("{WEBSOCKET}&sid={}", rejected.sid);
     let headers = [("X-Pass", "valid")];
     let address = other.address();
     let websocket = WebsocketClient::handshake(&address, &target, &headers, false).await;

@@ -1,4 +1,4 @@
-//! Handshakes: subprotocols, `Connection`, cookies, the content type of refusals.
+//! Handshakes: subprotocols, `Connection`, cookies, the content type of rejections.
 
 use crate::support::http::{Request, Response};
 use crate::support::tls::Files;
@@ -83,7 +83,7 @@ async fn connection_close_beside_upgrade_is_accepted() {
 }
 
 #[actix_rt::test]
-async fn the_response_to_a_refused_websocket_is_plain_text() {
+async fn the_response_to_a_rejected_websocket_is_plain_text() {
     let server = TestServer::start().await;
     let origin = "https://evil.example/<script>alert(1)</script>";
     let response = handshake(&server.address(), OPEN, &[("Origin", origin)]).await;

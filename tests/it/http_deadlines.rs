@@ -69,7 +69,7 @@ async fn a_response_that_leaves_a_body_unread_closes_its_connection() {
             let (response, mut endless) = exchange(address, ENDLESS).await;
             assert_eq!(response.status, 200);
             assert_eq!(response.header("connection"), Some("close"), "{address}");
-            // So does a refused POST whose body is still arriving, and its client reads the response.
+            // So does a rejected POST whose body is still arriving, and its client reads the response.
             let post =
                 b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n";
             let (response, mut posting) = exchange(address, post).await;
@@ -225,8 +225,8 @@ async fn http_connections_of_one_address_are_limited() {
         for _ in 0..20 {
             closed(&mut from("127.0.0.1", address).await).await;
         }
-        let refused = &server.metrics().limit_rejected_total;
-        assert_eq!(refused.of(LimitRejection::HttpConnectionsPerIp).get(), 20);
+        let rejected = &server.metrics().limit_rejected_total;
+        assert_eq!(rejected.of(LimitRejection::HttpConnectionsPerIp).get(), 20);
         // Other addresses are not affected.
         let mut other = from("127.0.0.2", address).await;
         eventually("another address", || counted.get() == 6).await;

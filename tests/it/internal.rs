@@ -36,7 +36,7 @@ async fn the_internal_listener_serves_probes_and_metrics_but_no_clients() {
 }
 
 #[actix_rt::test]
-async fn a_page_that_rebinds_its_name_to_loopback_is_refused() {
+async fn a_page_that_rebinds_its_name_to_loopback_is_rejected() {
     let server = TestServer::with(&[("SERVER__INTERNAL_BIND", "127.0.0.1:0")]).await;
     let port = server.server.internal_address().unwrap().port();
     let requests = [
@@ -111,8 +111,8 @@ async fn a_drain_is_requested_by_post_but_not_by_a_page() {
     node.line("listening on http://");
     assert_eq!(Request::get("/drain").send(&address).await.status, 405);
     let page = [("Origin", "http://evil.example")];
-    let refused = Request::post("/drain", b"").headers(&page);
-    assert_eq!(refused.send(&address).await.status, 403);
+    let rejected = Request::post("/drain", b"").headers(&page);
+    assert_eq!(rejected.send(&address).await.status, 403);
     assert_eq!(Request::get("/readyz").send(&address).await.status, 200);
     let taken = Request::post("/drain", b"").send(&address).await;
     assert_eq!(taken.summary(), (202, "draining\n"));

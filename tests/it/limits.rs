@@ -1,4 +1,4 @@
-//! The limits of what a client may send, and how a client is refused.
+//! The limits of what a client may send, and how a client is rejected.
 
 use tokio::io::AsyncWriteExt;
 
@@ -30,14 +30,14 @@ async fn an_event_with_deeply_nested_json_is_rejected_in_its_ack() {
     let server = TestServer::start().await;
     let (mut a, mut b) = (server.member().await, server.member().await);
     b.join("r").await;
-    let refused = &server.metrics().limit_rejected_total;
+    let rejected = &server.metrics().limit_rejected_total;
     let deep = nested(100);
     let response = a.ask(&format!(r#"["roomwire:emit","r","e",{deep}]"#)).await;
     assert_eq!(
         response,
         r#"[{"error":{"code":"nested_too_deeply","message":"Nested too deeply (socket.max_depth)"},"ok":false}]"#
     );
-    assert_eq!(refused.of(LimitRejection::Depth).get(), 1);
+    assert_eq!(rejected.of(LimitRejection::Depth).get(), 1);
     // Without an ack it is dropped without a response, with its attachments.
     a.send(&format!(
         r#"451-["roomwire:emit","r","e",{deep},{{"_placeholder":true,"num":0}}]"#
@@ -54,8 +54,8 @@ async fn an_event_with_deeply_nested_json_is_rejected_in_its_ack() {
     let inner = &fine[1..];
     a.send(&format!(r#"42["roomwire:emit","r",{inner}"#)).await;
     b.expect(&format!("42{fine}")).await;
-    assert_eq!(refused.of(LimitRejection::Depth).get(), 2);
-    // A CONNECT is refused; an ack ends the connection, since the requester cannot receive it.
+    assert_eq!(rejected.of(LimitRejection::Depth).get(), 2);
+    // A CONNECT is rejected; an ack ends the connection, since the requester cannot receive it.
     let mut c = server.websocket().await;
     c.send(&format!(r#"40{{"a":{deep}}}"#)).await;
     c.expect(r#"44{"message":"Nested too deeply","data":{"code":"nested_too_deeply","key":"socket.max_depth"}}"#)
@@ -71,11 +71,11 @@ async fn an_event_with_deeply_nested_json_is_rejected_in_its_ack() {
             "JSON nested deeper than socket.max_depth allows"
         )
     );
-    assert_eq!(refused.of(LimitRejection::Depth).get(), 4);
+    assert_eq!(rejected.of(LimitRejection::Depth).get(), 4);
 }
 
 #[actix_rt::test]
-async fn a_deeply_nested_event_closes_the_connection_if_the_app_cannot_refuse_it() {
+async fn a_deeply_nested_event_closes_the_connection_if_the_app_cannot_reject_it() {
     let server = TestServer::with(&[("APP__KIND", "echo"), ("SOCKET__MAX_DEPTH", "3")]).await;
     let mut polling = server.polling().await;
     polling.connect().await;
@@ -135,7 +135,7 @@ async fn a_packet_and_its_attachments_are_limited_together() {
 }
 
 #[actix_rt::test]
-async fn a_post_over_the_limit_is_refused_with_413_and_the_key() {
+async fn a_post_over_the_limit_is_rejected_with_413_and_the_key() {
     let server = TestServer::with(&SMALL).await;
     let client = server.polling().await;
     let response = client.post(&format!("4{}", filler(10_000))).await;
@@ -177,12 +177,12 @@ async fn incomplete_bodies_share_a_limit() {
             clients.push(client);
             posts.push(post);
         }
-        // Either of the two may be refused.
+        // Either of the two may be rejected.
         let (mut first, mut second) = (Vec::new(), Vec::new());
         let [one, other] = &mut posts[..] else {
             unreachable!()
         };
-        let refused = within_deadline("a refusal", async {
+        let rejected = within_deadline("a rejection", async {
             tokio::select! {
                 response = Response::read(one, &mut first) => response,
                 response = Response::read(other, &mut second) => response,
@@ -190,13 +190,13 @@ async fn incomplete_bodies_share_a_limit() {
         })
         .await;
         assert_eq!(
-            refused.summary(),
+            rejected.summary(),
             (
                 503,
                 r#"{"code":13,"message":"Too many bodies under way","context":"limits.post_bodies"}"#
             )
         );
-        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert_eq!(rejected.header("retry-after"), Some("1"));
         let held = edge.metrics().post_body_bytes.get();
         assert!((80_000..=90_000).contains(&held), "{held}");
         drop(posts);
@@ -254,8 +254,8 @@ async fn joins_by_a_server_respect_the_limit_of_rooms() {
     }
     let response = client.ask(r#"["roomwire:join","one more"]"#).await;
     assert!(response.contains("too_many_rooms"), "{response}");
-    let refused = &node.metrics().limit_rejected_total;
-    assert_eq!(refused.of(LimitRejection::Rooms).get(), 3);
+    let rejected = &node.metrics().limit_rejected_total;
+    assert_eq!(rejected.of(LimitRejection::Rooms).get(), 3);
     let again = client.ask(r#"["roomwire:join","own"]"#).await;
     assert!(again.contains(r#""ok":true"#), "{again}");
 }

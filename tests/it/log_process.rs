@@ -195,7 +195,7 @@ async fn data_of_a_client_cannot_begin_a_line_or_a_field() {
 
 #[actix_rt::test]
 async fn a_burst_of_rejections_is_logged_in_one_line_per_kind() {
-    const REFUSALS: usize = 30;
+    const REJECTIONS: usize = 30;
     let node = Node::start(&[JSON, ("ROOMWIRE_LIMITS__CONNECTIONS", "1")]);
     let listening: Value = serde_json::from_str(&node.line("listening on")).unwrap();
     let address = listening["message"].as_str().unwrap();
@@ -203,7 +203,7 @@ async fn a_burst_of_rejections_is_logged_in_one_line_per_kind() {
     let _member = WebsocketClient::open(address).await;
     let polling = "/socket.io/?EIO=4&transport=polling";
     let old = polling.replace("EIO=4", "EIO=3");
-    for _ in 0..REFUSALS {
+    for _ in 0..REJECTIONS {
         let page = Request::get(polling).headers(&[("Origin", "https://a.example")]);
         assert_eq!(page.send(address).await.status, 403);
         assert_eq!(Request::get(&old).send(address).await.status, 400);
@@ -218,11 +218,11 @@ async fn a_burst_of_rejections_is_logged_in_one_line_per_kind() {
     for (message, field, value) in [
         ("limit reached", "key", "limits.connections"),
         (
-            "request refused",
+            "request rejected",
             "reason",
             "origin https://a.example is not allowed (cors.origins)",
         ),
-        ("request refused", "reason", "Unsupported protocol version"),
+        ("request rejected", "reason", "Unsupported protocol version"),
     ] {
         let logged: Vec<&Value> = lines
             .iter()

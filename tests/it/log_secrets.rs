@@ -27,11 +27,11 @@ async fn client_with_secrets(address: &str) -> String {
         ("Cookie", "token=cookie-t0ken"),
         ("Origin", "https://evil.example"),
     ];
-    let refused = WebsocketClient::handshake(address, target, &headers, false).await;
-    assert!(refused.is_err(), "its origin is not allowed");
+    let rejected = WebsocketClient::handshake(address, target, &headers, false).await;
+    assert!(rejected.is_err(), "its origin is not allowed");
     let mut client = WebsocketClient::handshake(address, target, &headers[..2], false)
         .await
-        .unwrap_or_else(|refused| panic!("{refused:?}"));
+        .unwrap_or_else(|rejected| panic!("{rejected:?}"));
     let open = client.text().await;
     client.send(r#"40{"token":"auth-t0ken"}"#).await;
     assert!(client.text().await.starts_with("40{"));
@@ -139,7 +139,7 @@ async fn no_token_and_no_key_of_open_webui_is_logged() {
         let cookie = format!("token={token}");
         let headers = [("Cookie", cookie.as_str())];
         let client = WebsocketClient::handshake(&address, target, &headers, false).await;
-        let mut client = client.unwrap_or_else(|refused| panic!("{refused:?}"));
+        let mut client = client.unwrap_or_else(|rejected| panic!("{rejected:?}"));
         assert!(client.text().await.starts_with("0{"));
         let auth = json!({"token": token});
         client.send(&format!("40{auth}")).await;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
-use roomwire::metrics::labels::RequestRefusal;
+use roomwire::metrics::labels::RequestRejection;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -60,8 +60,8 @@ async fn an_upstream_connection_that_reaches_its_own_node_is_rejected() {
     let metrics = node.metrics();
     assert!(
         metrics
-            .requests_refused_total
-            .of(RequestRefusal::Loop)
+            .requests_rejected_total
+            .of(RequestRejection::Loop)
             .get()
             >= 1
     );
@@ -93,14 +93,14 @@ async fn an_upstream_connection_that_reaches_another_node_of_the_cluster_is_reje
         clients
     };
     eventually("each node has rejected an upstream connection", || {
-        let refused = |node: &crate::support::TestServer| {
+        let rejected = |node: &crate::support::TestServer| {
             node.metrics()
-                .requests_refused_total
-                .of(RequestRefusal::Loop)
+                .requests_rejected_total
+                .of(RequestRejection::Loop)
                 .get()
                 > 0
         };
-        cluster.nodes.iter().all(refused)
+        cluster.nodes.iter().all(rejected)
     })
     .await;
     for node in &cluster.nodes {

@@ -40,12 +40,12 @@ async fn metrics_follow_clients_and_their_messages() {
     polling.send(r#"42["roomwire:emit","r","hello",1]"#).await;
     member.expect(r#"42["hello",1]"#).await;
     member.send("40/nowhere-of-ours,").await;
-    let refusal = member.text().await;
-    assert!(refusal.starts_with("44/nowhere-of-ours,"), "{refusal}");
-    let refused = server
+    let rejection = member.text().await;
+    assert!(rejection.starts_with("44/nowhere-of-ours,"), "{rejection}");
+    let rejected = server
         .send(Request::get("/socket.io/?EIO=3&transport=polling"))
         .await;
-    assert_eq!(refused.status, 400);
+    assert_eq!(rejected.status, 400);
     let seen = scrape(&server).await;
     for (series, expected) in [
         ("roomwire_sessions{transport=\"websocket\"}", 1.0),
@@ -57,7 +57,7 @@ async fn metrics_follow_clients_and_their_messages() {
         ("roomwire_connects_total{result=\"accepted\"}", 2.0),
         ("roomwire_connects_total{result=\"unknown_namespace\"}", 1.0),
         (
-            "roomwire_requests_refused_total{reason=\"unsupported_version\"}",
+            "roomwire_requests_rejected_total{reason=\"unsupported_version\"}",
             1.0,
         ),
         ("roomwire_commands_total{origin=\"local\"}", 1.0),

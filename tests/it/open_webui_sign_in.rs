@@ -217,11 +217,11 @@ async fn tokens_that_were_verified_before_do_not_wait_behind_forged_ones() {
         user_join(&mut page, &ann).await,
         r#"[{"id":"ann","name":"ANN"}]"#
     );
-    let refused = node
+    let rejected = node
         .metrics()
         .open_webui_sign_ins_total
         .of(SignIn::Rejected);
-    let served_before = refused.get();
+    let served_before = rejected.get();
     assert!(
         served_before < 30,
         "{served_before} forged tokens went first"

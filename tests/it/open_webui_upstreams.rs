@@ -1,6 +1,6 @@
 //! Upstream connections of the Open WebUI app: events that only a backend can handle.
 
-use roomwire::metrics::labels::UpstreamRefusal;
+use roomwire::metrics::labels::UpstreamRejection;
 use serde_json::json;
 
 use crate::support::eventually;
@@ -203,11 +203,11 @@ async fn a_backend_that_does_not_acknowledge_user_join_is_unavailable() {
     ann.send(r#"42["something-new",1]"#).await;
     let (mut upstream, _) = upstreams.next_unacknowledged(&token).await;
     assert_eq!(upstream.try_text().await, None);
-    let refused = &cluster.nodes[0]
+    let rejected = &cluster.nodes[0]
         .metrics()
-        .upstream_connections_refused_total;
+        .upstream_connections_rejected_total;
     eventually("the end of the connection", || {
-        refused.of(UpstreamRefusal::Unavailable).get() == 1
+        rejected.of(UpstreamRejection::Unavailable).get() == 1
     })
     .await;
     ann.send(r#"42["something-new",2]"#).await;
@@ -216,19 +216,19 @@ async fn a_backend_that_does_not_acknowledge_user_join_is_unavailable() {
 }
 
 #[actix_rt::test]
-async fn a_client_whose_connection_is_refused_is_disconnected_after_a_pause() {
+async fn a_client_whose_connection_is_rejected_is_disconnected_after_a_pause() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
     let cluster = cluster::<1>(&backend, &[]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     ann.send(&format!("42{JOIN}")).await;
-    upstreams.refuse_next().await;
-    let refused = &cluster.nodes[0]
+    upstreams.reject_next().await;
+    let rejected = &cluster.nodes[0]
         .metrics()
-        .upstream_connections_refused_total;
-    eventually("the refusal", || {
-        refused.of(UpstreamRefusal::Upstream).get() == 1
+        .upstream_connections_rejected_total;
+    eventually("the rejection", || {
+        rejected.of(UpstreamRejection::Upstream).get() == 1
     })
     .await;
     assert_eq!(ann.ask(r#"["heartbeat",{}]"#).await, "[]");

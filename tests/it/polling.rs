@@ -131,7 +131,7 @@ async fn a_second_concurrent_poll_ends_the_session() {
     let server = TestServer::start().await;
     let mut client = server.polling().await;
     client.connect().await;
-    // Either can arrive first; the later one is refused, and the session ends.
+    // Either can arrive first; the later one is rejected, and the session ends.
     let (one, two) = tokio::join!(client.get(), client.get());
     let mut statuses = [one.status, two.status];
     statuses.sort_unstable();
@@ -188,7 +188,7 @@ async fn malformed_bodies_end_the_session_with_400() {
 }
 
 #[actix_rt::test]
-async fn invalid_requests_are_refused_with_code_and_message() {
+async fn invalid_requests_are_rejected_with_code_and_message() {
     let server = TestServer::start().await;
     let known = server.polling().await.sid;
     let unknown = format!("{}AAAAAAAAAAAAAAAA", server.node());

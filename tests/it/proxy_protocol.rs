@@ -66,7 +66,7 @@ async fn the_address_in_the_header_is_that_of_the_client() {
     for (head, expected) in cases {
         assert_eq!(status(connect(&server, &head).await).await, expected);
     }
-    assert_eq!(server.metrics().proxy_headers_refused_total.get(), 0);
+    assert_eq!(server.metrics().proxy_headers_rejected_total.get(), 0);
 }
 
 #[actix_rt::test]
@@ -109,9 +109,9 @@ async fn a_header_in_pieces_is_read_without_bytes_after_it() {
     assert_eq!(response.status, 200);
 }
 
-async fn assert_one_refused(server: &TestServer) {
+async fn assert_one_rejected(server: &TestServer) {
     eventually("it is counted", || {
-        server.metrics().proxy_headers_refused_total.get() == 1
+        server.metrics().proxy_headers_rejected_total.get() == 1
     })
     .await;
 }
@@ -123,14 +123,14 @@ async fn connections_without_a_valid_header_are_closed_and_counted() {
     let mut rest = Vec::new();
     let _reset = within_deadline("the end", bare.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
-    assert_one_refused(&server).await;
+    assert_one_rejected(&server).await;
 
     let elsewhere = [SETTINGS[0], ("SERVER__TRUSTED_PROXIES", "10.0.0.0/8")];
     let server = TestServer::with(&elsewhere).await;
     let mut untrusted = connect(&server, &header("10.0.0.9:80")).await;
     let _reset = within_deadline("the end", untrusted.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
-    assert_one_refused(&server).await;
+    assert_one_rejected(&server).await;
 }
 
 #[actix_rt::test]
@@ -138,7 +138,7 @@ async fn a_connection_without_any_bytes_is_closed() {
     let server = TestServer::with(&SETTINGS).await;
     let mut idle = connect(&server, &header(CLIENT)[..20]).await;
     assert!(within_deadline("the end", idle.read_u8()).await.is_err());
-    assert_one_refused(&server).await;
+    assert_one_rejected(&server).await;
 }
 
 #[test]

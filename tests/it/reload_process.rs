@@ -117,9 +117,9 @@ async fn limits_rooms_origins_and_the_log_change_under_open_connections() {
     // The open session counts towards the limit.
     assert_eq!(node.handshake(&page).await, 200);
     assert_eq!(node.handshake(&page).await, 503);
-    let refused = member.ask(r#"["roomwire:join","new"]"#).await;
-    assert!(refused.contains("join_forbidden"), "{refused}");
-    node.node.line("request refused socket=");
+    let rejected = member.ask(r#"["roomwire:join","new"]"#).await;
+    assert!(rejected.contains("join_forbidden"), "{rejected}");
+    node.node.line("request rejected socket=");
     // A member stays in the room and may do what members may.
     let emitted = member.ask(r#"["roomwire:emit","old","x"]"#).await;
     assert_eq!(emitted, r#"[{"ok":true}]"#);
@@ -160,8 +160,8 @@ async fn an_invalid_file_changes_nothing_and_every_problem_is_logged() {
     );
     assert_eq!(node.handshake(&[]).await, 503, "the old limit");
     member.join("x").await;
-    let refused = r#"roomwire_config_reloads_total{result="refused"}"#;
-    assert_eq!(node.metric(refused).await, 2);
+    let rejected = r#"roomwire_config_reloads_total{result="rejected"}"#;
+    assert_eq!(node.metric(rejected).await, 2);
 
     node.reload(before, "configuration reloaded, nothing changed");
     let unchanged = r#"roomwire_config_reloads_total{result="unchanged"}"#;
@@ -224,7 +224,7 @@ async fn an_incomplete_certificate_renewal_is_rejected_and_counted() {
     node.signal("HUP");
     let lines = node.lines_until("configuration not reloaded");
     assert!(
-        has_line(&lines, &["configuration refused server.tls_"]),
+        has_line(&lines, &["configuration rejected server.tls_"]),
         "{lines:#?}"
     );
     let metrics = Request::get("/metrics").send(&internal).await;

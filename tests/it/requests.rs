@@ -103,7 +103,7 @@ async fn a_head_in_pieces_and_pipelined_requests_are_served() {
 }
 
 #[actix_rt::test]
-async fn a_head_beyond_32_kib_is_refused_and_one_below_is_served() {
+async fn a_head_beyond_32_kib_is_rejected_and_one_below_is_served() {
     let files = Files::good();
     for settings in [&[][..], &files.settings()[..]] {
         let server = TestServer::with(settings).await;
@@ -119,7 +119,7 @@ async fn a_head_beyond_32_kib_is_refused_and_one_below_is_served() {
             (request(100_000).trim_end().to_owned(), vec!["431"]),
         ] {
             let mut stream = tls::dial(&server.address(), false).await;
-            // Bytes after a refused head are not read.
+            // Bytes after a rejected head are not read.
             let _ = stream.write_all(requests.as_bytes()).await;
             if expected == ["200"] {
                 let last = format!("{LIVEZ}Connection: close\r\n\r\n");

@@ -200,7 +200,7 @@ async fn rooms_without_a_rule_can_be_closed() {
 }
 
 #[actix_rt::test]
-async fn invalid_requests_are_refused_with_a_code() {
+async fn invalid_requests_are_rejected_with_a_code() {
     let server = TestServer::with(&[("SOCKET__MAX_ROOMS", "3")]).await;
     let mut a = server.member().await;
     a.join(&"r".repeat(128)).await;

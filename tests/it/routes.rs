@@ -106,6 +106,6 @@ async fn routes_to_the_app_upstream_share_its_limits() {
     client.connect("/a").await;
     client.expect(r#"42/a,["auth",{}]"#).await;
     client.send("40/b,").await;
-    let refused = client.text().await;
-    assert!(refused.starts_with("44/b,"), "{refused}");
+    let rejected = client.text().await;
+    assert!(rejected.starts_with("44/b,"), "{rejected}");
 }

@@ -48,7 +48,7 @@ async fn a_stopping_node_rejects_new_sessions() {
     // A session whose client does not poll delays the stop up to its time limit.
     let mut lingering = server.polling().await;
     lingering.connect().await;
-    let (refused, ()) = tokio::join!(
+    let (rejected, ()) = tokio::join!(
         async {
             loop {
                 let response = Request::get("/socket.io/?EIO=4&transport=polling")
@@ -62,10 +62,10 @@ async fn a_stopping_node_rejects_new_sessions() {
         server.server.stop()
     );
     assert_eq!(
-        refused.summary(),
+        rejected.summary(),
         (503, r#"{"code":6,"message":"Server shutting down"}"#)
     );
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(rejected.header("retry-after"), Some("1"));
 }
 
 #[actix_rt::test]

@@ -29,7 +29,7 @@ fn of(pair: &Pair) -> CertificateDer<'static> {
 }
 
 #[actix_rt::test]
-async fn bytes_that_the_kernel_refused_are_sent_later() {
+async fn bytes_that_the_kernel_rejected_are_sent_later() {
     let (server, _files) = secure(&[("SOCKET__SEND_BUFFER", "16KiB")]).await;
     let mut slow = WebsocketClient::open_small(&server.address()).await;
     slow.connect("/").await;
@@ -190,12 +190,12 @@ async fn tls_1_2_and_a_close_without_alert_are_accepted() {
 }
 
 #[actix_rt::test]
-async fn a_refused_websocket_receives_its_response() {
+async fn a_rejected_websocket_receives_its_response() {
     let (server, _files) = secure(&[]).await;
     let target = "/socket.io/?EIO=4&transport=websocket&sid=abcdefghijklmnopqrst";
-    let refused = WebsocketClient::handshake(&server.address(), target, &[], false).await;
-    let refused: Response = refused.err().unwrap();
-    assert_eq!(refused.status, 400);
+    let rejected = WebsocketClient::handshake(&server.address(), target, &[], false).await;
+    let rejected: Response = rejected.err().unwrap();
+    assert_eq!(rejected.status, 400);
     // For a session that would live on this node, requested on every worker.
     let sid = {
         let client = server.polling().await;
@@ -205,9 +205,9 @@ async fn a_refused_websocket_receives_its_response() {
     server.sessions(0).await;
     for _ in 0..4 {
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
-        let refused = WebsocketClient::handshake(&server.address(), &target, &[], false).await;
-        let refused = refused.err().unwrap();
-        assert_eq!(refused.summary(), (400, "Session ID unknown"));
+        let rejected = WebsocketClient::handshake(&server.address(), &target, &[], false).await;
+        let rejected = rejected.err().unwrap();
+        assert_eq!(rejected.summary(), (400, "Session ID unknown"));
     }
 }
 
@@ -270,7 +270,7 @@ fn unusable_files_are_reported_with_the_reason() {
             ("ROOMWIRE_SERVER__TLS_CERT", certificate.to_str().unwrap()),
             ("ROOMWIRE_SERVER__TLS_KEY", key.to_str().unwrap()),
         ];
-        assert_refused_with(&environment, &[setting, wrong]);
+        assert_rejected_with(&environment, &[setting, wrong]);
     }
 }
 
@@ -278,11 +278,11 @@ fn unusable_files_are_reported_with_the_reason() {
 fn certificate_and_key_are_configured_together() {
     let files = Files::good();
     let [certificate, key] = files.settings();
-    assert_refused_with(
+    assert_rejected_with(
         &[("ROOMWIRE_SERVER__TLS_CERT", certificate.1)],
         &["server.tls_key", "is missing"],
     );
-    assert_refused_with(
+    assert_rejected_with(
         &[("ROOMWIRE_SERVER__TLS_KEY", key.1)],
         &["server.tls_cert", "is missing"],
     );
@@ -290,13 +290,13 @@ fn certificate_and_key_are_configured_together() {
         ("ROOMWIRE_SERVER__TLS_CERT", certificate.1),
         ("ROOMWIRE_SERVER__TLS_KEY", "/nowhere/tls.key"),
     ];
-    assert_refused_with(
+    assert_rejected_with(
         &missing,
         &["server.tls_key", "`/nowhere/tls.key` cannot be read"],
     );
 }
 
-fn assert_refused_with(environment: &[(&str, &str)], parts: &[&str]) {
+fn assert_rejected_with(environment: &[(&str, &str)], parts: &[&str]) {
     let output = run(&["check"], environment);
     let problems = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{parts:?}: {problems}");

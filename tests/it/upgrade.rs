@@ -51,9 +51,9 @@ async fn websocket_reaches_its_session_from_every_worker(server: &TestServer) {
             .expect(r#"451-["x",{"_placeholder":true,"num":0}]"#)
             .await;
         websocket.expect_binary(&[attempt; 9]).await;
-        let refused = client.get().await;
+        let rejected = client.get().await;
         assert_eq!(
-            refused.summary(),
+            rejected.summary(),
             (
                 400,
                 r#"{"code":3,"message":"Bad request","context":"TRANSPORT_MISMATCH"}"#

@@ -100,7 +100,7 @@ async fn each_namespace_has_an_upstream_connection_of_its_own() {
 }
 
 #[actix_rt::test]
-async fn a_refusal_of_the_upstream_is_passed_on() {
+async fn a_rejection_of_the_upstream_is_passed_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let front = front_of(&[listener.local_addr().unwrap()], &[]).await;
     let mut client = front.websocket().await;

@@ -103,7 +103,7 @@ async fn upstream_connections_are_limited_per_node_and_per_user() {
     assert!(response.starts_with("40"), "{response}");
     let (second, response) = join(a).await;
     assert!(response.starts_with("40"), "{response}");
-    let (_refused, response) = join(a).await;
+    let (_rejected, response) = join(a).await;
     assert!(response.starts_with("44"), "{response}");
     assert!(
         response.contains(r#""code":"too_many_upstream_connections_of_user""#),
@@ -111,12 +111,12 @@ async fn upstream_connections_are_limited_per_node_and_per_user() {
     );
     let (_third, response) = join("").await;
     assert!(response.starts_with("40"), "{response}");
-    let (_refused, response) = join("").await;
+    let (_rejected, response) = join("").await;
     assert!(
         response.contains(r#""code":"too_many_upstream_connections""#),
         "{response}"
     );
-    assert_eq!(front.metrics().upstream_connections_refused_total.get(), 2);
+    assert_eq!(front.metrics().upstream_connections_rejected_total.get(), 2);
     drop(second);
     eventually("the end of its connection", || {
         front.metrics().upstream_connections.get() == 2
@@ -179,7 +179,7 @@ async fn upstream_connections_are_limited_per_address_for_any_auth_payload() {
     assert!(response.starts_with("40"), "{response}");
     let (mut second, response) = join("203.0.113.7", r#"{"token":"b"}"#).await;
     assert!(response.starts_with("40"), "{response}");
-    let (_refused, response) = join("203.0.113.7", r#"{"token":"c"}"#).await;
+    let (_rejected, response) = join("203.0.113.7", r#"{"token":"c"}"#).await;
     let expected = r#""code":"too_many_upstream_connections_of_address","key":"app.upstream.max_connections_per_ip""#;
     assert!(response.contains(expected), "{response}");
     // Another namespace of a session requires another upstream connection.
@@ -189,7 +189,7 @@ async fn upstream_connections_are_limited_per_address_for_any_auth_payload() {
     assert!(response.contains(expected), "{response}");
     let (_other, response) = join("203.0.113.8", r#"{"token":"c"}"#).await;
     assert!(response.starts_with("40"), "{response}");
-    // Refused clients cause no connection.
+    // Rejected clients cause no connection.
     assert_eq!(front.metrics().upstream_connections_opened_total.get(), 3);
     drop(first);
     eventually("the end of its connection", || {

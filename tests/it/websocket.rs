@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use roomwire::metrics::labels::RequestRefusal;
+use roomwire::metrics::labels::RequestRejection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -179,7 +179,7 @@ async fn a_close_packet_or_frame_ends_the_session_at_once() {
 }
 
 #[actix_rt::test]
-async fn invalid_handshakes_are_refused_with_a_message() {
+async fn invalid_handshakes_are_rejected_with_a_message() {
     let server = TestServer::start().await;
     let id = "AAAAAAAAAAAAAAAAAAAA";
     let cases = [
@@ -210,15 +210,15 @@ async fn invalid_handshakes_are_refused_with_a_message() {
         ),
     ];
     for (target, status, message) in cases {
-        let refused = WebsocketClient::handshake(&server.address(), &target, &[], false)
+        let rejected = WebsocketClient::handshake(&server.address(), &target, &[], false)
             .await
             .err()
             .unwrap();
-        assert_eq!(refused.summary(), (status, message), "{target}");
+        assert_eq!(rejected.summary(), (status, message), "{target}");
     }
-    let refused = &server.metrics().requests_refused_total;
-    assert_eq!(refused.get(), 5);
-    assert_eq!(refused.of(RequestRefusal::SessionUnknown).get(), 1);
+    let rejected = &server.metrics().requests_rejected_total;
+    assert_eq!(rejected.get(), 5);
+    assert_eq!(rejected.of(RequestRejection::SessionUnknown).get(), 1);
     let open = server.websocket().await;
     assert_eq!(field(&open.open, "pingInterval"), "25000");
 }

@@ -61,7 +61,7 @@ pub(crate) enum Notice<'a> {
 pub(crate) enum ClientError {
     #[error(transparent)]
     Framing(#[from] FramingError),
-    #[error("the upgrade was refused: {0:?}")]
+    #[error("the upgrade was rejected: {0:?}")]
     Upgrade(String),
     #[error("unexpected packet {packet:?} in stage {stage:?}")]
     Packet { packet: String, stage: Stage },
@@ -377,10 +377,10 @@ mod tests {
                 "{text}"
             );
         }
-        let mut refused = Client::new(1, Door::default());
-        refused.connected("h");
+        let mut rejected = Client::new(1, Door::default());
+        rejected.connected("h");
         assert!(
-            refused
+            rejected
                 .receive(b"HTTP/1.1 400 Bad\r\n\r\n", &mut |_| {})
                 .is_err()
         );

@@ -73,7 +73,7 @@ struct Orders {
 pub(crate) struct Faults {
     /// Frames that broke RFC 6455.
     pub(crate) framing: u64,
-    /// Refused upgrades, unexpected packets, socket errors.
+    /// Rejected upgrades, unexpected packets, socket errors.
     pub(crate) other: u64,
     /// The first fault in words.
     pub(crate) first: Option<String>,

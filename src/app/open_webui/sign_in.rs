@@ -7,7 +7,7 @@ use super::backends::{Trust, Unavailable};
 use super::events::{channel_room, single_socket, user_room};
 use super::outcomes::{backends_unavailable, empty_ack, too_many_rejected_tokens};
 use super::user::Login;
-use super::worker::{TokenRefusal, WorkerApp};
+use super::worker::{TokenRejection, WorkerApp};
 use crate::app::{Effect, Effects, SocketHandle};
 use crate::logging::Burst;
 use crate::metrics::labels::BackendRequest;
@@ -28,9 +28,9 @@ impl WorkerApp {
                 handle.join(vec![room]).await;
                 Effects::new()
             }
-            Err(TokenRefusal::Unavailable) => backends_unavailable(),
-            Err(TokenRefusal::Rejected) => Effects::new(),
-            Err(TokenRefusal::TooManyRejected) => too_many_rejected_tokens(),
+            Err(TokenRejection::Unavailable) => backends_unavailable(),
+            Err(TokenRejection::Rejected) => Effects::new(),
+            Err(TokenRejection::TooManyRejected) => too_many_rejected_tokens(),
         }
     }
 
@@ -146,10 +146,10 @@ impl WorkerApp {
     ) -> Result<Login, Effects> {
         let token = token.ok_or_else(|| Effects::from([empty_ack()]))?;
         let result = self.authenticate(socket, &token).await;
-        result.map_err(|refusal| match refusal {
-            TokenRefusal::Unavailable => backends_unavailable(),
-            TokenRefusal::Rejected => [empty_ack()].into(),
-            TokenRefusal::TooManyRejected => too_many_rejected_tokens(),
+        result.map_err(|rejection| match rejection {
+            TokenRejection::Unavailable => backends_unavailable(),
+            TokenRejection::Rejected => [empty_ack()].into(),
+            TokenRejection::TooManyRejected => too_many_rejected_tokens(),
         })
     }
 }

@@ -266,7 +266,7 @@ impl BackendListener {
 }
 
 fn pause_after(ending: &Ending) -> Option<Duration> {
-    matches!(ending, Ending::Refused { .. } | Ending::Unavailable(_)).then_some(RETRY_PAUSE)
+    matches!(ending, Ending::Rejected { .. } | Ending::Unavailable(_)).then_some(RETRY_PAUSE)
 }
 
 /// `[name,{"auth":{"token":…}}]`
@@ -295,7 +295,7 @@ mod tests {
             reason: String::new(),
             was_quiet: true,
         };
-        let refused = Ending::Refused {
+        let rejected = Ending::Rejected {
             message: String::new(),
             data: None,
         };
@@ -303,7 +303,7 @@ mod tests {
         for at_once in [lost, Ending::Disconnected] {
             assert_eq!(pause_after(&at_once), None);
         }
-        for delayed in [refused, unavailable] {
+        for delayed in [rejected, unavailable] {
             assert_eq!(pause_after(&delayed), Some(RETRY_PAUSE));
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct WorkerApp {
 }
 
 /// Why a token presented by a socket was not accepted.
-pub(super) enum TokenRefusal {
+pub(super) enum TokenRejection {
     Rejected,
     /// Rejected, and the socket has presented too many rejected tokens.
     TooManyRejected,
@@ -133,15 +133,15 @@ impl WorkerApp {
         &self,
         socket: SocketId,
         token: &str,
-    ) -> Result<Login, TokenRefusal> {
+    ) -> Result<Login, TokenRejection> {
         let result = self.authenticator.authenticate(token).await;
         result.map_err(|error| match error {
-            AuthError::Unavailable => TokenRefusal::Unavailable,
+            AuthError::Unavailable => TokenRejection::Unavailable,
             AuthError::Rejected => {
                 let too_many = self.sockets.borrow_mut().count_rejected_token(socket);
                 match too_many {
-                    true => TokenRefusal::TooManyRejected,
-                    false => TokenRefusal::Rejected,
+                    true => TokenRejection::TooManyRejected,
+                    false => TokenRejection::Rejected,
                 }
             }
         })

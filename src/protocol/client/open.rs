@@ -39,21 +39,21 @@ pub(super) fn sid(data: &str) -> Result<Box<str>, String> {
 }
 
 #[derive(Deserialize)]
-struct Refused<'a> {
+struct ConnectErrorBody<'a> {
     message: String,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
 /// The data of a CONNECT_ERROR: an object with `message` and optionally `data`, or a string (python-socketio).
-pub(super) fn refusal(data: &str) -> EndReason {
-    if let Ok(refused) = serde_json::from_str::<Refused<'_>>(data) {
-        return EndReason::Refused {
-            message: refused.message,
-            data: refused.data.map(|data| data.get().to_owned()),
+pub(super) fn rejection(data: &str) -> EndReason {
+    if let Ok(rejected) = serde_json::from_str::<ConnectErrorBody<'_>>(data) {
+        return EndReason::Rejected {
+            message: rejected.message,
+            data: rejected.data.map(|data| data.get().to_owned()),
         };
     }
-    EndReason::Refused {
+    EndReason::Rejected {
         message: serde_json::from_str(data).unwrap_or_else(|_| data.to_owned()),
         data: None,
     }

@@ -232,7 +232,7 @@ fn pings_get_pongs_and_a_missed_deadline_ends_the_connection() {
 
 #[test]
 fn a_connect_error_ends_the_connection_with_its_message() {
-    let refusals = [
+    let rejections = [
         (
             r#"44{"message":"no","data":{"code":7}}"#,
             "no",
@@ -242,10 +242,10 @@ fn a_connect_error_ends_the_connection_with_its_message() {
         (r#"44"plain""#, "plain", None),
         (r#"44{"why":1}"#, r#"{"why":1}"#, None),
     ];
-    for (packet, message, data) in refusals {
+    for (packet, message, data) in rejections {
         let mut peer = Peer::new("/", "");
         peer.server_sends(&text(OPEN)).unwrap();
-        let end = EndReason::Refused {
+        let end = EndReason::Rejected {
             message: message.into(),
             data: data.map(Into::into),
         };

@@ -236,7 +236,7 @@ mod tests {
         }
 
         #[test]
-        fn any_body_is_read_or_refused(body in ".*") {
+        fn any_body_is_read_or_rejected(body in ".*") {
             let read = packets(&body);
             prop_assert!(read.iter().rev().skip(1).all(Result::is_ok));
         }

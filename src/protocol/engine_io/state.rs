@@ -25,7 +25,7 @@ pub enum CloseReason {
     MessageTooLarge,
     /// More events wait for the app than `socket.inbox_limit`, and back-pressure cannot reach the client.
     InboxOverflow,
-    /// JSON nested deeper than `socket.max_depth`, and the app cannot refuse the event alone.
+    /// JSON nested deeper than `socket.max_depth`, and the app cannot reject the event alone.
     NestedTooDeeply,
     /// No namespace was joined in time.
     ConnectTimeout,

@@ -81,7 +81,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that refuses packets of more than `max_packet` bytes, text and attachments together.
+    /// A decoder that rejects packets of more than `max_packet` bytes, text and attachments together.
     pub fn new(max_packet: usize) -> Self {
         Self {
             partial: None,

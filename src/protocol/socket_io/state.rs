@@ -61,7 +61,7 @@ impl Namespaces {
         }
     }
 
-    /// The namespace was refused or left.
+    /// The namespace was rejected or left.
     pub fn remove(&mut self, slot: Slot) -> Option<Namespace> {
         self.slots.get_mut(slot.get())?.take().map(|(name, _)| name)
     }

@@ -61,7 +61,7 @@ fn accepts(stream: &[u8], expected: &[Frame<'_>]) {
 }
 
 #[track_caller]
-fn refuses(stream: &[u8], expected: FrameError, close_code: u16) {
+fn rejects(stream: &[u8], expected: FrameError, close_code: u16) {
     for size in [stream.len(), 1, 3] {
         assert_eq!(
             decode(stream, &[size]).1,
@@ -132,18 +132,18 @@ fn the_stream_ends_with_a_close_frame() {
         &client_frame(0x88, b"\x0f\xa0bye"),
         &[close(Some(4000), "bye")],
     );
-    refuses(
+    rejects(
         &client_frame(0x88, b"\x03"),
         FrameError::TruncatedCloseCode,
         1002,
     );
-    refuses(
+    rejects(
         &client_frame(0x88, b"\x03\xe8\xff"),
         FrameError::InvalidUtf8,
         1007,
     );
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535_u16] {
-        refuses(
+        rejects(
             &client_frame(0x88, &code.to_be_bytes()),
             FrameError::BadCloseCode(code),
             1002,
@@ -153,51 +153,51 @@ fn the_stream_ends_with_a_close_frame() {
 
 #[test]
 fn malformed_frames_are_rejected() {
-    refuses(&[0x81, 0x01, b'x'], FrameError::Unmasked, 1002);
-    refuses(
+    rejects(&[0x81, 0x01, b'x'], FrameError::Unmasked, 1002);
+    rejects(
         &client_frame(0xc1, b"x"),
         FrameError::ReservedBits(0x40),
         1002,
     );
-    refuses(
+    rejects(
         &client_frame(0x91, b"x"),
         FrameError::ReservedBits(0x10),
         1002,
     );
     for opcode in [0x3, 0x7, 0xb, 0xf] {
-        refuses(
+        rejects(
             &client_frame(0x80 | opcode, b"x"),
             FrameError::UnknownOpCode(opcode),
             1002,
         );
     }
-    refuses(
+    rejects(
         &client_frame(0x89, &[0; 126]),
         FrameError::ControlTooLong(126),
         1002,
     );
-    refuses(
+    rejects(
         &client_frame(0x09, b""),
         FrameError::FragmentedControl,
         1002,
     );
-    refuses(
+    rejects(
         &client_frame(0x80, b"x"),
         FrameError::UnexpectedContinuation,
         1002,
     );
-    refuses(
+    rejects(
         &frames(&[(0x01, b"a"), (0x81, b"b")]),
         FrameError::InterleavedMessage,
         1002,
     );
-    refuses(
+    rejects(
         &frames(&[(0x01, b"a"), (0x80, b"b"), (0x80, b"c")]),
         FrameError::UnexpectedContinuation,
         1002,
     );
-    refuses(&client_frame(0x81, b"\xff"), FrameError::InvalidUtf8, 1007);
-    refuses(
+    rejects(&client_frame(0x81, b"\xff"), FrameError::InvalidUtf8, 1007);
+    rejects(
         &frames(&[(0x01, b"\xe2"), (0x80, b"x")]),
         FrameError::InvalidUtf8,
         1007,
@@ -212,7 +212,7 @@ fn an_oversized_frame_is_rejected_by_its_header() {
         &[Frame::Binary(&[0; LIMIT])],
     );
     let header_of = |first, size| client_frame(first, &vec![0; size])[..8].to_vec();
-    refuses(
+    rejects(
         &header_of(0x81, 1001),
         FrameError::TooLarge { size: 1001, limit },
         1009,
@@ -220,7 +220,7 @@ fn an_oversized_frame_is_rejected_by_its_header() {
     let mut fragmented = client_frame(0x01, &[b'a'; 600]);
     fragmented.extend(client_frame(0x00, b""));
     fragmented.extend(header_of(0x80, 401));
-    refuses(
+    rejects(
         &fragmented,
         FrameError::TooLarge { size: 1001, limit },
         1009,
@@ -228,7 +228,7 @@ fn an_oversized_frame_is_rejected_by_its_header() {
     let huge = [
         0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0,
     ];
-    refuses(
+    rejects(
         &huge,
         FrameError::TooLarge {
             size: u64::MAX,

@@ -116,27 +116,27 @@ impl Acceptor {
         let peer = stream.peer_addr()?;
         let accepted = self.prepare(stream, peer).await;
         if let Err(error) = &accepted {
-            self.record_refusal(peer, error);
+            self.record_rejection(peer, error);
         }
         accepted
     }
 
-    fn record_refusal(&self, peer: SocketAddr, error: &AcceptError) {
+    fn record_rejection(&self, peer: SocketAddr, error: &AcceptError) {
         static BURST: Burst = Burst::new();
         let metrics = &self.settings.metrics;
-        let refused = match error {
+        let rejected = match error {
             AcceptError::Lost(_) | AcceptError::Limited(_) => {
-                return debug!(peer:%, reason:% = error; "connection refused");
+                return debug!(peer:%, reason:% = error; "connection rejected");
             }
             AcceptError::UntrustedProxy | AcceptError::Header(_) | AcceptError::SlowHeader => {
-                &metrics.proxy_headers_refused_total
+                &metrics.proxy_headers_rejected_total
             }
             _ => &metrics.tls_handshakes_failed_total,
         };
-        refused.increment();
+        rejected.increment();
         match BURST.note() {
-            Some(others) => warn!(peer:%, others; "connection refused: {error}"),
-            None => debug!(peer:%, reason:% = error; "connection refused"),
+            Some(others) => warn!(peer:%, others; "connection rejected: {error}"),
+            None => debug!(peer:%, reason:% = error; "connection rejected"),
         }
     }
 

@@ -21,7 +21,7 @@ const LONGEST_TEXT: usize = 107;
 /// ids).
 const LONGEST: usize = 4096;
 
-/// Why a header is refused.
+/// Why a header is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     /// The connection ended or was lost.
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_input_is_refused_with_the_reason() {
+    async fn other_input_is_rejected_with_the_reason() {
         let mut long = binary(&ProxyHeader::with_local());
         long[14..16].copy_from_slice(&[0xff, 0xff]);
         let mut version_3 = binary(&from("192.0.2.7:4711", "10.0.0.1:80"));

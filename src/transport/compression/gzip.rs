@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_weight_of_0_in_any_notation_refuses_gzip() {
+    fn a_weight_of_0_in_any_notation_rejects_gzip() {
         for (accepted, expected) in [
             ("gzip", true),
             ("deflate, gzip;q=0.1", true),

@@ -13,8 +13,8 @@ use crate::outbox::Packet;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::handshake::RequestError;
 use crate::transport::offer::WebsocketOffer;
-use crate::transport::refused;
 use crate::transport::rejection::Rejection;
+use crate::transport::rejection_log;
 use crate::transport::socket::ClientStream;
 
 /// Responds to the opening handshake of a websocket and, if the owner of the session accepts its probe, holds it until
@@ -44,7 +44,7 @@ pub(in crate::transport) async fn hold(
 }
 
 /// Responds to the opening handshake, given the owner's response to the probe. Returns the connection and the bytes that
-/// followed the handshake, unless the websocket is refused or closed again.
+/// followed the handshake, unless the websocket is rejected or closed again.
 async fn respond(
     endpoint: &Endpoint,
     offer: WebsocketOffer<ClientStream>,
@@ -63,7 +63,7 @@ async fn respond(
         return Ok(None);
     }
     if outcome == ForwardOutcome::Gone {
-        refused::record_unknown_session(endpoint);
+        rejection_log::record_unknown_session(endpoint);
         let rejection = Rejection::from(RequestError::SessionUnknown);
         rejection.send(stream).await?;
         return Ok(None);

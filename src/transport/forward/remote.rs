@@ -209,7 +209,7 @@ impl RemoteWebsocket {
 
     fn reject(&self, error: FrameError) -> Close {
         if error.close_code() == 1009 {
-            self.session.limits.refused(Limit::Payload, None);
+            self.session.limits.record_rejection(Limit::Payload, None);
             let (code, reason) = CloseReason::MessageTooLarge.close_frame();
             return Close(Packet::close(code, reason));
         }

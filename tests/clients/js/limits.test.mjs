@@ -9,7 +9,7 @@ const SHARED = { ROOMWIRE_LIMITS__CONNECTIONS_PER_IP: "1" };
 const PACED = { ROOMWIRE_LIMITS__EVENTS_PER_SECOND: "50", ROOMWIRE_LIMITS__EVENTS_BURST: "2" };
 const SMALL = { ROOMWIRE_LIMITS__CONNECT_PAYLOAD: "100B" };
 
-const REFUSALS = [
+const REJECTIONS = [
   ["a full node", FULL, 503, { code: 7, message: "Too many connections", context: "limits.connections" }],
   [
     "an address with its share",
@@ -19,12 +19,12 @@ const REFUSALS = [
   ],
 ];
 
-for (const [what, env, status, body] of REFUSALS) {
+for (const [what, env, status, body] of REJECTIONS) {
   describe(`limits: ${what}`, WATCHDOG, () => {
     const it = cluster(ROUTES.directly, env);
 
     for (const [by, travel] of Object.entries(TRAVELS)) {
-      test(`${by}: refused, and in when there is room`, async (t) => {
+      test(`${by}: rejected, and in when there is room`, async (t) => {
         const first = await settled(client(t, it.url, travel));
         const second = client(t, it.url, travel);
         // Read at once: the client throws the answer away after that.
@@ -65,7 +65,7 @@ describe("limits: events", WATCHDOG, () => {
 describe("limits: connect payload", WATCHDOG, () => {
   const it = cluster(ROUTES.directly, SMALL);
 
-  test("a refused connect says which limit", async (t) => {
+  test("a rejected connect says which limit", async (t) => {
     const socket = client(t, it.url, TRAVELS["websocket only"], "/", { auth: { token: "x".repeat(200) } });
     const errors = heard(socket, "connect_error");
     const [error] = await errors.next();

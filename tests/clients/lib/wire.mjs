@@ -114,8 +114,8 @@ export class Socket {
     return socket;
   }
 
-  /** For handshakes that must be refused: resolves with the HTTP answer. */
-  static async refused(node, path = ENGINE, query = {}, options = {}) {
+  /** For handshakes that must be rejected: resolves with the HTTP answer. */
+  static async rejected(node, path = ENGINE, query = {}, options = {}) {
     const socket = Socket.#start(node, path, query, options);
     socket.opened.catch(() => {});
     const accepted = socket.opened.then(() => {
@@ -130,7 +130,7 @@ export class Socket {
         incoming.once("error", reject);
       });
     });
-    return within("refusal of the websocket", Promise.race([accepted, answer]));
+    return within("rejection of the websocket", Promise.race([accepted, answer]));
   }
 
   static #start(node, path, query, { pong = true, ...options }) {

@@ -14,12 +14,12 @@ class Driver:
         self.namespaces = list(namespaces)
         self.heard = {namespace: asyncio.Queue() for namespace in namespaces}
         self.ended = asyncio.Queue()
-        self.refused = asyncio.Queue()
+        self.rejected = asyncio.Queue()
         self.client = self.make()
         for namespace in namespaces:
             self.client.on("*", self.listener(self.heard[namespace]), namespace=namespace)
             self.client.on("disconnect", self.listener(self.ended), namespace=namespace)
-            self.client.on("connect_error", self.listener(self.refused), namespace=namespace)
+            self.client.on("connect_error", self.listener(self.rejected), namespace=namespace)
 
     async def next(self, namespace="/"):
         return await asyncio.wait_for(self.heard[namespace].get(), PATIENCE)

@@ -41,12 +41,12 @@ def test_connects_without_a_payload(echo, driver, transports):
     asyncio.run(run())
 
 
-def test_an_unknown_namespace_is_refused(echo, driver, transports):
+def test_an_unknown_namespace_is_rejected(echo, driver, transports):
     async def run():
         client = driver(["/random"])
         with pytest.raises(socketio.exceptions.ConnectionError):
             await client.opened(echo.url, transports)
-        assert await asyncio.wait_for(client.refused.get(), PATIENCE) == ({"message": "Invalid namespace"},)
+        assert await asyncio.wait_for(client.rejected.get(), PATIENCE) == ({"message": "Invalid namespace"},)
 
     asyncio.run(run())
 

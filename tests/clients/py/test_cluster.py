@@ -224,7 +224,7 @@ def test_channels_of_single_rooms_are_heard(cluster, three, room):
     all_hear([one, two], ("news", 1), ("end",))
 
 
-def test_pickle_is_refused_and_logged(cluster, three, room):
+def test_pickle_is_rejected_and_logged(cluster, three, room):
     one, two, _ = three
     one.join(room)
     two.join(room)
@@ -232,7 +232,7 @@ def test_pickle_is_refused_and_logged(cluster, three, room):
     publish(cluster, "socketio", json.dumps(emit_message("end", room)))
     all_hear([one, two], ("end",))
     for node in (cluster.one, cluster.two):
-        until("log of the refusal", lambda: "pickle" in node.output.lower())
+        until("log of the rejection", lambda: "pickle" in node.output.lower())
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"method":"unknown"}', b'{"method":"emit"}', b'{"method":7}'])

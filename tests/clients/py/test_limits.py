@@ -32,16 +32,16 @@ class PatientAsynchronous(Asynchronous):
 
 @pytest.mark.parametrize("driver", [Patient, PatientAsynchronous], ids=["sync", "asyncio"])
 @pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS.keys())
-def test_refused_and_in_when_there_is_room(full, driver, transports):
+def test_rejected_and_in_when_there_is_room(full, driver, transports):
     async def run():
         first = await driver().opened(full.url, transports)
         second = driver()
         with pytest.raises(socketio.exceptions.ConnectionError):
             await second.opened(full.url, transports)
-        await asyncio.wait_for(second.refused.get(), PATIENCE)
+        await asyncio.wait_for(second.rejected.get(), PATIENCE)
         options = dict(transports=transports, wait_timeout=PATIENCE, retry=True)
         trying = asyncio.create_task(second.does(second.client.connect, full.url, **options))
-        await asyncio.wait_for(second.refused.get(), PATIENCE)
+        await asyncio.wait_for(second.rejected.get(), PATIENCE)
         await first.close()
         await asyncio.wait_for(trying, PATIENCE)
         assert second.client.connected

@@ -122,7 +122,7 @@ def queries():
 QUIET = {
     "Sessions ended, by reason",
     "Drain progress",
-    "Requests refused, by reason",
+    "Requests rejected, by reason",
     "Rejected or delayed, by limit",
     "Dropped bus messages, by reason",
     "Upstream failures",

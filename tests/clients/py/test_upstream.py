@@ -127,13 +127,13 @@ def test_the_client_answers(front, driver, transports):
 
 
 @every_way
-def test_the_upstream_refuses_in_its_own_words(front, driver, transports):
+def test_the_upstream_rejects_in_its_own_words(front, driver, transports):
     async def run():
         client = driver()
         with pytest.raises(socketio.exceptions.ConnectionError):
             await client.opened(front.url, transports, {"token": "bad"})
-        refusal = await asyncio.wait_for(client.refused.get(), PATIENCE)
-        assert refusal == ({"message": "not you", "data": {"code": 7}},)
+        rejection = await asyncio.wait_for(client.rejected.get(), PATIENCE)
+        assert rejection == ({"message": "not you", "data": {"code": 7}},)
 
     asyncio.run(run())
 

@@ -183,8 +183,8 @@ impl Upstreams {
         (upstream, id)
     }
 
-    /// Refuses the next upstream connection as a backend does that has websockets disabled.
-    pub async fn refuse_next(&mut self) {
+    /// Rejects the next upstream connection as a backend does that has websockets disabled.
+    pub async fn reject_next(&mut self) {
         let mut stream = self.stream().await;
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {

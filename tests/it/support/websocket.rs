@@ -78,7 +78,7 @@ impl WebsocketClient {
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
         Self::handshake(address, &target, &[], false)
             .await
-            .unwrap_or_else(|refused| panic!("{refused:?}"))
+            .unwrap_or_else(|rejected| panic!("{rejected:?}"))
     }
 
     /// A websocket that has taken over a polling session, which must have no pending request.
@@ -90,7 +90,7 @@ impl WebsocketClient {
         websocket
     }
 
-    /// A websocket handshake; the response if it is refused.
+    /// A websocket handshake; the response if it is rejected.
     pub async fn handshake(
         address: &str,
         target: &str,

@@ -24,7 +24,7 @@ struct Ack {
     payload: String,
     round_trips: u64,
     unexpected: u64,
-    refused: u64,
+    rejected: u64,
     lost: u64,
     latencies: Latencies,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         payload: payload(0),
         round_trips: 0,
         unexpected: 0,
-        refused: 0,
+        rejected: 0,
         lost: 0,
         latencies: Latencies::new()?,
     };
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         "p99_ms": ack.latencies.quantile_ms(0.99),
         "foreign_cores": usage.foreign_cores,
         "unexpected": ack.unexpected,
-        "refused": ack.refused,
+        "rejected": ack.rejected,
         "lost": ack.lost,
     });
     Ok(with_faults(report, &fleet))
@@ -101,7 +101,7 @@ impl Observer for Ack {
             Notice::Ack(ack, answer) if ack == self.due[id].0 => {
                 self.round_trips += 1;
                 self.open -= 1;
-                self.refused += u64::from(!accepted(answer));
+                self.rejected += u64::from(!accepted(answer));
                 self.latencies
                     .record(turn.now.duration_since(self.due[id].1));
                 if turn.now < self.until {

@@ -28,7 +28,7 @@ struct Assembly {
     joins: Joins,
     complete: usize,
     lost: usize,
-    refused: Option<String>,
+    rejected: Option<String>,
 }
 
 /// Connects `count` clients to `target` and lets them join the room if wanted.
@@ -63,8 +63,8 @@ pub(crate) fn assemble(
 
 impl Assembly {
     fn check(&self, fleet: &Fleet) -> Result<()> {
-        if let Some(answer) = &self.refused {
-            bail!("a join was refused: {answer}");
+        if let Some(answer) = &self.rejected {
+            bail!("a join was rejected: {answer}");
         }
         if self.lost > 0 {
             bail!(
@@ -82,7 +82,7 @@ impl Observer for Assembly {
         match notice {
             Notice::Ready if self.to_join => self.joins.send(id, turn),
             Notice::Ready => self.complete += 1,
-            Notice::Ack(_, answer) if !accepted(answer) => self.refused = Some(answer.to_owned()),
+            Notice::Ack(_, answer) if !accepted(answer) => self.rejected = Some(answer.to_owned()),
             // A second answer, to a join that was sent again, counts no more.
             Notice::Ack(..) => self.complete += usize::from(self.joins.settle(id)),
             Notice::Closed => self.lost += 1,

@@ -36,7 +36,7 @@ struct Fanout {
     reordered: u64,
     /// Deliveries that are not missing: wrong, or not for the first time.
     unexpected: u64,
-    refused: u64,
+    rejected: u64,
     lost: u64,
     latencies: Latencies,
 }
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         "probes": probes,
         "reordered": fanout.reordered,
         "unexpected": fanout.unexpected,
-        "refused": fanout.refused,
+        "rejected": fanout.rejected,
         "lost": fanout.lost,
     });
     Ok(with_faults(report, &fleet))
@@ -101,7 +101,7 @@ impl Fanout {
             deliveries: 0,
             reordered: 0,
             unexpected: 0,
-            refused: 0,
+            rejected: 0,
             lost: 0,
             latencies: Latencies::new()?,
         })
@@ -168,7 +168,7 @@ impl Observer for Fanout {
             Notice::Event(event) => self.delivered(id, event, turn),
             Notice::Ack(_, answer) => {
                 self.acks_open = self.acks_open.saturating_sub(1);
-                self.refused += u64::from(!accepted(answer));
+                self.rejected += u64::from(!accepted(answer));
             }
             Notice::Closed => self.lost += 1,
         }

@@ -197,9 +197,9 @@ async fn a_denied_message_does_not_affect_others() {
     let mut member = join(RedisSettings::parse(&url).unwrap());
     member.up().await;
     member.subscribe(&["allowed"]).await;
-    let refused = member.link.publish_counted(message("forbidden", "x"));
+    let rejected = member.link.publish_counted(message("forbidden", "x"));
     member.publish("allowed", "received");
-    assert_eq!(refused.await, Err(LinkDown));
+    assert_eq!(rejected.await, Err(LinkDown));
     let dropped = member.next().await;
     assert!(
         matches!(dropped, LinkEvent::SpoolDropped { messages: 1, .. })

@@ -57,7 +57,7 @@ async fn client_certificates_are_sent() {
 }
 
 /// The error of a store with these settings.
-async fn refusal(settings: RedisSettings) -> String {
+async fn rejection(settings: RedisSettings) -> String {
     RedisStore::new(settings)
         .get("key")
         .await
@@ -100,7 +100,7 @@ async fn the_setting_at_fault_is_named() {
         ),
     ];
     for (settings, named) in cases {
-        let reason = refusal(settings).await;
+        let reason = rejection(settings).await;
         assert!(reason.contains(named), "{named}: {reason}");
     }
 }
@@ -108,7 +108,7 @@ async fn the_setting_at_fault_is_named() {
 #[tokio::test]
 async fn invalid_files_are_named() {
     let certificates = Certificates::new();
-    let refused = |ca: &str, certificate: &str, key: &str| {
+    let rejected = |ca: &str, certificate: &str, key: &str| {
         let files = RedisTlsFiles {
             ca: Some(certificates.path(ca)),
             identity: Some((certificates.path(certificate), certificates.path(key))),
@@ -123,7 +123,7 @@ async fn invalid_files_are_named() {
         (["ca.pem", "client.pem", "client.pem"], "bus.tls_key"),
         (["ca.pem", "client.pem", "other.key"], "bus.tls_key"),
     ] {
-        let reason = refused(files[0], files[1], files[2]);
+        let reason = rejected(files[0], files[1], files[2]);
         assert!(reason.starts_with(named), "{named}: {reason}");
     }
 }

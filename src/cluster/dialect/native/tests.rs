@@ -128,11 +128,11 @@ fn a_name_that_is_too_long_is_rejected_with_its_field() {
         namespace: Namespace::main(),
         room: Room::from("x".repeat(65_536)),
     };
-    let refused = TooLong {
+    let rejected = TooLong {
         field: "room",
         length: 65_536,
     };
-    assert_eq!(encode_command(node("nod1"), &command), Err(refused));
+    assert_eq!(encode_command(node("nod1"), &command), Err(rejected));
 }
 
 #[test]

@@ -59,10 +59,10 @@ fn every_recorded_json_message_is_decoded_and_encoded_again() {
         match codec().decode(&message).unwrap() {
             Decoded::Command(command) if names_a_foreign_socket(&command) => {
                 // Sockets of a python-socketio process: valid ids there, indistinguishable from room names here.
-                let refused = codec().encode(&command);
+                let rejected = codec().encode(&command);
                 assert!(
                     matches!(
-                        refused,
+                        rejected,
                         Err(Unsupported::ExceptRoom(_) | Unsupported::NotSockets)
                     ),
                     "{text}"
@@ -90,8 +90,8 @@ fn pickle_is_rejected_undecoded() {
     let messages = recorded("pickle");
     assert_eq!(messages.len(), 20);
     for message in messages {
-        let refused = codec().decode(&message);
-        assert!(matches!(refused, Err(DecodeError::Pickle)));
+        let rejected = codec().decode(&message);
+        assert!(matches!(rejected, Err(DecodeError::Pickle)));
     }
 }
 
@@ -357,10 +357,10 @@ fn commands_that_the_dialect_cannot_express_are_rejected() {
         })
     };
     let excepted = everybody.clone().except(Room::from("room"));
-    let refused = codec().encode(&emit(Payload::event("e", []), excepted));
-    assert_eq!(refused, Err(Unsupported::ExceptRoom(Room::from("room"))));
-    let refused = codec().encode(&emit(Payload::text("[]"), everybody));
-    assert_eq!(refused, Err(Unsupported::NoName));
+    let rejected = codec().encode(&emit(Payload::event("e", []), excepted));
+    assert_eq!(rejected, Err(Unsupported::ExceptRoom(Room::from("room"))));
+    let rejected = codec().encode(&emit(Payload::text("[]"), everybody));
+    assert_eq!(rejected, Err(Unsupported::NoName));
 }
 
 #[test]

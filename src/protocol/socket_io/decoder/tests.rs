@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in "[0-6]([0-9]{0,2}-)?(/[a-z]{0,3},?)?[0-9]{0,3}.{0,20}") {
+    fn any_text_is_read_or_rejected(text in "[0-6]([0-9]{0,2}-)?(/[a-z]{0,3},?)?[0-9]{0,3}.{0,20}") {
         if let Ok(Some(packet)) = Decoder::new(LIMIT).text(&text) {
             prop_assert_eq!(packet.kind == PacketKind::Event, packet.event_name().is_some());
         }

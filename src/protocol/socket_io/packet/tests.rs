@@ -185,13 +185,13 @@ fn text_that_is_not_a_packet_is_rejected() {
         "4[]",
         "4null",
     ] {
-        let refused = matches!(parse(text), Err(ParseError::IllegalData { .. }));
-        assert!(refused, "{text}: {:?}", parse(text));
+        let rejected = matches!(parse(text), Err(ParseError::IllegalData { .. }));
+        assert!(rejected, "{text}: {:?}", parse(text));
     }
 }
 
 #[test]
-fn reserved_events_are_refused() {
+fn reserved_events_are_rejected() {
     for name in RESERVED_EVENTS {
         for text in [
             format!("2[\"{name}\"]"),

@@ -22,7 +22,7 @@ struct Gathering<'a> {
     tokens: BTreeMap<usize, Rc<str>>,
     complete: usize,
     lost: usize,
-    refused: Option<String>,
+    rejected: Option<String>,
 }
 
 /// Brings in `count` sockets that share `tokens`, some at a time; returns their ids.
@@ -38,7 +38,7 @@ pub(super) fn gather(
         tokens: BTreeMap::new(),
         complete: 0,
         lost: 0,
-        refused: None,
+        rejected: None,
     };
     let mut patience = Patience::new("sockets sign in and join");
     while gathering.complete < count {
@@ -56,8 +56,8 @@ pub(super) fn gather(
 
 impl Gathering<'_> {
     fn check(&self, fleet: &Fleet) -> Result<()> {
-        if let Some(answer) = &self.refused {
-            bail!("refused: {answer}");
+        if let Some(answer) = &self.rejected {
+            bail!("rejected: {answer}");
         }
         if self.lost > 0 {
             let faults = fleet.faults();
@@ -77,7 +77,7 @@ impl Gathering<'_> {
 
     fn joined(&mut self, id: usize, answer: &str, turn: &mut Turn<'_>) {
         if !answer.contains(r#""id":"#) {
-            self.refused = Some(format!("user-join: {answer}"));
+            self.rejected = Some(format!("user-join: {answer}"));
             return;
         }
         match self.chat {
@@ -100,7 +100,7 @@ impl Observer for Gathering<'_> {
             Notice::Ready => self.join(id, turn),
             Notice::Ack(USER_JOIN, answer) => self.joined(id, answer, turn),
             Notice::Ack(_, "[true]") => self.complete += 1,
-            Notice::Ack(_, answer) => self.refused = Some(format!("chat: {answer}")),
+            Notice::Ack(_, answer) => self.rejected = Some(format!("chat: {answer}")),
             Notice::Closed => self.lost += 1,
             Notice::Event(_) => {}
         }

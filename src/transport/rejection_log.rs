@@ -1,4 +1,4 @@
-//! Refused requests for the endpoint: counted and logged.
+//! Rejected requests for the endpoint: counted and logged.
 
 use std::net::IpAddr;
 
@@ -7,31 +7,31 @@ use log::{debug, warn};
 use super::endpoint::Endpoint;
 use super::handshake::RequestError;
 use crate::logging::Burst;
-use crate::metrics::labels::RequestRefusal;
+use crate::metrics::labels::RequestRejection;
 
-/// Counts and logs the refusal of a request. `client` is the address of the client, if it is known.
+/// Counts and logs the rejection of a request. `client` is the address of the client, if it is known.
 pub(super) fn record(
     endpoint: &Endpoint,
-    label: RequestRefusal,
+    label: RequestRejection,
     reason: &str,
     client: Option<IpAddr>,
 ) {
     static FORBIDDEN: Burst = Burst::new();
     static UNSUPPORTED: Burst = Burst::new();
-    let refused = &endpoint.worker.metrics().requests_refused_total;
-    refused.of(label).increment();
+    let rejected = &endpoint.worker.metrics().requests_rejected_total;
+    rejected.of(label).increment();
     // Reasons for which all clients of a kind are rejected until a setting or the clients change.
     let burst = match label {
-        RequestRefusal::Forbidden => Some(&FORBIDDEN),
-        RequestRefusal::UnsupportedVersion => Some(&UNSUPPORTED),
+        RequestRejection::Forbidden => Some(&FORBIDDEN),
+        RequestRejection::UnsupportedVersion => Some(&UNSUPPORTED),
         _ => None,
     };
     let client = client
         .map(|address| address.to_string())
         .unwrap_or_default();
     match burst.and_then(Burst::note) {
-        Some(others) => warn!(client, reason, others; "request refused"),
-        None => debug!(client, reason; "request refused"),
+        Some(others) => warn!(client, reason, others; "request rejected"),
+        None => debug!(client, reason; "request rejected"),
     }
 }
 

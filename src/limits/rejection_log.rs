@@ -1,4 +1,4 @@
-//! Counts and logs what limits refuse or delay.
+//! Counts and logs what limits reject or delay.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::model::is_private;
 
-/// Counts something that a limit refused or delayed, and logs it once per burst. `address` is the client's, if known.
+/// Counts something that a limit rejected or delayed, and logs it once per burst. `address` is the client's, if known.
 pub(super) fn record(limit: Limit, address: Option<IpAddr>, metrics: &Metrics) {
     limit.counter(metrics).increment();
     static BURSTS: [Burst; Limit::ALL.len()] = [const { Burst::new() }; Limit::ALL.len()];
