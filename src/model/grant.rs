@@ -1,0 +1,107 @@
+//! Permissions that a token carries: what its user may do in which rooms.
+
+use core::fmt;
+use core::ops::{BitOr, BitOrAssign};
+
+/// Permission for the rooms whose name matches a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Pattern of room names as written in the token, such as `team:*`.
+    pub rooms: Box<str>,
+    pub actions: Actions,
+}
+
+/// A set of actions in a room.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Actions(u8);
+
+impl Actions {
+    pub const NONE: Self = Self(0);
+    /// Become a member.
+    pub const JOIN: Self = Self(1);
+    /// Emit to the members.
+    pub const EMIT: Self = Self(1 << 1);
+    /// Emit to the members and receive their acks.
+    pub const ASK: Self = Self(1 << 2);
+    /// Read who is a member.
+    pub const MEMBERS: Self = Self(1 << 3);
+    /// Read earlier events.
+    pub const HISTORY: Self = Self(1 << 4);
+    pub const ALL: Self = Self((1 << 5) - 1);
+
+    /// Each single action with the name that tokens and the configuration use.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("join", Self::JOIN),
+        ("emit", Self::EMIT),
+        ("ask", Self::ASK),
+        ("members", Self::MEMBERS),
+        ("history", Self::HISTORY),
+    ];
+
+    /// The action of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut names = Self::NAMES.into_iter();
+        names.find(|(known, _)| *known == name).map(|(_, it)| it)
+    }
+
+    /// Whether all of `actions` are in the set.
+    pub fn contains(self, actions: Self) -> bool {
+        self.0 & actions.0 == actions.0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names of the actions in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let names = Self::NAMES.into_iter();
+        names
+            .filter(move |(_, action)| self.contains(*action))
+            .map(|(name, _)| name)
+    }
+}
+
+impl BitOr for Actions {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Actions {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Debug for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_sets_with_names() {
+        let both = Actions::JOIN | Actions::HISTORY;
+        assert!(both.contains(Actions::JOIN));
+        assert!(both.contains(both));
+        assert!(!both.contains(Actions::JOIN | Actions::EMIT));
+        assert!(Actions::NONE.is_empty());
+        assert!(!both.is_empty());
+        assert_eq!(both.names().collect::<Vec<_>>(), ["join", "history"]);
+        assert_eq!(format!("{both:?}"), r#"{"join", "history"}"#);
+        assert_eq!(Actions::named("members"), Some(Actions::MEMBERS));
+        assert_eq!(Actions::named("Members"), None);
+        let mut all = Actions::NONE;
+        for (_, action) in Actions::NAMES {
+            all |= action;
+        }
+        assert_eq!(all, Actions::ALL);
+    }
+}
