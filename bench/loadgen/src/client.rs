@@ -1,42 +1,42 @@
-//! One Socket.IO client over the websocket transport, without IO: bytes from the
-//! server in, notices out, bytes for the server collected in `unsent`.
-//! It answers pings and walks the handshake by itself; what an event means is the
-//! scenario's business. Driven by `fleet`.
+//! One Socket.IO client over the websocket transport, without I/O: it takes bytes from
+//! the server, returns events, and collects bytes for the server in `unsent`.
+//! It completes the handshake and responds to pings by itself; scenarios interpret the
+//! events. Driven by `fleet`.
 
 use std::rc::Rc;
 
 use roomwire_loadgen::websocket::{ACCEPT, FramingError, Head, KEY, Opcode, Sender, push_frame};
 use thiserror::Error;
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// TCP is being connected.
     Connecting,
-    /// The upgrade request is out.
+    /// The upgrade request is sent.
     Upgrading,
     /// Waiting for the Engine.IO open packet.
     Opening,
-    /// `40` is out, its answer is not here.
-    Admission,
+    /// `40` is sent; the response is pending.
+    NamespaceConnect,
     /// Connected to the main namespace.
     Ready,
-    /// A close frame is out.
+    /// A close frame is sent.
     Closing,
-    /// The close frame was answered, or the connection is gone.
+    /// The server sent its close frame, or the connection is gone.
     Closed,
 }
 
-/// Where a client asks for its websocket, and what it shows when it joins the main namespace.
+/// The path of the upgrade request, and the payload of the CONNECT to the main namespace.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
-    /// With slashes at both ends.
+pub(crate) struct Endpoint {
+    /// Begins and ends with a slash.
     pub(crate) path: Rc<str>,
     /// JSON; may be empty.
     pub(crate) auth: Rc<str>,
 }
 
-impl Default for Door {
+impl Default for Endpoint {
     fn default() -> Self {
         Self {
             path: "/socket.io/".into(),
@@ -45,15 +45,15 @@ impl Default for Door {
     }
 }
 
-/// What a scenario hears.
+/// What a client reports to its scenario.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Notice<'a> {
+pub(crate) enum ClientEvent<'a> {
     Ready,
-    /// An event: its JSON array, `["name",…]`.
+    /// A Socket.IO event: its JSON array, `["name",…]`.
     Event(&'a str),
-    /// An answer to the emit of this id: its JSON array.
+    /// The ack of the emit with this id: its JSON array.
     Ack(u32, &'a str),
-    /// The connection is gone, asked for or not.
+    /// The connection is closed, by either side.
     Closed,
 }
 
@@ -71,34 +71,34 @@ pub(crate) enum ClientError {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stage: Stage,
-    /// Bytes for the server that the socket has not taken yet.
+    /// Bytes for the server that are not yet written to the socket.
     pub(crate) unsent: Vec<u8>,
-    /// The start of a frame whose rest has not come.
+    /// The start of an incomplete frame.
     held: Vec<u8>,
     /// The start of a fragmented text message.
     fragments: Option<Vec<u8>>,
-    /// State of the generator of masks.
+    /// State of the mask generator.
     mask: u32,
-    door: Door,
+    endpoint: Endpoint,
 }
 
 impl Client {
-    /// `seed` makes the masks of this connection; any number will do.
-    pub(crate) fn new(seed: u32, door: Door) -> Self {
+    /// `seed` seeds the masks of this connection; any number is valid.
+    pub(crate) fn new(seed: u32, endpoint: Endpoint) -> Self {
         Self {
             stage: Stage::Connecting,
             unsent: Vec::new(),
             held: Vec::new(),
             fragments: None,
             mask: seed.wrapping_mul(2_654_435_761) | 1,
-            door,
+            endpoint,
         }
     }
 
-    /// TCP is connected: asks for the upgrade.
+    /// Called when TCP is connected: queues the upgrade request.
     pub(crate) fn connected(&mut self, host: &str) {
         self.stage = Stage::Upgrading;
-        let path = &self.door.path;
+        let path = &self.endpoint.path;
         let request = format!(
             "GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -118,20 +118,20 @@ impl Client {
         self.push(Opcode::Close, &1000_u16.to_be_bytes());
     }
 
-    /// Takes bytes from the server and tells what they mean.
+    /// Decodes bytes from the server and calls `on_event` for each event in them.
     pub(crate) fn receive(
         &mut self,
         bytes: &[u8],
-        tell: &mut impl FnMut(Notice<'_>),
+        on_event: &mut impl FnMut(ClientEvent<'_>),
     ) -> Result<(), ClientError> {
         if self.held.is_empty() {
-            let used = self.consume(bytes, tell)?;
+            let used = self.consume(bytes, on_event)?;
             self.held.extend_from_slice(&bytes[used..]);
             return Ok(());
         }
         let mut all = std::mem::take(&mut self.held);
         all.extend_from_slice(bytes);
-        let used = self.consume(&all, tell)?;
+        let used = self.consume(&all, on_event)?;
         all.drain(..used);
         // An empty buffer is dropped, so that ten thousand idle clients hold none.
         if !all.is_empty() {
@@ -140,11 +140,11 @@ impl Client {
         Ok(())
     }
 
-    /// Handles every whole frame at the start of `bytes`; returns how many bytes those were.
+    /// Handles each complete frame at the start of `bytes`; returns their length in bytes.
     fn consume(
         &mut self,
         bytes: &[u8],
-        tell: &mut impl FnMut(Notice<'_>),
+        on_event: &mut impl FnMut(ClientEvent<'_>),
     ) -> Result<usize, ClientError> {
         let mut used = 0;
         if self.stage == Stage::Upgrading {
@@ -159,7 +159,7 @@ impl Client {
             }
             let payload = &bytes[used + head.size..used + head.total()];
             used += head.total();
-            self.frame(head, payload, tell)?;
+            self.frame(head, payload, on_event)?;
         }
         Ok(used)
     }
@@ -180,10 +180,10 @@ impl Client {
         &mut self,
         head: Head,
         payload: &[u8],
-        tell: &mut impl FnMut(Notice<'_>),
+        on_event: &mut impl FnMut(ClientEvent<'_>),
     ) -> Result<(), ClientError> {
         match (head.opcode, self.fragments.take()) {
-            (Opcode::Text, None) if head.last => self.text(payload, tell),
+            (Opcode::Text, None) if head.last => self.text(payload, on_event),
             (Opcode::Text, None) => {
                 self.fragments = Some(payload.to_vec());
                 Ok(())
@@ -191,7 +191,7 @@ impl Client {
             (Opcode::Continuation, Some(mut begun)) => {
                 begun.extend_from_slice(payload);
                 if head.last {
-                    return self.text(&begun, tell);
+                    return self.text(&begun, on_event);
                 }
                 self.fragments = Some(begun);
                 Ok(())
@@ -206,7 +206,8 @@ impl Client {
                 Ok(())
             }
             (Opcode::Close, _) => {
-                // The answer to our own close frame; an unasked one shows as an early end.
+                // The response to our close frame. If the server closes first, the read that follows
+                // reports the early end.
                 if self.stage == Stage::Closing {
                     self.stage = Stage::Closed;
                 }
@@ -220,25 +221,25 @@ impl Client {
     fn text(
         &mut self,
         payload: &[u8],
-        tell: &mut impl FnMut(Notice<'_>),
+        on_event: &mut impl FnMut(ClientEvent<'_>),
     ) -> Result<(), ClientError> {
         let text = std::str::from_utf8(payload).map_err(|_| FramingError::Utf8)?;
         match (self.stage, text.as_bytes()) {
-            (Stage::Ready, [b'4', b'2', b'[', ..]) => tell(Notice::Event(&text[2..])),
+            (Stage::Ready, [b'4', b'2', b'[', ..]) => on_event(ClientEvent::Event(&text[2..])),
             (Stage::Ready, [b'4', b'3', ..]) => {
-                let (id, answer) = parse_ack(&text[2..]).ok_or_else(|| self.unexpected(text))?;
-                tell(Notice::Ack(id, answer));
+                let (id, arguments) = parse_ack(&text[2..]).ok_or_else(|| self.unexpected(text))?;
+                on_event(ClientEvent::Ack(id, arguments));
             }
             (Stage::Closing | Stage::Closed, _) => {}
             (_, b"2") => self.send("3"),
             (Stage::Opening, [b'0', b'{', ..]) => {
-                self.stage = Stage::Admission;
-                let auth = Rc::clone(&self.door.auth);
+                self.stage = Stage::NamespaceConnect;
+                let auth = Rc::clone(&self.endpoint.auth);
                 self.send(&format!("40{auth}"));
             }
-            (Stage::Admission, [b'4', b'0', ..]) => {
+            (Stage::NamespaceConnect, [b'4', b'0', ..]) => {
                 self.stage = Stage::Ready;
-                tell(Notice::Ready);
+                on_event(ClientEvent::Ready);
             }
             _ => return Err(self.unexpected(text)),
         }
@@ -254,7 +255,7 @@ impl Client {
     }
 
     fn push(&mut self, opcode: Opcode, payload: &[u8]) {
-        // Xorshift: a mask need only differ, and there are a million a second.
+        // Xorshift: masks need only differ from frame to frame, and a run needs a million per second.
         self.mask ^= self.mask << 13;
         self.mask ^= self.mask >> 17;
         self.mask ^= self.mask << 5;
@@ -268,8 +269,8 @@ impl Client {
 }
 
 fn parse_ack(text: &str) -> Option<(u32, &str)> {
-    let (id, answer) = text.split_at_checked(text.find('[')?)?;
-    Some((id.parse().ok()?, answer))
+    let (id, arguments) = text.split_at_checked(text.find('[')?)?;
+    Some((id.parse().ok()?, arguments))
 }
 
 #[cfg(test)]
@@ -284,7 +285,7 @@ mod tests {
         frame
     }
 
-    /// What the client queued, unmasked.
+    /// The messages that the client queued, unmasked.
     fn sent(client: &mut Client) -> Vec<String> {
         let mut bytes = std::mem::take(&mut client.unsent);
         let mut texts = Vec::new();
@@ -298,13 +299,13 @@ mod tests {
     }
 
     fn ready() -> Client {
-        let mut client = Client::new(1, Door::default());
+        let mut client = Client::new(1, Endpoint::default());
         client.stage = Stage::Ready;
         client
     }
 
     #[test]
-    fn the_handshake_is_walked_whatever_the_cuts() {
+    fn a_handshake_split_at_any_byte_completes() {
         let mut stream =
             format!("HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n")
                 .into_bytes();
@@ -312,29 +313,29 @@ mod tests {
         stream.extend(server("2"));
         stream.extend(server(r#"40{"sid":"b"}"#));
         for cut in 1..stream.len() {
-            let mut client = Client::new(7, Door::default());
+            let mut client = Client::new(7, Endpoint::default());
             client.connected("h");
             client.unsent.clear();
-            let mut told = 0;
+            let mut connects = 0;
             for part in [&stream[..cut], &stream[cut..]] {
                 client
-                    .receive(part, &mut |notice| {
-                        told += usize::from(notice == Notice::Ready)
+                    .receive(part, &mut |event| {
+                        connects += usize::from(event == ClientEvent::Ready)
                     })
                     .unwrap();
             }
-            assert_eq!((client.stage, told), (Stage::Ready, 1));
+            assert_eq!((client.stage, connects), (Stage::Ready, 1));
             assert_eq!(sent(&mut client), ["40", "3"]);
         }
     }
 
     #[test]
-    fn another_door_is_asked_for_and_shown_the_auth() {
-        let door = Door {
+    fn the_configured_path_and_auth_payload_are_sent() {
+        let endpoint = Endpoint {
             path: "/ws/socket.io/".into(),
             auth: r#"{"token":"t"}"#.into(),
         };
-        let mut client = Client::new(1, door);
+        let mut client = Client::new(1, endpoint);
         client.connected("h");
         let request = String::from_utf8(std::mem::take(&mut client.unsent)).unwrap();
         assert!(
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn events_acks_and_fragments_are_told() {
+    fn events_acks_and_fragmented_messages_are_reported() {
         let mut bytes = server(r#"42["b",1]"#);
         bytes.extend(server(r#"4317[{"ok":true}]"#));
         let mut fragmented = server(r#"42["b"#);
@@ -357,27 +358,27 @@ mod tests {
         bytes.extend(fragmented);
         bytes.extend([0x89, 0]);
         bytes.extend(rest);
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         ready()
-            .receive(&bytes, &mut |notice| told.push(format!("{notice:?}")))
+            .receive(&bytes, &mut |event| reported.push(format!("{event:?}")))
             .unwrap();
         let expected = [
-            format!("{:?}", Notice::Event(r#"["b",1]"#)),
-            format!("{:?}", Notice::Ack(17, r#"[{"ok":true}]"#)),
-            format!("{:?}", Notice::Event(r#"["b",2]"#)),
+            format!("{:?}", ClientEvent::Event(r#"["b",1]"#)),
+            format!("{:?}", ClientEvent::Ack(17, r#"[{"ok":true}]"#)),
+            format!("{:?}", ClientEvent::Event(r#"["b",2]"#)),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
     }
 
     #[test]
-    fn what_does_not_belong_is_an_error() {
+    fn unexpected_packets_are_errors() {
         for text in ["40", "44{}", "41", "1", "43[]", "0{}", "x"] {
             assert!(
                 ready().receive(&server(text), &mut |_| {}).is_err(),
                 "{text}"
             );
         }
-        let mut rejected = Client::new(1, Door::default());
+        let mut rejected = Client::new(1, Endpoint::default());
         rejected.connected("h");
         assert!(
             rejected

@@ -1,6 +1,6 @@
 //! All connections of a run in one epoll loop on one thread.
-//! Moves bytes between sockets and `client`s, hands notices to the scenario and
-//! carries out what the scenario orders. Knows neither rooms nor measurements.
+//! Moves bytes between sockets and `client`s, passes events to the scenario and
+//! executes the scenario's commands. Has no notion of rooms or measurements.
 
 use std::fmt::{Arguments, Write as _};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,49 +12,49 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{Client, ClientError, Door, Notice, Stage};
+use crate::client::{Client, ClientError, ClientEvent, Endpoint, Stage};
 use crate::source::Sources;
 
-const EVENTS_A_TURN: usize = 1024;
+const EVENTS_PER_TURN: usize = 1024;
 const READ_BUFFER: usize = 64 * 1024;
 
-/// What a scenario implements: it hears of every notice, in the order of arrival.
+/// Implemented by scenarios: receives every event of every client, in the order of arrival.
 pub(crate) trait Observer {
-    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>);
+    fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>);
 }
 
-/// The moment of a notice, and the way to react to it.
+/// The time of an event, and the commands by which a scenario reacts to it.
 pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
-    orders: &'a mut Orders,
+    commands: &'a mut Commands,
 }
 
 impl Turn<'_> {
-    /// Sends a text message on connection `id`, after this notice was handled.
+    /// Sends a text message on connection `id`, once this event has been handled.
     pub(crate) fn send(&mut self, id: usize, text: Arguments<'_>) {
         // Writing into a String cannot fail.
-        let _ = self.orders.text.write_fmt(text);
-        self.orders.list.push((
+        let _ = self.commands.text.write_fmt(text);
+        self.commands.list.push((
             id,
-            Order::Text {
-                end: self.orders.text.len(),
+            Command::Text {
+                end: self.commands.text.len(),
             },
         ));
     }
 
-    /// Closes connection `id` with a close frame; `Notice::Closed` follows.
+    /// Closes connection `id` with a close frame; `ClientEvent::Closed` follows.
     pub(crate) fn close(&mut self, id: usize) {
-        self.orders.list.push((id, Order::Close));
+        self.commands.list.push((id, Command::Close));
     }
 
-    /// Ends connection `id` without a word; `Notice::Closed` follows.
+    /// Drops connection `id` without a close frame; `ClientEvent::Closed` follows.
     pub(crate) fn cut(&mut self, id: usize) {
-        self.orders.list.push((id, Order::Cut));
+        self.commands.list.push((id, Command::Cut));
     }
 }
 
-enum Order {
-    /// A text message that ends at `end` of `Orders::text` and begins where the last ended.
+enum Command {
+    /// A text message: `Commands::text` from the end of the previous message to `end`.
     Text {
         end: usize,
     },
@@ -63,19 +63,19 @@ enum Order {
 }
 
 #[derive(Default)]
-struct Orders {
+struct Commands {
     text: String,
-    list: Vec<(usize, Order)>,
+    list: Vec<(usize, Command)>,
 }
 
-/// What went wrong on connections, over the life of a fleet.
+/// Failures of connections over the life of a fleet.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// Frames that broke RFC 6455.
+    /// Frames that violate RFC 6455.
     pub(crate) framing: u64,
     /// Rejected upgrades, unexpected packets, socket errors.
     pub(crate) other: u64,
-    /// The first fault in words.
+    /// A description of the first fault.
     pub(crate) first: Option<String>,
 }
 
@@ -107,15 +107,15 @@ impl From<io::Error> for End {
 pub(crate) struct Fleet {
     events: Events,
     scratch: Vec<u8>,
-    hold: Hold,
+    inner: Inner,
 }
 
-/// The part of the fleet that the handling of an event changes.
-struct Hold {
+/// The part of the fleet that is borrowed mutably while an epoll event is handled.
+struct Inner {
     poll: Poll,
     connections: Vec<Connection>,
     free: Vec<usize>,
-    orders: Orders,
+    commands: Commands,
     sources: Sources,
     faults: Faults,
     reads: u64,
@@ -123,94 +123,99 @@ struct Hold {
 
 impl Fleet {
     pub(crate) fn new() -> Result<Self> {
-        let hold = Hold {
+        let inner = Inner {
             poll: Poll::new().context("epoll cannot be set up")?,
             connections: Vec::new(),
             free: Vec::new(),
-            orders: Orders::default(),
+            commands: Commands::default(),
             sources: Sources::new(),
             faults: Faults::default(),
             reads: 0,
         };
         Ok(Self {
-            events: Events::with_capacity(EVENTS_A_TURN),
+            events: Events::with_capacity(EVENTS_PER_TURN),
             scratch: vec![0; READ_BUFFER],
-            hold,
+            inner,
         })
     }
 
     pub(crate) fn faults(&self) -> &Faults {
-        &self.hold.faults
+        &self.inner.faults
     }
 
-    /// How many reads brought data.
+    /// Reads that returned data.
     pub(crate) fn reads(&self) -> u64 {
-        self.hold.reads
+        self.inner.reads
     }
 
-    /// Starts a connection and returns its id; ids of ended connections come again.
+    /// Starts a connection and returns its id. Ids of closed connections are reused.
     pub(crate) fn open(&mut self, target: SocketAddr) -> Result<usize> {
-        self.open_at(target, Door::default())
+        self.open_endpoint(target, Endpoint::default())
     }
 
-    /// The same at another door than Socket.IO's usual one.
-    pub(crate) fn open_at(&mut self, target: SocketAddr, door: Door) -> Result<usize> {
-        let hold = &mut self.hold;
-        let mut stream = hold.sources.connect(target)?;
-        let id = hold.free.pop().unwrap_or(hold.connections.len());
+    /// Like [`open`](Self::open), with a path and an auth payload.
+    pub(crate) fn open_endpoint(
+        &mut self,
+        target: SocketAddr,
+        endpoint: Endpoint,
+    ) -> Result<usize> {
+        let inner = &mut self.inner;
+        let mut stream = inner.sources.connect(target)?;
+        let id = inner.free.pop().unwrap_or(inner.connections.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
-        hold.poll
+        inner
+            .poll
             .registry()
             .register(&mut stream, Token(id), interest)?;
-        let client = Client::new(id as u32, door);
+        let client = Client::new(id as u32, endpoint);
         let connection = Connection {
             stream: Some(stream),
             client,
             target,
         };
-        if id == hold.connections.len() {
-            hold.connections.push(connection);
+        if id == inner.connections.len() {
+            inner.connections.push(connection);
         } else {
-            hold.connections[id] = connection;
+            inner.connections[id] = connection;
         }
         Ok(id)
     }
 
-    /// Waits at most `wait` for sockets and handles what they have.
+    /// Waits at most `wait` for socket events and handles them.
     pub(crate) fn turn(&mut self, wait: Duration, observer: &mut impl Observer) -> Result<()> {
-        match self.hold.poll.poll(&mut self.events, Some(wait)) {
+        match self.inner.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             outcome => outcome.context("epoll failed")?,
         }
         for event in &self.events {
-            self.hold.handle(event, &mut self.scratch, observer);
+            self.inner.handle(event, &mut self.scratch, observer);
         }
         Ok(())
     }
 
-    /// Lets a scenario act outside of any notice.
-    pub(crate) fn prompt<O: Observer>(
+    /// Runs commands of a scenario that do not follow from an event.
+    pub(crate) fn act<O: Observer>(
         &mut self,
         observer: &mut O,
         act: impl FnOnce(&mut O, &mut Turn<'_>),
     ) {
         let mut turn = Turn {
             now: Instant::now(),
-            orders: &mut self.hold.orders,
+            commands: &mut self.inner.commands,
         };
         act(observer, &mut turn);
-        self.hold.carry_out(observer);
+        self.inner.execute_commands(observer);
     }
 }
 
-impl Hold {
+impl Inner {
     fn handle(&mut self, event: &Event, scratch: &mut [u8], observer: &mut impl Observer) {
         let id = event.token().0;
         let outcome = self.exchange(id, event, scratch, observer);
         if let Err(end) = outcome {
             self.end(id, end, observer);
         }
-        self.carry_out(observer);
+        self.execute_commands(observer);
     }
 
     fn exchange(
@@ -231,8 +236,8 @@ impl Hold {
         Ok(())
     }
 
-    /// Reads what the socket has. A short read means that it is empty, except that
-    /// behind the last data there is an end still to be read (`to_the_end`).
+    /// Reads until the socket is empty. A short read means that it is, unless the peer
+    /// has closed it: then the end of the stream is still to be read (`to_the_end`).
     fn read(
         &mut self,
         id: usize,
@@ -259,10 +264,10 @@ impl Hold {
             self.reads += 1;
             let mut turn = Turn {
                 now: Instant::now(),
-                orders: &mut self.orders,
+                commands: &mut self.commands,
             };
-            let mut tell = |notice: Notice<'_>| observer.notice(id, notice, &mut turn);
-            client.receive(&scratch[..count], &mut tell)?;
+            let mut on_event = |event: ClientEvent<'_>| observer.on_event(id, event, &mut turn);
+            client.receive(&scratch[..count], &mut on_event)?;
             if client.stage == Stage::Closed {
                 return Err(End::ByServer);
             }
@@ -272,40 +277,43 @@ impl Hold {
         }
     }
 
-    /// Carries out orders, those included that come up meanwhile.
-    fn carry_out(&mut self, observer: &mut impl Observer) {
-        while !self.orders.list.is_empty() {
-            let orders = std::mem::take(&mut self.orders);
+    /// Executes commands, including those that they cause.
+    fn execute_commands(&mut self, observer: &mut impl Observer) {
+        while !self.commands.list.is_empty() {
+            let commands = std::mem::take(&mut self.commands);
             let mut start = 0;
-            for (at, (id, order)) in orders.list.iter().enumerate() {
+            for (at, (id, command)) in commands.list.iter().enumerate() {
                 let client = &mut self.connections[*id].client;
-                match order {
-                    Order::Text { end } => {
-                        client.send(&orders.text[start..*end]);
+                match command {
+                    Command::Text { end } => {
+                        client.send(&commands.text[start..*end]);
                         start = *end;
                     }
-                    Order::Close => client.close(),
-                    Order::Cut => {
+                    Command::Close => client.close(),
+                    Command::Cut => {
                         self.end(*id, End::ByServer, observer);
                         continue;
                     }
                 }
-                // A burst on one connection leaves in one write.
-                let more = orders.list.get(at + 1).is_some_and(|(next, _)| next == id);
+                // A burst on one connection is one write.
+                let more = commands
+                    .list
+                    .get(at + 1)
+                    .is_some_and(|(next, _)| next == id);
                 if !more && let Err(error) = self.connections[*id].flush() {
                     self.end(*id, error.into(), observer);
                 }
             }
-            self.recycle(orders);
+            self.recycle(commands);
         }
     }
 
-    /// Keeps the buffers of carried-out orders for the next ones.
-    fn recycle(&mut self, mut orders: Orders) {
-        if self.orders.list.is_empty() {
-            orders.list.clear();
-            orders.text.clear();
-            self.orders = orders;
+    /// Keeps the buffers of executed commands for the next ones.
+    fn recycle(&mut self, mut commands: Commands) {
+        if self.commands.list.is_empty() {
+            commands.list.clear();
+            commands.text.clear();
+            self.commands = commands;
         }
     }
 
@@ -314,14 +322,14 @@ impl Hold {
         if connection.stream.take().is_none() {
             return;
         }
-        let asked_for = matches!(connection.client.stage, Stage::Closing | Stage::Closed);
-        connection.client = Client::new(0, Door::default());
+        let is_expected = matches!(connection.client.stage, Stage::Closing | Stage::Closed);
+        connection.client = Client::new(0, Endpoint::default());
         connection.client.stage = Stage::Closed;
         self.free.push(id);
         let fault = match end {
             End::ByServer => None,
-            // After our close frame the server may drop the connection as it likes.
-            End::Socket(_) if asked_for => None,
+            // After our close frame the server may reset the connection.
+            End::Socket(_) if is_expected => None,
             End::Socket(error) => Some(format!("connection {id}: {error}")),
             End::Fault(ClientError::Framing(error)) => {
                 self.faults.framing += 1;
@@ -338,14 +346,14 @@ impl Hold {
         }
         let mut turn = Turn {
             now: Instant::now(),
-            orders: &mut self.orders,
+            commands: &mut self.commands,
         };
-        observer.notice(id, Notice::Closed, &mut turn);
+        observer.on_event(id, ClientEvent::Closed, &mut turn);
     }
 }
 
 impl Connection {
-    /// Whether TCP is connected now; the first time the upgrade request is queued.
+    /// Whether TCP is connected; if so, the upgrade request is queued.
     fn establish(&mut self) -> io::Result<bool> {
         let Some(stream) = &self.stream else {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! What the load generator and the raw writer share: the websocket framing.
-//! Everything that knows Socket.IO or measures anything is in the two binaries.
+//! The websocket framing, which the load generator and the raw writer share.
+//! Socket.IO and the measurements are in the two binaries.
 
 pub mod websocket;

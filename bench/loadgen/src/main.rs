@@ -1,15 +1,15 @@
 //! `loadgen`: drives a Socket.IO server with the relay app (`roomwire:join`, `:leave`,
-//! `:emit`), or the socket tier of Open WebUI, over loopback and prints one JSON line
-//! about what it saw.
-//! Chooses the scenario; what the runs compare, and when, is `bench/run`'s business.
+//! `:emit`), or the socket tier of Open WebUI, over loopback and prints its result as
+//! one line of JSON. This file selects the scenario; `bench/run` decides which runs are
+//! compared.
 
 mod client;
 mod fleet;
 mod options;
-mod patience;
 mod procstat;
 mod scenario;
 mod source;
+mod watchdog;
 
 use std::io::Write;
 

@@ -7,7 +7,7 @@ use argh::FromArgs;
 
 use crate::procstat::Group;
 
-/// Load generator for Socket.IO servers that offer the relay app, and for those of Open WebUI.
+/// Load generator for Socket.IO servers with the relay events, and for the socket tier of Open WebUI.
 #[derive(FromArgs)]
 pub(crate) struct Options {
     #[argh(subcommand)]
@@ -27,23 +27,23 @@ pub(crate) enum Scenario {
     Stream(Stream),
 }
 
-/// One room; the next burst of broadcasts leaves when every member has the last one.
+/// One room; the next burst of broadcasts is sent when every member has received the previous one.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "fanout")]
 pub(crate) struct Fanout {
-    /// host:port of the server the members are on
+    /// host:port of the server that the members connect to
     #[argh(option)]
     pub(crate) server: SocketAddr,
-    /// host:port of the server the publisher is on (default: the members' one)
+    /// host:port of the server that the publisher connects to (default: that of the members)
     #[argh(option)]
     pub(crate) publish_at: Option<SocketAddr>,
     /// members of the room
     #[argh(option, default = "1000")]
     pub(crate) members: usize,
-    /// broadcasts that leave together
+    /// broadcasts per burst
     #[argh(option, default = "1")]
     pub(crate) burst: usize,
-    /// measured seconds; a fifth of it goes before as warm-up
+    /// measured seconds, after a warm-up of a fifth of that
     #[argh(option, default = "5.0")]
     pub(crate) seconds: f64,
     /// processes to measure, as name=pid,pid (repeatable)
@@ -51,7 +51,7 @@ pub(crate) struct Fanout {
     pub(crate) measure: Vec<Group>,
 }
 
-/// Every client sends its next emit when the last one's ack is there.
+/// Every client sends its next emit when the ack of the previous one arrives.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "ack")]
 pub(crate) struct Ack {
@@ -61,7 +61,7 @@ pub(crate) struct Ack {
     /// clients
     #[argh(option, default = "200")]
     pub(crate) clients: usize,
-    /// measured seconds; a fifth of it goes before as warm-up
+    /// measured seconds, after a warm-up of a fifth of that
     #[argh(option, default = "5.0")]
     pub(crate) seconds: f64,
     /// processes to measure, as name=pid,pid (repeatable)
@@ -69,7 +69,7 @@ pub(crate) struct Ack {
     pub(crate) measure: Vec<Group>,
 }
 
-/// Connects clients to the main namespace as fast as the server answers.
+/// Connects clients to the main namespace as fast as the server accepts them.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "connects")]
 pub(crate) struct Connects {
@@ -114,14 +114,14 @@ pub(crate) struct Churn {
     pub(crate) measure: Vec<Group>,
 }
 
-/// Checks every payload, the order, and who must not hear.
+/// Checks every payload, the order, and that no other client receives anything.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "verify")]
 pub(crate) struct Verify {
-    /// host:port of the server the members are on
+    /// host:port of the server that the members connect to
     #[argh(option)]
     pub(crate) server: SocketAddr,
-    /// host:port of the server the publisher is on (default: the members' one)
+    /// host:port of the server that the publisher connects to (default: that of the members)
     #[argh(option)]
     pub(crate) publish_at: Option<SocketAddr>,
     /// members of the room, at least 3
@@ -132,20 +132,20 @@ pub(crate) struct Verify {
     pub(crate) messages: usize,
 }
 
-/// Open WebUI: sockets that sign in, say user-join and stay, with heartbeats.
+/// Open WebUI: sockets that sign in, emit user-join and stay connected, with heartbeats.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "joined")]
 pub(crate) struct Joined {
     /// host:port of the server
     #[argh(option)]
     pub(crate) server: SocketAddr,
-    /// file with a session token a line; the first is only used to warm up
+    /// file with one session token per line; the first is only used to warm up
     #[argh(option)]
     pub(crate) tokens: PathBuf,
-    /// sockets; the tokens are given out in turn
+    /// sockets; they use the tokens in turn
     #[argh(option, default = "1000")]
     pub(crate) count: usize,
-    /// seconds in which there are no sockets: what the processes use by themselves
+    /// seconds without any socket, for the usage of the processes by themselves
     #[argh(option, default = "10.0")]
     pub(crate) idle: f64,
     /// seconds for which the joined sockets are held, each with a heartbeat every 30 s
@@ -156,33 +156,33 @@ pub(crate) struct Joined {
     pub(crate) measure: Vec<Group>,
 }
 
-/// Open WebUI: events that another process publishes at a pace, each to all sockets.
+/// Open WebUI: events that another process publishes at a fixed rate, each to all sockets.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "stream")]
 pub(crate) struct Stream {
     /// host:port of the server
     #[argh(option)]
     pub(crate) server: SocketAddr,
-    /// file with a session token a line; the first is not used
+    /// file with one session token per line; the first is not used
     #[argh(option)]
     pub(crate) tokens: PathBuf,
-    /// sockets; the tokens are given out in turn
+    /// sockets; they use the tokens in turn
     #[argh(option, default = "1000")]
     pub(crate) members: usize,
-    /// chat that all sockets open; without it they only join
+    /// chat that all sockets open; if missing, they only join
     #[argh(option)]
     pub(crate) chat: Option<String>,
-    /// what sockets are to hear: an event as JSON with {token} in it, for which the publisher puts `<number> <time> `,
-    /// six digits and microseconds since 1970
+    /// the event that sockets must receive, as JSON; the publisher replaces {token} in it with `<number> <time> `: six
+    /// digits, and microseconds since 1970
     #[argh(option)]
     pub(crate) event: String,
-    /// events that are measured; a tenth of it goes before as warm-up
+    /// measured events, after a warm-up of a tenth of that
     #[argh(option, default = "500")]
     pub(crate) events: u64,
     /// processes to measure, as name=pid,pid (repeatable)
     #[argh(option)]
     pub(crate) measure: Vec<Group>,
-    /// the publisher, behind `--`: a program that reads numbers, a line each, and publishes so many events
+    /// the publisher, after `--`: a program that reads numbers, one per line, and publishes that many events
     #[argh(positional, greedy)]
     pub(crate) publisher: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! What processes have used, read from /proc: CPU time of all their threads and
-//! children, and resident memory. Measures the servers, never itself.
+//! Resource usage of processes, read from /proc: CPU time of all their threads and
+//! children, and resident memory. Measures the servers, never the load generator.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,10 @@ impl FromStr for Group {
             .ok_or("a group is written name=pid,pid")?;
         let pids = pids
             .split(',')
-            .map(|pid| pid.parse().map_err(|_| format!("{pid:?} is no process id")))
+            .map(|pid| {
+                pid.parse()
+                    .map_err(|_| format!("{pid:?} is not a process id"))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             name: name.to_owned(),
@@ -57,8 +60,8 @@ impl Group {
     }
 }
 
-/// A stretch of time in which CPU use is measured.
-pub(crate) struct Stretch<'a> {
+/// A running measurement of CPU usage.
+pub(crate) struct Measurement<'a> {
     groups: &'a [Group],
     before: Vec<Duration>,
     own: Duration,
@@ -66,16 +69,16 @@ pub(crate) struct Stretch<'a> {
     began: Instant,
 }
 
-/// What a stretch saw.
+/// The result of a measurement.
 pub(crate) struct Usage {
     pub(crate) wall: Duration,
     /// CPU seconds of each group.
     pub(crate) cpu: Vec<(String, f64)>,
-    /// How many cores others kept busy: what makes a measurement doubtful.
+    /// Cores used by other programs; more than a little makes the measurement unreliable.
     pub(crate) foreign_cores: f64,
 }
 
-impl<'a> Stretch<'a> {
+impl<'a> Measurement<'a> {
     pub(crate) fn begin(groups: &'a [Group]) -> Result<Self> {
         Ok(Self {
             groups,
@@ -118,7 +121,7 @@ impl Usage {
     }
 }
 
-/// CPU time of a process and its children. What dies on the way is counted as gone.
+/// CPU time of a process and its children. Threads and children that end meanwhile are skipped.
 fn cpu_of(pid: u32) -> Result<Duration> {
     let tasks = format!("/proc/{pid}/task");
     let mut sum = Duration::ZERO;
@@ -148,7 +151,7 @@ fn first_number(path: &Path) -> Option<u64> {
         .ok()
 }
 
-/// From smaps_rollup, which counts pages now; VmRSS is only brought up to date now and then.
+/// From smaps_rollup, which counts the pages when it is read; VmRSS may be out of date.
 fn rss_of(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -157,7 +160,7 @@ fn rss_of(pid: u32) -> Result<u64> {
     kilobytes.with_context(|| format!("{path} has no Rss line"))
 }
 
-/// Time in which any core was not idle since the start of the machine.
+/// Time for which cores were busy since boot, summed over the cores.
 fn machine_busy() -> Result<Duration> {
     let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let line = text.lines().next().unwrap_or_default();
@@ -179,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_are_read() {
+    fn groups_are_parsed() {
         let group: Group = "server=1,22".parse().unwrap();
         assert_eq!((group.name.as_str(), group.pids), ("server", vec![1, 22]));
         for wrong in ["server", "server=", "server=a", "server=1,"] {
@@ -188,18 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn own_work_is_seen() {
+    fn cpu_and_memory_of_this_process_are_measured() {
         let me = [Group {
             name: "me".into(),
             pids: vec![std::process::id()],
         }];
         assert!(me[0].rss_kb().unwrap() > 100);
-        let stretch = Stretch::begin(&me).unwrap();
+        let measurement = Measurement::begin(&me).unwrap();
         let mut turns = 0_u64;
-        while stretch.began.elapsed() < Duration::from_millis(30) {
+        while measurement.began.elapsed() < Duration::from_millis(30) {
             turns += 1;
         }
-        let usage = stretch.end().unwrap();
+        let usage = measurement.end().unwrap();
         assert!(turns > 0 && usage.cpu[0].1 > 0.001, "{:?}", usage.cpu);
     }
 }

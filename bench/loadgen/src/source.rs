@@ -1,6 +1,6 @@
-//! Source addresses for connections: 127.0.0.2 and up, with ports we choose, so that
-//! neither the 28 000 ephemeral ports of one address nor the kernel's search for a
-//! free one is the limit. Called by `fleet`.
+//! Source addresses for connections: 127.0.0.2 and up, with explicit ports. The 28 000
+//! ephemeral ports of one address would not suffice, and the kernel's search for a free
+//! one would take time. Called by `fleet`.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -13,9 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 const ADDRESSES: u64 = 200;
 const FIRST_PORT: u64 = 10_000;
 const PORTS: u64 = 50_000;
-/// How many taken ports in a row are believable.
+/// Fails after this many consecutive ports in use.
 const ATTEMPTS: usize = 1000;
-/// Linux's "operation in progress", which std has no stable name for.
+/// Linux's "operation in progress", for which std has no stable name.
 const EINPROGRESS: i32 = 115;
 
 /// The next source to use.
@@ -24,7 +24,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Starts somewhere else in each run, away from ports that rest in TIME_WAIT.
+    /// Starts at another port in each run, since ports of the last run may be in TIME_WAIT.
     pub(crate) fn new() -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -57,7 +57,7 @@ impl Sources {
                 outcome => return outcome.with_context(|| format!("cannot bind {source}")),
             }
         }
-        bail!("{ATTEMPTS} source ports in a row are taken");
+        bail!("{ATTEMPTS} consecutive source ports are in use");
     }
 
     fn take(&mut self) -> SocketAddrV4 {

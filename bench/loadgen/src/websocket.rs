@@ -1,13 +1,13 @@
-//! Websocket framing (RFC 6455), both directions, without IO.
-//! Strict where a server could be wrong: reserved bits, unknown opcodes, long
+//! Websocket framing (RFC 6455), both directions, without I/O.
+//! Strict about what a server could do wrong: reserved bits, unknown opcodes, long
 //! or fragmented control frames and lengths not in their shortest form are errors.
 //! Called by the load generator's `client` and by the raw writer.
 
 use thiserror::Error;
 
-/// The key of every handshake: RFC 6455's sample, so that the answer is a constant.
+/// The key of every handshake: RFC 6455's sample, so that the response is a constant.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// `Sec-WebSocket-Accept` that belongs to [`KEY`].
+/// The `Sec-WebSocket-Accept` of [`KEY`].
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// The longest frame head: 2 bytes, 8 bytes of length, 4 bytes of mask.
@@ -26,9 +26,9 @@ pub enum FramingError {
     Control,
     #[error("the length {0} is not in its shortest form")]
     Length(u64),
-    #[error("the frame's mask is {0}, the other was expected")]
+    #[error("the frame's mask is {0}")]
     Mask(&'static str),
-    #[error("a frame does not continue what the one before began")]
+    #[error("unexpected continuation, or a message begins within another")]
     Continuation,
     #[error("a text message is not UTF-8")]
     Utf8,
@@ -88,7 +88,7 @@ pub struct Head {
     pub mask: Option<[u8; 4]>,
     /// Bytes of the head itself.
     pub size: usize,
-    /// Bytes of the payload behind it.
+    /// Bytes of the payload that follows.
     pub payload: usize,
 }
 
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_of_every_length_form_come_back() {
+    fn frames_of_every_length_form_are_decoded_as_encoded() {
         for length in [0, 1, 125, 126, 0xffff, 0x1_0000] {
             for (sender, mask) in [
                 (Sender::Server, None),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_head_waits() {
+    fn an_incomplete_head_is_not_an_error() {
         for bytes in [
             &[][..],
             &[0x81],
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_named() {
+    fn invalid_frames_of_a_server_are_errors() {
         let table = [
             (&[0xc1, 0][..], FramingError::ReservedBits(0xc1)),
             (&[0x83, 0], FramingError::Opcode(3)),

@@ -1,24 +1,24 @@
 //! Ack round trips: every client emits to an empty room of its own and sends the next
-//! emit when the ack of the last is there.
+//! emit when the ack of the previous one arrives.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::assembly::assemble;
 use super::report::{Latencies, with_faults};
+use super::setup::connect_clients;
 use super::{TICK, accepted, payload};
-use crate::client::Notice;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Ack as Options;
-use crate::patience::Patience;
-use crate::procstat::Stretch;
+use crate::procstat::Measurement;
+use crate::watchdog::Watchdog;
 
 struct Ack {
-    /// By client: the ack that is due, and when its emit left.
+    /// By client: the id of the pending ack, and when its emit was sent.
     due: Vec<(u32, Instant)>,
-    /// Clients whose ack is not here.
+    /// Clients with a pending ack.
     open: usize,
     until: Instant,
     payload: String,
@@ -31,7 +31,7 @@ struct Ack {
 
 pub(crate) fn run(options: &Options) -> Result<Value> {
     let mut fleet = Fleet::new()?;
-    assemble(&mut fleet, options.server, options.clients, false)?;
+    connect_clients(&mut fleet, options.server, options.clients, false)?;
     let mut ack = Ack {
         due: vec![(0, Instant::now()); options.clients],
         open: 0,
@@ -47,9 +47,9 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     ack.emit_for(options.seconds / 5.0, &mut fleet)?;
     ack.latencies.clear();
     let before = ack.round_trips;
-    let stretch = Stretch::begin(&options.measure)?;
+    let measurement = Measurement::begin(&options.measure)?;
     ack.emit_for(options.seconds, &mut fleet)?;
-    let usage = stretch.end()?;
+    let usage = measurement.end()?;
 
     let round_trips = ack.round_trips - before;
     let report = json!({
@@ -72,13 +72,13 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
 impl Ack {
     fn emit_for(&mut self, seconds: f64, fleet: &mut Fleet) -> Result<()> {
         self.until = Instant::now() + Duration::from_secs_f64(seconds);
-        fleet.prompt(self, |ack, turn| {
+        fleet.act(self, |ack, turn| {
             (0..ack.due.len()).for_each(|id| ack.emit(id, turn))
         });
-        let mut patience = Patience::new("acks come back");
+        let mut watchdog = Watchdog::new("waiting for acks");
         while self.open > 0 {
             fleet.turn(TICK, self)?;
-            patience.check(self.round_trips, fleet)?;
+            watchdog.check(self.round_trips, fleet)?;
         }
         Ok(())
     }
@@ -96,21 +96,21 @@ impl Ack {
 }
 
 impl Observer for Ack {
-    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
-        match notice {
-            Notice::Ack(ack, answer) if ack == self.due[id].0 => {
+    fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
+        match event {
+            ClientEvent::Ack(ack, arguments) if ack == self.due[id].0 => {
                 self.round_trips += 1;
                 self.open -= 1;
-                self.rejected += u64::from(!accepted(answer));
+                self.rejected += u64::from(!accepted(arguments));
                 self.latencies
                     .record(turn.now.duration_since(self.due[id].1));
                 if turn.now < self.until {
                     self.emit(id, turn);
                 }
             }
-            Notice::Ack(..) | Notice::Event(_) => self.unexpected += 1,
-            Notice::Closed => self.lost += 1,
-            Notice::Ready => {}
+            ClientEvent::Ack(..) | ClientEvent::Event(_) => self.unexpected += 1,
+            ClientEvent::Closed => self.lost += 1,
+            ClientEvent::Ready => {}
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Clients that connect, join and go again, many times: does memory stay level?
-//! Half of them say goodbye with a close frame, the other half just vanish.
+//! Clients connect, join and disconnect, many times; the server's memory must not grow.
+//! Half of them send a close frame, the others drop the connection.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -9,16 +9,16 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::TICK;
-use super::assembly::WINDOW;
 use super::joins::Joins;
 use super::report::with_faults;
-use crate::client::Notice;
+use super::setup::WINDOW;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Churn as Options;
-use crate::patience::Patience;
-use crate::procstat::{Group, Stretch};
+use crate::procstat::{Group, Measurement};
+use crate::watchdog::Watchdog;
 
-/// How long a server may take to give back the descriptors of gone clients.
+/// How long a server may take to close the descriptors of disconnected clients.
 const RELEASE: Duration = Duration::from_secs(60);
 /// How long memory may settle before it is read.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -29,10 +29,10 @@ struct Churn {
     joins: Joins,
     joined: u64,
     ended: u64,
-    /// Ends before the join was answered.
+    /// Connections that ended before the join was acked.
     early: u64,
-    /// By connection: whether we ended it.
-    dismissed: Vec<bool>,
+    /// By connection: whether this scenario closed it.
+    closed_by_us: Vec<bool>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<Value> {
@@ -41,14 +41,14 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let mut churn = Churn::default();
     let descriptors = server.descriptors()?;
     let mut rss = vec![server.rss_kb()?];
-    let stretch = Stretch::begin(&options.measure)?;
+    let measurement = Measurement::begin(&options.measure)?;
     for _ in 0..2 {
-        churn.come_and_go(&mut fleet, options.server, options.count)?;
+        churn.connect_and_disconnect(&mut fleet, options.server, options.count)?;
         wait_for_release(server, descriptors)?;
         sleep(SETTLE);
         rss.push(server.rss_kb()?);
     }
-    let usage = stretch.end()?;
+    let usage = measurement.end()?;
     let growth = (rss[2] as f64 - rss[1] as f64) / rss[1] as f64;
     let report = json!({
         "scenario": "churn",
@@ -58,19 +58,19 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         "rss_kb_second": rss[2],
         "growth_percent": growth * 100.0,
         "cpu_us_each": usage.per_unit(churn.ended),
-        "rejoins": churn.joins.repeated,
+        "rejoins": churn.joins.retried,
         "early_ends": churn.early,
     });
     Ok(with_faults(report, &fleet))
 }
 
-/// Waits until the server has closed its ends.
+/// Waits until the server has closed its descriptors.
 fn wait_for_release(server: &Group, descriptors: usize) -> Result<()> {
     let deadline = Instant::now() + RELEASE;
     while server.descriptors()? > descriptors {
         if Instant::now() > deadline {
             bail!(
-                "the server keeps {} descriptors, at first it had {descriptors}",
+                "the server has {} open descriptors, {descriptors} at the start",
                 server.descriptors()?
             );
         }
@@ -80,32 +80,37 @@ fn wait_for_release(server: &Group, descriptors: usize) -> Result<()> {
 }
 
 impl Churn {
-    fn come_and_go(&mut self, fleet: &mut Fleet, target: SocketAddr, count: usize) -> Result<()> {
-        let mut to_come = count;
-        let mut patience = Patience::new("clients come and go");
-        while to_come > 0 || self.open > 0 {
-            while to_come > 0 && self.open < WINDOW {
+    fn connect_and_disconnect(
+        &mut self,
+        fleet: &mut Fleet,
+        target: SocketAddr,
+        count: usize,
+    ) -> Result<()> {
+        let mut remaining = count;
+        let mut watchdog = Watchdog::new("clients connect and disconnect");
+        while remaining > 0 || self.open > 0 {
+            while remaining > 0 && self.open < WINDOW {
                 let id = fleet.open(target)?;
-                self.dismissed
-                    .resize(self.dismissed.len().max(id + 1), false);
-                self.dismissed[id] = false;
+                self.closed_by_us
+                    .resize(self.closed_by_us.len().max(id + 1), false);
+                self.closed_by_us[id] = false;
                 self.open += 1;
-                to_come -= 1;
+                remaining -= 1;
             }
             fleet.turn(TICK, self)?;
-            fleet.prompt(self, |churn, turn| churn.joins.repeat_late(turn));
-            patience.check(self.ended, fleet)?;
+            fleet.act(self, |churn, turn| churn.joins.retry_overdue(turn));
+            watchdog.check(self.ended, fleet)?;
         }
         Ok(())
     }
 }
 
 impl Observer for Churn {
-    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
-        match notice {
-            Notice::Ready => self.joins.send(id, turn),
-            Notice::Ack(..) if self.joins.settle(id) => {
-                self.dismissed[id] = true;
+    fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
+        match event {
+            ClientEvent::Ready => self.joins.send(id, turn),
+            ClientEvent::Ack(..) if self.joins.complete(id) => {
+                self.closed_by_us[id] = true;
                 self.joined += 1;
                 if self.joined.is_multiple_of(2) {
                     turn.close(id);
@@ -113,13 +118,13 @@ impl Observer for Churn {
                     turn.cut(id);
                 }
             }
-            Notice::Closed => {
-                self.joins.settle(id);
+            ClientEvent::Closed => {
+                self.joins.complete(id);
                 self.open -= 1;
                 self.ended += 1;
-                self.early += u64::from(!self.dismissed[id]);
+                self.early += u64::from(!self.closed_by_us[id]);
             }
-            Notice::Ack(..) | Notice::Event(_) => {}
+            ClientEvent::Ack(..) | ClientEvent::Event(_) => {}
         }
     }
 }

@@ -1,40 +1,40 @@
 //! Fan-out: a publisher outside the room, a closed loop of bursts.
-//! Each delivery is compared with the texts that are still missing at that member.
+//! Each delivery is compared with the messages that the member has not yet received.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::assembly::assemble;
 use super::probe::{is_probe, probe};
 use super::report::{Latencies, with_faults};
+use super::setup::connect_clients;
 use super::{JOIN_ACK, ROOM, TICK, accepted, payload};
-use crate::client::Notice;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Fanout as Options;
-use crate::patience::Patience;
-use crate::procstat::Stretch;
+use crate::procstat::Measurement;
+use crate::watchdog::Watchdog;
 
 struct Fanout {
     publisher: usize,
     members: usize,
     burst: usize,
-    /// The number of the first broadcast of the burst that is out.
+    /// The number of the first broadcast of the current burst.
     first: u64,
-    /// The events this burst must become, in order.
+    /// The events that members must receive for the current burst, in order.
     texts: Vec<String>,
     sent: Instant,
-    /// By connection: which broadcasts of the burst are here, one bit each.
-    here: Vec<u64>,
+    /// By connection: which broadcasts of the burst it has received, one bit each.
+    received: Vec<u64>,
     deliveries_open: usize,
     acks_open: usize,
-    /// When no further burst is to leave.
+    /// No burst is sent after this time.
     until: Instant,
     deliveries: u64,
-    /// Deliveries before one that was sent earlier.
+    /// Deliveries that overtook one sent earlier.
     reordered: u64,
-    /// Deliveries that are not missing: wrong, or not for the first time.
+    /// Deliveries of another text than those sent, or duplicates.
     unexpected: u64,
     rejected: u64,
     lost: u64,
@@ -49,17 +49,17 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     ensure!(burst_fits, "a burst has 1 to {LARGEST_BURST} broadcasts");
     let mut fleet = Fleet::new()?;
     let publish_at = options.publish_at.unwrap_or(options.server);
-    let publisher = assemble(&mut fleet, publish_at, 1, false)?.ids[0];
-    let room = assemble(&mut fleet, options.server, options.members, true)?;
+    let publisher = connect_clients(&mut fleet, publish_at, 1, false)?.ids[0];
+    let room = connect_clients(&mut fleet, options.server, options.members, true)?;
     let probes = probe(&mut fleet, publisher, &room.ids)?;
     let mut fanout = Fanout::new(options, publisher)?;
 
     fanout.broadcast_for(options.seconds / 5.0, &mut fleet)?;
     fanout.latencies.clear();
     let (deliveries, reads, broadcasts) = (fanout.deliveries, fleet.reads(), fanout.first);
-    let stretch = Stretch::begin(&options.measure)?;
+    let measurement = Measurement::begin(&options.measure)?;
     fanout.broadcast_for(options.seconds, &mut fleet)?;
-    let usage = stretch.end()?;
+    let usage = measurement.end()?;
 
     let deliveries = fanout.deliveries - deliveries;
     let report = json!({
@@ -94,7 +94,7 @@ impl Fanout {
             first: 0,
             texts: Vec::new(),
             sent: Instant::now(),
-            here: vec![0; options.members + 1],
+            received: vec![0; options.members + 1],
             deliveries_open: 0,
             acks_open: 0,
             until: Instant::now(),
@@ -107,14 +107,14 @@ impl Fanout {
         })
     }
 
-    /// Broadcasts for so long, at least one burst, until the last one is complete.
+    /// Broadcasts for `seconds`, at least one burst, and waits for the last one to complete.
     fn broadcast_for(&mut self, seconds: f64, fleet: &mut Fleet) -> Result<()> {
         self.until = Instant::now() + Duration::from_secs_f64(seconds);
-        fleet.prompt(self, Self::send_burst);
-        let mut patience = Patience::new("broadcasts are delivered");
+        fleet.act(self, Self::send_burst);
+        let mut watchdog = Watchdog::new("broadcasts are delivered");
         while self.is_open() {
             fleet.turn(TICK, self)?;
-            patience.check(self.deliveries, fleet)?;
+            watchdog.check(self.deliveries, fleet)?;
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Fanout {
 
     fn send_burst(&mut self, turn: &mut Turn<'_>) {
         self.texts.clear();
-        self.here.fill(0);
+        self.received.fill(0);
         for number in self.first..self.first + self.burst as u64 {
             let payload = payload(number);
             let ack = JOIN_ACK as u64 + 1 + number;
@@ -141,9 +141,9 @@ impl Fanout {
     }
 
     fn delivered(&mut self, id: usize, event: &str, turn: &Turn<'_>) {
-        let here = self.here[id];
-        let due = here.trailing_ones() as usize;
-        let missing = |at: &usize| here >> at & 1 == 0 && self.texts[*at] == event;
+        let received = self.received[id];
+        let due = received.trailing_ones() as usize;
+        let missing = |at: &usize| received >> at & 1 == 0 && self.texts[*at] == event;
         let found = if self.texts.get(due).is_some_and(|text| text == event) {
             due
         } else if let Some(at) = (0..self.texts.len()).find(missing) {
@@ -153,7 +153,7 @@ impl Fanout {
             self.unexpected += 1;
             return;
         };
-        self.here[id] |= 1 << found;
+        self.received[id] |= 1 << found;
         self.deliveries += 1;
         self.deliveries_open -= 1;
         self.latencies.record(turn.now.duration_since(self.sent));
@@ -161,16 +161,16 @@ impl Fanout {
 }
 
 impl Observer for Fanout {
-    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
-        match notice {
-            Notice::Event(event) if is_probe(event) => return,
-            Notice::Ack(JOIN_ACK, _) | Notice::Ready => return,
-            Notice::Event(event) => self.delivered(id, event, turn),
-            Notice::Ack(_, answer) => {
+    fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
+        match event {
+            ClientEvent::Event(event) if is_probe(event) => return,
+            ClientEvent::Ack(JOIN_ACK, _) | ClientEvent::Ready => return,
+            ClientEvent::Event(event) => self.delivered(id, event, turn),
+            ClientEvent::Ack(_, arguments) => {
                 self.acks_open = self.acks_open.saturating_sub(1);
-                self.rejected += u64::from(!accepted(answer));
+                self.rejected += u64::from(!accepted(arguments));
             }
-            Notice::Closed => self.lost += 1,
+            ClientEvent::Closed => self.lost += 1,
         }
         if self.is_open() {
             return;

@@ -1,4 +1,4 @@
-//! Connections that are opened and kept: how fast they come, what they hold in memory.
+//! Connections that are opened and kept: the rate at which they connect, and their memory.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,25 +7,25 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::TICK;
-use super::assembly::assemble;
 use super::report::with_faults;
-use crate::client::Notice;
+use super::setup::connect_clients;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::{Connects, Idle};
-use crate::procstat::Stretch;
+use crate::procstat::Measurement;
 
 /// How long memory may settle (garbage collectors, allocators) before it is read.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Connections made and kept before memory is first read: what a server sets up once.
+/// Connections made and kept before memory is first read, for what a server allocates once.
 const FIRST: usize = 100;
 
 pub(crate) fn connects(options: &Connects) -> Result<Value> {
     let mut fleet = Fleet::new()?;
-    // Code and buffers that only the first connections need are not measured.
-    assemble(&mut fleet, options.server, FIRST, false)?;
-    let stretch = Stretch::begin(&options.measure)?;
-    assemble(&mut fleet, options.server, options.count, false)?;
-    let usage = stretch.end()?;
+    // The first connections, which also cause one-time initialisation, are not measured.
+    connect_clients(&mut fleet, options.server, FIRST, false)?;
+    let measurement = Measurement::begin(&options.measure)?;
+    connect_clients(&mut fleet, options.server, options.count, false)?;
+    let usage = measurement.end()?;
     let report = json!({
         "scenario": "connects",
         "count": options.count,
@@ -40,10 +40,10 @@ pub(crate) fn connects(options: &Connects) -> Result<Value> {
 pub(crate) fn idle(options: &Idle) -> Result<Value> {
     let server = options.measure.first().context("idle needs --measure")?;
     let mut fleet = Fleet::new()?;
-    assemble(&mut fleet, options.server, FIRST, true)?;
+    connect_clients(&mut fleet, options.server, FIRST, true)?;
     sleep(SETTLE);
     let before = server.rss_kb()?;
-    let room = assemble(&mut fleet, options.server, options.count, true)?;
+    let room = connect_clients(&mut fleet, options.server, options.count, true)?;
     let mut watch = Watch::default();
     let settled = Instant::now() + SETTLE;
     while Instant::now() < settled {
@@ -62,14 +62,14 @@ pub(crate) fn idle(options: &Idle) -> Result<Value> {
     Ok(with_faults(report, &fleet))
 }
 
-/// Idle connections must stay, that is all.
+/// Counts idle connections that end, which none must.
 #[derive(Default)]
 struct Watch {
     lost: u64,
 }
 
 impl Observer for Watch {
-    fn notice(&mut self, _: usize, notice: Notice<'_>, _: &mut Turn<'_>) {
-        self.lost += u64::from(notice == Notice::Closed);
+    fn on_event(&mut self, _: usize, event: ClientEvent<'_>, _: &mut Turn<'_>) {
+        self.lost += u64::from(event == ClientEvent::Closed);
     }
 }

@@ -1,4 +1,4 @@
-//! Joins that are on the way. A server that loses one is asked again, and that is counted.
+//! Pending joins. A join that the server does not ack is retried, and counted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use super::{JOIN_ACK, ROOM};
 use crate::fleet::Turn;
 
-/// A join without an answer for this long is sent again.
-const REPEAT_AFTER: Duration = Duration::from_secs(2);
+/// A join without an ack is retried after this time.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(crate) struct Joins {
     /// By connection: when its join was sent.
     open: BTreeMap<usize, Instant>,
-    /// Joins that had to be sent again.
-    pub(crate) repeated: u64,
+    /// Joins that were retried.
+    pub(crate) retried: u64,
 }
 
 impl Joins {
@@ -26,21 +26,21 @@ impl Joins {
         self.open.insert(id, turn.now);
     }
 
-    /// Takes an answer, or the connection's end; false if no join was open.
-    pub(crate) fn settle(&mut self, id: usize) -> bool {
+    /// Removes a join that was acked or whose connection ended; false if none was pending.
+    pub(crate) fn complete(&mut self, id: usize) -> bool {
         self.open.remove(&id).is_some()
     }
 
-    pub(crate) fn repeat_late(&mut self, turn: &mut Turn<'_>) {
-        let late = |sent: &Instant| turn.now.duration_since(*sent) > REPEAT_AFTER;
-        let silent: Vec<usize> = self
+    pub(crate) fn retry_overdue(&mut self, turn: &mut Turn<'_>) {
+        let is_overdue = |sent: &Instant| turn.now.duration_since(*sent) > RETRY_AFTER;
+        let overdue: Vec<usize> = self
             .open
             .iter()
-            .filter(|(_, sent)| late(sent))
+            .filter(|(_, sent)| is_overdue(sent))
             .map(|(id, _)| *id)
             .collect();
-        for id in silent {
-            self.repeated += 1;
+        for id in overdue {
+            self.retried += 1;
             self.send(id, turn);
         }
     }

@@ -1,44 +1,44 @@
-//! Before anything is counted: does the room reach everybody? On a cluster whose nodes
-//! subscribe late, the first broadcasts would be lost; a probe is repeated until
-//! each member has heard one.
+//! Waits, before anything is measured, until the room reaches every member. On a cluster
+//! whose nodes subscribe late, the first broadcasts would be lost; probes are sent until
+//! each member has received one.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::{ROOM, TICK};
-use crate::client::Notice;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
-use crate::patience::Patience;
+use crate::watchdog::Watchdog;
 
-/// How long nothing may arrive before the probe is repeated.
-const REPEAT_AFTER: Duration = Duration::from_secs(2);
+/// Another probe is sent if no member has received one for this long.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 struct Probe {
-    /// By connection: whether a probe is due.
-    silent: Vec<bool>,
-    heard: usize,
-    last_heard: Instant,
+    /// By connection: whether it has yet to receive a probe.
+    waiting: Vec<bool>,
+    reached: usize,
+    last_arrival: Instant,
 }
 
-/// Sends probes until all of `members` have heard one; returns how many it took.
+/// Sends probes until all of `members` have received one; returns the number sent.
 pub(crate) fn probe(fleet: &mut Fleet, publisher: usize, members: &[usize]) -> Result<u64> {
     let last = members.iter().copied().max().unwrap_or(0).max(publisher);
     let mut probe = Probe {
-        silent: vec![false; last + 1],
-        heard: 0,
-        last_heard: Instant::now(),
+        waiting: vec![false; last + 1],
+        reached: 0,
+        last_arrival: Instant::now(),
     };
     for id in members {
-        probe.silent[*id] = true;
+        probe.waiting[*id] = true;
     }
     let mut sent = 0;
-    let mut patience = Patience::new("a probe reaches the room");
-    while probe.heard < members.len() {
-        if sent == 0 || probe.last_heard.elapsed() > REPEAT_AFTER {
+    let mut watchdog = Watchdog::new("a probe reaches the room");
+    while probe.reached < members.len() {
+        if sent == 0 || probe.last_arrival.elapsed() > RETRY_AFTER {
             sent += 1;
-            probe.last_heard = Instant::now();
-            fleet.prompt(&mut probe, |_, turn| {
+            probe.last_arrival = Instant::now();
+            fleet.act(&mut probe, |_, turn| {
                 turn.send(
                     publisher,
                     format_args!(r#"42["roomwire:emit","{ROOM}","probe",0]"#),
@@ -46,23 +46,24 @@ pub(crate) fn probe(fleet: &mut Fleet, publisher: usize, members: &[usize]) -> R
             });
         }
         fleet.turn(TICK, &mut probe)?;
-        patience.check(probe.heard as u64, fleet)?;
+        watchdog.check(probe.reached as u64, fleet)?;
     }
     Ok(sent)
 }
 
-/// Whether an event is a probe: one that was repeated may arrive late.
+/// Whether an event is a probe. A repeated probe may arrive when measuring has begun.
 pub(crate) fn is_probe(event: &str) -> bool {
     event.starts_with(r#"["probe""#)
 }
 
 impl Observer for Probe {
-    fn notice(&mut self, id: usize, notice: Notice<'_>, turn: &mut Turn<'_>) {
-        let due = matches!(notice, Notice::Event(event) if is_probe(event)) && self.silent[id];
-        if due {
-            self.silent[id] = false;
-            self.heard += 1;
-            self.last_heard = turn.now;
+    fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
+        let is_first =
+            matches!(event, ClientEvent::Event(event) if is_probe(event)) && self.waiting[id];
+        if is_first {
+            self.waiting[id] = false;
+            self.reached += 1;
+            self.last_arrival = turn.now;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Latencies, and the fields that reports have in common.
+//! Latencies, and the fields common to all reports.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::fleet::Fleet;
 
 const LONGEST_US: u64 = 60_000_000;
 
-/// Latencies from 1 us to a minute, to three digits.
+/// Latencies from 1 us to a minute, with three significant digits.
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
@@ -26,7 +26,7 @@ impl Latencies {
         self.0.clear();
     }
 
-    /// The latency in ms that this share of all stayed under.
+    /// The latency in ms below which this share of all latencies lies.
     pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
         self.0.value_at_quantile(share) as f64 / 1000.0
     }

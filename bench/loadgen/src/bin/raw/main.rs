@@ -1,7 +1,7 @@
-//! `raw-writer`: the lower bound that servers are compared with. It answers just
+//! `raw-writer`: the lower bound that servers are compared with. It implements just
 //! enough of websocket, Engine.IO and the relay app for the load generator: one room,
-//! prefixes instead of JSON, no pings, no limits. A broadcast becomes one frame and
-//! one send(2) per member; what arrived together goes out together.
+//! prefixes instead of JSON, no pings, no limits. A broadcast is one frame and one
+//! send(2) per member; broadcasts that arrive together are sent together.
 
 mod relay;
 mod shard;

@@ -1,27 +1,27 @@
-//! The relay app by prefixes: text message in, what to do out. No IO.
+//! The relay app, by prefixes: decodes a text message into a request. No I/O.
 
 use std::io::Write;
 
-/// The one room that can have members; any other is taken for empty.
+/// The only room that can have members; any other is treated as empty.
 const ROOM: &[u8] = b"bench";
 pub(crate) const OPEN: &[u8] = br#"0{"sid":"raw","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 const CONNECTED: &[u8] = br#"40{"sid":"raw"}"#;
 
-/// What a message asks for.
+/// The request in a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request<'a> {
     Join,
     Leave,
-    /// Broadcast of these arguments, without the bracket that opens them.
+    /// Broadcast of these arguments, without the opening bracket.
     Publish(&'a [u8]),
     Nothing,
 }
 
-/// Reads one message; the answer to its sender is put into `answer`.
-pub(crate) fn read<'a>(text: &'a [u8], answer: &mut Vec<u8>) -> Request<'a> {
-    answer.clear();
+/// Decodes one message; writes the response to its sender into `response`.
+pub(crate) fn read<'a>(text: &'a [u8], response: &mut Vec<u8>) -> Request<'a> {
+    response.clear();
     if text == b"40" {
-        answer.extend_from_slice(CONNECTED);
+        response.extend_from_slice(CONNECTED);
         return Request::Nothing;
     }
     let Some(event) = text.strip_prefix(b"42") else {
@@ -33,10 +33,10 @@ pub(crate) fn read<'a>(text: &'a [u8], answer: &mut Vec<u8>) -> Request<'a> {
         .count();
     let (id, event) = event.split_at(digits);
     if !id.is_empty() {
-        answer.extend_from_slice(b"43");
-        answer.extend_from_slice(id);
+        response.extend_from_slice(b"43");
+        response.extend_from_slice(id);
         // Writing into a Vec cannot fail.
-        let _ = answer.write_all(br#"[{"ok":true}]"#);
+        let _ = response.write_all(br#"[{"ok":true}]"#);
     }
     let Some(call) = event.strip_prefix(br#"["roomwire:"#) else {
         return Request::Nothing;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_and_answers() {
+    fn requests_are_decoded_and_acked() {
         let ok = r#"[{"ok":true}]"#;
         let table = [
             ("40", Request::Nothing, CONNECTED.to_vec()),
@@ -92,10 +92,10 @@ mod tests {
             ),
             ("3", Request::Nothing, Vec::new()),
         ];
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         for (text, request, expected) in table {
-            assert_eq!(read(text.as_bytes(), &mut answer), request, "{text}");
-            assert_eq!(answer, expected, "{text}");
+            assert_eq!(read(text.as_bytes(), &mut response), request, "{text}");
+            assert_eq!(response, expected, "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One thread of the raw writer: its own listener (SO_REUSEPORT), epoll, connections.
-//! Broadcasts collect in `pending` and leave at the end of an epoll batch, one send
-//! per member; other shards get them through their `Inbox`.
+//! Broadcasts are collected in `pending` and sent at the end of an epoll batch, with one
+//! send per member; other shards receive them through their `Inbox`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ struct Connection {
     stream: TcpStream,
     upgraded: bool,
     member: bool,
-    /// The start of a frame whose rest has not come.
+    /// The start of an incomplete frame.
     held: Vec<u8>,
     unsent: Vec<u8>,
 }
@@ -51,12 +51,12 @@ pub(crate) struct Shard {
     members: Vec<usize>,
     /// Frames for the members of this shard.
     pending: Vec<u8>,
-    /// Frames for the other shards' members.
+    /// Frames for the members of the other shards.
     outgoing: Vec<u8>,
     index: usize,
     inboxes: Arc<Vec<Inbox>>,
     scratch: Vec<u8>,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Shard {
@@ -88,7 +88,7 @@ impl Shard {
             index,
             inboxes,
             scratch: vec![0; 64 * 1024],
-            answer: Vec::new(),
+            response: Vec::new(),
         })
     }
 
@@ -142,7 +142,7 @@ impl Shard {
         }
     }
 
-    /// Takes over what other shards broadcast.
+    /// Takes the broadcasts of other shards.
     fn collect(&mut self) {
         let mut frames = self.inboxes[self.index]
             .frames
@@ -151,7 +151,7 @@ impl Shard {
         self.pending.append(&mut frames);
     }
 
-    /// Gives this batch's broadcasts to the other shards.
+    /// Passes the broadcasts of this batch to the other shards.
     fn hand_over(&mut self) {
         if self.outgoing.is_empty() {
             return;
@@ -163,13 +163,13 @@ impl Shard {
             let mut frames = inbox.frames.lock().unwrap_or_else(PoisonError::into_inner);
             frames.extend_from_slice(&self.outgoing);
             drop(frames);
-            // A shard that cannot be woken is gone, and the process with it.
+            // Waking fails only if the shard has ended, and then the process ends too.
             let _ = inbox.waker.wake();
         }
         self.outgoing.clear();
     }
 
-    /// Sends what is pending to every member of this shard but `except`.
+    /// Sends the pending frames to every member of this shard except `except`.
     fn flush_room(&mut self, except: Option<usize>) {
         if self.pending.is_empty() {
             return;
@@ -209,7 +209,7 @@ impl Shard {
         }
     }
 
-    /// Handles `count` bytes in `scratch`, and answers them in one send.
+    /// Handles `count` bytes in `scratch` and sends all responses at once.
     fn received(&mut self, id: usize, count: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[id] else {
             return Ok(());
@@ -240,7 +240,7 @@ impl Shard {
             apply_mask(payload, head.mask.unwrap_or_default());
             used += head.total();
             if head.opcode == Opcode::Close {
-                bail!("asked to close");
+                bail!("closed by the client");
             }
             self.serve(id, payload, &mut replies);
         }
@@ -255,30 +255,30 @@ impl Shard {
     }
 
     fn serve(&mut self, id: usize, text: &[u8], replies: &mut Vec<u8>) {
-        let mut answer = std::mem::take(&mut self.answer);
-        let request = relay::read(text, &mut answer);
-        if !answer.is_empty() {
-            push_frame(replies, Opcode::Text, &answer, None);
+        let mut response = std::mem::take(&mut self.response);
+        let request = relay::read(text, &mut response);
+        if !response.is_empty() {
+            push_frame(replies, Opcode::Text, &response, None);
         }
         match request {
             Request::Join => self.join(id),
             Request::Leave => self.leave(id),
             Request::Publish(arguments) => {
-                answer.clear();
-                answer.extend_from_slice(b"42[");
-                answer.extend_from_slice(arguments);
-                self.publish(id, &answer);
+                response.clear();
+                response.extend_from_slice(b"42[");
+                response.extend_from_slice(arguments);
+                self.publish(id, &response);
             }
             Request::Nothing => {}
         }
-        self.answer = answer;
+        self.response = response;
     }
 
     fn publish(&mut self, id: usize, text: &[u8]) {
         let from_member = self.connections[id]
             .as_ref()
             .is_some_and(|sender| sender.member);
-        // A sender that is a member is excepted, from its own broadcast only.
+        // A sender that is a member is excepted, but only from its own broadcast.
         if from_member {
             self.flush_room(None);
         }
@@ -314,7 +314,7 @@ impl Shard {
 }
 
 impl Connection {
-    /// Sends what is left from before and then `bytes`, as far as the socket takes it.
+    /// Sends the unsent bytes and then `bytes`, as many as the socket accepts.
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
         if self.unsent.is_empty() {
             let written = write(&mut self.stream, bytes)?;
@@ -328,7 +328,7 @@ impl Connection {
     }
 }
 
-/// How many of the bytes the socket took.
+/// Returns how many of the bytes the socket accepted.
 fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
     let mut written = 0;
     while written < bytes.len() {

@@ -1,5 +1,5 @@
-//! Sockets that are signed in and joined: CPU to get there, CPU and memory to stay, with
-//! the heartbeats that a browser sends.
+//! Sockets that sign in and join: the CPU for that, and the CPU and memory to keep them
+//! connected with the heartbeats that a browser sends.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::super::TICK;
 use super::super::report::with_faults;
-use super::gather::gather;
+use super::sign_in::sign_in;
 use super::{Tokens, raw};
-use crate::client::Notice;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Joined as Options;
-use crate::patience::Patience;
-use crate::procstat::{Group, Stretch};
+use crate::procstat::{Group, Measurement};
+use crate::watchdog::Watchdog;
 
-/// Sockets made and kept before anything is measured: what a server sets up once.
+/// Sockets made and kept before anything is measured, for what a server allocates once.
 const FIRST: usize = 50;
 /// How long memory may settle before it is read.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -28,17 +28,17 @@ const BEAT_ACK: u32 = 2;
 pub(crate) fn run(options: &Options) -> Result<Value> {
     let tokens = Tokens::read(&options.tokens)?;
     let mut fleet = Fleet::new()?;
-    let idle = Stretch::begin(&options.measure)?;
+    let idle = Measurement::begin(&options.measure)?;
     sleep(Duration::from_secs_f64(options.idle));
     let idle = idle.end()?;
 
-    let first = gather(&mut fleet, options.server, FIRST, &tokens.warm_up, None)?;
+    let first = sign_in(&mut fleet, options.server, FIRST, &tokens.warm_up, None)?;
     let mut held = Held::new(first);
     held.hold(SETTLE, &mut fleet)?;
     let rss_before = memory(&options.measure)?;
 
-    let joining = Stretch::begin(&options.measure)?;
-    let ids = gather(
+    let joining = Measurement::begin(&options.measure)?;
+    let ids = sign_in(
         &mut fleet,
         options.server,
         options.count,
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     held.ids.extend(ids);
     held.hold(SETTLE, &mut fleet)?;
 
-    let holding = Stretch::begin(&options.measure)?;
+    let holding = Measurement::begin(&options.measure)?;
     held.hold(Duration::from_secs_f64(options.hold), &mut fleet)?;
     let holding = holding.end()?;
     let rss_after = memory(&options.measure)?;
@@ -79,12 +79,12 @@ fn memory(groups: &[Group]) -> Result<Value> {
         .map(Value::Object)
 }
 
-/// Sockets that stay.
+/// Sockets that stay connected.
 struct Held {
     ids: Vec<usize>,
-    /// Which is next to send its heartbeat.
+    /// Index of the next socket to send its heartbeat.
     next: usize,
-    /// Heartbeats that were answered.
+    /// Heartbeats that were acked.
     beats: u64,
     open: u64,
     lost: usize,
@@ -101,22 +101,22 @@ impl Held {
         }
     }
 
-    /// For so long: heartbeats in turn, spread evenly, and every one of them answered.
+    /// Sends heartbeats for `time`, evenly spread over the sockets, and waits for their acks.
     fn hold(&mut self, time: Duration, fleet: &mut Fleet) -> Result<()> {
         let began = Instant::now();
         let mut sent = 0;
-        let mut patience = Patience::new("heartbeats are answered");
+        let mut watchdog = Watchdog::new("waiting for the acks of heartbeats");
         loop {
             let passed = began.elapsed().min(time);
             let due = self.ids.len() as f64 * passed.as_secs_f64() / BEAT.as_secs_f64();
             let due = due as u64 - sent;
             sent += due;
-            fleet.prompt(self, |held, turn| held.beat(due, turn));
+            fleet.act(self, |held, turn| held.beat(due, turn));
             if passed == time && self.open == 0 {
                 return Ok(());
             }
             fleet.turn(TICK, self)?;
-            patience.check(
+            watchdog.check(
                 self.beats + began.elapsed().as_secs().min(time.as_secs()),
                 fleet,
             )?;
@@ -134,13 +134,13 @@ impl Held {
 }
 
 impl Observer for Held {
-    fn notice(&mut self, _: usize, notice: Notice<'_>, _: &mut Turn<'_>) {
-        match notice {
-            Notice::Ack(BEAT_ACK, "[]") => {
+    fn on_event(&mut self, _: usize, event: ClientEvent<'_>, _: &mut Turn<'_>) {
+        match event {
+            ClientEvent::Ack(BEAT_ACK, "[]") => {
                 self.beats += 1;
                 self.open = self.open.saturating_sub(1);
             }
-            Notice::Closed => self.lost += 1,
+            ClientEvent::Closed => self.lost += 1,
             _ => {}
         }
     }

@@ -1,8 +1,8 @@
-//! The socket tier of Open WebUI, stock or Roomwire: what sockets cost that are signed
-//! in and joined, and what a stream of tokens to many of them costs.
+//! The socket tier of Open WebUI, stock or Roomwire: the cost of sockets that are signed
+//! in and joined, and of a stream of tokens to many of them.
 
-mod gather;
 mod joined;
+mod sign_in;
 mod stream;
 
 use std::path::Path;
@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 pub(crate) use joined::run as joined;
 pub(crate) use stream::run as stream;
 
-use crate::client::Door;
+use crate::client::Endpoint;
 use crate::procstat::Usage;
 
-/// Where Open WebUI has its sockets.
+/// The path of Open WebUI's sockets.
 const PATH: &str = "/ws/socket.io/";
 
 /// Session tokens of users.
 struct Tokens {
-    /// Used by no measured socket.
+    /// Not used by measured sockets.
     warm_up: Vec<Rc<str>>,
     measured: Vec<Rc<str>>,
 }
@@ -38,14 +38,14 @@ impl Tokens {
     }
 }
 
-fn door(token: &str) -> Door {
-    Door {
+fn endpoint(token: &str) -> Endpoint {
+    Endpoint {
         path: PATH.into(),
         auth: json!({ "token": token }).to_string().into(),
     }
 }
 
-/// Seconds and CPU seconds by group, as they are: what is to be taken off is for the reader.
+/// Seconds, and CPU seconds by group, without any subtraction.
 fn raw(usage: &Usage) -> Value {
     json!({
         "seconds": usage.wall.as_secs_f64(),

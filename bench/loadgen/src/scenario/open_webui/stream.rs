@@ -1,5 +1,5 @@
-//! A stream of tokens: a process of its own publishes events at a pace, as a backend
-//! does, and every socket must hear each of them once and in order.
+//! A stream of tokens: a separate process publishes events at a fixed rate, as a backend
+//! does, and every socket must receive each of them once and in order.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::super::TICK;
 use super::super::report::{Latencies, with_faults};
-use super::gather::gather;
+use super::sign_in::sign_in;
 use super::{Tokens, raw};
-use crate::client::Notice;
+use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Stream as Options;
-use crate::patience::Patience;
-use crate::procstat::Stretch;
+use crate::procstat::Measurement;
+use crate::watchdog::Watchdog;
 
 /// Six digits, a space, microseconds since 1970, a space.
 const TOKEN: usize = 24;
@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let tokens = Tokens::read(&options.tokens)?;
     let mut fleet = Fleet::new()?;
     let chat = options.chat.as_deref();
-    let ids = gather(
+    let ids = sign_in(
         &mut fleet,
         options.server,
         options.members,
@@ -38,13 +38,13 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let mut publisher = Publisher::start(&options.publisher)?;
 
     publisher.publish(options.events / 10)?;
-    stream.hear(options.events / 10, &mut fleet)?;
+    stream.receive(options.events / 10, &mut fleet)?;
     stream.latencies.clear();
     let (deliveries, reads) = (stream.deliveries, fleet.reads());
-    let stretch = Stretch::begin(&options.measure)?;
+    let measurement = Measurement::begin(&options.measure)?;
     publisher.publish(options.events)?;
-    stream.hear(options.events, &mut fleet)?;
-    let usage = stretch.end()?;
+    stream.receive(options.events, &mut fleet)?;
+    let usage = measurement.end()?;
 
     let deliveries = stream.deliveries - deliveries;
     let report = json!({
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     Ok(with_faults(report, &fleet))
 }
 
-/// The publishing process. It is our child, so its CPU counts as ours, not as a stranger's.
+/// The publishing process. As a child of this one, its CPU is not counted as foreign.
 struct Publisher(Child);
 
 impl Publisher {
@@ -92,7 +92,7 @@ impl Publisher {
 }
 
 impl Drop for Publisher {
-    /// It ends by itself at the end of its input; a failed run does not wait for that.
+    /// The process ends by itself at the end of its input; a failed run does not wait for that.
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -103,13 +103,13 @@ struct Stream<'a> {
     before: &'a str,
     after: &'a str,
     members: u64,
-    /// By connection: the number that is due.
+    /// By connection: the number of the next event.
     due: Vec<u64>,
     expected: u64,
     deliveries: u64,
-    /// Deliveries with another number than the one that was due.
+    /// Deliveries with another number than the next one.
     reordered: u64,
-    /// Events that are none of the stream, nor of what sockets hear of each other.
+    /// Events that are neither part of the stream nor presence of other sockets.
     unexpected: u64,
     lost: u64,
     latencies: Latencies,
@@ -134,20 +134,20 @@ impl<'a> Stream<'a> {
         })
     }
 
-    /// Until all have heard so many more.
-    fn hear(&mut self, events: u64, fleet: &mut Fleet) -> Result<()> {
+    /// Waits until all sockets have received `events` more.
+    fn receive(&mut self, events: u64, fleet: &mut Fleet) -> Result<()> {
         self.expected += events * self.members;
-        let mut patience = Patience::new("events are delivered");
+        let mut watchdog = Watchdog::new("events are delivered");
         while self.deliveries < self.expected {
             fleet.turn(TICK, self)?;
-            patience.check(self.deliveries, fleet)?;
+            watchdog.check(self.deliveries, fleet)?;
             ensure!(self.lost == 0, "{} sockets ended", self.lost);
         }
         Ok(())
     }
 
-    /// The number and the time in an event of the stream.
-    fn read(&self, event: &str) -> Option<(u64, Duration)> {
+    /// The number and the publishing time in an event of the stream.
+    fn parse(&self, event: &str) -> Option<(u64, Duration)> {
         let token = event.strip_prefix(self.before)?.strip_suffix(self.after)?;
         if token.len() != TOKEN {
             return None;
@@ -159,9 +159,9 @@ impl<'a> Stream<'a> {
 }
 
 impl Observer for Stream<'_> {
-    fn notice(&mut self, id: usize, notice: Notice<'_>, _: &mut Turn<'_>) {
-        match notice {
-            Notice::Event(event) => match self.read(event) {
+    fn on_event(&mut self, id: usize, event: ClientEvent<'_>, _: &mut Turn<'_>) {
+        match event {
+            ClientEvent::Event(event) => match self.parse(event) {
                 Some((number, sent)) => {
                     self.reordered += u64::from(number != self.due[id]);
                     self.due[id] = number + 1;
@@ -170,12 +170,12 @@ impl Observer for Stream<'_> {
                     self.latencies
                         .record(now.unwrap_or_default().saturating_sub(sent));
                 }
-                // Who has opened the chat is told to all that have.
+                // Sent to all sockets in the chat when one opens it.
                 None if event.contains(r#""chat:presence""#) => {}
                 None => self.unexpected += 1,
             },
-            Notice::Closed => self.lost += 1,
-            Notice::Ready | Notice::Ack(..) => {}
+            ClientEvent::Closed => self.lost += 1,
+            ClientEvent::Ready | ClientEvent::Ack(..) => {}
         }
     }
 }
@@ -185,18 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_events_of_the_stream_are_read() {
+    fn only_events_of_the_stream_are_parsed() {
         let stream = Stream::new(r#"["events",{"delta":"{token}"}]"#, 1).unwrap();
         let good = r#"["events",{"delta":"000017 1795432944000001 "}]"#;
         let sent = Duration::from_micros(1_795_432_944_000_001);
-        assert_eq!(stream.read(good), Some((17, sent)));
+        assert_eq!(stream.parse(good), Some((17, sent)));
         for wrong in [
             r#"["events",{"delta":"000017 1795432944000001"}]"#,
             r#"["events",{"delta":"00001x 1795432944000001 "}]"#,
             r#"["events",{"Delta":"000017 1795432944000001 "}]"#,
             r#"["events",{"delta":"000017 1795432944000001 "}"#,
         ] {
-            assert_eq!(stream.read(wrong), None, "{wrong}");
+            assert_eq!(stream.parse(wrong), None, "{wrong}");
         }
     }
 }
