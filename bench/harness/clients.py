@@ -1,8 +1,8 @@
 """Many Socket.IO clients that reconnect as the stock ones do, in one asyncio loop.
 
-Just enough of the protocol for a load: websocket from the start, one namespace, one
-room each, pings answered. Tells what happened by the second; see `Tally`. An id of a
-session begins with the id of its node, so clients tell which node serves them.
+Just enough of the protocol for a load: websocket only, one namespace, one room per
+client, responses to pings. `Tally` counts the events of each second. Session ids begin
+with the id of their node, so a client can determine the node it is connected to.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ import time
 from collections import Counter
 
 PATH = "/socket.io/?EIO=4&transport=websocket"
-# Those of socket.io-client: reconnectionDelay, reconnectionDelayMax, randomizationFactor.
+# The defaults of socket.io-client: reconnectionDelay, reconnectionDelayMax, randomizationFactor.
 DELAY, DELAY_MAX, SPREAD = 1.0, 5.0, 0.5
 ROOM_SIZE = 10
-# Letters of a session id that are the node's.
+# The length of the node id at the start of a session id.
 NODE_ID = 4
 
 
 class Tally(Counter):
-    """What happened since it was last taken: opened, rejected, lost, emitted, and ("delivered", node)."""
+    """Counts since the last call of `take`: opened, rejected, lost, emitted, and ("delivered", node)."""
 
     def take(self):
         taken = Counter(self)
@@ -31,7 +31,7 @@ class Tally(Counter):
 
 
 class Rejected(Exception):
-    """The service as a whole answered a handshake with something else than 101."""
+    """The status of a handshake was not 101."""
 
 
 class Client:
@@ -40,14 +40,14 @@ class Client:
     def __init__(self, number, port, tally):
         self.number, self.port, self.tally = number, port, tally
         self.room = f"room:{number // ROOM_SIZE}"
-        # An address of its own for a few, or this machine has too few ports.
+        # Spread over several addresses, since one has too few ports.
         self.source = f"127.0.1.{1 + number % 100}"
         self.writer = None
-        # The id of the node that serves it.
+        # The id of the node it is connected to.
         self.node = None
 
     async def run(self):
-        """Connects, and again and again, with the delays of the stock client."""
+        """Connects, and reconnects with the delays of the stock client."""
         attempts = 0
         while True:
             try:
@@ -62,7 +62,7 @@ class Client:
             await asyncio.sleep(delay * random.uniform(1 - SPREAD, 1 + SPREAD))
 
     async def session(self):
-        """One session from its handshake to its end."""
+        """One session, from its handshake until it closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.source, 0))
         try:
             key = base64.b64encode(os.urandom(16)).decode()
@@ -93,7 +93,7 @@ class Client:
             self.tally["delivered", self.node] += 1
 
     def emit(self):
-        """Says something to its room; whether it could."""
+        """Emits an event to its room; returns False if it is not connected."""
         if self.writer is None:
             return False
         self.send(f'42["roomwire:emit","{self.room}","tick","{"x" * 60}"]')
@@ -102,7 +102,7 @@ class Client:
 
     def send(self, text):
         content = text.encode()
-        # A mask of zeros is a mask.
+        # A mask of zeros is valid.
         self.writer.write(bytes([0x81, 0x80 | len(content), 0, 0, 0, 0]) + content)
 
 
@@ -116,8 +116,8 @@ async def frame(reader):
     return first & 15, await reader.readexactly(length)
 
 
-async def talk(clients, per_second):
-    """Lets random clients emit, evenly, so many times a second."""
+async def emit_at_rate(clients, per_second):
+    """Makes random clients emit, `per_second` times a second, evenly spaced."""
     due = time.monotonic()
     while True:
         random.choice(clients).emit()

@@ -1,7 +1,7 @@
-"""Installs and builds what a run needs, and only when it is missing or outdated.
+"""Installs and builds the requirements of a run that are missing or outdated.
 
-Cargo, npm and pip judge by themselves (lock files, pinned versions); every step is
-printed. Also the one place that calls the load generator.
+Cargo, npm and pip decide that by lock files and pinned versions; every step is printed.
+Also the only place that runs the load generator.
 """
 
 import json
@@ -20,23 +20,23 @@ INSTALL_TIMEOUT = 30 * 60
 
 
 def prepare(name):
-    """Makes one server ready to start; says why when it has to be left out."""
+    """Installs one server; if that fails, prints the reason and returns False."""
     steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire, "roomwire-scraped": roomwire}
     try:
         steps.get(name, lambda: None)()
         return True
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"{name} is left out: {error}")
+        print(f"{name} is skipped: {error}")
         return False
 
 
 def build_load_generator():
-    """Builds the load generator and the raw writer; nothing works without them."""
+    """Builds the load generator and the raw writer, which every run requires."""
     cargo(BENCH / "loadgen")
 
 
 def node():
-    """npm ci, when the installed tree is older than the lock file."""
+    """`npm ci`, if the installed tree is older than the lock file."""
     folder = PEERS / "node"
     installed = folder / "node_modules/.package-lock.json"
     lock = folder / "package-lock.json"
@@ -45,7 +45,7 @@ def node():
 
 
 def python():
-    """A virtual environment with the pinned requirements."""
+    """Creates a virtual environment with the pinned requirements."""
     folder = PEERS / "python"
     environment = folder / ".venv"
     requirements = folder / "requirements.txt"
@@ -58,17 +58,17 @@ def python():
 
 
 def socketioxide():
-    """A release build of the peer."""
+    """Builds the peer in release mode."""
     cargo(PEERS / "socketioxide")
 
 
 def roomwire():
-    """A build of the repository itself, with the profile that images and packages have."""
+    """Builds this repository with the profile of images and packages."""
     cargo(ROOT, profile="dist")
 
 
 def cargo(folder, profile="release"):
-    """`cargo build --locked` with a profile, into the package's own target directory."""
+    """Runs `cargo build --locked` with a profile, with the target directory of the package."""
     command = ["cargo", "build", "--profile", profile, "--locked", "--quiet", "--target-dir", "target"]
     step(command, folder)
 
@@ -91,15 +91,15 @@ def loadgen(arguments, timeout):
         raise servers.Failed(f"no result within {timeout} s") from expired
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise servers.Failed(lines[0] if lines else f"the load generator ended with {done.returncode}")
+        raise servers.Failed(lines[0] if lines else f"the load generator exited with {done.returncode}")
     return json.loads(done.stdout)
 
 
 def versions():
-    """What the figures belong to: machine and runtimes. Packages are pinned in bench/peers."""
+    """The machine and the runtimes of the figures. Packages are pinned in bench/peers."""
     found = [f"{os.cpu_count()} cores", f"Linux {os.uname().release}"]
     for command in (["rustc", "--version"], ["node", "--version"], ["python3", "--version"]):
         if shutil.which(command[0]):
-            said = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
-            found.append(said if command[0] != "node" else f"Node {said}")
+            version = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+            found.append(version if command[0] != "node" else f"Node {version}")
     return found

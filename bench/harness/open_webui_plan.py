@@ -1,4 +1,4 @@
-"""What is measured on the socket tier of Open WebUI: cells, their sizes, the load generator's command lines."""
+"""The plan of the Open WebUI benchmark: cells, their sizes, and the command lines of the load generator."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from .open_webui import BENCH, ROOMWIRE, STOCK
 
 JOINED, STREAM, REST = "joined", "stream", "rest"
 PUBLISHER = BENCH / "peers/open-webui/publisher.py"
-# A second of the stream: what a chat gets while a model answers.
+# Events per second of a stream: the rate of a chat while a model generates.
 RATE = 100
 MESSAGE = "11111111-1111-4111-8111-111111111111"
 DELTA = {
@@ -29,37 +29,37 @@ class Cell:
 
     scenario: str
     title: str
-    # "many" users or "one", and for a stream "chat" or "user": whose room it goes to.
-    who: str
+    # The tokens, of "many" users or of "one"; for a stream also the target room, of a "chat" or a "user".
+    tokens: str
     room: str | None = None
     room_channels: bool = True
     count: int = 1000
-    # Seconds that sockets are held, or events.
+    # Seconds for which sockets are held, or the number of events.
     amount: int = 0
 
-    def arguments(self, place, people):
-        """The load generator's command line."""
-        tokens = {"many": people.many, "one": people.one}[self.who]
-        words = [self.scenario, "--server", place.address, "--tokens", str(tokens)]
-        for name, pids in place.measure.items():
+    def arguments(self, target, people):
+        """The command line of the load generator."""
+        tokens = {"many": people.many, "one": people.one}[self.tokens]
+        words = [self.scenario, "--server", target.address, "--tokens", str(tokens)]
+        for name, pids in target.measure.items():
             words += ["--measure", f"{name}={','.join(map(str, pids))}"]
         if self.scenario == JOINED:
             idle = "2" if self.amount < 30 else "10"
             return [*words, "--count", str(self.count), "--hold", str(self.amount), "--idle", idle]
-        return [*words, *self.streamed(place, people)]
+        return [*words, *self.stream_arguments(target, people)]
 
-    def streamed(self, place, people):
+    def stream_arguments(self, target, people):
         event = json.dumps(["events", self.event(people)], separators=(",", ":"))
         room = f"chat:{people.chat}" if self.room == "chat" else f"user:{people.user}"
         words = ["--members", str(self.count), "--event", event, "--events", str(self.amount)]
         if self.room == "chat":
             words += ["--chat", people.chat]
-        publisher = [sys.executable, str(PUBLISHER), "--redis", place.redis, "--room", room]
+        publisher = [sys.executable, str(PUBLISHER), "--redis", target.redis, "--room", room]
         publisher += ["--event", event, "--rate", str(RATE)]
         return [*words, "--", *publisher, *(["--room-channels"] if self.room_channels else [])]
 
     def event(self, people):
-        """As backends send it to the user who asked, or to those who look on."""
+        """The event as backends emit it to the user who sent the prompt, or to the others in the chat."""
         event = {"chat_id": people.chat, "message_id": MESSAGE}
         if self.room == "chat":
             event |= {"user_id": people.user, "shared": True}
@@ -67,7 +67,7 @@ class Cell:
 
 
 def users(quick):
-    """How many sign in."""
+    """The number of users."""
     return 10 if quick else 50
 
 
@@ -79,19 +79,19 @@ def cells(quick):
         Cell(REST, "REST requests at the backend", "many"),
         Cell(JOINED, f"joined, {sockets} of {users(quick)} users", "many", count=count, amount=hold),
         Cell(JOINED, f"joined, {sockets} of one user", "one", count=count, amount=hold),
-        Cell(STREAM, f"stream to a chat, {sockets}, a channel a room", "many", "chat", True, count, events),
+        Cell(STREAM, f"stream to a chat, {sockets}, a channel per room", "many", "chat", True, count, events),
         Cell(STREAM, f"stream to a chat, {sockets}, one channel", "many", "chat", False, count, events),
-        Cell(STREAM, f"stream to a user, {sockets}, a channel a room", "one", "user", True, count, events),
+        Cell(STREAM, f"stream to a user, {sockets}, a channel per room", "one", "user", True, count, events),
     ]
     return found[:2] + found[3:5] if quick else found
 
 
-def steps(rounds, wanted):
-    """(round, cell, server) in the order of running: servers alternate, rounds repeat. Requests are counted once."""
+def steps(rounds, selected):
+    """(round, cell, server) in the order of the runs: servers alternate in each round. Requests are counted once."""
     return [
         (number, cell, server)
         for number in range(1, rounds + 1)
-        for cell in wanted
+        for cell in selected
         for server in (STOCK, ROOMWIRE)
         if cell.scenario != REST or (number == 1 and server == ROOMWIRE)
     ]

@@ -1,4 +1,4 @@
-"""How often Roomwire asks a backend over REST, by what browsers do; counted in the backend's own access log."""
+"""REST requests of Roomwire to a backend for each action of a browser, counted in the access log of the backend."""
 
 import time
 import urllib.request
@@ -6,32 +6,32 @@ import uuid
 
 from .open_webui import Browser, eventually
 
-# How often each event is said.
+# How often each event is emitted.
 TIMES = 20
 
 
 class Counter:
-    """The requests between two marks, which are requests of our own."""
+    """Counts the requests between two marks, which are requests of this benchmark."""
 
-    def __init__(self, place):
-        self.place = place
+    def __init__(self, target):
+        self.target = target
         self.seen = 0
 
     async def since(self):
-        """Requests since the last call, ours and the watch over the backend's version left out."""
+        """Requests since the last call, except marks and checks of the version of the backend."""
         mark = f"/api/version?mark={uuid.uuid4()}"
-        urllib.request.urlopen(self.place.backend + mark, timeout=20).close()
-        await eventually(lambda: mark in self.place.requests(), "the backend logs our request")
-        new = self.place.requests()[self.seen :]
+        urllib.request.urlopen(self.target.backend + mark, timeout=20).close()
+        await eventually(lambda: mark in self.target.requests(), "the mark is in the access log")
+        new = self.target.requests()[self.seen :]
         self.seen += len(new)
         return [path for path in new if not path.startswith("/api/version")]
 
 
-async def count(place, people):
-    """Every step with how often it was done, the requests it led to, and how many are allowed each time."""
+async def count(target, people):
+    """Every step with its repetitions, the requests it caused, and the number allowed per repetition."""
     token, other = people.many.read_text().split()[1:3]
     steps = []
-    counter = Counter(place)
+    counter = Counter(target)
     await counter.since()
 
     async def step(name, times, allowed, act):
@@ -44,16 +44,16 @@ async def count(place, people):
 
     browsers = []
 
-    async def enter(shown):
-        browser = Browser("browser", f"http://{place.address}")
+    async def connect_and_join(token):
+        browser = Browser("browser", f"http://{target.address}")
         browsers.append(browser)
-        await browser.connect(shown)
-        expect((await browser.join(shown) or {}).get("id"), "user-join is answered")
+        await browser.connect(token)
+        expect((await browser.join(token) or {}).get("id"), "user-join is acked with an account")
 
-    def say(event, data, answer):
+    def emit(event, data, ack):
         async def act():
-            got = await browsers[0].call(event, data)
-            expect(got == answer, f"{event} is answered with {answer}, not {got}")
+            received = await browsers[0].call(event, data)
+            expect(received == ack, f"{event} is acked with {ack}, not {received}")
 
         return act
 
@@ -62,18 +62,18 @@ async def count(place, people):
 
     typing = {"channel_id": people.channel, "message_id": None, "data": {"type": "typing", "data": {"typing": True}}}
     try:
-        await step("connect, join: a token not seen before", 1, 2, lambda: enter(token))
-        await step("connect, join: one more socket of it", 5, 2, lambda: enter(token))
-        await step("connect, join: another token", 1, 2, lambda: enter(other))
-        await step("heartbeat", TIMES, 0, say("heartbeat", {}, None))
+        await step("connect, join: a new token", 1, 2, lambda: connect_and_join(token))
+        await step("connect, join: another socket with it", 5, 2, lambda: connect_and_join(token))
+        await step("connect, join: another token", 1, 2, lambda: connect_and_join(other))
+        await step("heartbeat", TIMES, 0, emit("heartbeat", {}, None))
         usage = {"action": "chat", "model": "m", "chat_id": people.chat}
-        await step("usage", TIMES, 0, say("usage", usage, None))
-        await step("typing in a channel", TIMES, 0, say("events:channel", typing, None))
-        await step("open one's own chat", 1, None, say("events:chat", chat("join"), True))
-        await step("typing in the chat", TIMES, 0, say("events:chat", chat("typing", data={"typing": True}), True))
-        await step("leave the chat", 1, 0, say("events:chat", chat("leave"), True))
+        await step("usage", TIMES, 0, emit("usage", usage, None))
+        await step("typing in a channel", TIMES, 0, emit("events:channel", typing, None))
+        await step("open an own chat", 1, None, emit("events:chat", chat("join"), True))
+        await step("typing in the chat", TIMES, 0, emit("events:chat", chat("typing", data={"typing": True}), True))
+        await step("leave the chat", 1, 0, emit("events:chat", chat("leave"), True))
         browsers.reverse()
-        await step("open a chat that another shares", 1, None, say("events:chat", chat("join"), True))
+        await step("open a chat shared by another user", 1, None, emit("events:chat", chat("join"), True))
     finally:
         for browser in browsers:
             await browser.close()
@@ -81,21 +81,21 @@ async def count(place, people):
 
 
 def is_over(step):
-    """Whether a step led to more requests than it may."""
+    """Whether a step caused more requests than allowed."""
     return step["allowed"] is not None and len(step["requests"]) > step["allowed"] * step["times"]
 
 
-def expect(true, what):
-    if not true:
-        raise RuntimeError(f"not so: {what}")
+def expect(condition, what):
+    if not condition:
+        raise RuntimeError(f"failed: {what}")
 
 
 def markdown(records):
-    """The table of the last count."""
+    """The table of the last run."""
     runs = [one for one in records if one.get("scenario") == "rest"]
     if not runs:
         return []
-    lines = ["| what a browser does | times | REST requests | allowed each |", "|---|---|---|---|"]
+    lines = ["| action of a browser | times | REST requests | allowed each |", "|---|---|---|---|"]
     for step in runs[-1]["steps"]:
         allowed = "-" if step["allowed"] is None else step["allowed"]
         over = " **too many**" if is_over(step) else ""

@@ -1,10 +1,10 @@
-"""What is measured on whom: scenarios, their sizes, and the order of runs."""
+"""The plan of a benchmark: scenarios, their sizes, and the order of runs."""
 
 from dataclasses import dataclass
 
 from . import servers
 
-# Ten thousand connections and room for everything else.
+# For 10 000 connections and everything else.
 DESCRIPTORS = 12_000
 VERIFY = "verify"
 SCENARIOS = (VERIFY, "fanout", "ack", "idle", "connects", "cluster", "churn")
@@ -66,12 +66,12 @@ def cluster_cell(members, burst, seconds):
 
 
 def in_flight(burst):
-    """How many broadcasts are out at a time, in words."""
+    """How many broadcasts are in flight at a time, as text."""
     return "one at a time" if burst == "1" else f"bursts of {burst}"
 
 
-def left_out(cell, name):
-    """Why this server does not run this cell, or None."""
+def skip_reason(cell, name):
+    """The reason why this server does not run this cell, or None."""
     if cell.cluster and servers.SERVERS[name].redis_variable is None:
         return "has no cluster of this kind"
     if cell.cluster and servers.redis_program() is None:
@@ -79,27 +79,27 @@ def left_out(cell, name):
     if name == "roomwire-before" and not servers.SERVERS[name].command[0]:
         return "needs ROOMWIRE_BEFORE, the path of another build"
     if name == "roomwire-scraped" and cell.scenario not in ("fanout", "idle"):
-        return "is there for fan-out and idle only"
+        return "only runs fan-out and idle"
     if cell.scenario == "churn" and name == "python":
         return "takes several minutes at under 1 000 connects a second"
     if cell.scenario == "churn" and name.startswith("raw"):
-        return "has nothing that could leak"
+        return "allocates nothing that could leak"
     return None
 
 
 def steps(options, names):
-    """(round, cell, server) in the order of running: servers alternate, rounds repeat."""
-    wanted = [cell for cell in cells(options.quick) if cell.scenario in (options.scenario or SCENARIOS)]
-    for cell in wanted:
+    """(round, cell, server) in the order of the runs: each round runs all servers in turn."""
+    selected = [cell for cell in cells(options.quick) if cell.scenario in (options.scenario or SCENARIOS)]
+    for cell in selected:
         for name in names:
-            if reason := left_out(cell, name):
-                print(f"{cell.title}: {name} is left out: {reason}")
+            if reason := skip_reason(cell, name):
+                print(f"{cell.title}: {name} is skipped: {reason}")
     # Correctness and leaks do not vary from round to round.
     once = (VERIFY, "churn")
     return [
         (number, cell, name)
         for number in range(1, options.rounds + 1)
-        for cell in wanted
+        for cell in selected
         for name in names
-        if left_out(cell, name) is None and (number == 1 or cell.scenario not in once)
+        if skip_reason(cell, name) is None and (number == 1 or cell.scenario not in once)
     ]

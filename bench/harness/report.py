@@ -3,15 +3,15 @@
 import time
 from statistics import median
 
-# Other work above this many cores during a run makes its figure an upper limit.
+# If other programs used more cores than this during a run, its figure is an upper limit.
 FOREIGN_LIMIT = 0.1
 FAULTS = ("errors", "framing_errors", "unexpected", "reordered", "rejected", "lost", "rejoins", "early_ends")
-# The lower bound for ratios: two threads, as the servers have two cores.
+# The lower bound for ratios, with two threads since the servers have two cores.
 BOUND = "raw2"
 
 
 def one_line(outcome):
-    """The essence of one run, for the progress display."""
+    """A summary of one run, for the progress display."""
     if "failed" in outcome:
         return "FAILED: " + outcome["failed"]
     parts = []
@@ -24,15 +24,15 @@ def one_line(outcome):
     if "rss_kb_each" in outcome:
         parts.append(f"{outcome['rss_kb_each']:.2f} kB each")
     if "growth_percent" in outcome:
-        parts.append(f"memory after the second time {outcome['growth_percent']:+.1f} %")
+        parts.append(f"memory after the second pass {outcome['growth_percent']:+.1f} %")
     parts += faults([outcome])
     if outcome.get("foreign_cores", 0) > FOREIGN_LIMIT:
-        parts.append(f"others used {outcome['foreign_cores']:.1f} cores")
+        parts.append(f"other programs used {outcome['foreign_cores']:.1f} cores")
     return ", ".join(parts) or "passed"
 
 
 def faults(outcomes):
-    """Every kind of fault that occurred, with its number over these runs."""
+    """Every kind of fault that occurred in these runs, with its count."""
     found = []
     for kind in FAULTS:
         number = sum(outcome.get(kind, 0) for outcome in outcomes)
@@ -48,7 +48,7 @@ def markdown(records, versions):
         rows = group(record for record in records if record["cell"] == title)
         lines += [f"### {title}", "", *table(rows), ""]
     if any(record.get("foreign_cores", 0) > FOREIGN_LIMIT for record in records):
-        lines.append(f"\\* other work used more than {FOREIGN_LIMIT} cores: take the figure as an upper limit.")
+        lines.append(f"\\* other programs used more than {FOREIGN_LIMIT} cores: take the figure as an upper limit.")
     return "\n".join(lines)
 
 
@@ -89,12 +89,12 @@ def server_cpu(run):
 
 
 def cost(run):
-    """What ratios are made of: CPU, for idle connections memory."""
+    """The figure of which ratios are computed: memory for idle connections, otherwise CPU."""
     return run.get("rss_kb_each", server_cpu(run))
 
 
 def redis_cpu(run):
-    """The same of Redis."""
+    """Like `server_cpu`, for Redis."""
     return run.get("cpu_us_each", {}).get("redis")
 
 
@@ -116,13 +116,13 @@ COLUMNS = [
 
 
 def middle(runs, get):
-    """The median of what these runs have, or None."""
+    """The median of a figure over the runs that have it, or None."""
     values = [value for value in map(get, runs) if value is not None]
     return median(values) if values else None
 
 
 def show(runs, get, form):
-    """A median as text, with the span of the CPU figures and a mark for a busy machine."""
+    """A median as text, with the range of CPU figures and a mark if the machine was busy."""
     value = middle(runs, get)
     if value is None:
         return "-"
@@ -142,5 +142,5 @@ def ratio(value, base):
 
 
 def escape(text):
-    """Text that does not break a Markdown table."""
+    """Escapes text for a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")[:160]

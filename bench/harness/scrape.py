@@ -1,4 +1,4 @@
-"""A Prometheus of the least kind: reads /metrics once a second and notes how long that takes."""
+"""A minimal stand-in for Prometheus: requests /metrics once a second and records the duration."""
 
 import contextlib
 import statistics
@@ -10,7 +10,7 @@ INTERVAL = 1.0
 
 
 class Scraper(threading.Thread):
-    """Runs until `stop`; `milliseconds` has how long each answer took."""
+    """Runs until `stop`; `milliseconds` has the duration of each request."""
 
     def __init__(self, address):
         super().__init__(daemon=True)
@@ -21,9 +21,9 @@ class Scraper(threading.Thread):
     def run(self):
         while not self._ended.wait(INTERVAL):
             began = time.monotonic()
-            # A node that starts or stops answers the next time.
-            with contextlib.suppress(OSError), urllib.request.urlopen(self.url, timeout=5) as answer:
-                answer.read()
+            # A node that is starting or stopping may not respond; the next request will succeed.
+            with contextlib.suppress(OSError), urllib.request.urlopen(self.url, timeout=5) as response:
+                response.read()
                 self.milliseconds.append((time.monotonic() - began) * 1000)
 
     def stop(self):
@@ -31,7 +31,7 @@ class Scraper(threading.Thread):
         self.join()
 
     def figures(self):
-        """What a run's record says of it."""
+        """The fields for the record of a run."""
         if not self.milliseconds:
             return {}
         return {"scrape_ms": statistics.median(self.milliseconds), "scrape_ms_max": max(self.milliseconds)}

@@ -1,4 +1,4 @@
-"""The servers under test: how each is started, found ready and stopped."""
+"""The servers under test: how to start each, detect that it is ready, and stop it."""
 
 import contextlib
 import os
@@ -21,20 +21,20 @@ STOP_TIMEOUT = 5
 
 
 class Failed(Exception):
-    """A run that yields no figure, and why."""
+    """A run without a result; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One program under test. `environment` may hold {bind} and {port}."""
+    """One program under test. `environment` may contain {bind}, {port} and {internal}."""
 
     command: tuple
     environment: dict
-    # The variable that takes a Redis URL; None: there is no cluster with it.
+    # The variable for the Redis URL; None if it does not support a cluster.
     redis_variable: str | None = None
-    # Path that answers 200 once the server can work; None: an open port says it.
+    # Path that returns 200 once the server is ready; None if an open port means that.
     ready_path: str | None = None
-    # Its metrics are read once a second, at one port above the last of the others.
+    # Whether its metrics are scraped once a second, on the port from `internal`.
     scraped: bool = False
 
 
@@ -48,14 +48,14 @@ SERVERS = {
         redis_variable="ROOMWIRE_BUS__REDIS_URL",
         ready_path="/readyz",
     ),
-    # The same, with a Prometheus: what reading the metrics costs.
+    # The same, scraped as by Prometheus, to measure the cost of that.
     "roomwire-scraped": Server(
         (str(BENCH.parent / "target/dist/roomwire"),),
         {"ROOMWIRE_SERVER__BIND": "{bind}", "ROOMWIRE_SERVER__INTERNAL_BIND": "{internal}"},
         ready_path="/readyz",
         scraped=True,
     ),
-    # Another build, to compare a change with what was before it.
+    # Another build, to compare a change with the state before it.
     "roomwire-before": Server(
         (os.environ.get("ROOMWIRE_BEFORE", ""),),
         {"ROOMWIRE_SERVER__BIND": "{bind}"},
@@ -78,7 +78,7 @@ SERVERS = {
 
 @dataclass(frozen=True)
 class Target:
-    """What the load generator is pointed at. On a cluster `publish_at` is another node."""
+    """The addresses for the load generator. In a cluster, `publish_at` is another node."""
 
     server: str
     publish_at: str
@@ -94,7 +94,7 @@ def redis_program():
 
 @contextlib.contextmanager
 def running(name, port, cluster):
-    """A fresh server, or two nodes and a Redis; all of it is stopped at the end."""
+    """Starts a server, or two nodes and a Redis; stops all of them at the end."""
     server = SERVERS[name]
     with contextlib.ExitStack() as stack:
         if not cluster:
@@ -117,30 +117,30 @@ def running(name, port, cluster):
 
 
 def internal(port):
-    """Where a scraped server shows its metrics."""
+    """The address of the metrics of a scraped server."""
     return f"{HOST}:{port + 3}"
 
 
 def node(name, server, port, extra):
     """One server process on `port`."""
-    places = {"bind": f"{HOST}:{port}", "port": port, "internal": internal(port)}
-    command = [part.format(**places) for part in server.command]
-    environment = {key: value.format(**places) for key, value in server.environment.items()}
+    addresses = {"bind": f"{HOST}:{port}", "port": port, "internal": internal(port)}
+    command = [part.format(**addresses) for part in server.command]
+    environment = {key: value.format(**addresses) for key, value in server.environment.items()}
     ready = http_ready(port, server.ready_path) if server.ready_path else port_open(port)
     return process(name, command, {**environment, **extra}, port, ready)
 
 
 def redis_server(port):
-    """A Redis that keeps nothing."""
+    """A Redis without persistence."""
     command = [redis_program(), "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no"]
     return process("Redis", command, {}, port, port_open(port))
 
 
 @contextlib.contextmanager
 def process(name, command, environment, port, ready):
-    """Starts a process of its own group; yields its id once it is ready."""
+    """Starts a process in its own process group; yields its id once it is ready."""
     if port_open(port)():
-        raise Failed(f"port {port} is taken: choose others with --port")
+        raise Failed(f"port {port} is in use: choose others with --port")
     with tempfile.TemporaryFile("w+") as log:
         child = subprocess.Popen(
             command,
@@ -158,20 +158,20 @@ def process(name, command, environment, port, ready):
 
 
 def wait_until_ready(name, child, ready, log):
-    """Waits for `ready`; a failure carries the last words of the server."""
+    """Waits for `ready`; on failure, the error includes the last log lines of the server."""
     deadline = time.monotonic() + START_TIMEOUT
     while not ready():
         ended = child.poll() is not None
         if ended or time.monotonic() > deadline:
             log.seek(0)
-            words = log.read().strip().splitlines()[-3:]
-            state = f"ended with {child.returncode}" if ended else f"is not ready after {START_TIMEOUT} s"
-            raise Failed(f"{name} {state}: {' / '.join(words)}")
+            tail = log.read().strip().splitlines()[-3:]
+            state = f"exited with {child.returncode}" if ended else f"is not ready after {START_TIMEOUT} s"
+            raise Failed(f"{name} {state}: {' / '.join(tail)}")
         time.sleep(0.05)
 
 
 def stop(child):
-    """Ends a process and all of its group."""
+    """Terminates a process and its group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
@@ -181,7 +181,7 @@ def stop(child):
 
 
 def port_open(port):
-    """A check whether something listens."""
+    """Returns a check whether a process listens on the port."""
 
     def check():
         with socket.socket() as probe:
@@ -191,12 +191,12 @@ def port_open(port):
 
 
 def http_ready(port, path):
-    """A check whether GET answers 200."""
+    """Returns a check whether GET returns 200."""
 
     def check():
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=2) as answer:
-                return answer.status == 200
+            with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=2) as response:
+                return response.status == 200
         except OSError:
             return False
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from people import User
 from scenario import PIPE, Observation, Scenario
-from surroundings import ADMIN, Stock
+from services import ADMIN, Stock
 
 PLACEMENTS = ("stock/node", "node/stock", "node/node")
 

@@ -1,4 +1,4 @@
-// The relay app on stock socket.io with its default engine (ws). PORT chooses the
+// The relay app on stock socket.io with its default engine (ws). PORT is the
 // port; with REDIS_URL several of these form one cluster over @socket.io/redis-adapter.
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";

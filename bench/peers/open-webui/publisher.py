@@ -1,7 +1,7 @@
-"""Publishes events the way an Open WebUI backend does: python-socketio, through Redis, from a process without clients.
+"""Publishes events as an Open WebUI backend does: with python-socketio, through Redis, from a process without clients.
 
-Reads numbers, a line each, and publishes so many events at the given pace. `{token}` in the event becomes the number
-of the event and the time, see `loadgen stream --help`.
+Reads numbers, one per line, and publishes that many events at the given rate. `{token}` in the event is replaced by the
+number of the event and the time; see `loadgen stream --help`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import socketio
 
 
 class Json:
-    """What Open WebUI gives python-socketio to write JSON with: compact, raw UTF-8."""
+    """The JSON encoder that Open WebUI passes to python-socketio: compact, raw UTF-8."""
 
     @staticmethod
     def dumps(value, **_):
@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--redis", required=True, help="URL")
     parser.add_argument("--room", required=True)
     parser.add_argument("--event", required=True, help="JSON array with the name and the argument")
-    parser.add_argument("--rate", type=float, default=100, help="events a second")
+    parser.add_argument("--rate", type=float, default=100, help="events per second")
     parser.add_argument("--room-channels", action="store_true")
     options = parser.parse_args()
     manager = Manager(options.redis, write_only=True, json=Json)

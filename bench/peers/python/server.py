@@ -1,6 +1,6 @@
 """The relay app on stock python-socketio under uvicorn (uvloop, httptools).
 
-PORT chooses the port; with REDIS_URL several of these form one cluster over
+PORT is the port; with REDIS_URL several of these form one cluster over
 AsyncRedisManager.
 """
 

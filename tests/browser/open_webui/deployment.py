@@ -17,7 +17,7 @@ import redis
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "open_webui"))
 
-from surroundings import ADMIN, WORK, Node, Process, Stock, free_port  # noqa: E402
+from services import ADMIN, WORK, Node, Process, Stock, free_port  # noqa: E402
 from tcp_proxy import TcpProxy  # noqa: E402
 
 CONFIG = ROOT / "deploy" / "open-webui" / "nginx.conf"

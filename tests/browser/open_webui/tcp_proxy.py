@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 
-from surroundings import free_port
+from services import free_port
 
 
 class TcpProxy:

@@ -1,6 +1,6 @@
-//! The relay app on stock socketioxide under axum. PORT chooses the port.
+//! The relay app on stock socketioxide under axum. PORT is the port.
 //! `roomwire:emit` takes exactly one argument after the event's name: the library's
-//! extractors have no form for any number of them, and the load generator needs one.
+//! extractors do not support a variable number, and the load generator uses one.
 
 use axum::Router;
 use axum::serve::ListenerExt;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     io.ns("/", connected);
     let port: u16 = std::env::var("PORT")?.parse()?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-    // Node and uvicorn do this by themselves.
+    // Node and uvicorn set this by default.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             eprintln!("no TCP_NODELAY: {error}");
