@@ -267,8 +267,8 @@ mod tests {
             assert!(public_url(text).is_ok(), "{text}");
         }
         for text in ["example.org", "example.org:443", "localhost:8080/path"] {
-            let rejected = public_url(text).unwrap_err();
-            assert!(rejected.contains(&format!("https://{text}")), "{rejected}");
+            let error = public_url(text).unwrap_err();
+            assert!(error.contains(&format!("https://{text}")), "{error}");
         }
         assert!(public_url("https://").is_err());
     }

@@ -1,4 +1,4 @@
-//! Whatever comes on python-socketio's channel is read or rejected; what was read can be said again and
+//! Whatever comes on python-socketio's channel is decoded or rejected; what was decoded can be encoded again and
 //! keeps its namespace.
 
 #![no_main]

@@ -2,9 +2,9 @@
 //! upstream emits comes back. See `docs/upstream.md`.
 //!
 //! Each socket has one upstream connection (`crate::upstream`), opened with the client's own auth: at its CONNECT
-//! (`eager`), so that the upstream can reject it and emit first, or at its first event (`lazy`). Events keep their order on
-//! the connection, and none waits for the ack of another; acks, attachments and the namespace pass in both directions.
-//! With `app.upstream.relay`, `roomwire:*` events are handled by the relay instead.
+//! (`eager`), so that the upstream can reject the client and emit first, or at its first event (`lazy`). Events keep
+//! their order on the connection, and none waits for the ack of another; acks, attachments and the namespace pass in
+//! both directions. With `app.upstream.relay`, `roomwire:*` events are handled by the relay instead.
 //!
 //! A client whose upstream connection is lost in use is disconnected, because the state that the upstream kept for it is
 //! unknown. A lazy connection that was lost while it was quiet is opened again when needed: with `idle_timeout`, nothing
@@ -162,8 +162,8 @@ impl SocketHandler for ProxiedSocket {
                 Ok(Err(Ending::Rejected { message, data })) => {
                     [Effect::Reject(ConnectRejection { message, data })].into()
                 }
-                // A rejection would keep stock clients away; after this they reconnect. The sender is dropped if the
-                // client left meanwhile.
+                // Not a rejection, after which stock clients do not reconnect. The sender is dropped if the client left
+                // meanwhile.
                 Ok(Err(_)) | Err(_) => [Effect::Hangup].into(),
             }
         })

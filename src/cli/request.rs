@@ -79,7 +79,7 @@ pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
     }
 }
 
-/// Waits until connections to `at` are refused.
+/// Waits until a connection attempt to `at` fails with "connection refused".
 ///
 /// # Errors
 /// The node still listens [`EXIT_TIME`] after `timeout`.
@@ -230,8 +230,8 @@ mod tests {
     fn a_public_listener_without_plain_http_receives_no_request() {
         let mut behind_proxy = server(None, ("localhost", 80));
         behind_proxy.proxy_protocol = true;
-        let rejection = address(&behind_proxy).unwrap_err();
-        assert!(rejection.contains("server.internal_bind"), "{rejection}");
+        let error = address(&behind_proxy).unwrap_err();
+        assert!(error.contains("server.internal_bind"), "{error}");
         behind_proxy.internal_bind = Some(BindAddress::default());
         behind_proxy.internal_bind.as_mut().unwrap().port = 9090;
         assert_eq!(

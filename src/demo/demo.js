@@ -330,7 +330,7 @@ function onDisconnect(reason) {
 }
 
 function onConnectError(error) {
-  if (!socket.active) return setLink("rejected", `The server rejected: ${error.message}`);
+  if (!socket.active) return setLink("rejected", `The server rejected this connection: ${error.message}`);
   if (link.state === "cut") return;
   link.attempts += 1;
   setLink("lost", `No connection, attempts: ${link.attempts}. Trying again…`);

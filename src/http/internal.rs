@@ -62,8 +62,8 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Rejects web pages by their `Origin`, which operators' tools do not send: no page that an operator visits can drain the
-/// node.
+/// Rejects requests of web pages, by their `Origin`, which operators' tools do not send: no page that an operator visits
+/// can drain the node.
 fn drain(site: &InternalSite, request: &HttpRequest) -> HttpResponse {
     static REJECTED: Burst = Burst::new();
     let peer = request.peer_addr();

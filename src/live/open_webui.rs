@@ -252,7 +252,11 @@ mod tests {
             (response("0.6.5"), Severity::Error, "0.8 or later"),
             (Ok((200, b"<html>".to_vec())), Severity::Error, URLS),
             (Ok((404, b"{}".to_vec())), Severity::Error, "HTTP 404"),
-            (Err("rejected".to_owned()), Severity::Error, "host and port"),
+            (
+                Err("connection refused".to_owned()),
+                Severity::Error,
+                "host and port",
+            ),
         ];
         for (response, severity, named) in cases {
             let finding = evaluate_version(&url, &response);

@@ -189,7 +189,7 @@ mod tests {
             (Err(ProbeError::NoResponse), Some("app.upstream.path")),
             (status(400, ""), Some("ENABLE_WEBSOCKET_SUPPORT")),
             (
-                Err(ProbeError::Other("rejected".into())),
+                Err(ProbeError::Other("connection refused".into())),
                 Some("host and port"),
             ),
         ];

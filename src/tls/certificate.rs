@@ -110,15 +110,15 @@ fn read_file(file: &Path, is_key: bool) -> Result<Vec<u8>, CertificateError> {
 
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let content = read_file(file, false)?;
-    let rejected = |detail| CertificateError::NoCertificate {
+    let no_certificate = |detail| CertificateError::NoCertificate {
         file: file.to_owned(),
         detail,
     };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
     match chain {
-        Ok(chain) if chain.is_empty() => Err(rejected(String::new())),
+        Ok(chain) if chain.is_empty() => Err(no_certificate(String::new())),
         Ok(chain) => Ok(chain),
-        Err(error) => Err(rejected(format!(" ({error})"))),
+        Err(error) => Err(no_certificate(format!(" ({error})"))),
     }
 }
 

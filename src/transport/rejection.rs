@@ -1,4 +1,4 @@
-//! The HTTP response to a websocket request that is rejected.
+//! The HTTP response to a rejected websocket request.
 
 use tokio::io::AsyncWriteExt;
 

@@ -1,4 +1,4 @@
-//! Rejected requests for the endpoint: counted and logged.
+//! Counts and logs rejected requests to the endpoint.
 
 use std::net::IpAddr;
 

@@ -84,7 +84,7 @@ test("a connection that breaks comes back by itself", LIMIT, async () => {
   await ada.page.unroute(route);
   await ada.state.getByText("Connected").waitFor({ timeout: 30000 });
   await grace.sees("sent into the void");
-  // The rejected requests are the browser's complaint, and the point of this test.
+  // The browser logs the responses 503, which this test causes on purpose.
   ada.complaints = ada.complaints.filter((complaint) => !complaint.includes("503"));
   await closeAll(ada, grace);
 });

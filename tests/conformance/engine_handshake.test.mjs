@@ -106,7 +106,7 @@ for (const path of [ENGINE, SOCKET]) {
       });
     }
 
-    // The reference answers 101 and closes; a plain rejection says the same sooner.
+    // The reference answers 101 and closes; a plain rejection reports the same sooner.
     test("an upgrade request that asks for polling", async () => {
       await noSession(calm.node, path, { transport: "polling" });
     });

@@ -123,7 +123,7 @@ describe("polling", WATCHDOG, () => {
     assert.deepEqual(await session.packets(1), [packet]);
   });
 
-  test("a body over maxPayload is rejected by name and does no harm", async () => {
+  test("a body over maxPayload is rejected with the reason and does no harm", async () => {
     const session = await Polling.open(calm.node);
     const answer = await session.post(`4${"x".repeat(1_000_000)}`);
     assert.equal(answer.status, 413);

@@ -38,7 +38,7 @@ describe("same origin by default", WATCHDOG, () => {
     assert.ok(message.includes(STRANGER), message);
   });
 
-  test("another origin is rejected a websocket too", async () => {
+  test("a websocket of another origin is rejected too", async () => {
     const answer = await Socket.rejected(calm.node, SOCKET, {}, { origin: STRANGER });
     assert.ok([400, 403].includes(answer.status), `answered ${answer.status}`);
     assert.ok(answer.text.includes(STRANGER), answer.text);

@@ -58,12 +58,12 @@ fn a_node_that_is_not_ready_reports_the_reason() {
 }
 
 #[test]
-fn a_refused_connection_a_timeout_and_a_missing_port_are_reported_differently() {
+fn connection_refused_a_timeout_and_a_missing_port_are_reported_differently() {
     let unused = free_address();
     let (code, response) = health(&[], &[("ROOMWIRE_SERVER__BIND", &unused)]);
     assert_eq!(code, Some(1));
     assert!(
-        response.contains(&unused) && response.contains("refused"),
+        response.contains(&unused) && response.contains("Connection refused"),
         "{response}"
     );
 

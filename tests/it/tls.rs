@@ -29,7 +29,7 @@ fn of(pair: &Pair) -> CertificateDer<'static> {
 }
 
 #[actix_rt::test]
-async fn bytes_that_the_kernel_rejected_are_sent_later() {
+async fn bytes_that_the_kernel_did_not_accept_are_sent_later() {
     let (server, _files) = secure(&[("SOCKET__SEND_BUFFER", "16KiB")]).await;
     let mut slow = WebsocketClient::open_small(&server.address()).await;
     slow.connect("/").await;

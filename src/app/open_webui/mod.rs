@@ -156,7 +156,7 @@ impl OpenWebuiSocket {
 }
 
 impl SocketHandler for OpenWebuiSocket {
-    /// Never rejects: a client without a valid token is connected but in no room, as at the backends.
+    /// Rejects no client: one without a valid token is connected but in no room, as at the backends.
     fn on_connect(&self, _context: &SocketContext<'_>, auth: &str) -> Outcome {
         self.token.set(token_of(auth));
         Outcome::none()

@@ -218,7 +218,7 @@ mod tests {
     async fn the_link_is_up_while_all_components_are_up() {
         let (health, mut events) = health();
         register(&health, 0);
-        health.mark_down(Component::Publisher(0), "rejected");
+        health.mark_down(Component::Publisher(0), "connection refused");
         health.mark_up(Component::Subscriber(0));
         let reason = "redis is away";
         assert_eq!(events.try_next(), Some(LinkEvent::Unreachable { reason }));

@@ -9,7 +9,7 @@ const unit = readFileSync(path.join(ROOT, "deploy/systemd/roomwire.service"), "u
 const section = (name) => unit.split(/^\[/m).find((text) => text.startsWith(`${name}]`));
 const values = (name, key) => [...section(name).matchAll(new RegExp(`^${key}=(.*)$`, "gm"))].map((match) => match[1]);
 
-test("it is restarted however often it ends, but for a rejected configuration", () => {
+test("it is restarted however often it ends, unless its configuration is rejected", () => {
   assert.deepEqual(values("Unit", "StartLimitIntervalSec"), ["0"]);
   assert.deepEqual(values("Service", "Restart"), ["on-failure"]);
   assert.deepEqual(values("Service", "RestartPreventExitStatus"), ["2"]);

@@ -24,7 +24,7 @@ for (const [what, env, status, body] of REJECTIONS) {
     const it = cluster(ROUTES.directly, env);
 
     for (const [by, travel] of Object.entries(TRAVELS)) {
-      test(`${by}: rejected, and in when there is room`, async (t) => {
+      test(`${by}: rejected, then admitted when there is room`, async (t) => {
         const first = await settled(client(t, it.url, travel));
         const second = client(t, it.url, travel);
         // Read at once: the client throws the answer away after that.
@@ -65,7 +65,7 @@ describe("limits: events", WATCHDOG, () => {
 describe("limits: connect payload", WATCHDOG, () => {
   const it = cluster(ROUTES.directly, SMALL);
 
-  test("a rejected connect says which limit", async (t) => {
+  test("a rejected CONNECT names the limit", async (t) => {
     const socket = client(t, it.url, TRAVELS["websocket only"], "/", { auth: { token: "x".repeat(200) } });
     const errors = heard(socket, "connect_error");
     const [error] = await errors.next();

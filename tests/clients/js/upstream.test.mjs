@@ -49,7 +49,7 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
       }
     });
 
-    test("the upstream rejects a client in its own words", async (t) => {
+    test("the upstream rejects a client with its own message", async (t) => {
       const socket = client(t, it.url, travel, "/", { auth: { token: "bad" } });
       const [error] = await once(socket, "connect_error");
       assert.equal(error.message, "not you");

@@ -114,7 +114,7 @@ export class Socket {
     return socket;
   }
 
-  /** For handshakes that must be rejected: resolves with the HTTP answer. */
+  /** A handshake that must be rejected: resolves with the HTTP response. */
   static async rejected(node, path = ENGINE, query = {}, options = {}) {
     const socket = Socket.#start(node, path, query, options);
     socket.opened.catch(() => {});

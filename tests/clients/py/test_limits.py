@@ -32,7 +32,7 @@ class PatientAsynchronous(Asynchronous):
 
 @pytest.mark.parametrize("driver", [Patient, PatientAsynchronous], ids=["sync", "asyncio"])
 @pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS.keys())
-def test_rejected_and_in_when_there_is_room(full, driver, transports):
+def test_rejected_then_admitted_when_there_is_room(full, driver, transports):
     async def run():
         first = await driver().opened(full.url, transports)
         second = driver()

@@ -127,7 +127,7 @@ def test_the_client_answers(front, driver, transports):
 
 
 @every_way
-def test_the_upstream_rejects_in_its_own_words(front, driver, transports):
+def test_the_upstream_rejects_a_client_with_its_own_message(front, driver, transports):
     async def run():
         client = driver()
         with pytest.raises(socketio.exceptions.ConnectionError):

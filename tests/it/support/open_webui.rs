@@ -183,7 +183,7 @@ impl Upstreams {
         (upstream, id)
     }
 
-    /// Rejects the next upstream connection as a backend does that has websockets disabled.
+    /// Rejects the next upstream connection, like a backend that has websockets disabled.
     pub async fn reject_next(&mut self) {
         let mut stream = self.stream().await;
         let mut request = Vec::new();
