@@ -25,3 +25,4 @@ pub mod store;
 pub mod tls;
 pub mod transport;
 pub mod upstream;
+pub mod verbs;

@@ -73,6 +73,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "logging",
         ],
     ),
+    ("verbs", &["model"]),
     ("cli", &["config"]),
     ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.

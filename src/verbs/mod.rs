@@ -1,0 +1,32 @@
+//! What backends can request of a node, as data: the verbs of the HTTP API, of webhook answers, of the Redis stream and
+//! of the command line.
+//!
+//! A request is parsed once, from bytes ([`parse`]); what it contains for clients stays encoded. [`check`](EmitRequest::check)
+//! makes of it what the broker handles, or an error with a stable code. Nothing here sends anything.
+
+mod bounds;
+mod changes;
+mod event;
+mod name;
+mod parse;
+mod problem;
+mod reads;
+mod request;
+mod revoke;
+mod target;
+
+pub use bounds::{CheckRules, MAX_NAME, MAX_NAMES};
+pub use changes::{
+    CloseRoomRequest, DisconnectRequest, EmitRequest, ForceReconnectRequest, JoinRequest,
+    LeaveRequest,
+};
+pub use event::{AcksWanted, CallRequest, CheckedCall, MAX_CALL_TIME};
+pub use name::Name;
+pub use parse::parse;
+pub use problem::{Code, VerbError};
+pub use reads::{
+    InfoRequest, MAX_LISTED, MembersRequest, RoomFilter, RoomsRequest, SocketsRequest, UsersFilter,
+    UsersRequest,
+};
+pub use request::{BatchRequest, VERBS, VerbRequest};
+pub use revoke::{RevocationTarget, RevokeRequest};
