@@ -4,6 +4,7 @@
 //! `cluster` -> `bus`, and `outbox` on the way back. See `ARCHITECTURE.md`.
 
 pub mod app;
+pub mod auth;
 pub mod broker;
 pub mod bus;
 pub mod cli;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::handle::{JoinedRooms, SocketHandle};
+use crate::config::UserRoom;
 use crate::model::{
     AckId, Emit, Handshake, Identity, Namespace, Network, NodeId, Payload, Room, SocketId,
     TransportName,
@@ -23,6 +24,8 @@ pub struct SocketContext<'a> {
     pub handshake: Option<&'a Handshake>,
     /// The identity that a gate established for the client.
     pub identity: Option<&'a Rc<Identity>>,
+    /// The rooms of users, which clients cannot join or leave by request; `None` if no client has an identity.
+    pub user_rooms: Option<&'a UserRoom>,
     /// The bus is down: for now, emits of the socket reach only this node.
     pub degraded: bool,
     /// What the handler can do at once.

@@ -80,11 +80,12 @@ impl Relay {
         match &*name {
             "roomwire:join" => {
                 let room = arguments.room()?;
-                self.may_join(&room)?;
+                self.may_join(context, &room)?;
                 Ok(join(context, room))
             }
             "roomwire:leave" => {
                 let room = arguments.room()?;
+                check_user_room(context, &room)?;
                 let left = json!({"ok": true, "room": room.as_str()});
                 Ok([Effect::Leave(vec![room]), ack(&left)].into())
             }
@@ -107,7 +108,7 @@ impl Relay {
         }
     }
 
-    fn may_join(&self, room: &Room) -> Result<(), RelayRejection> {
+    fn may_join(&self, context: &SocketContext<'_>, room: &Room) -> Result<(), RelayRejection> {
         // The room named after a socket's id receives what is meant for that socket alone.
         if SocketId::parse(room).is_some() {
             return Err(RelayRejection::new(
@@ -115,6 +116,7 @@ impl Relay {
                 format!("`{room}` is the id of a socket"),
             ));
         }
+        check_user_room(context, room)?;
         let allowed = self
             .rules
             .read()
@@ -200,6 +202,17 @@ impl SocketHandler for Relay {
 
     fn rejection(&self, code: &str, message: &str) -> Option<Payload> {
         Some(error(code, message))
+    }
+}
+
+/// Only the node puts sockets into the rooms of users.
+fn check_user_room(context: &SocketContext<'_>, room: &Room) -> Result<(), RelayRejection> {
+    match context.user_rooms.and_then(|rooms| rooms.user(room)) {
+        None => Ok(()),
+        Some(_) => Err(RelayRejection::new(
+            "room_reserved",
+            format!("`{room}` is the room of a user (auth.user_room)"),
+        )),
     }
 }
 

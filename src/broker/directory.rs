@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use actix::Recipient;
 use tokio::sync::watch;
 
+use super::listeners::Listeners;
 use super::messages::{
-    Dispatch, Interest, Publish, PublishQuery, PublishReply, ShardAddress, weight,
+    Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ShardAddress,
+    weight,
 };
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
-use crate::model::{Command, NodeId, Target, WorkerIndex, Workers};
+use crate::model::{
+    Announcement, AnnouncementListener, Command, NodeId, Target, WorkerIndex, Workers,
+};
 
 /// Ack ids of the server stay below 2^31, which every client can represent.
 const ACK_ID_LIMIT: u32 = 1 << 31;
@@ -26,6 +30,7 @@ pub struct Bus {
     pub publish: Recipient<Publish>,
     pub reply: Recipient<PublishReply>,
     pub query: Recipient<PublishQuery>,
+    pub announce: Recipient<PublishAnnouncement>,
     pub interest: Recipient<Interest>,
     /// Whether a dialect has a channel for every socket, so that the bridge must be notified of each.
     pub every_socket: bool,
@@ -42,6 +47,7 @@ pub struct Directory {
     backlogs: Box<[ShardBacklog]>,
     next_ack_id: AtomicU32,
     peers: watch::Sender<Vec<NodeId>>,
+    listeners: Listeners,
     /// Numbers the calls and queries of threads without a shard.
     next_gather: AtomicU64,
     /// The bus is down: messages to publish are queued.
@@ -67,6 +73,7 @@ impl Directory {
             backlogs: (0..=workers).map(|_| ShardBacklog::default()).collect(),
             next_ack_id: AtomicU32::new(0),
             peers: watch::Sender::default(),
+            listeners: Listeners::default(),
             next_gather: AtomicU64::new(0),
             metrics,
         })
@@ -123,6 +130,16 @@ impl Directory {
             self.backlog_grew(self.bridge_index(), weight(&dispatch.command));
             bus.publish.do_send(Publish(dispatch.command));
         }
+    }
+
+    /// Calls `listener` with each announcement of the topic, of this node and of others.
+    pub fn listen(&self, topic: &'static str, listener: AnnouncementListener) {
+        self.listeners.add(topic, listener);
+    }
+
+    /// Passes an announcement to the listeners of this node.
+    pub fn announced(&self, announcement: &Announcement) {
+        self.listeners.call(announcement);
     }
 
     /// The other live nodes of the cluster, as far as they are known.

@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use bytestring::ByteString;
+
 use super::directory::Directory;
 use super::dispatches::PendingDispatches;
 use super::gather::Gather;
-use super::messages::{CancelGather, PublishQuery, RunQuery, ShardAddress, StartCall, StartQuery};
+use super::messages::{
+    CancelGather, PublishAnnouncement, PublishQuery, RunQuery, ShardAddress, StartCall, StartQuery,
+};
 use crate::clock;
 use crate::metrics::labels::Origin;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, NodeId, Query, QueryAnswer, QueryRequest, ReplyTo, Workers,
+    AckReply, AckToken, Announcement, AnnouncementListener, Command, Emit, NodeId, Query,
+    QueryAnswer, QueryRequest, ReplyTo, Workers,
 };
 
 /// Dispatches commands, and runs queries and calls, from any thread. Cheap to clone.
@@ -53,6 +59,22 @@ impl Ingress {
         pending.send(&self.directory);
         if origin == Origin::Local && owner.is_none() {
             self.directory.publish(dispatch);
+        }
+    }
+
+    /// Calls `listener` with each announcement of the topic, of this node and of others.
+    pub fn listen(&self, topic: &'static str, listener: AnnouncementListener) {
+        self.directory.listen(topic, listener);
+    }
+
+    /// Passes a message to the listeners of `topic` on every node ([`Self::listen`]): on this one before it returns,
+    /// on the others once the bus delivers it. While Redis is away it is queued like an emit.
+    pub fn announce(&self, topic: &'static str, body: Bytes) {
+        let topic = ByteString::from_static(topic);
+        let announcement = Announcement { topic, body };
+        self.directory.announced(&announcement);
+        if let Some(bus) = self.directory.bus() {
+            bus.announce.do_send(PublishAnnouncement(announcement));
         }
     }
 

@@ -7,8 +7,8 @@ use actix::{Message, Recipient};
 
 use super::gather::GatherSender;
 use crate::model::{
-    AckReply, Command, Namespace, Query, QueryAnswer, QueryRequest, QueryResponse, Room, SocketId,
-    WorkerIndex,
+    AckReply, Announcement, Command, Namespace, Query, QueryAnswer, QueryRequest, QueryResponse,
+    Room, SocketId, WorkerIndex,
 };
 
 /// Bytes that a command occupies besides its payload while it waits for a shard or the bridge.
@@ -191,6 +191,11 @@ pub struct PublishReply(pub AckReply);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct PublishQuery(pub QueryRequest);
+
+/// To the bridge: an announcement of this node.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct PublishAnnouncement(pub Announcement);
 
 /// To the bridge: the rooms or sockets of this worker have changed.
 #[derive(Debug, Clone, Message)]

@@ -17,6 +17,7 @@ pub mod gather;
 pub mod ingress;
 pub mod joins;
 pub mod lifecycle;
+mod listeners;
 pub mod messages;
 pub mod parties;
 pub mod queries;

@@ -22,7 +22,7 @@ use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
 use crate::broker::messages::weight;
 use crate::broker::messages::{
-    Interest, InterestChange, Publish, PublishQuery, PublishReply, RoomsReady,
+    Interest, InterestChange, Publish, PublishAnnouncement, PublishQuery, PublishReply, RoomsReady,
 };
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Link, LinkEvent, LinkEvents};
@@ -266,6 +266,15 @@ impl Handler<PublishQuery> for Bridge {
 
     fn handle(&mut self, PublishQuery(request): PublishQuery, _ctx: &mut Self::Context) {
         self.publisher.publish_query(&request);
+    }
+}
+
+impl Handler<PublishAnnouncement> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, message: PublishAnnouncement, _ctx: &mut Self::Context) {
+        let PublishAnnouncement(announcement) = message;
+        self.publisher.publish_announcement(&announcement);
     }
 }
 

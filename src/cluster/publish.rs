@@ -13,7 +13,9 @@ use crate::bus::link::{Link, Outgoing, Receivers, Translation};
 use crate::health::{BusState, Health};
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
-use crate::model::{AckReply, Command, Emit, NodeId, QueryRequest, QueryResponse, ReplyTo};
+use crate::model::{
+    AckReply, Announcement, Command, Emit, NodeId, QueryRequest, QueryResponse, ReplyTo,
+};
 
 /// The publishing half of the bridge. Clones share everything.
 #[derive(Clone)]
@@ -140,6 +142,11 @@ impl Publisher {
     /// Publishes the answer of this node to a query of another node.
     pub(super) fn publish_query_answer(&self, response: &QueryResponse) {
         self.publish(self.encode_fitting(&Outbound::QueryAnswer(response)));
+    }
+
+    /// Publishes an announcement of this node for the others.
+    pub(super) fn publish_announcement(&self, announcement: &Announcement) {
+        self.publish(self.encode_fitting(&Outbound::Announcement(announcement)));
     }
 
     /// Encodes a message in the first dialect; empty if it is too large.

@@ -68,6 +68,7 @@ impl Receiver {
                     self.send_home(id, Echoed { id });
                 }
             }
+            Ok(Inbound::Announcement(announcement)) => self.directory.announced(&announcement),
             Ok(Inbound::Query(request)) => self.run_query(request, publisher),
             Ok(Inbound::QueryAnswer(response)) => {
                 if response.to == self.directory.node() {

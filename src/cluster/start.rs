@@ -116,6 +116,7 @@ pub fn start_bridge(
         publish: ctx.address().recipient(),
         reply: ctx.address().recipient(),
         query: ctx.address().recipient(),
+        announce: ctx.address().recipient(),
         interest: ctx.address().recipient(),
         every_socket: dialects.iter().any(|dialect| {
             let subscriptions = dialect.subscriptions();

@@ -30,6 +30,7 @@ mod tables;
 mod toml;
 mod units;
 mod upstream_url;
+mod user_room;
 mod values;
 
 pub use default_file::default_file;
@@ -43,11 +44,12 @@ pub use reference::reference;
 pub use reload::{Change, Reload, Reloadable, reload};
 pub use tables::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    HttpTimeouts, JoinPolicy, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig, PublicProbes,
-    PublishPolicy, RelayConfig, RoomRule, SentinelConfig, ServerConfig, SocketConfig, Transports,
-    UpstreamConfig, UpstreamConnect, WhenLost,
+    HttpTimeouts, IdentityConfig, JoinPolicy, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig,
+    PublicProbes, PublishPolicy, RelayConfig, RoomRule, SentinelConfig, ServerConfig, SocketConfig,
+    Transports, UpstreamConfig, UpstreamConnect, WhenLost,
 };
 pub use upstream_url::UpstreamUrl;
+pub use user_room::UserRoom;
 
 #[cfg(test)]
 mod tests;

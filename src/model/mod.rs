@@ -3,6 +3,7 @@
 //! Plain values: no socket, clock, actor or lock. Every module may import `model`, which imports no other module.
 
 pub mod ack_id;
+pub mod announcement;
 pub mod base64;
 pub mod command;
 pub mod elements;
@@ -24,6 +25,7 @@ pub mod via_mark;
 pub mod workers;
 
 pub use ack_id::AckId;
+pub use announcement::{Announcement, AnnouncementListener};
 pub use command::{AckReply, AckToken, Command, CommandObserver, Emit, Target};
 pub use elements::Elements;
 pub use fitness::Unfit;

@@ -154,6 +154,7 @@ impl Session {
         if let Some(socket) = self.socket_mut(slot) {
             socket.key = Some(key);
         }
+        self.join_user_room(slot, key);
         self.count_connect(ConnectResult::Accepted);
         self.stats.note_connected(&namespace);
         self.connection.complete_join(slot);

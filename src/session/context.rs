@@ -101,6 +101,7 @@ impl Session {
             network: self.network,
             handshake: self.credentials.as_deref().map(|kept| &kept.handshake),
             identity: socket.identity.as_ref(),
+            user_rooms: self.worker.user_rooms(),
             degraded: shard.directory().is_cut_off(),
             access: &SessionAccess {
                 ctx,

@@ -50,8 +50,8 @@ impl Session {
             Effect::LateAck(id, payload) => self.send_late_ack(slot, &id, &payload),
             Effect::Dispatch(command) => shard.dispatch(command),
             Effect::Join(mut rooms) => drop(shard.join(key, &mut rooms)),
-            Effect::Leave(rooms) => shard.leave(key, &rooms),
-            Effect::LeaveAll => shard.leave_all(key),
+            Effect::Leave(rooms) => self.leave_rooms(slot, key, rooms),
+            Effect::LeaveAll => self.leave_all_rooms(slot, key),
             Effect::Disconnect { close } => self.disconnect(slot, close, ctx),
             Effect::Hangup => self.close(CloseReason::UpstreamLost, ctx),
             Effect::Reject(_) => {

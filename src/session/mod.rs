@@ -36,6 +36,7 @@ mod stats;
 mod summary;
 mod timer;
 mod upgrade;
+mod user_room;
 mod worker;
 
 pub use crate::app::gate::{Credentials, GateRejection};

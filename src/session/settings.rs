@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Pattern};
+use crate::config::{Config, IdentityConfig, Pattern};
 use crate::protocol::connection::Timing;
 
 /// The settings of sessions.
@@ -17,6 +17,7 @@ pub struct SessionSettings {
     pub max_pending_acks: usize,
     /// Time within which a client must make progress once its queue exceeds `socket.outbox_limit`.
     pub slow_timeout: Duration,
+    pub identity: IdentityConfig,
 }
 
 impl SessionSettings {
@@ -35,6 +36,7 @@ impl SessionSettings {
             inbox_limit: config.socket.inbox_limit,
             max_pending_acks: config.socket.max_pending_acks,
             slow_timeout: config.socket.slow_timeout,
+            identity: config.identity.clone(),
         }
     }
 }

@@ -69,6 +69,7 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
         inbox_limit: 10_000,
         max_pending_acks: 1,
         slow_timeout: Duration::from_secs(10),
+        identity: Config::default().identity,
     };
     Worker::new(
         shard,

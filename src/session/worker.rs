@@ -16,6 +16,7 @@ use super::state::{Registered, Session, Worker};
 use crate::app::gate::Gates;
 use crate::app::{App, EngineApp};
 use crate::broker::Shard;
+use crate::config::UserRoom;
 use crate::limits::{Admission, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Transport;
@@ -55,6 +56,12 @@ impl Worker {
     /// Lower-case names of the headers to keep of the request that opens a session; `None` if nothing of it is read.
     pub fn handshake_headers(&self) -> Option<&[&'static str]> {
         self.handshake_headers.as_deref()
+    }
+
+    /// The rooms of users, which clients cannot join or leave by request; `None` if no client has an identity.
+    pub(super) fn user_rooms(&self) -> Option<&UserRoom> {
+        let rooms = &self.settings.identity.user_room;
+        (!self.gates.is_empty()).then_some(rooms)
     }
 
     /// The session with this id, if it lives on this worker.

@@ -29,6 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &["upstream", "config", "model", "metrics", "store", "logging"],
     ),
+    ("auth", &["config", "model", "metrics", "store", "logging"]),
     // Every limit is defined in one place, for all modules that enforce it.
     ("limits", &["config", "metrics", "model", "logging"]),
     (
@@ -40,7 +41,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "protocol", "app", "broker", "outbox", "limits", "config", "model", "metrics",
+            "protocol", "app", "auth", "broker", "outbox", "limits", "config", "model", "metrics",
             "logging",
         ],
     ),

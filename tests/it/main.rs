@@ -10,6 +10,7 @@ mod support;
 
 mod acks;
 mod admission;
+mod announcements;
 mod architecture;
 mod broken_posts;
 mod client_files;
@@ -64,4 +65,5 @@ mod upgrade;
 mod upstream;
 mod upstream_backpressure;
 mod upstream_limits;
+mod user_rooms;
 mod websocket;

@@ -138,10 +138,9 @@ impl Shard {
         self.report_changes(state);
     }
 
-    /// Takes a socket out of all rooms but its own.
-    pub fn leave_all(&self, key: SocketKey) {
-        let joined = self.state.borrow().rooms.joined(key);
-        self.leave(key, &joined);
+    /// The rooms that a socket has joined.
+    pub fn joined(&self, key: SocketKey) -> Vec<Room> {
+        self.state.borrow().rooms.joined(key)
     }
 
     /// Whether the socket is in the room.

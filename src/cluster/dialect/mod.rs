@@ -12,7 +12,8 @@ use bytes::Bytes;
 use crate::bus::link::{Channel, Outgoing};
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, Command, DialectId, Namespace, NodeId, QueryRequest, QueryResponse, Room,
+    AckReply, Announcement, Command, DialectId, Namespace, NodeId, QueryRequest, QueryResponse,
+    Room,
 };
 
 /// A format of messages on the bus, with the state that one node needs to use it.
@@ -75,6 +76,8 @@ pub enum Inbound {
     Reply(AckReply),
     Query(QueryRequest),
     QueryAnswer(QueryResponse),
+    /// Of another node, for the services of this one.
+    Announcement(Announcement),
     /// From another node, for a session of one of this node's workers.
     Forward {
         from: NodeId,
@@ -105,6 +108,8 @@ pub enum Outbound<'a> {
     Query(&'a QueryRequest),
     /// Published by the first dialect only.
     QueryAnswer(&'a QueryResponse),
+    /// Published by the first dialect only.
+    Announcement(&'a Announcement),
     /// Published by the first dialect only.
     Forward { to: NodeId, body: &'a Bytes },
     /// Published by the first dialect only: for every node, or for one.

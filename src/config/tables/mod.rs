@@ -10,6 +10,7 @@ mod bus;
 mod cors;
 mod drain;
 mod engine;
+mod identity;
 mod limits;
 mod log;
 mod open_webui;
@@ -23,6 +24,7 @@ pub use bus::{BusConfig, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
 pub use engine::{EngineConfig, Transports};
+pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use open_webui::OpenWebuiConfig;
@@ -40,6 +42,7 @@ table! {
         server: ServerConfig,
         engine: EngineConfig,
         socket: SocketConfig,
+        identity: IdentityConfig,
         limits: LimitsConfig,
         cors: CorsConfig,
         app: AppConfig,

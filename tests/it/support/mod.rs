@@ -12,6 +12,7 @@ pub mod server;
 pub mod slow_link;
 pub mod tls;
 pub mod upstream;
+pub mod user_gate;
 pub mod websocket;
 
 use std::future::Future;

@@ -112,6 +112,18 @@ impl TestServer {
         client
     }
 
+    /// A websocket client in the main namespace, as this user ([`super::user_gate`]).
+    pub async fn user(&self, user: &str) -> WebsocketClient {
+        self.authenticated(&format!(r#"{{"user":"{user}"}}"#)).await
+    }
+
+    /// A websocket client in the main namespace, with this payload of its CONNECT.
+    pub async fn authenticated(&self, auth: &str) -> WebsocketClient {
+        let mut client = self.websocket().await;
+        client.connect_with("/", auth).await;
+        client
+    }
+
     /// A polling client whose session is open.
     pub async fn polling(&self) -> PollingClient {
         PollingClient::open(&self.address()).await

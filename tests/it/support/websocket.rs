@@ -216,12 +216,17 @@ impl WebsocketClient {
 
     /// Joins a namespace; returns the id of the socket, which becomes [`Self::socket`].
     pub async fn connect(&mut self, namespace: &str) -> String {
+        self.connect_with(namespace, "").await
+    }
+
+    /// The same with a payload.
+    pub async fn connect_with(&mut self, namespace: &str, auth: &str) -> String {
         let head = if namespace == "/" {
             String::new()
         } else {
             format!("{namespace},")
         };
-        self.send(&format!("40{head}")).await;
+        self.send(&format!("40{head}{auth}")).await;
         let response = self.text().await;
         let body = response
             .strip_prefix(&format!("40{head}"))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong, encode_command,
-    encode_forward, encode_heartbeat, encode_query, encode_query_answer, encode_reply,
-    requests_response, sender_of,
+    DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong, encode_announcement,
+    encode_command, encode_forward, encode_heartbeat, encode_query, encode_query_answer,
+    encode_reply, requests_response, sender_of,
 };
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::{
@@ -75,6 +75,7 @@ impl Dialect for NativeDialect {
             (_, NativeMessage::Query(request)) => Inbound::Query(request),
             (_, NativeMessage::QueryAnswer(response)) => Inbound::QueryAnswer(response),
             (from, NativeMessage::Heartbeat(state)) => Inbound::Heartbeat { from, state },
+            (_, NativeMessage::Announcement(announcement)) => Inbound::Announcement(announcement),
             (from, NativeMessage::Forward(body)) => Inbound::Forward { from, body },
         })
     }
@@ -115,6 +116,11 @@ impl Dialect for NativeDialect {
                 to.map_or_else(|| self.channels.all(), |node| self.channels.node(node)),
                 encode_heartbeat(self.node, *state)?,
                 true,
+            ),
+            Outbound::Announcement(announcement) => (
+                self.channels.all(),
+                encode_announcement(self.node, announcement)?,
+                false,
             ),
             Outbound::Forward { to, body } => (
                 self.channels.node(*to),

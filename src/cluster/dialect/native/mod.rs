@@ -14,7 +14,7 @@ mod write;
 use bytes::Bytes;
 
 use crate::cluster::dialect::MemberState;
-use crate::model::{AckReply, Command, NodeId, QueryRequest, QueryResponse};
+use crate::model::{AckReply, Announcement, Command, NodeId, QueryRequest, QueryResponse};
 
 pub use channels::NativeChannels;
 pub use dialect::NativeDialect;
@@ -46,6 +46,7 @@ const FORWARD: u8 = 7;
 const QUERY: u8 = 8;
 const QUERY_ANSWER: u8 = 9;
 const HEARTBEAT: u8 = 10;
+const ANNOUNCEMENT: u8 = 11;
 
 /// Flags of an emit.
 const VOLATILE: u8 = 1;
@@ -72,6 +73,7 @@ pub enum NativeMessage {
     Query(QueryRequest),
     QueryAnswer(QueryResponse),
     Heartbeat(MemberState),
+    Announcement(Announcement),
     /// For a session of another node. The dialect does not interpret it.
     Forward(Bytes),
 }
@@ -88,6 +90,7 @@ impl NativeMessage {
             Self::Query(request) => encode_query(sender, request),
             Self::QueryAnswer(response) => encode_query_answer(sender, response),
             Self::Heartbeat(state) => encode_heartbeat(sender, *state),
+            Self::Announcement(announcement) => encode_announcement(sender, announcement),
             Self::Forward(body) => encode_forward(sender, body),
         }
     }
@@ -102,8 +105,8 @@ impl NativeMessage {
 }
 
 pub use write::{
-    encode_command, encode_forward, encode_heartbeat, encode_query, encode_query_answer,
-    encode_reply,
+    encode_announcement, encode_command, encode_forward, encode_heartbeat, encode_query,
+    encode_query_answer, encode_reply,
 };
 
 /// The sender, without decoding the rest: a node drops its own messages, which come back from the bus.

@@ -5,15 +5,15 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::{
-    ACK_REPLY, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CRITICAL, DISCONNECT, EMIT, FLAGS_AT, FORWARD,
-    HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE, LEAVING, MAJOR, NativeMessage, OF_ROOMS,
-    OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT, VOLATILE,
-    WITH_ACK,
+    ACK_REPLY, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CRITICAL, DISCONNECT, EMIT,
+    FLAGS_AT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE, LEAVING, MAJOR,
+    NativeMessage, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE,
+    SENDER_AT, VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::model::{
-    AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
-    QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
+    AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Payload, Query,
+    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
 /// Why a message cannot be decoded.
@@ -97,6 +97,10 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
             JOINED => MemberState::Joined,
             LEAVING => MemberState::Leaving,
             _ => MemberState::Alive,
+        }),
+        ANNOUNCEMENT => NativeMessage::Announcement(Announcement {
+            topic: ByteString::from(reader.name("topic")?),
+            body: reader.blob("announcement")?,
         }),
         FORWARD => NativeMessage::Forward(reader.blob("forwarded message")?),
         unknown => return Err(DecodeError::UnknownKind(unknown)),

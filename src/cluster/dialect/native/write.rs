@@ -3,14 +3,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    ACK_REPLY, ALIVE, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD, HEAD_LENGTH,
-    HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_ROOMS, OF_SOCKETS, QUERY,
-    QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
+    ACK_REPLY, ALIVE, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD,
+    HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_ROOMS, OF_SOCKETS,
+    QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, NodeId, Payload, Query, QueryAnswer, QueryRequest,
-    QueryResponse, ReplyTo, Room, Selector, SocketId,
+    AckReply, AckToken, Announcement, Command, Emit, NodeId, Payload, Query, QueryAnswer,
+    QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
 /// A field exceeds its length: names up to 65 535 bytes, lists up to 65 535 items, blobs and bodies up to 4 GiB.
@@ -131,6 +131,18 @@ pub fn encode_heartbeat(sender: NodeId, state: MemberState) -> Result<Bytes, Too
         MemberState::Joined => JOINED,
         MemberState::Leaving => LEAVING,
     });
+    writer.finish()
+}
+
+/// Encodes an announcement of `sender`.
+///
+/// # Errors
+/// A field exceeds its length.
+pub fn encode_announcement(sender: NodeId, announcement: &Announcement) -> Result<Bytes, TooLong> {
+    let Announcement { topic, body } = announcement;
+    let mut writer = Writer::new(sender, ANNOUNCEMENT, 64 + body.len());
+    writer.name("topic", topic)?;
+    writer.blob("announcement", body)?;
     writer.finish()
 }
 

@@ -94,6 +94,7 @@ impl Dialect for PythonDialect {
             Outbound::Query(_)
             | Outbound::QueryAnswer(_)
             | Outbound::Forward { .. }
+            | Outbound::Announcement(_)
             | Outbound::Heartbeat { .. } => Ok(Vec::new()),
         }
     }

@@ -85,6 +85,13 @@ fn messages() -> Vec<(&'static str, NativeMessage)> {
         ),
     ]);
     messages.push((
+        "announcement",
+        NativeMessage::Announcement(Announcement {
+            topic: "revocation".into(),
+            body: Bytes::from_static(b"{}"),
+        }),
+    ));
+    messages.push((
         "forward",
         NativeMessage::Forward(Bytes::from_static(&[3, 1, 2])),
     ));

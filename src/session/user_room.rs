@@ -1,0 +1,41 @@
+//! The room of the user that a socket belongs to: joined when the socket is registered, left when it is removed.
+
+use super::state::Session;
+use crate::auth::user_room;
+use crate::broker::SocketKey;
+use crate::model::Room;
+use crate::protocol::socket_io::state::Slot;
+
+impl Session {
+    /// Puts a socket whose identity is known into the room of its user.
+    pub(super) fn join_user_room(&self, slot: Slot, key: SocketKey) {
+        let Some(identity) = self
+            .socket(slot)
+            .and_then(|socket| socket.identity.as_ref())
+        else {
+            return;
+        };
+        let room = user_room(&self.worker.settings.identity.user_room, &identity.user);
+        // The CONNECT response does not wait for the bus, like nothing else that is local.
+        drop(self.worker.shard.join(key, &mut vec![room]));
+    }
+
+    /// Takes a socket out of rooms, except that of its user.
+    pub(super) fn leave_rooms(&self, slot: Slot, key: SocketKey, mut rooms: Vec<Room>) {
+        rooms.retain(|room| !self.is_user_room(slot, room));
+        self.worker.shard.leave(key, &rooms);
+    }
+
+    /// Takes a socket out of all rooms, except its own and that of its user.
+    pub(super) fn leave_all_rooms(&self, slot: Slot, key: SocketKey) {
+        self.leave_rooms(slot, key, self.worker.shard.joined(key));
+    }
+
+    /// Whether a room is that of the socket's user.
+    fn is_user_room(&self, slot: Slot, room: &Room) -> bool {
+        let rooms = &self.worker.settings.identity.user_room;
+        self.socket(slot)
+            .and_then(|socket| socket.identity.as_ref())
+            .is_some_and(|identity| rooms.user(room) == Some(&*identity.user))
+    }
+}
