@@ -1,4 +1,4 @@
-// Our small client: its packets by table, then both transports against a running node.
+// The demo client: its packets in a table, then both transports against a running node.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { readFileSync } from "node:fs";
@@ -32,7 +32,7 @@ for (const [text, packet] of PACKETS) {
   });
 }
 
-test("binary is taken out depth first, and counted in the head", () => {
+test("binary is extracted depth first and counted in the head", () => {
   const [a, b] = [bytes(1), bytes(2)];
   const place = (num) => `{"_placeholder":true,"num":${num}}`;
   assert.deepEqual(encode({ type: 2, data: ["m", { k: [a] }, b] }), [`52-["m",{"k":[${place(0)}]},${place(1)}]`, a, b]);
@@ -40,7 +40,7 @@ test("binary is taken out depth first, and counted in the head", () => {
   assert.equal(decode(`61-/custom,7[${place(0)}]`).due, 1);
 });
 
-test("a namespace without a comma, and what is no packet", () => {
+test("a namespace without a comma is decoded, invalid packets throw", () => {
   assert.equal(decode("1/admin").nsp, "/admin");
   for (const text of ["", "7", "abc", "2{", '2abc["m"]']) assert.throws(() => decode(text), undefined, text);
 });
@@ -52,10 +52,10 @@ async function exchange([room, transports]) {
   const joined = await second.timeout(10000).emitWithAck("roomwire:join", room);
   await first.timeout(10000).emitWithAck("roomwire:join", room);
   const received = new Promise((resolve) => second.on("bytes", (...args) => resolve(args)));
-  const answer = await first.timeout(10000).emitWithAck("roomwire:emit", room, "bytes", new Uint8Array([0, 1, 255]), { deep: [new Uint8Array([7]).buffer] }, "é");
+  const ack = await first.timeout(10000).emitWithAck("roomwire:emit", room, "bytes", new Uint8Array([0, 1, 255]), { deep: [new Uint8Array([7]).buffer] }, "é");
   const [head, { deep }, text] = await received;
   const result = {
-    joined: joined.ok, sent: answer.ok, text, head: [...new Uint8Array(head)], deep: [...new Uint8Array(deep[0])],
+    joined: joined.ok, sent: ack.ok, text, head: [...new Uint8Array(head)], deep: [...new Uint8Array(deep[0])],
     transport: first.io.engine.transport.name, ids: [first.id, second.id].map((id) => typeof id),
   };
   const reason = new Promise((resolve) => first.on("disconnect", resolve));
@@ -64,7 +64,7 @@ async function exchange([room, transports]) {
   return { ...result, reason: await reason, connected: first.connected };
 }
 
-for (const [transports, expected] of [[["websocket"], "websocket"], [["polling"], "polling"], [["unheard-of", "polling"], "polling"]]) {
+for (const [transports, expected] of [[["websocket"], "websocket"], [["polling"], "polling"], [["unknown", "polling"], "polling"]]) {
   test(`text, binary and acks by ${transports.join(", ")}`, { timeout: 60000 }, async () => {
     const page = await (await browser.newContext()).newPage();
     await page.goto(`${urls[0]}/demo.json`);
@@ -76,14 +76,14 @@ for (const [transports, expected] of [[["websocket"], "websocket"], [["polling"]
   });
 }
 
-test("where a websocket cannot be opened, long polling takes over; a killed connection returns", { timeout: 60000 }, async () => {
+test("without a websocket the client uses long polling, and it reconnects", { timeout: 60000 }, async () => {
   const page = await (await browser.newContext()).newPage();
   await page.routeWebSocket(/socket\.io/, (socket) => socket.close());
   await page.goto(`${urls[0]}/demo.json`);
   const result = await page.evaluate(async () => {
     const { io } = await import("/roomwire-client.js");
     const socket = io({ reconnectionDelay: 50 });
-    const once = (name) => new Promise((resolve) => { const heard = (value) => { socket.off(name, heard); resolve(value); }; socket.on(name, heard); });
+    const once = (name) => new Promise((resolve) => { const received = (value) => { socket.off(name, received); resolve(value); }; socket.on(name, received); });
     await once("connect");
     const [firstId, attempts] = [socket.id, []];
     socket.io.on("reconnect_attempt", (attempt) => attempts.push(attempt));

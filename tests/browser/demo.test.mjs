@@ -1,4 +1,4 @@
-// The demo page in a real browser, on two nodes of one cluster. Every step waits for what a person would wait for.
+// The demo page in a real browser, on two nodes of one cluster. Every step waits for what a user would see.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
@@ -16,7 +16,7 @@ after(() => browser?.close());
 async function pair(room, options = {}) {
   const ada = await DemoPage.open(browser, 0, { name: "Ada", room, ...options });
   const grace = await DemoPage.open(browser, 1, { name: "Grace", room, ...options });
-  await Promise.all([ada.seesPerson("Grace"), grace.seesPerson("Ada")]);
+  await Promise.all([ada.waitForPerson("Grace"), grace.waitForPerson("Ada")]);
   return [ada, grace];
 }
 
@@ -29,7 +29,7 @@ test("messages cross the nodes, with ack latency, sender and typing", LIMIT, asy
   await ada.say("<b>hello</b> from the first node");
   assert.match(await ada.ackOf("from the first node"), /^\d+(\.\d)? ms$/);
 
-  await grace.sees("<b>hello</b> from the first node");
+  await grace.waitForText("<b>hello</b> from the first node");
   const received = grace.message("from the first node");
   assert.equal(await received.locator(".who").textContent(), "Ada");
   assert.equal(await received.locator(".via").textContent(), await ada.nodeOf("Ada"), "the node it came from is shown");
@@ -37,7 +37,7 @@ test("messages cross the nodes, with ack latency, sender and typing", LIMIT, asy
   await grace.page.getByText("Ada is typing").waitFor({ state: "detached" });
 
   await grace.say("and back");
-  await ada.sees("and back");
+  await ada.waitForText("and back");
   await closeAll(ada, grace);
 });
 
@@ -49,14 +49,14 @@ test("both people are listed, each on a node of their own", LIMIT, async () => {
   await ada.person("Grace").getByText("websocket").waitFor();
   await grace.page.getByLabel("Name").fill("Admiral Hopper");
   await grace.page.getByLabel("Name").press("Enter");
-  await ada.sees("Grace is now Admiral Hopper");
+  await ada.waitForText("Grace is now Admiral Hopper");
   await grace.close();
-  await ada.sees("Admiral Hopper left");
+  await ada.waitForText("Admiral Hopper left");
   await ada.person("Admiral Hopper").waitFor({ state: "detached" });
   await ada.close();
 });
 
-test("a cut wire is visible, keeps what is written and is whole again when restored", LIMIT, async () => {
+test("a cut connection is shown, buffers messages, and sends them when restored", LIMIT, async () => {
   const [ada, grace] = await pair(freshRoom("cut"));
   await ada.page.getByRole("button", { name: "Cut the wire" }).click();
   await ada.state.getByText("Cut.").waitFor();
@@ -66,16 +66,16 @@ test("a cut wire is visible, keeps what is written and is whole again when resto
 
   await ada.page.getByRole("button", { name: "Restore" }).click();
   await ada.state.getByText("Connected").waitFor();
-  await grace.sees("Ada is back");
-  await grace.sees("written while cut off");
+  await grace.waitForText("Ada is back");
+  await grace.waitForText("written while cut off");
   await ada.ackOf("written while cut off");
   await grace.say("welcome back");
-  await ada.sees("welcome back");
+  await ada.waitForText("welcome back");
   assert.equal(await grace.log.getByText("written while cut off").count(), 1, "delivered once");
   await closeAll(ada, grace);
 });
 
-test("a connection that breaks comes back by itself", LIMIT, async () => {
+test("a lost connection is restored automatically", LIMIT, async () => {
   const [ada, grace] = await pair(freshRoom("break"), { transport: "polling" });
   const route = `${urls[0]}/socket.io/**`;
   await ada.page.route(route, (request) => request.fulfill({ status: 503, body: "" }));
@@ -83,28 +83,28 @@ test("a connection that breaks comes back by itself", LIMIT, async () => {
   await ada.state.getByText(/Connection lost|No connection/).waitFor();
   await ada.page.unroute(route);
   await ada.state.getByText("Connected").waitFor({ timeout: 30000 });
-  await grace.sees("sent into the void");
+  await grace.waitForText("sent into the void");
   // The browser logs the responses 503, which this test causes on purpose.
-  ada.complaints = ada.complaints.filter((complaint) => !complaint.includes("503"));
+  ada.consoleErrors = ada.consoleErrors.filter((text) => !text.includes("503"));
   await closeAll(ada, grace);
 });
 
-test("rooms are separate, and count what was missed", LIMIT, async () => {
+test("rooms are separate and show unread counts", LIMIT, async () => {
   const [first, second] = [freshRoom("one"), freshRoom("two")];
   const [ada, grace] = await pair(first);
   await grace.page.getByLabel("Join another").fill(second);
   await grace.page.getByRole("button", { name: "Join", exact: true }).click();
   await grace.page.getByRole("heading", { name: second }).waitFor();
-  await grace.sees("You joined");
+  await grace.waitForText("You joined");
   assert.equal(new URL(grace.page.url()).searchParams.get("room"), second);
   await grace.say("only in the second room");
   await ada.say("did you see this?");
   await grace.page.getByRole("button", { name: `${first} 1 unread` }).click();
-  await grace.sees("did you see this?");
+  await grace.waitForText("did you see this?");
   assert.equal(await ada.log.getByText("only in the second room").count(), 0);
 
   await grace.page.getByRole("button", { name: "Leave" }).click();
-  await ada.sees("Grace left");
+  await ada.waitForText("Grace left");
   await closeAll(ada, grace);
 });
 
@@ -122,7 +122,7 @@ test("everything can be done from the keyboard", LIMIT, async () => {
   await keyboard.press("Shift+Enter");
   await keyboard.type("on two lines");
   await keyboard.press("Enter");
-  await grace.sees("typed\non two lines");
+  await grace.waitForText("typed\non two lines");
 
   await tabTo("room", "Shift+Tab");
   await keyboard.type(second);
@@ -144,15 +144,15 @@ test("everything can be done from the keyboard", LIMIT, async () => {
   await closeAll(ada, grace);
 });
 
-test("long polling only: listed as such, and talks to the other node", LIMIT, async () => {
+test("long polling only: listed as such, and reaches the other node", LIMIT, async () => {
   const room = freshRoom("poll");
   const ada = await DemoPage.open(browser, 0, { name: "Ada", room, transport: "polling" });
   const grace = await DemoPage.open(browser, 1, { name: "Grace", room });
   await grace.person("Ada").getByText("polling").waitFor();
   await ada.say("by long polling");
-  await grace.sees("by long polling");
+  await grace.waitForText("by long polling");
   await grace.say("by websocket");
-  await ada.sees("by websocket");
+  await ada.waitForText("by websocket");
   await ada.page.getByLabel("Transport").selectOption("websocket");
   await grace.person("Ada").getByText("websocket").waitFor();
   await closeAll(ada, grace);
@@ -168,12 +168,12 @@ test("the copied commands work as they are", LIMIT, async () => {
   };
   await ada.page.locator("summary").getByText("curl", { exact: true }).click();
   await run("sh", ["-c", await copied("curl")]);
-  await Promise.all([ada.sees("Hello from curl"), grace.sees("Hello from curl")]);
+  await Promise.all([ada.waitForText("Hello from curl"), grace.waitForText("Hello from curl")]);
 
   const { redis } = await (await fetch(`${urls[0]}/demo.json`)).json();
   if (redis?.python) {
     await run("sh", ["-c", await copied("redis-cli")]);
-    await Promise.all([ada.sees("Hello over Redis"), grace.sees("Hello over Redis")]);
+    await Promise.all([ada.waitForText("Hello over Redis"), grace.waitForText("Hello over Redis")]);
   }
   assert.match(await copied("A second node"), /ROOMWIRE_/);
   await closeAll(ada, grace);
@@ -188,7 +188,7 @@ test("while Redis is away, the wire and the acks show that only this node is rea
   await Promise.all([wire("up"), wire("up", grace)]);
   await redis.kill();
   await wire("away");
-  // Without probes, the acks tell.
+  // Without probes, acks are the only sign.
   await grace.say("said without probes");
   await wire("away", grace);
   await ada.page.getByText("redis is away", { exact: true }).waitFor();
@@ -204,20 +204,20 @@ test("while Redis is away, the wire and the acks show that only this node is rea
   assert.match(await ada.ackOf("said to all nodes"), /^\d+(\.\d)? ms$/);
   await grace.say("and without probes too");
   await wire("up", grace);
-  grace.complaints = grace.complaints.filter((complaint) => !complaint.includes("404"));
+  grace.consoleErrors = grace.consoleErrors.filter((text) => !text.includes("404"));
   await closeAll(ada, grace);
   await node.stop();
   await redis.stop();
 });
 
-test("a rejected room looks rejected, leaves the list, and nothing can be said there", LIMIT, async () => {
-  // More bytes than the name of a room may have.
+test("a rejected room is shown as such, is not listed, and has no enabled message box", LIMIT, async () => {
+  // Longer than a room name may be.
   const [first, rejected] = [freshRoom("first"), "€".repeat(60)];
   const ada = await DemoPage.open(browser, 0, { name: "Ada", room: first });
   const listed = () => ada.page.locator("#rooms button").allTextContents();
   await ada.page.getByLabel("Join another").fill(rejected);
   await ada.page.getByLabel("Join another").press("Enter");
-  await ada.sees("The server rejected this room");
+  await ada.waitForText("The server rejected this room");
   assert.deepEqual(await listed(), [first]);
   await ada.page.locator("#title.rejected").waitFor();
   assert.equal(await ada.box.isDisabled() && await ada.composer.isDisabled(), true);
@@ -227,31 +227,31 @@ test("a rejected room looks rejected, leaves the list, and nothing can be said t
   await ada.say("still here");
   await ada.ackOf("still here");
 
-  // Where it is the only room there is nowhere to go back to.
+  // If it is the only room, there is no room to go back to.
   const grace = await DemoPage.open(browser, 1, { name: "Grace", room: rejected, rejected: true });
   assert.equal(await grace.page.getByRole("button", { name: "Back" }).count(), 0);
   await grace.page.keyboard.press("Alt+ArrowUp");
   await grace.page.getByLabel("Join another").fill(first);
   await grace.page.getByLabel("Join another").press("Enter");
-  await grace.seesPerson("Ada");
+  await grace.waitForPerson("Ada");
   assert.equal(await grace.box.isEnabled(), true);
   await closeAll(ada, grace);
 });
 
-test("of two people with one name, the later one takes another", LIMIT, async () => {
+test("the second of two users with one name receives another", LIMIT, async () => {
   const room = freshRoom("twins");
   const first = await DemoPage.open(browser, 0, { name: "Ada", room });
   const second = await DemoPage.open(browser, 1, { name: "Ada", room });
-  await first.seesPerson("Ada 2");
+  await first.waitForPerson("Ada 2");
   const name = (page) => page.page.getByLabel("Name").inputValue();
   assert.deepEqual([await name(first), await name(second)], ["Ada", "Ada 2"]);
   await second.page.getByLabel("Name").fill("Grace");
   await second.page.getByLabel("Name").press("Enter");
-  await first.seesPerson("Grace");
-  // A name that somebody has cannot be typed either.
+  await first.waitForPerson("Grace");
+  // A name in use cannot be typed either.
   await first.page.getByLabel("Name").fill("Grace");
   await first.page.getByLabel("Name").press("Enter");
-  await second.seesPerson("Grace 2");
+  await second.waitForPerson("Grace 2");
   assert.deepEqual([await name(first), await name(second)], ["Grace 2", "Grace"]);
   await closeAll(first, second);
 });
@@ -274,7 +274,7 @@ test("at every width the chat is the widest part, and nothing covers a command",
   await ada.close();
 });
 
-test("the focus ring is whole around everything the keyboard reaches", LIMIT, async () => {
+test("the focus ring is fully visible around every focusable element", LIMIT, async () => {
   const [ada, grace] = await pair(freshRoom("ring"));
   const reached = new Set();
   for (let presses = 0; presses < 40; presses += 1) {
@@ -301,21 +301,21 @@ test("the focus ring is whole around everything the keyboard reaches", LIMIT, as
 async function talkForThePicture(room, options) {
   const [ada, grace] = await pair(room, options.ada);
   const radia = await DemoPage.open(browser, 1, { name: "Radia", room, transport: "polling", ...options.radia });
-  await Promise.all([ada, grace].map((page) => page.seesPerson("Radia")));
+  await Promise.all([ada, grace].map((page) => page.waitForPerson("Radia")));
   await ada.say("Morning. Is the second node up?");
   await ada.ackOf("Is the second node up?");
-  await grace.sees("Is the second node up?");
+  await grace.waitForText("Is the second node up?");
   await grace.say("Since five. You reach me over Redis.");
-  await ada.sees("You reach me over Redis.");
+  await ada.waitForText("You reach me over Redis.");
   await grace.say("Nothing dropped overnight.");
-  await ada.sees("Nothing dropped overnight.");
-  await radia.sees("Nothing dropped overnight.");
+  await ada.waitForText("Nothing dropped overnight.");
+  await radia.waitForText("Nothing dropped overnight.");
   await radia.say("On the train, long polling only. Still with you.");
   await radia.ackOf("Still with you");
-  await ada.sees("Still with you");
+  await ada.waitForText("Still with you");
   await ada.say("Good. I will cut my wire for a moment, keep talking.");
   await ada.ackOf("keep talking");
-  await Promise.all([grace, radia].map((page) => page.sees("keep talking")));
+  await Promise.all([grace, radia].map((page) => page.waitForText("keep talking")));
   return [ada, grace, radia];
 }
 
@@ -323,7 +323,7 @@ async function talkForThePicture(room, options) {
 async function missMessageElsewhere(reader, room) {
   await reader.page.getByLabel("Join another").fill(room);
   await reader.page.getByLabel("Join another").press("Enter");
-  await reader.sees("You joined");
+  await reader.waitForText("You joined");
   await reader.page.keyboard.press("Alt+ArrowUp");
   const writer = await DemoPage.open(browser, 1, { name: "Samuel", room });
   await writer.say("Node two is on the new build.");

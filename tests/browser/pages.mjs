@@ -1,4 +1,4 @@
-// Opens demo pages in Chromium and reads them the way a person would: by role, label and text.
+// Opens demo pages in Chromium and finds elements by role, label and text, as a user does.
 // Used by the tests beside it. Needs ROOMWIRE_URLS (two base URLs of one cluster); CHROMIUM and SCREENSHOTS are optional.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -26,14 +26,14 @@ export class DemoPage {
     demo.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context });
     demo.context.setDefaultTimeout(15000);
     demo.page = await demo.context.newPage();
-    demo.complaints = [];
-    demo.page.on("console", (message) => ["error", "warning"].includes(message.type()) && demo.complaints.push(message.text()));
-    demo.page.on("pageerror", (error) => demo.complaints.push(String(error)));
-    // As behind a balancer that keeps probes to itself; Chromium complains of the status.
+    demo.consoleErrors = [];
+    demo.page.on("console", (message) => ["error", "warning"].includes(message.type()) && demo.consoleErrors.push(message.text()));
+    demo.page.on("pageerror", (error) => demo.consoleErrors.push(String(error)));
+    // As behind a balancer that does not forward probes; Chromium logs an error for the status.
     if (!probes) await demo.page.route("**/readyz", (request) => request.fulfill({ status: 404, body: "Nothing here.\n" }));
     const query = new URLSearchParams({ name, room, ...(transport && { transport }) });
     await demo.page.goto(`${urls[node] ?? node}/?${query}`);
-    await demo.sees(rejected ? "The server rejected this room" : "You joined, on node");
+    await demo.waitForText(rejected ? "The server rejected this room" : "You joined, on node");
     return demo;
   }
 
@@ -46,13 +46,13 @@ export class DemoPage {
   message(text) { return this.log.locator("li").filter({ hasText: text }).last(); }
   person(name) { return this.page.locator("#people li").filter({ hasText: name }); }
 
-  async sees(text) { await this.message(text).waitFor({ state: "attached" }); }
-  async seesPerson(name) { await this.person(name).waitFor({ state: "attached" }); }
+  async waitForText(text) { await this.message(text).waitFor({ state: "attached" }); }
+  async waitForPerson(name) { await this.person(name).waitFor({ state: "attached" }); }
 
   async say(text) {
     await this.box.fill(text);
     await this.box.press("Enter");
-    await this.sees(text);
+    await this.waitForText(text);
   }
 
   /// The milliseconds shown beside an own message, once the server acknowledged it.
@@ -71,6 +71,6 @@ export class DemoPage {
 
   async close() {
     await this.context.close();
-    assert.deepEqual(this.complaints, [], "the browser console must stay empty");
+    assert.deepEqual(this.consoleErrors, [], "the browser console must stay empty");
   }
 }

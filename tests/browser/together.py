@@ -1,7 +1,7 @@
 """The Python side of together.test.mjs: a stock client on one node and a stock server on the Redis of both.
 
-`together.py NODE_URL REDIS_URL ROOM`. Takes a JSON object a line, {"client": text} or {"server": text}, says it in the
-room by that side, and prints a line for everything the client hears.
+`together.py NODE_URL REDIS_URL ROOM`. Reads one JSON object per line, {"client": text} or {"server": text}, publishes the
+text to the room from that side, and prints one line for each event that the client receives.
 """
 import json
 import sys
@@ -19,8 +19,8 @@ client.join(room)
 
 def report():
     while True:
-        event, *args = client.heard.get()
-        print(json.dumps({"heard": event, "args": args}), flush=True)
+        event, *args = client.received.get()
+        print(json.dumps({"received": event, "args": args}), flush=True)
 
 
 threading.Thread(target=report, daemon=True).start()
@@ -29,7 +29,7 @@ for line in sys.stdin:
     for side, text in json.loads(line).items():
         message = {"room": room, "name": f"python {side}", "text": text}
         if side == "client":
-            client.say(room, "message", message)
+            client.publish(room, "message", message)
         else:
             server.emit("message", message, room=room)
 client.close()

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { DemoPage, freshRoom, launch, urls } from "./pages.mjs";
 
-/** The Python client and server, told by lines what to say. */
+/** The Python client and server, controlled by lines on stdin. */
 class Python {
   static async start(room) {
     const python = new Python();
@@ -28,11 +28,11 @@ class Python {
     return JSON.parse(value);
   }
 
-  /** The next message of a person; what the page says of itself (hello, beat, typing) is passed over. */
+  /** The next chat message; other events of the page (hello, beat, typing) are skipped. */
   async message() {
     for (;;) {
-      const { heard, args } = await this.next();
-      if (heard === "message") return args[0].text;
+      const { received, args } = await this.next();
+      if (received === "message") return args[0].text;
     }
   }
 
@@ -57,9 +57,9 @@ test("a browser, a Python client and a Python server are in one room", { timeout
     await page.say("from the browser");
     assert.equal(await python.message(), "from the browser");
     python.say("client", "from the Python client");
-    await page.sees("from the Python client");
+    await page.waitForText("from the Python client");
     python.say("server", "from the Python server");
-    await page.sees("from the Python server");
+    await page.waitForText("from the Python server");
     assert.equal(await python.message(), "from the Python server");
     await page.close();
     await python.end();

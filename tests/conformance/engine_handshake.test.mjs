@@ -10,13 +10,13 @@ const SESSION_ID = /^[A-Za-z0-9_-]{20}$/;
 describe("handshake", WATCHDOG, () => {
   const sharp = server(SHARP);
 
-  test("polling answers one open packet with exactly the five keys", async () => {
-    const answer = await request(address(sharp.node, ENGINE, { transport: "polling" }));
-    assert.equal(answer.status, 200);
-    assert.equal(answer.headers["content-type"].toLowerCase(), "text/plain; charset=utf-8");
-    assert.equal(answer.headers["cache-control"], "no-store");
-    assert.equal(answer.text[0], "0");
-    const { sid, ...rest } = JSON.parse(answer.text.slice(1));
+  test("a polling handshake returns one open packet with exactly the five keys", async () => {
+    const response = await request(address(sharp.node, ENGINE, { transport: "polling" }));
+    assert.equal(response.status, 200);
+    assert.equal(response.headers["content-type"].toLowerCase(), "text/plain; charset=utf-8");
+    assert.equal(response.headers["cache-control"], "no-store");
+    assert.equal(response.text[0], "0");
+    const { sid, ...rest } = JSON.parse(response.text.slice(1));
     assert.match(sid, SESSION_ID);
     assert.deepEqual(rest, { upgrades: ["websocket"], pingInterval: 300, pingTimeout: 200, maxPayload: 1_000_000 });
   });
@@ -30,14 +30,14 @@ describe("handshake", WATCHDOG, () => {
   });
 
   test("an empty sid counts as none", async () => {
-    const answer = await request(address(sharp.node, ENGINE, { transport: "polling", sid: "" }));
-    assert.equal(answer.status, 200);
-    assert.equal(answer.text[0], "0");
+    const response = await request(address(sharp.node, ENGINE, { transport: "polling", sid: "" }));
+    assert.equal(response.status, 200);
+    assert.equal(response.text[0], "0");
   });
 
   test("the cache buster is ignored", async () => {
-    const answer = await request(address(sharp.node, ENGINE, { transport: "polling", t: "abc.1" }));
-    assert.equal(answer.status, 200);
+    const response = await request(address(sharp.node, ENGINE, { transport: "polling", t: "abc.1" }));
+    assert.equal(response.status, 200);
   });
 
   test("no two sessions share an id", async () => {
@@ -86,28 +86,28 @@ for (const path of [ENGINE, SOCKET]) {
 
     for (const [name, query, options, expected] of REJECTED_REQUESTS) {
       test(`request with ${name}`, async () => {
-        const answer = await request(address(calm.node, path, query), options);
-        assert.equal(answer.status, 400);
-        assert.match(answer.headers["content-type"], /^application\/json/);
-        assert.deepEqual(rejection(answer), expected);
+        const response = await request(address(calm.node, path, query), options);
+        assert.equal(response.status, 400);
+        assert.match(response.headers["content-type"], /^application\/json/);
+        assert.deepEqual(rejection(response), expected);
       });
     }
 
     test("HEAD", async () => {
-      const answer = await request(address(calm.node, path, polling), { method: "HEAD" });
-      assert.equal(answer.status, 400);
+      const response = await request(address(calm.node, path, polling), { method: "HEAD" });
+      assert.equal(response.status, 400);
     });
 
     for (const [name, query, message] of REJECTED_SOCKETS) {
       test(`websocket with ${name}, before the upgrade`, async () => {
-        const answer = await Socket.rejected(calm.node, path, query);
-        assert.equal(answer.status, 400);
-        assert.ok(answer.text.includes(message), answer.text);
+        const response = await Socket.rejected(calm.node, path, query);
+        assert.equal(response.status, 400);
+        assert.ok(response.text.includes(message), response.text);
       });
     }
 
-    // The reference answers 101 and closes; a plain rejection reports the same sooner.
-    test("an upgrade request that asks for polling", async () => {
+    // The reference sends 101 and closes; a plain rejection is equivalent, and earlier.
+    test("an upgrade request for polling", async () => {
       await noSession(calm.node, path, { transport: "polling" });
     });
   });

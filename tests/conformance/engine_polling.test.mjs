@@ -15,7 +15,7 @@ describe("polling", WATCHDOG, () => {
     assert.deepEqual(await session.packets(1), [`4${text}`]);
   }
 
-  test("a POST is answered ok and its message comes back on a GET", async () => {
+  test("a POST returns ok and its message is echoed on a GET", async () => {
     const session = await Polling.open(calm.node);
     const posted = await session.post("4hello");
     assert.equal(posted.status, 200);
@@ -51,7 +51,7 @@ describe("polling", WATCHDOG, () => {
     const session = await Polling.open(calm.node);
     const pending = await session.pendingGet();
     await session.post("4late");
-    assert.equal((await pending.answer).text, "4late");
+    assert.equal((await pending.response).text, "4late");
   });
 
   test("a poll carries at most 16 packets; the rest follows in order", async () => {
@@ -78,10 +78,10 @@ describe("polling", WATCHDOG, () => {
   test("a second GET ends the session", async () => {
     const session = await Polling.open(calm.node);
     const both = await Promise.all([session.get(), session.get()]);
-    const statuses = both.map((answer) => answer.status).sort();
+    const statuses = both.map((response) => response.status).sort();
     assert.equal(statuses[0], 200);
-    assert.ok([400, 500].includes(statuses[1]), `answered ${statuses[1]}`);
-    assert.equal(both.find((answer) => answer.status === 200).text, "1");
+    assert.ok([400, 500].includes(statuses[1]), `status ${statuses[1]}`);
+    assert.equal(both.find((response) => response.status === 200).text, "1");
     await session.gone();
   });
 
@@ -91,10 +91,10 @@ describe("polling", WATCHDOG, () => {
     await first.begun;
     // The two connections may be read in either order: a POST that overtook the first is simply accepted.
     const second = await until("rejection of a second POST", async () => {
-      const answer = await session.post("4second");
-      return answer.status !== 200 && answer;
+      const response = await session.post("4second");
+      return response.status !== 200 && response;
     });
-    assert.ok([400, 500].includes(second.status), `answered ${second.status}`);
+    assert.ok([400, 500].includes(second.status), `status ${second.status}`);
     const ended = await within("end of the first POST", first.ended);
     assert.ok(ended === "reset" || ended >= 400, `first POST: ${ended}`);
     await session.gone();
@@ -103,16 +103,16 @@ describe("polling", WATCHDOG, () => {
   for (const method of ["PUT", "DELETE", "OPTIONS", "PATCH"]) {
     test(`${method} is rejected and does no harm`, async () => {
       const session = await Polling.open(calm.node);
-      const answer = await session.get({ method });
-      assert.ok([400, 405, 500].includes(answer.status), `answered ${answer.status}`);
+      const response = await session.get({ method });
+      assert.ok([400, 405, 500].includes(response.status), `status ${response.status}`);
       await lives(session);
     });
   }
 
   test("a binary content type ends the session", async () => {
     const session = await Polling.open(calm.node);
-    const answer = await session.post("4x", { headers: { "content-type": "application/octet-stream" } });
-    assert.equal(answer.status, 400);
+    const response = await session.post("4x", { headers: { "content-type": "application/octet-stream" } });
+    assert.equal(response.status, 400);
     await session.gone();
   });
 
@@ -125,16 +125,16 @@ describe("polling", WATCHDOG, () => {
 
   test("a body over maxPayload is rejected with the reason and does no harm", async () => {
     const session = await Polling.open(calm.node);
-    const answer = await session.post(`4${"x".repeat(1_000_000)}`);
-    assert.equal(answer.status, 413);
-    assert.match(answer.text, /payload|too large|too big/i);
+    const response = await session.post(`4${"x".repeat(1_000_000)}`);
+    assert.equal(response.status, 413);
+    assert.match(response.text, /payload|too large|too big/i);
     await lives(session);
   });
 
   test("a chunked body over maxPayload is rejected as well", async () => {
     const session = await Polling.open(calm.node);
-    const answer = await postChunks(session, 12, "x".repeat(100_000));
-    assert.equal(answer, 413);
+    const response = await postChunks(session, 12, "x".repeat(100_000));
+    assert.equal(response, 413);
     await lives(session);
   });
 
@@ -150,10 +150,10 @@ describe("polling", WATCHDOG, () => {
     const session = await Polling.open(calm.node);
     const pending = await session.pendingGet();
     await session.post(["4first", "9", "4second"].join(RECORD_SEPARATOR));
-    const answer = await pending.answer;
-    assert.equal(answer.status, 200);
-    assert.equal(answer.text.split(RECORD_SEPARATOR)[0], "4first");
-    assert.ok(!answer.text.includes("second"));
+    const response = await pending.response;
+    assert.equal(response.status, 200);
+    assert.equal(response.text.split(RECORD_SEPARATOR)[0], "4first");
+    assert.ok(!response.text.includes("second"));
     await session.gone();
   });
 
@@ -170,9 +170,9 @@ describe("polling", WATCHDOG, () => {
     const pending = await session.pendingGet();
     const posted = await session.post("1");
     assert.equal(posted.status, 200);
-    const answer = await pending.answer;
-    assert.equal(answer.status, 200);
-    assert.ok(["6", "1"].includes(answer.text), answer.text);
+    const response = await pending.response;
+    assert.equal(response.status, 200);
+    assert.ok(["6", "1"].includes(response.text), response.text);
     await session.gone();
   });
 
@@ -181,7 +181,7 @@ describe("polling", WATCHDOG, () => {
     const abort = new AbortController();
     const pending = await session.pendingGet({ signal: abort.signal });
     abort.abort();
-    await assert.rejects(pending.answer);
+    await assert.rejects(pending.response);
     await until("session unknown", async () => !(await session.alive()));
   });
 });
@@ -209,5 +209,5 @@ function postChunks(session, count, chunk) {
     for (let sent = 0; sent < count; sent += 1) outgoing.write(chunk);
     outgoing.end();
   });
-  return within("answer to the chunked POST", status);
+  return within("response to the chunked POST", status);
 }

@@ -12,7 +12,7 @@ describe("upgrade", WATCHDOG, () => {
   async function probed(session) {
     const socket = await session.upgrade();
     socket.send("2probe");
-    assert.equal(await socket.next("probe answer"), "3probe");
+    assert.equal(await socket.next("probe response"), "3probe");
     return socket;
   }
 
@@ -33,9 +33,9 @@ describe("upgrade", WATCHDOG, () => {
     const session = await Polling.open(calm.node);
     const pending = await session.pendingGet();
     const socket = await probed(session);
-    const answer = await within("noop", pending.answer);
-    assert.equal(answer.status, 200);
-    assert.equal(answer.text, "6");
+    const response = await within("noop", pending.response);
+    assert.equal(response.status, 200);
+    assert.equal(response.text, "6");
     socket.send("5");
     await socket.echoes();
     socket.terminate();
@@ -117,9 +117,9 @@ describe("upgrade", WATCHDOG, () => {
     const socket = await probed(session);
     socket.send("5");
     await socket.echoes();
-    for (const answer of [await session.get(), await session.post("4x")]) {
-      assert.equal(answer.status, 400);
-      assert.deepEqual(rejection(answer), { code: 3, message: "Bad request" });
+    for (const response of [await session.get(), await session.post("4x")]) {
+      assert.equal(response.status, 400);
+      assert.deepEqual(rejection(response), { code: 3, message: "Bad request" });
     }
     await socket.echoes();
     socket.terminate();

@@ -75,7 +75,7 @@ describe("websocket", WATCHDOG, () => {
     });
   }
 
-  test("a pong nobody asked for is harmless", async () => {
+  test("an unsolicited pong is ignored", async () => {
     const socket = await Socket.session(calm.node);
     socket.send("3");
     await socket.echoes();
@@ -85,9 +85,9 @@ describe("websocket", WATCHDOG, () => {
   test("polling a websocket session is a bad request and does no harm", async () => {
     const socket = await Socket.session(calm.node);
     const stranger = Object.assign(new Polling(), { node: calm.node, path: ENGINE, sid: socket.sid });
-    for (const answer of [await stranger.get(), await stranger.post("4x")]) {
-      assert.equal(answer.status, 400);
-      assert.deepEqual(rejection(answer), { code: 3, message: "Bad request" });
+    for (const response of [await stranger.get(), await stranger.post("4x")]) {
+      assert.equal(response.status, 400);
+      assert.deepEqual(rejection(response), { code: 3, message: "Bad request" });
     }
     await socket.echoes();
     socket.terminate();
@@ -111,7 +111,7 @@ async function closedOrRejected(node, sid) {
 describe("heartbeat", WATCHDOG, () => {
   const sharp = server(SHARP);
 
-  test("websocket: pings keep coming while they are answered", async () => {
+  test("websocket: pings continue while pongs arrive", async () => {
     const socket = await Socket.session(sharp.node, ENGINE, { pong: false });
     for (let beat = 0; beat < 4; beat += 1) {
       assert.equal(await socket.next("ping"), "2");
@@ -143,9 +143,9 @@ describe("heartbeat", WATCHDOG, () => {
   test("polling: the ping comes as a lone packet", async () => {
     const session = await Polling.open(sharp.node);
     for (let beat = 0; beat < 3; beat += 1) {
-      const answer = await session.get();
-      assert.equal(answer.status, 200);
-      assert.equal(answer.text, "2");
+      const response = await session.get();
+      assert.equal(response.status, 200);
+      assert.equal(response.text, "2");
       assert.equal((await session.post("3")).status, 200);
     }
   });
@@ -154,9 +154,9 @@ describe("heartbeat", WATCHDOG, () => {
   test("polling: the session is gone at interval + timeout", async () => {
     const session = await Polling.open(sharp.node);
     await sleep(500);
-    const answer = await session.get();
-    assert.equal(answer.status, 400);
-    assert.deepEqual(JSON.parse(answer.text), { code: 1, message: "Session ID unknown" });
+    const response = await session.get();
+    assert.equal(response.status, 400);
+    assert.deepEqual(JSON.parse(response.text), { code: 1, message: "Session ID unknown" });
   });
 
   test("polling: a ping from the client ends the session", async () => {
@@ -165,12 +165,12 @@ describe("heartbeat", WATCHDOG, () => {
     await session.gone();
   });
 
-  test("polling: a pending GET is answered when the session ends for want of a pong", async () => {
+  test("polling: a pending GET is completed when the session ends by ping timeout", async () => {
     const session = await Polling.open(sharp.node);
     assert.equal((await session.get()).text, "2");
     const pending = session.get();
-    const answer = await within("end of the pending GET", pending);
-    assert.ok(answer.status === 200 || answer.status === 400, `answered ${answer.status}`);
+    const response = await within("end of the pending GET", pending);
+    assert.ok(response.status === 200 || response.status === 400, `status ${response.status}`);
     await session.gone();
   });
 });

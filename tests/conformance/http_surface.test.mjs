@@ -18,79 +18,79 @@ describe("same origin by default", WATCHDOG, () => {
   const calm = server(CALM);
 
   test("no Origin, as native clients send: welcome, and no CORS headers", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling));
-    assert.equal(answer.status, 200);
-    assert.equal(answer.headers["access-control-allow-origin"], undefined);
+    const response = await request(address(calm.node, SOCKET, polling));
+    assert.equal(response.status, 200);
+    assert.equal(response.headers["access-control-allow-origin"], undefined);
     (await Socket.session(calm.node, SOCKET)).terminate();
   });
 
   test("the page's own origin: welcome", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling), from(calm.node.url));
-    assert.equal(answer.status, 200);
+    const response = await request(address(calm.node, SOCKET, polling), from(calm.node.url));
+    assert.equal(response.status, 200);
     (await Socket.session(calm.node, SOCKET, { origin: calm.node.url })).terminate();
   });
 
   test("another origin is rejected and named", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
-    assert.equal(answer.status, 403);
-    const { code, message } = JSON.parse(answer.text);
+    const response = await request(address(calm.node, SOCKET, polling), from(STRANGER));
+    assert.equal(response.status, 403);
+    const { code, message } = JSON.parse(response.text);
     assert.equal(code, 4);
     assert.ok(message.includes(STRANGER), message);
   });
 
   test("a websocket of another origin is rejected too", async () => {
-    const answer = await Socket.rejected(calm.node, SOCKET, {}, { origin: STRANGER });
-    assert.ok([400, 403].includes(answer.status), `answered ${answer.status}`);
-    assert.ok(answer.text.includes(STRANGER), answer.text);
+    const response = await Socket.rejected(calm.node, SOCKET, {}, { origin: STRANGER });
+    assert.ok([400, 403].includes(response.status), `status ${response.status}`);
+    assert.ok(response.text.includes(STRANGER), response.text);
   });
 
-  test("no cookie unless asked for", async () => {
-    const answer = await request(address(calm.node, ENGINE, polling));
-    assert.equal(answer.headers["set-cookie"], undefined);
+  test("no cookie is set by default", async () => {
+    const response = await request(address(calm.node, ENGINE, polling));
+    assert.equal(response.headers["set-cookie"], undefined);
   });
 
-  test("no client files unless configured, and the answer says how", async () => {
-    const answer = await request(new URL("/socket.io/socket.io.js", calm.node.url));
-    assert.equal(answer.status, 404);
-    assert.match(answer.text, /client_dir/i);
+  test("client files are off by default, and the 404 names their key", async () => {
+    const response = await request(new URL("/socket.io/socket.io.js", calm.node.url));
+    assert.equal(response.status, 404);
+    assert.match(response.text, /client_dir/i);
   });
 });
 
 describe("origins listed", WATCHDOG, () => {
   const calm = server({ ...CALM, ROOMWIRE_CORS__ORIGINS: FRIEND, ROOMWIRE_CORS__CREDENTIALS: "true" });
 
-  test("a listed origin is welcome and told so", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling), from(FRIEND));
-    assert.equal(answer.status, 200);
-    friendly(answer);
+  test("a listed origin is accepted, with CORS headers", async () => {
+    const response = await request(address(calm.node, SOCKET, polling), from(FRIEND));
+    assert.equal(response.status, 200);
+    friendly(response);
     (await Socket.session(calm.node, SOCKET, { origin: FRIEND })).terminate();
   });
 
   test("errors carry the headers too", async () => {
-    const answer = await request(address(calm.node, SOCKET, { ...polling, sid: "AAAAAAAAAAAAAAAAAAAA" }), from(FRIEND));
-    assert.equal(answer.status, 400);
-    friendly(answer);
+    const response = await request(address(calm.node, SOCKET, { ...polling, sid: "AAAAAAAAAAAAAAAAAAAA" }), from(FRIEND));
+    assert.equal(response.status, 400);
+    friendly(response);
   });
 
-  test("a preflight is answered", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling), preflight(FRIEND));
-    assert.ok([200, 204].includes(answer.status), `answered ${answer.status}`);
-    friendly(answer);
-    const methods = answer.headers["access-control-allow-methods"];
+  test("a preflight is accepted", async () => {
+    const response = await request(address(calm.node, SOCKET, polling), preflight(FRIEND));
+    assert.ok([200, 204].includes(response.status), `status ${response.status}`);
+    friendly(response);
+    const methods = response.headers["access-control-allow-methods"];
     for (const method of ["GET", "POST"]) assert.ok(methods.includes(method), methods);
-    assert.match(answer.headers["access-control-allow-headers"], /x-mine/i);
+    assert.match(response.headers["access-control-allow-headers"], /x-mine/i);
   });
 
   test("an origin that is not listed gets no leave", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
-    assert.notEqual(answer.headers["access-control-allow-origin"], STRANGER);
-    assert.notEqual(answer.headers["access-control-allow-origin"], "*");
+    const response = await request(address(calm.node, SOCKET, polling), from(STRANGER));
+    assert.notEqual(response.headers["access-control-allow-origin"], STRANGER);
+    assert.notEqual(response.headers["access-control-allow-origin"], "*");
   });
 
-  function friendly(answer) {
-    assert.equal(answer.headers["access-control-allow-origin"], FRIEND);
-    assert.match(answer.headers.vary, /origin/i);
-    assert.equal(answer.headers["access-control-allow-credentials"], "true");
+  function friendly(response) {
+    assert.equal(response.headers["access-control-allow-origin"], FRIEND);
+    assert.match(response.headers.vary, /origin/i);
+    assert.equal(response.headers["access-control-allow-credentials"], "true");
   }
 });
 
@@ -98,9 +98,9 @@ describe("every origin", WATCHDOG, () => {
   const calm = server({ ...CALM, ROOMWIRE_CORS__ORIGINS: "*" });
 
   test("anyone is welcome, over either transport", async () => {
-    const answer = await request(address(calm.node, SOCKET, polling), from(STRANGER));
-    assert.equal(answer.status, 200);
-    assert.ok(["*", STRANGER].includes(answer.headers["access-control-allow-origin"]));
+    const response = await request(address(calm.node, SOCKET, polling), from(STRANGER));
+    assert.equal(response.status, 200);
+    assert.ok(["*", STRANGER].includes(response.headers["access-control-allow-origin"]));
     (await Socket.session(calm.node, SOCKET, { origin: STRANGER })).terminate();
   });
 });
@@ -139,7 +139,7 @@ describe("client files", WATCHDOG, () => {
   for (const path of ["/socket.io/nothing.js", "/socket.io/../package.json", "/socket.io/%2e%2e/package.json", "/socket.io/..%2fpackage.json"]) {
     test(`nothing else: ${path}`, async () => {
       const { status } = await request(new URL(calm.node.url), { path });
-      assert.ok(status >= 400 && status < 500, `answered ${status}`);
+      assert.ok(status >= 400 && status < 500, `status ${status}`);
     });
   }
 });

@@ -1,4 +1,4 @@
-// The two servers that the conformance tests ask. Both run the echo app.
+// The two servers of the conformance tests. Both run the echo app.
 import { after, before } from "node:test";
 import { Node } from "../clients/lib/processes.mjs";
 
@@ -8,7 +8,7 @@ const ECHO = {
   ROOMWIRE_SOCKET__CONNECT_TIMEOUT: "1s",
 };
 
-/** Heartbeat every 300 ms with 200 ms to answer: what the official suites expect. For tests about time. */
+/** Ping interval 300 ms, ping timeout 200 ms, as the official suites expect. For tests of timing. */
 export const SHARP = { ...ECHO, ROOMWIRE_ENGINE__PING_INTERVAL: "300ms", ROOMWIRE_ENGINE__PING_TIMEOUT: "200ms" };
 
 /** The default heartbeat, so that a session that ends was ended by what the test did. */
@@ -25,7 +25,7 @@ export function server(env) {
 }
 
 /** Code and message of a rejected request; what else helps to find the cause is ours to choose. */
-export function rejection(answer) {
-  const { code, message } = JSON.parse(answer.text);
+export function rejection(response) {
+  const { code, message } = JSON.parse(response.text);
   return { code, message };
 }

@@ -14,8 +14,8 @@ for (const transport of ["websocket", "polling"]) {
     test("to the main namespace, without a payload", async () => {
       const peer = await Peer.open(calm.node, transport);
       await peer.send("0");
-      const answer = await peer.next();
-      assert.match(answer, /^0\{"sid":"[A-Za-z0-9_-]{20}"\}$/);
+      const response = await peer.next();
+      assert.match(response, /^0\{"sid":"[A-Za-z0-9_-]{20}"\}$/);
       assert.equal(await peer.next(), '2["auth",{}]');
       await peer.leave();
     });
@@ -61,8 +61,8 @@ for (const transport of ["websocket", "polling"]) {
 
     test("the socket id differs from the session id and from namespace to namespace", async () => {
       const peer = await Peer.open(calm.node, transport);
-      const main = (await peer.connect("/")).answer.sid;
-      const custom = (await peer.connect("/custom")).answer.sid;
+      const main = (await peer.connect("/")).response.sid;
+      const custom = (await peer.connect("/custom")).response.sid;
       assert.equal(new Set([peer.sid, main, custom]).size, 3);
       await peer.leave();
     });
@@ -79,10 +79,10 @@ for (const transport of ["websocket", "polling"]) {
     test("disconnecting from one namespace leaves the other, and a later connect is a new socket", async () => {
       const peer = await Peer.open(calm.node, transport);
       await peer.connect("/");
-      const before = (await peer.connect("/custom")).answer.sid;
+      const before = (await peer.connect("/custom")).response.sid;
       await peer.send("1/custom,");
       await peer.echoes("/");
-      const after = (await peer.connect("/custom")).answer.sid;
+      const after = (await peer.connect("/custom")).response.sid;
       assert.notEqual(after, before);
       await peer.echoes("/custom");
       await peer.leave();
@@ -125,7 +125,7 @@ describe("heartbeat of a connection", WATCHDOG, () => {
     socket.terminate();
   });
 
-  test("a client that only connects is gone when it never answers", async () => {
+  test("a client that never sends a pong is disconnected", async () => {
     const session = await Polling.open(sharp.node, SOCKET);
     await session.post("40");
     await session.gone();
@@ -135,7 +135,7 @@ describe("heartbeat of a connection", WATCHDOG, () => {
 describe("server going away", WATCHDOG, () => {
   const calm = server(CALM);
 
-  // A 41 would tell the client not to come back.
+  // After a 41 the client would not reconnect.
   test("closes its connections without a DISCONNECT packet", async () => {
     const peer = await Peer.connected(calm.node, "websocket");
     const waiting = await Peer.connected(calm.node, "polling");
@@ -143,7 +143,7 @@ describe("server going away", WATCHDOG, () => {
     calm.node.signal("SIGTERM");
     await within("close by the server", peer.socket.closed, 40_000);
     assert.deepEqual(peer.socket.frames.unread, []);
-    const last = await pending.answer.catch(() => undefined);
+    const last = await pending.response.catch(() => undefined);
     if (last?.status === 200) assert.ok(!last.text.split("\x1e").some((packet) => packet.startsWith("41")), last.text);
     await within("end of the server", calm.node.program.ended, 40_000);
   });

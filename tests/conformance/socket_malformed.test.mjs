@@ -1,5 +1,5 @@
 // What malformed or unexpected Socket.IO packets do: end the connection, or nothing at all.
-// Every row runs on both transports, against a server whose own heartbeat ends nothing meanwhile.
+// Every row runs on both transports, against a server with a heartbeat too slow to interfere.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -96,7 +96,7 @@ for (const transport of ["websocket", "polling"]) {
 
     test("closes on a connect to a joined namespace, a second after the first", async () => {
       const peer = await Peer.connected(calm.node, transport);
-      // Before that, the client may have sent it before it had the answer.
+      // Before that, the client may have sent it without having received the response.
       await sleep(1100);
       await peer.send("0");
       await peer.gone();
@@ -183,13 +183,13 @@ for (const transport of ["websocket", "polling"]) {
 describe("a closing poll", WATCHDOG, () => {
   const calm = server(CALM);
 
-  test("is told so when it is pending", async () => {
+  test("ends with a close packet", async () => {
     const peer = await Peer.connected(calm.node, "polling");
     const pending = await peer.session.pendingGet();
     await peer.send("2{}");
-    const answer = await pending.answer;
-    assert.equal(answer.status, 200);
-    assert.equal(answer.text, "1");
+    const response = await pending.response;
+    assert.equal(response.status, 200);
+    assert.equal(response.text, "1");
     await peer.gone();
   });
 

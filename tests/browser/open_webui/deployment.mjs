@@ -1,4 +1,4 @@
-// The deployment under test (deployment.py) as the tests see it: orders to its processes, and the product's REST.
+// The deployment under test (deployment.py) with commands to its processes, and the REST API of Open WebUI.
 // Needs OPEN_WEBUI_PYTHON, the interpreter of tests/open_webui/install.sh.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -20,23 +20,23 @@ export class Deployment {
   async next() {
     const { value, done } = await this.lines.next();
     assert.equal(done, false, "the deployment ended early");
-    const answer = JSON.parse(value);
-    assert.equal(answer.error, undefined, answer.error);
-    return answer;
+    const response = JSON.parse(value);
+    assert.equal(response.error, undefined, response.error);
+    return response;
   }
 
   /**
    * `stop`, `kill` or `start` of a process (`redis`, `backend-1`, `node-1`, `nginx`); `cut`, which resets every upstream connection;
-   * `forget`, after which Redis starts empty; `pool`, the sockets that the backends know.
+   * `forget`, after which Redis starts empty; `pool`, the sockets in the session pool of the backends.
    */
-  order(what, process) {
+  command(what, process) {
     this.process.stdin.write(`${JSON.stringify({ do: what, what: process })}\n`);
     return this.next();
   }
 
-  /** The process of the node by whose name socket ids begin. */
+  /** The process of the node whose name is at the start of socket ids. */
   async nodeNamed(name) {
-    const figures = await Promise.all(this.metrics.map((url) => fetch(url).then((answer) => answer.text(), () => "")));
+    const figures = await Promise.all(this.metrics.map((url) => fetch(url).then((response) => response.text(), () => "")));
     const index = figures.findIndex((text) => text.includes(`roomwire_node_info{node="${name}"} 1`));
     assert.notEqual(index, -1, `a node is called ${name}`);
     return `node-${index + 1}`;
@@ -44,11 +44,11 @@ export class Deployment {
 
   async stop() {
     this.process.stdin.end();
-    assert.equal(await this.ended, 0, "the deployment ended in order");
+    assert.equal(await this.ended, 0, "the deployment ended in command");
   }
 }
 
-/** A person's REST calls, through nginx like the page's own. */
+/** The REST requests of a user, through nginx like those of the page. */
 export class Account {
   static async signIn(url, email, password) {
     const account = new Account(url);
@@ -61,13 +61,13 @@ export class Account {
   }
 
   async call(method, path, body) {
-    const answer = await fetch(this.url + path, {
+    const response = await fetch(this.url + path, {
       method,
       headers: { "Content-Type": "application/json", ...(this.token && { Authorization: `Bearer ${this.token}` }) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    const text = await answer.text();
-    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text.slice(0, 500)}`);
+    const text = await response.text();
+    assert.ok(response.ok, `${method} ${path}: ${response.status} ${text.slice(0, 500)}`);
     return JSON.parse(text);
   }
 

@@ -1,7 +1,7 @@
-"""The deployment that the browsers see: nginx in front of two stock backends and two Roomwire nodes, on one Redis.
+"""The deployment under test: nginx in front of two stock backends and two Roomwire nodes, on one Redis.
 
-`deployment.py` prints a line of JSON once everything runs, {"ready": …}, and then obeys a line of JSON each,
-{"do": "kill", "what": "node-1"}, with a line for each that is done. It ends with its input.
+`deployment.py` prints a line of JSON once everything runs, {"ready": …}, and then executes commands, one line of JSON each,
+{"do": "kill", "what": "node-1"}, and prints one line per result. It ends at the end of its input.
 """
 
 import json
@@ -24,16 +24,16 @@ CONFIG = ROOT / "deploy" / "open-webui" / "nginx.conf"
 
 
 class Nginx(Process):
-    """nginx with the documented file, word for word but for its addresses."""
+    """nginx with the documented file; only addresses differ."""
 
     def __init__(self, backends: list[int], nodes: list[int]):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="roomwire-nginx-"))
-        # Workers that are not root must get in.
+        # Workers that are not root must have access.
         self.folder.chmod(0o755)
         site = CONFIG.read_text().replace("listen 80;", f"listen 127.0.0.1:{self.port};")
-        # A name in a variable is one of an `upstream` block first.
+        # nginx resolves a name in a variable to an `upstream` block first.
         for name, ports in (("open-webui", backends), ("roomwire", nodes)):
             site, found = re.subn(rf"\b{name}:8080;", f"{name};", site)
             assert found == 1, f"{CONFIG} has no {name}:8080"
@@ -57,10 +57,10 @@ class Nginx(Process):
 
 
 class Deployment(Stock):
-    """All processes by their names, and what can happen to them."""
+    """All processes by name, and the commands on them."""
 
     def __init__(self):
-        # Saved on a stop, like the Redis of the tutorial.
+        # Saves at a stop, like the Redis of the tutorial.
         super().__init__(True, "--save", "30", "1")
         try:
             self.proxies = [TcpProxy(backend.port) for backend in self.backends]
@@ -82,7 +82,7 @@ class Deployment(Stock):
     def process(self, name: str) -> Process:
         return next(process for process in self.started if process.name == name)
 
-    def obey(self, do: str, what: str) -> dict:
+    def execute(self, do: str, what: str) -> dict:
         match do:
             case "stop" | "kill":
                 self.process(what).stop(signal.SIGTERM if do == "stop" else signal.SIGKILL)
@@ -96,7 +96,7 @@ class Deployment(Stock):
                 with redis.Redis(port=self.redis.port, decode_responses=True) as client:
                     return {"sids": client.hkeys("open-webui:session_pool")}
             case _:
-                raise ValueError(f"nothing is known of {do}")
+                raise ValueError(f"unknown command {do}")
         return {}
 
 
@@ -107,12 +107,12 @@ def main() -> None:
         metrics = [f"http://{internal}/metrics" for internal in deployment.internal]
         print(json.dumps({"ready": {"url": deployment.nginx.url, "admin": ADMIN, "metrics": metrics}}), flush=True)
         for line in sys.stdin:
-            order = json.loads(line)
+            command = json.loads(line)
             try:
-                answer = deployment.obey(order["do"], order.get("what", ""))
+                result = deployment.execute(command["do"], command.get("what", ""))
             except Exception as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+                result = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(result), flush=True)
     finally:
         deployment.stop()
 

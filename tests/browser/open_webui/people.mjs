@@ -1,10 +1,10 @@
-// A person with a browser of their own, and the tabs in it: reads and does what is on the stock product's pages.
+// Users with a browser each, and its tabs: they act on the pages of stock Open WebUI.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const PATIENCE = 60000;
+const TIMEOUT = 60000;
 const SCREENS = process.env.SCREENSHOTS || ".work/open-webui/screens";
 mkdirSync(SCREENS, { recursive: true });
 
@@ -12,13 +12,13 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }
 
-/** Waits until `condition` gives something; tells what it waited for. */
-export async function until(what, condition, patience = PATIENCE) {
-  const deadline = Date.now() + patience;
+/** Waits until `condition` returns a truthy value; the error names `what`. */
+export async function until(what, condition, timeout = TIMEOUT) {
+  const deadline = Date.now() + timeout;
   for (;;) {
     const outcome = await condition();
     if (outcome) return outcome;
-    assert.ok(Date.now() < deadline, `not within ${patience / 1000} s: ${what}`);
+    assert.ok(Date.now() < deadline, `not within ${timeout / 1000} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
@@ -28,11 +28,11 @@ export const letters = (text) => text.replace(/[\s\u200b\u2060\ufeff]+/g, "");
 export class Person {
   static async arrive(browser, deployment, account) {
     const context = await browser.newContext({ viewport: { width: 1120, height: 700 } });
-    context.setDefaultTimeout(PATIENCE);
+    context.setDefaultTimeout(TIMEOUT);
     return Object.assign(new Person(), { context, account, url: deployment.url, name: account.name });
   }
 
-  /** Fills the form in, as a person does; later tabs are signed in. */
+  /** Fills in the form; later tabs are signed in. */
   async signIn() {
     const { page } = await this.tab("/auth", (page) => page.getByLabel("Email"));
     await page.getByLabel("Email").fill(this.account.email);
@@ -64,36 +64,36 @@ export class Person {
 
 export class Tab {
   constructor(page, address, name) {
-    Object.assign(this, { page, address, name, sids: [], ends: [], complaints: [], away: true, opened: false });
+    Object.assign(this, { page, address, name, sids: [], ends: [], consoleErrors: [], away: true, opened: false });
     page.on("websocket", (socket) => this.watch(socket));
-    page.on("console", (message) => message.type() === "error" && this.complaints.push(message.text()));
-    page.on("pageerror", (error) => this.complaints.push(String(error)));
+    page.on("console", (message) => message.type() === "error" && this.consoleErrors.push(message.text()));
+    page.on("pageerror", (error) => this.consoleErrors.push(String(error)));
   }
 
-  /** The page's Socket.IO connections as they come and go. */
+  /** Records the Socket.IO connections of the page. */
   watch(socket) {
     if (!socket.url().includes("/ws/socket.io/")) return;
-    let sentAway = false;
+    let disconnected = false;
     socket.on("framereceived", ({ payload }) => {
       const [, sid] = /^40\{"sid":"([^"]+)"/.exec(payload) ?? [];
       if (sid) this.sids.push(sid);
       this.away &&= !sid;
       this.opened = !sid && (this.opened || payload.startsWith('42["ydoc:document:state"'));
-      sentAway ||= payload === "41";
+      disconnected ||= payload === "41";
     });
     socket.on("close", () => {
-      this.ends.push(sentAway ? "sent away" : "lost");
+      this.ends.push(disconnected ? "disconnected" : "lost");
       Object.assign(this, { away: true, opened: false });
     });
   }
 
-  /** Chromium gives up on what it loads when a network interface of the machine comes or goes; a person tries again. */
+  /** Retries, since Chromium aborts loading when a network interface appears or disappears. */
   async load() {
     await until(`${this.address} is shown`, async () => {
       await this.page.goto(this.address).catch(() => {});
       return this.shown(this.page).waitFor({ timeout: 20000 }).then(() => true, () => false);
     });
-    this.complaints.length = 0;
+    this.consoleErrors.length = 0;
     await this.page.evaluate(() => { globalThis.neverReloaded = true; });
   }
 
@@ -104,17 +104,17 @@ export class Tab {
     this.ends.length = 0;
   }
 
-  /** Until the page has a socket. */
+  /** Waits until the page has a socket. */
   connected() {
     return until(`${this.name} is connected`, () => !this.away);
   }
 
-  /** Until the server has told the page what stands in its note, since it was last connected. */
+  /** Waits until the page has received the content of its note on the current connection. */
   open() {
     return until(`${this.name}'s note is open`, () => this.opened);
   }
 
-  /** The node of the socket: ids begin with it. */
+  /** The node of the socket: the start of its id. */
   get node() {
     return this.sids.at(-1)?.slice(0, 4);
   }
@@ -137,7 +137,7 @@ export class Tab {
     await this.page.keyboard.type(text);
   }
 
-  /** What stands in a note, without the names at the cursors of others and without spaces, in which editors differ. */
+  /** The text of a note, without the names at other cursors, and without spaces, in which editors differ. */
   async read() {
     const text = await this.input.evaluate((editor) => {
       const copy = editor.cloneNode(true);
@@ -147,12 +147,12 @@ export class Tab {
     return letters(text);
   }
 
-  async sees(text) {
+  async waitForText(text) {
     await this.page.getByText(text).first().waitFor();
   }
 
-  async hears(text, patience) {
-    return this.page.getByText(text).first().waitFor({ timeout: patience }).then(() => true, () => false);
+  async receives(text, timeout) {
+    return this.page.getByText(text).first().waitFor({ timeout: timeout }).then(() => true, () => false);
   }
 
   async neverReloaded() {

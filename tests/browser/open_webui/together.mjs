@@ -1,4 +1,4 @@
-// Two people and nothing that fails: a channel, a note, a chat with a model.
+// Two users without faults: a channel, a note, a chat with a model.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { letters, until } from "./people.mjs";
@@ -12,14 +12,14 @@ export function together(world) {
       const { town } = world;
       const [hers, other] = await world.onTwoNodes((person) => person.channel(town.channel));
       await hers.input.pressSequentially("Grace, are you on the other node?");
-      await other.sees("Ada is typing...");
+      await other.waitForText("Ada is typing...");
       await other.screenshot("channel-typing");
       await hers.page.keyboard.press("Enter");
-      await other.sees("are you on the other node?");
+      await other.waitForText("are you on the other node?");
       await other.input.pressSequentially("I am. You reach me over Redis.");
-      await hers.sees("Grace is typing...");
+      await hers.waitForText("Grace is typing...");
       await other.page.keyboard.press("Enter");
-      await hers.sees("You reach me over Redis.");
+      await hers.waitForText("You reach me over Redis.");
       await Promise.all([hers, other].map((tab) => tab.page.getByText("is typing...").waitFor({ state: "detached" })));
       await Promise.all([hers, other].map((tab) => tab.screenshot("channel")));
       await world.close(hers, other);
@@ -29,9 +29,9 @@ export function together(world) {
       const { town } = world;
       const [hers, other] = await world.onTwoNodes((person) => person.note(town.note));
       await hers.write("Ada begins. ");
-      await other.sees("Ada begins.");
+      await other.waitForText("Ada begins.");
       await other.write("\nGrace goes on. ");
-      await hers.sees("Grace goes on.");
+      await hers.waitForText("Grace goes on.");
       await Promise.all([hers.write("Both at once, says Ada. ", "first line"), other.write("And so says Grace. ")]);
       const text = letters("Ada begins. Both at once, says Ada. Grace goes on. And so says Grace.");
       for (const tab of [hers, other]) await until("both have it all", async () => (await tab.read()) === text);
@@ -43,7 +43,7 @@ export function together(world) {
       await world.close(other);
     });
 
-    test("a model answers both of them word by word", LIMIT, async () => {
+    test("both receive the reply of a model word by word", LIMIT, async () => {
       const { town } = world;
       const [hers, other] = await world.onTwoNodes((person) => person.chat(town.chat));
       await Promise.all([hers, other].map((tab) => tab.page.locator("[data-chat-participants]").waitFor()));
@@ -51,10 +51,10 @@ export function together(world) {
       await hers.say("Tell me a story");
       await until("the story grows at both", async () => (await Promise.all([hers, other].map(growth))).every((steps) => steps >= 3));
       await Promise.all([hers, other].map((tab) => tab.screenshot("chat-streaming")));
-      await Promise.all([hers, other].map((tab) => tab.sees(STORY)));
-      for (const tab of [hers, other]) assert.ok((await growth(tab)) >= 5, "the answer came in pieces");
+      await Promise.all([hers, other].map((tab) => tab.waitForText(STORY)));
+      for (const tab of [hers, other]) assert.ok((await growth(tab)) >= 5, "the reply arrived in parts");
       await hers.input.pressSequentially("Another one");
-      await other.sees("Ada is typing...");
+      await other.waitForText("Ada is typing...");
       await other.screenshot("chat-typing");
       await world.close(hers, other);
     });

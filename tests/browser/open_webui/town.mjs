@@ -1,8 +1,8 @@
-// What is there before anybody opens a page: two people, a channel, a note and a chat that they share, a model that streams.
+// The initial data: two users, a channel, a note and a chat that they share, and a model that streams.
 import { Account } from "./deployment.mjs";
 
 export const MODEL = "storyteller";
-/** What the model says, a word at a time. */
+/** The reply of the model, streamed word by word. */
 export const STORY = "Once upon a time two nodes shared one Redis and nobody ever noticed which of them carried the words";
 
 const PIPE = `
@@ -35,7 +35,7 @@ async function citizen(boss, name) {
   return Account.signIn(boss.url, email, password);
 }
 
-/** A pipe function of the backends, open to everybody. */
+/** A pipe function of the backends, available to all users. */
 async function model(boss) {
   const everybody = [{ principal_type: "user", principal_id: "*", permission: "read" }];
   await boss.post("/api/v1/functions/create", { id: MODEL, name: MODEL, content: PIPE, meta: { description: "tells one story" } });

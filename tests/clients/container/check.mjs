@@ -20,8 +20,8 @@ const nodes = () => project.containers("roomwire");
 async function step(what, act) {
   const from = Date.now();
   console.log(`.. ${what}`);
-  const said = await act();
-  console.log(`ok ${what}${said ? `: ${said}` : ""} (${seconds(from)})`);
+  const summary = await act();
+  console.log(`ok ${what}${summary ? `: ${summary}` : ""} (${seconds(from)})`);
 }
 
 /** Clients until every replica has been reached through the balancer. */
@@ -39,7 +39,7 @@ async function up() {
   await project.healthy("valkey", 1);
   await project.healthy("roomwire", REPLICAS);
   await project.healthy("balancer", 1);
-  await project.answers();
+  await project.serving();
 }
 
 async function gather() {
@@ -57,7 +57,7 @@ async function containerOf(name) {
     const names = [...log.matchAll(/listening on \S+ node=(\S+)/g)].map((match) => match[1]);
     if (names.at(-1) === name) return container;
   }
-  throw new Error(`no container says it is ${name}`);
+  throw new Error(`no container has the node name ${name}`);
 }
 
 async function logOf(container) {
@@ -70,9 +70,9 @@ async function loseNode(take, bring) {
   const container = await containerOf(lost);
   const undisturbed = crowd.undisturbed(lost);
   const away = new Map(undisturbed.map((each) => [each, each.away]));
-  assert.ok(undisturbed.length > 1, "somebody is elsewhere");
+  assert.ok(undisturbed.length > 1, "some clients are on other nodes");
   const from = crowd.marks();
-  const said = await take(container);
+  const summary = await take(container);
   await until("the people of the lost node are gone from it", () => crowd.people.every((each) => each.node !== lost), 60_000);
   await crowd.converses();
   for (const each of undisturbed) assert.equal(each.away, away.get(each), `${each.name} on ${each.node} was disturbed`);
@@ -81,7 +81,7 @@ async function loseNode(take, bring) {
   await project.healthy("roomwire", REPLICAS);
   await allReplicasReached();
   await crowd.converses();
-  return `${lost} lost, ${undisturbed.length} people elsewhere missed nothing${said ? `; ${said}` : ""}`;
+  return `${lost} lost, ${undisturbed.length} clients on other nodes missed nothing${summary ? `; ${summary}` : ""}`;
 }
 
 async function stop(container) {
@@ -101,7 +101,7 @@ async function crash(container) {
   return "restarted by its policy";
 }
 
-/** As docs/deploy.md says, "Rolling restart": one after the other, the next when its successor is healthy. */
+/** As in docs/deploy.md#rolling-restart: one node after the other, each once the previous one is healthy. */
 async function rollingRestart() {
   const before = await nodes();
   for (const container of before) {
@@ -148,7 +148,7 @@ async function cleanStop() {
 async function alone() {
   await single.compose("up", "-d", "--no-build");
   await single.healthy("roomwire", 1);
-  await single.answers();
+  await single.serving();
   const pair = await Crowd.gather(single.url, 1);
   await pair.converses();
   pair.leave();
@@ -169,7 +169,7 @@ try {
   await step("the image keeps its promises", promises.image);
   await step("a node that starts heeds SIGTERM", promises.stopWhileStarting);
   await step("one node without Redis", alone);
-  await step(`up, ${REPLICAS} replicas and Valkey healthy, one URL answers`, up);
+  await step(`up, ${REPLICAS} replicas and Valkey healthy, one URL is served`, up);
   for (const container of await nodes()) await step(`${container.Name} is confined`, () => promises.confinement(container));
   await valkey("SET", "container-check", "kept");
   await step("messages across replicas, by websocket and by polling", gather);

@@ -1,4 +1,4 @@
-// Clients that talk all the time and know what they should have heard: the load under which containers are stopped and killed.
+// Clients that emit continuously and check what they receive: the load under which containers are stopped and killed.
 import assert from "node:assert/strict";
 import { io } from "socket.io-client";
 import { until } from "../lib/wait.mjs";
@@ -6,16 +6,16 @@ import { until } from "../lib/wait.mjs";
 const ROOM = "crowd";
 /** Milliseconds between two messages of one client. */
 const PACE = 50;
-const PATIENCE = 60_000;
+const TIMEOUT = 60_000;
 
-/** One person: speaks numbered words, and notes what of each other one it hears. */
+/** One client: emits numbered events, and records the numbers received from each other client. */
 class Person {
   constructor(url, name, transports) {
     this.name = name;
     this.transport = transports[0];
-    this.said = 0;
+    this.sent = 0;
     this.away = 0;
-    this.heard = new Map();
+    this.received = new Map();
     this.repeated = 0;
     this.socket = io(url, { transports, forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 500, timeout: 5_000 });
     this.socket.on("connect", () => this.#join());
@@ -23,25 +23,25 @@ class Person {
       this.away += 1;
       this.node = undefined;
     });
-    this.socket.on("word", (from, number) => this.#hear(from, number));
+    this.socket.on("word", (from, number) => this.#receive(from, number));
   }
 
   async #join() {
-    const answer = await this.socket.timeout(10_000).emitWithAck("roomwire:join", ROOM).catch(() => undefined);
-    if (answer?.ok) this.node = answer.node;
+    const ack = await this.socket.timeout(10_000).emitWithAck("roomwire:join", ROOM).catch(() => undefined);
+    if (ack?.ok) this.node = ack.node;
   }
 
-  #hear(from, number) {
-    const numbers = this.heard.get(from) ?? new Set();
+  #receive(from, number) {
+    const numbers = this.received.get(from) ?? new Set();
     if (numbers.has(number)) this.repeated += 1;
-    this.heard.set(from, numbers.add(number));
+    this.received.set(from, numbers.add(number));
   }
 
-  say() {
-    // Nothing is kept for later: what is said while away would arrive out of time.
+  publish() {
+    // Nothing is buffered: events emitted while disconnected would arrive late.
     if (!this.node || !this.socket.connected) return;
-    this.said += 1;
-    this.socket.emit("roomwire:emit", ROOM, "word", this.name, this.said);
+    this.sent += 1;
+    this.socket.emit("roomwire:emit", ROOM, "word", this.name, this.sent);
   }
 }
 
@@ -52,7 +52,7 @@ export class Crowd {
     const person = (transport, number) => new Person(url, `${transport}-${number}`, [transport]);
     crowd.people = ["websocket", "polling"].flatMap((transport) => Array.from({ length: half }, (_, number) => person(transport, number)));
     await crowd.together();
-    crowd.talk = setInterval(() => crowd.people.forEach((each) => each.say()), PACE);
+    crowd.talk = setInterval(() => crowd.people.forEach((each) => each.publish()), PACE);
     return crowd;
   }
 
@@ -62,21 +62,21 @@ export class Crowd {
 
   /** Waits until everybody is in the room. */
   together() {
-    return until("everybody in the room", () => this.people.every((each) => each.node && each.socket.connected), PATIENCE);
+    return until("everybody in the room", () => this.people.every((each) => each.node && each.socket.connected), TIMEOUT);
   }
 
-  /** Waits until everybody has heard something new of everybody else, spoken after this call. */
+  /** Waits until every client has received an event of every other client that was emitted after this call. */
   async converses() {
     await this.together();
-    const marks = new Map(this.people.map((each) => [each.name, each.said]));
+    const marks = new Map(this.people.map((each) => [each.name, each.sent]));
     const missing = () =>
-      this.people.flatMap((hearer) =>
+      this.people.flatMap((receiver) =>
         this.people
-          .filter((speaker) => speaker !== hearer && !hasAfter(hearer.heard.get(speaker.name), marks.get(speaker.name)))
-          .map((speaker) => `${hearer.name}@${hearer.node} of ${speaker.name}@${speaker.node}`),
+          .filter((publisher) => publisher !== receiver && !hasAfter(receiver.received.get(publisher.name), marks.get(publisher.name)))
+          .map((publisher) => `${receiver.name}@${receiver.node} of ${publisher.name}@${publisher.node}`),
       );
-    await until("everybody hears everybody", () => missing().length === 0, PATIENCE).catch((error) => {
-      throw new Error(`${error.message}: nothing heard by ${missing().slice(0, 5).join(", ")}`);
+    await until("every client receives from every other", () => missing().length === 0, TIMEOUT).catch((error) => {
+      throw new Error(`${error.message}: nothing received by ${missing().slice(0, 5).join(", ")}`);
     });
   }
 
@@ -85,31 +85,31 @@ export class Crowd {
     return this.people.filter((each) => each.transport === "websocket" && each.node !== lost);
   }
 
-  /** Between people who were never away every word said between two marks has arrived, once. */
+  /** Between clients that stayed connected, every event emitted between two marks has arrived once. */
   assertNothingLost(people, from) {
-    for (const hearer of people) {
-      for (const speaker of people.filter((each) => each !== hearer)) {
-        const numbers = hearer.heard.get(speaker.name);
+    for (const receiver of people) {
+      for (const publisher of people.filter((each) => each !== receiver)) {
+        const numbers = receiver.received.get(publisher.name);
         // The last words may still be on their way.
         const last = Math.max(...numbers);
-        for (let number = from.get(speaker.name) + 1; number <= last; number += 1) {
-          assert.ok(numbers.has(number), `${hearer.name} on ${hearer.node} missed word ${number} of ${speaker.name} on ${speaker.node}`);
+        for (let number = from.get(publisher.name) + 1; number <= last; number += 1) {
+          assert.ok(numbers.has(number), `${receiver.name} on ${receiver.node} missed word ${number} of ${publisher.name} on ${publisher.node}`);
         }
       }
     }
   }
 
-  /** Where each speaker is now. */
+  /** Where each publisher is now. */
   marks() {
-    return new Map(this.people.map((each) => [each.name, each.said]));
+    return new Map(this.people.map((each) => [each.name, each.sent]));
   }
 
   get deliveries() {
-    return this.people.reduce((sum, each) => sum + [...each.heard.values()].reduce((count, numbers) => count + numbers.size, 0), 0);
+    return this.people.reduce((sum, each) => sum + [...each.received.values()].reduce((count, numbers) => count + numbers.size, 0), 0);
   }
 
   assertNothingTwice() {
-    for (const each of this.people) assert.equal(each.repeated, 0, `${each.name} heard words twice`);
+    for (const each of this.people) assert.equal(each.repeated, 0, `${each.name} received events twice`);
   }
 
   leave() {

@@ -10,11 +10,11 @@ const NAME = `roomwire-check-${process.pid}`;
 export const IMAGE = `${NAME}:latest`;
 export const VALKEY = "docker.io/valkey/valkey:8.0.1-alpine";
 /** Milliseconds a container may take to become healthy, and any command but a build to end. */
-const PATIENCE = 120_000;
-const BUILD_PATIENCE = 3_600_000;
+const TIMEOUT = 120_000;
+const BUILD_TIMEOUT = 3_600_000;
 
 /** Runs `docker` and returns its standard output; fails with its standard error. */
-export async function docker(args, { env = {}, timeout = PATIENCE } = {}) {
+export async function docker(args, { env = {}, timeout = TIMEOUT } = {}) {
   const options = { cwd: ROOT, env: { ...process.env, ...env }, timeout, maxBuffer: 64 << 20 };
   try {
     return (await run("docker", args, options)).stdout.trim();
@@ -35,7 +35,7 @@ export class Project {
   }
 
   compose(...args) {
-    const timeout = args[0] === "build" ? BUILD_PATIENCE : PATIENCE;
+    const timeout = args[0] === "build" ? BUILD_TIMEOUT : TIMEOUT;
     return docker([...this.args, ...args], { env: this.env, timeout });
   }
 
@@ -52,15 +52,15 @@ export class Project {
     await until(`${count} healthy ${service}`, async () => {
       const states = (await this.containers(service)).map((it) => it.State.Health?.Status ?? "without a health check");
       return states.filter((state) => state === "healthy").length === count;
-    }, PATIENCE);
+    }, TIMEOUT);
   }
 
-  /** Waits until the demo page answers at the one URL. */
-  async answers() {
+  /** Waits until the demo page is served at the one URL. */
+  async serving() {
     await until(`the page at ${this.url}`, async () => {
-      const answer = await fetch(this.url, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
-      return answer?.status === 200 && (await answer.text()).includes("<title>");
-    }, PATIENCE);
+      const response = await fetch(this.url, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+      return response?.status === 200 && (await response.text()).includes("<title>");
+    }, TIMEOUT);
   }
 
   logs(...services) {

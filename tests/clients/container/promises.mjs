@@ -5,7 +5,7 @@ import { beside, docker, IMAGE } from "./engine.mjs";
 const LARGEST_IMAGE = 60_000_000;
 const NOBODYS_USER = "65532";
 /** Seconds a stop may take before the engine kills. */
-const STOP_PATIENCE = 15;
+const STOP_TIMEOUT = 15;
 
 export async function image() {
   const [it] = JSON.parse(await docker(["image", "inspect", IMAGE]));
@@ -21,7 +21,7 @@ export async function image() {
   return `${(it.Size / 1e6).toFixed(1)} MB, ${it.Os}/${it.Architecture}, ${version}`;
 }
 
-/** A node that is told to stop while it starts, as process 1 and with a Redis that never answers, heeds it. */
+/** SIGTERM while a node starts, as process 1 and with an unresponsive Redis, stops it. */
 export async function stopWhileStarting() {
   const delays = [0, 50, 200, 1_000];
   for (const delay of delays) {
@@ -29,7 +29,7 @@ export async function stopWhileStarting() {
     const id = await docker(["run", "-d", "--read-only", "--cap-drop=ALL", "-e", silent, IMAGE]);
     try {
       await new Promise((resolve) => setTimeout(resolve, delay));
-      await docker(["stop", "-t", String(STOP_PATIENCE), id]);
+      await docker(["stop", "-t", String(STOP_TIMEOUT), id]);
       const [{ State }] = JSON.parse(await docker(["inspect", id]));
       assert.equal(State.ExitCode, 0, `stopped after ${delay} ms: ${await docker(["logs", id])}`);
     } finally {
@@ -55,7 +55,7 @@ export async function confinement(container) {
   return `uid ${NOBODYS_USER}, no capability, no new privileges, root read-only`;
 }
 
-/** The node of a container dies as by a crash; its engine is not told. */
+/** Kills the node of a container as by a crash, without the engine. */
 export async function crash(container) {
   await beside(container.Id, NOBODYS_USER, `${FIND_NODE} kill -9 "\${found#/proc/}"`);
 }

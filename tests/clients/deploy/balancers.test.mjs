@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { HAProxy, Nginx } from "../lib/balancers.mjs";
-import { ask, client, cluster, heard, settled, TRAVELS } from "../lib/client.mjs";
+import { emitWithAck, client, cluster, collect, settled, TRAVELS } from "../lib/client.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until } from "../lib/wait.mjs";
 
@@ -16,21 +16,21 @@ for (const balancer of [HAProxy, Nginx]) {
     describe(`${balancer.name}: ${by}`, WATCHDOG, () => {
       const it = cluster({ nodes: NODES, balancer }, SETTINGS);
       const open = (t) => settled(client(t, it.url, travel));
-      // The node a socket lives on, from the answer of its join.
+      // The node that owns a socket, from the ack of its join.
       const join = async (socket, room) => {
-        const answer = await ask(socket, "roomwire:join", room);
-        assert.equal(answer.ok, true);
-        return answer.node;
+        const ack = await emitWithAck(socket, "roomwire:join", room);
+        assert.equal(ack.ok, true);
+        return ack.node;
       };
 
-      test("clients on all nodes hear each other", async (t) => {
+      test("clients on all nodes receive each other's events", async (t) => {
         const { sockets, nodes } = await spread(t, open, join, "all");
-        const inboxes = sockets.map((socket) => heard(socket, "news"));
-        for (const [from, socket] of sockets.entries()) await ask(socket, "roomwire:emit", "all", "news", from);
+        const inboxes = sockets.map((socket) => collect(socket, "news"));
+        for (const [from, socket] of sockets.entries()) await emitWithAck(socket, "roomwire:emit", "all", "news", from);
         for (const [self, inbox] of inboxes.entries()) {
           const others = [...sockets.keys()].filter((number) => number !== self);
           const got = (await inbox.take(others.length)).map(([from]) => from);
-          assert.deepEqual(got.sort((a, b) => a - b), others, `what the client on ${nodes[self]} heard`);
+          assert.deepEqual(got.sort((a, b) => a - b), others, `what the client on ${nodes[self]} received`);
         }
         if (travel.transports[0] === "polling") {
           assert.ok((await forwarded(it.nodes)) > 0, "requests of a session reach nodes that do not own it");
@@ -84,7 +84,7 @@ for (const balancer of [HAProxy, Nginx]) {
 
 /**
  * Clients until there is one on every node, all in `room`. Each sends an event to the others, as there is traffic in
- * production: if nginx tries a returned node with a poll, it leaves the node out until that poll is answered.
+ * production: if nginx tries a returned node with a poll, it skips the node until that poll completes.
  */
 async function spread(t, open, join, room) {
   const sockets = [];
@@ -93,7 +93,7 @@ async function spread(t, open, join, room) {
     const socket = await open(t);
     sockets.push(socket);
     nodes.push(await join(socket, room));
-    await ask(socket, "roomwire:emit", room, "arrival");
+    await emitWithAck(socket, "roomwire:emit", room, "arrival");
     return new Set(nodes).size === NODES;
   });
   return { sockets, nodes };
@@ -104,14 +104,14 @@ async function everybodyHears(sockets, room) {
   const [speaker, ...others] = sockets;
   if (!sockets.every((socket) => socket.connected)) return false;
   const word = `word-${Math.random()}`;
-  const hears = (socket) =>
+  const receives = (socket) =>
     new Promise((resolve) => {
       const late = setTimeout(resolve, 500, false);
       socket.once(word, () => (clearTimeout(late), resolve(true)));
     });
-  const heardBy = others.map(hears);
+  const receivedBy = others.map(receives);
   speaker.emit("roomwire:emit", room, word);
-  return (await Promise.all(heardBy)).every(Boolean);
+  return (await Promise.all(receivedBy)).every(Boolean);
 }
 
 /** Requests that nodes passed on to the owners of their sessions. */

@@ -58,12 +58,12 @@ for (const file of FILES) {
   });
 }
 
-test("the memory of a node is that of the clients it takes, as the files say", () => {
+test("the memory limit of a node fits the number of clients that the files document", () => {
   for (const file of FILES) {
-    const said = Number(/# limits\.connections = auto is derived from it: ([\d ]+) clients/.exec(readFileSync(path.join(ROOT, file), "utf8"))[1].replaceAll(" ", ""));
+    const documented = Number(/# limits\.connections = auto is derived from it: ([\d ]+) clients/.exec(readFileSync(path.join(ROOT, file), "utf8"))[1].replaceAll(" ", ""));
     for (const [name, service] of services(file).filter(isNode)) {
       const limit = bytes(service.deploy.resources.limits.memory);
-      assert.equal((limit - 16 * MIB) / (16 * 1024), said, `${file}: ${name}`);
+      assert.equal((limit - 16 * MIB) / (16 * 1024), documented, `${file}: ${name}`);
     }
   }
 });

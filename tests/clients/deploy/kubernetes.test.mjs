@@ -74,7 +74,7 @@ describe("Kubernetes manifests", WATCHDOG, () => {
     assert.equal(service.spec.sessionAffinity, "None");
   });
 
-  test("a node with this configuration answers the probes, and the public nothing of them", async (t) => {
+  test("a node with this configuration serves the probes, and only on the internal port", async (t) => {
     const internal = `${HOST}:${await freePort()}`;
     const file = path.join(mkdtempSync(path.join(os.tmpdir(), "roomwire-kubernetes-")), "roomwire.toml");
     writeFileSync(file, settings);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { ComposedHAProxy, ComposedNginx } from "../lib/balancers.mjs";
-import { ask, client, connected } from "../lib/client.mjs";
+import { emitWithAck, client, connected } from "../lib/client.mjs";
 import { NameServer } from "../lib/names.mjs";
 import { freePort, Node } from "../lib/processes.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
@@ -46,7 +46,7 @@ for (const [balancer, path] of [
     });
 
     test("starts without a node, and is not healthy", async () => {
-      await until("the balancer answers", async () => [502, 503].includes(await handshake()));
+      await until("the balancer responds", async () => [502, 503].includes(await handshake()));
       assert.ok([502, 503].includes(await health()));
     });
 
@@ -58,7 +58,7 @@ for (const [balancer, path] of [
       await until("a handshake", async () => (await handshake()) === 200);
       await until("health", async () => (await health()) === 200);
       const socket = await connected(client(t, it.balancer.url, { transports: ["websocket"], path }));
-      assert.equal((await ask(socket, "roomwire:join", "lobby")).ok, true);
+      assert.equal((await emitWithAck(socket, "roomwire:join", "lobby")).ok, true);
     });
 
     test("goes on where it comes back at another address", async (t) => {
@@ -68,17 +68,17 @@ for (const [balancer, path] of [
       await it.nodes[0].stop();
       await until("a handshake at the other address", async () => (await handshake()) === 200);
       await connected(socket);
-      assert.equal((await ask(socket, "roomwire:join", "lobby")).ok, true);
+      assert.equal((await emitWithAck(socket, "roomwire:join", "lobby")).ok, true);
     });
 
-    test("an address where nobody listens costs no request", async () => {
+    test("an address without a listener fails no request", async () => {
       it.names.set("roomwire", NOBODY, SECOND);
       for (let count = 0; count < 20; count += 1) assert.equal(await handshake(), 200);
     });
   });
 }
 
-/** What answers nginx at `/health` in place of a backend of Open WebUI. */
+/** Serves `/health` to nginx in place of a backend of Open WebUI. */
 function backend(address, port) {
   const server = http.createServer((_, response) => response.end('{"status":true}'));
   return new Promise((resolve) => server.listen(port, address, () => resolve(server)));

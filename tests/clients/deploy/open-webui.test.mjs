@@ -19,7 +19,7 @@ const nodes = ["roomwire-1", "roomwire-2"];
 /** What Open WebUI calls its websocket variables in compose.yaml, with the Redis of this test. */
 const environment = (service, redis) => ({ ...compose.services[service].environment, WEBSOCKET_REDIS_URL: redis, GLOBAL_LOG_LEVEL: "", CORS_ALLOW_ORIGIN: "", ROOMWIRE_LIMITS__PER_CLIENT: "auto" });
 
-/** A node that answers a probe, though nobody answers at its Redis: it serves its own clients. */
+/** A node that is ready although its Redis is unreachable: it serves its own clients. */
 async function start(t, env) {
   const internal = `${HOST}:${await freePort()}`;
   const node = await Node.start({ ...env, ROOMWIRE_SERVER__INTERNAL_BIND: internal }, `http://${internal}/readyz`);
@@ -28,9 +28,9 @@ async function start(t, env) {
 }
 
 async function assertServesOpenWebui(node) {
-  const answer = await fetch(`${node.url}/ws/socket.io/?EIO=4&transport=polling`);
-  // Websockets only, as the frontend is told by a backend.
-  assert.deepEqual([answer.status, await answer.json()], [400, { code: 0, message: "Transport unknown" }]);
+  const response = await fetch(`${node.url}/ws/socket.io/?EIO=4&transport=polling`);
+  // Websockets only, as backends configure the frontend.
+  assert.deepEqual([response.status, await response.json()], [400, { code: 0, message: "Transport unknown" }]);
 }
 
 describe("Open WebUI", WATCHDOG, () => {

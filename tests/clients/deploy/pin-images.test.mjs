@@ -1,4 +1,4 @@
-// scripts/pin-images on a copy of the files it edits, with a registry client that answers what the test says.
+// scripts/pin-images on a copy of the files it edits, with a fake registry client.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ beforeEach(() => {
     mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
     cpSync(path.join(ROOT, name), path.join(folder, name));
   }
-  // As if nobody had pinned them yet.
+  // As before the first pinning.
   for (const name of FILES) writeFileSync(path.join(folder, name), texts()[name].replaceAll(/@sha256:[0-9a-f]{64}/g, ""));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));

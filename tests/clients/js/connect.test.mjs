@@ -1,7 +1,7 @@
 // socket.io-client: namespaces, payloads, events, binary and acks, by every travel and route.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ask, client, cluster, connected, heard, manager, once, PAIRS, settled } from "../lib/client.mjs";
+import { emitWithAck, client, cluster, connected, collect, manager, once, PAIRS, settled } from "../lib/client.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
 const ECHO = { ROOMWIRE_APP__KIND: "echo", ROOMWIRE_SOCKET__NAMESPACES: "/,/custom" };
@@ -14,7 +14,7 @@ for (const { name, travel, route } of PAIRS) {
     for (const namespace of ["/", "/custom"]) {
       test(`connects to ${namespace} with a payload`, async (t) => {
         const socket = open(t, namespace, { auth: { token: "123", deep: [1, { x: null }] } });
-        const auth = heard(socket, "auth");
+        const auth = collect(socket, "auth");
         await settled(socket);
         assert.match(socket.id, /^[A-Za-z0-9_-]{20}$/);
         assert.deepEqual(await auth.next(), [{ token: "123", deep: [1, { x: null }] }]);
@@ -23,7 +23,7 @@ for (const { name, travel, route } of PAIRS) {
 
     test("connects without a payload", async (t) => {
       const socket = open(t);
-      const auth = heard(socket, "auth");
+      const auth = collect(socket, "auth");
       assert.deepEqual(await auth.next(), [{}]);
     });
 
@@ -34,14 +34,14 @@ for (const { name, travel, route } of PAIRS) {
       const [error] = await once(unknown, "connect_error");
       assert.equal(error.message, "Invalid namespace");
       await connected(main);
-      assert.deepEqual(await ask(main, "message-with-ack", 1), 1);
+      assert.deepEqual(await emitWithAck(main, "message-with-ack", 1), 1);
     });
 
     test("two namespaces share one connection and do not mix", async (t) => {
       const shared = manager(t, it.url, travel);
       const main = shared.socket("/");
       const custom = shared.socket("/custom");
-      const [from_main, from_custom] = [heard(main, "message-back"), heard(custom, "message-back")];
+      const [from_main, from_custom] = [collect(main, "message-back"), collect(custom, "message-back")];
       await Promise.all([connected(main), connected(custom)]);
       assert.notEqual(main.id, custom.id);
       main.emit("message", "main");
@@ -49,18 +49,18 @@ for (const { name, travel, route } of PAIRS) {
       assert.deepEqual(await from_main.next(), ["main"]);
       assert.deepEqual(await from_custom.next(), ["custom"]);
       custom.disconnect();
-      assert.equal(await ask(main, "message-with-ack", "still"), "still");
+      assert.equal(await emitWithAck(main, "message-with-ack", "still"), "still");
       assert.deepEqual([from_main.unread, from_custom.unread], [[], []]);
       const before = main.id;
       custom.connect();
       await connected(custom);
-      assert.equal(await ask(custom, "message-with-ack", "again"), "again");
+      assert.equal(await emitWithAck(custom, "message-with-ack", "again"), "again");
       assert.equal(main.id, before);
     });
 
     test("values of every kind come back", async (t) => {
       const socket = await settled(open(t));
-      const back = heard(socket, "message-back");
+      const back = collect(socket, "message-back");
       const values = [1, 1.5, -7, "text 世界 🚀", true, null, [], {}, [1, [2]], { a: { b: ["c"] } }];
       socket.emit("message", ...values);
       assert.deepEqual(await back.next(), values);
@@ -70,7 +70,7 @@ for (const { name, travel, route } of PAIRS) {
 
     test("binary both ways, deep inside", async (t) => {
       const socket = await settled(open(t));
-      const back = heard(socket, "message-back");
+      const back = collect(socket, "message-back");
       const bytes = Buffer.from(Array.from({ length: 256 }, (_, value) => value));
       const values = [bytes, { a: [Buffer.from("x"), "text", { b: Buffer.alloc(0) }] }];
       socket.emit("message", ...values);
@@ -79,9 +79,9 @@ for (const { name, travel, route } of PAIRS) {
 
     test("acks, plain and binary", async (t) => {
       const socket = await settled(open(t));
-      assert.deepEqual(await ask(socket, "message-with-ack", { a: 1 }), { a: 1 });
-      assert.deepEqual(await ask(socket, "message-with-ack", Buffer.from([1, 2])), Buffer.from([1, 2]));
-      const many = Array.from({ length: 50 }, (_, index) => ask(socket, "message-with-ack", index));
+      assert.deepEqual(await emitWithAck(socket, "message-with-ack", { a: 1 }), { a: 1 });
+      assert.deepEqual(await emitWithAck(socket, "message-with-ack", Buffer.from([1, 2])), Buffer.from([1, 2]));
+      const many = Array.from({ length: 50 }, (_, index) => emitWithAck(socket, "message-with-ack", index));
       assert.deepEqual(await Promise.all(many), Array.from({ length: 50 }, (_, index) => index));
     });
 

@@ -1,7 +1,7 @@
 // socket.io-client at a limit: it learns of it, and is in as soon as there is room.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ask, client, cluster, heard, once, ROUTES, settled, TRAVELS } from "../lib/client.mjs";
+import { emitWithAck, client, cluster, collect, once, ROUTES, settled, TRAVELS } from "../lib/client.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
 const FULL = { ROOMWIRE_LIMITS__CONNECTIONS: "1" };
@@ -27,15 +27,15 @@ for (const [what, env, status, body] of REJECTIONS) {
       test(`${by}: rejected, then admitted when there is room`, async (t) => {
         const first = await settled(client(t, it.url, travel));
         const second = client(t, it.url, travel);
-        // Read at once: the client throws the answer away after that.
-        let answer;
-        second.once("connect_error", (error) => (answer = [error.context?.responseText, error.description]));
+        // Read at once, since the client discards the response afterwards.
+        let response;
+        second.once("connect_error", (error) => (response = [error.context?.responseText, error.description]));
         await once(second, "connect_error");
         if (travel.transports[0] === "polling") {
-          assert.deepEqual(JSON.parse(answer[0]), body);
-          assert.equal(answer[1], status);
+          assert.deepEqual(JSON.parse(response[0]), body);
+          assert.equal(response[1], status);
         } else {
-          assert.match(answer[1].message, new RegExp(`${status}`));
+          assert.match(response[1].message, new RegExp(`${status}`));
         }
         first.disconnect();
         await settled(second);
@@ -49,15 +49,15 @@ describe("limits: events", WATCHDOG, () => {
   const it = cluster(ROUTES.directly, PACED);
 
   for (const [by, travel] of Object.entries(TRAVELS)) {
-    test(`${by}: what comes too fast is answered in its turn`, async (t) => {
+    test(`${by}: requests above the rate limit are acked late and in order`, async (t) => {
       const socket = await settled(client(t, it.url, travel));
-      const answers = [];
-      const asked = Array.from({ length: 20 }, async (_, number) => {
-        await ask(socket, "roomwire:join", `r${number}`);
-        answers.push(number);
+      const acked = [];
+      const requests = Array.from({ length: 20 }, async (_, number) => {
+        await emitWithAck(socket, "roomwire:join", `r${number}`);
+        acked.push(number);
       });
-      await Promise.all(asked);
-      assert.deepEqual(answers, [...answers].sort((a, b) => a - b));
+      await Promise.all(requests);
+      assert.deepEqual(acked, [...acked].sort((a, b) => a - b));
     });
   }
 });
@@ -67,7 +67,7 @@ describe("limits: connect payload", WATCHDOG, () => {
 
   test("a rejected CONNECT names the limit", async (t) => {
     const socket = client(t, it.url, TRAVELS["websocket only"], "/", { auth: { token: "x".repeat(200) } });
-    const errors = heard(socket, "connect_error");
+    const errors = collect(socket, "connect_error");
     const [error] = await errors.next();
     assert.equal(error.message, "Connect payload too large");
     assert.deepEqual(error.data, { code: "connect_payload_too_large", key: "limits.connect_payload" });

@@ -1,7 +1,7 @@
 // socket.io-client: nothing lost and nothing reordered, also while the transport changes; large messages.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ask, client, cluster, connected, heard, once, PAIRS, settled, TRAVELS } from "../lib/client.mjs";
+import { emitWithAck, client, cluster, connected, collect, once, PAIRS, settled, TRAVELS } from "../lib/client.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
 const ECHO = { ROOMWIRE_APP__KIND: "echo" };
@@ -16,7 +16,7 @@ for (const { name, travel, route } of PAIRS) {
 
     test("events sent in one go come back in order", async (t) => {
       const socket = client(t, echo.url, travel);
-      const back = heard(socket, "message-back");
+      const back = collect(socket, "message-back");
       await connected(socket);
       for (const [number] of numbers) socket.emit("message", number);
       assert.deepEqual(await back.take(COUNT), numbers);
@@ -25,7 +25,7 @@ for (const { name, travel, route } of PAIRS) {
 
     test("events sent while the transport settles come back in order, binary among them", async (t) => {
       const socket = client(t, echo.url, travel);
-      const back = heard(socket, "message-back");
+      const back = collect(socket, "message-back");
       await connected(socket);
       for (const [number] of numbers) {
         if (number % 10 === 0) await new Promise(setImmediate);
@@ -37,30 +37,30 @@ for (const { name, travel, route } of PAIRS) {
       await settled(socket);
     });
 
-    test("a room's events reach a member whose transport is changing, each once and in order", async (t) => {
+    test("during an upgrade a member receives the events of a room once and in order", async (t) => {
       const sender = await settled(client(t, relay.url, TRAVELS["websocket only"]));
       const member = client(t, relay.url, travel);
-      const received = heard(member, "tick");
+      const received = collect(member, "tick");
       await connected(member);
-      assert.equal((await ask(member, "roomwire:join", "ticks")).ok, true);
+      assert.equal((await emitWithAck(member, "roomwire:join", "ticks")).ok, true);
       for (const [number] of numbers) {
         if (number % 20 === 0) await new Promise(setImmediate);
         sender.emit("roomwire:emit", "ticks", "tick", number);
       }
       assert.deepEqual(await received.take(COUNT), numbers);
       await settled(member);
-      await ask(sender, "roomwire:emit", "ticks", "tick", "last");
+      await emitWithAck(sender, "roomwire:emit", "ticks", "tick", "last");
       assert.deepEqual(await received.next(), ["last"]);
     });
 
     test("messages just below the limit arrive", async (t) => {
       const socket = await settled(client(t, echo.url, travel));
       const text = "x".repeat(990_000);
-      assert.equal(await ask(socket, "message-with-ack", text), text);
+      assert.equal(await emitWithAck(socket, "message-with-ack", text), text);
       // Over polling binary grows by a third, and the limit counts what travels.
       const bytes = Buffer.alloc(740_000, 7);
-      const answer = await ask(socket, "message-with-ack", bytes);
-      assert.ok(answer.equals(bytes));
+      const ack = await emitWithAck(socket, "message-with-ack", bytes);
+      assert.ok(ack.equals(bytes));
     });
 
     test("a message above the limit ends the connection with a reason that names it", async (t) => {

@@ -1,7 +1,7 @@
 // socket.io-client: the server dies and comes back.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ask, client, cluster, connected, once, ROUTES, settled, TRAVELS } from "../lib/client.mjs";
+import { emitWithAck, client, cluster, connected, once, ROUTES, settled, TRAVELS } from "../lib/client.mjs";
 import { until } from "../lib/wait.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
@@ -19,9 +19,9 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
       await alone.nodes[0].kill();
       assert.ok(["transport close", "transport error"].includes((await ended)[0]));
       // Sent while away: delivered after the return.
-      const answer = ask(socket, "message-with-ack", "kept");
+      const ack = emitWithAck(socket, "message-with-ack", "kept");
       await alone.nodes[0].restart();
-      assert.equal(await answer, "kept");
+      assert.equal(await ack, "kept");
       assert.notEqual(socket.id, before);
       await settled(socket);
     });
@@ -36,7 +36,7 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
       await victim.kill();
       await ended;
       await until("new session", async () => socket.connected && socket.id !== before);
-      assert.equal(await ask(socket, "message-with-ack", "back"), "back");
+      assert.equal(await emitWithAck(socket, "message-with-ack", "back"), "back");
       await victim.restart();
       await connected(socket);
     });

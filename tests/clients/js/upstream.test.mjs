@@ -1,7 +1,7 @@
-// A stock socket.io server behind Roomwire, stock clients in front: what passes, and what a client sees of its loss.
+// A stock socket.io server behind Roomwire, stock clients in front: what is forwarded, and what happens when it is lost.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ask, client, connected, heard, once, settled, TRAVELS } from "../lib/client.mjs";
+import { emitWithAck, client, connected, collect, once, settled, TRAVELS } from "../lib/client.mjs";
 import { Node, Upstream } from "../lib/processes.mjs";
 import { until } from "../lib/wait.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
@@ -38,14 +38,14 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
         const welcome = once(socket, "welcome");
         assert.deepEqual(await welcome, [namespace, { token: "good" }]);
         await settled(socket);
-        assert.equal(await ask(socket, "echo", "text"), "text");
+        assert.equal(await emitWithAck(socket, "echo", "text"), "text");
         const bytes = Buffer.from([1, 2, 3, 255]);
-        assert.deepEqual(Buffer.from(await ask(socket, "echo", bytes)), bytes);
+        assert.deepEqual(Buffer.from(await emitWithAck(socket, "echo", bytes)), bytes);
         const large = Buffer.alloc(1_000_000, 7);
-        assert.deepEqual(Buffer.from((await ask(socket, "echo", { deep: [large] })).deep[0]), large);
-        socket.on("question", (value, answer) => answer({ asked: value }));
-        assert.deepEqual(await ask(socket, "ask me", 5), { asked: 5 });
-        assert.deepEqual(Buffer.from((await ask(socket, "ask me", bytes)).asked), bytes);
+        assert.deepEqual(Buffer.from((await emitWithAck(socket, "echo", { deep: [large] })).deep[0]), large);
+        socket.on("question", (value, ack) => ack({ received: value }));
+        assert.deepEqual(await emitWithAck(socket, "ask me", 5), { received: 5 });
+        assert.deepEqual(Buffer.from((await emitWithAck(socket, "ask me", bytes)).received), bytes);
       }
     });
 
@@ -57,19 +57,19 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
       assert.equal(socket.active, false);
     });
 
-    test("order is kept, and no event waits for another's answer", async (t) => {
+    test("order is kept, and a pending ack delays no event", async (t) => {
       const socket = await settled(client(t, it.url, travel));
-      const numbers = heard(socket, "number");
-      const slow = ask(socket, "later", 300, "slow");
-      assert.equal(await ask(socket, "echo", "quick"), "quick");
+      const numbers = collect(socket, "number");
+      const slow = emitWithAck(socket, "later", 300, "slow");
+      assert.equal(await emitWithAck(socket, "echo", "quick"), "quick");
       socket.emit("repeat", 500);
       assert.deepEqual(await numbers.take(500), Array.from({ length: 500 }, (_, number) => [number]));
       assert.equal(await slow, "slow");
     });
 
-    test("the upstream sees a client leave, and may send it away", async (t) => {
+    test("the upstream receives the disconnect of a client, and can disconnect a client", async (t) => {
       const [stays, leaves] = [await settled(client(t, it.url, travel)), await settled(client(t, it.url, travel))];
-      const left = heard(stays, "left");
+      const left = collect(stays, "left");
       leaves.disconnect();
       assert.deepEqual(await left.next(), ["client namespace disconnect"]);
       const ended = once(stays, "disconnect");
@@ -77,7 +77,7 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
       assert.equal((await ended)[0], "io server disconnect");
       stays.connect();
       await connected(stays);
-      assert.equal(await ask(stays, "echo", "again"), "again");
+      assert.equal(await emitWithAck(stays, "echo", "again"), "again");
     });
 
     test("the upstream dies and comes back: clients do too", async (t) => {
@@ -87,9 +87,9 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
       await it.upstreams[0].kill();
       assert.equal((await why)[0].code, "upstream_lost");
       assert.equal((await ended)[0], "transport close");
-      const answer = ask(socket, "echo", "kept");
+      const ack = emitWithAck(socket, "echo", "kept");
       await it.upstreams[0].restart();
-      assert.equal(await answer, "kept");
+      assert.equal(await ack, "kept");
     });
   });
 }
@@ -103,7 +103,7 @@ describe("upstream: two of them", WATCHDOG, () => {
     for (let number = 0; number < 10; number++) sockets.push(await settled(client(t, it.url, travel)));
     await it.upstreams[0].kill();
     for (const socket of sockets) {
-      await until("an answer", async () => {
+      await until("an ack", async () => {
         if (!socket.connected) return false;
         return socket.timeout(1_000).emitWithAck("echo", "here").catch(() => false);
       });
@@ -120,25 +120,25 @@ describe("upstream: lazy connections", WATCHDOG, () => {
 
   test("a connection opens with the first event, closes when idle, and opens again", async (t) => {
     const socket = await settled(client(t, it.url, TRAVELS["websocket only"]));
-    const welcomes = heard(socket, "welcome");
+    const welcomes = collect(socket, "welcome");
     for (let round = 0; round < 2; round++) {
-      assert.equal(await ask(socket, "echo", round), round);
+      assert.equal(await emitWithAck(socket, "echo", round), round);
       await welcomes.next();
       await until("idle", async () => (await fetch(`${it.url}/readyz?verbose`)).text().then((text) => /^upstream_connections 0\b/m.test(text)));
     }
     assert.ok(socket.connected);
   });
 
-  test("lost while it owes an answer: the client is disconnected by the server", async (t) => {
+  test("lost with a pending ack: the client is disconnected by the server", async (t) => {
     const socket = await settled(client(t, it.url, TRAVELS["websocket only"]));
-    await ask(socket, "echo", 1);
+    await emitWithAck(socket, "echo", 1);
     const ended = once(socket, "disconnect");
     socket.emit("later", 60_000, "never", () => {});
-    await ask(socket, "echo", 2);
+    await emitWithAck(socket, "echo", 2);
     await it.upstreams[0].kill();
     assert.equal((await ended)[0], "io server disconnect");
     await it.upstreams[0].restart();
     socket.connect();
-    assert.equal(await ask(socket, "echo", 3), 3);
+    assert.equal(await emitWithAck(socket, "echo", 3), 3);
   });
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { HOST, Program, answersOk, freePort, ready } from "./processes.mjs";
+import { HOST, Program, returnsOk, freePort, ready } from "./processes.mjs";
 import { ROOT } from "./settings.mjs";
 
 /** The example file `name` with `edits`, pairs of a pattern and what stands there instead; each must be found. */
@@ -23,7 +23,7 @@ function servers(line, nodes) {
 class Balancer {
   static async start(nodes, ...more) {
     const balancer = await this.launch(nodes, ...more);
-    await ready(balancer.program, this.name, () => answersOk(`${balancer.url}/`));
+    await ready(balancer.program, this.name, () => returnsOk(`${balancer.url}/`));
     return balancer;
   }
 

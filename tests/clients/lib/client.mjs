@@ -1,32 +1,32 @@
-// The stock client with its events to be awaited, and the clusters that the tests connect it to.
+// The stock client, helpers to await its events, and the clusters under test.
 import { after, before } from "node:test";
 import { io, Manager } from "socket.io-client";
 import { Node, Redis } from "./processes.mjs";
 import { RoundRobin } from "./proxy.mjs";
 import { Inbox, until, within } from "./wait.mjs";
 
-/** How a client may travel: its options, and whether it ends on a websocket. */
+/** Client options by transport. */
 export const TRAVELS = {
   "polling only": { transports: ["polling"] },
   "websocket only": { transports: ["websocket"] },
   "polling, then upgrade": { transports: ["polling", "websocket"] },
 };
 
-/** What a server is reached through: itself, or a balancer over two nodes that share a Redis. */
+/** The route to the server: direct, or through a balancer to two nodes that share a Redis. */
 export const ROUTES = {
   directly: { nodes: 1 },
   "through a balancer": { nodes: 2, upgrades: "next" },
   "through a balancer, upgrades strayed": { nodes: 2, upgrades: "other" },
 };
 
-/** Every pair of travel and route that differs from the others: only an upgrade can go astray as one. */
+/** Every distinct pair of transport and route: only clients that upgrade can have a strayed upgrade. */
 export const PAIRS = Object.entries(TRAVELS).flatMap(([by, travel]) =>
   Object.entries(ROUTES)
     .filter(([, route]) => route.upgrades !== "other" || travel.transports.length === 2)
     .map(([way, route]) => ({ name: `${by}, ${way}`, travel, route })),
 );
 
-/** Starts what `route` needs for the tests of one suite, and stops it after. */
+/** Starts the processes of `route` for the tests of one suite, and stops them afterwards. */
 export function cluster(route, env) {
   const it = {};
   before(async () => {
@@ -65,7 +65,8 @@ export function manager(t, url, travel, options = {}) {
   return it;
 }
 
-export function heard(socket, event) {
+/** An inbox of the arguments of every `event` from now on. */
+export function collect(socket, event) {
   const inbox = new Inbox();
   socket.on(event, (...args) => inbox.push(args));
   return inbox;
@@ -76,7 +77,7 @@ export async function connected(socket) {
   return socket;
 }
 
-/** Connected, and with the transport it is going to keep. */
+/** Waits until it is connected and has its final transport. */
 export async function settled(socket) {
   await connected(socket);
   const transports = socket.io.opts.transports;
@@ -89,7 +90,7 @@ export function once(emitter, event, what = event) {
   return within(what, new Promise((resolve) => emitter.once(event, (...args) => resolve(args))));
 }
 
-/** An emit that is answered, with its own limit. */
-export function ask(socket, ...args) {
-  return within(`answer to ${args[0]}`, socket.emitWithAck(...args));
+/** Emits and waits for the ack, with a timeout. */
+export function emitWithAck(socket, ...args) {
+  return within(`ack of ${args[0]}`, socket.emitWithAck(...args));
 }

@@ -1,4 +1,4 @@
-// A name server on loopback whose answers change while it runs, as Docker's do when containers come and go.
+// A name server on loopback whose records change while it runs, as those of Docker do when containers start and stop.
 import dgram from "node:dgram";
 import { HOST } from "./processes.mjs";
 
@@ -6,29 +6,29 @@ const HEADER = 12;
 const A = 1;
 const RESPONSE = 0x8180;
 const NO_SUCH_NAME = 3;
-/** Docker's: clients that believe it look again after ten minutes. */
+/** As Docker's: clients that honour it query again after ten minutes. */
 const TTL = 600;
 
 export class NameServer {
-  /** Addresses by name; a name that is not here does not exist. */
+  /** Addresses by name; other names do not exist. */
   addresses = new Map();
 
   static async start() {
     const server = new NameServer();
     server.socket = dgram.createSocket("udp4");
-    server.socket.on("message", (query, from) => server.socket.send(server.answer(query), from.port, from.address));
+    server.socket.on("message", (query, from) => server.socket.send(server.respond(query), from.port, from.address));
     await new Promise((resolve) => server.socket.bind(0, HOST, resolve));
     server.host = `${HOST}:${server.socket.address().port}`;
     return server;
   }
 
-  /** From now on `name` leads to these addresses, or to nothing. */
+  /** Sets the addresses of `name`; without any, the name does not exist. */
   set(name, ...addresses) {
     if (addresses.length > 0) this.addresses.set(name, addresses);
     else this.addresses.delete(name);
   }
 
-  answer(query) {
+  respond(query) {
     const { name, type, end } = question(query);
     const known = this.addresses.get(name);
     const records = type === A ? (known ?? []) : [];
@@ -54,7 +54,7 @@ function question(query) {
 
 function record(address) {
   const it = Buffer.alloc(16);
-  // The name is that of the question.
+  // A pointer to the name in the question.
   it.writeUInt16BE(0xc000 | HEADER, 0);
   it.writeUInt16BE(A, 2);
   it.writeUInt16BE(1, 4);

@@ -13,7 +13,7 @@ const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
-/** A loopback port that nobody listens on at the moment. */
+/** A loopback port that is free at the moment. */
 export async function freePort() {
   for (;;) {
     const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from + 1));
@@ -29,7 +29,7 @@ function canListen(port) {
   });
 }
 
-/** A child process with its output kept and its end awaited. */
+/** A child process whose output is kept, and whose end can be awaited. */
 export class Program {
   constructor(command, args, env = {}) {
     this.name = path.basename(command);
@@ -57,7 +57,7 @@ export class Program {
   }
 }
 
-/** Waits until `probe` says so; fails with the output of a program that ended meanwhile. */
+/** Waits until `probe` returns true; if the program ends first, fails with its output. */
 export async function ready(program, what, probe) {
   await until(`${what} ready`, async () => {
     if (program.over) throw new Error(`${what}: ${program.over}\n${program.output}`);
@@ -66,8 +66,8 @@ export async function ready(program, what, probe) {
 }
 
 /**
- * A Roomwire node; `restart` brings it back on its port. `env` holds further ROOMWIRE_* settings, `probe` is where it is
- * asked whether it is ready, on its public port where absent.
+ * A Roomwire node; `restart` starts it again on the same port. `env` has further ROOMWIRE_* settings, `probe` is the URL
+ * of its readiness check, by default on its public port.
  */
 export class Node {
   static async start(env = {}, probe = undefined) {
@@ -84,14 +84,14 @@ export class Node {
   async restart() {
     const env = { RUST_LOG: "info,roomwire=debug", ROOMWIRE_SERVER__BIND: this.host, ...this.env };
     this.program = new Program(BINARY, ["serve"], env);
-    await ready(this.program, `${BINARY} on ${this.host}`, () => answersOk(this.probe));
+    await ready(this.program, `${BINARY} on ${this.host}`, () => returnsOk(this.probe));
   }
 
   get log() {
     return this.program.output;
   }
 
-  /** At once and without a word, as a crash would. */
+  /** Kills it without a drain, like a crash. */
   async kill() {
     return this.program.kill("SIGKILL");
   }
@@ -105,7 +105,7 @@ export class Node {
   }
 }
 
-/** A stock Socket.IO server (lib/upstream.mjs) for Roomwire to stand in front of. */
+/** A stock Socket.IO server (lib/upstream.mjs) behind Roomwire. */
 export class Upstream {
   static async start() {
     const upstream = new Upstream();
@@ -117,7 +117,7 @@ export class Upstream {
 
   async restart() {
     this.program = new Program(process.execPath, [path.join(import.meta.dirname, "upstream.mjs"), String(this.port)]);
-    await ready(this.program, `socket.io on ${this.port}`, () => answersOk(this.url));
+    await ready(this.program, `socket.io on ${this.port}`, () => returnsOk(this.url));
   }
 
   async kill() {
@@ -129,8 +129,8 @@ export class Upstream {
   }
 }
 
-/** Whether a GET is answered by 200. */
-export async function answersOk(url) {
+/** Whether a GET returns 200. */
+export async function returnsOk(url) {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
     await response.arrayBuffer();

@@ -1,6 +1,6 @@
-// A balancer without any stickiness: every request of a session goes to the other node than the one
-// before it, so at least every second one lands where the session does not live. As balancers do, it
-// takes the next node when one refuses the connection.
+// A balancer without stickiness: consecutive requests of a session go to different nodes, so at least
+// every second one arrives at a node that does not own the session. Like other balancers, it tries the
+// next node when a connection is refused.
 import http from "node:http";
 import net from "node:net";
 import { freePort } from "./processes.mjs";
@@ -26,7 +26,7 @@ export class RoundRobin {
     return proxy;
   }
 
-  /** How often a request of some session went to a node that had not made its handshake. */
+  /** Requests that went to another node than that of their handshake. */
   strayed = 0;
 
   #choose(request, upgrade) {
@@ -40,7 +40,7 @@ export class RoundRobin {
     return (turn.owner + step) % this.nodes.length;
   }
 
-  /** A connection to node `index`, or to the next one when that is down; nothing when all are. */
+  /** A connection to node `index`, or to the next node that is up; undefined if none is. */
   async #reach(index) {
     for (let step = 0; step < this.nodes.length; step += 1) {
       const reached = (index + step) % this.nodes.length;
@@ -54,11 +54,11 @@ export class RoundRobin {
     if (!found) return response.writeHead(502).end("no node is reachable");
     const { reached, socket } = found;
     const fresh = !new URL(request.url, this.url).searchParams.has("sid");
-    const onward = http.request(onwardOptions(request, socket), (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      if (fresh) this.#learn(answer, reached);
-      answer.pipe(response);
-      answer.once("error", () => response.destroy());
+    const onward = http.request(onwardOptions(request, socket), (incoming) => {
+      response.writeHead(incoming.statusCode, incoming.headers);
+      if (fresh) this.#recordOwner(incoming, reached);
+      incoming.pipe(response);
+      incoming.once("error", () => response.destroy());
     });
     onward.once("error", () => {
       if (response.headersSent) return response.destroy();
@@ -69,10 +69,10 @@ export class RoundRobin {
     request.pipe(onward);
   }
 
-  /** Reads the session's id from its handshake: that node owns it. */
-  #learn(answer, owner) {
+  /** Records the node as the owner of the session in the response to a handshake. */
+  #recordOwner(incoming, owner) {
     let text = "";
-    answer.on("data", (chunk) => {
+    incoming.on("data", (chunk) => {
       text += chunk;
       const sid = /"sid":"([^"]+)"/.exec(text)?.[1];
       if (sid) this.turns.set(sid, { owner, count: 0 });
@@ -101,7 +101,7 @@ export class RoundRobin {
     onward.pipe(socket).pipe(onward);
   }
 
-  /** The node that made the handshake of session `sid`. */
+  /** The node that owns session `sid`. */
   owner(sid) {
     return this.nodes[this.turns.get(sid).owner];
   }

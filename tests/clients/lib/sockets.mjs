@@ -1,7 +1,7 @@
-// Socket.IO over the raw wire, on either transport, with the same few calls.
+// Raw Socket.IO with one interface for both transports.
 import { Polling, Socket, SOCKET } from "./wire.mjs";
 
-/** A Socket.IO peer: `send` a packet without its leading `4`; `next` reads one likewise. Buffers are attachments. */
+/** A Socket.IO peer: `send` a packet without its leading `4`; `next` reads one in the same form. Buffers are attachments. */
 export class Peer {
   static async open(node, transport, options) {
     const peer = new Peer();
@@ -13,7 +13,7 @@ export class Peer {
     return peer;
   }
 
-  /** Open and connected to `namespace`; `payload` is JSON text. Reads the CONNECT answer and the `auth` event. */
+  /** Open and connected to `namespace`; `payload` is JSON text. Reads the response to CONNECT and the `auth` event. */
   static async connected(node, transport, namespace = "/", payload = "", options) {
     const peer = await Peer.open(node, transport, options);
     await peer.connect(namespace, payload);
@@ -22,19 +22,19 @@ export class Peer {
 
   async connect(namespace = "/", payload = "") {
     await this.send(`0${prefix(namespace, payload)}${payload}`);
-    const answer = await this.next("CONNECT");
+    const response = await this.next("CONNECT");
     const head = `0${prefix(namespace, "{}")}`;
-    if (!answer.startsWith(head)) throw new Error(`expected ${head}{..}, got ${answer}`);
+    if (!response.startsWith(head)) throw new Error(`expected ${head}{..}, got ${response}`);
     const auth = await this.next("auth event");
-    return { answer: JSON.parse(answer.slice(head.length)), auth: JSON.parse(auth.slice(`2${prefix(namespace, "[]")}`.length)) };
+    return { response: JSON.parse(response.slice(head.length)), auth: JSON.parse(auth.slice(`2${prefix(namespace, "[]")}`.length)) };
   }
 
-  /** All packets of one call travel together: one POST, or frames in a row. */
+  /** All packets of one call are sent together: in one POST, or as consecutive frames. */
   async send(...packets) {
     const encoded = packets.map((packet) => this.#encode(packet));
     if (this.socket) return encoded.forEach((frame) => this.socket.send(frame));
-    const answer = await this.session.post(encoded.join("\x1e"));
-    return answer;
+    const response = await this.session.post(encoded.join("\x1e"));
+    return response;
   }
 
   #encode(packet) {
@@ -59,9 +59,9 @@ export class Peer {
   async echoes(namespace = "/") {
     const head = `2${prefix(namespace, "[]")}`;
     await this.send(`${head}["message","still here"]`);
-    const answer = await this.next("echo");
+    const response = await this.next("echo");
     const expected = `${head}["message-back","still here"]`;
-    if (answer !== expected) throw new Error(`expected ${expected}, got ${answer}`);
+    if (response !== expected) throw new Error(`expected ${expected}, got ${response}`);
   }
 
   async leave() {

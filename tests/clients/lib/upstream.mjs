@@ -1,5 +1,5 @@
 // A stock Socket.IO server in a process of its own, as the server behind Roomwire: run with the port as argument.
-// Its handlers do what tests ask them to; it knows nothing of Roomwire.
+// Its handlers do what the tests request; nothing in it is specific to Roomwire.
 import { createServer } from "node:http";
 import { pathToFileURL } from "node:url";
 import { Server } from "socket.io";
@@ -16,17 +16,17 @@ export function serve(port) {
     namespace.on("connection", (socket) => {
       socket.emit("welcome", socket.nsp.name, socket.handshake.auth);
       socket.on("echo", (...args) => {
-        const answer = args.pop();
-        answer(...args);
+        const ack = args.pop();
+        ack(...args);
       });
-      socket.on("later", (ms, value, answer) => setTimeout(answer, ms, value));
+      socket.on("later", (ms, value, ack) => setTimeout(ack, ms, value));
       socket.on("repeat", (count) => {
         for (let number = 0; number < count; number++) socket.emit("number", number);
       });
-      socket.on("ask me", async (value, answer) => answer(await socket.emitWithAck("question", value)));
+      socket.on("ask me", async (value, ack) => ack(await socket.emitWithAck("question", value)));
       socket.on("say", (...args) => socket.emit(...args));
       socket.on("leave me", (close) => socket.disconnect(close));
-      socket.on("who", (answer) => answer(socket.handshake.headers));
+      socket.on("who", (ack) => ack(socket.handshake.headers));
       socket.on("disconnect", (reason) => io.emit("left", reason));
     });
   }

@@ -1,9 +1,9 @@
 // Waiting for conditions: the only ways in which these tests let time pass.
 import { setTimeout as sleep } from "node:timers/promises";
-import { PATIENCE } from "./settings.mjs";
+import { TIMEOUT } from "./settings.mjs";
 
 /** Resolves as `promise` does; fails by name when it takes longer than `ms`. */
-export async function within(what, promise, ms = PATIENCE) {
+export async function within(what, promise, ms = TIMEOUT) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`${what}: nothing within ${ms} ms`)), ms);
@@ -15,12 +15,12 @@ export async function within(what, promise, ms = PATIENCE) {
   }
 }
 
-/** Asks `probe` again and again until it answers something truthy, and returns that. */
-export async function until(what, probe, ms = PATIENCE) {
+/** Calls `probe` until it returns a truthy value, and returns that. */
+export async function until(what, probe, ms = TIMEOUT) {
   const deadline = Date.now() + ms;
   for (;;) {
-    const answer = await probe();
-    if (answer) return answer;
+    const value = await probe();
+    if (value) return value;
     if (Date.now() > deadline) throw new Error(`${what}: not so within ${ms} ms`);
     await sleep(10);
   }
@@ -49,14 +49,14 @@ export class Inbox {
     return this.#values;
   }
 
-  next(what = "next value", ms = PATIENCE) {
+  next(what = "next value", ms = TIMEOUT) {
     if (this.#values.length > 0) return Promise.resolve(this.#values.shift());
     if (this.#ended) return Promise.reject(this.#ended);
     const value = new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
     return within(what, value, ms);
   }
 
-  async take(count, what = "next values", ms = PATIENCE) {
+  async take(count, what = "next values", ms = TIMEOUT) {
     const values = [];
     while (values.length < count) values.push(await this.next(`${what} (${values.length} of ${count})`, ms));
     return values;

@@ -1,5 +1,5 @@
-// The raw wire: Engine.IO over HTTP requests and websocket frames, with no client library between
-// the test and the bytes. Only `ws` frames websockets; polling is plain HTTP.
+// The raw protocol: Engine.IO over HTTP requests and websocket frames, without a client library.
+// `ws` handles the framing of websockets; polling is plain HTTP.
 import http from "node:http";
 import { randomBytes } from "node:crypto";
 import { WebSocket } from "ws";
@@ -9,7 +9,7 @@ export const RECORD_SEPARATOR = "\x1e";
 export const ENGINE = "/engine.io/";
 export const SOCKET = "/socket.io/";
 
-/** Address of an Engine.IO request; a query value of `undefined` is left out. */
+/** Address of an Engine.IO request; a query value of `undefined` is omitted. */
 export function address(node, path, query) {
   const url = new URL(path, node.url);
   const all = { EIO: "4", ...query };
@@ -17,9 +17,9 @@ export function address(node, path, query) {
   return url;
 }
 
-/** One HTTP exchange on a connection of its own; resolves with status, headers and the text of the body. */
+/** One HTTP request on a new connection; resolves with status, headers and the text of the body. */
 export function request(url, { method = "GET", body, headers = {}, ...options } = {}) {
-  const answer = new Promise((resolve, reject) => {
+  const response = new Promise((resolve, reject) => {
     const length = body === undefined ? {} : { "content-type": "text/plain;charset=UTF-8", "content-length": Buffer.byteLength(body) };
     const outgoing = http.request(url, { method, agent: false, ...options, headers: { ...length, ...headers } }, (incoming) => {
       const chunks = [];
@@ -32,18 +32,18 @@ export function request(url, { method = "GET", body, headers = {}, ...options } 
     outgoing.on("error", reject);
     outgoing.end(body);
   });
-  return within(`${method} ${url}`, answer, 40_000);
+  return within(`${method} ${url}`, response, 40_000);
 }
 
 /** A polling session, driven request by request. */
 export class Polling {
   static async open(node, path = ENGINE) {
-    const answer = await request(address(node, path, { transport: "polling" }));
-    if (answer.status !== 200) throw new Error(`handshake answered ${answer.status}: ${answer.text}`);
+    const response = await request(address(node, path, { transport: "polling" }));
+    if (response.status !== 200) throw new Error(`handshake: status ${response.status}: ${response.text}`);
     const session = new Polling();
     session.node = node;
     session.path = path;
-    session.handshake = JSON.parse(answer.text.slice(1));
+    session.handshake = JSON.parse(response.text.slice(1));
     session.sid = session.handshake.sid;
     return session;
   }
@@ -57,47 +57,47 @@ export class Polling {
   }
 
   /**
-   * A GET that the server has on its hands: nothing tells so, but it was sent before requests that have
-   * been answered. Its `answer` is wrapped, so that awaiting this does not await that.
+   * A GET that is pending at the server. The protocol has no sign of that, but requests sent after it have
+   * completed. `response` is wrapped in an object, so that awaiting this call does not await the response.
    */
   async pendingGet(options) {
-    const answer = this.get(options);
-    answer.catch(() => {});
+    const response = this.get(options);
+    response.catch(() => {});
     for (let trip = 0; trip < 3; trip += 1) await request(new URL("/readyz", this.node.url));
-    return { answer };
+    return { response };
   }
 
   post(body, options) {
     return request(this.url, { method: "POST", body, ...options });
   }
 
-  /** Packets of the next polls until there are `count`; pings are answered and left out. */
+  /** Packets of the next polls until there are `count`; pongs are sent for pings, which are omitted. */
   async packets(count) {
     const found = [];
     while (found.length < count) {
-      const answer = await this.get();
-      if (answer.status !== 200) throw new Error(`poll answered ${answer.status}: ${answer.text}`);
-      const packets = answer.text.split(RECORD_SEPARATOR);
+      const response = await this.get();
+      if (response.status !== 200) throw new Error(`poll: status ${response.status}: ${response.text}`);
+      const packets = response.text.split(RECORD_SEPARATOR);
       if (packets.includes("2")) await this.post("3");
       found.push(...packets.filter((packet) => packet !== "2" && packet !== "6"));
     }
     return found;
   }
 
-  /** Whether the server still knows this session: a pong does no harm to it. */
+  /** Whether the session exists, tested with a pong, which has no other effect. */
   async alive() {
-    const answer = await this.post("3");
-    if (answer.status === 200) return true;
-    if (answer.status === 400 && JSON.parse(answer.text).code === 1) return false;
-    throw new Error(`unexpected ${answer.status}: ${answer.text}`);
+    const response = await this.post("3");
+    if (response.status === 200) return true;
+    if (response.status === 400 && JSON.parse(response.text).code === 1) return false;
+    throw new Error(`unexpected ${response.status}: ${response.text}`);
   }
 
-  /** Waits until requests are answered with "Session ID unknown". A server that has a close to tell is polled for it. */
+  /** Waits for the response "Session ID unknown", polling the pending close packet first. */
   async gone() {
     await until("session unknown", async () => {
-      const answer = await this.get();
-      if (answer.status === 200) return false;
-      return answer.status === 400 && JSON.parse(answer.text).code === 1;
+      const response = await this.get();
+      if (response.status === 200) return false;
+      return response.status === 400 && JSON.parse(response.text).code === 1;
     });
   }
 
@@ -106,7 +106,7 @@ export class Polling {
   }
 }
 
-/** A websocket whose frames are read one by one; server pings are answered unless `pong: false`. */
+/** A websocket whose frames are read one by one; pongs are sent unless `pong: false`. */
 export class Socket {
   static async open(node, path = ENGINE, query = {}, options = {}) {
     const socket = Socket.#start(node, path, query, options);
@@ -114,7 +114,7 @@ export class Socket {
     return socket;
   }
 
-  /** A handshake that must be rejected: resolves with the HTTP response. */
+  /** A handshake that must be rejected: resolves to the HTTP response. */
   static async rejected(node, path = ENGINE, query = {}, options = {}) {
     const socket = Socket.#start(node, path, query, options);
     socket.opened.catch(() => {});
@@ -122,7 +122,7 @@ export class Socket {
       socket.terminate();
       throw new Error("the websocket was accepted");
     });
-    const answer = new Promise((resolve, reject) => {
+    const response = new Promise((resolve, reject) => {
       socket.raw.once("unexpected-response", (_, incoming) => {
         let text = "";
         incoming.on("data", (chunk) => (text += chunk));
@@ -130,7 +130,7 @@ export class Socket {
         incoming.once("error", reject);
       });
     });
-    return within("rejection of the websocket", Promise.race([accepted, answer]));
+    return within("rejection of the websocket", Promise.race([accepted, response]));
   }
 
   static #start(node, path, query, { pong = true, ...options }) {
@@ -158,7 +158,7 @@ export class Socket {
     return socket;
   }
 
-  /** A fresh session over websocket alone, its handshake read. */
+  /** Opens a session over websocket alone and reads its handshake. */
   static async session(node, path = ENGINE, options = {}) {
     const socket = await Socket.open(node, path, {}, options);
     socket.handshake = JSON.parse((await socket.next("handshake")).slice(1));
@@ -182,11 +182,11 @@ export class Socket {
     this.raw.terminate();
   }
 
-  /** The session answers a message, so everything sent before has been dealt with and did no harm. */
+  /** Expects the echo of a message: everything sent before has been processed, and the session is open. */
   async echoes() {
     const mark = `mark-${randomBytes(4).toString("hex")}`;
     this.send(`4${mark}`);
-    const answer = await this.next("echo");
-    if (answer !== `4${mark}`) throw new Error(`expected the echo of ${mark}, got ${answer}`);
+    const response = await this.next("echo");
+    if (response !== `4${mark}`) throw new Error(`expected the echo of ${mark}, got ${response}`);
   }
 }

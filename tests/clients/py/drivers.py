@@ -1,34 +1,34 @@
-"""The two stock python-socketio clients behind one set of calls, so that each test runs with both."""
+"""One interface for the two stock python-socketio clients, so that each test runs with both."""
 import asyncio
 
 import socketio
 
-from programs import PATIENCE
+from programs import TIMEOUT
 
 
 class Driver:
-    """Common part: what was heard, per namespace. Created inside a running event loop."""
+    """The common part: received events by namespace. Created inside a running event loop."""
 
     def __init__(self, namespaces=("/",)):
         self.loop = asyncio.get_running_loop()
         self.namespaces = list(namespaces)
-        self.heard = {namespace: asyncio.Queue() for namespace in namespaces}
+        self.received = {namespace: asyncio.Queue() for namespace in namespaces}
         self.ended = asyncio.Queue()
         self.rejected = asyncio.Queue()
         self.client = self.make()
         for namespace in namespaces:
-            self.client.on("*", self.listener(self.heard[namespace]), namespace=namespace)
+            self.client.on("*", self.listener(self.received[namespace]), namespace=namespace)
             self.client.on("disconnect", self.listener(self.ended), namespace=namespace)
             self.client.on("connect_error", self.listener(self.rejected), namespace=namespace)
 
     async def next(self, namespace="/"):
-        return await asyncio.wait_for(self.heard[namespace].get(), PATIENCE)
+        return await asyncio.wait_for(self.received[namespace].get(), TIMEOUT)
 
     async def end(self):
-        return await asyncio.wait_for(self.ended.get(), PATIENCE)
+        return await asyncio.wait_for(self.ended.get(), TIMEOUT)
 
     async def opened(self, url, transports, auth=None):
-        options = dict(namespaces=self.namespaces, transports=transports, auth=auth, wait_timeout=PATIENCE)
+        options = dict(namespaces=self.namespaces, transports=transports, auth=auth, wait_timeout=TIMEOUT)
         await self.does(self.client.connect, url, **options)
         return self
 
@@ -36,7 +36,7 @@ class Driver:
         await self.does(self.client.emit, event, args, namespace=namespace)
 
     async def call(self, event, *args, namespace="/"):
-        return await self.does(self.client.call, event, args, namespace=namespace, timeout=PATIENCE)
+        return await self.does(self.client.call, event, args, namespace=namespace, timeout=TIMEOUT)
 
     async def close(self):
         await self.does(self.client.disconnect)

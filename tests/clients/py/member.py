@@ -1,4 +1,4 @@
-"""Members of the cluster that are not Roomwire: a stock python-socketio server, and its clients."""
+"""The members of the cluster besides Roomwire: a stock python-socketio server, and clients."""
 import asyncio
 import queue
 import threading
@@ -6,13 +6,13 @@ import threading
 import socketio
 import uvicorn
 
-from programs import HOST, PATIENCE, free_port, until
+from programs import HOST, TIMEOUT, free_port, until
 
 
 class PythonServer:
-    """A stock python-socketio server on uvicorn, in a thread with an event loop of its own.
+    """A stock python-socketio server on uvicorn, in a thread with its own event loop.
 
-    Without a Redis it is a server on its own. `prepare` gets it before it starts, to add handlers.
+    Without Redis it is a single server. `prepare` receives it before it starts, to add handlers.
     """
 
     def __init__(self, redis_url=None, prepare=None, port=None):
@@ -41,8 +41,8 @@ class PythonServer:
         await asyncio.gather(*left_over, return_exceptions=True)
 
     def run(self, coroutine):
-        """Runs what the server's API returns, on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
+        """Runs a coroutine of the server in its event loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TIMEOUT)
 
     def emit(self, *args, **options):
         self.run(self.sio.emit(*args, **options))
@@ -54,42 +54,42 @@ class PythonServer:
 
 
 class Person:
-    """A stock synchronous client that keeps what it hears, per event."""
+    """A stock synchronous client that records the events it receives."""
 
-    def __init__(self, url, namespace="/", transports=("websocket",), answers=None):
+    def __init__(self, url, namespace="/", transports=("websocket",), acks=None):
         self.namespace = namespace
-        self.heard = queue.Queue()
+        self.received = queue.Queue()
         self.ended = queue.Queue()
-        self.answers = answers or {}
+        self.acks = acks or {}
         self.client = socketio.Client(reconnection=False)
-        self.client.on("*", self._hear, namespace=namespace)
+        self.client.on("*", self._receive, namespace=namespace)
         self.client.on("disconnect", self.ended.put, namespace=namespace)
-        self.client.connect(url, namespaces=[namespace], transports=list(transports), wait_timeout=PATIENCE)
+        self.client.connect(url, namespaces=[namespace], transports=list(transports), wait_timeout=TIMEOUT)
 
     @property
     def sid(self):
         return self.client.get_sid(self.namespace)
 
-    def _hear(self, event, *args):
-        self.heard.put((event, *args))
-        return self.answers.get(event)
+    def _receive(self, event, *args):
+        self.received.put((event, *args))
+        return self.acks.get(event)
 
     def next(self):
-        return self.heard.get(timeout=PATIENCE)
+        return self.received.get(timeout=TIMEOUT)
 
-    def hears(self, *expected):
-        """The next things heard are exactly these."""
+    def receives(self, *expected):
+        """The next events received are exactly these."""
         assert [self.next() for _ in expected] == list(expected)
 
-    def ask(self, event, *args):
-        return self.client.call(event, args, namespace=self.namespace, timeout=PATIENCE)
+    def call(self, event, *args):
+        return self.client.call(event, args, namespace=self.namespace, timeout=TIMEOUT)
 
     def join(self, *rooms):
         for room in rooms:
-            assert self.ask("roomwire:join", room)["ok"] is True
+            assert self.call("roomwire:join", room)["ok"] is True
 
-    def say(self, room, event, *args):
-        assert self.ask("roomwire:emit", room, event, *args)["ok"] is True
+    def publish(self, room, event, *args):
+        assert self.call("roomwire:emit", room, event, *args)["ok"] is True
 
     def close(self):
         self.client.disconnect()

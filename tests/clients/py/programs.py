@@ -1,4 +1,4 @@
-"""Programs under test: Roomwire nodes and a Redis of the tests' own, on free loopback ports.
+"""Programs under test: Roomwire nodes and a Redis, on free loopback ports.
 
 Everything started here is killed at the end of the test process, however it ends.
 """
@@ -16,21 +16,21 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = (ROOT / os.environ.get("ROOMWIRE_BIN", "target/debug/roomwire")).resolve()
 HOST = "127.0.0.1"
-PATIENCE = 20.0
+TIMEOUT = 20.0
 # Below Linux' ephemeral range, so that no outgoing connection takes a port while a node restarts.
 PORTS = [int(port) for port in os.environ.get("ROOMWIRE_TEST_PORTS", "20000-31999").split("-")]
 
 _running = set()
 
 
-def until(what, probe, patience=PATIENCE):
-    """Asks `probe` until it answers something truthy, and returns that."""
-    deadline = time.monotonic() + patience
+def until(what, probe, timeout=TIMEOUT):
+    """Calls `probe` until it returns a truthy value, and returns that."""
+    deadline = time.monotonic() + timeout
     while True:
-        answer = probe()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"{what}: not so within {patience} s"
+        value = probe()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
         time.sleep(0.01)
 
 
@@ -49,7 +49,7 @@ def _kill_all():
 
 
 class Program:
-    """A child process that can be killed and brought back; its output is kept in a file."""
+    """A child process that can be killed and started again; its output is kept in a file."""
 
     def __init__(self):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="roomwire-test-"))
@@ -98,10 +98,10 @@ class Node(Program):
         self.spawn([BINARY, "serve"], RUST_LOG="info,roomwire=debug", ROOMWIRE_SERVER__BIND=bind, **self.settings)
 
     def readiness(self):
-        """Status and text of /readyz; (0, "") while nobody answers."""
+        """Status and text of /readyz; (0, "") if there is no response."""
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
         except OSError:

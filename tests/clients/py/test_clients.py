@@ -6,7 +6,7 @@ import pytest
 import socketio.exceptions
 
 from drivers import Asynchronous, Synchronous
-from programs import PATIENCE
+from programs import TIMEOUT
 
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
 pytestmark = [
@@ -46,7 +46,7 @@ def test_an_unknown_namespace_is_rejected(echo, driver, transports):
         client = driver(["/random"])
         with pytest.raises(socketio.exceptions.ConnectionError):
             await client.opened(echo.url, transports)
-        assert await asyncio.wait_for(client.rejected.get(), PATIENCE) == ({"message": "Invalid namespace"},)
+        assert await asyncio.wait_for(client.rejected.get(), TIMEOUT) == ({"message": "Invalid namespace"},)
 
     asyncio.run(run())
 
@@ -81,8 +81,8 @@ def test_acks(echo, driver, transports):
         async with connected(driver, echo, transports) as client:
             assert await client.call("message-with-ack", "one") == "one"
             assert tuple(await client.call("message-with-ack", 1, {"b": b"\x01"})) == (1, {"b": b"\x01"})
-            answers = await asyncio.gather(*(client.call("message-with-ack", number) for number in range(20)))
-            assert answers == list(range(20))
+            acks = await asyncio.gather(*(client.call("message-with-ack", number) for number in range(20)))
+            assert acks == list(range(20))
 
     asyncio.run(run())
 
@@ -127,7 +127,7 @@ def test_rooms(relay, driver, transports):
             assert (await leaver.call("roomwire:emit", "r", "news", "all"))["ok"] is True
             assert await sender.next() == ("news", "all")
             assert await member.next() == ("news", "all")
-            assert leaver.heard["/"].empty()
+            assert leaver.received["/"].empty()
 
     asyncio.run(run())
 
@@ -156,7 +156,7 @@ def test_the_heartbeat_keeps_a_connection(driver, transports, lively):
     async def run():
         async with connected(driver, lively, transports) as client:
             await asyncio.sleep(2)
-            assert await asyncio.wait_for(client.call("message-with-ack", 1), PATIENCE) == 1
+            assert await asyncio.wait_for(client.call("message-with-ack", 1), TIMEOUT) == 1
             assert client.ended.empty()
 
     asyncio.run(run())

@@ -5,7 +5,7 @@ import pytest
 import socketio
 
 from drivers import Asynchronous, Synchronous
-from programs import PATIENCE, Node
+from programs import TIMEOUT, Node
 
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"]}
 LIMITS = {"node": {"LIMITS__CONNECTIONS": "1"}, "address": {"LIMITS__CONNECTIONS_PER_IP": "1"}}
@@ -38,12 +38,12 @@ def test_rejected_then_admitted_when_there_is_room(full, driver, transports):
         second = driver()
         with pytest.raises(socketio.exceptions.ConnectionError):
             await second.opened(full.url, transports)
-        await asyncio.wait_for(second.rejected.get(), PATIENCE)
-        options = dict(transports=transports, wait_timeout=PATIENCE, retry=True)
+        await asyncio.wait_for(second.rejected.get(), TIMEOUT)
+        options = dict(transports=transports, wait_timeout=TIMEOUT, retry=True)
         trying = asyncio.create_task(second.does(second.client.connect, full.url, **options))
-        await asyncio.wait_for(second.rejected.get(), PATIENCE)
+        await asyncio.wait_for(second.rejected.get(), TIMEOUT)
         await first.close()
-        await asyncio.wait_for(trying, PATIENCE)
+        await asyncio.wait_for(trying, TIMEOUT)
         assert second.client.connected
         await second.close()
 

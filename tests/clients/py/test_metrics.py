@@ -22,9 +22,9 @@ class Watched(Node):
         super().__init__(SERVER__INTERNAL_BIND=self.internal, **settings)
 
     def scrape(self):
-        with urllib.request.urlopen(f"http://{self.internal}/metrics", timeout=5) as answer:
-            assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-            return answer.read().decode()
+        with urllib.request.urlopen(f"http://{self.internal}/metrics", timeout=5) as response:
+            assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+            return response.read().decode()
 
 
 class Prometheus(Program):
@@ -57,13 +57,13 @@ class Prometheus(Program):
         with contextlib.suppress(OSError):
             return urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).status == 200
 
-    def ask(self, path, **parameters):
+    def query_api(self, path, **parameters):
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)["data"]
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return json.load(response)["data"]
 
     def query(self, expression):
-        return self.ask("query", query=expression)["result"]
+        return self.query_api("query", query=expression)["result"]
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def room(nodes):
 
 
 def test_a_strict_parser_reads_a_scrape(nodes, room):
-    room[0].say("metrics", "hello", 1)
+    room[0].publish("metrics", "hello", 1)
     for member in room[1:]:
-        member.hears(("hello", 1))
+        member.receives(("hello", 1))
     families = {family.name: family for family in text_string_to_metric_families(nodes[0].scrape())}
     assert families["roomwire_sessions"].type == "gauge"
     assert families["roomwire_disconnects"].type == "counter"
@@ -141,9 +141,9 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
         def busy():
             nonlocal number
             number += 1
-            room[0].say("metrics", "tick", number)
+            room[0].publish("metrics", "tick", number)
             for member in room[1:]:
-                member.hears(("tick", number))
+                member.receives(("tick", number))
             # One more client connects and disconnects.
             Person(nodes[1].url).close()
 
@@ -160,10 +160,10 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
         until("every panel", shown, 60)
         lag = prometheus.query("histogram_quantile(0.99, sum by (le) (rate(roomwire_bus_lag_seconds_bucket[5s])))")
         assert 0 < float(lag[0]["value"][1]) < 10
-        rules = prometheus.ask("rules")["groups"][0]["rules"]
+        rules = prometheus.query_api("rules")["groups"][0]["rules"]
         assert len(rules) >= 12
-        until("rules evaluated", lambda: prometheus.ask("rules")["groups"][0]["rules"][0]["health"] == "ok")
-        for rule in prometheus.ask("rules")["groups"][0]["rules"]:
+        until("rules evaluated", lambda: prometheus.query_api("rules")["groups"][0]["rules"][0]["health"] == "ok")
+        for rule in prometheus.query_api("rules")["groups"][0]["rules"]:
             assert rule["health"] == "ok", rule
         # Four clients are far below all limits, and both nodes are up.
         assert prometheus.query("ALERTS{alertstate='firing'}") == []

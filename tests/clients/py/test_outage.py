@@ -1,6 +1,6 @@
-"""Redis dies and comes back: nobody is disconnected, each node serves its own, and then the cluster is one again.
+"""Redis is killed and started again: no client is disconnected, and each node serves its own clients meanwhile.
 
-A python-socketio server waits ever longer between its attempts to come back: the patience here is for that.
+The timeout allows for the growing delays between the reconnects of a python-socketio server.
 """
 import queue
 import uuid
@@ -12,58 +12,58 @@ RETURN = 60.0
 
 def test_redis_dies_and_comes_back(cluster, people):
     room = uuid.uuid4().hex
-    one, neighbour, two, guest = (people(member) for member in (cluster.one, cluster.one, cluster.two, cluster.python))
-    everybody = [one, neighbour, two, guest]
-    for person in (one, neighbour, two):
+    one, local, two, guest = (people(member) for member in (cluster.one, cluster.one, cluster.two, cluster.python))
+    clients = [one, local, two, guest]
+    for person in (one, local, two):
         person.join(room)
     cluster.python.run(cluster.python.sio.enter_room(guest.sid, room))
-    one.say(room, "before")
-    for person in (neighbour, two, guest):
-        person.hears(("before",))
+    one.publish(room, "before")
+    for person in (local, two, guest):
+        person.receives(("before",))
 
     cluster.redis.kill()
     for number in range(20):
-        one.say(room, "meanwhile", number)
-    neighbour.hears(*[("meanwhile", number) for number in range(20)])
-    until("told in /readyz", lambda: "degraded" in cluster.one.readiness()[1])
+        one.publish(room, "meanwhile", number)
+    local.receives(*[("meanwhile", number) for number in range(20)])
+    until("degraded in /readyz", lambda: "degraded" in cluster.one.readiness()[1])
     assert cluster.one.readiness()[0] == 200
 
-    # A newcomer is served and may join while Redis is away.
+    # A new client is served, and can join, while Redis is away.
     late = people(cluster.one)
     late.join(room, room + "-late")
-    one.say(room, "welcome")
-    late.hears(("welcome",))
-    neighbour.hears(("welcome",))
+    one.publish(room, "welcome")
+    late.receives(("welcome",))
+    local.receives(("welcome",))
 
     cluster.redis.start()
-    until_heard(room, one, two)
-    until_heard(room, two, one)
-    until_heard(room, one, guest)
-    until_heard(room, two, late)
+    until_received(room, one, two)
+    until_received(room, two, one)
+    until_received(room, one, guest)
+    until_received(room, two, late)
     until_emitted(cluster, room, [one, two])
-    until("ready without reserve", lambda: "degraded" not in cluster.one.readiness()[1])
-    for person in everybody:
+    until("ready and not degraded", lambda: "degraded" not in cluster.one.readiness()[1])
+    for person in clients:
         assert person.client.connected and person.ended.empty()
 
 
-def until_heard(room, speaker, hearer):
-    """`speaker` repeats itself until `hearer`, elsewhere, has heard it."""
+def until_received(room, sender, receiver):
+    """Publishes as `sender` until `receiver`, on another member, has received it."""
     mark = uuid.uuid4().hex
-    repeat(lambda: speaker.say(room, mark), hearer, mark)
+    repeat(lambda: sender.publish(room, mark), receiver, mark)
 
 
-def until_emitted(cluster, room, hearers):
-    for hearer in hearers:
+def until_emitted(cluster, room, receivers):
+    for receiver in receivers:
         mark = uuid.uuid4().hex
-        repeat(lambda: cluster.python.emit(mark, room=room), hearer, mark)
+        repeat(lambda: cluster.python.emit(mark, room=room), receiver, mark)
 
 
-def repeat(say, hearer, mark):
-    def heard():
-        say()
+def repeat(publish, receiver, mark):
+    def received():
+        publish()
         try:
-            return hearer.heard.get(timeout=0.2)[0] == mark
+            return receiver.received.get(timeout=0.2)[0] == mark
         except queue.Empty:
             return False
 
-    until(f"{mark} heard", heard, RETURN)
+    until(f"{mark} received", received, RETURN)

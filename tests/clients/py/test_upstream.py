@@ -8,7 +8,7 @@ import socketio.exceptions
 
 from drivers import Asynchronous, Synchronous
 from member import PythonServer
-from programs import PATIENCE, Node
+from programs import TIMEOUT, Node
 from test_clients import TRANSPORTS, connected
 
 by_every_way = [
@@ -19,7 +19,7 @@ VALUES = (1, 1.5, "text 世界 🚀", True, None, [], {"a": [b"\x00\x01\xff", {"
 
 
 def handlers(sio):
-    """What the tests ask of the server; it knows nothing of Roomwire."""
+    """The handlers of the server; nothing in them is specific to Roomwire."""
     for namespace in sio.namespaces:
         on = {"namespace": namespace}
 
@@ -56,7 +56,7 @@ def handlers(sio):
 
     @sio.on("ask me")
     async def ask_me(sid, *args):
-        return await sio.call("question", args, to=sid, timeout=PATIENCE)
+        return await sio.call("question", args, to=sid, timeout=TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -105,8 +105,8 @@ def test_the_upstream_answers(front, driver, transports):
         async with connected(driver, front, transports) as client:
             assert await client.call("echo", "one") == "one"
             assert tuple(await client.call("echo", *VALUES)) == VALUES
-            answers = await asyncio.gather(*(client.call("echo", number) for number in range(20)))
-            assert answers == list(range(20))
+            acks = await asyncio.gather(*(client.call("echo", number) for number in range(20)))
+            assert acks == list(range(20))
 
     asyncio.run(run())
 
@@ -115,11 +115,11 @@ def test_the_upstream_answers(front, driver, transports):
 def test_the_client_answers(front, driver, transports):
     async def run():
         client = driver()
-        # A handler of the client answers by what it returns, and both kinds of client take a plain function.
-        client.client.on("question", lambda *args: {"asked": list(args)})
+        # A handler of the client acks by what it returns, and both kinds of client take a plain function.
+        client.client.on("question", lambda *args: {"received": list(args)})
         await client.opened(front.url, transports)
         try:
-            assert await client.call("ask me", *VALUES) == {"asked": list(VALUES)}
+            assert await client.call("ask me", *VALUES) == {"received": list(VALUES)}
         finally:
             await client.close()
 
@@ -132,7 +132,7 @@ def test_the_upstream_rejects_a_client_with_its_own_message(front, driver, trans
         client = driver()
         with pytest.raises(socketio.exceptions.ConnectionError):
             await client.opened(front.url, transports, {"token": "bad"})
-        rejection = await asyncio.wait_for(client.rejected.get(), PATIENCE)
+        rejection = await asyncio.wait_for(client.rejected.get(), TIMEOUT)
         assert rejection == ({"message": "not you", "data": {"code": 7}},)
 
     asyncio.run(run())
@@ -161,7 +161,7 @@ def test_rooms_are_those_of_the_upstream(front, driver, transports):
             assert await member.call("enter", "r") == "entered"
             await other.emit("tell", "r", 1, b"2")
             assert await member.next() == ("told", 1, b"2")
-            assert other.heard["/"].empty()
+            assert other.received["/"].empty()
 
     asyncio.run(run())
 
@@ -185,7 +185,7 @@ def test_the_upstream_hears_that_a_client_left(upstream, front, driver, transpor
             # What others leave behind from tests before comes before the welcome of the leaver.
             leaver = await driver().opened(url, transports)
             await leaver.next()
-            while not witness.heard["/"].empty():
+            while not witness.received["/"].empty():
                 await witness.next()
             await leaver.close()
             return await witness.next()
@@ -206,13 +206,13 @@ def test_clients_come_back_after_the_upstream_was_away():
             client.on("welcome", lambda *_: welcomes.put_nowait(client.sid))
             client.on("disconnect", ended.put_nowait)
             await client.connect(node.url, transports=["websocket"])
-            first = await asyncio.wait_for(welcomes.get(), PATIENCE)
+            first = await asyncio.wait_for(welcomes.get(), TIMEOUT)
             await asyncio.to_thread(upstream.stop)
             # Its name for a websocket that the server closes, whatever the code.
-            assert await asyncio.wait_for(ended.get(), PATIENCE) == "transport error"
+            assert await asyncio.wait_for(ended.get(), TIMEOUT) == "transport error"
             again = await asyncio.to_thread(PythonServer, prepare=handlers, port=upstream.port)
-            assert await asyncio.wait_for(welcomes.get(), PATIENCE) != first
-            assert await client.call("echo", "again", timeout=PATIENCE) == "again"
+            assert await asyncio.wait_for(welcomes.get(), TIMEOUT) != first
+            assert await client.call("echo", "again", timeout=TIMEOUT) == "again"
             await client.disconnect()
             again.stop()
 

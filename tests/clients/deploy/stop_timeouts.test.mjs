@@ -1,4 +1,4 @@
-// Whatever supervises a node waits longer than the node drains; else it is killed with clients still on it.
+// The stop timeout of every supervisor exceeds the drain timeout; otherwise nodes would be killed with clients connected.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
