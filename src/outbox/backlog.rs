@@ -1,4 +1,4 @@
-//! What waits for the clients of one worker that cannot be written directly.
+//! Packets of one worker's clients that could not be written directly, and the state of slow clients.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ const SLOWEST_RATE: u32 = 16 * 1024;
 /// The longest time for which packets handed over as a batch count as being transferred.
 const LONGEST_TRANSFER: Duration = Duration::from_secs(60);
 
-/// What is only touched while a client cannot be written directly.
+/// The part of a lane that is used only while its client cannot be written directly.
 #[derive(Default)]
 pub(super) struct Backlog {
     pub(super) queue: Queue,
     pub(super) waker: Option<Waker>,
-    /// Volatile packets that were not taken.
+    /// Volatile packets that were dropped.
     pub(super) dropped: u32,
     /// Set once the queue of the client has exceeded the soft limit.
     pub(super) slow: Option<Box<Slow>>,
@@ -46,19 +46,19 @@ impl Slow {
 pub(super) struct Backlogs {
     all: Vec<Backlog>,
     bytes: usize,
-    /// Memory that belongs to a single queue.
+    /// Memory that queues do not share.
     own: usize,
     /// Memory that queues share.
     pub(super) shared: Meter,
 }
 
 impl Backlogs {
-    /// One more, empty.
+    /// Appends an empty backlog.
     pub(super) fn push(&mut self) {
         self.all.push(Backlog::default());
     }
 
-    /// Empties one for its next owner.
+    /// Resets a backlog for its next owner.
     pub(super) fn reset(&mut self, index: usize) {
         self.empty(index);
         self.all[index].waker = None;
@@ -66,7 +66,7 @@ impl Backlogs {
         self.all[index].slow = None;
     }
 
-    /// Drops the queue of a client that will not receive it any more.
+    /// Drops the queue of a client that will receive nothing more.
     pub(super) fn empty(&mut self, index: usize) {
         self.change(index, |queue| *queue = Queue::default());
         if let Some(slow) = &mut self.all[index].slow {
@@ -75,13 +75,13 @@ impl Backlogs {
         }
     }
 
-    /// Counts a volatile packet that was not taken.
+    /// Counts a volatile packet that was dropped.
     pub(super) fn count_dropped(&mut self, index: usize) {
         let dropped = &mut self.all[index].dropped;
         *dropped = dropped.saturating_add(1);
     }
 
-    /// Changes a queue and keeps the sums over all of them.
+    /// Changes a queue and updates the sums over all queues.
     pub(super) fn change<T>(&mut self, index: usize, change: impl FnOnce(&mut Queue) -> T) -> T {
         let queue = &mut self.all[index].queue;
         let (bytes, own) = (queue.bytes(), queue.own_memory());
@@ -129,7 +129,7 @@ impl Backlogs {
         }
     }
 
-    /// Notes that a queue exceeds the soft limit: from now on the client must make progress. Returns whether its
+    /// Records that a queue exceeds the soft limit: from now on the client must make progress. Returns whether its
     /// session must be notified.
     pub(super) fn overdue(&mut self, index: usize) -> bool {
         let slow = self.all[index].slow.get_or_insert_default();
@@ -140,7 +140,8 @@ impl Backlogs {
         !std::mem::replace(&mut slow.is_watched, true)
     }
 
-    /// When a client above the soft limit last made progress; `None`: its session stops checking.
+    /// When a client above the soft limit last made progress; `None` if it is within the limit, and its session may
+    /// stop checking.
     pub(super) fn stalled_since(&mut self, index: usize) -> Option<Instant> {
         let slow = &mut self.all[index].slow;
         let state = slow.as_mut()?;
@@ -157,12 +158,12 @@ impl Backlogs {
         state.since
     }
 
-    /// The waker of one.
+    /// The waker of a backlog.
     pub(super) fn waker_mut(&mut self, index: usize) -> &mut Option<Waker> {
         &mut self.all[index].waker
     }
 
-    /// The state of a slow client, if it is one.
+    /// The state of a slow client; `None` if the client is not slow.
     pub(super) fn slow_mut(&mut self, index: usize) -> &mut Option<Box<Slow>> {
         &mut self.all[index].slow
     }
@@ -172,7 +173,7 @@ impl Backlogs {
         self.bytes
     }
 
-    /// Memory of all queues, what they share counted once.
+    /// Memory of all queues; shared memory is counted once.
     pub(super) fn memory(&self) -> usize {
         self.own + self.shared.get()
     }

@@ -1,16 +1,15 @@
 //! The memory budget of the queues of all clients of a node.
 //!
 //! Each worker claims the memory that its lanes hold, once per batch that changed it. Above the limit, workers that
-//! hold more than an equal part discard lanes until the node is back within it.
+//! hold more than an equal share discard lanes until the node is back within it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Beyond the excess, another one in this many parts of the limit is discarded, so that not every packet of a burst
-/// costs a session.
+/// Beyond the excess, `limit / SLACK` bytes more are discarded, so that not every packet of a burst costs a session.
 const SLACK: usize = 16;
 
-/// The limit of a node, and what each worker holds.
+/// The limit of a node, and the bytes that each worker holds.
 #[derive(Debug)]
 pub struct Budget {
     limit: AtomicUsize,
@@ -47,7 +46,7 @@ impl Budget {
     }
 }
 
-/// One worker's part of a budget.
+/// One worker's share of a budget.
 #[derive(Debug, Default)]
 pub struct Share {
     budget: Option<(Arc<Budget>, usize)>,
@@ -65,7 +64,7 @@ pub(super) enum Claim {
 }
 
 impl Share {
-    /// The part of `worker`.
+    /// The share of `worker`.
     pub fn of(budget: &Arc<Budget>, worker: usize) -> Self {
         Self {
             budget: Some((Arc::clone(budget), worker)),
@@ -87,14 +86,14 @@ impl Share {
             return Claim::Granted;
         }
         let (limit, total) = (budget.limit(), budget.total());
-        let part = limit / budget.held.len().max(1);
-        if total <= limit || bytes <= part {
+        let share = limit / budget.held.len().max(1);
+        if total <= limit || bytes <= share {
             return Claim::Granted;
         }
         let excess = total - limit;
         let keep = bytes.saturating_sub(excess + limit / SLACK);
         Claim::Over {
-            keep: keep.max(part - part / SLACK),
+            keep: keep.max(share - share / SLACK),
         }
     }
 }
@@ -104,12 +103,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_above_an_equal_part_discard_the_excess() {
+    fn workers_above_an_equal_share_discard_the_excess() {
         let budget = Budget::new(1600, 2);
         let (mut one, mut two) = (Share::of(&budget, 0), Share::of(&budget, 1));
         assert_eq!(one.claim(1500), Claim::Granted);
         assert_eq!(two.claim(100), Claim::Granted);
-        assert_eq!(two.claim(300), Claim::Granted, "less than its part");
+        assert_eq!(two.claim(300), Claim::Granted, "less than its share");
         assert_eq!(one.claim(1500), Claim::Over { keep: 1200 });
         assert_eq!(one.claim(1200), Claim::Granted);
         budget.set_limit(800);

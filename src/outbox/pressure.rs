@@ -70,7 +70,7 @@ impl Lanes {
         holders.sort_by_cached_key(|index| {
             let backlog = &self.backlogs[*index as usize];
             let since = backlog.slow.as_ref().and_then(|slow| slow.since);
-            // The session has ended: what is left for its client must not cost another one its session.
+            // The session has ended: its queue is dropped before the session of another client is closed.
             let is_open = self.lanes[*index as usize].state != State::Closed;
             let size = Reverse(backlog.queue.weight());
             (is_open, since.is_none(), since, size)
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_large_packet_is_one_copy_for_many_sockets() {
+    fn the_unwritten_rest_of_a_large_packet_is_copied_once_for_all_sockets() {
         let mut lanes = Lanes::new(SHIPPED, Share::default());
         let clients: Vec<_> = (0..400).map(|_| attached(&mut lanes)).collect();
         for (number, (_, socket)) in clients.iter().enumerate() {
@@ -177,7 +177,7 @@ mod tests {
         for (id, _) in &clients {
             lanes.offer_staged(*id, &mut staged);
         }
-        // It is too large for a second one in this batch.
+        // A second packet of this size does not fit the batch.
         let small = Packet::text("4small");
         lanes.offer(clients[0].0, small.clone());
         lanes.flush(clients.len());
@@ -263,12 +263,12 @@ mod tests {
         let stalled = |lanes: &mut Lanes| lanes.stalled_since(id).unwrap();
         let end = stalled(&mut lanes);
         assert!(end >= start + transfer && end <= crate::clock::now() + transfer + SECOND);
-        // A client that returned sooner is not credited without a bound.
+        // The allowance is bounded for a client that polls again sooner.
         for _ in 0..5 {
             lanes.pop(id);
         }
         assert!(stalled(&mut lanes) <= crate::clock::now() + Duration::from_secs(60));
-        // The allowance outlasts a moment in which little is queued.
+        // The allowance remains while the queue is short.
         lanes.pop(id);
         assert_eq!(lanes.stalled_since(id), None);
         lanes.offer(id, Packet::text("x".repeat(160 * KIB)));
@@ -286,7 +286,7 @@ mod tests {
         for (room, last) in [(MIB, Offered::Accepted), (0, Offered::Overflowed)] {
             let mut lanes = Lanes::new(bounds, Share::default());
             let (id, socket) = attached(&mut lanes);
-            // Full for a moment.
+            // The socket is full temporarily.
             lanes.offer(id, packet.clone());
             lanes.flush(1);
             socket.room.set(room);
@@ -320,7 +320,7 @@ mod tests {
         let budget = Budget::new(1100 * KIB, 1);
         let mut lanes = Lanes::new(bounds, Share::of(&budget, 0));
         let ids: Vec<_> = (0..4).map(|_| open(&mut lanes)).collect();
-        // The first is within its limit, the others went past it one after the other.
+        // The first is within its limit, the others exceeded it one after the other.
         for (id, kib) in ids.iter().zip([90, 200, 400, 300]) {
             for _ in 0..kib {
                 lanes.offer(*id, Packet::text("x".repeat(KIB)));

@@ -22,7 +22,7 @@ use super::socket_io::encode;
 use super::socket_io::packet::PacketKind;
 use super::websocket::{DecodeFailure, Frame, FrameDecoder, OpCode, write_masked};
 use crate::model::{AckId, Namespace, Payload, Random};
-use early::Early;
+use early::EarlyEvents;
 
 /// The CONNECT of a connection.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ pub struct Client {
     phase: ClientPhase,
     frames: FrameDecoder,
     packets: Decoder,
-    early: Early,
+    early: EarlyEvents,
     /// The ping interval plus the ping timeout of the server; zero before the open packet.
     max_silence: Duration,
     deadline: Instant,
@@ -127,7 +127,7 @@ impl Client {
             phase: ClientPhase::Opening,
             frames: FrameDecoder::of_server(max_message),
             packets: Decoder::new(max_message),
-            early: Early::new(max_message),
+            early: EarlyEvents::new(max_message),
             max_silence: Duration::ZERO,
             deadline: connect_by,
             next_ack: 0,

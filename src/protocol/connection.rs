@@ -32,7 +32,7 @@ pub struct Timing {
     pub max_depth: usize,
 }
 
-/// How Engine.IO messages are interpreted.
+/// The interpretation of Engine.IO messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Engine.IO messages carry Socket.IO packets.
@@ -41,7 +41,7 @@ pub enum Mode {
     Bare,
 }
 
-/// What a packet of the client requests.
+/// The event that a packet of the client causes.
 #[derive(Debug, PartialEq)]
 pub enum ProtocolEvent {
     /// The client requests a namespace; `auth` is a JSON object or empty.
@@ -107,15 +107,15 @@ impl Connection {
         }
     }
 
-    /// How packets for the client are encoded.
+    /// The encoding of packets for the client.
     pub fn format(&self) -> WireFormat {
         self.format
     }
 
-    /// Takes an Engine.IO packet. Packets that are read at once come with the same `now`.
+    /// Processes an Engine.IO packet. All packets of one read have the same `now`.
     ///
     /// # Errors
-    /// The packet ends the session, for this reason.
+    /// The reason for which the packet ends the session.
     pub fn receive(
         &mut self,
         packet: EnginePacket<'_>,
@@ -133,10 +133,10 @@ impl Connection {
         }
     }
 
-    /// Takes a binary message.
+    /// Processes a binary message.
     ///
     /// # Errors
-    /// The message ends the session, for this reason.
+    /// The reason for which the message ends the session.
     pub fn receive_binary(&mut self, content: Bytes) -> Result<Option<ProtocolEvent>, CloseReason> {
         if self.mode == Mode::Bare {
             return Ok(Some(ProtocolEvent::Message(Message::Binary(content))));
@@ -224,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// The client requested an existing namespace at `at`. `None` if the session has too many.
+    /// The client requested an existing namespace at `at`. `None` if the session has the maximum number.
     pub fn begin_join(&mut self, name: Namespace, at: Instant) -> Option<Slot> {
         self.namespaces.request(name, self.max_namespaces, at)
     }
@@ -255,14 +255,14 @@ impl Connection {
         self.namespaces.find(name)
     }
 
-    /// Handles the deadlines that have passed at `now`; `Ok(true)`: send a ping.
+    /// Handles the deadlines that have passed at `now`; returns whether a ping must be sent.
     ///
     /// # Errors
-    /// The session has ended, for this reason.
+    /// The reason for which the session has ended.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<bool, CloseReason> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if passed(self.connect_deadline) {
-            self.connect_deadline = self.connect_again(now)?;
+            self.connect_deadline = self.extend_connect_deadline(now)?;
         }
         if passed(self.attachments_deadline) {
             return Err(CloseReason::ForcedClose);
@@ -276,7 +276,7 @@ impl Connection {
 
     /// The next deadline of a client that has joined no namespace in time: extended once if the app has not responded
     /// to its request.
-    fn connect_again(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
+    fn extend_connect_deadline(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
         if self.namespaces.any_joined() {
             return Ok(None);
         }
@@ -321,7 +321,7 @@ mod tests {
         start + Duration::from_secs(seconds)
     }
 
-    /// Runs a session that responds to each ping. Returns when it ends, in seconds, and why.
+    /// Runs a session that responds to each ping. Returns the second at which it ends, and the reason.
     fn end(connection: &mut Connection, start: Instant) -> (u64, CloseReason) {
         for second in 0..1_000 {
             let now = after(start, second);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_requested_a_namespace_waits_for_the_app_but_not_forever() {
+    fn a_pending_namespace_request_extends_the_connect_deadline_once() {
         let start = Instant::now();
         let mut connection = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
         assert!(text(&mut connection, "0", start).is_some());
@@ -378,10 +378,10 @@ mod tests {
         let mut connection = joined();
         assert_eq!(connection.receive_binary(one.clone()), Ok(None));
         assert_eq!(end(&mut connection, start), (45, CloseReason::ForcedClose));
-        // What we did not read cannot have come.
-        let mut excused = joined();
-        excused.extend_ping_deadline(after(start, 20));
-        assert_eq!(end(&mut excused, start).0, 65);
+        // While reading is suspended, no attachment can arrive.
+        let mut extended = joined();
+        extended.extend_ping_deadline(after(start, 20));
+        assert_eq!(end(&mut extended, start).0, 65);
         let mut complete = joined();
         complete.receive_binary(one.clone()).unwrap();
         assert!(complete.receive_binary(one).unwrap().is_some());

@@ -129,7 +129,7 @@ async fn a_join_is_acknowledged_once_its_room_is_subscribed_and_blocks_no_other_
         client.send(r#"420["roomwire:join","r"]"#).await;
     }
     eventually("the subscription", || slow.pending_subscriptions() == 1).await;
-    // All three are members already, two of them on one worker, although their joins are not acknowledged yet.
+    // All three are members already, two of them on one worker, although their joins are not yet acked.
     bystander.emit("r", r#""local""#).await;
     for client in &mut clients {
         client.expect(r#"42["local"]"#).await;

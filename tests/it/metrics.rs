@@ -192,7 +192,7 @@ async fn an_unreachable_upstream_is_reported_at_once() {
     }
     let mut member = front.member().await;
     behind.server.stop().await;
-    // The loss of its upstream connection is noticed, and the upstream is checked.
+    // The loss of an upstream connection triggers a health check.
     let gone = "upstreams: degraded: none of 2 is up";
     assert_eq!(front.readyz(gone).await, 200);
     logged("no healthy upstream: ").await;

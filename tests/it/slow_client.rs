@@ -26,7 +26,7 @@ const HARD: [(&str, &str); 5] = [
 ];
 
 /// A member of `r` that does not read until the test reads from it.
-async fn unread_member(address: &str) -> WebsocketClient {
+async fn nonreading_member(address: &str) -> WebsocketClient {
     let mut client = WebsocketClient::open_small(address).await;
     client.connect("/").await;
     client.join("r").await;
@@ -45,12 +45,12 @@ fn number(text: &str) -> usize {
 
 #[actix_rt::test]
 async fn a_slow_client_without_progress_is_closed_and_the_others_receive_all_events() {
-    closed_past_the_limit(&TestServer::with(&SMALL).await).await;
+    assert_slow_client_is_closed(&TestServer::with(&SMALL).await).await;
 }
 
 #[actix_rt::test]
 async fn a_slow_client_above_the_hard_limit_is_closed_and_the_others_receive_all_events() {
-    closed_past_the_limit(&TestServer::with(&HARD).await).await;
+    assert_slow_client_is_closed(&TestServer::with(&HARD).await).await;
 }
 
 #[actix_rt::test]
@@ -62,7 +62,7 @@ async fn a_slow_client_that_makes_progress_receives_all_events() {
         ("SOCKET__SLOW_TIMEOUT", "2s"),
     ];
     let server = TestServer::with(&settings).await;
-    let mut slow = unread_member(&server.address()).await;
+    let mut slow = nonreading_member(&server.address()).await;
     let mut sender = server.member().await;
     let text = filler(8_000);
     for number in 0..EVENTS {
@@ -74,12 +74,12 @@ async fn a_slow_client_that_makes_progress_receives_all_events() {
         assert_eq!(number(&slow.text().await), expected);
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    // Far longer than a client without progress may take.
+    // Far longer than the timeout of a client without progress.
     assert!(started.elapsed() > Duration::from_secs(4));
     slow.quiet().await;
 }
 
-/// Publishes at once what the documentation promises to deliver: 20 messages of 300 kB, 1 500 of 1 kB, one of 2 MB.
+/// Publishes the largest burst that is documented to be delivered: 20 messages of 300 kB, 1 500 of 1 kB, one of 2 MB.
 fn burst(publisher: &BusPublisher) -> Vec<String> {
     let sizes = [vec![300_000; 20], vec![1_000; 1_500], vec![2_000_000]].concat();
     let events = sizes.into_iter().enumerate();
@@ -167,12 +167,12 @@ async fn above_outbox_memory_the_session_with_the_largest_queue_is_closed() {
 async fn a_slow_client_over_tls_is_closed_and_the_others_receive_all_events() {
     let files = Files::good();
     let settings = [&SMALL[..], &files.settings()[..]].concat();
-    closed_past_the_limit(&TestServer::with(&settings).await).await;
+    assert_slow_client_is_closed(&TestServer::with(&settings).await).await;
 }
 
-async fn closed_past_the_limit(server: &TestServer) {
+async fn assert_slow_client_is_closed(server: &TestServer) {
     const EVENTS: usize = 200;
-    let mut slow = unread_member(&server.address()).await;
+    let mut slow = nonreading_member(&server.address()).await;
     let mut reader = server.member().await;
     reader.join("r").await;
     let mut sender = server.member().await;
@@ -217,7 +217,7 @@ async fn a_client_below_the_limit_that_does_not_read_ends_by_ping_timeout() {
     ];
     let server = TestServer::with(&settings).await;
     let opened = Instant::now();
-    let slow = unread_member(&server.address()).await;
+    let slow = nonreading_member(&server.address()).await;
     let mut sender = server.member().await;
     let text = filler(8_000);
     // Far more than the kernel buffers on both sides: the server's socket is blocked.
@@ -251,7 +251,7 @@ async fn a_client_that_reads_again_in_time_receives_all_events() {
         ("SOCKET__OUTBOX_LIMIT", "64MiB"),
     ];
     let server = TestServer::with(&settings).await;
-    let mut slow = unread_member(&server.address()).await;
+    let mut slow = nonreading_member(&server.address()).await;
     let mut sender = server.member().await;
     let text = filler(8_000);
     for number in 0..500 {
@@ -270,7 +270,7 @@ async fn volatile_events_are_dropped_for_a_slow_client_whose_session_continues()
     let cluster = TestCluster::<1>::with(&[("SOCKET__SEND_BUFFER", "16KiB")]).await;
     let [server] = &cluster.nodes;
     let publisher = BusPublisher::join(&cluster.hub);
-    let mut slow = unread_member(&server.address()).await;
+    let mut slow = nonreading_member(&server.address()).await;
     let text = filler(8_000);
     let mut sent = 0;
     while server
@@ -283,7 +283,7 @@ async fn volatile_events_are_dropped_for_a_slow_client_whose_session_continues()
         publisher.emit(room("r"), &format!(r#"["n",{sent},"{text}"]"#), true);
         sent += 1;
         tokio::task::yield_now().await;
-        assert!(sent < 5_000, "the socket never filled");
+        assert!(sent < 5_000, "the socket did not fill");
     }
     assert_eq!(
         server
@@ -313,11 +313,11 @@ async fn volatile_events_are_dropped_for_a_slow_client_whose_session_continues()
 #[actix_rt::test]
 async fn a_polling_client_that_stops_polling_is_closed_and_notified() {
     for settings in [&SMALL[..], &HARD[..]] {
-        closed_over_polling(&TestServer::with(settings).await).await;
+        assert_slow_polling_client_is_closed(&TestServer::with(settings).await).await;
     }
 }
 
-async fn closed_over_polling(server: &TestServer) {
+async fn assert_slow_polling_client_is_closed(server: &TestServer) {
     let mut client = server.polling().await;
     client.connect().await;
     client.join("r").await;

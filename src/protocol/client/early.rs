@@ -7,17 +7,17 @@ use super::ServerEvent;
 use crate::model::{AckId, Payload};
 
 /// A queue of such events, bounded in bytes.
-pub(super) struct Early {
+pub(super) struct EarlyEvents {
     events: Vec<ServerEvent>,
-    room: usize,
+    capacity: usize,
 }
 
-impl Early {
-    /// A queue for up to `room` bytes.
-    pub(super) fn new(room: usize) -> Self {
+impl EarlyEvents {
+    /// An empty queue for up to `capacity` bytes.
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             events: Vec::new(),
-            room,
+            capacity,
         }
     }
 
@@ -29,8 +29,8 @@ impl Early {
     ) -> Result<(), &'static str> {
         // Many small events cost more than their payloads.
         let cost = size_of::<ServerEvent>() + payload.size();
-        self.room = self
-            .room
+        self.capacity = self
+            .capacity
             .checked_sub(cost)
             .ok_or("too many events before the response to CONNECT")?;
         self.events.push(ServerEvent::Event { payload, ack });

@@ -40,7 +40,7 @@ fn emit(json: &str) -> Emit {
     }
 }
 
-fn names_a_foreign_socket(command: &Command) -> bool {
+fn targets_a_socket_of_another_process(command: &Command) -> bool {
     match command {
         Command::Emit(emit) => !emit.to.except.is_empty(),
         Command::CloseRoom { .. } => false,
@@ -57,7 +57,7 @@ fn every_recorded_json_message_is_decoded_and_encoded_again() {
         let text = String::from_utf8_lossy(&message).into_owned();
         let fields: Value = serde_json::from_str(&text).unwrap();
         match codec().decode(&message).unwrap() {
-            Decoded::Command(command) if names_a_foreign_socket(&command) => {
+            Decoded::Command(command) if targets_a_socket_of_another_process(&command) => {
                 // Sockets of a python-socketio process: valid ids there, indistinguishable from room names here.
                 let rejected = codec().encode(&command);
                 assert!(
@@ -86,7 +86,7 @@ fn every_recorded_json_message_is_decoded_and_encoded_again() {
 }
 
 #[test]
-fn pickle_is_rejected_undecoded() {
+fn pickle_is_rejected_without_decoding() {
     let messages = recorded("pickle");
     assert_eq!(messages.len(), 20);
     for message in messages {
@@ -216,7 +216,7 @@ fn a_message_without_recipients_is_ignored() {
 }
 
 #[test]
-fn a_message_that_no_manager_sends_is_an_error() {
+fn malformed_messages_are_errors() {
     let deep = format!(
         r#"{{"method":"emit","event":"e","namespace":"/","binary":true,"data":[{}{}]}}"#,
         "[".repeat(5000),
