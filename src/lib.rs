@@ -27,3 +27,4 @@ pub mod tls;
 pub mod transport;
 pub mod upstream;
 pub mod verbs;
+pub mod webhook;

@@ -44,4 +44,3 @@ pub use link::RedisLink;
 pub use probe::{ProbeReport, ServerReport, probe};
 pub use settings::{InvalidRedis, RedisSettings, Topology};
 pub use store::RedisStore;
-pub use tls::{InvalidTls, RedisTlsFiles};

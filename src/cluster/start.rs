@@ -11,11 +11,12 @@ use super::messages::{Forward, Leave, RouterAddresses};
 use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
-use crate::bus::redis::{InvalidRedis, RedisSettings, RedisTlsFiles, Topology};
+use crate::bus::redis::{InvalidRedis, RedisSettings, Topology};
 use crate::config::BusConfig;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{CommandObserver, Namespace, NodeId, Room};
+use crate::tls::ClientTlsFiles;
 
 /// The settings of the link; `None`: one node, no Redis.
 ///
@@ -35,7 +36,7 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
         (None, true) => Topology::Cluster,
         (None, false) => Topology::Single,
     };
-    let files = RedisTlsFiles {
+    let files = ClientTlsFiles {
         ca: config.tls_ca.clone(),
         identity: config.tls_identity.clone(),
     };

@@ -95,6 +95,10 @@ fn shown_entry(key: &Key, entry: &Value) -> String {
 /// `***` in place of a secret, or a URL with its password masked. The empty text stays, so that one can see that a
 /// secret is missing.
 fn masked(visibility: Visibility, value: &Value) -> Value {
+    if let ValueKind::Array(items) = &value.kind {
+        let items = items.iter().map(|item| masked(visibility, item));
+        return Value::new(None, ValueKind::Array(items.collect()));
+    }
     let text = value.clone().into_string().unwrap_or_default();
     if text.is_empty() {
         return Value::from("");

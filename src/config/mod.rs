@@ -32,6 +32,7 @@ mod units;
 mod upstream_url;
 mod user_room;
 mod values;
+mod webhook_url;
 
 pub use default_file::default_file;
 pub use effective::Effective;
@@ -44,12 +45,14 @@ pub use reference::reference;
 pub use reload::{Change, Reload, Reloadable, reload};
 pub use tables::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    HttpTimeouts, IdentityConfig, JoinPolicy, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig,
-    PublicProbes, PublishPolicy, RelayConfig, RoomRule, SentinelConfig, ServerConfig, SocketConfig,
-    Transports, UpstreamConfig, UpstreamConnect, WhenLost,
+    HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, JoinPolicy, LimitsConfig, LogConfig,
+    LogFormat, OpenWebuiConfig, PublicProbes, PublishPolicy, RelayConfig, RoomRule, SentinelConfig,
+    ServerConfig, SocketConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookConfig,
+    WhenLost,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;
+pub use webhook_url::WebhookUrl;
 
 #[cfg(test)]
 mod tests;

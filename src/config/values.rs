@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::net::{BindAddress, Secret, quoted};
 use super::pattern::Pattern;
+use crate::model::base64::decode_lenient;
 
 /// Maximum number of workers: one character of an id names the worker (`WorkerIndex::LIMIT`).
 pub(super) const MAX_WORKERS: usize = 64;
@@ -65,6 +66,42 @@ pub(super) fn token(text: &str) -> Result<Secret, String> {
         return Err("must consist of letters, digits and `-._~+/=`".to_owned());
     }
     Ok(Secret::from(text))
+}
+
+/// A secret that signs webhooks: a text that cannot be guessed, or `whsec_` and base64 as Standard Webhooks writes it.
+pub(super) fn signing_secret(text: &str) -> Result<Secret, String> {
+    const MIN_LENGTH: usize = 16;
+    let text = text.trim();
+    let length = match text.strip_prefix("whsec_") {
+        Some(encoded) => match decode_lenient(encoded.as_bytes()) {
+            Ok(key) => key.len(),
+            Err(_) => return Err("is not base64 after `whsec_`".to_owned()),
+        },
+        None => text.len(),
+    };
+    if length < MIN_LENGTH {
+        return Err(format!("must have at least {MIN_LENGTH} bytes"));
+    }
+    Ok(Secret::from(text))
+}
+
+/// A name in which `*` stands for any text.
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    match text.trim() {
+        "" => Err("must not be empty".to_owned()),
+        text => Ok(Pattern::from(text)),
+    }
+}
+
+/// A code for programs, such as `payment_required`.
+pub(super) fn error_code(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
+        return Err(format!(
+            "`{text}` must consist of at most 64 lower-case letters, digits and `_`"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// A path with its leading and without a trailing slash.
@@ -263,6 +300,25 @@ mod tests {
         ] {
             assert!(!shows_errors(filter), "{filter}");
         }
+    }
+
+    #[test]
+    fn signing_secrets_cannot_be_guessed() {
+        for text in [
+            "sixteen-letters!",
+            " whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw ",
+        ] {
+            assert_eq!(
+                signing_secret(text),
+                Ok(Secret::from(text.trim())),
+                "{text}"
+            );
+        }
+        for text in ["", "fifteen-letters", "whsec_c2hvcnQ=", "whsec_!!"] {
+            let error = signing_secret(text).unwrap_err();
+            assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+        assert!(error_code("a_1").is_ok() && error_code("A b").is_err());
     }
 
     #[test]

@@ -203,6 +203,25 @@ labels! {
         /// Checks access to a chat, or changes it.
         Chat = "chat",
     ;
+    /// Result of a request to a backend.
+    HookResult("result"):
+        /// A response that accepts it.
+        Ok = "ok",
+        /// The backend rejected it.
+        Rejected = "rejected",
+        /// The backend cannot be reached, or is overloaded.
+        Unavailable = "unavailable",
+        /// No complete response in time.
+        Timeout = "timeout",
+        /// A response that cannot be used.
+        BadAnswer = "bad_answer",
+        /// Not sent: the circuit breaker is open.
+        BreakerOpen = "breaker_open",
+        /// Not sent: too many requests wait.
+        QueueFull = "queue_full",
+        /// Not sent: it waited for too long.
+        QueueTimeout = "queue_timeout",
+    ;
     /// Result for a token presented by a client.
     SignIn("result"):
         Verified = "verified",

@@ -19,8 +19,8 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
-    LimitRejection, Origin, ReloadResult, RequestRejection, SignIn, SlowPolicy, Transport,
-    UpstreamEventKind, UpstreamRejection, UpstreamState,
+    HookResult, LimitRejection, Origin, ReloadResult, RequestRejection, SignIn, SlowPolicy,
+    Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -166,6 +166,16 @@ metrics! {
     upstream_up: ByUrl<Gauge>,
     /// Failed connection attempts and health checks of this upstream.
     upstream_failures_total: ByUrl<Counter>,
+    /// Requests to backends (webhooks), by result.
+    webhook_requests_total: Counters<HookResult>,
+    /// Time from sending a request to a backend until its response is complete, or its failure.
+    webhook_request_seconds: Histogram,
+    /// Time that a request to a backend waited for its turn.
+    webhook_queue_seconds: Histogram,
+    /// Requests to backends that wait for their turn.
+    webhook_queued_requests: Gauge,
+    /// Whether the circuit breaker of this URL is open, so that no requests are sent.
+    webhook_breaker_open: ByUrl<Gauge>,
     /// Requests to Open WebUI backends that received a response, by subject.
     open_webui_requests_total: Counters<BackendRequest>,
     /// Requests to Open WebUI backends that failed or timed out.

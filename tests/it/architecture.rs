@@ -48,12 +48,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     (
         "bus",
-        &["store", "model", "health", "metrics", "config", "logging"],
+        &[
+            "store", "model", "health", "metrics", "config", "tls", "logging",
+        ],
     ),
     (
         "cluster",
         &[
-            "bus", "broker", "model", "health", "metrics", "config", "logging",
+            "bus", "broker", "model", "health", "metrics", "config", "tls", "logging",
         ],
     ),
     (
@@ -75,6 +77,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verbs", &["model"]),
+    ("webhook", &["config", "model", "metrics", "tls", "logging"]),
     ("cli", &["config"]),
     ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.
@@ -354,6 +357,8 @@ fn every_key_of_the_configuration_is_read() {
             "join" | "publish" | "rooms" => "rules",
             // Decides what `auto` stands for in others.
             "per_client" => "connections_per_ip",
+            "secrets" | "secrets_file" => "signing_secrets",
+            "events" => "route_table",
             key => key,
         };
         let read = format!(".{field}");

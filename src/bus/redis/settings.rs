@@ -7,9 +7,10 @@ use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
 use super::address::Address;
-use super::tls::{InvalidTls, RedisTlsFiles, Tls};
+use super::tls::Tls;
 use crate::bus::spool::SpoolLimits;
 use crate::config::Secret;
+use crate::tls::{ClientTlsFiles, InvalidTls};
 
 const SENTINEL_PORT: u16 = 26379;
 
@@ -105,7 +106,7 @@ impl RedisSettings {
     /// # Errors
     /// See [`RedisSettings::new`].
     pub fn parse(url: &str) -> Result<Self, InvalidRedis> {
-        Self::new(url, &Topology::Single, &RedisTlsFiles::default())
+        Self::new(url, &Topology::Single, &ClientTlsFiles::default())
     }
 
     /// Default settings for a URL and topology; `files` are used only for `rediss://`.
@@ -115,7 +116,7 @@ impl RedisSettings {
     pub fn new(
         url: &str,
         topology: &Topology,
-        files: &RedisTlsFiles,
+        files: &ClientTlsFiles,
     ) -> Result<Self, InvalidRedis> {
         let (server, has_tls) = parse_url(url)?;
         let address = Address::of(server.addr()).ok_or(InvalidRedis::Form)?;
@@ -290,7 +291,7 @@ mod tests {
             password: Some(Secret::from("s3cret")),
         };
         let settings = |name: &str| {
-            RedisSettings::new("redis://x", &topology(name), &RedisTlsFiles::default())
+            RedisSettings::new("redis://x", &topology(name), &ClientTlsFiles::default())
         };
         assert!(!format!("{:?}", topology("cache")).contains("s3cret"));
         let shown = format!("{:?}", settings("cache").unwrap());

@@ -1,14 +1,15 @@
 //! Values and checks that depend on several keys: what `auto` stands for, values derived from several keys, values that
 //! must fit together, and warnings about combinations that are allowed.
 //!
-//! Called by `load` after each key has been read on its own. Looks at files only for the certificate and the client
-//! files.
+//! Called by `load` after each key has been read on its own. Looks at files only for the certificate, the client
+//! files and the secrets of webhooks.
 
 mod app;
 mod bus;
 mod clients;
 mod limits;
 mod server;
+mod webhook;
 
 use super::checker::Checker;
 use super::tables::Config;
@@ -20,6 +21,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     limits::resolve(config, checker);
     app::resolve(config, checker);
     clients::resolve(config, checker);
+    webhook::resolve(config, checker);
 }
 
 /// Reports values that do not fit together.
@@ -29,4 +31,5 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     bus::check(config, checker);
     app::check(config, checker);
     server::check(config, checker);
+    webhook::check(config, checker);
 }

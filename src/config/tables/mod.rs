@@ -18,6 +18,7 @@ mod relay;
 mod server;
 mod socket;
 mod upstream;
+mod webhook;
 
 pub use app::{AppConfig, AppKind};
 pub use bus::{BusConfig, SentinelConfig};
@@ -32,6 +33,7 @@ pub use relay::{JoinPolicy, PublishPolicy, RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;
 pub use upstream::{UpstreamConfig, UpstreamConnect, WhenLost};
+pub use webhook::{HookRoute, HookStatusCode, WebhookConfig};
 
 use super::declare::table;
 
@@ -46,6 +48,7 @@ table! {
         limits: LimitsConfig,
         cors: CorsConfig,
         app: AppConfig,
+        webhook: WebhookConfig,
         bus: BusConfig,
         drain: DrainConfig,
         log: LogConfig,

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::bus::link_tests::server::{RedisCluster, SentinelSetup};
-use crate::bus::redis::{RedisTlsFiles, Topology};
+use crate::bus::redis::Topology;
 use crate::config::Secret;
+use crate::tls::ClientTlsFiles;
 
 /// The rules in docs/operations.md in their order: single server, Redis Cluster, Sentinel.
 fn documented_rules() -> Vec<Vec<String>> {
@@ -79,7 +80,7 @@ async fn the_documented_permissions_suffice_for_a_cluster() {
         "redis://roomwire:secret@127.0.0.1:{}",
         cluster.masters[0].port
     );
-    let settings = RedisSettings::new(&url, &Topology::Cluster, &RedisTlsFiles::default());
+    let settings = RedisSettings::new(&url, &Topology::Cluster, &ClientTlsFiles::default());
     works(settings.unwrap()).await;
 }
 
@@ -104,7 +105,7 @@ async fn the_documented_permissions_suffice_for_sentinels() {
     let settings = RedisSettings::new(
         "redis://roomwire:secret@main/0",
         &topology,
-        &RedisTlsFiles::default(),
+        &ClientTlsFiles::default(),
     );
     works(settings.unwrap()).await;
 }

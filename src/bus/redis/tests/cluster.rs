@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::bus::link_tests::server::RedisCluster;
-use crate::bus::redis::{RedisTlsFiles, Topology};
+use crate::bus::redis::Topology;
+use crate::tls::ClientTlsFiles;
 
 /// Settings with which every channel is sharded.
 fn sharded(cluster: &RedisCluster) -> RedisSettings {
@@ -15,7 +16,7 @@ fn sharded(cluster: &RedisCluster) -> RedisSettings {
 fn plain(cluster: &RedisCluster) -> RedisSettings {
     let url = cluster.masters[0].url();
     let mut settings =
-        RedisSettings::new(&url, &Topology::Cluster, &RedisTlsFiles::default()).unwrap();
+        RedisSettings::new(&url, &Topology::Cluster, &ClientTlsFiles::default()).unwrap();
     settings.ping_interval = Duration::from_millis(500);
     settings.spool.age = TIMEOUT;
     settings
@@ -192,7 +193,11 @@ async fn a_wrong_topology_is_named_in_the_error() {
     let [_, elsewhere, _] = one_each(&cluster, "key");
     let reason = store.get(&elsewhere).await.unwrap_err().to_string();
     assert!(reason.contains("bus.cluster = true"), "{reason}");
-    let alone = RedisSettings::new(&single.url(), &Topology::Cluster, &RedisTlsFiles::default());
+    let alone = RedisSettings::new(
+        &single.url(),
+        &Topology::Cluster,
+        &ClientTlsFiles::default(),
+    );
     let store = RedisStore::new(alone.unwrap());
     let reason = store.get("key").await.unwrap_err().to_string();
     assert!(reason.contains("bus.cluster = false"), "{reason}");

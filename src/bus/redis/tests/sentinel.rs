@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::bus::link_tests::server::SentinelSetup;
-use crate::bus::redis::{RedisTlsFiles, Topology};
+use crate::bus::redis::Topology;
+use crate::tls::ClientTlsFiles;
 
 fn watched(by: &SentinelSetup, service: &str) -> RedisSettings {
     let topology = Topology::Sentinel {
@@ -12,7 +13,7 @@ fn watched(by: &SentinelSetup, service: &str) -> RedisSettings {
         password: None,
     };
     let mut settings =
-        RedisSettings::new("redis://main", &topology, &RedisTlsFiles::default()).unwrap();
+        RedisSettings::new("redis://main", &topology, &ClientTlsFiles::default()).unwrap();
     settings.ping_interval = Duration::from_millis(500);
     // A failover takes several seconds, and messages published meanwhile must not expire.
     settings.spool.age = TIMEOUT;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::bus::link_tests::server::Certificates;
-use crate::bus::redis::{RedisTlsFiles, Topology};
+use crate::bus::redis::Topology;
+use crate::tls::ClientTlsFiles;
 
 fn start(certificates: &Certificates, name: &str, clients: &str) -> Option<RedisServer> {
     let options = certificates.options(name, clients);
@@ -10,20 +11,20 @@ fn start(certificates: &Certificates, name: &str, clients: &str) -> Option<Redis
     RedisServer::start_tls(&options)
 }
 
-fn over_tls(server: &RedisServer, files: &RedisTlsFiles) -> RedisSettings {
+fn over_tls(server: &RedisServer, files: &ClientTlsFiles) -> RedisSettings {
     let url = format!("rediss://127.0.0.1:{}", server.port);
     RedisSettings::new(&url, &Topology::Single, files).unwrap()
 }
 
-fn trusting(certificates: &Certificates) -> RedisTlsFiles {
-    RedisTlsFiles {
+fn trusting(certificates: &Certificates) -> ClientTlsFiles {
+    ClientTlsFiles {
         ca: Some(certificates.path("ca.pem")),
         identity: None,
     }
 }
 
-fn identified(certificates: &Certificates) -> RedisTlsFiles {
-    RedisTlsFiles {
+fn identified(certificates: &Certificates) -> ClientTlsFiles {
+    ClientTlsFiles {
         identity: Some((
             certificates.path("client.pem"),
             certificates.path("client.key"),
@@ -83,7 +84,7 @@ async fn the_setting_at_fault_is_named() {
         (
             over_tls(
                 &server,
-                &RedisTlsFiles {
+                &ClientTlsFiles {
                     ca: Some(certificates.path("ca.pem")),
                     ..identified(&others)
                 },
@@ -109,7 +110,7 @@ async fn the_setting_at_fault_is_named() {
 async fn invalid_files_are_named() {
     let certificates = Certificates::new();
     let rejected = |ca: &str, certificate: &str, key: &str| {
-        let files = RedisTlsFiles {
+        let files = ClientTlsFiles {
             ca: Some(certificates.path(ca)),
             identity: Some((certificates.path(certificate), certificates.path(key))),
         };

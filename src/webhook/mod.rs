@@ -1,0 +1,18 @@
+//! Requests to HTTP backends: who receives them, their signatures and bodies, and the limits that protect both sides.
+//!
+//! A [`WebhookClient`] exists for each thread that sends requests; those of a node share [`Webhooks`]: the URLs, and for
+//! each URL the number of concurrent requests, the waiting lines and the circuit breaker. The app `webhook` interprets
+//! the responses. See `docs/webhooks.md`.
+
+mod breaker;
+mod client;
+mod exchange;
+mod failure;
+pub mod schema;
+mod signature;
+mod target;
+
+pub use client::{HookRequest, WebhookClient, Webhooks};
+pub use failure::{HookFailure, HookFailureCode};
+pub use signature::Signer;
+pub use target::{HookLane, HookTarget};
