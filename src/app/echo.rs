@@ -26,18 +26,17 @@ impl SocketHandler for Echo {
 
     fn on_event(&self, _context: &SocketContext<'_>, event: Event) -> Outcome {
         let payload = event.payload;
-        let elements = payload.elements();
-        let args = elements.iter().skip(1).copied();
-        match elements.first().copied() {
+        let mut args = payload.elements();
+        match args.next() {
             Some(r#""message""#) => {
-                let json = Payload::event("message-back", args).json;
-                let attachments = payload.attachments;
-                [Effect::Emit(Payload { json, attachments })].into()
+                let echo = Payload::event("message-back", args);
+                let echo = echo.with_attachments(payload.into_attachments());
+                [Effect::Emit(echo)].into()
             }
             Some(r#""message-with-ack""#) => {
-                let json = format!("[{}]", args.collect::<Vec<_>>().join(",")).into();
-                let attachments = payload.attachments;
-                [Effect::Ack(Payload { json, attachments })].into()
+                let echo = Payload::array(args);
+                let echo = echo.with_attachments(payload.into_attachments());
+                [Effect::Ack(echo)].into()
             }
             _ => Outcome::none(),
         }

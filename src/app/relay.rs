@@ -21,7 +21,7 @@ use super::{
 use crate::config::{JoinPolicy, PublishPolicy, RelayConfig, Reloadable};
 use crate::model::elements::decode_string;
 use crate::model::payload::RESERVED_EVENTS;
-use crate::model::{Command, Elements, Emit, Payload, Room, Selector, SocketId};
+use crate::model::{Command, Emit, Payload, Room, Selector, SocketId};
 
 const EVENT_PREFIX: &str = "roomwire:";
 /// Maximum length of a room name in bytes. A node keeps several copies of each name (index, channel, subscription),
@@ -32,8 +32,9 @@ const ASK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Whether an event is for the relay, by its name.
 pub(super) fn is_relay_event(payload: &Payload) -> bool {
-    let head = payload.json.trim_start_matches('[').trim_start();
-    head.strip_prefix('"')
+    let literal = payload.elements().next().unwrap_or_default();
+    literal
+        .strip_prefix('"')
         .is_some_and(|name| name.starts_with(EVENT_PREFIX))
 }
 
@@ -154,7 +155,8 @@ impl Relay {
         let sender = Room::from(context.socket.as_str());
         Ok(Emit {
             to: Selector::room(context.namespace.clone(), room).except(sender),
-            payload: from_event(payload, arguments.event),
+            // `["roomwire:emit",room,event,args...]` -> `[event,args...]`
+            payload: payload.skip_elements(2),
             volatile: false,
             ack: None,
         })
@@ -250,12 +252,9 @@ fn ask(context: &SocketContext<'_>, emit: Emit) -> Outcome {
             let no_answer = error("no_answer", "nobody in the room answered");
             return [Effect::Ack(no_answer)].into();
         };
-        let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, reply.json);
-        let payload = Payload {
-            json: json.into(),
-            attachments: reply.attachments,
-        };
-        [Effect::Ack(payload)].into()
+        let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, reply.json());
+        let ack = Payload::text(json).with_attachments(reply.into_attachments());
+        [Effect::Ack(ack)].into()
     })
 }
 
@@ -268,7 +267,7 @@ struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     fn of(payload: &'a Payload) -> Self {
-        let mut elements = Elements::of(&payload.json);
+        let mut elements = payload.elements();
         Self {
             name: elements.next(),
             room: elements.next(),
@@ -291,20 +290,6 @@ impl<'a> Arguments<'a> {
             ));
         }
         Ok(Room::from(&*room))
-    }
-}
-
-/// `["roomwire:emit",room,event,args...]` -> `[event,args...]`, without encoding anything again.
-fn from_event(payload: &Payload, event: Option<&str>) -> Payload {
-    let start = event.map_or(0, |event| {
-        event.as_ptr() as usize - payload.json.as_ptr() as usize
-    });
-    let mut json = String::with_capacity(payload.json.len() - start + 1);
-    json.push('[');
-    json.push_str(&payload.json[start..]);
-    Payload {
-        json: ByteString::from(json),
-        attachments: payload.attachments.clone(),
     }
 }
 

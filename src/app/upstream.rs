@@ -426,7 +426,7 @@ mod tests {
         let mut effects = Effects::new();
         disconnect_client(ending, &settings, &mut effects);
         let texts = effects.into_iter().map(|effect| match effect {
-            Effect::Emit(payload) => payload.json.to_string(),
+            Effect::Emit(payload) => payload.json().to_owned(),
             other => format!("{other:?}"),
         });
         texts.collect::<Vec<_>>().join(" ")

@@ -79,6 +79,7 @@ pub(super) fn count_sent(metrics: &Metrics, packets: u64, bytes: u64) {
 mod tests {
     use super::super::shard::state::ShardLimits;
     use super::*;
+    use crate::model::payload::netstrings::CONVERTED;
     use crate::model::random::OsRandom;
     use crate::model::{Namespace, NodeId, Payload, Room, Selector, SocketId, WorkerIndex};
     use crate::outbox::{Bounds, PartKind, Share};
@@ -87,6 +88,16 @@ mod tests {
 
     #[test]
     fn members_of_one_room_receive_an_event_in_their_own_format_encoded_once_for_each() {
+        // Members of the other format need a conversion, whichever encoding the payload arrived in.
+        for (payload, conversions) in [
+            (Payload::event("e", ["1"]), [1, 0]),
+            (Payload::from_netstrings("3:\"e\",1:1,|"), [0, 1]),
+        ] {
+            publish_to_members_of_two_formats(payload, conversions);
+        }
+    }
+
+    fn publish_to_members_of_two_formats(payload: Payload, conversions: [usize; 2]) {
         let node = NodeId::random(&OsRandom);
         let directory = Directory::new(node, 1, None, Default::default());
         let limits = ShardLimits {
@@ -111,18 +122,20 @@ mod tests {
             .collect();
         let event = Emit {
             to: Selector::room(namespace, room),
-            payload: Payload::event("e", ["1"]),
+            payload,
             volatile: false,
             ack: None,
         };
         binary_parser::ENCODED.set(0);
+        CONVERTED.set([0, 0]);
         let accepted = emit(&mut state, &event, None, crate::clock::now(), &directory);
         assert_eq!(accepted, 6);
         assert_eq!(binary_parser::ENCODED.get(), 1);
+        assert_eq!(CONVERTED.get(), conversions);
         for (lane, format) in members {
             let (kind, content): (_, &[u8]) = match format == WireFormat::default() {
                 true => (PartKind::Text, br#"42["e",1]"#),
-                false => (PartKind::Binary, br#"B42["e",1]"#),
+                false => (PartKind::Binary, br#"B3:"e",1:1,|"#),
             };
             let parts = state.lanes.front(lane).unwrap().parts();
             let parts: Vec<_> = parts.map(|part| (part.kind, part.content)).collect();

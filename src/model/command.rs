@@ -27,7 +27,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emit {
     pub to: Selector,
-    /// `["name",args...]`
+    /// The name and the arguments.
     pub payload: Payload,
     /// Dropped for clients that cannot receive it at once.
     pub volatile: bool,
@@ -108,7 +108,7 @@ pub struct AckReply {
     pub token: AckToken,
     /// The socket that sent it; `None` if it came over a dialect without this information.
     pub socket: Option<SocketId>,
-    /// The arguments of the ack as a JSON array; empty in a report that the emit reached no socket.
+    /// The arguments of the ack; [`Payload::none`] in a report that the emit reached no socket.
     pub payload: Payload,
 }
 
@@ -118,13 +118,13 @@ impl AckReply {
         Self {
             token,
             socket: None,
-            payload: Payload::text(""),
+            payload: Payload::none(),
         }
     }
 
     /// Whether this is no ack but the report that the emit reached no socket.
     pub fn is_no_recipient(&self) -> bool {
-        self.payload.json.is_empty()
+        self.payload.is_none()
     }
 }
 

@@ -18,6 +18,19 @@ impl<'a> Elements<'a> {
             rest: rest.unwrap_or_default(),
         }
     }
+
+    /// The elements that are left as an array, without encoding anything again.
+    pub fn into_array(self) -> String {
+        let rest = self.rest.trim_ascii_start();
+        let mut array = String::with_capacity(rest.len() + 2);
+        array.push('[');
+        array.push_str(rest);
+        // Behind the last element nothing is left, not even the bracket.
+        if rest.is_empty() {
+            array.push(']');
+        }
+        array
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {

@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use super::Payload;
-use super::payload::{RESERVED_EVENTS, event_name};
+use super::payload::RESERVED_EVENTS;
 
 /// Maximum number of attachments of one packet (`docs/protocol.md#2-socketio`).
 pub const MAX_ATTACHMENTS: usize = 10;
@@ -28,7 +28,7 @@ impl Payload {
     /// # Errors
     /// Stock clients would close their connections or crash.
     pub fn check_event(&self, max_depth: usize) -> Result<(), Unfit> {
-        if let Some(name) = event_name(&self.json)
+        if let Some(name) = self.event_name()
             && RESERVED_EVENTS.contains(&&*name)
         {
             return Err(Unfit::Reserved(name.into_owned()));
@@ -41,10 +41,10 @@ impl Payload {
     /// # Errors
     /// Stock clients would close their connections or crash.
     pub fn check_ack(&self, max_depth: usize) -> Result<(), Unfit> {
-        if self.attachments.len() > MAX_ATTACHMENTS {
-            return Err(Unfit::TooManyAttachments(self.attachments.len()));
+        if self.attachments().len() > MAX_ATTACHMENTS {
+            return Err(Unfit::TooManyAttachments(self.attachments().len()));
         }
-        if is_deeper(&self.json, max_depth) {
+        if is_deeper(self.json(), max_depth) {
             return Err(Unfit::TooDeep(max_depth));
         }
         Ok(())
@@ -148,10 +148,9 @@ mod tests {
             event(r#"["e",[[]]]"#).check_event(2),
             Err(Unfit::TooDeep(2))
         );
-        let mut many = event(r#"["e"]"#);
-        many.attachments = vec![Default::default(); MAX_ATTACHMENTS].into();
-        assert_eq!(many.check_event(2), Ok(()));
-        many.attachments.push(Default::default());
+        let attached = |count| event(r#"["e"]"#).with_attachments(vec![Default::default(); count]);
+        assert_eq!(attached(MAX_ATTACHMENTS).check_event(2), Ok(()));
+        let many = attached(MAX_ATTACHMENTS + 1);
         assert_eq!(many.check_ack(2), Err(Unfit::TooManyAttachments(11)));
     }
 }

@@ -36,7 +36,7 @@ pub use identity::Identity;
 pub use lifecycle::{SocketChange, SocketEvent};
 pub use message::{Message, TransportName};
 pub use network::{Network, is_private};
-pub use payload::Payload;
+pub use payload::{Attachments, Payload};
 pub use query::{Query, QueryAnswer, QueryRequest, QueryResponse};
 pub use random::Random;
 pub use reply_to::{DialectId, ReplyTo};

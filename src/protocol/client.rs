@@ -6,6 +6,7 @@
 //! upstream connection (`crate::upstream`) drives it.
 
 mod early;
+mod masked;
 mod open;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use super::socket_io::packet::PacketKind;
 use super::websocket::{DecodeFailure, Frame, FrameDecoder, OpCode, write_masked};
 use crate::model::{AckId, Namespace, Payload, Random};
 use early::EarlyEvents;
+use masked::{MaskedFrames, random_mask};
 
 /// The CONNECT of a connection.
 #[derive(Debug, Clone)]
@@ -304,8 +306,9 @@ impl Client {
 
     /// Acknowledges an event of the server.
     pub fn ack(&mut self, id: &AckId, payload: &Payload) {
-        let text = encode::encode_ack(&self.connect.namespace, id, payload);
-        let frames = self.frames_of(&text, payload);
+        let mut frames = MaskedFrames::new(&*self.random);
+        encode::write_ack_messages(&self.connect.namespace, id, payload, &mut frames);
+        let frames = frames.finish();
         self.outgoing.extend_from_slice(&frames);
     }
 
@@ -374,28 +377,14 @@ impl Client {
     }
 
     fn event_frames(&self, payload: &Payload, id: Option<u64>) -> Vec<u8> {
-        let text = encode::encode_event(&self.connect.namespace, id, payload);
-        self.frames_of(&text, payload)
-    }
-
-    fn frames_of(&self, text: &[u8], payload: &Payload) -> Vec<u8> {
-        let mut frames = Vec::new();
-        write_masked(OpCode::Text, self.mask(), &[text], &mut frames);
-        for attachment in &payload.attachments {
-            write_masked(OpCode::Binary, self.mask(), &[attachment], &mut frames);
-        }
-        frames
+        let mut frames = MaskedFrames::new(&*self.random);
+        encode::write_event_messages(&self.connect.namespace, id, payload, &mut frames);
+        frames.finish()
     }
 
     fn write(&mut self, opcode: OpCode, content: &[u8]) {
-        let mask = self.mask();
+        let mask = random_mask(&*self.random);
         write_masked(opcode, mask, &[content], &mut self.outgoing);
-    }
-
-    fn mask(&self) -> [u8; 4] {
-        let mut mask = [0; 4];
-        self.random.fill(&mut mask);
-        mask
     }
 }
 

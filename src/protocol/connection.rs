@@ -178,7 +178,7 @@ impl Connection {
         }
         Ok(Some(ProtocolEvent::ConnectRequested {
             name: packet.namespace.to_string(),
-            auth: packet.into_payload().json,
+            auth: packet.into_data(),
             at: now,
         }))
     }

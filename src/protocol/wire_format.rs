@@ -2,7 +2,8 @@
 //!
 //! To add a parser, a protocol revision or a compression: add a variant to its enum, and an arm to each `match` here. The
 //! broker encodes a publish once for each format among its receivers, and sessions decode by the format of their
-//! client; neither inspects it.
+//! client; neither inspects it. A parser that does not encode payloads as JSON also needs an encoding in
+//! `model::Payload`, whose methods convert for readers that expect another one.
 
 use super::server_packet::{MessageWriter, ServerPacket};
 use super::socket_io::Decoder;
@@ -70,8 +71,9 @@ impl WireFormat {
     }
 }
 
-/// A second parser, to prove that nothing else depends on the first: each packet is one binary message, which holds the
-/// text of the JSON parser behind a letter.
+/// A second parser, to prove that nothing else depends on the first: each packet is one binary message. Behind a
+/// letter, events and acks hold their payload in an encoding without JSON, and other packets the text of the JSON
+/// parser.
 #[cfg(test)]
 pub(crate) mod binary_parser {
     use std::cell::Cell;
@@ -85,9 +87,14 @@ pub(crate) mod binary_parser {
 
     pub(super) fn encode(packet: &ServerPacket<'_>) -> Vec<u8> {
         ENCODED.set(ENCODED.get() + 1);
-        let mut text = vec![b'B'];
-        encode::write_text(packet, &mut text);
-        text
+        let mut message = vec![b'B'];
+        match packet {
+            ServerPacket::Event { payload, .. } | ServerPacket::Ack { payload, .. } => {
+                message.extend_from_slice(&payload.netstrings());
+            }
+            _ => encode::write_text(packet, &mut message),
+        }
+        message
     }
 
     /// The format of clients with this parser.
@@ -95,6 +102,64 @@ pub(crate) mod binary_parser {
         WireFormat {
             parser: Parser::Binary,
             ..WireFormat::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::Payload;
+    use crate::model::payload::netstrings::CONVERTED;
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Messages(Vec<Vec<u8>>);
+
+    impl MessageWriter for Messages {
+        fn text(&mut self, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>)) {
+            let mut text = Vec::new();
+            write(&mut text);
+            self.0.push(text);
+            attachments.iter().for_each(|it| self.binary(it));
+        }
+
+        fn binary(&mut self, content: &[u8]) {
+            self.0.push(content.to_vec());
+        }
+    }
+
+    fn encode_in(format: WireFormat, payload: &Payload) -> Vec<Vec<u8>> {
+        let mut messages = Messages::default();
+        format.encode(&ServerPacket::event("/", payload), &mut messages);
+        messages.0
+    }
+
+    #[test]
+    fn a_payload_is_converted_only_for_a_format_that_needs_another_encoding_than_it_holds() {
+        let placeholder = r#"{"_placeholder":true,"num":0}"#;
+        let from_json = Payload::event("e", [placeholder])
+            .with_attachments(vec![Bytes::from_static(&[1, 0xff])]);
+        let netstrings = format!("3:\"e\",{}:{placeholder},|2:", placeholder.len());
+        let netstrings = [netstrings.as_bytes(), &[1, 0xff], b","].concat();
+        let from_netstrings = Payload::from_netstrings(netstrings.clone());
+
+        let text = format!("451-[\"e\",{placeholder}]").into_bytes();
+        let by_json = [text, vec![1, 0xff]];
+        let by_binary = [[b"B", netstrings.as_slice()].concat()];
+        let (json, binary) = (WireFormat::default(), binary_parser::format());
+        for (payload, format, expected, converted) in [
+            (&from_json, json, &by_json[..], [0, 0]),
+            (&from_json, binary, &by_binary, [1, 0]),
+            (&from_netstrings, binary, &by_binary, [0, 0]),
+            (&from_netstrings, json, &by_json, [0, 1]),
+            // A clone shares what has been converted.
+            (&from_netstrings.clone(), json, &by_json, [0, 0]),
+        ] {
+            CONVERTED.set([0, 0]);
+            assert_eq!(encode_in(format, payload), expected);
+            assert_eq!(CONVERTED.get(), converted);
         }
     }
 }

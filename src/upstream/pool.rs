@@ -11,7 +11,6 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{UpstreamEventKind, UpstreamRejection};
 use crate::model::{Network, Payload, Random, Unfit, ViaMark};
-use crate::protocol::socket_io::packet::event_name;
 
 /// The upstreams of a node. Shared by its workers.
 pub struct Pool {
@@ -93,8 +92,9 @@ impl Pool {
     /// Whether an event matches `app.upstream.forward`.
     pub(super) fn forwards(&self, event: &Payload) -> bool {
         let patterns = &self.settings.forward;
-        let name = event_name(&event.json);
-        name.is_some_and(|name| patterns.iter().any(|pattern| pattern.matches(&name)))
+        event
+            .event_name()
+            .is_some_and(|name| patterns.iter().any(|pattern| pattern.matches(&name)))
     }
 
     /// A permit for one more connection.

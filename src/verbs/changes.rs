@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(rooms, ["a", "user:ada", socket.as_str()]);
         assert_eq!(emit.to.except[0].as_str(), "b");
         assert_eq!(emit.to.namespace, Namespace::from("/chat"));
-        let elements: Vec<&str> = emit.payload.elements().into_iter().collect();
+        let elements: Vec<&str> = emit.payload.elements().collect();
         assert_eq!(elements, [r#""say \"hi\"""#, r#"{"n": 1.0}"#, r#""x""#]);
         assert!(emit.volatile);
     }
@@ -216,7 +216,7 @@ mod tests {
     fn an_emit_without_arguments_is_its_name() {
         for args in ["", r#","args":[]"#, r#","args":[ ]"#, r#","args":null"#] {
             let emit = emit(&format!(r#"{{"everybody":true,"event":"e"{args}}}"#)).unwrap();
-            let elements: Vec<&str> = emit.payload.elements().into_iter().collect();
+            let elements: Vec<&str> = emit.payload.elements().collect();
             assert_eq!(elements, [r#""e""#], "{args}");
             assert!(emit.to.rooms.is_empty());
         }
@@ -292,7 +292,7 @@ mod tests {
         let json = r#"{"everybody":true,"event":"e","args":[{"a":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":0}],
             "attachments":["AQID","-_8"]}"#;
         let emit = emit(json).unwrap();
-        let attachments: Vec<&[u8]> = emit.payload.attachments.iter().map(|a| &a[..]).collect();
+        let attachments: Vec<&[u8]> = emit.payload.attachments().iter().map(|a| &a[..]).collect();
         assert_eq!(attachments, [&[1, 2, 3][..], &[0xfb, 0xff][..]]);
     }
 

@@ -18,7 +18,7 @@ use super::problem::{Code, VerbError};
 use super::target::targeted;
 use crate::model::base64::decode_lenient;
 use crate::model::elements::Elements;
-use crate::model::{Emit, Payload};
+use crate::model::{Attachments, Emit, Payload};
 
 /// The longest time limit of a call.
 pub const MAX_CALL_TIME: Duration = Duration::from_secs(60);
@@ -109,8 +109,9 @@ pub(super) fn event_payload(
     }
     let mut payload = Payload::text(event_json(event, args));
     if !attachments.is_empty() {
-        payload.attachments = attachments.iter().map(decoded).collect::<Result<_, _>>()?;
+        let attachments: Attachments = attachments.iter().map(decoded).collect::<Result<_, _>>()?;
         check_placeholders(args, attachments.len())?;
+        payload = payload.with_attachments(attachments);
     }
     let checked = payload.check_event(rules.max_depth);
     checked.map_err(|unfit| VerbError::new(Code::InvalidEvent, unfit.to_string()))?;

@@ -103,14 +103,14 @@ impl Dialect for ToyDialect {
         let text = match outbound {
             Outbound::Command(Command::Emit(emit)) => {
                 let room = emit.to.rooms.first().map_or("*", |room| room);
-                format!("node={} emit {room} {}", self.node, emit.payload.json)
+                format!("node={} emit {room} {}", self.node, emit.payload.json())
             }
             Outbound::Reply(reply) => {
                 let ReplyTo::Foreign { address, .. } = &reply.token.reply_to else {
                     return Ok(Vec::new());
                 };
                 let number = String::from_utf8_lossy(address);
-                format!("reply {number} {}", reply.payload.json)
+                format!("reply {number} {}", reply.payload.json())
             }
             _ => return Ok(Vec::new()),
         };

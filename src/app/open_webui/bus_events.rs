@@ -4,7 +4,7 @@
 //! (docs/open-webui.md), so each socket of the user looks up its channels here. The access to a chat changed, or a
 //! socket was removed from a chat: what was cached about it is dropped.
 
-use crate::model::{Command, Emit, SocketId};
+use crate::model::{Command, Emit, Payload, SocketId};
 
 /// Maximum size in bytes of an event that is inspected. The relevant ones have a few hundred.
 const MAX_SIZE: usize = 1024;
@@ -28,19 +28,17 @@ impl BusEvent {
                 let [room] = to.rooms.as_slice() else {
                     return None;
                 };
-                if payload.json.len() > MAX_SIZE {
+                if payload.size() > MAX_SIZE {
                     return None;
                 }
                 if let Some(user) = room.strip_prefix("user:") {
-                    let is_relevant = payload.json.starts_with(r#"["events:channel","#)
-                        && payload.json.contains(r#""channel:created""#);
+                    let is_relevant = is_event(payload, "events:channel", r#""channel:created""#);
                     let user = user.to_owned();
                     return is_relevant.then_some(Self::ChannelCreated { user });
                 }
                 let socket = SocketId::parse(room)?;
-                let is_relevant = payload.json.starts_with(r#"["events","#)
-                    && payload.json.contains(r#""chat:access""#);
-                is_relevant.then_some(Self::ChatAccess { socket })
+                is_event(payload, "events", r#""chat:access""#)
+                    .then_some(Self::ChatAccess { socket })
             }
             Command::Leave { selector, rooms } => {
                 let socket = selector.single_socket()?;
@@ -52,11 +50,16 @@ impl BusEvent {
     }
 }
 
+/// Whether this is the event `name` and contains the JSON string `kind`. Its arguments are not parsed.
+fn is_event(payload: &Payload, name: &str, kind: &str) -> bool {
+    payload.event_name().as_deref() == Some(name) && payload.json().contains(kind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::random::OsRandom;
-    use crate::model::{Namespace, NodeId, Payload, Room, Selector};
+    use crate::model::{Namespace, NodeId, Room, Selector};
 
     #[test]
     fn only_relevant_commands_are_recognized() {

@@ -86,7 +86,7 @@ mod tests {
 
     fn json(command: &Command) -> &str {
         match command {
-            Command::Emit(emit) => &emit.payload.json,
+            Command::Emit(emit) => emit.payload.json(),
             other => panic!("{other:?}"),
         }
     }

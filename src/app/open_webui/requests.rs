@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::Payload;
+use crate::model::elements::decode_string;
 
 /// Prefixes of chats that exist only in one browser, and of channels. No other user can open them as a chat.
 const UNSHARED: [&str; 3] = ["temporary:", "local:", "channel:"];
@@ -108,17 +109,16 @@ pub(super) fn token_of(auth: &str) -> Option<String> {
 impl BrowserRequest {
     /// Parses an event; `user` is the id of the user the socket is logged in as.
     pub(super) fn parse(payload: &Payload, user: Option<&str>) -> Self {
-        let elements = payload.elements();
-        let name: String = elements
-            .first()
-            .and_then(|name| serde_json::from_str(name).ok())
-            .unwrap_or_default();
-        let argument = elements.get(1).copied().unwrap_or("null");
+        let mut elements = payload.elements();
+        let name = elements.next().and_then(decode_string).unwrap_or_default();
+        let argument = elements.next();
+        let has_argument = argument.is_some();
+        let argument = argument.unwrap_or("null");
         let other = Self::Other {
             requires_user: name.starts_with("encryption:")
-                || has_three_parts(&name) && elements.len() > 1,
+                || has_three_parts(&name) && has_argument,
         };
-        match name.as_str() {
+        match &*name {
             "user-join" => Self::UserJoin {
                 token: auth(argument).and_then(|with| with.auth?.token),
             },
@@ -148,12 +148,10 @@ impl BrowserRequest {
             "events:chat" => chat(argument).unwrap_or(Self::Other {
                 requires_user: true,
             }),
-            name if is_completion_chunk(name, user) && elements.len() > 1 => {
-                Self::CompletionChunk {
-                    channel: name.to_owned(),
-                    data: argument.to_owned(),
-                }
-            }
+            name if is_completion_chunk(name, user) && has_argument => Self::CompletionChunk {
+                channel: name.to_owned(),
+                data: argument.to_owned(),
+            },
             _ => other,
         }
     }

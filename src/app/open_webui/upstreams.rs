@@ -24,6 +24,7 @@ use super::user::Login;
 use crate::app::{Effect, Effects, Event, Outcome, SocketHandle};
 use crate::clock::now;
 use crate::logging::Burst;
+use crate::model::elements::decode_string;
 use crate::model::{Namespace, Payload, SocketId};
 use crate::upstream::{
     ConnectRequest, ConnectionOptions, Ending, OverLimit, Pool, UpstreamConnection, UpstreamEvent,
@@ -135,9 +136,8 @@ impl Upstreams {
         login: &Login,
         event: Event,
     ) -> Outcome {
-        let elements = event.payload.elements();
-        let name = elements.first().copied().unwrap_or_default();
-        let name: String = serde_json::from_str(name).unwrap_or_default();
+        let mut elements = event.payload.elements();
+        let name = elements.next().and_then(decode_string).unwrap_or_default();
         let kind = if OpenDocuments::concerns(&name) {
             ConnectionKind::Documents
         } else {
@@ -156,7 +156,7 @@ impl Upstreams {
                 Err(over) => return over_limit(over),
             }
         }
-        state.open.track(&name, elements.get(1).copied());
+        state.open.track(&name, elements.next());
         state.last_used = Some(now());
         let Some(connection) = state.slot(kind) else {
             return Outcome::none();

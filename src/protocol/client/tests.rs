@@ -181,7 +181,7 @@ fn name_of(event: &ServerEvent) -> String {
         ServerEvent::Event { payload, ack } => {
             let id = ack.as_ref().and_then(AckId::number);
             let id = id.map(|id| format!(" {id}")).unwrap_or_default();
-            format!("{}{id}", payload.elements()[0])
+            format!("{}{id}", payload.elements().next().unwrap())
         }
         ServerEvent::Ack { id, .. } => format!("acked {id}"),
     }
@@ -198,10 +198,7 @@ fn attachments_pass_in_both_directions() {
     let [ServerEvent::Event { payload, ack: None }] = events.as_slice() else {
         panic!("{events:?}");
     };
-    assert_eq!(
-        payload.attachments.as_slice(),
-        [Bytes::from_static(&[1, 2])]
-    );
+    assert_eq!(payload.attachments(), [Bytes::from_static(&[1, 2])]);
     assert_eq!(peer.client.emit(payload, true), Some(0));
     assert_eq!(
         peer.sent(),

@@ -39,13 +39,12 @@ impl Packet<'_> {
 
     /// The arguments of an event (the name first) or ack.
     pub fn into_payload(self) -> Payload {
-        Payload {
-            json: match self.data {
-                Cow::Borrowed(text) => ByteString::from(text),
-                Cow::Owned(text) => ByteString::from(text),
-            },
-            attachments: self.attachments,
-        }
+        Payload::text(shared(self.data)).with_attachments(self.attachments)
+    }
+
+    /// The data of a packet without attachments.
+    pub fn into_data(self) -> ByteString {
+        shared(self.data)
     }
 }
 
@@ -160,6 +159,13 @@ impl Decoder {
             size,
             limit: self.max_packet,
         })
+    }
+}
+
+fn shared(data: Cow<'_, str>) -> ByteString {
+    match data {
+        Cow::Borrowed(text) => ByteString::from(text),
+        Cow::Owned(text) => ByteString::from(text),
     }
 }
 

@@ -24,7 +24,7 @@ pub fn write_messages(packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
 fn attachments<'a>(packet: &ServerPacket<'a>) -> &'a [Bytes] {
     match packet {
         ServerPacket::Event { payload, .. } | ServerPacket::Ack { payload, .. } => {
-            &payload.attachments
+            payload.attachments()
         }
         _ => &[],
     }
@@ -69,47 +69,53 @@ pub fn write_text(packet: &ServerPacket<'_>, out: &mut Vec<u8>) {
 
 /// Appends an event: `42["name",...]`, or `45<n>-...` with attachments.
 pub fn write_event(out: &mut Vec<u8>, namespace: &str, id: Option<u64>, payload: &Payload) {
-    let digit = if payload.attachments.is_empty() {
-        b'2'
-    } else {
-        b'5'
-    };
-    write_header(out, digit, payload.attachments.len(), namespace);
+    let attachments = payload.attachments().len();
+    let digit = if attachments == 0 { b'2' } else { b'5' };
+    write_header(out, digit, attachments, namespace);
     if let Some(id) = id {
         write_display(out, id);
     }
-    out.extend_from_slice(payload.json.as_bytes());
+    out.extend_from_slice(payload.json().as_bytes());
 }
 
 /// Appends the ack of an event: `43<id>[...]`, or `46<n>-<id>[...]` with attachments.
 pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: &AckId, payload: &Payload) {
-    let digit = if payload.attachments.is_empty() {
-        b'3'
-    } else {
-        b'6'
-    };
-    write_header(out, digit, payload.attachments.len(), namespace);
+    let attachments = payload.attachments().len();
+    let digit = if attachments == 0 { b'3' } else { b'6' };
+    write_header(out, digit, attachments, namespace);
     write_display(out, id);
-    out.extend_from_slice(payload.json.as_bytes());
+    out.extend_from_slice(payload.json().as_bytes());
 }
 
 /// Upper bound of the bytes of an event's or ack's text whose id has up to 20 digits.
 pub fn text_capacity(namespace: &str, payload: &Payload) -> usize {
-    HEADER_CAPACITY + namespace.len() + payload.json.len()
+    HEADER_CAPACITY + namespace.len() + payload.json().len()
 }
 
-/// The text of an event, as [`write_event`] appends it.
-pub fn encode_event(namespace: &str, id: Option<u64>, payload: &Payload) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text_capacity(namespace, payload));
-    write_event(&mut out, namespace, id, payload);
-    out
+/// Writes an event of a client as one text message and its attachments.
+pub fn write_event_messages(
+    namespace: &str,
+    id: Option<u64>,
+    payload: &Payload,
+    out: &mut impl MessageWriter,
+) {
+    out.text(payload.attachments(), |text| {
+        text.reserve_exact(text_capacity(namespace, payload));
+        write_event(text, namespace, id, payload);
+    });
 }
 
-/// The text of an ack, as [`write_ack`] appends it.
-pub fn encode_ack(namespace: &str, id: &AckId, payload: &Payload) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text_capacity(namespace, payload));
-    write_ack(&mut out, namespace, id, payload);
-    out
+/// Writes an ack of a client as one text message and its attachments.
+pub fn write_ack_messages(
+    namespace: &str,
+    id: &AckId,
+    payload: &Payload,
+    out: &mut impl MessageWriter,
+) {
+    out.text(payload.attachments(), |text| {
+        text.reserve_exact(text_capacity(namespace, payload));
+        write_ack(text, namespace, id, payload);
+    });
 }
 
 /// A client's request to join a namespace: `40{"token":"..."}`. `auth` is a JSON object or empty.

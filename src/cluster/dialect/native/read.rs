@@ -12,8 +12,8 @@ use super::{
 };
 use crate::cluster::dialect::MemberState;
 use crate::model::{
-    AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Payload, Query,
-    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
+    AckReply, AckToken, Announcement, Attachments, Command, DialectId, Emit, Namespace, NodeId,
+    Payload, Query, QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
 };
 
 /// Why a message cannot be decoded.
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
 
     fn payload(&mut self) -> Result<Payload, DecodeError> {
         let payload = self.reply()?;
-        if payload.json.is_empty() {
+        if payload.is_none() {
             return Err(DecodeError::Invalid("payload"));
         }
         Ok(payload)
@@ -236,11 +236,11 @@ impl<'a> Reader<'a> {
         }
         let count = self.count("attachments")?;
         let possible = (self.end - self.at) / 4;
-        let mut attachments = SmallVec::with_capacity(count.min(possible));
+        let mut attachments = Attachments::with_capacity(count.min(possible));
         for _ in 0..count {
             attachments.push(self.blob("attachment")?);
         }
-        Ok(Payload { json, attachments })
+        Ok(Payload::text(json).with_attachments(attachments))
     }
 
     fn token(&mut self) -> Result<AckToken, DecodeError> {

@@ -28,16 +28,15 @@ fn emit_to(selector: Selector) -> Command {
 
 #[test]
 fn an_emit_has_the_documented_layout() {
-    let mut emit = Emit {
+    let emit = Emit {
         to: Selector::room(Namespace::main(), Room::from("r")).except(Room::from("x")),
-        payload: Payload::text("[\"e\"]"),
+        payload: Payload::text("[\"e\"]").with_attachments(vec![Bytes::from_static(b"\xff")]),
         volatile: true,
         ack: Some(AckToken {
             reply_to: ReplyTo::Node(node("nod2")),
             id: 258,
         }),
     };
-    emit.payload.attachments.push(Bytes::from_static(b"\xff"));
     let encoded = encode_command(node("nod1"), &Command::Emit(emit)).unwrap();
     let expected: &[&[u8]] = &[
         b"\x02\0\x01\x03nod1",
@@ -61,7 +60,7 @@ fn a_decoded_payload_shares_the_memory_of_the_message() {
     let NativeMessage::Command(Command::Emit(emit)) = message else {
         panic!("no emit")
     };
-    let shared = emit.payload.json.as_bytes().as_ptr_range();
+    let shared = emit.payload.json().as_bytes().as_ptr_range();
     let whole = encoded.as_ptr_range();
     assert!(whole.contains(&shared.start) && shared.end <= whole.end);
 }
@@ -216,9 +215,8 @@ fn selector() -> impl Strategy<Value = Selector> {
 fn payload() -> impl Strategy<Value = Payload> {
     let attachments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3);
     ("\\PC{0,30}", attachments).prop_map(|(name, attachments)| {
-        let mut payload = Payload::event(&name, ["1"]);
-        payload.attachments = attachments.into_iter().map(Bytes::from).collect();
-        payload
+        let attachments: Vec<_> = attachments.into_iter().map(Bytes::from).collect();
+        Payload::event(&name, ["1"]).with_attachments(attachments)
     })
 }
 

@@ -227,9 +227,9 @@ impl Writer {
     }
 
     fn payload(&mut self, payload: &Payload) -> Result<(), TooLong> {
-        self.blob("payload", payload.json.as_bytes())?;
-        self.count("attachments", payload.attachments.len())?;
-        let mut attachments = payload.attachments.iter();
+        self.blob("payload", payload.json().as_bytes())?;
+        self.count("attachments", payload.attachments().len())?;
+        let mut attachments = payload.attachments().iter();
         attachments.try_for_each(|attachment| self.blob("attachment", attachment))
     }
 

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::{CallbackAddress, Decoded, Ignored, PythonCodec};
 use crate::model::base64::decode_lenient;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector,
+    AckReply, AckToken, Attachments, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector,
 };
 
 /// The message cannot be decoded.
@@ -188,10 +188,7 @@ fn payload(message: &PythonMessage<'_>) -> Result<Payload, DecodeError> {
         return Err(DecodeError::Placeholder);
     }
     let json = event_json(event, Some(arguments.get()));
-    Ok(Payload {
-        json: json.into(),
-        attachments,
-    })
+    Ok(Payload::text(json).with_attachments(attachments))
 }
 
 /// `["name",argument,...]`
@@ -211,7 +208,7 @@ fn event_json(event: &str, data: Option<&str>) -> String {
     format!("[{event},{arguments}]")
 }
 
-fn attachments(encoded: &[&RawValue]) -> Result<SmallVec<[Bytes; 0]>, DecodeError> {
+fn attachments(encoded: &[&RawValue]) -> Result<Attachments, DecodeError> {
     let decode = |(number, raw): (usize, &&RawValue)| {
         let text: Cow<'_, str> =
             serde_json::from_str(raw.get()).map_err(|_no_text| DecodeError::Base64(number))?;

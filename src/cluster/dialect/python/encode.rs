@@ -56,7 +56,7 @@ impl PythonCodec {
     pub fn encode_reply(reply: &AckReply) -> Result<Bytes, Unsupported> {
         let address =
             CallbackAddress::of(&reply.token.reply_to).ok_or(Unsupported::ForeignRecipient)?;
-        if !reply.payload.attachments.is_empty() {
+        if reply.payload.has_attachments() {
             return Err(Unsupported::BinaryReply);
         }
         let json = format!(
@@ -65,7 +65,7 @@ impl PythonCodec {
             json_string(&address.room),
             json_string(&address.namespace),
             reply.token.id,
-            reply.payload.json,
+            reply.payload.json(),
         );
         Ok(Bytes::from(json))
     }
@@ -75,7 +75,7 @@ impl PythonCodec {
         let selector = &emit.to;
         let mut body = format!(
             ",\"event\":{event},\"data\":{data},\"binary\":{},\"room\":{},\"skip_sid\":{}",
-            !emit.payload.attachments.is_empty(),
+            emit.payload.has_attachments(),
             one_or_many(&selector.rooms),
             one_or_many(socket_rooms_only(&selector.except)?),
         );
@@ -161,18 +161,19 @@ fn message_of(host_id: &str, method: &str, namespace: &Namespace, body: &str) ->
 /// The event's name, and `data`: the list of arguments, or with attachments a list of that list
 /// and the attachments in base64.
 fn event_and_data(payload: &Payload) -> Result<(&str, String), Unsupported> {
-    let elements = payload.elements();
-    let (event, arguments) = elements.split_first().ok_or(Unsupported::NoName)?;
+    let mut elements = payload.elements();
+    let event = elements.next().ok_or(Unsupported::NoName)?;
+    let arguments: Vec<_> = elements.collect();
     // Stock processes express "no argument" as one null; old ones take an empty list for an argument.
-    let arguments = match arguments {
+    let arguments = match arguments.as_slice() {
         [] => "[null]".to_owned(),
         some => format!("[{}]", some.join(",")),
     };
-    if payload.attachments.is_empty() {
+    if !payload.has_attachments() {
         return Ok((event, arguments));
     }
     let mut data = format!("[{arguments}");
-    for attachment in &payload.attachments {
+    for attachment in payload.attachments() {
         data.push_str(",\"");
         STANDARD.encode_string(attachment, &mut data);
         data.push('"');

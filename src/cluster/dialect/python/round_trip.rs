@@ -54,9 +54,8 @@ fn payload() -> impl Strategy<Value = Payload> {
         for number in 0..attachments.len() {
             arguments.push(format!("{{\"_placeholder\":true,\"num\":{number}}}"));
         }
-        let mut payload = Payload::event(&name, arguments.iter().map(String::as_str));
-        payload.attachments = attachments.into_iter().map(Into::into).collect();
-        payload
+        let attachments: Vec<_> = attachments.into_iter().map(Into::into).collect();
+        Payload::event(&name, arguments.iter().map(String::as_str)).with_attachments(attachments)
     })
 }
 

@@ -153,10 +153,10 @@ fn binary_of_every_release_is_decoded() {
         );
         let payload = emit(&message).payload;
         assert_eq!(
-            (&*payload.json, payload.attachments.len()),
+            (payload.json(), payload.attachments().len()),
             (&*json, attachments)
         );
-        if let Some(attachment) = payload.attachments.first() {
+        if let Some(attachment) = payload.attachments().first() {
             assert_eq!(attachment[..2], [1, 2]);
         }
     }
@@ -323,7 +323,7 @@ fn the_reply_to_a_stock_emit_has_the_form_that_its_manager_requires() {
         PythonCodec::encode_reply(&reply).unwrap(),
         r#"{"method":"callback","host_id":"H","sid":"9hXUJ8XOaibBZPrfAAAB","namespace":"/","id":1,"args":["ret",1]}"#
     );
-    reply.payload.attachments.push("x".into());
+    reply.payload = reply.payload.with_attachments(vec!["x".into()]);
     assert_eq!(
         PythonCodec::encode_reply(&reply),
         Err(Unsupported::BinaryReply)
@@ -388,7 +388,7 @@ fn a_binary_emit_nested_too_deeply_for_the_parser_is_rejected_with_the_reason() 
             r#"{{"method":"emit","event":"e","data":[{open}{{"_placeholder":true,"num":0}}{close},"AQ=="],"binary":true,"namespace":"/","room":"r"}}"#
         )
     };
-    assert_eq!(emit(&message(100)).payload.attachments.len(), 1);
+    assert_eq!(emit(&message(100)).payload.attachments().len(), 1);
     let error = codec().decode(message(130).as_bytes()).unwrap_err();
     assert!(error.to_string().contains("recursion limit"), "{error}");
 }

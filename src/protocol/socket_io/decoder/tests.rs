@@ -46,7 +46,7 @@ fn attachments_complete_a_packet() {
     assert_eq!(decoder.binary(one.clone()), Ok(None));
     let packet = decoder.binary(two.clone()).unwrap().unwrap();
     assert_eq!(packet.event_name().as_deref(), Some("m"));
-    assert_eq!(packet.into_payload().attachments.as_slice(), [one, two]);
+    assert_eq!(packet.into_payload().attachments(), [one, two]);
     assert!(!decoder.is_partial());
 }
 
@@ -179,9 +179,8 @@ fn payload() -> impl Strategy<Value = Payload> {
     (".{0,9}", prop::collection::vec(json(), 0..4), attachments).prop_map(|(name, args, data)| {
         let mut args: Vec<String> = args.iter().map(Value::to_string).collect();
         args.extend((0..data.len()).map(|n| format!("{{\"_placeholder\":true,\"num\":{n}}}")));
-        let mut payload = Payload::event(&format!("e{name}"), args.iter().map(String::as_str));
-        payload.attachments = data.into_iter().map(Bytes::from).collect();
-        payload
+        let data: Vec<_> = data.into_iter().map(Bytes::from).collect();
+        Payload::event(&format!("e{name}"), args.iter().map(String::as_str)).with_attachments(data)
     })
 }
 
@@ -193,9 +192,10 @@ proptest! {
     #[test]
     fn events_are_read_back(namespace in namespace(), id in any::<Option<u32>>(), payload in payload()) {
         let id = id.map(u64::from);
-        let text = encode::encode_event(&namespace, id, &payload);
+        let mut text = Vec::new();
+        encode::write_event(&mut text, &namespace, id, &payload);
         prop_assert!(text.len() <= encode::text_capacity(&namespace, &payload));
-        let packet = decode(&text, &payload.attachments);
+        let packet = decode(&text, payload.attachments());
         prop_assert_eq!(packet.kind, PacketKind::Event);
         prop_assert_eq!(&*packet.namespace, &namespace);
         prop_assert_eq!(packet.id.as_ref().and_then(AckId::number), id);
@@ -206,7 +206,9 @@ proptest! {
     fn acks_are_read_back(namespace in namespace(), digits in "[0-9]{1,30}", payload in payload()) {
         let text = format!("2{digits}[\"m\"]");
         let id = packet::parse(&text).unwrap().id.unwrap();
-        let packet = decode(&encode::encode_ack(&namespace, &id, &payload), &payload.attachments);
+        let mut text = Vec::new();
+        encode::write_ack(&mut text, &namespace, &id, &payload);
+        let packet = decode(&text, payload.attachments());
         prop_assert_eq!(packet.kind, PacketKind::Ack);
         prop_assert_eq!(&*packet.namespace, &namespace);
         prop_assert_eq!(packet.id.as_ref().map(AckId::to_string), Some(digits));

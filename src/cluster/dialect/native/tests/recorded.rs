@@ -43,9 +43,8 @@ fn selector() -> Selector {
 
 fn payload() -> Payload {
     let placeholder = r#"{"_placeholder":true,"num":0}"#;
-    let mut payload = Payload::event("news", ["1", placeholder]);
-    payload.attachments.push(Bytes::from_static(&[0, 1, 255]));
-    payload
+    Payload::event("news", ["1", placeholder])
+        .with_attachments(vec![Bytes::from_static(&[0, 1, 255])])
 }
 
 fn emit(volatile: bool, reply_to: Option<ReplyTo>) -> NativeMessage {
@@ -110,7 +109,7 @@ fn emits_and_replies() -> Vec<(&'static str, NativeMessage)> {
         ("emit with ack for a node", emit(false, Some(node))),
         ("emit with ack for a program", emit(true, Some(foreign))),
         ("ack reply", reply(Some(socket()), payload())),
-        ("ack reply of no client", reply(None, Payload::text(""))),
+        ("ack reply of no client", reply(None, Payload::none())),
     ]
 }
 
