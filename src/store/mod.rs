@@ -3,7 +3,7 @@
 //! Two implementations: `MemoryStore` for a single node and tests, `RedisStore` for clusters. Unlike on a link, every
 //! operation returns a result, or an error if the store is unreachable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,15 @@ pub enum Renewal {
     Taken,
 }
 
-/// Keys with an optional lifetime. A lease is a key whose value identifies its holder.
+/// An entry of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its position in the log, which it keeps when others are removed.
+    pub id: String,
+    pub value: Bytes,
+}
+
+/// Keys with an optional lifetime, hashes and logs. A lease is a key whose value identifies its holder.
 ///
 /// Every operation fails with a [`StoreError`] if the store is unreachable or rejects it.
 pub trait Store: Send + Sync {
@@ -68,6 +76,21 @@ pub trait Store: Send + Sync {
     /// All fields of a hash, read incrementally: only fields changed during the scan may be missed.
     fn hash_scan(&self, key: &str) -> StoreFuture<Vec<(String, Bytes)>>;
 
+    /// Sets a field of a hash unless it exists; returns whether it did.
+    fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool>;
+
+    /// Appends an entry to a log, at most once. The log then keeps its newest `limit` entries.
+    fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()>;
+
+    /// At most `count` entries of a log in order: those after the entry `after`, or the first ones.
+    fn log_read(&self, key: &str, after: Option<&str>, count: usize) -> StoreFuture<Vec<LogEntry>>;
+
+    /// Removes an entry of a log; returns whether it existed.
+    fn log_remove(&self, key: &str, id: &str) -> StoreFuture<bool>;
+
+    /// Number of entries of a log.
+    fn log_length(&self, key: &str) -> StoreFuture<u64>;
+
     /// Publishes a message on a channel, at most once.
     fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()>;
 }
@@ -77,6 +100,13 @@ pub trait Store: Send + Sync {
 pub struct MemoryStore {
     keys: Arc<Mutex<HashMap<String, Value>>>,
     hashes: Arc<Mutex<HashMap<String, HashMap<String, Bytes>>>>,
+    logs: Arc<Mutex<HashMap<String, MemoryLog>>>,
+}
+
+#[derive(Debug, Default)]
+struct MemoryLog {
+    last: u64,
+    entries: BTreeMap<u64, Bytes>,
 }
 
 #[derive(Debug)]
@@ -95,6 +125,10 @@ impl MemoryStore {
 
     fn hashes(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Bytes>>> {
         self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn logs(&self) -> MutexGuard<'_, HashMap<String, MemoryLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(&self, key: &str, bytes: Bytes, ttl: Option<Duration>) {
@@ -150,7 +184,8 @@ impl Store for MemoryStore {
 
     fn delete(&self, key: &str) -> StoreFuture<bool> {
         let hash = self.hashes().remove(key).is_some();
-        ready_ok(self.keys().remove(key).is_some() || hash)
+        let log = self.logs().remove(key).is_some();
+        ready_ok(self.keys().remove(key).is_some() || hash || log)
     }
 
     fn hash_get(&self, key: &str, field: &str) -> StoreFuture<Option<Bytes>> {
@@ -182,6 +217,54 @@ impl Store for MemoryStore {
             fields
                 .map(|(field, value)| (field.clone(), value.clone()))
                 .collect(),
+        )
+    }
+
+    fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool> {
+        let mut hashes = self.hashes();
+        let hash = hashes.entry(key.to_owned()).or_default();
+        let is_free = !hash.contains_key(field);
+        if is_free {
+            hash.insert(field.to_owned(), value);
+        }
+        ready_ok(is_free)
+    }
+
+    fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()> {
+        let mut logs = self.logs();
+        let log = logs.entry(key.to_owned()).or_default();
+        log.last += 1;
+        log.entries.insert(log.last, value);
+        while log.entries.len() > limit {
+            log.entries.pop_first();
+        }
+        ready_ok(())
+    }
+
+    fn log_read(&self, key: &str, after: Option<&str>, count: usize) -> StoreFuture<Vec<LogEntry>> {
+        let first = after.and_then(|id| id.parse::<u64>().ok()).unwrap_or(0) + 1;
+        let logs = self.logs();
+        let entries = logs.get(key).into_iter();
+        let entries = entries.flat_map(|log| log.entries.range(first..));
+        let entries = entries.take(count).map(|(id, value)| LogEntry {
+            id: id.to_string(),
+            value: value.clone(),
+        });
+        ready_ok(entries.collect())
+    }
+
+    fn log_remove(&self, key: &str, id: &str) -> StoreFuture<bool> {
+        let mut logs = self.logs();
+        let log = logs.get_mut(key);
+        let removed = log.and_then(|log| log.entries.remove(&id.parse().ok()?));
+        ready_ok(removed.is_some())
+    }
+
+    fn log_length(&self, key: &str) -> StoreFuture<u64> {
+        ready_ok(
+            self.logs()
+                .get(key)
+                .map_or(0, |log| log.entries.len() as u64),
         )
     }
 

@@ -13,7 +13,7 @@ use super::server::RedisServer;
 use super::{Member, TIMEOUT};
 use crate::bus::redis::{RedisLink, RedisSettings, RedisStore};
 use crate::model::random::OsRandom;
-use crate::store::{MemoryStore, Renewal, Store};
+use crate::store::{LogEntry, MemoryStore, Renewal, Store};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
@@ -21,6 +21,7 @@ const SHORT: Duration = Duration::from_millis(50);
 async fn suite(store: &dyn Store) {
     leases(store).await;
     hashes(store).await;
+    logs(store).await;
     assert_eq!(store.get("key").await, Ok(None));
     let value = Bytes::from_static(b"\0\xff");
     store.set("key", value.clone(), None).await.unwrap();
@@ -58,6 +59,11 @@ async fn hashes(store: &dyn Store) {
     let mut found = store.hash_scan("hash").await.unwrap();
     found.sort_by_key(|(name, _)| name[1..].parse::<u32>().unwrap());
     assert_eq!(found, fields);
+    let claim = |value: &'static str| store.hash_claim("hash", "new", value.into());
+    assert_eq!(claim("a").await, Ok(true));
+    assert_eq!(claim("b").await, Ok(false));
+    let claimed = store.hash_get("hash", "new").await;
+    assert_eq!(claimed, Ok(Some("a".into())));
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     let gone = store.hash_delete("hash", names(&["f1", "f2", "none"]));
     assert_eq!(gone.await, Ok(2));
@@ -65,6 +71,30 @@ async fn hashes(store: &dyn Store) {
     assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
     store.publish("no subscribers", Bytes::new()).await.unwrap();
     assert_eq!(store.delete("hash").await, Ok(true));
+}
+
+async fn logs(store: &dyn Store) {
+    let values = |entries: &[LogEntry]| -> Vec<Bytes> {
+        entries.iter().map(|entry| entry.value.clone()).collect()
+    };
+    assert_eq!(store.log_read("log", None, 10).await, Ok(Vec::new()));
+    assert_eq!(store.log_length("log").await, Ok(0));
+    for value in ["oldest", "\0", "second", "third"] {
+        store.log_append("log", value.into(), 3).await.unwrap();
+    }
+    assert_eq!(store.log_length("log").await, Ok(3));
+    let all = store.log_read("log", None, 10).await.unwrap();
+    assert_eq!(values(&all), ["\0", "second", "third"]);
+    let first = store.log_read("log", None, 2).await.unwrap();
+    assert_eq!(first, all[..2]);
+    let rest = store.log_read("log", Some(&first[1].id), 2).await;
+    assert_eq!(rest, Ok(vec![all[2].clone()]));
+    assert_eq!(store.log_remove("log", &all[1].id).await, Ok(true));
+    assert_eq!(store.log_remove("log", &all[1].id).await, Ok(false));
+    let left = store.log_read("log", None, 10).await.unwrap();
+    assert_eq!(left, [all[0].clone(), all[2].clone()]);
+    assert_eq!(store.delete("log").await, Ok(true));
+    assert_eq!(store.log_length("log").await, Ok(0));
 }
 
 async fn gone(store: &dyn Store, key: &str) {

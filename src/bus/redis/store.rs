@@ -15,7 +15,7 @@ use super::error::ConnectionError;
 use super::settings::{Endpoints, RedisSettings};
 use super::slots::{SlotMap, slot};
 use super::topology::TopologyClient;
-use crate::store::{Renewal, Store, StoreError, StoreFuture};
+use crate::store::{LogEntry, Renewal, Store, StoreError, StoreFuture};
 
 const ACQUIRE: &str = "local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
@@ -30,6 +30,9 @@ return 1";
 
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1";
+
+/// The field of a stream entry that contains the value.
+const LOG_FIELD: &str = "body";
 
 /// Number of fields per scan; Redis may return more.
 const SCAN_BATCH: u32 = 1000;
@@ -91,6 +94,16 @@ impl RedisStore {
                 .map_err(|error| StoreError(error.with_hint()))
         })
     }
+
+    /// Runs a command that must not run twice; its response is ignored.
+    fn run_once(&self, key: &str, command: Cmd) -> StoreFuture<()> {
+        let shared = Arc::clone(&self.shared);
+        let slot = slot(key.as_bytes());
+        Box::pin(async move {
+            let executed = shared.query_once(slot, &command).await;
+            executed.map_err(|error| StoreError(error.with_hint()))
+        })
+    }
 }
 
 impl Shared {
@@ -150,10 +163,11 @@ impl Shared {
         let mut failed_generation = None;
         loop {
             let (mut connection, generation) = self.connection(slot, failed_generation).await?;
-            let outcome: Result<(), RedisError> = command.query_async(&mut connection).await;
+            let outcome: Result<redis::Value, RedisError> =
+                command.query_async(&mut connection).await;
             let mut connections = self.connections.lock().await;
             match outcome {
-                Ok(()) => {
+                Ok(_) => {
                     connections.last_publish = Some(Instant::now());
                     return Ok(());
                 }
@@ -373,15 +387,51 @@ impl Store for RedisStore {
         })
     }
 
+    fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool> {
+        let mut command = redis::cmd("HSETNX");
+        command.arg(key).arg(field).arg(&*value);
+        self.run(key, command, |set: bool| set)
+    }
+
+    fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()> {
+        let mut command = redis::cmd("XADD");
+        command.arg(key).arg("MAXLEN").arg(limit);
+        command.arg("*").arg(LOG_FIELD).arg(&*value);
+        self.run_once(key, command)
+    }
+
+    fn log_read(&self, key: &str, after: Option<&str>, count: usize) -> StoreFuture<Vec<LogEntry>> {
+        let mut command = redis::cmd("XRANGE");
+        let first = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+        command.arg(key).arg(first).arg("+").arg("COUNT").arg(count);
+        type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
+        self.run(key, command, |entries: Entries| {
+            let entries = entries.into_iter().filter_map(|(id, fields)| {
+                let mut fields = fields.into_iter();
+                let (_, value) = fields.find(|(name, _)| name == LOG_FIELD)?;
+                let value = Bytes::from(value);
+                Some(LogEntry { id, value })
+            });
+            entries.collect()
+        })
+    }
+
+    fn log_remove(&self, key: &str, id: &str) -> StoreFuture<bool> {
+        let mut command = redis::cmd("XDEL");
+        command.arg(key).arg(id);
+        self.run(key, command, |removed: u64| removed > 0)
+    }
+
+    fn log_length(&self, key: &str) -> StoreFuture<u64> {
+        let mut command = redis::cmd("XLEN");
+        command.arg(key);
+        self.run(key, command, |length: u64| length)
+    }
+
     fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(channel).arg(&*message);
-        let shared = Arc::clone(&self.shared);
-        let slot = slot(channel.as_bytes());
-        Box::pin(async move {
-            let published = shared.query_once(slot, &command).await;
-            published.map_err(|error| StoreError(error.with_hint()))
-        })
+        self.run_once(channel, command)
     }
 }
 
