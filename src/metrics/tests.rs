@@ -126,6 +126,7 @@ fn the_documented_labels_are_those_of_a_scrape() {
     let urls = || ["http://backend:3000".to_owned()].into_iter();
     metrics.upstream_up.name(urls());
     metrics.upstream_failures_total.name(urls());
+    metrics.webhook_breaker_open.name(urls());
     let text = metrics.render();
     let series = text.lines().filter(|line| !line.starts_with('#'));
     let labelled = series.filter_map(|line| {

@@ -32,21 +32,28 @@ fn settings(server: &RedisServer) -> RedisSettings {
 
 /// Runs a command on a separate connection.
 async fn query<T: redis::FromRedisValue>(server: &RedisServer, command: &[&str]) -> T {
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut request = redis::cmd(command[0]);
-    request.arg(&command[1..]);
-    request.query_async(&mut connection).await.unwrap()
+    try_query(server, command).await.unwrap()
 }
 
-/// Waits until the response of Redis is as expected.
+async fn try_query<T: redis::FromRedisValue>(
+    server: &RedisServer,
+    command: &[&str],
+) -> redis::RedisResult<T> {
+    let client = redis::Client::open(server.url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut request = redis::cmd(command[0]);
+    request.arg(&command[1..]);
+    request.query_async(&mut connection).await
+}
+
+/// Waits until the response of Redis is as expected. Servers close their connections when their role changes.
 async fn until<T: redis::FromRedisValue>(
     server: &RedisServer,
     command: &[&str],
     expected: impl Fn(T) -> bool,
 ) {
     let begun = std::time::Instant::now();
-    while !expected(query(server, command).await) {
+    while !try_query(server, command).await.is_ok_and(&expected) {
         assert!(begun.elapsed() < TIMEOUT, "{command:?} never came true");
         sleep(Duration::from_millis(20)).await;
     }
