@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod model;
 pub mod outbox;
 pub mod protocol;
+pub mod rules;
 pub mod server;
 pub mod session;
 pub mod store;

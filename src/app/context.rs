@@ -8,8 +8,8 @@ use futures_util::future::LocalBoxFuture;
 use super::handle::{JoinedRooms, SocketHandle};
 use crate::config::UserRoom;
 use crate::model::{
-    AckId, Emit, Handshake, Identity, Namespace, Network, NodeId, Payload, Room, SocketId,
-    TransportName,
+    AckId, Emit, Handshake, Identity, Namespace, Network, NodeId, Payload, Query, QueryAnswer,
+    Room, SocketId, TransportName,
 };
 
 /// The socket a handler is called for.
@@ -50,6 +50,31 @@ pub trait SocketAccess {
 
     /// A handle to the socket that outlasts the call.
     fn handle(&self) -> SocketHandle;
+
+    /// Access to other sockets that outlasts the call.
+    fn caller(&self) -> Rc<dyn ClusterAccess>;
+}
+
+/// Access to the sockets of all nodes.
+pub trait ClusterAccess {
+    /// As [`SocketAccess::emit_with_ack`].
+    fn emit_with_ack(
+        &self,
+        emit: Emit,
+        deadline: Duration,
+    ) -> LocalBoxFuture<'static, Option<Payload>>;
+
+    /// Reads the room index of every node, for at most `deadline`.
+    fn query(&self, query: Query, deadline: Duration) -> LocalBoxFuture<'static, QueryResult>;
+}
+
+/// The answers of all nodes to a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryResult {
+    /// The answers, combined.
+    pub sum: QueryAnswer,
+    /// Live nodes that did not answer in time.
+    pub missing: Vec<NodeId>,
 }
 
 /// A pending join.

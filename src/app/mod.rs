@@ -22,7 +22,7 @@ pub mod upstream;
 use std::rc::Rc;
 
 pub use command_sender::CommandSender;
-pub use context::{Event, Join, SocketAccess, SocketContext};
+pub use context::{ClusterAccess, Event, Join, QueryResult, SocketAccess, SocketContext};
 pub use effect::{ConnectRejection, Effect, Effects};
 pub use factory::AppFactory;
 pub use handle::{Capacity, JoinedRooms, SocketHandle, SocketMessage, SocketRequest};

@@ -22,12 +22,11 @@ use log::debug;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::relay::{self, Relay};
+use super::relay::{self, Relay, RelayParts};
 use super::{
     App, AppFactory, CommandSender, ConnectRejection, Effect, Effects, Event, Outcome,
     SocketContext, SocketHandle, SocketHandler,
 };
-use crate::config::{RelayConfig, Reloadable};
 use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
 use crate::model::{Namespace, Network, Payload};
 use crate::upstream::{
@@ -389,22 +388,19 @@ fn error_event(code: &str, message: &str, data: Option<String>) -> Payload {
 /// Makes apps that share a pool of upstreams.
 pub struct UpstreamFactory {
     pool: Arc<Pool>,
-    relay: Option<Arc<Reloadable<RelayConfig>>>,
+    relay: Option<RelayParts>,
 }
 
 impl UpstreamFactory {
-    /// Over `pool`; with `relay`, the rules by which the node itself handles `roomwire:*` events.
-    pub fn new(pool: Arc<Pool>, relay: Option<Arc<Reloadable<RelayConfig>>>) -> Self {
+    /// Over `pool`; with `relay`, what the node itself needs to handle `roomwire:*` events.
+    pub fn new(pool: Arc<Pool>, relay: Option<RelayParts>) -> Self {
         Self { pool, relay }
     }
 }
 
 impl AppFactory for UpstreamFactory {
     fn build(&self, _commands: CommandSender) -> Rc<dyn App> {
-        let relay = self
-            .relay
-            .as_ref()
-            .map(|rules| Relay::new(Arc::clone(rules)));
+        let relay = self.relay.clone().map(Relay::new);
         Rc::new(Upstream::new(Arc::clone(&self.pool), relay))
     }
 

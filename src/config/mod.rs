@@ -25,6 +25,8 @@ mod range;
 mod redis_url;
 mod reference;
 mod reload;
+mod room_pattern;
+mod room_policy;
 mod schema;
 mod tables;
 mod toml;
@@ -43,12 +45,13 @@ pub use pattern::{OriginRule, Pattern};
 pub use problem::{Origin, Problem, Rejected};
 pub use reference::reference;
 pub use reload::{Change, Reload, Reloadable, reload};
+pub use room_pattern::{ClaimPath, PatternPart, RoomPattern};
+pub use room_policy::{PolicyCondition, RoomPolicy};
 pub use tables::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, JoinPolicy, LimitsConfig, LogConfig,
-    LogFormat, OpenWebuiConfig, PublicProbes, PublishPolicy, RelayConfig, RoomRule, SentinelConfig,
-    ServerConfig, SocketConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookConfig,
-    WhenLost,
+    HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat,
+    OpenWebuiConfig, PublicProbes, RelayConfig, RoomRule, SentinelConfig, ServerConfig,
+    SocketConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookConfig, WhenLost,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

@@ -16,8 +16,13 @@ impl Pattern {
 
     /// Whether `name` matches, case-sensitive. The time is linear in the length of the name for each `*`.
     pub fn matches(&self, name: &str) -> bool {
-        let Some((head, rest)) = self.0.split_once('*') else {
-            return self.0 == name;
+        Self::text_matches(&self.0, name)
+    }
+
+    /// As [`Pattern::matches`] for a pattern that is only text.
+    pub fn text_matches(pattern: &str, name: &str) -> bool {
+        let Some((head, rest)) = pattern.split_once('*') else {
+            return pattern == name;
         };
         let Some(mut name) = name.strip_prefix(head) else {
             return false;

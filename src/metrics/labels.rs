@@ -117,6 +117,23 @@ labels! {
         Inbox = "inbox",
         Depth = "depth",
     ;
+    /// Code of the error with which the relay rejects a request, see `docs/relay.md`.
+    RelayErrorCode("code"):
+        BadRequest = "bad_request",
+        UnknownEvent = "unknown_event",
+        RoomNameTooLong = "room_name_too_long",
+        RoomReserved = "room_reserved",
+        JoinForbidden = "join_forbidden",
+        TooManyRooms = "too_many_rooms",
+        RoomFull = "room_full",
+        PublishForbidden = "publish_forbidden",
+        EventReserved = "event_reserved",
+        EventForbidden = "event_forbidden",
+        TooManyEvents = "too_many_events",
+        MembersForbidden = "members_forbidden",
+        /// The backend rejected it, or could not decide; the client receives a code of the backend.
+        Backend = "backend",
+    ;
     /// Consequence for a client that reads too slowly.
     SlowPolicy("policy"):
         /// Its session was closed: its queue exceeded a limit, or it made no progress for too long.

@@ -19,8 +19,8 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
-    HookResult, LimitRejection, Origin, ReloadResult, RequestRejection, SignIn, SlowPolicy,
-    Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
+    HookResult, LimitRejection, Origin, RelayErrorCode, ReloadResult, RequestRejection, SignIn,
+    SlowPolicy, Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -102,6 +102,8 @@ metrics! {
     proxy_headers_rejected_total: Counter,
     /// Requests, connections and events rejected or delayed by a limit, by limit.
     limit_rejected_total: Counters<LimitRejection>,
+    /// Requests of clients that the relay rejected, by code.
+    relay_rejected_total: Counters<RelayErrorCode>,
     /// Events discarded because their client disconnected before the app handled them.
     events_discarded_total: Counter,
     /// Messages received from clients, and packets accepted for delivery to clients.

@@ -8,7 +8,7 @@ use super::reloadable::ReloadableParts;
 use crate::app::AppFactory;
 use crate::app::echo::EchoFactory;
 use crate::app::open_webui::{Node, OpenWebuiFactory};
-use crate::app::relay::RelayFactory;
+use crate::app::relay::{RelayFactory, RelayParts};
 use crate::app::router::RouterFactory;
 use crate::app::upstream::UpstreamFactory;
 use crate::config::{AppKind, Config, UpstreamConfig};
@@ -58,12 +58,11 @@ struct AppParts<'a> {
 impl AppParts<'_> {
     fn app(&self, kind: AppKind) -> Box<dyn AppFactory> {
         let app = &self.config.app;
-        let rules = || Arc::clone(&self.reloadable.rules);
         match kind {
-            AppKind::Relay => Box::new(RelayFactory::new(rules())),
+            AppKind::Relay => Box::new(RelayFactory::new(self.relay())),
             AppKind::Echo => Box::new(EchoFactory),
             AppKind::Upstream => {
-                let relay = app.upstream.relay.then(rules);
+                let relay = app.upstream.relay.then(|| self.relay());
                 let pool = self.upstreams.get_or_init(|| self.pool(&app.upstream));
                 Box::new(UpstreamFactory::new(Arc::clone(pool), relay))
             }
@@ -77,6 +76,11 @@ impl AppParts<'_> {
                 Box::new(OpenWebuiFactory::new(node, pool))
             }
         }
+    }
+
+    /// What relays need. The rates of rooms apply to each app on its own: apps have no rooms in common.
+    fn relay(&self) -> RelayParts {
+        RelayParts::new(Arc::clone(&self.reloadable.rules), Arc::clone(self.metrics))
     }
 
     /// A pool of upstreams whose health is checked for as long as the pool is in use.

@@ -1,6 +1,7 @@
 //! What a handler of the app is given: the session's side of a [`SocketContext`].
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use futures_util::future::LocalBoxFuture;
 
 use super::socket::SessionSocket;
 use super::state::Session;
-use crate::app::{Capacity, Join, JoinedRooms, SocketAccess, SocketContext, SocketHandle};
-use crate::broker::{Shard, SocketKey};
-use crate::model::{Emit, Namespace, Payload, Room, SocketId};
+use crate::app::{
+    Capacity, ClusterAccess, Join, JoinedRooms, QueryResult, SocketAccess, SocketContext,
+    SocketHandle,
+};
+use crate::broker::{Gathered, Ingress, Shard, SocketKey};
+use crate::model::{Emit, Namespace, Payload, Query, Room, SocketId};
 use crate::outbox::{LaneId, Lanes};
 
 /// Immediate access to a socket of the session whose context this is.
@@ -52,11 +56,7 @@ impl SocketAccess for SessionAccess<'_> {
         emit: Emit,
         deadline: Duration,
     ) -> LocalBoxFuture<'static, Option<Payload>> {
-        let ack = self.shard.call(emit);
-        Box::pin(async move {
-            let reply = tokio::time::timeout(deadline, ack.received()).await;
-            reply.ok().flatten().map(|reply| reply.payload)
-        })
+        emit_with_ack(self.shard, emit, deadline)
     }
 
     fn handle(&self) -> SocketHandle {
@@ -67,6 +67,48 @@ impl SocketAccess for SessionAccess<'_> {
         let session = self.ctx.address().recipient();
         SocketHandle::new(self.socket, session, Box::new(capacity))
     }
+
+    fn caller(&self) -> Rc<dyn ClusterAccess> {
+        Rc::new(ShardAccess(Rc::clone(self.shard)))
+    }
+}
+
+/// Access to other sockets through the shard of a worker.
+struct ShardAccess(Rc<Shard>);
+
+impl ClusterAccess for ShardAccess {
+    fn emit_with_ack(
+        &self,
+        emit: Emit,
+        deadline: Duration,
+    ) -> LocalBoxFuture<'static, Option<Payload>> {
+        emit_with_ack(&self.0, emit, deadline)
+    }
+
+    fn query(&self, query: Query, deadline: Duration) -> LocalBoxFuture<'static, QueryResult> {
+        let mut sum = query.no_match();
+        let ingress = Ingress::new(Arc::clone(self.0.directory()));
+        let gather = ingress.query(query.clone(), deadline);
+        Box::pin(async move {
+            let Gathered { answers, missing } = gather.finish().await;
+            for answer in answers {
+                query.merge(&mut sum, answer);
+            }
+            QueryResult { sum, missing }
+        })
+    }
+}
+
+fn emit_with_ack(
+    shard: &Rc<Shard>,
+    emit: Emit,
+    deadline: Duration,
+) -> LocalBoxFuture<'static, Option<Payload>> {
+    let ack = shard.call(emit);
+    Box::pin(async move {
+        let reply = tokio::time::timeout(deadline, ack.received()).await;
+        reply.ok().flatten().map(|reply| reply.payload)
+    })
 }
 
 /// Reports whether the lane of a session is within its limit.

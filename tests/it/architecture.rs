@@ -27,9 +27,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Of the bridge, its store alone: what an app keeps for the cluster.
     (
         "app",
-        &["upstream", "config", "model", "metrics", "store", "logging"],
+        &[
+            "rules", "upstream", "limits", "config", "model", "metrics", "store", "logging",
+        ],
     ),
     ("auth", &["config", "model", "metrics", "store", "logging"]),
+    // Decisions as values.
+    ("rules", &["config", "model"]),
     // Every limit is defined in one place, for all modules that enforce it.
     ("limits", &["config", "metrics", "model", "logging"]),
     (
@@ -354,7 +358,7 @@ fn every_key_of_the_configuration_is_read() {
         let field = match key {
             "prefix" => "channel_prefix",
             "kind" => "app.kind",
-            "join" | "publish" | "rooms" => "rules",
+            "join" | "publish" | "ask" | "members" | "rooms" => "rules",
             // Decides what `auto` stands for in others.
             "per_client" => "connections_per_ip",
             "secrets" | "secrets_file" => "signing_secrets",

@@ -56,6 +56,7 @@ mod reload_process;
 mod requests;
 mod rooms;
 mod routes;
+mod rules;
 mod shutdown;
 mod simulator;
 mod slow_client;

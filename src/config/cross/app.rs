@@ -15,7 +15,6 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         &mut upstream.max_connections_per_ip,
         config.limits.connections_per_ip,
     );
-    config.app.relay.resolve();
 }
 
 pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {

@@ -8,6 +8,7 @@ mod app;
 mod bus;
 mod clients;
 mod limits;
+mod relay;
 mod server;
 mod webhook;
 
@@ -20,6 +21,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     server::resolve(config, checker);
     limits::resolve(config, checker);
     app::resolve(config, checker);
+    relay::resolve(config, checker);
     clients::resolve(config, checker);
     webhook::resolve(config, checker);
 }
@@ -30,6 +32,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     clients::check(config, checker);
     bus::check(config, checker);
     app::check(config, checker);
+    relay::check(config, checker);
     server::check(config, checker);
     webhook::check(config, checker);
 }

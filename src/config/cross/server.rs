@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use crate::config::checker::Checker;
 use crate::config::problem::Origin;
-use crate::config::tables::{AppKind, Config, JoinPolicy, PublicProbes, PublishPolicy};
+use crate::config::room_policy::PolicyCondition;
+use crate::config::tables::{AppKind, Config, PublicProbes};
 use crate::config::values;
 use crate::tls::{Certificate, TlsFiles};
 
@@ -94,8 +95,9 @@ fn public_bind(config: &Config, checker: &mut Checker<'_, '_>) {
     }
     let is_shipped = |key: &str| checker.layers.origin(key) == Origin::Default;
     let is_open = config.app.relay.rules.last().is_some_and(|rule| {
-        let join = rule.join == JoinPolicy::Anyone && is_shipped("app.relay.join");
-        let publish = rule.publish == PublishPolicy::Anyone && is_shipped("app.relay.publish");
+        let join = rule.join.includes(&PolicyCondition::Anyone) && is_shipped("app.relay.join");
+        let publish =
+            rule.publish.includes(&PolicyCondition::Anyone) && is_shipped("app.relay.publish");
         join || publish
     });
     if config.app.uses(AppKind::Relay) && is_open {

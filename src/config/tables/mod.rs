@@ -29,7 +29,7 @@ pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use open_webui::OpenWebuiConfig;
-pub use relay::{JoinPolicy, PublishPolicy, RelayConfig, RoomRule};
+pub use relay::{RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;
 pub use upstream::{UpstreamConfig, UpstreamConnect, WhenLost};
@@ -52,5 +52,17 @@ table! {
         bus: BusConfig,
         drain: DrainConfig,
         log: LogConfig,
+    }
+}
+
+impl Config {
+    /// Whether clients are authenticated, so that their sockets have an identity.
+    pub fn authenticates(&self) -> bool {
+        false
+    }
+
+    /// Whether a backend decides what the policy `backend` leaves to it.
+    pub fn has_room_backend(&self) -> bool {
+        false
     }
 }

@@ -2,16 +2,28 @@
 
 use crate::config::declare::{entry, table};
 use crate::config::entry::tables;
-use crate::config::forms::{choice, text};
+use crate::config::forms::{list, number, text};
 use crate::config::pattern::Pattern;
+use crate::config::room_pattern::RoomPattern;
+use crate::config::room_policy::{RoomPolicy, join_policy, policy};
+
+/// The highest rate and burst of a room.
+const MAX_RATE: u64 = 1_000_000;
 
 table! {
-    /// The relay. Its rules apply if `app.kind` is `relay`, or `upstream` with `app.upstream.relay`.
+    /// The relay. Its rules apply if `app.kind` is `relay`, or `upstream` with `app.upstream.relay`. docs/rules.md
+    /// describes patterns and policies.
     pub RelayConfig = "app.relay" {
-        /// Who can join rooms that match no entry of `app.relay.rooms`.
-        join: JoinPolicy = "anyone", choice(JOIN), reload;
-        /// Who can emit to rooms that match no entry of `app.relay.rooms`. `members` = members of that room.
-        publish: PublishPolicy = "anyone", choice(PUBLISH), reload;
+        /// Who can join rooms that match no entry of `app.relay.rooms`. `auto` = `anyone`, or `nobody` if clients are
+        /// authenticated.
+        join: RoomPolicy = "auto", join_policy().or_auto(), reload;
+        /// Who can emit to rooms that match no entry of `app.relay.rooms`. `members` = members of that room, `auto` as for
+        /// `join`.
+        publish: RoomPolicy = "auto", policy().or_auto(), reload;
+        /// Who can emit with `roomwire:ask`, which requests acks. `auto` = `app.relay.publish`.
+        ask: RoomPolicy = "auto", policy().or_auto(), reload;
+        /// Who can read the members of a room with `roomwire:members`.
+        members: RoomPolicy = "nobody", policy(), reload;
         /// Rules for rooms by pattern. The first matching entry applies.
         rooms: Vec<RoomRuleEntry> = [], tables(), reload;
     }
@@ -24,70 +36,76 @@ table! {
 entry! {
     /// An entry of `[[app.relay.rooms]]`.
     pub RoomRuleEntry {
-        /// Name of the rooms, in which `*` stands for any text.
-        pattern: Pattern = text("name or pattern", |text| Ok(Pattern::from(text)));
+        /// Name of the rooms, in which `*` stands for any text, `{user}` for the user of the client and `{claim.NAME}` for
+        /// a claim. A client without this user or claim is not matched.
+        pattern: RoomPattern = text("name or pattern", RoomPattern::parse);
         /// Who can join. Absent = `app.relay.join`.
-        join: Option<JoinPolicy> = choice(JOIN).optional();
+        join: Option<RoomPolicy> = join_policy().optional();
         /// Who can emit to the room. Absent = `app.relay.publish`.
-        publish: Option<PublishPolicy> = choice(PUBLISH).optional();
+        publish: Option<RoomPolicy> = policy().optional();
+        /// Who can emit with `roomwire:ask`. Absent = as `publish`, or `app.relay.ask` if `publish` is absent too.
+        ask: Option<RoomPolicy> = policy().optional();
+        /// Who can read the members. Absent = `app.relay.members`.
+        members: Option<RoomPolicy> = policy().optional();
+        /// Names of the events that clients can emit to the room. Absent = all.
+        events: Option<Vec<Pattern>> = list(text("name or pattern", |text| Ok(Pattern::from(text)))).optional();
+        /// Maximum number of members in the cluster, as counted when a client joins. Absent = no limit.
+        max_members: Option<u64> = number(1..).optional();
+        /// Events per second that clients of this node can emit to one room. Absent = no limit.
+        events_per_second: Option<u32> = number(1..=MAX_RATE).optional();
+        /// Burst size of these events. Absent = the number allowed per second.
+        events_burst: Option<u32> = number(1..=MAX_RATE).optional();
     }
 }
 
 /// The rule of the rooms that a pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomRule {
-    pub pattern: Pattern,
-    pub join: JoinPolicy,
-    pub publish: PublishPolicy,
+    pub pattern: RoomPattern,
+    pub join: RoomPolicy,
+    pub publish: RoomPolicy,
+    pub ask: RoomPolicy,
+    pub members: RoomPolicy,
+    /// Names of the events that clients can emit; `None` = all.
+    pub events: Option<Vec<Pattern>>,
+    /// Maximum number of members in the cluster.
+    pub max_members: Option<u64>,
+    /// Events per second and burst that clients of a node can emit to a room.
+    pub rate: Option<(u32, u32)>,
 }
 
 impl RelayConfig {
-    /// The first rule that matches `room`.
-    pub fn rule(&self, room: &str) -> Option<&RoomRule> {
-        self.rules.iter().find(|rule| rule.pattern.matches(room))
-    }
-
-    /// Computes `rules` from the keys.
+    /// Computes `rules` from the keys, none of which is `auto` any more.
     pub(in crate::config) fn resolve(&mut self) {
-        let (join, publish) = (self.join, self.publish);
-        let entries = self.rooms.iter().map(|entry| RoomRule {
-            pattern: entry.pattern.clone(),
-            join: entry.join.unwrap_or(join),
-            publish: entry.publish.unwrap_or(publish),
-        });
+        let entries = self.rooms.iter().map(|entry| self.rule_of(entry));
         let others = RoomRule {
-            pattern: Pattern::from("*"),
-            join,
-            publish,
+            pattern: RoomPattern::parse("*").unwrap_or_default(),
+            join: self.join.clone(),
+            publish: self.publish.clone(),
+            ask: self.ask.clone(),
+            members: self.members.clone(),
+            events: None,
+            max_members: None,
+            rate: None,
         };
         self.rules = entries.chain([others]).collect();
     }
+
+    fn rule_of(&self, entry: &RoomRuleEntry) -> RoomRule {
+        let or = |policy: &Option<RoomPolicy>, default: &RoomPolicy| {
+            policy.clone().unwrap_or_else(|| default.clone())
+        };
+        let ask = entry.ask.as_ref().or(entry.publish.as_ref());
+        let burst = entry.events_burst.unwrap_or_default();
+        RoomRule {
+            pattern: entry.pattern.clone(),
+            join: or(&entry.join, &self.join),
+            publish: or(&entry.publish, &self.publish),
+            ask: ask.unwrap_or(&self.ask).clone(),
+            members: or(&entry.members, &self.members),
+            events: entry.events.clone(),
+            max_members: entry.max_members,
+            rate: entry.events_per_second.map(|rate| (rate, burst)),
+        }
+    }
 }
-
-/// Who can join a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum JoinPolicy {
-    Anyone,
-    #[default]
-    Nobody,
-}
-
-const JOIN: &[(&str, JoinPolicy)] = &[
-    ("anyone", JoinPolicy::Anyone),
-    ("nobody", JoinPolicy::Nobody),
-];
-
-/// Who can emit to a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PublishPolicy {
-    Anyone,
-    Members,
-    #[default]
-    Nobody,
-}
-
-const PUBLISH: &[(&str, PublishPolicy)] = &[
-    ("anyone", PublishPolicy::Anyone),
-    ("members", PublishPolicy::Members),
-    ("nobody", PublishPolicy::Nobody),
-];

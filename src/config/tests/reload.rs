@@ -41,7 +41,7 @@ fn a_reload_applies_reloadable_keys_and_names_the_others() {
         (config.engine.path.as_str(), config.limits.connections),
         ("/a", Some(20))
     );
-    assert_eq!(config.app.relay.rule("x").unwrap().join, JoinPolicy::Nobody);
+    assert_eq!(policies(&config, "x")[0], "nobody");
 }
 
 #[test]

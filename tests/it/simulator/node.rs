@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Recipient};
 use roomwire::app::gate::Gates;
-use roomwire::app::relay::Relay;
+use roomwire::app::relay::{Relay, RelayParts};
 use roomwire::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use roomwire::bus::memory::{Hub, MemberId};
 use roomwire::cluster::messages::Leave;
@@ -125,9 +125,10 @@ impl NodeParts<'_> {
         let broker = RoomBroker::new(Rc::clone(&shard)).start();
         self.directory.enter(number, broker.recipient().into());
         let rules = Reloadable::new(self.config.app.relay.clone());
+        let metrics = Arc::clone(self.directory.metrics());
         Worker::new(
             shard,
-            Rc::new(Relay::new(rules)),
+            Rc::new(Relay::new(RelayParts::new(rules, metrics))),
             None,
             Gates::default(),
             Arc::clone(&self.settings),

@@ -1,0 +1,160 @@
+//! Whether a client may do what it requests: by the rules at once, or by the backend later.
+
+use futures_util::future::LocalBoxFuture;
+
+use super::Relay;
+use super::rejection::{Code, RelayRejection};
+use crate::app::SocketContext;
+use crate::config::RoomRule;
+use crate::model::{Actions, Room, SocketId};
+use crate::rules::{AuthorityAnswer, AuthorityRequest, RoomAction, RoomDecision, RoomRequest};
+
+/// A request that no rule rejects.
+pub(super) enum Permission {
+    Granted,
+    /// The backend decides.
+    Pending(LocalBoxFuture<'static, Result<(), RelayRejection>>),
+}
+
+/// What a request needs to be decided.
+pub(super) struct Requested<'a> {
+    pub(super) action: RoomAction,
+    pub(super) room: &'a Room,
+    /// Name of the event to emit.
+    pub(super) event: Option<&'a str>,
+    /// What the room token permits that the request presents.
+    pub(super) token: Actions,
+}
+
+impl Relay {
+    /// Decides about a request by the rules; `check` then sees the rule that applies.
+    pub(super) fn permit(
+        &self,
+        context: &SocketContext<'_>,
+        requested: &Requested<'_>,
+        check: impl FnOnce(&RoomRule) -> Result<(), RelayRejection>,
+    ) -> Result<Permission, RelayRejection> {
+        let Requested { action, room, .. } = *requested;
+        let rules = self.parts.rules.read();
+        let request = RoomRequest {
+            action,
+            room,
+            identity: context.identity.map(|identity| &**identity),
+            is_member: &|| context.access.is_in(room),
+            token: &|| requested.token,
+        };
+        let decision = request.decide(&rules).ok_or_else(|| {
+            let message = format!("no rule of app.relay matches `{room}`");
+            RelayRejection::new(forbidden_code(action), message)
+        })?;
+        match decision {
+            RoomDecision::Allow { rule, .. } => check(rule).map(|()| Permission::Granted),
+            RoomDecision::Reject { rule } => Err(forbidden(action, room, rule)),
+            RoomDecision::AskBackend { rule } => {
+                check(rule)?;
+                self.ask_backend(context, requested)
+            }
+        }
+    }
+
+    fn ask_backend(
+        &self,
+        context: &SocketContext<'_>,
+        requested: &Requested<'_>,
+    ) -> Result<Permission, RelayRejection> {
+        let Some(authority) = &self.authority else {
+            let message = "no backend is configured that could decide (webhook.url)";
+            return Err(RelayRejection::new(
+                forbidden_code(requested.action),
+                message,
+            ));
+        };
+        let answer = authority.decide(AuthorityRequest {
+            action: requested.action,
+            namespace: context.namespace.clone(),
+            room: requested.room.clone(),
+            event: requested.event.map(str::to_owned),
+            socket: context.socket,
+            identity: context.identity.cloned(),
+        });
+        Ok(Permission::Pending(Box::pin(async move {
+            match answer.await {
+                AuthorityAnswer::Allow => Ok(()),
+                AuthorityAnswer::Reject {
+                    code,
+                    message,
+                    temporary,
+                } => Err(RelayRejection::by_backend(code, message, temporary)),
+            }
+        })))
+    }
+}
+
+/// Rejects joins of rooms into which only the node puts sockets.
+pub(super) fn check_reserved(
+    context: &SocketContext<'_>,
+    room: &Room,
+) -> Result<(), RelayRejection> {
+    // The room named after a socket's id receives what is meant for that socket alone.
+    if SocketId::parse(room).is_some() {
+        return Err(RelayRejection::new(
+            Code::RoomReserved,
+            format!("`{room}` is the id of a socket"),
+        ));
+    }
+    check_user_room(context, room)
+}
+
+/// Rejects the rooms of users, which no client can join or leave.
+pub(super) fn check_user_room(
+    context: &SocketContext<'_>,
+    room: &Room,
+) -> Result<(), RelayRejection> {
+    match context.user_rooms.and_then(|rooms| rooms.user(room)) {
+        None => Ok(()),
+        Some(_) => Err(RelayRejection::new(
+            Code::RoomReserved,
+            format!("`{room}` is the room of a user (auth.user_room)"),
+        )),
+    }
+}
+
+/// Rejects an event that the rule does not list.
+pub(super) fn check_event(rule: &RoomRule, room: &Room, event: &str) -> Result<(), RelayRejection> {
+    let listed = rule.events.as_ref().is_none_or(|listed| {
+        let mut listed = listed.iter();
+        listed.any(|pattern| pattern.matches(event))
+    });
+    if listed {
+        return Ok(());
+    }
+    Err(RelayRejection::new(
+        Code::EventForbidden,
+        format!("clients may not emit `{event}` to `{room}` (app.relay.rooms)"),
+    ))
+}
+
+fn forbidden(action: RoomAction, room: &Room, rule: &RoomRule) -> RelayRejection {
+    let policy = action.policy(rule);
+    let verb = match action {
+        RoomAction::Join => "join",
+        RoomAction::Emit | RoomAction::Ask => "emit to",
+        RoomAction::Members => "read the members of",
+    };
+    let message = if policy.to_string() == "members" {
+        format!("only members {verb} `{room}` (app.relay)")
+    } else if policy.conditions().is_empty() {
+        format!("clients may not {verb} `{room}` (app.relay)")
+    } else {
+        format!("this client may not {verb} `{room}` (app.relay)")
+    };
+    RelayRejection::new(forbidden_code(action), message)
+}
+
+fn forbidden_code(action: RoomAction) -> Code {
+    match action {
+        RoomAction::Join => Code::JoinForbidden,
+        RoomAction::Emit | RoomAction::Ask => Code::PublishForbidden,
+        RoomAction::Members => Code::MembersForbidden,
+    }
+}

@@ -1,0 +1,115 @@
+//! Rules of rooms: what `auto` stands for, and rules that do not do what they seem to.
+
+use super::*;
+
+fn rejected(text: &str) -> (String, String) {
+    let problems = load_text(text, &[]).unwrap_err().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    (problems[0].key.clone(), problems[0].message.clone())
+}
+
+#[test]
+fn a_rule_has_the_values_of_its_entry_and_the_defaults_for_the_others() {
+    let text = r#"
+        [app.relay]
+        join = "users"
+        publish = "nobody"
+        ask = "claim.role = admin"
+        [[app.relay.rooms]]
+        pattern = "team:{claim.team}:*"
+        publish = "members | token"
+        events = ["message", "typing*"]
+        max_members = 50
+        events_per_second = 10
+        [[app.relay.rooms]]
+        pattern = "other"
+        members = "members"
+        events_per_second = 10
+        events_burst = 30
+    "#;
+    let config = load_text(text, &[]).unwrap().config;
+    let rules = &config.app.relay.rules;
+    let policies = |rule: &RoomRule| {
+        let policies = [&rule.join, &rule.publish, &rule.ask, &rule.members];
+        policies.map(|policy| policy.to_string())
+    };
+    let expected = [
+        ["users", "members | token", "members | token", "nobody"],
+        ["users", "nobody", "claim.role = admin", "members"],
+        ["users", "nobody", "claim.role = admin", "nobody"],
+    ];
+    let found: Vec<_> = rules.iter().map(policies).collect();
+    assert_eq!(found, expected);
+    let team = &rules[0];
+    assert_eq!((team.max_members, team.rate), (Some(50), Some((10, 0))));
+    assert_eq!(team.events.as_ref().unwrap().len(), 2);
+    assert_eq!(rules[1].rate, Some((10, 30)));
+}
+
+#[test]
+fn rules_that_cannot_be_read_are_rejected_with_their_key() {
+    let entry = |lines: &str| format!("[[app.relay.rooms]]\npattern = \"x\"\n{lines}\n");
+    for (text, key, message) in [
+        (
+            "[app.relay]\njoin = \"members\"".to_owned(),
+            "app.relay.join",
+            "a member has joined already",
+        ),
+        (
+            entry("publish = \"claim.role\""),
+            "app.relay.rooms[0].publish",
+            "`claim.role` is none of",
+        ),
+        (
+            entry("join = \"backend\""),
+            "app.relay.rooms[0].join",
+            "webhook.url",
+        ),
+        (
+            "[app.relay]\nmembers = \"users | backend\"".to_owned(),
+            "app.relay.members",
+            "webhook.url",
+        ),
+        (
+            "[[app.relay.rooms]]\npattern = \"user:{usr}\"".to_owned(),
+            "app.relay.rooms[0].pattern",
+            "`{usr}` is no variable",
+        ),
+        (
+            entry("max_members = 0"),
+            "app.relay.rooms[0].max_members",
+            "must be at least 1",
+        ),
+    ] {
+        let (at, found) = rejected(&text);
+        assert_eq!(at, key, "{found}");
+        assert!(found.contains(message), "{found}");
+    }
+    let problems = load_text(&entry("join = \"anione\""), &[]).unwrap_err();
+    assert_eq!(problems.problems[0].did_you_mean.as_deref(), Some("anyone"));
+}
+
+#[test]
+fn rules_without_the_intended_effect_get_warnings() {
+    let warnings = |text: &str| {
+        let loaded = load_text(text, &[]).unwrap();
+        let warnings = loaded.warnings.iter();
+        let shown = warnings.map(|warning| format!("{}: {}", warning.key, warning.message));
+        shown.collect::<Vec<_>>()
+    };
+    let open = "[[app.relay.rooms]]\npattern = \"user:{user}\"\njoin = \"nobody\"\n";
+    let found = warnings(open);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0]
+            .starts_with("app.relay.rooms[0].pattern: anyone can join such rooms of other users")
+            && found[0].contains("pattern = \"user:*\""),
+        "{found:?}"
+    );
+    let closed = "[[app.relay.rooms]]\npattern = \"user:*\"\njoin = \"nobody\"\n";
+    assert!(warnings(&format!("{open}{closed}")).is_empty());
+    let found =
+        warnings("[[app.relay.rooms]]\npattern = \"x\"\nevents_burst = 3\njoin = \"users\"\n");
+    assert!(found[0].starts_with("app.relay.rooms[0].join: `users` applies to no client"));
+    assert!(found[1].starts_with("app.relay.rooms[0].events_burst: has no effect"));
+}

@@ -1,0 +1,14 @@
+//! Who may do what in which room, as values: nothing here keeps state or waits.
+//!
+//! [`RoomRequest::decide`] applies the rules of the configuration to one request and returns what decided it, so that
+//! `roomwire check` can print it. The order of its sources is documented in `docs/rules.md`.
+
+mod authority;
+mod claims;
+mod decision;
+mod pattern;
+
+pub use authority::{AuthorityAnswer, AuthorityFactory, AuthorityRequest, RoomAuthority};
+pub use claims::{claim_contains, claim_is};
+pub use decision::{Basis, RoomAction, RoomDecision, RoomRequest};
+pub use pattern::pattern_matches;
