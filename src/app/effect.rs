@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{AckId, Command, Payload, Room};
+use crate::model::{AckId, Command, Identity, Payload, Room};
 
 /// One action for a socket. The session applies effects in order; none of them waits.
 #[derive(Debug)]
 pub enum Effect {
     /// Reject the namespace CONNECT. Only valid in the outcome of [`SocketHandler::on_connect`](super::SocketHandler::on_connect).
     Reject(ConnectRejection),
+    /// Replace the identity of the client. In the outcome of
+    /// [`SocketHandler::on_connect`](super::SocketHandler::on_connect) it must come first: the socket has the identity
+    /// from its registration on.
+    Identify(Box<Identity>),
     /// Send the client an event.
     Emit(Payload),
     /// Acknowledge the event that is being handled; the payload is the array of arguments. Only the first counts, and
@@ -59,6 +63,17 @@ impl Effects {
     /// Whether there is no effect.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes out the identity, if that is the first effect.
+    pub fn take_identity(&mut self) -> Option<Box<Identity>> {
+        if !matches!(self.0.first(), Some(Effect::Identify(_))) {
+            return None;
+        }
+        match self.0.remove(0) {
+            Effect::Identify(identity) => Some(identity),
+            _ => None,
+        }
     }
 
     /// The effects, in order.

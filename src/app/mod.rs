@@ -18,6 +18,7 @@ mod outcome;
 pub mod relay;
 pub mod router;
 pub mod upstream;
+pub mod webhook;
 
 use std::rc::Rc;
 
@@ -40,6 +41,11 @@ pub trait App {
     /// read the handshake, which is not kept then.
     fn handshake_headers(&self) -> Option<&[&'static str]> {
         None
+    }
+
+    /// Whether its sockets can have an identity without a gate, by [`Effect::Identify`].
+    fn establishes_identities(&self) -> bool {
+        false
     }
 }
 

@@ -62,6 +62,11 @@ impl App for Router {
     fn handshake_headers(&self) -> Option<&[&'static str]> {
         self.handshake_headers.as_deref()
     }
+
+    fn establishes_identities(&self) -> bool {
+        let mut apps = self.routes.iter().map(|route| &route.app);
+        apps.any(|app| app.establishes_identities()) || self.default.establishes_identities()
+    }
 }
 
 /// The factories of a node with routes.

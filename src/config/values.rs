@@ -93,6 +93,33 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     }
 }
 
+/// The name of a header that may be passed on, in lower case.
+pub(super) fn forwarded_header(text: &str) -> Result<String, String> {
+    /// Headers that belong to one connection, or that the node itself sends.
+    const OWN: [&str; 10] = [
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let name = text.trim().to_ascii_lowercase();
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        return Err(format!("`{text}` is not the name of a header"));
+    }
+    let is_own = OWN.contains(&&*name) || name.starts_with("webhook-");
+    match is_own || name.starts_with("proxy-") {
+        true => Err(format!("`{name}` cannot be passed on")),
+        false => Ok(name),
+    }
+}
+
 /// A code for programs, such as `payment_required`.
 pub(super) fn error_code(text: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -317,6 +344,10 @@ mod tests {
         for text in ["", "fifteen-letters", "whsec_c2hvcnQ=", "whsec_!!"] {
             let error = signing_secret(text).unwrap_err();
             assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+        assert_eq!(forwarded_header(" X-Tenant"), Ok("x-tenant".to_owned()));
+        for name in ["", "a b", "Host", "webhook-signature", "Content-Length"] {
+            assert!(forwarded_header(name).is_err(), "{name}");
         }
         assert!(error_code("a_1").is_ok() && error_code("A b").is_err());
     }

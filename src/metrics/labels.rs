@@ -238,6 +238,8 @@ labels! {
         QueueFull = "queue_full",
         /// Not sent: it waited for too long.
         QueueTimeout = "queue_timeout",
+        /// Not sent: its client left meanwhile.
+        Abandoned = "abandoned",
     ;
     /// Result for a token presented by a client.
     SignIn("result"):

@@ -178,6 +178,12 @@ metrics! {
     webhook_queued_requests: Gauge,
     /// Whether the circuit breaker of this URL is open, so that no requests are sent.
     webhook_breaker_open: ByUrl<Gauge>,
+    /// Events of clients for which no route to a backend exists.
+    webhook_unrouted_events_total: Counter,
+    /// Disconnects of sockets that wait for their delivery to a backend.
+    webhook_queued_disconnects: Gauge,
+    /// Disconnects of sockets that could not be delivered to a backend.
+    webhook_disconnects_lost_total: Counter,
     /// Requests to Open WebUI backends that received a response, by subject.
     open_webui_requests_total: Counters<BackendRequest>,
     /// Requests to Open WebUI backends that failed or timed out.

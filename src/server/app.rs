@@ -11,6 +11,7 @@ use crate::app::open_webui::{Node, OpenWebuiFactory};
 use crate::app::relay::{RelayFactory, RelayParts};
 use crate::app::router::RouterFactory;
 use crate::app::upstream::UpstreamFactory;
+use crate::app::webhook::{WebhookFactory, authority_factory};
 use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random, ViaMark};
@@ -66,6 +67,17 @@ impl AppParts<'_> {
                 let pool = self.upstreams.get_or_init(|| self.pool(&app.upstream));
                 Box::new(UpstreamFactory::new(Arc::clone(pool), relay))
             }
+            AppKind::Webhook => {
+                let relay = app.webhook.relay.then(|| self.relay());
+                let user_room = self.config.identity.user_room.clone();
+                let webhooks = Arc::clone(&self.reloadable.webhooks);
+                Box::new(WebhookFactory::new(
+                    webhooks,
+                    &app.webhook,
+                    user_room,
+                    relay,
+                ))
+            }
             AppKind::OpenWebui => {
                 let store: Arc<dyn Store> = match self.bus {
                     Some(bus) => Arc::clone(&bus.store),
@@ -80,7 +92,12 @@ impl AppParts<'_> {
 
     /// What relays need. The rates of rooms apply to each app on its own: apps have no rooms in common.
     fn relay(&self) -> RelayParts {
-        RelayParts::new(Arc::clone(&self.reloadable.rules), Arc::clone(self.metrics))
+        let webhooks = &self.reloadable.webhooks;
+        let has_backend = webhooks.has_urls();
+        RelayParts {
+            authority: has_backend.then(|| authority_factory(Arc::clone(webhooks), self.node)),
+            ..RelayParts::new(Arc::clone(&self.reloadable.rules), Arc::clone(self.metrics))
+        }
     }
 
     /// A pool of upstreams whose health is checked for as long as the pool is in use.

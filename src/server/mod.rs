@@ -46,6 +46,7 @@ use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
+use crate::webhook::Webhooks;
 use app::apps;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
@@ -152,7 +153,8 @@ impl Server {
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
         metrics.node_info.set(node.as_str());
         let (router_addresses, routers) = (RouterAddresses::default(), Arc::default());
-        let reloadable = ReloadableParts::of(&config);
+        let webhooks = Webhooks::new(&config.webhook, Arc::clone(&metrics), Arc::clone(&random))?;
+        let reloadable = ReloadableParts::new(&config, webhooks);
         let shared = (&metrics, &random);
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);

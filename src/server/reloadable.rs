@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use crate::config::{Config, DrainConfig, RelayConfig, Reloadable};
 use crate::transport::access::AccessPolicy;
+use crate::webhook::Webhooks;
 
 /// Settings that are read at each use, so that a reload applies at once.
 pub(super) struct ReloadableParts {
     pub(super) access: Arc<Reloadable<AccessPolicy>>,
     pub(super) rules: Arc<Reloadable<RelayConfig>>,
     pub(super) drain: Arc<Reloadable<DrainConfig>>,
+    /// Their secrets.
+    pub(super) webhooks: Arc<Webhooks>,
 }
 
 impl ReloadableParts {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, webhooks: Arc<Webhooks>) -> Self {
         Self {
             access: Reloadable::new(AccessPolicy::new(&config.cors, &config.server)),
             rules: Reloadable::new(config.app.relay.clone()),
             drain: Reloadable::new(config.drain.clone()),
+            webhooks,
         }
     }
 
@@ -26,5 +30,6 @@ impl ReloadableParts {
             .replace(AccessPolicy::new(&config.cors, &config.server));
         self.rules.replace(config.app.relay.clone());
         self.drain.replace(config.drain.clone());
+        self.webhooks.replace_secrets(&config.webhook);
     }
 }

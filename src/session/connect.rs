@@ -124,7 +124,7 @@ impl Session {
     pub(super) fn complete_connect(
         &mut self,
         invocation: &Invocation,
-        effects: &Effects,
+        effects: &mut Effects,
         ctx: &mut Context<Self>,
     ) -> bool {
         let Invocation { slot, socket, .. } = *invocation;
@@ -153,6 +153,9 @@ impl Session {
         let key = self.worker.shard.register(&namespace, socket, self.lane);
         if let Some(socket) = self.socket_mut(slot) {
             socket.key = Some(key);
+            if let Some(identity) = effects.take_identity() {
+                socket.identity = Some(Rc::from(identity));
+            }
         }
         self.join_user_room(slot, key);
         self.count_connect(ConnectResult::Accepted);

@@ -89,9 +89,14 @@ impl Session {
         }
     }
 
-    fn complete(&mut self, mut invocation: Invocation, effects: Effects, ctx: &mut Context<Self>) {
+    fn complete(
+        &mut self,
+        mut invocation: Invocation,
+        mut effects: Effects,
+        ctx: &mut Context<Self>,
+    ) {
         let connecting = invocation.stage == Stage::Connecting;
-        if connecting && !self.complete_connect(&invocation, &effects, ctx) {
+        if connecting && !self.complete_connect(&invocation, &mut effects, ctx) {
             return;
         }
         let Invocation { slot, socket, .. } = invocation;

@@ -1,9 +1,11 @@
 //! The room of the user that a socket belongs to: joined when the socket is registered, left when it is removed.
 
+use std::rc::Rc;
+
 use super::state::Session;
 use crate::auth::user_room;
 use crate::broker::SocketKey;
-use crate::model::Room;
+use crate::model::{Identity, Room};
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
@@ -18,6 +20,24 @@ impl Session {
         let room = user_room(&self.worker.settings.identity.user_room, &identity.user);
         // The CONNECT response does not wait for the bus, like nothing else that is local.
         drop(self.worker.shard.join(key, &mut vec![room]));
+    }
+
+    /// Replaces the identity of a connected socket, which moves to the room of the new user.
+    pub(super) fn identify(&mut self, slot: Slot, key: SocketKey, identity: Box<Identity>) {
+        let Some(socket) = self.socket_mut(slot) else {
+            return;
+        };
+        let identity = Rc::<Identity>::from(identity);
+        let before = socket.identity.replace(Rc::clone(&identity));
+        let before = before.map(|before| before.user.clone());
+        if before.as_ref() == Some(&identity.user) {
+            return;
+        }
+        if let Some(before) = before {
+            let room = user_room(&self.worker.settings.identity.user_room, &before);
+            self.worker.shard.leave(key, &[room]);
+        }
+        self.join_user_room(slot, key);
     }
 
     /// Takes a socket out of rooms, except that of its user.

@@ -18,7 +18,24 @@ pub struct CheckRules<'a> {
     pub user_room: &'a dyn Fn(&str) -> Room,
     /// The socket to which a request without a target applies, such as an action in the answer of a webhook; `None` if
     /// a request must name its target.
-    pub own_socket: Option<SocketId>,
+    pub own_socket: Option<OwnSocket<'a>>,
+}
+
+/// A socket to which requests apply that name neither a target nor a namespace.
+#[derive(Clone, Copy)]
+pub struct OwnSocket<'a> {
+    pub id: SocketId,
+    pub namespace: &'a Namespace,
+}
+
+impl CheckRules<'_> {
+    /// The namespace of a request: the one it names, or that of the own socket, or `/`.
+    pub(super) fn namespace(&self, name: Option<&Name<'_>>) -> Result<Namespace, VerbError> {
+        match (name, self.own_socket) {
+            (None, Some(own)) => Ok(own.namespace.clone()),
+            _ => namespace(name),
+        }
+    }
 }
 
 /// Checks a name that must not be empty.

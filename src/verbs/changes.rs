@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::model::random::OsRandom;
     use crate::model::{Namespace, NodeId, SocketId};
-    use crate::verbs::VerbRequest;
+    use crate::verbs::{OwnSocket, VerbRequest};
 
     fn user_room(user: &str) -> Room {
         Room::from(format!("user:{user}"))
@@ -350,13 +350,16 @@ mod tests {
         let missing = command(json, &RULES).unwrap_err();
         assert_eq!(missing.code, Code::MissingTarget);
         assert!(missing.message.contains("members_of"), "{missing}");
-        let own = socket();
+        let (own, namespace) = (socket(), Namespace::from("/chat"));
         let with_own = CheckRules {
-            own_socket: Some(own),
+            own_socket: Some(OwnSocket {
+                id: own,
+                namespace: &namespace,
+            }),
             ..RULES
         };
         let expected = Command::Join {
-            selector: Selector::socket(Namespace::main(), own),
+            selector: Selector::socket(namespace.clone(), own),
             rooms: vec![Room::from("a")],
         };
         assert_eq!(command(json, &with_own), Ok(expected));

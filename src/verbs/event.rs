@@ -103,18 +103,44 @@ pub(super) fn event_payload(
     rules: &CheckRules<'_>,
 ) -> Result<Payload, VerbError> {
     let args = args.map_or("[]", RawValue::get);
+    let payload = with_attachments(args, event_json(event, args), attachments)?;
+    let checked = payload.check_event(rules.max_depth);
+    checked.map_err(|unfit| VerbError::new(Code::InvalidEvent, unfit.to_string()))?;
+    Ok(payload)
+}
+
+/// The payload of an ack for a client, from its arguments.
+///
+/// # Errors
+/// The arguments are not an array, or clients cannot receive them.
+pub fn ack_payload(
+    args: &RawValue,
+    attachments: &[Name<'_>],
+    rules: &CheckRules<'_>,
+) -> Result<Payload, VerbError> {
+    let args = args.get();
+    let payload = with_attachments(args, args.to_owned(), attachments)?;
+    let checked = payload.check_ack(rules.max_depth);
+    checked.map_err(|unfit| VerbError::new(Code::InvalidEvent, unfit.to_string()))?;
+    Ok(payload)
+}
+
+/// The payload `json`, which contains `args`, with the attachments that they refer to.
+fn with_attachments(
+    args: &str,
+    json: String,
+    attachments: &[Name<'_>],
+) -> Result<Payload, VerbError> {
     if !args.starts_with('[') {
         let message = "`args` is not an array: even a single argument is written `[argument]`";
         return Err(VerbError::new(Code::InvalidField, message));
     }
-    let mut payload = Payload::text(event_json(event, args));
+    let mut payload = Payload::text(json);
     if !attachments.is_empty() {
         let attachments: Attachments = attachments.iter().map(decoded).collect::<Result<_, _>>()?;
         check_placeholders(args, attachments.len())?;
         payload = payload.with_attachments(attachments);
     }
-    let checked = payload.check_event(rules.max_depth);
-    checked.map_err(|unfit| VerbError::new(Code::InvalidEvent, unfit.to_string()))?;
     Ok(payload)
 }
 
@@ -132,7 +158,7 @@ fn event_json(event: &str, args: &str) -> String {
     } else {
         json.push_str(&Value::from(event).to_string());
     }
-    let rest = args[1..].trim_ascii_start();
+    let rest = args.get(1..).unwrap_or_default().trim_ascii_start();
     if !rest.starts_with(']') {
         json.push(',');
     }

@@ -15,12 +15,12 @@ mod request;
 mod revoke;
 mod target;
 
-pub use bounds::{CheckRules, MAX_NAME, MAX_NAMES};
+pub use bounds::{CheckRules, MAX_NAME, MAX_NAMES, OwnSocket};
 pub use changes::{
     CloseRoomRequest, DisconnectRequest, EmitRequest, ForceReconnectRequest, JoinRequest,
     LeaveRequest,
 };
-pub use event::{AcksWanted, CallRequest, CheckedCall, MAX_CALL_TIME};
+pub use event::{AcksWanted, CallRequest, CheckedCall, MAX_CALL_TIME, ack_payload};
 pub use name::Name;
 pub use parse::parse;
 pub use problem::{Code, VerbError};

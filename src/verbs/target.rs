@@ -21,7 +21,7 @@ pub(super) struct TargetFields<'r, 'a> {
 impl TargetFields<'_, '_> {
     /// The selected sockets.
     pub(super) fn selector(&self, rules: &CheckRules<'_>) -> Result<Selector, VerbError> {
-        let mut selector = Selector::everybody(bounds::namespace(self.namespace)?);
+        let mut selector = Selector::everybody(rules.namespace(self.namespace)?);
         selector.rooms = bounds::rooms(self.rooms, self.rooms_field)?;
         for user in checked_list(self.users, "users")? {
             selector
@@ -41,7 +41,7 @@ impl TargetFields<'_, '_> {
             )),
             (true, false) => match rules.own_socket {
                 Some(own) => {
-                    selector.rooms.push(Room::from(own.as_str()));
+                    selector.rooms.push(Room::from(own.id.as_str()));
                     Ok(selector)
                 }
                 None => Err(self.missing()),

@@ -33,7 +33,7 @@ const USER_AGENT: &str = concat!("roomwire/", env!("CARGO_PKG_VERSION"));
 
 /// What the threads of a node share.
 pub struct Webhooks {
-    targets: Vec<HookTarget>,
+    targets: Vec<Arc<HookTarget>>,
     /// Each route, and the index of its target.
     routes: Vec<(HookRoute, usize)>,
     rules: ExchangeRules,
@@ -70,7 +70,8 @@ impl Webhooks {
         let routes = config.route_table.iter();
         let routes = routes.filter_map(|route| Some((route.clone(), position(&route.url)?)));
         let targets = urls.iter().enumerate();
-        let targets = targets.map(|(index, url)| HookTarget::new(index, url, config, now()));
+        let targets =
+            targets.map(|(index, url)| Arc::new(HookTarget::new(index, url, config, now())));
         let names = urls.iter().map(ToString::to_string);
         metrics.webhook_breaker_open.name(names);
         Ok(Arc::new(Self {
@@ -95,14 +96,19 @@ impl Webhooks {
     }
 
     /// The URL that receives an event of a namespace; `None` if no route matches.
-    pub fn route(&self, namespace: &str, event: &str) -> Option<&HookTarget> {
+    pub fn route(&self, namespace: &str, event: &str) -> Option<&Arc<HookTarget>> {
         let mut routes = self.routes.iter();
         let (_, index) = routes.find(|(route, _)| route.matches(namespace, event))?;
         self.targets.get(*index)
     }
 
+    /// Whether any URL is configured.
+    pub fn has_urls(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
     /// The URL itself, if the configuration contains it.
-    pub fn target(&self, url: &WebhookUrl) -> Option<&HookTarget> {
+    pub fn target(&self, url: &WebhookUrl) -> Option<&Arc<HookTarget>> {
         self.targets.iter().find(|target| target.url() == url)
     }
 
@@ -192,7 +198,22 @@ impl WebhookClient {
         request: HookRequest,
         read: impl FnOnce(&[u8]) -> Result<T, HookFailure>,
     ) -> Result<T, HookFailure> {
-        let result = self.try_send(target, request, read).await;
+        self.send_unless(target, request, std::future::pending(), read)
+            .await
+    }
+
+    /// As [`Self::send`], but the request is not sent if `abandoned` completes before it is its turn.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and it was abandoned.
+    pub async fn send_unless<T>(
+        &self,
+        target: &HookTarget,
+        request: HookRequest,
+        abandoned: impl Future<Output = ()>,
+        read: impl FnOnce(&[u8]) -> Result<T, HookFailure>,
+    ) -> Result<T, HookFailure> {
+        let result = self.try_send(target, request, abandoned, read).await;
         let label = match &result {
             Ok(_) => HookResult::Ok,
             Err(failure) => failure.result,
@@ -209,12 +230,19 @@ impl WebhookClient {
         &self,
         target: &HookTarget,
         request: HookRequest,
+        abandoned: impl Future<Output = ()>,
         read: impl FnOnce(&[u8]) -> Result<T, HookFailure>,
     ) -> Result<T, HookFailure> {
         let metrics = &self.node.metrics;
         target.breaker.check(now()).map_err(paused)?;
         let queued = now();
-        let place = target.place(request.lane, &metrics.webhook_queued_requests);
+        let place = async {
+            tokio::select! {
+                biased;
+                place = target.place(request.lane, &metrics.webhook_queued_requests) => place,
+                () = abandoned => Err(HookFailure::abandoned()),
+            }
+        };
         // Clients that find the line full return at different times.
         let mean = self.node.rules.timeout * 2;
         let _place = place
@@ -288,7 +316,7 @@ fn log_failure(target: &HookTarget, failure: &HookFailure) {
     let (url, reason) = (&target.url, &failure.detail);
     match failure.result {
         // The decision of the backend is not a failure, and a pause of the breaker was logged when it began.
-        HookResult::Ok | HookResult::Rejected | HookResult::BreakerOpen => {
+        HookResult::Ok | HookResult::Rejected | HookResult::BreakerOpen | HookResult::Abandoned => {
             debug!(url:%, code:% = failure.code, reason:%; "webhook request rejected");
         }
         _ => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_http::error::ParseError;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::{StatusCode, header};
 use awc::{ClientRequest, ClientResponse};
@@ -140,7 +141,12 @@ fn of_sending(error: SendRequestError) -> HookFailure {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
             timeout(detail)
         }
-        SendRequestError::Response(_) => HookFailure::bad_answer(detail),
+        // Bytes that are not HTTP. A connection that ends before the response is a parser's error too.
+        SendRequestError::Response(error)
+            if !matches!(error, ParseError::Io(_) | ParseError::Incomplete) =>
+        {
+            HookFailure::bad_answer(detail)
+        }
         _ => unavailable(detail),
     }
 }

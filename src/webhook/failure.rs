@@ -76,6 +76,15 @@ impl HookFailure {
         }
     }
 
+    /// A request whose client has left before it was sent.
+    pub(super) fn abandoned() -> Self {
+        Self::temporary(
+            HookFailureCode::Unavailable,
+            HookResult::Abandoned,
+            "the client left",
+        )
+    }
+
     /// A response that cannot be used.
     pub fn bad_answer(detail: impl Into<String>) -> Self {
         Self {

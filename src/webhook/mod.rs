@@ -4,6 +4,7 @@
 //! each URL the number of concurrent requests, the waiting lines and the circuit breaker. The app `webhook` interprets
 //! the responses. See `docs/webhooks.md`.
 
+mod answer;
 mod breaker;
 mod client;
 mod exchange;
@@ -12,6 +13,7 @@ pub mod schema;
 mod signature;
 mod target;
 
+pub use answer::HookAnswer;
 pub use client::{HookRequest, WebhookClient, Webhooks};
 pub use failure::{HookFailure, HookFailureCode};
 pub use signature::Signer;

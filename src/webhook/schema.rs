@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// The body of a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HookMessage<'a> {
     /// The same as the header `webhook-id`.
     pub id: &'a str,
@@ -64,6 +64,10 @@ pub struct ConnectHook<'a> {
     /// Headers of the request that opened the session, as far as `app.webhook.headers` allows; by lower-case name.
     #[schema(value_type = Object)]
     pub headers: HookHeaders<'a>,
+    /// Values that the client supplied in `auth.headers`, as far as `app.webhook.client_headers` allows.
+    #[serde(skip_serializing_if = "HookHeaders::is_empty")]
+    #[schema(value_type = Object)]
+    pub client_headers: HookHeaders<'a>,
     /// The query string of that request, without `?`.
     pub query: &'a str,
     /// Address of the client, as reported by trusted proxies.
@@ -76,8 +80,16 @@ pub struct ConnectHook<'a> {
 }
 
 /// Headers by lower-case name; the values of a repeated header are joined by `, `.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, ToSchema)]
+#[schema(value_type = Object)]
 pub struct HookHeaders<'a>(pub Vec<(&'a str, String)>);
+
+impl HookHeaders<'_> {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Serialize for HookHeaders<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -119,6 +131,9 @@ pub struct AuthorizeHook<'a> {
     /// What the client wants: `join`, `emit`, `ask`, `members` or `history`.
     pub action: &'a str,
     pub room: &'a str,
+    /// Name of the event that the client emits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<&'a str>,
 }
 
 #[cfg(test)]

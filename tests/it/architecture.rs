@@ -28,7 +28,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "rules", "upstream", "limits", "config", "model", "metrics", "store", "logging",
+            "rules", "upstream", "webhook", "verbs", "auth", "limits", "config", "model",
+            "metrics", "store", "logging",
         ],
     ),
     ("auth", &["config", "model", "metrics", "store", "logging"]),
@@ -81,7 +82,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verbs", &["model"]),
-    ("webhook", &["config", "model", "metrics", "tls", "logging"]),
+    (
+        "webhook",
+        &["verbs", "config", "model", "metrics", "tls", "logging"],
+    ),
     ("cli", &["config"]),
     ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.

@@ -67,4 +67,6 @@ mod upstream;
 mod upstream_backpressure;
 mod upstream_limits;
 mod user_rooms;
+mod webhook;
+mod webhook_failures;
 mod websocket;

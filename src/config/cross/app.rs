@@ -10,6 +10,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     }
     upstream.max_pending_acks = config.socket.max_pending_acks.max(1);
     upstream.max_depth = config.socket.max_depth.max(1);
+    config.app.webhook.max_depth = config.socket.max_depth.max(1);
     checker.resolve(
         "app.upstream.max_connections_per_ip",
         &mut upstream.max_connections_per_ip,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::checker::Checker;
 use crate::config::net::Secret;
-use crate::config::tables::{Config, WebhookConfig};
+use crate::config::tables::{AppKind, Config, WebhookConfig};
 use crate::config::values;
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
@@ -36,8 +36,20 @@ fn secrets_of(path: &Path) -> Result<Vec<Secret>, String> {
 
 pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     let webhook = &config.webhook;
+    backends(config, checker);
     tls(webhook, checker);
     signatures(webhook, checker);
+}
+
+fn backends(config: &Config, checker: &mut Checker<'_, '_>) {
+    const URL: &str = "webhook.url";
+    let is_used = config.app.uses(AppKind::Webhook);
+    let has_urls = !config.webhook.route_table.is_empty();
+    if is_used && !has_urls && checker.sound(&[URL, "webhook.routes"]) {
+        let message =
+            "must name the backend, such as `http://backend:3000/roomwire`, for an app `webhook`";
+        checker.reject(URL, message);
+    }
 }
 
 fn tls(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {

@@ -3,6 +3,7 @@
 use super::open_webui::OpenWebuiConfig;
 use super::relay::RelayConfig;
 use super::upstream::UpstreamConfig;
+use super::webhook::WebhookAppConfig;
 use crate::config::declare::{entry, table};
 use crate::config::entry::tables;
 use crate::config::forms::{choice, text};
@@ -14,7 +15,7 @@ table! {
     /// What the events of clients do.
     pub AppConfig = "app" {
         /// `relay`: clients join rooms and emit to them with built-in events. `upstream`: events go to a Socket.IO server
-        /// behind this node. `echo`: events come back to the client, for protocol tests. `open_webui`: the node runs in
+        /// behind this node. `webhook`: events are requests to an HTTP backend (docs/webhooks.md). `echo`: events come back to the client, for protocol tests. `open_webui`: the node runs in
         /// front of Open WebUI backends, with other defaults (docs/open-webui.md).
         kind: AppKind = "relay", choice(&AppKind::ALL);
         /// Other apps for some namespaces, as entries `[[app.routes]]` of a file. The first matching entry applies; all
@@ -24,6 +25,7 @@ table! {
     tables {
         relay: RelayConfig,
         upstream: UpstreamConfig,
+        webhook: WebhookAppConfig,
         open_webui: OpenWebuiConfig,
     }
 }
@@ -33,7 +35,7 @@ entry! {
     pub RouteEntry {
         /// Name of the namespaces, such as `/chat`, in which `*` stands for any text.
         namespace: Pattern = text("name or pattern", values::namespace);
-        /// The app of these namespaces: `relay`, `upstream` or `echo`.
+        /// The app of these namespaces: `relay`, `upstream`, `webhook` or `echo`.
         app: AppKind = choice(ROUTED);
     }
 }
@@ -42,6 +44,7 @@ entry! {
 const ROUTED: &[(&str, AppKind)] = &[
     ("relay", AppKind::Relay),
     ("upstream", AppKind::Upstream),
+    ("webhook", AppKind::Webhook),
     ("echo", AppKind::Echo),
 ];
 
@@ -63,7 +66,9 @@ impl AppConfig {
 
     /// Whether the node itself handles `roomwire:*` events.
     pub fn relays(&self) -> bool {
-        self.uses(AppKind::Relay) || self.uses_upstream() && self.upstream.relay
+        self.uses(AppKind::Relay)
+            || self.uses_upstream() && self.upstream.relay
+            || self.uses(AppKind::Webhook) && self.webhook.relay
     }
 
     /// The servers behind this node.
@@ -80,15 +85,17 @@ pub enum AppKind {
     #[default]
     Relay,
     Upstream,
+    Webhook,
     Echo,
     OpenWebui,
 }
 
 impl AppKind {
     /// All of them, by their names in the configuration.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("relay", Self::Relay),
         ("upstream", Self::Upstream),
+        ("webhook", Self::Webhook),
         ("echo", Self::Echo),
         ("open_webui", Self::OpenWebui),
     ];

@@ -33,7 +33,7 @@ pub use relay::{RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;
 pub use upstream::{UpstreamConfig, UpstreamConnect, WhenLost};
-pub use webhook::{HookRoute, HookStatusCode, WebhookConfig};
+pub use webhook::{HookRoute, HookStatusCode, WebhookAppConfig, WebhookConfig};
 
 use super::declare::table;
 
@@ -63,6 +63,6 @@ impl Config {
 
     /// Whether a backend decides what the policy `backend` leaves to it.
     pub fn has_room_backend(&self) -> bool {
-        false
+        !self.webhook.route_table.is_empty()
     }
 }

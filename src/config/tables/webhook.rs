@@ -65,6 +65,31 @@ table! {
     }
 }
 
+table! {
+    /// The app in front of HTTP backends (`app.kind = "webhook"`), whose URLs `[webhook]` has.
+    pub WebhookAppConfig = "app.webhook" {
+        /// Whether this node handles `roomwire:*` events by the rules of `app.relay`. Otherwise they are sent to the
+        /// backend like all other events.
+        relay: bool = false, flag();
+        /// Names of headers of the request that opened the session, such as `cookie`, that requests to the backend have
+        /// too.
+        headers: Vec<String> = [], list(text("name", values::forwarded_header));
+        /// Names that clients can supply in the object `headers` of their auth payload; the backend receives them with a
+        /// connect, apart from headers.
+        client_headers: Vec<String> = [], list(text("name", values::forwarded_header));
+        /// Size limit of the session data that a backend keeps with a socket.
+        session_limit: usize = "4KiB", size(1..);
+        /// Maximum number of disconnects that wait for their delivery to the backend; further ones are lost, counted.
+        disconnect_queue: usize = 16384, number(1..);
+        /// Time in which the delivery of a disconnect is repeated while the backend is away.
+        disconnect_timeout: Duration = "1m", duration(MILLISECOND..);
+    }
+    derived {
+        /// `socket.max_depth`, which limits the JSON of backends too.
+        max_depth: usize,
+    }
+}
+
 entry! {
     /// An entry of `[[webhook.routes]]`.
     pub WebhookRouteEntry {

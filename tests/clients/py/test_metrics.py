@@ -126,8 +126,9 @@ QUIET = {
     "Rejected or delayed, by limit",
     "Dropped bus messages, by reason",
     "Upstream failures",
-    # These nodes have neither upstreams nor TLS.
+    # These nodes have neither upstreams, backends nor TLS.
     "Upstreams that are up",
+    "Webhook time, 99th percentile",
     "Certificate expires in",
 }
 

@@ -1,0 +1,467 @@
+//! Backends that stall, drop, respond with garbage, slowly, in pieces or with redirects, that are overloaded, or away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::backend::{HookCall, Reply, TestBackend, accept, hooked};
+use crate::support::tls::{Files, Pair, authority, roots};
+use crate::support::{TestServer, WebsocketClient, eventually, filler, within_deadline};
+
+/// The `error` of the ack of an event.
+async fn error_of(client: &mut WebsocketClient, event: &str) -> Value {
+    let ack = client.ask(event).await;
+    let ack: Value = serde_json::from_str(&ack).unwrap();
+    assert_eq!(ack[0]["ok"], false, "{ack}");
+    ack[0]["error"].clone()
+}
+
+/// Accepts connects, and responds to events by the name that is their first argument.
+fn misbehaving(call: &HookCall) -> Reply {
+    let raw = |text: &str| Reply::Raw(text.as_bytes().to_vec());
+    match call.argument().as_str().unwrap_or_default() {
+        "stall" => Reply::Stall,
+        "drop" => Reply::Drop,
+        "cut" => raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ack\":"),
+        "garbage" => raw("SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+        "html" => Reply::Status(200, "<html>welcome</html>".to_owned()),
+        "unknown" => Reply::Json(json!({"akc": []})),
+        "verb" => Reply::Json(json!({"actions": [{"sockets": {"everybody": true}}]})),
+        "target" => Reply::Json(json!({"actions": [{"emit": {"rooms": [""], "event": "e"}}]})),
+        "session" => Reply::Json(json!({"session": filler(5000)})),
+        "session-type" => Reply::Json(json!({"session": [1]})),
+        "ack-type" => Reply::Json(json!({"ack": {"a": 1}})),
+        "large" => Reply::Json(json!({"ack": [filler(200_000)]})),
+        "endless" => raw(&format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n{}",
+            filler(0x20000)
+        )),
+        "redirect" => {
+            raw("HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+        }
+        "overloaded" => raw("HTTP/1.1 503 X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"),
+        "broken" => Reply::Status(500, "<html>".to_owned()),
+        "gateway" => Reply::Status(504, String::new()),
+        "forbidden" => Reply::Status(403, String::new()),
+        "payment" => Reply::Status(402, String::new()),
+        "pieces" => Reply::Pieces(json!({"ack": ["whole"]})),
+        "slow" => Reply::After(Duration::from_millis(100), Box::new(accept())),
+        "empty" => Reply::Status(204, String::new()),
+        _ => accept(),
+    }
+}
+
+const STATUS_CODES: &str = r#"
+[[webhook.status_codes]]
+status = 402
+code = "payment_required"
+message = "pay first"
+temporary = true
+"#;
+
+#[actix_rt::test]
+async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
+    let backend = TestBackend::start(misbehaving);
+    let settings = [
+        ("WEBHOOK__TIMEOUT", "300ms"),
+        ("WEBHOOK__RESPONSE_LIMIT", "100KiB"),
+        ("WEBHOOK__BREAKER_FAILURES", "100"),
+    ];
+    let url = backend.url();
+    let usual = [("APP__KIND", "webhook"), ("WEBHOOK__URL", &*url)];
+    let settings: Vec<_> = usual.into_iter().chain(settings).collect();
+    let config = crate::support::server::config_with_file(&settings, Some(STATUS_CODES));
+    let node = TestServer::configured(config, None).await;
+    let mut client = node.member().await;
+    let cases = [
+        ("stall", "backend_timeout", true),
+        ("drop", "backend_unavailable", true),
+        ("cut", "backend_timeout", true),
+        ("garbage", "backend_bad_answer", false),
+        ("html", "backend_bad_answer", false),
+        ("unknown", "backend_bad_answer", false),
+        ("verb", "backend_bad_answer", false),
+        ("target", "backend_bad_answer", false),
+        ("session", "backend_bad_answer", false),
+        ("session-type", "backend_bad_answer", false),
+        ("ack-type", "backend_bad_answer", false),
+        ("large", "backend_bad_answer", false),
+        ("endless", "backend_bad_answer", false),
+        ("redirect", "backend_bad_answer", false),
+        ("overloaded", "backend_unavailable", true),
+        ("broken", "backend_unavailable", true),
+        ("gateway", "backend_timeout", true),
+        ("forbidden", "backend_rejected", false),
+        ("payment", "payment_required", true),
+    ];
+    for (name, code, temporary) in cases {
+        let error = error_of(&mut client, &format!(r#"["e","{name}"]"#)).await;
+        assert_eq!(error["code"], code, "{name}: {error}");
+        assert_eq!(error["temporary"] == true, temporary, "{name}: {error}");
+        let retry_after = (name == "overloaded").then_some(7000);
+        assert_eq!(
+            error["retry_after_ms"].as_u64(),
+            retry_after,
+            "{name}: {error}"
+        );
+        // Nothing of the installation is shown to clients.
+        assert!(!error.to_string().contains("127.0.0.1"), "{error}");
+        assert_eq!(client.ask(r#"["e","good"]"#).await, "[]", "after {name}");
+    }
+    assert_eq!(client.ask(r#"["e","pieces"]"#).await, r#"["whole"]"#);
+    for name in ["slow", "empty"] {
+        assert_eq!(
+            client.ask(&format!(r#"["e","{name}"]"#)).await,
+            "[]",
+            "{name}"
+        );
+    }
+    use roomwire::metrics::labels::HookResult;
+    let count = |result| node.metrics().webhook_requests_total.of(result).get();
+    assert_eq!(count(HookResult::Timeout), 3);
+    assert_eq!(count(HookResult::Unavailable), 3);
+    assert_eq!(count(HookResult::BadAnswer), 11);
+    assert_eq!(count(HookResult::Rejected), 2);
+    let good = cases.len() as u64 + 1 + 3;
+    assert_eq!(count(HookResult::Ok), good);
+}
+
+#[actix_rt::test]
+async fn without_a_backend_connects_and_events_fail_at_once_and_are_temporary() {
+    let mut backend = TestBackend::start(|_| accept());
+    let node = hooked(&backend, &[("WEBHOOK__BREAKER_FAILURES", "3")]).await;
+    let mut client = node.member().await;
+    backend.kill().await;
+    let started = Instant::now();
+    for _ in 0..3 {
+        let error = error_of(&mut client, r#"["e"]"#).await;
+        assert_eq!(
+            (&error["code"], &error["temporary"]),
+            (&json!("backend_unavailable"), &json!(true))
+        );
+        assert_eq!(error["retry_after_ms"], Value::Null);
+    }
+    // The circuit breaker is open now.
+    let mut newcomer = node.websocket().await;
+    newcomer.send("40").await;
+    let rejected = newcomer.text().await;
+    let rejected: Value = serde_json::from_str(rejected.strip_prefix("44").unwrap()).unwrap();
+    assert_eq!(rejected["message"], "the backend is not available");
+    assert_eq!(rejected["data"]["code"], "backend_unavailable");
+    assert_eq!(rejected["data"]["temporary"], true);
+    let wait = rejected["data"]["retry_after_ms"].as_u64().unwrap();
+    assert!((1..=1000).contains(&wait), "{wait}");
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let gauge = |node: &TestServer| node.metrics().webhook_breaker_open.at(0).unwrap().get();
+    assert_eq!(gauge(&node), 1);
+
+    backend.restart();
+    within_deadline("the probe", async {
+        loop {
+            let ack = client.ask(r#"["e"]"#).await;
+            if ack == "[]" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(gauge(&node), 0);
+    newcomer.connect("/").await;
+}
+
+#[actix_rt::test]
+async fn clients_that_connect_all_at_once_are_admitted_at_the_pace_of_the_backend() {
+    const CLIENTS: usize = 80;
+    let backend = TestBackend::start(|call| match call.kind() {
+        "connect" => Reply::After(Duration::from_millis(10), Box::new(accept())),
+        _ => accept(),
+    });
+    let settings = [
+        ("WEBHOOK__MAX_REQUESTS", "8"),
+        ("WEBHOOK__QUEUE_TIMEOUT", "20s"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let mut connected = node.member().await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = node.websocket().await;
+        client.send("40").await;
+        clients.push(client);
+    }
+    // Events are not delayed by the connects that wait.
+    assert_eq!(connected.ask(r#"["e"]"#).await, "[]");
+    for client in &mut clients {
+        assert!(client.text().await.starts_with("40{"));
+    }
+    assert!(
+        backend.peak() <= 5,
+        "4 connects and an event: {}",
+        backend.peak()
+    );
+    assert_eq!(backend.calls_of("connect").len(), CLIENTS + 1);
+    assert_eq!(node.metrics().webhook_queued_requests.get(), 0);
+    assert!(node.metrics().webhook_queue_seconds.count() > CLIENTS as u64);
+}
+
+#[actix_rt::test]
+async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back() {
+    let backend = TestBackend::start(|call| match call.kind() {
+        "connect" => Reply::After(Duration::from_millis(200), Box::new(accept())),
+        _ => accept(),
+    });
+    let settings = [
+        ("WEBHOOK__MAX_REQUESTS", "2"),
+        ("WEBHOOK__QUEUE_LIMIT", "3"),
+        ("WEBHOOK__TIMEOUT", "2s"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = node.websocket().await;
+        client.send("40").await;
+        clients.push(client);
+    }
+    let (mut accepted, mut waits) = (0, Vec::new());
+    for client in &mut clients {
+        let response = client.text().await;
+        match response.strip_prefix("44") {
+            None => accepted += 1,
+            Some(rejected) => {
+                let rejected: Value = serde_json::from_str(rejected).unwrap();
+                assert_eq!(rejected["data"]["code"], "backend_unavailable");
+                assert_eq!(rejected["data"]["temporary"], true);
+                waits.push(rejected["data"]["retry_after_ms"].as_u64().unwrap());
+            }
+        }
+    }
+    assert_eq!((accepted, waits.len()), (4, 6));
+    waits.sort_unstable();
+    waits.dedup();
+    assert!(waits.len() > 3, "spread: {waits:?}");
+    assert!(
+        waits.iter().all(|wait| (2000..=6000).contains(wait)),
+        "{waits:?}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_client_that_leaves_the_waiting_line_is_not_requested() {
+    let release = Arc::new(AtomicBool::new(false));
+    let released = Arc::clone(&release);
+    let backend = TestBackend::start(move |call| match call.kind() {
+        "connect" if !released.load(Ordering::Relaxed) => {
+            Reply::After(Duration::from_millis(300), Box::new(accept()))
+        }
+        _ => accept(),
+    });
+    let node = hooked(&backend, &[("WEBHOOK__MAX_REQUESTS", "1")]).await;
+    let mut first = node.websocket().await;
+    first.send("40").await;
+    backend.await_calls("connect", 1).await;
+    let mut second = node.websocket().await;
+    second.send("40").await;
+    eventually("the second waits", || {
+        node.metrics().webhook_queued_requests.get() == 1
+    })
+    .await;
+    drop(second);
+    eventually("it has left", || {
+        node.metrics().webhook_queued_requests.get() == 0
+    })
+    .await;
+    release.store(true, Ordering::Relaxed);
+    assert!(first.text().await.starts_with("40{"));
+    drop(first);
+    backend.await_calls("disconnect", 1).await;
+    let kinds: Vec<String> = backend
+        .calls()
+        .iter()
+        .map(|call| call.kind().to_owned())
+        .collect();
+    assert_eq!(kinds, ["connect", "disconnect"]);
+}
+
+#[actix_rt::test]
+async fn a_disconnect_is_delivered_once_the_backend_is_back_with_the_same_id() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let mut backend = TestBackend::start(move |call| match call.kind() {
+        "disconnect" if failing.swap(false, Ordering::Relaxed) => Reply::Drop,
+        _ => accept(),
+    });
+    let node = hooked(&backend, &[("WEBHOOK__BREAKER_PAUSE", "100ms")]).await;
+    let mut client = node.member().await;
+    client.send("41").await;
+    let calls = backend.await_calls("disconnect", 2).await;
+    assert_eq!(calls[0].body["id"], calls[1].body["id"]);
+
+    client.connect("/").await;
+    backend.kill().await;
+    drop(client);
+    eventually("the disconnect waits", || {
+        node.metrics().webhook_queued_disconnects.get() == 1
+    })
+    .await;
+    backend.restart();
+    backend.await_calls("disconnect", 3).await;
+    eventually("the queue is empty", || {
+        node.metrics().webhook_queued_disconnects.get() == 0
+    })
+    .await;
+    assert_eq!(node.metrics().webhook_disconnects_lost_total.get(), 0);
+}
+
+#[actix_rt::test]
+async fn disconnects_that_cannot_be_delivered_are_counted() {
+    let mut backend = TestBackend::start(|_| accept());
+    let settings = [
+        ("APP__WEBHOOK__DISCONNECT_TIMEOUT", "300ms"),
+        ("APP__WEBHOOK__DISCONNECT_QUEUE", "3"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(node.member().await);
+    }
+    backend.kill().await;
+    drop(clients);
+    eventually("all are lost", || {
+        node.metrics().webhook_disconnects_lost_total.get() == 5
+    })
+    .await;
+    assert_eq!(node.metrics().webhook_queued_disconnects.get(), 0);
+}
+
+#[actix_rt::test]
+async fn a_backend_killed_and_restarted_under_load_hangs_no_event_and_every_loss_is_counted() {
+    const CLIENTS: usize = 20;
+    const EVENTS: usize = 60;
+    let mut backend = TestBackend::start(|_| accept());
+    let settings = [
+        ("WEBHOOK__BREAKER_PAUSE", "50ms"),
+        ("WEBHOOK__MAX_REQUESTS", "8"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let (succeeded, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut tasks = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = node.member().await;
+        let (succeeded, failed) = (Arc::clone(&succeeded), Arc::clone(&failed));
+        tasks.push(actix_rt::spawn(async move {
+            for number in 0..EVENTS {
+                let ack = client.ask(&format!(r#"["e",{number}]"#)).await;
+                if ack == "[]" {
+                    succeeded.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let ack: Value = serde_json::from_str(&ack).unwrap();
+                    assert_eq!(ack[0]["error"]["temporary"], true, "{ack}");
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            client
+        }));
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        backend.kill().await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        backend.restart();
+    }
+    let mut clients = Vec::new();
+    for task in tasks {
+        clients.push(within_deadline("all events have acks", task).await.unwrap());
+    }
+    let (succeeded, failed) = (
+        succeeded.load(Ordering::Relaxed),
+        failed.load(Ordering::Relaxed),
+    );
+    assert_eq!(succeeded + failed, CLIENTS * EVENTS);
+    assert!(succeeded > 0 && failed > 0, "{succeeded} {failed}");
+    use roomwire::metrics::labels::HookResult;
+    let requests = &node.metrics().webhook_requests_total;
+    let ok = requests.of(HookResult::Ok).get() as usize;
+    assert_eq!(ok, succeeded + CLIENTS, "events and connects");
+    assert_eq!(
+        requests.get() as usize - ok,
+        failed,
+        "every loss is counted"
+    );
+    assert!(backend.calls_of("event").len() >= succeeded);
+}
+
+fn tls_backend(client_roots: bool) -> TestBackend {
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject;
+    let pair = Pair::good();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match client_roots {
+        false => builder.with_no_client_auth(),
+        true => builder.with_client_cert_verifier(
+            rustls::server::WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots()),
+                provider,
+            )
+            .build()
+            .unwrap(),
+        ),
+    };
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let config = builder.with_single_cert(vec![pair.der()], key).unwrap();
+    TestBackend::with(|_| accept(), Some(Arc::new(config).into()))
+}
+
+#[actix_rt::test]
+async fn https_uses_the_configured_authority_and_client_certificate() {
+    let ca = authority().write();
+    let ca = ca.to_str().unwrap();
+    let identity = Files::good();
+    let (certificate, key) = (
+        identity.certificate.to_str().unwrap(),
+        identity.key.to_str().unwrap(),
+    );
+
+    let backend = tls_backend(false);
+    hooked(&backend, &[("WEBHOOK__TLS_CA", ca)])
+        .await
+        .member()
+        .await;
+    assert_eq!(backend.calls_of("connect").len(), 1);
+
+    // The authorities of the system have not signed its certificate.
+    let other = write_other_authority();
+    let node = hooked(&backend, &[("WEBHOOK__TLS_CA", other.to_str().unwrap())]).await;
+    expect_unavailable(&node).await;
+
+    let strict = tls_backend(true);
+    let with_identity = [
+        ("WEBHOOK__TLS_CA", ca),
+        ("WEBHOOK__TLS_CERT", certificate),
+        ("WEBHOOK__TLS_KEY", key),
+    ];
+    hooked(&strict, &with_identity).await.member().await;
+    expect_unavailable(&hooked(&strict, &with_identity[..1]).await).await;
+    assert_eq!(strict.calls_of("connect").len(), 1);
+}
+
+async fn expect_unavailable(node: &TestServer) {
+    let mut client = node.websocket().await;
+    client.send("40").await;
+    let rejected = client.text().await;
+    assert!(rejected.contains("backend_unavailable"), "{rejected}");
+}
+
+/// The certificate of an authority that has signed nothing.
+fn write_other_authority() -> std::path::PathBuf {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    crate::support::server::write_file("other-ca.pem", &certificate.pem())
+}
