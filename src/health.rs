@@ -27,6 +27,16 @@ pub enum Phase {
     Draining,
 }
 
+/// Whether the node has the revocations of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevocationState {
+    /// No client has an identity.
+    Off,
+    /// They have not been loaded since the node started.
+    Loading,
+    Loaded,
+}
+
 /// The health of the node.
 #[derive(Debug)]
 pub struct Health {
@@ -34,6 +44,7 @@ pub struct Health {
     /// Why the bus is down, as shown by the readiness probe.
     bus_trouble: Mutex<&'static str>,
     phase: AtomicU8,
+    revocations: AtomicU8,
     bus_required: bool,
 }
 
@@ -52,6 +63,7 @@ impl Health {
             bus: AtomicU8::new(bus as u8),
             bus_trouble: Mutex::new("redis is away"),
             phase: AtomicU8::new(Phase::Starting as u8),
+            revocations: AtomicU8::new(RevocationState::Off as u8),
             bus_required,
         }
     }
@@ -93,6 +105,37 @@ impl Health {
         }
     }
 
+    /// Sets whether the node has the revocations of the cluster.
+    pub fn set_revocations(&self, state: RevocationState) {
+        self.revocations.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the node has the revocations of the cluster.
+    pub fn revocations(&self) -> RevocationState {
+        match self.revocations.load(Ordering::Relaxed) {
+            0 => RevocationState::Off,
+            1 => RevocationState::Loading,
+            _ => RevocationState::Loaded,
+        }
+    }
+
+    /// The check of the revocations. While the bus is down it does not decide: the node serves its own clients.
+    fn revocation_check(&self) -> Option<(&'static str, bool)> {
+        let is_down = self.bus() == BusState::Down;
+        match (self.revocations(), is_down) {
+            (RevocationState::Off, _) => None,
+            (RevocationState::Loading, false) => Some(("loading", false)),
+            (RevocationState::Loading, true) => Some((
+                "degraded: not loaded; those of this node are enforced",
+                true,
+            )),
+            (RevocationState::Loaded, false) => Some(("loaded", true)),
+            (RevocationState::Loaded, true) => {
+                Some(("degraded: those known before are enforced", true))
+            }
+        }
+    }
+
     /// Whether new clients should be sent here.
     pub fn readiness(&self) -> Readiness {
         let (phase, serving) = match self.phase() {
@@ -116,10 +159,13 @@ impl Health {
                 false,
             ),
         };
-        Readiness {
-            ready: serving && bus_fits,
-            checks: vec![("node", phase.into()), ("bus", bus)],
+        let mut checks = vec![("node", phase.into()), ("bus", bus)];
+        let mut ready = serving && bus_fits;
+        if let Some((revocations, fits)) = self.revocation_check() {
+            checks.push(("revocations", revocations.into()));
+            ready &= fits;
         }
+        Readiness { ready, checks }
     }
 }
 

@@ -30,6 +30,18 @@ pub trait ConnectGate {
     fn on_connect(&self, _request: &GateRequest<'_>) -> GateOutcome {
         GateOutcome::Now(Decision::Pass)
     }
+
+    /// Whether connected clients can replace their credentials ([`ConnectGate::refresh`]).
+    fn refreshes(&self) -> bool {
+        false
+    }
+
+    /// Checks new credentials of a connected client, whose identity is the one of the request. [`GateRequest::auth`] is
+    /// an object like the payload of a CONNECT; what else the client sent when it connected must not count. A rejection
+    /// leaves the client connected with its identity.
+    fn refresh(&self, _request: &GateRequest<'_>) -> GateOutcome {
+        GateOutcome::Now(Decision::Pass)
+    }
 }
 
 /// A namespace CONNECT that a gate checks.
@@ -96,22 +108,53 @@ pub type GateFactory = Arc<dyn Fn() -> Box<dyn ConnectGate> + Send + Sync>;
 
 /// The gates of a worker, in the order in which a client passes them.
 #[derive(Default)]
-pub struct Gates(Box<[Box<dyn ConnectGate>]>);
+pub struct Gates {
+    gates: Box<[Box<dyn ConnectGate>]>,
+    refreshes: bool,
+}
 
 impl Gates {
     /// The gates of the current thread's worker.
     pub fn new(factories: &[GateFactory]) -> Self {
-        Self(factories.iter().map(|make| make()).collect())
+        let gates: Box<[_]> = factories.iter().map(|make| make()).collect();
+        Self {
+            refreshes: gates.iter().any(|gate| gate.refreshes()),
+            gates,
+        }
     }
 
     /// Whether every client passes.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.gates.is_empty()
+    }
+
+    /// Whether connected clients can replace their credentials.
+    pub fn refreshes(&self) -> bool {
+        self.refreshes
+    }
+
+    /// Checks new credentials of a connected client; returns its new identity.
+    ///
+    /// # Errors
+    /// A gate rejects the credentials, or none accepts them.
+    pub async fn refresh(&self, request: GateRequest<'_>) -> Result<Rc<Identity>, GateRejection> {
+        let mut refreshed = None;
+        for gate in self.gates.iter().filter(|gate| gate.refreshes()) {
+            match gate.refresh(&request).decision().await {
+                Decision::Pass => {}
+                Decision::Allow(established) => refreshed = Some(Rc::new(established)),
+                Decision::Reject(rejection) => return Err(rejection),
+            }
+        }
+        refreshed.ok_or_else(|| GateRejection {
+            code: "token_missing".into(),
+            message: "no token".to_owned(),
+        })
     }
 
     /// Names of the headers that any of the gates reads.
     pub fn headers(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().flat_map(|gate| gate.headers()).copied()
+        self.gates.iter().flat_map(|gate| gate.headers()).copied()
     }
 
     /// Checks the request that opens a session; returns the identity of its client, if a gate established one.
@@ -120,7 +163,7 @@ impl Gates {
     /// A gate rejects the client.
     pub async fn open(&self, handshake: &Handshake) -> Result<Option<Rc<Identity>>, GateRejection> {
         let mut identity = None;
-        for gate in &self.0 {
+        for gate in &self.gates {
             match gate.on_open(handshake).decision().await {
                 Decision::Pass => {}
                 Decision::Allow(established) => identity = Some(Rc::new(established)),
@@ -142,7 +185,7 @@ impl Gates {
         auth: &str,
     ) -> Result<Option<Rc<Identity>>, GateRejection> {
         let mut identity = credentials.identity.clone();
-        for gate in &self.0 {
+        for gate in &self.gates {
             let request = GateRequest {
                 handshake: &credentials.handshake,
                 identity: identity.as_deref(),

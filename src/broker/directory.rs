@@ -48,6 +48,8 @@ pub struct Directory {
     next_ack_id: AtomicU32,
     peers: watch::Sender<Vec<NodeId>>,
     listeners: Listeners,
+    /// Counts how often the bus has begun to deliver.
+    connects: watch::Sender<u64>,
     /// Numbers the calls and queries of threads without a shard.
     next_gather: AtomicU64,
     /// The bus is down: messages to publish are queued.
@@ -74,6 +76,7 @@ impl Directory {
             next_ack_id: AtomicU32::new(0),
             peers: watch::Sender::default(),
             listeners: Listeners::default(),
+            connects: watch::Sender::default(),
             next_gather: AtomicU64::new(0),
             metrics,
         })
@@ -155,6 +158,16 @@ impl Directory {
     /// Follows the live nodes of the cluster.
     pub fn watch_peers(&self) -> watch::Receiver<Vec<NodeId>> {
         self.peers.subscribe()
+    }
+
+    /// Notes that the bus delivers from now on. What others published before may have been missed.
+    pub fn note_connect(&self) {
+        self.connects.send_modify(|connects| *connects += 1);
+    }
+
+    /// Changes whenever the bus has begun to deliver: at the first connection and after each gap.
+    pub fn watch_connects(&self) -> watch::Receiver<u64> {
+        self.connects.subscribe()
     }
 
     /// The worker that owns the target of a command, if that is a single socket of this node.

@@ -235,6 +235,10 @@ pub enum Notice {
         socket: SocketId,
         close: bool,
     },
+    /// The identity of this socket is revoked. With `is_final`, the client must not connect again by itself.
+    Revoked { socket: SocketId, is_final: bool },
+    /// The session ends, and its client connects again.
+    Reconnect,
     /// The queue of this client is above `socket.outbox_limit`. The session ends unless the client makes progress.
     Overdue,
     /// The queue of this client exceeded a limit. It is dropped, and the lane is closed.

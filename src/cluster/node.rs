@@ -139,9 +139,13 @@ impl Bridge {
             LinkEvent::Up => {
                 self.health.set_bus(BusState::Up);
                 self.directory.set_cut_off(false);
+                self.directory.note_connect();
                 self.publisher.publish_heartbeat(None, MemberState::Joined);
             }
-            LinkEvent::EchoRestored => self.health.set_bus(BusState::Up),
+            LinkEvent::EchoRestored => {
+                self.health.set_bus(BusState::Up);
+                self.directory.note_connect();
+            }
             LinkEvent::Deaf => {
                 metrics.bus_deaf_detections_total.increment();
                 self.health.set_bus(BusState::Deaf);
@@ -155,7 +159,10 @@ impl Bridge {
             }
             LinkEvent::Unreachable { reason } => self.health.set_bus_trouble(reason),
             LinkEvent::Echo { after } => metrics.bus_lag_seconds.observe(after),
-            LinkEvent::Missed { during } => metrics.bus_gap_seconds.observe(during),
+            LinkEvent::Missed { during } => {
+                metrics.bus_gap_seconds.observe(during);
+                self.directory.note_connect();
+            }
             LinkEvent::Skipped { bytes } => {
                 let limit = self.publisher.message_limit;
                 self.receiver.report_skipped(bytes, limit);

@@ -84,6 +84,14 @@ labels! {
         NestedTooDeeply = "nested_too_deeply",
         ConnectTimeout = "connect_timeout",
         UpstreamLost = "upstream_lost",
+        IdentityExpired = "identity_expired",
+        IdentityRevoked = "identity_revoked",
+        ReconnectRequested = "reconnect_requested",
+    ;
+    /// Result of new credentials of a connected client.
+    IdentityRefresh("result"):
+        Refreshed = "refreshed",
+        Rejected = "rejected",
     ;
     /// Reason for which a request to the endpoint was rejected.
     RequestRejection("reason"):

@@ -19,8 +19,9 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
-    HookResult, LimitRejection, Origin, RelayErrorCode, ReloadResult, RequestRejection, SignIn,
-    SlowPolicy, Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
+    HookResult, IdentityRefresh, LimitRejection, Origin, RelayErrorCode, ReloadResult,
+    RequestRejection, SignIn, SlowPolicy, Transport, UpstreamEventKind, UpstreamRejection,
+    UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -76,6 +77,10 @@ metrics! {
     sockets: Gauge,
     /// Namespace CONNECT requests, by result.
     connects_total: Counters<ConnectResult>,
+    /// Revoked tokens, users and sessions that this node knows.
+    revocations: Gauge,
+    /// New credentials that connected clients presented (`roomwire:auth`), by result.
+    identity_refreshes_total: Counters<IdentityRefresh>,
     /// Rooms with at least one member on this node. A room with members on several workers counts once for each.
     rooms: Gauge,
     /// HTTP requests to the endpoint that were rejected, by reason.

@@ -10,6 +10,7 @@ mod name;
 mod reload;
 mod reloadable;
 mod tls;
+mod users;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 
 use crate::app::AppFactory;
 use crate::app::gate::GateFactory;
+use crate::auth::Users;
 use crate::broker::{Directory, Ingress};
 use crate::bus::link::{Link, LinkEvents};
 use crate::bus::redis::{RedisLink, RedisStore};
@@ -42,8 +44,8 @@ use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::outbox::Budget;
 use crate::session::SessionSettings;
-use crate::store::Store;
 use crate::store::lease::Lease;
+use crate::store::{MemoryStore, Store};
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
 use crate::webhook::Webhooks;
@@ -158,7 +160,10 @@ impl Server {
         let shared = (&metrics, &random);
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
+        let store = node_store(bus.as_ref());
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
+        let gates = !extensions.gates.is_empty();
+        let users = users::users(&config, &directory, store, &health, gates).await;
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),
@@ -167,6 +172,7 @@ impl Server {
             endpoint: Arc::new(endpoint_settings(&config, node, &reloadable, &*app)),
             reloadable,
             directory,
+            users,
             forward,
             random: Arc::clone(&random),
             health: Arc::clone(&health),
@@ -251,6 +257,11 @@ impl Server {
     /// Access to the broker from any thread.
     pub fn ingress(&self) -> Ingress {
         Ingress::new(Arc::clone(&self.blueprint.directory))
+    }
+
+    /// The services for the users of clients, from any thread.
+    pub fn users(&self) -> &Arc<Users> {
+        &self.blueprint.users
     }
 
     /// Applies the settings of a configuration that can change while the node runs (see `config::reload`); the others
@@ -359,6 +370,14 @@ fn bridge_context(
         health: Arc::clone(health),
         routers: Arc::clone(router_addresses),
         command_observers: app.command_observers(),
+    }
+}
+
+/// The store of the cluster, or of this node alone.
+fn node_store(bus: Option<&BusHandles>) -> Arc<dyn Store> {
+    match bus {
+        Some(bus) => Arc::clone(&bus.store),
+        None => Arc::new(MemoryStore::default()),
     }
 }
 

@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Recipient};
 use super::reloadable::ReloadableParts;
 use crate::app::gate::{GateFactory, Gates};
 use crate::app::{AppFactory, CommandSender};
+use crate::auth::Users;
 use crate::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use crate::cluster::messages::{Forward, RouterAddresses};
 use crate::config::Config;
@@ -20,7 +21,7 @@ use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
 use crate::outbox::{Bounds, Budget, Share};
-use crate::session::{SessionSettings, Worker};
+use crate::session::{Enforcer, Identification, SessionSettings, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, ListenerSettings};
 use crate::transport::compression::Compressor;
@@ -34,6 +35,7 @@ use crate::transport::worker_router::WorkerRouter;
 pub(super) struct Blueprint {
     pub(super) config: Config,
     pub(super) directory: Arc<Directory>,
+    pub(super) users: Arc<Users>,
     pub(super) forward: Option<Recipient<Forward>>,
     pub(super) random: Arc<dyn Random>,
     pub(super) health: Arc<Health>,
@@ -84,11 +86,15 @@ impl Blueprint {
             shard,
             app,
             self.app.engine_app(),
-            Gates::new(&self.gate_factories),
+            Identification {
+                gates: Gates::new(&self.gate_factories),
+                users: Arc::clone(&self.users),
+            },
             Arc::clone(&self.sessions),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
         );
+        Enforcer::start(&worker);
         let timeout = self.config.bus.forward_timeout;
         let endpoint = Rc::new(Endpoint {
             worker,

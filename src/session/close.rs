@@ -84,8 +84,9 @@ impl Session {
     /// only if the server ended the session.
     fn waits_for_fetch(&self, reason: CloseReason) -> bool {
         use CloseReason::{
-            ConnectTimeout, ForcedClose, InboxOverflow, NestedTooDeeply, ServerDisconnect,
-            ServerShuttingDown, SlowConsumer, UpstreamLost,
+            ConnectTimeout, ForcedClose, IdentityExpired, IdentityRevoked, InboxOverflow,
+            NestedTooDeeply, ReconnectRequested, ServerDisconnect, ServerShuttingDown,
+            SlowConsumer, UpstreamLost,
         };
         let by_server = matches!(
             reason,
@@ -97,6 +98,9 @@ impl Session {
                 | NestedTooDeeply
                 | SlowConsumer
                 | UpstreamLost
+                | IdentityExpired
+                | IdentityRevoked
+                | ReconnectRequested
         );
         // A client that never polled, and whose websocket no other node holds, does not fetch it.
         let may_fetch = self.follow_up.has_polled() || self.transport == TransportName::Websocket;

@@ -166,6 +166,10 @@ impl Session {
             socket: &socket,
         });
         debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
+        self.start_identity(slot);
+        if !self.take_seat(slot, ctx) {
+            return false;
+        }
         self.apply_early_requests(slot, ctx);
         true
     }

@@ -142,7 +142,7 @@ impl Session {
             transport: self.transport,
             network: self.network,
             handshake: self.credentials.as_deref().map(|kept| &kept.handshake),
-            identity: socket.identity.as_ref(),
+            identity: socket.identity.as_ref().map(|live| &live.identity),
             user_rooms: self.worker.user_rooms(),
             degraded: shard.directory().is_cut_off(),
             access: &SessionAccess {

@@ -61,6 +61,9 @@ impl Session {
         self.worker.metrics().events_discarded_total.add(discarded);
         if let Some(key) = socket.key {
             self.worker.shard.unregister(key, reason);
+            if let Some(live) = &socket.identity {
+                self.leave_seat(&live.identity, socket.id);
+            }
         }
         if let Some(handler) = &socket.handler {
             self.with_context(&socket, None, &namespace, ctx, |context| {

@@ -1,18 +1,37 @@
 //! Gates before the app: the CONNECT of a namespace waits until they have decided.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
 use futures_util::FutureExt;
 
 use super::handler::Invocation;
+use super::live_identity::LiveIdentity;
 use super::state::Session;
 use crate::app::ConnectRejection;
 use crate::app::gate::GateRejection;
+use crate::auth::Users;
 use crate::metrics::labels::ConnectResult;
 use crate::model::Identity;
 use crate::protocol::socket_io::state::Slot;
+
+/// Rejects an identity that is revoked, whichever gate established it.
+fn check_revoked(users: &Users, identity: Option<Rc<Identity>>) -> Decided {
+    match identity {
+        Some(identity) if users.revocations.covers(&identity) => Err(token_revoked()),
+        identity => Ok(identity),
+    }
+}
+
+/// Why a client with a revoked identity is rejected.
+pub(super) fn token_revoked() -> GateRejection {
+    GateRejection {
+        code: "token_revoked".into(),
+        message: "the token is revoked".to_owned(),
+    }
+}
 
 /// The decision of all gates: the identity of the socket, if any, or why it is rejected.
 type Decided = Result<Option<Rc<Identity>>, GateRejection>;
@@ -60,6 +79,7 @@ impl Session {
         decided: Decided,
         ctx: &mut Context<Self>,
     ) {
+        let users = Arc::clone(&self.worker.users);
         // The client may have left the namespace meanwhile.
         let Some(socket) = self
             .socket_mut(invocation.slot)
@@ -67,9 +87,9 @@ impl Session {
         else {
             return;
         };
-        match decided {
+        match decided.and_then(|identity| check_revoked(&users, identity)) {
             Ok(identity) => {
-                socket.identity = identity;
+                socket.identity = identity.map(|identity| Box::new(LiveIdentity::new(identity)));
                 self.open_handler(invocation, auth, ctx);
             }
             Err(rejection) => {

@@ -24,6 +24,9 @@ impl Session {
         let Some(socket) = self.socket(slot) else {
             return;
         };
+        if self.is_refresh(&payload) {
+            return self.refresh(slot, &payload, ack, ctx);
+        }
         let must_wait = socket.busy || !socket.waiting.is_empty();
         if !must_wait && self.is_in_pace(ctx) {
             return self.run_handler(slot, payload, ack, ctx);

@@ -28,5 +28,8 @@ pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
         CloseReason::NestedTooDeeply => Disconnect::NestedTooDeeply,
         CloseReason::ConnectTimeout => Disconnect::ConnectTimeout,
         CloseReason::UpstreamLost => Disconnect::UpstreamLost,
+        CloseReason::IdentityExpired => Disconnect::IdentityExpired,
+        CloseReason::IdentityRevoked => Disconnect::IdentityRevoked,
+        CloseReason::ReconnectRequested => Disconnect::ReconnectRequested,
     }
 }

@@ -14,11 +14,14 @@ mod connect;
 mod context;
 mod disconnect;
 mod effects;
+mod enforcer;
+mod expiry;
 mod follow_up;
 mod gates;
 mod handler;
 mod handles;
 mod inbox;
+mod live_identity;
 mod mailbox;
 pub mod messages;
 mod metric_labels;
@@ -28,6 +31,9 @@ mod pending_poll;
 mod poll_responder;
 mod posts;
 mod receive;
+mod refresh;
+mod revoked;
+mod roster;
 mod settings;
 mod slow_client;
 mod socket;
@@ -40,9 +46,11 @@ mod user_room;
 mod worker;
 
 pub use crate::app::gate::{Credentials, GateRejection};
+pub use enforcer::Enforcer;
 pub use open_packet::OpenPacket;
 pub use settings::SessionSettings;
 pub use state::{Session, Worker};
+pub use worker::Identification;
 
 #[cfg(test)]
 mod tests;

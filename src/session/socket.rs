@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
+use super::live_identity::LiveIdentity;
 use crate::app::{SocketHandler, SocketRequest};
 use crate::broker::SocketKey;
-use crate::model::{AckId, Identity, Payload, SocketId};
+use crate::model::{AckId, Payload, SocketId};
 
 /// One socket.
 pub(super) struct SessionSocket {
@@ -16,8 +17,8 @@ pub(super) struct SessionSocket {
     pub(super) handler: Option<Rc<dyn SocketHandler>>,
     /// `None` until it is connected.
     pub(super) key: Option<SocketKey>,
-    /// Established by a gate.
-    pub(super) identity: Option<Rc<Identity>>,
+    /// Established by a gate; boxed, because many sockets have none.
+    pub(super) identity: Option<Box<LiveIdentity>>,
     /// An outcome is pending; later events wait here in order.
     pub(super) busy: bool,
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,

@@ -16,11 +16,13 @@ use super::follow_up::FollowUp;
 use super::messages::{PostError, PostStarted};
 use super::pace::Pace;
 use super::pending_poll::PendingPoll;
+use super::roster::Roster;
 use super::settings::SessionSettings;
 use super::socket::SessionSocket;
 use super::stats::SessionStats;
 use crate::app::gate::{Credentials, Gates};
 use crate::app::{App, EngineApp};
+use crate::auth::Users;
 use crate::broker::Shard;
 use crate::clock;
 use crate::limits::{Admission, Limits};
@@ -91,8 +93,10 @@ pub struct Worker {
     pub gates: Gates,
     pub settings: Arc<SessionSettings>,
     pub limits: Arc<Limits>,
+    pub users: Arc<Users>,
     pub(super) random: Arc<dyn Random>,
     pub(super) sessions: RefCell<HashMap<EngineId, Registered>>,
+    pub(super) roster: RefCell<Roster>,
     pub(super) stopping: Cell<bool>,
     pub(super) handshake_headers: Option<Box<[&'static str]>>,
 }

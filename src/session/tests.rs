@@ -17,6 +17,7 @@ use super::*;
 use crate::app::echo::Echo;
 use crate::app::gate::{ConnectGate, Decision, GateOutcome, GateRequest, Gates};
 use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
+use crate::auth::Users;
 use crate::protocol::WireFormat;
 
 use crate::broker::{Directory, Shard, ShardLimits};
@@ -71,11 +72,12 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
         slow_timeout: Duration::from_secs(10),
         identity: Config::default().identity,
     };
+    let users = Users::alone(&settings.identity, &std::sync::Arc::default());
     Worker::new(
         shard,
         app,
         None,
-        gates,
+        Identification { gates, users },
         settings.into(),
         limits,
         std::sync::Arc::new(OsRandom),

@@ -65,7 +65,7 @@ impl Session {
         match self.ended {
             Some(ended) => ended.fetch_until + WIND_UP_TIME,
             None => {
-                let others = [self.progress_due, self.follow_up.due()];
+                let others = [self.progress_due, self.follow_up.due(), self.identity_due()];
                 let due = self.connection.poll_timeout();
                 others.into_iter().flatten().fold(due, Instant::min)
             }
@@ -83,6 +83,12 @@ impl Session {
         let now = clock::now();
         if self.follow_up.due().is_some_and(|due| due <= now) {
             return self.close(CloseReason::ConnectTimeout, ctx);
+        }
+        if self.identity_due().is_some_and(|due| due <= now) {
+            self.watch_identities(now, ctx);
+            if self.has_ended() {
+                return;
+            }
         }
         match self.connection.handle_timeout(now) {
             Ok(false) => {}

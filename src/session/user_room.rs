@@ -9,15 +9,19 @@ use crate::model::{Identity, Room};
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
+    /// The identity of a socket.
+    pub(super) fn identity(&self, slot: Slot) -> Option<&Identity> {
+        let live = self.socket(slot)?.identity.as_ref()?;
+        Some(&live.identity)
+    }
+
     /// Puts a socket whose identity is known into the room of its user.
     pub(super) fn join_user_room(&self, slot: Slot, key: SocketKey) {
-        let Some(identity) = self
-            .socket(slot)
-            .and_then(|socket| socket.identity.as_ref())
-        else {
+        let Some(identity) = self.identity(slot) else {
             return;
         };
-        let room = user_room(&self.worker.settings.identity.user_room, &identity.user);
+        let pattern = &self.worker.settings.identity.user_room;
+        let room = user_room(pattern, &identity.user);
         // The CONNECT response does not wait for the bus, like nothing else that is local.
         drop(self.worker.shard.join(key, &mut vec![room]));
     }
@@ -53,9 +57,8 @@ impl Session {
 
     /// Whether a room is that of the socket's user.
     fn is_user_room(&self, slot: Slot, room: &Room) -> bool {
-        let rooms = &self.worker.settings.identity.user_room;
-        self.socket(slot)
-            .and_then(|socket| socket.identity.as_ref())
-            .is_some_and(|identity| rooms.user(room) == Some(&*identity.user))
+        let pattern = &self.worker.settings.identity.user_room;
+        self.identity(slot)
+            .is_some_and(|identity| pattern.user(room) == Some(&*identity.user))
     }
 }

@@ -15,6 +15,7 @@ use super::settings::SessionSettings;
 use super::state::{Registered, Session, Worker};
 use crate::app::gate::Gates;
 use crate::app::{App, EngineApp};
+use crate::auth::Users;
 use crate::broker::Shard;
 use crate::config::UserRoom;
 use crate::limits::{Admission, Limit, Limits};
@@ -23,17 +24,24 @@ use crate::metrics::labels::Transport;
 use crate::model::{EngineId, Random, SocketId, TransportName};
 use crate::protocol::engine_io::state::CloseReason;
 
+/// How clients are identified, and what follows from it.
+pub struct Identification {
+    pub gates: Gates,
+    pub users: Arc<Users>,
+}
+
 impl Worker {
     /// A worker without sessions.
     pub fn new(
         shard: Rc<Shard>,
         app: Rc<dyn App>,
         engine_app: Option<Rc<dyn EngineApp>>,
-        gates: Gates,
+        identification: Identification,
         settings: Arc<SessionSettings>,
         limits: Arc<Limits>,
         random: Arc<dyn Random>,
     ) -> Rc<Self> {
+        let Identification { gates, users } = identification;
         Rc::new(Self {
             shard,
             handshake_headers: handshake_headers(&gates, &*app),
@@ -42,8 +50,10 @@ impl Worker {
             gates,
             settings,
             limits,
+            users,
             random,
             sessions: RefCell::new(HashMap::new()),
+            roster: RefCell::default(),
             stopping: Cell::new(false),
         })
     }

@@ -32,7 +32,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "metrics", "store", "logging",
         ],
     ),
-    ("auth", &["config", "model", "metrics", "store", "logging"]),
+    (
+        "auth",
+        &["config", "model", "health", "metrics", "store", "logging"],
+    ),
     // Decisions as values.
     ("rules", &["config", "model"]),
     // Every limit is defined in one place, for all modules that enforce it.

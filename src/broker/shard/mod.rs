@@ -24,7 +24,7 @@ use super::lifecycle::Observer;
 use super::messages::{Interest, InterestChange, Notice, QueueLimit, RoomsReady};
 use super::rooms::{RoomChange, SocketKey};
 use super::socket_interest::SocketInterest;
-use crate::model::{Namespace, Room, SocketChange, SocketId, WorkerIndex};
+use crate::model::{Namespace, Room, Selector, SocketChange, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet, Share};
 use crate::protocol::WireFormat;
 
@@ -92,6 +92,19 @@ impl Shard {
             Offered::Dropped | Offered::Closed => {}
         }
         state.report_overdue();
+    }
+
+    /// Notifies the session of a lane.
+    pub fn notify(&self, lane: LaneId, notice: Notice) {
+        self.state.borrow().notify(lane, notice);
+    }
+
+    /// Notifies the sessions of the selected sockets of this worker.
+    pub fn notify_selected(&self, selector: &Selector, notice: &Notice) {
+        let mut state = self.state.borrow_mut();
+        for member in state.rooms.selected(selector) {
+            state.notify(member.lane, notice.clone());
+        }
     }
 
     /// Adds an observer of the sockets of this worker, before the first of them.

@@ -1,7 +1,9 @@
 //! `[auth]`: clients whose identity is known, for as long as they are connected.
 
+use std::time::Duration;
+
 use crate::config::declare::table;
-use crate::config::forms::text;
+use crate::config::forms::{duration, number, text};
 use crate::config::user_room::UserRoom;
 
 table! {
@@ -10,5 +12,16 @@ table! {
         /// Name of the room that the sockets of a user are in, with `{user}` in place of the user. Clients can neither
         /// join nor leave these rooms by request.
         user_room: UserRoom = "user:{user}", text("name with `{user}`", UserRoom::parse);
+        /// How long before its end an identity is announced to the client (`roomwire:auth_expiring`). 0 = not announced.
+        expiry_warning: Duration = "1m", duration(Duration::ZERO..);
+        /// Time from the end of an identity (`roomwire:auth_expired`) until the session closes. The client can refresh the
+        /// identity until then.
+        expiry_grace: Duration = "10s", duration(Duration::ZERO..);
+        /// How long a revocation is remembered if it does not say when the last token that it concerns expires: at least the
+        /// longest life of a token.
+        revocation_ttl: Duration = "24h", duration(Duration::from_secs(1)..);
+        /// Maximum number of revoked tokens, users and sessions that are remembered. Each takes about 100 bytes of memory on
+        /// every node. More are rejected.
+        revocation_limit: usize = 1000000, number(1..);
     }
 }

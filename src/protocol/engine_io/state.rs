@@ -31,6 +31,12 @@ pub enum CloseReason {
     ConnectTimeout,
     /// The server behind this one was lost, or cannot be reached.
     UpstreamLost,
+    /// The identity of the client ended, and was not refreshed.
+    IdentityExpired,
+    /// The identity of the client was revoked.
+    IdentityRevoked,
+    /// A backend requested that the client connects again.
+    ReconnectRequested,
 }
 
 impl CloseReason {
@@ -50,6 +56,9 @@ impl CloseReason {
             Self::NestedTooDeeply => "nested too deeply",
             Self::ConnectTimeout => "connect timeout",
             Self::UpstreamLost => "upstream lost",
+            Self::IdentityExpired => "identity expired",
+            Self::IdentityRevoked => "identity revoked",
+            Self::ReconnectRequested => "reconnect requested",
         }
     }
 
@@ -72,6 +81,10 @@ impl CloseReason {
             ),
             // 1013, "try again later", is in IANA's registry of close codes.
             Self::UpstreamLost => (Some(1013), "the server behind this one is away"),
+            // 3000, "unauthorized", is in the same registry.
+            Self::IdentityExpired => (Some(3000), "the token has expired"),
+            Self::IdentityRevoked => (Some(3000), "the token is revoked"),
+            Self::ReconnectRequested => (Some(3000), "connect and authenticate again"),
             _ => (None, ""),
         }
     }

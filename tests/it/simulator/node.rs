@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Recipient};
 use roomwire::app::gate::Gates;
 use roomwire::app::relay::{Relay, RelayParts};
+use roomwire::auth::Users;
 use roomwire::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use roomwire::bus::memory::{Hub, MemberId};
 use roomwire::cluster::messages::Leave;
@@ -18,7 +19,7 @@ use roomwire::model::{NodeId, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::Mode;
-use roomwire::session::{OpenPacket, Session, SessionSettings, Worker};
+use roomwire::session::{Identification, OpenPacket, Session, SessionSettings, Worker};
 
 pub struct Node {
     pub name: NodeId,
@@ -130,7 +131,10 @@ impl NodeParts<'_> {
             shard,
             Rc::new(Relay::new(RelayParts::new(rules, metrics))),
             None,
-            Gates::default(),
+            Identification {
+                gates: Gates::default(),
+                users: Users::alone(&self.config.identity, self.directory.metrics()),
+            },
             Arc::clone(&self.settings),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),

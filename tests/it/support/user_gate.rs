@@ -1,31 +1,55 @@
 //! A gate that trusts clients: the payload of a CONNECT is the identity.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use roomwire::app::gate::{ConnectGate, Decision, GateOutcome, GateRequest};
+use roomwire::app::gate::{ConnectGate, Decision, GateOutcome, GateRejection, GateRequest};
 use roomwire::model::Identity;
 use roomwire::server::Extensions;
 use serde_json::Value;
 
-/// Reads `{"user":…,"generation":…,"lives_ms":…}` from the payload of a CONNECT. Without a user the client is anonymous.
+/// Reads `{"user":…,"token":…,"issued":…,"lives_ms":…}` from the payload of a CONNECT or of `roomwire:auth`. Without a
+/// user the client is anonymous.
 struct UserGate;
 
-fn identity(auth: &str) -> Option<Identity> {
-    let auth: Value = serde_json::from_str(auth).ok()?;
+fn identity(auth_text: &str) -> Option<Identity> {
+    let auth: Value = serde_json::from_str(auth_text).ok()?;
     let lives = auth["lives_ms"].as_u64().map(Duration::from_millis);
     Some(Identity {
         user: auth["user"].as_str()?.to_owned(),
-        token: None,
-        claims: String::new(),
+        token: auth["token"].as_str().map(Into::into),
+        claims: auth_text.to_owned(),
         grants: Box::default(),
-        issued: None,
+        issued: auth["issued"]
+            .as_u64()
+            .map(|at| UNIX_EPOCH + Duration::from_secs(at)),
         expires: lives.map(|lives| SystemTime::now() + lives),
-        generation: auth["generation"].as_u64().unwrap_or_default(),
+        generation: 0,
     })
 }
 
 impl ConnectGate for UserGate {
+    fn refreshes(&self) -> bool {
+        true
+    }
+
+    fn refresh(&self, request: &GateRequest<'_>) -> GateOutcome {
+        let decision = match identity(request.auth) {
+            Some(identity) => Decision::Allow(identity),
+            None => Decision::Reject(GateRejection {
+                code: "token_malformed".into(),
+                message: "no user".to_owned(),
+            }),
+        };
+        if !request.auth.contains("slow") {
+            return GateOutcome::Now(decision);
+        }
+        GateOutcome::Later(Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            decision
+        }))
+    }
+
     fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
         GateOutcome::Now(identity(request.auth).map_or(Decision::Pass, Decision::Allow))
     }

@@ -1,0 +1,306 @@
+//! The revocations of the cluster: enforced on every node by an announcement, and remembered in the store.
+//!
+//! The announcement reaches the nodes that are connected to the bus. The others, and those that start later, load all
+//! revocations from the store. Each node also adds to the store what it knows and the store does not, so that what was
+//! revoked while Redis was away, or before Redis lost its data, is remembered again.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use actix::Recipient;
+use bytes::Bytes;
+use log::{debug, info, warn};
+use serde_json::json;
+use smallvec::SmallVec;
+use tokio::sync::watch;
+
+use super::known::{Inserted, KnownRevocations};
+use super::order::Order;
+use super::revocation::{Revocation, Subject, seconds};
+use crate::config::IdentityConfig;
+use crate::health::{Health, RevocationState};
+use crate::logging::Burst;
+use crate::metrics::Metrics;
+use crate::model::{Identity, Namespace, Room, Selector, SocketId};
+use crate::store::{Store, StoreError};
+
+/// The topic of announced revocations.
+pub const REVOCATION_TOPIC: &str = "revocation";
+/// The topic of announced reconnects.
+pub const RECONNECT_TOPIC: &str = "reconnect";
+
+/// Time until the store is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often revocations that have ended are forgotten.
+const PRUNING: Duration = Duration::from_secs(60);
+
+/// Announces a body under a topic on every node, this one included.
+pub type Announce = Box<dyn Fn(&'static str, Bytes) + Send + Sync>;
+
+/// Why something is not revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RevocationError {
+    #[error("as many revocations are known as auth.revocation_limit allows")]
+    TooMany,
+}
+
+/// Where a revocation is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// In the store, for all nodes.
+    InStore,
+    /// By the nodes that are connected, which add it to the store when that is back.
+    ByNodes,
+}
+
+/// What the service needs of its node.
+pub struct RevocationParts {
+    pub store: Arc<dyn Store>,
+    /// `bus.prefix`, before the name of the key.
+    pub prefix: String,
+    pub announce: Announce,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+}
+
+/// The revocations of the cluster.
+pub struct Revocations {
+    known: RwLock<KnownRevocations>,
+    /// Whether any is known.
+    any: AtomicBool,
+    ttl: Duration,
+    key: String,
+    parts: RevocationParts,
+    workers: Mutex<Vec<Recipient<Order>>>,
+}
+
+impl Revocations {
+    /// A service without revocations.
+    pub fn new(settings: &IdentityConfig, parts: RevocationParts) -> Self {
+        Self {
+            known: RwLock::new(KnownRevocations::new(settings.revocation_limit)),
+            any: AtomicBool::new(false),
+            ttl: settings.revocation_ttl,
+            key: format!("{}:revocations", parts.prefix),
+            parts,
+            workers: Mutex::default(),
+        }
+    }
+
+    /// Adds a worker that enforces what is revoked.
+    pub fn enforce_on(&self, worker: Recipient<Order>) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(worker);
+    }
+
+    /// Whether an identity is revoked.
+    pub fn covers(&self, identity: &Identity) -> bool {
+        self.any.load(Ordering::Acquire) && self.known().covers(identity)
+    }
+
+    /// Revokes tokens on the whole cluster. `until` is when the last of them expires; without it, the revocation is
+    /// remembered for `auth.revocation_ttl`. The future completes when it is remembered; it takes effect even if the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// This node knows `auth.revocation_limit` revocations.
+    pub fn revoke(
+        &self,
+        subject: Subject,
+        until: Option<SystemTime>,
+    ) -> impl Future<Output = Result<Remembered, RevocationError>> + Send + use<> {
+        let until = until.unwrap_or_else(|| SystemTime::now() + self.ttl);
+        let revocation = Revocation {
+            subject,
+            until: seconds(until) + 1,
+        };
+        let field = revocation.encode();
+        let full = self.is_full_for(&revocation);
+        let mut saved = None;
+        if !full {
+            (self.parts.announce)(REVOCATION_TOPIC, Bytes::from(field.clone()));
+            if socket_of(&revocation).is_none() {
+                let fields = vec![(field, Bytes::from_static(b"1"))];
+                saved = Some(self.parts.store.hash_set(&self.key, fields));
+            }
+        }
+        async move {
+            if full {
+                return Err(RevocationError::TooMany);
+            }
+            let Some(saved) = saved else {
+                return Ok(Remembered::InStore);
+            };
+            Ok(match saved.await {
+                Ok(()) => Remembered::InStore,
+                Err(error) => {
+                    warn!(error:%; "revocation not stored yet; the connected nodes enforce it");
+                    Remembered::ByNodes
+                }
+            })
+        }
+    }
+
+    /// Closes the sessions of the selected sockets on every node. Stock clients connect again, and authenticate.
+    pub fn force_reconnect(&self, selector: &Selector) {
+        let names =
+            |rooms: &[Room]| -> Vec<String> { rooms.iter().map(ToString::to_string).collect() };
+        let body = json!({
+            "namespace": selector.namespace.as_str(),
+            "rooms": names(&selector.rooms),
+            "except": names(&selector.except),
+        });
+        (self.parts.announce)(RECONNECT_TOPIC, Bytes::from(body.to_string()));
+    }
+
+    /// Handles an announced revocation.
+    pub fn receive(&self, body: &[u8]) {
+        let text = std::str::from_utf8(body).ok();
+        match text.and_then(Revocation::decode) {
+            Some(revocation) => self.apply(revocation),
+            None => debug!("revocation of an unknown kind ignored"),
+        }
+    }
+
+    /// Handles an announced reconnect.
+    pub fn receive_reconnect(&self, body: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Selected<'a> {
+            #[serde(borrow)]
+            namespace: std::borrow::Cow<'a, str>,
+            rooms: Vec<String>,
+            except: Vec<String>,
+        }
+        let Ok(selected) = serde_json::from_slice::<Selected<'_>>(body) else {
+            return debug!("malformed reconnect ignored");
+        };
+        let rooms = |names: Vec<String>| -> SmallVec<[Room; 1]> {
+            names.into_iter().map(Room::from).collect()
+        };
+        self.order(&Order::Reconnect(Arc::new(Selector {
+            namespace: Namespace::from(&*selected.namespace),
+            rooms: rooms(selected.rooms),
+            except: rooms(selected.except),
+        })));
+    }
+
+    /// Loads what the store remembers, and adds to it what it does not.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn load(&self) -> Result<(), StoreError> {
+        let store = &self.parts.store;
+        let (mut loaded, mut ended) = (KnownRevocations::new(usize::MAX), Vec::new());
+        let now = seconds(SystemTime::now());
+        for (field, _) in store.hash_scan(&self.key).await? {
+            match Revocation::decode(&field) {
+                Some(revocation) if revocation.until > now => {
+                    loaded.insert(&revocation);
+                }
+                Some(_) => ended.push(field),
+                None => debug!("stored revocation of an unknown kind ignored"),
+            }
+        }
+        let unsaved: Vec<_> = {
+            let known = self.known();
+            let unsaved = known.iter().filter(|known| !loaded.contains(known));
+            unsaved
+                .map(|revocation| (revocation.encode(), Bytes::from_static(b"1")))
+                .collect()
+        };
+        for revocation in loaded.iter() {
+            self.apply(revocation);
+        }
+        if !unsaved.is_empty() {
+            store.hash_set(&self.key, unsaved).await?;
+        }
+        if !ended.is_empty() {
+            store.hash_delete(&self.key, ended).await?;
+        }
+        self.parts.health.set_revocations(RevocationState::Loaded);
+        Ok(())
+    }
+
+    /// Loads again after each change of `reconnects`, and forgets what has ended. Never returns.
+    pub async fn keep(self: Arc<Self>, mut reconnects: watch::Receiver<u64>) {
+        let mut current = self.parts.health.revocations() == RevocationState::Loaded;
+        loop {
+            if !current {
+                match self.load().await {
+                    Ok(()) => {
+                        current = true;
+                        info!(known = self.known().len(); "revocations loaded");
+                    }
+                    Err(error) => debug!(error:%; "revocations not loaded yet"),
+                }
+            }
+            let pause = if current { PRUNING } else { RETRY };
+            tokio::select! {
+                changed = reconnects.changed() => match changed {
+                    Ok(()) => current = false,
+                    // The node stops.
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(pause) => self.prune(),
+            }
+        }
+    }
+
+    fn prune(&self) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.prune(seconds(SystemTime::now()));
+        self.count(&known);
+    }
+
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, KnownRevocations> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full_for(&self, revocation: &Revocation) -> bool {
+        let known = self.known();
+        socket_of(revocation).is_none() && !known.has_room_for(revocation)
+    }
+
+    /// Remembers a revocation, and enforces it on this node.
+    fn apply(&self, revocation: Revocation) {
+        if socket_of(&revocation).is_none() {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            let inserted = known.insert(&revocation);
+            self.count(&known);
+            drop(known);
+            match inserted {
+                Inserted::New => {}
+                Inserted::Known => return,
+                Inserted::Full => {
+                    static BURST: Burst = Burst::new();
+                    if let Some(others) = BURST.note() {
+                        warn!(others; "revocation not remembered: auth.revocation_limit is reached");
+                    }
+                }
+            }
+        }
+        self.order(&Order::Revoke(Arc::new(revocation)));
+    }
+
+    fn count(&self, known: &KnownRevocations) {
+        self.any.store(known.len() > 0, Ordering::Release);
+        self.parts.metrics.revocations.set(known.len() as i64);
+    }
+
+    fn order(&self, order: &Order) {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        for worker in &*workers {
+            worker.do_send(order.clone());
+        }
+    }
+}
+
+/// The socket whose token is revoked, if the revocation names one. Its node revokes the token itself.
+fn socket_of(revocation: &Revocation) -> Option<SocketId> {
+    match &revocation.subject {
+        Subject::Session(session) => SocketId::parse(session),
+        Subject::Token(_) | Subject::User { .. } => None,
+    }
+}

@@ -1,0 +1,63 @@
+//! Composes the services for the users of clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::warn;
+
+use crate::auth::{Announce, RECONNECT_TOPIC, REVOCATION_TOPIC, RevocationParts, Users};
+use crate::broker::{Directory, Ingress};
+use crate::config::Config;
+use crate::health::{Health, RevocationState};
+use crate::store::Store;
+
+/// How long the start of a node waits for the revocations.
+const LOADING_TIME: Duration = Duration::from_secs(1);
+
+/// The services of a node. With `gates`, its clients have identities: it has loaded the revocations on return, unless the
+/// store does not respond.
+pub(super) async fn users(
+    config: &Config,
+    directory: &Arc<Directory>,
+    store: Arc<dyn Store>,
+    health: &Arc<Health>,
+    gates: bool,
+) -> Arc<Users> {
+    let ingress = Ingress::new(Arc::clone(directory));
+    let announce: Announce = {
+        let ingress = ingress.clone();
+        Box::new(move |topic, body| ingress.announce(topic, body))
+    };
+    let parts = RevocationParts {
+        store,
+        prefix: config.bus.channel_prefix.clone(),
+        announce,
+        metrics: Arc::clone(directory.metrics()),
+        health: Arc::clone(health),
+    };
+    let users = Users::new(&config.identity, parts);
+    let listeners = Arc::downgrade(&users.revocations);
+    let revocations = listeners.clone();
+    let revoke = Box::new(move |body: &bytes::Bytes| {
+        if let Some(revocations) = revocations.upgrade() {
+            revocations.receive(body);
+        }
+    });
+    let reconnect = Box::new(move |body: &bytes::Bytes| {
+        if let Some(revocations) = listeners.upgrade() {
+            revocations.receive_reconnect(body);
+        }
+    });
+    ingress.listen(REVOCATION_TOPIC, revoke);
+    ingress.listen(RECONNECT_TOPIC, reconnect);
+    if gates {
+        health.set_revocations(RevocationState::Loading);
+        let loaded = tokio::time::timeout(LOADING_TIME, users.revocations.load()).await;
+        if !matches!(loaded, Ok(Ok(()))) {
+            warn!("revocations not loaded yet; the node retries until the store responds");
+        }
+        let connects = directory.watch_connects();
+        actix_rt::spawn(Arc::clone(&users.revocations).keep(connects));
+    }
+    users
+}
