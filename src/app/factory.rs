@@ -30,4 +30,9 @@ pub trait AppFactory: Send + Sync {
     fn has_upstreams(&self) -> bool {
         false
     }
+
+    /// Whether the app establishes the identity of clients ([`Effect::Identify`](super::Effect::Identify)).
+    fn identifies(&self) -> bool {
+        false
+    }
 }

@@ -123,6 +123,10 @@ impl AppFactory for RouterFactory {
     fn has_upstreams(&self) -> bool {
         self.factories().any(|factory| factory.has_upstreams())
     }
+
+    fn identifies(&self) -> bool {
+        self.factories().any(|factory| factory.identifies())
+    }
 }
 
 #[cfg(test)]

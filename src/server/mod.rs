@@ -162,8 +162,8 @@ impl Server {
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let store = node_store(bus.as_ref());
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
-        let gates = !extensions.gates.is_empty();
-        let users = users::users(&config, &directory, store, &health, gates).await;
+        let identifies = !extensions.gates.is_empty() || app.identifies();
+        let users = users::users(&config, &directory, store, &health, identifies).await;
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),

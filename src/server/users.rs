@@ -14,14 +14,14 @@ use crate::store::Store;
 /// How long the start of a node waits for the revocations.
 const LOADING_TIME: Duration = Duration::from_secs(1);
 
-/// The services of a node. With `gates`, its clients have identities: it has loaded the revocations on return, unless the
-/// store does not respond.
+/// The services of a node. If its clients have identities (`identifies`), it has loaded the revocations on return, unless
+/// the store does not respond.
 pub(super) async fn users(
     config: &Config,
     directory: &Arc<Directory>,
     store: Arc<dyn Store>,
     health: &Arc<Health>,
-    gates: bool,
+    identifies: bool,
 ) -> Arc<Users> {
     let ingress = Ingress::new(Arc::clone(directory));
     let announce: Announce = {
@@ -50,7 +50,7 @@ pub(super) async fn users(
     });
     ingress.listen(REVOCATION_TOPIC, revoke);
     ingress.listen(RECONNECT_TOPIC, reconnect);
-    if gates {
+    if identifies {
         health.set_revocations(RevocationState::Loading);
         let loaded = tokio::time::timeout(LOADING_TIME, users.revocations.load()).await;
         if !matches!(loaded, Ok(Ok(()))) {

@@ -8,6 +8,7 @@ use bytestring::ByteString;
 use log::debug;
 
 use super::handler::{Invocation, Stage};
+use super::live_identity::LiveIdentity;
 use super::socket::SessionSocket;
 use super::state::Session;
 use crate::app::{ConnectRejection, Effect, Effects, SocketContext};
@@ -154,7 +155,7 @@ impl Session {
         if let Some(socket) = self.socket_mut(slot) {
             socket.key = Some(key);
             if let Some(identity) = effects.take_identity() {
-                socket.identity = Some(Rc::from(identity));
+                socket.identity = Some(Box::new(LiveIdentity::new(Rc::from(identity))));
             }
         }
         self.join_user_room(slot, key);

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use super::live_identity::LiveIdentity;
 use super::state::Session;
 use crate::auth::user_room;
 use crate::broker::SocketKey;
+use crate::clock;
 use crate::model::{Identity, Room};
 use crate::protocol::socket_io::state::Slot;
 
@@ -28,20 +30,33 @@ impl Session {
 
     /// Replaces the identity of a connected socket, which moves to the room of the new user.
     pub(super) fn identify(&mut self, slot: Slot, key: SocketKey, identity: Box<Identity>) {
+        let identity = Rc::<Identity>::from(identity);
         let Some(socket) = self.socket_mut(slot) else {
             return;
         };
-        let identity = Rc::<Identity>::from(identity);
-        let before = socket.identity.replace(Rc::clone(&identity));
-        let before = before.map(|before| before.user.clone());
-        if before.as_ref() == Some(&identity.user) {
-            return;
+        let (id, former) = (socket.id, socket.identity.take());
+        if let Some(former) = &former {
+            self.leave_seat(&former.identity, id);
         }
-        if let Some(before) = before {
-            let room = user_room(&self.worker.settings.identity.user_room, &before);
+        let (same, other) = match former {
+            Some(former) if former.identity.user == identity.user => (Some(former), None),
+            former => (None, former),
+        };
+        if let Some(other) = other {
+            let pattern = &self.worker.settings.identity.user_room;
+            let room = user_room(pattern, &other.identity.user);
             self.worker.shard.leave(key, &[room]);
         }
-        self.join_user_room(slot, key);
+        let is_same = same.is_some();
+        let mut live = same.unwrap_or_else(|| Box::new(LiveIdentity::new(Rc::clone(&identity))));
+        live.replace(identity, clock::now());
+        if let Some(socket) = self.socket_mut(slot) {
+            socket.identity = Some(live);
+        }
+        self.add_seat(slot);
+        if !is_same {
+            self.join_user_room(slot, key);
+        }
     }
 
     /// Takes a socket out of rooms, except that of its user.

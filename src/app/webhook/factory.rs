@@ -59,4 +59,8 @@ impl AppFactory for WebhookFactory {
     fn is_settled(&self) -> bool {
         self.queued.is_empty()
     }
+
+    fn identifies(&self) -> bool {
+        true
+    }
 }
