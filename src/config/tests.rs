@@ -14,6 +14,7 @@ mod outbox;
 mod relay;
 mod reload;
 mod routes;
+mod webhook;
 
 const DEFAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default.toml");
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 use actix_server::ServerHandle;
 use anyhow::Context as _;
-use log::{debug, info};
+use log::{debug, info, warn};
 use tokio::sync::Notify;
 
 use crate::app::AppFactory;
@@ -291,6 +291,9 @@ impl Server {
         let app = &self.blueprint.app;
         while (self.open_sessions() > 0 || !app.is_settled()) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if !app.is_settled() {
+            warn!(node:% = self.node; "stopped before the app completed its work for disconnected clients");
         }
         self.handle.stop(false).await;
         if let Some(lease) = &self.lease {

@@ -276,9 +276,12 @@ impl WebhookClient {
         let json = HeaderValue::from_static("application/json");
         message = message
             .insert_header((header::CONTENT_TYPE, json))
-            .insert_header((header::USER_AGENT, USER_AGENT))
             .insert_header(("webhook-id", id))
             .insert_header(("webhook-timestamp", timestamp));
+        // The one of the client, if that is passed on.
+        if !message.headers().contains_key(header::USER_AGENT) {
+            message = message.insert_header((header::USER_AGENT, USER_AGENT));
+        }
         if let Some(signature) = signature {
             message = message.insert_header(("webhook-signature", signature));
         }

@@ -494,3 +494,39 @@ async fn what_a_room_rule_leaves_to_the_backend_it_decides() {
         "{rejected}"
     );
 }
+
+#[actix_rt::test]
+async fn a_reload_replaces_the_secrets() {
+    let backend = TestBackend::start(|_| accept());
+    let url = backend.url();
+    let settings = |secrets: &'static str| {
+        let settings = [
+            ("APP__KIND", "webhook"),
+            ("WEBHOOK__URL", &*url),
+            ("WEBHOOK__SECRETS", secrets),
+        ];
+        config_with_file(&settings, None)
+    };
+    let node = TestServer::configured(settings("the first secret"), None).await;
+    node.member().await;
+    node.server
+        .apply(&settings("the first secret,the second secret"));
+    node.member().await;
+    let calls = backend.await_calls("connect", 2).await;
+    let signatures = |call: &HookCall| call.header("webhook-signature").unwrap().split(' ').count();
+    assert_eq!((signatures(&calls[0]), signatures(&calls[1])), (1, 2));
+}
+
+#[actix_rt::test]
+async fn a_node_that_stops_delivers_the_disconnects_of_its_clients() {
+    let backend = TestBackend::start(|_| accept());
+    let node = hooked(&backend, &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(node.member().await);
+    }
+    node.server.stop().await;
+    let gone = backend.calls_of("disconnect");
+    assert_eq!(gone.len(), 5);
+    assert_eq!(gone[0].data("reason"), "server shutting down");
+}

@@ -465,3 +465,54 @@ fn write_other_authority() -> std::path::PathBuf {
     let certificate = params.self_signed(&key).unwrap();
     crate::support::server::write_file("other-ca.pem", &certificate.pem())
 }
+
+#[actix_rt::test]
+async fn a_connect_without_a_usable_response_is_followed_by_a_disconnect() {
+    let backend = TestBackend::start(|call| match call.data("auth")["name"].as_str() {
+        Some("stall") => Reply::Stall,
+        Some("garbage") => Reply::Status(200, "<html>".to_owned()),
+        Some("rejected") => Reply::Status(403, String::new()),
+        _ => accept(),
+    });
+    let node = hooked(&backend, &[("WEBHOOK__TIMEOUT", "100ms")]).await;
+    for name in ["rejected", "stall", "garbage"] {
+        let mut client = node.websocket().await;
+        client.send(&format!(r#"40{{"name":"{name}"}}"#)).await;
+        assert!(client.text().await.starts_with("44{"), "{name}");
+    }
+    let gone = backend.await_calls("disconnect", 2).await;
+    let connects = backend.calls_of("connect");
+    for (gone, connect) in gone.iter().zip(&connects[1..]) {
+        assert_eq!(gone.data("reason"), "connect failed");
+        assert_eq!(gone.data("socket"), connect.data("socket"));
+    }
+}
+
+#[actix_rt::test]
+async fn a_backend_that_is_away_does_not_affect_another() {
+    let (mut away, good) = (
+        TestBackend::start(|_| accept()),
+        TestBackend::start(|_| accept()),
+    );
+    let file = format!(
+        "[[webhook.routes]]\nevents = [\"x\"]\nurl = \"{}\"\n",
+        away.url()
+    );
+    let url = good.url();
+    let settings = [
+        ("APP__KIND", "webhook"),
+        ("WEBHOOK__URL", &*url),
+        ("WEBHOOK__BREAKER_FAILURES", "2"),
+    ];
+    let config = crate::support::server::config_with_file(&settings, Some(&file));
+    let node = TestServer::configured(config, None).await;
+    let mut client = node.member().await;
+    away.kill().await;
+    for _ in 0..4 {
+        let error = error_of(&mut client, r#"["x"]"#).await;
+        assert_eq!(error["code"], "backend_unavailable");
+        assert_eq!(client.ask(r#"["y"]"#).await, "[]");
+    }
+    let open = |index| node.metrics().webhook_breaker_open.at(index).unwrap().get();
+    assert_eq!((open(0), open(1)), (1, 0));
+}
