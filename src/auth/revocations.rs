@@ -33,6 +33,8 @@ pub const RECONNECT_TOPIC: &str = "reconnect";
 
 /// Time until the store is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Revocations in one announcement.
+const ANNOUNCED_TOGETHER: usize = 200;
 /// How often revocations that have ended are forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
 
@@ -120,7 +122,7 @@ impl Revocations {
         let full = self.is_full_for(&revocation);
         let mut saved = None;
         if !full {
-            (self.parts.announce)(REVOCATION_TOPIC, Bytes::from(field.clone()));
+            self.announce(&[&field]);
             if socket_of(&revocation).is_none() {
                 let fields = vec![(field, Bytes::from_static(b"1"))];
                 saved = Some(self.parts.store.hash_set(&self.key, fields));
@@ -155,12 +157,22 @@ impl Revocations {
         (self.parts.announce)(RECONNECT_TOPIC, Bytes::from(body.to_string()));
     }
 
-    /// Handles an announced revocation.
+    /// Announces encoded revocations, as a JSON array.
+    fn announce(&self, fields: &[&String]) {
+        for fields in fields.chunks(ANNOUNCED_TOGETHER) {
+            let body = json!(fields).to_string();
+            (self.parts.announce)(REVOCATION_TOPIC, Bytes::from(body));
+        }
+    }
+
+    /// Handles announced revocations.
     pub fn receive(&self, body: &[u8]) {
-        let text = std::str::from_utf8(body).ok();
-        match text.and_then(Revocation::decode) {
-            Some(revocation) => self.apply(revocation),
-            None => debug!("revocation of an unknown kind ignored"),
+        let announced: Vec<String> = serde_json::from_slice(body).unwrap_or_default();
+        for text in &announced {
+            match Revocation::decode(text) {
+                Some(revocation) => self.apply(revocation),
+                None => debug!("revocation of an unknown kind ignored"),
+            }
         }
     }
 
@@ -214,7 +226,10 @@ impl Revocations {
             self.apply(revocation);
         }
         if !unsaved.is_empty() {
-            store.hash_set(&self.key, unsaved).await?;
+            store.hash_set(&self.key, unsaved.clone()).await?;
+            // A node that loaded meanwhile may lack them.
+            let fields: Vec<&String> = unsaved.iter().map(|(field, _)| field).collect();
+            self.announce(&fields);
         }
         if !ended.is_empty() {
             store.hash_delete(&self.key, ended).await?;

@@ -2,34 +2,52 @@
 
 use std::sync::Arc;
 
+use super::counts::UserCounts;
+use super::places::{PlaceParts, Places};
 use super::revocations::{RevocationParts, Revocations};
 use crate::config::IdentityConfig;
 use crate::health::{BusState, Health};
 use crate::metrics::Metrics;
+use crate::model::NodeId;
 use crate::store::MemoryStore;
 
 /// Shared by the workers of a node.
 pub struct Users {
     pub revocations: Arc<Revocations>,
+    pub counts: Arc<UserCounts>,
+    pub places: Arc<Places>,
 }
 
 impl Users {
     /// The services of a node with these parts.
-    pub fn new(settings: &IdentityConfig, parts: RevocationParts) -> Arc<Self> {
+    pub fn new(
+        settings: &IdentityConfig,
+        revocations: RevocationParts,
+        places: PlaceParts,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            revocations: Arc::new(Revocations::new(settings, parts)),
+            revocations: Arc::new(Revocations::new(settings, revocations)),
+            counts: Arc::default(),
+            places: Places::new(settings.sessions_per_user, places),
         })
     }
 
     /// The services of workers without other nodes and without a store.
-    pub fn alone(settings: &IdentityConfig, metrics: &Arc<Metrics>) -> Arc<Self> {
-        let parts = RevocationParts {
+    pub fn alone(settings: &IdentityConfig, node: NodeId, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let revocations = RevocationParts {
             store: Arc::new(MemoryStore::default()),
             prefix: String::new(),
             announce: Box::new(|_topic, _body| {}),
             metrics: Arc::clone(metrics),
             health: Arc::new(Health::new(BusState::Off, false)),
         };
-        Self::new(settings, parts)
+        let places = PlaceParts {
+            node,
+            store: None,
+            prefix: String::new(),
+            displace: Box::new(|_namespace, _socket| {}),
+            is_live: Box::new(|_node| false),
+        };
+        Self::new(settings, revocations, places)
     }
 }

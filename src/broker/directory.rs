@@ -150,6 +150,14 @@ impl Directory {
         self.peers.borrow().clone()
     }
 
+    /// The number of live nodes with which this one can exchange messages now, itself included.
+    pub fn reachable_nodes(&self) -> usize {
+        if self.is_cut_off() {
+            return 1;
+        }
+        self.peers.borrow().len() + 1
+    }
+
     /// Replaces the live nodes of the cluster apart from this one.
     pub fn set_peers(&self, peers: Vec<NodeId>) {
         self.peers.send_replace(peers);

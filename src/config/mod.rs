@@ -51,8 +51,8 @@ pub use tables::{
     AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
     HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat,
     OpenWebuiConfig, PublicProbes, RelayConfig, RoomRule, SentinelConfig, ServerConfig,
-    SocketConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig,
-    WhenLost,
+    SessionsPerUser, SocketConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig,
+    WebhookConfig, WhenLost,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

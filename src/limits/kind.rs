@@ -52,6 +52,9 @@ limits! {
     /// Clients of one address.
     ConnectionsPerIp: "connections_per_ip", "limits.connections_per_ip", limit_rejected_total[LimitRejection::ConnectionsPerIp],
         "Too many connections from this address";
+    /// Connections of one user in one namespace, on all nodes.
+    ConnectionsPerUser: "connections_per_user", "limits.connections_per_user", limit_rejected_total[LimitRejection::ConnectionsPerUser],
+        "Too many connections of this user";
     /// HTTP connections of one address.
     HttpConnectionsPerIp: "http_connections_per_ip", "limits.http_connections_per_ip", limit_rejected_total[LimitRejection::HttpConnectionsPerIp],
         "connection is closed without a response";
@@ -103,6 +106,7 @@ impl Limit {
     /// The stable code of a rejection inside a session (docs/limits.md#the-table): of a CONNECT, or in an ack.
     pub fn code(self) -> &'static str {
         match self {
+            Self::ConnectionsPerUser => "too_many_connections_of_user",
             Self::Events => "too_many_events",
             Self::ConnectPayload => "connect_payload_too_large",
             Self::Namespaces => "too_many_namespaces",
@@ -142,6 +146,7 @@ mod tests {
     #[test]
     fn the_codes_of_rejections_inside_a_session_are_stable() {
         let codes = [
+            (Limit::ConnectionsPerUser, "too_many_connections_of_user"),
             (Limit::Events, "too_many_events"),
             (Limit::ConnectPayload, "connect_payload_too_large"),
             (Limit::Namespaces, "too_many_namespaces"),

@@ -39,6 +39,7 @@ use rate_cell::RateCell;
 pub struct Limits {
     connections: AtomicUsize,
     connections_per_ip: AtomicUsize,
+    connections_per_user: AtomicUsize,
     handshakes: RateCell,
     handshakes_per_ip: RateCell,
     events: RateCell,
@@ -90,6 +91,7 @@ impl Limits {
         let limits = Self {
             connections: AtomicUsize::new(0),
             connections_per_ip: AtomicUsize::new(0),
+            connections_per_user: AtomicUsize::new(0),
             handshakes: RateCell::default(),
             handshakes_per_ip: RateCell::default(),
             events: RateCell::default(),
@@ -107,6 +109,11 @@ impl Limits {
         Arc::new(limits)
     }
 
+    /// Connections of one user in one namespace, on all nodes.
+    pub fn connections_per_user(&self) -> usize {
+        self.connections_per_user.load(Ordering::Relaxed)
+    }
+
     /// Replaces every limit. Clients that are counted stay, also above a new limit.
     pub fn replace(&self, config: &LimitsConfig) {
         let possible = self
@@ -119,6 +126,8 @@ impl Limits {
         gauge.add(connections as i64 - before as i64);
         self.connections_per_ip
             .store(config.connections_per_ip, Ordering::Relaxed);
+        self.connections_per_user
+            .store(config.connections_per_user, Ordering::Relaxed);
         let http = config.http_connections_per_ip;
         let automatic = || self.descriptors.http_connections_per_ip();
         self.http.replace(http.unwrap_or_else(automatic));

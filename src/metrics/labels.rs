@@ -113,6 +113,7 @@ labels! {
     LimitRejection("limit"):
         Connections = "connections",
         ConnectionsPerIp = "connections_per_ip",
+        ConnectionsPerUser = "connections_per_user",
         HttpConnectionsPerIp = "http_connections_per_ip",
         Handshakes = "handshakes",
         HandshakesPerIp = "handshakes_per_ip",

@@ -44,8 +44,8 @@ use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::outbox::Budget;
 use crate::session::SessionSettings;
+use crate::store::Store;
 use crate::store::lease::Lease;
-use crate::store::{MemoryStore, Store};
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
 use crate::webhook::Webhooks;
@@ -160,7 +160,7 @@ impl Server {
         let shared = (&metrics, &random);
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
-        let store = node_store(bus.as_ref());
+        let store = bus.as_ref().map(|bus| Arc::clone(&bus.store));
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
         let identifies = !extensions.gates.is_empty() || app.identifies();
         let users = users::users(&config, &directory, store, &health, identifies).await;
@@ -373,14 +373,6 @@ fn bridge_context(
         health: Arc::clone(health),
         routers: Arc::clone(router_addresses),
         command_observers: app.command_observers(),
-    }
-}
-
-/// The store of the cluster, or of this node alone.
-fn node_store(bus: Option<&BusHandles>) -> Arc<dyn Store> {
-    match bus {
-        Some(bus) => Arc::clone(&bus.store),
-        None => Arc::new(MemoryStore::default()),
     }
 }
 

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use log::warn;
 
-use crate::auth::{Announce, RECONNECT_TOPIC, REVOCATION_TOPIC, RevocationParts, Users};
+use crate::auth::{
+    Announce, Displace, PlaceParts, RECONNECT_TOPIC, REVOCATION_TOPIC, RevocationParts, Users,
+};
 use crate::broker::{Directory, Ingress};
 use crate::config::Config;
 use crate::health::{Health, RevocationState};
-use crate::store::Store;
+use crate::metrics::labels::Origin;
+use crate::model::{Command, Emit, Payload, Selector};
+use crate::store::{MemoryStore, Store};
 
 /// How long the start of a node waits for the revocations.
 const LOADING_TIME: Duration = Duration::from_secs(1);
@@ -19,7 +23,7 @@ const LOADING_TIME: Duration = Duration::from_secs(1);
 pub(super) async fn users(
     config: &Config,
     directory: &Arc<Directory>,
-    store: Arc<dyn Store>,
+    store: Option<Arc<dyn Store>>,
     health: &Arc<Health>,
     identifies: bool,
 ) -> Arc<Users> {
@@ -29,13 +33,23 @@ pub(super) async fn users(
         Box::new(move |topic, body| ingress.announce(topic, body))
     };
     let parts = RevocationParts {
-        store,
+        store: store
+            .clone()
+            .unwrap_or_else(|| Arc::new(MemoryStore::default())),
         prefix: config.bus.channel_prefix.clone(),
         announce,
         metrics: Arc::clone(directory.metrics()),
         health: Arc::clone(health),
     };
-    let users = Users::new(&config.identity, parts);
+    let directory_of_peers = Arc::clone(directory);
+    let places = PlaceParts {
+        node: directory.node(),
+        store,
+        prefix: config.bus.channel_prefix.clone(),
+        displace: displace(ingress.clone()),
+        is_live: Box::new(move |node| directory_of_peers.peers().contains(&node)),
+    };
+    let users = Users::new(&config.identity, parts, places);
     let listeners = Arc::downgrade(&users.revocations);
     let revocations = listeners.clone();
     let revoke = Box::new(move |body: &bytes::Bytes| {
@@ -58,6 +72,25 @@ pub(super) async fn users(
         }
         let connects = directory.watch_connects();
         actix_rt::spawn(Arc::clone(&users.revocations).keep(connects));
+        actix_rt::spawn(Arc::clone(&users.places).keep());
     }
     users
+}
+
+/// Disconnects a socket whose place a newer one took, on any node, in a way after which stock clients do not connect again.
+fn displace(ingress: Ingress) -> Displace {
+    const REPLACED: &str =
+        r#"{"code":"session_replaced","message":"a newer session of this user took its place"}"#;
+    Box::new(move |namespace, socket| {
+        let selector = Selector::socket(namespace.clone(), socket);
+        let notice = Command::Emit(Emit {
+            to: selector.clone(),
+            payload: Payload::event("roomwire:session_replaced", [REPLACED]),
+            volatile: false,
+            ack: None,
+        });
+        ingress.dispatch(notice, Origin::Local);
+        let close = false;
+        ingress.dispatch(Command::Disconnect { selector, close }, Origin::Local);
+    })
 }

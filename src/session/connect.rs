@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// Rejects a namespace because of a limit.
-    fn reject_beyond(&self, limit: Limit, namespace: &str) {
+    pub(super) fn reject_beyond(&self, limit: Limit, namespace: &str) {
         self.count_connect(ConnectResult::Limited);
         // The pace counts what it holds back itself.
         if limit != Limit::Events {
@@ -168,6 +168,7 @@ impl Session {
         });
         debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
         self.start_identity(slot);
+        self.user_registered(slot);
         if !self.take_seat(slot, ctx) {
             return false;
         }

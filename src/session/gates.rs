@@ -61,13 +61,13 @@ impl Session {
         });
         // Most gates decide at once.
         if let Some(decided) = (&mut check).now_or_never() {
-            return self.gates_decided(invocation, &auth, decided, ctx);
+            return self.gates_decided(invocation, auth, decided, ctx);
         }
         if let Some(socket) = self.socket_mut(invocation.slot) {
             socket.busy = true;
         }
         let waiting = check.into_actor(self).map(move |decided, session, ctx| {
-            session.gates_decided(invocation, &auth, decided, ctx);
+            session.gates_decided(invocation, auth, decided, ctx);
         });
         ctx.spawn(waiting);
     }
@@ -75,7 +75,7 @@ impl Session {
     fn gates_decided(
         &mut self,
         invocation: Invocation,
-        auth: &str,
+        auth: ByteString,
         decided: Decided,
         ctx: &mut Context<Self>,
     ) {
@@ -90,7 +90,7 @@ impl Session {
         match decided.and_then(|identity| check_revoked(&users, identity)) {
             Ok(identity) => {
                 socket.identity = identity.map(|identity| Box::new(LiveIdentity::new(identity)));
-                self.open_handler(invocation, auth, ctx);
+                self.admit_user(invocation, auth, ctx);
             }
             Err(rejection) => {
                 self.reject_socket(invocation.slot, &ConnectRejection::from(rejection))

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::auth::{UserConnection, UserPlace};
 use crate::config::IdentityConfig;
 use crate::model::Identity;
 
@@ -15,6 +16,10 @@ pub(super) struct LiveIdentity {
     phase: ExpiryPhase,
     /// A gate checks new credentials.
     pub(super) refreshing: bool,
+    /// Counts the connection of the user.
+    pub(super) connection: Option<UserConnection>,
+    /// Held if one session per user is allowed.
+    pub(super) place: Option<Box<UserPlace>>,
 }
 
 /// What the client has been notified of.
@@ -44,6 +49,8 @@ impl LiveIdentity {
             ends: None,
             phase: ExpiryPhase::Valid,
             refreshing: false,
+            connection: None,
+            place: None,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod acks;
 mod actor;
+mod admission;
 mod close;
 mod connect;
 mod context;

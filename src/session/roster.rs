@@ -137,7 +137,7 @@ mod tests {
         for seat in &seats[..53] {
             roster.remove(&seat.identity, seat.socket);
         }
-        assert_eq!(roster.of_user("user 3").count(), 4);
+        assert_eq!(roster.of_user("user 3").count(), 5);
         let left: Vec<_> = roster.of_token("token 3").collect();
         assert_eq!(left[0].socket, seats[53].socket);
         assert_eq!(roster.all().count(), 47);

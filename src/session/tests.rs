@@ -16,7 +16,7 @@ use super::messages::{
 use super::*;
 use crate::app::echo::Echo;
 use crate::app::gate::{ConnectGate, Decision, GateOutcome, GateRequest, Gates};
-use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
+use crate::app::{App, Effect, Effects, Event, Outcome, SocketContext, SocketHandler};
 use crate::auth::Users;
 use crate::protocol::WireFormat;
 
@@ -24,7 +24,10 @@ use crate::broker::{Directory, Shard, ShardLimits};
 use crate::config::Config;
 use crate::limits::{Arrival, Descriptors, Limits};
 use crate::model::random::OsRandom;
-use crate::model::{Handshake, Identity, NodeId, Parser, TransportName, WorkerIndex};
+use crate::model::{
+    Command, Emit, Handshake, Identity, Namespace, NodeId, Parser, Payload, Room, Selector,
+    TransportName, WorkerIndex,
+};
 use crate::outbox::{Bounds, Share};
 use crate::protocol::connection::{Mode, Timing};
 use crate::protocol::engine_io::state::CloseReason;
@@ -72,7 +75,11 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
         slow_timeout: Duration::from_secs(10),
         identity: Config::default().identity,
     };
-    let users = Users::alone(&settings.identity, &std::sync::Arc::default());
+    let users = Users::alone(
+        &settings.identity,
+        NodeId::random(&OsRandom),
+        &std::sync::Arc::default(),
+    );
     Worker::new(
         shard,
         app,
@@ -304,4 +311,48 @@ async fn a_session_keeps_no_handshake_unless_it_is_read() {
     let gates = Gates::new(&[std::sync::Arc::new(|| Box::new(NameGate))]);
     let worker = worker_with(Rc::new(Echo), gates);
     assert_eq!(worker.handshake_headers(), Some(&[][..]));
+}
+
+/// Takes each socket that sends an event out of the room of its user, and out of all rooms.
+struct LeavingApp;
+
+impl App for LeavingApp {
+    fn open(self: Rc<Self>, _socket: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        self
+    }
+}
+
+impl SocketHandler for LeavingApp {
+    fn on_event(&self, socket: &SocketContext<'_>, _event: Event) -> Outcome {
+        let user = socket.identity.map_or("", |identity| &identity.user);
+        let room = Room::from(format!("user:{user}"));
+        [
+            Effect::Join(vec!["r".into()]),
+            Effect::Leave(vec![room]),
+            Effect::LeaveAll,
+        ]
+        .into_iter()
+        .collect::<Effects>()
+        .into()
+    }
+}
+
+#[actix_rt::test]
+async fn an_app_does_not_take_a_socket_out_of_the_room_of_its_user() {
+    let gates = Gates::new(&[std::sync::Arc::new(|| Box::new(NameGate))]);
+    let worker = worker_with(Rc::new(LeavingApp), gates);
+    let session = polling_with(&worker, Some(credentials())).await;
+    post(&session, 1, r#"40{"at":"once"}"#).await;
+    assert!(body(pull(&session)).await.starts_with("40{"));
+    post(&session, 2, r#"42["leave"]"#).await;
+    for (room, name) in [("r", "gone"), (r#"user:{"at":"once"}"#, "there")] {
+        let room = Room::from(room);
+        worker.shard.dispatch(Command::Emit(Emit {
+            to: Selector::room(Namespace::main(), room),
+            payload: Payload::event(name, []),
+            volatile: false,
+            ack: None,
+        }));
+    }
+    assert_eq!(body(pull(&session)).await, r#"42["there"]"#);
 }

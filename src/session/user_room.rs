@@ -56,6 +56,7 @@ impl Session {
         self.add_seat(slot);
         if !is_same {
             self.join_user_room(slot, key);
+            self.user_registered(slot);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::config::tables::Config;
 /// a loop.
 mod auto {
     pub(super) const CONNECTIONS_PER_IP: usize = 500;
+    pub(super) const CONNECTIONS_PER_USER: usize = 100;
     pub(super) const HANDSHAKES_PER_SECOND_PER_IP: u32 = 20;
     pub(super) const HANDSHAKES_BURST_PER_IP: u32 = 100;
     pub(super) const EVENTS_PER_SECOND: u32 = 100;
@@ -33,6 +34,16 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         "limits.connections_per_ip",
         &mut limits.connections_per_ip,
         most,
+    );
+    let most_of_user = if applies {
+        auto::CONNECTIONS_PER_USER
+    } else {
+        usize::MAX
+    };
+    checker.resolve(
+        "limits.connections_per_user",
+        &mut limits.connections_per_user,
+        most_of_user,
     );
     if !applies {
         // `None` stands for a number that depends on the limit of open files.

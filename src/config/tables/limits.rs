@@ -21,6 +21,9 @@ table! {
         /// HTTP connections of one address, not counting websockets. 0 = no limit, `auto` = 2000, or a quarter of what
         /// the limit of open files allows if that is less. Trusted proxies are exempt.
         http_connections_per_ip: Option<usize> = "auto", number(0..).map(unlimited_if_0).automatic(), reload;
+        /// Connections of one user in one namespace, on all nodes. 0 = no limit, `auto` = 100. Only for clients whose
+        /// identity is known.
+        connections_per_user: usize = "auto", number(0..).map(unlimited_if_0).or_auto(), reload;
         /// New sessions per second on this node. 0 = no limit.
         handshakes_per_second: u32 = 0, number(0..=MAX_RATE), reload;
         /// Burst size of new sessions on this node. 0 = the number allowed per second.

@@ -25,7 +25,7 @@ pub use bus::{BusConfig, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
 pub use engine::{EngineConfig, Transports};
-pub use identity::IdentityConfig;
+pub use identity::{IdentityConfig, SessionsPerUser};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use open_webui::OpenWebuiConfig;

@@ -133,7 +133,11 @@ impl NodeParts<'_> {
             None,
             Identification {
                 gates: Gates::default(),
-                users: Users::alone(&self.config.identity, self.directory.metrics()),
+                users: Users::alone(
+                    &self.config.identity,
+                    self.directory.node(),
+                    self.directory.metrics(),
+                ),
             },
             Arc::clone(&self.settings),
             Arc::clone(&self.limits),

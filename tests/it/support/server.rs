@@ -112,6 +112,13 @@ impl TestServer {
         client
     }
 
+    /// The response to a CONNECT of the main namespace with this payload, which is rejected.
+    pub async fn rejected(&self, auth: &str) -> String {
+        let mut client = self.websocket().await;
+        client.send(&format!("40{auth}")).await;
+        client.text().await
+    }
+
     /// A websocket client in the main namespace, as this user ([`super::user_gate`]).
     pub async fn user(&self, user: &str) -> WebsocketClient {
         self.authenticated(&format!(r#"{{"user":"{user}"}}"#)).await

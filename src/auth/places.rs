@@ -1,0 +1,522 @@
+//! One session per user: each user has one place in each namespace, for which sessions compete.
+//!
+//! The place is a key of the store with the id of the socket that holds it. `newest`: a socket that is connected takes the
+//! place, and whoever takes it disconnects the former holder. Of several logins at the same time the last to take the
+//! place remains; none of them can disconnect one that took it later. `oldest`: a socket is connected only if the place is
+//! free, or its holder was on a node whose lease has expired. While the store is away, and without one, the place is that
+//! of the node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::config::SessionsPerUser;
+use crate::model::{Namespace, NodeId, SocketId};
+use crate::store::lease::lease_key;
+use crate::store::{Renewal, Store, StoreError};
+
+/// Lifetime of a place that its node does not renew.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// Interval of renewals of each place.
+const RENEWAL: Duration = Duration::from_secs(20 * 60);
+/// How often due renewals, and what the store missed while it was away, are looked for.
+const ROUND: Duration = Duration::from_secs(10);
+/// Attempts to take a place for which others compete.
+const ATTEMPTS: usize = 20;
+/// Releases that are repeated after an outage of the store; the places of others end with their lifetime.
+const MAX_UNRELEASED: usize = 10_000;
+
+/// Disconnects a socket whose place was taken, on any node.
+pub type Displace = Box<dyn Fn(&Namespace, SocketId) + Send + Sync>;
+
+/// What the service needs of its node.
+pub struct PlaceParts {
+    pub node: NodeId,
+    /// The store of the cluster; `None` without other nodes.
+    pub store: Option<Arc<dyn Store>>,
+    /// `bus.prefix`, before the names of keys.
+    pub prefix: String,
+    pub displace: Displace,
+    /// Whether another node is alive.
+    pub is_live: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
+}
+
+/// The places of users.
+pub struct Places {
+    policy: SessionsPerUser,
+    parts: PlaceParts,
+    /// The places that sockets of this node hold, by key.
+    held: Mutex<HashMap<Arc<str>, HeldPlace>>,
+    unreleased: Mutex<Vec<(Arc<str>, SocketId)>>,
+}
+
+struct HeldPlace {
+    namespace: Namespace,
+    socket: SocketId,
+    /// When the store last confirmed it; `None` if it has not.
+    confirmed: Option<Instant>,
+}
+
+/// The place of a user, held until it is dropped.
+pub struct UserPlace {
+    places: Arc<Places>,
+    key: Arc<str>,
+    socket: SocketId,
+}
+
+impl Places {
+    /// The service with this policy (`auth.sessions_per_user`).
+    pub fn new(policy: SessionsPerUser, parts: PlaceParts) -> Arc<Self> {
+        Arc::new(Self {
+            policy,
+            parts,
+            held: Mutex::default(),
+            unreleased: Mutex::default(),
+        })
+    }
+
+    /// Which of several sessions remains.
+    pub fn policy(&self) -> SessionsPerUser {
+        self.policy
+    }
+
+    fn key(&self, namespace: &Namespace, user: &str) -> Arc<str> {
+        // The length separates the two names, which may contain anything.
+        let (prefix, length) = (&self.parts.prefix, namespace.len());
+        format!("{prefix}:session:{length}:{namespace}:{user}").into()
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Arc<str>, HeldPlace>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims the place of a user for a socket that is not connected yet, with the policy `oldest`. `former` is the socket
+    /// that the same session has in the namespace. The result is `None` if another session holds the place.
+    pub fn claim_oldest(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        user: &str,
+        socket: SocketId,
+        former: Option<SocketId>,
+    ) -> oneshot::Receiver<Option<UserPlace>> {
+        let (sender, receiver) = oneshot::channel();
+        let key = self.key(namespace, user);
+        let held = HeldPlace {
+            namespace: namespace.clone(),
+            socket,
+            confirmed: None,
+        };
+        {
+            let mut places = self.held();
+            let holder = places.get(&key).map(|held| held.socket);
+            if holder.is_some_and(|holder| Some(holder) != former) {
+                // The receiver was just made.
+                let _ = sender.send(None);
+                return receiver;
+            }
+            places.insert(Arc::clone(&key), held);
+        }
+        let place = self.place(&key, socket);
+        let Some(store) = self.parts.store.clone() else {
+            let _ = sender.send(Some(place));
+            return receiver;
+        };
+        let places = Arc::clone(self);
+        // On its own: if the client leaves meanwhile, the place is released when the result is known.
+        tokio::spawn(async move {
+            if let Some(former) = former {
+                let _ = store.release(&key, former.as_str()).await;
+            }
+            let free = match places.acquire_free(&*store, &key, socket).await {
+                Ok(free) => free,
+                Err(error) => {
+                    debug!(error:%; "place of a user not claimed in the store yet");
+                    let _ = sender.send(Some(place));
+                    return;
+                }
+            };
+            if free {
+                places.confirm(&key, socket);
+            }
+            // A claim that the session no longer awaits is dropped, and releases the place.
+            let _ = sender.send(free.then_some(place));
+        });
+        receiver
+    }
+
+    /// Takes the place of a user for a socket that is connected, with the policy `newest`, and disconnects the former
+    /// holder.
+    pub fn take_newest(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        user: &str,
+        socket: SocketId,
+    ) -> UserPlace {
+        let key = self.key(namespace, user);
+        let held = HeldPlace {
+            namespace: namespace.clone(),
+            socket,
+            confirmed: None,
+        };
+        let former = self.held().insert(Arc::clone(&key), held);
+        let place = self.place(&key, socket);
+        let former = former.map(|former| former.socket);
+        if let Some(former) = former {
+            (self.parts.displace)(namespace, former);
+        }
+        if self.parts.store.is_some() {
+            let (places, namespace) = (Arc::clone(self), namespace.clone());
+            tokio::spawn(async move {
+                if let Err(error) = places.take(&key, &namespace, socket, former).await {
+                    debug!(error:%; "place of a user not taken in the store yet");
+                }
+            });
+        }
+        place
+    }
+
+    fn place(self: &Arc<Self>, key: &Arc<str>, socket: SocketId) -> UserPlace {
+        UserPlace {
+            places: Arc::clone(self),
+            key: Arc::clone(key),
+            socket,
+        }
+    }
+
+    /// Takes the place in the store, and disconnects whoever held it, except `former`, which is disconnected already.
+    async fn take(
+        &self,
+        key: &Arc<str>,
+        namespace: &Namespace,
+        socket: SocketId,
+        former: Option<SocketId>,
+    ) -> Result<(), StoreError> {
+        let Some(store) = &self.parts.store else {
+            return Ok(());
+        };
+        for _ in 0..ATTEMPTS {
+            if store.acquire_lease(key, socket.as_str(), LIFETIME).await? {
+                if !self.confirm(key, socket) {
+                    // The socket left, or another one of this node took the place, meanwhile.
+                    store.release(key, socket.as_str()).await?;
+                }
+                return Ok(());
+            }
+            let Some(holder) = store.get(key).await? else {
+                continue;
+            };
+            if !self.is_held(key, socket) {
+                // A later socket of this node took the place, and must keep it.
+                return Ok(());
+            }
+            let holder = String::from_utf8_lossy(&holder).into_owned();
+            store.release(key, &holder).await?;
+            let holder = SocketId::parse(&holder).filter(|holder| Some(*holder) != former);
+            if let Some(holder) = holder {
+                (self.parts.displace)(namespace, holder);
+            }
+        }
+        warn!("place of a user not taken: too many sessions compete for it");
+        Ok(())
+    }
+
+    /// Acquires the place in the store if it is free, or its holder is gone.
+    async fn acquire_free(
+        &self,
+        store: &dyn Store,
+        key: &Arc<str>,
+        socket: SocketId,
+    ) -> Result<bool, StoreError> {
+        if store.acquire_lease(key, socket.as_str(), LIFETIME).await? {
+            return Ok(true);
+        }
+        if let Some(holder) = store.get(key).await? {
+            let holder = String::from_utf8_lossy(&holder).into_owned();
+            if !self.is_gone(store, &holder).await? {
+                return Ok(false);
+            }
+            store.release(key, &holder).await?;
+        }
+        store.acquire_lease(key, socket.as_str(), LIFETIME).await
+    }
+
+    /// Whether the holder of a place no longer exists. A place of this node that no socket of it holds was not released.
+    async fn is_gone(&self, store: &dyn Store, holder: &str) -> Result<bool, StoreError> {
+        let Some(node) = SocketId::parse(holder).map(|socket| socket.node()) else {
+            return Ok(true);
+        };
+        if node == self.parts.node {
+            return Ok(true);
+        }
+        if (self.parts.is_live)(node) {
+            return Ok(false);
+        }
+        let lease = lease_key(&self.parts.prefix, node.as_str());
+        Ok(store.get(&lease).await?.is_none())
+    }
+
+    /// Whether a socket of this node holds the place, as far as this node knows.
+    fn is_held(&self, key: &Arc<str>, socket: SocketId) -> bool {
+        self.held()
+            .get(key)
+            .is_some_and(|held| held.socket == socket)
+    }
+
+    /// The store has confirmed a place. Returns whether the socket still holds it.
+    fn confirm(&self, key: &Arc<str>, socket: SocketId) -> bool {
+        let mut places = self.held();
+        let held = places.get_mut(key).filter(|held| held.socket == socket);
+        held.map(|held| held.confirmed = Some(clock::now()))
+            .is_some()
+    }
+
+    /// A socket leaves its place.
+    fn release(self: &Arc<Self>, key: &Arc<str>, socket: SocketId) {
+        {
+            let mut places = self.held();
+            if places.get(key).is_some_and(|held| held.socket == socket) {
+                places.remove(key);
+            }
+        }
+        let Some(store) = &self.parts.store else {
+            return;
+        };
+        let released = store.release(key, socket.as_str());
+        let (places, key) = (Arc::clone(self), Arc::clone(key));
+        let release = async move {
+            if released.await.is_err() {
+                places.release_later(key, socket);
+            }
+        };
+        // Without a runtime the worker stops: the lease of the node ends, and with it what its sockets hold.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(release);
+        }
+    }
+
+    fn release_later(&self, key: Arc<str>, socket: SocketId) {
+        let mut unreleased = self.unreleased();
+        if unreleased.len() < MAX_UNRELEASED {
+            unreleased.push((key, socket));
+        }
+    }
+
+    fn unreleased(&self) -> MutexGuard<'_, Vec<(Arc<str>, SocketId)>> {
+        self.unreleased
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Renews the places of this node, and repeats what the store missed while it was away. Never returns.
+    pub async fn keep(self: Arc<Self>) {
+        if self.parts.store.is_none() || self.policy == SessionsPerUser::Any {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(ROUND).await;
+            if let Err(error) = self.catch_up(clock::now()).await {
+                debug!(error:%; "places of users not renewed");
+            }
+        }
+    }
+
+    /// One round of [`Places::keep`]; ends at the first error of the store.
+    async fn catch_up(&self, now: Instant) -> Result<(), StoreError> {
+        let Some(store) = &self.parts.store else {
+            return Ok(());
+        };
+        let released = self.unreleased().clone();
+        for (key, socket) in &released {
+            store.release(key, socket.as_str()).await?;
+        }
+        self.unreleased().drain(..released.len());
+        let due: Vec<_> = {
+            let held = self.held();
+            let is_due = |held: &HeldPlace| held.confirmed.is_none_or(|at| now >= at + RENEWAL);
+            let due = held.iter().filter(|(_, held)| is_due(held));
+            due.map(|(key, held)| (Arc::clone(key), held.namespace.clone(), held.socket))
+                .collect()
+        };
+        for (key, namespace, socket) in due {
+            match store.renew(&key, socket.as_str(), LIFETIME).await? {
+                Renewal::Renewed => {
+                    self.confirm(&key, socket);
+                }
+                Renewal::Lost | Renewal::Taken if self.policy == SessionsPerUser::Newest => {
+                    self.take(&key, &namespace, socket, None).await?;
+                }
+                Renewal::Lost => {
+                    if store.acquire_lease(&key, socket.as_str(), LIFETIME).await? {
+                        self.confirm(&key, socket);
+                    }
+                }
+                // Both were admitted while the store was away, and stay.
+                Renewal::Taken => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for UserPlace {
+    fn drop(&mut self) {
+        self.places.release(&self.key, self.socket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::WorkerIndex;
+    use crate::model::random::OsRandom;
+    use crate::store::MemoryStore;
+
+    struct Node {
+        places: Arc<Places>,
+        name: NodeId,
+        displaced: Arc<Mutex<Vec<SocketId>>>,
+    }
+
+    impl Node {
+        fn new(
+            policy: SessionsPerUser,
+            store: Option<&MemoryStore>,
+            live: &'static [&'static str],
+            name: &str,
+        ) -> Self {
+            let displaced = Arc::new(Mutex::new(Vec::new()));
+            let record = Arc::clone(&displaced);
+            let name = NodeId::parse(name).unwrap();
+            let parts = PlaceParts {
+                node: name,
+                store: store.map(|store| Arc::new(store.clone()) as _),
+                prefix: "p".to_owned(),
+                displace: Box::new(move |_namespace, socket| record.lock().unwrap().push(socket)),
+                is_live: Box::new(move |node| live.contains(&node.as_str())),
+            };
+            Self {
+                places: Places::new(policy, parts),
+                name,
+                displaced,
+            }
+        }
+
+        fn socket(&self) -> SocketId {
+            SocketId::random(self.name, WorkerIndex::default(), &OsRandom)
+        }
+
+        async fn claim(&self, socket: SocketId, former: Option<SocketId>) -> Option<UserPlace> {
+            let claim = self
+                .places
+                .claim_oldest(&Namespace::main(), "ada", socket, former);
+            claim.await.unwrap()
+        }
+
+        fn take(&self, socket: SocketId) -> UserPlace {
+            self.places.take_newest(&Namespace::main(), "ada", socket)
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_session_keeps_the_place_until_it_leaves() {
+        let store = MemoryStore::default();
+        for store in [None, Some(&store)] {
+            let node = Node::new(SessionsPerUser::Oldest, store, &[], "nod1");
+            let (first, second) = (node.socket(), node.socket());
+            let place = node.claim(first, None).await.unwrap();
+            assert!(node.claim(second, None).await.is_none());
+            // The same session connects to the namespace again.
+            let moved = node.claim(second, Some(first)).await.unwrap();
+            drop(place);
+            settle().await;
+            assert!(node.claim(first, None).await.is_none());
+            drop(moved);
+            settle().await;
+            assert!(node.claim(first, None).await.is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_logins_on_two_nodes_at_once_one_is_admitted_as_the_oldest() {
+        let store = MemoryStore::default();
+        let live = &["nod1", "nod2"];
+        let nodes = ["nod1", "nod2"]
+            .map(|name| Node::new(SessionsPerUser::Oldest, Some(&store), live, name));
+        let logins = (0..10).map(|number| {
+            let node = &nodes[number % 2];
+            node.claim(node.socket(), None)
+        });
+        let places = futures_util::future::join_all(logins).await;
+        assert_eq!(places.iter().flatten().count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_place_of_a_dead_node_is_free_and_that_of_a_live_one_is_not() {
+        let store = MemoryStore::default();
+        let dead = Node::new(SessionsPerUser::Oldest, Some(&store), &[], "nod1");
+        let other = Node::new(SessionsPerUser::Oldest, Some(&store), &[], "nod2");
+        let held = dead.claim(dead.socket(), None).await.unwrap();
+        std::mem::forget(held);
+        let lease = lease_key("p", "nod1");
+        assert!(store.acquire_lease(&lease, "x", RENEWAL).await.unwrap());
+        assert!(other.claim(other.socket(), None).await.is_none());
+        store.release(&lease, "x").await.unwrap();
+        assert!(other.claim(other.socket(), None).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_logins_on_two_nodes_at_once_the_last_one_remains_as_the_newest() {
+        let store = MemoryStore::default();
+        let live = &["nod1", "nod2"];
+        let nodes = ["nod1", "nod2"]
+            .map(|name| Node::new(SessionsPerUser::Newest, Some(&store), live, name));
+        let (mut places, mut sockets) = (Vec::new(), Vec::new());
+        for number in 0..10 {
+            let node = &nodes[number % 2];
+            sockets.push(node.socket());
+            places.push(node.take(sockets[number]));
+        }
+        settle().await;
+        let displaced: Vec<SocketId> = nodes
+            .iter()
+            .flat_map(|node| node.displaced.lock().unwrap().clone())
+            .collect();
+        let remaining: Vec<_> = sockets
+            .iter()
+            .filter(|socket| !displaced.contains(socket))
+            .collect();
+        assert_eq!(remaining.len(), 1, "{displaced:?}");
+        let key = nodes[0].places.key(&Namespace::main(), "ada");
+        let holder = store.get(&key).await.unwrap().unwrap();
+        assert_eq!(holder, remaining[0].as_str());
+        drop(places);
+        settle().await;
+        assert_eq!(store.get(&key).await, Ok(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_renewed_and_taken_again_after_the_store_lost_them() {
+        let store = MemoryStore::default();
+        let node = Node::new(SessionsPerUser::Newest, Some(&store), &[], "nod1");
+        let socket = node.socket();
+        let place = node.take(socket);
+        let keeping = tokio::spawn(Arc::clone(&node.places).keep());
+        tokio::time::sleep(LIFETIME * 3).await;
+        let holder = || async { store.get(&place.key).await.unwrap() };
+        assert_eq!(holder().await.unwrap(), socket.as_str());
+        store.delete(&place.key).await.unwrap();
+        tokio::time::sleep(LIFETIME).await;
+        assert_eq!(holder().await.unwrap(), socket.as_str());
+        keeping.abort();
+    }
+}
