@@ -15,7 +15,7 @@ use bytes::Bytes;
 use log::warn;
 use tokio::sync::oneshot;
 
-use super::socket::HookState;
+use super::hook_state::HookState;
 use crate::clock::now;
 use crate::config::WebhookAppConfig;
 use crate::logging::Burst;

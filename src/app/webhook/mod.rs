@@ -9,6 +9,7 @@ mod actions;
 mod authority;
 mod disconnects;
 mod factory;
+mod hook_state;
 mod request;
 mod response;
 mod socket;

@@ -1,22 +1,21 @@
 //! One socket: its requests to the backend, and what their responses do.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use awc::http::header::HeaderMap;
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::Webhook;
 use super::actions::{AnswerRules, Decided, HookAction};
 use super::disconnects::Departure;
+use super::hook_state::HookState;
 use super::request::{self, HookSubject, transport_headers};
 use super::response::{connect_rejection, failed_ack, rejected_ack};
 use crate::app::{
     Effect, Effects, Event, Join, Outcome, SocketContext, SocketHandle, SocketHandler,
 };
 use crate::metrics::labels::HookResult;
-use crate::model::{Payload, Room};
+use crate::model::Payload;
 use crate::webhook::{HookFailure, HookLane, HookRequest};
 
 /// The names by which routes match the connect and the disconnect of a socket.
@@ -29,39 +28,6 @@ const UNANSWERED: &str = "connect failed";
 pub(super) struct HookedSocket {
     app: Rc<Webhook>,
     state: Rc<HookState>,
-}
-
-/// What is kept for a socket, also after it is gone until its last request has ended.
-#[derive(Default)]
-pub(super) struct HookState {
-    /// Data that the backend set, a JSON object.
-    session: RefCell<Option<Box<RawValue>>>,
-    /// Whether the backend has, or may have, accepted the socket.
-    known_to_backend: Cell<bool>,
-    /// Completes when the pending request has ended.
-    pending: RefCell<Option<oneshot::Receiver<()>>>,
-    /// Rooms joined at connect, whose delivery over the bus is not confirmed.
-    joined: RefCell<Vec<Room>>,
-}
-
-impl HookState {
-    /// Whether the backend must learn that the socket is gone.
-    pub(super) fn is_known_to_backend(&self) -> bool {
-        self.known_to_backend.get()
-    }
-
-    /// Marks a request as pending until the returned sender is dropped.
-    fn begin(&self) -> oneshot::Sender<()> {
-        let (done, pending) = oneshot::channel();
-        self.pending.replace(Some(pending));
-        done
-    }
-
-    fn keep(&self, decided: &mut Decided) {
-        if let Some(session) = decided.session.take() {
-            self.session.replace(Some(session));
-        }
-    }
 }
 
 impl HookedSocket {
