@@ -21,6 +21,7 @@ pub mod random;
 pub mod reply_to;
 pub mod room;
 pub mod selector;
+pub mod summary;
 pub mod via_mark;
 pub mod workers;
 
@@ -42,5 +43,6 @@ pub use random::Random;
 pub use reply_to::{DialectId, ReplyTo};
 pub use room::{Namespace, Room};
 pub use selector::Selector;
+pub use summary::{NodeSummary, SocketDetails};
 pub use via_mark::{VIA_HEADER, ViaMark};
 pub use workers::Workers;

@@ -1,7 +1,7 @@
 //! Queries about rooms and sockets. A [`Command`](super::Command) changes something and has no result; a query
 //! changes nothing and has one.
 
-use super::{Namespace, NodeId, Room, Selector, SocketId};
+use super::{Namespace, NodeId, NodeSummary, Room, Selector, SocketDetails, SocketId};
 
 /// What can be read from the room index of every node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,30 @@ pub enum Query {
         namespace: Namespace,
         socket: SocketId,
     },
+    /// How many sockets are selected, and which nodes have some of them.
+    Count { selector: Selector },
+    /// The selected sockets with their rooms and the time of their connect.
+    Details {
+        selector: Selector,
+        /// Maximum number of sockets in an answer.
+        limit: u32,
+    },
+    /// The rooms whose names begin with `prefix` and follow `after`, by name, and their members.
+    RoomList {
+        namespace: Namespace,
+        prefix: String,
+        /// Empty = from the first.
+        after: String,
+        /// Maximum number of rooms in an answer.
+        limit: u32,
+    },
+    /// The members of these rooms, in the same answer as a list of rooms.
+    RoomCounts {
+        namespace: Namespace,
+        rooms: Vec<Room>,
+    },
+    /// What each node has.
+    Nodes,
 }
 
 /// The result of a [`Query`], of one worker or combined by [`QueryAnswer::merge`].
@@ -30,14 +54,32 @@ pub enum QueryAnswer {
     },
     /// The rooms without the one named by the socket's id; `None` if there is no such socket.
     Rooms(Option<Vec<Room>>),
+    Count {
+        sockets: u64,
+        /// The nodes with at least one of them.
+        nodes: Vec<NodeId>,
+    },
+    Details {
+        /// Number of selected sockets.
+        total: u64,
+        /// In no particular order, at most `limit` of them.
+        sockets: Vec<SocketDetails>,
+    },
+    /// Rooms by name, each with the number of its members, at most `limit` of them, without rooms that have none.
+    RoomList(Vec<(Room, u64)>),
+    /// One entry for each node.
+    Nodes(Vec<NodeSummary>),
 }
 
 impl Query {
     /// The only socket that it concerns, so that only the owner of that socket must respond.
     pub fn socket(&self) -> Option<SocketId> {
         match self {
-            Self::Sockets { selector, .. } => selector.single_socket(),
+            Self::Sockets { selector, .. }
+            | Self::Count { selector }
+            | Self::Details { selector, .. } => selector.single_socket(),
             Self::Rooms { socket, .. } => Some(*socket),
+            Self::RoomList { .. } | Self::RoomCounts { .. } | Self::Nodes => None,
         }
     }
 
@@ -49,6 +91,16 @@ impl Query {
                 sockets: Vec::new(),
             },
             Self::Rooms { .. } => QueryAnswer::Rooms(None),
+            Self::Count { .. } => QueryAnswer::Count {
+                sockets: 0,
+                nodes: Vec::new(),
+            },
+            Self::Details { .. } => QueryAnswer::Details {
+                total: 0,
+                sockets: Vec::new(),
+            },
+            Self::RoomList { .. } | Self::RoomCounts { .. } => QueryAnswer::RoomList(Vec::new()),
+            Self::Nodes => QueryAnswer::Nodes(Vec::new()),
         }
     }
 
@@ -71,8 +123,84 @@ impl Query {
             (Self::Rooms { .. }, QueryAnswer::Rooms(rooms), QueryAnswer::Rooms(Some(more))) => {
                 *rooms = Some(more);
             }
+            (
+                Self::Count { .. },
+                QueryAnswer::Count { sockets, nodes },
+                QueryAnswer::Count {
+                    sockets: more_sockets,
+                    nodes: more_nodes,
+                },
+            ) => {
+                *sockets = sockets.saturating_add(more_sockets);
+                nodes.extend(more_nodes);
+                nodes.sort_unstable();
+                nodes.dedup();
+            }
+            (
+                Self::Details { limit, .. },
+                QueryAnswer::Details { total, sockets },
+                QueryAnswer::Details {
+                    total: more_total,
+                    sockets: more_sockets,
+                },
+            ) => {
+                *total = total.saturating_add(more_total);
+                let free = (*limit as usize).saturating_sub(sockets.len());
+                sockets.extend(more_sockets.into_iter().take(free));
+            }
+            (
+                Self::RoomList { limit, .. },
+                QueryAnswer::RoomList(rooms),
+                QueryAnswer::RoomList(more),
+            ) => merge_rooms(rooms, more, *limit as usize),
+            (
+                Self::RoomCounts { .. },
+                QueryAnswer::RoomList(rooms),
+                QueryAnswer::RoomList(more),
+            ) => merge_rooms(rooms, more, usize::MAX),
+            (Self::Nodes, QueryAnswer::Nodes(nodes), QueryAnswer::Nodes(more)) => {
+                more.into_iter()
+                    .for_each(|summary| merge_node(nodes, summary));
+            }
             _ => {}
         }
+    }
+
+    /// The combination of several answers.
+    pub fn combine(&self, answers: impl IntoIterator<Item = QueryAnswer>) -> QueryAnswer {
+        let mut sum = self.no_match();
+        for answer in answers {
+            self.merge(&mut sum, answer);
+        }
+        sum
+    }
+}
+
+/// Adds rooms to a list by name. A room among the first `limit` of all is among the first of each list that has it, so
+/// the numbers of the first `limit` are exact.
+fn merge_rooms(rooms: &mut Vec<(Room, u64)>, more: Vec<(Room, u64)>, limit: usize) {
+    rooms.extend(more);
+    rooms.sort_by(|left, right| left.0.cmp(&right.0));
+    rooms.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            earlier.1 = earlier.1.saturating_add(later.1);
+        }
+        same
+    });
+    rooms.truncate(limit);
+}
+
+/// Adds what another worker of a node has, or another node.
+fn merge_node(nodes: &mut Vec<NodeSummary>, more: NodeSummary) {
+    match nodes.iter_mut().find(|known| known.node == more.node) {
+        Some(known) => {
+            known.sockets = known.sockets.saturating_add(more.sockets);
+            known.rooms = known.rooms.saturating_add(more.rooms);
+            // Each worker reports the sessions of the whole node.
+            known.sessions = known.sessions.max(more.sessions);
+        }
+        None => nodes.push(more),
     }
 }
 
@@ -125,6 +253,64 @@ mod tests {
             sockets: ids[..2].to_vec(),
         };
         assert_eq!(sum, expected);
+    }
+
+    #[test]
+    fn merged_rooms_are_sorted_and_their_members_added_up() {
+        let query = Query::RoomList {
+            namespace: Namespace::main(),
+            prefix: String::new(),
+            after: String::new(),
+            limit: 2,
+        };
+        let rooms = |list: &[(&str, u64)]| {
+            let rooms = list.iter().map(|(name, count)| (Room::from(*name), *count));
+            QueryAnswer::RoomList(rooms.collect())
+        };
+        let sum = query.combine([
+            rooms(&[("b", 1), ("c", 1)]),
+            rooms(&[("a", 2), ("b", 4)]),
+            rooms(&[("b", 8), ("d", 1)]),
+        ]);
+        assert_eq!(sum, rooms(&[("a", 2), ("b", 13)]));
+    }
+
+    #[test]
+    fn merged_counts_name_each_node_once() {
+        let [a, b] = ["aaaa", "bbbb"].map(|name| NodeId::parse(name).unwrap());
+        let query = Query::Count {
+            selector: Selector::everybody(Namespace::main()),
+        };
+        let count = |sockets, nodes: &[NodeId]| QueryAnswer::Count {
+            sockets,
+            nodes: nodes.to_vec(),
+        };
+        let sum = query.combine([
+            count(2, &[b]),
+            count(1, &[a]),
+            count(0, &[]),
+            count(3, &[b]),
+        ]);
+        assert_eq!(sum, count(6, &[a, b]));
+        let summary = |node, sessions, sockets| NodeSummary {
+            node,
+            version: "1".into(),
+            sessions,
+            sockets,
+            rooms: 1,
+        };
+        let nodes = Query::Nodes.combine([
+            QueryAnswer::Nodes(vec![summary(a, 3, 1)]),
+            QueryAnswer::Nodes(vec![summary(b, 1, 1), summary(a, 3, 2)]),
+        ]);
+        let QueryAnswer::Nodes(nodes) = nodes else {
+            panic!("{nodes:?}")
+        };
+        let found: Vec<_> = nodes
+            .iter()
+            .map(|it| (it.node, it.sessions, it.sockets, it.rooms))
+            .collect();
+        assert_eq!(found, [(a, 3, 3, 2), (b, 1, 1, 1)]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) struct SocketEntry {
     pub(super) id: SocketId,
     pub(super) lane: LaneId,
     pub(super) namespace: u32,
+    /// Unix time of its connect in seconds.
+    pub(super) connected_at: u32,
     /// The first is the room of all sockets of the namespace.
     pub(super) memberships: SmallVec<[RoomMembership; 2]>,
 }

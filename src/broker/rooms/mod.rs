@@ -11,7 +11,7 @@ mod tests;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::model::{Namespace, Room, SocketId};
+use crate::model::{Namespace, Room, SocketDetails, SocketId};
 use crate::outbox::LaneId;
 use entry::{NamespaceEntry, RoomEntry, RoomKey, RoomMembership, SocketEntry, SocketIds};
 
@@ -52,6 +52,7 @@ impl Rooms {
             id,
             lane,
             namespace: namespace_key,
+            connected_at: 0,
             memberships: SmallVec::new(),
         };
         let key = match self.free_sockets.pop() {
@@ -70,6 +71,67 @@ impl Rooms {
         let everybody = entry.everybody;
         self.add_member(everybody, key);
         key
+    }
+
+    /// Records when a socket connected, as a Unix time in seconds.
+    pub fn set_connected_at(&mut self, key: SocketKey, seconds: u32) {
+        if let Some(socket) = &mut self.sockets[key.0 as usize] {
+            socket.connected_at = seconds;
+        }
+    }
+
+    /// A registered socket as queries report it.
+    pub fn details(&self, key: SocketKey) -> Option<SocketDetails> {
+        let socket = self.sockets[key.0 as usize].as_ref()?;
+        Some(SocketDetails {
+            socket: socket.id,
+            connected_at: socket.connected_at.into(),
+            rooms: self.joined(key),
+        })
+    }
+
+    /// The first `limit` rooms of a namespace by name whose names begin with `prefix` and follow `after`, each with the
+    /// number of its members.
+    pub fn listed(
+        &self,
+        namespace: &Namespace,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Vec<(Room, u64)> {
+        let Some(&key) = self.namespace_keys.get(namespace) else {
+            return Vec::new();
+        };
+        let rooms = self.namespaces[key as usize].rooms.iter();
+        let mut found: Vec<(&Room, &RoomKey)> = rooms
+            .filter(|(name, _)| name.starts_with(prefix) && name.as_str() > after)
+            .collect();
+        if found.len() > limit {
+            found.select_nth_unstable_by(limit, |left, right| left.0.cmp(right.0));
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(|left, right| left.0.cmp(right.0));
+        let counted = found.into_iter().map(|(name, room)| {
+            let members = self.rooms[room.0 as usize].members.len() as u64;
+            (name.clone(), members)
+        });
+        counted.collect()
+    }
+
+    /// Those of the rooms that have members, by name, each with their number.
+    pub fn counted(&self, namespace: &Namespace, names: &[Room]) -> Vec<(Room, u64)> {
+        let key = self.namespace_keys.get(namespace);
+        let Some(known) = key.map(|key| &self.namespaces[*key as usize].rooms) else {
+            return Vec::new();
+        };
+        let counted = names.iter().filter_map(|name| {
+            let room = known.get(name)?;
+            let members = self.rooms[room.0 as usize].members.len() as u64;
+            Some((name.clone(), members))
+        });
+        let mut counted: Vec<_> = counted.collect();
+        counted.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        counted
     }
 
     /// Removes a socket from every room and from the index.

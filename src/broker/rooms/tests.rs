@@ -31,6 +31,36 @@ fn fixture(count: usize) -> Fixture {
     f
 }
 
+#[test]
+fn listed_rooms_are_the_first_by_name_after_another_with_the_numbers_of_their_members() {
+    let mut f = fixture(3);
+    for (socket, room) in [(0, "b:2"), (1, "b:2"), (0, "b:1"), (2, "b:3"), (2, "a")] {
+        f.join(socket, room);
+    }
+    let list = |prefix: &str, after: &str, limit| {
+        let rooms = f.rooms.listed(&Namespace::main(), prefix, after, limit);
+        let rooms = rooms
+            .into_iter()
+            .map(|(room, count)| format!("{room}={count}"));
+        rooms.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(list("", "", 10), "a=1 b:1=1 b:2=2 b:3=1");
+    assert_eq!(list("b:", "", 2), "b:1=1 b:2=2");
+    assert_eq!(list("b:", "b:2", 2), "b:3=1");
+    assert_eq!(list("c", "", 2), "");
+    let names = ["b:2", "none", "a"].map(Room::from);
+    let counted = f.rooms.counted(&Namespace::main(), &names);
+    assert_eq!(counted, [(Room::from("a"), 1), (Room::from("b:2"), 2)]);
+    let other = f.rooms.listed(&Namespace::from("/x"), "", "", 5);
+    assert!(other.is_empty());
+    f.rooms.set_connected_at(f.sockets[0].0, 77);
+    let details = f.rooms.details(f.sockets[0].0).unwrap();
+    assert_eq!(
+        (details.socket, details.connected_at, details.rooms.len()),
+        (f.sockets[0].1, 77, 2)
+    );
+}
+
 impl Fixture {
     fn join(&mut self, socket: usize, room: &str) -> bool {
         self.rooms

@@ -12,6 +12,7 @@ use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix::Recipient;
 use tokio::sync::oneshot;
@@ -117,6 +118,7 @@ impl Shard {
     pub fn register(&self, namespace: &Namespace, id: SocketId, lane: LaneId) -> SocketKey {
         let mut state = self.state.borrow_mut();
         let key = state.rooms.register(namespace, id, lane);
+        state.rooms.set_connected_at(key, unix_seconds());
         if state.observed {
             state.record(key, SocketChange::Connected);
             self.notify_observers(state);
@@ -236,6 +238,12 @@ impl Shard {
         }
         state.notifying = false;
     }
+}
+
+/// The Unix time in seconds, which fit into 32 bits until 2106.
+fn unix_seconds() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs().try_into().unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

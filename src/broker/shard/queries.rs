@@ -2,7 +2,8 @@
 
 use super::Shard;
 use crate::broker::messages::{RunQuery, StartQuery, WorkerAnswer};
-use crate::model::{Query, QueryAnswer, QueryResponse};
+use crate::broker::rooms::Rooms;
+use crate::model::{NodeSummary, Query, QueryAnswer, QueryResponse};
 
 impl Shard {
     /// Starts to collect the answers to a query.
@@ -40,6 +41,48 @@ impl Shard {
                 let key = rooms.find(namespace, *socket);
                 QueryAnswer::Rooms(key.map(|key| rooms.joined(key)))
             }
+            Query::Count { selector } => {
+                let mut sockets = 0;
+                rooms.select(selector, |_| sockets += 1);
+                let nodes = (sockets > 0).then(|| self.directory.node());
+                QueryAnswer::Count {
+                    sockets,
+                    nodes: nodes.into_iter().collect(),
+                }
+            }
+            Query::Details { selector, limit } => {
+                let selected = rooms.selected(selector);
+                let listed = selected.iter().take(*limit as usize);
+                QueryAnswer::Details {
+                    total: selected.len() as u64,
+                    sockets: listed
+                        .filter_map(|member| rooms.details(member.socket))
+                        .collect(),
+                }
+            }
+            Query::RoomList {
+                namespace,
+                prefix,
+                after,
+                limit,
+            } => QueryAnswer::RoomList(rooms.listed(namespace, prefix, after, *limit as usize)),
+            Query::RoomCounts {
+                namespace,
+                rooms: names,
+            } => QueryAnswer::RoomList(rooms.counted(namespace, names)),
+            Query::Nodes => QueryAnswer::Nodes(vec![self.summary(rooms)]),
+        }
+    }
+
+    /// What this worker has, and the sessions of its node.
+    fn summary(&self, rooms: &Rooms) -> NodeSummary {
+        let sessions = self.directory.metrics().sessions.get();
+        NodeSummary {
+            node: self.directory.node(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sessions: u64::try_from(sessions).unwrap_or_default(),
+            sockets: rooms.socket_count() as u64,
+            rooms: rooms.named_room_count() as u64,
         }
     }
 

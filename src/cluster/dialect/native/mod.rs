@@ -64,6 +64,11 @@ const LEAVING: u8 = 2;
 
 const OF_SOCKETS: u8 = 0;
 const OF_ROOMS: u8 = 1;
+const OF_COUNT: u8 = 2;
+const OF_DETAILS: u8 = 3;
+const OF_ROOM_LIST: u8 = 4;
+const OF_NODES: u8 = 5;
+const OF_ROOM_COUNTS: u8 = 6;
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]

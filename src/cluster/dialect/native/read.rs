@@ -7,13 +7,15 @@ use smallvec::SmallVec;
 use super::{
     ACK_REPLY, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CRITICAL, DISCONNECT, EMIT,
     FLAGS_AT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE, LEAVING, MAJOR,
-    NativeMessage, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE,
-    SENDER_AT, VOLATILE, WITH_ACK,
+    NativeMessage, OF_COUNT, OF_DETAILS, OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST, OF_ROOMS,
+    OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT, VOLATILE,
+    WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::model::{
     AckReply, AckToken, Announcement, Attachments, Command, DialectId, Emit, Namespace, NodeId,
-    Payload, Query, QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector, SocketId,
+    NodeSummary, Payload, Query, QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector,
+    SocketDetails, SocketId,
 };
 
 /// Why a message cannot be decoded.
@@ -266,6 +268,24 @@ impl<'a> Reader<'a> {
                 namespace: Namespace::from(self.name("namespace")?),
                 socket: self.socket_id()?,
             }),
+            OF_COUNT => Ok(Query::Count {
+                selector: self.selector()?,
+            }),
+            OF_DETAILS => Ok(Query::Details {
+                selector: self.selector()?,
+                limit: self.array("limit").map(u32::from_le_bytes)?,
+            }),
+            OF_ROOM_LIST => Ok(Query::RoomList {
+                namespace: Namespace::from(self.name("namespace")?),
+                prefix: self.name("prefix")?.to_owned(),
+                after: self.name("room before")?.to_owned(),
+                limit: self.array("limit").map(u32::from_le_bytes)?,
+            }),
+            OF_ROOM_COUNTS => Ok(Query::RoomCounts {
+                namespace: Namespace::from(self.name("namespace")?),
+                rooms: self.rooms()?.into_vec(),
+            }),
+            OF_NODES => Ok(Query::Nodes),
             unknown => Err(DecodeError::UnknownQuery(unknown)),
         }
     }
@@ -286,8 +306,59 @@ impl<'a> Reader<'a> {
                 let rooms = found.then(|| self.rooms()).transpose()?;
                 Ok(QueryAnswer::Rooms(rooms.map(SmallVec::into_vec)))
             }
+            OF_COUNT => Ok(QueryAnswer::Count {
+                sockets: self.number("sockets")?,
+                nodes: self.list("nodes", |reader| reader.node())?,
+            }),
+            OF_DETAILS => Ok(QueryAnswer::Details {
+                total: self.number("total")?,
+                sockets: self.list("sockets", |reader| {
+                    Ok(SocketDetails {
+                        socket: reader.socket_id()?,
+                        connected_at: reader.number("time of the connect")?,
+                        rooms: reader.rooms()?.into_vec(),
+                    })
+                })?,
+            }),
+            OF_ROOM_LIST => {
+                let rooms = self.list("rooms", |reader| {
+                    Ok((Room::from(reader.name("room")?), reader.number("members")?))
+                })?;
+                Ok(QueryAnswer::RoomList(rooms))
+            }
+            OF_NODES => Ok(QueryAnswer::Nodes(self.list("nodes", |reader| {
+                Ok(NodeSummary {
+                    node: reader.node()?,
+                    version: reader.name("version")?.to_owned(),
+                    sessions: reader.number("sessions")?,
+                    sockets: reader.number("sockets")?,
+                    rooms: reader.number("rooms")?,
+                })
+            })?)),
             unknown => Err(DecodeError::UnknownQuery(unknown)),
         }
+    }
+
+    /// A list of items. Reserves no memory for items that are only announced.
+    fn list<T>(
+        &mut self,
+        field: &'static str,
+        mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.count(field)?;
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        self.array(field).map(u64::from_le_bytes)
+    }
+
+    fn node(&mut self) -> Result<NodeId, DecodeError> {
+        node_of(self.bytes("node", 4)?)
     }
 
     fn socket(&mut self) -> Result<Option<SocketId>, DecodeError> {

@@ -1,5 +1,6 @@
 //! The layout byte by byte, round trips, and malformed messages.
 
+mod queries;
 mod recorded;
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use smallvec::SmallVec;
 use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckToken, DialectId, Emit, Namespace, Payload, Query, QueryAnswer, ReplyTo, Room, Selector,
-    SocketId, WorkerIndex,
+    AckToken, DialectId, Emit, Namespace, NodeSummary, Payload, Query, QueryAnswer, ReplyTo, Room,
+    Selector, SocketDetails, SocketId, WorkerIndex,
 };
 
 fn node(name: &str) -> NodeId {
@@ -337,57 +338,6 @@ fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
     let with_and_without_ack = [Some(token), None].map(|ack| requests_response(&emit("[]", ack)));
     assert_eq!(with_and_without_ack, [true, false]);
     assert!(!requests_response(&message));
-}
-
-#[test]
-fn queries_and_their_answers_are_decoded_as_they_were_encoded() {
-    let (requester, responder) = (node("nod1"), node("nod2"));
-    let socket = SocketId::random(responder, WorkerIndex::default(), &OsRandom);
-    let namespace = Namespace::main();
-    let queries = [
-        Query::Sockets {
-            selector: Selector::room(namespace.clone(), Room::from("r")),
-            limit: 70_000,
-        },
-        Query::Rooms { namespace, socket },
-    ];
-    let answers = [
-        QueryAnswer::Sockets {
-            total: 3,
-            sockets: vec![socket; 2],
-        },
-        QueryAnswer::Rooms(Some(vec![Room::from("r")])),
-        QueryAnswer::Rooms(None),
-    ];
-    let queries = queries.map(|query| {
-        NativeMessage::Query(QueryRequest {
-            from: requester,
-            id: 7,
-            query,
-        })
-    });
-    let answers = answers.map(|answer| {
-        NativeMessage::QueryAnswer(QueryResponse {
-            from: responder,
-            to: requester,
-            id: 7,
-            answer,
-        })
-    });
-    for message in queries.into_iter().chain(answers) {
-        let sender = match &message {
-            NativeMessage::Query(_) => requester,
-            _ => responder,
-        };
-        let encoded = message.encode(sender).unwrap();
-        assert_eq!(NativeMessage::decode(&encoded), Ok((sender, message)));
-        for end in 0..encoded.len() {
-            assert!(
-                NativeMessage::decode(&encoded.slice(..end)).is_err(),
-                "{end}"
-            );
-        }
-    }
 }
 
 proptest! {

@@ -4,8 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     ACK_REPLY, ALIVE, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD,
-    HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_ROOMS, OF_SOCKETS,
-    QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
+    HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_COUNT, OF_DETAILS,
+    OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER,
+    REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::model::{
@@ -86,6 +87,33 @@ pub fn encode_query(sender: NodeId, request: &QueryRequest) -> Result<Bytes, Too
             writer.name("namespace", namespace)?;
             writer.buffer.put_slice(socket.as_str().as_bytes());
         }
+        Query::Count { selector } => {
+            writer.buffer.put_u8(OF_COUNT);
+            writer.selector(selector)?;
+        }
+        Query::Details { selector, limit } => {
+            writer.buffer.put_u8(OF_DETAILS);
+            writer.selector(selector)?;
+            writer.buffer.put_u32_le(*limit);
+        }
+        Query::RoomList {
+            namespace,
+            prefix,
+            after,
+            limit,
+        } => {
+            writer.buffer.put_u8(OF_ROOM_LIST);
+            writer.name("namespace", namespace)?;
+            writer.name("prefix", prefix)?;
+            writer.name("room before", after)?;
+            writer.buffer.put_u32_le(*limit);
+        }
+        Query::RoomCounts { namespace, rooms } => {
+            writer.buffer.put_u8(OF_ROOM_COUNTS);
+            writer.name("namespace", namespace)?;
+            writer.rooms("rooms", rooms)?;
+        }
+        Query::Nodes => writer.buffer.put_u8(OF_NODES),
     }
     writer.finish()
 }
@@ -98,25 +126,7 @@ pub fn encode_query_answer(sender: NodeId, response: &QueryResponse) -> Result<B
     let mut writer = Writer::new(sender, QUERY_ANSWER, 256);
     writer.buffer.put_slice(response.to.as_str().as_bytes());
     writer.buffer.put_u64_le(response.id);
-    match &response.answer {
-        QueryAnswer::Sockets { total, sockets } => {
-            writer.buffer.put_u8(OF_SOCKETS);
-            writer.buffer.put_u64_le(*total);
-            let (field, length) = ("sockets", sockets.len());
-            let count = u32::try_from(length).map_err(|_long| TooLong { field, length })?;
-            writer.buffer.put_u32_le(count);
-            for socket in sockets {
-                writer.buffer.put_slice(socket.as_str().as_bytes());
-            }
-        }
-        QueryAnswer::Rooms(rooms) => {
-            writer.buffer.put_u8(OF_ROOMS);
-            writer.buffer.put_u8(u8::from(rooms.is_some()));
-            if let Some(rooms) = rooms {
-                writer.rooms("rooms of a socket", rooms)?;
-            }
-        }
-    }
+    writer.answer(&response.answer)?;
     writer.finish()
 }
 
@@ -247,6 +257,66 @@ impl Writer {
                 self.blob("address of the reply", address)
             }
         }
+    }
+
+    fn answer(&mut self, answer: &QueryAnswer) -> Result<(), TooLong> {
+        match answer {
+            QueryAnswer::Sockets { total, sockets } => {
+                self.buffer.put_u8(OF_SOCKETS);
+                self.buffer.put_u64_le(*total);
+                let (field, length) = ("sockets", sockets.len());
+                let count = u32::try_from(length).map_err(|_long| TooLong { field, length })?;
+                self.buffer.put_u32_le(count);
+                for socket in sockets {
+                    self.buffer.put_slice(socket.as_str().as_bytes());
+                }
+            }
+            QueryAnswer::Rooms(rooms) => {
+                self.buffer.put_u8(OF_ROOMS);
+                self.buffer.put_u8(u8::from(rooms.is_some()));
+                if let Some(rooms) = rooms {
+                    self.rooms("rooms of a socket", rooms)?;
+                }
+            }
+            QueryAnswer::Count { sockets, nodes } => {
+                self.buffer.put_u8(OF_COUNT);
+                self.buffer.put_u64_le(*sockets);
+                self.count("nodes", nodes.len())?;
+                for node in nodes {
+                    self.buffer.put_slice(node.as_str().as_bytes());
+                }
+            }
+            QueryAnswer::Details { total, sockets } => {
+                self.buffer.put_u8(OF_DETAILS);
+                self.buffer.put_u64_le(*total);
+                self.count("sockets", sockets.len())?;
+                for details in sockets {
+                    self.buffer.put_slice(details.socket.as_str().as_bytes());
+                    self.buffer.put_u64_le(details.connected_at);
+                    self.rooms("rooms of a socket", &details.rooms)?;
+                }
+            }
+            QueryAnswer::RoomList(rooms) => {
+                self.buffer.put_u8(OF_ROOM_LIST);
+                self.count("rooms", rooms.len())?;
+                for (room, members) in rooms {
+                    self.name("room", room)?;
+                    self.buffer.put_u64_le(*members);
+                }
+            }
+            QueryAnswer::Nodes(nodes) => {
+                self.buffer.put_u8(OF_NODES);
+                self.count("nodes", nodes.len())?;
+                for summary in nodes {
+                    self.buffer.put_slice(summary.node.as_str().as_bytes());
+                    self.name("version", &summary.version)?;
+                    self.buffer.put_u64_le(summary.sessions);
+                    self.buffer.put_u64_le(summary.sockets);
+                    self.buffer.put_u64_le(summary.rooms);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn socket(&mut self, socket: Option<SocketId>) {

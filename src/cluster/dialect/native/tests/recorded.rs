@@ -11,8 +11,8 @@ use smallvec::smallvec;
 
 use crate::cluster::dialect::native::*;
 use crate::model::{
-    AckToken, DialectId, Emit, Namespace, Payload, Query, QueryAnswer, Random, ReplyTo, Room,
-    Selector, SocketId, WorkerIndex,
+    AckToken, DialectId, Emit, Namespace, NodeSummary, Payload, Query, QueryAnswer, Random,
+    ReplyTo, Room, Selector, SocketDetails, SocketId, WorkerIndex,
 };
 
 const VECTORS: &str = "tests/vectors/native-v2.json";
@@ -160,6 +160,7 @@ fn queries() -> Vec<(&'static str, NativeMessage)> {
             answer,
         })
     };
+    let details = details();
     let of_sockets = Query::Sockets {
         selector: selector(),
         limit: 100,
@@ -173,12 +174,87 @@ fn queries() -> Vec<(&'static str, NativeMessage)> {
         sockets: vec![socket()],
     };
     let rooms = QueryAnswer::Rooms(Some(vec![Room::from("a"), Room::from("")]));
-    vec![
+    let later = details.into_iter().flat_map(|(names, asked, answered)| {
+        let [query_name, answer_name] = names;
+        [(query_name, query(asked)), (answer_name, answer(answered))]
+    });
+    let first = [
         ("query for sockets", query(of_sockets)),
         ("query for rooms", query(of_rooms)),
         ("answer with sockets", answer(sockets)),
         ("answer with rooms", answer(rooms)),
         ("answer without socket", answer(QueryAnswer::Rooms(None))),
+    ];
+    first.into_iter().chain(later).collect()
+}
+
+fn summary(node: NodeId) -> NodeSummary {
+    NodeSummary {
+        node,
+        version: "0.1.0".into(),
+        sessions: 1,
+        sockets: 2,
+        rooms: 3,
+    }
+}
+
+/// Queries that were added after version 2.0, each with its answer, and the names of both.
+fn details() -> Vec<([&'static str; 2], Query, QueryAnswer)> {
+    let node = NodeId::parse("nod1").unwrap();
+    let room_list = Query::RoomList {
+        namespace: Namespace::from("/chat"),
+        prefix: "r".into(),
+        after: "r1".into(),
+        limit: 100,
+    };
+    let room_counts = Query::RoomCounts {
+        namespace: Namespace::from("/chat"),
+        rooms: vec![Room::from("r1"), Room::from("r2")],
+    };
+    let details = Query::Details {
+        selector: selector(),
+        limit: 100,
+    };
+    let count = QueryAnswer::Count {
+        sockets: 3,
+        nodes: vec![node],
+    };
+    let socket = SocketDetails {
+        socket: socket(),
+        connected_at: 1_800_000_000,
+        rooms: vec![Room::from("a")],
+    };
+    vec![
+        (
+            ["query for a count", "answer with a count"],
+            Query::Count {
+                selector: selector(),
+            },
+            count,
+        ),
+        (
+            ["query for details", "answer with details"],
+            details,
+            QueryAnswer::Details {
+                total: 500,
+                sockets: vec![socket],
+            },
+        ),
+        (
+            ["query for a list of rooms", "answer with a list of rooms"],
+            room_list,
+            QueryAnswer::RoomList(vec![(Room::from("r2"), 7)]),
+        ),
+        (
+            ["query for rooms by name", "answer with rooms by name"],
+            room_counts,
+            QueryAnswer::RoomList(vec![(Room::from("r1"), 2)]),
+        ),
+        (
+            ["query for nodes", "answer with nodes"],
+            Query::Nodes,
+            QueryAnswer::Nodes(vec![summary(node)]),
+        ),
     ]
 }
 

@@ -1,0 +1,26 @@
+//! What queries report about sockets and nodes.
+
+use super::{NodeId, Room, SocketId};
+
+/// A socket as a query finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketDetails {
+    pub socket: SocketId,
+    /// Unix time of its connect in seconds.
+    pub connected_at: u64,
+    /// The rooms that it has joined, without its own.
+    pub rooms: Vec<Room>,
+}
+
+/// What a node has, or of one of its workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSummary {
+    pub node: NodeId,
+    /// Version of the program.
+    pub version: String,
+    /// Open sessions of the node.
+    pub sessions: u64,
+    pub sockets: u64,
+    /// Rooms with at least one member. A room with members on several workers counts once for each.
+    pub rooms: u64,
+}
