@@ -1,4 +1,4 @@
-//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|help]`.
+//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|openapi|help]`.
 //!
 //! Parses the arguments and runs the verbs that concern the configuration or a running node; `serve` is run by `main`.
 //! Results go to standard output, problems to standard error.
@@ -61,6 +61,8 @@ pub enum CommandLineVerb {
         #[arg(long)]
         wait: bool,
     },
+    /// Print the OpenAPI document of the HTTP API
+    Openapi,
     /// Print the effective configuration as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead

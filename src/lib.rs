@@ -3,6 +3,7 @@
 //! Modules in the order in which a message passes through them: `transport` -> `session` -> `app` -> `broker` ->
 //! `cluster` -> `bus`, and `outbox` on the way back. See `ARCHITECTURE.md`.
 
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod broker;

@@ -28,8 +28,22 @@ fn main() -> ExitCode {
         CommandLineVerb::Check { live, url, idle } => {
             check(&cli, live.then_some(Options { url, idle }))
         }
+        CommandLineVerb::Openapi => openapi(),
         CommandLineVerb::Config { reference, default } => {
             cli::print_config(&cli, reference, default)
+        }
+    }
+}
+
+fn openapi() -> ExitCode {
+    match roomwire::api::document().to_pretty_json() {
+        Ok(document) => {
+            cli::print_line(&document);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            cli::print_error(&error.to_string());
+            ExitCode::FAILURE
         }
     }
 }

@@ -43,6 +43,11 @@ impl Ingress {
         Self { directory }
     }
 
+    /// The name of this node.
+    pub fn node(&self) -> NodeId {
+        self.directory.node()
+    }
+
     /// The other live nodes of the cluster.
     pub fn peers(&self) -> Vec<NodeId> {
         self.directory.peers()
@@ -76,6 +81,30 @@ impl Ingress {
         if let Some(bus) = self.directory.bus() {
             bus.announce.do_send(PublishAnnouncement(announcement));
         }
+    }
+
+    /// As [`Self::dispatch`] for several commands, in order. Each worker receives them at once.
+    pub fn dispatch_all(&self, commands: Vec<Command>, origin: Origin) {
+        let (mut pending, now) = (PendingDispatches::default(), clock::now());
+        let mut published = Vec::new();
+        for command in commands {
+            let owner = self.directory.owner(&command);
+            let targets = self.directory.workers_of(owner);
+            let dispatch = self.directory.admit(Arc::new(command), origin);
+            pending.stage(&dispatch, targets, now, &self.directory);
+            if origin == Origin::Local && owner.is_none() {
+                published.push(dispatch);
+            }
+        }
+        pending.send(&self.directory);
+        for dispatch in published {
+            self.directory.publish(dispatch);
+        }
+    }
+
+    /// Whether so much work waits in the node that its clients are not read for a moment.
+    pub fn is_congested(&self) -> bool {
+        self.directory.congested()
     }
 
     /// Emits an event and collects the acks of clients on every node.

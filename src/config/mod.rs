@@ -48,11 +48,11 @@ pub use reload::{Change, Reload, Reloadable, reload};
 pub use room_pattern::{ClaimPath, PatternPart, RoomPattern};
 pub use room_policy::{PolicyCondition, RoomPolicy};
 pub use tables::{
-    AppConfig, AppKind, BusConfig, Config, CorsConfig, DrainConfig, DrainRate, EngineConfig,
-    HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat,
-    OpenWebuiConfig, PublicProbes, RelayConfig, RoomRule, SentinelConfig, ServerConfig,
-    SessionsPerUser, SocketConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig,
-    WebhookConfig, WhenLost,
+    ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, BusConfig, Config, CorsConfig,
+    DrainConfig, DrainRate, EngineConfig, HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig,
+    LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig, PublicProbes, RelayConfig, RoomRule,
+    SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, Transports, UpstreamConfig,
+    UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

@@ -30,6 +30,11 @@ impl UserRoom {
         [&self.prefix, user, &self.suffix].concat()
     }
 
+    /// What the names of all rooms of users begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The user whose room this is.
     pub fn user<'a>(&self, room: &'a str) -> Option<&'a str> {
         room.strip_prefix(&*self.prefix)?

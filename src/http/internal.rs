@@ -1,4 +1,4 @@
-//! The routes of the internal listener: probes, metrics and `POST /drain`.
+//! The routes of the internal listener: probes, metrics, `POST /drain` and the HTTP API.
 //!
 //! For operators and their tools only. Probes and metrics are open to every peer; draining requires a loopback peer or a
 //! token. The listener runs on a separate thread, so that clients never delay a probe.
@@ -13,10 +13,12 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
 use super::{health, host};
+use crate::api::{self, ApiSlot};
 use crate::config::Secret;
 use crate::health::Health;
 use crate::logging::Burst;
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::transport::body::Body;
 
 /// The internal site of a node.
 #[derive(Debug, Clone)]
@@ -29,16 +31,21 @@ pub struct InternalSite {
     pub drain: Arc<Notify>,
     /// The token that a peer on another machine must present to drain the node.
     pub drain_token: Option<Secret>,
+    /// The HTTP API, unless it has a listener of its own.
+    pub api: Option<ApiSlot>,
 }
 
 /// Responds to every request of the internal listener.
-pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
+pub async fn serve(site: InternalSite, request: HttpRequest, body: Body) -> HttpResponse {
     if host::is_rebound(&request, &site.host) {
         return HttpResponse::Forbidden()
             .content_type("text/plain; charset=utf-8")
             .body("Not under this name: over loopback, use an address or localhost.\n");
     }
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Some(api) = site.api.as_ref().filter(|_| api::is_api(request.path())) {
+        return api::serve(api, request, body).await;
+    }
     match request.path() {
         "/livez" if reading => health::livez(),
         "/readyz" if reading => {
@@ -58,7 +65,7 @@ pub async fn serve(site: InternalSite, request: HttpRequest) -> HttpResponse {
             .body("POST here to drain this node.\n"),
         _ => HttpResponse::NotFound()
             .content_type("text/plain; charset=utf-8")
-            .body("Nothing here but /livez, /readyz, /metrics and POST /drain.\n"),
+            .body("Nothing here but /livez, /readyz, /metrics, POST /drain and /api/v1/.\n"),
     }
 }
 
@@ -118,6 +125,7 @@ mod tests {
             metrics: Arc::default(),
             drain: Arc::default(),
             drain_token: token.map(Secret::from),
+            api: None,
         };
         let mut request = TestRequest::post().peer_addr(peer.parse().unwrap());
         for header in headers {

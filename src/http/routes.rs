@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::client_files::{ClientFiles, is_client_file};
 use super::demo::Demo;
 use super::health;
+use crate::api::{self, ApiSlot};
 use crate::config::PublicProbes;
 use crate::health::Health;
 use crate::transport::body::Body;
@@ -22,6 +23,8 @@ pub struct Site {
     pub client_files: Arc<ClientFiles>,
     pub demo: Arc<Option<Demo>>,
     pub probes: PublicProbes,
+    /// The HTTP API, if the public listener serves it.
+    pub api: Option<ApiSlot>,
 }
 
 /// Responds to every request that is not a websocket.
@@ -41,6 +44,9 @@ pub async fn serve(site: Rc<Site>, request: HttpRequest, body: Body) -> HttpResp
             return site.client_files.serve(name, &request, &cors);
         }
         return polling::serve(&site.endpoint, mode, request, body).await;
+    }
+    if let Some(api) = site.api.as_ref().filter(|_| api::is_api(path)) {
+        return api::serve(api, request, body).await;
     }
     if !reading {
         return not_found(&site);

@@ -49,6 +49,17 @@ labels! {
         /// It has errors; the previous configuration stays in force.
         Rejected = "rejected",
     ;
+    /// Result of a request to the HTTP API.
+    ApiResult("result"):
+        Executed = "executed",
+        /// Malformed, or in conflict with another one.
+        Rejected = "rejected",
+        Unauthorized = "unauthorized",
+        Forbidden = "forbidden",
+        RateLimited = "rate_limited",
+        /// The node starts, drains, is busy or cannot reach the store.
+        Unavailable = "unavailable",
+    ;
     /// Transport of a session.
     Transport("transport"):
         Polling = "polling",

@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
-    BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect, Forwarding,
-    HookResult, IdentityRefresh, LimitRejection, Origin, RelayErrorCode, ReloadResult,
+    ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
+    Forwarding, HookResult, IdentityRefresh, LimitRejection, Origin, RelayErrorCode, ReloadResult,
     RequestRejection, SignIn, SlowPolicy, Transport, UpstreamEventKind, UpstreamRejection,
     UpstreamState,
 };
@@ -189,6 +189,10 @@ metrics! {
     webhook_queued_disconnects: Gauge,
     /// Disconnects of sockets that could not be delivered to a backend.
     webhook_disconnects_lost_total: Counter,
+    /// Requests to the HTTP API, by result.
+    api_requests_total: Counters<ApiResult>,
+    /// Time from the head of a request to the HTTP API to its response. A call includes the wait for acks.
+    api_request_seconds: Histogram,
     /// Requests to Open WebUI backends that received a response, by subject.
     open_webui_requests_total: Counters<BackendRequest>,
     /// Requests to Open WebUI backends that failed or timed out.

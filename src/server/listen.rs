@@ -12,7 +12,7 @@ use actix_server::ServerHandle;
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::AppConfig as WebConfig;
-use actix_web::{App as WebApp, HttpRequest, web};
+use actix_web::{App as WebApp, HttpRequest, HttpResponse, web};
 use anyhow::Context as _;
 use log::debug;
 
@@ -21,7 +21,10 @@ use crate::config::{BindAddress, HttpTimeouts};
 use crate::http::internal::{self, InternalSite};
 use crate::http::routes;
 use crate::limits::HttpConnections;
+use crate::metrics::Metrics;
+use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, ListenerSettings};
+use crate::transport::body::Body;
 use crate::transport::requests::Requests;
 use crate::transport::socket::ClientStream;
 use crate::transport::{body, upgrade};
@@ -104,41 +107,81 @@ pub(super) fn serve(
     Ok(handle)
 }
 
-/// Starts the internal listener on a separate thread, where it accepts connections at once.
+/// A listener on a thread of its own, so that clients never delay its requests.
+pub(super) struct SideListener {
+    /// For the names of its threads.
+    pub(super) name: &'static str,
+    pub(super) listener: TcpListener,
+    /// Set if every connection is TLS.
+    pub(super) tls: Option<Arc<TlsIdentity>>,
+    pub(super) timeouts: HttpTimeouts,
+    pub(super) metrics: Arc<Metrics>,
+    /// Maximum number of connections.
+    pub(super) connections: usize,
+    /// Maximum number of connections of one address.
+    pub(super) per_address: usize,
+}
+
+/// Starts the internal listener, which accepts connections at once.
 pub(super) fn serve_internal(
     site: InternalSite,
     listener: TcpListener,
     timeouts: HttpTimeouts,
 ) -> anyhow::Result<ServerHandle> {
-    let metrics = Arc::clone(&site.metrics);
-    let connections = HttpConnections::internal(INTERNAL_CONNECTIONS_PER_ADDRESS, metrics);
+    let side = SideListener {
+        name: "internal",
+        listener,
+        tls: None,
+        timeouts,
+        metrics: Arc::clone(&site.metrics),
+        connections: INTERNAL_CONNECTIONS,
+        per_address: INTERNAL_CONNECTIONS_PER_ADDRESS,
+    };
+    serve_side(side, move |request, body| {
+        internal::serve(site.clone(), request, body)
+    })
+}
+
+/// Starts a listener on a separate thread, where it accepts connections at once.
+pub(super) fn serve_side<H, F>(side: SideListener, handler: H) -> anyhow::Result<ServerHandle>
+where
+    H: Fn(HttpRequest, Body) -> F + Clone + Send + 'static,
+    F: Future<Output = HttpResponse> + 'static,
+{
+    let SideListener {
+        name,
+        listener,
+        tls,
+        timeouts,
+        metrics,
+        connections: per_worker,
+        per_address,
+    } = side;
+    let connections = HttpConnections::internal(per_address, Arc::clone(&metrics));
     let server = actix_server::Server::build()
         .workers(1)
         .disable_signals()
         .shutdown_timeout(RESPONSE_TIME)
-        .max_concurrent_connections(INTERNAL_CONNECTIONS)
-        .listen("internal", listener, move || {
+        .max_concurrent_connections(per_worker)
+        .listen(name, listener, move || {
             let settings = ListenerSettings {
                 access: None,
                 expects_header: false,
-                tls: None,
+                tls: tls.clone(),
                 connections: Arc::clone(&connections),
-                per_worker: INTERNAL_CONNECTIONS,
+                per_worker,
                 timeouts,
-                metrics: Arc::clone(&site.metrics),
+                metrics: Arc::clone(&metrics),
             };
-            let site = site.clone();
+            let handler = handler.clone();
             let app = WebApp::new().default_service(web::to(
                 move |request: HttpRequest, payload: web::Payload| {
-                    let site = site.clone();
-                    body::serve(request, payload.into_inner(), |request, _| {
-                        internal::serve(site, request)
-                    })
+                    body::serve(request, payload.into_inner(), handler.clone())
                 },
             ));
             let http = http_service(timeouts)
                 .finish(map_config(app, |_| WebConfig::default()))
-                .map_err(|error| debug!(error:%; "internal connection ended"));
+                .map_err(move |error| debug!(error:%, name; "connection ended"));
             accepting(Acceptor::new(settings)).and_then(http)
         })?
         .run();

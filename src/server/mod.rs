@@ -2,6 +2,7 @@
 //!
 //! `main` and the tests start a node by the same call. No other module imports this one.
 
+mod api;
 mod app;
 mod drain;
 mod drain_plan;
@@ -49,6 +50,7 @@ use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
 use crate::webhook::Webhooks;
+use api::{ApiListener, ApiParts};
 use app::apps;
 use listen::{bind, serve, serve_internal};
 use name::claim_name;
@@ -66,6 +68,7 @@ pub struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     internal: Option<Internal>,
+    api: Option<ApiListener>,
     tls: Option<WatchedIdentity>,
     drain_requested: Arc<Notify>,
     blueprint: Arc<Blueprint>,
@@ -149,18 +152,18 @@ impl Server {
         let health = starting_health(bus.as_ref(), &config);
         let drain_requested = Arc::new(Notify::new());
         // First, so that probes get responses while the node starts.
-        let internal = start_internal(&config, &health, &metrics, &drain_requested)?;
+        let store = bus.as_ref().map(|bus| Arc::clone(&bus.store));
+        let api = ApiParts::bind(&config, store.clone(), &metrics)?;
+        let internal = start_internal(&config, (&health, &metrics), &drain_requested, &api)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
         metrics.node_info.set(node.as_str());
         let (router_addresses, routers) = (RouterAddresses::default(), Arc::default());
-        let webhooks = Webhooks::new(&config.webhook, Arc::clone(&metrics), Arc::clone(&random))?;
-        let reloadable = ReloadableParts::new(&config, webhooks);
+        let reloadable = reloadable_parts(&config, &metrics, &random)?;
         let shared = (&metrics, &random);
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
-        let store = bus.as_ref().map(|bus| Arc::clone(&bus.store));
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
         let identifies = !extensions.gates.is_empty() || app.identifies();
         let users = users::users(&config, &directory, store, &health, identifies).await;
@@ -182,18 +185,19 @@ impl Server {
             router_addresses,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
+            api: api.for_workers(&config),
             gate_factories: extensions.gates,
             registered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,
         });
-        let handle = open(&blueprint, listener)?;
-        log_start(&blueprint.config, address, node);
+        let (handle, api) = open(&blueprint, (listener, address), node, api)?;
         Ok(Self {
             node,
             address,
             handle,
             internal,
+            api,
             tls,
             drain_requested,
             blueprint,
@@ -227,6 +231,11 @@ impl Server {
     /// The address of the internal listener.
     pub fn internal_address(&self) -> Option<SocketAddr> {
         self.internal.as_ref().map(|internal| internal.address)
+    }
+
+    /// The address of the listener of the API, if it has one of its own.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(|api| api.address)
     }
 
     /// The number of sessions, and of websockets held for sessions of other nodes.
@@ -303,6 +312,9 @@ impl Server {
             // The bridge may have ended already.
             let _ = leave.send(Leave).await;
         }
+        if let Some(api) = self.api {
+            api.handle.stop(true).await;
+        }
         if let Some(internal) = self.internal {
             internal.handle.stop(true).await;
         }
@@ -318,9 +330,9 @@ fn client_files(config: &Config) -> anyhow::Result<ClientFiles> {
 /// The internal listener, if the configuration names one.
 fn start_internal(
     config: &Config,
-    health: &Arc<Health>,
-    metrics: &Arc<Metrics>,
+    (health, metrics): (&Arc<Health>, &Arc<Metrics>),
     drain: &Arc<Notify>,
+    api: &ApiParts,
 ) -> anyhow::Result<Option<Internal>> {
     let Some(address) = &config.server.internal_bind else {
         return Ok(None);
@@ -333,10 +345,21 @@ fn start_internal(
         metrics: Arc::clone(metrics),
         drain: Arc::clone(drain),
         drain_token: config.server.drain_token.clone(),
+        api: api.internal(config),
     };
     let handle = serve_internal(site, listener, config.server.http)?;
     info!("internal listener on http://{address}: probes, metrics, drain");
     Ok(Some(Internal { address, handle }))
+}
+
+/// The settings that can change while the node runs.
+fn reloadable_parts(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    random: &Arc<dyn Random>,
+) -> anyhow::Result<ReloadableParts> {
+    let webhooks = Webhooks::new(&config.webhook, Arc::clone(metrics), Arc::clone(random))?;
+    Ok(ReloadableParts::new(config, webhooks))
 }
 
 /// The health of a starting node, whose bus, if it has one, is not connected yet.
@@ -400,11 +423,18 @@ fn start_bus(
     (started.directory, (Some(forward), Some(leave)))
 }
 
-/// Starts to accept clients.
-fn open(blueprint: &Arc<Blueprint>, listener: TcpListener) -> anyhow::Result<ServerHandle> {
+/// Starts to accept clients, and opens the API.
+fn open(
+    blueprint: &Arc<Blueprint>,
+    (listener, address): (TcpListener, SocketAddr),
+    node: NodeId,
+    api: ApiParts,
+) -> anyhow::Result<(ServerHandle, Option<ApiListener>)> {
     let handle = serve(Arc::clone(blueprint), listener)?;
+    let api = api.open(blueprint)?;
     blueprint.health.set_phase(Phase::Serving);
-    Ok(handle)
+    log_start(&blueprint.config, address, node);
+    Ok((handle, api))
 }
 
 /// Logs where the node listens and what it serves there.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api::KeyRing;
 use crate::config::{Config, DrainConfig, RelayConfig, Reloadable};
 use crate::transport::access::AccessPolicy;
 use crate::webhook::Webhooks;
@@ -13,6 +14,7 @@ pub(super) struct ReloadableParts {
     pub(super) drain: Arc<Reloadable<DrainConfig>>,
     /// Their secrets.
     pub(super) webhooks: Arc<Webhooks>,
+    pub(super) keys: Arc<Reloadable<KeyRing>>,
 }
 
 impl ReloadableParts {
@@ -22,6 +24,7 @@ impl ReloadableParts {
             rules: Reloadable::new(config.app.relay.clone()),
             drain: Reloadable::new(config.drain.clone()),
             webhooks,
+            keys: Reloadable::new(KeyRing::new(&config.api)),
         }
     }
 
@@ -31,5 +34,6 @@ impl ReloadableParts {
         self.rules.replace(config.app.relay.clone());
         self.drain.replace(config.drain.clone());
         self.webhooks.replace_secrets(&config.webhook);
+        self.keys.replace(KeyRing::new(&config.api));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
+use super::api::WorkerApi;
 use super::reloadable::ReloadableParts;
 use crate::app::gate::{GateFactory, Gates};
 use crate::app::{AppFactory, CommandSender};
@@ -50,6 +51,7 @@ pub(super) struct Blueprint {
     pub(super) router_addresses: RouterAddresses,
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) app: Box<dyn AppFactory>,
+    pub(super) api: WorkerApi,
     pub(super) gate_factories: Vec<GateFactory>,
     pub(super) registered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
     pub(super) next_worker: AtomicUsize,
@@ -61,16 +63,7 @@ impl Blueprint {
     pub(super) fn build_worker(&self) -> Site {
         let number = self.next_worker.fetch_add(1, Ordering::Relaxed);
         let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
-        let limits = ShardLimits {
-            outbox: Bounds {
-                soft: self.config.socket.outbox_limit,
-                hard: self.config.socket.outbox_hard_limit,
-            },
-            pending_acks: self.config.socket.max_pending_acks,
-            rooms: self.config.socket.max_rooms,
-        };
-        let share = Share::of(&self.outbox_memory, index.get());
-        let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
+        let shard = self.build_shard(index);
         self.directory.enter(
             index.get(),
             RoomBroker::new(Rc::clone(&shard))
@@ -115,7 +108,26 @@ impl Blueprint {
             client_files: Arc::clone(&self.client_files),
             demo: Arc::clone(&self.demo),
             probes: self.config.server.public_probes,
+            api: self.api.public.clone(),
         }
+    }
+
+    /// The shard of a worker, with its observers.
+    fn build_shard(&self, index: WorkerIndex) -> Rc<Shard> {
+        let limits = ShardLimits {
+            outbox: Bounds {
+                soft: self.config.socket.outbox_limit,
+                hard: self.config.socket.outbox_hard_limit,
+            },
+            pending_acks: self.config.socket.max_pending_acks,
+            rooms: self.config.socket.max_rooms,
+        };
+        let share = Share::of(&self.outbox_memory, index.get());
+        let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
+        if let Some(last_seen) = &self.api.last_seen {
+            shard.observe(Rc::new(last_seen.recorder()));
+        }
+        shard
     }
 
     /// Prepares a connection of the public listener before HTTP: PROXY header, limits, TLS.

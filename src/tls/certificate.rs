@@ -108,7 +108,7 @@ fn read_file(file: &Path, is_key: bool) -> Result<Vec<u8>, CertificateError> {
     })
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+pub(super) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let content = read_file(file, false)?;
     let no_certificate = |detail| CertificateError::NoCertificate {
         file: file.to_owned(),

@@ -2,16 +2,20 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::{info, warn};
-use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
-use super::certificate::{Certificate, CertificateError, TlsFiles, provider};
+use super::certificate::{Certificate, CertificateError, TlsFiles, provider, read_chain};
 use crate::metrics::Metrics;
 
 /// Interval of the check for changed files.
@@ -33,6 +37,8 @@ pub struct TlsIdentity {
     config: Arc<ServerConfig>,
     /// The stamps of the files when they were read last.
     seen: Mutex<Option<FileStamps>>,
+    /// Whether this is the certificate of the public listener, whose expiry is a metric.
+    public: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -42,16 +48,44 @@ impl TlsIdentity {
     /// # Errors
     /// The files cannot be used, or the system has no random numbers for session tickets.
     pub fn load(files: TlsFiles, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
+        Self::load_with(files, None, true, metrics)
+    }
+
+    /// Reads the files of the listener of the API, whose clients must present a certificate of an authority in
+    /// `client_ca` if there is such a file.
+    ///
+    /// # Errors
+    /// As [`TlsIdentity::load`], and `client_ca` cannot be used.
+    pub fn load_for_api(
+        files: TlsFiles,
+        client_ca: Option<&Path>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Arc<Self>> {
+        Self::load_with(files, client_ca, false, metrics)
+    }
+
+    fn load_with(
+        files: TlsFiles,
+        client_ca: Option<&Path>,
+        public: bool,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Arc<Self>> {
         let seen = Mutex::new(stamps(&files));
         let certificate = Certificate::load(&files, SystemTime::now())?;
-        note_expiry(&metrics, certificate.not_after);
+        if public {
+            note_expiry(&metrics, certificate.not_after);
+        }
         let expires = humantime::format_rfc3339_seconds(certificate.not_after);
         info!(expires:%; "TLS is on");
         let current = Arc::new(Current(RwLock::new(certificate.certified)));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()?;
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(file) => builder.with_client_cert_verifier(client_verifier(file)?),
+        };
+        let mut config =
+            builder.with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Sessions are resumed by tickets, which cost the node no memory.
         config.ticketer = Ticketer::new()?;
@@ -61,6 +95,7 @@ impl TlsIdentity {
             current,
             config: Arc::new(config),
             seen,
+            public,
             metrics,
         }))
     }
@@ -112,7 +147,9 @@ impl TlsIdentity {
             return Ok(Reloaded::Unchanged);
         }
         *current = new.certified;
-        note_expiry(&self.metrics, new.not_after);
+        if self.public {
+            note_expiry(&self.metrics, new.not_after);
+        }
         Ok(Reloaded::Changed {
             not_after: new.not_after,
         })
@@ -135,6 +172,17 @@ impl TlsIdentity {
             self.reload_if_touched();
         }
     }
+}
+
+/// Accepts clients whose certificates are signed by an authority in `file`.
+fn client_verifier(file: &Path) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(file)? {
+        roots.add(certificate)?;
+    }
+    let provider = Arc::new(provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    Ok(verifier.build()?)
 }
 
 fn note_expiry(metrics: &Metrics, not_after: SystemTime) {

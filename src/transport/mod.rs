@@ -20,7 +20,7 @@ mod opening;
 pub mod origin;
 pub mod polling;
 mod post;
-mod post_body;
+pub mod post_body;
 mod probe;
 mod rejection;
 mod rejection_log;

@@ -11,7 +11,7 @@ const REJECTED_BODY_FACTOR: usize = 8;
 
 /// Why a body is not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyError {
+pub enum BodyError {
     TooLarge,
     /// The node holds too many bytes of bodies.
     Limited(Limit),
@@ -24,7 +24,7 @@ pub(super) enum BodyError {
 ///
 /// # Errors
 /// The body is not to be delivered.
-pub(super) async fn read(
+pub async fn read(
     mut payload: Body,
     limit: usize,
     held: &mut HeldBody,

@@ -25,12 +25,12 @@ pub struct RevokeRequest<'a> {
     /// Unix time in seconds; with `user` only. Absent = now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_before: Option<u64>,
-    /// Id of a session: the claim `sid` of its tokens.
+    /// Id of a session: the claim `sid` of its tokens, or the id of a socket.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub session: Option<Name<'a>>,
     /// Unix time in seconds until which the revocation is kept: when the last token that it concerns expires. Absent =
-    /// `auth.revocation_time` from now.
+    /// `auth.revocation_ttl` from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
 }

@@ -18,7 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("protocol", &["model"]),
     ("outbox", &["protocol", "model"]),
     // Certificates are part of what `roomwire check` checks.
-    ("config", &["model", "tls"]),
+    ("config", &["model", "tls", "verbs"]),
     ("tls", &["metrics"]),
     (
         "upstream",
@@ -76,6 +76,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "api",
             "transport",
             "health",
             "metrics",
@@ -88,6 +89,22 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "webhook",
         &["verbs", "config", "model", "metrics", "tls", "logging"],
+    ),
+    (
+        "api",
+        &[
+            "auth",
+            "verbs",
+            "broker",
+            "transport",
+            "limits",
+            "store",
+            "config",
+            "health",
+            "metrics",
+            "model",
+            "logging",
+        ],
     ),
     ("cli", &["config"]),
     ("logging", &["config", "metrics"]),
@@ -365,6 +382,7 @@ fn every_key_of_the_configuration_is_read() {
         let field = match key {
             "prefix" => "channel_prefix",
             "kind" => "app.kind",
+            "keys_file" => "credentials",
             "join" | "publish" | "ask" | "members" | "rooms" => "rules",
             // Decides what `auto` stands for in others.
             "per_client" => "connections_per_ip",

@@ -4,6 +4,7 @@
 //! Called by `load` after each key has been read on its own. Looks at files only for the certificate, the client
 //! files and the secrets of webhooks.
 
+mod api;
 mod app;
 mod bus;
 mod clients;
@@ -22,6 +23,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     limits::resolve(config, checker);
     app::resolve(config, checker);
     relay::resolve(config, checker);
+    api::resolve(config, checker);
     clients::resolve(config, checker);
     webhook::resolve(config, checker);
 }
@@ -33,6 +35,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     bus::check(config, checker);
     app::check(config, checker);
     relay::check(config, checker);
+    api::check(config, checker);
     server::check(config, checker);
     webhook::check(config, checker);
 }

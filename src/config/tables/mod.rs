@@ -5,6 +5,7 @@
 //! table is a file and a line in [`Config`] (or [`AppConfig`]). Each part of the program gets its own table, never the
 //! whole. Values that depend on several keys are computed in `cross`.
 
+mod api;
 mod app;
 mod bus;
 mod cors;
@@ -20,6 +21,8 @@ mod socket;
 mod upstream;
 mod webhook;
 
+pub(in crate::config) use api::ApiKeyEntry;
+pub use api::{ApiConfig, ApiKey, AuditedVerbs};
 pub use app::{AppConfig, AppKind};
 pub use bus::{BusConfig, SentinelConfig};
 pub use cors::CorsConfig;
@@ -48,6 +51,7 @@ table! {
         limits: LimitsConfig,
         cors: CorsConfig,
         app: AppConfig,
+        api: ApiConfig,
         webhook: WebhookConfig,
         bus: BusConfig,
         drain: DrainConfig,

@@ -49,6 +49,18 @@ pub async fn logged(head: &str) -> String {
     found.unwrap()
 }
 
+/// Waits for a line that contains this text.
+pub async fn logged_with(text: &str) -> String {
+    let mut found = None;
+    eventually("a line of the log", || {
+        let lines = CAPTURE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found = lines.iter().find(|line| line.contains(text)).cloned();
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
 /// Waits until the session is reported closed; returns the reason.
 pub async fn close_reason(sid: &str) -> String {
     let head = format!("session closed sid={} reason=", &sid[..10]);

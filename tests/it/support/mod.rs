@@ -1,5 +1,6 @@
 //! Test helpers: nodes, clusters, and clients that show the wire format.
 
+pub mod api;
 pub mod backend;
 pub mod cluster;
 pub mod http;

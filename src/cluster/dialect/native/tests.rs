@@ -10,8 +10,7 @@ use smallvec::SmallVec;
 use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckToken, DialectId, Emit, Namespace, NodeSummary, Payload, Query, QueryAnswer, ReplyTo, Room,
-    Selector, SocketDetails, SocketId, WorkerIndex,
+    AckToken, DialectId, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId, WorkerIndex,
 };
 
 fn node(name: &str) -> NodeId {

@@ -1,0 +1,92 @@
+//! The verb `call`: emits an event and collects the acks of the clients.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::value::RawValue;
+
+use super::answers::{CallAck, CallAnswer};
+use super::query::{QUERY_TIME, combined};
+use super::state::Api;
+use crate::broker::{AckPolicy, Gathered};
+use crate::model::base64::BASE64;
+use crate::model::{AckReply, NodeId, Query, QueryAnswer, SocketId};
+use crate::verbs::{AcksWanted, CheckedCall, MAX_LISTED};
+
+/// Time in which a node must respond to be distinguished from one whose clients have sent no ack.
+const PROBE_TIME: Duration = Duration::from_millis(300);
+
+/// Executes a call.
+pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
+    let CheckedCall { emit, acks, time } = call;
+    let query = Query::Sockets {
+        selector: emit.to.clone(),
+        limit: MAX_LISTED,
+    };
+    let selected = api.ingress.query(query.clone(), QUERY_TIME.min(time));
+    let selected = selected.finish().await;
+    let mut missing: Vec<NodeId> = selected.missing.clone();
+    let (answer, _) = combined(&query, selected);
+    let QueryAnswer::Sockets { total, sockets } = answer else {
+        unreachable!("answers to other queries are not merged")
+    };
+    let limit = match acks {
+        AcksWanted::First => 1,
+        AcksWanted::Count(count) => count,
+        AcksWanted::All => usize::try_from(total).unwrap_or(usize::MAX).max(1),
+    };
+    let gathered = api.ingress.call(emit, AckPolicy { limit, time }).finish();
+    let Gathered {
+        answers,
+        missing: silent,
+    } = gathered.await;
+    let answered: HashSet<SocketId> = answers.iter().filter_map(|ack| ack.socket).collect();
+    let unanswered: Vec<SocketId> = sockets
+        .into_iter()
+        .filter(|socket| !answered.contains(socket))
+        .collect();
+    let awaited = |node: &NodeId| unanswered.iter().any(|socket| socket.node() == *node);
+    let suspects: Vec<NodeId> = silent.into_iter().filter(awaited).collect();
+    if !suspects.is_empty() && answers.len() < limit {
+        missing.extend(unresponsive(api, &suspects).await);
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    CallAnswer {
+        acks: answers.iter().map(ack).collect(),
+        unanswered: unanswered.iter().map(ToString::to_string).collect(),
+        sockets: total,
+        missing: missing.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Those of the nodes that do not respond at all. The clients of the others have just sent no ack.
+async fn unresponsive(api: &Api, nodes: &[NodeId]) -> Vec<NodeId> {
+    let gathered = api.ingress.query(Query::Nodes, PROBE_TIME).finish().await;
+    let (answer, _) = combined(&Query::Nodes, gathered);
+    let QueryAnswer::Nodes(responded) = answer else {
+        return Vec::new();
+    };
+    let responds = |node: &NodeId| responded.iter().any(|summary| summary.node == *node);
+    nodes
+        .iter()
+        .copied()
+        .filter(|node| !responds(node))
+        .collect()
+}
+
+fn ack(reply: &AckReply) -> CallAck {
+    let args = RawValue::from_string(reply.payload.json().to_owned());
+    CallAck {
+        socket: reply.socket.map(|socket| socket.to_string()),
+        // An ack is valid JSON: the parser of the session has read it.
+        args: args.unwrap_or_default(),
+        attachments: reply
+            .payload
+            .attachments()
+            .iter()
+            .map(|attachment| BASE64.encode(attachment))
+            .collect(),
+    }
+}

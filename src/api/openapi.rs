@@ -1,0 +1,259 @@
+//! The OpenAPI 3.1 document of the API, generated from the types of requests and answers.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use utoipa::ToSchema;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi,
+    OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr, Required, Response, Schema, Type,
+};
+
+use super::answers::{
+    BatchAnswer, CallAnswer, DoneAnswer, EmitAnswer, InfoAnswer, MembersAnswer, RevokeAnswer,
+    RoomsAnswer, SocketsAnswer, UsersAnswer,
+};
+use super::error::ErrorAnswer;
+use super::paths::PREFIX;
+use crate::verbs::{
+    BatchRequest, CallRequest, CloseRoomRequest, DisconnectRequest, EmitRequest,
+    ForceReconnectRequest, InfoRequest, JoinRequest, LeaveRequest, MembersRequest, RevokeRequest,
+    RoomsRequest, SocketsRequest, UsersRequest,
+};
+
+const JSON: &str = "application/json";
+const BEARER: &str = "bearer";
+const HEADER: &str = "header";
+
+/// Rejections that any verb can respond with.
+const ERRORS: &[(&str, &str)] = &[
+    (
+        "400",
+        "The body is not such a request; a batch names the item.",
+    ),
+    ("401", "The key is missing, unknown or expired."),
+    ("403", "The key does not have the verb or a room."),
+    ("404", "There is no such verb."),
+    (
+        "409",
+        "The first request with this `Idempotency-Key` is still running.",
+    ),
+    ("413", "The body is larger than `api.max_body`."),
+    (
+        "422",
+        "Another request was sent with this `Idempotency-Key`.",
+    ),
+    ("429", "The key sends too many requests; see `Retry-After`."),
+    (
+        "503",
+        "The node starts, drains, is busy or cannot reach the store; see `Retry-After`.",
+    ),
+];
+
+/// Collects operations and the schemas that they refer to.
+#[derive(Default)]
+struct DocumentBuilder {
+    paths: PathsBuilder,
+    schemas: Vec<(String, RefOr<Schema>)>,
+}
+
+impl DocumentBuilder {
+    /// Adds a verb with its request and answer.
+    fn verb<Q: ToSchema, A: ToSchema>(mut self, verb: &str, tag: &str, summary: &str) -> Self {
+        self.add::<Q>();
+        self.add::<A>();
+        let body = RequestBodyBuilder::new()
+            .content(JSON, Content::new(Some(reference::<Q>())))
+            .required(Some(Required::True));
+        let mut operation = OperationBuilder::new()
+            .operation_id(Some(verb))
+            .tag(tag)
+            .summary(Some(summary))
+            .parameter(idempotency_key())
+            .request_body(Some(body.build()))
+            .response("200", answer::<A>("The request was executed."));
+        for (status, description) in ERRORS {
+            operation = operation.response(*status, answer::<ErrorAnswer>(description));
+        }
+        let item = PathItem::new(HttpMethod::Post, operation);
+        self.paths = self.paths.path(format!("{PREFIX}/{verb}"), item);
+        self
+    }
+
+    fn add<T: ToSchema>(&mut self) {
+        T::schemas(&mut self.schemas);
+        self.schemas.push((T::name().into_owned(), T::schema()));
+    }
+}
+
+fn reference<T: ToSchema>() -> Ref {
+    Ref::from_schema_name(T::name())
+}
+
+fn answer<T: ToSchema>(description: &str) -> Response {
+    ResponseBuilder::new()
+        .description(description)
+        .content(JSON, Content::new(Some(reference::<T>())))
+        .build()
+}
+
+fn idempotency_key() -> ParameterBuilder {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(255));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Executes the request once, however often it is sent with the same value.",
+        ))
+        .schema(Some(schema))
+}
+
+/// The document.
+pub fn document() -> OpenApi {
+    let document = changes(DocumentBuilder::default());
+    let mut document = reads(document);
+    document.add::<ErrorAnswer>();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    let header = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
+    let components = document
+        .schemas
+        .into_iter()
+        .fold(ComponentsBuilder::new(), |components, (name, schema)| {
+            components.schema(name, schema)
+        })
+        .security_scheme(BEARER, SecurityScheme::Http(bearer))
+        .security_scheme(HEADER, SecurityScheme::ApiKey(header));
+    let none: [&str; 0] = [];
+    let info = InfoBuilder::new()
+        .title("Roomwire")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Emit to Socket.IO clients, wait for their acks, and manage their rooms and connections, from any backend. \
+             Every request concerns the clients of all nodes, whichever node receives it.",
+        ))
+        .license(Some(
+            LicenseBuilder::new().name("MIT OR Apache-2.0").build(),
+        ));
+    OpenApiBuilder::new()
+        .info(info.build())
+        .paths(document.paths.build())
+        .components(Some(components.build()))
+        .security(Some([
+            SecurityRequirement::new(BEARER, none),
+            SecurityRequirement::new(HEADER, none),
+        ]))
+        .build()
+}
+
+fn changes(document: DocumentBuilder) -> DocumentBuilder {
+    document
+        .verb::<EmitRequest<'_>, EmitAnswer>("emit", "events", "Send an event")
+        .verb::<CallRequest<'_>, CallAnswer>("call", "events", "Send an event and wait for acks")
+        .verb::<BatchRequest<'_>, BatchAnswer>(
+            "batch",
+            "events",
+            "Execute several requests in order",
+        )
+        .verb::<JoinRequest<'_>, DoneAnswer>("join", "rooms", "Put sockets into rooms")
+        .verb::<LeaveRequest<'_>, DoneAnswer>("leave", "rooms", "Take sockets out of rooms")
+        .verb::<CloseRoomRequest<'_>, DoneAnswer>(
+            "close_room",
+            "rooms",
+            "Take every member out of a room",
+        )
+        .verb::<DisconnectRequest<'_>, DoneAnswer>(
+            "disconnect",
+            "connections",
+            "Disconnect sockets",
+        )
+        .verb::<ForceReconnectRequest<'_>, DoneAnswer>(
+            "force_reconnect",
+            "connections",
+            "Make clients reconnect and authenticate again",
+        )
+        .verb::<RevokeRequest<'_>, RevokeAnswer>(
+            "revoke",
+            "connections",
+            "Revoke a token, the tokens of a user or a session",
+        )
+}
+
+fn reads(document: DocumentBuilder) -> DocumentBuilder {
+    document
+        .verb::<SocketsRequest<'_>, SocketsAnswer>("sockets", "reads", "List sockets")
+        .verb::<RoomsRequest<'_>, RoomsAnswer>("rooms", "reads", "List rooms")
+        .verb::<UsersRequest<'_>, UsersAnswer>(
+            "users",
+            "reads",
+            "List users who are online, or look up users",
+        )
+        .verb::<MembersRequest<'_>, MembersAnswer>("members", "reads", "List the members of a room")
+        .verb::<InfoRequest, InfoAnswer>("info", "reads", "Describe the nodes of the cluster")
+}
+
+/// The document as JSON.
+pub(super) fn json() -> Bytes {
+    static JSON: OnceLock<Bytes> = OnceLock::new();
+    let json = JSON.get_or_init(|| {
+        let text = document().to_pretty_json();
+        // The document consists of texts, numbers and lists.
+        Bytes::from(text.unwrap_or_default())
+    });
+    json.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::verbs::VERBS;
+
+    /// Every `$ref` in a document.
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(target)) = fields.get("$ref") {
+                    found.insert(target.clone());
+                }
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_document_describes_every_verb_and_all_that_it_refers_to() {
+        let document: Value = serde_json::from_slice(&json()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths = document["paths"].as_object().unwrap();
+        for verb in VERBS.iter().chain(&["batch"]) {
+            let operation = &paths[&format!("/api/v1/{verb}")]["post"];
+            assert_eq!(operation["operationId"], *verb);
+        }
+        assert_eq!(paths.len(), VERBS.len() + 1);
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for target in found {
+            let pointer = target.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{target}");
+        }
+        let emit = &document["components"]["schemas"]["EmitRequest"];
+        assert_eq!(emit["additionalProperties"], false);
+        assert_eq!(emit["required"], serde_json::json!(["event"]));
+    }
+}
