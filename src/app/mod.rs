@@ -44,7 +44,7 @@ pub trait App {
     }
 
     /// Whether its sockets can have an identity without a gate, by [`Effect::Identify`].
-    fn establishes_identities(&self) -> bool {
+    fn identifies(&self) -> bool {
         false
     }
 }

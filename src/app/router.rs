@@ -63,9 +63,9 @@ impl App for Router {
         self.handshake_headers.as_deref()
     }
 
-    fn establishes_identities(&self) -> bool {
+    fn identifies(&self) -> bool {
         let mut apps = self.routes.iter().map(|route| &route.app);
-        apps.any(|app| app.establishes_identities()) || self.default.establishes_identities()
+        apps.any(|app| app.identifies()) || self.default.identifies()
     }
 }
 

@@ -71,7 +71,7 @@ impl Worker {
     /// The rooms of users, which clients cannot join or leave by request; `None` if no client has an identity.
     pub(super) fn user_rooms(&self) -> Option<&UserRoom> {
         let rooms = &self.settings.identity.user_room;
-        (!self.gates.is_empty() || self.app.establishes_identities()).then_some(rooms)
+        (!self.gates.is_empty() || self.app.identifies()).then_some(rooms)
     }
 
     /// The session with this id, if it lives on this worker.

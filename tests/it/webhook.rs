@@ -1,11 +1,12 @@
 //! The app in front of HTTP backends: what they receive, and what their responses do.
 
+use roomwire::auth::Subject;
 use roomwire::metrics::labels::ConnectResult;
 use serde_json::{Value, json};
 
 use crate::support::backend::{HookCall, Reply, TestBackend, accept, hooked};
 use crate::support::server::{config_with_file, write_file};
-use crate::support::{TestCluster, TestServer, WebsocketClient};
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient};
 
 /// Accepts every request but events, to which `respond` is applied.
 fn events(
@@ -529,4 +530,59 @@ async fn a_node_that_stops_delivers_the_disconnects_of_its_clients() {
     let gone = backend.calls_of("disconnect");
     assert_eq!(gone.len(), 5);
     assert_eq!(gone[0].data("reason"), "server shutting down");
+}
+
+#[actix_rt::test]
+async fn an_identity_of_the_backend_ends_unless_a_later_response_extends_it() {
+    let backend = TestBackend::start(|call| {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let ends = now.as_secs() + call.argument().as_u64().unwrap_or(2);
+        match call.kind() {
+            "connect" | "event" => Reply::Json(json!({"user": "ada", "expires_at": ends})),
+            _ => accept(),
+        }
+    });
+    let settings = [("AUTH__EXPIRY_WARNING", "0"), ("AUTH__EXPIRY_GRACE", "0")];
+    let node = hooked(&backend, &settings).await;
+    let (mut first, mut second) = (node.member().await, node.member().await);
+    assert_eq!(second.ask(r#"["extend",60]"#).await, "[]");
+    let expired = first.text().await;
+    assert!(
+        expired.starts_with(r#"42["roomwire:auth_expired""#),
+        "{expired}"
+    );
+    assert!(matches!(first.frame().await, Frame::Close(Some(3000), _)));
+    assert_eq!(second.ask(r#"["still here",60]"#).await, "[]");
+}
+
+#[actix_rt::test]
+async fn users_of_the_backend_are_revoked_on_every_node() {
+    let backend = TestBackend::start(|call| match call.kind() {
+        "connect" => Reply::Json(json!({"user": call.data("auth")["user"]})),
+        _ => accept(),
+    });
+    let url = backend.url();
+    let settings = [("APP__KIND", "webhook"), ("WEBHOOK__URL", &*url)];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let mut clients = Vec::new();
+    for (node, user) in [(0, "ada"), (1, "ada"), (1, "bob")] {
+        let mut client = cluster.nodes[node].websocket().await;
+        client
+            .connect_with("/", &format!(r#"{{"user":"{user}"}}"#))
+            .await;
+        clients.push(client);
+    }
+    let users = cluster.nodes[0].server.users();
+    let revoked = users.revocations.revoke(Subject::user("ada", None), None);
+    revoked.await.unwrap();
+    for client in &mut clients[..2] {
+        let notice = client.text().await;
+        assert!(
+            notice.starts_with(r#"42["roomwire:auth_revoked""#),
+            "{notice}"
+        );
+    }
+    assert_eq!(clients[2].ask(r#"["e"]"#).await, "[]");
 }

@@ -58,7 +58,7 @@ impl App for Webhook {
         Some(&self.headers)
     }
 
-    fn establishes_identities(&self) -> bool {
+    fn identifies(&self) -> bool {
         true
     }
 }
