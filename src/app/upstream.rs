@@ -22,7 +22,7 @@ use log::debug;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::relay::{self, Relay, RelayParts};
+use super::relay::{self, Relay, RelayParts, RoomPermissions};
 use super::{
     App, AppFactory, CommandSender, ConnectRejection, Effect, Effects, Event, Outcome,
     SocketContext, SocketHandle, SocketHandler,
@@ -63,6 +63,7 @@ impl App for Upstream {
             namespace: context.namespace.clone(),
             network: context.network,
             handle: context.access.handle(),
+            permissions: self.relay.as_ref().and_then(Relay::new_permissions),
             app: self,
             state: RefCell::default(),
         })
@@ -76,6 +77,8 @@ struct ProxiedSocket {
     namespace: Namespace,
     network: Option<Network>,
     handle: SocketHandle,
+    /// Of the relay, if there are room tokens.
+    permissions: Option<RoomPermissions>,
     state: RefCell<State>,
 }
 
@@ -170,7 +173,7 @@ impl SocketHandler for ProxiedSocket {
 
     fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
         match self.app.relay_for(&event) {
-            Some(relay) => relay.on_event(context, event),
+            Some(relay) => relay.handle(context, &event, self.permissions.as_ref()),
             None => self.forward(&event),
         }
     }

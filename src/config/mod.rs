@@ -49,10 +49,10 @@ pub use room_pattern::{ClaimPath, PatternPart, RoomPattern};
 pub use room_policy::{PolicyCondition, RoomPolicy};
 pub use tables::{
     ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, BusConfig, Config, CorsConfig,
-    DrainConfig, DrainRate, EngineConfig, HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig,
-    LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig, PublicProbes, RelayConfig, RoomRule,
-    SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, Transports, UpstreamConfig,
-    UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost,
+    DrainConfig, DrainRate, EngineConfig, EventRateEntry, HookRoute, HookStatusCode, HttpTimeouts,
+    IdentityConfig, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig, PublicProbes, RateSubject,
+    RelayConfig, RoomRule, SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, Transports,
+    UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

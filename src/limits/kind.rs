@@ -70,6 +70,12 @@ limits! {
     /// Events of one session per second.
     Events: "events", "limits.events_per_second", limit_rejected_total[LimitRejection::Events],
         "Too many events";
+    /// Events of one name per second.
+    EventRate: "event_rate", "limits.events", limit_rejected_total[LimitRejection::EventRate],
+        "Too many events of this name";
+    /// Events of one user per second.
+    UserEvents: "user_events", "limits.events_per_second_per_user", limit_rejected_total[LimitRejection::UserEvents],
+        "Too many events of this user";
     /// Namespace and payload of a CONNECT.
     ConnectPayload: "connect_payload", "limits.connect_payload", limit_rejected_total[LimitRejection::ConnectPayload],
         "Connect payload too large";
@@ -107,7 +113,7 @@ impl Limit {
     pub fn code(self) -> &'static str {
         match self {
             Self::ConnectionsPerUser => "too_many_connections_of_user",
-            Self::Events => "too_many_events",
+            Self::Events | Self::EventRate | Self::UserEvents => "too_many_events",
             Self::ConnectPayload => "connect_payload_too_large",
             Self::Namespaces => "too_many_namespaces",
             Self::Rooms => "too_many_rooms",
@@ -148,6 +154,8 @@ mod tests {
         let codes = [
             (Limit::ConnectionsPerUser, "too_many_connections_of_user"),
             (Limit::Events, "too_many_events"),
+            (Limit::EventRate, "too_many_events"),
+            (Limit::UserEvents, "too_many_events"),
             (Limit::ConnectPayload, "connect_payload_too_large"),
             (Limit::Namespaces, "too_many_namespaces"),
             (Limit::Rooms, "too_many_rooms"),

@@ -9,6 +9,7 @@ mod announcement;
 mod bodies;
 mod bucket;
 pub mod descriptors;
+mod event_rates;
 mod http;
 mod keyed;
 mod kind;
@@ -17,17 +18,19 @@ mod rate_cell;
 mod rejection_log;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::config::{Config, LimitsConfig};
+use crate::config::{Config, LimitsConfig, Reloadable};
 use crate::metrics::Metrics;
 use crate::model::Network;
 use addresses::Addresses;
 pub use bodies::HeldBody;
 pub use bucket::{Rate, TokenBucket};
 pub use descriptors::Descriptors;
+pub use event_rates::{EventRates, EventSender, RateExceeded};
 pub use http::{HttpConnection, HttpConnections};
 pub use keyed::KeyedRates;
 pub use kind::Limit;
@@ -43,6 +46,9 @@ pub struct Limits {
     handshakes: RateCell,
     handshakes_per_ip: RateCell,
     events: RateCell,
+    /// Whether `event_rates` has any.
+    has_event_rates: AtomicBool,
+    event_rates: Arc<Reloadable<Option<EventRates>>>,
     connect_payload: AtomicUsize,
     /// Number of clients that are counted.
     admitted: AtomicUsize,
@@ -95,6 +101,8 @@ impl Limits {
             handshakes: RateCell::default(),
             handshakes_per_ip: RateCell::default(),
             events: RateCell::default(),
+            has_event_rates: AtomicBool::new(false),
+            event_rates: Reloadable::new(None),
             connect_payload: AtomicUsize::new(0),
             admitted: AtomicUsize::new(0),
             handshake_bucket: Mutex::new(TokenBucket::full(crate::clock::now())),
@@ -141,6 +149,7 @@ impl Limits {
         ));
         self.events
             .set(Rate::new(config.events_per_second, config.events_burst));
+        self.replace_event_rates(config);
         self.connect_payload
             .store(config.connect_payload, Ordering::Relaxed);
         self.bodies.replace(config.post_bodies);
@@ -148,6 +157,22 @@ impl Limits {
             let chosen = config.connections.is_some();
             announcement::log(connections, chosen, self.descriptors, self.memory);
         }
+    }
+
+    /// Unchanged rates keep what is used of them.
+    fn replace_event_rates(&self, config: &LimitsConfig) {
+        let current = self.event_rates.read();
+        if current
+            .as_ref()
+            .as_ref()
+            .is_some_and(|rates| rates.is_of(config))
+        {
+            return;
+        }
+        let rates = EventRates::of(config);
+        let has_rates = rates.is_some();
+        self.event_rates.replace(rates);
+        self.has_event_rates.store(has_rates, Ordering::Relaxed);
     }
 
     /// Counts a client until the returned value is dropped. Without an address, only the limits of the whole node apply.
@@ -225,6 +250,12 @@ impl Limits {
     /// The rate at which events of one session are passed to the app, if it is limited.
     pub fn events(&self) -> Option<Rate> {
         self.events.get()
+    }
+
+    /// The rates of events by name and of users, if there are any. Do not hold the guard for long.
+    pub fn event_rates(&self) -> Option<impl Deref<Target = Arc<Option<EventRates>>>> {
+        let has_rates = self.has_event_rates.load(Ordering::Relaxed);
+        has_rates.then(|| self.event_rates.read())
     }
 
     /// Maximum size of the namespace and payload of a CONNECT packet in bytes.

@@ -6,9 +6,13 @@
 mod authority;
 mod claims;
 mod decision;
+mod explanation;
 mod pattern;
+mod token;
 
 pub use authority::{AuthorityAnswer, AuthorityFactory, AuthorityRequest, RoomAuthority};
 pub use claims::{claim_contains, claim_is};
 pub use decision::{Basis, RoomAction, RoomDecision, RoomRequest};
+pub use explanation::Explanation;
 pub use pattern::pattern_matches;
+pub use token::{RoomToken, RoomTokenRejection, RoomTokenVerifier};

@@ -21,6 +21,9 @@ impl Session {
         ack: Option<AckId>,
         ctx: &mut Context<Self>,
     ) {
+        if let Some(exceeded) = self.exceeded_rate(slot, &payload) {
+            return self.reject_event(slot, ack, exceeded);
+        }
         let Some(socket) = self.socket(slot) else {
             return;
         };

@@ -31,6 +31,7 @@ mod pace;
 mod pending_poll;
 mod poll_responder;
 mod posts;
+mod rates;
 mod receive;
 mod refresh;
 mod revoked;

@@ -37,7 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["config", "model", "health", "metrics", "store", "logging"],
     ),
     // Decisions as values.
-    ("rules", &["config", "model"]),
+    ("rules", &["config", "model", "metrics"]),
     // Every limit is defined in one place, for all modules that enforce it.
     ("limits", &["config", "metrics", "model", "logging"]),
     (

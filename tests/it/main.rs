@@ -24,6 +24,7 @@ mod dependencies;
 mod documents;
 mod drain;
 mod drain_process;
+mod event_rates;
 mod forward;
 mod forward_process;
 mod forward_websocket;

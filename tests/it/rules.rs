@@ -1,19 +1,13 @@
 //! Room rules that depend on who the client is, on two nodes, with clients that a gate identifies by a header.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::app::gate::{ConnectGate, Decision, GateOutcome, GateRequest};
 use roomwire::bus::memory::Hub;
-use roomwire::model::{Actions, Grant, Identity};
-use roomwire::server::Extensions;
 use serde_json::{Value, json};
 
+use crate::support::identity::{identified, member_with, reply};
 use crate::support::server::config_with_file;
 use crate::support::{TestCluster, WebsocketClient};
-
-/// Header with the claims of the client, in which `user` is the name of its user.
-const CLAIMS: &str = "x-claims";
 
 const RULES: &str = r#"
 [app.relay]
@@ -53,58 +47,14 @@ events_per_second = 1
 events_burst = 2
 "#;
 
-/// Identifies clients by the header, and passes those without it.
-struct HeaderIdentity;
-
-impl ConnectGate for HeaderIdentity {
-    fn headers(&self) -> &[&'static str] {
-        &[CLAIMS]
-    }
-
-    fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
-        let Some(claims) = request.handshake.header(CLAIMS) else {
-            return GateOutcome::Now(Decision::Pass);
-        };
-        let read: Value = serde_json::from_str(claims).unwrap();
-        let grants = read["can"].as_array().into_iter().flatten();
-        let grants = grants.map(|rooms| Grant {
-            rooms: rooms.as_str().unwrap().into(),
-            actions: Actions::JOIN | Actions::EMIT,
-        });
-        GateOutcome::Now(Decision::Allow(Identity {
-            user: read["user"].as_str().unwrap().to_owned(),
-            claims: claims.to_owned(),
-            grants: grants.collect(),
-            ..Identity::default()
-        }))
-    }
-}
-
 async fn cluster() -> TestCluster<2> {
     let config = config_with_file(&[], Some(RULES));
-    let extensions = Extensions {
-        gates: vec![Arc::new(|| Box::new(HeaderIdentity))],
-    };
-    TestCluster::extended(&config, Hub::default(), &extensions).await
+    TestCluster::extended(&config, Hub::default(), &identified()).await
 }
 
 /// A client of one node with these claims.
 async fn client(cluster: &TestCluster<2>, node: usize, claims: &Value) -> WebsocketClient {
-    let headers = [(CLAIMS, &*claims.to_string())];
-    let mut client = WebsocketClient::open_with(&cluster.nodes[node].address(), &headers).await;
-    client.connect("/").await;
-    client
-}
-
-/// The ack of a request, which may come after events of others.
-async fn reply(client: &mut WebsocketClient, request: &str) -> Value {
-    client.send(&format!("42900{request}")).await;
-    loop {
-        if let Some(ack) = client.text().await.strip_prefix("43900") {
-            let ack: Value = serde_json::from_str(ack).unwrap();
-            return ack[0].clone();
-        }
-    }
+    member_with(&cluster.nodes[node], claims).await
 }
 
 /// The code of the error in the ack of a request, or `ok`.

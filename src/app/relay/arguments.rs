@@ -64,6 +64,17 @@ impl<'a> Arguments<'a> {
     pub(super) fn option(&self) -> Option<&'a str> {
         self.third
     }
+
+    /// The room token after the room, if there is one.
+    pub(super) fn token(&self) -> Result<Option<Cow<'a, str>>, RelayRejection> {
+        match self.third {
+            None | Some("null") => Ok(None),
+            Some(token) => decode_string(token).map(Some).ok_or_else(|| {
+                let message = "the second argument must be a room token";
+                RelayRejection::new(Code::BadRequest, message)
+            }),
+        }
+    }
 }
 
 /// The name of an event; with a lone surrogate, which JavaScript allows, the JSON literal.

@@ -5,15 +5,16 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::arguments::Arguments;
-use super::permission::{Permission, Requested, check_event};
+use super::permission::{Permission, Requested, check_event, permitted};
 use super::rejection::{Code, RelayRejection};
+use super::room_permissions::RoomPermissions;
 use super::{EVENT_PREFIX, Relay};
-use crate::app::{Effect, Effects, Outcome, SocketContext};
+use crate::app::{Effect, Effects, Outcome, SocketContext, error_ack};
 use crate::clock;
 use crate::config::RoomRule;
 use crate::limits::Rate;
 use crate::model::payload::RESERVED_EVENTS;
-use crate::model::{Actions, Command, Emit, Payload, Room, Selector};
+use crate::model::{Command, Emit, Payload, Room, Selector};
 use crate::rules::RoomAction;
 
 /// How long `roomwire:ask` waits for an ack.
@@ -27,6 +28,7 @@ impl Relay {
         payload: &Payload,
         arguments: &Arguments<'_>,
         action: RoomAction,
+        permissions: Option<&RoomPermissions>,
     ) -> Result<Outcome, RelayRejection> {
         let room = arguments.room()?;
         let event = arguments.event()?;
@@ -40,7 +42,7 @@ impl Relay {
             action,
             room: &room,
             event: Some(&event),
-            token: Actions::NONE,
+            token: permitted(context, permissions, &room),
         };
         let permission = self.permit(context, &requested, |rule| {
             check_event(rule, &room, &event)?;
@@ -122,7 +124,7 @@ impl Relay {
 /// The ack of `roomwire:ask`.
 fn answered(reply: Option<Payload>) -> Effects {
     let Some(reply) = reply else {
-        let no_answer = super::error("no_answer", "nobody in the room answered");
+        let no_answer = error_ack("no_answer", "nobody in the room answered", None);
         return [Effect::Ack(no_answer)].into();
     };
     let json = format!(r#"[{{"ok":true,"answer":{}}}]"#, reply.json());

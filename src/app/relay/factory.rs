@@ -8,7 +8,7 @@ use crate::app::{App, AppFactory, CommandSender};
 use crate::config::{RelayConfig, Reloadable};
 use crate::limits::KeyedRates;
 use crate::metrics::Metrics;
-use crate::rules::AuthorityFactory;
+use crate::rules::{AuthorityFactory, RoomTokenVerifier};
 
 /// What the relays of all workers share.
 #[derive(Clone)]
@@ -17,17 +17,20 @@ pub struct RelayParts {
     pub rules: Arc<Reloadable<RelayConfig>>,
     /// Makes what decides the policy `backend`.
     pub authority: Option<AuthorityFactory>,
+    /// Verifies room tokens, if there are keys.
+    pub room_tokens: Option<Arc<dyn RoomTokenVerifier>>,
     /// The rates of events to rooms.
     pub rates: Arc<KeyedRates>,
     pub metrics: Arc<Metrics>,
 }
 
 impl RelayParts {
-    /// Of relays with these rules and no backend.
+    /// Of relays with these rules without a backend and room tokens.
     pub fn new(rules: Arc<Reloadable<RelayConfig>>, metrics: Arc<Metrics>) -> Self {
         Self {
             rules,
             authority: None,
+            room_tokens: None,
             rates: Arc::default(),
             metrics,
         }

@@ -1,19 +1,41 @@
 //! `roomwire:join`: acknowledged when the bus delivers to the room.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::Relay;
 use super::arguments::Arguments;
 use super::permission::{Permission, Requested, check_reserved};
 use super::rejection::{Code, RelayRejection, ack};
-use crate::app::{Effect, Effects, Join, JoinedRooms, Outcome, SocketContext};
-use crate::model::{Actions, Query, QueryAnswer, Room, Selector};
-use crate::rules::RoomAction;
+use super::room_permissions::RoomPermissions;
+use crate::app::{ClusterAccess, Effect, Effects, Join, JoinedRooms, Outcome, SocketContext};
+use crate::model::{Actions, Identity, Query, QueryAnswer, Room, Selector};
+use crate::rules::{RoomAction, RoomToken, RoomTokenRejection};
 
 /// How long a join waits for the number of members of a room with a limit.
 const COUNT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What is left to do before a join.
+struct PendingJoin {
+    room: Room,
+    permission: Permission,
+    token: Presented,
+    /// The maximum number of members, and what counts them.
+    limit: Option<(u64, Query, Rc<dyn ClusterAccess>)>,
+    identity: Option<Rc<Identity>>,
+    permissions: Option<RoomPermissions>,
+}
+
+/// The room token of a join.
+enum Presented {
+    Nothing,
+    Verified(Actions),
+    /// Its key is being fetched.
+    Pending(BoxFuture<'static, Result<RoomToken, RoomTokenRejection>>),
+}
 
 impl Relay {
     /// Joins a room.
@@ -21,53 +43,78 @@ impl Relay {
         &self,
         context: &SocketContext<'_>,
         arguments: &Arguments<'_>,
+        permissions: Option<&RoomPermissions>,
     ) -> Result<Outcome, RelayRejection> {
         let room = arguments.room()?;
         check_reserved(context, &room)?;
+        let token = self.presented(context, arguments, &room)?;
         let requested = Requested {
             action: RoomAction::Join,
             room: &room,
             event: None,
-            token: Actions::NONE,
+            // A token that turns out to be invalid ends the join later.
+            token: token.actions(),
         };
         let mut limit = None;
         let permission = self.permit(context, &requested, |rule| {
             limit = rule.max_members;
             Ok(())
         })?;
-        let limit = limit.filter(|_| !context.access.is_in(&room));
         let acknowledge = self.acknowledgement(context);
-        if let (Permission::Granted, None) = (&permission, limit) {
-            return Ok(match context.access.join(vec![room]) {
+        let pending = PendingJoin {
+            limit: limit
+                .filter(|_| !context.access.is_in(&room))
+                .map(|limit| (limit, count(context, &room), context.access.caller())),
+            room,
+            permission,
+            token,
+            identity: context.identity.cloned(),
+            permissions: permissions.cloned(),
+        };
+        if pending.is_complete() {
+            pending.note_token();
+            return Ok(match context.access.join(vec![pending.room]) {
                 Join::Complete(joined) => [acknowledge(joined)].into(),
                 Join::Pending(joined) => {
                     Outcome::later(async move { [acknowledge(joined.await)].into() })
                 }
             });
         }
-        let (handle, caller) = (context.access.handle(), context.access.caller());
+        let handle = context.access.handle();
         let (relay, socket) = (self.clone(), context.socket);
-        let selector = Selector::room(context.namespace.clone(), room.clone());
         Ok(Outcome::later(async move {
-            let admitted = async {
-                if let Permission::Pending(decision) = permission {
-                    decision.await?;
-                }
-                if let Some(limit) = limit {
-                    let query = Query::Sockets { selector, limit: 0 };
-                    let counted = caller.query(query, COUNT_DEADLINE).await;
-                    check_count(&counted.sum, limit, &room)?;
-                }
-                Ok(())
-            };
-            match admitted.await {
+            match pending.complete().await {
                 Err(rejection) => [relay.rejected(socket, &rejection)].into(),
-                Ok(()) => match handle.join(vec![room]).await {
+                Ok(room) => match handle.join(vec![room]).await {
                     Some(joined) => [acknowledge(joined)].into(),
                     None => Effects::new(),
                 },
             }
         }))
+    }
+
+    /// The room token that the client presents.
+    fn presented(
+        &self,
+        context: &SocketContext<'_>,
+        arguments: &Arguments<'_>,
+        room: &Room,
+    ) -> Result<Presented, RelayRejection> {
+        let Some(token) = arguments.token()? else {
+            return Ok(Presented::Nothing);
+        };
+        let Some(verifier) = &self.parts.room_tokens else {
+            let message = "this node has no keys for room tokens ([auth])";
+            return Err(RelayRejection::new(Code::RoomTokenKeyUnknown, message));
+        };
+        match verifier.verify_now(&token) {
+            Some(verified) => {
+                let identity = context.identity.map(|identity| &**identity);
+                let actions = verified.and_then(|token| token.permits(room, identity));
+                Ok(Presented::Verified(actions?))
+            }
+            None => Ok(Presented::Pending(verifier.verify(token.into_owned()))),
+        }
     }
 
     /// What makes the ack of a join.
@@ -94,6 +141,61 @@ impl Relay {
             }
             ack(&acknowledged)
         }
+    }
+}
+
+impl Presented {
+    /// What it permits, if it is valid.
+    fn actions(&self) -> Actions {
+        match self {
+            Self::Nothing => Actions::NONE,
+            Self::Verified(actions) => *actions,
+            Self::Pending(_) => Actions::JOIN,
+        }
+    }
+}
+
+impl PendingJoin {
+    fn is_complete(&self) -> bool {
+        matches!(self.permission, Permission::Granted)
+            && !matches!(self.token, Presented::Pending(_))
+            && self.limit.is_none()
+    }
+
+    /// Notes what a verified token permits beyond the join.
+    fn note_token(&self) {
+        if let (Presented::Verified(actions), Some(permissions)) = (&self.token, &self.permissions)
+        {
+            permissions.set(&self.room, *actions);
+        }
+    }
+
+    /// Waits for what is left; returns the room to join.
+    async fn complete(mut self) -> Result<Room, RelayRejection> {
+        if let Presented::Pending(verified) = self.token {
+            let actions = verified
+                .await?
+                .permits(&self.room, self.identity.as_deref())?;
+            self.token = Presented::Verified(actions);
+        }
+        if let Permission::Pending(decision) =
+            std::mem::replace(&mut self.permission, Permission::Granted)
+        {
+            decision.await?;
+        }
+        if let Some((limit, query, cluster)) = self.limit.take() {
+            let counted = cluster.query(query, COUNT_DEADLINE).await;
+            check_count(&counted.sum, limit, &self.room)?;
+        }
+        self.note_token();
+        Ok(self.room)
+    }
+}
+
+fn count(context: &SocketContext<'_>, room: &Room) -> Query {
+    Query::Sockets {
+        selector: Selector::room(context.namespace.clone(), room.clone()),
+        limit: 0,
     }
 }
 

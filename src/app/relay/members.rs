@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::Relay;
 use super::arguments::Arguments;
-use super::permission::{Permission, Requested};
+use super::permission::{Permission, Requested, permitted};
 use super::rejection::{Code, RelayRejection, ack};
+use super::room_permissions::RoomPermissions;
 use crate::app::{Effects, Outcome, QueryResult, SocketContext};
-use crate::model::{Actions, Query, QueryAnswer, Room, Selector, SocketId};
+use crate::model::{Query, QueryAnswer, Room, Selector, SocketId};
 use crate::rules::RoomAction;
 
 /// How long the answers of other nodes are awaited.
@@ -39,6 +40,7 @@ impl Relay {
         &self,
         context: &SocketContext<'_>,
         arguments: &Arguments<'_>,
+        permissions: Option<&RoomPermissions>,
     ) -> Result<Outcome, RelayRejection> {
         let room = arguments.room()?;
         let MembersOptions { limit } = options(arguments.option())?;
@@ -46,7 +48,7 @@ impl Relay {
             action: RoomAction::Members,
             room: &room,
             event: None,
-            token: Actions::NONE,
+            token: permitted(context, permissions, &room),
         };
         let permission = self.permit(context, &requested, |_| Ok(()))?;
         let (relay, socket) = (self.clone(), context.socket);

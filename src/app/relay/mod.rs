@@ -13,18 +13,20 @@ mod join;
 mod members;
 mod permission;
 mod rejection;
+mod room_permissions;
 
 use std::rc::Rc;
 
 use serde_json::json;
 
-use super::{App, Effect, Event, Outcome, SocketContext, SocketHandler};
+use super::{App, Effect, Event, Outcome, SocketContext, SocketHandler, error_ack};
 use crate::model::{Payload, SocketId};
 use crate::rules::{RoomAction, RoomAuthority};
 use arguments::Arguments;
 pub use factory::{RelayFactory, RelayParts};
 use permission::check_user_room;
-use rejection::{Code, RelayRejection, ack, error};
+use rejection::{Code, RelayRejection, ack};
+pub(super) use room_permissions::RoomPermissions;
 
 const EVENT_PREFIX: &str = "roomwire:";
 
@@ -36,7 +38,7 @@ pub(super) fn is_relay_event(payload: &Payload) -> bool {
         .is_some_and(|name| name.starts_with(EVENT_PREFIX))
 }
 
-/// Rooms by client request. It keeps no state for its sockets.
+/// Rooms by client request.
 #[derive(Clone)]
 pub struct Relay {
     parts: RelayParts,
@@ -55,19 +57,25 @@ impl Relay {
         &self,
         context: &SocketContext<'_>,
         payload: &Payload,
+        permissions: Option<&RoomPermissions>,
     ) -> Result<Outcome, RelayRejection> {
         let arguments = Arguments::of(payload);
         match &*arguments.name() {
-            "roomwire:join" => self.join(context, &arguments),
+            "roomwire:join" => self.join(context, &arguments, permissions),
             "roomwire:leave" => {
                 let room = arguments.room()?;
                 check_user_room(context, &room)?;
+                if let Some(permissions) = permissions {
+                    permissions.remove(&room);
+                }
                 let left = json!({"ok": true, "room": room.as_str()});
                 Ok([Effect::Leave(vec![room]), ack(&left)].into())
             }
-            "roomwire:emit" => self.emit(context, payload, &arguments, RoomAction::Emit),
-            "roomwire:ask" => self.emit(context, payload, &arguments, RoomAction::Ask),
-            "roomwire:members" => self.members(context, &arguments),
+            "roomwire:emit" => {
+                self.emit(context, payload, &arguments, RoomAction::Emit, permissions)
+            }
+            "roomwire:ask" => self.emit(context, payload, &arguments, RoomAction::Ask, permissions),
+            "roomwire:members" => self.members(context, &arguments, permissions),
             name => Err(RelayRejection::new(
                 Code::UnknownEvent,
                 format!(
@@ -83,21 +91,62 @@ impl Relay {
     }
 }
 
-impl App for Relay {
-    fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
-        self
-    }
-}
-
-impl SocketHandler for Relay {
-    fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
-        match self.request(context, &event.payload) {
+impl Relay {
+    /// Handles a request of a socket. `permissions` are those of the socket, `None` if there are no room tokens.
+    pub(super) fn handle(
+        &self,
+        context: &SocketContext<'_>,
+        event: &Event,
+        permissions: Option<&RoomPermissions>,
+    ) -> Outcome {
+        match self.request(context, &event.payload, permissions) {
             Ok(outcome) => outcome,
             Err(rejection) => [self.rejected(context.socket, &rejection)].into(),
         }
     }
 
+    /// The permissions of a new socket.
+    pub(super) fn new_permissions(&self) -> Option<RoomPermissions> {
+        let has_tokens = self.parts.room_tokens.is_some();
+        has_tokens.then(RoomPermissions::default)
+    }
+}
+
+impl App for Relay {
+    fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        match self.new_permissions() {
+            None => self,
+            Some(permissions) => Rc::new(RelaySocket {
+                relay: self,
+                permissions,
+            }),
+        }
+    }
+}
+
+/// Without room tokens: no socket has a state.
+impl SocketHandler for Relay {
+    fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
+        self.handle(context, &event, None)
+    }
+
     fn rejection(&self, code: &str, message: &str) -> Option<Payload> {
-        Some(error(code, message))
+        Some(error_ack(code, message, None))
+    }
+}
+
+/// A socket of a node with room tokens.
+struct RelaySocket {
+    relay: Rc<Relay>,
+    permissions: RoomPermissions,
+}
+
+impl SocketHandler for RelaySocket {
+    fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
+        self.relay.handle(context, &event, Some(&self.permissions))
+    }
+
+    fn rejection(&self, code: &str, message: &str) -> Option<Payload> {
+        self.relay.rejection(code, message)
     }
 }

@@ -4,8 +4,9 @@ use futures_util::future::LocalBoxFuture;
 
 use super::Relay;
 use super::rejection::{Code, RelayRejection};
+use super::room_permissions::RoomPermissions;
 use crate::app::SocketContext;
-use crate::config::RoomRule;
+use crate::config::{PolicyCondition, RoomRule};
 use crate::model::{Actions, Room, SocketId};
 use crate::rules::{AuthorityAnswer, AuthorityRequest, RoomAction, RoomDecision, RoomRequest};
 
@@ -22,7 +23,7 @@ pub(super) struct Requested<'a> {
     pub(super) room: &'a Room,
     /// Name of the event to emit.
     pub(super) event: Option<&'a str>,
-    /// What the room token permits that the request presents.
+    /// What a room token permits, presented with the request or with the join of the room.
     pub(super) token: Actions,
 }
 
@@ -90,6 +91,20 @@ impl Relay {
     }
 }
 
+/// What the room tokens of a socket permit in a room of which it is a member.
+pub(super) fn permitted(
+    context: &SocketContext<'_>,
+    permissions: Option<&RoomPermissions>,
+    room: &Room,
+) -> Actions {
+    let permitted = permissions.map_or(Actions::NONE, |permissions| permissions.of(room));
+    // The backend may have taken the socket out of the room.
+    match permitted.is_empty() || context.access.is_in(room) {
+        true => permitted,
+        false => Actions::NONE,
+    }
+}
+
 /// Rejects joins of rooms into which only the node puts sockets.
 pub(super) fn check_reserved(
     context: &SocketContext<'_>,
@@ -136,6 +151,10 @@ pub(super) fn check_event(rule: &RoomRule, room: &Room, event: &str) -> Result<(
 
 fn forbidden(action: RoomAction, room: &Room, rule: &RoomRule) -> RelayRejection {
     let policy = action.policy(rule);
+    if action == RoomAction::Join && policy.includes(&PolicyCondition::Token) {
+        let message = format!("`{room}` requires a room token (app.relay)");
+        return RelayRejection::new(Code::RoomTokenRequired, message);
+    }
     let verb = match action {
         RoomAction::Join => "join",
         RoomAction::Emit | RoomAction::Ask => "emit to",

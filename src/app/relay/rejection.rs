@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::app::Effect;
+use crate::app::error_ack::milliseconds;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Label;
 pub(super) use crate::metrics::labels::RelayErrorCode as Code;
 use crate::model::{Payload, SocketId};
+use crate::rules::RoomTokenRejection;
 
 /// A rejected request.
 #[derive(Debug, PartialEq)]
@@ -42,6 +44,14 @@ impl RelayRejection {
         }
     }
 
+    /// The same, and whether the request may succeed later.
+    fn temporary(self, temporary: bool) -> Self {
+        Self {
+            temporary: Some(temporary),
+            ..self
+        }
+    }
+
     /// The same, and the request may be repeated after this time.
     pub(super) fn retry_after(self, time: Duration) -> Self {
         Self {
@@ -64,16 +74,24 @@ impl RelayRejection {
             error["temporary"] = Value::Bool(temporary);
         }
         if let Some(time) = self.retry_after {
-            let rounded_up = time.as_micros().div_ceil(1000).max(1) as u64;
-            error["retry_after_ms"] = rounded_up.into();
+            error["retry_after_ms"] = milliseconds(time).into();
         }
         Effect::Ack(payload(&json!({"ok": false, "error": error})))
     }
 }
 
-/// The ack of a request that is rejected before it reaches the relay.
-pub(super) fn error(code: &str, message: &str) -> Payload {
-    payload(&json!({"ok": false, "error": {"code": code, "message": message}}))
+impl From<RoomTokenRejection> for RelayRejection {
+    fn from(rejection: RoomTokenRejection) -> Self {
+        let RoomTokenRejection {
+            code,
+            message,
+            temporary,
+        } = rejection;
+        match temporary {
+            true => Self::new(code, message).temporary(true),
+            false => Self::new(code, message),
+        }
+    }
 }
 
 /// The ack of a request that succeeded.

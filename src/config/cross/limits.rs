@@ -1,7 +1,7 @@
 //! `[limits]`: what `auto` stands for, and rates with their bursts.
 
 use crate::config::checker::Checker;
-use crate::config::tables::Config;
+use crate::config::tables::{Config, LimitsConfig};
 
 /// The values of `auto` where limits per client apply: enough for a household or an office, too little for a client in
 /// a loop.
@@ -12,6 +12,8 @@ mod auto {
     pub(super) const HANDSHAKES_BURST_PER_IP: u32 = 100;
     pub(super) const EVENTS_PER_SECOND: u32 = 100;
     pub(super) const EVENTS_BURST: u32 = 500;
+    pub(super) const EVENTS_PER_SECOND_PER_USER: u32 = 200;
+    pub(super) const EVENTS_BURST_PER_USER: u32 = 1000;
 }
 
 /// The keys of a rate and of its burst.
@@ -63,6 +65,11 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         applies.then_some(values),
         checker,
     );
+    event_rates(limits, applies, checker);
+}
+
+/// The rates of the events of a session and of a user.
+fn event_rates(limits: &mut LimitsConfig, applies: bool, checker: &mut Checker<'_, '_>) {
     let events = RateKeys {
         rate: "limits.events_per_second",
         burst: "limits.events_burst",
@@ -71,6 +78,20 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     events.resolve(
         &mut limits.events_per_second,
         &mut limits.events_burst,
+        applies.then_some(values),
+        checker,
+    );
+    let of_user = RateKeys {
+        rate: "limits.events_per_second_per_user",
+        burst: "limits.events_burst_per_user",
+    };
+    let values = (
+        auto::EVENTS_PER_SECOND_PER_USER,
+        auto::EVENTS_BURST_PER_USER,
+    );
+    of_user.resolve(
+        &mut limits.events_per_second_per_user,
+        &mut limits.events_burst_per_user,
         applies.then_some(values),
         checker,
     );
@@ -125,6 +146,14 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
             },
             limits.events_per_second,
             limits.events_burst,
+        ),
+        (
+            RateKeys {
+                rate: "limits.events_per_second_per_user",
+                burst: "limits.events_burst_per_user",
+            },
+            limits.events_per_second_per_user,
+            limits.events_burst_per_user,
         ),
     ];
     for (keys, rate, burst) in rates {

@@ -1,7 +1,10 @@
 //! `[limits]`: the number of clients of a node, and their rates.
 
-use crate::config::declare::table;
-use crate::config::forms::{memory, number, size, switch, unlimited_if_0};
+use crate::config::declare::{entry, table};
+use crate::config::entry::tables;
+use crate::config::forms::{choice, memory, number, size, switch, text, unlimited_if_0};
+use crate::config::pattern::Pattern;
+use crate::config::values;
 
 /// The highest rate and burst: timers cannot distinguish shorter intervals.
 const MAX_RATE: u64 = 1_000_000;
@@ -39,6 +42,15 @@ table! {
         /// Burst size of events of one session. 0 = the number allowed per second, `auto` = 500, or 0 if the rate is not
         /// `auto`.
         events_burst: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Events per second of one user, in all its sessions on this node. Events above the rate are rejected with
+        /// `too_many_events`. 0 = no limit, `auto` = 200.
+        events_per_second_per_user: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Burst size of events of one user. 0 = the number allowed per second, `auto` = 1000, or 0 if the rate is not
+        /// `auto`.
+        events_burst_per_user: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// Rates of events by name. The first matching entry applies; events above its rate are rejected with
+        /// `too_many_events`.
+        events: Vec<EventRateEntry> = [], tables(), reload;
         /// Size limit of the namespace and payload (`auth`) in the CONNECT packet of a client.
         connect_payload: usize = "64KiB", size(1..), reload;
         /// Memory for the outbound queues of all clients of this node. Above it, sessions are closed: first the slow
@@ -50,3 +62,31 @@ table! {
         post_bodies: usize = "64MiB", size(1..), reload;
     }
 }
+
+entry! {
+    /// An entry of `[[limits.events]]`.
+    pub EventRateEntry {
+        /// Name of the events. For `roomwire:emit` and `roomwire:ask` also that of the event that is emitted. In a
+        /// pattern, `*` stands for any text.
+        event: Pattern = text("name or pattern", values::pattern);
+        /// Whose events count together: those of one `connection`, or of one `user` in all its connections to this node.
+        /// Absent = `connection`, which also applies to clients without a user.
+        per: Option<RateSubject> = choice(SUBJECTS).optional();
+        /// Events per second.
+        rate: u32 = number(1..=MAX_RATE);
+        /// Burst size. Absent = the number allowed per second.
+        burst: Option<u32> = number(1..=MAX_RATE).optional();
+    }
+}
+
+/// Whose events count together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateSubject {
+    Connection,
+    User,
+}
+
+const SUBJECTS: &[(&str, RateSubject)] = &[
+    ("connection", RateSubject::Connection),
+    ("user", RateSubject::User),
+];

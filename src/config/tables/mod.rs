@@ -29,7 +29,7 @@ pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
 pub use engine::{EngineConfig, Transports};
 pub use identity::{IdentityConfig, SessionsPerUser};
-pub use limits::LimitsConfig;
+pub use limits::{EventRateEntry, LimitsConfig, RateSubject};
 pub use log::{LogConfig, LogFormat};
 pub use open_webui::OpenWebuiConfig;
 pub use relay::{RelayConfig, RoomRule};

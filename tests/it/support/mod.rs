@@ -4,6 +4,7 @@ pub mod api;
 pub mod backend;
 pub mod cluster;
 pub mod http;
+pub mod identity;
 pub mod log;
 pub mod open_webui;
 pub mod polling;
