@@ -8,7 +8,7 @@ use log::info;
 
 use super::listen::{SideListener, bind, serve_side};
 use super::tls::WatchedIdentity;
-use super::worker::Blueprint;
+use super::worker::{Blueprint, WorkerApi};
 use crate::api::{self, Api, ApiSettings, ApiSlot, LastSeen};
 use crate::broker::Ingress;
 use crate::clock;
@@ -26,14 +26,6 @@ pub(super) struct ApiParts {
     store: Arc<dyn Store>,
     last_seen: LastSeen,
     listener: Option<BoundListener>,
-}
-
-/// What the workers of a node need of the API.
-pub(super) struct WorkerApi {
-    /// Set if the public listener serves the API.
-    pub(super) public: Option<ApiSlot>,
-    /// Set if backends can read when users were last seen.
-    pub(super) last_seen: Option<LastSeen>,
 }
 
 /// The listener of the API, which does not accept yet.

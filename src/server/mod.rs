@@ -7,6 +7,7 @@ mod app;
 mod drain;
 mod drain_plan;
 mod listen;
+mod log_start;
 mod name;
 mod reload;
 mod reloadable;
@@ -53,6 +54,7 @@ use crate::webhook::Webhooks;
 use api::{ApiListener, ApiParts};
 use app::apps;
 use listen::{bind, serve, serve_internal};
+use log_start::log_start;
 use name::claim_name;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
@@ -435,31 +437,4 @@ fn open(
     blueprint.health.set_phase(Phase::Serving);
     log_start(&blueprint.config, address, node);
     Ok((handle, api))
-}
-
-/// Logs where the node listens and what it serves there.
-fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
-    let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
-    let (app, path) = (
-        config.app.kind.name(),
-        format_args!("{}/", config.engine.path),
-    );
-    let (version, workers) = (env!("CARGO_PKG_VERSION"), config.server.workers);
-    let upstreams: Vec<String> = config.app.upstreams().map(ToString::to_string).collect();
-    if upstreams.is_empty() {
-        info!(node:%, version, app, path:%, workers; "listening on {scheme}://{address}");
-    } else {
-        let upstreams = upstreams.join(",");
-        info!(node:%, version, app, upstreams, path:%, workers; "listening on {scheme}://{address}");
-    }
-    if config.server.demo {
-        info!(
-            "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
-        );
-    }
-    if config.bus.redis_url.is_none() {
-        info!(
-            "one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster"
-        );
-    }
 }

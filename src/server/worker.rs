@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
-use super::api::WorkerApi;
 use super::reloadable::ReloadableParts;
+use crate::api::{ApiSlot, LastSeen};
 use crate::app::gate::{GateFactory, Gates};
 use crate::app::{AppFactory, CommandSender};
 use crate::auth::Users;
@@ -31,6 +31,14 @@ use crate::transport::forward::client::ForwardClient;
 use crate::transport::routing::WorkerRouters;
 use crate::transport::settings::EndpointSettings;
 use crate::transport::worker_router::WorkerRouter;
+
+/// What the workers of a node need of the API.
+pub(super) struct WorkerApi {
+    /// Set if the public listener serves the API.
+    pub(super) public: Option<ApiSlot>,
+    /// Set if backends can read when users were last seen.
+    pub(super) last_seen: Option<LastSeen>,
+}
 
 /// What the workers of a node share, and what they are built from.
 pub(super) struct Blueprint {

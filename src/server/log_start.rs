@@ -1,0 +1,35 @@
+//! The first lines of the log of a node that accepts clients.
+
+use std::net::SocketAddr;
+
+use log::info;
+
+use crate::config::Config;
+use crate::model::NodeId;
+
+/// Logs where the node listens and what it serves there.
+pub(super) fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
+    let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
+    let (app, path) = (
+        config.app.kind.name(),
+        format_args!("{}/", config.engine.path),
+    );
+    let (version, workers) = (env!("CARGO_PKG_VERSION"), config.server.workers);
+    let upstreams: Vec<String> = config.app.upstreams().map(ToString::to_string).collect();
+    if upstreams.is_empty() {
+        info!(node:%, version, app, path:%, workers; "listening on {scheme}://{address}");
+    } else {
+        let upstreams = upstreams.join(",");
+        info!(node:%, version, app, upstreams, path:%, workers; "listening on {scheme}://{address}");
+    }
+    if config.server.demo {
+        info!(
+            "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
+        );
+    }
+    if config.bus.redis_url.is_none() {
+        info!(
+            "one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster"
+        );
+    }
+}
