@@ -99,6 +99,13 @@ labels! {
         IdentityRevoked = "identity_revoked",
         ReconnectRequested = "reconnect_requested",
     ;
+    /// What became of one of several sessions of a user, by `auth.sessions_per_user`.
+    SessionConflict("result"):
+        /// A newer session took its place.
+        Replaced = "replaced",
+        /// It was not admitted beside an older one.
+        Rejected = "rejected",
+    ;
     /// Result of new credentials of a connected client.
     IdentityRefresh("result"):
         Refreshed = "refreshed",

@@ -20,8 +20,8 @@ use exposition::Exposed;
 use labels::{
     ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
     Forwarding, HookResult, IdentityRefresh, LimitRejection, Origin, RelayErrorCode, ReloadResult,
-    RequestRejection, SignIn, SlowPolicy, Transport, UpstreamEventKind, UpstreamRejection,
-    UpstreamState,
+    RequestRejection, SessionConflict, SignIn, SlowPolicy, Transport, UpstreamEventKind,
+    UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -79,6 +79,8 @@ metrics! {
     connects_total: Counters<ConnectResult>,
     /// Revoked tokens, users and sessions that this node knows.
     revocations: Gauge,
+    /// Sessions that ended or were rejected because their user had another (`auth.sessions_per_user`), by result.
+    user_session_conflicts_total: Counters<SessionConflict>,
     /// New credentials that connected clients presented (`roomwire:auth`), by result.
     identity_refreshes_total: Counters<IdentityRefresh>,
     /// Rooms with at least one member on this node. A room with members on several workers counts once for each.

@@ -11,7 +11,8 @@ use crate::auth::{
 use crate::broker::{Directory, Ingress};
 use crate::config::Config;
 use crate::health::{Health, RevocationState};
-use crate::metrics::labels::Origin;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{Origin, SessionConflict};
 use crate::model::{Command, Emit, Payload, Selector};
 use crate::store::{MemoryStore, Store};
 
@@ -46,7 +47,7 @@ pub(super) async fn users(
         node: directory.node(),
         store,
         prefix: config.bus.channel_prefix.clone(),
-        displace: displace(ingress.clone()),
+        displace: displace(ingress.clone(), Arc::clone(directory.metrics())),
         is_live: Box::new(move |node| directory_of_peers.peers().contains(&node)),
     };
     let users = Users::new(&config.identity, parts, places);
@@ -78,10 +79,12 @@ pub(super) async fn users(
 }
 
 /// Disconnects a socket whose place a newer one took, on any node, in a way after which stock clients do not connect again.
-fn displace(ingress: Ingress) -> Displace {
+fn displace(ingress: Ingress, metrics: Arc<Metrics>) -> Displace {
     const REPLACED: &str =
         r#"{"code":"session_replaced","message":"a newer session of this user took its place"}"#;
     Box::new(move |namespace, socket| {
+        let conflicts = &metrics.user_session_conflicts_total;
+        conflicts.of(SessionConflict::Replaced).increment();
         let selector = Selector::socket(namespace.clone(), socket);
         let notice = Command::Emit(Emit {
             to: selector.clone(),

@@ -17,6 +17,7 @@ use crate::auth::{UserConnection, UserPlace, user_room};
 use crate::broker::Ingress;
 use crate::config::SessionsPerUser;
 use crate::limits::Limit;
+use crate::metrics::labels::SessionConflict;
 use crate::model::{Namespace, Query, QueryAnswer, Selector, SocketId};
 use crate::protocol::socket_io::state::Slot;
 
@@ -123,6 +124,8 @@ impl Session {
                 }
             }
             NotAdmitted::PlaceTaken => {
+                let conflicts = &self.worker.metrics().user_session_conflicts_total;
+                conflicts.of(SessionConflict::Rejected).increment();
                 let rejection = GateRejection {
                     code: "session_exists".into(),
                     message: "this user has a session already".to_owned(),

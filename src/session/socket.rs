@@ -81,7 +81,8 @@ impl SessionSocket {
             .by_handle
             .as_ref()
             .is_some_and(|by_handle| by_handle.acks.iter().any(|ack| !ack.reply.is_closed()));
-        !self.busy && self.concurrent == 0 && self.late_acks == 0 && !awaits_ack
+        let refreshes = self.identity.as_ref().is_some_and(|live| live.refreshing);
+        !self.busy && self.concurrent == 0 && self.late_acks == 0 && !awaits_ack && !refreshes
     }
 
     pub(super) fn by_handle(&mut self) -> &mut ByHandle {

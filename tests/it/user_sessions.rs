@@ -1,6 +1,7 @@
 //! `auth.sessions_per_user`: the newest or the oldest session of a user remains, on all nodes.
 
 use roomwire::bus::memory::Hub;
+use roomwire::metrics::labels::SessionConflict;
 
 use crate::support::server::config;
 use crate::support::user_gate::users;
@@ -39,6 +40,11 @@ async fn the_newest_session_replaces_the_former_on_any_node() {
     let mut d = first.user("alice").await;
     expect_replaced(&mut c).await;
     d.quiet().await;
+    let replaced = |node: &TestServer| {
+        let conflicts = &node.metrics().user_session_conflicts_total;
+        conflicts.of(SessionConflict::Replaced).get()
+    };
+    assert_eq!(replaced(first) + replaced(second), 3);
     bob.quiet().await;
 }
 
@@ -62,6 +68,8 @@ async fn the_oldest_session_remains_and_others_are_rejected_until_it_ends() {
     let mut a = first.user("alice").await;
     assert_eq!(first.rejected(ALICE).await, EXISTS);
     assert_eq!(second.rejected(ALICE).await, EXISTS);
+    let conflicts = &second.metrics().user_session_conflicts_total;
+    assert_eq!(conflicts.of(SessionConflict::Rejected).get(), 1);
     second.user("bob").await.quiet().await;
     // The session leaves the namespace and returns.
     a.send("41").await;
