@@ -26,6 +26,8 @@ use crate::verbs::{
     ForceReconnectRequest, InfoRequest, JoinRequest, LeaveRequest, MembersRequest, RevokeRequest,
     RoomsRequest, SocketsRequest, UsersRequest,
 };
+use crate::webhook::HookAnswer;
+use crate::webhook::schema::HookMessage;
 
 const JSON: &str = "application/json";
 const BEARER: &str = "bearer";
@@ -123,6 +125,7 @@ pub fn document() -> OpenApi {
     let document = changes(DocumentBuilder::default());
     let mut document = reads(document);
     document.add::<ErrorAnswer>();
+    let webhooks = webhooks(&mut document);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let header = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
     let components = document
@@ -147,12 +150,32 @@ pub fn document() -> OpenApi {
     OpenApiBuilder::new()
         .info(info.build())
         .paths(document.paths.build())
+        .webhooks(Some(webhooks))
         .components(Some(components.build()))
         .security(Some([
             SecurityRequirement::new(BEARER, none),
             SecurityRequirement::new(HEADER, none),
         ]))
         .build()
+}
+
+/// The requests that nodes send to backends.
+fn webhooks(document: &mut DocumentBuilder) -> PathsBuilder {
+    document.add::<HookMessage<'_>>();
+    document.add::<HookAnswer<'_>>();
+    let body = RequestBodyBuilder::new()
+        .content(JSON, Content::new(Some(reference::<HookMessage<'_>>())))
+        .required(Some(Required::True));
+    let operation = OperationBuilder::new()
+        .operation_id(Some("webhook"))
+        .tag("webhooks")
+        .summary(Some(
+            "What a node sends to a backend, and how the backend decides",
+        ))
+        .request_body(Some(body.build()))
+        .response("200", answer::<HookAnswer<'_>>("The request is accepted."));
+    let item = PathItem::new(HttpMethod::Post, operation);
+    PathsBuilder::new().path("webhook", item)
 }
 
 fn changes(document: DocumentBuilder) -> DocumentBuilder {
@@ -252,6 +275,9 @@ mod tests {
             let pointer = target.strip_prefix('#').unwrap();
             assert!(document.pointer(pointer).is_some(), "{target}");
         }
+        let webhook = &document["webhooks"]["webhook"]["post"]["requestBody"];
+        let message = &webhook["content"]["application/json"]["schema"]["$ref"];
+        assert_eq!(message, "#/components/schemas/HookMessage");
         let emit = &document["components"]["schemas"]["EmitRequest"];
         assert_eq!(emit["additionalProperties"], false);
         assert_eq!(emit["required"], serde_json::json!(["event"]));

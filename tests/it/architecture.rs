@@ -95,6 +95,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "verbs",
+            "webhook",
             "broker",
             "transport",
             "limits",
