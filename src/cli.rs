@@ -1,10 +1,11 @@
-//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|openapi|help]`.
+//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|token|openapi|help]`.
 //!
 //! Parses the arguments and runs the verbs that concern the configuration or a running node; `serve` is run by `main`.
 //! Results go to standard output, problems to standard error.
 
 mod request;
 pub mod signals;
+pub mod token;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 use url::Url;
 
 use crate::config::{self, Loaded, Problem, Sources};
+use token::TokenVerb;
 
 /// Exit code for an invalid configuration; clap uses the same for invalid arguments.
 pub const INVALID: u8 = 2;
@@ -63,6 +65,11 @@ pub enum CommandLineVerb {
     },
     /// Print the OpenAPI document of the HTTP API
     Openapi,
+    /// Issue and check tokens of clients (docs/auth.md)
+    Token {
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
     /// Print the effective configuration as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead

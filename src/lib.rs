@@ -26,6 +26,7 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod tls;
+pub mod token;
 pub mod transport;
 pub mod upstream;
 pub mod verbs;

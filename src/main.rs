@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         CommandLineVerb::Serve => serve(&cli),
         CommandLineVerb::Health { ready } => cli::health(&cli, ready),
         CommandLineVerb::Drain { wait } => cli::drain(&cli, wait),
+        CommandLineVerb::Token { verb } => cli::token::run(&cli, &verb),
         CommandLineVerb::Check { live, url, idle } => {
             check(&cli, live.then_some(Options { url, idle }))
         }

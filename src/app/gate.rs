@@ -11,13 +11,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::effect::ConnectRejection;
-use crate::model::{Handshake, Identity, Namespace, SocketId};
+use crate::model::{Handshake, Identity, Namespace, Room, SocketId};
 
 /// A check of clients that connect. One instance exists per worker thread.
 pub trait ConnectGate {
     /// Lower-case names of the request headers that the gate reads. No other headers are kept.
     fn headers(&self) -> &[&'static str] {
         &[]
+    }
+
+    /// Whether the gate reads the query. It is not kept if no gate and no app reads it.
+    fn reads_query(&self) -> bool {
+        true
+    }
+
+    /// Whether the gate reads cookies, likewise.
+    fn reads_cookies(&self) -> bool {
+        true
     }
 
     /// Checks the request that opens a session, before the session exists. A rejection is an HTTP response, which a
@@ -79,9 +89,24 @@ impl GateOutcome {
 pub enum Decision {
     /// No objection; the identity stays as it is.
     Pass,
-    /// No objection, and this is the client's identity.
-    Allow(Identity),
+    /// No objection, and this is the client.
+    Allow(Admitted),
     Reject(GateRejection),
+}
+
+/// A client that a gate has identified.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admitted {
+    pub identity: Identity,
+    /// Rooms that the socket is in from its CONNECT response on. Those of several gates add up.
+    pub rooms: Vec<Room>,
+}
+
+impl From<Identity> for Admitted {
+    fn from(identity: Identity) -> Self {
+        let rooms = Vec::new();
+        Self { identity, rooms }
+    }
 }
 
 /// Why a gate rejects a client.
@@ -91,11 +116,16 @@ pub struct GateRejection {
     pub code: Cow<'static, str>,
     /// A sentence for people.
     pub message: String,
+    /// Whether the client may be let in later without any change on its side.
+    pub temporary: bool,
 }
 
 impl From<GateRejection> for ConnectRejection {
     fn from(rejection: GateRejection) -> Self {
-        let data = serde_json::json!({"code": rejection.code});
+        let mut data = serde_json::json!({"code": rejection.code});
+        if rejection.temporary {
+            data["temporary"] = true.into();
+        }
         Self {
             message: rejection.message,
             data: Some(data.to_string()),
@@ -142,13 +172,14 @@ impl Gates {
         for gate in self.gates.iter().filter(|gate| gate.refreshes()) {
             match gate.refresh(&request).decision().await {
                 Decision::Pass => {}
-                Decision::Allow(established) => refreshed = Some(Rc::new(established)),
+                Decision::Allow(established) => refreshed = Some(Rc::new(established.identity)),
                 Decision::Reject(rejection) => return Err(rejection),
             }
         }
         refreshed.ok_or_else(|| GateRejection {
             code: "token_missing".into(),
             message: "no token".to_owned(),
+            temporary: false,
         })
     }
 
@@ -157,7 +188,18 @@ impl Gates {
         self.gates.iter().flat_map(|gate| gate.headers()).copied()
     }
 
-    /// Checks the request that opens a session; returns the identity of its client, if a gate established one.
+    /// Whether any of the gates reads the query.
+    pub fn read_query(&self) -> bool {
+        self.gates.iter().any(|gate| gate.reads_query())
+    }
+
+    /// Whether any of the gates reads cookies.
+    pub fn read_cookies(&self) -> bool {
+        self.gates.iter().any(|gate| gate.reads_cookies())
+    }
+
+    /// Checks the request that opens a session; returns the identity of its client, if a gate established one. There is
+    /// no socket yet that could be in rooms.
     ///
     /// # Errors
     /// A gate rejects the client.
@@ -166,14 +208,14 @@ impl Gates {
         for gate in &self.gates {
             match gate.on_open(handshake).decision().await {
                 Decision::Pass => {}
-                Decision::Allow(established) => identity = Some(Rc::new(established)),
+                Decision::Allow(established) => identity = Some(Rc::new(established.identity)),
                 Decision::Reject(rejection) => return Err(rejection),
             }
         }
         Ok(identity)
     }
 
-    /// Checks a namespace CONNECT; returns the identity of the socket, if any.
+    /// Checks a namespace CONNECT; returns the identity of the socket, if any, and the rooms it begins in.
     ///
     /// # Errors
     /// A gate rejects the client.
@@ -183,8 +225,9 @@ impl Gates {
         socket: SocketId,
         namespace: &Namespace,
         auth: &str,
-    ) -> Result<Option<Rc<Identity>>, GateRejection> {
+    ) -> Result<Passed, GateRejection> {
         let mut identity = credentials.identity.clone();
+        let mut rooms = Vec::new();
         for gate in &self.gates {
             let request = GateRequest {
                 handshake: &credentials.handshake,
@@ -195,12 +238,23 @@ impl Gates {
             };
             match gate.on_connect(&request).decision().await {
                 Decision::Pass => {}
-                Decision::Allow(established) => identity = Some(Rc::new(established)),
+                Decision::Allow(mut admitted) => {
+                    identity = Some(Rc::new(admitted.identity));
+                    rooms.append(&mut admitted.rooms);
+                }
                 Decision::Reject(rejection) => return Err(rejection),
             }
         }
-        Ok(identity)
+        Ok(Passed { identity, rooms })
     }
+}
+
+/// A socket that passed all gates.
+#[derive(Debug, Default)]
+pub struct Passed {
+    pub identity: Option<Rc<Identity>>,
+    /// Rooms that it is in from its CONNECT response on.
+    pub rooms: Vec<Room>,
 }
 
 /// What a session keeps for its gates and its app.

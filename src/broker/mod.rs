@@ -34,5 +34,5 @@ pub use ingress::{AckPolicy, Ingress};
 pub use joins::Joined;
 pub use lifecycle::Observer;
 pub use rooms::SocketKey;
-pub use shard::Shard;
 pub use shard::state::ShardLimits;
+pub use shard::{RoomHold, Shard};

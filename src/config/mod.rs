@@ -5,6 +5,7 @@
 //! and the name that was probably meant. [`reload`] does the same for a running node. The default file and the reference
 //! are generated from the declarations. The environment is passed in as a value. No sockets, clocks or actors here.
 
+mod auth_values;
 mod checker;
 mod cross;
 mod declare;
@@ -36,6 +37,7 @@ mod user_room;
 mod values;
 mod webhook_url;
 
+pub use auth_values::TokenSource;
 pub use default_file::default_file;
 pub use effective::Effective;
 pub use environment::Environment;
@@ -48,11 +50,12 @@ pub use reload::{Change, Reload, Reloadable, reload};
 pub use room_pattern::{ClaimPath, PatternPart, RoomPattern};
 pub use room_policy::{PolicyCondition, RoomPolicy};
 pub use tables::{
-    ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, BusConfig, Config, CorsConfig,
-    DrainConfig, DrainRate, EngineConfig, EventRateEntry, HookRoute, HookStatusCode, HttpTimeouts,
-    IdentityConfig, LimitsConfig, LogConfig, LogFormat, OpenWebuiConfig, PublicProbes, RateSubject,
-    RelayConfig, RoomRule, SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, Transports,
-    UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost,
+    ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, AuthConfig, AuthKeyEntry, BusConfig,
+    Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HookRoute,
+    HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat,
+    OpenWebuiConfig, PublicProbes, RateSubject, RelayConfig, RoomRule, SentinelConfig,
+    ServerConfig, SessionsPerUser, SocketConfig, StaticKey, Transports, UpstreamConfig,
+    UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

@@ -18,6 +18,9 @@ use super::schema::{Key, Schema, TakesEffect};
 use super::tables::Config;
 use super::toml;
 
+/// Whether clients are authenticated is decided when the node starts. A change that would switch it on or off waits.
+const AUTH: &str = "auth.";
+
 /// The defaults of other keys depend on this key. If it changes, every change waits for the next start.
 const KIND: &str = "app.kind";
 
@@ -133,6 +136,12 @@ pub fn reload(running: &Loaded, sources: &Sources) -> Result<Reload, Rejected> {
     let mut changes = changes(&schema, &running.kept, &read.kept);
     if changes.iter().any(|change| change.key == KIND) {
         changes.iter_mut().for_each(|change| change.at_once = false);
+    }
+    if running.config.auth.is_on() != read.config.auth.is_on() {
+        let of_auth = changes
+            .iter_mut()
+            .filter(|change| change.key.starts_with(AUTH));
+        of_auth.for_each(|change| change.at_once = false);
     }
     let waits = |key: &str| {
         changes

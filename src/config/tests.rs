@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::declare::schema_of;
 use super::*;
 
+mod auth;
 mod declared;
 mod limits;
 mod open_webui;

@@ -80,6 +80,32 @@ labels! {
         /// The app or a gate rejected it.
         Rejected = "rejected",
     ;
+    /// Result for the token of a client.
+    TokenResult("result"):
+        Accepted = "accepted",
+        /// There is none, and none is required.
+        Anonymous = "anonymous",
+        /// There is none, and `auth.required` is on.
+        Missing = "token_missing",
+        TooLarge = "token_too_large",
+        Malformed = "token_malformed",
+        Critical = "token_critical",
+        Algorithm = "token_algorithm",
+        KeyUnknown = "token_key_unknown",
+        Signature = "token_signature",
+        Expired = "token_expired",
+        NotYetValid = "token_not_yet_valid",
+        Issuer = "token_issuer",
+        Audience = "token_audience",
+        Revoked = "token_revoked",
+        /// The key set cannot be fetched at the moment.
+        KeysUnavailable = "keys_unavailable",
+    ;
+    /// Result of fetching the key set of `auth.jwks_url`.
+    KeySetFetch("result"):
+        Fetched = "fetched",
+        Failed = "failed",
+    ;
     /// Reason for which a session was closed.
     Disconnect("reason"):
         TransportClose = "transport_close",

@@ -19,9 +19,9 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
-    Forwarding, HookResult, IdentityRefresh, LimitRejection, Origin, RelayErrorCode, ReloadResult,
-    RequestRejection, SessionConflict, SignIn, SlowPolicy, Transport, UpstreamEventKind,
-    UpstreamRejection, UpstreamState,
+    Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, Origin, RelayErrorCode,
+    ReloadResult, RequestRejection, SessionConflict, SignIn, SlowPolicy, TokenResult, Transport,
+    UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -77,6 +77,14 @@ metrics! {
     sockets: Gauge,
     /// Namespace CONNECT requests, by result.
     connects_total: Counters<ConnectResult>,
+    /// Tokens of connecting clients, by result.
+    auth_tokens_total: Counters<TokenResult>,
+    /// Attempts to fetch the key set of `auth.jwks_url`, by result.
+    jwks_fetches_total: Counters<KeySetFetch>,
+    /// Keys in the last good key set.
+    jwks_keys: Gauge,
+    /// Unix time at which the key set was last fetched; 0 = never.
+    jwks_fetched_timestamp_seconds: Gauge,
     /// Revoked tokens, users and sessions that this node knows.
     revocations: Gauge,
     /// Sessions that ended or were rejected because their user had another (`auth.sessions_per_user`), by result.

@@ -2,12 +2,15 @@
 
 use core::net::IpAddr;
 use std::borrow::Cow;
+use std::fmt;
 
 use url::form_urlencoded;
 
 /// The request that opened a session. Later requests of the session, over either transport and through any node, do
 /// not change it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` prints no query, cookie or value of a header: each may contain a token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Handshake {
     /// The query string as received, without `?`.
     pub query: String,
@@ -60,6 +63,19 @@ impl Handshake {
     }
 }
 
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Handshake")
+            .field("headers", &headers)
+            .field("address", &self.address)
+            .field("secure", &self.secure)
+            .field("revision", &self.revision)
+            .field("parser", &self.parser)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +100,10 @@ mod tests {
         assert_eq!(handshake.cookie("session"), Some("a=b"));
         assert_eq!(handshake.cookie("last"), Some("2"));
         assert_eq!(handshake.cookie("sess"), None);
+        let shown = format!("{handshake:?}");
+        assert!(shown.contains("authorization"), "{shown}");
+        for secret in ["Bearer", "a%20b", "session"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod auth;
 mod drain;
 mod drain_plan;
 mod listen;
@@ -29,7 +30,7 @@ use tokio::sync::Notify;
 
 use crate::app::AppFactory;
 use crate::app::gate::GateFactory;
-use crate::auth::Users;
+use crate::auth::{Users, Verifier};
 use crate::broker::{Directory, Ingress};
 use crate::bus::link::{Link, LinkEvents};
 use crate::bus::redis::{RedisLink, RedisStore};
@@ -53,6 +54,7 @@ use crate::transport::routing::{CloseAll, WorkerRouters};
 use crate::webhook::Webhooks;
 use api::{ApiListener, ApiParts};
 use app::apps;
+use auth::Authentication;
 use listen::{bind, serve, serve_internal};
 use log_start::log_start;
 use name::claim_name;
@@ -72,6 +74,7 @@ pub struct Server {
     internal: Option<Internal>,
     api: Option<ApiListener>,
     tls: Option<WatchedIdentity>,
+    auth: Option<Authentication>,
     drain_requested: Arc<Notify>,
     blueprint: Arc<Blueprint>,
     health: Arc<Health>,
@@ -150,24 +153,23 @@ impl Server {
         random: Arc<dyn Random>,
         extensions: Extensions,
     ) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::default());
+        let (metrics, router_addresses, routers, drain_requested) = Default::default();
         let health = starting_health(bus.as_ref(), &config);
-        let drain_requested = Arc::new(Notify::new());
         // First, so that probes get responses while the node starts.
         let store = bus.as_ref().map(|bus| Arc::clone(&bus.store));
         let api = ApiParts::bind(&config, store.clone(), &metrics)?;
         let internal = start_internal(&config, (&health, &metrics), &drain_requested, &api)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
+        let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
         metrics.node_info.set(node.as_str());
-        let (router_addresses, routers) = (RouterAddresses::default(), Arc::default());
         let reloadable = reloadable_parts(&config, &metrics, &random)?;
         let shared = (&metrics, &random);
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
-        let identifies = !extensions.gates.is_empty() || app.identifies();
+        let identifies = !gates.is_empty() || app.identifies();
         let users = users::users(&config, &directory, store, &health, identifies).await;
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
@@ -188,7 +190,7 @@ impl Server {
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
             api: api.for_workers(&config),
-            gate_factories: extensions.gates,
+            gate_factories: gates,
             registered: Mutex::new(vec![None; config.server.workers]),
             next_worker: AtomicUsize::new(0),
             config,
@@ -201,6 +203,7 @@ impl Server {
             internal,
             api,
             tls,
+            auth,
             drain_requested,
             blueprint,
             health,
@@ -228,6 +231,11 @@ impl Server {
     /// The certificate of the public listener, to be reloaded; `None` without TLS.
     pub fn tls(&self) -> Option<&TlsIdentity> {
         self.tls.as_ref().map(|tls| &*tls.identity)
+    }
+
+    /// Checks tokens of clients; `None` if `[auth]` is off.
+    pub fn verifier(&self) -> Option<&Arc<Verifier>> {
+        self.auth.as_ref().map(|auth| &auth.verifier)
     }
 
     /// The address of the internal listener.

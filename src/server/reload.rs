@@ -19,6 +19,9 @@ pub(super) fn apply(server: &Server, config: &Config) {
     let memory = outbox_memory(config);
     server.blueprint.outbox_memory.set_limit(memory);
     server.blueprint.reloadable.replace(config);
+    if let Some(verifier) = server.verifier() {
+        verifier.replace(&config.auth);
+    }
     let files = config.server.tls.clone();
     if let Some((identity, files)) = server.tls().zip(files) {
         identity.move_to(files);

@@ -129,6 +129,7 @@ impl Session {
                 let rejection = GateRejection {
                     code: "session_exists".into(),
                     message: "this user has a session already".to_owned(),
+                    temporary: false,
                 };
                 self.reject_socket(slot, &ConnectRejection::from(rejection));
             }

@@ -152,13 +152,17 @@ impl Session {
             self.drop_socket(former, "client namespace disconnect", ctx);
         }
         let key = self.worker.shard.register(&namespace, socket, self.lane);
-        if let Some(socket) = self.socket_mut(slot) {
+        let entry = self.socket_mut(slot).and_then(|socket| {
             socket.key = Some(key);
             if let Some(identity) = effects.take_identity() {
                 socket.identity = Some(Box::new(LiveIdentity::new(Rc::from(identity))));
             }
-        }
+            socket.entry.take()
+        });
         self.join_user_room(slot, key);
+        if let Some(mut entry) = entry {
+            drop(self.worker.shard.join(key, &mut entry.rooms));
+        }
         self.count_connect(ConnectResult::Accepted);
         self.stats.note_connected(&namespace);
         self.connection.complete_join(slot);

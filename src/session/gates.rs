@@ -9,32 +9,30 @@ use futures_util::FutureExt;
 
 use super::handler::Invocation;
 use super::live_identity::LiveIdentity;
+use super::socket::EntryRooms;
 use super::state::Session;
 use crate::app::ConnectRejection;
-use crate::app::gate::GateRejection;
-use crate::auth::Users;
+use crate::app::gate::{GateRejection, Passed};
+use crate::auth::{TokenProblem, Users};
 use crate::metrics::labels::ConnectResult;
-use crate::model::Identity;
+use crate::model::Room;
 use crate::protocol::socket_io::state::Slot;
 
 /// Rejects an identity that is revoked, whichever gate established it.
-fn check_revoked(users: &Users, identity: Option<Rc<Identity>>) -> Decided {
-    match identity {
-        Some(identity) if users.revocations.covers(&identity) => Err(token_revoked()),
-        identity => Ok(identity),
+fn check_revoked(users: &Users, passed: Passed) -> Decided {
+    match &passed.identity {
+        Some(identity) if users.revocations.covers(identity) => Err(token_revoked()),
+        _ => Ok(passed),
     }
 }
 
 /// Why a client with a revoked identity is rejected.
 pub(super) fn token_revoked() -> GateRejection {
-    GateRejection {
-        code: "token_revoked".into(),
-        message: "the token is revoked".to_owned(),
-    }
+    TokenProblem::Revoked.into()
 }
 
-/// The decision of all gates: the identity of the socket, if any, or why it is rejected.
-type Decided = Result<Option<Rc<Identity>>, GateRejection>;
+/// The decision of all gates: the socket, or why it is rejected.
+type Decided = Result<Passed, GateRejection>;
 
 impl Session {
     /// Lets the gates of the worker check a CONNECT, then calls the app.
@@ -87,15 +85,51 @@ impl Session {
         else {
             return;
         };
-        match decided.and_then(|identity| check_revoked(&users, identity)) {
-            Ok(identity) => {
+        match decided.and_then(|passed| check_revoked(&users, passed)) {
+            Ok(Passed { identity, rooms }) => {
                 socket.identity = identity.map(|identity| Box::new(LiveIdentity::new(identity)));
-                self.admit_user(invocation, auth, ctx);
+                self.prepare_rooms(invocation, auth, rooms, ctx);
             }
             Err(rejection) => {
                 self.reject_socket(invocation.slot, &ConnectRejection::from(rejection))
             }
         }
+    }
+
+    /// Subscribes to the rooms that a socket begins in, that of its user included, then decides whether the user is admitted.
+    fn prepare_rooms(
+        &mut self,
+        invocation: Invocation,
+        auth: ByteString,
+        rooms: Vec<Room>,
+        ctx: &mut Context<Self>,
+    ) {
+        let of_user = self.user_room(invocation.slot);
+        if rooms.is_empty() && of_user.is_none() {
+            return self.admit_user(invocation, auth, ctx);
+        }
+        let Some(namespace) = self.connection.namespace(invocation.slot).cloned() else {
+            return;
+        };
+        let held: Vec<Room> = of_user.into_iter().chain(rooms.iter().cloned()).collect();
+        let (hold, confirmed) = self.worker.shard.hold(&namespace, held);
+        let Some(socket) = self.socket_mut(invocation.slot) else {
+            return;
+        };
+        let entry = EntryRooms { rooms, _hold: hold };
+        socket.entry = Some(Box::new(entry));
+        let Some(confirmed) = confirmed else {
+            return self.admit_user(invocation, auth, ctx);
+        };
+        socket.busy = true;
+        let prepared = confirmed.into_actor(self).map(move |_, session, ctx| {
+            let socket = session.socket(invocation.slot);
+            // The client may have left the namespace meanwhile.
+            if socket.is_some_and(|socket| socket.id == invocation.socket) {
+                session.admit_user(invocation, auth, ctx);
+            }
+        });
+        ctx.spawn(prepared);
     }
 
     /// Rejects a socket that is not connected yet.

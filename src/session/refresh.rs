@@ -145,9 +145,16 @@ impl Session {
                 let answer = json!({"ok": true, "expires_at": expires_at});
                 (IdentityRefresh::Refreshed, answer)
             }
-            Err(GateRejection { code, message }) => {
+            Err(GateRejection {
+                code,
+                message,
+                temporary,
+            }) => {
                 debug!(socket:% = refresh.socket, code; "credentials not refreshed");
-                let error = json!({"code": code, "message": message});
+                let mut error = json!({"code": code, "message": message});
+                if temporary {
+                    error["temporary"] = true.into();
+                }
                 (
                     IdentityRefresh::Rejected,
                     json!({"ok": false, "error": error}),
@@ -166,6 +173,7 @@ fn reject(code: &'static str, message: &str) -> GateRejection {
     GateRejection {
         code: code.into(),
         message: message.to_owned(),
+        temporary: false,
     }
 }
 

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use super::live_identity::LiveIdentity;
 use crate::app::{SocketHandler, SocketRequest};
-use crate::broker::SocketKey;
-use crate::model::{AckId, Payload, SocketId};
+use crate::broker::{RoomHold, SocketKey};
+use crate::model::{AckId, Payload, Room, SocketId};
 
 /// One socket.
 pub(super) struct SessionSocket {
@@ -19,6 +19,8 @@ pub(super) struct SessionSocket {
     pub(super) key: Option<SocketKey>,
     /// Established by a gate; boxed, because many sockets have none.
     pub(super) identity: Option<Box<LiveIdentity>>,
+    /// Rooms that it joins when it is connected.
+    pub(super) entry: Option<Box<EntryRooms>>,
     /// An outcome is pending; later events wait here in order.
     pub(super) busy: bool,
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
@@ -28,6 +30,13 @@ pub(super) struct SessionSocket {
     pub(super) late_acks: u32,
     /// State of requests through handles; boxed, because few sockets have any.
     pub(super) by_handle: Option<Box<ByHandle>>,
+}
+
+/// The rooms that a socket is in from its CONNECT response on.
+pub(super) struct EntryRooms {
+    pub(super) rooms: Vec<Room>,
+    /// Keeps their subscriptions until the join.
+    pub(super) _hold: RoomHold,
 }
 
 /// The requests that arrived through the handle of a socket.
@@ -54,6 +63,7 @@ impl SessionSocket {
             handler: None,
             key: None,
             identity: None,
+            entry: None,
             busy: false,
             waiting: VecDeque::new(),
             concurrent: 0,

@@ -230,11 +230,12 @@ struct NameGate;
 
 impl ConnectGate for NameGate {
     fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
-        let decision = Decision::Allow(Identity {
+        let identity = Identity {
             user: request.auth.to_owned(),
             generation: 1,
             ..Identity::default()
-        });
+        };
+        let decision = Decision::Allow(identity.into());
         if !request.auth.contains("slow") {
             return GateOutcome::Now(decision);
         }

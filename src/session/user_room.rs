@@ -19,13 +19,17 @@ impl Session {
 
     /// Puts a socket whose identity is known into the room of its user.
     pub(super) fn join_user_room(&self, slot: Slot, key: SocketKey) {
-        let Some(identity) = self.identity(slot) else {
-            return;
-        };
+        if let Some(room) = self.user_room(slot) {
+            // The bus delivers to it already if a gate established the identity, see `prepare_rooms`.
+            drop(self.worker.shard.join(key, &mut vec![room]));
+        }
+    }
+
+    /// The room of a socket's user, if its identity is known.
+    pub(super) fn user_room(&self, slot: Slot) -> Option<Room> {
+        let identity = self.identity(slot)?;
         let pattern = &self.worker.settings.identity.user_room;
-        let room = user_room(pattern, &identity.user);
-        // The CONNECT response does not wait for the bus, like nothing else that is local.
-        drop(self.worker.shard.join(key, &mut vec![room]));
+        Some(user_room(pattern, &identity.user))
     }
 
     /// Replaces the identity of a connected socket, which moves to the room of the new user.

@@ -74,6 +74,16 @@ impl Worker {
         (!self.gates.is_empty() || self.app.identifies()).then_some(rooms)
     }
 
+    /// Whether a gate or the app reads the query of the request that opens a session.
+    pub fn keeps_query(&self) -> bool {
+        self.app.handshake_headers().is_some() || self.gates.read_query()
+    }
+
+    /// Whether a gate or the app reads its cookies.
+    pub fn keeps_cookies(&self) -> bool {
+        self.app.handshake_headers().is_some() || self.gates.read_cookies()
+    }
+
     /// The session with this id, if it lives on this worker.
     pub fn session(&self, id: EngineId) -> Option<Addr<Session>> {
         let sessions = self.sessions.borrow();

@@ -52,14 +52,20 @@ fn handshake(
         values.filter_map(|value| value.to_str().ok().map(str::to_owned))
     };
     Handshake {
-        query: request.query.to_owned(),
+        query: match endpoint.worker.keeps_query() {
+            true => request.query.to_owned(),
+            false => String::new(),
+        },
         headers: names
             .iter()
             .flat_map(|name| values(name).map(|value| (*name, value)))
             .collect(),
-        cookies: values(header::COOKIE.as_str())
-            .collect::<Vec<_>>()
-            .join("; "),
+        cookies: match endpoint.worker.keeps_cookies() {
+            true => values(header::COOKIE.as_str())
+                .collect::<Vec<_>>()
+                .join("; "),
+            false => String::new(),
+        },
         address: request.client,
         secure: endpoint.settings.is_secure(headers, request.peer),
         revision: REVISION,

@@ -17,8 +17,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("protocol", &["model"]),
     ("outbox", &["protocol", "model"]),
-    // Certificates are part of what `roomwire check` checks.
-    ("config", &["model", "tls", "verbs"]),
+    ("token", &[]),
+    // Certificates and keys are part of what `roomwire check` checks.
+    ("config", &["model", "tls", "token", "verbs"]),
     ("tls", &["metrics"]),
     (
         "upstream",
@@ -32,9 +33,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "metrics", "store", "logging",
         ],
     ),
+    // Of the app, its gates alone.
     (
         "auth",
-        &["config", "model", "health", "metrics", "store", "logging"],
+        &[
+            "app", "token", "tls", "config", "model", "health", "metrics", "store", "logging",
+        ],
     ),
     // Decisions as values.
     ("rules", &["config", "model", "metrics"]),
@@ -107,7 +111,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "logging",
         ],
     ),
-    ("cli", &["config"]),
+    ("cli", &["auth", "token", "config", "metrics", "model"]),
     ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.
     // Of the apps, only what a version of Open WebUI means.
@@ -389,6 +393,7 @@ fn every_key_of_the_configuration_is_read() {
             "per_client" => "connections_per_ip",
             "secrets" | "secrets_file" => "signing_secrets",
             "events" => "route_table",
+            "secret_file" | "public_key_file" => "static_keys",
             key => key,
         };
         let read = format!(".{field}");

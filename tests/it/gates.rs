@@ -25,6 +25,7 @@ fn rejection(code: &'static str, message: &str) -> Decision {
     Decision::Reject(GateRejection {
         code: code.into(),
         message: message.to_owned(),
+        temporary: false,
     })
 }
 

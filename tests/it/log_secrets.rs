@@ -5,6 +5,7 @@ use crate::support::open_webui::Backend;
 use crate::support::process::{Node, listening_address};
 use crate::support::redis::RedisServer;
 use crate::support::tls::Files;
+use crate::support::tokens;
 use crate::support::{TestServer, WebsocketClient};
 use serde_json::json;
 
@@ -159,5 +160,65 @@ async fn no_token_and_no_key_of_open_webui_is_logged() {
             let shown = lines.iter().find(|line| line.contains(secret));
             assert_eq!(shown, None, "{secret}");
         }
+    }
+}
+
+#[actix_rt::test]
+async fn no_token_of_a_client_is_logged() {
+    let node = Node::start(&[
+        ("ROOMWIRE_AUTH__SECRET", tokens::SECRET),
+        ("ROOMWIRE_AUTH__SOURCES", "auth,header,query,cookie"),
+        (
+            "ROOMWIRE_AUTH__JWKS_URL",
+            "http://127.0.0.1:1/jwks?key=url-s3cret",
+        ),
+        ("RUST_LOG", "trace"),
+        ("ROOMWIRE_DRAIN__GRACE", "1ms"),
+    ]);
+    let mut lines = node.lines_until("listening on http");
+    let address = listening_address(lines.last().unwrap()).to_owned();
+    let claims = json!({"jti": "id-s3cret", "team": "claim-s3cret"});
+    let valid = tokens::token(claims);
+    let expired = tokens::token(json!({"exp": tokens::seconds(-60), "jti": "id-s3cret"}));
+    let forged = valid.replace("eyJ", "eyK");
+    for token in [&valid, &expired, &forged] {
+        let query = format!("/socket.io/?EIO=4&transport=websocket&token={token}");
+        let bearer = format!("Bearer {token}");
+        let cookie = format!("token={token}");
+        let headers = [("Authorization", &*bearer), ("Cookie", &*cookie)];
+        let auth = json!({"token": token});
+        let plain = "/socket.io/?EIO=4&transport=websocket";
+        for (target, headers, auth) in [
+            (plain, &headers[..0], &*auth.to_string()),
+            (plain, &headers[..1], ""),
+            (plain, &headers[1..], ""),
+            (&*query, &headers[..0], ""),
+        ] {
+            let client = WebsocketClient::handshake(&address, target, headers, false).await;
+            let mut client = client.unwrap_or_else(|rejected| panic!("{rejected:?}"));
+            client.text().await;
+            client.send(&format!("40{auth}")).await;
+            let accepted = client.text().await.starts_with("40{");
+            assert_eq!(accepted, *token == valid, "{target}");
+            client
+                .send(&format!(r#"421["roomwire:auth","{token}"]"#))
+                .await;
+            client.send("1").await;
+            client.rest().await;
+        }
+    }
+    node.signal("TERM");
+    lines.extend(node.lines_until("stopped"));
+    let expected = ["token_expired", "TRACE", "key set not fetched"];
+    for text in expected {
+        assert!(lines.iter().any(|line| line.contains(text)), "{text}");
+    }
+    let parts = [&valid, &expired, &forged].map(|token| token.split('.'));
+    // The header is the same for every token of its kind.
+    let parts = parts.into_iter().flat_map(|parts| parts.skip(1));
+    let secrets = [tokens::SECRET, "id-s3cret", "claim-s3cret", "url-s3cret"];
+    for secret in secrets.into_iter().chain(parts) {
+        let shown = lines.iter().find(|line| line.contains(secret));
+        assert_eq!(shown, None, "{secret}");
     }
 }

@@ -26,6 +26,17 @@ pub enum RoomChange {
     Vanished(Namespace, Room),
 }
 
+impl RoomChange {
+    /// The room.
+    pub fn name(&self) -> (Namespace, Room) {
+        match self {
+            Self::Appeared(namespace, room) | Self::Vanished(namespace, room) => {
+                (namespace.clone(), room.clone())
+            }
+        }
+    }
+}
+
 /// Number of a room among its worker's rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RoomKey(pub(super) u32);

@@ -214,6 +214,12 @@ impl Rooms {
         ids.find(id, &self.sockets)
     }
 
+    /// Whether a room has members on this worker.
+    pub fn has_room(&self, namespace: &Namespace, room: &Room) -> bool {
+        let key = self.namespace_keys.get(namespace);
+        key.is_some_and(|key| self.namespaces[*key as usize].rooms.contains_key(room))
+    }
+
     /// The rooms that the socket has joined.
     pub fn joined(&self, key: SocketKey) -> Vec<Room> {
         let socket = self.sockets[key.0 as usize].as_ref();

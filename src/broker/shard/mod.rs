@@ -5,6 +5,7 @@
 
 mod calls;
 mod dispatch;
+mod holds;
 mod queries;
 pub mod state;
 
@@ -17,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix::Recipient;
 use tokio::sync::oneshot;
 
+pub use self::holds::RoomHold;
 use self::state::{ShardLimits, State};
 use super::directory::Directory;
 use super::fanout;
@@ -198,7 +200,11 @@ impl Shard {
         if state.changes.is_empty() {
             return;
         }
-        let changes = std::mem::take(&mut state.changes);
+        let mut changes = std::mem::take(&mut state.changes);
+        if !state.holds.is_empty() {
+            let holds = &state.holds;
+            changes.retain(|change| !holds.contains_key(&change.name()));
+        }
         let Some(bus) = self.directory.bus() else {
             return;
         };

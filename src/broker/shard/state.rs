@@ -1,6 +1,7 @@
 //! The state of one shard.
 
 use actix::Recipient;
+use hashbrown::HashMap;
 use log::warn;
 
 use crate::broker::acks::Acks;
@@ -14,7 +15,7 @@ use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{Room, Selector, SocketChange, SocketEvent, SocketId};
+use crate::model::{Namespace, Room, Selector, SocketChange, SocketEvent, SocketId};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
 use crate::protocol::WireFormat;
 
@@ -44,6 +45,8 @@ pub struct State {
     pub batch: Batch,
     /// Rooms that appeared or vanished and are not reported to the bridge yet.
     pub changes: Vec<RoomChange>,
+    /// Rooms that sockets will join soon, with the number of those sockets.
+    pub holds: HashMap<(Namespace, Room), u32>,
     /// Whether the sockets have an observer.
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
@@ -69,6 +72,7 @@ impl State {
             pending: PendingDispatches::default(),
             batch: Batch::default(),
             changes: Vec::new(),
+            holds: HashMap::new(),
             observed: false,
             events: Vec::new(),
             notifying: false,

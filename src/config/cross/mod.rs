@@ -2,10 +2,11 @@
 //! must fit together, and warnings about combinations that are allowed.
 //!
 //! Called by `load` after each key has been read on its own. Looks at files only for the certificate, the client
-//! files and the secrets of webhooks.
+//! files, the keys of tokens and the secrets of webhooks.
 
 mod api;
 mod app;
+mod auth;
 mod bus;
 mod clients;
 mod limits;
@@ -24,6 +25,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     app::resolve(config, checker);
     relay::resolve(config, checker);
     api::resolve(config, checker);
+    auth::resolve(config, checker);
     clients::resolve(config, checker);
     webhook::resolve(config, checker);
 }
@@ -36,6 +38,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     app::check(config, checker);
     relay::check(config, checker);
     api::check(config, checker);
+    auth::check(config, checker);
     server::check(config, checker);
     webhook::check(config, checker);
 }

@@ -7,6 +7,7 @@
 
 mod api;
 mod app;
+mod auth;
 mod bus;
 mod cors;
 mod drain;
@@ -24,6 +25,7 @@ mod webhook;
 pub(in crate::config) use api::ApiKeyEntry;
 pub use api::{ApiConfig, ApiKey, AuditedVerbs};
 pub use app::{AppConfig, AppKind};
+pub use auth::{AuthConfig, AuthKeyEntry, StaticKey, jwks_tls};
 pub use bus::{BusConfig, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
@@ -47,6 +49,7 @@ table! {
         server: ServerConfig,
         engine: EngineConfig,
         socket: SocketConfig,
+        auth: AuthConfig,
         identity: IdentityConfig,
         limits: LimitsConfig,
         cors: CorsConfig,

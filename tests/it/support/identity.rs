@@ -36,7 +36,7 @@ impl ConnectGate for HeaderIdentity {
             grants: grants.collect(),
             ..Identity::default()
         };
-        GateOutcome::Now(Decision::Allow(identity))
+        GateOutcome::Now(Decision::Allow(identity.into()))
     }
 }
 

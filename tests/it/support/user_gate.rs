@@ -35,10 +35,11 @@ impl ConnectGate for UserGate {
 
     fn refresh(&self, request: &GateRequest<'_>) -> GateOutcome {
         let decision = match identity(request.auth) {
-            Some(identity) => Decision::Allow(identity),
+            Some(identity) => Decision::Allow(identity.into()),
             None => Decision::Reject(GateRejection {
                 code: "token_malformed".into(),
                 message: "no user".to_owned(),
+                temporary: false,
             }),
         };
         if !request.auth.contains("slow") {
@@ -51,7 +52,8 @@ impl ConnectGate for UserGate {
     }
 
     fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
-        GateOutcome::Now(identity(request.auth).map_or(Decision::Pass, Decision::Allow))
+        let allow = |it: Identity| Decision::Allow(it.into());
+        GateOutcome::Now(identity(request.auth).map_or(Decision::Pass, allow))
     }
 }
 
