@@ -15,7 +15,7 @@ use crate::support::server::config;
 use crate::support::user_gate::users;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, eventually};
 
-const REVOKED: &str = r#"44{"message":"the token is revoked","data":{"code":"token_revoked"}}"#;
+const REVOKED: &str = r#"44{"message":"The token was revoked","data":{"code":"token_revoked"}}"#;
 const NOTICE: &str = r#"42["roomwire:auth_revoked",{"code":"token_revoked"}]"#;
 
 async fn two_nodes() -> TestCluster<2> {
