@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use url::Url;
 
-use crate::config::{self, Loaded, Problem, Sources};
+use crate::config::{self, Loaded, Problem, Sources, WebhookUrl};
 use token::TokenVerb;
 
 /// Exit code for an invalid configuration; clap uses the same for invalid arguments.
@@ -70,6 +70,11 @@ pub enum CommandLineVerb {
         #[command(subcommand)]
         verb: TokenVerb,
     },
+    /// Work with the HTTP backends of the configuration
+    Webhook {
+        #[command(subcommand)]
+        verb: WebhookVerb,
+    },
     /// Print the effective configuration as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead
@@ -78,6 +83,21 @@ pub enum CommandLineVerb {
         /// Print the file with all keys and their shipped values instead
         #[arg(long, conflicts_with = "reference")]
         default: bool,
+    },
+}
+
+/// A command about webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum WebhookVerb {
+    /// Send the dead letters of the cluster again, in order, and remove those that are accepted; exit with 1 if some are
+    /// left
+    Replay,
+    /// Send a backend every kind of request, signed with the configured secrets, with a wrong signature and unsigned,
+    /// and judge its responses; exit with 1 if one is wrong
+    Test {
+        /// The backend, as http://host:port/path
+        #[arg(value_name = "URL", value_parser = WebhookUrl::parse)]
+        url: WebhookUrl,
     },
 }
 
@@ -268,6 +288,15 @@ mod tests {
             CommandLineVerb::Config { reference, default }
         );
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
+        let url = WebhookUrl::parse("http://host/hook").unwrap();
+        let test = CommandLineVerb::Webhook {
+            verb: WebhookVerb::Test { url },
+        };
+        assert_eq!(verb(&["webhook", "test", "http://host/hook"]), test);
+        for arguments in [&["webhook"][..], &["webhook", "test", "host"]] {
+            let all = [&["roomwire"], arguments].concat();
+            assert!(Cli::try_parse_from(all).is_err(), "{arguments:?}");
+        }
     }
 
     #[test]

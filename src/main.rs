@@ -1,14 +1,18 @@
 //! The `roomwire` binary.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use log::{info, warn};
 use roomwire::cli::signals::{SignalRequest, Signals};
-use roomwire::cli::{self, Cli, CommandLineVerb};
-use roomwire::config::Loaded;
+use roomwire::cli::{self, Cli, CommandLineVerb, WebhookVerb};
+use roomwire::config::{Loaded, WebhookConfig, WebhookUrl};
 use roomwire::live::{self, Options, Severity};
 use roomwire::logging::{self, Logging};
-use roomwire::server::{Reloader, Server};
+use roomwire::model::Random;
+use roomwire::model::random::OsRandom;
+use roomwire::server::{Reloader, Server, replay_dead_letters};
+use roomwire::trial;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
             check(&cli, live.then_some(Options { url, idle }))
         }
         CommandLineVerb::Openapi => openapi(),
+        CommandLineVerb::Webhook { verb } => webhook(&cli, &verb),
         CommandLineVerb::Config { reference, default } => {
             cli::print_config(&cli, reference, default)
         }
@@ -62,6 +67,42 @@ fn check(cli: &Cli, live: Option<Options>) -> ExitCode {
         Severity::Error => ExitCode::FAILURE,
         Severity::Fine | Severity::Warning => ExitCode::SUCCESS,
     }
+}
+
+fn webhook(cli: &Cli, verb: &WebhookVerb) -> ExitCode {
+    let loaded = match cli::load(cli) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let config = &loaded.config;
+    let passed = actix_rt::System::new().block_on(async {
+        match verb {
+            WebhookVerb::Replay => {
+                let replayed = replay_dead_letters(config, cli::print_line).await?;
+                anyhow::Ok(replayed.left == 0)
+            }
+            WebhookVerb::Test { url } => test_backend(&config.webhook, url).await,
+        }
+    });
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            cli::print_error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether the backend passes every check.
+async fn test_backend(config: &WebhookConfig, url: &WebhookUrl) -> anyhow::Result<bool> {
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let rows = trial::run(config, url, &random).await?;
+    cli::print_line(trial::render(&rows).trim_end());
+    if config.signing_secrets.is_empty() {
+        cli::print_line("webhook.secrets is empty: requests are not signed");
+    }
+    Ok(rows.iter().all(trial::Row::is_passed))
 }
 
 fn serve(cli: &Cli) -> ExitCode {

@@ -15,9 +15,11 @@ pub struct SocketInterest {
 impl Observer for SocketInterest {
     fn on_event(&self, event: &SocketEvent) {
         let presence = match event.change {
-            SocketChange::Connected => SocketPresence::Connected,
+            SocketChange::Connected { .. } => SocketPresence::Connected,
             SocketChange::Disconnected { .. } => SocketPresence::Disconnected,
-            SocketChange::Joined(_) | SocketChange::Left(_) => return,
+            SocketChange::Identified { .. } | SocketChange::Joined(_) | SocketChange::Left(_) => {
+                return;
+            }
         };
         let change = InterestChange::Socket(event.namespace.clone(), event.socket, presence);
         self.bridge.do_send(Interest {

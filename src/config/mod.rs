@@ -52,10 +52,10 @@ pub use room_policy::{PolicyCondition, RoomPolicy};
 pub use tables::{
     ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, AuthConfig, AuthKeyEntry, BusConfig,
     Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HookRoute,
-    HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat,
-    OpenWebuiConfig, PublicProbes, RateSubject, RelayConfig, RoomRule, SentinelConfig,
-    ServerConfig, SessionsPerUser, SocketConfig, StaticKey, Transports, UpstreamConfig,
-    UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
+    HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat, NoticeKind,
+    NoticesConfig, OpenWebuiConfig, PublicProbes, RateSubject, RelayConfig, RoomRule,
+    SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey, Transports,
+    UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

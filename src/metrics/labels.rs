@@ -315,6 +315,17 @@ labels! {
         /// Not sent: its client left meanwhile.
         Abandoned = "abandoned",
     ;
+    /// What became of a webhook notice.
+    NoticeResult("result"):
+        /// Accepted by the receiver.
+        Delivered = "delivered",
+        /// It and its opposite happened within `webhook.notices.debounce`.
+        Cancelled = "cancelled",
+        /// Kept in Redis for `roomwire webhook replay`.
+        DeadLetter = "dead_letter",
+        /// Lost: beyond a limit, or given up without Redis.
+        Dropped = "dropped",
+    ;
     /// Result for a token presented by a client.
     SignIn("result"):
         Verified = "verified",

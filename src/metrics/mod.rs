@@ -19,9 +19,9 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
-    Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, Origin, RelayErrorCode,
-    ReloadResult, RequestRejection, SessionConflict, SignIn, SlowPolicy, TokenResult, Transport,
-    UpstreamEventKind, UpstreamRejection, UpstreamState,
+    Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, NoticeResult, Origin,
+    RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn, SlowPolicy,
+    TokenResult, Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -203,6 +203,16 @@ metrics! {
     api_requests_total: Counters<ApiResult>,
     /// Time from the head of a request to the HTTP API to its response. A call includes the wait for acks.
     api_request_seconds: Histogram,
+    /// Webhook notices, by what became of them.
+    webhook_notices_total: Counters<NoticeResult>,
+    /// Webhook notices that wait for their receiver.
+    webhook_notices_queued: Gauge,
+    /// Bytes of webhook notices that wait for their receiver.
+    webhook_notice_queue_bytes: Gauge,
+    /// Requests with webhook notices that failed, and are sent again unless they are given up.
+    webhook_notice_failures_total: Counter,
+    /// Time from what a webhook notice is about until its receiver has accepted it.
+    webhook_notice_delay_seconds: Histogram,
     /// Requests to Open WebUI backends that received a response, by subject.
     open_webui_requests_total: Counters<BackendRequest>,
     /// Requests to Open WebUI backends that failed or timed out.

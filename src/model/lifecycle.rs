@@ -1,6 +1,8 @@
 //! What happens to the sockets of a node.
 
-use super::{Namespace, Room, SocketId};
+use std::rc::Rc;
+
+use super::{Identity, Namespace, Room, SocketId};
 
 /// One step in the life of a socket, after it has taken effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +16,15 @@ pub struct SocketEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketChange {
     /// It receives events from now on, and is in no room but its own.
-    Connected,
+    Connected {
+        /// The identity that a gate established.
+        identity: Option<Rc<Identity>>,
+    },
+    /// It belongs to another user from now on.
+    Identified {
+        /// The identity of that user.
+        identity: Rc<Identity>,
+    },
     /// It is in this room, and was not before.
     Joined(Room),
     /// It is not in this room any more.

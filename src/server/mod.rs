@@ -5,63 +5,62 @@
 mod api;
 mod app;
 mod auth;
+mod bus;
 mod drain;
 mod drain_plan;
 mod listen;
 mod log_start;
 mod name;
+mod notices;
 mod reload;
 mod reloadable;
+mod replay;
 mod tls;
 mod users;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use actix_server::ServerHandle;
 use anyhow::Context as _;
-use log::{debug, info, warn};
+use log::{info, warn};
 use tokio::sync::Notify;
 
-use crate::app::AppFactory;
 use crate::app::gate::GateFactory;
 use crate::auth::{Users, Verifier};
-use crate::broker::{Directory, Ingress};
-use crate::bus::link::{Link, LinkEvents};
-use crate::bus::redis::{RedisLink, RedisStore};
-use crate::cluster::messages::{Forward, Leave, RouterAddresses};
-use crate::cluster::start::{self, BridgeContext, BridgeHandles, ComposeDialects};
+use crate::broker::Ingress;
+use crate::cluster::messages::Leave;
 use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
 use crate::http::client_files::ClientFiles;
-use crate::http::demo::Demo;
 use crate::http::internal::InternalSite;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
+use crate::notices::Notices;
 use crate::outbox::Budget;
 use crate::session::SessionSettings;
-use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
-use crate::webhook::Webhooks;
 use api::{ApiListener, ApiParts};
 use app::apps;
 use auth::Authentication;
+pub use bus::BusHandles;
+use bus::{bridge_context, start_bus};
 use listen::{bind, serve, serve_internal};
 use log_start::log_start;
 use name::claim_name;
+use notices::start_notices;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
+pub use replay::replay_dead_letters;
 use tls::WatchedIdentity;
-use worker::{Blueprint, endpoint_settings, outbox_memory};
+use worker::{Blueprint, BuiltWorkers, Pages, endpoint_settings, outbox_memory};
 
 /// How long a stopping node waits for its sessions to end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -82,6 +81,7 @@ pub struct Server {
     routers: Arc<WorkerRouters>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
+    notices: Option<Notices>,
 }
 
 /// The internal listener of a node.
@@ -90,46 +90,11 @@ struct Internal {
     handle: ServerHandle,
 }
 
-/// The bus that connects a node to the others.
-pub struct BusHandles {
-    pub link: Arc<dyn Link>,
-    pub events: LinkEvents,
-    pub store: Arc<dyn Store>,
-    /// Composes the dialects of a node.
-    pub dialects: ComposeDialects,
-}
-
 /// What the embedding program adds to a node.
 #[derive(Clone, Default)]
 pub struct Extensions {
     /// Checks that clients must pass before they reach the app, in this order.
     pub gates: Vec<GateFactory>,
-}
-
-impl BusHandles {
-    /// A bus with the shipped dialects.
-    pub fn new(link: Arc<dyn Link>, events: LinkEvents, store: Arc<dyn Store>) -> Self {
-        Self {
-            link,
-            events,
-            store,
-            dialects: start::dialects,
-        }
-    }
-
-    /// The bus over Redis, if the configuration names one. Does not wait for the connection.
-    ///
-    /// # Errors
-    /// The URL cannot be used.
-    pub fn from_config(config: &Config, random: &Arc<dyn Random>) -> anyhow::Result<Option<Self>> {
-        let Some(settings) = start::redis_settings(&config.bus)? else {
-            return Ok(None);
-        };
-        debug!(target: "roomwire::cluster", "Using Redis to manage websockets.");
-        let store = Arc::new(RedisStore::new(settings.clone()));
-        let (link, events) = RedisLink::start(settings, Arc::clone(random));
-        Ok(Some(Self::new(link, events, store)))
-    }
 }
 
 impl Server {
@@ -153,7 +118,7 @@ impl Server {
         random: Arc<dyn Random>,
         extensions: Extensions,
     ) -> anyhow::Result<Self> {
-        let (metrics, router_addresses, routers, drain_requested) = Default::default();
+        let (metrics, drain_requested, router_addresses, routers) = Default::default();
         let health = starting_health(bus.as_ref(), &config);
         // First, so that probes get responses while the node starts.
         let store = bus.as_ref().map(|bus| Arc::clone(&bus.store));
@@ -163,14 +128,14 @@ impl Server {
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
-        metrics.node_info.set(node.as_str());
-        let reloadable = reloadable_parts(&config, &metrics, &random)?;
         let shared = (&metrics, &random);
+        let reloadable = ReloadableParts::new(&config, shared)?;
         let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
         let identifies = !gates.is_empty() || app.identifies();
-        let users = users::users(&config, &directory, store, &health, identifies).await;
+        let users = users::users(&config, &directory, store.clone(), &health, identifies).await;
+        let notices = start_notices(&config, &reloadable, &directory, store, &random);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),
@@ -183,16 +148,15 @@ impl Server {
             forward,
             random: Arc::clone(&random),
             health: Arc::clone(&health),
-            demo: Arc::new(demo(&config, node, address, &client_files)),
-            client_files: Arc::new(client_files),
+            pages: Pages::new(&config, node, address, client_files),
             routers: Arc::clone(&routers),
             router_addresses,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
             api: api.for_workers(&config),
             gate_factories: gates,
-            registered: Mutex::new(vec![None; config.server.workers]),
-            next_worker: AtomicUsize::new(0),
+            notices: notices.as_ref().map(|notices| Arc::clone(notices.intake())),
+            built: BuiltWorkers::default(),
             config,
         });
         let (handle, api) = open(&blueprint, (listener, address), node, api)?;
@@ -211,6 +175,7 @@ impl Server {
             routers,
             lease,
             leave,
+            notices,
         })
     }
 
@@ -314,6 +279,9 @@ impl Server {
         if !app.is_settled() {
             warn!(node:% = self.node; "stopped before the app completed its work for disconnected clients");
         }
+        if let Some(notices) = self.notices {
+            notices.stop().await;
+        }
         self.handle.stop(false).await;
         if let Some(lease) = &self.lease {
             lease.release().await;
@@ -362,75 +330,10 @@ fn start_internal(
     Ok(Some(Internal { address, handle }))
 }
 
-/// The settings that can change while the node runs.
-fn reloadable_parts(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    random: &Arc<dyn Random>,
-) -> anyhow::Result<ReloadableParts> {
-    let webhooks = Webhooks::new(&config.webhook, Arc::clone(metrics), Arc::clone(random))?;
-    Ok(ReloadableParts::new(config, webhooks))
-}
-
 /// The health of a starting node, whose bus, if it has one, is not connected yet.
 fn starting_health(bus: Option<&BusHandles>, config: &Config) -> Arc<Health> {
     let bus = bus.map_or(BusState::Off, |_| BusState::Down);
     Arc::new(Health::new(bus, config.bus.required))
-}
-
-/// The demo page, if it is enabled.
-fn demo(
-    config: &Config,
-    node: NodeId,
-    address: SocketAddr,
-    client_files: &ClientFiles,
-) -> Option<Demo> {
-    let stock_client = client_files.has_client();
-    Demo::new(config, node.as_str(), address.port(), stock_client)
-}
-
-/// What the bridge needs from its node.
-fn bridge_context(
-    config: &Config,
-    node: NodeId,
-    app: &dyn AppFactory,
-    metrics: &Arc<Metrics>,
-    health: &Arc<Health>,
-    router_addresses: &RouterAddresses,
-) -> BridgeContext {
-    BridgeContext {
-        node,
-        workers: config.server.workers,
-        max_depth: config.socket.max_depth,
-        metrics: Arc::clone(metrics),
-        health: Arc::clone(health),
-        routers: Arc::clone(router_addresses),
-        command_observers: app.command_observers(),
-    }
-}
-
-/// With a bus, the recipients of its bridge.
-type BridgeRecipients = (Option<Recipient<Forward>>, Option<Recipient<Leave>>);
-
-/// The directory of the node, and the recipients of its bridge.
-fn start_bus(
-    config: &Config,
-    bus: Option<BusHandles>,
-    context: BridgeContext,
-) -> (Arc<Directory>, BridgeRecipients) {
-    let Some(bus) = bus else {
-        let BridgeContext {
-            node,
-            workers,
-            metrics,
-            ..
-        } = context;
-        return (Directory::new(node, workers, None, metrics), (None, None));
-    };
-    let dialects = (bus.dialects)(&config.bus, context.node);
-    let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, context);
-    let BridgeHandles { forward, leave } = started.handles;
-    (started.directory, (Some(forward), Some(leave)))
 }
 
 /// Starts to accept clients, and opens the API.
@@ -440,6 +343,7 @@ fn open(
     node: NodeId,
     api: ApiParts,
 ) -> anyhow::Result<(ServerHandle, Option<ApiListener>)> {
+    blueprint.directory.metrics().node_info.set(node.as_str());
     let handle = serve(Arc::clone(blueprint), listener)?;
     let api = api.open(blueprint)?;
     blueprint.health.set_phase(Phase::Serving);

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::api::KeyRing;
 use crate::config::{Config, DrainConfig, RelayConfig, Reloadable};
+use crate::metrics::Metrics;
+use crate::model::Random;
+use crate::tls::InvalidTls;
 use crate::transport::access::AccessPolicy;
 use crate::webhook::Webhooks;
 
@@ -18,14 +21,22 @@ pub(super) struct ReloadableParts {
 }
 
 impl ReloadableParts {
-    pub(super) fn new(config: &Config, webhooks: Arc<Webhooks>) -> Self {
-        Self {
+    /// What the settings of a starting node are used by.
+    ///
+    /// # Errors
+    /// A file for TLS cannot be used.
+    pub(super) fn new(
+        config: &Config,
+        (metrics, random): (&Arc<Metrics>, &Arc<dyn Random>),
+    ) -> Result<Self, InvalidTls> {
+        let webhooks = Webhooks::new(&config.webhook, Arc::clone(metrics), Arc::clone(random))?;
+        Ok(Self {
             access: Reloadable::new(AccessPolicy::new(&config.cors, &config.server)),
             rules: Reloadable::new(config.app.relay.clone()),
             drain: Reloadable::new(config.drain.clone()),
             webhooks,
             keys: Reloadable::new(KeyRing::new(&config.api)),
-        }
+        })
     }
 
     pub(super) fn replace(&self, config: &Config) {

@@ -1,5 +1,6 @@
 //! Builds the parts of each worker on its own thread.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
 
+use super::notices::watch;
 use super::reloadable::ReloadableParts;
 use crate::api::{ApiSlot, LastSeen};
 use crate::app::gate::{GateFactory, Gates};
@@ -21,6 +23,7 @@ use crate::http::demo::Demo;
 use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
+use crate::notices::Intake;
 use crate::outbox::{Bounds, Budget, Share};
 use crate::session::{Enforcer, Identification, SessionSettings, Worker};
 use crate::tls::TlsIdentity;
@@ -48,8 +51,7 @@ pub(super) struct Blueprint {
     pub(super) forward: Option<Recipient<Forward>>,
     pub(super) random: Arc<dyn Random>,
     pub(super) health: Arc<Health>,
-    pub(super) client_files: Arc<ClientFiles>,
-    pub(super) demo: Arc<Option<Demo>>,
+    pub(super) pages: Pages,
     pub(super) sessions: Arc<SessionSettings>,
     pub(super) limits: Arc<crate::limits::Limits>,
     pub(super) outbox_memory: Arc<Budget>,
@@ -61,15 +63,50 @@ pub(super) struct Blueprint {
     pub(super) app: Box<dyn AppFactory>,
     pub(super) api: WorkerApi,
     pub(super) gate_factories: Vec<GateFactory>,
-    pub(super) registered: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
-    pub(super) next_worker: AtomicUsize,
+    pub(super) notices: Option<Arc<Intake>>,
+    pub(super) built: BuiltWorkers,
+}
+
+/// What the public port serves to browsers besides Socket.IO.
+pub(super) struct Pages {
+    client_files: Arc<ClientFiles>,
+    /// `None` inside if it is disabled.
+    demo: Arc<Option<Demo>>,
+}
+
+impl Pages {
+    /// The demo page, if it is enabled, and the files of the stock client.
+    pub(super) fn new(
+        config: &Config,
+        node: NodeId,
+        address: SocketAddr,
+        client_files: ClientFiles,
+    ) -> Self {
+        let stock_client = client_files.has_client();
+        let demo = Demo::new(config, node.as_str(), address.port(), stock_client);
+        Self {
+            client_files: Arc::new(client_files),
+            demo: Arc::new(demo),
+        }
+    }
+}
+
+/// The workers that have been built.
+#[derive(Default)]
+pub(super) struct BuiltWorkers {
+    next_worker: AtomicUsize,
+    /// By index of the worker.
+    routers: Mutex<Vec<Option<Addr<WorkerRouter>>>>,
 }
 
 impl Blueprint {
     /// Builds the parts of the next worker on its thread. All workers are built before the first connection
     /// is accepted.
     pub(super) fn build_worker(&self) -> Site {
-        let number = self.next_worker.fetch_add(1, Ordering::Relaxed);
+        let number = self
+            .registration
+            .next_worker
+            .fetch_add(1, Ordering::Relaxed);
         let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
         let shard = self.build_shard(index);
         self.directory.enter(
@@ -83,6 +120,7 @@ impl Blueprint {
             let shard = Rc::clone(&shard);
             CommandSender::new(move |command| shard.dispatch(command))
         });
+        let app = watch(self.notices.as_ref(), &shard, app);
         let worker = Worker::new(
             shard,
             app,
@@ -113,8 +151,8 @@ impl Blueprint {
         Site {
             endpoint,
             health: Arc::clone(&self.health),
-            client_files: Arc::clone(&self.client_files),
-            demo: Arc::clone(&self.demo),
+            client_files: Arc::clone(&self.pages.client_files),
+            demo: Arc::clone(&self.pages.demo),
             probes: self.config.server.public_probes,
             api: self.api.public.clone(),
         }
@@ -152,10 +190,11 @@ impl Blueprint {
     }
 
     fn register_router(&self, index: WorkerIndex, router: Addr<WorkerRouter>) {
-        let mut registered = self
-            .registered
+        let routers = &self.built.routers;
+        let mut registered = routers
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        registered.resize(self.config.server.workers, None);
         registered[index.get()] = Some(router);
         if let Some(all) = registered.iter().cloned().collect::<Option<Vec<_>>>() {
             let _ = self.router_addresses.set(

@@ -151,14 +151,17 @@ impl Session {
         if let Some(former) = self.connection.slot(&namespace) {
             self.drop_socket(former, "client namespace disconnect", ctx);
         }
-        let key = self.worker.shard.register(&namespace, socket, self.lane);
-        let entry = self.socket_mut(slot).and_then(|socket| {
-            socket.key = Some(key);
-            if let Some(identity) = effects.take_identity() {
-                socket.identity = Some(Box::new(LiveIdentity::new(Rc::from(identity))));
-            }
-            socket.entry.take()
-        });
+        let (shard, lane) = (Rc::clone(&self.worker.shard), self.lane);
+        let Some(connecting) = self.socket_mut(slot) else {
+            return false;
+        };
+        if let Some(identity) = effects.take_identity() {
+            connecting.identity = Some(Box::new(LiveIdentity::new(Rc::from(identity))));
+        }
+        let identity = connecting.identity.as_ref().map(|live| &live.identity);
+        let key = shard.register(&namespace, socket, lane, identity);
+        connecting.key = Some(key);
+        let entry = connecting.entry.take();
         self.join_user_room(slot, key);
         if let Some(mut entry) = entry {
             drop(self.worker.shard.join(key, &mut entry.rooms));

@@ -53,12 +53,13 @@ impl Session {
         }
         let is_same = same.is_some();
         let mut live = same.unwrap_or_else(|| Box::new(LiveIdentity::new(Rc::clone(&identity))));
-        live.replace(identity, clock::now());
+        live.replace(Rc::clone(&identity), clock::now());
         if let Some(socket) = self.socket_mut(slot) {
             socket.identity = Some(live);
         }
         self.add_seat(slot);
         if !is_same {
+            self.worker.shard.identified(key, &identity);
             self.join_user_room(slot, key);
             self.user_registered(slot);
         }

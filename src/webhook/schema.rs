@@ -30,6 +30,8 @@ pub enum HookBody<'a> {
     Disconnect(DisconnectHook<'a>),
     /// A client wants to do something with a room whose rule is `backend`.
     Authorize(AuthorizeHook<'a>),
+    /// Things that have happened. The response has no effect.
+    Notices(NoticesHook<'a>),
 }
 
 /// The socket that a request concerns.
@@ -134,6 +136,61 @@ pub struct AuthorizeHook<'a> {
     /// Name of the event that the client emits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<&'a str>,
+}
+
+/// Data of a request of the type `notices`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct NoticesHook<'a> {
+    /// In the order in which they happened, as far as the same socket is concerned. Each is a [`NoticeMessage`].
+    #[schema(value_type = Vec<NoticeMessage<'_>>)]
+    pub notices: Vec<&'a RawValue>,
+}
+
+/// Something that has happened.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct NoticeMessage<'a> {
+    /// Identifies the notice, also when it is sent again.
+    pub id: &'a str,
+    /// When it happened (RFC 3339, UTC).
+    pub timestamp: &'a str,
+    #[serde(flatten)]
+    pub body: NoticeBody<'a>,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum NoticeBody<'a> {
+    /// A socket is connected.
+    Connected(HookSocket<'a>),
+    /// A socket is gone.
+    Disconnected(DisconnectHook<'a>),
+    /// A socket has joined a room.
+    Joined(MemberNotice<'a>),
+    /// A socket has left a room.
+    Left(MemberNotice<'a>),
+    /// A room has its first member in the cluster.
+    RoomOccupied(RoomNotice<'a>),
+    /// A room has no member in the cluster any more.
+    RoomVacated(RoomNotice<'a>),
+    /// A client sent an event.
+    Event(EventHook<'a>),
+}
+
+/// Data of the notices `joined` and `left`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct MemberNotice<'a> {
+    #[serde(flatten)]
+    pub socket: HookSocket<'a>,
+    pub room: &'a str,
+}
+
+/// Data of the notices `room_occupied` and `room_vacated`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RoomNotice<'a> {
+    /// Namespace of the room, such as `/`.
+    pub namespace: &'a str,
+    pub room: &'a str,
 }
 
 #[cfg(test)]

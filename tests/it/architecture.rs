@@ -112,6 +112,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["auth", "token", "config", "metrics", "model"]),
+    (
+        "notices",
+        &[
+            "app", "broker", "webhook", "store", "config", "model", "metrics", "logging",
+        ],
+    ),
+    ("trial", &["webhook", "config", "model", "metrics", "tls"]),
     ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.
     // Of the apps, only what a version of Open WebUI means.

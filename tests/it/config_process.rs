@@ -182,7 +182,10 @@ fn an_unknown_variable_is_reported_with_the_key_it_probably_means() {
     let node = Node::start(&environment[..1]);
     for (name, meant) in [
         ("ROOMWIRE_REDIS_URL", "ROOMWIRE_BUS__REDIS_URL"),
-        ("ROOMWIRE_BIND", "ROOMWIRE_SERVER__BIND"),
+        (
+            "ROOMWIRE_BIND",
+            "ROOMWIRE_SERVER__BIND or ROOMWIRE_API__BIND",
+        ),
     ] {
         let line = format!("{name} (environment): has no effect");
         let hint = format!("did you mean {meant}?");

@@ -51,6 +51,8 @@ mod metrics;
 mod mixed_versions;
 mod namespaces;
 mod newcomers;
+mod notices;
+mod notices_process;
 mod open_webui_failures;
 mod open_webui_rooms;
 mod open_webui_sign_in;

@@ -27,7 +27,7 @@ use super::lifecycle::Observer;
 use super::messages::{Interest, InterestChange, Notice, QueueLimit, RoomsReady};
 use super::rooms::{RoomChange, SocketKey};
 use super::socket_interest::SocketInterest;
-use crate::model::{Namespace, Room, Selector, SocketChange, SocketId, WorkerIndex};
+use crate::model::{Identity, Namespace, Room, Selector, SocketChange, SocketId, WorkerIndex};
 use crate::outbox::{LaneId, Lanes, Offered, Packet, Share};
 use crate::protocol::WireFormat;
 
@@ -117,15 +117,33 @@ impl Shard {
     }
 
     /// Adds a socket, which from now on receives events for its namespace and for its own room.
-    pub fn register(&self, namespace: &Namespace, id: SocketId, lane: LaneId) -> SocketKey {
+    /// `identity` is for the observers.
+    pub fn register(
+        &self,
+        namespace: &Namespace,
+        id: SocketId,
+        lane: LaneId,
+        identity: Option<&Rc<Identity>>,
+    ) -> SocketKey {
         let mut state = self.state.borrow_mut();
         let key = state.rooms.register(namespace, id, lane);
         state.rooms.set_connected_at(key, unix_seconds());
         if state.observed {
-            state.record(key, SocketChange::Connected);
+            let identity = identity.cloned();
+            state.record(key, SocketChange::Connected { identity });
             self.notify_observers(state);
         }
         key
+    }
+
+    /// Notifies the observers that a socket belongs to another user.
+    pub fn identified(&self, key: SocketKey, identity: &Rc<Identity>) {
+        let mut state = self.state.borrow_mut();
+        if state.observed {
+            let identity = Rc::clone(identity);
+            state.record(key, SocketChange::Identified { identity });
+            self.notify_observers(state);
+        }
     }
 
     /// Removes a socket from every room. `reason` is for the observers.
@@ -277,7 +295,7 @@ mod tests {
 
     impl Observer for Greeter {
         fn on_event(&self, event: &SocketEvent) {
-            if event.change == SocketChange::Connected {
+            if matches!(event.change, SocketChange::Connected { .. }) {
                 self.0.get().unwrap().dispatch(Command::Join {
                     selector: Selector::socket(event.namespace.clone(), event.socket),
                     rooms: vec![Room::from("lobby")],
@@ -309,11 +327,17 @@ mod tests {
         let namespace = Namespace::main();
         let socket = SocketId::random(shard.directory().node(), shard.worker(), &OsRandom);
         let lane = shard.with_lanes(|lanes| lanes.open(WireFormat::default()));
-        let key = shard.register(&namespace, socket, lane);
+        let identity = Rc::new(Identity::default());
+        let key = shard.register(&namespace, socket, lane, Some(&identity));
         let [a, b] = ["a", "b"].map(Room::from);
         // The second room is beyond the limit, the first join of the third pair is a repetition.
         let _ = shard.join(key, &mut vec![a.clone(), b.clone()]);
         let _ = shard.join(key, &mut vec![a.clone()]);
+        let other = Rc::new(Identity {
+            user: "other".to_owned(),
+            ..Identity::default()
+        });
+        shard.identified(key, &other);
         shard.leave(key, &[a.clone(), b.clone()]);
         shard.dispatch(Command::Join {
             selector: Selector::everybody(namespace.clone()),
@@ -327,9 +351,12 @@ mod tests {
         shard.unregister(key, "transport close");
         let lobby = Room::from("lobby");
         let expected = [
-            SocketChange::Connected,
+            SocketChange::Connected {
+                identity: Some(identity),
+            },
             SocketChange::Joined(lobby.clone()),
             SocketChange::Joined(a.clone()),
+            SocketChange::Identified { identity: other },
             SocketChange::Left(a),
             SocketChange::Joined(b.clone()),
             SocketChange::Left(b),

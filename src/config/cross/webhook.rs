@@ -62,7 +62,7 @@ fn tls(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
         (None, Some(_)) => checker.reject("webhook.tls_key", "requires webhook.tls_cert"),
         _ => {}
     }
-    let has_tls = webhook.route_table.iter().any(|route| route.url.has_tls());
+    let has_tls = webhook.urls().iter().any(|url| url.has_tls());
     let files = [
         ("webhook.tls_ca", webhook.tls_ca.is_some()),
         ("webhook.tls_cert", webhook.tls_cert.is_some()),
@@ -74,11 +74,10 @@ fn tls(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
 
 /// A backend that others can reach cannot tell unsigned requests of this node from theirs.
 fn signatures(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
-    let is_reachable = |url: &crate::config::WebhookUrl| !url.is_loopback();
-    let mut urls = webhook.route_table.iter().map(|route| &route.url);
+    let urls = webhook.urls();
     if webhook.signing_secrets.is_empty()
         && checker.sound(&["webhook.secrets", "webhook.secrets_file"])
-        && let Some(url) = urls.find(|url| is_reachable(url))
+        && let Some(url) = urls.iter().find(|url| !url.is_loopback())
     {
         let message = format!("is empty: {url} cannot verify that requests come from this node");
         checker.warn("webhook.secrets", message);

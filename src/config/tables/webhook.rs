@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::notices::NoticesConfig;
 use crate::config::declare::{entry, table};
 use crate::config::entry::tables;
 use crate::config::forms::{MILLISECOND, duration, flag, list, number, size, text};
@@ -62,6 +63,9 @@ table! {
         route_table: Vec<HookRoute>,
         /// `secrets` and those of `secrets_file`.
         signing_secrets: Vec<Secret>,
+    }
+    tables {
+        notices: NoticesConfig,
     }
 }
 
@@ -136,9 +140,10 @@ impl WebhookConfig {
     /// Every URL once.
     pub fn urls(&self) -> Vec<&WebhookUrl> {
         let mut urls: Vec<&WebhookUrl> = Vec::new();
-        for route in &self.route_table {
-            if !urls.contains(&&route.url) {
-                urls.push(&route.url);
+        let routes = self.route_table.iter().map(|route| &route.url);
+        for url in routes.chain(&self.notices.url) {
+            if !urls.contains(&url) {
+                urls.push(url);
             }
         }
         urls

@@ -11,6 +11,7 @@ pub mod open_webui;
 pub mod polling;
 pub mod process;
 pub mod python;
+pub mod receiver;
 pub mod redis;
 pub mod server;
 pub mod slow_link;

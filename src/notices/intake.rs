@@ -1,0 +1,150 @@
+//! What workers pass to the notices of their node, without ever waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use log::warn;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use super::rooms::Marks;
+use crate::config::{NoticeKind, NoticesConfig};
+use crate::logging::Burst;
+use crate::metrics::Metrics;
+use crate::metrics::labels::NoticeResult;
+use crate::model::{Namespace, Payload, Room, SocketId};
+
+/// Number of messages from the workers that wait for the main thread.
+const CHANNEL: usize = 16_384;
+/// Bytes of these messages.
+const CHANNEL_BYTES: usize = 16 << 20;
+
+/// Something that happened to a socket.
+#[derive(Debug, Clone)]
+pub(super) struct Happening {
+    pub(super) at: SystemTime,
+    pub(super) namespace: Namespace,
+    pub(super) socket: SocketId,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) change: HappeningKind,
+}
+
+/// The kind of a [`Happening`].
+#[derive(Debug, Clone)]
+pub(super) enum HappeningKind {
+    Connected,
+    Disconnected(&'static str),
+    Joined(Room),
+    Left(Room),
+    Event { payload: Payload, ack: bool },
+}
+
+impl Happening {
+    /// Bytes that it occupies while it waits, approximately.
+    pub(super) fn cost(&self) -> usize {
+        let user = self.user.as_ref().map_or(0, |user| user.len());
+        let rest = match &self.change {
+            HappeningKind::Event { payload, .. } => payload.size(),
+            _ => 0,
+        };
+        size_of::<Self>() + user + rest
+    }
+}
+
+/// A message to the notices of a node.
+pub(super) enum IntakeMessage {
+    Happened(Happening),
+    /// The node stops: nothing follows, and nothing is held back any more.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Accepts what happens on the workers of a node, within limits.
+pub struct Intake {
+    config: NoticesConfig,
+    pub(super) marks: Marks,
+    sender: mpsc::Sender<IntakeMessage>,
+    bytes: AtomicUsize,
+    metrics: Arc<Metrics>,
+}
+
+impl Intake {
+    pub(super) fn new(
+        config: NoticesConfig,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Self>, mpsc::Receiver<IntakeMessage>) {
+        let (sender, receiver) = mpsc::channel(CHANNEL);
+        let intake = Self {
+            marks: Marks::new(config.debounce),
+            config,
+            sender,
+            bytes: AtomicUsize::new(0),
+            metrics,
+        };
+        (Arc::new(intake), receiver)
+    }
+
+    /// Whether events of clients are notices.
+    pub fn wants_events(&self) -> bool {
+        !self.config.events.is_empty()
+    }
+
+    /// Whether notices of this kind are sent.
+    pub(super) fn includes(&self, kind: NoticeKind) -> bool {
+        self.config.kinds.contains(&kind)
+    }
+
+    /// Whether notices are sent when rooms are occupied or vacated.
+    pub(super) fn counts_members(&self) -> bool {
+        let kinds = [NoticeKind::RoomOccupied, NoticeKind::RoomVacated];
+        kinds.into_iter().any(|kind| self.includes(kind))
+    }
+
+    /// Whether notices are about this room.
+    pub(super) fn is_about(&self, room: &str) -> bool {
+        let mut patterns = self.config.rooms.iter();
+        patterns.any(|pattern| pattern.matches(room))
+    }
+
+    /// Whether the event of a client is a notice.
+    pub(super) fn is_chosen(&self, event: &str) -> bool {
+        let mut patterns = self.config.events.iter();
+        patterns.any(|pattern| pattern.matches(event))
+    }
+
+    pub(super) fn offer(&self, happening: Happening) {
+        let cost = happening.cost();
+        let before = self.bytes.fetch_add(cost, Ordering::Relaxed);
+        // A single event always fits.
+        let fits = before == 0 || before + cost <= CHANNEL_BYTES;
+        if fits
+            && self
+                .sender
+                .try_send(IntakeMessage::Happened(happening))
+                .is_ok()
+        {
+            return;
+        }
+        self.bytes.fetch_sub(cost, Ordering::Relaxed);
+        let dropped = self.metrics.webhook_notices_total.of(NoticeResult::Dropped);
+        dropped.increment();
+        static LINES: Burst = Burst::new();
+        if let Some(unreported) = LINES.note() {
+            warn!(unreported; "webhook notice dropped: the node is too busy to queue it");
+        }
+    }
+
+    /// A message has been taken out of the channel.
+    pub(super) fn taken(&self, happening: &Happening) {
+        self.bytes.fetch_sub(happening.cost(), Ordering::Relaxed);
+    }
+
+    /// Waits until everything that was offered before is queued.
+    pub(super) async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.sender.send(IntakeMessage::Flush(done)).await.is_ok() {
+            // The receiver may have ended.
+            let _ = flushed.await;
+        }
+    }
+}

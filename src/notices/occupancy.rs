@@ -1,0 +1,236 @@
+//! Examines the marked rooms of a node, and claims or releases them in the store.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use log::{info, warn};
+use tokio::time::{interval, sleep, sleep_until};
+
+use super::backlog::NoticeBacklog;
+use super::intake::Intake;
+use super::rooms::{CONCURRENT, Mark, RoomName, RoomState};
+use crate::broker::{Directory, Ingress};
+use crate::clock::now;
+use crate::config::NoticeKind;
+use crate::logging::Burst;
+use crate::model::{Namespace, NodeId, Query, QueryAnswer, Room, Selector};
+use crate::store::{Store, StoreError};
+
+/// Time limit of the count of a room's members.
+const COUNT_TIME: Duration = Duration::from_secs(1);
+/// Time until a room whose state is unknown is examined again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Interval at which a node compares the live nodes with those before.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after its start at which a node looks for claims of nodes that are gone.
+const START_TIME: Duration = Duration::from_secs(10);
+/// Interval at which a stopping node verifies that no room is left to examine.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
+/// For how long no other node looks for the rooms of a node that is gone.
+const SWEEP_TIME: Duration = Duration::from_secs(30);
+/// Separates the namespace from the room in the name of a claim; no namespace contains it.
+const SEPARATOR: char = ',';
+
+/// Decides with the other nodes which rooms are occupied.
+pub(super) struct Occupancy {
+    pub(super) intake: Arc<Intake>,
+    pub(super) backlog: Rc<NoticeBacklog>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) store: Arc<dyn Store>,
+    /// Prefix of keys in the store.
+    pub(super) prefix: String,
+    /// Number of rooms that are being examined.
+    pub(super) busy: Cell<usize>,
+}
+
+/// What is known about a room that was examined.
+enum Examined {
+    /// Its claim is right.
+    Settled,
+    Again(Mark),
+    Verify(Mark),
+}
+
+impl Occupancy {
+    /// Examines marked rooms; runs until it is dropped.
+    pub(super) async fn run(&self) {
+        let marks = &self.intake.marks;
+        let mut examined = FuturesUnordered::new();
+        let mut busy: HashSet<RoomName> = HashSet::new();
+        loop {
+            let (due, next) = marks.take_due(CONCURRENT.saturating_sub(busy.len()));
+            for (room, mark) in due {
+                if !busy.insert(room.clone()) {
+                    // It changed while it is being examined.
+                    marks.again(room, mark, Duration::from_millis(10));
+                    continue;
+                }
+                self.busy.set(busy.len());
+                examined.push(async move { (self.examine(&room, mark).await, room) });
+            }
+            let is_due = async {
+                match next.filter(|_| busy.len() < CONCURRENT) {
+                    Some(next) => sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some((result, room)) = examined.next() => {
+                    busy.remove(&room);
+                    match result {
+                        Examined::Settled => {}
+                        Examined::Again(mark) => marks.again(room, mark, AGAIN),
+                        Examined::Verify(mark) => marks.verify(room, mark),
+                    }
+                    self.busy.set(busy.len());
+                }
+                () = marks.changed() => {}
+                () = is_due => {}
+            }
+        }
+    }
+
+    /// Examines every marked room at once; returns when none is left.
+    pub(super) async fn settle(&self) {
+        let marks = &self.intake.marks;
+        loop {
+            marks.hurry();
+            if marks.is_empty() && self.busy.get() == 0 {
+                return;
+            }
+            sleep(SETTLE_INTERVAL).await;
+        }
+    }
+
+    async fn examine(&self, room: &RoomName, mark: Mark) -> Examined {
+        let result = match mark.state {
+            RoomState::Occupied | RoomState::Verify => self.claim(room, mark).await,
+            RoomState::Vacated => match self.count(room).await {
+                Some(0) => self.release(room, mark).await,
+                Some(_) => self.claim(room, mark).await,
+                None => Ok(Examined::Again(mark)),
+            },
+        };
+        result.unwrap_or_else(|error| {
+            static LINES: Burst = Burst::new();
+            if let Some(unreported) = LINES.note() {
+                warn!(error:%, unreported; "occupied rooms are not known for now");
+            }
+            Examined::Again(mark)
+        })
+    }
+
+    async fn claim(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
+        let node = self.directory.node();
+        let value = Bytes::copy_from_slice(node.as_str().as_bytes());
+        let claimed = self.store.hash_claim(&self.key(), &field(room), value);
+        if claimed.await? {
+            self.notify(NoticeKind::RoomOccupied, room, mark.since);
+        } else if mark.state != RoomState::Verify {
+            return Ok(Examined::Verify(mark));
+        }
+        Ok(Examined::Settled)
+    }
+
+    async fn release(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
+        let released = self.store.hash_delete(&self.key(), vec![field(room)]);
+        if released.await? > 0 {
+            self.notify(NoticeKind::RoomVacated, room, mark.since);
+        }
+        Ok(Examined::Settled)
+    }
+
+    fn notify(&self, kind: NoticeKind, (namespace, room): &RoomName, at: SystemTime) {
+        if self.intake.includes(kind) {
+            let json = self.backlog.encoder().room(kind, at, namespace, room);
+            self.backlog.push(json, at);
+        }
+    }
+
+    /// The members of a room on all nodes; `None` if some node does not respond.
+    async fn count(&self, (namespace, room): &RoomName) -> Option<u64> {
+        let query = Query::Sockets {
+            selector: Selector::room(namespace.clone(), room.clone()),
+            limit: 0,
+        };
+        if self.directory.bus().is_some() && self.directory.is_cut_off() {
+            return None;
+        }
+        let ingress = Ingress::new(Arc::clone(&self.directory));
+        let counted = ingress.query(query, COUNT_TIME).finish().await;
+        let total = counted.answers.iter().map(|answer| match answer {
+            QueryAnswer::Sockets { total, .. } => *total,
+            _ => 0,
+        });
+        let total: u64 = total.sum();
+        (total > 0 || counted.missing.is_empty()).then_some(total)
+    }
+
+    /// Finds the rooms whose last members were on a node that is gone; runs until it is dropped.
+    pub(super) async fn watch_nodes(&self) {
+        let mut ticks = interval(WATCH_INTERVAL);
+        let mut before: Vec<NodeId> = Vec::new();
+        let mut starts_until = Some(now() + START_TIME);
+        loop {
+            ticks.tick().await;
+            let peers = self.directory.peers();
+            for gone in before.iter().filter(|node| !peers.contains(node)) {
+                self.sweep(gone.as_str(), |_| true).await;
+            }
+            if starts_until.is_some_and(|until| until <= now()) {
+                starts_until = None;
+                let ours = self.directory.node();
+                let is_live = |node: NodeId| node == ours || peers.contains(&node);
+                let is_gone = |claimer: &str| !NodeId::parse(claimer).is_some_and(is_live);
+                self.sweep("start", is_gone).await;
+            }
+            before = peers;
+        }
+    }
+
+    /// Examines the claimed rooms, on one of the live nodes: those whose claim `is_suspect`.
+    async fn sweep(&self, reason: &str, is_suspect: impl Fn(&str) -> bool) {
+        match self.suspects(reason, is_suspect).await {
+            Ok(0) => {}
+            Ok(rooms) => info!(node:% = reason, rooms; "a node is gone: its rooms are examined"),
+            Err(error) => warn!(node:% = reason, error:%; "a node is gone: its rooms are unknown"),
+        }
+    }
+
+    async fn suspects(
+        &self,
+        reason: &str,
+        is_suspect: impl Fn(&str) -> bool,
+    ) -> Result<usize, StoreError> {
+        let lease = format!("{}:notices:sweep:{reason}", self.prefix);
+        let ours = self.directory.node();
+        let acquired = self.store.acquire_lease(&lease, ours.as_str(), SWEEP_TIME);
+        if !acquired.await? {
+            return Ok(0);
+        }
+        let claims = self.store.hash_scan(&self.key()).await?;
+        let mut count = 0;
+        for (field, claimer) in claims {
+            let is_suspect = std::str::from_utf8(&claimer).is_ok_and(&is_suspect);
+            if let Some((namespace, room)) = field.split_once(SEPARATOR).filter(|_| is_suspect) {
+                self.intake.marks.suspected(&namespace.into(), &room.into());
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn key(&self) -> String {
+        format!("{}:notices:rooms", self.prefix)
+    }
+}
+
+fn field((namespace, room): &(Namespace, Room)) -> String {
+    format!("{namespace}{SEPARATOR}{room}")
+}

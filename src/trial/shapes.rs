@@ -1,0 +1,153 @@
+//! One request of each kind, as a node sends it.
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::webhook::schema::{
+    AuthorizeHook, ConnectHook, DisconnectHook, EventHook, HookBody, HookHeaders, HookMessage,
+    HookSocket, MemberNotice, NoticeBody, NoticeMessage, NoticesHook, RoomNotice,
+};
+use crate::webhook::{HookAnswer, HookFailure};
+
+const TIME: &str = "2026-01-02T03:04:05.678Z";
+const NODE: &str = "test";
+const SOCKET: HookSocket<'static> = HookSocket {
+    socket: "roomwire-test-socket",
+    namespace: "/",
+    user: Some("roomwire-test-user"),
+    claims: None,
+    session: None,
+};
+const ROOM: &str = "roomwire-test-room";
+const EVENT: &str = "roomwire-test-event";
+
+/// Whether the body of a successful response can be used.
+pub(super) type ReadResponse = fn(&[u8]) -> Result<(), HookFailure>;
+
+/// A kind of request.
+pub(super) struct TrialRequest {
+    pub(super) name: &'static str,
+    message: Value,
+    pub(super) read: ReadResponse,
+}
+
+impl TrialRequest {
+    /// The body of a request with this id.
+    pub(super) fn body(&self, id: &str) -> Bytes {
+        let mut message = self.message.clone();
+        message["id"] = id.into();
+        message.to_string().into()
+    }
+}
+
+/// Every kind of request: those that decide, then a notice of each kind alone, then all of them in one request.
+pub(super) fn shapes() -> Vec<TrialRequest> {
+    let args = RawValue::from_string(r#"["an argument",{"n":1}]"#.to_owned()).unwrap_or_default();
+    let event = || EventHook {
+        socket: SOCKET,
+        event: EVENT,
+        args: &args,
+        attachments: Vec::new(),
+        ack: true,
+    };
+    let gone = || DisconnectHook {
+        socket: SOCKET,
+        reason: "transport close",
+    };
+    let member = || MemberNotice {
+        socket: SOCKET,
+        room: ROOM,
+    };
+    let room = || RoomNotice {
+        namespace: "/",
+        room: ROOM,
+    };
+    let mut shapes = vec![
+        decision("connect", HookBody::Connect(connect())),
+        decision("event", HookBody::Event(event())),
+        decision("authorize", HookBody::Authorize(authorize())),
+        decision("disconnect", HookBody::Disconnect(gone())),
+    ];
+    let notices = [
+        ("connected", NoticeBody::Connected(SOCKET)),
+        ("joined", NoticeBody::Joined(member())),
+        ("room_occupied", NoticeBody::RoomOccupied(room())),
+        ("event notice", NoticeBody::Event(event())),
+        ("left", NoticeBody::Left(member())),
+        ("room_vacated", NoticeBody::RoomVacated(room())),
+        ("disconnected", NoticeBody::Disconnected(gone())),
+    ];
+    let mut all = Vec::new();
+    for (number, (name, body)) in notices.into_iter().enumerate() {
+        let notice = NoticeMessage {
+            id: &format!("ntc_test_{number}"),
+            timestamp: TIME,
+            body,
+        };
+        // The schema has nothing that cannot be encoded.
+        let Ok(notice) = serde_json::value::to_raw_value(&notice) else {
+            continue;
+        };
+        shapes.push(of_notices(name, vec![&notice]));
+        all.push(notice);
+    }
+    let all = all.iter().map(|notice| &**notice).collect();
+    shapes.push(of_notices("all notices", all));
+    shapes
+}
+
+fn connect() -> ConnectHook<'static> {
+    ConnectHook {
+        socket: HookSocket {
+            user: None,
+            ..SOCKET
+        },
+        auth: None,
+        headers: HookHeaders::default(),
+        client_headers: HookHeaders::default(),
+        query: "EIO=4&transport=websocket",
+        address: Some("192.0.2.1".to_owned()),
+        secure: true,
+        transport: "websocket",
+    }
+}
+
+fn authorize() -> AuthorizeHook<'static> {
+    AuthorizeHook {
+        socket: SOCKET,
+        action: "join",
+        room: ROOM,
+        event: None,
+    }
+}
+
+/// A request whose response decides.
+fn decision(name: &'static str, body: HookBody<'_>) -> TrialRequest {
+    shape(name, body, read_decision)
+}
+
+/// A request with notices, whose response has no effect.
+fn of_notices(name: &'static str, notices: Vec<&RawValue>) -> TrialRequest {
+    let body = HookBody::Notices(NoticesHook { notices });
+    shape(name, body, |_| Ok(()))
+}
+
+fn shape(name: &'static str, body: HookBody<'_>, read: ReadResponse) -> TrialRequest {
+    let message = HookMessage {
+        id: "",
+        timestamp: TIME,
+        node: NODE,
+        body,
+    };
+    TrialRequest {
+        name,
+        // The schema has nothing that cannot be encoded.
+        message: serde_json::to_value(&message).unwrap_or_default(),
+        read,
+    }
+}
+
+fn read_decision(body: &[u8]) -> Result<(), HookFailure> {
+    HookAnswer::parse(body).map(|_| ())
+}

@@ -1,0 +1,102 @@
+//! The result of a test as text for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The judgement of one response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// As it must be, in words.
+    Passed(String),
+    /// Not as it must be, in words.
+    Failed(String),
+}
+
+/// One request and the judgement of its response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub judgement: Judgement,
+    /// Time until the response.
+    pub took: Duration,
+}
+
+/// The checks of one kind of request: signed, with a wrong signature, unsigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The kind of request.
+    pub shape: &'static str,
+    pub checks: Vec<Check>,
+}
+
+impl Row {
+    /// Whether each response is as it must be.
+    pub fn is_passed(&self) -> bool {
+        let mut checks = self.checks.iter();
+        checks.all(|check| matches!(check.judgement, Judgement::Passed(_)))
+    }
+}
+
+const COLUMNS: [&str; 3] = ["signed", "wrong signature", "unsigned"];
+
+/// A table with a row for each kind of request, the problems in full, and the number of failed checks.
+pub fn render(rows: &[Row]) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let columns = COLUMNS.map(|column| format!("{column:<18}")).concat();
+    let _ = writeln!(text, "{:<16}{}", "request", columns.trim_end());
+    let mut problems = String::new();
+    let (mut checks, mut failed) = (0, 0);
+    for row in rows {
+        let mut line = format!("{:<16}", row.shape);
+        for (check, column) in row.checks.iter().zip(COLUMNS) {
+            checks += 1;
+            let word = match &check.judgement {
+                Judgement::Passed(_) => "ok",
+                Judgement::Failed(problem) => {
+                    failed += 1;
+                    let _ = writeln!(problems, "{} ({column}): {problem}", row.shape);
+                    "FAILED"
+                }
+            };
+            let cell = format!("{word} {} ms", check.took.as_millis());
+            let _ = write!(line, "{cell:<18}");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text.push_str(&problems);
+    let _ = writeln!(text, "{checks} checks, {failed} failed");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_every_check_and_what_is_wrong() {
+        let check = |judgement| Check {
+            judgement,
+            took: Duration::from_millis(3),
+        };
+        let passed = || check(Judgement::Passed(String::new()));
+        let rows = [
+            Row {
+                shape: "connect",
+                checks: vec![passed(), passed(), passed()],
+            },
+            Row {
+                shape: "notices",
+                checks: vec![passed(), check(Judgement::Failed("accepted".to_owned()))],
+            },
+        ];
+        assert!(rows[0].is_passed() && !rows[1].is_passed());
+        let expected = "\
+request         signed            wrong signature   unsigned
+connect         ok 3 ms           ok 3 ms           ok 3 ms
+notices         ok 3 ms           FAILED 3 ms
+notices (wrong signature): accepted
+5 checks, 1 failed
+";
+        assert_eq!(render(&rows), expected);
+    }
+}
