@@ -368,6 +368,9 @@ async fn a_node_that_stops_sends_what_it_has_and_keeps_the_rest_as_dead_letters(
     } = TestCluster::<2>::configured(&config, Hub::default()).await;
     let mut client = first.member().await;
     client.join("r").await;
+    // A room that is vacated before it was examined would cause no notice at all.
+    let queued = || first.metrics().webhook_notices_queued.get();
+    eventually("three notices", || queued() == 3).await;
     first.server.stop().await;
     let mut found = summaries(&receiver.notices(), &["room"]);
     found.sort();
@@ -383,6 +386,9 @@ async fn a_node_that_stops_sends_what_it_has_and_keeps_the_rest_as_dead_letters(
     receiver.stop().await;
     let mut client = second.member().await;
     client.join("r").await;
+    // A room that is vacated before it was examined would cause no notice at all.
+    let queued = || second.metrics().webhook_notices_queued.get();
+    eventually("three notices", || queued() == 3).await;
     let key = format!("{}:notices:dead", config.bus.channel_prefix);
     second.server.stop().await;
     let letters = store.log_read(&key, None, 100).await.unwrap();
