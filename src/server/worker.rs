@@ -103,10 +103,7 @@ impl Blueprint {
     /// Builds the parts of the next worker on its thread. All workers are built before the first connection
     /// is accepted.
     pub(super) fn build_worker(&self) -> Site {
-        let number = self
-            .registration
-            .next_worker
-            .fetch_add(1, Ordering::Relaxed);
+        let number = self.built.next_worker.fetch_add(1, Ordering::Relaxed);
         let index = WorkerIndex::new(number % self.config.server.workers).unwrap_or_default();
         let shard = self.build_shard(index);
         self.directory.enter(
