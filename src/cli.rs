@@ -4,6 +4,7 @@
 //! Results go to standard output, problems to standard error.
 
 mod request;
+pub mod rules;
 pub mod signals;
 pub mod token;
 
@@ -49,6 +50,8 @@ pub enum CommandLineVerb {
         /// With --url: how long the connection is kept open, as 70s; longer than the idle timeouts to check
         #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
         idle: Duration,
+        #[command(flatten)]
+        request: rules::RoomCheck,
     },
     /// Check whether the node of this configuration is alive: exit with 0 if it is, otherwise with 1
     Health {
@@ -273,13 +276,23 @@ mod tests {
         let (live, url) = (false, None);
         assert_eq!(
             verb(&["check", "--config", "x.toml"]),
-            CommandLineVerb::Check { live, url, idle }
+            CommandLineVerb::Check {
+                live,
+                url,
+                idle,
+                request: Default::default()
+            }
         );
         let idle = Duration::from_secs(70);
         let (live, url) = (true, "https://host/".parse().ok());
         assert_eq!(
             verb(&["check", "--live", "--url", "https://host/", "--idle", "70s"]),
-            CommandLineVerb::Check { live, url, idle }
+            CommandLineVerb::Check {
+                live,
+                url,
+                idle,
+                request: Default::default()
+            }
         );
         assert!(Cli::try_parse_from(["roomwire", "check", "--url", "https://host/"]).is_err());
         let (reference, default) = (false, false);

@@ -30,9 +30,12 @@ fn main() -> ExitCode {
         CommandLineVerb::Health { ready } => cli::health(&cli, ready),
         CommandLineVerb::Drain { wait } => cli::drain(&cli, wait),
         CommandLineVerb::Token { verb } => cli::token::run(&cli, &verb),
-        CommandLineVerb::Check { live, url, idle } => {
-            check(&cli, live.then_some(Options { url, idle }))
+        CommandLineVerb::Check { request, .. } if request.is_given() => {
+            cli::rules::explain(&cli, &request)
         }
+        CommandLineVerb::Check {
+            live, url, idle, ..
+        } => check(&cli, live.then_some(Options { url, idle })),
         CommandLineVerb::Openapi => openapi(),
         CommandLineVerb::Webhook { verb } => webhook(&cli, &verb),
         CommandLineVerb::Config { reference, default } => {

@@ -17,6 +17,7 @@ mod places;
 mod remote_keys;
 mod revocation;
 mod revocations;
+mod room_tokens;
 mod source;
 mod token_problem;
 mod user_room;
@@ -34,6 +35,7 @@ pub use revocations::{
     Announce, RECONNECT_TOPIC, REVOCATION_TOPIC, Remembered, RevocationError, RevocationParts,
     Revocations,
 };
+pub use room_tokens::RoomTokenKeys;
 pub use token_problem::{RejectedToken, TokenProblem};
 pub use user_room::user_room;
 pub use users::Users;

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::BusHandles;
+use super::auth::Authentication;
 use super::reloadable::ReloadableParts;
 use crate::app::AppFactory;
 use crate::app::echo::EchoFactory;
@@ -23,14 +24,14 @@ pub(super) fn apps(
     config: &Config,
     bus: Option<&BusHandles>,
     node: NodeId,
-    reloadable: &ReloadableParts,
-    (metrics, random): (&Arc<Metrics>, &Arc<dyn Random>),
+    (reloadable, auth, metrics, random): SharedParts<'_>,
 ) -> Box<dyn AppFactory> {
     let parts = AppParts {
         config,
         bus,
         node,
         reloadable,
+        auth,
         metrics,
         random,
         upstreams: OnceCell::new(),
@@ -44,12 +45,21 @@ pub(super) fn apps(
     Box::new(RouterFactory::new(routes, default))
 }
 
+/// What the apps share with the rest of the node.
+type SharedParts<'a> = (
+    &'a ReloadableParts,
+    Option<&'a Authentication>,
+    &'a Arc<Metrics>,
+    &'a Arc<dyn Random>,
+);
+
 /// What the apps of a node are built from.
 struct AppParts<'a> {
     config: &'a Config,
     bus: Option<&'a BusHandles>,
     node: NodeId,
     reloadable: &'a ReloadableParts,
+    auth: Option<&'a Authentication>,
     metrics: &'a Arc<Metrics>,
     random: &'a Arc<dyn Random>,
     /// Shared by all routes to the app `upstream`, so that its limits apply to the node.
@@ -96,6 +106,7 @@ impl AppParts<'_> {
         let has_backend = webhooks.has_urls();
         RelayParts {
             authority: has_backend.then(|| authority_factory(Arc::clone(webhooks), self.node)),
+            room_tokens: self.auth.map(Authentication::room_tokens),
             ..RelayParts::new(Arc::clone(&self.reloadable.rules), Arc::clone(self.metrics))
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::app::gate::{ConnectGate, GateFactory};
-use crate::auth::{KeyFetcher, TokenGate, Verifier};
+use crate::auth::{KeyFetcher, RoomTokenKeys, TokenGate, Verifier};
 use crate::config::AuthConfig;
 use crate::metrics::Metrics;
+use crate::rules::RoomTokenVerifier;
 
 /// Authentication, for as long as the node runs.
 pub(super) struct Authentication {
@@ -42,5 +43,10 @@ impl Authentication {
             let gate = TokenGate::new(Arc::clone(&verifier));
             Box::new(gate) as Box<dyn ConnectGate>
         })
+    }
+
+    /// Verifies room tokens.
+    pub(super) fn room_tokens(&self) -> Arc<dyn RoomTokenVerifier> {
+        Arc::new(RoomTokenKeys::new(Arc::clone(&self.verifier)))
     }
 }

@@ -128,9 +128,9 @@ impl Server {
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
         let client_files = client_files(&config)?;
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
-        let shared = (&metrics, &random);
-        let reloadable = ReloadableParts::new(&config, shared)?;
-        let app = apps(&config, bus.as_ref(), node, &reloadable, shared);
+        let reloadable = ReloadableParts::new(&config, (&metrics, &random))?;
+        let shared = (&reloadable, auth.as_ref(), &metrics, &random);
+        let app = apps(&config, bus.as_ref(), node, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
         let identifies = !gates.is_empty() || app.identifies();

@@ -37,7 +37,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "auth",
         &[
-            "app", "token", "tls", "config", "model", "health", "metrics", "store", "logging",
+            "app", "rules", "token", "tls", "config", "model", "health", "metrics", "store",
+            "logging",
         ],
     ),
     // Decisions as values.
@@ -111,7 +112,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "logging",
         ],
     ),
-    ("cli", &["auth", "token", "config", "metrics", "model"]),
+    (
+        "cli",
+        &["auth", "rules", "token", "config", "metrics", "model"],
+    ),
     (
         "notices",
         &[

@@ -14,7 +14,7 @@ async fn a_socket_is_in_the_rooms_of_its_token_before_its_connect_response() {
     sender
         .send(&format!(
             r#"40{{"token":"{}"}}"#,
-            token(json!({"sub": "bob"}))
+            token(json!({"sub": "bob", "roomwire": {"can": {"*": ["emit"]}}}))
         ))
         .await;
     sender.text().await;
@@ -41,7 +41,10 @@ async fn the_connect_response_waits_until_the_bus_delivers_to_the_rooms() {
     let [near, far] = &cluster.nodes;
     let mut sender = far.websocket().await;
     sender
-        .send(&format!(r#"40{{"token":"{}"}}"#, token(json!({}))))
+        .send(&format!(
+            r#"40{{"token":"{}"}}"#,
+            token(json!({"roomwire": {"can": {"*": ["emit"]}}}))
+        ))
         .await;
     sender.text().await;
     // Repeated, because only the first member of a room needs a subscription.

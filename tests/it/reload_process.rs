@@ -145,7 +145,7 @@ async fn an_invalid_file_changes_nothing_and_every_problem_is_logged() {
         [
             "ERROR",
             "app.relay.rooms[0].join (",
-            "none of anyone, nobody",
+            "none of anyone, users",
         ],
         ["ERROR", "configuration not reloaded", "problems=3"],
     ] {

@@ -26,7 +26,7 @@ use arguments::Arguments;
 pub use factory::{RelayFactory, RelayParts};
 use permission::check_user_room;
 use rejection::{Code, RelayRejection, ack};
-pub(super) use room_permissions::RoomPermissions;
+pub(in crate::app) use room_permissions::RoomPermissions;
 
 const EVENT_PREFIX: &str = "roomwire:";
 
@@ -93,7 +93,7 @@ impl Relay {
 
 impl Relay {
     /// Handles a request of a socket. `permissions` are those of the socket, `None` if there are no room tokens.
-    pub(super) fn handle(
+    pub(in crate::app) fn handle(
         &self,
         context: &SocketContext<'_>,
         event: &Event,
@@ -106,7 +106,7 @@ impl Relay {
     }
 
     /// The permissions of a new socket.
-    pub(super) fn new_permissions(&self) -> Option<RoomPermissions> {
+    pub(in crate::app) fn new_permissions(&self) -> Option<RoomPermissions> {
         let has_tokens = self.parts.room_tokens.is_some();
         has_tokens.then(RoomPermissions::default)
     }

@@ -10,7 +10,7 @@ const MOST: usize = 1000;
 
 /// Permissions beyond the join, for as long as the socket is a member.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RoomPermissions(Rc<RefCell<Vec<(Room, Actions)>>>);
+pub(in crate::app) struct RoomPermissions(Rc<RefCell<Vec<(Room, Actions)>>>);
 
 impl RoomPermissions {
     /// The permissions for a room.

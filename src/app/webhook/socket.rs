@@ -11,6 +11,7 @@ use super::disconnects::Departure;
 use super::hook_state::HookState;
 use super::request::{self, HookSubject, transport_headers};
 use super::response::{connect_rejection, failed_ack, rejected_ack};
+use crate::app::relay::{Relay, RoomPermissions};
 use crate::app::{
     Effect, Effects, Event, Join, Outcome, SocketContext, SocketHandle, SocketHandler,
 };
@@ -28,11 +29,14 @@ const UNANSWERED: &str = "connect failed";
 pub(super) struct HookedSocket {
     app: Rc<Webhook>,
     state: Rc<HookState>,
+    /// Of the relay, if there are room tokens.
+    permissions: Option<RoomPermissions>,
 }
 
 impl HookedSocket {
     pub(super) fn new(app: Rc<Webhook>) -> Self {
         Self {
+            permissions: app.relay.as_ref().and_then(Relay::new_permissions),
             app,
             state: Rc::default(),
         }
@@ -145,7 +149,7 @@ impl SocketHandler for HookedSocket {
 
     fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
         if let Some(relay) = self.app.relay_for(&event) {
-            return relay.on_event(context, event);
+            return relay.handle(context, &event, self.permissions.as_ref());
         }
         let name = event.payload.event_name().unwrap_or_default();
         let Some(target) = self.app.route(context.namespace, &name) else {

@@ -23,9 +23,9 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     server::resolve(config, checker);
     limits::resolve(config, checker);
     app::resolve(config, checker);
-    relay::resolve(config, checker);
     api::resolve(config, checker);
     auth::resolve(config, checker);
+    relay::resolve(config, checker);
     clients::resolve(config, checker);
     webhook::resolve(config, checker);
 }

@@ -67,7 +67,7 @@ table! {
 impl Config {
     /// Whether clients are authenticated, so that their sockets have an identity.
     pub fn authenticates(&self) -> bool {
-        false
+        self.auth.is_on()
     }
 
     /// Whether a backend decides what the policy `backend` leaves to it.

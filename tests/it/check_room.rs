@@ -1,0 +1,103 @@
+//! `roomwire check --room`: which rule decides about a client, and the exit code.
+
+use serde_json::json;
+
+use crate::support::process::{run, text};
+use crate::support::server::write_file;
+use crate::support::tokens::{self, SECRET};
+
+const RULES: &str = r#"
+[[app.relay.rooms]]
+pattern = "team:{claim.team}:*"
+join = "users"
+publish = "members"
+"#;
+
+/// The arguments of a check, its exit code and what it prints.
+type Case<'a> = (Vec<&'a str>, i32, String);
+
+fn cases(token: &str) -> Vec<Case<'_>> {
+    let red = "rule: app.relay.rooms[0], pattern `team:{claim.team}:*`";
+    vec![
+        (
+            vec!["team:red:1", "--as", token],
+            0,
+            format!("user `anna`, join `team:red:1`\n{red}, join = users\nallowed: users\n"),
+        ),
+        (
+            vec!["team:red:1", "--as", token, "--action", "emit"],
+            1,
+            format!(
+                "user `anna`, emit `team:red:1`\n{red}, publish = members\n\
+                 rejected: no condition of the rule applies, and no token grants the action\n"
+            ),
+        ),
+        (
+            vec!["team:red:1", "--as", token, "--action", "emit", "--member"],
+            0,
+            format!("user `anna`, emit `team:red:1`\n{red}, publish = members\nallowed: members\n"),
+        ),
+        // The token puts its user into this room.
+        (
+            vec!["team:red:2", "--as", token, "--action", "emit"],
+            0,
+            format!("user `anna`, emit `team:red:2`\n{red}, publish = members\nallowed: members\n"),
+        ),
+        (
+            vec!["news:1", "--as", token],
+            0,
+            "user `anna`, join `news:1`\nrule: app.relay, pattern `*`, join = nobody\n\
+             allowed: the token grants it for `news:*`\n"
+                .to_owned(),
+        ),
+        (
+            vec!["team:red:1"],
+            1,
+            "client without identity, join `team:red:1`\nrule: app.relay, pattern `*`, join = nobody\n\
+             rejected: no condition of the rule applies, and no token grants the action\n"
+                .to_owned(),
+        ),
+        (
+            vec!["user:anna", "--as", token],
+            1,
+            "rejected: only the node itself puts sockets into `user:anna`\n".to_owned(),
+        ),
+    ]
+}
+
+#[test]
+fn the_decision_about_a_client_is_explained() {
+    let file = write_file(
+        "rules.toml",
+        &format!("[auth]\nsecret = \"{SECRET}\"\n{RULES}"),
+    );
+    let can = json!({"news:*": ["join"]});
+    let token =
+        tokens::token(json!({"team": "red", "roomwire": {"can": can, "rooms": ["team:red:2"]}}));
+    let check = |arguments: &[&str]| {
+        let file = file.to_str().unwrap();
+        let all = [&["check", "--config", file, "--room"], arguments].concat();
+        let output = run(&all, &[]);
+        (
+            output.status.code().unwrap(),
+            text(&output.stdout).to_owned(),
+            text(&output.stderr).to_owned(),
+        )
+    };
+    for (arguments, code, expected) in cases(&token) {
+        let (exit, out, errors) = check(&arguments);
+        assert_eq!((exit, out.as_str()), (code, &*expected), "{errors}");
+    }
+    let (exit, out, errors) = check(&["a", "--as", "x.y.z"]);
+    assert_eq!((exit, out.as_str()), (1, ""));
+    assert!(errors.starts_with("token_malformed: "), "{errors}");
+    assert_eq!(check(&["a", "--action", "fly"]).0, 2);
+}
+
+#[test]
+fn a_token_needs_a_key_that_verifies_it() {
+    let output = run(&["check", "--room", "a", "--as", "x.y.z"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    assert!(errors.contains("[auth]"), "{errors}");
+}
