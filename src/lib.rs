@@ -25,6 +25,7 @@ pub mod protocol;
 pub mod rules;
 pub mod server;
 pub mod session;
+pub mod source;
 pub mod store;
 pub mod tls;
 pub mod token;

@@ -53,6 +53,11 @@ impl Ingress {
         self.directory.peers()
     }
 
+    /// Whether there is a bus and it is down, so that for now commands reach this node only.
+    pub fn is_cut_off(&self) -> bool {
+        self.directory.is_cut_off()
+    }
+
     /// Applies a command on every worker that it may concern. A command of [`Origin::Local`] enters the cluster here and is
     /// published as well; a command of [`Origin::Bus`] has been published by another node already.
     pub fn dispatch(&self, command: Command, origin: Origin) {

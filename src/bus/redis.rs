@@ -14,6 +14,7 @@ mod desired_channels;
 mod diagnostics;
 mod error;
 mod error_hints;
+mod group;
 mod health;
 mod link;
 mod losses;
@@ -40,6 +41,7 @@ mod topology;
 
 pub use diagnostics::{RedisDiagnostics, diagnose};
 pub use error_hints::RedisFailure;
+pub use group::RedisStreamGroup;
 pub use link::RedisLink;
 pub use probe::{ProbeReport, ServerReport, probe};
 pub use settings::{InvalidRedis, RedisSettings, Topology};

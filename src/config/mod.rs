@@ -54,8 +54,9 @@ pub use tables::{
     Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HookRoute,
     HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat, NoticeKind,
     NoticesConfig, OpenWebuiConfig, PublicProbes, RateSubject, RelayConfig, RoomRule,
-    SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey, Transports,
-    UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
+    SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey, StreamConfig,
+    Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost,
+    jwks_tls,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

@@ -246,6 +246,16 @@ labels! {
         /// Sent by a newer Roomwire node, of a kind unknown to this one.
         Newer = "newer",
     ;
+    /// Outcome for an entry of the stream of requests.
+    StreamOutcome("outcome"):
+        Executed = "executed",
+        /// An entry with the same key had been executed.
+        Duplicate = "duplicate",
+        /// It is not a request that can be executed.
+        Rejected = "rejected",
+        /// It was delivered `stream.max_deliveries` times and never acknowledged.
+        Abandoned = "abandoned",
+    ;
     /// Kind of a request that is forwarded to the node of its session.
     Forwarding("kind"):
         Poll = "poll",

@@ -21,7 +21,7 @@ use labels::{
     ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
     Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, NoticeResult, Origin,
     RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn, SlowPolicy,
-    TokenResult, Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
+    StreamOutcome, TokenResult, Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -163,6 +163,14 @@ metrics! {
     bus_deaf_detections_total: Counter,
     /// Duration of gaps in the subscription, during which messages of other nodes may have been missed.
     bus_gap_seconds: Histogram,
+    /// Whether this node reads the stream of requests.
+    stream_connected: Gauge,
+    /// Entries of the stream of requests that were completed by this node, by outcome.
+    stream_entries_total: Counters<StreamOutcome>,
+    /// Entries of the stream that some node has read and not acknowledged.
+    stream_pending: Gauge,
+    /// Entries of the stream that no node has read; 0 if Redis does not count them (before 7.0).
+    stream_lag: Gauge,
     /// Requests for sessions of other nodes that were forwarded, by kind.
     forwarded_total: Counters<Forwarding>,
     /// Websockets held open for sessions of other nodes.

@@ -15,6 +15,7 @@ mod notices;
 mod reload;
 mod reloadable;
 mod replay;
+mod source;
 mod tls;
 mod users;
 mod worker;
@@ -25,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use actix_server::ServerHandle;
-use anyhow::Context as _;
 use log::{info, warn};
 use tokio::sync::Notify;
 
@@ -35,7 +35,6 @@ use crate::broker::Ingress;
 use crate::cluster::messages::Leave;
 use crate::config::Config;
 use crate::health::{BusState, Health, Phase};
-use crate::http::client_files::ClientFiles;
 use crate::http::internal::InternalSite;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -44,6 +43,8 @@ use crate::model::{NodeId, Random};
 use crate::notices::Notices;
 use crate::outbox::Budget;
 use crate::session::SessionSettings;
+use crate::source::Source;
+use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
 use crate::transport::routing::{CloseAll, WorkerRouters};
@@ -59,6 +60,7 @@ use notices::start_notices;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
 pub use replay::replay_dead_letters;
+use source::start_source;
 use tls::WatchedIdentity;
 use worker::{Blueprint, BuiltWorkers, Pages, endpoint_settings, outbox_memory};
 
@@ -82,6 +84,7 @@ pub struct Server {
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
     notices: Option<Notices>,
+    source: Option<Source>,
 }
 
 /// The internal listener of a node.
@@ -126,7 +129,6 @@ impl Server {
         let internal = start_internal(&config, (&health, &metrics), &drain_requested, &api)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
-        let client_files = client_files(&config)?;
         let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
         let reloadable = ReloadableParts::new(&config, (&metrics, &random))?;
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
@@ -135,7 +137,7 @@ impl Server {
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
         let identifies = !gates.is_empty() || app.identifies();
         let users = users::users(&config, &directory, store.clone(), &health, identifies).await;
-        let notices = start_notices(&config, &reloadable, &directory, store, &random);
+        let notices = start_notices(&config, &reloadable, &directory, store.clone(), &random);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),
@@ -148,7 +150,7 @@ impl Server {
             forward,
             random: Arc::clone(&random),
             health: Arc::clone(&health),
-            pages: Pages::new(&config, node, address, client_files),
+            pages: Pages::load(&config, node, address)?,
             routers: Arc::clone(&routers),
             router_addresses,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
@@ -159,7 +161,7 @@ impl Server {
             built: BuiltWorkers::default(),
             config,
         });
-        let (handle, api) = open(&blueprint, (listener, address), node, api)?;
+        let (handle, api, source) = open(&blueprint, (listener, address), (api, store))?;
         Ok(Self {
             node,
             address,
@@ -176,6 +178,7 @@ impl Server {
             lease,
             leave,
             notices,
+            source,
         })
     }
 
@@ -266,8 +269,11 @@ impl Server {
     }
 
     /// Stops the node: rejects new sessions, closes all sessions at once, and shuts down.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.health.set_phase(Phase::Draining);
+        if let Some(source) = self.source.take() {
+            source.stop().await;
+        }
         for router in self.routers.all() {
             router.close_all.do_send(CloseAll);
         }
@@ -298,11 +304,6 @@ impl Server {
         }
         info!(node:% = self.node; "stopped");
     }
-}
-
-fn client_files(config: &Config) -> anyhow::Result<ClientFiles> {
-    ClientFiles::load(config.server.client_dir.as_deref())
-        .context("server.client_dir cannot be read")
 }
 
 /// The internal listener, if the configuration names one.
@@ -336,17 +337,18 @@ fn starting_health(bus: Option<&BusHandles>, config: &Config) -> Arc<Health> {
     Arc::new(Health::new(bus, config.bus.required))
 }
 
-/// Starts to accept clients, and opens the API.
+/// Starts to accept clients, opens the API, and starts to read the stream of requests.
 fn open(
     blueprint: &Arc<Blueprint>,
     (listener, address): (TcpListener, SocketAddr),
-    node: NodeId,
-    api: ApiParts,
-) -> anyhow::Result<(ServerHandle, Option<ApiListener>)> {
+    (api, store): (ApiParts, Option<Arc<dyn Store>>),
+) -> anyhow::Result<(ServerHandle, Option<ApiListener>, Option<Source>)> {
+    let node = blueprint.directory.node();
     blueprint.directory.metrics().node_info.set(node.as_str());
     let handle = serve(Arc::clone(blueprint), listener)?;
     let api = api.open(blueprint)?;
     blueprint.health.set_phase(Phase::Serving);
+    let source = start_source(&blueprint.config, &blueprint.directory, store)?;
     log_start(&blueprint.config, address, node);
-    Ok((handle, api))
+    Ok((handle, api, source))
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Recipient};
+use anyhow::Context as _;
 
 use super::notices::watch;
 use super::reloadable::ReloadableParts;
@@ -76,18 +77,18 @@ pub(super) struct Pages {
 
 impl Pages {
     /// The demo page, if it is enabled, and the files of the stock client.
-    pub(super) fn new(
-        config: &Config,
-        node: NodeId,
-        address: SocketAddr,
-        client_files: ClientFiles,
-    ) -> Self {
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub(super) fn load(config: &Config, node: NodeId, address: SocketAddr) -> anyhow::Result<Self> {
+        let client_files = ClientFiles::load(config.server.client_dir.as_deref())
+            .context("server.client_dir cannot be read")?;
         let stock_client = client_files.has_client();
         let demo = Demo::new(config, node.as_str(), address.port(), stock_client);
-        Self {
+        Ok(Self {
             client_files: Arc::new(client_files),
             demo: Arc::new(demo),
-        }
+        })
     }
 }
 

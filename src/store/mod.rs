@@ -12,7 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+mod group;
 pub mod lease;
+
+pub use group::{GroupState, StreamEntry, StreamGroup};
 
 /// The store is unreachable or rejected the command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

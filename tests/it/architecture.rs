@@ -92,6 +92,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("verbs", &["model"]),
     (
+        "source",
+        &[
+            "verbs", "auth", "broker", "store", "config", "model", "metrics", "logging",
+        ],
+    ),
+    (
         "webhook",
         &["verbs", "config", "model", "metrics", "tls", "logging"],
     ),

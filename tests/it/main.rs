@@ -73,6 +73,7 @@ mod rules;
 mod shutdown;
 mod simulator;
 mod slow_client;
+mod source;
 mod tls;
 mod toy_dialect;
 mod upgrade;

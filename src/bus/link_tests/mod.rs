@@ -3,6 +3,7 @@
 //! Tests start Redis on a free local port. Without `redis-server` the Redis tests are skipped with a message; with
 //! `ROOMWIRE_REQUIRE_REDIS=1` they fail.
 
+mod groups;
 pub(in crate::bus) mod proxy;
 pub(in crate::bus) mod server;
 mod stores;

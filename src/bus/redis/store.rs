@@ -75,7 +75,8 @@ impl RedisStore {
         }
     }
 
-    fn run<T, R>(
+    /// Runs a command that may run twice, on the server of the key.
+    pub(super) fn run<T, R>(
         &self,
         key: &str,
         command: Cmd,
@@ -284,7 +285,7 @@ fn script(text: &str, key: &str, value: &str) -> Cmd {
 }
 
 /// Redis accepts whole milliseconds, at least 1.
-fn milliseconds(ttl: Duration) -> u64 {
+pub(super) fn milliseconds(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 

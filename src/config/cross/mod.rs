@@ -12,6 +12,7 @@ mod clients;
 mod limits;
 mod relay;
 mod server;
+mod stream;
 mod webhook;
 
 use super::checker::Checker;
@@ -40,5 +41,6 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     api::check(config, checker);
     auth::check(config, checker);
     server::check(config, checker);
+    stream::check(config, checker);
     webhook::check(config, checker);
 }

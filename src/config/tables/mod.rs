@@ -20,6 +20,7 @@ mod open_webui;
 mod relay;
 mod server;
 mod socket;
+mod stream;
 mod upstream;
 mod webhook;
 
@@ -39,6 +40,7 @@ pub use open_webui::OpenWebuiConfig;
 pub use relay::{RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;
+pub use stream::StreamConfig;
 pub use upstream::{UpstreamConfig, UpstreamConnect, WhenLost};
 pub use webhook::{HookRoute, HookStatusCode, WebhookAppConfig, WebhookConfig};
 
@@ -59,6 +61,7 @@ table! {
         api: ApiConfig,
         webhook: WebhookConfig,
         bus: BusConfig,
+        stream: StreamConfig,
         drain: DrainConfig,
         log: LogConfig,
     }
