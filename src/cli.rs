@@ -1,8 +1,10 @@
-//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|token|openapi|help]`.
+//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|token|webhook|openapi|VERB|help]`, where
+//! VERB is one of the API.
 //!
 //! Parses the arguments and runs the verbs that concern the configuration or a running node; `serve` is run by `main`.
 //! Results go to standard output, problems to standard error.
 
+mod api;
 mod request;
 pub mod rules;
 pub mod signals;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use url::Url;
+
+pub use api::{ApiVerb, request_api};
 
 use crate::config::{self, Loaded, Problem, Sources, WebhookUrl};
 use token::TokenVerb;
@@ -78,6 +82,8 @@ pub enum CommandLineVerb {
         #[command(subcommand)]
         verb: WebhookVerb,
     },
+    #[command(flatten)]
+    Api(Box<ApiVerb>),
     /// Print the effective configuration as TOML, with the origin of each value, passwords masked
     Config {
         /// Print the reference of all keys as Markdown instead

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         CommandLineVerb::Check {
             live, url, idle, ..
         } => check(&cli, live.then_some(Options { url, idle })),
+        CommandLineVerb::Api(verb) => cli::request_api(&cli, &verb),
         CommandLineVerb::Openapi => openapi(),
         CommandLineVerb::Webhook { verb } => webhook(&cli, &verb),
         CommandLineVerb::Config { reference, default } => {

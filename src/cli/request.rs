@@ -1,6 +1,6 @@
 //! Sends one HTTP/1.1 request to the running node that has the same configuration, without a runtime.
 //!
-//! Used by `roomwire drain`, and by `roomwire health`, which containers run every few seconds, so it must be fast and
+//! Used by the verbs of the API, by `roomwire drain`, and by `roomwire health`, which containers run every few seconds, so it must be fast and
 //! small.
 
 use std::fmt;
@@ -18,6 +18,8 @@ const EXIT_TIME: Duration = Duration::from_secs(10);
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
 /// Size limit of a response in bytes, above the size of any response to these requests.
 const MAX_RESPONSE: u64 = 64 << 10;
+/// Size limit of an answer of the API in bytes.
+const MAX_ANSWER: u64 = 64 << 20;
 
 /// The response of a node.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +51,14 @@ pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
                 .to_owned(),
         );
     }
+    reachable(key, bind)
+}
+
+/// The address at which a listener of this machine is reached; `key` is the setting with its address.
+///
+/// # Errors
+/// The port is 0, so the system chose the port of the node.
+pub(super) fn reachable(key: &str, bind: &BindAddress) -> Result<BindAddress, String> {
     if bind.port == 0 {
         return Err(format!(
             "{key} has port 0: set a fixed port for this request"
@@ -73,7 +83,8 @@ pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
         return Err("server.internal_bind is not set: send the process SIGTERM instead".to_owned());
     }
     let at = address(server)?;
-    match send(&at, "POST", "/drain", server.drain_token.as_ref())? {
+    let token = server.drain_token.as_ref();
+    match send(&at, &Exchange::short("POST", "/drain", token))? {
         response if response.status == 202 => Ok(at),
         response => Err(format!("{at} rejected the request: {response}")),
     }
@@ -105,20 +116,80 @@ pub(super) fn wait_for_exit(at: &BindAddress, timeout: Duration) -> Result<Strin
 /// # Errors
 /// There is no valid HTTP response within two seconds. The text names the address and the reason.
 pub(super) fn get(at: &BindAddress, path: &str) -> Result<Response, String> {
-    send(at, "GET", path, None)
+    send(at, &Exchange::short("GET", path, None))
 }
 
-fn send(
+/// Sends a POST request with a JSON body.
+///
+/// # Errors
+/// There is no valid HTTP response within `time`. The text names the address and the reason.
+pub(super) fn post(
     at: &BindAddress,
-    method: &str,
     path: &str,
-    token: Option<&Secret>,
+    token: &Secret,
+    body: &str,
+    time: Duration,
 ) -> Result<Response, String> {
-    let text = exchange(at, method, path, token).map_err(|error| {
+    let exchange = Exchange {
+        method: "POST",
+        path,
+        token: Some(token),
+        body: Some(body),
+        time,
+        limit: MAX_ANSWER,
+    };
+    send(at, &exchange)
+}
+
+/// A request, and the limits of its response.
+struct Exchange<'a> {
+    method: &'a str,
+    path: &'a str,
+    token: Option<&'a Secret>,
+    /// JSON.
+    body: Option<&'a str>,
+    time: Duration,
+    /// Bytes of the response.
+    limit: u64,
+}
+
+impl<'a> Exchange<'a> {
+    /// A request without a body, to which a node responds at once.
+    fn short(method: &'a str, path: &'a str, token: Option<&'a Secret>) -> Self {
+        Self {
+            method,
+            path,
+            token,
+            body: None,
+            time: TIMEOUT,
+            limit: MAX_RESPONSE,
+        }
+    }
+
+    /// The bytes of the request.
+    fn encoded(&self, at: &BindAddress) -> String {
+        let (method, path) = (self.method, self.path);
+        let token = self
+            .token
+            .map(|token| format!("Authorization: Bearer {}\r\n", token.expose()));
+        let token = token.unwrap_or_default();
+        let json = self
+            .body
+            .map_or("", |_| "Content-Type: application/json\r\n");
+        let body = self.body.unwrap_or_default();
+        let length = body.len();
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {at}\r\n{token}{json}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+    }
+}
+
+fn send(at: &BindAddress, exchange: &Exchange<'_>) -> Result<Response, String> {
+    let text = run(at, exchange).map_err(|error| {
         // The error of an expired timeout depends on the system.
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
         if late {
-            format!("{at} did not respond within {} s", TIMEOUT.as_secs())
+            format!("{at} did not respond within {} s", exchange.time.as_secs())
         } else {
             format!("{at}: {error}")
         }
@@ -126,29 +197,19 @@ fn send(
     parse(&text).ok_or_else(|| format!("{at} sent no valid HTTP response"))
 }
 
-fn exchange(
-    at: &BindAddress,
-    method: &str,
-    path: &str,
-    token: Option<&Secret>,
-) -> io::Result<String> {
-    let deadline = Instant::now() + TIMEOUT;
+fn run(at: &BindAddress, exchange: &Exchange<'_>) -> io::Result<String> {
+    let deadline = Instant::now() + exchange.time;
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
         (!left.is_zero())
             .then_some(left)
             .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
     };
-    let mut stream = connect(at, TIMEOUT)?;
+    let mut stream = connect(at, exchange.time)?;
     stream.set_write_timeout(Some(left()?))?;
-    let token = token.map(|token| format!("Authorization: Bearer {}\r\n", token.expose()));
-    let token = token.unwrap_or_default();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {at}\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes())?;
+    stream.write_all(exchange.encoded(at).as_bytes())?;
     let mut text = Vec::new();
-    let mut limited = (&stream).take(MAX_RESPONSE);
+    let mut limited = (&stream).take(exchange.limit);
     let mut piece = [0; 4096];
     loop {
         stream.set_read_timeout(Some(left()?))?;

@@ -120,7 +120,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["auth", "rules", "token", "config", "metrics", "model"],
+        &[
+            "auth", "rules", "token", "verbs", "config", "metrics", "model",
+        ],
     ),
     (
         "notices",

@@ -31,10 +31,10 @@ function canListen(port) {
 
 /** A child process whose output is kept, and whose end can be awaited. */
 export class Program {
-  constructor(command, args, env = {}) {
+  constructor(command, args, env = {}, cwd = undefined) {
     this.name = path.basename(command);
     this.output = "";
-    this.child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ["ignore", "pipe", "pipe"] });
     running.add(this.child);
     const keep = (chunk) => (this.output += chunk);
     this.child.stdout.on("data", keep);
@@ -58,11 +58,11 @@ export class Program {
 }
 
 /** Waits until `probe` returns true; if the program ends first, fails with its output. */
-export async function ready(program, what, probe) {
+export async function ready(program, what, probe, ms = 30_000) {
   await until(`${what} ready`, async () => {
     if (program.over) throw new Error(`${what}: ${program.over}\n${program.output}`);
     return probe();
-  }, 30_000);
+  }, ms);
 }
 
 /**
