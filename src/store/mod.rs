@@ -101,7 +101,7 @@ pub trait Store: Send + Sync {
 /// An in-process store. Clones share their keys.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    keys: Arc<Mutex<HashMap<String, Value>>>,
+    keys: Arc<Mutex<MemoryKeys>>,
     hashes: Arc<Mutex<HashMap<String, HashMap<String, Bytes>>>>,
     logs: Arc<Mutex<HashMap<String, MemoryLog>>>,
 }
@@ -112,18 +112,50 @@ struct MemoryLog {
     entries: BTreeMap<u64, Bytes>,
 }
 
+/// The keys of a [`MemoryStore`]. Those that have expired are removed when they are next used, or once the number of
+/// keys has doubled.
+#[derive(Debug, Default)]
+struct MemoryKeys {
+    values: HashMap<String, Value>,
+    prune_at: usize,
+}
+
 #[derive(Debug)]
 struct Value {
     bytes: Bytes,
     expiry: Option<Instant>,
 }
 
+impl Value {
+    fn is_live(&self, now: Instant) -> bool {
+        self.expiry.is_none_or(|expiry| expiry > now)
+    }
+}
+
+impl MemoryKeys {
+    fn get(&self, key: &str) -> Option<&Value> {
+        let value = self.values.get(key)?;
+        value.is_live(Instant::now()).then_some(value)
+    }
+
+    fn insert(&mut self, key: String, value: Value) {
+        if self.values.len() >= self.prune_at {
+            let now = Instant::now();
+            self.values.retain(|_, value| value.is_live(now));
+            self.prune_at = (2 * self.values.len()).max(64);
+        }
+        self.values.insert(key, value);
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Value> {
+        let value = self.values.remove(key)?;
+        value.is_live(Instant::now()).then_some(value)
+    }
+}
+
 impl MemoryStore {
-    fn keys(&self) -> MutexGuard<'_, HashMap<String, Value>> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        keys.retain(|_, value| value.expiry.is_none_or(|expiry| expiry > now));
-        keys
+    fn keys(&self) -> MutexGuard<'_, MemoryKeys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hashes(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Bytes>>> {
@@ -274,5 +306,27 @@ impl Store for MemoryStore {
     fn publish(&self, _channel: &str, _message: Bytes) -> StoreFuture<()> {
         // An in-process store has no subscribers.
         ready_ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_keys_are_removed_before_they_outnumber_the_others() {
+        let store = MemoryStore::default();
+        let ttl = Some(Duration::from_secs(1));
+        for number in 0..10_000 {
+            let expiring = store.set(&number.to_string(), Bytes::new(), ttl);
+            expiring.await.unwrap();
+            tokio::time::advance(Duration::from_millis(20)).await;
+        }
+        // At most 50 keys were live at any time.
+        assert!(store.keys().values.len() <= 128);
+        assert_eq!(store.get("0").await.unwrap(), None);
+        assert!(store.get("9999").await.unwrap().is_some());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!store.delete("9999").await.unwrap());
     }
 }
