@@ -208,7 +208,10 @@ mod tests {
     fn a_name_without_effect_is_reported_with_the_likely_key() {
         let cases = [
             ("ROOMWIRE_SERVER_BIND", Some("ROOMWIRE_SERVER__BIND")),
-            ("ROOMWIRE_BIND", Some("ROOMWIRE_SERVER__BIND")),
+            (
+                "ROOMWIRE_BIND",
+                Some("ROOMWIRE_SERVER__BIND or ROOMWIRE_API__BIND"),
+            ),
             ("ROOMWIRE_PORT", Some("ROOMWIRE_SERVER__BIND")),
             ("ROOMWIRE_REDIS_URL", Some("ROOMWIRE_BUS__REDIS_URL")),
             ("ROOMWIRE_REDIS_ULR", Some("ROOMWIRE_BUS__REDIS_URL")),

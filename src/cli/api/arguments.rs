@@ -232,7 +232,7 @@ pub struct RevokeArgs {
     #[arg(long, value_name = "ID", group = "revoked")]
     pub session: Option<String>,
     /// Unix time in seconds, with --user
-    #[arg(long, value_name = "SECONDS", requires = "user")]
+    #[arg(long, value_name = "SECONDS", requires = "user", conflicts_with_all = ["token", "session"])]
     pub issued_before: Option<u64>,
     /// Unix time in seconds until which the revocation is kept
     #[arg(long, value_name = "SECONDS")]
