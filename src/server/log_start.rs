@@ -7,6 +7,9 @@ use log::info;
 use crate::config::Config;
 use crate::model::NodeId;
 
+/// The lines are those of the server, whatever file they are written in.
+const TARGET: &str = "roomwire::server";
+
 /// Logs where the node listens and what it serves there.
 pub(super) fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
     let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
@@ -17,18 +20,20 @@ pub(super) fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
     let (version, workers) = (env!("CARGO_PKG_VERSION"), config.server.workers);
     let upstreams: Vec<String> = config.app.upstreams().map(ToString::to_string).collect();
     if upstreams.is_empty() {
-        info!(node:%, version, app, path:%, workers; "listening on {scheme}://{address}");
+        info!(target: TARGET, node:%, version, app, path:%, workers; "listening on {scheme}://{address}");
     } else {
         let upstreams = upstreams.join(",");
-        info!(node:%, version, app, upstreams, path:%, workers; "listening on {scheme}://{address}");
+        info!(target: TARGET, node:%, version, app, upstreams, path:%, workers; "listening on {scheme}://{address}");
     }
     if config.server.demo {
         info!(
+            target: TARGET,
             "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
         );
     }
     if config.bus.redis_url.is_none() {
         info!(
+            target: TARGET,
             "one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster"
         );
     }

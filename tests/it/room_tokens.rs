@@ -95,7 +95,8 @@ async fn a_token_of_another_room_user_time_or_key_is_rejected_with_its_own_code(
     };
     let valid = signed(&claims(json!({"sub": "anna"})));
     let (head, signature) = valid.rsplit_once('.').unwrap();
-    let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
+    let other = if signature.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("{head}.{other}{}", &signature[1..]);
     let no_end = signed(&json!({"room": "signed:1"}));
     for (room, token, expected) in [
         ("signed:2", valid.clone(), "room_token_room"),
