@@ -65,7 +65,7 @@ pub(super) struct CallAnswer {
 /// An ack of a client.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CallAck {
-    /// Id of the socket; `null` for a client of a program that does not report it.
+    /// Id of the socket; `null` for a client of another server that does not report it.
     pub(super) socket: Option<String>,
     /// The arguments of the ack. A value `{"_placeholder":true,"num":N}` stands for attachment `N`.
     #[schema(value_type = Vec<serde_json::Value>)]
@@ -189,6 +189,6 @@ pub(super) struct NodeInfo {
 /// One answer for each item, in their order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BatchAnswer {
-    /// What the verb of the item answers, or `{"error":{...}}`.
+    /// The answer to the item's verb, or `{"error":{...}}`.
     pub(super) answers: Vec<Answer>,
 }

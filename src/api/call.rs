@@ -61,7 +61,7 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
     }
 }
 
-/// Those of the nodes that do not respond at all. The clients of the others have just sent no ack.
+/// The nodes that do not respond at all. The others do; merely their clients have sent no ack.
 async fn unresponsive(api: &Api, nodes: &[NodeId]) -> Vec<NodeId> {
     let gathered = api.ingress.query(Query::Nodes, PROBE_TIME).finish().await;
     let (answer, _) = combined(&Query::Nodes, gathered);

@@ -74,7 +74,7 @@ pub(super) fn check(
     Ok(checked)
 }
 
-/// Checks that the key has the rooms that a request concerns. What lists rooms and users leaves out the others.
+/// Checks that the key allows the rooms that a request concerns. Lists of rooms and users omit the others instead.
 fn check_rooms(
     key: &HeldKey,
     checked: &CheckedRequest,

@@ -43,9 +43,9 @@ codes! {
     KeyInvalid = "key_invalid", UNAUTHORIZED;
     /// The key has expired.
     KeyExpired = "key_expired", UNAUTHORIZED;
-    /// The key does not have this verb.
+    /// The key does not allow this verb.
     VerbForbidden = "verb_forbidden", FORBIDDEN;
-    /// The key does not have this room, user or socket.
+    /// The key does not allow this room, user or socket.
     RoomForbidden = "room_forbidden", FORBIDDEN;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND;
@@ -63,15 +63,15 @@ codes! {
     IdempotencyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY;
     /// The key sends more requests per second than it may.
     TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS;
-    /// The node starts and has not bound all of its parts.
+    /// The node is starting; some of its parts are not running yet.
     Starting = "starting", SERVICE_UNAVAILABLE;
-    /// The node drains and will stop.
+    /// The node is draining and will stop.
     Draining = "draining", SERVICE_UNAVAILABLE;
     /// The node has more work than it can do at the moment.
     Busy = "busy", SERVICE_UNAVAILABLE;
     /// The store that the request needs cannot be reached.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE;
-    /// The nodes remember as many revocations as `auth.revocation_limit` allows.
+    /// The limit `auth.revocation_limit` is reached.
     TooManyRevocations = "too_many_revocations", SERVICE_UNAVAILABLE;
 }
 

@@ -15,7 +15,7 @@ use crate::metrics::labels::Origin;
 use crate::model::{Command, Emit, Query, QueryAnswer};
 use crate::verbs::RevocationTarget;
 
-/// Interval at which a node with too much work is looked at again, and how often.
+/// Interval and maximum number of checks whether a node with too much work has capacity again.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_PAUSES: u32 = 400;
 

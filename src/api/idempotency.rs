@@ -1,4 +1,4 @@
-//! Requests that are executed once although they are sent again: `Idempotency-Key`.
+//! Requests that are executed once, even if they are sent again: `Idempotency-Key`.
 //!
 //! The first request claims its key in the store and stores its answer there; later ones with the same key receive that
 //! answer. On nodes with Redis this holds for the whole cluster.
@@ -35,7 +35,7 @@ pub(super) struct IdempotencyClaim {
 pub(super) enum Claimed {
     /// Execute it, then [`settle`] the claim.
     First(IdempotencyClaim),
-    /// Answer as before.
+    /// Respond with the stored answer.
     Before(StatusCode, Bytes),
 }
 

@@ -69,7 +69,7 @@ impl KeyRing {
     }
 
     /// The key with this secret. Every key is compared, each in constant time, so that the time does not depend on how
-    /// much of a key is right.
+    /// much of a key is correct.
     fn find(&self, presented: &[u8]) -> Option<Arc<HeldKey>> {
         let presented = digest(presented);
         let mut found = None;
@@ -125,31 +125,31 @@ impl HeldKey {
         })
     }
 
-    /// Checks that the key has a verb.
+    /// Checks that the key allows a verb.
     pub(super) fn check_verb(&self, verb: &str) -> Result<(), ApiError> {
         let scopes = &self.key.scopes;
         if scopes.is_empty() || scopes.iter().any(|scope| scope == verb) {
             return Ok(());
         }
         let message = format!(
-            "the key `{}` does not have the verb `{verb}`, only {}",
+            "the key `{}` does not allow the verb `{verb}`, only {}",
             self.key.name,
             scopes.join(", ")
         );
         Err(ApiError::new(ApiCode::VerbForbidden, message))
     }
 
-    /// Whether the key has every room.
+    /// Whether the key allows every room.
     pub(super) fn has_all_rooms(&self) -> bool {
         self.key.rooms.is_empty() || self.key.rooms.iter().any(|pattern| pattern.as_str() == "*")
     }
 
-    /// Whether the key has a room.
+    /// Whether the key allows a room.
     pub(super) fn has_room(&self, room: &str) -> bool {
         self.has_all_rooms() || self.key.rooms.iter().any(|pattern| pattern.matches(room))
     }
 
-    /// Checks that the key has a room, or the room of a user or socket.
+    /// Checks that the key allows a room, or the room of a user or socket.
     pub(super) fn check_room(&self, room: &str) -> Result<(), ApiError> {
         if self.has_room(room) {
             return Ok(());
@@ -158,7 +158,7 @@ impl HeldKey {
         Err(self.forbidden(&format!("the room `{shown}`")))
     }
 
-    /// Checks that the key has every room that selects sockets.
+    /// Checks that the key allows every room that selects sockets.
     pub(super) fn check_selector(&self, selector: &Selector) -> Result<(), ApiError> {
         if self.has_all_rooms() {
             return Ok(());
@@ -181,7 +181,7 @@ impl HeldKey {
     fn forbidden(&self, what: &str) -> ApiError {
         let patterns: Vec<&str> = self.key.rooms.iter().map(|room| room.as_str()).collect();
         let message = format!(
-            "the key `{}` does not have {what}, only rooms that match {}",
+            "the key `{}` does not allow {what}, only rooms that match {}",
             self.key.name,
             patterns.join(", ")
         );

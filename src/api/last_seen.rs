@@ -16,9 +16,9 @@ use crate::logging::Burst;
 use crate::model::{SocketChange, SocketEvent};
 use crate::store::Store;
 
-/// Users that wait to be written; those beyond it are not recorded.
+/// Maximum number of users that wait to be written; further ones are not recorded.
 const QUEUE: usize = 65_536;
-/// Most users that are written at once.
+/// Maximum number of users that are written at once.
 const WRITTEN: usize = 256;
 
 /// Reads when users were last seen.
@@ -37,7 +37,8 @@ pub struct LastSeenRecorder {
 }
 
 impl LastSeen {
-    /// Starts to write to the store what recorders report; a time is kept for `kept`. Must run inside an actix system.
+    /// Starts to write the reports of the recorders to the store; a time is kept for `kept`. Must run inside an actix
+    /// system.
     pub fn start(store: Arc<dyn Store>, prefix: &str, rooms: UserRoom, kept: Duration) -> Self {
         let (queue, reports) = mpsc::channel(QUEUE);
         let seen = Self {

@@ -37,10 +37,10 @@ const HEADER: &str = "header";
 const ERRORS: &[(&str, &str)] = &[
     (
         "400",
-        "The body is not such a request; a batch names the item.",
+        "The body is not a request of this verb; for a batch, the error names the item.",
     ),
     ("401", "The key is missing, unknown or expired."),
-    ("403", "The key does not have the verb or a room."),
+    ("403", "The key does not allow the verb or a room."),
     ("404", "There is no such verb."),
     (
         "409",
@@ -54,7 +54,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("429", "The key sends too many requests; see `Retry-After`."),
     (
         "503",
-        "The node starts, drains, is busy or cannot reach the store; see `Retry-After`.",
+        "The node is starting, draining or busy, or cannot reach the store; see `Retry-After`.",
     ),
 ];
 

@@ -184,7 +184,7 @@ async fn online(api: &Api, key: &HeldKey, filter: RoomFilter) -> UsersAnswer {
         next: None,
         missing: Vec::new(),
     };
-    // Other rooms can begin like those of users; they are passed over.
+    // The names of other rooms can begin like those of users' rooms; such rooms are skipped.
     loop {
         let page = RoomFilter {
             namespace: filter.namespace.clone(),

@@ -93,7 +93,7 @@ async fn respond(api: &Arc<Api>, verb: &str, request: &HttpRequest, body: Body) 
 /// Everything that can be checked before the body is read.
 fn accept(api: &Api, verb: &str, request: &HttpRequest) -> Result<Arc<HeldKey>, ApiError> {
     if api.health.phase() == Phase::Draining {
-        let message = "the node drains and will stop: use another one";
+        let message = "the node is draining and will stop: use another one";
         return Err(ApiError::new(ApiCode::Draining, message));
     }
     let keys = api.keys.read();
@@ -150,10 +150,10 @@ struct Work {
     body: Bytes,
 }
 
-/// A response, before it is one of HTTP.
+/// A response before it is converted to HTTP.
 struct ApiReply {
     result: Result<(StatusCode, Bytes), ApiError>,
-    /// Whether a former request was answered so.
+    /// Whether this is the stored answer to an earlier request.
     replayed: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Actions, Grant, Identity, Room};
 /// Longest name of a user in bytes: it becomes part of the name of a room.
 const MAX_USER: usize = 256;
 
-/// VerifiedClaims that [`Identity::claims`] does not repeat.
+/// Claims that [`Identity::claims`] does not repeat.
 const SPENT: [&str; 5] = ["exp", "nbf", "iat", "jti", "aud"];
 
 /// The claims of a token whose signature is valid, and which is meant for this node at this time.
@@ -89,7 +89,7 @@ impl VerifiedClaims {
         let user = match self.all.remove(&settings.user_claim) {
             Some(Value::String(user)) => user,
             Some(Value::Number(number)) if !number.is_f64() => number.to_string(),
-            Some(_) => return Err(malformed("the user is neither a text nor a whole number")),
+            Some(_) => return Err(malformed("the user is neither a string nor a whole number")),
             None => return Err(malformed("it has no auth.user_claim")),
         };
         if user.is_empty() || user.len() > MAX_USER || user.chars().any(char::is_control) {
@@ -99,7 +99,7 @@ impl VerifiedClaims {
         }
         let token = match self.all.remove("jti") {
             Some(Value::String(id)) => Some(id.into_boxed_str()),
-            Some(_) => return Err(malformed("`jti` is not a text")),
+            Some(_) => return Err(malformed("`jti` is not a string")),
             None => None,
         };
         let own = match self.all.remove(&settings.claim) {
@@ -205,7 +205,7 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, R
     };
     let malformed = RejectedToken::malformed("a time is not a number of seconds since 1970");
     let seconds = value.as_f64().ok_or(malformed)?;
-    // Far enough: later times would not fit the types of the system.
+    // Later times would not fit the types of the system.
     const LATEST: f64 = 253_402_300_799.0;
     if seconds < 0.0 || !seconds.is_finite() {
         return Err(malformed);

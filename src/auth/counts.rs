@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::Namespace;
 
-/// Locks of which a client takes one when it connects and when it leaves.
+/// Number of locks; a client takes one of them when it connects and again when it leaves.
 const STRIPES: usize = 16;
 
 /// The connections of users in each namespace. Users are counted by a hash of 64 bits with a random key: two users share
@@ -21,7 +21,7 @@ pub struct UserCounts {
 #[derive(Debug, Default, Clone, Copy)]
 struct UserCount {
     all: u32,
-    /// Those that are not registered yet, and that queries do not find.
+    /// Connections that are not registered yet, so that queries do not find them.
     pending: u32,
 }
 
@@ -56,14 +56,14 @@ impl UserCounts {
 }
 
 impl UserConnection {
-    /// The connections of this user on this node, this one included: all, and those that are not registered yet.
+    /// The connections of this user on this node, this one included: all of them, and the unregistered ones among them.
     pub fn on_node(&self) -> (usize, usize) {
         let stripe = self.counts.stripe(self.hash);
         let count = stripe.get(&self.hash).copied().unwrap_or_default();
         (count.all as usize, count.pending as usize)
     }
 
-    /// It is registered: queries find it.
+    /// The connection is registered: queries find it from now on.
     pub fn registered(&mut self) {
         if std::mem::take(&mut self.is_pending)
             && let Some(count) = self.counts.stripe(self.hash).get_mut(&self.hash)

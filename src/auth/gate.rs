@@ -28,7 +28,7 @@ impl TokenGate {
     }
 
     fn without_token(&self, request: &GateRequest<'_>) -> Decision {
-        // An earlier gate may know the client by other means.
+        // An earlier gate may have identified the client by other means.
         if request.identity.is_some() {
             return Decision::Pass;
         }

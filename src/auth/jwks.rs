@@ -64,7 +64,7 @@ impl Drop for KeyFetcher {
 async fn keep_fetched(verifier: Arc<Verifier>) {
     let remote = verifier.remote();
     let mut failures = 0;
-    // Those of the system are read once: there are many.
+    // The authorities of the system are read once, because there are many.
     let mut system = None;
     loop {
         let settings = remote.settings();

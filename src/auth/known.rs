@@ -1,11 +1,11 @@
-//! The revocations that a node knows: looked up for every client that connects. Pure.
+//! The revocations that a node enforces: looked up for every client that connects. Pure.
 
 use std::collections::HashMap;
 
 use super::revocation::{Revocation, Subject, claimed_session, is_issued_before};
 use crate::model::Identity;
 
-/// Revocations by what they revoke, up to a number.
+/// Revocations, indexed by what they revoke, up to a limit.
 pub(super) struct KnownRevocations {
     /// Ends by id of the token.
     tokens: HashMap<Box<str>, u64>,
@@ -27,7 +27,7 @@ struct RevokedUser {
 pub(super) enum Inserted {
     /// It revokes something that was not revoked before.
     New,
-    /// It is covered by one that is known.
+    /// An earlier revocation covers it.
     Known,
     /// The limit is reached.
     Full,
@@ -119,7 +119,7 @@ impl KnownRevocations {
             || !self.sessions.is_empty() && by_session()
     }
 
-    /// Removes those that have ended at `now`, in Unix seconds.
+    /// Removes the revocations that have ended at `now`, in Unix seconds.
     pub(super) fn prune(&mut self, now: u64) {
         self.tokens.retain(|_, until| *until > now);
         self.sessions.retain(|_, until| *until > now);

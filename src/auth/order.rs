@@ -1,4 +1,4 @@
-//! What the services of users order the workers to do.
+//! Orders of this module's services to the workers.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use actix::Message;
 use super::revocation::Revocation;
 use crate::model::Selector;
 
-/// To each worker: act on the sockets that it has.
+/// Sent to every worker, which applies it to its own sockets.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub enum Order {

@@ -2,9 +2,9 @@
 //!
 //! The place is a key of the store with the id of the socket that holds it. `newest`: a socket that is connected takes the
 //! place, and whoever takes it disconnects the former holder. Of several logins at the same time the last to take the
-//! place remains; none of them can disconnect one that took it later. `oldest`: a socket is connected only if the place is
-//! free, or its holder was on a node whose lease has expired. While the store is away, and without one, the place is that
-//! of the node.
+//! place remains; none of them can disconnect a socket that took it later. `oldest`: a socket is connected only if the
+//! place is free, or its holder was on a node whose lease has expired. While the store is away, and without one, each
+//! node has places of its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,17 +23,17 @@ use crate::store::{Renewal, Store, StoreError};
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Interval of renewals of each place.
 const RENEWAL: Duration = Duration::from_secs(20 * 60);
-/// How often due renewals, and what the store missed while it was away, are looked for.
+/// Interval at which due renewals, and changes that the store missed while it was away, are carried out.
 const ROUND: Duration = Duration::from_secs(10);
 /// Attempts to take a place for which others compete.
 const ATTEMPTS: usize = 20;
-/// Releases that are repeated after an outage of the store; the places of others end with their lifetime.
+/// Maximum number of releases that are repeated after an outage of the store; other places end with their lifetime.
 const MAX_UNRELEASED: usize = 10_000;
 
 /// Disconnects a socket whose place was taken, on any node.
 pub type Displace = Box<dyn Fn(&Namespace, SocketId) + Send + Sync>;
 
-/// What the service needs of its node.
+/// What the service needs from its node.
 pub struct PlaceParts {
     pub node: NodeId,
     /// The store of the cluster; `None` without other nodes.
@@ -61,7 +61,7 @@ struct HeldPlace {
     confirmed: Option<Instant>,
 }
 
-/// The place of a user, held until it is dropped.
+/// The place of a user, held until this value is dropped.
 pub struct UserPlace {
     places: Arc<Places>,
     key: Arc<str>,
@@ -126,7 +126,7 @@ impl Places {
             return receiver;
         };
         let places = Arc::clone(self);
-        // On its own: if the client leaves meanwhile, the place is released when the result is known.
+        // Spawned, so that the place is released even if the client leaves before the result is known.
         tokio::spawn(async move {
             if let Some(former) = former {
                 let _ = store.release(&key, former.as_str()).await;
@@ -259,7 +259,7 @@ impl Places {
         Ok(store.get(&lease).await?.is_none())
     }
 
-    /// Whether a socket of this node holds the place, as far as this node knows.
+    /// Whether a socket of this node holds the place, according to this node's own record.
     fn is_held(&self, key: &Arc<str>, socket: SocketId) -> bool {
         self.held()
             .get(key)
@@ -324,7 +324,7 @@ impl Places {
         }
     }
 
-    /// One round of [`Places::keep`]; ends at the first error of the store.
+    /// One round of [`Places::keep`], which ends at the first error of the store.
     async fn catch_up(&self, now: Instant) -> Result<(), StoreError> {
         let Some(store) = &self.parts.store else {
             return Ok(());

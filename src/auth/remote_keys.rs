@@ -1,4 +1,4 @@
-//! The fetched key set of a node: what is at hand, when it is fetched again, and who waits for it.
+//! The fetched key set of a node: the keys at hand, when the set is fetched again, and the checks that wait for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,17 +29,17 @@ pub(super) struct RemoteKeys {
 /// The attempts to fetch the set.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
-    /// Those that have ended.
+    /// Number of attempts that have ended.
     count: u64,
-    /// The result of the last one.
+    /// The result of the last attempt.
     last: FetchState,
-    /// Whether one is running, or the fetcher has been woken for one.
+    /// Whether an attempt is running, or the fetcher has been woken for one.
     running: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FetchState {
-    /// There was none since the URL was set.
+    /// No attempt has ended since the URL was set.
     None,
     Succeeded,
     Failed,
@@ -121,7 +121,7 @@ impl RemoteKeys {
         self.progress.borrow().last == FetchState::Succeeded
     }
 
-    /// Whether there may soon be a newer set than after attempt number `count`, or is one already.
+    /// Whether a set newer than that of attempt number `count` exists, or may arrive soon.
     pub(super) fn may_be_newer(&self, count: u64) -> bool {
         let progress = *self.progress.borrow();
         match progress.last {
@@ -133,7 +133,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Waits for a newer set than after attempt number `count`, because a key is missing. `false`: there is none in time.
+    /// Waits for a newer set than after attempt number `count`, because a key is missing. `false`: none in time.
     pub(super) async fn newer(&self, count: u64) -> bool {
         if !self.may_be_newer(count) {
             return false;

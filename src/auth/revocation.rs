@@ -51,7 +51,7 @@ impl Revocation {
         }
     }
 
-    /// `None` if it is malformed, or of a kind that only newer nodes know.
+    /// `None` if it is malformed, or of a kind that a later version introduced.
     pub fn decode(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         let (until, name) = rest.split_once(':')?;

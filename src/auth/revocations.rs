@@ -1,8 +1,8 @@
 //! The revocations of the cluster: enforced on every node by an announcement, and remembered in the store.
 //!
 //! The announcement reaches the nodes that are connected to the bus. The others, and those that start later, load all
-//! revocations from the store. Each node also adds to the store what it knows and the store does not, so that what was
-//! revoked while Redis was away, or before Redis lost its data, is remembered again.
+//! revocations from the store. Each node also adds to the store the revocations that the store lacks, so that those
+//! accepted while Redis was away, or before Redis lost its data, are remembered again.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,16 +35,16 @@ pub const RECONNECT_TOPIC: &str = "reconnect";
 const RETRY: Duration = Duration::from_secs(1);
 /// Revocations in one announcement.
 const ANNOUNCED_TOGETHER: usize = 200;
-/// How often revocations that have ended are forgotten.
+/// Interval at which revocations that have ended are removed.
 const PRUNING: Duration = Duration::from_secs(60);
 
 /// Announces a body under a topic on every node, this one included.
 pub type Announce = Box<dyn Fn(&'static str, Bytes) + Send + Sync>;
 
-/// Why something is not revoked.
+/// Why a revocation is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RevocationError {
-    #[error("as many revocations are known as auth.revocation_limit allows")]
+    #[error("the limit auth.revocation_limit is reached")]
     TooMany,
 }
 
@@ -53,11 +53,11 @@ pub enum RevocationError {
 pub enum Remembered {
     /// In the store, for all nodes.
     InStore,
-    /// By the nodes that are connected, which add it to the store when that is back.
+    /// By the connected nodes, which add it to the store when the store is back.
     ByNodes,
 }
 
-/// What the service needs of its node.
+/// What the service needs from its node.
 pub struct RevocationParts {
     pub store: Arc<dyn Store>,
     /// `bus.prefix`, before the name of the key.
@@ -70,7 +70,7 @@ pub struct RevocationParts {
 /// The revocations of the cluster.
 pub struct Revocations {
     known: RwLock<KnownRevocations>,
-    /// Whether any is known.
+    /// Whether there is any.
     any: AtomicBool,
     ttl: Duration,
     key: String,
@@ -107,7 +107,7 @@ impl Revocations {
     /// future is dropped.
     ///
     /// # Errors
-    /// This node knows `auth.revocation_limit` revocations.
+    /// The limit `auth.revocation_limit` is reached on this node.
     pub fn revoke(
         &self,
         subject: Subject,
@@ -198,7 +198,7 @@ impl Revocations {
         })));
     }
 
-    /// Loads what the store remembers, and adds to it what it does not.
+    /// Loads the revocations of the store, and adds those that the store lacks.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -227,7 +227,7 @@ impl Revocations {
         }
         if !unsaved.is_empty() {
             store.hash_set(&self.key, unsaved.clone()).await?;
-            // A node that loaded meanwhile may lack them.
+            // A node that loaded from the store meanwhile may lack them.
             let fields: Vec<&String> = unsaved.iter().map(|(field, _)| field).collect();
             self.announce(&fields);
         }

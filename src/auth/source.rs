@@ -12,7 +12,7 @@ use crate::config::TokenSource;
 /// The token in the first of `sources` that has one; `None` if none has.
 ///
 /// # Errors
-/// A field of the auth payload is not a text.
+/// A field of the auth payload is not a string.
 pub(super) fn find_token<'a>(
     sources: &[TokenSource],
     request: &GateRequest<'a>,
@@ -45,7 +45,7 @@ pub(super) fn find_token<'a>(
 /// The token in `auth`, an object like the payload of a CONNECT, in the field of a configured source or in `token`.
 ///
 /// # Errors
-/// The field is not a text.
+/// The field is not a string.
 pub(super) fn find_new_token(
     sources: &[TokenSource],
     auth: &str,
@@ -71,7 +71,7 @@ fn bearer(text: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// A text of the auth payload, a JSON object.
+/// A string in the auth payload, which is a JSON object.
 fn field(auth: &str, name: &str) -> Result<Option<String>, RejectedToken> {
     // Anything but an object has no fields.
     let Ok(fields) = serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(auth) else {
@@ -81,6 +81,6 @@ fn field(auth: &str, name: &str) -> Result<Option<String>, RejectedToken> {
         None | Some("null") => Ok(None),
         Some(value) => serde_json::from_str(value)
             .map(Some)
-            .map_err(|_| RejectedToken::malformed("the field of the auth payload is not a text")),
+            .map_err(|_| RejectedToken::malformed("the field of the auth payload is not a string")),
     }
 }

@@ -11,11 +11,11 @@ pub enum TokenProblem {
     Missing,
     /// It is longer than `auth.token_limit`.
     TooLarge,
-    /// It is no signed token, or a claim has the wrong form.
+    /// It is not a signed token, or a claim has the wrong form.
     Malformed,
     /// Its header names extensions that must be understood.
     Critical,
-    /// Its algorithm is none of the key's family, unknown, or `none`.
+    /// Its algorithm is `none`, unknown, or not one of the key's family.
     Algorithm,
     /// No key has the id that it names.
     KeyUnknown,
@@ -68,7 +68,7 @@ impl TokenProblem {
         }
     }
 
-    /// A sentence for people, which repeats nothing of the token.
+    /// A sentence for people, without any part of the token.
     pub fn message(self) -> &'static str {
         match self {
             Self::Missing => "A token is required",
@@ -112,7 +112,7 @@ impl TokenProblem {
     }
 }
 
-/// A problem, and what it is in particular: a fixed text for operators, without anything of the token.
+/// A problem and its exact cause: a fixed text for operators, without any part of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RejectedToken {
     pub problem: TokenProblem,
@@ -124,7 +124,7 @@ impl From<TokenProblem> for RejectedToken {
         let detail = match problem {
             TokenProblem::Missing => "no configured source has a token",
             TokenProblem::TooLarge => "it is longer than auth.token_limit",
-            TokenProblem::Malformed => "it is no signed token",
+            TokenProblem::Malformed => "it is not a signed token",
             TokenProblem::Critical => "its header has `crit`",
             TokenProblem::Algorithm => "no key allows its algorithm",
             TokenProblem::KeyUnknown => "no valid key has the `kid` of its header",

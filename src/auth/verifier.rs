@@ -132,7 +132,7 @@ impl Verifier {
             })
     }
 
-    /// The client that claims describe, if it is one that may sign in.
+    /// The client that the claims describe, if it may sign in.
     fn conclude(
         &self,
         claims: Result<VerifiedClaims, RejectedToken>,

@@ -1,7 +1,7 @@
 //! Sends one HTTP/1.1 request to the running node that has the same configuration, without a runtime.
 //!
-//! Used by the verbs of the API, by `roomwire drain`, and by `roomwire health`, which containers run every few seconds, so it must be fast and
-//! small.
+//! Used by the verbs of the API, by `roomwire drain`, and by `roomwire health`, which containers run every few seconds,
+//! so it must be fast and small.
 
 use std::fmt;
 use std::io::{self, Read, Write};

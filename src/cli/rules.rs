@@ -94,7 +94,7 @@ fn client(config: &Config, token: &str) -> Result<Verified, String> {
     })
 }
 
-/// The decision in words, and the exit code that stands for it.
+/// The decision in words, and its exit code.
 fn decision(config: &Config, client: Option<&Verified>, request: &RoomCheck) -> (String, ExitCode) {
     let room = request.room.as_deref().unwrap_or_default();
     let action = request.action.unwrap_or(RoomAction::Join);

@@ -85,7 +85,7 @@ metrics! {
     jwks_keys: Gauge,
     /// Unix time at which the key set was last fetched; 0 = never.
     jwks_fetched_timestamp_seconds: Gauge,
-    /// Revoked tokens, users and sessions that this node knows.
+    /// Revoked tokens, users and sessions that this node enforces.
     revocations: Gauge,
     /// Sessions that ended or were rejected because their user had another (`auth.sessions_per_user`), by result.
     user_session_conflicts_total: Counters<SessionConflict>,

@@ -8,7 +8,7 @@ use super::intake::{Happening, HappeningKind, Intake};
 use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
 use crate::model::Payload;
 
-/// An app whose clients' events are notices, as far as the configuration chooses them. Everything else is the app's.
+/// Wraps an app: the events of clients that the configuration selects also become notices. The app handles everything.
 pub struct WatchedApp {
     app: Rc<dyn App>,
     intake: Arc<Intake>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::intake::{Happening, HappeningKind};
 use crate::model::{Namespace, Room, SocketId};
 
-/// Number of happenings that are held; beyond it, the oldest are released early.
+/// Maximum number of ends that are held; beyond it, the oldest are released early.
 const LIMIT: usize = 65_536;
 
 /// What a pair has in common.
@@ -24,7 +24,7 @@ enum Party {
     Socket(SocketId),
 }
 
-/// Holds each end for a while, in which a return cancels it.
+/// Holds each end (disconnect or leave) for a while, during which a return cancels it.
 #[derive(Debug)]
 pub(super) struct Debounce {
     window: Duration,

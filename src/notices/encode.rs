@@ -109,7 +109,7 @@ impl Encoder<'_> {
             node: self.node.as_str(),
             body: HookBody::Notices(NoticesHook { notices }),
         };
-        // Nothing in it can fail to be encoded.
+        // All of its fields can be encoded.
         let body = serde_json::to_vec(&message).unwrap_or_default();
         (id, body.into())
     }

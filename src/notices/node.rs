@@ -26,7 +26,7 @@ use crate::webhook::WebhookClient;
 /// What notices need from their node.
 pub struct NoticeParts {
     pub directory: Arc<Directory>,
-    /// Of the thread on which the notices are started.
+    /// The client of the thread on which the notices are started.
     pub client: WebhookClient,
     /// The store that the cluster shares; `None` on a single node.
     pub store: Option<Arc<dyn Store>>,
@@ -100,7 +100,7 @@ impl Notices {
         })
     }
 
-    /// Where the workers of the node pass what happens.
+    /// Accepts what happens on the workers of the node.
     pub fn intake(&self) -> &Arc<Intake> {
         &self.intake
     }

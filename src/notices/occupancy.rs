@@ -26,13 +26,13 @@ use crate::store::{Store, StoreError};
 const COUNT_TIME: Duration = Duration::from_secs(1);
 /// Time until a room whose state is unknown is examined again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Interval at which a node compares the live nodes with those before.
+/// Interval at which a node compares the live nodes with the previous ones.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time after its start at which a node looks for claims of nodes that are gone.
 const START_TIME: Duration = Duration::from_secs(10);
 /// Interval at which a stopping node verifies that no room is left to examine.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
-/// For how long no other node looks for the rooms of a node that is gone.
+/// Time for which one node alone examines the rooms of a node that is gone.
 const SWEEP_TIME: Duration = Duration::from_secs(30);
 /// Separates the namespace from the room in the name of a claim; no namespace contains it.
 const SEPARATOR: char = ',';
@@ -49,9 +49,9 @@ pub(super) struct Occupancy {
     pub(super) busy: Cell<usize>,
 }
 
-/// What is known about a room that was examined.
+/// The result of the examination of a room.
 enum Examined {
-    /// Its claim is right.
+    /// Its claim is correct.
     Settled,
     Again(Mark),
     Verify(Mark),
@@ -67,7 +67,7 @@ impl Occupancy {
             let (due, next) = marks.take_due(CONCURRENT.saturating_sub(busy.len()));
             for (room, mark) in due {
                 if !busy.insert(room.clone()) {
-                    // It changed while it is being examined.
+                    // It has changed while it was being examined.
                     marks.again(room, mark, Duration::from_millis(10));
                     continue;
                 }
@@ -120,7 +120,7 @@ impl Occupancy {
         result.unwrap_or_else(|error| {
             static LINES: Burst = Burst::new();
             if let Some(unreported) = LINES.note() {
-                warn!(error:%, unreported; "occupied rooms are not known for now");
+                warn!(error:%, unreported; "occupied rooms cannot be determined at the moment");
             }
             Examined::Again(mark)
         })
@@ -199,7 +199,9 @@ impl Occupancy {
         match self.suspects(reason, is_suspect).await {
             Ok(0) => {}
             Ok(rooms) => info!(node:% = reason, rooms; "a node is gone: its rooms are examined"),
-            Err(error) => warn!(node:% = reason, error:%; "a node is gone: its rooms are unknown"),
+            Err(error) => {
+                warn!(node:% = reason, error:%; "a node is gone: its rooms cannot be determined")
+            }
         }
     }
 

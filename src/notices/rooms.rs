@@ -24,14 +24,14 @@ const VERIFY_AFTER: Duration = Duration::from_secs(3);
 /// The name of a room in the cluster.
 pub(super) type RoomName = (Namespace, Room);
 
-/// The last thing known about a room.
+/// The last known state of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RoomState {
     /// It has a member on this node.
     Occupied,
-    /// The same, and it had been claimed before.
+    /// It has a member on this node, and had been claimed before.
     Verify,
-    /// A worker of this node has no member any more.
+    /// A worker of this node has lost its last member.
     Vacated,
 }
 
@@ -61,7 +61,7 @@ impl Marks {
         }
     }
 
-    /// A worker has the first member.
+    /// A worker has its first member.
     pub(super) fn occupied(&self, namespace: &Namespace, room: &Room) {
         let mark = Mark {
             state: RoomState::Occupied,
@@ -71,7 +71,7 @@ impl Marks {
         self.set(namespace, room, mark);
     }
 
-    /// A worker has no member any more.
+    /// A worker has lost its last member.
     pub(super) fn vacated(&self, namespace: &Namespace, room: &Room) {
         let mark = Mark {
             state: RoomState::Vacated,
@@ -81,7 +81,7 @@ impl Marks {
         self.set(namespace, room, mark);
     }
 
-    /// A node is gone that may have had the last member.
+    /// A node that may have had the last member is gone.
     pub(super) fn suspected(&self, namespace: &Namespace, room: &Room) {
         let mark = Mark {
             state: RoomState::Vacated,
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!((due.len(), next), (1, None));
         assert_eq!(due[0].1.state, RoomState::Occupied);
         marks.vacated(&main, &room);
-        // A change meanwhile is newer than what is examined again.
+        // A change in the meantime is newer than the state to examine again.
         marks.verify(due[0].0.clone(), due[0].1);
         tokio::time::advance(Duration::from_secs(3)).await;
         let (due, _) = marks.take_due(9);

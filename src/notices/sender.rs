@@ -62,7 +62,7 @@ impl Delivery {
                     if let Some(result) = self.keep(body.clone()).await {
                         return result;
                     }
-                    // Redis is away, too: they wait for either.
+                    // Redis is away, too: the notices wait until Redis or the receiver is back.
                     backlog.config.max_pause
                 }
             };

@@ -1,4 +1,4 @@
-//! The backend that decides what the policy `backend` leaves to it.
+//! The interface to a backend that decides about requests under the policy `backend`.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::model::{Identity, Namespace, Room, SocketId};
 
 /// Decides about requests of clients; one instance a worker.
 pub trait RoomAuthority {
-    /// Decides about one request. The client waits for the answer, and its next events too.
+    /// Decides about one request. The client and its next events wait for the decision.
     fn decide(&self, request: AuthorityRequest) -> LocalBoxFuture<'static, AuthorityAnswer>;
 }
 

@@ -32,7 +32,7 @@ impl RoomAction {
         }
     }
 
-    /// The permission that it requires. Who can ask need not be permitted to emit.
+    /// The permission that it requires. `ask` does not require the permission to emit.
     pub fn permission(self) -> Actions {
         match self {
             Self::Join => Actions::JOIN,

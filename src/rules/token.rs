@@ -9,9 +9,9 @@ use crate::model::{Actions, Identity};
 /// What a valid room token permits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomToken {
-    /// The only room that it is for.
+    /// The only room for which it is valid.
     room: String,
-    /// The only user that it is for; `None` = whoever has it.
+    /// The only user for whom it is valid; `None` = anyone who has it.
     user: Option<String>,
     actions: Actions,
 }
@@ -20,7 +20,7 @@ pub struct RoomToken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomTokenRejection {
     pub code: RelayErrorCode,
-    /// Repeats nothing of the token.
+    /// Contains no part of the token.
     pub message: &'static str,
     /// Whether the same token may be accepted later.
     pub temporary: bool,
@@ -63,7 +63,7 @@ impl RoomToken {
             ))
         };
         let Some(Value::String(room)) = claim("room") else {
-            return malformed("the token is no room token: it has no `room`");
+            return malformed("the token is not a room token: it has no `room`");
         };
         if !expires {
             return malformed("the room token has no `exp`");

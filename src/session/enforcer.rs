@@ -1,4 +1,4 @@
-//! Carries out what the services of users order: closes sessions of this worker.
+//! Carries out the orders of the `auth` services: closes sessions of this worker.
 
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ impl Enforcer {
         users.revocations.enforce_on(address.recipient());
     }
 
-    /// Closes the sessions of the seats that a revocation covers.
+    /// Closes the sessions of the sockets whose identity a revocation covers.
     fn revoke(&self, revocation: &Revocation) {
         let roster = self.worker.roster.borrow();
         let close = |seat: &Seat| {
@@ -48,8 +48,8 @@ impl Enforcer {
         }
     }
 
-    /// Revokes the token of a socket. One without an id cannot be revoked: its client is disconnected in a way after which
-    /// it does not connect again by itself.
+    /// Revokes the token of a socket. A token without an id cannot be revoked: its client is disconnected in a way
+    /// after which it does not connect again by itself.
     fn revoke_socket(&self, socket: SocketId) {
         let shard = &self.worker.shard;
         let is_ours =

@@ -21,14 +21,14 @@ use crate::store::{Store, StoreError, StreamEntry, StreamGroup};
 
 /// Pause after an error.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Longest time between two looks at what other consumers left behind.
+/// Maximum time between two checks for entries that other consumers left behind.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Consumers without entries are removed once they have been gone for this many times `stream.claim_idle`.
 const GONE_FACTOR: u32 = 20;
 /// How long the current entries may take when the node stops.
 const STOP_TIME: Duration = Duration::from_secs(3);
 
-/// What a source is made of.
+/// The parts of a source.
 pub struct SourceParts {
     pub settings: StreamConfig,
     /// The key of the stream.
@@ -151,7 +151,7 @@ impl Consumer {
         }
     }
 
-    /// Takes over entries of consumers that failed, and measures how much waits.
+    /// Takes over entries of consumers that failed, and measures the backlog.
     async fn upkeep(&self) -> Result<(), StoreError> {
         let (group, settings) = (&self.parts.group, &self.parts.settings);
         while !self.is_stopped() {
@@ -182,7 +182,7 @@ impl Consumer {
             if outcome.is_err() {
                 break;
             }
-            // Clients and other nodes come first.
+            // Lets clients and other nodes go first.
             tokio::task::yield_now().await;
         }
         self.acknowledge(executed).await?;

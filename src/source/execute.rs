@@ -10,9 +10,9 @@ use crate::metrics::labels::Origin;
 use crate::model::{Command, Namespace, Query, Room, Selector};
 use crate::verbs::{BatchRequest, CheckRules, VerbRequest};
 
-/// Most items of a batch.
+/// Maximum number of items of a batch.
 const MAX_ITEMS: usize = 1000;
-/// How long other nodes are waited for after a batch of entries; a node that does not respond has failed.
+/// Time limit for the responses of other nodes after a batch of entries; a node that does not respond has failed.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// A room without members.
 const NO_ROOM: &str = "\0stream";

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::key::VerifyingKey;
 
-/// A token in compact form that is not verified yet. `Debug` prints nothing of it.
+/// A token in compact form that is not verified yet. `Debug` prints no part of it.
 pub struct CompactToken<'a> {
     header: TokenHeader,
-    /// TokenHeader and payload as they are signed.
+    /// Header and payload as they are signed.
     signed: &'a str,
     payload: &'a str,
     signature: Vec<u8>,
@@ -87,7 +87,7 @@ impl<'a> CompactToken<'a> {
         &self.header
     }
 
-    /// Whether `key` signed the token. `false` too if the algorithm is none of the key's.
+    /// Whether `key` signed the token. Also `false` if the key is not for the token's algorithm.
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
         key.verify(
             self.header.algorithm,
@@ -96,7 +96,7 @@ impl<'a> CompactToken<'a> {
         )
     }
 
-    /// The claims. They are to be trusted only if [`CompactToken::is_signed_by`] a trusted key.
+    /// The claims. Trust them only if the token [is signed by](CompactToken::is_signed_by) a trusted key.
     ///
     /// # Errors
     /// The payload is not a JSON object.

@@ -19,6 +19,6 @@ pub enum InvalidKey {
     Unsupported,
     #[error("RSA keys need 2048 bits or more")]
     Short,
-    #[error("{} is no algorithm of {}", .0.name(), .1.name())]
+    #[error("{} is not an algorithm of {}", .0.name(), .1.name())]
     Algorithm(Algorithm, KeyFamily),
 }

@@ -42,7 +42,7 @@ impl VerifyingKey {
     /// The first public key or certificate in a PEM file.
     ///
     /// # Errors
-    /// The file contains none that can be used.
+    /// The file contains no usable key.
     pub fn from_pem(file: &[u8]) -> Result<Self, InvalidKey> {
         let (family, key) = pem::public_key(file)?;
         Self::public(family, &key)
@@ -70,7 +70,7 @@ impl VerifyingKey {
     /// A public key in the form in which certificates contain it.
     ///
     /// # Errors
-    /// Its length is none of the family.
+    /// The family has no keys of this length.
     pub fn public(family: KeyFamily, key: &[u8]) -> Result<Self, InvalidKey> {
         // An uncompressed point begins with 4.
         let fits = match family {

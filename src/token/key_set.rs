@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::algorithm::{Algorithm, KeyFamily};
 use super::key::VerifyingKey;
 
-/// Maximum number of keys of a set: a token without the id of a key is tried with each of its kind.
+/// Maximum number of keys of a set: a token without a `kid` is tried with each key of its kind.
 const MAX_KEYS: usize = 32;
 
 /// Why a set cannot be used.
@@ -43,7 +43,7 @@ struct KeyFields {
 }
 
 /// Reads the public keys of a set. Keys of other kinds or for other purposes are skipped, as the standard requires;
-/// secrets are too, because a set is public.
+/// so are secrets, because a set is public.
 ///
 /// # Errors
 /// The text is not a set, or no key is left.

@@ -29,7 +29,7 @@ impl SigningKey {
     /// The private key in a PEM file, which must have the form of PKCS #8.
     ///
     /// # Errors
-    /// The file contains none that can be used.
+    /// The file contains no usable key.
     pub fn from_pem(file: &[u8]) -> Result<Self, InvalidKey> {
         Self::from_pkcs8(&pem::private_key(file)?)
     }
@@ -70,7 +70,7 @@ impl SigningKey {
     /// A token with these claims, a JSON object. `key` is the id (`kid`) that the header names.
     ///
     /// # Errors
-    /// The algorithm is none of the key's.
+    /// The key is not for this algorithm.
     pub fn sign(
         &self,
         algorithm: Algorithm,

@@ -97,7 +97,7 @@ fn a_key_limited_to_algorithms_verifies_no_other() {
     assert!(token.is_signed_by(&key));
     assert!(!token.is_signed_by(&limited));
     let foreign = key.limited_to(vec![Algorithm::Rs256]).unwrap_err();
-    assert_eq!(foreign.to_string(), "RS256 is no algorithm of a secret");
+    assert_eq!(foreign.to_string(), "RS256 is not an algorithm of a secret");
 }
 
 #[test]

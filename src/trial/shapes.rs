@@ -41,7 +41,8 @@ impl TrialRequest {
     }
 }
 
-/// Every kind of request: those that decide, then a notice of each kind alone, then all of them in one request.
+/// Every kind of request: those whose response decides, then a notice of each kind alone, then all of them
+/// in one request.
 pub(super) fn shapes() -> Vec<TrialRequest> {
     let args = RawValue::from_string(r#"["an argument",{"n":1}]"#.to_owned()).unwrap_or_default();
     let event = || EventHook {

@@ -6,9 +6,9 @@ use std::time::Duration;
 /// The judgement of one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// As it must be, in words.
+    /// The response is correct; a short description of it.
     Passed(String),
-    /// Not as it must be, in words.
+    /// The response is wrong; the reason.
     Failed(String),
 }
 
@@ -29,7 +29,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether each response is as it must be.
+    /// Whether each response is correct.
     pub fn is_passed(&self) -> bool {
         let mut checks = self.checks.iter();
         checks.all(|check| matches!(check.judgement, Judgement::Passed(_)))

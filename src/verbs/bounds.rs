@@ -6,7 +6,7 @@ use crate::model::{Namespace, Room, SocketId};
 
 /// Longest name of a room, user, namespace or token, in bytes.
 pub const MAX_NAME: usize = 255;
-/// Most names in one list of a request.
+/// Maximum number of names in one list of a request.
 pub const MAX_NAMES: usize = 1000;
 
 /// What requests are checked against.
@@ -21,7 +21,7 @@ pub struct CheckRules<'a> {
     pub own_socket: Option<OwnSocket<'a>>,
 }
 
-/// A socket to which requests apply that name neither a target nor a namespace.
+/// The socket to which a request applies if it names neither a target nor a namespace.
 #[derive(Clone, Copy)]
 pub struct OwnSocket<'a> {
     pub id: SocketId,

@@ -65,7 +65,7 @@ targeted! {
 }
 
 targeted! {
-    /// Closes the connections of the selected sockets so that their clients come back and authenticate again.
+    /// Closes the connections of the selected sockets so that stock clients reconnect and authenticate again.
     ForceReconnectRequest(rooms) {}
 }
 

@@ -61,7 +61,7 @@ pub enum AcksWanted {
     Count(usize),
 }
 
-/// A call as the broker makes it.
+/// A call in the form that the broker executes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedCall {
     pub emit: Emit,

@@ -1,8 +1,9 @@
 //! What backends can request of a node, as data: the verbs of the HTTP API, of webhook answers, of the Redis stream and
 //! of the command line.
 //!
-//! A request is parsed once, from bytes ([`parse`]); what it contains for clients stays encoded. [`check`](EmitRequest::check)
-//! makes of it what the broker handles, or an error with a stable code. Nothing here sends anything.
+//! A request is parsed once, from bytes ([`parse`]); what it contains for clients stays encoded.
+//! [`check`](EmitRequest::check) turns it into what the broker handles, or returns an error with a stable code. Nothing
+//! here sends anything.
 
 mod bounds;
 mod changes;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::problem::{Code, VerbError};
 
-/// Longest message of an error, in characters: the parser repeats values of any length.
+/// Longest message of an error, in characters: the parser quotes values of any length.
 const MAX_MESSAGE: usize = 300;
 
 /// Parses a request.
@@ -89,7 +89,7 @@ fn explained(error: &serde_json::Error) -> VerbError {
 
 /// `; did you mean ...?`, or nothing if no candidate is near.
 fn meant<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> String {
-    // One slip, and one more for every five characters.
+    // One typing error, and one more for every five characters.
     let most = 1 + written.len() / 5;
     let scored = candidates.map(|name| (strsim::damerau_levenshtein(written, name), name));
     let best = scored.min_by_key(|(slips, _)| *slips);

@@ -31,11 +31,11 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON; the message has the position.
     NotJson = "json_invalid",
-    /// A field has a name that the verb does not have.
+    /// The verb has no field of this name.
     UnknownField = "field_unknown",
     /// A required field is missing.
     MissingField = "field_missing",
-    /// The value of a field has another type than the verb expects, or is out of range.
+    /// The value of a field has the wrong type, or is out of range.
     InvalidField = "field_invalid",
     /// There is no such verb.
     UnknownVerb = "verb_unknown",

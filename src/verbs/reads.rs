@@ -1,4 +1,4 @@
-//! Verbs that read and change nothing.
+//! Verbs that only read.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,15 +9,15 @@ use super::problem::{Code, VerbError};
 use super::target::targeted;
 use crate::model::{Namespace, Room, Selector};
 
-/// Most entries of one answer.
+/// Maximum number of entries of one answer.
 pub const MAX_LISTED: u32 = 1000;
-/// Entries of an answer unless the request has a limit.
+/// Number of entries of an answer if the request has no limit.
 const DEFAULT_LISTED: u32 = 100;
 
 targeted! {
     /// Lists the selected sockets.
     SocketsRequest(rooms) {
-        /// Most sockets to list, 0 to 1000; 0 only counts. Absent = 100.
+        /// Maximum number of sockets to list, 0 to 1000; 0 only counts. Absent = 100.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 0, maximum = 1000)]
         limit: Option<u32>,
@@ -36,11 +36,11 @@ pub struct RoomsRequest<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub prefix: Option<Name<'a>>,
-    /// Lists rooms whose names follow this one: `next` of the answer before.
+    /// Lists rooms whose names follow this one: `next` of the previous answer.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub after: Option<Name<'a>>,
-    /// Most rooms to list, 1 to 1000. Absent = 100.
+    /// Maximum number of rooms to list, 1 to 1000. Absent = 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
@@ -62,11 +62,11 @@ pub struct UsersRequest<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub prefix: Option<Name<'a>>,
-    /// Lists users whose names follow this one: `next` of the answer before.
+    /// Lists users whose names follow this one: `next` of the previous answer.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub after: Option<Name<'a>>,
-    /// Most users to list, 1 to 1000. Absent = 100.
+    /// Maximum number of users to list, 1 to 1000. Absent = 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
@@ -84,7 +84,7 @@ pub struct MembersRequest<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "/")]
     pub namespace: Option<Name<'a>>,
-    /// Most sockets to list, 0 to 1000; 0 only counts. Absent = 100.
+    /// Maximum number of sockets to list, 0 to 1000; 0 only counts. Absent = 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1000)]
     pub limit: Option<u32>,
@@ -108,12 +108,12 @@ pub struct RoomFilter {
 /// The users that a request lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UsersFilter {
-    /// These, whether or not they are online.
+    /// These users, whether or not they are online.
     Named {
         namespace: Namespace,
         users: Vec<String>,
     },
-    /// Those who are online; the names in the filter are those of users.
+    /// The users who are online; the filter applies to their names.
     Online(RoomFilter),
 }
 

@@ -5,7 +5,7 @@ use super::name::Name;
 use super::problem::{Code, VerbError};
 use crate::model::{Room, Selector};
 
-/// The target of a request, as its fields name it. The sockets of all lists together, each once.
+/// The target of a request, as its fields name it. The lists add up; each socket counts once.
 #[derive(Clone, Copy)]
 pub(super) struct TargetFields<'r, 'a> {
     pub(super) namespace: Option<&'r Name<'a>>,

@@ -14,11 +14,11 @@ pub struct HookAnswer<'a> {
     /// Rejects the request; everything else in the response is ignored.
     #[serde(default)]
     pub error: Option<HookRejection>,
-    /// Unique name of the user who the client is from now on.
+    /// Unique name of the user as whom the client is identified from now on.
     #[serde(borrow, default)]
     #[schema(value_type = Option<String>)]
     pub user: Option<Name<'a>>,
-    /// Further facts about the user, an object; room rules read it. Only together with `user`.
+    /// Further facts about the user, an object; room rules can refer to them. Only together with `user`.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Object>)]
     pub claims: Option<&'a RawValue>,

@@ -1,4 +1,5 @@
-//! The circuit breaker of one URL: after consecutive failures no requests are sent for a pause, then one of them probes.
+//! The circuit breaker of one URL: after consecutive failures no requests are sent for a pause, then a single one as a
+//! probe.
 //!
 //! Shared by the workers of a node without a lock.
 

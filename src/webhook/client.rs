@@ -1,4 +1,4 @@
-//! Sends requests to the URLs of a node, one client on each thread that does.
+//! Sends requests to the URLs of a node, with one client on each thread that sends.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ impl WebhookClient {
     /// Sends a request once, when it is its turn, and interprets the body of a successful response by `read`.
     ///
     /// # Errors
-    /// There is no response in time, it is no success, or `read` cannot use its body.
+    /// There is no response in time, it is not a success, or `read` cannot use its body.
     pub async fn send<T>(
         &self,
         target: &HookTarget,
@@ -243,7 +243,7 @@ impl WebhookClient {
                 () = abandoned => Err(HookFailure::abandoned()),
             }
         };
-        // Clients that find the line full return at different times.
+        // Clients that found the queue full return at different times.
         let mean = self.node.rules.timeout * 2;
         let _place = place
             .await
@@ -278,7 +278,7 @@ impl WebhookClient {
             .insert_header((header::CONTENT_TYPE, json))
             .insert_header(("webhook-id", id))
             .insert_header(("webhook-timestamp", timestamp));
-        // The one of the client, if that is passed on.
+        // If the client's own header is passed on, it stays.
         if !message.headers().contains_key(header::USER_AGENT) {
             message = message.insert_header((header::USER_AGENT, USER_AGENT));
         }

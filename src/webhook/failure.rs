@@ -123,8 +123,8 @@ impl HookFailure {
         }
     }
 
-    /// `{code, temporary?, retry_after_ms?}` with the members of the backend's data; data that is no object is the member
-    /// `data`.
+    /// `{code, temporary?, retry_after_ms?}` with the members of the backend's data; data that is not an object
+    /// becomes the member `data`.
     pub fn client_data(&self) -> Value {
         let mut data = serde_json::Map::new();
         data.insert("code".to_owned(), self.code.as_ref().into());

@@ -26,9 +26,9 @@ pub enum HookBody<'a> {
     Connect(ConnectHook<'a>),
     /// A client sent an event. Its next events wait for the response.
     Event(EventHook<'a>),
-    /// A socket is gone. The response has no effect.
+    /// A socket has disconnected. The response has no effect.
     Disconnect(DisconnectHook<'a>),
-    /// A client wants to do something with a room whose rule is `backend`.
+    /// A client requests an action in a room whose rule is `backend`.
     Authorize(AuthorizeHook<'a>),
     /// Things that have happened. The response has no effect.
     Notices(NoticesHook<'a>),
@@ -130,7 +130,7 @@ pub struct DisconnectHook<'a> {
 pub struct AuthorizeHook<'a> {
     #[serde(flatten)]
     pub socket: HookSocket<'a>,
-    /// What the client wants: `join`, `emit`, `ask`, `members` or `history`.
+    /// The requested action: `join`, `emit`, `ask`, `members` or `history`.
     pub action: &'a str,
     pub room: &'a str,
     /// Name of the event that the client emits.
@@ -163,7 +163,7 @@ pub struct NoticeMessage<'a> {
 pub enum NoticeBody<'a> {
     /// A socket is connected.
     Connected(HookSocket<'a>),
-    /// A socket is gone.
+    /// A socket has disconnected.
     Disconnected(DisconnectHook<'a>),
     /// A socket has joined a room.
     Joined(MemberNotice<'a>),
@@ -171,7 +171,7 @@ pub enum NoticeBody<'a> {
     Left(MemberNotice<'a>),
     /// A room has its first member in the cluster.
     RoomOccupied(RoomNotice<'a>),
-    /// A room has no member in the cluster any more.
+    /// A room has lost its last member in the cluster.
     RoomVacated(RoomNotice<'a>),
     /// A client sent an event.
     Event(EventHook<'a>),

@@ -13,10 +13,10 @@ use crate::config::{WebhookConfig, WebhookUrl};
 use crate::metrics::Gauge;
 use crate::metrics::labels::HookResult;
 
-/// What a request is about. Each lane has its own waiting line, so that none of them delays the others for long.
+/// What a request is about. Each lane has its own queue, so that none of them delays the others for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookLane {
-    /// An event of a connected client, or a question about one.
+    /// An event of a connected client, or a request for a decision about one.
     Event,
     /// A client that connects. Such requests use at most half of the concurrent requests.
     Connect,
@@ -145,7 +145,7 @@ impl<'a> Waiting<'a> {
         let before = limits.waiting.fetch_add(1, Ordering::Relaxed);
         queued.add(1);
         let waiting = Self { limits, queued };
-        // Leaves the line again when dropped.
+        // Leaves the queue when dropped.
         (before < limits.max_waiting).then_some(waiting)
     }
 }

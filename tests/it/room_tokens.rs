@@ -134,7 +134,7 @@ async fn a_token_of_another_room_user_time_or_key_is_rejected_with_its_own_code(
             signed(&claims(json!({"aud": "other"}))),
             "room_token_audience",
         ),
-        // A token with which a client signs in is no room token.
+        // A token with which a client signs in is not a room token.
         ("signed:1", tokens::token(json!({})), "room_token_malformed"),
         ("signed:1", valid, "ok"),
     ] {

@@ -1,4 +1,4 @@
-//! What a response of a backend makes the node do, checked before any of it happens.
+//! The actions in a response of a backend, all checked before any takes effect.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,7 +43,7 @@ impl AnswerRules {
     /// Reads the body of a successful response to a request about `subject`.
     ///
     /// # Errors
-    /// It rejects the request, or contains something that cannot be done.
+    /// The response rejects the request, or contains an invalid action.
     pub(super) fn read(&self, subject: &HookSubject, body: &[u8]) -> Result<Decided, HookFailure> {
         let answer = HookAnswer::parse(body)?;
         let user_room = |user: &str| user_room(&self.user_room, user);
@@ -129,7 +129,7 @@ fn identity(answer: &HookAnswer<'_>) -> Result<Option<Box<Identity>>, HookFailur
     })))
 }
 
-/// The command of an action; `None` for a verb that cannot be one.
+/// The command of an action; `None` for a verb that is not available as an action.
 fn command(
     action: &VerbRequest<'_>,
     subject: &HookSubject,

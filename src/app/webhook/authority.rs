@@ -1,4 +1,4 @@
-//! The backend decides what room rules leave to it (policy `backend`).
+//! Requests to the backend for decisions that room rules leave to it (policy `backend`).
 
 use std::rc::Rc;
 use std::sync::Arc;

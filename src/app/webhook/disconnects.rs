@@ -1,7 +1,7 @@
-//! Requests about sockets that are gone: a bounded queue of each worker, worked off by a few tasks.
+//! Requests about sockets that are gone: a bounded queue of each worker, drained by a few tasks.
 //!
-//! They are repeated while the backend is away, for `app.webhook.disconnect_timeout`, always with the same id. Those that
-//! cannot be delivered are counted.
+//! A request is repeated while the backend is away, for `app.webhook.disconnect_timeout`, always with the same id.
+//! Requests that cannot be delivered are counted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -107,7 +107,7 @@ impl Disconnects {
 
     async fn deliver(&self, departure: Departure, deadline: Instant) {
         if let Some(after) = departure.after {
-            // Fails when the task of that request has ended, which is what is awaited.
+            // The receiver fails once the task of that request has ended, which is all that matters here.
             let _ = after.await;
         }
         if !departure.state.is_known_to_backend() {

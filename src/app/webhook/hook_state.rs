@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::actions::Decided;
 use crate::model::Room;
 
-/// What is kept for a socket, also after it is gone until its last request has ended.
+/// What is kept for a socket until its last request has ended, even after the socket is gone.
 #[derive(Default)]
 pub(super) struct HookState {
     /// Data that the backend set, a JSON object.
@@ -22,7 +22,7 @@ pub(super) struct HookState {
 }
 
 impl HookState {
-    /// Whether the backend must learn that the socket is gone.
+    /// Whether the backend must be notified that the socket is gone.
     pub(super) fn is_known_to_backend(&self) -> bool {
         self.known_to_backend.get()
     }

@@ -22,7 +22,7 @@ use crate::webhook::{HookFailure, HookLane, HookRequest};
 /// The names by which routes match the connect and the disconnect of a socket.
 const CONNECT: &str = "connect";
 const DISCONNECT: &str = "disconnect";
-/// The reason of a disconnect whose connect the backend did not respond to, or not in a form that can be used.
+/// The reason of a disconnect if the response to the connect was missing or could not be used.
 const UNANSWERED: &str = "connect failed";
 
 /// The handler of one socket.
@@ -97,7 +97,7 @@ impl SocketHandler for HookedSocket {
         let (mut reply, decided) = oneshot::channel();
         actix_rt::spawn(async move {
             let read = |body: &[u8]| rules.read(&subject, body);
-            // A client that has left does not keep its place in the waiting line.
+            // A client that has left does not keep its place in the queue.
             let sent = client.send_unless(&target, request, reply.closed(), read);
             let mut result = sent.await;
             match &mut result {
@@ -116,7 +116,7 @@ impl SocketHandler for HookedSocket {
             let is_rejected = result.is_err();
             let has_left = reply.send(result).is_err();
             drop(done);
-            // The backend may take the socket for connected. For a client that has left, its own disconnect follows.
+            // The backend may consider the socket connected. If the client has left, its own disconnect follows.
             if is_rejected && !has_left && state.known_to_backend.get() {
                 app.disconnected(&state, &subject, headers, UNANSWERED);
             }

@@ -20,7 +20,7 @@ pub enum ApiVerb {
     CloseRoom(RoomArgs),
     /// Disconnect sockets; stock clients do not reconnect by themselves
     Disconnect(DisconnectArgs),
-    /// Close connections so that their clients come back and authenticate again
+    /// Close connections so that stock clients reconnect and authenticate again
     ForceReconnect(TargetedArgs),
     /// List sockets with their users and rooms
     Sockets(SocketsArgs),
@@ -43,7 +43,7 @@ pub struct ApiOptions {
     /// The key to use; without it, one of the configuration that has the verb
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// The node to ask, as http://host:port; without it, the address of the configuration
+    /// The node to send the request to, as http://host:port; without it, the address of the configuration
     #[arg(long, value_name = "URL", value_parser = plain_url)]
     pub url: Option<Url>,
     /// Print the answer as JSON
@@ -79,7 +79,7 @@ pub struct TargetArgs {
 pub struct EmitArgs {
     /// Name of the event
     pub event: String,
-    /// Arguments: JSON, and what is not JSON is a text
+    /// Arguments as JSON; an argument that is not JSON is a string
     #[arg(value_name = "ARGUMENT")]
     pub args: Vec<String>,
     /// Drop the event for clients that cannot receive it at once
@@ -98,7 +98,7 @@ pub struct EmitArgs {
 pub struct CallArgs {
     /// Name of the event
     pub event: String,
-    /// Arguments: JSON, and what is not JSON is a text
+    /// Arguments as JSON; an argument that is not JSON is a string
     #[arg(value_name = "ARGUMENT")]
     pub args: Vec<String>,
     /// Acks to wait for: `all`, `first` or a number
@@ -156,7 +156,7 @@ pub struct TargetedArgs {
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct SocketsArgs {
-    /// Most sockets to list, up to 1000; 0 only counts
+    /// Maximum number of sockets to list, up to 1000; 0 only counts
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     #[command(flatten)]
@@ -173,7 +173,7 @@ pub struct PageArgs {
     /// Only names after this one
     #[arg(long, value_name = "NAME")]
     pub after: Option<String>,
-    /// Most names to list, up to 1000
+    /// Maximum number of names to list, up to 1000
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// The namespace, `/` if absent
@@ -204,7 +204,7 @@ pub struct UsersArgs {
 pub struct MembersArgs {
     /// The room
     pub room: String,
-    /// Most sockets to list, up to 1000; 0 only counts
+    /// Maximum number of sockets to list, up to 1000; 0 only counts
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// The namespace, `/` if absent

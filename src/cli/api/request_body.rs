@@ -132,7 +132,8 @@ fn names(texts: &[String]) -> Vec<Name<'_>> {
     texts.iter().map(|text| Name::from(text.as_str())).collect()
 }
 
-/// The arguments of an event as a JSON array. What is not JSON is a text, so that the shell needs no quotes for words.
+/// The arguments of an event as a JSON array. An argument that is not JSON is a string, so that words need
+/// no quotes in the shell.
 fn arguments(texts: &[String]) -> Result<Box<RawValue>, String> {
     let values = texts
         .iter()

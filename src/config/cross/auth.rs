@@ -151,7 +151,7 @@ fn material(entry: &AuthKeyEntry) -> Result<(VerifyingKey, Option<Secret>), Stri
     if let Some(file) = &entry.secret_file {
         let content = read(file)?;
         let text = String::from_utf8(content)
-            .map_err(|_| format!("`{}` is not a text", file.display()))?;
+            .map_err(|_| format!("`{}` is not UTF-8 text", file.display()))?;
         let in_file = |message| format!("the secret in `{}` {message}", file.display());
         return auth_values::secret(text.trim())
             .map(of_secret)

@@ -66,7 +66,7 @@ fn a_key_that_cannot_be_used_is_a_problem_that_repeats_no_secret() {
         ),
         (
             format!("[[auth.keys]]\nsecret = \"{SECRET}\"\nalgorithms = [\"RS256\"]\n"),
-            "RS256 is no algorithm of a secret",
+            "RS256 is not an algorithm of a secret",
         ),
         (
             format!("[[auth.keys]]\nsecret = \"{SECRET}\"\nnot_after = \"soon\"\n"),
