@@ -1,5 +1,5 @@
-//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|token|webhook|openapi|VERB|help]`, where
-//! VERB is one of the API.
+//! The command line: `roomwire [--config FILE] [serve|check|config|health|drain|token|webhook|openapi|VERB|help]`,
+//! where VERB is one of the API.
 //!
 //! Parses the arguments and runs the verbs that concern the configuration or a running node; `serve` is run by `main`.
 //! Results go to standard output, problems to standard error.
@@ -59,7 +59,7 @@ pub enum CommandLineVerb {
     },
     /// Check whether the node of this configuration is alive: exit with 0 if it is, otherwise with 1
     Health {
-        /// Check whether it is ready for clients
+        /// Check instead whether the node is ready for clients
         #[arg(long)]
         ready: bool,
     },
@@ -98,11 +98,11 @@ pub enum CommandLineVerb {
 /// A command about webhooks.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum WebhookVerb {
-    /// Send the dead letters of the cluster again, in order, and remove those that are accepted; exit with 1 if some are
-    /// left
+    /// Send the dead letters of the cluster again, in order, and remove those that are accepted; exit with 1 if some
+    /// are left
     Replay,
     /// Send a backend every kind of request, signed with the configured secrets, with a wrong signature and unsigned,
-    /// and judge its responses; exit with 1 if one is wrong
+    /// and check its responses; exit with 1 if one is wrong
     Test {
         /// The backend, as http://host:port/path
         #[arg(value_name = "URL", value_parser = WebhookUrl::parse)]

@@ -10,8 +10,8 @@ use crate::model::Namespace;
 /// Number of locks; a client takes one of them when it connects and again when it leaves.
 const STRIPES: usize = 16;
 
-/// The connections of users in each namespace. Users are counted by a hash of 64 bits with a random key: two users share
-/// a count with a probability of one in 10^19, and nobody can choose them.
+/// The connections of users in each namespace. Users are counted by a hash of 64 bits with a random key: two users
+/// share a count with a probability of one in 10^19, and clients cannot provoke that.
 #[derive(Debug, Default)]
 pub struct UserCounts {
     stripes: [Mutex<HashMap<u64, UserCount>>; STRIPES],

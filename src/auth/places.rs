@@ -1,10 +1,10 @@
 //! One session per user: each user has one place in each namespace, for which sessions compete.
 //!
-//! The place is a key of the store with the id of the socket that holds it. `newest`: a socket that is connected takes the
-//! place, and whoever takes it disconnects the former holder. Of several logins at the same time the last to take the
-//! place remains; none of them can disconnect a socket that took it later. `oldest`: a socket is connected only if the
-//! place is free, or its holder was on a node whose lease has expired. While the store is away, and without one, each
-//! node has places of its own.
+//! The place is a key of the store with the id of the socket that holds it. `newest`: a socket that has connected takes
+//! the place and disconnects the former holder. Of several logins at the same time the last to take the place remains;
+//! none of them can disconnect a socket that took it later. `oldest`: a socket is connected only if the place is free,
+//! or its holder was on a node whose lease has expired. While the store is away, and without one, each node has places
+//! of its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,8 +94,9 @@ impl Places {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims the place of a user for a socket that is not connected yet, with the policy `oldest`. `former` is the socket
-    /// that the same session has in the namespace. The result is `None` if another session holds the place.
+    /// Claims the place of a user for a socket that is not connected yet, with the policy `oldest`. `former` is the
+    /// socket that the same session already has in the namespace. The result is `None` if another session holds the
+    /// place.
     pub fn claim_oldest(
         self: &Arc<Self>,
         namespace: &Namespace,
@@ -244,7 +245,8 @@ impl Places {
         store.acquire_lease(key, socket.as_str(), LIFETIME).await
     }
 
-    /// Whether the holder of a place no longer exists. A place of this node that no socket of it holds was not released.
+    /// Whether the holder of a place no longer exists. A place of this node that none of its
+    /// sockets holds was not released.
     async fn is_gone(&self, store: &dyn Store, holder: &str) -> Result<bool, StoreError> {
         let Some(node) = SocketId::parse(holder).map(|socket| socket.node()) else {
             return Ok(true);

@@ -65,8 +65,8 @@ impl Verifier {
         &self.metrics
     }
 
-    /// Checks the token of a client that signs in. Waits for the key set if that may contain the key of the token: never
-    /// longer than `auth.jwks_timeout`. The result is counted.
+    /// Checks the token of a client that signs in. Waits for the key set if that may contain the key of the token:
+    /// never longer than `auth.jwks_timeout`. The result is counted.
     ///
     /// # Errors
     /// The token is rejected.

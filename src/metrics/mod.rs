@@ -4,8 +4,8 @@
 //! type; add a row to `docs/metrics.md`, which a test compares with the list; and update it where the event happens.
 //!
 //! Names follow the conventions of Prometheus: base units (`_seconds`, `_bytes`), `_total` for counters,
-//! `_timestamp_seconds` for Unix times. A label is an enum in `labels.rs`, whose values are known at compile time, or the URL
-//! of an upstream. Any module may import this one, which imports no other module of the crate.
+//! `_timestamp_seconds` for Unix times. A label is an enum in `labels.rs`, whose values are known at compile time, or
+//! the URL of an upstream. Any module may import this one, which imports no other module of the crate.
 
 mod exposition;
 pub mod labels;

@@ -27,7 +27,7 @@ pub(super) struct NoticeBacklog {
     node: NodeId,
     queue: RefCell<NoticeQueue>,
     changed: Notify,
-    /// Until when a node that stops sends; `None` while it runs.
+    /// When a stopping node gives up sending; `None` while it runs.
     deadline: watch::Sender<Option<Instant>>,
 }
 
@@ -70,7 +70,7 @@ impl NoticeBacklog {
         self.changed.notify_one();
     }
 
-    /// The oldest notices, if more than the limit waits.
+    /// The oldest notices, if those that wait exceed the limit.
     pub(super) fn take_excess(&self) -> Option<Vec<QueuedNotice>> {
         let mut queue = self.queue.borrow_mut();
         queue.exceeds_limit().then(|| queue.take())
@@ -125,7 +125,7 @@ impl NoticeBacklog {
         deadline.map(|deadline| deadline.saturating_duration_since(now()))
     }
 
-    /// Waits, less if the node stops.
+    /// Waits for a pause, which ends early if the node stops.
     pub(super) async fn pause(&self, time: Duration) {
         if self.stops() {
             return sleep(time.min(STOPPING_PAUSE)).await;

@@ -10,14 +10,14 @@ use crate::model::{Namespace, Room, SocketId};
 /// Maximum number of ends that are held; beyond it, the oldest are released early.
 const LIMIT: usize = 65_536;
 
-/// What a pair has in common.
+/// The subject that both halves of a pair share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum PairSubject {
     User(Namespace, Arc<str>),
     Member(Namespace, Room, Party),
 }
 
-/// A user over all sockets, or a socket without a user.
+/// A user with all sockets of that user, or a socket without a user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Party {
     User(Arc<str>),
@@ -35,14 +35,14 @@ pub(super) struct Debounce {
     by_subject: HashMap<PairSubject, VecDeque<u64>>,
 }
 
-/// What follows from a happening.
+/// What to do with a happening.
 #[derive(Debug)]
 pub(super) enum Debounced {
-    /// It is a notice now.
+    /// Send it as a notice now.
     Now(Happening),
-    /// It is held.
+    /// Nothing yet: it is held.
     Held,
-    /// It and an earlier one cancel each other out.
+    /// Nothing: it and an earlier happening cancel each other out.
     Cancelled,
 }
 

@@ -1,4 +1,4 @@
-//! What workers pass to the notices of their node, without ever waiting.
+//! The bounded channel from the workers to the notices of their node. Workers never wait for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ pub(super) enum HappeningKind {
 }
 
 impl Happening {
-    /// Bytes that it occupies while it waits, approximately.
+    /// Approximate number of bytes that it occupies while it waits.
     pub(super) fn cost(&self) -> usize {
         let user = self.user.as_ref().map_or(0, |user| user.len());
         let rest = match &self.change {

@@ -194,7 +194,7 @@ impl Occupancy {
         }
     }
 
-    /// Examines the claimed rooms, on one of the live nodes: those whose claim `is_suspect`.
+    /// Examines the rooms whose claim `is_suspect`; only one of the live nodes does so.
     async fn sweep(&self, reason: &str, is_suspect: impl Fn(&str) -> bool) {
         match self.suspects(reason, is_suspect).await {
             Ok(0) => {}

@@ -17,7 +17,7 @@ pub(super) struct Seat {
     pub(super) lane: LaneId,
 }
 
-/// The seats of a worker. Each is held once and indexed twice.
+/// The sockets of a worker that have an identity. Each is held once and indexed twice.
 #[derive(Default)]
 pub(super) struct Roster {
     hasher: DefaultHashBuilder,

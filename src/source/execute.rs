@@ -81,8 +81,8 @@ impl Executor {
         !self.ingress.is_cut_off()
     }
 
-    /// Waits until everything that was executed has taken effect on this node and on all nodes that respond; false if it
-    /// did not leave this node.
+    /// Waits until everything that was executed has taken effect on this node and on all nodes that respond; false if
+    /// it did not leave this node.
     pub(super) async fn settle(&self) -> bool {
         // Queries follow commands on their way to every worker and node.
         let room = Room::from(NO_ROOM);

@@ -1,8 +1,8 @@
 //! Requests to HTTP backends: who receives them, their signatures and bodies, and the limits that protect both sides.
 //!
-//! A [`WebhookClient`] exists for each thread that sends requests; those of a node share [`Webhooks`]: the URLs, and for
-//! each URL the number of concurrent requests, the queues and the circuit breaker. The app `webhook` interprets
-//! the responses. See `docs/webhooks.md`.
+//! A [`WebhookClient`] exists for each thread that sends requests; those of a node share [`Webhooks`]: the URLs, and
+//! for each URL the number of concurrent requests, the queues and the circuit breaker. The app `webhook` interprets the
+//! responses. See `docs/webhooks.md`.
 
 mod answer;
 mod breaker;

@@ -1,5 +1,5 @@
-//! The bodies of requests to backends. Each is a JSON object with `id`, `type`, `timestamp`, `node` and `data`; the type
-//! decides what `data` contains. Parts that clients or backends encoded stay encoded.
+//! The bodies of requests to backends. Each is a JSON object with `id`, `type`, `timestamp`, `node` and `data`; the
+//! type decides what `data` contains. Parts that clients or backends encoded stay encoded.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
