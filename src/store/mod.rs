@@ -147,6 +147,17 @@ impl MemoryKeys {
         self.values.insert(key, value);
     }
 
+    /// Whether `value` holds the key; `None` if it does not exist.
+    fn is_held_by(&self, key: &str, value: &str) -> Option<bool> {
+        self.get(key).map(|held| held.bytes == value)
+    }
+
+    fn hold(&mut self, key: &str, value: &str, ttl: Duration) {
+        let bytes = Bytes::copy_from_slice(value.as_bytes());
+        let expiry = Some(Instant::now() + ttl);
+        self.insert(key.to_owned(), Value { bytes, expiry });
+    }
+
     fn remove(&mut self, key: &str) -> Option<Value> {
         let value = self.values.remove(key)?;
         value.is_live(Instant::now()).then_some(value)
@@ -170,11 +181,6 @@ impl MemoryStore {
         let expiry = ttl.map(|ttl| Instant::now() + ttl);
         self.keys().insert(key.to_owned(), Value { bytes, expiry });
     }
-
-    /// Whether `value` holds the key; `None` if it does not exist.
-    fn is_held_by(&self, key: &str, value: &str) -> Option<bool> {
-        self.keys().get(key).map(|held| held.bytes == value)
-    }
 }
 
 fn ready_ok<T: Send + 'static>(value: T) -> StoreFuture<T> {
@@ -183,27 +189,30 @@ fn ready_ok<T: Send + 'static>(value: T) -> StoreFuture<T> {
 
 impl Store for MemoryStore {
     fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool> {
-        let free = self.is_held_by(key, value) != Some(false);
+        let mut keys = self.keys();
+        let free = keys.is_held_by(key, value) != Some(false);
         if free {
-            self.insert(key, Bytes::copy_from_slice(value.as_bytes()), Some(ttl));
+            keys.hold(key, value, ttl);
         }
         ready_ok(free)
     }
 
     fn renew(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<Renewal> {
-        ready_ok(match self.is_held_by(key, value) {
+        let mut keys = self.keys();
+        ready_ok(match keys.is_held_by(key, value) {
             None => Renewal::Lost,
             Some(false) => Renewal::Taken,
             Some(true) => {
-                self.insert(key, Bytes::copy_from_slice(value.as_bytes()), Some(ttl));
+                keys.hold(key, value, ttl);
                 Renewal::Renewed
             }
         })
     }
 
     fn release(&self, key: &str, value: &str) -> StoreFuture<()> {
-        if self.is_held_by(key, value) == Some(true) {
-            self.keys().remove(key);
+        let mut keys = self.keys();
+        if keys.is_held_by(key, value) == Some(true) {
+            keys.remove(key);
         }
         ready_ok(())
     }

@@ -49,8 +49,10 @@ impl<'a> HookAnswer<'a> {
     /// # Errors
     /// It is not such an object, or rejects the request.
     pub fn parse(body: &'a [u8]) -> Result<Self, HookFailure> {
-        if body.trim_ascii().is_empty() {
-            return Ok(Self::default());
+        if body.is_empty() {
+            let detail =
+                "the response has no body, and neither the status 204 nor `Content-Length: 0`";
+            return Err(HookFailure::bad_answer(detail));
         }
         let answer: Self =
             parse(body).map_err(|error| HookFailure::bad_answer(error.to_string()))?;
@@ -66,8 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_body_accepts_and_an_error_rejects() {
-        for body in ["", "  \n", "{}"] {
+    fn an_empty_object_accepts_and_an_error_rejects() {
+        for body in ["{}", " {}\n"] {
             let answer = HookAnswer::parse(body.as_bytes()).unwrap();
             assert!(answer.actions.is_empty() && answer.ack.is_none(), "{body}");
         }
@@ -81,6 +83,7 @@ mod tests {
     #[test]
     fn garbage_is_a_bad_answer_that_names_the_problem() {
         let cases = [
+            ("", "no body"),
             ("<html>", "line 1"),
             ("[]", "object"),
             (r#"{"sesion":{}}"#, "session"),

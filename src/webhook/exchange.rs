@@ -13,6 +13,10 @@ use super::failure::{HookFailure, HookFailureCode, HookRejection};
 use crate::config::HookStatusCode;
 use crate::metrics::labels::HookResult;
 
+/// What a response without a body means, if it declares that it has none: by its status 204 or `Content-Length: 0`. A
+/// body that is empty without that may have been cut off, or not been read for want of a length.
+const EMPTY: &[u8] = b"{}";
+
 /// The limits of an exchange, and what statuses mean.
 #[derive(Debug, Clone)]
 pub(super) struct ExchangeRules {
@@ -60,14 +64,22 @@ impl ExchangeRules {
         S: futures_util::Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     {
         let status = response.status();
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = number(&response, &header::RETRY_AFTER);
+        let length = number(&response, &header::CONTENT_LENGTH);
         let body = response.body().limit(self.response_limit).await;
+        let body = body.map_err(|error| self.of_body(&error))?;
+        // The HTTP client takes the end of the connection for the end of the body.
+        if length.is_some_and(|length| length != body.len() as u64) {
+            return Err(unavailable("the response ended too early".to_owned()));
+        }
+        let is_empty = status == StatusCode::NO_CONTENT || length == Some(0);
         Ok(Received {
             status,
-            retry_after: retry_after
-                .map(|seconds: u32| Duration::from_secs(seconds.min(3600).into())),
-            body: body.map_err(|error| self.of_body(&error))?,
+            retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.min(3600))),
+            body: match is_empty {
+                true => Bytes::from_static(EMPTY),
+                false => body,
+            },
         })
     }
 
@@ -117,6 +129,12 @@ impl ExchangeRules {
 /// Whether a status shows that a gateway found no backend.
 pub(super) fn is_gateway_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 502..=504)
+}
+
+/// The value of a header that is a number.
+fn number<S>(response: &ClientResponse<S>, name: &header::HeaderName) -> Option<u64> {
+    let value = response.headers().get(name)?;
+    value.to_str().ok()?.trim().parse().ok()
 }
 
 fn of_status(status: StatusCode, body: &[u8]) -> HookFailure {

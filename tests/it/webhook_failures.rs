@@ -21,10 +21,14 @@ async fn error_of(client: &mut WebsocketClient, event: &str) -> Value {
 /// Accepts connects, and responds to events by the name that is their first argument.
 fn misbehaving(call: &HookCall) -> Reply {
     let raw = |text: &str| Reply::Raw(text.as_bytes().to_vec());
+    let cut = |text: &str| Reply::Cut(text.as_bytes().to_vec());
     match call.argument().as_str().unwrap_or_default() {
         "stall" => Reply::Stall,
         "drop" => Reply::Drop,
         "cut" => raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ack\":"),
+        "no-length" => cut("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"error\":{}}"),
+        "cut-body" => cut("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"),
+        "cut-chunks" => cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
         "garbage" => raw("SSH-2.0-OpenSSH_9.2\r\n\r\n"),
         "html" => Reply::Status(200, "<html>welcome</html>".to_owned()),
         "unknown" => Reply::Json(json!({"akc": []})),
@@ -79,6 +83,9 @@ async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
         ("stall", "backend_timeout", true),
         ("drop", "backend_unavailable", true),
         ("cut", "backend_timeout", true),
+        ("no-length", "backend_bad_answer", false),
+        ("cut-body", "backend_unavailable", true),
+        ("cut-chunks", "backend_bad_answer", false),
         ("garbage", "backend_bad_answer", false),
         ("html", "backend_bad_answer", false),
         ("unknown", "backend_bad_answer", false),
@@ -121,8 +128,8 @@ async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
     use roomwire::metrics::labels::HookResult;
     let count = |result| node.metrics().webhook_requests_total.of(result).get();
     assert_eq!(count(HookResult::Timeout), 3);
-    assert_eq!(count(HookResult::Unavailable), 3);
-    assert_eq!(count(HookResult::BadAnswer), 11);
+    assert_eq!(count(HookResult::Unavailable), 4);
+    assert_eq!(count(HookResult::BadAnswer), 13);
     assert_eq!(count(HookResult::Rejected), 2);
     let good = cases.len() as u64 + 1 + 3;
     assert_eq!(count(HookResult::Ok), good);

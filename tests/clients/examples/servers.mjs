@@ -38,6 +38,7 @@ export async function startChat(language) {
       PHP_CLI_SERVER_WORKERS: "4",
     },
     path.join(CHAT, "go"),
+    true,
   );
   const node = await Node.start(
     {

@@ -10,7 +10,7 @@ import { until, within } from "./wait.mjs";
 
 export const HOST = "127.0.0.1";
 const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+process.on("exit", () => running.forEach((program) => program.signal("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
 /** A loopback port that is free at the moment. */
@@ -31,11 +31,13 @@ function canListen(port) {
 
 /** A child process whose output is kept, and whose end can be awaited. */
 export class Program {
-  constructor(command, args, env = {}, cwd = undefined) {
+  /** With `group`, the processes that it starts end with it. */
+  constructor(command, args, env = {}, cwd = undefined, group = false) {
     this.name = path.basename(command);
     this.output = "";
-    this.child = spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ["ignore", "pipe", "pipe"] });
-    running.add(this.child);
+    this.child = spawn(command, args, { env: { ...process.env, ...env }, cwd, detached: group, stdio: ["ignore", "pipe", "pipe"] });
+    this.group = group;
+    running.add(this);
     const keep = (chunk) => (this.output += chunk);
     this.child.stdout.on("data", keep);
     this.child.stderr.on("data", keep);
@@ -46,13 +48,18 @@ export class Program {
   }
 
   #end(resolve, how) {
-    running.delete(this.child);
+    running.delete(this);
     this.over = how;
     resolve(how);
   }
 
+  signal(signal) {
+    if (this.group) process.kill(-this.child.pid, signal);
+    else this.child.kill(signal);
+  }
+
   async kill(signal = "SIGKILL") {
-    this.child.kill(signal);
+    this.signal(signal);
     return within(`end of ${this.name}`, this.ended);
   }
 }

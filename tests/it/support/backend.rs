@@ -56,6 +56,8 @@ pub enum Reply {
     Status(u16, String),
     /// These bytes.
     Raw(Vec<u8>),
+    /// These bytes, then the end of the connection.
+    Cut(Vec<u8>),
     /// 200 with this body, one byte at a time.
     Pieces(Value),
     /// Nothing, until the client gives up.
@@ -263,6 +265,11 @@ async fn write_reply(
         Reply::Json(body) => response(200, &body.to_string()),
         Reply::Status(status, body) => response(status, &body),
         Reply::Raw(bytes) => bytes,
+        Reply::Cut(bytes) => {
+            // The client may be gone.
+            let _ = stream.write_all(&bytes).await;
+            return false;
+        }
         Reply::Pieces(body) => {
             for byte in response(200, &body.to_string()) {
                 if stream.write_all(&[byte]).await.is_err() {
