@@ -82,6 +82,8 @@ def request_api(verb, body):
 
 
 class Handler(BaseHTTPRequestHandler):
+    # Head and body leave in two packets; the second must not wait for the acknowledgement of the first.
+    disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
