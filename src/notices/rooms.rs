@@ -5,8 +5,7 @@
 //! sends the notice. A mark acts on the state of the room at its time, so it can wait for the store or for other nodes,
 //! and several changes of a room in the meantime count as one.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,10 +43,41 @@ pub(super) struct Mark {
     due: Instant,
 }
 
+/// Marked rooms, also in the order in which they are due.
+#[derive(Debug, Default)]
+struct MarkedRooms {
+    marks: HashMap<RoomName, Mark>,
+    by_due: BTreeSet<(Instant, RoomName)>,
+}
+
+impl MarkedRooms {
+    /// Adds a mark, in place of the former one of the room.
+    fn insert(&mut self, room: RoomName, mark: Mark) {
+        if let Some(former) = self.marks.insert(room.clone(), mark)
+            && former.due != mark.due
+        {
+            self.by_due.remove(&(former.due, room.clone()));
+        }
+        self.by_due.insert((mark.due, room));
+    }
+
+    /// Removes the room that has been due for longest at `at`.
+    fn pop_due(&mut self, at: Instant) -> Option<(RoomName, Mark)> {
+        self.next_due().filter(|due| *due <= at)?;
+        let (_, room) = self.by_due.pop_first()?;
+        self.marks.remove_entry(&room)
+    }
+
+    /// When the next room is due.
+    fn next_due(&self) -> Option<Instant> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+}
+
 /// The rooms of a node whose claims may have to change. Marked by the workers.
 #[derive(Debug)]
 pub(super) struct Marks {
-    rooms: Mutex<HashMap<RoomName, Mark>>,
+    rooms: Mutex<MarkedRooms>,
     changed: Notify,
     debounce: Duration,
 }
@@ -99,8 +129,9 @@ impl Marks {
     /// Examines a room again after a while, unless it has changed meanwhile.
     pub(super) fn again(&self, room: RoomName, mark: Mark, after: Duration) {
         let due = now() + after;
-        if let Entry::Vacant(entry) = self.lock().entry(room) {
-            entry.insert(Mark { due, ..mark });
+        let mut rooms = self.lock();
+        if !rooms.marks.contains_key(&room) {
+            rooms.insert(room, Mark { due, ..mark });
             self.changed.notify_one();
         }
     }
@@ -115,29 +146,26 @@ impl Marks {
     pub(super) fn take_due(&self, limit: usize) -> (Vec<(RoomName, Mark)>, Option<Instant>) {
         let mut rooms = self.lock();
         let at = now();
-        let due = rooms.iter().filter(|(_, mark)| mark.due <= at);
-        let names: Vec<RoomName> = due.take(limit).map(|(name, _)| name.clone()).collect();
-        let taken = names
-            .into_iter()
-            .filter_map(|name| rooms.remove_entry(&name));
-        let taken = taken.collect();
-        let next = rooms.values().map(|mark| mark.due).min();
-        (taken, next)
+        let due = std::iter::from_fn(|| rooms.pop_due(at));
+        let taken = due.take(limit).collect();
+        (taken, rooms.next_due())
     }
 
     /// Makes every room due, except those that would only be verified.
     pub(super) fn hurry(&self) {
         let at = now();
         let mut rooms = self.lock();
-        rooms.retain(|_, mark| mark.state != RoomState::Verify);
-        for mark in rooms.values_mut() {
-            mark.due = at;
+        let marks = std::mem::take(&mut *rooms).marks;
+        for (room, mark) in marks {
+            if mark.state != RoomState::Verify {
+                rooms.insert(room, Mark { due: at, ..mark });
+            }
         }
         self.changed.notify_one();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().marks.is_empty()
     }
 
     /// Completes when a room has been marked.
@@ -145,7 +173,7 @@ impl Marks {
         self.changed.notified().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, Mark>> {
+    fn lock(&self) -> MutexGuard<'_, MarkedRooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -188,5 +216,31 @@ mod tests {
         let (due, next) = marks.take_due(9);
         let names: Vec<&str> = due.iter().map(|((_, room), _)| room.as_str()).collect();
         assert_eq!((names, next), (vec!["b"], None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_are_examined_in_the_order_in_which_they_are_due() {
+        let marks = Marks::new(Duration::from_secs(3));
+        let main = Namespace::main();
+        let names: Vec<String> = (0..50)
+            .map(|number| format!("{}", 7 * number % 50))
+            .collect();
+        for name in &names {
+            marks.vacated(&main, &Room::from(&**name));
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        // A new state replaces the former one, and when it was due.
+        marks.vacated(&main, &Room::from(&*names[0]));
+        let last = now() + Duration::from_secs(3);
+        tokio::time::advance(Duration::from_secs(3) - Duration::from_millis(1)).await;
+        let mut taken = Vec::new();
+        let next = loop {
+            let (due, next) = marks.take_due(4);
+            if due.is_empty() {
+                break next;
+            }
+            taken.extend(due.into_iter().map(|((_, room), _)| room.to_string()));
+        };
+        assert_eq!((&taken[..], next), (&names[1..], Some(last)));
     }
 }
