@@ -41,7 +41,7 @@ impl Session {
     ) {
         let shard = &self.worker.shard;
         match effect {
-            Effect::Identify(identity) => self.identify(slot, key, identity),
+            Effect::Identify(identity) => self.identify(slot, key, identity, ctx),
             Effect::Emit(payload) => self.send_event(slot, None, &payload),
             Effect::Ack(payload) => {
                 if let Some(id) = ack.take() {

@@ -11,8 +11,8 @@ use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
-    /// Lists a socket that was registered, for revocations to come. One that was revoked meanwhile closes the session.
-    /// Returns whether it continues.
+    /// Lists a socket that was registered or identified, for revocations to come. An identity that is revoked already
+    /// closes the session. Returns whether it continues.
     pub(super) fn take_seat(&mut self, slot: Slot, ctx: &mut Context<Self>) -> bool {
         self.add_seat(slot);
         let revocations = &self.worker.users.revocations;

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use actix::Context;
+
 use super::live_identity::LiveIdentity;
 use super::state::Session;
 use crate::auth::user_room;
@@ -32,8 +34,15 @@ impl Session {
         Some(user_room(pattern, &identity.user))
     }
 
-    /// Replaces the identity of a connected socket, which moves to the room of the new user.
-    pub(super) fn identify(&mut self, slot: Slot, key: SocketKey, identity: Box<Identity>) {
+    /// Replaces the identity of a connected socket, which moves to the room of the new user. A revoked identity closes
+    /// the session instead.
+    pub(super) fn identify(
+        &mut self,
+        slot: Slot,
+        key: SocketKey,
+        identity: Box<Identity>,
+        ctx: &mut Context<Self>,
+    ) {
         let identity = Rc::<Identity>::from(identity);
         let Some(socket) = self.socket_mut(slot) else {
             return;
@@ -57,7 +66,9 @@ impl Session {
         if let Some(socket) = self.socket_mut(slot) {
             socket.identity = Some(live);
         }
-        self.add_seat(slot);
+        if !self.take_seat(slot, ctx) {
+            return;
+        }
         if !is_same {
             self.worker.shard.identified(key, &identity);
             self.join_user_room(slot, key);

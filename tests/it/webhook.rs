@@ -586,3 +586,24 @@ async fn users_of_the_backend_are_revoked_on_every_node() {
     }
     assert_eq!(clients[2].ask(r#"["e"]"#).await, "[]");
 }
+
+#[actix_rt::test]
+async fn an_identity_of_the_backend_that_is_revoked_already_closes_the_session() {
+    let ada = json!({"user": "ada", "claims": {"sid": "s1"}, "ack": ["in"]});
+    let backend = TestBackend::start(move |call| match call.kind() {
+        "event" => Reply::Json(ada.clone()),
+        "connect" if call.data("auth")["log_in"] == true => Reply::Json(ada.clone()),
+        _ => accept(),
+    });
+    let node = hooked(&backend, &[]).await;
+    let mut later = node.member().await;
+    let revocations = &node.server.users().revocations;
+    let revoked = revocations.revoke(Subject::Session("s1".into()), None);
+    revoked.await.unwrap();
+    later.send(r#"420["log-in"]"#).await;
+    let closed = Frame::Close(Some(3000), "the token is revoked".to_owned());
+    assert_eq!(later.rest().await, std::slice::from_ref(&closed));
+    let mut at_once = node.websocket().await;
+    at_once.connect_with("/", r#"{"log_in":true}"#).await;
+    assert_eq!(at_once.rest().await, [closed]);
+}
