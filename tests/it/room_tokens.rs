@@ -23,6 +23,11 @@ join = "nobody"
 publish = "nobody"
 ask = "token"
 members = "token"
+
+[[app.relay.rooms]]
+pattern = "free:*"
+join = "users"
+publish = "token"
 "#;
 
 async fn cluster() -> TestCluster<2> {
@@ -191,4 +196,32 @@ async fn what_a_token_permits_lasts_as_long_as_the_membership() {
     assert_eq!(code(&reply(&mut anna, requests[0]).await), forbidden[0]);
     let rejected = cluster.nodes[0].metrics().relay_rejected_total.get();
     assert_eq!(rejected, 6);
+}
+
+#[actix_rt::test]
+async fn what_a_token_permits_does_not_come_back_with_a_later_join() {
+    let cluster = cluster().await;
+    let publisher = BusPublisher::join(&cluster.hub);
+    let mut anna = client(&cluster, 0, "anna").await;
+    let token = signed(&json!({"room": "free:1", "exp": seconds(60), "can": ["emit"]}));
+    let (join_again, emit) = (
+        r#"["roomwire:join","free:1"]"#,
+        r#"["roomwire:emit","free:1","hi"]"#,
+    );
+    assert_eq!(join(&mut anna, "free:1", &token).await, "ok");
+    // A member that joins once more keeps what its token permits.
+    assert_eq!(code(&reply(&mut anna, join_again).await), "ok");
+    assert_eq!(code(&reply(&mut anna, emit).await), "ok");
+    publisher.publish(&Command::Leave {
+        selector: room(&anna.socket),
+        rooms: vec![Room::from("free:1")],
+    });
+    let rooms = || cluster.nodes[0].metrics().rooms.get();
+    eventually("the leave", || rooms() == 1).await;
+    assert_eq!(code(&reply(&mut anna, join_again).await), "ok");
+    assert_eq!(
+        code(&reply(&mut anna, emit).await),
+        "publish_forbidden",
+        "the backend took it out of the room"
+    );
 }

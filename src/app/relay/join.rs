@@ -47,6 +47,12 @@ impl Relay {
     ) -> Result<Outcome, RelayRejection> {
         let room = arguments.room()?;
         check_reserved(context, &room)?;
+        if let Some(permissions) = permissions
+            && !context.access.is_in(&room)
+        {
+            // They ended with a membership that a backend ended.
+            permissions.remove(&room);
+        }
         let token = self.presented(context, arguments, &room)?;
         let requested = Requested {
             action: RoomAction::Join,
