@@ -35,7 +35,7 @@ pub use revocations::{
     Announce, RECONNECT_TOPIC, REVOCATION_TOPIC, Remembered, RevocationError, RevocationParts,
     Revocations,
 };
-pub use room_tokens::RoomTokenKeys;
+pub use room_tokens::{LateRevocations, RoomTokenKeys};
 pub use token_problem::{RejectedToken, TokenProblem};
 pub use user_room::user_room;
 pub use users::Users;

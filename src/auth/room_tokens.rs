@@ -1,52 +1,89 @@
 //! Verification of room tokens: by the same keys as the tokens with which clients sign in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 
 use super::claims::VerifiedClaims;
+use super::revocations::Revocations;
 use super::token_problem::{RejectedToken, TokenProblem};
 use super::verifier::Verifier;
 use crate::metrics::labels::RelayErrorCode;
+use crate::model::Identity;
 use crate::rules::{RoomToken, RoomTokenRejection, RoomTokenVerifier};
 
+/// The revocations of a node; empty until they exist, before the node accepts clients.
+pub type LateRevocations = Arc<OnceLock<Arc<Revocations>>>;
+
 /// Verifies room tokens with the keys of a node. Its rejections are counted by the relay.
-pub struct RoomTokenKeys(Arc<Verifier>);
+pub struct RoomTokenKeys {
+    verifier: Arc<Verifier>,
+    revocations: LateRevocations,
+}
 
 impl RoomTokenKeys {
-    /// The keys of `verifier`.
-    pub fn new(verifier: Arc<Verifier>) -> Self {
-        Self(verifier)
+    /// The keys of `verifier`, for tokens that `revocations` do not cover.
+    pub fn new(verifier: Arc<Verifier>, revocations: LateRevocations) -> Self {
+        Self {
+            verifier,
+            revocations,
+        }
     }
 }
 
 impl RoomTokenVerifier for RoomTokenKeys {
     fn verify_now(&self, token: &str) -> Option<Result<RoomToken, RoomTokenRejection>> {
-        let claims = self.0.claims_now(token, SystemTime::now());
+        let claims = self.verifier.claims_now(token, SystemTime::now());
         let may_be_fetched = claims.as_ref().is_err_and(|rejection| {
             matches!(
                 rejection.problem,
                 TokenProblem::KeyUnknown | TokenProblem::Signature | TokenProblem::KeysUnavailable
             )
         });
-        if may_be_fetched && self.0.settings().jwks_url.is_some() {
+        if may_be_fetched && self.verifier.settings().jwks_url.is_some() {
             return None;
         }
-        Some(conclude(claims))
+        Some(conclude(claims, &self.revocations))
     }
 
     fn verify(&self, token: String) -> BoxFuture<'static, Result<RoomToken, RoomTokenRejection>> {
-        let verifier = Arc::clone(&self.0);
-        Box::pin(async move { conclude(verifier.claims(&token, SystemTime::now()).await) })
+        let verifier = Arc::clone(&self.verifier);
+        let revocations = Arc::clone(&self.revocations);
+        Box::pin(async move {
+            let claims = verifier.claims(&token, SystemTime::now()).await;
+            conclude(claims, &revocations)
+        })
     }
 }
 
 fn conclude(
     claims: Result<VerifiedClaims, RejectedToken>,
+    revocations: &LateRevocations,
 ) -> Result<RoomToken, RoomTokenRejection> {
     let claims = claims.map_err(rejection)?;
-    RoomToken::read(|name| claims.get(name), claims.expires.is_some())
+    let token = RoomToken::read(|name| claims.get(name), claims.expires.is_some())?;
+    let is_revoked = revocations
+        .get()
+        .is_some_and(|revocations| revocations.covers(&bearer(&token, &claims)));
+    match is_revoked {
+        true => Err(rejection(TokenProblem::Revoked.into())),
+        false => Ok(token),
+    }
+}
+
+/// What revocations concern of a token: its id, its session, and its user, if it is for one.
+fn bearer(token: &RoomToken, claims: &VerifiedClaims) -> Identity {
+    let id = claims.get("jti").and_then(Value::as_str);
+    let session = claims.get("sid").map(|sid| json!({"sid": sid}).to_string());
+    Identity {
+        user: token.user().unwrap_or_default().to_owned(),
+        token: id.map(Into::into),
+        claims: session.unwrap_or_default(),
+        issued: claims.issued,
+        ..Identity::default()
+    }
 }
 
 fn rejection(rejected: RejectedToken) -> RoomTokenRejection {

@@ -84,6 +84,11 @@ impl RoomToken {
         })
     }
 
+    /// The only user for whom the token is valid; `None` = anyone who has it.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// What the token permits a client in a room: to join it, and what `can` lists.
     ///
     /// # Errors

@@ -135,8 +135,8 @@ impl Server {
         let app = apps(&config, bus.as_ref(), node, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context);
-        let identifies = !gates.is_empty() || app.identifies();
-        let users = users::users(&config, &directory, store.clone(), &health, identifies).await;
+        let clients = (!gates.is_empty() || app.identifies(), auth.as_ref());
+        let users = users::users(&config, &directory, store.clone(), &health, clients).await;
         let notices = start_notices(&config, &reloadable, &directory, store.clone(), &random);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {

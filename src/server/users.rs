@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use super::auth::Authentication;
 use crate::auth::{
     Announce, Displace, PlaceParts, RECONNECT_TOPIC, REVOCATION_TOPIC, RevocationParts, Users,
 };
@@ -20,13 +21,13 @@ use crate::store::{MemoryStore, Store};
 const LOADING_TIME: Duration = Duration::from_secs(1);
 
 /// The services of a node. If its clients have identities (`identifies`), it has loaded the revocations on return, unless
-/// the store does not respond.
+/// the store does not respond. Room tokens are verified by `auth`, which takes the revocations from here.
 pub(super) async fn users(
     config: &Config,
     directory: &Arc<Directory>,
     store: Option<Arc<dyn Store>>,
     health: &Arc<Health>,
-    identifies: bool,
+    (identifies, auth): (bool, Option<&Authentication>),
 ) -> Arc<Users> {
     let ingress = Ingress::new(Arc::clone(directory));
     let announce: Announce = {
@@ -65,6 +66,9 @@ pub(super) async fn users(
     });
     ingress.listen(REVOCATION_TOPIC, revoke);
     ingress.listen(RECONNECT_TOPIC, reconnect);
+    if let Some(auth) = auth {
+        auth.apply_revocations(&users.revocations);
+    }
     if identifies {
         health.set_revocations(RevocationState::Loading);
         let loaded = tokio::time::timeout(LOADING_TIME, users.revocations.load()).await;

@@ -1,5 +1,8 @@
 //! Signed rooms: joins with a token for one room, on two nodes, and what the token permits there.
 
+use std::time::{Duration, SystemTime};
+
+use roomwire::auth::Subject;
 use roomwire::bus::memory::Hub;
 use roomwire::model::{Command, Room};
 use roomwire::token::Algorithm;
@@ -224,4 +227,43 @@ async fn what_a_token_permits_does_not_come_back_with_a_later_join() {
         "publish_forbidden",
         "the backend took it out of the room"
     );
+}
+
+#[actix_rt::test]
+async fn a_revoked_token_is_rejected_on_every_node() {
+    let cluster = cluster().await;
+    let mut anna = client(&cluster, 0, "anna").await;
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for subject in [
+        Subject::Token("t1".into()),
+        Subject::Session("s1".into()),
+        Subject::user("anna", Some(an_hour_ago)),
+    ] {
+        let revocations = &cluster.nodes[1].server.users().revocations;
+        revocations.revoke(subject, None).await.unwrap();
+    }
+    eventually("the revocations are known here, too", || {
+        cluster.nodes[0].metrics().revocations.get() == 3
+    })
+    .await;
+    let old = seconds(-7200);
+    for (more, expected) in [
+        (json!({"jti": "t1"}), "room_token_revoked"),
+        (json!({"sid": "s1"}), "room_token_revoked"),
+        (json!({"sub": "anna", "iat": old}), "room_token_revoked"),
+        (json!({"sub": "anna"}), "room_token_revoked"),
+        (json!({"sub": "anna", "iat": seconds(-1)}), "ok"),
+        (json!({"jti": "t2", "sid": "s2", "iat": old}), "ok"),
+    ] {
+        let mut claims = json!({"room": "signed:1", "exp": seconds(60)});
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let token = signed(&claims);
+        assert_eq!(
+            join(&mut anna, "signed:1", &token).await,
+            expected,
+            "{more}"
+        );
+    }
 }
