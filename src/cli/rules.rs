@@ -106,6 +106,7 @@ fn decision(config: &Config, client: Option<&Verified>, request: &RoomCheck) -> 
     let request = RoomRequest {
         action,
         room,
+        is_user_room: is_user_room(config, room),
         identity: client.map(|client| &client.identity),
         is_member: &|| joined || request.member,
         token: &|| Actions::NONE,
@@ -129,6 +130,9 @@ fn decision(config: &Config, client: Option<&Verified>, request: &RoomCheck) -> 
 
 /// Whether no client can join the room: it is that of a socket, or of a user.
 fn is_reserved(config: &Config, room: &str) -> bool {
-    let of_user = config.auth.is_on() && config.identity.user_room.user(room).is_some();
-    of_user || SocketId::parse(room).is_some()
+    is_user_room(config, room) || SocketId::parse(room).is_some()
+}
+
+fn is_user_room(config: &Config, room: &str) -> bool {
+    config.identifies() && config.identity.user_room.user(room).is_some()
 }

@@ -65,6 +65,8 @@ impl RoomAction {
 pub struct RoomRequest<'a> {
     pub action: RoomAction,
     pub room: &'a str,
+    /// Whether it is the room of a user (`auth.user_room`), to which the conditions of `[app.relay]` itself do not apply.
+    pub is_user_room: bool,
     pub identity: Option<&'a Identity>,
     /// Whether the client is a member of the room.
     pub is_member: &'a dyn Fn() -> bool,
@@ -112,11 +114,12 @@ impl fmt::Display for Basis<'_> {
 impl<'r> RoomRequest<'r> {
     /// Decides by the rules. `None` if there is no rule at all, which only an unchecked configuration has.
     pub fn decide<'a>(&'a self, rules: &'a RelayConfig) -> Option<RoomDecision<'a>> {
-        let mut rules = rules.rules.iter();
-        let rule = rules.find(|rule| pattern_matches(&rule.pattern, self.room, self.identity))?;
+        let mut all = rules.rules.iter();
+        let rule = all.find(|rule| pattern_matches(&rule.pattern, self.room, self.identity))?;
         let policy = self.action.policy(rule);
+        let is_closed = self.is_user_room && rules.is_default(rule);
         let mut conditions = policy.conditions().iter();
-        if let Some(condition) = conditions.find(|condition| self.meets(condition)) {
+        if !is_closed && let Some(condition) = conditions.find(|it| self.meets(it)) {
             let basis = Basis::Condition(condition);
             return Some(RoomDecision::Allow { rule, basis });
         }
@@ -225,6 +228,7 @@ mod tests {
         let request = RoomRequest {
             action,
             room,
+            is_user_room: room.starts_with("user:"),
             identity,
             is_member: &is_member,
             token: &token,
@@ -260,6 +264,44 @@ mod tests {
             let join = RoomAction::Join;
             let decision = decided(join, room, who, false, Actions::NONE);
             assert_eq!(decision, expected, "{room} {who:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_entry_a_grant_or_the_backend_opens_the_room_of_a_user() {
+        let anna = identity("anna", "", &[]);
+        let granted = identity("bert", "", &[("user:anna", Actions::EMIT)]);
+        let mut rules = rules();
+        let last = rules.rules.len() - 1;
+        for (policy, who, expected) in [
+            ("anyone", None, "-"),
+            ("users | members", Some(&granted), "+user:anna"),
+            ("members | token", Some(&anna), "+anyone"),
+            ("anyone | backend", None, "?"),
+        ] {
+            rules.rules[last] = rule("*", policy, policy);
+            let request = RoomRequest {
+                action: RoomAction::Emit,
+                room: "user:anna",
+                is_user_room: true,
+                identity: who,
+                is_member: &|| true,
+                token: &|| Actions::NONE,
+            };
+            let decided = match request.decide(&rules).unwrap() {
+                RoomDecision::Allow {
+                    basis: Basis::Condition(condition),
+                    ..
+                } => format!("+{condition}"),
+                RoomDecision::Allow {
+                    basis: Basis::Grant(rooms),
+                    ..
+                } => format!("+{rooms}"),
+                RoomDecision::Allow { .. } => "+".to_owned(),
+                RoomDecision::AskBackend { .. } => "?".to_owned(),
+                RoomDecision::Reject { .. } => "-".to_owned(),
+            };
+            assert_eq!(decided, expected, "{policy}");
         }
     }
 

@@ -57,11 +57,15 @@ impl fmt::Display for Explanation<'_> {
             action.key(),
             action.policy(rule)
         )?;
+        let is_closed = self.request.is_user_room && self.rules.is_default(rule);
         match self.decision {
             RoomDecision::Allow { basis, .. } => write!(f, "allowed: {basis}"),
             RoomDecision::AskBackend { .. } => {
                 f.write_str("the backend decides: no other condition applies")
             }
+            RoomDecision::Reject { .. } if is_closed => f.write_str(
+                "rejected: only an entry of app.relay.rooms or a grant opens the room of a user",
+            ),
             RoomDecision::Reject { .. } => f.write_str(
                 "rejected: no condition of the rule applies, and no token grants the action",
             ),
@@ -98,6 +102,7 @@ mod tests {
             let request = RoomRequest {
                 action,
                 room,
+                is_user_room: room == "user:anna",
                 identity,
                 is_member: &|| false,
                 token: &|| Actions::NONE,
@@ -122,6 +127,12 @@ mod tests {
             "client without identity, emit `a:anna`\n\
              rule: app.relay, pattern `*`, publish = backend\n\
              the backend decides: no other condition applies"
+        );
+        assert_eq!(
+            explain("user:anna", None, RoomAction::Members),
+            "client without identity, members `user:anna`\n\
+             rule: app.relay, pattern `*`, members = nobody\n\
+             rejected: only an entry of app.relay.rooms or a grant opens the room of a user"
         );
         assert_eq!(
             explain("a:anna", Some(&anna), RoomAction::Join),

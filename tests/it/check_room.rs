@@ -62,6 +62,13 @@ fn cases(token: &str) -> Vec<Case<'_>> {
             1,
             "rejected: only the node itself puts sockets into `user:anna`\n".to_owned(),
         ),
+        (
+            vec!["user:bert", "--as", token, "--action", "emit"],
+            1,
+            "user `anna`, emit `user:bert`\nrule: app.relay, pattern `*`, publish = nobody\n\
+             rejected: only an entry of app.relay.rooms or a grant opens the room of a user\n"
+                .to_owned(),
+        ),
     ]
 }
 

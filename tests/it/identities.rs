@@ -146,7 +146,7 @@ async fn a_rejected_refresh_changes_nothing() {
     assert_eq!(node.metrics().identity_refreshes_total.get(), 5);
     // Without an ack nothing is sent.
     client.send(r#"42["roomwire:auth",7]"#).await;
-    client.emit("user:alice", r#""to nobody else""#).await;
+    client.emit("r", r#""to nobody""#).await;
     client.quiet().await;
 }
 

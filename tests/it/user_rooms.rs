@@ -5,7 +5,7 @@ use roomwire::metrics::labels::Origin;
 use roomwire::model::{Command, Emit, Payload};
 
 use crate::support::cluster::room;
-use crate::support::server::config;
+use crate::support::server::{config, config_with_file};
 use crate::support::user_gate::users;
 use crate::support::{TestCluster, TestServer};
 
@@ -34,19 +34,20 @@ async fn a_user_is_reached_on_every_node_by_the_room_of_the_user() {
 }
 
 #[actix_rt::test]
-async fn a_client_can_neither_join_nor_leave_the_room_of_a_user_by_request() {
-    let node = TestServer::extended(
-        config(&[("AUTH__USER_ROOM", "{user}@users")]),
-        None,
-        users(),
-    )
-    .await;
+async fn a_client_reaches_the_room_of_a_user_only_by_an_entry_and_can_neither_join_nor_leave_it() {
+    let settings = [("AUTH__USER_ROOM", "{user}@users")];
+    let entry = "[[app.relay.rooms]]\npattern = \"bob@users\"\npublish = \"anyone\"\n";
+    let config = config_with_file(&settings, Some(entry));
+    let node = TestServer::extended(config, None, users()).await;
     let mut alice = node.user("alice").await;
     let mut bob = node.user("bob").await;
     for request in [
         r#"["roomwire:join","alice@users"]"#,
         r#"["roomwire:join","bob@users"]"#,
         r#"["roomwire:leave","bob@users"]"#,
+        r#"["roomwire:emit","alice@users","hi"]"#,
+        r#"["roomwire:ask","alice@users","hi"]"#,
+        r#"["roomwire:members","alice@users"]"#,
     ] {
         let response = bob.ask(request).await;
         assert!(response.contains(r#""code":"room_reserved""#), "{response}");

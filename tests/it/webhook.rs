@@ -295,7 +295,14 @@ async fn the_relay_handles_its_events_only_if_it_is_on() {
         client.ask(r#"["roomwire:join","r"]"#).await,
         r#"["roomwire:join"]"#
     );
-    let on = hooked(&backend, &[("APP__WEBHOOK__RELAY", "true")]).await;
+    let on = hooked(
+        &backend,
+        &[
+            ("APP__WEBHOOK__RELAY", "true"),
+            ("APP__RELAY__JOIN", "anyone"),
+        ],
+    )
+    .await;
     let mut client = on.member().await;
     client.join("r").await;
     assert_eq!(client.ask(r#"["other"]"#).await, r#"["other"]"#);
@@ -606,4 +613,55 @@ async fn an_identity_of_the_backend_that_is_revoked_already_closes_the_session()
     let mut at_once = node.websocket().await;
     at_once.connect_with("/", r#"{"log_in":true}"#).await;
     assert_eq!(at_once.rest().await, [closed]);
+}
+
+#[actix_rt::test]
+async fn anonymous_clients_reach_no_room_of_a_user_unless_an_entry_opens_it() {
+    let backend = TestBackend::start(|call| match call.kind() {
+        "connect" => Reply::Json(json!({"user": call.data("auth")["user"]})),
+        _ => accept(),
+    });
+    let url = backend.url();
+    let settings = [
+        ("APP__KIND", "webhook"),
+        ("APP__WEBHOOK__RELAY", "true"),
+        ("WEBHOOK__URL", &*url),
+    ];
+    let open = "[app.relay]\njoin = \"anyone\"\npublish = \"anyone\"\nmembers = \"anyone\"\n";
+    let entry = "[[app.relay.rooms]]\npattern = \"user:ada\"\n";
+    let requests = [
+        r#"["roomwire:join","r"]"#,
+        r#"["roomwire:emit","r","hi"]"#,
+        r#"["roomwire:emit","user:ada","hi"]"#,
+        r#"["roomwire:ask","user:ada","hi"]"#,
+        r#"["roomwire:members","user:ada"]"#,
+    ];
+    let reserved = ["room_reserved"; 3];
+    let closed = ["join_forbidden", "publish_forbidden"];
+    for (file, expected) in [
+        (String::new(), [&closed[..], &reserved].concat()),
+        (open.to_owned(), [&["ok"; 2][..], &reserved].concat()),
+        (
+            format!("{open}{entry}"),
+            vec!["ok", "ok", "ok", "no_answer", "ok"],
+        ),
+    ] {
+        let config = config_with_file(&settings, Some(&file));
+        let node = TestServer::configured(config, None).await;
+        let mut ada = node.websocket().await;
+        ada.connect_with("/", r#"{"user":"ada"}"#).await;
+        let mut anonymous = node.member().await;
+        let mut codes = Vec::new();
+        for request in &requests {
+            if request.contains("ask") && expected[3] == "no_answer" {
+                // Alone in its room, ada goes first, so that nobody answers.
+                ada.expect(r#"42["hi"]"#).await;
+                ada.send("41").await;
+                backend.await_calls("disconnect", 1).await;
+            }
+            let ack: Value = serde_json::from_str(&anonymous.ask(request).await).unwrap();
+            codes.push(ack[0]["error"]["code"].as_str().unwrap_or("ok").to_owned());
+        }
+        assert_eq!(codes, expected, "{file}");
+    }
 }

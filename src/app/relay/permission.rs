@@ -40,6 +40,7 @@ impl Relay {
         let request = RoomRequest {
             action,
             room,
+            is_user_room: user_of(context, room).is_some(),
             identity: context.identity.map(|identity| &**identity),
             is_member: &|| context.access.is_in(room),
             token: &|| requested.token,
@@ -50,7 +51,12 @@ impl Relay {
         })?;
         match decision {
             RoomDecision::Allow { rule, .. } => check(rule).map(|()| Permission::Granted),
-            RoomDecision::Reject { rule } => Err(forbidden(action, room, rule)),
+            RoomDecision::Reject { rule } => {
+                if rules.is_default(rule) {
+                    check_user_room(context, room)?;
+                }
+                Err(forbidden(action, room, rule))
+            }
             RoomDecision::AskBackend { rule } => {
                 check(rule)?;
                 self.ask_backend(context, requested)
@@ -120,12 +126,17 @@ pub(super) fn check_reserved(
     check_user_room(context, room)
 }
 
+/// The user whose room this is.
+fn user_of<'r>(context: &SocketContext<'_>, room: &'r Room) -> Option<&'r str> {
+    context.user_rooms.and_then(|rooms| rooms.user(room))
+}
+
 /// Rejects the rooms of users, which no client can join or leave.
 pub(super) fn check_user_room(
     context: &SocketContext<'_>,
     room: &Room,
 ) -> Result<(), RelayRejection> {
-    match context.user_rooms.and_then(|rooms| rooms.user(room)) {
+    match user_of(context, room) {
         None => Ok(()),
         Some(_) => Err(RelayRejection::new(
             Code::RoomReserved,

@@ -5,7 +5,7 @@ use crate::config::room_policy::{PolicyCondition, RoomPolicy};
 use crate::config::tables::{Config, RoomRule};
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
-    let open = if config.authenticates() {
+    let open = if config.relay_identifies() {
         RoomPolicy::nobody()
     } else {
         RoomPolicy::anyone()
@@ -77,7 +77,7 @@ fn sources_of_decisions(config: &Config, checker: &mut Checker<'_, '_>) {
             needs_identity.push((key, condition.to_string()));
         }
     }
-    if config.authenticates() {
+    if config.relay_identifies() {
         return;
     }
     for (key, condition) in needs_identity {

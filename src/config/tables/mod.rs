@@ -73,6 +73,16 @@ impl Config {
         self.auth.is_on()
     }
 
+    /// Whether clients can have an identity: that of their token, or one that a response to the app `webhook` establishes.
+    pub fn identifies(&self) -> bool {
+        self.authenticates() || self.app.uses(AppKind::Webhook)
+    }
+
+    /// Whether clients whose requests the relay handles can have an identity.
+    pub fn relay_identifies(&self) -> bool {
+        self.authenticates() || self.app.uses(AppKind::Webhook) && self.app.webhook.relay
+    }
+
     /// Whether a backend decides what the policy `backend` leaves to it.
     pub fn has_room_backend(&self) -> bool {
         !self.webhook.route_table.is_empty()

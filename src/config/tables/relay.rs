@@ -14,8 +14,8 @@ table! {
     /// The relay. Its rules apply if `app.kind` is `relay`, or `upstream` with `app.upstream.relay`. docs/rules.md
     /// describes patterns and policies.
     pub RelayConfig = "app.relay" {
-        /// Who can join rooms that match no entry of `app.relay.rooms`. `auto` = `anyone`, or `nobody` if clients are
-        /// authenticated.
+        /// Who can join rooms that match no entry of `app.relay.rooms`. `auto` = `anyone`, or `nobody` if clients can
+        /// have an identity.
         join: RoomPolicy = "auto", join_policy().or_auto(), reload;
         /// Who can emit to rooms that match no entry of `app.relay.rooms`. `members` = members of that room, `auto` as for
         /// `join`.
@@ -89,6 +89,12 @@ impl RelayConfig {
             rate: None,
         };
         self.rules = entries.chain([others]).collect();
+    }
+
+    /// Whether a rule of `rules` is that of the rooms which match no entry.
+    pub fn is_default(&self, rule: &RoomRule) -> bool {
+        let default = self.rules.last();
+        default.is_some_and(|default| std::ptr::eq(default, rule))
     }
 
     fn rule_of(&self, entry: &RoomRuleEntry) -> RoomRule {

@@ -113,3 +113,35 @@ fn rules_without_the_intended_effect_get_warnings() {
     assert!(found[0].starts_with("app.relay.rooms[0].join: `users` applies to no client"));
     assert!(found[1].starts_with("app.relay.rooms[0].events_burst: has no effect"));
 }
+
+#[test]
+fn auto_is_nobody_where_clients_of_the_relay_can_have_an_identity() {
+    let webhook = "[webhook]\nurl = \"http://backend:3000/\"\n";
+    let route = "[[app.routes]]\nnamespace = \"/\"\napp = \"webhook\"\n";
+    for (text, expected) in [
+        (String::new(), "anyone"),
+        (format!("app.kind = \"webhook\"\n{webhook}"), "anyone"),
+        (
+            format!("app.kind = \"webhook\"\napp.webhook.relay = true\n{webhook}"),
+            "nobody",
+        ),
+        (
+            format!("app.webhook.relay = true\n{webhook}{route}"),
+            "nobody",
+        ),
+        ("app.webhook.relay = true\n".to_owned(), "anyone"),
+    ] {
+        let relay = load_text(&text, &[]).unwrap().config.app.relay;
+        let policies = [&relay.join, &relay.publish, &relay.ask];
+        assert_eq!(policies.map(ToString::to_string), [expected; 3], "{text}");
+    }
+    let users = "[[app.relay.rooms]]\npattern = \"x\"\njoin = \"users\"\n";
+    let text = format!("app.kind = \"webhook\"\napp.webhook.relay = true\n{webhook}{users}");
+    let warnings = load_text(&text, &[]).unwrap().warnings;
+    assert!(
+        warnings
+            .iter()
+            .all(|warning| warning.key != "app.relay.rooms[0].join"),
+        "{warnings:?}"
+    );
+}
