@@ -13,7 +13,7 @@ use super::keys::HeldKey;
 use super::state::Api;
 use crate::metrics::labels::Origin;
 use crate::model::Command;
-use crate::verbs::BatchRequest;
+use crate::verbs::{BatchRequest, CheckedCall, EarlierJoins};
 
 /// Time after which no further item of a batch is started.
 const BATCH_TIME: Duration = Duration::from_secs(60);
@@ -45,11 +45,13 @@ pub(super) async fn run_batch(api: &Api, key: &HeldKey, items: Vec<CheckedReques
     let mut answers = Vec::with_capacity(items.len());
     let mut commands = Vec::new();
     let mut stopped: Option<ApiError> = None;
-    for (index, item) in items.into_iter().enumerate() {
+    let mut joined = EarlierJoins::default();
+    for (index, mut item) in items.into_iter().enumerate() {
         if let Some(error) = &stopped {
             answers.push(rejected(error.clone(), index));
             continue;
         }
+        prepare(&mut joined, &mut item);
         match item {
             CheckedRequest::Emit {
                 emit,
@@ -78,6 +80,17 @@ pub(super) async fn run_batch(api: &Api, key: &HeldKey, items: Vec<CheckedReques
     }
     dispatch(api, &mut commands);
     BatchAnswer { answers }
+}
+
+/// Makes an item reach the members of rooms that earlier items have joined.
+fn prepare(joined: &mut EarlierJoins, item: &mut CheckedRequest) {
+    match item {
+        CheckedRequest::Change(command) => joined.prepare(command),
+        CheckedRequest::Emit { emit, .. } | CheckedRequest::Call(CheckedCall { emit, .. }) => {
+            joined.widen(&mut emit.to);
+        }
+        _ => {}
+    }
 }
 
 fn dispatch(api: &Api, commands: &mut Vec<Command>) {

@@ -41,6 +41,16 @@ impl Selector {
         self
     }
 
+    /// Makes a command or query reach all nodes, instead of those that have subscribed to the channel of its only room.
+    /// The same sockets are selected: only selectors of one room have a channel of their own, and each socket counts
+    /// once.
+    pub fn publish_to_all_nodes(&mut self) {
+        if let [room] = self.rooms.as_slice() {
+            let room = room.clone();
+            self.rooms.push(room);
+        }
+    }
+
     /// The only socket that it selects, if that is selected by its id.
     pub fn single_socket(&self) -> Option<SocketId> {
         match self.rooms.as_slice() {

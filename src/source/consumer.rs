@@ -18,6 +18,7 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::StreamOutcome;
 use crate::store::{Store, StoreError, StreamEntry, StreamGroup};
+use crate::verbs::EarlierJoins;
 
 /// Pause after an error.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +91,7 @@ struct Consumer {
 struct Executed {
     ids: Vec<String>,
     records: Vec<Record>,
+    joined: EarlierJoins,
 }
 
 impl Consumer {
@@ -224,7 +226,9 @@ impl Consumer {
                 KeyClaim::Busy => return Ok(()),
             },
         };
-        match self.parts.executor.execute(request.verb, request.body) {
+        let (verb, body) = (request.verb, request.body);
+        let executor = &self.parts.executor;
+        match executor.execute(verb, body, &mut executed.joined) {
             Ok(()) => {
                 metrics.of(StreamOutcome::Executed).increment();
                 executed.records.extend(record);

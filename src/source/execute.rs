@@ -8,7 +8,7 @@ use crate::broker::Ingress;
 use crate::config::UserRoom;
 use crate::metrics::labels::Origin;
 use crate::model::{Command, Namespace, Query, Room, Selector};
-use crate::verbs::{BatchRequest, CheckRules, VerbRequest};
+use crate::verbs::{BatchRequest, CheckRules, EarlierJoins, VerbRequest};
 
 /// Maximum number of items of a batch.
 const MAX_ITEMS: usize = 1000;
@@ -28,11 +28,16 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Executes a request, or the requests of a batch in order.
+    /// Executes a request, or the requests of a batch in order. `joined` are the rooms of the requests before it.
     ///
     /// # Errors
     /// The request is rejected as a whole: nothing was executed.
-    pub(super) fn execute(&self, verb: &str, body: &[u8]) -> Result<(), RejectedEntry> {
+    pub(super) fn execute(
+        &self,
+        verb: &str,
+        body: &[u8],
+        joined: &mut EarlierJoins,
+    ) -> Result<(), RejectedEntry> {
         let commands = if verb == BATCH {
             let items = BatchRequest::parse(body, MAX_ITEMS)?.items;
             let commands = items.iter().enumerate();
@@ -47,7 +52,8 @@ impl Executor {
         } else {
             vec![self.command(&VerbRequest::parse(verb, body)?)?]
         };
-        for command in commands {
+        for mut command in commands {
+            joined.prepare(&mut command);
             self.ingress.dispatch(command, Origin::Local);
         }
         Ok(())

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod changes;
+mod earlier_joins;
 mod event;
 mod name;
 mod parse;
@@ -21,6 +22,7 @@ pub use changes::{
     CloseRoomRequest, DisconnectRequest, EmitRequest, ForceReconnectRequest, JoinRequest,
     LeaveRequest,
 };
+pub use earlier_joins::EarlierJoins;
 pub use event::{AcksWanted, CallRequest, CheckedCall, MAX_CALL_TIME, ack_payload};
 pub use name::Name;
 pub use parse::parse;

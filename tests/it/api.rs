@@ -349,6 +349,26 @@ async fn a_batch_is_executed_in_order_with_one_answer_for_each_item() {
 }
 
 #[actix_rt::test]
+async fn an_event_after_a_join_of_its_batch_reaches_the_new_members_of_all_nodes() {
+    let cluster = cluster().await;
+    let [first, second] = &cluster.nodes;
+    let (mut a, mut b) = (first.member().await, second.member().await);
+    let body = json!({"items": [
+        {"join": {"sockets": [a.socket, b.socket], "rooms": ["new"]}},
+        {"emit": {"rooms": ["new"], "event": "one"}},
+        {"emit": {"rooms": ["new"], "event": "two", "counts": true}},
+    ]});
+    let answer = request(first, "batch", &body.to_string()).await;
+    let expected = json!({"answers": [{}, {}, {"sockets": 2, "nodes": 2, "missing": []}]});
+    assert_eq!(answer, expected);
+    for client in [&mut a, &mut b] {
+        client.expect(r#"42["one"]"#).await;
+        client.expect(r#"42["two"]"#).await;
+        client.quiet().await;
+    }
+}
+
+#[actix_rt::test]
 async fn users_are_revoked_and_made_to_reconnect_on_every_node() {
     let cluster = cluster().await;
     let [first, second] = &cluster.nodes;
