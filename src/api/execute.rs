@@ -55,8 +55,8 @@ pub(super) async fn execute(
             Ok(Answer::Done(DoneAnswer {}))
         }
         CheckedRequest::Revoke(target, until) => revoke(api, target, until).await,
-        CheckedRequest::Sockets(selector, limit) => reads::sockets(api, selector, limit).await,
-        CheckedRequest::Members(selector, limit) => reads::members(api, selector, limit).await,
+        CheckedRequest::Sockets(selector, limit) => reads::sockets(api, key, selector, limit).await,
+        CheckedRequest::Members(selector, limit) => reads::members(api, key, selector, limit).await,
         CheckedRequest::Rooms(filter) => reads::rooms(api, key, filter).await,
         CheckedRequest::Users(filter) => reads::users(api, key, filter).await,
         CheckedRequest::Info => reads::info(api).await,

@@ -10,7 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::error::{ApiCode, ApiError};
 use crate::config::{ApiConfig, ApiKey};
 use crate::limits::{Rate, TokenBucket};
-use crate::model::Selector;
+use crate::model::{Selector, SocketId};
 
 /// All keys of a node. Replaced as a whole by a reload: a former key is valid until then, beside its successor.
 #[derive(Debug, Default)]
@@ -158,7 +158,26 @@ impl HeldKey {
         Err(self.forbidden(&format!("the room `{shown}`")))
     }
 
-    /// Checks that the key allows every room that selects sockets.
+    /// What the names of the rooms begin with that begin with `prefix` and that the key may allow: in order, none of
+    /// them the beginning of another.
+    pub(super) fn prefixes(&self, prefix: &str) -> Vec<String> {
+        if self.has_all_rooms() {
+            return vec![prefix.to_owned()];
+        }
+        let patterns = self.key.rooms.iter().map(|pattern| pattern.as_str());
+        let heads = patterns.map(|text| text.split_once('*').map_or(text, |(head, _)| head));
+        let heads = heads.filter_map(|head| match head.starts_with(prefix) {
+            true => Some(head.to_owned()),
+            false => prefix.starts_with(head).then(|| prefix.to_owned()),
+        });
+        let mut heads: Vec<String> = heads.collect();
+        heads.sort_unstable();
+        heads.dedup_by(|next, kept| next.starts_with(kept.as_str()));
+        heads
+    }
+
+    /// Checks that the key allows every room that selects sockets or leaves some out. Single sockets may be left out:
+    /// which of them are members of an allowed room is no secret to the key.
     pub(super) fn check_selector(&self, selector: &Selector) -> Result<(), ApiError> {
         if self.has_all_rooms() {
             return Ok(());
@@ -166,7 +185,9 @@ impl HeldKey {
         if selector.rooms.is_empty() {
             return Err(self.forbidden("everybody"));
         }
-        let mut rooms = selector.rooms.iter();
+        let left_out = selector.except.iter();
+        let left_out = left_out.filter(|room| SocketId::parse(room).is_none());
+        let mut rooms = selector.rooms.iter().chain(left_out);
         rooms.try_for_each(|room| self.check_room(room))
     }
 
@@ -195,7 +216,8 @@ mod tests {
 
     use super::*;
     use crate::config::Secret;
-    use crate::model::{Namespace, Room};
+    use crate::model::random::OsRandom;
+    use crate::model::{Namespace, NodeId, Room};
 
     fn ring() -> KeyRing {
         let key = |name: &str, secret: &str, scopes: &[&str], rooms: &[&str], expires| ApiKey {
@@ -272,6 +294,7 @@ mod tests {
             error.message
         );
         let everybody = Selector::everybody(Namespace::main());
+        let socket = SocketId::random(NodeId::random(&OsRandom), Default::default(), &OsRandom);
         let room = |name: &str| Selector::room(Namespace::main(), Room::from(name));
         let mut two = room("shop:1");
         two.rooms.push(Room::from("team:1"));
@@ -281,6 +304,9 @@ mod tests {
             (room("team:1"), false),
             (two, false),
             (everybody, false),
+            (room("shop:1").except(Room::from("team:1")), false),
+            (room("shop:1").except(Room::from("shop:2")), true),
+            (room("shop:1").except(Room::from(socket.as_str())), true),
         ] {
             assert_eq!(
                 shop.check_selector(&selector).is_ok(),
@@ -291,6 +317,17 @@ mod tests {
         }
         let error = shop.check_room("team:1").unwrap_err();
         assert_eq!((error.status.as_u16(), error.code), (403, "room_forbidden"));
+    }
+
+    #[test]
+    fn rooms_of_a_key_are_listed_by_the_beginnings_of_their_names() {
+        let ring = ring();
+        let (all, shop) = (&ring.keys[0], &ring.keys[3]);
+        assert_eq!(all.prefixes("sh"), ["sh"]);
+        assert_eq!(shop.prefixes(""), ["shop:", "user:"]);
+        assert_eq!(shop.prefixes("shop:1"), ["shop:1"]);
+        assert_eq!(shop.prefixes("u"), ["user:"]);
+        assert!(shop.prefixes("team:").is_empty());
     }
 
     #[test]

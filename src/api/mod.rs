@@ -13,6 +13,7 @@ mod execute;
 mod idempotency;
 mod keys;
 mod last_seen;
+mod listing;
 mod openapi;
 mod page;
 mod paths;

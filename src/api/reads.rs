@@ -9,6 +9,7 @@ use super::answers::{
 use super::error::{ApiCode, ApiError};
 use super::keys::HeldKey;
 use super::last_seen::unix_seconds;
+use super::listing::listed;
 use super::query::run;
 use super::state::Api;
 use crate::model::{Namespace, Query, QueryAnswer, Room, Selector, SocketDetails};
@@ -26,23 +27,31 @@ async fn details(
     }
 }
 
-/// The user of a socket, whose room it is in.
-fn user_of(api: &Api, socket: &SocketDetails) -> Option<String> {
-    let mut users = socket
-        .rooms
-        .iter()
+/// The user of a socket, whose room it is in, if the key allows that room.
+fn user_of(api: &Api, key: &HeldKey, socket: &SocketDetails) -> Option<String> {
+    let rooms = socket.rooms.iter();
+    let mut users = rooms
+        .filter(|room| key.has_room(room))
         .filter_map(|room| api.settings.user_room.user(room));
     users.next().map(str::to_owned)
 }
 
-pub(super) async fn sockets(api: &Api, selector: Selector, limit: u32) -> Result<Answer, ApiError> {
+pub(super) async fn sockets(
+    api: &Api,
+    key: &HeldKey,
+    selector: Selector,
+    limit: u32,
+) -> Result<Answer, ApiError> {
     let (total, found, missing) = details(api, selector, limit).await;
     let entries = found.iter().map(|socket| ListedSocket {
         socket: socket.socket.to_string(),
         node: socket.socket.node().to_string(),
-        user: user_of(api, socket),
+        user: user_of(api, key, socket),
         connected_at: socket.connected_at,
-        rooms: socket.rooms.iter().map(ToString::to_string).collect(),
+        rooms: {
+            let allowed = socket.rooms.iter().filter(|room| key.has_room(room));
+            allowed.map(ToString::to_string).collect()
+        },
     });
     Ok(Answer::Sockets(SocketsAnswer {
         total,
@@ -51,12 +60,17 @@ pub(super) async fn sockets(api: &Api, selector: Selector, limit: u32) -> Result
     }))
 }
 
-pub(super) async fn members(api: &Api, selector: Selector, limit: u32) -> Result<Answer, ApiError> {
+pub(super) async fn members(
+    api: &Api,
+    key: &HeldKey,
+    selector: Selector,
+    limit: u32,
+) -> Result<Answer, ApiError> {
     let (total, found, missing) = details(api, selector, limit).await;
     let mut members: Vec<UserSockets> = Vec::new();
     let mut owned: Vec<(Option<String>, String)> = found
         .iter()
-        .map(|socket| (user_of(api, socket), socket.socket.to_string()))
+        .map(|socket| (user_of(api, key, socket), socket.socket.to_string()))
         .collect();
     // Those without a user come last.
     owned.sort_by(|left, right| {
@@ -78,40 +92,22 @@ pub(super) async fn members(api: &Api, selector: Selector, limit: u32) -> Result
     }))
 }
 
-/// Lists rooms, and the name after which the next ones follow.
-async fn listed(api: &Api, filter: RoomFilter) -> (Vec<(Room, u64)>, Option<String>, Vec<String>) {
-    let limit = filter.limit;
-    let query = Query::RoomList {
-        namespace: filter.namespace,
-        prefix: filter.prefix,
-        after: filter.after,
-        limit,
-    };
-    let (answer, missing) = run(api, &query).await;
-    let QueryAnswer::RoomList(rooms) = answer else {
-        return (Vec::new(), None, missing);
-    };
-    let is_full = rooms.len() >= limit as usize;
-    let next = rooms.last().filter(|_| is_full);
-    let next = next.map(|(room, _)| room.to_string());
-    (rooms, next, missing)
-}
-
 pub(super) async fn rooms(
     api: &Api,
     key: &HeldKey,
     filter: RoomFilter,
 ) -> Result<Answer, ApiError> {
-    let (rooms, next, missing) = listed(api, filter).await;
-    let rooms = rooms.into_iter().filter(|(room, _)| key.has_room(room));
-    let rooms = rooms.map(|(room, sockets)| RoomCount {
+    let listed = listed(api, key, filter, |_| true).await?;
+    let rooms = listed.rooms.into_iter().map(|(room, sockets)| RoomCount {
         room: room.to_string(),
         sockets,
     });
+    let rooms: Vec<RoomCount> = rooms.collect();
+    let last = rooms.last().filter(|_| listed.is_partial);
     Ok(Answer::Rooms(RoomsAnswer {
-        rooms: rooms.collect(),
-        next,
-        missing,
+        next: last.map(|last| last.room.clone()),
+        rooms,
+        missing: listed.missing,
     }))
 }
 
@@ -122,7 +118,7 @@ pub(super) async fn users(
 ) -> Result<Answer, ApiError> {
     let answer = match filter {
         UsersFilter::Named { namespace, users } => named(api, namespace, users).await?,
-        UsersFilter::Online(filter) => online(api, key, filter).await,
+        UsersFilter::Online(filter) => online(api, key, filter).await?,
     };
     Ok(Answer::Users(answer))
 }
@@ -170,51 +166,34 @@ async fn named(
 }
 
 /// The users who are online: the rooms of users that have members.
-async fn online(api: &Api, key: &HeldKey, filter: RoomFilter) -> UsersAnswer {
+async fn online(api: &Api, key: &HeldKey, filter: RoomFilter) -> Result<UsersAnswer, ApiError> {
     let pattern = &api.settings.user_room;
-    let limit = filter.limit as usize;
-    let mut after = match filter.after.is_empty() {
-        true => String::new(),
-        false => pattern.room(&filter.after),
+    let rooms = RoomFilter {
+        prefix: [pattern.prefix(), &filter.prefix].concat(),
+        after: match filter.after.is_empty() {
+            true => String::new(),
+            false => pattern.room(&filter.after),
+        },
+        ..filter
     };
-    let prefix = [pattern.prefix(), &filter.prefix].concat();
     let now = unix_seconds();
-    let mut answer = UsersAnswer {
-        users: Vec::new(),
-        next: None,
-        missing: Vec::new(),
-    };
-    // The names of other rooms can begin like those of users' rooms; such rooms are skipped.
-    loop {
-        let page = RoomFilter {
-            namespace: filter.namespace.clone(),
-            prefix: prefix.clone(),
-            after,
-            limit: filter.limit,
-        };
-        let (rooms, next, missing) = listed(api, page).await;
-        answer.missing = missing;
-        for (room, sockets) in rooms {
-            if let Some(user) = pattern.user(&room).filter(|_| key.has_room(&room)) {
-                answer.users.push(UserState {
-                    user: user.to_owned(),
-                    online: true,
-                    sockets,
-                    last_seen: Some(now),
-                });
-            }
-        }
-        match next {
-            Some(room) if answer.users.len() < limit => after = room,
-            next => {
-                let is_full = next.is_some() || answer.users.len() > limit;
-                answer.users.truncate(limit);
-                let last = answer.users.last().filter(|_| is_full);
-                answer.next = last.map(|last| last.user.clone());
-                return answer;
-            }
-        }
-    }
+    // The names of other rooms can begin like those of users' rooms.
+    let listed = listed(api, key, rooms, |room| pattern.user(room).is_some()).await?;
+    let users = listed.rooms.iter().filter_map(|(room, sockets)| {
+        Some(UserState {
+            user: pattern.user(room)?.to_owned(),
+            online: true,
+            sockets: *sockets,
+            last_seen: Some(now),
+        })
+    });
+    let users: Vec<UserState> = users.collect();
+    let last = users.last().filter(|_| listed.is_partial);
+    Ok(UsersAnswer {
+        next: last.map(|last| last.user.clone()),
+        users,
+        missing: listed.missing,
+    })
 }
 
 pub(super) async fn info(api: &Api) -> Result<Answer, ApiError> {

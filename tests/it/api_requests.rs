@@ -1,11 +1,13 @@
 //! The HTTP API: keys, and requests that are rejected.
 
+use roomwire::bus::memory::Hub;
 use serde_json::Value;
 
-use crate::support::TestServer;
 use crate::support::api::{KEY, WITH_API, post, rejection, request, send};
 use crate::support::http::Response;
 use crate::support::server::{config_with_file, write_file};
+use crate::support::user_gate::users;
+use crate::support::{TestCluster, TestServer};
 
 const EMIT: &str = r#"{"everybody":true,"event":"e"}"#;
 
@@ -93,6 +95,67 @@ async fn keys_come_from_the_file_and_files_of_secrets_with_scopes_rooms_and_expi
         401,
         "key_expired",
     );
+}
+
+#[actix_rt::test]
+async fn reads_of_a_key_contain_only_the_rooms_and_users_that_it_allows() {
+    let key = "[[api.keys]]\nname = \"shop\"\nkey = \"secret-of-the-shop\"\n\
+               rooms = [\"shop:*\", \"*:open\", \"user:ada\"]\n";
+    let config = config_with_file(&WITH_API[1..], Some(key));
+    let cluster = TestCluster::<1>::extended(&config, Hub::default(), &users()).await;
+    let [server] = &cluster.nodes;
+    let (mut a, mut b) = (server.user("ada").await, server.user("bob").await);
+    for room in ["shop:1", "shop:2", "a", "b", "c:open", "team:1", "x"] {
+        a.join(room).await;
+    }
+    b.join("shop:1").await;
+    let answer = async |verb: &str, body: &str| -> Value {
+        let headers = [("X-API-Key", "secret-of-the-shop")];
+        let path = format!("/api/v1/{verb}");
+        let response = send(server, "POST", &path, &headers, body).await;
+        assert_eq!(response.status, 200, "{verb} {body}: {}", response.text());
+        serde_json::from_slice(&response.body).unwrap()
+    };
+    let (mut names, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = answer("rooms", &format!(r#"{{"limit":1,"after":"{after}"}}"#)).await;
+        names.extend(
+            page["rooms"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|room| room["room"].clone()),
+        );
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        assert_eq!(names.last().unwrap(), next);
+        after = next.to_owned();
+    }
+    assert_eq!(names, ["c:open", "shop:1", "shop:2", "user:ada"]);
+    let online = answer("users", r#"{"limit":1}"#).await;
+    assert_eq!(online["users"][0]["user"], "ada");
+    assert_eq!(online["users"].as_array().unwrap().len(), 1);
+    let sockets = answer("sockets", r#"{"rooms":["shop:1"]}"#).await;
+    for socket in sockets["sockets"].as_array().unwrap() {
+        let (user, mut rooms) = (&socket["user"], socket["rooms"].as_array().unwrap().clone());
+        rooms.sort_unstable_by_key(ToString::to_string);
+        match socket["socket"] == a.socket.as_str() {
+            true => {
+                assert_eq!(user, "ada");
+                assert_eq!(rooms, ["c:open", "shop:1", "shop:2", "user:ada"]);
+            }
+            false => assert_eq!((user, rooms), (&Value::Null, vec!["shop:1".into()])),
+        }
+    }
+    let members = answer("members", r#"{"room":"shop:1"}"#).await;
+    let of_users: Vec<&Value> = members["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["user"])
+        .collect();
+    assert_eq!(of_users, [&Value::from("ada"), &Value::Null]);
 }
 
 #[actix_rt::test]
