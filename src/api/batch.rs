@@ -40,9 +40,17 @@ pub(super) fn check_batch(
 }
 
 /// Executes the items in order. Consecutive commands are dispatched together.
-pub(super) async fn run_batch(api: &Api, key: &HeldKey, items: Vec<CheckedRequest>) -> BatchAnswer {
+///
+/// # Errors
+/// No item could be executed; the error is that of the first one.
+pub(super) async fn run_batch(
+    api: &Api,
+    key: &HeldKey,
+    items: Vec<CheckedRequest>,
+) -> Result<BatchAnswer, ApiError> {
     let deadline = Instant::now() + BATCH_TIME;
     let mut answers = Vec::with_capacity(items.len());
+    let mut first_error = None;
     let mut commands = Vec::new();
     let mut stopped: Option<ApiError> = None;
     let mut joined = EarlierJoins::default();
@@ -70,7 +78,10 @@ pub(super) async fn run_batch(api: &Api, key: &HeldKey, items: Vec<CheckedReques
                     true => execute(api, key, other).await,
                     false => Err(too_late()),
                 };
-                answers.push(answer.unwrap_or_else(|error| rejected(error, index)));
+                answers.push(answer.unwrap_or_else(|error| {
+                    first_error.get_or_insert_with(|| error.clone().in_item(index));
+                    rejected(error, index)
+                }));
             }
         }
         if commands.len() >= DISPATCHED {
@@ -79,7 +90,11 @@ pub(super) async fn run_batch(api: &Api, key: &HeldKey, items: Vec<CheckedReques
         }
     }
     dispatch(api, &mut commands);
-    BatchAnswer { answers }
+    let is_executed = |answer: &Answer| !matches!(answer, Answer::Error(_));
+    match first_error {
+        Some(error) if !answers.iter().any(is_executed) => Err(error),
+        _ => Ok(BatchAnswer { answers }),
+    }
 }
 
 /// Makes an item reach the members of rooms that earlier items have joined.

@@ -197,7 +197,7 @@ impl Work {
         wait_for_capacity(api).await?;
         if verb == BATCH {
             let items = check_batch(api, key, body)?;
-            return Ok(encoded(&run_batch(api, key, items).await));
+            return Ok(encoded(&run_batch(api, key, items).await?));
         }
         let request = VerbRequest::parse(verb, body)?;
         let checked: CheckedRequest = check(api, key, &request)?;

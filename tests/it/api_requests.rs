@@ -303,6 +303,36 @@ async fn a_repeated_request_with_an_idempotency_key_is_executed_once() {
 }
 
 #[actix_rt::test]
+async fn a_batch_of_which_nothing_was_executed_is_an_error_that_is_not_stored() {
+    let mut settings = WITH_API.to_vec();
+    settings.push(("AUTH__REVOCATION_LIMIT", "1"));
+    let server = TestServer::with(&settings).await;
+    request(&server, "revoke", r#"{"user":"ada"}"#).await;
+    let batch = async |items: &str| {
+        let headers = [("X-API-Key", KEY), ("Idempotency-Key", items)];
+        let body = format!(r#"{{"items":[{items}]}}"#);
+        send(&server, "POST", "/api/v1/batch", &headers, &body).await
+    };
+    let revoke = r#"{"revoke":{"user":"bob"}}"#;
+    for _ in 0..2 {
+        let response = batch(revoke).await;
+        is(&response, 503, "too_many_revocations");
+        assert_eq!(response.header("idempotency-replayed"), None);
+        assert!(message(&response).starts_with("item 0: "));
+    }
+    let partial = format!(r#"{revoke},{{"emit":{EMIT}}}"#);
+    assert_eq!(batch(&partial).await.status, 200);
+    let stored = batch(&partial).await;
+    assert_eq!(stored.header("idempotency-replayed"), Some("true"));
+    let answers: Value = serde_json::from_slice(&stored.body).unwrap();
+    assert_eq!(
+        answers["answers"][0]["error"]["code"],
+        "too_many_revocations"
+    );
+    assert_eq!(answers["answers"][1], serde_json::json!({}));
+}
+
+#[actix_rt::test]
 async fn a_second_request_is_rejected_while_the_first_is_running() {
     let server = TestServer::with(&WITH_API).await;
     let mut client = server.member().await;
