@@ -119,6 +119,27 @@ async fn entries_reach_the_clients_of_all_nodes() {
 }
 
 #[actix_rt::test]
+async fn an_event_after_a_join_of_its_batch_reaches_the_new_members_of_all_nodes() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    for node in [&first, &second] {
+        node.readyz("bus: up").await;
+    }
+    let (mut a, mut b) = (first.member().await, second.member().await);
+    let (one, two) = (&a.socket, &b.socket);
+    let batch = format!(
+        r#"{{"items":[{{"join":{{"sockets":["{one}","{two}"],"rooms":["new"]}}}},{{"emit":{{"rooms":["new"],"event":"e"}}}}]}}"#
+    );
+    let mut backend = Backend::new(&redis).await;
+    backend.add(&[("verb", "batch"), ("body", &batch)]).await;
+    for client in [&mut a, &mut b] {
+        client.expect(r#"42["e"]"#).await;
+    }
+}
+
+#[actix_rt::test]
 async fn entries_with_the_same_key_are_executed_once() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;
