@@ -188,7 +188,7 @@ impl Places {
         }
     }
 
-    /// Takes the place in the store, and disconnects whoever held it, except `former`, which is disconnected already.
+    /// Takes the place in the store, and disconnects its former holder, except `former`, which is disconnected already.
     async fn take(
         &self,
         key: &Arc<str>,
