@@ -30,7 +30,7 @@ pub mod store;
 pub mod tls;
 pub mod token;
 pub mod transport;
-pub mod trial;
 pub mod upstream;
 pub mod verbs;
 pub mod webhook;
+pub mod webhook_check;

@@ -12,7 +12,7 @@ use roomwire::logging::{self, Logging};
 use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
 use roomwire::server::{Reloader, Server, replay_dead_letters};
-use roomwire::trial;
+use roomwire::webhook_check;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -101,12 +101,12 @@ fn webhook(cli: &Cli, verb: &WebhookVerb) -> ExitCode {
 /// Returns whether the backend passes every check.
 async fn test_backend(config: &WebhookConfig, url: &WebhookUrl) -> anyhow::Result<bool> {
     let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let rows = trial::run(config, url, &random).await?;
-    cli::print_line(trial::render(&rows).trim_end());
+    let rows = webhook_check::run(config, url, &random).await?;
+    cli::print_line(webhook_check::render(&rows).trim_end());
     if config.signing_secrets.is_empty() {
         cli::print_line("webhook.secrets is empty: requests are not signed");
     }
-    Ok(rows.iter().all(trial::Row::is_passed))
+    Ok(rows.iter().all(webhook_check::Row::is_passed))
 }
 
 fn serve(cli: &Cli) -> ExitCode {

@@ -6,7 +6,7 @@ use super::revocation::{Revocation, Subject, claimed_session, is_issued_before};
 use crate::model::Identity;
 
 /// Revocations, indexed by what they revoke, up to a limit.
-pub(super) struct KnownRevocations {
+pub(super) struct RevocationSet {
     /// Ends by id of the token.
     tokens: HashMap<Box<str>, u64>,
     users: HashMap<Box<str>, RevokedUser>,
@@ -33,7 +33,7 @@ pub(super) enum Inserted {
     Full,
 }
 
-impl KnownRevocations {
+impl RevocationSet {
     /// An empty set for at most `limit` tokens, users and sessions.
     pub(super) fn new(limit: usize) -> Self {
         Self {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_revocation_is_new_unless_a_known_one_covers_it() {
-        let mut known = KnownRevocations::new(10);
+        let mut known = RevocationSet::new(10);
         assert_eq!(known.insert(&token("a", 5)), Inserted::New);
         assert_eq!(known.insert(&token("a", 4)), Inserted::Known);
         assert_eq!(known.insert(&token("a", 6)), Inserted::New);
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_set_is_bounded_and_shrinks_as_revocations_end() {
-        let mut known = KnownRevocations::new(2);
+        let mut known = RevocationSet::new(2);
         assert_eq!(known.insert(&token("a", 5)), Inserted::New);
         assert_eq!(known.insert(&user(1, 6)), Inserted::New);
         assert_eq!(known.insert(&token("b", 9)), Inserted::Full);

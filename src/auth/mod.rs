@@ -13,11 +13,11 @@ mod key_set_settings;
 mod known;
 mod lookup;
 mod order;
-mod places;
 mod remote_keys;
 mod revocation;
 mod revocations;
 mod room_tokens;
+mod session_locks;
 mod source;
 mod token_problem;
 mod user_room;
@@ -29,13 +29,13 @@ pub use counts::{UserConnection, UserCounts};
 pub use gate::TokenGate;
 pub use jwks::KeyFetcher;
 pub use order::Order;
-pub use places::{Displace, PlaceParts, Places, UserPlace};
 pub use revocation::{Revocation, Subject};
 pub use revocations::{
     Announce, RECONNECT_TOPIC, REVOCATION_TOPIC, Remembered, RevocationError, RevocationParts,
     Revocations,
 };
 pub use room_tokens::{LateRevocations, RoomTokenKeys};
+pub use session_locks::{EvictSocket, LockParts, SessionLock, SessionLocks};
 pub use token_problem::{RejectedToken, TokenProblem};
 pub use user_room::user_room;
 pub use users::Users;

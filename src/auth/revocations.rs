@@ -16,7 +16,7 @@ use serde_json::json;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
-use super::known::{Inserted, KnownRevocations};
+use super::known::{Inserted, RevocationSet};
 use super::order::Order;
 use super::revocation::{Revocation, Subject, seconds};
 use crate::config::IdentityConfig;
@@ -69,7 +69,7 @@ pub struct RevocationParts {
 
 /// The revocations of the cluster.
 pub struct Revocations {
-    known: RwLock<KnownRevocations>,
+    known: RwLock<RevocationSet>,
     /// Whether there is any.
     any: AtomicBool,
     ttl: Duration,
@@ -82,7 +82,7 @@ impl Revocations {
     /// A service without revocations.
     pub fn new(settings: &IdentityConfig, parts: RevocationParts) -> Self {
         Self {
-            known: RwLock::new(KnownRevocations::new(settings.revocation_limit)),
+            known: RwLock::new(RevocationSet::new(settings.revocation_limit)),
             any: AtomicBool::new(false),
             ttl: settings.revocation_ttl,
             key: format!("{}:revocations", parts.prefix),
@@ -204,7 +204,7 @@ impl Revocations {
     /// The store is unavailable.
     pub async fn load(&self) -> Result<(), StoreError> {
         let store = &self.parts.store;
-        let (mut loaded, mut ended) = (KnownRevocations::new(usize::MAX), Vec::new());
+        let (mut loaded, mut ended) = (RevocationSet::new(usize::MAX), Vec::new());
         let now = seconds(SystemTime::now());
         for (field, _) in store.hash_scan(&self.key).await? {
             match Revocation::decode(&field) {
@@ -269,7 +269,7 @@ impl Revocations {
         self.count(&known);
     }
 
-    fn known(&self) -> std::sync::RwLockReadGuard<'_, KnownRevocations> {
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, RevocationSet> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -299,7 +299,7 @@ impl Revocations {
         self.order(&Order::Revoke(Arc::new(revocation)));
     }
 
-    fn count(&self, known: &KnownRevocations) {
+    fn count(&self, known: &RevocationSet) {
         self.any.store(known.len() > 0, Ordering::Release);
         self.parts.metrics.revocations.set(known.len() as i64);
     }

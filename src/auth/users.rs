@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::counts::UserCounts;
-use super::places::{PlaceParts, Places};
 use super::revocations::{RevocationParts, Revocations};
+use super::session_locks::{LockParts, SessionLocks};
 use crate::config::IdentityConfig;
 use crate::health::{BusState, Health};
 use crate::metrics::Metrics;
@@ -15,7 +15,7 @@ use crate::store::MemoryStore;
 pub struct Users {
     pub revocations: Arc<Revocations>,
     pub counts: Arc<UserCounts>,
-    pub places: Arc<Places>,
+    pub locks: Arc<SessionLocks>,
 }
 
 impl Users {
@@ -23,12 +23,12 @@ impl Users {
     pub fn new(
         settings: &IdentityConfig,
         revocations: RevocationParts,
-        places: PlaceParts,
+        locks: LockParts,
     ) -> Arc<Self> {
         Arc::new(Self {
             revocations: Arc::new(Revocations::new(settings, revocations)),
             counts: Arc::default(),
-            places: Places::new(settings.sessions_per_user, places),
+            locks: SessionLocks::new(settings.sessions_per_user, locks),
         })
     }
 
@@ -41,13 +41,13 @@ impl Users {
             metrics: Arc::clone(metrics),
             health: Arc::new(Health::new(BusState::Off, false)),
         };
-        let places = PlaceParts {
+        let locks = LockParts {
             node,
             store: None,
             prefix: String::new(),
-            displace: Box::new(|_namespace, _socket| {}),
+            evict: Box::new(|_namespace, _socket| {}),
             is_live: Box::new(|_node| false),
         };
-        Self::new(settings, revocations, places)
+        Self::new(settings, revocations, locks)
     }
 }

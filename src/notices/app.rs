@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::intake::{Happening, HappeningKind, Intake};
+use super::intake::{Intake, NoticeEvent, NoticeEventKind};
 use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
 use crate::model::Payload;
 
@@ -55,14 +55,14 @@ impl SocketHandler for WatchedHandler {
     fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
         let name = event.payload.event_name();
         if name.is_some_and(|name| self.intake.is_chosen(&name)) {
-            self.intake.offer(Happening {
+            self.intake.offer(NoticeEvent {
                 at: SystemTime::now(),
                 namespace: context.namespace.clone(),
                 socket: context.socket,
                 user: context
                     .identity
                     .map(|identity| Arc::from(identity.user.as_str())),
-                change: HappeningKind::Event {
+                change: NoticeEventKind::Event {
                     payload: event.payload.clone(),
                     ack: event.ack.is_some(),
                 },

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::intake::{Happening, HappeningKind};
+use super::intake::{NoticeEvent, NoticeEventKind};
 use crate::model::{Namespace, Room, SocketId};
 
 /// Maximum number of ends that are held; beyond it, the oldest are released early.
@@ -14,12 +14,12 @@ const LIMIT: usize = 65_536;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum PairSubject {
     User(Namespace, Arc<str>),
-    Member(Namespace, Room, Party),
+    Member(Namespace, Room, Member),
 }
 
 /// A user with all sockets of that user, or a socket without a user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Party {
+enum Member {
     User(Arc<str>),
     Socket(SocketId),
 }
@@ -31,18 +31,18 @@ pub(super) struct Debounce {
     next: u64,
     /// Held ends in the order in which they are due; a cancelled one has no entry in `ends`.
     due: VecDeque<(Instant, u64)>,
-    ends: HashMap<u64, (PairSubject, Happening)>,
+    ends: HashMap<u64, (PairSubject, NoticeEvent)>,
     by_subject: HashMap<PairSubject, VecDeque<u64>>,
 }
 
-/// What to do with a happening.
+/// What to do with a event.
 #[derive(Debug)]
 pub(super) enum Debounced {
     /// Send it as a notice now.
-    Now(Happening),
+    Now(NoticeEvent),
     /// Nothing yet: it is held.
     Held,
-    /// Nothing: it and an earlier happening cancel each other out.
+    /// Nothing: it and an earlier event cancel each other out.
     Cancelled,
 }
 
@@ -57,12 +57,12 @@ impl Debounce {
         }
     }
 
-    pub(super) fn pass(&mut self, happening: Happening, now: Instant) -> Debounced {
+    pub(super) fn pass(&mut self, event: NoticeEvent, now: Instant) -> Debounced {
         if self.window.is_zero() {
-            return Debounced::Now(happening);
+            return Debounced::Now(event);
         }
-        let Some((subject, is_end)) = subject_of(&happening) else {
-            return Debounced::Now(happening);
+        let Some((subject, is_end)) = subject_of(&event) else {
+            return Debounced::Now(event);
         };
         if is_end {
             let number = self.next;
@@ -70,7 +70,7 @@ impl Debounce {
             self.due.push_back((now + self.window, number));
             let same = self.by_subject.entry(subject.clone()).or_default();
             same.push_back(number);
-            self.ends.insert(number, (subject, happening));
+            self.ends.insert(number, (subject, event));
             return Debounced::Held;
         }
         match self.by_subject.get_mut(&subject) {
@@ -82,7 +82,7 @@ impl Debounce {
                 number.map(|number| self.ends.remove(&number));
                 Debounced::Cancelled
             }
-            None => Debounced::Now(happening),
+            None => Debounced::Now(event),
         }
     }
 
@@ -92,7 +92,7 @@ impl Debounce {
     }
 
     /// The next end that has been held for long enough, or that exceeds the limit.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Happening> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<NoticeEvent> {
         while let Some((due, number)) = self.due.front().copied() {
             let is_due = due <= now || self.ends.len() > LIMIT;
             if self.ends.contains_key(&number) && !is_due {
@@ -107,7 +107,7 @@ impl Debounce {
     }
 
     /// The next end, however long it has been held.
-    pub(super) fn pop(&mut self) -> Option<Happening> {
+    pub(super) fn pop(&mut self) -> Option<NoticeEvent> {
         while let Some((_, number)) = self.due.pop_front() {
             if let Some(end) = self.remove(number) {
                 return Some(end);
@@ -116,7 +116,7 @@ impl Debounce {
         None
     }
 
-    fn remove(&mut self, number: u64) -> Option<Happening> {
+    fn remove(&mut self, number: u64) -> Option<NoticeEvent> {
         let (subject, end) = self.ends.remove(&number)?;
         if let Some(same) = self.by_subject.get_mut(&subject) {
             same.retain(|other| *other != number);
@@ -128,28 +128,28 @@ impl Debounce {
     }
 }
 
-/// What a happening begins or ends; `None` if it does neither. A socket without a user never comes back.
-fn subject_of(happening: &Happening) -> Option<(PairSubject, bool)> {
-    let namespace = || happening.namespace.clone();
+/// What a event begins or ends; `None` if it does neither. A socket without a user never comes back.
+fn subject_of(event: &NoticeEvent) -> Option<(PairSubject, bool)> {
+    let namespace = || event.namespace.clone();
     let member = |room: &Room| {
-        let party = match &happening.user {
-            Some(user) => Party::User(Arc::clone(user)),
-            None => Party::Socket(happening.socket),
+        let member = match &event.user {
+            Some(user) => Member::User(Arc::clone(user)),
+            None => Member::Socket(event.socket),
         };
-        PairSubject::Member(namespace(), room.clone(), party)
+        PairSubject::Member(namespace(), room.clone(), member)
     };
     let user = || {
         Some(PairSubject::User(
             namespace(),
-            Arc::clone(happening.user.as_ref()?),
+            Arc::clone(event.user.as_ref()?),
         ))
     };
-    match &happening.change {
-        HappeningKind::Connected => Some((user()?, false)),
-        HappeningKind::Disconnected(_) => Some((user()?, true)),
-        HappeningKind::Joined(room) => Some((member(room), false)),
-        HappeningKind::Left(room) => Some((member(room), true)),
-        HappeningKind::Event { .. } => None,
+    match &event.change {
+        NoticeEventKind::Connected => Some((user()?, false)),
+        NoticeEventKind::Disconnected(_) => Some((user()?, true)),
+        NoticeEventKind::Joined(room) => Some((member(room), false)),
+        NoticeEventKind::Left(room) => Some((member(room), true)),
+        NoticeEventKind::Event { .. } => None,
     }
 }
 
@@ -168,8 +168,8 @@ mod tests {
         SocketId::random(node, Default::default(), &OsRandom)
     }
 
-    fn happening(user: Option<&str>, socket: SocketId, change: HappeningKind) -> Happening {
-        Happening {
+    fn event(user: Option<&str>, socket: SocketId, change: NoticeEventKind) -> NoticeEvent {
+        NoticeEvent {
             at: SystemTime::UNIX_EPOCH,
             namespace: Namespace::main(),
             socket,
@@ -178,8 +178,8 @@ mod tests {
         }
     }
 
-    fn passed(debounce: &mut Debounce, happening: Happening, now: Instant) -> &'static str {
-        match debounce.pass(happening, now) {
+    fn passed(debounce: &mut Debounce, event: NoticeEvent, now: Instant) -> &'static str {
+        match debounce.pass(event, now) {
             Debounced::Now(_) => "now",
             Debounced::Held => "held",
             Debounced::Cancelled => "cancelled",
@@ -190,8 +190,8 @@ mod tests {
     fn a_user_who_is_back_in_time_neither_left_nor_came() {
         let now = crate::clock::now();
         let mut debounce = Debounce::new(WINDOW);
-        let gone = |user| happening(user, socket(), HappeningKind::Disconnected("x"));
-        let back = |user| happening(user, socket(), HappeningKind::Connected);
+        let gone = |user| event(user, socket(), NoticeEventKind::Disconnected("x"));
+        let back = |user| event(user, socket(), NoticeEventKind::Connected);
         assert_eq!(passed(&mut debounce, back(Some("a")), now), "now");
         assert_eq!(passed(&mut debounce, gone(Some("a")), now), "held");
         assert_eq!(passed(&mut debounce, gone(Some("b")), now), "held");
@@ -215,10 +215,9 @@ mod tests {
         let (first, second) = (socket(), socket());
         let [a, b] = ["a", "b"].map(Room::from);
         let left =
-            |user, socket, room: &Room| happening(user, socket, HappeningKind::Left(room.clone()));
-        let joined = |user, socket, room: &Room| {
-            happening(user, socket, HappeningKind::Joined(room.clone()))
-        };
+            |user, socket, room: &Room| event(user, socket, NoticeEventKind::Left(room.clone()));
+        let joined =
+            |user, socket, room: &Room| event(user, socket, NoticeEventKind::Joined(room.clone()));
         for end in [
             left(Some("u"), first, &a),
             left(Some("u"), second, &a),
@@ -243,7 +242,7 @@ mod tests {
     #[test]
     fn without_a_window_nothing_is_held_and_a_flush_releases_in_order() {
         let now = crate::clock::now();
-        let gone = |user| happening(Some(user), socket(), HappeningKind::Disconnected("x"));
+        let gone = |user| event(Some(user), socket(), NoticeEventKind::Disconnected("x"));
         assert_eq!(
             passed(&mut Debounce::new(Duration::ZERO), gone("a"), now),
             "now"
@@ -252,10 +251,7 @@ mod tests {
         for user in ["a", "b", "c"] {
             let _ = debounce.pass(gone(user), now);
         }
-        let _ = debounce.pass(
-            happening(Some("b"), socket(), HappeningKind::Connected),
-            now,
-        );
+        let _ = debounce.pass(event(Some("b"), socket(), NoticeEventKind::Connected), now);
         let released: Vec<_> = std::iter::from_fn(|| debounce.pop()).collect();
         let users: Vec<_> = released
             .iter()

@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use super::intake::{Happening, HappeningKind};
+use super::intake::{NoticeEvent, NoticeEventKind};
 use super::queue::QueuedNotice;
 use crate::config::NoticeKind;
 use crate::model::{Namespace, NodeId, Payload, Random, Room};
@@ -25,27 +25,27 @@ pub(super) struct Encoder<'a> {
 
 impl Encoder<'_> {
     /// A notice about a socket; `None` if it cannot be encoded.
-    pub(super) fn happening(&self, happening: &Happening) -> Option<Box<RawValue>> {
+    pub(super) fn notice_event(&self, event: &NoticeEvent) -> Option<Box<RawValue>> {
         let socket = HookSocket {
-            socket: happening.socket.as_str(),
-            namespace: &happening.namespace,
-            user: happening.user.as_deref(),
+            socket: event.socket.as_str(),
+            namespace: &event.namespace,
+            user: event.user.as_deref(),
             claims: None,
             session: None,
         };
         let member = |room| MemberNotice { socket, room };
-        let body = match &happening.change {
-            HappeningKind::Connected => NoticeBody::Connected(socket),
-            HappeningKind::Disconnected(reason) => {
+        let body = match &event.change {
+            NoticeEventKind::Connected => NoticeBody::Connected(socket),
+            NoticeEventKind::Disconnected(reason) => {
                 NoticeBody::Disconnected(DisconnectHook { socket, reason })
             }
-            HappeningKind::Joined(room) => NoticeBody::Joined(member(room)),
-            HappeningKind::Left(room) => NoticeBody::Left(member(room)),
-            HappeningKind::Event { payload, ack } => {
-                return self.event(happening.at, socket, payload, *ack);
+            NoticeEventKind::Joined(room) => NoticeBody::Joined(member(room)),
+            NoticeEventKind::Left(room) => NoticeBody::Left(member(room)),
+            NoticeEventKind::Event { payload, ack } => {
+                return self.event(event.at, socket, payload, *ack);
             }
         };
-        self.notice(happening.at, body)
+        self.notice(event.at, body)
     }
 
     fn event(

@@ -22,17 +22,17 @@ const CHANNEL_BYTES: usize = 16 << 20;
 
 /// Something that happened to a socket.
 #[derive(Debug, Clone)]
-pub(super) struct Happening {
+pub(super) struct NoticeEvent {
     pub(super) at: SystemTime,
     pub(super) namespace: Namespace,
     pub(super) socket: SocketId,
     pub(super) user: Option<Arc<str>>,
-    pub(super) change: HappeningKind,
+    pub(super) change: NoticeEventKind,
 }
 
-/// The kind of a [`Happening`].
+/// The kind of a [`NoticeEvent`].
 #[derive(Debug, Clone)]
-pub(super) enum HappeningKind {
+pub(super) enum NoticeEventKind {
     Connected,
     Disconnected(&'static str),
     Joined(Room),
@@ -40,12 +40,12 @@ pub(super) enum HappeningKind {
     Event { payload: Payload, ack: bool },
 }
 
-impl Happening {
+impl NoticeEvent {
     /// Approximate number of bytes that it occupies while it waits.
     pub(super) fn cost(&self) -> usize {
         let user = self.user.as_ref().map_or(0, |user| user.len());
         let rest = match &self.change {
-            HappeningKind::Event { payload, .. } => payload.size(),
+            NoticeEventKind::Event { payload, .. } => payload.size(),
             _ => 0,
         };
         size_of::<Self>() + user + rest
@@ -54,7 +54,7 @@ impl Happening {
 
 /// A message to the notices of a node.
 pub(super) enum IntakeMessage {
-    Happened(Happening),
+    Event(NoticeEvent),
     /// The node stops: nothing follows, and nothing is held back any more.
     Flush(oneshot::Sender<()>),
 }
@@ -112,17 +112,12 @@ impl Intake {
         patterns.any(|pattern| pattern.matches(event))
     }
 
-    pub(super) fn offer(&self, happening: Happening) {
-        let cost = happening.cost();
+    pub(super) fn offer(&self, event: NoticeEvent) {
+        let cost = event.cost();
         let before = self.bytes.fetch_add(cost, Ordering::Relaxed);
         // A single event always fits.
         let fits = before == 0 || before + cost <= CHANNEL_BYTES;
-        if fits
-            && self
-                .sender
-                .try_send(IntakeMessage::Happened(happening))
-                .is_ok()
-        {
+        if fits && self.sender.try_send(IntakeMessage::Event(event)).is_ok() {
             return;
         }
         self.bytes.fetch_sub(cost, Ordering::Relaxed);
@@ -135,8 +130,8 @@ impl Intake {
     }
 
     /// A message has been taken out of the channel.
-    pub(super) fn taken(&self, happening: &Happening) {
-        self.bytes.fetch_sub(happening.cost(), Ordering::Relaxed);
+    pub(super) fn taken(&self, event: &NoticeEvent) {
+        self.bytes.fetch_sub(event.cost(), Ordering::Relaxed);
     }
 
     /// Waits until everything that was offered before is queued.

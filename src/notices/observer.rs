@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use hashbrown::HashMap;
 
-use super::intake::{Happening, HappeningKind, Intake};
+use super::intake::{Intake, NoticeEvent, NoticeEventKind};
 use crate::broker::Observer;
 use crate::config::NoticeKind;
 use crate::model::{Identity, Namespace, Room, SocketChange, SocketEvent, SocketId};
@@ -32,11 +32,11 @@ impl NoticeObserver {
         }
     }
 
-    fn pass(&self, kind: NoticeKind, event: &SocketEvent, change: HappeningKind) {
+    fn pass(&self, kind: NoticeKind, event: &SocketEvent, change: NoticeEventKind) {
         if !self.intake.includes(kind) {
             return;
         }
-        self.intake.offer(Happening {
+        self.intake.offer(NoticeEvent {
             at: SystemTime::now(),
             namespace: event.namespace.clone(),
             socket: event.socket,
@@ -82,21 +82,21 @@ impl Observer for NoticeObserver {
                 if let Some(identity) = identity {
                     self.identify(event.socket, identity);
                 }
-                self.pass(NoticeKind::Connected, event, HappeningKind::Connected);
+                self.pass(NoticeKind::Connected, event, NoticeEventKind::Connected);
             }
             SocketChange::Identified { identity } => self.identify(event.socket, identity),
             SocketChange::Joined(room) if self.intake.is_about(room) => {
                 self.pass(
                     NoticeKind::Joined,
                     event,
-                    HappeningKind::Joined(room.clone()),
+                    NoticeEventKind::Joined(room.clone()),
                 );
                 if self.counts_members {
                     self.joined(&event.namespace, room);
                 }
             }
             SocketChange::Left(room) if self.intake.is_about(room) => {
-                self.pass(NoticeKind::Left, event, HappeningKind::Left(room.clone()));
+                self.pass(NoticeKind::Left, event, NoticeEventKind::Left(room.clone()));
                 if self.counts_members {
                     self.left(&event.namespace, room);
                 }
@@ -106,7 +106,7 @@ impl Observer for NoticeObserver {
                 self.pass(
                     NoticeKind::Disconnected,
                     event,
-                    HappeningKind::Disconnected(reason),
+                    NoticeEventKind::Disconnected(reason),
                 );
                 self.users.borrow_mut().remove(&event.socket);
             }

@@ -52,7 +52,7 @@ pub(super) struct Occupancy {
 /// The result of the examination of a room.
 enum Examined {
     /// Its claim is correct.
-    Settled,
+    Done,
     Again(Mark),
     Verify(Mark),
 }
@@ -84,7 +84,7 @@ impl Occupancy {
                 Some((result, room)) = examined.next() => {
                     busy.remove(&room);
                     match result {
-                        Examined::Settled => {}
+                        Examined::Done => {}
                         Examined::Again(mark) => marks.again(room, mark, AGAIN),
                         Examined::Verify(mark) => marks.verify(room, mark),
                     }
@@ -135,7 +135,7 @@ impl Occupancy {
         } else if mark.state != RoomState::Verify {
             return Ok(Examined::Verify(mark));
         }
-        Ok(Examined::Settled)
+        Ok(Examined::Done)
     }
 
     async fn release(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
@@ -143,7 +143,7 @@ impl Occupancy {
         if released.await? > 0 {
             self.notify(NoticeKind::RoomVacated, room, mark.since);
         }
-        Ok(Examined::Settled)
+        Ok(Examined::Done)
     }
 
     fn notify(&self, kind: NoticeKind, (namespace, room): &RoomName, at: SystemTime) {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::debounce::{Debounce, Debounced};
-use super::intake::{Happening, Intake, IntakeMessage};
+use super::intake::{Intake, IntakeMessage, NoticeEvent};
 use super::sender::Delivery;
 use crate::clock::now;
 use crate::metrics::labels::NoticeResult;
@@ -33,7 +33,7 @@ impl NoticeReceiver {
             };
             tokio::select! {
                 message = self.messages.recv() => match message {
-                    Some(IntakeMessage::Happened(happening)) => self.accept(happening),
+                    Some(IntakeMessage::Event(event)) => self.accept(event),
                     Some(IntakeMessage::Flush(done)) => {
                         while let Some(end) = self.debounce.pop() {
                             self.queue(&end);
@@ -54,10 +54,10 @@ impl NoticeReceiver {
         }
     }
 
-    fn accept(&mut self, happening: Happening) {
-        self.intake.taken(&happening);
-        match self.debounce.pass(happening, now()) {
-            Debounced::Now(happening) => self.queue(&happening),
+    fn accept(&mut self, event: NoticeEvent) {
+        self.intake.taken(&event);
+        match self.debounce.pass(event, now()) {
+            Debounced::Now(event) => self.queue(&event),
             Debounced::Held => {}
             Debounced::Cancelled => {
                 let results = &self.delivery.backlog.metrics.webhook_notices_total;
@@ -66,9 +66,9 @@ impl NoticeReceiver {
         }
     }
 
-    fn queue(&self, happening: &Happening) {
+    fn queue(&self, event: &NoticeEvent) {
         let backlog = &self.delivery.backlog;
-        let json = backlog.encoder().happening(happening);
-        backlog.push(json, happening.at);
+        let json = backlog.encoder().notice_event(event);
+        backlog.push(json, event.at);
     }
 }

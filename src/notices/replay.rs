@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::dead_letters::DeadLetters;
 use crate::config::WebhookUrl;
 use crate::store::{LogEntry, StoreError};
-use crate::webhook::{HookFailure, HookLane, HookRequest, WebhookClient};
+use crate::webhook::{HookFailure, HookQueue, HookRequest, WebhookClient};
 
 /// For how long a replay that is killed keeps others from starting.
 const CLAIM_TIME: Duration = Duration::from_secs(60);
@@ -106,7 +106,7 @@ async fn send(
             id: id.clone(),
             body: letter.value.clone(),
             headers: Default::default(),
-            lane: HookLane::Notice,
+            lane: HookQueue::Notice,
         };
         match client.send(target, request, |_| Ok(())).await {
             Err(failure) if failure.temporary && attempt < ATTEMPTS => {

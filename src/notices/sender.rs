@@ -14,7 +14,7 @@ use crate::clock::now;
 use crate::config::WebhookUrl;
 use crate::logging::Burst;
 use crate::metrics::labels::NoticeResult;
-use crate::webhook::{HookFailure, HookLane, HookRequest, WebhookClient};
+use crate::webhook::{HookFailure, HookQueue, HookRequest, WebhookClient};
 
 /// Sends the notices of a node.
 pub(super) struct Delivery {
@@ -78,7 +78,7 @@ impl Delivery {
             id: id.to_owned(),
             body: body.clone(),
             headers: Default::default(),
-            lane: HookLane::Notice,
+            lane: HookQueue::Notice,
         };
         self.client.send(target, request, |_| Ok(())).await
     }

@@ -7,7 +7,7 @@ use log::warn;
 
 use super::auth::Authentication;
 use crate::auth::{
-    Announce, Displace, PlaceParts, RECONNECT_TOPIC, REVOCATION_TOPIC, RevocationParts, Users,
+    Announce, EvictSocket, LockParts, RECONNECT_TOPIC, REVOCATION_TOPIC, RevocationParts, Users,
 };
 use crate::broker::{Directory, Ingress};
 use crate::config::Config;
@@ -44,14 +44,14 @@ pub(super) async fn users(
         health: Arc::clone(health),
     };
     let directory_of_peers = Arc::clone(directory);
-    let places = PlaceParts {
+    let locks = LockParts {
         node: directory.node(),
         store,
         prefix: config.bus.channel_prefix.clone(),
-        displace: displace(ingress.clone(), Arc::clone(directory.metrics())),
+        evict: evict(ingress.clone(), Arc::clone(directory.metrics())),
         is_live: Box::new(move |node| directory_of_peers.peers().contains(&node)),
     };
-    let users = Users::new(&config.identity, parts, places);
+    let users = Users::new(&config.identity, parts, locks);
     let listeners = Arc::downgrade(&users.revocations);
     let revocations = listeners.clone();
     let revoke = Box::new(move |body: &bytes::Bytes| {
@@ -77,13 +77,13 @@ pub(super) async fn users(
         }
         let connects = directory.watch_connects();
         actix_rt::spawn(Arc::clone(&users.revocations).keep(connects));
-        actix_rt::spawn(Arc::clone(&users.places).keep());
+        actix_rt::spawn(Arc::clone(&users.locks).keep());
     }
     users
 }
 
-/// Disconnects a socket whose place a newer one took, on any node, in a way after which stock clients do not connect again.
-fn displace(ingress: Ingress, metrics: Arc<Metrics>) -> Displace {
+/// Disconnects a socket whose lock a newer one took, on any node, in a way after which stock clients do not connect again.
+fn evict(ingress: Ingress, metrics: Arc<Metrics>) -> EvictSocket {
     const REPLACED: &str =
         r#"{"code":"session_replaced","message":"a newer session of this user took its place"}"#;
     Box::new(move |namespace, socket| {

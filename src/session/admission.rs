@@ -13,7 +13,7 @@ use super::handler::Invocation;
 use super::state::{Session, Worker};
 use crate::app::ConnectRejection;
 use crate::app::gate::GateRejection;
-use crate::auth::{UserConnection, UserPlace, user_room};
+use crate::auth::{SessionLock, UserConnection, user_room};
 use crate::broker::Ingress;
 use crate::config::SessionsPerUser;
 use crate::limits::Limit;
@@ -27,7 +27,7 @@ const QUERY_TIME: Duration = Duration::from_secs(1);
 /// What an admitted connection holds until it ends.
 struct AdmittedUser {
     connection: UserConnection,
-    place: Option<UserPlace>,
+    lock: Option<SessionLock>,
 }
 
 /// Why a connection is not admitted.
@@ -71,15 +71,15 @@ impl Session {
         }
         let pending = AdmissionCheck {
             queries: nodes > 1 && here > limit / nodes,
-            claims: users.places.policy() == SessionsPerUser::Oldest,
+            claims: users.locks.policy() == SessionsPerUser::Oldest,
             former: self.former_socket(&namespace),
             socket: invocation.socket,
             namespace,
             user,
         };
         if !pending.queries && !pending.claims {
-            let place = None;
-            return self.admitted(invocation, &auth, AdmittedUser { connection, place }, ctx);
+            let lock = None;
+            return self.admitted(invocation, &auth, AdmittedUser { connection, lock }, ctx);
         }
         if let Some(socket) = self.socket_mut(slot) {
             socket.busy = true;
@@ -109,7 +109,7 @@ impl Session {
         let socket = self.socket_mut(invocation.slot);
         if let Some(live) = socket.and_then(|socket| socket.identity.as_mut()) {
             live.connection = Some(admitted.connection);
-            live.place = admitted.place.map(Box::new);
+            live.lock = admitted.lock.map(Box::new);
         }
         self.open_handler(invocation, auth, ctx);
     }
@@ -142,7 +142,7 @@ impl Session {
         self.socket(slot).map(|socket| socket.id)
     }
 
-    /// A socket is registered: queries find it, and it takes the place of its user if the newest session remains.
+    /// A socket is registered: queries find it, and it takes the lock of its user if the newest session remains.
     pub(super) fn user_registered(&mut self, slot: Slot) {
         let worker = Rc::clone(&self.worker);
         let Some(namespace) = self.connection.namespace(slot).cloned() else {
@@ -159,11 +159,9 @@ impl Session {
         let users = &worker.users;
         let enter = || users.counts.enter(&namespace, &live.identity.user);
         live.connection.get_or_insert_with(enter).registered();
-        if users.places.policy() == SessionsPerUser::Newest {
-            let place = users
-                .places
-                .take_newest(&namespace, &live.identity.user, id);
-            live.place = Some(Box::new(place));
+        if users.locks.policy() == SessionsPerUser::Newest {
+            let lock = users.locks.take_newest(&namespace, &live.identity.user, id);
+            live.lock = Some(Box::new(lock));
         }
     }
 }
@@ -177,7 +175,7 @@ impl AdmissionCheck {
         if self.queries && !self.is_within_limit(&worker, &connection).await {
             return Err(NotAdmitted::TooMany);
         }
-        let mut place = None;
+        let mut lock = None;
         if self.claims {
             let Self {
                 namespace,
@@ -186,15 +184,15 @@ impl AdmissionCheck {
                 former,
                 ..
             } = self;
-            let places = &worker.users.places;
-            let claim = places.claim_oldest(&namespace, &user, socket, former);
+            let locks = &worker.users.locks;
+            let claim = locks.claim_oldest(&namespace, &user, socket, former);
             // The claim ends with a result even if the store is away.
             match claim.await {
-                Ok(Some(claimed)) => place = Some(claimed),
+                Ok(Some(claimed)) => lock = Some(claimed),
                 Ok(None) | Err(_) => return Err(NotAdmitted::PlaceTaken),
             }
         }
-        Ok(AdmittedUser { connection, place })
+        Ok(AdmittedUser { connection, lock })
     }
 
     /// Whether the user has no more connections on all nodes than the limit allows, this one included.

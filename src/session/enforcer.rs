@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use actix::{Actor, Context, Handler};
 
-use super::roster::Seat;
+use super::identity_index::IdentifiedSocket;
 use super::state::Worker;
 use crate::auth::{Order, Revocation, Subject};
 use crate::broker::messages::Notice;
@@ -26,23 +26,23 @@ impl Enforcer {
 
     /// Closes the sessions of the sockets whose identity a revocation covers.
     fn revoke(&self, revocation: &Revocation) {
-        let roster = self.worker.roster.borrow();
-        let close = |seat: &Seat| {
-            let (socket, is_final) = (seat.socket, false);
+        let identity_index = self.worker.identity_index.borrow();
+        let close = |entry: &IdentifiedSocket| {
+            let (socket, is_final) = (entry.socket, false);
             let notice = Notice::Revoked { socket, is_final };
-            self.worker.shard.notify(seat.lane, notice);
+            self.worker.shard.notify(entry.lane, notice);
         };
         match &revocation.subject {
-            Subject::Token(token) => roster.of_token(token).for_each(close),
-            Subject::User { user, .. } => roster
+            Subject::Token(token) => identity_index.of_token(token).for_each(close),
+            Subject::User { user, .. } => identity_index
                 .of_user(user)
-                .filter(|seat| revocation.covers(&seat.identity))
+                .filter(|entry| revocation.covers(&entry.identity))
                 .for_each(close),
             Subject::Session(session) => match SocketId::parse(session) {
                 Some(socket) => self.revoke_socket(socket),
-                None => roster
+                None => identity_index
                     .all()
-                    .filter(|seat| revocation.covers(&seat.identity))
+                    .filter(|entry| revocation.covers(&entry.identity))
                     .for_each(close),
             },
         }
@@ -57,16 +57,16 @@ impl Enforcer {
         if !is_ours {
             return;
         }
-        let roster = self.worker.roster.borrow();
-        let Some(seat) = roster.all().find(|seat| seat.socket == socket) else {
+        let identity_index = self.worker.identity_index.borrow();
+        let Some(entry) = identity_index.all().find(|entry| entry.socket == socket) else {
             return;
         };
-        let Some(token) = seat.identity.token.clone() else {
+        let Some(token) = entry.identity.token.clone() else {
             let is_final = true;
-            return shard.notify(seat.lane, Notice::Revoked { socket, is_final });
+            return shard.notify(entry.lane, Notice::Revoked { socket, is_final });
         };
         let revocations = &self.worker.users.revocations;
-        let revoked = revocations.revoke(Subject::Token(token), seat.identity.expires);
+        let revoked = revocations.revoke(Subject::Token(token), entry.identity.expires);
         actix_rt::spawn(async move {
             if let Err(error) = revoked.await {
                 log::warn!(socket:%, error:%; "token of a socket not revoked");

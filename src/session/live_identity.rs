@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::auth::{UserConnection, UserPlace};
+use crate::auth::{SessionLock, UserConnection};
 use crate::config::IdentityConfig;
 use crate::model::Identity;
 
@@ -19,7 +19,7 @@ pub(super) struct LiveIdentity {
     /// Counts the connection of the user.
     pub(super) connection: Option<UserConnection>,
     /// Held if one session per user is allowed.
-    pub(super) place: Option<Box<UserPlace>>,
+    pub(super) lock: Option<Box<SessionLock>>,
 }
 
 /// What the client has been notified of.
@@ -50,7 +50,7 @@ impl LiveIdentity {
             phase: ExpiryPhase::Valid,
             refreshing: false,
             connection: None,
-            place: None,
+            lock: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use actix::Context;
 
-use super::roster::Seat;
+use super::identity_index::IdentifiedSocket;
 use super::state::Session;
 use crate::model::{Identity, SocketId};
 use crate::protocol::engine_io::state::CloseReason;
@@ -31,17 +31,23 @@ impl Session {
             return;
         };
         if let Some(live) = &socket.identity {
-            self.worker.roster.borrow_mut().add(Seat {
-                identity: Rc::clone(&live.identity),
-                socket: socket.id,
-                lane: self.lane,
-            });
+            self.worker
+                .identity_index
+                .borrow_mut()
+                .add(IdentifiedSocket {
+                    identity: Rc::clone(&live.identity),
+                    socket: socket.id,
+                    lane: self.lane,
+                });
         }
     }
 
     /// Takes a socket that had this identity off the list.
     pub(super) fn leave_seat(&self, identity: &Identity, socket: SocketId) {
-        self.worker.roster.borrow_mut().remove(identity, socket);
+        self.worker
+            .identity_index
+            .borrow_mut()
+            .remove(identity, socket);
     }
 
     /// The identity of a socket is revoked: the session closes, and the client runs into `token_revoked` when it connects

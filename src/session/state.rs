@@ -13,10 +13,10 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::follow_up::FollowUp;
+use super::identity_index::IdentityIndex;
 use super::messages::{PostError, PostStarted};
 use super::pace::Pace;
 use super::pending_poll::PendingPoll;
-use super::roster::Roster;
 use super::settings::SessionSettings;
 use super::socket::SessionSocket;
 use super::stats::SessionStats;
@@ -96,7 +96,7 @@ pub struct Worker {
     pub users: Arc<Users>,
     pub(super) random: Arc<dyn Random>,
     pub(super) sessions: RefCell<HashMap<EngineId, Registered>>,
-    pub(super) roster: RefCell<Roster>,
+    pub(super) identity_index: RefCell<IdentityIndex>,
     pub(super) stopping: Cell<bool>,
     pub(super) handshake_headers: Option<Box<[&'static str]>>,
 }

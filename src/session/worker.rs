@@ -53,7 +53,7 @@ impl Worker {
             users,
             random,
             sessions: RefCell::new(HashMap::new()),
-            roster: RefCell::default(),
+            identity_index: RefCell::default(),
             stopping: Cell::new(false),
         })
     }

@@ -15,7 +15,7 @@ use super::breaker::{Attempt, BreakerChange};
 use super::exchange::{ExchangeRules, is_gateway_failure};
 use super::failure::{HookFailure, HookFailureCode};
 use super::signature::Signer;
-use super::target::{HookLane, HookTarget};
+use super::target::{HookQueue, HookTarget};
 use crate::clock::now;
 use crate::config::{HookRoute, Reloadable, WebhookConfig, WebhookUrl};
 use crate::logging::Burst;
@@ -52,7 +52,7 @@ pub struct HookRequest {
     pub body: Bytes,
     /// Headers besides those of every request.
     pub headers: HeaderMap,
-    pub lane: HookLane,
+    pub lane: HookQueue,
 }
 
 impl Webhooks {

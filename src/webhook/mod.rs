@@ -17,4 +17,4 @@ pub use answer::HookAnswer;
 pub use client::{HookRequest, WebhookClient, Webhooks};
 pub use failure::{HookFailure, HookFailureCode};
 pub use signature::Signer;
-pub use target::{HookLane, HookTarget};
+pub use target::{HookQueue, HookTarget};

@@ -13,9 +13,9 @@ use crate::config::{WebhookConfig, WebhookUrl};
 use crate::metrics::Gauge;
 use crate::metrics::labels::HookResult;
 
-/// What a request is about. Each lane has its own queue, so that none of them delays the others for long.
+/// What a request is about. Each kind has its own queue, so that none of them delays the others for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookLane {
+pub enum HookQueue {
     /// An event of a connected client, or a request for a decision about one.
     Event,
     /// A client that connects. Such requests use at most half of the concurrent requests.
@@ -24,7 +24,7 @@ pub enum HookLane {
     Notice,
 }
 
-impl HookLane {
+impl HookQueue {
     const ALL: [Self; 3] = [Self::Event, Self::Connect, Self::Notice];
 }
 
@@ -37,13 +37,13 @@ pub struct HookTarget {
     pub(super) uri: Uri,
     pub(super) breaker: Breaker,
     requests: Semaphore,
-    lanes: [LaneLimits; HookLane::ALL.len()],
+    queues: [QueueLimits; HookQueue::ALL.len()],
     queue_timeout: Duration,
 }
 
 #[derive(Debug)]
-struct LaneLimits {
-    /// The requests of this lane, in addition to `requests`.
+struct QueueLimits {
+    /// The requests of this queue, in addition to `requests`.
     requests: Semaphore,
     waiting: AtomicUsize,
     max_waiting: usize,
@@ -51,7 +51,7 @@ struct LaneLimits {
 
 /// A request that may be sent; holds its place among the concurrent ones.
 pub(super) struct Place<'a> {
-    _lane: SemaphorePermit<'a>,
+    _queue: SemaphorePermit<'a>,
     _request: SemaphorePermit<'a>,
 }
 
@@ -63,13 +63,13 @@ impl HookTarget {
         now: Instant,
     ) -> Self {
         let max = config.max_requests;
-        let lane = |lane| {
-            let requests = match lane {
-                HookLane::Event => max,
-                HookLane::Connect => max.div_ceil(2),
-                HookLane::Notice => max.div_ceil(4),
+        let queue = |queue| {
+            let requests = match queue {
+                HookQueue::Event => max,
+                HookQueue::Connect => max.div_ceil(2),
+                HookQueue::Notice => max.div_ceil(4),
             };
-            LaneLimits {
+            QueueLimits {
                 requests: Semaphore::new(requests),
                 waiting: AtomicUsize::new(0),
                 max_waiting: config.queue_limit,
@@ -82,7 +82,7 @@ impl HookTarget {
             uri: Uri::try_from(url.as_str()).unwrap_or_default(),
             breaker: Breaker::new(config.breaker_failures, config.breaker_pause, now),
             requests: Semaphore::new(max),
-            lanes: HookLane::ALL.map(lane),
+            queues: HookQueue::ALL.map(queue),
             queue_timeout: config.queue_timeout,
         }
     }
@@ -98,15 +98,15 @@ impl HookTarget {
     /// Too many requests wait, or there is no place for `webhook.queue_timeout`.
     pub(super) async fn place(
         &self,
-        lane: HookLane,
+        queue: HookQueue,
         queued: &Gauge,
     ) -> Result<Place<'_>, HookFailure> {
-        let limits = &self.lanes[lane as usize];
-        if let (Ok(lane), Ok(request)) =
+        let limits = &self.queues[queue as usize];
+        if let (Ok(queue), Ok(request)) =
             (limits.requests.try_acquire(), self.requests.try_acquire())
         {
             return Ok(Place {
-                _lane: lane,
+                _queue: queue,
                 _request: request,
             });
         }
@@ -116,10 +116,10 @@ impl HookTarget {
         })?;
         let both = async {
             // A closed semaphore does not occur.
-            let lane = limits.requests.acquire().await.ok()?;
+            let queue = limits.requests.acquire().await.ok()?;
             let request = self.requests.acquire().await.ok()?;
             Some(Place {
-                _lane: lane,
+                _queue: queue,
                 _request: request,
             })
         };
@@ -136,12 +136,12 @@ impl HookTarget {
 
 /// Counts a request that waits.
 struct Waiting<'a> {
-    limits: &'a LaneLimits,
+    limits: &'a QueueLimits,
     queued: &'a Gauge,
 }
 
 impl<'a> Waiting<'a> {
-    fn join(limits: &'a LaneLimits, queued: &'a Gauge) -> Option<Self> {
+    fn join(limits: &'a QueueLimits, queued: &'a Gauge) -> Option<Self> {
         let before = limits.waiting.fetch_add(1, Ordering::Relaxed);
         queued.add(1);
         let waiting = Self { limits, queued };
@@ -174,38 +174,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn connecting_clients_leave_half_of_the_places_to_events() {
         let (target, queued) = (target(4, 10), Gauge::default());
-        let _first = target.place(HookLane::Connect, &queued).await.unwrap();
-        let _second = target.place(HookLane::Connect, &queued).await.unwrap();
+        let _first = target.place(HookQueue::Connect, &queued).await.unwrap();
+        let _second = target.place(HookQueue::Connect, &queued).await.unwrap();
         let failure = target
-            .place(HookLane::Connect, &queued)
+            .place(HookQueue::Connect, &queued)
             .await
             .err()
             .unwrap();
         assert_eq!(failure.result, HookResult::QueueTimeout);
         assert!(failure.temporary);
-        let _third = target.place(HookLane::Event, &queued).await.unwrap();
-        let _fourth = target.place(HookLane::Event, &queued).await.unwrap();
-        assert!(target.place(HookLane::Event, &queued).await.is_err());
+        let _third = target.place(HookQueue::Event, &queued).await.unwrap();
+        let _fourth = target.place(HookQueue::Event, &queued).await.unwrap();
+        assert!(target.place(HookQueue::Event, &queued).await.is_err());
         assert_eq!(queued.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_waiting_line_rejects_at_once_and_each_lane_has_its_own() {
+    async fn a_full_waiting_line_rejects_at_once_and_each_queue_has_its_own() {
         let (target, queued) = (target(1, 1), Gauge::default());
-        let place = target.place(HookLane::Event, &queued).await.unwrap();
-        let waiting = target.place(HookLane::Event, &queued);
-        let other_lane = target.place(HookLane::Connect, &queued);
+        let place = target.place(HookQueue::Event, &queued).await.unwrap();
+        let waiting = target.place(HookQueue::Event, &queued);
+        let other_queue = target.place(HookQueue::Connect, &queued);
         let full = async {
             tokio::task::yield_now().await;
             assert_eq!(queued.get(), 2);
-            let failure = target.place(HookLane::Event, &queued).await.err().unwrap();
+            let failure = target.place(HookQueue::Event, &queued).await.err().unwrap();
             assert_eq!(failure.result, HookResult::QueueFull);
             assert_eq!(failure.code, "backend_unavailable");
             drop(place);
         };
         let (first, second, ()) = tokio::join!(
             async { waiting.await.is_ok() },
-            async { other_lane.await.is_ok() },
+            async { other_queue.await.is_ok() },
             full
         );
         assert!(first && second);

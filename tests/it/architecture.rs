@@ -130,7 +130,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "app", "broker", "webhook", "store", "config", "model", "metrics", "logging",
         ],
     ),
-    ("trial", &["webhook", "config", "model", "metrics", "tls"]),
+    (
+        "webhook_check",
+        &["webhook", "config", "model", "metrics", "tls"],
+    ),
     ("logging", &["config", "metrics"]),
     // Looks at what a node will meet; starts none.
     // Of the apps, only what a version of Open WebUI means.

@@ -73,7 +73,7 @@ async fn the_oldest_session_remains_and_others_are_rejected_until_it_ends() {
     second.user("bob").await.quiet().await;
     // The session leaves the namespace and returns.
     a.send("41").await;
-    within_deadline("the place is free", async {
+    within_deadline("the lock is free", async {
         loop {
             a.send(&format!("40{ALICE}")).await;
             if a.text().await.starts_with("40") {
@@ -85,7 +85,7 @@ async fn the_oldest_session_remains_and_others_are_rejected_until_it_ends() {
     assert_eq!(second.rejected(ALICE).await, EXISTS);
     drop(a);
     first.sessions(0).await;
-    within_deadline("the place is free", async {
+    within_deadline("the lock is free", async {
         while second.rejected(ALICE).await == EXISTS {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

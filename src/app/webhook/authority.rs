@@ -10,7 +10,7 @@ use super::request::HookSubject;
 use crate::model::NodeId;
 use crate::rules::{AuthorityAnswer, AuthorityFactory, AuthorityRequest, RoomAuthority};
 use crate::webhook::schema::{AuthorizeHook, HookBody};
-use crate::webhook::{HookAnswer, HookFailure, HookLane, HookRequest, WebhookClient, Webhooks};
+use crate::webhook::{HookAnswer, HookFailure, HookQueue, HookRequest, WebhookClient, Webhooks};
 
 /// The name by which routes match such requests.
 const AUTHORIZE: &str = "authorize";
@@ -68,7 +68,7 @@ async fn decide(
     let request = HookRequest {
         body: subject.encode(&id, body),
         headers: HeaderMap::new(),
-        lane: HookLane::Event,
+        lane: HookQueue::Event,
         id,
     };
     client

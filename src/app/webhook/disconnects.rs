@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::config::WebhookAppConfig;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::webhook::{HookLane, HookRequest, HookTarget, WebhookClient};
+use crate::webhook::{HookQueue, HookRequest, HookTarget, WebhookClient};
 
 /// Maximum number of concurrent deliveries of a worker.
 const MAX_RUNNING: usize = 16;
@@ -119,7 +119,7 @@ impl Disconnects {
                 id: departure.id.clone(),
                 body: departure.body.clone(),
                 headers: departure.headers.clone(),
-                lane: HookLane::Notice,
+                lane: HookQueue::Notice,
             };
             let sent = self.client.send(&departure.target, request, |_| Ok(()));
             // A backend that rejects the request has received it.

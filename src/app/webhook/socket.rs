@@ -17,7 +17,7 @@ use crate::app::{
 };
 use crate::metrics::labels::HookResult;
 use crate::model::Payload;
-use crate::webhook::{HookFailure, HookLane, HookRequest};
+use crate::webhook::{HookFailure, HookQueue, HookRequest};
 
 /// The names by which routes match the connect and the disconnect of a socket.
 const CONNECT: &str = "connect";
@@ -88,7 +88,7 @@ impl SocketHandler for HookedSocket {
         let request = HookRequest {
             body: request::connect(&subject, context, auth, settings, &id),
             headers: transport_headers(context, settings),
-            lane: HookLane::Connect,
+            lane: HookQueue::Connect,
             id,
         };
         let (state, rules) = (Rc::clone(&self.state), self.rules());
@@ -165,7 +165,7 @@ impl SocketHandler for HookedSocket {
         let request = HookRequest {
             body: request::event(&subject, session.as_deref(), &event, &id),
             headers: transport_headers(context, settings),
-            lane: HookLane::Event,
+            lane: HookQueue::Event,
             id,
         };
         let (state, rules) = (Rc::clone(&self.state), self.rules());

@@ -6,15 +6,15 @@ mod table;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shapes::{TrialRequest, shapes};
-pub use table::{Check, Judgement, Row, render};
+use shapes::{TestRequest, shapes};
+pub use table::{Check, CheckResult, Row, render};
 
 use crate::config::{HookRoute, Pattern, Secret, WebhookConfig, WebhookUrl};
 use crate::metrics::Metrics;
 use crate::metrics::labels::HookResult;
 use crate::model::Random;
 use crate::tls::InvalidTls;
-use crate::webhook::{HookFailure, HookLane, HookRequest, WebhookClient, Webhooks};
+use crate::webhook::{HookFailure, HookQueue, HookRequest, WebhookClient, Webhooks};
 
 /// Sends each kind of request to `url`, signed, with a wrong signature and unsigned; without secrets, only unsigned. A
 /// row for each kind, in the order of the documentation.
@@ -81,32 +81,32 @@ impl Backend<'_> {
     }
 
     /// A request of this node must be accepted, with a response that can be used.
-    async fn valid(&self, client: &WebhookClient, shape: &TrialRequest) -> Check {
+    async fn valid(&self, client: &WebhookClient, shape: &TestRequest) -> Check {
         let (result, took) = self.send(client, shape).await;
-        let judgement = match result {
-            Ok(()) => Judgement::Passed("accepted".to_owned()),
-            Err(failure) => Judgement::Failed(format!("{}: {}", failure.code, failure.detail)),
+        let result = match result {
+            Ok(()) => CheckResult::Passed("accepted".to_owned()),
+            Err(failure) => CheckResult::Failed(format!("{}: {}", failure.code, failure.detail)),
         };
-        Check { judgement, took }
+        Check { result, took }
     }
 
     /// A request that another program could have sent must be rejected.
-    async fn forged(&self, client: &WebhookClient, shape: &TrialRequest) -> Check {
+    async fn forged(&self, client: &WebhookClient, shape: &TestRequest) -> Check {
         let (result, took) = self.send(client, shape).await;
-        let judgement = match result {
+        let result = match result {
             Err(failure) if failure.result == HookResult::Rejected => {
-                Judgement::Passed(format!("rejected: {}", failure.detail))
+                CheckResult::Passed(format!("rejected: {}", failure.detail))
             }
-            Ok(()) => Judgement::Failed("accepted: the signature is not verified".to_owned()),
-            Err(failure) => Judgement::Failed(format!("{}: {}", failure.code, failure.detail)),
+            Ok(()) => CheckResult::Failed("accepted: the signature is not verified".to_owned()),
+            Err(failure) => CheckResult::Failed(format!("{}: {}", failure.code, failure.detail)),
         };
-        Check { judgement, took }
+        Check { result, took }
     }
 
     async fn send(
         &self,
         client: &WebhookClient,
-        shape: &TrialRequest,
+        shape: &TestRequest,
     ) -> (Result<(), HookFailure>, Duration) {
         let started = Instant::now();
         let Some(target) = client.node().target(self.url) else {
@@ -118,7 +118,7 @@ impl Backend<'_> {
             body: shape.body(&id),
             id,
             headers: Default::default(),
-            lane: HookLane::Event,
+            lane: HookQueue::Event,
         };
         let result = client.send(target, request, shape.read).await;
         (result, started.elapsed())

@@ -1,9 +1,9 @@
-//! One session per user: each user has one place in each namespace, for which sessions compete.
+//! One session per user: each user has one lock in each namespace, for which sessions compete.
 //!
-//! The place is a key of the store with the id of the socket that holds it. `newest`: a socket that has connected takes
-//! the place and disconnects the former holder. Of several logins at the same time the last to take the place remains;
-//! none of them can disconnect a socket that took it later. `oldest`: a socket is connected only if the place is free,
-//! or its holder was on a node whose lease has expired. While the store is away, and without one, each node has places
+//! The lock is a key of the store with the id of the socket that holds it. `newest`: a socket that has connected takes
+//! the lock and disconnects the former holder. Of several logins at the same time the last to take the lock remains;
+//! none of them can disconnect a socket that took it later. `oldest`: a socket is connected only if the lock is free,
+//! or its holder was on a node whose lease has expired. While the store is away, and without one, each node has locks
 //! of its own.
 
 use std::collections::HashMap;
@@ -19,37 +19,37 @@ use crate::model::{Namespace, NodeId, SocketId};
 use crate::store::lease::lease_key;
 use crate::store::{Renewal, Store, StoreError};
 
-/// Lifetime of a place that its node does not renew.
+/// Lifetime of a lock that its node does not renew.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
-/// Interval of renewals of each place.
+/// Interval of renewals of each lock.
 const RENEWAL: Duration = Duration::from_secs(20 * 60);
 /// Interval at which due renewals, and changes that the store missed while it was away, are carried out.
 const ROUND: Duration = Duration::from_secs(10);
-/// Attempts to take a place for which others compete.
+/// Attempts to take a lock for which others compete.
 const ATTEMPTS: usize = 20;
-/// Maximum number of releases that are repeated after an outage of the store; other places end with their lifetime.
+/// Maximum number of releases that are repeated after an outage of the store; other locks end with their lifetime.
 const MAX_UNRELEASED: usize = 10_000;
 
-/// Disconnects a socket whose place was taken, on any node.
-pub type Displace = Box<dyn Fn(&Namespace, SocketId) + Send + Sync>;
+/// Disconnects a socket whose lock was taken, on any node.
+pub type EvictSocket = Box<dyn Fn(&Namespace, SocketId) + Send + Sync>;
 
 /// What the service needs from its node.
-pub struct PlaceParts {
+pub struct LockParts {
     pub node: NodeId,
     /// The store of the cluster; `None` without other nodes.
     pub store: Option<Arc<dyn Store>>,
     /// `bus.prefix`, before the names of keys.
     pub prefix: String,
-    pub displace: Displace,
+    pub evict: EvictSocket,
     /// Whether another node is alive.
     pub is_live: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
 }
 
-/// The places of users.
-pub struct Places {
+/// The locks of users.
+pub struct SessionLocks {
     policy: SessionsPerUser,
-    parts: PlaceParts,
-    /// The places that sockets of this node hold, by key.
+    parts: LockParts,
+    /// The locks that the sockets of this node hold, by key.
     held: Mutex<HashMap<Arc<str>, HeldPlace>>,
     unreleased: Mutex<Vec<(Arc<str>, SocketId)>>,
 }
@@ -61,16 +61,16 @@ struct HeldPlace {
     confirmed: Option<Instant>,
 }
 
-/// The place of a user, held until this value is dropped.
-pub struct UserPlace {
-    places: Arc<Places>,
+/// The lock of a user, held until this value is dropped.
+pub struct SessionLock {
+    locks: Arc<SessionLocks>,
     key: Arc<str>,
     socket: SocketId,
 }
 
-impl Places {
+impl SessionLocks {
     /// The service with this policy (`auth.sessions_per_user`).
-    pub fn new(policy: SessionsPerUser, parts: PlaceParts) -> Arc<Self> {
+    pub fn new(policy: SessionsPerUser, parts: LockParts) -> Arc<Self> {
         Arc::new(Self {
             policy,
             parts,
@@ -94,16 +94,16 @@ impl Places {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims the place of a user for a socket that is not connected yet, with the policy `oldest`. `former` is the
+    /// Claims the lock of a user for a socket that is not connected yet, with the policy `oldest`. `former` is the
     /// socket that the same session already has in the namespace. The result is `None` if another session holds the
-    /// place.
+    /// lock.
     pub fn claim_oldest(
         self: &Arc<Self>,
         namespace: &Namespace,
         user: &str,
         socket: SocketId,
         former: Option<SocketId>,
-    ) -> oneshot::Receiver<Option<UserPlace>> {
+    ) -> oneshot::Receiver<Option<SessionLock>> {
         let (sender, receiver) = oneshot::channel();
         let key = self.key(namespace, user);
         let held = HeldPlace {
@@ -112,51 +112,51 @@ impl Places {
             confirmed: None,
         };
         {
-            let mut places = self.held();
-            let holder = places.get(&key).map(|held| held.socket);
+            let mut locks = self.held();
+            let holder = locks.get(&key).map(|held| held.socket);
             if holder.is_some_and(|holder| Some(holder) != former) {
                 // The receiver was just made.
                 let _ = sender.send(None);
                 return receiver;
             }
-            places.insert(Arc::clone(&key), held);
+            locks.insert(Arc::clone(&key), held);
         }
-        let place = self.place(&key, socket);
+        let lock = self.lock(&key, socket);
         let Some(store) = self.parts.store.clone() else {
-            let _ = sender.send(Some(place));
+            let _ = sender.send(Some(lock));
             return receiver;
         };
-        let places = Arc::clone(self);
-        // Spawned, so that the place is released even if the client leaves before the result is known.
+        let locks = Arc::clone(self);
+        // Spawned, so that the lock is released even if the client leaves before the result is known.
         tokio::spawn(async move {
             if let Some(former) = former {
                 let _ = store.release(&key, former.as_str()).await;
             }
-            let free = match places.acquire_free(&*store, &key, socket).await {
+            let free = match locks.acquire_free(&*store, &key, socket).await {
                 Ok(free) => free,
                 Err(error) => {
-                    debug!(error:%; "place of a user not claimed in the store yet");
-                    let _ = sender.send(Some(place));
+                    debug!(error:%; "lock of a user not claimed in the store yet");
+                    let _ = sender.send(Some(lock));
                     return;
                 }
             };
             if free {
-                places.confirm(&key, socket);
+                locks.confirm(&key, socket);
             }
-            // A claim that the session no longer awaits is dropped, and releases the place.
-            let _ = sender.send(free.then_some(place));
+            // A claim that the session no longer awaits is dropped, and releases the lock.
+            let _ = sender.send(free.then_some(lock));
         });
         receiver
     }
 
-    /// Takes the place of a user for a socket that is connected, with the policy `newest`, and disconnects the former
+    /// Takes the lock of a user for a socket that is connected, with the policy `newest`, and disconnects the former
     /// holder.
     pub fn take_newest(
         self: &Arc<Self>,
         namespace: &Namespace,
         user: &str,
         socket: SocketId,
-    ) -> UserPlace {
+    ) -> SessionLock {
         let key = self.key(namespace, user);
         let held = HeldPlace {
             namespace: namespace.clone(),
@@ -164,31 +164,31 @@ impl Places {
             confirmed: None,
         };
         let former = self.held().insert(Arc::clone(&key), held);
-        let place = self.place(&key, socket);
+        let lock = self.lock(&key, socket);
         let former = former.map(|former| former.socket);
         if let Some(former) = former {
-            (self.parts.displace)(namespace, former);
+            (self.parts.evict)(namespace, former);
         }
         if self.parts.store.is_some() {
-            let (places, namespace) = (Arc::clone(self), namespace.clone());
+            let (locks, namespace) = (Arc::clone(self), namespace.clone());
             tokio::spawn(async move {
-                if let Err(error) = places.take(&key, &namespace, socket, former).await {
-                    debug!(error:%; "place of a user not taken in the store yet");
+                if let Err(error) = locks.take(&key, &namespace, socket, former).await {
+                    debug!(error:%; "lock of a user not taken in the store yet");
                 }
             });
         }
-        place
+        lock
     }
 
-    fn place(self: &Arc<Self>, key: &Arc<str>, socket: SocketId) -> UserPlace {
-        UserPlace {
-            places: Arc::clone(self),
+    fn lock(self: &Arc<Self>, key: &Arc<str>, socket: SocketId) -> SessionLock {
+        SessionLock {
+            locks: Arc::clone(self),
             key: Arc::clone(key),
             socket,
         }
     }
 
-    /// Takes the place in the store, and disconnects its former holder, except `former`, which is disconnected already.
+    /// Takes the lock in the store, and disconnects its former holder, except `former`, which is disconnected already.
     async fn take(
         &self,
         key: &Arc<str>,
@@ -202,7 +202,7 @@ impl Places {
         for _ in 0..ATTEMPTS {
             if store.acquire_lease(key, socket.as_str(), LIFETIME).await? {
                 if !self.confirm(key, socket) {
-                    // The socket left, or another one of this node took the place, meanwhile.
+                    // The socket left, or another one of this node took the lock, meanwhile.
                     store.release(key, socket.as_str()).await?;
                 }
                 return Ok(());
@@ -211,21 +211,21 @@ impl Places {
                 continue;
             };
             if !self.is_held(key, socket) {
-                // A later socket of this node took the place, and must keep it.
+                // A later socket of this node took the lock, and must keep it.
                 return Ok(());
             }
             let holder = String::from_utf8_lossy(&holder).into_owned();
             store.release(key, &holder).await?;
             let holder = SocketId::parse(&holder).filter(|holder| Some(*holder) != former);
             if let Some(holder) = holder {
-                (self.parts.displace)(namespace, holder);
+                (self.parts.evict)(namespace, holder);
             }
         }
-        warn!("place of a user not taken: too many sessions compete for it");
+        warn!("lock of a user not taken: too many sessions compete for it");
         Ok(())
     }
 
-    /// Acquires the place in the store if it is free, or its holder is gone.
+    /// Acquires the lock in the store if it is free, or its holder is gone.
     async fn acquire_free(
         &self,
         store: &dyn Store,
@@ -245,7 +245,7 @@ impl Places {
         store.acquire_lease(key, socket.as_str(), LIFETIME).await
     }
 
-    /// Whether the holder of a place no longer exists. A place of this node that none of its
+    /// Whether the holder of a lock no longer exists. A lock of this node that none of its
     /// sockets holds was not released.
     async fn is_gone(&self, store: &dyn Store, holder: &str) -> Result<bool, StoreError> {
         let Some(node) = SocketId::parse(holder).map(|socket| socket.node()) else {
@@ -261,37 +261,37 @@ impl Places {
         Ok(store.get(&lease).await?.is_none())
     }
 
-    /// Whether a socket of this node holds the place, according to this node's own record.
+    /// Whether a socket of this node holds the lock, according to this node's own record.
     fn is_held(&self, key: &Arc<str>, socket: SocketId) -> bool {
         self.held()
             .get(key)
             .is_some_and(|held| held.socket == socket)
     }
 
-    /// The store has confirmed a place. Returns whether the socket still holds it.
+    /// The store has confirmed a lock. Returns whether the socket still holds it.
     fn confirm(&self, key: &Arc<str>, socket: SocketId) -> bool {
-        let mut places = self.held();
-        let held = places.get_mut(key).filter(|held| held.socket == socket);
+        let mut locks = self.held();
+        let held = locks.get_mut(key).filter(|held| held.socket == socket);
         held.map(|held| held.confirmed = Some(clock::now()))
             .is_some()
     }
 
-    /// A socket leaves its place.
+    /// A socket releases its lock.
     fn release(self: &Arc<Self>, key: &Arc<str>, socket: SocketId) {
         {
-            let mut places = self.held();
-            if places.get(key).is_some_and(|held| held.socket == socket) {
-                places.remove(key);
+            let mut locks = self.held();
+            if locks.get(key).is_some_and(|held| held.socket == socket) {
+                locks.remove(key);
             }
         }
         let Some(store) = &self.parts.store else {
             return;
         };
         let released = store.release(key, socket.as_str());
-        let (places, key) = (Arc::clone(self), Arc::clone(key));
+        let (locks, key) = (Arc::clone(self), Arc::clone(key));
         let release = async move {
             if released.await.is_err() {
-                places.release_later(key, socket);
+                locks.release_later(key, socket);
             }
         };
         // Without a runtime the worker stops: the lease of the node ends, and with it what its sockets hold.
@@ -313,7 +313,7 @@ impl Places {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Renews the places of this node, and repeats what the store missed while it was away. Never returns.
+    /// Renews the locks of this node, and repeats what the store missed while it was away. Never returns.
     pub async fn keep(self: Arc<Self>) {
         if self.parts.store.is_none() || self.policy == SessionsPerUser::Any {
             return std::future::pending().await;
@@ -321,12 +321,12 @@ impl Places {
         loop {
             tokio::time::sleep(ROUND).await;
             if let Err(error) = self.catch_up(clock::now()).await {
-                debug!(error:%; "places of users not renewed");
+                debug!(error:%; "locks of users not renewed");
             }
         }
     }
 
-    /// One round of [`Places::keep`], which ends at the first error of the store.
+    /// One round of [`SessionLocks::keep`], which ends at the first error of the store.
     async fn catch_up(&self, now: Instant) -> Result<(), StoreError> {
         let Some(store) = &self.parts.store else {
             return Ok(());
@@ -364,9 +364,9 @@ impl Places {
     }
 }
 
-impl Drop for UserPlace {
+impl Drop for SessionLock {
     fn drop(&mut self) {
-        self.places.release(&self.key, self.socket);
+        self.locks.release(&self.key, self.socket);
     }
 }
 
@@ -378,9 +378,9 @@ mod tests {
     use crate::store::MemoryStore;
 
     struct Node {
-        places: Arc<Places>,
+        locks: Arc<SessionLocks>,
         name: NodeId,
-        displaced: Arc<Mutex<Vec<SocketId>>>,
+        evicted: Arc<Mutex<Vec<SocketId>>>,
     }
 
     impl Node {
@@ -390,20 +390,20 @@ mod tests {
             live: &'static [&'static str],
             name: &str,
         ) -> Self {
-            let displaced = Arc::new(Mutex::new(Vec::new()));
-            let record = Arc::clone(&displaced);
+            let evicted = Arc::new(Mutex::new(Vec::new()));
+            let record = Arc::clone(&evicted);
             let name = NodeId::parse(name).unwrap();
-            let parts = PlaceParts {
+            let parts = LockParts {
                 node: name,
                 store: store.map(|store| Arc::new(store.clone()) as _),
                 prefix: "p".to_owned(),
-                displace: Box::new(move |_namespace, socket| record.lock().unwrap().push(socket)),
+                evict: Box::new(move |_namespace, socket| record.lock().unwrap().push(socket)),
                 is_live: Box::new(move |node| live.contains(&node.as_str())),
             };
             Self {
-                places: Places::new(policy, parts),
+                locks: SessionLocks::new(policy, parts),
                 name,
-                displaced,
+                evicted,
             }
         }
 
@@ -411,15 +411,15 @@ mod tests {
             SocketId::random(self.name, WorkerIndex::default(), &OsRandom)
         }
 
-        async fn claim(&self, socket: SocketId, former: Option<SocketId>) -> Option<UserPlace> {
+        async fn claim(&self, socket: SocketId, former: Option<SocketId>) -> Option<SessionLock> {
             let claim = self
-                .places
+                .locks
                 .claim_oldest(&Namespace::main(), "ada", socket, former);
             claim.await.unwrap()
         }
 
-        fn take(&self, socket: SocketId) -> UserPlace {
-            self.places.take_newest(&Namespace::main(), "ada", socket)
+        fn take(&self, socket: SocketId) -> SessionLock {
+            self.locks.take_newest(&Namespace::main(), "ada", socket)
         }
     }
 
@@ -435,11 +435,11 @@ mod tests {
         for store in [None, Some(&store)] {
             let node = Node::new(SessionsPerUser::Oldest, store, &[], "nod1");
             let (first, second) = (node.socket(), node.socket());
-            let place = node.claim(first, None).await.unwrap();
+            let lock = node.claim(first, None).await.unwrap();
             assert!(node.claim(second, None).await.is_none());
             // The same session connects to the namespace again.
             let moved = node.claim(second, Some(first)).await.unwrap();
-            drop(place);
+            drop(lock);
             settle().await;
             assert!(node.claim(first, None).await.is_none());
             drop(moved);
@@ -458,8 +458,8 @@ mod tests {
             let node = &nodes[number % 2];
             node.claim(node.socket(), None)
         });
-        let places = futures_util::future::join_all(logins).await;
-        assert_eq!(places.iter().flatten().count(), 1);
+        let locks = futures_util::future::join_all(logins).await;
+        assert_eq!(locks.iter().flatten().count(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -482,26 +482,26 @@ mod tests {
         let live = &["nod1", "nod2"];
         let nodes = ["nod1", "nod2"]
             .map(|name| Node::new(SessionsPerUser::Newest, Some(&store), live, name));
-        let (mut places, mut sockets) = (Vec::new(), Vec::new());
+        let (mut locks, mut sockets) = (Vec::new(), Vec::new());
         for number in 0..10 {
             let node = &nodes[number % 2];
             sockets.push(node.socket());
-            places.push(node.take(sockets[number]));
+            locks.push(node.take(sockets[number]));
         }
         settle().await;
-        let displaced: Vec<SocketId> = nodes
+        let evicted: Vec<SocketId> = nodes
             .iter()
-            .flat_map(|node| node.displaced.lock().unwrap().clone())
+            .flat_map(|node| node.evicted.lock().unwrap().clone())
             .collect();
         let remaining: Vec<_> = sockets
             .iter()
-            .filter(|socket| !displaced.contains(socket))
+            .filter(|socket| !evicted.contains(socket))
             .collect();
-        assert_eq!(remaining.len(), 1, "{displaced:?}");
-        let key = nodes[0].places.key(&Namespace::main(), "ada");
+        assert_eq!(remaining.len(), 1, "{evicted:?}");
+        let key = nodes[0].locks.key(&Namespace::main(), "ada");
         let holder = store.get(&key).await.unwrap().unwrap();
         assert_eq!(holder, remaining[0].as_str());
-        drop(places);
+        drop(locks);
         settle().await;
         assert_eq!(store.get(&key).await, Ok(None));
     }
@@ -511,12 +511,12 @@ mod tests {
         let store = MemoryStore::default();
         let node = Node::new(SessionsPerUser::Newest, Some(&store), &[], "nod1");
         let socket = node.socket();
-        let place = node.take(socket);
-        let keeping = tokio::spawn(Arc::clone(&node.places).keep());
+        let lock = node.take(socket);
+        let keeping = tokio::spawn(Arc::clone(&node.locks).keep());
         tokio::time::sleep(LIFETIME * 3).await;
-        let holder = || async { store.get(&place.key).await.unwrap() };
+        let holder = || async { store.get(&lock.key).await.unwrap() };
         assert_eq!(holder().await.unwrap(), socket.as_str());
-        store.delete(&place.key).await.unwrap();
+        store.delete(&lock.key).await.unwrap();
         tokio::time::sleep(LIFETIME).await;
         assert_eq!(holder().await.unwrap(), socket.as_str());
         keeping.abort();

@@ -26,13 +26,13 @@ const EVENT: &str = "roomwire-test-event";
 pub(super) type ReadResponse = fn(&[u8]) -> Result<(), HookFailure>;
 
 /// A kind of request.
-pub(super) struct TrialRequest {
+pub(super) struct TestRequest {
     pub(super) name: &'static str,
     message: Value,
     pub(super) read: ReadResponse,
 }
 
-impl TrialRequest {
+impl TestRequest {
     /// The body of a request with this id.
     pub(super) fn body(&self, id: &str) -> Bytes {
         let mut message = self.message.clone();
@@ -43,7 +43,7 @@ impl TrialRequest {
 
 /// Every kind of request: those whose response decides, then a notice of each kind alone, then all of them
 /// in one request.
-pub(super) fn shapes() -> Vec<TrialRequest> {
+pub(super) fn shapes() -> Vec<TestRequest> {
     let args = RawValue::from_string(r#"["an argument",{"n":1}]"#.to_owned()).unwrap_or_default();
     let event = || EventHook {
         socket: SOCKET,
@@ -124,24 +124,24 @@ fn authorize() -> AuthorizeHook<'static> {
 }
 
 /// A request whose response decides.
-fn decision(name: &'static str, body: HookBody<'_>) -> TrialRequest {
+fn decision(name: &'static str, body: HookBody<'_>) -> TestRequest {
     shape(name, body, read_decision)
 }
 
 /// A request with notices, whose response has no effect.
-fn of_notices(name: &'static str, notices: Vec<&RawValue>) -> TrialRequest {
+fn of_notices(name: &'static str, notices: Vec<&RawValue>) -> TestRequest {
     let body = HookBody::Notices(NoticesHook { notices });
     shape(name, body, |_| Ok(()))
 }
 
-fn shape(name: &'static str, body: HookBody<'_>, read: ReadResponse) -> TrialRequest {
+fn shape(name: &'static str, body: HookBody<'_>, read: ReadResponse) -> TestRequest {
     let message = HookMessage {
         id: "",
         timestamp: TIME,
         node: NODE,
         body,
     };
-    TrialRequest {
+    TestRequest {
         name,
         // The schema has nothing that cannot be encoded.
         message: serde_json::to_value(&message).unwrap_or_default(),

@@ -3,19 +3,19 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The judgement of one response.
+/// The result of one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub enum CheckResult {
     /// The response is correct; a short description of it.
     Passed(String),
     /// The response is wrong; the reason.
     Failed(String),
 }
 
-/// One request and the judgement of its response.
+/// One request and the result of its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    pub judgement: Judgement,
+    pub result: CheckResult,
     /// Time until the response.
     pub took: Duration,
 }
@@ -32,7 +32,7 @@ impl Row {
     /// Whether each response is correct.
     pub fn is_passed(&self) -> bool {
         let mut checks = self.checks.iter();
-        checks.all(|check| matches!(check.judgement, Judgement::Passed(_)))
+        checks.all(|check| matches!(check.result, CheckResult::Passed(_)))
     }
 }
 
@@ -50,9 +50,9 @@ pub fn render(rows: &[Row]) -> String {
         let mut line = format!("{:<16}", row.shape);
         for (check, column) in row.checks.iter().zip(COLUMNS) {
             checks += 1;
-            let word = match &check.judgement {
-                Judgement::Passed(_) => "ok",
-                Judgement::Failed(problem) => {
+            let word = match &check.result {
+                CheckResult::Passed(_) => "ok",
+                CheckResult::Failed(problem) => {
                     failed += 1;
                     let _ = writeln!(problems, "{} ({column}): {problem}", row.shape);
                     "FAILED"
@@ -74,11 +74,11 @@ mod tests {
 
     #[test]
     fn a_table_shows_every_check_and_what_is_wrong() {
-        let check = |judgement| Check {
-            judgement,
+        let check = |result| Check {
+            result,
             took: Duration::from_millis(3),
         };
-        let passed = || check(Judgement::Passed(String::new()));
+        let passed = || check(CheckResult::Passed(String::new()));
         let rows = [
             Row {
                 shape: "connect",
@@ -86,7 +86,7 @@ mod tests {
             },
             Row {
                 shape: "notices",
-                checks: vec![passed(), check(Judgement::Failed("accepted".to_owned()))],
+                checks: vec![passed(), check(CheckResult::Failed("accepted".to_owned()))],
             },
         ];
         assert!(rows[0].is_passed() && !rows[1].is_passed());
