@@ -10,7 +10,7 @@ use super::keys::HeldKey;
 use super::query::{QUERY_TIME, combined};
 use super::reads;
 use super::state::Api;
-use crate::auth::{Remembered, RevocationError, Subject};
+use crate::auth::{Remembered, RevocationError};
 use crate::metrics::labels::Origin;
 use crate::model::{Command, Emit, Query, QueryAnswer};
 use crate::verbs::RevocationTarget;
@@ -86,15 +86,7 @@ async fn revoke(
     target: RevocationTarget,
     until: Option<SystemTime>,
 ) -> Result<Answer, ApiError> {
-    let subject = match target {
-        RevocationTarget::Token(token) => Subject::Token(token.into()),
-        RevocationTarget::User {
-            user,
-            issued_before,
-        } => Subject::user(&user, issued_before),
-        RevocationTarget::Session(session) => Subject::Session(session.into()),
-    };
-    let revoked = api.revocations.revoke(subject, until).await;
+    let revoked = api.revocations.revoke(target.into(), until).await;
     let remembered = revoked.map_err(|error| match error {
         RevocationError::TooMany => ApiError::new(ApiCode::TooManyRevocations, error.to_string()),
     })?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{AckId, Command, Identity, Payload, Room};
+use crate::model::{AckId, Command, Identity, Payload, Room, Selector};
 
 /// One action for a socket. The session applies effects in order; none of them waits.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub enum Effect {
     /// End the session as if its connection had been lost, before or after the socket is connected: stock clients
     /// reconnect by themselves.
     Hangup,
+    /// Close the sessions of the selected sockets, on every node: stock clients connect and authenticate again.
+    ForceReconnect(Box<Selector>),
 }
 
 impl Effect {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::token_problem::{RejectedToken, TokenProblem};
 use crate::config::AuthConfig;
-use crate::model::{Actions, Grant, Identity, Room};
+use crate::model::{Grant, Identity, Room};
 
 /// Longest name of a user in bytes: it becomes part of the name of a room.
 const MAX_USER: usize = 256;
@@ -150,7 +150,7 @@ impl OwnClaim {
             None => Vec::new(),
         };
         let grants = match own.remove("can") {
-            Some(can) => read_grants(can).ok_or_else(|| {
+            Some(can) => Grant::read_all(can).map_err(|_| {
                 RejectedToken::malformed("`can` is not an object of patterns with lists of actions")
             })?,
             None => Box::default(),
@@ -179,23 +179,6 @@ fn read_rooms(rooms: Value) -> Option<Vec<Room>> {
         _ => None,
     };
     rooms.into_iter().map(name).collect()
-}
-
-fn read_grants(can: Value) -> Option<Box<[Grant]>> {
-    let Value::Object(can) = can else {
-        return None;
-    };
-    let grant = |(pattern, actions): (String, Value)| {
-        let mut all = Actions::NONE;
-        for action in actions.as_array()? {
-            all |= Actions::named(action.as_str()?)?;
-        }
-        Some(Grant {
-            rooms: pattern.into_boxed_str(),
-            actions: all,
-        })
-    };
-    can.into_iter().map(grant).collect()
 }
 
 /// A time in seconds since 1970, which may have a fraction.

@@ -34,7 +34,7 @@ pub use revocations::{
     Announce, RECONNECT_TOPIC, REVOCATION_TOPIC, Remembered, RevocationError, RevocationParts,
     Revocations,
 };
-pub use room_tokens::{LateRevocations, RoomTokenKeys};
+pub use room_tokens::RoomTokenKeys;
 pub use session_locks::{EvictSocket, LockParts, SessionLock, SessionLocks};
 pub use token_problem::{RejectedToken, TokenProblem};
 pub use user_room::user_room;

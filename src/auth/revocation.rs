@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::model::Identity;
+use crate::verbs::RevocationTarget;
 
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,19 @@ impl Subject {
         Self::User {
             user: user.into(),
             issued_before,
+        }
+    }
+}
+
+impl From<RevocationTarget> for Subject {
+    fn from(target: RevocationTarget) -> Self {
+        match target {
+            RevocationTarget::Token(token) => Self::Token(token.into()),
+            RevocationTarget::User {
+                user,
+                issued_before,
+            } => Self::user(&user, issued_before),
+            RevocationTarget::Session(session) => Self::Session(session.into()),
         }
     }
 }

@@ -1,35 +1,27 @@
 //! Verification of room tokens: by the same keys as the tokens with which clients sign in.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::claims::VerifiedClaims;
-use super::revocations::Revocations;
 use super::token_problem::{RejectedToken, TokenProblem};
 use super::verifier::Verifier;
 use crate::metrics::labels::RelayErrorCode;
 use crate::model::Identity;
 use crate::rules::{RoomToken, RoomTokenRejection, RoomTokenVerifier};
 
-/// The revocations of a node; empty until they exist, before the node accepts clients.
-pub type LateRevocations = Arc<OnceLock<Arc<Revocations>>>;
-
 /// Verifies room tokens with the keys of a node. Its rejections are counted by the relay.
 pub struct RoomTokenKeys {
     verifier: Arc<Verifier>,
-    revocations: LateRevocations,
 }
 
 impl RoomTokenKeys {
-    /// The keys of `verifier`, for tokens that `revocations` do not cover.
-    pub fn new(verifier: Arc<Verifier>, revocations: LateRevocations) -> Self {
-        Self {
-            verifier,
-            revocations,
-        }
+    /// The keys of `verifier`, for tokens that its revocations do not cover.
+    pub fn new(verifier: Arc<Verifier>) -> Self {
+        Self { verifier }
     }
 }
 
@@ -45,29 +37,25 @@ impl RoomTokenVerifier for RoomTokenKeys {
         if may_be_fetched && self.verifier.settings().jwks_url.is_some() {
             return None;
         }
-        Some(conclude(claims, &self.revocations))
+        Some(conclude(claims, &self.verifier))
     }
 
     fn verify(&self, token: String) -> BoxFuture<'static, Result<RoomToken, RoomTokenRejection>> {
         let verifier = Arc::clone(&self.verifier);
-        let revocations = Arc::clone(&self.revocations);
         Box::pin(async move {
             let claims = verifier.claims(&token, SystemTime::now()).await;
-            conclude(claims, &revocations)
+            conclude(claims, &verifier)
         })
     }
 }
 
 fn conclude(
     claims: Result<VerifiedClaims, RejectedToken>,
-    revocations: &LateRevocations,
+    verifier: &Verifier,
 ) -> Result<RoomToken, RoomTokenRejection> {
     let claims = claims.map_err(rejection)?;
     let token = RoomToken::read(|name| claims.get(name), claims.expires.is_some())?;
-    let is_revoked = revocations
-        .get()
-        .is_some_and(|revocations| revocations.covers(&bearer(&token, &claims)));
-    match is_revoked {
+    match verifier.is_revoked(&bearer(&token, &claims)) {
         true => Err(rejection(TokenProblem::Revoked.into())),
         false => Ok(token),
     }

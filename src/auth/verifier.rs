@@ -1,22 +1,25 @@
 //! Checks tokens, for every worker of a node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::claims::{Verified, VerifiedClaims};
 use super::key_set_settings::KeySetSettings;
 use super::lookup::{self, NotVerified};
 use super::remote_keys::RemoteKeys;
+use super::revocations::Revocations;
 use super::token_problem::{RejectedToken, TokenProblem};
 use crate::config::{AuthConfig, Reloadable};
 use crate::metrics::Metrics;
 use crate::metrics::labels::TokenResult;
+use crate::model::Identity;
 use crate::token::CompactToken;
 
 /// Checks tokens by the configured keys and by the fetched key set. Shared by all threads; a check takes no lock.
 pub struct Verifier {
     settings: Arc<Reloadable<AuthConfig>>,
     remote: Arc<RemoteKeys>,
+    revocations: OnceLock<Arc<Revocations>>,
     metrics: Arc<Metrics>,
 }
 
@@ -39,8 +42,15 @@ impl Verifier {
         Arc::new(Self {
             settings: Reloadable::new(settings.clone()),
             remote: RemoteKeys::new(KeySetSettings::of(settings)),
+            revocations: OnceLock::new(),
             metrics,
         })
+    }
+
+    /// Rejects tokens that are revoked from now on. Revocations need the bus, and exist later than the verifier.
+    pub fn apply_revocations(&self, revocations: &Arc<Revocations>) {
+        // Set once: a node has one service of revocations.
+        let _ = self.revocations.set(Arc::clone(revocations));
     }
 
     /// Replaces settings and keys for all later checks. A key set with the same URL stays in use until it is fetched
@@ -137,12 +147,23 @@ impl Verifier {
         &self,
         claims: Result<VerifiedClaims, RejectedToken>,
     ) -> Result<Verified, RejectedToken> {
-        let verified = claims.and_then(|claims| claims.into_verified(&self.settings.read()));
+        let verified = claims
+            .and_then(|claims| claims.into_verified(&self.settings.read()))
+            .and_then(|verified| match self.is_revoked(&verified.identity) {
+                true => Err(TokenProblem::Revoked.into()),
+                false => Ok(verified),
+            });
         self.count(match &verified {
             Ok(_) => TokenResult::Accepted,
             Err(rejection) => rejection.problem.label(),
         });
         verified
+    }
+
+    /// Whether a revocation covers this identity.
+    pub(super) fn is_revoked(&self, identity: &Identity) -> bool {
+        let revocations = self.revocations.get();
+        revocations.is_some_and(|revocations| revocations.covers(identity))
     }
 
     pub(super) fn count(&self, result: TokenResult) {

@@ -3,12 +3,40 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
+use serde_json::Value;
+
 /// Permission for the rooms whose name matches a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// Pattern of room names as written in the token, such as `team:*`.
     pub rooms: Box<str>,
     pub actions: Actions,
+}
+
+impl Grant {
+    /// The grants in an object of room patterns, each with a list of actions: `{"team:*":["join","emit"]}`.
+    ///
+    /// # Errors
+    /// It is not such an object. The message names the action or the pattern.
+    pub fn read_all(can: Value) -> Result<Box<[Self]>, String> {
+        let Value::Object(can) = can else {
+            return Err("it is not an object of room patterns".to_owned());
+        };
+        can.into_iter()
+            .map(|(rooms, listed)| {
+                let listed = listed
+                    .as_array()
+                    .ok_or_else(|| format!("`{rooms}` has no list of actions"))?;
+                let mut actions = Actions::NONE;
+                for action in listed {
+                    let named = action.as_str().and_then(Actions::named);
+                    actions |= named.ok_or_else(|| format!("{action} is not an action"))?;
+                }
+                let rooms = rooms.into_boxed_str();
+                Ok(Self { rooms, actions })
+            })
+            .collect()
+    }
 }
 
 /// A set of actions in a room.
@@ -85,6 +113,24 @@ impl fmt::Debug for Actions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grants_are_read_from_an_object_of_patterns_with_lists_of_actions() {
+        let read = |json: &str| Grant::read_all(serde_json::from_str(json).unwrap());
+        let grants = read(r#"{"a:*":["join","emit"],"b":[]}"#).unwrap();
+        assert_eq!((&*grants[0].rooms, &*grants[1].rooms), ("a:*", "b"));
+        assert_eq!(grants[0].actions, Actions::JOIN | Actions::EMIT);
+        assert!(grants[1].actions.is_empty());
+        for (json, named) in [
+            ("[]", "object"),
+            (r#"{"a":"join"}"#, "`a`"),
+            (r#"{"a":["fly"]}"#, "\"fly\""),
+            (r#"{"a":[5]}"#, "5"),
+        ] {
+            let problem = read(json).unwrap_err();
+            assert!(problem.contains(named), "{json}: {problem}");
+        }
+    }
 
     #[test]
     fn actions_are_sets_with_names() {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
@@ -37,6 +38,8 @@ pub enum AuthorityAnswer {
         message: String,
         /// Whether the same request may succeed later.
         temporary: bool,
+        /// When it may succeed.
+        retry_after: Option<Duration>,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::gate::{ConnectGate, GateFactory};
-use crate::auth::{KeyFetcher, LateRevocations, Revocations, RoomTokenKeys, TokenGate, Verifier};
+use crate::auth::{KeyFetcher, RoomTokenKeys, TokenGate, Verifier};
 use crate::config::AuthConfig;
 use crate::metrics::Metrics;
 use crate::rules::RoomTokenVerifier;
@@ -11,7 +11,6 @@ use crate::rules::RoomTokenVerifier;
 /// Authentication, for as long as the node runs.
 pub(super) struct Authentication {
     pub(super) verifier: Arc<Verifier>,
-    revocations: LateRevocations,
     _fetcher: KeyFetcher,
 }
 
@@ -21,11 +20,7 @@ impl Authentication {
         config.is_on().then(|| {
             let verifier = Verifier::new(config, Arc::clone(metrics));
             let _fetcher = KeyFetcher::start(Arc::clone(&verifier));
-            Self {
-                verifier,
-                revocations: LateRevocations::default(),
-                _fetcher,
-            }
+            Self { verifier, _fetcher }
         })
     }
 
@@ -52,13 +47,6 @@ impl Authentication {
 
     /// Verifies room tokens.
     pub(super) fn room_tokens(&self) -> Arc<dyn RoomTokenVerifier> {
-        let revocations = Arc::clone(&self.revocations);
-        Arc::new(RoomTokenKeys::new(Arc::clone(&self.verifier), revocations))
-    }
-
-    /// Lets room tokens be rejected by revocations, which need the bus and are therefore built after the apps.
-    pub(super) fn apply_revocations(&self, revocations: &Arc<Revocations>) {
-        // Set once: a node has one service of revocations.
-        let _ = self.revocations.set(Arc::clone(revocations));
+        Arc::new(RoomTokenKeys::new(Arc::clone(&self.verifier)))
     }
 }

@@ -348,7 +348,12 @@ fn open(
     let handle = serve(Arc::clone(blueprint), listener)?;
     let api = api.open(blueprint)?;
     blueprint.health.set_phase(Phase::Serving);
-    let source = start_source(&blueprint.config, &blueprint.directory, store)?;
+    let source = start_source(
+        &blueprint.config,
+        &blueprint.directory,
+        store,
+        &blueprint.users.revocations,
+    )?;
     log_start(&blueprint.config, address, node);
     Ok((handle, api, source))
 }

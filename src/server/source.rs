@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::auth::Revocations;
 use crate::broker::{Directory, Ingress};
 use crate::bus::redis::{RedisSettings, RedisStreamGroup};
 use crate::cluster::start;
@@ -19,6 +20,7 @@ pub(super) fn start_source(
     config: &Config,
     directory: &Arc<Directory>,
     store: Option<Arc<dyn Store>>,
+    revocations: &Arc<Revocations>,
 ) -> anyhow::Result<Option<Source>> {
     let Some(key) = &config.stream.key else {
         return Ok(None);
@@ -42,6 +44,7 @@ pub(super) fn start_source(
             ingress: Ingress::new(Arc::clone(directory)),
             max_depth: config.socket.max_depth,
             user_room: config.identity.user_room.clone(),
+            revocations: Arc::clone(revocations),
         },
         metrics: Arc::clone(directory.metrics()),
     })))

@@ -21,7 +21,7 @@ use crate::store::{MemoryStore, Store};
 const LOADING_TIME: Duration = Duration::from_secs(1);
 
 /// The services of a node. If its clients have identities (`identifies`), it has loaded the revocations on return, unless
-/// the store does not respond. Room tokens are verified by `auth`, which takes the revocations from here.
+/// the store does not respond. Tokens are verified by `auth`, which takes the revocations from here.
 pub(super) async fn users(
     config: &Config,
     directory: &Arc<Directory>,
@@ -67,7 +67,7 @@ pub(super) async fn users(
     ingress.listen(REVOCATION_TOPIC, revoke);
     ingress.listen(RECONNECT_TOPIC, reconnect);
     if let Some(auth) = auth {
-        auth.apply_revocations(&users.revocations);
+        auth.verifier.apply_revocations(&users.revocations);
     }
     if identifies {
         health.set_revocations(RevocationState::Loading);

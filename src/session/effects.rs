@@ -55,6 +55,9 @@ impl Session {
             Effect::LeaveAll => self.leave_all_rooms(slot, key),
             Effect::Disconnect { close } => self.disconnect(slot, close, ctx),
             Effect::Hangup => self.close(CloseReason::UpstreamLost, ctx),
+            Effect::ForceReconnect(selector) => {
+                self.worker.users.revocations.force_reconnect(&selector);
+            }
             Effect::Reject(_) => {
                 debug!(sid = self.log_name(); "rejection ignored: the socket is connected already");
             }

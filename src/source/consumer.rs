@@ -228,7 +228,7 @@ impl Consumer {
         };
         let (verb, body) = (request.verb, request.body);
         let executor = &self.parts.executor;
-        match executor.execute(verb, body, &mut executed.joined) {
+        match executor.execute(verb, body, &mut executed.joined).await {
             Ok(()) => {
                 metrics.of(StreamOutcome::Executed).increment();
                 executed.records.extend(record);

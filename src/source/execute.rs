@@ -1,9 +1,10 @@
 //! Executes the requests of entries.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::rejection::RejectedEntry;
-use crate::auth::user_room;
+use crate::auth::{Revocations, Subject, user_room};
 use crate::broker::Ingress;
 use crate::config::UserRoom;
 use crate::metrics::labels::Origin;
@@ -25,53 +26,80 @@ pub struct Executor {
     pub max_depth: usize,
     /// The rooms of users.
     pub user_room: UserRoom,
+    pub revocations: Arc<Revocations>,
+}
+
+/// A checked request.
+enum Action {
+    Dispatch(Command),
+    ForceReconnect(Selector),
+    Revoke(Subject, Option<SystemTime>),
 }
 
 impl Executor {
     /// Executes a request, or the requests of a batch in order. `joined` are the rooms of the requests before it.
     ///
     /// # Errors
-    /// The request is rejected as a whole: nothing was executed.
-    pub(super) fn execute(
+    /// The request is rejected as a whole, and nothing was executed; or a revocation exceeds `auth.revocation_limit`,
+    /// which ends a batch.
+    pub(super) async fn execute(
         &self,
         verb: &str,
         body: &[u8],
         joined: &mut EarlierJoins,
     ) -> Result<(), RejectedEntry> {
-        let commands = if verb == BATCH {
+        let actions = if verb == BATCH {
             let items = BatchRequest::parse(body, MAX_ITEMS)?.items;
-            let commands = items.iter().enumerate();
-            let commands = commands.map(|(index, item)| {
-                let command = self.command(item);
-                command.map_err(|rejection| RejectedEntry {
-                    message: format!("item {index}: {}", rejection.message),
-                    ..rejection
-                })
-            });
-            commands.collect::<Result<Vec<_>, _>>()?
+            let actions = items.iter().enumerate();
+            let actions = actions
+                .map(|(index, item)| self.action(item).map_err(|error| error.in_item(index)));
+            actions.collect::<Result<Vec<_>, _>>()?
         } else {
-            vec![self.command(&VerbRequest::parse(verb, body)?)?]
+            vec![self.action(&VerbRequest::parse(verb, body)?)?]
         };
-        for mut command in commands {
-            joined.prepare(&mut command);
-            self.ingress.dispatch(command, Origin::Local);
+        for (index, action) in actions.into_iter().enumerate() {
+            match action {
+                Action::Dispatch(mut command) => {
+                    joined.prepare(&mut command);
+                    self.ingress.dispatch(command, Origin::Local);
+                }
+                Action::ForceReconnect(selector) => self.revocations.force_reconnect(&selector),
+                Action::Revoke(subject, until) => {
+                    let revoked = self.revocations.revoke(subject, until).await;
+                    revoked.map_err(|error| {
+                        let rejection =
+                            RejectedEntry::new("too_many_revocations", error.to_string());
+                        match verb {
+                            BATCH => rejection.in_item(index),
+                            _ => rejection,
+                        }
+                    })?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn command(&self, request: &VerbRequest<'_>) -> Result<Command, RejectedEntry> {
+    fn action(&self, request: &VerbRequest<'_>) -> Result<Action, RejectedEntry> {
         let room = |user: &str| user_room(&self.user_room, user);
         let rules = CheckRules {
             max_depth: self.max_depth,
             user_room: &room,
             own_socket: None,
         };
-        Ok(match request {
+        Ok(Action::Dispatch(match request {
             VerbRequest::Emit(emit) => Command::Emit(emit.check(&rules)?),
             VerbRequest::Join(join) => join.check(&rules)?,
             VerbRequest::Leave(leave) => leave.check(&rules)?,
             VerbRequest::CloseRoom(close) => close.check()?,
             VerbRequest::Disconnect(disconnect) => disconnect.check(&rules)?,
+            VerbRequest::ForceReconnect(reconnect) => {
+                return Ok(Action::ForceReconnect(reconnect.check(&rules)?));
+            }
+            VerbRequest::Revoke(revoke) => {
+                let (target, until) = revoke.check()?;
+                return Ok(Action::Revoke(target.into(), until));
+            }
             other => {
                 let message = format!(
                     "`{}` is not available in a stream: request it by the API",
@@ -79,7 +107,7 @@ impl Executor {
                 );
                 return Err(RejectedEntry::new("verb_unsupported", message));
             }
-        })
+        }))
     }
 
     /// Whether requests reach the other nodes.

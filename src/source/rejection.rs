@@ -16,6 +16,15 @@ impl RejectedEntry {
             message: message.into(),
         }
     }
+
+    /// The same about an item of a batch, counted from 0.
+    #[must_use]
+    pub(super) fn in_item(self, item: usize) -> Self {
+        Self {
+            message: format!("item {item}: {}", self.message),
+            ..self
+        }
+    }
 }
 
 impl From<VerbError> for RejectedEntry {

@@ -22,6 +22,11 @@ pub struct HookAnswer<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<Object>)]
     pub claims: Option<&'a RawValue>,
+    /// What the user may do in rooms beyond the room rules: an object of room patterns, each with a list of actions, as
+    /// in the claim `can` of tokens. Only together with `user`.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<std::collections::HashMap<String, Vec<String>>>)]
+    pub can: Option<&'a RawValue>,
     /// When the identity ends, in seconds since 1970. Only together with `user`.
     #[serde(default)]
     pub expires_at: Option<u64>,
@@ -29,8 +34,8 @@ pub struct HookAnswer<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<Object>)]
     pub session: Option<&'a RawValue>,
-    /// What the node does, in this order: `emit`, `join`, `leave`, `close_room` and `disconnect` as in a batch of the
-    /// HTTP API. Without a target, it does so for the socket itself.
+    /// What the node does, in this order: `emit`, `join`, `leave`, `close_room`, `disconnect` and `force_reconnect`
+    /// as in a batch of the HTTP API. Without a target, it does so for the socket itself.
     #[serde(borrow, default)]
     pub actions: Vec<VerbRequest<'a>>,
     /// Arguments of the ack, an array. Absent = none.

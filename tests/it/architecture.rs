@@ -37,8 +37,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "auth",
         &[
-            "app", "rules", "token", "tls", "config", "model", "health", "metrics", "store",
-            "logging",
+            "app", "rules", "token", "tls", "verbs", "config", "model", "health", "metrics",
+            "store", "logging",
         ],
     ),
     // Decisions as values.

@@ -1,5 +1,6 @@
 //! Authentication by signed tokens: where clients put them, and what is wrong with those that are rejected.
 
+use roomwire::auth::Subject;
 use roomwire::metrics::labels::{Label, TokenResult};
 use roomwire::token::{Algorithm, SigningKey};
 use serde_json::{Value, json};
@@ -279,6 +280,24 @@ async fn without_required_clients_without_a_token_are_anonymous_and_bad_tokens_r
     assert_eq!(code(&present(&node, &expired).await), "token_expired");
     let tokens = &node.metrics().auth_tokens_total;
     assert_eq!(tokens.of(TokenResult::Anonymous).get(), 1);
+}
+
+#[actix_rt::test]
+async fn a_revoked_token_is_counted_as_revoked_and_not_as_accepted() {
+    let node = TestServer::with(&[SETTING]).await;
+    let revocations = &node.server.users().revocations;
+    let revoked = revocations.revoke(Subject::Token("t1".into()), None);
+    revoked.await.unwrap();
+    let rejected = present(&node, &tokens::token(json!({"jti": "t1"}))).await;
+    assert_eq!(code(&rejected), "token_revoked");
+    assert!(
+        present(&node, &tokens::token(json!({"jti": "t2"})))
+            .await
+            .starts_with("40{")
+    );
+    let tokens = &node.metrics().auth_tokens_total;
+    assert_eq!(tokens.of(TokenResult::Revoked).get(), 1);
+    assert_eq!(tokens.of(TokenResult::Accepted).get(), 1);
 }
 
 #[actix_rt::test]

@@ -85,4 +85,5 @@ mod user_rooms;
 mod user_sessions;
 mod webhook;
 mod webhook_failures;
+mod webhook_users;
 mod websocket;

@@ -10,11 +10,13 @@ use roomwire::metrics::labels::StreamOutcome;
 use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
 use roomwire::server::BusHandles;
+use serde_json::json;
 
 use crate::support::process::Node;
 use crate::support::redis::RedisServer;
 use crate::support::server::config;
-use crate::support::{TestServer, WebsocketClient, eventually, within_deadline};
+use crate::support::tokens;
+use crate::support::{Frame, TestServer, WebsocketClient, eventually, within_deadline};
 
 /// A backend that writes an outbox.
 struct Backend(MultiplexedConnection);
@@ -70,11 +72,17 @@ impl Backend {
 }
 
 async fn node(redis: &RedisServer) -> TestServer {
-    let config = config(&[
-        ("BUS__REDIS_URL", &redis.url()),
+    node_with(redis, &[]).await
+}
+
+async fn node_with(redis: &RedisServer, settings: &[(&str, &str)]) -> TestServer {
+    let url = redis.url();
+    let own = [
+        ("BUS__REDIS_URL", &*url),
         ("STREAM__KEY", "outbox"),
         ("STREAM__CLAIM_IDLE", "1s"),
-    ]);
+    ];
+    let config = config(&[&own, settings].concat());
     let random: Arc<dyn Random> = Arc::new(OsRandom);
     let handles = BusHandles::from_config(&config, &random).unwrap();
     TestServer::configured(config, handles).await
@@ -137,6 +145,67 @@ async fn an_event_after_a_join_of_its_batch_reaches_the_new_members_of_all_nodes
     for client in [&mut a, &mut b] {
         client.expect(r#"42["e"]"#).await;
     }
+}
+
+#[actix_rt::test]
+async fn entries_revoke_tokens_and_force_reconnects_on_all_nodes() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let limit = ("AUTH__REVOCATION_LIMIT", "1");
+    let (first, second) = (
+        node_with(&redis, &[tokens::SETTING, limit]).await,
+        node_with(&redis, &[tokens::SETTING, limit]).await,
+    );
+    for node in [&first, &second] {
+        node.readyz("bus: up").await;
+    }
+    let client = async |node: &TestServer, user: &str, id: &str| {
+        let token = tokens::token(json!({"sub": user, "jti": id}));
+        let auth = json!({"token": token}).to_string();
+        (node.authenticated(&auth).await, auth)
+    };
+    let (mut revoked, auth) = client(&first, "anna", "t1").await;
+    let (mut anna, _) = client(&second, "anna", "t2").await;
+    let (mut bob, _) = client(&first, "bob", "t3").await;
+    let mut backend = Backend::new(&redis).await;
+    let revoke = r#"{"token":"t1"}"#;
+    backend.add(&[("verb", "revoke"), ("body", revoke)]).await;
+    revoked
+        .expect(r#"42["roomwire:auth_revoked",{"code":"token_revoked"}]"#)
+        .await;
+    let closed = |reason: &str| [Frame::Close(Some(3000), reason.to_owned())];
+    assert_eq!(revoked.rest().await, closed("the token is revoked"));
+    backend.until_nothing_is_pending().await;
+    // On the other node as well, and remembered in the store.
+    let rejected = second.rejected(&auth).await;
+    assert!(rejected.contains(r#""code":"token_revoked""#), "{rejected}");
+    let fields: Vec<String> = redis::cmd("HKEYS")
+        .arg("roomwire:0:revocations")
+        .query_async(&mut backend.0)
+        .await
+        .unwrap();
+    assert!(
+        fields.len() == 1 && fields[0].ends_with(":t1"),
+        "{fields:?}"
+    );
+
+    let batch = r#"{"items":[{"emit":{"users":["anna"],"event":"last"}},{"force_reconnect":{"users":["anna"]}}]}"#;
+    backend.add(&[("verb", "batch"), ("body", batch)]).await;
+    anna.expect(r#"42["last"]"#).await;
+    assert_eq!(anna.rest().await, closed("connect and authenticate again"));
+    bob.quiet().await;
+
+    let batch = r#"{"items":[{"emit":{"users":["bob"],"event":"first"}},{"revoke":{"token":"t3"}},
+        {"emit":{"users":["bob"],"event":"never"}}]}"#;
+    backend.add(&[("verb", "batch"), ("body", batch)]).await;
+    bob.expect(r#"42["first"]"#).await;
+    backend.until_nothing_is_pending().await;
+    let letters = backend.dead_letters().await;
+    assert_eq!(letters[0]["code"], "too_many_revocations");
+    let message = letters[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("item 1: "), "{message}");
+    bob.quiet().await;
 }
 
 #[actix_rt::test]

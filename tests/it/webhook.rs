@@ -456,7 +456,9 @@ async fn what_a_room_rule_leaves_to_the_backend_it_decides() {
     let backend = TestBackend::start(|call| match call.kind() {
         "authorize" if call.data("room") == "team:1" => accept(),
         "authorize" => {
-            Reply::Json(json!({"error": {"code": "not_a_member", "message": "not your team"}}))
+            let error =
+                json!({"code": "not_a_member", "message": "not your team", "retry_after_ms": 1500});
+            Reply::Json(json!({"error": error}))
         }
         _ => Reply::Json(json!({"user": "ada"})),
     });
@@ -474,7 +476,7 @@ async fn what_a_room_rule_leaves_to_the_backend_it_decides() {
         client.join("team:1").await;
         let rejected = client.ask(r#"["roomwire:join","team:2"]"#).await;
         let rejected: Value = serde_json::from_str(&rejected).unwrap();
-        let error = json!({"code": "not_a_member", "message": "not your team", "temporary": false});
+        let error = json!({"code": "not_a_member", "message": "not your team", "temporary": false, "retry_after_ms": 1500});
         assert_eq!(rejected, json!([{"ok": false, "error": error}]));
         let mut calls = backend.calls_of("authorize");
         calls.retain(|call| call.data("socket") == socket.as_str());

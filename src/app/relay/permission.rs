@@ -91,7 +91,14 @@ impl Relay {
                     code,
                     message,
                     temporary,
-                } => Err(RelayRejection::by_backend(code, message, temporary)),
+                    retry_after,
+                } => {
+                    let rejection = RelayRejection::by_backend(code, message, temporary);
+                    Err(match retry_after {
+                        Some(time) => rejection.retry_after(time),
+                        None => rejection,
+                    })
+                }
             }
         })))
     }

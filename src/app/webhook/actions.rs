@@ -8,7 +8,7 @@ use super::request::HookSubject;
 use crate::app::Effect;
 use crate::auth::user_room;
 use crate::config::UserRoom;
-use crate::model::{Command, Emit, Identity, Payload, Room, Selector};
+use crate::model::{Command, Emit, Grant, Identity, Payload, Room, Selector};
 use crate::verbs::{CheckRules, OwnSocket, VerbError, VerbRequest, ack_payload};
 use crate::webhook::{HookAnswer, HookFailure};
 
@@ -58,6 +58,12 @@ impl AnswerRules {
         let actions = answer.actions.iter().enumerate().map(|(index, action)| {
             let bad =
                 |problem: String| HookFailure::bad_answer(format!("action {index}: {problem}"));
+            if let VerbRequest::ForceReconnect(reconnect) = action {
+                let selector = reconnect.check(&rules);
+                let selector = selector.map_err(|error| bad(error.to_string()))?;
+                let effect = Effect::ForceReconnect(Box::new(selector));
+                return Ok(HookAction::Other(effect));
+            }
             let command = command(action, subject, &rules)
                 .ok_or_else(|| bad(format!("a response cannot contain `{}`", action.verb())))?;
             let command = command.map_err(|error| bad(error.to_string()))?;
@@ -104,8 +110,8 @@ fn object(value: &RawValue, name: &str) -> Result<(), HookFailure> {
 /// The identity that a response establishes.
 fn identity(answer: &HookAnswer<'_>) -> Result<Option<Box<Identity>>, HookFailure> {
     let Some(user) = &answer.user else {
-        if answer.claims.is_some() || answer.expires_at.is_some() {
-            let detail = "`claims` and `expires_at` require `user`";
+        if answer.claims.is_some() || answer.can.is_some() || answer.expires_at.is_some() {
+            let detail = "`claims`, `can` and `expires_at` require `user`";
             return Err(HookFailure::bad_answer(detail));
         }
         return Ok(None);
@@ -123,10 +129,20 @@ fn identity(answer: &HookAnswer<'_>) -> Result<Option<Box<Identity>>, HookFailur
         claims: answer
             .claims
             .map_or_else(String::new, |raw| raw.get().to_owned()),
+        grants: grants(answer.can)?,
         issued: Some(SystemTime::now()),
         expires: expires.and_then(|since| UNIX_EPOCH.checked_add(since)),
         ..Identity::default()
     })))
+}
+
+/// The grants of the identity.
+fn grants(can: Option<&RawValue>) -> Result<Box<[Grant]>, HookFailure> {
+    let Some(can) = can else {
+        return Ok(Box::default());
+    };
+    let can = serde_json::from_str(can.get()).unwrap_or_default();
+    Grant::read_all(can).map_err(|problem| HookFailure::bad_answer(format!("`can`: {problem}")))
 }
 
 /// The command of an action; `None` for a verb that is not available as an action.
@@ -296,6 +312,13 @@ mod tests {
             (json!({"user": ""}), "`user`"),
             (json!({"user": "x".repeat(256)}), "256 bytes"),
             (json!({"claims": {}}), "require `user`"),
+            (json!({"can": {"r": ["emit"]}}), "require `user`"),
+            (json!({"user": "ada", "can": {"r": ["fly"]}}), "`can`"),
+            (json!({"user": "ada", "can": ["r"]}), "`can`"),
+            (
+                json!({"actions": [{"force_reconnect": {"sockets": ["x"]}}]}),
+                "action 0",
+            ),
             (json!({"user": "ada", "claims": []}), "`claims`"),
         ] {
             let failure = read(&subject, &answer).unwrap_err();

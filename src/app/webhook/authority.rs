@@ -39,6 +39,7 @@ impl RoomAuthority for BackendAuthority {
                     code: failure.code.into_owned(),
                     message: failure.message.into_owned(),
                     temporary: failure.temporary,
+                    retry_after: failure.retry_after,
                 },
             }
         })
