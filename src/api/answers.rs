@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ErrorAnswer;
 
 /// The answer to a request that was executed.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Answer {
     Done(DoneAnswer),
@@ -22,6 +24,42 @@ pub(super) enum Answer {
     /// An item of a batch that could not be executed.
     Error(ErrorAnswer),
 }
+
+/// Declares the schema of an answer: any of these types. Several may fit, as lists that are empty.
+macro_rules! any_of {
+    ($($type:ty),* $(,)?) => {
+        impl PartialSchema for Answer {
+            fn schema() -> RefOr<Schema> {
+                AnyOfBuilder::new()
+                    $(.item(Ref::from_schema_name(<$type as ToSchema>::name())))*
+                    .description(Some("The answer to the verb of an item, or why it could not be executed."))
+                    .into()
+            }
+        }
+
+        impl ToSchema for Answer {
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                $(
+                    schemas.push((<$type>::name().into_owned(), <$type>::schema()));
+                    <$type>::schemas(schemas);
+                )*
+            }
+        }
+    };
+}
+
+any_of!(
+    DoneAnswer,
+    EmitAnswer,
+    CallAnswer,
+    SocketsAnswer,
+    RoomsAnswer,
+    UsersAnswer,
+    MembersAnswer,
+    InfoAnswer,
+    RevokeAnswer,
+    ErrorAnswer,
+);
 
 /// The request was dispatched. An empty object.
 #[derive(Debug, Default, Serialize, ToSchema)]

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
@@ -11,8 +13,8 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{
-    ComponentsBuilder, Content, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi,
-    OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr, Required, Response, Schema, Type,
+    ComponentsBuilder, Content, ContentBuilder, Header, InfoBuilder, LicenseBuilder, ObjectBuilder,
+    OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr, Required, Schema, Type,
 };
 
 use super::answers::{
@@ -58,6 +60,9 @@ const ERRORS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Statuses of rejections that end by themselves.
+const RETRIED: &[&str] = &["409", "429", "503"];
+
 /// Collects operations and the schemas that they refer to.
 #[derive(Default)]
 struct DocumentBuilder {
@@ -70,8 +75,11 @@ impl DocumentBuilder {
     fn verb<Q: ToSchema, A: ToSchema>(mut self, verb: &str, tag: &str, summary: &str) -> Self {
         self.add::<Q>();
         self.add::<A>();
+        let content = ContentBuilder::new()
+            .schema(Some(reference::<Q>()))
+            .example(example(verb));
         let body = RequestBodyBuilder::new()
-            .content(JSON, Content::new(Some(reference::<Q>())))
+            .content(JSON, content.build())
             .required(Some(Required::True));
         let mut operation = OperationBuilder::new()
             .operation_id(Some(verb))
@@ -79,9 +87,18 @@ impl DocumentBuilder {
             .summary(Some(summary))
             .parameter(idempotency_key())
             .request_body(Some(body.build()))
-            .response("200", answer::<A>("The request was executed."));
+            .response(
+                "200",
+                answer::<A>("The request was executed.")
+                    .header("Idempotency-Replayed", replayed())
+                    .build(),
+            );
         for (status, description) in ERRORS {
-            operation = operation.response(*status, answer::<ErrorAnswer>(description));
+            let mut rejection = answer::<ErrorAnswer>(description);
+            if RETRIED.contains(status) {
+                rejection = rejection.header("Retry-After", retry_after());
+            }
+            operation = operation.response(*status, rejection.build());
         }
         let item = PathItem::new(HttpMethod::Post, operation);
         self.paths = self.paths.path(format!("{PREFIX}/{verb}"), item);
@@ -98,11 +115,61 @@ fn reference<T: ToSchema>() -> Ref {
     Ref::from_schema_name(T::name())
 }
 
-fn answer<T: ToSchema>(description: &str) -> Response {
+fn answer<T: ToSchema>(description: &str) -> ResponseBuilder {
     ResponseBuilder::new()
         .description(description)
         .content(JSON, Content::new(Some(reference::<T>())))
+}
+
+fn replayed() -> Header {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["true"]));
+    let description =
+        "This is the stored answer to an earlier request with the same `Idempotency-Key`.";
+    HeaderBuilder::new()
+        .schema(Some(schema))
+        .description(Some(description))
         .build()
+}
+
+fn retry_after() -> Header {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1));
+    HeaderBuilder::new()
+        .schema(Some(schema))
+        .description(Some("Seconds after which to try again."))
+        .build()
+}
+
+/// A request to try on the page.
+fn example(verb: &str) -> Option<Value> {
+    let example = match verb {
+        "emit" => {
+            json!({"rooms": ["news"], "event": "message", "args": [{"text": "hello"}], "counts": true})
+        }
+        "call" => {
+            json!({"rooms": ["game:1"], "event": "ready?", "acks": "all", "timeout_ms": 1000})
+        }
+        "batch" => json!({"items": [
+            {"join": {"users": ["ada"], "rooms": ["news"]}},
+            {"emit": {"rooms": ["news"], "event": "joined", "args": ["ada"]}},
+        ]}),
+        "join" => json!({"users": ["ada"], "rooms": ["team:7"]}),
+        "leave" => json!({"members_of": ["team:7"], "rooms": ["lobby"]}),
+        "close_room" => json!({"room": "game:1"}),
+        "disconnect" => json!({"users": ["eve"], "close": true}),
+        "force_reconnect" => json!({"users": ["ada"]}),
+        "revoke" => json!({"user": "eve"}),
+        "sockets" => json!({"rooms": ["team:7"], "limit": 100}),
+        "rooms" => json!({"prefix": "team:", "limit": 100}),
+        "users" => json!({"users": ["ada", "eve"]}),
+        "members" => json!({"room": "team:7"}),
+        "info" => json!({}),
+        _ => return None,
+    };
+    Some(example)
 }
 
 fn idempotency_key() -> ParameterBuilder {
@@ -173,7 +240,10 @@ fn webhooks(document: &mut DocumentBuilder) -> PathsBuilder {
             "What a node sends to a backend, and how the backend decides",
         ))
         .request_body(Some(body.build()))
-        .response("200", answer::<HookAnswer<'_>>("The request is accepted."));
+        .response(
+            "200",
+            answer::<HookAnswer<'_>>("The request is accepted.").build(),
+        );
     let item = PathItem::new(HttpMethod::Post, operation);
     PathsBuilder::new().path("webhook", item)
 }
@@ -239,10 +309,9 @@ pub(super) fn json() -> Bytes {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
-
     use super::*;
-    use crate::verbs::VERBS;
+    use crate::model::Room;
+    use crate::verbs::{CheckRules, VERBS, VerbRequest};
 
     /// Every `$ref` in a document.
     fn references(value: &Value, found: &mut BTreeSet<String>) {
@@ -281,5 +350,41 @@ mod tests {
         let emit = &document["components"]["schemas"]["EmitRequest"];
         assert_eq!(emit["additionalProperties"], false);
         assert_eq!(emit["required"], serde_json::json!(["event"]));
+    }
+
+    #[test]
+    fn every_verb_has_an_example_that_is_accepted() {
+        let rules = CheckRules {
+            max_depth: 10,
+            user_room: &|user| Room::from(user),
+            own_socket: None,
+        };
+        for verb in VERBS {
+            let text = example(verb).unwrap().to_string();
+            let accepted = match VerbRequest::parse(verb, text.as_bytes()).unwrap() {
+                VerbRequest::Emit(request) => request.check(&rules).err(),
+                VerbRequest::Call(request) => request.check(&rules).err(),
+                VerbRequest::Join(request) => request.check(&rules).err(),
+                VerbRequest::Leave(request) => request.check(&rules).err(),
+                VerbRequest::CloseRoom(request) => request.check().err(),
+                VerbRequest::Disconnect(request) => request.check(&rules).err(),
+                VerbRequest::ForceReconnect(request) => request.check(&rules).err(),
+                VerbRequest::Sockets(request) => request.check(&rules).err(),
+                VerbRequest::Rooms(request) => request.check().err(),
+                VerbRequest::Users(request) => request.check().err(),
+                VerbRequest::Members(request) => request.check().err(),
+                VerbRequest::Revoke(request) => request.check().err(),
+                VerbRequest::Info(_) => None,
+            };
+            assert_eq!(accepted, None, "{verb}");
+        }
+        let batch = example("batch").unwrap().to_string();
+        assert_eq!(
+            BatchRequest::parse(batch.as_bytes(), 2)
+                .unwrap()
+                .items
+                .len(),
+            2
+        );
     }
 }

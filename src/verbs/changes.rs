@@ -9,6 +9,7 @@ use super::event::event_payload;
 use super::name::Name;
 use super::problem::{Code, VerbError};
 use super::target::targeted;
+use super::text_schema::{Base64Text, NameText, NamespaceText};
 use crate::model::{Command, Emit, Room, Selector};
 
 targeted! {
@@ -24,7 +25,7 @@ targeted! {
         args: Option<&'a RawValue>,
         /// Binary values as base64, in the order of their placeholders' numbers, at most 10.
         #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-        #[schema(value_type = Vec<String>, max_items = 10)]
+        #[schema(value_type = Vec<Base64Text>, max_items = 10)]
         attachments: Vec<Name<'a>>,
         /// Drop the event for clients that cannot receive it at once.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -40,7 +41,7 @@ targeted! {
     JoinRequest(members_of) {
         /// The rooms to join.
         #[serde(borrow)]
-        #[schema(value_type = Vec<String>, min_items = 1, max_items = 1000)]
+        #[schema(value_type = Vec<NameText>, min_items = 1, max_items = 1000)]
         rooms: Vec<Name<'a>>,
     }
 }
@@ -50,7 +51,7 @@ targeted! {
     LeaveRequest(members_of) {
         /// The rooms to leave.
         #[serde(borrow)]
-        #[schema(value_type = Vec<String>, min_items = 1, max_items = 1000)]
+        #[schema(value_type = Vec<NameText>, min_items = 1, max_items = 1000)]
         rooms: Vec<Name<'a>>,
     }
 }
@@ -75,11 +76,11 @@ targeted! {
 pub struct CloseRoomRequest<'a> {
     /// The room.
     #[serde(borrow)]
-    #[schema(value_type = String)]
+    #[schema(value_type = NameText)]
     pub room: Name<'a>,
     /// Namespace of the room. Absent = `/`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "/")]
+    #[schema(value_type = Option<NamespaceText>)]
     pub namespace: Option<Name<'a>>,
 }
 

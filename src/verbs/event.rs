@@ -16,6 +16,8 @@ use super::bounds::CheckRules;
 use super::name::Name;
 use super::problem::{Code, VerbError};
 use super::target::targeted;
+use super::text_schema::Base64Text;
+use super::whole_number::{whole, whole_number};
 use crate::model::base64::decode_lenient;
 use crate::model::elements::Elements;
 use crate::model::{Attachments, Emit, Payload};
@@ -38,13 +40,13 @@ targeted! {
         args: Option<&'a RawValue>,
         /// Binary values as base64, in the order of their placeholders' numbers, at most 10.
         #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-        #[schema(value_type = Vec<String>, max_items = 10)]
+        #[schema(value_type = Vec<Base64Text>, max_items = 10)]
         attachments: Vec<Name<'a>>,
         /// Acks to wait for: `all`, `first` or a number.
         #[serde(default)]
         acks: AcksWanted,
         /// Time limit in milliseconds, 1 to 60000. Absent = 5000.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "whole_number", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 60000)]
         timeout_ms: Option<u64>,
     }
@@ -253,6 +255,13 @@ impl Visitor<'_> for AcksVisitor {
             _ => Err(E::invalid_value(Unexpected::Unsigned(count), &self)),
         }
     }
+
+    fn visit_f64<E: Error>(self, count: f64) -> Result<AcksWanted, E> {
+        match whole(count) {
+            Some(count) => self.visit_u64(count),
+            None => Err(E::invalid_value(Unexpected::Float(count), &self)),
+        }
+    }
 }
 
 impl PartialSchema for AcksWanted {
@@ -297,6 +306,11 @@ mod tests {
                 r#","acks":3,"timeout_ms":60000"#,
                 Ok((AcksWanted::Count(3), 60_000)),
             ),
+            (
+                r#","acks":3.0,"timeout_ms":6e4"#,
+                Ok((AcksWanted::Count(3), 60_000)),
+            ),
+            (r#","acks":2.5"#, Err(Code::InvalidField)),
             (r#","acks":0"#, Err(Code::InvalidField)),
             (r#","acks":"some""#, Err(Code::InvalidField)),
             (r#","timeout_ms":0"#, Err(Code::InvalidField)),

@@ -16,6 +16,8 @@ mod reads;
 mod request;
 mod revoke;
 mod target;
+mod text_schema;
+mod whole_number;
 
 pub use bounds::{CheckRules, MAX_NAME, MAX_NAMES, OwnSocket};
 pub use changes::{
@@ -33,3 +35,5 @@ pub use reads::{
 };
 pub use request::{BatchRequest, VERBS, VerbRequest};
 pub use revoke::{RevocationTarget, RevokeRequest};
+pub(crate) use text_schema::Base64Text;
+pub use whole_number::whole_number;

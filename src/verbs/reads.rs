@@ -7,6 +7,8 @@ use super::bounds::{self, CheckRules, MAX_NAME, checked, checked_list};
 use super::name::Name;
 use super::problem::{Code, VerbError};
 use super::target::targeted;
+use super::text_schema::{NamePart, NameText, NamespaceText};
+use super::whole_number::whole_number;
 use crate::model::{Namespace, Room, Selector};
 
 /// Maximum number of entries of one answer.
@@ -18,7 +20,7 @@ targeted! {
     /// Lists the selected sockets.
     SocketsRequest(rooms) {
         /// Maximum number of sockets to list, 0 to 1000; 0 only counts. Absent = 100.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "whole_number", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 0, maximum = 1000)]
         limit: Option<u32>,
     }
@@ -30,18 +32,22 @@ targeted! {
 pub struct RoomsRequest<'a> {
     /// Namespace of the rooms. Absent = `/`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "/")]
+    #[schema(value_type = Option<NamespaceText>)]
     pub namespace: Option<Name<'a>>,
     /// Lists rooms whose names begin with this text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NamePart>)]
     pub prefix: Option<Name<'a>>,
     /// Lists rooms whose names follow this one: `next` of the previous answer.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NamePart>)]
     pub after: Option<Name<'a>>,
     /// Maximum number of rooms to list, 1 to 1000. Absent = 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
@@ -52,22 +58,26 @@ pub struct RoomsRequest<'a> {
 pub struct UsersRequest<'a> {
     /// The users to look up, at most 1000.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>, max_items = 1000)]
+    #[schema(value_type = Vec<NameText>, max_items = 1000)]
     pub users: Vec<Name<'a>>,
     /// Namespace of their sockets. Absent = `/`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "/")]
+    #[schema(value_type = Option<NamespaceText>)]
     pub namespace: Option<Name<'a>>,
     /// Lists users whose names begin with this text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NamePart>)]
     pub prefix: Option<Name<'a>>,
     /// Lists users whose names follow this one: `next` of the previous answer.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NamePart>)]
     pub after: Option<Name<'a>>,
     /// Maximum number of users to list, 1 to 1000. Absent = 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
@@ -78,14 +88,18 @@ pub struct UsersRequest<'a> {
 pub struct MembersRequest<'a> {
     /// The room.
     #[serde(borrow)]
-    #[schema(value_type = String)]
+    #[schema(value_type = NameText)]
     pub room: Name<'a>,
     /// Namespace of the room. Absent = `/`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "/")]
+    #[schema(value_type = Option<NamespaceText>)]
     pub namespace: Option<Name<'a>>,
     /// Maximum number of sockets to list, 0 to 1000; 0 only counts. Absent = 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(minimum = 0, maximum = 1000)]
     pub limit: Option<u32>,
 }

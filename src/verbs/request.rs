@@ -1,7 +1,9 @@
 //! A request of any verb, and several of them in order.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::changes::{
     CloseRoomRequest, DisconnectRequest, EmitRequest, ForceReconnectRequest, JoinRequest,
@@ -17,10 +19,29 @@ use super::revoke::RevokeRequest;
 macro_rules! verbs {
     ($($(#[$borrow:meta])? $name:literal => $variant:ident($request:ident $(<$lifetime:lifetime>)?),)*) => {
         /// A request of any verb: `{"VERB":{...}}`.
-        #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+        #[derive(Debug, Clone, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum VerbRequest<'a> {
             $($(#[$borrow])? $variant($request$(<$lifetime>)?),)*
+        }
+
+        impl<'a> PartialSchema for VerbRequest<'a> {
+            fn schema() -> RefOr<Schema> {
+                OneOfBuilder::new()
+                    $(.item(tagged::<$request$(<$lifetime>)?>($name)))*
+                    .description(Some("A request of any verb: `{\"VERB\":{...}}`."))
+                    .into()
+            }
+        }
+
+        impl<'a> ToSchema for VerbRequest<'a> {
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                $(
+                    let name = <$request$(<$lifetime>)?>::name().into_owned();
+                    schemas.push((name, <$request$(<$lifetime>)?>::schema()));
+                    <$request$(<$lifetime>)?>::schemas(schemas);
+                )*
+            }
         }
 
         /// The names of all verbs that a batch can contain.
@@ -74,6 +95,14 @@ verbs! {
     #[serde(borrow)]
     "revoke" => Revoke(RevokeRequest<'a>),
     "info" => Info(InfoRequest),
+}
+
+/// The schema of `{"VERB":{...}}`, an object with this field only.
+fn tagged<T: ToSchema>(verb: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .property(verb, Ref::from_schema_name(T::name()))
+        .required(verb)
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 /// Requests of any verbs, executed in order.

@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 use super::bounds::checked;
 use super::name::Name;
 use super::problem::{Code, VerbError};
+use super::text_schema::NameText;
+use super::whole_number::whole_number;
 
 /// Revokes a token, all tokens of a user issued before some time, or a session. Exactly one of `token`, `user` and
 /// `session` is present.
@@ -16,22 +18,32 @@ use super::problem::{Code, VerbError};
 pub struct RevokeRequest<'a> {
     /// Id of a token: its claim `jti`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NameText>)]
     pub token: Option<Name<'a>>,
     /// A user, of whom all tokens issued before `issued_before` are revoked.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NameText>)]
     pub user: Option<Name<'a>>,
     /// Unix time in seconds; with `user` only. Absent = now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(maximum = 253402300799_u64)]
     pub issued_before: Option<u64>,
     /// Id of a session: the claim `sid` of its tokens, or the id of a socket.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NameText>)]
     pub session: Option<Name<'a>>,
     /// Unix time in seconds until which the revocation is kept: when the last token that it concerns expires. Absent =
     /// `auth.revocation_ttl` from now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_number",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(maximum = 253402300799_u64)]
     pub expires: Option<u64>,
 }
 
@@ -128,6 +140,10 @@ mod tests {
             ),
             (
                 r#"{"user":"ada","issued_before":1e3}"#,
+                Ok((user(Some(at(1000))), None)),
+            ),
+            (
+                r#"{"user":"ada","issued_before":1000.5}"#,
                 Err(Code::InvalidField),
             ),
             (

@@ -73,23 +73,23 @@ macro_rules! targeted {
             $($(#[$field_meta])* pub $field: $type,)*
             /// Namespace of the sockets. Absent = `/`.
             #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-            #[schema(value_type = Option<String>, example = "/")]
+            #[schema(value_type = Option<$crate::verbs::text_schema::NamespaceText>)]
             pub namespace: Option<$crate::verbs::name::Name<'a>>,
             /// Members of these rooms are selected.
             #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-            #[schema(value_type = Vec<String>, max_items = 1000)]
+            #[schema(value_type = Vec<$crate::verbs::text_schema::NameText>, max_items = 1000)]
             pub $rooms: Vec<$crate::verbs::name::Name<'a>>,
             /// All sockets of these users are selected.
             #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-            #[schema(value_type = Vec<String>, max_items = 1000)]
+            #[schema(value_type = Vec<$crate::verbs::text_schema::NameText>, max_items = 1000)]
             pub users: Vec<$crate::verbs::name::Name<'a>>,
             /// The sockets with these ids are selected.
             #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-            #[schema(value_type = Vec<String>, max_items = 1000)]
+            #[schema(value_type = Vec<$crate::verbs::text_schema::SocketIdText>, max_items = 1000)]
             pub sockets: Vec<$crate::verbs::name::Name<'a>>,
             /// Rooms, or ids of sockets, that are left out.
             #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-            #[schema(value_type = Vec<String>, max_items = 1000)]
+            #[schema(value_type = Vec<$crate::verbs::text_schema::NameText>, max_items = 1000)]
             pub except: Vec<$crate::verbs::name::Name<'a>>,
             /// Every socket of the namespace is selected. An empty target is an error, so that a list which a backend
             /// computed and that happens to be empty does not mean everybody.

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::failure::{HookFailure, HookRejection};
-use crate::verbs::{Name, VerbRequest, parse};
+use crate::verbs::{Base64Text, Name, VerbRequest, parse, whole_number};
 
 /// What a backend decides: a JSON object, or nothing, which accepts the request and does nothing else.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -28,7 +28,7 @@ pub struct HookAnswer<'a> {
     #[schema(value_type = Option<std::collections::HashMap<String, Vec<String>>>)]
     pub can: Option<&'a RawValue>,
     /// When the identity ends, in seconds since 1970. Only together with `user`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub expires_at: Option<u64>,
     /// Data that later requests for this socket contain, an object. Absent = as before.
     #[serde(borrow, default)]
@@ -44,7 +44,7 @@ pub struct HookAnswer<'a> {
     pub ack: Option<&'a RawValue>,
     /// Binary values of `ack` as base64, in the order of their placeholders' numbers, at most 10.
     #[serde(borrow, default)]
-    #[schema(value_type = Vec<String>, max_items = 10)]
+    #[schema(value_type = Vec<Base64Text>, max_items = 10)]
     pub attachments: Vec<Name<'a>>,
 }
 

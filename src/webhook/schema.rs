@@ -107,7 +107,7 @@ pub struct EventHook<'a> {
     /// Name of the event.
     pub event: &'a str,
     /// Its arguments. Binary data is `{"_placeholder":true,"num":n}` and element `n` of `attachments`.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<serde_json::Value>)]
     pub args: &'a RawValue,
     /// Binary data in base64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
