@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from . import servers
+from . import servers, tokens
+from .servers import Setup
 
 # For 10 000 connections and everything else.
 DESCRIPTORS = 12_000
 VERIFY = "verify"
-SCENARIOS = (VERIFY, "fanout", "ack", "idle", "connects", "cluster", "churn")
+SCENARIOS = (VERIFY, "fanout", "ack", "idle", "connects", "emit", "batch", "webhook", "tokens", "cluster", "churn")
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,17 @@ class Cell:
     timeout: int = 240
     cluster: bool = False
     measured: bool = True
+    setup: Setup = Setup.RELAY
 
     def arguments(self, target):
         """The load generator's whole command line."""
         words = [*self.command, "--server", target.server]
+        if self.setup == Setup.API:
+            words += ["--api", target.api, "--key", servers.API_KEY]
+        if self.setup == Setup.TOKENS:
+            words += ["--tokens", tokens.file()]
+        if self.setup == Setup.WEBHOOK:
+            words += ["--backend", target.backend]
         if self.cluster:
             words += ["--publish-at", target.publish_at]
         if self.measured:
@@ -45,11 +53,26 @@ def cells(quick):
         Cell("ack", "ack, 200 clients", ("ack", *seconds)),
         Cell("idle", f"idle, {count} connections", ("idle", "--count", count)),
         Cell("connects", f"connects, {count}", ("connects", "--count", count)),
+        *backend_cells(count, seconds),
         cluster_cell("1000", "1", seconds),
         cluster_cell("1", "16", seconds),
         Cell("churn", f"churn, 2 x {churned}", ("churn", "--count", churned), timeout=900),
     ]
     return found
+
+
+def backend_cells(count, seconds):
+    """What backends use: the HTTP API, webhooks, and tokens of users."""
+    command = ("emit", *seconds)
+    batch = (*command, "--batch", "20")
+    idle, connects = (("idle", "--count", count), ("connects", "--count", count))
+    return [
+        Cell("emit", "HTTP API, an emit per request", command, setup=Setup.API),
+        Cell("batch", "HTTP API, batches of 20 emits", batch, setup=Setup.API),
+        Cell("webhook", "webhooks, 1000 events a second", ("webhook", *seconds), setup=Setup.WEBHOOK),
+        Cell("tokens", f"idle, {count} connections with tokens", idle, setup=Setup.TOKENS),
+        Cell("tokens", f"connects with tokens, {count}", connects, setup=Setup.TOKENS),
+    ]
 
 
 def fanout_cell(members, burst, seconds):
@@ -74,6 +97,8 @@ def skip_reason(cell, name):
     """The reason why this server does not run this cell, or None."""
     if cell.cluster and servers.SERVERS[name].redis_variable is None:
         return "has no cluster of this kind"
+    if cell.setup != Setup.RELAY and cell.setup not in servers.SERVERS[name].setups:
+        return f"does not implement {cell.setup.value} here"
     if cell.cluster and servers.redis_program() is None:
         return "needs redis-server or valkey-server (apt install redis-server)"
     if name == "roomwire-before" and not servers.SERVERS[name].command[0]:

@@ -5,7 +5,7 @@ from statistics import median
 
 # If other programs used more cores than this during a run, its figure is an upper limit.
 FOREIGN_LIMIT = 0.1
-FAULTS = ("errors", "framing_errors", "unexpected", "reordered", "rejected", "lost", "rejoins", "early_ends")
+FAULTS = ("errors", "framing_errors", "unexpected", "reordered", "rejected", "lost", "skipped", "rejoins", "early_ends")
 # The lower bound for ratios, with two threads since the servers have two cores.
 BOUND = "raw2"
 
@@ -21,6 +21,8 @@ def one_line(outcome):
         parts.append(f"{outcome['per_second']:,.0f}/s")
     if "p50_ms" in outcome:
         parts.append(f"p50 {outcome['p50_ms']:.2f} ms, p99 {outcome['p99_ms']:.2f} ms")
+    if "added_p50_ms" in outcome:
+        parts.append(f"of which added p50 {outcome['added_p50_ms']:.2f} ms, p99 {outcome['added_p99_ms']:.2f} ms")
     if "rss_kb_each" in outcome:
         parts.append(f"{outcome['rss_kb_each']:.2f} kB each")
     if "growth_percent" in outcome:
@@ -104,6 +106,9 @@ COLUMNS = [
     ("per second", lambda run: run.get("per_second"), "{:,.0f}"),
     ("p50 ms", lambda run: run.get("p50_ms"), "{:.2f}"),
     ("p99 ms", lambda run: run.get("p99_ms"), "{:.2f}"),
+    ("backend alone p50 ms", lambda run: run.get("direct_p50_ms"), "{:.2f}"),
+    ("added p50 ms", lambda run: run.get("added_p50_ms"), "{:.2f}"),
+    ("added p99 ms", lambda run: run.get("added_p99_ms"), "{:.2f}"),
     ("scrape ms", lambda run: run.get("scrape_ms"), "{:.1f}"),
     ("slowest scrape ms", lambda run: run.get("scrape_ms_max"), "{:.1f}"),
     ("kB each", lambda run: run.get("rss_kb_each"), "{:.2f}"),

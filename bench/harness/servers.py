@@ -1,6 +1,7 @@
 """The servers under test: how to start each, detect that it is ready, and stop it."""
 
 import contextlib
+import enum
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .scrape import Scraper
@@ -24,12 +25,25 @@ class Failed(Exception):
     """A run without a result; the message is the reason."""
 
 
+class Setup(enum.Enum):
+    """What a scenario requires of a server."""
+
+    RELAY = "the relay events"
+    API = "an HTTP API for backends"
+    TOKENS = "clients with tokens"
+    WEBHOOK = "an HTTP backend that decides events"
+
+
 @dataclass(frozen=True)
 class Server:
-    """One program under test. `environment` may contain {bind}, {port} and {internal}."""
+    """One program under test. Its variables may contain {bind}, {port}, {internal} and {backend}."""
 
     command: tuple
     environment: dict
+    # The additional variables of each setup that it supports besides RELAY.
+    setups: dict = field(default_factory=dict)
+    # "bind" or "internal": the address of its HTTP API.
+    api: str = "bind"
     # The variable for the Redis URL; None if it does not support a cluster.
     redis_variable: str | None = None
     # Path that returns 200 once the server is ready; None if an open port means that.
@@ -38,6 +52,25 @@ class Server:
     scraped: bool = False
 
 
+# The credentials of runs that need some.
+API_KEY = "key-of-the-benchmark"
+TOKEN_SECRET = "secret-of-the-benchmark"
+# Clients connect from 200 addresses, but the HTTP API is used faster than one key may by default.
+ROOMWIRE_SETUPS = {
+    Setup.API: {
+        "ROOMWIRE_SERVER__INTERNAL_BIND": "{internal}",
+        "ROOMWIRE_API__KEY": API_KEY,
+        "ROOMWIRE_API__REQUESTS_PER_SECOND": "0",
+    },
+    Setup.TOKENS: {"ROOMWIRE_AUTH__SECRET": TOKEN_SECRET},
+    Setup.WEBHOOK: {
+        "ROOMWIRE_APP__KIND": "webhook",
+        "ROOMWIRE_WEBHOOK__URL": "http://{backend}/",
+        "ROOMWIRE_WEBHOOK__EVENTS": "ask",
+        "ROOMWIRE_WEBHOOK__SECRETS": "secret-of-the-benchmark",
+    },
+}
+BACKEND = str(BENCH / "loadgen/target/release/backend")
 RAW = str(BENCH / "loadgen/target/release/raw-writer")
 SERVERS = {
     "raw": Server((RAW, "--bind", "{bind}"), {}),
@@ -45,6 +78,8 @@ SERVERS = {
     "roomwire": Server(
         (str(BENCH.parent / "target/dist/roomwire"),),
         {"ROOMWIRE_SERVER__BIND": "{bind}"},
+        ROOMWIRE_SETUPS,
+        "internal",
         redis_variable="ROOMWIRE_BUS__REDIS_URL",
         ready_path="/readyz",
     ),
@@ -59,6 +94,8 @@ SERVERS = {
     "roomwire-before": Server(
         (os.environ.get("ROOMWIRE_BEFORE", ""),),
         {"ROOMWIRE_SERVER__BIND": "{bind}"},
+        ROOMWIRE_SETUPS,
+        "internal",
         redis_variable="ROOMWIRE_BUS__REDIS_URL",
         ready_path="/readyz",
     ),
@@ -66,7 +103,14 @@ SERVERS = {
         (str(BENCH / "peers/socketioxide/target/release/socketioxide-peer"),), {"PORT": "{port}"}
     ),
     "node": Server(
-        ("node", str(BENCH / "peers/node/server.js")), {"PORT": "{port}"}, redis_variable="REDIS_URL"
+        ("node", str(BENCH / "peers/node/server.js")),
+        {"PORT": "{port}"},
+        {
+            Setup.API: {"API_KEY": API_KEY},
+            Setup.TOKENS: {"TOKEN_SECRET": TOKEN_SECRET},
+            Setup.WEBHOOK: {"WEBHOOK_URL": "http://{backend}"},
+        },
+        redis_variable="REDIS_URL",
     ),
     "python": Server(
         (str(BENCH / "peers/python/.venv/bin/python"), str(BENCH / "peers/python/server.py")),
@@ -84,6 +128,8 @@ class Target:
     publish_at: str
     # name -> process ids
     measure: dict
+    api: str | None = None
+    backend: str | None = None
     scraper: Scraper | None = None
 
 
@@ -93,19 +139,24 @@ def redis_program():
 
 
 @contextlib.contextmanager
-def running(name, port, cluster):
-    """Starts a server, or two nodes and a Redis; stops all of them at the end."""
+def running(name, port, cluster, setup):
+    """Starts a server with what the setup requires, or two nodes and a Redis; stops all at the end."""
     server = SERVERS[name]
     with contextlib.ExitStack() as stack:
         if not cluster:
-            pid = stack.enter_context(node(name, server, port, {}))
+            measure = {}
+            if setup == Setup.WEBHOOK:
+                measure["backend"] = [stack.enter_context(http_backend(port + 2))]
+            pid = stack.enter_context(node(name, server, port, server.setups.get(setup, {})))
+            measure["server"] = [pid]
             bind = f"{HOST}:{port}"
             scraper = None
             if server.scraped:
                 scraper = Scraper(internal(port))
                 scraper.start()
                 stack.callback(scraper.stop)
-            yield Target(bind, bind, {"server": [pid]}, scraper)
+            places = addresses(port)
+            yield Target(bind, bind, measure, places[server.api], places["backend"], scraper)
             return
         redis_port = port + 2
         redis = stack.enter_context(redis_server(redis_port))
@@ -116,18 +167,34 @@ def running(name, port, cluster):
         yield Target(f"{HOST}:{port + 1}", f"{HOST}:{port}", measure)
 
 
+def addresses(port):
+    """What the variables of a server on `port` may contain. In a cluster, `backend` is the port of Redis."""
+    return {
+        "bind": f"{HOST}:{port}",
+        "port": port,
+        "backend": f"{HOST}:{port + 2}",
+        "internal": internal(port),
+    }
+
+
 def internal(port):
-    """The address of the metrics of a scraped server."""
+    """The address of the metrics of a scraped server, and of the HTTP API of Roomwire."""
     return f"{HOST}:{port + 3}"
 
 
 def node(name, server, port, extra):
     """One server process on `port`."""
-    addresses = {"bind": f"{HOST}:{port}", "port": port, "internal": internal(port)}
-    command = [part.format(**addresses) for part in server.command]
-    environment = {key: value.format(**addresses) for key, value in server.environment.items()}
+    places = addresses(port)
+    command = [part.format(**places) for part in server.command]
+    variables = {**server.environment, **extra}
+    environment = {key: value.format(**places) for key, value in variables.items()}
     ready = http_ready(port, server.ready_path) if server.ready_path else port_open(port)
-    return process(name, command, {**environment, **extra}, port, ready)
+    return process(name, command, environment, port, ready)
+
+
+def http_backend(port):
+    """The HTTP backend that accepts every webhook."""
+    return process("the backend", [BACKEND, "--bind", f"{HOST}:{port}"], {}, port, port_open(port))
 
 
 def redis_server(port):

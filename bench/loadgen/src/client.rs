@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use roomwire_loadgen::http::HttpError;
 use roomwire_loadgen::websocket::{ACCEPT, FramingError, Head, KEY, Opcode, Sender, push_frame};
 use thiserror::Error;
 
@@ -53,6 +54,8 @@ pub(crate) enum ClientEvent<'a> {
     Event(&'a str),
     /// The ack of the emit with this id: its JSON array.
     Ack(u32, &'a str),
+    /// The response to a request of an HTTP connection: its status and body.
+    Response(u16, &'a str),
     /// The connection is closed, by either side.
     Closed,
 }
@@ -61,6 +64,8 @@ pub(crate) enum ClientEvent<'a> {
 pub(crate) enum ClientError {
     #[error(transparent)]
     Framing(#[from] FramingError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("the upgrade was rejected: {0:?}")]
     Upgrade(String),
     #[error("unexpected packet {packet:?} in stage {stage:?}")]

@@ -13,6 +13,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::client::{Client, ClientError, ClientEvent, Endpoint, Stage};
+use crate::http_client::{HttpClient, Requests};
+use crate::peer::Peer;
 use crate::source::Sources;
 
 const EVENTS_PER_TURN: usize = 1024;
@@ -30,7 +32,7 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Sends a text message on connection `id`, once this event has been handled.
+    /// Sends a text message, or a request with this body, on connection `id`, once this event has been handled.
     pub(crate) fn send(&mut self, id: usize, text: Arguments<'_>) {
         // Writing into a String cannot fail.
         let _ = self.commands.text.write_fmt(text);
@@ -42,7 +44,7 @@ impl Turn<'_> {
         ));
     }
 
-    /// Closes connection `id` with a close frame; `ClientEvent::Closed` follows.
+    /// Closes connection `id`, with a close frame if it is a websocket; `ClientEvent::Closed` follows.
     pub(crate) fn close(&mut self, id: usize) {
         self.commands.list.push((id, Command::Close));
     }
@@ -81,7 +83,7 @@ pub(crate) struct Faults {
 
 struct Connection {
     stream: Option<TcpStream>,
-    client: Client,
+    peer: Peer,
     target: SocketAddr,
 }
 
@@ -159,6 +161,17 @@ impl Fleet {
         target: SocketAddr,
         endpoint: Endpoint,
     ) -> Result<usize> {
+        self.open_peer(target, |id| {
+            Peer::SocketIo(Client::new(id as u32, endpoint))
+        })
+    }
+
+    /// Starts an HTTP connection, which is ready once TCP is connected.
+    pub(crate) fn open_http(&mut self, target: SocketAddr, requests: Requests) -> Result<usize> {
+        self.open_peer(target, |_| Peer::Http(HttpClient::new(requests)))
+    }
+
+    fn open_peer(&mut self, target: SocketAddr, make: impl FnOnce(usize) -> Peer) -> Result<usize> {
         let inner = &mut self.inner;
         let mut stream = inner.sources.connect(target)?;
         let id = inner.free.pop().unwrap_or(inner.connections.len());
@@ -167,10 +180,9 @@ impl Fleet {
             .poll
             .registry()
             .register(&mut stream, Token(id), interest)?;
-        let client = Client::new(id as u32, endpoint);
         let connection = Connection {
             stream: Some(stream),
-            client,
+            peer: make(id),
             target,
         };
         if id == inner.connections.len() {
@@ -226,8 +238,17 @@ impl Inner {
         observer: &mut impl Observer,
     ) -> Result<(), End> {
         let connection = &mut self.connections[id];
-        if connection.client.stage == Stage::Connecting && !connection.establish()? {
-            return Ok(());
+        if connection.peer.stage() == Stage::Connecting {
+            if !connection.establish()? {
+                return Ok(());
+            }
+            if connection.peer.stage() == Stage::Ready {
+                let mut turn = Turn {
+                    now: Instant::now(),
+                    commands: &mut self.commands,
+                };
+                observer.on_event(id, ClientEvent::Ready, &mut turn);
+            }
         }
         if event.is_readable() || event.is_read_closed() {
             self.read(id, event.is_read_closed(), scratch, observer)?;
@@ -247,7 +268,7 @@ impl Inner {
     ) -> Result<(), End> {
         let Connection {
             stream: Some(stream),
-            client,
+            peer,
             ..
         } = &mut self.connections[id]
         else {
@@ -267,8 +288,8 @@ impl Inner {
                 commands: &mut self.commands,
             };
             let mut on_event = |event: ClientEvent<'_>| observer.on_event(id, event, &mut turn);
-            client.receive(&scratch[..count], &mut on_event)?;
-            if client.stage == Stage::Closed {
+            peer.receive(&scratch[..count], &mut on_event)?;
+            if peer.stage() == Stage::Closed {
                 return Err(End::ByServer);
             }
             if count < scratch.len() && !to_the_end {
@@ -283,14 +304,14 @@ impl Inner {
             let commands = std::mem::take(&mut self.commands);
             let mut start = 0;
             for (at, (id, command)) in commands.list.iter().enumerate() {
-                let client = &mut self.connections[*id].client;
-                match command {
-                    Command::Text { end } => {
-                        client.send(&commands.text[start..*end]);
+                let peer = &mut self.connections[*id].peer;
+                match (command, peer) {
+                    (Command::Text { end }, peer) => {
+                        peer.send(&commands.text[start..*end]);
                         start = *end;
                     }
-                    Command::Close => client.close(),
-                    Command::Cut => {
+                    (Command::Close, Peer::SocketIo(client)) => client.close(),
+                    (Command::Close | Command::Cut, _) => {
                         self.end(*id, End::ByServer, observer);
                         continue;
                     }
@@ -322,9 +343,8 @@ impl Inner {
         if connection.stream.take().is_none() {
             return;
         }
-        let is_expected = matches!(connection.client.stage, Stage::Closing | Stage::Closed);
-        connection.client = Client::new(0, Endpoint::default());
-        connection.client.stage = Stage::Closed;
+        let is_expected = matches!(connection.peer.stage(), Stage::Closing | Stage::Closed);
+        connection.peer = Peer::closed();
         self.free.push(id);
         let fault = match end {
             End::ByServer => None,
@@ -365,7 +385,7 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
             Ok(_) => {
-                self.client.connected(&self.target.to_string());
+                self.peer.connected(&self.target.to_string());
                 Ok(true)
             }
         }
@@ -376,15 +396,16 @@ impl Connection {
             return Ok(());
         };
         let mut written = 0;
-        while written < self.client.unsent.len() {
-            match stream.write(&self.client.unsent[written..]) {
+        let unsent = self.peer.unsent();
+        while written < unsent.len() {
+            match stream.write(&unsent[written..]) {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.client.unsent.drain(..written);
+        unsent.drain(..written);
         Ok(())
     }
 }

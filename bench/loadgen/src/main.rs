@@ -1,11 +1,14 @@
 //! `loadgen`: drives a Socket.IO server with the relay app (`roomwire:join`, `:leave`,
-//! `:emit`), or the socket tier of Open WebUI, over loopback and prints its result as
-//! one line of JSON. This file selects the scenario; `bench/run` decides which runs are
+//! `:emit`), its HTTP API, or the socket tier of Open WebUI, over loopback and prints its
+//! result as one line of JSON. This file selects the scenario; `bench/run` decides which runs are
 //! compared.
 
 mod client;
 mod fleet;
+mod http_client;
 mod options;
+mod pace;
+mod peer;
 mod procstat;
 mod scenario;
 mod source;
@@ -31,6 +34,8 @@ fn run(scenario: &Scenario) -> Result<Value> {
         Scenario::Ack(options) => scenario::ack::run(options),
         Scenario::Connects(options) => scenario::hold::connects(options),
         Scenario::Idle(options) => scenario::hold::idle(options),
+        Scenario::Emit(options) => scenario::emit::run(options),
+        Scenario::Webhook(options) => scenario::webhook::run(options),
         Scenario::Churn(options) => scenario::churn::run(options),
         Scenario::Verify(options) => scenario::verify::run(options),
         Scenario::Joined(options) => scenario::open_webui::joined(options),

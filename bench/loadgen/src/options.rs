@@ -21,6 +21,8 @@ pub(crate) enum Scenario {
     Ack(Ack),
     Connects(Connects),
     Idle(Idle),
+    Emit(Emit),
+    Webhook(Webhook),
     Churn(Churn),
     Verify(Verify),
     Joined(Joined),
@@ -79,6 +81,9 @@ pub(crate) struct Connects {
     /// connections
     #[argh(option, default = "10000")]
     pub(crate) count: usize,
+    /// file with one token per line, at least 100 more than connections; each client presents one in its auth payload
+    #[argh(option)]
+    pub(crate) tokens: Option<PathBuf>,
     /// processes to measure, as name=pid,pid (repeatable)
     #[argh(option)]
     pub(crate) measure: Vec<Group>,
@@ -94,6 +99,65 @@ pub(crate) struct Idle {
     /// connections
     #[argh(option, default = "10000")]
     pub(crate) count: usize,
+    /// file with one token per line, at least 100 more than connections; each client presents one in its auth payload
+    #[argh(option)]
+    pub(crate) tokens: Option<PathBuf>,
+    /// processes to measure, as name=pid,pid (repeatable)
+    #[argh(option)]
+    pub(crate) measure: Vec<Group>,
+}
+
+/// HTTP API: every HTTP connection sends its next request when the response to the previous one arrives. Each emit
+/// goes to the room of one client, which must receive it.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "emit")]
+pub(crate) struct Emit {
+    /// host:port of the server that the clients connect to
+    #[argh(option)]
+    pub(crate) server: SocketAddr,
+    /// host:port of the HTTP API
+    #[argh(option)]
+    pub(crate) api: SocketAddr,
+    /// key of the API
+    #[argh(option)]
+    pub(crate) key: String,
+    /// clients, each in a room of its own
+    #[argh(option, default = "100")]
+    pub(crate) clients: usize,
+    /// HTTP connections
+    #[argh(option, default = "16")]
+    pub(crate) connections: usize,
+    /// emits per request; above 1 the requests are batches
+    #[argh(option, default = "1")]
+    pub(crate) batch: usize,
+    /// measured seconds, after a warm-up of a fifth of that
+    #[argh(option, default = "5.0")]
+    pub(crate) seconds: f64,
+    /// processes to measure, as name=pid,pid (repeatable)
+    #[argh(option)]
+    pub(crate) measure: Vec<Group>,
+}
+
+/// Webhooks: clients emit at a fixed rate and wait for the acks, which an HTTP backend decides. Before that, requests
+/// are sent directly to the backend at the same rate.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "webhook")]
+pub(crate) struct Webhook {
+    /// host:port of the server
+    #[argh(option)]
+    pub(crate) server: SocketAddr,
+    /// host:port of the backend
+    #[argh(option)]
+    pub(crate) backend: SocketAddr,
+    /// clients, and HTTP connections to the backend
+    #[argh(option, default = "50")]
+    pub(crate) clients: usize,
+    /// events per second
+    #[argh(option, default = "1000.0")]
+    pub(crate) rate: f64,
+    /// measured seconds, after a warm-up of a fifth of that
+    #[argh(option, default = "5.0")]
+    pub(crate) seconds: f64,
     /// processes to measure, as name=pid,pid (repeatable)
     #[argh(option)]
     pub(crate) measure: Vec<Group>,

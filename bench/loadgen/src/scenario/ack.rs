@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::report::{Latencies, with_faults};
-use super::setup::connect_clients;
+use super::setup::{Join, connect_clients};
 use super::{TICK, accepted, payload};
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
@@ -31,7 +31,7 @@ struct Ack {
 
 pub(crate) fn run(options: &Options) -> Result<Value> {
     let mut fleet = Fleet::new()?;
-    connect_clients(&mut fleet, options.server, options.clients, false)?;
+    connect_clients(&mut fleet, options.server, options.clients, Join::Nothing)?;
     let mut ack = Ack {
         due: vec![(0, Instant::now()); options.clients],
         open: 0,
@@ -110,7 +110,7 @@ impl Observer for Ack {
             }
             ClientEvent::Ack(..) | ClientEvent::Event(_) => self.unexpected += 1,
             ClientEvent::Closed => self.lost += 1,
-            ClientEvent::Ready => {}
+            ClientEvent::Ready | ClientEvent::Response(..) => {}
         }
     }
 }

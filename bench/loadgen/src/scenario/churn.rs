@@ -124,7 +124,7 @@ impl Observer for Churn {
                 self.ended += 1;
                 self.early += u64::from(!self.closed_by_us[id]);
             }
-            ClientEvent::Ack(..) | ClientEvent::Event(_) => {}
+            ClientEvent::Ack(..) | ClientEvent::Event(_) | ClientEvent::Response(..) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::probe::{is_probe, probe};
 use super::report::{Latencies, with_faults};
-use super::setup::connect_clients;
+use super::setup::{Join, connect_clients};
 use super::{JOIN_ACK, ROOM, TICK, accepted, payload};
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
@@ -49,8 +49,8 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     ensure!(burst_fits, "a burst has 1 to {LARGEST_BURST} broadcasts");
     let mut fleet = Fleet::new()?;
     let publish_at = options.publish_at.unwrap_or(options.server);
-    let publisher = connect_clients(&mut fleet, publish_at, 1, false)?.ids[0];
-    let room = connect_clients(&mut fleet, options.server, options.members, true)?;
+    let publisher = connect_clients(&mut fleet, publish_at, 1, Join::Nothing)?.ids[0];
+    let room = connect_clients(&mut fleet, options.server, options.members, Join::Shared)?;
     let probes = probe(&mut fleet, publisher, &room.ids)?;
     let mut fanout = Fanout::new(options, publisher)?;
 
@@ -164,7 +164,9 @@ impl Observer for Fanout {
     fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
         match event {
             ClientEvent::Event(event) if is_probe(event) => return,
-            ClientEvent::Ack(JOIN_ACK, _) | ClientEvent::Ready => return,
+            ClientEvent::Ack(JOIN_ACK, _) | ClientEvent::Ready | ClientEvent::Response(..) => {
+                return;
+            }
             ClientEvent::Event(event) => self.delivered(id, event, turn),
             ClientEvent::Ack(_, arguments) => {
                 self.acks_open = self.acks_open.saturating_sub(1);

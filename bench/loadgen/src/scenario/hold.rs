@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::TICK;
 use super::report::with_faults;
-use super::setup::connect_clients;
+use super::setup::{Join, connect_endpoints};
+use super::tokens::endpoints;
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::{Connects, Idle};
@@ -22,9 +23,11 @@ const FIRST: usize = 100;
 pub(crate) fn connects(options: &Connects) -> Result<Value> {
     let mut fleet = Fleet::new()?;
     // The first connections, which also cause one-time initialisation, are not measured.
-    connect_clients(&mut fleet, options.server, FIRST, false)?;
+    let all = endpoints(options.tokens.as_deref(), FIRST + options.count)?;
+    let (first, measured) = all.split_at(FIRST);
+    connect_endpoints(&mut fleet, options.server, first, Join::Nothing)?;
     let measurement = Measurement::begin(&options.measure)?;
-    connect_clients(&mut fleet, options.server, options.count, false)?;
+    connect_endpoints(&mut fleet, options.server, measured, Join::Nothing)?;
     let usage = measurement.end()?;
     let report = json!({
         "scenario": "connects",
@@ -40,10 +43,17 @@ pub(crate) fn connects(options: &Connects) -> Result<Value> {
 pub(crate) fn idle(options: &Idle) -> Result<Value> {
     let server = options.measure.first().context("idle needs --measure")?;
     let mut fleet = Fleet::new()?;
-    connect_clients(&mut fleet, options.server, FIRST, true)?;
+    let all = endpoints(options.tokens.as_deref(), FIRST + options.count)?;
+    let (first, measured) = all.split_at(FIRST);
+    // A token puts its client into the room.
+    let join = match options.tokens {
+        Some(_) => Join::Nothing,
+        None => Join::Shared,
+    };
+    connect_endpoints(&mut fleet, options.server, first, join)?;
     sleep(SETTLE);
     let before = server.rss_kb()?;
-    let room = connect_clients(&mut fleet, options.server, options.count, true)?;
+    let room = connect_endpoints(&mut fleet, options.server, measured, join)?;
     let mut watch = Watch::default();
     let settled = Instant::now() + SETTLE;
     while Instant::now() < settled {

@@ -1,6 +1,7 @@
 //! Pending joins. A join that the server does not ack is retried, and counted.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{JOIN_ACK, ROOM};
@@ -9,8 +10,29 @@ use crate::fleet::Turn;
 /// A join without an ack is retried after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// The name of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Room {
+    /// The room that all share.
+    #[default]
+    Shared,
+    /// The room of this connection alone.
+    Own(usize),
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared => f.write_str(ROOM),
+            Self::Own(id) => write!(f, "{ROOM}-{id}"),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Joins {
+    /// Whether each connection joins a room of its own.
+    pub(crate) to_own: bool,
     /// By connection: when its join was sent.
     open: BTreeMap<usize, Instant>,
     /// Joins that were retried.
@@ -19,9 +41,13 @@ pub(crate) struct Joins {
 
 impl Joins {
     pub(crate) fn send(&mut self, id: usize, turn: &mut Turn<'_>) {
+        let room = match self.to_own {
+            true => Room::Own(id),
+            false => Room::Shared,
+        };
         turn.send(
             id,
-            format_args!(r#"42{JOIN_ACK}["roomwire:join","{ROOM}"]"#),
+            format_args!(r#"42{JOIN_ACK}["roomwire:join","{room}"]"#),
         );
         self.open.insert(id, turn.now);
     }

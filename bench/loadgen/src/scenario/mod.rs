@@ -3,6 +3,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod churn;
+pub(crate) mod emit;
 pub(crate) mod fanout;
 pub(crate) mod hold;
 pub(crate) mod joins;
@@ -10,7 +11,9 @@ pub(crate) mod open_webui;
 pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod setup;
+pub(crate) mod tokens;
 pub(crate) mod verify;
+pub(crate) mod webhook;
 
 use std::time::Duration;
 

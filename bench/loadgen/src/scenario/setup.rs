@@ -7,46 +7,68 @@ use anyhow::{Result, bail};
 
 use super::joins::Joins;
 use super::{TICK, accepted};
-use crate::client::ClientEvent;
+use crate::client::{ClientEvent, Endpoint};
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::watchdog::Watchdog;
 
 /// Connections that are set up at the same time.
 pub(crate) const WINDOW: usize = 64;
 
-/// Clients that are connected, and joined if requested.
+/// Clients that are connected, and have joined if requested.
 pub(crate) struct ConnectedClients {
     pub(crate) ids: Vec<usize>,
     /// Joins that were retried, since the server did not ack the first.
     pub(crate) rejoins: u64,
 }
 
+/// What clients do once they are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Join {
+    #[default]
+    Nothing,
+    /// Join the room that all share.
+    Shared,
+    /// Join a room of their own.
+    Own,
+}
+
 #[derive(Default)]
 struct Setup {
-    /// Whether clients join the room.
-    to_join: bool,
+    join: Join,
     joins: Joins,
     complete: usize,
     lost: usize,
     rejected: Option<String>,
 }
 
-/// Connects `count` clients to `target`; they join the room if `to_join` is set.
+/// Connects `count` clients to `target`, without credentials.
 pub(crate) fn connect_clients(
     fleet: &mut Fleet,
     target: SocketAddr,
     count: usize,
-    to_join: bool,
+    join: Join,
 ) -> Result<ConnectedClients> {
+    connect_endpoints(fleet, target, &vec![Endpoint::default(); count], join)
+}
+
+/// Connects a client to each of `endpoints` at `target`.
+pub(crate) fn connect_endpoints(
+    fleet: &mut Fleet,
+    target: SocketAddr,
+    endpoints: &[Endpoint],
+    join: Join,
+) -> Result<ConnectedClients> {
+    let count = endpoints.len();
     let mut setup = Setup {
-        to_join,
+        join,
         ..Setup::default()
     };
+    setup.joins.to_own = join == Join::Own;
     let mut ids = Vec::with_capacity(count);
     let mut watchdog = Watchdog::new("clients connect and join");
     while setup.complete < count {
         while ids.len() < count && ids.len() - setup.complete < WINDOW {
-            ids.push(fleet.open(target)?);
+            ids.push(fleet.open_endpoint(target, endpoints[ids.len()].clone())?);
         }
         fleet.turn(TICK, &mut setup)?;
         fleet.act(&mut setup, |setup, turn| setup.joins.retry_overdue(turn));
@@ -78,15 +100,15 @@ impl Setup {
 impl Observer for Setup {
     fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
         match event {
-            ClientEvent::Ready if self.to_join => self.joins.send(id, turn),
-            ClientEvent::Ready => self.complete += 1,
+            ClientEvent::Ready if self.join == Join::Nothing => self.complete += 1,
+            ClientEvent::Ready => self.joins.send(id, turn),
             ClientEvent::Ack(_, arguments) if !accepted(arguments) => {
                 self.rejected = Some(arguments.to_owned())
             }
             // The second ack of a retried join is not counted.
             ClientEvent::Ack(..) => self.complete += usize::from(self.joins.complete(id)),
             ClientEvent::Closed => self.lost += 1,
-            ClientEvent::Event(_) => {}
+            ClientEvent::Event(_) | ClientEvent::Response(..) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::probe::{is_probe, probe};
 use super::report::with_faults;
-use super::setup::connect_clients;
+use super::setup::{Join, connect_clients};
 use super::{ROOM, TICK, accepted};
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
@@ -36,8 +36,8 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     ensure!(options.members > 2, "verify needs at least 3 members");
     let mut fleet = Fleet::new()?;
     let publish_at = options.publish_at.unwrap_or(options.server);
-    let outsider = connect_clients(&mut fleet, publish_at, 1, false)?.ids[0];
-    let members = connect_clients(&mut fleet, options.server, options.members, true)?.ids;
+    let outsider = connect_clients(&mut fleet, publish_at, 1, Join::Nothing)?.ids[0];
+    let members = connect_clients(&mut fleet, options.server, options.members, Join::Shared)?.ids;
     probe(&mut fleet, outsider, &members)?;
     let mut verify = Verify {
         publishers: [outsider, members[0]],
@@ -190,7 +190,7 @@ impl Observer for Verify {
                 self.record_difference(format!("ack {ack} of {id}: {arguments:.100}"))
             }
             ClientEvent::Closed => self.record_difference(format!("connection {id} ended early")),
-            ClientEvent::Ready => {}
+            ClientEvent::Ready | ClientEvent::Response(..) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ mod stream;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 pub(crate) use joined::run as joined;
@@ -16,6 +16,7 @@ pub(crate) use stream::run as stream;
 
 use crate::client::Endpoint;
 use crate::procstat::Usage;
+use crate::scenario::tokens;
 
 /// The path of Open WebUI's sockets.
 const PATH: &str = "/ws/socket.io/";
@@ -29,9 +30,7 @@ struct Tokens {
 
 impl Tokens {
     fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let mut warm_up: Vec<Rc<str>> = text.lines().map(Rc::from).collect();
+        let mut warm_up = tokens::read(path)?;
         ensure!(warm_up.len() > 1, "{} needs two tokens", path.display());
         let measured = warm_up.split_off(1);
         Ok(Self { warm_up, measured })
@@ -41,7 +40,7 @@ impl Tokens {
 fn endpoint(token: &str) -> Endpoint {
     Endpoint {
         path: PATH.into(),
-        auth: json!({ "token": token }).to_string().into(),
+        ..tokens::endpoint(token)
     }
 }
 

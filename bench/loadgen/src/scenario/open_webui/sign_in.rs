@@ -105,7 +105,7 @@ impl Observer for SignIn<'_> {
             ClientEvent::Ack(_, "[true]") => self.complete += 1,
             ClientEvent::Ack(_, arguments) => self.rejected = Some(format!("chat: {arguments}")),
             ClientEvent::Closed => self.lost += 1,
-            ClientEvent::Event(_) => {}
+            ClientEvent::Event(_) | ClientEvent::Response(..) => {}
         }
     }
 }

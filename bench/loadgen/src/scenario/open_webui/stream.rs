@@ -175,7 +175,7 @@ impl Observer for Stream<'_> {
                 None => self.unexpected += 1,
             },
             ClientEvent::Closed => self.lost += 1,
-            ClientEvent::Ready | ClientEvent::Ack(..) => {}
+            ClientEvent::Ready | ClientEvent::Ack(..) | ClientEvent::Response(..) => {}
         }
     }
 }
