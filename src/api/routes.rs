@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use actix_web::error::PayloadError;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
+use futures_util::Stream;
 use serde::Serialize;
 
 use super::audit;
@@ -22,7 +24,6 @@ use super::state::{Api, ApiSlot};
 use crate::clock;
 use crate::health::Phase;
 use crate::metrics::labels::ApiResult;
-use crate::transport::body::Body;
 use crate::transport::post_body::{BodyError, read};
 use crate::verbs::{VERBS, VerbRequest};
 
@@ -30,7 +31,11 @@ const JSON: &str = "application/json";
 const BATCH: &str = "batch";
 
 /// Responds to a request for a path of the API.
-pub async fn serve(slot: &ApiSlot, request: HttpRequest, body: Body) -> HttpResponse {
+pub async fn serve(
+    slot: &ApiSlot,
+    request: HttpRequest,
+    body: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+) -> HttpResponse {
     let path = request.path().strip_prefix(PREFIX).unwrap_or_default();
     let path = path.trim_start_matches('/');
     if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -67,7 +72,12 @@ fn result_of(status: StatusCode) -> ApiResult {
     }
 }
 
-async fn respond(api: &Arc<Api>, verb: &str, request: &HttpRequest, body: Body) -> HttpResponse {
+async fn respond(
+    api: &Arc<Api>,
+    verb: &str,
+    request: &HttpRequest,
+    body: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+) -> HttpResponse {
     let accepted = match accept(api, verb, request) {
         Ok(key) => read_body(api, request, body).await.map(|body| (key, body)),
         Err(error) => Err(error),
@@ -119,7 +129,11 @@ fn unknown(verb: &str) -> ApiError {
     }
 }
 
-async fn read_body(api: &Api, request: &HttpRequest, body: Body) -> Result<Bytes, ApiError> {
+async fn read_body(
+    api: &Api,
+    request: &HttpRequest,
+    body: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+) -> Result<Bytes, ApiError> {
     let limit = api.settings.max_body;
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());

@@ -1,9 +1,9 @@
 //! Reads the body of a POST.
 
+use actix_web::error::PayloadError;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 
-use super::body::Body;
 use crate::limits::{HeldBody, Limit};
 
 /// A body is read to its end, to be rejected with a response, up to this many times the limit.
@@ -25,7 +25,7 @@ pub enum BodyError {
 /// # Errors
 /// The body is not to be delivered.
 pub async fn read(
-    mut payload: Body,
+    mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
     held: &mut HeldBody,
 ) -> Result<Bytes, BodyError> {

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::history::{Connection, ConnectionId, Emit, EmitId, History, Received, Request, Stay};
+use super::history::{
+    Connection, ConnectionId, Emit, EmitId, History, Received, Request, Sender, Stay,
+};
 
 /// Time of a run, shared by its parts.
 #[derive(Clone)]
@@ -42,12 +44,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the main namespace over `session`, which lives on `node`.
-    pub fn connect(run: &Run, node: usize, session: Addr<Session>) -> Rc<Self> {
+    /// Connects `user` to the main namespace over `session`, which lives on `node`.
+    pub fn connect(run: &Run, node: usize, user: &str, session: Addr<Session>) -> Rc<Self> {
+        let began = run.now();
         let connection = {
             let mut history = run.history.borrow_mut();
             history.connections.push(Connection {
                 node,
+                user: user.to_owned(),
+                began,
                 ..Connection::default()
             });
             history.connections.len() - 1
@@ -60,10 +65,10 @@ impl Client {
             next_ack: Cell::new(0),
             reads_from: Rc::new(Cell::new(Instant::now())),
         });
-        run.note(format_args!("c{connection} connects to n{node}"));
+        run.note(format_args!("c{connection} connects to n{node} as {user}"));
         actix_rt::spawn(write(session.clone(), outgoing));
         actix_rt::spawn(Rc::clone(&client).read(session));
-        client.send("40".to_owned());
+        client.send(format!("40{}", json!({ "user": user })));
         client
     }
 
@@ -100,9 +105,11 @@ impl Client {
     pub fn join(&self, room: &str) {
         self.run
             .note(format_args!("c{} joins {room}", self.connection));
+        let requested = self.run.now();
         self.with(|connection| {
             connection.stays.push(Stay {
                 room: room.to_owned(),
+                requested,
                 joined: None,
                 left: None,
             });
@@ -122,7 +129,7 @@ impl Client {
         let id = {
             let mut history = self.run.history.borrow_mut();
             history.emits.push(Emit {
-                sender: self.connection,
+                sender: Sender::Client(self.connection),
                 room: room.to_owned(),
                 sent: self.run.now(),
             });
@@ -219,7 +226,11 @@ impl Client {
         } else if let Some(data) = packet.strip_prefix("40") {
             let data: Value = serde_json::from_str(data).unwrap();
             let sid = data["sid"].as_str().map(str::to_owned);
-            self.with(|connection| connection.sid = sid);
+            let now = self.run.now();
+            self.with(|connection| {
+                connection.sid = sid;
+                connection.connected = Some(now);
+            });
         } else if let Some(event) = packet.strip_prefix("42") {
             let (ack, event) = event.split_at(digits(event));
             self.receive_event(ack, event);

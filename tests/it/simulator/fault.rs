@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Time after a fault during which its nodes may still lack events.
-const SETTLING: Duration = Duration::from_secs(3);
+pub const SETTLING: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -30,5 +30,15 @@ impl Fault {
     pub fn covers(&self, node: usize, at: Duration) -> bool {
         let over = self.end.is_some_and(|end| end + SETTLING < at);
         self.node == node && self.begin <= at + SETTLING && !over
+    }
+
+    /// Whether it lasted at any time from `from` to `to`.
+    pub fn overlaps(&self, from: Duration, to: Duration) -> bool {
+        self.begin <= to && self.end.is_none_or(|end| end >= from)
+    }
+
+    /// Whether its node receives no heartbeats, its own included: what it knows of the other nodes does not change.
+    pub fn stops_time(&self) -> bool {
+        matches!(self.kind, Kind::Partition | Kind::Deaf)
     }
 }

@@ -3,15 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::fault::Fault;
 
 /// One connection of a client; a client that reconnects is another one.
 pub type ConnectionId = usize;
 pub type EmitId = usize;
 
+/// Who sent an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sender {
+    Client(ConnectionId),
+    /// A backend, by a request to this node.
+    Api(usize),
+    /// The same for an emit that follows a query, which may take 2 s.
+    Call(usize),
+}
+
 #[derive(Debug, Clone)]
 pub struct Emit {
-    pub sender: ConnectionId,
+    pub sender: Sender,
     pub room: String,
     pub sent: Duration,
 }
@@ -35,6 +47,7 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub struct Stay {
     pub room: String,
+    pub requested: Duration,
     /// When the ack arrived, from which on events of every node are delivered.
     pub joined: Option<Duration>,
     pub left: Option<Duration>,
@@ -43,6 +56,10 @@ pub struct Stay {
 #[derive(Debug, Default)]
 pub struct Connection {
     pub node: usize,
+    pub user: String,
+    pub began: Duration,
+    /// When the response to its CONNECT arrived.
+    pub connected: Option<Duration>,
     pub sid: Option<String>,
     pub received: Vec<Received>,
     pub requests: BTreeMap<u64, Request>,
@@ -53,8 +70,57 @@ pub struct Connection {
     pub paused: Vec<(Duration, Duration)>,
 }
 
+/// A process, also after its end.
+#[derive(Debug, Clone)]
+pub struct NodeLife {
+    pub name: String,
+    pub workers: usize,
+    pub started: Duration,
+}
+
+/// What a backend requests of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// The sockets of a room.
+    Sockets(String),
+    /// One socket by its id.
+    Socket(ConnectionId),
+    Everybody,
+    Members(String),
+    Rooms,
+    /// All users who are online.
+    Users,
+    /// Users by name.
+    Named,
+    Info,
+    /// An emit whose recipients are counted.
+    Emit(EmitId),
+    /// An emit whose acks are collected for this long.
+    Call(EmitId, Duration),
+    /// Not a verb: the answers of each worker and node to one query, as names of nodes.
+    Answers,
+}
+
+/// A request of a backend.
+#[derive(Debug, Clone)]
+pub struct ApiRequest {
+    pub node: usize,
+    pub verb: Verb,
+    pub sent: Duration,
+    pub response: Option<ApiResponse>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ApiResponse {
+    pub at: Duration,
+    pub status: u16,
+    pub body: Value,
+}
+
 #[derive(Debug, Default)]
 pub struct History {
+    pub nodes: Vec<NodeLife>,
+    pub api: Vec<ApiRequest>,
     pub connections: Vec<Connection>,
     pub emits: Vec<Emit>,
     pub faults: Vec<Fault>,

@@ -1,9 +1,11 @@
 //! Whole clusters in virtual time: real shards, sessions, apps and bridges on the memory link, one seed for everything.
 //!
-//! A run starts nodes and clients, lets them join, emit and ask, and meanwhile partitions, stalls, deafens and kills
-//! nodes. Afterwards the oracles read the history. A seed repeats exactly: `scripts/simulate 0x2a` replays one,
+//! A run starts nodes and clients, lets them join, emit and ask, and backends read, emit and call over the API;
+//! meanwhile it partitions, stalls, deafens and kills nodes. Afterwards the oracles read the history. A seed repeats exactly: `scripts/simulate 0x2a` replays one,
 //! `scripts/simulate 1000` runs as many new ones.
 
+mod api_oracle;
+mod backend;
 mod client;
 mod fault;
 mod history;
@@ -34,7 +36,9 @@ fn simulate(seed: u64) -> Outcome {
         let mut world = World::start(seed).await;
         world.live().await;
         world.calm().await;
+        world.survey().await;
         let mut wrong = oracle::check(&world.run.history.borrow());
+        wrong.extend(api_oracle::check(&world.run.history.borrow()));
         wrong.extend(world.end().await);
         let trace = std::mem::take(&mut world.run.history.borrow_mut().trace);
         Outcome { wrong, trace }
@@ -108,6 +112,17 @@ fn runs_contain_what_they_test() {
         "reads nothing",
         "no_answer",
         "answer",
+        "Sockets",
+        "Members",
+        "Rooms",
+        "Users",
+        "Named",
+        "Info",
+        "Answers",
+        "Emit(",
+        "Call(",
+        r#""acks":[{"#,
+        r#""missing":[""#,
     ];
     for kind in kinds {
         assert!(traces.iter().any(|line| line.contains(kind)), "{kind}");

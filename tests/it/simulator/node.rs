@@ -4,50 +4,84 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Recipient};
-use roomwire::app::gate::Gates;
+use roomwire::api::{Api, ApiSettings, ApiSlot, KeyRing, LastSeen};
+use roomwire::app::gate::{
+    ConnectGate, Credentials, Decision, GateFactory, GateOutcome, GateRequest, Gates,
+};
 use roomwire::app::relay::{Relay, RelayParts};
 use roomwire::auth::Users;
-use roomwire::broker::{Directory, RoomBroker, Shard, ShardLimits};
+use roomwire::broker::{Directory, Ingress, RoomBroker, Shard, ShardLimits};
 use roomwire::bus::memory::{Hub, MemberId};
 use roomwire::cluster::messages::Leave;
 use roomwire::cluster::start::{BridgeContext, dialects, start_bridge};
 use roomwire::config::{Config, Reloadable};
-use roomwire::health::{BusState, Health};
+use roomwire::health::{BusState, Health, Phase};
 use roomwire::limits::{Arrival, Descriptors, Limits};
 use roomwire::metrics::Metrics;
-use roomwire::model::{NodeId, Random, TransportName, WorkerIndex};
+use roomwire::model::{Handshake, Identity, NodeId, Parser, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::Mode;
 use roomwire::session::{Identification, OpenPacket, Session, SessionSettings, Worker};
+use roomwire::store::Store;
+use serde_json::Value;
+
+use super::backend::Backend;
 
 pub struct Node {
     pub name: NodeId,
     pub member: MemberId,
     pub metrics: Arc<Metrics>,
+    pub backend: Backend,
     workers: Vec<Rc<Worker>>,
     leave: Recipient<Leave>,
 }
 
+/// What the nodes of a run have in common.
+pub struct Surroundings {
+    pub config: Config,
+    pub hub: Hub,
+    pub store: Arc<dyn Store>,
+    pub random: Arc<dyn Random>,
+}
+
 impl Node {
-    pub fn start(config: &Config, hub: &Hub, random: &Arc<dyn Random>, workers: usize) -> Self {
+    /// Starts the node with this number.
+    pub fn start(number: usize, surroundings: &Surroundings, workers: usize) -> Self {
+        let Surroundings {
+            config,
+            hub,
+            store,
+            random,
+        } = surroundings;
         let name = NodeId::random(&**random);
         let metrics = Arc::new(Metrics::default());
         let (link, events) = hub.join();
         let member = link.member();
+        let health = Arc::new(Health::new(BusState::Down, false));
+        health.set_phase(Phase::Serving);
         let context = BridgeContext {
             node: name,
             workers,
             max_depth: config.socket.max_depth,
             metrics: Arc::clone(&metrics),
-            health: Arc::new(Health::new(BusState::Down, false)),
+            health: Arc::clone(&health),
             routers: Arc::default(),
             command_observers: Vec::new(),
         };
         let dialects = dialects(&config.bus, name);
         let started = start_bridge(&config.bus, link, events, dialects, context);
+        let last_seen = LastSeen::start(
+            Arc::clone(store),
+            &config.bus.channel_prefix,
+            config.identity.user_room.clone(),
+            config.api.last_seen_time,
+        );
+        let users = Users::alone(&config.identity, name, &metrics);
         let node = NodeParts {
             config,
+            users,
+            last_seen,
             directory: started.directory,
             limits: Limits::new(
                 &config.limits,
@@ -59,10 +93,17 @@ impl Node {
             random: Arc::clone(random),
         };
         let workers = (0..workers).map(|number| node.worker(number)).collect();
+        let api = Arc::new(node.api(store, health));
+        let backend = Backend {
+            node: number,
+            ingress: api.ingress.clone(),
+            api: ApiSlot::new(api.into()),
+        };
         Self {
             name,
             member,
             metrics,
+            backend,
             workers,
             leave: started.handles.leave,
         }
@@ -86,7 +127,27 @@ impl Node {
         let now = roomwire::clock::now();
         let admission = worker.limits.admit(Arrival::Handshake, None, now).unwrap();
         let (mode, transport) = (Mode::SocketIo, TransportName::Polling);
-        Session::open(worker, mode, transport, open, admission, None, |_, _| {})
+        let credentials = Credentials {
+            handshake: Handshake {
+                query: String::new(),
+                headers: Vec::new(),
+                cookies: String::new(),
+                address: None,
+                secure: false,
+                revision: 4,
+                parser: Parser::Json,
+            },
+            identity: None,
+        };
+        Session::open(
+            worker,
+            mode,
+            transport,
+            open,
+            admission,
+            Some(credentials),
+            |_, _| {},
+        )
     }
 
     /// Ends the process: nothing that it still does reaches the bus.
@@ -102,6 +163,8 @@ impl Node {
 /// What the workers of a node share.
 struct NodeParts<'a> {
     config: &'a Config,
+    users: Arc<Users>,
+    last_seen: LastSeen,
     directory: Arc<Directory>,
     limits: Arc<Limits>,
     settings: Arc<SessionSettings>,
@@ -110,6 +173,30 @@ struct NodeParts<'a> {
 }
 
 impl NodeParts<'_> {
+    fn api(&self, store: &Arc<dyn Store>, health: Arc<Health>) -> Api {
+        let config = self.config;
+        Api {
+            ingress: Ingress::new(Arc::clone(&self.directory)),
+            keys: Reloadable::new(KeyRing::new(&config.api)),
+            settings: ApiSettings {
+                max_body: config.api.max_body,
+                max_batch: config.api.max_batch,
+                max_depth: config.socket.max_depth,
+                idempotency_time: config.api.idempotency_time,
+                audit: config.api.audit,
+                user_room: config.identity.user_room.clone(),
+                store_prefix: config.bus.channel_prefix.clone(),
+            },
+            store: Arc::clone(store),
+            last_seen: self.last_seen.clone(),
+            revocations: Arc::clone(&self.users.revocations),
+            limits: Arc::clone(&self.limits),
+            health,
+            metrics: Arc::clone(self.directory.metrics()),
+            started: roomwire::clock::now(),
+        }
+    }
+
     fn worker(&self, number: usize) -> Rc<Worker> {
         let socket = &self.config.socket;
         let limits = ShardLimits {
@@ -123,6 +210,7 @@ impl NodeParts<'_> {
         let share = Share::of(&self.budget, number);
         let index = WorkerIndex::new(number).unwrap();
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
+        shard.observe(Rc::new(self.last_seen.recorder()));
         let broker = RoomBroker::new(Rc::clone(&shard)).start();
         self.directory.enter(number, broker.recipient().into());
         let rules = Reloadable::new(self.config.app.relay.clone());
@@ -132,16 +220,30 @@ impl NodeParts<'_> {
             Rc::new(Relay::new(RelayParts::new(rules, metrics))),
             None,
             Identification {
-                gates: Gates::default(),
-                users: Users::alone(
-                    &self.config.identity,
-                    self.directory.node(),
-                    self.directory.metrics(),
-                ),
+                gates: Gates::new(&[user_gate()]),
+                users: Arc::clone(&self.users),
             },
             Arc::clone(&self.settings),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
         )
+    }
+}
+
+/// Trusts the user that a client names.
+struct UserGate;
+
+fn user_gate() -> GateFactory {
+    Arc::new(|| Box::new(UserGate) as Box<dyn ConnectGate>)
+}
+
+impl ConnectGate for UserGate {
+    fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
+        let auth: Value = serde_json::from_str(request.auth).unwrap();
+        let identity = Identity {
+            user: auth["user"].as_str().unwrap().to_owned(),
+            ..Identity::default()
+        };
+        GateOutcome::Now(Decision::Allow(identity.into()))
     }
 }

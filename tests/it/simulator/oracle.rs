@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::history::{Connection, ConnectionId, Emit, History};
+use super::backend::QUERY_TIME;
+use super::history::{Connection, ConnectionId, Emit, History, Sender};
 
 /// Maximum time from emit to delivery without faults.
 const DELIVERY: Duration = Duration::from_secs(3);
@@ -21,19 +22,22 @@ pub fn check(history: &History) -> Vec<String> {
     wrong
 }
 
-/// Events of one sender to one room arrive in the order sent, none twice.
+/// Events of one sender to one room arrive in the order sent, none twice. Calls emit later than they are requested.
 fn in_order_and_once(
     history: &History,
     number: ConnectionId,
     connection: &Connection,
     wrong: &mut Vec<String>,
 ) {
-    let mut last: BTreeMap<(ConnectionId, &str), usize> = BTreeMap::new();
+    let mut last: BTreeMap<(Sender, &str), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for received in &connection.received {
         let emit = &history.emits[received.emit];
         if !seen.insert(received.emit) {
             wrong.push(format!("c{number} received e{} twice", received.emit));
+        }
+        if matches!(emit.sender, Sender::Call(_)) {
+            continue;
         }
         let before = last.insert((emit.sender, &emit.room), received.emit);
         if let Some(before) = before.filter(|before| *before > received.emit) {
@@ -60,7 +64,7 @@ fn nothing_missing(
     for (id, emit) in history.emits.iter().enumerate() {
         if !received.contains(&id) && must_receive(history, number, connection, emit) {
             wrong.push(format!(
-                "c{number} lacks e{id}, sent to {} by c{}",
+                "c{number} lacks e{id}, sent to {} by {:?}",
                 emit.room, emit.sender
             ));
         }
@@ -68,21 +72,31 @@ fn nothing_missing(
 }
 
 /// When a connection ended. A client that did not read notices the end of its session only afterwards.
-fn end_of(connection: &Connection) -> Option<Duration> {
+pub fn end_of(connection: &Connection) -> Option<Duration> {
     let ended = connection.ended?;
     let covers = |(from, to): &&(Duration, Duration)| *from <= ended && ended <= *to + DELIVERY;
     let pauses = connection.paused.iter().filter(covers);
     Some(pauses.map(|(from, _)| *from).fold(ended, Duration::min))
 }
 
-fn must_receive(
+pub fn must_receive(
     history: &History,
     number: ConnectionId,
     connection: &Connection,
     emit: &Emit,
 ) -> bool {
-    let sender = &history.connections[emit.sender];
-    let arrived_by = emit.sent + DELIVERY;
+    let (sender, sender_node) = match emit.sender {
+        Sender::Client(sender) => {
+            let connection = &history.connections[sender];
+            (Some(connection), connection.node)
+        }
+        Sender::Api(node) | Sender::Call(node) => (None, node),
+    };
+    let after_query = match emit.sender {
+        Sender::Call(_) => QUERY_TIME,
+        _ => Duration::ZERO,
+    };
+    let arrived_by = emit.sent + after_query + DELIVERY;
     let open = |connection: &Connection| end_of(connection).is_none_or(|end| end > arrived_by);
     let faulty = |node| {
         let window = |fault: &super::fault::Fault| {
@@ -95,12 +109,12 @@ fn must_receive(
         stay.room == emit.room && in_time && stay.left.is_none_or(|left| left > arrived_by)
     });
     let addressed = connection.sid.as_ref() == Some(&emit.room);
-    emit.sender != number
+    emit.sender != Sender::Client(number)
         && (member || addressed)
         && open(connection)
-        && open(sender)
+        && sender.is_none_or(open)
         && !faulty(connection.node)
-        && !faulty(sender.node)
+        && !faulty(sender_node)
 }
 
 /// Every request gets a response while its connection lives.

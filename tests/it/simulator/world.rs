@@ -6,38 +6,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomwire::bus::memory::{Faults, Hub};
-use roomwire::config::Config;
-use roomwire::model::Random;
+use roomwire::store::MemoryStore;
 use tokio::time::{Instant, sleep};
 
+use super::backend::KEY;
 use super::client::{Client, Run};
 use super::fault::{Fault, Kind};
-use super::history::History;
-use super::node::Node;
+use super::history::{History, NodeLife, Verb};
+use super::node::{Node, Surroundings};
 use super::random::{Chance, SeededIds};
 use crate::support::server::config;
 
-const ROOMS: [&str; 4] = ["lobby", "news", "team:1", "team:2"];
+pub const USERS: [&str; 4] = ["anna", "ben", "carla", "dan"];
+pub const ROOMS: [&str; 4] = ["lobby", "news", "team:1", "team:2"];
 /// Usual delay of a message on the bus.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
 /// Bytes that one client may leave unread: small, so that some clients become slow consumers.
-const OUTBOX: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("SOCKET__OUTBOX_LIMIT", "8KiB"),
     ("SOCKET__OUTBOX_HARD_LIMIT", "24KiB"),
     ("ENGINE__MAX_PAYLOAD", "8KiB"),
     ("LIMITS__PER_CLIENT", "off"),
+    ("API__KEY", KEY),
 ];
 
 pub struct World {
     pub run: Run,
-    pub hub: Hub,
+    surroundings: Surroundings,
     /// By number; `None` once killed.
     pub nodes: Vec<Option<Node>>,
     pub clients: Vec<Rc<Client>>,
     /// The maximum of bytes queued on one node at any time.
     pub most_queued: i64,
-    config: Config,
-    random: Arc<dyn Random>,
     chance: Chance,
 }
 
@@ -50,6 +50,12 @@ enum Step {
     EmitToSocket,
     Ask,
     Burst,
+    /// A request of a backend that reads.
+    Read,
+    /// A request of a backend to emit, with the number of recipients.
+    ApiEmit,
+    /// A request of a backend to emit and collect the acks.
+    Call,
     PauseClient,
     Close,
     Partition,
@@ -60,7 +66,7 @@ enum Step {
     Heal,
 }
 
-const STEPS: [(usize, Step); 15] = [
+const STEPS: [(usize, Step); 18] = [
     (10, Step::Connect),
     (22, Step::Join),
     (8, Step::Leave),
@@ -68,6 +74,9 @@ const STEPS: [(usize, Step); 15] = [
     (10, Step::EmitToSocket),
     (8, Step::Ask),
     (4, Step::Burst),
+    (30, Step::Read),
+    (6, Step::ApiEmit),
+    (6, Step::Call),
     (3, Step::PauseClient),
     (3, Step::Close),
     (2, Step::Partition),
@@ -78,6 +87,9 @@ const STEPS: [(usize, Step); 15] = [
     (4, Step::Heal),
 ];
 
+/// Makes the request of a backend about a room, or about everything.
+type OfRoom = fn(String) -> Verb;
+
 impl World {
     pub async fn start(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
@@ -87,12 +99,15 @@ impl World {
         };
         let mut world = Self {
             run,
-            hub: Hub::seeded(chance.next()),
+            surroundings: Surroundings {
+                config: config(&SETTINGS),
+                hub: Hub::seeded(chance.next()),
+                store: Arc::new(MemoryStore::default()),
+                random: Arc::new(SeededIds::new(chance.next())),
+            },
             nodes: Vec::new(),
             clients: Vec::new(),
             most_queued: 0,
-            config: config(&OUTBOX),
-            random: Arc::new(SeededIds::new(chance.next())),
             chance,
         };
         for _ in 0..world.chance.between(2, 4) {
@@ -124,6 +139,33 @@ impl World {
         sleep(Duration::from_secs(60)).await;
     }
 
+    /// Lets a backend of every node read everything, one request after the other.
+    pub async fn survey(&self) {
+        for node in self.nodes.iter().flatten() {
+            for room in ROOMS {
+                node.backend
+                    .request(&self.run, Verb::Sockets(room.to_owned()));
+                node.backend
+                    .request(&self.run, Verb::Members(room.to_owned()));
+            }
+            for verb in [
+                Verb::Everybody,
+                Verb::Rooms,
+                Verb::Users,
+                Verb::Named,
+                Verb::Info,
+                Verb::Answers,
+            ] {
+                node.backend.request(&self.run, verb);
+            }
+            for client in self.open_clients() {
+                node.backend
+                    .request(&self.run, Verb::Socket(client.connection));
+            }
+        }
+        sleep(Duration::from_secs(5)).await;
+    }
+
     /// Closes all clients; returns what the nodes still hold, which should be nothing.
     pub async fn end(&mut self) -> Vec<String> {
         for client in self.open_clients() {
@@ -131,11 +173,11 @@ impl World {
         }
         sleep(Duration::from_secs(120)).await;
         // A new node has only the subscriptions that every node keeps.
-        let fresh = Node::start(&self.config, &self.hub, &self.random, 1);
+        let fresh = Node::start(self.nodes.len(), &self.surroundings, 1);
         // Heartbeats never end: without latency none of them is in flight.
         self.remove_latency();
         sleep(Duration::from_secs(1)).await;
-        let subscriptions = self.hub.channel_count(fresh.member);
+        let subscriptions = self.surroundings.hub.channel_count(fresh.member);
         let mut wrong = Vec::new();
         let mut expect = |what: String, expected: i64, found: i64| {
             if expected != found {
@@ -153,7 +195,7 @@ impl World {
                 0,
                 metrics.send_queue_bytes.get(),
             );
-            let channels = self.hub.channel_count(node.member);
+            let channels = self.surroundings.hub.channel_count(node.member);
             expect(
                 format!("n{number} subscriptions"),
                 subscriptions as i64,
@@ -163,7 +205,7 @@ impl World {
         expect(
             "messages in flight".to_owned(),
             0,
-            self.hub.in_flight() as i64,
+            self.surroundings.hub.in_flight() as i64,
         );
         let limit = self.queue_limit();
         if self.most_queued > limit {
@@ -177,7 +219,7 @@ impl World {
 
     /// Bytes that the clients of one node may leave unread: each the hard limit and one packet on top.
     fn queue_limit(&self) -> i64 {
-        let limits = &self.config;
+        let limits = &self.surroundings.config;
         let client = limits.socket.outbox_hard_limit + limits.engine.max_payload;
         (client * self.clients.len()) as i64
     }
@@ -196,6 +238,9 @@ impl World {
             Step::Emit => self.emit(false, 1),
             Step::Ask => self.emit(true, 1),
             Step::Burst => self.emit(false, 60),
+            Step::Read => self.read(),
+            Step::ApiEmit => self.api_emit(false),
+            Step::Call => self.api_emit(true),
             Step::EmitToSocket => self.emit_to_socket(),
             Step::PauseClient => self.pause_client(),
             Step::Close => self.close(),
@@ -215,9 +260,14 @@ impl World {
             return;
         }
         let workers = self.chance.between(1, 3);
-        let node = Node::start(&self.config, &self.hub, &self.random, workers);
         let number = self.nodes.len();
+        let node = Node::start(number, &self.surroundings, workers);
         let name = node.name;
+        self.run.history.borrow_mut().nodes.push(NodeLife {
+            name: name.to_string(),
+            workers,
+            started: self.run.now(),
+        });
         self.run
             .note(format_args!("n{number} is {name}, {workers} workers"));
         self.nodes.push(Some(node));
@@ -227,7 +277,8 @@ impl World {
     fn remove_latency(&self) {
         for from in self.nodes.iter().flatten() {
             for to in self.nodes.iter().flatten() {
-                self.hub
+                self.surroundings
+                    .hub
                     .set_faults(from.member, to.member, Faults::default());
             }
         }
@@ -247,7 +298,9 @@ impl World {
                     self.is_faulty(number, Kind::Stall) || self.is_faulty(other, Kind::Stall);
                 let late = Duration::from_secs(2);
                 let time = if stalled { (late, late) } else { LATENCY };
-                self.hub.set_faults(from.member, to.member, delay(time));
+                self.surroundings
+                    .hub
+                    .set_faults(from.member, to.member, delay(time));
             }
         }
     }
@@ -282,8 +335,9 @@ impl World {
         let number = alive[self.chance.below(alive.len())];
         if let Some(node) = &self.nodes[number] {
             let session = node.open_session(self.chance.below(node.workers()));
+            let user = USERS[self.chance.below(USERS.len())];
             self.clients
-                .push(Client::connect(&self.run, number, session));
+                .push(Client::connect(&self.run, number, user, session));
         }
     }
 
@@ -336,6 +390,43 @@ impl World {
         }
     }
 
+    fn any_node(&mut self) -> usize {
+        let alive = self.alive();
+        alive[self.chance.below(alive.len())]
+    }
+
+    fn read(&mut self) {
+        let room = ROOMS[self.chance.below(ROOMS.len())].to_owned();
+        let verbs: [(usize, OfRoom); 8] = [
+            (4, Verb::Sockets),
+            (1, |_| Verb::Everybody),
+            (2, Verb::Members),
+            (1, |_| Verb::Rooms),
+            (1, |_| Verb::Users),
+            (1, |_| Verb::Named),
+            (2, |_| Verb::Info),
+            (2, |_| Verb::Answers),
+        ];
+        let verb = self.chance.weighted(&verbs)(room);
+        let number = self.any_node();
+        if let Some(node) = &self.nodes[number] {
+            node.backend.request(&self.run, verb);
+        }
+    }
+
+    fn api_emit(&mut self, with_acks: bool) {
+        let room = ROOMS[self.chance.below(ROOMS.len())];
+        let time = self.chance.milliseconds(1_000, 6_000);
+        let number = self.any_node();
+        let Some(node) = &self.nodes[number] else {
+            return;
+        };
+        match with_acks {
+            false => node.backend.emit(&self.run, room),
+            true => node.backend.call(&self.run, room, time),
+        }
+    }
+
     fn pause_client(&mut self) {
         let time = self.chance.milliseconds(500, 15_000);
         if let Some(client) = self.any_client() {
@@ -369,8 +460,8 @@ impl World {
             return;
         };
         match kind {
-            Kind::Partition => self.hub.cut(node.member),
-            Kind::Deaf => self.hub.deafen(node.member, true),
+            Kind::Partition => self.surroundings.hub.cut(node.member),
+            Kind::Deaf => self.surroundings.hub.deafen(node.member, true),
             Kind::Stall => self.set_latency(),
             Kind::Death => {}
         }
@@ -401,7 +492,7 @@ impl World {
             }
         }
         if let Some(node) = self.nodes[number].take() {
-            node.kill(&self.hub);
+            node.kill(&self.surroundings.hub);
         }
     }
 
@@ -422,8 +513,8 @@ impl World {
             .note(format_args!("n{number}: {:?} ends", healed.kind));
         if let Some(node) = &self.nodes[number] {
             match healed.kind {
-                Kind::Partition => self.hub.heal(node.member),
-                Kind::Deaf => self.hub.deafen(node.member, false),
+                Kind::Partition => self.surroundings.hub.heal(node.member),
+                Kind::Deaf => self.surroundings.hub.deafen(node.member, false),
                 Kind::Stall => self.set_latency(),
                 Kind::Death => {}
             }
