@@ -5,6 +5,8 @@
 //! Results go to standard output, problems to standard error.
 
 mod api;
+mod connection;
+mod exchange;
 mod request;
 pub mod rules;
 pub mod signals;

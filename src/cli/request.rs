@@ -1,38 +1,18 @@
-//! Sends one HTTP/1.1 request to the running node that has the same configuration, without a runtime.
-//!
-//! Used by the verbs of the API, by `roomwire drain`, and by `roomwire health`, which containers run every few seconds,
-//! so it must be fast and small.
+//! Requests to the running node that has the same configuration.
 
-use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::time::{Duration, Instant};
 
+use super::connection::{NodeEndpoint, connect};
+use super::exchange::{Exchange, Response, TIMEOUT, send};
 use crate::config::{BindAddress, Secret, ServerConfig};
 
-/// Time limit for the whole request; a node that is slower is considered dead.
-const TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that a node needs to exit after its drain.
 const EXIT_TIME: Duration = Duration::from_secs(10);
 /// Time between two checks whether a node has exited.
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
-/// Size limit of a response in bytes, above the size of any response to these requests.
-const MAX_RESPONSE: u64 = 64 << 10;
 /// Size limit of an answer of the API in bytes.
 const MAX_ANSWER: u64 = 64 << 20;
-
-/// The response of a node.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) body: String,
-}
-
-impl fmt::Display for Response {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.body.trim_end())
-    }
-}
 
 /// The address of the node: its internal listener, or its public listener if it has no internal one.
 ///
@@ -84,7 +64,8 @@ pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
     }
     let at = address(server)?;
     let token = server.drain_token.as_ref();
-    match send(&at, &Exchange::short("POST", "/drain", token))? {
+    let endpoint = NodeEndpoint::plain(at.clone());
+    match send(&endpoint, &Exchange::short("POST", "/drain", token))? {
         response if response.status == 202 => Ok(at),
         response => Err(format!("{at} rejected the request: {response}")),
     }
@@ -116,7 +97,8 @@ pub(super) fn wait_for_exit(at: &BindAddress, timeout: Duration) -> Result<Strin
 /// # Errors
 /// There is no valid HTTP response within two seconds. The text names the address and the reason.
 pub(super) fn get(at: &BindAddress, path: &str) -> Result<Response, String> {
-    send(at, &Exchange::short("GET", path, None))
+    let endpoint = NodeEndpoint::plain(at.clone());
+    send(&endpoint, &Exchange::short("GET", path, None))
 }
 
 /// Sends a POST request with a JSON body.
@@ -124,7 +106,7 @@ pub(super) fn get(at: &BindAddress, path: &str) -> Result<Response, String> {
 /// # Errors
 /// There is no valid HTTP response within `time`. The text names the address and the reason.
 pub(super) fn post(
-    at: &BindAddress,
+    endpoint: &NodeEndpoint,
     path: &str,
     token: &Secret,
     body: &str,
@@ -138,114 +120,13 @@ pub(super) fn post(
         time,
         limit: MAX_ANSWER,
     };
-    send(at, &exchange)
-}
-
-/// A request, and the limits of its response.
-struct Exchange<'a> {
-    method: &'a str,
-    path: &'a str,
-    token: Option<&'a Secret>,
-    /// JSON.
-    body: Option<&'a str>,
-    time: Duration,
-    /// Bytes of the response.
-    limit: u64,
-}
-
-impl<'a> Exchange<'a> {
-    /// A request without a body, to which a node responds at once.
-    fn short(method: &'a str, path: &'a str, token: Option<&'a Secret>) -> Self {
-        Self {
-            method,
-            path,
-            token,
-            body: None,
-            time: TIMEOUT,
-            limit: MAX_RESPONSE,
-        }
-    }
-
-    /// The bytes of the request.
-    fn encoded(&self, at: &BindAddress) -> String {
-        let (method, path) = (self.method, self.path);
-        let token = self
-            .token
-            .map(|token| format!("Authorization: Bearer {}\r\n", token.expose()));
-        let token = token.unwrap_or_default();
-        let json = self
-            .body
-            .map_or("", |_| "Content-Type: application/json\r\n");
-        let body = self.body.unwrap_or_default();
-        let length = body.len();
-        format!(
-            "{method} {path} HTTP/1.1\r\nHost: {at}\r\n{token}{json}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-        )
-    }
-}
-
-fn send(at: &BindAddress, exchange: &Exchange<'_>) -> Result<Response, String> {
-    let text = run(at, exchange).map_err(|error| {
-        // The error of an expired timeout depends on the system.
-        let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
-        if late {
-            format!("{at} did not respond within {} s", exchange.time.as_secs())
-        } else {
-            format!("{at}: {error}")
-        }
-    })?;
-    parse(&text).ok_or_else(|| format!("{at} sent no valid HTTP response"))
-}
-
-fn run(at: &BindAddress, exchange: &Exchange<'_>) -> io::Result<String> {
-    let deadline = Instant::now() + exchange.time;
-    let left = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        (!left.is_zero())
-            .then_some(left)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
-    };
-    let mut stream = connect(at, exchange.time)?;
-    stream.set_write_timeout(Some(left()?))?;
-    stream.write_all(exchange.encoded(at).as_bytes())?;
-    let mut text = Vec::new();
-    let mut limited = (&stream).take(exchange.limit);
-    let mut piece = [0; 4096];
-    loop {
-        stream.set_read_timeout(Some(left()?))?;
-        match limited.read(&mut piece)? {
-            0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
-            count => text.extend_from_slice(&piece[..count]),
-        }
-    }
-}
-
-/// Connects to the first address of the host that accepts. `time` is the limit for all addresses together.
-fn connect(at: &BindAddress, time: Duration) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + time;
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in (at.host.as_str(), at.port).to_socket_addrs()? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-/// Status and body of a response that ends with its connection.
-fn parse(text: &str) -> Option<Response> {
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    Some(Response {
-        status: status.parse().ok()?,
-        body: body.to_owned(),
-    })
+    send(endpoint, &exchange)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     fn server(internal: Option<(&str, u16)>, public: (&str, u16)) -> ServerConfig {
@@ -299,26 +180,6 @@ mod tests {
             address(&behind_proxy).unwrap().to_string(),
             "127.0.0.1:9090"
         );
-    }
-
-    #[test]
-    fn responses_are_parsed() {
-        let ok = parse("HTTP/1.1 200 OK\r\nx: y\r\n\r\nok\n");
-        assert_eq!(
-            ok,
-            Some(Response {
-                status: 200,
-                body: "ok\n".to_owned()
-            })
-        );
-        for text in [
-            "",
-            "SSH-2.0\r\n\r\n",
-            "HTTP/1.1 200",
-            "HTTP/1.1 x OK\r\n\r\n",
-        ] {
-            assert_eq!(parse(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 /// The files of connections to one kind of server, all in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,19 +60,21 @@ pub fn client_config(
         Some(path) => authorities(keys.ca, path)?,
         None => system_authorities(keys.ca)?,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
+    let builder = builder()?.with_root_certificates(roots);
     match &files.identity {
         Some((certificate, key)) => identified(builder, certificate, key, keys),
         None => Ok(builder.with_no_client_auth()),
     }
 }
 
-type Builder = ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+pub(super) fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, InvalidTls> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    Ok(builder.with_safe_default_protocol_versions()?)
+}
 
-fn identified(
-    builder: Builder,
+/// The settings with this client certificate and its private key.
+pub(super) fn identified(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
     certificate: &Path,
     key: &Path,
     keys: ClientTlsKeys,
@@ -101,7 +104,8 @@ fn authorities(key: &'static str, path: &Path) -> Result<RootCertStore, InvalidT
     Ok(roots)
 }
 
-fn certificates(
+/// The certificates of a file, at least one.
+pub(super) fn certificates(
     key: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {

@@ -7,7 +7,9 @@
 mod certificate;
 mod client;
 mod identity;
+mod pinned;
 
 pub use certificate::{Certificate, CertificateError, TlsFiles};
 pub use client::{ClientTlsFiles, ClientTlsKeys, InvalidTls, client_config};
 pub use identity::{Reloaded, TlsIdentity};
+pub use pinned::pinned_config;

@@ -369,6 +369,23 @@ async fn an_event_after_a_join_of_its_batch_reaches_the_new_members_of_all_nodes
 }
 
 #[actix_rt::test]
+async fn a_room_is_closed_for_members_who_joined_just_before() {
+    let cluster = cluster().await;
+    let [first, second] = &cluster.nodes;
+    let (a, b) = (first.member().await, second.member().await);
+    let join = json!({"sockets": [a.socket, b.socket], "rooms": ["new"]});
+    let (close, members) = (json!({"room": "new"}), json!({"room": "new", "limit": 0}));
+    let items = json!([{"join": join}, {"close_room": close}, {"members": members}]);
+    let body = json!({"items": items}).to_string();
+    let answer = request(first, "batch", &body).await;
+    assert_eq!(answer["answers"][2]["total"], 0, "{answer}");
+    request(first, "join", &join.to_string()).await;
+    request(first, "close_room", &close.to_string()).await;
+    let answer = request(first, "members", &members.to_string()).await;
+    assert_eq!(answer["total"], 0, "{answer}");
+}
+
+#[actix_rt::test]
 async fn users_are_revoked_and_made_to_reconnect_on_every_node() {
     let cluster = cluster().await;
     let [first, second] = &cluster.nodes;

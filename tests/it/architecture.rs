@@ -121,7 +121,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "auth", "rules", "token", "verbs", "config", "metrics", "model",
+            "auth", "rules", "token", "verbs", "config", "metrics", "model", "tls",
         ],
     ),
     (

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::support::http::Request;
-use crate::support::process::{Node, run, text};
+use crate::support::process::{Node, free_address, run, text};
 use crate::support::redis::RedisServer;
 use crate::support::{DEADLINE, Frame, PollingClient, WebsocketClient};
 
@@ -14,11 +14,6 @@ const SLOW_DRAIN: [(&str, &str); 2] = [
     ("ROOMWIRE_DRAIN__TIMEOUT", "2h"),
     ("ROOMWIRE_DRAIN__GRACE", "1h"),
 ];
-
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 #[test]
 fn a_stopped_node_exits_with_0_in_every_order_of_its_threads() {

@@ -2,13 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::process::{Node, run, text};
-
-/// An address on which no process listens at the moment.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
+use crate::support::process::{Node, free_address, run, text};
 
 /// Exit code and everything printed by `roomwire health`.
 fn health(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {

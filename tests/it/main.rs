@@ -14,6 +14,7 @@ mod announcements;
 mod api;
 mod api_listener;
 mod api_requests;
+mod api_shell;
 mod architecture;
 mod auth;
 mod auth_keys;

@@ -1,5 +1,6 @@
 //! The arguments of the verbs of the API.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -43,9 +44,19 @@ pub struct ApiOptions {
     /// The key to use; without it, one of the configuration that has the verb
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// The node to send the request to, as http://host:port; without it, the address of the configuration
-    #[arg(long, value_name = "URL", value_parser = plain_url)]
+    /// The node to send the request to, as https://host:port; without it, the address of the configuration
+    #[arg(long, value_name = "URL", value_parser = node_url)]
     pub url: Option<Url>,
+    /// PEM file with the authorities that may have signed the certificate of the node; without it those of the system
+    /// with --url, otherwise exactly the certificate of the configuration is accepted
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// PEM file with the client certificate and its chain; without it api.client_cert
+    #[arg(long, value_name = "FILE", requires = "cert_key")]
+    pub cert: Option<PathBuf>,
+    /// PEM file with the private key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub cert_key: Option<PathBuf>,
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -287,11 +298,11 @@ impl ApiVerb {
     }
 }
 
-/// The URL of a listener without TLS.
-fn plain_url(text: &str) -> Result<Url, String> {
+/// The URL of a listener.
+fn node_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     match url.scheme() {
-        "http" if url.has_host() => Ok(url),
-        _ => Err("it is not of the form http://host:port".to_owned()),
+        "http" | "https" if url.has_host() => Ok(url),
+        _ => Err("it is not of the form https://host:port or http://host:port".to_owned()),
     }
 }

@@ -38,14 +38,14 @@ pub fn request_api(cli: &Cli, verb: &ApiVerb) -> ExitCode {
             return ExitCode::from(super::INVALID);
         }
     };
-    let answer = endpoint::address(&loaded.config, options.url.as_ref()).and_then(|at| {
+    let answer = endpoint::endpoint(&loaded.config, options).and_then(|endpoint| {
         let key = options.key.as_deref().map(Secret::from);
         let key = match key {
             Some(key) => key,
             None => endpoint::key(&loaded.config, verb.name())?,
         };
         let path = format!("/api/v1/{}", verb.name());
-        request::post(&at, &path, &key, &body, TIME + verb.time())
+        request::post(&endpoint, &path, &key, &body, TIME + verb.time())
     });
     let answer = answer.and_then(|response| match serde_json::from_str(&response.body) {
         Ok(answer) if response.status == 200 => Ok(answer),

@@ -229,7 +229,9 @@ mod tests {
             "revoke --token t --issued-before 7",
             "call sure --everybody --acks none",
             "join --room r",
-            "info --url https://host",
+            "info --url ftp://host",
+            "info --url https://host --cert c.pem",
+            "info --url https://host --cert-key k.pem",
         ] {
             assert!(body_of(line).is_err(), "{line}");
         }

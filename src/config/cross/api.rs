@@ -41,6 +41,11 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     }
     config.api.credentials = credentials;
     config.api.tls = tls(config, checker);
+    match (&config.api.client_cert, &config.api.client_key) {
+        (Some(_), None) => checker.reject("api.client_cert", "requires api.client_key"),
+        (None, Some(_)) => checker.reject("api.client_key", "requires api.client_cert"),
+        _ => {}
+    }
 }
 
 /// The key of an entry; its secret may be in a file.

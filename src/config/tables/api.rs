@@ -28,6 +28,11 @@ table! {
         /// PEM file with the authorities whose certificates the clients of `api.bind` must present (mutual TLS). Empty =
         /// clients need no certificate.
         client_ca: Option<PathBuf> = "", text("file", values::file).or_empty();
+        /// PEM file with the certificate, and its chain, that `roomwire emit` and the other commands of the API present to
+        /// a listener that requires one. Empty = they have none.
+        client_cert: Option<PathBuf> = "", text("file", values::any_path).or_empty();
+        /// PEM file with the private key of `api.client_cert`.
+        client_key: Option<PathBuf> = "", text("file", values::any_path).or_empty();
         /// Whether the public listener serves the API as well.
         public: bool = false, flag();
         /// A key with all verbs and rooms, named `default`.

@@ -1,6 +1,7 @@
 //! The built binary as a separate process.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
@@ -20,6 +21,12 @@ pub fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
 /// Runs the binary until it exits.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     roomwire(arguments, environment).output().unwrap()
+}
+
+/// An address on which no process listens at the moment.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// The text of an output.
