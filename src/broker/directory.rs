@@ -13,6 +13,7 @@ use super::messages::{
     Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ShardAddress,
     weight,
 };
+use crate::history::{History, LogTargets};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{
@@ -48,6 +49,8 @@ pub struct Directory {
     next_ack_id: AtomicU32,
     peers: watch::Sender<Vec<NodeId>>,
     listeners: Listeners,
+    /// Set if rooms have logs.
+    history: OnceLock<Arc<History>>,
     /// Counts how often the bus has begun to deliver.
     connects: watch::Sender<u64>,
     /// Numbers the calls and queries of threads without a shard.
@@ -76,6 +79,7 @@ impl Directory {
             next_ack_id: AtomicU32::new(0),
             peers: watch::Sender::default(),
             listeners: Listeners::default(),
+            history: OnceLock::new(),
             connects: watch::Sender::default(),
             next_gather: AtomicU64::new(0),
             metrics,
@@ -124,6 +128,7 @@ impl Directory {
             // The bridge waits only for joins that it received itself.
             from_bus: false,
             reports: ack_id.is_some() && origin == Origin::Local,
+            position: None,
         }
     }
 
@@ -131,8 +136,30 @@ impl Directory {
     pub(super) fn publish(&self, dispatch: Dispatch) {
         if let Some(bus) = &self.bus {
             self.backlog_grew(self.bridge_index(), weight(&dispatch.command));
-            bus.publish.do_send(Publish(dispatch.command));
+            bus.publish.do_send(Publish {
+                command: dispatch.command,
+                logs: None,
+            });
         }
+    }
+
+    /// Publishes a command of this node that is appended to logs. This node too receives it from the bus.
+    pub(super) fn publish_logged(&self, command: Arc<Command>, logs: LogTargets) {
+        if let Some(bus) = &self.bus {
+            self.backlog_grew(self.bridge_index(), weight(&command));
+            let logs = Some(logs);
+            bus.publish.do_send(Publish { command, logs });
+        }
+    }
+
+    /// Sets the logs of rooms, before the first connection.
+    pub fn set_history(&self, history: Arc<History>) {
+        let _ = self.history.set(history);
+    }
+
+    /// The logs of rooms; `None` if no room has one.
+    pub fn history(&self) -> Option<&Arc<History>> {
+        self.history.get()
     }
 
     /// Calls `listener` with each announcement of the topic, of this node and of others.

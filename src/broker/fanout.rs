@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::directory::Directory;
-use super::messages::{Notice, QueueLimit};
+use super::messages::{Dispatch, Notice, QueueLimit};
 use super::shard::state::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
@@ -13,11 +13,11 @@ use crate::outbox::{Encodings, Offered, Packet};
 use crate::protocol::ServerPacket;
 
 /// Offers an event to every selected socket of this worker, and returns how many accepted it. Notifies the sessions of
-/// clients whose queues overflow.
+/// clients whose queues overflow. `dispatch` is the dispatch of `emit`.
 pub(super) fn emit(
     state: &mut State,
     emit: &Emit,
-    ack_id: Option<u32>,
+    dispatch: &Dispatch,
     since: Instant,
     directory: &Directory,
 ) -> u64 {
@@ -30,14 +30,14 @@ pub(super) fn emit(
     } = state;
     let packet = ServerPacket::Event {
         namespace: &emit.to.namespace,
-        ack_id,
+        ack_id: dispatch.ack_id,
         payload: &emit.payload,
     };
     let mut encodings = Encodings::new(emit.volatile);
     let mut slow = Vec::new();
     let mut dropped = 0;
     let mut acks_dropped = 0;
-    let request = ack_id.zip(emit.ack.as_ref());
+    let request = dispatch.ack_id.zip(emit.ack.as_ref());
     rooms.select(&emit.to, |member| {
         let encode = |format| Packet::encode(format, &packet);
         match lanes.offer_encoded(member.lane, &mut encodings, encode) {
@@ -79,9 +79,12 @@ pub(super) fn count_sent(metrics: &Metrics, packets: u64, bytes: u64) {
 mod tests {
     use super::super::shard::state::ShardLimits;
     use super::*;
+    use crate::metrics::labels::Origin;
     use crate::model::payload::netstrings::CONVERTED;
     use crate::model::random::OsRandom;
-    use crate::model::{Namespace, NodeId, Payload, Room, Selector, SocketId, WorkerIndex};
+    use crate::model::{
+        Command, Namespace, NodeId, Payload, Room, Selector, SocketId, WorkerIndex,
+    };
     use crate::outbox::{Bounds, PartKind, Share};
     use crate::protocol::WireFormat;
     use crate::protocol::wire_format::binary_parser;
@@ -128,7 +131,10 @@ mod tests {
         };
         binary_parser::ENCODED.set(0);
         CONVERTED.set([0, 0]);
-        let accepted = emit(&mut state, &event, None, crate::clock::now(), &directory);
+        let command = Command::Emit(event.clone());
+        let dispatch = directory.admit(command.into(), Origin::Local);
+        let now = crate::clock::now();
+        let accepted = emit(&mut state, &event, &dispatch, now, &directory);
         assert_eq!(accepted, 6);
         assert_eq!(binary_parser::ENCODED.get(), 1);
         assert_eq!(CONVERTED.get(), conversions);

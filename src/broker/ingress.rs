@@ -9,10 +9,12 @@ use bytestring::ByteString;
 use super::directory::Directory;
 use super::dispatches::PendingDispatches;
 use super::gather::Gather;
+use super::logged;
 use super::messages::{
     CancelGather, PublishAnnouncement, PublishQuery, RunQuery, ShardAddress, StartCall, StartQuery,
 };
 use crate::clock;
+use crate::history::{History, LogTargets};
 use crate::metrics::labels::Origin;
 use crate::model::{
     AckReply, AckToken, Announcement, AnnouncementListener, Command, Emit, NodeId, Query,
@@ -61,6 +63,9 @@ impl Ingress {
     /// Applies a command on every worker that it may concern. A command of [`Origin::Local`] enters the cluster here and is
     /// published as well; a command of [`Origin::Bus`] has been published by another node already.
     pub fn dispatch(&self, command: Command, origin: Origin) {
+        if let Some((history, targets)) = self.log_targets(&command, origin) {
+            return logged::dispatch(&self.directory, history, Arc::new(command), targets);
+        }
         let owner = self.directory.owner(&command);
         let targets = self.directory.workers_of(owner);
         let dispatch = self.directory.admit(Arc::new(command), origin);
@@ -70,6 +75,20 @@ impl Ingress {
         if origin == Origin::Local && owner.is_none() {
             self.directory.publish(dispatch);
         }
+    }
+
+    /// The logs that a command which enters here is appended to.
+    fn log_targets(&self, command: &Command, origin: Origin) -> Option<(&History, LogTargets)> {
+        let history = self
+            .directory
+            .history()
+            .filter(|_| origin == Origin::Local)?;
+        Some((history, history.targets(command)?))
+    }
+
+    /// The logs of rooms; `None` if no room has one.
+    pub fn history(&self) -> Option<&Arc<History>> {
+        self.directory.history()
     }
 
     /// Calls `listener` with each announcement of the topic, of this node and of others.
@@ -93,6 +112,15 @@ impl Ingress {
         let (mut pending, now) = (PendingDispatches::default(), clock::now());
         let mut published = Vec::new();
         for command in commands {
+            if let Some((history, targets)) = self.log_targets(&command, origin) {
+                // The commands before take effect before.
+                pending.send(&self.directory);
+                for dispatch in published.drain(..) {
+                    self.directory.publish(dispatch);
+                }
+                logged::dispatch(&self.directory, history, Arc::new(command), targets);
+                continue;
+            }
             let owner = self.directory.owner(&command);
             let targets = self.directory.workers_of(owner);
             let dispatch = self.directory.admit(Arc::new(command), origin);

@@ -6,9 +6,10 @@ use std::time::Instant;
 use actix::{Message, Recipient};
 
 use super::gather::GatherSender;
+use crate::history::LogTargets;
 use crate::model::{
-    AckReply, Announcement, Command, Namespace, Query, QueryAnswer, QueryRequest, QueryResponse,
-    Room, SocketId, WorkerIndex,
+    AckReply, Announcement, Command, Namespace, Position, Query, QueryAnswer, QueryRequest,
+    QueryResponse, Room, SocketId, WorkerIndex,
 };
 
 /// Bytes that a command occupies besides its payload while it waits for a shard or the bridge.
@@ -100,6 +101,8 @@ pub struct Dispatch {
     pub from_bus: bool,
     /// If the command requests acks and reaches no socket here, that is reported ([`AckReply::no_recipient`]).
     pub reports: bool,
+    /// The position of a logged emit.
+    pub position: Option<Position>,
 }
 
 /// An ack for a call that this worker started, or a report that a worker or node has no socket to send one.
@@ -180,7 +183,11 @@ pub struct CancelGather {
 /// To the bridge: a command that entered on this node.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct Publish(pub Arc<Command>);
+pub struct Publish {
+    pub command: Arc<Command>,
+    /// The logs that it is appended to. This node then receives it from the bus as well.
+    pub logs: Option<LogTargets>,
+}
 
 /// To the bridge: an ack for a call of another node.
 #[derive(Debug, Clone, Message)]

@@ -18,6 +18,7 @@ pub mod ingress;
 pub mod joins;
 pub mod lifecycle;
 mod listeners;
+mod logged;
 pub mod messages;
 pub mod parties;
 pub mod queries;

@@ -253,7 +253,8 @@ impl EventLoop {
 impl Handler<Publish> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Publish(command): Publish, _ctx: &mut Self::Context) {
+    fn handle(&mut self, publish: Publish, _ctx: &mut Self::Context) {
+        let command = publish.command;
         self.directory
             .backlog_shrank(self.directory.bridge_index(), weight(&command));
         self.publisher.publish_command(&command);

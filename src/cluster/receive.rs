@@ -123,6 +123,7 @@ impl Receiver {
             ack_id,
             from_bus: true,
             reports,
+            position: None,
         };
         self.pending_dispatches
             .stage(&dispatch, targets, since, &self.directory);

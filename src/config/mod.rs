@@ -51,10 +51,10 @@ pub use room_pattern::{ClaimPath, PatternPart, RoomPattern};
 pub use room_policy::{PolicyCondition, RoomPolicy};
 pub use tables::{
     ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, AuthConfig, AuthKeyEntry, BusConfig,
-    Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HookRoute,
-    HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig, LogFormat, NoticeKind,
-    NoticesConfig, OpenWebuiConfig, PublicProbes, RateSubject, RelayConfig, RoomRule,
-    SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey, StreamConfig,
+    Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HistoryConfig,
+    HistoryEntry, HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig,
+    LogFormat, NoticeKind, NoticesConfig, OpenWebuiConfig, PublicProbes, RateSubject, RelayConfig,
+    RoomRule, SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey, StreamConfig,
     Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost,
     jwks_tls,
 };

@@ -153,6 +153,15 @@ pub(super) fn cookie(text: &str) -> Result<String, String> {
     }
 }
 
+/// A namespace. The leading slash is optional.
+pub(super) fn single_namespace(text: &str) -> Result<String, String> {
+    let namespace = namespace(text)?;
+    if namespace.as_str().contains('*') {
+        return Err(format!("`{text}` is a pattern; one namespace is required"));
+    }
+    Ok(namespace.as_str().to_owned())
+}
+
 /// A namespace or a pattern of namespaces. The leading slash is optional.
 pub(super) fn namespace(text: &str) -> Result<Pattern, String> {
     let text = text.trim();

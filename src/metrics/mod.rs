@@ -163,6 +163,10 @@ metrics! {
     bus_deaf_detections_total: Counter,
     /// Duration of gaps in the subscription, during which messages of other nodes may have been missed.
     bus_gap_seconds: Histogram,
+    /// Entries that this node appended to the logs of rooms. An event for several logged rooms has an entry in each log.
+    room_log_entries_total: Counter,
+    /// Bytes of the payloads of these entries.
+    room_log_bytes_total: Counter,
     /// Whether this node reads the stream of requests.
     stream_connected: Gauge,
     /// Entries of the stream of requests that were completed by this node, by outcome.

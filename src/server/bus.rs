@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use log::debug;
 
+use super::history::set_history;
 use crate::app::AppFactory;
 use crate::broker::Directory;
 use crate::bus::link::{Link, LinkEvents};
@@ -80,6 +81,7 @@ pub(super) fn start_bus(
     config: &Config,
     bus: Option<BusHandles>,
     context: BridgeContext,
+    random: &Arc<dyn Random>,
 ) -> (Arc<Directory>, BridgeRecipients) {
     let Some(bus) = bus else {
         let BridgeContext {
@@ -88,7 +90,9 @@ pub(super) fn start_bus(
             metrics,
             ..
         } = context;
-        return (Directory::new(node, workers, None, metrics), (None, None));
+        let directory = Directory::new(node, workers, None, metrics);
+        set_history(config, &directory, random);
+        return (directory, (None, None));
     };
     let dialects = (bus.dialects)(&config.bus, context.node);
     let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, context);

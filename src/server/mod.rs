@@ -8,6 +8,7 @@ mod auth;
 mod bus;
 mod drain;
 mod drain_plan;
+mod history;
 mod listen;
 mod log_start;
 mod name;
@@ -134,7 +135,7 @@ impl Server {
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
         let app = apps(&config, bus.as_ref(), node, shared);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
-        let (directory, (forward, leave)) = start_bus(&config, bus, context);
+        let (directory, (forward, leave)) = start_bus(&config, bus, context, &random);
         let clients = (!gates.is_empty() || app.identifies(), auth.as_ref());
         let users = users::users(&config, &directory, store.clone(), &health, clients).await;
         let notices = start_notices(&config, &reloadable, &directory, store.clone(), &random);

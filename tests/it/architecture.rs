@@ -48,7 +48,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "outbox", "protocol", "limits", "model", "metrics", "logging",
+            "outbox", "protocol", "history", "limits", "model", "metrics", "logging",
         ],
     ),
     (
@@ -59,16 +59,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("store", &["model"]),
+    ("history", &["store", "config", "model"]),
     (
         "bus",
         &[
-            "store", "model", "health", "metrics", "config", "tls", "logging",
+            "history", "store", "model", "health", "metrics", "config", "tls", "logging",
         ],
     ),
     (
         "cluster",
         &[
-            "bus", "broker", "model", "health", "metrics", "config", "tls", "logging",
+            "bus", "broker", "history", "model", "health", "metrics", "config", "tls", "logging",
         ],
     ),
     (

@@ -37,6 +37,7 @@ mod gates;
 mod handshakes;
 mod health;
 mod health_verb;
+mod history;
 mod http_deadlines;
 mod identities;
 mod inbox;

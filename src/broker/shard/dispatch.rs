@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::broker::fanout;
+use crate::broker::logged;
 use crate::broker::messages::{Dispatch, Interest, InterestChange, weight};
 use crate::metrics::labels::Origin;
 use crate::model::{Command, Selector};
@@ -16,6 +17,13 @@ impl Shard {
     }
 
     fn dispatch_shared(&self, command: Arc<Command>) {
+        if let Some(history) = self.directory.history()
+            && let Some(targets) = history.targets(&command)
+        {
+            // What was dispatched before reaches the other workers before.
+            self.send_dispatches();
+            return logged::dispatch(&self.directory, history, command, targets);
+        }
         let since = self.state.borrow().batch.since();
         let owner = self.directory.owner(&command);
         let targets = self.directory.workers_of(owner);
@@ -73,7 +81,7 @@ impl Shard {
         let mut accepted = 0;
         match &*dispatch.command {
             Command::Emit(emit) => {
-                accepted = fanout::emit(&mut state, emit, dispatch.ack_id, since, &self.directory);
+                accepted = fanout::emit(&mut state, emit, dispatch, since, &self.directory);
             }
             Command::Join { selector, rooms } => {
                 for member in state.rooms.selected(selector) {

@@ -12,6 +12,7 @@ mod bus;
 mod cors;
 mod drain;
 mod engine;
+mod history;
 mod identity;
 mod limits;
 mod log;
@@ -32,6 +33,7 @@ pub use bus::{BusConfig, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
 pub use engine::{EngineConfig, Transports};
+pub use history::{HistoryConfig, HistoryEntry};
 pub use identity::{IdentityConfig, SessionsPerUser};
 pub use limits::{EventRateEntry, LimitsConfig, RateSubject};
 pub use log::{LogConfig, LogFormat};
@@ -62,6 +64,7 @@ table! {
         webhook: WebhookConfig,
         bus: BusConfig,
         stream: StreamConfig,
+        history: HistoryConfig,
         drain: DrainConfig,
         log: LogConfig,
     }

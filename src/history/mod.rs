@@ -1,0 +1,78 @@
+//! The logs of rooms: what may be missed is kept for a while, in one order with positions.
+//!
+//! Emits to rooms of `[history]` are appended to the log of each target before anybody receives them, so that their
+//! positions are the order in which every node delivers them. In a cluster the logs are in Redis, which appends and
+//! publishes in one step (`bus`), and the publishing node delivers the event to its own clients when it comes back
+//! (`cluster`). A node without Redis has them in memory ([`MemoryRoomLogs`]). Everything that reads logs uses
+//! [`RoomLogs`].
+
+mod cluster_logs;
+mod logged_rooms;
+mod memory;
+mod name;
+mod page;
+mod reader;
+mod stamp;
+mod table;
+
+use std::sync::Arc;
+
+pub use cluster_logs::{ClusterLogs, DecodeEmit};
+pub use logged_rooms::{LogTarget, LogTargets, LoggedRooms};
+pub use memory::MemoryRoomLogs;
+pub use name::LogName;
+pub use page::{LogPage, Logged, LoggedEvent, Page, Tails};
+pub use reader::{LogReader, RoomLogs};
+pub use stamp::{BROADCAST, POSITION_TAG, Stamp};
+pub use table::LogTable;
+
+use crate::config::HistoryConfig;
+use crate::model::{Command, Random};
+
+/// The logs of a node: which rooms have one, and access to them.
+pub struct History {
+    rooms: LoggedRooms,
+    logs: Arc<dyn RoomLogs>,
+    local: Option<Arc<MemoryRoomLogs>>,
+}
+
+impl History {
+    /// The logs of a node without Redis; `None` if no room has one.
+    pub fn local(config: &HistoryConfig, random: &dyn Random) -> Option<Self> {
+        let rooms = LoggedRooms::new(config)?;
+        let logs = Arc::new(MemoryRoomLogs::new(config.memory, random));
+        let local = Some(Arc::clone(&logs));
+        Some(Self { rooms, logs, local })
+    }
+
+    /// The logs of a node of a cluster; `None` if no room has one.
+    pub fn of_cluster(config: &HistoryConfig, logs: Arc<dyn RoomLogs>) -> Option<Self> {
+        let rooms = LoggedRooms::new(config)?;
+        let local = None;
+        Some(Self { rooms, logs, local })
+    }
+
+    /// Which rooms have a log.
+    pub fn rooms(&self) -> &LoggedRooms {
+        &self.rooms
+    }
+
+    /// Reads the logs.
+    pub fn logs(&self) -> &Arc<dyn RoomLogs> {
+        &self.logs
+    }
+
+    /// The logs in memory, of a node without Redis.
+    pub fn in_memory(&self) -> Option<&Arc<MemoryRoomLogs>> {
+        self.local.as_ref()
+    }
+
+    /// The logs that a command of this node is appended to; `None` if it is not logged: no emit, volatile, with an ack,
+    /// or for rooms without a log.
+    pub fn targets(&self, command: &Command) -> Option<LogTargets> {
+        match command {
+            Command::Emit(emit) if !emit.volatile && emit.ack.is_none() => self.rooms.of(&emit.to),
+            _ => None,
+        }
+    }
+}
