@@ -31,7 +31,7 @@ pub use factory::AppFactory;
 pub use handle::{Capacity, JoinedRooms, SocketHandle, SocketMessage, SocketRequest};
 pub use outcome::{Deferred, Outcome};
 
-use crate::model::{Message, Payload};
+use crate::model::{Message, Payload, SocketEvent};
 
 /// An application profile; one instance a worker.
 pub trait App {
@@ -49,6 +49,15 @@ pub trait App {
     fn identifies(&self) -> bool {
         false
     }
+
+    /// Whether it follows what happens to the sockets of its worker ([`App::on_socket_event`]).
+    fn follows_sockets(&self) -> bool {
+        false
+    }
+
+    /// Something happened to a socket of the worker, whichever app handles it. Must not block. Events arrive in their
+    /// order.
+    fn on_socket_event(&self, _event: &SocketEvent) {}
 }
 
 /// Handles what happens to one socket, and owns the state that its app keeps for it.
@@ -74,7 +83,8 @@ pub trait SocketHandler {
     }
 
     /// The socket is gone and in no room any more; `reason` as in `docs/protocol.md`. Also called if the client left
-    /// before the outcome of [`SocketHandler::on_connect`] was known.
+    /// before the outcome of [`SocketHandler::on_connect`] was known, and with the reason `connect failed` if the
+    /// identity that the outcome establishes is beyond a limit of its user.
     fn on_disconnect(&self, _context: &SocketContext<'_>, _reason: &str) {}
 }
 

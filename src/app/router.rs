@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{App, AppFactory, CommandSender, EngineApp, SocketContext, SocketHandler};
 use crate::config::Pattern;
-use crate::model::CommandObserver;
+use crate::model::{CommandObserver, SocketEvent};
 
 /// The app of the namespaces that match a pattern.
 struct Route<A> {
@@ -45,6 +45,13 @@ impl Router {
         }
     }
 
+    fn apps(&self) -> impl Iterator<Item = &Rc<dyn App>> {
+        self.routes
+            .iter()
+            .map(|route| &route.app)
+            .chain([&self.default])
+    }
+
     fn app(&self, namespace: &str) -> &Rc<dyn App> {
         let route = self
             .routes
@@ -64,8 +71,15 @@ impl App for Router {
     }
 
     fn identifies(&self) -> bool {
-        let mut apps = self.routes.iter().map(|route| &route.app);
-        apps.any(|app| app.identifies()) || self.default.identifies()
+        self.apps().any(|app| app.identifies())
+    }
+
+    fn follows_sockets(&self) -> bool {
+        self.apps().any(|app| app.follows_sockets())
+    }
+
+    fn on_socket_event(&self, event: &SocketEvent) {
+        self.apps().for_each(|app| app.on_socket_event(event));
     }
 }
 

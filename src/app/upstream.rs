@@ -28,7 +28,7 @@ use super::{
     SocketContext, SocketHandle, SocketHandler,
 };
 use crate::config::{UpstreamConfig, UpstreamConnect, WhenLost};
-use crate::model::{Namespace, Network, Payload};
+use crate::model::{Namespace, Network, Payload, SocketEvent};
 use crate::upstream::{
     AckRequest, ConnectRequest, ConnectionOptions, Ending, OverLimit, Pool, UpstreamConnection,
     UpstreamEvent, UpstreamListener,
@@ -63,10 +63,23 @@ impl App for Upstream {
             namespace: context.namespace.clone(),
             network: context.network,
             handle: context.access.handle(),
-            permissions: self.relay.as_ref().and_then(Relay::new_permissions),
+            permissions: self
+                .relay
+                .as_ref()
+                .and_then(|relay| relay.new_permissions(context.socket)),
             app: self,
             state: RefCell::default(),
         })
+    }
+
+    fn follows_sockets(&self) -> bool {
+        self.relay.as_ref().is_some_and(App::follows_sockets)
+    }
+
+    fn on_socket_event(&self, event: &SocketEvent) {
+        if let Some(relay) = &self.relay {
+            relay.on_socket_event(event);
+        }
     }
 }
 

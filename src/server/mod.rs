@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod app_observer;
 mod auth;
 mod bus;
 mod drain;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix::{Actor, Addr, Recipient};
 use anyhow::Context as _;
 
+use super::app_observer::AppObserver;
 use super::notices::watch;
 use super::reloadable::ReloadableParts;
 use crate::api::{ApiSlot, LastSeen};
@@ -118,6 +119,7 @@ impl Blueprint {
             let shard = Rc::clone(&shard);
             CommandSender::new(move |command| shard.dispatch(command))
         });
+        AppObserver::observe(&shard, &app);
         let app = watch(self.notices.as_ref(), &shard, app);
         let worker = Worker::new(
             shard,

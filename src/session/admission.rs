@@ -11,8 +11,8 @@ use bytestring::ByteString;
 
 use super::handler::Invocation;
 use super::state::{Session, Worker};
-use crate::app::ConnectRejection;
 use crate::app::gate::GateRejection;
+use crate::app::{ConnectRejection, Effects};
 use crate::auth::{SessionLock, UserConnection, user_room};
 use crate::broker::Ingress;
 use crate::config::SessionsPerUser;
@@ -24,6 +24,9 @@ use crate::protocol::socket_io::state::Slot;
 /// How long a client waits for the counts of other nodes. Those that do not respond count as without connections.
 const QUERY_TIME: Duration = Duration::from_secs(1);
 
+/// The reason with which a handler is notified that a socket it has accepted is not connected.
+const NOT_CONNECTED: &str = "connect failed";
+
 /// What an admitted connection holds until it ends.
 struct AdmittedUser {
     connection: UserConnection,
@@ -33,7 +36,15 @@ struct AdmittedUser {
 /// Why a connection is not admitted.
 enum NotAdmitted {
     TooMany,
-    PlaceTaken,
+    SessionExists,
+}
+
+/// What follows the admission of a user.
+pub(super) enum AfterAdmission {
+    /// The app decides whether the socket is connected; the payload of the CONNECT.
+    OpenHandler(ByteString),
+    /// The app has accepted the socket with these effects.
+    Connect(Effects),
 }
 
 /// Which checks of a connection need other nodes or the store.
@@ -47,45 +58,51 @@ struct AdmissionCheck {
     claims: bool,
 }
 
+impl NotAdmitted {
+    /// The code and the sentence that the client receives.
+    fn describe(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::TooMany => {
+                let limit = Limit::ConnectionsPerUser;
+                (limit.code(), limit.message())
+            }
+            Self::SessionExists => ("session_exists", "this user has a session already"),
+        }
+    }
+}
+
 impl Session {
-    /// Admits a connection whose identity is established, or rejects it; then calls the app.
+    /// Admits a connection whose identity is established, or rejects it.
     pub(super) fn admit_user(
         &mut self,
         invocation: Invocation,
-        auth: ByteString,
+        next: AfterAdmission,
         ctx: &mut Context<Self>,
     ) {
         let slot = invocation.slot;
         let namespace = self.connection.namespace(slot).cloned();
         let (Some(identity), Some(namespace)) = (self.identity(slot), namespace) else {
-            return self.open_handler(invocation, &auth, ctx);
+            return self.after_admission(invocation, next, ctx);
         };
         let user: Box<str> = (&*identity.user).into();
-        let users = &self.worker.users;
-        let connection = users.counts.enter(&namespace, &user);
-        let limit = self.worker.limits.connections_per_user();
-        let nodes = self.worker.shard.directory().reachable_nodes();
-        let (here, _) = connection.on_node();
-        if here > limit {
-            return self.reject_user(slot, &NotAdmitted::TooMany);
-        }
-        let pending = AdmissionCheck {
-            queries: nodes > 1 && here > limit / nodes,
-            claims: users.locks.policy() == SessionsPerUser::Oldest,
+        let connection = self.worker.users.counts.enter(&namespace, &user);
+        let check = AdmissionCheck {
             former: self.former_socket(&namespace),
-            socket: invocation.socket,
-            namespace,
-            user,
+            ..AdmissionCheck::of(namespace, user, invocation.socket)
         };
-        if !pending.queries && !pending.claims {
+        let check = match check.on_node(&self.worker, &connection) {
+            Ok(check) => check,
+            Err(reason) => return self.reject_user(slot, &reason, ctx),
+        };
+        if !check.is_pending() {
             let lock = None;
-            return self.admitted(invocation, &auth, AdmittedUser { connection, lock }, ctx);
+            return self.admitted(invocation, next, AdmittedUser { connection, lock }, ctx);
         }
         if let Some(socket) = self.socket_mut(slot) {
             socket.busy = true;
         }
         let worker = Rc::clone(&self.worker);
-        let check = pending.check(worker, connection).into_actor(self);
+        let check = check.check(worker, connection).into_actor(self);
         ctx.spawn(check.map(move |checked, session, ctx| {
             // The client may have left the namespace meanwhile.
             let socket = session.socket(slot).map(|socket| socket.id);
@@ -93,8 +110,8 @@ impl Session {
                 return;
             }
             match checked {
-                Ok(admitted) => session.admitted(invocation, &auth, admitted, ctx),
-                Err(reason) => session.reject_user(slot, &reason),
+                Ok(admitted) => session.admitted(invocation, next, admitted, ctx),
+                Err(reason) => session.reject_user(slot, &reason, ctx),
             }
         }));
     }
@@ -102,7 +119,7 @@ impl Session {
     fn admitted(
         &mut self,
         invocation: Invocation,
-        auth: &str,
+        next: AfterAdmission,
         admitted: AdmittedUser,
         ctx: &mut Context<Self>,
     ) {
@@ -111,10 +128,23 @@ impl Session {
             live.connection = Some(admitted.connection);
             live.lock = admitted.lock.map(Box::new);
         }
-        self.open_handler(invocation, auth, ctx);
+        self.after_admission(invocation, next, ctx);
     }
 
-    fn reject_user(&mut self, slot: Slot, reason: &NotAdmitted) {
+    fn after_admission(
+        &mut self,
+        invocation: Invocation,
+        next: AfterAdmission,
+        ctx: &mut Context<Self>,
+    ) {
+        match next {
+            AfterAdmission::OpenHandler(auth) => self.open_handler(invocation, &auth, ctx),
+            AfterAdmission::Connect(effects) => self.complete_connect(invocation, effects, ctx),
+        }
+    }
+
+    fn reject_user(&mut self, slot: Slot, reason: &NotAdmitted, ctx: &Context<Self>) {
+        self.notify_not_connected(slot, ctx);
         match reason {
             NotAdmitted::TooMany => {
                 let namespace = self.connection.leave(slot);
@@ -123,17 +153,97 @@ impl Session {
                     self.reject_beyond(Limit::ConnectionsPerUser, &namespace);
                 }
             }
-            NotAdmitted::PlaceTaken => {
-                let conflicts = &self.worker.metrics().user_session_conflicts_total;
-                conflicts.of(SessionConflict::Rejected).increment();
+            NotAdmitted::SessionExists => {
+                self.count_conflict();
+                let (code, message) = reason.describe();
                 let rejection = GateRejection {
-                    code: "session_exists".into(),
-                    message: "this user has a session already".to_owned(),
+                    code: code.into(),
+                    message: message.to_owned(),
                     temporary: false,
                 };
                 self.reject_socket(slot, &ConnectRejection::from(rejection));
             }
         }
+    }
+
+    /// Notifies the handler that a socket which the app has accepted is not connected.
+    fn notify_not_connected(&self, slot: Slot, ctx: &Context<Self>) {
+        let (Some(socket), Some(namespace)) = (self.socket(slot), self.connection.namespace(slot))
+        else {
+            return;
+        };
+        if let Some(handler) = &socket.handler {
+            self.with_context(socket, None, namespace, ctx, |context| {
+                handler.on_disconnect(context, NOT_CONNECTED);
+            });
+        }
+    }
+
+    fn count_conflict(&self) {
+        let conflicts = &self.worker.metrics().user_session_conflicts_total;
+        conflicts.of(SessionConflict::Rejected).increment();
+    }
+
+    /// Admits a connected socket that an app has identified as another user; disconnects it if it is beyond a limit of
+    /// that user.
+    pub(super) fn admit_identified(&mut self, slot: Slot, ctx: &mut Context<Self>) {
+        let namespace = self.connection.namespace(slot).cloned();
+        let (Some(namespace), Some(socket)) = (namespace, self.socket_mut(slot)) else {
+            return;
+        };
+        let id = socket.id;
+        let Some(live) = &mut socket.identity else {
+            return;
+        };
+        let user: Box<str> = (&*live.identity.user).into();
+        // Held by the check until it has completed.
+        let Some(connection) = live.connection.take() else {
+            return;
+        };
+        let check = AdmissionCheck::of(namespace, user, id);
+        let check = match check.on_node(&self.worker, &connection) {
+            Ok(check) => check,
+            Err(reason) => return self.evict_identified(slot, &reason, ctx),
+        };
+        if !check.is_pending() {
+            if let Some(live) = self.socket_mut(slot).and_then(|it| it.identity.as_mut()) {
+                live.connection = Some(connection);
+            }
+            return;
+        }
+        let (worker, user) = (Rc::clone(&self.worker), check.user.clone());
+        let check = check.check(worker, connection).into_actor(self);
+        ctx.spawn(check.map(move |checked, session, ctx| {
+            let socket = session.socket_mut(slot).filter(|socket| socket.id == id);
+            let live = socket.and_then(|socket| socket.identity.as_mut());
+            // The socket may be gone, or belong to another user, meanwhile.
+            let Some(live) = live.filter(|live| *live.identity.user == *user) else {
+                return;
+            };
+            match checked {
+                Ok(admitted) => {
+                    live.connection = Some(admitted.connection);
+                    if let Some(lock) = admitted.lock {
+                        live.lock = Some(Box::new(lock));
+                    }
+                }
+                Err(reason) => session.evict_identified(slot, &reason, ctx),
+            }
+        }));
+    }
+
+    /// Disconnects a socket whose user is beyond a limit, in a way after which stock clients do not connect again.
+    fn evict_identified(&mut self, slot: Slot, reason: &NotAdmitted, ctx: &mut Context<Self>) {
+        match reason {
+            NotAdmitted::TooMany => self
+                .worker
+                .limit_reached(self.id, Limit::ConnectionsPerUser),
+            NotAdmitted::SessionExists => self.count_conflict(),
+        }
+        let (code, message) = reason.describe();
+        let body = serde_json::json!({"code": code, "message": message});
+        self.send_notice(slot, "roomwire:user_rejected", &body);
+        self.disconnect(slot, false, ctx);
     }
 
     /// The connected socket of this session in a namespace.
@@ -155,7 +265,7 @@ impl Session {
         let Some(live) = socket.identity.as_deref_mut() else {
             return;
         };
-        // The identity that an app establishes is not counted yet.
+        // The identity that an app establishes for a connected socket is not counted yet.
         let users = &worker.users;
         let enter = || users.counts.enter(&namespace, &live.identity.user);
         live.connection.get_or_insert_with(enter).registered();
@@ -167,6 +277,37 @@ impl Session {
 }
 
 impl AdmissionCheck {
+    /// A check that needs nothing yet.
+    fn of(namespace: Namespace, user: Box<str>, socket: SocketId) -> Self {
+        Self {
+            namespace,
+            user,
+            socket,
+            former: None,
+            queries: false,
+            claims: false,
+        }
+    }
+
+    /// Checks what this node can check alone, and notes what it cannot.
+    fn on_node(self, worker: &Worker, connection: &UserConnection) -> Result<Self, NotAdmitted> {
+        let limit = worker.limits.connections_per_user();
+        let nodes = worker.shard.directory().reachable_nodes();
+        let (here, _) = connection.on_node();
+        if here > limit {
+            return Err(NotAdmitted::TooMany);
+        }
+        Ok(Self {
+            queries: nodes > 1 && here > limit / nodes,
+            claims: worker.users.locks.policy() == SessionsPerUser::Oldest,
+            ..self
+        })
+    }
+
+    fn is_pending(&self) -> bool {
+        self.queries || self.claims
+    }
+
     async fn check(
         self,
         worker: Rc<Worker>,
@@ -189,7 +330,7 @@ impl AdmissionCheck {
             // The claim ends with a result even if the store is away.
             match claim.await {
                 Ok(Some(claimed)) => lock = Some(claimed),
-                Ok(None) | Err(_) => return Err(NotAdmitted::PlaceTaken),
+                Ok(None) | Err(_) => return Err(NotAdmitted::SessionExists),
             }
         }
         Ok(AdmittedUser { connection, lock })

@@ -7,6 +7,7 @@ use actix::Context;
 use bytestring::ByteString;
 use log::debug;
 
+use super::admission::AfterAdmission;
 use super::handler::{Invocation, Stage};
 use super::live_identity::LiveIdentity;
 use super::socket::SessionSocket;
@@ -14,10 +15,11 @@ use super::state::Session;
 use crate::app::{ConnectRejection, Effect, Effects, SocketContext};
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
-use crate::model::Namespace;
 use crate::model::fitness::is_deeper;
+use crate::model::{Identity, Namespace};
 use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::socket_io::state::Slot;
 
 impl Session {
     /// A client requests a namespace; `at` is when the request was read.
@@ -120,44 +122,72 @@ impl Session {
         });
     }
 
-    /// Connects the socket unless the app rejects it. It is registered before its CONNECT response is sent, so that it
-    /// misses nothing emitted after the response. Returns whether it is connected.
-    pub(super) fn complete_connect(
+    /// The app has decided whether a socket is connected.
+    pub(super) fn connect_decided(
         &mut self,
-        invocation: &Invocation,
-        effects: &mut Effects,
+        invocation: Invocation,
+        mut effects: Effects,
         ctx: &mut Context<Self>,
-    ) -> bool {
-        let Invocation { slot, socket, .. } = *invocation;
+    ) {
+        let Invocation { slot, socket, .. } = invocation;
         if self.socket(slot).is_none_or(|found| found.id != socket) {
-            return false;
+            return;
         }
         if matches!(effects.iter().next(), Some(Effect::Hangup)) {
-            self.close(CloseReason::UpstreamLost, ctx);
-            return false;
+            return self.close(CloseReason::UpstreamLost, ctx);
         }
-        let Some(namespace) = self.connection.namespace(slot).cloned() else {
-            return false;
-        };
         let rejection = effects.iter().find_map(|effect| match effect {
             Effect::Reject(rejection) => Some(rejection),
             _ => None,
         });
         if let Some(rejection) = rejection {
-            self.reject_socket(slot, rejection);
-            return false;
+            return self.reject_socket(slot, rejection);
         }
+        let identity = effects.take_identity();
+        match identity.is_some_and(|identity| self.identify_connecting(slot, identity)) {
+            true => self.admit_user(invocation, AfterAdmission::Connect(effects), ctx),
+            false => self.complete_connect(invocation, effects, ctx),
+        }
+    }
+
+    /// Sets the identity that the app has established. Returns whether the user is another one than a gate identified.
+    fn identify_connecting(&mut self, slot: Slot, identity: Box<Identity>) -> bool {
+        let Some(socket) = self.socket_mut(slot) else {
+            return false;
+        };
+        let identity = Rc::<Identity>::from(identity);
+        match &mut socket.identity {
+            Some(live) if live.identity.user == identity.user => {
+                live.identity = identity;
+                false
+            }
+            other => {
+                *other = Some(Box::new(LiveIdentity::new(identity)));
+                true
+            }
+        }
+    }
+
+    /// Connects a socket that is accepted. It is registered before its CONNECT response is sent, so that it misses
+    /// nothing emitted after the response.
+    pub(super) fn complete_connect(
+        &mut self,
+        invocation: Invocation,
+        effects: Effects,
+        ctx: &mut Context<Self>,
+    ) {
+        let Invocation { slot, socket, .. } = invocation;
+        let Some(namespace) = self.connection.namespace(slot).cloned() else {
+            return;
+        };
         // A repeated CONNECT: the client keeps the id of the last response.
         if let Some(former) = self.connection.slot(&namespace) {
             self.drop_socket(former, "client namespace disconnect", ctx);
         }
         let (shard, lane) = (Rc::clone(&self.worker.shard), self.lane);
         let Some(connecting) = self.socket_mut(slot) else {
-            return false;
+            return;
         };
-        if let Some(identity) = effects.take_identity() {
-            connecting.identity = Some(Box::new(LiveIdentity::new(Rc::from(identity))));
-        }
         let identity = connecting.identity.as_ref().map(|live| &live.identity);
         let key = shard.register(&namespace, socket, lane, identity);
         connecting.key = Some(key);
@@ -176,10 +206,10 @@ impl Session {
         debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
         self.start_identity(slot);
         self.user_registered(slot);
-        if !self.take_seat(slot, ctx) {
-            return false;
+        if !self.enter_index(slot, ctx) {
+            return;
         }
         self.apply_early_requests(slot, ctx);
-        true
+        self.connected(invocation, effects, ctx);
     }
 }

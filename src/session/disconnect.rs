@@ -62,7 +62,7 @@ impl Session {
         if let Some(key) = socket.key {
             self.worker.shard.unregister(key, reason);
             if let Some(live) = &socket.identity {
-                self.leave_seat(&live.identity, socket.id);
+                self.remove_from_index(&live.identity, socket.id);
             }
         }
         if let Some(handler) = &socket.handler {

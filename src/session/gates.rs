@@ -7,6 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
 use futures_util::FutureExt;
 
+use super::admission::AfterAdmission;
 use super::handler::Invocation;
 use super::live_identity::LiveIdentity;
 use super::socket::EntryRooms;
@@ -106,7 +107,7 @@ impl Session {
     ) {
         let of_user = self.user_room(invocation.slot);
         if rooms.is_empty() && of_user.is_none() {
-            return self.admit_user(invocation, auth, ctx);
+            return self.admit_user(invocation, AfterAdmission::OpenHandler(auth), ctx);
         }
         let Some(namespace) = self.connection.namespace(invocation.slot).cloned() else {
             return;
@@ -119,14 +120,14 @@ impl Session {
         let entry = EntryRooms { rooms, _hold: hold };
         socket.entry = Some(Box::new(entry));
         let Some(confirmed) = confirmed else {
-            return self.admit_user(invocation, auth, ctx);
+            return self.admit_user(invocation, AfterAdmission::OpenHandler(auth), ctx);
         };
         socket.busy = true;
         let prepared = confirmed.into_actor(self).map(move |_, session, ctx| {
             let socket = session.socket(invocation.slot);
             // The client may have left the namespace meanwhile.
             if socket.is_some_and(|socket| socket.id == invocation.socket) {
-                session.admit_user(invocation, auth, ctx);
+                session.admit_user(invocation, AfterAdmission::OpenHandler(auth), ctx);
             }
         });
         ctx.spawn(prepared);

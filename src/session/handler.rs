@@ -89,21 +89,24 @@ impl Session {
         }
     }
 
-    fn complete(
-        &mut self,
-        mut invocation: Invocation,
-        mut effects: Effects,
-        ctx: &mut Context<Self>,
-    ) {
-        let connecting = invocation.stage == Stage::Connecting;
-        if connecting && !self.complete_connect(&invocation, &mut effects, ctx) {
-            return;
+    fn complete(&mut self, mut invocation: Invocation, effects: Effects, ctx: &mut Context<Self>) {
+        if invocation.stage == Stage::Connecting {
+            return self.connect_decided(invocation, effects, ctx);
         }
         let Invocation { slot, socket, .. } = invocation;
         self.apply_effects(slot, socket, effects, &mut invocation.ack, ctx);
-        if !connecting {
-            return self.finish(&invocation, ctx);
-        }
+        self.finish(&invocation, ctx);
+    }
+
+    /// Applies the effects of an accepted CONNECT, whose response is sent.
+    pub(super) fn connected(
+        &mut self,
+        mut invocation: Invocation,
+        effects: Effects,
+        ctx: &mut Context<Self>,
+    ) {
+        let Invocation { slot, socket, .. } = invocation;
+        self.apply_effects(slot, socket, effects, &mut invocation.ack, ctx);
         invocation.stage = Stage::InOrder;
         let outcome = self.call_handler(&invocation, ctx, |handler, context| {
             handler.on_connected(context)

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_are_found_by_user_and_by_token_until_they_are_removed() {
+    fn sockets_are_found_by_user_and_by_token_until_they_are_removed() {
         let lane = lane();
         let node = NodeId::random(&OsRandom);
         let identity = |user: &str, token: Option<&str>| {

@@ -132,8 +132,8 @@ impl Session {
             Ok(live.expires_at())
         });
         if applied.is_ok() {
-            self.leave_seat(&former, refresh.socket);
-            self.add_seat(refresh.slot);
+            self.remove_from_index(&former, refresh.socket);
+            self.add_to_index(refresh.slot);
         }
         self.respond_to_refresh(refresh, applied);
     }

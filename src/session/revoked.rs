@@ -13,8 +13,8 @@ use crate::protocol::socket_io::state::Slot;
 impl Session {
     /// Lists a socket that was registered or identified, for revocations to come. An identity that is revoked already
     /// closes the session. Returns whether it continues.
-    pub(super) fn take_seat(&mut self, slot: Slot, ctx: &mut Context<Self>) -> bool {
-        self.add_seat(slot);
+    pub(super) fn enter_index(&mut self, slot: Slot, ctx: &mut Context<Self>) -> bool {
+        self.add_to_index(slot);
         let revocations = &self.worker.users.revocations;
         let revoked = self
             .identity(slot)
@@ -26,7 +26,7 @@ impl Session {
     }
 
     /// Lists a socket with its present identity.
-    pub(super) fn add_seat(&self, slot: Slot) {
+    pub(super) fn add_to_index(&self, slot: Slot) {
         let Some(socket) = self.socket(slot) else {
             return;
         };
@@ -43,7 +43,7 @@ impl Session {
     }
 
     /// Takes a socket that had this identity off the list.
-    pub(super) fn leave_seat(&self, identity: &Identity, socket: SocketId) {
+    pub(super) fn remove_from_index(&self, identity: &Identity, socket: SocketId) {
         self.worker
             .identity_index
             .borrow_mut()

@@ -49,7 +49,7 @@ impl Session {
         };
         let (id, former) = (socket.id, socket.identity.take());
         if let Some(former) = &former {
-            self.leave_seat(&former.identity, id);
+            self.remove_from_index(&former.identity, id);
         }
         let (same, other) = match former {
             Some(former) if former.identity.user == identity.user => (Some(former), None),
@@ -66,13 +66,14 @@ impl Session {
         if let Some(socket) = self.socket_mut(slot) {
             socket.identity = Some(live);
         }
-        if !self.take_seat(slot, ctx) {
+        if !self.enter_index(slot, ctx) {
             return;
         }
         if !is_same {
             self.worker.shard.identified(key, &identity);
             self.join_user_room(slot, key);
             self.user_registered(slot);
+            self.admit_identified(slot, ctx);
         }
     }
 

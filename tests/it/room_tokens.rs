@@ -230,6 +230,29 @@ async fn what_a_token_permits_does_not_come_back_with_a_later_join() {
 }
 
 #[actix_rt::test]
+async fn what_a_token_permits_does_not_come_back_when_the_backend_adds_the_socket_again() {
+    let cluster = cluster().await;
+    let publisher = BusPublisher::join(&cluster.hub);
+    let mut anna = client(&cluster, 0, "anna").await;
+    let token = signed(&json!({"room": "quiet:1", "exp": seconds(60), "can": ["emit"]}));
+    let emit = r#"["roomwire:emit","quiet:1","hi"]"#;
+    assert_eq!(join(&mut anna, "quiet:1", &token).await, "ok");
+    assert_eq!(code(&reply(&mut anna, emit).await), "ok");
+    let (selector, rooms) = (room(&anna.socket), vec![Room::from("quiet:1")]);
+    publisher.publish(&Command::Leave {
+        selector: selector.clone(),
+        rooms: rooms.clone(),
+    });
+    publisher.publish(&Command::Join { selector, rooms });
+    publisher.emit(room("quiet:1"), r#"["back"]"#, false);
+    anna.expect(r#"42["back"]"#).await;
+    assert_eq!(code(&reply(&mut anna, emit).await), "publish_forbidden");
+    // With a new token it may again.
+    assert_eq!(join(&mut anna, "quiet:1", &token).await, "ok");
+    assert_eq!(code(&reply(&mut anna, emit).await), "ok");
+}
+
+#[actix_rt::test]
 async fn a_revoked_token_is_rejected_on_every_node() {
     let cluster = cluster().await;
     let mut anna = client(&cluster, 0, "anna").await;

@@ -53,7 +53,7 @@ impl Relay {
             // They ended with a membership that a backend ended.
             permissions.remove(&room);
         }
-        let token = self.presented(context, arguments, &room)?;
+        let token = self.presented(context, arguments, &room, permissions)?;
         let requested = Requested {
             action: RoomAction::Join,
             room: &room,
@@ -105,6 +105,7 @@ impl Relay {
         context: &SocketContext<'_>,
         arguments: &Arguments<'_>,
         room: &Room,
+        permissions: Option<&RoomPermissions>,
     ) -> Result<Presented, RelayRejection> {
         let Some(token) = arguments.token()? else {
             return Ok(Presented::Nothing);
@@ -113,6 +114,9 @@ impl Relay {
             let message = "this node has no keys for room tokens ([auth])";
             return Err(RelayRejection::new(Code::RoomTokenKeyUnknown, message));
         };
+        if let Some(permissions) = permissions {
+            permissions.begin();
+        }
         match verifier.verify_now(&token) {
             Some(verified) => {
                 let identity = context.identity.map(|identity| &**identity);

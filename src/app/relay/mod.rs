@@ -20,13 +20,14 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::{App, Effect, Event, Outcome, SocketContext, SocketHandler, error_ack};
-use crate::model::{Payload, SocketId};
+use crate::model::{Payload, SocketEvent, SocketId};
 use crate::rules::{RoomAction, RoomAuthority};
 use arguments::Arguments;
 pub use factory::{RelayFactory, RelayParts};
 use permission::check_user_room;
 use rejection::{Code, RelayRejection, ack};
 pub(in crate::app) use room_permissions::RoomPermissions;
+use room_permissions::TokenPermissions;
 
 const EVENT_PREFIX: &str = "roomwire:";
 
@@ -44,13 +45,20 @@ pub struct Relay {
     parts: RelayParts,
     /// Decides what the rules leave to the backend.
     authority: Option<Rc<dyn RoomAuthority>>,
+    /// What room tokens permit; `None` if there are none.
+    token_permissions: Option<Rc<TokenPermissions>>,
 }
 
 impl Relay {
     /// The instance of one worker, on its thread. The rules may be replaced while it runs.
     pub fn new(parts: RelayParts) -> Self {
         let authority = parts.authority.as_ref().map(|make| make());
-        Self { parts, authority }
+        let has_tokens = parts.room_tokens.is_some();
+        Self {
+            token_permissions: has_tokens.then(Rc::default),
+            parts,
+            authority,
+        }
     }
 
     fn request(
@@ -106,20 +114,30 @@ impl Relay {
     }
 
     /// The permissions of a new socket.
-    pub(in crate::app) fn new_permissions(&self) -> Option<RoomPermissions> {
-        let has_tokens = self.parts.room_tokens.is_some();
-        has_tokens.then(RoomPermissions::default)
+    pub(in crate::app) fn new_permissions(&self, socket: SocketId) -> Option<RoomPermissions> {
+        let permissions = self.token_permissions.as_ref()?;
+        Some(permissions.of_socket(socket))
     }
 }
 
 impl App for Relay {
-    fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
-        match self.new_permissions() {
+    fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        match self.new_permissions(context.socket) {
             None => self,
             Some(permissions) => Rc::new(RelaySocket {
                 relay: self,
                 permissions,
             }),
+        }
+    }
+
+    fn follows_sockets(&self) -> bool {
+        self.token_permissions.is_some()
+    }
+
+    fn on_socket_event(&self, event: &SocketEvent) {
+        if let Some(permissions) = &self.token_permissions {
+            permissions.apply(event);
         }
     }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use super::relay::{self, Relay};
 use super::{App, Event, SocketContext, SocketHandler};
 use crate::config::{UserRoom, WebhookAppConfig};
+use crate::model::SocketEvent;
 use crate::webhook::{HookTarget, WebhookClient};
 pub use authority::authority_factory;
 use disconnects::Disconnects;
@@ -50,8 +51,8 @@ impl Webhook {
 }
 
 impl App for Webhook {
-    fn open(self: Rc<Self>, _context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
-        Rc::new(HookedSocket::new(self))
+    fn open(self: Rc<Self>, context: &SocketContext<'_>) -> Rc<dyn SocketHandler> {
+        Rc::new(HookedSocket::new(self, context.socket))
     }
 
     fn handshake_headers(&self) -> Option<&[&'static str]> {
@@ -60,5 +61,15 @@ impl App for Webhook {
 
     fn identifies(&self) -> bool {
         true
+    }
+
+    fn follows_sockets(&self) -> bool {
+        self.relay.as_ref().is_some_and(App::follows_sockets)
+    }
+
+    fn on_socket_event(&self, event: &SocketEvent) {
+        if let Some(relay) = &self.relay {
+            relay.on_socket_event(event);
+        }
     }
 }

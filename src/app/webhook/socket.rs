@@ -11,12 +11,12 @@ use super::disconnects::Departure;
 use super::hook_state::HookState;
 use super::request::{self, HookSubject, transport_headers};
 use super::response::{connect_rejection, failed_ack, rejected_ack};
-use crate::app::relay::{Relay, RoomPermissions};
+use crate::app::relay::RoomPermissions;
 use crate::app::{
     Effect, Effects, Event, Join, Outcome, SocketContext, SocketHandle, SocketHandler,
 };
 use crate::metrics::labels::HookResult;
-use crate::model::Payload;
+use crate::model::{Payload, SocketId};
 use crate::webhook::{HookFailure, HookQueue, HookRequest};
 
 /// The names by which routes match the connect and the disconnect of a socket.
@@ -34,9 +34,10 @@ pub(super) struct HookedSocket {
 }
 
 impl HookedSocket {
-    pub(super) fn new(app: Rc<Webhook>) -> Self {
+    pub(super) fn new(app: Rc<Webhook>, socket: SocketId) -> Self {
+        let relay = app.relay.as_ref();
         Self {
-            permissions: app.relay.as_ref().and_then(Relay::new_permissions),
+            permissions: relay.and_then(|relay| relay.new_permissions(socket)),
             app,
             state: Rc::default(),
         }
