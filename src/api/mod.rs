@@ -9,6 +9,7 @@ mod batch;
 mod call;
 mod check;
 mod error;
+mod examples;
 mod execute;
 mod idempotency;
 mod keys;

@@ -11,11 +11,17 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
     connect-src 'self'; img-src 'self' data:; font-src 'self' data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
+const HTML: &str = "text/html";
+/// The title of the page as Swagger UI has it, and ours.
+const UI_TITLE: &str = "<title>Swagger UI</title>";
+const TITLE: &str = "<title>Roomwire HTTP API</title>";
+
 fn settings() -> Arc<Config<'static>> {
     static SETTINGS: OnceLock<Arc<Config<'static>>> = OnceLock::new();
     let settings = SETTINGS.get_or_init(|| {
         // Relative, so that the page works behind a proxy that adds a prefix.
         let config = Config::new(["../openapi.json"])
+            .use_base_layout()
             .try_it_out_enabled(true)
             .validator_url("none")
             .default_models_expand_depth(0);
@@ -38,6 +44,7 @@ pub(super) fn file(path: &str) -> HttpResponse {
             .content_type("text/plain; charset=utf-8")
             .body("The page has no such file.\n");
     };
+    let is_page = file.content_type == HTML;
     let mut response = HttpResponse::Ok();
     response
         .content_type(file.content_type)
@@ -48,5 +55,8 @@ pub(super) fn file(path: &str) -> HttpResponse {
     if file.gzpipped {
         response.insert_header((header::CONTENT_ENCODING, "gzip"));
     }
-    response.body(file.bytes.into_owned())
+    match std::str::from_utf8(&file.bytes) {
+        Ok(page) if is_page => response.body(page.replace(UI_TITLE, TITLE)),
+        _ => response.body(file.bytes.into_owned()),
+    }
 }

@@ -82,6 +82,14 @@ impl ApiParts {
         config.api.bind.is_none().then(|| Arc::clone(&self.slot))
     }
 
+    /// What the log line of the internal listener at `url` adds: the API and its page, if it has keys.
+    pub(super) fn announcement(&self, config: &Config, url: &str) -> String {
+        if config.api.bind.is_some() || config.api.credentials.is_empty() {
+            return String::new();
+        }
+        format!(", HTTP API (to read and try: {url}{})", page_path())
+    }
+
     /// What the workers need of it.
     pub(super) fn for_workers(&self, config: &Config) -> WorkerApi {
         let is_used = !config.api.credentials.is_empty();
@@ -127,13 +135,22 @@ impl ApiParts {
         })?;
         let scheme = bound.tls.as_ref().map_or("http", |_| "https");
         let address = bound.address;
-        info!("API on {scheme}://{address}{}/", api::PREFIX);
+        let page = page_path();
+        info!(
+            "API on {scheme}://{address}{}/, to read and try: {scheme}://{address}{page}",
+            api::PREFIX
+        );
         Ok(Some(ApiListener {
             address,
             handle,
             _tls: bound.tls,
         }))
     }
+}
+
+/// The path of the page of the API.
+fn page_path() -> String {
+    format!("{}/docs/", api::PREFIX)
 }
 
 fn settings(config: &Config) -> ApiSettings {

@@ -329,7 +329,8 @@ fn start_internal(
         api: api.internal(config),
     };
     let handle = serve_internal(site, listener, config.server.http)?;
-    info!("internal listener on http://{address}: probes, metrics, drain");
+    let page = api.announcement(config, &format!("http://{address}"));
+    info!("internal listener on http://{address}: probes, metrics, drain{page}");
     Ok(Some(Internal { address, handle }))
 }
 

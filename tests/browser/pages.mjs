@@ -19,6 +19,11 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }
 
+/// Saves what a page shows, for a person to look at.
+export async function saveScreenshot(page, name, options = {}) {
+  await page.screenshot({ path: join(screenshots, `${name}.png`), animations: "disabled", ...options });
+}
+
 export class DemoPage {
   /// Opens the page of node 0 or 1, or of another by its URL, and waits until the room is joined, or rejected.
   static async open(browser, node, { name, room, transport, rejected = false, probes = true, ...context }) {
@@ -65,8 +70,8 @@ export class DemoPage {
   nodeOf(name) { return this.person(name).getAttribute("data-node"); }
   transportOf(name) { return this.person(name).locator(".how").textContent(); }
 
-  async screenshot(name) {
-    await this.page.screenshot({ path: join(screenshots, `${name}.png`), animations: "disabled" });
+  screenshot(name) {
+    return saveScreenshot(this.page, name);
   }
 
   async close() {

@@ -107,6 +107,8 @@ async fn the_document_and_its_page_are_served_without_a_key_and_load_nothing_fro
     assert!(policy.contains("script-src 'self';"), "{policy}");
     assert!(!page.text().contains("https://"), "{}", page.text());
     assert!(!page.text().contains("<script>"), "{}", page.text());
+    let title = "<title>Roomwire HTTP API</title>";
+    assert!(page.text().contains(title), "{}", page.text());
     for file in [
         "swagger-ui-bundle.js",
         "swagger-ui.css",

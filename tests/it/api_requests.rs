@@ -366,3 +366,35 @@ async fn requests_are_counted_and_changes_are_logged_with_their_key_and_target()
         .find(|(name, ..)| *name == "api_requests_total");
     assert_eq!(requests.map(|(.., value)| *value), Some(2));
 }
+
+#[actix_rt::test]
+async fn a_batch_of_a_thousand_items_is_executed_in_order_and_a_longer_one_not_at_all() {
+    let server = TestServer::with(&WITH_API).await;
+    let mut client = server.member().await;
+    let batch = |items: usize, last: &str| {
+        let emit =
+            |number| format!(r#"{{"emit":{{"everybody":true,"event":"e","args":[{number}]}}}}"#);
+        let items: Vec<_> = (0..items).map(emit).collect();
+        format!(r#"{{"items":[{}{last}]}}"#, items.join(","))
+    };
+    is(
+        &post(&server, "batch", &batch(1001, "")).await,
+        400,
+        "too_many_items",
+    );
+    let wrong = batch(999, r#",{"emit":{"everybody":true,"event":7}}"#);
+    let rejected = post(&server, "batch", &wrong).await;
+    is(&rejected, 400, "field_invalid");
+    let error: Value = serde_json::from_slice(&rejected.body).unwrap();
+    assert_eq!(error["error"]["item"], 999);
+    client.quiet().await;
+    let answer = request(&server, "batch", &batch(1000, "")).await;
+    assert_eq!(
+        answer["answers"],
+        Value::from(vec![serde_json::json!({}); 1000])
+    );
+    for number in 0..1000 {
+        client.expect(&format!(r#"42["e",{number}]"#)).await;
+    }
+    client.quiet().await;
+}

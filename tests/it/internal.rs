@@ -119,3 +119,21 @@ async fn a_drain_is_requested_by_post_but_not_by_a_page() {
     node.line("stopped node=");
     assert_eq!(node.exit_code(), Some(0));
 }
+
+#[actix_rt::test]
+async fn the_log_names_the_page_of_the_api_if_the_api_has_keys() {
+    let internal = ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0");
+    let key = ("ROOMWIRE_API__KEY", "key-of-the-tests-0123456789");
+    let node = Node::start(&[internal, key]);
+    let line = node.line("internal listener on");
+    let (_, page) = line
+        .split_once(", HTTP API (to read and try: http://")
+        .unwrap();
+    let (address, path) = page.trim_end_matches(')').split_once('/').unwrap();
+    let response = Request::get(&format!("/{path}")).send(address).await;
+    assert_eq!(response.status, 200);
+    assert!(response.text().contains("Roomwire HTTP API"));
+    let without = Node::start(&[internal]);
+    let line = without.line("internal listener on");
+    assert!(line.ends_with("probes, metrics, drain"), "{line}");
+}

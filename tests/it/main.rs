@@ -39,6 +39,7 @@ mod health;
 mod health_verb;
 mod history;
 mod http_deadlines;
+mod idempotency;
 mod identities;
 mod inbox;
 mod ingress;
