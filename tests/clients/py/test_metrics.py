@@ -1,17 +1,28 @@
 """Scrapes are read by a strict OpenMetrics parser, and by a Prometheus that scrapes two busy nodes."""
+import base64
 import contextlib
+import hashlib
+import hmac
+import http.server
 import json
 import shutil
+import threading
+import time
 import urllib.parse
 import urllib.request
 
 import pytest
+import redis
+import socketio
+from jsonschema import Draft202012Validator
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from member import Person
-from programs import HOST, ROOT, Node, Program, Redis, free_port, until
+from programs import HOST, ROOT, TIMEOUT, Node, Program, Redis, free_port, until
 
 DEPLOY = ROOT / "deploy"
+SECRET = "secret-of-the-tests-0123456789"
+KEY = "key-of-the-tests-0123456789"
 
 
 class Watched(Node):
@@ -67,18 +78,105 @@ class Prometheus(Program):
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def bus():
+    server = Redis()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def nodes(bus):
     with contextlib.ExitStack() as stack:
 
         def started(program):
             stack.callback(program.stop)
             return program
 
-        bus = started(Redis())
         settings = dict(
             APP__KIND="relay", BUS__REDIS_URL=bus.url, BUS__PING_INTERVAL="200ms", ENGINE__PING_INTERVAL="300ms"
         )
         yield [started(Watched(**settings)) for _ in range(2)]
+
+
+class Backend:
+    """An HTTP backend: it accepts every webhook, and calls the API and writes to the stream of its own node."""
+
+    def __init__(self, bus):
+        self.requests = requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                requests.append(json.loads(body))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        url = f"http://{HOST}:{self.server.server_port}/"
+        self.bus = bus
+        self.node = Watched(
+            APP__KIND="webhook",
+            API__KEY=KEY,
+            AUTH__SECRET=SECRET,
+            AUTH__REQUIRED="off",
+            BUS__REDIS_URL=bus.url,
+            BUS__PREFIX="backend",
+            STREAM__KEY="outbox",
+            WEBHOOK__URL=url,
+            WEBHOOK__NOTICES__URL=url,
+            WEBHOOK__NOTICES__EVENTS="hello",
+            WEBHOOK__NOTICES__DEBOUNCE="100ms",
+        )
+
+    def api(self, verb, **request):
+        request = urllib.request.Request(
+            f"http://{self.node.internal}/api/v1/{verb}",
+            json.dumps(request).encode(),
+            {"Authorization": f"Bearer {KEY}"},
+        )
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return json.load(response)
+
+    def work(self):
+        """A client connects with a token, one without, each emits; the backend uses the API and the stream."""
+        for auth in ({"token": token("ada")}, None):
+            client = socketio.Client(reconnection=False)
+            client.connect(self.node.url, auth=auth, transports=["websocket"], wait_timeout=TIMEOUT)
+            client.call("hello", ({"n": 1}, [2], "text"), timeout=TIMEOUT)
+            self.api("join", sockets=[client.get_sid()], rooms=["lobby"])
+            client.disconnect()
+        self.api("revoke", token=f"token-{time.monotonic_ns()}")
+        with redis.Redis.from_url(self.bus.url) as connection:
+            connection.xadd("outbox", {"verb": "emit", "body": '{"everybody":true,"event":"e"}'})
+
+    def stop(self):
+        self.node.stop()
+        self.server.shutdown()
+
+
+def token(user):
+    def encoded(content):
+        return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+    claims = {"sub": user, "exp": int(time.time()) + 60, "jti": "t1", "roomwire": {"rooms": ["lobby"]}}
+    parts = [encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    signed = ".".join(parts)
+    return f"{signed}.{encoded(hmac.digest(SECRET.encode(), signed.encode(), hashlib.sha256))}"
+
+
+@pytest.fixture(scope="module")
+def backend(bus):
+    backend = Backend(bus)
+    yield backend
+    backend.stop()
 
 
 @pytest.fixture
@@ -126,17 +224,40 @@ QUIET = {
     "Rejected or delayed, by limit",
     "Dropped bus messages, by reason",
     "Upstream failures",
-    # These nodes have neither upstreams, backends nor TLS.
+    # These nodes have neither upstreams nor TLS.
     "Upstreams that are up",
-    "Webhook time, 99th percentile",
     "Certificate expires in",
 }
 
 
-def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
-    prometheus = Prometheus(nodes)
+def test_webhooks_have_the_form_that_the_document_describes(backend):
+    backend.work()
+    with urllib.request.urlopen(f"http://{backend.node.internal}/api/v1/openapi.json", timeout=5) as response:
+        document = json.load(response)
+    message = Draft202012Validator({**document, "$ref": "#/components/schemas/HookMessage"})
+    notices = {"connected", "disconnected", "joined", "left", "room_occupied", "room_vacated", "event"}
+    expected = {"connect", "event", "disconnect", "notices"} | notices
+
+    def received():
+        kinds = set()
+        for request in list(backend.requests):
+            kinds.add(request["type"])
+            if request["type"] == "notices":
+                kinds |= {notice["type"] for notice in request["data"]["notices"]}
+        return kinds
+
+    until("all kinds of webhooks", lambda: received() >= expected)
+    for request in backend.requests:
+        errors = [error.message for error in message.iter_errors(request)]
+        assert errors == [], request
+    # A wrong one is found.
+    assert not message.is_valid({**backend.requests[0], "data": {}})
+
+
+def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room, backend):
+    prometheus = Prometheus([*nodes, backend.node])
     try:
-        until("both nodes scraped", lambda: len(prometheus.query('up{job="roomwire"} == 1')) == 2)
+        until("all nodes scraped", lambda: len(prometheus.query('up{job="roomwire"} == 1')) == 3)
         number = 0
 
         def busy():
@@ -147,6 +268,7 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
                 member.receives(("tick", number))
             # One more client connects and disconnects.
             Person(nodes[1].url).close()
+            backend.work()
 
         missing = {title for title, _ in queries()} - QUIET
 
@@ -166,7 +288,7 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room):
         until("rules evaluated", lambda: prometheus.query_api("rules")["groups"][0]["rules"][0]["health"] == "ok")
         for rule in prometheus.query_api("rules")["groups"][0]["rules"]:
             assert rule["health"] == "ok", rule
-        # Four clients are far below all limits, and both nodes are up.
+        # A few clients are far below all limits, and all nodes are up.
         assert prometheus.query("ALERTS{alertstate='firing'}") == []
     finally:
         prometheus.stop()
