@@ -130,7 +130,7 @@ pub(crate) struct Emit {
     /// emits per request; above 1 the requests are batches
     #[argh(option, default = "1")]
     pub(crate) batch: usize,
-    /// measured seconds, after a warm-up of a fifth of that
+    /// measured seconds, after a warm-up of half of that
     #[argh(option, default = "5.0")]
     pub(crate) seconds: f64,
     /// processes to measure, as name=pid,pid (repeatable)
@@ -155,7 +155,7 @@ pub(crate) struct Webhook {
     /// events per second
     #[argh(option, default = "1000.0")]
     pub(crate) rate: f64,
-    /// measured seconds, after a warm-up of a fifth of that
+    /// measured seconds, after a warm-up of half of that
     #[argh(option, default = "5.0")]
     pub(crate) seconds: f64,
     /// processes to measure, as name=pid,pid (repeatable)

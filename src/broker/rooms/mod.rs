@@ -291,6 +291,10 @@ impl Rooms {
             room,
             position: members.len() as u32,
         });
+        // Without growing by more: the rooms of users have one member.
+        if members.capacity() == 0 {
+            members.reserve_exact(1);
+        }
         members.push(Member {
             socket: key,
             lane: socket.lane,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::joins::Room;
 use super::report::{Latencies, with_faults};
 use super::setup::{Join, connect_clients};
-use super::{TICK, payload};
+use super::{TICK, WARM_UP, payload};
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::http_client::Requests;
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let mut emit = Emit::new(options)?;
     emit.open(options.api, &options.key, &mut fleet)?;
 
-    emit.request_for(options.seconds / 5.0, &mut fleet)?;
+    emit.request_for(options.seconds * WARM_UP, &mut fleet)?;
     emit.latencies.clear();
     let (requests, deliveries) = (emit.requests, emit.deliveries);
     let measurement = Measurement::begin(&options.measure)?;

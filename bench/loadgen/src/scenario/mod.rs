@@ -26,6 +26,9 @@ pub(crate) const JOIN_ACK: u32 = 0;
 /// Bytes of the argument of measured emits.
 pub(crate) const PAYLOAD: usize = 100;
 
+/// Warm-up of runs with HTTP requests, as a share of the measured time: Node compiles express for two seconds.
+pub(crate) const WARM_UP: f64 = 0.5;
+
 /// Whether the arguments of an ack are `{ok:true}`.
 pub(crate) fn accepted(arguments: &str) -> bool {
     arguments.contains(r#""ok":true"#) || arguments.contains(r#""ok": true"#)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::report::{Latencies, with_faults};
 use super::setup::{Join, connect_clients};
-use super::{TICK, accepted, payload};
+use super::{TICK, WARM_UP, accepted, payload};
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::http_client::Requests;
@@ -118,7 +118,7 @@ impl Traffic {
 
     /// Sends requests, first unmeasured, then for the configured time.
     fn measure(&mut self, options: &Options, groups: &[Group], fleet: &mut Fleet) -> Result<Usage> {
-        self.send_for(options.seconds / 5.0, options.rate, fleet)?;
+        self.send_for(options.seconds * WARM_UP, options.rate, fleet)?;
         self.latencies.clear();
         self.responses = 0;
         self.skipped = 0;
