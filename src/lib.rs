@@ -23,6 +23,7 @@ pub mod model;
 pub mod notices;
 pub mod outbox;
 pub mod protocol;
+pub mod registry;
 pub mod rules;
 pub mod server;
 pub mod session;

@@ -151,23 +151,35 @@ async fn start(cli: &Cli, loaded: Loaded, signals: Signals) -> i32 {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let reloader = Reloader::new(cli::sources(cli), loaded, logging);
-    match run(reloader, signals).await {
-        Ok(code) => code,
-        Err(error) => {
-            log::error!("{error:#}");
-            1
+    let mut reloader = Reloader::new(cli::sources(cli), loaded, logging);
+    let mut signals = signals;
+    loop {
+        match run(&mut reloader, &mut signals).await {
+            Ok(End::Exit(code)) => return code,
+            Ok(End::Fenced) => info!("starting again, under another name"),
+            Err(error) => {
+                log::error!("{error:#}");
+                return 1;
+            }
         }
     }
 }
 
-/// Runs a node from its start to its end; its exit code.
-async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32> {
+/// How the run of a node ended.
+enum End {
+    /// With this exit code.
+    Exit(i32),
+    /// It lost its name to another node, and must not serve any session that it had.
+    Fenced,
+}
+
+/// Runs a node from its start to its end.
+async fn run(reloader: &mut Reloader, signals: &mut Signals) -> anyhow::Result<End> {
     let server = tokio::select! {
         server = Server::start(reloader.config().clone()) => server?,
         name = signals.end() => {
             info!("shut down by {name} during startup");
-            return Ok(0);
+            return Ok(End::Exit(0));
         }
     };
     reloader.record_start(&server);
@@ -190,7 +202,9 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
     };
     drop(name_lost);
     let mut ended = Box::pin(async move {
-        server.drain().await;
+        if !name_was_lost {
+            server.drain().await;
+        }
         server.stop().await;
     });
     loop {
@@ -199,12 +213,14 @@ async fn run(mut reloader: Reloader, mut signals: Signals) -> anyhow::Result<i32
             request = signals.next() => match request {
                 SignalRequest::ShutDown(name) => {
                     warn!("received a second signal, {name}: shutting down at once");
-                    return Ok(CUT_SHORT);
+                    return Ok(End::Exit(CUT_SHORT));
                 }
                 SignalRequest::Reload => warn!("configuration not reloaded: this node is shutting down"),
             },
         }
     }
-    anyhow::ensure!(!name_was_lost, "the name of this node was lost");
-    Ok(0)
+    Ok(match name_was_lost {
+        true => End::Fenced,
+        false => End::Exit(0),
+    })
 }

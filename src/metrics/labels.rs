@@ -124,6 +124,7 @@ labels! {
         IdentityExpired = "identity_expired",
         IdentityRevoked = "identity_revoked",
         ReconnectRequested = "reconnect_requested",
+        NodeFenced = "node_fenced",
     ;
     /// What became of one of several sessions of a user, by `auth.sessions_per_user`.
     SessionConflict("result"):

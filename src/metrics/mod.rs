@@ -175,6 +175,14 @@ metrics! {
     stream_pending: Gauge,
     /// Entries of the stream that no node has read; 0 if Redis does not count them (before 7.0).
     stream_lag: Gauge,
+    /// Sockets of this node whose changes are not registered in Redis yet.
+    registry_pending_changes: Gauge,
+    /// Failed attempts to register the sockets of this node in Redis.
+    registry_write_failures_total: Counter,
+    /// Lost nodes whose sessions this node has announced as disconnected.
+    registry_lost_nodes_total: Counter,
+    /// Sockets of lost nodes that this node has announced as disconnected.
+    registry_lost_sockets_total: Counter,
     /// Requests for sessions of other nodes that were forwarded, by kind.
     forwarded_total: Counters<Forwarding>,
     /// Websockets held open for sessions of other nodes.

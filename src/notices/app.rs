@@ -66,6 +66,7 @@ impl SocketHandler for WatchedHandler {
                     payload: event.payload.clone(),
                     ack: event.ack.is_some(),
                 },
+                is_in_doubt: false,
             });
         }
         self.handler.on_event(context, event)

@@ -170,6 +170,7 @@ mod tests {
 
     fn event(user: Option<&str>, socket: SocketId, change: NoticeEventKind) -> NoticeEvent {
         NoticeEvent {
+            is_in_doubt: false,
             at: SystemTime::UNIX_EPOCH,
             namespace: Namespace::main(),
             socket,

@@ -12,6 +12,7 @@ use super::intake::{NoticeEvent, NoticeEventKind};
 use super::queue::QueuedNotice;
 use crate::config::NoticeKind;
 use crate::model::{Namespace, NodeId, Payload, Random, Room};
+use crate::webhook::disconnect_id;
 use crate::webhook::schema::{
     DisconnectHook, EventHook, HookBody, HookMessage, HookSocket, MemberNotice, NoticeBody,
     NoticeMessage, NoticesHook, RoomNotice,
@@ -45,7 +46,13 @@ impl Encoder<'_> {
                 return self.event(event.at, socket, payload, *ack);
             }
         };
-        self.notice(event.at, body)
+        match &event.change {
+            NoticeEventKind::Disconnected(_) => {
+                let id = disconnect_id("ntc_", event.socket);
+                encode(&id, event.at, body)
+            }
+            _ => self.notice(event.at, body),
+        }
     }
 
     fn event(
@@ -88,12 +95,7 @@ impl Encoder<'_> {
     }
 
     fn notice(&self, at: SystemTime, body: NoticeBody<'_>) -> Option<Box<RawValue>> {
-        let notice = NoticeMessage {
-            id: &self.id("ntc_"),
-            timestamp: &format_rfc3339_millis(at).to_string(),
-            body,
-        };
-        to_raw_value(&notice).ok()
+        encode(&self.id("ntc_"), at, body)
     }
 
     /// The request with these notices, and its id.
@@ -125,4 +127,13 @@ impl Encoder<'_> {
         }
         id
     }
+}
+
+fn encode(id: &str, at: SystemTime, body: NoticeBody<'_>) -> Option<Box<RawValue>> {
+    let notice = NoticeMessage {
+        id,
+        timestamp: &format_rfc3339_millis(at).to_string(),
+        body,
+    };
+    to_raw_value(&notice).ok()
 }

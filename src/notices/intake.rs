@@ -14,6 +14,7 @@ use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::NoticeResult;
 use crate::model::{Namespace, Payload, Room, SocketId};
+use crate::store::Tenure;
 
 /// Number of messages from the workers that wait for the main thread.
 const CHANNEL: usize = 16_384;
@@ -28,6 +29,8 @@ pub(super) struct NoticeEvent {
     pub(super) socket: SocketId,
     pub(super) user: Option<Arc<str>>,
     pub(super) change: NoticeEventKind,
+    /// Whether another node may report it as well, because this node may have lost its name.
+    pub(super) is_in_doubt: bool,
 }
 
 /// The kind of a [`NoticeEvent`].
@@ -66,12 +69,15 @@ pub struct Intake {
     sender: mpsc::Sender<IntakeMessage>,
     bytes: AtomicUsize,
     metrics: Arc<Metrics>,
+    /// Whether this node still holds its name, if other nodes may report its disconnects.
+    pub(super) tenure: Option<Arc<Tenure>>,
 }
 
 impl Intake {
     pub(super) fn new(
         config: NoticesConfig,
         metrics: Arc<Metrics>,
+        tenure: Option<Arc<Tenure>>,
     ) -> (Arc<Self>, mpsc::Receiver<IntakeMessage>) {
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let intake = Self {
@@ -80,6 +86,7 @@ impl Intake {
             sender,
             bytes: AtomicUsize::new(0),
             metrics,
+            tenure,
         };
         (Arc::new(intake), receiver)
     }
@@ -110,6 +117,12 @@ impl Intake {
     pub(super) fn is_chosen(&self, event: &str) -> bool {
         let mut patterns = self.config.events.iter();
         patterns.any(|pattern| pattern.matches(event))
+    }
+
+    /// Whether another node may report now what happens here.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let tenure = self.tenure.as_ref();
+        tenure.is_some_and(|tenure| !tenure.is_certain())
     }
 
     pub(super) fn offer(&self, event: NoticeEvent) {

@@ -1,6 +1,7 @@
 //! The notices of a node: started with it, and flushed when it stops.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::backlog::NoticeBacklog;
 use super::dead_letters::DeadLetters;
 use super::debounce::Debounce;
 use super::intake::Intake;
+use super::lost::LostNotices;
 use super::occupancy::Occupancy;
 use super::receiver::NoticeReceiver;
 use super::sender::{Delivery, log_rest};
@@ -20,7 +22,7 @@ use crate::clock::now;
 use crate::config::NoticesConfig;
 use crate::metrics::Metrics;
 use crate::model::Random;
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Store, Tenure};
 use crate::webhook::WebhookClient;
 
 /// What notices need from their node.
@@ -34,6 +36,8 @@ pub struct NoticeParts {
     pub prefix: String,
     pub metrics: Arc<Metrics>,
     pub random: Arc<dyn Random>,
+    /// Whether this node still holds its name, if other nodes may report its disconnects.
+    pub tenure: Option<Arc<Tenure>>,
 }
 
 /// The notices of a running node. Lives on the thread that started it.
@@ -41,6 +45,7 @@ pub struct Notices {
     intake: Arc<Intake>,
     backlog: Rc<NoticeBacklog>,
     occupancy: Option<Rc<Occupancy>>,
+    lost: LostNotices,
     sender: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
 }
@@ -56,8 +61,9 @@ impl Notices {
             prefix,
             metrics,
             random,
+            tenure,
         } = parts;
-        let (intake, messages) = Intake::new(config.clone(), Arc::clone(&metrics));
+        let (intake, messages) = Intake::new(config.clone(), Arc::clone(&metrics), tenure);
         let node = directory.node();
         let backlog = Rc::new(NoticeBacklog::new(config.clone(), node, metrics, random));
         let dead_letters = store.clone().filter(|_| config.dead_letters > 0);
@@ -73,6 +79,11 @@ impl Notices {
             intake: Arc::clone(&intake),
             messages,
             debounce: Debounce::new(config.debounce),
+            delivery: Rc::clone(&delivery),
+            in_doubt: VecDeque::new(),
+        };
+        let lost = LostNotices {
+            intake: Arc::clone(&intake),
             delivery: Rc::clone(&delivery),
         };
         let occupancy = intake.counts_members().then(|| {
@@ -95,6 +106,7 @@ impl Notices {
             intake,
             backlog,
             occupancy,
+            lost,
             sender: actix_rt::spawn(async move { delivery.run().await }),
             others,
         })
@@ -103,6 +115,11 @@ impl Notices {
     /// Accepts what happens on the workers of the node.
     pub fn intake(&self) -> &Arc<Intake> {
         &self.intake
+    }
+
+    /// Reports sockets of lost nodes.
+    pub fn lost(&self) -> LostNotices {
+        self.lost.clone()
     }
 
     /// Sends what waits, for at most `webhook.notices.flush_timeout`; the rest become dead letters. Called after the

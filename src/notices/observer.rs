@@ -41,6 +41,8 @@ impl NoticeObserver {
             namespace: event.namespace.clone(),
             socket: event.socket,
             user: self.users.borrow().get(&event.socket).cloned(),
+            is_in_doubt: matches!(kind, NoticeKind::Disconnected | NoticeKind::Left)
+                && self.intake.is_in_doubt(),
             change,
         });
     }

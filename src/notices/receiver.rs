@@ -1,5 +1,6 @@
 //! Turns what happens into queued notices, after the debounce.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,12 +13,17 @@ use super::sender::Delivery;
 use crate::clock::now;
 use crate::metrics::labels::NoticeResult;
 
+/// Maximum number of events in doubt that are held; beyond it, the oldest are released.
+const DOUBT_LIMIT: usize = 65_536;
+
 /// The receiving end of an [`Intake`].
 pub(super) struct NoticeReceiver {
     pub(super) intake: Arc<Intake>,
     pub(super) messages: mpsc::Receiver<IntakeMessage>,
     pub(super) debounce: Debounce,
     pub(super) delivery: Rc<Delivery>,
+    /// Events that another node may report, until it is known whether it does.
+    pub(super) in_doubt: VecDeque<NoticeEvent>,
 }
 
 impl NoticeReceiver {
@@ -31,10 +37,13 @@ impl NoticeReceiver {
                     None => std::future::pending().await,
                 }
             };
+            let settled = settled(&self.intake, !self.in_doubt.is_empty());
             tokio::select! {
                 message = self.messages.recv() => match message {
                     Some(IntakeMessage::Event(event)) => self.accept(event),
                     Some(IntakeMessage::Flush(done)) => {
+                        let is_fenced = self.intake.tenure.as_ref().is_some_and(|it| it.has_ended());
+                        self.release_doubtful(!is_fenced);
                         while let Some(end) = self.debounce.pop() {
                             self.queue(&end);
                         }
@@ -45,6 +54,7 @@ impl NoticeReceiver {
                     }
                     None => return,
                 },
+                is_ours = settled => self.release_doubtful(is_ours),
                 () = is_due => {}
             }
             while let Some(end) = self.debounce.pop_due(now()) {
@@ -56,6 +66,27 @@ impl NoticeReceiver {
 
     fn accept(&mut self, event: NoticeEvent) {
         self.intake.taken(&event);
+        if !event.is_in_doubt {
+            return self.pass(event);
+        }
+        self.in_doubt.push_back(event);
+        if self.in_doubt.len() > DOUBT_LIMIT
+            && let Some(oldest) = self.in_doubt.pop_front()
+        {
+            self.pass(oldest);
+        }
+    }
+
+    /// It is known whether another node reports the events in doubt; `is_ours`: none does.
+    fn release_doubtful(&mut self, is_ours: bool) {
+        for event in std::mem::take(&mut self.in_doubt) {
+            if is_ours {
+                self.pass(event);
+            }
+        }
+    }
+
+    fn pass(&mut self, event: NoticeEvent) {
         match self.debounce.pass(event, now()) {
             Debounced::Now(event) => self.queue(&event),
             Debounced::Held => {}
@@ -70,5 +101,13 @@ impl NoticeReceiver {
         let backlog = &self.delivery.backlog;
         let json = backlog.encoder().notice_event(event);
         backlog.push(json, event.at);
+    }
+}
+
+/// Completes when it is known whether this node still holds its name; never unless some event is in doubt.
+async fn settled(intake: &Intake, has_doubt: bool) -> bool {
+    match intake.tenure.as_ref().filter(|_| has_doubt) {
+        Some(tenure) => tenure.settled().await,
+        None => std::future::pending().await,
     }
 }

@@ -16,7 +16,7 @@ use crate::app::webhook::{WebhookFactory, authority_factory};
 use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random, ViaMark};
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Store, Tenure};
 use crate::upstream::{Pool, check_health};
 
 /// The app of `app.kind`, behind a router where `app.routes` names more.
@@ -25,6 +25,7 @@ pub(super) fn apps(
     bus: Option<&BusHandles>,
     node: NodeId,
     (reloadable, auth, metrics, random): SharedParts<'_>,
+    tenure: Option<&Arc<Tenure>>,
 ) -> Box<dyn AppFactory> {
     let parts = AppParts {
         config,
@@ -34,6 +35,7 @@ pub(super) fn apps(
         auth,
         metrics,
         random,
+        tenure,
         upstreams: OnceCell::new(),
     };
     let default = parts.app(config.app.kind);
@@ -62,6 +64,8 @@ struct AppParts<'a> {
     auth: Option<&'a Authentication>,
     metrics: &'a Arc<Metrics>,
     random: &'a Arc<dyn Random>,
+    /// The name of the node, if other nodes may announce the disconnects of its sockets.
+    tenure: Option<&'a Arc<Tenure>>,
     /// Shared by all routes to the app `upstream`, so that its limits apply to the node.
     upstreams: OnceCell<Arc<Pool>>,
 }
@@ -86,6 +90,7 @@ impl AppParts<'_> {
                     &app.webhook,
                     user_room,
                     relay,
+                    self.tenure.cloned(),
                 ))
             }
             AppKind::OpenWebui => {

@@ -14,6 +14,7 @@ mod listen;
 mod log_start;
 mod name;
 mod notices;
+mod registry;
 mod reload;
 mod reloadable;
 mod replay;
@@ -44,6 +45,7 @@ use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::notices::Notices;
 use crate::outbox::Budget;
+use crate::registry::Registry;
 use crate::session::SessionSettings;
 use crate::source::Source;
 use crate::store::Store;
@@ -59,6 +61,7 @@ use listen::{bind, serve, serve_internal};
 use log_start::log_start;
 use name::claim_name;
 use notices::start_notices;
+use registry::RegistryPlan;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
 pub use replay::replay_dead_letters;
@@ -86,6 +89,7 @@ pub struct Server {
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
     notices: Option<Notices>,
+    registry: Option<Registry>,
     source: Option<Source>,
 }
 
@@ -131,15 +135,24 @@ impl Server {
         let internal = start_internal(&config, (&health, &metrics), &drain_requested, &api)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
-        let (node, lease) = claim_name(bus.as_ref(), &config, &*random).await;
+        let (node, mut lease) = claim_name(bus.as_ref(), &config, &*random).await;
+        let plan = RegistryPlan::of(&config, lease.as_ref().map(Lease::tenure));
+        let tenure = plan.as_ref().map(|plan| &plan.tenure);
         let reloadable = ReloadableParts::new(&config, (&metrics, &random))?;
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
-        let app = apps(&config, bus.as_ref(), node, shared);
+        let app = apps(&config, bus.as_ref(), node, shared, tenure);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context, &random);
+        if let Some(lease) = &mut lease {
+            lease.renew_on(directory.watch_connects());
+        }
         let clients = (!gates.is_empty() || app.identifies(), auth.as_ref());
         let users = users::users(&config, &directory, store.clone(), &health, clients).await;
-        let notices = start_notices(&config, &reloadable, &directory, store.clone(), &random);
+        let bus_store = store.clone();
+        let notices = start_notices(&config, &reloadable, &directory, bus_store, &random, tenure);
+        let registry = plan.as_ref().zip(store.clone()).map(|(plan, store)| {
+            plan.start(&config, &reloadable, &directory, store, notices.as_ref())
+        });
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),
@@ -160,6 +173,7 @@ impl Server {
             api: api.for_workers(&config),
             gate_factories: gates,
             notices: notices.as_ref().map(|notices| Arc::clone(notices.intake())),
+            registry: plan.map(|plan| plan.table),
             built: BuiltWorkers::default(),
             config,
         });
@@ -180,11 +194,13 @@ impl Server {
             lease,
             leave,
             notices,
+            registry,
             source,
         })
     }
 
-    /// Completes when another node has acquired the name of this node, which must then stop.
+    /// Completes when another node has acquired the name of this node, which must then stop: its sessions may have been
+    /// announced as disconnected.
     pub async fn name_lost(&self) {
         match &self.lease {
             Some(lease) => lease.clone().keep().await,
@@ -277,7 +293,11 @@ impl Server {
             source.stop().await;
         }
         for router in self.routers.all() {
-            router.close_all.do_send(CloseAll);
+            let is_fenced = self
+                .lease
+                .as_ref()
+                .is_some_and(|it| it.tenure().has_ended());
+            router.close_all.do_send(CloseAll { is_fenced });
         }
         let deadline = Instant::now() + CLOSE_TIME;
         let app = &self.blueprint.app;
@@ -291,6 +311,9 @@ impl Server {
             notices.stop().await;
         }
         self.handle.stop(false).await;
+        if let Some(registry) = self.registry {
+            registry.stop().await;
+        }
         if let Some(lease) = &self.lease {
             lease.release().await;
         }

@@ -33,17 +33,20 @@ pub(super) async fn claim_name(
     };
     let lease = |node| {
         let store = Arc::clone(&bus.store);
-        Lease::new(store, &config.bus.channel_prefix, node, &holder)
+        let prefix = &config.bus.channel_prefix;
+        Lease::new(store, prefix, (node, &holder), config.bus.lease)
     };
+    let mut claimed = lease(node);
     for _ in 0..NAME_ATTEMPTS {
         // A Redis that does not respond must not keep the node from serving its own clients.
-        if tokio::time::timeout(NAME_TIME, lease(node).claim())
+        if tokio::time::timeout(NAME_TIME, claimed.claim())
             .await
             .unwrap_or(true)
         {
             break;
         }
         node = NodeId::random(random);
+        claimed = lease(node);
     }
-    (node, Some(lease(node)))
+    (node, Some(claimed))
 }

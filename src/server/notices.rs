@@ -9,7 +9,7 @@ use crate::broker::{Directory, Shard};
 use crate::config::Config;
 use crate::model::Random;
 use crate::notices::{Intake, NoticeObserver, NoticeParts, Notices, WatchedApp};
-use crate::store::Store;
+use crate::store::{Store, Tenure};
 use crate::webhook::WebhookClient;
 
 /// Starts the notices of `[webhook.notices]`; `None` if there are none.
@@ -19,6 +19,7 @@ pub(super) fn start_notices(
     directory: &Arc<Directory>,
     store: Option<Arc<dyn Store>>,
     random: &Arc<dyn Random>,
+    tenure: Option<&Arc<Tenure>>,
 ) -> Option<Notices> {
     config.webhook.notices.url.as_ref()?;
     let parts = NoticeParts {
@@ -28,6 +29,7 @@ pub(super) fn start_notices(
         prefix: config.bus.channel_prefix.clone(),
         metrics: Arc::clone(directory.metrics()),
         random: Arc::clone(random),
+        tenure: tenure.cloned(),
     };
     Notices::start(&config.webhook.notices, parts)
 }

@@ -27,6 +27,7 @@ use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
 use crate::notices::Intake;
 use crate::outbox::{Bounds, Budget, Share};
+use crate::registry::{RegistryObserver, RegistryTable};
 use crate::session::{Enforcer, Identification, SessionSettings, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, ListenerSettings};
@@ -66,6 +67,7 @@ pub(super) struct Blueprint {
     pub(super) api: WorkerApi,
     pub(super) gate_factories: Vec<GateFactory>,
     pub(super) notices: Option<Arc<Intake>>,
+    pub(super) registry: Option<Arc<RegistryTable>>,
     pub(super) built: BuiltWorkers,
 }
 
@@ -172,6 +174,10 @@ impl Blueprint {
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
         if let Some(last_seen) = &self.api.last_seen {
             shard.observe(Rc::new(last_seen.recorder()));
+        }
+        if let Some(table) = &self.registry {
+            let observer = RegistryObserver::new(index, Arc::clone(table));
+            shard.observe(Rc::new(observer));
         }
         shard
     }

@@ -85,7 +85,7 @@ impl Session {
     fn waits_for_fetch(&self, reason: CloseReason) -> bool {
         use CloseReason::{
             ConnectTimeout, ForcedClose, IdentityExpired, IdentityRevoked, InboxOverflow,
-            NestedTooDeeply, ReconnectRequested, ServerDisconnect, ServerShuttingDown,
+            NestedTooDeeply, NodeFenced, ReconnectRequested, ServerDisconnect, ServerShuttingDown,
             SlowConsumer, UpstreamLost,
         };
         let by_server = matches!(
@@ -101,6 +101,7 @@ impl Session {
                 | IdentityExpired
                 | IdentityRevoked
                 | ReconnectRequested
+                | NodeFenced
         );
         // A client that never polled, and whose websocket no other node holds, does not fetch it.
         let may_fetch = self.follow_up.has_polled() || self.transport == TransportName::Websocket;

@@ -68,13 +68,17 @@ impl Handler<ShutDown> for Session {
     type Result = ();
 
     fn handle(&mut self, shut_down: ShutDown, ctx: &mut Self::Context) {
+        let reason = match shut_down.is_fenced {
+            true => CloseReason::NodeFenced,
+            false => CloseReason::ServerShuttingDown,
+        };
         if self.is_settled() || shut_down.ack_timeout.is_zero() {
-            return self.close(CloseReason::ServerShuttingDown, ctx);
+            return self.close(reason, ctx);
         }
         let deadline = clock::now() + shut_down.ack_timeout;
         ctx.run_interval(SETTLING_INTERVAL, move |session, ctx| {
             if session.is_settled() || clock::now() >= deadline {
-                session.close(CloseReason::ServerShuttingDown, ctx);
+                session.close(reason, ctx);
             }
         });
     }

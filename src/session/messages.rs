@@ -136,4 +136,6 @@ pub struct Detached {
 #[rtype(result = "()")]
 pub struct ShutDown {
     pub ack_timeout: Duration,
+    /// The node has lost its name.
+    pub is_fenced: bool,
 }

@@ -31,5 +31,6 @@ pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
         CloseReason::IdentityExpired => Disconnect::IdentityExpired,
         CloseReason::IdentityRevoked => Disconnect::IdentityRevoked,
         CloseReason::ReconnectRequested => Disconnect::ReconnectRequested,
+        CloseReason::NodeFenced => Disconnect::NodeFenced,
     }
 }

@@ -146,7 +146,10 @@ async fn a_session_ends_at_once_if_its_client_aborted_the_poll_meanwhile() {
     let session = polling(&worker).await;
     drop(pull(&session));
     let ack_timeout = Duration::ZERO;
-    session.do_send(ShutDown { ack_timeout });
+    session.do_send(ShutDown {
+        ack_timeout,
+        is_fenced: false,
+    });
     // All messages are queued before the session checks its poll.
     let (reply, may_upgrade) = oneshot::channel();
     session.do_send(ProbeStarted { reply });
@@ -182,7 +185,10 @@ async fn a_session_ends_at_once_if_its_websocket_on_another_node_closed_meanwhil
     assert_eq!(may_upgrade.await, Ok(true));
     session.do_send(Upgraded);
     let ack_timeout = Duration::ZERO;
-    session.do_send(ShutDown { ack_timeout });
+    session.do_send(ShutDown {
+        ack_timeout,
+        is_fenced: false,
+    });
     let reason = CloseReason::TransportClose;
     session.do_send(Detached { reason });
     let (reply, may_upgrade) = oneshot::channel();
@@ -300,6 +306,7 @@ async fn the_app_does_not_see_a_client_that_leaves_before_a_gate_decides() {
     let session = polling_with(&worker, Some(credentials())).await;
     post(&session, 1, r#"40{"at":"slow"}"#).await;
     session.do_send(ShutDown {
+        is_fenced: false,
         ack_timeout: Duration::ZERO,
     });
     tokio::time::sleep(Duration::from_millis(40)).await;

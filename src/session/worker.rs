@@ -105,16 +105,22 @@ impl Worker {
     /// Ends a session once no ack or response is pending, after `ack_timeout` at the latest.
     pub fn end(&self, id: EngineId, ack_timeout: Duration) {
         if let Some(session) = self.sessions.borrow().get(&id) {
-            session.address.do_send(ShutDown { ack_timeout });
+            session.address.do_send(ShutDown {
+                ack_timeout,
+                is_fenced: false,
+            });
         }
     }
 
-    /// Ends every session of this worker, and accepts no new one.
-    pub fn stop(&self) {
+    /// Ends every session of this worker, and accepts no new one. `is_fenced`: the node has lost its name.
+    pub fn stop(&self, is_fenced: bool) {
         self.reject_new();
         let ack_timeout = Duration::ZERO;
         for session in self.sessions.borrow().values() {
-            session.address.do_send(ShutDown { ack_timeout });
+            session.address.do_send(ShutDown {
+                ack_timeout,
+                is_fenced,
+            });
         }
     }
 

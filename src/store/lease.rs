@@ -8,13 +8,14 @@ use std::time::Duration;
 use log::{debug, error, warn};
 use serde::{Deserialize, Serialize};
 
-use super::{Renewal, Store};
+use tokio::sync::watch;
+
+use super::{Renewal, Store, Tenure};
+use crate::clock::now;
 use crate::model::NodeId;
 
-/// The lease of a node that stops renewing it expires after this time.
-const LIFETIME: Duration = Duration::from_secs(30);
-/// Interval of renewals and of attempts to claim.
-const RENEWAL: Duration = Duration::from_secs(10);
+/// Number of renewals, and of attempts to claim, in the lifetime of a lease.
+const RENEWALS: u32 = 3;
 
 /// The key of the lease on a name.
 pub fn lease_key(prefix: &str, node: &str) -> String {
@@ -46,28 +47,54 @@ pub struct Lease {
     key: String,
     value: String,
     node: NodeId,
+    lifetime: Duration,
+    tenure: Arc<Tenure>,
+    connects: Option<watch::Receiver<u64>>,
 }
 
 impl Lease {
-    /// The claim of `node` in the cluster with this channel prefix.
-    pub fn new(store: Arc<dyn Store>, prefix: &str, node: NodeId, holder: &Holder) -> Self {
+    /// The claim of `node` in the cluster with this channel prefix. A lease that is not renewed expires after
+    /// `lifetime` (`bus.lease`).
+    pub fn new(
+        store: Arc<dyn Store>,
+        prefix: &str,
+        (node, holder): (NodeId, &Holder),
+        lifetime: Duration,
+    ) -> Self {
         Self {
             store,
             key: lease_key(prefix, node.as_str()),
             value: serde_json::json!(holder).to_string(),
             node,
+            lifetime,
+            tenure: Arc::new(Tenure::new(lifetime)),
+            connects: None,
         }
+    }
+
+    /// Whether the node still holds its name.
+    pub fn tenure(&self) -> &Arc<Tenure> {
+        &self.tenure
+    }
+
+    /// Also renews the lease whenever the bus has begun to deliver, which `connects` counts.
+    pub fn renew_on(&mut self, connects: watch::Receiver<u64>) {
+        self.connects = Some(connects);
     }
 
     /// Tries once to claim the name: false if another node holds it. Also true if Redis does not respond, because the
     /// claim is then made by [`Lease::keep`].
     pub async fn claim(&self) -> bool {
-        match self
+        let requested = now();
+        let acquired = self
             .store
-            .acquire_lease(&self.key, &self.value, LIFETIME)
-            .await
-        {
-            Ok(claimed) => claimed,
+            .acquire_lease(&self.key, &self.value, self.lifetime);
+        match acquired.await {
+            Ok(true) => {
+                self.tenure.confirm(requested);
+                true
+            }
+            Ok(false) => false,
             Err(error) => {
                 debug!(node:% = self.node, error:%; "node name is not leased yet");
                 true
@@ -75,20 +102,26 @@ impl Lease {
         }
     }
 
-    /// Renews the claim. Returns once another node holds the name; this node must then shut down.
-    pub async fn keep(self) {
+    /// Renews the claim. Returns once another node holds the name; this node must then close its sessions.
+    pub async fn keep(mut self) {
         let mut failing = false;
+        let interval = self.lifetime / RENEWALS;
         loop {
-            tokio::time::sleep(RENEWAL).await;
-            let renewed = self.store.renew(&self.key, &self.value, LIFETIME).await;
+            pause(interval, self.connects.as_mut()).await;
+            let requested = now();
+            let renewed = self
+                .store
+                .renew(&self.key, &self.value, self.lifetime)
+                .await;
             if let Err(error) = &renewed
                 && !failing
             {
-                warn!(node:% = self.node, error:%; "lease of the node name not renewed, retrying every 10 s");
+                warn!(node:% = self.node, error:%; "lease of the node name not renewed, retrying every {interval:?}");
             }
             failing = renewed.is_err();
             match renewed {
-                Ok(Renewal::Renewed) | Err(_) => {}
+                Ok(Renewal::Renewed) => self.tenure.confirm(requested),
+                Err(_) => {}
                 Ok(Renewal::Lost) => {
                     if !self.claim().await {
                         break;
@@ -97,9 +130,10 @@ impl Lease {
                 Ok(Renewal::Taken) => break,
             }
         }
+        self.tenure.end();
         error!(
             node:% = self.node;
-            "another node holds the name of this node; shutting down, restart this node"
+            "this node could not renew its name in time, and another node has taken it; closing all sessions"
         );
     }
 
@@ -123,10 +157,30 @@ impl Lease {
     }
 }
 
+/// Waits for the next renewal: for `interval`, or until the bus has begun to deliver.
+async fn pause(interval: Duration, connects: Option<&mut watch::Receiver<u64>>) {
+    let connected = async {
+        let changed = match connects {
+            Some(connects) => connects.changed().await.is_ok(),
+            None => false,
+        };
+        if !changed {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(interval) => {}
+        () = connected => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
+
+    const LIFETIME: Duration = Duration::from_secs(30);
+    const RENEWAL: Duration = Duration::from_secs(10);
 
     fn lease(store: &MemoryStore, id: &str) -> Lease {
         let node = NodeId::parse("abcd").unwrap();
@@ -135,7 +189,12 @@ mod tests {
             place: "web-1 0.0.0.0:8080".to_owned(),
             app: "relay".to_owned(),
         };
-        Lease::new(Arc::new(store.clone()), "roomwire:0", node, &holder)
+        Lease::new(
+            Arc::new(store.clone()),
+            "roomwire:0",
+            (node, &holder),
+            LIFETIME,
+        )
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,6 +218,27 @@ mod tests {
         first.release().await;
         assert!(second.claim().await);
         tokio::time::timeout(RENEWAL * 2, keeping).await.unwrap();
+        assert!(first.tenure().has_ended() && !second.tenure().has_ended());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_renewed_at_once_when_the_bus_delivers_again() {
+        let store = MemoryStore::default();
+        let (connects, connected) = watch::channel(0);
+        let (mut first, second) = (lease(&store, "1"), lease(&store, "2"));
+        first.renew_on(connected);
+        assert!(first.claim().await);
+        let mut keeping = Box::pin(first.clone().keep());
+        let second_of_time = Duration::from_secs(1);
+        assert!(
+            tokio::time::timeout(second_of_time, &mut keeping)
+                .await
+                .is_err()
+        );
+        first.release().await;
+        assert!(second.claim().await);
+        connects.send_replace(1);
+        tokio::time::timeout(second_of_time, keeping).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,8 +14,10 @@ use tokio::time::Instant;
 
 mod group;
 pub mod lease;
+mod tenure;
 
 pub use group::{GroupState, StreamEntry, StreamGroup};
+pub use tenure::Tenure;
 
 /// The store is unreachable or rejected the command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

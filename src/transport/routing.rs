@@ -44,7 +44,10 @@ pub struct EndTargets {
 /// The node stops: everything on the worker ends now.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct CloseAll;
+pub struct CloseAll {
+    /// It has lost its name.
+    pub is_fenced: bool,
+}
 
 /// The router of one worker.
 #[derive(Clone)]

@@ -141,8 +141,8 @@ impl Handler<EndTargets> for WorkerRouter {
 impl Handler<CloseAll> for WorkerRouter {
     type Result = ();
 
-    fn handle(&mut self, _: CloseAll, _ctx: &mut Self::Context) {
-        self.endpoint.worker.stop();
+    fn handle(&mut self, CloseAll { is_fenced }: CloseAll, _ctx: &mut Self::Context) {
+        self.endpoint.worker.stop(is_fenced);
         let websockets = &self.endpoint.remote_websockets;
         for number in websockets.numbers() {
             websockets.end(number, Duration::ZERO);

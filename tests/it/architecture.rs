@@ -61,6 +61,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("history", &["store", "config", "model"]),
     (
+        "registry",
+        &["broker", "store", "model", "metrics", "logging"],
+    ),
+    (
         "bus",
         &[
             "history", "store", "model", "health", "metrics", "config", "tls", "logging",

@@ -50,6 +50,7 @@ mod live_upstreams;
 mod log_process;
 mod log_secrets;
 mod loops;
+mod lost_nodes;
 mod membership;
 mod metrics;
 mod mixed_versions;

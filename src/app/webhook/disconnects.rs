@@ -20,6 +20,7 @@ use crate::clock::now;
 use crate::config::WebhookAppConfig;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
+use crate::store::Tenure;
 use crate::webhook::{HookQueue, HookRequest, HookTarget, WebhookClient};
 
 /// Maximum number of concurrent deliveries of a worker.
@@ -47,6 +48,8 @@ pub(super) struct Departure {
     pub(super) state: Rc<HookState>,
     /// Completes when the last request for the socket has ended, if one is pending.
     pub(super) after: Option<oneshot::Receiver<()>>,
+    /// The name of this node, if another node may announce the disconnect because this one may have lost its name.
+    pub(super) in_doubt: Option<Arc<Tenure>>,
 }
 
 /// The queue of a worker.
@@ -113,29 +116,43 @@ impl Disconnects {
         if !departure.state.is_known_to_backend() {
             return;
         }
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let request = HookRequest {
-                id: departure.id.clone(),
-                body: departure.body.clone(),
-                headers: departure.headers.clone(),
-                lane: HookQueue::Notice,
-            };
-            let sent = self.client.send(&departure.target, request, |_| Ok(()));
-            // A backend that rejects the request has received it.
-            let Some(failure) = sent.await.err().filter(|failure| failure.temporary) else {
+        let mut deadline = deadline;
+        if let Some(tenure) = &departure.in_doubt {
+            if !tenure.settled().await {
                 return;
-            };
-            let wait = failure.retry_after.unwrap_or(pause).clamp(pause, MAX_PAUSE);
-            if now() + wait > deadline {
-                return lost(
-                    self.client.node().metrics(),
-                    "app.webhook.disconnect_timeout",
-                );
             }
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+            deadline = deadline.max(now() + self.timeout);
         }
+        let request = || HookRequest {
+            id: departure.id.clone(),
+            body: departure.body.clone(),
+            headers: departure.headers.clone(),
+            lane: HookQueue::Notice,
+        };
+        deliver(&self.client, &departure.target, request, deadline).await;
+    }
+}
+
+/// Sends a request about a socket that is gone, and repeats it until the backend has received it or `deadline`.
+pub(super) async fn deliver(
+    client: &WebhookClient,
+    target: &Arc<HookTarget>,
+    request: impl Fn() -> HookRequest,
+    deadline: Instant,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let sent = client.send(target, request(), |_| Ok(()));
+        // A backend that rejects the request has received it.
+        let Some(failure) = sent.await.err().filter(|failure| failure.temporary) else {
+            return;
+        };
+        let wait = failure.retry_after.unwrap_or(pause).clamp(pause, MAX_PAUSE);
+        if now() + wait > deadline {
+            return lost(client.node().metrics(), "app.webhook.disconnect_timeout");
+        }
+        tokio::time::sleep(wait).await;
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 

@@ -8,6 +8,7 @@ use super::disconnects::{Disconnects, QueuedDisconnects};
 use crate::app::relay::{Relay, RelayParts};
 use crate::app::{App, AppFactory, CommandSender};
 use crate::config::{UserRoom, WebhookAppConfig};
+use crate::store::Tenure;
 use crate::webhook::{WebhookClient, Webhooks};
 
 /// Makes the app of each worker, over the same backends.
@@ -18,15 +19,18 @@ pub struct WebhookFactory {
     user_room: UserRoom,
     relay: Option<RelayParts>,
     queued: Arc<QueuedDisconnects>,
+    tenure: Option<Arc<Tenure>>,
 }
 
 impl WebhookFactory {
-    /// Over these backends; with `relay`, what the node itself needs to handle `roomwire:*` events.
+    /// Over these backends; with `relay`, what the node itself needs to handle `roomwire:*` events, and with `tenure` the
+    /// name of a node whose disconnects other nodes may announce.
     pub fn new(
         webhooks: Arc<Webhooks>,
         settings: &WebhookAppConfig,
         user_room: UserRoom,
         relay: Option<RelayParts>,
+        tenure: Option<Arc<Tenure>>,
     ) -> Self {
         // Sessions keep headers by static names; the names of a configuration live as long as the process.
         let headers = settings.headers.iter();
@@ -38,6 +42,7 @@ impl WebhookFactory {
             user_room,
             relay,
             queued: Arc::default(),
+            tenure,
         }
     }
 }
@@ -53,6 +58,7 @@ impl AppFactory for WebhookFactory {
             headers: self.headers.clone(),
             user_room: self.user_room.clone(),
             relay: self.relay.clone().map(Relay::new),
+            tenure: self.tenure.clone(),
         })
     }
 

@@ -10,6 +10,7 @@ mod authority;
 mod disconnects;
 mod factory;
 mod hook_state;
+mod lost;
 mod request;
 mod response;
 mod socket;
@@ -21,10 +22,12 @@ use super::relay::{self, Relay};
 use super::{App, Event, SocketContext, SocketHandler};
 use crate::config::{UserRoom, WebhookAppConfig};
 use crate::model::SocketEvent;
+use crate::store::Tenure;
 use crate::webhook::{HookTarget, WebhookClient};
 pub use authority::authority_factory;
 use disconnects::Disconnects;
 pub use factory::WebhookFactory;
+pub use lost::LostDisconnects;
 use socket::HookedSocket;
 
 /// The app; one instance a worker.
@@ -37,6 +40,8 @@ pub struct Webhook {
     /// Handles `roomwire:*` events, unless they are the backend's.
     relay: Option<Relay>,
     disconnects: Rc<Disconnects>,
+    /// The name of the node, if other nodes may announce the disconnects of its sockets.
+    tenure: Option<Arc<Tenure>>,
 }
 
 impl Webhook {

@@ -17,11 +17,11 @@ use crate::app::{
 };
 use crate::metrics::labels::HookResult;
 use crate::model::{Payload, SocketId};
-use crate::webhook::{HookFailure, HookQueue, HookRequest};
+use crate::webhook::{HookFailure, HookQueue, HookRequest, disconnect_id};
 
 /// The names by which routes match the connect and the disconnect of a socket.
 const CONNECT: &str = "connect";
-const DISCONNECT: &str = "disconnect";
+pub(super) const DISCONNECT: &str = "disconnect";
 /// The reason of a disconnect if the response to the connect was missing or could not be used.
 const UNANSWERED: &str = "connect failed";
 
@@ -64,8 +64,9 @@ impl Webhook {
         let Some(target) = self.route(&subject.namespace, DISCONNECT) else {
             return;
         };
-        let id = self.client.new_id();
+        let id = disconnect_id("msg_", subject.socket);
         let session = state.session.borrow();
+        let tenure = self.tenure.as_ref();
         self.disconnects.push(Departure {
             target,
             body: request::disconnect(subject, session.as_deref(), reason, &id),
@@ -73,6 +74,7 @@ impl Webhook {
             headers,
             state: Rc::clone(state),
             after: state.pending.take(),
+            in_doubt: tenure.filter(|tenure| !tenure.is_certain()).cloned(),
         });
     }
 }

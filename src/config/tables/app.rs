@@ -54,6 +54,13 @@ impl AppConfig {
         self.kind == kind || self.routes.iter().any(|route| route.app == kind)
     }
 
+    /// Whether the app `webhook` handles the sockets of this namespace.
+    pub fn is_webhook(&self, namespace: &str) -> bool {
+        let mut routes = self.routes.iter();
+        let route = routes.find(|route| route.namespace.matches(namespace));
+        route.map_or(self.kind, |route| route.app) == AppKind::Webhook
+    }
+
     /// Whether events go to the Socket.IO servers of `app.upstream.urls`.
     pub fn uses_upstream(&self) -> bool {
         self.uses(AppKind::Upstream)

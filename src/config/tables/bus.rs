@@ -55,6 +55,9 @@ table! {
         connect_timeout: Duration = "5s", duration(MILLISECOND..);
         /// Whether `/readyz` fails while Redis is unavailable.
         required: bool = false, flag();
+        /// Time after which a node that cannot reach Redis, is paused or has crashed loses its name. Other nodes then announce
+        /// the end of its sessions.
+        lease: Duration = "30s", duration(Duration::from_secs(3)..);
         /// Time limit for another node to acknowledge a request that was forwarded to it because it owns the session.
         forward_timeout: Duration = "5s", duration(MILLISECOND..);
     }

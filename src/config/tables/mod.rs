@@ -86,6 +86,13 @@ impl Config {
         self.authenticates() || self.app.uses(AppKind::Webhook) && self.app.webhook.relay
     }
 
+    /// Whether a disconnect of a client is reported to an HTTP backend.
+    pub fn reports_disconnects(&self) -> bool {
+        let notices = &self.webhook.notices;
+        let by_notice = notices.url.is_some() && notices.kinds.contains(&NoticeKind::Disconnected);
+        by_notice || self.app.uses(AppKind::Webhook)
+    }
+
     /// Whether a backend decides what the policy `backend` leaves to it.
     pub fn has_room_backend(&self) -> bool {
         !self.webhook.route_table.is_empty()

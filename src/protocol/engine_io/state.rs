@@ -37,6 +37,8 @@ pub enum CloseReason {
     IdentityRevoked,
     /// A backend requested that the client connects again.
     ReconnectRequested,
+    /// The node lost its name to another one, for example because it was paused.
+    NodeFenced,
 }
 
 impl CloseReason {
@@ -59,6 +61,7 @@ impl CloseReason {
             Self::IdentityExpired => "identity expired",
             Self::IdentityRevoked => "identity revoked",
             Self::ReconnectRequested => "reconnect requested",
+            Self::NodeFenced => "node fenced",
         }
     }
 

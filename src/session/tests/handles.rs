@@ -104,6 +104,7 @@ async fn an_emit_with_ack_ends_at_its_deadline_and_then_delays_no_shutdown() {
     let ack = handle.emit_with_ack(Payload::event("e", []), Some(deadline));
     assert_eq!(ack.await, None);
     session.do_send(ShutDown {
+        is_fenced: false,
         ack_timeout: Duration::from_secs(3600),
     });
     let packets = body(pull(&session)).await;
@@ -129,6 +130,7 @@ async fn every_wait_of_a_handle_ends_with_its_session() {
     let (handle, session, _) = connected().await;
     let ack = handle.emit_with_ack(Payload::event("e", []), None);
     session.do_send(ShutDown {
+        is_fenced: false,
         ack_timeout: Duration::ZERO,
     });
     assert_eq!(ack.await, None);

@@ -120,7 +120,10 @@ impl IncomingRequest<'_> {
             Kind::Binary => self.session.do_send(Receive::Binary(self.envelope.body)),
             Kind::Detached if self.envelope.argument > 0 => {
                 let ack_timeout = Duration::from_millis(self.envelope.argument.into());
-                self.session.do_send(ShutDown { ack_timeout });
+                self.session.do_send(ShutDown {
+                    ack_timeout,
+                    is_fenced: false,
+                });
             }
             Kind::Detached => {
                 pending.end_websocket(from, id);

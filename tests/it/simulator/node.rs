@@ -154,7 +154,7 @@ impl Node {
     pub fn kill(self, hub: &Hub) {
         hub.kill(self.member);
         for worker in &self.workers {
-            worker.stop();
+            worker.stop(false);
         }
         self.leave.do_send(Leave);
     }

@@ -1,0 +1,116 @@
+//! The registry of a node, if something needs to know of the sessions of other nodes, and what it announces.
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use super::reloadable::ReloadableParts;
+use crate::app::webhook::LostDisconnects;
+use crate::broker::Directory;
+use crate::config::{AppConfig, AppKind, Config};
+use crate::model::NodeId;
+use crate::notices::{LostNotices, Notices};
+use crate::registry::{LostNodeListener, LostSocket, Registry, RegistryParts, RegistryTable};
+use crate::store::{Store, StoreError, Tenure};
+
+/// Reason of the disconnects of a lost node, as backends receive it (docs/protocol.md#3-reasons-and-selection).
+const NODE_LOST: &str = "node lost";
+/// Maximum number of disconnects of lost nodes that are sent at once.
+const CONCURRENT: usize = 16;
+
+/// What the registry of a node is built from; `None` without a bus, or if nothing needs it.
+pub(super) struct RegistryPlan {
+    pub(super) tenure: Arc<Tenure>,
+    pub(super) table: Arc<RegistryTable>,
+}
+
+impl RegistryPlan {
+    pub(super) fn of(config: &Config, tenure: Option<&Arc<Tenure>>) -> Option<Self> {
+        let tenure = tenure.filter(|_| config.reports_disconnects())?;
+        Some(Self {
+            tenure: Arc::clone(tenure),
+            table: Arc::new(RegistryTable::new(config.server.workers)),
+        })
+    }
+
+    /// Starts it.
+    pub(super) fn start(
+        &self,
+        config: &Config,
+        reloadable: &ReloadableParts,
+        directory: &Arc<Directory>,
+        store: Arc<dyn Store>,
+        notices: Option<&Notices>,
+    ) -> Registry {
+        let mut listeners: Vec<Rc<dyn LostNodeListener>> = Vec::new();
+        if let Some(notices) = notices {
+            listeners.push(Rc::new(NoticeListener(notices.lost())));
+        }
+        if config.app.uses(AppKind::Webhook) {
+            let webhooks = Arc::clone(&reloadable.webhooks);
+            let disconnects = LostDisconnects::new(webhooks, &config.app.webhook, directory.node());
+            listeners.push(Rc::new(WebhookListener {
+                disconnects,
+                app: config.app.clone(),
+            }));
+        }
+        Registry::start(RegistryParts {
+            directory: Arc::clone(directory),
+            store,
+            prefix: config.bus.channel_prefix.clone(),
+            tenure: Arc::clone(&self.tenure),
+            table: Arc::clone(&self.table),
+            listeners,
+        })
+    }
+}
+
+/// Announces lost sockets by notices.
+struct NoticeListener(LostNotices);
+
+impl LostNodeListener for NoticeListener {
+    fn sockets_lost<'a>(
+        &'a self,
+        sockets: &'a [LostSocket],
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        for LostSocket { id, entry } in sockets {
+            let user = entry.user.as_deref();
+            self.0.disconnected(*id, &entry.namespace, user, NODE_LOST);
+        }
+        Box::pin(self.0.shed())
+    }
+
+    fn node_lost(&self, _node: NodeId) -> Pin<Box<dyn Future<Output = Result<(), StoreError>>>> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// Announces lost sockets to the backends of the app `webhook`.
+struct WebhookListener {
+    disconnects: LostDisconnects,
+    app: AppConfig,
+}
+
+impl LostNodeListener for WebhookListener {
+    fn sockets_lost<'a>(
+        &'a self,
+        sockets: &'a [LostSocket],
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        let is_webhook = |socket: &&LostSocket| self.app.is_webhook(&socket.entry.namespace);
+        let sockets = sockets.iter().filter(is_webhook);
+        let sent = stream::iter(sockets).for_each_concurrent(CONCURRENT, |socket| {
+            let LostSocket { id, entry } = socket;
+            let user = entry.user.as_deref();
+            self.disconnects
+                .send(*id, &entry.namespace, user, NODE_LOST)
+        });
+        Box::pin(sent)
+    }
+
+    fn node_lost(&self, _node: NodeId) -> Pin<Box<dyn Future<Output = Result<(), StoreError>>>> {
+        Box::pin(ready(Ok(())))
+    }
+}
