@@ -319,8 +319,8 @@ mod tests {
             let parts = async {
                 tokio::join!(
                     self.writer.run(connects.clone()),
-                    self.lost_nodes.run(connects),
-                    self.lease.clone().keep(),
+                    self.lost_nodes.run(connects.clone()),
+                    self.lease.clone().keep(connects),
                 )
             };
             assert!(timeout(time, parts).await.is_err(), "it lives that long");
@@ -356,7 +356,8 @@ mod tests {
         let gone = |node: &Node| node.recorder.nodes.borrow().clone();
         assert_eq!(nodes.each_ref().map(gone).concat(), [lost.writer.node]);
         // It wakes.
-        timeout(second * 11, lost.lease.clone().keep())
+        let connects = lost.lost_nodes.directory.watch_connects();
+        timeout(second * 11, lost.lease.clone().keep(connects))
             .await
             .unwrap();
         assert!(!lost.writer.tenure.is_certain());

@@ -105,7 +105,8 @@ impl RegistryWriter {
             let set = self.store.hash_set(&key, set);
             let removed = self.store.hash_delete(&key, removed);
             let (set, removed) = tokio::join!(set, removed);
-            (set?, removed?);
+            set?;
+            removed?;
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::BusHandles;
 use super::auth::Authentication;
+use super::registry::RegistryPlan;
 use super::reloadable::ReloadableParts;
 use crate::app::AppFactory;
 use crate::app::echo::EchoFactory;
@@ -25,7 +26,7 @@ pub(super) fn apps(
     bus: Option<&BusHandles>,
     node: NodeId,
     (reloadable, auth, metrics, random): SharedParts<'_>,
-    tenure: Option<&Arc<Tenure>>,
+    registry: Option<&RegistryPlan>,
 ) -> Box<dyn AppFactory> {
     let parts = AppParts {
         config,
@@ -35,7 +36,7 @@ pub(super) fn apps(
         auth,
         metrics,
         random,
-        tenure,
+        tenure: registry.map(|plan| &plan.tenure),
         upstreams: OnceCell::new(),
     };
     let default = parts.app(config.app.kind);

@@ -30,7 +30,7 @@ pub(super) async fn drain(server: &Server) {
     let config = DrainConfig::clone(&server.blueprint.reloadable.drain.read());
     let start = crate::clock::now();
     let deadline = start + config.timeout;
-    server.health.set_phase(Phase::Draining);
+    server.blueprint.health.set_phase(Phase::Draining);
     let latest = SystemTime::now() + config.timeout;
     let since_epoch = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
     let deadline_metric = &server.metrics.drain_deadline_timestamp_seconds;

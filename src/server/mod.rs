@@ -18,6 +18,7 @@ mod registry;
 mod reload;
 mod reloadable;
 mod replay;
+mod reports;
 mod source;
 mod tls;
 mod users;
@@ -43,9 +44,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
-use crate::notices::Notices;
 use crate::outbox::Budget;
-use crate::registry::Registry;
 use crate::session::SessionSettings;
 use crate::source::Source;
 use crate::store::Store;
@@ -60,11 +59,10 @@ use bus::{bridge_context, start_bus};
 use listen::{bind, serve, serve_internal};
 use log_start::log_start;
 use name::claim_name;
-use notices::start_notices;
-use registry::RegistryPlan;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
 pub use replay::replay_dead_letters;
+use reports::Reports;
 use source::start_source;
 use tls::WatchedIdentity;
 use worker::{Blueprint, BuiltWorkers, Pages, endpoint_settings, outbox_memory};
@@ -83,13 +81,11 @@ pub struct Server {
     auth: Option<Authentication>,
     drain_requested: Arc<Notify>,
     blueprint: Arc<Blueprint>,
-    health: Arc<Health>,
     metrics: Arc<Metrics>,
     routers: Arc<WorkerRouters>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
-    notices: Option<Notices>,
-    registry: Option<Registry>,
+    reports: Reports,
     source: Option<Source>,
 }
 
@@ -135,24 +131,16 @@ impl Server {
         let internal = start_internal(&config, (&health, &metrics), &drain_requested, &api)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
-        let (node, mut lease) = claim_name(bus.as_ref(), &config, &*random).await;
-        let plan = RegistryPlan::of(&config, lease.as_ref().map(Lease::tenure));
-        let tenure = plan.as_ref().map(|plan| &plan.tenure);
+        let (node, lease, registry) = claim_name(bus.as_ref(), &config, &*random).await;
         let reloadable = ReloadableParts::new(&config, (&metrics, &random))?;
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
-        let app = apps(&config, bus.as_ref(), node, shared, tenure);
+        let app = apps(&config, bus.as_ref(), node, shared, registry.as_ref());
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context, &random);
-        if let Some(lease) = &mut lease {
-            lease.renew_on(directory.watch_connects());
-        }
         let clients = (!gates.is_empty() || app.identifies(), auth.as_ref());
         let users = users::users(&config, &directory, store.clone(), &health, clients).await;
-        let bus_store = store.clone();
-        let notices = start_notices(&config, &reloadable, &directory, bus_store, &random, tenure);
-        let registry = plan.as_ref().zip(store.clone()).map(|(plan, store)| {
-            plan.start(&config, &reloadable, &directory, store, notices.as_ref())
-        });
+        let shared = (&reloadable, &directory, &random);
+        let reports = Reports::start(&config, shared, store.clone(), registry);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),
@@ -172,8 +160,7 @@ impl Server {
             app,
             api: api.for_workers(&config),
             gate_factories: gates,
-            notices: notices.as_ref().map(|notices| Arc::clone(notices.intake())),
-            registry: plan.map(|plan| plan.table),
+            reports: reports.for_workers(),
             built: BuiltWorkers::default(),
             config,
         });
@@ -188,13 +175,11 @@ impl Server {
             auth,
             drain_requested,
             blueprint,
-            health,
             metrics,
             routers,
             lease,
             leave,
-            notices,
-            registry,
+            reports,
             source,
         })
     }
@@ -203,10 +188,13 @@ impl Server {
     /// announced as disconnected.
     pub async fn name_lost(&self) {
         match &self.lease {
-            Some(lease) => lease.clone().keep().await,
+            Some(lease) => {
+                let connects = self.blueprint.directory.watch_connects();
+                lease.clone().keep(connects).await;
+            }
             None => std::future::pending().await,
         }
-        self.health.set_phase(Phase::Draining);
+        self.blueprint.health.set_phase(Phase::Draining);
     }
 
     /// Completes when a drain is requested (`POST /drain`).
@@ -281,14 +269,17 @@ impl Server {
         let drained = drain::drain(self);
         match &self.lease {
             // The ids of the remaining sessions contain the name.
-            Some(lease) => lease.clone().keep_during(drained).await,
+            Some(lease) => {
+                let connects = self.blueprint.directory.watch_connects();
+                lease.clone().keep_during(connects, drained).await;
+            }
             None => drained.await,
         }
     }
 
     /// Stops the node: rejects new sessions, closes all sessions at once, and shuts down.
     pub async fn stop(mut self) {
-        self.health.set_phase(Phase::Draining);
+        self.blueprint.health.set_phase(Phase::Draining);
         if let Some(source) = self.source.take() {
             source.stop().await;
         }
@@ -307,13 +298,8 @@ impl Server {
         if !app.is_settled() {
             warn!(node:% = self.node; "stopped before the app completed its work for disconnected clients");
         }
-        if let Some(notices) = self.notices {
-            notices.stop().await;
-        }
+        self.reports.stop().await;
         self.handle.stop(false).await;
-        if let Some(registry) = self.registry {
-            registry.stop().await;
-        }
         if let Some(lease) = &self.lease {
             lease.release().await;
         }

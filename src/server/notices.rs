@@ -15,10 +15,8 @@ use crate::webhook::WebhookClient;
 /// Starts the notices of `[webhook.notices]`; `None` if there are none.
 pub(super) fn start_notices(
     config: &Config,
-    reloadable: &ReloadableParts,
-    directory: &Arc<Directory>,
+    (reloadable, directory, random): (&ReloadableParts, &Arc<Directory>, &Arc<dyn Random>),
     store: Option<Arc<dyn Store>>,
-    random: &Arc<dyn Random>,
     tenure: Option<&Arc<Tenure>>,
 ) -> Option<Notices> {
     config.webhook.notices.url.as_ref()?;

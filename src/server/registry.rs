@@ -21,16 +21,16 @@ const NODE_LOST: &str = "node lost";
 /// Maximum number of disconnects of lost nodes that are sent at once.
 const CONCURRENT: usize = 16;
 
-/// What the registry of a node is built from; `None` without a bus, or if nothing needs it.
+/// What the registry of a node is built from.
 pub(super) struct RegistryPlan {
     pub(super) tenure: Arc<Tenure>,
     pub(super) table: Arc<RegistryTable>,
 }
 
 impl RegistryPlan {
-    pub(super) fn of(config: &Config, tenure: Option<&Arc<Tenure>>) -> Option<Self> {
-        let tenure = tenure.filter(|_| config.reports_disconnects())?;
-        Some(Self {
+    /// `None` if nothing needs the registry.
+    pub(super) fn of(config: &Config, tenure: &Arc<Tenure>) -> Option<Self> {
+        config.reports_disconnects().then(|| Self {
             tenure: Arc::clone(tenure),
             table: Arc::new(RegistryTable::new(config.server.workers)),
         })

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use super::app_observer::AppObserver;
 use super::notices::watch;
 use super::reloadable::ReloadableParts;
+use super::reports::WorkerReports;
 use crate::api::{ApiSlot, LastSeen};
 use crate::app::gate::{GateFactory, Gates};
 use crate::app::{AppFactory, CommandSender};
@@ -25,9 +26,8 @@ use crate::http::demo::Demo;
 use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
-use crate::notices::Intake;
 use crate::outbox::{Bounds, Budget, Share};
-use crate::registry::{RegistryObserver, RegistryTable};
+use crate::registry::RegistryObserver;
 use crate::session::{Enforcer, Identification, SessionSettings, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, ListenerSettings};
@@ -66,8 +66,7 @@ pub(super) struct Blueprint {
     pub(super) app: Box<dyn AppFactory>,
     pub(super) api: WorkerApi,
     pub(super) gate_factories: Vec<GateFactory>,
-    pub(super) notices: Option<Arc<Intake>>,
-    pub(super) registry: Option<Arc<RegistryTable>>,
+    pub(super) reports: WorkerReports,
     pub(super) built: BuiltWorkers,
 }
 
@@ -122,7 +121,7 @@ impl Blueprint {
             CommandSender::new(move |command| shard.dispatch(command))
         });
         AppObserver::observe(&shard, &app);
-        let app = watch(self.notices.as_ref(), &shard, app);
+        let app = watch(self.reports.notices.as_ref(), &shard, app);
         let worker = Worker::new(
             shard,
             app,
@@ -175,7 +174,7 @@ impl Blueprint {
         if let Some(last_seen) = &self.api.last_seen {
             shard.observe(Rc::new(last_seen.recorder()));
         }
-        if let Some(table) = &self.registry {
+        if let Some(table) = &self.reports.registry {
             let observer = RegistryObserver::new(index, Arc::clone(table));
             shard.observe(Rc::new(observer));
         }

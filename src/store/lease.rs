@@ -49,7 +49,6 @@ pub struct Lease {
     node: NodeId,
     lifetime: Duration,
     tenure: Arc<Tenure>,
-    connects: Option<watch::Receiver<u64>>,
 }
 
 impl Lease {
@@ -68,18 +67,12 @@ impl Lease {
             node,
             lifetime,
             tenure: Arc::new(Tenure::new(lifetime)),
-            connects: None,
         }
     }
 
     /// Whether the node still holds its name.
     pub fn tenure(&self) -> &Arc<Tenure> {
         &self.tenure
-    }
-
-    /// Also renews the lease whenever the bus has begun to deliver, which `connects` counts.
-    pub fn renew_on(&mut self, connects: watch::Receiver<u64>) {
-        self.connects = Some(connects);
     }
 
     /// Tries once to claim the name: false if another node holds it. Also true if Redis does not respond, because the
@@ -102,12 +95,13 @@ impl Lease {
         }
     }
 
-    /// Renews the claim. Returns once another node holds the name; this node must then close its sessions.
-    pub async fn keep(mut self) {
+    /// Renews the claim at regular intervals, and whenever `connects` changes because the bus delivers again. Returns once
+    /// another node holds the name; this node must then close its sessions.
+    pub async fn keep(self, mut connects: watch::Receiver<u64>) {
         let mut failing = false;
         let interval = self.lifetime / RENEWALS;
         loop {
-            pause(interval, self.connects.as_mut()).await;
+            pause(interval, &mut connects).await;
             let requested = now();
             let renewed = self
                 .store
@@ -138,9 +132,9 @@ impl Lease {
     }
 
     /// Runs `work` while renewing the lease as [`Lease::keep`] does; `work` completes even if the lease is lost.
-    pub async fn keep_during(self, work: impl Future<Output = ()>) {
+    pub async fn keep_during(self, connects: watch::Receiver<u64>, work: impl Future<Output = ()>) {
         let kept = async {
-            self.keep().await;
+            self.keep(connects).await;
             std::future::pending().await
         };
         tokio::select! {
@@ -158,13 +152,9 @@ impl Lease {
 }
 
 /// Waits for the next renewal: for `interval`, or until the bus has begun to deliver.
-async fn pause(interval: Duration, connects: Option<&mut watch::Receiver<u64>>) {
+async fn pause(interval: Duration, connects: &mut watch::Receiver<u64>) {
     let connected = async {
-        let changed = match connects {
-            Some(connects) => connects.changed().await.is_ok(),
-            None => false,
-        };
-        if !changed {
+        if connects.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
@@ -181,6 +171,11 @@ mod tests {
 
     const LIFETIME: Duration = Duration::from_secs(30);
     const RENEWAL: Duration = Duration::from_secs(10);
+
+    /// The connects of a bus that stays connected.
+    fn never() -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
 
     fn lease(store: &MemoryStore, id: &str) -> Lease {
         let node = NodeId::parse("abcd").unwrap();
@@ -212,7 +207,7 @@ mod tests {
         let store = MemoryStore::default();
         let (first, second) = (lease(&store, "1"), lease(&store, "2"));
         assert!(first.claim().await);
-        let mut keeping = Box::pin(first.clone().keep());
+        let mut keeping = Box::pin(first.clone().keep(never()));
         let still = tokio::time::timeout(LIFETIME * 3, &mut keeping).await;
         assert!(still.is_err(), "keep renews the lease");
         first.release().await;
@@ -225,10 +220,9 @@ mod tests {
     async fn a_lease_is_renewed_at_once_when_the_bus_delivers_again() {
         let store = MemoryStore::default();
         let (connects, connected) = watch::channel(0);
-        let (mut first, second) = (lease(&store, "1"), lease(&store, "2"));
-        first.renew_on(connected);
+        let (first, second) = (lease(&store, "1"), lease(&store, "2"));
         assert!(first.claim().await);
-        let mut keeping = Box::pin(first.clone().keep());
+        let mut keeping = Box::pin(first.clone().keep(connected));
         let second_of_time = Duration::from_secs(1);
         assert!(
             tokio::time::timeout(second_of_time, &mut keeping)
@@ -247,12 +241,12 @@ mod tests {
         let (first, second) = (lease(&store, "1"), lease(&store, "2"));
         let work = || tokio::time::sleep(LIFETIME * 3);
         assert!(first.claim().await);
-        first.clone().keep_during(work()).await;
+        first.clone().keep_during(never(), work()).await;
         assert!(!second.claim().await);
         first.release().await;
         assert!(second.claim().await);
         let start = tokio::time::Instant::now();
-        first.keep_during(work()).await;
+        first.keep_during(never(), work()).await;
         assert_eq!(start.elapsed(), LIFETIME * 3);
     }
 }
