@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+const SOCKET: &str = "L_quA_ZJ1kTQd2xo8fPa";
+const TIME: &str = "2027-01-31T10:00:00.000Z";
+
 /// A request to read, and to try on the page.
 pub(super) fn request(verb: &str) -> Option<Value> {
     let example = match verb {
@@ -29,6 +32,66 @@ pub(super) fn request(verb: &str) -> Option<Value> {
         _ => return None,
     };
     Some(example)
+}
+
+/// Requests that nodes send to backends, by type.
+pub(super) fn webhooks() -> [(&'static str, Value); 5] {
+    let socket = |more: Value| {
+        let mut data =
+            json!({"socket": SOCKET, "namespace": "/", "user": "ada", "claims": {"team": "blue"}});
+        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+            data.extend(more);
+        }
+        data
+    };
+    let notices = json!({"notices": [
+        {
+            "id": "ntc_1", "timestamp": TIME, "type": "joined",
+            "data": socket(json!({"room": "team:7"})),
+        },
+        {
+            "id": "ntc_2", "timestamp": TIME, "type": "room_occupied",
+            "data": {"namespace": "/", "room": "team:7"},
+        },
+    ]});
+    let data = [
+        (
+            "connect",
+            json!({
+                "socket": SOCKET, "namespace": "/", "auth": {"token": "abc"}, "headers": {"cookie": "sid=1"},
+                "query": "EIO=4&transport=websocket", "address": "203.0.113.7", "secure": true,
+                "transport": "websocket",
+            }),
+        ),
+        (
+            "event",
+            socket(json!({"event": "message", "args": [{"text": "hello"}], "ack": true})),
+        ),
+        ("disconnect", socket(json!({"reason": "transport close"}))),
+        (
+            "authorize",
+            socket(json!({"action": "join", "room": "team:7"})),
+        ),
+        ("notices", notices),
+    ];
+    data.map(|(kind, data)| {
+        let message =
+            json!({"id": "msg_1", "timestamp": TIME, "node": "L_qu", "type": kind, "data": data});
+        (kind, message)
+    })
+}
+
+/// A response of a backend to a connect or an event.
+pub(super) fn webhook_answer() -> Value {
+    json!({
+        "user": "ada",
+        "session": {"tenant": "acme"},
+        "actions": [
+            {"join": {"rooms": ["team:7"]}},
+            {"emit": {"rooms": ["team:7"], "event": "joined", "args": ["ada"]}},
+        ],
+        "ack": [{"ok": true}],
+    })
 }
 
 /// A rejection with this status.
@@ -78,6 +141,7 @@ mod tests {
     use crate::api::ApiCode;
     use crate::model::Room;
     use crate::verbs::{BatchRequest, CheckRules, Code, VERBS, VerbRequest};
+    use crate::webhook::HookAnswer;
 
     #[test]
     fn every_verb_has_an_example_that_is_accepted() {
@@ -113,6 +177,14 @@ mod tests {
                 .len(),
             2
         );
+    }
+
+    #[test]
+    fn the_example_of_a_response_to_a_webhook_is_accepted() {
+        let text = webhook_answer().to_string();
+        let answer = HookAnswer::parse(text.as_bytes()).unwrap();
+        assert_eq!(answer.actions.len(), 2);
+        assert_eq!(answer.user.as_deref(), Some("ada"));
     }
 
     #[test]

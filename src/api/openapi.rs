@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use utoipa::ToSchema;
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -183,7 +184,7 @@ pub fn document() -> OpenApi {
     let webhooks = webhooks(&mut document);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A key of `[api]`. One of both headers is enough."))
+        .description(Some("A key of the API. One of the two headers is enough."))
         .build();
     let header = ApiKeyValue::with_description("X-API-Key", "The same key in another header.");
     let header = ApiKey::Header(header);
@@ -226,9 +227,22 @@ pub fn document() -> OpenApi {
 fn webhooks(document: &mut DocumentBuilder) -> PathsBuilder {
     document.add::<HookMessage<'_>>();
     document.add::<HookAnswer<'_>>();
+    let examples = examples::webhooks().map(|(kind, message)| {
+        let example = ExampleBuilder::new().value(Some(message));
+        (kind, example.build())
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(reference::<HookMessage<'_>>()))
+        .examples_from_iter(examples);
     let body = RequestBodyBuilder::new()
-        .content(JSON, Content::new(Some(reference::<HookMessage<'_>>())))
+        .content(JSON, content.build())
         .required(Some(Required::True));
+    let answer = ContentBuilder::new()
+        .schema(Some(reference::<HookAnswer<'_>>()))
+        .example(Some(examples::webhook_answer()));
+    let answer = ResponseBuilder::new()
+        .description("The request is accepted.")
+        .content(JSON, answer.build());
     let operation = OperationBuilder::new()
         .operation_id(Some("webhook"))
         .tag("webhooks")
@@ -238,10 +252,7 @@ fn webhooks(document: &mut DocumentBuilder) -> PathsBuilder {
         // Signed instead, by the headers of Standard Webhooks.
         .securities(Some([]))
         .request_body(Some(body.build()))
-        .response(
-            "200",
-            answer::<HookAnswer<'_>>("The request is accepted.").build(),
-        );
+        .response("200", answer.build());
     let item = PathItem::new(HttpMethod::Post, operation);
     PathsBuilder::new().path("webhook", item)
 }

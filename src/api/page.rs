@@ -19,7 +19,7 @@ const TITLE: &str = "<title>Roomwire HTTP API</title>";
 fn settings() -> Arc<Config<'static>> {
     static SETTINGS: OnceLock<Arc<Config<'static>>> = OnceLock::new();
     let settings = SETTINGS.get_or_init(|| {
-        // Relative, so that the page works behind a proxy that adds a prefix.
+        // Relative: the document comes from the listener that served the page.
         let config = Config::new(["../openapi.json"])
             .use_base_layout()
             .try_it_out_enabled(true)

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import schemathesis
 from hypothesis import strategies
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from member import Person
@@ -78,6 +79,26 @@ def test_the_document_is_valid_and_the_node_serves_it(node):
     assert errors == []
     with urllib.request.urlopen(f"{node.api}/api/v1/openapi.json", timeout=5) as response:
         assert json.load(response) == DOCUMENT
+
+
+def test_every_example_has_the_form_that_its_schema_describes():
+    def content(operation):
+        yield operation["requestBody"]["content"]["application/json"]
+        for response in operation["responses"].values():
+            yield response["content"]["application/json"]
+
+    checked = 0
+    for item in [*DOCUMENT["paths"].values(), *DOCUMENT["webhooks"].values()]:
+        for described in content(item["post"]):
+            validator = Draft202012Validator({**DOCUMENT, **described["schema"]})
+            examples = [example["value"] for example in described.get("examples", {}).values()]
+            if "example" in described:
+                examples.append(described["example"])
+            for example in examples:
+                assert [error.message for error in validator.iter_errors(example)] == [], example
+                checked += 1
+    # A request and nine rejections of each verb, five webhooks and a response to them.
+    assert checked == 14 * 10 + 6
 
 
 def accepts_what_fits(context, response, case):
