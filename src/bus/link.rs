@@ -15,6 +15,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::history::{LogReader, LogTargets};
+
 /// The name of a bus channel, a shared string.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);
@@ -65,6 +67,21 @@ pub struct Outgoing {
     pub volatile: bool,
     /// Applied to the payload when the message is sent.
     pub translation: Option<Translation>,
+    /// The logs that it is appended to. It is then published with its position.
+    pub log: Option<Arc<LogAppend>>,
+}
+
+/// What makes a message one of logs: when it is sent, it gets its position, is appended and published, in one step. The
+/// position becomes an extension at the end of the payload ([`Stamp`](crate::history::Stamp)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogAppend {
+    pub targets: LogTargets,
+    /// The channels on which it is published besides that of the message.
+    pub channels: Vec<Channel>,
+    /// Identifies the link that sends it, for as long as there is Redis.
+    pub sender: u64,
+    /// Increases with each message of the sender, so that no message is appended twice.
+    pub sequence: u64,
 }
 
 impl Outgoing {
@@ -146,6 +163,12 @@ pub trait Link: Send + Sync {
 
     /// Unsubscribes from channels. May take effect seconds later; until then, their messages may still arrive.
     fn unsubscribe(&self, channels: Vec<Channel>);
+
+    /// Reads the logs that messages of [`Outgoing::log`] are appended to; `None` if the link has no logs and publishes
+    /// such messages as others.
+    fn logs(&self) -> Option<Arc<dyn LogReader<Bytes>>> {
+        None
+    }
 }
 
 /// An event of a link.

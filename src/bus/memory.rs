@@ -6,6 +6,7 @@
 
 mod hub;
 mod link;
+mod logs;
 mod state;
 #[cfg(test)]
 mod tests;

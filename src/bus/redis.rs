@@ -7,6 +7,7 @@
 //! `sentinel` resolves for each connection; a `cluster` has one member for each master.
 
 mod address;
+mod append;
 mod backoff;
 mod cluster;
 mod common;
@@ -26,6 +27,7 @@ mod publisher;
 mod queue;
 mod resp;
 mod role;
+mod room_logs;
 mod sentinel;
 mod settings;
 mod slots;

@@ -218,6 +218,7 @@ mod tests {
             payload: Bytes::from(vec![number; 35]),
             volatile: number >= 200,
             translation: None,
+            log: None,
         }
     }
 

@@ -3,12 +3,14 @@
 //! [`dialect`] converts between commands and bytes; the actor of [`node`] publishes and receives them over a link
 //! (`bus::link`). An outage of Redis ends here: local traffic never waits for anything in this module.
 
+mod catch_up;
 pub mod dialect;
 mod membership;
 pub mod messages;
 pub mod node;
 mod publish;
 mod receive;
+mod sequencer;
 pub mod start;
 mod subscriber;
 mod subscriptions;

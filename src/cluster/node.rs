@@ -13,11 +13,12 @@ use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture,
 };
 
+use super::catch_up::CatchUp;
 use super::dialect::{Dialect, MemberState};
 use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
 use super::messages::{Forward, Leave, RouterAddresses};
 use super::publish::Publisher;
-use super::receive::Receiver;
+use super::receive::{ForBridge, Receiver};
 use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
 use crate::broker::messages::weight;
@@ -28,7 +29,8 @@ use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
-use crate::model::{CommandObserver, NodeId, Workers};
+use crate::model::random::OsRandom;
+use crate::model::{CommandObserver, NodeId, Random, Workers};
 
 /// Events handled before other tasks of the thread get their turn.
 const EVENTS_PER_TURN: usize = 256;
@@ -53,12 +55,13 @@ pub struct BridgeParts {
 
 /// The actor.
 pub struct Bridge {
-    directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
     health: Arc<Health>,
     events: Option<LinkEvents>,
-    publisher: Publisher,
-    receiver: Receiver,
-    subscriber: Subscriber,
+    pub(super) publisher: Publisher,
+    pub(super) receiver: Receiver,
+    pub(super) subscriber: Subscriber,
+    pub(super) catch_up: CatchUp,
     membership: Membership,
 }
 
@@ -74,6 +77,8 @@ impl Bridge {
                 dialects: Arc::clone(&dialects),
                 health: Arc::clone(&parts.health),
                 message_limit: parts.message_limit,
+                sender: random_number(),
+                sequence: Arc::default(),
             },
             receiver: Receiver {
                 directory: Arc::clone(&parts.directory),
@@ -85,6 +90,7 @@ impl Bridge {
                 pending_dispatches: PendingDispatches::default(),
                 since: None,
             },
+            catch_up: CatchUp::default(),
             membership: Membership::new(parts.directory.node()),
             directory: parts.directory,
             health: parts.health,
@@ -141,10 +147,12 @@ impl Bridge {
                 self.directory.set_cut_off(false);
                 self.directory.note_connect();
                 self.publisher.publish_heartbeat(None, MemberState::Joined);
+                self.check_logs(ctx);
             }
             LinkEvent::EchoRestored => {
                 self.health.set_bus(BusState::Up);
                 self.directory.note_connect();
+                self.check_logs(ctx);
             }
             LinkEvent::Deaf => {
                 metrics.bus_deaf_detections_total.increment();
@@ -162,6 +170,7 @@ impl Bridge {
             LinkEvent::Missed { during } => {
                 metrics.bus_gap_seconds.observe(during);
                 self.directory.note_connect();
+                self.check_logs(ctx);
             }
             LinkEvent::Skipped { bytes } => {
                 let limit = self.publisher.message_limit;
@@ -174,15 +183,18 @@ impl Bridge {
                 let rooms = &mut self.subscriber.rooms;
                 let complete = channels.iter().flat_map(|channel| rooms.confirm(channel));
                 let complete = complete.collect();
+                self.follow_channels(&channels, ctx);
                 self.notify_ready(complete, false);
             }
             LinkEvent::Message { channel, payload } => {
                 let rooms = &self.subscriber.rooms;
-                let heartbeat = self
+                let received = self
                     .receiver
                     .receive(&channel, &payload, rooms, &self.publisher);
-                if let Some((from, state)) = heartbeat {
-                    self.on_heartbeat(from, state, ctx);
+                match received {
+                    Some(ForBridge::Heartbeat(from, state)) => self.on_heartbeat(from, state, ctx),
+                    Some(ForBridge::Logged(logged)) => self.receive_logged(*logged, ctx),
+                    None => {}
                 }
             }
         }
@@ -201,6 +213,13 @@ impl Actor for Bridge {
             bridge.publisher.publish_heartbeat(None, MemberState::Alive);
         });
     }
+}
+
+/// A random number.
+fn random_number() -> u64 {
+    let mut bytes = [0; 8];
+    OsRandom.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// Takes events from the link, as fast as the shards can.
@@ -254,10 +273,10 @@ impl Handler<Publish> for Bridge {
     type Result = ();
 
     fn handle(&mut self, publish: Publish, _ctx: &mut Self::Context) {
-        let command = publish.command;
+        let Publish { command, logs } = publish;
         self.directory
             .backlog_shrank(self.directory.bridge_index(), weight(&command));
-        self.publisher.publish_command(&command);
+        self.publisher.publish_command(&command, logs);
     }
 }
 
@@ -289,10 +308,13 @@ impl Handler<PublishAnnouncement> for Bridge {
 impl Handler<Interest> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, interest: Interest, _ctx: &mut Self::Context) {
+    fn handle(&mut self, interest: Interest, ctx: &mut Self::Context) {
         let joined = |change: &&InterestChange| **change == InterestChange::JoinApplied;
         self.receiver.pending_joins -= interest.changes.iter().filter(joined).count();
+        let vanished = self.vanished_logs(&interest.changes);
         let ready = self.subscriber.follow(interest.worker, interest.changes);
+        self.forget_logs(vanished);
+        self.follow_logs(&ready, ctx);
         let subscriptions = self.subscriber.rooms.channel_count() as i64;
         let metrics = self.directory.metrics();
         metrics.bus_subscriptions.set(subscriptions);

@@ -1,6 +1,7 @@
 //! Publishes what this node sends to the bus, in each of its dialects.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{debug, warn};
 
@@ -9,8 +10,9 @@ use super::messages::Forward;
 use crate::broker::Directory;
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::{ReceiversCounted, ShardAddress};
-use crate::bus::link::{Link, Outgoing, Receivers, Translation};
+use crate::bus::link::{Link, LogAppend, Outgoing, Receivers, Translation};
 use crate::health::{BusState, Health};
+use crate::history::LogTargets;
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
@@ -27,11 +29,15 @@ pub(super) struct Publisher {
     pub(super) health: Arc<Health>,
     /// `bus.message_limit`, in bytes.
     pub(super) message_limit: usize,
+    /// A random number that identifies this node and the messages which it appends to logs.
+    pub(super) sender: u64,
+    /// The number of these messages.
+    pub(super) sequence: Arc<AtomicU64>,
 }
 
 impl Publisher {
-    /// Publishes a command of this node in every dialect.
-    pub(super) fn publish_command(&self, command: &Command) {
+    /// Publishes a command of this node in every dialect, after it was appended to `logs`.
+    pub(super) fn publish_command(&self, command: &Command, logs: Option<LogTargets>) {
         if self.publish_emit_with_ack(command) {
             return;
         }
@@ -48,6 +54,9 @@ impl Publisher {
                     continue;
                 }
             };
+            if let (0, Some(logs)) = (index, &logs) {
+                self.append(&mut messages, logs);
+            }
             messages.retain(|message| self.fits(message.payload.len()));
             if index == 0 {
                 first_payload = messages.first().map(|message| message.payload.clone());
@@ -60,6 +69,25 @@ impl Publisher {
             }
             self.publish(messages);
         }
+    }
+
+    /// Makes the messages of a command for several channels one message that is appended to logs.
+    fn append(&self, messages: &mut Vec<Outgoing>, logs: &LogTargets) {
+        let others = messages.drain(messages.len().min(1)..);
+        let channels = others.map(|message| message.channel).collect();
+        let Some(message) = messages.first_mut() else {
+            return;
+        };
+        let metrics = self.directory.metrics();
+        metrics.room_log_entries_total.add(logs.len() as u64);
+        let bytes = logs.len() * message.payload.len();
+        metrics.room_log_bytes_total.add(bytes as u64);
+        message.log = Some(Arc::new(LogAppend {
+            targets: logs.clone(),
+            channels,
+            sender: self.sender,
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        }));
     }
 
     /// Re-encodes a command of the first dialect when it is sent.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::warn;
 
-use super::dialect::{DecodeError, Dialect, Inbound, MemberState};
+use super::dialect::{DecodeError, Dialect, Inbound, LoggedEmit, MemberState};
 use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
 use super::subscriptions::RoomSubscriptions;
@@ -18,8 +18,8 @@ use crate::clock;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
-    AckReply, AckToken, Command, CommandObserver, Emit, NodeId, QueryRequest, QueryResponse,
-    ReplyTo, Target, Unfit, Workers,
+    AckReply, AckToken, Command, CommandObserver, Emit, NodeId, Position, QueryRequest,
+    QueryResponse, ReplyTo, Target, Unfit, Workers,
 };
 
 /// Time limit for the workers of this node to run a query of another node.
@@ -42,24 +42,31 @@ pub(super) struct Receiver {
     pub(super) since: Option<Instant>,
 }
 
+/// A received message that the bridge handles.
+pub(super) enum ForBridge {
+    Heartbeat(NodeId, MemberState),
+    Logged(Box<LoggedEmit>),
+}
+
 impl Receiver {
-    /// Takes a message from the link. Returns the sender and state of a heartbeat, which the bridge handles.
+    /// Takes a message from the link. Returns what the bridge handles.
     pub(super) fn receive(
         &mut self,
         channel: &Channel,
         message: &Bytes,
         rooms: &RoomSubscriptions,
         publisher: &Publisher,
-    ) -> Option<(NodeId, MemberState)> {
+    ) -> Option<ForBridge> {
         // None if the node has just unsubscribed.
         let dialect = self.dialects.iter().find(|dialect| dialect.owns(channel))?;
         let inbound = dialect.decode(message);
         if let Ok(Inbound::Heartbeat { from, state }) = inbound {
-            return Some((from, state));
+            return Some(ForBridge::Heartbeat(from, state));
         }
         self.directory.metrics().bus_received_total.increment();
         match inbound {
             Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),
+            Ok(Inbound::Logged(logged)) => return Some(ForBridge::Logged(Box::new(logged))),
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
             // The workers of this node have it already.
@@ -89,17 +96,46 @@ impl Receiver {
         }
     }
 
+    /// Collects a logged emit for the shards it may concern. This node may have published it (`is_own`), and then
+    /// delivers it like the other nodes.
+    pub(super) fn dispatch_logged(
+        &mut self,
+        command: Command,
+        position: Option<Position>,
+        is_own: bool,
+        (rooms, publisher): (&RoomSubscriptions, &Publisher),
+    ) {
+        if !is_own {
+            self.observe(&command);
+        }
+        self.stage(command, position, rooms, publisher);
+    }
+
     /// Collects a command for the shards it may concern.
     fn dispatch(&mut self, command: Command, rooms: &RoomSubscriptions, publisher: &Publisher) {
+        self.observe(&command);
+        self.stage(command, None, rooms, publisher);
+    }
+
+    fn observe(&self, command: &Command) {
+        let commands = &self.directory.metrics().commands_total;
+        commands.of(Origin::Bus).increment();
+        for observe in &self.command_observers {
+            observe(command);
+        }
+    }
+
+    fn stage(
+        &mut self,
+        command: Command,
+        position: Option<Position>,
+        rooms: &RoomSubscriptions,
+        publisher: &Publisher,
+    ) {
         if let Command::Emit(emit) = &command
             && let Err(unfit) = emit.payload.check_event(self.max_depth)
         {
             return self.report_unfit(&unfit);
-        }
-        let commands = &self.directory.metrics().commands_total;
-        commands.of(Origin::Bus).increment();
-        for observe in &self.command_observers {
-            observe(&command);
         }
         let ack_id = match &command {
             Command::Emit(Emit { ack: Some(_), .. }) => Some(self.directory.next_ack_id()),
@@ -123,7 +159,7 @@ impl Receiver {
             ack_id,
             from_bus: true,
             reports,
-            position: None,
+            position,
         };
         self.pending_dispatches
             .stage(&dispatch, targets, since, &self.directory);

@@ -147,6 +147,11 @@ impl RoomSubscriptions {
             .collect()
     }
 
+    /// The rooms whose messages arrive on a channel.
+    pub(super) fn of_channel(&self, channel: &Channel) -> &[RoomName] {
+        self.channels.get(channel).map_or(&[], |usage| &usage.rooms)
+    }
+
     /// The workers with members in a room.
     pub(super) fn workers(&self, name: &RoomName) -> Workers {
         self.rooms

@@ -90,9 +90,12 @@ impl LoggedRooms {
     fn of_room(&self, namespace: &Namespace, room: &Room) -> Option<&Entry> {
         let mut entries = self.entries.iter();
         entries.find(|entry| {
-            entry.namespace == *namespace
-                && entry.rooms.matches(room)
-                && (entry.sockets || SocketId::parse(room).is_none())
+            let matches = entry.namespace == *namespace;
+            matches
+                && match SocketId::parse(room) {
+                    Some(_) => entry.sockets,
+                    None => entry.rooms.matches(room),
+                }
         })
     }
 }
@@ -184,7 +187,7 @@ mod tests {
         let all = rooms(vec![HistoryEntry {
             broadcasts: Some(true),
             sockets: Some(true),
-            ..entry("*")
+            ..entry("chat:*")
         }]);
         let targets = all.of(&broadcast).unwrap();
         assert_eq!(

@@ -306,8 +306,8 @@ mod tests {
         assert!(!never.trimmed);
         let mut expiring = LogTable::new(Epoch::random(&OsRandom), 1 << 20);
         for n in 1..=1000 {
-            expiring.append(n, &[target("a", 3, 10)], 0, &0);
-            expiring.append(n, &[target(&n.to_string(), 3, 10)], 0, &0);
+            expiring.append(n * 10, &[target("a", 3, 10)], 0, &0);
+            expiring.append(n * 10, &[target(&n.to_string(), 3, 10)], 0, &0);
         }
         let entries = expiring.logs.values().flat_map(|log| &log.entries);
         let bytes: usize = entries.map(|entry| entry.bytes).sum();

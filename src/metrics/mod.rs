@@ -167,6 +167,12 @@ metrics! {
     room_log_entries_total: Counter,
     /// Bytes of the payloads of these entries.
     room_log_bytes_total: Counter,
+    /// Reads of logs for events that this node missed.
+    room_log_reads_total: Counter,
+    /// Logged events that arrived here more than once. They are delivered once.
+    room_log_duplicates_total: Counter,
+    /// Times that events of a room were removed from its log before this node received them.
+    room_log_gaps_total: Counter,
     /// Whether this node reads the stream of requests.
     stream_connected: Gauge,
     /// Entries of the stream of requests that were completed by this node, by outcome.

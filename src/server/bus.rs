@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use log::debug;
 
-use super::history::set_history;
+use super::history::{history_of_cluster, set_history};
 use crate::app::AppFactory;
 use crate::broker::Directory;
 use crate::bus::link::{Link, LinkEvents};
@@ -95,7 +95,11 @@ pub(super) fn start_bus(
         return (directory, (None, None));
     };
     let dialects = (bus.dialects)(&config.bus, context.node);
+    let history = history_of_cluster(config, &*bus.link, &dialects);
     let started = start::start_bridge(&config.bus, bus.link, bus.events, dialects, context);
+    if let Some(history) = history {
+        started.directory.set_history(Arc::new(history));
+    }
     let BridgeHandles { forward, leave } = started.handles;
     (started.directory, (Some(forward), Some(leave)))
 }

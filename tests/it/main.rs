@@ -38,6 +38,7 @@ mod handshakes;
 mod health;
 mod health_verb;
 mod history;
+mod history_cluster;
 mod http_deadlines;
 mod idempotency;
 mod identities;

@@ -36,6 +36,7 @@ impl ToyDialect {
             payload: Bytes::from(text),
             volatile: false,
             translation: None,
+            log: None,
         }
     }
 }

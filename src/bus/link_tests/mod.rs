@@ -5,6 +5,7 @@
 
 mod groups;
 pub(in crate::bus) mod proxy;
+mod room_logs;
 pub(in crate::bus) mod server;
 mod stores;
 
@@ -35,6 +36,7 @@ pub(in crate::bus) fn message(channel: &str, payload: impl Into<Bytes>) -> Outgo
         payload: payload.into(),
         volatile: false,
         translation: None,
+        log: None,
     }
 }
 
@@ -111,6 +113,7 @@ pub(in crate::bus) async fn suite(join: impl Fn() -> Member) {
     payloads_may_contain_any_bytes(&join).await;
     unsubscribed_channels_receive_nothing(&join).await;
     many_channels_are_subscribed_at_once(&join).await;
+    room_logs::suite(&join).await;
 }
 
 async fn order_is_kept(join: impl Fn() -> Member) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::logs::HubLogs;
 use super::state::{Faults, Member, MemberId, State};
 use crate::bus::link::{Channel, LinkDown, LinkEvent, LinkEvents, Outgoing, link_events};
 use crate::bus::spool::{Spool, SpoolLimits};
@@ -42,6 +43,7 @@ impl Hub {
             sequence: 0,
             random: seed,
             delivery_task_runs: false,
+            logs: HubLogs::new(seed),
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -126,6 +128,11 @@ impl Hub {
         self.state().members.remove(&member);
     }
 
+    /// Loses all logs of rooms, as a server that lost its data.
+    pub fn lose_logs(&self) {
+        self.state().logs.lose();
+    }
+
     /// Number of channels a member is subscribed to; 0 once it is removed.
     pub fn channel_count(&self, member: MemberId) -> usize {
         let state = self.state();
@@ -208,18 +215,37 @@ impl Hub {
         if state.members.get(&from).is_some_and(|member| member.silent) {
             return 0;
         }
-        let subscribed = |(id, member): (&MemberId, &Member)| {
-            let reached = !member.cut && member.channels.contains(&message.channel);
-            reached.then_some(*id)
+        let messages = match message.log.clone() {
+            Some(append) => state.logs.append(message, &append),
+            None => vec![message],
         };
-        let receivers: Vec<MemberId> = state.members.iter().filter_map(subscribed).collect();
-        for to in &receivers {
-            state.send(from, *to, message.clone());
+        let mut reached = 0;
+        for message in messages {
+            let subscribed = |(id, member): (&MemberId, &Member)| {
+                let reached = !member.cut && member.channels.contains(&message.channel);
+                reached.then_some(*id)
+            };
+            let receivers: Vec<MemberId> = state.members.iter().filter_map(subscribed).collect();
+            for to in &receivers {
+                state.send(from, *to, message.clone());
+            }
+            reached += receivers.len() as u64;
         }
         if !state.delayed.is_empty() {
             self.wake_delivery_task(state);
         }
-        receivers.len() as u64
+        reached
+    }
+
+    /// Accesses the logs for a member; `None` while it is disconnected.
+    pub(super) fn with_logs<T>(
+        &self,
+        id: MemberId,
+        access: impl FnOnce(&HubLogs) -> T,
+    ) -> Option<T> {
+        let state = self.state();
+        let connected = state.members.get(&id).is_some_and(|member| !member.cut);
+        connected.then(|| access(&state.logs))
     }
 
     /// Wakes the task that delivers delayed messages, which runs from the first delay until the hub is dropped.

@@ -3,9 +3,13 @@
 use std::future::ready;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::hub::Hub;
+use super::logs::MemberLogs;
 use super::state::MemberId;
 use crate::bus::link::{Channel, Link, LinkEvents, Outgoing, Receivers};
+use crate::history::LogReader;
 
 /// A member of a [`Hub`]. Leaves it when dropped.
 #[derive(Debug)]
@@ -50,6 +54,13 @@ impl Link for MemoryLink {
 
     fn unsubscribe(&self, channels: Vec<Channel>) {
         self.hub.unsubscribe(self.member, &channels);
+    }
+
+    fn logs(&self) -> Option<Arc<dyn LogReader<Bytes>>> {
+        Some(Arc::new(MemberLogs {
+            hub: self.hub.clone(),
+            member: self.member,
+        }))
     }
 }
 

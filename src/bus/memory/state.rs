@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::logs::HubLogs;
 use crate::bus::link::{Channel, LinkEvent, LinkEventSender, Outgoing};
 use crate::bus::spool::Spool;
 
@@ -34,6 +35,7 @@ pub(super) struct State {
     pub(super) sequence: u64,
     pub(super) random: u64,
     pub(super) delivery_task_runs: bool,
+    pub(super) logs: HubLogs,
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ fn message(number: usize) -> Outgoing {
         payload: Bytes::from(number.to_string()),
         volatile: false,
         translation: None,
+        log: None,
     }
 }
 
@@ -106,6 +107,7 @@ async fn messages_published_while_disconnected_are_spooled() {
     let volatile = Outgoing {
         volatile: true,
         translation: None,
+        log: None,
         ..message(2)
     };
     sender.publish(vec![volatile, message(3)]);

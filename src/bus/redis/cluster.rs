@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,6 +19,7 @@ use super::desired_channels::DesiredChannels;
 use super::health::{Component, MemberId};
 use super::member::Member;
 use super::queue::{Batch, PublishQueue, QueuedMessage};
+use super::room_logs::LogKeys;
 use super::sentinel::ServerLocator;
 use super::slots::{SLOTS, SlotMap, slot};
 use super::topology::TopologyClient;
@@ -33,6 +34,8 @@ const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Cluster {
     inner: Arc<Inner>,
     refresh_task: AbortHandle,
+    /// Publishes what was appended to logs.
+    appended_task: AbortHandle,
 }
 
 struct Inner {
@@ -49,6 +52,8 @@ struct State {
     next_id: MemberId,
     /// Messages and channels of slots whose owner is unknown.
     unowned: (PublishQueue, DesiredChannels),
+    /// The slot of the logs of rooms.
+    log_slot: u16,
 }
 
 impl Cluster {
@@ -56,6 +61,8 @@ impl Cluster {
     pub(super) fn start(mut common: Common, seed: Address) -> Self {
         let refresh = Arc::new(Notify::new());
         common.refresh = Some(Arc::clone(&refresh));
+        let (appended, mut messages) = mpsc::unbounded_channel();
+        common.appended = Some(appended);
         common.health.register(Component::SlotMap);
         let settings = &common.settings;
         let unowned = (
@@ -68,6 +75,7 @@ impl Cluster {
             map: None,
             next_id: 0,
             unowned,
+            log_slot: slot(LogKeys::new(&settings.channel_prefix).tag().as_bytes()),
         };
         let inner = Arc::new(Inner {
             common,
@@ -78,17 +86,21 @@ impl Cluster {
             Arc::clone(&inner),
             TopologyClient::new(seed),
         ));
+        let publisher = Arc::clone(&inner);
+        let appended_task = tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                publisher.state().publish(vec![message]);
+            }
+        });
         Self {
             inner,
             refresh_task: refresh_task.abort_handle(),
+            appended_task: appended_task.abort_handle(),
         }
     }
 
     pub(super) fn publish(&self, batch: Vec<Outgoing>) {
-        let state = self.inner.state();
-        for (owner, messages) in group_by_owner(batch, |message| state.owner(&message.channel)) {
-            state.queue(owner).push(messages);
-        }
+        self.inner.state().publish(batch);
     }
 
     pub(super) fn publish_counted(
@@ -96,9 +108,7 @@ impl Cluster {
         message: Outgoing,
     ) -> oneshot::Receiver<Result<u64, LinkDown>> {
         let state = self.inner.state();
-        state
-            .queue(state.owner(&message.channel))
-            .push_counted(message)
+        state.queue(state.owner_of(&message)).push_counted(message)
     }
 
     pub(super) fn subscribe(&self, channels: Vec<Channel>) -> Vec<Channel> {
@@ -116,6 +126,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.refresh_task.abort();
+        self.appended_task.abort();
         self.inner.state().members.clear();
     }
 }
@@ -127,6 +138,20 @@ impl State {
     fn owner(&self, channel: &Channel) -> Owner {
         let slot = slot(channel.as_str().as_bytes());
         self.owners[usize::from(slot)].map(usize::from)
+    }
+
+    /// The owner of the logs of a message, or else of its channel.
+    fn owner_of(&self, message: &Outgoing) -> Owner {
+        match message.log {
+            Some(_) => self.owners[usize::from(self.log_slot)].map(usize::from),
+            None => self.owner(&message.channel),
+        }
+    }
+
+    fn publish(&self, batch: Vec<Outgoing>) {
+        for (owner, messages) in group_by_owner(batch, |message| self.owner_of(message)) {
+            self.queue(owner).push(messages);
+        }
     }
 
     fn queue(&self, owner: Owner) -> &PublishQueue {
@@ -259,11 +284,8 @@ impl Inner {
         state.map = Some(map);
         for (index, (_, member)) in state.members.iter().enumerate() {
             let is_elsewhere = |channel: &Channel| state.owner(channel) != Some(index);
-            queued.extend(
-                member
-                    .queue
-                    .extract(|message| is_elsewhere(&message.channel)),
-            );
+            let leaves = |message: &Outgoing| state.owner_of(message) != Some(index);
+            queued.extend(member.queue.extract(leaves));
             channels.extend(member.desired.lock().extract(is_elsewhere, Instant::now()));
         }
         for (_, member) in &removed {
@@ -272,12 +294,8 @@ impl Inner {
             channels.extend(member.desired.lock().extract(others, Instant::now()));
         }
         let is_owned = |channel: &Channel| state.owner(channel).is_some();
-        queued.extend(
-            state
-                .unowned
-                .0
-                .extract(|message| is_owned(&message.channel)),
-        );
+        let leaves = |message: &Outgoing| state.owner_of(message).is_some();
+        queued.extend(state.unowned.0.extract(leaves));
         channels.extend(state.unowned.1.lock().extract(is_owned, Instant::now()));
         let confirmed = state.distribute(queued, channels);
         if !confirmed.is_empty() {
@@ -301,7 +319,7 @@ impl Inner {
 impl State {
     /// Hands messages and channels to their owners; returns the channels already confirmed there.
     fn distribute(&self, queued: Batch, channels: Vec<Channel>) -> Vec<Channel> {
-        let of = |(_, queued): &(Instant, QueuedMessage)| self.owner(&queued.message.channel);
+        let of = |(_, queued): &(Instant, QueuedMessage)| self.owner_of(&queued.message);
         for (owner, batch) in group_by_owner(queued, of) {
             self.queue(owner).restore(batch);
         }

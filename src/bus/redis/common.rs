@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use super::append::Appender;
 use super::health::LinkHealth;
 use super::losses::Losses;
 use super::settings::RedisSettings;
-use crate::bus::link::{Channel, LinkEventSender};
+use crate::bus::link::{Channel, LinkEventSender, Outgoing};
 use crate::model::Random;
 
 /// State shared by all members of a link.
@@ -19,6 +20,10 @@ pub(super) struct Common {
     pub(super) random: Arc<dyn Random>,
     /// In a Redis Cluster: requests an update of the slot map.
     pub(super) refresh: Option<Arc<Notify>>,
+    /// Appends messages to logs.
+    pub(super) appender: Arc<Appender>,
+    /// In a Redis Cluster: takes messages that have been appended to logs and are to be published, in order.
+    pub(super) appended: Option<mpsc::UnboundedSender<Outgoing>>,
 }
 
 impl Common {

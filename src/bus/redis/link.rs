@@ -3,23 +3,30 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::append::Appender;
 use super::cluster::Cluster;
 use super::common::Common;
 use super::health::LinkHealth;
 use super::member::Member;
+use super::room_logs::{LogKeys, RedisRoomLogs};
 use super::sentinel::ServerLocator;
 use super::settings::{Endpoints, RedisSettings};
+use super::store::RedisStore;
 use crate::bus::link::{
     Channel, Link, LinkDown, LinkEvent, LinkEventSender, LinkEvents, Outgoing, Receivers,
     link_events,
 };
-use crate::model::Random;
+use crate::history::LogReader;
+use crate::model::{Epoch, Random};
 
 /// A member of the bus on Redis. Dropping it ends its subscriptions at once; queued messages are still published if
 /// Redis is reachable.
 pub struct RedisLink {
     routing: Routing,
     events: LinkEventSender,
+    logs: Arc<RedisRoomLogs>,
 }
 
 /// Maps channels to members.
@@ -32,12 +39,20 @@ impl RedisLink {
     /// Starts the link on the current tokio runtime. Never fails: it connects as soon as Redis is reachable.
     pub fn start(settings: RedisSettings, random: Arc<dyn Random>) -> (Arc<Self>, LinkEvents) {
         let (events, receiver) = link_events(settings.event_bytes);
+        let keys = LogKeys::new(&settings.channel_prefix);
+        let is_cluster = matches!(settings.endpoints(), Endpoints::Cluster(_));
+        let appender = Appender::new(keys, Epoch::random(&*random), !is_cluster);
+        let appender = Arc::new(appender);
+        let prefix = settings.channel_prefix.clone();
+        let logs = RedisRoomLogs::new(RedisStore::new(settings.clone()), &prefix);
         let common = Common {
             health: Arc::new(LinkHealth::new(events.clone(), settings.address())),
             settings: Arc::new(settings),
             events: events.clone(),
             random,
             refresh: None,
+            appender,
+            appended: None,
         };
         let single = |target| {
             Routing::Single(Member::start(
@@ -52,7 +67,13 @@ impl RedisLink {
             Endpoints::Sentinel(sentinels) => single(ServerLocator::by_sentinel(sentinels)),
             Endpoints::Cluster(seed) => Routing::BySlot(Cluster::start(common, seed)),
         };
-        (Arc::new(Self { routing, events }), receiver)
+        let logs = Arc::new(logs);
+        let link = Self {
+            routing,
+            events,
+            logs,
+        };
+        (Arc::new(link), receiver)
     }
 }
 
@@ -87,6 +108,10 @@ impl Link for RedisLink {
             Routing::Single(member) => member.desired.unsubscribe(channels),
             Routing::BySlot(cluster) => cluster.unsubscribe(channels),
         }
+    }
+
+    fn logs(&self) -> Option<Arc<dyn LogReader<Bytes>>> {
+        Some(Arc::clone(&self.logs) as _)
     }
 }
 

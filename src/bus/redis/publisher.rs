@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
+use super::append;
 use super::backoff::{Backoff, LONGEST_PAUSE};
 use super::common::Common;
 use super::error::ConnectionError;
@@ -19,13 +20,14 @@ use super::health::{Component, MemberId};
 use super::losses::Losses;
 use super::queue::{Batch, PublishQueue};
 use super::sentinel::ServerLocator;
-use crate::bus::link::LinkDown;
+use crate::bus::link::{LinkDown, LogAppend, Outgoing};
 use crate::bus::spool::Dropped;
 
 /// Size limit of a pipeline in bytes, which holds copies of its messages.
 const PIPELINE_BYTES: usize = 1024 * 1024;
-/// The number of receivers, or the error of Redis, for each message of a batch.
-type Outcomes = Vec<RedisResult<u64>>;
+/// The response or error of Redis for each message of a batch: the number of receivers, or for messages with logs what
+/// `append` describes.
+type Outcomes = Vec<RedisResult<Value>>;
 
 pub(super) struct PublishTask {
     pub(super) common: Common,
@@ -194,7 +196,15 @@ impl PublishTask {
     ) -> RedisResult<Outcomes> {
         let mut pipeline = redis::Pipeline::with_capacity(batch.len());
         pipeline.ignore_errors();
+        let mut knows_script = false;
         for (_, queued) in batch {
+            if let Some(log) = &queued.message.log {
+                let is_first = !std::mem::replace(&mut knows_script, true);
+                self.common
+                    .appender
+                    .add(&mut pipeline, &queued.message, log, is_first);
+                continue;
+            }
             let channel = queued.message.channel.as_str();
             let is_sharded = self.common.is_sharded(channel);
             pipeline
@@ -221,7 +231,10 @@ impl PublishTask {
                 redirected.push((since, queued));
                 continue;
             }
-            let outcome = outcome.map_err(|error| {
+            if let (Ok(response), Some(log)) = (&outcome, &queued.message.log) {
+                self.publish_appended(&queued.message, log, response);
+            }
+            let outcome = outcome.map(receivers).map_err(|error| {
                 rejected.messages += 1;
                 rejected.bytes += queued.message.cost() as u64;
                 reason.get_or_insert_with(|| format!("{}: {error}", queued.message.channel));
@@ -241,6 +254,16 @@ impl PublishTask {
         any_redirected
     }
 
+    /// In a Redis Cluster: publishes a message that was appended to its logs.
+    fn publish_appended(&self, message: &Outgoing, log: &LogAppend, response: &Value) {
+        let Some(appended) = &self.common.appended else {
+            return;
+        };
+        for message in append::to_publish(message, log, response) {
+            let _link_dropped = appended.send(message);
+        }
+    }
+
     /// Requests a new slot map. Until then, messages of slots that moved stay in this queue.
     async fn refresh_slots(&mut self) {
         if let Some(refresh) = &self.common.refresh {
@@ -254,6 +277,14 @@ impl PublishTask {
             self.losses
                 .add(dropped, "the queue is full or the messages are too old");
         }
+    }
+}
+
+/// The number of receivers in a response.
+fn receivers(response: Value) -> u64 {
+    match response {
+        Value::Int(receivers) => u64::try_from(receivers).unwrap_or(0),
+        _ => 0,
     }
 }
 

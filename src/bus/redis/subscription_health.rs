@@ -57,6 +57,7 @@ impl SubscriptionHealth {
             payload: Bytes::copy_from_slice(&age.to_be_bytes()),
             volatile: true,
             translation: None,
+            log: None,
         }
     }
 

@@ -10,10 +10,11 @@ pub mod python;
 use bytes::Bytes;
 
 use crate::bus::link::{Channel, Outgoing};
+use crate::history::Stamp;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, Announcement, Command, DialectId, Namespace, NodeId, QueryRequest, QueryResponse,
-    Room,
+    AckReply, Announcement, Command, DialectId, Emit, Namespace, NodeId, QueryRequest,
+    QueryResponse, Room,
 };
 
 /// A format of messages on the bus, with the state that one node needs to use it.
@@ -73,6 +74,8 @@ pub struct Subscriptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
     Command(Command),
+    /// An emit with its position in logs, of this node or another one.
+    Logged(LoggedEmit),
     Reply(AckReply),
     Query(QueryRequest),
     QueryAnswer(QueryResponse),
@@ -95,6 +98,15 @@ pub enum Inbound {
     },
     /// Well-formed, but without effect on this node.
     Ignored,
+}
+
+/// An emit that was appended to logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEmit {
+    pub emit: Emit,
+    pub stamp: Stamp,
+    /// This node published it.
+    pub is_own: bool,
 }
 
 /// A message to encode.

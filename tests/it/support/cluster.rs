@@ -130,6 +130,7 @@ impl BusPublisher {
                 payload: payload.clone(),
                 volatile: false,
                 translation: None,
+                log: None,
             };
             self.link.publish(vec![message]);
         }
@@ -175,6 +176,7 @@ impl BusPublisher {
             payload: "?".into(),
             volatile: true,
             translation: None,
+            log: None,
         };
         self.link.publish_counted(message).await.unwrap()
     }

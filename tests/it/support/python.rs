@@ -31,6 +31,7 @@ impl PythonProcess {
             payload: payload.into(),
             volatile: false,
             translation: None,
+            log: None,
         };
         self.link.publish(vec![message]);
     }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::{
     DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong, encode_announcement,
     encode_command, encode_forward, encode_heartbeat, encode_query, encode_query_answer,
-    encode_reply, requests_response, sender_of,
+    encode_reply, requests_response, sender_of, stamp_of,
 };
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::{
-    self, Dialect, EncodeError, Inbound, MemberState, Outbound, Subscriptions,
+    self, Dialect, EncodeError, Inbound, LoggedEmit, MemberState, Outbound, Subscriptions,
 };
 use crate::config::BusConfig;
+use crate::history::Stamp;
 use crate::metrics::labels::BusDrop;
 use crate::model::{Command, DialectId, Emit, Namespace, NodeId, ReplyTo, Room};
 
@@ -66,7 +67,11 @@ impl Dialect for NativeDialect {
     }
 
     fn decode(&self, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
-        if sender_of(message) == Ok(self.node) {
+        let is_own = sender_of(message) == Ok(self.node);
+        if let Some(stamp) = stamp_of(message)? {
+            return self.decode_logged(message, stamp, is_own);
+        }
+        if is_own {
             return Ok(self.own(message));
         }
         Ok(match NativeMessage::decode(message)? {
@@ -133,11 +138,29 @@ impl Dialect for NativeDialect {
             payload,
             volatile,
             translation: None,
+            log: None,
         }])
     }
 }
 
 impl NativeDialect {
+    /// Decodes an emit with a position; every node receives it, also the one that published it.
+    fn decode_logged(
+        &self,
+        message: &Bytes,
+        stamp: Stamp,
+        is_own: bool,
+    ) -> Result<Inbound, dialect::DecodeError> {
+        Ok(match NativeMessage::decode(message)? {
+            (_, NativeMessage::Command(Command::Emit(emit))) => Inbound::Logged(LoggedEmit {
+                emit,
+                stamp,
+                is_own,
+            }),
+            _ => Inbound::Ignored,
+        })
+    }
+
     fn encode_command(&self, command: &Command) -> Result<Vec<Outgoing>, EncodeError> {
         let payload = encode_command(self.node, command)?;
         let volatile = matches!(command, Command::Emit(Emit { volatile: true, .. }));
@@ -147,6 +170,7 @@ impl NativeDialect {
             payload: payload.clone(),
             volatile,
             translation: None,
+            log: None,
         });
         Ok(messages.collect())
     }

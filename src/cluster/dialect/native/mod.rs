@@ -14,6 +14,7 @@ mod write;
 use bytes::Bytes;
 
 use crate::cluster::dialect::MemberState;
+use crate::history::Stamp;
 use crate::model::{AckReply, Announcement, Command, NodeId, QueryRequest, QueryResponse};
 
 pub use channels::NativeChannels;
@@ -120,6 +121,14 @@ pub use write::{
 /// The head is malformed, or of another major version.
 pub fn sender_of(message: &[u8]) -> Result<NodeId, DecodeError> {
     read::sender_of(message)
+}
+
+/// The position of a message, without decoding the rest; `None` if it has none.
+///
+/// # Errors
+/// The position is malformed.
+pub fn stamp_of(message: &[u8]) -> Result<Option<Stamp>, DecodeError> {
+    read::stamp_of(message)
 }
 
 /// Whether a message is a query or an emit that requests acks, without decoding the rest.

@@ -12,6 +12,7 @@ use super::{
     WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
+use crate::history::{POSITION_TAG, Stamp};
 use crate::model::{
     AckReply, AckToken, Announcement, Attachments, Command, DialectId, Emit, Namespace, NodeId,
     NodeSummary, Payload, Query, QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector,
@@ -111,7 +112,28 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
     Ok((sender, decoded))
 }
 
-/// Skips extensions, of which this version has none: tag and length, 2 and 4 bytes, then the value.
+/// The value of the extension with the position. Other problems of the message are reported by [`decode`].
+pub(super) fn stamp_of(message: &[u8]) -> Result<Option<Stamp>, DecodeError> {
+    let length = message.get(BODY_LENGTH_AT..HEAD_LENGTH);
+    let length = length.and_then(|length| <[u8; 4]>::try_from(length).ok());
+    let length = length.and_then(|length| usize::try_from(u32::from_le_bytes(length)).ok());
+    let end = length.and_then(|length| HEAD_LENGTH.checked_add(length));
+    let mut block = end.and_then(|end| message.get(end..)).unwrap_or_default();
+    while let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() {
+        let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok();
+        let Some((value, behind)) = length.and_then(|length| rest.split_at_checked(length)) else {
+            return Ok(None);
+        };
+        if u16::from_le_bytes([t0, t1]) == POSITION_TAG {
+            let stamp = Stamp::read(value);
+            return stamp.map(Some).ok_or(DecodeError::Invalid("position"));
+        }
+        block = behind;
+    }
+    Ok(None)
+}
+
+/// Skips extensions: tag and length, 2 and 4 bytes, then the value.
 fn check_extensions(mut block: &[u8]) -> Result<(), DecodeError> {
     while !block.is_empty() {
         let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() else {

@@ -39,6 +39,7 @@ impl PythonDialect {
             payload,
             volatile,
             translation: None,
+            log: None,
         }
     }
 }

@@ -1,0 +1,238 @@
+//! Delivers logged events in the order of their logs, and reads from the logs what was missed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use log::warn;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::node::Bridge;
+use super::sequencer::{PAGE, Sequencer, Step};
+use super::subscriptions::RoomName;
+use crate::broker::messages::InterestChange;
+use crate::bus::link::Channel;
+use crate::cluster::dialect::LoggedEmit;
+use crate::history::{History, LogName};
+use crate::logging::Burst;
+use crate::model::{Command, Emit, Payload, Position, Selector};
+use crate::store::{StoreError, StoreFuture};
+
+/// Number of logs that are read at the same time.
+const CONCURRENT_READS: usize = 8;
+/// Pause before a read that failed is repeated, or while the shards are congested.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
+
+/// The order of logged events on a node whose configuration names rooms with logs.
+pub(super) struct CatchUp {
+    sequencer: Sequencer,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for CatchUp {
+    fn default() -> Self {
+        Self {
+            sequencer: Sequencer::default(),
+            reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
+        }
+    }
+}
+
+impl Bridge {
+    fn history(&self) -> Option<Arc<History>> {
+        self.directory.history().cloned()
+    }
+
+    /// A logged event arrived.
+    pub(super) fn receive_logged(&mut self, logged: LoggedEmit, ctx: &mut Context<Self>) {
+        if self.directory.history().is_none() {
+            // This node does not know the logs; the event needs no order here.
+            let LoggedEmit {
+                emit,
+                stamp,
+                is_own,
+            } = logged;
+            return self.deliver_logged(emit, Some(stamp.position), is_own);
+        }
+        self.catch_up.sequencer.receive(logged);
+        self.take_steps(ctx);
+    }
+
+    /// The bus delivers the events of these rooms from now on.
+    pub(super) fn follow_logs<'a>(
+        &mut self,
+        rooms: impl IntoIterator<Item = &'a RoomName>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(history) = self.history() else {
+            return;
+        };
+        let logged = rooms
+            .into_iter()
+            .filter(|(namespace, room)| history.rooms().contains(namespace, room));
+        let logs: Vec<LogName> = logged
+            .map(|(namespace, room)| LogName::of_room(namespace.clone(), room.clone()))
+            .collect();
+        if !logs.is_empty() {
+            self.catch_up.sequencer.subscribed(logs);
+            self.take_steps(ctx);
+        }
+    }
+
+    /// The bus confirmed subscriptions, for the first time or after an interruption.
+    pub(super) fn follow_channels(&mut self, channels: &[Channel], ctx: &mut Context<Self>) {
+        if self.directory.history().is_some() {
+            let rooms = &self.subscriber.rooms;
+            let rooms: Vec<RoomName> = channels
+                .iter()
+                .flat_map(|channel| rooms.of_channel(channel))
+                .cloned()
+                .collect();
+            self.follow_logs(&rooms, ctx);
+        }
+    }
+
+    /// The rooms among `changes` whose last member on a worker left.
+    pub(super) fn vanished_logs(&self, changes: &[InterestChange]) -> Vec<RoomName> {
+        if self.directory.history().is_none() {
+            return Vec::new();
+        }
+        let vanished = changes.iter().filter_map(|change| match change {
+            InterestChange::RoomVanished(namespace, room) => {
+                Some((namespace.clone(), room.clone()))
+            }
+            _ => None,
+        });
+        vanished.collect()
+    }
+
+    /// Rooms whose last member left have no order any more.
+    pub(super) fn forget_logs(&mut self, vanished: Vec<RoomName>) {
+        for name in vanished {
+            if self.subscriber.rooms.workers(&name).is_empty() {
+                let (namespace, room) = name;
+                self.catch_up
+                    .sequencer
+                    .unsubscribed(&LogName::of_room(namespace, room));
+            }
+        }
+    }
+
+    /// The bus delivers again after an interruption, or for the first time.
+    pub(super) fn check_logs(&mut self, ctx: &mut Context<Self>) {
+        let Some(history) = self.history() else {
+            return;
+        };
+        let sequencer = &mut self.catch_up.sequencer;
+        let namespaces = history.rooms().broadcasts();
+        let broadcasts = namespaces.map(|namespace| LogName::of_namespace(namespace.clone()));
+        let new: Vec<LogName> = broadcasts.filter(|log| !sequencer.tracks(log)).collect();
+        sequencer.interrupted();
+        sequencer.subscribed(new);
+        self.take_steps(ctx);
+    }
+
+    fn take_steps(&mut self, ctx: &mut Context<Self>) {
+        let metrics = Arc::clone(self.directory.metrics());
+        for step in self.catch_up.sequencer.take_steps() {
+            match step {
+                Step::Deliver {
+                    emit,
+                    position,
+                    is_own,
+                } => self.deliver_logged(emit, Some(position), is_own),
+                Step::ReportGap { log, after, before } => {
+                    metrics.room_log_gaps_total.increment();
+                    self.deliver_logged(gap_event(log, after, before), None, true);
+                }
+                Step::Read { log, after } => {
+                    metrics.room_log_reads_total.increment();
+                    let name = log.clone();
+                    let request =
+                        move |history: &History| history.logs().read(&log, after, None, PAGE);
+                    self.read(ctx, request, move |sequencer, page| {
+                        sequencer.page_read(&name, page)
+                    });
+                }
+                Step::ReadTails(logs) => {
+                    let names = logs.clone();
+                    let request = move |history: &History| history.logs().tails(&logs);
+                    self.read(ctx, request, move |sequencer, tails| {
+                        sequencer.tails_read(&names, &tails);
+                    });
+                }
+                Step::CountDuplicate => metrics.room_log_duplicates_total.increment(),
+            }
+        }
+    }
+
+    /// Reads from the logs, as often as it takes, and applies the result.
+    fn read<T: 'static>(
+        &self,
+        ctx: &mut Context<Self>,
+        request: impl Fn(&History) -> StoreFuture<T> + 'static,
+        apply: impl FnOnce(&mut Sequencer, T) + 'static,
+    ) {
+        let Some(history) = self.history() else {
+            return;
+        };
+        let directory = Arc::clone(&self.directory);
+        let reads = Arc::clone(&self.catch_up.reads);
+        let result = async move {
+            let _permit = reads.acquire().await;
+            loop {
+                while directory.congested() {
+                    tokio::time::sleep(CONGESTION_PAUSE).await;
+                }
+                match request(&history).await {
+                    Ok(result) => return result,
+                    Err(error) => report_failed(&error),
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        };
+        let applied = result.into_actor(self).map(|result, bridge, ctx| {
+            apply(&mut bridge.catch_up.sequencer, result);
+            bridge.take_steps(ctx);
+            bridge.receiver.send_dispatches();
+        });
+        ctx.spawn(applied);
+    }
+
+    fn deliver_logged(&mut self, emit: Emit, position: Option<Position>, is_own: bool) {
+        let command = Command::Emit(emit);
+        let (rooms, publisher) = (&self.subscriber.rooms, &self.publisher);
+        let receiver = &mut self.receiver;
+        receiver.dispatch_logged(command, position, is_own, (rooms, publisher));
+    }
+}
+
+fn report_failed(error: &StoreError) {
+    static BURST: Burst = Burst::new();
+    if let Some(others) = BURST.note() {
+        warn!(error:%, others; "log of a room not read, its events wait: the node retries");
+    }
+}
+
+/// The event that names lost events (docs/history.md#gaps).
+fn gap_event(log: LogName, after: Position, before: Position) -> Emit {
+    let LogName { namespace, room } = log;
+    let name = room.as_ref().map(|room| room.as_str());
+    warn!(namespace:%, room = name.unwrap_or("all"), after:%, before:%; "events of a room are lost: they were removed from its log before this node received them");
+    let lost = json!({
+        "room": name,
+        "after": after.to_string(),
+        "before": before.to_string(),
+    });
+    Emit {
+        to: match room {
+            Some(room) => Selector::room(namespace, room),
+            None => Selector::everybody(namespace),
+        },
+        payload: Payload::event("roomwire:gap", [lost.to_string().as_str()]),
+        volatile: false,
+        ack: None,
+    }
+}
