@@ -3,8 +3,9 @@
 //! Every module may import this one, which imports no other module.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The state of the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,34 @@ pub enum RevocationState {
     Loaded,
 }
 
+/// Whether requests are sent to an HTTP backend, as its circuit breaker decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendState {
+    /// The breaker is closed.
+    Up,
+    /// It is open: the backend did not respond, and receives no requests for a while.
+    Down,
+    /// It is half open: the next request decides.
+    Probing,
+}
+
+impl BackendState {
+    /// The state as the readiness probe shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down: the circuit breaker is open",
+            Self::Probing => "down: the next request probes it",
+        }
+    }
+}
+
+/// The HTTP backends of the node.
+pub trait HttpBackends: fmt::Debug + Send + Sync {
+    /// Each URL, without credentials, and its state.
+    fn states(&self) -> Vec<(String, BackendState)>;
+}
+
 /// The health of the node.
 #[derive(Debug)]
 pub struct Health {
@@ -46,6 +75,8 @@ pub struct Health {
     phase: AtomicU8,
     revocations: AtomicU8,
     bus_required: bool,
+    /// And whether the node is not ready while one of them is down.
+    backends: OnceLock<(Arc<dyn HttpBackends>, bool)>,
 }
 
 /// The result of the readiness probe.
@@ -54,6 +85,8 @@ pub struct Readiness {
     pub ready: bool,
     /// One line per check, `name: state`.
     pub checks: Vec<(&'static str, Cow<'static, str>)>,
+    /// The HTTP backends.
+    pub backends: Vec<(String, BackendState)>,
 }
 
 impl Health {
@@ -65,7 +98,14 @@ impl Health {
             phase: AtomicU8::new(Phase::Starting as u8),
             revocations: AtomicU8::new(RevocationState::Off as u8),
             bus_required,
+            backends: OnceLock::new(),
         }
+    }
+
+    /// Shows the HTTP backends of the node. With `required` it is not ready while one of them is down. Only the first
+    /// call has an effect.
+    pub fn watch_backends(&self, backends: Arc<dyn HttpBackends>, required: bool) {
+        self.backends.get_or_init(|| (backends, required));
     }
 
     /// Sets the state of the bus.
@@ -165,7 +205,28 @@ impl Health {
             checks.push(("revocations", revocations.into()));
             ready &= fits;
         }
-        Readiness { ready, checks }
+        let (backends, required) = match self.backends.get() {
+            Some((backends, required)) => (backends.states(), *required),
+            None => (Vec::new(), false),
+        };
+        if !backends.is_empty() {
+            // One that is about to be probed counts as ready: without clients there would be no request.
+            let is_down = |(_, state): &&(String, BackendState)| *state == BackendState::Down;
+            let down = backends.iter().filter(is_down).count();
+            let is_up = |(_, state): &&(String, BackendState)| *state == BackendState::Up;
+            let (up, all) = (backends.iter().filter(is_up).count(), backends.len());
+            let text = match up {
+                0 => format!("degraded: none of {all} is up"),
+                _ => format!("{up} of {all} up"),
+            };
+            checks.push(("webhooks", text.into()));
+            ready &= down == 0 || !required;
+        }
+        Readiness {
+            ready,
+            checks,
+            backends,
+        }
     }
 }
 
@@ -194,6 +255,39 @@ mod tests {
                 "{phase:?} {bus:?} {required}"
             );
             assert_eq!(health.bus(), bus);
+        }
+    }
+
+    #[derive(Debug)]
+    struct TwoBackends([BackendState; 2]);
+
+    impl HttpBackends for TwoBackends {
+        fn states(&self) -> Vec<(String, BackendState)> {
+            let states = self.0.iter().enumerate();
+            states
+                .map(|(index, state)| (format!("{index}"), *state))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn backends_are_shown_and_decide_only_if_they_are_required() {
+        use BackendState::{Down, Probing, Up};
+        for (states, text, ready_if_required) in [
+            ([Up, Up], "2 of 2 up", true),
+            ([Up, Down], "1 of 2 up", false),
+            ([Probing, Up], "1 of 2 up", true),
+            ([Down, Probing], "degraded: none of 2 is up", false),
+        ] {
+            for required in [false, true] {
+                let health = Health::new(BusState::Off, false);
+                health.set_phase(Phase::Serving);
+                health.watch_backends(Arc::new(TwoBackends(states)), required);
+                let readiness = health.readiness();
+                let ready = ready_if_required || !required;
+                assert_eq!(readiness.ready, ready, "{states:?} {required}");
+                assert_eq!(readiness.checks.last(), Some(&("webhooks", text.into())));
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ mod queue;
 mod resp;
 mod role;
 mod room_logs;
+mod scripts;
 mod sentinel;
 mod settings;
 mod slots;

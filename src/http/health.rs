@@ -20,7 +20,7 @@ pub fn wants_verbose(request: &HttpRequest) -> bool {
     keys.any(|key| key.split('=').next() == Some("verbose"))
 }
 
-/// Responds 200 or 503 with one line per check; `verbose` adds the metrics.
+/// Responds 200 or 503 with one line per check; `verbose` adds a line per URL of a backend, and the metrics.
 pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse {
     let readiness = health.readiness();
     let mut body = String::from(if readiness.ready {
@@ -35,6 +35,9 @@ pub fn readyz(health: &Health, metrics: &Metrics, verbose: bool) -> HttpResponse
         body.push_str(&format!("upstreams: {state}\n"));
     }
     if verbose {
+        for (url, state) in &readiness.backends {
+            body.push_str(&format!("webhook {url}: {}\n", state.as_str()));
+        }
         update_metrics(health, metrics);
         for (name, help, value) in metrics.values() {
             body.push_str(&format!("{name} {value}  #{help}\n"));

@@ -9,6 +9,7 @@ mod nodes;
 mod open_webui;
 mod public;
 mod upstreams;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -114,6 +115,10 @@ pub async fn check(config: &Config, options: &Options, mut print: impl FnMut(&st
         report(open_webui::check(config, &nodes).await, &mut print);
     }
     report(upstreams::check(config, &nodes).await, &mut print);
+    if !config.webhook.urls().is_empty() {
+        print("checking the webhook backends ...");
+        report(webhooks::check(config).await, &mut print);
+    }
     if let Some(url) = &options.url {
         print(&format!(
             "connecting to {url}, holding for {:?} ...",

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::warn;
 use tokio::task::JoinHandle;
@@ -86,6 +87,7 @@ impl Notices {
             intake: Arc::clone(&intake),
             delivery: Rc::clone(&delivery),
         };
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let occupancy = intake.counts_members().then(|| {
             Rc::new(Occupancy {
                 intake: Arc::clone(&intake),
@@ -94,6 +96,8 @@ impl Notices {
                 store: store.unwrap_or_else(|| Arc::new(MemoryStore::default())),
                 prefix,
                 busy: Cell::new(0),
+                // A node may have the name of an earlier one.
+                next_number: Cell::new(started.unwrap_or_default().as_millis() as u64),
             })
         });
         let mut others = vec![actix_rt::spawn(receiver.run())];

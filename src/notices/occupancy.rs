@@ -36,6 +36,8 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
 const SWEEP_TIME: Duration = Duration::from_secs(30);
 /// Separates the namespace from the room in the name of a claim; no namespace contains it.
 const SEPARATOR: char = ',';
+/// Begins the name of a receipt ([`Store::hash_take`]); namespaces begin with a slash.
+const RECEIPT: char = '!';
 
 /// Decides with the other nodes which rooms are occupied.
 pub(super) struct Occupancy {
@@ -47,6 +49,8 @@ pub(super) struct Occupancy {
     pub(super) prefix: String,
     /// Number of rooms that are being examined.
     pub(super) busy: Cell<usize>,
+    /// Distinguishes the changes of this node: one that is repeated after a lost connection is recognized.
+    pub(super) next_number: Cell<u64>,
 }
 
 /// The result of the examination of a room.
@@ -127,8 +131,7 @@ impl Occupancy {
     }
 
     async fn claim(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
-        let node = self.directory.node();
-        let value = Bytes::copy_from_slice(node.as_str().as_bytes());
+        let value = Bytes::from(self.unique_name());
         let claimed = self.store.hash_claim(&self.key(), &field(room), value);
         if claimed.await? {
             self.notify(NoticeKind::RoomOccupied, room, mark.since);
@@ -139,11 +142,21 @@ impl Occupancy {
     }
 
     async fn release(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
-        let released = self.store.hash_delete(&self.key(), vec![field(room)]);
-        if released.await? > 0 {
+        let receipt = format!("{RECEIPT}{}", self.unique_name());
+        let released = self.store.hash_take(&self.key(), &field(room), &receipt);
+        if released.await? {
             self.notify(NoticeKind::RoomVacated, room, mark.since);
+            // One that stays is removed when a node starts.
+            let _ = self.store.hash_delete(&self.key(), vec![receipt]).await;
         }
         Ok(Examined::Done)
+    }
+
+    /// The name of this node and a number that it uses once.
+    fn unique_name(&self) -> String {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        format!("{} {number}", self.directory.node())
     }
 
     fn notify(&self, kind: NoticeKind, (namespace, room): &RoomName, at: SystemTime) {
@@ -187,7 +200,7 @@ impl Occupancy {
                 starts_until = None;
                 let ours = self.directory.node();
                 let is_live = |node: NodeId| node == ours || peers.contains(&node);
-                let is_gone = |claimer: &str| !NodeId::parse(claimer).is_some_and(is_live);
+                let is_gone = |claimer: &str| !node_of(claimer).is_some_and(is_live);
                 self.sweep("start", is_gone).await;
             }
             before = peers;
@@ -218,19 +231,33 @@ impl Occupancy {
         }
         let claims = self.store.hash_scan(&self.key()).await?;
         let mut count = 0;
+        let mut receipts = Vec::new();
         for (field, claimer) in claims {
+            if let Some(name) = field.strip_prefix(RECEIPT) {
+                let is_live = |node| node == ours || self.directory.peers().contains(&node);
+                if !node_of(name).is_some_and(is_live) {
+                    receipts.push(field);
+                }
+                continue;
+            }
             let is_suspect = std::str::from_utf8(&claimer).is_ok_and(&is_suspect);
             if let Some((namespace, room)) = field.split_once(SEPARATOR).filter(|_| is_suspect) {
                 self.intake.marks.suspected(&namespace.into(), &room.into());
                 count += 1;
             }
         }
+        self.store.hash_delete(&self.key(), receipts).await?;
         Ok(count)
     }
 
     fn key(&self) -> String {
         format!("{}:notices:rooms", self.prefix)
     }
+}
+
+/// The node that a claim or receipt names.
+fn node_of(unique_name: &str) -> Option<NodeId> {
+    NodeId::parse(unique_name.split(' ').next()?)
 }
 
 fn field((namespace, room): &(Namespace, Room)) -> String {

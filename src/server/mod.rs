@@ -132,7 +132,7 @@ impl Server {
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
         let (node, lease, registry) = claim_name(bus.as_ref(), &config, &*random).await;
-        let reloadable = ReloadableParts::new(&config, (&metrics, &random))?;
+        let reloadable = ReloadableParts::new(&config, (&metrics, &random, &health))?;
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
         let app = apps(&config, bus.as_ref(), node, shared, registry.as_ref());
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);

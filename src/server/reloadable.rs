@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::KeyRing;
 use crate::config::{Config, DrainConfig, RelayConfig, Reloadable};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::Random;
 use crate::tls::InvalidTls;
@@ -27,9 +28,10 @@ impl ReloadableParts {
     /// A file for TLS cannot be used.
     pub(super) fn new(
         config: &Config,
-        (metrics, random): (&Arc<Metrics>, &Arc<dyn Random>),
+        (metrics, random, health): (&Arc<Metrics>, &Arc<dyn Random>, &Health),
     ) -> Result<Self, InvalidTls> {
         let webhooks = Webhooks::new(&config.webhook, Arc::clone(metrics), Arc::clone(random))?;
+        health.watch_backends(Arc::clone(&webhooks) as _, config.webhook.required);
         Ok(Self {
             access: Reloadable::new(AccessPolicy::new(&config.cors, &config.server)),
             rules: Reloadable::new(config.app.relay.clone()),

@@ -81,8 +81,14 @@ pub trait Store: Send + Sync {
     /// All fields of a hash, read incrementally: only fields changed during the scan may be missed.
     fn hash_scan(&self, key: &str) -> StoreFuture<Vec<(String, Bytes)>>;
 
-    /// Sets a field of a hash unless it exists; returns whether it did.
+    /// Sets a field of a hash unless it exists; returns whether it has this value now. With a value that no other call
+    /// has, the result is exact even if the operation runs twice because a connection was lost.
     fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool>;
+
+    /// Removes a field of a hash; returns whether this operation did so. In its place it sets the field `receipt`, by
+    /// which it recognizes its own removal if it runs twice: a name that no other call has, which the caller removes once
+    /// it has the result.
+    fn hash_take(&self, key: &str, field: &str, receipt: &str) -> StoreFuture<bool>;
 
     /// Appends an entry to a log, at most once. The log then keeps its newest `limit` entries.
     fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()>;
@@ -269,11 +275,18 @@ impl Store for MemoryStore {
     fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool> {
         let mut hashes = self.hashes();
         let hash = hashes.entry(key.to_owned()).or_default();
-        let is_free = !hash.contains_key(field);
-        if is_free {
-            hash.insert(field.to_owned(), value);
+        let present = hash.entry(field.to_owned());
+        let present = present.or_insert_with(|| value.clone());
+        ready_ok(*present == value)
+    }
+
+    fn hash_take(&self, key: &str, field: &str, receipt: &str) -> StoreFuture<bool> {
+        let mut hashes = self.hashes();
+        let hash = hashes.entry(key.to_owned()).or_default();
+        if hash.remove(field).is_some() {
+            hash.insert(receipt.to_owned(), Bytes::new());
         }
-        ready_ok(is_free)
+        ready_ok(hash.contains_key(receipt))
     }
 
     fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()> {

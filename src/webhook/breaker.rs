@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::health::BackendState;
+
 /// The longest pause between two probes.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -61,6 +63,15 @@ impl Breaker {
         match wait {
             0 => Ok(()),
             wait => Err(Duration::from_millis(wait)),
+        }
+    }
+
+    /// Whether requests are sent.
+    pub(super) fn state(&self, now: Instant) -> BackendState {
+        match (self.retry_at.load(Ordering::Relaxed), self.check(now)) {
+            (0, _) => BackendState::Up,
+            (_, Err(_)) => BackendState::Down,
+            (_, Ok(())) => BackendState::Probing,
         }
     }
 
@@ -163,10 +174,14 @@ mod tests {
     fn one_probe_is_sent_after_the_pause_and_closes_it() {
         let (breaker, start) = opened();
         let now = start + SECOND;
+        assert_eq!(breaker.state(start), BackendState::Down);
+        assert_eq!(breaker.state(now), BackendState::Probing);
         assert_eq!(breaker.admit(now), Ok(Attempt::Probe));
         assert_eq!(breaker.admit(now), Err(SECOND));
+        assert_eq!(breaker.state(now), BackendState::Down);
         let closed = breaker.record(Attempt::Probe, true, now);
         assert_eq!(closed, Some(BreakerChange::Closed));
+        assert_eq!(breaker.state(now), BackendState::Up);
         assert_eq!(breaker.admit(now), Ok(Attempt::Normal));
         assert_eq!(breaker.record(Attempt::Normal, false, now), None);
     }

@@ -1,6 +1,6 @@
 //! Sends requests to the URLs of a node, with one client on each thread that sends.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ use super::signature::Signer;
 use super::target::{HookQueue, HookTarget};
 use crate::clock::now;
 use crate::config::{HookRoute, Reloadable, WebhookConfig, WebhookUrl};
+use crate::health::{BackendState, HttpBackends};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
 use crate::metrics::labels::HookResult;
@@ -112,6 +113,11 @@ impl Webhooks {
         self.targets.iter().find(|target| target.url() == url)
     }
 
+    /// The URLs.
+    pub fn targets(&self) -> &[Arc<HookTarget>] {
+        &self.targets
+    }
+
     /// The metrics of the node.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -123,6 +129,22 @@ impl Webhooks {
         self.random.fill(&mut random);
         let share = f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX);
         mean.mul_f64(0.5 + share)
+    }
+}
+
+impl HttpBackends for Webhooks {
+    fn states(&self) -> Vec<(String, BackendState)> {
+        let now = now();
+        let state = |target: &Arc<HookTarget>| (target.url.to_string(), target.breaker.state(now));
+        self.targets.iter().map(state).collect()
+    }
+}
+
+impl fmt::Debug for Webhooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhooks")
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
     }
 }
 
@@ -186,6 +208,18 @@ impl WebhookClient {
             let _ = write!(id, "{byte:02x}");
         }
         id
+    }
+
+    /// Sends a request without a body, which the backend need not understand; returns the status of its response.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub async fn probe(&self, target: &HookTarget) -> Result<u16, String> {
+        let request = self.client.request(Method::HEAD, target.uri.clone());
+        let status = self.node.rules.status(request).await;
+        status
+            .map(|status| status.as_u16())
+            .map_err(|failure| failure.detail)
     }
 
     /// Sends a request once, when it is its turn, and interprets the body of a successful response by `read`.

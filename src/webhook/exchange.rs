@@ -59,6 +59,15 @@ impl ExchangeRules {
         }
     }
 
+    /// Sends a request without a body; returns the status of its response, whose body is not read.
+    pub(super) async fn status(&self, request: ClientRequest) -> Result<StatusCode, HookFailure> {
+        match tokio::time::timeout(self.timeout, request.send()).await {
+            Ok(Ok(response)) => Ok(response.status()),
+            Ok(Err(error)) => Err(of_sending(error)),
+            Err(_elapsed) => Err(timeout(format!("no response in {:?}", self.timeout))),
+        }
+    }
+
     async fn receive<S>(&self, mut response: ClientResponse<S>) -> Result<Received, HookFailure>
     where
         S: futures_util::Stream<Item = Result<Bytes, PayloadError>> + Unpin,

@@ -104,7 +104,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "webhook",
-        &["verbs", "config", "model", "metrics", "tls", "logging"],
+        &[
+            "verbs", "config", "model", "health", "metrics", "tls", "logging",
+        ],
     ),
     (
         "api",
@@ -145,7 +147,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "live",
         &[
-            "bus", "cluster", "store", "upstream", "app", "config", "limits", "model",
+            "bus", "cluster", "store", "upstream", "webhook", "app", "config", "limits", "metrics",
+            "model",
         ],
     ),
 ];

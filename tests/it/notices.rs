@@ -326,6 +326,8 @@ async fn a_room_of_two_nodes_is_occupied_and_vacated_once() {
     sleep(Duration::from_millis(600)).await;
     assert_eq!(receiver.notices().len(), 4, "{:?}", receiver.notices());
     assert_unique(&receiver.notices());
+    let claims = cluster.store.hash_scan("roomwire:0:notices:rooms").await;
+    assert_eq!(claims, Ok(Vec::new()), "neither claims nor receipts stay");
 }
 
 #[actix_rt::test]

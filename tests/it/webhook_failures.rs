@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use roomwire::live::{Options, Severity, check};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::backend::{HookCall, Reply, TestBackend, accept, hooked};
+use crate::support::http::Request;
+use crate::support::server::config_with_file;
 use crate::support::tls::{Files, Pair, authority, roots};
 use crate::support::{TestServer, WebsocketClient, eventually, filler, within_deadline};
 
@@ -76,7 +81,7 @@ async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
     let url = backend.url();
     let usual = [("APP__KIND", "webhook"), ("WEBHOOK__URL", &*url)];
     let settings: Vec<_> = usual.into_iter().chain(settings).collect();
-    let config = crate::support::server::config_with_file(&settings, Some(STATUS_CODES));
+    let config = config_with_file(&settings, Some(STATUS_CODES));
     let node = TestServer::configured(config, None).await;
     let mut client = node.member().await;
     let cases = [
@@ -339,7 +344,10 @@ async fn disconnects_that_cannot_be_delivered_are_counted() {
         node.metrics().webhook_disconnects_lost_total.get() == 5
     })
     .await;
-    assert_eq!(node.metrics().webhook_queued_disconnects.get(), 0);
+    eventually("none is queued", || {
+        node.metrics().webhook_queued_disconnects.get() == 0
+    })
+    .await;
 }
 
 #[actix_rt::test]
@@ -510,9 +518,11 @@ async fn a_backend_that_is_away_does_not_affect_another() {
         ("APP__KIND", "webhook"),
         ("WEBHOOK__URL", &*url),
         ("WEBHOOK__BREAKER_FAILURES", "2"),
+        ("WEBHOOK__BREAKER_PAUSE", "1m"),
     ];
-    let config = crate::support::server::config_with_file(&settings, Some(&file));
+    let config = config_with_file(&settings, Some(&file));
     let node = TestServer::configured(config, None).await;
+    assert_eq!(node.readyz("webhooks: 2 of 2 up").await, 200);
     let mut client = node.member().await;
     away.kill().await;
     for _ in 0..4 {
@@ -522,4 +532,84 @@ async fn a_backend_that_is_away_does_not_affect_another() {
     }
     let open = |index| node.metrics().webhook_breaker_open.at(index).unwrap().get();
     assert_eq!((open(0), open(1)), (1, 0));
+    // The node stays ready. Only the verbose form names the URLs.
+    assert_eq!(node.readyz("webhooks: 1 of 2 up").await, 200);
+    let probe = async |path| node.send(Request::get(path)).await.text().to_owned();
+    assert!(!probe("/readyz").await.contains(&url));
+    let verbose = probe("/readyz?verbose").await;
+    let down = format!(
+        "webhook {}: down: the circuit breaker is open\n",
+        away.url()
+    );
+    let up = format!("webhook {url}: up\n");
+    assert!(
+        verbose.contains(&down) && verbose.contains(&up),
+        "{verbose}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_node_that_requires_its_backend_is_not_ready_while_the_backend_is_down() {
+    let mut backend = TestBackend::start(|_| accept());
+    let settings = [
+        ("WEBHOOK__BREAKER_FAILURES", "1"),
+        ("WEBHOOK__BREAKER_PAUSE", "1m"),
+        ("WEBHOOK__REQUIRED", "true"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let mut client = node.member().await;
+    assert_eq!(node.readyz("webhooks: 1 of 1 up").await, 200);
+    backend.kill().await;
+    error_of(&mut client, r#"["e"]"#).await;
+    let status = node.readyz("webhooks: degraded: none of 1 is up").await;
+    assert_eq!(status, 503);
+}
+
+/// Responds to each request with this status, and the length of a body that a HEAD does not have.
+async fn responding(status: u16) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"HEAD /hook HTTP/1.1\r\n"));
+            let response = format!("HTTP/1.1 {status} Any\r\nContent-Length: 9\r\n\r\n");
+            stream.write_all(response.as_bytes()).await.unwrap();
+        }
+    });
+    (url, task)
+}
+
+#[actix_rt::test]
+async fn check_live_verifies_that_each_url_responds() {
+    let ((fine, _up), (proxy, _without)) = (responding(405).await, responding(502).await);
+    let (gone, task) = responding(200).await;
+    task.abort();
+    let _ = task.await;
+    let file = format!(
+        "[[webhook.routes]]\nevents = [\"x\"]\nurl = \"{proxy}\"\n[webhook.notices]\nurl = \"{gone}\"\n"
+    );
+    let settings = [("APP__KIND", "webhook"), ("WEBHOOK__URL", &*fine)];
+    let config = config_with_file(&settings, Some(&file));
+    let options = Options {
+        url: None,
+        idle: Duration::ZERO,
+    };
+    let mut output = String::new();
+    let worst = check(&config, &options, |line| {
+        output.push_str(line);
+        output.push('\n');
+    })
+    .await;
+    assert_eq!(worst, Severity::Error, "{output}");
+    for expected in [
+        format!("ok: {fine}: responds in "),
+        format!("error: {proxy}: HTTP 502: "),
+        "change: webhook.routes: ".to_owned(),
+        format!("error: {gone}: "),
+        "change: webhook.notices.url: ".to_owned(),
+    ] {
+        assert!(output.contains(&expected), "{expected}: {output}");
+    }
 }

@@ -61,6 +61,7 @@ async fn hashes(store: &dyn Store) {
     assert_eq!(found, fields);
     let claim = |value: &'static str| store.hash_claim("hash", "new", value.into());
     assert_eq!(claim("a").await, Ok(true));
+    assert_eq!(claim("a").await, Ok(true), "repeated");
     assert_eq!(claim("b").await, Ok(false));
     let claimed = store.hash_get("hash", "new").await;
     assert_eq!(claimed, Ok(Some("a".into())));
@@ -69,6 +70,14 @@ async fn hashes(store: &dyn Store) {
     assert_eq!(gone.await, Ok(2));
     assert_eq!(store.hash_delete("hash", Vec::new()).await, Ok(0));
     assert_eq!(store.hash_get("hash", "f1").await, Ok(None));
+    let take = |receipt: &'static str| store.hash_take("hash", "new", receipt);
+    assert_eq!(take("receipt 1").await, Ok(true));
+    assert_eq!(take("receipt 1").await, Ok(true), "repeated");
+    assert_eq!(take("receipt 2").await, Ok(false));
+    assert_eq!(store.hash_get("hash", "new").await, Ok(None));
+    let gone = store.hash_delete("hash", names(&["receipt 1", "receipt 2"]));
+    assert_eq!(gone.await, Ok(1));
+    store.hash_set("hash", fields.clone()).await.unwrap();
     store.publish("no subscribers", Bytes::new()).await.unwrap();
     assert_eq!(store.delete("hash").await, Ok(true));
 }
@@ -123,8 +132,8 @@ async fn the_suite_on_redis() {
     assert_eq!(store.get("key").await, Ok(None));
 }
 
-/// A proxy that, while `cut` is set, closes the connection instead of forwarding the response to PUBLISH.
-async fn cutting_proxy(target: u16, cut: Arc<AtomicBool>) -> u16 {
+/// A proxy that, if `cut` is set, once closes the connection instead of forwarding the response to `command`.
+async fn cutting_proxy(target: u16, command: &'static str, cut: Arc<AtomicBool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -133,15 +142,16 @@ async fn cutting_proxy(target: u16, cut: Arc<AtomicBool>) -> u16 {
             let cut = Arc::clone(&cut);
             tokio::spawn(async move {
                 let (mut request, mut response) = (vec![0; 4096], vec![0; 4096]);
-                let mut publishes = false;
+                let mut is_cut = false;
                 loop {
                     tokio::select! {
                         Ok(length @ 1..) = client.read(&mut request) => {
-                            publishes |= request[..length].windows(7).any(|word| word == b"PUBLISH");
+                            let mut words = request[..length].windows(command.len());
+                            is_cut |= words.any(|word| word == command.as_bytes());
                             server.write_all(&request[..length]).await.unwrap();
                         }
                         Ok(length @ 1..) = server.read(&mut response) => {
-                            if publishes && cut.load(Ordering::Relaxed) {
+                            if is_cut && cut.swap(false, Ordering::Relaxed) {
                                 return;
                             }
                             client.write_all(&response[..length]).await.unwrap();
@@ -161,7 +171,7 @@ async fn a_message_is_never_published_twice() {
         return;
     };
     let cut = Arc::new(AtomicBool::new(false));
-    let port = cutting_proxy(server.port, Arc::clone(&cut)).await;
+    let port = cutting_proxy(server.port, "PUBLISH", Arc::clone(&cut)).await;
     let url = format!("redis://127.0.0.1:{port}/0");
     let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
     let settings = RedisSettings::parse(&server.url()).unwrap();
@@ -172,9 +182,30 @@ async fn a_message_is_never_published_twice() {
     cut.store(true, Ordering::Relaxed);
     let lost = store.publish("c", "second".into()).await;
     assert!(lost.is_err(), "whether it was published is unknown");
-    cut.store(false, Ordering::Relaxed);
     store.publish("c", "third".into()).await.unwrap();
     for expected in ["first", "second", "third"] {
         assert_eq!(subscriber.message().await.1, expected);
     }
+}
+
+#[tokio::test]
+async fn a_claim_and_a_removal_that_run_twice_have_the_result_of_the_first_time() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let cut = Arc::new(AtomicBool::new(false));
+    let port = cutting_proxy(server.port, "EVAL", Arc::clone(&cut)).await;
+    let url = format!("redis://127.0.0.1:{port}/0");
+    let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
+    let claim = |value: &'static str| store.hash_claim("hash", "field", value.into());
+    let take = |receipt: &'static str| store.hash_take("hash", "field", receipt);
+    cut.store(true, Ordering::Relaxed);
+    assert_eq!(claim("a").await, Ok(true));
+    assert!(!cut.load(Ordering::Relaxed), "the response was lost");
+    assert_eq!(claim("b").await, Ok(false));
+    cut.store(true, Ordering::Relaxed);
+    assert_eq!(take("receipt 1").await, Ok(true));
+    assert!(!cut.load(Ordering::Relaxed), "the response was lost");
+    assert_eq!(take("receipt 2").await, Ok(false));
+    assert_eq!(claim("b").await, Ok(true));
 }

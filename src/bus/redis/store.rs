@@ -12,24 +12,11 @@ use tokio::sync::Mutex;
 
 use super::address::Address;
 use super::error::ConnectionError;
+use super::scripts::{ACQUIRE, CLAIM_FIELD, RELEASE, RENEW, TAKE_FIELD};
 use super::settings::{Endpoints, RedisSettings};
 use super::slots::{SlotMap, slot};
 use super::topology::TopologyClient;
 use crate::store::{LogEntry, Renewal, Store, StoreError, StoreFuture};
-
-const ACQUIRE: &str = "local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1";
-
-const RENEW: &str = "local held = redis.call('GET', KEYS[1])
-if not held then return 0 end
-if held ~= ARGV[1] then return -1 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1";
-
-const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return 1";
 
 /// The field of a stream entry that contains the value.
 const LOG_FIELD: &str = "body";
@@ -389,9 +376,15 @@ impl Store for RedisStore {
     }
 
     fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool> {
-        let mut command = redis::cmd("HSETNX");
-        command.arg(key).arg(field).arg(&*value);
-        self.run(key, command, |set: bool| set)
+        let mut command = script(CLAIM_FIELD, key, field);
+        command.arg(&*value);
+        self.run(key, command, |claimed: i64| claimed == 1)
+    }
+
+    fn hash_take(&self, key: &str, field: &str, receipt: &str) -> StoreFuture<bool> {
+        let mut command = script(TAKE_FIELD, key, field);
+        command.arg(receipt);
+        self.run(key, command, |taken: i64| taken == 1)
     }
 
     fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()> {

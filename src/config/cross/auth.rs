@@ -46,7 +46,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
         None => false,
     };
     if url.scheme() == "http" && !is_local {
-        let message = "is fetched without TLS: whoever can change the response can forge tokens";
+        let message = "is fetched without TLS: an attacker on the network can replace the key set and forge tokens";
         checker.warn("auth.jwks_url", message);
     }
 }
@@ -122,7 +122,7 @@ fn static_key(
         .is_some_and(|it| it.expose().len() < GOOD_SECRET)
     {
         let message = format!(
-            "is shorter than {GOOD_SECRET} bytes: whoever has a token can try to guess the secret"
+            "is shorter than {GOOD_SECRET} bytes: anyone with a token can try to guess the secret"
         );
         checker.warn(of_value, message);
     }

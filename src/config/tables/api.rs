@@ -18,15 +18,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 table! {
     /// The HTTP API for backends, under `/api/v1/` (docs/api.md). Requests need a key.
     pub ApiConfig = "api" {
-        /// Address of a listener of its own for the API. Empty = the API is on the internal listener
-        /// (`server.internal_bind`).
+        /// Address of a separate listener for the API. Empty = the internal listener (`server.internal_bind`) serves
+        /// it.
         bind: Option<BindAddress> = "", text("`host:port`", BindAddress::parse).or_empty();
-        /// Certificate of the listener `api.bind`: a PEM file with the certificate followed by its chain. Empty = no TLS.
+        /// PEM file with the certificate of the listener `api.bind`, followed by its chain. Empty = no TLS.
         tls_cert: Option<PathBuf> = "", text("file", values::any_path).or_empty();
-        /// Private key of `api.tls_cert`: an unencrypted PEM file.
+        /// PEM file with the private key of `api.tls_cert`, unencrypted.
         tls_key: Option<PathBuf> = "", text("file", values::any_path).or_empty();
-        /// PEM file with the authorities whose certificates the clients of `api.bind` must present (mutual TLS). Empty =
-        /// clients need no certificate.
+        /// PEM file with certificate authorities. Clients of `api.bind` must present a certificate that one of them has
+        /// signed (mutual TLS). Empty = no client certificates are required.
         client_ca: Option<PathBuf> = "", text("file", values::file).or_empty();
         /// PEM file with the certificate, and its chain, that `roomwire emit` and the other commands of the API present to
         /// a listener that requires one. Empty = they have none.
@@ -35,9 +35,10 @@ table! {
         client_key: Option<PathBuf> = "", text("file", values::any_path).or_empty();
         /// Whether the public listener serves the API as well.
         public: bool = false, flag();
-        /// A key with all verbs and rooms, named `default`.
+        /// Key for all verbs and rooms, with the name `default`.
         key: Option<Secret> = "", text("at least 16 characters", values::token).or_empty(), secret, reload;
-        /// TOML file with further keys, as entries `[[keys]]` with the keys of `[[api.keys]]`. Read again by a reload.
+        /// TOML file with further keys, as entries `[[keys]]` with the same fields as `[[api.keys]]`. A reload reads it
+        /// again.
         keys_file: Option<PathBuf> = "", text("file", values::file).or_empty(), reload;
         /// Keys, as entries `[[api.keys]]` of a file. Several entries can have the same name, so that a key and its
         /// successor are valid at the same time.
@@ -48,11 +49,11 @@ table! {
         max_body: usize = "1MiB", size(1024..);
         /// Maximum number of items of a batch.
         max_batch: usize = 1000, number(1..=100_000);
-        /// How long the answer to a request with an `Idempotency-Key` is kept in the store.
+        /// How long the response to a request with an `Idempotency-Key` is kept in the store.
         idempotency_time: Duration = "24h", duration(MINUTE..);
-        /// How long the store keeps when a user was last seen.
+        /// How long the store remembers when a user was last seen.
         last_seen_time: Duration = "30d", duration(MINUTE..);
-        /// Requests that are logged with their key, verb and target: `changes` (of rooms and connections, and
+        /// Which requests are logged, with their key, verb and target: `changes` (of rooms and connections, and
         /// revocations), `all` or `off`.
         audit: AuditedVerbs = "changes", choice(AUDITED);
     }

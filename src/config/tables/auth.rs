@@ -27,42 +27,45 @@ table! {
     /// Authentication of clients by signed tokens (JWT, docs/auth.md). It is on if a key is configured: `auth.secret`,
     /// `auth.secret_file`, `auth.public_key_file`, an entry of `auth.keys`, or `auth.jwks_url`.
     pub AuthConfig = "auth" {
-        /// Whether a token is required. `off` = clients without a token are anonymous; invalid tokens are rejected
-        /// nevertheless. `auto` = on if a key is configured.
+        /// Whether every client needs a token. `off` = clients without a token are anonymous; invalid tokens are still
+        /// rejected. `auto` = on if a key is configured.
         required: bool = "auto", switch().or_auto(), reload;
         /// Secret that signs tokens with HS256, HS384 or HS512.
         secret: Option<Secret> = "", text("at least 16 characters", auth_values::secret).or_empty(), secret, reload;
-        /// File with such a secret. White space around it is ignored.
+        /// File that contains such a secret. Surrounding white space is ignored.
         secret_file: Option<PathBuf> = "", text("file", values::any_path).or_empty(), reload;
-        /// PEM file with the public key, or the certificate, of tokens signed with RS, PS, ES256, ES384 or EdDSA.
+        /// PEM file with the public key, or the certificate, that verifies tokens signed with RS, PS, ES256, ES384 or
+        /// EdDSA.
         public_key_file: Option<PathBuf> = "", text("file", values::any_path).or_empty(), reload;
-        /// Further keys, all valid at the same time. The files are read at start and at SIGHUP.
+        /// Further keys, as entries `[[auth.keys]]` of a file. All keys are valid at the same time. Their files are
+        /// read at start and by a reload.
         keys: Vec<AuthKeyEntry> = [], tables(), reload;
-        /// URL of a set of public keys (JWKS). It is fetched at start, then every `auth.jwks_refresh`, and for a token
-        /// with an unknown `kid` at most every 30 s. The last good set is kept while the server of the URL is down.
+        /// URL of a key set (JWKS). It is fetched at start, every `auth.jwks_refresh`, and at most once in 30 s for
+        /// tokens with an unknown `kid`. If a fetch fails, the last good set stays in use.
         jwks_url: Option<Url> = "", text("`https://` URL", auth_values::jwks_url).or_empty(), reload;
-        /// PEM file with the authorities that sign the certificate of `auth.jwks_url`. Empty = those of the system.
+        /// PEM file with the certificate authorities for `auth.jwks_url`. Empty = those of the system.
         jwks_ca: Option<PathBuf> = "", text("file", values::any_path).or_empty(), reload;
-        /// Time between two fetches of `auth.jwks_url`.
+        /// Interval between fetches of `auth.jwks_url`.
         jwks_refresh: Duration = "1h", duration(MIN_REFRESH..), reload;
-        /// Time limit for one fetch. A client whose token has an unknown `kid` waits no longer.
+        /// Time limit of a fetch. A client whose token has an unknown `kid` waits no longer than this.
         jwks_timeout: Duration = "2s", duration(MILLISECOND..=MAX_TIMEOUT), reload;
-        /// Where a client can put its token; the first place that has one counts. `auth` = the field `token` of the auth
-        /// payload, `header` = `Authorization: Bearer`, `query` = the query parameter `token`, `cookie` = the cookie
-        /// `token`. Another name follows after a colon, as in `cookie:session`.
+        /// Places where a client can put its token; the first one that has a token counts. `auth` = the field `token`
+        /// of the auth payload, `header` = `Authorization: Bearer`, `query` = the query parameter `token`, `cookie` =
+        /// the cookie `token`. A colon adds another name, as in `cookie:session`.
         sources: Vec<TokenSource> = ["auth", "header"],
             list(text("`auth`, `header`, `query` or `cookie`, with `:NAME`", TokenSource::parse)).at_least_one("source");
-        /// Accepted values of the claim `iss`. Empty = every issuer, if the signature is valid.
+        /// Accepted values of the claim `iss`. Empty = the issuer is not checked.
         issuers: Vec<String> = [], list(text("text", auth_values::claim_value)), reload;
-        /// Accepted values of the claim `aud`, one of which must be in the token. Empty = only tokens without `aud`.
+        /// Accepted values of the claim `aud`; a token must contain one of them. Empty = tokens with an `aud` are
+        /// rejected.
         audiences: Vec<String> = [], list(text("text", auth_values::claim_value)), reload;
-        /// Tolerance for the clocks of other machines in `exp`, `nbf` and `iat`.
+        /// Clock difference that is tolerated when `exp`, `nbf` and `iat` are checked.
         leeway: Duration = "30s", duration(Duration::ZERO..=MAX_LEEWAY), reload;
         /// Whether tokens without `exp` are rejected.
         require_expiry: bool = true, flag(), reload;
-        /// The claim with the name of the user.
+        /// Claim that contains the name of the user.
         user_claim: String = "sub", text("name of a claim", auth_values::claim_value), reload;
-        /// The claim that is about rooms: an object with `rooms`, `can`, `data` and `expire_at`.
+        /// Claim with the rooms and permissions of the user: an object with `rooms`, `can`, `data` and `expire_at`.
         claim: String = "roomwire", text("name of a claim", auth_values::claim_value), reload;
         /// Size limit of a token.
         token_limit: usize = "8KiB", size(TOKEN_SIZES), reload;
@@ -77,7 +80,7 @@ entry! {
     /// An entry of `[[auth.keys]]`: exactly one of `secret`, `secret_file` and `public_key_file`, which mean the same as
     /// in `[auth]`.
     pub AuthKeyEntry {
-        /// Id of the key: tokens whose header names another `kid` are not tried with it.
+        /// Id of the key. Tokens whose header has another `kid` are not tried with it.
         kid: Option<String> = text("text", auth_values::claim_value).optional();
         /// See `auth.secret`.
         secret: Option<Secret> = text("at least 16 characters", auth_values::secret).optional(), secret;
@@ -85,10 +88,10 @@ entry! {
         secret_file: Option<PathBuf> = text("file", values::any_path).optional();
         /// See `auth.public_key_file`.
         public_key_file: Option<PathBuf> = text("file", values::any_path).optional();
-        /// Algorithms that the key may be used with. Absent = all that fit the key.
+        /// Algorithms for which the key may be used. Absent = all that the key supports.
         algorithms: Option<Vec<Algorithm>> = list(text("name such as `HS256`", auth_values::algorithm)).optional();
-        /// When the key ceases to be valid, such as `2027-01-31T00:00:00Z`: the end of the overlap when a key is
-        /// replaced. Absent = never.
+        /// Time from which the key is no longer valid, such as `2027-01-31T00:00:00Z`: the end of the overlap when a
+        /// key is replaced. Absent = it does not end.
         not_after: Option<SystemTime> = text("time (RFC 3339)", auth_values::time).optional();
     }
 }

@@ -7,24 +7,25 @@ use crate::config::forms::{choice, duration, number, text};
 use crate::config::user_room::UserRoom;
 
 table! {
-    /// Clients whose identity is known.
+    /// What follows from the identity of a client (docs/identities.md).
     pub IdentityConfig = "auth" {
-        /// Name of the room that the sockets of a user are in, with `{user}` in place of the user. Clients can neither
-        /// join nor leave these rooms by request.
+        /// Name of the room that contains every socket of a user; `{user}` stands for the name of the user. Clients
+        /// cannot join or leave such rooms by request.
         user_room: UserRoom = "user:{user}", text("name with `{user}`", UserRoom::parse);
-        /// How long before its end an identity is announced to the client (`roomwire:auth_expiring`). 0 = not announced.
+        /// Time before the end of an identity at which the client is warned (`roomwire:auth_expiring`). 0 = no warning.
         expiry_warning: Duration = "1m", duration(Duration::ZERO..);
-        /// Time from the end of an identity (`roomwire:auth_expired`) until the session closes. The client can refresh the
-        /// identity until then.
+        /// Time between the end of an identity (`roomwire:auth_expired`) and the end of the session. Until then, the
+        /// client can refresh its identity.
         expiry_grace: Duration = "10s", duration(Duration::ZERO..);
-        /// Which session of a user remains if there are several in one namespace, on all nodes: `any` = all, `newest` = the
-        /// former is disconnected (`roomwire:session_replaced`), `oldest` = others are rejected (`session_exists`).
+        /// Which session remains if a user connects to a namespace several times, on any nodes: `any` = all, `newest` =
+        /// earlier ones are disconnected (`roomwire:session_replaced`), `oldest` = later ones are rejected
+        /// (`session_exists`).
         sessions_per_user: SessionsPerUser = "any", choice(SESSIONS_PER_USER);
-        /// How long a revocation is remembered if it does not say when the last token that it concerns expires: at least the
-        /// longest life of a token.
+        /// How long a revocation is remembered if the request does not limit it: at least the longest lifetime of a
+        /// token.
         revocation_ttl: Duration = "24h", duration(Duration::from_secs(1)..);
-        /// Maximum number of revoked tokens, users and sessions that are remembered. Each takes about 100 bytes of memory on
-        /// every node. More are rejected.
+        /// Maximum number of revocations of tokens, users and sessions that are remembered. Each takes about 100 bytes
+        /// of memory on every node. Further ones are rejected.
         revocation_limit: usize = 1000000, number(1..);
     }
 }

@@ -13,21 +13,21 @@ use crate::config::values;
 use crate::config::webhook_url::WebhookUrl;
 
 table! {
-    /// HTTP backends that receive webhooks (docs/webhooks.md): for the app `webhook` the requests that decide what events
-    /// of clients do.
+    /// HTTP backends that receive webhooks (docs/webhooks.md). With the app `webhook`, they decide about the connects
+    /// and events of clients.
     pub WebhookConfig = "webhook" {
-        /// URL that receives what no entry of `webhook.routes` matches: `http[s]://host[:port][/path]`. Empty = only the
-        /// routes.
+        /// URL that receives what no entry of `webhook.routes` matches: `http[s]://host[:port][/path]`. Empty = there
+        /// are only the routes.
         url: Option<WebhookUrl> = "", text("URL", WebhookUrl::parse).or_empty();
-        /// Names of the events that are sent to `webhook.url`; `connect` and `disconnect` are those of sockets. In a
-        /// pattern, `*` stands for any text.
+        /// Names or patterns of the events that `webhook.url` receives; the names `connect`, `disconnect` and
+        /// `authorize` select the requests of these types. In a pattern, `*` stands for any text.
         events: Vec<Pattern> = ["*"], list(text("name or pattern", values::pattern));
         /// URLs for some namespaces and events, as entries `[[webhook.routes]]` of a file. The first matching entry
         /// applies.
         routes: Vec<WebhookRouteEntry> = [], tables();
-        /// Secrets that sign requests, as Standard Webhooks defines: at least 16 characters, or `whsec_` and base64. Each
-        /// request has a signature of each of them, so that a secret can be replaced while backends still verify the
-        /// old one. Empty = requests are not signed.
+        /// Secrets that sign requests as Standard Webhooks defines: at least 16 characters, or `whsec_` followed by
+        /// base64. Each request has a signature of each secret, so that a secret can be replaced while backends still
+        /// verify with the old one. Empty = requests are not signed.
         secrets: Vec<Secret> = [], list(text("text", values::signing_secret)), secret, reload;
         /// File with further secrets, one on each line. Empty = none.
         secrets_file: Option<PathBuf> = "", text("file", values::file).or_empty(), reload;
@@ -44,18 +44,23 @@ table! {
         /// Maximum number of concurrent requests of this node to one URL. Connecting clients use at most half of them,
         /// so that clients that reconnect all at once do not delay the events of others.
         max_requests: usize = 64, number(1..=1_000_000);
-        /// Maximum number of requests to one URL that wait for their turn; further ones fail at once.
+        /// Maximum number of requests to one URL that wait for their turn: of events, of connects, and of notices and
+        /// disconnects. Further ones fail at once.
         queue_limit: usize = 4096, number(1..=1_000_000);
-        /// Time limit for that wait.
+        /// Time limit of that wait.
         queue_timeout: Duration = "5s", duration(MILLISECOND..);
         /// Size limit of a response.
         response_limit: usize = "1MiB", size(1..);
-        /// Number of consecutive requests to a URL without a response after which the node sends no further ones for
-        /// `webhook.breaker_pause`.
+        /// Number of consecutive requests to a URL without a response after which its circuit breaker opens: no
+        /// requests are sent for `webhook.breaker_pause`.
         breaker_failures: u32 = 10, number(1..);
-        /// Time until one request probes a URL that did not respond. Each failed probe doubles it, up to 30 s.
+        /// Time after which a single request probes a URL whose circuit breaker is open. Each failed probe doubles it,
+        /// up to 30 s.
         breaker_pause: Duration = "1s", duration(MILLISECOND..);
-        /// Statuses of responses with a meaning of their own, as entries `[[webhook.status_codes]]` of a file.
+        /// Whether `/readyz` fails while the circuit breaker of a URL is open. All nodes have the same backends, and are
+        /// not ready at the same time then.
+        required: bool = false, flag();
+        /// Codes for statuses of responses, as entries `[[webhook.status_codes]]` of a file.
         status_codes: Vec<HookStatusCode> = [], tables();
     }
     derived {
@@ -70,22 +75,23 @@ table! {
 }
 
 table! {
-    /// The app in front of HTTP backends (`app.kind = "webhook"`), whose URLs `[webhook]` has.
+    /// The app in front of HTTP backends (`app.kind = "webhook"`), whose URLs are in `[webhook]`.
     pub WebhookAppConfig = "app.webhook" {
-        /// Whether this node handles `roomwire:*` events by the rules of `app.relay`. Otherwise they are sent to the
-        /// backend like all other events.
+        /// Whether this node handles events named `roomwire:*`, by the rules of `app.relay`. Otherwise the backend
+        /// receives them like all others.
         relay: bool = false, flag();
-        /// Names of headers of the request that opened the session, such as `cookie`, that requests to the backend have
-        /// too.
+        /// Names of request headers, such as `cookie`. Those that the request which opened the session had are in every
+        /// request to the backend.
         headers: Vec<String> = [], list(text("name", values::forwarded_header));
-        /// Names that clients can supply in the object `headers` of their auth payload; the backend receives them with a
-        /// connect, apart from headers.
+        /// Names that clients can supply in the object `headers` of their auth payload. The backend receives them with
+        /// the connect, separate from headers.
         client_headers: Vec<String> = [], list(text("name", values::forwarded_header));
         /// Size limit of the session data that a backend keeps with a socket.
         session_limit: usize = "4KiB", size(1..);
-        /// Maximum number of disconnects that wait for their delivery to the backend; further ones are lost, counted.
+        /// Maximum number of disconnects that wait for their delivery to the backend. Further ones are lost, and
+        /// counted.
         disconnect_queue: usize = 16384, number(1..);
-        /// Time in which the delivery of a disconnect is repeated while the backend is away.
+        /// How long the delivery of a disconnect is repeated while the backend is away.
         disconnect_timeout: Duration = "1m", duration(MILLISECOND..);
     }
     derived {
