@@ -103,9 +103,13 @@ pub enum WebhookVerb {
     /// Send the dead letters of the cluster again, in order, and remove those that are accepted; exit with 1 if some
     /// are left
     Replay,
-    /// Send a backend every kind of request, signed with the configured secrets, with a wrong signature and unsigned,
-    /// and check its responses; exit with 1 if one is wrong
+    /// Send a backend the kinds of requests that the configuration sends to its URL, signed with the configured secrets,
+    /// with a wrong signature and unsigned, and check its responses; exit with 1 if one is wrong. Every kind is sent if
+    /// the configuration does not contain the URL
     Test {
+        /// Send every kind of request
+        #[arg(long)]
+        all: bool,
         /// The backend, as http://host:port/path
         #[arg(value_name = "URL", value_parser = WebhookUrl::parse)]
         url: WebhookUrl,
@@ -311,7 +315,7 @@ mod tests {
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
         let url = WebhookUrl::parse("http://host/hook").unwrap();
         let test = CommandLineVerb::Webhook {
-            verb: WebhookVerb::Test { url },
+            verb: WebhookVerb::Test { url, all: false },
         };
         assert_eq!(verb(&["webhook", "test", "http://host/hook"]), test);
         for arguments in [&["webhook"][..], &["webhook", "test", "host"]] {

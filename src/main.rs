@@ -6,7 +6,7 @@ use std::sync::Arc;
 use log::{info, warn};
 use roomwire::cli::signals::{SignalRequest, Signals};
 use roomwire::cli::{self, Cli, CommandLineVerb, WebhookVerb};
-use roomwire::config::{Loaded, WebhookConfig, WebhookUrl};
+use roomwire::config::{Config, Loaded, WebhookUrl};
 use roomwire::live::{self, Options, Severity};
 use roomwire::logging::{self, Logging};
 use roomwire::model::Random;
@@ -85,7 +85,7 @@ fn webhook(cli: &Cli, verb: &WebhookVerb) -> ExitCode {
                 let replayed = replay_dead_letters(config, cli::print_line).await?;
                 anyhow::Ok(replayed.left == 0)
             }
-            WebhookVerb::Test { url } => test_backend(&config.webhook, url).await,
+            WebhookVerb::Test { url, all } => test_backend(config, url, *all).await,
         }
     });
     match passed {
@@ -99,14 +99,20 @@ fn webhook(cli: &Cli, verb: &WebhookVerb) -> ExitCode {
 }
 
 /// Returns whether the backend passes every check.
-async fn test_backend(config: &WebhookConfig, url: &WebhookUrl) -> anyhow::Result<bool> {
+async fn test_backend(config: &Config, url: &WebhookUrl, all: bool) -> anyhow::Result<bool> {
     let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let rows = webhook_check::run(config, url, &random).await?;
-    cli::print_line(webhook_check::render(&rows).trim_end());
-    if config.signing_secrets.is_empty() {
+    let report = webhook_check::run(config, url, all, &random).await?;
+    cli::print_line(webhook_check::render(&report.rows).trim_end());
+    if !report.left_out.is_empty() {
+        let kinds = report.left_out.join(", ");
+        cli::print_line(&format!(
+            "not sent, because the configuration does not send it to this URL: {kinds} (--all sends everything)"
+        ));
+    }
+    if config.webhook.signing_secrets.is_empty() {
         cli::print_line("webhook.secrets is empty: requests are not signed");
     }
-    Ok(rows.iter().all(webhook_check::Row::is_passed))
+    Ok(report.rows.iter().all(webhook_check::Row::is_passed))
 }
 
 fn serve(cli: &Cli) -> ExitCode {

@@ -1,14 +1,14 @@
 //! `roomwire check --room`: the decision of the room rules about one request, and why.
 
-use std::io::Read;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 
+use super::token::{TokenChecker, read};
 use super::{Cli, load, print_error, print_line};
-use crate::auth::{KeyFetcher, Verified, Verifier};
+use crate::auth::Verified;
 use crate::config::Config;
+use crate::metrics::labels::{Label as _, RelayErrorCode};
 use crate::model::{Actions, SocketId};
 use crate::rules::{Explanation, RoomAction, RoomDecision, RoomRequest};
 
@@ -28,6 +28,10 @@ pub struct RoomCheck {
     /// With --room: `join` (the default), `emit`, `ask` or `members`
     #[arg(long, value_name = "ACTION", requires = "room", value_parser = action)]
     action: Option<RoomAction>,
+    /// With --room: the room token with which the client joins, or has joined if the action is another; `-` to read it
+    /// from standard input
+    #[arg(long, value_name = "TOKEN", requires = "room")]
+    room_token: Option<String>,
     /// With --room: the client is a member of the room
     #[arg(long, requires = "room")]
     member: bool,
@@ -52,8 +56,7 @@ pub fn explain(cli: &Cli, request: &RoomCheck) -> ExitCode {
         Ok(loaded) => loaded.config,
         Err(code) => return code,
     };
-    let client = request.token.as_deref().map(|token| client(&config, token));
-    let client = match client.transpose() {
+    let client = match ClientTokens::new(&config, request) {
         Ok(client) => client,
         Err(problem) => {
             print_error(&problem);
@@ -63,53 +66,74 @@ pub fn explain(cli: &Cli, request: &RoomCheck) -> ExitCode {
     if !config.app.relays() {
         print_line("these rules have no effect: no app of this configuration has rooms of clients");
     }
-    let (line, code) = decision(&config, client.as_ref(), request);
+    let (line, code) = decision(&config, &client, request);
     print_line(&line);
     code
 }
 
-/// The client with this token.
-fn client(config: &Config, token: &str) -> Result<Verified, String> {
-    let mut text = token.to_owned();
-    if token == "-" {
-        text.clear();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.map_err(|error| format!("standard input: {error}"))?;
+/// The client of a request.
+struct ClientTokens {
+    verified: Option<Verified>,
+    /// What its room token permits; `None` without one.
+    permitted: Option<Actions>,
+}
+
+impl ClientTokens {
+    /// The client with the tokens of the request.
+    ///
+    /// # Errors
+    /// A token is rejected, or no key is configured that could verify it.
+    fn new(config: &Config, request: &RoomCheck) -> Result<Self, String> {
+        if (request.token.as_deref(), request.room_token.as_deref()) == (Some("-"), Some("-")) {
+            return Err("only one token can be read from standard input".to_owned());
+        }
+        let mut client = Self {
+            verified: None,
+            permitted: None,
+        };
+        if let Some(token) = &request.token {
+            let verified = TokenChecker::new(&config.auth)?.client(&read(token)?);
+            client.verified = Some(verified.map_err(|rejected| {
+                let problem = rejected.problem;
+                let detail = rejected.detail;
+                format!("{}: {} ({detail})", problem.code(), problem.message())
+            })?);
+        }
+        if let Some(token) = &request.room_token {
+            let identity = client.verified.as_ref().map(|verified| &verified.identity);
+            let room = request.room.as_deref().unwrap_or_default();
+            let verified = TokenChecker::new(&config.auth)?.room_token(&read(token)?);
+            let permitted = verified.and_then(|token| token.permits(room, identity));
+            client.permitted = Some(permitted.map_err(|rejected| {
+                let code = RelayErrorCode::VALUES[rejected.code.index()];
+                format!("{code}: {}", rejected.message)
+            })?);
+        }
+        Ok(client)
     }
-    let text = text.trim();
-    if !config.auth.is_on() {
-        return Err("no key is configured that could verify a token ([auth])".to_owned());
-    }
-    let verifier = Verifier::new(&config.auth, Arc::default());
-    let verified = verifier.verify_now(text).unwrap_or_else(|| {
-        actix_rt::System::new().block_on(async {
-            let _fetcher = KeyFetcher::start(Arc::clone(&verifier));
-            verifier.verify(text).await
-        })
-    });
-    verified.map_err(|rejected| {
-        let problem = rejected.problem;
-        let detail = rejected.detail;
-        format!("{}: {} ({detail})", problem.code(), problem.message())
-    })
 }
 
 /// The decision in words, and its exit code.
-fn decision(config: &Config, client: Option<&Verified>, request: &RoomCheck) -> (String, ExitCode) {
+fn decision(config: &Config, client: &ClientTokens, request: &RoomCheck) -> (String, ExitCode) {
     let room = request.room.as_deref().unwrap_or_default();
     let action = request.action.unwrap_or(RoomAction::Join);
     if action == RoomAction::Join && is_reserved(config, room) {
         let line = format!("rejected: only the node itself puts sockets into `{room}`");
         return (line, ExitCode::FAILURE);
     }
-    let joined = client.is_some_and(|client| client.rooms.iter().any(|it| it.as_str() == room));
+    let mut rooms = client.verified.iter().flat_map(|client| &client.rooms);
+    // A room token always permits to join.
+    let is_member = request.member
+        || rooms.any(|it| it.as_str() == room)
+        || (client.permitted.is_some() && action != RoomAction::Join);
+    let permitted = client.permitted.unwrap_or(Actions::NONE);
     let request = RoomRequest {
         action,
         room,
         is_user_room: is_user_room(config, room),
-        identity: client.map(|client| &client.identity),
-        is_member: &|| joined || request.member,
-        token: &|| Actions::NONE,
+        identity: client.verified.as_ref().map(|client| &client.identity),
+        is_member: &|| is_member,
+        token: &|| permitted,
     };
     let rules = &config.app.relay;
     let Some(decision) = request.decide(rules) else {

@@ -52,7 +52,8 @@ pub async fn replay(
     }
     let mut result = Replayed::default();
     let total = letters.count().await.map_err(unavailable)?;
-    report(&format!("{total} dead letters"));
+    let noun = if total == 1 { "letter" } else { "letters" };
+    report(&format!("{total} dead {noun}"));
     let mut last: Option<String> = None;
     while let Some(letter) = letters.next(last.as_deref()).await.map_err(unavailable)? {
         if !claim().await.map_err(unavailable)? {

@@ -84,6 +84,16 @@ impl RoomToken {
         })
     }
 
+    /// The only room for which the token is valid.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
+    /// What it permits in its room.
+    pub fn actions(&self) -> Actions {
+        self.actions
+    }
+
     /// The only user for whom the token is valid; `None` = anyone who has it.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()

@@ -1,31 +1,47 @@
-//! `roomwire webhook test URL`: sends a backend every kind of request, and judges its responses.
+//! `roomwire webhook test URL`: sends a backend the kinds of requests that it receives, and judges its responses.
 
 mod shapes;
+mod subscription;
 mod table;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shapes::{TestRequest, shapes};
+use subscription::HookKind;
 pub use table::{Check, CheckResult, Row, render};
 
-use crate::config::{HookRoute, Pattern, Secret, WebhookConfig, WebhookUrl};
+use crate::config::{Config, HookRoute, Pattern, Secret, WebhookConfig, WebhookUrl};
 use crate::metrics::Metrics;
 use crate::metrics::labels::HookResult;
 use crate::model::Random;
 use crate::tls::InvalidTls;
 use crate::webhook::{HookFailure, HookQueue, HookRequest, WebhookClient, Webhooks};
 
-/// Sends each kind of request to `url`, signed, with a wrong signature and unsigned; without secrets, only unsigned. A
-/// row for each kind, in the order of the documentation.
+/// The result of a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One for each kind of request, in the order of the documentation.
+    pub rows: Vec<Row>,
+    /// The kinds that were left out, because the configuration does not send them to this URL.
+    pub left_out: Vec<&'static str>,
+}
+
+/// Sends `url` the kinds of requests that the configuration sends there, signed, with a wrong signature and unsigned;
+/// without secrets, only unsigned. If the configuration does not contain the URL, or with `all`, every kind is sent.
 ///
 /// # Errors
 /// A file for TLS cannot be used.
 pub async fn run(
-    config: &WebhookConfig,
+    config: &Config,
     url: &WebhookUrl,
+    all: bool,
     random: &Arc<dyn Random>,
-) -> Result<Vec<Row>, InvalidTls> {
+) -> Result<Report, InvalidTls> {
+    let all = all || !config.webhook.urls().contains(&url);
+    let is_sent = |kind: HookKind| all || kind.is_sent(config, url);
+    let (shapes, left_out) = shapes(is_sent);
+    let config = &config.webhook;
     let backend = Backend {
         url,
         config,
@@ -40,7 +56,7 @@ pub async fn run(
         ],
     };
     let mut rows = Vec::new();
-    for shape in shapes() {
+    for shape in shapes {
         let mut checks = vec![backend.valid(&valid, &shape).await];
         for client in &strangers {
             checks.push(backend.forged(client, &shape).await);
@@ -50,7 +66,7 @@ pub async fn run(
             checks,
         });
     }
-    Ok(rows)
+    Ok(Report { rows, left_out })
 }
 
 /// A backend under test.
@@ -80,9 +96,14 @@ impl Backend<'_> {
         Ok(WebhookClient::new(node))
     }
 
-    /// A request of this node must be accepted, with a response that can be used.
+    /// A request of this node must have a response that can be used. It may reject what the request is about, such as an
+    /// event that the backend does not have.
     async fn valid(&self, client: &WebhookClient, shape: &TestRequest) -> Check {
-        let (result, took) = self.send(client, shape).await;
+        let read = |body: &[u8]| match (shape.read)(body) {
+            Err(failure) if failure.result == HookResult::Rejected => Ok(()),
+            read => read,
+        };
+        let (result, took) = self.send(client, shape, read).await;
         let result = match result {
             Ok(()) => CheckResult::Passed("accepted".to_owned()),
             Err(failure) => CheckResult::Failed(format!("{}: {}", failure.code, failure.detail)),
@@ -92,7 +113,7 @@ impl Backend<'_> {
 
     /// A request that another program could have sent must be rejected.
     async fn forged(&self, client: &WebhookClient, shape: &TestRequest) -> Check {
-        let (result, took) = self.send(client, shape).await;
+        let (result, took) = self.send(client, shape, shape.read).await;
         let result = match result {
             Err(failure) if failure.result == HookResult::Rejected => {
                 CheckResult::Passed(format!("rejected: {}", failure.detail))
@@ -107,6 +128,7 @@ impl Backend<'_> {
         &self,
         client: &WebhookClient,
         shape: &TestRequest,
+        read: impl FnOnce(&[u8]) -> Result<(), HookFailure>,
     ) -> (Result<(), HookFailure>, Duration) {
         let started = Instant::now();
         let Some(target) = client.node().target(self.url) else {
@@ -120,7 +142,7 @@ impl Backend<'_> {
             headers: Default::default(),
             lane: HookQueue::Event,
         };
-        let result = client.send(target, request, shape.read).await;
+        let result = client.send(target, request, read).await;
         (result, started.elapsed())
     }
 }

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::subscription::HookKind;
+use crate::config::NoticeKind;
 use crate::webhook::schema::{
     AuthorizeHook, ConnectHook, DisconnectHook, EventHook, HookBody, HookHeaders, HookMessage,
     HookSocket, MemberNotice, NoticeBody, NoticeMessage, NoticesHook, RoomNotice,
@@ -41,46 +43,23 @@ impl TestRequest {
     }
 }
 
-/// Every kind of request: those whose response decides, then a notice of each kind alone, then all of them
-/// in one request.
-pub(super) fn shapes() -> Vec<TestRequest> {
+/// The kinds of requests that are sent: those whose response decides, then a notice of each kind alone, then all of them
+/// in one request. And the names of the others.
+pub(super) fn shapes(is_sent: impl Fn(HookKind) -> bool) -> (Vec<TestRequest>, Vec<&'static str>) {
     let args = RawValue::from_string(r#"["an argument",{"n":1}]"#.to_owned()).unwrap_or_default();
-    let event = || EventHook {
-        socket: SOCKET,
-        event: EVENT,
-        args: &args,
-        attachments: Vec::new(),
-        ack: true,
-    };
-    let gone = || DisconnectHook {
-        socket: SOCKET,
-        reason: "transport close",
-    };
-    let member = || MemberNotice {
-        socket: SOCKET,
-        room: ROOM,
-    };
-    let room = || RoomNotice {
-        namespace: "/",
-        room: ROOM,
-    };
-    let mut shapes = vec![
-        decision("connect", HookBody::Connect(connect())),
-        decision("event", HookBody::Event(event())),
-        decision("authorize", HookBody::Authorize(authorize())),
-        decision("disconnect", HookBody::Disconnect(gone())),
-    ];
-    let notices = [
-        ("connected", NoticeBody::Connected(SOCKET)),
-        ("joined", NoticeBody::Joined(member())),
-        ("room_occupied", NoticeBody::RoomOccupied(room())),
-        ("event notice", NoticeBody::Event(event())),
-        ("left", NoticeBody::Left(member())),
-        ("room_vacated", NoticeBody::RoomVacated(room())),
-        ("disconnected", NoticeBody::Disconnected(gone())),
-    ];
+    let (mut shapes, mut left_out) = (Vec::new(), Vec::new());
+    for (kind, name, body) in decisions(&args) {
+        match is_sent(kind) {
+            true => shapes.push(decision(name, body)),
+            false => left_out.push(name),
+        }
+    }
     let mut all = Vec::new();
-    for (number, (name, body)) in notices.into_iter().enumerate() {
+    for (number, (kind, name, body)) in notices(&args).into_iter().enumerate() {
+        if !is_sent(kind) {
+            left_out.push(name);
+            continue;
+        }
         let notice = NoticeMessage {
             id: &format!("ntc_test_{number}"),
             timestamp: TIME,
@@ -93,9 +72,78 @@ pub(super) fn shapes() -> Vec<TestRequest> {
         shapes.push(of_notices(name, vec![&notice]));
         all.push(notice);
     }
-    let all = all.iter().map(|notice| &**notice).collect();
-    shapes.push(of_notices("all notices", all));
-    shapes
+    if is_sent(HookKind::Notices) {
+        let all = all.iter().map(|notice| &**notice).collect();
+        shapes.push(of_notices("all notices", all));
+    }
+    (shapes, left_out)
+}
+
+/// A request of each kind whose response decides.
+fn decisions(args: &RawValue) -> [(HookKind, &'static str, HookBody<'_>); 4] {
+    let socket = HookKind::OfSockets;
+    [
+        (socket("connect"), "connect", HookBody::Connect(connect())),
+        (HookKind::Event, "event", HookBody::Event(event(args))),
+        (
+            HookKind::Authorize,
+            "authorize",
+            HookBody::Authorize(authorize()),
+        ),
+        (
+            socket("disconnect"),
+            "disconnect",
+            HookBody::Disconnect(disconnect()),
+        ),
+    ]
+}
+
+/// A notice of each kind.
+fn notices(args: &RawValue) -> [(HookKind, &'static str, NoticeBody<'_>); 7] {
+    let of = HookKind::Notice;
+    let member = || MemberNotice {
+        socket: SOCKET,
+        room: ROOM,
+    };
+    let room = || RoomNotice {
+        namespace: "/",
+        room: ROOM,
+    };
+    let connected = NoticeBody::Connected(SOCKET);
+    let occupied = NoticeBody::RoomOccupied(room());
+    let event = NoticeBody::Event(event(args));
+    let vacated = NoticeBody::RoomVacated(room());
+    let disconnected = NoticeBody::Disconnected(disconnect());
+    [
+        (of(NoticeKind::Connected), "connected", connected),
+        (
+            of(NoticeKind::Joined),
+            "joined",
+            NoticeBody::Joined(member()),
+        ),
+        (of(NoticeKind::RoomOccupied), "room_occupied", occupied),
+        (HookKind::EventNotice, "event notice", event),
+        (of(NoticeKind::Left), "left", NoticeBody::Left(member())),
+        (of(NoticeKind::RoomVacated), "room_vacated", vacated),
+        (of(NoticeKind::Disconnected), "disconnected", disconnected),
+    ]
+}
+
+fn event(args: &RawValue) -> EventHook<'_> {
+    EventHook {
+        socket: SOCKET,
+        event: EVENT,
+        args,
+        attachments: Vec::new(),
+        ack: true,
+    }
+}
+
+fn disconnect() -> DisconnectHook<'static> {
+    DisconnectHook {
+        socket: SOCKET,
+        reason: "transport close",
+    }
 }
 
 fn connect() -> ConnectHook<'static> {

@@ -64,7 +64,8 @@ pub fn render(rows: &[Row]) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push_str(&problems);
-    let _ = writeln!(text, "{checks} checks, {failed} failed");
+    let noun = if checks == 1 { "check" } else { "checks" };
+    let _ = writeln!(text, "{checks} {noun}, {failed} failed");
     text
 }
 

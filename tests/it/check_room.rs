@@ -101,6 +101,69 @@ fn the_decision_about_a_client_is_explained() {
     assert_eq!(check(&["a", "--action", "fly"]).0, 2);
 }
 
+/// A configuration with rooms that require a room token.
+fn signed_rooms() -> String {
+    let rule =
+        "[[app.relay.rooms]]\npattern = \"doc:*\"\njoin = \"token\"\npublish = \"members\"\n";
+    let config = format!("[auth]\nsecret = \"{SECRET}\"\n{rule}");
+    let file = write_file("room-tokens.toml", &config);
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn room_tokens_are_judged_and_count_for_the_room_and_user_they_name() {
+    let file = signed_rooms();
+    let issue = |arguments: &str| {
+        let line = format!("token --config {file} {arguments}");
+        let output = run(&line.split(' ').collect::<Vec<_>>(), &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    let anyone = issue("issue-room doc:1");
+    let of_anna = issue("issue-room doc:1 --user anna --can members");
+    let anna = issue("issue --user anna");
+    let bert = issue("issue --user bert");
+    let no_rule = "rejected: no condition of the rule applies, and no token grants the action";
+    let not_signed = "room_token_malformed: the token is not a room token: it has no `room`";
+    for (arguments, code, expected) in [
+        ("doc:1".to_owned(), 1, no_rule),
+        (format!("doc:1 --room-token {anyone}"), 0, "allowed: token"),
+        (
+            format!("doc:1 --room-token {anyone} --action emit"),
+            0,
+            "allowed: members",
+        ),
+        (
+            format!("doc:1 --room-token {anyone} --action members"),
+            1,
+            no_rule,
+        ),
+        (
+            format!("doc:1 --as {anna} --room-token {of_anna} --action members"),
+            0,
+            "allowed: the room token permits it",
+        ),
+        (
+            format!("doc:1 --as {bert} --room-token {of_anna}"),
+            1,
+            "room_token_user: the room token is for another user",
+        ),
+        (
+            format!("doc:2 --room-token {anyone}"),
+            1,
+            "room_token_room: the room token is for another room",
+        ),
+        (format!("doc:1 --room-token {anna}"), 1, not_signed),
+    ] {
+        let line = format!("check --config {file} --room {arguments}");
+        let output = run(&line.split(' ').collect::<Vec<_>>(), &[]);
+        let printed = [text(&output.stdout), text(&output.stderr)].concat();
+        let last = printed.lines().last();
+        let found = (output.status.code(), last);
+        assert_eq!(found, (Some(code), Some(expected)), "{arguments}");
+    }
+}
+
 #[test]
 fn a_token_needs_a_key_that_verifies_it() {
     let output = run(&["check", "--room", "a", "--as", "x.y.z"], &[]);

@@ -181,6 +181,45 @@ async fn a_receiver_that_rejects_notices_does_not_hold_up_those_that_follow() {
     receiver.behave(Manner::Accept);
     client.join("b").await;
     assert_eq!(rooms(&receiver.receive(1).await), ["joined b"]);
+    let output = roomwire(&["webhook", "replay"], &settings).await;
+    let expected = "1 dead letter\n1 accepted, 0 rejected, 0 left\n";
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[actix_rt::test]
+async fn a_test_sends_what_the_configuration_sends_to_the_url() {
+    let receiver = Receiver::start().await;
+    let (url, events) = (receiver.url(), "connect,guess");
+    let settings = [
+        ("WEBHOOK__SECRETS", SECRET),
+        ("WEBHOOK__URL", &*url),
+        ("WEBHOOK__EVENTS", events),
+        ("WEBHOOK__NOTICES__URL", &url),
+        ("WEBHOOK__NOTICES__KINDS", "joined"),
+    ];
+    let sent = async |arguments: &[&str]| {
+        let before = receiver.requests().len();
+        let all = [&["webhook", "test", &url], arguments].concat();
+        let output = roomwire(&all, &settings).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let requests = receiver.requests();
+        let types = requests[before..].iter().map(|(_, body)| {
+            let notices = body["data"]["notices"].as_array();
+            let mut notices = notices.into_iter().flatten();
+            let name = notices.next().unwrap_or(body)["type"].as_str();
+            name.unwrap().to_owned()
+        });
+        (types.collect::<Vec<_>>(), text(&output.stdout).to_owned())
+    };
+    let (types, printed) = sent(&[]).await;
+    assert_eq!(types, ["connect", "event", "joined", "joined"]);
+    let expected = "\n12 checks, 0 failed\n\
+        not sent, because the configuration does not send it to this URL: authorize, disconnect, connected, \
+        room_occupied, event notice, left, room_vacated, disconnected (--all sends everything)\n";
+    assert!(printed.ends_with(expected), "{printed}");
+    let (types, printed) = sent(&["--all"]).await;
+    assert_eq!(types.len(), 12);
+    assert!(printed.ends_with("\n36 checks, 0 failed\n"), "{printed}");
 }
 
 #[actix_rt::test]
@@ -233,6 +272,13 @@ async fn a_backend_is_judged_by_its_responses_to_every_kind_of_request() {
         let last = format!("\n36 checks, {failed} failed\n");
         assert!(table.ends_with(&last), "{manner:?}: {table}");
     }
+
+    // Rejections with a signature are valid; without one they require the status.
+    receiver.behave(Manner::AcceptAll(r#"{"error":{"code":"no"}}"#));
+    let output = roomwire(&arguments, &secret).await;
+    let table = text(&output.stdout).to_owned();
+    assert!(table.contains("\nconnect         ok "), "{table}");
+    assert!(!table.contains("(signed)"), "{table}");
 
     // Without a secret, nothing can be verified.
     receiver.behave(Manner::AcceptAll(""));

@@ -2,6 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { client, collect, connected, emitWithAck, once } from "../lib/client.mjs";
+import { Program } from "../lib/processes.mjs";
+import { BINARY } from "../lib/settings.mjs";
+import { within } from "../lib/wait.mjs";
 import { LANGUAGES, startChat } from "./servers.mjs";
 
 async function post(url, body, headers = {}) {
@@ -79,6 +82,13 @@ for (const language of LANGUAGES) {
         assert.equal(response.status, 401);
         await response.arrayBuffer();
       }
+    });
+
+    test("the backend passes `roomwire webhook test`", async () => {
+      const check = new Program(BINARY, ["webhook", "test", `${chat.url}/roomwire`], chat.settings);
+      await within("the test", check.ended, 30_000);
+      assert.match(check.output, /^6 checks, 0 failed$/m);
+      assert.equal(check.over, "exit 0", check.output);
     });
   });
 }

@@ -40,20 +40,19 @@ export async function startChat(language) {
     path.join(CHAT, "go"),
     true,
   );
-  const node = await Node.start(
-    {
-      ROOMWIRE_CONFIG: config,
-      ROOMWIRE_AUTH__SECRET: secrets.token,
-      ROOMWIRE_WEBHOOK__SECRETS: secrets.webhook,
-      ROOMWIRE_API__KEY: secrets.api,
-    },
-    `http://127.0.0.1:${apiPort}/readyz`,
-  );
+  const settings = {
+    ROOMWIRE_CONFIG: config,
+    ROOMWIRE_AUTH__SECRET: secrets.token,
+    ROOMWIRE_WEBHOOK__SECRETS: secrets.webhook,
+    ROOMWIRE_API__KEY: secrets.api,
+  };
+  const node = await Node.start(settings, `http://127.0.0.1:${apiPort}/readyz`);
   const url = `http://127.0.0.1:${backendPort}`;
   // `go run` compiles first.
   await ready(backend, `the backend in ${language}`, () => returnsOk(`${url}/`), 120_000);
   return {
     node,
+    settings,
     url,
     async stop() {
       await node.stop();
