@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod model;
 pub mod notices;
 pub mod outbox;
+pub mod presence;
 pub mod protocol;
 pub mod registry;
 pub mod rules;

@@ -183,9 +183,15 @@ pub(super) struct UserState {
 /// The members of a room by user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MembersAnswer {
-    /// Number of members.
+    /// Number of members: sockets, or users in a room with presence.
     pub(super) total: u64,
     pub(super) members: Vec<UserSockets>,
+    /// In a room with presence: the last user, if more may follow. `after` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+    /// In a room with presence: the version of its last event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<u64>,
     /// Nodes that did not respond in time.
     pub(super) missing: Vec<String>,
 }
@@ -195,7 +201,13 @@ pub(super) struct MembersAnswer {
 pub(super) struct UserSockets {
     /// `null` for all sockets that have not authenticated.
     pub(super) user: Option<String>,
+    /// Absent in a room with presence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sockets: Vec<String>,
+    /// In a room with presence: the data that the user has set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(super) data: Option<Box<RawValue>>,
 }
 
 /// The nodes of the cluster.

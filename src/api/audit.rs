@@ -37,9 +37,10 @@ fn target(request: &CheckedRequest) -> String {
         CheckedRequest::Emit { emit, .. } => selected(&emit.to),
         CheckedRequest::Call(call) => selected(&call.emit.to),
         CheckedRequest::Change(command) => changed(command),
-        CheckedRequest::ForceReconnect(selector)
-        | CheckedRequest::Sockets(selector, _)
-        | CheckedRequest::Members(selector, _) => selected(selector),
+        CheckedRequest::ForceReconnect(selector) | CheckedRequest::Sockets(selector, _) => {
+            selected(selector)
+        }
+        CheckedRequest::Members(filter) => selected(&filter.selector),
         CheckedRequest::Rooms(filter) => format!("{} {}*", filter.namespace, filter.prefix),
         CheckedRequest::Users(UsersFilter::Named { users, .. }) => users.join(","),
         CheckedRequest::Users(UsersFilter::Online(filter)) => format!("{}*", filter.prefix),

@@ -7,7 +7,7 @@ use super::keys::HeldKey;
 use super::state::Api;
 use crate::model::{Command, Emit, Room, Selector};
 use crate::verbs::{
-    CheckRules, CheckedCall, RevocationTarget, RoomFilter, UsersFilter, VerbRequest,
+    CheckRules, CheckedCall, MembersFilter, RevocationTarget, RoomFilter, UsersFilter, VerbRequest,
 };
 
 /// A request that will be executed.
@@ -24,7 +24,7 @@ pub(super) enum CheckedRequest {
     Sockets(Selector, u32),
     Rooms(RoomFilter),
     Users(UsersFilter),
-    Members(Selector, u32),
+    Members(MembersFilter),
     Revoke(RevocationTarget, Option<SystemTime>),
     Info,
 }
@@ -60,10 +60,7 @@ pub(super) fn check(
         }
         VerbRequest::Rooms(rooms) => CheckedRequest::Rooms(rooms.check()?),
         VerbRequest::Users(users) => CheckedRequest::Users(users.check()?),
-        VerbRequest::Members(members) => {
-            let (selector, limit) = members.check()?;
-            CheckedRequest::Members(selector, limit)
-        }
+        VerbRequest::Members(members) => CheckedRequest::Members(members.check()?),
         VerbRequest::Revoke(revoke) => {
             let (target, expires) = revoke.check()?;
             CheckedRequest::Revoke(target, expires)
@@ -96,8 +93,8 @@ fn check_rooms(
         CheckedRequest::Change(Command::CloseRoom { room, .. }) => key.check_room(room),
         CheckedRequest::Change(Command::Disconnect { selector, .. })
         | CheckedRequest::ForceReconnect(selector)
-        | CheckedRequest::Sockets(selector, _)
-        | CheckedRequest::Members(selector, _) => key.check_selector(selector),
+        | CheckedRequest::Sockets(selector, _) => key.check_selector(selector),
+        CheckedRequest::Members(filter) => key.check_selector(&filter.selector),
         CheckedRequest::Users(UsersFilter::Named { users, .. }) => {
             let mut users = users.iter();
             users.try_for_each(|user| key.check_room(&user_room(user)))

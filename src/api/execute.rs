@@ -56,7 +56,7 @@ pub(super) async fn execute(
         }
         CheckedRequest::Revoke(target, until) => revoke(api, target, until).await,
         CheckedRequest::Sockets(selector, limit) => reads::sockets(api, key, selector, limit).await,
-        CheckedRequest::Members(selector, limit) => reads::members(api, key, selector, limit).await,
+        CheckedRequest::Members(filter) => reads::members(api, key, filter).await,
         CheckedRequest::Rooms(filter) => reads::rooms(api, key, filter).await,
         CheckedRequest::Users(filter) => reads::users(api, key, filter).await,
         CheckedRequest::Info => reads::info(api).await,

@@ -1,6 +1,7 @@
 //! Verbs that read: sockets, rooms, users, members and nodes.
 
 use futures_util::future::join_all;
+use serde_json::value::RawValue;
 
 use super::answers::{
     Answer, InfoAnswer, ListedSocket, MembersAnswer, NodeInfo, RoomCount, RoomsAnswer,
@@ -12,8 +13,10 @@ use super::last_seen::unix_seconds;
 use super::listing::listed;
 use super::query::run;
 use super::state::Api;
-use crate::model::{Namespace, Query, QueryAnswer, Room, Selector, SocketDetails};
-use crate::verbs::{RoomFilter, UsersFilter};
+use crate::model::{Namespace, Query, QueryAnswer, Room, Selector, SocketDetails, SocketId};
+use crate::presence::PresenceRooms;
+use crate::store::StoreError;
+use crate::verbs::{MembersFilter, RoomFilter, UsersFilter};
 
 async fn details(
     api: &Api,
@@ -63,10 +66,15 @@ pub(super) async fn sockets(
 pub(super) async fn members(
     api: &Api,
     key: &HeldKey,
-    selector: Selector,
-    limit: u32,
+    filter: MembersFilter,
 ) -> Result<Answer, ApiError> {
-    let (total, found, missing) = details(api, selector, limit).await;
+    let namespace = &filter.selector.namespace;
+    if let Some(presence) = &api.presence
+        && presence.rule(namespace, &filter.room).is_some()
+    {
+        return present(api, key, presence, &filter).await;
+    }
+    let (total, found, missing) = details(api, filter.selector, filter.limit).await;
     let mut members: Vec<UserSockets> = Vec::new();
     let mut owned: Vec<(Option<String>, String)> = found
         .iter()
@@ -82,13 +90,54 @@ pub(super) async fn members(
             _ => members.push(UserSockets {
                 user,
                 sockets: vec![socket],
+                data: None,
             }),
         }
     }
     Ok(Answer::Members(MembersAnswer {
         total,
         members,
+        next: None,
+        version: None,
         missing,
+    }))
+}
+
+/// The users of a room with presence.
+async fn present(
+    api: &Api,
+    key: &HeldKey,
+    presence: &PresenceRooms,
+    filter: &MembersFilter,
+) -> Result<Answer, ApiError> {
+    let after = (!filter.after.is_empty()).then_some(&*filter.after);
+    let (namespace, limit) = (&filter.selector.namespace, filter.limit as usize);
+    let unavailable =
+        |error: StoreError| ApiError::new(ApiCode::StoreUnavailable, error.to_string());
+    let page = presence.page(namespace, &filter.room, after, limit).await;
+    let page = page.map_err(unavailable)?;
+    let is_partial = limit > 0 && page.users.len() == limit;
+    let last = page.users.last().filter(|_| is_partial);
+    let next = last.map(|(user, _)| user.clone());
+    let members = page.users.into_iter().map(|(user, data)| {
+        // Without an identity, the id of a socket stands for its user.
+        let (user, sockets) = match SocketId::parse(&user) {
+            Some(_) => (None, vec![user]),
+            None => (Some(user), Vec::new()),
+        };
+        let user_room = |user: &String| api.settings.user_room.room(user);
+        UserSockets {
+            user: user.filter(|user| key.has_room(&user_room(user))),
+            sockets,
+            data: data.and_then(|data| RawValue::from_string(data).ok()),
+        }
+    });
+    Ok(Answer::Members(MembersAnswer {
+        total: page.count,
+        members: members.collect(),
+        next,
+        version: Some(page.version),
+        missing: Vec::new(),
     }))
 }
 

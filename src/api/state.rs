@@ -12,6 +12,7 @@ use crate::config::{AuditedVerbs, Reloadable, UserRoom};
 use crate::health::Health;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::presence::PresenceRooms;
 use crate::store::Store;
 
 /// The API, once the node has started all parts that it needs.
@@ -43,6 +44,8 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     pub last_seen: LastSeen,
     pub revocations: Arc<Revocations>,
+    /// The rooms with presence, if there are any.
+    pub presence: Option<Arc<PresenceRooms>>,
     pub limits: Arc<Limits>,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,

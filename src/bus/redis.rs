@@ -21,6 +21,7 @@ mod link;
 mod losses;
 mod member;
 mod pending_commands;
+mod presence;
 mod probe;
 mod protocol_probe;
 mod publisher;

@@ -200,6 +200,10 @@ labels! {
         /// The keys cannot be fetched at the moment.
         KeysUnavailable = "keys_unavailable",
         TooManyRooms = "too_many_rooms",
+        /// The room has no presence, or the client is not in it.
+        PresenceForbidden = "presence_forbidden",
+        /// The store does not respond.
+        PresenceUnavailable = "presence_unavailable",
         RoomFull = "room_full",
         PublishForbidden = "publish_forbidden",
         EventReserved = "event_reserved",

@@ -189,6 +189,14 @@ metrics! {
     registry_lost_nodes_total: Counter,
     /// Sockets of lost nodes that this node has announced as disconnected.
     registry_lost_sockets_total: Counter,
+    /// Users of this node in rooms with presence. A user in two rooms counts twice.
+    presence_members: Gauge,
+    /// Changes of these users that the store does not have yet.
+    presence_pending_changes: Gauge,
+    /// Failed attempts to bring the store in line with the users of this node.
+    presence_failures_total: Counter,
+    /// Events about users who come, go or change their data, and counts of large rooms, emitted by this node.
+    presence_events_total: Counter,
     /// Requests for sessions of other nodes that were forwarded, by kind.
     forwarded_total: Counters<Forwarding>,
     /// Websockets held open for sessions of other nodes.

@@ -109,6 +109,7 @@ impl ApiParts {
             store: self.store,
             last_seen: self.last_seen,
             revocations: Arc::clone(&blueprint.users.revocations),
+            presence: blueprint.reports.presence.clone(),
             limits: Arc::clone(&blueprint.limits),
             health: Arc::clone(&blueprint.health),
             metrics: Arc::clone(metrics),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::BusHandles;
 use super::auth::Authentication;
-use super::registry::RegistryPlan;
 use super::reloadable::ReloadableParts;
+use super::reports::ReportPlan;
 use crate::app::AppFactory;
 use crate::app::echo::EchoFactory;
 use crate::app::open_webui::{Node, OpenWebuiFactory};
@@ -17,7 +17,7 @@ use crate::app::webhook::{WebhookFactory, authority_factory};
 use crate::config::{AppKind, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random, ViaMark};
-use crate::store::{MemoryStore, Store, Tenure};
+use crate::store::{MemoryStore, Store};
 use crate::upstream::{Pool, check_health};
 
 /// The app of `app.kind`, behind a router where `app.routes` names more.
@@ -26,7 +26,7 @@ pub(super) fn apps(
     bus: Option<&BusHandles>,
     node: NodeId,
     (reloadable, auth, metrics, random): SharedParts<'_>,
-    registry: Option<&RegistryPlan>,
+    plan: &ReportPlan,
 ) -> Box<dyn AppFactory> {
     let parts = AppParts {
         config,
@@ -36,7 +36,7 @@ pub(super) fn apps(
         auth,
         metrics,
         random,
-        tenure: registry.map(|plan| &plan.tenure),
+        plan,
         upstreams: OnceCell::new(),
     };
     let default = parts.app(config.app.kind);
@@ -65,8 +65,7 @@ struct AppParts<'a> {
     auth: Option<&'a Authentication>,
     metrics: &'a Arc<Metrics>,
     random: &'a Arc<dyn Random>,
-    /// The name of the node, if other nodes may announce the disconnects of its sockets.
-    tenure: Option<&'a Arc<Tenure>>,
+    plan: &'a ReportPlan,
     /// Shared by all routes to the app `upstream`, so that its limits apply to the node.
     upstreams: OnceCell<Arc<Pool>>,
 }
@@ -91,7 +90,7 @@ impl AppParts<'_> {
                     &app.webhook,
                     user_room,
                     relay,
-                    self.tenure.cloned(),
+                    self.plan.tenure().cloned(),
                 ))
             }
             AppKind::OpenWebui => {
@@ -113,6 +112,7 @@ impl AppParts<'_> {
         RelayParts {
             authority: has_backend.then(|| authority_factory(Arc::clone(webhooks), self.node)),
             room_tokens: self.auth.map(Authentication::room_tokens),
+            presence: self.plan.presence.clone(),
             ..RelayParts::new(Arc::clone(&self.reloadable.rules), Arc::clone(self.metrics))
         }
     }

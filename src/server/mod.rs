@@ -131,16 +131,16 @@ impl Server {
         let internal = start_internal(&config, (&health, &metrics), &drain_requested, &api)?;
         let tls = WatchedIdentity::start(&config.server, &metrics)?;
         let (auth, gates) = Authentication::with_gates(&config.auth, &metrics, extensions.gates);
-        let (node, lease, registry) = claim_name(bus.as_ref(), &config, &*random).await;
+        let (node, lease, plan) = claim_name(bus.as_ref(), &config, &*random).await;
         let reloadable = ReloadableParts::new(&config, (&metrics, &random, &health))?;
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
-        let app = apps(&config, bus.as_ref(), node, shared, registry.as_ref());
+        let app = apps(&config, bus.as_ref(), node, shared, &plan);
         let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context, &random);
         let clients = (!gates.is_empty() || app.identifies(), auth.as_ref());
         let users = users::users(&config, &directory, store.clone(), &health, clients).await;
         let shared = (&reloadable, &directory, &random);
-        let reports = Reports::start(&config, shared, store.clone(), registry);
+        let reports = Reports::start(&config, shared, store.clone(), plan);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
             sessions: Arc::new(SessionSettings::of(&config)),

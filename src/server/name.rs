@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::BusHandles;
-use super::registry::RegistryPlan;
+use super::reports::ReportPlan;
 use crate::config::Config;
 use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 use crate::store::lease::{Holder, Lease};
@@ -14,15 +14,15 @@ const NAME_ATTEMPTS: usize = 5;
 /// How long the start of the node waits for a response of Redis.
 const NAME_TIME: Duration = Duration::from_secs(1);
 
-/// A name for this node, leased if Redis can be reached; with a bus, also the plan of its registry if it needs one.
+/// A name for this node, leased if Redis can be reached; and the plan of what it reports.
 pub(super) async fn claim_name(
     bus: Option<&BusHandles>,
     config: &Config,
     random: &dyn Random,
-) -> (NodeId, Option<Lease>, Option<RegistryPlan>) {
+) -> (NodeId, Option<Lease>, ReportPlan) {
     let mut node = NodeId::random(random);
     let Some(bus) = bus else {
-        return (node, None, None);
+        return (node, None, ReportPlan::of(config, None));
     };
     let owner = EngineId::random(node, WorkerIndex::default(), random);
     let host = rustix::system::uname();
@@ -49,6 +49,6 @@ pub(super) async fn claim_name(
         node = NodeId::random(random);
         claimed = lease(node);
     }
-    let registry = RegistryPlan::of(config, claimed.tenure());
-    (node, Some(claimed), registry)
+    let plan = ReportPlan::of(config, Some((bus, claimed.tenure())));
+    (node, Some(claimed), plan)
 }

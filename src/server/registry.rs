@@ -13,6 +13,7 @@ use crate::broker::Directory;
 use crate::config::{AppConfig, AppKind, Config};
 use crate::model::NodeId;
 use crate::notices::{LostNotices, Notices};
+use crate::presence::{LostPresence, Presence};
 use crate::registry::{LostNodeListener, LostSocket, Registry, RegistryParts, RegistryTable};
 use crate::store::{Store, StoreError, Tenure};
 
@@ -30,7 +31,7 @@ pub(super) struct RegistryPlan {
 impl RegistryPlan {
     /// `None` if nothing needs the registry.
     pub(super) fn of(config: &Config, tenure: &Arc<Tenure>) -> Option<Self> {
-        config.reports_disconnects().then(|| Self {
+        config.needs_registry().then(|| Self {
             tenure: Arc::clone(tenure),
             table: Arc::new(RegistryTable::new(config.server.workers)),
         })
@@ -43,7 +44,7 @@ impl RegistryPlan {
         reloadable: &ReloadableParts,
         directory: &Arc<Directory>,
         store: Arc<dyn Store>,
-        notices: Option<&Notices>,
+        (notices, presence): (Option<&Notices>, Option<&Presence>),
     ) -> Registry {
         let mut listeners: Vec<Rc<dyn LostNodeListener>> = Vec::new();
         if let Some(notices) = notices {
@@ -56,6 +57,9 @@ impl RegistryPlan {
                 disconnects,
                 app: config.app.clone(),
             }));
+        }
+        if let Some(presence) = presence {
+            listeners.push(Rc::new(PresenceListener(presence.lost())));
         }
         Registry::start(RegistryParts {
             directory: Arc::clone(directory),
@@ -85,6 +89,22 @@ impl LostNodeListener for NoticeListener {
 
     fn node_lost(&self, _node: NodeId) -> Pin<Box<dyn Future<Output = Result<(), StoreError>>>> {
         Box::pin(ready(Ok(())))
+    }
+}
+
+/// Removes lost nodes from the presence of rooms.
+struct PresenceListener(LostPresence);
+
+impl LostNodeListener for PresenceListener {
+    fn sockets_lost<'a>(&'a self, _: &'a [LostSocket]) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(ready(()))
+    }
+
+    fn node_lost(
+        &self,
+        node: NodeId,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>> {
+        Box::pin(self.0.remove(node))
     }
 }
 

@@ -27,6 +27,7 @@ use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
 use crate::outbox::{Bounds, Budget, Share};
+use crate::presence::PresenceObserver;
 use crate::registry::RegistryObserver;
 use crate::session::{Enforcer, Identification, SessionSettings, Worker};
 use crate::tls::TlsIdentity;
@@ -173,6 +174,9 @@ impl Blueprint {
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
         if let Some(last_seen) = &self.api.last_seen {
             shard.observe(Rc::new(last_seen.recorder()));
+        }
+        if let Some(rooms) = &self.reports.presence {
+            shard.observe(Rc::new(PresenceObserver::new(Arc::clone(rooms))));
         }
         if let Some(table) = &self.reports.registry {
             let observer = RegistryObserver::new(index, Arc::clone(table));

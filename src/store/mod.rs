@@ -14,9 +14,14 @@ use tokio::time::Instant;
 
 mod group;
 pub mod lease;
+mod presence;
 mod tenure;
 
 pub use group::{GroupState, StreamEntry, StreamGroup};
+pub use presence::{
+    PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent, PresenceOutcome,
+    PresencePage, PresenceStore, PresenceSweep,
+};
 pub use tenure::Tenure;
 
 /// The store is unreachable or rejected the command.
@@ -49,7 +54,7 @@ pub struct LogEntry {
 /// Keys with an optional lifetime, hashes and logs. A lease is a key whose value identifies its holder.
 ///
 /// Every operation fails with a [`StoreError`] if the store is unreachable or rejects it.
-pub trait Store: Send + Sync {
+pub trait Store: PresenceStore + Send + Sync {
     /// Acquires the lease for `value`; false if another value holds it. Acquiring a lease that is already held
     /// succeeds.
     fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool>;
@@ -112,6 +117,8 @@ pub struct MemoryStore {
     keys: Arc<Mutex<MemoryKeys>>,
     hashes: Arc<Mutex<HashMap<String, HashMap<String, Bytes>>>>,
     logs: Arc<Mutex<HashMap<String, MemoryLog>>>,
+    /// By base.
+    presence: Arc<Mutex<HashMap<String, presence::MemoryPresence>>>,
 }
 
 #[derive(Debug, Default)]

@@ -30,8 +30,8 @@ pub use name::Name;
 pub use parse::parse;
 pub use problem::{Code, VerbError};
 pub use reads::{
-    InfoRequest, MAX_LISTED, MembersRequest, RoomFilter, RoomsRequest, SocketsRequest, UsersFilter,
-    UsersRequest,
+    InfoRequest, MAX_LISTED, MembersFilter, MembersRequest, RoomFilter, RoomsRequest,
+    SocketsRequest, UsersFilter, UsersRequest,
 };
 pub use request::{BatchRequest, VERBS, VerbRequest};
 pub use revoke::{RevocationTarget, RevokeRequest};

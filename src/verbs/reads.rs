@@ -94,7 +94,11 @@ pub struct MembersRequest<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<NamespaceText>)]
     pub namespace: Option<Name<'a>>,
-    /// Maximum number of sockets to list, 0 to 1000; 0 only counts. Absent = 100.
+    /// In a room with presence: lists users whose names follow this one, `next` of the previous answer.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<NamePart>)]
+    pub after: Option<Name<'a>>,
+    /// Maximum number of sockets, or of users in a room with presence, to list, 0 to 1000; 0 only counts. Absent = 100.
     #[serde(
         default,
         deserialize_with = "whole_number",
@@ -115,6 +119,17 @@ pub struct RoomFilter {
     pub namespace: Namespace,
     pub prefix: String,
     /// Empty = from the first.
+    pub after: String,
+    pub limit: u32,
+}
+
+/// The members of a room that a request lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembersFilter {
+    /// The room alone.
+    pub selector: Selector,
+    pub room: Room,
+    /// In a room with presence: the last user of the previous page. Empty = from the first.
     pub after: String,
     pub limit: u32,
 }
@@ -185,14 +200,19 @@ impl UsersRequest<'_> {
 }
 
 impl MembersRequest<'_> {
-    /// The members, and how many of their sockets to list.
+    /// The members to list.
     ///
     /// # Errors
     /// The request is rejected.
-    pub fn check(&self) -> Result<(Selector, u32), VerbError> {
+    pub fn check(&self) -> Result<MembersFilter, VerbError> {
         let namespace = bounds::namespace(self.namespace.as_ref())?;
         let room = Room::from(checked(&self.room, "room")?);
-        Ok((Selector::room(namespace, room), limit(self.limit, 0)?))
+        Ok(MembersFilter {
+            selector: Selector::room(namespace, room.clone()),
+            room,
+            after: part(self.after.as_ref(), "after")?,
+            limit: limit(self.limit, 0)?,
+        })
     }
 }
 

@@ -29,8 +29,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "rules", "upstream", "webhook", "verbs", "auth", "limits", "config", "model",
-            "metrics", "store", "logging",
+            "rules", "upstream", "webhook", "verbs", "auth", "presence", "limits", "config",
+            "model", "metrics", "store", "logging",
         ],
     ),
     // Of the app, its gates alone.
@@ -60,6 +60,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("store", &["model"]),
     ("history", &["store", "config", "model"]),
+    (
+        "presence",
+        &["broker", "store", "config", "model", "metrics"],
+    ),
     (
         "registry",
         &["broker", "store", "model", "metrics", "logging"],
@@ -116,6 +120,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "webhook",
             "broker",
             "transport",
+            "presence",
             "limits",
             "store",
             "config",

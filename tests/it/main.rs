@@ -65,6 +65,8 @@ mod open_webui_sign_in;
 mod open_webui_upstreams;
 mod outage;
 mod polling;
+mod presence;
+mod presence_process;
 mod proxy_protocol;
 mod python_bus;
 mod redis;

@@ -20,6 +20,9 @@ use crate::rules::RoomAction;
 /// How long `roomwire:ask` waits for an ack.
 const ASK_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Begins the events about the users of a room.
+const PRESENCE_PREFIX: &str = "presence:";
+
 impl Relay {
     /// Emits to the other members of a room, with or without acks.
     pub(super) fn emit(
@@ -36,6 +39,12 @@ impl Relay {
             return Err(RelayRejection::new(
                 Code::EventReserved,
                 format!("`{event}` cannot be emitted to others"),
+            ));
+        }
+        if event.starts_with(PRESENCE_PREFIX) && self.has_presence(context.namespace, &room) {
+            return Err(RelayRejection::new(
+                Code::EventReserved,
+                format!("`{event}` cannot be emitted to a room with presence"),
             ));
         }
         let requested = Requested {

@@ -8,6 +8,7 @@ use crate::app::{App, AppFactory, CommandSender};
 use crate::config::{RelayConfig, Reloadable};
 use crate::limits::KeyedRates;
 use crate::metrics::Metrics;
+use crate::presence::PresenceRooms;
 use crate::rules::{AuthorityFactory, RoomTokenVerifier};
 
 /// What the relays of all workers share.
@@ -21,6 +22,8 @@ pub struct RelayParts {
     pub room_tokens: Option<Arc<dyn RoomTokenVerifier>>,
     /// The rates of events to rooms.
     pub rates: Arc<KeyedRates>,
+    /// The rooms with presence, if there are any.
+    pub presence: Option<Arc<PresenceRooms>>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -32,6 +35,7 @@ impl RelayParts {
             authority: None,
             room_tokens: None,
             rates: Arc::default(),
+            presence: None,
             metrics,
         }
     }

@@ -1,5 +1,6 @@
 //! `roomwire:members`: how many sockets are in a room, on all nodes, and which.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::Relay;
 use super::arguments::Arguments;
 use super::permission::{Permission, Requested, permitted};
+use super::presence::{PresenceRequest, presence_user};
 use super::rejection::{Code, RelayRejection, ack};
 use super::room_permissions::RoomPermissions;
 use crate::app::{Effects, Outcome, QueryResult, SocketContext};
@@ -28,6 +30,9 @@ struct MembersOptions {
     /// Maximum number of members to list.
     #[serde(default = "default_limit")]
     limit: u32,
+    /// In a room with presence: lists users whose names follow this one.
+    #[serde(default)]
+    after: Option<String>,
 }
 
 fn default_limit() -> u32 {
@@ -43,7 +48,7 @@ impl Relay {
         permissions: Option<&RoomPermissions>,
     ) -> Result<Outcome, RelayRejection> {
         let room = arguments.room()?;
-        let MembersOptions { limit } = options(arguments.option())?;
+        let MembersOptions { limit, after } = options(arguments.option())?;
         let requested = Requested {
             action: RoomAction::Members,
             room: &room,
@@ -52,6 +57,34 @@ impl Relay {
         };
         let permission = self.permit(context, &requested, |_| Ok(()))?;
         let (relay, socket) = (self.clone(), context.socket);
+        let presence = self.parts.presence.as_ref();
+        if let Some(presence) = presence
+            && presence.rule(context.namespace, &room).is_some()
+        {
+            let request = PresenceRequest {
+                presence: Arc::clone(presence),
+                namespace: context.namespace.clone(),
+                user: presence_user(context).to_owned(),
+                room,
+                after,
+                limit: limit as usize,
+            };
+            return Ok(Outcome::concurrent(async move {
+                let permitted = match permission {
+                    Permission::Pending(decision) => decision.await,
+                    Permission::Granted => Ok(()),
+                };
+                let listed = match permitted {
+                    Ok(()) => request.users().await,
+                    Err(rejection) => Err(rejection),
+                };
+                [listed.unwrap_or_else(|rejection| relay.rejected(socket, &rejection))].into()
+            }));
+        }
+        if after.is_some() {
+            let message = "`after` requires a room with presence ([[presence.rooms]])";
+            return Err(RelayRejection::new(Code::BadRequest, message));
+        }
         let caller = context.access.caller();
         let query = Query::Sockets {
             selector: Selector::room(context.namespace.clone(), room.clone()),

@@ -12,6 +12,7 @@ mod factory;
 mod join;
 mod members;
 mod permission;
+mod presence;
 mod rejection;
 mod room_permissions;
 
@@ -84,10 +85,11 @@ impl Relay {
             }
             "roomwire:ask" => self.emit(context, payload, &arguments, RoomAction::Ask, permissions),
             "roomwire:members" => self.members(context, &arguments, permissions),
+            "roomwire:presence" => self.set_presence(context, &arguments),
             name => Err(RelayRejection::new(
                 Code::UnknownEvent,
                 format!(
-                    "`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit, roomwire:ask or roomwire:members"
+                    "`{name}` is no event of this server; use roomwire:join, roomwire:leave, roomwire:emit, roomwire:ask, roomwire:members or roomwire:presence"
                 ),
             )),
         }

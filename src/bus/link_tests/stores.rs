@@ -13,7 +13,10 @@ use super::server::RedisServer;
 use super::{Member, TIMEOUT};
 use crate::bus::redis::{RedisLink, RedisSettings, RedisStore};
 use crate::model::random::OsRandom;
-use crate::store::{LogEntry, MemoryStore, Renewal, Store};
+use crate::store::{
+    LogEntry, MemoryStore, PresenceChange, PresenceChangeKind, PresenceEvent, PresenceOutcome,
+    PresencePage, Renewal, Store,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
@@ -22,6 +25,7 @@ async fn suite(store: &dyn Store) {
     leases(store).await;
     hashes(store).await;
     logs(store).await;
+    presence(store).await;
     assert_eq!(store.get("key").await, Ok(None));
     let value = Bytes::from_static(b"\0\xff");
     store.set("key", value.clone(), None).await.unwrap();
@@ -44,6 +48,103 @@ async fn leases(store: &dyn Store) {
     assert_eq!(store.acquire_lease("lease", "b", LONG).await, Ok(true));
     store.release("lease", "b").await.unwrap();
     assert_eq!(store.get("lease").await, Ok(None));
+}
+
+fn change(user: &str, kind: PresenceChangeKind) -> PresenceChange {
+    PresenceChange {
+        room: "/,a:b".to_owned(),
+        user: user.to_owned(),
+        kind,
+    }
+}
+
+async fn apply(
+    store: &dyn Store,
+    node: &str,
+    user: &str,
+    kind: PresenceChangeKind,
+) -> PresenceOutcome {
+    let applied = store.presence_apply("{p}", node, vec![change(user, kind)]);
+    applied.await.unwrap().unwrap().remove(0)
+}
+
+/// The departures that are due within a while.
+async fn departed(store: &dyn Store) -> Vec<String> {
+    sleep(2 * SHORT).await;
+    let swept = store.presence_sweep("{p}", 10).await.unwrap();
+    let departures = swept.departures.into_iter();
+    departures.map(|departure| departure.user).collect()
+}
+
+async fn presence(store: &dyn Store) {
+    let enter = |data: Option<&str>| PresenceChangeKind::Enter {
+        data: data.map(str::to_owned),
+    };
+    let leave = || PresenceChangeKind::Leave { delay: SHORT };
+    let (joined, updated) = (Some(PresenceEvent::Joined), Some(PresenceEvent::Updated));
+    // The first node joins, the second one is no news, a repetition neither.
+    let first = apply(store, "aaaa", "u:1", enter(None)).await;
+    assert_eq!((first.event, first.count), (joined, 1));
+    let second = apply(store, "bbbb", "u:1", enter(Some(r#"{"x":"\u00e9 é"}"#))).await;
+    assert_eq!(
+        (second.event, second.version > first.version),
+        (updated, true)
+    );
+    let again = apply(store, "aaaa", "u:1", enter(None)).await;
+    assert_eq!((again.event, again.version), (None, second.version));
+    assert_eq!(again.data.as_deref(), Some(r#"{"x":"\u00e9 é"}"#));
+    // Only the last node departs, after the delay, and a return in time is no news.
+    apply(store, "aaaa", "u:1", leave()).await;
+    assert_eq!(departed(store).await, [""; 0]);
+    apply(store, "bbbb", "u:1", leave()).await;
+    assert_eq!(apply(store, "cccc", "u:1", enter(None)).await.event, None);
+    assert_eq!(departed(store).await, [""; 0]);
+    apply(store, "cccc", "u:1", leave()).await;
+    let early = store.presence_sweep("{p}", 10).await.unwrap();
+    assert!(early.departures.is_empty() && early.next.is_some_and(|next| next <= SHORT));
+    assert_eq!(departed(store).await, ["u:1"]);
+    assert_eq!(departed(store).await, [""; 0]);
+    let empty = store.presence_page("{p}", "/,a:b", None, 9).await;
+    assert_eq!(empty, Ok(PresencePage::default()));
+    // A user whom the store has lost departs once.
+    apply(store, "aaaa", "lost", leave()).await;
+    assert_eq!(departed(store).await, ["lost"]);
+    // Pages.
+    for user in ["c", "a", "b", "\u{1f600}"] {
+        let data = (user == "b").then_some("1");
+        apply(store, "aaaa", user, enter(data)).await;
+    }
+    let page = store.presence_page("{p}", "/,a:b", None, 2).await.unwrap();
+    let b = ("b".to_owned(), Some("1".to_owned()));
+    assert_eq!(page.users, [("a".to_owned(), None), b]);
+    assert_eq!((page.count, page.version > second.version), (4, true));
+    let next = store
+        .presence_page("{p}", "/,a:b", Some("b"), 9)
+        .await
+        .unwrap();
+    let users: Vec<_> = next.users.iter().map(|(user, _)| user.as_str()).collect();
+    assert_eq!(users, ["c", "\u{1f600}"]);
+    let counted = store.presence_page("{p}", "/,a:b", None, 0).await.unwrap();
+    assert_eq!((counted.count, counted.users.len()), (4, 0));
+    // A node that is removed keeps nobody, in steps, and can enter nobody.
+    apply(store, "bbbb", "a", enter(None)).await;
+    let mut steps = 1;
+    while store
+        .presence_remove_node("{p}", "aaaa", SHORT, 3)
+        .await
+        .unwrap()
+        > 0
+    {
+        steps += 1;
+    }
+    assert_eq!(steps, 2);
+    let mut gone = departed(store).await;
+    gone.sort();
+    assert_eq!(gone, ["b", "c", "\u{1f600}"]);
+    let ghost = vec![change("ghost", enter(None))];
+    assert_eq!(store.presence_apply("{p}", "aaaa", ghost).await, Ok(None));
+    let left = store.presence_page("{p}", "/,a:b", None, 9).await.unwrap();
+    assert_eq!((left.count, &*left.users[0].0), (1, "a"));
 }
 
 async fn hashes(store: &dyn Store) {

@@ -215,7 +215,10 @@ pub struct UsersArgs {
 pub struct MembersArgs {
     /// The room
     pub room: String,
-    /// Maximum number of sockets to list, up to 1000; 0 only counts
+    /// In a room with presence, list users whose names follow this one
+    #[arg(long, value_name = "USER")]
+    pub after: Option<String>,
+    /// Maximum number of sockets, or of users in a room with presence, to list, up to 1000; 0 only counts
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// The namespace, `/` if absent

@@ -75,12 +75,36 @@ fn sockets(answer: &Value) -> Vec<String> {
 }
 
 fn members(answer: &Value) -> Vec<String> {
+    if !answer["version"].is_null() {
+        return users_present(answer);
+    }
     let members = list(&answer["members"])
         .iter()
         .map(|member| [text(&member["user"]), names(&member["sockets"]).join(" ")]);
     let mut lines = table(&["USER", "SOCKETS"], members.collect());
     lines.push(total(answer));
     lines
+}
+
+/// The members of a room with presence.
+fn users_present(answer: &Value) -> Vec<String> {
+    let members = list(&answer["members"]).iter().map(|member| {
+        let data = &member["data"];
+        let name = match &member["user"] {
+            Value::Null => names(&member["sockets"]).join(" "),
+            user => text(user),
+        };
+        let data = if data.is_null() {
+            String::new()
+        } else {
+            data.to_string()
+        };
+        [name, data]
+    });
+    let mut lines = table(&["USER", "DATA"], members.collect());
+    let total = answer["total"].as_u64().unwrap_or_default();
+    lines.push(format!("{} in total", count(total, "user")));
+    with_next(lines, answer)
 }
 
 fn total(answer: &Value) -> String {

@@ -114,6 +114,7 @@ fn read_body(verb: &ApiVerb) -> Result<String, String> {
         ApiVerb::Members(args) => json(&MembersRequest {
             room: args.room.as_str().into(),
             namespace: name(&args.namespace),
+            after: name(&args.after),
             limit: args.limit,
         }),
         _ => json(&InfoRequest {}),

@@ -18,6 +18,7 @@ mod limits;
 mod log;
 mod notices;
 mod open_webui;
+mod presence;
 mod relay;
 mod server;
 mod socket;
@@ -39,6 +40,7 @@ pub use limits::{EventRateEntry, LimitsConfig, RateSubject};
 pub use log::{LogConfig, LogFormat};
 pub use notices::{NoticeKind, NoticesConfig};
 pub use open_webui::OpenWebuiConfig;
+pub use presence::PresenceConfig;
 pub use relay::{RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;
@@ -65,6 +67,7 @@ table! {
         bus: BusConfig,
         stream: StreamConfig,
         history: HistoryConfig,
+        presence: PresenceConfig,
         drain: DrainConfig,
         log: LogConfig,
     }
@@ -91,6 +94,11 @@ impl Config {
         let notices = &self.webhook.notices;
         let by_notice = notices.url.is_some() && notices.kinds.contains(&NoticeKind::Disconnected);
         by_notice || self.app.uses(AppKind::Webhook)
+    }
+
+    /// Whether other nodes must know when this one is lost.
+    pub fn needs_registry(&self) -> bool {
+        self.reports_disconnects() || !self.presence.rooms.is_empty()
     }
 
     /// Whether a backend decides what the policy `backend` leaves to it.

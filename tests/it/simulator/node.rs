@@ -176,6 +176,7 @@ impl NodeParts<'_> {
     fn api(&self, store: &Arc<dyn Store>, health: Arc<Health>) -> Api {
         let config = self.config;
         Api {
+            presence: None,
             ingress: Ingress::new(Arc::clone(&self.directory)),
             keys: Reloadable::new(KeyRing::new(&config.api)),
             settings: ApiSettings {

@@ -1,0 +1,270 @@
+//! The users of this node in rooms with presence, and where the store differs. Pure.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::rules::store_name;
+use crate::model::{Namespace, Room, SocketId};
+use crate::store::{PresenceChange, PresenceChangeKind};
+
+/// A user in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct MemberKey {
+    pub(super) namespace: Namespace,
+    pub(super) room: Room,
+    pub(super) user: Arc<str>,
+}
+
+/// A user of this node in a room.
+#[derive(Debug, Default)]
+struct LocalMember {
+    /// The sockets of the user in the room.
+    sockets: Vec<SocketId>,
+    /// The data that was set on this node.
+    data: Option<Arc<str>>,
+    leave_delay: Duration,
+    /// Whether the store has, or had, the user on this node.
+    is_announced: bool,
+    is_queued: bool,
+    /// Whether a change is under way.
+    is_in_flight: bool,
+}
+
+/// A change of the store that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DueChange {
+    pub(super) key: MemberKey,
+    pub(super) change: PresenceChange,
+    /// The socket that caused a join, which receives no event about it.
+    pub(super) socket: Option<SocketId>,
+    /// Whether other members have been notified of the user before, so that a join is no news.
+    pub(super) is_announced: bool,
+}
+
+/// The users of this node.
+#[derive(Debug, Default)]
+pub(super) struct LocalMembers {
+    members: HashMap<MemberKey, LocalMember>,
+    /// Members that the store may not have as they are, each once, in the order of their first change.
+    queue: VecDeque<MemberKey>,
+}
+
+impl LocalMembers {
+    /// A socket of the user has joined the room.
+    pub(super) fn enter(&mut self, key: &MemberKey, socket: SocketId, leave_delay: Duration) {
+        let member = self.members.entry(key.clone()).or_default();
+        member.leave_delay = leave_delay;
+        member.sockets.push(socket);
+        if member.sockets.len() == 1 {
+            self.enqueue(key);
+        }
+    }
+
+    /// A socket of the user has left the room.
+    pub(super) fn leave(&mut self, key: &MemberKey, socket: SocketId) {
+        let Some(member) = self.members.get_mut(key) else {
+            return;
+        };
+        member.sockets.retain(|other| *other != socket);
+        if member.sockets.is_empty() {
+            self.enqueue(key);
+        }
+    }
+
+    /// Sets the data of a user; `false` if the user is not in the room.
+    pub(super) fn set_data(&mut self, key: &MemberKey, data: Arc<str>) -> bool {
+        let member = self.members.get_mut(key);
+        let Some(member) = member.filter(|member| !member.sockets.is_empty()) else {
+            return false;
+        };
+        if member.data.as_ref() != Some(&data) {
+            member.data = Some(data);
+            self.enqueue(key);
+        }
+        true
+    }
+
+    fn enqueue(&mut self, key: &MemberKey) {
+        if let Some(member) = self.members.get_mut(key)
+            && !std::mem::replace(&mut member.is_queued, true)
+        {
+            self.queue.push_back(key.clone());
+        }
+    }
+
+    /// Takes at most `limit` changes.
+    pub(super) fn take(&mut self, limit: usize) -> Vec<DueChange> {
+        let mut taken = Vec::new();
+        while taken.len() < limit {
+            let Some(key) = self.queue.pop_front() else {
+                break;
+            };
+            let Some(member) = self.members.get_mut(&key) else {
+                continue;
+            };
+            member.is_queued = false;
+            member.is_in_flight = true;
+            let kind = match member.sockets.first() {
+                Some(_) => PresenceChangeKind::Enter {
+                    data: member.data.as_deref().map(str::to_owned),
+                },
+                None if member.is_announced => PresenceChangeKind::Leave {
+                    delay: member.leave_delay,
+                },
+                None => {
+                    self.members.remove(&key);
+                    continue;
+                }
+            };
+            taken.push(DueChange {
+                change: PresenceChange {
+                    room: store_name(&key.namespace, &key.room),
+                    user: key.user.to_string(),
+                    kind,
+                },
+                socket: member.sockets.first().copied(),
+                is_announced: std::mem::replace(&mut member.is_announced, true),
+                key,
+            });
+        }
+        taken
+    }
+
+    /// The store has a change.
+    pub(super) fn applied(&mut self, due: &DueChange) {
+        let Some(member) = self.members.get_mut(&due.key) else {
+            return;
+        };
+        member.is_in_flight = false;
+        if matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
+            member.is_announced = false;
+            if member.sockets.is_empty() && !member.is_queued {
+                self.members.remove(&due.key);
+            }
+        }
+    }
+
+    /// The store may not have these changes.
+    pub(super) fn failed(&mut self, changes: &[DueChange]) {
+        for due in changes {
+            if let Some(member) = self.members.get_mut(&due.key) {
+                member.is_in_flight = false;
+                // A join that may not have taken effect is news when it does. A leave must be repeated.
+                if !matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
+                    member.is_announced = due.is_announced;
+                }
+            }
+            self.enqueue(&due.key);
+        }
+    }
+
+    /// The store may have lost everything.
+    pub(super) fn enqueue_all(&mut self) {
+        let keys: Vec<MemberKey> = self.members.keys().cloned().collect();
+        for key in keys {
+            self.enqueue(&key);
+        }
+    }
+
+    /// Whether the store may not have the user as it is.
+    pub(super) fn is_pending(&self, key: &MemberKey) -> bool {
+        let member = self.members.get(key);
+        member.is_some_and(|member| member.is_queued || member.is_in_flight)
+    }
+
+    /// Number of users in rooms; a user in two rooms counts twice.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Number of changes that are due.
+    pub(super) fn pending(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeId;
+    use crate::model::random::OsRandom;
+
+    const DELAY: Duration = Duration::from_secs(3);
+
+    fn key(user: &str) -> MemberKey {
+        MemberKey {
+            namespace: Namespace::main(),
+            room: Room::from("r"),
+            user: Arc::from(user),
+        }
+    }
+
+    fn socket() -> SocketId {
+        SocketId::random(NodeId::random(&OsRandom), Default::default(), &OsRandom)
+    }
+
+    fn kinds(taken: &[DueChange]) -> Vec<&PresenceChangeKind> {
+        taken.iter().map(|due| &due.change.kind).collect()
+    }
+
+    #[test]
+    fn only_the_first_and_the_last_socket_of_a_user_change_the_store() {
+        let mut members = LocalMembers::default();
+        let [a, b] = [socket(), socket()];
+        members.enter(&key("u"), a, DELAY);
+        members.enter(&key("u"), b, DELAY);
+        let taken = members.take(9);
+        assert_eq!(kinds(&taken), [&PresenceChangeKind::Enter { data: None }]);
+        assert_eq!((taken[0].socket, taken[0].is_announced), (Some(a), false));
+        assert!(members.is_pending(&key("u")));
+        members.applied(&taken[0]);
+        assert!(!members.is_pending(&key("u")));
+        members.leave(&key("u"), a);
+        assert_eq!(members.take(9), []);
+        members.leave(&key("u"), b);
+        let taken = members.take(9);
+        assert_eq!(kinds(&taken), [&PresenceChangeKind::Leave { delay: DELAY }]);
+        members.applied(&taken[0]);
+        assert_eq!((members.len(), members.pending()), (0, 0));
+    }
+
+    #[test]
+    fn a_user_who_has_left_before_the_store_was_changed_never_was_there() {
+        let mut members = LocalMembers::default();
+        let a = socket();
+        members.enter(&key("u"), a, DELAY);
+        members.leave(&key("u"), a);
+        assert_eq!(members.pending(), 1);
+        assert_eq!(members.take(9), []);
+        assert_eq!(members.len(), 0);
+        assert!(!members.set_data(&key("u"), "1".into()));
+    }
+
+    #[test]
+    fn a_failed_change_is_repeated_as_news_and_a_repetition_of_everything_is_none() {
+        let mut members = LocalMembers::default();
+        let a = socket();
+        members.enter(&key("u"), a, DELAY);
+        let taken = members.take(9);
+        members.failed(&taken);
+        let again = members.take(9);
+        assert_eq!(again, taken);
+        members.applied(&again[0]);
+        assert!(members.set_data(&key("u"), "1".into()));
+        members.enqueue_all();
+        let taken = members.take(9);
+        let data = Some("1".to_owned());
+        assert_eq!(kinds(&taken), [&PresenceChangeKind::Enter { data }]);
+        assert!(taken[0].is_announced);
+        // The leave is under way when a socket returns.
+        members.applied(&taken[0]);
+        members.leave(&key("u"), a);
+        let leaving = members.take(9);
+        members.enter(&key("u"), a, DELAY);
+        members.applied(&leaving[0]);
+        assert_eq!((members.len(), members.take(9).len()), (1, 1));
+    }
+}

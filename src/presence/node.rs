@@ -1,0 +1,341 @@
+//! Brings the store in line with the users of this node, and emits the events that follow.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::events;
+use super::members::DueChange;
+use super::rooms::PresenceRooms;
+use super::rules::parse_store_name;
+use crate::broker::{Directory, Ingress};
+use crate::metrics::Metrics;
+use crate::metrics::labels::Origin;
+use crate::model::{Command, NodeId};
+use crate::store::{PresenceEvent, PresenceOutcome, StoreError, Tenure};
+
+/// Number of changes in one command of the store.
+const BATCH: usize = 256;
+/// Pause after a failure of the store.
+const RETRY: Duration = Duration::from_millis(500);
+/// Time after a reconnect of the bus in which other nodes reconnect, too, so that they receive the events.
+const RECONNECT_TIME: Duration = Duration::from_secs(1);
+/// Longest time between two looks for departures, also those that other nodes caused.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of departures taken at once.
+const SWEEP_BATCH: usize = 256;
+/// Time between two counts of a large room.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time limit for the departures of a node that stops.
+const STOP_TIME: Duration = Duration::from_secs(2);
+/// Number of users of a lost node that leave at once.
+const REMOVAL_BATCH: usize = 500;
+
+/// What presence needs from its node.
+pub struct PresenceParts {
+    pub directory: Arc<Directory>,
+    pub rooms: Arc<PresenceRooms>,
+    /// Whether this node still holds its name; `None` on a single node.
+    pub tenure: Option<Arc<Tenure>>,
+}
+
+/// The presence of a running node. Lives on the thread that started it.
+pub struct Presence {
+    service: Rc<PresenceService>,
+    task: JoinHandle<()>,
+}
+
+struct PresenceService {
+    rooms: Arc<PresenceRooms>,
+    ingress: Ingress,
+    node: NodeId,
+    metrics: Arc<Metrics>,
+    tenure: Option<Arc<Tenure>>,
+}
+
+/// When what is due next.
+struct Agenda {
+    /// Nothing is changed before, because the store failed.
+    retry: Instant,
+    sweep: Instant,
+    /// Large rooms whose members receive a count.
+    counts: HashMap<String, Instant>,
+    is_failing: bool,
+}
+
+impl Presence {
+    /// Starts it. Must run inside an actix system.
+    pub fn start(parts: PresenceParts) -> Self {
+        let connects = parts.directory.watch_connects();
+        let service = Rc::new(PresenceService {
+            node: parts.directory.node(),
+            metrics: Arc::clone(parts.directory.metrics()),
+            ingress: Ingress::new(parts.directory),
+            rooms: parts.rooms,
+            tenure: parts.tenure,
+        });
+        let running = Rc::clone(&service);
+        let task = actix_rt::spawn(async move { running.run(connects).await });
+        Self { service, task }
+    }
+
+    /// Removes lost nodes from the store.
+    pub fn lost(&self) -> LostPresence {
+        LostPresence(Rc::clone(&self.service))
+    }
+
+    /// Leaves the rooms for the users of this node. Called after its last session has ended. Departures that become due
+    /// later are taken by other nodes.
+    pub async fn stop(self) {
+        self.task.abort();
+        // A change may have been under way.
+        self.service.rooms.members().enqueue_all();
+        let left = timeout(STOP_TIME, self.service.flush_all()).await;
+        if !matches!(left, Ok(true)) {
+            warn!("users of this node are present until other nodes remove it");
+        }
+    }
+}
+
+/// Removes lost nodes.
+pub struct LostPresence(Rc<PresenceService>);
+
+impl LostPresence {
+    /// The users of a lost node leave, if no other node has them.
+    ///
+    /// # Errors
+    /// The store is unavailable; the rest is still to be removed.
+    pub async fn remove(&self, node: NodeId) -> Result<(), StoreError> {
+        self.0.remove(node).await
+    }
+}
+
+impl PresenceService {
+    async fn run(&self, mut connects: watch::Receiver<u64>) {
+        let now = Instant::now();
+        let mut agenda = Agenda {
+            retry: now,
+            sweep: now + SWEEP_INTERVAL,
+            counts: HashMap::new(),
+            is_failing: false,
+        };
+        loop {
+            let counts = agenda.counts.values().min().copied();
+            let next = counts.map_or(agenda.sweep, |count| count.min(agenda.sweep));
+            tokio::select! {
+                () = self.rooms.changed.notified() => {}
+                Ok(()) = connects.changed() => {
+                    self.rooms.members().enqueue_all();
+                    if *connects.borrow_and_update() > 1 {
+                        agenda.retry = Instant::now() + RECONNECT_TIME;
+                    }
+                }
+                () = sleep_until(next) => {}
+            }
+            self.turn(&mut agenda).await;
+            self.record();
+        }
+    }
+
+    /// Does what is due.
+    async fn turn(&self, agenda: &mut Agenda) {
+        let now = Instant::now();
+        if now < agenda.retry || !self.is_certain() {
+            agenda.sweep = agenda.sweep.max(now + RETRY);
+            let wait = agenda.sweep;
+            agenda
+                .counts
+                .values_mut()
+                .for_each(|due| *due = wait.max(*due));
+            return;
+        }
+        let done = self.work(agenda).await;
+        match done {
+            Ok(()) if agenda.is_failing => info!("presence is up to date again"),
+            Ok(()) => {}
+            Err(error) => {
+                agenda.retry = Instant::now() + RETRY;
+                agenda.sweep = agenda.retry;
+                self.metrics.presence_failures_total.increment();
+                if !agenda.is_failing {
+                    warn!(error:%; "presence is not up to date; retrying until the store responds");
+                }
+                agenda.is_failing = true;
+                return;
+            }
+        }
+        agenda.is_failing = false;
+    }
+
+    async fn work(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
+        while self.flush(&mut agenda.counts).await? {}
+        if agenda.sweep <= Instant::now() {
+            let next = self.sweep(&mut agenda.counts).await?;
+            agenda.sweep = Instant::now() + next;
+        }
+        self.count(&mut agenda.counts).await
+    }
+
+    /// Whether this node holds its name; another node may have removed its users otherwise.
+    fn is_certain(&self) -> bool {
+        let tenure = self.tenure.as_ref();
+        tenure.is_none_or(|tenure| tenure.is_certain())
+    }
+
+    /// Applies the next changes; returns whether there were any.
+    async fn flush(&self, counts: &mut HashMap<String, Instant>) -> Result<bool, StoreError> {
+        let changes = self.rooms.members().take(BATCH);
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        if let Some(tenure) = &self.tenure {
+            tenure.expose();
+        }
+        let of_store = changes.iter().map(|due| due.change.clone()).collect();
+        let store = &self.rooms.store;
+        let base = &self.rooms.base;
+        let applied = store
+            .presence_apply(base, self.node.as_str(), of_store)
+            .await;
+        let outcomes = match applied {
+            Ok(Some(outcomes)) => outcomes,
+            // This node was removed. Its sessions are about to be closed.
+            Ok(None) => return Ok(true),
+            Err(error) => {
+                self.rooms.members().failed(&changes);
+                return Err(error);
+            }
+        };
+        for (due, outcome) in changes.iter().zip(&outcomes) {
+            self.rooms.members().applied(due);
+            self.announce(due, outcome, counts);
+        }
+        self.rooms.flushed.notify_waiters();
+        Ok(true)
+    }
+
+    fn announce(
+        &self,
+        due: &DueChange,
+        outcome: &PresenceOutcome,
+        counts: &mut HashMap<String, Instant>,
+    ) {
+        let (name, except) = match outcome.event {
+            // The store had lost the user.
+            Some(PresenceEvent::Joined) if due.is_announced => return,
+            Some(PresenceEvent::Joined) => ("presence:join", due.socket),
+            Some(PresenceEvent::Updated) => ("presence:update", None),
+            None => return,
+        };
+        let room = &due.change.room;
+        if self.is_large(room, outcome.count) {
+            note_count(counts, room);
+            return;
+        }
+        let user = (&*due.change.user, outcome.data.as_deref());
+        self.emit(events::present(name, room, user, outcome.version, except));
+    }
+
+    fn is_large(&self, room: &str, count: u64) -> bool {
+        let rule = parse_store_name(room).and_then(|(namespace, room)| {
+            let rule = self.rooms.rule(&namespace, &room)?;
+            Some(rule.max_members)
+        });
+        rule.is_some_and(|limit| count > limit)
+    }
+
+    fn emit(&self, command: Option<Command>) {
+        if let Some(command) = command {
+            self.metrics.presence_events_total.increment();
+            self.ingress.dispatch(command, Origin::Local);
+        }
+    }
+
+    /// Takes the departures that are due; returns when to look again.
+    async fn sweep(&self, counts: &mut HashMap<String, Instant>) -> Result<Duration, StoreError> {
+        let store = &self.rooms.store;
+        let swept = store.presence_sweep(&self.rooms.base, SWEEP_BATCH).await?;
+        for departure in &swept.departures {
+            let room = &departure.room;
+            if departure.count == 0 {
+                continue;
+            }
+            if self.is_large(room, departure.count) {
+                note_count(counts, room);
+            } else {
+                let user = &departure.user;
+                self.emit(events::departed(room, user, departure.version));
+            }
+        }
+        let next = swept.next.unwrap_or(SWEEP_INTERVAL);
+        Ok(next.clamp(Duration::from_millis(5), SWEEP_INTERVAL))
+    }
+
+    /// Emits the counts of large rooms that are due. Of all nodes, one emits the count of a room in each interval.
+    async fn count(&self, counts: &mut HashMap<String, Instant>) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let due = counts.iter().filter(|(_, due)| **due <= now);
+        let due: Vec<String> = due.map(|(room, _)| room.clone()).collect();
+        let (store, base) = (&self.rooms.store, &self.rooms.base);
+        for room in due {
+            let lease = format!("{base}:count:{room}");
+            let node = self.node.as_str();
+            if store.acquire_lease(&lease, node, COUNT_INTERVAL).await? {
+                let page = store.presence_page(base, &room, None, 0).await?;
+                self.emit(events::counted(&room, page.count, page.version));
+                counts.remove(&room);
+            } else {
+                // The count of the other node may be older than the last change here.
+                counts.insert(room, now + COUNT_INTERVAL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies all changes; returns whether the store has them.
+    async fn flush_all(&self) -> bool {
+        if !self.is_certain() {
+            return false;
+        }
+        let mut counts = HashMap::new();
+        loop {
+            match self.flush(&mut counts).await {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// A node is lost: its users leave, if no other node has them. They had time to return.
+    async fn remove(&self, node: NodeId) -> Result<(), StoreError> {
+        let (store, base) = (&self.rooms.store, &self.rooms.base);
+        let at_once = Duration::ZERO;
+        while store
+            .presence_remove_node(base, node.as_str(), at_once, REMOVAL_BATCH)
+            .await?
+            > 0
+        {}
+        Ok(())
+    }
+
+    fn record(&self) {
+        let members = self.rooms.members();
+        self.metrics.presence_members.set(members.len() as i64);
+        let pending = &self.metrics.presence_pending_changes;
+        pending.set(members.pending() as i64);
+    }
+}
+
+/// A large room has changed: its members receive a count soon.
+fn note_count(counts: &mut HashMap<String, Instant>, room: &str) {
+    if !counts.contains_key(room) {
+        counts.insert(room.to_owned(), Instant::now() + COUNT_INTERVAL);
+    }
+}

@@ -1,0 +1,104 @@
+//! The presence of a node, as its workers use it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::members::{LocalMembers, MemberKey};
+use super::rules::{PresenceRule, PresenceRules, base, store_name};
+use crate::config::PresenceConfig;
+use crate::model::{Namespace, Room, SocketId};
+use crate::store::{PresencePage, Store, StoreFuture};
+
+/// The rooms with presence: their rules, the users of this node, and what the store has. Shared by all threads.
+///
+/// Its lock is held for short, and only when a socket joins or leaves such a room.
+pub struct PresenceRooms {
+    pub(super) rules: PresenceRules,
+    pub(super) store: Arc<dyn Store>,
+    /// Prefix of the keys in the store.
+    pub(super) base: String,
+    members: Mutex<LocalMembers>,
+    pub(super) changed: Notify,
+    /// Notified when the store has some changes.
+    pub(super) flushed: Notify,
+}
+
+impl PresenceRooms {
+    /// Those of the configuration; `None` if it has none. `prefix` is `bus.channel_prefix`.
+    pub fn new(config: &PresenceConfig, store: Arc<dyn Store>, prefix: &str) -> Option<Arc<Self>> {
+        (!config.rooms.is_empty()).then(|| {
+            Arc::new(Self {
+                rules: PresenceRules::new(config),
+                store,
+                base: base(prefix),
+                members: Mutex::default(),
+                changed: Notify::new(),
+                flushed: Notify::new(),
+            })
+        })
+    }
+
+    /// The rule of a room; `None` if it has no presence.
+    pub fn rule(&self, namespace: &str, room: &str) -> Option<&PresenceRule> {
+        self.rules.find(namespace, room)
+    }
+
+    /// At most `limit` users of a room in the cluster, by name: those after `after`, or the first ones.
+    pub fn page(
+        &self,
+        namespace: &Namespace,
+        room: &Room,
+        after: Option<&str>,
+        limit: usize,
+    ) -> StoreFuture<PresencePage> {
+        let room = store_name(namespace, room);
+        self.store.presence_page(&self.base, &room, after, limit)
+    }
+
+    /// Waits until the store has the user of this node as it is, so that clients who have just joined find themselves.
+    pub async fn settled(&self, namespace: Namespace, room: Room, user: String) {
+        let key = key(&namespace, &room, &user);
+        loop {
+            // Before the look at the table, so that no change is missed.
+            let flushed = self.flushed.notified();
+            if !self.members().is_pending(&key) {
+                return;
+            }
+            flushed.await;
+        }
+    }
+
+    /// Sets the data of a user in a room, JSON; `false` if the user has no socket in the room on this node.
+    pub fn set_data(&self, namespace: &Namespace, room: &Room, user: &str, data: &str) -> bool {
+        let key = key(namespace, room, user);
+        let is_member = self.members().set_data(&key, data.into());
+        self.changed.notify_one();
+        is_member
+    }
+
+    pub(super) fn enter(&self, namespace: &Namespace, room: &Room, user: &str, socket: SocketId) {
+        if let Some(rule) = self.rule(namespace, room) {
+            let key = key(namespace, room, user);
+            self.members().enter(&key, socket, rule.leave_delay);
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn leave(&self, namespace: &Namespace, room: &Room, user: &str, socket: SocketId) {
+        self.members().leave(&key(namespace, room, user), socket);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn members(&self) -> MutexGuard<'_, LocalMembers> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(namespace: &Namespace, room: &Room, user: &str) -> MemberKey {
+    MemberKey {
+        namespace: namespace.clone(),
+        room: room.clone(),
+        user: user.into(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Which rooms have presence, and how.
+
+use std::time::Duration;
+
+use crate::config::{Pattern, PresenceConfig};
+use crate::model::{Namespace, Room};
+
+/// The settings of some rooms.
+#[derive(Debug, Clone)]
+pub struct PresenceRule {
+    namespaces: Pattern,
+    rooms: Pattern,
+    /// Number of users above which a room has counts instead of events about users.
+    pub max_members: u64,
+    pub leave_delay: Duration,
+    /// Size limit of a user's data in bytes of JSON; 0 = users have no data.
+    pub data_limit: usize,
+}
+
+/// The rules in order.
+#[derive(Debug, Clone)]
+pub(super) struct PresenceRules(Vec<PresenceRule>);
+
+impl PresenceRules {
+    pub(super) fn new(config: &PresenceConfig) -> Self {
+        let all = || Pattern::from("*");
+        let rules = config.rooms.iter().map(|entry| PresenceRule {
+            namespaces: entry.namespace.clone().unwrap_or_else(all),
+            rooms: entry.pattern.clone(),
+            max_members: entry.max_members.unwrap_or(100),
+            leave_delay: entry.leave_delay.unwrap_or(Duration::from_secs(3)),
+            data_limit: entry.data.unwrap_or(1024),
+        });
+        Self(rules.collect())
+    }
+
+    /// The first rule that matches.
+    pub(super) fn find(&self, namespace: &str, room: &str) -> Option<&PresenceRule> {
+        let mut rules = self.0.iter();
+        rules.find(|rule| rule.namespaces.matches(namespace) && rule.rooms.matches(room))
+    }
+
+    /// Whether a room of the namespace can have presence.
+    pub(super) fn concern(&self, namespace: &str) -> bool {
+        self.0.iter().any(|rule| rule.namespaces.matches(namespace))
+    }
+}
+
+/// Separates the namespace from the room in the name of a room in the store; no namespace contains it.
+const SEPARATOR: char = ',';
+
+/// The name of a room in the store.
+pub(super) fn store_name(namespace: &str, room: &str) -> String {
+    format!("{namespace}{SEPARATOR}{room}")
+}
+
+/// The room with this name in the store.
+pub(super) fn parse_store_name(name: &str) -> Option<(Namespace, Room)> {
+    let (namespace, room) = name.split_once(SEPARATOR)?;
+    Some((namespace.into(), room.into()))
+}
+
+/// The prefix of all keys of presence in the store: a hash tag, which puts them on one server of a Redis Cluster.
+pub(super) fn base(prefix: &str) -> String {
+    format!("{{{prefix}:presence}}")
+}
