@@ -17,7 +17,7 @@ pub struct RegisteredSocket {
 
 /// The JSON of a socket. Later versions may add members.
 #[derive(Serialize, Deserialize)]
-struct Encoded<'a> {
+struct SocketJson<'a> {
     namespace: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<std::borrow::Cow<'a, str>>,
@@ -27,7 +27,7 @@ struct Encoded<'a> {
 impl RegisteredSocket {
     /// The value of its field.
     pub(super) fn encode(&self) -> Bytes {
-        let encoded = Encoded {
+        let encoded = SocketJson {
             namespace: self.namespace.as_str().into(),
             user: self.user.as_deref().map(Into::into),
             connected_at: self.connected_at,
@@ -38,7 +38,7 @@ impl RegisteredSocket {
 
     /// Reads the value of a field; `None` if it has another format.
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        let encoded: Encoded<'_> = serde_json::from_slice(value).ok()?;
+        let encoded: SocketJson<'_> = serde_json::from_slice(value).ok()?;
         Some(Self {
             namespace: Namespace::from(&*encoded.namespace),
             user: encoded.user.map(std::borrow::Cow::into_owned),

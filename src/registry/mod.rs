@@ -1,5 +1,5 @@
 //! Who is connected to which node, kept in the store, so that the end of a node can be announced by another one
-//! (`docs/bus.md#registry`).
+//! (`docs/bus.md#the-registry`).
 //!
 //! On each worker an observer notes its sockets in a [`RegistryTable`], which is the truth. On the main thread,
 //! `writer.rs` copies changes into a hash of the node, and `lost_nodes.rs` finds nodes whose lease has expired. Of all

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use super::reloadable::ReloadableParts;
 use crate::app::webhook::LostDisconnects;
 use crate::broker::Directory;
-use crate::config::{AppConfig, AppKind, Config};
+use crate::config::{AppConfig, Config};
 use crate::model::NodeId;
 use crate::notices::{LostNotices, Notices};
 use crate::presence::{LostPresence, Presence};
@@ -50,7 +50,7 @@ impl RegistryPlan {
         if let Some(notices) = notices {
             listeners.push(Rc::new(NoticeListener(notices.lost())));
         }
-        if config.app.uses(AppKind::Webhook) {
+        if config.app.uses_webhook() {
             let webhooks = Arc::clone(&reloadable.webhooks);
             let disconnects = LostDisconnects::new(webhooks, &config.app.webhook, directory.node());
             listeners.push(Rc::new(WebhookListener {

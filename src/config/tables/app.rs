@@ -54,6 +54,11 @@ impl AppConfig {
         self.kind == kind || self.routes.iter().any(|route| route.app == kind)
     }
 
+    /// Whether any namespace of the node belongs to the app `webhook`.
+    pub fn uses_webhook(&self) -> bool {
+        self.uses(AppKind::Webhook)
+    }
+
     /// Whether the app `webhook` handles the sockets of this namespace.
     pub fn is_webhook(&self, namespace: &str) -> bool {
         let mut routes = self.routes.iter();
