@@ -4,10 +4,16 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use roomwire::cluster::dialect::native::{NativeMessage, sender_of};
+use roomwire::cluster::dialect::native::{NativeMessage, sender_of, stamp_of};
+use roomwire::model::Position;
 
 fuzz_target!(|message: &[u8]| {
+    if let Some(Ok(position)) = std::str::from_utf8(message).ok().map(str::parse::<Position>) {
+        assert_eq!(position.to_string().parse(), Ok(position));
+    }
     let message = Bytes::copy_from_slice(message);
+    // A malformed position is rejected, whatever else the message is.
+    let _ = stamp_of(&message);
     let Ok((sender, read)) = NativeMessage::decode(&message) else {
         return;
     };

@@ -19,6 +19,7 @@ pub(super) enum Answer {
     Rooms(RoomsAnswer),
     Users(UsersAnswer),
     Members(MembersAnswer),
+    History(HistoryAnswer),
     Info(InfoAnswer),
     Revoke(RevokeAnswer),
     /// An item of a batch that could not be executed.
@@ -56,6 +57,7 @@ any_of!(
     RoomsAnswer,
     UsersAnswer,
     MembersAnswer,
+    HistoryAnswer,
     InfoAnswer,
     RevokeAnswer,
     ErrorAnswer,
@@ -138,6 +140,32 @@ pub(super) struct ListedSocket {
     pub(super) connected_at: u64,
     /// The rooms that it has joined, without its own.
     pub(super) rooms: Vec<String>,
+}
+
+/// Events of a room, oldest first.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct HistoryAnswer {
+    pub(super) events: Vec<HistoryEvent>,
+    /// Events that were requested have been removed from the log: those between `after` and the first event, or older
+    /// ones than the first event.
+    pub(super) trimmed: bool,
+    /// Value of `after`, or without `after` of `before`, that reads on; `null` if the log has no more.
+    pub(super) next: Option<String>,
+}
+
+/// An event of a room.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HistoryEvent {
+    /// Its position.
+    pub(super) offset: String,
+    /// Its name.
+    pub(super) event: String,
+    /// Its arguments. A value `{"_placeholder":true,"num":N}` stands for attachment `N`.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub(super) args: Box<RawValue>,
+    /// Binary values as base64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) attachments: Vec<String>,
 }
 
 /// Rooms by name.

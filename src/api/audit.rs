@@ -41,6 +41,7 @@ fn target(request: &CheckedRequest) -> String {
             selected(selector)
         }
         CheckedRequest::Members(filter) => selected(&filter.selector),
+        CheckedRequest::History(filter) => format!("{} {}", filter.namespace, filter.room),
         CheckedRequest::Rooms(filter) => format!("{} {}*", filter.namespace, filter.prefix),
         CheckedRequest::Users(UsersFilter::Named { users, .. }) => users.join(","),
         CheckedRequest::Users(UsersFilter::Online(filter)) => format!("{}*", filter.prefix),

@@ -7,7 +7,8 @@ use super::keys::HeldKey;
 use super::state::Api;
 use crate::model::{Command, Emit, Room, Selector};
 use crate::verbs::{
-    CheckRules, CheckedCall, MembersFilter, RevocationTarget, RoomFilter, UsersFilter, VerbRequest,
+    CheckRules, CheckedCall, HistoryFilter, MembersFilter, RevocationTarget, RoomFilter,
+    UsersFilter, VerbRequest,
 };
 
 /// A request that will be executed.
@@ -25,6 +26,7 @@ pub(super) enum CheckedRequest {
     Rooms(RoomFilter),
     Users(UsersFilter),
     Members(MembersFilter),
+    History(HistoryFilter),
     Revoke(RevocationTarget, Option<SystemTime>),
     Info,
 }
@@ -61,6 +63,7 @@ pub(super) fn check(
         VerbRequest::Rooms(rooms) => CheckedRequest::Rooms(rooms.check()?),
         VerbRequest::Users(users) => CheckedRequest::Users(users.check()?),
         VerbRequest::Members(members) => CheckedRequest::Members(members.check()?),
+        VerbRequest::History(history) => CheckedRequest::History(history.check()?),
         VerbRequest::Revoke(revoke) => {
             let (target, expires) = revoke.check()?;
             CheckedRequest::Revoke(target, expires)
@@ -95,6 +98,7 @@ fn check_rooms(
         | CheckedRequest::ForceReconnect(selector)
         | CheckedRequest::Sockets(selector, _) => key.check_selector(selector),
         CheckedRequest::Members(filter) => key.check_selector(&filter.selector),
+        CheckedRequest::History(filter) => key.check_room(&filter.room),
         CheckedRequest::Users(UsersFilter::Named { users, .. }) => {
             let mut users = users.iter();
             users.try_for_each(|user| key.check_room(&user_room(user)))

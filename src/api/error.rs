@@ -49,6 +49,8 @@ codes! {
     RoomForbidden = "room_forbidden", FORBIDDEN;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND;
+    /// The room has no log.
+    NoLog = "no_log", NOT_FOUND;
     /// Verbs are requested by POST.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
     /// The body is larger than `api.max_body`.

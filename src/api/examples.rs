@@ -28,6 +28,7 @@ pub(super) fn request(verb: &str) -> Option<Value> {
         "rooms" => json!({"prefix": "team:", "limit": 100}),
         "users" => json!({"users": ["ada", "eve"]}),
         "members" => json!({"room": "team:7"}),
+        "history" => json!({"room": "team:7", "limit": 50}),
         "info" => json!({}),
         _ => return None,
     };
@@ -164,6 +165,7 @@ mod tests {
                 VerbRequest::Rooms(request) => request.check().err(),
                 VerbRequest::Users(request) => request.check().err(),
                 VerbRequest::Members(request) => request.check().err(),
+                VerbRequest::History(request) => request.check().err(),
                 VerbRequest::Revoke(request) => request.check().err(),
                 VerbRequest::Info(_) => None,
             };

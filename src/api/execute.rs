@@ -6,6 +6,7 @@ use super::answers::{Answer, DoneAnswer, EmitAnswer, RevokeAnswer};
 use super::call::call;
 use super::check::CheckedRequest;
 use super::error::{ApiCode, ApiError};
+use super::history::history;
 use super::keys::HeldKey;
 use super::query::{QUERY_TIME, combined};
 use super::reads;
@@ -57,6 +58,7 @@ pub(super) async fn execute(
         CheckedRequest::Revoke(target, until) => revoke(api, target, until).await,
         CheckedRequest::Sockets(selector, limit) => reads::sockets(api, key, selector, limit).await,
         CheckedRequest::Members(filter) => reads::members(api, key, filter).await,
+        CheckedRequest::History(filter) => history(api, filter).await,
         CheckedRequest::Rooms(filter) => reads::rooms(api, key, filter).await,
         CheckedRequest::Users(filter) => reads::users(api, key, filter).await,
         CheckedRequest::Info => reads::info(api).await,

@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod examples;
 mod execute;
+mod history;
 mod idempotency;
 mod keys;
 mod last_seen;

@@ -19,16 +19,16 @@ use utoipa::openapi::{
 };
 
 use super::answers::{
-    BatchAnswer, CallAnswer, DoneAnswer, EmitAnswer, InfoAnswer, MembersAnswer, RevokeAnswer,
-    RoomsAnswer, SocketsAnswer, UsersAnswer,
+    BatchAnswer, CallAnswer, DoneAnswer, EmitAnswer, HistoryAnswer, InfoAnswer, MembersAnswer,
+    RevokeAnswer, RoomsAnswer, SocketsAnswer, UsersAnswer,
 };
 use super::error::ErrorAnswer;
 use super::examples;
 use super::paths::PREFIX;
 use crate::verbs::{
     BatchRequest, CallRequest, CloseRoomRequest, DisconnectRequest, EmitRequest,
-    ForceReconnectRequest, InfoRequest, JoinRequest, LeaveRequest, MembersRequest, RevokeRequest,
-    RoomsRequest, SocketsRequest, UsersRequest,
+    ForceReconnectRequest, HistoryRequest, InfoRequest, JoinRequest, LeaveRequest, MembersRequest,
+    RevokeRequest, RoomsRequest, SocketsRequest, UsersRequest,
 };
 use crate::webhook::HookAnswer;
 use crate::webhook::schema::HookMessage;
@@ -45,7 +45,7 @@ const ERRORS: &[(&str, &str)] = &[
     ),
     ("401", "The key is missing, unknown or expired."),
     ("403", "The key does not allow the verb or a room."),
-    ("404", "There is no such verb."),
+    ("404", "There is no such verb, or the room has no log."),
     (
         "409",
         "The first request with this `Idempotency-Key` is still running.",
@@ -300,6 +300,11 @@ fn reads(document: DocumentBuilder) -> DocumentBuilder {
             "List users who are online, or look up users",
         )
         .verb::<MembersRequest<'_>, MembersAnswer>("members", "reads", "List the members of a room")
+        .verb::<HistoryRequest<'_>, HistoryAnswer>(
+            "history",
+            "reads",
+            "Read the events of a room that has a log",
+        )
         .verb::<InfoRequest, InfoAnswer>("info", "reads", "Describe the nodes of the cluster")
 }
 

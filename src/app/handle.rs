@@ -15,7 +15,8 @@ use actix::{Message, Recipient};
 use tokio::sync::oneshot;
 
 use super::effect::Effects;
-use crate::model::{Payload, Room, SocketId};
+use crate::history::Since;
+use crate::model::{Payload, Position, Room, SocketId};
 
 /// A join that is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,25 @@ pub struct JoinedRooms {
     pub rooms: Vec<Room>,
     /// The bus is down: for now, the socket only receives what is emitted on this node.
     pub degraded: bool,
+}
+
+/// A join that began with what was in the log of the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedSince {
+    pub joined: JoinedRooms,
+    /// `None` if the room has no log, or was not joined.
+    pub replayed: Option<LogReplay>,
+}
+
+/// What was sent to a socket from the log of a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogReplay {
+    /// The number of events.
+    pub events: u64,
+    /// Events between the requested position and the first event are missing.
+    pub gap: bool,
+    /// The position of the newest event of the log, as far as it was read; `None` if nothing was ever logged.
+    pub position: Option<Position>,
 }
 
 /// To a session: a request for one of its sockets.
@@ -48,6 +68,12 @@ pub enum SocketRequest {
     Join {
         rooms: Vec<Room>,
         reply: oneshot::Sender<JoinedRooms>,
+    },
+    /// Join a room, send what is in its log, and respond.
+    JoinSince {
+        room: Room,
+        since: Since,
+        reply: oneshot::Sender<JoinedSince>,
     },
     /// Send an event and respond with its ack.
     EmitWithAck {
@@ -132,6 +158,20 @@ impl SocketHandle {
     pub fn join(&self, rooms: Vec<Room>) -> impl Future<Output = Option<JoinedRooms>> + use<> {
         let (reply, joined) = oneshot::channel();
         self.request(SocketRequest::Join { rooms, reply });
+        async move { joined.await.ok() }
+    }
+
+    /// Joins a room and sends the client what is in its log, before newer events of the room; the future completes when
+    /// that is sent. The request is enqueued at once, whether or not the future is polled.
+    ///
+    /// The result is `None` if the socket is gone or not connected yet.
+    pub fn join_since(
+        &self,
+        room: Room,
+        since: Since,
+    ) -> impl Future<Output = Option<JoinedSince>> + use<> {
+        let (reply, joined) = oneshot::channel();
+        self.request(SocketRequest::JoinSince { room, since, reply });
         async move { joined.await.ok() }
     }
 

@@ -28,7 +28,9 @@ pub use context::{ClusterAccess, Event, Join, QueryResult, SocketAccess, SocketC
 pub use effect::{ConnectRejection, Effect, Effects};
 pub use error_ack::error_ack;
 pub use factory::AppFactory;
-pub use handle::{Capacity, JoinedRooms, SocketHandle, SocketMessage, SocketRequest};
+pub use handle::{
+    Capacity, JoinedRooms, JoinedSince, LogReplay, SocketHandle, SocketMessage, SocketRequest,
+};
 pub use outcome::{Deferred, Outcome};
 
 use crate::model::{Message, Payload, SocketEvent};

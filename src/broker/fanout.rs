@@ -26,6 +26,7 @@ pub(super) fn emit(
         lanes,
         acks,
         batch,
+        replays,
         ..
     } = state;
     let packet = ServerPacket::Event {
@@ -37,8 +38,15 @@ pub(super) fn emit(
     let mut slow = Vec::new();
     let mut dropped = 0;
     let mut acks_dropped = 0;
+    // Of a logged event, where a socket may have to receive older ones first.
+    let position = dispatch.position.filter(|_| !replays.is_empty());
     let request = dispatch.ack_id.zip(emit.ack.as_ref());
     rooms.select(&emit.to, |member| {
+        if let Some(position) = position
+            && replays.withholds(member.socket, emit, position, &dispatch.command)
+        {
+            return;
+        }
         let encode = |format| Packet::encode(format, &packet);
         match lanes.offer_encoded(member.lane, &mut encodings, encode) {
             Offered::Accepted => {

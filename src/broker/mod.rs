@@ -36,4 +36,4 @@ pub use joins::Joined;
 pub use lifecycle::Observer;
 pub use rooms::SocketKey;
 pub use shard::state::ShardLimits;
-pub use shard::{RoomHold, Shard};
+pub use shard::{Replay, RoomHold, Shard};

@@ -7,6 +7,7 @@
 mod hub;
 mod link;
 mod logs;
+mod member_logs;
 mod state;
 #[cfg(test)]
 mod tests;

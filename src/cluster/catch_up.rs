@@ -6,10 +6,9 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use log::warn;
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::node::Bridge;
-use super::sequencer::{PAGE, Sequencer, Step};
+use super::sequencer::{LogStep, PAGE, Sequencer};
 use super::subscriptions::RoomName;
 use crate::broker::messages::InterestChange;
 use crate::bus::link::Channel;
@@ -19,26 +18,9 @@ use crate::logging::Burst;
 use crate::model::{Command, Emit, Payload, Position, Selector};
 use crate::store::{StoreError, StoreFuture};
 
-/// Number of logs that are read at the same time.
-const CONCURRENT_READS: usize = 8;
 /// Pause before a read that failed is repeated, or while the shards are congested.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
-
-/// The order of logged events on a node whose configuration names rooms with logs.
-pub(super) struct CatchUp {
-    sequencer: Sequencer,
-    reads: Arc<Semaphore>,
-}
-
-impl Default for CatchUp {
-    fn default() -> Self {
-        Self {
-            sequencer: Sequencer::default(),
-            reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
-        }
-    }
-}
 
 impl Bridge {
     fn history(&self) -> Option<Arc<History>> {
@@ -56,7 +38,7 @@ impl Bridge {
             } = logged;
             return self.deliver_logged(emit, Some(stamp.position), is_own);
         }
-        self.catch_up.sequencer.receive(logged);
+        self.sequencer.receive(logged);
         self.take_steps(ctx);
     }
 
@@ -76,7 +58,7 @@ impl Bridge {
             .map(|(namespace, room)| LogName::of_room(namespace.clone(), room.clone()))
             .collect();
         if !logs.is_empty() {
-            self.catch_up.sequencer.subscribed(logs);
+            self.sequencer.subscribed(logs);
             self.take_steps(ctx);
         }
     }
@@ -113,8 +95,7 @@ impl Bridge {
         for name in vanished {
             if self.subscriber.rooms.workers(&name).is_empty() {
                 let (namespace, room) = name;
-                self.catch_up
-                    .sequencer
+                self.sequencer
                     .unsubscribed(&LogName::of_room(namespace, room));
             }
         }
@@ -125,7 +106,7 @@ impl Bridge {
         let Some(history) = self.history() else {
             return;
         };
-        let sequencer = &mut self.catch_up.sequencer;
+        let sequencer = &mut self.sequencer;
         let namespaces = history.rooms().broadcasts();
         let broadcasts = namespaces.map(|namespace| LogName::of_namespace(namespace.clone()));
         let new: Vec<LogName> = broadcasts.filter(|log| !sequencer.tracks(log)).collect();
@@ -136,18 +117,18 @@ impl Bridge {
 
     fn take_steps(&mut self, ctx: &mut Context<Self>) {
         let metrics = Arc::clone(self.directory.metrics());
-        for step in self.catch_up.sequencer.take_steps() {
+        for step in self.sequencer.take_steps() {
             match step {
-                Step::Deliver {
+                LogStep::Deliver {
                     emit,
                     position,
                     is_own,
                 } => self.deliver_logged(emit, Some(position), is_own),
-                Step::ReportGap { log, after, before } => {
+                LogStep::ReportGap { log, after, before } => {
                     metrics.room_log_gaps_total.increment();
                     self.deliver_logged(gap_event(log, after, before), None, true);
                 }
-                Step::Read { log, after } => {
+                LogStep::Read { log, after } => {
                     metrics.room_log_reads_total.increment();
                     let name = log.clone();
                     let request =
@@ -156,14 +137,14 @@ impl Bridge {
                         sequencer.page_read(&name, page)
                     });
                 }
-                Step::ReadTails(logs) => {
+                LogStep::ReadTails(logs) => {
                     let names = logs.clone();
                     let request = move |history: &History| history.logs().tails(&logs);
                     self.read(ctx, request, move |sequencer, tails| {
                         sequencer.tails_read(&names, &tails);
                     });
                 }
-                Step::CountDuplicate => metrics.room_log_duplicates_total.increment(),
+                LogStep::CountDuplicate => metrics.room_log_duplicates_total.increment(),
             }
         }
     }
@@ -179,7 +160,7 @@ impl Bridge {
             return;
         };
         let directory = Arc::clone(&self.directory);
-        let reads = Arc::clone(&self.catch_up.reads);
+        let reads = Arc::clone(&self.log_reads);
         let result = async move {
             let _permit = reads.acquire().await;
             loop {
@@ -194,7 +175,7 @@ impl Bridge {
             }
         };
         let applied = result.into_actor(self).map(|result, bridge, ctx| {
-            apply(&mut bridge.catch_up.sequencer, result);
+            apply(&mut bridge.sequencer, result);
             bridge.take_steps(ctx);
             bridge.receiver.send_dispatches();
         });

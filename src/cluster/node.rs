@@ -2,7 +2,7 @@
 //!
 //! A command of this node is encoded in each dialect and published. A message of the bus is decoded, dropped if this
 //! node published it, and otherwise dispatched to the shards it concerns, which never publish it again. Nothing local
-//! waits for the bus.
+//! waits for the bus, except logged events: this node too delivers them when the bus does (`catch_up`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use std::time::Duration;
 use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture,
 };
+use tokio::sync::Semaphore;
 
-use super::catch_up::CatchUp;
 use super::dialect::{Dialect, MemberState};
 use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
 use super::messages::{Forward, Leave, RouterAddresses};
 use super::publish::Publisher;
 use super::receive::{ForBridge, Receiver};
+use super::sequencer::Sequencer;
 use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
 use crate::broker::messages::weight;
@@ -34,6 +35,8 @@ use crate::model::{CommandObserver, NodeId, Random, Workers};
 
 /// Events handled before other tasks of the thread get their turn.
 const EVENTS_PER_TURN: usize = 256;
+/// Number of logs that are read at the same time.
+const CONCURRENT_READS: usize = 8;
 /// Pause between two attempts to take events while the shards are congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
@@ -61,7 +64,10 @@ pub struct Bridge {
     pub(super) publisher: Publisher,
     pub(super) receiver: Receiver,
     pub(super) subscriber: Subscriber,
-    pub(super) catch_up: CatchUp,
+    /// The order of logged events.
+    pub(super) sequencer: Sequencer,
+    /// Limits the logs that are read at the same time.
+    pub(super) log_reads: Arc<Semaphore>,
     membership: Membership,
 }
 
@@ -90,7 +96,8 @@ impl Bridge {
                 pending_dispatches: PendingDispatches::default(),
                 since: None,
             },
-            catch_up: CatchUp::default(),
+            sequencer: Sequencer::default(),
+            log_reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
             membership: Membership::new(parts.directory.node()),
             directory: parts.directory,
             health: parts.health,

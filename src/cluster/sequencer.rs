@@ -20,7 +20,7 @@ pub(super) const PAGE: usize = 100;
 
 /// What the owner of a [`Sequencer`] must do, in this order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LogStep {
     /// Deliver an event to the sockets of this node.
     Deliver {
         emit: Emit,
@@ -46,9 +46,9 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Sequencer {
     logs: HashMap<LogName, Tracked>,
-    held: VecDeque<Held>,
+    held: VecDeque<HeldEvent>,
     held_bytes: usize,
-    steps: Vec<Step>,
+    steps: Vec<LogStep>,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ struct Tracked {
     start: u64,
     /// The number of the last delivered event.
     last: u64,
-    phase: Phase,
+    phase: LogPhase,
     /// Read the log once more, because an event did not fit into the memory for held ones or the subscription was
     /// interrupted again.
     read_again: bool,
@@ -70,14 +70,14 @@ impl Tracked {
             epoch: None,
             start: 0,
             last: 0,
-            phase: Phase::Starting,
+            phase: LogPhase::Starting,
             read_again: false,
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum LogPhase {
     /// It is not known where the log ended when the first member joined.
     Starting,
     /// Events may have been missed: the end of the log is being read.
@@ -90,7 +90,7 @@ enum Phase {
 
 /// An event that waits for events before it.
 #[derive(Debug)]
-struct Held {
+struct HeldEvent {
     logged: LoggedEmit,
     logs: Logs,
 }
@@ -100,7 +100,7 @@ type Logs = SmallVec<[(LogName, u64); 1]>;
 
 impl Sequencer {
     /// What must be done now.
-    pub(super) fn take_steps(&mut self) -> Vec<Step> {
+    pub(super) fn take_steps(&mut self) -> Vec<LogStep> {
         std::mem::take(&mut self.steps)
     }
 
@@ -113,9 +113,9 @@ impl Sequencer {
                     entry.insert(Tracked::starting());
                 }
                 Entry::Occupied(mut entry) => match entry.get().phase {
-                    Phase::Following => entry.get_mut().phase = Phase::Checking,
+                    LogPhase::Following => entry.get_mut().phase = LogPhase::Checking,
                     // What is being read may be from before the interruption.
-                    Phase::Starting | Phase::Checking | Phase::Reading => {
+                    LogPhase::Starting | LogPhase::Checking | LogPhase::Reading => {
                         entry.get_mut().read_again = true;
                         continue;
                     }
@@ -124,7 +124,7 @@ impl Sequencer {
             unknown.push(name);
         }
         if !unknown.is_empty() {
-            self.steps.push(Step::ReadTails(unknown));
+            self.steps.push(LogStep::ReadTails(unknown));
         }
     }
 
@@ -156,13 +156,13 @@ impl Sequencer {
         }
         let must_wait = logs.iter().any(|(name, _)| self.is_blocked(name));
         if must_wait || self.misses_event(&logs, logged.stamp.position) {
-            self.hold(Held { logged, logs });
+            self.hold(HeldEvent { logged, logs });
         } else {
             self.deliver_live(logged, &logs);
         }
     }
 
-    /// Where logs end, as requested by [`Step::ReadTails`].
+    /// Where logs end, as requested by [`LogStep::ReadTails`].
     pub(super) fn tails_read(&mut self, names: &[LogName], tails: &Tails) {
         let mut interrupted = Vec::new();
         for (name, tail) in names.iter().zip(&tails.tails) {
@@ -171,8 +171,8 @@ impl Sequencer {
                 continue;
             };
             let is_newer = match log.phase {
-                Phase::Starting => {
-                    // Held events were published after the subscription.
+                LogPhase::Starting => {
+                    // HeldEvent events were published after the subscription.
                     log.epoch = tails.epoch;
                     log.start = *tail;
                     if let Some((epoch, prev)) = first_held {
@@ -183,33 +183,33 @@ impl Sequencer {
                     log.last = log.start;
                     false
                 }
-                Phase::Checking => {
+                LogPhase::Checking => {
                     tails.epoch.is_some() && log.epoch != tails.epoch || *tail > log.last
                 }
-                Phase::Reading | Phase::Following => continue,
+                LogPhase::Reading | LogPhase::Following => continue,
             };
             let again = std::mem::take(&mut log.read_again);
             if is_newer {
-                log.phase = Phase::Reading;
+                log.phase = LogPhase::Reading;
                 let (log, after) = (name.clone(), log.last);
-                self.steps.push(Step::Read { log, after });
+                self.steps.push(LogStep::Read { log, after });
             } else if again {
-                log.phase = Phase::Checking;
+                log.phase = LogPhase::Checking;
                 interrupted.push(name.clone());
             } else {
-                log.phase = Phase::Following;
+                log.phase = LogPhase::Following;
             }
         }
         if !interrupted.is_empty() {
-            self.steps.push(Step::ReadTails(interrupted));
+            self.steps.push(LogStep::ReadTails(interrupted));
         }
         self.drain();
     }
 
-    /// A part of a log, as requested by [`Step::Read`].
+    /// A part of a log, as requested by [`LogStep::Read`].
     pub(super) fn page_read(&mut self, name: &LogName, page: LogPage) {
         let reading = self.logs.get(name);
-        let Some(log) = reading.filter(|log| log.phase == Phase::Reading) else {
+        let Some(log) = reading.filter(|log| log.phase == LogPhase::Reading) else {
             return;
         };
         if let Some(epoch) = page.epoch
@@ -218,13 +218,13 @@ impl Sequencer {
             let first = page.events.first().map_or(page.tail + 1, |event| event.n);
             self.begin_epoch(name, epoch, first);
             let (log, after) = (name.clone(), 0);
-            return self.steps.push(Step::Read { log, after });
+            return self.steps.push(LogStep::Read { log, after });
         }
         if let (true, Some(epoch)) = (page.trimmed, page.epoch) {
             let after = Position { epoch, n: log.last };
             let n = page.events.first().map_or(page.tail + 1, |event| event.n);
             let (log, before) = (name.clone(), Position { epoch, n });
-            self.steps.push(Step::ReportGap { log, after, before });
+            self.steps.push(LogStep::ReportGap { log, after, before });
         }
         let is_last = page.events.len() < PAGE;
         let position = |n| page.epoch.map(|epoch| Position { epoch, n });
@@ -242,9 +242,9 @@ impl Sequencer {
         }
         if !is_last || std::mem::take(&mut log.read_again) {
             let (log, after) = (name.clone(), log.last);
-            return self.steps.push(Step::Read { log, after });
+            return self.steps.push(LogStep::Read { log, after });
         }
-        log.phase = Phase::Following;
+        log.phase = LogPhase::Following;
         self.drain();
     }
 
@@ -253,8 +253,8 @@ impl Sequencer {
         let Some(log) = self.logs.get(name) else {
             return false;
         };
-        let holds = |held: &Held| held.logs.iter().any(|(held, _)| held == name);
-        log.phase != Phase::Following || self.held.iter().any(holds)
+        let holds = |held: &HeldEvent| held.logs.iter().any(|(held, _)| held == name);
+        log.phase != LogPhase::Following || self.held.iter().any(holds)
     }
 
     /// Whether the event before this one was not delivered in one of its logs. That log is then read.
@@ -271,9 +271,9 @@ impl Sequencer {
                 continue;
             };
             misses = true;
-            log.phase = Phase::Reading;
+            log.phase = LogPhase::Reading;
             let (log, after) = (name.clone(), log.last);
-            self.steps.push(Step::Read { log, after });
+            self.steps.push(LogStep::Read { log, after });
         }
         misses
     }
@@ -284,7 +284,7 @@ impl Sequencer {
             return;
         };
         if let (Some(old), true) = (log.epoch, log.last > 0) {
-            self.steps.push(Step::ReportGap {
+            self.steps.push(LogStep::ReportGap {
                 log: name.clone(),
                 after: Position {
                     epoch: old,
@@ -296,7 +296,7 @@ impl Sequencer {
         (log.epoch, log.start, log.last) = (Some(epoch), 0, 0);
     }
 
-    fn hold(&mut self, held: Held) {
+    fn hold(&mut self, held: HeldEvent) {
         let size = held.logged.emit.payload.size();
         if self.held_bytes + size <= HELD_LIMIT || self.held.is_empty() {
             self.held_bytes += size;
@@ -306,10 +306,10 @@ impl Sequencer {
             let Some(log) = self.logs.get_mut(name) else {
                 continue;
             };
-            if log.phase == Phase::Following {
-                log.phase = Phase::Reading;
+            if log.phase == LogPhase::Following {
+                log.phase = LogPhase::Reading;
                 let (log, after) = (name.clone(), log.last);
-                self.steps.push(Step::Read { log, after });
+                self.steps.push(LogStep::Read { log, after });
             } else {
                 log.read_again = true;
             }
@@ -330,7 +330,7 @@ impl Sequencer {
         for held in std::mem::take(&mut self.held) {
             let waits = |(name, _): &(LogName, u64)| {
                 let log = self.logs.get(name);
-                blocked.contains(name) || log.is_some_and(|log| log.phase != Phase::Following)
+                blocked.contains(name) || log.is_some_and(|log| log.phase != LogPhase::Following)
             };
             let must_wait = held.logs.iter().any(waits);
             if must_wait || self.misses_event(&held.logs, held.logged.stamp.position) {
@@ -368,7 +368,7 @@ impl Sequencer {
         }
         if stale > 0 {
             if fresh == 0 {
-                return self.steps.push(Step::CountDuplicate);
+                return self.steps.push(LogStep::CountDuplicate);
             }
             emit.to.rooms = rooms.into();
             emit.to.except.extend(received);
@@ -402,7 +402,7 @@ impl Sequencer {
     }
 
     fn deliver(&mut self, emit: Emit, position: Position, is_own: bool) {
-        self.steps.push(Step::Deliver {
+        self.steps.push(LogStep::Deliver {
             emit,
             position,
             is_own,
@@ -440,7 +440,7 @@ mod tests {
         delivered: Vec<String>,
         duplicates: usize,
         /// Reads that the server has not responded to.
-        reads: VecDeque<Step>,
+        reads: VecDeque<LogStep>,
         clock: u64,
         length: u32,
     }
@@ -511,7 +511,7 @@ mod tests {
         fn take(&mut self) {
             for step in self.sequencer.take_steps() {
                 match step {
-                    Step::Deliver { emit, .. } => {
+                    LogStep::Deliver { emit, .. } => {
                         let rooms: Vec<&str> = emit.to.rooms.iter().map(|room| &**room).collect();
                         let except: Vec<&str> = emit.to.except.iter().map(|room| &**room).collect();
                         let without = match except.is_empty() {
@@ -527,11 +527,11 @@ mod tests {
                         self.delivered
                             .push(format!("{}{without}:{number}", rooms.join(",")));
                     }
-                    Step::ReportGap { log, .. } => {
+                    LogStep::ReportGap { log, .. } => {
                         let room = log.room.map(|room| room.to_string()).unwrap_or_default();
                         self.delivered.push(format!("{room}:gap"));
                     }
-                    Step::CountDuplicate => self.duplicates += 1,
+                    LogStep::CountDuplicate => self.duplicates += 1,
                     read => self.reads.push_back(read),
                 }
             }
@@ -541,11 +541,11 @@ mod tests {
         fn respond(&mut self) {
             while let Some(read) = self.reads.pop_front() {
                 match read {
-                    Step::Read { log, after } => {
+                    LogStep::Read { log, after } => {
                         let page = self.table.read(&log, after, None, PAGE);
                         self.sequencer.page_read(&log, page);
                     }
-                    Step::ReadTails(logs) => {
+                    LogStep::ReadTails(logs) => {
                         let tails = self.table.tails(&logs);
                         self.sequencer.tails_read(&logs, &tails);
                     }

@@ -12,6 +12,7 @@ mod memory;
 mod name;
 mod page;
 mod reader;
+mod since;
 mod stamp;
 mod table;
 
@@ -23,6 +24,7 @@ pub use memory::MemoryRoomLogs;
 pub use name::LogName;
 pub use page::{LogPage, Logged, LoggedEvent, Page, Tails};
 pub use reader::{LogReader, RoomLogs};
+pub use since::{InvalidSince, MAX_LAST, Since};
 pub use stamp::{BROADCAST, POSITION_TAG, Stamp};
 pub use table::LogTable;
 

@@ -210,6 +210,7 @@ labels! {
         EventForbidden = "event_forbidden",
         TooManyEvents = "too_many_events",
         MembersForbidden = "members_forbidden",
+        HistoryForbidden = "history_forbidden",
         /// The backend rejected it, or could not decide; the client receives a code of the backend.
         Backend = "backend",
     ;

@@ -16,11 +16,19 @@ pub enum RoomAction {
     Ask,
     /// Read who is a member.
     Members,
+    /// Receive earlier events.
+    History,
 }
 
 impl RoomAction {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Join, Self::Emit, Self::Ask, Self::Members];
+    pub const ALL: [Self; 5] = [
+        Self::Join,
+        Self::Emit,
+        Self::Ask,
+        Self::Members,
+        Self::History,
+    ];
 
     /// Its name in grants, tokens and on the command line.
     pub fn name(self) -> &'static str {
@@ -29,6 +37,7 @@ impl RoomAction {
             Self::Emit => "emit",
             Self::Ask => "ask",
             Self::Members => "members",
+            Self::History => "history",
         }
     }
 
@@ -39,6 +48,7 @@ impl RoomAction {
             Self::Emit => Actions::EMIT,
             Self::Ask => Actions::ASK,
             Self::Members => Actions::MEMBERS,
+            Self::History => Actions::HISTORY,
         }
     }
 
@@ -49,6 +59,7 @@ impl RoomAction {
             Self::Emit => &rule.publish,
             Self::Ask => &rule.ask,
             Self::Members => &rule.members,
+            Self::History => &rule.history,
         }
     }
 
@@ -179,6 +190,7 @@ mod tests {
             publish: policy(publish),
             ask: policy(publish),
             members: policy("members"),
+            history: policy("members"),
             events: None,
             max_members: None,
             rate: None,

@@ -88,6 +88,7 @@ mod tests {
             publish: RoomPolicy::parse(publish).unwrap(),
             ask: RoomPolicy::nobody(),
             members: RoomPolicy::nobody(),
+            history: RoomPolicy::nobody(),
             events: None,
             max_members: None,
             rate: None,

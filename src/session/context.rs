@@ -112,9 +112,9 @@ fn emit_with_ack(
 }
 
 /// Reports whether the lane of a session is within its limit.
-struct LaneCapacity {
-    shard: Rc<Shard>,
-    lane: LaneId,
+pub(super) struct LaneCapacity {
+    pub(super) shard: Rc<Shard>,
+    pub(super) lane: LaneId,
 }
 
 impl Capacity for LaneCapacity {

@@ -28,7 +28,11 @@ impl Handler<SocketMessage> for Session {
         {
             // The CONNECT response must be sent first. It may depend on a future that awaits the join, so the join
             // fails.
-            if !matches!(request, SocketRequest::Join { .. }) {
+            let joins = matches!(
+                request,
+                SocketRequest::Join { .. } | SocketRequest::JoinSince { .. }
+            );
+            if !joins {
                 socket.by_handle().early.push(request);
             }
             return;
@@ -72,6 +76,9 @@ impl Session {
                 }
             }
             SocketRequest::Join { rooms, reply } => self.join(key, rooms, reply, ctx),
+            SocketRequest::JoinSince { room, since, reply } => {
+                self.join_since(key, room, since, reply, ctx);
+            }
             SocketRequest::EmitWithAck { payload, reply } => {
                 self.emit_with_ack(slot, &payload, reply);
             }

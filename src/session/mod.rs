@@ -35,6 +35,7 @@ mod posts;
 mod rates;
 mod receive;
 mod refresh;
+mod replay;
 mod revoked;
 mod settings;
 mod slow_client;

@@ -9,6 +9,7 @@ mod bounds;
 mod changes;
 mod earlier_joins;
 mod event;
+mod history;
 mod name;
 mod parse;
 mod problem;
@@ -26,6 +27,7 @@ pub use changes::{
 };
 pub use earlier_joins::EarlierJoins;
 pub use event::{AcksWanted, CallRequest, CheckedCall, MAX_CALL_TIME, ack_payload};
+pub use history::{HistoryFilter, HistoryRange, HistoryRequest};
 pub use name::Name;
 pub use parse::parse;
 pub use problem::{Code, VerbError};

@@ -216,7 +216,7 @@ impl MembersRequest<'_> {
     }
 }
 
-fn limit(limit: Option<u32>, least: u32) -> Result<u32, VerbError> {
+pub(super) fn limit(limit: Option<u32>, least: u32) -> Result<u32, VerbError> {
     let limit = limit.unwrap_or(DEFAULT_LISTED);
     if (least..=MAX_LISTED).contains(&limit) {
         return Ok(limit);

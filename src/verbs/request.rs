@@ -10,6 +10,7 @@ use super::changes::{
     LeaveRequest,
 };
 use super::event::CallRequest;
+use super::history::HistoryRequest;
 use super::parse::{self, parse};
 use super::problem::{Code, VerbError};
 use super::reads::{InfoRequest, MembersRequest, RoomsRequest, SocketsRequest, UsersRequest};
@@ -93,6 +94,8 @@ verbs! {
     #[serde(borrow)]
     "members" => Members(MembersRequest<'a>),
     #[serde(borrow)]
+    "history" => History(HistoryRequest<'a>),
+    #[serde(borrow)]
     "revoke" => Revoke(RevokeRequest<'a>),
     "info" => Info(InfoRequest),
 }
@@ -152,7 +155,7 @@ mod tests {
             let body = match *verb {
                 "emit" | "call" => r#"{"everybody":true,"event":"e"}"#,
                 "join" | "leave" => r#"{"everybody":true,"rooms":["r"]}"#,
-                "close_room" | "members" => r#"{"room":"r"}"#,
+                "close_room" | "members" | "history" => r#"{"room":"r"}"#,
                 "disconnect" | "force_reconnect" | "sockets" => r#"{"everybody":true}"#,
                 "revoke" => r#"{"user":"ada"}"#,
                 _ => "{}",

@@ -29,8 +29,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "rules", "upstream", "webhook", "verbs", "auth", "presence", "limits", "config",
-            "model", "metrics", "store", "logging",
+            "rules", "upstream", "webhook", "verbs", "auth", "presence", "limits", "history",
+            "config", "model", "metrics", "store", "logging",
         ],
     ),
     // Of the app, its gates alone.
@@ -54,8 +54,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "protocol", "app", "auth", "broker", "outbox", "limits", "config", "model", "metrics",
-            "logging",
+            "protocol", "app", "auth", "broker", "outbox", "limits", "history", "store", "config",
+            "model", "metrics", "logging",
         ],
     ),
     ("store", &["model"]),
@@ -77,7 +77,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cluster",
         &[
-            "bus", "broker", "history", "model", "health", "metrics", "config", "tls", "logging",
+            "bus", "broker", "history", "store", "model", "health", "metrics", "config", "tls",
+            "logging",
         ],
     ),
     (
@@ -119,6 +120,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "verbs",
             "webhook",
             "broker",
+            "history",
             "transport",
             "presence",
             "limits",

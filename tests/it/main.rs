@@ -39,6 +39,7 @@ mod health;
 mod health_verb;
 mod history;
 mod history_cluster;
+mod history_replay;
 mod http_deadlines;
 mod idempotency;
 mod identities;

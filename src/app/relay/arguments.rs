@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use super::rejection::{Code, RelayRejection};
+use crate::history::Since;
 use crate::model::elements::decode_string;
 use crate::model::{Payload, Room};
 
@@ -65,16 +68,49 @@ impl<'a> Arguments<'a> {
         self.third
     }
 
-    /// The room token after the room, if there is one.
-    pub(super) fn token(&self) -> Result<Option<Cow<'a, str>>, RelayRejection> {
-        match self.third {
-            None | Some("null") => Ok(None),
-            Some(token) => decode_string(token).map(Some).ok_or_else(|| {
-                let message = "the second argument must be a room token";
-                RelayRejection::new(Code::BadRequest, message)
-            }),
+    /// The options of a join after the room: a room token, or an object.
+    pub(super) fn join_options(&self) -> Result<JoinOptions<'a>, RelayRejection> {
+        let Some(third) = self.third.filter(|third| *third != "null") else {
+            return Ok(JoinOptions::default());
+        };
+        if let Some(token) = decode_string(third) {
+            return Ok(JoinOptions {
+                token: Some(token),
+                since: None,
+            });
         }
+        let rejected = |problem: String| {
+            let message = format!(
+                "the second argument must be a room token or an object with `token` and `since`: {problem}"
+            );
+            RelayRejection::new(Code::BadRequest, message)
+        };
+        let options: JoinObject<'_> =
+            serde_json::from_str(third).map_err(|error| rejected(error.to_string()))?;
+        let since = options.since.map(|since| since.parse::<Since>());
+        let since = since.transpose();
+        Ok(JoinOptions {
+            token: options.token,
+            since: since.map_err(|error| rejected(format!("`since` {error}")))?,
+        })
     }
+}
+
+/// What a client can request with a join.
+#[derive(Debug, Default)]
+pub(super) struct JoinOptions<'a> {
+    pub(super) token: Option<Cow<'a, str>>,
+    /// From where the log of the room is replayed.
+    pub(super) since: Option<Since>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinObject<'a> {
+    #[serde(borrow, default)]
+    token: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    since: Option<Cow<'a, str>>,
 }
 
 /// The name of an event; with a lone surrogate, which JavaScript allows, the JSON literal.

@@ -1,5 +1,6 @@
 //! `roomwire:join`: acknowledged when the bus delivers to the room.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,11 +8,15 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::Relay;
-use super::arguments::Arguments;
+use super::arguments::{Arguments, JoinOptions};
 use super::permission::{Permission, Requested, check_reserved};
 use super::rejection::{Code, RelayRejection, ack};
 use super::room_permissions::RoomPermissions;
-use crate::app::{ClusterAccess, Effect, Effects, Join, JoinedRooms, Outcome, SocketContext};
+use crate::app::{
+    ClusterAccess, Effect, Effects, Join, JoinedRooms, JoinedSince, LogReplay, Outcome,
+    SocketContext, SocketHandle,
+};
+use crate::history::Since;
 use crate::model::{Actions, Identity, Query, QueryAnswer, Room, Selector};
 use crate::rules::{RoomAction, RoomToken, RoomTokenRejection};
 
@@ -25,8 +30,42 @@ struct PendingJoin {
     token: Presented,
     /// The maximum number of members, and what counts them.
     limit: Option<(u64, Query, Rc<dyn ClusterAccess>)>,
+    /// From where the log of the room is replayed.
+    since: Option<Since>,
     identity: Option<Rc<Identity>>,
     permissions: Option<RoomPermissions>,
+}
+
+/// What a client learns about the replay of a log.
+struct ReplayReport(Option<LogReplay>);
+
+impl ReplayReport {
+    /// Adds `replayed`, `gap` and `offset` to the ack of a join. Of a room without a log, everything may be missing.
+    fn add_to(&self, acknowledged: &mut Value) {
+        let replayed = self.0.unwrap_or_else(|| LogReplay {
+            gap: true,
+            ..LogReplay::default()
+        });
+        acknowledged["replayed"] = replayed.events.into();
+        acknowledged["gap"] = replayed.gap.into();
+        if let Some(position) = replayed.position {
+            acknowledged["offset"] = position.to_string().into();
+        }
+    }
+}
+
+/// Joins a room, with a replay of its log if the client requested that; `None` if the socket is gone.
+async fn joined(
+    handle: &SocketHandle,
+    room: Room,
+    since: Option<Since>,
+) -> Option<(JoinedRooms, Option<ReplayReport>)> {
+    let Some(since) = since else {
+        let joined = handle.join(vec![room]).await?;
+        return Some((joined, None));
+    };
+    let JoinedSince { joined, replayed } = handle.join_since(room, since).await?;
+    Some((joined, Some(ReplayReport(replayed))))
 }
 
 /// The room token of a join.
@@ -53,7 +92,8 @@ impl Relay {
             // They ended with a membership that a backend ended.
             permissions.remove(&room);
         }
-        let token = self.presented(context, arguments, &room, permissions)?;
+        let JoinOptions { token, since } = arguments.join_options()?;
+        let token = self.presented(context, token, &room, permissions)?;
         let requested = Requested {
             action: RoomAction::Join,
             room: &room,
@@ -66,7 +106,10 @@ impl Relay {
             limit = rule.max_members;
             Ok(())
         })?;
-        let acknowledge = self.acknowledgement(context);
+        let permission = match since {
+            Some(_) => permission.and(self.permit_history(context, &requested)?),
+            None => permission,
+        };
         let pending = PendingJoin {
             limit: limit
                 .filter(|_| !context.access.is_in(&room))
@@ -74,40 +117,58 @@ impl Relay {
             room,
             permission,
             token,
+            since,
             identity: context.identity.cloned(),
             permissions: permissions.cloned(),
         };
-        if pending.is_complete() {
-            pending.note_token();
-            return Ok(match context.access.join(vec![pending.room]) {
-                Join::Complete(joined) => [acknowledge(joined)].into(),
-                Join::Pending(joined) => {
-                    Outcome::later(async move { [acknowledge(joined.await)].into() })
-                }
-            });
+        if !pending.is_complete() {
+            return Ok(self.join_later(context, pending));
         }
+        pending.note_token();
+        let acknowledge = self.acknowledgement(context);
+        Ok(match context.access.join(vec![pending.room]) {
+            Join::Complete(joined) => [acknowledge(joined, None)].into(),
+            Join::Pending(joined) => {
+                Outcome::later(async move { [acknowledge(joined.await, None)].into() })
+            }
+        })
+    }
+
+    /// Joins when everything is decided.
+    fn join_later(&self, context: &SocketContext<'_>, pending: PendingJoin) -> Outcome {
+        let acknowledge = self.acknowledgement(context);
         let handle = context.access.handle();
         let (relay, socket) = (self.clone(), context.socket);
-        Ok(Outcome::later(async move {
+        Outcome::later(async move {
             match pending.complete().await {
                 Err(rejection) => [relay.rejected(socket, &rejection)].into(),
-                Ok(room) => match handle.join(vec![room]).await {
-                    Some(joined) => [acknowledge(joined)].into(),
+                Ok((room, since)) => match joined(&handle, room, since).await {
+                    Some((joined, report)) => [acknowledge(joined, report)].into(),
                     None => Effects::new(),
                 },
             }
-        }))
+        })
+    }
+
+    /// Whether the client may receive earlier events of a room that it joins.
+    fn permit_history(
+        &self,
+        context: &SocketContext<'_>,
+        join: &Requested<'_>,
+    ) -> Result<Permission, RelayRejection> {
+        let action = RoomAction::History;
+        self.permit(context, &Requested { action, ..*join }, |_| Ok(()))
     }
 
     /// The room token that the client presents.
     fn presented(
         &self,
         context: &SocketContext<'_>,
-        arguments: &Arguments<'_>,
+        token: Option<Cow<'_, str>>,
         room: &Room,
         permissions: Option<&RoomPermissions>,
     ) -> Result<Presented, RelayRejection> {
-        let Some(token) = arguments.token()? else {
+        let Some(token) = token else {
             return Ok(Presented::Nothing);
         };
         let Some(verifier) = &self.parts.room_tokens else {
@@ -131,10 +192,10 @@ impl Relay {
     fn acknowledgement(
         &self,
         context: &SocketContext<'_>,
-    ) -> impl FnOnce(JoinedRooms) -> Effect + use<> {
+    ) -> impl FnOnce(JoinedRooms, Option<ReplayReport>) -> Effect + use<> {
         let (socket, node, transport) = (context.socket, context.node, context.transport);
         let metrics = self.parts.metrics.clone();
-        move |joined: JoinedRooms| {
+        move |joined: JoinedRooms, report: Option<ReplayReport>| {
             // A room beyond the limit was left out, counted and logged by the broker.
             let Some(room) = joined.rooms.first() else {
                 let message = "the socket is in socket.max_rooms rooms";
@@ -148,6 +209,9 @@ impl Relay {
             });
             if joined.degraded {
                 acknowledged["degraded"] = Value::Bool(true);
+            }
+            if let Some(report) = report {
+                report.add_to(&mut acknowledged);
             }
             ack(&acknowledged)
         }
@@ -167,7 +231,8 @@ impl Presented {
 
 impl PendingJoin {
     fn is_complete(&self) -> bool {
-        matches!(self.permission, Permission::Granted)
+        self.since.is_none()
+            && matches!(self.permission, Permission::Granted)
             && !matches!(self.token, Presented::Pending(_))
             && self.limit.is_none()
     }
@@ -180,8 +245,8 @@ impl PendingJoin {
         }
     }
 
-    /// Waits for what is left; returns the room to join.
-    async fn complete(mut self) -> Result<Room, RelayRejection> {
+    /// Waits for what is left; returns the room to join, and from where its log is replayed.
+    async fn complete(mut self) -> Result<(Room, Option<Since>), RelayRejection> {
         if let Presented::Pending(verified) = self.token {
             let actions = verified
                 .await?
@@ -198,7 +263,7 @@ impl PendingJoin {
             check_count(&counted.sum, limit, &self.room)?;
         }
         self.note_token();
-        Ok(self.room)
+        Ok((self.room, self.since))
     }
 }
 

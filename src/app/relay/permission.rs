@@ -27,6 +27,19 @@ pub(super) struct Requested<'a> {
     pub(super) token: Actions,
 }
 
+impl Permission {
+    /// Granted if both are.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Granted, permission) | (permission, Self::Granted) => permission,
+            (Self::Pending(first), Self::Pending(second)) => Self::Pending(Box::pin(async move {
+                first.await?;
+                second.await
+            })),
+        }
+    }
+}
+
 impl Relay {
     /// Decides about a request by the rules; `check` then sees the rule that applies.
     pub(super) fn permit(
@@ -42,7 +55,8 @@ impl Relay {
             room,
             is_user_room: user_of(context, room).is_some(),
             identity: context.identity.map(|identity| &**identity),
-            is_member: &|| context.access.is_in(room),
+            // Earlier events are requested with a join: the client becomes a member.
+            is_member: &|| action == RoomAction::History || context.access.is_in(room),
             token: &|| requested.token,
         };
         let decision = request.decide(&rules).ok_or_else(|| {
@@ -177,6 +191,7 @@ fn forbidden(action: RoomAction, room: &Room, rule: &RoomRule) -> RelayRejection
         RoomAction::Join => "join",
         RoomAction::Emit | RoomAction::Ask => "emit to",
         RoomAction::Members => "read the members of",
+        RoomAction::History => "receive earlier events of",
     };
     let message = if policy.to_string() == "members" {
         format!("only members {verb} `{room}` (app.relay)")
@@ -193,5 +208,6 @@ fn forbidden_code(action: RoomAction) -> Code {
         RoomAction::Join => Code::JoinForbidden,
         RoomAction::Emit | RoomAction::Ask => Code::PublishForbidden,
         RoomAction::Members => Code::MembersForbidden,
+        RoomAction::History => Code::HistoryForbidden,
     }
 }

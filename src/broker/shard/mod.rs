@@ -7,6 +7,8 @@ mod calls;
 mod dispatch;
 mod holds;
 mod queries;
+mod replay;
+mod replays;
 pub mod state;
 
 use std::cell::{RefCell, RefMut};
@@ -19,6 +21,7 @@ use actix::Recipient;
 use tokio::sync::oneshot;
 
 pub use self::holds::RoomHold;
+pub use self::replay::Replay;
 use self::state::{ShardLimits, State};
 use super::directory::Directory;
 use super::fanout;
@@ -171,6 +174,12 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         state.leave(key, rooms);
         self.report_changes(state);
+    }
+
+    /// The namespace of a socket.
+    pub fn namespace_of(&self, key: SocketKey) -> Option<Namespace> {
+        let identity = self.state.borrow().rooms.identity(key);
+        identity.map(|(_, namespace)| namespace)
     }
 
     /// The rooms that a socket has joined.

@@ -4,6 +4,7 @@ use actix::Recipient;
 use hashbrown::HashMap;
 use log::warn;
 
+use super::replays::Replays;
 use crate::broker::acks::Acks;
 use crate::broker::batch::Batch;
 use crate::broker::calls::Calls;
@@ -47,6 +48,8 @@ pub struct State {
     pub changes: Vec<RoomChange>,
     /// Rooms that sockets will join soon, with the number of those sockets.
     pub holds: HashMap<(Namespace, Room), u32>,
+    /// Logged events that are being replayed to single sockets.
+    pub replays: Replays,
     /// Whether the sockets have an observer.
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
@@ -73,6 +76,7 @@ impl State {
             batch: Batch::default(),
             changes: Vec::new(),
             holds: HashMap::new(),
+            replays: Replays::default(),
             observed: false,
             events: Vec::new(),
             notifying: false,
@@ -146,6 +150,7 @@ impl State {
             self.record(key, SocketChange::Disconnected { reason });
         }
         self.acks.forget(key);
+        self.replays.forget(key);
         self.rooms.unregister(key, &mut self.changes);
     }
 

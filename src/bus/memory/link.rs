@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::hub::Hub;
-use super::logs::MemberLogs;
+use super::member_logs::MemberLogs;
 use super::state::MemberId;
 use crate::bus::link::{Channel, Link, LinkEvents, Outgoing, Receivers};
 use crate::history::LogReader;

@@ -4,12 +4,9 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
-use super::hub::Hub;
-use super::state::MemberId;
 use crate::bus::link::{LogAppend, Outgoing};
-use crate::history::{LogName, LogReader, LogTable, Page, Tails};
+use crate::history::LogTable;
 use crate::model::{Epoch, Random};
-use crate::store::{StoreError, StoreFuture};
 
 /// Bytes that the logs of a hub occupy at most.
 const LIMIT: usize = 256 * 1024 * 1024;
@@ -48,6 +45,11 @@ impl HubLogs {
         }
     }
 
+    /// The logs.
+    pub(super) fn table(&self) -> &LogTable<Bytes> {
+        &self.table
+    }
+
     /// Loses all logs, as a server that lost its data.
     pub(super) fn lose(&mut self) {
         self.epochs += 1;
@@ -78,47 +80,5 @@ impl HubLogs {
             log: None,
         };
         channels.map(message).collect()
-    }
-}
-
-/// Access of a member to the logs of its hub.
-pub(super) struct MemberLogs {
-    pub(super) hub: Hub,
-    pub(super) member: MemberId,
-}
-
-impl MemberLogs {
-    fn access<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&LogTable<Bytes>) -> T,
-    ) -> StoreFuture<T> {
-        let result = self.hub.with_logs(self.member, |logs| read(&logs.table));
-        let result = result.ok_or_else(|| StoreError("disconnected".to_owned()));
-        Box::pin(std::future::ready(result))
-    }
-}
-
-impl LogReader<Bytes> for MemberLogs {
-    fn read(
-        &self,
-        log: &LogName,
-        after: u64,
-        until: Option<u64>,
-        limit: usize,
-    ) -> StoreFuture<Page<Bytes>> {
-        self.access(|table| table.read(log, after, until, limit))
-    }
-
-    fn read_back(
-        &self,
-        log: &LogName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> StoreFuture<Page<Bytes>> {
-        self.access(|table| table.read_back(log, before, limit))
-    }
-
-    fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
-        self.access(|table| table.tails(logs))
     }
 }

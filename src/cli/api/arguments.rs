@@ -31,6 +31,8 @@ pub enum ApiVerb {
     Users(UsersArgs),
     /// List the members of a room by user
     Members(MembersArgs),
+    /// Read the events of a room that has a log
+    History(HistoryArgs),
     /// Describe the nodes of the cluster
     Info(InfoArgs),
     /// Revoke a token, the tokens of a user, or a session
@@ -229,6 +231,26 @@ pub struct MembersArgs {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct HistoryArgs {
+    /// The room
+    pub room: String,
+    /// Only events after this position; without it, the newest events
+    #[arg(long, value_name = "POSITION", conflicts_with = "before")]
+    pub after: Option<String>,
+    /// Only events before this position
+    #[arg(long, value_name = "POSITION")]
+    pub before: Option<String>,
+    /// Maximum number of events, up to 1000
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<u32>,
+    /// The namespace, `/` if absent
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub options: ApiOptions,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct InfoArgs {
     #[command(flatten)]
     pub options: ApiOptions,
@@ -270,6 +292,7 @@ impl ApiVerb {
             Self::Rooms(_) => "rooms",
             Self::Users(_) => "users",
             Self::Members(_) => "members",
+            Self::History(_) => "history",
             Self::Info(_) => "info",
             Self::Revoke(_) => "revoke",
         }
@@ -287,6 +310,7 @@ impl ApiVerb {
             Self::Rooms(args) => &args.options,
             Self::Users(args) => &args.options,
             Self::Members(args) => &args.options,
+            Self::History(args) => &args.options,
             Self::Info(args) => &args.options,
             Self::Revoke(args) => &args.options,
         }

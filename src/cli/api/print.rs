@@ -25,6 +25,7 @@ pub(super) fn lines(verb: &ApiVerb, answer: &Value) -> Vec<String> {
             with_next(table(&head, rows.collect()), answer)
         }
         ApiVerb::Members(_) => members(answer),
+        ApiVerb::History(args) => history(answer, args.after.is_some()),
         ApiVerb::Info(_) => {
             let columns = ["node", "version", "sessions", "sockets", "rooms"];
             let head = ["NODE", "VERSION", "SESSIONS", "SOCKETS", "ROOMS"];
@@ -105,6 +106,24 @@ fn users_present(answer: &Value) -> Vec<String> {
     let total = answer["total"].as_u64().unwrap_or_default();
     lines.push(format!("{} in total", count(total, "user")));
     with_next(lines, answer)
+}
+
+/// One event a line, and how to read on.
+fn history(answer: &Value, forward: bool) -> Vec<String> {
+    let events = list(&answer["events"]).iter();
+    let events = events.map(|event| {
+        let [offset, name] = ["offset", "event"].map(|field| text(&event[field]));
+        format!("{offset} {name} {}", event["args"])
+    });
+    let mut lines: Vec<String> = events.collect();
+    if answer["trimmed"].as_bool() == Some(true) {
+        lines.insert(0, "older events were removed from the log".to_owned());
+    }
+    if let Some(next) = answer["next"].as_str() {
+        let option = if forward { "--after" } else { "--before" };
+        lines.push(format!("more: {option} {next}"));
+    }
+    lines
 }
 
 fn total(answer: &Value) -> String {

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::arguments::{ApiVerb, PageArgs, TargetArgs};
 use crate::verbs::{
     AcksWanted, CallRequest, CloseRoomRequest, DisconnectRequest, EmitRequest,
-    ForceReconnectRequest, InfoRequest, JoinRequest, LeaveRequest, MembersRequest, Name,
-    RevokeRequest, RoomsRequest, SocketsRequest, UsersRequest,
+    ForceReconnectRequest, HistoryRequest, InfoRequest, JoinRequest, LeaveRequest, MembersRequest,
+    Name, RevokeRequest, RoomsRequest, SocketsRequest, UsersRequest,
 };
 
 /// A request with the fields of a target.
@@ -80,6 +80,7 @@ pub(super) fn body(verb: &ApiVerb) -> Result<String, String> {
         | ApiVerb::Rooms(_)
         | ApiVerb::Users(_)
         | ApiVerb::Members(_)
+        | ApiVerb::History(_)
         | ApiVerb::Info(_) => read_body(verb),
     }
 }
@@ -115,6 +116,13 @@ fn read_body(verb: &ApiVerb) -> Result<String, String> {
             room: args.room.as_str().into(),
             namespace: name(&args.namespace),
             after: name(&args.after),
+            limit: args.limit,
+        }),
+        ApiVerb::History(args) => json(&HistoryRequest {
+            room: args.room.as_str().into(),
+            namespace: name(&args.namespace),
+            after: name(&args.after),
+            before: name(&args.before),
             limit: args.limit,
         }),
         _ => json(&InfoRequest {}),

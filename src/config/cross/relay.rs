@@ -45,6 +45,7 @@ fn sources_of_decisions(config: &Config, checker: &mut Checker<'_, '_>) {
         ("publish", Some(&relay.publish)),
         ("ask", Some(&relay.ask)),
         ("members", Some(&relay.members)),
+        ("history", Some(&relay.history)),
     ];
     let defaults = defaults.map(|(name, policy)| (format!("app.relay.{name}"), policy));
     let entries = relay.rooms.iter().enumerate().flat_map(|(number, entry)| {
@@ -53,6 +54,7 @@ fn sources_of_decisions(config: &Config, checker: &mut Checker<'_, '_>) {
             ("publish", entry.publish.as_ref()),
             ("ask", entry.ask.as_ref()),
             ("members", entry.members.as_ref()),
+            ("history", entry.history.as_ref()),
         ];
         policies.map(|(name, policy)| (format!("app.relay.rooms[{number}].{name}"), policy))
     });

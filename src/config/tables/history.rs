@@ -34,7 +34,7 @@ entry! {
     pub HistoryEntry {
         /// The namespace of the rooms. Absent = `/`.
         namespace: Option<String> = text("namespace", values::single_namespace).optional();
-        /// Name of the rooms, in which `*` stands for any text. The own rooms of sockets match only with `sockets`.
+        /// Name of the rooms, in which `*` stands for any text.
         rooms: Pattern = text("name or pattern", |text| Ok(Pattern::from(text)));
         /// Whether events for all sockets of the namespace are kept too. Absent = false.
         broadcasts: Option<bool> = flag().optional();

@@ -24,6 +24,9 @@ table! {
         ask: RoomPolicy = "auto", policy().or_auto(), reload;
         /// Who can read the members of a room with `roomwire:members`.
         members: RoomPolicy = "nobody", policy(), reload;
+        /// Who can receive earlier events of a room with a log when joining it (docs/history.md). `members` = whoever can
+        /// join.
+        history: RoomPolicy = "members", policy(), reload;
         /// Rules for rooms by pattern. The first matching entry applies.
         rooms: Vec<RoomRuleEntry> = [], tables(), reload;
     }
@@ -47,6 +50,8 @@ entry! {
         ask: Option<RoomPolicy> = policy().optional();
         /// Who can read the members. Absent = `app.relay.members`.
         members: Option<RoomPolicy> = policy().optional();
+        /// Who can receive earlier events. Absent = `app.relay.history`.
+        history: Option<RoomPolicy> = policy().optional();
         /// Names of the events that clients can emit to the room. Absent = all.
         events: Option<Vec<Pattern>> = list(text("name or pattern", |text| Ok(Pattern::from(text)))).optional();
         /// Maximum number of members in the cluster, as counted when a client joins. Absent = no limit.
@@ -66,6 +71,7 @@ pub struct RoomRule {
     pub publish: RoomPolicy,
     pub ask: RoomPolicy,
     pub members: RoomPolicy,
+    pub history: RoomPolicy,
     /// Names of the events that clients can emit; `None` = all.
     pub events: Option<Vec<Pattern>>,
     /// Maximum number of members in the cluster.
@@ -84,6 +90,7 @@ impl RelayConfig {
             publish: self.publish.clone(),
             ask: self.ask.clone(),
             members: self.members.clone(),
+            history: self.history.clone(),
             events: None,
             max_members: None,
             rate: None,
@@ -109,6 +116,7 @@ impl RelayConfig {
             publish: or(&entry.publish, &self.publish),
             ask: ask.unwrap_or(&self.ask).clone(),
             members: or(&entry.members, &self.members),
+            history: or(&entry.history, &self.history),
             events: entry.events.clone(),
             max_members: entry.max_members,
             rate: entry.events_per_second.map(|rate| (rate, burst)),

@@ -1,5 +1,6 @@
 //! The layout byte by byte, round trips, and malformed messages.
 
+mod positions;
 mod queries;
 mod recorded;
 

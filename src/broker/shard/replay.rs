@@ -1,0 +1,118 @@
+//! A replay of logged events to one socket.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Shard;
+use super::replays::ReplayPhase;
+use super::state::State;
+use crate::broker::fanout;
+use crate::broker::messages::Dispatch;
+use crate::broker::rooms::SocketKey;
+use crate::clock;
+use crate::model::{Command, Emit, Namespace, Position, Room, Selector, SocketId};
+
+/// Replays events to a socket. Dropping it delivers what was withheld and still kept.
+pub struct Replay {
+    shard: Rc<Shard>,
+    number: u64,
+    socket: SocketKey,
+    id: SocketId,
+    namespace: Namespace,
+}
+
+impl Shard {
+    /// Begins a replay of the log of a room, or of all logs, to a socket; `None` if the socket is gone. From now on the
+    /// socket receives logged events of that room only through the replay.
+    pub fn replay(self: &Rc<Self>, socket: SocketKey, room: Option<Room>) -> Option<Replay> {
+        let mut state = self.state.borrow_mut();
+        let (id, namespace) = state.rooms.identity(socket)?;
+        let number = state.replays.begin(socket, room);
+        Some(Replay {
+            shard: Rc::clone(self),
+            number,
+            socket,
+            id,
+            namespace,
+        })
+    }
+}
+
+impl Replay {
+    /// Sends the socket a logged event, unless the event excepts it. Returns whether it was sent.
+    pub fn deliver(&self, emit: &Emit, position: Position) -> bool {
+        let mut state = self.shard.state.borrow_mut();
+        self.deliver_in(&mut state, emit, position)
+    }
+
+    fn deliver_in(&self, state: &mut State, emit: &Emit, position: Position) -> bool {
+        let exists = state.rooms.find(&self.namespace, self.id) == Some(self.socket);
+        let is_excepted = |room: &Room| state.rooms.is_member(self.socket, room);
+        if !exists || emit.to.except.iter().any(is_excepted) {
+            return false;
+        }
+        let to = Selector::socket(self.namespace.clone(), self.id);
+        let emit = Emit { to, ..emit.clone() };
+        let dispatch = Dispatch {
+            command: Arc::new(Command::Emit(emit.clone())),
+            ack_id: None,
+            from_bus: false,
+            reports: false,
+            position: Some(position),
+        };
+        let paused = state.replays.pause(self.socket);
+        fanout::emit(state, &emit, &dispatch, clock::now(), &self.shard.directory);
+        state.replays.resume(self.socket, paused);
+        true
+    }
+
+    /// Ends the replay, after the events up to `last` were delivered: delivers the withheld events after it. Returns
+    /// `false`, and the replay goes on, if the log must be read again because there were too many.
+    pub fn finish(&self, last: Option<Position>) -> bool {
+        let mut state = self.shard.state.borrow_mut();
+        let Some(phase) = state.replays.phase(self.socket, self.number) else {
+            return true;
+        };
+        let ReplayPhase::Withholding { events, dropped } = phase else {
+            return true;
+        };
+        let is_delivered = |position: &Position| {
+            last.is_some_and(|last| last.epoch == position.epoch && position.n <= last.n)
+        };
+        if dropped
+            .as_ref()
+            .is_some_and(|dropped| !is_delivered(dropped))
+        {
+            return false;
+        }
+        let events = std::mem::take(events);
+        let newest = events.back().map(|(position, _)| *position);
+        let newest = newest.filter(|newest| !is_delivered(newest)).or(last);
+        match newest {
+            Some(newest) => *phase = ReplayPhase::Finished(newest),
+            None => state.replays.end(self.socket, self.number),
+        }
+        for (position, command) in events {
+            if let (false, Command::Emit(emit)) = (is_delivered(&position), &*command) {
+                self.deliver_in(&mut state, emit, position);
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let mut state = self.shard.state.borrow_mut();
+        let events = match state.replays.phase(self.socket, self.number) {
+            Some(ReplayPhase::Withholding { events, .. }) => std::mem::take(events),
+            _ => return,
+        };
+        state.replays.end(self.socket, self.number);
+        for (position, command) in events {
+            if let Command::Emit(emit) = &*command {
+                self.deliver_in(&mut state, emit, position);
+            }
+        }
+    }
+}
