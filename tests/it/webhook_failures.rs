@@ -12,7 +12,6 @@ use tokio::net::TcpListener;
 use crate::support::backend::{HookCall, Reply, TestBackend, accept, hooked};
 use crate::support::http::Request;
 use crate::support::server::config_with_file;
-use crate::support::tls::{Files, Pair, authority, roots};
 use crate::support::{TestServer, WebsocketClient, eventually, filler, within_deadline};
 
 /// The `error` of the ack of an event.
@@ -69,6 +68,22 @@ code = "payment_required"
 message = "pay first"
 temporary = true
 "#;
+
+/// Responds to each request with this status, and the length of a body that a HEAD does not have.
+async fn responding(status: u16) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"HEAD /hook HTTP/1.1\r\n"));
+            let response = format!("HTTP/1.1 {status} Any\r\nContent-Length: 9\r\n\r\n");
+            stream.write_all(response.as_bytes()).await.unwrap();
+        }
+    });
+    (url, task)
+}
 
 #[actix_rt::test]
 async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
@@ -185,118 +200,6 @@ async fn without_a_backend_connects_and_events_fail_at_once_and_are_temporary() 
 }
 
 #[actix_rt::test]
-async fn clients_that_connect_all_at_once_are_admitted_at_the_pace_of_the_backend() {
-    const CLIENTS: usize = 80;
-    let backend = TestBackend::start(|call| match call.kind() {
-        "connect" => Reply::After(Duration::from_millis(10), Box::new(accept())),
-        _ => accept(),
-    });
-    let settings = [
-        ("WEBHOOK__MAX_REQUESTS", "8"),
-        ("WEBHOOK__QUEUE_TIMEOUT", "20s"),
-    ];
-    let node = hooked(&backend, &settings).await;
-    let mut connected = node.member().await;
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut client = node.websocket().await;
-        client.send("40").await;
-        clients.push(client);
-    }
-    // Events are not delayed by the connects that wait.
-    assert_eq!(connected.ask(r#"["e"]"#).await, "[]");
-    for client in &mut clients {
-        assert!(client.text().await.starts_with("40{"));
-    }
-    assert!(
-        backend.peak() <= 5,
-        "4 connects and an event: {}",
-        backend.peak()
-    );
-    assert_eq!(backend.calls_of("connect").len(), CLIENTS + 1);
-    assert_eq!(node.metrics().webhook_queued_requests.get(), 0);
-    assert!(node.metrics().webhook_queue_seconds.count() > CLIENTS as u64);
-}
-
-#[actix_rt::test]
-async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back() {
-    let backend = TestBackend::start(|call| match call.kind() {
-        "connect" => Reply::After(Duration::from_millis(200), Box::new(accept())),
-        _ => accept(),
-    });
-    let settings = [
-        ("WEBHOOK__MAX_REQUESTS", "2"),
-        ("WEBHOOK__QUEUE_LIMIT", "3"),
-        ("WEBHOOK__TIMEOUT", "2s"),
-    ];
-    let node = hooked(&backend, &settings).await;
-    let mut clients = Vec::new();
-    for _ in 0..10 {
-        let mut client = node.websocket().await;
-        client.send("40").await;
-        clients.push(client);
-    }
-    let (mut accepted, mut waits) = (0, Vec::new());
-    for client in &mut clients {
-        let response = client.text().await;
-        match response.strip_prefix("44") {
-            None => accepted += 1,
-            Some(rejected) => {
-                let rejected: Value = serde_json::from_str(rejected).unwrap();
-                assert_eq!(rejected["data"]["code"], "backend_unavailable");
-                assert_eq!(rejected["data"]["temporary"], true);
-                waits.push(rejected["data"]["retry_after_ms"].as_u64().unwrap());
-            }
-        }
-    }
-    assert_eq!((accepted, waits.len()), (4, 6));
-    waits.sort_unstable();
-    waits.dedup();
-    assert!(waits.len() > 3, "spread: {waits:?}");
-    assert!(
-        waits.iter().all(|wait| (2000..=6000).contains(wait)),
-        "{waits:?}"
-    );
-}
-
-#[actix_rt::test]
-async fn a_client_that_leaves_the_waiting_line_is_not_requested() {
-    let release = Arc::new(AtomicBool::new(false));
-    let released = Arc::clone(&release);
-    let backend = TestBackend::start(move |call| match call.kind() {
-        "connect" if !released.load(Ordering::Relaxed) => {
-            Reply::After(Duration::from_millis(300), Box::new(accept()))
-        }
-        _ => accept(),
-    });
-    let node = hooked(&backend, &[("WEBHOOK__MAX_REQUESTS", "1")]).await;
-    let mut first = node.websocket().await;
-    first.send("40").await;
-    backend.await_calls("connect", 1).await;
-    let mut second = node.websocket().await;
-    second.send("40").await;
-    eventually("the second waits", || {
-        node.metrics().webhook_queued_requests.get() == 1
-    })
-    .await;
-    drop(second);
-    eventually("it has left", || {
-        node.metrics().webhook_queued_requests.get() == 0
-    })
-    .await;
-    release.store(true, Ordering::Relaxed);
-    assert!(first.text().await.starts_with("40{"));
-    drop(first);
-    backend.await_calls("disconnect", 1).await;
-    let kinds: Vec<String> = backend
-        .calls()
-        .iter()
-        .map(|call| call.kind().to_owned())
-        .collect();
-    assert_eq!(kinds, ["connect", "disconnect"]);
-}
-
-#[actix_rt::test]
 async fn a_disconnect_is_delivered_once_the_backend_is_back_with_the_same_id() {
     let fails = Arc::new(AtomicBool::new(true));
     let failing = Arc::clone(&fails);
@@ -408,79 +311,6 @@ async fn a_backend_killed_and_restarted_under_load_hangs_no_event_and_every_loss
     assert!(backend.calls_of("event").len() >= succeeded);
 }
 
-fn tls_backend(client_roots: bool) -> TestBackend {
-    use rustls::pki_types::PrivateKeyDer;
-    use rustls::pki_types::pem::PemObject;
-    let pair = Pair::good();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match client_roots {
-        false => builder.with_no_client_auth(),
-        true => builder.with_client_cert_verifier(
-            rustls::server::WebPkiClientVerifier::builder_with_provider(
-                Arc::new(roots()),
-                provider,
-            )
-            .build()
-            .unwrap(),
-        ),
-    };
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let config = builder.with_single_cert(vec![pair.der()], key).unwrap();
-    TestBackend::with(|_| accept(), Some(Arc::new(config).into()))
-}
-
-#[actix_rt::test]
-async fn https_uses_the_configured_authority_and_client_certificate() {
-    let ca = authority().write();
-    let ca = ca.to_str().unwrap();
-    let identity = Files::good();
-    let (certificate, key) = (
-        identity.certificate.to_str().unwrap(),
-        identity.key.to_str().unwrap(),
-    );
-
-    let backend = tls_backend(false);
-    hooked(&backend, &[("WEBHOOK__TLS_CA", ca)])
-        .await
-        .member()
-        .await;
-    assert_eq!(backend.calls_of("connect").len(), 1);
-
-    // The authorities of the system have not signed its certificate.
-    let other = write_other_authority();
-    let node = hooked(&backend, &[("WEBHOOK__TLS_CA", other.to_str().unwrap())]).await;
-    expect_unavailable(&node).await;
-
-    let strict = tls_backend(true);
-    let with_identity = [
-        ("WEBHOOK__TLS_CA", ca),
-        ("WEBHOOK__TLS_CERT", certificate),
-        ("WEBHOOK__TLS_KEY", key),
-    ];
-    hooked(&strict, &with_identity).await.member().await;
-    expect_unavailable(&hooked(&strict, &with_identity[..1]).await).await;
-    assert_eq!(strict.calls_of("connect").len(), 1);
-}
-
-async fn expect_unavailable(node: &TestServer) {
-    let mut client = node.websocket().await;
-    client.send("40").await;
-    let rejected = client.text().await;
-    assert!(rejected.contains("backend_unavailable"), "{rejected}");
-}
-
-/// The certificate of an authority that has signed nothing.
-fn write_other_authority() -> std::path::PathBuf {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let certificate = params.self_signed(&key).unwrap();
-    crate::support::server::write_file("other-ca.pem", &certificate.pem())
-}
-
 #[actix_rt::test]
 async fn a_connect_without_a_usable_response_is_followed_by_a_disconnect() {
     let backend = TestBackend::start(|call| match call.data("auth")["name"].as_str() {
@@ -563,22 +393,6 @@ async fn a_node_that_requires_its_backend_is_not_ready_while_the_backend_is_down
     error_of(&mut client, r#"["e"]"#).await;
     let status = node.readyz("webhooks: degraded: none of 1 is up").await;
     assert_eq!(status, 503);
-}
-
-/// Responds to each request with this status, and the length of a body that a HEAD does not have.
-async fn responding(status: u16) -> (String, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let task = tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = [0; 4096];
-            let length = stream.read(&mut request).await.unwrap();
-            assert!(request[..length].starts_with(b"HEAD /hook HTTP/1.1\r\n"));
-            let response = format!("HTTP/1.1 {status} Any\r\nContent-Length: 9\r\n\r\n");
-            stream.write_all(response.as_bytes()).await.unwrap();
-        }
-    });
-    (url, task)
 }
 
 #[actix_rt::test]

@@ -73,6 +73,16 @@ pub fn accept() -> Reply {
     Reply::Json(json!({}))
 }
 
+/// Accepts every request but events, to which `respond` is applied.
+pub fn respond_to_events(
+    respond: impl Fn(&HookCall) -> Value + Send + Sync + 'static,
+) -> impl Fn(&HookCall) -> Reply + Send + Sync + 'static {
+    move |call| match call.kind() {
+        "event" => Reply::Json(respond(call)),
+        _ => accept(),
+    }
+}
+
 type Handler = dyn Fn(&HookCall) -> Reply + Send + Sync;
 
 struct Shared {

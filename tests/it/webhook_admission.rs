@@ -1,0 +1,122 @@
+//! Clients that connect all at once: the pace of admission, the queue of connects and its limit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::backend::{Reply, TestBackend, accept, hooked};
+use crate::support::eventually;
+
+#[actix_rt::test]
+async fn clients_that_connect_all_at_once_are_admitted_at_the_pace_of_the_backend() {
+    const CLIENTS: usize = 80;
+    let backend = TestBackend::start(|call| match call.kind() {
+        "connect" => Reply::After(Duration::from_millis(10), Box::new(accept())),
+        _ => accept(),
+    });
+    let settings = [
+        ("WEBHOOK__MAX_REQUESTS", "8"),
+        ("WEBHOOK__QUEUE_TIMEOUT", "20s"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let mut connected = node.member().await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = node.websocket().await;
+        client.send("40").await;
+        clients.push(client);
+    }
+    // Events are not delayed by the connects that wait.
+    assert_eq!(connected.ask(r#"["e"]"#).await, "[]");
+    for client in &mut clients {
+        assert!(client.text().await.starts_with("40{"));
+    }
+    assert!(
+        backend.peak() <= 5,
+        "4 connects and an event: {}",
+        backend.peak()
+    );
+    assert_eq!(backend.calls_of("connect").len(), CLIENTS + 1);
+    assert_eq!(node.metrics().webhook_queued_requests.get(), 0);
+    assert!(node.metrics().webhook_queue_seconds.count() > CLIENTS as u64);
+}
+
+#[actix_rt::test]
+async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back() {
+    let backend = TestBackend::start(|call| match call.kind() {
+        "connect" => Reply::After(Duration::from_millis(200), Box::new(accept())),
+        _ => accept(),
+    });
+    let settings = [
+        ("WEBHOOK__MAX_REQUESTS", "2"),
+        ("WEBHOOK__QUEUE_LIMIT", "3"),
+        ("WEBHOOK__TIMEOUT", "2s"),
+    ];
+    let node = hooked(&backend, &settings).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = node.websocket().await;
+        client.send("40").await;
+        clients.push(client);
+    }
+    let (mut accepted, mut waits) = (0, Vec::new());
+    for client in &mut clients {
+        let response = client.text().await;
+        match response.strip_prefix("44") {
+            None => accepted += 1,
+            Some(rejected) => {
+                let rejected: Value = serde_json::from_str(rejected).unwrap();
+                assert_eq!(rejected["data"]["code"], "backend_unavailable");
+                assert_eq!(rejected["data"]["temporary"], true);
+                waits.push(rejected["data"]["retry_after_ms"].as_u64().unwrap());
+            }
+        }
+    }
+    assert_eq!((accepted, waits.len()), (4, 6));
+    waits.sort_unstable();
+    waits.dedup();
+    assert!(waits.len() > 3, "spread: {waits:?}");
+    assert!(
+        waits.iter().all(|wait| (2000..=6000).contains(wait)),
+        "{waits:?}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_client_that_leaves_the_waiting_line_is_not_requested() {
+    let release = Arc::new(AtomicBool::new(false));
+    let released = Arc::clone(&release);
+    let backend = TestBackend::start(move |call| match call.kind() {
+        "connect" if !released.load(Ordering::Relaxed) => {
+            Reply::After(Duration::from_millis(300), Box::new(accept()))
+        }
+        _ => accept(),
+    });
+    let node = hooked(&backend, &[("WEBHOOK__MAX_REQUESTS", "1")]).await;
+    let mut first = node.websocket().await;
+    first.send("40").await;
+    backend.await_calls("connect", 1).await;
+    let mut second = node.websocket().await;
+    second.send("40").await;
+    eventually("the second waits", || {
+        node.metrics().webhook_queued_requests.get() == 1
+    })
+    .await;
+    drop(second);
+    eventually("it has left", || {
+        node.metrics().webhook_queued_requests.get() == 0
+    })
+    .await;
+    release.store(true, Ordering::Relaxed);
+    assert!(first.text().await.starts_with("40{"));
+    drop(first);
+    backend.await_calls("disconnect", 1).await;
+    let kinds: Vec<String> = backend
+        .calls()
+        .iter()
+        .map(|call| call.kind().to_owned())
+        .collect();
+    assert_eq!(kinds, ["connect", "disconnect"]);
+}
