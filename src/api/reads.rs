@@ -13,6 +13,7 @@ use super::last_seen::unix_seconds;
 use super::listing::listed;
 use super::query::run;
 use super::state::Api;
+use crate::clock;
 use crate::model::{Namespace, Query, QueryAnswer, Room, Selector, SocketDetails, SocketId};
 use crate::presence::PresenceRooms;
 use crate::store::StoreError;
@@ -262,7 +263,9 @@ pub(super) async fn info(api: &Api) -> Result<Answer, ApiError> {
     Ok(Answer::Info(InfoAnswer {
         node: api.ingress.node().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime: api.started.elapsed().as_secs(),
+        uptime: clock::now()
+            .saturating_duration_since(api.started)
+            .as_secs(),
         nodes: nodes.collect(),
         missing,
     }))
