@@ -121,7 +121,7 @@ pub struct MemoryStore {
     presence: Arc<Mutex<HashMap<String, presence::MemoryPresence>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct MemoryLog {
     last: u64,
     entries: BTreeMap<u64, Bytes>,
@@ -129,13 +129,13 @@ struct MemoryLog {
 
 /// The keys of a [`MemoryStore`]. Those that have expired are removed when they are next used, or once the number of
 /// keys has doubled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct MemoryKeys {
     values: HashMap<String, Value>,
     prune_at: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Value {
     bytes: Bytes,
     expiry: Option<Instant>,
@@ -180,6 +180,16 @@ impl MemoryKeys {
 }
 
 impl MemoryStore {
+    /// A store of its own with the keys, hashes and logs that this one has now, such as a replica.
+    pub fn snapshot(&self) -> Self {
+        let (keys, hashes, logs) = (self.keys(), self.hashes(), self.logs());
+        Self {
+            keys: Arc::new(Mutex::new(keys.clone())),
+            hashes: Arc::new(Mutex::new(hashes.clone())),
+            logs: Arc::new(Mutex::new(logs.clone())),
+        }
+    }
+
     fn keys(&self) -> MutexGuard<'_, MemoryKeys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -142,6 +142,13 @@ impl Hub {
             .map_or(0, |member| member.channels.len())
     }
 
+    /// Drops the delayed messages, as when the server of a bus ends.
+    pub fn lose_in_flight(&self) {
+        let mut state = self.state();
+        state.delayed.clear();
+        state.last_due.clear();
+    }
+
     /// Number of delayed messages not yet delivered.
     pub fn in_flight(&self) -> usize {
         self.state().delayed.len()

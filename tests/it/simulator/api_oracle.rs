@@ -54,7 +54,7 @@ enum Target<'a> {
 }
 
 impl History {
-    fn died(&self, node: usize) -> Option<Duration> {
+    pub fn died(&self, node: usize) -> Option<Duration> {
         let mut deaths = self.faults.iter().filter(|fault| fault.kind == Kind::Death);
         deaths
             .find(|fault| fault.node == node)
@@ -148,6 +148,11 @@ impl<'a> Collected<'a> {
     }
 
     fn check(&self, wrong: &mut Vec<String>) {
+        let store_away =
+            matches!(self.request.verb, Verb::Named) && !self.is_healthy(self.request.node);
+        if self.status == 503 && store_away {
+            return;
+        }
         if self.status != 200 {
             return wrong.push(format!("status {}: {}", self.status, self.body));
         }
@@ -164,6 +169,8 @@ impl<'a> Collected<'a> {
             Verb::Emit(emit) => self.check_emit(*emit, wrong),
             Verb::Call(emit, _) => self.check_call(*emit, wrong),
             Verb::Answers => self.check_answers(wrong),
+            // `user_oracle` checks its effect.
+            Verb::Revoke(_) => {}
         }
     }
 
@@ -212,6 +219,8 @@ impl<'a> Collected<'a> {
     fn check_time(&self, wrong: &mut Vec<String>) {
         let took = self.to - self.from;
         let limit = match self.request.verb {
+            // A stalled node sends a command to the store late, and receives its result late.
+            Verb::Revoke(_) | Verb::Named => 3 * QUERY_TIME,
             Verb::Call(_, time) => QUERY_TIME.min(time) + time + PROBE_TIME,
             _ => QUERY_TIME,
         };

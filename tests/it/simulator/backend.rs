@@ -9,7 +9,7 @@ use roomwire::broker::Ingress;
 use roomwire::model::{Query, QueryAnswer};
 use serde_json::{Value, json};
 
-use super::client::Run;
+use super::client::{Run, token};
 use super::history::{ApiRequest, ApiResponse, Emit, EmitId, History, Sender, Verb};
 
 /// The key of the backend.
@@ -140,6 +140,7 @@ fn body_of(history: &History, verb: &Verb) -> (&'static str, Value) {
             let milliseconds = json!(time.as_millis() as u64);
             ("call", with(event(*id), "timeout_ms", milliseconds))
         }
+        Verb::Revoke(connection) => ("revoke", json!({"token": token(*connection)})),
         Verb::Answers => unreachable!("not a verb"),
     }
 }

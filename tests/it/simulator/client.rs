@@ -68,7 +68,8 @@ impl Client {
         run.note(format_args!("c{connection} connects to n{node} as {user}"));
         actix_rt::spawn(write(session.clone(), outgoing));
         actix_rt::spawn(Rc::clone(&client).read(session));
-        client.send(format!("40{}", json!({ "user": user })));
+        let auth = json!({"user": user, "token": token(connection)});
+        client.send(format!("40{auth}"));
         client
     }
 
@@ -223,6 +224,10 @@ impl Client {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         if packet == "2" {
             self.send("3".to_owned());
+        } else if packet == "41" {
+            self.end_stays(|_| true);
+            self.finish("disconnected");
+            self.send("1".to_owned());
         } else if let Some(data) = packet.strip_prefix("40") {
             let data: Value = serde_json::from_str(data).unwrap();
             let sid = data["sid"].as_str().map(str::to_owned);
@@ -242,6 +247,12 @@ impl Client {
 
     fn receive_event(&self, ack: &str, event: &str) {
         let event: Value = serde_json::from_str(event).unwrap();
+        if event[0] != "event" {
+            // A notice of the server, such as that its session is revoked.
+            self.run
+                .note(format_args!("c{} receives {}", self.connection, event[0]));
+            return;
+        }
         let emit = event[1].as_u64().unwrap() as EmitId;
         let at = self.run.now();
         self.run
@@ -278,6 +289,11 @@ impl Client {
             }
         });
     }
+}
+
+/// The id of the token of a connection.
+pub fn token(connection: ConnectionId) -> String {
+    format!("token-{connection}")
 }
 
 /// Posts packets in order, one post at a time.

@@ -97,6 +97,8 @@ pub enum Verb {
     Emit(EmitId),
     /// An emit whose acks are collected for this long.
     Call(EmitId, Duration),
+    /// Revokes the token of a connection.
+    Revoke(ConnectionId),
     /// Not a verb: the answers of each worker and node to one query, as names of nodes.
     Answers,
 }
@@ -124,6 +126,10 @@ pub struct History {
     pub connections: Vec<Connection>,
     pub emits: Vec<Emit>,
     pub faults: Vec<Fault>,
+    /// When another server took over that lacked the last changes.
+    pub failovers: Vec<Duration>,
+    /// At most one session of each user remains.
+    pub one_session: bool,
     /// One line per event, the same in every run of a seed.
     pub trace: Vec<String>,
 }

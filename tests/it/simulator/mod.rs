@@ -1,7 +1,8 @@
 //! Whole clusters in virtual time: real shards, sessions, apps and bridges on the memory link, one seed for everything.
 //!
 //! A run starts nodes and clients, lets them join, emit and ask, and backends read, emit and call over the API;
-//! meanwhile it partitions, stalls, deafens and kills nodes. Afterwards the oracles read the history. A seed repeats exactly: `scripts/simulate 0x2a` replays one,
+//! meanwhile it partitions, stalls, deafens and kills nodes, and the server
+//! of their bus and store fails over to one that lacks the last changes. Afterwards the oracles read the history. A seed repeats exactly: `scripts/simulate 0x2a` replays one,
 //! `scripts/simulate 1000` runs as many new ones.
 
 mod api_oracle;
@@ -12,6 +13,9 @@ mod history;
 mod node;
 mod oracle;
 mod random;
+mod store;
+mod user_oracle;
+mod users;
 mod world;
 
 use world::World;
@@ -39,6 +43,7 @@ fn simulate(seed: u64) -> Outcome {
         world.survey().await;
         let mut wrong = oracle::check(&world.run.history.borrow());
         wrong.extend(api_oracle::check(&world.run.history.borrow()));
+        wrong.extend(user_oracle::check(&world.run.history.borrow()));
         wrong.extend(world.end().await);
         let trace = std::mem::take(&mut world.run.history.borrow_mut().trace);
         Outcome { wrong, trace }
@@ -121,6 +126,9 @@ fn runs_contain_what_they_test() {
         "Answers",
         "Emit(",
         "Call(",
+        "Revoke(",
+        "failover",
+        "is disconnected",
         r#""acks":[{"#,
         r#""missing":[""#,
     ];

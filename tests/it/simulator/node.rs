@@ -22,17 +22,21 @@ use roomwire::model::{Handshake, Identity, NodeId, Parser, Random, TransportName
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::Mode;
-use roomwire::session::{Identification, OpenPacket, Session, SessionSettings, Worker};
+use roomwire::session::{Enforcer, Identification, OpenPacket, Session, SessionSettings, Worker};
 use roomwire::store::Store;
 use serde_json::Value;
 
 use super::backend::Backend;
+use super::random::Chance;
+use super::store::{NodeStore, StoreServer};
+use super::users;
 
 pub struct Node {
     pub name: NodeId,
     pub member: MemberId,
     pub metrics: Arc<Metrics>,
     pub backend: Backend,
+    pub store: NodeStore,
     workers: Vec<Rc<Worker>>,
     leave: Recipient<Leave>,
 }
@@ -41,13 +45,18 @@ pub struct Node {
 pub struct Surroundings {
     pub config: Config,
     pub hub: Hub,
-    pub store: Arc<dyn Store>,
+    pub store: StoreServer,
     pub random: Arc<dyn Random>,
 }
 
 impl Node {
     /// Starts the node with this number.
-    pub fn start(number: usize, surroundings: &Surroundings, workers: usize) -> Self {
+    pub fn start(
+        number: usize,
+        surroundings: &Surroundings,
+        workers: usize,
+        store_chance: Chance,
+    ) -> Self {
         let Surroundings {
             config,
             hub,
@@ -71,13 +80,15 @@ impl Node {
         };
         let dialects = dialects(&config.bus, name);
         let started = start_bridge(&config.bus, link, events, dialects, context);
+        let connection = NodeStore::connect(store, store_chance);
+        let store: Arc<dyn Store> = Arc::new(connection.clone());
         let last_seen = LastSeen::start(
-            Arc::clone(store),
+            Arc::clone(&store),
             &config.bus.channel_prefix,
             config.identity.user_room.clone(),
             config.api.last_seen_time,
         );
-        let users = Users::alone(&config.identity, name, &metrics);
+        let users = users::start(config, &started.directory, &store, &health);
         let node = NodeParts {
             config,
             users,
@@ -93,7 +104,7 @@ impl Node {
             random: Arc::clone(random),
         };
         let workers = (0..workers).map(|number| node.worker(number)).collect();
-        let api = Arc::new(node.api(store, health));
+        let api = Arc::new(node.api(&store, health));
         let backend = Backend {
             node: number,
             ingress: api.ingress.clone(),
@@ -104,6 +115,7 @@ impl Node {
             member,
             metrics,
             backend,
+            store: connection,
             workers,
             leave: started.handles.leave,
         }
@@ -153,6 +165,7 @@ impl Node {
     /// Ends the process: nothing that it still does reaches the bus.
     pub fn kill(self, hub: &Hub) {
         hub.kill(self.member);
+        self.store.kill();
         for worker in &self.workers {
             worker.stop(false);
         }
@@ -216,7 +229,7 @@ impl NodeParts<'_> {
         self.directory.enter(number, broker.recipient().into());
         let rules = Reloadable::new(self.config.app.relay.clone());
         let metrics = Arc::clone(self.directory.metrics());
-        Worker::new(
+        let worker = Worker::new(
             shard,
             Rc::new(Relay::new(RelayParts::new(rules, metrics))),
             None,
@@ -227,11 +240,13 @@ impl NodeParts<'_> {
             Arc::clone(&self.settings),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
-        )
+        );
+        Enforcer::start(&worker);
+        worker
     }
 }
 
-/// Trusts the user that a client names.
+/// Trusts the user and the token that a client names.
 struct UserGate;
 
 fn user_gate() -> GateFactory {
@@ -243,6 +258,7 @@ impl ConnectGate for UserGate {
         let auth: Value = serde_json::from_str(request.auth).unwrap();
         let identity = Identity {
             user: auth["user"].as_str().unwrap().to_owned(),
+            token: Some(auth["token"].as_str().unwrap().into()),
             ..Identity::default()
         };
         GateOutcome::Now(Decision::Allow(identity.into()))

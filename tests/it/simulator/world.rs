@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomwire::bus::memory::{Faults, Hub};
-use roomwire::store::MemoryStore;
 use tokio::time::{Instant, sleep};
 
 use super::backend::KEY;
@@ -15,13 +14,14 @@ use super::fault::{Fault, Kind};
 use super::history::{History, NodeLife, Verb};
 use super::node::{Node, Surroundings};
 use super::random::{Chance, SeededIds};
+use super::store::StoreServer;
 use crate::support::server::config;
 
 pub const USERS: [&str; 4] = ["anna", "ben", "carla", "dan"];
 pub const ROOMS: [&str; 4] = ["lobby", "news", "team:1", "team:2"];
 /// Usual delay of a message on the bus.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
-/// Bytes that one client may leave unread: small, so that some clients become slow consumers.
+/// Small limits of the bytes that one client may leave unread, so that some clients become slow consumers, and the API.
 const SETTINGS: [(&str, &str); 5] = [
     ("SOCKET__OUTBOX_LIMIT", "8KiB"),
     ("SOCKET__OUTBOX_HARD_LIMIT", "24KiB"),
@@ -56,6 +56,10 @@ enum Step {
     ApiEmit,
     /// A request of a backend to emit and collect the acks.
     Call,
+    /// A request of a backend to revoke the token of a client.
+    Revoke,
+    /// Another server of Redis takes over, without the changes of the last second.
+    FailOver,
     PauseClient,
     Close,
     Partition,
@@ -66,7 +70,7 @@ enum Step {
     Heal,
 }
 
-const STEPS: [(usize, Step); 18] = [
+const STEPS: [(usize, Step); 20] = [
     (10, Step::Connect),
     (22, Step::Join),
     (8, Step::Leave),
@@ -77,6 +81,8 @@ const STEPS: [(usize, Step); 18] = [
     (30, Step::Read),
     (6, Step::ApiEmit),
     (6, Step::Call),
+    (2, Step::Revoke),
+    (1, Step::FailOver),
     (3, Step::PauseClient),
     (3, Step::Close),
     (2, Step::Partition),
@@ -97,12 +103,16 @@ impl World {
             history: Rc::new(RefCell::new(History::default())),
             began: Instant::now(),
         };
+        let sessions = chance.weighted(&[(6, "any"), (1, "newest"), (1, "oldest")]);
+        run.history.borrow_mut().one_session = sessions == "newest";
+        let mut settings = SETTINGS.to_vec();
+        settings.push(("AUTH__SESSIONS_PER_USER", sessions));
         let mut world = Self {
             run,
             surroundings: Surroundings {
-                config: config(&SETTINGS),
+                config: config(&settings),
                 hub: Hub::seeded(chance.next()),
-                store: Arc::new(MemoryStore::default()),
+                store: StoreServer::default(),
                 random: Arc::new(SeededIds::new(chance.next())),
             },
             nodes: Vec::new(),
@@ -173,7 +183,8 @@ impl World {
         }
         sleep(Duration::from_secs(120)).await;
         // A new node has only the subscriptions that every node keeps.
-        let fresh = Node::start(self.nodes.len(), &self.surroundings, 1);
+        let chance = Chance::new(self.chance.next());
+        let fresh = Node::start(self.nodes.len(), &self.surroundings, 1, chance);
         // Heartbeats never end: without latency none of them is in flight.
         self.remove_latency();
         sleep(Duration::from_secs(1)).await;
@@ -241,6 +252,8 @@ impl World {
             Step::Read => self.read(),
             Step::ApiEmit => self.api_emit(false),
             Step::Call => self.api_emit(true),
+            Step::Revoke => self.revoke(),
+            Step::FailOver => self.fail_over(),
             Step::EmitToSocket => self.emit_to_socket(),
             Step::PauseClient => self.pause_client(),
             Step::Close => self.close(),
@@ -261,7 +274,8 @@ impl World {
         }
         let workers = self.chance.between(1, 3);
         let number = self.nodes.len();
-        let node = Node::start(number, &self.surroundings, workers);
+        let chance = Chance::new(self.chance.next());
+        let node = Node::start(number, &self.surroundings, workers, chance);
         let name = node.name;
         self.run.history.borrow_mut().nodes.push(NodeLife {
             name: name.to_string(),
@@ -427,6 +441,37 @@ impl World {
         }
     }
 
+    fn revoke(&mut self) {
+        let Some(client) = self.any_client() else {
+            return;
+        };
+        let number = self.any_node();
+        if let Some(node) = &self.nodes[number] {
+            let verb = Verb::Revoke(client.connection);
+            node.backend.request(&self.run, verb);
+        }
+    }
+
+    /// Ends the server of the bus and the store. What is on its way, and what another server has not received yet, is
+    /// lost; each node then connects to that one.
+    fn fail_over(&mut self) {
+        while self.heal() {}
+        let lost = self.chance.milliseconds(0, 1_000);
+        self.run
+            .note(format_args!("failover without the last {lost:?}"));
+        let now = self.run.now();
+        self.run.history.borrow_mut().failovers.push(now);
+        self.surroundings.hub.lose_in_flight();
+        for number in self.alive() {
+            self.begin(Kind::Partition, number);
+            if let Some(node) = &self.nodes[number] {
+                node.store.cut();
+                self.surroundings.hub.cut(node.member);
+            }
+        }
+        self.surroundings.store.fail_over(lost);
+    }
+
     fn pause_client(&mut self) {
         let time = self.chance.milliseconds(500, 15_000);
         if let Some(client) = self.any_client() {
@@ -460,9 +505,15 @@ impl World {
             return;
         };
         match kind {
-            Kind::Partition => self.surroundings.hub.cut(node.member),
+            Kind::Partition => {
+                node.store.cut();
+                self.surroundings.hub.cut(node.member);
+            }
             Kind::Deaf => self.surroundings.hub.deafen(node.member, true),
-            Kind::Stall => self.set_latency(),
+            Kind::Stall => {
+                node.store.stall();
+                self.set_latency();
+            }
             Kind::Death => {}
         }
     }
@@ -513,9 +564,15 @@ impl World {
             .note(format_args!("n{number}: {:?} ends", healed.kind));
         if let Some(node) = &self.nodes[number] {
             match healed.kind {
-                Kind::Partition => self.surroundings.hub.heal(node.member),
+                Kind::Partition => {
+                    node.store.restore();
+                    self.surroundings.hub.heal(node.member);
+                }
                 Kind::Deaf => self.surroundings.hub.deafen(node.member, false),
-                Kind::Stall => self.set_latency(),
+                Kind::Stall => {
+                    node.store.restore();
+                    self.set_latency();
+                }
                 Kind::Death => {}
             }
         }
