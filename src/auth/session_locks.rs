@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use log::{debug, warn};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock;
 use crate::config::SessionsPerUser;
@@ -215,10 +216,15 @@ impl SessionLocks {
                 return Ok(());
             }
             let holder = String::from_utf8_lossy(&holder).into_owned();
+            let replaced = SocketId::parse(&holder).filter(|holder| Some(*holder) != former);
+            if let Some(replaced) = replaced {
+                // The node of a holder that cannot be reached now evicts it later.
+                let record = replaced_key(key, replaced);
+                store.set(&record, Bytes::new(), Some(LIFETIME)).await?;
+            }
             store.release(key, &holder).await?;
-            let holder = SocketId::parse(&holder).filter(|holder| Some(*holder) != former);
-            if let Some(holder) = holder {
-                (self.parts.evict)(namespace, holder);
+            if let Some(replaced) = replaced {
+                (self.parts.evict)(namespace, replaced);
             }
         }
         warn!("lock of a user not taken: too many sessions compete for it");
@@ -313,13 +319,21 @@ impl SessionLocks {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Renews the locks of this node, and repeats what the store missed while it was away. Never returns.
-    pub async fn keep(self: Arc<Self>) {
+    /// Renews the locks of this node, and repeats what the store missed while it was away. After each change of
+    /// `reconnects` it verifies every lock: this node may have missed that a newer session took it, and the store may have
+    /// lost it. Never returns.
+    pub async fn keep(self: Arc<Self>, mut reconnects: watch::Receiver<u64>) {
         if self.parts.store.is_none() || self.policy == SessionsPerUser::Any {
             return std::future::pending().await;
         }
         loop {
             tokio::time::sleep(ROUND).await;
+            if reconnects.has_changed().unwrap_or_default() {
+                reconnects.mark_unchanged();
+                self.held()
+                    .values_mut()
+                    .for_each(|held| held.confirmed = None);
+            }
             if let Err(error) = self.catch_up(clock::now()).await {
                 debug!(error:%; "locks of users not renewed");
             }
@@ -336,20 +350,27 @@ impl SessionLocks {
             store.release(key, socket.as_str()).await?;
         }
         self.unreleased().drain(..released.len());
-        let due: Vec<_> = {
+        let mut due: Vec<_> = {
             let held = self.held();
             let is_due = |held: &HeldPlace| held.confirmed.is_none_or(|at| now >= at + RENEWAL);
             let due = held.iter().filter(|(_, held)| is_due(held));
             due.map(|(key, held)| (Arc::clone(key), held.namespace.clone(), held.socket))
                 .collect()
         };
+        // In an order that does not depend on a hash table, so that runs of the simulator repeat exactly.
+        due.sort_unstable_by(|left, right| left.0.cmp(&right.0));
         for (key, namespace, socket) in due {
             match store.renew(&key, socket.as_str(), LIFETIME).await? {
                 Renewal::Renewed => {
                     self.confirm(&key, socket);
                 }
                 Renewal::Lost | Renewal::Taken if self.policy == SessionsPerUser::Newest => {
-                    self.take(&key, &namespace, socket, None).await?;
+                    if store.get(&replaced_key(&key, socket)).await?.is_some() {
+                        self.confirm(&key, socket);
+                        (self.parts.evict)(&namespace, socket);
+                    } else {
+                        self.take(&key, &namespace, socket, None).await?;
+                    }
                 }
                 Renewal::Lost => {
                     if store.acquire_lease(&key, socket.as_str(), LIFETIME).await? {
@@ -362,6 +383,11 @@ impl SessionLocks {
         }
         Ok(())
     }
+}
+
+/// The key that exists if a newer session took a lock from this socket.
+fn replaced_key(lock: &str, socket: SocketId) -> String {
+    format!("{lock}:replaced:{}", socket.as_str())
 }
 
 impl Drop for SessionLock {
@@ -512,13 +538,60 @@ mod tests {
         let node = Node::new(SessionsPerUser::Newest, Some(&store), &[], "nod1");
         let socket = node.socket();
         let lock = node.take(socket);
-        let keeping = tokio::spawn(Arc::clone(&node.locks).keep());
+        let (_connects, reconnects) = watch::channel(0);
+        let keeping = tokio::spawn(Arc::clone(&node.locks).keep(reconnects));
         tokio::time::sleep(LIFETIME * 3).await;
         let holder = || async { store.get(&lock.key).await.unwrap() };
         assert_eq!(holder().await.unwrap(), socket.as_str());
         store.delete(&lock.key).await.unwrap();
         tokio::time::sleep(LIFETIME).await;
         assert_eq!(holder().await.unwrap(), socket.as_str());
+        keeping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_disconnected_evicts_sessions_that_were_replaced_meanwhile() {
+        let store = MemoryStore::default();
+        let nodes = ["nod1", "nod2"]
+            .map(|name| Node::new(SessionsPerUser::Newest, Some(&store), &[], name));
+        let (connects, reconnects) = watch::channel(0);
+        let keeping = tokio::spawn(Arc::clone(&nodes[0].locks).keep(reconnects));
+        let [former, newer] = [nodes[0].socket(), nodes[1].socket()];
+        let former_lock = nodes[0].take(former);
+        settle().await;
+        let newer_lock = nodes[1].take(newer);
+        tokio::time::sleep(ROUND * 2).await;
+        assert_eq!(*nodes[1].evicted.lock().unwrap(), [former]);
+        assert!(nodes[0].evicted.lock().unwrap().is_empty());
+        // The command to evict it was lost.
+        connects.send_replace(1);
+        tokio::time::sleep(ROUND * 2).await;
+        assert_eq!(*nodes[0].evicted.lock().unwrap(), [former]);
+        drop(former_lock);
+        settle().await;
+        let holder = store.get(&newer_lock.key).await.unwrap().unwrap();
+        assert_eq!(holder, newer.as_str());
+        keeping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_lock_the_store_lost_takes_it_again_from_the_session_it_had_replaced() {
+        let store = MemoryStore::default();
+        let node = Node::new(SessionsPerUser::Newest, Some(&store), &[], "nod1");
+        let other = Node::new(SessionsPerUser::Newest, None, &[], "nod2");
+        let (connects, reconnects) = watch::channel(0);
+        let keeping = tokio::spawn(Arc::clone(&node.locks).keep(reconnects));
+        let (former, newer) = (other.socket(), node.socket());
+        let lock = node.take(newer);
+        settle().await;
+        // A failover to a replica that does not have the last changes.
+        let value = Bytes::copy_from_slice(former.as_str().as_bytes());
+        store.set(&lock.key, value, None).await.unwrap();
+        connects.send_replace(1);
+        tokio::time::sleep(ROUND * 2).await;
+        let holder = store.get(&lock.key).await.unwrap().unwrap();
+        assert_eq!(holder, newer.as_str());
+        assert_eq!(*node.evicted.lock().unwrap(), [former]);
         keeping.abort();
     }
 }

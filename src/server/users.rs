@@ -77,7 +77,7 @@ pub(super) async fn users(
         }
         let connects = directory.watch_connects();
         actix_rt::spawn(Arc::clone(&users.revocations).keep(connects));
-        actix_rt::spawn(Arc::clone(&users.locks).keep());
+        actix_rt::spawn(Arc::clone(&users.locks).keep(directory.watch_connects()));
     }
     users
 }

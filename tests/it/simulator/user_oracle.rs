@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::fault::Fault;
 use super::history::{ApiRequest, ConnectionId, History, Verb};
 use super::oracle::end_of;
 use super::world::USERS;
@@ -61,11 +60,8 @@ fn revoked_sessions_end(
     }
 }
 
-/// After quiet no user has two sessions, unless nodes were disconnected meanwhile.
+/// After quiet no user has two sessions.
 fn one_session_remains(history: &History, wrong: &mut Vec<String>) {
-    if history.faults.iter().any(Fault::stops_time) {
-        return;
-    }
     let mut open: BTreeMap<&str, Vec<ConnectionId>> = BTreeMap::new();
     for (number, connection) in history.connections.iter().enumerate() {
         if connection.sid.is_some() && connection.ended.is_none() {

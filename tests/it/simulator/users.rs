@@ -53,7 +53,7 @@ pub fn start(
     );
     let connects = directory.watch_connects();
     actix_rt::spawn(Arc::clone(&users.revocations).keep(connects));
-    actix_rt::spawn(Arc::clone(&users.locks).keep());
+    actix_rt::spawn(Arc::clone(&users.locks).keep(directory.watch_connects()));
     let holder = Holder {
         id: directory.node().to_string(),
         place: "simulator".to_owned(),
