@@ -59,10 +59,16 @@ pub fn start(
         place: "simulator".to_owned(),
         app: "relay".to_owned(),
     };
-    let lease = Lease::new(Arc::clone(store), prefix, directory.node(), &holder);
+    let lease = Lease::new(
+        Arc::clone(store),
+        prefix,
+        (directory.node(), &holder),
+        config.bus.lease,
+    );
+    let connects = directory.watch_connects();
     actix_rt::spawn(async move {
         assert!(lease.claim().await);
-        lease.keep().await;
+        lease.keep(connects).await;
     });
     users
 }
