@@ -42,7 +42,7 @@ pub struct Node {
 }
 
 /// What the nodes of a run have in common.
-pub struct Surroundings {
+pub struct SharedParts {
     pub config: Config,
     pub hub: Hub,
     pub store: StoreServer,
@@ -53,16 +53,16 @@ impl Node {
     /// Starts the node with this number.
     pub fn start(
         number: usize,
-        surroundings: &Surroundings,
+        shared: &SharedParts,
         workers: usize,
         store_chance: Chance,
     ) -> Self {
-        let Surroundings {
+        let SharedParts {
             config,
             hub,
             store,
             random,
-        } = surroundings;
+        } = shared;
         let name = NodeId::random(&**random);
         let metrics = Arc::new(Metrics::default());
         let (link, events) = hub.join();

@@ -247,6 +247,14 @@ impl Store for NodeStore {
         })
     }
 
+    fn hash_take(&self, key: &str, field: &str, receipt: &str) -> StoreFuture<bool> {
+        let key = key.to_owned();
+        let (field, receipt) = (field.to_owned(), receipt.to_owned());
+        self.send(&key.clone(), move |keys| {
+            keys.hash_take(&key, &field, &receipt)
+        })
+    }
+
     fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()> {
         let key = key.to_owned();
         self.send(&key.clone(), move |keys| {

@@ -12,7 +12,7 @@ use super::backend::KEY;
 use super::client::{Client, Run};
 use super::fault::{Fault, Kind};
 use super::history::{History, NodeLife, Verb};
-use super::node::{Node, Surroundings};
+use super::node::{Node, SharedParts};
 use super::random::{Chance, SeededIds};
 use super::store::StoreServer;
 use crate::support::server::config;
@@ -32,7 +32,7 @@ const SETTINGS: [(&str, &str); 5] = [
 
 pub struct World {
     pub run: Run,
-    surroundings: Surroundings,
+    shared: SharedParts,
     /// By number; `None` once killed.
     pub nodes: Vec<Option<Node>>,
     pub clients: Vec<Rc<Client>>,
@@ -109,7 +109,7 @@ impl World {
         settings.push(("AUTH__SESSIONS_PER_USER", sessions));
         let mut world = Self {
             run,
-            surroundings: Surroundings {
+            shared: SharedParts {
                 config: config(&settings),
                 hub: Hub::seeded(chance.next()),
                 store: StoreServer::default(),
@@ -184,11 +184,11 @@ impl World {
         sleep(Duration::from_secs(120)).await;
         // A new node has only the subscriptions that every node keeps.
         let chance = Chance::new(self.chance.next());
-        let fresh = Node::start(self.nodes.len(), &self.surroundings, 1, chance);
+        let fresh = Node::start(self.nodes.len(), &self.shared, 1, chance);
         // Heartbeats never end: without latency none of them is in flight.
         self.remove_latency();
         sleep(Duration::from_secs(1)).await;
-        let subscriptions = self.surroundings.hub.channel_count(fresh.member);
+        let subscriptions = self.shared.hub.channel_count(fresh.member);
         let mut wrong = Vec::new();
         let mut expect = |what: String, expected: i64, found: i64| {
             if expected != found {
@@ -206,7 +206,7 @@ impl World {
                 0,
                 metrics.send_queue_bytes.get(),
             );
-            let channels = self.surroundings.hub.channel_count(node.member);
+            let channels = self.shared.hub.channel_count(node.member);
             expect(
                 format!("n{number} subscriptions"),
                 subscriptions as i64,
@@ -216,7 +216,7 @@ impl World {
         expect(
             "messages in flight".to_owned(),
             0,
-            self.surroundings.hub.in_flight() as i64,
+            self.shared.hub.in_flight() as i64,
         );
         let limit = self.queue_limit();
         if self.most_queued > limit {
@@ -230,7 +230,7 @@ impl World {
 
     /// Bytes that the clients of one node may leave unread: each the hard limit and one packet on top.
     fn queue_limit(&self) -> i64 {
-        let limits = &self.surroundings.config;
+        let limits = &self.shared.config;
         let client = limits.socket.outbox_hard_limit + limits.engine.max_payload;
         (client * self.clients.len()) as i64
     }
@@ -275,7 +275,7 @@ impl World {
         let workers = self.chance.between(1, 3);
         let number = self.nodes.len();
         let chance = Chance::new(self.chance.next());
-        let node = Node::start(number, &self.surroundings, workers, chance);
+        let node = Node::start(number, &self.shared, workers, chance);
         let name = node.name;
         self.run.history.borrow_mut().nodes.push(NodeLife {
             name: name.to_string(),
@@ -291,7 +291,7 @@ impl World {
     fn remove_latency(&self) {
         for from in self.nodes.iter().flatten() {
             for to in self.nodes.iter().flatten() {
-                self.surroundings
+                self.shared
                     .hub
                     .set_faults(from.member, to.member, Faults::default());
             }
@@ -312,7 +312,7 @@ impl World {
                     self.is_faulty(number, Kind::Stall) || self.is_faulty(other, Kind::Stall);
                 let late = Duration::from_secs(2);
                 let time = if stalled { (late, late) } else { LATENCY };
-                self.surroundings
+                self.shared
                     .hub
                     .set_faults(from.member, to.member, delay(time));
             }
@@ -461,15 +461,15 @@ impl World {
             .note(format_args!("failover without the last {lost:?}"));
         let now = self.run.now();
         self.run.history.borrow_mut().failovers.push(now);
-        self.surroundings.hub.lose_in_flight();
+        self.shared.hub.lose_in_flight();
         for number in self.alive() {
             self.begin(Kind::Partition, number);
             if let Some(node) = &self.nodes[number] {
                 node.store.cut();
-                self.surroundings.hub.cut(node.member);
+                self.shared.hub.cut(node.member);
             }
         }
-        self.surroundings.store.fail_over(lost);
+        self.shared.store.fail_over(lost);
     }
 
     fn pause_client(&mut self) {
@@ -507,9 +507,9 @@ impl World {
         match kind {
             Kind::Partition => {
                 node.store.cut();
-                self.surroundings.hub.cut(node.member);
+                self.shared.hub.cut(node.member);
             }
-            Kind::Deaf => self.surroundings.hub.deafen(node.member, true),
+            Kind::Deaf => self.shared.hub.deafen(node.member, true),
             Kind::Stall => {
                 node.store.stall();
                 self.set_latency();
@@ -543,7 +543,7 @@ impl World {
             }
         }
         if let Some(node) = self.nodes[number].take() {
-            node.kill(&self.surroundings.hub);
+            node.kill(&self.shared.hub);
         }
     }
 
@@ -566,9 +566,9 @@ impl World {
             match healed.kind {
                 Kind::Partition => {
                     node.store.restore();
-                    self.surroundings.hub.heal(node.member);
+                    self.shared.hub.heal(node.member);
                 }
-                Kind::Deaf => self.surroundings.hub.deafen(node.member, false),
+                Kind::Deaf => self.shared.hub.deafen(node.member, false),
                 Kind::Stall => {
                     node.store.restore();
                     self.set_latency();
