@@ -31,7 +31,8 @@ pub trait AppFactory: Send + Sync {
         false
     }
 
-    /// Whether the app establishes the identity of clients ([`Effect::Identify`](super::Effect::Identify)).
+    /// Whether the app establishes the identity of clients: by a gate ([`App::gate`]) or by
+    /// [`Effect::Identify`](super::Effect::Identify).
     fn identifies(&self) -> bool {
         false
     }

@@ -68,18 +68,26 @@ pub struct GateRequest<'a> {
     pub auth: &'a str,
 }
 
+/// A decision that is not known yet.
+type PendingDecision = Pin<Box<dyn Future<Output = Decision>>>;
+
 /// The result of a check, now or later.
 pub enum GateOutcome {
     Now(Decision),
     /// The client waits. The future is dropped if the client leaves first.
-    Later(Pin<Box<dyn Future<Output = Decision>>>),
+    Later(PendingDecision),
+    /// The client receives its CONNECT response at once and its events wait for the decision: for clients of servers that
+    /// authenticate after the response. A rejection then ends what has begun: one that is temporary closes the session as
+    /// if its connection had been lost, so that stock clients connect again, and any other disconnects the socket from its
+    /// namespace. Where there is no CONNECT it is the same as [`GateOutcome::Later`].
+    AfterConnect(PendingDecision),
 }
 
 impl GateOutcome {
     async fn decision(self) -> Decision {
         match self {
             Self::Now(decision) => decision,
-            Self::Later(future) => future.await,
+            Self::Later(future) | Self::AfterConnect(future) => future.await,
         }
     }
 }
@@ -147,6 +155,15 @@ impl Gates {
     /// The gates of the current thread's worker.
     pub fn new(factories: &[GateFactory]) -> Self {
         let gates: Box<[_]> = factories.iter().map(|make| make()).collect();
+        Self {
+            refreshes: gates.iter().any(|gate| gate.refreshes()),
+            gates,
+        }
+    }
+
+    /// The same gates, then the gate of an app, if it has one.
+    pub fn followed_by(self, gate: Option<Box<dyn ConnectGate>>) -> Self {
+        let gates: Box<[_]> = self.gates.into_iter().chain(gate).collect();
         Self {
             refreshes: gates.iter().any(|gate| gate.refreshes()),
             gates,
@@ -226,35 +243,73 @@ impl Gates {
         namespace: &Namespace,
         auth: &str,
     ) -> Result<Passed, GateRejection> {
-        let mut identity = credentials.identity.clone();
-        let mut rooms = Vec::new();
+        let mut passed = Passed {
+            identity: credentials.identity.clone(),
+            ..Passed::default()
+        };
         for gate in &self.gates {
             let request = GateRequest {
                 handshake: &credentials.handshake,
-                identity: identity.as_deref(),
+                identity: passed.identity.as_deref(),
                 socket,
                 namespace,
                 auth,
             };
-            match gate.on_connect(&request).decision().await {
-                Decision::Pass => {}
-                Decision::Allow(mut admitted) => {
-                    identity = Some(Rc::new(admitted.identity));
-                    rooms.append(&mut admitted.rooms);
-                }
-                Decision::Reject(rejection) => return Err(rejection),
+            match gate.on_connect(&request) {
+                GateOutcome::AfterConnect(decision) => passed.pending.0.push(decision),
+                outcome => passed.apply(outcome.decision().await)?,
             }
         }
-        Ok(Passed { identity, rooms })
+        Ok(passed)
     }
 }
 
-/// A socket that passed all gates.
-#[derive(Debug, Default)]
+/// A socket that passed all gates, except those whose decision is pending.
+#[derive(Default)]
 pub struct Passed {
     pub identity: Option<Rc<Identity>>,
     /// Rooms that it is in from its CONNECT response on.
     pub rooms: Vec<Room>,
+    /// The decisions that follow the CONNECT response.
+    pub pending: PendingDecisions,
+}
+
+impl Passed {
+    fn apply(&mut self, decision: Decision) -> Result<(), GateRejection> {
+        match decision {
+            Decision::Pass => {}
+            Decision::Allow(mut admitted) => {
+                self.identity = Some(Rc::new(admitted.identity));
+                self.rooms.append(&mut admitted.rooms);
+            }
+            Decision::Reject(rejection) => return Err(rejection),
+        }
+        Ok(())
+    }
+}
+
+/// The decisions of gates that follow the CONNECT response.
+#[derive(Default)]
+pub struct PendingDecisions(Vec<PendingDecision>);
+
+impl PendingDecisions {
+    /// Whether all gates have decided.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Waits for the decisions, in the order of the gates; returns the identity that they establish, if any, and the
+    /// rooms to join.
+    ///
+    /// # Errors
+    /// A gate rejects the client.
+    pub async fn decide(self) -> Result<Passed, GateRejection> {
+        let mut passed = Passed::default();
+        for decision in self.0 {
+            passed.apply(decision.await)?;
+        }
+        Ok(passed)
+    }
 }
 
 /// What a session keeps for its gates and its app.

@@ -47,6 +47,11 @@ pub trait App {
         None
     }
 
+    /// The gate of its clients, which they pass after all others: at each CONNECT of a namespace that the app handles.
+    fn gate(self: Rc<Self>) -> Option<Box<dyn gate::ConnectGate>> {
+        None
+    }
+
     /// Whether its sockets can have an identity without a gate, by [`Effect::Identify`].
     fn identifies(&self) -> bool {
         false

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::gate::{ConnectGate, Decision, GateOutcome, GateRequest};
 use super::{App, AppFactory, CommandSender, EngineApp, SocketContext, SocketHandler};
 use crate::config::Pattern;
 use crate::model::{CommandObserver, SocketEvent};
@@ -31,13 +32,8 @@ impl Router {
             .map(|(namespaces, app)| Route { namespaces, app })
             .collect();
         let apps = routes.iter().map(|route| &route.app).chain([&default]);
-        let mut handshake_headers: Option<Vec<&'static str>> = None;
-        for headers in apps.filter_map(|app| app.handshake_headers()) {
-            let all = handshake_headers.get_or_insert_default();
-            all.extend(headers);
-            all.sort_unstable();
-            all.dedup();
-        }
+        let read: Vec<_> = apps.filter_map(|app| app.handshake_headers()).collect();
+        let handshake_headers = (!read.is_empty()).then(|| union(read));
         Self {
             routes,
             default,
@@ -53,12 +49,23 @@ impl Router {
     }
 
     fn app(&self, namespace: &str) -> &Rc<dyn App> {
-        let route = self
-            .routes
-            .iter()
-            .find(|route| route.namespaces.matches(namespace));
-        route.map_or(&self.default, |route| &route.app)
+        choose(&self.routes, &self.default, namespace)
     }
+}
+
+/// The app of the first route that matches a namespace, or else the default one.
+fn choose<'a, A>(routes: &'a [Route<A>], default: &'a A, namespace: &str) -> &'a A {
+    let mut routes = routes.iter();
+    let route = routes.find(|route| route.namespaces.matches(namespace));
+    route.map_or(default, |route| &route.app)
+}
+
+/// Each of the names once.
+fn union<'a>(names: impl IntoIterator<Item = &'a [&'static str]>) -> Vec<&'static str> {
+    let mut all: Vec<_> = names.into_iter().flatten().copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 impl App for Router {
@@ -68,6 +75,15 @@ impl App for Router {
 
     fn handshake_headers(&self) -> Option<&[&'static str]> {
         self.handshake_headers.as_deref()
+    }
+
+    fn gate(self: Rc<Self>) -> Option<Box<dyn ConnectGate>> {
+        let routes = self.routes.iter().map(|route| Route {
+            namespaces: route.namespaces.clone(),
+            app: Rc::clone(&route.app).gate(),
+        });
+        let gate = RoutedGates::new(routes.collect(), Rc::clone(&self.default).gate());
+        gate.map(|gate| Box::new(gate) as _)
     }
 
     fn identifies(&self) -> bool {
@@ -80,6 +96,72 @@ impl App for Router {
 
     fn on_socket_event(&self, event: &SocketEvent) {
         self.apps().for_each(|app| app.on_socket_event(event));
+    }
+}
+
+/// The gates of the apps, each for the namespaces of its app.
+struct RoutedGates {
+    routes: Vec<Route<Option<Box<dyn ConnectGate>>>>,
+    default: Option<Box<dyn ConnectGate>>,
+    headers: Vec<&'static str>,
+}
+
+impl RoutedGates {
+    /// `None` if no app has a gate.
+    fn new(
+        routes: Vec<Route<Option<Box<dyn ConnectGate>>>>,
+        default: Option<Box<dyn ConnectGate>>,
+    ) -> Option<Self> {
+        let mut gates = Self {
+            routes,
+            default,
+            headers: Vec::new(),
+        };
+        gates.all().next()?;
+        gates.headers = union(gates.all().map(|gate| gate.headers()));
+        Some(gates)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &dyn ConnectGate> {
+        let routes = self.routes.iter().map(|route| &route.app);
+        routes.chain([&self.default]).flatten().map(|gate| &**gate)
+    }
+
+    fn gate(&self, request: &GateRequest<'_>) -> Option<&dyn ConnectGate> {
+        let namespace = request.namespace.as_str();
+        choose(&self.routes, &self.default, namespace).as_deref()
+    }
+}
+
+impl ConnectGate for RoutedGates {
+    fn headers(&self) -> &[&'static str] {
+        &self.headers
+    }
+
+    fn reads_query(&self) -> bool {
+        self.all().any(|gate| gate.reads_query())
+    }
+
+    fn reads_cookies(&self) -> bool {
+        self.all().any(|gate| gate.reads_cookies())
+    }
+
+    fn on_connect(&self, request: &GateRequest<'_>) -> GateOutcome {
+        let gate = self.gate(request);
+        gate.map_or(GateOutcome::Now(Decision::Pass), |gate| {
+            gate.on_connect(request)
+        })
+    }
+
+    fn refreshes(&self) -> bool {
+        self.all().any(|gate| gate.refreshes())
+    }
+
+    fn refresh(&self, request: &GateRequest<'_>) -> GateOutcome {
+        let gate = self.gate(request).filter(|gate| gate.refreshes());
+        gate.map_or(GateOutcome::Now(Decision::Pass), |gate| {
+            gate.refresh(request)
+        })
     }
 }
 

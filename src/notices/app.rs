@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::intake::{Intake, NoticeEvent, NoticeEventKind};
+use crate::app::gate::ConnectGate;
 use crate::app::{App, Event, Outcome, SocketContext, SocketHandler};
 use crate::model::Payload;
 
@@ -36,6 +37,10 @@ impl App for WatchedApp {
 
     fn handshake_headers(&self) -> Option<&[&'static str]> {
         self.app.handshake_headers()
+    }
+
+    fn gate(self: Rc<Self>) -> Option<Box<dyn ConnectGate>> {
+        Rc::clone(&self.app).gate()
     }
 
     fn identifies(&self) -> bool {

@@ -123,12 +123,13 @@ impl Blueprint {
         });
         AppObserver::observe(&shard, &app);
         let app = watch(self.reports.notices.as_ref(), &shard, app);
+        let gate = Rc::clone(&app).gate();
         let worker = Worker::new(
             shard,
             app,
             self.app.engine_app(),
             Identification {
-                gates: Gates::new(&self.gate_factories),
+                gates: Gates::new(&self.gate_factories).followed_by(gate),
                 users: Arc::clone(&self.users),
             },
             Arc::clone(&self.sessions),

@@ -12,6 +12,7 @@ use super::handler::{Invocation, Stage};
 use super::live_identity::LiveIdentity;
 use super::socket::SessionSocket;
 use super::state::Session;
+use crate::app::gate::PendingDecisions;
 use crate::app::{ConnectRejection, Effect, Effects, SocketContext};
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
@@ -61,6 +62,7 @@ impl Session {
             socket,
             ack: None,
             stage: Stage::Connecting,
+            pending: PendingDecisions::default(),
         };
         self.pass_gates(invocation, auth, ctx);
     }

@@ -1,5 +1,7 @@
 //! Effects of an app, applied to broker and client.
 
+use std::rc::Rc;
+
 use actix::Context;
 use log::debug;
 
@@ -41,7 +43,7 @@ impl Session {
     ) {
         let shard = &self.worker.shard;
         match effect {
-            Effect::Identify(identity) => self.identify(slot, key, identity, ctx),
+            Effect::Identify(identity) => self.identify(slot, key, Rc::from(identity), ctx),
             Effect::Emit(payload) => self.send_event(slot, None, &payload),
             Effect::Ack(payload) => {
                 if let Some(id) = ack.take() {

@@ -20,7 +20,7 @@ use crate::model::Room;
 use crate::protocol::socket_io::state::Slot;
 
 /// Rejects an identity that is revoked, whichever gate established it.
-fn check_revoked(users: &Users, passed: Passed) -> Decided {
+pub(super) fn check_revoked(users: &Users, passed: Passed) -> Decided {
     match &passed.identity {
         Some(identity) if users.revocations.covers(identity) => Err(token_revoked()),
         _ => Ok(passed),
@@ -33,7 +33,7 @@ pub(super) fn token_revoked() -> GateRejection {
 }
 
 /// The decision of all gates: the socket, or why it is rejected.
-type Decided = Result<Passed, GateRejection>;
+pub(super) type Decided = Result<Passed, GateRejection>;
 
 impl Session {
     /// Lets the gates of the worker check a CONNECT, then calls the app.
@@ -73,7 +73,7 @@ impl Session {
 
     fn gates_decided(
         &mut self,
-        invocation: Invocation,
+        mut invocation: Invocation,
         auth: ByteString,
         decided: Decided,
         ctx: &mut Context<Self>,
@@ -87,8 +87,13 @@ impl Session {
             return;
         };
         match decided.and_then(|passed| check_revoked(&users, passed)) {
-            Ok(Passed { identity, rooms }) => {
+            Ok(Passed {
+                identity,
+                rooms,
+                pending,
+            }) => {
                 socket.identity = identity.map(|identity| Box::new(LiveIdentity::new(identity)));
+                invocation.pending = pending;
                 self.prepare_rooms(invocation, auth, rooms, ctx);
             }
             Err(rejection) => {

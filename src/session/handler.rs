@@ -3,6 +3,7 @@
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::state::Session;
+use crate::app::gate::PendingDecisions;
 use crate::app::{Deferred, Effects, Event, Outcome, SocketContext, SocketHandler};
 use crate::model::{AckId, Payload, SocketId};
 use crate::protocol::socket_io::state::Slot;
@@ -17,6 +18,8 @@ pub(super) struct Invocation {
     /// The ack that the event requests.
     pub(super) ack: Option<AckId>,
     pub(super) stage: Stage,
+    /// Decisions of gates that the call after the CONNECT response waits for.
+    pub(super) pending: PendingDecisions,
 }
 
 /// What an outcome decides about its socket.
@@ -51,6 +54,7 @@ impl Session {
             socket: socket.id,
             ack,
             stage: Stage::InOrder,
+            pending: PendingDecisions::default(),
         };
         let outcome = self.call_handler(&invocation, ctx, |handler, context| {
             handler.on_event(context, event)
@@ -108,6 +112,15 @@ impl Session {
         let Invocation { slot, socket, .. } = invocation;
         self.apply_effects(slot, socket, effects, &mut invocation.ack, ctx);
         invocation.stage = Stage::InOrder;
+        if invocation.pending.is_empty() {
+            self.notify_connected(invocation, ctx);
+        } else {
+            self.await_decisions(invocation, ctx);
+        }
+    }
+
+    /// Calls the app for a socket whose CONNECT response is sent and on which all gates have decided.
+    pub(super) fn notify_connected(&mut self, invocation: Invocation, ctx: &mut Context<Self>) {
         let outcome = self.call_handler(&invocation, ctx, |handler, context| {
             handler.on_connected(context)
         });
@@ -154,6 +167,7 @@ impl Session {
             socket: invocation.socket,
             ack: invocation.ack.take(),
             stage: Stage::Concurrent,
+            pending: PendingDecisions::default(),
         })
     }
 

@@ -23,6 +23,7 @@ mod handler;
 mod handles;
 mod identity_index;
 mod inbox;
+mod late_decisions;
 mod live_identity;
 mod mailbox;
 pub mod messages;

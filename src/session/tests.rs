@@ -1,6 +1,7 @@
 //! Sequences of messages that no client can force, and the gates before the app.
 
 mod handles;
+mod late_decisions;
 
 use std::rc::Rc;
 use std::time::Duration;

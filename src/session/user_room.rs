@@ -40,10 +40,9 @@ impl Session {
         &mut self,
         slot: Slot,
         key: SocketKey,
-        identity: Box<Identity>,
+        identity: Rc<Identity>,
         ctx: &mut Context<Self>,
     ) {
-        let identity = Rc::<Identity>::from(identity);
         let Some(socket) = self.socket_mut(slot) else {
             return;
         };

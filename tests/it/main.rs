@@ -64,6 +64,7 @@ mod open_webui_failures;
 mod open_webui_rooms;
 mod open_webui_sign_in;
 mod open_webui_upstreams;
+mod open_webui_users;
 mod outage;
 mod polling;
 mod presence;

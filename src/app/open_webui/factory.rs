@@ -44,4 +44,8 @@ impl AppFactory for OpenWebuiFactory {
     fn has_upstreams(&self) -> bool {
         true
     }
+
+    fn identifies(&self) -> bool {
+        true
+    }
 }

@@ -1,7 +1,7 @@
 //! The app of a node in front of Open WebUI: it handles sockets, rooms and pings, and leaves to the backends what
 //! requires their database.
 //!
-//! Events of browsers are parsed into a [`BrowserRequest`]. `sign_in` and `chats` handle those known here, with REST requests
+//! The token of a CONNECT is checked by `gate`. Events of browsers are parsed into a [`BrowserRequest`]. `sign_in` and `chats` handle those known here, with REST requests
 //! to the backends (`backends`, `authentication`, `token_cache`) and state shared with them in Redis (`redis_state`).
 //! All other events are sent to a backend over an upstream connection (`upstreams`). Events of the backends arrive on
 //! the bus like those of any python-socketio process; `bus_listener` applies those that change what this node has
@@ -18,6 +18,7 @@ mod chats;
 mod documents;
 mod events;
 mod factory;
+mod gate;
 mod maintenance;
 mod node;
 mod outcomes;
@@ -34,18 +35,19 @@ mod user;
 mod version;
 mod worker;
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::gate::ConnectGate;
 use super::{
     App, CommandSender, Effect, Event, Outcome, SocketContext, SocketHandle, SocketHandler,
 };
 use crate::model::SocketId;
 use crate::upstream::Pool;
 use events::{channel_room, chat_room};
+use gate::AccountGate;
 use outcomes::{bool_ack, empty_ack};
-use requests::{BrowserRequest, ChatAction, token_of};
+use requests::{BrowserRequest, ChatAction};
 use user::Login;
 use worker::WorkerApp;
 
@@ -82,8 +84,11 @@ impl App for OpenWebui {
             worker: Rc::clone(&self.worker),
             socket,
             handle,
-            token: Cell::default(),
         })
+    }
+
+    fn gate(self: Rc<Self>) -> Option<Box<dyn ConnectGate>> {
+        Some(Box::new(AccountGate::new(&self.worker)))
     }
 }
 
@@ -92,8 +97,6 @@ struct OpenWebuiSocket {
     worker: Rc<WorkerApp>,
     socket: SocketId,
     handle: SocketHandle,
-    /// The token of the CONNECT, until the socket signs in.
-    token: Cell<Option<String>>,
 }
 
 impl OpenWebuiSocket {
@@ -156,20 +159,6 @@ impl OpenWebuiSocket {
 }
 
 impl SocketHandler for OpenWebuiSocket {
-    /// Rejects no client: one without a valid token is connected but in no room, as at the backends.
-    fn on_connect(&self, _context: &SocketContext<'_>, auth: &str) -> Outcome {
-        self.token.set(token_of(auth));
-        Outcome::none()
-    }
-
-    fn on_connected(&self, _context: &SocketContext<'_>) -> Outcome {
-        let Some(token) = self.token.take() else {
-            return Outcome::none();
-        };
-        let (worker, socket, handle) = (Rc::clone(&self.worker), self.socket, self.handle.clone());
-        Outcome::later(async move { worker.sign_in(socket, &handle, &token).await })
-    }
-
     fn on_event(&self, context: &SocketContext<'_>, event: Event) -> Outcome {
         let (worker, socket, handle) = (Rc::clone(&self.worker), self.socket, self.handle.clone());
         let login = worker.sockets.borrow().login(socket);

@@ -1,4 +1,4 @@
-//! Sign-in: `connect`, `user-join` and `join-channels`, and the rooms that follow from the user.
+//! Sign-in by events: `user-join` and `join-channels`, and the rooms that follow from the user.
 
 use log::warn;
 use serde::Deserialize;
@@ -7,34 +7,14 @@ use super::backends::{Trust, Unavailable};
 use super::events::{channel_room, single_socket, user_room};
 use super::outcomes::{backends_unavailable, empty_ack, too_many_rejected_tokens};
 use super::user::Login;
-use super::worker::{TokenRejection, WorkerApp};
+use super::worker::{SignedIn, TokenRejection, WorkerApp};
 use crate::app::{Effect, Effects, SocketHandle};
 use crate::logging::Burst;
 use crate::metrics::labels::BackendRequest;
 use crate::model::{Command, Payload, Room, SocketId};
 
 impl WorkerApp {
-    /// Connect: joins the room of the user if the token is valid.
-    pub(super) async fn sign_in(
-        &self,
-        socket: SocketId,
-        handle: &SocketHandle,
-        token: &str,
-    ) -> Effects {
-        match self.authenticate(socket, token).await {
-            Ok(login) => {
-                let room = user_room(&login.user.id);
-                self.log_in(socket, login).await;
-                handle.join(vec![room]).await;
-                Effects::new()
-            }
-            Err(TokenRejection::Unavailable) => backends_unavailable(),
-            Err(TokenRejection::Rejected) => Effects::new(),
-            Err(TokenRejection::TooManyRejected) => too_many_rejected_tokens(),
-        }
-    }
-
-    /// `user-join`: joins the rooms of the user and of all its channels.
+    /// `user-join`: the socket is that of the user from now on, and joins the rooms of the user and of all its channels.
     pub(super) async fn user_join(
         &self,
         socket: SocketId,
@@ -45,8 +25,18 @@ impl WorkerApp {
             Ok(login) => login,
             Err(effects) => return effects,
         };
-        if let Some(leftovers) = self.log_in(socket, login.clone()).await {
-            handle.apply_and_wait([Effect::LeaveAll].into()).await;
+        let SignedIn {
+            by_new_token,
+            other_user,
+        } = self.log_in(socket, login.clone()).await;
+        if by_new_token {
+            let mut effects = Effects::from([Effect::Identify(Box::new(login.identity()))]);
+            if other_user.is_some() {
+                effects.push(Effect::LeaveAll);
+            }
+            handle.apply_and_wait(effects).await;
+        }
+        if let Some(leftovers) = other_user {
             self.clean_up(socket, leftovers).await;
         }
         self.join_user_rooms(handle, &login).await

@@ -1,18 +1,35 @@
 //! Users: the account that a backend returns for a token, and the login of a socket.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::token::Token;
+use crate::model::Identity;
 
 /// The user a socket is logged in as, by which token.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) token: Token,
     pub(super) user: Arc<User>,
+}
+
+impl Login {
+    /// The identity of the socket. It has no end: the app disconnects sockets whose token has expired, without the
+    /// announcements that clients of Open WebUI do not expect.
+    pub(super) fn identity(&self) -> Identity {
+        let claims = &self.token.claims;
+        let issued = claims.issued.and_then(|at| u64::try_from(at).ok());
+        Identity {
+            user: self.user.id.clone(),
+            token: claims.id.as_deref().map(Into::into),
+            issued: issued.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at))),
+            ..Identity::default()
+        }
+    }
 }
 
 /// A user as the backends see it.

@@ -46,6 +46,14 @@ pub(super) enum TokenRejection {
     Unavailable,
 }
 
+/// What changed when a socket was logged in.
+pub(super) struct SignedIn {
+    /// The socket was not logged in by this token before.
+    pub(super) by_new_token: bool,
+    /// Set if it had another user before: it must leave the rooms of that user, then [`WorkerApp::clean_up`] is due.
+    pub(super) other_user: Option<Leftovers>,
+}
+
 impl WorkerApp {
     pub(super) fn new(node: &Node, pool: Arc<Pool>, commands: CommandSender) -> Self {
         let backends = Rc::new(Backends::new(
@@ -147,19 +155,24 @@ impl WorkerApp {
         })
     }
 
-    /// Sets the login of a socket. If the socket had another user before, the result is `Some`: the socket must leave
-    /// the rooms of that user, then the result is passed to [`Self::clean_up`].
-    pub(super) async fn log_in(&self, socket: SocketId, login: Login) -> Option<Leftovers> {
-        self.token_cache.hold(login.token.expose());
+    /// Sets the login of a socket.
+    pub(super) async fn log_in(&self, socket: SocketId, login: Login) -> SignedIn {
+        let token = Arc::clone(login.token.expose());
+        self.token_cache.hold(&token);
         let change = self.sockets.borrow_mut().log_in(socket, login);
         if change.other_user.is_some() {
             self.upstreams.close(socket);
         }
+        let mut by_new_token = true;
         if let Some(released) = change.released {
+            by_new_token = *released.token.expose() != token;
             self.token_cache.release(released.token.expose());
         }
         self.write_session(socket).await;
-        change.other_user
+        SignedIn {
+            by_new_token,
+            other_user: change.other_user,
+        }
     }
 
     /// Writes the session pool entry of a socket.

@@ -81,7 +81,8 @@ impl Config {
 
     /// Whether clients can have an identity: that of their token, or one that a response to the app `webhook` establishes.
     pub fn identifies(&self) -> bool {
-        self.authenticates() || self.app.uses(AppKind::Webhook)
+        let identifies = [AppKind::Webhook, AppKind::OpenWebui];
+        self.authenticates() || identifies.into_iter().any(|app| self.app.uses(app))
     }
 
     /// Whether clients whose requests the relay handles can have an identity.
