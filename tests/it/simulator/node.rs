@@ -49,6 +49,24 @@ pub struct SharedParts {
     pub random: Arc<dyn Random>,
 }
 
+fn bridge_context(
+    config: &Config,
+    node: NodeId,
+    workers: usize,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> BridgeContext {
+    BridgeContext {
+        node,
+        workers,
+        max_depth: config.socket.max_depth,
+        metrics: Arc::clone(metrics),
+        health: Arc::clone(health),
+        routers: Arc::default(),
+        command_observers: Vec::new(),
+    }
+}
+
 impl Node {
     /// Starts the node with this number.
     pub fn start(
@@ -69,15 +87,7 @@ impl Node {
         let member = link.member();
         let health = Arc::new(Health::new(BusState::Down, false));
         health.set_phase(Phase::Serving);
-        let context = BridgeContext {
-            node: name,
-            workers,
-            max_depth: config.socket.max_depth,
-            metrics: Arc::clone(&metrics),
-            health: Arc::clone(&health),
-            routers: Arc::default(),
-            command_observers: Vec::new(),
-        };
+        let context = bridge_context(config, name, workers, &metrics, &health);
         let dialects = dialects(&config.bus, name);
         let started = start_bridge(&config.bus, link, events, dialects, context);
         let connection = NodeStore::connect(store, store_chance);
