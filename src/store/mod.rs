@@ -183,11 +183,17 @@ impl MemoryStore {
     /// A store of its own with the keys, hashes and logs that this one has now, such as a replica.
     pub fn snapshot(&self) -> Self {
         let (keys, hashes, logs) = (self.keys(), self.hashes(), self.logs());
+        let presence = self.presence();
         Self {
             keys: Arc::new(Mutex::new(keys.clone())),
             hashes: Arc::new(Mutex::new(hashes.clone())),
             logs: Arc::new(Mutex::new(logs.clone())),
+            presence: Arc::new(Mutex::new(presence.clone())),
         }
+    }
+
+    fn presence(&self) -> MutexGuard<'_, HashMap<String, presence::MemoryPresence>> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys(&self) -> MutexGuard<'_, MemoryKeys> {

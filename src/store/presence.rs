@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -115,20 +114,20 @@ pub trait PresenceStore {
     ) -> StoreFuture<u64>;
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct MemoryUser {
     nodes: BTreeSet<String>,
     data: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct MemoryRoom {
     users: BTreeMap<String, MemoryUser>,
     version: u64,
 }
 
 /// The presence of one cluster in a [`MemoryStore`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct MemoryPresence {
     rooms: HashMap<String, MemoryRoom>,
     departures: BTreeSet<(Instant, String, String)>,
@@ -230,7 +229,7 @@ impl MemoryStore {
         base: &str,
         work: impl FnOnce(&mut MemoryPresence) -> T,
     ) -> StoreFuture<T> {
-        let mut all = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.presence();
         ready_ok(work(all.entry(base.to_owned()).or_default()))
     }
 }

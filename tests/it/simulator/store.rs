@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use roomwire::store::{LogEntry, MemoryStore, Renewal, Store, StoreError, StoreFuture};
+use roomwire::store::{
+    LogEntry, MemoryStore, PresenceChange, PresenceOutcome, PresencePage, PresenceStore,
+    PresenceSweep, Renewal, Store, StoreError, StoreFuture,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -283,6 +286,52 @@ impl Store for NodeStore {
         let channel = channel.to_owned();
         self.send(&channel.clone(), move |keys| {
             keys.publish(&channel, message)
+        })
+    }
+}
+
+impl PresenceStore for NodeStore {
+    fn presence_apply(
+        &self,
+        base: &str,
+        node: &str,
+        changes: Vec<PresenceChange>,
+    ) -> StoreFuture<Option<Vec<PresenceOutcome>>> {
+        let (base, node) = (base.to_owned(), node.to_owned());
+        self.send(&base.clone(), move |keys| {
+            keys.presence_apply(&base, &node, changes)
+        })
+    }
+
+    fn presence_sweep(&self, base: &str, limit: usize) -> StoreFuture<PresenceSweep> {
+        let base = base.to_owned();
+        self.send(&base.clone(), move |keys| keys.presence_sweep(&base, limit))
+    }
+
+    fn presence_page(
+        &self,
+        base: &str,
+        room: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> StoreFuture<PresencePage> {
+        let (base, room) = (base.to_owned(), room.to_owned());
+        let after = after.map(str::to_owned);
+        self.send(&base.clone(), move |keys| {
+            keys.presence_page(&base, &room, after.as_deref(), limit)
+        })
+    }
+
+    fn presence_remove_node(
+        &self,
+        base: &str,
+        node: &str,
+        delay: Duration,
+        limit: usize,
+    ) -> StoreFuture<u64> {
+        let (base, node) = (base.to_owned(), node.to_owned());
+        self.send(&base.clone(), move |keys| {
+            keys.presence_remove_node(&base, &node, delay, limit)
         })
     }
 }
