@@ -109,7 +109,14 @@ async fn presence(store: &dyn Store) {
     // A user whom the store has lost departs once.
     apply(store, "aaaa", "lost", leave()).await;
     assert_eq!(departed(store).await, ["lost"]);
-    // Pages.
+    presence_pages(store, second.version).await;
+}
+
+/// Pages of members, and a node that is removed.
+async fn presence_pages(store: &dyn Store, before: u64) {
+    let enter = |data: Option<&str>| PresenceChangeKind::Enter {
+        data: data.map(str::to_owned),
+    };
     for user in ["c", "a", "b", "\u{1f600}"] {
         let data = (user == "b").then_some("1");
         apply(store, "aaaa", user, enter(data)).await;
@@ -117,7 +124,7 @@ async fn presence(store: &dyn Store) {
     let page = store.presence_page("{p}", "/,a:b", None, 2).await.unwrap();
     let b = ("b".to_owned(), Some("1".to_owned()));
     assert_eq!(page.users, [("a".to_owned(), None), b]);
-    assert_eq!((page.count, page.version > second.version), (4, true));
+    assert_eq!((page.count, page.version > before), (4, true));
     let next = store
         .presence_page("{p}", "/,a:b", Some("b"), 9)
         .await
