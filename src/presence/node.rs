@@ -18,7 +18,7 @@ use crate::broker::{Directory, Ingress};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{Command, NodeId};
-use crate::store::{PresenceEvent, PresenceOutcome, StoreError, Tenure};
+use crate::store::{PresenceChangeKind, PresenceEvent, PresenceOutcome, StoreError, Tenure};
 
 /// Number of changes in one command of the store.
 const BATCH: usize = 256;
@@ -67,6 +67,18 @@ struct Agenda {
     /// Large rooms whose members receive a count.
     counts: HashMap<String, Instant>,
     is_failing: bool,
+}
+
+impl Agenda {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            retry: now,
+            sweep: now + SWEEP_INTERVAL,
+            counts: HashMap::new(),
+            is_failing: false,
+        }
+    }
 }
 
 impl Presence {
@@ -118,13 +130,7 @@ impl LostPresence {
 
 impl PresenceService {
     async fn run(&self, mut connects: watch::Receiver<u64>) {
-        let now = Instant::now();
-        let mut agenda = Agenda {
-            retry: now,
-            sweep: now + SWEEP_INTERVAL,
-            counts: HashMap::new(),
-            is_failing: false,
-        };
+        let mut agenda = Agenda::new();
         loop {
             let counts = agenda.counts.values().min().copied();
             let next = counts.map_or(agenda.sweep, |count| count.min(agenda.sweep));
@@ -174,7 +180,7 @@ impl PresenceService {
     }
 
     async fn work(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
-        while self.flush(&mut agenda.counts).await? {}
+        while self.flush(agenda).await? {}
         if agenda.sweep <= Instant::now() {
             let next = self.sweep(&mut agenda.counts).await?;
             agenda.sweep = Instant::now() + next;
@@ -189,7 +195,7 @@ impl PresenceService {
     }
 
     /// Applies the next changes; returns whether there were any.
-    async fn flush(&self, counts: &mut HashMap<String, Instant>) -> Result<bool, StoreError> {
+    async fn flush(&self, agenda: &mut Agenda) -> Result<bool, StoreError> {
         let changes = self.rooms.members().take(BATCH);
         if changes.is_empty() {
             return Ok(false);
@@ -214,7 +220,10 @@ impl PresenceService {
         };
         for (due, outcome) in changes.iter().zip(&outcomes) {
             self.rooms.members().applied(due);
-            self.announce(due, outcome, counts);
+            self.announce(due, outcome, &mut agenda.counts);
+            if let PresenceChangeKind::Leave { delay } = due.change.kind {
+                agenda.sweep = agenda.sweep.min(Instant::now() + delay);
+            }
         }
         self.rooms.flushed.notify_waiters();
         Ok(true)
@@ -303,9 +312,9 @@ impl PresenceService {
         if !self.is_certain() {
             return false;
         }
-        let mut counts = HashMap::new();
+        let mut agenda = Agenda::new();
         loop {
-            match self.flush(&mut counts).await {
+            match self.flush(&mut agenda).await {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(_) => return false,
@@ -339,3 +348,6 @@ fn note_count(counts: &mut HashMap<String, Instant>, room: &str) {
         counts.insert(room.to_owned(), Instant::now() + COUNT_INTERVAL);
     }
 }
+
+#[cfg(test)]
+mod tests;

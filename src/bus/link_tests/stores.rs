@@ -15,7 +15,7 @@ use crate::bus::redis::{RedisLink, RedisSettings, RedisStore};
 use crate::model::random::OsRandom;
 use crate::store::{
     LogEntry, MemoryStore, PresenceChange, PresenceChangeKind, PresenceEvent, PresenceOutcome,
-    PresencePage, Renewal, Store,
+    PresencePage, PresenceStore, Renewal, Store,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -238,6 +238,26 @@ async fn the_suite_on_redis() {
     assert!(store.get("key").await.is_err());
     server.run();
     assert_eq!(store.get("key").await, Ok(None));
+}
+
+#[tokio::test]
+async fn ten_thousand_users_enter_a_room_on_redis_within_seconds() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let store = RedisStore::new(RedisSettings::parse(&server.url()).unwrap());
+    let start = Instant::now();
+    let users: Vec<String> = (0..10_000).map(|number| format!("user-{number}")).collect();
+    for batch in users.chunks(256) {
+        let enter = |user: &String| change(user, PresenceChangeKind::Enter { data: None });
+        let changes = batch.iter().map(enter).collect();
+        let outcomes = store.presence_apply("{p}", "aaaa", changes).await.unwrap();
+        assert_eq!(outcomes.unwrap().len(), batch.len());
+    }
+    let page = store.presence_page("{p}", "/,a:b", None, 0).await.unwrap();
+    assert_eq!(page.count, 10_000);
+    let elapsed = start.elapsed();
+    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
 
 /// A proxy that, if `cut` is set, once closes the connection instead of forwarding the response to `command`.

@@ -40,7 +40,7 @@ pub use limits::{EventRateEntry, LimitsConfig, RateSubject};
 pub use log::{LogConfig, LogFormat};
 pub use notices::{NoticeKind, NoticesConfig};
 pub use open_webui::OpenWebuiConfig;
-pub use presence::PresenceConfig;
+pub use presence::{PresenceConfig, PresenceRoomEntry};
 pub use relay::{RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;

@@ -1,0 +1,154 @@
+//! Many users at once, and nodes that are lost, in virtual time.
+
+use tokio::time::advance;
+
+use super::*;
+use crate::config::{Pattern, PresenceConfig, PresenceRoomEntry};
+use crate::model::random::OsRandom;
+use crate::model::{Namespace, Room, SocketId};
+use crate::store::{MemoryStore, PresencePage, Store};
+
+const DELAY: Duration = Duration::from_secs(3);
+const LIMIT: u64 = 100;
+
+fn service(store: &MemoryStore) -> PresenceService {
+    let node = NodeId::random(&OsRandom);
+    let directory = Directory::new(node, 1, None, Arc::default());
+    let config = PresenceConfig {
+        rooms: vec![PresenceRoomEntry {
+            namespace: None,
+            pattern: Pattern::from("*"),
+            max_members: Some(LIMIT),
+            leave_delay: Some(DELAY),
+            data: None,
+        }],
+    };
+    let store: Arc<dyn Store> = Arc::new(store.clone());
+    PresenceService {
+        rooms: PresenceRooms::new(&config, store, "p").unwrap(),
+        node,
+        metrics: Arc::clone(directory.metrics()),
+        ingress: Ingress::new(directory),
+        tenure: None,
+    }
+}
+
+fn room() -> (Namespace, Room) {
+    (Namespace::main(), Room::from("r"))
+}
+
+impl PresenceService {
+    fn enter(&self, user: &str) -> SocketId {
+        let (namespace, room) = room();
+        let socket = SocketId::random(self.node, Default::default(), &OsRandom);
+        self.rooms.enter(&namespace, &room, user, socket);
+        socket
+    }
+
+    fn leave(&self, user: &str, socket: SocketId) {
+        let (namespace, room) = room();
+        self.rooms.leave(&namespace, &room, user, socket);
+    }
+
+    async fn page(&self) -> PresencePage {
+        let (namespace, room) = room();
+        let page = self.rooms.page(&namespace, &room, None, 9);
+        page.await.unwrap()
+    }
+
+    fn events(&self) -> u64 {
+        self.metrics.presence_events_total.get()
+    }
+
+    /// Lives for this time.
+    async fn live(&self, agenda: &mut Agenda, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.turn(agenda).await;
+            advance(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_users_who_come_and_go_at_once_wait_in_a_bounded_list_and_cause_few_events() {
+    const USERS: u64 = 10_000;
+    let presence = service(&MemoryStore::default());
+    let mut agenda = Agenda::new();
+    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
+    let sockets: Vec<SocketId> = names.iter().map(|name| presence.enter(name)).collect();
+    // Further sockets of the same users need no place.
+    let second: Vec<SocketId> = names.iter().map(|name| presence.enter(name)).collect();
+    assert_eq!(presence.rooms.members().pending(), names.len());
+    presence.turn(&mut agenda).await;
+    assert_eq!(presence.rooms.members().pending(), 0);
+    assert_eq!(
+        (presence.page().await.count, presence.events()),
+        (USERS, LIMIT)
+    );
+    presence.live(&mut agenda, Duration::from_secs(5)).await;
+    assert_eq!(presence.events(), LIMIT + 1, "one count");
+    for (name, socket) in names.iter().zip(sockets.iter()) {
+        presence.leave(name, *socket);
+    }
+    assert_eq!(presence.rooms.members().pending(), 0);
+    for (name, socket) in names.iter().zip(second) {
+        presence.leave(name, socket);
+    }
+    assert_eq!(presence.rooms.members().pending(), names.len());
+    presence.live(&mut agenda, DELAY).await;
+    assert_eq!(presence.page().await.count, USERS);
+    presence.live(&mut agenda, 2 * DELAY).await;
+    assert_eq!(presence.page().await, PresencePage::default());
+    // The last members receive events about each other, and some counts.
+    assert!(presence.events() <= 2 * LIMIT + 10, "{}", presence.events());
+    assert_eq!(presence.rooms.members().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_of_a_lost_node_leave_unless_another_node_has_them_and_it_can_enter_nobody() {
+    let store = MemoryStore::default();
+    let (lost, survivor) = (service(&store), service(&store));
+    let (mut of_lost, mut of_survivor) = (Agenda::new(), Agenda::new());
+    lost.enter("a");
+    lost.enter("b");
+    survivor.enter("b");
+    survivor.enter("c");
+    lost.turn(&mut of_lost).await;
+    survivor.turn(&mut of_survivor).await;
+    assert_eq!(survivor.page().await.count, 3);
+    survivor.remove(lost.node).await.unwrap();
+    lost.enter("ghost");
+    lost.turn(&mut of_lost).await;
+    survivor
+        .live(&mut of_survivor, Duration::from_secs(2))
+        .await;
+    let users = survivor.page().await.users;
+    let users: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).collect();
+    assert_eq!(users, ["b", "c"]);
+    // Two joins of the lost node; one join of the survivor, and the leave.
+    assert_eq!((lost.events(), survivor.events()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_departure_is_taken_once_by_one_of_the_nodes_as_soon_as_it_is_due() {
+    let store = MemoryStore::default();
+    let nodes = [service(&store), service(&store)];
+    let mut agendas = [Agenda::new(), Agenda::new()];
+    let socket = nodes[0].enter("a");
+    nodes[1].enter("b");
+    for (node, agenda) in nodes.iter().zip(&mut agendas) {
+        node.turn(agenda).await;
+    }
+    nodes[0].leave("a", socket);
+    nodes[0].turn(&mut agendas[0]).await;
+    assert!(agendas[0].sweep <= Instant::now() + DELAY);
+    for _ in 0..40 {
+        for (node, agenda) in nodes.iter().zip(&mut agendas) {
+            node.turn(agenda).await;
+        }
+        advance(Duration::from_millis(100)).await;
+    }
+    let events: u64 = nodes.iter().map(PresenceService::events).sum();
+    assert_eq!((events, nodes[1].page().await.count), (3, 1));
+}
