@@ -219,8 +219,9 @@ impl PresenceService {
             }
         };
         for (due, outcome) in changes.iter().zip(&outcomes) {
-            self.rooms.members().applied(due);
+            // Before the user counts as settled: whoever joins after that receives no event about it.
             self.announce(due, outcome, &mut agenda.counts);
+            self.rooms.members().applied(due);
             if let PresenceChangeKind::Leave { delay } = due.change.kind {
                 agenda.sweep = agenda.sweep.min(Instant::now() + delay);
             }

@@ -53,6 +53,7 @@ async fn members_learn_of_the_first_and_the_last_socket_of_a_user_and_of_its_dat
     let [first, second] = &cluster.nodes;
     let mut bob = first.user("bob").await;
     bob.join("team:1").await;
+    assert_eq!(members(&mut bob, "team:1", json!({})).await["count"], 1);
     let mut phone = second.user("alice").await;
     phone.join("team:1").await;
     let joined = json!(["presence:join", {"room": "team:1", "user": "alice"}]);
@@ -104,6 +105,7 @@ async fn a_large_room_has_counts_at_intervals_instead_of_events_about_users() {
     let cluster = cluster().await;
     let mut bob = cluster.nodes[0].user("bob").await;
     bob.join("hall").await;
+    assert_eq!(members(&mut bob, "hall", json!({})).await["count"], 1);
     let start = std::time::Instant::now();
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
@@ -135,6 +137,8 @@ async fn one_node_without_redis_has_presence_of_sockets_without_a_user() {
     let node = TestServer::configured(config_with_file(&MEMBERS, Some(ROOMS)), None).await;
     let (mut a, mut b) = (node.member().await, node.member().await);
     a.join("team:1").await;
+    // After this, the store has the user.
+    assert_eq!(members(&mut a, "team:1", json!({})).await["count"], 1);
     b.join("team:1").await;
     b.join("other").await;
     let joined = json!(["presence:join", {"room": "team:1", "user": b.socket}]);

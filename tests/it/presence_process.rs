@@ -32,6 +32,8 @@ async fn member(address: &str) -> WebsocketClient {
     let mut client = WebsocketClient::open(address).await;
     client.connect("/").await;
     client.join("r").await;
+    // After this, Redis has the user.
+    assert!(users(&mut client).await.contains(&client.socket));
     client
 }
 
