@@ -5,7 +5,7 @@
 
 mod groups;
 pub(in crate::bus) mod proxy;
-mod room_logs;
+pub(in crate::bus) mod room_logs;
 pub(in crate::bus) mod server;
 mod stores;
 

@@ -72,7 +72,7 @@ async fn next(member: &mut Member, logs: usize) -> (String, Stamp) {
     (String::from_utf8(text.to_vec()).unwrap(), stamp)
 }
 
-pub(super) async fn suite(join: impl Fn() -> Member) {
+pub(in crate::bus) async fn suite(join: impl Fn() -> Member) {
     let names = Names(Sender::new().number);
     two_publishers_have_one_order(&join, names).await;
     a_message_for_two_logs_is_in_both(&join, names).await;

@@ -1,6 +1,7 @@
 //! Passwords, ACL users with exactly the documented permissions, and the errors for missing ones.
 
 use super::*;
+use crate::bus::link_tests::room_logs;
 use crate::bus::link_tests::server::{RedisCluster, SentinelSetup};
 use crate::bus::redis::Topology;
 use crate::config::Secret;
@@ -66,6 +67,29 @@ async fn the_documented_permissions_suffice() {
     let () = server.query(&["ACL", "SETUSER", "default", "on", ">other"]);
     let url = format!("redis://roomwire:secret@127.0.0.1:{}/0", server.port);
     works(RedisSettings::parse(&url).unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_documented_permissions_suffice_for_logs() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let text = include_str!("../../../../docs/operations.md");
+    let begin = text.find("~{roomwire:0:log}:*").unwrap();
+    let (added, _) = text[begin..].split_once('`').unwrap();
+    let mut rule = documented_rules()[0].clone();
+    // The channels of the suite have names of their own.
+    rule.extend(
+        added
+            .split_whitespace()
+            .chain(["&log:*"])
+            .map(str::to_owned),
+    );
+    set_user(&server, &rule);
+    let url = format!("redis://roomwire:secret@127.0.0.1:{}/0", server.port);
+    let mut settings = RedisSettings::parse(&url).unwrap();
+    settings.channel_prefix = "roomwire:0".to_owned();
+    room_logs::suite(|| join(settings.clone())).await;
 }
 
 #[tokio::test]
