@@ -7,7 +7,7 @@ mod groups;
 pub(in crate::bus) mod proxy;
 pub(in crate::bus) mod room_logs;
 pub(in crate::bus) mod server;
-mod stores;
+pub(super) mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -76,7 +76,8 @@ async fn departed(store: &dyn Store) -> Vec<String> {
     departures.map(|departure| departure.user).collect()
 }
 
-async fn presence(store: &dyn Store) {
+/// Who is present, as every store decides it.
+pub(in crate::bus) async fn presence(store: &dyn Store) {
     let enter = |data: Option<&str>| PresenceChangeKind::Enter {
         data: data.map(str::to_owned),
     };

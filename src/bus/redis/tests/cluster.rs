@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bus::link_tests::server::RedisCluster;
+use crate::bus::link_tests::stores::presence;
 use crate::bus::redis::Topology;
 use crate::tls::ClientTlsFiles;
 
@@ -38,6 +39,7 @@ async fn the_suite_on_a_cluster() {
     suite(|| join(sharded(&cluster))).await;
     suite(|| join(plain(&cluster))).await;
     let store = RedisStore::new(sharded(&cluster));
+    presence(&store).await;
     for key in one_each(&cluster, "key") {
         assert_eq!(store.acquire_lease(&key, "a", TIMEOUT).await, Ok(true));
         assert_eq!(store.acquire_lease(&key, "b", TIMEOUT).await, Ok(false));
