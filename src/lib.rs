@@ -24,6 +24,7 @@ pub mod notices;
 pub mod outbox;
 pub mod presence;
 pub mod protocol;
+pub mod recovery;
 pub mod registry;
 pub mod rules;
 pub mod server;

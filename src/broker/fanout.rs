@@ -33,6 +33,7 @@ pub(super) fn emit(
         namespace: &emit.to.namespace,
         ack_id: dispatch.ack_id,
         payload: &emit.payload,
+        position: dispatch.position,
     };
     let mut encodings = Encodings::new(emit.volatile);
     let mut slow = Vec::new();

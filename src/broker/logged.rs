@@ -28,7 +28,8 @@ pub(super) fn dispatch(
     metrics.room_log_entries_total.add(targets.len() as u64);
     let bytes = targets.len() * emit.payload.size();
     metrics.room_log_bytes_total.add(bytes as u64);
-    let workers = directory.workers_of(directory.owner(&command));
+    // Also for a single socket: its events belong to the one that has recovered its session, on any worker.
+    let workers = directory.workers();
     logs.append(&targets, emit, |stamp| {
         let dispatch = Dispatch {
             command: Arc::clone(&command),

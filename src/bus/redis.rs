@@ -15,6 +15,7 @@ mod desired_channels;
 mod diagnostics;
 mod error;
 mod error_hints;
+mod fences;
 mod group;
 mod health;
 mod link;

@@ -142,7 +142,11 @@ impl Receiver {
             _ => None,
         };
         let since = *self.since.get_or_insert_with(clock::now);
-        let targets = self.targets(&command, rooms);
+        let targets = match position {
+            // A socket of another worker may have recovered the session of this one.
+            Some(_) if self.directory.owner(&command).is_some() => None,
+            _ => self.targets(&command, rooms),
+        };
         // The requesting node needs a report if the emit reaches no client here. Of several workers, at least one has a
         // member.
         let reports = ack_id.is_some() && targets.is_some_and(|workers| workers.count() == 1);

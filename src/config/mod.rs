@@ -54,9 +54,9 @@ pub use tables::{
     Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HistoryConfig,
     HistoryEntry, HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig,
     LogFormat, NoticeKind, NoticesConfig, OpenWebuiConfig, PresenceConfig, PresenceRoomEntry,
-    PublicProbes, RateSubject, RelayConfig, RoomRule, SentinelConfig, ServerConfig,
-    SessionsPerUser, SocketConfig, StaticKey, StreamConfig, Transports, UpstreamConfig,
-    UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
+    PublicProbes, RateSubject, RecoveryConfig, RecoveryMode, RelayConfig, RoomRule, SentinelConfig,
+    ServerConfig, SessionsPerUser, SocketConfig, StaticKey, StreamConfig, Transports,
+    UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

@@ -133,6 +133,24 @@ labels! {
         /// It was not admitted beside an older one.
         Rejected = "rejected",
     ;
+    /// Result of the attempt of a client to recover its session.
+    RecoveryResult("result"):
+        Recovered = "recovered",
+        /// It does not exist, or its window is over.
+        Unknown = "unknown",
+        /// It belongs to another user or namespace.
+        Foreign = "foreign",
+        /// What the client sent as its position is none.
+        Position = "position",
+        /// The logs were lost.
+        Epoch = "epoch",
+        /// Events were removed from the logs.
+        Trimmed = "trimmed",
+        /// More was missed than is replayed.
+        TooMuch = "too_much",
+        /// The store or the logs did not respond.
+        Unavailable = "unavailable",
+    ;
     /// Result of new credentials of a connected client.
     IdentityRefresh("result"):
         Refreshed = "refreshed",

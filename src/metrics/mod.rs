@@ -20,8 +20,9 @@ use exposition::Exposed;
 use labels::{
     ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
     Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, NoticeResult, Origin,
-    RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn, SlowPolicy,
-    StreamOutcome, TokenResult, Transport, UpstreamEventKind, UpstreamRejection, UpstreamState,
+    RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn,
+    SlowPolicy, StreamOutcome, TokenResult, Transport, UpstreamEventKind, UpstreamRejection,
+    UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -173,6 +174,12 @@ metrics! {
     room_log_duplicates_total: Counter,
     /// Times that events of a room were removed from its log before this node received them.
     room_log_gaps_total: Counter,
+    /// Attempts of clients to recover their sessions, by result.
+    recoveries_total: Counters<RecoveryResult>,
+    /// Events that were replayed to recovered sessions.
+    recovery_events_total: Counter,
+    /// Sessions on this node that can be recovered.
+    recovery_sessions: Gauge,
     /// Whether this node reads the stream of requests.
     stream_connected: Gauge,
     /// Entries of the stream of requests that were completed by this node, by outcome.

@@ -78,6 +78,11 @@ impl Lanes {
         LaneId(self.lanes.len() as u32 - 1)
     }
 
+    /// Changes the format in which the client of a lane receives packets from now on.
+    pub fn set_format(&mut self, id: LaneId, format: WireFormat) {
+        self.lanes[id.0 as usize].format = format;
+    }
+
     /// Closes a lane and drops its queue. The id may be reused from now on.
     pub fn release(&mut self, id: LaneId) {
         let index = id.0 as usize;

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 
 use super::engine_io::packet::Packet as EnginePacket;
 use super::engine_io::state::{Beat, CloseReason, Heartbeat};
+use super::server_packet::Positions;
 use super::socket_io::decoder::{Decoder, Packet};
 use super::socket_io::packet::{AckId, PacketKind};
 use super::socket_io::state::{Namespaces, Slot};
@@ -110,6 +111,11 @@ impl Connection {
     /// The encoding of packets for the client.
     pub fn format(&self) -> WireFormat {
         self.format
+    }
+
+    /// Encodes events for the client with their positions from now on.
+    pub fn append_positions(&mut self) {
+        self.format.positions = Positions::Appended;
     }
 
     /// Processes an Engine.IO packet. All packets of one read have the same `now`.

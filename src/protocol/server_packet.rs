@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::model::{AckId, Message, Payload, SocketId};
+use crate::model::{AckId, Message, Payload, Position, SocketId};
 
 /// A packet from the server to a client.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub enum ServerPacket<'a> {
     Connect {
         namespace: &'a str,
         socket: &'a SocketId,
+        /// By which the client can recover the session after it was disconnected.
+        pid: Option<&'a str>,
     },
     /// The client may not join a namespace; `json` is an object with a `message`.
     ConnectError { namespace: &'a str, json: &'a str },
@@ -25,6 +27,8 @@ pub enum ServerPacket<'a> {
         namespace: &'a str,
         ack_id: Option<u32>,
         payload: &'a Payload,
+        /// Sent to clients whose format has positions.
+        position: Option<Position>,
     },
     /// The ack of an event of the client.
     Ack {
@@ -43,8 +47,19 @@ impl<'a> ServerPacket<'a> {
             namespace,
             ack_id: None,
             payload,
+            position: None,
         }
     }
+}
+
+/// Whether events carry their position in the log of their room (`docs/protocol.md#25-connection-state-recovery`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Positions {
+    /// Events carry the arguments of their sender and nothing else.
+    #[default]
+    Omitted,
+    /// Events have one more argument: their position, or `null` if they have none. Those that request an ack do not.
+    Appended,
 }
 
 /// Receives the messages of an encoded packet, in order.

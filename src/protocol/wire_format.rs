@@ -5,7 +5,7 @@
 //! client; neither inspects it. A parser that does not encode payloads as JSON also needs an encoding in
 //! `model::Payload`, whose methods convert for readers that expect another one.
 
-use super::server_packet::{MessageWriter, ServerPacket};
+use super::server_packet::{MessageWriter, Positions, ServerPacket};
 use super::socket_io::Decoder;
 use super::socket_io::encode;
 use crate::model::Parser;
@@ -38,24 +38,15 @@ pub enum Compression {
     None,
 }
 
-/// Whether events carry their position in the log of their room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Positions {
-    /// Events carry the arguments of their sender and nothing else.
-    #[default]
-    Omitted,
-}
-
 impl WireFormat {
     /// Writes the messages that `packet` consists of, in order.
     #[inline]
     pub fn encode(self, packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
-        // Each has one variant; another one fails to compile here until it is encoded.
+        // Both have one variant; another one fails to compile here until it is encoded.
         let EngineRevision::V4 = self.revision;
         let Compression::None = self.compression;
-        let Positions::Omitted = self.positions;
         match self.parser {
-            Parser::Json => encode::write_messages(packet, out),
+            Parser::Json => encode::write_messages(packet, self.positions, out),
             #[cfg(test)]
             Parser::Binary => out.binary(&binary_parser::encode(packet)),
         }
@@ -92,7 +83,7 @@ pub(crate) mod binary_parser {
             ServerPacket::Event { payload, .. } | ServerPacket::Ack { payload, .. } => {
                 message.extend_from_slice(&payload.netstrings());
             }
-            _ => encode::write_text(packet, &mut message),
+            _ => encode::write_text(packet, Positions::Omitted, &mut message),
         }
         message
     }

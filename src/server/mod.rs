@@ -14,6 +14,7 @@ mod listen;
 mod log_start;
 mod name;
 mod notices;
+mod recovery;
 mod registry;
 mod reload;
 mod reloadable;
@@ -45,7 +46,6 @@ use crate::metrics::Metrics;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, Random};
 use crate::outbox::Budget;
-use crate::session::SessionSettings;
 use crate::source::Source;
 use crate::store::Store;
 use crate::store::lease::Lease;
@@ -59,6 +59,7 @@ use bus::{bridge_context, start_bus};
 use listen::{bind, serve, serve_internal};
 use log_start::log_start;
 use name::claim_name;
+use recovery::SessionParts;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
 pub use replay::replay_dead_letters;
@@ -143,7 +144,7 @@ impl Server {
         let reports = Reports::start(&config, shared, store.clone(), plan);
         let (listener, address) = bind(&config.server.bind, "server.bind")?;
         let blueprint = Arc::new(Blueprint {
-            sessions: Arc::new(SessionSettings::of(&config)),
+            sessions: SessionParts::of(&config, &directory, store.clone(), &random),
             limits: Limits::of_process(&config, &metrics),
             outbox_memory: Budget::new(outbox_memory(&config), config.server.workers),
             endpoint: Arc::new(endpoint_settings(&config, node, &reloadable, &*app)),

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 
 use super::app_observer::AppObserver;
 use super::notices::watch;
+use super::recovery::SessionParts;
 use super::reloadable::ReloadableParts;
 use super::reports::WorkerReports;
 use crate::api::{ApiSlot, LastSeen};
@@ -28,8 +29,9 @@ use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
 use crate::outbox::{Bounds, Budget, Share};
 use crate::presence::PresenceObserver;
+use crate::recovery::Tracker;
 use crate::registry::RegistryObserver;
-use crate::session::{Enforcer, Identification, SessionSettings, Worker};
+use crate::session::{Enforcer, Identification, Worker};
 use crate::tls::TlsIdentity;
 use crate::transport::accept::{Acceptor, ListenerSettings};
 use crate::transport::compression::Compressor;
@@ -56,7 +58,7 @@ pub(super) struct Blueprint {
     pub(super) random: Arc<dyn Random>,
     pub(super) health: Arc<Health>,
     pub(super) pages: Pages,
-    pub(super) sessions: Arc<SessionSettings>,
+    pub(super) sessions: SessionParts,
     pub(super) limits: Arc<crate::limits::Limits>,
     pub(super) outbox_memory: Arc<Budget>,
     pub(super) endpoint: Arc<EndpointSettings>,
@@ -132,10 +134,13 @@ impl Blueprint {
                 gates: Gates::new(&self.gate_factories).followed_by(gate),
                 users: Arc::clone(&self.users),
             },
-            Arc::clone(&self.sessions),
+            Arc::clone(&self.sessions.settings),
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
         );
+        if let Some(recovery) = &self.sessions.recovery {
+            worker.set_tracker(Tracker::start(Arc::clone(recovery), &worker.shard));
+        }
         Enforcer::start(&worker);
         let timeout = self.config.bus.forward_timeout;
         let endpoint = Rc::new(Endpoint {

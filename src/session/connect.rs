@@ -21,6 +21,7 @@ use crate::model::{Identity, Namespace};
 use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
+use crate::recovery::OpenedSession;
 
 impl Session {
     /// A client requests a namespace; `at` is when the request was read.
@@ -56,7 +57,11 @@ impl Session {
         if self.sockets.len() <= slot.get() {
             self.sockets.resize_with(slot.get() + 1, || None);
         }
-        self.sockets[slot.get()] = Some(Box::new(SessionSocket::new(socket)));
+        let mut connecting = SessionSocket::new(socket);
+        if let Some(tracker) = self.worker.tracker() {
+            connecting.recovery = tracker.recovery().request(name, &auth).map(Box::new);
+        }
+        self.sockets[slot.get()] = Some(Box::new(connecting));
         let invocation = Invocation {
             slot,
             socket,
@@ -172,10 +177,11 @@ impl Session {
 
     /// Connects a socket that is accepted. It is registered before its CONNECT response is sent, so that it misses
     /// nothing emitted after the response.
-    pub(super) fn complete_connect(
+    pub(super) fn register_socket(
         &mut self,
         invocation: Invocation,
         effects: Effects,
+        opened: Option<OpenedSession>,
         ctx: &mut Context<Self>,
     ) {
         let Invocation { slot, socket, .. } = invocation;
@@ -194,6 +200,8 @@ impl Session {
         let key = shard.register(&namespace, socket, lane, identity);
         connecting.key = Some(key);
         let entry = connecting.entry.take();
+        let begin = |opened: &OpenedSession| self.begin_session(key, socket, opened);
+        let continuing = opened.as_ref().and_then(begin);
         self.join_user_room(slot, key);
         if let Some(mut entry) = entry {
             drop(self.worker.shard.join(key, &mut entry.rooms));
@@ -204,7 +212,11 @@ impl Session {
         self.send_packet(&ServerPacket::Connect {
             namespace: &namespace,
             socket: &socket,
+            pid: opened.as_ref().and_then(OpenedSession::sent_pid),
         });
+        if let Some(opened) = opened {
+            self.send_session((slot, key, socket), opened, continuing, ctx);
+        }
         debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
         self.start_identity(slot);
         self.user_registered(slot);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::{AsyncContext, Context};
 use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
 
 use super::socket::SessionSocket;
 use super::state::Session;
@@ -14,9 +15,10 @@ use crate::app::{
     Capacity, ClusterAccess, Join, JoinedRooms, QueryResult, SocketAccess, SocketContext,
     SocketHandle,
 };
-use crate::broker::{Gathered, Ingress, Shard, SocketKey};
+use crate::broker::{Gathered, Ingress, Joined, Shard, SocketKey};
 use crate::model::{Emit, Namespace, Payload, Query, Room, SocketId};
 use crate::outbox::{LaneId, Lanes};
+use crate::recovery::Tracker;
 
 /// Immediate access to a socket of the session whose context this is.
 struct SessionAccess<'a> {
@@ -25,6 +27,22 @@ struct SessionAccess<'a> {
     key: Option<SocketKey>,
     shard: &'a Rc<Shard>,
     lane: LaneId,
+    tracker: Option<&'a Rc<Tracker>>,
+}
+
+/// Waits for the confirmation of a join, and until it is in the record of its session; returns whether it is degraded.
+pub(super) async fn complete_join(
+    confirmed: Option<oneshot::Receiver<Joined>>,
+    saved: Option<impl Future<Output = ()>>,
+) -> bool {
+    let mut degraded = false;
+    if let Some(confirmed) = confirmed {
+        degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
+    }
+    if let Some(saved) = saved {
+        saved.await;
+    }
+    degraded
 }
 
 impl SocketAccess for SessionAccess<'_> {
@@ -39,16 +57,18 @@ impl SocketAccess for SessionAccess<'_> {
                 degraded: false,
             });
         };
-        match self.shard.join(key, &mut rooms) {
-            None => Join::Complete(JoinedRooms {
+        let confirmed = self.shard.join(key, &mut rooms);
+        let saved = self.tracker.and_then(|tracker| tracker.saved(self.socket));
+        if confirmed.is_none() && saved.is_none() {
+            return Join::Complete(JoinedRooms {
                 rooms,
                 degraded: false,
-            }),
-            Some(confirmed) => Join::Pending(Box::pin(async move {
-                let degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
-                JoinedRooms { rooms, degraded }
-            })),
+            });
         }
+        Join::Pending(Box::pin(async move {
+            let degraded = complete_join(confirmed, saved).await;
+            JoinedRooms { rooms, degraded }
+        }))
     }
 
     fn emit_with_ack(
@@ -151,6 +171,7 @@ impl Session {
                 key,
                 shard,
                 lane: self.lane,
+                tracker: self.worker.tracker(),
             },
         })
     }

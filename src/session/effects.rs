@@ -72,6 +72,7 @@ impl Session {
                 namespace,
                 ack_id,
                 payload,
+                position: None,
             });
         }
     }

@@ -3,6 +3,7 @@
 use actix::{AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
+use super::context::complete_join;
 use super::state::Session;
 use crate::app::{JoinedRooms, SocketMessage, SocketRequest};
 use crate::broker::SocketKey;
@@ -75,7 +76,7 @@ impl Session {
                     let _ = reply.send(());
                 }
             }
-            SocketRequest::Join { rooms, reply } => self.join(key, rooms, reply, ctx),
+            SocketRequest::Join { rooms, reply } => self.join((id, key), rooms, reply, ctx),
             SocketRequest::JoinSince { room, since, reply } => {
                 self.join_since(key, room, since, reply, ctx);
             }
@@ -87,24 +88,24 @@ impl Session {
 
     fn join(
         &self,
-        key: SocketKey,
+        (socket, key): (SocketId, SocketKey),
         mut rooms: Vec<Room>,
         reply: oneshot::Sender<JoinedRooms>,
         ctx: &mut Context<Self>,
     ) {
+        let confirmed = self.worker.shard.join(key, &mut rooms);
+        let saved = self.worker.tracker();
+        let saved = saved.and_then(|tracker| tracker.saved(socket));
         // The app may no longer await the join.
-        match self.worker.shard.join(key, &mut rooms) {
-            None => {
-                let degraded = false;
-                let _ = reply.send(JoinedRooms { rooms, degraded });
-            }
-            Some(confirmed) => {
-                let respond = async move {
-                    let degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
-                    let _ = reply.send(JoinedRooms { rooms, degraded });
-                };
-                ctx.spawn(respond.into_actor(self));
-            }
+        if confirmed.is_none() && saved.is_none() {
+            let degraded = false;
+            let _ = reply.send(JoinedRooms { rooms, degraded });
+            return;
         }
+        let respond = async move {
+            let degraded = complete_join(confirmed, saved).await;
+            let _ = reply.send(JoinedRooms { rooms, degraded });
+        };
+        ctx.spawn(respond.into_actor(self));
     }
 }

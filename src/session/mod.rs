@@ -35,6 +35,7 @@ mod poll_responder;
 mod posts;
 mod rates;
 mod receive;
+mod recovery;
 mod refresh;
 mod replay;
 mod revoked;

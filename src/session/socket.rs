@@ -9,6 +9,7 @@ use super::live_identity::LiveIdentity;
 use crate::app::{SocketHandler, SocketRequest};
 use crate::broker::{RoomHold, SocketKey};
 use crate::model::{AckId, Payload, Room, SocketId};
+use crate::recovery::RecoveryRequest;
 
 /// One socket.
 pub(super) struct SessionSocket {
@@ -21,6 +22,8 @@ pub(super) struct SessionSocket {
     pub(super) identity: Option<Box<LiveIdentity>>,
     /// Rooms that it joins when it is connected.
     pub(super) entry: Option<Box<EntryRooms>>,
+    /// What its client requests of recovery, until it is connected.
+    pub(super) recovery: Option<Box<RecoveryRequest>>,
     /// An outcome is pending; later events wait here in order.
     pub(super) busy: bool,
     pub(super) waiting: VecDeque<(Payload, Option<AckId>)>,
@@ -64,6 +67,7 @@ impl SessionSocket {
             key: None,
             identity: None,
             entry: None,
+            recovery: None,
             busy: false,
             waiting: VecDeque::new(),
             concurrent: 0,

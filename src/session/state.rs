@@ -1,6 +1,6 @@
 //! The data of sessions and of the worker they share. The behaviour of sessions is in the other files of this folder.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context as TaskContext;
@@ -32,6 +32,7 @@ use crate::protocol::ServerPacket;
 use crate::protocol::connection::Connection;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
+use crate::recovery::Tracker;
 
 /// How long nothing is read from a client while the node is congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
@@ -98,6 +99,8 @@ pub struct Worker {
     pub(super) sessions: RefCell<HashMap<EngineId, Registered>>,
     pub(super) identity_index: RefCell<IdentityIndex>,
     pub(super) stopping: Cell<bool>,
+    /// Set if sessions can be recovered.
+    pub(super) tracker: OnceCell<Rc<Tracker>>,
     pub(super) handshake_headers: Option<Box<[&'static str]>>,
 }
 

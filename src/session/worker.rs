@@ -1,6 +1,6 @@
 //! The sessions of a worker: opened, found, counted and ended.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::Transport;
 use crate::model::{EngineId, Random, SocketId, TransportName};
 use crate::protocol::engine_io::state::CloseReason;
+use crate::recovery::Tracker;
 
 /// How clients are identified, and what follows from it.
 pub struct Identification {
@@ -55,7 +56,18 @@ impl Worker {
             sessions: RefCell::new(HashMap::new()),
             identity_index: RefCell::default(),
             stopping: Cell::new(false),
+            tracker: OnceCell::new(),
         })
+    }
+
+    /// Lets clients recover their sessions, before the first connection.
+    pub fn set_tracker(&self, tracker: Rc<Tracker>) {
+        let _ = self.tracker.set(tracker);
+    }
+
+    /// The sessions that can be recovered; `None` if none can.
+    pub(super) fn tracker(&self) -> Option<&Rc<Tracker>> {
+        self.tracker.get()
     }
 
     /// The metrics of the node.

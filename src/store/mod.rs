@@ -107,6 +107,20 @@ pub trait Store: PresenceStore + Send + Sync {
     /// Number of entries of a log.
     fn log_length(&self, key: &str) -> StoreFuture<u64>;
 
+    /// Sets a fenced key, with a lifetime, unless it has a higher generation; returns whether it was set. Only
+    /// [`Store::claim_fenced`] and [`Store::delete`] apply to the same key.
+    fn set_fenced(
+        &self,
+        key: &str,
+        generation: u64,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<bool>;
+
+    /// Raises the generation of a fenced key and renews its lifetime; returns the new generation and the value, or `None`
+    /// if the key does not exist. May raise it more than once.
+    fn claim_fenced(&self, key: &str, ttl: Duration) -> StoreFuture<Option<(u64, Bytes)>>;
+
     /// Publishes a message on a channel, at most once.
     fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()>;
 }
@@ -173,6 +187,12 @@ impl MemoryKeys {
         self.insert(key.to_owned(), Value { bytes, expiry });
     }
 
+    fn insert_fenced(&mut self, key: &str, generation: u64, value: &[u8], ttl: Duration) {
+        let bytes = [&generation.to_be_bytes(), value].concat().into();
+        let expiry = Some(Instant::now() + ttl);
+        self.insert(key.to_owned(), Value { bytes, expiry });
+    }
+
     fn remove(&mut self, key: &str) -> Option<Value> {
         let value = self.values.remove(key)?;
         value.is_live(Instant::now()).then_some(value)
@@ -212,6 +232,14 @@ impl MemoryStore {
         let expiry = ttl.map(|ttl| Instant::now() + ttl);
         self.keys().insert(key.to_owned(), Value { bytes, expiry });
     }
+}
+
+/// Bytes of the generation in front of a fenced value.
+const GENERATION_BYTES: usize = size_of::<u64>();
+
+fn generation_of(held: &[u8]) -> u64 {
+    held.first_chunk()
+        .map_or(0, |generation| u64::from_be_bytes(*generation))
 }
 
 fn ready_ok<T: Send + 'static>(value: T) -> StoreFuture<T> {
@@ -348,6 +376,32 @@ impl Store for MemoryStore {
                 .get(key)
                 .map_or(0, |log| log.entries.len() as u64),
         )
+    }
+
+    fn set_fenced(
+        &self,
+        key: &str,
+        generation: u64,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<bool> {
+        let mut keys = self.keys();
+        let held = keys.get(key).map_or(0, |held| generation_of(&held.bytes));
+        if held <= generation {
+            keys.insert_fenced(key, generation, &value, ttl);
+        }
+        ready_ok(held <= generation)
+    }
+
+    fn claim_fenced(&self, key: &str, ttl: Duration) -> StoreFuture<Option<(u64, Bytes)>> {
+        let mut keys = self.keys();
+        let Some(held) = keys.get(key).map(|held| held.bytes.clone()) else {
+            return ready_ok(None);
+        };
+        let generation = generation_of(&held) + 1;
+        let value = held.slice(GENERATION_BYTES.min(held.len())..);
+        keys.insert_fenced(key, generation, &value, ttl);
+        ready_ok(Some((generation, value)))
     }
 
     fn publish(&self, _channel: &str, _message: Bytes) -> StoreFuture<()> {

@@ -54,12 +54,19 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "protocol", "app", "auth", "broker", "outbox", "limits", "history", "store", "config",
-            "model", "metrics", "logging",
+            "protocol", "app", "auth", "broker", "outbox", "limits", "history", "recovery",
+            "store", "config", "model", "metrics", "logging",
         ],
     ),
     ("store", &["model"]),
     ("history", &["store", "config", "model"]),
+    // Of the broker, its observers and notices alone.
+    (
+        "recovery",
+        &[
+            "broker", "history", "store", "config", "model", "metrics", "logging",
+        ],
+    ),
     (
         "presence",
         &["broker", "store", "config", "model", "metrics"],

@@ -71,6 +71,7 @@ mod presence;
 mod presence_process;
 mod proxy_protocol;
 mod python_bus;
+mod recovery;
 mod redis;
 mod reload_process;
 mod requests;

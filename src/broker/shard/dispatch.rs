@@ -79,6 +79,9 @@ impl Shard {
     fn apply_to_sockets(&self, dispatch: &Dispatch, since: Instant) -> u64 {
         let mut state = self.state.borrow_mut();
         let mut accepted = 0;
+        if let Some(position) = dispatch.position {
+            state.note_position(position);
+        }
         match &*dispatch.command {
             Command::Emit(emit) => {
                 accepted = fanout::emit(&mut state, emit, dispatch, since, &self.directory);

@@ -30,7 +30,9 @@ use super::lifecycle::Observer;
 use super::messages::{Interest, InterestChange, Notice, QueueLimit, RoomsReady};
 use super::rooms::{RoomChange, SocketKey};
 use super::socket_interest::SocketInterest;
-use crate::model::{Identity, Namespace, Room, Selector, SocketChange, SocketId, WorkerIndex};
+use crate::model::{
+    Identity, Namespace, Position, Room, Selector, SocketChange, SocketId, WorkerIndex,
+};
 use crate::outbox::{LaneId, Lanes, Offered, Packet, Share};
 use crate::protocol::WireFormat;
 
@@ -185,6 +187,18 @@ impl Shard {
     /// The rooms that a socket has joined.
     pub fn joined(&self, key: SocketKey) -> Vec<Room> {
         self.state.borrow().rooms.joined(key)
+    }
+
+    /// The position of the newest logged event that was delivered on this worker.
+    pub fn newest_position(&self) -> Option<Position> {
+        self.state.borrow().newest
+    }
+
+    /// The position up to which a socket was sent every logged event; `None` if there was none, or while it waits for
+    /// those before.
+    pub fn delivered_up_to(&self, key: SocketKey) -> Option<Position> {
+        let state = self.state.borrow();
+        state.newest.filter(|_| !state.replays.concerns(key))
     }
 
     /// Whether the socket is in the room.

@@ -87,6 +87,14 @@ impl Replays {
         withholds
     }
 
+    /// Whether events are being withheld from a socket.
+    pub fn concerns(&self, socket: SocketKey) -> bool {
+        let is_running =
+            |replay: &SocketReplay| matches!(replay.phase, ReplayPhase::Withholding { .. });
+        let replays = self.running.get(&socket);
+        replays.is_some_and(|replays| replays.iter().any(is_running))
+    }
+
     /// Ends the replays of a socket that is gone.
     pub fn forget(&mut self, socket: SocketKey) {
         self.running.remove(&socket);

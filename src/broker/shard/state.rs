@@ -16,7 +16,7 @@ use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{Namespace, Room, Selector, SocketChange, SocketEvent, SocketId};
+use crate::model::{Namespace, Position, Room, Selector, SocketChange, SocketEvent, SocketId};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
 use crate::protocol::WireFormat;
 
@@ -50,6 +50,8 @@ pub struct State {
     pub holds: HashMap<(Namespace, Room), u32>,
     /// Logged events that are being replayed to single sockets.
     pub replays: Replays,
+    /// Position of the newest logged event that was applied.
+    pub newest: Option<Position>,
     /// Whether the sockets have an observer.
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
@@ -77,6 +79,7 @@ impl State {
             changes: Vec::new(),
             holds: HashMap::new(),
             replays: Replays::default(),
+            newest: None,
             observed: false,
             events: Vec::new(),
             notifying: false,
@@ -163,6 +166,14 @@ impl State {
                 socket,
                 change,
             });
+        }
+    }
+
+    /// Notes that a logged event was applied. Those that were missed may be older than others.
+    pub fn note_position(&mut self, position: Position) {
+        let is_older = |newest: Position| newest.epoch == position.epoch && newest.n > position.n;
+        if !self.newest.is_some_and(is_older) {
+            self.newest = Some(position);
         }
     }
 

@@ -26,6 +26,7 @@ async fn suite(store: &dyn Store) {
     hashes(store).await;
     logs(store).await;
     presence(store).await;
+    fences(store).await;
     assert_eq!(store.get("key").await, Ok(None));
     let value = Bytes::from_static(b"\0\xff");
     store.set("key", value.clone(), None).await.unwrap();
@@ -213,6 +214,25 @@ async fn logs(store: &dyn Store) {
     assert_eq!(left, [all[0].clone(), all[2].clone()]);
     assert_eq!(store.delete("log").await, Ok(true));
     assert_eq!(store.log_length("log").await, Ok(0));
+}
+
+async fn fences(store: &dyn Store) {
+    let value = |text: &'static str| Bytes::from_static(text.as_bytes());
+    assert_eq!(store.claim_fenced("fenced", LONG).await, Ok(None));
+    let set = |generation, text| store.set_fenced("fenced", generation, value(text), LONG);
+    assert_eq!(set(1, "\0first").await, Ok(true));
+    assert_eq!(set(1, "again").await, Ok(true));
+    let claimed = store.claim_fenced("fenced", LONG).await;
+    assert_eq!(claimed, Ok(Some((2, value("again")))));
+    // The former holder can no longer change it.
+    assert_eq!(set(1, "late").await, Ok(false));
+    assert_eq!(set(2, "second").await, Ok(true));
+    let claimed = store.claim_fenced("fenced", SHORT).await;
+    assert_eq!(claimed, Ok(Some((3, value("second")))));
+    sleep(2 * SHORT).await;
+    assert_eq!(store.claim_fenced("fenced", LONG).await, Ok(None));
+    assert_eq!(set(1, "new").await, Ok(true));
+    assert_eq!(store.delete("fenced").await, Ok(true));
 }
 
 async fn gone(store: &dyn Store, key: &str) {

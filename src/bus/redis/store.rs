@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::address::Address;
 use super::error::ConnectionError;
+use super::fences;
 use super::scripts::{ACQUIRE, CLAIM_FIELD, RELEASE, RENEW, TAKE_FIELD};
 use super::settings::{Endpoints, RedisSettings};
 use super::slots::{SlotMap, slot};
@@ -420,6 +421,24 @@ impl Store for RedisStore {
         let mut command = redis::cmd("XLEN");
         command.arg(key);
         self.run(key, command, |length: u64| length)
+    }
+
+    fn set_fenced(
+        &self,
+        key: &str,
+        generation: u64,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<bool> {
+        self.run(
+            key,
+            fences::set(key, generation, &value, milliseconds(ttl)),
+            |set: bool| set,
+        )
+    }
+
+    fn claim_fenced(&self, key: &str, ttl: Duration) -> StoreFuture<Option<(u64, Bytes)>> {
+        self.run(key, fences::claim(key, milliseconds(ttl)), fences::claimed)
     }
 
     fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()> {

@@ -10,6 +10,7 @@ mod auth;
 mod bus;
 mod clients;
 mod limits;
+mod recovery;
 mod relay;
 mod server;
 mod stream;
@@ -27,6 +28,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     api::resolve(config, checker);
     auth::resolve(config, checker);
     relay::resolve(config, checker);
+    recovery::resolve(config);
     clients::resolve(config, checker);
     webhook::resolve(config, checker);
 }

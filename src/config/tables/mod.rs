@@ -19,6 +19,7 @@ mod log;
 mod notices;
 mod open_webui;
 mod presence;
+mod recovery;
 mod relay;
 mod server;
 mod socket;
@@ -41,6 +42,7 @@ pub use log::{LogConfig, LogFormat};
 pub use notices::{NoticeKind, NoticesConfig};
 pub use open_webui::OpenWebuiConfig;
 pub use presence::{PresenceConfig, PresenceRoomEntry};
+pub use recovery::{RecoveryConfig, RecoveryMode};
 pub use relay::{RelayConfig, RoomRule};
 pub use server::{HttpTimeouts, PublicProbes, ServerConfig};
 pub use socket::SocketConfig;
@@ -68,6 +70,7 @@ table! {
         stream: StreamConfig,
         history: HistoryConfig,
         presence: PresenceConfig,
+        recovery: RecoveryConfig,
         drain: DrainConfig,
         log: LogConfig,
     }

@@ -7,17 +7,23 @@ use std::io::Write;
 use bytes::Bytes;
 
 use super::packet::AckId;
-use crate::model::{Message, Payload};
-use crate::protocol::server_packet::{MessageWriter, ServerPacket};
+use crate::model::{Message, Payload, Position};
+use crate::protocol::server_packet::{MessageWriter, Positions, ServerPacket};
 
 /// Upper bound of the bytes of type, attachment count and ack id.
 const HEADER_CAPACITY: usize = 48;
 
 /// Writes a packet of the server as one text message and its attachments.
-pub fn write_messages(packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
+pub fn write_messages(
+    packet: &ServerPacket<'_>,
+    positions: Positions,
+    out: &mut impl MessageWriter,
+) {
     match packet {
         ServerPacket::Message(Message::Binary(content)) => out.binary(content),
-        _ => out.text(attachments(packet), |text| write_text(packet, text)),
+        _ => out.text(attachments(packet), |text| {
+            write_text(packet, positions, text)
+        }),
     }
 }
 
@@ -31,7 +37,7 @@ fn attachments<'a>(packet: &ServerPacket<'a>) -> &'a [Bytes] {
 }
 
 /// Appends the text of a packet of the server, which is empty for a binary message.
-pub fn write_text(packet: &ServerPacket<'_>, out: &mut Vec<u8>) {
+pub fn write_text(packet: &ServerPacket<'_>, positions: Positions, out: &mut Vec<u8>) {
     match *packet {
         ServerPacket::Open { json } => {
             out.push(b'0');
@@ -43,10 +49,18 @@ pub fn write_text(packet: &ServerPacket<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(text.as_bytes());
         }
         ServerPacket::Message(Message::Binary(_)) => {}
-        ServerPacket::Connect { namespace, socket } => {
+        ServerPacket::Connect {
+            namespace,
+            socket,
+            pid,
+        } => {
             write_header(out, b'0', 0, namespace);
             out.extend_from_slice(br#"{"sid":""#);
             out.extend_from_slice(socket.as_str().as_bytes());
+            if let Some(pid) = pid {
+                out.extend_from_slice(br#"","pid":""#);
+                out.extend_from_slice(pid.as_bytes());
+            }
             out.extend_from_slice(br#""}"#);
         }
         ServerPacket::ConnectError { namespace, json } => {
@@ -57,7 +71,13 @@ pub fn write_text(packet: &ServerPacket<'_>, out: &mut Vec<u8>) {
             namespace,
             ack_id,
             payload,
-        } => write_event(out, namespace, ack_id.map(u64::from), payload),
+            position,
+        } => {
+            write_event(out, namespace, ack_id.map(u64::from), payload);
+            if positions == Positions::Appended && ack_id.is_none() {
+                append_position(out, position);
+            }
+        }
         ServerPacket::Ack {
             namespace,
             id,
@@ -76,6 +96,19 @@ pub fn write_event(out: &mut Vec<u8>, namespace: &str, id: Option<u64>, payload:
         write_display(out, id);
     }
     out.extend_from_slice(payload.json().as_bytes());
+}
+
+/// Adds an argument to the event at the end of `out`.
+fn append_position(out: &mut Vec<u8>, position: Option<Position>) {
+    while out.pop().is_some_and(|byte| byte != b']') {}
+    match position {
+        Some(position) => {
+            out.extend_from_slice(b",\"");
+            write_display(out, position);
+            out.extend_from_slice(b"\"]");
+        }
+        None => out.extend_from_slice(b",null]"),
+    }
 }
 
 /// Appends the ack of an event: `43<id>[...]`, or `46<n>-<id>[...]` with attachments.

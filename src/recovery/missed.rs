@@ -1,0 +1,148 @@
+//! Reads what a session missed: from several logs, in one order.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+
+use super::time_limit::within_time;
+use crate::history::{LogName, LogPage, RoomLogs};
+use crate::model::{Emit, Epoch};
+use crate::store::StoreError;
+
+/// Number of events that are read from a log at once.
+const PAGE: usize = 200;
+/// Number of logs that are read at the same time.
+const CONCURRENT_LOGS: usize = 16;
+
+/// How much is read.
+#[derive(Debug, Clone, Copy)]
+pub struct MissedLimits {
+    pub events: usize,
+    pub bytes: usize,
+    /// What was removed from a log up to this number, the client has received.
+    pub received: u64,
+}
+
+/// Why not everything that was missed can be read.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// The logs were lost.
+    Epoch,
+    /// Events were removed from the log.
+    Trimmed(LogName),
+    /// It is more than the limits allow.
+    TooMuch,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Unreadable {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The logs of a session, each with the number up to which it is read.
+#[derive(Debug)]
+pub struct MissedReader {
+    logs: Vec<(LogName, u64)>,
+    epoch: Option<Epoch>,
+    limits: MissedLimits,
+}
+
+/// Events by their numbers.
+pub type MissedEvents = BTreeMap<u64, Emit>;
+
+impl MissedReader {
+    /// Reads these logs, each after its number. The epoch is that of the numbers; `None` if they are all 0.
+    pub fn new(logs: Vec<(LogName, u64)>, epoch: Option<Epoch>, limits: MissedLimits) -> Self {
+        Self {
+            logs,
+            epoch,
+            limits,
+        }
+    }
+
+    /// The epoch of the logs.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Reads another log, after a number.
+    pub fn add(&mut self, log: LogName, after: u64) {
+        self.logs.push((log, after));
+    }
+
+    /// The events that were logged since, and the number up to which these are all.
+    ///
+    /// # Errors
+    /// Not all of them can be read.
+    pub async fn read(&mut self, reader: &dyn RoomLogs) -> Result<(MissedEvents, u64), Unreadable> {
+        let names: Vec<LogName> = self.logs.iter().map(|(name, _)| name.clone()).collect();
+        let tails = within_time(reader.tails(&names)).await?;
+        match (self.epoch, tails.epoch) {
+            (Some(known), Some(current)) if known != current => return Err(Unreadable::Epoch),
+            (Some(_), None) => return Err(Unreadable::Epoch),
+            (_, current) => self.epoch = current,
+        }
+        // Up to here everything has a number: numbers increase over all logs.
+        let until = tails.tails.iter().copied().max().unwrap_or(0);
+        let newer = self.logs.iter().zip(&tails.tails);
+        let newer: Vec<(LogName, u64)> = newer
+            .filter(|((_, after), tail)| *tail > after)
+            .map(|(log, _)| log.clone())
+            .collect();
+        let mut missed = MissedEvents::new();
+        let mut bytes = 0;
+        for logs in newer.chunks(CONCURRENT_LOGS) {
+            let limit = self.limits;
+            let reads = logs
+                .iter()
+                .map(|(name, after)| read_log(reader, name, *after, until, limit));
+            for (n, emit) in try_join_all(reads).await?.into_iter().flatten() {
+                // An event for several rooms is in several logs.
+                if let std::collections::btree_map::Entry::Vacant(entry) = missed.entry(n) {
+                    bytes += emit.payload.size();
+                    entry.insert(emit);
+                }
+            }
+            if missed.len() > self.limits.events || bytes > self.limits.bytes {
+                return Err(Unreadable::TooMuch);
+            }
+        }
+        for (_, after) in &mut self.logs {
+            *after = (*after).max(until);
+        }
+        Ok((missed, until))
+    }
+}
+
+/// The events of a log after a number, up to `until`.
+async fn read_log(
+    reader: &dyn RoomLogs,
+    log: &LogName,
+    mut after: u64,
+    until: u64,
+    limits: MissedLimits,
+) -> Result<Vec<(u64, Emit)>, Unreadable> {
+    let mut found = Vec::new();
+    loop {
+        let page: LogPage = within_time(reader.read(log, after, Some(until), PAGE)).await?;
+        if page.trimmed {
+            let removed = page.events.first().map_or(page.tail, |first| first.prev);
+            if removed > limits.received {
+                return Err(Unreadable::Trimmed(log.clone()));
+            }
+        }
+        let is_last = page.events.len() < PAGE;
+        for event in page.events {
+            after = event.n;
+            found.push((event.n, event.emit));
+        }
+        if found.len() > limits.events {
+            return Err(Unreadable::TooMuch);
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
+}

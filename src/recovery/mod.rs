@@ -1,0 +1,23 @@
+//! Sessions that continue after their connection was lost (`docs/delivery.md`).
+//!
+//! The store has a [`SessionRecord`] of each session: whose it is, in which rooms, and from which positions on it receives
+//! the events of each. A [`Tracker`] for each worker keeps the records of its sockets up to date. A client that comes back,
+//! to any node, names its session and the position of the last event that it received: [`Recovery`] claims the record,
+//! which fences the socket that had it, and reads from the logs what was missed (`history`).
+
+mod missed;
+mod pid;
+mod record;
+mod request;
+mod service;
+mod time_limit;
+mod tracker;
+
+pub use missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
+pub use pid::{InvalidPid, Pid};
+pub use record::SessionRecord;
+pub use request::{RecoveryRequest, Resume, Tracking};
+pub use service::{
+    Missed, NewSocket, OpenedSession, Recovery, RecoveryParts, SessionClaim, SessionGap,
+};
+pub use tracker::{Tracker, TrackerObserver};

@@ -1,0 +1,124 @@
+//! What a client requests of recovery in the payload of its CONNECT.
+
+use serde::Deserialize;
+
+use super::pid::Pid;
+use crate::config::RecoveryMode;
+use crate::model::Position;
+
+/// How a client follows its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracking {
+    /// By the last argument of each event, as stock clients do that have recovery.
+    Appended,
+    /// By `roomwire:session` and `roomwire:offset`.
+    Offsets,
+}
+
+/// The request of a client whose session can be recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryRequest {
+    pub tracking: Tracking,
+    /// The session to recover.
+    pub resume: Option<Resume>,
+}
+
+/// A session to recover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    pub pid: Pid,
+    /// The position of the last event that the client received; `None` if it received none. An error if what it sent is not
+    /// a position.
+    pub offset: Option<Result<Position, ()>>,
+}
+
+/// The payload of a CONNECT, as far as recovery reads it. Clients add `pid` and `offset` by themselves.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ConnectPayload {
+    roomwire: Options,
+    pid: serde_json::Value,
+    offset: serde_json::Value,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Options {
+    recover: serde_json::Value,
+}
+
+impl RecoveryRequest {
+    /// The request in a payload; `None` if the client does not take part.
+    pub fn parse(auth: &str, mode: RecoveryMode) -> Option<Self> {
+        use serde_json::Value::{Bool, Null, String};
+        let ConnectPayload {
+            roomwire,
+            pid,
+            offset,
+        } = serde_json::from_str(auth).unwrap_or_default();
+        let tracking = match &roomwire.recover {
+            Bool(true) => Tracking::Appended,
+            String(how) if how == "offsets" => Tracking::Offsets,
+            Null if mode == RecoveryMode::All => Tracking::Appended,
+            _ => return None,
+        };
+        let pid = pid.as_str().and_then(|pid| pid.parse().ok());
+        let offset = match offset {
+            Null => None,
+            String(text) => Some(text.parse().map_err(|_invalid| ())),
+            _ => Some(Err(())),
+        };
+        let resume = pid.map(|pid| Resume { pid, offset });
+        Some(Self { tracking, resume })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(auth: &str) -> Option<RecoveryRequest> {
+        RecoveryRequest::parse(auth, RecoveryMode::OptIn)
+    }
+
+    #[test]
+    fn clients_take_part_if_they_request_it_or_all_do() {
+        for auth in [
+            "",
+            "{}",
+            r#"{"roomwire":{}}"#,
+            r#"{"roomwire":{"recover":false}}"#,
+            "[",
+        ] {
+            assert_eq!(parse(auth), None, "{auth}");
+        }
+        let all = |auth| RecoveryRequest::parse(auth, RecoveryMode::All);
+        assert_eq!(all("").map(|it| it.tracking), Some(Tracking::Appended));
+        assert_eq!(all(r#"{"roomwire":{"recover":false}}"#), None);
+        let offsets = parse(r#"{"roomwire":{"recover":"offsets"}}"#).unwrap();
+        assert_eq!(
+            (offsets.tracking, offsets.resume),
+            (Tracking::Offsets, None)
+        );
+    }
+
+    #[test]
+    fn pid_and_offset_are_parsed_and_others_noted() {
+        let pid = "abcdefghijklmnopqrstuvwx";
+        let resume = |rest: &str| {
+            let auth = format!(r#"{{"roomwire":{{"recover":true}},"token":"t",{rest}}}"#);
+            parse(&auth).unwrap().resume
+        };
+        let found = resume(&format!(r#""pid":"{pid}","offset":"abcdef-7""#)).unwrap();
+        assert_eq!(found.pid.as_str(), pid);
+        assert_eq!(found.offset, Some("abcdef-7".parse().map_err(|_| ())));
+        assert_eq!(resume(&format!(r#""pid":"{pid}""#)).unwrap().offset, None);
+        for offset in [r#""hello""#, "7", "{}"] {
+            let found = resume(&format!(r#""pid":"{pid}","offset":{offset}"#)).unwrap();
+            assert_eq!(found.offset, Some(Err(())), "{offset}");
+        }
+        for pid in [r#""short""#, "7", r#""abcdefghijklmnopqrstuvw/""#] {
+            assert_eq!(resume(&format!(r#""pid":{pid}"#)), None);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Opens sessions that can be recovered, and recovers them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::warn;
+use tokio::sync::{Semaphore, broadcast};
+
+use super::missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
+use super::pid::Pid;
+use super::record::SessionRecord;
+use super::request::{RecoveryRequest, Resume, Tracking};
+use super::time_limit::within_time;
+use crate::config::RecoveryConfig;
+use crate::history::{History, LogName, RoomLogs};
+use crate::logging::Burst;
+use crate::metrics::Metrics;
+use crate::metrics::labels::RecoveryResult;
+use crate::model::{Epoch, Namespace, Position, Random, Room, SocketId};
+use crate::store::{Store, StoreError};
+
+/// Number of sessions of a node that are recovered at the same time.
+const CONCURRENT_RECOVERIES: usize = 64;
+/// Number of claims that wait for a worker. It notices those beyond when it writes the record of the session.
+const WAITING_CLAIMS: usize = 4096;
+
+/// What recovery needs of its node.
+pub struct RecoveryParts {
+    pub store: Arc<dyn Store>,
+    /// `bus.prefix`.
+    pub prefix: String,
+    pub history: Arc<History>,
+    pub random: Arc<dyn Random>,
+    pub metrics: Arc<Metrics>,
+    /// Notifies the trackers of all nodes of a session that continues elsewhere.
+    pub announce: Box<dyn Fn(Bytes) + Send + Sync>,
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+}
+
+/// The recovery of a node.
+pub struct Recovery {
+    config: RecoveryConfig,
+    parts: RecoveryParts,
+    claims: broadcast::Sender<SessionClaim>,
+    /// Paces sessions that are recovered, so that a storm of them does not delay everything else.
+    recovering: Semaphore,
+}
+
+/// A session continues with another socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionClaim {
+    pub pid: Pid,
+    /// The generation of that socket. Those with a lower one have lost the session.
+    pub generation: u64,
+}
+
+impl SessionClaim {
+    fn encode(self) -> Bytes {
+        let Self { pid, generation } = self;
+        format!("{generation} {}", pid.as_str()).into()
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let (generation, pid) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+        let (generation, pid) = (generation.parse().ok()?, pid.parse().ok()?);
+        Some(Self { pid, generation })
+    }
+}
+
+/// A socket that requests a session.
+#[derive(Debug, Clone)]
+pub struct NewSocket {
+    pub namespace: Namespace,
+    pub user: Option<String>,
+    pub id: SocketId,
+}
+
+/// A session of a socket that is about to be connected: a new one, or one that continues.
+#[derive(Debug)]
+pub struct OpenedSession {
+    pub pid: Pid,
+    /// Fences the sockets that had the session before.
+    pub generation: u64,
+    pub record: SessionRecord,
+    pub tracking: Tracking,
+    /// Where the session begins, or was interrupted; `None` if nothing had ever been logged.
+    pub offset: Option<Position>,
+    /// Set if it continues: what was missed.
+    pub missed: Option<Missed>,
+    /// Set if the session that the client requested is not continued: why.
+    pub gap: Option<SessionGap>,
+}
+
+/// What a session has missed.
+#[derive(Debug)]
+pub struct Missed {
+    pub events: MissedEvents,
+    /// The number up to which these are all.
+    pub until: u64,
+    /// Reads what follows.
+    pub reader: MissedReader,
+}
+
+/// Why a session is not recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionGap {
+    pub reason: RecoveryResult,
+    /// The room whose events are missing, if it is one.
+    pub room: Option<Room>,
+}
+
+impl From<RecoveryResult> for SessionGap {
+    fn from(reason: RecoveryResult) -> Self {
+        Self { reason, room: None }
+    }
+}
+
+impl From<Unreadable> for SessionGap {
+    fn from(problem: Unreadable) -> Self {
+        match problem {
+            Unreadable::Epoch => RecoveryResult::Epoch.into(),
+            Unreadable::Trimmed(log) => Self {
+                reason: RecoveryResult::Trimmed,
+                room: log.room,
+            },
+            Unreadable::TooMuch => RecoveryResult::TooMuch.into(),
+            Unreadable::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for SessionGap {
+    fn from(error: StoreError) -> Self {
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(error:%, others; "session not recovered: no access to its record or to the logs");
+        }
+        RecoveryResult::Unavailable.into()
+    }
+}
+
+impl OpenedSession {
+    /// The id that the CONNECT response carries, by which stock clients have recovery of their own.
+    pub fn sent_pid(&self) -> Option<&str> {
+        (self.tracking == Tracking::Appended).then(|| self.pid.as_str())
+    }
+}
+
+impl Recovery {
+    /// The recovery of a node; `None` if it is off.
+    pub fn new(config: RecoveryConfig, parts: RecoveryParts) -> Option<Self> {
+        let (claims, _) = broadcast::channel(WAITING_CLAIMS);
+        (!config.namespaces.is_empty()).then_some(Self {
+            config,
+            parts,
+            claims,
+            recovering: Semaphore::new(CONCURRENT_RECOVERIES),
+        })
+    }
+
+    /// The body of an announcement of [`RecoveryParts::announce`] was received.
+    pub fn announced(&self, body: &[u8]) {
+        if let Some(claim) = SessionClaim::decode(body) {
+            // Fails if there are no trackers yet.
+            let _ = self.claims.send(claim);
+        }
+    }
+
+    /// The sessions that continue with other sockets from now on.
+    pub(super) fn watch_claims(&self) -> broadcast::Receiver<SessionClaim> {
+        self.claims.subscribe()
+    }
+
+    /// The metrics of the node.
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    /// `recovery.window`.
+    pub fn window(&self) -> Duration {
+        self.config.window
+    }
+
+    /// `recovery.offset_interval`.
+    pub fn offset_interval(&self) -> Duration {
+        self.config.offset_interval
+    }
+
+    /// The logs of the node.
+    pub fn logs(&self) -> &dyn RoomLogs {
+        &**self.parts.history.logs()
+    }
+
+    /// What a client requests with the payload of its CONNECT; `None` if its session cannot be recovered.
+    pub fn request(&self, namespace: &str, auth: &str) -> Option<RecoveryRequest> {
+        let mut namespaces = self.config.namespaces.iter();
+        namespaces.find(|known| *known == namespace)?;
+        RecoveryRequest::parse(auth, self.config.mode)
+    }
+
+    /// Continues the session that a client requests, or opens a new one. Never fails: without access to the store, the
+    /// session is new.
+    pub async fn open(&self, request: RecoveryRequest, socket: NewSocket) -> OpenedSession {
+        let Some(resume) = request.resume else {
+            return self.open_new(request.tracking, socket, None).await;
+        };
+        let permit = self.recovering.acquire().await;
+        let resumed = self.resume(request.tracking, &resume, &socket).await;
+        drop(permit);
+        let result = match &resumed {
+            Ok(_) => RecoveryResult::Recovered,
+            Err(gap) => gap.reason,
+        };
+        self.metrics().recoveries_total.of(result).increment();
+        match resumed {
+            Ok(session) => session,
+            Err(gap) => self.open_new(request.tracking, socket, Some(gap)).await,
+        }
+    }
+
+    async fn open_new(
+        &self,
+        tracking: Tracking,
+        socket: NewSocket,
+        gap: Option<SessionGap>,
+    ) -> OpenedSession {
+        let all = LogName::of_namespace(socket.namespace.clone());
+        let tails = within_time(self.logs().tails(&[all])).await.ok();
+        let start = tails
+            .as_ref()
+            .and_then(|tails| tails.tails.first().copied());
+        let record = SessionRecord {
+            namespace: socket.namespace,
+            user: socket.user,
+            sockets: vec![socket.id],
+            epoch: tails.and_then(|tails| tails.epoch),
+            start: start.unwrap_or(0),
+            rooms: Vec::new(),
+            received: 0,
+        };
+        let (pid, generation) = (Pid::random(&*self.parts.random), 1);
+        // What fails is repeated with the first change.
+        let _ = self.write(pid, generation, &record).await;
+        OpenedSession {
+            pid,
+            generation,
+            offset: record.epoch.map(|epoch| Position {
+                epoch,
+                n: record.start,
+            }),
+            record,
+            tracking,
+            missed: None,
+            gap,
+        }
+    }
+
+    async fn resume(
+        &self,
+        tracking: Tracking,
+        resume: &Resume,
+        socket: &NewSocket,
+    ) -> Result<OpenedSession, SessionGap> {
+        let store = &self.parts.store;
+        let claim = store.claim_fenced(&self.key(resume.pid), self.lifetime());
+        let (generation, record) = within_time(claim)
+            .await?
+            .and_then(|(generation, value)| Some((generation, SessionRecord::decode(&value)?)))
+            .ok_or(RecoveryResult::Unknown)?;
+        if record.user != socket.user || record.namespace != socket.namespace {
+            return Err(RecoveryResult::Foreign.into());
+        }
+        let offset = match resume.offset {
+            Some(offset) => Some(offset.map_err(|()| RecoveryResult::Position)?),
+            None => None,
+        };
+        let epoch: Option<Epoch> = offset.map(|offset| offset.epoch).or(record.epoch);
+        let received = offset.map_or(0, |offset| offset.n);
+        let logs = record.logs().into_iter();
+        let logs = logs
+            .map(|(log, after)| (log, after.max(received)))
+            .collect();
+        let limits = MissedLimits {
+            events: self.config.max_events as usize,
+            bytes: self.config.max_bytes,
+            received: record.received,
+        };
+        let mut reader = MissedReader::new(logs, epoch, limits);
+        let (events, until) = reader.read(self.logs()).await?;
+        reader.add(
+            LogName::of_room(record.namespace.clone(), Room::from(socket.id.as_str())),
+            0,
+        );
+        let mut record = record;
+        record.continue_as(socket.id);
+        let pid = resume.pid;
+        (self.parts.announce)(SessionClaim { pid, generation }.encode());
+        let start = record.start;
+        let begin = || record.epoch.map(|epoch| Position { epoch, n: start });
+        Ok(OpenedSession {
+            pid,
+            generation,
+            offset: offset.or_else(begin),
+            record,
+            tracking,
+            missed: Some(Missed {
+                events,
+                until,
+                reader,
+            }),
+            gap: None,
+        })
+    }
+
+    /// Where the logs of rooms end now, for the rooms that a session has joined.
+    pub(super) async fn note_joined(
+        &self,
+        record: &mut SessionRecord,
+        rooms: Vec<Room>,
+    ) -> Result<(), StoreError> {
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        let names = rooms.iter().cloned();
+        let names = names.map(|room| LogName::of_room(record.namespace.clone(), room));
+        let names: Vec<LogName> = names.collect();
+        let tails = within_time(self.logs().tails(&names)).await?;
+        record.epoch = tails.epoch.or(record.epoch);
+        record.rooms.extend(rooms.into_iter().zip(tails.tails));
+        Ok(())
+    }
+
+    /// Writes the record of a connected session; `false` if another socket has the session.
+    pub(super) async fn write(
+        &self,
+        pid: Pid,
+        generation: u64,
+        record: &SessionRecord,
+    ) -> Result<bool, StoreError> {
+        let (key, value) = (self.key(pid), record.encode());
+        let written = self
+            .parts
+            .store
+            .set_fenced(&key, generation, value, self.lifetime());
+        within_time(written).await
+    }
+
+    /// Removes the record of a session that its client or the server has ended.
+    pub(super) async fn remove(&self, pid: Pid, generation: u64) -> Result<bool, StoreError> {
+        let key = self.key(pid);
+        let gone = Duration::from_secs(1);
+        let store = &self.parts.store;
+        within_time(store.set_fenced(&key, generation, Bytes::new(), gone)).await
+    }
+
+    /// How long after it was sent to a client that is still connected, an event is certain to be received: the client has
+    /// responded to a ping after it.
+    pub(super) fn proving_time(&self) -> Duration {
+        self.parts.ping_interval + 2 * self.parts.ping_timeout
+    }
+
+    /// How often the record of a connected session is written.
+    pub(super) fn refresh_interval(&self) -> Duration {
+        self.config.window / 3
+    }
+
+    /// How long a record is kept after it was written, so that at least `recovery.window` is left when a node dies.
+    fn lifetime(&self) -> Duration {
+        self.config.window + self.refresh_interval()
+    }
+
+    fn key(&self, pid: Pid) -> String {
+        format!("{}:session:{}", self.parts.prefix, pid.as_str())
+    }
+}

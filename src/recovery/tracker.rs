@@ -1,0 +1,344 @@
+//! Keeps the records of the sessions of a worker up to date.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::pid::Pid;
+use super::record::SessionRecord;
+use super::service::{OpenedSession, Recovery, SessionClaim};
+use crate::broker::messages::Notice;
+use crate::broker::{Observer, Shard};
+use crate::clock;
+use crate::model::{Position, Room, Selector, SocketChange, SocketEvent, SocketId};
+use crate::store::StoreError;
+
+/// Pause before a write that failed is repeated.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often the last write of a session is tried.
+const LAST_ATTEMPTS: usize = 5;
+/// Number of notes of what was sent that are kept for a session.
+const SENT_NOTES: u32 = 4;
+/// How often sessions are looked for whose record must be refreshed, within the time of one refresh.
+const REFRESH_STEPS: u32 = 16;
+/// Reasons after which a session is over: its client or the server has ended it.
+const FINAL_REASONS: [&str; 2] = ["client namespace disconnect", "server namespace disconnect"];
+
+/// The sessions of a worker that can be recovered.
+pub struct Tracker {
+    recovery: Arc<Recovery>,
+    shard: Rc<Shard>,
+    sessions: RefCell<HashMap<SocketId, TrackedSession>>,
+    /// The newest socket of each session.
+    by_pid: RefCell<HashMap<Pid, SocketId>>,
+}
+
+struct TrackedSession {
+    pid: Pid,
+    generation: u64,
+    record: SessionRecord,
+    /// Rooms of which it is not known where their logs ended at the join.
+    joined: Vec<Room>,
+    /// Rooms that it left.
+    left: Vec<Room>,
+    /// Whether the record differs from the one in the store.
+    dirty: bool,
+    writing: bool,
+    refresh_at: Instant,
+    /// When which events had been sent, oldest first.
+    sent: VecDeque<(Instant, Position)>,
+    /// Dropped when the record is written.
+    unsaved: Vec<oneshot::Sender<()>>,
+}
+
+/// Notifies a tracker of the rooms of its sessions.
+pub struct TrackerObserver(pub Rc<Tracker>);
+
+impl Observer for TrackerObserver {
+    fn on_event(&self, event: &SocketEvent) {
+        match &event.change {
+            SocketChange::Joined(room) => self.0.joined(event.socket, room),
+            SocketChange::Left(room) => self.0.left(event.socket, room),
+            SocketChange::Disconnected { reason } => self.0.disconnected(event.socket, reason),
+            SocketChange::Connected { .. } | SocketChange::Identified { .. } => {}
+        }
+    }
+}
+
+impl TrackedSession {
+    /// Notes that the events up to `newest` have been sent, and which are certain to be received.
+    fn note_sent(&mut self, newest: Option<Position>, proving_time: Duration) {
+        let now = clock::now();
+        while let Some((sent, position)) = self.sent.front()
+            && *sent + proving_time <= now
+        {
+            self.record.received = position.n;
+            self.sent.pop_front();
+        }
+        if let Some(newest) = newest
+            && self
+                .sent
+                .back()
+                .is_none_or(|(sent, _)| *sent + proving_time / SENT_NOTES <= now)
+        {
+            self.sent.push_back((now, newest));
+        }
+    }
+
+    /// The record with the changes so far, and the rooms that it has joined since.
+    fn take_changes(&mut self) -> (SessionRecord, Vec<Room>) {
+        let left = std::mem::take(&mut self.left);
+        self.record.rooms.retain(|(room, _)| !left.contains(room));
+        self.dirty = false;
+        (self.record.clone(), self.joined.clone())
+    }
+}
+
+impl Tracker {
+    /// A tracker without sessions, which refreshes their records.
+    pub fn start(recovery: Arc<Recovery>, shard: &Rc<Shard>) -> Rc<Self> {
+        let tracker = Rc::new(Self {
+            recovery,
+            shard: Rc::clone(shard),
+            sessions: RefCell::default(),
+            by_pid: RefCell::default(),
+        });
+        shard.observe(Rc::new(TrackerObserver(Rc::clone(&tracker))));
+        let (watching, mut claims) = (Rc::clone(&tracker), tracker.recovery.watch_claims());
+        actix_rt::spawn(async move {
+            loop {
+                match claims.recv().await {
+                    Ok(claim) => watching.claimed(claim),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        let refreshing = Rc::clone(&tracker);
+        actix_rt::spawn(async move {
+            loop {
+                sleep(refreshing.recovery.refresh_interval() / REFRESH_STEPS).await;
+                refreshing.refresh();
+            }
+        });
+        tracker
+    }
+
+    /// The recovery of the node.
+    pub fn recovery(&self) -> &Arc<Recovery> {
+        &self.recovery
+    }
+
+    /// Keeps the record of a session up to date from now on, until its socket is disconnected.
+    pub fn track(self: &Rc<Self>, socket: SocketId, session: &OpenedSession) {
+        let tracked = TrackedSession {
+            pid: session.pid,
+            generation: session.generation,
+            record: session.record.clone(),
+            joined: Vec::new(),
+            left: Vec::new(),
+            dirty: false,
+            writing: false,
+            refresh_at: clock::now() + self.recovery.refresh_interval(),
+            sent: VecDeque::new(),
+            unsaved: Vec::new(),
+        };
+        // A former socket of this worker has lost it.
+        self.claimed(SessionClaim {
+            pid: session.pid,
+            generation: session.generation,
+        });
+        self.by_pid.borrow_mut().insert(session.pid, socket);
+        self.sessions.borrow_mut().insert(socket, tracked);
+        self.recovery.metrics().recovery_sessions.add(1);
+        if session.missed.is_some() {
+            // The id of its socket is new.
+            self.change(socket, |_| {});
+        }
+    }
+
+    /// Waits until the rooms of a session are in the store, but not while that is unavailable; `None` if they are. After
+    /// that the death of this node does not undo a join.
+    pub fn saved(&self, socket: SocketId) -> Option<impl Future<Output = ()> + use<>> {
+        let mut sessions = self.sessions.borrow_mut();
+        let tracked = sessions
+            .get_mut(&socket)
+            .filter(|tracked| tracked.writing)?;
+        let (unsaved, saved) = oneshot::channel();
+        tracked.unsaved.push(unsaved);
+        Some(async move {
+            let _ = saved.await;
+        })
+    }
+
+    /// A session continues with another socket.
+    fn claimed(&self, claim: SessionClaim) {
+        let Some(socket) = self.by_pid.borrow().get(&claim.pid).copied() else {
+            return;
+        };
+        let sessions = self.sessions.borrow();
+        let tracked = sessions.get(&socket);
+        let has_lost = tracked.is_some_and(|tracked| tracked.generation < claim.generation);
+        drop(sessions);
+        if has_lost {
+            self.replaced(socket);
+        }
+    }
+
+    fn joined(self: &Rc<Self>, socket: SocketId, room: &Room) {
+        self.change(socket, |tracked| {
+            tracked.left.retain(|left| left != room);
+            let record = &tracked.record;
+            let is_own = record.sockets.iter().any(|id| id.as_str() == room.as_str());
+            let is_known = record.rooms.iter().any(|(known, _)| known == room);
+            if !is_own && !is_known && !tracked.joined.contains(room) {
+                tracked.joined.push(room.clone());
+            }
+        });
+    }
+
+    fn left(self: &Rc<Self>, socket: SocketId, room: &Room) {
+        self.change(socket, |tracked| {
+            tracked.joined.retain(|joined| joined != room);
+            tracked.left.push(room.clone());
+        });
+    }
+
+    /// Changes what is known of a session, and writes its record soon.
+    fn change(self: &Rc<Self>, socket: SocketId, change: impl FnOnce(&mut TrackedSession)) {
+        let mut sessions = self.sessions.borrow_mut();
+        let Some(tracked) = sessions.get_mut(&socket) else {
+            return;
+        };
+        change(tracked);
+        tracked.dirty = true;
+        if !std::mem::replace(&mut tracked.writing, true) {
+            actix_rt::spawn(Rc::clone(self).write(socket));
+        }
+    }
+
+    /// Writes the record of a session until it has not changed meanwhile.
+    async fn write(self: Rc<Self>, socket: SocketId) {
+        while let Some((pid, generation, record, joined)) = self.begin_write(socket) {
+            match self
+                .write_once(pid, generation, record, joined.clone())
+                .await
+            {
+                Ok((true, record)) => self.written(socket, record, &joined),
+                Ok((false, _)) => return self.replaced(socket),
+                Err(_unavailable) => {
+                    if let Some(tracked) = self.sessions.borrow_mut().get_mut(&socket) {
+                        tracked.dirty = true;
+                        tracked.unsaved.clear();
+                    }
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin_write(&self, socket: SocketId) -> Option<(Pid, u64, SessionRecord, Vec<Room>)> {
+        let mut sessions = self.sessions.borrow_mut();
+        let tracked = sessions.get_mut(&socket)?;
+        if !tracked.dirty {
+            tracked.writing = false;
+            tracked.unsaved.clear();
+            return None;
+        }
+        tracked.note_sent(self.shard.newest_position(), self.recovery.proving_time());
+        let (record, joined) = tracked.take_changes();
+        Some((tracked.pid, tracked.generation, record, joined))
+    }
+
+    async fn write_once(
+        &self,
+        pid: Pid,
+        generation: u64,
+        mut record: SessionRecord,
+        joined: Vec<Room>,
+    ) -> Result<(bool, SessionRecord), StoreError> {
+        self.recovery.note_joined(&mut record, joined).await?;
+        let is_ours = self.recovery.write(pid, generation, &record).await?;
+        Ok((is_ours, record))
+    }
+
+    fn written(&self, socket: SocketId, record: SessionRecord, joined: &[Room]) {
+        if let Some(tracked) = self.sessions.borrow_mut().get_mut(&socket) {
+            tracked.joined.retain(|room| !joined.contains(room));
+            tracked.record = record;
+            tracked.refresh_at = clock::now() + self.recovery.refresh_interval();
+        }
+    }
+
+    /// Another socket has the session: this one is disconnected, in a way after which its client does not come back.
+    fn replaced(&self, socket: SocketId) {
+        let Some(tracked) = self.forget(socket) else {
+            return;
+        };
+        let namespace = tracked.record.namespace;
+        let selector = Selector::socket(namespace.clone(), socket);
+        let close = false;
+        let notice = Notice::Disconnect {
+            namespace,
+            socket,
+            close,
+        };
+        self.shard.notify_selected(&selector, &notice);
+    }
+
+    fn forget(&self, socket: SocketId) -> Option<TrackedSession> {
+        let tracked = self.sessions.borrow_mut().remove(&socket)?;
+        let mut by_pid = self.by_pid.borrow_mut();
+        if by_pid.get(&tracked.pid) == Some(&socket) {
+            by_pid.remove(&tracked.pid);
+        }
+        self.recovery.metrics().recovery_sessions.add(-1);
+        Some(tracked)
+    }
+
+    fn disconnected(self: &Rc<Self>, socket: SocketId, reason: &str) {
+        let Some(mut tracked) = self.forget(socket) else {
+            return;
+        };
+        // A socket leaves its rooms when it is disconnected.
+        tracked.left.clear();
+        let is_final = FINAL_REASONS.contains(&reason);
+        let tracker = Rc::clone(self);
+        actix_rt::spawn(async move {
+            for _ in 0..LAST_ATTEMPTS {
+                let (pid, generation) = (tracked.pid, tracked.generation);
+                let written = match is_final {
+                    true => tracker.recovery.remove(pid, generation).await,
+                    false => {
+                        let (record, joined) = tracked.take_changes();
+                        let write = tracker.write_once(pid, generation, record, joined);
+                        write.await.map(|(is_ours, _)| is_ours)
+                    }
+                };
+                if written.is_ok() {
+                    return;
+                }
+                sleep(RETRY_PAUSE).await;
+            }
+        });
+    }
+
+    /// Writes the records that must be refreshed.
+    fn refresh(self: &Rc<Self>) {
+        let now = clock::now();
+        let sessions = self.sessions.borrow();
+        let due = sessions.iter().filter(|(_, it)| it.refresh_at <= now);
+        let due: Vec<SocketId> = due.map(|(socket, _)| *socket).collect();
+        drop(sessions);
+        for socket in due {
+            self.change(socket, |_| {});
+        }
+    }
+}
