@@ -51,10 +51,16 @@ pub enum CommandLineVerb {
         #[arg(long)]
         live: bool,
         /// With --live: the URL that clients use, as https://host/; opens a connection there and keeps it open
-        #[arg(long, value_name = "URL", requires = "live", value_parser = public_url)]
+        #[arg(long, value_name = "URL", requires = "live", value_parser = request::parse_url)]
         url: Option<Url>,
         /// With --url: how long the connection is kept open, as 70s; longer than the idle timeouts to check
-        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+        #[arg(
+            long,
+            value_name = "TIME",
+            default_value = "5s",
+            requires = "url",
+            value_parser = humantime::parse_duration
+        )]
         idle: Duration,
         #[command(flatten)]
         request: rules::RoomCheck,
@@ -121,17 +127,6 @@ impl Cli {
     pub fn verb(&self) -> CommandLineVerb {
         self.verb.clone().unwrap_or_default()
     }
-}
-
-/// The URL that clients open.
-fn public_url(text: &str) -> Result<Url, String> {
-    // `host:443` would be a URL of the scheme `host`.
-    if !text.contains("://") {
-        return Err(format!(
-            "it has no scheme: use https://{text} or http://{text}"
-        ));
-    }
-    Url::parse(text).map_err(|error| error.to_string())
 }
 
 /// Parses the arguments of the process. Exits the process on `--help`, `--version` and invalid arguments.
@@ -327,12 +322,12 @@ mod tests {
     #[test]
     fn a_public_url_needs_its_scheme() {
         for text in ["https://host/", "http://host:8080", "wss://host/path"] {
-            assert!(public_url(text).is_ok(), "{text}");
+            assert!(request::parse_url(text).is_ok(), "{text}");
         }
         for text in ["example.org", "example.org:443", "localhost:8080/path"] {
-            let error = public_url(text).unwrap_err();
+            let error = request::parse_url(text).unwrap_err();
             assert!(error.contains(&format!("https://{text}")), "{error}");
         }
-        assert!(public_url("https://").is_err());
+        assert!(request::parse_url("https://").is_err());
     }
 }

@@ -85,6 +85,8 @@ pub(super) fn send(endpoint: &NodeEndpoint, exchange: &Exchange<'_>) -> Result<R
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
         if late {
             format!("{at} did not respond within {} s", exchange.time.as_secs())
+        } else if error.kind() == io::ErrorKind::ConnectionRefused {
+            format!("no node listens on {at}: {}", reason(&error))
         } else {
             format!("{at}: {}", reason(&error))
         }

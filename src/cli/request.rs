@@ -3,6 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use url::Url;
+
 use super::connection::{NodeEndpoint, connect};
 use super::exchange::{Exchange, Response, TIMEOUT, send};
 use crate::config::{BindAddress, Secret, ServerConfig};
@@ -121,6 +123,20 @@ pub(super) fn post(
         limit: MAX_ANSWER,
     };
     send(endpoint, &exchange)
+}
+
+/// The URL that clients open, or that of a node.
+///
+/// # Errors
+/// The text has no scheme, or is not a URL.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    // `host:443` would be a URL of the scheme `host`.
+    if !text.contains("://") {
+        return Err(format!(
+            "it has no scheme: use https://{text} or http://{text}"
+        ));
+    }
+    Url::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

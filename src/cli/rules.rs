@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::token::{TokenChecker, read};
 use super::{Cli, load, print_error, print_line};
@@ -20,7 +21,7 @@ const UNDECIDED: u8 = 3;
 pub struct RoomCheck {
     /// Explain instead whether a client may do something in this room: exit with 0 if it may, 1 if not, 3 if the
     /// backend decides
-    #[arg(long, value_name = "ROOM", conflicts_with = "live")]
+    #[arg(long, value_name = "ROOM", conflicts_with = "live", value_parser = NonEmptyStringValueParser::new())]
     room: Option<String>,
     /// With --room: the client's token, or `-` to read it from standard input; without, the client has no identity
     #[arg(long = "as", value_name = "TOKEN", requires = "room")]

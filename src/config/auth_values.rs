@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use url::Url;
 
 use super::net::Secret;
+use super::schema::nearest_hint;
 use crate::token::Algorithm;
 
 /// Where a client can put its token.
@@ -48,9 +49,12 @@ impl TokenSource {
                 Ok(Self::Header)
             }
             ("header", _) => Err("only the header `Authorization` can contain a token".to_owned()),
-            _ => Err(format!(
-                "`{text}` is none of auth, header, query, cookie, auth:NAME, query:NAME, cookie:NAME"
-            )),
+            _ => {
+                let meant = nearest_hint(kind, ["auth", "header", "query", "cookie"].into_iter());
+                Err(format!(
+                    "`{text}` is none of auth, header, query, cookie, auth:NAME, query:NAME, cookie:NAME{meant}"
+                ))
+            }
         }
     }
 }
@@ -70,7 +74,8 @@ pub(super) fn secret(text: &str) -> Result<Secret, String> {
 pub(super) fn algorithm(text: &str) -> Result<Algorithm, String> {
     Algorithm::named(text.trim()).ok_or_else(|| {
         let names: Vec<_> = Algorithm::NAMES.iter().map(|(name, _)| *name).collect();
-        format!("`{text}` is none of {}", names.join(", "))
+        let meant = nearest_hint(text, names.iter().copied());
+        format!("`{text}` is none of {}{meant}", names.join(", "))
     })
 }
 

@@ -28,7 +28,7 @@ const ALIASES: [(&str, &str); 9] = [
 ];
 
 /// The variable that names the configuration file.
-const CONFIG: &str = "CONFIG";
+pub(super) const FILE_VARIABLE: &str = "ROOMWIRE_CONFIG";
 
 /// The log filter of every Rust program. It takes precedence over `log.filter`.
 const LOG_FILTER: &str = "RUST_LOG";
@@ -63,7 +63,7 @@ pub(super) fn read(schema: &Schema, environment: &Environment) -> Own {
         let path = rest.to_lowercase().replace("__", ".");
         let origin = Origin::Environment(name.clone());
         if !rest.contains("__") {
-            if !is_injected(rest, text) && ![CONFIG, ""].contains(&rest) {
+            if !is_injected(rest, text) && !rest.is_empty() && name != FILE_VARIABLE {
                 own.warnings.push(without_effect(schema, name, &path));
             }
         } else if schema.key(&path).is_some() {
@@ -116,8 +116,12 @@ fn lower_case(schema: &Schema, name: &str) -> Option<Problem> {
 
 /// The warning about a name such as `ROOMWIRE_SERVER_BIND` or `ROOMWIRE_BIND`, which has no effect.
 fn without_effect(schema: &Schema, name: &str, path: &str) -> Problem {
-    let message = "has no effect: the names are ROOMWIRE_<SECTION>__<KEY>, with two underscores";
     let origin = Origin::Environment(name.to_owned());
+    if nearest(path, ["config", "config_file"].into_iter()).is_some() {
+        let meant = Some(FILE_VARIABLE.to_owned());
+        return Problem::new(name, origin, "has no effect").suggesting(meant);
+    }
+    let message = "has no effect: the names are ROOMWIRE_<SECTION>__<KEY>, with two underscores";
     let names: Vec<String> = likely_keys(schema, path)
         .iter()
         .filter_map(|key| environment_name(schema, key))
@@ -177,6 +181,9 @@ mod tests {
         let own = read_one("ROOMWIRE_ENGINE__PING_INTERVALL", "1s");
         let meant = own.problems[0].did_you_mean.as_deref();
         assert_eq!(meant, Some("ROOMWIRE_ENGINE__PING_INTERVAL"));
+        let own = read_one("ROOMWIRE_WEBHOOK__SECRET", "x");
+        let meant = own.problems[0].did_you_mean.as_deref();
+        assert_eq!(meant, Some("ROOMWIRE_WEBHOOK__SECRETS"));
     }
 
     #[test]
@@ -218,6 +225,8 @@ mod tests {
             ("ROOMWIRE_BUS_REDIS_URL", Some("ROOMWIRE_BUS__REDIS_URL")),
             ("ROOMWIRE_APP_RELAY_JOIN", Some("ROOMWIRE_APP__RELAY__JOIN")),
             ("ROOMWIRE_LOG_LEVEL", Some("ROOMWIRE_LOG__FILTER")),
+            ("ROOMWIRE_CONFG", Some("ROOMWIRE_CONFIG")),
+            ("ROOMWIRE_CONFIG_FILE", Some("ROOMWIRE_CONFIG")),
             (
                 "ROOMWIRE_PING_INTERVAL",
                 Some("ROOMWIRE_ENGINE__PING_INTERVAL or ROOMWIRE_BUS__PING_INTERVAL"),

@@ -88,8 +88,9 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Adds the user's file. A file that cannot be read or parsed is a problem.
-    pub(super) fn add_file(&mut self, path: &Path) {
+    /// Adds the user's file, which the option or variable `named_by` names. A file that cannot be read or parsed is a
+    /// problem.
+    pub(super) fn add_file(&mut self, path: &Path, named_by: &str) {
         let origin = Origin::File {
             path: path.to_owned(),
             line: None,
@@ -98,9 +99,7 @@ impl<'a> Layers<'a> {
             Ok(text) => text,
             Err(error) => {
                 let message = format!("cannot be read: {error}");
-                return self
-                    .problems
-                    .push(Problem::new("--config", origin, message));
+                return self.problems.push(Problem::new(named_by, origin, message));
             }
         };
         match toml::parse(&text) {
@@ -112,9 +111,9 @@ impl<'a> Layers<'a> {
                 self.add_table("", entries, &lines);
             }
             Err(message) => {
+                let message = message.trim_start_matches("TOML parse error at ");
                 let message = format!("is not valid TOML: {message}");
-                self.problems
-                    .push(Problem::new("--config", origin, message));
+                self.problems.push(Problem::new(named_by, origin, message));
             }
         }
     }
@@ -187,7 +186,7 @@ impl<'a> Layers<'a> {
     ) -> HashMap<String, Value> {
         for missing in keys.iter().filter(|key| key.is_required) {
             if !values.contains_key(missing.name) {
-                let message = format!("needs a `{}`", missing.name);
+                let message = format!("requires the key `{}`", missing.name);
                 let problem = Problem::new(entry, lines.origin(entry), message);
                 self.problems.push(problem);
             }
@@ -329,8 +328,11 @@ fn from_file(kind: Kind, value: Value) -> Result<Value, String> {
     let fits = match (kind, &value.kind) {
         (Kind::Flag, ValueKind::Boolean(_)) => true,
         (Kind::Number, ValueKind::I64(number)) => *number >= 0,
-        // So that `demo = true` and `cookie = 1` work.
-        (Kind::Text, ValueKind::String(_) | ValueKind::Boolean(_) | ValueKind::I64(_)) => true,
+        // So that `demo = true` and `cookie = 1` work, and the form of the key rejects `connections = 1.5`.
+        (
+            Kind::Text,
+            ValueKind::String(_) | ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::Float(_),
+        ) => true,
         (Kind::List, ValueKind::Array(items)) => items.iter().all(is_text),
         (Kind::Tables, ValueKind::Array(entries)) => entries.iter().all(is_table),
         _ => false,
@@ -368,8 +370,8 @@ fn expected(kind: Kind) -> String {
         Kind::Flag => "must be true or false",
         Kind::Number => "must be a whole number, 0 or more",
         Kind::Text => "must be a text in quotes",
-        Kind::List => "must be a list of texts",
-        Kind::Tables => "must be a list of tables",
+        Kind::List => "must be a list of texts, such as `[\"a\", \"b\"]`",
+        Kind::Tables => "must be a list of tables, each below its name in double brackets, `[[…]]`",
     }
     .to_owned()
 }

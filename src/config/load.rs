@@ -1,12 +1,12 @@
 //! Reads a whole configuration: layers, then the declared tables, then the checks across keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::checker::Checker;
 use super::cross;
 use super::declare::{Table, schema_of};
 use super::effective::Effective;
-use super::environment::Environment;
+use super::environment::{Environment, FILE_VARIABLE};
 use super::layers::{Kept, Layers};
 use super::problem::{Problem, Rejected};
 use super::schema::Schema;
@@ -59,12 +59,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, Rejected> {
 /// The layers of `sources` for the keys of `schema`.
 pub(super) fn layers_of<'a>(schema: &'a Schema, sources: &Sources) -> Layers<'a> {
     let mut layers = Layers::shipped(schema);
-    let named = sources
-        .environment
-        .get("ROOMWIRE_CONFIG")
-        .filter(|path| !path.is_empty());
-    if let Some(path) = sources.file.clone().or_else(|| named.map(PathBuf::from)) {
-        layers.add_file(&path);
+    let named = sources.environment.get(FILE_VARIABLE);
+    match (&sources.file, named.filter(|path| !path.is_empty())) {
+        (Some(path), _) => layers.add_file(path, "--config"),
+        (None, Some(path)) => layers.add_file(Path::new(path), FILE_VARIABLE),
+        (None, None) => {}
     }
     layers.add_environment(&sources.environment);
     layers.add_kind_defaults();

@@ -201,7 +201,13 @@ impl SecretUrl {
     }
 
     pub(super) fn parse_redis(text: &str) -> Result<Self, String> {
-        // The text may contain a password, so no message repeats it.
+        // The text may contain a password, so no message repeats it. `cache:6379` would be a URL of the scheme `cache`.
+        if !text.contains("://") && !text.trim().starts_with("unix:") {
+            let schemes = "`redis://`, `rediss://` or `unix://`";
+            return Err(format!(
+                "must begin with {schemes}: a URL such as `redis://localhost:6379/0`"
+            ));
+        }
         let url = Url::parse(text.trim())
             .map_err(|error| format!("is not a URL such as `redis://localhost:6379/0`: {error}"))?;
         match url.scheme() {

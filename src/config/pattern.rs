@@ -100,7 +100,15 @@ impl OriginRule {
             _ => {}
         }
         let rejected = || {
-            format!("`{text}` is not `same`, `*`, or an origin such as `https://app.example.org`")
+            let with_scheme = || exact_origin(&format!("https://{text}"));
+            let meant = match text.contains("://") {
+                true => exact_origin(text.trim_end_matches('/')),
+                false => with_scheme(),
+            };
+            let meant = meant.map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
+            format!(
+                "`{text}` is not `same`, `*`, or an origin such as `https://app.example.org`{meant}"
+            )
         };
         let Some((scheme, host)) = text.split_once("://*.") else {
             return exact_origin(text).map(Self::Exact).ok_or_else(rejected);

@@ -45,7 +45,21 @@ pub(super) fn described<T: PartialEq + Default>(
 }
 
 pub(super) fn spelled_duration(duration: &Duration) -> String {
-    humantime::format_duration(*duration).to_string()
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+    ];
+    let milliseconds = duration.as_millis();
+    let unit = units
+        .into_iter()
+        .find(|(_, factor)| milliseconds.is_multiple_of(*factor));
+    match unit {
+        _ if milliseconds == 0 => "0s".to_owned(),
+        Some((unit, factor)) => format!("{}{unit}", milliseconds / factor),
+        None => format!("{milliseconds}ms"),
+    }
 }
 
 pub(super) fn spelled_size(bytes: &usize) -> String {

@@ -176,15 +176,19 @@ impl Schema {
 
     /// The existing key that `path` was probably meant to be.
     pub(super) fn nearest_key(&self, path: &str) -> Option<String> {
-        let same_name = |key: &&Key| key.name() == last_part(path);
+        let paths = || self.keys().map(|key| key.path.as_str());
+        let one_slip = || paths().find(|known| strsim::damerau_levenshtein(path, known) == 1);
+        // A correct name without its section, or in the wrong one, is not a typing error.
         let by_name = || {
-            let mut keys = self.keys().filter(same_name);
-            keys.next()
-                .filter(|_| keys.next().is_none())
-                .map(|key| key.path.clone())
+            let same_name = self.keys().filter(|key| key.name() == last_part(path));
+            let named: Vec<&str> = same_name.map(|key| key.path.as_str()).collect();
+            let is_clear = named.len() == 1 || (named.len() == 2 && !path.contains('.'));
+            is_clear.then(|| named.join(" or "))
         };
-        // A correct name in the wrong section is not a typing error.
-        by_name().or_else(|| nearest(path, self.keys().map(|key| key.path.as_str())))
+        one_slip()
+            .map(str::to_owned)
+            .or_else(by_name)
+            .or_else(|| nearest(path, paths()))
     }
 
     /// The existing table that `path` was probably meant to be.
@@ -208,6 +212,11 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     let best = scored.min_by_key(|(slips, _)| *slips);
     best.filter(|(slips, _)| *slips <= most)
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// `; did you mean …?` with the candidate nearest to `name`, or nothing.
+pub(super) fn nearest_hint<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+    nearest(name, candidates).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
 }
 
 fn last_part(path: &str) -> &str {
@@ -242,6 +251,8 @@ mod tests {
             ("server.redis_url", Some("bus.redis_url")),
             ("server.ping_timeout", Some("engine.ping_timeout")),
             ("redis_url", Some("bus.redis_url")),
+            ("webhook.secret", Some("webhook.secrets")),
+            ("bind", Some("server.bind or api.bind")),
             ("something.else", None),
             ("colour", None),
         ];

@@ -16,6 +16,12 @@ impl WebhookUrl {
     /// A text to stand after the key. It never repeats credentials, path or parameters.
     pub fn parse(text: &str) -> Result<Self, String> {
         const EXAMPLE: &str = "a URL such as `https://app.example.org/roomwire`";
+        // `localhost:3000` would be a URL of the scheme `localhost`.
+        if !text.contains("://") {
+            return Err(format!(
+                "must begin with `http://` or `https://`: {EXAMPLE}"
+            ));
+        }
         let Ok(url) = Url::parse(text.trim()) else {
             return Err(format!("contains a text that is not {EXAMPLE}"));
         };

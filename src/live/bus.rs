@@ -161,7 +161,7 @@ fn note_buffer(server: &ServerReport, bus: &BusConfig) -> Option<Finding> {
         "other programs"
     };
     Some(Finding::fine(format!(
-        "{}: nodes publish at most {} bytes a message (bus.message_limit); a message above {hard} bytes (client-output-buffer-limit pubsub) from other publishers ({others}) on any subscribed channel ends the subscriptions of all nodes at once; each node then misses what is published until it has subscribed again (roomwire_bus_gap_seconds)",
+        "{}: nodes publish messages of at most {} bytes (bus.message_limit); a message above {hard} bytes (client-output-buffer-limit pubsub) from other publishers ({others}) on any subscribed channel ends the subscriptions of all nodes at once; each node then misses what is published until it has subscribed again (roomwire_bus_gap_seconds)",
         server.address, bus.message_limit
     )))
 }

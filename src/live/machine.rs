@@ -53,7 +53,9 @@ fn evaluate_memory(
 
 /// `configured` is `limits.connections`, `None` if it is `auto`.
 fn evaluate(limit: usize, possible: usize, configured: Option<usize>) -> Finding {
-    let what = format!("{limit} files may be open: {possible} clients, each with one connection");
+    let what = format!(
+        "at most {limit} open files: enough for {possible} clients with one connection each"
+    );
     match configured {
         Some(configured) if configured > possible => Finding::warning(
             format!("{what}, fewer than limits.connections = {configured}"),

@@ -45,7 +45,7 @@ pub async fn replay(
     mut report: impl FnMut(&str),
 ) -> Result<Replayed, String> {
     let holder = client.new_id();
-    let unavailable = |error: StoreError| error.to_string();
+    let unavailable = |error: StoreError| format!("bus.redis_url: {error}");
     let claim = || letters.claim_replay(&holder, CLAIM_TIME);
     if !claim().await.map_err(unavailable)? {
         return Err("another replay is running".to_owned());

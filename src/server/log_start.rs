@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use log::info;
 
-use crate::config::Config;
+use crate::config::{Config, PolicyCondition};
 use crate::model::NodeId;
 
 /// The lines are those of the server, whatever file they are written in.
@@ -25,10 +25,10 @@ pub(super) fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
         let upstreams = upstreams.join(",");
         info!(target: TARGET, node:%, version, app, upstreams, path:%, workers; "listening on {scheme}://{address}");
     }
-    if config.server.demo {
+    if config.server.demo && is_open(config) {
         info!(
             target: TARGET,
-            "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists what else it can do"
+            "open {scheme}://{address}/ in two browser windows to try it; `roomwire help` lists the other commands"
         );
     }
     if config.bus.redis_url.is_none() {
@@ -37,4 +37,11 @@ pub(super) fn log_start(config: &Config, address: SocketAddr, node: NodeId) {
             "one node without Redis; set ROOMWIRE_BUS__REDIS_URL on every node to make them a cluster"
         );
     }
+}
+
+/// Whether the demo page works as it is: it has no token, and its room is one without a rule of its own.
+fn is_open(config: &Config) -> bool {
+    let rule = config.app.relay.rules.last();
+    let can_join = rule.is_some_and(|rule| rule.join.includes(&PolicyCondition::Anyone));
+    can_join && !(config.auth.is_on() && config.auth.required)
 }

@@ -113,7 +113,7 @@ fn is_about_certificate(problem: &Problem) -> bool {
 
 fn log_rejected(rejected: &Rejected) {
     for problem in &rejected.problems {
-        error!("configuration rejected {problem}");
+        error!("configuration rejected: {problem}");
     }
     error!(
         problems = rejected.problems.len();

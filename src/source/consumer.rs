@@ -104,9 +104,19 @@ impl Consumer {
             self.parts.metrics.stream_connected.set(0);
             if let Some(suppressed) = FAILURES.note() {
                 let stream = &self.parts.key;
-                warn!(stream, suppressed; "stream not read, will be tried again: {error}");
+                let reason = self.reason(&error);
+                warn!(stream, suppressed; "stream not read, will be tried again: {reason}");
             }
             sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// The error, with the setting of this stream in a hint about the Redis of the bus.
+    fn reason(&self, error: &StoreError) -> String {
+        let reason = error.to_string();
+        match self.parts.settings.url {
+            Some(_) => reason.replace("bus.redis_url", "stream.url"),
+            None => reason,
         }
     }
 

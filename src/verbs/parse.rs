@@ -20,7 +20,7 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, VerbError> {
         let message = "the request is a JSON object, not an array";
         return Err(VerbError::new(Code::InvalidField, message));
     }
-    serde_json::from_slice(body).map_err(|error| explained(&error))
+    serde_json::from_slice(body).map_err(|error| explained(body, &error))
 }
 
 /// An error for a verb that does not exist.
@@ -61,11 +61,11 @@ fn not_a_verb(error: VerbError) -> VerbError {
     }
 }
 
-fn explained(error: &serde_json::Error) -> VerbError {
-    let text = error.to_string();
+fn explained(body: &[u8], error: &serde_json::Error) -> VerbError {
+    let text = in_words_of_json(error.to_string());
     let code = match error.classify() {
         Category::Data if text.starts_with("unknown field") => Code::UnknownField,
-        Category::Data if text.starts_with("unknown variant") => Code::UnknownVerb,
+        Category::Data if text.starts_with("unknown verb") => Code::UnknownVerb,
         Category::Data if text.starts_with("missing field") => Code::MissingField,
         Category::Data => Code::InvalidField,
         Category::Io | Category::Syntax | Category::Eof => Code::NotJson,
@@ -81,10 +81,77 @@ fn explained(error: &serde_json::Error) -> VerbError {
             message += &meant(written, quoted);
         }
     }
-    if code == Code::NotJson {
-        message = format!("the body is not JSON: {message}");
+    match code {
+        Code::NotJson => message = format!("the body is not JSON: {message}"),
+        Code::InvalidField if text.starts_with("invalid") => {
+            if let Some(field) = field_at(body, error.line(), error.column()) {
+                message = format!("`{field}`: {message}");
+            }
+        }
+        _ => {}
     }
     VerbError::new(code, message)
+}
+
+/// The message of the parser in the words of JSON. Only a verb is read as what the parser calls a variant.
+fn in_words_of_json(message: String) -> String {
+    let words = [
+        ("unknown variant", "unknown verb"),
+        ("expected a sequence", "expected an array"),
+        ("expected a borrowed string", "expected a string"),
+        ("expected a map", "expected an object"),
+        ("invalid type: sequence", "invalid type: array"),
+        ("invalid type: map", "invalid type: object"),
+    ];
+    words
+        .into_iter()
+        .fold(message, |text, (from, to)| text.replacen(from, to, 1))
+}
+
+/// The field whose value the parser has read up to a position: the last key of the innermost object that is open there.
+/// The text before the position is JSON.
+fn field_at(body: &[u8], line: usize, column: usize) -> Option<String> {
+    let lines = body.split_inclusive(|byte| *byte == b'\n');
+    let before: usize = lines.take(line.checked_sub(1)?).map(<[u8]>::len).sum();
+    let text = body.get(..(before + column).min(body.len()))?;
+    // For each open object or array, the last key.
+    let mut open: Vec<Option<&[u8]>> = Vec::new();
+    let mut is_key = false;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'{' | b'[' => {
+                open.push(None);
+                is_key = *byte == b'{';
+            }
+            b'}' | b']' => {
+                open.pop();
+                is_key = false;
+            }
+            b',' => is_key = open.last().is_some_and(Option::is_some),
+            b'"' => {
+                let start = at + 1;
+                at = end_of_string(text, start);
+                if is_key && let Some(key) = open.last_mut() {
+                    *key = text.get(start..at);
+                    is_key = false;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    let key = open.into_iter().rev().flatten().next()?;
+    Some(String::from_utf8_lossy(key).chars().take(40).collect())
+}
+
+/// The position of the quote that ends the string whose first byte is at `start`.
+fn end_of_string(text: &[u8], start: usize) -> usize {
+    let mut at = start;
+    while let Some(byte) = text.get(at).filter(|byte| **byte != b'"') {
+        at += if *byte == b'\\' { 2 } else { 1 };
+    }
+    at
 }
 
 /// `; did you mean ...?`, or nothing if no candidate is near.
@@ -125,7 +192,21 @@ mod tests {
                 Code::InvalidField,
                 "duplicate",
             ),
-            (r#"{"event":7}"#, Code::InvalidField, "expected a string"),
+            (
+                r#"{"event":7}"#,
+                Code::InvalidField,
+                "`event`: invalid type: integer `7`, expected a string",
+            ),
+            (
+                "{\"except\":[\"a\"],\n \"event\":\"\\\"e,\", \"rooms\":\"news\"}",
+                Code::InvalidField,
+                "`rooms`: invalid type: string \"news\", expected an array at line 2",
+            ),
+            (
+                r#"{"event":"e","rooms":["a",7]}"#,
+                Code::InvalidField,
+                "`rooms`: invalid type: integer `7`, expected a string",
+            ),
             (r#"["e"]"#, Code::InvalidField, "not an array"),
             ("[", Code::NotJson, "line 1 column 1"),
             (&long, Code::InvalidField, "line 1"),

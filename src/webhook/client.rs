@@ -21,7 +21,7 @@ use crate::config::{HookRoute, Reloadable, WebhookConfig, WebhookUrl};
 use crate::health::{BackendState, HttpBackends};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::metrics::labels::HookResult;
+use crate::metrics::labels::{HookResult, Label as _};
 use crate::model::Random;
 use crate::tls::{ClientTlsFiles, ClientTlsKeys, InvalidTls, client_config};
 
@@ -349,15 +349,24 @@ fn paused(wait: Duration) -> HookFailure {
 }
 
 fn log_failure(target: &HookTarget, failure: &HookFailure) {
-    static LINES: Burst = Burst::new();
+    /// One for each result, so that a new kind of failure is logged at once.
+    static LINES: [Burst; HookResult::VALUES.len()] =
+        [const { Burst::new() }; HookResult::VALUES.len()];
     let (url, reason) = (&target.url, &failure.detail);
+    let due = || LINES.get(failure.result.index())?.note();
     match failure.result {
+        // A mistake in the configuration of the node or of the backend is more likely than a decision.
+        HookResult::Rejected if failure.is_unexplained() => {
+            if let Some(unreported) = due() {
+                info!(url:%, code:% = failure.code, reason:%, unreported; "webhook request rejected without an `error`: check the path of the URL, and that webhook.secrets has the secret of the backend");
+            }
+        }
         // The decision of the backend is not a failure, and a pause of the breaker was logged when it began.
         HookResult::Ok | HookResult::Rejected | HookResult::BreakerOpen | HookResult::Abandoned => {
             debug!(url:%, code:% = failure.code, reason:%; "webhook request rejected");
         }
         _ => {
-            if let Some(unreported) = LINES.note() {
+            if let Some(unreported) = due() {
                 warn!(url:%, code:% = failure.code, reason:%, unreported; "webhook request failed");
             }
         }

@@ -114,6 +114,15 @@ impl HookFailure {
         }
     }
 
+    /// Whether the status alone rejects the request, and is one of a missing page or a wrong signature.
+    pub(super) fn is_unexplained(&self) -> bool {
+        let statuses = ["HTTP 401", "HTTP 404", "HTTP 405"];
+        self.code == HookFailureCode::Rejected.as_str()
+            && statuses
+                .iter()
+                .any(|status| self.detail.starts_with(status))
+    }
+
     /// The same, to be tried again after `wait`.
     pub(super) fn after(self, wait: Duration) -> Self {
         let retry_after = Some(wait);

@@ -44,7 +44,8 @@ pub fn render(rows: &[Row]) -> String {
     // Writing to a string cannot fail.
     let columns = COLUMNS.map(|column| format!("{column:<18}")).concat();
     let _ = writeln!(text, "{:<16}{}", "request", columns.trim_end());
-    let mut problems = String::new();
+    // The kinds of requests by column and problem, in the order of the first.
+    let mut problems: Vec<((&str, &str), Vec<&str>)> = Vec::new();
     let (mut checks, mut failed) = (0, 0);
     for row in rows {
         let mut line = format!("{:<16}", row.shape);
@@ -54,7 +55,11 @@ pub fn render(rows: &[Row]) -> String {
                 CheckResult::Passed(_) => "ok",
                 CheckResult::Failed(problem) => {
                     failed += 1;
-                    let _ = writeln!(problems, "{} ({column}): {problem}", row.shape);
+                    let key = (column, problem.as_str());
+                    match problems.iter_mut().find(|(known, _)| *known == key) {
+                        Some((_, shapes)) => shapes.push(row.shape),
+                        None => problems.push((key, vec![row.shape])),
+                    }
                     "FAILED"
                 }
             };
@@ -63,7 +68,9 @@ pub fn render(rows: &[Row]) -> String {
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    text.push_str(&problems);
+    for ((column, problem), shapes) in problems {
+        let _ = writeln!(text, "{} ({column}): {problem}", shapes.join(", "));
+    }
     let noun = if checks == 1 { "check" } else { "checks" };
     let _ = writeln!(text, "{checks} {noun}, {failed} failed");
     text
@@ -80,6 +87,7 @@ mod tests {
             took: Duration::from_millis(3),
         };
         let passed = || check(CheckResult::Passed(String::new()));
+        let failed = || check(CheckResult::Failed("accepted".to_owned()));
         let rows = [
             Row {
                 shape: "connect",
@@ -87,7 +95,11 @@ mod tests {
             },
             Row {
                 shape: "notices",
-                checks: vec![passed(), check(CheckResult::Failed("accepted".to_owned()))],
+                checks: vec![passed(), failed()],
+            },
+            Row {
+                shape: "left",
+                checks: vec![passed(), failed()],
             },
         ];
         assert!(rows[0].is_passed() && !rows[1].is_passed());
@@ -95,8 +107,9 @@ mod tests {
 request         signed            wrong signature   unsigned
 connect         ok 3 ms           ok 3 ms           ok 3 ms
 notices         ok 3 ms           FAILED 3 ms
-notices (wrong signature): accepted
-5 checks, 1 failed
+left            ok 3 ms           FAILED 3 ms
+notices, left (wrong signature): accepted
+7 checks, 2 failed
 ";
         assert_eq!(render(&rows), expected);
     }

@@ -206,7 +206,7 @@ async fn malformed_requests_are_rejected_with_stable_codes() {
             r#"{"rooms":"a","event":"e"}"#,
             400,
             "field_invalid",
-            "expected a sequence",
+            "expected an array",
         ),
         (
             "batch",

@@ -248,17 +248,17 @@ async fn a_backend_is_judged_by_its_responses_to_every_kind_of_request() {
     let cases = [
         (
             Manner::AcceptAll("{}"),
-            "connect (wrong signature): accepted: the signature is not verified\n",
+            "all notices (wrong signature): accepted: the signature is not verified\n",
             24,
         ),
         (
             Manner::AcceptAll("nonsense"),
-            "event (signed): backend_bad_answer: ",
+            "connect, event, authorize, disconnect (signed): backend_bad_answer: ",
             28,
         ),
         (
             Manner::Status(500),
-            "joined (unsigned): backend_unavailable: HTTP 500",
+            "all notices (unsigned): backend_unavailable: HTTP 500",
             36,
         ),
         (Manner::Stall, "all notices (signed): backend_timeout: ", 36),

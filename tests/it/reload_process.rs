@@ -224,7 +224,7 @@ async fn an_incomplete_certificate_renewal_is_rejected_and_counted() {
     node.signal("HUP");
     let lines = node.lines_until("configuration not reloaded");
     assert!(
-        has_line(&lines, &["configuration rejected server.tls_"]),
+        has_line(&lines, &["configuration rejected: server.tls_"]),
         "{lines:#?}"
     );
     let metrics = Request::get("/metrics").send(&internal).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use url::Url;
 
+use crate::cli::request::parse_url;
+
 /// A verb of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ApiVerb {
@@ -327,7 +329,7 @@ impl ApiVerb {
 
 /// The URL of a listener.
 fn node_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let url = parse_url(text)?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         _ => Err("it is not of the form https://host:port or http://host:port".to_owned()),

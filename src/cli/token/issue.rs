@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Map, Value, json};
 
 use crate::config::AuthConfig;
@@ -15,7 +16,7 @@ use crate::token::{Algorithm, SigningKey};
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct IssueOptions {
     /// The user
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// Time until the token expires, as 1h or 30days
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
@@ -34,6 +35,7 @@ pub struct IssueOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct RoomTokenOptions {
     /// The room
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     room: String,
     /// The only user who can use the token; without, everyone who has it
     #[arg(long, value_name = "NAME")]
@@ -172,7 +174,10 @@ fn sign(
     let id = options.kid.as_deref().or(id.as_deref());
     signer
         .sign(algorithm, id, &Value::from(claims).to_string())
-        .map_err(|error| error.to_string())
+        .map_err(|error| match options.algorithm {
+            Some(_) => format!("--algorithm: {error}"),
+            None => error.to_string(),
+        })
 }
 
 /// The key that signs, its id and its usual algorithm.
@@ -182,7 +187,8 @@ fn signer(
     now: SystemTime,
 ) -> Result<(SigningKey, Option<String>, Algorithm), String> {
     if let Some(file) = &options.key {
-        let of_file = |error: &dyn std::fmt::Display| format!("`{}`: {error}", file.display());
+        let of_file =
+            |error: &dyn std::fmt::Display| format!("--key: `{}`: {error}", file.display());
         let pem = std::fs::read(file).map_err(|error| of_file(&error))?;
         let signer = SigningKey::from_pem(&pem).map_err(|error| of_file(&error))?;
         let algorithm = signer.family().default_algorithm();

@@ -8,6 +8,7 @@ use ::config::ValueKind;
 use crate::config::checker::Checker;
 use crate::config::entry::{Entry, tables};
 use crate::config::net::Secret;
+use crate::config::schema::nearest_hint;
 use crate::config::tables::{ApiKey, ApiKeyEntry, Config};
 use crate::config::{toml, values};
 use crate::tls::{Certificate, TlsFiles};
@@ -28,6 +29,9 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         for (index, entry) in entries.iter().enumerate() {
             match credential(entry) {
                 Ok(credential) => credentials.push(credential),
+                Err(message) if path.is_empty() => {
+                    checker.reject(&format!("{key}[{index}]"), message);
+                }
                 Err(message) => checker.reject(key, format!("{path}[{index}]: {message}")),
             }
         }
@@ -107,8 +111,9 @@ fn check_names(value: &ValueKind) -> Result<(), String> {
             return Err(format!("keys[{index}] is not a table"));
         };
         if let Some(name) = table.keys().find(|name| !known.contains(&name.as_str())) {
+            let meant = nearest_hint(name, known.iter().copied());
             let known = known.join(", ");
-            return Err(format!("keys[{index}].{name} is none of {known}"));
+            return Err(format!("keys[{index}].{name} is none of {known}{meant}"));
         }
         if !table.contains_key("name") {
             return Err(format!("keys[{index}] has no name"));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::checker::Checker;
 use crate::config::net::Secret;
+use crate::config::problem::Origin;
 use crate::config::tables::{AppKind, Config, WebhookConfig};
 use crate::config::values;
 
@@ -49,6 +50,14 @@ fn backends(config: &Config, checker: &mut Checker<'_, '_>) {
         let message =
             "must name the backend, such as `http://backend:3000/roomwire`, for an app `webhook`";
         checker.reject(URL, message);
+    }
+    let is_set = checker.layers.origin(URL) != Origin::Default;
+    if is_set && has_urls && !is_used && !config.app.relay.decides_by_backend() {
+        let kind = config.app.kind.name();
+        let message = format!(
+            "has no effect with app.kind = \"{kind}\": neither an app `webhook` nor a policy `backend` uses it"
+        );
+        checker.warn(URL, message);
     }
 }
 

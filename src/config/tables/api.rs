@@ -8,6 +8,7 @@ use crate::config::entry::tables;
 use crate::config::forms::{choice, duration, flag, list, number, size, text};
 use crate::config::net::{BindAddress, Secret};
 use crate::config::pattern::Pattern;
+use crate::config::schema::nearest_hint;
 use crate::config::values;
 use crate::tls::TlsFiles;
 use crate::verbs::VERBS;
@@ -129,7 +130,8 @@ fn verb(text: &str) -> Result<String, String> {
     if VERBS.contains(&text) {
         return Ok(text.to_owned());
     }
-    Err(format!("`{text}` is none of {}", VERBS.join(", ")))
+    let meant = nearest_hint(text, VERBS.iter().copied());
+    Err(format!("`{text}` is none of {}{meant}", VERBS.join(", ")))
 }
 
 fn time(text: &str) -> Result<SystemTime, String> {

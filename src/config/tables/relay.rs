@@ -5,7 +5,7 @@ use crate::config::entry::tables;
 use crate::config::forms::{list, number, text};
 use crate::config::pattern::Pattern;
 use crate::config::room_pattern::RoomPattern;
-use crate::config::room_policy::{RoomPolicy, join_policy, policy};
+use crate::config::room_policy::{PolicyCondition, RoomPolicy, join_policy, policy};
 
 /// The highest rate and burst of a room.
 const MAX_RATE: u64 = 1_000_000;
@@ -96,6 +96,22 @@ impl RelayConfig {
             rate: None,
         };
         self.rules = entries.chain([others]).collect();
+    }
+
+    /// Whether a rule has the policy `backend` for some action.
+    pub(in crate::config) fn decides_by_backend(&self) -> bool {
+        self.rules.iter().any(|rule| {
+            let policies = [
+                &rule.join,
+                &rule.publish,
+                &rule.ask,
+                &rule.members,
+                &rule.history,
+            ];
+            policies
+                .into_iter()
+                .any(|policy| policy.includes(&PolicyCondition::Backend))
+        })
     }
 
     /// Whether a rule of `rules` is that of the rooms which match no entry.

@@ -20,8 +20,8 @@ table! {
         /// served.
         client_dir: Option<PathBuf> = "", text("directory", values::directory).or_empty();
         /// Whether the demo page is served at `/`. `auto` = on if `server.bind` is a loopback address. The page uses
-        /// `roomwire:*` events, so it is never served unless `app.kind` is `relay`, or `upstream` with
-        /// `app.upstream.relay`.
+        /// `roomwire:*` events, so it is never served unless `app.kind` is `relay`, `upstream` with
+        /// `app.upstream.relay`, or `webhook` with `app.webhook.relay`.
         demo: bool = "auto", switch().or_auto();
         /// Trusted proxies, as addresses or ranges. Their `X-Forwarded-Host` is used in the same-origin check, their
         /// `X-Forwarded-For` (or else `Forwarded`) as the address of the client, and their `X-Forwarded-Proto` to detect

@@ -143,7 +143,7 @@ fn mistakes_in_declared_keys_are_reported_at_once_with_origin_and_suggestion() {
     let expected = [
         "toy.batery (line 4): unknown section; did you mean toy.battery?",
         "toy.blink_intervall (line 3): unknown key; did you mean toy.blink_interval?",
-        "toy.parts[0] (line 5): needs a `name`",
+        "toy.parts[0] (line 5): requires the key `name`",
         "toy.parts[0].nam (line 6): unknown key; did you mean name?",
         "ROOMWIRE_TOY__OWNRES (environment): unknown name; did you mean ROOMWIRE_TOY__OWNERS?",
         "toy.blink_interval (ROOMWIRE_TOY__BLINK_INTERVAL): must be at least 1ms",

@@ -57,6 +57,7 @@ fn the_first_matching_route_applies_and_the_url_last() {
 fn secrets_come_from_the_value_and_from_the_lines_of_a_file() {
     let file = Scratch::new("\n another secret here \nwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
     let environment = [
+        KIND,
         URL,
         ("ROOMWIRE_WEBHOOK__SECRETS", "the first secret"),
         ("ROOMWIRE_WEBHOOK__SECRETS_FILE", file.0.to_str().unwrap()),
@@ -86,16 +87,16 @@ fn secrets_come_from_the_value_and_from_the_lines_of_a_file() {
 #[test]
 fn unsigned_requests_to_another_machine_and_files_without_tls_are_warnings() {
     assert_eq!(
-        warned(&load_environment(&[URL]).unwrap()),
+        warned(&load_environment(&[KIND, URL]).unwrap()),
         ["webhook.secrets"]
     );
     let local = ("ROOMWIRE_WEBHOOK__URL", "http://localhost:3000");
-    assert!(warned(&load_environment(&[local]).unwrap()).is_empty());
+    assert!(warned(&load_environment(&[KIND, local]).unwrap()).is_empty());
     let file = Scratch::new("");
     let path = file.0.to_str().unwrap();
     let ca = ("ROOMWIRE_WEBHOOK__TLS_CA", path);
     assert_eq!(
-        warned(&load_environment(&[local, ca]).unwrap()),
+        warned(&load_environment(&[KIND, local, ca]).unwrap()),
         ["webhook.tls_ca"]
     );
     let certificate = ("ROOMWIRE_WEBHOOK__TLS_CERT", path);
@@ -103,4 +104,23 @@ fn unsigned_requests_to_another_machine_and_files_without_tls_are_warnings() {
         .unwrap_err()
         .to_string();
     assert!(rejected.contains("webhook.tls_key"), "{rejected}");
+}
+
+#[test]
+fn a_url_that_nothing_uses_is_a_warning() {
+    let local = ("ROOMWIRE_WEBHOOK__URL", "http://localhost:3000");
+    let loaded = load_environment(&[local]).unwrap();
+    assert_eq!(warned(&loaded), ["webhook.url"]);
+    let backend = ("ROOMWIRE_APP__RELAY__JOIN", "backend");
+    assert!(warned(&load_environment(&[local, backend]).unwrap()).is_empty());
+}
+
+#[test]
+fn a_url_without_a_scheme_is_explained() {
+    let bare = ("ROOMWIRE_WEBHOOK__URL", "localhost:3000");
+    let rejected = load_environment(&[bare]).unwrap_err().to_string();
+    assert!(
+        rejected.contains("must begin with `http://` or `https://`"),
+        "{rejected}"
+    );
 }
