@@ -123,7 +123,7 @@ async fn a_temporary_rejection_after_the_connect_response_closes_the_session() {
     let worker = late_worker();
     let packets = "40{\"late\":\"retry\"}\u{1e}42[\"event\"]";
     let session = connecting(&worker, packets).await;
-    assert_eq!(body(pull(&session)).await, "1");
+    assert_eq!(decided(&session).await, "1");
     assert_gone(&worker, &session).await;
 }
 

@@ -171,7 +171,7 @@ fn commands_go_to_the_channel_of_their_socket_room_or_all() {
                 namespace: Namespace::main(),
                 room: id.clone(),
             },
-            &["roomwire:2:node:nod3", room_of_id.as_str()],
+            &["roomwire:2:all"],
         ),
         (
             Command::Join {
