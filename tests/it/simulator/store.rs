@@ -282,6 +282,24 @@ impl Store for NodeStore {
         self.send(&key.clone(), move |keys| keys.log_length(&key))
     }
 
+    fn set_fenced(
+        &self,
+        key: &str,
+        generation: u64,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<bool> {
+        let key = key.to_owned();
+        self.send(&key.clone(), move |keys| {
+            keys.set_fenced(&key, generation, value, ttl)
+        })
+    }
+
+    fn claim_fenced(&self, key: &str, ttl: Duration) -> StoreFuture<Option<(u64, Bytes)>> {
+        let key = key.to_owned();
+        self.send(&key.clone(), move |keys| keys.claim_fenced(&key, ttl))
+    }
+
     fn publish(&self, channel: &str, message: Bytes) -> StoreFuture<()> {
         let channel = channel.to_owned();
         self.send(&channel.clone(), move |keys| {
