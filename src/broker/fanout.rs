@@ -35,7 +35,10 @@ pub(super) fn emit(
         payload: &emit.payload,
         position: dispatch.position,
     };
-    let mut encodings = Encodings::new(emit.volatile);
+    let conflate = emit.conflate.as_ref();
+    let conflate =
+        conflate.map(|key| lanes.conflation_id((&emit.to.namespace, &emit.to.rooms, key)));
+    let mut encodings = Encodings::new(emit.volatile).replacing(conflate);
     let mut slow = Vec::new();
     let mut dropped = 0;
     let mut acks_dropped = 0;
@@ -70,6 +73,7 @@ pub(super) fn emit(
     let losses = &metrics.slow_consumers_total;
     losses.of(SlowPolicy::VolatileDropped).add(dropped);
     metrics.acks_dropped_total.add(acks_dropped);
+    metrics.conflated_total.add(encodings.replaced());
     for lane in slow {
         state.notify(lane, Notice::SlowConsumer(QueueLimit::Client));
     }
@@ -137,6 +141,7 @@ mod tests {
             payload,
             volatile: false,
             ack: None,
+            conflate: None,
         };
         binary_parser::ENCODED.set(0);
         CONVERTED.set([0, 0]);

@@ -215,5 +215,6 @@ fn gap_event(log: LogName, after: Position, before: Position) -> Emit {
         payload: Payload::event("roomwire:gap", [lost.to_string().as_str()]),
         volatile: false,
         ack: None,
+        conflate: None,
     }
 }

@@ -471,6 +471,7 @@ mod tests {
                 payload: Payload::event("e", [number.to_string().as_str()]),
                 volatile: false,
                 ack: None,
+                conflate: None,
             };
             let target = |(index, room): (usize, &&str)| LogTarget {
                 index: index as u16,

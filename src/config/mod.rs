@@ -7,6 +7,7 @@
 
 mod auth_values;
 mod checker;
+mod conflation_rule;
 mod cross;
 mod declare;
 mod default_file;
@@ -38,6 +39,7 @@ mod values;
 mod webhook_url;
 
 pub use auth_values::TokenSource;
+pub use conflation_rule::ConflationRule;
 pub use default_file::default_file;
 pub use effective::Effective;
 pub use environment::Environment;

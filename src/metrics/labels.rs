@@ -226,6 +226,7 @@ labels! {
         PublishForbidden = "publish_forbidden",
         EventReserved = "event_reserved",
         EventForbidden = "event_forbidden",
+        ConflateInvalid = "conflate_invalid",
         TooManyEvents = "too_many_events",
         MembersForbidden = "members_forbidden",
         HistoryForbidden = "history_forbidden",

@@ -130,6 +130,8 @@ metrics! {
     send_queue_bytes: Gauge,
     /// Sessions closed and packets dropped because clients read too slowly, by policy.
     slow_consumers_total: Counters<SlowPolicy>,
+    /// Unsent packets of slow clients that later ones with the same conflation key replaced.
+    conflated_total: Counter,
     /// Polling responses eligible for compression, by result.
     compressions_total: Counters<Compression>,
     /// Pending acks dropped because their socket owed too many.

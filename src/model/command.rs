@@ -1,6 +1,6 @@
 //! Changes of rooms and sockets, whether a client, an app or the bus requests them.
 
-use super::{Namespace, Payload, ReplyTo, Room, Selector, SocketId};
+use super::{ConflationKey, Namespace, Payload, ReplyTo, Room, Selector, SocketId};
 
 /// One change of rooms or one emit. The broker applies all of them in this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Emit {
     pub volatile: bool,
     /// Where acks of the clients are sent; `None` if the emit requests none.
     pub ack: Option<AckToken>,
+    /// The event replaces unsent ones with the same namespace, rooms and key. `None` for an emit that requests acks.
+    pub conflate: Option<ConflationKey>,
 }
 
 impl Command {

@@ -113,6 +113,18 @@ impl Backlogs {
         outcome
     }
 
+    /// A client whose queue is within the soft limit again need not make progress.
+    pub(super) fn end_slowness_within(&mut self, index: usize, soft: usize) {
+        let Backlog { queue, slow, .. } = &mut self.all[index];
+        if let Some(slow) = slow
+            && slow.since.is_some()
+            && queue.weight() <= soft
+        {
+            slow.since = None;
+            slow.wake_waiting();
+        }
+    }
+
     /// Allows for the time in which packets that were handed over as a batch reach their client: a poll shows no
     /// progress before its whole response has arrived.
     pub(super) fn allow_transfer(&mut self, index: usize, bytes: usize) {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::Packet;
 use super::arena::{Arena, Range};
 use super::chunk::{Chunk, Meter};
+use super::replaceable::ConflationId;
 use crate::protocol::WireFormat;
 
 /// A publish to several lanes of a worker, encoded on demand and once for each format.
@@ -14,6 +15,7 @@ use crate::protocol::WireFormat;
 pub struct Encodings {
     staged: SmallVec<[Staged; 1]>,
     volatile: bool,
+    conflate: Option<ConflationId>,
 }
 
 impl Encodings {
@@ -22,7 +24,13 @@ impl Encodings {
         Self {
             staged: SmallVec::new(),
             volatile,
+            conflate: None,
         }
+    }
+
+    /// The same; it replaces the unsent packet with this id in lanes that are behind.
+    pub fn replacing(self, conflate: Option<ConflationId>) -> Self {
+        Self { conflate, ..self }
     }
 
     /// The encoding in `format`.
@@ -37,6 +45,7 @@ impl Encodings {
             let packet = encode(format);
             self.staged.push(Staged {
                 volatile: self.volatile,
+                conflate: self.conflate,
                 ..Staged::shared(format, packet)
             });
             self.staged.len() - 1
@@ -51,6 +60,11 @@ impl Encodings {
             (lanes + staged.accepted, bytes + staged.accepted * length)
         })
     }
+
+    /// How many unsent packets it has replaced.
+    pub fn replaced(&self) -> u64 {
+        self.staged.iter().map(|staged| staged.replaced).sum()
+    }
 }
 
 /// A packet and where it is staged: in an arena, for all lanes that are offered it.
@@ -59,6 +73,8 @@ pub(super) struct Staged {
     format: WireFormat,
     pub(super) packet: Packet,
     pub(super) volatile: bool,
+    /// Packets with the same id that are unsent are replaced.
+    pub(super) conflate: Option<ConflationId>,
     pub(super) arena: Arena,
     /// The generation of the arenas, and the packet's range in that generation.
     pub(super) range: Option<(u64, Range)>,
@@ -66,6 +82,8 @@ pub(super) struct Staged {
     chunk: Option<Rc<Chunk>>,
     /// Lanes that accepted it as one of the encodings of a publish.
     pub(super) accepted: u64,
+    /// Packets that it replaced.
+    pub(super) replaced: u64,
 }
 
 impl Staged {
@@ -75,10 +93,12 @@ impl Staged {
             format,
             packet,
             volatile: false,
+            conflate: None,
             arena: Arena::Shared,
             range: None,
             chunk: None,
             accepted: 0,
+            replaced: 0,
         }
     }
 

@@ -6,6 +6,7 @@
 //! `send` however many packets the batch holds, and personal packets keep their place between broadcasts.
 
 use std::collections::VecDeque;
+use std::hash::RandomState;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -44,6 +45,8 @@ pub struct Lanes {
     /// Maximum number of bytes staged for one lane: what its socket does not accept must leave room in the queue.
     batch_limit: usize,
     flusher: Option<Waker>,
+    /// Hashes the identities of packets that replace each other.
+    pub(super) hasher: RandomState,
 }
 
 impl Lanes {
@@ -61,6 +64,7 @@ impl Lanes {
             share,
             batch_limit: MAX_LANE_BATCH.min(bounds.soft / 2),
             flusher: None,
+            hasher: RandomState::new(),
         }
     }
 
@@ -205,10 +209,14 @@ impl Lanes {
 
     /// Queues a packet for a lane that cannot be written directly.
     fn enqueue(&mut self, index: usize, staged: &mut Staged) -> Offered {
-        let waiting = self.waiting(index);
+        let mut waiting = self.waiting(index);
         if staged.volatile && (waiting > 0 || self.backlogs[index].waker.is_none()) {
             self.backlogs.count_dropped(index);
             return Offered::Dropped;
+        }
+        if let Some(id) = staged.conflate {
+            staged.replaced += u64::from(self.remove_replaced(index, id));
+            waiting = self.waiting(index);
         }
         let size = staged.packet.wire().len();
         if !self.fits(waiting, size) {
@@ -222,12 +230,15 @@ impl Lanes {
                 return Offered::Overflowed;
             }
         }
-        if size >= LARGE_PACKET || staged.packet.has_attachments() {
+        let conflate = staged.conflate;
+        if size >= LARGE_PACKET || staged.packet.has_attachments() || conflate.is_some() {
             self.write_lane(index);
             self.lanes[index].count(size);
             let slice = Slice::whole(staged.chunk(&self.backlogs.shared));
-            self.backlogs
-                .change(index, |queue| queue.push_shared(slice));
+            self.backlogs.change(index, |queue| match conflate {
+                None => queue.push_shared(slice),
+                Some(id) => queue.push_replaceable(slice, id),
+            });
             self.grown(index);
             self.wake_flusher();
         } else {

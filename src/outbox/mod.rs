@@ -10,7 +10,7 @@
 //! [`Lanes::stalled_since`], and sources that can wait are paused ([`Lanes::poll_capacity`]). Above the hard limit the
 //! queue is written to the socket once more if possible; then the lane closes and its session ends with the reason `slow consumer`. Sessions
 //! also end when all queues of the node exceed their [`Budget`], those without progress first. Other clients are
-//! not affected.
+//! not affected. A packet with a conflation id replaces the unsent one of the same id ([`Encodings::replacing`]).
 //!
 //! Lanes live on one worker thread and need no locks. Used by `broker`, `session` and `transport`.
 
@@ -18,6 +18,7 @@ mod arena;
 mod backlog;
 pub mod budget;
 mod chunk;
+mod conflation;
 pub mod encodings;
 mod flush;
 mod lane;
@@ -25,6 +26,7 @@ pub mod lanes;
 pub mod packet;
 mod pressure;
 pub mod queue;
+mod replaceable;
 mod unit;
 mod waiting;
 
@@ -36,5 +38,6 @@ pub use encodings::Encodings;
 pub use lane::{Bounds, LaneId, Offered, Sink};
 pub use lanes::Lanes;
 pub use packet::{Packet, Part, PartKind};
+pub use replaceable::ConflationId;
 pub use unit::Unit;
 pub use waiting::Tally;

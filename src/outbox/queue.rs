@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use super::chunk::Slice;
+use super::replaceable::Replaceable;
 use super::unit::Unit;
 
 /// Maximum number of buffers in one vectored write; the kernel accepts 1024.
@@ -16,27 +17,33 @@ const OWN_LIMIT: usize = 16 * 1024;
 /// Frames in order. Allocates no memory while empty.
 #[derive(Debug, Default)]
 pub struct Queue {
-    entries: VecDeque<Entry>,
-    bytes: usize,
+    /// The first entry is not vacant.
+    pub(super) entries: VecDeque<Entry>,
+    pub(super) bytes: usize,
     /// Bytes of the first entry that are already written.
-    taken: usize,
+    pub(super) taken: usize,
     /// Bytes in entries of this queue alone.
     own: usize,
+    /// The entries that later packets replace; `None` while there are none.
+    pub(super) replaceable: Option<Box<Replaceable>>,
 }
 
 #[derive(Debug)]
-enum Entry {
+pub(super) enum Entry {
     /// Bytes that other queues may share.
     Shared(Slice),
     /// Copies of small packets: a reference would cost more than a copy, or keep far more memory alive.
     Own(Vec<u8>),
+    /// The place of a packet that has been replaced.
+    Vacant,
 }
 
 impl Entry {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Shared(slice) => slice.bytes(),
             Self::Own(bytes) => bytes,
+            Self::Vacant => &[],
         }
     }
 }
@@ -49,12 +56,17 @@ impl Queue {
 
     /// Weight against the limits of a client: the queued bytes and the entries that hold them.
     pub fn weight(&self) -> usize {
-        self.bytes() + self.entries.len() * ENTRY_COST
+        self.bytes() + self.entry_memory()
     }
 
     /// Memory of this queue alone, without bytes that other queues may share.
     pub fn own_memory(&self) -> usize {
-        self.own + self.entries.len() * ENTRY_COST
+        self.own + self.entry_memory()
+    }
+
+    fn entry_memory(&self) -> usize {
+        let replaceable = self.replaceable.as_ref().map_or(0, |it| it.memory());
+        self.entries.len() * ENTRY_COST + replaceable
     }
 
     /// Whether nothing is queued.
@@ -90,7 +102,7 @@ impl Queue {
         let first = self.entries.front()?;
         let packet = match first {
             Entry::Shared(slice) => slice.as_packet(),
-            Entry::Own(_) => None,
+            Entry::Own(_) | Entry::Vacant => None,
         };
         match packet {
             Some(packet) => (self.taken == 0).then_some(Unit::of_packet(packet)),
@@ -114,9 +126,11 @@ impl Queue {
         while !self.is_empty() {
             let mut slices = smallvec::SmallVec::<[IoSlice<'_>; MAX_SLICES]>::new();
             let mut offered = 0;
-            for (index, entry) in self.entries.iter().take(MAX_SLICES).enumerate() {
+            let entries = self.entries.iter().map(Entry::bytes);
+            let entries = entries.filter(|bytes| !bytes.is_empty());
+            for (index, bytes) in entries.take(MAX_SLICES).enumerate() {
                 let skip = if index == 0 { self.taken } else { 0 };
-                let rest = &entry.bytes()[skip..];
+                let rest = &bytes[skip..];
                 offered += rest.len();
                 slices.push(IoSlice::new(rest));
             }
@@ -142,7 +156,7 @@ impl Queue {
         }
     }
 
-    fn drop_first(&mut self) {
+    pub(super) fn drop_first(&mut self) {
         if let Some(first) = self.entries.pop_front() {
             let length = first.bytes().len();
             self.bytes -= length;
@@ -150,6 +164,16 @@ impl Queue {
                 self.own -= length;
             }
             self.taken = 0;
+        }
+        if let Some(replaceable) = &mut self.replaceable {
+            replaceable.take_first(false);
+            while let Some(Entry::Vacant) = self.entries.front() {
+                self.entries.pop_front();
+                replaceable.take_first(true);
+            }
+            if replaceable.is_empty() {
+                self.replaceable = None;
+            }
         }
         if self.entries.is_empty() {
             self.entries = VecDeque::new();

@@ -192,6 +192,7 @@ mod tests {
             members: policy("members"),
             history: policy("members"),
             events: None,
+            conflate: Box::default(),
             max_members: None,
             rate: None,
         }

@@ -90,6 +90,7 @@ mod tests {
             members: RoomPolicy::nobody(),
             history: RoomPolicy::nobody(),
             events: None,
+            conflate: Box::default(),
             max_members: None,
             rate: None,
         };

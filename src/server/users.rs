@@ -95,6 +95,7 @@ fn evict(ingress: Ingress, metrics: Arc<Metrics>) -> EvictSocket {
             payload: Payload::event("roomwire:session_replaced", [REPLACED]),
             volatile: false,
             ack: None,
+            conflate: None,
         });
         ingress.dispatch(notice, Origin::Local);
         let close = false;

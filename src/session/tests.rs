@@ -361,6 +361,7 @@ async fn an_app_does_not_take_a_socket_out_of_the_room_of_its_user() {
             payload: Payload::event(name, []),
             volatile: false,
             ack: None,
+            conflate: None,
         }));
     }
     assert_eq!(body(pull(&session)).await, r#"42["there"]"#);

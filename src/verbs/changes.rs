@@ -10,7 +10,10 @@ use super::name::Name;
 use super::problem::{Code, VerbError};
 use super::target::targeted;
 use super::text_schema::{Base64Text, NameText, NamespaceText};
-use crate::model::{Command, Emit, Room, Selector};
+use crate::model::{Command, ConflationKey, Emit, Room, Selector};
+
+/// Longest conflation key, in bytes.
+const MAX_CONFLATION_KEY: usize = 128;
 
 targeted! {
     /// Sends an event to the selected sockets.
@@ -30,6 +33,11 @@ targeted! {
         /// Drop the event for clients that cannot receive it at once.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         volatile: bool,
+        /// Conflation key, 1 to 128 bytes: clients that are behind receive only the latest event with this key and these
+        /// rooms.
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+        conflate: Option<Name<'a>>,
         /// Respond with the number of selected sockets, of their nodes, and with the nodes that did not respond.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         counts: bool,
@@ -85,6 +93,22 @@ pub struct CloseRoomRequest<'a> {
 }
 
 impl EmitRequest<'_> {
+    fn conflation_key(&self) -> Result<Option<ConflationKey>, VerbError> {
+        let Some(key) = &self.conflate else {
+            return Ok(None);
+        };
+        let rejected = |message: String| Err(VerbError::new(Code::InvalidConflation, message));
+        match key.len() {
+            1..=MAX_CONFLATION_KEY if self.volatile => {
+                rejected("`conflate` excludes `volatile`".to_owned())
+            }
+            1..=MAX_CONFLATION_KEY => Ok(ConflationKey::new(key)),
+            length => rejected(format!(
+                "`conflate` has {length} bytes, 1 to {MAX_CONFLATION_KEY} are allowed"
+            )),
+        }
+    }
+
     /// The event and its recipients.
     ///
     /// # Errors
@@ -95,6 +119,7 @@ impl EmitRequest<'_> {
             payload: event_payload(&self.event, self.args, &self.attachments, rules)?,
             volatile: self.volatile,
             ack: None,
+            conflate: self.conflation_key()?,
         })
     }
 }
@@ -286,6 +311,34 @@ mod tests {
                 "no placeholder",
             ),
         ]);
+    }
+
+    #[test]
+    fn an_emit_has_a_conflation_key_of_at_most_128_bytes() {
+        let with = |rest: &str| format!(r#"{{"rooms":["r"],"event":"e",{rest}}}"#);
+        let longest = "k".repeat(128);
+        let key = |text: &str| emit(&with(&format!(r#""conflate":"{text}""#)));
+        for text in ["price:7", &longest] {
+            assert_eq!(key(text).unwrap().conflate.as_deref(), Some(text));
+        }
+        assert_eq!(emit(&with(r#""args":[]"#)).unwrap().conflate, None);
+        assert_rejected(&[
+            (&with(r#""conflate":"""#), "conflate_invalid", "0 bytes"),
+            (
+                &with(&format!(r#""conflate":"{longest}k""#)),
+                "conflate_invalid",
+                "129 bytes",
+            ),
+            (
+                &with(r#""conflate":"k","volatile":true"#),
+                "conflate_invalid",
+                "volatile",
+            ),
+        ]);
+        let call = r#"{"rooms":["r"],"event":"e","conflate":"k"}"#;
+        let call = crate::verbs::parse::<crate::verbs::CallRequest<'_>>(call.as_bytes()).unwrap();
+        let rejected = call.check(&RULES).unwrap_err();
+        assert_eq!(rejected.code.name(), "conflate_invalid");
     }
 
     #[test]

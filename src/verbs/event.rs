@@ -45,6 +45,10 @@ targeted! {
         /// Acks to wait for: `all`, `first` or a number.
         #[serde(default)]
         acks: AcksWanted,
+        /// Always rejected: a client that acks must receive the event.
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        #[schema(ignore)]
+        conflate: Option<Name<'a>>,
         /// Time limit in milliseconds, 1 to 60000. Absent = 5000.
         #[serde(default, deserialize_with = "whole_number", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 60000)]
@@ -84,12 +88,17 @@ impl CallRequest<'_> {
             let message = format!("`timeout_ms` is 1 to {}", MAX_CALL_TIME.as_millis());
             return Err(VerbError::new(Code::InvalidField, message));
         }
+        if self.conflate.is_some() {
+            let message = "an event that requests acks cannot be conflated";
+            return Err(VerbError::new(Code::InvalidConflation, message));
+        }
         Ok(CheckedCall {
             emit: Emit {
                 to: self.target().selector(rules)?,
                 payload: event_payload(&self.event, self.args, &self.attachments, rules)?,
                 volatile: false,
                 ack: None,
+                conflate: None,
             },
             acks: self.acks,
             time,

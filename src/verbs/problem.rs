@@ -53,6 +53,8 @@ codes! {
     InvalidEvent = "event_invalid",
     /// An attachment is not base64, or a placeholder has no attachment.
     InvalidAttachment = "attachment_invalid",
+    /// A conflation key is empty or longer than 128 bytes, or the event is volatile or requests acks.
+    InvalidConflation = "conflate_invalid",
     /// A batch has more items than allowed.
     TooManyItems = "too_many_items",
 }

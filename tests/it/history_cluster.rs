@@ -283,6 +283,7 @@ async fn broadcasts_and_events_for_one_socket_are_logged_and_delivered_once() {
             payload: roomwire::model::Payload::text(json.to_owned()),
             volatile: false,
             ack: None,
+            conflate: None,
         };
         ingress.dispatch(
             roomwire::model::Command::Emit(emit),

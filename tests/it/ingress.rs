@@ -65,6 +65,7 @@ fn emit(to: Selector, json: &str) -> Emit {
         payload: Payload::text(json.to_owned()),
         volatile: false,
         ack: None,
+        conflate: None,
     }
 }
 

@@ -24,6 +24,7 @@ mod check_room;
 mod client_files;
 mod cluster;
 mod config_process;
+mod conflation;
 mod cors;
 mod dependencies;
 mod documents;

@@ -97,6 +97,7 @@ impl Dialect for ToyDialect {
             payload: Payload::text(json.to_owned()),
             volatile: false,
             ack,
+            conflate: None,
         })))
     }
 

@@ -25,6 +25,7 @@ async fn a_user_is_reached_on_every_node_by_the_room_of_the_user() {
         payload: Payload::text(r#"["for alice"]"#),
         volatile: false,
         ack: None,
+        conflate: None,
     });
     first.server.ingress().dispatch(emit, Origin::Local);
     phone.expect(r#"42["for alice"]"#).await;

@@ -72,6 +72,7 @@ mod tests {
                 payload: Payload::text(json.to_owned()),
                 volatile: false,
                 ack: None,
+                conflate: None,
             })
         };
         let created = r#"["events:channel",{"data":{"type":"channel:created"}}]"#;

@@ -75,6 +75,7 @@ fn emit(name: &str, room: Room, except: Option<SocketId>, event: &str) -> Comman
         payload: Payload::event(name, [event]),
         volatile: false,
         ack: None,
+        conflate: None,
     })
 }
 

@@ -7,11 +7,13 @@ use serde::Deserialize;
 use super::rejection::{Code, RelayRejection};
 use crate::history::Since;
 use crate::model::elements::decode_string;
-use crate::model::{Payload, Room};
+use crate::model::{ConflationKey, Payload, Room, SocketId};
 
 /// Maximum length of a room name in bytes. A node keeps several copies of each name (index, channel, subscription),
 /// Redis one more.
 const MAX_ROOM_NAME: usize = 128;
+/// Longest conflation key that a client can choose, in bytes.
+const MAX_CONFLATION_KEY: usize = 128;
 
 /// `["roomwire:…",room,event,…]`: the first elements of a request, still encoded. Further ones are not scanned.
 pub(super) struct Arguments<'a> {
@@ -37,20 +39,33 @@ impl<'a> Arguments<'a> {
 
     /// The room that it concerns.
     pub(super) fn room(&self) -> Result<Room, RelayRejection> {
-        let room = self.room.and_then(decode_string);
-        let Some(room) = room.filter(|room| !room.is_empty()) else {
-            return Err(RelayRejection::new(
-                Code::BadRequest,
-                "the first argument must be the name of a room",
-            ));
+        checked_room(self.room.and_then(decode_string))
+    }
+
+    /// The room to emit to, with the options of the emit. `sender` is the socket that requests it.
+    pub(super) fn emit_target(&self, sender: SocketId) -> Result<EmitTarget, RelayRejection> {
+        let Some(options) = self.room.filter(|room| room.starts_with('{')) else {
+            let room = self.room()?;
+            return Ok(EmitTarget { room, key: None });
         };
-        if room.len() > MAX_ROOM_NAME {
-            return Err(RelayRejection::new(
-                Code::RoomNameTooLong,
-                format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
-            ));
-        }
-        Ok(Room::from(&*room))
+        let options: EmitOptions<'_> = serde_json::from_str(options).map_err(|error| {
+            let message = format!(
+                "the first argument must be the name of a room, or `{{room, conflate}}`: {error}"
+            );
+            RelayRejection::new(Code::BadRequest, message)
+        })?;
+        let room = checked_room(Some(options.room))?;
+        let key = options.conflate.map(|key| {
+            let fits = (1..=MAX_CONFLATION_KEY).contains(&key.len());
+            // Clients cannot replace events of others.
+            let key = fits.then(|| ConflationKey::new(&format!("{sender}:{key}")));
+            key.flatten().ok_or_else(|| {
+                let message = format!("`conflate` has 1 to {MAX_CONFLATION_KEY} bytes");
+                RelayRejection::new(Code::ConflateInvalid, message)
+            })
+        });
+        let key = key.transpose()?;
+        Ok(EmitTarget { room, key })
     }
 
     /// The name of the event to emit.
@@ -111,6 +126,40 @@ struct JoinObject<'a> {
     token: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     since: Option<Cow<'a, str>>,
+}
+
+/// A room to emit to, and its options.
+pub(super) struct EmitTarget {
+    pub(super) room: Room,
+    /// The conflation key that the client has chosen.
+    pub(super) key: Option<ConflationKey>,
+}
+
+/// `{"room":"…","conflate":"…"}` in place of the name of a room.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmitOptions<'a> {
+    #[serde(borrow)]
+    room: Cow<'a, str>,
+    #[serde(borrow, default)]
+    conflate: Option<Cow<'a, str>>,
+}
+
+/// Checks the name of a room, `None` if it is not a string.
+fn checked_room(room: Option<Cow<'_, str>>) -> Result<Room, RelayRejection> {
+    let Some(room) = room.filter(|room| !room.is_empty()) else {
+        return Err(RelayRejection::new(
+            Code::BadRequest,
+            "the first argument must be the name of a room",
+        ));
+    };
+    if room.len() > MAX_ROOM_NAME {
+        return Err(RelayRejection::new(
+            Code::RoomNameTooLong,
+            format!("a room's name has at most {MAX_ROOM_NAME} bytes"),
+        ));
+    }
+    Ok(Room::from(&*room))
 }
 
 /// The name of an event; with a lone surrogate, which JavaScript allows, the JSON literal.

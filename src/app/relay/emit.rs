@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, EmitTarget};
+use super::conflation::conflation_key;
 use super::permission::{Permission, Requested, check_event, permitted};
 use super::rejection::{Code, RelayRejection};
 use super::room_permissions::RoomPermissions;
@@ -33,7 +34,11 @@ impl Relay {
         action: RoomAction,
         permissions: Option<&RoomPermissions>,
     ) -> Result<Outcome, RelayRejection> {
-        let room = arguments.room()?;
+        let EmitTarget { room, key } = arguments.emit_target(context.socket)?;
+        if key.is_some() && action == RoomAction::Ask {
+            let message = "an event that requests acks cannot be conflated";
+            return Err(RelayRejection::new(Code::ConflateInvalid, message));
+        }
         let event = arguments.event()?;
         if RESERVED_EVENTS.contains(&&*event) || event.starts_with(EVENT_PREFIX) {
             return Err(RelayRejection::new(
@@ -53,9 +58,14 @@ impl Relay {
             event: Some(&event),
             token: permitted(context, permissions, &room),
         };
+        let mut conflate = key;
         let permission = self.permit(context, &requested, |rule| {
             check_event(rule, &room, &event)?;
-            self.check_rate(context, rule, &room)
+            self.check_rate(context, rule, &room)?;
+            if conflate.is_none() && action == RoomAction::Emit && !rule.conflate.is_empty() {
+                conflate = conflation_key(&rule.conflate, &event, payload);
+            }
+            Ok(())
         })?;
         let sender = Room::from(context.socket.as_str());
         let emit = Emit {
@@ -63,6 +73,7 @@ impl Relay {
             payload: payload.skip_elements(2),
             volatile: false,
             ack: None,
+            conflate,
         };
         Ok(match action {
             RoomAction::Ask => self.ask(context, permission, emit),

@@ -7,6 +7,7 @@
 //! `{ok:false,error:{code,message}}`.
 
 mod arguments;
+mod conflation;
 mod emit;
 mod factory;
 mod join;

@@ -184,6 +184,7 @@ fn of_command(command: Command, subject: &HookSubject) -> HookAction {
             to,
             payload,
             volatile: false,
+            conflate: None,
             ..
         }) if is_own(&to) => Effect::Emit(payload),
         other => Effect::dispatch(other),
@@ -267,6 +268,7 @@ mod tests {
                 "/",
             ),
             (json!({"emit": {"event": "e", "volatile": true}}), "/chat"),
+            (json!({"emit": {"event": "e", "conflate": "k"}}), "/chat"),
             (json!({"emit": {"event": "e", "except": ["r"]}}), "/chat"),
             (
                 json!({"join": {"rooms": ["r"], "sockets": [own], "namespace": "/"}}),
@@ -280,6 +282,11 @@ mod tests {
                 panic!("{verb}")
             };
             assert_eq!(command.namespace().as_str(), namespace, "{verb}");
+            let Command::Emit(emit) = &*command else {
+                continue;
+            };
+            let key = verb["emit"]["conflate"].as_str();
+            assert_eq!(emit.conflate.as_deref(), key);
         }
     }
 

@@ -100,6 +100,9 @@ pub struct EmitArgs {
     /// Drop the event for clients that cannot receive it at once
     #[arg(long)]
     pub volatile: bool,
+    /// Clients that are behind receive only the latest event with this key and these rooms
+    #[arg(long, value_name = "KEY", conflicts_with = "volatile")]
+    pub conflate: Option<String>,
     /// Print to how many sockets the event was sent
     #[arg(long)]
     pub counts: bool,

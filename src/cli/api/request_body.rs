@@ -40,6 +40,7 @@ pub(super) fn body(verb: &ApiVerb) -> Result<String, String> {
             args: Some(&*arguments),
             attachments: Vec::new(),
             volatile: args.volatile,
+            conflate: name(&args.conflate),
             counts: args.counts,
             }))
         }
@@ -50,6 +51,7 @@ pub(super) fn body(verb: &ApiVerb) -> Result<String, String> {
             args: Some(&*arguments),
             attachments: Vec::new(),
             acks: acks(&args.acks)?,
+            conflate: None,
             timeout_ms: Some(u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX)),
             }))
         }

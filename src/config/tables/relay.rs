@@ -1,5 +1,6 @@
 //! `[app.relay]`: the rules of rooms.
 
+use crate::config::conflation_rule::ConflationRule;
 use crate::config::declare::{entry, table};
 use crate::config::entry::tables;
 use crate::config::forms::{list, number, text};
@@ -54,6 +55,10 @@ entry! {
         history: Option<RoomPolicy> = policy().optional();
         /// Names of the events that clients can emit to the room. Absent = all.
         events: Option<Vec<Pattern>> = list(text("name or pattern", |text| Ok(Pattern::from(text)))).optional();
+        /// Events of which a client that is behind receives only the latest: names or patterns, each with a JSON pointer
+        /// into the first argument if events with different values there do not replace each other (docs/conflation.md).
+        /// Absent = none.
+        conflate: Option<Vec<ConflationRule>> = list(text("name or pattern, with a JSON pointer after a space", ConflationRule::parse)).optional();
         /// Maximum number of members in the cluster, as counted when a client joins. Absent = no limit.
         max_members: Option<u64> = number(1..).optional();
         /// Events per second that clients of this node can emit to one room. Absent = no limit.
@@ -74,6 +79,8 @@ pub struct RoomRule {
     pub history: RoomPolicy,
     /// Names of the events that clients can emit; `None` = all.
     pub events: Option<Vec<Pattern>>,
+    /// Events that replace unsent ones; the first entry that matches counts.
+    pub conflate: Box<[ConflationRule]>,
     /// Maximum number of members in the cluster.
     pub max_members: Option<u64>,
     /// Events per second and burst that clients of a node can emit to a room.
@@ -92,6 +99,7 @@ impl RelayConfig {
             members: self.members.clone(),
             history: self.history.clone(),
             events: None,
+            conflate: Box::default(),
             max_members: None,
             rate: None,
         };
@@ -134,6 +142,7 @@ impl RelayConfig {
             members: or(&entry.members, &self.members),
             history: or(&entry.history, &self.history),
             events: entry.events.clone(),
+            conflate: entry.conflate.as_deref().unwrap_or_default().into(),
             max_members: entry.max_members,
             rate: entry.events_per_second.map(|rate| (rate, burst)),
         }

@@ -19,6 +19,7 @@ fn a_rule_has_the_values_of_its_entry_and_the_defaults_for_the_others() {
         pattern = "team:{claim.team}:*"
         publish = "members | token"
         events = ["message", "typing*"]
+        conflate = ["typing*", "cursor /user"]
         max_members = 50
         events_per_second = 10
         [[app.relay.rooms]]
@@ -43,6 +44,8 @@ fn a_rule_has_the_values_of_its_entry_and_the_defaults_for_the_others() {
     let team = &rules[0];
     assert_eq!((team.max_members, team.rate), (Some(50), Some((10, 0))));
     assert_eq!(team.events.as_ref().unwrap().len(), 2);
+    let conflated = team.conflate.iter().map(|rule| rule.to_string());
+    assert_eq!(conflated.collect::<Vec<_>>(), ["typing*", "cursor /user"]);
     assert_eq!(rules[1].rate, Some((10, 30)));
 }
 

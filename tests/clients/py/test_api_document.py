@@ -23,6 +23,7 @@ EXAMPLES_PER_VERB = 15
 # generators of clients understand: the code, and a part of the message.
 BEYOND_SCHEMAS = {
     "attachment_invalid": "",
+    "conflate_invalid": "",  # bytes, and fields that exclude each other
     "event_invalid": "",
     "idempotency_key_reused": "",
     "target_missing": "no target",

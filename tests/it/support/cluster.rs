@@ -144,6 +144,7 @@ impl BusPublisher {
             payload,
             volatile,
             ack: None,
+            conflate: None,
         }));
     }
 

@@ -37,6 +37,9 @@ const BODY_LENGTH_AT: usize = 8;
 /// Set in the tag of an extension without which a message must not be applied.
 const CRITICAL: u16 = 0x8000;
 
+/// Tag of the extension with the conflation key of an emit.
+const CONFLATION_TAG: u16 = 3;
+
 const EMIT: u8 = 1;
 const JOIN: u8 = 2;
 const LEAVE: u8 = 3;

@@ -5,18 +5,18 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::{
-    ACK_REPLY, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CRITICAL, DISCONNECT, EMIT,
-    FLAGS_AT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE, LEAVING, MAJOR,
-    NativeMessage, OF_COUNT, OF_DETAILS, OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST, OF_ROOMS,
-    OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT, VOLATILE,
-    WITH_ACK,
+    ACK_REPLY, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CONFLATION_TAG, CRITICAL,
+    DISCONNECT, EMIT, FLAGS_AT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE,
+    LEAVING, MAJOR, NativeMessage, OF_COUNT, OF_DETAILS, OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST,
+    OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT,
+    VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::history::{POSITION_TAG, Stamp};
 use crate::model::{
-    AckReply, AckToken, Announcement, Attachments, Command, DialectId, Emit, Namespace, NodeId,
-    NodeSummary, Payload, Query, QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, Selector,
-    SocketDetails, SocketId,
+    AckReply, AckToken, Announcement, Attachments, Command, ConflationKey, DialectId, Emit,
+    Namespace, NodeId, NodeSummary, Payload, Query, QueryAnswer, QueryRequest, QueryResponse,
+    ReplyTo, Room, Selector, SocketDetails, SocketId,
 };
 
 /// Why a message cannot be decoded.
@@ -61,9 +61,9 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
         .checked_add(length)
         .filter(|end| *end <= message.len())
         .ok_or(DecodeError::Short("body"))?;
-    check_extensions(&message[reader.end..])?;
+    let conflate = read_extensions(&message[reader.end..])?;
     let decoded = match kind {
-        EMIT => NativeMessage::Command(Command::Emit(reader.emit(flags)?)),
+        EMIT => NativeMessage::Command(Command::Emit(reader.emit(flags, conflate)?)),
         JOIN => NativeMessage::Command(Command::Join {
             selector: reader.selector()?,
             rooms: reader.rooms()?.into_vec(),
@@ -133,8 +133,9 @@ pub(super) fn stamp_of(message: &[u8]) -> Result<Option<Stamp>, DecodeError> {
     Ok(None)
 }
 
-/// Skips extensions: tag and length, 2 and 4 bytes, then the value.
-fn check_extensions(mut block: &[u8]) -> Result<(), DecodeError> {
+/// Reads the conflation key and skips other extensions: tag and length, 2 and 4 bytes, then the value.
+fn read_extensions(mut block: &[u8]) -> Result<Option<ConflationKey>, DecodeError> {
+    let mut conflate = None;
     while !block.is_empty() {
         let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() else {
             return Err(DecodeError::Short("extension"));
@@ -145,9 +146,16 @@ fn check_extensions(mut block: &[u8]) -> Result<(), DecodeError> {
         }
         let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3]));
         let length = length.map_err(|_huge| DecodeError::Short("extension"))?;
-        block = rest.get(length..).ok_or(DecodeError::Short("extension"))?;
+        let (value, behind) = rest
+            .split_at_checked(length)
+            .ok_or(DecodeError::Short("extension"))?;
+        if tag == CONFLATION_TAG {
+            let key = std::str::from_utf8(value).ok().and_then(ConflationKey::new);
+            conflate = Some(key.ok_or(DecodeError::Invalid("conflation key"))?);
+        }
+        block = behind;
     }
-    Ok(())
+    Ok(conflate)
 }
 
 fn node_of(bytes: &[u8]) -> Result<NodeId, DecodeError> {
@@ -229,7 +237,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn emit(&mut self, flags: u8) -> Result<Emit, DecodeError> {
+    fn emit(&mut self, flags: u8, conflate: Option<ConflationKey>) -> Result<Emit, DecodeError> {
         let ack = match flags & WITH_ACK {
             0 => None,
             _ => Some(self.token()?),
@@ -239,6 +247,7 @@ impl<'a> Reader<'a> {
             payload: self.payload()?,
             volatile: flags & VOLATILE != 0,
             ack,
+            conflate,
         })
     }
 

@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckToken, DialectId, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId, WorkerIndex,
+    AckToken, ConflationKey, DialectId, Emit, Namespace, Payload, ReplyTo, Room, Selector,
+    SocketId, WorkerIndex,
 };
 
 fn node(name: &str) -> NodeId {
@@ -24,6 +25,7 @@ fn emit_to(selector: Selector) -> Command {
         payload: Payload::text("[\"e\"]"),
         volatile: true,
         ack: None,
+        conflate: None,
     })
 }
 
@@ -37,6 +39,7 @@ fn an_emit_has_the_documented_layout() {
             reply_to: ReplyTo::Node(node("nod2")),
             id: 258,
         }),
+        conflate: None,
     };
     let encoded = encode_command(node("nod1"), &Command::Emit(emit)).unwrap();
     let expected: &[&[u8]] = &[
@@ -108,6 +111,14 @@ fn malformed_messages_are_rejected_with_the_cause() {
             DecodeError::UnknownQuery(0x63),
         ),
         (longer, DecodeError::Short("extension")),
+        (
+            extended(b"\x03\0\0\0\0\0"),
+            DecodeError::Invalid("conflation key"),
+        ),
+        (
+            extended(b"\x03\0\x01\0\0\0\xff"),
+            DecodeError::Invalid("conflation key"),
+        ),
         (
             extended(b"\x01\0\x02\0\0\0x"),
             DecodeError::Short("extension"),
@@ -240,13 +251,15 @@ fn command() -> impl Strategy<Value = Command> {
             selector(),
             payload(),
             any::<bool>(),
-            prop::option::of(token())
+            prop::option::of(token()),
+            prop::option::of("[a-zä]{1,40}")
         )
-            .prop_map(|(to, payload, volatile, ack)| Command::Emit(Emit {
+            .prop_map(|(to, payload, volatile, ack, key)| Command::Emit(Emit {
                 to,
                 payload,
                 volatile,
-                ack
+                ack,
+                conflate: key.and_then(|key| ConflationKey::new(&key)),
             })),
         (selector(), rooms()).prop_map(|(selector, rooms)| Command::Join { selector, rooms }),
         (selector(), rooms()).prop_map(|(selector, rooms)| Command::Leave { selector, rooms }),
@@ -331,6 +344,7 @@ fn an_empty_reply_is_decoded_and_an_empty_emit_is_rejected() {
             payload: Payload::text(json),
             volatile: false,
             ack,
+            conflate: None,
         });
         encode_command(node, &command).unwrap()
     };
@@ -345,17 +359,18 @@ proptest! {
     fn additions_of_a_newer_minor_version_are_skipped(
         message in message(),
         fields in prop::collection::vec(any::<u8>(), 0..20),
-        extensions in prop::collection::vec((0..CRITICAL, prop::collection::vec(any::<u8>(), 0..20)), 0..3),
+        extensions in prop::collection::vec((CONFLATION_TAG + 1..CRITICAL, prop::collection::vec(any::<u8>(), 0..20)), 0..3),
     ) {
         let sender = node("nod1");
         let encoded = message.encode(sender).unwrap();
-        let mut newer = encoded.to_vec();
-        newer.extend(&fields);
+        let length = encoded[BODY_LENGTH_AT..HEAD_LENGTH].try_into().unwrap();
+        let end = HEAD_LENGTH + u32::from_le_bytes(length) as usize;
+        let length = end + fields.len() - HEAD_LENGTH;
+        let mut newer = [&encoded[..end], &fields[..], &encoded[end..]].concat();
         newer[1] = MINOR + 1;
         // The flags in use are the lowest.
         newer[FLAGS_AT] |= 0xf0;
-        let length = (newer.len() - HEAD_LENGTH) as u32;
-        newer[BODY_LENGTH_AT..HEAD_LENGTH].copy_from_slice(&length.to_le_bytes());
+        newer[BODY_LENGTH_AT..HEAD_LENGTH].copy_from_slice(&(length as u32).to_le_bytes());
         for (tag, value) in extensions {
             newer.extend(tag.to_le_bytes());
             newer.extend((value.len() as u32).to_le_bytes());

@@ -3,9 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    ACK_REPLY, ALIVE, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, DISCONNECT, EMIT, FORWARD,
-    HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_COUNT, OF_DETAILS,
-    OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER,
+    ACK_REPLY, ALIVE, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CONFLATION_TAG, DISCONNECT,
+    EMIT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_COUNT,
+    OF_DETAILS, OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER,
     REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
@@ -169,14 +169,18 @@ pub fn encode_forward(sender: NodeId, body: &[u8]) -> Result<Bytes, TooLong> {
 fn write_emit(sender: NodeId, emit: &Emit) -> Result<Bytes, TooLong> {
     let volatile = if emit.volatile { VOLATILE } else { 0 };
     let with_ack = if emit.ack.is_some() { WITH_ACK } else { 0 };
-    let expected = 128 + emit.payload.size();
+    let key = emit.conflate.as_ref().map_or(0, |key| key.len());
+    let expected = 128 + emit.payload.size() + key;
     let mut writer = Writer::with_flags(sender, EMIT, volatile | with_ack, expected);
     if let Some(token) = &emit.ack {
         writer.token(token)?;
     }
     writer.selector(&emit.to)?;
     writer.payload(&emit.payload)?;
-    writer.finish()
+    match &emit.conflate {
+        None => writer.finish(),
+        Some(key) => writer.finish_with(CONFLATION_TAG, key.as_bytes()),
+    }
 }
 
 struct Writer {
@@ -197,12 +201,25 @@ impl Writer {
         Self::with_flags(sender, kind, 0, expected)
     }
 
-    /// Enters the length of the body into the head. This version has no extensions.
+    /// Enters the length of the body into the head. The message has no extensions.
     fn finish(mut self) -> Result<Bytes, TooLong> {
+        self.end_body()?;
+        Ok(self.buffer.freeze())
+    }
+
+    /// As [`Self::finish`], with one extension.
+    fn finish_with(mut self, tag: u16, value: &[u8]) -> Result<Bytes, TooLong> {
+        self.end_body()?;
+        self.buffer.put_u16_le(tag);
+        self.blob("extension", value)?;
+        Ok(self.buffer.freeze())
+    }
+
+    fn end_body(&mut self) -> Result<(), TooLong> {
         let (field, length) = ("body", self.buffer.len() - HEAD_LENGTH);
         let short = u32::try_from(length).map_err(|_long| TooLong { field, length })?;
         self.buffer[BODY_LENGTH_AT..HEAD_LENGTH].copy_from_slice(&short.to_le_bytes());
-        Ok(self.buffer.freeze())
+        Ok(())
     }
 
     fn count(&mut self, field: &'static str, length: usize) -> Result<(), TooLong> {

@@ -147,6 +147,7 @@ fn emit(message: &PythonMessage<'_>, namespace: Namespace) -> Result<Option<Emit
             rooms,
             except,
         },
+        conflate: None,
     }))
 }
 

@@ -76,7 +76,7 @@ fn ack() -> impl Strategy<Value = Option<AckToken>> {
 proptest! {
     #[test]
     fn an_emit_is_decoded_as_it_was_encoded(to in selector(), payload in payload(), ack in ack()) {
-        let command = Command::Emit(Emit { to, payload, volatile: false, ack });
+        let command = Command::Emit(Emit { to, payload, volatile: false, ack, conflate: None });
         let Command::Emit(emit) = &command else { unreachable!() };
         let foreign = PythonCodec::new("other", NodeId::parse("nod2").unwrap());
         let message = foreign.encode(&command).unwrap().remove(0);

@@ -286,6 +286,7 @@ fn an_emit_with_ack_is_published_and_its_callback_is_decoded() {
             reply_to: ReplyTo::Node(node),
             id: 5,
         }),
+        conflate: None,
     };
     let message = codec()
         .encode(&Command::Emit(question.clone()))
@@ -354,6 +355,7 @@ fn commands_that_the_dialect_cannot_express_are_rejected() {
             payload,
             volatile: true,
             ack: None,
+            conflate: None,
         })
     };
     let excepted = everybody.clone().except(Room::from("room"));

@@ -11,8 +11,8 @@ use smallvec::smallvec;
 
 use crate::cluster::dialect::native::*;
 use crate::model::{
-    AckToken, DialectId, Emit, Namespace, NodeSummary, Payload, Query, QueryAnswer, Random,
-    ReplyTo, Room, Selector, SocketDetails, SocketId, WorkerIndex,
+    AckToken, ConflationKey, DialectId, Emit, Namespace, NodeSummary, Payload, Query, QueryAnswer,
+    Random, ReplyTo, Room, Selector, SocketDetails, SocketId, WorkerIndex,
 };
 
 const VECTORS: &str = "tests/vectors/native-v2.json";
@@ -53,6 +53,17 @@ fn emit(volatile: bool, reply_to: Option<ReplyTo>) -> NativeMessage {
         payload: payload(),
         volatile,
         ack: reply_to.map(|reply_to| AckToken { reply_to, id: 77 }),
+        conflate: None,
+    }))
+}
+
+fn conflated() -> NativeMessage {
+    NativeMessage::Command(Command::Emit(Emit {
+        to: selector(),
+        payload: payload(),
+        volatile: false,
+        ack: None,
+        conflate: ConflationKey::new("curseur:é"),
     }))
 }
 
@@ -106,6 +117,7 @@ fn emits_and_replies() -> Vec<(&'static str, NativeMessage)> {
     vec![
         ("emit", emit(false, None)),
         ("emit, volatile", emit(true, None)),
+        ("emit with a conflation key", conflated()),
         ("emit with ack for a node", emit(false, Some(node))),
         ("emit with ack for a program", emit(true, Some(foreign))),
         ("ack reply", reply(Some(socket()), payload())),
