@@ -23,6 +23,7 @@ fn event(name: &str, room: &str, body: &Value, except: Option<SocketId>) -> Opti
         payload: Payload::event(name, [&*body.to_string()]),
         volatile: false,
         ack: None,
+        conflate: None,
     }))
 }
 

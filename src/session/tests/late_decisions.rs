@@ -101,6 +101,7 @@ async fn events_wait_for_a_decision_that_follows_the_connect_response() {
                 payload: Payload::event(event, []),
                 volatile: false,
                 ack: None,
+                conflate: None,
             }));
         }
         if user == "ada" {
