@@ -16,6 +16,7 @@ fn emit() -> Emit {
         payload: Payload::event("news", ["1"]),
         volatile: false,
         ack: None,
+        conflate: None,
     }
 }
 
