@@ -186,7 +186,7 @@ pub fn health(cli: &Cli, ready: bool) -> ExitCode {
         Err(code) => return code,
     };
     let path = if ready { "/readyz" } else { "/livez" };
-    let response = request::address(&loaded.config.server).and_then(|at| request::get(&at, path));
+    let response = request::get(&loaded.config.server, path);
     match response {
         Ok(response) if response.status == 200 => {
             print(io::stdout(), &response.body);

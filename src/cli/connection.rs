@@ -14,14 +14,20 @@ use crate::config::BindAddress;
 #[derive(Debug, Clone)]
 pub(super) struct NodeEndpoint {
     pub(super) at: BindAddress,
+    /// The setting or option with the address.
+    pub(super) origin: &'static str,
     /// The settings of TLS; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 impl NodeEndpoint {
     /// A listener without TLS.
-    pub(super) fn plain(at: BindAddress) -> Self {
-        Self { at, tls: None }
+    pub(super) fn plain(at: BindAddress, origin: &'static str) -> Self {
+        Self {
+            at,
+            origin,
+            tls: None,
+        }
     }
 }
 

@@ -86,7 +86,8 @@ pub(super) fn send(endpoint: &NodeEndpoint, exchange: &Exchange<'_>) -> Result<R
         if late {
             format!("{at} did not respond within {} s", exchange.time.as_secs())
         } else if error.kind() == io::ErrorKind::ConnectionRefused {
-            format!("no node listens on {at}: {}", reason(&error))
+            let origin = endpoint.origin;
+            format!("no node listens on {at} ({origin}): {}", reason(&error))
         } else {
             format!("{at}: {}", reason(&error))
         }

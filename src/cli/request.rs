@@ -21,11 +21,8 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// # Errors
 /// The port is 0, so the system chose the port of the node. Or there is only a public listener, which requires TLS or a
 /// PROXY header.
-pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
-    let (key, bind) = match &server.internal_bind {
-        Some(internal) => ("server.internal_bind", internal),
-        None => ("server.bind", &server.bind),
-    };
+fn address(server: &ServerConfig) -> Result<BindAddress, String> {
+    let bind = server.internal_bind.as_ref().unwrap_or(&server.bind);
     let is_plain = server.tls.is_none() && !server.proxy_protocol;
     if server.internal_bind.is_none() && !is_plain {
         return Err(
@@ -33,7 +30,15 @@ pub(super) fn address(server: &ServerConfig) -> Result<BindAddress, String> {
                 .to_owned(),
         );
     }
-    reachable(key, bind)
+    reachable(address_key(server), bind)
+}
+
+/// The setting with the address of [`address`].
+fn address_key(server: &ServerConfig) -> &'static str {
+    match &server.internal_bind {
+        Some(_) => "server.internal_bind",
+        None => "server.bind",
+    }
 }
 
 /// The address at which a listener of this machine is reached; `key` is the setting with its address.
@@ -66,7 +71,7 @@ pub(super) fn drain(server: &ServerConfig) -> Result<BindAddress, String> {
     }
     let at = address(server)?;
     let token = server.drain_token.as_ref();
-    let endpoint = NodeEndpoint::plain(at.clone());
+    let endpoint = NodeEndpoint::plain(at.clone(), address_key(server));
     match send(&endpoint, &Exchange::short("POST", "/drain", token))? {
         response if response.status == 202 => Ok(at),
         response => Err(format!("{at} rejected the request: {response}")),
@@ -94,12 +99,12 @@ pub(super) fn wait_for_exit(at: &BindAddress, timeout: Duration) -> Result<Strin
     Err(format!("{at} still listens after {:?}", start.elapsed()))
 }
 
-/// Sends a GET request.
+/// Sends the node a GET request.
 ///
 /// # Errors
-/// There is no valid HTTP response within two seconds. The text names the address and the reason.
-pub(super) fn get(at: &BindAddress, path: &str) -> Result<Response, String> {
-    let endpoint = NodeEndpoint::plain(at.clone());
+/// As [`address`], or there is no valid HTTP response within two seconds. The text names the address and the reason.
+pub(super) fn get(server: &ServerConfig, path: &str) -> Result<Response, String> {
+    let endpoint = NodeEndpoint::plain(address(server)?, address_key(server));
     send(&endpoint, &Exchange::short("GET", path, None))
 }
 

@@ -136,7 +136,7 @@ url = "{}"
     let rejected = client.ask(r#"["say"]"#).await;
     assert_eq!(
         rejected,
-        r#"[{"error":{"code":"unknown_event","message":"no backend receives `say` (webhook.routes)"},"ok":false}]"#
+        r#"[{"error":{"code":"unknown_event","message":"no backend receives `say`: see webhook.events or webhook.routes"},"ok":false}]"#
     );
     assert_eq!(node.metrics().webhook_unrouted_events_total.get(), 1);
     let names = |backend: &TestBackend| -> Vec<String> {

@@ -158,7 +158,11 @@ impl SocketHandler for HookedSocket {
         let Some(target) = self.app.route(context.namespace, &name) else {
             let metrics = self.app.client.node().metrics();
             metrics.webhook_unrouted_events_total.increment();
-            let message = format!("no backend receives `{name}` (webhook.routes)");
+            let keys = match name.starts_with("roomwire:") {
+                true => "app.webhook.relay, webhook.events or webhook.routes",
+                false => "webhook.events or webhook.routes",
+            };
+            let message = format!("no backend receives `{name}`: see {keys}");
             return [Effect::Ack(rejected_ack("unknown_event", &message))].into();
         };
         let (client, settings) = (Rc::clone(&self.app.client), &self.app.settings);

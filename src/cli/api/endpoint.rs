@@ -17,6 +17,8 @@ use crate::tls::{ClientTlsFiles, ClientTlsKeys, InvalidTls, client_config, pinne
 #[derive(Debug, PartialEq, Eq)]
 struct ApiAddress<'a> {
     at: BindAddress,
+    /// The setting or option with the address.
+    origin: &'static str,
     tls: Option<CertificateTrust<'a>>,
 }
 
@@ -39,8 +41,8 @@ pub(super) fn endpoint(config: &Config, options: &ApiOptions) -> Result<NodeEndp
         Some(trust) => Some(tls(config, options, trust).map_err(|error| error.to_string())?),
         None => None,
     };
-    let at = address.at;
-    Ok(NodeEndpoint { at, tls })
+    let ApiAddress { at, origin, .. } = address;
+    Ok(NodeEndpoint { at, origin, tls })
 }
 
 /// The address of the API: `url`, or the listener of the configuration.
@@ -52,7 +54,8 @@ fn address<'a>(config: &'a Config, url: Option<&Url>) -> Result<ApiAddress<'a>, 
             port: url.port_or_known_default().unwrap_or_default(),
         };
         let tls = (url.scheme() == "https").then_some(CertificateTrust::System);
-        return Ok(ApiAddress { at, tls });
+        let origin = "--url";
+        return Ok(ApiAddress { at, origin, tls });
     }
     let (api, server) = (&config.api, &config.server);
     let (key, bind, tls) = match (&api.bind, &server.internal_bind) {
@@ -77,6 +80,7 @@ fn address<'a>(config: &'a Config, url: Option<&Url>) -> Result<ApiAddress<'a>, 
     };
     Ok(ApiAddress {
         at: reachable(key, bind)?,
+        origin: key,
         tls: tls.map(|(key, files)| CertificateTrust::Certificate(key, &files.certificate)),
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::config::checker::Checker;
 use crate::config::room_policy::{PolicyCondition, RoomPolicy};
-use crate::config::tables::{Config, RoomRule};
+use crate::config::tables::{AppKind, Config, RoomRule};
 
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     let open = if config.relay_identifies() {
@@ -19,7 +19,10 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
 }
 
 pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
-    if !config.app.relays() || !checker.sound(&["app.relay.rooms"]) {
+    if !config.app.relays() {
+        return without_relay(config, checker);
+    }
+    if !checker.sound(&["app.relay.rooms"]) {
         return;
     }
     sources_of_decisions(config, checker);
@@ -35,6 +38,23 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
             variables(config, number, checker);
         }
     }
+}
+
+/// Warns about rules of rooms on a node that does not handle the events they are for.
+fn without_relay(config: &Config, checker: &mut Checker<'_, '_>) {
+    if config.app.relay.rooms.is_empty() {
+        return;
+    }
+    let kind = config.app.kind.name();
+    let switch = match config.app.kind {
+        AppKind::Webhook => ": set app.webhook.relay = true",
+        AppKind::Upstream => ": set app.upstream.relay = true",
+        _ => "",
+    };
+    let message = format!(
+        "has no effect with app.kind = \"{kind}\", which handles no roomwire:* events{switch}"
+    );
+    checker.warn("app.relay.rooms", message);
 }
 
 /// Policies that no part of this node can decide.

@@ -148,3 +148,19 @@ fn auto_is_nobody_where_clients_of_the_relay_can_have_an_identity() {
         "{warnings:?}"
     );
 }
+
+#[test]
+fn rules_without_a_relay_are_a_warning_that_names_its_switch() {
+    let rooms = "[[app.relay.rooms]]\npattern = \"x\"\njoin = \"anyone\"\n";
+    let url = "[webhook]\nurl = \"http://localhost:3000/\"\n";
+    for (kind, switch) in [
+        ("webhook", "app.webhook.relay = true"),
+        ("echo", "\"echo\""),
+    ] {
+        let text = format!("app.kind = \"{kind}\"\n{url}{rooms}");
+        let warnings = load_text(&text, &[]).unwrap().warnings;
+        let mut found = warnings.iter();
+        let found = found.find(|warning| warning.key == "app.relay.rooms");
+        assert!(found.unwrap().message.contains(switch), "{warnings:?}");
+    }
+}
