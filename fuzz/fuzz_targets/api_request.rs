@@ -28,6 +28,7 @@ fn check(request: &VerbRequest<'_>) {
         VerbRequest::Rooms(rooms) => rooms.check().err(),
         VerbRequest::Users(users) => users.check().err(),
         VerbRequest::Members(members) => members.check().err(),
+        VerbRequest::History(history) => history.check().err(),
         VerbRequest::Revoke(revoke) => revoke.check().err(),
         VerbRequest::Info(_) => None,
     };

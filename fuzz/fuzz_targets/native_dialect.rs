@@ -8,7 +8,10 @@ use roomwire::cluster::dialect::native::{NativeMessage, sender_of, stamp_of};
 use roomwire::model::Position;
 
 fuzz_target!(|message: &[u8]| {
-    if let Some(Ok(position)) = std::str::from_utf8(message).ok().map(str::parse::<Position>) {
+    if let Some(Ok(position)) = std::str::from_utf8(message)
+        .ok()
+        .map(str::parse::<Position>)
+    {
         assert_eq!(position.to_string().parse(), Ok(position));
     }
     let message = Bytes::copy_from_slice(message);

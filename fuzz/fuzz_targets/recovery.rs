@@ -1,0 +1,35 @@
+//! What clients send to recover their session, and what the store has of it: rejected, or read and written unchanged.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use roomwire::config::RecoveryMode;
+use roomwire::history::Stamp;
+use roomwire::model::Position;
+use roomwire::recovery::{RecoveryRequest, SessionRecord};
+
+fuzz_target!(|input: &[u8]| {
+    if let Some(record) = SessionRecord::decode(input) {
+        let written = record.encode();
+        assert_eq!(SessionRecord::decode(&written), Some(record));
+    }
+    if let Some(stamp) = Stamp::read(input) {
+        let mut written = bytes::BytesMut::new();
+        stamp.write(&mut written);
+        // Behind the tag and the length of the extension.
+        assert_eq!(Stamp::read(&written[6..]), Some(stamp));
+    }
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    for mode in [RecoveryMode::OptIn, RecoveryMode::All] {
+        let request = RecoveryRequest::parse(text, mode);
+        let offset = request.and_then(|request| request.resume?.offset);
+        if let Some(Ok(position)) = offset {
+            assert_eq!(position.to_string().parse(), Ok(position));
+        }
+    }
+    if let Ok(position) = text.parse::<Position>() {
+        assert_eq!(position.to_string().parse(), Ok(position));
+    }
+});
