@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Value};
 
+use super::scripts::milliseconds;
 use super::settings::RedisSettings;
-use super::store::{RedisStore, milliseconds};
+use super::store::RedisStore;
 use crate::store::{GroupState, StoreFuture, StreamEntry, StreamGroup};
 
 /// Removes consumers that are gone and owe nothing. As a script, so that none receives an entry in between.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::store::{RedisStore, milliseconds};
+use super::scripts::milliseconds;
+use super::store::RedisStore;
 use crate::store::{
     PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent, PresenceOutcome,
     PresencePage, PresenceStore, PresenceSweep, StoreFuture,

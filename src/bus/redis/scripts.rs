@@ -1,5 +1,9 @@
 //! Scripts of the store: each compares and changes a key in one step.
 
+use std::time::Duration;
+
+use redis::Cmd;
+
 /// Sets a lease unless another value holds it. KEYS: lease. ARGV: value, milliseconds.
 pub(super) const ACQUIRE: &str = "local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
@@ -30,3 +34,15 @@ pub(super) const TAKE_FIELD: &str = "if redis.call('HDEL', KEYS[1], ARGV[1]) == 
   return 1
 end
 return redis.call('HEXISTS', KEYS[1], ARGV[2])";
+
+/// A script that runs on a key with a value.
+pub(super) fn script(text: &str, key: &str, value: &str) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(text).arg(1).arg(key).arg(value);
+    command
+}
+
+/// Redis accepts whole milliseconds, at least 1.
+pub(super) fn milliseconds(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::address::Address;
 use super::error::ConnectionError;
 use super::fences;
-use super::scripts::{ACQUIRE, CLAIM_FIELD, RELEASE, RENEW, TAKE_FIELD};
+use super::scripts::{ACQUIRE, CLAIM_FIELD, RELEASE, RENEW, TAKE_FIELD, milliseconds, script};
 use super::settings::{Endpoints, RedisSettings};
 use super::slots::{SlotMap, slot};
 use super::topology::TopologyClient;
@@ -264,17 +264,6 @@ impl Connections {
         self.by_address.insert(address, connection.clone());
         Ok(connection)
     }
-}
-
-fn script(text: &str, key: &str, value: &str) -> Cmd {
-    let mut command = redis::cmd("EVAL");
-    command.arg(text).arg(1).arg(key).arg(value);
-    command
-}
-
-/// Redis accepts whole milliseconds, at least 1.
-pub(super) fn milliseconds(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 impl Store for RedisStore {
