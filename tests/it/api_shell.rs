@@ -77,6 +77,12 @@ fn requests_are_sent_to_the_internal_listener_and_rejections_are_printed() {
     let (code, error) = printed(&["close-room", ""], &environment);
     assert_eq!(code, Some(1));
     assert!(error.starts_with("name_invalid: "), "{error}");
+    let with_key = |key| [&EMIT[..], &["--conflate", key]].concat();
+    let sent = printed(&with_key("price:7"), &environment);
+    assert_eq!(sent, (Some(0), SENT.to_owned()));
+    let (code, error) = printed(&with_key(""), &environment);
+    assert_eq!(code, Some(1));
+    assert!(error.starts_with("conflate_invalid: "), "{error}");
     let wrong = [&EMIT[..], &["--key", "key-of-someone-else-0123"]].concat();
     let (code, error) = printed(&wrong, &environment);
     assert_eq!(code, Some(1));

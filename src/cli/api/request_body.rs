@@ -197,6 +197,10 @@ mod tests {
                 r#"{"event":"hi","args":[{"a":1},"two",3],"volatile":true,"rooms":["r"],"users":["ada"],"except":["s"]}"#,
             ),
             (
+                "emit price 7 --room r --conflate price:ROW",
+                r#"{"event":"price","args":[7],"conflate":"price:ROW","rooms":["r"]}"#,
+            ),
+            (
                 "call sure --everybody --acks 2 --timeout 1s --namespace /chat",
                 r#"{"event":"sure","args":[],"acks":2,"timeout_ms":1000,"namespace":"/chat","everybody":true}"#,
             ),
