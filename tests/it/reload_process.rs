@@ -155,7 +155,7 @@ async fn an_invalid_file_changes_nothing_and_every_problem_is_logged() {
     node.node.signal("HUP");
     let lines = node.node.lines_until("the old one stays in force");
     assert!(
-        has_line(&lines, &["--config", "cannot be read"]),
+        has_line(&lines, &["ROOMWIRE_CONFIG", "cannot be read"]),
         "{lines:#?}"
     );
     assert_eq!(node.handshake(&[]).await, 503, "the old limit");
