@@ -69,8 +69,8 @@ export function faults(world) {
       await other.page.getByText("And another story").waitFor();
       const node = await nodeOf(hers);
       await command("kill", node);
-      for (const [tab, stories] of tabs.map((tab, index) => [tab, before[index]])) {
-        await until(`${tab.name} has the whole story`, async () => (await stories(tab)) > stories);
+      for (const [tab, known] of tabs.map((tab, index) => [tab, before[index]])) {
+        await until(`${tab.name} has the whole story`, async () => (await stories(tab)) > known);
         await tab.neverReloaded();
         await tab.screenshot("fault-streaming");
       }
