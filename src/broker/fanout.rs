@@ -35,9 +35,10 @@ pub(super) fn emit(
         payload: &emit.payload,
         position: dispatch.position,
     };
-    let conflate = emit.conflate.as_ref();
-    let conflate =
-        conflate.map(|key| lanes.conflation_id((&emit.to.namespace, &emit.to.rooms, key)));
+    let conflate = emit.conflate.as_ref().map(|key| {
+        let target = (&emit.to.namespace, &emit.to.rooms, key);
+        lanes.conflation_id(target)
+    });
     let mut encodings = Encodings::new(emit.volatile).replacing(conflate);
     let mut slow = Vec::new();
     let mut dropped = 0;
@@ -70,15 +71,20 @@ pub(super) fn emit(
     }
     let metrics = directory.metrics();
     count_sent(metrics, accepted, bytes);
-    let losses = &metrics.slow_consumers_total;
-    losses.of(SlowPolicy::VolatileDropped).add(dropped);
-    metrics.acks_dropped_total.add(acks_dropped);
-    metrics.conflated_total.add(encodings.replaced());
+    count_lost(metrics, dropped, acks_dropped, encodings.replaced());
     for lane in slow {
         state.notify(lane, Notice::SlowConsumer(QueueLimit::Client));
     }
     state.report_overdue();
     accepted
+}
+
+/// Counts volatile events that were dropped, acks that are not awaited any more, and events replaced by later ones.
+fn count_lost(metrics: &Metrics, volatile: u64, acks: u64, replaced: u64) {
+    let losses = &metrics.slow_consumers_total;
+    losses.of(SlowPolicy::VolatileDropped).add(volatile);
+    metrics.acks_dropped_total.add(acks);
+    metrics.conflated_total.add(replaced);
 }
 
 /// Counts packets sent and the bytes of all of them.

@@ -1,10 +1,8 @@
 //! The notices of a node: started with it, and flushed when it stops.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::warn;
 use tokio::task::JoinHandle;
@@ -87,18 +85,10 @@ impl Notices {
             intake: Arc::clone(&intake),
             delivery: Rc::clone(&delivery),
         };
-        let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let occupancy = intake.counts_members().then(|| {
-            Rc::new(Occupancy {
-                intake: Arc::clone(&intake),
-                backlog: Rc::clone(&backlog),
-                directory,
-                store: store.unwrap_or_else(|| Arc::new(MemoryStore::default())),
-                prefix,
-                busy: Cell::new(0),
-                // A node may have the name of an earlier one.
-                next_number: Cell::new(started.unwrap_or_default().as_millis() as u64),
-            })
+            let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+            let (intake, backlog) = (Arc::clone(&intake), Rc::clone(&backlog));
+            Rc::new(Occupancy::new(intake, backlog, directory, store, prefix))
         });
         let mut others = vec![actix_rt::spawn(receiver.run())];
         if let Some(occupancy) = occupancy.clone() {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -41,16 +41,16 @@ const RECEIPT: char = '!';
 
 /// Decides with the other nodes which rooms are occupied.
 pub(super) struct Occupancy {
-    pub(super) intake: Arc<Intake>,
-    pub(super) backlog: Rc<NoticeBacklog>,
-    pub(super) directory: Arc<Directory>,
-    pub(super) store: Arc<dyn Store>,
+    intake: Arc<Intake>,
+    backlog: Rc<NoticeBacklog>,
+    directory: Arc<Directory>,
+    store: Arc<dyn Store>,
     /// Prefix of keys in the store.
-    pub(super) prefix: String,
+    prefix: String,
     /// Number of rooms that are being examined.
-    pub(super) busy: Cell<usize>,
+    busy: Cell<usize>,
     /// Distinguishes the changes of this node: one that is repeated after a lost connection is recognized.
-    pub(super) next_number: Cell<u64>,
+    next_number: Cell<u64>,
 }
 
 /// The result of the examination of a room.
@@ -62,6 +62,27 @@ enum Examined {
 }
 
 impl Occupancy {
+    /// Examines nothing until it runs.
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        backlog: Rc<NoticeBacklog>,
+        directory: Arc<Directory>,
+        store: Arc<dyn Store>,
+        prefix: String,
+    ) -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            intake,
+            backlog,
+            directory,
+            store,
+            prefix,
+            busy: Cell::new(0),
+            // A node may have the name of an earlier one.
+            next_number: Cell::new(started.unwrap_or_default().as_millis() as u64),
+        }
+    }
+
     /// Examines marked rooms; runs until it is dropped.
     pub(super) async fn run(&self) {
         let marks = &self.intake.marks;

@@ -219,7 +219,7 @@ impl PresenceService {
             }
         };
         for (due, outcome) in changes.iter().zip(&outcomes) {
-            // Before the user counts as settled: whoever joins after that receives no event about it.
+            // Before the user counts as settled: clients that join afterwards receive no event about the user.
             self.announce(due, outcome, &mut agenda.counts);
             self.rooms.members().applied(due);
             if let PresenceChangeKind::Leave { delay } = due.change.kind {

@@ -8,8 +8,8 @@ use crate::model::Random;
 const LENGTH: usize = 24;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The private id of a session: 24 characters, 144 random bits. Whoever has it, and the identity of its user, receives what
-/// the session missed.
+/// The private id of a session: 24 characters, 144 random bits. A client that presents it, with the
+/// identity of its user, receives what the session missed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pid([u8; LENGTH]);
 

@@ -1,8 +1,8 @@
 //! Finds nodes whose lease has expired, and announces the end of their sessions, once in the cluster.
 //!
-//! Whoever acquires the lease on the name of a lost node owns what is left of it. So a node that was only paused cannot
-//! renew its lease any more, and announces nothing itself; one that renews it in time keeps its sessions. The lease of
-//! a claimer that is lost itself expires, and another node continues with the sockets that are left.
+//! The node that acquires the lease on the name of a lost node owns what is left of it. So a node that was only
+//! paused cannot renew its lease any more, and announces nothing itself; one that renews it in time keeps its sessions.
+//! The lease of a claimer that is lost itself expires, and another node continues with the sockets that are left.
 
 use std::collections::BTreeSet;
 use std::future::Future;

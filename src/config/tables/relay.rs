@@ -25,8 +25,8 @@ table! {
         ask: RoomPolicy = "auto", policy().or_auto(), reload;
         /// Who can read the members of a room with `roomwire:members`.
         members: RoomPolicy = "nobody", policy(), reload;
-        /// Who can receive earlier events of a room with a log when joining it (docs/history.md). `members` = whoever can
-        /// join.
+        /// Who can receive earlier events of a room with a log when joining it (docs/history.md). `members` = every
+        /// client that can join.
         history: RoomPolicy = "members", policy(), reload;
         /// Rules for rooms by pattern. The first matching entry applies.
         rooms: Vec<RoomRuleEntry> = [], tables(), reload;

@@ -63,23 +63,9 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
         .ok_or(DecodeError::Short("body"))?;
     let conflate = read_extensions(&message[reader.end..])?;
     let decoded = match kind {
-        EMIT => NativeMessage::Command(Command::Emit(reader.emit(flags, conflate)?)),
-        JOIN => NativeMessage::Command(Command::Join {
-            selector: reader.selector()?,
-            rooms: reader.rooms()?.into_vec(),
-        }),
-        LEAVE => NativeMessage::Command(Command::Leave {
-            selector: reader.selector()?,
-            rooms: reader.rooms()?.into_vec(),
-        }),
-        CLOSE_ROOM => NativeMessage::Command(Command::CloseRoom {
-            namespace: Namespace::from(reader.name("namespace")?),
-            room: Room::from(reader.name("room")?),
-        }),
-        DISCONNECT => NativeMessage::Command(Command::Disconnect {
-            selector: reader.selector()?,
-            close: flags & CLOSE != 0,
-        }),
+        EMIT | JOIN | LEAVE | CLOSE_ROOM | DISCONNECT => {
+            NativeMessage::Command(reader.command(kind, flags, conflate)?)
+        }
         ACK_REPLY => NativeMessage::AckReply(AckReply {
             token: reader.token()?,
             socket: reader.socket()?,
@@ -118,44 +104,61 @@ pub(super) fn stamp_of(message: &[u8]) -> Result<Option<Stamp>, DecodeError> {
     let length = length.and_then(|length| <[u8; 4]>::try_from(length).ok());
     let length = length.and_then(|length| usize::try_from(u32::from_le_bytes(length)).ok());
     let end = length.and_then(|length| HEAD_LENGTH.checked_add(length));
-    let mut block = end.and_then(|end| message.get(end..)).unwrap_or_default();
-    while let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() {
-        let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok();
-        let Some((value, behind)) = length.and_then(|length| rest.split_at_checked(length)) else {
-            return Ok(None);
-        };
-        if u16::from_le_bytes([t0, t1]) == POSITION_TAG {
+    let block = end.and_then(|end| message.get(end..)).unwrap_or_default();
+    for extension in Extensions(block) {
+        if let Ok((POSITION_TAG, value)) = extension {
             let stamp = Stamp::read(value);
             return stamp.map(Some).ok_or(DecodeError::Invalid("position"));
         }
-        block = behind;
     }
     Ok(None)
 }
 
-/// Reads the conflation key and skips other extensions: tag and length, 2 and 4 bytes, then the value.
-fn read_extensions(mut block: &[u8]) -> Result<Option<ConflationKey>, DecodeError> {
+/// Reads the conflation key and skips other extensions.
+fn read_extensions(block: &[u8]) -> Result<Option<ConflationKey>, DecodeError> {
     let mut conflate = None;
-    while !block.is_empty() {
-        let Some((&[t0, t1, l0, l1, l2, l3], rest)) = block.split_first_chunk::<6>() else {
-            return Err(DecodeError::Short("extension"));
-        };
+    for extension in Extensions(block) {
+        let (tag, value) = extension?;
+        if tag == CONFLATION_TAG {
+            let key = std::str::from_utf8(value).ok().and_then(ConflationKey::new);
+            conflate = Some(key.ok_or(DecodeError::Invalid("conflation key"))?);
+        }
+    }
+    Ok(conflate)
+}
+
+/// The extensions in a block: tag and length, 2 and 4 bytes, then the value. Ends after the first error.
+struct Extensions<'a>(&'a [u8]);
+
+impl<'a> Extensions<'a> {
+    fn split_first(&mut self) -> Result<(u16, &'a [u8]), DecodeError> {
+        let short = DecodeError::Short("extension");
+        let (&[t0, t1, l0, l1, l2, l3], rest) = self.0.split_first_chunk::<6>().ok_or(short)?;
         let tag = u16::from_le_bytes([t0, t1]);
         if tag & CRITICAL != 0 {
             return Err(DecodeError::CriticalExtension(tag));
         }
         let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3]));
-        let length = length.map_err(|_huge| DecodeError::Short("extension"))?;
-        let (value, behind) = rest
-            .split_at_checked(length)
-            .ok_or(DecodeError::Short("extension"))?;
-        if tag == CONFLATION_TAG {
-            let key = std::str::from_utf8(value).ok().and_then(ConflationKey::new);
-            conflate = Some(key.ok_or(DecodeError::Invalid("conflation key"))?);
-        }
-        block = behind;
+        let length = length.map_err(|_huge| short)?;
+        let (value, behind) = rest.split_at_checked(length).ok_or(short)?;
+        self.0 = behind;
+        Ok((tag, value))
     }
-    Ok(conflate)
+}
+
+impl<'a> Iterator for Extensions<'a> {
+    type Item = Result<(u16, &'a [u8]), DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let extension = self.split_first();
+        if extension.is_err() {
+            self.0 = &[];
+        }
+        Some(extension)
+    }
 }
 
 fn node_of(bytes: &[u8]) -> Result<NodeId, DecodeError> {
@@ -234,6 +237,34 @@ impl<'a> Reader<'a> {
             namespace: Namespace::from(self.name("namespace")?),
             rooms: self.rooms()?,
             except: self.rooms()?,
+        })
+    }
+
+    fn command(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        conflate: Option<ConflationKey>,
+    ) -> Result<Command, DecodeError> {
+        Ok(match kind {
+            EMIT => Command::Emit(self.emit(flags, conflate)?),
+            JOIN => Command::Join {
+                selector: self.selector()?,
+                rooms: self.rooms()?.into_vec(),
+            },
+            LEAVE => Command::Leave {
+                selector: self.selector()?,
+                rooms: self.rooms()?.into_vec(),
+            },
+            CLOSE_ROOM => Command::CloseRoom {
+                namespace: Namespace::from(self.name("namespace")?),
+                room: Room::from(self.name("room")?),
+            },
+            DISCONNECT => Command::Disconnect {
+                selector: self.selector()?,
+                close: flags & CLOSE != 0,
+            },
+            unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
 

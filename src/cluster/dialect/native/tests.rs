@@ -69,16 +69,17 @@ fn a_decoded_payload_shares_the_memory_of_the_message() {
     assert!(whole.contains(&shared.start) && shared.end <= whole.end);
 }
 
+fn is_rejected(message: Vec<u8>, error: DecodeError) {
+    let decoded = NativeMessage::decode(&Bytes::from(message.clone()));
+    assert_eq!(decoded, Err(error), "{message:?}");
+}
+
 #[test]
 fn malformed_messages_are_rejected_with_the_cause() {
-    let forward = encode_forward(node("nod1"), b"body").unwrap();
-    let mut longer = forward.to_vec();
-    longer.push(0);
     let head = |kind: u8, body: &[u8]| {
         let length = u32::try_from(body.len()).unwrap().to_le_bytes();
         [&[2, 0, kind, 0], b"nod1".as_slice(), &length, body].concat()
     };
-    let extended = |extension: &[u8]| [&forward, extension].concat();
     for (message, error) in [
         (Vec::new(), DecodeError::Short("version")),
         (b"\x03\0\x01\0nod1".to_vec(), DecodeError::UnknownVersion(3)),
@@ -110,6 +111,18 @@ fn malformed_messages_are_rejected_with_the_cause() {
             head(8, b"\0\0\0\0\0\0\0\0\x63"),
             DecodeError::UnknownQuery(0x63),
         ),
+    ] {
+        is_rejected(message, error);
+    }
+}
+
+#[test]
+fn malformed_extensions_are_rejected_with_the_cause() {
+    let forward = encode_forward(node("nod1"), b"body").unwrap();
+    let mut longer = forward.to_vec();
+    longer.push(0);
+    let extended = |extension: &[u8]| [&forward, extension].concat();
+    for (message, error) in [
         (longer, DecodeError::Short("extension")),
         (
             extended(b"\x03\0\0\0\0\0"),
@@ -128,8 +141,7 @@ fn malformed_messages_are_rejected_with_the_cause() {
             DecodeError::CriticalExtension(0x8001),
         ),
     ] {
-        let decoded = NativeMessage::decode(&Bytes::from(message.clone()));
-        assert_eq!(decoded, Err(error), "{message:?}");
+        is_rejected(message, error);
     }
 }
 
