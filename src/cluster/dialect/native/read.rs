@@ -105,7 +105,7 @@ pub(super) fn stamp_of(message: &[u8]) -> Result<Option<Stamp>, DecodeError> {
     let length = length.and_then(|length| usize::try_from(u32::from_le_bytes(length)).ok());
     let end = length.and_then(|length| HEAD_LENGTH.checked_add(length));
     let block = end.and_then(|end| message.get(end..)).unwrap_or_default();
-    for extension in Extensions(block) {
+    for extension in ExtensionBlock(block) {
         if let Ok((POSITION_TAG, value)) = extension {
             let stamp = Stamp::read(value);
             return stamp.map(Some).ok_or(DecodeError::Invalid("position"));
@@ -117,7 +117,7 @@ pub(super) fn stamp_of(message: &[u8]) -> Result<Option<Stamp>, DecodeError> {
 /// Reads the conflation key and skips other extensions.
 fn read_extensions(block: &[u8]) -> Result<Option<ConflationKey>, DecodeError> {
     let mut conflate = None;
-    for extension in Extensions(block) {
+    for extension in ExtensionBlock(block) {
         let (tag, value) = extension?;
         if tag == CONFLATION_TAG {
             let key = std::str::from_utf8(value).ok().and_then(ConflationKey::new);
@@ -128,9 +128,9 @@ fn read_extensions(block: &[u8]) -> Result<Option<ConflationKey>, DecodeError> {
 }
 
 /// The extensions in a block: tag and length, 2 and 4 bytes, then the value. Ends after the first error.
-struct Extensions<'a>(&'a [u8]);
+struct ExtensionBlock<'a>(&'a [u8]);
 
-impl<'a> Extensions<'a> {
+impl<'a> ExtensionBlock<'a> {
     fn split_first(&mut self) -> Result<(u16, &'a [u8]), DecodeError> {
         let short = DecodeError::Short("extension");
         let (&[t0, t1, l0, l1, l2, l3], rest) = self.0.split_first_chunk::<6>().ok_or(short)?;
@@ -146,7 +146,7 @@ impl<'a> Extensions<'a> {
     }
 }
 
-impl<'a> Iterator for Extensions<'a> {
+impl<'a> Iterator for ExtensionBlock<'a> {
     type Item = Result<(u16, &'a [u8]), DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
