@@ -441,10 +441,8 @@ fn every_key_of_the_configuration_is_read() {
             key => key,
         };
         let read = format!(".{field}");
-        let found = programs
-            .iter()
-            .any(|source| source.program().iter().any(|line| line.contains(&read)));
-        if !found {
+        let reads = |source: &Source| source.program().iter().any(|line| line.contains(&read));
+        if !programs.iter().any(reads) {
             unread.push(key);
         }
     }
