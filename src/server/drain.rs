@@ -33,13 +33,13 @@ pub(super) async fn drain(server: &Server) {
     server.blueprint.health.set_phase(Phase::Draining);
     let latest = SystemTime::now() + config.timeout;
     let since_epoch = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let deadline_metric = &server.metrics.drain_deadline_timestamp_seconds;
+    let deadline_metric = &server.metrics().drain_deadline_timestamp_seconds;
     deadline_metric.set(since_epoch.as_secs() as i64);
-    let routers = server.routers.all();
+    let routers = server.blueprint.routers.all();
     let targets = all_targets(routers).await;
     let rate = drain_plan::rate(&config, targets.len());
     info!(
-        node:% = server.node,
+        node:% = server.node(),
         left = targets.len(),
         rate = rate.round() as u64,
         grace:? = config.grace,
@@ -58,12 +58,12 @@ pub(super) async fn drain(server: &Server) {
         let _elapsed = tokio::time::timeout_at(deadline.into(), followed).await;
     }
     let (left, seconds) = (server.open_sessions(), logging::seconds(start.elapsed()));
-    server.metrics.drain_sessions_left.set(left);
+    server.metrics().drain_sessions_left.set(left);
     if left == 0 {
-        info!(node:% = server.node, seconds; "drained");
+        info!(node:% = server.node(), seconds; "drained");
     } else {
         warn!(
-            node:% = server.node, left, seconds;
+            node:% = server.node(), left, seconds;
             "drain ends with sessions left, which are closed at once"
         );
     }
@@ -98,7 +98,7 @@ async fn follow(
         let now = crate::clock::now();
         end(server, plan.due(now), routers, config.ack_timeout);
         let left = server.open_sessions();
-        server.metrics.drain_sessions_left.set(left);
+        server.metrics().drain_sessions_left.set(left);
         if left == 0 {
             return;
         }
@@ -118,7 +118,7 @@ async fn follow(
 
 /// Closes targets, each after waiting for its pending acks for at most `ack_timeout`.
 fn end(server: &Server, due: Vec<Target>, routers: &[RouterHandle], ack_timeout: Duration) {
-    server.metrics.drain_closed_total.add(due.len() as u64);
+    server.metrics().drain_closed_total.add(due.len() as u64);
     let mut by_worker = vec![Vec::new(); routers.len()];
     for (worker, target) in due {
         by_worker[worker].push(target);

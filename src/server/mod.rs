@@ -50,7 +50,7 @@ use crate::source::Source;
 use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::tls::TlsIdentity;
-use crate::transport::routing::{CloseAll, WorkerRouters};
+use crate::transport::routing::CloseAll;
 use api::{ApiListener, ApiParts};
 use app::apps;
 use auth::Authentication;
@@ -73,21 +73,23 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// A running node.
 pub struct Server {
-    node: NodeId,
-    address: SocketAddr,
-    handle: ServerHandle,
-    internal: Option<Internal>,
-    api: Option<ApiListener>,
+    listeners: NodeListeners,
     tls: Option<WatchedIdentity>,
     auth: Option<Authentication>,
     drain_requested: Arc<Notify>,
     blueprint: Arc<Blueprint>,
-    metrics: Arc<Metrics>,
-    routers: Arc<WorkerRouters>,
     lease: Option<Lease>,
     leave: Option<Recipient<Leave>>,
     reports: Reports,
     source: Option<Source>,
+}
+
+/// What accepts requests once the node serves.
+struct NodeListeners {
+    address: SocketAddr,
+    handle: ServerHandle,
+    internal: Option<Internal>,
+    api: Option<ApiListener>,
 }
 
 /// The internal listener of a node.
@@ -155,7 +157,7 @@ impl Server {
             random: Arc::clone(&random),
             health: Arc::clone(&health),
             pages: Pages::load(&config, node, address)?,
-            routers: Arc::clone(&routers),
+            routers,
             router_addresses,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.identity)),
             app,
@@ -165,19 +167,13 @@ impl Server {
             built: BuiltWorkers::default(),
             config,
         });
-        let (handle, api, source) = open(&blueprint, (listener, address), (api, store))?;
+        let (listeners, source) = open(&blueprint, (listener, address), (api, internal), store)?;
         Ok(Self {
-            node,
-            address,
-            handle,
-            internal,
-            api,
+            listeners,
             tls,
             auth,
             drain_requested,
             blueprint,
-            metrics,
-            routers,
             lease,
             leave,
             reports,
@@ -215,32 +211,35 @@ impl Server {
 
     /// The address of the internal listener.
     pub fn internal_address(&self) -> Option<SocketAddr> {
-        self.internal.as_ref().map(|internal| internal.address)
+        self.listeners
+            .internal
+            .as_ref()
+            .map(|internal| internal.address)
     }
 
     /// The address of the listener of the API, if it has one of its own.
     pub fn api_address(&self) -> Option<SocketAddr> {
-        self.api.as_ref().map(|api| api.address)
+        self.listeners.api.as_ref().map(|api| api.address)
     }
 
     /// The number of sessions, and of websockets held for sessions of other nodes.
     fn open_sessions(&self) -> i64 {
-        self.metrics.sessions.get() + self.metrics.forwarded_websockets.get()
+        self.metrics().sessions.get() + self.metrics().forwarded_websockets.get()
     }
 
     /// The address of the public listener.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listeners.address
     }
 
     /// The name of the node in the cluster.
     pub fn node(&self) -> NodeId {
-        self.node
+        self.blueprint.directory.node()
     }
 
     /// The metrics of the node.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.blueprint.directory.metrics()
     }
 
     /// The limits of the node, which can change while it runs.
@@ -280,11 +279,12 @@ impl Server {
 
     /// Stops the node: rejects new sessions, closes all sessions at once, and shuts down.
     pub async fn stop(mut self) {
+        let node = self.node();
         self.blueprint.health.set_phase(Phase::Draining);
         if let Some(source) = self.source.take() {
             source.stop().await;
         }
-        for router in self.routers.all() {
+        for router in self.blueprint.routers.all() {
             let is_fenced = self
                 .lease
                 .as_ref()
@@ -297,10 +297,10 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         if !app.is_settled() {
-            warn!(node:% = self.node; "stopped before the app completed its work for disconnected clients");
+            warn!(node:%; "stopped before the app completed its work for disconnected clients");
         }
         self.reports.stop().await;
-        self.handle.stop(false).await;
+        self.listeners.handle.stop(false).await;
         if let Some(lease) = &self.lease {
             lease.release().await;
         }
@@ -308,13 +308,13 @@ impl Server {
             // The bridge may have ended already.
             let _ = leave.send(Leave).await;
         }
-        if let Some(api) = self.api {
+        if let Some(api) = self.listeners.api {
             api.handle.stop(true).await;
         }
-        if let Some(internal) = self.internal {
+        if let Some(internal) = self.listeners.internal {
             internal.handle.stop(true).await;
         }
-        info!(node:% = self.node; "stopped");
+        info!(node:%; "stopped");
     }
 }
 
@@ -354,8 +354,9 @@ fn starting_health(bus: Option<&BusHandles>, config: &Config) -> Arc<Health> {
 fn open(
     blueprint: &Arc<Blueprint>,
     (listener, address): (TcpListener, SocketAddr),
-    (api, store): (ApiParts, Option<Arc<dyn Store>>),
-) -> anyhow::Result<(ServerHandle, Option<ApiListener>, Option<Source>)> {
+    (api, internal): (ApiParts, Option<Internal>),
+    store: Option<Arc<dyn Store>>,
+) -> anyhow::Result<(NodeListeners, Option<Source>)> {
     let node = blueprint.directory.node();
     blueprint.directory.metrics().node_info.set(node.as_str());
     let handle = serve(Arc::clone(blueprint), listener)?;
@@ -368,5 +369,11 @@ fn open(
         &blueprint.users.revocations,
     )?;
     log_start(&blueprint.config, address, node);
-    Ok((handle, api, source))
+    let listeners = NodeListeners {
+        address,
+        handle,
+        internal,
+        api,
+    };
+    Ok((listeners, source))
 }

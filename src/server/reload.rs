@@ -54,14 +54,15 @@ impl Reloader {
 
     /// Records that a node has started with this configuration, and sets its name in the log.
     pub fn record_start(&self, server: &Server) {
-        self.logging.set_node(server.node.as_str(), &server.metrics);
-        record_loaded(&server.metrics);
+        self.logging
+            .set_node(server.node().as_str(), server.metrics());
+        record_loaded(server.metrics());
     }
 
     /// Reads all sources again. An invalid configuration changes nothing; otherwise the settings that can change at run
     /// time are in force on return. The result is logged and counted.
     pub fn reload(&mut self, server: &Server) {
-        let reloads = &server.metrics.config_reloads_total;
+        let reloads = &server.metrics().config_reloads_total;
         match config::reload(&self.running, &self.sources) {
             Ok(reload) => {
                 let Reload { loaded, changes } = reload;
@@ -74,13 +75,13 @@ impl Reloader {
                 apply(server, &loaded.config);
                 self.running = loaded;
                 reloads.of(result).increment();
-                record_loaded(&server.metrics);
+                record_loaded(server.metrics());
                 self.log_applied(server, &changes);
             }
             Err(rejected) => {
                 reloads.of(ReloadResult::Rejected).increment();
                 if rejected.problems.iter().any(is_about_certificate) {
-                    server.metrics.tls_reload_failures_total.increment();
+                    server.metrics().tls_reload_failures_total.increment();
                 }
                 log_rejected(&rejected);
             }
@@ -92,7 +93,7 @@ impl Reloader {
             warn!("{warning}");
         }
         let waiting = changes.iter().filter(|change| !change.at_once).count();
-        server.metrics.config_restart_pending.set(waiting as i64);
+        server.metrics().config_restart_pending.set(waiting as i64);
         for change in changes {
             info!("setting changed {change}");
         }

@@ -220,25 +220,18 @@ pub struct UsersArgs {
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct MembersArgs {
-    /// The room
-    pub room: String,
     /// In a room with presence, list users whose names follow this one
     #[arg(long, value_name = "USER")]
     pub after: Option<String>,
     /// Maximum number of sockets, or of users in a room with presence, to list, up to 1000; 0 only counts
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
-    /// The namespace, `/` if absent
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
     #[command(flatten)]
-    pub options: ApiOptions,
+    pub of: RoomArgs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct HistoryArgs {
-    /// The room
-    pub room: String,
     /// Only events after this position; without it, the newest events
     #[arg(long, value_name = "POSITION", conflicts_with = "before")]
     pub after: Option<String>,
@@ -248,11 +241,8 @@ pub struct HistoryArgs {
     /// Maximum number of events, up to 1000
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
-    /// The namespace, `/` if absent
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
     #[command(flatten)]
-    pub options: ApiOptions,
+    pub of: RoomArgs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -314,8 +304,8 @@ impl ApiVerb {
             Self::Sockets(args) => &args.options,
             Self::Rooms(args) => &args.options,
             Self::Users(args) => &args.options,
-            Self::Members(args) => &args.options,
-            Self::History(args) => &args.options,
+            Self::Members(args) => &args.of.options,
+            Self::History(args) => &args.of.options,
             Self::Info(args) => &args.options,
             Self::Revoke(args) => &args.options,
         }

@@ -115,14 +115,14 @@ fn read_body(verb: &ApiVerb) -> Result<String, String> {
             limit: args.page.limit,
         }),
         ApiVerb::Members(args) => json(&MembersRequest {
-            room: args.room.as_str().into(),
-            namespace: name(&args.namespace),
+            room: args.of.room.as_str().into(),
+            namespace: name(&args.of.namespace),
             after: name(&args.after),
             limit: args.limit,
         }),
         ApiVerb::History(args) => json(&HistoryRequest {
-            room: args.room.as_str().into(),
-            namespace: name(&args.namespace),
+            room: args.of.room.as_str().into(),
+            namespace: name(&args.of.namespace),
             after: name(&args.after),
             before: name(&args.before),
             limit: args.limit,
