@@ -21,7 +21,7 @@ INSTALL_TIMEOUT = 30 * 60
 
 def prepare(name):
     """Installs one server; if that fails, prints the reason and returns False."""
-    steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire, "roomwire-scraped": roomwire}
+    steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire, "roomwire-scraped": roomwire, "roomwire-recovery": roomwire}
     try:
         steps.get(name, lambda: None)()
         return True

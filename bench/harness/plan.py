@@ -31,6 +31,8 @@ class Cell:
             words += ["--api", target.api, "--key", servers.API_KEY]
         if self.setup == Setup.TOKENS:
             words += ["--tokens", tokens.file()]
+        elif target.auth and self.scenario == "idle":
+            words += ["--auth", target.auth]
         if self.setup == Setup.WEBHOOK:
             words += ["--backend", target.backend]
         if self.cluster:
@@ -105,6 +107,8 @@ def skip_reason(cell, name):
         return "needs ROOMWIRE_BEFORE, the path of another build"
     if name == "roomwire-scraped" and cell.scenario not in ("fanout", "idle"):
         return "only runs fan-out and idle"
+    if name == "roomwire-recovery" and cell.scenario not in ("fanout", "idle", "cluster"):
+        return "only runs fan-out, idle and cluster"
     if cell.scenario == "churn" and name == "python":
         return "takes several minutes at under 1 000 connects a second"
     if cell.scenario == "churn" and name.startswith("raw"):

@@ -50,6 +50,8 @@ class Server:
     ready_path: str | None = None
     # Whether its metrics are scraped once a second, on the port from `internal`.
     scraped: bool = False
+    # The auth payload of idle clients, as JSON.
+    auth: str | None = None
 
 
 # The credentials of runs that need some.
@@ -89,6 +91,14 @@ SERVERS = {
         {"ROOMWIRE_SERVER__BIND": "{bind}", "ROOMWIRE_SERVER__INTERNAL_BIND": "{internal}"},
         ready_path="/readyz",
         scraped=True,
+    ),
+    # The same with recovery: each room has a log, and idle clients can be recovered.
+    "roomwire-recovery": Server(
+        (str(BENCH.parent / "target/dist/roomwire"),),
+        {"ROOMWIRE_SERVER__BIND": "{bind}", "ROOMWIRE_RECOVERY__NAMESPACES": "/"},
+        redis_variable="ROOMWIRE_BUS__REDIS_URL",
+        ready_path="/readyz",
+        auth='{"roomwire":{"recover":true}}',
     ),
     # Another build, to compare a change with the state before it.
     "roomwire-before": Server(
@@ -131,6 +141,7 @@ class Target:
     api: str | None = None
     backend: str | None = None
     scraper: Scraper | None = None
+    auth: str | None = None
 
 
 def redis_program():
@@ -156,7 +167,7 @@ def running(name, port, cluster, setup):
                 scraper.start()
                 stack.callback(scraper.stop)
             places = addresses(port)
-            yield Target(bind, bind, measure, places[server.api], places["backend"], scraper)
+            yield Target(bind, bind, measure, places[server.api], places["backend"], scraper, server.auth)
             return
         redis_port = port + 2
         redis = stack.enter_context(redis_server(redis_port))

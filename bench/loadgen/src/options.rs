@@ -102,6 +102,9 @@ pub(crate) struct Idle {
     /// file with one token per line, at least 100 more than connections; each client presents one in its auth payload
     #[argh(option)]
     pub(crate) tokens: Option<PathBuf>,
+    /// JSON object that every client without a token sends as its auth payload
+    #[argh(option)]
+    pub(crate) auth: Option<String>,
     /// processes to measure, as name=pid,pid (repeatable)
     #[argh(option)]
     pub(crate) measure: Vec<Group>,

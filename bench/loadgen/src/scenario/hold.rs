@@ -23,7 +23,7 @@ const FIRST: usize = 100;
 pub(crate) fn connects(options: &Connects) -> Result<Value> {
     let mut fleet = Fleet::new()?;
     // The first connections, which also cause one-time initialisation, are not measured.
-    let all = endpoints(options.tokens.as_deref(), FIRST + options.count)?;
+    let all = endpoints(options.tokens.as_deref(), None, FIRST + options.count)?;
     let (first, measured) = all.split_at(FIRST);
     connect_endpoints(&mut fleet, options.server, first, Join::Nothing)?;
     let measurement = Measurement::begin(&options.measure)?;
@@ -43,7 +43,11 @@ pub(crate) fn connects(options: &Connects) -> Result<Value> {
 pub(crate) fn idle(options: &Idle) -> Result<Value> {
     let server = options.measure.first().context("idle needs --measure")?;
     let mut fleet = Fleet::new()?;
-    let all = endpoints(options.tokens.as_deref(), FIRST + options.count)?;
+    let all = endpoints(
+        options.tokens.as_deref(),
+        options.auth.as_deref(),
+        FIRST + options.count,
+    )?;
     let (first, measured) = all.split_at(FIRST);
     // A token puts its client into the room.
     let join = match options.tokens {

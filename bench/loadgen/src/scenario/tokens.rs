@@ -23,10 +23,19 @@ pub(crate) fn endpoint(token: &str) -> Endpoint {
     }
 }
 
-/// The endpoints of `count` clients, each with a token of the file, if there is one.
-pub(crate) fn endpoints(path: Option<&Path>, count: usize) -> Result<Vec<Endpoint>> {
+/// The endpoints of `count` clients, each with a token of the file, if there is one, or else with this auth payload.
+pub(crate) fn endpoints(
+    path: Option<&Path>,
+    auth: Option<&str>,
+    count: usize,
+) -> Result<Vec<Endpoint>> {
     let Some(path) = path else {
-        return Ok(vec![Endpoint::default(); count]);
+        let auth = auth.unwrap_or_default().into();
+        let endpoint = Endpoint {
+            auth,
+            ..Endpoint::default()
+        };
+        return Ok(vec![endpoint; count]);
     };
     let tokens = read(path)?;
     let are_enough = tokens.len() >= count;
