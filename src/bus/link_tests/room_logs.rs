@@ -80,6 +80,34 @@ pub(in crate::bus) async fn suite(join: impl Fn() -> Member) {
     a_message_that_is_sent_twice_is_in_the_log_once(&join, names).await;
 }
 
+/// After the server has lost its data, the same publisher begins another epoch.
+pub(in crate::bus) async fn lost_logs_begin_another_epoch(
+    member: &mut Member,
+    lose: impl FnOnce(),
+) {
+    let names = Names(Sender::new().number);
+    member.up().await;
+    member.subscribe(&["log:lost"]).await;
+    let logs = member.link.logs().unwrap();
+    let mut sender = Sender::new();
+    let targets: LogTargets = smallvec![names.target(0, "lost", 10)];
+    let message = sender.message("log:lost", "before", &targets);
+    member.link.publish(vec![message]);
+    let (_, before) = next(member, 1).await;
+    lose();
+    member.down().await;
+    member.up().await;
+    let message = sender.message("log:lost", "after", &targets);
+    member.link.publish(vec![message]);
+    let (text, after) = next(member, 1).await;
+    assert_eq!(text, "after");
+    assert_ne!(after.position.epoch, before.position.epoch);
+    assert_eq!(after.prevs.as_slice(), [(0, 0)]);
+    let page = logs.read(&names.log("lost"), 0, None, 10).await.unwrap();
+    assert_eq!(page.epoch, Some(after.position.epoch));
+    assert_eq!(page.events.len(), 1);
+}
+
 async fn two_publishers_have_one_order(join: impl Fn() -> Member, names: Names) {
     const EACH: usize = 200;
     let (mut a, mut b) = (join(), join());

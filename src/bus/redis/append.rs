@@ -56,30 +56,30 @@ pub(super) struct Appender {
     keys: LogKeys,
     /// By which Redis names the script.
     hash: String,
-    /// The epoch that begins if Redis has none.
-    epoch: Epoch,
     /// Whether the script publishes. In a Redis Cluster, whose other servers have the channels, it does not.
     publishes: bool,
 }
 
 impl Appender {
-    pub(super) fn new(keys: LogKeys, epoch: Epoch, publishes: bool) -> Self {
+    pub(super) fn new(keys: LogKeys, publishes: bool) -> Self {
         let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, APPEND.as_bytes());
         let hash = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
         Self {
             keys,
             hash: hash.collect(),
-            epoch,
             publishes,
         }
     }
 
-    /// Adds the command for a message. The first one of a pipeline contains the script, which Redis then knows.
+    /// Adds the command for a message. The first one of a pipeline contains the script, which Redis then knows. `epoch`
+    /// begins if Redis has none; it must not have been used for another pipeline, because Redis may have lost its data
+    /// since.
     pub(super) fn add(
         &self,
         pipeline: &mut Pipeline,
         message: &Outgoing,
         append: &LogAppend,
+        epoch: Epoch,
         is_first: bool,
     ) {
         let command = if is_first {
@@ -94,7 +94,7 @@ impl Appender {
             command.arg(self.keys.stream(&target.name));
             command.arg(self.keys.tail(&target.name));
         }
-        command.arg(self.epoch.as_bytes()).arg(append.sequence);
+        command.arg(epoch.as_bytes()).arg(append.sequence);
         command.arg(&*message.body());
         if self.publishes {
             command.arg(1 + append.channels.len());

@@ -19,7 +19,7 @@ use crate::bus::link::{
     link_events,
 };
 use crate::history::LogReader;
-use crate::model::{Epoch, Random};
+use crate::model::Random;
 
 /// A member of the bus on Redis. Dropping it ends its subscriptions at once; queued messages are still published if
 /// Redis is reachable.
@@ -41,7 +41,7 @@ impl RedisLink {
         let (events, receiver) = link_events(settings.event_bytes);
         let keys = LogKeys::new(&settings.channel_prefix);
         let is_cluster = matches!(settings.endpoints(), Endpoints::Cluster(_));
-        let appender = Appender::new(keys, Epoch::random(&*random), !is_cluster);
+        let appender = Appender::new(keys, !is_cluster);
         let appender = Arc::new(appender);
         let prefix = settings.channel_prefix.clone();
         let logs = RedisRoomLogs::new(RedisStore::new(settings.clone()), &prefix);

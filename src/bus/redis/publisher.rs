@@ -22,6 +22,7 @@ use super::queue::{Batch, PublishQueue};
 use super::sentinel::ServerLocator;
 use crate::bus::link::{LinkDown, LogAppend, Outgoing};
 use crate::bus::spool::Dropped;
+use crate::model::Epoch;
 
 /// Size limit of a pipeline in bytes, which holds copies of its messages.
 const PIPELINE_BYTES: usize = 1024 * 1024;
@@ -196,13 +197,13 @@ impl PublishTask {
     ) -> RedisResult<Outcomes> {
         let mut pipeline = redis::Pipeline::with_capacity(batch.len());
         pipeline.ignore_errors();
-        let mut knows_script = false;
+        let mut new_epoch = None;
         for (_, queued) in batch {
             if let Some(log) = &queued.message.log {
-                let is_first = !std::mem::replace(&mut knows_script, true);
-                self.common
-                    .appender
-                    .add(&mut pipeline, &queued.message, log, is_first);
+                let is_first = new_epoch.is_none();
+                let epoch = *new_epoch.get_or_insert_with(|| Epoch::random(&*self.common.random));
+                let appender = &self.common.appender;
+                appender.add(&mut pipeline, &queued.message, log, epoch, is_first);
                 continue;
             }
             let channel = queued.message.channel.as_str();

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::{RedisLink, RedisSettings, RedisStore};
 use crate::bus::link::{LinkDown, LinkEvent, Outgoing};
 use crate::bus::link_tests::proxy::Proxy;
+use crate::bus::link_tests::room_logs::lost_logs_begin_another_epoch;
 use crate::bus::link_tests::server::RedisServer;
 use crate::bus::link_tests::{Member, TIMEOUT, channels, message, suite};
 use crate::model::random::OsRandom;
@@ -65,6 +66,19 @@ async fn the_suite_on_redis() {
         return;
     };
     suite(|| join(settings(&server))).await;
+}
+
+#[tokio::test]
+async fn logs_begin_another_epoch_when_redis_has_lost_its_data() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut member = join(settings(&server));
+    lost_logs_begin_another_epoch(&mut member, || {
+        server.stop();
+        server.run();
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -26,11 +26,11 @@ export const PAIRS = Object.entries(TRAVELS).flatMap(([by, travel]) =>
     .map(([way, route]) => ({ name: `${by}, ${way}`, travel, route })),
 );
 
-/** Starts the processes of `route` for the tests of one suite, and stops them afterwards. */
+/** Starts the processes of `route` for the tests of one suite, and stops them afterwards. `route.redis`: options of Redis. */
 export function cluster(route, env) {
   const it = {};
   before(async () => {
-    if (route.nodes > 1) it.redis = await Redis.start();
+    if (route.nodes > 1) it.redis = await Redis.start(...(route.redis ?? []));
     const bus = it.redis ? { ROOMWIRE_BUS__REDIS_URL: it.redis.url } : {};
     it.nodes = [];
     while (it.nodes.length < route.nodes) it.nodes.push(await Node.start({ ...bus, ...env }));

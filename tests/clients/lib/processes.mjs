@@ -170,6 +170,12 @@ export class Redis {
     return this.program.kill("SIGKILL");
   }
 
+  /** The names of the keys that match a pattern. */
+  async keys(pattern) {
+    const text = await inline(this.port, `KEYS ${pattern}`);
+    return text.split("\r\n").filter((line) => line && !/^[*$]\d+$/.test(line));
+  }
+
   async stop() {
     if (!this.program.over) await this.kill();
     rmSync(this.directory, { recursive: true, force: true });
@@ -181,6 +187,18 @@ function redisCommand() {
     if (spawnSync(command, ["--version"]).status === 0) return command;
   }
   throw new Error("neither redis-server nor valkey-server is installed: run scripts/install-test-tools");
+}
+
+/** The response of Redis to a command without spaces in its arguments, in the form of the protocol. */
+function inline(port, command) {
+  const response = new Promise((resolve, reject) => {
+    let text = "";
+    const socket = net.connect(port, HOST, () => socket.end(`${command}\r\n`));
+    socket.on("data", (data) => (text += data));
+    socket.once("error", reject);
+    socket.once("close", () => resolve(text));
+  });
+  return within(command, response);
 }
 
 function answersPing(port) {

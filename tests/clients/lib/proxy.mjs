@@ -29,6 +29,9 @@ export class RoundRobin {
   /** Requests that went to another node than that of their handshake. */
   strayed = 0;
 
+  /** Nodes that receive nothing new, as if a health check had found them down. */
+  unhealthy = new Set();
+
   #choose(request, upgrade) {
     const sid = new URL(request.url, this.url).searchParams.get("sid");
     if (!sid) return this.handshakes++ % this.nodes.length;
@@ -44,6 +47,7 @@ export class RoundRobin {
   async #reach(index) {
     for (let step = 0; step < this.nodes.length; step += 1) {
       const reached = (index + step) % this.nodes.length;
+      if (this.unhealthy.has(this.nodes[reached])) continue;
       const socket = await connect(this.nodes[reached].port);
       if (socket) return { reached, socket };
     }
