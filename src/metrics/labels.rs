@@ -151,6 +151,13 @@ labels! {
         /// The store or the logs did not respond.
         Unavailable = "unavailable",
     ;
+    /// Where what a session reads of a log came from.
+    LogReadSource("source"):
+        /// Redis.
+        Store = "store",
+        /// What another session has read.
+        Shared = "shared",
+    ;
     /// Result of new credentials of a connected client.
     IdentityRefresh("result"):
         Refreshed = "refreshed",

@@ -19,10 +19,10 @@ pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
     ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
-    Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, NoticeResult, Origin,
-    RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn,
-    SlowPolicy, StreamOutcome, TokenResult, Transport, UpstreamEventKind, UpstreamRejection,
-    UpstreamState,
+    Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, LogReadSource,
+    NoticeResult, Origin, RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection,
+    SessionConflict, SignIn, SlowPolicy, StreamOutcome, TokenResult, Transport, UpstreamEventKind,
+    UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -182,6 +182,10 @@ metrics! {
     recovery_events_total: Counter,
     /// Sessions on this node that can be recovered.
     recovery_sessions: Gauge,
+    /// Reads of logs for recovery, by whether the result was shared with other sessions.
+    recovery_reads_total: Counters<LogReadSource>,
+    /// Bytes of logs kept in memory, because other sessions probably read them too.
+    recovery_shared_bytes: Gauge,
     /// Whether this node reads the stream of requests.
     stream_connected: Gauge,
     /// Entries of the stream of requests that were completed by this node, by outcome.

@@ -9,7 +9,10 @@ mod missed;
 mod pid;
 mod record;
 mod request;
+mod segments;
 mod service;
+mod shared_logs;
+mod tail_batches;
 mod time_limit;
 mod tracker;
 

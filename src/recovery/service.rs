@@ -11,6 +11,7 @@ use super::missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
 use super::pid::Pid;
 use super::record::SessionRecord;
 use super::request::{RecoveryRequest, Resume, Tracking};
+use super::shared_logs::SharedLogs;
 use super::time_limit::within_time;
 use crate::config::RecoveryConfig;
 use crate::history::{History, LogName, RoomLogs};
@@ -43,6 +44,8 @@ pub struct RecoveryParts {
 pub struct Recovery {
     config: RecoveryConfig,
     parts: RecoveryParts,
+    /// Set if the logs are in Redis.
+    shared: Option<SharedLogs>,
     claims: broadcast::Sender<SessionClaim>,
     /// Paces sessions that are recovered, so that a storm of them does not delay everything else.
     recovering: Semaphore,
@@ -152,9 +155,16 @@ impl Recovery {
     /// The recovery of a node; `None` if it is off.
     pub fn new(config: RecoveryConfig, parts: RecoveryParts) -> Option<Self> {
         let (claims, _) = broadcast::channel(WAITING_CLAIMS);
+        let RecoveryParts {
+            history, metrics, ..
+        } = &parts;
+        let in_memory = history.in_memory().is_some();
+        let shared = || SharedLogs::new(Arc::clone(history.logs()), Arc::clone(metrics));
+        let shared = (!in_memory).then(shared);
         (!config.namespaces.is_empty()).then_some(Self {
             config,
             parts,
+            shared,
             claims,
             recovering: Semaphore::new(CONCURRENT_RECOVERIES),
         })
@@ -190,7 +200,17 @@ impl Recovery {
 
     /// The logs of the node.
     pub fn logs(&self) -> &dyn RoomLogs {
-        &**self.parts.history.logs()
+        match &self.shared {
+            Some(shared) => shared,
+            None => &**self.parts.history.logs(),
+        }
+    }
+
+    /// Removes what sessions have read of logs, and no other one has read since.
+    pub(super) fn expire_reads(&self) {
+        if let Some(shared) = &self.shared {
+            shared.expire();
+        }
     }
 
     /// What a client requests with the payload of its CONNECT; `None` if its session cannot be recovered.

@@ -126,6 +126,7 @@ impl Tracker {
             loop {
                 sleep(refreshing.recovery.refresh_interval() / REFRESH_STEPS).await;
                 refreshing.refresh();
+                refreshing.recovery.expire_reads();
             }
         });
         tracker
