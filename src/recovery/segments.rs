@@ -22,14 +22,14 @@ const KEPT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Segments {
     epoch: Option<Epoch>,
-    logs: HashMap<LogName, Segment>,
+    logs: HashMap<LogName, LogSegment>,
     bytes: usize,
     limit: usize,
 }
 
 /// The entries of a log after the number `lower` and up to the number `upper`.
 #[derive(Debug)]
-struct Segment {
+struct LogSegment {
     lower: u64,
     upper: u64,
     events: VecDeque<LoggedEvent>,
@@ -42,7 +42,7 @@ struct Segment {
 }
 
 /// A range of a log: after the first number, up to the second one.
-pub(super) type Range = (u64, u64);
+pub(super) type LogRange = (u64, u64);
 
 impl Segments {
     pub(super) fn new(limit: usize) -> Self {
@@ -72,7 +72,7 @@ impl Segments {
     pub(super) fn page(
         &mut self,
         log: &LogName,
-        (after, until): Range,
+        (after, until): LogRange,
         limit: usize,
         now: Instant,
     ) -> Option<LogPage> {
@@ -98,7 +98,7 @@ impl Segments {
     }
 
     /// The range to read next, if [`Self::page`] returns nothing for this one.
-    pub(super) fn missing(&self, log: &LogName, (after, until): Range) -> Range {
+    pub(super) fn missing(&self, log: &LogName, (after, until): LogRange) -> LogRange {
         match self.logs.get(log) {
             Some(segment) if after < segment.lower && !segment.is_trimmed => {
                 (after, until.min(segment.lower))
@@ -113,7 +113,7 @@ impl Segments {
     pub(super) fn keep(
         &mut self,
         log: &LogName,
-        (after, until): Range,
+        (after, until): LogRange,
         limit: usize,
         page: &LogPage,
         now: Instant,
@@ -159,7 +159,7 @@ impl Segments {
         } else {
             after
         };
-        let mut segment = Segment {
+        let mut segment = LogSegment {
             lower,
             upper,
             events: VecDeque::new(),
@@ -205,7 +205,7 @@ impl Segments {
     }
 }
 
-impl Segment {
+impl LogSegment {
     /// Adds the entries that follow; returns the bytes that they occupy.
     fn append(&mut self, events: &[LoggedEvent], upper: u64, now: Instant) -> usize {
         self.events.extend(events.iter().cloned());
@@ -291,7 +291,7 @@ mod tests {
         }
 
         /// A page as [`super::super::shared_logs`] reads it.
-        fn read(&mut self, range: Range) -> LogPage {
+        fn read(&mut self, range: LogRange) -> LogPage {
             let now = crate::clock::now();
             let tails = self.table.tails(&[log()]);
             self.segments.set_epoch(tails.epoch);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 
-use super::segments::{Range, Segments};
+use super::segments::{LogRange, Segments};
 use super::tail_batches::TailBatches;
 use crate::clock;
 use crate::history::{LogName, LogPage, LogReader, RoomLogs, Tails};
@@ -22,10 +22,10 @@ const ATTEMPTS: usize = 3;
 /// Logs whose reads are shared. Only for numbers up to `until` that were assigned before the read, as those are that
 /// [`LogReader::tails`] returned.
 pub(super) struct SharedLogs {
-    inner: Arc<Inner>,
+    inner: Arc<SharedInner>,
 }
 
-struct Inner {
+struct SharedInner {
     logs: Arc<dyn RoomLogs>,
     metrics: Arc<Metrics>,
     segments: Mutex<Segments>,
@@ -36,14 +36,14 @@ struct Inner {
 
 /// A read of a log, or one that waits for it.
 struct ReadTurn<'a> {
-    inner: &'a Inner,
+    inner: &'a SharedInner,
     log: &'a LogName,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SharedLogs {
     pub(super) fn new(logs: Arc<dyn RoomLogs>, metrics: Arc<Metrics>) -> Self {
-        let inner = Inner {
+        let inner = SharedInner {
             logs,
             metrics,
             segments: Mutex::new(Segments::new(KEPT_BYTES)),
@@ -63,7 +63,7 @@ impl SharedLogs {
     }
 }
 
-impl Inner {
+impl SharedInner {
     fn segments(&self) -> MutexGuard<'_, Segments> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,7 +77,7 @@ impl Inner {
         self.metrics.recovery_reads_total.of(source).increment();
     }
 
-    fn known(&self, log: &LogName, range: Range, limit: usize) -> Option<LogPage> {
+    fn known(&self, log: &LogName, range: LogRange, limit: usize) -> Option<LogPage> {
         let page = self.segments().page(log, range, limit, clock::now())?;
         self.count(LogReadSource::Shared);
         Some(page)
@@ -91,7 +91,12 @@ impl Inner {
         ReadTurn { inner, log, turn }
     }
 
-    async fn read(&self, log: &LogName, range: Range, limit: usize) -> Result<LogPage, StoreError> {
+    async fn read(
+        &self,
+        log: &LogName,
+        range: LogRange,
+        limit: usize,
+    ) -> Result<LogPage, StoreError> {
         if let Some(page) = self.known(log, range, limit) {
             return Ok(page);
         }

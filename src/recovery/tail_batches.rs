@@ -16,12 +16,12 @@ const AT_ONCE: usize = 2048;
 /// was requested.
 #[derive(Default)]
 pub(super) struct TailBatches {
-    next: Mutex<Arc<Batch>>,
+    next: Mutex<Arc<TailBatch>>,
     running: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Batch {
+struct TailBatch {
     names: Mutex<HashSet<LogName>>,
     result: OnceCell<Result<BatchedTails, StoreError>>,
 }
@@ -66,7 +66,7 @@ impl TailBatches {
         Ok((tails, is_first))
     }
 
-    fn enter(&self, names: &[LogName]) -> Arc<Batch> {
+    fn enter(&self, names: &[LogName]) -> Arc<TailBatch> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let mut of_batch = next.names.lock().unwrap_or_else(PoisonError::into_inner);
         if !of_batch.is_empty() && of_batch.len() + names.len() > AT_ONCE {
@@ -80,7 +80,7 @@ impl TailBatches {
     }
 
     /// Lets nobody enter the batch any more; returns its logs.
-    fn close(&self, batch: &Arc<Batch>) -> Vec<LogName> {
+    fn close(&self, batch: &Arc<TailBatch>) -> Vec<LogName> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&next, batch) {
             *next = Arc::default();
