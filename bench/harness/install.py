@@ -21,7 +21,15 @@ INSTALL_TIMEOUT = 30 * 60
 
 def prepare(name):
     """Installs one server; if that fails, prints the reason and returns False."""
-    steps = {"node": node, "python": python, "socketioxide": socketioxide, "roomwire": roomwire, "roomwire-scraped": roomwire, "roomwire-recovery": roomwire}
+    steps = {
+        "node": node,
+        "python": python,
+        "socketioxide": socketioxide,
+        "roomwire": roomwire,
+        "roomwire-scraped": roomwire,
+        "roomwire-recovery": roomwire,
+        "stock-clients": stock_clients,
+    }
     try:
         steps.get(name, lambda: None)()
         return True
@@ -36,8 +44,17 @@ def build_load_generator():
 
 
 def node():
+    """The packages of the Node peer."""
+    npm(PEERS / "node")
+
+
+def stock_clients():
+    """The packages of the clients of bench/reliability."""
+    npm(BENCH / "stock-clients")
+
+
+def npm(folder):
     """`npm ci`, if the installed tree is older than the lock file."""
-    folder = PEERS / "node"
     installed = folder / "node_modules/.package-lock.json"
     lock = folder / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:

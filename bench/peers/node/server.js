@@ -2,8 +2,11 @@
 // port; with REDIS_URL several of these form one cluster over @socket.io/redis-adapter.
 // API_KEY adds the verbs `emit` and `batch` of an HTTP API on express, TOKEN_SECRET
 // authenticates clients by tokens, WEBHOOK_URL lets an HTTP backend decide the acks of `ask`.
+// RECOVERY_WINDOW (ms) turns connection state recovery on, in memory or, with REDIS_URL, over
+// @socket.io/redis-streams-adapter. PING_INTERVAL and PING_TIMEOUT are in ms.
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import express from "express";
 import jwt from "jsonwebtoken";
 import { createClient } from "redis";
@@ -12,14 +15,37 @@ import { Pool } from "undici";
 
 const app = express();
 const http = createServer(app);
-const io = new Server(http);
+const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
+const window = number("RECOVERY_WINDOW", 0);
+const io = new Server(http, {
+  pingInterval: number("PING_INTERVAL", 25000),
+  pingTimeout: number("PING_TIMEOUT", 20000),
+  ...(window && { connectionStateRecovery: { maxDisconnectionDuration: window } }),
+});
 
+// Its clients reconnect by themselves; without a listener, an outage of Redis would end the process.
+const redisClient = async (client) => client.on("error", () => {}).connect();
+let publisher;
 if (process.env.REDIS_URL) {
-  const publisher = createClient({ url: process.env.REDIS_URL });
+  publisher = createClient({ url: process.env.REDIS_URL });
   const subscriber = publisher.duplicate();
-  await Promise.all([publisher.connect(), subscriber.connect()]);
-  io.adapter(createAdapter(publisher, subscriber));
+  await redisClient(publisher);
+  if (window) {
+    io.adapter(createStreamsAdapter(publisher));
+  } else {
+    await redisClient(subscriber);
+    io.adapter(createAdapter(publisher, subscriber));
+  }
 }
+
+// What a deployment should do: close the connections, and wait until their sessions are in Redis.
+process.once("SIGTERM", async () => {
+  await io.close();
+  await publisher?.close();
+  process.exit(0);
+});
+
+app.get("/readyz", (request, response) => response.send("ready"));
 
 if (process.env.API_KEY) {
   const authorization = `Bearer ${process.env.API_KEY}`;
@@ -77,4 +103,4 @@ io.on("connection", (socket) => {
   });
 });
 
-http.listen(Number(process.env.PORT), "127.0.0.1");
+http.listen(number("PORT"), "127.0.0.1");
