@@ -22,7 +22,7 @@ function now() {
 const between = ([least, most]) => least + Math.random() * (most - least);
 
 const totals = { ready: 0, received: 0, cuts: 0, reconnects: 0, recovered: 0, rejoins: 0, last_ready: 0 };
-// In units of 0.1 ms -> how often.
+// In units of 0.1 ms, from 100 ms on rounded to 1 ms -> how often.
 const delays = new Map();
 // In ms -> how often.
 const absences = new Map();
@@ -104,7 +104,8 @@ class Client {
   }
 
   receive({ number, sent }) {
-    count(delays, Math.round((now() - sent) / 100));
+    const delay = (now() - sent) / 1e3;
+    count(delays, delay < 100 ? Math.round(delay * 10) : Math.round(delay) * 10);
     totals.received += 1;
     for (const gap of this.gaps) gap.before ??= number;
     if (number < this.newest) this.reordered += 1;
@@ -162,7 +163,7 @@ function report({ published, unconfirmed }) {
   return { ...totals, ...found, reasons, delays: [...delays], absences: [...absences] };
 }
 
-const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+const print = (value, then) => process.stdout.write(`${JSON.stringify(value)}\n`, then);
 setInterval(() => print({ ...totals, opened: clients.length }), STATUS_INTERVAL);
 
 createInterface({ input: process.stdin })
@@ -170,10 +171,7 @@ createInterface({ input: process.stdin })
     const [command, argument] = line.split(/ (.*)/);
     isCutting = command === "cut" || (isCutting && command !== "calm");
     if (command === "cut") for (const client of clients) client.cutAfter(between(options.cuts.first));
-    if (command === "finish") {
-      print({ report: report(JSON.parse(argument)) });
-      process.exit(0);
-    }
+    if (command === "finish") print({ report: report(JSON.parse(argument)) }, () => process.exit(0));
   })
   .on("close", () => process.exit(0));
 

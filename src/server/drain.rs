@@ -10,7 +10,7 @@ use log::{info, warn};
 use super::Server;
 use super::drain_plan::{self, Plan};
 use crate::config::DrainConfig;
-use crate::health::Phase;
+use crate::health::{BusState, Phase};
 use crate::logging;
 use crate::transport::routing::{BeginDrain, DrainTarget, EndTargets, RouterHandle};
 
@@ -37,7 +37,8 @@ pub(super) async fn drain(server: &Server) {
     deadline_metric.set(since_epoch.as_secs() as i64);
     let routers = server.blueprint.routers.all();
     let targets = all_targets(routers).await;
-    let rate = drain_plan::rate(&config, targets.len());
+    let is_alone = server.blueprint.health.bus() == BusState::Off;
+    let rate = drain_plan::rate(&config, targets.len(), is_alone);
     info!(
         node:% = server.node(),
         left = targets.len(),

@@ -10,12 +10,17 @@ use crate::model::Random;
 /// Minimum of the rate `auto`, in sessions per second, so that few sessions are closed at once.
 const MIN_AUTO_RATE: f64 = 50.0;
 
+/// In how much time the rate `auto` closes all sessions of a node that is alone.
+const ALONE: Duration = Duration::from_secs(1);
+
 /// The rate at which `count` targets are closed, per second: as configured, unless that would take too long. The last
-/// close begins at half (`auto`) or three quarters of the time; the rest is for pending acks.
-pub(super) fn rate(config: &DrainConfig, count: usize) -> f64 {
+/// close begins at half (`auto`) or three quarters of the time; the rest is for pending acks. A node that `is_alone` is
+/// not slow by itself: no other node serves the clients until it has started again.
+pub(super) fn rate(config: &DrainConfig, count: usize, is_alone: bool) -> f64 {
     let time = config.timeout.saturating_sub(config.grace);
     let spread_over = |time: Duration| count as f64 / time.as_secs_f64().max(0.001);
     match config.rate {
+        DrainRate::Auto if is_alone => spread_over(ALONE.min(time / 2)).max(MIN_AUTO_RATE),
         DrainRate::Auto => spread_over(time / 2).max(MIN_AUTO_RATE),
         DrainRate::PerSecond(rate) => spread_over(time * 3 / 4).max(f64::from(rate.get())),
     }
@@ -116,7 +121,21 @@ mod tests {
             (config(20, 0, Some(10)), 3000, 200.0),
         ];
         for (config, count, expected) in cases {
-            assert_eq!(rate(&config, count), expected, "{config:?} {count}");
+            assert_eq!(rate(&config, count, false), expected, "{config:?} {count}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_alone_closes_all_sessions_within_a_second_unless_a_rate_is_configured() {
+        let cases = [
+            (config(20, 1, None), 3000, 3000.0),
+            (config(20, 1, None), 10, MIN_AUTO_RATE),
+            // Half of the time is shorter.
+            (config(2, 1, None), 3000, 6000.0),
+            (config(20, 0, Some(250)), 1000, 250.0),
+        ];
+        for (config, count, expected) in cases {
+            assert_eq!(rate(&config, count, true), expected, "{config:?} {count}");
         }
     }
 

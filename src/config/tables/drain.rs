@@ -16,8 +16,9 @@ table! {
         /// Time between becoming unready and closing the first session, in which load balancers can notice. Skipped if
         /// there are no sessions.
         grace: Duration = "1s", duration(Duration::ZERO..), reload;
-        /// Sessions closed per second. `auto` = all sessions in half of the time limit, at least 50 per second. A rate
-        /// that is too low for the time limit is raised.
+        /// Sessions closed per second. `auto` = all sessions in half of the time limit, at least 50 per second; without
+        /// Redis within a second, since no other node serves the clients. A rate that is too low for the time limit is
+        /// raised.
         rate: DrainRate = "auto", text("`auto`, number from 1", rate), reload;
         /// Time limit for pending acks and responses of a session before it is closed.
         ack_timeout: Duration = "5s", duration(Duration::ZERO..), reload;
