@@ -7,16 +7,18 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { client, cluster, connected, emitWithAck, ROUTES, TRAVELS } from "../lib/client.mjs";
 import { Line } from "../lib/line.mjs";
+import { Redis } from "../lib/processes.mjs";
+import { command } from "../lib/resp.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { emit, lose, Member, members, ROOM, Stream, STREAMS } from "../lib/stream.mjs";
 import { until } from "../lib/wait.mjs";
 
 const TWO = ROUTES["through a balancer"];
-const PERSISTENT = ["--appendonly", "yes", "--appendfsync", "always"];
+const persistently = () => Redis.start("--appendonly", "yes", "--appendfsync", "always");
 const SHORT_LEASE = { ROOMWIRE_BUS__LEASE: "3s" };
 
 describe("recovery: Redis is killed", WATCHDOG, () => {
-  const persistent = cluster({ ...TWO, redis: PERSISTENT }, STREAMS);
+  const persistent = cluster({ ...TWO, redis: persistently }, STREAMS);
   const empty = cluster(TWO, { ...STREAMS, ROOMWIRE_RECOVERY__WINDOW: "6s" });
 
   test("if it keeps its data, a stream continues, each event once and in order", async (t) => {
@@ -59,8 +61,8 @@ describe("recovery: Redis is killed", WATCHDOG, () => {
       assert.ok(member.positions.includes(last), "the last position before the gap was received");
       assert.equal(member.returns, 0);
     }
-    await until("sessions in Redis", async () => (await empty.redis.keys("roomwire:0:session:*")).length >= all.length);
-    await lose(line, all);
+    await until("sessions in Redis", async () => (await command(empty.redis.port, "KEYS", "roomwire:0:session:*")).length >= all.length);
+    await lose(all, () => line.cut());
     await stream.advance(50);
     const sent = await stream.stop();
     for (const member of all) {
@@ -164,9 +166,9 @@ describe("recovery: connections are lost", WATCHDOG, () => {
     for (let round = 1; round <= 3; round++) {
       await stream.advance(30);
       const returned = all.map((member) => member.returns);
-      await lose(line, all);
+      await lose(all, () => line.cut());
       await until("a first return", () => all.some((member, index) => member.returns > returned[index]));
-      await lose(line, all);
+      await lose(all, () => line.cut());
       await stream.advance(30);
     }
     const sent = await stream.stop();
@@ -181,7 +183,7 @@ describe("recovery: connections are lost", WATCHDOG, () => {
     const all = await members(t, line.url, TRAVELS);
     const stream = Stream.start(t, [two.nodes[0]]);
     await stream.advance(30);
-    line.strand();
+    await lose(all, () => line.strand());
     for (const member of all) await member.recovered(1);
     assert.ok(line.open > 0);
     await stream.advance(30);
@@ -202,7 +204,7 @@ describe("recovery: connections are lost", WATCHDOG, () => {
       await emit(node, { event: "first", rooms: [ROOM], args: [] });
       await until("the first event", () => received.length === 1);
       const former = socket.id;
-      await lose(line, [member]);
+      await lose([member], () => line.cut());
       const bytes = Buffer.from([0, 255, 13, 10]);
       for (const args of [[ROOM, "binary", bytes, { deep: [bytes] }], ["left", "not a member", 1], [ROOM, "text", "ä\u2028"]]) {
         assert.equal((await emitWithAck(publisher, "roomwire:emit", ...args)).ok, true);

@@ -26,12 +26,12 @@ export const PAIRS = Object.entries(TRAVELS).flatMap(([by, travel]) =>
     .map(([way, route]) => ({ name: `${by}, ${way}`, travel, route })),
 );
 
-/** Starts the processes of `route` for the tests of one suite, and stops them afterwards. `route.redis`: options of Redis. */
+/** Starts the processes of `route` for the tests of one suite, and stops them afterwards. `route.redis` starts Redis servers. */
 export function cluster(route, env) {
   const it = {};
   before(async () => {
-    if (route.nodes > 1) it.redis = await Redis.start(...(route.redis ?? []));
-    const bus = it.redis ? { ROOMWIRE_BUS__REDIS_URL: it.redis.url } : {};
+    if (route.nodes > 1) it.redis = await (route.redis ?? Redis.start.bind(Redis))();
+    const bus = it.redis?.env ?? {};
     it.nodes = [];
     while (it.nodes.length < route.nodes) it.nodes.push(await Node.start({ ...bus, ...env }));
     it.proxy = route.nodes > 1 ? await (route.balancer ?? RoundRobin).start(it.nodes, route) : undefined;

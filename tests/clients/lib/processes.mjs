@@ -151,29 +151,34 @@ export async function returnsOk(url) {
 export class Redis {
   /** `more` options of the command line. */
   static async start(...more) {
-    const redis = new Redis();
-    redis.more = more;
-    redis.port = await freePort();
-    redis.url = `redis://${HOST}:${redis.port}/0`;
-    redis.directory = mkdtempSync(path.join(os.tmpdir(), "roomwire-redis-"));
+    const redis = await this.prepare();
+    const common = ["--bind", HOST, "--port", String(redis.port), "--save", "", "--appendonly", "no", "--dir", redis.directory];
+    redis.arguments = [...common, ...more];
     await redis.restart();
     return redis;
   }
 
+  /** A server with a port and a folder; it needs `arguments` before it can be started. */
+  static async prepare() {
+    const redis = new this();
+    redis.port = await freePort();
+    redis.url = `redis://${HOST}:${redis.port}/0`;
+    redis.directory = mkdtempSync(path.join(os.tmpdir(), "roomwire-redis-"));
+    return redis;
+  }
+
+  /** The settings of its nodes. */
+  get env() {
+    return { ROOMWIRE_BUS__REDIS_URL: this.url };
+  }
+
   async restart() {
-    const args = ["--bind", HOST, "--port", String(this.port), "--save", "", "--appendonly", "no", "--dir", this.directory, ...this.more];
-    this.program = new Program(redisCommand(), args);
+    this.program = new Program(redisCommand(), this.arguments);
     await ready(this.program, `Redis on ${this.port}`, () => answersPing(this.port));
   }
 
   async kill() {
     return this.program.kill("SIGKILL");
-  }
-
-  /** The names of the keys that match a pattern. */
-  async keys(pattern) {
-    const text = await inline(this.port, `KEYS ${pattern}`);
-    return text.split("\r\n").filter((line) => line && !/^[*$]\d+$/.test(line));
   }
 
   async stop() {
@@ -187,18 +192,6 @@ function redisCommand() {
     if (spawnSync(command, ["--version"]).status === 0) return command;
   }
   throw new Error("neither redis-server nor valkey-server is installed: run scripts/install-test-tools");
-}
-
-/** The response of Redis to a command without spaces in its arguments, in the form of the protocol. */
-function inline(port, command) {
-  const response = new Promise((resolve, reject) => {
-    let text = "";
-    const socket = net.connect(port, HOST, () => socket.end(`${command}\r\n`));
-    socket.on("data", (data) => (text += data));
-    socket.once("error", reject);
-    socket.once("close", () => resolve(text));
-  });
-  return within(command, response);
 }
 
 function answersPing(port) {

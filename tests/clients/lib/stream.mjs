@@ -71,9 +71,9 @@ export class Stream {
   }
 
   /** Waits until it has published so many more. */
-  async advance(count) {
+  async advance(count, ms = 30_000) {
     const target = this.sent + count;
-    await until(`${target} events published`, () => this.sent >= target, 30_000);
+    await until(`${target} events published`, () => this.sent >= target, ms);
   }
 
   /** Ends it; returns how many it has published. */
@@ -82,6 +82,11 @@ export class Stream {
     await within("end of the stream", this.running, 30_000);
     return this.sent;
   }
+}
+
+/** 1, 2, 3.. up to `last`. */
+export function numbers(last) {
+  return Array.from({ length: last }, (_, index) => index + 1);
 }
 
 /** A client in the room. */
@@ -122,8 +127,13 @@ export class Member {
 
   /** Waits for the events up to `sent`; each must have arrived once and in the order of the positions, no gap named. */
   async complete(sent) {
-    await until(`${sent} events`, () => new Set(this.numbers).size >= sent, 30_000).catch(() => {});
-    assert.deepEqual(this.numbers, Array.from({ length: sent }, (_, i) => i + 1));
+    await this.received(numbers(sent));
+  }
+
+  /** The same for some events. */
+  async received(expected, ms = 30_000) {
+    await until(`${expected.length} events`, () => new Set(this.numbers).size >= expected.length, ms).catch(() => {});
+    assert.deepEqual(this.numbers, expected);
     this.inOrder();
     assert.deepEqual(this.gaps, []);
   }
@@ -146,11 +156,11 @@ export class Member {
   }
 }
 
-/** Cuts a line until every one of these members has noticed: a client that polls may be between two requests. */
-export async function lose(line, all) {
+/** Breaks connections until every one of these members has noticed: a client that polls may be between two requests. */
+export async function lose(all, breakConnections) {
   const before = all.map((member) => member.losses);
   await until("the losses", () => {
-    line.cut();
+    breakConnections();
     return all.every((member, index) => member.losses > before[index]);
   });
 }

@@ -1,0 +1,112 @@
+// socket.io-client: a stream of numbered events to recovering clients while masters of Redis change: by Sentinels, and in a
+// Redis Cluster.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { cluster, ROUTES, TRAVELS } from "../lib/client.mjs";
+import { Line } from "../lib/line.mjs";
+import { RedisCluster, Sentinels } from "../lib/redis_groups.mjs";
+import { WATCHDOG } from "../lib/settings.mjs";
+import { lose, members, numbers, Stream, STREAMS } from "../lib/stream.mjs";
+import { until } from "../lib/wait.mjs";
+
+const TWO = ROUTES["through a balancer"];
+const PATIENT = { ...STREAMS, ROOMWIRE_BUS__SPOOL_AGE: "60s", ROOMWIRE_BUS__PING_INTERVAL: "500ms" };
+/** Milliseconds in which the servers may elect a master. */
+const ELECTION = 40_000;
+
+/**
+ * Through `fault`, all events arrive, each once and in order: also to clients whose connections are lost before and after.
+ * Missing may be only what the former master accepted in the last moment and had not replicated, for all alike. Clients whose connections it breaks in the middle may begin anew, if Redis does not respond in time; then they are notified.
+ */
+async function survives(t, { nodes, lines }, fault) {
+  const join = ({ url }) => members(t, url, TRAVELS);
+  const [stay, lost] = (await Promise.all([nodes, lines.slice(0, 2)].map((to) => Promise.all(to.map(join))))).map((all) => all.flat());
+  const unlucky = await join(lines[2]);
+  const stream = Stream.start(t, [nodes[0]], 10);
+  const loss = async (times) => {
+    await lose(lost, () => lines.slice(0, 2).forEach((line) => line.cut()));
+    for (const member of lost) await member.recovered(times);
+  };
+  await stream.advance(30);
+  await loss(1);
+  const first = stream.sent + 1;
+  await fault(() => lose(unlucky, () => lines[2].cut()));
+  const published = stream.sent;
+  await until("a master", () => stay.every((member) => member.numbers.at(-1) > published), ELECTION);
+  await loss(2);
+  await stream.advance(30);
+  const sent = await stream.stop();
+  const unreplicated = missing(stay[0].numbers, published);
+  assert.ok(unreplicated.every((number) => number >= first), `${unreplicated}`);
+  const expected = numbers(sent).filter((number) => !unreplicated.includes(number));
+  for (const member of [...stay, ...lost]) {
+    await member.received(expected, ELECTION);
+    assert.equal(member.inOrder().length, 1);
+  }
+  for (const member of unlucky) {
+    await until("a return", () => member.returns > 0);
+    const { recovered, gap } = member.sessions.find((state, index) => index > 0 && !state.recovered) ?? member.sessions[1];
+    if (recovered) await member.received(expected, ELECTION);
+    else assert.deepEqual([gap, member.numbers], [{ reason: "unavailable", room: null }, expected.slice(0, member.numbers.length)]);
+  }
+}
+
+function missing(received, last) {
+  return numbers(last).filter((number) => !received.includes(number));
+}
+
+function arranged(start) {
+  const it = cluster({ ...TWO, redis: start }, PATIENT);
+  before(async () => {
+    it.lines = await Promise.all([0, 1, 1].map((index) => Line.start(it.nodes[index].port)));
+  });
+  after(() => it.lines?.forEach((line) => line.stop()));
+  return it;
+}
+
+describe("recovery: a failover by Sentinels", WATCHDOG, () => {
+  const it = arranged(() => Sentinels.start());
+
+  test("a killed master: the stream continues, each event once and in order", async (t) => {
+    await survives(t, it, async (lose) => {
+      await it.redis.master.kill();
+      await lose();
+      await it.redis.promoted();
+    });
+  });
+});
+
+describe("recovery: a planned failover by Sentinels", WATCHDOG, () => {
+  const it = arranged(() => Sentinels.start());
+
+  test("the stream continues, each event once and in order", async (t) => {
+    await survives(t, it, async (lose) => {
+      await it.redis.failOver();
+      await lose();
+    });
+  });
+});
+
+describe("recovery: a Redis Cluster", WATCHDOG, () => {
+  const it = arranged(() => RedisCluster.start());
+
+  test("the slot of the logs moves with its keys, twice: the stream continues, each event once and in order", async (t) => {
+    const slot = await it.redis.slot("{roomwire:0:log}:head");
+    await survives(t, it, async (lose) => {
+      const source = await it.redis.owner(slot);
+      const [target] = it.redis.masters.filter((master) => master !== source);
+      await it.redis.move(slot, target);
+      await lose();
+      await it.redis.move(slot, source);
+    });
+  });
+
+  test("the master of the logs is killed: the stream continues, each event once and in order", async (t) => {
+    const slot = await it.redis.slot("{roomwire:0:log}:head");
+    await survives(t, it, async (lose) => {
+      const owner = await it.redis.owner(slot);
+      await owner.kill();
+      await lose();
+    });
+  });
+});
