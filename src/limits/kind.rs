@@ -1,7 +1,12 @@
 //! Every limit: its name, key, message, counter and codes. A test compares the table of `docs/limits.md` with it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::metrics::labels::{self, LimitRejection, SlowPolicy};
 use crate::metrics::{Counter, Metrics};
+
+/// Spreads the times after which rejected clients come back.
+static SPREAD: AtomicU32 = AtomicU32::new(0);
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $limit:ident: $name:literal, $key:literal, $counter:ident $([$label:expr])?, $message:literal;)+) => {
@@ -64,6 +69,9 @@ limits! {
     /// New sessions of one address per second.
     HandshakesPerIp: "handshakes_per_ip", "limits.handshakes_per_second_per_ip", limit_rejected_total[LimitRejection::HandshakesPerIp],
         "Too many handshakes from this address";
+    /// New sessions while a worker is late.
+    HandshakeDelay: "handshake_delay", "limits.handshake_delay", limit_rejected_total[LimitRejection::HandshakeDelay],
+        "Too busy for new sessions";
     /// A message or the body of a POST.
     Payload: "payload", "engine.max_payload", limit_rejected_total[LimitRejection::Payload],
         "message too large";
@@ -131,6 +139,7 @@ impl Limit {
             Self::HandshakesPerIp => Some((10, 429)),
             Self::Payload => Some((11, 413)),
             Self::PostBodies => Some((13, 503)),
+            Self::HandshakeDelay => Some((14, 503)),
             _ => None,
         }
     }
@@ -140,6 +149,8 @@ impl Limit {
         match self {
             Self::Handshakes | Self::HandshakesPerIp | Self::PostBodies => Some(1),
             Self::Connections | Self::ConnectionsPerIp => Some(5),
+            // Clients that obey come back one after the other.
+            Self::HandshakeDelay => Some(1 + SPREAD.fetch_add(1, Ordering::Relaxed) % 5),
             _ => None,
         }
     }

@@ -19,9 +19,9 @@ mod rejection_log;
 
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, LimitsConfig, Reloadable};
 use crate::metrics::Metrics;
@@ -45,6 +45,8 @@ pub struct Limits {
     connections_per_user: AtomicUsize,
     handshakes: RateCell,
     handshakes_per_ip: RateCell,
+    /// In microseconds; 0 = no limit.
+    handshake_delay: AtomicU64,
     events: RateCell,
     /// Whether `event_rates` has any.
     has_event_rates: AtomicBool,
@@ -100,6 +102,7 @@ impl Limits {
             connections_per_user: AtomicUsize::new(0),
             handshakes: RateCell::default(),
             handshakes_per_ip: RateCell::default(),
+            handshake_delay: AtomicU64::new(0),
             events: RateCell::default(),
             has_event_rates: AtomicBool::new(false),
             event_rates: Reloadable::new(None),
@@ -147,6 +150,9 @@ impl Limits {
             config.handshakes_per_second_per_ip,
             config.handshakes_burst_per_ip,
         ));
+        let delay = config.handshake_delay.unwrap_or_default().as_micros();
+        let delay = u64::try_from(delay).unwrap_or(u64::MAX);
+        self.handshake_delay.store(delay, Ordering::Relaxed);
         self.events
             .set(Rate::new(config.events_per_second, config.events_burst));
         self.replace_event_rates(config);
@@ -258,6 +264,12 @@ impl Limits {
         has_rates.then(|| self.event_rates.read())
     }
 
+    /// The lateness of a worker above which it accepts no new sessions, if it is limited.
+    pub fn handshake_delay(&self) -> Option<Duration> {
+        let delay = self.handshake_delay.load(Ordering::Relaxed);
+        (delay > 0).then(|| Duration::from_micros(delay))
+    }
+
     /// Maximum size of the namespace and payload of a CONNECT packet in bytes.
     pub fn connect_payload(&self) -> usize {
         self.connect_payload.load(Ordering::Relaxed)
@@ -306,8 +318,6 @@ impl Drop for Admission {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));

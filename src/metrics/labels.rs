@@ -186,6 +186,7 @@ labels! {
         ConnectionsPerUser = "connections_per_user",
         HttpConnectionsPerIp = "http_connections_per_ip",
         Handshakes = "handshakes",
+        HandshakeDelay = "handshake_delay",
         HandshakesPerIp = "handshakes_per_ip",
         Payload = "payload",
         Events = "events",

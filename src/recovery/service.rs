@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log::warn;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
 use super::pid::Pid;
@@ -23,6 +23,9 @@ use crate::store::{Store, StoreError};
 
 /// Number of sessions of a node that are recovered at the same time.
 const CONCURRENT_RECOVERIES: usize = 64;
+/// Number of missed events that a node holds in memory for sessions whose clients receive them. Those of sessions that are
+/// being opened come on top.
+const HELD_EVENTS: u32 = 200_000;
 /// Number of claims that wait for a worker. It notices those beyond when it writes the record of the session.
 const WAITING_CLAIMS: usize = 4096;
 
@@ -49,6 +52,8 @@ pub struct Recovery {
     claims: broadcast::Sender<SessionClaim>,
     /// Paces sessions that are recovered, so that a storm of them does not delay everything else.
     recovering: Semaphore,
+    /// Permits to hold missed events, one for each.
+    held: Arc<Semaphore>,
 }
 
 /// A session continues with another socket.
@@ -104,6 +109,8 @@ pub struct Missed {
     pub until: u64,
     /// Reads what follows.
     pub reader: MissedReader,
+    /// Limits the events that a node holds; dropped once they are sent.
+    pub held: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a session is not recovered.
@@ -167,6 +174,7 @@ impl Recovery {
             shared,
             claims,
             recovering: Semaphore::new(CONCURRENT_RECOVERIES),
+            held: Arc::new(Semaphore::new(HELD_EVENTS as usize)),
         })
     }
 
@@ -309,6 +317,9 @@ impl Recovery {
         };
         let mut reader = MissedReader::new(logs, epoch, limits);
         let (events, until) = reader.read(self.logs()).await?;
+        let number = u32::try_from(events.len()).unwrap_or(HELD_EVENTS);
+        let held = Arc::clone(&self.held);
+        let held = held.acquire_many_owned(number.min(HELD_EVENTS)).await.ok();
         reader.add(
             LogName::of_room(record.namespace.clone(), Room::from(socket.id.as_str())),
             0,
@@ -329,6 +340,7 @@ impl Recovery {
                 events,
                 until,
                 reader,
+                held,
             }),
             gap: None,
         })

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use actix::Context;
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
 use log::debug;
 
 use super::admission::AfterAdmission;
+use super::connect_queue::Entered;
 use super::handler::{Invocation, Stage};
 use super::live_identity::LiveIdentity;
 use super::socket::SessionSocket;
@@ -61,6 +62,8 @@ impl Session {
         if let Some(tracker) = self.worker.tracker() {
             connecting.recovery = tracker.recovery().request(name, &auth).map(Box::new);
         }
+        let request = connecting.recovery.as_ref();
+        let continues = request.is_some_and(|request| request.resume.is_some());
         self.sockets[slot.get()] = Some(Box::new(connecting));
         let invocation = Invocation {
             slot,
@@ -68,8 +71,40 @@ impl Session {
             ack: None,
             stage: Stage::Connecting,
             pending: PendingDecisions::default(),
+            turn: None,
         };
-        self.pass_gates(invocation, auth, ctx);
+        self.await_turn(invocation, auth, continues, ctx);
+    }
+
+    /// Lets a socket be connected now or, while there are many, after those that come first.
+    fn await_turn(
+        &mut self,
+        mut invocation: Invocation,
+        auth: ByteString,
+        continues: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        let worker = &self.worker;
+        worker.load.note_arrival();
+        let turn = match worker.connects.enter(continues) {
+            Entered::Now(turn) => {
+                invocation.turn = Some(turn);
+                return self.pass_gates(invocation, auth, ctx);
+            }
+            Entered::Later(turn) => turn,
+        };
+        if let Some(socket) = self.socket_mut(invocation.slot) {
+            socket.busy = true;
+        }
+        let waiting = turn.into_actor(self).map(move |turn, session, ctx| {
+            let socket = session.socket(invocation.slot).map(|socket| socket.id);
+            // The client may have left the namespace meanwhile.
+            if socket == Some(invocation.socket) && !session.has_ended() {
+                invocation.turn = turn.ok();
+                session.pass_gates(invocation, auth, ctx);
+            }
+        });
+        ctx.spawn(waiting);
     }
 
     /// Opens the app's handler of a socket that passed the gates; it decides whether the socket is connected.

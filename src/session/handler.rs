@@ -2,6 +2,7 @@
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
+use super::connect_queue::ConnectTurn;
 use super::state::Session;
 use crate::app::gate::PendingDecisions;
 use crate::app::{Deferred, Effects, Event, Outcome, SocketContext, SocketHandler};
@@ -20,6 +21,8 @@ pub(super) struct Invocation {
     pub(super) stage: Stage,
     /// Decisions of gates that the call after the CONNECT response waits for.
     pub(super) pending: PendingDecisions,
+    /// Until the socket is connected: its place among those that are being connected.
+    pub(super) turn: Option<ConnectTurn>,
 }
 
 /// What an outcome decides about its socket.
@@ -55,6 +58,7 @@ impl Session {
             ack,
             stage: Stage::InOrder,
             pending: PendingDecisions::default(),
+            turn: None,
         };
         let outcome = self.call_handler(&invocation, ctx, |handler, context| {
             handler.on_event(context, event)
@@ -110,6 +114,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         let Invocation { slot, socket, .. } = invocation;
+        invocation.turn = None;
         self.apply_effects(slot, socket, effects, &mut invocation.ack, ctx);
         invocation.stage = Stage::InOrder;
         if invocation.pending.is_empty() {
@@ -168,6 +173,7 @@ impl Session {
             ack: invocation.ack.take(),
             stage: Stage::Concurrent,
             pending: PendingDecisions::default(),
+            turn: None,
         })
     }
 

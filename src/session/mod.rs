@@ -12,6 +12,7 @@ mod actor;
 mod admission;
 mod close;
 mod connect;
+mod connect_queue;
 mod context;
 mod disconnect;
 mod effects;
@@ -38,6 +39,7 @@ mod receive;
 mod recovery;
 mod refresh;
 mod replay;
+mod replay_pace;
 mod revoked;
 mod settings;
 mod slow_client;
@@ -49,6 +51,7 @@ mod timer;
 mod upgrade;
 mod user_room;
 mod worker;
+mod worker_load;
 
 pub use crate::app::gate::{Credentials, GateRejection};
 pub use enforcer::Enforcer;
@@ -56,6 +59,7 @@ pub use open_packet::OpenPacket;
 pub use settings::SessionSettings;
 pub use state::{Session, Worker};
 pub use worker::Identification;
+pub use worker_load::WorkerLoad;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::context::LaneCapacity;
 use super::handler::Invocation;
+use super::replay_pace::{ReplayPace, next_part};
 use super::state::Session;
 use crate::app::{Capacity, Effects};
 use crate::broker::{Joined, Replay, SocketKey};
@@ -21,9 +22,6 @@ use crate::protocol::socket_io::state::Slot;
 use crate::recovery::{
     Missed, MissedEvents, MissedReader, NewSocket, OpenedSession, Recovery, SessionGap, Tracking,
 };
-
-/// Number of events that are replayed before the lane is checked.
-const AT_ONCE: usize = 32;
 
 /// The rooms of a session that continues, and what holds its live events until it has received what it missed.
 pub(super) struct Continuing {
@@ -133,6 +131,7 @@ impl Session {
                 shard: Rc::clone(&self.worker.shard),
                 lane: self.lane,
             },
+            pace: Rc::clone(&self.worker.replay_pace),
             logs: opened
                 .record
                 .rooms
@@ -204,6 +203,7 @@ struct ReplayToSocket {
     key: SocketKey,
     replay: Replay,
     capacity: LaneCapacity,
+    pace: Rc<ReplayPace>,
     /// The rooms whose logs are read.
     logs: Vec<Room>,
 }
@@ -219,8 +219,10 @@ impl ReplayToSocket {
             events,
             mut until,
             mut reader,
+            held,
         } = missed;
         self.deliver(&reader, events).await;
+        drop(held);
         if let Some(confirmed) = confirmed {
             // What was published before the bus delivers is read from the logs.
             let _ = confirmed.await;
@@ -251,16 +253,18 @@ impl ReplayToSocket {
         }
     }
 
-    /// Sends events as fast as the client reads.
+    /// Sends events as fast as the client reads, and at the pace of all replays of the worker.
     async fn deliver(&self, reader: &MissedReader, events: MissedEvents) {
         let Some(epoch) = reader.epoch() else { return };
         let mut delivered = 0;
-        for (number, (n, emit)) in events.into_iter().enumerate() {
-            if number % AT_ONCE == AT_ONCE - 1 {
-                poll_fn(|cx| self.capacity.poll_capacity(cx)).await;
+        let mut events = events.into_iter();
+        while let Some((part, cost)) = next_part(&mut events, |(_, emit)| emit.payload.size()) {
+            poll_fn(|cx| self.capacity.poll_capacity(cx)).await;
+            self.pace.permit(cost).await;
+            for (n, emit) in part {
+                let position = Position { epoch, n };
+                delivered += u64::from(self.replay.deliver(&emit, position));
             }
-            let position = Position { epoch, n };
-            delivered += u64::from(self.replay.deliver(&emit, position));
         }
         let events = &self.recovery.metrics().recovery_events_total;
         events.add(delivered);

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::context::LaneCapacity;
+use super::replay_pace::{ReplayPace, cost};
 use super::state::Session;
 use crate::app::{Capacity, JoinedRooms, JoinedSince, LogReplay};
 use crate::broker::{Replay, SocketKey};
@@ -35,6 +36,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         let shard = Rc::clone(&self.worker.shard);
+        let pace = Rc::clone(&self.worker.replay_pace);
         let mut rooms = vec![room.clone()];
         // Before the join, so that nothing is delivered live before the replay has begun.
         let replay = self.log_of(key, &room).zip(shard.replay(key, Some(room)));
@@ -56,6 +58,7 @@ impl Session {
                         log,
                         replay,
                         capacity,
+                        pace,
                         replayed: LogReplay::default(),
                     };
                     replayed = Some(running.run(since).await);
@@ -83,6 +86,7 @@ struct RoomReplay {
     log: LogName,
     replay: Replay,
     capacity: LaneCapacity,
+    pace: Rc<ReplayPace>,
     replayed: LogReplay,
 }
 
@@ -156,6 +160,8 @@ impl RoomReplay {
             return before;
         };
         let mut position = before.or(Some(Position { epoch, n: 0 }));
+        let bytes = page.events.iter().map(|event| event.emit.payload.size());
+        self.pace.permit(cost(page.events.len(), bytes.sum())).await;
         for event in page.events {
             let at = Position { epoch, n: event.n };
             if self.replay.deliver(&event.emit, at) {

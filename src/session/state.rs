@@ -12,14 +12,17 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use super::connect_queue::ConnectQueue;
 use super::follow_up::FollowUp;
 use super::identity_index::IdentityIndex;
 use super::messages::{PostError, PostStarted};
 use super::pace::Pace;
 use super::pending_poll::PendingPoll;
+use super::replay_pace::ReplayPace;
 use super::settings::SessionSettings;
 use super::socket::SessionSocket;
 use super::stats::SessionStats;
+use super::worker_load::WorkerLoad;
 use crate::app::gate::{Credentials, Gates};
 use crate::app::{App, EngineApp};
 use crate::auth::Users;
@@ -102,6 +105,9 @@ pub struct Worker {
     /// Set if sessions can be recovered.
     pub(super) tracker: OnceCell<Rc<Tracker>>,
     pub(super) handshake_headers: Option<Box<[&'static str]>>,
+    pub(super) load: Rc<WorkerLoad>,
+    pub(super) connects: Rc<ConnectQueue>,
+    pub(super) replay_pace: Rc<ReplayPace>,
 }
 
 /// A session, counted among those that the node admits.

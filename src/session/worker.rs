@@ -9,10 +9,12 @@ use std::time::Duration;
 use actix::Addr;
 use hashbrown::HashMap;
 
+use super::connect_queue::ConnectQueue;
 use super::messages::ShutDown;
 use super::metric_labels;
 use super::settings::SessionSettings;
 use super::state::{Registered, Session, Worker};
+use super::worker_load::WorkerLoad;
 use crate::app::gate::Gates;
 use crate::app::{App, EngineApp};
 use crate::auth::Users;
@@ -43,6 +45,7 @@ impl Worker {
         random: Arc<dyn Random>,
     ) -> Rc<Self> {
         let Identification { gates, users } = identification;
+        let load = Rc::<WorkerLoad>::default();
         Rc::new(Self {
             shard,
             handshake_headers: handshake_headers(&gates, &*app),
@@ -57,6 +60,9 @@ impl Worker {
             identity_index: RefCell::default(),
             stopping: Cell::new(false),
             tracker: OnceCell::new(),
+            connects: ConnectQueue::new(Rc::clone(&load)),
+            load,
+            replay_pace: Rc::default(),
         })
     }
 
@@ -68,6 +74,11 @@ impl Worker {
     /// The sessions that can be recovered; `None` if none can.
     pub(super) fn tracker(&self) -> Option<&Rc<Tracker>> {
         self.tracker.get()
+    }
+
+    /// How late this worker is.
+    pub fn load(&self) -> &Rc<WorkerLoad> {
+        &self.load
     }
 
     /// The metrics of the node.

@@ -13,9 +13,12 @@ use super::forward::remote_websockets::RemoteWebsockets;
 use super::handshake::RequestError;
 use super::routing::{FindSession, WorkerRouters};
 use super::settings::EndpointSettings;
-use crate::limits::{Admission, Arrival};
+use crate::limits::{Admission, Arrival, Limit};
 use crate::model::EngineId;
 use crate::session::{Session, Worker};
+
+/// How much later a worker may be before it rejects clients that take part in recovery.
+const RECOVERING_DELAY: u32 = 4;
 
 /// The Engine.IO endpoint of one worker.
 pub struct Endpoint {
@@ -43,6 +46,29 @@ impl Endpoint {
         router.find.send(FindSession(id)).await.ok().flatten()
     }
 
+    /// Counts a client that opens a session in until the returned value is dropped. While the worker is late, it is
+    /// rejected before anything is done for it; one that may continue a session, as its query shows, later than others.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub(super) fn admit_handshake(
+        &self,
+        query: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Admission, RequestError> {
+        let Worker { limits, .. } = &*self.worker;
+        let load = self.worker.load();
+        load.note_arrival();
+        if let Some(delay) = limits.handshake_delay()
+            && load.exceeds(delay)
+            && !(takes_part_in_recovery(query) && !load.exceeds(RECOVERING_DELAY * delay))
+        {
+            limits.record_rejection(Limit::HandshakeDelay, address);
+            return Err(RequestError::Limited(Limit::HandshakeDelay));
+        }
+        self.admit(Arrival::Handshake, address)
+    }
+
     /// Counts a client in until the returned value is dropped.
     ///
     /// # Errors
@@ -56,4 +82,10 @@ impl Endpoint {
         let admitted = limits.admit(arrival, address, crate::clock::now());
         admitted.map_err(RequestError::Limited)
     }
+}
+
+/// Whether the query shows that a client may continue a session.
+fn takes_part_in_recovery(query: &str) -> bool {
+    let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+    parameters.any(|(key, value)| key == "recover" && value == "1")
 }

@@ -15,7 +15,7 @@ use super::origin::CorsHeaders;
 use super::post_body::{self, BodyError};
 use super::rejection_log;
 use super::session_ref::{SessionRef, pull_local};
-use crate::limits::{Arrival, Limit};
+use crate::limits::Limit;
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
 use crate::session::Session;
@@ -116,7 +116,7 @@ async fn open(
     }
     let (headers, peer) = (request.headers(), request.peer_addr());
     let client = endpoint.settings.client_address(headers, peer);
-    let admission = endpoint.admit(Arrival::Handshake, client)?;
+    let admission = endpoint.admit_handshake(request.query_string(), client)?;
     let opening = OpeningRequest {
         query: request.query_string(),
         headers,

@@ -23,7 +23,7 @@ use super::session_ref::SessionRef;
 use super::socket::ClientStream;
 use super::takeover::accept_handshake;
 use super::websocket::Websocket;
-use crate::limits::{Admission, Arrival};
+use crate::limits::Admission;
 use crate::model::TransportName;
 use crate::protocol::connection::Mode;
 use crate::session::{Credentials, Session};
@@ -110,7 +110,7 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
     let client = settings.client_address(headers, peer);
     match kind {
         RequestKind::Open(_) => {
-            let admission = endpoint.admit(Arrival::Handshake, client)?;
+            let admission = endpoint.admit_handshake(query, client)?;
             let opening = OpeningRequest {
                 query,
                 headers,

@@ -1,13 +1,19 @@
 //! `[limits]`: the number of clients of a node, and their rates.
 
+use std::time::Duration;
+
 use crate::config::declare::{entry, table};
 use crate::config::entry::tables;
-use crate::config::forms::{choice, memory, number, size, switch, text, unlimited_if_0};
+use crate::config::forms::{
+    choice, duration_or_0, memory, number, size, switch, text, unlimited_if_0,
+};
 use crate::config::pattern::Pattern;
 use crate::config::values;
 
 /// The highest rate and burst: timers cannot distinguish shorter intervals.
 const MAX_RATE: u64 = 1_000_000;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 table! {
     /// Limits on the clients of this node. docs/limits.md describes how clients are rejected.
@@ -36,6 +42,9 @@ table! {
         /// Burst size of new sessions from one address. 0 = the number allowed per second, `auto` = 100, or 0 if the rate
         /// is not `auto`.
         handshakes_burst_per_ip: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
+        /// New sessions are rejected while many arrive and a worker is later than this: every event and ping waits so long
+        /// for its turn. Clients with `recover=1` in the query are rejected only at four times the value. 0 = never.
+        handshake_delay: Option<Duration> = "2s", duration_or_0(MILLISECOND..=HOUR), reload;
         /// Events per second of one session, in all its namespaces. 0 = no limit, `auto` = 100. Events above the rate
         /// are delayed, not lost.
         events_per_second: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
