@@ -122,12 +122,8 @@ impl SharedInner {
     }
 
     async fn tails(&self, names: &[LogName]) -> Result<Tails, StoreError> {
-        let (tails, is_first) = self.tails.read(&*self.logs, names).await?;
+        let tails = self.tails.read(&*self.logs, names).await?;
         self.segments().set_epoch(tails.epoch);
-        self.count(match is_first {
-            true => LogReadSource::Store,
-            false => LogReadSource::Shared,
-        });
         Ok(tails)
     }
 }
@@ -291,8 +287,8 @@ mod tests {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         assert_eq!((count(&logs.reads), count(&logs.tails)), (3, 2));
         let of = |source| metrics.recovery_reads_total.of(source).get();
-        assert_eq!(of(LogReadSource::Store), 5);
-        assert_eq!(of(LogReadSource::Shared), 998 + 3 * 1000 - 3);
+        assert_eq!(of(LogReadSource::Store), 3);
+        assert_eq!(of(LogReadSource::Shared), 3 * 1000 - 3);
         assert!(shared.inner.reading.lock().unwrap().is_empty());
         assert!(metrics.recovery_shared_bytes.get() > 250 * 256);
         tokio::time::advance(Duration::from_secs(5)).await;

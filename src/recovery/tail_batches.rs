@@ -32,7 +32,7 @@ struct BatchedTails {
 }
 
 impl TailBatches {
-    /// Where these logs end, and whether it was read for this caller alone or first.
+    /// Where these logs end.
     ///
     /// # Errors
     /// The logs cannot be read.
@@ -40,15 +40,13 @@ impl TailBatches {
         &self,
         logs: &dyn RoomLogs,
         names: &[LogName],
-    ) -> Result<(Tails, bool), StoreError> {
+    ) -> Result<Tails, StoreError> {
         let batch = self.enter(names);
         let running = self.running.lock().await;
-        let mut is_first = false;
         if batch.result.get().is_none() {
             // If the session that reads for all is gone before the response, the next one reads again.
             let requested = self.close(&batch);
             let result = logs.tails(&requested).await;
-            is_first = true;
             let _ = batch.result.set(result.map(|result| BatchedTails {
                 epoch: result.epoch,
                 tails: requested.into_iter().zip(result.tails).collect(),
@@ -59,11 +57,10 @@ impl TailBatches {
         let result = batch.result.get().ok_or_else(lost)?;
         let result = result.as_ref().map_err(StoreError::clone)?;
         let tails = names.iter().map(|name| result.tails.get(name).copied());
-        let tails = Tails {
+        Ok(Tails {
             epoch: result.epoch,
             tails: tails.map(Option::unwrap_or_default).collect(),
-        };
-        Ok((tails, is_first))
+        })
     }
 
     fn enter(&self, names: &[LogName]) -> Arc<TailBatch> {

@@ -60,6 +60,14 @@ pub(super) fn next_part<T>(
 impl ReplayPace {
     /// Waits until events of this [`cost`] may be replayed, after those that were requested before.
     pub(super) async fn permit(self: &Rc<Self>, cost: usize) {
+        if let Some(permitted) = self.enter(cost) {
+            // Never dropped without a permit.
+            let _ = permitted.await;
+        }
+    }
+
+    /// Takes the cost from this turn; what to wait for if it does not fit.
+    fn enter(self: &Rc<Self>, cost: usize) -> Option<oneshot::Receiver<()>> {
         let mut state = self.state.borrow_mut();
         if !std::mem::replace(&mut state.renewing, true) {
             state.left = PER_TURN;
@@ -73,13 +81,11 @@ impl ReplayPace {
         }
         if state.waiting.is_empty() && state.left >= cost {
             state.left -= cost;
-            return;
+            return None;
         }
         let (permit, permitted) = oneshot::channel();
         state.waiting.push_back((cost, permit));
-        drop(state);
-        // Never dropped without a permit.
-        let _ = permitted.await;
+        Some(permitted)
     }
 
     /// Permits what fits into the next turn. Returns whether another one follows.

@@ -61,7 +61,7 @@ impl Endpoint {
         load.note_arrival();
         if let Some(delay) = limits.handshake_delay()
             && load.exceeds(delay)
-            && !(takes_part_in_recovery(query) && !load.exceeds(RECOVERING_DELAY * delay))
+            && (!takes_part_in_recovery(query) || load.exceeds(RECOVERING_DELAY * delay))
         {
             limits.record_rejection(Limit::HandshakeDelay, address);
             return Err(RequestError::Limited(Limit::HandshakeDelay));

@@ -85,6 +85,8 @@ mod shutdown;
 mod simulator;
 mod slow_client;
 mod source;
+mod storms;
+mod storms_process;
 mod tls;
 mod toy_dialect;
 mod upgrade;

@@ -13,6 +13,7 @@ pub mod process;
 pub mod python;
 pub mod receiver;
 pub mod redis;
+pub mod returning;
 pub mod server;
 pub mod slow_link;
 pub mod tls;

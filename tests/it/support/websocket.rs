@@ -1,6 +1,6 @@
 //! A websocket client that returns frames unchanged and reads only on demand.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::http::{Request, Response};
 use super::tls::{self, Wire};
@@ -166,20 +166,7 @@ impl WebsocketClient {
 
     /// The next frame, pings of the session included.
     pub async fn frame(&mut self) -> Frame {
-        within_deadline("a frame", self.read_frame()).await
-    }
-
-    async fn read_frame(&mut self) -> Frame {
-        loop {
-            if let Some((frame, length)) = decode(&self.buffer) {
-                self.buffer.drain(..length);
-                return frame;
-            }
-            match self.stream.read_buf(&mut self.buffer).await {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Frame::End,
-            }
-        }
+        within_deadline("a frame", read_frame(&mut self.stream, &mut self.buffer)).await
     }
 
     /// The next text; responds to pings of the session before it.
@@ -270,6 +257,20 @@ impl WebsocketClient {
     pub async fn quiet(&mut self) {
         let response = self.ask(r#"["roomwire:leave","no such room"]"#).await;
         assert_eq!(response, r#"[{"ok":true,"room":"no such room"}]"#);
+    }
+}
+
+/// Reads a frame; bytes after it stay in `buffer`.
+pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Frame {
+    loop {
+        if let Some((frame, length)) = decode(buffer) {
+            buffer.drain(..length);
+            return frame;
+        }
+        match stream.read_buf(buffer).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return Frame::End,
+        }
     }
 }
 
