@@ -14,4 +14,5 @@ mod tests;
 
 pub use hub::Hub;
 pub use link::MemoryLink;
+pub use logs::AppendObserver;
 pub use state::{Faults, MemberId};

@@ -161,6 +161,19 @@ impl<T: Clone> LogTable<T> {
         (self.last > 0).then_some(self.epoch)
     }
 
+    /// Removes the entries above the number `last`, as if they had never been appended.
+    pub fn remove_after(&mut self, last: u64) {
+        self.last = self.last.min(last);
+        let mut freed = 0;
+        self.logs.retain(|_, log| {
+            freed += log.remove_after(last);
+            let remains = log.tail > 0;
+            freed += if remains { 0 } else { LOG_OVERHEAD };
+            remains
+        });
+        self.bytes -= freed;
+    }
+
     /// Removes the logs of which every entry has expired.
     fn prune(&mut self, now: u64) {
         let expired = |log: &Log<T>| log.tail < oldest_kept(now, log.age);
@@ -202,6 +215,16 @@ impl<T> Log<T> {
             }
             freed += first.bytes;
             self.entries.pop_front();
+        }
+        freed
+    }
+
+    /// Removes the entries above the number `last`; returns the bytes they occupied.
+    fn remove_after(&mut self, last: u64) -> usize {
+        let mut freed = 0;
+        while let Some(newest) = self.entries.pop_back_if(|entry| entry.logged.n > last) {
+            freed += newest.bytes;
+            self.tail = newest.logged.prev;
         }
         freed
     }
@@ -291,6 +314,25 @@ mod tests {
         table.append(1045, &[target("a", 3, 1000)], 0, &0);
         let page = table.read(&name("a"), 30, None, 10);
         assert_eq!((numbers(&page).len(), page.trimmed), (2, true));
+    }
+
+    #[test]
+    fn entries_that_a_replica_lacks_are_as_if_they_had_never_been() {
+        let mut table = table(10_000);
+        let [a, b] = ["a", "b"].map(|room| [target(room, 10, 1000)]);
+        for (n, log) in [(10, &a), (20, &a), (30, &b), (40, &a)] {
+            table.append(n, log, 7, &0);
+        }
+        table.remove_after(20);
+        let tails = table.tails(&[name("a"), name("b")]);
+        assert_eq!(tails.tails, [20, 0]);
+        assert_eq!(table.bytes, LOG_OVERHEAD + 2 * (7 + ENTRY_OVERHEAD));
+        let stamp = table.append(40, &a, 0, &1);
+        assert_eq!((stamp.position.n, stamp.prevs[0].1), (40, 20));
+        let page = table.read(&name("a"), 20, None, 10);
+        assert_eq!((numbers(&page), page.trimmed), (vec![(40, 20, 1)], false));
+        table.remove_after(0);
+        assert_eq!((table.bytes, table.tails(&[]).epoch), (0, None));
     }
 
     #[test]

@@ -107,10 +107,10 @@ impl Intake {
         kinds.into_iter().any(|kind| self.includes(kind))
     }
 
-    /// Whether notices are about this room.
+    /// Whether notices are about this room. None are about the former ids of sockets that have recovered a session.
     pub(super) fn is_about(&self, room: &str) -> bool {
         let mut patterns = self.config.rooms.iter();
-        patterns.any(|pattern| pattern.matches(room))
+        SocketId::parse(room).is_none() && patterns.any(|pattern| pattern.matches(room))
     }
 
     /// Whether the event of a client is a notice.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{Pattern, PresenceConfig};
-use crate::model::{Namespace, Room};
+use crate::model::{Namespace, Room, SocketId};
 
 /// The settings of some rooms.
 #[derive(Debug, Clone)]
@@ -34,8 +34,11 @@ impl PresenceRules {
         Self(rules.collect())
     }
 
-    /// The first rule that matches.
+    /// The first rule that matches; none matches the id of a socket.
     pub(super) fn find(&self, namespace: &str, room: &str) -> Option<&PresenceRule> {
+        if SocketId::parse(room).is_some() {
+            return None;
+        }
         let mut rules = self.0.iter();
         rules.find(|rule| rule.namespaces.matches(namespace) && rule.rooms.matches(room))
     }

@@ -33,6 +33,12 @@ pub struct Rooms {
     mark: u32,
 }
 
+/// Whether a room is named in lists. Those of the former ids of sockets that have recovered a session are not, like the
+/// own rooms of sockets.
+fn is_shown(room: &Room) -> bool {
+    SocketId::parse(room).is_none()
+}
+
 impl Rooms {
     /// The number of sockets.
     pub fn socket_count(&self) -> usize {
@@ -86,12 +92,12 @@ impl Rooms {
         Some(SocketDetails {
             socket: socket.id,
             connected_at: socket.connected_at.into(),
-            rooms: self.joined(key),
+            rooms: self.joined(key).into_iter().filter(is_shown).collect(),
         })
     }
 
     /// The first `limit` rooms of a namespace by name whose names begin with `prefix` and follow `after`, each with the
-    /// number of its members.
+    /// number of its members. Those of sockets are not included.
     pub fn listed(
         &self,
         namespace: &Namespace,
@@ -104,7 +110,7 @@ impl Rooms {
         };
         let rooms = self.namespaces[key as usize].rooms.iter();
         let mut found: Vec<(&Room, &RoomKey)> = rooms
-            .filter(|(name, _)| name.starts_with(prefix) && name.as_str() > after)
+            .filter(|(name, _)| name.starts_with(prefix) && name.as_str() > after && is_shown(name))
             .collect();
         if found.len() > limit {
             found.select_nth_unstable_by(limit, |left, right| left.0.cmp(right.0));

@@ -1,7 +1,7 @@
 //! Which sockets a selector means.
 
 use super::Rooms;
-use super::entry::{Member, NamespaceEntry, RoomEntry, RoomKey, SocketEntry, SocketKey};
+use super::entry::{Member, NamespaceEntry, RoomEntry, SocketEntry, SocketKey};
 use crate::model::{Selector, SocketId};
 
 impl Rooms {
@@ -75,28 +75,20 @@ impl Rooms {
         let Some(socket) = &self.sockets[key.0 as usize] else {
             return false;
         };
-        match self.namespaces[socket.namespace as usize].resolve(room, &self.sockets) {
-            Some(NamedRoom::OfSocket(own)) => own == key,
-            Some(NamedRoom::Joined(room)) => socket.memberships.iter().any(|m| m.room == room),
-            None => false,
-        }
+        let namespace = &self.namespaces[socket.namespace as usize];
+        let joined = namespace.rooms.get(room);
+        namespace.own(room, &self.sockets) == Some(key)
+            || joined.is_some_and(|room| socket.memberships.iter().any(|m| m.room == *room))
     }
-}
-
-/// The room with some name.
-enum NamedRoom {
-    /// A socket's own room, which has no entry.
-    OfSocket(SocketKey),
-    Joined(RoomKey),
 }
 
 impl NamespaceEntry {
-    fn resolve(&self, room: &str, sockets: &[Option<SocketEntry>]) -> Option<NamedRoom> {
-        let own = SocketId::parse(room).and_then(|id| self.sockets.find(id, sockets));
-        own.map(NamedRoom::OfSocket)
-            .or_else(|| self.rooms.get(room).map(|key| NamedRoom::Joined(*key)))
+    /// The socket with the name of a room as its id: its own room, which has no entry.
+    fn own(&self, room: &str, sockets: &[Option<SocketEntry>]) -> Option<SocketKey> {
+        SocketId::parse(room).and_then(|id| self.sockets.find(id, sockets))
     }
 
+    /// The room of a socket can have an entry too: of those that have recovered its session while it is not gone.
     fn each_member(
         &self,
         room: &str,
@@ -104,21 +96,18 @@ impl NamespaceEntry {
         sockets: &[Option<SocketEntry>],
         mut visit: impl FnMut(Member),
     ) {
-        match self.resolve(room, sockets) {
-            Some(NamedRoom::OfSocket(key)) => {
-                if let Some(socket) = &sockets[key.0 as usize] {
-                    visit(Member {
-                        socket: key,
-                        lane: socket.lane,
-                    });
-                }
-            }
-            Some(NamedRoom::Joined(key)) => rooms[key.0 as usize]
-                .members
-                .iter()
-                .copied()
-                .for_each(visit),
-            None => {}
+        let own = self.own(room, sockets);
+        if let Some(key) = own
+            && let Some(socket) = &sockets[key.0 as usize]
+        {
+            let (socket, lane) = (key, socket.lane);
+            visit(Member { socket, lane });
+        }
+        if let Some(joined) = self.rooms.get(room) {
+            let members = rooms[joined.0 as usize].members.iter().copied();
+            members
+                .filter(|member| Some(member.socket) != own)
+                .for_each(visit);
         }
     }
 }

@@ -32,6 +32,48 @@ fn fixture(count: usize) -> Fixture {
 }
 
 #[test]
+fn the_id_of_a_socket_also_names_those_that_have_recovered_its_session() {
+    let mut f = fixture(3);
+    let former = f.sockets[0].1;
+    f.join(1, former.as_str());
+    f.join(2, "a");
+    f.join(1, "a");
+    let to = |room: &str, except: &str| {
+        Selector::room(Namespace::main(), Room::from(room)).except(Room::from(except))
+    };
+    let members = |f: &mut Fixture, selector: &Selector| {
+        let members = f.rooms.selected(selector).into_iter();
+        let mut members: Vec<usize> = members
+            .map(|it| {
+                f.sockets
+                    .iter()
+                    .position(|(key, _)| *key == it.socket)
+                    .unwrap()
+            })
+            .collect();
+        members.sort_unstable();
+        members
+    };
+    for is_open in [true, false] {
+        let personal = Selector::socket(Namespace::main(), former);
+        let expected = if is_open { vec![0, 1] } else { vec![1] };
+        assert_eq!(members(&mut f, &personal), expected);
+        assert_eq!(members(&mut f, &to("a", former.as_str())), [2]);
+        assert!(f.rooms.is_member(f.sockets[1].0, former.as_str()));
+        assert_eq!(f.rooms.is_member(f.sockets[0].0, former.as_str()), is_open);
+        assert_eq!(
+            f.rooms.details(f.sockets[1].0).unwrap().rooms,
+            ["a"].map(Room::from)
+        );
+        let listed = f.rooms.listed(&Namespace::main(), "", "", 9);
+        assert_eq!(listed, [(Room::from("a"), 2)]);
+        if is_open {
+            f.rooms.unregister(f.sockets[0].0, &mut f.changes);
+        }
+    }
+}
+
+#[test]
 fn listed_rooms_are_the_first_by_name_after_another_with_the_numbers_of_their_members() {
     let mut f = fixture(3);
     for (socket, room) in [(0, "b:2"), (1, "b:2"), (0, "b:1"), (2, "b:3"), (2, "a")] {

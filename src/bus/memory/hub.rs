@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::logs::HubLogs;
+use super::logs::{AppendObserver, HubLogs};
 use super::state::{Faults, Member, MemberId, State};
 use crate::bus::link::{Channel, LinkDown, LinkEvent, LinkEvents, Outgoing, link_events};
 use crate::bus::spool::{Spool, SpoolLimits};
@@ -40,6 +40,7 @@ impl Hub {
             faults: HashMap::new(),
             delayed: BTreeMap::new(),
             last_due: HashMap::new(),
+            last_logged: HashMap::new(),
             sequence: 0,
             random: seed,
             delivery_task_runs: false,
@@ -79,10 +80,33 @@ impl Hub {
         }
     }
 
-    /// Disconnects a member from the bus; messages it publishes are spooled.
-    pub fn cut(&self, member: MemberId) {
+    /// Delivers nothing to or from a member, which does not notice it, until [`Self::thaw`]: its process is paused.
+    pub fn freeze(&self, member: MemberId) {
+        if let Some(member) = self.state().members.get_mut(&member) {
+            member.frozen.get_or_insert_default();
+        }
+    }
+
+    /// The counterpart of [`Self::freeze`]: delivers what has waited.
+    pub fn thaw(&self, id: MemberId) {
         let mut state = self.state();
-        let Some(member) = state.members.get_mut(&member) else {
+        let frozen = state.members.get_mut(&id);
+        let Some(frozen) = frozen.and_then(|member| member.frozen.take()) else {
+            return;
+        };
+        for message in frozen.received {
+            state.deliver(id, message);
+        }
+        for message in frozen.published {
+            self.publish_in(&mut state, id, message);
+        }
+    }
+
+    /// Disconnects a member from the bus; messages it publishes are spooled, and those on their way to it are lost.
+    pub fn cut(&self, id: MemberId) {
+        let mut state = self.state();
+        state.delayed.retain(|_, (to, _)| *to != id);
+        let Some(member) = state.members.get_mut(&id) else {
             return;
         };
         if !member.cut {
@@ -133,6 +157,17 @@ impl Hub {
         self.state().logs.lose();
     }
 
+    /// A replica of the server takes over that lacks what was appended to the logs in the last `lost`, at most 5 s. From now
+    /// on the clock of the server is `ahead` of that of the tests. Returns the number of the newest entry that is left.
+    pub fn fail_over(&self, lost: Duration, ahead: Duration) -> u64 {
+        self.state().logs.fail_over(lost, ahead)
+    }
+
+    /// Calls `observer` with each message that is appended to logs from now on.
+    pub fn observe_appends(&self, observer: AppendObserver) {
+        self.state().logs.observe(observer);
+    }
+
     /// Number of channels a member is subscribed to; 0 once it is removed.
     pub fn channel_count(&self, member: MemberId) -> usize {
         let state = self.state();
@@ -147,6 +182,7 @@ impl Hub {
         let mut state = self.state();
         state.delayed.clear();
         state.last_due.clear();
+        state.last_logged.clear();
     }
 
     /// Number of delayed messages not yet delivered.
@@ -167,6 +203,7 @@ impl Hub {
             cut_since: None,
             silent: false,
             deaf: false,
+            frozen: None,
         };
         member.notify(LinkEvent::Up);
         state.members.insert(id, member);
@@ -174,12 +211,17 @@ impl Hub {
     }
 
     pub(super) fn publish(&self, from: MemberId, message: Outgoing) {
-        let mut state = self.state();
+        self.publish_in(&mut self.state(), from, message);
+    }
+
+    fn publish_in(&self, state: &mut State, from: MemberId, message: Outgoing) {
         let Some(member) = state.members.get_mut(&from) else {
             return;
         };
-        if !member.cut {
-            self.route(&mut state, from, message);
+        if let Some(frozen) = &mut member.frozen {
+            frozen.published.push(message);
+        } else if !member.cut {
+            self.route(state, from, message);
         } else if !message.volatile {
             let limit = SpoolLimits::default().bytes;
             member.spool.push(message, limit, Instant::now());
@@ -192,7 +234,8 @@ impl Hub {
         message: Outgoing,
     ) -> Result<u64, LinkDown> {
         let mut state = self.state();
-        let up = state.members.get(&from).is_some_and(|member| !member.cut);
+        let is_up = |member: &Member| !member.cut && member.frozen.is_none();
+        let up = state.members.get(&from).is_some_and(is_up);
         if !up {
             return Err(LinkDown);
         }
@@ -222,6 +265,7 @@ impl Hub {
         if state.members.get(&from).is_some_and(|member| member.silent) {
             return 0;
         }
+        let is_logged = message.log.is_some();
         let messages = match message.log.clone() {
             Some(append) => state.logs.append(message, &append),
             None => vec![message],
@@ -234,7 +278,7 @@ impl Hub {
             };
             let receivers: Vec<MemberId> = state.members.iter().filter_map(subscribed).collect();
             for to in &receivers {
-                state.send(from, *to, message.clone());
+                state.send(from, *to, message.clone(), is_logged);
             }
             reached += receivers.len() as u64;
         }

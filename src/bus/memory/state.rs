@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) delayed: BTreeMap<(Instant, u64), (MemberId, Outgoing)>,
     /// When the last message of a sender on a channel reaches a member; the next one is not delivered earlier.
     pub(super) last_due: HashMap<(MemberId, MemberId, Channel), Instant>,
+    /// When the last logged message reaches a member: a server delivers these in the order of its logs.
+    pub(super) last_logged: HashMap<MemberId, Instant>,
     pub(super) sequence: u64,
     pub(super) random: u64,
     pub(super) delivery_task_runs: bool,
@@ -47,10 +49,25 @@ pub(super) struct Member {
     pub(super) cut_since: Option<Instant>,
     pub(super) silent: bool,
     pub(super) deaf: bool,
+    /// What waits while its process is paused.
+    pub(super) frozen: Option<Frozen>,
+}
+
+/// What waits for a member whose process is paused.
+#[derive(Debug, Default)]
+pub(super) struct Frozen {
+    pub(super) received: Vec<Outgoing>,
+    pub(super) published: Vec<Outgoing>,
 }
 
 impl State {
-    pub(super) fn send(&mut self, from: MemberId, to: MemberId, message: Outgoing) {
+    pub(super) fn send(
+        &mut self,
+        from: MemberId,
+        to: MemberId,
+        message: Outgoing,
+        is_logged: bool,
+    ) {
         let faults = self.faults.get(&(from, to)).copied().unwrap_or_default();
         if self.chance() < faults.lose {
             return;
@@ -59,25 +76,32 @@ impl State {
         let (shortest, longest) = faults.delay;
         let extra = longest.saturating_sub(shortest).mul_f64(self.chance());
         let mut due = Instant::now() + shortest + extra;
-        let last = self.last_due.get(&flow).copied();
-        if let Some(last) = last.filter(|_| !faults.reorder) {
-            due = due.max(last);
+        let logged = self.last_logged.get(&to).filter(|_| is_logged);
+        for last in self.last_due.get(&flow).into_iter().chain(logged) {
+            if !faults.reorder {
+                due = due.max(*last);
+            }
         }
         if due <= Instant::now() {
             self.deliver(to, message);
             return;
         }
         self.last_due.insert(flow, due);
+        if is_logged {
+            self.last_logged.insert(to, due);
+        }
         self.sequence += 1;
         self.delayed.insert((due, self.sequence), (to, message));
     }
 
     pub(super) fn deliver(&mut self, to: MemberId, message: Outgoing) {
-        let Some(member) = self.members.get(&to) else {
+        let Some(member) = self.members.get_mut(&to) else {
             return;
         };
         let receives = !member.cut && !member.deaf && member.channels.contains(&message.channel);
-        if receives {
+        if let Some(frozen) = &mut member.frozen {
+            frozen.received.push(message);
+        } else if receives {
             let payload = message.body();
             member.notify(LinkEvent::Message {
                 channel: message.channel,
