@@ -54,7 +54,7 @@ struct TrackedSession {
     refresh_at: Instant,
     /// When which events had been sent, oldest first.
     sent: VecDeque<(Instant, Position)>,
-    /// Dropped when the record is written.
+    /// Notified when the record is written, dropped if that fails.
     unsaved: Vec<oneshot::Sender<()>>,
 }
 
@@ -165,18 +165,16 @@ impl Tracker {
         }
     }
 
-    /// Waits until the rooms of a session are in the store, but not while that is unavailable; `None` if they are. After
-    /// that the death of this node does not undo a join.
-    pub fn saved(&self, socket: SocketId) -> Option<impl Future<Output = ()> + use<>> {
+    /// Waits until the rooms of a session are in the store, after which the death of this node does not undo a join: `false`
+    /// if the store is unavailable. `None` if they are there.
+    pub fn saved(&self, socket: SocketId) -> Option<impl Future<Output = bool> + use<>> {
         let mut sessions = self.sessions.borrow_mut();
         let tracked = sessions
             .get_mut(&socket)
             .filter(|tracked| tracked.writing)?;
         let (unsaved, saved) = oneshot::channel();
         tracked.unsaved.push(unsaved);
-        Some(async move {
-            let _ = saved.await;
-        })
+        Some(async move { saved.await.is_ok() })
     }
 
     /// A session continues with another socket.
@@ -250,7 +248,10 @@ impl Tracker {
         let tracked = sessions.get_mut(&socket)?;
         if !tracked.dirty {
             tracked.writing = false;
-            tracked.unsaved.clear();
+            for unsaved in tracked.unsaved.drain(..) {
+                // The join may no longer be awaited.
+                let _ = unsaved.send(());
+            }
             return None;
         }
         tracked.note_sent(self.shard.newest_position(), self.recovery.proving_time());

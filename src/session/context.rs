@@ -30,17 +30,19 @@ struct SessionAccess<'a> {
     tracker: Option<&'a Rc<Tracker>>,
 }
 
-/// Waits for the confirmation of a join, and until it is in the record of its session; returns whether it is degraded.
+/// Waits for the confirmation of a join, and until it is in the record of its session; returns whether it is degraded:
+/// the node does not receive the events of other nodes at the moment, or its death would undo the join. `degraded` is
+/// whether the node was cut off from the bus when the join was requested.
 pub(super) async fn complete_join(
+    mut degraded: bool,
     confirmed: Option<oneshot::Receiver<Joined>>,
-    saved: Option<impl Future<Output = ()>>,
+    saved: Option<impl Future<Output = bool>>,
 ) -> bool {
-    let mut degraded = false;
     if let Some(confirmed) = confirmed {
-        degraded = confirmed.await.is_ok_and(|joined| joined.degraded);
+        degraded |= confirmed.await.is_ok_and(|joined| joined.degraded);
     }
     if let Some(saved) = saved {
-        saved.await;
+        degraded |= !saved.await;
     }
     degraded
 }
@@ -57,16 +59,14 @@ impl SocketAccess for SessionAccess<'_> {
                 degraded: false,
             });
         };
+        let degraded = self.shard.directory().is_cut_off();
         let confirmed = self.shard.join(key, &mut rooms);
         let saved = self.tracker.and_then(|tracker| tracker.saved(self.socket));
         if confirmed.is_none() && saved.is_none() {
-            return Join::Complete(JoinedRooms {
-                rooms,
-                degraded: false,
-            });
+            return Join::Complete(JoinedRooms { rooms, degraded });
         }
         Join::Pending(Box::pin(async move {
-            let degraded = complete_join(confirmed, saved).await;
+            let degraded = complete_join(degraded, confirmed, saved).await;
             JoinedRooms { rooms, degraded }
         }))
     }

@@ -78,7 +78,7 @@ impl Session {
             }
             SocketRequest::Join { rooms, reply } => self.join((id, key), rooms, reply, ctx),
             SocketRequest::JoinSince { room, since, reply } => {
-                self.join_since(key, room, since, reply, ctx);
+                self.join_since((id, key), room, since, reply, ctx);
             }
             SocketRequest::EmitWithAck { payload, reply } => {
                 self.emit_with_ack(slot, &payload, reply);
@@ -93,17 +93,17 @@ impl Session {
         reply: oneshot::Sender<JoinedRooms>,
         ctx: &mut Context<Self>,
     ) {
+        let degraded = self.worker.shard.directory().is_cut_off();
         let confirmed = self.worker.shard.join(key, &mut rooms);
         let saved = self.worker.tracker();
         let saved = saved.and_then(|tracker| tracker.saved(socket));
         // The app may no longer await the join.
         if confirmed.is_none() && saved.is_none() {
-            let degraded = false;
             let _ = reply.send(JoinedRooms { rooms, degraded });
             return;
         }
         let respond = async move {
-            let degraded = complete_join(confirmed, saved).await;
+            let degraded = complete_join(degraded, confirmed, saved).await;
             let _ = reply.send(JoinedRooms { rooms, degraded });
         };
         ctx.spawn(respond.into_actor(self));

@@ -10,14 +10,14 @@ use log::warn;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::context::LaneCapacity;
+use super::context::{LaneCapacity, complete_join};
 use super::replay_pace::{ReplayPace, cost};
 use super::state::Session;
 use crate::app::{Capacity, JoinedRooms, JoinedSince, LogReplay};
 use crate::broker::{Replay, SocketKey};
 use crate::history::{History, LogName, LogPage, Since};
 use crate::logging::Burst;
-use crate::model::{Position, Room};
+use crate::model::{Position, Room, SocketId};
 use crate::store::StoreError;
 
 /// Number of events that are read at once.
@@ -29,7 +29,7 @@ impl Session {
     /// Joins a room and replays its log; newer events of the room follow. The app may no longer await the join.
     pub(super) fn join_since(
         &self,
-        key: SocketKey,
+        (socket, key): (SocketId, SocketKey),
         room: Room,
         since: Since,
         reply: oneshot::Sender<JoinedSince>,
@@ -40,17 +40,17 @@ impl Session {
         let mut rooms = vec![room.clone()];
         // Before the join, so that nothing is delivered live before the replay has begun.
         let replay = self.log_of(key, &room).zip(shard.replay(key, Some(room)));
+        let degraded = shard.directory().is_cut_off();
         let confirmed = shard.join(key, &mut rooms);
+        let saved = self.worker.tracker();
+        let saved = saved.and_then(|tracker| tracker.saved(socket));
         let capacity = LaneCapacity {
             shard,
             lane: self.lane,
         };
         ctx.spawn(
             async move {
-                let degraded = match confirmed {
-                    Some(confirmed) => confirmed.await.is_ok_and(|joined| joined.degraded),
-                    None => false,
-                };
+                let degraded = complete_join(degraded, confirmed, saved).await;
                 let mut replayed = None;
                 if let Some(((history, log), replay)) = replay.filter(|_| !rooms.is_empty()) {
                     let running = RoomReplay {
