@@ -42,4 +42,6 @@ pub(super) fn dispatch(
         pending.stage(&dispatch, workers, clock::now(), directory);
         pending.send(directory);
     });
+    let size = i64::try_from(logs.total_size()).unwrap_or(i64::MAX);
+    metrics.room_log_memory_bytes.set(size);
 }

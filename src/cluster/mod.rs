@@ -5,6 +5,7 @@
 
 mod catch_up;
 pub mod dialect;
+mod log_sizes;
 mod membership;
 pub mod messages;
 pub mod node;

@@ -37,6 +37,8 @@ use crate::model::{CommandObserver, NodeId, Random, Workers};
 const EVENTS_PER_TURN: usize = 256;
 /// Number of logs that are read at the same time.
 const CONCURRENT_READS: usize = 8;
+/// Time between two measurements of the logs.
+const MEASUREMENT_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause between two attempts to take events while the shards are congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
@@ -219,6 +221,7 @@ impl Actor for Bridge {
         ctx.run_interval(HEARTBEAT_INTERVAL, |bridge, _ctx| {
             bridge.publisher.publish_heartbeat(None, MemberState::Alive);
         });
+        ctx.run_interval(MEASUREMENT_INTERVAL, |bridge, ctx| bridge.measure_logs(ctx));
     }
 }
 

@@ -46,6 +46,11 @@ impl RoomSubscriptions {
         self.channels.len()
     }
 
+    /// The rooms with members on this node.
+    pub(super) fn names(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
     /// A worker has its first member in a room, whose messages arrive on `channels`. Returns whether the bus delivers them
     /// already; if not, [`RoomSubscriptions::confirm`] names the worker later.
     pub(super) fn subscribe(

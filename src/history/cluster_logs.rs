@@ -55,4 +55,8 @@ impl LogReader<Emit> for ClusterLogs {
     fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
         self.reader.tails(logs)
     }
+
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
+        self.reader.size(logs)
+    }
 }

@@ -31,6 +31,11 @@ impl MemoryRoomLogs {
         deliver(stamp);
     }
 
+    /// Bytes that all logs occupy.
+    pub fn total_size(&self) -> usize {
+        self.table().total_size()
+    }
+
     fn table(&self) -> MutexGuard<'_, LogTable<Emit>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,6 +63,10 @@ impl LogReader<Emit> for MemoryRoomLogs {
 
     fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
         Box::pin(ready(Ok(self.table().tails(logs))))
+    }
+
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
+        Box::pin(ready(Ok(self.table().size(logs))))
     }
 }
 

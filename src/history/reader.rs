@@ -23,6 +23,9 @@ pub trait LogReader<T>: Send + Sync {
 
     /// The newest entries of these logs.
     fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails>;
+
+    /// Bytes of memory that these logs occupy.
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64>;
 }
 
 /// Reads the logs of rooms.

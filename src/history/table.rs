@@ -148,6 +148,21 @@ impl<T: Clone> LogTable<T> {
         }
     }
 
+    /// See [`LogReader::size`](super::LogReader::size).
+    pub fn size(&self, logs: &[LogName]) -> u64 {
+        let found = logs.iter().filter_map(|log| self.logs.get(log));
+        let sizes = found.map(|log| {
+            let entries: usize = log.entries.iter().map(|entry| entry.bytes).sum();
+            (LOG_OVERHEAD + entries) as u64
+        });
+        sizes.sum()
+    }
+
+    /// Bytes that all logs occupy.
+    pub fn total_size(&self) -> usize {
+        self.bytes
+    }
+
     fn page(&self, events: Vec<Logged<T>>, trimmed: bool, tail: u64) -> Page<T> {
         Page {
             epoch: self.known_epoch(),

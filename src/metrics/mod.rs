@@ -170,6 +170,8 @@ metrics! {
     room_log_entries_total: Counter,
     /// Bytes of the payloads of these entries.
     room_log_bytes_total: Counter,
+    /// Bytes that the logs of rooms with members on this node occupy in Redis, or all logs of a node without Redis.
+    room_log_memory_bytes: Gauge,
     /// Reads of logs for events that this node missed.
     room_log_reads_total: Counter,
     /// Logged events that arrived here more than once. They are delivered once.

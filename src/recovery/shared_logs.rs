@@ -162,6 +162,10 @@ impl LogReader<Emit> for SharedLogs {
         let (inner, logs) = (Arc::clone(&self.inner), logs.to_vec());
         Box::pin(async move { inner.tails(&logs).await })
     }
+
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
+        self.inner.logs.size(logs)
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +241,10 @@ mod tests {
         fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
             self.tails.fetch_add(1, Ordering::Relaxed);
             self.respond(self.table.lock().unwrap().tails(logs))
+        }
+
+        fn size(&self, _: &[LogName]) -> StoreFuture<u64> {
+            unreachable!("not measured")
         }
     }
 

@@ -265,6 +265,13 @@ async fn long_logs_are_trimmed(join: impl Fn() -> Member, names: Names) {
         page.events.len()
     );
     assert_eq!(page.events.last().unwrap().n, numbers[399]);
+    let (long, none) = (names.log("long"), names.log("none"));
+    let size = logs.size(&[long.clone(), none.clone()]).await.unwrap();
+    assert!((10 * 20..50_000).contains(&size), "{size}");
+    let small = logs.size(&[names.log("left")]).await.unwrap();
+    assert!((1..=size).contains(&small), "{small} of {size}");
+    assert_eq!(logs.size(&[none]).await, Ok(0));
+    assert_eq!(logs.size(&vec![long; 120]).await, Ok(120 * size));
     let kept = page.events[0].prev;
     assert!(
         !logs

@@ -47,4 +47,8 @@ impl LogReader<Bytes> for MemberLogs {
     fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
         self.access(|table| table.tails(logs))
     }
+
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
+        self.access(|table| table.size(logs))
+    }
 }

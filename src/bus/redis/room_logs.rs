@@ -24,6 +24,13 @@ return {epoch, now, string.sub(tail, 7), entries, oldest}";
 const TAILS: &str = "local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 return {epoch, redis.call('MGET', unpack(KEYS, 2))}";
 
+/// Adds up the memory of keys.
+const SIZE: &str = "local size = 0
+for i = 1, #KEYS do size = size + (redis.call('MEMORY', 'USAGE', KEYS[i]) or 0) end
+return size";
+
+/// Number of logs that are measured by one command.
+const MEASURED_AT_ONCE: usize = 50;
 /// Number of logs whose last numbers are read by one command.
 const TAILS_AT_ONCE: usize = 1000;
 /// Microseconds for which the last number of a log is kept longer than its entries.
@@ -183,6 +190,25 @@ impl LogReader<Bytes> for RedisRoomLogs {
                 tails.extend(some);
             }
             Ok(Tails { epoch, tails })
+        })
+    }
+
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
+        let queries = logs.chunks(MEASURED_AT_ONCE).map(|logs| {
+            let mut query = redis::cmd("EVAL");
+            query.arg(SIZE).arg(2 * logs.len());
+            for log in logs {
+                query.arg(self.keys.stream(log)).arg(self.keys.tail(log));
+            }
+            self.store.run(self.keys.tag(), query, |size: u64| size)
+        });
+        let queries: Vec<_> = queries.collect();
+        Box::pin(async move {
+            let mut size = 0;
+            for query in queries {
+                size += query.await?;
+            }
+            Ok(size)
         })
     }
 }

@@ -84,8 +84,40 @@ def bus():
     server.stop()
 
 
+class Returning:
+    """A client that takes part in recovery, by polling, and is in the room of the test and in one with presence."""
+
+    def __init__(self):
+        self.auth = {"roomwire": {"recover": True}}
+
+    def connect(self, node):
+        """Connects without closing the connection before; returns whether its session continues."""
+        url = f"{node.url}/socket.io/?EIO=4&transport=polling"
+
+        def request(body=None):
+            with urllib.request.urlopen(url, body and body.encode(), timeout=TIMEOUT) as response:
+                return response.read().decode()
+
+        url += f"&sid={json.loads(request()[1:])['sid']}"
+        request(f"40{json.dumps(self.auth)}")
+        text = ""
+        while "roomwire:session" not in text:
+            text += request() + "\x1e"
+        [session] = [packet for packet in text.split("\x1e") if "roomwire:session" in packet]
+        state = json.loads(session[2:])[1]
+        self.auth["pid"] = state["pid"]
+        if not state["recovered"]:
+            for room in ("metrics", "team:1"):
+                request(f'421["roomwire:join","{room}"]')
+                while '"ok":true' not in request():
+                    pass
+        return state["recovered"]
+
+
 @pytest.fixture(scope="module")
-def nodes(bus):
+def nodes(bus, tmp_path_factory):
+    file = tmp_path_factory.mktemp("settings") / "roomwire.toml"
+    file.write_text('[[presence.rooms]]\npattern = "team:*"\n')
     with contextlib.ExitStack() as stack:
 
         def started(program):
@@ -93,7 +125,12 @@ def nodes(bus):
             return program
 
         settings = dict(
-            APP__KIND="relay", BUS__REDIS_URL=bus.url, BUS__PING_INTERVAL="200ms", ENGINE__PING_INTERVAL="300ms"
+            CONFIG=str(file),
+            APP__KIND="relay",
+            BUS__REDIS_URL=bus.url,
+            BUS__PING_INTERVAL="200ms",
+            ENGINE__PING_INTERVAL="300ms",
+            RECOVERY__NAMESPACES="/",
         )
         yield [started(Watched(**settings)) for _ in range(2)]
 
@@ -203,7 +240,7 @@ def test_a_strict_parser_reads_a_scrape(nodes, room):
     assert all(family.documentation.endswith(".") for family in families.values())
     sessions = {sample.labels["transport"]: sample.value for sample in families["roomwire_sessions"].samples}
     assert sessions == {"websocket": 2, "polling": 0}
-    allowed = {"le", "transport", "direction", "reason", "result", "code", "outcome", "policy", "origin", "kind", "limit", "version", "node", "subject", "state", "url"}
+    allowed = {"le", "transport", "direction", "reason", "result", "code", "outcome", "policy", "origin", "kind", "limit", "version", "node", "subject", "state", "url", "source"}
     labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
     assert labels <= allowed
 
@@ -259,6 +296,8 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room, backend
     try:
         until("all nodes scraped", lambda: len(prometheus.query('up{job="roomwire"} == 1')) == 3)
         number = 0
+        returning = Returning()
+        assert not returning.connect(nodes[0])
 
         def busy():
             nonlocal number
@@ -268,6 +307,7 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room, backend
                 member.receives(("tick", number))
             # One more client connects and disconnects.
             Person(nodes[1].url).close()
+            assert returning.connect(nodes[number % 2])
             backend.work()
 
         missing = {title for title, _ in queries()} - QUIET
@@ -281,6 +321,27 @@ def test_prometheus_scrapes_and_every_panel_shows_something(nodes, room, backend
             return not missing
 
         until("every panel", shown, 60)
+        idle = {
+            "room_log_entries_total",
+            "room_log_bytes_total",
+            "room_log_memory_bytes",
+            "recoveries_total",
+            "recovery_events_total",
+            "recovery_reads_total",
+            "recovery_sessions",
+            "presence_members",
+            "presence_events_total",
+        }
+
+        def counted():
+            busy()
+            for sample in prometheus.query('{job="roomwire"} > 0'):
+                idle.discard(sample["metric"]["__name__"].removeprefix("roomwire_"))
+            return not idle
+
+        until(f"values of {idle}", counted, 60)
+        results = prometheus.query("sum by (result) (roomwire_recoveries_total) > 0")
+        assert [sample["metric"]["result"] for sample in results] == ["recovered"]
         lag = prometheus.query("histogram_quantile(0.99, sum by (le) (rate(roomwire_bus_lag_seconds_bucket[5s])))")
         assert 0 < float(lag[0]["value"][1]) < 10
         rules = prometheus.query_api("rules")["groups"][0]["rules"]
