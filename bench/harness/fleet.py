@@ -136,7 +136,7 @@ class Fleet:
 def merge(reports):
     """Sums of counts and histograms."""
     merged = Counter()
-    histograms = {name: Counter() for name in ("delays", "absences")}
+    histograms = {name: Counter() for name in ("delays", "absences", "catch_ups")}
     reasons = {}
     for report in reports:
         for name, histogram in histograms.items():

@@ -5,12 +5,14 @@ import json
 import threading
 import time
 
-from . import tier
+from . import servers, tier
 from .fleet import ROOM
 
 INTERVAL = 0.5
 RETRY = 0.05
 REQUEST_TIMEOUT = 5
+# Beyond the time that the messages take.
+FINISH_TIMEOUT = 30
 TEXT = "x" * 60
 
 
@@ -41,7 +43,9 @@ class Publisher(threading.Thread):
     def finish(self):
         """Waits until the last message is published."""
         self._finish.set()
-        self.join()
+        self.join(self.minimum * INTERVAL + FINISH_TIMEOUT)
+        if self.is_alive():
+            raise servers.Failed(f"no node accepts messages: {self.refusals}")
 
     def abort(self):
         self._abort.set()

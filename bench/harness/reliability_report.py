@@ -8,7 +8,7 @@ from .tier import ROWS
 
 HEAD = (
     "server", "delivered", "lost unnoticed", "duplicates", "out of order", "recovered",
-    "p50", "p95", "p99", "max", "all back", "CPU s", "Redis + HAProxy", "clients", "remarks",
+    "p50", "p95", "p99", "max", "catch-up p99", "all back", "CPU s", "Redis + HAProxy", "clients", "remarks",
 )  # fmt: skip
 # What the table of README.md shows of each scenario.
 SUMMARY = ("drops", "restart", "kill", "rolling", "redis")
@@ -57,15 +57,15 @@ def summary(records):
     """The table of README.md: for each row what it delivered in each scenario."""
     found = {(record["server"], record["scenario"]): record for record in records}
     names = [name for name in SUMMARY if any(name == scenario for _, scenario in found)]
-    head = ["delivered", *(SCENARIOS[name].title for name in names)]
+    head = ["delivered", *(SCENARIOS[name].column for name in names)]
     if "drops" in names:
-        head.insert(2, "p50, p99 of the delay")
+        head.insert(2 + names.index("drops"), "p50, p99 of the delay")
     rows = []
     for server in dict.fromkeys(server for server, _ in found):
         row = [bold(server, ROWS[server].title)]
         for name in names:
             record = found.get((server, name))
-            row.append(bold(server, percent(record) if record else "-"))
+            row.append(bold(server, percent(record)) if is_good(record) else "-")
             if name == "drops":
                 row.append(f"{ms(record['delay_ms']['p50'])}, {ms(record['delay_ms']['p99'])}" if is_good(record) else "-")
         rows.append(row)
@@ -86,6 +86,7 @@ def cells(record):
     busy = " \\*" if record["foreign_cores"] > FOREIGN_LIMIT else ""
     counts = [f"{record[name]:,}" for name in ("unnamed", "duplicates", "reordered")]
     spread = [ms(delay[name]) + busy for name in ("p50", "p95", "p99", "max")]
+    spread.append(ms(record["catch_up_ms"]["p99"]) + busy)
     spent = record["cpu_s"]
     beside = sum(spent.get(name, 0) for name in ("redis", "balancer"))
     cpu = [f"{seconds:.1f}" for seconds in (spent["server"], beside, spent["clients"])]

@@ -26,6 +26,8 @@ const totals = { ready: 0, received: 0, cuts: 0, reconnects: 0, recovered: 0, re
 const delays = new Map();
 // In ms -> how often.
 const absences = new Map();
+// Of missed messages, from the new connection of the client to their arrival, in ms -> how often.
+const catchUps = new Map();
 const reasons = { disconnect: {}, error: {}, gap: {} };
 const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
 const countReason = (kind, reason) => (reasons[kind][reason] = (reasons[kind][reason] ?? 0) + 1);
@@ -41,6 +43,7 @@ class Client {
   isReady = false;
   wasReady = false;
   lostAt = null;
+  openedAt = 0;
 
   constructor(number) {
     const localAddress = `127.0.${options.source}.${1 + (number % ADDRESSES)}`;
@@ -53,6 +56,7 @@ class Client {
       timeout: 10000,
       transports: ["websocket"],
     });
+    this.socket.io.on("open", () => (this.openedAt = now()));
     this.socket.on("connect", () => this.connected());
     this.socket.on("disconnect", (reason) => this.disconnected(reason));
     this.socket.on("connect_error", (error) => countReason("error", error.description?.message ?? error.message));
@@ -104,7 +108,9 @@ class Client {
   }
 
   receive({ number, sent }) {
-    const delay = (now() - sent) / 1e3;
+    const time = now();
+    if (sent < this.openedAt) count(catchUps, Math.round((time - this.openedAt) / 1e3));
+    const delay = (time - sent) / 1e3;
     count(delays, delay < 100 ? Math.round(delay * 10) : Math.round(delay) * 10);
     totals.received += 1;
     for (const gap of this.gaps) gap.before ??= number;
@@ -160,7 +166,7 @@ function report({ published, unconfirmed }) {
     found.reordered += client.reordered;
     found.absent += client.isReady ? 0 : 1;
   }
-  return { ...totals, ...found, reasons, delays: [...delays], absences: [...absences] };
+  return { ...totals, ...found, reasons, delays: [...delays], absences: [...absences], catch_ups: [...catchUps] };
 }
 
 const print = (value, then) => process.stdout.write(`${JSON.stringify(value)}\n`, then);
