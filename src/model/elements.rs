@@ -55,6 +55,21 @@ pub fn decode_string(element: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(element).ok().map(Cow::Owned)
 }
 
+/// Bytes of the token at the start of valid JSON: a string, a number or word, or one sign.
+pub(crate) fn token_length(json: &str) -> usize {
+    match json.as_bytes() {
+        [b'"', ..] => string_end(json).unwrap_or(json.len()),
+        [
+            b'{' | b'}' | b'[' | b']' | b':' | b',' | b' ' | b'\t' | b'\r' | b'\n',
+            ..,
+        ] => 1,
+        other => other
+            .iter()
+            .position(|b| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n'))
+            .unwrap_or(other.len()),
+    }
+}
+
 /// Where the value at the start of `json` ends; `None` if there is none.
 fn value_end(json: &str) -> Option<usize> {
     let bytes = json.as_bytes();

@@ -24,19 +24,6 @@ pub struct Handshake {
     pub secure: bool,
     /// Revision of the Engine.IO protocol.
     pub revision: u8,
-    /// Encoding of the Socket.IO packets.
-    pub parser: Parser,
-}
-
-/// An encoding of Socket.IO packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Parser {
-    /// JSON with binary attachments, the default of all clients.
-    #[default]
-    Json,
-    /// Each packet is one binary message; a stand-in for a second parser.
-    #[cfg(test)]
-    Binary,
 }
 
 impl Handshake {
@@ -71,7 +58,6 @@ impl fmt::Debug for Handshake {
             .field("address", &self.address)
             .field("secure", &self.secure)
             .field("revision", &self.revision)
-            .field("parser", &self.parser)
             .finish_non_exhaustive()
     }
 }
@@ -89,7 +75,6 @@ mod tests {
             address: None,
             secure: false,
             revision: 4,
-            parser: Parser::Json,
         };
         let query = |name| handshake.query_value(name);
         assert_eq!(query("token").as_deref(), Some("a b"));

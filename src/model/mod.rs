@@ -34,7 +34,7 @@ pub use conflation::ConflationKey;
 pub use elements::Elements;
 pub use fitness::Unfit;
 pub use grant::{Actions, Grant};
-pub use handshake::{Handshake, Parser};
+pub use handshake::Handshake;
 pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
 pub use identity::Identity;
 pub use lifecycle::{SocketChange, SocketEvent};

@@ -10,11 +10,12 @@ use bytestring::ByteString;
 
 use super::engine_io::packet::Packet as EnginePacket;
 use super::engine_io::state::{Beat, CloseReason, Heartbeat};
+use super::msgpack;
 use super::server_packet::Positions;
 use super::socket_io::decoder::{Decoder, Packet};
 use super::socket_io::packet::{AckId, PacketKind};
 use super::socket_io::state::{Namespaces, Slot};
-use super::wire_format::WireFormat;
+use super::wire_format::{Parser, WireFormat};
 use crate::model::fitness::is_deeper;
 use crate::model::{Message, Namespace, Payload};
 
@@ -31,6 +32,8 @@ pub struct Timing {
     pub max_payload: usize,
     /// Maximum depth of arrays and objects in the JSON of a packet.
     pub max_depth: usize,
+    /// Whether clients may use the msgpack parser.
+    pub msgpack: bool,
 }
 
 /// The interpretation of Engine.IO messages.
@@ -89,6 +92,7 @@ pub struct Connection {
     namespaces: Namespaces,
     max_namespaces: usize,
     max_depth: usize,
+    may_use_msgpack: bool,
 }
 
 impl Connection {
@@ -100,11 +104,12 @@ impl Connection {
             connect_deadline: (mode == Mode::SocketIo).then(|| now + timing.connect_timeout),
             connect_extended: false,
             attachments_deadline: None,
-            decoder: format.decoder(timing.max_payload),
+            decoder: Decoder::new(timing.max_payload),
             format,
             namespaces: Namespaces::default(),
             max_namespaces: timing.max_namespaces,
             max_depth: timing.max_depth,
+            may_use_msgpack: timing.msgpack,
         }
     }
 
@@ -139,23 +144,36 @@ impl Connection {
         }
     }
 
-    /// Processes a binary message.
+    /// Processes a binary message, which arrived at `now`. The first one of a session that is no attachment decides that
+    /// its client uses the msgpack parser.
     ///
     /// # Errors
     /// The reason for which the message ends the session.
-    pub fn receive_binary(&mut self, content: Bytes) -> Result<Option<ProtocolEvent>, CloseReason> {
+    pub fn receive_binary(
+        &mut self,
+        content: Bytes,
+        now: Instant,
+    ) -> Result<Option<ProtocolEvent>, CloseReason> {
         if self.mode == Mode::Bare {
             return Ok(Some(ProtocolEvent::Message(Message::Binary(content))));
         }
-        let Some(packet) = self
-            .decoder
-            .binary(content)
-            .map_err(|_| CloseReason::ForcedClose)?
-        else {
+        if self.may_use_msgpack && !self.decoder.is_partial() && self.slots().next().is_none() {
+            self.format.parser = Parser::Msgpack;
+        }
+        let packet = match self.format.parser {
+            Parser::Msgpack => {
+                let packet = msgpack::decode(&content, self.decoder.max_packet());
+                return self.client_packet(packet.map_err(|_| CloseReason::ForcedClose)?, now);
+            }
+            Parser::Json => self.decoder.binary(content),
+            #[cfg(test)]
+            Parser::Binary => self.decoder.binary(content),
+        };
+        let Some(packet) = packet.map_err(|_| CloseReason::ForcedClose)? else {
             return Ok(None);
         };
         self.attachments_deadline = None;
-        self.packet(packet)
+        self.client_packet(packet, now)
     }
 
     fn message(
@@ -166,6 +184,9 @@ impl Connection {
         if self.mode == Mode::Bare {
             return Ok(Some(ProtocolEvent::Message(Message::Text(message.into()))));
         }
+        if self.format.parser == Parser::Msgpack {
+            return Err(CloseReason::ForcedClose);
+        }
         let Some(packet) = self
             .decoder
             .text(message)
@@ -175,6 +196,14 @@ impl Connection {
             self.attachments_deadline = Some(now + self.heartbeat.max_silence());
             return Ok(None);
         };
+        self.client_packet(packet, now)
+    }
+
+    fn client_packet(
+        &self,
+        packet: Packet<'_>,
+        now: Instant,
+    ) -> Result<Option<ProtocolEvent>, CloseReason> {
         if packet.kind != PacketKind::Connect {
             return self.packet(packet);
         }
@@ -321,6 +350,7 @@ mod tests {
         max_namespaces: 2,
         max_payload: 1_000,
         max_depth: 10,
+        msgpack: true,
     };
 
     fn after(start: Instant, seconds: u64) -> Instant {
@@ -382,15 +412,66 @@ mod tests {
         };
         let one = Bytes::from_static(b"1");
         let mut connection = joined();
-        assert_eq!(connection.receive_binary(one.clone()), Ok(None));
+        assert_eq!(connection.receive_binary(one.clone(), start), Ok(None));
         assert_eq!(end(&mut connection, start), (45, CloseReason::ForcedClose));
         // While reading is suspended, no attachment can arrive.
         let mut extended = joined();
         extended.extend_ping_deadline(after(start, 20));
         assert_eq!(end(&mut extended, start).0, 65);
         let mut complete = joined();
-        complete.receive_binary(one.clone()).unwrap();
-        assert!(complete.receive_binary(one).unwrap().is_some());
+        complete.receive_binary(one.clone(), start).unwrap();
+        assert!(complete.receive_binary(one, start).unwrap().is_some());
         assert_eq!(complete.attachments_deadline, None);
+    }
+
+    fn msgpack(kind: u8, rest: &[u8]) -> Bytes {
+        let fields = if rest.is_empty() { 0x82 } else { 0x83 };
+        [&[fields][..], b"\xa4type", &[kind], b"\xa3nsp\xa1/", rest]
+            .concat()
+            .into()
+    }
+
+    #[test]
+    fn a_first_message_that_is_binary_selects_the_msgpack_parser() {
+        let start = Instant::now();
+        let new = |timing| Connection::new(Mode::SocketIo, WireFormat::default(), timing, start);
+        let mut connection = new(&TIMING);
+        let auth = b"\xa4data\x81\xa1t\x01";
+        let event = connection.receive_binary(msgpack(0, auth), start);
+        let requested = ProtocolEvent::ConnectRequested {
+            name: "/".to_owned(),
+            auth: r#"{"t":1}"#.into(),
+            at: start,
+        };
+        assert_eq!(event, Ok(Some(requested)));
+        assert_eq!(connection.format().parser, Parser::Msgpack);
+        let slot = connection.begin_join(Namespace::main(), start).unwrap();
+        connection.complete_join(slot);
+        let event = connection.receive_binary(msgpack(2, b"\xa4data\x92\xa1e\xc4\x01\x07"), start);
+        let payload = Payload::event("e", [r#"{"_placeholder":true,"num":0}"#])
+            .with_attachments(vec![Bytes::from_static(&[7])]);
+        let expected = ProtocolEvent::Event {
+            slot,
+            payload,
+            ack: None,
+        };
+        assert_eq!(event, Ok(Some(expected)));
+        let deep = [&b"\xa4data\x92\xa1e"[..], &[0x91; 20], &[0x90]].concat();
+        let event = connection.receive_binary(msgpack(2, &deep), start);
+        assert_eq!(event, Ok(Some(ProtocolEvent::TooDeep { slot, ack: None })));
+        let text = connection.receive(EnginePacket::Message("2[\"e\"]"), start);
+        assert_eq!(text, Err(CloseReason::ForcedClose), "the other parser");
+        // Without the key, and in a session whose client has used the default parser.
+        let mut rejecting = new(&Timing {
+            msgpack: false,
+            ..TIMING
+        });
+        let rejected = Err(CloseReason::ForcedClose);
+        assert_eq!(rejecting.receive_binary(msgpack(0, auth), start), rejected);
+        let mut json = new(&TIMING);
+        let slot = json.begin_join(Namespace::main(), start).unwrap();
+        json.complete_join(slot);
+        assert_eq!(json.receive_binary(msgpack(2, auth), start), rejected);
+        assert_eq!(json.format().parser, Parser::Json);
     }
 }

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod connection;
 pub mod engine_io;
+pub mod msgpack;
 pub mod server_packet;
 pub mod socket_io;
 pub mod websocket;

@@ -1,14 +1,13 @@
 //! How packets are encoded for one client, and the only place where an encoding is chosen.
 //!
 //! To add a parser, a protocol revision or a compression: add a variant to its enum, and an arm to each `match` here. The
-//! broker encodes a publish once for each format among its receivers, and sessions decode by the format of their
-//! client; neither inspects it. A parser that does not encode payloads as JSON also needs an encoding in
+//! broker encodes a publish once for each format among its receivers and does not inspect it. How the packets of a
+//! client are decoded is in `connection`. A parser that does not encode payloads as JSON also needs an encoding in
 //! `model::Payload`, whose methods convert for readers that expect another one.
 
+use super::msgpack;
 use super::server_packet::{MessageWriter, Positions, ServerPacket};
-use super::socket_io::Decoder;
 use super::socket_io::encode;
-use crate::model::Parser;
 
 /// The wire format of one client, fixed when its session opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -30,6 +29,19 @@ pub enum EngineRevision {
     V4,
 }
 
+/// An encoding of Socket.IO packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Parser {
+    /// JSON with binary attachments, the default of all clients.
+    #[default]
+    Json,
+    /// Each packet is one binary message of msgpack.
+    Msgpack,
+    /// Each packet is one binary message; a stand-in for a second parser.
+    #[cfg(test)]
+    Binary,
+}
+
 /// How messages are compressed on a websocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compression {
@@ -47,17 +59,9 @@ impl WireFormat {
         let Compression::None = self.compression;
         match self.parser {
             Parser::Json => encode::write_messages(packet, self.positions, out),
+            Parser::Msgpack => msgpack::write_messages(packet, self.positions, out),
             #[cfg(test)]
             Parser::Binary => out.binary(&binary_parser::encode(packet)),
-        }
-    }
-
-    /// The decoder of what a client sends, for packets of up to `max_payload` bytes with their attachments.
-    pub fn decoder(self, max_payload: usize) -> Decoder {
-        match self.parser {
-            Parser::Json => Decoder::new(max_payload),
-            #[cfg(test)]
-            Parser::Binary => Decoder::new(max_payload),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Handler<Receive> for Session {
         }
         match message {
             Receive::Text(text) => self.receive_text(&text, clock::now(), ctx),
-            Receive::Binary(content) => self.receive_binary(content, ctx),
+            Receive::Binary(content) => self.receive_binary(content, clock::now(), ctx),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Session {
         while let Some(packet) = packets.next() {
             match packet {
                 Ok(PayloadPacket::Packet(packet)) => self.receive_packet(packet, now, ctx),
-                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), ctx),
+                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), now, ctx),
                 Err(_) => self.close(CloseReason::ParseError, ctx),
             }
             match self.end_reason() {

@@ -24,13 +24,17 @@ impl Session {
         }
     }
 
-    /// Receives a binary message.
-    pub fn receive_binary(&mut self, content: Bytes, ctx: &mut Context<Self>) {
+    /// Receives a binary message. Messages that were read at once come with the same `now`.
+    pub fn receive_binary(&mut self, content: Bytes, now: Instant, ctx: &mut Context<Self>) {
         if self.has_ended() {
             return;
         }
         self.count_received(content.len());
-        let received = self.connection.receive_binary(content);
+        let format = self.connection.format();
+        let received = self.connection.receive_binary(content, now);
+        if self.connection.format() != format {
+            self.use_format();
+        }
         self.handle_received(received, ctx);
     }
 
@@ -48,6 +52,13 @@ impl Session {
         }
         let received = self.connection.receive(packet, now);
         self.handle_received(received, ctx);
+    }
+
+    /// Sends packets in the format of the connection from now on.
+    pub(super) fn use_format(&self) {
+        let (lane, format) = (self.lane, self.connection.format());
+        let shard = &self.worker.shard;
+        shard.with_lanes(|lanes| lanes.set_format(lane, format));
     }
 
     fn count_received(&mut self, bytes: usize) {

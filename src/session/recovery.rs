@@ -77,9 +77,7 @@ impl Session {
     ) -> Option<Continuing> {
         if opened.tracking == Tracking::Appended {
             self.connection.append_positions();
-            let (lane, format) = (self.lane, self.connection.format());
-            let set = |lanes: &mut crate::outbox::Lanes| lanes.set_format(lane, format);
-            self.worker.shard.with_lanes(set);
+            self.use_format();
         }
         if let Some(tracker) = self.worker.tracker() {
             tracker.track(socket, opened);

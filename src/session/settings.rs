@@ -31,6 +31,7 @@ impl SessionSettings {
                 max_namespaces: config.socket.max_namespaces,
                 max_payload: config.engine.max_payload,
                 max_depth: config.socket.max_depth,
+                msgpack: config.engine.msgpack,
             },
             namespaces: config.socket.namespaces.clone(),
             inbox_limit: config.socket.inbox_limit,

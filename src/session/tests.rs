@@ -26,8 +26,8 @@ use crate::config::Config;
 use crate::limits::{Arrival, Descriptors, Limits};
 use crate::model::random::OsRandom;
 use crate::model::{
-    Command, Emit, Handshake, Identity, Namespace, NodeId, Parser, Payload, Room, Selector,
-    TransportName, WorkerIndex,
+    Command, Emit, Handshake, Identity, Namespace, NodeId, Payload, Room, Selector, TransportName,
+    WorkerIndex,
 };
 use crate::outbox::{Bounds, Share};
 use crate::protocol::connection::{Mode, Timing};
@@ -67,6 +67,7 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
         max_namespaces: 1,
         max_payload: 10_000,
         max_depth: 100,
+        msgpack: true,
     };
     let settings = SessionSettings {
         timing,
@@ -262,7 +263,6 @@ fn credentials() -> Credentials {
             address: None,
             secure: false,
             revision: 4,
-            parser: Parser::Json,
         },
         identity: None,
     }

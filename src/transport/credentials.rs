@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap};
 
 use super::endpoint::Endpoint;
 use super::handshake::RequestError;
-use crate::model::{Handshake, Parser};
+use crate::model::Handshake;
 use crate::session::Credentials;
 
 /// The only Engine.IO revision that is accepted.
@@ -69,6 +69,5 @@ fn handshake(
         address: request.client,
         secure: endpoint.settings.is_secure(headers, request.peer),
         revision: REVISION,
-        parser: Parser::Json,
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn carry(
 ) -> Result<(), Done> {
     match frame {
         Frame::Text(text) => session.receive_text(text, now, ctx),
-        Frame::Binary(content) => session.receive_binary(Bytes::copy_from_slice(content), ctx),
+        Frame::Binary(content) => {
+            session.receive_binary(Bytes::copy_from_slice(content), now, ctx);
+        }
         Frame::Ping(content) => session.send(Packet::websocket_pong(content)),
         Frame::Pong(_) => {}
         Frame::Close { .. } => session.close(CloseReason::TransportClose, ctx),

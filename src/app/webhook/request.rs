@@ -192,7 +192,6 @@ fn client_headers<'a>(auth: &str, allowed: &'a [String]) -> Vec<(&'a str, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Parser;
 
     #[test]
     fn the_arguments_of_an_event_stay_as_the_client_encoded_them() {
@@ -223,7 +222,6 @@ mod tests {
             address: None,
             secure: false,
             revision: 4,
-            parser: Parser::Json,
         };
         let value = |name| values_of(&handshake, name);
         assert_eq!(value("x-a").as_deref(), Some("1, 2"));

@@ -23,6 +23,8 @@ table! {
         ping_timeout: Duration = "20s", duration(MILLISECOND..);
         /// Time limit for an upgrade from polling to websocket.
         upgrade_timeout: Duration = "10s", duration(MILLISECOND..);
+        /// Whether clients may use the msgpack parser (`socket.io-msgpack-parser`). Their first packet decides.
+        msgpack: bool = true, flag();
         /// Size limit of a message, or of the body of a polling request, from a client. Clients receive it in the
         /// handshake.
         max_payload: usize = "1MB", size(1..);

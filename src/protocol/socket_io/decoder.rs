@@ -146,6 +146,11 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Maximum bytes of a packet.
+    pub fn max_packet(&self) -> usize {
+        self.max_packet
+    }
+
     /// Whether a packet waits for attachments.
     pub fn is_partial(&self) -> bool {
         self.partial.is_some()

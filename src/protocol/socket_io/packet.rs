@@ -76,14 +76,34 @@ pub enum ParseError {
 /// Whitespace before the JSON is ignored; the parser of the reference server reads it as the ack id 0.
 pub fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
     let parsed = parse_any(text, MAX_ATTACHMENTS)?;
-    if parsed.kind == PacketKind::Event
-        && first_element(parsed.data).starts_with('"')
-        && let Some(name) = event_name(parsed.data)
+    check_name(parsed.kind, parsed.data)?;
+    Ok(parsed)
+}
+
+/// The kind of a packet from a client, by what its data is; `data` is valid JSON or empty.
+///
+/// # Errors
+/// The kind must not have such data.
+pub(crate) fn classify(
+    kind: PacketKind,
+    data: &str,
+    id: Option<&AckId>,
+) -> Result<PacketKind, ParseError> {
+    check_data(kind, data)?;
+    let kind = effective_kind(kind, data, id);
+    check_name(kind, data)?;
+    Ok(kind)
+}
+
+fn check_name(kind: PacketKind, data: &str) -> Result<(), ParseError> {
+    if kind == PacketKind::Event
+        && first_element(data).starts_with('"')
+        && let Some(name) = event_name(data)
         && RESERVED_EVENTS.contains(&&*name)
     {
         return Err(ParseError::ReservedEvent(name.into_owned()));
     }
-    Ok(parsed)
+    Ok(())
 }
 
 /// The same for a text from an upstream. Events with a reserved name, or with more attachments than clients accept, are

@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 
-use crate::model::elements::string_end;
+use crate::model::elements::token_length;
 
 /// The result of checking the placeholders of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(in crate::protocol) enum Judged {
     /// Every placeholder names an attachment.
     InRange,
     /// Every placeholder names an attachment, some with a number such as `0.0` or `1e0`, which is an integer in
@@ -48,7 +48,7 @@ impl<'a> Object<'a> {
 /// Checks whether each `{"_placeholder":true,"num":n}` in valid `json` has an integer `n` below `attachments`.
 ///
 /// Repeated numbers and attachments without a placeholder are allowed.
-pub(super) fn judge(json: &str, attachments: usize) -> Judged {
+pub(in crate::protocol) fn judge(json: &str, attachments: usize) -> Judged {
     let mut objects: Vec<Object<'_>> = Vec::new();
     // Literals to replace, ordered by the ends of their objects.
     let mut respelled: Vec<(&str, usize)> = Vec::new();
@@ -149,21 +149,6 @@ fn read_key(literal: &str) -> PlaceholderKey {
         "_placeholder" => PlaceholderKey::Marker,
         "num" => PlaceholderKey::Number,
         _ => PlaceholderKey::Other,
-    }
-}
-
-/// Bytes of the token at the start of valid JSON: a string, a number or word, or one sign.
-fn token_length(json: &str) -> usize {
-    match json.as_bytes() {
-        [b'"', ..] => string_end(json).unwrap_or(json.len()),
-        [
-            b'{' | b'}' | b'[' | b']' | b':' | b',' | b' ' | b'\t' | b'\r' | b'\n',
-            ..,
-        ] => 1,
-        other => other
-            .iter()
-            .position(|b| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n'))
-            .unwrap_or(other.len()),
     }
 }
 

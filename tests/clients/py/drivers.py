@@ -9,6 +9,8 @@ from programs import TIMEOUT
 class Driver:
     """The common part: received events by namespace. Created inside a running event loop."""
 
+    serializer = "default"
+
     def __init__(self, namespaces=("/",)):
         self.loop = asyncio.get_running_loop()
         self.namespaces = list(namespaces)
@@ -44,7 +46,7 @@ class Driver:
 
 class Asynchronous(Driver):
     def make(self):
-        return socketio.AsyncClient(reconnection=False)
+        return socketio.AsyncClient(reconnection=False, serializer=self.serializer)
 
     def listener(self, inbox):
         async def listen(*args):
@@ -58,7 +60,7 @@ class Asynchronous(Driver):
 
 class Synchronous(Driver):
     def make(self):
-        return socketio.Client(reconnection=False)
+        return socketio.Client(reconnection=False, serializer=self.serializer)
 
     def listener(self, inbox):
         def listen(*args):
@@ -68,3 +70,11 @@ class Synchronous(Driver):
 
     async def does(self, call, *args, **options):
         return await asyncio.to_thread(call, *args, **options)
+
+
+class AsynchronousMsgpack(Asynchronous):
+    serializer = "msgpack"
+
+
+class SynchronousMsgpack(Synchronous):
+    serializer = "msgpack"

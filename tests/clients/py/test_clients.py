@@ -5,12 +5,18 @@ import contextlib
 import pytest
 import socketio.exceptions
 
-from drivers import Asynchronous, Synchronous
+from drivers import Asynchronous, AsynchronousMsgpack, Synchronous, SynchronousMsgpack
 from programs import TIMEOUT
 
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
+DRIVERS = {
+    "sync": Synchronous,
+    "asyncio": Asynchronous,
+    "sync, msgpack": SynchronousMsgpack,
+    "asyncio, msgpack": AsynchronousMsgpack,
+}
 pytestmark = [
-    pytest.mark.parametrize("driver", [Synchronous, Asynchronous], ids=["sync", "asyncio"]),
+    pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS.keys()),
     pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS.keys()),
 ]
 

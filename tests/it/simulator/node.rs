@@ -18,7 +18,7 @@ use roomwire::config::{Config, Reloadable};
 use roomwire::health::{BusState, Health, Phase};
 use roomwire::limits::{Arrival, Descriptors, Limits};
 use roomwire::metrics::Metrics;
-use roomwire::model::{Handshake, Identity, NodeId, Parser, Random, TransportName, WorkerIndex};
+use roomwire::model::{Handshake, Identity, NodeId, Random, TransportName, WorkerIndex};
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::Mode;
@@ -157,7 +157,6 @@ impl Node {
                 address: None,
                 secure: false,
                 revision: 4,
-                parser: Parser::Json,
             },
             identity: None,
         };
