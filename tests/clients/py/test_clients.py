@@ -139,7 +139,9 @@ def test_rooms(relay, driver, transports):
 
 
 def test_large_messages(echo, driver, transports):
-    text, data = "x" * 900_000, bytes(700_000)
+    # A packet of msgpack is binary, so polling sends it as base64.
+    text = "x" * (700_000 if driver.serializer == "msgpack" else 900_000)
+    data = bytes(700_000)
 
     async def run():
         async with connected(driver, echo, transports) as client:
