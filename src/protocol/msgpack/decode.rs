@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::to_json::{Reader, ValueError};
 use crate::model::Attachments;
-use crate::protocol::socket_io::{Judged, Packet, judge};
 use crate::protocol::socket_io::packet::{self, AckId, PacketKind, ParseError};
+use crate::protocol::socket_io::{Judged, Packet, judge};
 
 /// Why a message is not a packet. Each closes the connection (docs/protocol.md#27-msgpack-parser).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

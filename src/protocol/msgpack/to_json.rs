@@ -194,7 +194,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Writes what precedes the next value of a container: a comma, and in a map the key.
-    fn begin_entry(&mut self, container: &mut UnfinishedContainer, json: &mut Vec<u8>) -> Result<(), ValueError> {
+    fn begin_entry(
+        &mut self,
+        container: &mut UnfinishedContainer,
+        json: &mut Vec<u8>,
+    ) -> Result<(), ValueError> {
         container.entry = json.len();
         if !json.ends_with(if container.is_map { b"{" } else { b"[" }) {
             json.push(b',');

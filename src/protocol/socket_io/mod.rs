@@ -7,5 +7,5 @@ mod placeholder;
 pub mod state;
 
 pub use decoder::{DecodeError, Decoder, Packet};
-pub(super) use placeholder::{Judged, judge};
 pub use packet::{AckId, PacketKind, ParseError, Parsed, parse};
+pub(super) use placeholder::{Judged, judge};
