@@ -24,3 +24,6 @@ pub use service::{
     Missed, NewSocket, OpenedSession, Recovery, RecoveryParts, SessionClaim, SessionGap,
 };
 pub use tracker::{Tracker, TrackerObserver};
+
+#[cfg(test)]
+mod tests;

@@ -191,6 +191,13 @@ impl Recovery {
         self.claims.subscribe()
     }
 
+    /// Permits to recover a session, and to hold a missed event, that nobody has.
+    #[cfg(test)]
+    pub(super) fn permits(&self) -> (usize, usize) {
+        let recovering = self.recovering.available_permits();
+        (recovering, self.held.available_permits())
+    }
+
     /// The metrics of the node.
     pub fn metrics(&self) -> &Metrics {
         &self.parts.metrics

@@ -137,6 +137,12 @@ impl Tracker {
         &self.recovery
     }
 
+    /// Number of tracked sockets, and of sessions with a newest one.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.sessions.borrow().len(), self.by_pid.borrow().len())
+    }
+
     /// Keeps the record of a session up to date from now on, until its socket is disconnected.
     pub fn track(self: &Rc<Self>, socket: SocketId, session: &OpenedSession) {
         let tracked = TrackedSession {

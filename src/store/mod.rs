@@ -212,6 +212,12 @@ impl MemoryStore {
         }
     }
 
+    /// Number of keys, those included that have expired and were not removed yet.
+    #[cfg(test)]
+    pub(crate) fn key_count(&self) -> usize {
+        self.keys().values.len()
+    }
+
     fn presence(&self) -> MutexGuard<'_, HashMap<String, presence::MemoryPresence>> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
