@@ -26,7 +26,7 @@ pub struct RoomCheck {
     /// With --room: the client's token, or `-` to read it from standard input; without, the client has no identity
     #[arg(long = "as", value_name = "TOKEN", requires = "room")]
     token: Option<String>,
-    /// With --room: `join` (the default), `emit`, `ask` or `members`
+    /// With --room: `join` (the default), `emit`, `ask`, `members` or `history`
     #[arg(long, value_name = "ACTION", requires = "room", value_parser = action)]
     action: Option<RoomAction>,
     /// With --room: the room token with which the client joins, or has joined if the action is another; `-` to read it
@@ -48,7 +48,7 @@ impl RoomCheck {
 fn action(text: &str) -> Result<RoomAction, String> {
     let mut actions = RoomAction::ALL.into_iter();
     let found = actions.find(|action| action.name() == text);
-    found.ok_or_else(|| "it is none of join, emit, ask, members".to_owned())
+    found.ok_or_else(|| "it is none of join, emit, ask, members, history".to_owned())
 }
 
 /// `roomwire check --room`

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::decision::{RoomDecision, RoomRequest};
+use super::decision::{RoomAction, RoomDecision, RoomRequest};
 use crate::config::{RelayConfig, RoomRule};
 
 /// A request, its decision, and the rules that made it.
@@ -57,6 +57,10 @@ impl fmt::Display for Explanation<'_> {
             action.key(),
             action.policy(rule)
         )?;
+        if let (RoomAction::Emit, false) = (action, rule.conflate.is_empty()) {
+            let entries: Vec<String> = rule.conflate.iter().map(ToString::to_string).collect();
+            writeln!(f, "latest wins: conflate = {entries:?}")?;
+        }
         let is_closed = self.request.is_user_room && self.rules.is_default(rule);
         match self.decision {
             RoomDecision::Allow { basis, .. } => write!(f, "allowed: {basis}"),
@@ -78,7 +82,6 @@ mod tests {
     use super::*;
     use crate::config::{Config, RoomPattern, RoomPolicy};
     use crate::model::{Actions, Identity};
-    use crate::rules::RoomAction;
 
     #[test]
     fn the_rule_that_applies_is_named_with_what_decided() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::process::{Node, free_address, run, text};
+use crate::support::server::write_file;
 use crate::support::tls::{self, Files, Pair};
 
 const KEY: (&str, &str) = ("ROOMWIRE_API__KEY", "key-of-the-tests-0123456789");
@@ -87,6 +88,49 @@ fn requests_are_sent_to_the_internal_listener_and_rejections_are_printed() {
     let (code, error) = printed(&wrong, &environment);
     assert_eq!(code, Some(1));
     assert!(error.starts_with("key_invalid: "), "{error}");
+}
+
+#[test]
+fn the_events_of_a_log_are_printed_in_pages_of_both_directions() {
+    let address = free_address();
+    let file = write_file("history.toml", "[[history.rooms]]\nrooms = \"log:*\"\n");
+    let environment = [
+        ("ROOMWIRE_CONFIG", file.to_str().unwrap()),
+        ("ROOMWIRE_SERVER__INTERNAL_BIND", &address),
+        KEY,
+    ];
+    let node = Node::start(&environment);
+    node.line("path=/socket.io/");
+    let run = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let (code, printed) = printed(&arguments, &environment);
+        assert_eq!(code, Some(0), "{printed}");
+        let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        lines
+    };
+    for number in 1..=5 {
+        run(&format!(r#"emit n {number} {{"a":"ä"}} --room log:1"#));
+    }
+    let all = run("history log:1");
+    assert_eq!(all.len(), 5, "{all:?}");
+    let mut offsets = Vec::new();
+    for (line, number) in all.iter().zip(1..) {
+        let (offset, event) = line.split_once(' ').unwrap();
+        assert_eq!(event, format!(r#"n [{number},{{"a":"ä"}}]"#));
+        offsets.push(offset);
+    }
+    let before = run(&format!("history log:1 --limit 2 --before {}", offsets[3]));
+    let more = format!("more: --before {}", offsets[1]);
+    assert_eq!(before, [all[1].clone(), all[2].clone(), more]);
+    let after = run(&format!("history log:1 --limit 2 --after {}", offsets[0]));
+    let more = format!("more: --after {}", offsets[2]);
+    assert_eq!(after, [all[1].clone(), all[2].clone(), more]);
+    let json = run("history log:1 --limit 1 --json").join("");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["events"][0]["offset"], offsets[4]);
+    let (code, error) = printed(&["history", "other"], &environment);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("log"), "{error}");
 }
 
 #[test]

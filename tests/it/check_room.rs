@@ -11,6 +11,12 @@ const RULES: &str = r#"
 pattern = "team:{claim.team}:*"
 join = "users"
 publish = "members"
+
+[[app.relay.rooms]]
+pattern = "board:*"
+publish = "anyone"
+history = "anyone"
+conflate = ["cursor /user/id", "title*"]
 "#;
 
 /// The arguments of a check, its exit code and what it prints.
@@ -36,6 +42,21 @@ fn cases(token: &str) -> Vec<Case<'_>> {
             vec!["team:red:1", "--as", token, "--action", "emit", "--member"],
             0,
             format!("user `anna`, emit `team:red:1`\n{red}, publish = members\nallowed: members\n"),
+        ),
+        (
+            vec!["board:1", "--action", "emit"],
+            0,
+            "client without identity, emit `board:1`\n\
+             rule: app.relay.rooms[1], pattern `board:*`, publish = anyone\n\
+             latest wins: conflate = [\"cursor /user/id\", \"title*\"]\nallowed: anyone\n"
+                .to_owned(),
+        ),
+        (
+            vec!["board:1", "--action", "history"],
+            0,
+            "client without identity, history `board:1`\n\
+             rule: app.relay.rooms[1], pattern `board:*`, history = anyone\nallowed: anyone\n"
+                .to_owned(),
         ),
         // The token puts its user into this room.
         (

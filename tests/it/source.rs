@@ -127,6 +127,41 @@ async fn entries_reach_the_clients_of_all_nodes() {
 }
 
 #[actix_rt::test]
+async fn the_latest_event_of_a_conflation_key_reaches_clients_that_are_behind() {
+    let Some(redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    for node in [&first, &second] {
+        node.readyz("bus: up").await;
+    }
+    // Behind, as it does not poll.
+    let mut slow = second.polling().await;
+    slow.connect().await;
+    slow.join("r").await;
+    let mut backend = Backend::new(&redis).await;
+    // One entry, whose items one node executes in order.
+    let item = |number: u32, key: &str| {
+        format!(r#"{{"emit":{{"rooms":["r"],"event":"e","args":[{number}],"conflate":"{key}"}}}}"#)
+    };
+    let items = [item(1, "a"), item(2, "b"), item(3, "a"), item(4, "a")].join(",");
+    let batch = format!(r#"{{"items":[{items}]}}"#);
+    backend.add(&[("verb", "batch"), ("body", &batch)]).await;
+    backend.until_nothing_is_pending().await;
+    eventually("two replaced events", || {
+        second.metrics().conflated_total.get() == 2
+    })
+    .await;
+    for number in [2, 4] {
+        slow.expect(&format!(r#"42["e",{number}]"#)).await;
+    }
+    let wrong = r#"{"rooms":["r"],"event":"e","conflate":""}"#;
+    backend.add(&[("verb", "emit"), ("body", wrong)]).await;
+    backend.until_nothing_is_pending().await;
+    assert_eq!(backend.dead_letters().await[0]["code"], "conflate_invalid");
+}
+
+#[actix_rt::test]
 async fn an_event_after_a_join_of_its_batch_reaches_the_new_members_of_all_nodes() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;

@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::smallvec;
 
 use crate::cluster::dialect::native::*;
+use crate::history::{BROADCAST, Stamp};
 use crate::model::{
-    AckToken, ConflationKey, DialectId, Emit, Namespace, NodeSummary, Payload, Query, QueryAnswer,
-    Random, ReplyTo, Room, Selector, SocketDetails, SocketId, WorkerIndex,
+    AckToken, ConflationKey, DialectId, Emit, Epoch, Namespace, NodeSummary, Payload, Position,
+    Query, QueryAnswer, Random, ReplyTo, Room, Selector, SocketDetails, SocketId, WorkerIndex,
 };
 
 const VECTORS: &str = "tests/vectors/native-v2.json";
@@ -76,6 +78,34 @@ fn reply(socket: Option<SocketId>, payload: Payload) -> NativeMessage {
         socket,
         payload,
     })
+}
+
+/// Emits to which Redis has appended a position in the logs of their first room and their namespace.
+fn logged() -> [(&'static str, NativeMessage); 2] {
+    [
+        ("emit with a position", emit(false, None)),
+        ("emit with a conflation key and a position", conflated()),
+    ]
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        position: Position {
+            epoch: Epoch::parse(b"k3Fz9Q").unwrap(),
+            n: 1_764_412_345_678_901,
+        },
+        prevs: smallvec![(0, 1_764_412_345_678_900), (BROADCAST, 0)],
+    }
+}
+
+fn encoded(message: &NativeMessage) -> Bytes {
+    message.encode(NodeId::parse("nod1").unwrap()).unwrap()
+}
+
+fn encoded_with_position(message: &NativeMessage) -> Bytes {
+    let mut bytes = BytesMut::from(&encoded(message)[..]);
+    stamp().write(&mut bytes);
+    bytes.freeze()
 }
 
 /// A message of every kind and form, by name.
@@ -280,13 +310,18 @@ fn bytes_of(hex: &str) -> Bytes {
     digits.map(byte).collect()
 }
 
+/// The recorded messages by name, in hexadecimal.
+static RECORDED: LazyLock<BTreeMap<String, String>> = LazyLock::new(recorded);
+
 fn recorded() -> BTreeMap<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(VECTORS);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_new| "{}".to_owned());
     let mut recorded: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
     if std::env::var_os("ROOMWIRE_RECORD").is_some() {
-        for (name, message) in messages() {
-            let encoded = message.encode(NodeId::parse("nod1").unwrap()).unwrap();
+        let plain = messages().into_iter();
+        let plain = plain.map(|(name, message)| (name, encoded(&message)));
+        let logged = logged().map(|(name, message)| (name, encoded_with_position(&message)));
+        for (name, encoded) in plain.chain(logged) {
             recorded
                 .entry(name.to_owned())
                 .or_insert_with(|| hex(&encoded));
@@ -299,14 +334,32 @@ fn recorded() -> BTreeMap<String, String> {
 
 #[test]
 fn recorded_messages_of_every_kind_are_decoded_and_encoded_as_recorded() {
-    let recorded = recorded();
+    let recorded = &*RECORDED;
     let sender = NodeId::parse("nod1").unwrap();
     for (name, message) in messages() {
-        let encoded = message.encode(sender).unwrap();
-        assert_eq!(Some(&hex(&encoded)), recorded.get(name), "{name}");
+        assert_eq!(Some(&hex(&encoded(&message))), recorded.get(name), "{name}");
         let bytes = bytes_of(&recorded[name]);
         assert_eq!(sender_of(&bytes), Ok(sender), "{name}");
         let decoded = NativeMessage::decode(&bytes);
         assert_eq!(decoded, Ok((sender, message)), "{name}");
     }
+}
+
+#[test]
+fn recorded_positions_are_decoded_and_nodes_without_logs_read_the_same_emits() {
+    let recorded = &*RECORDED;
+    let sender = NodeId::parse("nod1").unwrap();
+    for (name, message) in logged() {
+        let bytes = encoded_with_position(&message);
+        assert_eq!(Some(&hex(&bytes)), recorded.get(name), "{name}");
+        let bytes = bytes_of(&recorded[name]);
+        assert_eq!(stamp_of(&bytes), Ok(Some(stamp())), "{name}");
+        assert_eq!(
+            NativeMessage::decode(&bytes),
+            Ok((sender, message)),
+            "{name}"
+        );
+    }
+    let plain = bytes_of(&recorded["emit"]);
+    assert_eq!(stamp_of(&plain), Ok(None));
 }
