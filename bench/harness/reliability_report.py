@@ -8,7 +8,7 @@ from .tier import ROWS
 
 HEAD = (
     "server", "delivered", "lost unnoticed", "duplicates", "out of order", "recovered",
-    "p50", "p95", "p99", "max", "catch-up p99", "all back", "CPU s", "Redis + HAProxy", "clients", "remarks",
+    "p50", "p95", "p99", "max", "catch-up p99", "longest absence", "all back", "CPU s", "Redis + HAProxy", "clients", "remarks",
 )  # fmt: skip
 # What the table of README.md shows of each scenario.
 SUMMARY = ("drops", "restart", "kill", "rolling", "redis")
@@ -22,7 +22,7 @@ def one_line(outcome):
     parts = [
         f"delivered {percent(outcome)}",
         f"delay p50 {ms(delay['p50'])}, p99 {ms(delay['p99'])}, max {ms(delay['max'])}",
-        f"all back {back(outcome)}",
+        f"longest absence {absence(outcome)}, all back {back(outcome)}",
         "CPU s " + ", ".join(f"{name} {spent:.1f}" for name, spent in outcome["cpu_s"].items()),
         remarks(outcome),
     ]
@@ -85,8 +85,8 @@ def cells(record):
     recovered = f"{100 * record['recovered'] / record['reconnects']:.1f} %" if record["reconnects"] else "-"
     busy = " \\*" if record["foreign_cores"] > FOREIGN_LIMIT else ""
     counts = [f"{record[name]:,}" for name in ("unnamed", "duplicates", "reordered")]
-    spread = [ms(delay[name]) + busy for name in ("p50", "p95", "p99", "max")]
-    spread.append(ms(record["catch_up_ms"]["p99"]) + busy)
+    times = [*(delay[name] for name in ("p50", "p95", "p99", "max")), record["catch_up_ms"]["p99"]]
+    spread = [*(ms(value) + (busy if value is not None else "") for value in times), absence(record)]
     spent = record["cpu_s"]
     beside = sum(spent.get(name, 0) for name in ("redis", "balancer"))
     cpu = [f"{seconds:.1f}" for seconds in (spent["server"], beside, spent["clients"])]
@@ -121,12 +121,14 @@ def percent(record):
     return f"{int(record['delivered_percent'] * 100) / 100:.2f} %"
 
 
+def absence(record):
+    """The longest time for which a client was not in the room."""
+    return ms(record["absence_ms"]["max"])
+
+
 def back(record):
-    """The time in which all clients were back after a fault; for cuts, the longest absence."""
-    seconds = record.get("all_back_s")
-    if seconds is None:
-        seconds = (record["absence_ms"]["max"] or 0) / 1000
-    return f"{seconds:.1f} s"
+    """The time from the begin of a fault until all clients were back."""
+    return f"{record['all_back_s']:.1f} s" if "all_back_s" in record else "-"
 
 
 def ms(value):
