@@ -21,6 +21,12 @@ use crate::store::{StoreError, StoreFuture};
 /// Pause before a read that failed is repeated, or while the shards are congested.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
+/// After this time without progress, or twice this time, logged events no longer wait for a log that cannot be read.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the ends of logs are compared with what arrived.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// How long events that were read wait for older ones on their way.
+const FENCE_TIME: Duration = Duration::from_secs(1);
 
 impl Bridge {
     fn history(&self) -> Option<Arc<History>> {
@@ -128,20 +134,40 @@ impl Bridge {
                     metrics.room_log_gaps_total.increment();
                     self.deliver_logged(gap_event(log, after, before), None, true);
                 }
-                LogStep::Read { log, after } => {
+                LogStep::Read {
+                    log,
+                    after,
+                    request: number,
+                } => {
                     metrics.room_log_reads_total.increment();
                     let name = log.clone();
                     let request =
                         move |history: &History| history.logs().read(&log, after, None, PAGE);
                     self.read(ctx, request, move |sequencer, page| {
-                        sequencer.page_read(&name, page)
+                        sequencer.page_read(number, &name, page)
                     });
                 }
-                LogStep::ReadTails(logs) => {
+                LogStep::ReadTails {
+                    logs,
+                    request: number,
+                } => {
                     let names = logs.clone();
                     let request = move |history: &History| history.logs().tails(&logs);
                     self.read(ctx, request, move |sequencer, tails| {
-                        sequencer.tails_read(&names, &tails);
+                        sequencer.tails_read(number, &names, &tails);
+                    });
+                }
+                LogStep::CheckTails(logs) => {
+                    let names = logs.clone();
+                    let request = move |history: &History| history.logs().tails(&logs);
+                    self.read(ctx, request, move |sequencer, tails| {
+                        sequencer.tails_checked(&names, &tails);
+                    });
+                }
+                LogStep::Fence(number) => {
+                    self.publisher.publish_fence();
+                    ctx.run_later(FENCE_TIME, move |bridge, ctx| {
+                        bridge.with_sequencer(ctx, |sequencer| sequencer.fenced(Some(number)));
                     });
                 }
                 LogStep::CountDuplicate => metrics.room_log_duplicates_total.increment(),
@@ -175,11 +201,32 @@ impl Bridge {
             }
         };
         let applied = result.into_actor(self).map(|result, bridge, ctx| {
-            apply(&mut bridge.sequencer, result);
-            bridge.take_steps(ctx);
-            bridge.receiver.send_dispatches();
+            bridge.with_sequencer(ctx, |sequencer| apply(sequencer, result));
         });
         ctx.spawn(applied);
+    }
+
+    /// Changes the order outside the loop of events.
+    fn with_sequencer(&mut self, ctx: &mut Context<Self>, change: impl FnOnce(&mut Sequencer)) {
+        change(&mut self.sequencer);
+        self.take_steps(ctx);
+        self.receiver.send_dispatches();
+    }
+
+    /// A message of this node to itself arrived, after everything that was published before.
+    pub(super) fn fence_arrived(&mut self, ctx: &mut Context<Self>) {
+        self.sequencer.fenced(None);
+        self.take_steps(ctx);
+    }
+
+    /// Begins the tasks that keep the order, if rooms have logs.
+    pub(super) fn start_sequencer(&self, ctx: &mut Context<Self>) {
+        ctx.run_interval(PATIENCE, |bridge, ctx| {
+            bridge.with_sequencer(ctx, Sequencer::expire);
+        });
+        ctx.run_interval(CHECK_INTERVAL, |bridge, ctx| {
+            bridge.with_sequencer(ctx, Sequencer::check_tails);
+        });
     }
 
     fn deliver_logged(&mut self, emit: Emit, position: Option<Position>, is_own: bool) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture,
 };
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::dialect::{Dialect, MemberState};
@@ -27,7 +28,7 @@ use crate::broker::messages::{
     Interest, InterestChange, Publish, PublishAnnouncement, PublishQuery, PublishReply, RoomsReady,
 };
 use crate::broker::{Directory, PendingDispatches};
-use crate::bus::link::{Link, LinkEvent, LinkEvents};
+use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
 use crate::model::random::OsRandom;
@@ -68,6 +69,7 @@ pub struct Bridge {
     pub(super) subscriber: Subscriber,
     /// The order of logged events.
     pub(super) sequencer: Sequencer,
+    fence_channel: Option<Channel>,
     /// Limits the logs that are read at the same time.
     pub(super) log_reads: Arc<Semaphore>,
     membership: Membership,
@@ -77,17 +79,19 @@ impl Bridge {
     /// A bridge that takes events of the link from the start of its actor.
     pub fn new(parts: BridgeParts) -> Self {
         let dialects: Arc<[_]> = parts.dialects.into();
+        let publisher = Publisher {
+            directory: Arc::clone(&parts.directory),
+            link: Arc::clone(&parts.link),
+            dialects: Arc::clone(&dialects),
+            health: Arc::clone(&parts.health),
+            message_limit: parts.message_limit,
+            sender: random_number(),
+            sequence: Arc::default(),
+        };
         Self {
-            subscriber: Subscriber::new(Arc::clone(&parts.link), &dialects),
-            publisher: Publisher {
-                directory: Arc::clone(&parts.directory),
-                link: parts.link,
-                dialects: Arc::clone(&dialects),
-                health: Arc::clone(&parts.health),
-                message_limit: parts.message_limit,
-                sender: random_number(),
-                sequence: Arc::default(),
-            },
+            subscriber: Subscriber::new(parts.link, &dialects),
+            fence_channel: publisher.fence_channel(),
+            publisher,
             receiver: Receiver {
                 directory: Arc::clone(&parts.directory),
                 dialects,
@@ -166,11 +170,13 @@ impl Bridge {
             LinkEvent::Deaf => {
                 metrics.bus_deaf_detections_total.increment();
                 self.health.set_bus(BusState::Deaf);
+                self.sequencer.suspend(false);
             }
             LinkEvent::Down { .. } => {
                 metrics.bus_disconnects_total.increment();
                 self.health.set_bus(BusState::Down);
                 self.directory.set_cut_off(true);
+                self.sequencer.suspend(true);
                 let waiting = self.subscriber.rooms.stop_waiting();
                 self.notify_ready(waiting, true);
             }
@@ -195,17 +201,25 @@ impl Bridge {
                 self.follow_channels(&channels, ctx);
                 self.notify_ready(complete, false);
             }
-            LinkEvent::Message { channel, payload } => {
-                let rooms = &self.subscriber.rooms;
-                let received = self
-                    .receiver
-                    .receive(&channel, &payload, rooms, &self.publisher);
-                match received {
-                    Some(ForBridge::Heartbeat(from, state)) => self.on_heartbeat(from, state, ctx),
-                    Some(ForBridge::Logged(logged)) => self.receive_logged(*logged, ctx),
-                    None => {}
-                }
+            LinkEvent::Message { channel, payload } => self.on_message(&channel, &payload, ctx),
+        }
+    }
+
+    fn on_message(&mut self, channel: &Channel, payload: &Bytes, ctx: &mut Context<Self>) {
+        let rooms = &self.subscriber.rooms;
+        let received = self
+            .receiver
+            .receive(channel, payload, rooms, &self.publisher);
+        match received {
+            Some(ForBridge::Heartbeat(from, _))
+                if from == self.directory.node()
+                    && self.fence_channel.as_ref() == Some(channel) =>
+            {
+                self.fence_arrived(ctx);
             }
+            Some(ForBridge::Heartbeat(from, state)) => self.on_heartbeat(from, state, ctx),
+            Some(ForBridge::Logged(logged)) => self.receive_logged(*logged, ctx),
+            None => {}
         }
     }
 }
@@ -218,6 +232,7 @@ impl Actor for Bridge {
         if let Some(events) = self.events.take() {
             ctx.spawn(EventLoop { events });
         }
+        self.start_sequencer(ctx);
         ctx.run_interval(HEARTBEAT_INTERVAL, |bridge, _ctx| {
             bridge.publisher.publish_heartbeat(None, MemberState::Alive);
         });

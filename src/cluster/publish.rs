@@ -10,7 +10,7 @@ use super::messages::Forward;
 use crate::broker::Directory;
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::{ReceiversCounted, ShardAddress};
-use crate::bus::link::{Link, LogAppend, Outgoing, Receivers, Translation};
+use crate::bus::link::{Channel, Link, LogAppend, Outgoing, Receivers, Translation};
 use crate::health::{BusState, Health};
 use crate::history::LogTargets;
 use crate::logging::Burst;
@@ -242,6 +242,20 @@ impl Publisher {
         if !messages.is_empty() {
             self.link.publish(messages);
         }
+    }
+
+    /// Publishes a message for this node alone, which arrives after everything that was published before.
+    pub(super) fn publish_fence(&self) {
+        self.publish_heartbeat(Some(self.directory.node()), MemberState::Alive);
+    }
+
+    /// The channel on which the messages of [`Self::publish_fence`] arrive.
+    pub(super) fn fence_channel(&self) -> Option<Channel> {
+        let message = self.encode_fitting(&Outbound::Heartbeat {
+            to: Some(self.directory.node()),
+            state: MemberState::Alive,
+        });
+        message.into_iter().next().map(|message| message.channel)
     }
 
     /// Publishes a heartbeat for one node. The result is the number of nodes that received it: 0 if that node is gone.
