@@ -50,6 +50,11 @@ impl LogReader<Emit> for TableLogs {
         let tails = self.0.lock().unwrap().tails(logs);
         Box::pin(async { Ok(tails) })
     }
+
+    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
+        let size = self.0.lock().unwrap().size(logs);
+        Box::pin(async move { Ok(size) })
+    }
 }
 
 struct Session;
