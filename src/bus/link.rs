@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::history::{LogReader, LogTargets};
+use crate::history::{LogName, LogReader, LogTargets};
 
 /// The name of a bus channel, a shared string.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -195,6 +195,9 @@ pub enum LinkEvent {
     Echo { after: Duration },
     /// Messages of other members were not received for this long; they are not sent again.
     Missed { during: Duration },
+    /// The bus does not have the last messages that this link has appended to these logs: it lost what it had not
+    /// replicated or saved. Some members may have received them.
+    RolledBack(Vec<LogName>),
     /// Queued messages were dropped: too many bytes, or too old.
     SpoolDropped { messages: u64, bytes: u64 },
 }

@@ -27,6 +27,7 @@ mod probe;
 mod protocol_probe;
 mod publisher;
 mod queue;
+mod recent_appends;
 mod resp;
 mod role;
 mod room_logs;

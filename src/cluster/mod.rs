@@ -11,6 +11,7 @@ pub mod messages;
 pub mod node;
 mod publish;
 mod receive;
+mod rolled_back;
 mod sequencer;
 pub mod start;
 mod subscriber;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::smallvec;
 
 use super::{Member, message};
-use crate::bus::link::{LogAppend, Outgoing};
+use crate::bus::link::{LinkEvent, LogAppend, Outgoing};
 use crate::history::{LogName, LogReader, LogTarget, LogTargets, Stamp};
 use crate::model::random::OsRandom;
 use crate::model::{Namespace, Random, Room};
@@ -78,6 +78,36 @@ pub(in crate::bus) async fn suite(join: impl Fn() -> Member) {
     a_message_for_two_logs_is_in_both(&join, names).await;
     long_logs_are_trimmed(&join, names).await;
     a_message_that_is_sent_twice_is_in_the_log_once(&join, names).await;
+}
+
+/// A server that has lost the last messages of a log, but not the first, is noticed when the link connects again.
+/// `roll_back` receives the key of the last sequence number.
+pub(in crate::bus) async fn messages_that_a_server_has_lost_are_noticed(
+    member: &mut Member,
+    roll_back: impl FnOnce(String),
+) {
+    let names = Names(Sender::new().number);
+    member.up().await;
+    member.subscribe(&["log:rolled"]).await;
+    let mut sender = Sender::new();
+    for room in ["kept", "lost", "lost"] {
+        let targets: LogTargets = smallvec![names.target(0, room, 10)];
+        let message = sender.message("log:rolled", room, &targets);
+        member.link.publish(vec![message]);
+        next(member, 1).await;
+    }
+    roll_back(format!("sender:{:016x}", sender.number));
+    let lost = loop {
+        // Connects again to publish.
+        let message = message("log:other", "x");
+        member.link.publish(vec![message]);
+        match tokio::time::timeout(Duration::from_millis(100), member.events.next()).await {
+            Ok(Some(LinkEvent::RolledBack(logs))) => break logs,
+            Ok(Some(_)) | Err(_) => {}
+            Ok(None) => panic!("the link has ended"),
+        }
+    };
+    assert_eq!(lost, [names.log("lost")]);
 }
 
 /// After the server has lost its data, the same publisher begins another epoch.

@@ -1,7 +1,7 @@
 //! Appends a message to logs and publishes it, as one step of Redis.
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::room_logs::LogKeys;
@@ -69,6 +69,13 @@ impl Appender {
             hash: hash.collect(),
             publishes,
         }
+    }
+
+    /// The command that reads the last sequence number of a sender.
+    pub(super) fn last_sequence(&self, sender: u64) -> Cmd {
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.sender(sender));
+        command
     }
 
     /// Adds the command for a message. The first one of a pipeline contains the script, which Redis then knows. `epoch`

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use super::append::Appender;
 use super::health::LinkHealth;
 use super::losses::Losses;
+use super::recent_appends::RecentAppends;
 use super::settings::RedisSettings;
 use crate::bus::link::{Channel, LinkEventSender, Outgoing};
 use crate::model::Random;
@@ -22,6 +23,8 @@ pub(super) struct Common {
     pub(super) refresh: Option<Arc<Notify>>,
     /// Appends messages to logs.
     pub(super) appender: Arc<Appender>,
+    /// What Redis has appended lately.
+    pub(super) recent: Arc<RecentAppends>,
     /// In a Redis Cluster: takes messages that have been appended to logs and are to be published, in order.
     pub(super) appended: Option<mpsc::UnboundedSender<Outgoing>>,
 }

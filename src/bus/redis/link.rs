@@ -52,6 +52,7 @@ impl RedisLink {
             random,
             refresh: None,
             appender,
+            recent: Arc::default(),
             appended: None,
         };
         let single = |target| {

@@ -20,7 +20,7 @@ use super::health::{Component, MemberId};
 use super::losses::Losses;
 use super::queue::{Batch, PublishQueue};
 use super::sentinel::ServerLocator;
-use crate::bus::link::{LinkDown, LogAppend, Outgoing};
+use crate::bus::link::{LinkDown, LinkEvent, LogAppend, Outgoing};
 use crate::bus::spool::Dropped;
 use crate::model::Epoch;
 
@@ -89,8 +89,31 @@ impl PublishTask {
     async fn connect(&self) -> Result<(Address, MultiplexedConnection), ConnectionError> {
         let settings = &self.common.settings;
         let address = self.target.locate(settings).await?;
-        let connection = settings.connect(&address).await?;
+        let connection = self.open(&address).await?;
         Ok((address, connection))
+    }
+
+    /// A new connection. The server may have been replaced or restarted: reports logs that it has only in part.
+    async fn open(&self, address: &Address) -> Result<MultiplexedConnection, ConnectionError> {
+        let Common {
+            settings,
+            appender,
+            recent,
+            events,
+            ..
+        } = &self.common;
+        let mut connection = settings.connect(address).await?;
+        if let Some(sender) = recent.sender() {
+            // Fails on the servers of a Redis Cluster that do not have the logs.
+            let last = appender.last_sequence(sender);
+            if let Ok(last) = last.query_async(&mut connection).await {
+                let lost = recent.take_lost(last);
+                if !lost.is_empty() {
+                    let _consumer_gone = events.push(LinkEvent::RolledBack(lost));
+                }
+            }
+        }
+        Ok(connection)
     }
 
     /// Publishes until the queue is closed and empty.
@@ -151,7 +174,7 @@ impl PublishTask {
     ) -> Result<(), ConnectionError> {
         let settings = &self.common.settings;
         match settings.verify(connection, address).await {
-            Err(ConnectionError::Redis(_)) => *connection = settings.connect(address).await?,
+            Err(ConnectionError::Redis(_)) => *connection = self.open(address).await?,
             verified => verified?,
         }
         Ok(())
@@ -186,7 +209,7 @@ impl PublishTask {
         if let Ok(outcomes) = self.publish(connection, batch).await {
             return Ok(outcomes);
         }
-        *connection = self.common.settings.connect(address).await?;
+        *connection = self.open(address).await?;
         Ok(self.publish(connection, batch).await?)
     }
 
@@ -233,6 +256,7 @@ impl PublishTask {
                 continue;
             }
             if let (Ok(response), Some(log)) = (&outcome, &queued.message.log) {
+                self.common.recent.acknowledge(log);
                 self.publish_appended(&queued.message, log, response);
             }
             let outcome = outcome.map(receivers).map_err(|error| {

@@ -16,7 +16,9 @@ use tokio::time::sleep;
 use super::{RedisLink, RedisSettings, RedisStore};
 use crate::bus::link::{LinkDown, LinkEvent, Outgoing};
 use crate::bus::link_tests::proxy::Proxy;
-use crate::bus::link_tests::room_logs::lost_logs_begin_another_epoch;
+use crate::bus::link_tests::room_logs::{
+    lost_logs_begin_another_epoch, messages_that_a_server_has_lost_are_noticed,
+};
 use crate::bus::link_tests::server::RedisServer;
 use crate::bus::link_tests::{Member, TIMEOUT, channels, message, suite};
 use crate::model::random::OsRandom;
@@ -77,6 +79,22 @@ async fn logs_begin_another_epoch_when_redis_has_lost_its_data() {
     lost_logs_begin_another_epoch(&mut member, || {
         server.stop();
         server.run();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_that_redis_has_acknowledged_and_lost_are_reported_by_their_logs() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut settings = settings(&server);
+    settings.channel_prefix = "roomwire:0".to_owned();
+    messages_that_a_server_has_lost_are_noticed(&mut join(settings), |sender| {
+        let key = format!("{{roomwire:0:log}}:{sender}");
+        let () = server.query(&["SET", &key, "1"]);
+        let killed: u64 = server.query(&["CLIENT", "KILL", "TYPE", "normal"]);
+        assert!(killed > 0);
     })
     .await;
 }

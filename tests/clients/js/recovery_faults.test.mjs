@@ -10,7 +10,7 @@ import { Line } from "../lib/line.mjs";
 import { Redis } from "../lib/processes.mjs";
 import { command } from "../lib/resp.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
-import { emit, lose, Member, members, ROOM, Stream, STREAMS } from "../lib/stream.mjs";
+import { emit, lose, Member, members, numbers, ROOM, Stream, STREAMS } from "../lib/stream.mjs";
 import { until } from "../lib/wait.mjs";
 
 const TWO = ROUTES["through a balancer"];
@@ -72,6 +72,48 @@ describe("recovery: Redis is killed", WATCHDOG, () => {
       assert.equal(new Set(member.numbers).size, member.numbers.length, "nothing twice");
       // What was emitted while Redis was away arrived as well.
       assert.equal(member.numbers.length, sent);
+    }
+  });
+});
+
+describe("recovery: Redis returns to an older state", WATCHDOG, () => {
+  const two = cluster(TWO, STREAMS);
+
+  test("the loss of what it had acknowledged is named to members, and to those that recover later", async (t) => {
+    const line = await Line.start(two.nodes[1].port);
+    t.after(() => line.stop());
+    const stay = (await Promise.all(two.nodes.map(({ url }) => members(t, url, TRAVELS)))).flat();
+    const away = await members(t, line.url, TRAVELS, { reconnection: false });
+    const kept = Stream.start(t, [two.nodes[0]]);
+    await kept.advance(30);
+    const saved = await kept.stop();
+    for (const member of [...stay, ...away]) await member.complete(saved);
+    await lose(away, () => line.cut());
+    await command(two.redis.port, "SAVE");
+    const stream = Stream.start(t, [two.nodes[0]], 4, saved);
+    await stream.advance(30);
+    const lost = stream.sent;
+    await until("the events", () => stay.every((member) => member.numbers.length >= lost));
+    await two.redis.kill();
+    await stream.advance(10);
+    await two.redis.restart();
+    await stream.advance(30);
+    for (const { socket } of away) socket.connect();
+    for (const member of away) await member.recovered(1);
+    await stream.advance(10);
+    const sent = await stream.stop();
+    for (const member of [...stay, ...away]) {
+      await until("the last event", () => member.numbers.at(-1) === sent);
+      assert.deepEqual(member.gaps, [{ room: ROOM, after: null, before: null }]);
+      assert.equal(member.inOrder().length, 1);
+    }
+    for (const member of stay) assert.deepEqual(member.numbers, numbers(sent));
+    for (const member of away) {
+      const missing = numbers(sent).filter((number) => !member.numbers.includes(number));
+      assert.equal(member.numbers.length + missing.length, sent);
+      // All that was acknowledged since, and nothing else, is missing.
+      assert.deepEqual([missing[0], missing.at(-1) - missing[0]], [saved + 1, missing.length - 1]);
+      assert.ok(missing.length >= lost - saved, `${missing}`);
     }
   });
 });
