@@ -20,6 +20,7 @@ pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+pub mod msgpack;
 pub mod notices;
 pub mod outbox;
 pub mod presence;

@@ -59,7 +59,7 @@ impl Receiver {
     ) -> Option<ForBridge> {
         // None if the node has just unsubscribed.
         let dialect = self.dialects.iter().find(|dialect| dialect.owns(channel))?;
-        let inbound = dialect.decode(message);
+        let inbound = dialect.decode(channel, message);
         if let Ok(Inbound::Heartbeat { from, state }) = inbound {
             return Some(ForBridge::Heartbeat(from, state));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context, Recipient};
 
 use super::dialect::Dialect;
+use super::dialect::emitter::EmitterDialect;
 use super::dialect::native::NativeDialect;
 use super::dialect::python::PythonDialect;
 use super::messages::{Forward, Leave, RouterAddresses};
@@ -57,7 +58,11 @@ pub type ComposeDialects = fn(&BusConfig, NodeId) -> Vec<Arc<dyn Dialect>>;
 
 /// The dialects of a node, with the native one first.
 pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
-    let configured = [NativeDialect::configured, PythonDialect::configured];
+    let configured = [
+        NativeDialect::configured,
+        PythonDialect::configured,
+        EmitterDialect::configured,
+    ];
     configured
         .iter()
         .filter_map(|configured| configured(config, node))

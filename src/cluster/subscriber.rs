@@ -138,7 +138,7 @@ impl Subscriber {
             return;
         }
         let dialects = self.dialects.iter().filter(|(_, s)| s.per_namespace);
-        let channels = dialects.filter_map(|(dialect, _)| dialect.namespace_channel(namespace));
+        let channels = dialects.flat_map(|(dialect, _)| dialect.namespace_channels(namespace));
         match presence {
             SocketPresence::Connected => total.subscribe.extend(channels),
             SocketPresence::Disconnected => total.unsubscribe.extend(channels),

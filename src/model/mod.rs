@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod message;
 pub mod network;
 pub mod payload;
+pub mod placeholder;
 pub mod position;
 pub mod query;
 pub mod random;

@@ -15,7 +15,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("health", &[]),
     ("clock", &[]),
-    ("protocol", &["model"]),
+    ("msgpack", &["model"]),
+    ("protocol", &["model", "msgpack"]),
     ("outbox", &["protocol", "model"]),
     ("token", &[]),
     // Certificates and keys are part of what `roomwire check` checks.
@@ -84,8 +85,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cluster",
         &[
-            "bus", "broker", "history", "store", "model", "health", "metrics", "config", "tls",
-            "logging",
+            "bus", "broker", "history", "store", "model", "msgpack", "health", "metrics", "config",
+            "tls", "logging",
         ],
     ),
     (

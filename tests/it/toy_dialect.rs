@@ -59,15 +59,15 @@ impl Dialect for ToyDialect {
         Some(Channel::from(format!("toy/{namespace}/{room}")))
     }
 
-    fn namespace_channel(&self, namespace: &Namespace) -> Option<Channel> {
-        Some(Channel::from(format!("toy/{namespace}")))
+    fn namespace_channels(&self, namespace: &Namespace) -> Vec<Channel> {
+        vec![Channel::from(format!("toy/{namespace}"))]
     }
 
     fn owns(&self, channel: &Channel) -> bool {
         channel.as_str() == "toy" || channel.as_str().starts_with("toy/")
     }
 
-    fn decode(&self, message: &Bytes) -> Result<Inbound, DecodeError> {
+    fn decode(&self, _channel: &Channel, message: &Bytes) -> Result<Inbound, DecodeError> {
         let text = String::from_utf8_lossy(message).into_owned();
         let parts = if text.starts_with("ask") { 4 } else { 3 };
         let parts: Vec<&str> = text.splitn(parts, ' ').collect();

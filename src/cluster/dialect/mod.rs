@@ -4,6 +4,7 @@
 //! first dialect of a node, `native`, connects the nodes of a cluster; the others connect programs that are not
 //! Roomwire nodes. A new dialect is a folder here and a line in [`crate::cluster::start::dialects`].
 
+pub mod emitter;
 pub mod native;
 pub mod python;
 
@@ -30,19 +31,19 @@ pub trait Dialect: Send + Sync {
         None
     }
 
-    /// The channel of a namespace.
-    fn namespace_channel(&self, _namespace: &Namespace) -> Option<Channel> {
-        None
+    /// The channels of a namespace.
+    fn namespace_channels(&self, _namespace: &Namespace) -> Vec<Channel> {
+        Vec::new()
     }
 
     /// Whether messages on `channel` are of this dialect. The first dialect that owns a channel decodes its messages.
     fn owns(&self, channel: &Channel) -> bool;
 
-    /// Decodes a message.
+    /// Decodes a message of a channel that the dialect owns.
     ///
     /// # Errors
     /// The message is malformed, or of an unknown kind or version.
-    fn decode(&self, message: &Bytes) -> Result<Inbound, DecodeError>;
+    fn decode(&self, channel: &Channel, message: &Bytes) -> Result<Inbound, DecodeError>;
 
     /// Decodes a command that this node encoded, so that a queued message is held once for all dialects. The first
     /// dialect of a node must implement it.
@@ -66,7 +67,7 @@ pub struct Subscriptions {
     pub per_room: bool,
     /// [`Dialect::room_channel`] of the id of each socket while it is connected.
     pub per_socket: bool,
-    /// [`Dialect::namespace_channel`] while the node has sockets in the namespace.
+    /// [`Dialect::namespace_channels`] while the node has sockets in the namespace.
     pub per_namespace: bool,
 }
 

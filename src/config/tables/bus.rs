@@ -41,6 +41,11 @@ table! {
         python_channel: String = "socketio", text("name", values::channel_name);
         /// Whether this node also subscribes to their channels per room. `auto` = on with `app.kind = "open_webui"`.
         python_room_channels: bool = "auto", switch().or_auto();
+        /// Whether messages of `@socket.io/redis-emitter` and its ports to other languages are accepted. Not together with
+        /// Socket.IO servers in Node that use the same key.
+        emitters: bool = false, flag();
+        /// Key of the emitters (their `key` option).
+        emitter_key: String = "socket.io", text("name", values::channel_name);
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
         /// Bytes of messages that are kept while Redis is unavailable. Volatile messages are never kept.

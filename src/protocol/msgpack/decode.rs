@@ -6,10 +6,11 @@ use bytes::Bytes;
 use rmp::Marker;
 use thiserror::Error;
 
-use super::to_json::{Reader, ValueError};
 use crate::model::Attachments;
+use crate::model::placeholder::{Judged, judge};
+use crate::msgpack::{Reader, ValueError};
+use crate::protocol::socket_io::Packet;
 use crate::protocol::socket_io::packet::{self, AckId, PacketKind, ParseError};
-use crate::protocol::socket_io::{Judged, Packet, judge};
 
 /// Why a message is not a packet. Each closes the connection (docs/protocol.md#27-msgpack-parser).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -113,36 +114,15 @@ fn read_id(reader: &mut Reader<'_>) -> Result<Option<AckId>, DecodeError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use proptest::prelude::{Just, Strategy, any, prop_oneof};
+mod tests {
+    use proptest::prelude::any;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::model::{Message, Payload};
+    use crate::msgpack::arbitrary;
     use crate::protocol::msgpack::write_messages;
     use crate::protocol::server_packet::{MessageWriter, Positions, ServerPacket};
-
-    /// Any JSON value without numbers that two encodings print differently.
-    pub(in crate::protocol::msgpack) fn any_json() -> impl Strategy<Value = Value> {
-        let scalar = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            any::<u64>().prop_map(Value::from),
-            any::<f32>()
-                .prop_filter("finite", |number| number.is_finite())
-                .prop_map(|number| Value::from(f64::from(number))),
-            any::<String>().prop_map(Value::from),
-        ];
-        scalar.prop_recursive(6, 64, 20, |inner| {
-            let names = any::<String>();
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..20).prop_map(Value::from),
-                proptest::collection::vec((names, inner), 0..20)
-                    .prop_map(|entries| Value::Object(entries.into_iter().collect())),
-            ]
-        })
-    }
 
     fn bytes(hex: &str) -> Bytes {
         let digits = hex.as_bytes().chunks(2);
@@ -246,7 +226,7 @@ pub(super) mod tests {
     proptest::proptest! {
         #[test]
         fn packets_survive_the_way_through_msgpack(
-            arguments in proptest::collection::vec(any_json(), 0..4),
+            arguments in proptest::collection::vec(arbitrary::json(), 0..4),
             id in any::<Option<u32>>(),
         ) {
             let mut data = vec![json!("name")];

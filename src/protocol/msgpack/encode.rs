@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use rmp::encode::{write_array_len, write_map_len, write_nil, write_uint};
 
-use super::from_json::{string, write_value, written};
 use crate::model::{Payload, Position};
+use crate::msgpack::{string, write_value, written};
 use crate::protocol::server_packet::{MessageWriter, Positions, ServerPacket};
 use crate::protocol::socket_io::encode;
 

@@ -5,8 +5,6 @@
 
 mod decode;
 mod encode;
-mod from_json;
-mod to_json;
 
 pub use decode::{DecodeError, decode};
 pub use encode::write_messages;

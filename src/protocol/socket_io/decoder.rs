@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::model::Payload;
+use crate::model::placeholder::{self, Judged};
 
 use super::packet::{self, AckId, PacketKind, ParseError, Parsed};
-use super::placeholder::{self, Judged};
 
 /// A whole packet. Without attachments it borrows from the text it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,9 +3,7 @@
 pub mod decoder;
 pub mod encode;
 pub mod packet;
-mod placeholder;
 pub mod state;
 
 pub use decoder::{DecodeError, Decoder, Packet};
 pub use packet::{AckId, PacketKind, ParseError, Parsed, parse};
-pub(super) use placeholder::{Judged, judge};

@@ -66,7 +66,7 @@ impl Dialect for NativeDialect {
         self.channels.contains(channel.as_str())
     }
 
-    fn decode(&self, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
+    fn decode(&self, _channel: &Channel, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
         let is_own = sender_of(message) == Ok(self.node);
         if let Some(stamp) = stamp_of(message)? {
             return self.decode_logged(message, stamp, is_own);

@@ -66,7 +66,7 @@ impl Dialect for PythonDialect {
         self.channels.contains(channel.as_str())
     }
 
-    fn decode(&self, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
+    fn decode(&self, _channel: &Channel, message: &Bytes) -> Result<Inbound, dialect::DecodeError> {
         Ok(match self.codec.decode(message)? {
             Decoded::Command(command) => Inbound::Command(command),
             Decoded::AckReply(reply) => Inbound::Reply(reply),

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::node;
+use crate::bus::link::Channel;
 use crate::cluster::dialect::native::*;
 use crate::cluster::dialect::{Inbound, LoggedEmit};
 use crate::config::Config;
@@ -49,7 +50,9 @@ fn emits_with_a_position_are_decoded_by_every_node_and_by_the_one_that_published
             stamp: stamp(),
             is_own,
         };
-        let decoded = dialect.decode(&message(sender)).unwrap();
+        let decoded = dialect
+            .decode(&Channel::from("x"), &message(sender))
+            .unwrap();
         assert_eq!(decoded, Inbound::Logged(logged));
     }
     let (_, older) = NativeMessage::decode(&message("nod2")).unwrap();
@@ -57,7 +60,7 @@ fn emits_with_a_position_are_decoded_by_every_node_and_by_the_one_that_published
     assert_eq!(older, expected, "a node without logs");
     let plain = encode_command(node("own1"), &Command::Emit(emit())).unwrap();
     let own = Inbound::Own { gather: None };
-    assert_eq!(dialect.decode(&plain).unwrap(), own);
+    assert_eq!(dialect.decode(&Channel::from("x"), &plain).unwrap(), own);
 }
 
 #[test]
@@ -66,6 +69,8 @@ fn a_malformed_position_is_unreadable() {
     let mut message = BytesMut::from(&message("nod2")[..]);
     let at = message.len() - 24;
     message[at] = b'-';
-    let error = dialect.decode(&message.freeze()).unwrap_err();
+    let error = dialect
+        .decode(&Channel::from("x"), &message.freeze())
+        .unwrap_err();
     assert_eq!(error.reason, BusDrop::Unreadable);
 }

@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 
-use crate::model::elements::token_length;
+use super::elements::token_length;
 
 /// The result of checking the placeholders of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::protocol) enum Judged {
+pub enum Judged {
     /// Every placeholder names an attachment.
     InRange,
     /// Every placeholder names an attachment, some with a number such as `0.0` or `1e0`, which is an integer in
@@ -48,7 +48,7 @@ impl<'a> Object<'a> {
 /// Checks whether each `{"_placeholder":true,"num":n}` in valid `json` has an integer `n` below `attachments`.
 ///
 /// Repeated numbers and attachments without a placeholder are allowed.
-pub(in crate::protocol) fn judge(json: &str, attachments: usize) -> Judged {
+pub fn judge(json: &str, attachments: usize) -> Judged {
     let mut objects: Vec<Object<'_>> = Vec::new();
     // Literals to replace, ordered by the ends of their objects.
     let mut respelled: Vec<(&str, usize)> = Vec::new();

@@ -37,9 +37,11 @@ pub enum ValueError {
 }
 
 /// Reads msgpack from a message.
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     message: &'a Bytes,
     rest: &'a [u8],
+    /// Whether text that is not UTF-8 is binary.
+    is_lenient: bool,
 }
 
 /// A container that has not ended.
@@ -59,25 +61,37 @@ struct JsonWriter<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(message: &'a Bytes) -> Self {
+    /// A reader at the start of the message.
+    pub fn new(message: &'a Bytes) -> Self {
         Self {
             message,
             rest: message,
+            is_lenient: false,
+        }
+    }
+
+    /// A reader of what encoders of the first msgpack write, which has no binary values: those are text that is not UTF-8.
+    pub fn lenient(message: &'a Bytes) -> Self {
+        let is_lenient = true;
+        Self {
+            is_lenient,
+            ..Self::new(message)
         }
     }
 
     /// Whether nothing follows.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(super) fn marker(&mut self) -> Result<Marker, ValueError> {
+    /// Takes the first byte of a value.
+    pub fn marker(&mut self) -> Result<Marker, ValueError> {
         let [first] = self.take()?;
         Ok(Marker::from_u8(first))
     }
 
     /// The number of entries, if the value is a map.
-    pub(super) fn map_length(&mut self, marker: Marker) -> Result<Option<u32>, ValueError> {
+    pub fn map_length(&mut self, marker: Marker) -> Result<Option<u32>, ValueError> {
         let length = match marker {
             Marker::FixMap(length) => u32::from(length),
             Marker::Map16 => u32::from(u16::from_be_bytes(self.take()?)),
@@ -89,7 +103,8 @@ impl<'a> Reader<'a> {
         Ok(Some(length))
     }
 
-    fn array_length(&mut self, marker: Marker) -> Result<Option<u32>, ValueError> {
+    /// The number of elements, if the value is an array.
+    pub fn array_length(&mut self, marker: Marker) -> Result<Option<u32>, ValueError> {
         let length = match marker {
             Marker::FixArray(length) => u32::from(length),
             Marker::Array16 => u32::from(u16::from_be_bytes(self.take()?)),
@@ -108,7 +123,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The value, if it is text.
-    pub(super) fn text(&mut self, marker: Marker) -> Result<Option<&'a str>, ValueError> {
+    pub fn text(&mut self, marker: Marker) -> Result<Option<&'a str>, ValueError> {
+        let Some(bytes) = self.text_bytes(marker)? else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(bytes);
+        text.map(Some).map_err(|_| ValueError::NotUtf8)
+    }
+
+    fn text_bytes(&mut self, marker: Marker) -> Result<Option<&'a [u8]>, ValueError> {
         let length = match marker {
             Marker::FixStr(length) => usize::from(length),
             Marker::Str8 => usize::from(u8::from_be_bytes(self.take()?)),
@@ -116,12 +139,11 @@ impl<'a> Reader<'a> {
             Marker::Str32 => u32::from_be_bytes(self.take()?) as usize,
             _ => return Ok(None),
         };
-        let text = std::str::from_utf8(self.bytes(length)?);
-        text.map(Some).map_err(|_| ValueError::NotUtf8)
+        self.bytes(length).map(Some)
     }
 
     /// The value, if it is an integer.
-    pub(super) fn integer(&mut self, marker: Marker) -> Result<Option<i128>, ValueError> {
+    pub fn integer(&mut self, marker: Marker) -> Result<Option<i128>, ValueError> {
         Ok(Some(match marker {
             Marker::FixPos(value) => value.into(),
             Marker::FixNeg(value) => value.into(),
@@ -141,7 +163,7 @@ impl<'a> Reader<'a> {
     /// `attachments`. Empty if it is `undefined`.
     ///
     /// Not recursive, so depth costs no stack.
-    pub(super) fn json(
+    pub fn json(
         &mut self,
         attachments: &mut Attachments,
         limit: usize,
@@ -224,8 +246,12 @@ impl<'a> Reader<'a> {
         container: Option<&UnfinishedContainer>,
         out: &mut JsonWriter<'_>,
     ) -> Result<(), ValueError> {
-        if let Some(text) = self.text(marker)? {
-            write_json(text, &mut out.json);
+        if let Some(bytes) = self.text_bytes(marker)? {
+            match std::str::from_utf8(bytes) {
+                Ok(text) => write_json(text, &mut out.json),
+                Err(_) if self.is_lenient => self.attach(bytes, out)?,
+                Err(_) => return Err(ValueError::NotUtf8),
+            }
             return Ok(());
         }
         if let Some(integer) = self.integer(marker)? {
@@ -257,10 +283,14 @@ impl<'a> Reader<'a> {
     }
 
     fn binary(&mut self, length: usize, out: &mut JsonWriter<'_>) -> Result<(), ValueError> {
+        let content = self.bytes(length)?;
+        self.attach(content, out)
+    }
+
+    fn attach(&self, content: &'a [u8], out: &mut JsonWriter<'_>) -> Result<(), ValueError> {
         if out.attachments.len() == MAX_ATTACHMENTS {
             return Err(ValueError::TooManyAttachments);
         }
-        let content = self.bytes(length)?;
         let number = out.attachments.len();
         out.attachments.push(self.message.slice_ref(content));
         // Writing to a `Vec` cannot fail.
@@ -329,7 +359,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the extension of one byte that follows is `undefined`.
-    pub(super) fn take_undefined(&mut self) -> Result<bool, ValueError> {
+    pub fn take_undefined(&mut self) -> Result<bool, ValueError> {
         let extension: [u8; 2] = self.take()?;
         Ok(extension[0] == 0)
     }
@@ -380,7 +410,7 @@ fn write_date(nanoseconds: i128, json: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::msgpack::from_json::write_value;
+    use crate::msgpack::write_value;
 
     fn converted(bytes: &[u8]) -> Result<(String, Vec<Bytes>), ValueError> {
         let message = Bytes::copy_from_slice(bytes);
@@ -459,6 +489,15 @@ mod tests {
     }
 
     #[test]
+    fn old_encoders_write_binary_as_text() {
+        let message = Bytes::from_static(&[0x92, 0xa1, b'a', 0xa2, 0xff, 0]);
+        let mut attachments = Attachments::new();
+        let json = Reader::lenient(&message).json(&mut attachments, 1_000);
+        assert_eq!(json.unwrap(), br#"["a",{"_placeholder":true,"num":0}]"#);
+        assert_eq!(attachments[..], [Bytes::from_static(&[0xff, 0])]);
+    }
+
+    #[test]
     fn what_is_not_msgpack_or_has_no_json_is_rejected() {
         use ValueError::*;
         for (bytes, expected) in [
@@ -489,7 +528,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn json_survives_the_way_to_msgpack_and_back(value in crate::protocol::msgpack::decode::tests::any_json()) {
+        fn json_survives_the_way_to_msgpack_and_back(value in crate::msgpack::arbitrary::json()) {
             let json = value.to_string();
             let mut bytes = Vec::new();
             write_value(&json, &[], &mut bytes);

@@ -42,7 +42,7 @@ enum KeyRole {
 /// JSON is unspecified.
 ///
 /// One pass without recursion, so depth costs no stack.
-pub(super) fn write_value(json: &str, attachments: &[Bytes], out: &mut Vec<u8>) {
+pub fn write_value(json: &str, attachments: &[Bytes], out: &mut Vec<u8>) {
     let mut open: Vec<OpenContainer> = Vec::new();
     let mut rest = json;
     while let Some(byte) = rest.bytes().next() {
@@ -160,7 +160,8 @@ fn number(token: &str, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn string(text: &str, out: &mut Vec<u8>) {
+/// Appends text.
+pub fn string(text: &str, out: &mut Vec<u8>) {
     written(write_str(out, text));
 }
 
@@ -204,7 +205,7 @@ fn replace_lone_surrogates(inner: &str) -> String {
 }
 
 /// Writing to a `Vec` cannot fail.
-pub(super) fn written<T, E>(result: Result<T, E>) {
+pub fn written<T, E>(result: Result<T, E>) {
     drop(result);
 }
 
