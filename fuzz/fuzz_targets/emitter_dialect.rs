@@ -1,0 +1,40 @@
+//! What arrives on the channels of emitters is decoded or rejected; the namespace is that of the channel.
+//!
+//! The first byte selects the channel.
+
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use roomwire::bus::link::Channel;
+use roomwire::cluster::dialect::Inbound;
+use roomwire::cluster::dialect::emitter::EmitterDialect;
+use roomwire::config::{BusConfig, Config};
+use roomwire::model::NodeId;
+
+const CHANNELS: [&str; 4] = [
+    "socket.io#/#",
+    "socket.io#/a#room#",
+    "socket.io#emitter",
+    "socket.io-request#/a#",
+];
+
+fuzz_target!(|input: &[u8]| {
+    let [first, message @ ..] = input else {
+        return;
+    };
+    let config = BusConfig {
+        emitters: true,
+        message_limit: 100_000,
+        ..Config::default().bus
+    };
+    let node = NodeId::parse("abcd").expect("four letters");
+    let dialect = EmitterDialect::configured(&config, node).expect("it is on");
+    let channel = CHANNELS[usize::from(*first) % CHANNELS.len()];
+    let decoded = dialect.decode(&Channel::from(channel), &Bytes::copy_from_slice(message));
+    if let Ok(Inbound::Command(command)) = decoded
+        && channel.contains("/a#")
+    {
+        assert_eq!(command.namespace().as_str(), "/a");
+    }
+});
