@@ -195,9 +195,9 @@ pub enum LinkEvent {
     Echo { after: Duration },
     /// Messages of other members were not received for this long; they are not sent again.
     Missed { during: Duration },
-    /// The bus does not have the last messages that this link has appended to these logs: it lost what it had not
-    /// replicated or saved. Some members may have received them.
-    RolledBack(Vec<LogName>),
+    /// Messages of this link are not in these logs: they were dropped from the queue, or the bus has appended them and
+    /// lost them again, because they were not replicated or saved yet. Some members may have received the latter.
+    EventsLost(Vec<LogName>),
     /// Queued messages were dropped: too many bytes, or too old.
     SpoolDropped { messages: u64, bytes: u64 },
 }

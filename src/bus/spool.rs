@@ -3,12 +3,16 @@
 //! Pure: the current time is passed in. Dropped messages are counted, so that the link can log them once per burst. The
 //! oldest messages are dropped first, so the remaining ones are a contiguous suffix of what was published.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::link::Outgoing;
+use crate::history::LogName;
+
+/// Number of logs that are remembered because messages of them were dropped.
+const REMEMBERED_LOGS: usize = 16 * 1024;
 
 /// Limits of the queue while the link is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,7 @@ pub struct Spool<T> {
     entries: VecDeque<Entry<T>>,
     bytes: usize,
     dropped: Dropped,
+    dropped_logs: HashSet<LogName>,
 }
 
 #[derive(Debug)]
@@ -56,6 +61,7 @@ impl<T> Default for Spool<T> {
             entries: VecDeque::new(),
             bytes: 0,
             dropped: Dropped::default(),
+            dropped_logs: HashSet::new(),
         }
     }
 }
@@ -152,6 +158,11 @@ impl<T: AsRef<Outgoing>> Spool<T> {
         (dropped.messages > 0).then_some(dropped)
     }
 
+    /// Returns the logs of which messages were dropped since the last call.
+    pub fn take_dropped_logs(&mut self) -> Vec<LogName> {
+        self.dropped_logs.drain().collect()
+    }
+
     /// The time at which the oldest message reaches `age`.
     pub fn expiry(&self, age: Duration) -> Option<Instant> {
         self.entries.front().map(|oldest| oldest.since + age)
@@ -186,6 +197,12 @@ impl<T: AsRef<Outgoing>> Spool<T> {
     fn count_dropped(&mut self, entry: &Entry<T>) {
         self.bytes -= entry.cost;
         self.dropped.bytes += entry.cost as u64;
+        if let Some(log) = &entry.item.as_ref().log
+            && self.dropped_logs.len() < REMEMBERED_LOGS
+        {
+            let names = log.targets.iter().map(|target| target.name.clone());
+            self.dropped_logs.extend(names);
+        }
     }
 }
 
@@ -209,8 +226,14 @@ impl AsRef<Self> for Outgoing {
 mod tests {
     use bytes::Bytes;
 
+    use std::sync::Arc;
+
+    use smallvec::smallvec;
+
     use super::*;
-    use crate::bus::link::Channel;
+    use crate::bus::link::{Channel, LogAppend};
+    use crate::history::LogTarget;
+    use crate::model::{Namespace, Room};
 
     fn message(number: u8) -> Outgoing {
         Outgoing {
@@ -242,6 +265,34 @@ mod tests {
         assert_eq!(spool.take_dropped(), None);
         assert_eq!(numbers(spool.take(usize::MAX)), [2, 3, 4]);
         assert_eq!(spool.bytes(), 0);
+    }
+
+    #[test]
+    fn logs_of_dropped_messages_are_remembered_once() {
+        let now = Instant::now();
+        let log = |room: &str| LogName::of_room(Namespace::main(), Room::from(room));
+        let logged = |number: u8, room: &str| Outgoing {
+            log: Some(Arc::new(LogAppend {
+                targets: smallvec![LogTarget {
+                    index: 0,
+                    name: log(room),
+                    length: 10,
+                    age: Duration::from_secs(1),
+                }],
+                channels: Vec::new(),
+                sender: 1,
+                sequence: number.into(),
+            })),
+            ..message(number)
+        };
+        let mut spool = Spool::default();
+        for (number, room) in (0..).zip(["a", "b", "a", "kept", "b"]) {
+            spool.push(logged(number, room), 200, now);
+        }
+        let mut logs = spool.take_dropped_logs();
+        logs.sort_by_key(LogName::key);
+        assert_eq!(logs, [log("a"), log("b")]);
+        assert_eq!(spool.take_dropped_logs(), []);
     }
 
     #[test]

@@ -6,12 +6,12 @@
 mod catch_up;
 pub mod dialect;
 mod log_sizes;
+mod lost_events;
 mod membership;
 pub mod messages;
 pub mod node;
 mod publish;
 mod receive;
-mod rolled_back;
 mod sequencer;
 pub mod start;
 mod subscriber;

@@ -191,7 +191,7 @@ impl Bridge {
                 let limit = self.publisher.message_limit;
                 self.receiver.report_skipped(bytes, limit);
             }
-            LinkEvent::RolledBack(logs) => self.report_rolled_back(logs),
+            LinkEvent::EventsLost(logs) => self.report_lost_events(logs),
             LinkEvent::SpoolDropped { messages, .. } => {
                 metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)
             }

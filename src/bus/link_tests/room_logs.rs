@@ -102,7 +102,7 @@ pub(in crate::bus) async fn messages_that_a_server_has_lost_are_noticed(
         let message = message("log:other", "x");
         member.link.publish(vec![message]);
         match tokio::time::timeout(Duration::from_millis(100), member.events.next()).await {
-            Ok(Some(LinkEvent::RolledBack(logs))) => break logs,
+            Ok(Some(LinkEvent::EventsLost(logs))) => break logs,
             Ok(Some(_)) | Err(_) => {}
             Ok(None) => panic!("the link has ended"),
         }

@@ -20,8 +20,9 @@ use super::health::{Component, MemberId};
 use super::losses::Losses;
 use super::queue::{Batch, PublishQueue};
 use super::sentinel::ServerLocator;
-use crate::bus::link::{LinkDown, LinkEvent, LogAppend, Outgoing};
+use crate::bus::link::{LinkDown, LinkEvent, LinkEventSender, LogAppend, Outgoing};
 use crate::bus::spool::Dropped;
+use crate::history::LogName;
 use crate::model::Epoch;
 
 /// Size limit of a pipeline in bytes, which holds copies of its messages.
@@ -53,6 +54,7 @@ impl PublishTask {
                     self.verified = Instant::now();
                     self.queue.connected();
                     self.report_dropped();
+                    report_lost(&self.common.events, self.queue.take_dropped_logs());
                     self.losses.flush();
                     self.common.health.mark_up(Component::Publisher(self.id));
                     match self.serve(&address, connection).await {
@@ -107,10 +109,7 @@ impl PublishTask {
             // Fails on the servers of a Redis Cluster that do not have the logs.
             let last = appender.last_sequence(sender);
             if let Ok(last) = last.query_async(&mut connection).await {
-                let lost = recent.take_lost(last);
-                if !lost.is_empty() {
-                    let _consumer_gone = events.push(LinkEvent::RolledBack(lost));
-                }
+                report_lost(events, recent.take_lost(last));
             }
         }
         Ok(connection)
@@ -158,6 +157,7 @@ impl PublishTask {
             };
             drop(in_flight);
             self.report_dropped();
+            report_lost(&self.common.events, queue.take_dropped_logs());
             if redirected {
                 self.refresh_slots().await;
             } else {
@@ -302,6 +302,13 @@ impl PublishTask {
             self.losses
                 .add(dropped, "the queue is full or the messages are too old");
         }
+    }
+}
+
+/// Reports logs that lack messages.
+fn report_lost(events: &LinkEventSender, logs: Vec<LogName>) {
+    if !logs.is_empty() {
+        let _consumer_gone = events.push(LinkEvent::EventsLost(logs));
     }
 }
 

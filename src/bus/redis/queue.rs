@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::bus::link::{LinkDown, Outgoing};
 use crate::bus::spool::{Dropped, Spool, SpoolLimits};
+use crate::history::LogName;
 
 /// A message and, where requested, the sender for its number of receivers.
 #[derive(Debug)]
@@ -138,6 +139,15 @@ impl PublishQueue {
 
     pub(super) fn take_dropped(&self) -> Option<Dropped> {
         self.state().queued.take_dropped()
+    }
+
+    /// The logs of dropped messages, once nothing is queued: what reports them would displace more.
+    pub(super) fn take_dropped_logs(&self) -> Vec<LogName> {
+        let mut state = self.state();
+        match state.queued.is_empty() {
+            true => state.queued.take_dropped_logs(),
+            false => Vec::new(),
+        }
     }
 
     /// Waits until there are messages; returns false once the queue is empty and closed.

@@ -1,5 +1,5 @@
-//! Names the loss of events that Redis had acknowledged and lost: by an event in the logs that lack them, which members
-//! receive that recover later, too.
+//! Names the loss of events that were dropped while Redis was away, or that Redis has lost: by an event in the logs that
+//! lack them, which members receive that recover later, too.
 
 use log::warn;
 use serde_json::json;
@@ -10,12 +10,12 @@ use crate::model::{Command, Emit, Payload, Selector};
 
 impl Bridge {
     /// Notifies the members of the rooms of these logs (docs/history.md#gaps).
-    pub(super) fn report_rolled_back(&self, logs: Vec<LogName>) {
+    pub(super) fn report_lost_events(&self, logs: Vec<LogName>) {
         let Some(history) = self.directory.history() else {
             return;
         };
         let count = logs.len();
-        warn!(rooms = count; "Redis lost events of rooms that it had acknowledged, in a failover or a restart; their members are notified");
+        warn!(rooms = count; "events of rooms are lost: dropped while Redis was away, or acknowledged by Redis and lost in a failover or a restart; their members are notified");
         self.directory
             .metrics()
             .room_log_gaps_total
