@@ -120,7 +120,8 @@ class Client:
                 self.faults["recovered"] += 1
             else:
                 # What it misses is named, and not counted as lost.
-                self.faults["begun anew"] += argument["gap"] is not None
+                if argument["gap"] is not None:
+                    self.faults[f"begun anew: {argument['gap']['reason']}"] += 1
                 self.last = None
                 self.join()
         elif name == "tick":

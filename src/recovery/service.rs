@@ -12,7 +12,7 @@ use super::pid::Pid;
 use super::record::SessionRecord;
 use super::request::{RecoveryRequest, Resume, Tracking};
 use super::shared_logs::SharedLogs;
-use super::time_limit::within_time;
+use super::time_limit::{within_recovery_time, within_time};
 use crate::config::RecoveryConfig;
 use crate::history::{History, LogName, RoomLogs};
 use crate::logging::Burst;
@@ -300,7 +300,7 @@ impl Recovery {
     ) -> Result<OpenedSession, SessionGap> {
         let store = &self.parts.store;
         let claim = store.claim_fenced(&self.key(resume.pid), self.lifetime());
-        let (generation, record) = within_time(claim)
+        let (generation, record) = within_recovery_time(claim)
             .await?
             .and_then(|(generation, value)| Some((generation, SessionRecord::decode(&value)?)))
             .ok_or(RecoveryResult::Unknown)?;
