@@ -205,12 +205,25 @@ impl Directory {
         self.connects.subscribe()
     }
 
-    /// The worker that owns the target of a command, if that is a single socket of this node.
+    /// The worker that owns the target of a command, if that is a single socket of this node, and no other socket can have
+    /// continued its session.
     pub fn owner(&self, command: &Command) -> Option<WorkerIndex> {
         match command.target() {
-            Target::Socket(socket, _) if socket.node() == self.node => Some(socket.worker()),
+            Target::Socket(socket, _) if socket.node() == self.node => {
+                (!self.follows_session(command)).then(|| socket.worker())
+            }
             _ => None,
         }
+    }
+
+    /// Whether an event for a single socket is for its session, which may continue with a socket of another worker or node.
+    /// One that requests an ack is not: it would have to wait for all of them to find out that there is none.
+    pub fn follows_session(&self, command: &Command) -> bool {
+        let (Command::Emit(emit), Target::Socket(_, room)) = (command, command.target()) else {
+            return false;
+        };
+        let history = self.history().filter(|_| emit.ack.is_none());
+        history.is_some_and(|history| history.rooms().contains(&emit.to.namespace, room))
     }
 
     /// The addresses of the bridge; `None` for a node without a bus.

@@ -242,6 +242,11 @@ pub enum Notice {
         socket: SocketId,
         close: bool,
     },
+    /// The session of this socket continues with another one (`recovery`).
+    Replaced {
+        namespace: Namespace,
+        socket: SocketId,
+    },
     /// The identity of this socket is revoked. With `is_final`, the client must not connect again by itself.
     Revoked { socket: SocketId, is_final: bool },
     /// The session ends, and its client connects again.

@@ -123,6 +123,7 @@ impl Bridge {
 
     fn take_steps(&mut self, ctx: &mut Context<Self>) {
         let metrics = Arc::clone(self.directory.metrics());
+        let mut has_lost_data = false;
         for step in self.sequencer.take_steps() {
             match step {
                 LogStep::Deliver {
@@ -131,6 +132,10 @@ impl Bridge {
                     is_own,
                 } => self.deliver_logged(emit, Some(position), is_own),
                 LogStep::ReportGap { log, after, before } => {
+                    if after.epoch != before.epoch {
+                        // The store may have lost more than the logs.
+                        has_lost_data = true;
+                    }
                     metrics.room_log_gaps_total.increment();
                     self.deliver_logged(gap_event(log, after, before), None, true);
                 }
@@ -172,6 +177,9 @@ impl Bridge {
                 }
                 LogStep::CountDuplicate => metrics.room_log_duplicates_total.increment(),
             }
+        }
+        if has_lost_data {
+            self.directory.note_connect();
         }
     }
 

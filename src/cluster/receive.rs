@@ -144,7 +144,7 @@ impl Receiver {
         let since = *self.since.get_or_insert_with(clock::now);
         let targets = match position {
             // A socket of another worker may have recovered the session of this one.
-            Some(_) if self.directory.owner(&command).is_some() => None,
+            _ if self.directory.follows_session(&command) => None,
             _ => self.targets(&command, rooms),
         };
         // The requesting node needs a report if the emit reaches no client here. Of several workers, at least one has a

@@ -12,6 +12,8 @@ use crate::model::{Epoch, Position};
 const ENTRY_OVERHEAD: usize = 64;
 /// Bytes that a log occupies without entries.
 const LOG_OVERHEAD: usize = 256;
+/// Number of removed logs whose names are kept.
+const REMOVED_NAMES: usize = 4096;
 /// Number of logs below which expired ones are not looked for.
 const FEWEST_TO_PRUNE: usize = 64;
 
@@ -22,8 +24,10 @@ pub struct LogTable<T> {
     /// The number of the newest entry of all logs.
     last: u64,
     logs: HashMap<LogName, Log<T>>,
-    /// The number of the newest entry of all logs that were removed.
-    removed: u64,
+    /// The number of the newest entry of each log that was removed.
+    removed: HashMap<LogName, u64>,
+    /// The same of all those whose names are not kept.
+    forgotten: u64,
     bytes: usize,
     limit: usize,
     prune_at: usize,
@@ -50,7 +54,8 @@ impl<T: Clone> LogTable<T> {
             epoch,
             last: 0,
             logs: HashMap::new(),
-            removed: 0,
+            removed: HashMap::new(),
+            forgotten: 0,
             bytes: 0,
             limit,
             prune_at: FEWEST_TO_PRUNE,
@@ -67,14 +72,14 @@ impl<T: Clone> LogTable<T> {
         let bytes = size + ENTRY_OVERHEAD;
         let mut prevs = smallvec::SmallVec::new();
         for target in targets {
-            let log = self.logs.entry_ref(&target.name).or_insert_with(|| Log {
-                entries: VecDeque::new(),
-                tail: 0,
-                age: target.age,
-            });
-            if log.tail == 0 {
+            let log = self.logs.entry_ref(&target.name).or_insert_with(|| {
                 self.bytes += LOG_OVERHEAD;
-            }
+                Log {
+                    entries: VecDeque::new(),
+                    tail: self.removed.remove(&target.name).unwrap_or(0),
+                    age: target.age,
+                }
+            });
             let prev = std::mem::replace(&mut log.tail, n);
             log.age = target.age;
             prevs.push((target.index, prev));
@@ -98,13 +103,18 @@ impl<T: Clone> LogTable<T> {
     pub fn read(&self, log: &LogName, after: u64, until: Option<u64>, limit: usize) -> Page<T> {
         let until = until.unwrap_or(u64::MAX);
         let Some(found) = self.logs.get(log) else {
-            return self.page(Vec::new(), after > 0 && after < self.removed, 0);
+            let tail = self.removed_tail(log);
+            return self.page(
+                Vec::new(),
+                tail > after && (after > 0 || tail > self.forgotten),
+                tail,
+            );
         };
         let entries = found.entries.iter().map(|entry| &entry.logged);
         let first_kept = entries.clone().next();
         let trimmed = match first_kept {
-            // A log that was removed begins anew without an entry before.
-            Some(Logged { prev: 0, .. }) => after > 0 && after < self.removed,
+            // A log whose name was forgotten begins anew without an entry before.
+            Some(Logged { prev: 0, .. }) => after > 0 && after < self.forgotten,
             Some(first) => first.prev > after && after < until,
             None => found.tail > after,
         };
@@ -139,9 +149,10 @@ impl<T: Clone> LogTable<T> {
 
     /// See [`LogReader::tails`](super::LogReader::tails).
     pub fn tails(&self, logs: &[LogName]) -> Tails {
-        let tails = logs
-            .iter()
-            .map(|log| self.logs.get(log).map_or(0, |log| log.tail));
+        let tails = logs.iter().map(|name| match self.logs.get(name) {
+            Some(log) => log.tail,
+            None => self.removed_tail(name),
+        });
         Tails {
             epoch: self.known_epoch(),
             tails: tails.collect(),
@@ -172,6 +183,11 @@ impl<T: Clone> LogTable<T> {
         }
     }
 
+    /// The number of the newest entry that a log without entries may have had.
+    fn removed_tail(&self, log: &LogName) -> u64 {
+        self.removed.get(log).copied().unwrap_or(self.forgotten)
+    }
+
     fn known_epoch(&self) -> Option<Epoch> {
         (self.last > 0).then_some(self.epoch)
     }
@@ -179,6 +195,7 @@ impl<T: Clone> LogTable<T> {
     /// Removes the entries above the number `last`, as if they had never been appended.
     pub fn remove_after(&mut self, last: u64) {
         self.last = self.last.min(last);
+        self.removed.retain(|_, tail| *tail <= last);
         let mut freed = 0;
         self.logs.retain(|_, log| {
             freed += log.remove_after(last);
@@ -215,8 +232,20 @@ impl<T: Clone> LogTable<T> {
         if let Some(log) = self.logs.remove(name) {
             let entries: usize = log.entries.iter().map(|entry| entry.bytes).sum();
             self.bytes -= LOG_OVERHEAD + entries;
-            self.removed = self.removed.max(log.tail);
+            self.removed.insert(name.clone(), log.tail);
+            if self.removed.len() > REMOVED_NAMES {
+                self.forget_oldest();
+            }
         }
+    }
+
+    /// Forgets the names of the half of the removed logs whose entries are the oldest.
+    fn forget_oldest(&mut self) {
+        let mut tails: Vec<u64> = self.removed.values().copied().collect();
+        let (_, middle, _) = tails.select_nth_unstable(REMOVED_NAMES / 2);
+        let middle = *middle;
+        self.removed.retain(|_, tail| *tail > middle);
+        self.forgotten = self.forgotten.max(middle);
     }
 }
 
@@ -361,6 +390,21 @@ mod tests {
         assert!(lost.trimmed, "its log was removed");
         let never = table.read(&name("never"), 0, None, 10);
         assert!(!never.trimmed);
+        let never = table.read(&name("never"), 1, None, 10);
+        assert!(!never.trimmed, "its name shows that it was not removed");
+        assert_eq!(table.tails(&[name("1"), name("never")]).tails, [1, 0]);
+        let next = table.append(2000, &[target("1", 3, 100_000)], 0, &0);
+        assert_eq!(next.prevs[0].1, 1, "the entry before was removed");
+        assert!(table.read(&name("1"), 0, None, 10).trimmed);
+        assert!(!table.read(&name("1"), 1, None, 10).trimmed);
+        let mut many = LogTable::new(Epoch::random(&OsRandom), 0);
+        for n in 1..=6000 {
+            many.append(n, &[target(&n.to_string(), 3, 100_000)], 0, &0);
+        }
+        assert!(many.removed.len() <= REMOVED_NAMES && many.forgotten > 1000);
+        assert!(many.read(&name("1"), 1, None, 10).trimmed);
+        assert!(many.read(&name("5999"), 5998, None, 10).trimmed);
+        assert_eq!(many.tails(&[name("1")]).tails, [many.forgotten]);
         let mut expiring = LogTable::new(Epoch::random(&OsRandom), 1 << 20);
         for n in 1..=1000 {
             expiring.append(n * 10, &[target("a", 3, 10)], 0, &0);

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use super::pid::Pid;
-use crate::config::RecoveryMode;
 use crate::model::Position;
 
 /// How a client follows its position.
@@ -48,8 +47,9 @@ struct Options {
 }
 
 impl RecoveryRequest {
-    /// The request in a payload; `None` if the client does not take part.
-    pub fn parse(auth: &str, mode: RecoveryMode) -> Option<Self> {
+    /// The request in a payload; `None` if the client does not take part. `is_default`: it does if the payload does not
+    /// decide it.
+    pub fn parse(auth: &str, is_default: bool) -> Option<Self> {
         use serde_json::Value::{Bool, Null, String};
         let ConnectPayload {
             roomwire,
@@ -59,7 +59,7 @@ impl RecoveryRequest {
         let tracking = match &roomwire.recover {
             Bool(true) => Tracking::Appended,
             String(how) if how == "offsets" => Tracking::Offsets,
-            Null if mode == RecoveryMode::All => Tracking::Appended,
+            Null if is_default => Tracking::Appended,
             _ => return None,
         };
         let pid = pid.as_str().and_then(|pid| pid.parse().ok());
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn parse(auth: &str) -> Option<RecoveryRequest> {
-        RecoveryRequest::parse(auth, RecoveryMode::OptIn)
+        RecoveryRequest::parse(auth, false)
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         ] {
             assert_eq!(parse(auth), None, "{auth}");
         }
-        let all = |auth| RecoveryRequest::parse(auth, RecoveryMode::All);
+        let all = |auth| RecoveryRequest::parse(auth, true);
         assert_eq!(all("").map(|it| it.tracking), Some(Tracking::Appended));
         assert_eq!(all(r#"{"roomwire":{"recover":false}}"#), None);
         let offsets = parse(r#"{"roomwire":{"recover":"offsets"}}"#).unwrap();

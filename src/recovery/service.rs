@@ -13,7 +13,7 @@ use super::record::SessionRecord;
 use super::request::{RecoveryRequest, Resume, Tracking};
 use super::shared_logs::SharedLogs;
 use super::time_limit::{within_recovery_time, within_time};
-use crate::config::RecoveryConfig;
+use crate::config::{RecoveryConfig, RecoveryMode};
 use crate::history::{History, LogName, RoomLogs};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
@@ -228,11 +228,13 @@ impl Recovery {
         }
     }
 
-    /// What a client requests with the payload of its CONNECT; `None` if its session cannot be recovered.
-    pub fn request(&self, namespace: &str, auth: &str) -> Option<RecoveryRequest> {
+    /// What a client requests with the payload of its CONNECT, or `by_query` of its connection; `None` if its session cannot
+    /// be recovered.
+    pub fn request(&self, namespace: &str, auth: &str, by_query: bool) -> Option<RecoveryRequest> {
         let mut namespaces = self.config.namespaces.iter();
         namespaces.find(|known| *known == namespace)?;
-        RecoveryRequest::parse(auth, self.config.mode)
+        let is_default = by_query || self.config.mode == RecoveryMode::All;
+        RecoveryRequest::parse(auth, is_default)
     }
 
     /// Continues the session that a client requests, or opens a new one. Never fails: without access to the store, the

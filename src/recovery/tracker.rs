@@ -28,6 +28,9 @@ const LAST_ATTEMPTS: usize = 5;
 const SENT_NOTES: u32 = 4;
 /// How often sessions are looked for whose record must be refreshed, within the time of one refresh.
 const REFRESH_STEPS: u32 = 16;
+/// Number of records that are written at once after an interruption, and the pause after them.
+const REWRITES_AT_ONCE: usize = 50;
+const REWRITE_PAUSE: Duration = Duration::from_millis(20);
 /// Reasons after which a session is over: its client or the server has ended it.
 const FINAL_REASONS: [&str; 2] = ["client namespace disconnect", "server namespace disconnect"];
 
@@ -48,6 +51,8 @@ struct TrackedSession {
     joined: Vec<Room>,
     /// Rooms that it left.
     left: Vec<Room>,
+    /// Whether the socket is being disconnected, by which it leaves all rooms.
+    is_ending: bool,
     /// Whether the record differs from the one in the store.
     dirty: bool,
     writing: bool,
@@ -121,6 +126,12 @@ impl Tracker {
                 }
             }
         });
+        let (rewriting, mut connects) = (Rc::clone(&tracker), shard.directory().watch_connects());
+        actix_rt::spawn(async move {
+            while connects.changed().await.is_ok() {
+                rewriting.rewrite().await;
+            }
+        });
         let refreshing = Rc::clone(&tracker);
         actix_rt::spawn(async move {
             loop {
@@ -151,6 +162,7 @@ impl Tracker {
             record: session.record.clone(),
             joined: Vec::new(),
             left: Vec::new(),
+            is_ending: false,
             dirty: false,
             writing: false,
             refresh_at: clock::now() + self.recovery.refresh_interval(),
@@ -183,6 +195,20 @@ impl Tracker {
         Some(async move { saved.await.is_ok() })
     }
 
+    /// A session continues without these rooms.
+    pub fn lose_rooms(self: &Rc<Self>, socket: SocketId, rooms: &[Room]) {
+        for room in rooms {
+            self.left(socket, room);
+        }
+    }
+
+    /// A socket is about to be disconnected: the session stays in the rooms in which it is now.
+    pub fn ending(&self, socket: SocketId) {
+        if let Some(tracked) = self.sessions.borrow_mut().get_mut(&socket) {
+            tracked.is_ending = true;
+        }
+    }
+
     /// A session continues with another socket.
     fn claimed(&self, claim: SessionClaim) {
         let Some(socket) = self.by_pid.borrow().get(&claim.pid).copied() else {
@@ -211,6 +237,9 @@ impl Tracker {
 
     fn left(self: &Rc<Self>, socket: SocketId, room: &Room) {
         self.change(socket, |tracked| {
+            if tracked.is_ending {
+                return;
+            }
             tracked.joined.retain(|joined| joined != room);
             tracked.left.push(room.clone());
         });
@@ -292,12 +321,7 @@ impl Tracker {
         };
         let namespace = tracked.record.namespace;
         let selector = Selector::socket(namespace.clone(), socket);
-        let close = false;
-        let notice = Notice::Disconnect {
-            namespace,
-            socket,
-            close,
-        };
+        let notice = Notice::Replaced { namespace, socket };
         self.shard.notify_selected(&selector, &notice);
     }
 
@@ -315,8 +339,6 @@ impl Tracker {
         let Some(mut tracked) = self.forget(socket) else {
             return;
         };
-        // A socket leaves its rooms when it is disconnected.
-        tracked.left.clear();
         let is_final = FINAL_REASONS.contains(&reason);
         let tracker = Rc::clone(self);
         actix_rt::spawn(async move {
@@ -336,6 +358,17 @@ impl Tracker {
                 sleep(RETRY_PAUSE).await;
             }
         });
+    }
+
+    /// Writes all records, because the store may have lost them.
+    async fn rewrite(self: &Rc<Self>) {
+        let sockets: Vec<SocketId> = self.sessions.borrow().keys().copied().collect();
+        for part in sockets.chunks(REWRITES_AT_ONCE) {
+            for socket in part {
+                self.change(*socket, |_| {});
+            }
+            sleep(REWRITE_PAUSE).await;
+        }
     }
 
     /// Writes the records that must be refreshed.

@@ -59,8 +59,12 @@ impl Session {
             self.sockets.resize_with(slot.get() + 1, || None);
         }
         let mut connecting = SessionSocket::new(socket);
+        let by_query = self.recovers_by_query();
         if let Some(tracker) = self.worker.tracker() {
-            connecting.recovery = tracker.recovery().request(name, &auth).map(Box::new);
+            connecting.recovery = tracker
+                .recovery()
+                .request(name, &auth, by_query)
+                .map(Box::new);
         }
         let request = connecting.recovery.as_ref();
         let continues = request.is_some_and(|request| request.resume.is_some());

@@ -9,6 +9,9 @@ use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 
+/// The reason of a disconnect whose session continues with another socket.
+const REPLACED: &str = "replaced";
+
 impl Session {
     /// Disconnects a socket by a `41` packet, after which stock clients do not reconnect by themselves; with `close`, all
     /// sockets of the session, which ends.
@@ -49,6 +52,25 @@ impl Session {
         }
     }
 
+    /// Disconnects a socket whose session continues with another one, like [`Self::kick`]. Observers and the app receive
+    /// a reason of its own.
+    pub(super) fn replace(
+        &mut self,
+        namespace: &Namespace,
+        socket: SocketId,
+        ctx: &mut Context<Self>,
+    ) {
+        let slot = self.connection.slot(namespace);
+        let current = slot.and_then(|slot| self.socket(slot));
+        if let (Some(slot), true) = (slot, current.is_some_and(|it| it.id == socket)) {
+            self.send_packet(&ServerPacket::Disconnect { namespace });
+            self.drop_socket(slot, REPLACED, ctx);
+            if self.held_post.is_some() && !self.is_behind() {
+                self.resume_reading(ctx);
+            }
+        }
+    }
+
     /// Removes a socket from the index, notifies its handler, and drops it.
     pub(super) fn drop_socket(&mut self, slot: Slot, reason: &'static str, ctx: &Context<Self>) {
         let socket = self.sockets.get_mut(slot.get()).and_then(Option::take);
@@ -60,6 +82,9 @@ impl Session {
         let discarded = socket.waiting.len() as u64;
         self.worker.metrics().events_discarded_total.add(discarded);
         if let Some(key) = socket.key {
+            if let Some(tracker) = self.worker.tracker() {
+                tracker.ending(socket.id);
+            }
             self.worker.shard.unregister(key, reason);
             if let Some(live) = &socket.identity {
                 self.remove_from_index(&live.identity, socket.id);

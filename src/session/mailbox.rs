@@ -101,6 +101,7 @@ impl Handler<Notice> for Session {
                 socket,
                 close,
             } => self.kick(&namespace, socket, close, ctx),
+            Notice::Replaced { namespace, socket } => self.replace(&namespace, socket, ctx),
             Notice::Revoked { socket, is_final } => self.revoke(socket, is_final, ctx),
             Notice::Reconnect => self.close(CloseReason::ReconnectRequested, ctx),
         }

@@ -27,6 +27,8 @@ use crate::recovery::{
 pub(super) struct Continuing {
     replay: Replay,
     confirmed: Option<oneshot::Receiver<Joined>>,
+    /// The rooms that it is no longer in, because they are beyond `socket.max_rooms`.
+    beyond: Vec<Room>,
 }
 
 impl Session {
@@ -67,6 +69,13 @@ impl Session {
         }));
     }
 
+    /// Whether the query of the connection requests that its sessions can be recovered.
+    pub(super) fn recovers_by_query(&self) -> bool {
+        let credentials = self.credentials.as_deref();
+        let value = credentials.and_then(|kept| kept.handshake.query_value("recover"));
+        value.as_deref() == Some("1")
+    }
+
     /// Begins to keep the record of a session, and puts a socket that continues it into its rooms and into those of the
     /// ids that it had before. From now on, logged events wait for those that it missed.
     pub(super) fn begin_session(
@@ -88,9 +97,21 @@ impl Session {
         let former = record.sockets.iter().filter(|id| **id != socket);
         let former = former.map(|id| Room::from(id.as_str()));
         let rooms = record.rooms.iter().map(|(room, _)| room.clone());
-        let mut rooms: Vec<Room> = rooms.chain(former).collect();
-        let confirmed = self.worker.shard.join(key, &mut rooms);
-        Some(Continuing { replay, confirmed })
+        // Those of its former ids first: they do not depend on what its app allows.
+        let all: Vec<Room> = former.chain(rooms).collect();
+        let mut joined = all.clone();
+        let confirmed = self.worker.shard.join(key, &mut joined);
+        let beyond = all.into_iter().filter(|room| !joined.contains(room));
+        let beyond = beyond.filter(|room| SocketId::parse(room).is_none());
+        let beyond: Vec<Room> = beyond.collect();
+        if let Some(tracker) = self.worker.tracker() {
+            tracker.lose_rooms(socket, &beyond);
+        }
+        Some(Continuing {
+            replay,
+            confirmed,
+            beyond,
+        })
     }
 
     /// Sends a client its session, then what it missed.
@@ -104,13 +125,15 @@ impl Session {
         let Some(recovery) = self.worker.tracker().map(|it| Arc::clone(it.recovery())) else {
             return;
         };
+        let beyond = continuing.as_ref().map(|it| &*it.beyond);
+        let beyond = beyond.filter(|rooms| !rooms.is_empty()).map(beyond_body);
         let window = u64::try_from(recovery.window().as_millis()).unwrap_or(u64::MAX);
         let body = json!({
             "recovered": opened.missed.is_some(),
             "pid": opened.pid.as_str(),
             "offset": opened.offset.map(|offset| offset.to_string()),
             "window_ms": window,
-            "gap": opened.gap.as_ref().map(gap_body),
+            "gap": opened.gap.as_ref().map(gap_body).or(beyond),
         });
         self.send_at(slot, "roomwire:session", &[body], opened.offset);
         if opened.tracking == Tracking::Offsets {
@@ -184,6 +207,12 @@ impl Session {
             Self::send_offsets(slot, socket, (pid, reached), ctx, &recovery);
         });
     }
+}
+
+/// The gap of a session that continues without some of its rooms.
+fn beyond_body(rooms: &[Room]) -> Value {
+    let rooms: Vec<&str> = rooms.iter().map(|room| room.as_str()).collect();
+    json!({"reason": "rooms", "room": rooms.first(), "rooms": rooms})
 }
 
 fn gap_body(gap: &SessionGap) -> Value {

@@ -102,6 +102,11 @@ impl Worker {
         self.app.handshake_headers().is_some() || self.gates.read_query()
     }
 
+    /// Whether sessions can be recovered.
+    pub fn recovers(&self) -> bool {
+        self.tracker().is_some()
+    }
+
     /// Whether a gate or the app reads its cookies.
     pub fn keeps_cookies(&self) -> bool {
         self.app.handshake_headers().is_some() || self.gates.read_cookies()

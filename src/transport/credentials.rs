@@ -4,13 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{self, HeaderMap};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, takes_part_in_recovery};
 use super::handshake::RequestError;
 use crate::model::Handshake;
 use crate::session::Credentials;
 
 /// The only Engine.IO revision that is accepted.
 const REVISION: u8 = 4;
+
+/// What is kept of a query that only recovery reads.
+const RECOVER_QUERY: &str = "recover=1";
 
 /// A request that opens a session.
 pub(super) struct OpeningRequest<'a> {
@@ -30,8 +33,10 @@ pub(super) async fn check(
     endpoint: &Endpoint,
     request: OpeningRequest<'_>,
 ) -> Result<Option<Credentials>, RequestError> {
-    let Some(names) = endpoint.worker.handshake_headers() else {
-        return Ok(None);
+    let names = match endpoint.worker.handshake_headers() {
+        Some(names) => names,
+        None if recovers(endpoint, &request) => &[],
+        None => return Ok(None),
     };
     let handshake = handshake(endpoint, &request, names);
     let identity = endpoint.worker.gates.open(&handshake).await;
@@ -39,6 +44,11 @@ pub(super) async fn check(
         identity: identity.map_err(RequestError::Gate)?,
         handshake,
     }))
+}
+
+/// Whether the session can be recovered because of its query.
+fn recovers(endpoint: &Endpoint, request: &OpeningRequest<'_>) -> bool {
+    endpoint.worker.recovers() && takes_part_in_recovery(request.query)
 }
 
 fn handshake(
@@ -54,6 +64,7 @@ fn handshake(
     Handshake {
         query: match endpoint.worker.keeps_query() {
             true => request.query.to_owned(),
+            false if recovers(endpoint, request) => RECOVER_QUERY.to_owned(),
             false => String::new(),
         },
         headers: names

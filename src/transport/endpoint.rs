@@ -85,7 +85,7 @@ impl Endpoint {
 }
 
 /// Whether the query shows that a client may continue a session.
-fn takes_part_in_recovery(query: &str) -> bool {
+pub(super) fn takes_part_in_recovery(query: &str) -> bool {
     let mut parameters = url::form_urlencoded::parse(query.as_bytes());
     parameters.any(|(key, value)| key == "recover" && value == "1")
 }

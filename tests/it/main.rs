@@ -73,6 +73,7 @@ mod presence_process;
 mod proxy_protocol;
 mod python_bus;
 mod recovery;
+mod recovery_edges;
 mod redis;
 mod reload_process;
 mod requests;

@@ -11,32 +11,36 @@ use crate::support::{TestCluster, TestServer, WebsocketClient, within_deadline};
 
 const RECOVERING: &str = "[recovery]\nnamespaces = [\"/\"]\n";
 
-fn recovering(settings: &str) -> Config {
+pub fn recovering(settings: &str) -> Config {
     config_with_file(&WITH_API, Some(&format!("{RECOVERING}{settings}")))
 }
 
 /// A client that takes part in recovery, as the stock one does.
-struct Client {
-    websocket: WebsocketClient,
+pub struct Client {
+    pub websocket: WebsocketClient,
     /// The body of the CONNECT response.
-    connected: Value,
+    pub connected: Value,
     /// The argument of `roomwire:session`.
-    session: Value,
-    offset: Option<String>,
+    pub session: Value,
+    pub offset: Option<String>,
 }
 
 impl Client {
-    async fn connect(node: &TestServer) -> Self {
+    pub async fn connect(node: &TestServer) -> Self {
         Self::connect_with(node, json!({})).await
     }
 
     /// Connects with more in the payload of the CONNECT.
-    async fn connect_with(node: &TestServer, more: Value) -> Self {
+    pub async fn connect_with(node: &TestServer, more: Value) -> Self {
         let mut auth = json!({"roomwire": {"recover": true}});
         auth.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
-        let mut websocket = node.websocket().await;
+        Self::connect_on(node.websocket().await, auth).await
+    }
+
+    /// Connects over an open session with this payload of the CONNECT.
+    pub async fn connect_on(mut websocket: WebsocketClient, auth: Value) -> Self {
         websocket.send(&format!("40{auth}")).await;
         let response = websocket.text().await;
         let body = response
@@ -58,7 +62,7 @@ impl Client {
     }
 
     /// What it adds to the payload of its next CONNECT.
-    fn resume(&self) -> Value {
+    pub fn resume(&self) -> Value {
         let mut resume = json!({"pid": self.connected["pid"]});
         if let Some(offset) = &self.offset {
             resume["offset"] = json!(offset);
@@ -67,14 +71,14 @@ impl Client {
     }
 
     /// Loses its connection and comes back to a node.
-    async fn lost_and_back(self, node: &TestServer) -> Self {
+    pub async fn lost_and_back(self, node: &TestServer) -> Self {
         let resume = self.resume();
         drop(self);
         Self::connect_with(node, resume).await
     }
 
     /// The next event, with its position or `null` as last argument, which it keeps like the stock client.
-    async fn event(&mut self) -> Value {
+    pub async fn event(&mut self) -> Value {
         let packet = self.websocket.text().await;
         let event = packet
             .strip_prefix("42")
@@ -88,7 +92,7 @@ impl Client {
     }
 
     /// Receives events with these numbers, each with a position, and nothing else.
-    async fn expect(&mut self, numbers: impl IntoIterator<Item = u64>) {
+    pub async fn expect(&mut self, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             let event = self.event().await;
             assert_eq!(
@@ -100,13 +104,17 @@ impl Client {
         }
     }
 
-    fn is_recovered(&self, other: &Self) -> bool {
+    pub fn is_recovered(&self, other: &Self) -> bool {
         let recovered = self.session["recovered"] == true && self.session["gap"].is_null();
         recovered && self.connected["pid"] == other.connected["pid"]
     }
 }
 
-async fn emit(client: &mut WebsocketClient, room: &str, numbers: std::ops::RangeInclusive<u64>) {
+pub async fn emit(
+    client: &mut WebsocketClient,
+    room: &str,
+    numbers: std::ops::RangeInclusive<u64>,
+) {
     for number in numbers {
         client.emit(room, &format!(r#""n",{number}"#)).await;
     }
@@ -114,7 +122,7 @@ async fn emit(client: &mut WebsocketClient, room: &str, numbers: std::ops::Range
 }
 
 /// A single node, and the second node of a cluster whose first one published.
-async fn on_one_node_and_on_two(settings: &str, test: impl AsyncFn(&TestServer, &TestServer)) {
+pub async fn on_one_node_and_on_two(settings: &str, test: impl AsyncFn(&TestServer, &TestServer)) {
     let config = recovering(settings);
     let node = TestServer::configured(config.clone(), None).await;
     test(&node, &node).await;
