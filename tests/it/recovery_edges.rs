@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use crate::recovery::{Client, emit, on_one_node_and_on_two, recovering};
 use crate::support::api::request;
+use crate::support::receiver::{Receiver, SECRET, summary};
+use crate::support::server::config_with_file;
 use crate::support::{TestCluster, TestServer, WebsocketClient, within_deadline};
 
 #[actix_rt::test]
@@ -195,6 +197,45 @@ async fn a_log_that_was_removed_for_memory_is_named() {
     let join = format!(r#"["roomwire:join","a",{{"since":"{since}"}}]"#);
     let joined = publisher.ask(&join).await;
     assert!(joined.contains(r#""gap":true"#), "{joined}");
+}
+
+#[actix_rt::test]
+async fn backends_receive_one_disconnect_for_each_socket_of_a_session_that_is_recovered() {
+    let receiver = Receiver::start().await;
+    let url = receiver.url();
+    let settings = [
+        ("WEBHOOK__SECRETS", SECRET),
+        ("WEBHOOK__NOTICES__URL", &*url),
+        ("WEBHOOK__NOTICES__DEBOUNCE", "0s"),
+        ("WEBHOOK__NOTICES__BATCH_AGE", "5ms"),
+        ("WEBHOOK__NOTICES__KINDS", "connected,disconnected"),
+    ];
+    let config = config_with_file(&settings, Some("[recovery]\nnamespaces = [\"/\"]\n"));
+    let cluster = TestCluster::<2>::configured(&config, Hub::default()).await;
+    let mut first = Client::connect(&cluster.nodes[0]).await;
+    // The first connection is not known to be lost yet.
+    let second = Client::connect_with(&cluster.nodes[1], first.resume()).await;
+    assert_eq!(second.session["recovered"], true);
+    first.websocket.expect("41").await;
+    let sockets = [&first, &second].map(|client| client.websocket.socket.clone());
+    let third = second.lost_and_back(&cluster.nodes[0]).await;
+    assert_eq!(third.session["recovered"], true);
+    receiver.receive(5).await;
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let notices = receiver.notices();
+    let of = |socket: &str| -> Vec<String> {
+        let found = notices.iter().filter(|it| it["data"]["socket"] == socket);
+        let mut found: Vec<String> = found.map(|it| summary(it, &["reason"])).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(of(&sockets[0]), ["connected", "disconnected replaced"]);
+    let lost = of(&sockets[1]);
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    assert!(lost[1].starts_with("disconnected t") || lost[1].ends_with("replaced"));
+    assert_eq!(of(&third.websocket.socket), ["connected"]);
+    assert_eq!(notices.len(), 5);
 }
 
 #[actix_rt::test]
