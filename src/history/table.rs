@@ -386,8 +386,10 @@ mod tests {
             table.append(n, &[target(&n.to_string(), 3, 100_000)], 0, &0);
         }
         assert!(table.bytes <= 64 * 1024 && table.logs.len() < 210);
-        let lost = table.read(&name("1"), 1, None, 10);
+        let lost = table.read(&name("1"), 0, None, 10);
         assert!(lost.trimmed, "its log was removed");
+        let received = table.read(&name("1"), 1, None, 10);
+        assert!(!received.trimmed, "it had no other entry");
         let never = table.read(&name("never"), 0, None, 10);
         assert!(!never.trimmed);
         let never = table.read(&name("never"), 1, None, 10);

@@ -86,7 +86,7 @@ struct ClientSession {
     connected: Option<Connected>,
 }
 
-type Connected = (SocketKey, LaneId, Replay);
+type Connected = (SocketId, SocketKey, LaneId, Replay);
 
 fn node() -> Node {
     let mut config = Config::default();
@@ -219,12 +219,13 @@ impl Node {
             pid: opened.pid,
             offset: offset.map(Ok),
         });
-        session.connected = Some((key, lane, replay));
+        session.connected = Some((id, key, lane, replay));
     }
 
     fn lose(&self, connected: Option<Connected>) {
-        if let Some((key, lane, replay)) = connected {
+        if let Some((id, key, lane, replay)) = connected {
             drop(replay);
+            self.tracker.ending(id);
             self.shard.unregister(key, "transport close");
             self.shard.release_lane(lane);
         }
