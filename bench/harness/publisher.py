@@ -29,6 +29,8 @@ class Publisher(threading.Thread):
         self.published, self.unconfirmed = [], []
         # Why nodes did not accept a message -> how often.
         self.refusals = {}
+        # The longest time in seconds until a node accepted a message.
+        self.longest_pause = 0.0
         self._finish = threading.Event()
         self._abort = threading.Event()
 
@@ -52,6 +54,11 @@ class Publisher(threading.Thread):
         self.join()
 
     def publish(self, number):
+        began = time.monotonic()
+        self.publish_at_some_node(number)
+        self.longest_pause = max(self.longest_pause, time.monotonic() - began)
+
+    def publish_at_some_node(self, number):
         while not self._abort.is_set():
             for api in list(self.apis):
                 if self.request(api, number):

@@ -8,7 +8,7 @@ from .tier import ROWS
 
 HEAD = (
     "server", "delivered", "lost unnoticed", "duplicates", "out of order", "recovered",
-    "p50", "p95", "p99", "max", "catch-up p99", "longest absence", "all back", "CPU s", "Redis + HAProxy", "clients", "remarks",
+    "p50", "p95", "p99", "max", "catch-up p99", "longest absence", "all back", "publish pause", "CPU s", "Redis + HAProxy", "clients", "remarks",
 )  # fmt: skip
 # What the table of README.md shows of each scenario.
 SUMMARY = ("drops", "restart", "kill", "rolling", "redis")
@@ -90,7 +90,8 @@ def cells(record):
     spent = record["cpu_s"]
     beside = sum(spent.get(name, 0) for name in ("redis", "balancer"))
     cpu = [f"{seconds:.1f}" for seconds in (spent["server"], beside, spent["clients"])]
-    return [title, percent(record), *counts, recovered, *spread, back(record), *cpu, escape(remarks(record))]
+    pause = f"{record['publish_pause_s']:.1f} s"
+    return [title, percent(record), *counts, recovered, *spread, back(record), pause, *cpu, escape(remarks(record))]
 
 
 def remarks(record):
@@ -128,7 +129,7 @@ def absence(record):
 
 def back(record):
     """The time from the begin of a fault until all clients were back."""
-    return f"{record['all_back_s']:.1f} s" if "all_back_s" in record else "-"
+    return f"{record['all_back_s']:.1f} s" if record.get("all_back_s") else "-"
 
 
 def ms(value):

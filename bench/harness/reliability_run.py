@@ -141,6 +141,7 @@ def evaluate(found, publisher, count):
         "messages": len(publisher.published),
         "unconfirmed": len(publisher.unconfirmed),
         "refusals": publisher.refusals,
+        "publish_pause_s": round(publisher.longest_pause, 2),
         "expected": expected,
         "delivered_percent": 100 * (1 - found.get("missing", 0) / expected) if expected else 0.0,
         **{name: found.get(name, 0) for name in (*counts, "cuts", "reconnects", "recovered")},
