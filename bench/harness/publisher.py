@@ -11,8 +11,8 @@ from .fleet import ROOM
 INTERVAL = 0.5
 RETRY = 0.05
 REQUEST_TIMEOUT = 5
-# Beyond the time that the messages take.
-FINISH_TIMEOUT = 30
+# Beyond twice the time that the messages take.
+FINISH_TIMEOUT = 60
 TEXT = "x" * 60
 
 
@@ -45,9 +45,10 @@ class Publisher(threading.Thread):
     def finish(self):
         """Waits until the last message is published."""
         self._finish.set()
-        self.join(self.minimum * INTERVAL + FINISH_TIMEOUT)
+        self.join(2 * self.minimum * INTERVAL + FINISH_TIMEOUT)
         if self.is_alive():
-            raise servers.Failed(f"no node accepts messages: {self.refusals}")
+            counts = f"{len(self.published)} accepted, {len(self.unconfirmed)} without a response"
+            raise servers.Failed(f"a backend could not publish {self.minimum} messages: {counts}, {self.refusals}")
 
     def abort(self):
         self._abort.set()
