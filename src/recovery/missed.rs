@@ -78,7 +78,7 @@ impl MissedReader {
     /// Not all of them can be read.
     pub async fn read(&mut self, reader: &dyn RoomLogs) -> Result<(MissedEvents, u64), Unreadable> {
         let names: Vec<LogName> = self.logs.iter().map(|(name, _)| name.clone()).collect();
-        let tails = within_recovery_time(reader.tails(&names)).await?;
+        let tails = within_recovery_time(|| reader.tails(&names)).await?;
         match (self.epoch, tails.epoch) {
             (Some(known), Some(current)) if known != current => return Err(Unreadable::Epoch),
             (Some(_), None) => return Err(Unreadable::Epoch),
@@ -127,7 +127,7 @@ async fn read_log(
     let mut found = Vec::new();
     loop {
         let page: LogPage =
-            within_recovery_time(reader.read(log, after, Some(until), PAGE)).await?;
+            within_recovery_time(|| reader.read(log, after, Some(until), PAGE)).await?;
         if page.trimmed {
             let removed = page.events.first().map_or(page.tail, |first| first.prev);
             if removed > limits.received {

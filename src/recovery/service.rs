@@ -301,7 +301,8 @@ impl Recovery {
         socket: &NewSocket,
     ) -> Result<OpenedSession, SessionGap> {
         let store = &self.parts.store;
-        let claim = store.claim_fenced(&self.key(resume.pid), self.lifetime());
+        let key = self.key(resume.pid);
+        let claim = || store.claim_fenced(&key, self.lifetime());
         let (generation, record) = within_recovery_time(claim)
             .await?
             .and_then(|(generation, value)| Some((generation, SessionRecord::decode(&value)?)))
