@@ -44,7 +44,7 @@ table! {
         handshakes_burst_per_ip: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
         /// New sessions are rejected while many arrive and a worker is later than this: every event and ping waits so long
         /// for its turn. Clients with `recover=1` in the query are rejected only at four times the value. 0 = never.
-        handshake_delay: Option<Duration> = "2s", duration_or_0(MILLISECOND..=HOUR), reload;
+        handshake_delay: Option<Duration> = "10s", duration_or_0(MILLISECOND..=HOUR), reload;
         /// Events per second of one session, in all its namespaces. 0 = no limit, `auto` = 100. Events above the rate
         /// are delayed, not lost.
         events_per_second: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
