@@ -23,6 +23,10 @@ conflate = ["cursor /user/id", "title*"]
 type Case<'a> = (Vec<&'a str>, i32, String);
 
 fn cases(token: &str) -> Vec<Case<'_>> {
+    [cases_of_rules(token), cases_without_rules(token)].concat()
+}
+
+fn cases_of_rules(token: &str) -> Vec<Case<'_>> {
     let red = "rule: app.relay.rooms[0], pattern `team:{claim.team}:*`";
     vec![
         (
@@ -64,6 +68,11 @@ fn cases(token: &str) -> Vec<Case<'_>> {
             0,
             format!("user `anna`, emit `team:red:2`\n{red}, publish = members\nallowed: members\n"),
         ),
+    ]
+}
+
+fn cases_without_rules(token: &str) -> Vec<Case<'_>> {
+    vec![
         (
             vec!["news:1", "--as", token],
             0,

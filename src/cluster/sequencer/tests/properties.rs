@@ -48,7 +48,7 @@ enum Response {
 
 /// What the bus delivers.
 enum Message {
-    Logged(LoggedEmit),
+    Logged(Box<LoggedEmit>),
     Fence,
 }
 
@@ -155,11 +155,12 @@ impl Cluster {
         self.published.insert(at, (rooms, true));
         if !self.cut {
             let is_own = false;
-            self.arriving.push_back(Message::Logged(LoggedEmit {
-                emit,
-                stamp,
-                is_own,
-            }));
+            self.arriving
+                .push_back(Message::Logged(Box::new(LoggedEmit {
+                    emit,
+                    stamp,
+                    is_own,
+                })));
         }
     }
 
@@ -167,7 +168,7 @@ impl Cluster {
         match *action {
             Action::Publish(rooms) => self.publish(rooms),
             Action::Arrive => match self.arriving.pop_front() {
-                Some(Message::Logged(logged)) => self.sequencer.receive(logged),
+                Some(Message::Logged(logged)) => self.sequencer.receive(*logged),
                 Some(Message::Fence) => self.sequencer.fenced(None),
                 None => {}
             },
@@ -272,7 +273,9 @@ impl Cluster {
             match step {
                 LogStep::Deliver { emit, position, .. } => self.deliver(&emit, position),
                 LogStep::ReportGap { log, after, before } => {
-                    let room = log.room.map_or("all".to_owned(), |room| room.to_string());
+                    let room = log
+                        .room
+                        .map_or_else(|| "all".to_owned(), |room| room.to_string());
                     self.gaps.push((room, self.at(after), self.at(before)));
                 }
                 LogStep::Fence(number) => {
