@@ -68,6 +68,12 @@ impl Lanes {
         }
     }
 
+    /// Bytes that can be queued at once for a client whose queue is within the soft limit, so that it stays well below the
+    /// hard limit.
+    pub fn burst(&self) -> usize {
+        self.bounds.hard.saturating_sub(self.bounds.soft) / 2
+    }
+
     /// Opens a lane that queues until a sink is attached. Its client receives packets in `format`.
     pub fn open(&mut self, format: WireFormat) -> LaneId {
         let lane = Lane::new(format);

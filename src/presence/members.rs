@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
 use super::rules::store_name;
 use crate::model::{Namespace, Room, SocketId};
 use crate::store::{PresenceChange, PresenceChangeKind};
+
+/// How long departed users are remembered, because the store may lose its last changes.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// A user in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,6 +53,8 @@ pub(super) struct LocalMembers {
     members: HashMap<MemberKey, LocalMember>,
     /// Members that the store may not have as they are, each once, in the order of their first change.
     queue: VecDeque<MemberKey>,
+    /// Users whose departure the store has had since this time, oldest first, with their leave delay.
+    departed: VecDeque<(Instant, MemberKey, Duration)>,
 }
 
 impl LocalMembers {
@@ -134,7 +139,12 @@ impl LocalMembers {
     }
 
     /// The store has a change.
-    pub(super) fn applied(&mut self, due: &DueChange) {
+    pub(super) fn applied(&mut self, due: &DueChange, now: Instant) {
+        while self
+            .departed
+            .pop_front_if(|it| it.0 + REMEMBERED <= now)
+            .is_some()
+        {}
         let Some(member) = self.members.get_mut(&due.key) else {
             return;
         };
@@ -142,7 +152,9 @@ impl LocalMembers {
         if matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
             member.is_announced = false;
             if member.sockets.is_empty() && !member.is_queued {
+                let delay = member.leave_delay;
                 self.members.remove(&due.key);
+                self.departed.push_back((now, due.key.clone(), delay));
             }
         }
     }
@@ -161,8 +173,17 @@ impl LocalMembers {
         }
     }
 
-    /// The store may have lost everything.
+    /// The store may have lost everything, or its last changes: the users of this node enter again, and those who have just
+    /// departed leave again.
     pub(super) fn enqueue_all(&mut self) {
+        for (_, key, leave_delay) in std::mem::take(&mut self.departed) {
+            let departed = || LocalMember {
+                leave_delay,
+                is_announced: true,
+                ..LocalMember::default()
+            };
+            self.members.entry(key).or_insert_with(departed);
+        }
         let keys: Vec<MemberKey> = self.members.keys().cloned().collect();
         for key in keys {
             self.enqueue(&key);
@@ -189,6 +210,7 @@ impl LocalMembers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::now;
     use crate::model::NodeId;
     use crate::model::random::OsRandom;
 
@@ -220,14 +242,14 @@ mod tests {
         assert_eq!(kinds(&taken), [&PresenceChangeKind::Enter { data: None }]);
         assert_eq!((taken[0].socket, taken[0].is_announced), (Some(a), false));
         assert!(members.is_pending(&key("u")));
-        members.applied(&taken[0]);
+        members.applied(&taken[0], now());
         assert!(!members.is_pending(&key("u")));
         members.leave(&key("u"), a);
         assert_eq!(members.take(9), []);
         members.leave(&key("u"), b);
         let taken = members.take(9);
         assert_eq!(kinds(&taken), [&PresenceChangeKind::Leave { delay: DELAY }]);
-        members.applied(&taken[0]);
+        members.applied(&taken[0], now());
         assert_eq!((members.len(), members.pending()), (0, 0));
     }
 
@@ -252,7 +274,7 @@ mod tests {
         members.failed(&taken);
         let again = members.take(9);
         assert_eq!(again, taken);
-        members.applied(&again[0]);
+        members.applied(&again[0], now());
         assert!(members.set_data(&key("u"), "1".into()));
         members.enqueue_all();
         let taken = members.take(9);
@@ -260,11 +282,42 @@ mod tests {
         assert_eq!(kinds(&taken), [&PresenceChangeKind::Enter { data }]);
         assert!(taken[0].is_announced);
         // The leave is under way when a socket returns.
-        members.applied(&taken[0]);
+        members.applied(&taken[0], now());
         members.leave(&key("u"), a);
         let leaving = members.take(9);
         members.enter(&key("u"), a, DELAY);
-        members.applied(&leaving[0]);
+        members.applied(&leaving[0], now());
         assert_eq!((members.len(), members.take(9).len()), (1, 1));
+    }
+
+    #[test]
+    fn a_departure_that_the_store_may_have_lost_is_repeated_unless_the_user_is_back() {
+        let mut members = LocalMembers::default();
+        let begun = now();
+        for user in ["u", "back", "old"] {
+            members.enter(&key(user), socket(), DELAY);
+        }
+        for taken in members.take(9) {
+            members.applied(&taken, begun);
+            members.leave(&taken.key, taken.socket.unwrap());
+        }
+        for (taken, at) in members.take(9).iter().rev().zip([0, 5, 5]) {
+            members.applied(taken, begun + Duration::from_secs(at));
+        }
+        members.enter(&key("back"), socket(), DELAY);
+        let entered = members.take(9);
+        members.applied(&entered[0], begun + Duration::from_secs(11));
+        members.enqueue_all();
+        let mut taken = members.take(9);
+        taken.sort_by_key(|due| due.key.user.clone());
+        let users: Vec<&str> = taken.iter().map(|due| &*due.key.user).collect();
+        assert_eq!(users, ["back", "u"]);
+        let enter = PresenceChangeKind::Enter { data: None };
+        let leave = PresenceChangeKind::Leave { delay: DELAY };
+        assert_eq!(kinds(&taken), [&enter, &leave]);
+        for due in &taken {
+            members.applied(due, begun + Duration::from_secs(12));
+        }
+        assert_eq!((members.len(), members.pending()), (1, 0));
     }
 }

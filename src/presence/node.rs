@@ -15,6 +15,7 @@ use super::members::DueChange;
 use super::rooms::PresenceRooms;
 use super::rules::parse_store_name;
 use crate::broker::{Directory, Ingress};
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{Command, NodeId};
@@ -221,7 +222,7 @@ impl PresenceService {
         for (due, outcome) in changes.iter().zip(&outcomes) {
             // Before the user counts as settled: clients that join afterwards receive no event about the user.
             self.announce(due, outcome, &mut agenda.counts);
-            self.rooms.members().applied(due);
+            self.rooms.members().applied(due, clock::now());
             if let PresenceChangeKind::Leave { delay } = due.change.kind {
                 agenda.sweep = agenda.sweep.min(Instant::now() + delay);
             }

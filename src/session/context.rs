@@ -137,6 +137,13 @@ pub(super) struct LaneCapacity {
     pub(super) lane: LaneId,
 }
 
+impl LaneCapacity {
+    /// Bytes that the lane can take at once when it has capacity.
+    pub(super) fn burst(&self) -> usize {
+        self.shard.with_lanes(|lanes| lanes.burst())
+    }
+}
+
 impl Capacity for LaneCapacity {
     fn poll_capacity(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let poll = |lanes: &mut Lanes| lanes.poll_capacity(self.lane, cx);

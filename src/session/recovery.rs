@@ -16,7 +16,7 @@ use crate::app::{Capacity, Effects};
 use crate::broker::{Joined, Replay, SocketKey};
 use crate::history::LogName;
 use crate::metrics::labels::Label;
-use crate::model::{Namespace, Payload, Position, Room, SocketId};
+use crate::model::{Emit, Namespace, Payload, Position, Room, SocketId};
 use crate::protocol::ServerPacket;
 use crate::protocol::socket_io::state::Slot;
 use crate::recovery::{
@@ -285,7 +285,9 @@ impl ReplayToSocket {
         let Some(epoch) = reader.epoch() else { return };
         let mut delivered = 0;
         let mut events = events.into_iter();
-        while let Some((part, cost)) = next_part(&mut events, |(_, emit)| emit.payload.size()) {
+        let burst = self.capacity.burst();
+        let size = |(_, emit): &(u64, Emit)| emit.payload.size();
+        while let Some((part, cost)) = next_part(&mut events, burst, size) {
             poll_fn(|cx| self.capacity.poll_capacity(cx)).await;
             self.pace.permit(cost).await;
             for (n, emit) in part {

@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::context::{LaneCapacity, complete_join};
-use super::replay_pace::{ReplayPace, cost};
+use super::replay_pace::{ReplayPace, next_part};
 use super::state::Session;
 use crate::app::{Capacity, JoinedRooms, JoinedSince, LogReplay};
 use crate::broker::{Replay, SocketKey};
-use crate::history::{History, LogName, LogPage, Since};
+use crate::history::{History, LogName, LogPage, LoggedEvent, Since};
 use crate::logging::Burst;
 use crate::model::{Position, Room, SocketId};
 use crate::store::StoreError;
@@ -160,17 +160,21 @@ impl RoomReplay {
             return before;
         };
         let mut position = before.or(Some(Position { epoch, n: 0 }));
-        let bytes = page.events.iter().map(|event| event.emit.payload.size());
-        self.pace.permit(cost(page.events.len(), bytes.sum())).await;
-        for event in page.events {
-            let at = Position { epoch, n: event.n };
-            if self.replay.deliver(&event.emit, at) {
-                self.replayed.events += 1;
+        let burst = self.capacity.burst();
+        let size = |event: &LoggedEvent| event.emit.payload.size();
+        let mut events = page.events.into_iter();
+        while let Some((part, cost)) = next_part(&mut events, burst, size) {
+            poll_fn(|cx| self.capacity.poll_capacity(cx)).await;
+            self.pace.permit(cost).await;
+            for event in part {
+                let at = Position { epoch, n: event.n };
+                if self.replay.deliver(&event.emit, at) {
+                    self.replayed.events += 1;
+                }
+                position = Some(at);
             }
-            position = Some(at);
         }
         self.replayed.position = position;
-        poll_fn(|cx| self.capacity.poll_capacity(cx)).await;
         position
     }
 }

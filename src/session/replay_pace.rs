@@ -37,18 +37,21 @@ struct PaceState {
 }
 
 /// The cost of events that are sent to one client at once.
-pub(super) fn cost(events: usize, bytes: usize) -> usize {
+fn cost(events: usize, bytes: usize) -> usize {
     let cost = PER_PART + events + bytes / BYTES_OF_EVENT;
     cost.min(PER_TURN)
 }
 
-/// Takes events that are sent at once, with their cost; `None` if there are no more.
+/// Takes events that are sent at once to a client that can take `burst` bytes, with their cost; `None` if there are no
+/// more.
 pub(super) fn next_part<T>(
     events: &mut impl Iterator<Item = T>,
+    burst: usize,
     size: impl Fn(&T) -> usize,
 ) -> Option<(Vec<T>, usize)> {
+    let limit = BYTES_OF_PART.min(burst).max(1);
     let (mut part, mut bytes) = (Vec::new(), 0);
-    while part.len() < EVENTS_OF_PART && bytes < BYTES_OF_PART {
+    while part.len() < EVENTS_OF_PART && bytes < limit {
         let Some(event) = events.next() else { break };
         bytes += size(&event);
         part.push(event);
@@ -117,14 +120,19 @@ mod tests {
     #[test]
     fn events_are_sent_in_parts_of_limited_number_and_size() {
         let mut events = vec![1; 70].into_iter();
-        let mut part = || next_part(&mut events, |size| *size);
+        let mut part = || next_part(&mut events, usize::MAX, |size| *size);
         let sizes: Vec<_> = std::iter::from_fn(&mut part)
             .map(|(part, cost)| (part.len(), cost))
             .collect();
         assert_eq!(sizes, [(32, 36), (32, 36), (6, 10)]);
         let mut large = [10, 70_000, 10].into_iter();
-        let (part, cost) = next_part(&mut large, |size| *size).unwrap();
+        let (part, cost) = next_part(&mut large, usize::MAX, |size| *size).unwrap();
         assert_eq!((part, cost), (vec![10, 70_000], 4 + 2 + 68));
+        for burst in [0, 1, 10] {
+            let mut events = vec![10, 10].into_iter();
+            let (part, _) = next_part(&mut events, burst, |size| *size).unwrap();
+            assert_eq!(part, [10], "{burst}");
+        }
         assert_eq!(super::cost(1, 10_000_000), PER_TURN, "it fits into a turn");
     }
 

@@ -17,6 +17,9 @@ use crate::model::NodeId;
 /// Number of renewals, and of attempts to claim, in the lifetime of a lease.
 const RENEWALS: u32 = 3;
 
+/// Pause before another attempt, once the lease may have expired.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// The key of the lease on a name.
 pub fn lease_key(prefix: &str, node: &str) -> String {
     format!("{prefix}:lease:{node}")
@@ -95,13 +98,18 @@ impl Lease {
         }
     }
 
-    /// Renews the claim at regular intervals, and whenever `connects` changes because the bus delivers again. Returns once
-    /// another node holds the name; this node must then close its sessions.
+    /// Renews the claim at regular intervals, and whenever `connects` changes because the bus delivers again; more often
+    /// while it is not certain that this node still holds its name. Returns once another node holds the name; this node must
+    /// then close its sessions.
     pub async fn keep(self, mut connects: watch::Receiver<u64>) {
         let mut failing = false;
         let interval = self.lifetime / RENEWALS;
         loop {
-            pause(interval, &mut connects).await;
+            let time = match self.tenure.is_certain() {
+                true => interval,
+                false => interval.min(RETRY_PAUSE),
+            };
+            pause(time, &mut connects).await;
             let requested = now();
             let renewed = self
                 .store

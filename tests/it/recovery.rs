@@ -375,3 +375,28 @@ async fn clients_that_follow_their_position_by_themselves_receive_it_and_plain_e
     })
     .await;
 }
+
+#[actix_rt::test]
+async fn earlier_events_of_a_room_that_is_joined_do_not_set_a_client_back() {
+    on_one_node_and_on_two("", async |first, second| {
+        let mut publisher = first.member().await;
+        emit(&mut publisher, "b", 1..=2).await;
+        let mut client = Client::connect(first).await;
+        client.websocket.join("a").await;
+        emit(&mut publisher, "a", 3..=4).await;
+        client.expect(3..=4).await;
+        let offset = client.offset.clone();
+        let join = r#"429["roomwire:join","b",{"since":"last:2"}]"#;
+        client.websocket.send(join).await;
+        for number in 1..=2 {
+            assert_eq!(client.event().await, json!(["n", number, null]));
+        }
+        assert!(client.websocket.text().await.starts_with("439"));
+        assert_eq!(client.offset, offset);
+        let mut back = client.lost_and_back(second).await;
+        emit(&mut publisher, "b", 5..=5).await;
+        back.expect(5..=5).await;
+        back.websocket.quiet().await;
+    })
+    .await;
+}

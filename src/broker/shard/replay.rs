@@ -19,6 +19,8 @@ pub struct Replay {
     socket: SocketKey,
     id: SocketId,
     namespace: Namespace,
+    /// It replays what a client requested of the log of a room.
+    of_room: bool,
 }
 
 impl Shard {
@@ -27,6 +29,7 @@ impl Shard {
     pub fn replay(self: &Rc<Self>, socket: SocketKey, room: Option<Room>) -> Option<Replay> {
         let mut state = self.state.borrow_mut();
         let (id, namespace) = state.rooms.identity(socket)?;
+        let of_room = room.is_some();
         let number = state.replays.begin(socket, room);
         Some(Replay {
             shard: Rc::clone(self),
@@ -34,6 +37,7 @@ impl Shard {
             socket,
             id,
             namespace,
+            of_room,
         })
     }
 }
@@ -51,6 +55,11 @@ impl Replay {
         if !exists || emit.to.except.iter().any(is_excepted) {
             return false;
         }
+        // An event from the past of a room must not set a client back that resumes after its last position.
+        let is_past = state
+            .newest
+            .is_some_and(|newest| newest.epoch == position.epoch && position.n <= newest.n);
+        let position = Some(position).filter(|_| !self.of_room || !is_past);
         let to = Selector::socket(self.namespace.clone(), self.id);
         let emit = Emit { to, ..emit.clone() };
         let dispatch = Dispatch {
@@ -58,7 +67,7 @@ impl Replay {
             ack_id: None,
             from_bus: false,
             reports: false,
-            position: Some(position),
+            position,
         };
         let paused = state.replays.pause(self.socket);
         fanout::emit(state, &emit, &dispatch, clock::now(), &self.shard.directory);
