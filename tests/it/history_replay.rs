@@ -202,27 +202,3 @@ async fn binary_values_are_in_the_history_as_base64() {
     let empty = request(&node, "history", r#"{"room":"log:none"}"#).await;
     assert_eq!(empty, json!({"events": [], "trimmed": false, "next": null}));
 }
-
-#[actix_rt::test]
-async fn a_large_part_of_a_log_is_replayed_as_fast_as_the_client_reads() {
-    let small = [
-        ("SOCKET__OUTBOX_LIMIT", "32KiB"),
-        ("SOCKET__OUTBOX_HARD_LIMIT", "128KiB"),
-        ("SOCKET__SEND_BUFFER", "16KiB"),
-    ];
-    let node = TestServer::configured(config_with_file(&small, Some(LOGGED)), None).await;
-    let mut publisher = node.member().await;
-    let filler = "x".repeat(8 * 1024);
-    for number in 1..=200 {
-        let event = format!(r#""n",{number},"{filler}""#);
-        publisher.emit("log:a", &event).await;
-    }
-    publisher.quiet().await;
-    let mut client = node.member().await;
-    let (numbers, ack) = join_since(&mut client, "log:a", "last:200").await;
-    assert_eq!(numbers, (1..=200).collect::<Vec<_>>());
-    assert_eq!(
-        (&ack["replayed"], &ack["gap"]),
-        (&json!(200), &json!(false))
-    );
-}

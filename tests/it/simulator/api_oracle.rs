@@ -25,6 +25,8 @@ const PROBE_TIME: Duration = Duration::from_millis(300);
 const DISCOVERY: Duration = Duration::from_secs(4);
 /// Time in which a dead node is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(8);
+/// Time in which a node notices that a client is gone without notice.
+const ABANDONED: Duration = Duration::from_secs(50);
 /// Time until a request of a client has taken effect.
 const EFFECT: Duration = SETTLING;
 
@@ -96,14 +98,21 @@ impl Connection {
         let overlaps = |begin: Duration, end: Option<Duration>| {
             begin <= to && end.is_none_or(|end| end + EFFECT >= from)
         };
-        overlaps(self.began, self.ended)
+        // The node notices the end of an abandoned connection late.
+        let linger = if self.abandoned {
+            ABANDONED
+        } else {
+            Duration::ZERO
+        };
+        overlaps(self.began, self.ended.map(|end| end + linger))
             && match target {
                 Target::Everybody => true,
                 Target::User(user) => self.user == user,
-                Target::Room(room) => self
-                    .stays
-                    .iter()
-                    .any(|stay| stay.room == room && overlaps(stay.requested, stay.left)),
+                Target::Room(room) => self.stays.iter().any(|stay| {
+                    let linger = if stay.lost { linger } else { Duration::ZERO };
+                    let left = stay.left.map(|left| left + linger);
+                    stay.room == room && overlaps(stay.requested, left)
+                }),
             }
     }
 
@@ -151,8 +160,12 @@ impl<'a> Collected<'a> {
     }
 
     fn check(&self, wrong: &mut Vec<String>) {
-        let store_away =
-            matches!(self.request.verb, Verb::Named) && !self.is_healthy(self.request.node);
+        let of_store = match &self.request.verb {
+            Verb::Named => true,
+            Verb::Members(room) => self.history.features.has_presence(room),
+            _ => false,
+        };
+        let store_away = of_store && !self.is_healthy(self.request.node);
         if self.status == 503 && store_away {
             return;
         }
@@ -165,6 +178,8 @@ impl<'a> Collected<'a> {
             Verb::Sockets(room) => self.check_sockets(Some(Target::Room(room)), wrong),
             Verb::Everybody => self.check_sockets(Some(Target::Everybody), wrong),
             Verb::Socket(_) => self.check_sockets(None, wrong),
+            // `presence_oracle` checks it.
+            Verb::Members(room) if self.history.features.has_presence(room) => {}
             Verb::Members(room) => self.check_members(room, wrong),
             Verb::Rooms => self.check_rooms(wrong),
             Verb::Users | Verb::Named => self.check_users(wrong),
@@ -174,6 +189,8 @@ impl<'a> Collected<'a> {
             Verb::Answers => self.check_answers(wrong),
             // `user_oracle` checks its effect.
             Verb::Revoke(_) => {}
+            // `oracle` and `log_oracle` check it.
+            Verb::Publish(_) => {}
         }
     }
 
@@ -192,6 +209,12 @@ impl<'a> Collected<'a> {
         let (history, ours) = (self.history, self.request.node);
         if node == ours {
             return false;
+        }
+        let recently = self.from.saturating_sub(DISCOVERY);
+        let mut of_ours = history.faults_of(ours);
+        if of_ours.any(|it| it.kind == Kind::Pause && it.overlaps(recently, self.to)) {
+            // It has received many heartbeats at once.
+            return true;
         }
         // Since when the node of the request has received nothing; before that it received everything for a while.
         let mut since = self.from;
@@ -213,7 +236,7 @@ impl<'a> Collected<'a> {
             .any(|number| history.nodes[*number].started > before);
         young
             || history.faults_of(node).any(|fault| {
-                matches!(fault.kind, Kind::Partition | Kind::Death)
+                matches!(fault.kind, Kind::Partition | Kind::Pause | Kind::Death)
                     && fault.overlaps(before, self.to)
             })
     }
@@ -224,10 +247,16 @@ impl<'a> Collected<'a> {
         let limit = match self.request.verb {
             // A stalled node sends a command to the store late, and receives its result late.
             Verb::Revoke(_) | Verb::Named => 3 * QUERY_TIME,
+            Verb::Members(ref room) if self.history.features.has_presence(room) => 3 * QUERY_TIME,
             Verb::Call(_, time) => QUERY_TIME.min(time) + time + PROBE_TIME,
             _ => QUERY_TIME,
         };
-        if took > limit + SLACK {
+        // What a paused process was about to do, it does afterwards.
+        let paused = self.history.faults_of(self.request.node).any(|fault| {
+            let begin = self.from.saturating_sub(SETTLING);
+            fault.kind == Kind::Pause && fault.overlaps(begin, self.to)
+        });
+        if took > limit + SLACK && !paused {
             wrong.push(format!("took {took:?}"));
         }
         let long_ago = self.from.saturating_sub(FORGOTTEN);

@@ -10,7 +10,7 @@ use roomwire::model::{Query, QueryAnswer};
 use serde_json::{Value, json};
 
 use super::client::{Run, token};
-use super::history::{ApiRequest, ApiResponse, Emit, EmitId, History, Sender, Verb};
+use super::history::{ApiRequest, ApiResponse, EVERYBODY, Emit, EmitId, History, Sender, Verb};
 
 /// The key of the backend.
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -19,7 +19,7 @@ pub const QUERY_TIME: Duration = Duration::from_secs(2);
 /// Entries of a list, more than a run has.
 const LIMIT: u32 = 1000;
 /// Fields of responses with times of the system's clock.
-const WALL_TIMES: [&str; 2] = ["connected_at", "last_seen"];
+const WALL_TIMES: [&str; 3] = ["connected_at", "last_seen", "version"];
 
 /// Sends requests to one node.
 #[derive(Clone)]
@@ -32,13 +32,19 @@ pub struct Backend {
 impl Backend {
     /// Requests an emit to a room, with the number of its recipients.
     pub fn emit(&self, run: &Run, room: &str) {
-        let emit = note_emit(run, Sender::Api(self.node), room);
+        let emit = note_emit(run, Sender::Api(self.node), room.to_owned(), None);
         self.request(run, Verb::Emit(emit));
+    }
+
+    /// Requests an emit to a room, a socket or everybody, perhaps without one socket.
+    pub fn publish(&self, run: &Run, room: String, except: Option<String>) {
+        let emit = note_emit(run, Sender::Api(self.node), room, except);
+        self.request(run, Verb::Publish(emit));
     }
 
     /// Requests an emit whose acks are collected for at most `time`.
     pub fn call(&self, run: &Run, room: &str, time: Duration) {
-        let emit = note_emit(run, Sender::Call(self.node), room);
+        let emit = note_emit(run, Sender::Call(self.node), room.to_owned(), None);
         self.request(run, Verb::Call(emit, time));
     }
 
@@ -102,11 +108,12 @@ impl Backend {
     }
 }
 
-fn note_emit(run: &Run, sender: Sender, room: &str) -> EmitId {
+fn note_emit(run: &Run, sender: Sender, room: String, except: Option<String>) -> EmitId {
     let emit = Emit {
         sender,
-        room: room.to_owned(),
+        room,
         sent: run.now(),
+        except,
     };
     let mut history = run.history.borrow_mut();
     history.emits.push(emit);
@@ -116,8 +123,16 @@ fn note_emit(run: &Run, sender: Sender, room: &str) -> EmitId {
 /// The name of a verb and the body of its request.
 fn body_of(history: &History, verb: &Verb) -> (&'static str, Value) {
     let event = |id: EmitId| {
-        let room = &history.emits[id].room;
-        json!({"rooms": [room], "event": "event", "args": [id, "x".repeat(id % 97 * 7)]})
+        let Emit { room, except, .. } = &history.emits[id];
+        let mut body = json!({"event": "event", "args": [id, "x".repeat(id % 97 * 7)]});
+        match room.as_str() {
+            EVERYBODY => body["everybody"] = json!(true),
+            room => body["rooms"] = json!([room]),
+        }
+        if let Some(except) = except {
+            body["except"] = json!([except]);
+        }
+        body
     };
     let with = |mut request: Value, name: &str, value: Value| {
         request[name] = value;
@@ -135,6 +150,7 @@ fn body_of(history: &History, verb: &Verb) -> (&'static str, Value) {
         Verb::Users => ("users", json!({"limit": LIMIT})),
         Verb::Named => ("users", json!({ "users": super::world::USERS })),
         Verb::Info => ("info", json!({})),
+        Verb::Publish(id) => ("emit", event(*id)),
         Verb::Emit(id) => ("emit", with(event(*id), "counts", json!(true))),
         Verb::Call(id, time) => {
             let milliseconds = json!(time.as_millis() as u64);

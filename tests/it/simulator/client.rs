@@ -10,11 +10,12 @@ use roomwire::session::Session;
 use roomwire::session::messages::{BatchFormat, Post, PostId, PostStarted, Ready};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use super::history::{
-    Connection, ConnectionId, Emit, EmitId, History, Received, Request, Sender, Stay,
-};
+use super::history::{Connection, ConnectionId, History};
+
+mod receive;
+mod requests;
 
 /// Time of a run, shared by its parts.
 #[derive(Clone)]
@@ -34,41 +35,103 @@ impl Run {
     }
 }
 
+/// How a client connects.
+pub struct Entrance {
+    /// The node on which its session lives.
+    pub node: usize,
+    /// The process of that node is paused until this time.
+    pub paused_until: Rc<Cell<Instant>>,
+    pub user: String,
+    /// Whether its session can be recovered.
+    pub recovers: bool,
+    /// The session to recover.
+    pub resume: Option<Resume>,
+}
+
+/// What a client knows of the session that it has lost, like the stock client.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    pub from: ConnectionId,
+    pub pid: String,
+    pub offset: Option<String>,
+}
+
+/// How a client loses its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The node notices it at once.
+    Noticed,
+    /// The node notices it only by missing pongs.
+    Silent,
+}
+
 pub struct Client {
     pub connection: ConnectionId,
+    pub user: String,
+    pub recovers: bool,
     run: Run,
     posts: mpsc::UnboundedSender<String>,
     next_ack: Cell<u64>,
     /// The client reads nothing until this time.
-    reads_from: Rc<Cell<Instant>>,
+    reads_from: Cell<Instant>,
+    paused_until: Rc<Cell<Instant>>,
+    pid: RefCell<Option<String>>,
+    /// The last argument of the last event, if that was a text.
+    offset: RefCell<Option<String>>,
+    /// Whether it has lost its connection, and will return.
+    is_lost: Cell<bool>,
+    /// Loses its connection after so many more events.
+    loses_after: Cell<Option<usize>>,
 }
 
 impl Client {
-    /// Connects `user` to the main namespace over `session`, which lives on `node`.
-    pub fn connect(run: &Run, node: usize, user: &str, session: Addr<Session>) -> Rc<Self> {
-        let began = run.now();
+    /// Connects to the main namespace over `session`.
+    pub fn connect(run: &Run, entrance: Entrance, session: Addr<Session>) -> Rc<Self> {
+        let Entrance {
+            node,
+            paused_until,
+            user,
+            recovers,
+            resume,
+        } = entrance;
         let connection = {
             let mut history = run.history.borrow_mut();
             history.connections.push(Connection {
                 node,
-                user: user.to_owned(),
-                began,
+                user: user.clone(),
+                began: run.now(),
+                recovers,
+                resumes: resume.as_ref().map(|resume| resume.from),
                 ..Connection::default()
             });
             history.connections.len() - 1
         };
         let (posts, outgoing) = mpsc::unbounded_channel();
+        let mut auth = json!({"user": user, "token": token(connection)});
+        if recovers {
+            auth["roomwire"] = json!({"recover": true});
+        }
+        if let Some(resume) = &resume {
+            auth["pid"] = json!(resume.pid);
+            auth["offset"] = json!(resume.offset);
+        }
         let client = Rc::new(Self {
             connection,
+            user,
+            recovers,
             run: run.clone(),
             posts,
             next_ack: Cell::new(0),
-            reads_from: Rc::new(Cell::new(Instant::now())),
+            reads_from: Cell::new(Instant::now()),
+            paused_until,
+            pid: RefCell::default(),
+            offset: RefCell::new(resume.as_ref().and_then(|resume| resume.offset.clone())),
+            is_lost: Cell::new(false),
+            loses_after: Cell::new(None),
         });
-        run.note(format_args!("c{connection} connects to n{node} as {user}"));
-        actix_rt::spawn(write(session.clone(), outgoing));
+        run.note(format_args!("c{connection} connects to n{node}: {auth}"));
+        actix_rt::spawn(Rc::clone(&client).write(session.clone(), outgoing));
         actix_rt::spawn(Rc::clone(&client).read(session));
-        let auth = json!({"user": user, "token": token(connection)});
         client.send(format!("40{auth}"));
         client
     }
@@ -81,6 +144,11 @@ impl Client {
         self.with(|connection| connection.sid.clone())
     }
 
+    /// The name of its session, if that can be recovered.
+    pub fn pid(&self) -> Option<String> {
+        self.pid.borrow().clone()
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> T) -> T {
         work(&mut self.run.history.borrow_mut().connections[self.connection])
     }
@@ -88,66 +156,6 @@ impl Client {
     fn send(&self, packet: String) {
         // A session that has ended accepts nothing.
         let _ = self.posts.send(packet);
-    }
-
-    fn request(&self, arguments: &Value, ask: Option<EmitId>) -> u64 {
-        let number = self.next_ack.get();
-        self.next_ack.set(number + 1);
-        let request = Request {
-            sent: self.run.now(),
-            response: None,
-            ask,
-        };
-        self.with(|connection| connection.requests.insert(number, request));
-        self.send(format!("42{number}{arguments}"));
-        number
-    }
-
-    pub fn join(&self, room: &str) {
-        self.run
-            .note(format_args!("c{} joins {room}", self.connection));
-        let requested = self.run.now();
-        self.with(|connection| {
-            connection.stays.push(Stay {
-                room: room.to_owned(),
-                requested,
-                joined: None,
-                left: None,
-            });
-        });
-        self.request(&json!(["roomwire:join", room]), None);
-    }
-
-    pub fn leave(&self, room: &str) {
-        self.run
-            .note(format_args!("c{} leaves {room}", self.connection));
-        self.end_stays(|stay| stay == room);
-        self.request(&json!(["roomwire:leave", room]), None);
-    }
-
-    pub fn emit(&self, room: &str, with_ack: bool) {
-        let verb = if with_ack { "asks" } else { "emits to" };
-        let id = {
-            let mut history = self.run.history.borrow_mut();
-            history.emits.push(Emit {
-                sender: Sender::Client(self.connection),
-                room: room.to_owned(),
-                sent: self.run.now(),
-            });
-            history.emits.len() - 1
-        };
-        self.run
-            .note(format_args!("c{} {verb} {room}: e{id}", self.connection));
-        let name = if with_ack {
-            "roomwire:ask"
-        } else {
-            "roomwire:emit"
-        };
-        let filler = "x".repeat(id % 97 * 7);
-        self.request(
-            &json!([name, room, "event", id, filler]),
-            with_ack.then_some(id),
-        );
     }
 
     /// Reads nothing for this long, like a client that has lost its network.
@@ -161,25 +169,56 @@ impl Client {
         self.with(|connection| connection.paused.push((now, now + time)));
     }
 
-    pub fn close(&self) {
+    /// Ends its session, or only its connection.
+    pub fn close(&self, is_final: bool) {
         self.run.note(format_args!("c{} closes", self.connection));
         self.end_stays(|_| true);
         self.finish("closed");
+        if is_final {
+            self.with(|connection| connection.is_final = true);
+            self.send("41".to_owned());
+        }
         self.send("1".to_owned());
     }
 
-    /// Its node has been killed.
-    pub fn lose(&self) {
+    /// Loses its connection; a client whose session can be recovered will return.
+    pub fn lose(&self, loss: Loss) {
         self.end_stays(|_| true);
-        self.finish("lost");
+        self.finish("without connection");
+        if loss == Loss::Silent {
+            self.with(|connection| connection.abandoned = true);
+        } else {
+            self.send("1".to_owned());
+        }
+        self.is_lost.set(self.recovers);
     }
 
+    /// Loses its connection after so many more events, also in the middle of what it receives at once.
+    pub fn lose_after(&self, events: usize) {
+        self.loses_after.set(Some(events));
+    }
+
+    /// Whether it has lost its connection since this was last called, and the session that it knows.
+    pub fn take_lost(&self) -> Option<Option<Resume>> {
+        if !self.is_lost.take() {
+            return None;
+        }
+        let resume = self.pid.borrow().clone().map(|pid| Resume {
+            from: self.connection,
+            pid,
+            offset: self.offset.borrow().clone(),
+        });
+        Some(resume)
+    }
+
+    /// Ends the stays that are still open, with the connection or by a request to leave.
     fn end_stays(&self, which: impl Fn(&str) -> bool) {
         let now = self.run.now();
         self.with(|connection| {
             for stay in &mut connection.stays {
                 if which(&stay.room) && stay.left.is_none() {
                     stay.left = Some(now);
+                    stay.lost = true;
                 }
             }
         });
@@ -195,99 +234,55 @@ impl Client {
 
     async fn read(self: Rc<Self>, session: Addr<Session>) {
         loop {
-            tokio::time::sleep_until(self.reads_from.get()).await;
+            sleep_until(self.reads_from.get().max(self.paused_until.get())).await;
             let (reply, batch) = oneshot::channel();
             let format = BatchFormat::Polling;
             if session.try_send(Ready { format, reply }).is_err() {
                 break;
             }
             let Ok(Ok(batch)) = batch.await else { break };
-            // A client whose connection has ended may still hold a batch: the batch is ignored.
-            if !self.is_open() {
-                break;
-            }
+            // The response of a process that was paused meanwhile.
+            sleep_until(self.paused_until.get()).await;
             let body = String::from_utf8(batch.body.to_vec()).unwrap();
             for packet in body.split('\u{1e}') {
+                // A client whose connection has ended ignores the rest.
+                if !self.is_open() {
+                    return;
+                }
                 self.receive(packet);
             }
             if batch.last {
                 break;
             }
         }
+        sleep_until(self.paused_until.get()).await;
         if self.is_open() {
             self.end_stays(|_| true);
             self.finish("ended by its node");
+            self.is_lost.set(self.recovers);
         }
     }
 
-    fn receive(&self, packet: &str) {
-        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-        if packet == "2" {
-            self.send("3".to_owned());
-        } else if packet == "41" {
-            self.end_stays(|_| true);
-            self.finish("disconnected");
-            self.send("1".to_owned());
-        } else if let Some(data) = packet.strip_prefix("40") {
-            let data: Value = serde_json::from_str(data).unwrap();
-            let sid = data["sid"].as_str().map(str::to_owned);
-            let now = self.run.now();
-            self.with(|connection| {
-                connection.sid = sid;
-                connection.connected = Some(now);
-            });
-        } else if let Some(event) = packet.strip_prefix("42") {
-            let (ack, event) = event.split_at(digits(event));
-            self.receive_event(ack, event);
-        } else if let Some(ack) = packet.strip_prefix("43") {
-            let (number, ack) = ack.split_at(digits(ack));
-            self.receive_ack(number.parse().unwrap(), ack);
-        }
-    }
-
-    fn receive_event(&self, ack: &str, event: &str) {
-        let event: Value = serde_json::from_str(event).unwrap();
-        if event[0] != "event" {
-            // A notice of the server, such as that its session is revoked.
-            self.run
-                .note(format_args!("c{} receives {}", self.connection, event[0]));
-            return;
-        }
-        let emit = event[1].as_u64().unwrap() as EmitId;
-        let at = self.run.now();
-        self.run
-            .note(format_args!("c{} receives e{emit}", self.connection));
-        self.with(|connection| connection.received.push(Received { emit, at }));
-        if !ack.is_empty() {
-            self.send(format!("43{ack}[{}]", self.connection));
-        }
-    }
-
-    fn receive_ack(&self, number: u64, ack: &str) {
-        let now = self.run.now();
-        self.run
-            .note(format_args!("c{} ack {number}: {ack}", self.connection));
-        let json: Value = serde_json::from_str(ack).unwrap();
-        self.with(|connection| {
-            let request = connection.requests.get_mut(&number).unwrap();
-            assert!(request.response.is_none(), "a second ack: {ack}");
-            request.response = Some((now, ack.to_owned()));
-            let (ok, degraded) = (json[0]["ok"] == true, json[0]["degraded"] == true);
-            let Some(room) = json[0]["room"].as_str().filter(|_| ok && !degraded) else {
+    /// Posts packets in order, one post at a time.
+    async fn write(
+        self: Rc<Self>,
+        session: Addr<Session>,
+        mut outgoing: mpsc::UnboundedReceiver<String>,
+    ) {
+        let mut number = 0;
+        let mut batch = Vec::new();
+        while outgoing.recv_many(&mut batch, 16).await > 0 {
+            sleep_until(self.paused_until.get()).await;
+            let post = PostId(number);
+            number += 1;
+            let body = Bytes::from(std::mem::take(&mut batch).join("\u{1e}"));
+            let (reply, done) = oneshot::channel();
+            session.do_send(PostStarted { post, open: None });
+            session.do_send(Post { post, body, reply });
+            if !matches!(done.await, Ok(Ok(()))) {
                 return;
-            };
-            let is_join = json[0].get("transport").is_some();
-            let open = |stay: &&mut Stay| stay.room == room && stay.left.is_none();
-            if let Some(stay) = connection
-                .stays
-                .iter_mut()
-                .rev()
-                .find(open)
-                .filter(|_| is_join)
-            {
-                stay.joined.get_or_insert(now);
             }
-        });
+        }
     }
 }
 
@@ -296,19 +291,7 @@ pub fn token(connection: ConnectionId) -> String {
     format!("token-{connection}")
 }
 
-/// Posts packets in order, one post at a time.
-async fn write(session: Addr<Session>, mut outgoing: mpsc::UnboundedReceiver<String>) {
-    let mut number = 0;
-    let mut batch = Vec::new();
-    while outgoing.recv_many(&mut batch, 16).await > 0 {
-        let post = PostId(number);
-        number += 1;
-        let body = Bytes::from(std::mem::take(&mut batch).join("\u{1e}"));
-        let (reply, done) = oneshot::channel();
-        session.do_send(PostStarted { post, open: None });
-        session.do_send(Post { post, body, reply });
-        if !matches!(done.await, Ok(Ok(()))) {
-            return;
-        }
-    }
+/// The value of a packet's JSON.
+fn parse(json: &str) -> Value {
+    serde_json::from_str(json).unwrap()
 }

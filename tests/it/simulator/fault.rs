@@ -13,6 +13,8 @@ pub enum Kind {
     Deaf,
     /// All messages of the node are delayed.
     Stall,
+    /// The process is paused.
+    Pause,
     /// The process was killed.
     Death,
 }
@@ -39,6 +41,6 @@ impl Fault {
 
     /// Whether its node receives no heartbeats, its own included: what it knows of the other nodes does not change.
     pub fn stops_time(&self) -> bool {
-        matches!(self.kind, Kind::Partition | Kind::Deaf)
+        matches!(self.kind, Kind::Partition | Kind::Deaf | Kind::Pause)
     }
 }

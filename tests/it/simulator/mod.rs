@@ -9,15 +9,26 @@ mod api_oracle;
 mod backend;
 mod client;
 mod fault;
+mod features;
 mod history;
+mod journey;
+mod log_oracle;
+mod logs;
 mod node;
 mod oracle;
+mod presence_oracle;
 mod random;
+mod recovery_oracle;
+mod registry_oracle;
+mod services;
 mod store;
 mod user_oracle;
 mod users;
 mod world;
 
+use std::rc::Rc;
+
+use history::History;
 use world::World;
 
 /// Seeds that every test run takes.
@@ -41,10 +52,19 @@ fn simulate(seed: u64) -> Outcome {
         world.live().await;
         world.calm().await;
         world.survey().await;
-        let mut wrong = oracle::check(&world.run.history.borrow());
-        wrong.extend(api_oracle::check(&world.run.history.borrow()));
-        wrong.extend(user_oracle::check(&world.run.history.borrow()));
+        let oracles: [fn(&History) -> Vec<String>; 6] = [
+            oracle::check,
+            api_oracle::check,
+            log_oracle::check,
+            recovery_oracle::check,
+            presence_oracle::check,
+            user_oracle::check,
+        ];
+        let history = Rc::clone(&world.run.history);
+        let checked = oracles.iter().flat_map(|check| check(&history.borrow()));
+        let mut wrong: Vec<String> = checked.collect();
         wrong.extend(world.end().await);
+        wrong.extend(registry_oracle::check(&history.borrow()));
         let trace = std::mem::take(&mut world.run.history.borrow_mut().trace);
         Outcome { wrong, trace }
     })
@@ -106,7 +126,7 @@ fn a_seed_repeats_exactly() {
 
 #[test]
 fn runs_contain_what_they_test() {
-    let traces: Vec<String> = (0..20).flat_map(|seed| simulate(seed).trace).collect();
+    let traces: Vec<String> = (0..40).flat_map(|seed| simulate(seed).trace).collect();
     let kinds = [
         "Partition",
         "Deaf",
@@ -129,6 +149,16 @@ fn runs_contain_what_they_test() {
         "Revoke(",
         "failover",
         "is disconnected",
+        "Pause begins",
+        "is fenced",
+        "without connection",
+        r#""recovered":true"#,
+        r#""reason":"unknown""#,
+        r#""replayed":"#,
+        "has the gap",
+        "presence:join",
+        "presence:leave",
+        "lost: true",
         r#""acks":[{"#,
         r#""missing":[""#,
     ];

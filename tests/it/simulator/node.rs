@@ -1,5 +1,6 @@
 //! A node without sockets and threads: shards, sessions, app and bridge of one process, all on the simulated thread.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,12 +23,17 @@ use roomwire::model::{Handshake, Identity, NodeId, Random, TransportName, Worker
 use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::Mode;
+use roomwire::recovery::{Recovery, Tracker};
 use roomwire::session::{Enforcer, Identification, OpenPacket, Session, SessionSettings, Worker};
 use roomwire::store::Store;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::backend::Backend;
+use super::client::Run;
+use super::logs;
 use super::random::Chance;
+use super::services::{self, Name, Reports};
 use super::store::{NodeStore, StoreServer};
 use super::users;
 
@@ -37,6 +43,11 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     pub backend: Backend,
     pub store: NodeStore,
+    /// Its process is paused until this time.
+    pub paused_until: Rc<Cell<Instant>>,
+    /// Whether another node has its name, so that it must serve nobody.
+    pub is_fenced: Rc<Cell<bool>>,
+    is_killed: Rc<Cell<bool>>,
     workers: Vec<Rc<Worker>>,
     leave: Recipient<Leave>,
 }
@@ -70,7 +81,7 @@ fn bridge_context(
 impl Node {
     /// Starts the node with this number.
     pub fn start(
-        number: usize,
+        (run, number): (&Run, usize),
         shared: &SharedParts,
         workers: usize,
         store_chance: Chance,
@@ -89,9 +100,26 @@ impl Node {
         health.set_phase(Phase::Serving);
         let context = bridge_context(config, name, workers, &metrics, &health);
         let dialects = dialects(&config.bus, name);
-        let started = start_bridge(&config.bus, link, events, dialects, context);
         let connection = NodeStore::connect(store, store_chance);
+        let history = logs::history(&config.history, &link, &dialects[0], &connection);
+        let started = start_bridge(&config.bus, link, events, dialects, context);
+        if let Some(history) = history {
+            started.directory.set_history(Arc::new(history));
+        }
         let store: Arc<dyn Store> = Arc::new(connection.clone());
+        let (is_killed, claimed) = (
+            Rc::default(),
+            Name::claim(config, &started.directory, &store),
+        );
+        let paused_until = Rc::new(Cell::new(Instant::now()));
+        let reports = Reports::start(
+            (run, number, workers),
+            config,
+            &started.directory,
+            &store,
+            &claimed.tenure,
+            (&is_killed, &paused_until),
+        );
         let last_seen = LastSeen::start(
             Arc::clone(&store),
             &config.bus.channel_prefix,
@@ -103,6 +131,8 @@ impl Node {
             config,
             users,
             last_seen,
+            reports,
+            recovery: services::recovery(config, &started.directory, &store, random),
             directory: started.directory,
             limits: Limits::new(
                 &config.limits,
@@ -113,7 +143,9 @@ impl Node {
             budget: Budget::new(64 << 20, workers),
             random: Arc::clone(random),
         };
-        let workers = (0..workers).map(|number| node.worker(number)).collect();
+        let workers: Vec<_> = (0..workers).map(|number| node.worker(number)).collect();
+        let is_fenced = Rc::clone(&claimed.is_fenced);
+        claimed.keep(workers.clone());
         let api = Arc::new(node.api(&store, health));
         let backend = Backend {
             node: number,
@@ -126,6 +158,9 @@ impl Node {
             metrics,
             backend,
             store: connection,
+            paused_until,
+            is_fenced,
+            is_killed,
             workers,
             leave: started.handles.leave,
         }
@@ -173,6 +208,7 @@ impl Node {
 
     /// Ends the process: nothing that it still does reaches the bus.
     pub fn kill(self, hub: &Hub) {
+        self.is_killed.set(true);
         hub.kill(self.member);
         self.store.kill();
         for worker in &self.workers {
@@ -187,6 +223,8 @@ struct NodeParts<'a> {
     config: &'a Config,
     users: Arc<Users>,
     last_seen: LastSeen,
+    reports: Option<Reports>,
+    recovery: Option<Arc<Recovery>>,
     directory: Arc<Directory>,
     limits: Arc<Limits>,
     settings: Arc<SessionSettings>,
@@ -198,7 +236,7 @@ impl NodeParts<'_> {
     fn api(&self, store: &Arc<dyn Store>, health: Arc<Health>) -> Api {
         let config = self.config;
         Api {
-            presence: None,
+            presence: self.reports.as_ref().map(|it| Arc::clone(&it.rooms)),
             ingress: Ingress::new(Arc::clone(&self.directory)),
             keys: Reloadable::new(KeyRing::new(&config.api)),
             settings: ApiSettings {
@@ -234,13 +272,20 @@ impl NodeParts<'_> {
         let index = WorkerIndex::new(number).unwrap();
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
         shard.observe(Rc::new(self.last_seen.recorder()));
+        if let Some(reports) = &self.reports {
+            reports.observe(&shard);
+        }
         let broker = RoomBroker::new(Rc::clone(&shard)).start();
         self.directory.enter(number, broker.recipient().into());
         let rules = Reloadable::new(self.config.app.relay.clone());
         let metrics = Arc::clone(self.directory.metrics());
+        let relay = Relay::new(RelayParts {
+            presence: self.reports.as_ref().map(|it| Arc::clone(&it.rooms)),
+            ..RelayParts::new(rules, metrics)
+        });
         let worker = Worker::new(
             shard,
-            Rc::new(Relay::new(RelayParts::new(rules, metrics))),
+            Rc::new(relay),
             None,
             Identification {
                 gates: Gates::new(&[user_gate()]),
@@ -250,6 +295,9 @@ impl NodeParts<'_> {
             Arc::clone(&self.limits),
             Arc::clone(&self.random),
         );
+        if let Some(recovery) = &self.recovery {
+            worker.set_tracker(Tracker::start(Arc::clone(recovery), &worker.shard));
+        }
         Enforcer::start(&worker);
         worker
     }

@@ -82,6 +82,7 @@ struct Connection {
     /// How often it was cut: what was sent before is lost.
     cuts: u64,
     seed: u64,
+    paused_until: Option<Instant>,
     /// When the last command or response of each key arrives: those of a key are in order.
     last_due: BTreeMap<String, Instant>,
 }
@@ -92,6 +93,7 @@ impl NodeStore {
             state: Connectivity::Up,
             cuts: 0,
             seed: chance.next(),
+            paused_until: None,
             last_due: BTreeMap::new(),
         };
         Self {
@@ -119,26 +121,46 @@ impl NodeStore {
         self.connection.lock().unwrap().state = Connectivity::Dead;
     }
 
-    /// Sends a command. It is executed even if the result is not awaited, and perhaps even if it fails.
+    /// The process is paused until then: nothing that it sends arrives, and it receives nothing.
+    pub fn pause(&self, until: Instant) {
+        self.connection.lock().unwrap().paused_until = Some(until);
+    }
+
     fn send<T: Send + 'static>(
         &self,
         key: &str,
         command: impl FnOnce(&MemoryStore) -> StoreFuture<T> + Send + 'static,
     ) -> StoreFuture<T> {
+        let server = self.server.clone();
+        self.call(key, move || Ok(server.execute(command)))
+    }
+
+    /// Sends a command. It is executed even if the result is not awaited, and perhaps even if it fails.
+    pub fn call<T: Send + 'static>(
+        &self,
+        key: &str,
+        command: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreFuture<T> {
         let (sender, result) = oneshot::channel();
         let (this, key) = (self.clone(), key.to_owned());
-        let (arrives, cuts) = self.connection.lock().unwrap().due(&key);
+        let (arrives, cuts, is_paused) = {
+            let mut connection = self.connection.lock().unwrap();
+            let is_paused = connection.is_paused();
+            let (arrives, cuts) = connection.due(&key);
+            (arrives, cuts, is_paused)
+        };
         tokio::spawn(async move {
             sleep_until(arrives).await;
-            let outcome = match this.is_lost(cuts).await {
+            // A process that is paused sends nothing.
+            let outcome = match is_paused || this.is_lost(cuts).await {
                 true => Err(lost()),
                 false => {
-                    let result = this.server.execute(command);
+                    let result = command();
                     let (returns, _) = this.connection.lock().unwrap().due(&key);
                     sleep_until(returns).await;
                     match this.is_lost(cuts).await {
                         true => Err(lost()),
-                        false => Ok(result),
+                        false => result,
                     }
                 }
             };
@@ -166,6 +188,11 @@ fn lost() -> StoreError {
 }
 
 impl Connection {
+    fn is_paused(&self) -> bool {
+        self.paused_until
+            .is_some_and(|until| until > Instant::now())
+    }
+
     /// When what is sent now for a key arrives, and how often the connection was cut so far.
     ///
     /// The delay depends on the key and the time, not on what was sent before: several services send what they have for
@@ -180,7 +207,7 @@ impl Connection {
         let mut hasher = DefaultHasher::new();
         (self.seed, key, last.map(|last| now - last)).hash(&mut hasher);
         let delay = Chance::new(hasher.finish()).milliseconds(from, to);
-        let mut due = now + delay;
+        let mut due = now.max(self.paused_until.unwrap_or(now)) + delay;
         if let Some(last) = last {
             // Timers have milliseconds: those of the same one would fire in any order.
             due = due.max(last + Duration::from_millis(1));
@@ -240,7 +267,13 @@ impl Store for NodeStore {
 
     fn hash_scan(&self, key: &str) -> StoreFuture<Vec<(String, Bytes)>> {
         let key = key.to_owned();
-        self.send(&key.clone(), move |keys| keys.hash_scan(&key))
+        let fields = self.send(&key.clone(), move |keys| keys.hash_scan(&key));
+        Box::pin(async move {
+            let mut fields = fields.await?;
+            // The order of a hash differs from run to run.
+            fields.sort();
+            Ok(fields)
+        })
     }
 
     fn hash_claim(&self, key: &str, field: &str, value: Bytes) -> StoreFuture<bool> {

@@ -9,9 +9,8 @@ use roomwire::health::Health;
 use roomwire::metrics::labels::Origin;
 use roomwire::model::{Command, Selector};
 use roomwire::store::Store;
-use roomwire::store::lease::{Holder, Lease};
 
-/// The services of a node, and its lease.
+/// The services of a node.
 pub fn start(
     config: &Config,
     directory: &Arc<Directory>,
@@ -54,21 +53,5 @@ pub fn start(
     let connects = directory.watch_connects();
     actix_rt::spawn(Arc::clone(&users.revocations).keep(connects));
     actix_rt::spawn(Arc::clone(&users.locks).keep(directory.watch_connects()));
-    let holder = Holder {
-        id: directory.node().to_string(),
-        place: "simulator".to_owned(),
-        app: "relay".to_owned(),
-    };
-    let lease = Lease::new(
-        Arc::clone(store),
-        prefix,
-        (directory.node(), &holder),
-        config.bus.lease,
-    );
-    let connects = directory.watch_connects();
-    actix_rt::spawn(async move {
-        assert!(lease.claim().await);
-        lease.keep(connects).await;
-    });
     users
 }

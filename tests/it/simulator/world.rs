@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomwire::bus::memory::{Faults, Hub};
+use roomwire::cluster::start::dialects;
+use roomwire::model::NodeId;
 use tokio::time::{Instant, sleep};
 
-use super::backend::KEY;
-use super::client::{Client, Run};
+use super::client::{Client, Resume, Run};
 use super::fault::{Fault, Kind};
+use super::features::Features;
 use super::history::{History, NodeLife, Verb};
+use super::logs::Appends;
 use super::node::{Node, SharedParts};
 use super::random::{Chance, SeededIds};
 use super::store::StoreServer;
-use crate::support::server::config;
 
+mod clients;
+mod end;
 mod faults;
 mod requests;
 
@@ -24,15 +28,10 @@ pub const USERS: [&str; 4] = ["anna", "ben", "carla", "dan"];
 pub const ROOMS: [&str; 4] = ["lobby", "news", "team:1", "team:2"];
 /// Usual delay of a message on the bus.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
-/// Small limits of the bytes that one client may leave unread, so that some clients become slow consumers, and the API.
-const SETTINGS: [(&str, &str); 5] = [
-    ("SOCKET__OUTBOX_LIMIT", "8KiB"),
-    ("SOCKET__OUTBOX_HARD_LIMIT", "24KiB"),
-    ("ENGINE__MAX_PAYLOAD", "8KiB"),
-    ("LIMITS__PER_CLIENT", "off"),
-    ("API__KEY", KEY),
-];
-
+/// How far the clock of the server of the bus is ahead at first, so that that of another one can be behind it.
+const CLOCK: Duration = Duration::from_secs(10);
+/// Time without faults before the survey: lost nodes are announced, and lost sockets noticed.
+const QUIET: Duration = Duration::from_secs(60);
 pub struct World {
     pub run: Run,
     shared: SharedParts,
@@ -42,6 +41,21 @@ pub struct World {
     /// The maximum of bytes queued on one node at any time.
     pub most_queued: i64,
     chance: Chance,
+    features: Features,
+    appends: Appends,
+    /// Clients that have lost their connection, and when they return.
+    returns: Vec<Return>,
+    /// Until then the server of the bus and the store fails over.
+    fails_over_until: Duration,
+    /// How far the clock of that server is ahead of the time of the run.
+    clock: Duration,
+}
+
+/// A client that returns.
+struct Return {
+    due: Duration,
+    user: String,
+    resume: Option<Resume>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +71,8 @@ enum Step {
     Read,
     /// A request of a backend to emit, with the number of recipients.
     ApiEmit,
+    /// A request of a backend to emit to a user, a socket, everybody, or a room without one of its sockets.
+    Publish,
     /// A request of a backend to emit and collect the acks.
     Call,
     /// A request of a backend to revoke the token of a client.
@@ -65,15 +81,19 @@ enum Step {
     FailOver,
     PauseClient,
     Close,
+    /// A client loses its connection, and returns if its session can be recovered.
+    Lose,
     Partition,
     Deafen,
     Stall,
+    /// The process of a node is paused.
+    PauseNode,
     Kill,
     StartNode,
     Heal,
 }
 
-const STEPS: [(usize, Step); 20] = [
+const STEPS: [(usize, Step); 23] = [
     (10, Step::Connect),
     (22, Step::Join),
     (8, Step::Leave),
@@ -83,14 +103,17 @@ const STEPS: [(usize, Step); 20] = [
     (4, Step::Burst),
     (30, Step::Read),
     (6, Step::ApiEmit),
+    (6, Step::Publish),
     (6, Step::Call),
     (2, Step::Revoke),
     (1, Step::FailOver),
     (3, Step::PauseClient),
     (3, Step::Close),
+    (10, Step::Lose),
     (2, Step::Partition),
     (1, Step::Deafen),
     (2, Step::Stall),
+    (1, Step::PauseNode),
     (1, Step::Kill),
     (1, Step::StartNode),
     (4, Step::Heal),
@@ -106,14 +129,17 @@ impl World {
             history: Rc::new(RefCell::new(History::default())),
             began: Instant::now(),
         };
-        let sessions = chance.weighted(&[(6, "any"), (1, "newest"), (1, "oldest")]);
-        run.history.borrow_mut().one_session = sessions == "newest";
-        let mut settings = SETTINGS.to_vec();
-        settings.push(("AUTH__SESSIONS_PER_USER", sessions));
+        let features = Features::random(&mut chance);
+        run.note(format_args!("{features:?}"));
+        {
+            let mut history = run.history.borrow_mut();
+            history.one_session = features.sessions == "newest";
+            history.features = features;
+        }
         let mut world = Self {
             run,
             shared: SharedParts {
-                config: config(&settings),
+                config: features.config(),
                 hub: Hub::seeded(chance.next()),
                 store: StoreServer::default(),
                 random: Arc::new(SeededIds::new(chance.next())),
@@ -122,7 +148,14 @@ impl World {
             clients: Vec::new(),
             most_queued: 0,
             chance,
+            features,
+            appends: Appends::default(),
+            returns: Vec::new(),
+            fails_over_until: Duration::ZERO,
+            clock: CLOCK,
         };
+        world.shared.hub.fail_over(Duration::ZERO, CLOCK);
+        world.observe_logs();
         for _ in 0..world.chance.between(2, 4) {
             world.start_node();
         }
@@ -143,17 +176,27 @@ impl World {
             let time = self.chance.milliseconds(0, longest);
             sleep(time).await;
             self.observe();
+            self.let_clients_return();
         }
     }
 
     /// Ends all faults and waits until everything in flight has arrived.
     pub async fn calm(&mut self) {
-        while self.heal() {}
-        sleep(Duration::from_secs(60)).await;
+        let mut quiet_since = self.run.now();
+        while self.run.now() < quiet_since + QUIET {
+            if self.heal() || self.has_faults() {
+                quiet_since = self.run.now();
+            }
+            sleep(Duration::from_secs(1)).await;
+            self.observe();
+            self.let_clients_return();
+        }
+        self.run.history.borrow_mut().appended = self.appends.take();
     }
 
     /// Lets a backend of every node read everything, one request after the other.
     pub async fn survey(&self) {
+        self.run.history.borrow_mut().surveyed = self.run.now();
         for node in self.nodes.iter().flatten() {
             for room in ROOMS {
                 node.backend
@@ -179,66 +222,8 @@ impl World {
         sleep(Duration::from_secs(5)).await;
     }
 
-    /// Closes all clients; returns what the nodes still hold, which should be nothing.
-    pub async fn end(&mut self) -> Vec<String> {
-        for client in self.open_clients() {
-            client.close();
-        }
-        sleep(Duration::from_secs(120)).await;
-        // A new node has only the subscriptions that every node keeps.
-        let chance = Chance::new(self.chance.next());
-        let fresh = Node::start(self.nodes.len(), &self.shared, 1, chance);
-        // Heartbeats never end: without latency none of them is in flight.
-        self.remove_latency();
-        sleep(Duration::from_secs(1)).await;
-        let subscriptions = self.shared.hub.channel_count(fresh.member);
-        let mut wrong = Vec::new();
-        let mut expect = |what: String, expected: i64, found: i64| {
-            if expected != found {
-                wrong.push(format!("{what}: {found}, not {expected}"));
-            }
-        };
-        for (number, node) in self.nodes.iter().enumerate() {
-            let Some(node) = node else { continue };
-            let metrics = &node.metrics;
-            expect(format!("n{number} sessions"), 0, metrics.sessions.get());
-            expect(format!("n{number} sockets"), 0, metrics.sockets.get());
-            expect(format!("n{number} rooms"), 0, metrics.rooms.get());
-            expect(
-                format!("n{number} queued bytes"),
-                0,
-                metrics.send_queue_bytes.get(),
-            );
-            let channels = self.shared.hub.channel_count(node.member);
-            expect(
-                format!("n{number} subscriptions"),
-                subscriptions as i64,
-                channels as i64,
-            );
-        }
-        expect(
-            "messages in flight".to_owned(),
-            0,
-            self.shared.hub.in_flight() as i64,
-        );
-        let limit = self.queue_limit();
-        if self.most_queued > limit {
-            wrong.push(format!(
-                "{} bytes queued on one node, above {limit}",
-                self.most_queued
-            ));
-        }
-        wrong
-    }
-
-    /// Bytes that the clients of one node may leave unread: each the hard limit and one packet on top.
-    fn queue_limit(&self) -> i64 {
-        let limits = &self.shared.config;
-        let client = limits.socket.outbox_hard_limit + limits.engine.max_payload;
-        (client * self.clients.len()) as i64
-    }
-
     fn observe(&mut self) {
+        self.end_fenced_nodes();
         for node in self.nodes.iter().flatten() {
             self.most_queued = self.most_queued.max(node.metrics.send_queue_bytes.get());
         }
@@ -260,6 +245,9 @@ impl World {
             Step::EmitToSocket => self.emit_to_socket(),
             Step::PauseClient => self.pause_client(),
             Step::Close => self.close(),
+            Step::Lose => self.lose(),
+            Step::Publish => self.publish(),
+            Step::PauseNode => self.pause_node(),
             Step::Partition => self.fault(Kind::Partition),
             Step::Deafen => self.fault(Kind::Deaf),
             Step::Stall => self.fault(Kind::Stall),
@@ -278,17 +266,25 @@ impl World {
         let workers = self.chance.between(1, 3);
         let number = self.nodes.len();
         let chance = Chance::new(self.chance.next());
-        let node = Node::start(number, &self.shared, workers, chance);
+        let node = Node::start((&self.run, number), &self.shared, workers, chance);
         let name = node.name;
         self.run.history.borrow_mut().nodes.push(NodeLife {
             name: name.to_string(),
             workers,
             started: self.run.now(),
+            fenced: None,
         });
         self.run
             .note(format_args!("n{number} is {name}, {workers} workers"));
         self.nodes.push(Some(node));
         self.set_latency();
+    }
+
+    /// Notes what is appended to the logs.
+    fn observe_logs(&self) {
+        let node = NodeId::random(&SeededIds::new(0));
+        let dialects = dialects(&self.shared.config.bus, node);
+        self.appends.observe(&self.shared.hub, &dialects[0]);
     }
 
     fn remove_latency(&self) {
@@ -325,98 +321,5 @@ impl World {
     fn alive(&self) -> Vec<usize> {
         let alive = |number: &usize| self.nodes[*number].is_some();
         (0..self.nodes.len()).filter(alive).collect()
-    }
-
-    fn open_clients(&self) -> Vec<Rc<Client>> {
-        self.clients
-            .iter()
-            .filter(|client| client.is_open())
-            .cloned()
-            .collect()
-    }
-
-    fn any_client(&mut self) -> Option<Rc<Client>> {
-        let open = self.open_clients();
-        let connected: Vec<_> = open
-            .into_iter()
-            .filter(|client| client.sid().is_some())
-            .collect();
-        (!connected.is_empty()).then(|| Rc::clone(&connected[self.chance.below(connected.len())]))
-    }
-
-    fn connect(&mut self) {
-        let alive = self.alive();
-        if self.open_clients().len() >= 12 {
-            return;
-        }
-        let number = alive[self.chance.below(alive.len())];
-        if let Some(node) = &self.nodes[number] {
-            let session = node.open_session(self.chance.below(node.workers()));
-            let user = USERS[self.chance.below(USERS.len())];
-            self.clients
-                .push(Client::connect(&self.run, number, user, session));
-        }
-    }
-
-    fn rooms_of(&self, client: &Client) -> Vec<String> {
-        let history = self.run.history.borrow();
-        let stays = &history.connections[client.connection].stays;
-        let open = stays.iter().filter(|stay| stay.left.is_none());
-        open.map(|stay| stay.room.clone()).collect()
-    }
-
-    fn join(&mut self) {
-        let Some(client) = self.any_client() else {
-            return;
-        };
-        let room = ROOMS[self.chance.below(ROOMS.len())];
-        if !self.rooms_of(&client).iter().any(|joined| joined == room) {
-            client.join(room);
-        }
-    }
-
-    fn leave(&mut self) {
-        let Some(client) = self.any_client() else {
-            return;
-        };
-        let rooms = self.rooms_of(&client);
-        if !rooms.is_empty() {
-            client.leave(&rooms[self.chance.below(rooms.len())]);
-        }
-    }
-
-    fn emit(&mut self, with_ack: bool, times: usize) {
-        let Some(client) = self.any_client() else {
-            return;
-        };
-        let room = ROOMS[self.chance.below(ROOMS.len())];
-        for _ in 0..times {
-            client.emit(room, with_ack);
-        }
-    }
-
-    fn emit_to_socket(&mut self) {
-        let (Some(client), Some(target)) = (self.any_client(), self.any_client()) else {
-            return;
-        };
-        if let Some(sid) = target
-            .sid()
-            .filter(|_| target.connection != client.connection)
-        {
-            client.emit(&sid, false);
-        }
-    }
-
-    fn pause_client(&mut self) {
-        let time = self.chance.milliseconds(500, 15_000);
-        if let Some(client) = self.any_client() {
-            client.pause(time);
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(client) = self.any_client() {
-            client.close();
-        }
     }
 }

@@ -1,10 +1,15 @@
 //! Requests of backends to random nodes.
 
 use super::*;
+use crate::simulator::history::EVERYBODY;
 
 impl World {
     pub(super) fn any_node(&mut self) -> usize {
-        let alive = self.alive();
+        let is_paused = |number: &usize| self.is_faulty(*number, Kind::Pause);
+        let mut alive = self.alive();
+        if alive.iter().any(|number| !is_paused(number)) {
+            alive.retain(|number| !is_paused(number));
+        }
         alive[self.chance.below(alive.len())]
     }
 
@@ -37,6 +42,21 @@ impl World {
         match with_acks {
             false => node.backend.emit(&self.run, room),
             true => node.backend.call(&self.run, room, time),
+        }
+    }
+
+    pub(super) fn publish(&mut self) {
+        let number = self.any_node();
+        let sid = self.any_client().and_then(|client| client.sid());
+        let room = match (self.chance.below(4), &sid) {
+            (0, _) => format!("user:{}", USERS[self.chance.below(USERS.len())]),
+            (1, _) => EVERYBODY.to_owned(),
+            (2, Some(sid)) => sid.clone(),
+            _ => ROOMS[self.chance.below(ROOMS.len())].to_owned(),
+        };
+        let except = sid.filter(|sid| *sid != room && self.chance.below(3) > 0);
+        if let Some(node) = &self.nodes[number] {
+            node.backend.publish(&self.run, room, except);
         }
     }
 
