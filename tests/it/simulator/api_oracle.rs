@@ -93,29 +93,6 @@ impl Connection {
             }
     }
 
-    /// Whether it may have been selected at any time from `from` to `to`.
-    fn may_be_in(&self, target: Target<'_>, from: Duration, to: Duration) -> bool {
-        let overlaps = |begin: Duration, end: Option<Duration>| {
-            begin <= to && end.is_none_or(|end| end + EFFECT >= from)
-        };
-        // The node notices the end of an abandoned connection late.
-        let linger = if self.abandoned {
-            ABANDONED
-        } else {
-            Duration::ZERO
-        };
-        overlaps(self.began, self.ended.map(|end| end + linger))
-            && match target {
-                Target::Everybody => true,
-                Target::User(user) => self.user == user,
-                Target::Room(room) => self.stays.iter().any(|stay| {
-                    let linger = if stay.lost { linger } else { Duration::ZERO };
-                    let left = stay.left.map(|left| left + linger);
-                    stay.room == room && overlaps(stay.requested, left)
-                }),
-            }
-    }
-
     fn reads_throughout(&self, from: Duration, to: Duration) -> bool {
         let mut paused = self.paused.iter();
         !paused.any(|(begin, end)| *begin <= to && *end + SETTLING >= from)
@@ -319,9 +296,47 @@ impl<'a> Collected<'a> {
         (certain.count() as u64, possible.count() as u64)
     }
 
+    /// Whether a connection may have been selected at any time while the response was collected.
+    fn may_be_in(&self, connection: &Connection, target: Target<'_>) -> bool {
+        let overlaps = |begin: Duration, end: Option<Duration>| {
+            begin <= self.to && end.is_none_or(|end| end.saturating_add(EFFECT) >= self.from)
+        };
+        let ended = connection
+            .ended
+            .map(|end| self.end_noticed(connection, end));
+        overlaps(connection.began, ended)
+            && match target {
+                Target::Everybody => true,
+                Target::User(user) => connection.user == user,
+                Target::Room(room) => connection.stays.iter().any(|stay| {
+                    // The requests before a leave may take long, and so does a leave whose node is paused.
+                    let left = match stay.lost {
+                        true => ended,
+                        false => stay.left_acked.or(ended),
+                    };
+                    stay.room == room && overlaps(stay.requested, left)
+                }),
+            }
+    }
+
+    /// When the node of a connection notices its end: late if the client has abandoned it, and not while it is paused.
+    fn end_noticed(&self, connection: &Connection, end: Duration) -> Duration {
+        let mut noticed = match connection.abandoned {
+            true => end + ABANDONED,
+            false => end,
+        };
+        let pauses = self.history.faults_of(connection.node);
+        for pause in pauses.filter(|fault| fault.kind == Kind::Pause) {
+            if pause.overlaps(noticed, noticed.saturating_add(EFFECT)) {
+                noticed = noticed.max(pause.end.unwrap_or(Duration::MAX));
+            }
+        }
+        noticed
+    }
+
     /// Whether a response can contain it: nothing of a missing node is in it.
     fn is_possible(&self, connection: &Connection, target: Target<'_>) -> bool {
-        !self.missing.contains(&connection.node) && connection.may_be_in(target, self.from, self.to)
+        !self.missing.contains(&connection.node) && self.may_be_in(connection, target)
     }
 
     fn check_count(&self, what: &str, target: Target<'_>, found: &Value, wrong: &mut Vec<String>) {

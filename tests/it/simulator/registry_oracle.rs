@@ -80,8 +80,8 @@ fn has_written(history: &History, node: usize, from: Duration, to: Duration) -> 
     from.saturating_add(WRITTEN) <= to
 }
 
-/// Whether an end could be announced again: the first announcement was lost with what a failover lost, or with its node
-/// before that could remove the socket from the registry.
+/// Whether an end could be announced again: the first announcement was lost with what a failover lost, or its node died or
+/// lost its name before it could remove the socket from the registry.
 fn is_repetition(history: &History, sid: &str, found: &[&Departure]) -> bool {
     let (first, again) = (found[0], found[1]);
     let mut failovers = history.failovers.iter();
@@ -95,7 +95,10 @@ fn is_repetition(history: &History, sid: &str, found: &[&Departure]) -> bool {
         .next()
         .unwrap_or(first.by);
     let ended = end_of(history, first.by).or_else(|| end_of(history, node));
-    ended.is_some_and(|died| !has_written(history, first.by, first.at, died))
+    // Another node had its name by then, even if a failover has undone that since.
+    let taken = again.lost.then_some(again.at);
+    let ended = ended.into_iter().chain(taken).min();
+    ended.is_some_and(|ended| !has_written(history, first.by, first.at, ended))
 }
 
 fn fenced_nodes_serve_nobody(history: &History, wrong: &mut Vec<String>) {

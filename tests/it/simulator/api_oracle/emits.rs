@@ -54,7 +54,7 @@ impl Collected<'_> {
         wrong: &mut Vec<String>,
     ) {
         let connections = self.history.connections.iter();
-        let selected = |connection: &&Connection| connection.may_be_in(target, self.from, self.to);
+        let selected = |connection: &&Connection| self.may_be_in(connection, target);
         let stable = connections.clone().filter(selected).all(|connection| {
             connection.was_in(target, self.from, self.to)
                 && connection.reads_throughout(self.from, self.to)

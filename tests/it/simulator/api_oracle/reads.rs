@@ -51,7 +51,7 @@ impl Collected<'_> {
             let target = target_of(room);
             let (from, to) = (self.from, self.to);
             let is_in = rooms.contains(&room);
-            if is_in && !connection.may_be_in(target, from, to)
+            if is_in && !self.may_be_in(connection, target)
                 || !is_in && connection.was_in(target, from, to)
             {
                 wrong.push(format!("c{number} has the rooms {rooms:?}"));
@@ -138,7 +138,7 @@ impl Collected<'_> {
             let least = own
                 .clone()
                 .filter(|connection| connection.was_in(Target::Everybody, from, to));
-            let most = own.filter(|connection| connection.may_be_in(Target::Everybody, from, to));
+            let most = own.filter(|connection| self.may_be_in(connection, Target::Everybody));
             let (least, most) = (least.count() as u64, most.count() as u64);
             let found = entry["sockets"].as_u64().unwrap_or(u64::MAX);
             if !(least..=most).contains(&found) {
