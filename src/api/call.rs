@@ -1,6 +1,6 @@
 //! The verb `call`: emits an event and collects the acks of the clients.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -37,17 +37,19 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
         AcksWanted::All => usize::try_from(total).unwrap_or(usize::MAX).max(1),
     };
     let gathered = api.ingress.call(emit, AckPolicy { limit, time }).finish();
-    let Gathered {
-        answers,
-        missing: silent,
-    } = gathered.await;
+    let Gathered { answers, .. } = gathered.await;
     let answered: HashSet<SocketId> = answers.iter().filter_map(|ack| ack.socket).collect();
     let unanswered: Vec<SocketId> = sockets
         .into_iter()
         .filter(|socket| !answered.contains(socket))
         .collect();
-    let awaited = |node: &NodeId| unanswered.iter().any(|socket| socket.node() == *node);
-    let suspects: Vec<NodeId> = silent.into_iter().filter(awaited).collect();
+    // Also if the call has ended early: the bus counts no receiver of the emit on a node that died after the query.
+    let remote = |node: &NodeId| *node != api.ingress.node();
+    let suspects: BTreeSet<NodeId> = unanswered
+        .iter()
+        .map(SocketId::node)
+        .filter(remote)
+        .collect();
     if !suspects.is_empty() && answers.len() < limit {
         missing.extend(unresponsive(api, &suspects).await);
     }
@@ -62,7 +64,7 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
 }
 
 /// The nodes that do not respond at all. The others do; merely their clients have sent no ack.
-async fn unresponsive(api: &Api, nodes: &[NodeId]) -> Vec<NodeId> {
+async fn unresponsive(api: &Api, nodes: &BTreeSet<NodeId>) -> Vec<NodeId> {
     let gathered = api.ingress.query(Query::Nodes, PROBE_TIME).finish().await;
     let (answer, _) = combined(&Query::Nodes, gathered);
     let QueryAnswer::Nodes(responded) = answer else {

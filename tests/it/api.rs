@@ -172,6 +172,28 @@ async fn a_call_names_a_node_that_dies_meanwhile_in_time() {
 }
 
 #[actix_rt::test]
+async fn a_call_names_a_node_that_dies_between_its_query_and_its_emit() {
+    let cluster = TestCluster::<3>::extended(&config(&WITH_API), Hub::default(), &users()).await;
+    let [first, second, third] = &cluster.nodes;
+    let mut b = second.member().await;
+    b.join("r").await;
+    // The query waits for it until its time limit.
+    cluster.silence(2);
+    let death = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.cut(1);
+    };
+    let body = r#"{"rooms":["r"],"event":"who","timeout_ms":1000}"#;
+    let (answer, ()) = tokio::join!(request(first, "call", body), death);
+    let mut missing = [second.node(), third.node()];
+    missing.sort();
+    assert_eq!(
+        answer,
+        json!({"acks": [], "unanswered": [b.socket], "sockets": 1, "missing": missing})
+    );
+}
+
+#[actix_rt::test]
 async fn sockets_join_leave_and_are_disconnected_from_another_node() {
     let cluster = cluster().await;
     let [first, second] = &cluster.nodes;
