@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use smallvec::SmallVec;
 
 use crate::history::LogName;
-use crate::model::{Emit, Position};
+use crate::model::{Emit, Position, Selector};
 
 /// The logs of an event, and the number of the entry before it in each.
 pub(super) type Logs = SmallVec<[(LogName, u64); 1]>;
@@ -55,6 +55,19 @@ impl HeldEvent {
     pub(super) fn logs(&self) -> impl Iterator<Item = &LogName> {
         let arrived = self.arrived.iter().flatten().map(|(name, _)| name);
         arrived.chain(&self.read_from)
+    }
+
+    /// The logs of its rooms from which it was not read, if it did not arrive.
+    pub(super) fn unread_logs(&self) -> Vec<LogName> {
+        if self.arrived.is_some() {
+            return Vec::new();
+        }
+        let Selector {
+            namespace, rooms, ..
+        } = &self.emit.to;
+        let logs = rooms.iter();
+        let logs = logs.map(|room| LogName::of_room(namespace.clone(), room.clone()));
+        logs.filter(|log| !self.read_from.contains(log)).collect()
     }
 
     fn size(&self) -> usize {
@@ -141,6 +154,14 @@ impl HeldEvents {
     pub(super) fn events(&self) -> impl Iterator<Item = &HeldEvent> {
         self.items.values().filter_map(|item| match item {
             HeldItem::Event(event) => Some(&**event),
+            HeldItem::Gaps(_) => None,
+        })
+    }
+
+    /// The same, to change them.
+    pub(super) fn events_mut(&mut self) -> impl Iterator<Item = &mut HeldEvent> {
+        self.items.values_mut().filter_map(|item| match item {
+            HeldItem::Event(event) => Some(&mut **event),
             HeldItem::Gaps(_) => None,
         })
     }

@@ -241,13 +241,8 @@ impl Sequencer {
             return self.turn_of(logs, &event.read_from, n);
         }
         // The other rooms of an event that did not arrive have missed it too.
-        let namespace = &event.emit.to.namespace;
         let mut turn = Turn::Now;
-        for room in &event.emit.to.rooms {
-            let name = LogName::of_room(namespace.clone(), room.clone());
-            if event.read_from.contains(&name) {
-                continue;
-            }
+        for name in event.unread_logs() {
             if let Some(log) = self.logs.get_mut(&name)
                 && log.phase == LogPhase::Following
                 && !log.is_temporary

@@ -278,8 +278,9 @@ impl Sequencer {
     /// Abandons what could not be read.
     fn abandon(&mut self) {
         let Some(epoch) = self.epoch else { return };
-        let mut gaps = Vec::new();
-        for event in self.held.events() {
+        let position = |n| Position { epoch, n };
+        let (mut gaps, mut started) = (Vec::new(), Vec::new());
+        for event in self.held.events_mut() {
             let n = event.position.n;
             for (name, prev) in event.arrived.iter().flatten() {
                 let Some(log) = self.logs.get_mut(name) else {
@@ -288,20 +289,32 @@ impl Sequencer {
                 let waits = self.repairs.remove(&(log.known, log.id)).is_some();
                 if waits && log.phase == LogPhase::Starting {
                     log.start_at(*prev);
+                    if std::mem::take(&mut log.was_interrupted) {
+                        started.push((name.clone(), *prev));
+                    }
                 } else if waits && n > log.known {
-                    let position = |n| Position { epoch, n };
-                    gaps.push(Gap {
-                        log: name.clone(),
-                        after: log.former.take().unwrap_or_else(|| position(log.known)),
-                        before: position(n),
-                        last: *prev,
-                    });
+                    gaps.push(log.gap_before(name, position(n), *prev));
                 } else if waits {
                     self.repairs.insert((log.known, log.id), name.clone());
                 }
             }
+            // Its other rooms receive it with the one from whose log it was read: members of both would receive it again
+            // if it was read from another log later.
+            for name in event.unread_logs() {
+                let Some(log) = self.logs.get_mut(&name) else {
+                    continue;
+                };
+                let is_read = log.phase != LogPhase::Starting && n > log.known;
+                if is_read && self.repairs.remove(&(log.known, log.id)).is_some() {
+                    gaps.push(log.gap_before(&name, position(n), n - 1));
+                    event.read_from.push(name);
+                }
+            }
         }
         gaps.into_iter().for_each(|gap| self.held.push_gap(gap));
+        for (name, start) in started {
+            self.report_start(&name, start);
+        }
         self.repairs.clear();
         for (name, log) in &mut self.logs {
             if log.phase == LogPhase::Starting {
@@ -337,12 +350,13 @@ impl Sequencer {
         self.epoch = Some(epoch);
         self.former_epoch = Some(former);
         self.former_read = self.newest_read;
+        let arrived = self.arrived_before.unwrap_or(self.arrived);
         (self.arrived, self.newest_read, self.fence) = (0, 0, None);
         self.arrived_before = self.arrived_before.map(|_| 0);
         self.repairs.clear();
         self.logs.retain(|_, log| !log.is_temporary);
         for (name, log) in &mut self.logs {
-            log.begin_epoch(former);
+            log.begin_epoch(former, arrived);
             if log.phase == LogPhase::Checking {
                 self.repairs.insert((0, log.id), name.clone());
             }

@@ -1,5 +1,7 @@
 //! A log with members on this node.
 
+use super::held::Gap;
+use crate::history::LogName;
 use crate::model::{Epoch, Position};
 
 /// How far the events of a log are delivered and read.
@@ -76,10 +78,27 @@ impl Tracked {
         self.last.max(self.known)
     }
 
-    /// The logs were lost: the numbers of the epoch that begins are unrelated to those of `former`.
-    pub(super) fn begin_epoch(&mut self, former: Epoch) {
+    /// What cannot be read before an event of the log `name`; the last of it has the number `last`.
+    pub(super) fn gap_before(&mut self, name: &LogName, before: Position, last: u64) -> Gap {
+        let known = Position {
+            n: self.known,
+            ..before
+        };
+        Gap {
+            log: name.clone(),
+            after: self.former.take().unwrap_or(known),
+            before,
+            last,
+        }
+    }
+
+    /// The logs were lost: the numbers of the epoch that begins are unrelated to those of `former`,
+    /// of which everything up to `arrived` has arrived.
+    pub(super) fn begin_epoch(&mut self, former: Epoch, arrived: u64) {
         let (last, phase, was_interrupted) = match self.phase {
             LogPhase::Starting => (self.since, LogPhase::Starting, true),
+            // Events from the time between the subscription and the read of the end were still on their way.
+            _ if self.start > arrived => (self.since, LogPhase::Checking, false),
             _ => (self.last, LogPhase::Checking, false),
         };
         let last = Position {
