@@ -53,8 +53,8 @@ pub struct Appended {
     pub at: Duration,
     /// The rooms whose logs have it; [`EVERYBODY`] stands for the log of the namespace.
     pub rooms: Vec<String>,
-    /// A failover has lost it.
-    pub lost: bool,
+    /// When a failover lost it.
+    pub lost: Option<Duration>,
 }
 
 /// What the node named as lost.

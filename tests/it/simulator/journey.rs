@@ -156,7 +156,7 @@ impl<'a> Journey<'a> {
 
     /// Until when what is appended has been received: until shortly before the end of the last connection that existed for
     /// long enough to receive what was missed.
-    fn certain_end(&self) -> Option<Duration> {
+    pub fn certain_end(&self) -> Option<Duration> {
         let mut end = Duration::ZERO;
         for (_, connection) in self.connections.iter().rev() {
             end = self.on_time(connection, end_of(connection)?);

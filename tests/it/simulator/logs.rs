@@ -1,6 +1,7 @@
 //! The logs of rooms as a node reads them: over the same connection as the store, which can be cut and delayed.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -114,15 +115,17 @@ impl Appends {
                 n: position.n,
                 at: began.elapsed(),
                 rooms: rooms.collect(),
-                lost: false,
+                lost: None,
             });
         }));
     }
 
-    /// A failover has lost what is newer than the number `last`.
-    pub fn lose_after(&self, last: u64) {
+    /// A failover loses what is newer than the number `last`.
+    pub fn lose_after(&self, last: u64, now: Duration) {
         for appended in self.0.lock().unwrap().iter_mut() {
-            appended.lost |= appended.n > last;
+            if appended.n > last {
+                appended.lost.get_or_insert(now);
+            }
         }
     }
 

@@ -37,7 +37,7 @@ impl World {
         }
         self.shared.store.fail_over(lost);
         let last = self.shared.hub.fail_over(lost, ahead);
-        self.appends.lose_after(last);
+        self.appends.lose_after(last, now);
         self.fails_over_until = now + FAILOVER;
     }
 
