@@ -32,7 +32,8 @@ pub(super) struct State {
     pub(super) delayed: BTreeMap<(Instant, u64), (MemberId, Outgoing)>,
     /// When the last message of a sender on a channel reaches a member; the next one is not delivered earlier.
     pub(super) last_due: HashMap<(MemberId, MemberId, Channel), Instant>,
-    /// When the last logged message reaches a member: a server delivers these in the order of its logs.
+    /// When the last logged message reaches a member: a server delivers these in the order of its logs, and what a member
+    /// publishes to itself, such as a fence, after those that were published before.
     pub(super) last_logged: HashMap<MemberId, Instant>,
     pub(super) sequence: u64,
     pub(super) random: u64,
@@ -76,7 +77,10 @@ impl State {
         let (shortest, longest) = faults.delay;
         let extra = longest.saturating_sub(shortest).mul_f64(self.chance());
         let mut due = Instant::now() + shortest + extra;
-        let logged = self.last_logged.get(&to).filter(|_| is_logged);
+        let logged = self
+            .last_logged
+            .get(&to)
+            .filter(|_| is_logged || from == to);
         for last in self.last_due.get(&flow).into_iter().chain(logged) {
             if !faults.reorder {
                 due = due.max(*last);

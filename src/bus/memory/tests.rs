@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Faults, Hub, MemoryLink};
-use crate::bus::link::{Channel, Link, LinkDown, LinkEvent, LinkEvents, Outgoing};
+use crate::bus::link::{Channel, Link, LinkDown, LinkEvent, LinkEvents, LogAppend, Outgoing};
 
 fn message(number: usize) -> Outgoing {
     Outgoing {
@@ -71,6 +71,39 @@ async fn delayed_messages_keep_their_order_unless_reordering_is_set() {
         "a seed is reproducible"
     );
     assert_ne!(mixed, received_with(8, faults).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_member_publishes_to_itself_follows_logged_messages_on_their_way_to_it() {
+    let (_hub, sender, mut events, receiver) = pair(
+        0,
+        Faults {
+            delay: (Duration::from_secs(1), Duration::from_secs(1)),
+            ..Faults::default()
+        },
+    );
+    receiver.subscribe(vec![Channel::from("own")]);
+    sender.publish(vec![Outgoing {
+        log: Some(std::sync::Arc::new(LogAppend {
+            targets: smallvec::SmallVec::new(),
+            channels: Vec::new(),
+            sender: 1,
+            sequence: 1,
+        })),
+        ..message(1)
+    }]);
+    receiver.publish(vec![Outgoing {
+        channel: Channel::from("own"),
+        ..message(2)
+    }]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut channels = Vec::new();
+    while let Some(event) = events.try_next() {
+        if let LinkEvent::Message { channel, .. } = event {
+            channels.push(channel);
+        }
+    }
+    assert_eq!(channels, [Channel::from("c"), Channel::from("own")]);
 }
 
 #[tokio::test(start_paused = true)]
