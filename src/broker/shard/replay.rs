@@ -55,11 +55,10 @@ impl Replay {
         if !exists || emit.to.except.iter().any(is_excepted) {
             return false;
         }
-        // An event from the past of a room must not set a client back that resumes after its last position.
-        let is_past = state
-            .newest
-            .is_some_and(|newest| newest.epoch == position.epoch && position.n <= newest.n);
-        let position = Some(position).filter(|_| !self.of_room || !is_past);
+        // A position stands for everything before it in all logs. An event from the past of a room would set a client back
+        // that resumes after its last position; one that is newer than what was delivered live would lead it past events
+        // of other rooms that are still on their way.
+        let position = Some(position).filter(|_| !self.of_room);
         let to = Selector::socket(self.namespace.clone(), self.id);
         let emit = Emit { to, ..emit.clone() };
         let dispatch = Dispatch {
@@ -123,5 +122,61 @@ impl Drop for Replay {
                 self.deliver_in(&mut state, emit, position);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Directory, ShardLimits};
+    use crate::model::random::OsRandom;
+    use crate::model::{Epoch, NodeId, Payload, WorkerIndex};
+    use crate::outbox::{Bounds, Share};
+    use crate::protocol::WireFormat;
+    use crate::protocol::server_packet::Positions;
+
+    /// What a client with positions receives of an event that is newer than everything delivered live.
+    fn replayed(room: Option<Room>, position: Position) -> String {
+        let node = NodeId::random(&OsRandom);
+        let limits = ShardLimits {
+            outbox: Bounds {
+                soft: 1000,
+                hard: 2000,
+            },
+            pending_acks: 1,
+            rooms: 1,
+        };
+        let directory = Directory::new(node, 1, None, Arc::default());
+        let shard = Shard::new(WorkerIndex::default(), directory, limits, Share::default());
+        let namespace = Namespace::main();
+        let id = SocketId::random(node, WorkerIndex::default(), &OsRandom);
+        let format = WireFormat {
+            positions: Positions::Appended,
+            ..WireFormat::default()
+        };
+        let lane = shard.with_lanes(|lanes| lanes.open(format));
+        let key = shard.register(&namespace, id, lane, None);
+        let emit = Emit {
+            to: Selector::room(namespace, Room::from("r")),
+            payload: Payload::event("e", ["1"]),
+            volatile: false,
+            ack: None,
+            conflate: None,
+        };
+        assert!(shard.replay(key, room).unwrap().deliver(&emit, position));
+        shard.with_lanes(|lanes| {
+            let part = lanes.front(lane).unwrap().parts().next().unwrap();
+            String::from_utf8(part.content.to_vec()).unwrap()
+        })
+    }
+
+    #[test]
+    fn what_a_join_requested_does_not_lead_a_client_past_events_of_other_rooms() {
+        let epoch = Epoch::random(&OsRandom);
+        let position = Position { epoch, n: 7 };
+        let of_room = replayed(Some(Room::from("r")), position);
+        assert_eq!(of_room, r#"42["e",1,null]"#);
+        let of_all = replayed(None, position);
+        assert_eq!(of_all, format!(r#"42["e",1,"{position}"]"#));
     }
 }
