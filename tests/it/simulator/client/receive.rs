@@ -187,9 +187,15 @@ fn note_room(
                 }
             }
         }
-    } else if leaves && let Some(stay) = stays.find(|stay| stay.room == room && stay.left.is_some())
-    {
-        stay.left_acked.get_or_insert(now);
+    } else if leaves {
+        // Responses arrive in the order of the requests.
+        let mut stays = connection.stays.iter_mut();
+        let awaits = |stay: &&mut Stay| {
+            stay.room == room && stay.left.is_some() && stay.left_acked.is_none()
+        };
+        if let Some(stay) = stays.find(awaits) {
+            stay.left_acked = Some(now);
+        }
     }
 }
 
