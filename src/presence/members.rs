@@ -31,6 +31,8 @@ struct LocalMember {
     leave_delay: Duration,
     /// Whether the store has, or had, the user on this node.
     is_announced: bool,
+    /// Whether the store has had the departure of the user.
+    has_departed: bool,
     is_queued: bool,
     /// Whether a change is under way.
     is_in_flight: bool,
@@ -62,6 +64,7 @@ impl LocalMembers {
     pub(super) fn enter(&mut self, key: &MemberKey, socket: SocketId, leave_delay: Duration) {
         let member = self.members.entry(key.clone()).or_default();
         member.leave_delay = leave_delay;
+        member.has_departed = false;
         member.sockets.push(socket);
         if member.sockets.len() == 1 {
             self.enqueue(key);
@@ -116,6 +119,9 @@ impl LocalMembers {
                 Some(_) => PresenceChangeKind::Enter {
                     data: member.data.as_deref().map(str::to_owned),
                 },
+                None if member.has_departed => PresenceChangeKind::LeaveAgain {
+                    delay: member.leave_delay,
+                },
                 None if member.is_announced => PresenceChangeKind::Leave {
                     delay: member.leave_delay,
                 },
@@ -149,7 +155,7 @@ impl LocalMembers {
             return;
         };
         member.is_in_flight = false;
-        if matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
+        if due.change.kind.leave_delay().is_some() {
             member.is_announced = false;
             if member.sockets.is_empty() && !member.is_queued {
                 let delay = member.leave_delay;
@@ -165,7 +171,7 @@ impl LocalMembers {
             if let Some(member) = self.members.get_mut(&due.key) {
                 member.is_in_flight = false;
                 // A join that may not have taken effect is news when it does. A leave must be repeated.
-                if !matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
+                if due.change.kind.leave_delay().is_none() {
                     member.is_announced = due.is_announced;
                 }
             }
@@ -179,7 +185,7 @@ impl LocalMembers {
         for (_, key, leave_delay) in std::mem::take(&mut self.departed) {
             let departed = || LocalMember {
                 leave_delay,
-                is_announced: true,
+                has_departed: true,
                 ..LocalMember::default()
             };
             self.members.entry(key).or_insert_with(departed);
@@ -313,8 +319,8 @@ mod tests {
         let users: Vec<&str> = taken.iter().map(|due| &*due.key.user).collect();
         assert_eq!(users, ["back", "u"]);
         let enter = PresenceChangeKind::Enter { data: None };
-        let leave = PresenceChangeKind::Leave { delay: DELAY };
-        assert_eq!(kinds(&taken), [&enter, &leave]);
+        let again = PresenceChangeKind::LeaveAgain { delay: DELAY };
+        assert_eq!(kinds(&taken), [&enter, &again]);
         for due in &taken {
             members.applied(due, begun + Duration::from_secs(12));
         }

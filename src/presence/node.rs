@@ -19,7 +19,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{Command, NodeId};
-use crate::store::{PresenceChangeKind, PresenceEvent, PresenceOutcome, StoreError, Tenure};
+use crate::store::{PresenceEvent, PresenceOutcome, StoreError, Tenure};
 
 /// Number of changes in one command of the store.
 const BATCH: usize = 256;
@@ -223,7 +223,7 @@ impl PresenceService {
             // Before the user counts as settled: clients that join afterwards receive no event about the user.
             self.announce(due, outcome, &mut agenda.counts);
             self.rooms.members().applied(due, clock::now());
-            if let PresenceChangeKind::Leave { delay } = due.change.kind {
+            if let Some(delay) = due.change.kind.leave_delay() {
                 agenda.sweep = agenda.sweep.min(Instant::now() + delay);
             }
         }

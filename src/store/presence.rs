@@ -27,6 +27,18 @@ pub enum PresenceChangeKind {
     /// The user is not on this node any more. If no other node has the user, the departure is due after `delay`, even if
     /// the store does not know the user because it lost its data.
     Leave { delay: Duration },
+    /// The same for a departure that was applied before, in case the store has lost that: only if it has the user.
+    LeaveAgain { delay: Duration },
+}
+
+impl PresenceChangeKind {
+    /// The time after which the departure is due, if it is one.
+    pub fn leave_delay(&self) -> Option<Duration> {
+        match self {
+            Self::Leave { delay } | Self::LeaveAgain { delay } => Some(*delay),
+            Self::Enter { .. } => None,
+        }
+    }
 }
 
 /// What a change has caused.
@@ -175,9 +187,25 @@ impl MemoryPresence {
         }
     }
 
-    fn leave(&mut self, node: &str, room: &str, user: &str, delay: Duration) -> PresenceOutcome {
+    fn leave(
+        &mut self,
+        node: &str,
+        room: &str,
+        user: &str,
+        delay: Duration,
+        even_unknown: bool,
+    ) -> PresenceOutcome {
+        let users = self.rooms.get(room).map(|entry| &entry.users);
+        let is_known = users.is_some_and(|users| users.contains_key(user));
+        if !is_known && !even_unknown {
+            return PresenceOutcome {
+                event: None,
+                version: 0,
+                count: 0,
+                data: None,
+            };
+        }
         let entry = self.rooms.entry(room.to_owned()).or_default();
-        let is_known = entry.users.contains_key(user);
         let present = entry.users.entry(user.to_owned()).or_default();
         let has_changed = present.nodes.remove(node) || !is_known;
         if has_changed && present.nodes.is_empty() {
@@ -248,7 +276,10 @@ impl PresenceStore for MemoryStore {
             let outcomes = changes.iter().map(|change| match &change.kind {
                 PresenceChangeKind::Enter { data } => presence.enter(node, change, data.as_deref()),
                 PresenceChangeKind::Leave { delay } => {
-                    presence.leave(node, &change.room, &change.user, *delay)
+                    presence.leave(node, &change.room, &change.user, *delay, true)
+                }
+                PresenceChangeKind::LeaveAgain { delay } => {
+                    presence.leave(node, &change.room, &change.user, *delay, false)
                 }
             });
             Some(outcomes.collect())
@@ -301,7 +332,7 @@ impl PresenceStore for MemoryStore {
                 })
                 .collect();
             for (room, user) in held.iter().take(limit) {
-                presence.leave(node, room, user, delay);
+                presence.leave(node, room, user, delay, true);
             }
             held.len().saturating_sub(limit) as u64
         })

@@ -111,6 +111,13 @@ pub(in crate::bus) async fn presence(store: &dyn Store) {
     // A user whom the store has lost departs once.
     apply(store, "aaaa", "lost", leave()).await;
     assert_eq!(departed(store).await, ["lost"]);
+    // A departure is repeated only if the store has the user again.
+    let again = || PresenceChangeKind::LeaveAgain { delay: SHORT };
+    apply(store, "aaaa", "lost", again()).await;
+    assert_eq!(departed(store).await, [""; 0]);
+    apply(store, "aaaa", "back", enter(None)).await;
+    apply(store, "aaaa", "back", again()).await;
+    assert_eq!(departed(store).await, ["back"]);
     presence_pages(store, second.version).await;
 }
 

@@ -62,6 +62,11 @@ for i = 2, #ARGV, 5 do
   if kind == 'leave' then
     redis.call('SREM', held, member(room, user))
     leave(node, room, user, tonumber(ARGV[i + 4]))
+  elseif kind == 'leave again' then
+    redis.call('SREM', held, member(room, user))
+    if redis.call('HEXISTS', hash(room), 'n:' .. user) == 1 then
+      leave(node, room, user, tonumber(ARGV[i + 4]))
+    end
   else
     local nodes = redis.call('HGET', hash(room), 'n:' .. user)
     if not nodes then
@@ -163,6 +168,9 @@ impl PresenceStore for RedisStore {
                 PresenceChangeKind::Enter { data: None } => ("enter", "", 0),
                 PresenceChangeKind::Enter { data: Some(data) } => ("data", &**data, 0),
                 PresenceChangeKind::Leave { delay } => ("leave", "", delay.as_millis() as u64),
+                PresenceChangeKind::LeaveAgain { delay } => {
+                    ("leave again", "", delay.as_millis() as u64)
+                }
             };
             command.arg(kind).arg(room).arg(user).arg(data).arg(delay);
         }
