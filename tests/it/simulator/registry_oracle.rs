@@ -64,20 +64,26 @@ fn end_of(history: &History, node: usize) -> Option<Duration> {
 
 /// Whether a node could write to the store for a while between these times.
 fn has_written(history: &History, node: usize, from: Duration, to: Duration) -> bool {
+    undisturbed(history, node, from, WRITTEN) <= to
+}
+
+/// The first time from `from` on at which a node has had no fault for `time`. Between two faults there may be no time at
+/// all: a failover ends those that last, and begins others.
+fn undisturbed(history: &History, node: usize, from: Duration, time: Duration) -> Duration {
     let faults = history.faults.iter();
     let faults = faults.filter(|it| it.node == node && it.kind != Kind::Death);
     let mut from = from;
     let mut faults: Vec<_> = faults.collect();
     faults.sort_by_key(|fault| fault.begin);
     for fault in faults {
-        if fault.begin >= from + WRITTEN {
+        if fault.begin >= from.saturating_add(time) {
             break;
         }
         if fault.end.is_none_or(|end| end >= from) {
             from = fault.end.unwrap_or(Duration::MAX);
         }
     }
-    from.saturating_add(WRITTEN) <= to
+    from.saturating_add(time)
 }
 
 /// Whether an end could be announced again: the first announcement was lost with what a failover lost, or its node died or
@@ -123,13 +129,8 @@ fn fenced_nodes_serve_nobody(history: &History, wrong: &mut Vec<String>) {
         let Some(connection) = owner.next() else {
             continue;
         };
-        let faults = history.faults.iter();
-        let faults = faults.filter(|it| it.node == connection.node && it.begin <= departure.at);
-        let until = faults
-            .filter_map(|fault| fault.end)
-            .max()
-            .unwrap_or_default();
-        let until = until.max(departure.at) + history.features.lease / 3 + FENCED;
+        let time = history.features.lease / 3 + FENCED;
+        let until = undisturbed(history, connection.node, departure.at, time);
         let mut failovers = history.failovers.iter();
         if failovers.any(|at| departure.at <= *at && *at <= departure.at + FAILOVER) {
             // The announcement is lost, and the node has its name again.
