@@ -3,7 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use roomwire::config::RecoveryMode;
 use roomwire::history::Stamp;
 use roomwire::model::Position;
 use roomwire::recovery::{RecoveryRequest, SessionRecord};
@@ -22,8 +21,8 @@ fuzz_target!(|input: &[u8]| {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    for mode in [RecoveryMode::OptIn, RecoveryMode::All] {
-        let request = RecoveryRequest::parse(text, mode);
+    for is_default in [false, true] {
+        let request = RecoveryRequest::parse(text, is_default);
         let offset = request.and_then(|request| request.resume?.offset);
         if let Some(Ok(position)) = offset {
             assert_eq!(position.to_string().parse(), Ok(position));
