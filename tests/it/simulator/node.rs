@@ -78,6 +78,41 @@ fn bridge_context(
     }
 }
 
+/// What the workers of a node share.
+fn node_parts<'a>(
+    shared: &'a SharedParts,
+    (workers, metrics): (usize, &Arc<Metrics>),
+    directory: Arc<Directory>,
+    store: &Arc<dyn Store>,
+    health: &Arc<Health>,
+    reports: Option<Reports>,
+) -> NodeParts<'a> {
+    let SharedParts { config, random, .. } = shared;
+    let last_seen = LastSeen::start(
+        Arc::clone(store),
+        &config.bus.channel_prefix,
+        config.identity.user_room.clone(),
+        config.api.last_seen_time,
+    );
+    let users = users::start(config, &directory, store, health);
+    NodeParts {
+        config,
+        users,
+        last_seen,
+        reports,
+        recovery: services::recovery(config, &directory, store, random),
+        directory,
+        limits: Limits::new(
+            &config.limits,
+            Descriptors::of(100_000, workers),
+            Arc::clone(metrics),
+        ),
+        settings: Arc::new(SessionSettings::of(config)),
+        budget: Budget::new(64 << 20, workers),
+        random: Arc::clone(random),
+    }
+}
+
 impl Node {
     /// Starts the node with this number.
     pub fn start(
@@ -87,12 +122,9 @@ impl Node {
         store_chance: Chance,
     ) -> Self {
         let SharedParts {
-            config,
-            hub,
-            store,
-            random,
+            config, hub, store, ..
         } = shared;
-        let name = NodeId::random(&**random);
+        let name = NodeId::random(&*shared.random);
         let metrics = Arc::new(Metrics::default());
         let (link, events) = hub.join();
         let member = link.member();
@@ -120,29 +152,14 @@ impl Node {
             &claimed.tenure,
             (&is_killed, &paused_until),
         );
-        let last_seen = LastSeen::start(
-            Arc::clone(&store),
-            &config.bus.channel_prefix,
-            config.identity.user_room.clone(),
-            config.api.last_seen_time,
-        );
-        let users = users::start(config, &started.directory, &store, &health);
-        let node = NodeParts {
-            config,
-            users,
-            last_seen,
+        let node = node_parts(
+            shared,
+            (workers, &metrics),
+            started.directory,
+            &store,
+            &health,
             reports,
-            recovery: services::recovery(config, &started.directory, &store, random),
-            directory: started.directory,
-            limits: Limits::new(
-                &config.limits,
-                Descriptors::of(100_000, workers),
-                Arc::clone(&metrics),
-            ),
-            settings: Arc::new(SessionSettings::of(config)),
-            budget: Budget::new(64 << 20, workers),
-            random: Arc::clone(random),
-        };
+        );
         let workers: Vec<_> = (0..workers).map(|number| node.worker(number)).collect();
         let is_fenced = Rc::clone(&claimed.is_fenced);
         claimed.keep(workers.clone());
