@@ -13,6 +13,9 @@ use crate::store::{PresenceChange, PresenceChangeKind};
 /// How long departed users are remembered, because the store may lose its last changes.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
+/// Time without a change of the store after which it may have failed over.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// A user in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct MemberKey {
@@ -57,6 +60,11 @@ pub(super) struct LocalMembers {
     queue: VecDeque<MemberKey>,
     /// Users whose departure the store has had since this time, oldest first, with their leave delay.
     departed: VecDeque<(Instant, MemberKey, Duration)>,
+    /// When the store has applied a change last.
+    last_applied: Option<Instant>,
+    /// None of the departed is forgotten before: after a pause, in which the store may have failed over, it is not known yet
+    /// whether it has lost its last changes.
+    remember_until: Option<Instant>,
 }
 
 impl LocalMembers {
@@ -64,7 +72,6 @@ impl LocalMembers {
     pub(super) fn enter(&mut self, key: &MemberKey, socket: SocketId, leave_delay: Duration) {
         let member = self.members.entry(key.clone()).or_default();
         member.leave_delay = leave_delay;
-        member.has_departed = false;
         member.sockets.push(socket);
         if member.sockets.len() == 1 {
             self.enqueue(key);
@@ -119,10 +126,10 @@ impl LocalMembers {
                 Some(_) => PresenceChangeKind::Enter {
                     data: member.data.as_deref().map(str::to_owned),
                 },
-                None if member.has_departed => PresenceChangeKind::LeaveAgain {
+                None if member.is_announced => PresenceChangeKind::Leave {
                     delay: member.leave_delay,
                 },
-                None if member.is_announced => PresenceChangeKind::Leave {
+                None if member.has_departed => PresenceChangeKind::LeaveAgain {
                     delay: member.leave_delay,
                 },
                 None => {
@@ -146,16 +153,13 @@ impl LocalMembers {
 
     /// The store has a change.
     pub(super) fn applied(&mut self, due: &DueChange, now: Instant) {
-        while self
-            .departed
-            .pop_front_if(|it| it.0 + REMEMBERED <= now)
-            .is_some()
-        {}
+        self.forget_departed(now);
         let Some(member) = self.members.get_mut(&due.key) else {
             return;
         };
         member.is_in_flight = false;
-        if due.change.kind.leave_delay().is_some() {
+        member.has_departed = due.change.kind.leave_delay().is_some();
+        if member.has_departed {
             member.is_announced = false;
             if member.sockets.is_empty() && !member.is_queued {
                 let delay = member.leave_delay;
@@ -165,13 +169,25 @@ impl LocalMembers {
         }
     }
 
+    fn forget_departed(&mut self, now: Instant) {
+        let last = self.last_applied.replace(now);
+        if last.is_some_and(|last| last + PAUSE <= now) {
+            self.remember_until = Some(now + REMEMBERED);
+        }
+        if self.remember_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let is_old = |departed: &mut (Instant, _, _)| departed.0 + REMEMBERED <= now;
+        while self.departed.pop_front_if(is_old).is_some() {}
+    }
+
     /// The store may not have these changes.
     pub(super) fn failed(&mut self, changes: &[DueChange]) {
         for due in changes {
             if let Some(member) = self.members.get_mut(&due.key) {
                 member.is_in_flight = false;
                 // A join that may not have taken effect is news when it does. A leave must be repeated.
-                if due.change.kind.leave_delay().is_none() {
+                if !matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
                     member.is_announced = due.is_announced;
                 }
             }
@@ -183,12 +199,12 @@ impl LocalMembers {
     /// departed leave again.
     pub(super) fn enqueue_all(&mut self) {
         for (_, key, leave_delay) in std::mem::take(&mut self.departed) {
-            let departed = || LocalMember {
+            let member = self.members.entry(key).or_insert_with(|| LocalMember {
                 leave_delay,
-                has_departed: true,
                 ..LocalMember::default()
-            };
-            self.members.entry(key).or_insert_with(departed);
+            });
+            // One who has come back, but is not in the store yet, may leave before.
+            member.has_departed |= !member.is_announced;
         }
         let keys: Vec<MemberKey> = self.members.keys().cloned().collect();
         for key in keys {
@@ -300,6 +316,11 @@ mod tests {
     fn a_departure_that_the_store_may_have_lost_is_repeated_unless_the_user_is_back() {
         let mut members = LocalMembers::default();
         let begun = now();
+        let at = |second| begun + Duration::from_secs(second);
+        // Every second the store applies a change.
+        let others = |members: &mut LocalMembers, seconds: std::ops::Range<u64>| {
+            seconds.for_each(|second| members.forget_departed(at(second)));
+        };
         for user in ["u", "back", "old"] {
             members.enter(&key(user), socket(), DELAY);
         }
@@ -307,12 +328,16 @@ mod tests {
             members.applied(&taken, begun);
             members.leave(&taken.key, taken.socket.unwrap());
         }
-        for (taken, at) in members.take(9).iter().rev().zip([0, 5, 5]) {
-            members.applied(taken, begun + Duration::from_secs(at));
+        let leaving = members.take(9);
+        members.applied(&leaving[2], begun);
+        others(&mut members, 1..5);
+        for taken in &leaving[..2] {
+            members.applied(taken, at(5));
         }
+        others(&mut members, 6..11);
         members.enter(&key("back"), socket(), DELAY);
         let entered = members.take(9);
-        members.applied(&entered[0], begun + Duration::from_secs(11));
+        members.applied(&entered[0], at(11));
         members.enqueue_all();
         let mut taken = members.take(9);
         taken.sort_by_key(|due| due.key.user.clone());
@@ -322,8 +347,24 @@ mod tests {
         let again = PresenceChangeKind::LeaveAgain { delay: DELAY };
         assert_eq!(kinds(&taken), [&enter, &again]);
         for due in &taken {
-            members.applied(due, begun + Duration::from_secs(12));
+            members.applied(due, at(12));
         }
         assert_eq!((members.len(), members.pending()), (1, 0));
+        // The store was away since: it is too early to forget.
+        members.leave(&key("back"), taken[0].socket.unwrap());
+        let leaving = members.take(9);
+        members.applied(&leaving[0], at(60));
+        members.enqueue_all();
+        let mut again = members.take(9);
+        again.sort_by_key(|due| due.key.user.clone());
+        let users: Vec<&str> = again.iter().map(|due| &*due.key.user).collect();
+        assert_eq!(users, ["back", "u"]);
+        // Still away, a user comes and goes.
+        members.failed(&again);
+        let socket = socket();
+        members.enter(&key("u"), socket, DELAY);
+        members.leave(&key("u"), socket);
+        let again = PresenceChangeKind::LeaveAgain { delay: DELAY };
+        assert_eq!(kinds(&members.take(9)), [&again, &again]);
     }
 }
