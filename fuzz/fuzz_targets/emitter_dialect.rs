@@ -4,11 +4,13 @@
 
 #![no_main]
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use roomwire::bus::link::Channel;
-use roomwire::cluster::dialect::Inbound;
 use roomwire::cluster::dialect::emitter::EmitterDialect;
+use roomwire::cluster::dialect::{Dialect, Inbound};
 use roomwire::config::{BusConfig, Config};
 use roomwire::model::NodeId;
 
@@ -19,19 +21,22 @@ const CHANNELS: [&str; 4] = [
     "socket.io-request#/a#",
 ];
 
-fuzz_target!(|input: &[u8]| {
-    let [first, message @ ..] = input else {
-        return;
-    };
+static DIALECT: LazyLock<Arc<dyn Dialect>> = LazyLock::new(|| {
     let config = BusConfig {
         emitters: true,
         message_limit: 100_000,
         ..Config::default().bus
     };
     let node = NodeId::parse("abcd").expect("four letters");
-    let dialect = EmitterDialect::configured(&config, node).expect("it is on");
+    EmitterDialect::configured(&config, node).expect("it is on")
+});
+
+fuzz_target!(|input: &[u8]| {
+    let [first, message @ ..] = input else {
+        return;
+    };
     let channel = CHANNELS[usize::from(*first) % CHANNELS.len()];
-    let decoded = dialect.decode(&Channel::from(channel), &Bytes::copy_from_slice(message));
+    let decoded = DIALECT.decode(&Channel::from(channel), &Bytes::copy_from_slice(message));
     if let Ok(Inbound::Command(command)) = decoded
         && channel.contains("/a#")
     {
