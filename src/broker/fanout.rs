@@ -9,7 +9,7 @@ use super::shard::state::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
 use crate::model::Emit;
-use crate::outbox::{Encodings, Offered, Packet};
+use crate::outbox::{Encodings, Lanes, Offered, Packet};
 use crate::protocol::ServerPacket;
 
 /// Offers an event to every selected socket of this worker, and returns how many accepted it. Notifies the sessions of
@@ -35,14 +35,9 @@ pub(super) fn emit(
         payload: &emit.payload,
         position: dispatch.position,
     };
-    let conflate = emit.conflate.as_ref().map(|key| {
-        let target = (&emit.to.namespace, &emit.to.rooms, key);
-        lanes.conflation_id(target)
-    });
-    let mut encodings = Encodings::new(emit.volatile).replacing(conflate);
+    let mut encodings = encodings(lanes, emit);
     let mut slow = Vec::new();
-    let mut dropped = 0;
-    let mut acks_dropped = 0;
+    let (mut dropped, mut acks_dropped) = (0, 0);
     // Of a logged event, where a socket may have to receive older ones first.
     let position = dispatch.position.filter(|_| !replays.is_empty());
     let request = dispatch.ack_id.zip(emit.ack.as_ref());
@@ -77,6 +72,14 @@ pub(super) fn emit(
     }
     state.report_overdue();
     accepted
+}
+
+/// The encodings of an event, of which there are none yet.
+fn encodings(lanes: &Lanes, emit: &Emit) -> Encodings {
+    let Emit { to, conflate, .. } = emit;
+    let conflate = conflate.as_ref();
+    let conflate = conflate.map(|key| lanes.conflation_id((&to.namespace, &to.rooms, key)));
+    Encodings::new(emit.volatile).replacing(conflate)
 }
 
 /// Counts volatile events that were dropped, acks that are not awaited any more, and events replaced by later ones.

@@ -1,6 +1,8 @@
 //! Brings the store in line with the users of this node, and emits the events that follow.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{Command, NodeId};
+use crate::registry::LostNodeListener;
 use crate::store::{PresenceEvent, PresenceOutcome, StoreError, Tenure};
 
 /// Number of changes in one command of the store.
@@ -119,13 +122,13 @@ impl Presence {
 /// Removes lost nodes.
 pub struct LostPresence(Rc<PresenceService>);
 
-impl LostPresence {
+impl LostNodeListener for LostPresence {
     /// The users of a lost node leave, if no other node has them.
-    ///
-    /// # Errors
-    /// The store is unavailable; the rest is still to be removed.
-    pub async fn remove(&self, node: NodeId) -> Result<(), StoreError> {
-        self.0.remove(node).await
+    fn node_lost(
+        &self,
+        node: NodeId,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>> {
+        Box::pin(self.0.remove(node))
     }
 }
 

@@ -121,29 +121,13 @@ impl Segments {
         if page.epoch.is_none() || page.epoch != self.epoch {
             return;
         }
-        let first = page.events.first();
-        let before_first = first.map_or(0, |event| event.prev);
+        let before_first = page.events.first().map_or(0, |event| event.prev);
         let upper = match page.events.last() {
             Some(last) if page.events.len() == limit => last.n,
             _ => until,
         };
         if let Some(segment) = self.logs.get_mut(log) {
-            let joins_start = upper == segment.lower && after < segment.lower;
-            let starts_with_entry = segment.events.front().map(|event| event.prev);
-            if joins_start && page.trimmed && first.is_none() {
-                // Everything older than the part was removed, if its first entry shows which one was before.
-                segment.is_trimmed = starts_with_entry == Some(segment.lower);
-                return;
-            }
-            if joins_start && (!page.trimmed || before_first > 0) {
-                let added = segment.prepend(&page.events, after.max(before_first), now);
-                segment.is_trimmed = page.trimmed;
-                self.bytes += added;
-                return self.shrink(now);
-            }
-            if after == segment.upper && !page.trimmed {
-                let added = segment.append(&page.events, upper, now);
-                segment.tail = segment.tail.max(page.tail);
+            if let Some(added) = segment.extend((after, upper), page, now) {
                 self.bytes += added;
                 return self.shrink(now);
             }
@@ -206,6 +190,29 @@ impl Segments {
 }
 
 impl LogSegment {
+    /// Adds a page that was read from the range between two numbers, if it joins this part; returns the bytes that it
+    /// occupies.
+    fn extend(&mut self, (after, upper): LogRange, page: &LogPage, now: Instant) -> Option<usize> {
+        let first = page.events.first();
+        let before_first = first.map_or(0, |event| event.prev);
+        let joins_start = upper == self.lower && after < self.lower;
+        if joins_start && page.trimmed && first.is_none() {
+            // Everything older than the part was removed, if its first entry shows which one was before.
+            let starts_with_entry = self.events.front().map(|event| event.prev);
+            self.is_trimmed = starts_with_entry == Some(self.lower);
+            return Some(0);
+        }
+        if joins_start && (!page.trimmed || before_first > 0) {
+            self.is_trimmed = page.trimmed;
+            return Some(self.prepend(&page.events, after.max(before_first), now));
+        }
+        if after == self.upper && !page.trimmed {
+            self.tail = self.tail.max(page.tail);
+            return Some(self.append(&page.events, upper, now));
+        }
+        None
+    }
+
     /// Adds the entries that follow; returns the bytes that they occupy.
     fn append(&mut self, events: &[LoggedEvent], upper: u64, now: Instant) -> usize {
         self.events.extend(events.iter().cloned());

@@ -5,7 +5,7 @@
 //! The lease of a claimer that is lost itself expires, and another node continues with the sockets that are left.
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,14 +49,20 @@ pub trait LostNodeListener {
     /// These sockets of `node` are gone. Completes once they are announced, or given up.
     fn sockets_lost<'a>(
         &'a self,
-        sockets: &'a [LostSocket],
-    ) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+        _sockets: &'a [LostSocket],
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(ready(()))
+    }
 
     /// All sockets of `node` are gone, and announced.
     ///
     /// Fails if the store is unavailable; then it is called again.
-    fn node_lost(&self, node: NodeId)
-    -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>>;
+    fn node_lost(
+        &self,
+        _node: NodeId,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>> {
+        Box::pin(ready(Ok(())))
+    }
 }
 
 /// Looks for lost nodes.
@@ -245,7 +251,7 @@ mod tests {
             node: NodeId,
         ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>> {
             self.nodes.borrow_mut().push(node);
-            Box::pin(std::future::ready(Ok(())))
+            Box::pin(ready(Ok(())))
         }
     }
 

@@ -60,6 +60,7 @@ use listen::{bind, serve, serve_internal};
 use log_start::log_start;
 use name::claim_name;
 use recovery::SessionParts;
+pub use recovery::start_recovery;
 pub use reload::Reloader;
 use reloadable::ReloadableParts;
 pub use replay::replay_dead_letters;

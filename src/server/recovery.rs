@@ -29,21 +29,26 @@ impl SessionParts {
     ) -> Self {
         Self {
             settings: Arc::new(SessionSettings::of(config)),
-            recovery: recovery(config, directory, store, random),
+            recovery: start_recovery(
+                config,
+                directory,
+                store.unwrap_or_else(|| Arc::new(MemoryStore::default())),
+                random,
+            ),
         }
     }
 }
 
-/// The recovery of a node, if the configuration requests it; `store` is that of the bus.
-fn recovery(
+/// The recovery of a node, if the configuration requests it.
+pub fn start_recovery(
     config: &Config,
     directory: &Arc<Directory>,
-    store: Option<Arc<dyn Store>>,
+    store: Arc<dyn Store>,
     random: &Arc<dyn Random>,
 ) -> Option<Arc<Recovery>> {
     let ingress = Ingress::new(Arc::clone(directory));
     let parts = RecoveryParts {
-        store: store.unwrap_or_else(|| Arc::new(MemoryStore::default())),
+        store,
         prefix: config.bus.channel_prefix.clone(),
         history: Arc::clone(directory.history()?),
         random: Arc::clone(random),

@@ -1,6 +1,6 @@
 //! The registry of a node, if something needs to know of the sessions of other nodes, and what it announces.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +11,10 @@ use super::reloadable::ReloadableParts;
 use crate::app::webhook::LostDisconnects;
 use crate::broker::Directory;
 use crate::config::{AppConfig, Config};
-use crate::model::NodeId;
 use crate::notices::{LostNotices, Notices};
-use crate::presence::{LostPresence, Presence};
+use crate::presence::Presence;
 use crate::registry::{LostNodeListener, LostSocket, Registry, RegistryParts, RegistryTable};
-use crate::store::{Store, StoreError, Tenure};
+use crate::store::{Store, Tenure};
 
 /// Reason of the disconnects of a lost node, as backends receive it (docs/protocol.md#3-reasons-and-selection).
 const NODE_LOST: &str = "node lost";
@@ -59,7 +58,7 @@ impl RegistryPlan {
             }));
         }
         if let Some(presence) = presence {
-            listeners.push(Rc::new(PresenceListener(presence.lost())));
+            listeners.push(Rc::new(presence.lost()));
         }
         Registry::start(RegistryParts {
             directory: Arc::clone(directory),
@@ -86,26 +85,6 @@ impl LostNodeListener for NoticeListener {
         }
         Box::pin(self.0.shed())
     }
-
-    fn node_lost(&self, _node: NodeId) -> Pin<Box<dyn Future<Output = Result<(), StoreError>>>> {
-        Box::pin(ready(Ok(())))
-    }
-}
-
-/// Removes lost nodes from the presence of rooms.
-struct PresenceListener(LostPresence);
-
-impl LostNodeListener for PresenceListener {
-    fn sockets_lost<'a>(&'a self, _: &'a [LostSocket]) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-        Box::pin(ready(()))
-    }
-
-    fn node_lost(
-        &self,
-        node: NodeId,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>> {
-        Box::pin(self.0.remove(node))
-    }
 }
 
 /// Announces lost sockets to the backends of the app `webhook`.
@@ -128,9 +107,5 @@ impl LostNodeListener for WebhookListener {
                 .send(*id, &entry.namespace, user, NODE_LOST)
         });
         Box::pin(sent)
-    }
-
-    fn node_lost(&self, _node: NodeId) -> Pin<Box<dyn Future<Output = Result<(), StoreError>>>> {
-        Box::pin(ready(Ok(())))
     }
 }

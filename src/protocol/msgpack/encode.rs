@@ -32,14 +32,8 @@ pub fn write_messages(
             pid,
         } => {
             begin(&mut message, 3, CONNECT, namespace);
-            string("data", &mut message);
-            written(write_map_len(&mut message, 1 + u32::from(pid.is_some())));
-            string("sid", &mut message);
-            string(socket.as_str(), &mut message);
-            if let Some(pid) = pid {
-                string("pid", &mut message);
-                string(pid, &mut message);
-            }
+            let (sid, pid) = (("sid", socket.as_str()), pid.map(|pid| ("pid", pid)));
+            write_texts([Some(sid), pid].into_iter().flatten(), &mut message);
         }
         ServerPacket::ConnectError { namespace, json } => {
             begin(&mut message, 3, CONNECT_ERROR, namespace);
@@ -87,6 +81,20 @@ fn begin(message: &mut Vec<u8>, fields: u32, kind: u64, namespace: &str) {
     written(write_uint(message, kind));
     string("nsp", message);
     string(namespace, message);
+}
+
+/// Writes a map of texts as data.
+fn write_texts<'a>(
+    entries: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    message: &mut Vec<u8>,
+) {
+    string("data", message);
+    let length = u32::try_from(entries.clone().count()).unwrap_or(u32::MAX);
+    written(write_map_len(message, length));
+    for (key, value) in entries {
+        string(key, message);
+        string(value, message);
+    }
 }
 
 /// Writes the arguments of an event or ack, and if set their position or `null` as one more.

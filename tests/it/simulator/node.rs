@@ -24,6 +24,7 @@ use roomwire::outbox::{Bounds, Budget, Share};
 use roomwire::protocol::WireFormat;
 use roomwire::protocol::connection::Mode;
 use roomwire::recovery::{Recovery, Tracker};
+use roomwire::server::start_recovery;
 use roomwire::session::{Enforcer, Identification, OpenPacket, Session, SessionSettings, Worker};
 use roomwire::store::Store;
 use serde_json::Value;
@@ -33,7 +34,7 @@ use super::backend::Backend;
 use super::client::Run;
 use super::logs;
 use super::random::Chance;
-use super::services::{self, Name, Reports};
+use super::services::{Name, Reports};
 use super::store::{NodeStore, StoreServer};
 use super::users;
 
@@ -100,7 +101,7 @@ fn node_parts<'a>(
         users,
         last_seen,
         reports,
-        recovery: services::recovery(config, &directory, store, random),
+        recovery: start_recovery(config, &directory, Arc::clone(store), random),
         directory,
         limits: Limits::new(
             &config.limits,

@@ -7,26 +7,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use roomwire::broker::{Directory, Ingress, Observer, Shard};
+use roomwire::broker::{Directory, Observer, Shard};
 use roomwire::config::Config;
-use roomwire::model::{NodeId, Random, SocketChange, SocketEvent};
-use roomwire::presence::{LostPresence, Presence, PresenceObserver, PresenceParts, PresenceRooms};
-use roomwire::recovery::{Recovery, RecoveryParts};
+use roomwire::model::{SocketChange, SocketEvent};
+use roomwire::presence::{Presence, PresenceObserver, PresenceParts, PresenceRooms};
 use roomwire::registry::{
     LostNodeListener, LostSocket, Registry, RegistryObserver, RegistryParts, RegistryTable,
 };
 use roomwire::session::Worker;
 use roomwire::store::lease::{Holder, Lease};
-use roomwire::store::{Store, StoreError, Tenure};
+use roomwire::store::{Store, Tenure};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::Run;
 use super::history::Departure;
-
-/// The topic of announcements of sessions that continue with another socket.
-const CLAIM_TOPIC: &str = "session";
 
 /// The name of a node: its lease, and whether another node has taken it.
 pub struct Name {
@@ -133,25 +129,6 @@ impl LostNodeListener for DepartureRecorder {
         }
         Box::pin(ready(()))
     }
-
-    fn node_lost(&self, _: NodeId) -> Pin<Box<dyn Future<Output = Result<(), StoreError>>>> {
-        Box::pin(ready(Ok(())))
-    }
-}
-
-struct PresenceListener(LostPresence);
-
-impl LostNodeListener for PresenceListener {
-    fn sockets_lost<'a>(&'a self, _: &'a [LostSocket]) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-        Box::pin(ready(()))
-    }
-
-    fn node_lost(
-        &self,
-        node: NodeId,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + '_>> {
-        Box::pin(self.0.remove(node))
-    }
 }
 
 /// Presence and the registry, if the run has them.
@@ -192,10 +169,7 @@ impl Reports {
             prefix: prefix.clone(),
             tenure: Arc::clone(tenure),
             table: Arc::clone(&table),
-            listeners: vec![
-                Rc::new(departures.clone()),
-                Rc::new(PresenceListener(presence.lost())),
-            ],
+            listeners: vec![Rc::new(departures.clone()), Rc::new(presence.lost())],
         });
         Some(Self {
             rooms,
@@ -217,28 +191,4 @@ impl Reports {
             paused_until: Rc::clone(&self.paused_until),
         }));
     }
-}
-
-/// The recovery of a node, if the run has it.
-pub fn recovery(
-    config: &Config,
-    directory: &Arc<Directory>,
-    store: &Arc<dyn Store>,
-    random: &Arc<dyn Random>,
-) -> Option<Arc<Recovery>> {
-    let ingress = Ingress::new(Arc::clone(directory));
-    let parts = RecoveryParts {
-        store: Arc::clone(store),
-        prefix: config.bus.channel_prefix.clone(),
-        history: Arc::clone(directory.history()?),
-        random: Arc::clone(random),
-        metrics: Arc::clone(directory.metrics()),
-        announce: Box::new(move |body| ingress.announce(CLAIM_TOPIC, body)),
-        ping_interval: config.engine.ping_interval,
-        ping_timeout: config.engine.ping_timeout,
-    };
-    let recovery = Recovery::new(config.recovery.clone(), parts).map(Arc::new)?;
-    let announced = Arc::clone(&recovery);
-    directory.listen(CLAIM_TOPIC, Box::new(move |body| announced.announced(body)));
-    Some(recovery)
 }
