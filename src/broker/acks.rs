@@ -76,6 +76,17 @@ impl Acks {
         }
     }
 
+    /// Drops what all sockets owe for an emit.
+    pub fn forget_request(&mut self, id: u32) {
+        if self.requests.remove(&id).is_none() {
+            return;
+        }
+        self.owed.retain(|_, owed| {
+            owed.retain(|owed| *owed != id);
+            !owed.is_empty()
+        });
+    }
+
     /// One socket fewer owes this ack.
     fn release(&mut self, id: u32) {
         let request = self.requests.get_mut(&id);
@@ -127,6 +138,22 @@ mod tests {
         assert_eq!(acks.take(7, a), Some(token(1)));
         assert_eq!(acks.take(7, a), None);
         acks.forget(b);
+        assert!(acks.requests.is_empty() && acks.owed.is_empty());
+    }
+
+    #[test]
+    fn a_request_that_is_forgotten_is_owed_by_no_socket() {
+        let [a, b] = sockets();
+        let mut acks = Acks::new(10);
+        for socket in [a, b] {
+            acks.expect(1, &token(1), socket);
+        }
+        acks.expect(2, &token(2), a);
+        acks.forget_request(1);
+        acks.forget_request(1);
+        assert_eq!(acks.take(1, a), None);
+        assert!(!acks.owes(b));
+        assert_eq!(acks.take(2, a), Some(token(2)));
         assert!(acks.requests.is_empty() && acks.owed.is_empty());
     }
 

@@ -70,6 +70,7 @@ impl Handler<ShardMessage> for RoomBroker {
             ShardMessage::WorkerAnswer(answer) => shard.worker_answered(answer),
             ShardMessage::NodeAnswer(answer) => shard.node_answered(answer.0),
             ShardMessage::CancelGather(cancel) => shard.cancel_gather(cancel.id),
+            ShardMessage::ForgetAcks(forget) => shard.forget_acks(forget.ack_id),
         }
     }
 }

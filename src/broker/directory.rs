@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use super::messages::{
-    Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ShardAddress,
-    weight,
+    Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ReachedSockets,
+    Reports, ShardAddress, weight,
 };
 use crate::history::{History, LogTargets};
 use crate::metrics::Metrics;
@@ -33,6 +33,7 @@ pub struct Bus {
     pub query: Recipient<PublishQuery>,
     pub announce: Recipient<PublishAnnouncement>,
     pub interest: Recipient<Interest>,
+    pub reached: Recipient<ReachedSockets>,
     /// Whether a dialect has a channel for every socket, so that the bridge must be notified of each.
     pub every_socket: bool,
 }
@@ -127,7 +128,10 @@ impl Directory {
             ack_id,
             // The bridge waits only for joins that it received itself.
             from_bus: false,
-            reports: ack_id.is_some() && origin == Origin::Local,
+            reports: match origin {
+                Origin::Local if ack_id.is_some() => Reports::NoRecipient,
+                _ => Reports::Nothing,
+            },
             position: None,
         }
     }

@@ -38,6 +38,7 @@ pub enum ShardMessage {
     WorkerAnswer(WorkerAnswer),
     NodeAnswer(NodeAnswer),
     CancelGather(CancelGather),
+    ForgetAcks(ForgetAcks),
 }
 
 macro_rules! shard_messages {
@@ -61,7 +62,8 @@ shard_messages!(
     RunQuery,
     WorkerAnswer,
     NodeAnswer,
-    CancelGather
+    CancelGather,
+    ForgetAcks
 );
 
 /// The mailbox of a shard.
@@ -99,10 +101,36 @@ pub struct Dispatch {
     pub ack_id: Option<u32>,
     /// The bridge received it: a join is confirmed to the bridge once it is applied ([`InterestChange::JoinApplied`]).
     pub from_bus: bool,
-    /// If the command requests acks and reaches no socket here, that is reported ([`AckReply::no_recipient`]).
-    pub reports: bool,
+    /// What is reported about an emit that requests acks.
+    pub reports: Reports,
     /// The position of a logged emit.
     pub position: Option<Position>,
+}
+
+/// What a worker reports about an emit that requests acks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    Nothing,
+    /// That it reached no socket here ([`AckReply::no_recipient`]).
+    NoRecipient,
+    /// How many sockets it reached here ([`ReachedSockets`]).
+    Reached,
+}
+
+/// To the bridge: an emit of a foreign member reached this number of sockets of a worker, each of which owes an ack.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ReachedSockets {
+    /// [`Dispatch::ack_id`].
+    pub ack_id: u32,
+    pub sockets: u64,
+}
+
+/// Acks of this emit are not awaited any longer.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgetAcks {
+    /// [`Dispatch::ack_id`].
+    pub ack_id: u32,
 }
 
 /// An ack for a call that this worker started, or a report that a worker or node has no socket to send one.

@@ -5,12 +5,14 @@
 
 mod catch_up;
 pub mod dialect;
+mod foreign;
 mod log_sizes;
 mod lost_events;
 mod membership;
 pub mod messages;
 pub mod node;
 mod publish;
+mod reached;
 mod receive;
 mod sequencer;
 pub mod start;

@@ -19,20 +19,22 @@ use super::dialect::{Dialect, MemberState};
 use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
 use super::messages::{Forward, Leave, RouterAddresses};
 use super::publish::Publisher;
+use super::reached::ReachCounts;
 use super::receive::{ForBridge, Receiver};
 use super::sequencer::Sequencer;
 use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
 use crate::broker::messages::weight;
 use crate::broker::messages::{
-    Interest, InterestChange, Publish, PublishAnnouncement, PublishQuery, PublishReply, RoomsReady,
+    ForgetAcks, Interest, InterestChange, Publish, PublishAnnouncement, PublishQuery, PublishReply,
+    ReachedSockets, RoomsReady,
 };
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
 use crate::model::random::OsRandom;
-use crate::model::{CommandObserver, NodeId, Random, Workers};
+use crate::model::{CommandObserver, NodeId, Random, ServerEventHandler, Workers};
 
 /// Events handled before other tasks of the thread get their turn.
 const EVENTS_PER_TURN: usize = 256;
@@ -40,6 +42,9 @@ const EVENTS_PER_TURN: usize = 256;
 const CONCURRENT_READS: usize = 8;
 /// Time between two measurements of the logs.
 const MEASUREMENT_INTERVAL: Duration = Duration::from_secs(10);
+/// A namespace without sockets stays subscribed for one to two of these, so that requests which count this node are
+/// responded to.
+const NAMESPACE_LINGER: Duration = Duration::from_secs(10);
 /// Pause between two attempts to take events while the shards are congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
@@ -57,6 +62,7 @@ pub struct BridgeParts {
     pub health: Arc<Health>,
     pub routers: RouterAddresses,
     pub command_observers: Vec<CommandObserver>,
+    pub server_events: Option<ServerEventHandler>,
 }
 
 /// The actor.
@@ -98,6 +104,8 @@ impl Bridge {
                 max_depth: parts.max_depth,
                 routers: parts.routers,
                 command_observers: parts.command_observers,
+                server_events: parts.server_events,
+                reach: ReachCounts::default(),
                 pending_joins: 0,
                 pending_dispatches: PendingDispatches::default(),
                 since: None,
@@ -220,6 +228,13 @@ impl Bridge {
             }
             Some(ForBridge::Heartbeat(from, state)) => self.on_heartbeat(from, state, ctx),
             Some(ForBridge::Logged(logged)) => self.receive_logged(*logged, ctx),
+            Some(ForBridge::ForgetAcks { ack_id, after }) => {
+                ctx.run_later(after, move |bridge, _ctx| {
+                    for shard in bridge.directory.shards() {
+                        shard.do_send(ForgetAcks { ack_id });
+                    }
+                });
+            }
             None => {}
         }
     }
@@ -238,6 +253,9 @@ impl Actor for Bridge {
             bridge.publisher.publish_heartbeat(None, MemberState::Alive);
         });
         ctx.run_interval(MEASUREMENT_INTERVAL, |bridge, ctx| bridge.measure_logs(ctx));
+        ctx.run_interval(NAMESPACE_LINGER, |bridge, _ctx| {
+            bridge.subscriber.release_namespaces();
+        });
     }
 }
 
@@ -311,6 +329,17 @@ impl Handler<PublishReply> for Bridge {
 
     fn handle(&mut self, PublishReply(reply): PublishReply, _ctx: &mut Self::Context) {
         self.publisher.publish_reply(&reply);
+    }
+}
+
+impl Handler<ReachedSockets> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, reached: ReachedSockets, _ctx: &mut Self::Context) {
+        let ReachedSockets { ack_id, sockets } = reached;
+        if let Some((token, sockets)) = self.receiver.reach.add(ack_id, sockets) {
+            self.publisher.publish_reached(&token, sockets);
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::history::LogTargets;
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, Announcement, Command, Emit, NodeId, QueryRequest, QueryResponse, ReplyTo,
+    AckReply, AckToken, Announcement, Command, Emit, NodeId, QueryAnswer, QueryRequest,
+    QueryResponse, ReplyTo,
 };
 
 /// The publishing half of the bridge. Clones share everything.
@@ -103,8 +104,8 @@ impl Publisher {
 
     /// Publishes an emit that requests an ack, and reports to the requesting worker how many nodes received it.
     ///
-    /// Returns `false` for other commands, while Redis is away, and if there are dialects whose members do not report
-    /// that an emit reached none of their clients; the request then ends by its timeout.
+    /// Returns `false` for other commands, while Redis is away, and if it is also for members of a dialect that do not
+    /// report that an emit reached none of their clients; the request then ends by its timeout.
     fn publish_emit_with_ack(&self, command: &Command) -> bool {
         let Command::Emit(Emit {
             ack: Some(token), ..
@@ -113,23 +114,36 @@ impl Publisher {
             return false;
         };
         let shard = self.directory.shards().get(gather_worker(token.id));
-        let (Some(shard), [dialect], BusState::Up) = (shard, &*self.dialects, self.health.bus())
-        else {
+        let (Some(shard), BusState::Up) = (shard, self.health.bus()) else {
             return false;
         };
-        let messages = match dialect.encode(&Outbound::Command(command)) {
-            Ok(messages)
-                if messages
-                    .iter()
-                    .all(|m| m.payload.len() <= self.message_limit) =>
-            {
-                messages
-            }
-            // `publish_command` rejects and counts it.
-            _ => return false,
+        let Some(messages) = self.countable(command) else {
+            return false;
         };
         self.publish_counted(messages, shard, token.id);
         true
+    }
+
+    /// The messages of an emit in all dialects, if each of their receivers responds; `None` also if one is too large, which
+    /// [`Self::publish_command`] rejects and counts.
+    fn countable(&self, command: &Command) -> Option<Vec<Outgoing>> {
+        let mut all = Vec::new();
+        for dialect in &*self.dialects {
+            match dialect.encode(&Outbound::Command(command)) {
+                Ok(messages) => {
+                    let fits = |m: &Outgoing| m.payload.len() <= self.message_limit;
+                    if !messages.iter().all(fits)
+                        || !(dialect.counts_receivers() || messages.is_empty())
+                    {
+                        return None;
+                    }
+                    all.extend(messages);
+                }
+                Err(EncodeError::Unsupported(_)) => {}
+                Err(EncodeError::TooLong(_)) => return None,
+            }
+        }
+        Some(all)
     }
 
     /// Publishes messages of a call or query, and reports to the collecting worker how many nodes received them. They
@@ -196,19 +210,39 @@ impl Publisher {
 
     /// Publishes the reply of a client of this node in the dialect of the member that requested it.
     pub(super) fn publish_reply(&self, reply: &AckReply) {
-        let dialect = match reply.token.reply_to {
+        self.respond(&reply.token.reply_to, &Outbound::Reply(reply));
+    }
+
+    /// Reports to a foreign member how many sockets of this node received its emit.
+    pub(super) fn publish_reached(&self, token: &AckToken, sockets: u64) {
+        self.respond(&token.reply_to, &Outbound::Reached { token, sockets });
+    }
+
+    /// Publishes the answer of this node to a query of a foreign member.
+    pub(super) fn publish_foreign_answer(&self, reply_to: &ReplyTo, answer: &QueryAnswer) {
+        self.respond(reply_to, &Outbound::ForeignAnswer { reply_to, answer });
+    }
+
+    /// Publishes the answer of this node to an event for servers.
+    pub(super) fn publish_server_event_answer(&self, reply_to: &ReplyTo, answer: &str) {
+        self.respond(reply_to, &Outbound::ServerEventAnswer { reply_to, answer });
+    }
+
+    /// Publishes a response in the dialect of its recipient.
+    fn respond(&self, recipient: &ReplyTo, response: &Outbound<'_>) {
+        let dialect = match recipient {
             ReplyTo::Node(_) => self.dialects.first(),
-            ReplyTo::Foreign { dialect, .. } => self.dialects.iter().find(|d| d.id() == dialect),
+            ReplyTo::Foreign { dialect, .. } => self.dialects.iter().find(|d| d.id() == *dialect),
         };
         let Some(dialect) = dialect else { return };
-        match dialect.encode(&Outbound::Reply(reply)) {
+        match dialect.encode(response) {
             Ok(mut messages) => {
                 messages.retain(|message| self.fits(message.payload.len()));
                 self.publish(messages);
             }
             Err(EncodeError::TooLong(cause)) => self.reject_oversized(&cause.to_string()),
             Err(EncodeError::Unsupported(error)) => {
-                warn!(error:%; "reply of a client not published")
+                warn!(error:%; "response not published")
             }
         }
     }

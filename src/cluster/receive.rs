@@ -7,23 +7,22 @@ use bytes::Bytes;
 use log::warn;
 
 use super::dialect::{DecodeError, Dialect, Inbound, LoggedEmit, MemberState};
+use super::foreign::query_node;
 use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
+use super::reached::ReachCounts;
 use super::subscriptions::RoomSubscriptions;
 use crate::broker::directory::gather_worker;
-use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, Resolve, ShardMessage};
-use crate::broker::{Directory, Ingress, PendingDispatches};
+use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, Reports, Resolve, ShardMessage};
+use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::Channel;
 use crate::clock;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
     AckReply, AckToken, Command, CommandObserver, Emit, NodeId, Position, QueryRequest,
-    QueryResponse, ReplyTo, Target, Unfit, Workers,
+    QueryResponse, ReplyTo, ServerEventHandler, Target, Unfit, Workers,
 };
-
-/// Time limit for the workers of this node to run a query of another node.
-const QUERY_TIME: Duration = Duration::from_secs(5);
 
 /// The receiving half of the bridge.
 pub(super) struct Receiver {
@@ -36,6 +35,10 @@ pub(super) struct Receiver {
     /// Joins of others that shards have not applied yet. Until then a room may have members that are missing in the
     /// subscriptions.
     pub(super) pending_joins: usize,
+    /// Answers events for servers.
+    pub(super) server_events: Option<ServerEventHandler>,
+    /// Emits of foreign members on their way to the shards.
+    pub(super) reach: ReachCounts,
     /// Commands for the shards, until the events at hand are handled.
     pub(super) pending_dispatches: PendingDispatches,
     /// When the first of them was received.
@@ -46,6 +49,11 @@ pub(super) struct Receiver {
 pub(super) enum ForBridge {
     Heartbeat(NodeId, MemberState),
     Logged(Box<LoggedEmit>),
+    /// Acks that clients owe for this emit are not awaited after this time.
+    ForgetAcks {
+        ack_id: u32,
+        after: Duration,
+    },
 }
 
 impl Receiver {
@@ -66,6 +74,26 @@ impl Receiver {
         self.directory.metrics().bus_received_total.increment();
         match inbound {
             Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),
+            Ok(Inbound::CountedEmit { emit, timeout }) => {
+                return self.dispatch_counted(emit, timeout, rooms, publisher);
+            }
+            Ok(Inbound::UnreachedEmit { token, unfit }) => {
+                if let Some(unfit) = unfit {
+                    self.report_unfit(&unfit);
+                }
+                publisher.publish_reached(&token, 0);
+            }
+            Ok(Inbound::Reached { token, sockets: 0 }) => {
+                self.resolve(AckReply::no_recipient(token));
+            }
+            // Their acks follow.
+            Ok(Inbound::Reached { .. }) => {}
+            Ok(Inbound::ForeignQuery { reply_to, query }) => {
+                self.run_foreign_query(reply_to, query, publisher);
+            }
+            Ok(Inbound::ServerEvent { event, reply_to }) => {
+                self.handle_server_event(event, reply_to, publisher);
+            }
             Ok(Inbound::Logged(logged)) => return Some(ForBridge::Logged(Box::new(logged))),
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
@@ -117,7 +145,7 @@ impl Receiver {
         self.stage(command, None, rooms, publisher);
     }
 
-    fn observe(&self, command: &Command) {
+    pub(super) fn observe(&self, command: &Command) {
         let commands = &self.directory.metrics().commands_total;
         commands.of(Origin::Bus).increment();
         for observe in &self.command_observers {
@@ -149,7 +177,10 @@ impl Receiver {
         };
         // The requesting node needs a report if the emit reaches no client here. Of several workers, at least one has a
         // member.
-        let reports = ack_id.is_some() && targets.is_some_and(|workers| workers.count() == 1);
+        let reports = match targets {
+            Some(workers) if ack_id.is_some() && workers.count() == 1 => Reports::NoRecipient,
+            _ => Reports::Nothing,
+        };
         if targets.is_some_and(|workers| workers.count() == 0) {
             report_no_recipient(&command, publisher);
         }
@@ -170,7 +201,7 @@ impl Receiver {
     }
 
     /// The workers that a command may concern; `None` stands for all.
-    fn targets(&self, command: &Command, rooms: &RoomSubscriptions) -> Option<Workers> {
+    pub(super) fn targets(&self, command: &Command, rooms: &RoomSubscriptions) -> Option<Workers> {
         let room = match command.target() {
             Target::Socket(socket, _) if socket.node() == self.directory.node() => {
                 return Some(Workers::only(socket.worker()));
@@ -206,19 +237,14 @@ impl Receiver {
     /// Runs a query of another node on all workers, and publishes the answer of this node.
     fn run_query(&self, request: QueryRequest, publisher: &Publisher) {
         let QueryRequest { from, id, query } = request;
-        let ingress = Ingress::new(Arc::clone(&self.directory));
+        let answer = query_node(Arc::clone(&self.directory), query);
         let publisher = publisher.clone();
         actix_rt::spawn(async move {
-            let gathered = ingress.query_node(query.clone(), QUERY_TIME).finish().await;
-            let mut answer = query.no_match();
-            for worker_answer in gathered.answers {
-                query.merge(&mut answer, worker_answer);
-            }
             publisher.publish_query_answer(&QueryResponse {
                 from: publisher.directory.node(),
                 to: from,
                 id,
-                answer,
+                answer: answer.await,
             });
         });
     }
@@ -248,7 +274,7 @@ impl Receiver {
     }
 
     /// Drops emits on which stock clients close their connection or crash: one could disconnect every member of a room.
-    fn report_unfit(&self, unfit: &Unfit) {
+    pub(super) fn report_unfit(&self, unfit: &Unfit) {
         self.count_dropped(BusDrop::Unfit);
         static BURST: Burst = Burst::new();
         if let Some(others) = BURST.note() {

@@ -16,7 +16,7 @@ use crate::bus::redis::{InvalidRedis, RedisSettings, Topology};
 use crate::config::BusConfig;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::model::{CommandObserver, Namespace, NodeId, Room};
+use crate::model::{CommandObserver, Namespace, NodeId, Room, ServerEventHandler};
 use crate::tls::ClientTlsFiles;
 
 /// The settings of the link; `None`: one node, no Redis.
@@ -107,6 +107,8 @@ pub struct BridgeContext {
     pub routers: RouterAddresses,
     /// Observes the commands of other members of the bus.
     pub command_observers: Vec<CommandObserver>,
+    /// Answers events for servers. `None`: answered with `null`.
+    pub server_events: Option<ServerEventHandler>,
 }
 
 /// Starts the bridge over a link.
@@ -124,6 +126,7 @@ pub fn start_bridge(
         query: ctx.address().recipient(),
         announce: ctx.address().recipient(),
         interest: ctx.address().recipient(),
+        reached: ctx.address().recipient(),
         every_socket: dialects.iter().any(|dialect| {
             let subscriptions = dialect.subscriptions();
             subscriptions.per_socket || subscriptions.per_namespace
@@ -140,6 +143,7 @@ pub fn start_bridge(
         health: node.health,
         routers: node.routers,
         command_observers: node.command_observers,
+        server_events: node.server_events,
     });
     let bridge = ctx.run(bridge);
     let handles = BridgeHandles {

@@ -16,9 +16,17 @@ use crate::model::{Namespace, Room, WorkerIndex};
 pub(super) struct Subscriber {
     link: Arc<dyn Link>,
     dialects: Vec<(Arc<dyn Dialect>, Subscriptions)>,
-    /// Sockets by namespace, counted if a dialect has a channel for each namespace.
-    namespaces: HashMap<Namespace, usize>,
+    /// The subscribed namespaces, if a dialect has a channel for each namespace.
+    namespaces: HashMap<Namespace, NamespaceUse>,
     pub(super) rooms: RoomSubscriptions,
+}
+
+/// The sockets of a namespace.
+#[derive(Debug, Default)]
+struct NamespaceUse {
+    sockets: usize,
+    /// There was none at the last [`Subscriber::release_namespaces`].
+    was_empty: bool,
 }
 
 impl Subscriber {
@@ -108,7 +116,34 @@ impl Subscriber {
             .collect()
     }
 
-    /// Subscribes to the channel of a namespace with its first socket, and unsubscribes with its last.
+    /// Unsubscribes from the channels of namespaces that had no socket since the last call.
+    pub(super) fn release_namespaces(&mut self) {
+        let mut released = Vec::new();
+        self.namespaces.retain(|namespace, usage| {
+            let is_over = usage.sockets == 0 && usage.was_empty;
+            usage.was_empty = usage.sockets == 0;
+            if is_over {
+                released.push(namespace.clone());
+            }
+            !is_over
+        });
+        let channels = released
+            .iter()
+            .flat_map(|namespace| self.namespace_channels(namespace));
+        let channels: Vec<_> = channels.collect();
+        if !channels.is_empty() {
+            self.link.unsubscribe(channels);
+        }
+    }
+
+    fn namespace_channels(&self, namespace: &Namespace) -> Vec<Channel> {
+        let dialects = self.dialects.iter().filter(|(_, s)| s.per_namespace);
+        dialects
+            .flat_map(|(dialect, _)| dialect.namespace_channels(namespace))
+            .collect()
+    }
+
+    /// Subscribes to the channels of a namespace with its first socket.
     fn count_socket(
         &mut self,
         namespace: &Namespace,
@@ -118,30 +153,118 @@ impl Subscriber {
         if !self.dialects.iter().any(|(_, s)| s.per_namespace) {
             return;
         }
-        let is_change = match (presence, self.namespaces.entry(namespace.clone())) {
-            (SocketPresence::Connected, entry) => {
-                let sockets = entry.or_default();
-                *sockets += 1;
-                *sockets == 1
+        let usage = match self.namespaces.entry(namespace.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if presence == SocketPresence::Disconnected => return,
+            Entry::Vacant(entry) => {
+                entry.insert(NamespaceUse {
+                    sockets: 1,
+                    was_empty: false,
+                });
+                let channels = self.namespace_channels(namespace);
+                return total.subscribe.extend(channels);
             }
-            (SocketPresence::Disconnected, Entry::Occupied(mut entry)) => {
-                *entry.get_mut() -= 1;
-                let is_last = *entry.get() == 0;
-                if is_last {
-                    entry.remove();
-                }
-                is_last
-            }
-            (SocketPresence::Disconnected, Entry::Vacant(_)) => false,
         };
-        if !is_change {
-            return;
-        }
-        let dialects = self.dialects.iter().filter(|(_, s)| s.per_namespace);
-        let channels = dialects.flat_map(|(dialect, _)| dialect.namespace_channels(namespace));
         match presence {
-            SocketPresence::Connected => total.subscribe.extend(channels),
-            SocketPresence::Disconnected => total.unsubscribe.extend(channels),
+            SocketPresence::Connected => {
+                usage.sockets += 1;
+                usage.was_empty = false;
+            }
+            SocketPresence::Disconnected => usage.sockets = usage.sockets.saturating_sub(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::link::{LinkEvent, LinkEvents, Outgoing};
+    use crate::bus::memory::Hub;
+    use crate::cluster::dialect::{DecodeError, EncodeError, Inbound, Outbound};
+    use crate::model::random::OsRandom;
+    use crate::model::{DialectId, NodeId, SocketId};
+    use bytes::Bytes;
+
+    struct ByNamespace;
+
+    impl Dialect for ByNamespace {
+        fn id(&self) -> DialectId {
+            DialectId(*b"test")
+        }
+
+        fn subscriptions(&self) -> Subscriptions {
+            Subscriptions {
+                per_namespace: true,
+                ..Subscriptions::default()
+            }
+        }
+
+        fn namespace_channels(&self, namespace: &Namespace) -> Vec<Channel> {
+            vec![Channel::from(&**namespace)]
+        }
+
+        fn owns(&self, _channel: &Channel) -> bool {
+            true
+        }
+
+        fn decode(&self, _: &Channel, _: &Bytes) -> Result<Inbound, DecodeError> {
+            Ok(Inbound::Ignored)
+        }
+
+        fn encode(&self, _: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {
+            Ok(Vec::new())
+        }
+    }
+
+    async fn subscribers(link: &dyn Link) -> u64 {
+        let message = Outgoing {
+            channel: Channel::from("/"),
+            payload: Bytes::from_static(b"x"),
+            volatile: false,
+            translation: None,
+            log: None,
+        };
+        link.publish_counted(message).await.unwrap()
+    }
+
+    fn subscriptions(events: &mut LinkEvents) -> usize {
+        let events = std::iter::from_fn(|| events.try_next());
+        let subscribed = events.filter(|event| matches!(event, LinkEvent::Subscribed(_)));
+        subscribed.count()
+    }
+
+    #[tokio::test]
+    async fn a_namespace_is_unsubscribed_some_time_after_its_last_socket_left() {
+        let (link, mut events) = Hub::default().join();
+        let mut subscriber = Subscriber::new(Arc::clone(&link) as _, &[Arc::new(ByNamespace)]);
+        let worker = WorkerIndex::default();
+        let mut change = |subscriber: &mut Subscriber, presence| {
+            let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);
+            let change = InterestChange::Socket(Namespace::main(), id, presence);
+            subscriber.follow(worker, vec![change]);
+        };
+        change(&mut subscriber, SocketPresence::Connected);
+        change(&mut subscriber, SocketPresence::Connected);
+        change(&mut subscriber, SocketPresence::Disconnected);
+        for _ in 0..3 {
+            subscriber.release_namespaces();
+        }
+        assert_eq!(subscribers(&*link).await, 1, "one socket remains");
+        change(&mut subscriber, SocketPresence::Disconnected);
+        subscriber.release_namespaces();
+        assert_eq!(subscribers(&*link).await, 1);
+        change(&mut subscriber, SocketPresence::Connected);
+        change(&mut subscriber, SocketPresence::Disconnected);
+        subscriber.release_namespaces();
+        assert_eq!(
+            subscribers(&*link).await,
+            1,
+            "it was not empty all the time"
+        );
+        subscriber.release_namespaces();
+        assert_eq!(subscribers(&*link).await, 0);
+        assert_eq!(subscriptions(&mut events), 1);
+        change(&mut subscriber, SocketPresence::Connected);
+        assert_eq!(subscribers(&*link).await, 1);
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn bridge_context(
         health: Arc::clone(health),
         routers: Arc::clone(router_addresses),
         command_observers: app.command_observers(),
+        server_events: None,
     }
 }
 

@@ -37,6 +37,7 @@ impl Node {
             health: Arc::new(Health::new(BusState::Down, false)),
             routers: Arc::default(),
             command_observers: Vec::new(),
+            server_events: None,
         };
         let dialects = dialects(&config, name);
         let started = start_bridge(&config, link, events, dialects, context);

@@ -2,6 +2,7 @@
 //! and a place in the list of dialects.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use roomwire::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
@@ -13,7 +14,8 @@ use roomwire::cluster::start;
 use roomwire::config::BusConfig;
 use roomwire::metrics::labels::BusDrop;
 use roomwire::model::{
-    AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, ReplyTo, Room, Selector,
+    AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, Query, QueryAnswer, ReplyTo,
+    Room, Selector, ServerEvent,
 };
 use roomwire::server::BusHandles;
 use roomwire::store::MemoryStore;
@@ -22,9 +24,12 @@ use crate::support::server::config;
 use crate::support::{TestServer, eventually, within_deadline};
 
 const TOY: DialectId = DialectId(*b"toy!");
+/// Time for which a program waits for the acks of a counted emit.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Programs publish `emit <room> <json>` and `ask <number> <room> <json>`, nodes `node=<node> emit <room> <json>` and
-/// `reply <number> <json>`.
+/// Programs publish `emit <room> <json>`, `ask <number> <room> <json>`, and with the number of recipients expected in
+/// return `count <number> <room> <json>`; `list <number> <room>` and `server <number> <json>`. Nodes publish
+/// `node=<node> emit <room> <json>` and `reply <number> <json>`.
 struct ToyDialect {
     node: NodeId,
 }
@@ -69,7 +74,8 @@ impl Dialect for ToyDialect {
 
     fn decode(&self, _channel: &Channel, message: &Bytes) -> Result<Inbound, DecodeError> {
         let text = String::from_utf8_lossy(message).into_owned();
-        let parts = if text.starts_with("ask") { 4 } else { 3 };
+        let has_number = text.starts_with("ask") || text.starts_with("count");
+        let parts = if has_number { 4 } else { 3 };
         let parts: Vec<&str> = text.splitn(parts, ' ').collect();
         let (room, json, ack) = match parts[..] {
             [node, ..] if node.starts_with("node=") => {
@@ -77,12 +83,41 @@ impl Dialect for ToyDialect {
             }
             ["emit", room, json] => (room, json, None),
             ["ask", number, room, json] => {
-                let address = Bytes::from(number.to_owned());
-                let reply_to = ReplyTo::Foreign {
-                    dialect: TOY,
-                    address,
-                };
+                let reply_to = reply_to(number);
                 (room, json, Some(AckToken { reply_to, id: 1 }))
+            }
+            ["count", number, room, json] => {
+                let emit = Emit {
+                    to: Selector::room(Namespace::main(), Room::from(room)),
+                    payload: Payload::text(json.to_owned()),
+                    volatile: false,
+                    ack: Some(AckToken {
+                        reply_to: reply_to(number),
+                        id: 1,
+                    }),
+                    conflate: None,
+                };
+                return Ok(Inbound::CountedEmit {
+                    emit,
+                    timeout: Some(COUNT_TIMEOUT),
+                });
+            }
+            ["list", number, room] => {
+                let selector = Selector::room(Namespace::main(), Room::from(room));
+                return Ok(Inbound::ForeignQuery {
+                    reply_to: reply_to(number),
+                    query: Query::Count { selector },
+                });
+            }
+            ["server", number, json] => {
+                return Ok(Inbound::ServerEvent {
+                    event: ServerEvent {
+                        namespace: Namespace::main(),
+                        payload: Payload::text(json.to_owned()),
+                        expects_answer: true,
+                    },
+                    reply_to: Some(reply_to(number)),
+                });
             }
             ["nothing"] => return Ok(Inbound::Ignored),
             _ => {
@@ -108,15 +143,38 @@ impl Dialect for ToyDialect {
                 format!("node={} emit {room} {}", self.node, emit.payload.json())
             }
             Outbound::Reply(reply) => {
-                let ReplyTo::Foreign { address, .. } = &reply.token.reply_to else {
+                let number = number(&reply.token.reply_to);
+                format!("reply {number} {}", reply.payload.json())
+            }
+            Outbound::Reached { token, sockets } => {
+                format!("reply {} reached {sockets}", number(&token.reply_to))
+            }
+            Outbound::ForeignAnswer { reply_to, answer } => {
+                let QueryAnswer::Count { sockets, .. } = answer else {
                     return Ok(Vec::new());
                 };
-                let number = String::from_utf8_lossy(address);
-                format!("reply {number} {}", reply.payload.json())
+                format!("reply {} found {sockets}", number(reply_to))
+            }
+            Outbound::ServerEventAnswer { reply_to, answer } => {
+                format!("reply {} answer {answer}", number(reply_to))
             }
             _ => return Ok(Vec::new()),
         };
         Ok(vec![Self::outgoing(text)])
+    }
+}
+
+fn reply_to(number: &str) -> ReplyTo {
+    ReplyTo::Foreign {
+        dialect: TOY,
+        address: Bytes::from(number.to_owned()),
+    }
+}
+
+fn number(reply_to: &ReplyTo) -> String {
+    match reply_to {
+        ReplyTo::Foreign { address, .. } => String::from_utf8_lossy(address).into_owned(),
+        ReplyTo::Node(node) => node.to_string(),
     }
 }
 
@@ -221,6 +279,82 @@ async fn a_third_dialect_emits_to_clients_and_receives_their_events_and_replies(
     b.quiet().await;
 }
 
+impl ToyProgram {
+    /// The next messages of both nodes, sorted.
+    async fn received_of_both(&mut self) -> [String; 2] {
+        let mut both = [self.received().await, self.received().await];
+        both.sort();
+        both
+    }
+}
+
+#[actix_rt::test]
+async fn every_node_reports_once_how_many_sockets_a_counted_emit_reached() {
+    let (nodes, mut program) = cluster().await;
+    program.publish("toy", r#"count 1 r ["nobody is connected"]"#);
+    assert_eq!(
+        program.received_of_both().await,
+        ["reply 1 reached 0", "reply 1 reached 0"]
+    );
+    // The members of a node are on different workers.
+    let mut members = Vec::new();
+    for _ in 0..4 {
+        let mut member = nodes[0].member().await;
+        member.join("r").await;
+        members.push(member);
+    }
+    program.publish("toy", r#"count 2 r ["to four"]"#);
+    assert_eq!(
+        program.received_of_both().await,
+        ["reply 2 reached 0", "reply 2 reached 4"]
+    );
+    for member in &mut members {
+        let ack = member.text().await.replacen("42", "43", 1);
+        let id = ack.strip_suffix(r#"["to four"]"#).unwrap();
+        member.send(&format!("{id}[true]")).await;
+        assert_eq!(program.received().await, "reply 2 [true]");
+        member.send(&format!("{id}[true]")).await;
+    }
+    program.publish(
+        "toy",
+        &format!(r#"count 3 {} ["to one"]"#, members[0].socket),
+    );
+    assert_eq!(
+        program.received_of_both().await,
+        ["reply 3 reached 0", "reply 3 reached 1"]
+    );
+    let late = members[0].text().await.replacen("42", "43", 1);
+    tokio::time::sleep(COUNT_TIMEOUT * 2).await;
+    members[0].send(&late.replace("to one", "late")).await;
+    program.publish("toy", r#"count 4 r ["disconnect"]"#);
+    assert_eq!(
+        program.received_of_both().await,
+        ["reply 4 reached 0", "reply 4 reached 0"],
+        "clients would close their connections on a reserved name"
+    );
+    for member in &mut members {
+        member.quiet().await;
+    }
+}
+
+#[actix_rt::test]
+async fn every_node_answers_queries_and_events_for_servers() {
+    let (nodes, mut program) = cluster().await;
+    let (mut a, mut b) = (nodes[0].member().await, nodes[0].member().await);
+    a.join("r").await;
+    b.join("r").await;
+    program.publish("toy", "list 5 r");
+    assert_eq!(
+        program.received_of_both().await,
+        ["reply 5 found 0", "reply 5 found 2"]
+    );
+    program.publish("toy", r#"server 6 ["event",1]"#);
+    assert_eq!(
+        program.received_of_both().await,
+        ["reply 6 answer null", "reply 6 answer null"]
+    );
+}
+
 #[actix_rt::test]
 async fn channels_of_rooms_sockets_and_namespaces_follow_the_clients() {
     let (nodes, program) = cluster().await;
@@ -242,14 +376,15 @@ async fn channels_of_rooms_sockets_and_namespaces_follow_the_clients() {
     eventually_subscribed(&program, &socket, 0).await;
     assert_eq!(program.subscribers("toy//").await, 1, "one socket remains");
     drop(b);
-    eventually_subscribed(&program, "toy//", 0).await;
     eventually_subscribed(&program, "toy///r", 0).await;
+    // For requests that count this node. `cluster::subscriber` has a test of the end.
+    assert_eq!(program.subscribers("toy//").await, 1);
 }
 
 async fn eventually_subscribed(program: &ToyProgram, channel: &str, members: u64) {
     within_deadline(channel, async {
         while program.subscribers(channel).await != members {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
     .await;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::Shard;
 use crate::broker::calls::AckSink;
 use crate::broker::directory::{Starter, gather_id, gather_worker};
-use crate::broker::messages::{PublishReply, ReceiversCounted, Resolve, StartCall};
+use crate::broker::messages::{PublishReply, ReachedSockets, ReceiversCounted, Resolve, StartCall};
 use crate::broker::parties::Parties;
 use crate::broker::rooms::SocketKey;
 use crate::model::{AckReply, AckToken, Command, Emit, Payload, ReplyTo};
@@ -123,6 +123,18 @@ impl Shard {
         if matches!(token.reply_to, ReplyTo::Node(_)) {
             self.reply(AckReply::no_recipient(token.clone()));
         }
+    }
+
+    /// Reports to the bridge how many sockets an emit of a foreign member reached here.
+    pub(super) fn report_reached(&self, ack_id: Option<u32>, sockets: u64) {
+        if let (Some(ack_id), Some(bus)) = (ack_id, self.directory.bus()) {
+            bus.reached.do_send(ReachedSockets { ack_id, sockets });
+        }
+    }
+
+    /// Drops the acks that clients owe for an emit: the member that requested them has stopped waiting.
+    pub(in crate::broker) fn forget_acks(&self, ack_id: u32) {
+        self.state.borrow_mut().acks.forget_request(ack_id);
     }
 
     fn reply(&self, reply: AckReply) {

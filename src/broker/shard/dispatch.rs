@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::broker::fanout;
 use crate::broker::logged;
-use crate::broker::messages::{Dispatch, Interest, InterestChange, weight};
+use crate::broker::messages::{Dispatch, Interest, InterestChange, Reports, weight};
 use crate::metrics::labels::Origin;
 use crate::model::{Command, Selector};
 
@@ -63,15 +63,14 @@ impl Shard {
         }
     }
 
-    /// Applies a command to the sockets of this worker. If it requests acks and reaches none of them, the node that
-    /// requested them is notified where it needs to be.
+    /// Applies a command to the sockets of this worker. If it requests acks, the member of the bus that requested them is
+    /// notified where it needs to be of how many of them it reached.
     fn apply(&self, dispatch: &Dispatch, since: Instant) {
-        let accepted = self.apply_to_sockets(dispatch, since);
-        if dispatch.reports
-            && accepted == 0
-            && let Some(token) = dispatch.command.ack_token()
-        {
-            self.report_no_recipient(token);
+        let sockets = self.apply_to_sockets(dispatch, since);
+        match (dispatch.reports, dispatch.command.ack_token()) {
+            (Reports::NoRecipient, Some(token)) if sockets == 0 => self.report_no_recipient(token),
+            (Reports::Reached, _) => self.report_reached(dispatch.ack_id, sockets),
+            _ => {}
         }
     }
 

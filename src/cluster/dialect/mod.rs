@@ -8,14 +8,16 @@ pub mod emitter;
 pub mod native;
 pub mod python;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::bus::link::{Channel, Outgoing};
 use crate::history::Stamp;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, Announcement, Command, DialectId, Emit, Namespace, NodeId, QueryRequest,
-    QueryResponse, Room,
+    AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Query,
+    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerEvent, Unfit,
 };
 
 /// A format of messages on the bus, with the state that one node needs to use it.
@@ -51,6 +53,13 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// Whether each subscriber that receives an emit with an ack responds: with acks, or by reporting that it reached none
+    /// of its sockets ([`AckReply::no_recipient`], [`Inbound::Reached`], [`Inbound::Own`]). The bus must count all of
+    /// them.
+    fn counts_receivers(&self) -> bool {
+        false
+    }
+
     /// Encodes a message for every channel that it belongs on.
     ///
     /// # Errors
@@ -75,6 +84,35 @@ pub struct Subscriptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
     Command(Command),
+    /// An emit of a foreign member that requests acks and must receive exactly one [`Outbound::Reached`] from this node.
+    CountedEmit {
+        /// Always with [`Emit::ack`].
+        emit: Emit,
+        /// Time after which the member has stopped waiting for acks.
+        timeout: Option<Duration>,
+    },
+    /// Such an emit that reaches no socket of this node: another node of the cluster also published it in the first
+    /// dialect, or it cannot be sent to clients.
+    UnreachedEmit {
+        token: AckToken,
+        unfit: Option<Unfit>,
+    },
+    /// A foreign member reports how many of its sockets received an emit of this node.
+    Reached {
+        token: AckToken,
+        sockets: u64,
+    },
+    /// A query of a foreign member about the sockets of this node alone. Responded to with [`Outbound::ForeignAnswer`].
+    ForeignQuery {
+        reply_to: ReplyTo,
+        query: Query,
+    },
+    /// An event of a foreign member for the servers of the cluster. Responded to with [`Outbound::ServerEventAnswer`] if
+    /// there is a recipient.
+    ServerEvent {
+        event: ServerEvent,
+        reply_to: Option<ReplyTo>,
+    },
     /// An emit with its position in logs, of this node or another one.
     Logged(LoggedEmit),
     Reply(AckReply),
@@ -117,6 +155,18 @@ pub enum Outbound<'a> {
     Command(&'a Command),
     /// Published by the dialect that the token names; replies between nodes by the first.
     Reply(&'a AckReply),
+    /// How many sockets of this node received an emit of the member that the token names. Published by its dialect.
+    Reached { token: &'a AckToken, sockets: u64 },
+    /// The answer of this node to a query of a foreign member. Published by its dialect.
+    ForeignAnswer {
+        reply_to: &'a ReplyTo,
+        answer: &'a QueryAnswer,
+    },
+    /// The answer of this node to an event for servers, a JSON value. Published by the dialect of the recipient.
+    ServerEventAnswer {
+        reply_to: &'a ReplyTo,
+        answer: &'a str,
+    },
     /// Published by the first dialect only.
     Query(&'a QueryRequest),
     /// Published by the first dialect only.

@@ -76,6 +76,7 @@ fn bridge_context(
         health: Arc::clone(health),
         routers: Arc::default(),
         command_observers: Vec::new(),
+        server_events: None,
     }
 }
 

@@ -85,6 +85,10 @@ impl Dialect for NativeDialect {
         })
     }
 
+    fn counts_receivers(&self) -> bool {
+        true
+    }
+
     fn decode_own(&self, message: &Bytes) -> Option<Command> {
         match NativeMessage::decode(message) {
             Ok((_, NativeMessage::Command(command))) => Some(command),
@@ -94,6 +98,9 @@ impl Dialect for NativeDialect {
 
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {
         let (channel, payload, volatile) = match outbound {
+            Outbound::Reached { .. }
+            | Outbound::ForeignAnswer { .. }
+            | Outbound::ServerEventAnswer { .. } => return Ok(Vec::new()),
             Outbound::Command(command) => return self.encode_command(command),
             Outbound::Reply(reply) => {
                 let ReplyTo::Node(node) = reply.token.reply_to else {

@@ -92,7 +92,10 @@ impl Dialect for PythonDialect {
                 ]),
                 _ => Ok(Vec::new()),
             },
-            Outbound::Query(_)
+            Outbound::Reached { .. }
+            | Outbound::ForeignAnswer { .. }
+            | Outbound::ServerEventAnswer { .. }
+            | Outbound::Query(_)
             | Outbound::QueryAnswer(_)
             | Outbound::Forward { .. }
             | Outbound::Announcement(_)

@@ -1,0 +1,97 @@
+//! Requests of foreign members that this node responds to: emits whose recipients are counted, queries, and events for
+//! servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::publish::Publisher;
+use super::receive::{ForBridge, Receiver};
+use super::subscriptions::RoomSubscriptions;
+use crate::broker::messages::{Dispatch, Reports};
+use crate::broker::{Directory, Ingress};
+use crate::clock;
+use crate::model::{Command, Emit, Query, QueryAnswer, ReplyTo, ServerEvent, Workers};
+
+/// Time limit for the workers of this node to run a query of another member.
+const QUERY_TIME: Duration = Duration::from_secs(5);
+/// The answer to an event for servers that no part of this node handles.
+const NO_ANSWER: &str = "null";
+
+/// Runs a query on all workers of this node.
+pub(super) async fn query_node(directory: Arc<Directory>, query: Query) -> QueryAnswer {
+    let ingress = Ingress::new(directory);
+    let gathered = ingress.query_node(query.clone(), QUERY_TIME).finish().await;
+    query.combine(gathered.answers)
+}
+
+impl Receiver {
+    /// Collects an emit for the shards that it may concern, which report how many of their sockets received it.
+    pub(super) fn dispatch_counted(
+        &mut self,
+        emit: Emit,
+        timeout: Option<Duration>,
+        rooms: &RoomSubscriptions,
+        publisher: &Publisher,
+    ) -> Option<ForBridge> {
+        let token = emit.ack.clone()?;
+        if let Err(unfit) = emit.payload.check_event(self.max_depth) {
+            self.report_unfit(&unfit);
+            publisher.publish_reached(&token, 0);
+            return None;
+        }
+        let command = Command::Emit(emit);
+        self.observe(&command);
+        let shards = self.directory.shards().len();
+        let targets = self.targets(&command, rooms);
+        let targets = targets.unwrap_or_else(|| Workers::first(shards));
+        let workers = targets.iter().filter(|worker| *worker < shards).count();
+        if workers == 0 {
+            publisher.publish_reached(&token, 0);
+            return None;
+        }
+        let ack_id = self.directory.next_ack_id();
+        self.reach.start(ack_id, token, workers);
+        let since = *self.since.get_or_insert_with(clock::now);
+        let dispatch = Dispatch {
+            command: Arc::new(command),
+            ack_id: Some(ack_id),
+            from_bus: true,
+            reports: Reports::Reached,
+            position: None,
+        };
+        self.pending_dispatches
+            .stage(&dispatch, targets, since, &self.directory);
+        timeout.map(|after| ForBridge::ForgetAcks { ack_id, after })
+    }
+
+    /// Runs a query of a foreign member, and publishes the answer.
+    pub(super) fn run_foreign_query(&self, reply_to: ReplyTo, query: Query, publisher: &Publisher) {
+        let answer = query_node(Arc::clone(&self.directory), query);
+        let publisher = publisher.clone();
+        actix_rt::spawn(async move {
+            publisher.publish_foreign_answer(&reply_to, &answer.await);
+        });
+    }
+
+    /// Hands an event for servers to its handler, and publishes the answer if one is expected.
+    pub(super) fn handle_server_event(
+        &self,
+        event: ServerEvent,
+        reply_to: Option<ReplyTo>,
+        publisher: &Publisher,
+    ) {
+        let Some(handler) = &self.server_events else {
+            if let Some(reply_to) = reply_to {
+                publisher.publish_server_event_answer(&reply_to, NO_ANSWER);
+            }
+            return;
+        };
+        let (answer, publisher) = (handler(event), publisher.clone());
+        actix_rt::spawn(async move {
+            let answer = answer.await;
+            if let Some(reply_to) = reply_to {
+                publisher.publish_server_event_answer(&reply_to, &answer);
+            }
+        });
+    }
+}

@@ -1,0 +1,23 @@
+//! Events that a foreign server emits to the other servers of the cluster, not to clients (`serverSideEmit` in Node).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{Namespace, Payload};
+
+/// An event for servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerEvent {
+    pub namespace: Namespace,
+    /// The name and the arguments.
+    pub payload: Payload,
+    /// Whether the server that emits it waits for an answer of every other server.
+    pub expects_answer: bool,
+}
+
+/// Resolves to a JSON value: the answer of this node.
+pub type ServerEventAnswer = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// Called on the bridge's thread with every event for servers. Must not block.
+pub type ServerEventHandler = Arc<dyn Fn(ServerEvent) -> ServerEventAnswer + Send + Sync>;
