@@ -85,10 +85,11 @@ impl Bridge {
     /// A bridge that takes events of the link from the start of its actor.
     pub fn new(parts: BridgeParts) -> Self {
         let dialects: Arc<[_]> = parts.dialects.into();
+        let published = dialects.iter().filter(|dialect| !dialect.is_receive_only());
         let publisher = Publisher {
             directory: Arc::clone(&parts.directory),
             link: Arc::clone(&parts.link),
-            dialects: Arc::clone(&dialects),
+            dialects: published.cloned().collect(),
             health: Arc::clone(&parts.health),
             message_limit: parts.message_limit,
             sender: random_number(),

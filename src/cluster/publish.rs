@@ -25,7 +25,7 @@ use crate::model::{
 pub(super) struct Publisher {
     pub(super) directory: Arc<Directory>,
     pub(super) link: Arc<dyn Link>,
-    /// The first one connects the nodes of the cluster.
+    /// Those in which the node publishes. The first one connects the nodes of the cluster.
     pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
     pub(super) health: Arc<Health>,
     /// `bus.message_limit`, in bytes.

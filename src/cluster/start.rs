@@ -6,6 +6,7 @@ use actix::{AsyncContext, Context, Recipient};
 
 use super::dialect::Dialect;
 use super::dialect::emitter::EmitterDialect;
+use super::dialect::json::JsonDialect;
 use super::dialect::native::NativeDialect;
 use super::dialect::python::PythonDialect;
 use super::messages::{Forward, Leave, RouterAddresses};
@@ -66,11 +67,12 @@ pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
     configured
         .iter()
         .filter_map(|configured| configured(config, node))
+        .chain(JsonDialect::configured(config))
         .collect()
 }
 
-/// The channels on which a node exchanges messages with programs that are not Roomwire nodes. The channels of rooms are
-/// represented by one example.
+/// The channels on which a node exchanges messages with programs that are not Roomwire nodes. The channels of rooms and
+/// namespaces are represented by one example each.
 pub fn foreign_channels(config: &BusConfig, node: NodeId) -> Vec<Channel> {
     let (namespace, room) = (Namespace::main(), Room::from("roomwire-check"));
     let mut channels = Vec::new();
@@ -79,6 +81,9 @@ pub fn foreign_channels(config: &BusConfig, node: NodeId) -> Vec<Channel> {
         channels.extend(subscriptions.always);
         if subscriptions.per_room {
             channels.extend(dialect.room_channel(&namespace, &room));
+        }
+        if subscriptions.per_namespace {
+            channels.extend(dialect.namespace_channels(&namespace));
         }
     }
     channels

@@ -6,6 +6,7 @@
 //! are generated from the declarations. The environment is passed in as a value. No sockets, clocks or actors here.
 
 mod auth_values;
+mod channel_template;
 mod checker;
 mod conflation_rule;
 mod cross;
@@ -16,6 +17,7 @@ mod entry;
 mod environment;
 mod form;
 mod forms;
+mod json_source;
 mod layers;
 mod load;
 mod net;
@@ -39,10 +41,12 @@ mod values;
 mod webhook_url;
 
 pub use auth_values::TokenSource;
+pub use channel_template::{ChannelTarget, ChannelTemplate};
 pub use conflation_rule::ConflationRule;
 pub use default_file::default_file;
 pub use effective::Effective;
 pub use environment::Environment;
+pub use json_source::{JsonArgs, JsonField, JsonPointer, JsonSource};
 pub use load::{Loaded, Sources, load};
 pub use net::{BindAddress, IpRange, Secret, SecretUrl};
 pub use pattern::{OriginRule, Pattern};

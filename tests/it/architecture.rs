@@ -178,6 +178,7 @@ fn a_dialect_is_named_in_its_folder_and_where_dialects_are_composed() {
     let folders = [
         "cluster/dialect/python",
         "cluster/dialect/emitter",
+        "cluster/dialect/json",
         "config/",
     ];
     let own = |path: &String| folders.iter().any(|folder| path.starts_with(folder));
@@ -187,6 +188,7 @@ fn a_dialect_is_named_in_its_folder_and_where_dialects_are_composed() {
         "Python",
         "emitter::",
         "EmitterDialect",
+        "JsonDialect",
     ];
     let files: Vec<_> = naming(&names)
         .into_iter()

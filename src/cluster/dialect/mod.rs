@@ -5,6 +5,7 @@
 //! Roomwire nodes. A new dialect is a folder here and a line in [`crate::cluster::start::dialects`].
 
 pub mod emitter;
+pub mod json;
 pub mod native;
 pub mod python;
 
@@ -24,6 +25,12 @@ use crate::model::{
 pub trait Dialect: Send + Sync {
     /// Identifies the dialect in a [`ReplyTo`](crate::model::ReplyTo), on every node and in every version.
     fn id(&self) -> DialectId;
+
+    /// Whether the node publishes nothing in this dialect: `encode` returns no messages, and `decode` no commands that
+    /// request a reply.
+    fn is_receive_only(&self) -> bool {
+        false
+    }
 
     /// The channels that the node subscribes to for this dialect.
     fn subscriptions(&self) -> Subscriptions;

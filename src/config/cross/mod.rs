@@ -8,6 +8,7 @@ mod api;
 mod app;
 mod auth;
 mod bus;
+mod bus_json;
 mod clients;
 mod limits;
 mod recovery;
@@ -22,6 +23,7 @@ use super::tables::Config;
 /// Replaces every `auto`, and computes the derived values.
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     bus::resolve(config, checker);
+    bus_json::resolve(config);
     server::resolve(config, checker);
     limits::resolve(config, checker);
     app::resolve(config, checker);
@@ -38,6 +40,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     limits::check(config, checker);
     clients::check(config, checker);
     bus::check(config, checker);
+    bus_json::check(config, checker);
     app::check(config, checker);
     relay::check(config, checker);
     api::check(config, checker);

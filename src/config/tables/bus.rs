@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::declare::table;
+use crate::config::channel_template::ChannelTemplate;
+use crate::config::declare::{entry, table};
+use crate::config::entry::tables;
 use crate::config::forms::{MILLISECOND, duration, flag, list, number, size, switch, text};
+use crate::config::json_source::{JsonField, JsonPointer, JsonSource};
 use crate::config::net::{Secret, SecretUrl};
 use crate::config::{redis_url, values};
 
@@ -46,6 +49,9 @@ table! {
         emitters: bool = false, flag();
         /// Key of the emitters (their `key` option).
         emitter_key: String = "socket.io", text("name", values::channel_name);
+        /// Messages in JSON that backends publish in forms of their own, as entries `[[bus.json]]` of a file
+        /// (docs/bus.md).
+        json: Vec<JsonSourceEntry> = [], tables();
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
         /// Bytes of messages that are kept while Redis is unavailable. Volatile messages are never kept.
@@ -69,10 +75,37 @@ table! {
     derived {
         /// The prefix of every native channel: `prefix` and the database number, such as `roomwire:0`.
         channel_prefix: String,
+        /// The messages in JSON that become events: the entries of `json`, and those that other tables configure.
+        json_sources: Vec<JsonSource>,
         /// `tls_cert` and `tls_key`.
         tls_identity: Option<(PathBuf, PathBuf)>,
         /// The Sentinels; never together with `cluster`. `None` = the URL names the master.
         sentinel: Option<SentinelConfig>,
+    }
+}
+
+entry! {
+    /// An entry of `[[bus.json]]`. A field is a JSON pointer into the message, such as `/event`, or `=` and a constant,
+    /// such as `=update`.
+    pub JsonSourceEntry {
+        /// Name of the channel. `{room}` stands for the name of a room: the channels of rooms with members are subscribed
+        /// to. `{namespace}` stands for a namespace without its slash: those with sockets are subscribed to.
+        channel: ChannelTemplate = text("name with `{room}`, `{namespace}`", ChannelTemplate::parse);
+        /// Name of the event.
+        event: JsonField = text("field", JsonField::parse_target);
+        /// The arguments of the event: fields, or `$room`, `$namespace`, `$channel`; the empty text is the whole message.
+        /// Values that are missing are null. Absent = none.
+        args: Option<Vec<JsonField>> = list(text("field, `$room`, `$namespace`, `$channel`", JsonField::parse)).optional();
+        /// JSON pointer to a list with the arguments of the event, in place of `args`.
+        args_from: Option<JsonPointer> = text("JSON pointer", JsonPointer::parse).optional();
+        /// The room or list of rooms. Absent = that of the channel.
+        room: Option<JsonField> = text("field", JsonField::parse_target).optional();
+        /// The namespace, with or without its slash. Absent = that of the channel, or `/`.
+        namespace: Option<JsonField> = text("field", JsonField::parse_target).optional();
+        /// JSON pointers to rooms or ids of sockets, or lists of them, that do not receive the event. Absent = none.
+        except: Option<Vec<JsonPointer>> = list(text("JSON pointer", JsonPointer::parse)).optional();
+        /// Whether a message without room is for all sockets of the namespace; otherwise it is dropped. Absent = false.
+        broadcast: Option<bool> = flag().optional();
     }
 }
 

@@ -31,6 +31,7 @@ pub(in crate::config) use api::ApiKeyEntry;
 pub use api::{ApiConfig, ApiKey, AuditedVerbs};
 pub use app::{AppConfig, AppKind};
 pub use auth::{AuthConfig, AuthKeyEntry, StaticKey, jwks_tls};
+pub(in crate::config) use bus::JsonSourceEntry;
 pub use bus::{BusConfig, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};

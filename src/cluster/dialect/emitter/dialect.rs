@@ -55,6 +55,10 @@ impl Dialect for EmitterDialect {
         DIALECT
     }
 
+    fn is_receive_only(&self) -> bool {
+        true
+    }
+
     fn subscriptions(&self) -> Subscriptions {
         Subscriptions {
             always: vec![self.channels.all()],
