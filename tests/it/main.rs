@@ -44,6 +44,7 @@ mod history_replay;
 mod http_deadlines;
 mod idempotency;
 mod identities;
+mod inbox;
 mod ingress;
 mod internal;
 mod json_source;
