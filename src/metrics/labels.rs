@@ -65,6 +65,37 @@ labels! {
         Polling = "polling",
         Websocket = "websocket",
     ;
+    /// Library that a client probably uses.
+    ClientKind("client"):
+        Browser = "browser",
+        Node = "node",
+        Python = "python",
+        /// Or Kotlin: OkHttp.
+        Java = "java",
+        /// Or Objective-C: Apple's URL loading system.
+        Swift = "swift",
+        Dart = "dart",
+        Cpp = "cpp",
+        Rust = "rust",
+        Go = "go",
+        Dotnet = "dotnet",
+        /// Its `User-Agent` is none of these.
+        Other = "other",
+        /// It sends no `User-Agent`.
+        Unnamed = "unnamed",
+    ;
+    /// Parser of a client.
+    Parser("parser"):
+        Json = "json",
+        Msgpack = "msgpack",
+    ;
+    /// Why a session was not upgraded to a websocket.
+    UpgradeFailure("reason"):
+        /// The websocket ended before the client switched to it, or no pong of the client arrived in time.
+        Lost = "lost",
+        /// Upgrades are disabled, or the session has a websocket already.
+        Rejected = "rejected",
+    ;
     /// Direction of a message.
     Direction("direction"):
         Received = "received",

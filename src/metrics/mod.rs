@@ -18,11 +18,11 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
-    ApiResult, BackendRequest, BusDrop, Compression, ConnectResult, Direction, Disconnect,
-    Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection, LogReadSource,
-    NoticeResult, Origin, RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection,
-    SessionConflict, SignIn, SlowPolicy, StreamOutcome, TokenResult, Transport, UpstreamEventKind,
-    UpstreamRejection, UpstreamState,
+    ApiResult, BackendRequest, BusDrop, ClientKind, Compression, ConnectResult, Direction,
+    Disconnect, Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection,
+    LogReadSource, NoticeResult, Origin, Parser, RecoveryResult, RelayErrorCode, ReloadResult,
+    RequestRejection, SessionConflict, SignIn, SlowPolicy, StreamOutcome, TokenResult, Transport,
+    UpgradeFailure, UpstreamEventKind, UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -72,6 +72,14 @@ metrics! {
     sessions_opened_total: Counters<Transport>,
     /// Sessions upgraded from polling to websocket.
     upgrades_total: Counter,
+    /// Upgrades that failed; their sessions continue with polling, by reason.
+    upgrades_failed_total: Counters<UpgradeFailure>,
+    /// Open Engine.IO sessions, by library of the client.
+    client_sessions: Gauges<ClientKind>,
+    /// Engine.IO sessions opened, by library of the client.
+    client_sessions_opened_total: Counters<ClientKind>,
+    /// Open Engine.IO sessions, by parser of the client.
+    parser_sessions: Gauges<Parser>,
     /// Engine.IO sessions closed, by reason.
     disconnects_total: Counters<Disconnect>,
     /// Connected sockets. A session has one for each namespace it joined.

@@ -64,7 +64,7 @@ impl Session {
                 follow_up: FollowUp::new(transport, follow_up_due),
                 network,
                 credentials: credentials.map(Rc::new),
-                stats: SessionStats::default(),
+                stats: SessionStats::new(open.client),
                 ended: None,
                 opened: now,
                 progress_due: None,
@@ -72,6 +72,7 @@ impl Session {
             equip(&session, ctx);
             session
         });
+        worker.count_client(open.client, open.format.parser);
         worker.register(id, address.clone(), admission, transport);
         address
     }
@@ -99,6 +100,8 @@ impl Actor for Session {
             self.drop_socket(slot, reason.as_str(), ctx);
         }
         self.worker.shard.release_lane(lane);
+        let parser = self.connection.format().parser;
+        self.worker.discount_client(self.stats.client, parser);
         let client = self.worker.unregister(self.id, self.transport, reason);
         self.log_summary(reason, client, sent);
     }

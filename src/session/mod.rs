@@ -24,6 +24,7 @@ mod handler;
 mod handles;
 mod identity_index;
 mod inbox;
+mod inventory;
 mod late_decisions;
 mod live_identity;
 mod mailbox;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::metrics::labels::ClientKind;
 use crate::model::EngineId;
 use crate::outbox::Packet;
 use crate::protocol::{ServerPacket, WireFormat};
@@ -11,6 +12,8 @@ use crate::protocol::{ServerPacket, WireFormat};
 #[derive(Debug, Clone)]
 pub struct OpenPacket {
     pub format: WireFormat,
+    /// The library of the client, for metrics.
+    pub client: ClientKind,
     /// Whether the client may upgrade to websocket.
     pub may_upgrade: bool,
     pub ping_interval: Duration,
@@ -20,6 +23,12 @@ pub struct OpenPacket {
 }
 
 impl OpenPacket {
+    /// The same for a client with this library.
+    #[must_use]
+    pub fn of_client(self, client: ClientKind) -> Self {
+        Self { client, ..self }
+    }
+
     /// The first packet of the session `id`.
     pub(super) fn encode(&self, id: &EngineId) -> Packet {
         let json = format!(

@@ -32,8 +32,10 @@ impl Session {
         self.count_received(content.len());
         let format = self.connection.format();
         let received = self.connection.receive_binary(content, now);
-        if self.connection.format() != format {
+        let parser = self.connection.format().parser;
+        if parser != format.parser {
             self.use_format();
+            self.worker.count_parser(format.parser, parser);
         }
         self.handle_received(received, ctx);
     }

@@ -2,21 +2,34 @@
 
 use smallvec::SmallVec;
 
+use crate::metrics::labels::ClientKind;
 use crate::model::Namespace;
 
 /// Maximum number of namespaces that are named.
 const MAX_NAMESPACES: usize = 16;
 
 /// Counts of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SessionStats {
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) namespaces: SmallVec<[Namespace; 1]>,
     pub(super) upgraded: bool,
+    pub(super) client: ClientKind,
 }
 
 impl SessionStats {
+    /// Those of a new session.
+    pub(super) fn new(client: ClientKind) -> Self {
+        Self {
+            packets: 0,
+            bytes: 0,
+            namespaces: SmallVec::new(),
+            upgraded: false,
+            client,
+        }
+    }
+
     /// Counts a message of the client.
     pub(super) fn note_received(&mut self, bytes: usize) {
         self.packets += 1;

@@ -22,6 +22,7 @@ impl Session {
             bytes,
             namespaces,
             upgraded,
+            client: _,
         } = &self.stats;
         let transport = match self.transport {
             TransportName::Websocket if *upgraded => "polling,websocket",

@@ -114,6 +114,7 @@ async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
 
 async fn polling_with(worker: &Rc<Worker>, credentials: Option<Credentials>) -> Addr<Session> {
     let open = OpenPacket {
+        client: crate::metrics::labels::ClientKind::Node,
         format: WireFormat::default(),
         may_upgrade: false,
         ping_interval: Duration::from_secs(25),

@@ -4,6 +4,7 @@ use actix::{Context, Handler};
 
 use super::messages::{ProbeFailed, ProbeStarted, Probed, Upgraded};
 use super::state::Session;
+use crate::metrics::labels::UpgradeFailure;
 use crate::model::TransportName;
 
 impl Session {
@@ -26,6 +27,14 @@ impl Session {
     /// The probing websocket is gone; the polling session continues.
     pub fn upgrade_failed(&mut self) {
         self.upgrading = false;
+        let failed = &self.worker.metrics().upgrades_failed_total;
+        failed.of(UpgradeFailure::Lost).increment();
+    }
+
+    /// An upgrade was not possible.
+    pub fn upgrade_rejected(&self) {
+        let failed = &self.worker.metrics().upgrades_failed_total;
+        failed.of(UpgradeFailure::Rejected).increment();
     }
 
     /// The websocket carries the session from now on; with `attached`, it writes the lane by itself.
@@ -46,8 +55,10 @@ impl Handler<ProbeStarted> for Session {
 
     fn handle(&mut self, started: ProbeStarted, _ctx: &mut Context<Self>) {
         let possible = self.begin_upgrade();
-        if started.reply.send(possible).is_err() && possible {
-            self.upgrade_failed();
+        match started.reply.send(possible) {
+            Err(_gone) if possible => self.upgrade_failed(),
+            _ if !possible => self.upgrade_rejected(),
+            _ => {}
         }
     }
 }

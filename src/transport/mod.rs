@@ -9,6 +9,7 @@ pub mod accept;
 pub mod access;
 pub mod body;
 pub mod client_address;
+mod client_kind;
 pub mod compression;
 mod credentials;
 pub mod endpoint;

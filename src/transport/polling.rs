@@ -7,6 +7,7 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::body::Body;
+use super::client_kind::client_kind;
 use super::compression::accepts_gzip;
 use super::credentials::{self, OpeningRequest};
 use super::endpoint::Endpoint;
@@ -124,7 +125,8 @@ async fn open(
         client,
     };
     let credentials = credentials::check(endpoint, opening).await?;
-    let open_packet = endpoint.settings.open_packet(true);
+    let kind = client_kind(headers, request.query_string());
+    let open_packet = endpoint.settings.open_packet(true).of_client(kind);
     let mut id = None;
     let session = Session::open(
         &endpoint.worker,

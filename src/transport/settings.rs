@@ -10,6 +10,7 @@ use super::access::AccessPolicy;
 use super::handshake::RequestError;
 use super::origin::CorsHeaders;
 use crate::config::{EngineConfig, Reloadable};
+use crate::metrics::labels::ClientKind;
 use crate::model::{VIA_HEADER, ViaMark};
 use crate::protocol::WireFormat;
 use crate::protocol::connection::Mode;
@@ -90,6 +91,7 @@ impl EndpointSettings {
     pub fn open_packet(&self, by_polling: bool) -> OpenPacket {
         OpenPacket {
             format: WireFormat::default(),
+            client: ClientKind::Unnamed,
             may_upgrade: by_polling
                 && self.engine.transports.websocket
                 && self.engine.allow_upgrades,

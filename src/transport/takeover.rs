@@ -72,6 +72,7 @@ impl Handler<TakeOver> for Session {
             Err(error) => return debug!(error:%; "websocket lost during its handshake"),
         };
         if !settings.engine.allow_upgrades || !self.begin_upgrade() {
+            self.upgrade_rejected();
             // Opened, then closed; the session continues (docs/protocol.md#16-upgrade).
             let _ = socket.write_now(Packet::close(None, "").wire());
             return socket.finish();

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use log::debug;
 use tokio::io::AsyncWriteExt;
 
+use super::client_kind::client_kind;
 use super::credentials::{self, OpeningRequest};
 use super::endpoint::Endpoint;
 use super::handshake::{self, QueryParameters, RequestError, RequestKind};
@@ -24,6 +25,7 @@ use super::socket::ClientStream;
 use super::takeover::accept_handshake;
 use super::websocket::Websocket;
 use crate::limits::Admission;
+use crate::metrics::labels::ClientKind;
 use crate::model::TransportName;
 use crate::protocol::connection::Mode;
 use crate::session::{Credentials, Session};
@@ -89,6 +91,7 @@ struct Opening {
     accept: WebsocketAccept,
     admission: Admission,
     credentials: Option<Credentials>,
+    client: ClientKind,
 }
 
 async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<'a>, Rejection> {
@@ -121,6 +124,7 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
                 mode,
                 accept,
                 admission,
+                client: client_kind(headers, query),
                 credentials: credentials::check(endpoint, opening).await?,
             }))
         }
@@ -148,7 +152,7 @@ fn open(
         &endpoint.worker,
         opening.mode,
         TransportName::Websocket,
-        settings.open_packet(false),
+        settings.open_packet(false).of_client(opening.client),
         opening.admission,
         opening.credentials,
         |session, ctx| {

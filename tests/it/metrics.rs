@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use roomwire::metrics::labels::{ClientKind, Parser, UpgradeFailure};
+
 use crate::support::http::Request;
 use crate::support::log::{keep, logged};
-use crate::support::{TestCluster, TestServer, eventually};
+use crate::support::websocket::Frame;
+use crate::support::{TestCluster, TestServer, WebsocketClient, eventually};
 
 /// The values of a scrape by series, for example `name{label="value"}`.
 async fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
@@ -80,6 +83,58 @@ async fn metrics_follow_clients_and_their_messages() {
         metrics.disconnects_total.get() == 1 && metrics.sessions.get() == 1
     })
     .await;
+}
+
+#[actix_rt::test]
+async fn sessions_are_counted_by_library_and_parser_of_their_client() {
+    let server = TestServer::start().await;
+    let address = server.address();
+    let metrics = server.metrics();
+    let clients = |kind| metrics.client_sessions.of(kind).get();
+    let parsers = |parser| metrics.parser_sessions.of(parser).get();
+    let okhttp = [("User-Agent", "okhttp/4.12.0")];
+    let mut java = WebsocketClient::open_with(&address, &okhttp).await;
+    java.connect("/").await;
+    let mut polling = server.polling().await;
+    polling.connect().await;
+    let mut msgpack = server.websocket().await;
+    assert_eq!((parsers(Parser::Json), parsers(Parser::Msgpack)), (3, 0));
+    // {"type": 0, "nsp": "/"}
+    msgpack.send_binary(b"\x82\xa4type\x00\xa3nsp\xa1/").await;
+    assert!(matches!(msgpack.frame().await, Frame::Binary(_)));
+    assert_eq!(
+        (clients(ClientKind::Java), clients(ClientKind::Unnamed)),
+        (1, 2)
+    );
+    assert_eq!((parsers(Parser::Json), parsers(Parser::Msgpack)), (2, 1));
+    drop((java, msgpack));
+    server.sessions(1).await;
+    assert_eq!(
+        (clients(ClientKind::Java), clients(ClientKind::Unnamed)),
+        (0, 1)
+    );
+    assert_eq!((parsers(Parser::Json), parsers(Parser::Msgpack)), (1, 0));
+    let opened = &metrics.client_sessions_opened_total;
+    assert_eq!(opened.of(ClientKind::Java).get(), 1);
+}
+
+#[actix_rt::test]
+async fn upgrades_that_fail_are_counted_by_reason() {
+    let server = TestServer::start().await;
+    let mut client = server.polling().await;
+    client.connect().await;
+    let probe = WebsocketClient::upgrading(&server.address(), &client.sid).await;
+    let mut second = WebsocketClient::upgrading(&server.address(), &client.sid).await;
+    assert!(matches!(second.rest().await[..], [Frame::Close(..)]));
+    let failed = |reason| server.metrics().upgrades_failed_total.of(reason).get();
+    assert_eq!(failed(UpgradeFailure::Rejected), 1);
+    assert_eq!(failed(UpgradeFailure::Lost), 0);
+    drop(probe);
+    eventually("the loss is counted", || failed(UpgradeFailure::Lost) == 1).await;
+    let mut websocket = WebsocketClient::upgraded(&server.address(), &client.sid).await;
+    websocket.quiet().await;
+    assert_eq!(server.metrics().upgrades_total.get(), 1);
+    assert_eq!(failed(UpgradeFailure::Lost), 1);
 }
 
 #[actix_rt::test]

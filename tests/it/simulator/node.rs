@@ -194,6 +194,7 @@ impl Node {
         let worker = &self.workers[worker];
         let timing = &worker.settings.timing;
         let open = OpenPacket {
+            client: roomwire::metrics::labels::ClientKind::Node,
             format: WireFormat::default(),
             may_upgrade: false,
             ping_interval: timing.ping_interval,
