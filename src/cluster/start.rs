@@ -8,13 +8,14 @@ use super::dialect::Dialect;
 use super::dialect::emitter::EmitterDialect;
 use super::dialect::json::JsonDialect;
 use super::dialect::native::NativeDialect;
+use super::dialect::node::sharded::ShardedDialect;
 use super::dialect::python::PythonDialect;
 use super::messages::{Forward, Leave, RouterAddresses};
 use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
 use crate::bus::redis::{InvalidRedis, RedisSettings, Topology};
-use crate::config::BusConfig;
+use crate::config::{BusConfig, NodeAdapter};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{CommandObserver, Namespace, NodeId, Room, ServerEventHandler};
@@ -51,6 +52,9 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
     settings.ping_misses = config.ping_misses;
     settings.channel_prefix = config.channel_prefix.clone();
     settings.sharded_prefix = format!("{}:", config.channel_prefix);
+    if config.node_adapter == NodeAdapter::Sharded {
+        settings.foreign_sharded_prefix = format!("{}#", config.node_key);
+    }
     Ok(Some(settings))
 }
 
@@ -63,6 +67,7 @@ pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
         NativeDialect::configured,
         PythonDialect::configured,
         EmitterDialect::configured,
+        ShardedDialect::configured,
     ];
     configured
         .iter()

@@ -59,10 +59,11 @@ pub use tables::{
     ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, AuthConfig, AuthKeyEntry, BusConfig,
     Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HistoryConfig,
     HistoryEntry, HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig,
-    LogFormat, NoticeKind, NoticesConfig, OpenWebuiConfig, PresenceConfig, PresenceRoomEntry,
-    PublicProbes, RateSubject, RecoveryConfig, RecoveryMode, RelayConfig, RoomRule, SentinelConfig,
-    ServerConfig, SessionsPerUser, SocketConfig, StaticKey, StreamConfig, Transports,
-    UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig, WhenLost, jwks_tls,
+    LogFormat, NodeAdapter, NoticeKind, NoticesConfig, OpenWebuiConfig, PresenceConfig,
+    PresenceRoomEntry, PublicProbes, RateSubject, RecoveryConfig, RecoveryMode, RelayConfig,
+    RoomChannels, RoomRule, SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey,
+    StreamConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig,
+    WhenLost, jwks_tls,
 };
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;

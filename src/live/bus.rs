@@ -7,7 +7,7 @@ use super::{Finding, nodes};
 use crate::bus::redis::{ProbeReport, RedisFailure, ServerReport, probe};
 use crate::cluster::dialect::native::NativeChannels;
 use crate::cluster::start::{foreign_channels, redis_settings};
-use crate::config::{BusConfig, Config};
+use crate::config::{BusConfig, Config, NodeAdapter};
 use crate::model::NodeId;
 use crate::model::random::OsRandom;
 
@@ -117,9 +117,13 @@ fn evaluate_server(server: &ServerReport, bus: &BusConfig) -> Vec<Finding> {
         .version
         .as_deref()
         .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-    if bus.cluster && major.is_some_and(|major| major < 7) {
+    let needs_sharded = bus.cluster || bus.node_adapter == NodeAdapter::Sharded;
+    if needs_sharded && major.is_some_and(|major| major < 7) {
         let what = format!("{address}: redis {version} does not support sharded channels");
-        findings.push(Finding::error(what, "redis 7 or later, or no bus.cluster"));
+        findings.push(Finding::error(
+            what,
+            "redis 7 or later, or neither bus.cluster nor bus.node_adapter = \"sharded\"",
+        ));
     }
     let evaluated = [
         evaluate_buffer(server, bus),

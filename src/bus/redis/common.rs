@@ -30,9 +30,9 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Whether a channel is sharded; always false outside of a Redis Cluster.
+    /// Whether a channel is sharded.
     pub(super) fn is_sharded(&self, channel: &str) -> bool {
-        self.refresh.is_some() && channel.starts_with(&self.settings.sharded_prefix)
+        self.settings.is_sharded(channel, self.refresh.is_some())
     }
 
     /// A channel with a random name, for the pings of this link.

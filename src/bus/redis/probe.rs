@@ -119,8 +119,7 @@ async fn try_probe(
         owner.unwrap_or(0)
     };
     for channel in channels {
-        let is_ours = channel.starts_with(&settings.sharded_prefix);
-        let is_sharded = map.is_some() && is_ours;
+        let is_sharded = settings.is_sharded(channel, map.is_some());
         if let Some(address) = addresses.get(owner(channel))
             && let Err(error) = subscribe(settings, address, channel, is_sharded).await
         {
@@ -286,7 +285,7 @@ async fn probe_publish(
     channel: &str,
     is_cluster: bool,
 ) -> Option<RedisFailure> {
-    let is_sharded = is_cluster && channel.starts_with(&settings.sharded_prefix);
+    let is_sharded = settings.is_sharded(channel, is_cluster);
     let name = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
     let done: redis::RedisResult<u64> = command(&[name, channel, ""]).query_async(connection).await;
     done.err()

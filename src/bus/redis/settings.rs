@@ -97,6 +97,8 @@ pub struct RedisSettings {
     /// In a Redis Cluster, channels with this prefix are sharded; the others are plain, for clients without support for
     /// sharded ones.
     pub sharded_prefix: String,
+    /// Channels with this prefix are sharded also on other servers than those of a Redis Cluster; no others if it is empty.
+    pub foreign_sharded_prefix: String,
 }
 
 impl RedisSettings {
@@ -161,6 +163,7 @@ impl RedisSettings {
             linger: Duration::from_secs(5),
             channel_prefix: "roomwire".to_owned(),
             sharded_prefix: "roomwire:".to_owned(),
+            foreign_sharded_prefix: String::new(),
         })
     }
 
@@ -170,6 +173,13 @@ impl RedisSettings {
             Endpoints::Single(address) | Endpoints::Cluster(address) => address.to_string(),
             Endpoints::Sentinel(sentinels) => format!("{} by sentinel", sentinels.service),
         }
+    }
+
+    /// Whether a channel is sharded on the servers of a Redis Cluster, or on another server.
+    pub(super) fn is_sharded(&self, channel: &str, is_cluster: bool) -> bool {
+        let foreign = &self.foreign_sharded_prefix;
+        let is_foreign = !foreign.is_empty() && channel.starts_with(foreign);
+        is_foreign || is_cluster && channel.starts_with(&self.sharded_prefix)
     }
 
     /// The number of the database; it separates the channels of clusters that share one Redis.

@@ -7,6 +7,7 @@
 pub mod emitter;
 pub mod json;
 pub mod native;
+pub mod node;
 pub mod python;
 
 use std::time::Duration;

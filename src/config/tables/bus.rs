@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::channel_template::ChannelTemplate;
 use crate::config::declare::{entry, table};
 use crate::config::entry::tables;
-use crate::config::forms::{MILLISECOND, duration, flag, list, number, size, switch, text};
+use crate::config::forms::{MILLISECOND, choice, duration, flag, list, number, size, switch, text};
 use crate::config::json_source::{JsonField, JsonPointer, JsonSource};
 use crate::config::net::{Secret, SecretUrl};
 use crate::config::{redis_url, values};
@@ -52,6 +52,14 @@ table! {
         /// Messages in JSON that backends publish in forms of their own, as entries `[[bus.json]]` of a file
         /// (docs/bus.md).
         json: Vec<JsonSourceEntry> = [], tables();
+        /// The adapter of the Socket.IO servers in Node with which messages are exchanged: `sharded` is `createShardedAdapter`
+        /// of `@socket.io/redis-adapter`.
+        node_adapter: NodeAdapter = "none", choice(NODE_ADAPTERS);
+        /// Prefix of the channels of these servers (their `key` or `channelPrefix` option).
+        node_key: String = "socket.io", text("name", values::channel_name);
+        /// With the sharded adapter: the rooms with a channel of their own (`subscriptionMode` of the servers: `none` is
+        /// `static`, `rooms` is `dynamic`, `all` is `dynamic-private`).
+        node_room_channels: RoomChannels = "rooms", choice(ROOM_CHANNELS);
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
         /// Bytes of messages that are kept while Redis is unavailable. Volatile messages are never kept.
@@ -108,6 +116,38 @@ entry! {
         broadcast: Option<bool> = flag().optional();
     }
 }
+
+/// The adapter of the Socket.IO servers in Node on the same Redis.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NodeAdapter {
+    /// There are no such servers.
+    #[default]
+    None,
+    /// `createShardedAdapter` of `@socket.io/redis-adapter`.
+    Sharded,
+}
+
+const NODE_ADAPTERS: &[(&str, NodeAdapter)] = &[
+    ("none", NodeAdapter::None),
+    ("sharded", NodeAdapter::Sharded),
+];
+
+/// The rooms that have a channel of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RoomChannels {
+    None,
+    /// All but those whose names have the length of the id of a socket.
+    #[default]
+    Rooms,
+    /// Also those of single sockets.
+    All,
+}
+
+const ROOM_CHANNELS: &[(&str, RoomChannels)] = &[
+    ("none", RoomChannels::None),
+    ("rooms", RoomChannels::Rooms),
+    ("all", RoomChannels::All),
+];
 
 /// The Sentinels of a Redis, and the name of the master there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub use api::{ApiConfig, ApiKey, AuditedVerbs};
 pub use app::{AppConfig, AppKind};
 pub use auth::{AuthConfig, AuthKeyEntry, StaticKey, jwks_tls};
 pub(in crate::config) use bus::JsonSourceEntry;
-pub use bus::{BusConfig, SentinelConfig};
+pub use bus::{BusConfig, NodeAdapter, RoomChannels, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
 pub use engine::{EngineConfig, Transports};

@@ -34,7 +34,7 @@ const serverEvent = (args, answer) => ({ kind: "server event", nsp: "/", answer,
 /** Every kind of value with an encoding of its own. */
 const VALUES = [
   ...[null, true, false, 0, 1, 127, 128, 255, 256, 65535, 65536, 2 ** 32 - 1, 2 ** 32, 2 ** 40, 2 ** 53 - 1],
-  ...[-1, -32, -33, -128, -129, -32768, -32769, -(2 ** 31), -(2 ** 31) - 1, -(2 ** 53 - 1), 0.5, -1.25, 1e100],
+  ...[-1, -32, -33, -128, -129, -32768, -32769, -(2 ** 31), -(2 ** 31) - 1, -(2 ** 53 - 1), 0.5, -1.25, 1e-7],
   ...["", "é\n\"\\\u0001\u2028😀", "s".repeat(31), "t".repeat(32), "u".repeat(255), "v".repeat(256)],
   ...[[], {}, Array.from({ length: 15 }, (_, i) => i), Array.from({ length: 16 }, (_, i) => i)],
   Object.fromEntries(Array.from({ length: 16 }, (_, i) => [`k${i}`, i])),
@@ -81,7 +81,7 @@ export async function adapterSteps(recorder, server, ids, dialect) {
   await step("emit in a namespace", [emit(["hello"], { nsp: "/custom" })], () => server.of("/custom").emit("hello"));
   await step("emit to a room of a namespace", [emit(["hello"], { nsp: "/custom", rooms: ["r1"] })], () =>
     server.of("/custom").to("r1").emit("hello"));
-  await acks(step, server, ids);
+  await acks(step, server, ids, dialect);
   await queries(step, server, ids, isPubSub);
   await serverEvents(step, server, dialect);
   await changes(step, server, ids);
@@ -93,7 +93,9 @@ function emitOfUndefined(args, isMsgpack) {
   return isMsgpack ? means : { ...means, args: JSON.stringify(args) };
 }
 
-async function acks(step, server, ids) {
+async function acks(step, server, ids, dialect) {
+  // JSON leaves out what is undefined.
+  const none = dialect.startsWith("sharded") ? ack() : ack(null);
   await step("emit with acks", [emit(["ask", 7], { rooms: ["r1"], ack: true }), count(1), ack("ack 7")], () =>
     server.timeout(400).to("r1").emitWithAck("ask", 7));
   await step("emit with acks to no socket of B", [emit(["ask", 7], { rooms: ["none"], ack: true }), count(0)], () =>
@@ -101,7 +103,7 @@ async function acks(step, server, ids) {
   const binary = ["ask", "binary", Buffer.from([1])];
   await step("emit with a binary ack", [emit(binary, { rooms: ["r1"], ack: true }), count(1), ack(Buffer.from([9, 8]))], () =>
     server.timeout(400).to("r1").emitWithAck(...binary));
-  await step("emit with an ack without arguments", [emit(["ask", "nothing"], { rooms: ["r1"], ack: true }), count(1), ack(null)], () =>
+  await step("emit with an ack without arguments", [emit(["ask", "nothing"], { rooms: ["r1"], ack: true }), count(1), none], () =>
     server.timeout(400).to("r1").emitWithAck("ask", "nothing"));
 }
 
@@ -115,10 +117,10 @@ async function queries(step, server, ids, isPubSub) {
   await step("fetch sockets of which B has none", [change("fetch", { except: ["r1"] }), { kind: "sockets", sockets: [] }], () =>
     server.except("r1").fetchSockets());
   await step("emit of a remote socket", [emit(["hello"], { rooms: [ids.b], exact: false })], () => remote.emit("hello"));
-  const asked = emit(["ask", 8], { rooms: [ids.b], ack: true });
+  const asked = emit(["ask", 8], { rooms: [ids.b], ack: true, exact: false });
   await step("emit of a remote socket with an ack", [asked, count(1), ack("ack 8")], () => remote.timeout(400).emitWithAck("ask", 8));
-  await step("join of a remote socket", [change("join", { rooms: [ids.b] }, { into: ["y"] })], () => remote.join("y"));
-  await step("leave of a remote socket", [change("leave", { rooms: [ids.b] }, { into: ["y"] })], () => remote.leave("y"));
+  await step("join of a remote socket", [change("join", { rooms: [ids.b] }, { into: ["y"], exact: false })], () => remote.join("y"));
+  await step("leave of a remote socket", [change("leave", { rooms: [ids.b] }, { into: ["y"], exact: false })], () => remote.leave("y"));
   if (!isPubSub) return;
   await step("all rooms", [{ kind: "all rooms", nsp: "/" }, { kind: "rooms", rooms: [ids.b, "r1"] }], () =>
     server.of("/").adapter.allRooms());

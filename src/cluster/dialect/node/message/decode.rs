@@ -1,0 +1,266 @@
+//! Decodes the messages of servers: JSON, or msgpack if they have binary values.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use super::{Body, ClusterMessage, MalformedMessage, kind};
+use crate::model::placeholder::{Judged, judge};
+use crate::model::{Attachments, Command, Emit, Namespace, Payload, Room, Selector};
+use crate::msgpack::Reader;
+
+/// The types of packets with events.
+const EVENT: u64 = 2;
+const BINARY_EVENT: u64 = 5;
+
+type Rooms = SmallVec<[Room; 1]>;
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    kind: u64,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
+    #[serde(borrow)]
+    nsp: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    packet: Option<&'a RawValue>,
+    #[serde(default)]
+    opts: Options,
+    #[serde(rename = "requestId")]
+    request: Option<String>,
+    #[serde(default)]
+    rooms: Value,
+    #[serde(default)]
+    close: bool,
+    #[serde(rename = "clientCount")]
+    clients: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+struct Options {
+    #[serde(default)]
+    rooms: Value,
+    #[serde(default)]
+    except: Value,
+    #[serde(default)]
+    flags: Value,
+}
+
+#[derive(Deserialize)]
+struct Packet<'a> {
+    #[serde(rename = "type")]
+    kind: u64,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// A value that may be null, as opposed to one that is missing.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
+}
+
+/// A message as JSON with placeholders, and its binary values.
+struct Content {
+    json: Bytes,
+    attachments: Attachments,
+}
+
+/// Decodes a message: JSON text if it begins with a brace, as every message without binary values, else msgpack of up to
+/// `limit` bytes as JSON.
+pub(in super::super) fn decode(
+    message: &Bytes,
+    limit: usize,
+) -> Result<ClusterMessage, MalformedMessage> {
+    let content = Content::read(message, limit)?;
+    let envelope: Envelope<'_> = serde_json::from_slice(&content.json)?;
+    let namespace = Namespace::from(&*envelope.nsp);
+    let data = envelope.data.map(|data| content.slice(data.get()));
+    let attachments = content.attachments.clone();
+    let body = match data {
+        Some(json) => body(envelope.kind, &namespace, &Content { json, attachments })?,
+        None => Body::Ignored,
+    };
+    Ok(ClusterMessage {
+        uid: envelope.uid.into_owned(),
+        namespace: envelope.nsp.into_owned(),
+        body,
+    })
+}
+
+/// Decodes the data of a message whose other parts arrived apart from it.
+#[cfg(test)]
+pub(super) fn decode_data(
+    kind: u64,
+    namespace: &Namespace,
+    data: &Bytes,
+    limit: usize,
+) -> Result<Body, MalformedMessage> {
+    body(kind, namespace, &Content::read(data, limit)?)
+}
+
+fn body(kind: u64, namespace: &Namespace, content: &Content) -> Result<Body, MalformedMessage> {
+    if !matches!(kind, kind::BROADCAST..=kind::ACK) {
+        return Ok(Body::Ignored);
+    }
+    let fields: Fields<'_> = serde_json::from_slice(&content.json)?;
+    let selector = || fields.opts.selector(namespace);
+    let request = || {
+        let request = fields.request.clone();
+        request.ok_or(MalformedMessage::Field("requestId"))
+    };
+    let packet = || fields.packet.ok_or(MalformedMessage::Field("packet"));
+    Ok(match kind {
+        kind::BROADCAST => content.emit(packet()?.get(), &fields, selector()?)?,
+        kind::JOIN | kind::LEAVE => {
+            let selector = selector()?;
+            let rooms = rooms(&fields.rooms).filter(|rooms| !rooms.is_empty());
+            let rooms = rooms.ok_or(MalformedMessage::Field("rooms"))?.into_vec();
+            Body::Change(match kind {
+                kind::JOIN => Command::Join { selector, rooms },
+                _ => Command::Leave { selector, rooms },
+            })
+        }
+        kind::DISCONNECT => Body::Change(Command::Disconnect {
+            selector: selector()?,
+            close: fields.close,
+        }),
+        kind::FETCH => Body::Fetch {
+            selector: selector()?,
+            request: request()?,
+        },
+        kind::SERVER_EVENT => Body::ServerEvent {
+            payload: content.event(packet()?.get())?,
+            request: fields.request.clone(),
+        },
+        kind::COUNT => Body::Count {
+            request: request()?,
+            sockets: fields
+                .clients
+                .ok_or(MalformedMessage::Field("clientCount"))?,
+        },
+        kind::ACK => Body::Ack {
+            request: request()?,
+            payload: content.ack(fields.packet.map(RawValue::get))?,
+        },
+        _ => Body::Ignored,
+    })
+}
+
+impl Content {
+    fn read(message: &Bytes, limit: usize) -> Result<Self, MalformedMessage> {
+        let mut attachments = Attachments::new();
+        if message.starts_with(b"{") {
+            let json = message.clone();
+            return Ok(Self { json, attachments });
+        }
+        let mut reader = Reader::new(message);
+        let json = reader.json(&mut attachments, limit)?.into();
+        if !reader.is_at_end() {
+            return Err(MalformedMessage::TrailingBytes);
+        }
+        Ok(Self { json, attachments })
+    }
+
+    /// A part of the message, without copying it.
+    fn slice(&self, part: &str) -> Bytes {
+        self.json.slice_ref(part.as_bytes())
+    }
+
+    fn emit(
+        &self,
+        packet: &str,
+        fields: &Fields<'_>,
+        to: Selector,
+    ) -> Result<Body, MalformedMessage> {
+        let packet: Packet<'_> = serde_json::from_str(packet)?;
+        if !matches!(packet.kind, EVENT | BINARY_EVENT) {
+            return Err(MalformedMessage::Field("type"));
+        }
+        let flags = &fields.opts.flags;
+        Ok(Body::Emit {
+            emit: Emit {
+                to,
+                payload: self.event(packet.data.get())?,
+                volatile: flags["volatile"].as_bool().unwrap_or(false),
+                ack: None,
+                conflate: None,
+            },
+            request: fields.request.clone(),
+            timeout: flags["timeout"].as_u64().map(Duration::from_millis),
+        })
+    }
+
+    /// The payload of an event: a list that begins with its name. Anything else would close the connections of clients.
+    fn event(&self, list: &str) -> Result<Payload, MalformedMessage> {
+        let text = ByteString::try_from(self.slice(list));
+        let text = text.map_err(|_| MalformedMessage::Field("data"))?;
+        let is_list = text.starts_with('[');
+        let payload = self.payload(text)?;
+        let has_name = is_list && payload.event_name().is_some();
+        has_name
+            .then_some(payload)
+            .ok_or(MalformedMessage::Field("data"))
+    }
+
+    /// The payload of an ack. Servers send its first argument alone, and nothing if there is none.
+    fn ack(&self, argument: Option<&str>) -> Result<Payload, MalformedMessage> {
+        self.payload(format!("[{}]", argument.unwrap_or_default()).into())
+    }
+
+    fn payload(&self, json: ByteString) -> Result<Payload, MalformedMessage> {
+        let count = self.attachments.len();
+        if count == 0 {
+            return Ok(Payload::text(json));
+        }
+        // Binary values elsewhere in the message would be sent to clients as attachments that nothing refers to.
+        if json.matches(r#"{"_placeholder":true,"num":"#).count() < count {
+            return Err(MalformedMessage::Placeholder);
+        }
+        let json = match judge(&json, count) {
+            Judged::InRange => json,
+            Judged::Respelled(respelled) => respelled.into(),
+            Judged::OutOfRange => return Err(MalformedMessage::Placeholder),
+        };
+        Ok(Payload::text(json).with_attachments(self.attachments.clone()))
+    }
+}
+
+impl Options {
+    fn selector(&self, namespace: &Namespace) -> Result<Selector, MalformedMessage> {
+        Ok(Selector {
+            namespace: namespace.clone(),
+            rooms: rooms(&self.rooms).ok_or(MalformedMessage::Field("opts.rooms"))?,
+            except: rooms(&self.except).ok_or(MalformedMessage::Field("opts.except"))?,
+        })
+    }
+}
+
+/// A list of rooms, whose names may be numbers.
+fn rooms(value: &Value) -> Option<Rooms> {
+    match value {
+        Value::Null => Some(Rooms::new()),
+        Value::Array(rooms) => rooms.iter().map(room).collect(),
+        _ => None,
+    }
+}
+
+fn room(value: &Value) -> Option<Room> {
+    match value {
+        Value::String(name) => Some(Room::from(name.as_str())),
+        Value::Number(number) => Some(Room::from(number.to_string())),
+        _ => None,
+    }
+}

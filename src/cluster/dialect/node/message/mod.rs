@@ -1,0 +1,84 @@
+//! The messages of Socket.IO's `ClusterAdapter`, which the sharded and the streams adapter have in common: a type, its
+//! data, the id of the sender and the namespace (docs/bus.md#nodejs).
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(super) mod vectors;
+
+use std::time::Duration;
+
+use crate::model::{Command, Emit, Payload, Selector};
+use crate::msgpack::ValueError;
+
+pub(super) use decode::decode;
+#[cfg(test)]
+use decode::decode_data;
+pub(super) use encode::Data;
+
+/// The types of messages. Those of heartbeats (1, 2 and 13) have no effect on this node.
+mod kind {
+    pub(super) const BROADCAST: u64 = 3;
+    pub(super) const JOIN: u64 = 4;
+    pub(super) const LEAVE: u64 = 5;
+    pub(super) const DISCONNECT: u64 = 6;
+    pub(super) const FETCH: u64 = 7;
+    pub(super) const SOCKETS: u64 = 8;
+    pub(super) const SERVER_EVENT: u64 = 9;
+    pub(super) const SERVER_EVENT_ANSWER: u64 = 10;
+    pub(super) const COUNT: u64 = 11;
+    pub(super) const ACK: u64 = 12;
+}
+
+/// A decoded message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClusterMessage {
+    /// Identifies the sender in its namespace; empty if it is missing.
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) body: Body,
+}
+
+/// What a message requests or responds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Body {
+    /// An emit, whose token is missing. With a request id, the sender expects the number of sockets that receive it and
+    /// their acks, until `timeout` has passed.
+    Emit {
+        emit: Emit,
+        request: Option<String>,
+        timeout: Option<Duration>,
+    },
+    /// A change of rooms, or a disconnect.
+    Change(Command),
+    /// Requests the selected sockets of each server.
+    Fetch { selector: Selector, request: String },
+    /// An event for servers. With a request id, each of them must answer.
+    ServerEvent {
+        payload: Payload,
+        request: Option<String>,
+    },
+    /// The number of sockets that received an emit of this node.
+    Count { request: String, sockets: u64 },
+    /// The ack of a client to an emit of this node.
+    Ack { request: String, payload: Payload },
+    /// Nothing for this node: heartbeats, and responses to what it never requests.
+    Ignored,
+}
+
+/// The message cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MalformedMessage {
+    #[error("not msgpack: {0}")]
+    Msgpack(#[from] ValueError),
+    #[error("bytes after the message")]
+    TrailingBytes,
+    #[error("not a JSON object of a server: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("field {0} is missing or malformed")]
+    Field(&'static str),
+    #[error("a placeholder has no attachment")]
+    Placeholder,
+}

@@ -1,0 +1,22 @@
+//! Socket.IO servers in Node on the same Redis, whose adapters connect them (docs/bus.md#nodejs).
+
+mod exchange;
+mod members;
+mod message;
+mod requester;
+pub mod sharded;
+mod socket_details;
+
+use message::MalformedMessage;
+
+use super::DecodeError;
+use crate::metrics::labels::BusDrop;
+
+impl From<MalformedMessage> for DecodeError {
+    fn from(malformed: MalformedMessage) -> Self {
+        Self {
+            reason: BusDrop::Unreadable,
+            cause: Box::new(malformed),
+        }
+    }
+}
