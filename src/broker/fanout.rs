@@ -8,8 +8,8 @@ use super::messages::{Dispatch, Notice, QueueLimit};
 use super::shard::state::State;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Direction, SlowPolicy};
-use crate::model::Emit;
-use crate::outbox::{Encodings, Lanes, Offered, Packet};
+use crate::model::{Emit, Selector};
+use crate::outbox::{Encodings, Lanes, Offered, Packet, Receivers};
 use crate::protocol::ServerPacket;
 
 /// Offers an event to every selected socket of this worker, and returns how many accepted it. Notifies the sessions of
@@ -79,7 +79,18 @@ fn encodings(lanes: &Lanes, emit: &Emit) -> Encodings {
     let Emit { to, conflate, .. } = emit;
     let conflate = conflate.as_ref();
     let conflate = conflate.map(|key| lanes.conflation_id((&to.namespace, &to.rooms, key)));
-    Encodings::new(emit.volatile).replacing(conflate)
+    let encodings = Encodings::new(emit.volatile).replacing(conflate);
+    match lanes.compresses() {
+        false => encodings,
+        true => encodings.for_receivers(receivers(to)),
+    }
+}
+
+fn receivers(to: &Selector) -> Receivers {
+    match to.single_socket() {
+        Some(_) => Receivers::One,
+        None => Receivers::Several,
+    }
 }
 
 /// Counts volatile events that were dropped, acks that are not awaited any more, and events replaced by later ones.

@@ -289,6 +289,19 @@ labels! {
         /// It was sent uncompressed because too many compressions were running.
         Skipped = "skipped",
     ;
+    /// Result of an offer of a client to compress its websocket.
+    CompressionOffer("result"):
+        Accepted = "accepted",
+        /// None of its offers is valid and supported.
+        Declined = "declined",
+        /// It offered no compression.
+        NotOffered = "not_offered",
+    ;
+    /// Bytes of the messages that were compressed.
+    CompressionBytes("bytes"):
+        Before = "before",
+        After = "after",
+    ;
     /// Origin of a command.
     Origin("origin"):
         Local = "local",

@@ -18,11 +18,12 @@ use std::sync::Arc;
 pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
 use labels::{
-    ApiResult, BackendRequest, BusDrop, ClientKind, Compression, ConnectResult, Direction,
-    Disconnect, Forwarding, HookResult, IdentityRefresh, KeySetFetch, LimitRejection,
-    LogReadSource, NoticeResult, Origin, Parser, RecoveryResult, RelayErrorCode, ReloadResult,
-    RequestRejection, SessionConflict, SignIn, SlowPolicy, StreamOutcome, TokenResult, Transport,
-    UpgradeFailure, UpstreamEventKind, UpstreamRejection, UpstreamState,
+    ApiResult, BackendRequest, BusDrop, ClientKind, Compression, CompressionBytes,
+    CompressionOffer, ConnectResult, Direction, Disconnect, Forwarding, HookResult,
+    IdentityRefresh, KeySetFetch, LimitRejection, LogReadSource, NoticeResult, Origin, Parser,
+    RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn,
+    SlowPolicy, StreamOutcome, TokenResult, Transport, UpgradeFailure, UpstreamEventKind,
+    UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
@@ -142,6 +143,12 @@ metrics! {
     conflated_total: Counter,
     /// Polling responses eligible for compression, by result.
     compressions_total: Counters<Compression>,
+    /// Opening handshakes of websockets while `engine.websocket_compression` is on, by the offer of the client.
+    websocket_compression_offers_total: Counters<CompressionOffer>,
+    /// Sessions whose websocket compresses messages.
+    websocket_compression_sessions: Gauge,
+    /// Bytes of websocket messages before and after their compression, which each worker does once for all receivers.
+    websocket_compression_bytes_total: Counters<CompressionBytes>,
     /// Pending acks dropped because their socket owed too many.
     acks_dropped_total: Counter,
     /// Time from a ping to the pong of the client.

@@ -1,4 +1,4 @@
-//! One publish in every wire format that its receivers use, each encoded once.
+//! One publish in every wire format that its receivers use, each encoded once. Formats whose bytes are equal share them.
 
 use std::rc::Rc;
 
@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 use super::Packet;
 use super::arena::{Arena, Range};
 use super::chunk::{Chunk, Meter};
+use super::deflater::{Deflater, Receivers};
 use super::replaceable::ConflationId;
-use crate::protocol::WireFormat;
+use crate::protocol::wire_format::{Compression, FormatCode, FormatSet, WireFormat};
 
 /// A publish to several lanes of a worker, encoded on demand and once for each format.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Encodings {
     staged: SmallVec<[Staged; 1]>,
     volatile: bool,
     conflate: Option<ConflationId>,
+    receivers: Receivers,
 }
 
 impl Encodings {
@@ -25,7 +27,13 @@ impl Encodings {
             staged: SmallVec::new(),
             volatile,
             conflate: None,
+            receivers: Receivers::Several,
         }
+    }
+
+    /// The same; these receive it.
+    pub fn for_receivers(self, receivers: Receivers) -> Self {
+        Self { receivers, ..self }
     }
 
     /// The same; it replaces the unsent packet with this id in lanes that are behind.
@@ -37,20 +45,57 @@ impl Encodings {
     #[inline]
     pub(super) fn staged(
         &mut self,
-        format: WireFormat,
+        format: FormatCode,
+        deflater: Option<&mut Deflater>,
         encode: impl FnOnce(WireFormat) -> Packet,
     ) -> &mut Staged {
-        let known = self.staged.iter().position(|it| it.format == format);
-        let index = known.unwrap_or_else(|| {
-            let packet = encode(format);
-            self.staged.push(Staged {
-                volatile: self.volatile,
-                conflate: self.conflate,
-                ..Staged::shared(format, packet)
-            });
-            self.staged.len() - 1
-        });
+        let index = match self.position(format) {
+            Some(known) => known,
+            None => self.add(format, deflater, encode),
+        };
         &mut self.staged[index]
+    }
+
+    #[inline]
+    fn position(&self, format: FormatCode) -> Option<usize> {
+        let mut staged = self.staged.iter();
+        staged.position(|it| it.formats.contains(format))
+    }
+
+    /// Adds a format: encodes the publish, or compresses what is encoded already. Returns the index of the encoding.
+    fn add(
+        &mut self,
+        format: FormatCode,
+        deflater: Option<&mut Deflater>,
+        encode: impl FnOnce(WireFormat) -> Packet,
+    ) -> usize {
+        let plain = format.format().uncompressed();
+        let index = match self.position(plain.code()) {
+            Some(known) => known,
+            None => self.push(plain.code(), encode(plain)),
+        };
+        let compressed = match format.format().compression {
+            Compression::None => return index,
+            Compression::Deflate => {
+                deflater.and_then(|it| it.deflate(&self.staged[index].packet, self.receivers))
+            }
+        };
+        match compressed {
+            Some(packet) => self.push(format, packet),
+            None => {
+                self.staged[index].formats.insert(format);
+                index
+            }
+        }
+    }
+
+    fn push(&mut self, format: FormatCode, packet: Packet) -> usize {
+        self.staged.push(Staged {
+            volatile: self.volatile,
+            conflate: self.conflate,
+            ..Staged::shared(format, packet)
+        });
+        self.staged.len() - 1
     }
 
     /// How many lanes have accepted the publish, and the bytes of all those packets on a websocket.
@@ -70,7 +115,8 @@ impl Encodings {
 /// A packet and where it is staged: in an arena, for all lanes that are offered it.
 #[derive(Debug)]
 pub(super) struct Staged {
-    format: WireFormat,
+    /// The formats that share these bytes.
+    formats: FormatSet,
     pub(super) packet: Packet,
     pub(super) volatile: bool,
     /// Packets with the same id that are unsent are replaced.
@@ -88,9 +134,9 @@ pub(super) struct Staged {
 
 impl Staged {
     /// A packet for several lanes.
-    pub(super) fn shared(format: WireFormat, packet: Packet) -> Self {
+    pub(super) fn shared(format: FormatCode, packet: Packet) -> Self {
         Self {
-            format,
+            formats: FormatSet::of(format),
             packet,
             volatile: false,
             conflate: None,
@@ -103,7 +149,7 @@ impl Staged {
     }
 
     /// A packet for one lane.
-    pub(super) fn personal(format: WireFormat, packet: Packet) -> Self {
+    pub(super) fn personal(format: FormatCode, packet: Packet) -> Self {
         Self {
             arena: Arena::Personal,
             ..Self::shared(format, packet)
@@ -120,10 +166,18 @@ impl Staged {
 }
 
 #[cfg(test)]
+impl Encodings {
+    /// Number of different encodings.
+    pub(super) fn count(&self) -> usize {
+        self.staged.len()
+    }
+}
+
+#[cfg(test)]
 impl Staged {
     /// A packet for several lanes of the default format.
     pub(super) fn reliable(packet: Packet) -> Self {
-        Self::shared(WireFormat::default(), packet)
+        Self::shared(WireFormat::default().code(), packet)
     }
 
     /// A packet that lanes drop if they are not ready.

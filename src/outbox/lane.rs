@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use super::arena::Range;
-use crate::protocol::WireFormat;
+use crate::protocol::wire_format::{FormatCode, WireFormat};
 
 /// A lane is flushed at once when its packets lie in more separate ranges than this.
 pub(super) const MAX_RANGES: usize = 4;
@@ -70,7 +70,7 @@ pub(super) struct Lane {
     pub(super) ranges: [Range; MAX_RANGES],
     pub(super) range_count: u8,
     pub(super) state: State,
-    pub(super) format: WireFormat,
+    pub(super) format: FormatCode,
     pub(super) accepted_packets: u32,
     pub(super) accepted_bytes: u64,
 }
@@ -85,7 +85,7 @@ impl Lane {
             ranges: [Range::default(); MAX_RANGES],
             range_count: 0,
             state: State::Queued,
-            format,
+            format: format.code(),
             accepted_packets: 0,
             accepted_bytes: 0,
         }

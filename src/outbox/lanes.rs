@@ -15,9 +15,10 @@ use super::arena::{Arenas, Range};
 use super::backlog::Backlogs;
 use super::budget::Share;
 use super::chunk::Slice;
+use super::deflater::{Deflater, Receivers};
 use super::encodings::{Encodings, Staged};
 use super::lane::{Bounds, Lane, LaneId, MAX_RANGES, Offered, Sink, State};
-use crate::protocol::WireFormat;
+use crate::protocol::wire_format::{Compression, WireFormat};
 
 /// All lanes are flushed when this many bytes are staged.
 const ARENA_LIMIT: usize = 256 * 1024;
@@ -45,6 +46,8 @@ pub struct Lanes {
     /// Maximum number of bytes staged for one lane: what its socket does not accept must leave room in the queue.
     batch_limit: usize,
     flusher: Option<Waker>,
+    /// Compresses packets for clients whose format has compression.
+    deflater: Option<Box<Deflater>>,
     /// Hashes the identities of packets that replace each other.
     pub(super) hasher: RandomState,
 }
@@ -64,8 +67,19 @@ impl Lanes {
             share,
             batch_limit: MAX_LANE_BATCH.min(bounds.soft / 2),
             flusher: None,
+            deflater: None,
             hasher: RandomState::new(),
         }
+    }
+
+    /// Compresses packets from now on, for clients whose format has compression.
+    pub fn set_deflater(&mut self, deflater: Deflater) {
+        self.deflater = Some(Box::new(deflater));
+    }
+
+    /// Whether packets are compressed for clients whose format has compression.
+    pub fn compresses(&self) -> bool {
+        self.deflater.is_some()
     }
 
     /// Bytes that can be queued at once for a client whose queue is within the soft limit, so that it stays well below the
@@ -90,7 +104,7 @@ impl Lanes {
 
     /// Changes the format in which the client of a lane receives packets from now on.
     pub fn set_format(&mut self, id: LaneId, format: WireFormat) {
-        self.lanes[id.0 as usize].format = format;
+        self.lanes[id.0 as usize].format = format.code();
     }
 
     /// Closes a lane and drops its queue. The id may be reused from now on.
@@ -124,7 +138,19 @@ impl Lanes {
         self.wake(id);
     }
 
-    /// Offers a packet to one lane only. It must be encoded in the format of the lane.
+    /// The packet as the client of a lane receives it: compressed, if that is part of its format and saves anything.
+    pub fn compressed(&mut self, id: LaneId, packet: Packet) -> Packet {
+        let format = self.lanes[id.0 as usize].format.format();
+        match (format.compression, &mut self.deflater) {
+            (Compression::Deflate, Some(deflater)) => {
+                let compressed = deflater.deflate(&packet, Receivers::One);
+                compressed.unwrap_or(packet)
+            }
+            (Compression::Deflate | Compression::None, _) => packet,
+        }
+    }
+
+    /// Offers a packet to one lane only. It must be encoded in the format of the lane, and is not compressed here.
     pub fn offer(&mut self, id: LaneId, packet: Packet) -> Offered {
         let format = self.lanes[id.0 as usize].format;
         self.offer_staged(id, &mut Staged::personal(format, packet))
@@ -139,7 +165,8 @@ impl Lanes {
         publish: &mut Encodings,
         encode: impl FnOnce(WireFormat) -> Packet,
     ) -> Offered {
-        let staged = publish.staged(self.lanes[id.0 as usize].format, encode);
+        let format = self.lanes[id.0 as usize].format;
+        let staged = publish.staged(format, self.deflater.as_deref_mut(), encode);
         let offered = self.offer_staged(id, staged);
         staged.accepted += u64::from(offered == Offered::Accepted);
         offered

@@ -12,6 +12,9 @@
 //! also end when all queues of the node exceed their [`Budget`], those without progress first. Other clients are
 //! not affected. A packet with a conflation id replaces the unsent one of the same id ([`Encodings::replacing`]).
 //!
+//! Packets are compressed here, once for all lanes that receive the same ([`Deflater`]). All limits and counts of bytes
+//! are those of the compressed packets.
+//!
 //! Lanes live on one worker thread and need no locks. Used by `broker`, `session` and `transport`.
 
 mod arena;
@@ -19,6 +22,7 @@ mod backlog;
 pub mod budget;
 mod chunk;
 mod conflation;
+mod deflater;
 pub mod encodings;
 mod flush;
 mod lane;
@@ -34,6 +38,7 @@ mod waiting;
 mod fake_socket;
 
 pub use budget::{Budget, Share};
+pub use deflater::{Deflater, Receivers};
 pub use encodings::Encodings;
 pub use lane::{Bounds, LaneId, Offered, Sink};
 pub use lanes::Lanes;

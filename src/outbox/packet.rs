@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use crate::protocol::server_packet::MessageWriter;
 use crate::protocol::websocket::{
-    MAX_SERVER_HEADER, OpCode, close_frame, encode_header, server_header_len,
+    MAX_SERVER_HEADER, OpCode, close_frame, encode_compressed_header, encode_header,
+    server_header_len,
 };
 use crate::protocol::{ServerPacket, WireFormat};
 
@@ -100,6 +101,41 @@ impl Packet {
         self.0.parts.len() > 1
     }
 
+    /// The packet with compressed messages. `compress` writes what a message becomes into an empty buffer, or returns
+    /// `false` if it stays as it is; `None` if all do. Close frames are not messages.
+    pub(super) fn compressed(
+        &self,
+        buffer: &mut Vec<u8>,
+        mut compress: impl FnMut(&[u8], &mut Vec<u8>) -> bool,
+    ) -> Option<Self> {
+        let mut builder: Option<Builder> = None;
+        for (index, part) in self.parts().enumerate() {
+            let opcode = match part.kind {
+                PartKind::Text => OpCode::Text,
+                PartKind::Binary => OpCode::Binary,
+                PartKind::Close => return None,
+            };
+            buffer.clear();
+            if compress(part.content, buffer) {
+                let builder = builder.get_or_insert_with(|| self.first_parts(index));
+                builder.push_compressed(part.kind, opcode, buffer);
+            } else if let Some(builder) = &mut builder {
+                builder.push(part.kind, opcode, part.content);
+            }
+        }
+        builder.map(Builder::finish)
+    }
+
+    /// The frames of the first `count` parts.
+    fn first_parts(&self, count: usize) -> Builder {
+        let parts = &self.0.parts[..count];
+        let end = parts.last().map_or(0, |part| part.end as usize);
+        Builder {
+            wire: self.0.wire[..end].to_vec(),
+            parts: parts.into(),
+        }
+    }
+
     /// The packet and its attachments in order.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         self.0.parts.iter().map(|span| Part {
@@ -146,8 +182,21 @@ impl MessageWriter for Builder {
 impl Builder {
     fn push(&mut self, kind: PartKind, opcode: OpCode, content: &[u8]) {
         self.frame(opcode, content);
+        self.end_part(kind, content.len());
+    }
+
+    fn push_compressed(&mut self, kind: PartKind, opcode: OpCode, content: &[u8]) {
+        let header = server_header_len(content.len());
+        self.wire.reserve_exact(header + content.len());
+        encode_compressed_header(opcode, content.len(), &mut self.wire);
+        self.wire.extend_from_slice(content);
+        self.end_part(kind, content.len());
+    }
+
+    /// The part consists of the last `length` bytes.
+    fn end_part(&mut self, kind: PartKind, length: usize) {
         let end = self.wire.len() as u32;
-        let start = end - content.len() as u32;
+        let start = end - length as u32;
         self.parts.push(PartSpan { kind, start, end });
     }
 

@@ -15,7 +15,7 @@ use super::server_packet::Positions;
 use super::socket_io::decoder::{Decoder, Packet};
 use super::socket_io::packet::{AckId, PacketKind};
 use super::socket_io::state::{Namespaces, Slot};
-use super::wire_format::{Parser, WireFormat};
+use super::wire_format::{Compression, Parser, WireFormat};
 use crate::model::fitness::is_deeper;
 use crate::model::{Message, Namespace, Payload};
 
@@ -121,6 +121,11 @@ impl Connection {
     /// Encodes events for the client with their positions from now on.
     pub fn append_positions(&mut self) {
         self.format.positions = Positions::Appended;
+    }
+
+    /// The transport of the session compresses messages in this way from now on.
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.format.compression = compression;
     }
 
     /// Processes an Engine.IO packet. All packets of one read have the same `now`.

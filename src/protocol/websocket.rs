@@ -1,21 +1,27 @@
 //! WebSocket frames (RFC 6455): a decoder for either side, unmasked headers of a server, masked frames of a client.
 //!
-//! Decodes inside the read buffer and copies only incomplete frames. Supports no extensions.
+//! Decodes inside the read buffer and copies only incomplete frames. Supports one extension, permessage-deflate without
+//! context takeover (RFC 7692): `extension` negotiates it, `inflate` decompresses what the peer sends.
 //! Pings and closes are left to the owner of the connection, which receives them as `Frame` and `FrameError`.
 
 mod decoder;
 mod encode;
+pub mod extension;
+mod inflate;
 
 use thiserror::Error;
 
 pub use decoder::{DecodeFailure, FrameDecoder};
 pub use encode::{
-    MAX_SERVER_HEADER, close_frame, encode_header, server_header_len, split_header, write_masked,
+    MAX_SERVER_HEADER, close_frame, encode_compressed_header, encode_header, server_header_len,
+    split_header, write_masked,
 };
 
 /// The most bytes a control frame can carry (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
 const FIN: u8 = 0x80;
+/// Set in the first frame of a compressed message (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 
 /// The type of a frame (RFC 6455 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +76,7 @@ pub enum FrameError {
     /// RFC 6455 section 5.1.
     #[error("server frame is masked")]
     Masked,
-    /// RFC 6455 section 5.2; set by a client that compresses without having agreed on it.
+    /// RFC 6455 section 5.2; set by a client that compresses without having agreed on it, or what must not be compressed.
     #[error("reserved bits {0:#04x} are set in the frame header")]
     ReservedBits(u8),
     /// RFC 6455 section 5.2.
@@ -97,7 +103,10 @@ pub enum FrameError {
     /// RFC 6455 section 8.1.
     #[error("text is not UTF-8")]
     InvalidUtf8,
-    /// docs/protocol.md#14-websocket.
+    /// RFC 7692 section 7.2.2.
+    #[error("compressed message is malformed")]
+    InvalidDeflate,
+    /// docs/protocol.md#14-websocket; the size is that of the decompressed message.
     #[error("message of {size} bytes or more, at most {limit} are allowed")]
     TooLarge { size: u64, limit: usize },
 }
@@ -106,7 +115,7 @@ impl FrameError {
     /// The status code with which the connection is closed (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::InvalidDeflate => 1007,
             Self::TooLarge { .. } => 1009,
             Self::Unmasked
             | Self::Masked
@@ -122,5 +131,7 @@ impl FrameError {
     }
 }
 
+#[cfg(test)]
+mod inflate_tests;
 #[cfg(test)]
 mod tests;

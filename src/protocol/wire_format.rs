@@ -3,7 +3,8 @@
 //! To add a parser, a protocol revision or a compression: add a variant to its enum, and an arm to each `match` here. The
 //! broker encodes a publish once for each format among its receivers and does not inspect it. How the packets of a
 //! client are decoded is in `connection`. A parser that does not encode payloads as JSON also needs an encoding in
-//! `model::Payload`, whose methods convert for readers that expect another one.
+//! `model::Payload`, whose methods convert for readers that expect another one. Compression is applied by the outbox, to
+//! what is encoded here.
 
 use super::msgpack;
 use super::server_packet::{MessageWriter, Positions, ServerPacket};
@@ -18,8 +19,13 @@ pub struct WireFormat {
     pub positions: Positions,
 }
 
-// A lane stores its format in the cache line that every packet touches.
-const _: () = assert!(size_of::<WireFormat>() <= 2);
+/// A wire format in one byte: a lane stores it in the cache line that every packet touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormatCode(u8);
+
+/// Several wire formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FormatSet(u32);
 
 /// A revision of the Engine.IO protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -48,15 +54,93 @@ pub enum Compression {
     /// Not at all.
     #[default]
     None,
+    /// By permessage-deflate without context takeover (RFC 7692), so that all clients receive the same bytes.
+    Deflate,
+}
+
+impl FormatCode {
+    const POSITIONS: u8 = 1;
+    const DEFLATE: u8 = 1 << 1;
+    const PARSER: u8 = 1 << 2;
+
+    /// The format that it stands for.
+    pub fn format(self) -> WireFormat {
+        let Self(code) = self;
+        let has = |bit| code & bit != 0;
+        WireFormat {
+            revision: EngineRevision::V4,
+            parser: match code / Self::PARSER {
+                0 => Parser::Json,
+                #[cfg(test)]
+                2 => Parser::Binary,
+                _ => Parser::Msgpack,
+            },
+            compression: match has(Self::DEFLATE) {
+                false => Compression::None,
+                true => Compression::Deflate,
+            },
+            positions: match has(Self::POSITIONS) {
+                false => Positions::Omitted,
+                true => Positions::Appended,
+            },
+        }
+    }
+}
+
+impl FormatSet {
+    /// The set of one format.
+    pub fn of(format: FormatCode) -> Self {
+        Self(1 << format.0)
+    }
+
+    /// Whether the format is among them.
+    #[inline]
+    pub fn contains(self, format: FormatCode) -> bool {
+        self.0 & 1 << format.0 != 0
+    }
+
+    /// Adds a format.
+    pub fn insert(&mut self, format: FormatCode) {
+        self.0 |= 1 << format.0;
+    }
 }
 
 impl WireFormat {
-    /// Writes the messages that `packet` consists of, in order.
+    /// The format in one byte.
+    pub fn code(self) -> FormatCode {
+        // It has one variant; another one fails to compile here until it has a bit.
+        let EngineRevision::V4 = self.revision;
+        let parser = match self.parser {
+            Parser::Json => 0,
+            Parser::Msgpack => 1,
+            #[cfg(test)]
+            Parser::Binary => 2,
+        };
+        let compression = match self.compression {
+            Compression::None => 0,
+            Compression::Deflate => FormatCode::DEFLATE,
+        };
+        let positions = match self.positions {
+            Positions::Omitted => 0,
+            Positions::Appended => FormatCode::POSITIONS,
+        };
+        FormatCode(parser * FormatCode::PARSER | compression | positions)
+    }
+
+    /// The same format without compression.
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Self {
+            compression: Compression::None,
+            ..self
+        }
+    }
+
+    /// Writes the messages that `packet` consists of, in order and uncompressed.
     #[inline]
     pub fn encode(self, packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
-        // Both have one variant; another one fails to compile here until it is encoded.
+        // It has one variant; another one fails to compile here until it is encoded.
         let EngineRevision::V4 = self.revision;
-        let Compression::None = self.compression;
         match self.parser {
             Parser::Json => encode::write_messages(packet, self.positions, out),
             Parser::Msgpack => msgpack::write_messages(packet, self.positions, out),
@@ -129,6 +213,35 @@ mod tests {
         let mut messages = Messages::default();
         format.encode(&ServerPacket::event("/", payload), &mut messages);
         messages.0
+    }
+
+    #[test]
+    fn every_format_has_a_code_of_its_own() {
+        let mut seen = FormatSet::default();
+        let both = |format: WireFormat| {
+            [Compression::None, Compression::Deflate].map(|it| {
+                let compression = it;
+                WireFormat {
+                    compression,
+                    ..format
+                }
+            })
+        };
+        for parser in [Parser::Json, Parser::Msgpack, Parser::Binary] {
+            for positions in [Positions::Omitted, Positions::Appended] {
+                let format = WireFormat {
+                    parser,
+                    positions,
+                    ..WireFormat::default()
+                };
+                for format in both(format) {
+                    assert_eq!(format.code().format(), format);
+                    assert!(!seen.contains(format.code()), "{format:?}");
+                    seen.insert(format.code());
+                    assert_eq!(format.uncompressed(), both(format)[0]);
+                }
+            }
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::http::demo::Demo;
 use crate::http::routes::Site;
 use crate::limits::MemoryLimit;
 use crate::model::{NodeId, Random, ViaMark, WorkerIndex};
-use crate::outbox::{Bounds, Budget, Share};
+use crate::outbox::{Bounds, Budget, Deflater, Share};
 use crate::presence::PresenceObserver;
 use crate::recovery::Tracker;
 use crate::registry::RegistryObserver;
@@ -178,6 +178,15 @@ impl Blueprint {
         };
         let share = Share::of(&self.outbox_memory, index.get());
         let shard = Shard::new(index, Arc::clone(&self.directory), limits, share);
+        if self.config.engine.websocket_compression {
+            let engine = &self.config.engine;
+            let deflater = Deflater::new(
+                engine.websocket_compression_threshold,
+                engine.websocket_compression_level,
+                Arc::clone(self.directory.metrics()),
+            );
+            shard.with_lanes(|lanes| lanes.set_deflater(deflater));
+        }
         if let Some(last_seen) = &self.api.last_seen {
             shard.observe(Rc::new(last_seen.recorder()));
         }

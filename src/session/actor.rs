@@ -19,6 +19,7 @@ use crate::limits::Admission;
 use crate::model::{Network, TransportName};
 use crate::protocol::connection::{Connection, Mode};
 use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::wire_format::Compression;
 
 impl Session {
     /// Opens a session on the current worker. Its open packet is the first in its lane; `equip` attaches its transport
@@ -38,6 +39,7 @@ impl Session {
         let now = clock::now();
         let network = admission.address().map(Network::of);
         let follow_up_due = now + worker.settings.timing.connect_timeout;
+        let compression = open.format.compression;
         let address = Self::create(|ctx| {
             let shard = &session_worker.shard;
             let lane = shard.open_lane(open.format, ctx.address().recipient());
@@ -74,6 +76,9 @@ impl Session {
         });
         worker.count_client(open.client, open.format.parser);
         worker.register(id, address.clone(), admission, transport);
+        if compression != Compression::None {
+            worker.count_compressed(1);
+        }
         address
     }
 }
@@ -100,8 +105,12 @@ impl Actor for Session {
             self.drop_socket(slot, reason.as_str(), ctx);
         }
         self.worker.shard.release_lane(lane);
-        let parser = self.connection.format().parser;
-        self.worker.discount_client(self.stats.client, parser);
+        let format = self.connection.format();
+        self.worker
+            .discount_client(self.stats.client, format.parser);
+        if format.compression != Compression::None {
+            self.worker.count_compressed(-1);
+        }
         let client = self.worker.unregister(self.id, self.transport, reason);
         self.log_summary(reason, client, sent);
     }

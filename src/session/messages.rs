@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::wire_format::Compression;
 
 /// A transport that can send data requests the next batch of packets. The response follows as soon as there is a packet.
 /// One request may be pending at a time.
@@ -113,7 +114,10 @@ pub struct ProbeFailed;
 /// The probing websocket sent `5`: it carries the session from now on.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Upgraded;
+pub struct Upgraded {
+    /// How messages may be compressed on it.
+    pub compression: Compression,
+}
 
 /// A message that arrived over a websocket held by another node.
 #[derive(Debug, Clone, Message)]

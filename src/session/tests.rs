@@ -32,6 +32,7 @@ use crate::model::{
 use crate::outbox::{Bounds, Share};
 use crate::protocol::connection::{Mode, Timing};
 use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::wire_format::Compression;
 
 type Pulled = oneshot::Receiver<Result<Batch, PullError>>;
 
@@ -186,7 +187,9 @@ async fn a_session_ends_at_once_if_its_websocket_on_another_node_closed_meanwhil
     let (reply, may_upgrade) = oneshot::channel();
     session.do_send(ProbeStarted { reply });
     assert_eq!(may_upgrade.await, Ok(true));
-    session.do_send(Upgraded);
+    session.do_send(Upgraded {
+        compression: Compression::None,
+    });
     let ack_timeout = Duration::ZERO;
     session.do_send(ShutDown {
         ack_timeout,

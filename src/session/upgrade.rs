@@ -6,6 +6,7 @@ use super::messages::{ProbeFailed, ProbeStarted, Probed, Upgraded};
 use super::state::Session;
 use crate::metrics::labels::UpgradeFailure;
 use crate::model::TransportName;
+use crate::protocol::wire_format::Compression;
 
 impl Session {
     /// Whether an upgrade may begin: the session is polling, and not being upgraded already.
@@ -37,8 +38,8 @@ impl Session {
         failed.of(UpgradeFailure::Rejected).increment();
     }
 
-    /// The websocket carries the session from now on; with `attached`, it writes the lane by itself.
-    pub fn upgraded(&mut self, attached: bool) {
+    /// A websocket with this compression carries the session from now on; with `attached`, it writes the lane by itself.
+    pub fn upgraded(&mut self, attached: bool, compression: Compression) {
         self.upgrading = false;
         self.worker.count_upgrade(self.transport);
         self.stats.note_upgraded();
@@ -47,6 +48,11 @@ impl Session {
             poll.respond_text("6", false);
         }
         self.attached = attached;
+        if compression != Compression::None {
+            self.connection.set_compression(compression);
+            self.use_format();
+            self.worker.count_compressed(1);
+        }
     }
 }
 
@@ -82,7 +88,7 @@ impl Handler<ProbeFailed> for Session {
 impl Handler<Upgraded> for Session {
     type Result = ();
 
-    fn handle(&mut self, _: Upgraded, _ctx: &mut Context<Self>) {
-        self.upgraded(false);
+    fn handle(&mut self, upgraded: Upgraded, _ctx: &mut Context<Self>) {
+        self.upgraded(false, upgraded.compression);
     }
 }

@@ -213,6 +213,11 @@ impl Worker {
         self.limits.record_rejection(limit, address);
     }
 
+    /// Counts `change` more sessions whose websocket compresses messages.
+    pub(super) fn count_compressed(&self, change: i64) {
+        self.metrics().websocket_compression_sessions.add(change);
+    }
+
     /// Counts the upgrade of a session from `transport` to a websocket.
     pub(super) fn count_upgrade(&self, transport: TransportName) {
         let (metrics, label) = (self.metrics(), metric_labels::transport(transport));

@@ -10,6 +10,7 @@ use super::socket::ClientSocket;
 use crate::outbox::Packet;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::websocket::{Frame, FrameError};
+use crate::protocol::wire_format::Compression;
 use crate::session::Session;
 
 /// The websocket has no further part in its session.
@@ -38,11 +39,12 @@ pub(super) fn carry(
     }
 }
 
-/// Handles a frame of a probing websocket; returns whether it takes over the session.
+/// Handles a frame of a probing websocket with this compression; returns whether it takes over the session.
 pub(super) fn probe(
     frame: &Frame<'_>,
     session: &mut Session,
     socket: &ClientSocket,
+    compression: Compression,
 ) -> Result<bool, Done> {
     let write = |packet: Packet| socket.write_now(packet.wire()).map_err(|_| Done);
     match probe_step(frame) {
@@ -51,7 +53,7 @@ pub(super) fn probe(
             session.probed();
         }
         ProbeStep::TakeOver => {
-            session.upgraded(true);
+            session.upgraded(true, compression);
             return Ok(true);
         }
         ProbeStep::Pong(content) => write(Packet::websocket_pong(content))?,

@@ -4,6 +4,9 @@ use actix_http::ws;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::handshake::RequestError;
+use crate::protocol::websocket::FrameDecoder;
+use crate::protocol::websocket::extension::{self, Negotiation};
+use crate::protocol::wire_format::Compression;
 
 /// A valid opening handshake: the fields of its response.
 #[derive(Debug)]
@@ -12,15 +15,19 @@ pub struct WebsocketAccept {
     key: [u8; 28],
     /// `Sec-WebSocket-Protocol`, if the client offered any.
     subprotocol: Option<String>,
+    /// `Sec-WebSocket-Extensions`.
+    negotiation: Negotiation,
 }
 
 impl WebsocketAccept {
     /// Checks the opening handshake (RFC 6455 4.2.1) of a GET with `Upgrade: websocket`. Unlike `actix_http::ws`,
     /// accepts `close` beside `upgrade` in `Connection`: the connection ends with the websocket anyway.
     ///
+    /// With `compression`, an offer of the client to compress messages is accepted; an invalid one is declined.
+    ///
     /// # Errors
     /// The handshake is not valid.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, RequestError> {
+    pub(super) fn read(headers: &HeaderMap, compression: bool) -> Result<Self, RequestError> {
         const INVALID: RequestError = RequestError::BadRequest("TRANSPORT_HANDSHAKE_ERROR");
         let upgrades = list_items(headers, &header::CONNECTION)
             .any(|option| option.is_some_and(|option| option.eq_ignore_ascii_case("upgrade")));
@@ -36,22 +43,59 @@ impl WebsocketAccept {
         Ok(Self {
             key: ws::hash_key(key.as_bytes()),
             subprotocol: subprotocol.map(str::to_owned),
+            negotiation: match compression {
+                true => negotiate(headers),
+                false => Negotiation::NotOffered,
+            },
         })
     }
 
     /// The response that makes the connection a websocket. Like the reference server, it selects the first subprotocol
     /// offered: no subprotocol has a meaning here, but a client fails the connection if none is selected.
     pub(super) fn response(&self) -> String {
-        let Self { key, subprotocol } = self;
+        let Self {
+            key,
+            subprotocol,
+            negotiation,
+        } = self;
         let key = String::from_utf8_lossy(key);
         let subprotocol = subprotocol
             .as_ref()
             .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
             .unwrap_or_default();
+        let extension = match negotiation {
+            Negotiation::Accepted(agreement) => {
+                format!("Sec-WebSocket-Extensions: {}\r\n", agreement.response())
+            }
+            Negotiation::NotOffered | Negotiation::Declined => String::new(),
+        };
         format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n{subprotocol}\r\n"
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n{subprotocol}{extension}\r\n"
         )
     }
+
+    /// What the client offered.
+    pub(super) fn negotiation(&self) -> Negotiation {
+        self.negotiation
+    }
+
+    /// How messages are compressed on this websocket.
+    pub(super) fn compression(&self) -> Compression {
+        match self.negotiation {
+            Negotiation::Accepted(_) => Compression::Deflate,
+            Negotiation::NotOffered | Negotiation::Declined => Compression::None,
+        }
+    }
+
+    /// The decoder of its frames, for messages of at most `max_payload` bytes.
+    pub(super) fn decoder(&self, max_payload: usize) -> FrameDecoder {
+        FrameDecoder::new(max_payload).with_compression(self.compression())
+    }
+}
+
+fn negotiate(headers: &HeaderMap) -> Negotiation {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    extension::negotiate(lines.filter_map(|line| line.to_str().ok()))
 }
 
 /// The items of a header that is a comma-separated list; `None` for a line that is not text.
@@ -68,6 +112,5 @@ fn list_items<'a>(
 
 /// Whether this is a `token` of RFC 9110, such as the name of a subprotocol.
 fn is_token(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
+    !text.is_empty() && text.chars().all(extension::is_token_char)
 }

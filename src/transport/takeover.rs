@@ -78,12 +78,8 @@ impl Handler<TakeOver> for Session {
             return socket.finish();
         }
         let deadline = crate::clock::now() + settings.engine.upgrade_timeout;
-        ctx.spawn(Websocket::probe(
-            socket,
-            offer.first,
-            settings.engine.max_payload,
-            deadline,
-        ));
+        let decoder = offer.accept.decoder(settings.engine.max_payload);
+        ctx.spawn(Websocket::probe(socket, offer.first, decoder, deadline));
     }
 }
 

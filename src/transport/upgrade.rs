@@ -25,9 +25,11 @@ use super::socket::ClientStream;
 use super::takeover::accept_handshake;
 use super::websocket::Websocket;
 use crate::limits::Admission;
-use crate::metrics::labels::ClientKind;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{ClientKind, CompressionOffer};
 use crate::model::TransportName;
 use crate::protocol::connection::Mode;
+use crate::protocol::websocket::extension::Negotiation;
 use crate::session::{Credentials, Session};
 
 /// Responds to an upgrade request on the worker that accepted its connection.
@@ -109,7 +111,11 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
     if endpoint.worker.is_stopping() && matches!(kind, RequestKind::Open(_)) {
         return Err(RequestError::ShuttingDown.into());
     }
-    let accept = WebsocketAccept::read(headers)?;
+    let compresses = settings.engine.websocket_compression;
+    let accept = WebsocketAccept::read(headers, compresses)?;
+    if compresses {
+        count_offer(endpoint.worker.metrics(), accept.negotiation());
+    }
     let client = settings.client_address(headers, peer);
     match kind {
         RequestKind::Open(_) => {
@@ -139,6 +145,16 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
     }
 }
 
+fn count_offer(metrics: &Metrics, negotiation: Negotiation) {
+    let result = match negotiation {
+        Negotiation::NotOffered => CompressionOffer::NotOffered,
+        Negotiation::Declined => CompressionOffer::Declined,
+        Negotiation::Accepted(_) => CompressionOffer::Accepted,
+    };
+    let offers = &metrics.websocket_compression_offers_total;
+    offers.of(result).increment();
+}
+
 fn open(
     endpoint: &Endpoint,
     stream: ClientStream,
@@ -147,12 +163,15 @@ fn open(
 ) -> std::io::Result<()> {
     let settings = &endpoint.settings;
     let socket = accept_handshake(settings, stream.detach()?, &opening.accept)?;
-    let websocket = Websocket::carrier(socket, first, settings.engine.max_payload);
+    let decoder = opening.accept.decoder(settings.engine.max_payload);
+    let websocket = Websocket::carrier(socket, first, decoder);
+    let mut open_packet = settings.open_packet(false).of_client(opening.client);
+    open_packet.format.compression = opening.accept.compression();
     Session::open(
         &endpoint.worker,
         opening.mode,
         TransportName::Websocket,
-        settings.open_packet(false).of_client(opening.client),
+        open_packet,
         opening.admission,
         opening.credentials,
         |session, ctx| {

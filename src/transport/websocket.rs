@@ -51,25 +51,25 @@ pub struct Websocket {
 
 impl Websocket {
     /// A websocket that carries the session from its start: writes the session's lane.
-    pub fn carrier(socket: Rc<ClientSocket>, first: Bytes, max_payload: usize) -> Self {
-        Self::new(socket, first, max_payload, Role::Carrier)
+    pub fn carrier(socket: Rc<ClientSocket>, first: Bytes, decoder: FrameDecoder) -> Self {
+        Self::new(socket, first, decoder, Role::Carrier)
     }
 
     /// A websocket that may take over a polling session before `deadline`.
     pub fn probe(
         socket: Rc<ClientSocket>,
         first: Bytes,
-        max_payload: usize,
+        decoder: FrameDecoder,
         deadline: Instant,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(deadline.into()));
-        Self::new(socket, first, max_payload, Role::Probe(timer))
+        Self::new(socket, first, decoder, Role::Probe(timer))
     }
 
-    fn new(socket: Rc<ClientSocket>, first: Bytes, max_payload: usize, role: Role) -> Self {
+    fn new(socket: Rc<ClientSocket>, first: Bytes, decoder: FrameDecoder, role: Role) -> Self {
         Self {
             socket,
-            decoder: FrameDecoder::new(max_payload),
+            decoder,
             role,
             first: (!first.is_empty()).then_some(first),
             finished: false,
@@ -146,10 +146,11 @@ impl Websocket {
             ..
         } = self;
         let probed = matches!(role, Role::Probe(_));
+        let compression = decoder.compression();
         let outcome = decoder.decode(bytes, &mut |frame| match role {
             Role::Carrier => carry(frame, session, now, ctx),
             Role::Probe(_) => {
-                if probe(&frame, session, socket)? {
+                if probe(&frame, session, socket, compression)? {
                     *role = Role::Carrier;
                 }
                 Ok(())

@@ -23,6 +23,7 @@ mod broken_posts;
 mod check_room;
 mod client_files;
 mod cluster;
+mod compression;
 mod config_process;
 mod conflation;
 mod cors;

@@ -93,6 +93,7 @@ impl Shard {
     /// Sends one packet to one client. If the queue of that client overflows, its session is notified.
     pub fn send(&self, lane: LaneId, packet: Packet) {
         let mut state = self.state.borrow_mut();
+        let packet = state.lanes.compressed(lane, packet);
         let bytes = packet.wire().len() as u64;
         match state.lanes.offer(lane, packet) {
             Offered::Accepted => fanout::count_sent(self.directory.metrics(), 1, bytes),

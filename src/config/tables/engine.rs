@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::config::declare::table;
-use crate::config::forms::{MILLISECOND, choice, duration, flag, list, none_if_0, size, text};
+use crate::config::forms::{
+    MILLISECOND, choice, duration, flag, list, none_if_0, number, size, text,
+};
 use crate::config::values;
 
 table! {
@@ -32,6 +34,13 @@ table! {
         cookie: Option<String> = "", text("cookie name", values::cookie).or_empty();
         /// Size from which polling responses are compressed for clients that accept it. 0 = never.
         compression_threshold: Option<usize> = "1024B", size(0..).map(none_if_0);
+        /// Whether messages on websockets are compressed (permessage-deflate) for clients that offer it, as browsers do.
+        websocket_compression: bool = false, flag();
+        /// Size from which messages to these clients are compressed.
+        websocket_compression_threshold: usize = "1024B", size(1..);
+        /// Level of this compression: 1 is the fastest, 9 yields the fewest bytes. What only one client receives is always
+        /// compressed at level 1.
+        websocket_compression_level: u32 = 4, number(1..=9);
     }
 }
 

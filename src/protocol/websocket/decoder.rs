@@ -7,7 +7,9 @@ use std::str;
 
 use thiserror::Error;
 
-use super::{FIN, Frame, FrameError, MAX_CONTROL, OpCode};
+use super::inflate::inflate;
+use super::{FIN, Frame, FrameError, MAX_CONTROL, OpCode, RSV1};
+use crate::protocol::wire_format::Compression;
 
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
@@ -27,6 +29,7 @@ pub enum DecodeFailure<E> {
 #[derive(Debug)]
 struct Fragments {
     opcode: OpCode,
+    compressed: bool,
     data: Vec<u8>,
 }
 
@@ -36,6 +39,8 @@ pub struct FrameDecoder {
     max_message: usize,
     /// Whether the peer is a client, whose frames are masked.
     masked: bool,
+    /// How messages of the peer may be compressed.
+    compression: Compression,
     /// The beginning of a frame, still masked, whose end has not arrived.
     tail: Vec<u8>,
     fragments: Option<Box<Fragments>>,
@@ -45,6 +50,7 @@ pub struct FrameDecoder {
 #[derive(Debug, Clone, Copy)]
 struct Header {
     opcode: OpCode,
+    compressed: bool,
     last: bool,
     /// Zero bytes where the peer does not mask.
     mask: [u8; 4],
@@ -80,10 +86,26 @@ impl FrameDecoder {
         Self {
             max_message,
             masked,
+            compression: Compression::None,
             tail: Vec::new(),
             fragments: None,
             finished: false,
         }
+    }
+
+    /// The same decoder for a peer that may compress its messages in this way. The limit applies to decompressed
+    /// messages, too.
+    #[must_use]
+    pub fn with_compression(self, compression: Compression) -> Self {
+        Self {
+            compression,
+            ..self
+        }
+    }
+
+    /// How the peer may compress its messages.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Decodes everything in `input`, the next bytes of the stream, and keeps an incomplete end for the next call.
@@ -190,6 +212,7 @@ impl FrameDecoder {
         };
         Ok(HeaderRead::Complete(Header {
             opcode,
+            compressed: first & RSV1 != 0,
             last: first & FIN != 0,
             mask: mask.try_into().unwrap_or_default(),
             length,
@@ -199,10 +222,17 @@ impl FrameDecoder {
 
     /// Checks the first two bytes of a frame.
     fn check_start(&self, first: u8, second: u8) -> Result<OpCode, FrameError> {
-        if first & RESERVED != 0 {
-            return Err(FrameError::ReservedBits(first & RESERVED));
+        let opcode = OpCode::parse(first & 0x0f);
+        // The first frame of a message shows whether the message is compressed.
+        let allowed = match (self.compression, opcode) {
+            (Compression::Deflate, Ok(OpCode::Text | OpCode::Binary)) => RSV1,
+            _ => 0,
+        };
+        let reserved = first & RESERVED;
+        if reserved & !allowed != 0 {
+            return Err(FrameError::ReservedBits(reserved));
         }
-        let opcode = OpCode::parse(first & 0x0f)?;
+        let opcode = opcode?;
         match (second & MASKED != 0, self.masked) {
             (false, true) => return Err(FrameError::Unmasked),
             (true, false) => return Err(FrameError::Masked),
@@ -248,17 +278,23 @@ impl FrameDecoder {
             mask(payload, header.mask);
         }
         let payload = &*payload;
-        let frame = match (header.opcode, header.last) {
+        let Header {
+            opcode, compressed, ..
+        } = header;
+        let frame = match (opcode, header.last) {
             (OpCode::Close, _) => {
                 self.finished = true;
                 parse_close(payload)?
             }
             (OpCode::Ping, _) => Frame::Ping(payload),
             (OpCode::Pong, _) => Frame::Pong(payload),
-            (OpCode::Text | OpCode::Binary, true) => data_frame(header.opcode, payload)?,
+            (OpCode::Text | OpCode::Binary, true) => {
+                return self.message(opcode, compressed, payload, on_frame);
+            }
             (OpCode::Text | OpCode::Binary, false) => {
                 self.fragments = Some(Box::new(Fragments {
-                    opcode: header.opcode,
+                    opcode,
+                    compressed,
                     data: payload.to_vec(),
                 }));
                 return Ok(());
@@ -284,8 +320,31 @@ impl FrameDecoder {
             self.fragments = Some(fragments);
             return Ok(());
         }
-        let frame = data_frame(fragments.opcode, &fragments.data)?;
-        on_frame(frame).map_err(DecodeFailure::Stopped)
+        let Fragments {
+            opcode,
+            compressed,
+            data,
+        } = &*fragments;
+        self.message(*opcode, *compressed, data, on_frame)
+    }
+
+    /// Delivers a complete message.
+    fn message<E>(
+        &self,
+        opcode: OpCode,
+        compressed: bool,
+        payload: &[u8],
+        on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
+    ) -> Result<(), DecodeFailure<E>> {
+        let mut deliver = |payload: &[u8]| {
+            let frame = data_frame(opcode, payload)?;
+            on_frame(frame).map_err(DecodeFailure::Stopped)
+        };
+        if compressed {
+            inflate(payload, self.max_message, deliver)?
+        } else {
+            deliver(payload)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes frames, never fragmented: unmasked ones of a server, masked ones of a client (RFC 6455 section 5.1).
 
 use super::decoder::mask;
-use super::{FIN, MAX_CONTROL, OpCode};
+use super::{FIN, MAX_CONTROL, OpCode, RSV1};
 
 const MASK_BIT: u8 = 0x80;
 
@@ -16,6 +16,13 @@ pub fn server_header_len(length: usize) -> usize {
 /// Appends the header of an unfragmented server frame of `length` payload bytes.
 pub fn encode_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     let (header, size) = header_bytes(opcode, length);
+    out.extend_from_slice(&header[..size]);
+}
+
+/// The same header for a compressed message of `length` compressed bytes (RFC 7692 section 6).
+pub fn encode_compressed_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
+    let (mut header, size) = header_bytes(opcode, length);
+    header[0] |= RSV1;
     out.extend_from_slice(&header[..size]);
 }
 
@@ -50,10 +57,10 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     out
 }
 
-/// The inverse of [`encode_header`]: the opcode, the length of the header and the length of the payload after it.
+/// The inverse of [`encode_header`] and [`encode_compressed_header`]: the opcode, the length of the header and the length of the payload after it.
 pub fn split_header(frame: &[u8]) -> Option<(OpCode, usize, usize)> {
     let (&first, &short) = (frame.first()?, frame.get(1)?);
-    let opcode = OpCode::parse(first & !FIN).ok()?;
+    let opcode = OpCode::parse(first & !(FIN | RSV1)).ok()?;
     let (header, length) = match short {
         126 => {
             let length = frame.get(2..4)?.try_into().ok()?;

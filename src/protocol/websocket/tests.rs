@@ -6,7 +6,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const LIMIT: usize = 1000;
 
 /// A frame as a client sends it.
-fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_header(OpCode::Text, payload.len(), &mut out);
     out[0] = first;

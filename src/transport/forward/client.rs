@@ -9,12 +9,13 @@ use actix::Recipient;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::envelope::{Envelope, ForwardOutcome, Kind};
+use super::envelope::{DEFLATE, Envelope, ForwardOutcome, Kind, UNCOMPRESSED};
 use super::pending::PendingRequests;
 use super::request::ForwardRequest;
 use super::sender::{OwnerMessage, Sender};
 use crate::cluster::messages::Forward;
 use crate::model::{EngineId, NodeId, Random, WorkerIndex};
+use crate::protocol::wire_format::Compression;
 
 /// Interval of the checks of nodes with pending requests.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,6 +124,16 @@ impl ForwardClient {
     /// Sends a message without a response to the owner of a session.
     pub fn notify(&self, session: EngineId, kind: Kind, body: Bytes) {
         self.sender.send(message(session, kind, 0, 0, body));
+    }
+
+    /// Notifies the owner of a session that a websocket held by this node, with this compression, carries it.
+    pub(super) fn notify_upgraded(&self, session: EngineId, compression: Compression) {
+        let argument = match compression {
+            Compression::None => UNCOMPRESSED,
+            Compression::Deflate => DEFLATE,
+        };
+        let message = message(session, Kind::Upgraded, 0, argument, Bytes::new());
+        self.sender.send(message);
     }
 
     /// Requests the end of a session whose websocket this node will close. The session may take `ack_timeout` to settle

@@ -14,6 +14,11 @@ pub const BROKE_OFF: u32 = 0;
 /// Argument of [`Kind::PostAborted`]: the body is rejected as a whole.
 pub const REJECTED: u32 = 1;
 
+/// Argument of [`Kind::Upgraded`]: the websocket accepts no compressed messages.
+pub const UNCOMPRESSED: u32 = 0;
+/// Argument of [`Kind::Upgraded`]: the websocket accepts messages compressed by permessage-deflate.
+pub const DEFLATE: u32 = 1;
+
 /// The kinds of messages, by the side that sends them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,9 +40,9 @@ pub enum Kind {
     Probed = 7,
     /// Edge: the probe failed, or its websocket is closed.
     ProbeFailed = 8,
-    /// Edge: the websocket sent `5` and carries the session.
+    /// Edge: the websocket sent `5` and carries the session; argument is [`UNCOMPRESSED`] or [`DEFLATE`].
     Upgraded = 9,
-    /// Edge: the websocket received a text message.
+    /// Edge: the websocket received a text message, decompressed.
     Text = 10,
     /// Edge: the websocket received a binary message.
     Binary = 11,

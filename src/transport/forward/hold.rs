@@ -10,6 +10,7 @@ use super::remote;
 use super::remote_session::RemoteSession;
 use crate::limits::Admission;
 use crate::outbox::Packet;
+use crate::protocol::websocket::FrameDecoder;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::handshake::RequestError;
 use crate::transport::offer::WebsocketOffer;
@@ -32,13 +33,14 @@ pub(in crate::transport) async fn hold(
     let number = forward.next_number();
     let probe = forward.call(session.id, Kind::Probe, number, 0, timeout);
     let (outcome, _) = probe.await;
+    let decoder = offer.accept.decoder(session.max_payload);
     let response = respond(endpoint, offer, outcome).await;
     if outcome == ForwardOutcome::Done && !matches!(response, Ok(Some(_))) {
         // The owner waits for the websocket: until then it holds no poll and accepts no other upgrade.
         session.notify(Kind::ProbeFailed, Bytes::new());
     }
     if let Some((stream, first)) = response? {
-        carry(endpoint, session, stream, first, admission);
+        carry(endpoint, session, (stream, decoder, first), admission);
     }
     Ok(())
 }
@@ -83,8 +85,7 @@ async fn respond(
 fn carry(
     endpoint: &Endpoint,
     session: RemoteSession,
-    stream: ClientStream,
-    first: Bytes,
+    (stream, decoder, first): (ClientStream, FrameDecoder, Bytes),
     admission: Option<Admission>,
 ) {
     let (registration, drain) = endpoint.remote_websockets.register();
@@ -92,7 +93,7 @@ fn carry(
     stream.deadlines().end();
     actix_rt::spawn(async move {
         directory.metrics().forwarded_websockets.add(1);
-        remote::serve(session, stream, first, drain).await;
+        remote::serve(session, (stream, decoder, first), drain).await;
         directory.metrics().forwarded_websockets.add(-1);
         drop(admission);
         drop(registration);

@@ -22,6 +22,7 @@ use crate::limits::Limit;
 use crate::outbox::Packet;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
+use crate::protocol::wire_format::Compression;
 use crate::transport::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
 use crate::transport::socket::ClientStream;
 
@@ -31,18 +32,17 @@ const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
 
-/// Serves a websocket whose handshake is complete, until the websocket or the session ends, or `drain` fires. `first`
-/// are the bytes that followed the handshake.
+/// Serves a websocket whose handshake is complete, until the websocket or the session ends, or `drain` fires: its
+/// connection, the decoder of its frames, and the bytes that followed the handshake.
 pub(super) async fn serve(
     session: RemoteSession,
-    stream: ClientStream,
-    first: Bytes,
+    (stream, decoder, first): (ClientStream, FrameDecoder, Bytes),
     drain: DrainSignal,
 ) {
     let (reader, writer) = tokio::io::split(stream);
     let (carrying, taken_over) = oneshot::channel();
     let actor = RemoteWebsocket {
-        decoder: FrameDecoder::new(session.max_payload),
+        decoder,
         session: session.clone(),
         carrying: Some(carrying),
         closed: false,
@@ -196,8 +196,9 @@ impl RemoteWebsocket {
             carrying,
             ..
         } = self;
+        let compression = decoder.compression();
         let result = decoder.decode(bytes, &mut |frame| match carrying.is_some() {
-            true => probe(&frame, session, carrying, ctx),
+            true => probe(&frame, session, compression, carrying, ctx),
             false => forward(&frame, session, ctx),
         });
         match result {
@@ -248,6 +249,7 @@ fn write_packet(ctx: &mut HttpContext<RemoteWebsocket>, packet: &Packet) {
 fn probe(
     frame: &Frame<'_>,
     session: &RemoteSession,
+    compression: Compression,
     carrying: &mut Option<oneshot::Sender<()>>,
     ctx: &mut HttpContext<RemoteWebsocket>,
 ) -> Result<(), Close> {
@@ -257,7 +259,7 @@ fn probe(
             session.notify(Kind::Probed, Bytes::new());
         }
         ProbeStep::TakeOver => {
-            session.notify(Kind::Upgraded, Bytes::new());
+            session.notify_upgraded(compression);
             session.carries.set(true);
             if let Some(carrying) = carrying.take() {
                 // The writer may have ended with the connection.

@@ -11,6 +11,7 @@ use super::client::ForwardClient;
 use super::envelope::Kind;
 use crate::limits::Limits;
 use crate::model::EngineId;
+use crate::protocol::wire_format::Compression;
 use crate::transport::endpoint::Endpoint;
 
 /// Maximum number of bytes fetched at once.
@@ -58,5 +59,10 @@ impl RemoteSession {
     /// Sends a message to the owner.
     pub(super) fn notify(&self, kind: Kind, body: Bytes) {
         self.forward.notify(self.id, kind, body);
+    }
+
+    /// Notifies the owner that a websocket with this compression carries the session.
+    pub(super) fn notify_upgraded(&self, compression: Compression) {
+        self.forward.notify_upgraded(self.id, compression);
     }
 }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::client::ForwardClient;
-use super::envelope::{Envelope, ForwardOutcome, Kind, REJECTED};
+use super::envelope::{DEFLATE, Envelope, ForwardOutcome, Kind, REJECTED};
 use super::remote_requests::RemoteRequests;
 use crate::cluster::messages::Forwarded;
 use crate::metrics::labels::BusDrop;
 use crate::model::NodeId;
 use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::wire_format::Compression;
 use crate::session::messages::{
     Abort, BatchFormat, Detached, Post, PostAborted, PostError, PostId, PostStarted, ProbeFailed,
     ProbeStarted, Probed, PullError, Ready, Receive, ShutDown, Upgraded,
@@ -111,7 +112,11 @@ impl IncomingRequest<'_> {
             }
             Kind::Upgraded => {
                 pending.begin_websocket(from, id);
-                self.session.do_send(Upgraded);
+                let compression = match self.envelope.argument {
+                    DEFLATE => Compression::Deflate,
+                    _ => Compression::None,
+                };
+                self.session.do_send(Upgraded { compression });
             }
             Kind::Text => match String::from_utf8(self.envelope.body.to_vec()) {
                 Ok(text) => self.session.do_send(Receive::Text(text)),

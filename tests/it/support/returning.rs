@@ -126,7 +126,12 @@ impl ReturningClient {
         loop {
             let text = match read_frame(&mut stream, &mut buffer).await {
                 Frame::Text(text) => text,
-                Frame::Binary(_) | Frame::Close(..) | Frame::Pong(_) | Frame::End => return None,
+                Frame::Binary(_)
+                | Frame::DeflatedText(_)
+                | Frame::DeflatedBinary(_)
+                | Frame::Close(..)
+                | Frame::Pong(_)
+                | Frame::End => return None,
             };
             let response = self.response(&text)?;
             if let Some(response) = response {

@@ -15,6 +15,10 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 pub enum Frame {
     Text(String),
     Binary(Vec<u8>),
+    /// A compressed text message, as it is.
+    DeflatedText(Vec<u8>),
+    /// A compressed binary message, as it is.
+    DeflatedBinary(Vec<u8>),
     /// Status code and reason, if there are any.
     Close(Option<u16>, String),
     Pong(Vec<u8>),
@@ -35,6 +39,8 @@ pub struct WebsocketClient {
     buffer: Vec<u8>,
     /// The JSON of the open packet, empty for a websocket that upgrades.
     pub open: String,
+    /// The extensions that the server accepted.
+    pub extensions: Option<String>,
     /// Its socket id in the namespace connected to last.
     pub socket: String,
     next_ack: u32,
@@ -75,8 +81,13 @@ impl WebsocketClient {
 
     /// A websocket that probes an existing session.
     pub async fn upgrading(address: &str, sid: &str) -> Self {
+        Self::upgrading_with(address, sid, &[]).await
+    }
+
+    /// The same with these request headers.
+    pub async fn upgrading_with(address: &str, sid: &str, headers: &[(&str, &str)]) -> Self {
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
-        Self::handshake(address, &target, &[], false)
+        Self::handshake(address, &target, headers, false)
             .await
             .unwrap_or_else(|rejected| panic!("{rejected:?}"))
     }
@@ -126,7 +137,9 @@ impl WebsocketClient {
             return Err(response);
         }
         assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT));
+        let extensions = response.header("sec-websocket-extensions");
         Ok(Self {
+            extensions: extensions.map(str::to_owned),
             stream,
             buffer,
             open: String::new(),
@@ -320,6 +333,8 @@ fn decode(buffer: &[u8]) -> Option<(Frame, usize)> {
     let frame = match first {
         0x81 => Frame::Text(text(content)),
         0x82 => Frame::Binary(content.to_vec()),
+        0xc1 => Frame::DeflatedText(content.to_vec()),
+        0xc2 => Frame::DeflatedBinary(content.to_vec()),
         0x88 if content.is_empty() => Frame::Close(None, String::new()),
         0x88 => Frame::Close(
             Some(u16::from_be_bytes([content[0], content[1]])),
