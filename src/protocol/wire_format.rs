@@ -96,7 +96,7 @@ impl FormatSet {
     /// Whether the format is among them.
     #[inline]
     pub fn contains(self, format: FormatCode) -> bool {
-        self.0 & 1 << format.0 != 0
+        self.0 & (1 << format.0) != 0
     }
 
     /// Adds a format.
@@ -124,7 +124,7 @@ impl WireFormat {
             Positions::Omitted => 0,
             Positions::Appended => FormatCode::POSITIONS,
         };
-        FormatCode(parser * FormatCode::PARSER | compression | positions)
+        FormatCode((parser * FormatCode::PARSER) | compression | positions)
     }
 
     /// The same format without compression.
