@@ -311,8 +311,11 @@ mod tests {
         assert_eq!(publish.count(), 4);
         lanes.flush(usize::MAX);
         for (member, packet) in members.into_iter().zip(packets) {
-            let compressed = lanes.compressed(member, packet.clone());
+            let compressed = deflater().deflate(&packet, Receivers::Several).unwrap();
             assert_eq!(lanes.queued_bytes(member), compressed.wire().len());
+            let personal = lanes.compressed(member, packet.clone());
+            let expected = deflater().deflate(&packet, Receivers::One).unwrap();
+            assert_eq!(personal.wire(), expected.wire());
             assert_eq!(messages(compressed.wire()), messages(packet.wire()));
             assert!(compressed.wire().len() < 40);
         }
