@@ -9,6 +9,7 @@
 mod command_sender;
 mod context;
 pub mod echo;
+pub mod echo_server;
 mod effect;
 mod error_ack;
 mod factory;

@@ -10,6 +10,7 @@ use super::*;
 mod auth;
 mod bus_json;
 mod declared;
+mod echo_server;
 mod limits;
 mod open_webui;
 mod outbox;

@@ -40,6 +40,19 @@ impl WebhookUrl {
         Ok(Self(url))
     }
 
+    /// The URL with `path`, which begins with a slash, after its own path.
+    pub(super) fn below(&self, path: &str) -> Self {
+        let mut url = self.0.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&(base + path));
+        Self(url)
+    }
+
+    /// Whether a page at `url` belongs to this host: the scheme, the host and the port are the same.
+    pub fn has_origin_of(&self, url: &str) -> bool {
+        Url::parse(url).is_ok_and(|url| url.origin() == self.0.origin())
+    }
+
     /// The whole URL.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -88,6 +101,18 @@ mod tests {
             assert_eq!(url.to_string(), shown, "{text}");
             assert_eq!(url.is_loopback(), is_loopback, "{text}");
             assert_eq!(url.has_tls(), text.contains("https"), "{text}");
+        }
+        let url = WebhookUrl::parse("https://a:443/app/").unwrap();
+        assert_eq!(url.below("/auth").as_str(), "https://a/app/auth");
+        for (page, is_same) in [
+            ("https://a/page?x", true),
+            ("https://A", true),
+            ("http://a/", false),
+            ("https://a:8443/", false),
+            ("https://b.a/", false),
+            ("null", false),
+        ] {
+            assert_eq!(url.has_origin_of(page), is_same, "{page}");
         }
         let url = WebhookUrl::parse("http://a/hook?key=1").unwrap();
         assert_eq!(url.as_str(), "http://a/hook?key=1");

@@ -43,7 +43,8 @@ fn key(config: &Config, url: &WebhookUrl) -> &'static str {
     }
     match webhook.notices.url.as_ref() == Some(url) {
         true => "webhook.notices.url",
-        false => "webhook.routes",
+        false if webhook.hook_urls().contains(&url) => "webhook.routes",
+        false => "app.echo_server.auth_hosts",
     }
 }
 

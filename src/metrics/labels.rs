@@ -49,6 +49,14 @@ labels! {
         /// It has errors; the previous configuration stays in force.
         Rejected = "rejected",
     ;
+    /// Result of a subscription to a channel of the app `echo_server`.
+    EchoSubscriptionResult("result"):
+        Accepted = "accepted",
+        /// By the backend, or because no client can subscribe to such a channel.
+        Rejected = "rejected",
+        /// The backend did not respond.
+        Unreachable = "unreachable",
+    ;
     /// Result of a request to the HTTP API.
     ApiResult("result"):
         Executed = "executed",

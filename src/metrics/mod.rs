@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 pub use exposition::CONTENT_TYPE;
 use exposition::Exposed;
+use labels::EchoSubscriptionResult;
 use labels::{
     ApiResult, BackendRequest, BusDrop, ClientKind, Compression, CompressionBytes,
     CompressionOffer, ConnectResult, Direction, Disconnect, Forwarding, HookResult,
@@ -247,6 +248,10 @@ metrics! {
     upstream_up: ByUrl<Gauge>,
     /// Failed connection attempts and health checks of this upstream.
     upstream_failures_total: ByUrl<Counter>,
+    /// Subscriptions of clients of the app `echo_server`, by result.
+    echo_subscriptions_total: Counters<EchoSubscriptionResult>,
+    /// Client events of the app `echo_server` that were not sent on.
+    echo_client_events_rejected_total: Counter,
     /// Requests to backends (webhooks), by result.
     webhook_requests_total: Counters<HookResult>,
     /// Time from sending a request to a backend until its response is complete, or its failure.

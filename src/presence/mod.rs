@@ -11,6 +11,7 @@ mod observer;
 mod rooms;
 mod rules;
 
+pub use events::echo_member;
 pub use node::{LostPresence, Presence, PresenceParts};
 pub use observer::PresenceObserver;
 pub use rooms::PresenceRooms;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::events;
 use super::members::DueChange;
 use super::rooms::PresenceRooms;
-use super::rules::parse_store_name;
+use super::rules::{PresenceEvents, parse_store_name};
 use crate::broker::{Directory, Ingress};
 use crate::clock;
 use crate::metrics::Metrics;
@@ -240,28 +240,36 @@ impl PresenceService {
         outcome: &PresenceOutcome,
         counts: &mut HashMap<String, Instant>,
     ) {
-        let (name, except) = match outcome.event {
+        match outcome.event {
             // The store had lost the user.
             Some(PresenceEvent::Joined) if due.is_announced => return,
-            Some(PresenceEvent::Joined) => ("presence:join", due.socket),
-            Some(PresenceEvent::Updated) => ("presence:update", None),
             None => return,
-        };
-        let room = &due.change.room;
-        if self.is_large(room, outcome.count) {
-            note_count(counts, room);
-            return;
+            Some(_) => {}
         }
-        let user = (&*due.change.user, outcome.data.as_deref());
-        self.emit(events::present(name, room, user, outcome.version, except));
+        let (room, user) = (&due.change.room, &due.change.user);
+        if let Some(format) = self.format(room, outcome.count, counts) {
+            self.emit(events::present(format, room, user, outcome, due.socket));
+        }
     }
 
-    fn is_large(&self, room: &str, count: u64) -> bool {
-        let rule = parse_store_name(room).and_then(|(namespace, room)| {
-            let rule = self.rooms.rule(&namespace, &room)?;
-            Some(rule.max_members)
-        });
-        rule.is_some_and(|limit| count > limit)
+    /// Which events the members of a room with `count` users receive; `None` if the room is large.
+    fn format(
+        &self,
+        room: &str,
+        count: u64,
+        counts: &mut HashMap<String, Instant>,
+    ) -> Option<PresenceEvents> {
+        let (namespace, name) = parse_store_name(room)?;
+        let Some(rule) = self.rooms.rule(&namespace, &name) else {
+            return Some(PresenceEvents::Native);
+        };
+        if count <= rule.max_members {
+            return Some(rule.events);
+        }
+        if rule.events == PresenceEvents::Native {
+            note_count(counts, room);
+        }
+        None
     }
 
     fn emit(&self, command: Option<Command>) {
@@ -276,15 +284,11 @@ impl PresenceService {
         let store = &self.rooms.store;
         let swept = store.presence_sweep(&self.rooms.base, SWEEP_BATCH).await?;
         for departure in &swept.departures {
-            let room = &departure.room;
             if departure.count == 0 {
                 continue;
             }
-            if self.is_large(room, departure.count) {
-                note_count(counts, room);
-            } else {
-                let user = &departure.user;
-                self.emit(events::departed(room, user, departure.version));
+            if let Some(format) = self.format(&departure.room, departure.count, counts) {
+                self.emit(events::departed(format, departure));
             }
         }
         let next = swept.next.unwrap_or(SWEEP_INTERVAL);

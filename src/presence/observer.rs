@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::rooms::PresenceRooms;
+use super::rules::PresenceEvents;
 use crate::broker::Observer;
 use crate::model::{Room, SocketChange, SocketEvent, SocketId};
 
@@ -64,7 +65,8 @@ impl Observer for PresenceObserver {
             }
             SocketChange::Connected { identity: None } => {}
             SocketChange::Joined(room) => {
-                if self.rooms.rule(namespace, room).is_some() {
+                let rule = self.rooms.rule(namespace, room);
+                if rule.is_some_and(|rule| rule.events == PresenceEvents::Native) {
                     let mut sockets = self.sockets.borrow_mut();
                     let observed = sockets.entry(socket).or_default();
                     observed.rooms.push(room.clone());

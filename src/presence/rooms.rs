@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::members::{LocalMembers, MemberKey};
 use super::rules::{PresenceRule, PresenceRules, base, store_name};
-use crate::config::PresenceConfig;
+use crate::config::{AppConfig, PresenceConfig};
 use crate::model::{Namespace, Room, SocketId};
 use crate::store::{PresencePage, Store, StoreFuture};
 
@@ -25,11 +25,16 @@ pub struct PresenceRooms {
 }
 
 impl PresenceRooms {
-    /// Those of the configuration; `None` if it has none. `prefix` is `bus.channel_prefix`.
-    pub fn new(config: &PresenceConfig, store: Arc<dyn Store>, prefix: &str) -> Option<Arc<Self>> {
-        (!config.rooms.is_empty()).then(|| {
+    /// Those of the configuration and of its apps; `None` if there are none. `prefix` is `bus.channel_prefix`.
+    pub fn new(
+        (config, app): (&PresenceConfig, &AppConfig),
+        store: Arc<dyn Store>,
+        prefix: &str,
+    ) -> Option<Arc<Self>> {
+        let rules = PresenceRules::new(config, app);
+        (!rules.is_empty()).then(|| {
             Arc::new(Self {
-                rules: PresenceRules::new(config),
+                rules,
                 store,
                 base: base(prefix),
                 members: Mutex::default(),
@@ -77,6 +82,24 @@ impl PresenceRooms {
         is_member
     }
 
+    /// A socket has joined a room whose users an app enters; `data` is the data of the user, JSON.
+    pub fn enter_with(
+        &self,
+        (namespace, room): (&Namespace, &Room),
+        user: &str,
+        socket: SocketId,
+        data: &str,
+    ) {
+        if let Some(rule) = self.rule(namespace, room) {
+            let key = key(namespace, room, user);
+            let mut members = self.members();
+            members.enter(&key, socket, rule.leave_delay);
+            members.set_data(&key, data.into());
+            drop(members);
+            self.changed.notify_one();
+        }
+    }
+
     pub(super) fn enter(&self, namespace: &Namespace, room: &Room, user: &str, socket: SocketId) {
         if let Some(rule) = self.rule(namespace, room) {
             let key = key(namespace, room, user);
@@ -85,7 +108,8 @@ impl PresenceRooms {
         }
     }
 
-    pub(super) fn leave(&self, namespace: &Namespace, room: &Room, user: &str, socket: SocketId) {
+    /// A socket has left a room.
+    pub fn leave(&self, namespace: &Namespace, room: &Room, user: &str, socket: SocketId) {
         self.members().leave(&key(namespace, room, user), socket);
         self.changed.notify_one();
     }

@@ -9,6 +9,7 @@ use super::reloadable::ReloadableParts;
 use super::reports::ReportPlan;
 use crate::app::AppFactory;
 use crate::app::echo::EchoFactory;
+use crate::app::echo_server::{EchoServerFactory, EchoServerParts};
 use crate::app::open_webui::{Node, OpenWebuiFactory};
 use crate::app::relay::{RelayFactory, RelayParts};
 use crate::app::router::RouterFactory;
@@ -76,6 +77,14 @@ impl AppParts<'_> {
         match kind {
             AppKind::Relay => Box::new(RelayFactory::new(self.relay())),
             AppKind::Echo => Box::new(EchoFactory),
+            AppKind::EchoServer => {
+                let parts = EchoServerParts {
+                    webhooks: Arc::clone(&self.reloadable.webhooks),
+                    presence: self.plan.presence.clone(),
+                    metrics: Arc::clone(self.metrics),
+                };
+                Box::new(EchoServerFactory::new(&app.echo_server, parts))
+            }
             AppKind::Upstream => {
                 let relay = app.upstream.relay.then(|| self.relay());
                 let pool = self.upstreams.get_or_init(|| self.pool(&app.upstream));
@@ -108,7 +117,7 @@ impl AppParts<'_> {
     /// What relays need. The rates of rooms apply to each app on its own: apps have no rooms in common.
     fn relay(&self) -> RelayParts {
         let webhooks = &self.reloadable.webhooks;
-        let has_backend = webhooks.has_urls();
+        let has_backend = webhooks.has_routes();
         RelayParts {
             authority: has_backend.then(|| authority_factory(Arc::clone(webhooks), self.node)),
             room_tokens: self.auth.map(Authentication::room_tokens),

@@ -31,7 +31,7 @@ impl ReportPlan {
         let prefix = &config.bus.channel_prefix;
         Self {
             registry: bus.and_then(|(_, tenure)| RegistryPlan::of(config, tenure)),
-            presence: PresenceRooms::new(&config.presence, store, prefix),
+            presence: PresenceRooms::new((&config.presence, &config.app), store, prefix),
         }
     }
 

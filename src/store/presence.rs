@@ -71,6 +71,8 @@ pub struct PresenceDeparture {
     pub version: u64,
     /// Number of users left.
     pub count: u64,
+    /// The data that the user had.
+    pub data: Option<String>,
 }
 
 /// Departures that were due, and the time until the next one.
@@ -233,7 +235,7 @@ impl MemoryPresence {
             let Some(entry) = self.rooms.get_mut(&room) else {
                 continue;
             };
-            entry.users.remove(&user);
+            let removed = entry.users.remove(&user);
             let (version, count) = (entry.advance(), entry.users.len() as u64);
             if count == 0 {
                 self.rooms.remove(&room);
@@ -243,6 +245,7 @@ impl MemoryPresence {
                 user,
                 version,
                 count,
+                data: removed.and_then(|removed| removed.data),
             });
         }
         let next = self.departures.first();

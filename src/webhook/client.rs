@@ -12,7 +12,7 @@ use log::{debug, info, warn};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::breaker::{Attempt, BreakerChange};
-use super::exchange::{ExchangeRules, is_gateway_failure};
+use super::exchange::{ExchangeRules, Received, is_gateway_failure};
 use super::failure::{HookFailure, HookFailureCode};
 use super::signature::Signer;
 use super::target::{HookQueue, HookTarget};
@@ -30,7 +30,7 @@ const KEYS: ClientTlsKeys = ClientTlsKeys {
     certificate: "webhook.tls_cert",
     key: "webhook.tls_key",
 };
-const USER_AGENT: &str = concat!("roomwire/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("roomwire/", env!("CARGO_PKG_VERSION"));
 
 /// What the threads of a node share.
 pub struct Webhooks {
@@ -103,9 +103,9 @@ impl Webhooks {
         self.targets.get(*index)
     }
 
-    /// Whether any URL is configured.
-    pub fn has_urls(&self) -> bool {
-        !self.targets.is_empty()
+    /// Whether any URL receives events and requests for decisions.
+    pub fn has_routes(&self) -> bool {
+        !self.routes.is_empty()
     }
 
     /// The URL itself, if the configuration contains it.
@@ -247,33 +247,55 @@ impl WebhookClient {
         abandoned: impl Future<Output = ()>,
         read: impl FnOnce(&[u8]) -> Result<T, HookFailure>,
     ) -> Result<T, HookFailure> {
-        let result = self.try_send(target, request, abandoned, read).await;
+        let lane = request.lane;
+        let exchanged = self.exchange(target, lane, self.node.rules.timeout, abandoned, || {
+            self.message(target, request)
+        });
+        let result = exchanged.await.and_then(|received| {
+            let body = self.node.rules.judge(received)?;
+            read(&body)
+        });
+        self.count(target, &result);
+        result
+    }
+
+    /// Counts and logs the result of a request.
+    pub(super) fn count<T>(&self, target: &HookTarget, result: &Result<T, HookFailure>) {
         let label = match &result {
             Ok(_) => HookResult::Ok,
             Err(failure) => failure.result,
         };
-        self.node
-            .metrics
-            .webhook_requests_total
-            .of(label)
-            .increment();
-        result.inspect_err(|failure| log_failure(target, failure))
+        let requests = &self.node.metrics.webhook_requests_total;
+        requests.of(label).increment();
+        if let Err(failure) = result {
+            log_failure(target, failure);
+        }
     }
 
-    async fn try_send<T>(
+    /// The client of the current thread.
+    pub(super) fn http(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends what `message` makes once, when it is its turn, and receives the whole response within `timeout`.
+    ///
+    /// # Errors
+    /// There is no response in time, or it was abandoned before it was its turn.
+    pub(super) async fn exchange(
         &self,
         target: &HookTarget,
-        request: HookRequest,
+        lane: HookQueue,
+        timeout: Duration,
         abandoned: impl Future<Output = ()>,
-        read: impl FnOnce(&[u8]) -> Result<T, HookFailure>,
-    ) -> Result<T, HookFailure> {
+        message: impl FnOnce() -> (ClientRequest, Bytes),
+    ) -> Result<Received, HookFailure> {
         let metrics = &self.node.metrics;
         target.breaker.check(now()).map_err(paused)?;
         let queued = now();
         let place = async {
             tokio::select! {
                 biased;
-                place = target.place(request.lane, &metrics.webhook_queued_requests) => place,
+                place = target.place(lane, &metrics.webhook_queued_requests) => place,
                 () = abandoned => Err(HookFailure::abandoned()),
             }
         };
@@ -285,16 +307,15 @@ impl WebhookClient {
         let attempt = target.breaker.admit(now()).map_err(paused)?;
         let started = now();
         metrics.webhook_queue_seconds.observe(started - queued);
-        let (message, body) = self.message(target, request);
-        let exchanged = self.node.rules.exchange(message, body).await;
+        let (message, body) = message();
+        let exchanged = self.node.rules.exchange(message, body, timeout).await;
         metrics.webhook_request_seconds.observe(started.elapsed());
         let responded = match &exchanged {
             Ok(received) => !is_gateway_failure(received.status),
             Err(failure) => failure.result == HookResult::BadAnswer,
         };
         self.record(target, attempt, responded, now());
-        let body = self.node.rules.judge(exchanged?)?;
-        read(&body)
+        exchanged
     }
 
     /// The request with its headers and signature.

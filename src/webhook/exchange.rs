@@ -43,19 +43,21 @@ impl ExchangeRules {
     /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// The response is not complete within the limits.
+    /// The response is not complete within `time` and the limits.
     pub(super) async fn exchange(
         &self,
         request: ClientRequest,
         body: Bytes,
+        time: Duration,
     ) -> Result<Received, HookFailure> {
         let exchange = async {
-            let response = request.send_body(body).await.map_err(of_sending)?;
+            let response = request.timeout(time).send_body(body).await;
+            let response = response.map_err(of_sending)?;
             self.receive(response).await
         };
-        match tokio::time::timeout(self.timeout, exchange).await {
+        match tokio::time::timeout(time, exchange).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(timeout(format!("no response in {:?}", self.timeout))),
+            Err(_elapsed) => Err(timeout(format!("no response in {time:?}"))),
         }
     }
 

@@ -298,6 +298,8 @@ fn every_key_of_the_configuration_is_read() {
             "per_client" => "connections_per_ip",
             "secrets" | "secrets_file" => "signing_secrets",
             "events" => "route_table",
+            "auth_hosts" | "auth_endpoint" => "auth_urls",
+            "redis_prefix" => "json_sources",
             "secret_file" | "public_key_file" => "static_keys",
             key => key,
         };

@@ -31,6 +31,8 @@ mod dependencies;
 mod documents;
 mod drain;
 mod drain_process;
+mod echo_server;
+mod echo_server_process;
 mod event_rates;
 mod forward;
 mod forward_process;

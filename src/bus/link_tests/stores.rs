@@ -104,7 +104,11 @@ pub(in crate::bus) async fn presence(store: &dyn Store) {
     apply(store, "cccc", "u:1", leave()).await;
     let early = store.presence_sweep("{p}", 10).await.unwrap();
     assert!(early.departures.is_empty() && early.next.is_some_and(|next| next <= SHORT));
-    assert_eq!(departed(store).await, ["u:1"]);
+    sleep(2 * SHORT).await;
+    let swept = store.presence_sweep("{p}", 10).await.unwrap();
+    let gone = &swept.departures[0];
+    let data = Some(r#"{"x":"\u00e9 é"}"#);
+    assert_eq!((&*gone.user, gone.data.as_deref()), ("u:1", data));
     assert_eq!(departed(store).await, [""; 0]);
     let empty = store.presence_page("{p}", "/,a:b", None, 9).await;
     assert_eq!(empty, Ok(PresencePage::default()));

@@ -98,11 +98,12 @@ for _, name in ipairs(due) do
   redis.call('ZREM', departures, name)
   local room, user = parse(name)
   if redis.call('HGET', hash(room), 'n:' .. user) == '' then
+    local data = redis.call('HGET', hash(room), 'd:' .. user)
     redis.call('HDEL', hash(room), 'n:' .. user, 'd:' .. user)
     redis.call('ZREM', users(room), user)
     local version, count = advance(room), redis.call('ZCARD', users(room))
     if count == 0 then redis.call('DEL', hash(room)) end
-    taken[#taken + 1] = {room, user, version, count}
+    taken[#taken + 1] = {room, user, version, count, data}
   end
 end
 local first = redis.call('ZRANGE', departures, 0, 0, 'WITHSCORES')
@@ -183,15 +184,17 @@ impl PresenceStore for RedisStore {
     fn presence_sweep(&self, base: &str, limit: usize) -> StoreFuture<PresenceSweep> {
         let mut command = script(SWEEP, base);
         command.arg(limit);
-        type Taken = Vec<(String, String, u64, u64)>;
+        type Taken = Vec<(String, String, u64, u64, Option<String>)>;
         self.run(base, command, |(next, taken): (i64, Taken)| {
             let departures = taken.into_iter();
-            let departures = departures.map(|(room, user, version, count)| PresenceDeparture {
-                room,
-                user,
-                version,
-                count,
-            });
+            let departures =
+                departures.map(|(room, user, version, count, data)| PresenceDeparture {
+                    room,
+                    user,
+                    version,
+                    count,
+                    data,
+                });
             PresenceSweep {
                 departures: departures.collect(),
                 next: u64::try_from(next).ok().map(Duration::from_millis),

@@ -9,7 +9,18 @@ pub(super) fn resolve(config: &mut Config) {
     let entries = config.bus.json.iter().enumerate();
     config.bus.json_sources = entries
         .map(|(number, entry)| source(number, entry))
+        .chain(broadcasts(config))
         .collect();
+}
+
+/// The broadcasts of the backend of the app `echo_server`.
+fn broadcasts(config: &Config) -> Option<JsonSource> {
+    let app = &config.app.echo_server;
+    let is_used = config.app.uses_echo_server() && app.redis && !app.redis_prefix.is_empty();
+    is_used.then(|| JsonSource {
+        namespace: JsonField::Constant(app.namespace.clone()),
+        ..JsonSource::laravel("app.echo_server.redis_prefix", &app.redis_prefix)
+    })
 }
 
 fn key(number: usize, name: &str) -> String {

@@ -10,6 +10,7 @@ mod auth;
 mod bus;
 mod bus_json;
 mod clients;
+mod echo_server;
 mod limits;
 mod recovery;
 mod relay;
@@ -23,10 +24,11 @@ use super::tables::Config;
 /// Replaces every `auto`, and computes the derived values.
 pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     bus::resolve(config, checker);
-    bus_json::resolve(config);
     server::resolve(config, checker);
     limits::resolve(config, checker);
     app::resolve(config, checker);
+    echo_server::resolve(config, checker);
+    bus_json::resolve(config);
     api::resolve(config, checker);
     auth::resolve(config, checker);
     relay::resolve(config, checker);
@@ -42,6 +44,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     bus::check(config, checker);
     bus_json::check(config, checker);
     app::check(config, checker);
+    echo_server::check(config, checker);
     relay::check(config, checker);
     api::check(config, checker);
     auth::check(config, checker);

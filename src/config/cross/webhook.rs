@@ -83,7 +83,7 @@ fn tls(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
 
 /// A backend that others can reach cannot tell unsigned requests of this node from theirs.
 fn signatures(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
-    let urls = webhook.urls();
+    let urls = webhook.hook_urls();
     if webhook.signing_secrets.is_empty()
         && checker.sound(&["webhook.secrets", "webhook.secrets_file"])
         && let Some(url) = urls.iter().find(|url| !url.is_loopback())

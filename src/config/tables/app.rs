@@ -1,5 +1,6 @@
 //! `[app]`: what the events of clients do.
 
+use super::echo_server::EchoServerConfig;
 use super::open_webui::OpenWebuiConfig;
 use super::relay::RelayConfig;
 use super::upstream::UpstreamConfig;
@@ -15,7 +16,7 @@ table! {
     /// What the events of clients do.
     pub AppConfig = "app" {
         /// `relay`: clients join rooms and emit to them with built-in events. `upstream`: events go to a Socket.IO server
-        /// behind this node. `webhook`: events are requests to an HTTP backend (docs/webhooks.md). `echo`: events come back to the client, for protocol tests. `open_webui`: the node runs in
+        /// behind this node. `webhook`: events are requests to an HTTP backend (docs/webhooks.md). `echo`: events come back to the client, for protocol tests. `echo_server`: clients are Laravel Echo (docs/echo.md). `open_webui`: the node runs in
         /// front of Open WebUI backends, with other defaults (docs/open-webui.md).
         kind: AppKind = "relay", choice(&AppKind::ALL);
         /// Other apps for some namespaces, as entries `[[app.routes]]` of a file. The first matching entry applies; all
@@ -26,6 +27,7 @@ table! {
         relay: RelayConfig,
         upstream: UpstreamConfig,
         webhook: WebhookAppConfig,
+        echo_server: EchoServerConfig,
         open_webui: OpenWebuiConfig,
     }
 }
@@ -35,7 +37,7 @@ entry! {
     pub RouteEntry {
         /// Name of the namespaces, such as `/chat`, in which `*` stands for any text.
         namespace: Pattern = text("name or pattern", values::namespace);
-        /// The app of these namespaces: `relay`, `upstream`, `webhook` or `echo`.
+        /// The app of these namespaces: `relay`, `upstream`, `webhook`, `echo_server` or `echo`.
         app: AppKind = choice(ROUTED);
     }
 }
@@ -45,6 +47,7 @@ const ROUTED: &[(&str, AppKind)] = &[
     ("relay", AppKind::Relay),
     ("upstream", AppKind::Upstream),
     ("webhook", AppKind::Webhook),
+    ("echo_server", AppKind::EchoServer),
     ("echo", AppKind::Echo),
 ];
 
@@ -61,9 +64,23 @@ impl AppConfig {
 
     /// Whether the app `webhook` handles the sockets of this namespace.
     pub fn is_webhook(&self, namespace: &str) -> bool {
+        self.app_of(namespace) == AppKind::Webhook
+    }
+
+    /// Whether any namespace of the node belongs to the app `echo_server`.
+    pub fn uses_echo_server(&self) -> bool {
+        self.uses(AppKind::EchoServer)
+    }
+
+    /// Whether the app `echo_server` handles the sockets of this namespace.
+    pub fn is_echo_server(&self, namespace: &str) -> bool {
+        self.app_of(namespace) == AppKind::EchoServer
+    }
+
+    fn app_of(&self, namespace: &str) -> AppKind {
         let mut routes = self.routes.iter();
         let route = routes.find(|route| route.namespace.matches(namespace));
-        route.map_or(self.kind, |route| route.app) == AppKind::Webhook
+        route.map_or(self.kind, |route| route.app)
     }
 
     /// Whether events go to the Socket.IO servers of `app.upstream.urls`.
@@ -99,16 +116,18 @@ pub enum AppKind {
     Upstream,
     Webhook,
     Echo,
+    EchoServer,
     OpenWebui,
 }
 
 impl AppKind {
     /// All of them, by their names in the configuration.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("relay", Self::Relay),
         ("upstream", Self::Upstream),
         ("webhook", Self::Webhook),
         ("echo", Self::Echo),
+        ("echo_server", Self::EchoServer),
         ("open_webui", Self::OpenWebui),
     ];
 

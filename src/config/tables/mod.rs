@@ -11,6 +11,7 @@ mod auth;
 mod bus;
 mod cors;
 mod drain;
+mod echo_server;
 mod engine;
 mod history;
 mod identity;
@@ -35,6 +36,7 @@ pub(in crate::config) use bus::JsonSourceEntry;
 pub use bus::{BusConfig, NodeAdapter, RoomChannels, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
+pub use echo_server::EchoServerConfig;
 pub use engine::{EngineConfig, Transports};
 pub use history::{HistoryConfig, HistoryEntry};
 pub use identity::{IdentityConfig, SessionsPerUser};
@@ -103,7 +105,8 @@ impl Config {
 
     /// Whether other nodes must know when this one is lost.
     pub fn needs_registry(&self) -> bool {
-        self.reports_disconnects() || !self.presence.rooms.is_empty()
+        let has_presence = !self.presence.rooms.is_empty() || self.app.uses_echo_server();
+        self.reports_disconnects() || has_presence
     }
 
     /// Whether a backend decides what the policy `backend` leaves to it.

@@ -68,6 +68,8 @@ table! {
         route_table: Vec<HookRoute>,
         /// `secrets` and those of `secrets_file`.
         signing_secrets: Vec<Secret>,
+        /// URLs of apps that receive requests of another kind, within the same limits.
+        app_urls: Vec<WebhookUrl>,
     }
     tables {
         notices: NoticesConfig,
@@ -145,6 +147,17 @@ impl HookRoute {
 impl WebhookConfig {
     /// Every URL once.
     pub fn urls(&self) -> Vec<&WebhookUrl> {
+        let mut urls = self.hook_urls();
+        for url in &self.app_urls {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        urls
+    }
+
+    /// Every URL that receives webhooks, once.
+    pub fn hook_urls(&self) -> Vec<&WebhookUrl> {
         let mut urls: Vec<&WebhookUrl> = Vec::new();
         let routes = self.route_table.iter().map(|route| &route.url);
         for url in routes.chain(&self.notices.url) {

@@ -3,7 +3,7 @@
 use tokio::time::advance;
 
 use super::*;
-use crate::config::{Pattern, PresenceConfig, PresenceRoomEntry};
+use crate::config::{Config, Pattern, PresenceConfig, PresenceRoomEntry};
 use crate::model::random::OsRandom;
 use crate::model::{Namespace, Room, SocketId};
 use crate::store::{MemoryStore, PresencePage, Store};
@@ -25,7 +25,7 @@ fn service(store: &MemoryStore) -> PresenceService {
     };
     let store: Arc<dyn Store> = Arc::new(store.clone());
     PresenceService {
-        rooms: PresenceRooms::new(&config, store, "p").unwrap(),
+        rooms: PresenceRooms::new((&config, &Config::default().app), store, "p").unwrap(),
         node,
         metrics: Arc::clone(directory.metrics()),
         ingress: Ingress::new(directory),

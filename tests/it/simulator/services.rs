@@ -151,7 +151,7 @@ impl Reports {
         (is_killed, paused_until): (&Rc<Cell<bool>>, &Rc<Cell<Instant>>),
     ) -> Option<Self> {
         let prefix = &config.bus.channel_prefix;
-        let rooms = PresenceRooms::new(&config.presence, Arc::clone(store), prefix)?;
+        let rooms = PresenceRooms::new((&config.presence, &config.app), Arc::clone(store), prefix)?;
         let presence = Presence::start(PresenceParts {
             directory: Arc::clone(directory),
             rooms: Arc::clone(&rooms),

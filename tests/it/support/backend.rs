@@ -157,6 +157,12 @@ impl TestBackend {
         format!("{scheme}://{host}:{}/hook", self.address.port())
     }
 
+    /// `http[s]://host:port`
+    pub fn origin(&self) -> String {
+        let url = self.url();
+        url.strip_suffix("/hook").unwrap().to_owned()
+    }
+
     /// Every request so far.
     pub fn calls(&self) -> Vec<HookCall> {
         self.shared.calls.lock().unwrap().clone()
@@ -250,7 +256,10 @@ async fn read_call(
             if buffer.len() >= end + 4 + length {
                 let raw = String::from_utf8(buffer[end + 4..end + 4 + length].to_vec()).unwrap();
                 buffer.drain(..end + 4 + length);
-                let body = serde_json::from_str(&raw).unwrap();
+                let body = match head.contains("application/x-www-form-urlencoded") {
+                    true => Value::from(&*raw),
+                    false => serde_json::from_str(&raw).unwrap(),
+                };
                 return Some(HookCall { head, body, raw });
             }
         }
