@@ -53,8 +53,8 @@ fn a_prefix_that_overlaps_with_other_channels_is_rejected() {
         .unwrap_err()
         .to_string();
     assert!(rejected.contains("bus.prefix"), "{rejected}");
-    let empty = ("ROOMWIRE_APP__ECHO_SERVER__REDIS_PREFIX", "");
-    assert!(load_environment(&[KIND, REDIS, empty]).is_err());
+    let empty = "[app.echo_server]\nredis_prefix = \"\"\n";
+    assert!(load_text(empty, &[KIND, REDIS]).is_err());
     let loaded = load_environment(&[KIND]).unwrap();
     let warned = loaded.warnings.iter();
     assert!(
