@@ -8,7 +8,10 @@ from .servers import Setup
 # For 10 000 connections and everything else.
 DESCRIPTORS = 12_000
 VERIFY = "verify"
-SCENARIOS = (VERIFY, "fanout", "ack", "idle", "connects", "emit", "batch", "webhook", "tokens", "cluster", "churn")
+SCENARIOS = (VERIFY, "fanout", "ack", "idle", "connects", "emit", "batch", "webhook", "tokens", "cluster")
+SCENARIOS += ("compression", "mixed", "emitter", "churn")
+# Bytes of the JSON documents of compressed rooms.
+DOCUMENT = ("--document", "2000")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Cell:
         if self.measured:
             for name, pids in target.measure.items():
                 words += ["--measure", f"{name}={','.join(map(str, pids))}"]
+        if self.setup == Setup.EMITTER:
+            words += ["--", "node", str(servers.BENCH / "peers/node/emitter.js"), f"redis://{target.backend}"]
         return words
 
 
@@ -58,6 +63,7 @@ def cells(quick):
         *backend_cells(count, seconds),
         cluster_cell("1000", "1", seconds),
         cluster_cell("1", "16", seconds),
+        *interop_cells(seconds),
         Cell("churn", f"churn, 2 x {churned}", ("churn", "--count", churned), timeout=900),
     ]
     return found
@@ -74,6 +80,21 @@ def backend_cells(count, seconds):
         Cell("webhook", "webhooks, 1000 events a second", ("webhook", *seconds), setup=Setup.WEBHOOK),
         Cell("tokens", f"idle, {count} connections with tokens", idle, setup=Setup.TOKENS),
         Cell("tokens", f"connects with tokens, {count}", connects, setup=Setup.TOKENS),
+    ]
+
+
+def interop_cells(seconds):
+    """Compressed websockets, a room of several protocols, and an emitter over Redis; 1000 members each."""
+    command = ("fanout", "--members", "1000", *seconds)
+    mix = ("--mix", "json,msgpack,deflate,eio3")
+    return [
+        Cell("compression", "2 kB documents, compressed", (*command, *DOCUMENT, "--mix", "deflate"), setup=Setup.DEFLATE),
+        Cell("compression", "2 kB documents, uncompressed", (*command, *DOCUMENT)),
+        Cell("mixed", "100 bytes, one protocol", command, setup=Setup.MIXED),
+        Cell("mixed", "100 bytes, four protocols", (*command, *mix), setup=Setup.MIXED),
+        Cell("mixed", "2 kB documents, one protocol", (*command, *DOCUMENT), setup=Setup.MIXED),
+        Cell("mixed", "2 kB documents, four protocols", (*command, *DOCUMENT, *mix), setup=Setup.MIXED),
+        Cell("emitter", "emitter over Redis", command, setup=Setup.EMITTER),
     ]
 
 
@@ -101,7 +122,7 @@ def skip_reason(cell, name):
         return "has no cluster of this kind"
     if cell.setup != Setup.RELAY and cell.setup not in servers.SERVERS[name].setups:
         return f"does not implement {cell.setup.value} here"
-    if cell.cluster and servers.redis_program() is None:
+    if (cell.cluster or cell.setup == Setup.EMITTER) and servers.redis_program() is None:
         return "needs redis-server or valkey-server (apt install redis-server)"
     if name == "roomwire-before" and not servers.SERVERS[name].command[0]:
         return "needs ROOMWIRE_BEFORE, the path of another build"

@@ -32,6 +32,9 @@ class Setup(enum.Enum):
     API = "an HTTP API for backends"
     TOKENS = "clients with tokens"
     WEBHOOK = "an HTTP backend that decides events"
+    DEFLATE = "compression of websockets"
+    MIXED = "clients of several protocols"
+    EMITTER = "a backend that publishes with @socket.io/redis-emitter"
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,18 @@ ROOMWIRE_SETUPS = {
 }
 BACKEND = str(BENCH / "loadgen/target/release/backend")
 RAW = str(BENCH / "loadgen/target/release/raw-writer")
+ROOMWIRE_INTEROP = {
+    Setup.DEFLATE: {"ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION": "true"},
+    Setup.MIXED: {"ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION": "true", "ROOMWIRE_ENGINE__EIO3": "true"},
+    Setup.EMITTER: {"ROOMWIRE_BUS__REDIS_URL": "redis://{backend}", "ROOMWIRE_BUS__EMITTERS": "true"},
+}
 SERVERS = {
     "raw": Server((RAW, "--bind", "{bind}"), {}),
     "raw2": Server((RAW, "--bind", "{bind}", "--threads", "2"), {}),
     "roomwire": Server(
         (str(BENCH.parent / "target/dist/roomwire"),),
         {"ROOMWIRE_SERVER__BIND": "{bind}"},
-        ROOMWIRE_SETUPS,
+        {**ROOMWIRE_SETUPS, **ROOMWIRE_INTEROP},
         "internal",
         redis_variable="ROOMWIRE_BUS__REDIS_URL",
         ready_path="/readyz",
@@ -119,6 +127,8 @@ SERVERS = {
             Setup.API: {"API_KEY": API_KEY},
             Setup.TOKENS: {"TOKEN_SECRET": TOKEN_SECRET},
             Setup.WEBHOOK: {"WEBHOOK_URL": "http://{backend}"},
+            Setup.DEFLATE: {"PER_MESSAGE_DEFLATE": "1"},
+            Setup.EMITTER: {"REDIS_URL": "redis://{backend}"},
         },
         redis_variable="REDIS_URL",
     ),
@@ -158,6 +168,8 @@ def running(name, port, cluster, setup):
             measure = {}
             if setup == Setup.WEBHOOK:
                 measure["backend"] = [stack.enter_context(http_backend(port + 2))]
+            if setup == Setup.EMITTER:
+                measure["redis"] = [stack.enter_context(redis_server(port + 2))]
             pid = stack.enter_context(node(name, server, port, server.setups.get(setup, {})))
             measure["server"] = [pid]
             bind = f"{HOST}:{port}"
@@ -179,7 +191,7 @@ def running(name, port, cluster, setup):
 
 
 def addresses(port):
-    """What the variables of a server on `port` may contain. In a cluster, `backend` is the port of Redis."""
+    """What the variables of a server on `port` may contain. `backend` is Redis in a cluster and with an emitter."""
     return {
         "bind": f"{HOST}:{port}",
         "port": port,

@@ -9,6 +9,8 @@ use roomwire_loadgen::http::HttpError;
 use roomwire_loadgen::websocket::{ACCEPT, FramingError, Head, KEY, Opcode, Sender, push_frame};
 use thiserror::Error;
 
+use crate::kind::{Inflater, Kind, from_msgpack, to_msgpack};
+
 /// The stage of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -35,6 +37,7 @@ pub(crate) struct Endpoint {
     pub(crate) path: Rc<str>,
     /// JSON; may be empty.
     pub(crate) auth: Rc<str>,
+    pub(crate) kind: Kind,
 }
 
 impl Default for Endpoint {
@@ -42,6 +45,7 @@ impl Default for Endpoint {
         Self {
             path: "/socket.io/".into(),
             auth: "".into(),
+            kind: Kind::default(),
         }
     }
 }
@@ -80,11 +84,19 @@ pub(crate) struct Client {
     pub(crate) unsent: Vec<u8>,
     /// The start of an incomplete frame.
     held: Vec<u8>,
-    /// The start of a fragmented text message.
-    fragments: Option<Vec<u8>>,
+    /// The start of a fragmented message.
+    fragments: Option<Fragments>,
+    /// Set once the server has accepted to compress.
+    inflater: Option<Box<Inflater>>,
     /// State of the mask generator.
     mask: u32,
     endpoint: Endpoint,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    compressed: bool,
+    data: Vec<u8>,
 }
 
 impl Client {
@@ -95,6 +107,7 @@ impl Client {
             unsent: Vec::new(),
             held: Vec::new(),
             fragments: None,
+            inflater: None,
             mask: seed.wrapping_mul(2_654_435_761) | 1,
             endpoint,
         }
@@ -103,18 +116,26 @@ impl Client {
     /// Called when TCP is connected: queues the upgrade request.
     pub(crate) fn connected(&mut self, host: &str) {
         self.stage = Stage::Upgrading;
-        let path = &self.endpoint.path;
+        let Endpoint { path, kind, .. } = &self.endpoint;
+        let (revision, headers) = (kind.revision(), kind.headers());
         let request = format!(
-            "GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
+            "GET {path}?EIO={revision}&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: {KEY}\r\n\r\n"
+             Sec-WebSocket-Key: {KEY}\r\n{headers}\r\n"
         );
         self.unsent.extend_from_slice(request.as_bytes());
     }
 
-    /// Queues one text message.
+    /// Queues one text packet, in the encoding of this kind of client.
     pub(crate) fn send(&mut self, text: &str) {
-        self.push(Opcode::Text, text.as_bytes());
+        let binary = match self.endpoint.kind {
+            Kind::Msgpack => to_msgpack(text),
+            Kind::Json | Kind::Deflate | Kind::Eio3 => None,
+        };
+        match binary {
+            Some(message) => self.push(Opcode::Binary, &message),
+            None => self.push(Opcode::Text, text.as_bytes()),
+        }
     }
 
     /// Queues a close frame (1000).
@@ -158,7 +179,7 @@ impl Client {
                 return Ok(0);
             }
         }
-        while let Some(head) = Head::parse(&bytes[used..], Sender::Server)? {
+        while let Some(head) = self.head(&bytes[used..])? {
             if bytes.len() - used < head.total() {
                 break;
             }
@@ -169,6 +190,13 @@ impl Client {
         Ok(used)
     }
 
+    fn head(&self, bytes: &[u8]) -> Result<Option<Head>, FramingError> {
+        match self.inflater {
+            None => Head::parse(bytes, Sender::Server),
+            Some(_) => Head::parse_deflate(bytes, Sender::Server),
+        }
+    }
+
     fn upgrade(&mut self, bytes: &[u8]) -> Result<usize, ClientError> {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
             return Ok(0);
@@ -176,6 +204,13 @@ impl Client {
         let head = String::from_utf8_lossy(&bytes[..end]);
         if !head.starts_with("HTTP/1.1 101 ") || !head.contains(ACCEPT) {
             return Err(ClientError::Upgrade(head.into_owned()));
+        }
+        if self.endpoint.kind == Kind::Deflate {
+            if !head.contains("permessage-deflate") {
+                return Err(ClientError::Upgrade("compression was declined".to_owned()));
+            }
+            let has_context = !head.contains("server_no_context_takeover");
+            self.inflater = Some(Box::new(Inflater::new(has_context)));
         }
         self.stage = Stage::Opening;
         Ok(end + 4)
@@ -188,15 +223,18 @@ impl Client {
         on_event: &mut impl FnMut(ClientEvent<'_>),
     ) -> Result<(), ClientError> {
         match (head.opcode, self.fragments.take()) {
-            (Opcode::Text, None) if head.last => self.text(payload, on_event),
+            (Opcode::Text, None) if head.last => self.message(head.compressed, payload, on_event),
             (Opcode::Text, None) => {
-                self.fragments = Some(payload.to_vec());
+                self.fragments = Some(Fragments {
+                    compressed: head.compressed,
+                    data: payload.to_vec(),
+                });
                 Ok(())
             }
             (Opcode::Continuation, Some(mut begun)) => {
-                begun.extend_from_slice(payload);
+                begun.data.extend_from_slice(payload);
                 if head.last {
-                    return self.text(&begun, on_event);
+                    return self.message(begun.compressed, &begun.data, on_event);
                 }
                 self.fragments = Some(begun);
                 Ok(())
@@ -218,8 +256,27 @@ impl Client {
                 }
                 Ok(())
             }
+            (Opcode::Binary, None) if self.endpoint.kind == Kind::Msgpack && head.last => {
+                let text = from_msgpack(payload).map_err(|error| self.unexpected(&error))?;
+                self.text(text.as_bytes(), on_event)
+            }
             (Opcode::Binary, None) => Err(self.unexpected("a binary message")),
             _ => Err(FramingError::Continuation.into()),
+        }
+    }
+
+    fn message(
+        &mut self,
+        compressed: bool,
+        payload: &[u8],
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), ClientError> {
+        match &mut self.inflater {
+            Some(inflater) if compressed => {
+                let text = inflater.text(payload)?;
+                self.text(text.as_bytes(), on_event)
+            }
+            _ => self.text(payload, on_event),
         }
     }
 
@@ -239,8 +296,11 @@ impl Client {
             (_, b"2") => self.send("3"),
             (Stage::Opening, [b'0', b'{', ..]) => {
                 self.stage = Stage::NamespaceConnect;
-                let auth = Rc::clone(&self.endpoint.auth);
-                self.send(&format!("40{auth}"));
+                // To clients of Engine.IO 3 the server sends its response without a request.
+                if self.endpoint.kind != Kind::Eio3 {
+                    let auth = Rc::clone(&self.endpoint.auth);
+                    self.send(&format!("40{auth}"));
+                }
             }
             (Stage::NamespaceConnect, [b'4', b'0', ..]) => {
                 self.stage = Stage::Ready;
@@ -339,6 +399,7 @@ mod tests {
         let endpoint = Endpoint {
             path: "/ws/socket.io/".into(),
             auth: r#"{"token":"t"}"#.into(),
+            ..Endpoint::default()
         };
         let mut client = Client::new(1, endpoint);
         client.connected("h");

@@ -6,6 +6,7 @@
 mod client;
 mod fleet;
 mod http_client;
+mod kind;
 mod options;
 mod pace;
 mod peer;

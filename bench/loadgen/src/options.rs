@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::kind::Mix;
 use crate::procstat::Group;
 
 /// Load generator for Socket.IO servers with the relay events, and for the socket tier of Open WebUI.
@@ -45,12 +46,22 @@ pub(crate) struct Fanout {
     /// broadcasts per burst
     #[argh(option, default = "1")]
     pub(crate) burst: usize,
+    /// size of a JSON document to send instead of a text of 100 bytes
+    #[argh(option)]
+    pub(crate) document: Option<usize>,
+    /// kinds of the members, taken in turn: json, deflate, msgpack, eio3 (default: json)
+    #[argh(option)]
+    pub(crate) mix: Option<Mix>,
     /// measured seconds, after a warm-up of a fifth of that
     #[argh(option, default = "5.0")]
     pub(crate) seconds: f64,
     /// processes to measure, as name=pid,pid (repeatable)
     #[argh(option)]
     pub(crate) measure: Vec<Group>,
+    /// the publisher, after `--`, instead of a client: a program that reads lines, each an event and the JSON of its
+    /// argument, and emits it to the room `bench`
+    #[argh(positional, greedy)]
+    pub(crate) publisher: Vec<String>,
 }
 
 /// Every client sends its next emit when the ack of the previous one arrives.

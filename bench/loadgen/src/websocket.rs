@@ -14,6 +14,8 @@ pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const LONGEST_HEAD: usize = 14;
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// The first frame of a compressed message (RFC 7692).
+const COMPRESSED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub enum FramingError {
     Continuation,
     #[error("a text message is not UTF-8")]
     Utf8,
+    #[error("a compressed message is malformed")]
+    Deflate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,8 @@ pub enum Sender {
 pub struct Head {
     pub last: bool,
     pub opcode: Opcode,
+    /// Whether it is the first frame of a compressed message.
+    pub compressed: bool,
     pub mask: Option<[u8; 4]>,
     /// Bytes of the head itself.
     pub size: usize,
@@ -95,13 +101,27 @@ pub struct Head {
 impl Head {
     /// Reads the head at the start of `bytes`; `None` while it is incomplete.
     pub fn parse(bytes: &[u8], sender: Sender) -> Result<Option<Self>, FramingError> {
+        Self::parse_with(bytes, sender, 0)
+    }
+
+    /// The same on a connection with permessage-deflate.
+    pub fn parse_deflate(bytes: &[u8], sender: Sender) -> Result<Option<Self>, FramingError> {
+        Self::parse_with(bytes, sender, COMPRESSED)
+    }
+
+    fn parse_with(bytes: &[u8], sender: Sender, allowed: u8) -> Result<Option<Self>, FramingError> {
         let &[first, second, ..] = bytes else {
             return Ok(None);
         };
-        if first & RESERVED != 0 {
+        let opcode = Opcode::from_bits(first & 0x0f);
+        let allowed = match opcode {
+            Ok(Opcode::Text | Opcode::Binary) => allowed,
+            _ => 0,
+        };
+        if first & RESERVED & !allowed != 0 {
             return Err(FramingError::ReservedBits(first));
         }
-        let opcode = Opcode::from_bits(first & 0x0f)?;
+        let opcode = opcode?;
         let last = first & FIN != 0;
         let Some((payload, mut size)) = parse_length(second & 0x7f, &bytes[2..])? else {
             return Ok(None);
@@ -124,6 +144,7 @@ impl Head {
         Ok(Some(Self {
             last,
             opcode,
+            compressed: first & COMPRESSED != 0,
             mask,
             size,
             payload,

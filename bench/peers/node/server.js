@@ -3,7 +3,7 @@
 // API_KEY adds the verbs `emit` and `batch` of an HTTP API on express, TOKEN_SECRET
 // authenticates clients by tokens, WEBHOOK_URL lets an HTTP backend decide the acks of `ask`.
 // RECOVERY_WINDOW (ms) turns connection state recovery on, in memory or, with REDIS_URL, over
-// @socket.io/redis-streams-adapter. PING_INTERVAL and PING_TIMEOUT are in ms.
+// @socket.io/redis-streams-adapter. PER_MESSAGE_DEFLATE compresses websockets. PING_INTERVAL and PING_TIMEOUT are in ms.
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
@@ -20,6 +20,7 @@ const window = number("RECOVERY_WINDOW", 0);
 const io = new Server(http, {
   pingInterval: number("PING_INTERVAL", 25000),
   pingTimeout: number("PING_TIMEOUT", 20000),
+  perMessageDeflate: Boolean(process.env.PER_MESSAGE_DEFLATE),
   ...(window && { connectionStateRecovery: { maxDisconnectionDuration: window } }),
 });
 

@@ -2,7 +2,7 @@
 //!
 //! A thread has one decompressor and one buffer for all of its connections, which own no memory for it.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -34,7 +34,7 @@ impl Inflater {
 }
 
 thread_local! {
-    static INFLATER: RefCell<Option<Box<Inflater>>> = const { RefCell::new(None) };
+    static INFLATER: Cell<Option<Box<Inflater>>> = const { Cell::new(None) };
 }
 
 /// Passes the decompressed message to `deliver`.
@@ -47,8 +47,9 @@ pub(super) fn inflate<T>(
     deliver: impl FnOnce(&[u8]) -> T,
 ) -> Result<T, FrameError> {
     // Taken out of its place, so that `deliver` may decode other connections.
-    let taken = INFLATER.with_borrow_mut(Option::take);
-    let mut inflater = taken.unwrap_or_else(|| Box::new(Inflater::new()));
+    let mut inflater = INFLATER
+        .take()
+        .unwrap_or_else(|| Box::new(Inflater::new()));
     inflater.buffer.clear();
     let outcome = inflater.run(payload, limit);
     let outcome = outcome.map(|()| deliver(&inflater.buffer));

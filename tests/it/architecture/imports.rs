@@ -8,7 +8,7 @@ pub(super) const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("msgpack", &["model"]),
     ("protocol", &["model", "msgpack"]),
-    ("outbox", &["protocol", "model"]),
+    ("outbox", &["protocol", "model", "metrics"]),
     ("token", &[]),
     // Certificates and keys are part of what `roomwire check` checks.
     ("config", &["model", "tls", "token", "verbs"]),

@@ -1,4 +1,4 @@
-//! Fan-out: a publisher outside the room, a closed loop of bursts.
+//! Fan-out: a publisher outside the room, a closed loop of bursts to members of one or several kinds.
 //! Each delivery is compared with the messages that the member has not yet received.
 
 use std::time::{Duration, Instant};
@@ -7,18 +7,21 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::probe::{is_probe, probe};
+use super::publisher::Publisher;
 use super::report::{Latencies, with_faults};
-use super::setup::{Join, connect_clients};
-use super::{JOIN_ACK, ROOM, TICK, accepted, payload};
-use crate::client::ClientEvent;
+use super::setup::{Join, connect_clients, connect_endpoints};
+use super::{JOIN_ACK, TICK, accepted, document, payload};
+use crate::client::{ClientEvent, Endpoint};
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::options::Fanout as Options;
 use crate::procstat::Measurement;
 use crate::watchdog::Watchdog;
 
 struct Fanout {
-    publisher: usize,
+    publisher: Publisher,
     members: usize,
+    /// Size of a document; `None`: a short text.
+    document: Option<usize>,
     burst: usize,
     /// The number of the first broadcast of the current burst.
     first: u64,
@@ -48,10 +51,10 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let burst_fits = (1..=LARGEST_BURST).contains(&options.burst);
     ensure!(burst_fits, "a burst has 1 to {LARGEST_BURST} broadcasts");
     let mut fleet = Fleet::new()?;
-    let publish_at = options.publish_at.unwrap_or(options.server);
-    let publisher = connect_clients(&mut fleet, publish_at, 1, Join::Nothing)?.ids[0];
-    let room = connect_clients(&mut fleet, options.server, options.members, Join::Shared)?;
-    let probes = probe(&mut fleet, publisher, &room.ids)?;
+    let mut publisher = publisher(options, &mut fleet)?;
+    let endpoints = endpoints(options);
+    let room = connect_endpoints(&mut fleet, options.server, &endpoints, Join::Shared)?;
+    let probes = probe(&mut fleet, &mut publisher, &room.ids)?;
     let mut fanout = Fanout::new(options, publisher)?;
 
     fanout.broadcast_for(options.seconds / 5.0, &mut fleet)?;
@@ -85,11 +88,32 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     Ok(with_faults(report, &fleet))
 }
 
+fn publisher(options: &Options, fleet: &mut Fleet) -> Result<Publisher> {
+    if !options.publisher.is_empty() {
+        return Publisher::start(&options.publisher);
+    }
+    let publish_at = options.publish_at.unwrap_or(options.server);
+    let client = connect_clients(fleet, publish_at, 1, Join::Nothing)?.ids[0];
+    Ok(Publisher::Client(client))
+}
+
+/// One for each member.
+fn endpoints(options: &Options) -> Vec<Endpoint> {
+    let mut endpoints = vec![Endpoint::default(); options.members];
+    if let Some(mix) = &options.mix {
+        for (endpoint, kind) in endpoints.iter_mut().zip(mix.kinds(options.members)) {
+            endpoint.kind = kind;
+        }
+    }
+    endpoints
+}
+
 impl Fanout {
-    fn new(options: &Options, publisher: usize) -> Result<Self> {
+    fn new(options: &Options, publisher: Publisher) -> Result<Self> {
         Ok(Self {
             publisher,
             members: options.members,
+            document: options.document,
             burst: options.burst,
             first: 0,
             texts: Vec::new(),
@@ -124,19 +148,17 @@ impl Fanout {
     }
 
     fn send_burst(&mut self, turn: &mut Turn<'_>) {
-        self.texts.clear();
         self.received.fill(0);
-        for number in self.first..self.first + self.burst as u64 {
-            let payload = payload(number);
-            let ack = JOIN_ACK as u64 + 1 + number;
-            turn.send(
-                self.publisher,
-                format_args!(r#"42{ack}["roomwire:emit","{ROOM}","b","{payload}"]"#),
-            );
-            self.texts.push(format!(r#"["b","{payload}"]"#));
-        }
+        let numbers = self.first..self.first + self.burst as u64;
+        let argument = |number| match self.document {
+            Some(bytes) => document(number, bytes),
+            None => format!(r#""{}""#, payload(number)),
+        };
+        let arguments: Vec<_> = numbers.map(argument).collect();
+        let texts = arguments.iter();
+        self.texts = texts.map(|it| format!(r#"["b",{it}]"#)).collect();
         self.deliveries_open = self.burst * self.members;
-        self.acks_open = self.burst;
+        self.acks_open = self.publisher.publish(self.first, &arguments, turn);
         self.sent = Instant::now();
     }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{ROOM, TICK};
+use super::TICK;
+use super::publisher::Publisher;
 use crate::client::ClientEvent;
 use crate::fleet::{Fleet, Observer, Turn};
 use crate::watchdog::Watchdog;
@@ -22,8 +23,12 @@ struct Probe {
 }
 
 /// Sends probes until all of `members` have received one; returns the number sent.
-pub(crate) fn probe(fleet: &mut Fleet, publisher: usize, members: &[usize]) -> Result<u64> {
-    let last = members.iter().copied().max().unwrap_or(0).max(publisher);
+pub(crate) fn probe(
+    fleet: &mut Fleet,
+    publisher: &mut Publisher,
+    members: &[usize],
+) -> Result<u64> {
+    let last = members.iter().copied().max().unwrap_or(0);
     let mut probe = Probe {
         waiting: vec![false; last + 1],
         reached: 0,
@@ -38,12 +43,7 @@ pub(crate) fn probe(fleet: &mut Fleet, publisher: usize, members: &[usize]) -> R
         if sent == 0 || probe.last_arrival.elapsed() > RETRY_AFTER {
             sent += 1;
             probe.last_arrival = Instant::now();
-            fleet.act(&mut probe, |_, turn| {
-                turn.send(
-                    publisher,
-                    format_args!(r#"42["roomwire:emit","{ROOM}","probe",0]"#),
-                );
-            });
+            fleet.act(&mut probe, |_, turn| publisher.probe(turn));
         }
         fleet.turn(TICK, &mut probe)?;
         watchdog.check(probe.reached as u64, fleet)?;
@@ -58,8 +58,8 @@ pub(crate) fn is_probe(event: &str) -> bool {
 
 impl Observer for Probe {
     fn on_event(&mut self, id: usize, event: ClientEvent<'_>, turn: &mut Turn<'_>) {
-        let is_first =
-            matches!(event, ClientEvent::Event(event) if is_probe(event)) && self.waiting[id];
+        let is_waiting = self.waiting.get(id).is_some_and(|waiting| *waiting);
+        let is_first = matches!(event, ClientEvent::Event(event) if is_probe(event)) && is_waiting;
         if is_first {
             self.waiting[id] = false;
             self.reached += 1;

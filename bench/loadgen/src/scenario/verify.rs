@@ -9,6 +9,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::probe::{is_probe, probe};
+use super::publisher::Publisher;
 use super::report::with_faults;
 use super::setup::{Join, connect_clients};
 use super::{ROOM, TICK, accepted};
@@ -38,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let publish_at = options.publish_at.unwrap_or(options.server);
     let outsider = connect_clients(&mut fleet, publish_at, 1, Join::Nothing)?.ids[0];
     let members = connect_clients(&mut fleet, options.server, options.members, Join::Shared)?.ids;
-    probe(&mut fleet, outsider, &members)?;
+    probe(&mut fleet, &mut Publisher::Client(outsider), &members)?;
     let mut verify = Verify {
         publishers: [outsider, members[0]],
         due: vec![[0; PUBLISHERS]; options.members + 1],
