@@ -47,9 +47,7 @@ pub(super) fn inflate<T>(
     deliver: impl FnOnce(&[u8]) -> T,
 ) -> Result<T, FrameError> {
     // Taken out of its place, so that `deliver` may decode other connections.
-    let mut inflater = INFLATER
-        .take()
-        .unwrap_or_else(|| Box::new(Inflater::new()));
+    let mut inflater = INFLATER.take().unwrap_or_else(|| Box::new(Inflater::new()));
     inflater.buffer.clear();
     let outcome = inflater.run(payload, limit);
     let outcome = outcome.map(|()| deliver(&inflater.buffer));
