@@ -11,8 +11,7 @@ const PLAIN = { perMessageDeflate: false };
 // It also compresses small messages to the server.
 const EAGER = { perMessageDeflate: { threshold: 0 } };
 const document = Array.from({ length: 60 }, (_, id) => ({ id, name: `user ${id}`, text: "naïve 🚀", nested: { list: [id, null] } }));
-const extensions = (socket) => Object.keys(socket.io.engine.transport.ws?.extensions ?? {});
-const compression = (socket) => extensions(socket).includes("permessage-deflate");
+const compression = (socket) => (socket.io.engine.transport.ws?.extensions ?? "").includes("permessage-deflate");
 
 for (const { name, travel, route } of PAIRS) {
   describe(`compression: ${name}`, WATCHDOG, () => {
@@ -81,7 +80,7 @@ describe("compression on one node", WATCHDOG, () => {
       assert.equal(ws.extensions.includes("permessage-deflate"), accepted, JSON.stringify(perMessageDeflate));
       ws.send("40");
       await until("the CONNECT response", () => packets.length > 1);
-      ws.send(`420["roomwire:leave","${"x".repeat(200)}"]`);
+      ws.send(`420["roomwire:leave","${"x".repeat(120)}"]`);
       await until("an ack", () => packets.length > 2);
       assert.match(packets[2], /^430\[\{"ok":true/);
     }

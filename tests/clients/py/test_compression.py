@@ -56,7 +56,7 @@ def test_websockets_negotiates_and_receives_compressed_frames(compressing):
                 await client.send("40")
                 await client.recv()
                 await client.send('420["roomwire:join","w"]')
-                assert (await client.recv()).startswith('430[{"ok":true')
+                assert '"ok":true' in await client.recv()
             for text in ("x" * 3000, "short"):
                 await sender.send(f'42["roomwire:emit","w","news","{text}"]')
                 assert await member.recv() == f'42["news","{text}"]'
