@@ -198,6 +198,8 @@ pub enum LinkEvent {
     /// Messages of this link are not in these logs: they were dropped from the queue, or the bus has appended them and
     /// lost them again, because they were not replicated or saved yet. Some members may have received the latter.
     EventsLost(Vec<LogName>),
+    /// Entries of a stream in the place of a channel were removed or lost before this link read them.
+    EntriesLost { entries: u64 },
     /// Queued messages were dropped: too many bytes, or too old.
     SpoolDropped { messages: u64, bytes: u64 },
 }

@@ -200,6 +200,10 @@ impl Bridge {
                 let limit = self.publisher.message_limit;
                 self.receiver.report_skipped(bytes, limit);
             }
+            LinkEvent::EntriesLost { entries } => {
+                metrics.bus_dropped_total.of(BusDrop::Trimmed).add(entries);
+                log::warn!(entries; "entries of a stream were removed before this node read them");
+            }
             LinkEvent::EventsLost(logs) => self.report_lost_events(logs),
             LinkEvent::SpoolDropped { messages, .. } => {
                 metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)

@@ -9,12 +9,13 @@ use super::dialect::emitter::EmitterDialect;
 use super::dialect::json::JsonDialect;
 use super::dialect::native::NativeDialect;
 use super::dialect::node::sharded::ShardedDialect;
+use super::dialect::node::streams::{StreamsDialect, stream_names};
 use super::dialect::python::PythonDialect;
 use super::messages::{Forward, Leave, RouterAddresses};
 use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
-use crate::bus::redis::{InvalidRedis, RedisSettings, Topology};
+use crate::bus::redis::{InvalidRedis, RedisSettings, StreamSettings, Topology};
 use crate::config::{BusConfig, NodeAdapter};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -52,8 +53,16 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
     settings.ping_misses = config.ping_misses;
     settings.channel_prefix = config.channel_prefix.clone();
     settings.sharded_prefix = format!("{}:", config.channel_prefix);
-    if config.node_adapter == NodeAdapter::Sharded {
+    let is_streams = config.node_adapter == NodeAdapter::Streams;
+    if config.node_adapter == NodeAdapter::Sharded || is_streams && config.node_sharded_pubsub {
         settings.foreign_sharded_prefix = format!("{}#", config.node_key);
+    }
+    if is_streams {
+        settings.streams = StreamSettings {
+            names: stream_names(config),
+            length: config.node_stream_length,
+            read_count: config.node_stream_read_count,
+        };
     }
     Ok(Some(settings))
 }
@@ -68,6 +77,7 @@ pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
         PythonDialect::configured,
         EmitterDialect::configured,
         ShardedDialect::configured,
+        StreamsDialect::configured,
     ];
     configured
         .iter()

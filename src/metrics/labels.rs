@@ -323,6 +323,8 @@ labels! {
         Oversized = "oversized",
         /// Not received: larger than `bus.message_limit`.
         Skipped = "skipped",
+        /// Not received: removed from a stream of Socket.IO servers before this node read it.
+        Trimmed = "trimmed",
         Unreadable = "unreadable",
         /// Published by python-socketio before 5.14. Pickle is never decoded.
         Pickle = "pickle",

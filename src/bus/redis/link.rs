@@ -14,6 +14,7 @@ use super::room_logs::{LogKeys, RedisRoomLogs};
 use super::sentinel::ServerLocator;
 use super::settings::{Endpoints, RedisSettings};
 use super::store::RedisStore;
+use super::streams::StreamReaders;
 use crate::bus::link::{
     Channel, Link, LinkDown, LinkEvent, LinkEventSender, LinkEvents, Outgoing, Receivers,
     link_events,
@@ -27,6 +28,7 @@ pub struct RedisLink {
     routing: Routing,
     events: LinkEventSender,
     logs: Arc<RedisRoomLogs>,
+    streams: StreamReaders,
 }
 
 /// Maps channels to members.
@@ -55,6 +57,11 @@ impl RedisLink {
             recent: Arc::default(),
             appended: None,
         };
+        let streams = StreamReaders::new(
+            Arc::clone(&common.settings),
+            events.clone(),
+            Arc::clone(&common.random),
+        );
         let single = |target| {
             Routing::Single(Member::start(
                 &common,
@@ -73,6 +80,7 @@ impl RedisLink {
             routing,
             events,
             logs,
+            streams,
         };
         (Arc::new(link), receiver)
     }
@@ -94,7 +102,8 @@ impl Link for RedisLink {
         Box::pin(async move { receivers.await.unwrap_or(Err(LinkDown)) })
     }
 
-    fn subscribe(&self, channels: Vec<Channel>) {
+    fn subscribe(&self, mut channels: Vec<Channel>) {
+        self.streams.subscribe(&mut channels);
         let confirmed = match &self.routing {
             Routing::Single(member) => member.desired.subscribe(channels),
             Routing::BySlot(cluster) => cluster.subscribe(channels),
@@ -104,7 +113,8 @@ impl Link for RedisLink {
         }
     }
 
-    fn unsubscribe(&self, channels: Vec<Channel>) {
+    fn unsubscribe(&self, mut channels: Vec<Channel>) {
+        self.streams.unsubscribe(&mut channels);
         match &self.routing {
             Routing::Single(member) => member.desired.unsubscribe(channels),
             Routing::BySlot(cluster) => cluster.unsubscribe(channels),

@@ -119,6 +119,13 @@ async fn try_probe(
         owner.unwrap_or(0)
     };
     for channel in channels {
+        if settings.streams.contains(channel) {
+            let connection = connections.get_mut(owner(channel));
+            report
+                .rejected
+                .extend(probe_stream(connection, channel).await);
+            continue;
+        }
         let is_sharded = settings.is_sharded(channel, map.is_some());
         if let Some(address) = addresses.get(owner(channel))
             && let Err(error) = subscribe(settings, address, channel, is_sharded).await
@@ -276,6 +283,17 @@ async fn probe_key(connection: &mut MultiplexedConnection, key: &str) -> Vec<Red
         );
     }
     rejected
+}
+
+/// Reads what follows the last entry of a stream, without waiting.
+async fn probe_stream(
+    connection: Option<&mut MultiplexedConnection>,
+    stream: &str,
+) -> Option<RedisFailure> {
+    let read = command(&["XREAD", "COUNT", "1", "STREAMS", stream, "$"]);
+    let done: redis::RedisResult<redis::Value> = read.query_async(connection?).await;
+    done.err()
+        .map(|error| RedisFailure::new(format!("{error} (XREAD {stream})")))
 }
 
 /// Publishes to a channel named like the key, which has no subscribers.

@@ -20,6 +20,7 @@ use super::health::{Component, MemberId};
 use super::losses::Losses;
 use super::queue::{Batch, PublishQueue};
 use super::sentinel::ServerLocator;
+use crate::bus::entry;
 use crate::bus::link::{LinkDown, LinkEvent, LinkEventSender, LogAppend, Outgoing};
 use crate::bus::spool::Dropped;
 use crate::history::LogName;
@@ -229,12 +230,7 @@ impl PublishTask {
                 appender.add(&mut pipeline, &queued.message, log, epoch, is_first);
                 continue;
             }
-            let channel = queued.message.channel.as_str();
-            let is_sharded = self.common.is_sharded(channel);
-            pipeline
-                .cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" })
-                .arg(channel)
-                .arg(&*queued.message.body());
+            self.add_message(&mut pipeline, &queued.message);
         }
         let outcomes: Outcomes = pipeline.query_async(connection).await?;
         let all_failed = outcomes.iter().all(RedisResult::is_err);
@@ -242,6 +238,25 @@ impl PublishTask {
             Some(Err(error)) if all_failed && is_transient(error) => Err(error.clone()),
             _ => Ok(outcomes),
         }
+    }
+
+    /// Adds the command for a message without logs.
+    fn add_message(&self, pipeline: &mut redis::Pipeline, message: &Outgoing) {
+        let (channel, body) = (message.channel.as_str(), message.body());
+        let streams = &self.common.settings.streams;
+        if streams.contains(channel) {
+            pipeline.cmd("XADD").arg(channel);
+            pipeline.arg("MAXLEN").arg("~").arg(streams.length).arg("*");
+            for part in entry::parts(&body).unwrap_or_default() {
+                pipeline.arg(&*part);
+            }
+            return;
+        }
+        let is_sharded = self.common.is_sharded(channel);
+        pipeline
+            .cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" })
+            .arg(channel)
+            .arg(&*body);
     }
 
     /// Reports the number of receivers where requested. Messages that Redis rejects, for example by its ACL, are

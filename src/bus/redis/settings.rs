@@ -99,6 +99,26 @@ pub struct RedisSettings {
     pub sharded_prefix: String,
     /// Channels with this prefix are sharded also on other servers than those of a Redis Cluster; no others if it is empty.
     pub foreign_sharded_prefix: String,
+    /// Streams that take the place of channels.
+    pub streams: StreamSettings,
+}
+
+/// Redis Streams in the place of channels: a message is appended as an entry (`bus::entry`), and read from the stream.
+#[derive(Debug, Clone, Default)]
+pub struct StreamSettings {
+    /// Names of the streams.
+    pub names: Vec<String>,
+    /// Number of entries to which Redis trims a stream, approximately.
+    pub length: u64,
+    /// Maximum number of entries that are read at once.
+    pub read_count: usize,
+}
+
+impl StreamSettings {
+    /// Whether a channel is one of the streams.
+    pub(super) fn contains(&self, channel: &str) -> bool {
+        self.names.iter().any(|name| name == channel)
+    }
 }
 
 impl RedisSettings {
@@ -164,6 +184,7 @@ impl RedisSettings {
             channel_prefix: "roomwire".to_owned(),
             sharded_prefix: "roomwire:".to_owned(),
             foreign_sharded_prefix: String::new(),
+            streams: StreamSettings::default(),
         })
     }
 

@@ -4,6 +4,7 @@ mod acl;
 mod cluster;
 mod failover;
 mod sentinel;
+mod streams;
 mod tls;
 
 use std::sync::Arc;

@@ -53,13 +53,23 @@ table! {
         /// (docs/bus.md).
         json: Vec<JsonSourceEntry> = [], tables();
         /// The adapter of the Socket.IO servers in Node with which messages are exchanged: `sharded` is `createShardedAdapter`
-        /// of `@socket.io/redis-adapter`.
+        /// of `@socket.io/redis-adapter`, `streams` is `@socket.io/redis-streams-adapter`.
         node_adapter: NodeAdapter = "none", choice(NODE_ADAPTERS);
         /// Prefix of the channels of these servers (their `key` or `channelPrefix` option).
         node_key: String = "socket.io", text("name", values::channel_name);
         /// With the sharded adapter: the rooms with a channel of their own (`subscriptionMode` of the servers: `none` is
         /// `static`, `rooms` is `dynamic`, `all` is `dynamic-private`).
         node_room_channels: RoomChannels = "rooms", choice(ROOM_CHANNELS);
+        /// With the streams adapter: name of the stream (`streamName` of the servers).
+        node_stream: String = "socket.io", text("name", values::channel_name);
+        /// With the streams adapter: number of streams over which namespaces are distributed (`streamCount`).
+        node_streams: usize = 1, number(1..=64);
+        /// With the streams adapter: number of entries to which Redis trims a stream, approximately (`maxLen`).
+        node_stream_length: u64 = 10000, number(1..);
+        /// With the streams adapter: maximum number of entries that a node reads at once (`readCount`).
+        node_stream_read_count: usize = 100, number(1..=10000);
+        /// With the streams adapter: whether its channels are sharded (`useShardedPubSub`).
+        node_sharded_pubsub: bool = false, flag();
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
         /// Bytes of messages that are kept while Redis is unavailable. Volatile messages are never kept.
@@ -125,11 +135,14 @@ pub enum NodeAdapter {
     None,
     /// `createShardedAdapter` of `@socket.io/redis-adapter`.
     Sharded,
+    /// `@socket.io/redis-streams-adapter`.
+    Streams,
 }
 
 const NODE_ADAPTERS: &[(&str, NodeAdapter)] = &[
     ("none", NodeAdapter::None),
     ("sharded", NodeAdapter::Sharded),
+    ("streams", NodeAdapter::Streams),
 ];
 
 /// The rooms that have a channel of their own.

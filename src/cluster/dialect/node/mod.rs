@@ -6,6 +6,7 @@ mod message;
 mod requester;
 pub mod sharded;
 mod socket_details;
+pub mod streams;
 
 use message::MalformedMessage;
 

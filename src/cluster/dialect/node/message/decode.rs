@@ -101,8 +101,7 @@ pub(in super::super) fn decode(
 }
 
 /// Decodes the data of a message whose other parts arrived apart from it.
-#[cfg(test)]
-pub(super) fn decode_data(
+pub(in super::super) fn decode_data(
     kind: u64,
     namespace: &Namespace,
     data: &Bytes,

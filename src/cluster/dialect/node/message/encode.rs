@@ -142,14 +142,12 @@ impl Data {
     }
 
     /// The data alone as JSON text; only without binary values.
-    #[cfg(test)]
-    pub(super) fn json(&self) -> &str {
+    pub(in super::super) fn json(&self) -> &str {
         &self.json
     }
 
     /// The data alone as msgpack.
-    #[cfg(test)]
-    pub(super) fn to_msgpack(&self) -> Vec<u8> {
+    pub(in super::super) fn to_msgpack(&self) -> Vec<u8> {
         self.msgpack(&self.json)
     }
 

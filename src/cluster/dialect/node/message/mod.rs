@@ -13,9 +13,7 @@ use std::time::Duration;
 use crate::model::{Command, Emit, Payload, Selector};
 use crate::msgpack::ValueError;
 
-pub(super) use decode::decode;
-#[cfg(test)]
-use decode::decode_data;
+pub(super) use decode::{decode, decode_data};
 pub(super) use encode::Data;
 
 /// The types of messages. Those of heartbeats (1, 2 and 13) have no effect on this node.
@@ -77,6 +75,10 @@ pub(super) enum MalformedMessage {
     TrailingBytes,
     #[error("not a JSON object of a server: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("not an entry of a stream")]
+    Entry,
+    #[error("data is neither JSON nor base64")]
+    Base64,
     #[error("field {0} is missing or malformed")]
     Field(&'static str),
     #[error("a placeholder has no attachment")]

@@ -1,0 +1,15 @@
+//! The streams adapter (`@socket.io/redis-streams-adapter` 0.3) and its emitter: emits and changes are entries of Redis
+//! Streams; requests and responses, which nobody reads later, are published on channels.
+
+mod dialect;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use crate::model::DialectId;
+
+pub use dialect::StreamsDialect;
+pub use names::stream_names;
+
+/// Part of messages between nodes: must not change.
+const DIALECT: DialectId = DialectId(*b"nstr");

@@ -1,0 +1,179 @@
+use bytes::Bytes;
+use serde_json::json;
+
+use super::StreamsDialect;
+use crate::bus::entry;
+use crate::bus::link::Channel;
+use crate::cluster::dialect::node::message::vectors::Record;
+use crate::cluster::dialect::{Dialect, Inbound, Outbound};
+use crate::config::{BusConfig, Config};
+use crate::model::{
+    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, ReplyTo, Room, Selector,
+};
+use crate::msgpack::{Reader, write_value};
+
+const VECTORS: &str = include_str!("../../../../../tests/vectors/node-streams.json");
+
+fn dialect_of(node: &str, streams: usize) -> StreamsDialect {
+    let config = BusConfig {
+        node_streams: streams,
+        message_limit: 100_000,
+        channel_prefix: "roomwire:0".to_owned(),
+        ..Config::default().bus
+    };
+    StreamsDialect::new(&config, NodeId::parse(node).unwrap())
+}
+
+fn entry_of(fields: &[&str]) -> Bytes {
+    entry::encode(fields.iter().map(|field| field.as_bytes()))
+}
+
+fn emit(ack: Option<AckToken>) -> Command {
+    Command::Emit(Emit {
+        to: Selector::room(Namespace::main(), Room::from("r")),
+        payload: Payload::text(r#"["e",1]"#),
+        volatile: false,
+        ack,
+        conflate: None,
+    })
+}
+
+fn json_of(message: &Bytes) -> serde_json::Value {
+    let json = Reader::new(message).json(&mut Default::default(), 10_000);
+    serde_json::from_slice(&json.unwrap()).unwrap()
+}
+
+#[test]
+fn entries_are_written_as_stock_servers_write_them() {
+    let mut checked = 0;
+    for record in Record::messages(VECTORS) {
+        let channel = Channel::from(record.channel.as_deref().unwrap());
+        let streams = if record.dialect == "streams" { 1 } else { 3 };
+        let dialect = dialect_of("abcd", streams);
+        assert!(dialect.owns(&channel), "{channel}");
+        if record.cmd != "XADD" {
+            continue;
+        }
+        assert_eq!(record.options, ["MAXLEN", "~", "10000"]);
+        let fields = record.fields.iter();
+        let mut parts = vec!["1-0"];
+        parts.extend(fields.flat_map(|(name, value)| [name.as_str(), value]));
+        let inbound = dialect.decode(&channel, &entry_of(&parts)).unwrap();
+        let Inbound::Command(command) = inbound else {
+            panic!("{inbound:?}")
+        };
+        let written = dialect.encode(&Outbound::Command(&command)).unwrap();
+        assert_eq!(written[0].channel, channel);
+        if record.is_exact() {
+            // The uid is that of the node.
+            parts.remove(0);
+            parts[1] = "roomwire:roomwire:0:abcd";
+            assert_eq!(written[0].payload, entry_of(&parts), "{}", record.step);
+        }
+        checked += 1;
+    }
+    assert!(checked > 50, "{checked}");
+}
+
+/// Recorded from `@socket.io/redis-streams-emitter` 0.1.1, which repeats the namespace in packets.
+#[test]
+fn entries_of_the_emitter_are_read() {
+    let stream = Channel::from("socket.io");
+    let decoded = |kind: &str, data: &str| {
+        let fields = [
+            "1-0", "uid", "emitter", "nsp", "/a", "type", kind, "data", data,
+        ];
+        dialect_of("abcd", 1)
+            .decode(&stream, &entry_of(&fields))
+            .unwrap()
+    };
+    let packet = r#"{"packet":{"type":2,"data":["hello",1],"nsp":"/a"},"opts":{"rooms":["r"],"flags":{},"except":[]}}"#;
+    let Inbound::Command(Command::Emit(emit)) = decoded("3", packet) else {
+        panic!()
+    };
+    let room = Room::from("r");
+    assert_eq!(emit.to, Selector::room(Namespace::from("/a"), room));
+    assert_eq!(emit.payload.json(), r#"["hello",1]"#);
+    let event = decoded("9", r#"{"packet":["ev",1]}"#);
+    assert!(matches!(event, Inbound::ServerEvent { reply_to: None, .. }));
+}
+
+#[test]
+fn entries_without_a_namespace_or_of_nodes_have_no_effect_and_malformed_ones_are_rejected() {
+    let stream = Channel::from("socket.io");
+    let decode = |fields: &[&str]| dialect_of("abcd", 1).decode(&stream, &entry_of(fields));
+    for fields in [
+        &["1-0", "uid", "u", "type", "3", "data", "{}"][..],
+        &["1-0", "x", "y"],
+        &["1-0"],
+        &["1-0", "uid", "u", "nsp", "/", "type", "2"],
+    ] {
+        assert_eq!(decode(fields).unwrap(), Inbound::Ignored, "{fields:?}");
+    }
+    let other = dialect_of("efgh", 1);
+    let written = other.encode(&Outbound::Command(&emit(None))).unwrap();
+    let received = dialect_of("abcd", 1).decode(&written[0].channel, &written[0].payload);
+    assert_eq!(received.unwrap(), Inbound::Own { gather: None });
+    for fields in [
+        &["1-0", "nsp", "/", "type", "x", "data", "{}"][..],
+        &["1-0", "nsp", "/", "type", "3", "data", "{}"],
+        &["1-0", "nsp", "/", "type", "3", "data", "!"],
+        &["1-0", "nsp", "/", "type", "3", "data", "AAAA"],
+    ] {
+        assert!(decode(fields).is_err(), "{fields:?}");
+    }
+    let malformed = Bytes::from_static(b"\xff");
+    assert!(dialect_of("abcd", 1).decode(&stream, &malformed).is_err());
+}
+
+#[test]
+fn requests_and_responses_are_published_as_msgpack_and_not_written_to_the_stream() {
+    let dialect = dialect_of("abcd", 1);
+    let token = AckToken {
+        reply_to: ReplyTo::Node(NodeId::parse("abcd").unwrap()),
+        id: 7,
+    };
+    let call = dialect.encode(&Outbound::Command(&emit(Some(token.clone()))));
+    let call = &call.unwrap()[0];
+    assert_eq!(call.channel.as_str(), "socket.io#/#");
+    let request = "0000000000000007";
+    let expected = json!({
+        "type": 3,
+        "data": {
+            "packet": {"type": 2, "data": ["e", 1]},
+            "requestId": request,
+            "opts": {"rooms": ["r"], "except": [], "flags": {}},
+        },
+        "uid": "roomwire:roomwire:0:abcd",
+        "nsp": "/",
+    });
+    assert_eq!(json_of(&call.payload), expected);
+    let received = dialect.decode(&call.channel, &call.payload).unwrap();
+    assert_eq!(received, Inbound::Own { gather: Some(7) });
+    let message = |kind: u64, data| {
+        let message = json!({"type": kind, "data": data, "uid": "u1", "nsp": "/"});
+        let mut bytes = Vec::new();
+        write_value(&message.to_string(), &[], &mut bytes);
+        let own = Channel::from("socket.io#/#roomwire:roomwire:0:abcd#");
+        dialect.decode(&own, &bytes.into()).unwrap()
+    };
+    let ack = message(12, json!({"requestId": request, "packet": null}));
+    let expected = AckReply {
+        token,
+        socket: None,
+        payload: Payload::text("[null]"),
+    };
+    assert_eq!(ack, Inbound::Reply(expected));
+    let asked = json!({"packet": {"type": 2, "data": ["q"]}, "requestId": "q1", "opts": {}});
+    let Inbound::CountedEmit { emit, .. } = message(3, asked) else {
+        panic!()
+    };
+    let reached = Outbound::Reached {
+        token: &emit.ack.unwrap(),
+        sockets: 3,
+    };
+    let response = &dialect.encode(&reached).unwrap()[0];
+    assert_eq!(response.channel.as_str(), "socket.io#/#u1#");
+    let data = json!({"requestId": "q1", "clientCount": 3});
+    assert_eq!(json_of(&response.payload)["data"], data);
+}

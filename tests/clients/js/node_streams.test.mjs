@@ -1,0 +1,59 @@
+// Stock Socket.IO servers with the streams adapter and Roomwire nodes are one cluster.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { createAdapter } from "@socket.io/redis-streams-adapter";
+import { api, clients, emitters, nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { WATCHDOG } from "../lib/settings.mjs";
+import { until } from "../lib/wait.mjs";
+
+const STREAMS = { ROOMWIRE_BUS__NODE_ADAPTER: "streams" };
+
+describe("streams adapter", WATCHDOG, () => {
+  operations(nodeCluster((publish) => createAdapter(publish), STREAMS));
+});
+
+describe("streams adapter with several streams and sharded channels", WATCHDOG, () => {
+  const adapter = (publish) => createAdapter(publish, { streamCount: 3, useShardedPubSub: true });
+  const env = { ROOMWIRE_BUS__NODE_STREAMS: "3", ROOMWIRE_BUS__NODE_SHARDED_PUBSUB: "true" };
+  operations(nodeCluster(adapter, { ...STREAMS, ...env }));
+});
+
+describe("streams adapter while Redis restarts", WATCHDOG, () => {
+  const it = nodeCluster((publish) => createAdapter(publish, { blockTimeInMs: 200 }), STREAMS);
+
+  // As the emitter, which repeats the namespace in packets.
+  const write = (fields) =>
+    it.servers[0].redis[0].xAdd("socket.io", "*", { uid: "emitter", nsp: "/", ...fields });
+  const packet = (...data) =>
+    JSON.stringify({ packet: { type: 2, data, nsp: "/" }, opts: { rooms: [], flags: {}, except: [] } });
+
+  test("emits reach clients of all members after a restart, whatever became of the data", async (t) => {
+    const sockets = await clients(t, it);
+    await it.redis.kill();
+    await it.redis.restart();
+    for (const [index, emit] of emitters(it).entries()) {
+      const waiting = new Set(sockets);
+      for (const socket of sockets) socket.once(`after ${index}`, () => waiting.delete(socket));
+      await until("all receive again", async () => {
+        await Promise.resolve(emit({ event: `after ${index}`, args: [] })).catch(() => {});
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        return waiting.size === 0;
+      });
+    }
+    await until("acks again", async () => {
+      const { acks } = await api(it.nodes[0], "call", { rooms: [sockets[0].id], event: "ask", args: ["x"], acks: "first" });
+      return acks.length === 1;
+    });
+  });
+
+  test("nodes read on behind malformed entries", async (t) => {
+    const sockets = await clients(t, it);
+    await write({ type: "3", data: "{}" });
+    await write({ type: "3", data: packet() });
+    await write({ type: "nothing", data: packet("news", 0) });
+    await it.servers[0].redis[0].xAdd("socket.io", "*", { other: "field" });
+    await write({ type: "3", data: packet("news", "emitted") });
+    // Stock servers read the first of these again and again; nodes go on.
+    for (const socket of sockets.slice(2)) assert.deepEqual(await socket.inbox.next(), ["emitted"]);
+  });
+});

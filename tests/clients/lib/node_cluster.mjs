@@ -1,0 +1,317 @@
+// Clusters of stock Socket.IO servers in Node and Roomwire nodes on one Redis, and the operations that must reach the clients
+// of all of them, whatever adapter the servers have.
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { createClient } from "redis";
+import { Server } from "socket.io";
+import { client, collect, connected, emitWithAck, once, TRAVELS } from "./client.mjs";
+import { HOST, Node, Redis } from "./processes.mjs";
+import { until, within } from "./wait.mjs";
+
+const KEY = "key-of-the-cluster-0123456789";
+const SETTINGS = {
+  ROOMWIRE_APP__KIND: "relay",
+  ROOMWIRE_SOCKET__NAMESPACES: "/,/custom",
+  ROOMWIRE_API__KEY: KEY,
+  ROOMWIRE_API__PUBLIC: "true",
+};
+const WEBSOCKET = TRAVELS["websocket only"];
+
+/** A stock server whose clients join rooms and answer requests as those of the relay do. */
+export class NodeServer {
+  /** `adapter` makes an adapter of two clients of Redis. */
+  static async start(redis, adapter, options = {}) {
+    const server = new NodeServer();
+    server.redis = [];
+    for (let i = 0; i < 2; i += 1) {
+      const connection = createClient({ url: redis.url });
+      // While Redis restarts.
+      connection.on("error", () => {});
+      server.redis.push(await connection.connect());
+    }
+    server.http = createServer();
+    await new Promise((resolve) => server.http.listen(0, HOST, resolve));
+    server.url = `http://${HOST}:${server.http.address().port}`;
+    server.io = new Server(server.http, { adapter: adapter(...server.redis), ...options });
+    for (const namespace of ["/", "/custom"]) {
+      server.io.of(namespace).on("connection", (socket) => {
+        socket.on("roomwire:join", async (room, respond) => {
+          await socket.join(room);
+          respond({ ok: true });
+        });
+      });
+    }
+    return server;
+  }
+
+  async stop() {
+    await this.io.close();
+    for (const connection of this.redis) if (connection.isOpen) await connection.quit();
+  }
+}
+
+/** Requests a verb of the HTTP API of a node. */
+export async function api(node, verb, body) {
+  const response = await fetch(`${node.url}/api/v1/${verb}`, {
+    method: "POST",
+    headers: { "X-API-Key": KEY, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const answer = await response.json();
+  assert.equal(response.status, 200, JSON.stringify(answer));
+  return answer;
+}
+
+/** Starts two stock servers and two nodes for the tests of a suite. */
+export function nodeCluster(adapter, env, serverOptions = {}) {
+  const it = {};
+  before(async () => {
+    it.redis = await Redis.start();
+    it.servers = [];
+    it.nodes = [];
+    for (let i = 0; i < 2; i += 1) {
+      it.servers.push(await NodeServer.start(it.redis, adapter, serverOptions));
+      it.nodes.push(await Node.start({ ...it.redis.env, ...SETTINGS, ...env }));
+    }
+  });
+  after(async () => {
+    for (const member of [...(it.servers ?? []), ...(it.nodes ?? [])]) await member.stop();
+    await it.redis?.stop();
+  });
+  return it;
+}
+
+/** A client of each server, then one of each node, that answer `ask`; all receive what others emit. */
+export async function clients(t, it, namespace = "/", options = {}) {
+  const members = [...it.servers, ...it.nodes];
+  const sockets = await Promise.all(members.map(({ url }) => connected(client(t, url, WEBSOCKET, namespace, options))));
+  for (const [index, socket] of sockets.entries()) {
+    socket.inbox = collect(socket, "news");
+    socket.on("ask", (...args) => args.pop()(...(args[0] === "nothing" ? [] : [`${args[0]} of ${index}`, "more"])));
+  }
+  await allReceive(it, namespace, sockets);
+  return sockets;
+}
+
+/** Waits until what each member emits reaches each socket: subscriptions follow the first socket of a namespace. */
+async function allReceive(it, namespace, sockets) {
+  for (const [index, emit] of emitters(it).entries()) {
+    const name = `ready ${index}`;
+    const waiting = new Set(sockets);
+    for (const socket of sockets) socket.once(name, () => waiting.delete(socket));
+    await until(`all receive from ${index}`, async () => {
+      await emit({ namespace, event: name, args: [] });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return waiting.size === 0;
+    });
+  }
+}
+
+/** A function for each member that emits as the HTTP API does. */
+export function emitters(it) {
+  const ofServer = ({ io }) => ({ namespace = "/", rooms = [], except = [], event = "news", args, volatile }) => {
+    let operator = io.of(namespace).to(rooms).except(except);
+    if (volatile) operator = operator.volatile;
+    operator.emit(event, ...args);
+  };
+  const ofNode = (node) => ({ namespace, rooms, except, event = "news", args, volatile }) => {
+    const attachments = [];
+    const replaced = replaceBinary(args, attachments);
+    const target = rooms ? { rooms } : { everybody: true };
+    return api(node, "emit", {
+      ...{ namespace, except, event, volatile, ...target },
+      ...{ args: replaced, attachments: attachments.length > 0 ? attachments : undefined },
+    });
+  };
+  return [...it.servers.map(ofServer), ...it.nodes.map(ofNode)];
+}
+
+function replaceBinary(value, attachments) {
+  if (Buffer.isBuffer(value)) return { _placeholder: true, num: attachments.push(value.toString("base64")) - 1 };
+  if (Array.isArray(value)) return value.map((it) => replaceBinary(it, attachments));
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, replaceBinary(it, attachments)]));
+}
+
+/** Joins a room and waits until what all members emit to it arrives. */
+async function join(it, socket, room) {
+  await emitWithAck(socket, "roomwire:join", room);
+  for (const [index, emit] of emitters(it).entries()) {
+    const name = `joined ${room} ${index}`;
+    let has = false;
+    socket.once(name, () => (has = true));
+    await until(`${room} receives from ${index}`, async () => {
+      await emit({ rooms: [room], event: name, args: [] });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return has;
+    });
+  }
+}
+
+const sorted = (list) => [...list].sort();
+const values = (sockets, count) => Promise.all(sockets.map((socket) => socket.inbox.take(count)));
+
+/** The tests of a suite: what every member of a cluster does reaches the clients of all others. */
+export function operations(it) {
+  test("emits to all with every kind of value and binary", async (t) => {
+    const sockets = await clients(t, it);
+    const args = [1, -1.5, "é\n😀", null, true, [{ a: [Buffer.from([1, 255])] }], { b: 2 ** 40 }, []];
+    for (const emit of emitters(it)) {
+      await emit({ args });
+      for (const socket of sockets) assert.deepEqual(await socket.inbox.next(), args);
+    }
+  });
+
+  test("emits to rooms, several rooms, exceptions and single sockets", async (t) => {
+    const sockets = await clients(t, it);
+    const [a, b, c, d] = sockets;
+    for (const [socket, room] of [[a, "one"], [c, "one"], [b, "two"], [d, "two"], [c, "two"], [d, "a-room-as-long-as-id"]]) {
+      await join(it, socket, room);
+    }
+    for (const emit of emitters(it)) {
+      await emit({ rooms: ["one"], args: ["one"] });
+      await emit({ rooms: ["one", "two"], args: ["both"] });
+      await emit({ rooms: ["two"], except: ["one"], args: ["not one"] });
+      await emit({ rooms: ["a-room-as-long-as-id"], args: ["long"] });
+      await emit({ rooms: [b.id], args: ["b"] });
+      await emit({ rooms: [d.id], args: ["d"] });
+      await emit({ namespace: "/custom", args: ["elsewhere"] });
+      await emit({ args: ["last"] });
+      // Messages of one member may overtake each other on different channels.
+      const received = await Promise.all([values([a], 3), values([b], 4), values([c], 3), values([d], 5)]);
+      const expected = [
+        ["one", "both", "last"],
+        ["both", "not one", "b", "last"],
+        ["one", "both", "last"],
+        ["both", "not one", "long", "d", "last"],
+      ];
+      for (const [index, [list]] of received.entries()) assert.deepEqual(sorted(list.flat()), sorted(expected[index]));
+    }
+  });
+
+  test("volatile emits", async (t) => {
+    const sockets = await clients(t, it);
+    for (const emit of emitters(it)) {
+      await emit({ args: ["now"], volatile: true });
+      for (const socket of sockets) assert.deepEqual(await socket.inbox.next(), ["now"]);
+    }
+  });
+
+  test("each server receives the acks of all clients, none twice", async (t) => {
+    const sockets = await clients(t, it);
+    for (const { io } of it.servers) {
+      const answers = await within("acks", io.timeout(4000).emitWithAck("ask", "word"));
+      assert.deepEqual(sorted(answers), ["word of 0", "word of 1", "word of 2", "word of 3"]);
+      const [one] = await io.timeout(4000).to(sockets[3].id).emitWithAck("ask", "single");
+      assert.equal(one, "single of 3");
+      assert.deepEqual(await io.timeout(4000).to("nobody").emitWithAck("ask", "none"), []);
+      const binary = await io.timeout(4000).to(sockets[2].id).emitWithAck("ask", Buffer.from("b"));
+      assert.deepEqual(binary, ["b of 2"]);
+    }
+  });
+
+  test("a client that does not ack costs a server no more than its own ack", async (t) => {
+    const sockets = await clients(t, it);
+    sockets[2].off("ask");
+    for (const { io } of it.servers) {
+      const acks = io.timeout(500).emitWithAck("ask", "word");
+      const error = await acks.then(() => assert.fail("no timeout"), (reason) => reason);
+      assert.deepEqual(sorted(error.responses), ["word of 0", "word of 1", "word of 3"]);
+    }
+  });
+
+  test("servers in a namespace in which nodes have no socket do not wait for them", async (t) => {
+    const sockets = await Promise.all(it.servers.map(({ url }) => connected(client(t, url, WEBSOCKET, "/custom"))));
+    for (const socket of sockets) socket.on("ask", (respond) => respond("here"));
+    const answers = await it.servers[0].io.of("/custom").timeout(4000).emitWithAck("ask");
+    assert.deepEqual(answers, ["here", "here"]);
+    assert.equal((await it.servers[0].io.of("/custom").fetchSockets()).length, 2);
+  });
+
+  test("nodes receive the acks of the clients of servers", async (t) => {
+    const sockets = await clients(t, it);
+    for (const node of it.nodes) {
+      for (const index of [0, 1]) {
+        const { acks } = await api(node, "call", { rooms: [sockets[index].id], event: "ask", args: ["word"], acks: "first" });
+        assert.deepEqual(acks.map((ack) => ack.args), [[`word of ${index}`]]);
+      }
+      // No member of the cluster has a client there, which all of them report at once.
+      const start = Date.now();
+      const none = await api(node, "call", { rooms: ["nobody"], event: "ask", args: [], acks: "first", timeout_ms: 20_000 });
+      assert.deepEqual(none.acks, []);
+      assert.ok(Date.now() - start < 5_000, "waited");
+    }
+  });
+
+  test("servers fetch the sockets of all members", async (t) => {
+    const sockets = await clients(t, it);
+    await join(it, sockets[2], "fetched");
+    await join(it, sockets[0], "fetched");
+    for (const { io } of it.servers) {
+      const all = await io.fetchSockets();
+      assert.deepEqual(sorted(all.map(({ id }) => id)), sorted(sockets.map(({ id }) => id)));
+      const some = await io.in("fetched").fetchSockets();
+      assert.deepEqual(sorted(some.map(({ id }) => id)), sorted([sockets[0].id, sockets[2].id]));
+      for (const remote of all) {
+        const { headers, query, issued, time, auth } = remote.handshake;
+        assert.deepEqual([headers, query, auth].map((it) => typeof it), ["object", "object", "object"]);
+        assert.ok(issued > 1.7e12 && issued < Date.now() + 1000 && !Number.isNaN(Date.parse(time)), `${issued} ${time}`);
+        assert.deepEqual(remote.data, {});
+        assert.ok(remote.rooms.has(remote.id));
+      }
+      assert.ok(some.every(({ rooms }) => rooms.has("fetched")));
+    }
+  });
+
+  test("remote sockets of a server: emit, ack, join, leave and disconnect", async (t) => {
+    const sockets = await clients(t, it);
+    const { io } = it.servers[0];
+    const target = sockets[3];
+    const remote = (await io.fetchSockets()).find(({ id }) => id === target.id);
+    remote.emit("news", "remote");
+    assert.deepEqual(await target.inbox.next(), ["remote"]);
+    assert.equal(await remote.timeout(4000).emitWithAck("ask", "you"), "you of 3");
+    const members = async () => (await io.in("remote").fetchSockets()).map(({ id }) => id);
+    remote.join("remote");
+    await until("joined", async () => (await members()).length === 1);
+    remote.leave("remote");
+    await until("left", async () => (await members()).length === 0);
+    const ended = once(target, "disconnect");
+    remote.disconnect(true);
+    assert.equal((await ended)[0], "io server disconnect");
+  });
+
+  test("all members change rooms and disconnect the sockets of the others", async (t) => {
+    const sockets = await clients(t, it);
+    const count = async (room) => (await it.servers[1].io.in(room).fetchSockets()).length;
+    const { io } = it.servers[0];
+    io.socketsJoin("by-server");
+    await until("joined by a server", async () => (await count("by-server")) === 4);
+    io.in("by-server").except(sockets[2].id).socketsLeave("by-server");
+    await until("left", async () => (await count("by-server")) === 1);
+    await api(it.nodes[0], "join", { everybody: true, rooms: ["by-node"] });
+    await until("joined by a node", async () => (await count("by-node")) === 4);
+    await api(it.nodes[0], "leave", { members_of: ["by-node"], rooms: ["by-node"], except: [sockets[0].id] });
+    await until("left", async () => (await count("by-node")) === 1);
+    await api(it.nodes[1], "close_room", { room: "by-node" });
+    await until("closed", async () => (await count("by-node")) === 0);
+    const ends = [0, 1, 2].map((index) => once(sockets[index], "disconnect"));
+    await api(it.nodes[1], "disconnect", { rooms: [sockets[0].id] });
+    await api(it.nodes[1], "disconnect", { rooms: [sockets[1].id], close: true });
+    io.in(sockets[2].id).disconnectSockets();
+    for (const [reason] of await Promise.all(ends)) assert.equal(reason, "io server disconnect");
+    assert.ok(sockets[3].connected);
+  });
+
+  test("events between servers, which nodes answer with null", async (t) => {
+    await clients(t, it);
+    const [{ io }, other] = it.servers;
+    const received = new Promise((resolve) => other.io.once("between", (...args) => resolve(args)));
+    io.serverSideEmit("between", 1, { a: [2] });
+    assert.deepEqual(await within("server event", received), [1, { a: [2] }]);
+    other.io.once("question", (value, respond) => respond(`answer to ${value}`));
+    const answers = await within("answers", io.serverSideEmitWithAck("question", 1));
+    assert.deepEqual(answers.map(String).sort(), ["answer to 1", "null", "null"]);
+  });
+}
