@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use roomwire::protocol::engine_io::{PayloadPacket, PayloadWriter, payload};
+use roomwire::protocol::engine_io::{EngineRevision, PayloadPacket, PayloadWriter, payload};
 
 fuzz_target!(|body: &str| {
     let Ok(packets) = payload::decode(body).collect::<Result<Vec<_>, _>>() else {
         return;
     };
-    let mut writer = PayloadWriter::new(usize::MAX, usize::MAX);
+    let mut writer = PayloadWriter::new(EngineRevision::V4, usize::MAX, usize::MAX);
     for packet in &packets {
         match packet {
             PayloadPacket::Packet(packet) => writer.push_text(packet.encode().as_bytes()),

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use roomwire::protocol::ServerPacket;
+use roomwire::protocol::engine_io::EngineRevision;
 use roomwire::protocol::msgpack::{decode, write_messages};
 use roomwire::protocol::server_packet::{MessageWriter, Positions};
 use roomwire::protocol::socket_io::{AckId, PacketKind};
@@ -24,7 +25,7 @@ impl MessageWriter for OneMessage {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Ok(packet) = decode(&Bytes::copy_from_slice(input), LIMIT) else {
+    let Ok(packet) = decode(&Bytes::copy_from_slice(input), EngineRevision::V4, LIMIT) else {
         return;
     };
     let (kind, id) = (packet.kind, packet.id.clone());
@@ -47,9 +48,9 @@ fuzz_target!(|input: &[u8]| {
         _ => return,
     };
     let mut message = OneMessage(None);
-    write_messages(&encoded, Positions::Omitted, &mut message);
+    write_messages(&encoded, EngineRevision::V4, Positions::Omitted, &mut message);
     let message = message.0.expect("a packet is one message");
-    let again = decode(&message, usize::MAX).expect("an encoded packet is decoded");
+    let again = decode(&message, EngineRevision::V4, usize::MAX).expect("an encoded packet is decoded");
     assert_eq!((again.kind, &*again.namespace), (kind, &*namespace));
     // A map like a placeholder stands for its attachment once more.
     if attachments.is_empty() {

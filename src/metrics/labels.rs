@@ -104,6 +104,11 @@ labels! {
         /// Upgrades are disabled, or the session has a websocket already.
         Rejected = "rejected",
     ;
+    /// Revision of the Engine.IO protocol.
+    Revision("revision"):
+        V3 = "3",
+        V4 = "4",
+    ;
     /// Direction of a message.
     Direction("direction"):
         Received = "received",

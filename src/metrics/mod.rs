@@ -22,8 +22,8 @@ use labels::{
     ApiResult, BackendRequest, BusDrop, ClientKind, Compression, CompressionBytes,
     CompressionOffer, ConnectResult, Direction, Disconnect, Forwarding, HookResult,
     IdentityRefresh, KeySetFetch, LimitRejection, LogReadSource, NoticeResult, Origin, Parser,
-    RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection, SessionConflict, SignIn,
-    SlowPolicy, StreamOutcome, TokenResult, Transport, UpgradeFailure, UpstreamEventKind,
+    RecoveryResult, RelayErrorCode, ReloadResult, RequestRejection, Revision, SessionConflict,
+    SignIn, SlowPolicy, StreamOutcome, TokenResult, Transport, UpgradeFailure, UpstreamEventKind,
     UpstreamRejection, UpstreamState,
 };
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
@@ -72,6 +72,10 @@ metrics! {
     sessions: Gauges<Transport>,
     /// Engine.IO sessions opened, by initial transport.
     sessions_opened_total: Counters<Transport>,
+    /// Open Engine.IO sessions, by revision of the protocol.
+    revision_sessions: Gauges<Revision>,
+    /// Engine.IO sessions opened, by revision of the protocol.
+    revision_sessions_opened_total: Counters<Revision>,
     /// Sessions upgraded from polling to websocket.
     upgrades_total: Counter,
     /// Upgrades that failed; their sessions continue with polling, by reason.

@@ -112,6 +112,12 @@ impl EngineId {
         read_id(text).map(Self)
     }
 
+    /// The id of a session that has the same id as its socket, which is thus public
+    /// (`docs/protocol.md#28-socketio-2-clients`).
+    pub fn of_socket(socket: SocketId) -> Self {
+        Self(socket.0)
+    }
+
     /// The first characters: enough to distinguish sessions in the log, too few to take one over.
     pub fn log_name(&self) -> &str {
         &self.as_str()[..LOG_LENGTH]
@@ -126,6 +132,11 @@ impl SocketId {
         let checksum = checksum(&id);
         id[CHECKSUM_AT..].copy_from_slice(&checksum);
         Self(id)
+    }
+
+    /// The id of the socket with the same id as its session; `None` if the session has none.
+    pub fn of_session(session: EngineId) -> Option<Self> {
+        Self::parse(session.as_str())
     }
 
     /// Parses an id; `None` for any other text, including ids of 20 such characters that databases generate.

@@ -69,8 +69,11 @@ impl Encodings {
         deflater: Option<&mut Deflater>,
         encode: impl FnOnce(WireFormat) -> Packet,
     ) -> usize {
+        if let Some(index) = self.share(format) {
+            return index;
+        }
         let plain = format.format().uncompressed();
-        let index = match self.position(plain.code()) {
+        let index = match self.share(plain.code()) {
             Some(known) => known,
             None => self.push(plain.code(), encode(plain)),
         };
@@ -87,6 +90,20 @@ impl Encodings {
                 index
             }
         }
+    }
+
+    /// The index of an encoding with the bytes of this format: its own, or one text of another revision of Engine.IO.
+    fn share(&mut self, format: FormatCode) -> Option<usize> {
+        if let Some(known) = self.position(format) {
+            return Some(known);
+        }
+        let mut others = format.format().of_other_revisions();
+        let index = others.find_map(|other| {
+            let index = self.position(other.code())?;
+            self.staged[index].packet.is_one_text().then_some(index)
+        })?;
+        self.staged[index].formats.insert(format);
+        Some(index)
     }
 
     fn push(&mut self, format: FormatCode, packet: Packet) -> usize {
@@ -191,9 +208,75 @@ impl Staged {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::outbox::{Bounds, Lanes, Offered, Share};
+    use crate::protocol::engine_io::EngineRevision;
     use crate::protocol::wire_format::binary_parser;
+
+    #[test]
+    fn revisions_in_which_a_publish_has_the_same_bytes_share_one_encoding() {
+        let of = |revision| WireFormat {
+            revision,
+            ..WireFormat::default()
+        };
+        let (v4, v3, base64) = (
+            of(EngineRevision::V4),
+            of(EngineRevision::V3),
+            of(EngineRevision::V3Base64),
+        );
+        let text = || Packet::text("4text");
+        let attached = || Packet::with_attachments("451-[]", &[Bytes::from_static(b"x")]);
+        let binary = binary_parser::format();
+        let binary_v3 = WireFormat {
+            revision: EngineRevision::V3,
+            ..binary
+        };
+        let cases: [(&dyn Fn() -> Packet, &[WireFormat], &[WireFormat]); 4] = [
+            (&text, &[v4, v3, base64, v4, v3], &[v4]),
+            (&text, &[base64, v4, v3], &[base64]),
+            (&attached, &[v4, v3, base64, v3], &[v4, v3, base64]),
+            (
+                &|| Packet::binary(b"x"),
+                &[binary, binary_v3, binary],
+                &[binary, binary_v3],
+            ),
+        ];
+        for (packet, members, expected) in cases {
+            let (mut publish, mut encoded) = (Encodings::new(false), Vec::new());
+            for format in members {
+                let staged = publish.staged(format.code(), None, |format| {
+                    encoded.push(format);
+                    packet()
+                });
+                staged.accepted += 1;
+            }
+            assert_eq!(encoded, expected);
+            assert_eq!(publish.accepted().0, members.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_compressed_publish_is_shared_by_revisions_too() {
+        let text = "4".repeat(2000);
+        let mut deflater = Deflater::new(100, 6, Default::default());
+        let mut publish = Encodings::new(false);
+        for revision in [EngineRevision::V4, EngineRevision::V3] {
+            for compression in [Compression::Deflate, Compression::None] {
+                let format = WireFormat {
+                    revision,
+                    compression,
+                    ..WireFormat::default()
+                };
+                let encode = |_| Packet::text(&text);
+                let staged = publish.staged(format.code(), Some(&mut deflater), encode);
+                let compressed = staged.packet.wire().len() < 1000;
+                assert_eq!(compressed, compression == Compression::Deflate);
+            }
+        }
+        assert_eq!(publish.count(), 2);
+    }
 
     #[test]
     fn a_publish_is_encoded_once_for_each_format_and_each_lane_receives_its_own() {

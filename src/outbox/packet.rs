@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use base64::Engine;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::model::base64::BASE64;
+use crate::protocol::engine_io::revision::BinaryForm;
 use crate::protocol::server_packet::MessageWriter;
 use crate::protocol::websocket::{
     MAX_SERVER_HEADER, OpCode, close_frame, encode_compressed_header, encode_header,
@@ -58,14 +61,25 @@ pub struct Part<'a> {
 impl Packet {
     /// A packet of the server in the format of its client.
     pub fn encode(format: WireFormat, packet: &ServerPacket<'_>) -> Self {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(format.revision.binary_form());
         format.encode(packet, &mut builder);
         builder.finish()
     }
 
+    /// Whether it is one text message.
+    pub(super) fn is_one_text(&self) -> bool {
+        matches!(
+            self.0.parts[..],
+            [PartSpan {
+                kind: PartKind::Text,
+                ..
+            }]
+        )
+    }
+
     /// A text packet, for example `3probe`.
     pub fn text(text: impl AsRef<[u8]>) -> Self {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(BinaryForm::Bare);
         builder.push(PartKind::Text, OpCode::Text, text.as_ref());
         builder.finish()
     }
@@ -86,8 +100,8 @@ impl Packet {
 
     /// A pong of the websocket protocol (not Engine.IO's).
     pub fn websocket_pong(content: &[u8]) -> Self {
-        let mut builder = Builder::default();
-        builder.frame(OpCode::Pong, content);
+        let mut builder = Builder::new(BinaryForm::Bare);
+        builder.frame(OpCode::Pong, &[], content);
         builder.finish()
     }
 
@@ -133,6 +147,7 @@ impl Packet {
         Builder {
             wire: self.0.wire[..end].to_vec(),
             parts: parts.into(),
+            binary: BinaryForm::Bare,
         }
     }
 
@@ -146,10 +161,10 @@ impl Packet {
 }
 
 /// Collects the frames of a packet.
-#[derive(Default)]
 struct Builder {
     wire: Vec<u8>,
     parts: SmallVec<[PartSpan; 1]>,
+    binary: BinaryForm,
 }
 
 impl MessageWriter for Builder {
@@ -160,7 +175,7 @@ impl MessageWriter for Builder {
         TEXT.with_borrow_mut(|text| {
             text.clear();
             write(text);
-            let binary = attachments.iter().map(|it| it.len() + MAX_SERVER_HEADER);
+            let binary = attachments.iter().map(|it| self.binary_size(it));
             let header = server_header_len(text.len());
             self.wire
                 .reserve_exact(header + text.len() + binary.sum::<usize>());
@@ -175,14 +190,44 @@ impl MessageWriter for Builder {
     }
 
     fn binary(&mut self, content: &[u8]) {
-        self.push(PartKind::Binary, OpCode::Binary, content);
+        let prefix = self.binary.prefix();
+        match self.binary {
+            BinaryForm::Bare | BinaryForm::Typed => {
+                self.push_with(PartKind::Binary, OpCode::Binary, prefix, content);
+            }
+            BinaryForm::Base64 => {
+                let encoded = BASE64.encode(content);
+                self.push_with(PartKind::Text, OpCode::Text, prefix, encoded.as_bytes());
+            }
+        }
     }
 }
 
 impl Builder {
+    fn new(binary: BinaryForm) -> Self {
+        Self {
+            wire: Vec::new(),
+            parts: SmallVec::new(),
+            binary,
+        }
+    }
+
+    /// Upper bound of the bytes of a binary message.
+    fn binary_size(&self, content: &[u8]) -> usize {
+        let length = match self.binary {
+            BinaryForm::Bare | BinaryForm::Typed => content.len(),
+            BinaryForm::Base64 => content.len().div_ceil(3) * 4,
+        };
+        MAX_SERVER_HEADER + self.binary.prefix().len() + length
+    }
+
     fn push(&mut self, kind: PartKind, opcode: OpCode, content: &[u8]) {
-        self.frame(opcode, content);
-        self.end_part(kind, content.len());
+        self.push_with(kind, opcode, &[], content);
+    }
+
+    fn push_with(&mut self, kind: PartKind, opcode: OpCode, prefix: &[u8], content: &[u8]) {
+        self.frame(opcode, prefix, content);
+        self.end_part(kind, prefix.len() + content.len());
     }
 
     fn push_compressed(&mut self, kind: PartKind, opcode: OpCode, content: &[u8]) {
@@ -200,12 +245,13 @@ impl Builder {
         self.parts.push(PartSpan { kind, start, end });
     }
 
-    fn frame(&mut self, opcode: OpCode, content: &[u8]) {
+    fn frame(&mut self, opcode: OpCode, prefix: &[u8], content: &[u8]) {
+        let length = prefix.len() + content.len();
         if self.wire.capacity() == 0 {
-            let header = server_header_len(content.len());
-            self.wire.reserve_exact(header + content.len());
+            self.wire.reserve_exact(server_header_len(length) + length);
         }
-        encode_header(opcode, content.len(), &mut self.wire);
+        encode_header(opcode, length, &mut self.wire);
+        self.wire.extend_from_slice(prefix);
         self.wire.extend_from_slice(content);
     }
 
@@ -221,14 +267,14 @@ impl Builder {
 impl Packet {
     /// A text packet and its attachments.
     pub(super) fn with_attachments(text: &str, attachments: &[Bytes]) -> Self {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(BinaryForm::Bare);
         builder.text(attachments, |out| out.extend_from_slice(text.as_bytes()));
         builder.finish()
     }
 
     /// A binary message.
     pub(super) fn binary(content: &[u8]) -> Self {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(BinaryForm::Bare);
         builder.binary(content);
         builder.finish()
     }
@@ -237,6 +283,8 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::engine_io::EngineRevision;
+    use crate::protocol::wire_format::Parser;
 
     #[test]
     fn attachments_follow_their_header_without_a_gap() {
@@ -253,6 +301,41 @@ mod tests {
                 (PartKind::Binary, vec![1, 2])
             ]
         );
+    }
+
+    #[test]
+    fn binary_messages_of_revision_3_have_their_type_or_are_base64() {
+        let payload = crate::model::Payload::event("e", [r#"{"_placeholder":true,"num":0}"#])
+            .with_attachments(vec![Bytes::from_static(&[1, 2, 3, 4])]);
+        let text = br#"451-["e",{"_placeholder":true,"num":0}]"#.to_vec();
+        let parts = |revision, parser| {
+            let format = WireFormat {
+                revision,
+                parser,
+                ..WireFormat::default()
+            };
+            let packet = Packet::encode(format, &ServerPacket::event("/", &payload));
+            let contents = packet
+                .parts()
+                .map(|part| (part.kind, part.content.to_vec()));
+            let contents: Vec<_> = contents.collect();
+            let content: usize = contents.iter().map(|(_, content)| content.len() + 2).sum();
+            assert_eq!(packet.wire().len(), content);
+            contents
+        };
+        let v3 = parts(EngineRevision::V3, Parser::Json);
+        let binary = (PartKind::Binary, vec![4, 1, 2, 3, 4]);
+        assert_eq!(v3, [(PartKind::Text, text.clone()), binary]);
+        let base64 = parts(EngineRevision::V3Base64, Parser::Json);
+        let binary = (PartKind::Text, b"b4AQIDBA==".to_vec());
+        assert_eq!(base64, [(PartKind::Text, text), binary]);
+        let bare = parts(EngineRevision::V4, Parser::Msgpack);
+        let [(PartKind::Binary, bare)] = &bare[..] else {
+            panic!("{bare:?}");
+        };
+        let v3 = parts(EngineRevision::V3, Parser::Msgpack);
+        let typed = (PartKind::Binary, [&[4], bare.as_slice()].concat());
+        assert_eq!(v3, [typed]);
     }
 
     #[test]

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::engine_io::EngineRevision;
 use super::engine_io::packet::Packet as EnginePacket;
-use super::engine_io::state::{Beat, CloseReason, Heartbeat};
+use super::engine_io::state::{Beat, CloseReason, Heartbeat, Pinger};
 use super::msgpack;
 use super::server_packet::Positions;
 use super::socket_io::decoder::{Decoder, Packet};
 use super::socket_io::packet::{AckId, PacketKind};
+use super::socket_io::query_auth::{auth_of_query, split_query};
 use super::socket_io::state::{Namespaces, Slot};
 use super::wire_format::{Compression, Parser, WireFormat};
 use crate::model::fitness::is_deeper;
@@ -68,6 +70,8 @@ pub enum ProtocolEvent {
         id: u32,
         payload: Payload,
     },
+    /// The client of revision 3 requests a pong.
+    PingReceived,
     /// The client responded to a ping, `after` this time.
     PongReceived { after: Duration },
     /// The client leaves a namespace.
@@ -100,7 +104,15 @@ impl Connection {
     pub fn new(mode: Mode, format: WireFormat, timing: &Timing, now: Instant) -> Self {
         Self {
             mode,
-            heartbeat: Heartbeat::new(timing.ping_interval, timing.ping_timeout, now),
+            heartbeat: Heartbeat::new(
+                match format.revision.is_v3() {
+                    true => Pinger::Client,
+                    false => Pinger::Server,
+                },
+                timing.ping_interval,
+                timing.ping_timeout,
+                now,
+            ),
             connect_deadline: (mode == Mode::SocketIo).then(|| now + timing.connect_timeout),
             connect_extended: false,
             attachments_deadline: None,
@@ -128,6 +140,13 @@ impl Connection {
         self.format.compression = compression;
     }
 
+    /// The client of revision 3 receives binary messages as base64 from now on, or as they are.
+    pub fn set_base64(&mut self, base64: bool) {
+        if self.format.revision.is_v3() {
+            self.format.revision = EngineRevision::v3(base64);
+        }
+    }
+
     /// Processes an Engine.IO packet. All packets of one read have the same `now`.
     ///
     /// # Errors
@@ -139,6 +158,12 @@ impl Connection {
     ) -> Result<Option<ProtocolEvent>, CloseReason> {
         match packet {
             EnginePacket::Message(message) => self.message(message, now),
+            EnginePacket::Ping(_) if self.is_v3() => {
+                self.heartbeat.ping(now);
+                Ok(Some(ProtocolEvent::PingReceived))
+            }
+            // Only the side that sends no pings sends pongs.
+            EnginePacket::Pong(_) if self.is_v3() => Err(CloseReason::TransportError),
             EnginePacket::Pong(_) => {
                 let after = self.heartbeat.pong(now);
                 Ok(after.map(|after| ProtocolEvent::PongReceived { after }))
@@ -162,12 +187,15 @@ impl Connection {
         if self.mode == Mode::Bare {
             return Ok(Some(ProtocolEvent::Message(Message::Binary(content))));
         }
-        if self.may_use_msgpack && !self.decoder.is_partial() && self.slots().next().is_none() {
+        // Revision 3: the server has already sent a packet, so the parser cannot be detected.
+        let may_select = self.may_use_msgpack && !self.is_v3();
+        if may_select && !self.decoder.is_partial() && self.slots().next().is_none() {
             self.format.parser = Parser::Msgpack;
         }
         let packet = match self.format.parser {
             Parser::Msgpack => {
-                let packet = msgpack::decode(&content, self.decoder.max_packet());
+                let packet =
+                    msgpack::decode(&content, self.format.revision, self.decoder.max_packet());
                 return self.client_packet(packet.map_err(|_| CloseReason::ForcedClose)?, now);
             }
             Parser::Json => self.decoder.binary(content),
@@ -179,6 +207,10 @@ impl Connection {
         };
         self.attachments_deadline = None;
         self.client_packet(packet, now)
+    }
+
+    fn is_v3(&self) -> bool {
+        self.format.revision.is_v3()
     }
 
     fn message(
@@ -212,6 +244,9 @@ impl Connection {
         if packet.kind != PacketKind::Connect {
             return self.packet(packet);
         }
+        if self.is_v3() {
+            return self.connect_v3(packet, now);
+        }
         // A client may repeat a CONNECT before it receives the response, if it leaves a namespace and returns at once.
         if self.namespaces.is_established(&packet.namespace, now) {
             return Err(CloseReason::ForcedClose);
@@ -219,6 +254,25 @@ impl Connection {
         Ok(Some(ProtocolEvent::ConnectRequested {
             name: packet.namespace.to_string(),
             auth: packet.into_data(),
+            at: now,
+        }))
+    }
+
+    /// In revision 3 the server connects `/` by itself, and the namespace of a CONNECT can have a query.
+    fn connect_v3(
+        &self,
+        packet: Packet<'_>,
+        now: Instant,
+    ) -> Result<Option<ProtocolEvent>, CloseReason> {
+        let (name, query) = split_query(&packet.namespace);
+        if self.namespaces.is_established(name, now) || self.namespaces.uses_main(name) {
+            return Err(CloseReason::ForcedClose);
+        }
+        let name = name.to_owned();
+        let auth = query.map(auth_of_query).map(ByteString::from);
+        Ok(Some(ProtocolEvent::ConnectRequested {
+            name,
+            auth: auth.unwrap_or_else(|| packet.into_data()),
             at: now,
         }))
     }
@@ -427,6 +481,86 @@ mod tests {
         complete.receive_binary(one.clone(), start).unwrap();
         assert!(complete.receive_binary(one, start).unwrap().is_some());
         assert_eq!(complete.attachments_deadline, None);
+    }
+
+    const V3: WireFormat = WireFormat {
+        revision: EngineRevision::V3,
+        parser: Parser::Json,
+        compression: Compression::None,
+        positions: Positions::Omitted,
+    };
+
+    #[test]
+    fn clients_of_revision_3_ping_and_must_not_pong() {
+        let start = Instant::now();
+        let mut connection = Connection::new(Mode::Bare, V3, &TIMING, start);
+        let ping = connection.receive(EnginePacket::Ping(""), after(start, 10));
+        assert_eq!(ping, Ok(Some(ProtocolEvent::PingReceived)));
+        // No other packet replaces a ping.
+        let noop = connection.receive(EnginePacket::Noop, after(start, 20));
+        assert_eq!(noop, Ok(None));
+        assert_eq!(end(&mut connection, start), (55, CloseReason::PingTimeout));
+        let pong = connection.receive(EnginePacket::Pong(""), start);
+        assert_eq!(pong, Err(CloseReason::TransportError));
+        let mut newer = Connection::new(Mode::Bare, WireFormat::default(), &TIMING, start);
+        let ping = newer.receive(EnginePacket::Ping(""), start);
+        assert_eq!(ping, Err(CloseReason::TransportError));
+    }
+
+    #[test]
+    fn the_query_of_a_namespace_is_the_auth_payload_in_revision_3() {
+        let start = Instant::now();
+        let mut connection = Connection::new(Mode::SocketIo, V3, &TIMING, start);
+        for (packet, name, auth) in [
+            ("0/admin?token=1,", "/admin", r#"{"token":"1"}"#),
+            ("0/admin?token=1", "/admin", r#"{"token":"1"}"#),
+            ("0/admin", "/admin", ""),
+            (r#"0/admin,{"a":1}"#, "/admin", r#"{"a":1}"#),
+            (r#"0/admin?b=2,{"a":1}"#, "/admin", r#"{"b":"2"}"#),
+            ("0", "/", ""),
+        ] {
+            let requested = ProtocolEvent::ConnectRequested {
+                name: name.to_owned(),
+                auth: auth.into(),
+                at: start,
+            };
+            let received = text(&mut connection, packet, start);
+            assert_eq!(received, Some(requested), "{packet}");
+        }
+        let mut newer = Connection::new(Mode::SocketIo, WireFormat::default(), &TIMING, start);
+        let received = text(&mut newer, "0/admin?token=1,", start);
+        let Some(ProtocolEvent::ConnectRequested { name, .. }) = received else {
+            panic!("{received:?}");
+        };
+        assert_eq!(name, "/admin?token=1");
+    }
+
+    #[test]
+    fn the_main_namespace_is_connected_once_in_revision_3() {
+        let start = Instant::now();
+        let mut connection = Connection::new(Mode::SocketIo, V3, &TIMING, start);
+        let slot = connection.begin_join(Namespace::main(), start).unwrap();
+        let connect =
+            |connection: &mut Connection| connection.receive(EnginePacket::Message("0"), start);
+        assert_eq!(connect(&mut connection), Err(CloseReason::ForcedClose));
+        connection.complete_join(slot);
+        assert_eq!(connect(&mut connection), Err(CloseReason::ForcedClose));
+        connection.leave(slot);
+        assert!(connect(&mut connection).is_ok_and(|event| event.is_some()));
+    }
+
+    #[test]
+    fn the_parser_is_not_detected_in_revision_3() {
+        let start = Instant::now();
+        let mut connection = Connection::new(Mode::SocketIo, V3, &TIMING, start);
+        let received = connection.receive_binary(msgpack(0, b""), start);
+        assert_eq!(received, Err(CloseReason::ForcedClose));
+        let parser = Parser::Msgpack;
+        let named = WireFormat { parser, ..V3 };
+        let mut connection = Connection::new(Mode::SocketIo, named, &TIMING, start);
+        let received = connection.receive_binary(msgpack(0, b""), start);
+        // It has joined `/` in none of these tests.
+        assert!(received.is_ok_and(|event| event.is_some()));
     }
 
     fn msgpack(kind: u8, rest: &[u8]) -> Bytes {

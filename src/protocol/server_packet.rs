@@ -9,19 +9,27 @@ use crate::model::{AckId, Message, Payload, Position, SocketId};
 pub enum ServerPacket<'a> {
     /// The first packet of a session; `json` is an object.
     Open { json: &'a str },
-    /// The heartbeat.
+    /// The heartbeat of revision 4.
     Ping,
+    /// The response to a ping of the client, in revision 3.
+    Pong,
     /// A message without Socket.IO.
     Message(&'a Message),
-    /// The client joined a namespace, in which its socket has this id.
+    /// The client joined a namespace, in which its socket has this id. Revision 3 has no fields for the ids.
     Connect {
         namespace: &'a str,
         socket: &'a SocketId,
         /// By which the client can recover the session after it was disconnected.
         pid: Option<&'a str>,
     },
-    /// The client may not join a namespace; `json` is an object with a `message`.
-    ConnectError { namespace: &'a str, json: &'a str },
+    /// The client may not join a namespace.
+    ConnectError {
+        namespace: &'a str,
+        /// A sentence.
+        message: &'a str,
+        /// JSON for programs. Clients of revision 3 receive it instead of the sentence.
+        data: Option<&'a str>,
+    },
     /// An event; with an id, an ack is requested from the client.
     Event {
         namespace: &'a str,

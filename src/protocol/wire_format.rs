@@ -6,6 +6,7 @@
 //! `model::Payload`, whose methods convert for readers that expect another one. Compression is applied by the outbox, to
 //! what is encoded here.
 
+use super::engine_io::EngineRevision;
 use super::msgpack;
 use super::server_packet::{MessageWriter, Positions, ServerPacket};
 use super::socket_io::encode;
@@ -25,15 +26,7 @@ pub struct FormatCode(u8);
 
 /// Several wire formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FormatSet(u32);
-
-/// A revision of the Engine.IO protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum EngineRevision {
-    /// `EIO=4`: the server sends pings.
-    #[default]
-    V4,
-}
+pub struct FormatSet(u64);
 
 /// An encoding of Socket.IO packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -62,14 +55,19 @@ impl FormatCode {
     const POSITIONS: u8 = 1;
     const DEFLATE: u8 = 1 << 1;
     const PARSER: u8 = 1 << 2;
+    const REVISION: u8 = 1 << 4;
 
     /// The format that it stands for.
     pub fn format(self) -> WireFormat {
         let Self(code) = self;
         let has = |bit| code & bit != 0;
         WireFormat {
-            revision: EngineRevision::V4,
-            parser: match code / Self::PARSER {
+            revision: match code / Self::REVISION {
+                0 => EngineRevision::V4,
+                1 => EngineRevision::V3,
+                _ => EngineRevision::V3Base64,
+            },
+            parser: match code % Self::REVISION / Self::PARSER {
                 0 => Parser::Json,
                 #[cfg(test)]
                 2 => Parser::Binary,
@@ -108,8 +106,11 @@ impl FormatSet {
 impl WireFormat {
     /// The format in one byte.
     pub fn code(self) -> FormatCode {
-        // It has one variant; another one fails to compile here until it has a bit.
-        let EngineRevision::V4 = self.revision;
+        let revision = match self.revision {
+            EngineRevision::V4 => 0,
+            EngineRevision::V3 => 1,
+            EngineRevision::V3Base64 => 2,
+        };
         let parser = match self.parser {
             Parser::Json => 0,
             Parser::Msgpack => 1,
@@ -124,7 +125,8 @@ impl WireFormat {
             Positions::Omitted => 0,
             Positions::Appended => FormatCode::POSITIONS,
         };
-        FormatCode((parser * FormatCode::PARSER) | compression | positions)
+        let several = (revision * FormatCode::REVISION) | (parser * FormatCode::PARSER);
+        FormatCode(several | compression | positions)
     }
 
     /// The same format without compression.
@@ -136,14 +138,22 @@ impl WireFormat {
         }
     }
 
+    /// The formats that differ only in the revision of Engine.IO. An event that is one text message has the same bytes in
+    /// all of them: the revision only changes binary messages.
+    pub fn of_other_revisions(self) -> impl Iterator<Item = Self> {
+        use EngineRevision::{V3, V3Base64, V4};
+        let others = [V4, V3, V3Base64].into_iter();
+        let others = others.filter(move |revision| *revision != self.revision);
+        others.map(move |revision| Self { revision, ..self })
+    }
+
     /// Writes the messages that `packet` consists of, in order and uncompressed.
     #[inline]
     pub fn encode(self, packet: &ServerPacket<'_>, out: &mut impl MessageWriter) {
-        // It has one variant; another one fails to compile here until it is encoded.
-        let EngineRevision::V4 = self.revision;
+        let (revision, positions) = (self.revision, self.positions);
         match self.parser {
-            Parser::Json => encode::write_messages(packet, self.positions, out),
-            Parser::Msgpack => msgpack::write_messages(packet, self.positions, out),
+            Parser::Json => encode::write_messages(packet, revision, positions, out),
+            Parser::Msgpack => msgpack::write_messages(packet, revision, positions, out),
             #[cfg(test)]
             Parser::Binary => out.binary(&binary_parser::encode(packet)),
         }
@@ -171,7 +181,7 @@ pub(crate) mod binary_parser {
             ServerPacket::Event { payload, .. } | ServerPacket::Ack { payload, .. } => {
                 message.extend_from_slice(&payload.netstrings());
             }
-            _ => encode::write_text(packet, Positions::Omitted, &mut message),
+            _ => encode::write_text(packet, EngineRevision::V4, Positions::Omitted, &mut message),
         }
         message
     }
@@ -234,7 +244,8 @@ mod tests {
                     positions,
                     ..WireFormat::default()
                 };
-                for format in both(format) {
+                let revisions = [format].into_iter().chain(format.of_other_revisions());
+                for format in revisions.flat_map(both) {
                     assert_eq!(format.code().format(), format);
                     assert!(!seen.contains(format.code()), "{format:?}");
                     seen.insert(format.code());

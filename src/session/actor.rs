@@ -7,6 +7,7 @@ use log::debug;
 use smallvec::SmallVec;
 
 use super::follow_up::FollowUp;
+use super::old_clients;
 use super::open_packet::OpenPacket;
 use super::pace::Pace;
 use super::poll_responder::PollResponder;
@@ -34,10 +35,15 @@ impl Session {
         equip: impl FnOnce(&Self, &mut Context<Self>),
     ) -> Addr<Self> {
         debug_assert!(credentials.is_some() || worker.gates.is_empty());
-        let id = worker.new_engine_id();
+        let revision = open.format.revision;
+        let id = match revision.is_v3() && mode == Mode::SocketIo {
+            true => old_clients::session_id(worker),
+            false => worker.new_engine_id(),
+        };
         let session_worker = Rc::clone(worker);
         let now = clock::now();
-        let network = admission.address().map(Network::of);
+        let client = admission.address();
+        let network = client.map(Network::of);
         let follow_up_due = now + worker.settings.timing.connect_timeout;
         let compression = open.format.compression;
         let address = Self::create(|ctx| {
@@ -57,7 +63,7 @@ impl Session {
                 sockets: SmallVec::new(),
                 transport,
                 attached: transport == TransportName::Websocket,
-                upgrading: false,
+                upgrading: None,
                 poll: None,
                 post: None,
                 held_post: None,
@@ -75,7 +81,10 @@ impl Session {
             session
         });
         worker.count_client(open.client, open.format.parser);
-        worker.register(id, address.clone(), admission, transport);
+        worker.register(id, address.clone(), admission, transport, revision);
+        if revision.is_v3() {
+            old_clients::begin(&address, mode, open.main_auth, client);
+        }
         if compression != Compression::None {
             worker.count_compressed(1);
         }
@@ -111,7 +120,8 @@ impl Actor for Session {
         if format.compression != Compression::None {
             self.worker.count_compressed(-1);
         }
-        let client = self.worker.unregister(self.id, self.transport, reason);
+        let (worker, revision) = (&self.worker, format.revision);
+        let client = worker.unregister(self.id, self.transport, revision, reason);
         self.log_summary(reason, client, sent);
     }
 }

@@ -54,13 +54,16 @@ impl Session {
         let Some(slot) = self.connection.begin_join(Namespace::from(name), at) else {
             return self.reject_beyond(Limit::Namespaces, name);
         };
-        let socket = self.worker.new_socket_id();
+        let socket = self.assumed_socket_id(name);
+        let socket = socket.unwrap_or_else(|| self.worker.new_socket_id());
         if self.sockets.len() <= slot.get() {
             self.sockets.resize_with(slot.get() + 1, || None);
         }
         let mut connecting = SessionSocket::new(socket);
         let by_query = self.recovers_by_query();
-        if let Some(tracker) = self.worker.tracker() {
+        if let Some(tracker) = self.worker.tracker()
+            && !self.connection.format().revision.is_v3()
+        {
             connecting.recovery = tracker
                 .recovery()
                 .request(name, &auth, by_query)
@@ -157,14 +160,10 @@ impl Session {
     }
 
     pub(super) fn reject(&self, namespace: &str, rejection: &ConnectRejection) {
-        let message = serde_json::Value::from(rejection.message.as_str());
-        let body = match &rejection.data {
-            Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
-            None => format!(r#"{{"message":{message}}}"#),
-        };
         self.send_packet(&ServerPacket::ConnectError {
             namespace,
-            json: &body,
+            message: &rejection.message,
+            data: rejection.data.as_deref(),
         });
     }
 
@@ -245,6 +244,7 @@ impl Session {
         if let Some(mut entry) = entry {
             drop(self.worker.shard.join(key, &mut entry.rooms));
         }
+        self.join_assumed_room(key, &namespace);
         self.count_connect(ConnectResult::Accepted);
         self.stats.note_connected(&namespace);
         self.connection.complete_join(slot);

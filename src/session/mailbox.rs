@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::{ActorContext, AsyncContext, Handler};
 
 use super::messages::{BatchFormat, Detached, PullError, Ready, Receive, ShutDown};
-use super::pending_poll::PendingPoll;
+use super::pending_poll::{EmptyPacket, PendingPoll};
 use super::state::Session;
 use crate::broker::messages::{Notice, QueueLimit};
 use crate::clock;
@@ -22,13 +22,13 @@ impl Handler<Ready> for Session {
 
     fn handle(&mut self, ready: Ready, ctx: &mut Self::Context) {
         let websocket = matches!(ready.format, BatchFormat::Websocket { .. });
-        let poll = PendingPoll::new(ready);
+        let poll = PendingPoll::new(ready, self.connection.format().revision);
         if websocket != (self.transport == TransportName::Websocket) || self.attached {
             return poll.reject(PullError::TransportMismatch);
         }
         self.follow_up.note_pull();
         if let Some(first) = self.poll.take() {
-            first.respond_text("1", true);
+            first.respond_empty(EmptyPacket::Close, true);
             poll.reject(PullError::Duplicate);
             return self.close(CloseReason::TransportError, ctx);
         }

@@ -98,6 +98,8 @@ pub enum PostError {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ProbeStarted {
+    /// Whether the client receives binary messages as base64, if it uses revision 3.
+    pub base64: bool,
     pub reply: oneshot::Sender<bool>,
 }
 

@@ -1,7 +1,8 @@
-//! Metric labels of transports and close reasons.
+//! Metric labels of transports, revisions and close reasons.
 
-use crate::metrics::labels::{Disconnect, Transport};
+use crate::metrics::labels::{Disconnect, Revision, Transport};
 use crate::model::TransportName;
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::engine_io::state::CloseReason;
 
 /// The label of a transport.
@@ -32,5 +33,13 @@ pub(super) fn disconnect(reason: CloseReason) -> Disconnect {
         CloseReason::IdentityRevoked => Disconnect::IdentityRevoked,
         CloseReason::ReconnectRequested => Disconnect::ReconnectRequested,
         CloseReason::NodeFenced => Disconnect::NodeFenced,
+    }
+}
+
+/// The label of a revision of Engine.IO.
+pub(super) fn revision(revision: EngineRevision) -> Revision {
+    match revision {
+        EngineRevision::V4 => Revision::V4,
+        EngineRevision::V3 | EngineRevision::V3Base64 => Revision::V3,
     }
 }

@@ -30,6 +30,7 @@ mod live_identity;
 mod mailbox;
 pub mod messages;
 mod metric_labels;
+mod old_clients;
 mod open_packet;
 mod pace;
 mod pending_poll;

@@ -14,6 +14,8 @@ pub struct OpenPacket {
     pub format: WireFormat,
     /// The library of the client, for metrics.
     pub client: ClientKind,
+    /// The auth payload of the namespace `/`, to which the server connects clients of revision 3.
+    pub main_auth: String,
     /// Whether the client may upgrade to websocket.
     pub may_upgrade: bool,
     pub ping_interval: Duration,

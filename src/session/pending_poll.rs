@@ -7,20 +7,32 @@ use tokio::sync::oneshot;
 
 use super::messages::{Batch, BatchFormat, PullError, Ready};
 use crate::outbox::{LaneId, Lanes, PartKind, Unit};
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::engine_io::payload::{MAX_PACKETS, PayloadWriter};
+
+/// A packet without content.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum EmptyPacket {
+    /// `1`: the session has ended.
+    Close,
+    /// `6`: completes a poll.
+    Noop,
+}
 
 /// A transport that waits for its next batch.
 #[derive(Debug)]
 pub(super) struct PendingPoll {
     format: BatchFormat,
+    revision: EngineRevision,
     sender: oneshot::Sender<Result<Batch, PullError>>,
 }
 
 impl PendingPoll {
-    /// The pending response to a request.
-    pub(super) fn new(ready: Ready) -> Self {
+    /// The pending response to a request of a client with this revision.
+    pub(super) fn new(ready: Ready, revision: EngineRevision) -> Self {
         Self {
             format: ready.format,
+            revision,
             sender: ready.reply,
         }
     }
@@ -31,31 +43,37 @@ impl PendingPoll {
         let _ = self.sender.send(Err(error));
     }
 
-    /// Responds with one text packet.
-    pub(super) fn respond_text(self, text: &'static str, last: bool) {
-        let body = Bytes::from_static(text.as_bytes());
+    /// Responds with one packet that has no content, by its digit.
+    pub(super) fn respond_empty(self, packet: EmptyPacket, last: bool) {
+        let body = match (self.revision.is_v3(), packet) {
+            (false, EmptyPacket::Close) => "1",
+            (false, EmptyPacket::Noop) => "6",
+            (true, EmptyPacket::Close) => "1:1",
+            (true, EmptyPacket::Noop) => "1:6",
+        };
+        self.send(Bytes::from_static(body.as_bytes()), last);
+    }
+
+    fn send(self, body: Bytes, last: bool) {
         let _ = self.sender.send(Ok(Batch { body, last }));
     }
 
     /// Responds that the session has ended. A websocket gets no close frame: its connection ends with this batch.
     pub(super) fn respond_end(self) {
         match self.format {
-            BatchFormat::Polling => self.respond_text("1", true),
-            BatchFormat::Websocket { .. } => self.respond_text("", true),
+            BatchFormat::Polling => self.respond_empty(EmptyPacket::Close, true),
+            BatchFormat::Websocket { .. } => self.send(Bytes::new(), true),
         }
     }
 
     /// Responds with the packets that wait in the lane.
     pub(super) fn respond(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
         let body = match self.format {
-            BatchFormat::Polling => polling_body(lanes, lane, max_payload),
+            BatchFormat::Polling => polling_body(lanes, lane, self.revision, max_payload),
             BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),
         };
         let last = ended && lanes.front(lane).is_none();
-        let _ = self.sender.send(Ok(Batch {
-            body: body.into(),
-            last,
-        }));
+        self.send(body.into(), last);
     }
 
     /// Whether the transport is gone; otherwise the task is woken then.
@@ -64,8 +82,13 @@ impl PendingPoll {
     }
 }
 
-fn polling_body(lanes: &mut Lanes, lane: LaneId, max_payload: usize) -> Vec<u8> {
-    let mut writer = PayloadWriter::new(MAX_PACKETS, max_payload);
+fn polling_body(
+    lanes: &mut Lanes,
+    lane: LaneId,
+    revision: EngineRevision,
+    max_payload: usize,
+) -> Vec<u8> {
+    let mut writer = PayloadWriter::new(revision, MAX_PACKETS, max_payload);
     while let Some(packet) = lanes.front(lane) {
         if !has_room(&writer, packet) || (is_close(packet) && writer.packets() > 0) {
             break;
@@ -90,11 +113,11 @@ fn is_close(packet: Unit<'_>) -> bool {
 /// A packet and its attachments stay together.
 fn has_room(writer: &PayloadWriter, packet: Unit<'_>) -> bool {
     let sizes = packet.parts().map(|part| match part.kind {
-        PartKind::Binary => part.content.len().div_ceil(3) * 4 + 2,
-        PartKind::Text | PartKind::Close => part.content.len() + 1,
+        PartKind::Binary => writer.binary_size(part.content.len()),
+        PartKind::Text | PartKind::Close => writer.text_size(part.content.len()),
     });
     let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-    writer.packets() == 0 || (writer.packets() + count <= MAX_PACKETS && writer.fits_text(bytes))
+    writer.fits(count, bytes)
 }
 
 fn websocket_frames(lanes: &mut Lanes, lane: LaneId, bytes: usize) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use actix::{ActorContext, ActorFuture, Context};
 
+use super::pending_poll::EmptyPacket;
 use super::state::Session;
 use crate::protocol::engine_io::state::CloseReason;
 
@@ -62,10 +63,10 @@ impl Session {
         } else if ended && let Some(poll) = self.poll.take() {
             // The queue of a slow client was dropped, including the close packet.
             poll.respond_end();
-        } else if self.upgrading
+        } else if self.upgrading.is_some()
             && let Some(poll) = self.poll.take()
         {
-            poll.respond_text("6", false);
+            poll.respond_empty(EmptyPacket::Noop, false);
         }
         if ended && shard.with_lanes(|lanes| lanes.front(lane).is_none()) {
             ctx.stop();

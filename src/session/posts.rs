@@ -1,14 +1,16 @@
 //! POST requests of a polling client.
 
 use actix::{ActorContext, Context, Handler};
-use bytestring::ByteString;
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::messages::{Abort, Post, PostAborted, PostError, PostStarted};
+use super::pending_poll::EmptyPacket;
 use super::state::{HeldPost, Session};
 use crate::clock;
 use crate::model::TransportName;
-use crate::protocol::engine_io::payload::{self, PayloadPacket};
+use crate::protocol::engine_io::PayloadPacket;
+use crate::protocol::engine_io::payload::BodyPackets;
 use crate::protocol::engine_io::state::CloseReason;
 
 impl Handler<PostStarted> for Session {
@@ -50,27 +52,17 @@ impl Handler<Post> for Session {
         } else if self.has_ended() || !in_order {
             PostError::Duplicate
         } else {
-            return self.take_post(post, ctx);
+            return self.continue_post(Some(post.body), post.reply, ctx);
         };
         let _ = post.reply.send(Err(error));
     }
 }
 
 impl Session {
-    fn take_post(&mut self, post: Post, ctx: &mut Context<Self>) {
-        match ByteString::try_from(post.body) {
-            Ok(body) => self.continue_post(Some(body), post.reply, ctx),
-            Err(_) => {
-                self.close(CloseReason::ParseError, ctx);
-                let _ = post.reply.send(Err(PostError::Malformed));
-            }
-        }
-    }
-
     /// Receives packets of a body until too many events wait for the app; then the rest, and the response, wait too.
     pub(super) fn continue_post(
         &mut self,
-        body: Option<ByteString>,
+        body: Option<Bytes>,
         reply: oneshot::Sender<Result<(), PostError>>,
         ctx: &mut Context<Self>,
     ) {
@@ -86,15 +78,21 @@ impl Session {
     /// Returns the packets that were not received because the session is behind.
     fn receive_payload(
         &mut self,
-        body: &ByteString,
+        body: &Bytes,
         ctx: &mut Context<Self>,
-    ) -> Result<Option<ByteString>, PostError> {
+    ) -> Result<Option<Bytes>, PostError> {
         let now = clock::now();
-        let mut packets = payload::decode(body);
+        let revision = self.connection.format().revision;
+        let Ok(mut packets) = BodyPackets::decode(revision, body) else {
+            self.close(CloseReason::ParseError, ctx);
+            return Err(PostError::Malformed);
+        };
         while let Some(packet) = packets.next() {
             match packet {
                 Ok(PayloadPacket::Packet(packet)) => self.receive_packet(packet, now, ctx),
-                Ok(PayloadPacket::Binary(content)) => self.receive_binary(content.into(), now, ctx),
+                Ok(PayloadPacket::Binary(content)) => {
+                    self.receive_binary_message(content.into(), now, ctx);
+                }
                 Err(_) => self.close(CloseReason::ParseError, ctx),
             }
             match self.end_reason() {
@@ -116,7 +114,7 @@ impl Session {
     /// The client closed the session: its pending poll ends with a noop, and it sends no other (docs/protocol.md#17-errors).
     fn stop_polling(&mut self, ctx: &mut Context<Self>) {
         if let Some(poll) = self.poll.take() {
-            poll.respond_text("6", true);
+            poll.respond_empty(EmptyPacket::Noop, true);
         }
         ctx.stop();
     }

@@ -11,6 +11,7 @@ use crate::metrics::labels::Direction;
 use crate::model::{AckId, Message};
 use crate::protocol::ServerPacket;
 use crate::protocol::connection::ProtocolEvent;
+use crate::protocol::engine_io::PayloadPacket;
 use crate::protocol::engine_io::packet::Packet as EnginePacket;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
@@ -18,14 +19,30 @@ use crate::protocol::socket_io::state::Slot;
 impl Session {
     /// Receives an Engine.IO text packet. Packets that were read at once come with the same `now`.
     pub fn receive_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
-        match EnginePacket::parse(text) {
-            Ok(packet) => self.receive_packet(packet, now, ctx),
+        match self.connection.format().revision.parse_text(text) {
+            Ok(PayloadPacket::Packet(packet)) => self.receive_packet(packet, now, ctx),
+            Ok(PayloadPacket::Binary(content)) => {
+                self.receive_binary_message(content.into(), now, ctx);
+            }
             Err(_) => self.close(CloseReason::ParseError, ctx),
         }
     }
 
-    /// Receives a binary message. Messages that were read at once come with the same `now`.
-    pub fn receive_binary(&mut self, content: Bytes, now: Instant, ctx: &mut Context<Self>) {
+    /// Receives a binary message of a websocket. Messages that were read at once come with the same `now`.
+    pub fn receive_binary(&mut self, message: Bytes, now: Instant, ctx: &mut Context<Self>) {
+        match self.connection.format().revision.parse_binary(message) {
+            Ok(content) => self.receive_binary_message(content, now, ctx),
+            Err(_) => self.close(CloseReason::ParseError, ctx),
+        }
+    }
+
+    /// Receives the content of a binary message.
+    pub(super) fn receive_binary_message(
+        &mut self,
+        content: Bytes,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
         if self.has_ended() {
             return;
         }
@@ -95,6 +112,7 @@ impl Session {
             ProtocolEvent::AckReceived { slot, id, payload } => {
                 self.receive_ack(slot, id, payload);
             }
+            ProtocolEvent::PingReceived => self.send_packet(&ServerPacket::Pong),
             ProtocolEvent::PongReceived { after } => {
                 self.worker.metrics().ping_rtt_seconds.observe(after);
             }

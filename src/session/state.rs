@@ -7,7 +7,7 @@ use std::task::Context as TaskContext;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use bytestring::ByteString;
+use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -51,7 +51,7 @@ pub struct Session {
     pub(super) transport: TransportName,
     /// A transport writes the lane by itself; otherwise batches are pulled.
     pub(super) attached: bool,
-    pub(super) upgrading: bool,
+    pub(super) upgrading: Option<Upgrading>,
     pub(super) poll: Option<PendingPoll>,
     /// The POST whose body is still arriving.
     pub(super) post: Option<PostStarted>,
@@ -70,6 +70,12 @@ pub struct Session {
     pub(super) progress_due: Option<Instant>,
 }
 
+/// An upgrade that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upgrading {
+    pub(super) base64: bool,
+}
+
 /// The end of a session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ended {
@@ -84,7 +90,7 @@ pub(super) struct Ended {
 pub(super) struct HeldPost {
     pub(super) reply: oneshot::Sender<Result<(), PostError>>,
     /// Its packets that are not decoded yet: decoded events take many times their memory.
-    pub(super) rest: Option<ByteString>,
+    pub(super) rest: Option<Bytes>,
 }
 
 /// What the sessions of a worker share, and the sessions themselves.

@@ -116,6 +116,7 @@ async fn polling(worker: &Rc<Worker>) -> Addr<Session> {
 async fn polling_with(worker: &Rc<Worker>, credentials: Option<Credentials>) -> Addr<Session> {
     let open = OpenPacket {
         client: crate::metrics::labels::ClientKind::Node,
+        main_auth: String::new(),
         format: WireFormat::default(),
         may_upgrade: false,
         ping_interval: Duration::from_secs(25),
@@ -156,7 +157,10 @@ async fn a_session_ends_at_once_if_its_client_aborted_the_poll_meanwhile() {
     });
     // All messages are queued before the session checks its poll.
     let (reply, may_upgrade) = oneshot::channel();
-    session.do_send(ProbeStarted { reply });
+    session.do_send(ProbeStarted {
+        reply,
+        base64: false,
+    });
     assert_eq!(may_upgrade.await, Ok(false));
     assert_gone(&worker, &session).await;
 }
@@ -185,7 +189,10 @@ async fn a_session_ends_at_once_if_its_websocket_on_another_node_closed_meanwhil
     let worker = worker();
     let session = polling(&worker).await;
     let (reply, may_upgrade) = oneshot::channel();
-    session.do_send(ProbeStarted { reply });
+    session.do_send(ProbeStarted {
+        reply,
+        base64: false,
+    });
     assert_eq!(may_upgrade.await, Ok(true));
     session.do_send(Upgraded {
         compression: Compression::None,
@@ -198,7 +205,10 @@ async fn a_session_ends_at_once_if_its_websocket_on_another_node_closed_meanwhil
     let reason = CloseReason::TransportClose;
     session.do_send(Detached { reason });
     let (reply, may_upgrade) = oneshot::channel();
-    session.do_send(ProbeStarted { reply });
+    session.do_send(ProbeStarted {
+        reply,
+        base64: false,
+    });
     assert!(may_upgrade.await.is_err());
     assert_gone(&worker, &session).await;
 }

@@ -24,6 +24,7 @@ use crate::limits::{Admission, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Transport;
 use crate::model::{EngineId, Random, SocketId, TransportName};
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::recovery::Tracker;
 
@@ -181,12 +182,16 @@ impl Worker {
         address: Addr<Session>,
         admission: Admission,
         transport: TransportName,
+        revision: EngineRevision,
     ) {
         let registered = Registered { address, admission };
         self.sessions.borrow_mut().insert(id, registered);
         let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.sessions.of(label).add(1);
         metrics.sessions_opened_total.of(label).increment();
+        let label = metric_labels::revision(revision);
+        metrics.revision_sessions.of(label).add(1);
+        metrics.revision_sessions_opened_total.of(label).increment();
     }
 
     /// Removes a session that is gone. Returns the address of its client, if known.
@@ -194,11 +199,14 @@ impl Worker {
         &self,
         id: EngineId,
         transport: TransportName,
+        revision: EngineRevision,
         reason: CloseReason,
     ) -> Option<IpAddr> {
         let registered = self.sessions.borrow_mut().remove(&id)?;
         let (metrics, label) = (self.metrics(), metric_labels::transport(transport));
         metrics.sessions.of(label).add(-1);
+        let label = metric_labels::revision(revision);
+        metrics.revision_sessions.of(label).add(-1);
         let label = metric_labels::disconnect(reason);
         metrics.disconnects_total.of(label).increment();
         registered.admission.address()

@@ -7,10 +7,8 @@ use actix_web::http::header::{self, HeaderMap};
 use super::endpoint::{Endpoint, takes_part_in_recovery};
 use super::handshake::RequestError;
 use crate::model::Handshake;
+use crate::protocol::engine_io::EngineRevision;
 use crate::session::Credentials;
-
-/// The only Engine.IO revision that is accepted.
-const REVISION: u8 = 4;
 
 /// What is kept of a query that only recovery reads.
 const RECOVER_QUERY: &str = "recover=1";
@@ -19,6 +17,7 @@ const RECOVER_QUERY: &str = "recover=1";
 pub(super) struct OpeningRequest<'a> {
     /// The query string, empty if there is none.
     pub(super) query: &'a str,
+    pub(super) revision: EngineRevision,
     pub(super) headers: &'a HeaderMap,
     pub(super) peer: Option<SocketAddr>,
     /// The address of the client, as reported by trusted proxies.
@@ -79,6 +78,6 @@ fn handshake(
         },
         address: request.client,
         secure: endpoint.settings.is_secure(headers, request.peer),
-        revision: REVISION,
+        revision: request.revision.number(),
     }
 }

@@ -8,7 +8,11 @@ use crate::config::EngineConfig;
 use crate::limits::Limit;
 use crate::metrics::labels::RequestRejection;
 use crate::model::{EngineId, TransportName};
+use crate::protocol::engine_io::EngineRevision;
 use crate::session::GateRejection;
+
+/// Why JSONP is rejected.
+const JSONP: &str = "JSONP is not supported, because every page can read it: use XMLHttpRequest";
 
 /// The query parameters that matter (docs/protocol.md#11-requests).
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,31 +21,49 @@ pub struct QueryParameters<'a> {
     pub transport: Option<Cow<'a, str>>,
     /// An empty value counts as absent.
     pub sid: Option<Cow<'a, str>>,
+    /// In revision 3: whether the client receives binary messages as base64.
+    pub base64: bool,
+    /// Whether the client expects JSONP.
+    pub jsonp: bool,
 }
 
 impl<'a> QueryParameters<'a> {
     /// Reads a query string; of repeated parameters the first one counts.
     pub fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
+        let (mut base64, mut jsonp) = (None, None);
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let slot = match &*key {
                 "EIO" => &mut parsed.version,
                 "transport" => &mut parsed.transport,
                 "sid" => &mut parsed.sid,
+                "b64" => &mut base64,
+                "j" => &mut jsonp,
                 _ => continue,
             };
             slot.get_or_insert(value);
         }
         parsed.sid = parsed.sid.filter(|sid| !sid.is_empty());
+        parsed.base64 = base64.is_some_and(|value| !value.is_empty());
+        parsed.jsonp = jsonp.is_some();
         parsed
+    }
+
+    /// The revision that the request names; `None` if it is not offered.
+    pub fn revision(&self, engine: &EngineConfig) -> Option<EngineRevision> {
+        match self.version.as_deref() {
+            Some("4") => Some(EngineRevision::V4),
+            Some("3") if engine.eio3 => Some(EngineRevision::v3(self.base64)),
+            _ => None,
+        }
     }
 }
 
 /// The kinds of valid requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Opens a session.
-    Open(TransportName),
+    /// Opens a session of this revision.
+    Open(TransportName, EngineRevision),
     /// Uses an existing session.
     Session(EngineId, TransportName),
 }
@@ -179,6 +201,10 @@ pub fn check(
     let transport = transport
         .filter(enabled)
         .ok_or(RequestError::TransportUnknown)?;
+    // Ignored in revision 4, whose stock clients have no JSONP.
+    if query.jsonp && query.version.as_deref() == Some("3") && engine.eio3 {
+        return Err(RequestError::BadRequest(JSONP));
+    }
     let upgrade_fits = (transport == TransportName::Websocket) == is_upgrade;
     if let Some(sid) = &query.sid {
         let id = EngineId::parse(sid).ok_or(RequestError::SessionUnknown)?;
@@ -193,10 +219,9 @@ pub fn check(
     if !upgrade_fits {
         return Err(RequestError::BadRequest("TRANSPORT_HANDSHAKE_ERROR"));
     }
-    if query.version.as_deref() != Some("4") {
-        return Err(RequestError::UnsupportedVersion);
-    }
-    Ok(RequestKind::Open(transport))
+    let revision = query.revision(engine);
+    let revision = revision.ok_or(RequestError::UnsupportedVersion)?;
+    Ok(RequestKind::Open(transport, revision))
 }
 
 #[cfg(test)]
@@ -215,19 +240,19 @@ mod tests {
                 "EIO=4&transport=polling",
                 true,
                 false,
-                Ok(RequestKind::Open(Polling)),
+                Ok(RequestKind::Open(Polling, EngineRevision::V4)),
             ),
             (
                 "EIO=4&transport=websocket",
                 true,
                 true,
-                Ok(RequestKind::Open(Websocket)),
+                Ok(RequestKind::Open(Websocket, EngineRevision::V4)),
             ),
             (
                 "EIO=4&transport=polling&sid=",
                 true,
                 false,
-                Ok(RequestKind::Open(Polling)),
+                Ok(RequestKind::Open(Polling, EngineRevision::V4)),
             ),
             (
                 "EIO=4&transport=polling&sid=abcdefghijklmnopqrst",
@@ -260,6 +285,35 @@ mod tests {
         for (query, is_get, is_upgrade, expected) in cases {
             let seen = check(&QueryParameters::parse(query), is_get, is_upgrade, &engine);
             assert_eq!(seen.map_err(|error| error.code()), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn revision_3_is_offered_if_it_is_enabled() {
+        let mut engine = Config::default().engine;
+        engine.eio3 = true;
+        let open = |query: &str| {
+            let query = format!("{query}&transport=polling");
+            let checked = check(&QueryParameters::parse(&query), true, false, &engine);
+            match checked {
+                Ok(RequestKind::Open(_, revision)) => Ok(revision),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.code()),
+            }
+        };
+        for (query, expected) in [
+            ("EIO=4", Ok(EngineRevision::V4)),
+            ("EIO=3", Ok(EngineRevision::V3)),
+            ("EIO=3&b64=1", Ok(EngineRevision::V3Base64)),
+            ("EIO=3&b64=", Ok(EngineRevision::V3)),
+            ("EIO=4&b64=1", Ok(EngineRevision::V4)),
+            ("EIO=2", Err(5)),
+            ("EIO=abc", Err(5)),
+            ("b64=1", Err(5)),
+            ("EIO=3&j=0", Err(3)),
+            ("EIO=4&j=0", Ok(EngineRevision::V4)),
+        ] {
+            assert_eq!(open(query), expected, "{query}");
         }
     }
 

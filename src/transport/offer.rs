@@ -13,6 +13,8 @@ pub struct WebsocketOffer<C = DetachedConnection> {
     /// Bytes that the client sent after its handshake.
     pub first: Bytes,
     pub accept: WebsocketAccept,
+    /// Whether the client receives binary messages as base64, if it uses revision 3.
+    pub base64: bool,
     pub session: EngineId,
 }
 
@@ -26,6 +28,7 @@ impl WebsocketOffer<ClientStream> {
             connection: self.connection.detach()?,
             first: self.first,
             accept: self.accept,
+            base64: self.base64,
             session: self.session,
         })
     }

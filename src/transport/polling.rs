@@ -19,8 +19,12 @@ use super::session_ref::{SessionRef, pull_local};
 use crate::limits::Limit;
 use crate::model::{EngineId, TransportName};
 use crate::protocol::connection::Mode;
+use crate::protocol::engine_io::{EngineRevision, payload_v3};
 use crate::session::Session;
 use crate::session::messages::{PostError, PullError};
+
+/// The content type of a batch.
+const TEXT: &str = "text/plain; charset=UTF-8";
 
 /// A websocket carries the session now.
 const TRANSPORT_MISMATCH: RequestError = RequestError::BadRequest("TRANSPORT_MISMATCH");
@@ -59,7 +63,7 @@ async fn respond(
     let query = QueryParameters::parse(request.query_string());
     let is_get = request.method() == Method::GET;
     match handshake::check(&query, is_get, false, &endpoint.settings.engine)? {
-        RequestKind::Open(_) => open(endpoint, mode, request, cors).await,
+        RequestKind::Open(_, revision) => open(endpoint, mode, revision, request, cors).await,
         RequestKind::Session(id, _) => match *request.method() {
             Method::GET => get(endpoint, id, request, cors).await,
             // A separate task survives the loss of the connection: a complete body is still delivered, and an
@@ -67,7 +71,9 @@ async fn respond(
             Method::POST => {
                 body.expect();
                 let endpoint = Rc::clone(endpoint);
-                let (is_binary, cors) = (is_binary(request), cors.clone());
+                // Revision 4 posts text; a binary body ends the session like any malformed one (docs/protocol.md#17-errors).
+                let is_v3 = query.version.as_deref() == Some("3") && endpoint.settings.engine.eio3;
+                let (is_binary, cors) = (!is_v3 && is_binary(request), cors.clone());
                 let task = async move { post(&endpoint, id, is_binary, body, &cors).await };
                 let posted = actix_rt::spawn(task).await;
                 posted.unwrap_or(Err(RequestError::SessionUnknown))
@@ -109,6 +115,7 @@ fn preflight(request: &HttpRequest, cors: &CorsHeaders) -> HttpResponse {
 async fn open(
     endpoint: &Endpoint,
     mode: Mode,
+    revision: EngineRevision,
     request: &HttpRequest,
     cors: &CorsHeaders,
 ) -> Result<HttpResponse, RequestError> {
@@ -120,13 +127,15 @@ async fn open(
     let admission = endpoint.admit_handshake(request.query_string(), client)?;
     let opening = OpeningRequest {
         query: request.query_string(),
+        revision,
         headers,
         peer,
         client,
     };
     let credentials = credentials::check(endpoint, opening).await?;
-    let kind = client_kind(headers, request.query_string());
-    let open_packet = endpoint.settings.open_packet(true).of_client(kind);
+    let query = request.query_string();
+    let open_packet = endpoint.settings.open_packet(true, revision, query);
+    let open_packet = open_packet.of_client(client_kind(headers, query));
     let mut id = None;
     let session = Session::open(
         &endpoint.worker,
@@ -148,7 +157,7 @@ async fn open(
         }
         response.insert_header((header::SET_COOKIE, cookie));
     }
-    Ok(batch_response(&mut response, batch.body))
+    Ok(batch_response(&mut response, TEXT, batch.body))
 }
 
 async fn get(
@@ -165,6 +174,11 @@ async fn get(
         }
         Some(Ok(batch)) => batch.body,
     };
+    // Only a body of revision 3 can be binary, whichever node made it.
+    let content_type = match payload_v3::is_binary(&batch) {
+        true => "application/octet-stream",
+        false => TEXT,
+    };
     let mut response = response(StatusCode::OK, cors);
     let threshold = endpoint.settings.engine.compression_threshold;
     let large = threshold.is_some_and(|threshold| batch.len() >= threshold);
@@ -173,15 +187,19 @@ async fn get(
         && let Some(body) = endpoint.compressor.compress(&batch).await
     {
         response.insert_header((header::CONTENT_ENCODING, "gzip"));
-        return Ok(batch_response(&mut response, body));
+        return Ok(batch_response(&mut response, content_type, body));
     }
-    Ok(batch_response(&mut response, batch))
+    Ok(batch_response(&mut response, content_type, batch))
 }
 
-fn batch_response(response: &mut HttpResponseBuilder, body: Bytes) -> HttpResponse {
+fn batch_response(
+    response: &mut HttpResponseBuilder,
+    content_type: &'static str,
+    body: Bytes,
+) -> HttpResponse {
     response
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .content_type("text/plain; charset=UTF-8")
+        .content_type(content_type)
         .body(body)
 }
 
@@ -231,7 +249,6 @@ async fn post(
     }
 }
 
-/// Revision 4 posts text; a binary body ends the session like any malformed one (docs/protocol.md#17-errors).
 fn is_binary(request: &HttpRequest) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/octet-stream"))

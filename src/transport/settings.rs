@@ -14,6 +14,9 @@ use crate::metrics::labels::ClientKind;
 use crate::model::{VIA_HEADER, ViaMark};
 use crate::protocol::WireFormat;
 use crate::protocol::connection::Mode;
+use crate::protocol::engine_io::EngineRevision;
+use crate::protocol::socket_io::query_auth::{auth_of_handshake, selects_msgpack};
+use crate::protocol::wire_format::Parser;
 use crate::session::OpenPacket;
 
 /// The settings of the endpoint, the same on all workers.
@@ -87,11 +90,27 @@ impl EndpointSettings {
         self.tls || peer.is_some_and(reported)
     }
 
-    /// The open packet for a session that starts with polling, or with a websocket.
-    pub fn open_packet(&self, by_polling: bool) -> OpenPacket {
+    /// The open packet for a session that starts with polling, or with a websocket. `query` is the query of its request.
+    pub fn open_packet(
+        &self,
+        by_polling: bool,
+        revision: EngineRevision,
+        query: &str,
+    ) -> OpenPacket {
         OpenPacket {
-            format: WireFormat::default(),
+            format: WireFormat {
+                revision,
+                parser: match revision.is_v3() && self.engine.msgpack && selects_msgpack(query) {
+                    true => Parser::Msgpack,
+                    false => Parser::Json,
+                },
+                ..WireFormat::default()
+            },
             client: ClientKind::Unnamed,
+            main_auth: match revision.is_v3() {
+                true => auth_of_handshake(query),
+                false => String::new(),
+            },
             may_upgrade: by_polling
                 && self.engine.transports.websocket
                 && self.engine.allow_upgrades,

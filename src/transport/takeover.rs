@@ -71,7 +71,7 @@ impl Handler<TakeOver> for Session {
             Ok(socket) => socket,
             Err(error) => return debug!(error:%; "websocket lost during its handshake"),
         };
-        if !settings.engine.allow_upgrades || !self.begin_upgrade() {
+        if !settings.engine.allow_upgrades || !self.begin_upgrade(offer.base64) {
             self.upgrade_rejected();
             // Opened, then closed; the session continues (docs/protocol.md#16-upgrade).
             let _ = socket.write_now(Packet::close(None, "").wire());

@@ -26,11 +26,11 @@ use super::takeover::accept_handshake;
 use super::websocket::Websocket;
 use crate::limits::Admission;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{ClientKind, CompressionOffer};
+use crate::metrics::labels::CompressionOffer;
 use crate::model::TransportName;
 use crate::protocol::connection::Mode;
 use crate::protocol::websocket::extension::Negotiation;
-use crate::session::{Credentials, Session};
+use crate::session::{Credentials, OpenPacket, Session};
 
 /// Responds to an upgrade request on the worker that accepted its connection.
 pub async fn serve(
@@ -53,12 +53,14 @@ pub async fn serve(
         Ok(Checked::Probe {
             session,
             accept,
+            base64,
             admission,
         }) => {
             let offer = WebsocketOffer {
                 connection: stream,
                 first,
                 accept,
+                base64,
                 session: session.id(),
             };
             session.probe(offer, admission).await
@@ -83,6 +85,8 @@ enum Checked<'a> {
     Probe {
         session: SessionRef<'a>,
         accept: WebsocketAccept,
+        /// Whether the client receives binary messages as base64.
+        base64: bool,
         admission: Option<Admission>,
     },
 }
@@ -90,10 +94,10 @@ enum Checked<'a> {
 /// A session that a websocket opens.
 struct Opening {
     mode: Mode,
+    open_packet: OpenPacket,
     accept: WebsocketAccept,
     admission: Admission,
     credentials: Option<Credentials>,
-    client: ClientKind,
 }
 
 async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<'a>, Rejection> {
@@ -108,7 +112,7 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
     let parameters = QueryParameters::parse(query);
     let is_get = request.method() == Method::GET;
     let kind = handshake::check(&parameters, is_get, true, &settings.engine)?;
-    if endpoint.worker.is_stopping() && matches!(kind, RequestKind::Open(_)) {
+    if endpoint.worker.is_stopping() && matches!(kind, RequestKind::Open(..)) {
         return Err(RequestError::ShuttingDown.into());
     }
     let compresses = settings.engine.websocket_compression;
@@ -118,19 +122,22 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
     }
     let client = settings.client_address(headers, peer);
     match kind {
-        RequestKind::Open(_) => {
+        RequestKind::Open(_, revision) => {
             let admission = endpoint.admit_handshake(query, client)?;
             let opening = OpeningRequest {
                 query,
+                revision,
                 headers,
                 peer,
                 client,
             };
             Ok(Checked::Open(Opening {
                 mode,
+                open_packet: settings
+                    .open_packet(false, revision, query)
+                    .of_client(client_kind(headers, query)),
                 accept,
                 admission,
-                client: client_kind(headers, query),
                 credentials: credentials::check(endpoint, opening).await?,
             }))
         }
@@ -140,6 +147,7 @@ async fn check<'a>(endpoint: &'a Endpoint, request: &Request) -> Result<Checked<
                 admission: session.admit_websocket(client)?,
                 session,
                 accept,
+                base64: parameters.base64,
             })
         }
     }
@@ -165,7 +173,7 @@ fn open(
     let socket = accept_handshake(settings, stream.detach()?, &opening.accept)?;
     let decoder = opening.accept.decoder(settings.engine.max_payload);
     let websocket = Websocket::carrier(socket, first, decoder);
-    let mut open_packet = settings.open_packet(false).of_client(opening.client);
+    let mut open_packet = opening.open_packet;
     open_packet.format.compression = opening.accept.compression();
     Session::open(
         &endpoint.worker,

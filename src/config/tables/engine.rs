@@ -27,6 +27,9 @@ table! {
         upgrade_timeout: Duration = "10s", duration(MILLISECOND..);
         /// Whether clients may use the msgpack parser (`socket.io-msgpack-parser`). Their first packet decides.
         msgpack: bool = true, flag();
+        /// Whether clients may use revision 3 of Engine.IO, that is Socket.IO 2 (`socket.io-client` 2.x, old mobile apps). See
+        /// docs/clients.md.
+        eio3: bool = false, flag();
         /// Size limit of a message, or of the body of a polling request, from a client. Clients receive it in the
         /// handshake.
         max_payload: usize = "1MB", size(1..);

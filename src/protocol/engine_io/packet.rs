@@ -31,6 +31,31 @@ pub enum PacketError {
     Empty,
     #[error("unknown packet type {0:?}")]
     UnknownType(char),
+    /// In revision 3 (docs/protocol.md#110-revision-3).
+    #[error("binary packet that is not a message")]
+    NotABinaryMessage,
+}
+
+/// One packet of a polling body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PayloadPacket<'a> {
+    Packet(Packet<'a>),
+    /// A binary message, decoded.
+    Binary(Vec<u8>),
+}
+
+/// What is wrong with a packet of a body.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PayloadError {
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    #[error("text that is not UTF-8")]
+    NotText(#[from] std::str::Utf8Error),
+    #[error("binary packet is not base64: {0}")]
+    Base64(#[from] base64::DecodeError),
+    /// In revision 3.
+    #[error("length of a packet missing, malformed or larger than the body")]
+    Length,
 }
 
 impl<'a> Packet<'a> {

@@ -1,11 +1,13 @@
-//! The body of a polling request or response: packets joined by the record separator (docs/protocol.md#13-polling).
+//! The body of a polling request or response: packets joined by the record separator (docs/protocol.md#13-polling), or
+//! those of revision 3, which `payload_v3` frames.
 //!
 //! How many packets or bytes a request may hold is up to the reader of the request; responses are bounded here.
 
 use base64::Engine;
-use thiserror::Error;
 
-use super::packet::{Packet, PacketError};
+use super::packet::{Packet, PayloadError, PayloadPacket};
+use super::payload_v3::{self, Frames, PacketsV3};
+use super::revision::EngineRevision;
 use crate::model::base64::{BASE64, decode_lenient};
 
 const SEPARATOR: char = '\x1e';
@@ -14,21 +16,43 @@ const BINARY_MARK: char = 'b';
 /// Maximum number of packets in one response: python-engineio clients reject more (docs/protocol.md#13-polling).
 pub const MAX_PACKETS: usize = 16;
 
-/// One packet of a polling body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PayloadPacket<'a> {
-    Packet(Packet<'a>),
-    /// A binary message, decoded.
-    Binary(Vec<u8>),
+/// The packets of a body in a revision.
+#[derive(Debug, Clone)]
+pub enum BodyPackets<'a> {
+    V4(PayloadPackets<'a>),
+    V3(PacketsV3<'a>),
 }
 
-/// What is wrong with a packet of a body.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum PayloadError {
-    #[error(transparent)]
-    Packet(#[from] PacketError),
-    #[error("binary packet is not base64: {0}")]
-    Base64(#[from] base64::DecodeError),
+impl<'a> BodyPackets<'a> {
+    /// Decodes the body of a POST.
+    ///
+    /// # Errors
+    /// It is not text, as it must be in revision 4.
+    pub fn decode(revision: EngineRevision, body: &'a [u8]) -> Result<Self, PayloadError> {
+        Ok(match revision.is_v3() {
+            true => Self::V3(payload_v3::decode(body)),
+            false => Self::V4(decode(std::str::from_utf8(body)?)),
+        })
+    }
+
+    /// The packets that are not decoded yet, as a separate body.
+    pub fn rest(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::V4(packets) => packets.rest().map(str::as_bytes),
+            Self::V3(packets) => packets.rest(),
+        }
+    }
+}
+
+impl<'a> Iterator for BodyPackets<'a> {
+    type Item = Result<PayloadPacket<'a>, PayloadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::V4(packets) => packets.next(),
+            Self::V3(packets) => packets.next(),
+        }
+    }
 }
 
 /// The packets of `body` in order. Ends after the first error: packets after a malformed one are dropped
@@ -75,73 +99,113 @@ fn decode_record(record: &str) -> Result<PayloadPacket<'_>, PayloadError> {
 /// Collects the packets of one polling response within its limits; the first packet always fits.
 #[derive(Debug)]
 pub struct PayloadWriter {
-    body: Vec<u8>,
-    packets: usize,
+    body: ResponseBody,
     max_packets: usize,
     max_bytes: usize,
 }
 
+#[derive(Debug)]
+enum ResponseBody {
+    Separated { body: Vec<u8>, packets: usize },
+    Framed(Frames),
+}
+
 impl PayloadWriter {
-    /// A response of at most `max_packets` packets and `max_bytes` bytes, separators included.
-    pub fn new(max_packets: usize, max_bytes: usize) -> Self {
+    /// A response of at most `max_packets` packets and `max_bytes` bytes, separators or lengths included.
+    pub fn new(revision: EngineRevision, max_packets: usize, max_bytes: usize) -> Self {
         Self {
-            body: Vec::new(),
-            packets: 0,
+            body: match revision.is_v3() {
+                true => ResponseBody::Framed(Frames::default()),
+                false => ResponseBody::Separated {
+                    body: Vec::new(),
+                    packets: 0,
+                },
+            },
             max_packets,
             max_bytes,
         }
     }
 
-    /// Whether a text packet of `length` bytes, type digit included, still has room.
-    pub fn fits_text(&self, length: usize) -> bool {
-        if self.packets == 0 {
-            return true;
+    /// Upper bound of the bytes that a text packet of `length` bytes, type digit included, takes in the body.
+    pub fn text_size(&self, length: usize) -> usize {
+        let overhead = match self.body {
+            ResponseBody::Separated { .. } => 1,
+            ResponseBody::Framed(_) => payload_v3::MAX_HEADER,
+        };
+        length.saturating_add(overhead)
+    }
+
+    /// Upper bound of the bytes that a binary message takes in the body, given its bytes on a websocket.
+    pub fn binary_size(&self, length: usize) -> usize {
+        match self.body {
+            ResponseBody::Separated { .. } => self.text_size(binary_length(length)),
+            ResponseBody::Framed(_) => self.text_size(length),
         }
-        let size = self.body.len().saturating_add(1).saturating_add(length);
-        self.packets < self.max_packets && size <= self.max_bytes
     }
 
-    /// Whether a binary message of `length` raw bytes still has room.
-    pub fn fits_binary(&self, length: usize) -> bool {
-        self.fits_text(binary_length(length))
+    /// Whether `packets` more packets, which take `bytes` bytes together, still have room.
+    pub fn fits(&self, packets: usize, bytes: usize) -> bool {
+        let size = match &self.body {
+            ResponseBody::Separated { body, .. } => body.len(),
+            ResponseBody::Framed(frames) => frames.size(),
+        };
+        self.packets() == 0
+            || (self.packets() + packets <= self.max_packets
+                && size.saturating_add(bytes) <= self.max_bytes)
     }
 
-    /// Adds a text packet, type digit included. The caller must have checked `fits_text`.
+    /// Adds a text packet, type digit included.
     pub fn push_text(&mut self, packet: &[u8]) {
-        self.start_packet(packet.len());
-        self.body.extend_from_slice(packet);
+        match &mut self.body {
+            ResponseBody::Separated { body, packets } => {
+                start_packet(body, packets, packet.len());
+                body.extend_from_slice(packet);
+            }
+            ResponseBody::Framed(frames) => frames.push(packet, true),
+        }
     }
 
-    /// Adds a binary message as `b` + base64. The caller must have checked `fits_binary`.
+    /// Adds a binary message, as it is on a websocket: in revision 4 as `b` + base64.
     pub fn push_binary(&mut self, data: &[u8]) {
-        let length = binary_length(data.len());
-        self.start_packet(length);
-        let end = self.body.len() + length;
-        self.body.push(BINARY_MARK as u8);
-        let start = self.body.len();
-        self.body.resize(end, 0);
-        // The slice has exactly the encoded length, so this cannot fail.
-        let written = BASE64.encode_slice(data, &mut self.body[start..]);
-        debug_assert_eq!(written.ok(), Some(length - 1));
+        match &mut self.body {
+            ResponseBody::Separated { body, packets } => {
+                let length = binary_length(data.len());
+                start_packet(body, packets, length);
+                let end = body.len() + length;
+                body.push(BINARY_MARK as u8);
+                let start = body.len();
+                body.resize(end, 0);
+                // The slice has exactly the encoded length, so this cannot fail.
+                let written = BASE64.encode_slice(data, &mut body[start..]);
+                debug_assert_eq!(written.ok(), Some(length - 1));
+            }
+            ResponseBody::Framed(frames) => frames.push(data, false),
+        }
     }
 
     /// The number of packets.
     pub fn packets(&self) -> usize {
-        self.packets
+        match &self.body {
+            ResponseBody::Separated { packets, .. } => *packets,
+            ResponseBody::Framed(frames) => frames.packets(),
+        }
     }
 
     /// The body.
     pub fn finish(self) -> Vec<u8> {
-        self.body
-    }
-
-    fn start_packet(&mut self, length: usize) {
-        self.body.reserve(length + 1);
-        if self.packets > 0 {
-            self.body.push(SEPARATOR as u8);
+        match self.body {
+            ResponseBody::Separated { body, .. } => body,
+            ResponseBody::Framed(frames) => frames.finish(),
         }
-        self.packets += 1;
     }
+}
+
+fn start_packet(body: &mut Vec<u8>, packets: &mut usize, length: usize) {
+    body.reserve(length + 1);
+    if *packets > 0 {
+        body.push(SEPARATOR as u8);
+    }
+    *packets += 1;
 }
 
 /// Bytes of a binary message in a body.
@@ -153,6 +217,7 @@ fn binary_length(raw: usize) -> usize {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::packet::PacketError;
     use super::*;
 
     fn packets(body: &str) -> Vec<Result<PayloadPacket<'_>, PayloadError>> {
@@ -198,13 +263,15 @@ mod tests {
 
     #[test]
     fn a_response_keeps_its_limits_except_that_one_packet_always_fits() {
-        let mut writer = PayloadWriter::new(2, 10);
-        assert!(writer.fits_text(1000) && writer.fits_binary(1000));
+        let mut writer = PayloadWriter::new(EngineRevision::V4, 2, 10);
+        let text = |writer: &PayloadWriter, length| writer.fits(1, writer.text_size(length));
+        let binary = |writer: &PayloadWriter, length| writer.fits(1, writer.binary_size(length));
+        assert!(text(&writer, 1000) && binary(&writer, 1000) && writer.fits(9, 9));
         writer.push_text(b"4ab");
-        assert!(writer.fits_text(6) && !writer.fits_text(7));
-        assert!(writer.fits_binary(3) && !writer.fits_binary(4));
+        assert!(text(&writer, 6) && !text(&writer, 7));
+        assert!(binary(&writer, 3) && !binary(&writer, 4));
         writer.push_binary(&[1, 2, 3]);
-        assert!(!writer.fits_text(0));
+        assert!(!text(&writer, 0));
         assert_eq!(writer.packets(), 2);
         assert_eq!(writer.finish(), b"4ab\x1ebAQID");
     }
@@ -214,18 +281,22 @@ mod tests {
         fn what_is_written_is_read_back(
             items in prop::collection::vec((any::<bool>(), "[^\x1e]{0,20}", prop::collection::vec(any::<u8>(), 0..20)), 1..8)
         ) {
-            let mut writer = PayloadWriter::new(MAX_PACKETS, 1000);
+            let length = |writer: &PayloadWriter| match &writer.body {
+                ResponseBody::Separated { body, .. } => body.len(),
+                ResponseBody::Framed(_) => unreachable!(),
+            };
+            let mut writer = PayloadWriter::new(EngineRevision::V4, MAX_PACKETS, 1000);
             let mut expected = Vec::new();
             let mut sizes = Vec::new();
             for (is_text, text, data) in &items {
-                let before = writer.body.len();
+                let before = length(&writer);
                 if *is_text {
                     writer.push_text(format!("4{text}").as_bytes());
                     expected.push(message(text));
                 } else {
                     writer.push_binary(data);
                     expected.push(Ok(PayloadPacket::Binary(data.clone())));
-                    sizes.push((writer.body.len() - before, binary_length(data.len()) + usize::from(before > 0)));
+                    sizes.push((length(&writer) - before, binary_length(data.len()) + usize::from(before > 0)));
                 }
             }
             let body = String::from_utf8(writer.finish()).unwrap();

@@ -107,9 +107,19 @@ pub enum Beat {
 /// A timer that fires late by less than this does not extend the deadline of the client.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
 
-/// The server sends pings, and the client responds. Without a response the session ends exactly at interval + timeout.
+/// The side that sends pings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinger {
+    Server,
+    /// In revision 3 (docs/protocol.md#110-revision-3).
+    Client,
+}
+
+/// One side sends pings, and the other responds. A session whose client sends neither pings nor responses ends exactly at
+/// interval + timeout.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
+    pinger: Pinger,
     interval: Duration,
     timeout: Duration,
     deadline: Instant,
@@ -119,11 +129,16 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// The first ping is due one interval from `now`.
-    pub fn new(interval: Duration, timeout: Duration, now: Instant) -> Self {
+    pub fn new(pinger: Pinger, interval: Duration, timeout: Duration, now: Instant) -> Self {
+        let deadline = match pinger {
+            Pinger::Server => now + interval,
+            Pinger::Client => now + interval + timeout,
+        };
         Self {
+            pinger,
             interval,
             timeout,
-            deadline: now + interval,
+            deadline,
             pinged: None,
         }
     }
@@ -143,7 +158,7 @@ impl Heartbeat {
         if now < self.deadline {
             return Beat::Quiet;
         }
-        if self.pinged.is_some() {
+        if self.pinged.is_some() || self.pinger == Pinger::Client {
             return Beat::Dead;
         }
         self.pinged = Some(now);
@@ -162,10 +177,17 @@ impl Heartbeat {
         Some(now.saturating_duration_since(pinged))
     }
 
-    /// Reading from the client was suspended until `now`, so its pong may wait in the socket buffer.
+    /// Handles a ping of the client, which is to be responded to.
+    pub fn ping(&mut self, now: Instant) {
+        self.deadline = now + self.max_silence();
+    }
+
+    /// Reading from the client was suspended until `now`, so its ping or pong may wait in the socket buffer.
     pub fn extend_ping_deadline(&mut self, now: Instant) {
-        if self.pinged.is_some() {
-            self.deadline = now + self.timeout;
+        match self.pinger {
+            Pinger::Server if self.pinged.is_none() => {}
+            Pinger::Server => self.deadline = now + self.timeout,
+            Pinger::Client => self.deadline = self.deadline.max(now + self.timeout),
         }
     }
 }
@@ -180,7 +202,7 @@ mod tests {
     #[test]
     fn a_client_that_sends_nothing_times_out_at_interval_plus_timeout() {
         let start = Instant::now();
-        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        let mut beat = Heartbeat::new(Pinger::Server, INTERVAL, TIMEOUT, start);
         assert_eq!(
             beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)),
             Beat::Quiet
@@ -192,9 +214,27 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_must_ping_times_out_at_interval_plus_timeout_after_its_last_ping() {
+        let start = Instant::now();
+        let end = |beat: &Heartbeat| beat.poll_timeout() - start;
+        let mut beat = Heartbeat::new(Pinger::Client, INTERVAL, TIMEOUT, start);
+        assert_eq!(end(&beat), INTERVAL + TIMEOUT);
+        beat.ping(start + INTERVAL);
+        assert_eq!(end(&beat), INTERVAL * 2 + TIMEOUT);
+        beat.extend_ping_deadline(start + INTERVAL);
+        assert_eq!(end(&beat), INTERVAL * 2 + TIMEOUT);
+        beat.extend_ping_deadline(start + INTERVAL * 3);
+        assert_eq!(end(&beat), INTERVAL * 3 + TIMEOUT);
+        let due = beat.poll_timeout();
+        let early = due - Duration::from_millis(1);
+        assert_eq!(beat.handle_timeout(early), Beat::Quiet);
+        assert_eq!(beat.handle_timeout(due), Beat::Dead);
+    }
+
+    #[test]
     fn a_late_ping_extends_the_deadline_of_the_client() {
         let start = Instant::now();
-        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        let mut beat = Heartbeat::new(Pinger::Server, INTERVAL, TIMEOUT, start);
         let late = start + INTERVAL * 2;
         assert_eq!(beat.handle_timeout(late), Beat::Ping);
         assert_eq!(beat.poll_timeout(), late + TIMEOUT);
@@ -203,7 +243,7 @@ mod tests {
     #[test]
     fn a_pong_restarts_the_interval_unless_no_ping_is_pending() {
         let start = Instant::now();
-        let mut beat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        let mut beat = Heartbeat::new(Pinger::Server, INTERVAL, TIMEOUT, start);
         assert_eq!(beat.pong(start + TIMEOUT), None);
         assert_eq!(beat.poll_timeout(), start + INTERVAL);
         assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::model::Attachments;
 use crate::model::placeholder::{Judged, judge};
 use crate::msgpack::{Reader, ValueError};
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::socket_io::Packet;
 use crate::protocol::socket_io::packet::{self, AckId, PacketKind, ParseError};
 
@@ -35,7 +36,11 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// The message is not one complete packet, or one that clients must not send.
-pub fn decode(message: &Bytes, max_payload: usize) -> Result<Packet<'static>, DecodeError> {
+pub fn decode(
+    message: &Bytes,
+    revision: EngineRevision,
+    max_payload: usize,
+) -> Result<Packet<'static>, DecodeError> {
     let mut reader = Reader::new(message);
     let marker = reader.marker()?;
     let fields = reader.map_length(marker)?.ok_or(DecodeError::NotAMap)?;
@@ -45,7 +50,7 @@ pub fn decode(message: &Bytes, max_payload: usize) -> Result<Packet<'static>, De
         let marker = reader.marker()?;
         let name = reader.text(marker)?.ok_or(DecodeError::NotAMap)?;
         match name {
-            "type" => kind = Some(read_kind(&mut reader)?),
+            "type" => kind = Some(read_kind(&mut reader, revision)?),
             "nsp" => namespace = Some(read_namespace(&mut reader)?),
             "id" => id = read_id(&mut reader)?,
             "data" => {
@@ -79,7 +84,7 @@ pub fn decode(message: &Bytes, max_payload: usize) -> Result<Packet<'static>, De
     })
 }
 
-fn read_kind(reader: &mut Reader<'_>) -> Result<PacketKind, DecodeError> {
+fn read_kind(reader: &mut Reader<'_>, revision: EngineRevision) -> Result<PacketKind, DecodeError> {
     let marker = reader.marker()?;
     match reader.integer(marker)? {
         Some(0) => Ok(PacketKind::Connect),
@@ -87,6 +92,9 @@ fn read_kind(reader: &mut Reader<'_>) -> Result<PacketKind, DecodeError> {
         Some(2) => Ok(PacketKind::Event),
         Some(3) => Ok(PacketKind::Ack),
         Some(4) => Ok(PacketKind::ConnectError),
+        // Clients of Socket.IO 2 use the types of binary packets with any parser.
+        Some(5) if revision.is_v3() => Ok(PacketKind::Event),
+        Some(6) if revision.is_v3() => Ok(PacketKind::Ack),
         _ => Err(DecodeError::Field("type")),
     }
 }
@@ -160,7 +168,7 @@ mod tests {
             (acked, PacketKind::Event, Some(0), r#"["ack"]"#, &[]),
             (disconnect, PacketKind::Disconnect, None, "", &[]),
         ] {
-            let packet = decode(&bytes(hex), 1_000).unwrap();
+            let packet = decode(&bytes(hex), EngineRevision::V4, 1_000).unwrap();
             assert_eq!((packet.kind, &*packet.namespace), (kind, "/admin"));
             assert_eq!(packet.id, id.map(AckId::Number));
             assert_eq!(packet.data, data);
@@ -191,7 +199,11 @@ mod tests {
                 DecodeError::Field("id"),
             ),
         ] {
-            assert_eq!(decode(&bytes(hex), 1_000), Err(expected), "{hex}");
+            assert_eq!(
+                decode(&bytes(hex), EngineRevision::V4, 1_000),
+                Err(expected),
+                "{hex}"
+            );
         }
         for data in [
             "80",                 // an object as the data of an event
@@ -200,13 +212,13 @@ mod tests {
             "91a7636f6e6e656374", // a reserved name
         ] {
             let hex = format!("83a47479706502a36e7370a12fa464617461{data}");
-            let error = decode(&bytes(&hex), 1_000).unwrap_err();
+            let error = decode(&bytes(&hex), EngineRevision::V4, 1_000).unwrap_err();
             assert!(matches!(error, DecodeError::Data(_)), "{data}: {error}");
         }
         // ["e", <binary>, {"_placeholder": true, "num": 1}]
         let placeholder = "82ac5f706c616365686f6c646572c3a36e756d01";
         let hex = format!("83a47479706502a36e7370a12fa46461746193a165c400{placeholder}");
-        let error = decode(&bytes(&hex), 1_000);
+        let error = decode(&bytes(&hex), EngineRevision::V4, 1_000);
         assert_eq!(error, Err(DecodeError::IllegalPlaceholder));
     }
 
@@ -235,8 +247,8 @@ mod tests {
             let payload = Payload::text(data.clone());
             let event = ServerPacket::Event { namespace: "/n", ack_id: id, payload: &payload, position: None };
             let mut message = OneMessage(Vec::new());
-            write_messages(&event, Positions::Omitted, &mut message);
-            let packet = decode(&message.0.into(), usize::MAX).unwrap();
+            write_messages(&event, EngineRevision::V4, Positions::Omitted, &mut message);
+            let packet = decode(&message.0.into(), EngineRevision::V4, usize::MAX).unwrap();
             proptest::prop_assert_eq!(packet.kind, PacketKind::Event);
             proptest::prop_assert_eq!(packet.id, id.map(|id| AckId::Number(id.into())));
             proptest::prop_assert_eq!(&*packet.namespace, "/n");
@@ -246,11 +258,28 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_revision_3_send_the_types_of_binary_packets() {
+        for (kind, expected) in [(5, PacketKind::Event), (6, PacketKind::Ack)] {
+            let packet = [
+                b"\x84\xa4type",
+                &[kind][..],
+                b"\xa3nsp\xa1/\xa4data\x91\xa1e\xa2id\x01",
+            ];
+            let packet = Bytes::from(packet.concat());
+            let decoded = decode(&packet, EngineRevision::V3, 1_000).unwrap();
+            assert_eq!((decoded.kind, &*decoded.data), (expected, r#"["e"]"#));
+            let rejected = decode(&packet, EngineRevision::V4, 1_000);
+            assert_eq!(rejected, Err(DecodeError::Field("type")));
+        }
+    }
+
+    #[test]
     fn messages_below_socket_io_are_not_encoded() {
         let message = Message::Binary(Bytes::from_static(b"x"));
         let mut out = OneMessage(Vec::new());
         write_messages(
             &ServerPacket::Message(&message),
+            EngineRevision::V4,
             Positions::Omitted,
             &mut out,
         );

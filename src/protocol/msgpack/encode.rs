@@ -5,6 +5,7 @@ use rmp::encode::{write_array_len, write_map_len, write_nil, write_uint};
 
 use crate::model::{Payload, Position};
 use crate::msgpack::{string, write_value, written};
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::server_packet::{MessageWriter, Positions, ServerPacket};
 use crate::protocol::socket_io::encode;
 
@@ -18,13 +19,20 @@ const CONNECT_ERROR: u64 = 4;
 /// Writes a packet of the server as one binary message. Packets of Engine.IO are those of the default parser.
 pub fn write_messages(
     packet: &ServerPacket<'_>,
+    revision: EngineRevision,
     positions: Positions,
     out: &mut impl MessageWriter,
 ) {
     let mut message = Vec::with_capacity(128);
     match *packet {
-        ServerPacket::Open { .. } | ServerPacket::Ping | ServerPacket::Message(_) => {
-            return encode::write_messages(packet, positions, out);
+        ServerPacket::Open { .. }
+        | ServerPacket::Ping
+        | ServerPacket::Pong
+        | ServerPacket::Message(_) => {
+            return encode::write_messages(packet, revision, positions, out);
+        }
+        ServerPacket::Connect { namespace, .. } if revision.is_v3() => {
+            begin(&mut message, 2, CONNECT, namespace);
         }
         ServerPacket::Connect {
             namespace,
@@ -35,10 +43,14 @@ pub fn write_messages(
             let (sid, pid) = (("sid", socket.as_str()), pid.map(|pid| ("pid", pid)));
             write_texts([Some(sid), pid].into_iter().flatten(), &mut message);
         }
-        ServerPacket::ConnectError { namespace, json } => {
+        ServerPacket::ConnectError {
+            namespace,
+            message: sentence,
+            data,
+        } => {
+            let json = encode::connect_error(revision, sentence, data);
             begin(&mut message, 3, CONNECT_ERROR, namespace);
-            string("data", &mut message);
-            write_value(json, &[], &mut message);
+            write_data_json(&json, &mut message);
         }
         ServerPacket::Event {
             namespace,
@@ -46,12 +58,8 @@ pub fn write_messages(
             payload,
             position,
         } => {
-            begin(
-                &mut message,
-                3 + u32::from(ack_id.is_some()),
-                EVENT,
-                namespace,
-            );
+            let fields = 3 + u32::from(ack_id.is_some());
+            begin(&mut message, fields, EVENT, namespace);
             let appended = positions == Positions::Appended && ack_id.is_none();
             write_data(payload, appended.then_some(position), &mut message);
             if let Some(id) = ack_id {
@@ -97,6 +105,11 @@ fn write_texts<'a>(
     }
 }
 
+fn write_data_json(json: &str, message: &mut Vec<u8>) {
+    string("data", message);
+    write_value(json, &[], message);
+}
+
 /// Writes the arguments of an event or ack, and if set their position or `null` as one more.
 fn write_data(payload: &Payload, appended: Option<Option<Position>>, message: &mut Vec<u8>) {
     message.reserve(payload.size());
@@ -140,7 +153,7 @@ mod tests {
 
     fn encoded(packet: &ServerPacket<'_>, positions: Positions) -> Vec<u8> {
         let mut out = Written::default();
-        write_messages(packet, positions, &mut out);
+        write_messages(packet, EngineRevision::V4, positions, &mut out);
         assert_eq!(out.0.len(), 1);
         out.0.remove(0)
     }
@@ -176,7 +189,7 @@ mod tests {
                 position,
             };
             let bytes = encoded(&event, Positions::Appended).into();
-            let packet = decode(&bytes, 1_000).unwrap();
+            let packet = decode(&bytes, EngineRevision::V4, 1_000).unwrap();
             assert_eq!(packet.data, format!(r#"["e",[1],{last}]"#));
         }
     }
@@ -195,7 +208,8 @@ mod tests {
         );
         let error = ServerPacket::ConnectError {
             namespace: "/",
-            json: r#"{"message":"no"}"#,
+            message: "no",
+            data: None,
         };
         assert_eq!(
             encoded(&error, Positions::Omitted),

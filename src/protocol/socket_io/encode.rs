@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::packet::AckId;
 use crate::model::{Message, Payload, Position};
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::server_packet::{MessageWriter, Positions, ServerPacket};
 
 /// Upper bound of the bytes of type, attachment count and ack id.
@@ -16,13 +17,14 @@ const HEADER_CAPACITY: usize = 48;
 /// Writes a packet of the server as one text message and its attachments.
 pub fn write_messages(
     packet: &ServerPacket<'_>,
+    revision: EngineRevision,
     positions: Positions,
     out: &mut impl MessageWriter,
 ) {
     match packet {
         ServerPacket::Message(Message::Binary(content)) => out.binary(content),
         _ => out.text(attachments(packet), |text| {
-            write_text(packet, positions, text)
+            write_text(packet, revision, positions, text)
         }),
     }
 }
@@ -37,18 +39,27 @@ fn attachments<'a>(packet: &ServerPacket<'a>) -> &'a [Bytes] {
 }
 
 /// Appends the text of a packet of the server, which is empty for a binary message.
-pub fn write_text(packet: &ServerPacket<'_>, positions: Positions, out: &mut Vec<u8>) {
+pub fn write_text(
+    packet: &ServerPacket<'_>,
+    revision: EngineRevision,
+    positions: Positions,
+    out: &mut Vec<u8>,
+) {
     match *packet {
         ServerPacket::Open { json } => {
             out.push(b'0');
             out.extend_from_slice(json.as_bytes());
         }
         ServerPacket::Ping => out.push(b'2'),
+        ServerPacket::Pong => out.push(b'3'),
         ServerPacket::Message(Message::Text(text)) => {
             out.push(b'4');
             out.extend_from_slice(text.as_bytes());
         }
         ServerPacket::Message(Message::Binary(_)) => {}
+        ServerPacket::Connect { namespace, .. } if revision.is_v3() => {
+            write_header(out, b'0', 0, namespace);
+        }
         ServerPacket::Connect {
             namespace,
             socket,
@@ -63,9 +74,13 @@ pub fn write_text(packet: &ServerPacket<'_>, positions: Positions, out: &mut Vec
             }
             out.extend_from_slice(br#""}"#);
         }
-        ServerPacket::ConnectError { namespace, json } => {
+        ServerPacket::ConnectError {
+            namespace,
+            message,
+            data,
+        } => {
             write_header(out, b'4', 0, namespace);
-            out.extend_from_slice(json.as_bytes());
+            out.extend_from_slice(connect_error(revision, message, data).as_bytes());
         }
         ServerPacket::Event {
             namespace,
@@ -84,6 +99,17 @@ pub fn write_text(packet: &ServerPacket<'_>, positions: Positions, out: &mut Vec
             payload,
         } => write_ack(out, namespace, id, payload),
         ServerPacket::Disconnect { namespace } => write_header(out, b'1', 0, namespace),
+    }
+}
+
+/// The JSON of a CONNECT_ERROR: an object with the sentence and the data, or in revision 3 one of them.
+pub fn connect_error(revision: EngineRevision, message: &str, data: Option<&str>) -> String {
+    let message = serde_json::Value::from(message);
+    match (revision.is_v3(), data) {
+        (false, None) => format!(r#"{{"message":{message}}}"#),
+        (false, Some(data)) => format!(r#"{{"message":{message},"data":{data}}}"#),
+        (true, None) => message.to_string(),
+        (true, Some(data)) => data.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod decoder;
 pub mod encode;
 pub mod packet;
+pub mod query_auth;
 pub mod state;
 
 pub use decoder::{DecodeError, Decoder, Packet};

@@ -85,6 +85,12 @@ impl Namespaces {
         self.slots.iter().flatten().any(is_established)
     }
 
+    /// Whether this is the namespace `/`, and it is requested or joined.
+    pub fn uses_main(&self, name: &str) -> bool {
+        let mut used = self.slots.iter().flatten();
+        name == "/" && used.any(|(used, _)| used.as_str() == name)
+    }
+
     /// The name in a slot.
     pub fn name(&self, slot: Slot) -> Option<&Namespace> {
         self.slots.get(slot.get())?.as_ref().map(|(name, _)| name)

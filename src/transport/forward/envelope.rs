@@ -34,7 +34,7 @@ pub enum Kind {
     Post = 4,
     /// Edge: the body is not delivered; argument is [`BROKE_OFF`] or [`REJECTED`].
     PostAborted = 5,
-    /// Edge: a websocket requests to take over the session.
+    /// Edge: a websocket requests to take over the session; argument 1 = its client receives binary messages as base64.
     Probe = 6,
     /// Edge: the websocket sent `2probe` and received the response.
     Probed = 7,

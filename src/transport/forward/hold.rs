@@ -31,7 +31,8 @@ pub(in crate::transport) async fn hold(
 ) -> std::io::Result<()> {
     let (forward, timeout) = (&session.forward, endpoint.settings.forward_timeout);
     let number = forward.next_number();
-    let probe = forward.call(session.id, Kind::Probe, number, 0, timeout);
+    let argument = u32::from(offer.base64);
+    let probe = forward.call(session.id, Kind::Probe, number, argument, timeout);
     let (outcome, _) = probe.await;
     let decoder = offer.accept.decoder(session.max_payload);
     let response = respond(endpoint, offer, outcome).await;

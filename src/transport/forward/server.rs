@@ -209,7 +209,8 @@ impl IncomingRequest<'_> {
 
     fn probe(self) {
         let (reply, response) = oneshot::channel();
-        self.session.do_send(ProbeStarted { reply });
+        let base64 = self.envelope.argument == 1;
+        self.session.do_send(ProbeStarted { reply, base64 });
         let (from, envelope, client) = (self.from, self.envelope, self.client.clone());
         actix_rt::spawn(async move {
             let outcome = match response.await {

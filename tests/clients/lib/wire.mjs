@@ -17,7 +17,7 @@ export function address(node, path, query) {
   return url;
 }
 
-/** One HTTP request on a new connection; resolves with status, headers and the text of the body. */
+/** One HTTP request on a new connection; resolves with status, headers, and the body as bytes and text. */
 export function request(url, { method = "GET", body, headers = {}, ...options } = {}) {
   const response = new Promise((resolve, reject) => {
     const length = body === undefined ? {} : { "content-type": "text/plain;charset=UTF-8", "content-length": Buffer.byteLength(body) };
@@ -26,7 +26,8 @@ export function request(url, { method = "GET", body, headers = {}, ...options } 
       incoming.on("data", (chunk) => chunks.push(chunk));
       incoming.on("error", reject);
       incoming.on("end", () => {
-        resolve({ status: incoming.statusCode, headers: incoming.headers, text: Buffer.concat(chunks).toString() });
+        const bytes = Buffer.concat(chunks);
+        resolve({ status: incoming.statusCode, headers: incoming.headers, bytes, text: bytes.toString() });
       });
     });
     outgoing.on("error", reject);

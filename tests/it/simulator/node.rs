@@ -195,6 +195,7 @@ impl Node {
         let timing = &worker.settings.timing;
         let open = OpenPacket {
             client: roomwire::metrics::labels::ClientKind::Node,
+            main_auth: String::new(),
             format: WireFormat::default(),
             may_upgrade: false,
             ping_interval: timing.ping_interval,

@@ -7,6 +7,7 @@ use super::*;
 use crate::model::random::OsRandom;
 use crate::model::{NodeId, SocketId, WorkerIndex};
 use crate::protocol::ServerPacket;
+use crate::protocol::engine_io::EngineRevision;
 
 const LIMIT: usize = 1_000_000;
 const TWO: &str = r#"52-["m",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
@@ -138,11 +139,13 @@ fn an_idle_decoder_is_small() {
 fn packets_without_payload_are_encoded() {
     let node = NodeId::random(&OsRandom);
     let sid = SocketId::random(node, WorkerIndex::new(3).unwrap(), &OsRandom);
-    let text = |packet| {
+    let text_in = |revision, packet| {
         let mut text = Vec::new();
-        encode::write_text(&packet, Positions::Omitted, &mut text);
+        encode::write_text(&packet, revision, Positions::Omitted, &mut text);
         String::from_utf8(text).unwrap()
     };
+    let text = |packet| text_in(EngineRevision::V4, packet);
+    let old = |packet| text_in(EngineRevision::V3, packet);
     let connect = |namespace| ServerPacket::Connect {
         pid: None,
         namespace,
@@ -150,11 +153,24 @@ fn packets_without_payload_are_encoded() {
     };
     assert_eq!(text(connect("/")), format!("40{{\"sid\":\"{sid}\"}}"));
     assert_eq!(text(connect("/a")), format!("40/a,{{\"sid\":\"{sid}\"}}"));
-    let error = ServerPacket::ConnectError {
+    assert_eq!(old(connect("/")), "40");
+    assert_eq!(old(connect("/a")), "40/a,");
+    let error = |data| ServerPacket::ConnectError {
         namespace: "/nope",
-        json: r#"{"message":"Invalid namespace"}"#,
+        message: "not \"you\"",
+        data,
     };
-    assert_eq!(text(error), r#"44/nope,{"message":"Invalid namespace"}"#);
+    let data = Some(r#"{"code":7}"#);
+    let expected = r#"44/nope,{"message":"not \"you\""}"#;
+    assert_eq!(text(error(None)), expected);
+    let expected = r#"44/nope,{"message":"not \"you\"","data":{"code":7}}"#;
+    assert_eq!(text(error(data)), expected);
+    assert_eq!(old(error(None)), r#"44/nope,"not \"you\"""#);
+    assert_eq!(old(error(data)), r#"44/nope,{"code":7}"#);
+    assert_eq!(
+        (text(ServerPacket::Ping), old(ServerPacket::Pong)),
+        ("2".into(), "3".into())
+    );
     let disconnect = |namespace| ServerPacket::Disconnect { namespace };
     assert_eq!(text(disconnect("/")), "41");
     assert_eq!(text(disconnect("/admin")), "41/admin,");
