@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createAdapter } from "@socket.io/redis-streams-adapter";
 import { api, clients, emitters, nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until } from "../lib/wait.mjs";
 
@@ -16,6 +17,12 @@ describe("streams adapter with several streams and sharded channels", WATCHDOG, 
   const adapter = (publish) => createAdapter(publish, { streamCount: 3, useShardedPubSub: true });
   const env = { ROOMWIRE_BUS__NODE_STREAMS: "3", ROOMWIRE_BUS__NODE_SHARDED_PUBSUB: "true" };
   operations(nodeCluster(adapter, { ...STREAMS, ...env }));
+});
+
+describe("streams adapter on a Redis Cluster", WATCHDOG, () => {
+  const adapter = (publish) => createAdapter(publish, { useShardedPubSub: true });
+  const env = { ...STREAMS, ROOMWIRE_BUS__NODE_SHARDED_PUBSUB: "true" };
+  operations(nodeCluster(adapter, env, {}, () => RedisCluster.start()));
 });
 
 describe("streams adapter while Redis restarts", WATCHDOG, () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { createClient } from "redis";
+import { createClient, createCluster } from "redis";
 import { Server } from "socket.io";
 import { client, collect, connected, emitWithAck, once, TRAVELS } from "./client.mjs";
 import { HOST, Node, Redis } from "./processes.mjs";
@@ -25,10 +25,13 @@ export class NodeServer {
     const server = new NodeServer();
     server.redis = [];
     for (let i = 0; i < 2; i += 1) {
-      const connection = createClient({ url: redis.url });
+      const connection = redis.masters
+        ? createCluster({ rootNodes: redis.masters.map(({ url }) => ({ url: url.replace(/\/0$/, "") })) })
+        : createClient({ url: redis.url });
       // While Redis restarts.
       connection.on("error", () => {});
-      server.redis.push(await connection.connect());
+      await connection.connect();
+      server.redis.push(connection);
     }
     server.http = createServer();
     await new Promise((resolve) => server.http.listen(0, HOST, resolve));
@@ -47,7 +50,7 @@ export class NodeServer {
 
   async stop() {
     await this.io.close();
-    for (const connection of this.redis) if (connection.isOpen) await connection.quit();
+    for (const connection of this.redis) if (connection.isOpen ?? true) await connection.quit();
   }
 }
 
@@ -63,11 +66,11 @@ export async function api(node, verb, body) {
   return answer;
 }
 
-/** Starts two stock servers and two nodes for the tests of a suite. */
-export function nodeCluster(adapter, env, serverOptions = {}) {
+/** Starts two stock servers and two nodes for the tests of a suite. `startRedis` starts another kind of Redis. */
+export function nodeCluster(adapter, env, serverOptions = {}, startRedis = () => Redis.start()) {
   const it = {};
   before(async () => {
-    it.redis = await Redis.start();
+    it.redis = await startRedis();
     it.servers = [];
     it.nodes = [];
     for (let i = 0; i < 2; i += 1) {

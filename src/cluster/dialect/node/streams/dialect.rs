@@ -171,7 +171,8 @@ impl Dialect for StreamsDialect {
     }
 
     fn counts_receivers(&self) -> bool {
-        true
+        // On a Redis Cluster, the receivers on other servers are counted only on sharded channels.
+        !self.config.cluster || self.config.node_sharded_pubsub
     }
 
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {

@@ -1,0 +1,63 @@
+//! What arrives in the stream and on the channels of the streams adapter is decoded or rejected. A decoded command is encoded so
+//! that a server with the same decoder receives it.
+//!
+//! The first byte selects where it arrives: as the data of an entry, whose type is the next byte, as a whole entry, or on a
+//! channel.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use roomwire::bus::entry;
+use roomwire::bus::link::Channel;
+use roomwire::cluster::dialect::node::streams::StreamsDialect;
+use roomwire::cluster::dialect::{Dialect, Inbound, Outbound};
+use roomwire::config::{BusConfig, Config, NodeAdapter};
+use roomwire::model::{Command, NodeId};
+
+fn dialect(cluster: &str) -> Arc<dyn Dialect> {
+    let config = BusConfig {
+        node_adapter: NodeAdapter::Streams,
+        channel_prefix: cluster.to_owned(),
+        message_limit: 100_000,
+        ..Config::default().bus
+    };
+    let node = NodeId::parse("abcd").expect("four letters");
+    StreamsDialect::configured(&config, node).expect("it is selected")
+}
+
+static DIALECT: LazyLock<Arc<dyn Dialect>> = LazyLock::new(|| dialect("one"));
+static OTHER: LazyLock<Arc<dyn Dialect>> = LazyLock::new(|| dialect("two"));
+
+fn entry_with(kind: u8, data: &[u8]) -> Bytes {
+    let kind = kind.to_string();
+    let fields: [&[u8]; 9] = [
+        b"1-0", b"uid", b"u", b"nsp", b"/a", b"type", kind.as_bytes(), b"data", data,
+    ];
+    entry::encode(fields)
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [place, kind, rest @ ..] = input else {
+        return;
+    };
+    let (channel, message) = match place % 3 {
+        0 => ("socket.io", entry_with(kind % 16, rest)),
+        1 => ("socket.io", Bytes::copy_from_slice(rest)),
+        _ => ("socket.io#/a#", Bytes::copy_from_slice(rest)),
+    };
+    let decoded = DIALECT.decode(&Channel::from(channel), &message);
+    let Ok(Inbound::Command(command)) = decoded else {
+        return;
+    };
+    let messages = DIALECT.encode(&Outbound::Command(&command));
+    let message = &messages.expect("a command of a server can be encoded")[0];
+    let received = OTHER.decode(&message.channel, &message.payload);
+    let received = received.expect("what is encoded can be decoded");
+    // Binary values are numbered anew.
+    if !matches!(&command, Command::Emit(emit) if emit.payload.has_attachments()) {
+        assert_eq!(received, Inbound::Command(command));
+    }
+});
