@@ -46,6 +46,19 @@ impl std::borrow::Borrow<str> for Channel {
     }
 }
 
+/// The pattern of the channels whose names begin with `prefix`.
+pub fn starting_with(prefix: &str) -> Channel {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('*');
+    Channel::from(pattern)
+}
+
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -164,6 +177,14 @@ pub trait Link: Send + Sync {
     /// Unsubscribes from channels. May take effect seconds later; until then, their messages may still arrive.
     fn unsubscribe(&self, channels: Vec<Channel>);
 
+    /// Subscribes to all channels that match a pattern, as Redis does with `PSUBSCRIBE`. Each is confirmed by a
+    /// [`LinkEvent::PatternsSubscribed`], as channels are. Their messages arrive as [`LinkEvent::Matched`], also those of
+    /// channels that are subscribed to by their names.
+    fn subscribe_patterns(&self, patterns: Vec<Channel>);
+
+    /// Unsubscribes from patterns. May take effect seconds later.
+    fn unsubscribe_patterns(&self, patterns: Vec<Channel>);
+
     /// Reads the logs that messages of [`Outgoing::log`] are appended to; `None` if the link has no logs and publishes
     /// such messages as others.
     fn logs(&self) -> Option<Arc<dyn LogReader<Bytes>>> {
@@ -185,6 +206,10 @@ pub enum LinkEvent {
     Subscribed(Vec<Channel>),
     /// A message on a subscribed channel, published by any member including this one.
     Message { channel: Channel, payload: Bytes },
+    /// The bus confirmed subscriptions of patterns.
+    PatternsSubscribed(Vec<Channel>),
+    /// A message on a channel that matches a subscribed pattern.
+    Matched { channel: Channel, payload: Bytes },
     /// A message above the size limit was skipped.
     Skipped { bytes: u64 },
     /// The link is connected, but its own pings do not come back through the bus.
@@ -213,7 +238,7 @@ fn message_cost(channel: &Channel, payload: &Bytes) -> usize {
 
 fn cost(event: &LinkEvent) -> u32 {
     match event {
-        LinkEvent::Message { channel, payload } => {
+        LinkEvent::Message { channel, payload } | LinkEvent::Matched { channel, payload } => {
             u32::try_from(message_cost(channel, payload)).unwrap_or(u32::MAX)
         }
         _ => 0,
@@ -337,6 +362,12 @@ mod tests {
             channel: Channel::from("c"),
             payload: Bytes::from(vec![0; bytes]),
         }
+    }
+
+    #[test]
+    fn the_pattern_of_a_prefix_has_no_other_special_characters() {
+        assert_eq!(starting_with("socket.io#").as_str(), "socket.io#*");
+        assert_eq!(starting_with(r"a*?[b]\#").as_str(), r"a\*\?\[b\]\\#*");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 mod catch_up;
 pub mod dialect;
 mod foreign;
+mod handover;
 mod log_sizes;
 mod lost_events;
 mod membership;
@@ -18,3 +19,4 @@ mod sequencer;
 pub mod start;
 mod subscriber;
 mod subscriptions;
+mod translation;

@@ -9,21 +9,20 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture,
-};
+use actix::{Actor, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::dialect::{Dialect, MemberState};
 use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
-use super::messages::{Forward, Leave, RouterAddresses};
+use super::messages::{Forward, RouterAddresses};
 use super::publish::Publisher;
 use super::reached::ReachCounts;
 use super::receive::{ForBridge, Receiver};
 use super::sequencer::Sequencer;
 use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
+use super::translation::{Translator, TranslatorParts};
 use crate::broker::messages::weight;
 use crate::broker::messages::{
     ForgetAcks, Interest, InterestChange, Publish, PublishAnnouncement, PublishQuery, PublishReply,
@@ -35,6 +34,8 @@ use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
 use crate::model::random::OsRandom;
 use crate::model::{CommandObserver, NodeId, Random, ServerEventHandler, Workers};
+use crate::store::Store;
+use crate::store::lease::lease_key;
 
 /// Events handled before other tasks of the thread get their turn.
 const EVENTS_PER_TURN: usize = 256;
@@ -63,6 +64,11 @@ pub struct BridgeParts {
     pub routers: RouterAddresses,
     pub command_observers: Vec<CommandObserver>,
     pub server_events: Option<ServerEventHandler>,
+    /// `bus.translate`.
+    pub translates: bool,
+    pub store: Arc<dyn Store>,
+    /// The prefix of keys in the store.
+    pub key_prefix: String,
 }
 
 /// The actor.
@@ -78,7 +84,12 @@ pub struct Bridge {
     fence_channel: Option<Channel>,
     /// Limits the logs that are read at the same time.
     pub(super) log_reads: Arc<Semaphore>,
-    membership: Membership,
+    pub(super) membership: Membership,
+    pub(super) translator: Option<Translator>,
+    /// The store with the lease of the node that translates.
+    pub(super) store: Arc<dyn Store>,
+    /// The key of that lease.
+    pub(super) translation_key: String,
 }
 
 impl Bridge {
@@ -95,7 +106,19 @@ impl Bridge {
             sender: random_number(),
             sequence: Arc::default(),
         };
+        let translator = parts.translates.then(|| {
+            Translator::new(TranslatorParts {
+                node: parts.directory.node(),
+                link: Arc::clone(&parts.link),
+                dialects: Arc::clone(&dialects),
+                max_depth: parts.max_depth,
+                random: random_number(),
+            })
+        });
         Self {
+            translator: translator.flatten(),
+            translation_key: lease_key(&parts.key_prefix, "translator"),
+            store: parts.store,
             subscriber: Subscriber::new(parts.link, &dialects),
             fence_channel: publisher.fence_channel(),
             publisher,
@@ -162,6 +185,9 @@ impl Bridge {
     }
 
     fn on_event(&mut self, event: LinkEvent, ctx: &mut Context<Self>) {
+        if let Some(translator) = &mut self.translator {
+            translator.on_event(&event, &self.publisher);
+        }
         let metrics = self.directory.metrics();
         match event {
             LinkEvent::Up => {
@@ -216,14 +242,19 @@ impl Bridge {
                 self.notify_ready(complete, false);
             }
             LinkEvent::Message { channel, payload } => self.on_message(&channel, &payload, ctx),
+            // For the translator.
+            LinkEvent::PatternsSubscribed(_) | LinkEvent::Matched { .. } => {}
         }
     }
 
     fn on_message(&mut self, channel: &Channel, payload: &Bytes, ctx: &mut Context<Self>) {
         let rooms = &self.subscriber.rooms;
-        let received = self
-            .receiver
-            .receive(channel, payload, rooms, &self.publisher);
+        let received = self.receiver.receive(
+            (channel, payload),
+            rooms,
+            &self.publisher,
+            self.translator.as_mut(),
+        );
         match received {
             Some(ForBridge::Heartbeat(from, _))
                 if from == self.directory.node()
@@ -240,6 +271,14 @@ impl Bridge {
                     }
                 });
             }
+            Some(ForBridge::Marker {
+                announcement,
+                is_own,
+            }) => {
+                if let Some(translator) = &mut self.translator {
+                    translator.marker(&announcement, is_own);
+                }
+            }
             None => {}
         }
     }
@@ -254,6 +293,7 @@ impl Actor for Bridge {
             ctx.spawn(EventLoop { events });
         }
         self.start_sequencer(ctx);
+        self.start_translation(ctx);
         ctx.run_interval(HEARTBEAT_INTERVAL, |bridge, _ctx| {
             bridge.publisher.publish_heartbeat(None, MemberState::Alive);
         });
@@ -265,7 +305,7 @@ impl Actor for Bridge {
 }
 
 /// A random number.
-fn random_number() -> u64 {
+pub(super) fn random_number() -> u64 {
     let mut bytes = [0; 8];
     OsRandom.fill(&mut bytes);
     u64::from_le_bytes(bytes)
@@ -394,14 +434,5 @@ impl Handler<Forward> for Bridge {
 
     fn handle(&mut self, forward: Forward, _ctx: &mut Self::Context) {
         self.publisher.publish_forward(forward);
-    }
-}
-
-impl Handler<Leave> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
-        self.publisher.publish_heartbeat(None, MemberState::Leaving);
-        ctx.stop();
     }
 }

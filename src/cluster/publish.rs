@@ -16,7 +16,7 @@ use crate::history::LogTargets;
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, AckToken, Announcement, Command, Emit, NodeId, QueryAnswer, QueryRequest,
+    AckReply, AckToken, Announcement, Command, DialectId, Emit, NodeId, QueryAnswer, QueryRequest,
     QueryResponse, ReplyTo,
 };
 
@@ -70,6 +70,38 @@ impl Publisher {
             }
             self.publish(messages);
         }
+    }
+
+    /// Publishes a command of a foreign program, received in the dialect `from`, for those that use the other dialects.
+    pub(super) fn publish_translated(&self, command: &Command, from: DialectId) {
+        let metrics = self.directory.metrics();
+        let others = self.dialects.iter().skip(1);
+        for dialect in others.filter(|dialect| dialect.id() != from) {
+            match dialect.encode(&Outbound::Command(command)) {
+                Ok(mut messages) => {
+                    messages.retain(|message| self.fits(message.payload.len()));
+                    metrics.bus_translated_total.add(messages.len() as u64);
+                    self.publish(messages);
+                }
+                Err(EncodeError::TooLong(cause)) => self.reject_oversized(&cause.to_string()),
+                Err(EncodeError::Unsupported(cause)) => {
+                    metrics.bus_untranslatable_total.increment();
+                    debug!(cause:%; "command not translated to a dialect that cannot express it");
+                }
+            }
+        }
+    }
+
+    /// Publishes the marker of this node, unless Redis is away: it is worth nothing later.
+    pub(super) fn publish_marker(&self, marker: &Announcement) {
+        if self.health.bus() != BusState::Up {
+            return;
+        }
+        let mut messages = self.encode_fitting(&Outbound::Announcement(marker));
+        for message in &mut messages {
+            message.volatile = true;
+        }
+        self.publish(messages);
     }
 
     /// Makes the messages of a command for several channels one message that is appended to logs.

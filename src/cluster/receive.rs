@@ -12,6 +12,7 @@ use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
 use super::reached::ReachCounts;
 use super::subscriptions::RoomSubscriptions;
+use super::translation::{TOPIC, Translator, is_translated};
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, Reports, Resolve, ShardMessage};
 use crate::broker::{Directory, PendingDispatches};
@@ -20,8 +21,8 @@ use crate::clock;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
-    AckReply, AckToken, Command, CommandObserver, Emit, NodeId, Position, QueryRequest,
-    QueryResponse, ReplyTo, ServerEventHandler, Target, Unfit, Workers,
+    AckReply, AckToken, Announcement, Command, CommandObserver, Emit, NodeId, Position,
+    QueryRequest, QueryResponse, ReplyTo, ServerEventHandler, Target, Unfit, Workers,
 };
 
 /// The receiving half of the bridge.
@@ -54,16 +55,21 @@ pub(super) enum ForBridge {
         ack_id: u32,
         after: Duration,
     },
+    /// A marker of the node that translates.
+    Marker {
+        announcement: Announcement,
+        is_own: bool,
+    },
 }
 
 impl Receiver {
     /// Takes a message from the link. Returns what the bridge handles.
     pub(super) fn receive(
         &mut self,
-        channel: &Channel,
-        message: &Bytes,
+        (channel, message): (&Channel, &Bytes),
         rooms: &RoomSubscriptions,
         publisher: &Publisher,
+        translator: Option<&mut Translator>,
     ) -> Option<ForBridge> {
         // None if the node has just unsubscribed.
         let dialect = self.dialects.iter().find(|dialect| dialect.owns(channel))?;
@@ -72,6 +78,9 @@ impl Receiver {
             return Some(ForBridge::Heartbeat(from, state));
         }
         self.directory.metrics().bus_received_total.increment();
+        if let (Some(translator), Ok(inbound)) = (translator, &inbound) {
+            translator.received(inbound, dialect.id(), channel, publisher);
+        }
         match inbound {
             Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),
             Ok(Inbound::CountedEmit { emit, timeout }) => {
@@ -103,7 +112,8 @@ impl Receiver {
                     self.send_home(id, Echoed { id });
                 }
             }
-            Ok(Inbound::Announcement(announcement)) => self.directory.announced(&announcement),
+            Ok(Inbound::Announcement(announcement)) => return self.announced(announcement),
+            Ok(Inbound::OwnAnnouncement(announcement)) => return marker(announcement, true),
             Ok(Inbound::Query(request)) => self.run_query(request, publisher),
             Ok(Inbound::QueryAnswer(response)) => {
                 if response.to == self.directory.node() {
@@ -114,6 +124,12 @@ impl Receiver {
             Err(error) => self.report_undecoded(channel, &error),
         }
         None
+    }
+
+    /// Passes an announcement to the services of this node, apart from markers.
+    fn announced(&self, announcement: Announcement) -> Option<ForBridge> {
+        self.directory.announced(&announcement);
+        marker(announcement, false)
     }
 
     fn route_forwarded(&self, from: NodeId, body: Bytes) {
@@ -218,7 +234,8 @@ impl Receiver {
 
     /// Sends a reply to the worker that requested it.
     fn resolve(&self, reply: AckReply) {
-        if reply.token.reply_to != ReplyTo::Node(self.directory.node()) {
+        let is_own = reply.token.reply_to == ReplyTo::Node(self.directory.node());
+        if !is_own || is_translated(reply.token.id) {
             return;
         }
         if let Err(unfit) = reply.payload.check_ack(self.max_depth) {
@@ -286,6 +303,14 @@ impl Receiver {
         let dropped = &self.directory.metrics().bus_dropped_total;
         dropped.of(reason).increment();
     }
+}
+
+/// An announcement for the bridge, if it is the marker of the node that translates.
+fn marker(announcement: Announcement, is_own: bool) -> Option<ForBridge> {
+    (announcement.topic == TOPIC).then_some(ForBridge::Marker {
+        announcement,
+        is_own,
+    })
 }
 
 /// Reports to another node that its request for an ack reached no client here.

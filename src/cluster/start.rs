@@ -20,6 +20,7 @@ use crate::config::{BusConfig, NodeAdapter};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{CommandObserver, Namespace, NodeId, Room, ServerEventHandler};
+use crate::store::Store;
 use crate::tls::ClientTlsFiles;
 
 /// The settings of the link; `None`: one node, no Redis.
@@ -129,6 +130,7 @@ pub struct BridgeContext {
     pub command_observers: Vec<CommandObserver>,
     /// Answers events for servers. `None`: answered with `null`.
     pub server_events: Option<ServerEventHandler>,
+    pub store: Arc<dyn Store>,
 }
 
 /// Starts the bridge over a link.
@@ -164,6 +166,9 @@ pub fn start_bridge(
         routers: node.routers,
         command_observers: node.command_observers,
         server_events: node.server_events,
+        translates: config.translate,
+        store: node.store,
+        key_prefix: config.channel_prefix.clone(),
     });
     let bridge = ctx.run(bridge);
     let handles = BridgeHandles {

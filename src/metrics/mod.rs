@@ -178,6 +178,10 @@ metrics! {
     bus_received_total: Counter,
     /// Bus messages dropped by this node, by reason.
     bus_dropped_total: Counters<BusDrop>,
+    /// Messages of foreign programs that this node published for those which use another dialect.
+    bus_translated_total: Counter,
+    /// Commands of foreign programs that another dialect cannot express.
+    bus_untranslatable_total: Counter,
     /// Channels subscribed for rooms.
     bus_subscriptions: Gauge,
     /// Connection losses of the bus.

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{NodeId, Random};
-use crate::store::Store;
+use crate::store::{MemoryStore, Store};
 
 /// The bus that connects a node to the others.
 pub struct BusHandles {
@@ -57,7 +57,7 @@ impl BusHandles {
 pub(super) fn bridge_context(
     config: &Config,
     node: NodeId,
-    app: &dyn AppFactory,
+    (app, store): (&dyn AppFactory, Option<&Arc<dyn Store>>),
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
     router_addresses: &RouterAddresses,
@@ -71,6 +71,7 @@ pub(super) fn bridge_context(
         routers: Arc::clone(router_addresses),
         command_observers: app.command_observers(),
         server_events: None,
+        store: store.map_or_else(|| Arc::new(MemoryStore::default()) as _, Arc::clone),
     }
 }
 

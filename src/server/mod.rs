@@ -139,7 +139,8 @@ impl Server {
         let reloadable = ReloadableParts::new(&config, (&metrics, &random, &health))?;
         let shared = (&reloadable, auth.as_ref(), &metrics, &random);
         let app = apps(&config, bus.as_ref(), node, shared, &plan);
-        let context = bridge_context(&config, node, &*app, &metrics, &health, &router_addresses);
+        let backing = (&*app, store.as_ref());
+        let context = bridge_context(&config, node, backing, &metrics, &health, &router_addresses);
         let (directory, (forward, leave)) = start_bus(&config, bus, context, &random);
         let clients = (!gates.is_empty() || app.identifies(), auth.as_ref());
         let users = users::users(&config, &directory, store.clone(), &health, clients).await;

@@ -94,6 +94,7 @@ mod storms;
 mod storms_process;
 mod tls;
 mod toy_dialect;
+mod translation;
 mod upgrade;
 mod upstream;
 mod upstream_backpressure;

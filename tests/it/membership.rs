@@ -12,6 +12,7 @@ use roomwire::health::{BusState, Health};
 use roomwire::metrics::Metrics;
 use roomwire::model::random::OsRandom;
 use roomwire::model::{Namespace, NodeId, Query, Selector};
+use roomwire::store::MemoryStore;
 
 use crate::support::server::config;
 use crate::support::{TestCluster, within_deadline};
@@ -38,6 +39,7 @@ impl Node {
             routers: Arc::default(),
             command_observers: Vec::new(),
             server_events: None,
+            store: Arc::new(MemoryStore::default()),
         };
         let dialects = dialects(&config, name);
         let started = start_bridge(&config, link, events, dialects, context);

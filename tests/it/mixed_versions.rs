@@ -76,6 +76,14 @@ impl Link for NewerLink {
         self.0.subscribe(channels);
     }
 
+    fn subscribe_patterns(&self, patterns: Vec<Channel>) {
+        self.0.subscribe_patterns(patterns);
+    }
+
+    fn unsubscribe_patterns(&self, patterns: Vec<Channel>) {
+        self.0.unsubscribe_patterns(patterns);
+    }
+
     fn unsubscribe(&self, channels: Vec<Channel>) {
         self.0.unsubscribe(channels);
     }

@@ -57,6 +57,7 @@ impl Dialect for ToyDialect {
             per_room: true,
             per_socket: true,
             per_namespace: true,
+            translated: None,
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
+use super::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing, starting_with};
 use super::memory::Hub;
 
 pub(in crate::bus) const TIMEOUT: Duration = Duration::from_secs(60);
@@ -138,6 +138,53 @@ async fn order_is_kept(join: impl Fn() -> Member) {
     }
 }
 
+/// Runs the suite of patterns with members created by `join`, whose channels are plain.
+pub(in crate::bus) async fn patterns(join: impl Fn() -> Member) {
+    let (mut publisher, mut subscriber) = (join(), join());
+    publisher.up().await;
+    let pattern = starting_with("pattern[1]:");
+    subscriber.link.subscribe_patterns(vec![pattern.clone()]);
+    let confirmed = LinkEvent::PatternsSubscribed(vec![pattern.clone()]);
+    subscriber.wait(|event| *event == confirmed).await;
+    subscriber.subscribe(&["pattern[1]:a", "end"]).await;
+    for name in ["pattern1:a", "pattern[1]:a", "pattern[1]:b"] {
+        publisher.publish(name, name);
+    }
+    let mut received = Vec::new();
+    while received.len() < 3 {
+        match subscriber.next().await {
+            LinkEvent::Message { channel, .. } => received.push((channel, false)),
+            LinkEvent::Matched { channel, payload } => {
+                assert_eq!(payload, channel.as_str());
+                received.push((channel, true));
+            }
+            _ => {}
+        }
+    }
+    received.sort();
+    let [a, b] = ["pattern[1]:a", "pattern[1]:b"].map(Channel::from);
+    assert_eq!(received, [(a.clone(), false), (a, true), (b, true)]);
+    subscriber.link.unsubscribe_patterns(vec![pattern.clone()]);
+    let unmatched = async {
+        loop {
+            publisher.publish("pattern[1]:b", "late");
+            publisher.publish("end", "");
+            let mut is_matched = false;
+            loop {
+                match subscriber.next().await {
+                    LinkEvent::Message { .. } => break,
+                    event => is_matched |= matches!(event, LinkEvent::Matched { .. }),
+                }
+            }
+            if !is_matched {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(TIMEOUT, unmatched).await.expect("unsubscribed");
+}
+
 async fn receivers_are_counted(join: impl Fn() -> Member) {
     let (mut publisher, mut subscriber) = (join(), join());
     publisher.up().await;
@@ -210,9 +257,10 @@ async fn many_channels_are_subscribed_at_once(join: impl Fn() -> Member) {
 #[tokio::test]
 async fn the_suite_on_the_hub() {
     let hub = Hub::default();
-    suite(|| {
+    let join = || {
         let (link, events) = hub.join();
         Member { link, events }
-    })
-    .await;
+    };
+    suite(join).await;
+    patterns(join).await;
 }

@@ -136,6 +136,10 @@ impl Hub {
         if !channels.is_empty() {
             member.notify(LinkEvent::Subscribed(channels));
         }
+        let patterns: Vec<Channel> = member.patterns.iter().cloned().collect();
+        if !patterns.is_empty() {
+            member.notify(LinkEvent::PatternsSubscribed(patterns));
+        }
         member.notify(LinkEvent::Up);
         if let Some(since) = member.cut_since.take() {
             let during = since.elapsed();
@@ -198,6 +202,7 @@ impl Hub {
         let member = Member {
             events,
             channels: BTreeSet::new(),
+            patterns: BTreeSet::new(),
             spool: Spool::default(),
             cut: false,
             cut_since: None,
@@ -259,6 +264,23 @@ impl Hub {
         }
     }
 
+    pub(super) fn subscribe_patterns(&self, id: MemberId, patterns: Vec<Channel>) {
+        if let Some(member) = self.state().members.get_mut(&id) {
+            member.patterns.extend(patterns.iter().cloned());
+            if !member.cut {
+                member.notify(LinkEvent::PatternsSubscribed(patterns));
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe_patterns(&self, id: MemberId, patterns: &[Channel]) {
+        if let Some(member) = self.state().members.get_mut(&id) {
+            for pattern in patterns {
+                member.patterns.remove(pattern);
+            }
+        }
+    }
+
     /// Sends a message to all subscribed members and returns their number, as a server does: faults on the way do not
     /// reduce it.
     fn route(&self, state: &mut State, from: MemberId, message: Outgoing) -> u64 {
@@ -272,15 +294,17 @@ impl Hub {
         };
         let mut reached = 0;
         for message in messages {
+            // A server counts each subscription that matches.
             let subscribed = |(id, member): (&MemberId, &Member)| {
-                let reached = !member.cut && member.channels.contains(&message.channel);
-                reached.then_some(*id)
+                let by_name = usize::from(member.channels.contains(&message.channel));
+                let copies = by_name + member.matches(&message.channel);
+                (!member.cut && copies > 0).then_some((*id, copies))
             };
-            let receivers: Vec<MemberId> = state.members.iter().filter_map(subscribed).collect();
-            for to in &receivers {
+            let receivers: Vec<_> = state.members.iter().filter_map(subscribed).collect();
+            for (to, copies) in &receivers {
                 state.send(from, *to, message.clone(), is_logged);
+                reached += *copies as u64;
             }
-            reached += receivers.len() as u64;
         }
         if !state.delayed.is_empty() {
             self.wake_delivery_task(state);

@@ -56,6 +56,14 @@ impl Link for MemoryLink {
         self.hub.unsubscribe(self.member, &channels);
     }
 
+    fn subscribe_patterns(&self, patterns: Vec<Channel>) {
+        self.hub.subscribe_patterns(self.member, patterns);
+    }
+
+    fn unsubscribe_patterns(&self, patterns: Vec<Channel>) {
+        self.hub.unsubscribe_patterns(self.member, &patterns);
+    }
+
     fn logs(&self) -> Option<Arc<dyn LogReader<Bytes>>> {
         Some(Arc::new(MemberLogs {
             hub: self.hub.clone(),

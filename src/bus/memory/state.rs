@@ -45,6 +45,7 @@ pub(super) struct State {
 pub(super) struct Member {
     pub(super) events: LinkEventSender,
     pub(super) channels: BTreeSet<Channel>,
+    pub(super) patterns: BTreeSet<Channel>,
     pub(super) spool: Spool<Outgoing>,
     pub(super) cut: bool,
     pub(super) cut_since: Option<Instant>,
@@ -102,15 +103,17 @@ impl State {
         let Some(member) = self.members.get_mut(&to) else {
             return;
         };
-        let receives = !member.cut && !member.deaf && member.channels.contains(&message.channel);
         if let Some(frozen) = &mut member.frozen {
             frozen.received.push(message);
-        } else if receives {
-            let payload = message.body();
-            member.notify(LinkEvent::Message {
-                channel: message.channel,
-                payload,
-            });
+        } else if !member.cut && !member.deaf {
+            let (channel, payload) = (message.channel.clone(), message.body());
+            for _ in 0..member.matches(&channel) {
+                let (channel, payload) = (channel.clone(), payload.clone());
+                member.notify(LinkEvent::Matched { channel, payload });
+            }
+            if member.channels.contains(&channel) {
+                member.notify(LinkEvent::Message { channel, payload });
+            }
         }
     }
 
@@ -126,8 +129,36 @@ impl State {
 }
 
 impl Member {
+    /// Number of subscribed patterns that match a channel.
+    pub(super) fn matches(&self, channel: &Channel) -> usize {
+        let patterns = self.patterns.iter();
+        patterns
+            .filter(|pattern| matches(pattern.as_str(), channel.as_str()))
+            .count()
+    }
+
     /// A consumer that was dropped needs no events; its link removes the member.
     pub(super) fn notify(&self, event: LinkEvent) {
         let _consumer_gone = self.events.push(event);
+    }
+}
+
+/// Whether a name matches a pattern of literal and escaped characters and `*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut rest = pattern.chars();
+    match rest.next() {
+        None => name.is_empty(),
+        Some('*') => {
+            let mut tails = (0..=name.len()).filter(|at| name.is_char_boundary(*at));
+            tails.any(|at| matches(rest.as_str(), &name[at..]))
+        }
+        Some(first) => {
+            let literal = match first {
+                '\\' => rest.next().unwrap_or(first),
+                other => other,
+            };
+            let name = name.strip_prefix(literal);
+            name.is_some_and(|name| matches(rest.as_str(), name))
+        }
     }
 }

@@ -121,6 +121,18 @@ impl Cluster {
             state.desired(owner).unsubscribe(channels);
         }
     }
+
+    /// Subscribes to patterns at one server each, which receives the messages of plain channels from all.
+    pub(super) fn subscribe_patterns(&self, patterns: Vec<Channel>) -> Vec<Channel> {
+        self.inner.state().subscribe_patterns(patterns)
+    }
+
+    pub(super) fn unsubscribe_patterns(&self, patterns: Vec<Channel>) {
+        let state = self.inner.state();
+        for (owner, patterns) in group_by_owner(patterns, |pattern| state.owner(pattern)) {
+            state.desired(owner).unsubscribe_patterns(patterns);
+        }
+    }
 }
 
 impl Drop for Cluster {
@@ -167,6 +179,14 @@ impl State {
         let confirmed = groups
             .into_iter()
             .map(|(owner, channels)| self.desired(owner).subscribe(channels));
+        confirmed.flatten().collect()
+    }
+
+    fn subscribe_patterns(&self, patterns: Vec<Channel>) -> Vec<Channel> {
+        let groups = group_by_owner(patterns, |pattern| self.owner(pattern));
+        let confirmed = groups
+            .into_iter()
+            .map(|(owner, patterns)| self.desired(owner).subscribe_patterns(patterns));
         confirmed.flatten().collect()
     }
 }
@@ -260,7 +280,7 @@ impl Inner {
     fn install(&self, map: SlotMap) -> Vec<(Address, Member)> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let (mut queued, mut channels) = (Vec::new(), Vec::new());
+        let (mut queued, mut channels, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
         let mut removed = std::mem::take(&mut state.members);
         state.owners = (0..SLOTS)
             .map(|slot| map.owner(slot).and_then(|owner| u16::try_from(owner).ok()))
@@ -286,20 +306,32 @@ impl Inner {
             let is_elsewhere = |channel: &Channel| state.owner(channel) != Some(index);
             let leaves = |message: &Outgoing| state.owner_of(message) != Some(index);
             queued.extend(member.queue.extract(leaves));
-            channels.extend(member.desired.lock().extract(is_elsewhere, Instant::now()));
+            let desired = &member.desired;
+            channels.extend(desired.lock().extract(is_elsewhere, Instant::now()));
+            patterns.extend(desired.patterns().extract(is_elsewhere, Instant::now()));
         }
         for (_, member) in &removed {
             queued.extend(member.queue.extract(|_| true));
             let others = |channel: &Channel| *channel != member.ping_channel;
-            channels.extend(member.desired.lock().extract(others, Instant::now()));
+            let desired = &member.desired;
+            channels.extend(desired.lock().extract(others, Instant::now()));
+            patterns.extend(desired.patterns().extract(others, Instant::now()));
         }
         let is_owned = |channel: &Channel| state.owner(channel).is_some();
         let leaves = |message: &Outgoing| state.owner_of(message).is_some();
         queued.extend(state.unowned.0.extract(leaves));
-        channels.extend(state.unowned.1.lock().extract(is_owned, Instant::now()));
+        let unowned = &state.unowned.1;
+        channels.extend(unowned.lock().extract(is_owned, Instant::now()));
+        patterns.extend(unowned.patterns().extract(is_owned, Instant::now()));
+        let confirmed_patterns = state.subscribe_patterns(patterns);
         let confirmed = state.distribute(queued, channels);
-        if !confirmed.is_empty() {
-            let _consumer_gone = self.common.events.push(LinkEvent::Subscribed(confirmed));
+        let events = [
+            (!confirmed.is_empty()).then_some(LinkEvent::Subscribed(confirmed)),
+            (!confirmed_patterns.is_empty())
+                .then_some(LinkEvent::PatternsSubscribed(confirmed_patterns)),
+        ];
+        for event in events.into_iter().flatten() {
+            let _consumer_gone = self.common.events.push(event);
         }
         removed
     }

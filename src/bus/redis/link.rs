@@ -121,6 +121,23 @@ impl Link for RedisLink {
         }
     }
 
+    fn subscribe_patterns(&self, patterns: Vec<Channel>) {
+        let confirmed = match &self.routing {
+            Routing::Single(member) => member.desired.subscribe_patterns(patterns),
+            Routing::BySlot(cluster) => cluster.subscribe_patterns(patterns),
+        };
+        if !confirmed.is_empty() {
+            let _consumer_gone = self.events.push(LinkEvent::PatternsSubscribed(confirmed));
+        }
+    }
+
+    fn unsubscribe_patterns(&self, patterns: Vec<Channel>) {
+        match &self.routing {
+            Routing::Single(member) => member.desired.unsubscribe_patterns(patterns),
+            Routing::BySlot(cluster) => cluster.unsubscribe_patterns(patterns),
+        }
+    }
+
     fn logs(&self) -> Option<Arc<dyn LogReader<Bytes>>> {
         Some(Arc::clone(&self.logs) as _)
     }

@@ -14,14 +14,18 @@ pub(super) enum PubSubCommand {
     Unsubscribe,
     ShardedSubscribe,
     ShardedUnsubscribe,
+    PatternSubscribe,
+    PatternUnsubscribe,
 }
 
 impl PubSubCommand {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Subscribe,
         Self::Unsubscribe,
         Self::ShardedSubscribe,
         Self::ShardedUnsubscribe,
+        Self::PatternSubscribe,
+        Self::PatternUnsubscribe,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -30,15 +34,24 @@ impl PubSubCommand {
             Self::Unsubscribe => "UNSUBSCRIBE",
             Self::ShardedSubscribe => "SSUBSCRIBE",
             Self::ShardedUnsubscribe => "SUNSUBSCRIBE",
+            Self::PatternSubscribe => "PSUBSCRIBE",
+            Self::PatternUnsubscribe => "PUNSUBSCRIBE",
         }
     }
 
     pub(super) fn subscribes(self) -> bool {
-        matches!(self, Self::Subscribe | Self::ShardedSubscribe)
+        matches!(
+            self,
+            Self::Subscribe | Self::ShardedSubscribe | Self::PatternSubscribe
+        )
     }
 
     pub(super) fn is_sharded(self) -> bool {
         matches!(self, Self::ShardedSubscribe | Self::ShardedUnsubscribe)
+    }
+
+    pub(super) fn is_pattern(self) -> bool {
+        matches!(self, Self::PatternSubscribe | Self::PatternUnsubscribe)
     }
 
     /// The command that a reply of this kind responds to.

@@ -71,7 +71,7 @@ impl SubscribeTask {
                 Ok(mut active) => self.serve(&mut active).await,
                 Err(error) => Disconnect::Lost(error),
             };
-            self.desired.lock().reset();
+            self.desired.reset();
             match end {
                 Disconnect::ConsumerGone => return,
                 Disconnect::Deaf => {
@@ -125,12 +125,12 @@ impl SubscribeTask {
         self.subscribe_unsent(active).await?;
         loop {
             self.process_replies(active).await?;
-            if !is_ready && self.desired.lock().is_confirmed() {
+            if !is_ready && self.desired.is_confirmed() {
                 is_ready = true;
                 self.on_ready(&mut ping);
             }
             let desired = Arc::clone(&self.desired);
-            let expiry = desired.lock().next_expiry();
+            let expiry = desired.next_expiry();
             tokio::select! {
                 read = active.connection.replies.fill() => read.map_err(ConnectionError::from)?,
                 () = desired.changed.notified() => self.subscribe_unsent(active).await?,
@@ -155,6 +155,9 @@ impl SubscribeTask {
 
     async fn subscribe_unsent(&self, active: &mut ActiveConnection) -> Result<(), ConnectionError> {
         let channels = self.desired.lock().take_unsent();
+        let patterns = self.desired.patterns().take_unsent();
+        self.send_chunks(active, PubSubCommand::PatternSubscribe, &patterns)
+            .await?;
         self.send(
             active,
             channels,
@@ -169,6 +172,9 @@ impl SubscribeTask {
         active: &mut ActiveConnection,
     ) -> Result<(), ConnectionError> {
         let channels = self.desired.lock().take_expired(Instant::now());
+        let patterns = self.desired.patterns().take_expired(Instant::now());
+        self.send_chunks(active, PubSubCommand::PatternUnsubscribe, &patterns)
+            .await?;
         self.send(
             active,
             channels,
@@ -191,15 +197,20 @@ impl SubscribeTask {
         let slot_of = |channel: &Channel| slot(channel.as_str().as_bytes());
         sharded.sort_by_cached_key(slot_of);
         let by_slot = sharded.chunk_by(|left, right| slot_of(left) == slot_of(right));
-        let sharded = by_slot
-            .flat_map(|group| group.chunks(CHUNK))
-            .map(|chunk| (sharded_command, chunk));
-        let chunks = plain
-            .chunks(CHUNK)
-            .map(|chunk| (plain_command, chunk))
-            .chain(sharded);
+        for group in by_slot {
+            self.send_chunks(active, sharded_command, group).await?;
+        }
+        self.send_chunks(active, plain_command, &plain).await
+    }
+
+    async fn send_chunks(
+        &self,
+        active: &mut ActiveConnection,
+        kind: PubSubCommand,
+        channels: &[Channel],
+    ) -> Result<(), ConnectionError> {
         let mut commands = Vec::new();
-        for (kind, chunk) in chunks {
+        for chunk in channels.chunks(CHUNK) {
             let mut command = redis::cmd(kind.name());
             for channel in chunk {
                 command.arg(channel.as_str());
@@ -224,6 +235,14 @@ impl SubscribeTask {
                         // Report confirmations before the messages that follow them.
                         self.report_confirmed(&mut confirmed)?;
                         self.message(channel, payload).await?;
+                    }
+                    [kind, _, channel, payload] if kind == "pmessage" => {
+                        self.report_confirmed(&mut confirmed)?;
+                        self.matched(channel, payload).await?;
+                    }
+                    [kind, pattern, _] if kind == "psubscribe" || kind == "punsubscribe" => {
+                        let reply = active.pending_commands.on_reply(kind, &text(pattern));
+                        self.apply_pattern(reply, pattern)?;
                     }
                     [kind, channel, _] => {
                         let reply = active.pending_commands.on_reply(kind, &text(channel));
@@ -259,11 +278,31 @@ impl SubscribeTask {
         }
     }
 
-    /// An error ends the connection, except for channels whose slot moved to another master.
+    /// Applies a reply about a pattern.
+    fn apply_pattern(&self, reply: PubSubReply, pattern: &[u8]) -> Result<(), ConsumerGone> {
+        if reply == PubSubReply::Subscribed
+            && let Some(pattern) = self.desired.patterns().confirm(&text(pattern))
+        {
+            let confirmed = LinkEvent::PatternsSubscribed(vec![pattern]);
+            return self.common.events.push(confirmed);
+        }
+        Ok(())
+    }
+
+    /// An error ends the connection, except for channels whose slot moved to another master, and for patterns, which a
+    /// user of Redis may not be allowed to subscribe to.
     fn on_error(&self, text: String, active: &mut ActiveConnection) -> Result<(), ConnectionError> {
         let Some((command, channels)) = active.pending_commands.on_error() else {
             return Err(ConnectionError::Rejected(text));
         };
+        if command.is_pattern() {
+            let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+            log::warn!(error:% = text; "redis rejects the patterns {}", names.join(" "));
+            let mut patterns = self.desired.patterns();
+            patterns.unsubscribe(channels.clone(), Instant::now());
+            patterns.resubscribe(channels);
+            return Ok(());
+        }
         let moves = ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "];
         if command.is_sharded() && moves.iter().any(|code| text.starts_with(code)) {
             if command.subscribes() {
@@ -294,11 +333,25 @@ impl SubscribeTask {
         Ok(self.common.events.push(LinkEvent::Subscribed(channels))?)
     }
 
-    async fn message(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), Disconnect> {
+    /// Any message proves that the subscriptions deliver.
+    fn note_received(&mut self) {
         if self.subscription_health.received() {
             log::info!("own pings come back through redis again");
             self.common.health.clear_deaf(self.id);
         }
+    }
+
+    async fn matched(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), Disconnect> {
+        self.note_received();
+        let event = LinkEvent::Matched {
+            channel: Channel::from(&*text(channel)),
+            payload: detached(payload),
+        };
+        Ok(self.common.events.send(event).await?)
+    }
+
+    async fn message(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), Disconnect> {
+        self.note_received();
         let Some(channel) = self.desired.lock().get(&text(channel)) else {
             return Ok(());
         };
@@ -308,11 +361,7 @@ impl SubscribeTask {
             }
             return Ok(());
         }
-        let payload = if payload.len() < COPY_BELOW {
-            Bytes::copy_from_slice(payload)
-        } else {
-            payload.clone()
-        };
+        let payload = detached(payload);
         Ok(self
             .common
             .events
@@ -335,6 +384,14 @@ impl SubscribeTask {
         let published = self.queue.push_counted(self.subscription_health.ping());
         self.subscription_health.ping_sent(published);
         Ok(())
+    }
+}
+
+/// A payload that does not retain a read buffer much larger than itself.
+fn detached(payload: &Bytes) -> Bytes {
+    match payload.len() < COPY_BELOW {
+        true => Bytes::copy_from_slice(payload),
+        false => payload.clone(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::bus::link_tests::room_logs::{
     lost_logs_begin_another_epoch, messages_that_a_server_has_lost_are_noticed,
 };
 use crate::bus::link_tests::server::RedisServer;
-use crate::bus::link_tests::{Member, TIMEOUT, channels, message, suite};
+use crate::bus::link_tests::{Member, TIMEOUT, channels, message, patterns, suite};
 use crate::model::random::OsRandom;
 use crate::store::Store;
 
@@ -69,6 +69,7 @@ async fn the_suite_on_redis() {
         return;
     };
     suite(|| join(settings(&server))).await;
+    patterns(|| join(settings(&server))).await;
 }
 
 #[tokio::test]

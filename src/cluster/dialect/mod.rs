@@ -86,6 +86,9 @@ pub struct Subscriptions {
     pub per_socket: bool,
     /// [`Dialect::namespace_channels`] while the node has sockets in the namespace.
     pub per_namespace: bool,
+    /// Of a dialect whose messages are translated to the others (`cluster::translation`): the patterns of its channels,
+    /// which the translating node subscribes to. Empty if all its messages arrive on the channels of `always`.
+    pub translated: Option<Vec<Channel>>,
 }
 
 /// A decoded message.
@@ -128,6 +131,8 @@ pub enum Inbound {
     QueryAnswer(QueryResponse),
     /// Of another node, for the services of this one.
     Announcement(Announcement),
+    /// An announcement of this node, as the bus delivers it.
+    OwnAnnouncement(Announcement),
     /// From another node, for a session of one of this node's workers.
     Forward {
         from: NodeId,

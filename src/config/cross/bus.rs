@@ -25,6 +25,8 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         &mut bus.message_limit,
         2 * max_payload + 4 * MESSAGE_OVERHEAD,
     );
+    let has_several_kinds = bus.python && bus.emitters;
+    checker.resolve("bus.translate", &mut bus.translate, has_several_kinds);
     let database = bus.redis_url.as_ref().map_or(0, SecretUrl::database);
     bus.channel_prefix = format!("{}:{database}", bus.prefix);
     bus.tls_identity = bus.tls_cert.clone().zip(bus.tls_key.clone());

@@ -70,6 +70,9 @@ table! {
         node_stream_read_count: usize = 100, number(1..=10000);
         /// With the streams adapter: whether its channels are sharded (`useShardedPubSub`).
         node_sharded_pubsub: bool = false, flag();
+        /// Whether messages are translated between the programs of different kinds on this Redis, such as emitters and
+        /// servers in Python, so that they form one cluster. `auto` = on if there are several kinds.
+        translate: bool = "auto", switch().or_auto();
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
         /// Bytes of messages that are kept while Redis is unavailable. Volatile messages are never kept.

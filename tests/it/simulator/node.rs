@@ -26,7 +26,7 @@ use roomwire::protocol::connection::Mode;
 use roomwire::recovery::{Recovery, Tracker};
 use roomwire::server::start_recovery;
 use roomwire::session::{Enforcer, Identification, OpenPacket, Session, SessionSettings, Worker};
-use roomwire::store::Store;
+use roomwire::store::{MemoryStore, Store};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -77,6 +77,7 @@ fn bridge_context(
         routers: Arc::default(),
         command_observers: Vec::new(),
         server_events: None,
+        store: Arc::new(MemoryStore::default()),
     }
 }
 

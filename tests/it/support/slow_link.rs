@@ -49,6 +49,14 @@ impl Link for SlowLink {
         }
     }
 
+    fn subscribe_patterns(&self, patterns: Vec<Channel>) {
+        self.link.subscribe_patterns(patterns);
+    }
+
+    fn unsubscribe_patterns(&self, patterns: Vec<Channel>) {
+        self.link.unsubscribe_patterns(patterns);
+    }
+
     fn unsubscribe(&self, channels: Vec<Channel>) {
         self.link.unsubscribe(channels);
     }

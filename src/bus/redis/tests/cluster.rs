@@ -38,6 +38,7 @@ async fn the_suite_on_a_cluster() {
     };
     suite(|| join(sharded(&cluster))).await;
     suite(|| join(plain(&cluster))).await;
+    patterns(|| join(plain(&cluster))).await;
     let store = RedisStore::new(sharded(&cluster));
     presence(&store).await;
     for key in one_each(&cluster, "key") {

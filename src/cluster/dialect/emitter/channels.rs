@@ -1,6 +1,6 @@
 //! Names of the channels of emitters.
 
-use crate::bus::link::Channel;
+use crate::bus::link::{Channel, starting_with};
 use crate::model::{Namespace, Room};
 
 /// Names of the channels on which emitters publish.
@@ -45,6 +45,13 @@ impl EmitterChannels {
     /// The channel of changes of rooms.
     pub(super) fn requests(&self, namespace: &Namespace) -> Channel {
         Channel::from(format!("{}-request#{namespace}#", self.key))
+    }
+
+    /// Patterns of the channels of all namespaces and rooms.
+    pub(super) fn patterns(&self) -> Vec<Channel> {
+        ["#", "-request#"]
+            .map(|kind| starting_with(&format!("{}{kind}", self.key)))
+            .into()
     }
 
     /// What is published on a channel; `None` if it is none of these.

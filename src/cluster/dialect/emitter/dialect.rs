@@ -65,6 +65,7 @@ impl Dialect for EmitterDialect {
             per_room: true,
             per_socket: true,
             per_namespace: true,
+            translated: Some(self.channels.patterns()),
         }
     }
 

@@ -68,6 +68,7 @@ impl Dialect for JsonDialect {
             per_room: has_room,
             per_socket: false,
             per_namespace: has_namespace && !has_room,
+            translated: None,
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong, encode_announcement,
-    encode_command, encode_forward, encode_heartbeat, encode_query, encode_query_answer,
-    encode_reply, requests_response, sender_of, stamp_of,
+    ANNOUNCEMENT, DecodeError, HEARTBEAT, KIND_AT, NativeChannels, NativeMessage, TooLong,
+    encode_announcement, encode_command, encode_forward, encode_heartbeat, encode_query,
+    encode_query_answer, encode_reply, requests_response, sender_of, stamp_of,
 };
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::{
@@ -37,6 +37,12 @@ impl NativeDialect {
         if message.get(KIND_AT) == Some(&HEARTBEAT) {
             let (from, state) = (self.node, MemberState::Alive);
             return Inbound::Heartbeat { from, state };
+        }
+        if message.get(KIND_AT) == Some(&ANNOUNCEMENT)
+            && let Ok((_, NativeMessage::Announcement(announcement))) =
+                NativeMessage::decode(message)
+        {
+            return Inbound::OwnAnnouncement(announcement);
         }
         let gather = requests_response(message)
             .then(|| gather_of(message))

@@ -1,5 +1,6 @@
 //! Names of the channels of python-socketio.
 
+use crate::bus::link::{Channel, starting_with};
 use crate::model::{Namespace, Room};
 
 /// Names of the channels that python-socketio processes use.
@@ -22,6 +23,11 @@ impl PythonChannels {
     /// The channel on which emits to a room may arrive instead.
     pub fn room(&self, namespace: &Namespace, room: &Room) -> String {
         format!("{}#{namespace}#{room}", self.base)
+    }
+
+    /// The pattern of the channels of all rooms.
+    pub fn rooms(&self) -> Channel {
+        starting_with(&format!("{}#", self.base))
     }
 
     /// Whether a channel is one of these.

@@ -55,6 +55,10 @@ impl Dialect for PythonDialect {
             per_room: self.room_channels,
             per_socket: self.room_channels,
             per_namespace: false,
+            translated: Some(match self.room_channels {
+                true => vec![self.channels.rooms()],
+                false => Vec::new(),
+            }),
         }
     }
 

@@ -72,6 +72,7 @@ impl Dialect for ShardedDialect {
             per_room: self.channels.has_rooms(),
             per_socket: self.channels.has_sockets(),
             per_namespace: true,
+            ..Subscriptions::default()
         }
     }
 

@@ -1,0 +1,61 @@
+//! Who translates between foreign dialects: the lease, as the bridge sees it, and the end of the bridge.
+
+use std::sync::Arc;
+
+use actix::{
+    ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
+};
+
+use super::dialect::MemberState;
+use super::messages::Leave;
+use super::node::{Bridge, random_number};
+use super::translation::{HoldsLease, TranslationLease};
+
+impl Bridge {
+    /// Starts to request the lease of the node that translates.
+    pub(super) fn start_translation(&self, ctx: &Context<Self>) {
+        let Some(translator) = &self.translator else {
+            return;
+        };
+        let lease = TranslationLease {
+            store: Arc::clone(&self.store),
+            key: self.translation_key.clone(),
+            value: format!("{}:{:016x}", self.directory.node(), random_number()),
+            connects: self.directory.watch_connects(),
+            resign: translator.resign(),
+        };
+        actix_rt::spawn(lease.keep(ctx.address().recipient()));
+    }
+}
+
+impl Handler<HoldsLease> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, lease: HoldsLease, _ctx: &mut Self::Context) {
+        let translator = self.translator.as_mut();
+        if let Some(marker) = translator.and_then(|translator| translator.holds_lease(lease)) {
+            self.publisher.publish_marker(&marker);
+        }
+    }
+}
+
+impl Handler<Leave> for Bridge {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Leave, _ctx: &mut Self::Context) -> Self::Result {
+        let has_peers = !self.membership.peers().is_empty();
+        let translator = self.translator.as_ref();
+        let handover = translator.map(|translator| translator.hand_over(has_peers));
+        let handover = async move {
+            if let Some(handover) = handover {
+                handover.await;
+            }
+        };
+        Box::pin(handover.into_actor(self).map(|(), bridge, ctx| {
+            bridge
+                .publisher
+                .publish_heartbeat(None, MemberState::Leaving);
+            ctx.stop();
+        }))
+    }
+}

@@ -1,0 +1,256 @@
+//! Carries messages between foreign programs that use different dialects and share a Redis, such as servers in Node and
+//! in Python (docs/bus.md#one-cluster-with-node-and-python-servers).
+//!
+//! Each node receives the messages of every dialect itself, and one node of the cluster publishes them in the others
+//! ([`turn`]). What it publishes is marked as a message of its cluster, so nodes drop it, and foreign programs repeat
+//! nothing: there are no loops. It also receives messages for rooms and namespaces in which it has no sockets, by
+//! patterns.
+
+mod lease;
+mod replies;
+mod turn;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::{debug, info};
+use tokio::sync::{Notify, watch};
+
+use self::replies::PendingReplies;
+use self::turn::TranslationTurn;
+use super::dialect::{Dialect, Inbound};
+use super::publish::Publisher;
+use crate::bus::link::{Channel, Link, LinkEvent};
+use crate::clock::now;
+use crate::model::{AckReply, AckToken, Announcement, Command, DialectId, Emit, NodeId, ReplyTo};
+
+pub(super) use self::lease::HoldsLease;
+pub(super) use self::lease::TranslationLease;
+pub(super) use self::replies::is_translated;
+
+/// The topic of markers.
+pub(super) const TOPIC: &str = "roomwire:translation";
+/// How long a stopping node waits for the marker of another one.
+const HANDOVER_TIME: Duration = Duration::from_millis(1500);
+
+/// What a node needs in order to translate.
+pub(super) struct TranslatorParts {
+    pub(super) node: NodeId,
+    pub(super) link: Arc<dyn Link>,
+    pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
+    /// Socket depth of JSON, above which an emit is dropped.
+    pub(super) max_depth: usize,
+    /// A random number.
+    pub(super) random: u64,
+}
+
+/// The translation of a node.
+pub(super) struct Translator {
+    parts: TranslatorParts,
+    turn: TranslationTurn,
+    /// Whether it is the turn of this node.
+    state: watch::Sender<bool>,
+    replies: PendingReplies,
+    /// The channels that are subscribed to by name and whose messages are translated.
+    always: HashSet<Channel>,
+    patterns: Vec<Channel>,
+    /// Whether the link has been requested to subscribe to the patterns, and those that the bus has not confirmed.
+    subscription: Option<Vec<Channel>>,
+    resign: Arc<Notify>,
+}
+
+impl Translator {
+    /// The translator of a node, if its dialects have something to translate.
+    pub(super) fn new(parts: TranslatorParts) -> Option<Self> {
+        let (mut always, mut patterns, mut dialects) = (HashSet::new(), Vec::new(), 0);
+        for dialect in parts.dialects.iter().skip(1) {
+            let subscriptions = dialect.subscriptions();
+            if let Some(of_dialect) = subscriptions.translated {
+                dialects += 1;
+                always.extend(subscriptions.always);
+                patterns.extend(of_dialect);
+            }
+        }
+        (dialects > 1).then(|| Self {
+            turn: TranslationTurn::new(now()),
+            state: watch::Sender::new(false),
+            replies: PendingReplies::new(parts.random as u32),
+            always,
+            patterns,
+            subscription: None,
+            resign: Arc::default(),
+            parts,
+        })
+    }
+
+    /// Notified when the lease must be released.
+    pub(super) fn resign(&self) -> Arc<Notify> {
+        Arc::clone(&self.resign)
+    }
+
+    /// This node holds the lease. Returns the marker to publish, if it has not been received yet.
+    pub(super) fn holds_lease(&mut self, lease: HoldsLease) -> Option<Announcement> {
+        let subscription = self.subscription.get_or_insert_with(|| {
+            if !self.patterns.is_empty() {
+                self.parts.link.subscribe_patterns(self.patterns.clone());
+            }
+            self.patterns.clone()
+        });
+        if !subscription.is_empty() {
+            return None;
+        }
+        let number = self.turn.holds_lease(lease.requested)?;
+        Some(Announcement {
+            topic: TOPIC.into(),
+            body: Bytes::copy_from_slice(&number.to_be_bytes()),
+        })
+    }
+
+    /// Received a marker of this node or another one.
+    pub(super) fn marker(&mut self, announcement: &Announcement, is_own: bool) {
+        let number = <[u8; 8]>::try_from(&announcement.body[..]).map(u64::from_be_bytes);
+        if is_own {
+            let begins = number.is_ok_and(|number| self.turn.own_marker(number));
+            if begins {
+                info!(node:% = self.parts.node; "translates between the dialects of the bus from now on");
+                self.state.send_replace(true);
+            }
+            return;
+        }
+        if self.turn.other_marker() {
+            info!(node:% = self.parts.node; "another node translates between the dialects of the bus");
+            self.state.send_replace(false);
+        }
+        if self.subscription.take().is_some() && !self.patterns.is_empty() {
+            self.parts.link.unsubscribe_patterns(self.patterns.clone());
+        }
+    }
+
+    /// Follows the state of the link, and translates messages that it received by patterns.
+    pub(super) fn on_event(&mut self, event: &LinkEvent, publisher: &Publisher) {
+        match event {
+            LinkEvent::Matched { channel, payload } => self.matched(channel, payload, publisher),
+            LinkEvent::PatternsSubscribed(confirmed) => {
+                if let Some(unconfirmed) = &mut self.subscription {
+                    unconfirmed.retain(|pattern| !confirmed.contains(pattern));
+                }
+            }
+            LinkEvent::Up => {
+                // Every requested pattern is subscribed.
+                self.subscription.iter_mut().for_each(Vec::clear);
+                self.lose_place();
+            }
+            LinkEvent::Down { .. }
+            | LinkEvent::Deaf
+            | LinkEvent::EchoRestored
+            | LinkEvent::Missed { .. } => self.lose_place(),
+            _ => {}
+        }
+    }
+
+    /// Messages may have been missed. Until the next marker of this node, others may translate.
+    fn lose_place(&mut self) {
+        if self.turn.lose_place(now()) {
+            self.state.send_replace(false);
+        }
+    }
+
+    /// Releases the lease, and completes when another node translates, or after a time limit if none does.
+    pub(super) fn hand_over(&self, has_peers: bool) -> impl Future<Output = ()> + use<> {
+        self.resign.notify_one();
+        let mut state = self.state.subscribe();
+        async move {
+            if has_peers {
+                let ended = state.wait_for(|is_translating| !is_translating);
+                let _timed_out = tokio::time::timeout(HANDOVER_TIME, ended).await;
+            }
+        }
+    }
+
+    /// Translates a message that was received on a channel subscribed to by name, unless it also arrives by a pattern.
+    pub(super) fn received(
+        &mut self,
+        inbound: &Inbound,
+        dialect: DialectId,
+        channel: &Channel,
+        publisher: &Publisher,
+    ) {
+        if self.always.contains(channel) {
+            self.translate(inbound, dialect, publisher);
+        }
+    }
+
+    /// Translates a message that was received by a pattern.
+    fn matched(&mut self, channel: &Channel, message: &Bytes, publisher: &Publisher) {
+        if self.always.contains(channel) {
+            return;
+        }
+        let dialects = Arc::clone(&self.parts.dialects);
+        let Some(dialect) = dialects.iter().find(|dialect| dialect.owns(channel)) else {
+            return;
+        };
+        match dialect.decode(channel, message) {
+            Ok(inbound) => self.translate(&inbound, dialect.id(), publisher),
+            Err(error) => debug!(channel:%, error:% = error.cause; "bus message not translated"),
+        }
+    }
+
+    fn translate(&mut self, inbound: &Inbound, from: DialectId, publisher: &Publisher) {
+        match inbound {
+            Inbound::Command(command) if self.turn.is_translating() => {
+                let command = self.with_own_token(command);
+                if let Some(command) = command {
+                    publisher.publish_translated(&command, from);
+                }
+            }
+            // The sender counts the acks to expect, and sockets of others are not counted.
+            Inbound::CountedEmit { emit, .. } if self.turn.is_translating() => {
+                let emit = Emit {
+                    ack: None,
+                    ..emit.clone()
+                };
+                if emit.payload.check_event(self.parts.max_depth).is_ok() {
+                    publisher.publish_translated(&Command::Emit(emit), from);
+                }
+            }
+            Inbound::Reply(reply) => self.pass_on(reply, publisher),
+            _ => {}
+        }
+    }
+
+    /// The command with an ack token of this node, which receives the acks; `None` if clients could not receive it.
+    fn with_own_token(&mut self, command: &Command) -> Option<Command> {
+        let mut command = command.clone();
+        if let Command::Emit(emit) = &mut command {
+            emit.payload.check_event(self.parts.max_depth).ok()?;
+            emit.ack = self.own_token(emit);
+        }
+        Some(command)
+    }
+
+    fn own_token(&mut self, emit: &Emit) -> Option<AckToken> {
+        let token = emit.ack.as_ref()?;
+        Some(AckToken {
+            reply_to: ReplyTo::Node(self.parts.node),
+            id: self.replies.expect(token.clone(), now()),
+        })
+    }
+
+    /// Publishes an ack of a translated emit for the program that requested it.
+    fn pass_on(&mut self, reply: &AckReply, publisher: &Publisher) {
+        if reply.token.reply_to != ReplyTo::Node(self.parts.node) || reply.is_no_recipient() {
+            return;
+        }
+        let Some(token) = self.replies.get(reply.token.id, now()) else {
+            return;
+        };
+        if reply.payload.check_ack(self.parts.max_depth).is_ok() {
+            publisher.publish_reply(&AckReply {
+                token: token.clone(),
+                ..reply.clone()
+            });
+        }
+    }
+}
