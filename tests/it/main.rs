@@ -86,6 +86,7 @@ mod room_tokens;
 mod rooms;
 mod routes;
 mod rules;
+mod security_numbers;
 mod shutdown;
 mod simulator;
 mod slow_client;
