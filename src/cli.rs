@@ -7,6 +7,7 @@
 mod api;
 mod connection;
 mod exchange;
+mod from_echo;
 mod request;
 pub mod rules;
 pub mod signals;
@@ -100,6 +101,10 @@ pub enum CommandLineVerb {
         /// Print the file with all keys and their shipped values instead
         #[arg(long, conflicts_with = "reference")]
         default: bool,
+        /// Convert instead the configuration of laravel-echo-server in this file, and its environment variables, to a
+        /// file of Roomwire
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["reference", "default"])]
+        from_echo: Option<PathBuf>,
     },
 }
 
@@ -248,6 +253,22 @@ pub fn print_config(cli: &Cli, reference: bool, default: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// `roomwire config --from-echo`
+pub fn convert_echo(file: &std::path::Path) -> ExitCode {
+    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let variable = |name: &str| std::env::var(name).ok();
+    match read.and_then(|json| from_echo::convert(&json, variable)) {
+        Ok(text) => {
+            print(io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            print_error(&format!("{}: {error}", file.display()));
+            ExitCode::from(INVALID)
+        }
+    }
+}
+
 fn findings(problems: &[Problem], warnings: &[Problem]) -> String {
     let problems = problems.iter().map(|problem| format!("error: {problem}\n"));
     let warnings = warnings
@@ -302,10 +323,17 @@ mod tests {
             }
         );
         assert!(Cli::try_parse_from(["roomwire", "check", "--url", "https://host/"]).is_err());
-        let (reference, default) = (false, false);
+        let (reference, default, from_echo) = (false, false, None);
         assert_eq!(
             verb(&["config"]),
-            CommandLineVerb::Config { reference, default }
+            CommandLineVerb::Config {
+                reference,
+                default,
+                from_echo
+            }
+        );
+        assert!(
+            Cli::try_parse_from(["roomwire", "config", "--default", "--from-echo", "x"]).is_err()
         );
         assert!(Cli::try_parse_from(["roomwire", "sevre"]).is_err());
         let url = WebhookUrl::parse("http://host/hook").unwrap();

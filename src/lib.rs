@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod echo_api;
 pub mod health;
 pub mod history;
 pub mod http;

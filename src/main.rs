@@ -39,9 +39,13 @@ fn main() -> ExitCode {
         CommandLineVerb::Api(verb) => cli::request_api(&cli, &verb),
         CommandLineVerb::Openapi => openapi(),
         CommandLineVerb::Webhook { verb } => webhook(&cli, &verb),
-        CommandLineVerb::Config { reference, default } => {
-            cli::print_config(&cli, reference, default)
-        }
+        CommandLineVerb::Config {
+            from_echo: Some(file),
+            ..
+        } => cli::convert_echo(&file),
+        CommandLineVerb::Config {
+            reference, default, ..
+        } => cli::print_config(&cli, reference, default),
     }
 }
 

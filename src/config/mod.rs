@@ -55,7 +55,6 @@ pub use reference::reference;
 pub use reload::{Change, Reload, Reloadable, reload};
 pub use room_pattern::{ClaimPath, PatternPart, RoomPattern};
 pub use room_policy::{PolicyCondition, RoomPolicy};
-pub use tables::EchoServerConfig;
 pub use tables::{
     ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, AuthConfig, AuthKeyEntry, BusConfig,
     Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HistoryConfig,
@@ -66,6 +65,7 @@ pub use tables::{
     StreamConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig,
     WhenLost, jwks_tls,
 };
+pub use tables::{EchoClientEntry, EchoServerConfig};
 pub use upstream_url::UpstreamUrl;
 pub use user_room::UserRoom;
 pub use webhook_url::WebhookUrl;

@@ -11,6 +11,7 @@ use super::demo::Demo;
 use super::health;
 use crate::api::{self, ApiSlot};
 use crate::config::PublicProbes;
+use crate::echo_api::{EchoApi, is_echo_api};
 use crate::health::Health;
 use crate::transport::body::Body;
 use crate::transport::endpoint::Endpoint;
@@ -25,6 +26,8 @@ pub struct Site {
     pub probes: PublicProbes,
     /// The HTTP API, if the public listener serves it.
     pub api: Option<ApiSlot>,
+    /// The routes of laravel-echo-server, if the app `echo_server` is used.
+    pub echo_api: Option<Rc<EchoApi>>,
 }
 
 /// Responds to every request that is not a websocket.
@@ -48,6 +51,9 @@ pub async fn serve(site: Rc<Site>, request: HttpRequest, body: Body) -> HttpResp
     if let Some(api) = site.api.as_ref().filter(|_| api::is_api(path)) {
         return api::serve(api, request, body).await;
     }
+    if let Some(echo_api) = site.echo_api.as_ref().filter(|_| is_echo_api(path)) {
+        return echo_api.serve(&request, body).await;
+    }
     if !reading {
         return not_found(&site);
     }
@@ -56,6 +62,10 @@ pub async fn serve(site: Rc<Site>, request: HttpRequest, body: Body) -> HttpResp
         "/readyz" if site.probes != PublicProbes::Off => {
             let verbose = site.probes == PublicProbes::Full && health::wants_verbose(&request);
             health::readyz(&site.health, site.endpoint.worker.metrics(), verbose)
+        }
+        // As laravel-echo-server responds, for checks of its health.
+        "/" if site.echo_api.is_some() && site.demo.is_none() => {
+            HttpResponse::Ok().content_type("text/html; charset=utf-8").body("OK")
         }
         // The default path of Prometheus.
         "/metrics" => HttpResponse::NotFound()

@@ -26,6 +26,7 @@ use labels::{
     SignIn, SlowPolicy, StreamOutcome, TokenResult, Transport, UpgradeFailure, UpstreamEventKind,
     UpstreamRejection, UpstreamState,
 };
+pub use process::resident_memory;
 pub use values::{ByUrl, Counter, Counters, Gauge, Gauges, Histogram, NodeName};
 
 macro_rules! metrics {

@@ -45,6 +45,11 @@ fn read() -> Result<Reading, &'static str> {
     Err("only Linux has /proc")
 }
 
+/// Bytes of memory of the process; `None` if they cannot be read.
+pub fn resident_memory() -> Option<u64> {
+    read().ok().map(|reading| reading.resident_bytes)
+}
+
 /// Fields of `/proc/self/stat`, see proc_pid_stat(5).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {

@@ -9,6 +9,7 @@ mod auth;
 mod bus;
 mod drain;
 mod drain_plan;
+mod echo_api;
 mod history;
 mod listen;
 mod log_start;

@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Recipient};
 use anyhow::Context as _;
 
 use super::app_observer::AppObserver;
+use super::echo_api::echo_api;
 use super::notices::watch;
 use super::recovery::SessionParts;
 use super::reloadable::ReloadableParts;
@@ -163,6 +164,7 @@ impl Blueprint {
             demo: Arc::clone(&self.pages.demo),
             probes: self.config.server.public_probes,
             api: self.api.public.clone(),
+            echo_api: echo_api(self),
         }
     }
 

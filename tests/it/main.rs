@@ -32,6 +32,7 @@ mod documents;
 mod drain;
 mod drain_process;
 mod echo_server;
+mod echo_server_http;
 mod echo_server_process;
 mod event_rates;
 mod forward;

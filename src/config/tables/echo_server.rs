@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::declare::table;
-use crate::config::forms::{MILLISECOND, duration, flag, list, number, switch, text};
+use crate::config::declare::{entry, table};
+use crate::config::entry::tables;
+use crate::config::forms::{MILLISECOND, duration, flag, list, number, size, switch, text};
+use crate::config::net::Secret;
 use crate::config::values;
 use crate::config::webhook_url::WebhookUrl;
 
@@ -30,6 +32,10 @@ table! {
         redis: bool = "auto", switch().or_auto();
         /// What the backend puts before the names of channels in Redis: `database.redis.options.prefix` of Laravel.
         redis_prefix: String = "laravel-database-", text("name", values::channel_name);
+        /// Backends that may use the HTTP routes below `/apps/`, as entries `[[app.echo_server.clients]]` of a file.
+        clients: Vec<EchoClientEntry> = [], tables();
+        /// Size limit of a request to these routes.
+        max_body: usize = "1MiB", size(1..);
         /// Whether members of private and presence channels may send each other events (`whisper`).
         client_events: bool = true, flag();
         /// Number of users of a presence channel that a new member receives. While a channel has more, its members
@@ -48,4 +54,24 @@ table! {
         /// `socket.max_depth`, which limits the JSON of backends too.
         max_depth: usize,
     }
+}
+
+entry! {
+    /// An entry of `[[app.echo_server.clients]]`.
+    pub EchoClientEntry {
+        /// The app in the path: `/apps/APP_ID/…`.
+        app_id: String = text("name", app_id);
+        /// The key of its backend.
+        key: Option<Secret> = text("at least 16 characters", values::token).map(Some), secret;
+    }
+}
+
+fn app_id(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if text.is_empty() || !text.chars().all(is_plain) {
+        return Err(format!(
+            "`{text}` must consist of letters, digits and `-._`"
+        ));
+    }
+    Ok(text.to_owned())
 }

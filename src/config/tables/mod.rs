@@ -36,7 +36,7 @@ pub(in crate::config) use bus::JsonSourceEntry;
 pub use bus::{BusConfig, NodeAdapter, RoomChannels, SentinelConfig};
 pub use cors::CorsConfig;
 pub use drain::{DrainConfig, DrainRate};
-pub use echo_server::EchoServerConfig;
+pub use echo_server::{EchoClientEntry, EchoServerConfig};
 pub use engine::{EngineConfig, Transports};
 pub use history::{HistoryConfig, HistoryEntry};
 pub use identity::{IdentityConfig, SessionsPerUser};

@@ -63,3 +63,29 @@ fn a_prefix_that_overlaps_with_other_channels_is_rejected() {
             .any(|warning| warning.key == "app.echo_server.redis")
     );
 }
+
+#[test]
+fn the_apps_of_backends_have_keys_and_names_of_their_own() {
+    let entry = |app: &str, key: &str| {
+        format!("[[app.echo_server.clients]]\napp_id = \"{app}\"\nkey = \"{key}\"\n")
+    };
+    let two = entry("a.1", "0123456789abcdef") + &entry("b", "0123456789abcdef");
+    let loaded = load_text(&two, &[KIND]).unwrap();
+    assert_eq!(loaded.config.app.echo_server.clients.len(), 2);
+    assert!(!loaded.effective.to_string().contains("0123456789abcdef"));
+    let without_app = load_text(&two, &[]).unwrap();
+    let mut warned = without_app.warnings.iter();
+    assert!(warned.any(|warning| warning.key == "app.echo_server.clients"));
+    for (text, key) in [
+        (entry("a", "short"), "clients[0].key"),
+        (entry("a/b", "0123456789abcdef"), "clients[0].app_id"),
+        (entry("b", "0123456789abcdef") + &two, "clients[2].app_id"),
+        (
+            "[[app.echo_server.clients]]\napp_id = \"a\"\n".to_owned(),
+            "clients[0].key",
+        ),
+    ] {
+        let rejected = load_text(&text, &[KIND]).unwrap_err().to_string();
+        assert!(rejected.contains(key), "{rejected}");
+    }
+}

@@ -91,6 +91,7 @@ pub(super) const IMPORTS: &[(&str, &[&str])] = &[
         "http",
         &[
             "api",
+            "echo_api",
             "transport",
             "health",
             "metrics",
@@ -129,6 +130,19 @@ pub(super) const IMPORTS: &[(&str, &[&str])] = &[
             "metrics",
             "model",
             "logging",
+        ],
+    ),
+    // The HTTP routes of another server.
+    (
+        "echo_api",
+        &[
+            "broker",
+            "transport",
+            "presence",
+            "limits",
+            "config",
+            "metrics",
+            "model",
         ],
     ),
     (

@@ -1,0 +1,575 @@
+//! `roomwire config --from-echo FILE`: the configuration of laravel-echo-server as one of Roomwire.
+//!
+//! Also applies the environment variables of laravel-echo-server, as it does. What has no equivalent is named in comments.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::config::WebhookUrl;
+
+/// The environment variables of laravel-echo-server, and the paths of their options.
+const VARIABLES: [(&str, &str); 12] = [
+    ("LARAVEL_ECHO_SERVER_AUTH_HOST", "authHost"),
+    ("LARAVEL_ECHO_SERVER_DEBUG", "devMode"),
+    ("LARAVEL_ECHO_SERVER_HOST", "host"),
+    ("LARAVEL_ECHO_SERVER_PORT", "port"),
+    (
+        "LARAVEL_ECHO_SERVER_REDIS_HOST",
+        "databaseConfig.redis.host",
+    ),
+    (
+        "LARAVEL_ECHO_SERVER_REDIS_PORT",
+        "databaseConfig.redis.port",
+    ),
+    (
+        "LARAVEL_ECHO_SERVER_REDIS_PASSWORD",
+        "databaseConfig.redis.password",
+    ),
+    ("LARAVEL_ECHO_SERVER_PROTO", "protocol"),
+    ("LARAVEL_ECHO_SERVER_SSL_CERT", "sslCertPath"),
+    ("LARAVEL_ECHO_SERVER_SSL_KEY", "sslKeyPath"),
+    ("LARAVEL_ECHO_SERVER_SSL_CHAIN", "sslCertChainPath"),
+    ("LARAVEL_ECHO_SERVER_SSL_PASS", "sslPassphrase"),
+];
+
+/// The shortest key of a client.
+const MIN_KEY: usize = 16;
+
+/// Options of laravel-echo-server that are still to be converted. Each is taken out once.
+struct Options {
+    /// The name before those of its members, such as `socketio.`.
+    prefix: &'static str,
+    members: Map<String, Value>,
+}
+
+impl Options {
+    /// The option, unless it has no effect: missing, null, empty text, or an empty list or object.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let value = self.members.remove(name)?;
+        let is_empty = match &value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            Value::Bool(_) | Value::Number(_) => false,
+        };
+        (!is_empty).then_some(value)
+    }
+
+    /// A text, or a number as text.
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.take(name).and_then(|value| text_of(&value))
+    }
+
+    /// Whether it is true, also as a text.
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(flag) => Some(flag),
+            Value::String(text) => Some(text == "true" || text == "1"),
+            _ => None,
+        }
+    }
+
+    fn object(&mut self, name: &str, prefix: &'static str) -> Self {
+        let members = match self.take(name) {
+            Some(Value::Object(members)) => members,
+            _ => Map::new(),
+        };
+        Self { prefix, members }
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The texts of a value that is one or a list of them.
+fn texts_of(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().filter_map(text_of).collect(),
+        other => text_of(other).into_iter().collect(),
+    }
+}
+
+/// A configuration file in the making.
+#[derive(Default)]
+struct ConvertedFile {
+    /// The tables in their order, with the lines of their keys.
+    tables: Vec<(&'static str, Vec<String>)>,
+    notes: Vec<String>,
+}
+
+impl ConvertedFile {
+    fn set(&mut self, table: &'static str, key: &str, value: impl Into<Value>) {
+        let line = format!("{key} = {}", toml_of(&value.into()));
+        match self.tables.iter_mut().find(|(name, _)| *name == table) {
+            Some((_, lines)) => lines.push(line),
+            None => self.tables.push((table, vec![line])),
+        }
+    }
+
+    fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Names the options that are left.
+    fn note_rest(&mut self, mut options: Options) {
+        let names: Vec<String> = options.members.keys().cloned().collect();
+        for name in names {
+            if options.take(&name).is_some() {
+                self.note(format!("{}{name}: has no equivalent", options.prefix));
+            }
+        }
+    }
+}
+
+/// A text, a list of texts, a number or a boolean in TOML, where strings of JSON are basic strings.
+fn toml_of(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(toml_of).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Converts a file of laravel-echo-server to one of Roomwire; `variable` is the environment.
+///
+/// # Errors
+/// The text is no JSON object.
+pub(super) fn convert(
+    json: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<String, String> {
+    let members: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let Value::Object(members) = members else {
+        return Err("the file is no JSON object".to_owned());
+    };
+    let mut options = Options {
+        prefix: "",
+        members,
+    };
+    apply_environment(&mut options.members, variable);
+    let mut file = ConvertedFile::default();
+    file.set("app", "kind", "echo_server");
+    listener(&mut options, &mut file);
+    let pages = backend(&mut options, &mut file);
+    clients(&mut options, &mut file);
+    redis(&mut options, &mut file);
+    socket_io(&mut options, &mut file, &pages);
+    others(&mut options, &mut file);
+    file.note_rest(options);
+    Ok(printed(&file))
+}
+
+/// Replaces options by variables, as laravel-echo-server does: a value `${NAME}` is that of another variable.
+fn apply_environment(members: &mut Map<String, Value>, variable: impl Fn(&str) -> Option<String>) {
+    for (name, path) in VARIABLES {
+        let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let reference = value
+            .split_once("${")
+            .and_then(|(_, rest)| rest.split_once('}'));
+        let value = match reference {
+            Some((other, _)) => variable(other).unwrap_or_default(),
+            None => value,
+        };
+        let mut steps: Vec<&str> = path.split('.').collect();
+        let last = steps.pop().unwrap_or_default();
+        let mut target = &mut *members;
+        for step in steps {
+            let inner = target.entry(step).or_insert_with(|| Map::new().into());
+            if !inner.is_object() {
+                *inner = Map::new().into();
+            }
+            let Value::Object(inner) = inner else {
+                return;
+            };
+            target = inner;
+        }
+        target.insert(last.to_owned(), value.into());
+    }
+}
+
+fn listener(options: &mut Options, file: &mut ConvertedFile) {
+    let host = options.text("host").unwrap_or_else(|| "0.0.0.0".to_owned());
+    let port = options.text("port").unwrap_or_else(|| "6001".to_owned());
+    // It uses the digits at the end, as of a URL.
+    let digits = port.trim_end_matches('/').rsplit(':').next();
+    let port = digits.and_then(|port| port.parse::<u16>().ok());
+    let host = match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host,
+    };
+    file.set("server", "bind", format!("{host}:{}", port.unwrap_or(6001)));
+    let is_secure = options.text("protocol").as_deref() == Some("https");
+    let files = [options.text("sslCertPath"), options.text("sslKeyPath")];
+    let chain = options.text("sslCertChainPath");
+    let passphrase = options.text("sslPassphrase");
+    if !is_secure {
+        return;
+    }
+    for (key, path) in ["tls_cert", "tls_key"].into_iter().zip(files) {
+        if let Some(path) = path {
+            file.set("server", key, path);
+        }
+    }
+    if let Some(chain) = chain {
+        file.note(format!(
+            "sslCertChainPath: append {chain} to the file of server.tls_cert"
+        ));
+    }
+    if passphrase.is_some() {
+        file.note("sslPassphrase: server.tls_key must not be encrypted");
+    }
+}
+
+/// The backend; returns the origins of its pages.
+fn backend(options: &mut Options, file: &mut ConvertedFile) -> Vec<String> {
+    const TABLE: &str = "app.echo_server";
+    let hosts = options
+        .take("authHost")
+        .unwrap_or("http://localhost".into());
+    let (valid, other): (Vec<String>, Vec<String>) = texts_of(&hosts)
+        .into_iter()
+        .partition(|host| WebhookUrl::parse(host).is_ok());
+    for host in other {
+        file.note(format!(
+            "authHost: `{host}` is no URL; name each host of the backend in app.echo_server.auth_hosts"
+        ));
+    }
+    let origins = valid.iter().filter_map(|host| url::Url::parse(host).ok());
+    let origins = origins.map(|url| url.origin().ascii_serialization());
+    let origins = origins.collect();
+    if !valid.is_empty() {
+        file.set(TABLE, "auth_hosts", valid);
+    }
+    let endpoint = options.text("authEndpoint");
+    let endpoint = endpoint.unwrap_or_else(|| "/broadcasting/auth".to_owned());
+    file.set(TABLE, "auth_endpoint", endpoint);
+    file.note(
+        "auth headers of clients: app.echo_server.client_headers names those that reach the backend",
+    );
+    file.note("certificates of the backend are verified; webhook.tls_ca names other authorities");
+    origins
+}
+
+fn clients(options: &mut Options, file: &mut ConvertedFile) {
+    let mut subscribers = options.object("subscribers", "subscribers.");
+    let http = subscribers.flag("http").unwrap_or(true);
+    if subscribers.flag("redis") == Some(false) {
+        file.set("app.echo_server", "redis", "off");
+    }
+    file.note_rest(subscribers);
+    let Some(Value::Array(clients)) = options.take("clients") else {
+        return;
+    };
+    if !http {
+        file.note("subscribers.http is false: clients are left out, which also closes the other routes below /apps/");
+        return;
+    }
+    for client in clients {
+        let app = client.get("appId").and_then(text_of).unwrap_or_default();
+        let key = client.get("key").and_then(text_of).unwrap_or_default();
+        if key.len() < MIN_KEY {
+            file.note(format!(
+                "clients: the key of `{app}` has less than {MIN_KEY} characters; choose another"
+            ));
+            continue;
+        }
+        file.tables.push((
+            "[app.echo_server.clients]",
+            vec![
+                format!("app_id = {}", Value::from(app)),
+                format!("key = {}", Value::from(key)),
+            ],
+        ));
+    }
+}
+
+fn redis(options: &mut Options, file: &mut ConvertedFile) {
+    if options.text("database").as_deref() == Some("sqlite") {
+        file.note("database: members of presence channels are in Redis, or in memory on a node without Redis");
+    }
+    let mut database = options.object("databaseConfig", "databaseConfig.");
+    // The file of SQLite.
+    database.take("sqlite");
+    if database.flag("publishPresence") == Some(true) {
+        file.note("databaseConfig.publishPresence: use the notices `joined` and `left` (docs/webhooks.md#notices)");
+    }
+    let mut redis = database.object("redis", "databaseConfig.redis.");
+    file.note_rest(database);
+    let user = redis.text("username").unwrap_or_default();
+    let password = redis.text("password");
+    let sentinels = redis.take("sentinels");
+    if let Some(Value::Array(sentinels)) = sentinels {
+        let address = |sentinel: &Value| {
+            let host = sentinel.get("host").and_then(text_of)?;
+            let port = sentinel.get("port").and_then(text_of);
+            Some(format!(
+                "{host}:{}",
+                port.unwrap_or_else(|| "26379".to_owned())
+            ))
+        };
+        let addresses: Vec<String> = sentinels.iter().filter_map(address).collect();
+        file.set("bus", "sentinels", addresses);
+        if let Some(name) = redis.text("name") {
+            file.set("bus", "sentinel_service", name);
+        }
+        if let Some(password) = redis.text("sentinelPassword") {
+            file.set("bus", "sentinel_password", password);
+        }
+    }
+    let host = redis.text("host").unwrap_or_else(|| "localhost".to_owned());
+    let port = redis.text("port").unwrap_or_else(|| "6379".to_owned());
+    let scheme = redis.take("tls").map_or("redis", |_| "rediss");
+    let credentials = password.map_or_else(String::new, |password| {
+        format!("{}:{}@", encoded(&user), encoded(&password))
+    });
+    let database = redis.text("db").filter(|number| number != "0");
+    let database = database.map_or_else(String::new, |number| format!("/{number}"));
+    let url = format!("{scheme}://{credentials}{host}:{port}{database}");
+    file.set("bus", "redis_url", url);
+    match redis.text("keyPrefix") {
+        Some(prefix) => file.set("app.echo_server", "redis_prefix", prefix),
+        None => file.note(
+            "databaseConfig.redis.keyPrefix is empty: app.echo_server.redis_prefix cannot be; set `prefix` in config/database.php of Laravel, and the same here (as shipped laravel-database-)",
+        ),
+    }
+    // Its default.
+    redis.take("family");
+    file.note_rest(redis);
+}
+
+/// A part of a URL with percent encoding.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
+/// The options of Socket.IO; `pages` are the origins of the backend's pages.
+fn socket_io(options: &mut Options, file: &mut ConvertedFile, pages: &[String]) {
+    let mut engine = options.object("socketio", "socketio.");
+    if let Some(path) = engine.text("path") {
+        file.set("engine", "path", path);
+    }
+    for (name, key) in [
+        ("pingInterval", "ping_interval"),
+        ("pingTimeout", "ping_timeout"),
+    ] {
+        if let Some(time) = engine.text(name) {
+            file.set("engine", key, format!("{time}ms"));
+        }
+    }
+    if let Some(transports) = engine.take("transports") {
+        file.set("engine", "transports", texts_of(&transports));
+    }
+    let origins = engine.take("origins").unwrap_or_else(|| "*:*".into());
+    let origins = texts_of(&origins);
+    let origins: Vec<&str> = origins
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .collect();
+    if origins.iter().any(|origin| origin.contains('*')) {
+        file.note("socketio.origins: pages of any origin could connect; now those of the backend can, add others to cors.origins");
+        let pages = pages.iter().map(String::as_str);
+        let origins: Vec<&str> = ["same"].into_iter().chain(pages).collect();
+        file.set("cors", "origins", origins);
+    } else {
+        file.set("cors", "origins", origins);
+    }
+    file.set("cors", "credentials", true);
+    file.note_rest(engine);
+}
+
+fn others(options: &mut Options, file: &mut ConvertedFile) {
+    if options.flag("devMode") == Some(true) {
+        file.set("log", "filter", "debug");
+    }
+    let mut cors = options.object("apiOriginAllow", "apiOriginAllow.");
+    let is_allowed = cors.flag("allowCors") == Some(true);
+    if is_allowed {
+        file.note("apiOriginAllow: the routes below /apps/ are for backends; their responses have no CORS headers");
+    }
+    // Their default.
+    options.members.remove("secureOptions");
+}
+
+fn printed(file: &ConvertedFile) -> String {
+    let mut text = String::from(
+        "# Converted from laravel-echo-server (docs/echo.md#from-laravel-echo-server).\n",
+    );
+    for note in &file.notes {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# {note}");
+    }
+    for (table, lines) in &file.tables {
+        let _ = write!(text, "\n[{table}]\n{}\n", lines.join("\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment, Sources, load};
+
+    fn converted(json: &str, variables: &[(&str, &str)]) -> String {
+        let variable = |name: &str| {
+            let mut variables = variables.iter();
+            let found = variables.find(|(known, _)| *known == name)?;
+            Some(found.1.to_owned())
+        };
+        convert(json, variable).unwrap()
+    }
+
+    /// The converted file as a node reads it.
+    fn loaded(name: &str, text: &str) -> Config {
+        let path =
+            std::env::temp_dir().join(format!("roomwire-echo-{}-{name}.toml", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let loaded = load(&Sources {
+            file: Some(path.clone()),
+            environment: Environment::default(),
+        });
+        std::fs::remove_file(path).unwrap();
+        loaded
+            .unwrap_or_else(|rejected| panic!("{rejected}\n{text}"))
+            .config
+    }
+
+    /// The file that `laravel-echo-server init` writes.
+    const INITIAL: &str = r#"{
+        "authHost": "https://app.test", "authEndpoint": "/broadcasting/auth",
+        "clients": [{"appId": "c4f3", "key": "0123456789abcdef0123456789abcdef"}],
+        "database": "redis",
+        "databaseConfig": {"redis": {}, "sqlite": {"databasePath": "/database/laravel-echo-server.sqlite"}},
+        "devMode": false, "host": null, "port": "6001", "protocol": "http", "socketio": {},
+        "secureOptions": 67108864, "sslCertPath": "", "sslKeyPath": "", "sslCertChainPath": "",
+        "sslPassphrase": "", "subscribers": {"http": true, "redis": true},
+        "apiOriginAllow": {"allowCors": false, "allowOrigin": "", "allowMethods": "", "allowHeaders": ""}
+    }"#;
+
+    #[test]
+    fn the_initial_file_becomes_a_configuration_that_is_valid() {
+        let text = converted(INITIAL, &[]);
+        let config = loaded("initial", &text);
+        assert_eq!(config.app.kind.name(), "echo_server");
+        assert_eq!(config.server.bind.port, 6001);
+        let echo = &config.app.echo_server;
+        assert_eq!(
+            echo.auth_urls[0].as_str(),
+            "https://app.test/broadcasting/auth"
+        );
+        assert_eq!(echo.clients[0].app_id, "c4f3");
+        assert!(echo.redis && config.bus.redis_url.is_some());
+        assert!(config.cors.credentials);
+        assert!(
+            text.contains(r#"origins = ["same", "https://app.test"]"#),
+            "{text}"
+        );
+        assert!(
+            text.contains("# databaseConfig.redis.keyPrefix is empty"),
+            "{text}"
+        );
+        assert!(!text.contains("has no equivalent"), "{text}");
+    }
+
+    #[test]
+    fn options_become_keys_and_the_others_are_named() {
+        let json = r#"{
+            "authHost": ["http://a.test:81/app", ".b.test"], "authEndpoint": "/auth",
+            "clients": [{"appId": "x", "key": "short"}, {"appId": "y", "key": "a \"key\" of 20 bytes"}],
+            "databaseConfig": {"publishPresence": true, "redis": {
+                "host": "redis.test", "port": 6380, "password": "p@ss/w", "db": 2, "keyPrefix": "shop_database_",
+                "sentinels": [{"host": "s1", "port": 26380}, {"host": "s2"}], "name": "primary",
+                "retryStrategy": 5}},
+            "devMode": true, "host": "127.0.0.1", "port": 443, "protocol": "https",
+            "sslCertPath": "/c.pem", "sslKeyPath": "/k.pem", "sslCertChainPath": "/chain.pem", "sslPassphrase": "x",
+            "socketio": {"path": "/ws", "pingInterval": 5000, "origins": "https://a.test https://b.test", "cookie": "io"},
+            "subscribers": {"redis": false}, "headers": {"X": "1"}, "apiOriginAllow": {"allowCors": true}
+        }"#;
+        let text = converted(json, &[]);
+        for line in [
+            r#"auth_hosts = ["http://a.test:81/app"]"#,
+            r#"auth_endpoint = "/auth""#,
+            r#"redis = "off""#,
+            r#"redis_prefix = "shop_database_""#,
+            r#"redis_url = "redis://:p%40ss%2Fw@redis.test:6380/2""#,
+            r#"sentinels = ["s1:26380", "s2:26379"]"#,
+            r#"sentinel_service = "primary""#,
+            r#"bind = "127.0.0.1:443""#,
+            r#"tls_cert = "/c.pem""#,
+            r#"tls_key = "/k.pem""#,
+            r#"path = "/ws""#,
+            r#"ping_interval = "5000ms""#,
+            r#"origins = ["https://a.test", "https://b.test"]"#,
+            r#"filter = "debug""#,
+            r#"app_id = "y""#,
+            r#"key = "a \"key\" of 20 bytes""#,
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        for note in [
+            "# authHost: `.b.test` is no URL",
+            "# clients: the key of `x` has less than 16",
+            "# databaseConfig.publishPresence: use the notices",
+            "# databaseConfig.redis.retryStrategy: has no equivalent",
+            "# sslCertChainPath: append /chain.pem",
+            "# sslPassphrase: server.tls_key",
+            "# socketio.cookie: has no equivalent",
+            "# headers: has no equivalent",
+            "# apiOriginAllow: ",
+        ] {
+            assert!(text.contains(note), "{note}\n{text}");
+        }
+        assert!(!text.contains("short"), "{text}");
+    }
+
+    #[test]
+    fn variables_replace_options_and_can_refer_to_others() {
+        let variables = [
+            ("LARAVEL_ECHO_SERVER_AUTH_HOST", "http://php"),
+            ("LARAVEL_ECHO_SERVER_REDIS_HOST", "${REDIS_HOST}"),
+            ("REDIS_HOST", "redis"),
+            ("LARAVEL_ECHO_SERVER_REDIS_PORT", "7000"),
+            ("LARAVEL_ECHO_SERVER_DEBUG", "true"),
+            ("LARAVEL_ECHO_SERVER_PORT", "6002"),
+        ];
+        for json in [INITIAL, "{}"] {
+            let text = converted(json, &variables);
+            let config = loaded("variables", &text);
+            assert_eq!(
+                config.app.echo_server.auth_urls[0].as_str(),
+                "http://php/broadcasting/auth"
+            );
+            assert_eq!(config.server.bind.port, 6002);
+            assert_eq!(config.log.filter, "debug");
+            assert!(
+                text.contains(r#"redis_url = "redis://redis:7000""#),
+                "{text}"
+            );
+        }
+        for json in ["", "[]", "{"] {
+            assert!(convert(json, |_| None).is_err(), "{json}");
+        }
+    }
+}
