@@ -368,6 +368,11 @@ fn encoded(text: &str) -> String {
 /// The options of Socket.IO; `pages` are the origins of the backend's pages.
 fn socket_io(options: &mut Options, file: &mut ConvertedFile, pages: &[String]) {
     let mut engine = options.object("socketio", "socketio.");
+    // Its clients are of Socket.IO 2.
+    file.set("engine", "eio3", true);
+    file.note(
+        "engine.eio3 can be switched off once no client of Socket.IO 2 is left (docs/clients.md)",
+    );
     if let Some(path) = engine.text("path") {
         file.set("engine", "path", path);
     }
@@ -481,7 +486,7 @@ mod tests {
         );
         assert_eq!(echo.clients[0].app_id, "c4f3");
         assert!(echo.redis && config.bus.redis_url.is_some());
-        assert!(config.cors.credentials);
+        assert!(config.cors.credentials && config.engine.eio3);
         assert!(
             text.contains(r#"origins = ["same", "https://app.test"]"#),
             "{text}"

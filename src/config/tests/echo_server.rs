@@ -82,7 +82,7 @@ fn the_apps_of_backends_have_keys_and_names_of_their_own() {
         (entry("b", "0123456789abcdef") + &two, "clients[2].app_id"),
         (
             "[[app.echo_server.clients]]\napp_id = \"a\"\n".to_owned(),
-            "clients[0].key",
+            "requires the key `key`",
         ),
     ] {
         let rejected = load_text(&text, &[KIND]).unwrap_err().to_string();

@@ -32,7 +32,11 @@ fn per_client_limits_apply_by_default_unless_bound_to_loopback() {
     let switch = |value| ("ROOMWIRE_LIMITS__PER_CLIENT", value);
     assert_eq!(per_client(&[PUBLIC, switch("off")]), none, "for load tests");
     assert_eq!(per_client(&[switch("on")]), some);
-    let files = ["config/cluster.toml", "config/open-webui.toml"];
+    let files = [
+        "config/cluster.toml",
+        "config/echo.toml",
+        "config/open-webui.toml",
+    ];
     for file in files {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let redis = [

@@ -6,7 +6,9 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createRequire } from "node:module";
 import { io } from "socket.io-client";
-import { io as client3 } from "client-3.0";
+import client2 from "client-2.5";
+import Echo210 from "echo-2.1";
+import Echo from "laravel-echo";
 import { cluster, connected, ROUTES, TRAVELS } from "../lib/client.mjs";
 import { Laravel } from "../lib/laravel.mjs";
 import { Inbox, until } from "../lib/wait.mjs";
@@ -15,12 +17,17 @@ import { WATCHDOG } from "../lib/settings.mjs";
 const require = createRequire(import.meta.url);
 const KEY = "0123456789abcdef0123456789abcdef";
 
-/** Releases of Echo, each with a client that its users have. Those before 2.1.7 subscribe again by the event `reconnect`. */
+const Echo116 = require("echo-1.16");
+
+/**
+ * Releases of Echo, each with a client that its users have. With a client 4.x, those before 2.1.7 subscribe again by the event
+ * `reconnect` of the server.
+ */
 const RELEASES = [
-  { name: "laravel-echo 1.16", Echo: require("echo-1.16"), client: client3 },
-  { name: "laravel-echo 2.1.0", Echo: require("echo-2.1"), client: io },
-  { name: "laravel-echo 2.5", Echo: require("laravel-echo"), client: io },
-].map((release) => ({ ...release, Echo: release.Echo.default ?? release.Echo }));
+  { name: "laravel-echo 1.16, socket.io-client 2.5", Echo: Echo116.default ?? Echo116, client: client2 },
+  { name: "laravel-echo 2.1.0, socket.io-client 4.8", Echo: Echo210, client: io },
+  { name: "laravel-echo 2.5, socket.io-client 4.8", Echo, client: io },
+];
 
 const folder = mkdtempSync(path.join(tmpdir(), "roomwire-echo-"));
 const file = path.join(folder, "roomwire.toml");
@@ -51,7 +58,8 @@ function echoOf(t, { Echo, client }, url, travel, user) {
     reconnectionDelay: 50,
     reconnectionDelayMax: 250,
   });
-  t.after(() => echo.connector.socket.io._close());
+  const manager = echo.connector.socket.io;
+  t.after(() => (manager._close ?? manager.close).call(manager));
   return echo;
 }
 
@@ -63,9 +71,10 @@ function listen(channel, event) {
 
 for (const release of RELEASES) {
   describe(release.name, WATCHDOG, () => {
-    const it = cluster(ROUTES["through a balancer"], { ROOMWIRE_CONFIG: file });
-    before(() => laravel.connect(it.redis));
+    // Before the cluster stops its Redis.
     after(() => laravel.redis.disconnect());
+    const it = cluster(ROUTES["through a balancer"], { ROOMWIRE_CONFIG: file, ROOMWIRE_ENGINE__EIO3: "true" });
+    before(() => laravel.connect(it.redis));
 
     /** Waits until every Echo receives the events of its channel. */
     async function subscribed(channel, ...channels) {

@@ -36,6 +36,7 @@ export class Laravel {
     response.end(JSON.stringify(channel.startsWith("presence-") ? { channel_data: user } : true));
   }
 
+  /** Publishes to this Redis from now on; `redis` closes the connection. */
   async connect(redis) {
     this.redis = await createClient({ url: redis.url }).connect();
   }
@@ -48,7 +49,6 @@ export class Laravel {
   }
 
   async stop() {
-    this.redis?.disconnect();
     this.server.close();
     this.server.closeAllConnections();
   }
