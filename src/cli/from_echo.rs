@@ -236,7 +236,7 @@ fn backend(options: &mut Options, file: &mut ConvertedFile) -> Vec<String> {
     const TABLE: &str = "app.echo_server";
     let hosts = options
         .take("authHost")
-        .unwrap_or("http://localhost".into());
+        .unwrap_or_else(|| "http://localhost".into());
     let (valid, other): (Vec<String>, Vec<String>) = texts_of(&hosts)
         .into_iter()
         .partition(|host| WebhookUrl::parse(host).is_ok());
