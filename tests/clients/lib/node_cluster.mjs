@@ -307,6 +307,19 @@ export function operations(it) {
     assert.ok(sockets[3].connected);
   });
 
+  test("servers do not wait for a node that was killed", async (t) => {
+    await clients(t, it);
+    await it.nodes[1].kill();
+    const { io } = it.servers[0];
+    await until("an emit without it", async () => {
+      const answers = await io.timeout(1000).emitWithAck("ask", "word").catch(() => []);
+      return answers.length === 3;
+    });
+    assert.equal((await io.fetchSockets()).length, 3);
+    await it.nodes[1].restart();
+    await clients(t, it);
+  });
+
   test("events between servers, which nodes answer with null", async (t) => {
     await clients(t, it);
     const [{ io }, other] = it.servers;

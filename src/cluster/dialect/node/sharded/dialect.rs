@@ -95,6 +95,12 @@ impl Dialect for ShardedDialect {
         let Some(name) = self.channels.name(channel) else {
             return Ok(Inbound::Ignored);
         };
+        // Most messages of nodes are not parsed. One with a request may have to be responded to.
+        let has_no_request =
+            || std::str::from_utf8(message).is_ok_and(|text| !text.contains(r#""requestId""#));
+        if self.exchange.members.sent(message, name.namespace) && has_no_request() {
+            return Ok(Inbound::Own { gather: None });
+        }
         let message = decode(message, self.message_limit)?;
         if message.namespace != name.namespace {
             return Ok(Inbound::Ignored);
