@@ -87,7 +87,7 @@ type EntryId = (u64, u64);
 
 /// A position in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Position {
+struct StreamPosition {
     /// The last entry that was read.
     id: EntryId,
     /// Number of entries added to the stream up to this one; `None` before Redis 7.
@@ -97,7 +97,7 @@ struct Position {
 /// What Redis reports about a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct StreamState {
-    last: Position,
+    last: StreamPosition,
     /// Number of entries.
     length: u64,
 }
@@ -152,7 +152,7 @@ impl StreamReader {
     /// Finds the first position, or reads the next entries.
     async fn step(
         &self,
-        position: &mut Option<Position>,
+        position: &mut Option<StreamPosition>,
     ) -> Result<Result<(), ConsumerGone>, StoreError> {
         let Some(current) = position else {
             *position = Some(self.state().await?.last);
@@ -188,7 +188,7 @@ impl StreamReader {
 
     /// Compares the position with that of the stream when no entry follows: Redis may have lost its data, or removed entries
     /// before they were read.
-    fn verify(&self, current: &mut Position, state: StreamState) -> Result<(), ConsumerGone> {
+    fn verify(&self, current: &mut StreamPosition, state: StreamState) -> Result<(), ConsumerGone> {
         let (next, entries) = current.corrected(state);
         *current = next;
         if entries == 0 {
@@ -219,7 +219,7 @@ impl StreamReader {
 impl Default for StreamState {
     /// Of a stream that does not exist.
     fn default() -> Self {
-        let last = Position {
+        let last = StreamPosition {
             id: (0, 0),
             added: Some(0),
         };
@@ -227,7 +227,7 @@ impl Default for StreamState {
     }
 }
 
-impl Position {
+impl StreamPosition {
     /// The position to continue at in a stream without entries behind this one, and how many entries were lost.
     fn corrected(self, state: StreamState) -> (Self, u64) {
         let last = state.last;
@@ -267,7 +267,7 @@ fn state_of(response: Value) -> StreamState {
     };
     let id = named("last-generated-id").and_then(entry_id);
     StreamState {
-        last: Position {
+        last: StreamPosition {
             id: id.unwrap_or_default(),
             added: number("entries-added"),
         },
@@ -320,8 +320,8 @@ fn spelled((time, number): EntryId) -> String {
 mod tests {
     use super::*;
 
-    fn at(time: u64, added: u64) -> Position {
-        Position {
+    fn at(time: u64, added: u64) -> StreamPosition {
+        StreamPosition {
             id: (time, 0),
             added: Some(added),
         }

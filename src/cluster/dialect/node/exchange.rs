@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::members::{ClusterMembers, call_of, request_id};
-use super::message::{Body, ClusterMessage, Data};
+use super::message::{ClusterMessage, Data, MessageBody};
 use super::requester::Requester;
 use crate::cluster::dialect::{EncodeError, Inbound, Outbound};
 use crate::model::{
@@ -13,7 +13,7 @@ use crate::model::{
 
 /// The messages of one node in one dialect.
 #[derive(Debug, Clone)]
-pub(super) struct Exchange {
+pub(super) struct ClusterExchange {
     pub(super) dialect: DialectId,
     pub(super) members: ClusterMembers,
 }
@@ -30,12 +30,10 @@ pub(super) struct Publication {
 
 /// The message cannot be expressed.
 #[derive(Debug, thiserror::Error)]
-enum Unsupported {
-    #[error("acks for a member of another dialect")]
-    ForeignAcks,
-}
+#[error("acks for a member of another dialect")]
+struct UnsupportedAcks;
 
-impl Exchange {
+impl ClusterExchange {
     /// The effect of a message on this node.
     pub(super) fn inbound(&self, message: ClusterMessage) -> Inbound {
         let ClusterMessage {
@@ -44,11 +42,11 @@ impl Exchange {
             body,
         } = message;
         let body = match body {
-            Body::Count { request, sockets } => {
+            MessageBody::Count { request, sockets } => {
                 return self
                     .response_to_call(&request, |token| Inbound::Reached { token, sockets });
             }
-            Body::Ack { request, payload } => {
+            MessageBody::Ack { request, payload } => {
                 let socket = None;
                 return self.response_to_call(&request, |token| {
                     Inbound::Reply(AckReply {
@@ -79,17 +77,17 @@ impl Exchange {
     fn message_of_node(
         &self,
         node: NodeId,
-        body: Body,
+        body: MessageBody,
         requester: impl FnOnce(String) -> ReplyTo,
     ) -> Inbound {
         match body {
-            Body::Emit {
+            MessageBody::Emit {
                 request: Some(request),
                 ..
             } if node == self.members.node => Inbound::Own {
                 gather: call_of(&request),
             },
-            Body::Emit {
+            MessageBody::Emit {
                 request: Some(request),
                 ..
             } => Inbound::UnreachedEmit {
@@ -161,7 +159,7 @@ impl Exchange {
                         Some(request_id(token.id))
                     }
                     Some(_) => {
-                        return Err(EncodeError::Unsupported(Box::new(Unsupported::ForeignAcks)));
+                        return Err(EncodeError::Unsupported(Box::new(UnsupportedAcks)));
                     }
                 };
                 (Data::emit(emit, request.as_deref(), None), emit.volatile)
@@ -193,12 +191,12 @@ impl Exchange {
 
 /// The effect of a message of a server.
 fn message_of_server(
-    body: Body,
+    body: MessageBody,
     namespace: &Namespace,
     requester: impl FnOnce(String) -> ReplyTo,
 ) -> Inbound {
     match body {
-        Body::Emit {
+        MessageBody::Emit {
             emit,
             request: Some(request),
             timeout,
@@ -209,16 +207,16 @@ fn message_of_server(
             },
             timeout,
         },
-        Body::Emit { emit, .. } => Inbound::Command(Command::Emit(emit)),
-        Body::Change(command) => Inbound::Command(command),
-        Body::Fetch { selector, request } => Inbound::ForeignQuery {
+        MessageBody::Emit { emit, .. } => Inbound::Command(Command::Emit(emit)),
+        MessageBody::Change(command) => Inbound::Command(command),
+        MessageBody::Fetch { selector, request } => Inbound::ForeignQuery {
             reply_to: requester(request),
             query: Query::Details {
                 selector,
                 limit: u32::MAX,
             },
         },
-        Body::ServerEvent { payload, request } => Inbound::ServerEvent {
+        MessageBody::ServerEvent { payload, request } => Inbound::ServerEvent {
             event: ServerEvent {
                 namespace: namespace.clone(),
                 payload,
@@ -226,7 +224,9 @@ fn message_of_server(
             },
             reply_to: request.map(requester),
         },
-        Body::Count { .. } | Body::Ack { .. } | Body::Ignored => Inbound::Ignored,
+        MessageBody::Count { .. } | MessageBody::Ack { .. } | MessageBody::Ignored => {
+            Inbound::Ignored
+        }
     }
 }
 

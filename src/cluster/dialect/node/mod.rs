@@ -8,13 +8,13 @@ pub mod sharded;
 mod socket_details;
 pub mod streams;
 
-use message::MalformedMessage;
+use message::MalformedClusterMessage;
 
 use super::DecodeError;
 use crate::metrics::labels::BusDrop;
 
-impl From<MalformedMessage> for DecodeError {
-    fn from(malformed: MalformedMessage) -> Self {
+impl From<MalformedClusterMessage> for DecodeError {
+    fn from(malformed: MalformedClusterMessage) -> Self {
         Self {
             reason: BusDrop::Unreadable,
             cause: Box::new(malformed),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::{Body, ClusterMessage, MalformedMessage, kind};
+use super::{ClusterMessage, MalformedClusterMessage, MessageBody, kind};
 use crate::model::placeholder::{Judged, judge};
 use crate::model::{Attachments, Command, Emit, Namespace, Payload, Room, Selector};
 use crate::msgpack::Reader;
@@ -22,7 +22,7 @@ const BINARY_EVENT: u64 = 5;
 type Rooms = SmallVec<[Room; 1]>;
 
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct MessageEnvelope<'a> {
     #[serde(rename = "type")]
     kind: u64,
     #[serde(borrow)]
@@ -34,7 +34,7 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct DataFields<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     packet: Option<&'a RawValue>,
     #[serde(default)]
@@ -73,7 +73,7 @@ fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>,
 }
 
 /// A message as JSON with placeholders, and its binary values.
-struct Content {
+struct MessageContent {
     json: Bytes,
     attachments: Attachments,
 }
@@ -83,15 +83,19 @@ struct Content {
 pub(in super::super) fn decode(
     message: &Bytes,
     limit: usize,
-) -> Result<ClusterMessage, MalformedMessage> {
-    let content = Content::read(message, limit)?;
-    let envelope: Envelope<'_> = serde_json::from_slice(&content.json)?;
+) -> Result<ClusterMessage, MalformedClusterMessage> {
+    let content = MessageContent::read(message, limit)?;
+    let envelope: MessageEnvelope<'_> = serde_json::from_slice(&content.json)?;
     let namespace = Namespace::from(&*envelope.nsp);
     let data = envelope.data.map(|data| content.slice(data.get()));
     let attachments = content.attachments.clone();
     let body = match data {
-        Some(json) => body(envelope.kind, &namespace, &Content { json, attachments })?,
-        None => Body::Ignored,
+        Some(json) => body(
+            envelope.kind,
+            &namespace,
+            &MessageContent { json, attachments },
+        )?,
+        None => MessageBody::Ignored,
     };
     Ok(ClusterMessage {
         uid: envelope.uid.into_owned(),
@@ -106,60 +110,70 @@ pub(in super::super) fn decode_data(
     namespace: &Namespace,
     data: &Bytes,
     limit: usize,
-) -> Result<Body, MalformedMessage> {
-    body(kind, namespace, &Content::read(data, limit)?)
+) -> Result<MessageBody, MalformedClusterMessage> {
+    body(kind, namespace, &MessageContent::read(data, limit)?)
 }
 
-fn body(kind: u64, namespace: &Namespace, content: &Content) -> Result<Body, MalformedMessage> {
+fn body(
+    kind: u64,
+    namespace: &Namespace,
+    content: &MessageContent,
+) -> Result<MessageBody, MalformedClusterMessage> {
     if !matches!(kind, kind::BROADCAST..=kind::ACK) {
-        return Ok(Body::Ignored);
+        return Ok(MessageBody::Ignored);
     }
-    let fields: Fields<'_> = serde_json::from_slice(&content.json)?;
+    let fields: DataFields<'_> = serde_json::from_slice(&content.json)?;
     let selector = || fields.opts.selector(namespace);
     let request = || {
         let request = fields.request.clone();
-        request.ok_or(MalformedMessage::Field("requestId"))
+        request.ok_or(MalformedClusterMessage::Field("requestId"))
     };
-    let packet = || fields.packet.ok_or(MalformedMessage::Field("packet"));
+    let packet = || {
+        fields
+            .packet
+            .ok_or(MalformedClusterMessage::Field("packet"))
+    };
     Ok(match kind {
         kind::BROADCAST => content.emit(packet()?.get(), &fields, selector()?)?,
         kind::JOIN | kind::LEAVE => {
             let selector = selector()?;
             let rooms = rooms(&fields.rooms).filter(|rooms| !rooms.is_empty());
-            let rooms = rooms.ok_or(MalformedMessage::Field("rooms"))?.into_vec();
-            Body::Change(match kind {
+            let rooms = rooms
+                .ok_or(MalformedClusterMessage::Field("rooms"))?
+                .into_vec();
+            MessageBody::Change(match kind {
                 kind::JOIN => Command::Join { selector, rooms },
                 _ => Command::Leave { selector, rooms },
             })
         }
-        kind::DISCONNECT => Body::Change(Command::Disconnect {
+        kind::DISCONNECT => MessageBody::Change(Command::Disconnect {
             selector: selector()?,
             close: fields.close,
         }),
-        kind::FETCH => Body::Fetch {
+        kind::FETCH => MessageBody::Fetch {
             selector: selector()?,
             request: request()?,
         },
-        kind::SERVER_EVENT => Body::ServerEvent {
+        kind::SERVER_EVENT => MessageBody::ServerEvent {
             payload: content.event(packet()?.get())?,
             request: fields.request.clone(),
         },
-        kind::COUNT => Body::Count {
+        kind::COUNT => MessageBody::Count {
             request: request()?,
             sockets: fields
                 .clients
-                .ok_or(MalformedMessage::Field("clientCount"))?,
+                .ok_or(MalformedClusterMessage::Field("clientCount"))?,
         },
-        kind::ACK => Body::Ack {
+        kind::ACK => MessageBody::Ack {
             request: request()?,
             payload: content.ack(fields.packet.map(RawValue::get))?,
         },
-        _ => Body::Ignored,
+        _ => MessageBody::Ignored,
     })
 }
 
-impl Content {
-    fn read(message: &Bytes, limit: usize) -> Result<Self, MalformedMessage> {
+impl MessageContent {
+    fn read(message: &Bytes, limit: usize) -> Result<Self, MalformedClusterMessage> {
         let mut attachments = Attachments::new();
         if message.starts_with(b"{") {
             let json = message.clone();
@@ -168,7 +182,7 @@ impl Content {
         let mut reader = Reader::new(message);
         let json = reader.json(&mut attachments, limit)?.into();
         if !reader.is_at_end() {
-            return Err(MalformedMessage::TrailingBytes);
+            return Err(MalformedClusterMessage::TrailingBytes);
         }
         Ok(Self { json, attachments })
     }
@@ -181,15 +195,15 @@ impl Content {
     fn emit(
         &self,
         packet: &str,
-        fields: &Fields<'_>,
+        fields: &DataFields<'_>,
         to: Selector,
-    ) -> Result<Body, MalformedMessage> {
+    ) -> Result<MessageBody, MalformedClusterMessage> {
         let packet: Packet<'_> = serde_json::from_str(packet)?;
         if !matches!(packet.kind, EVENT | BINARY_EVENT) {
-            return Err(MalformedMessage::Field("type"));
+            return Err(MalformedClusterMessage::Field("type"));
         }
         let flags = &fields.opts.flags;
-        Ok(Body::Emit {
+        Ok(MessageBody::Emit {
             emit: Emit {
                 to,
                 payload: self.event(packet.data.get())?,
@@ -203,46 +217,46 @@ impl Content {
     }
 
     /// The payload of an event: a list that begins with its name. Anything else would close the connections of clients.
-    fn event(&self, list: &str) -> Result<Payload, MalformedMessage> {
+    fn event(&self, list: &str) -> Result<Payload, MalformedClusterMessage> {
         let text = ByteString::try_from(self.slice(list));
-        let text = text.map_err(|_| MalformedMessage::Field("data"))?;
+        let text = text.map_err(|_| MalformedClusterMessage::Field("data"))?;
         let is_list = text.starts_with('[');
         let payload = self.payload(text)?;
         let has_name = is_list && payload.event_name().is_some();
         has_name
             .then_some(payload)
-            .ok_or(MalformedMessage::Field("data"))
+            .ok_or(MalformedClusterMessage::Field("data"))
     }
 
     /// The payload of an ack. Servers send its first argument alone, and nothing if there is none.
-    fn ack(&self, argument: Option<&str>) -> Result<Payload, MalformedMessage> {
+    fn ack(&self, argument: Option<&str>) -> Result<Payload, MalformedClusterMessage> {
         self.payload(format!("[{}]", argument.unwrap_or_default()).into())
     }
 
-    fn payload(&self, json: ByteString) -> Result<Payload, MalformedMessage> {
+    fn payload(&self, json: ByteString) -> Result<Payload, MalformedClusterMessage> {
         let count = self.attachments.len();
         if count == 0 {
             return Ok(Payload::text(json));
         }
         // Binary values elsewhere in the message would be sent to clients as attachments that nothing refers to.
         if json.matches(r#"{"_placeholder":true,"num":"#).count() < count {
-            return Err(MalformedMessage::Placeholder);
+            return Err(MalformedClusterMessage::Placeholder);
         }
         let json = match judge(&json, count) {
             Judged::InRange => json,
             Judged::Respelled(respelled) => respelled.into(),
-            Judged::OutOfRange => return Err(MalformedMessage::Placeholder),
+            Judged::OutOfRange => return Err(MalformedClusterMessage::Placeholder),
         };
         Ok(Payload::text(json).with_attachments(self.attachments.clone()))
     }
 }
 
 impl Options {
-    fn selector(&self, namespace: &Namespace) -> Result<Selector, MalformedMessage> {
+    fn selector(&self, namespace: &Namespace) -> Result<Selector, MalformedClusterMessage> {
         Ok(Selector {
             namespace: namespace.clone(),
-            rooms: rooms(&self.rooms).ok_or(MalformedMessage::Field("opts.rooms"))?,
-            except: rooms(&self.except).ok_or(MalformedMessage::Field("opts.except"))?,
+            rooms: rooms(&self.rooms).ok_or(MalformedClusterMessage::Field("opts.rooms"))?,
+            except: rooms(&self.except).ok_or(MalformedClusterMessage::Field("opts.except"))?,
         })
     }
 }

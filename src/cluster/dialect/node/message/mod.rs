@@ -36,12 +36,12 @@ pub(super) struct ClusterMessage {
     /// Identifies the sender in its namespace; empty if it is missing.
     pub(super) uid: String,
     pub(super) namespace: String,
-    pub(super) body: Body,
+    pub(super) body: MessageBody,
 }
 
 /// What a message requests or responds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum MessageBody {
     /// An emit, whose token is missing. With a request id, the sender expects the number of sockets that receive it and
     /// their acks, until `timeout` has passed.
     Emit {
@@ -68,7 +68,7 @@ pub(super) enum Body {
 
 /// The message cannot be decoded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MalformedMessage {
+pub(super) enum MalformedClusterMessage {
     #[error("not msgpack: {0}")]
     Msgpack(#[from] ValueError),
     #[error("bytes after the message")]

@@ -5,8 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::vectors::{Record, meaning};
-use super::{Body, ClusterMessage, Data, MalformedMessage, decode, decode_data};
+use super::vectors::{RecordedCommand, meaning};
+use super::{ClusterMessage, Data, MalformedClusterMessage, MessageBody, decode, decode_data};
 use crate::model::{Command, Namespace, Room, Selector};
 
 const SHARDED: &str = include_str!("../../../../../tests/vectors/node-sharded.json");
@@ -14,19 +14,21 @@ const STREAMS: &str = include_str!("../../../../../tests/vectors/node-streams.js
 const LIMIT: usize = 100_000;
 
 /// The data of a message of this node that means the same; `None` for those that it never publishes.
-fn encoded(body: &Body) -> Option<Data> {
+fn encoded(body: &MessageBody) -> Option<Data> {
     Some(match body {
-        Body::Emit {
+        MessageBody::Emit {
             emit,
             request,
             timeout,
         } => Data::emit(emit, request.as_deref(), *timeout),
-        Body::Change(command) => Data::command(command),
-        Body::Count { request, sockets } => Data::count(request, *sockets),
-        Body::Ack { request, payload } => {
+        MessageBody::Change(command) => Data::command(command),
+        MessageBody::Count { request, sockets } => Data::count(request, *sockets),
+        MessageBody::Ack { request, payload } => {
             Data::ack(request, payload.elements().next(), payload.attachments())
         }
-        Body::Fetch { .. } | Body::ServerEvent { .. } | Body::Ignored => return None,
+        MessageBody::Fetch { .. } | MessageBody::ServerEvent { .. } | MessageBody::Ignored => {
+            return None;
+        }
     })
 }
 
@@ -40,7 +42,10 @@ fn is_response(means: &Value) -> bool {
 #[test]
 fn published_messages_of_stock_servers_are_decoded_and_encoded_with_the_same_bytes() {
     let (mut decoded, mut same) = (0, 0);
-    for record in [SHARDED, STREAMS].into_iter().flat_map(Record::messages) {
+    for record in [SHARDED, STREAMS]
+        .into_iter()
+        .flat_map(RecordedCommand::messages)
+    {
         if record.cmd == "XADD" {
             continue;
         }
@@ -51,7 +56,7 @@ fn published_messages_of_stock_servers_are_decoded_and_encoded_with_the_same_byt
         let message = decode(&payload, LIMIT).unwrap_or_else(|error| panic!("{step}: {error}"));
         decoded += 1;
         if is_response(&record.means()) {
-            assert_eq!(message.body, Body::Ignored, "{step}");
+            assert_eq!(message.body, MessageBody::Ignored, "{step}");
             continue;
         }
         assert_eq!(meaning(&message.body), record.means(), "{step}");
@@ -78,7 +83,7 @@ fn published_messages_of_stock_servers_are_decoded_and_encoded_with_the_same_byt
 #[test]
 fn stream_entries_of_stock_servers_are_decoded_and_encoded_with_the_same_bytes() {
     let mut same = 0;
-    for record in Record::messages(STREAMS) {
+    for record in RecordedCommand::messages(STREAMS) {
         if record.cmd != "XADD" {
             continue;
         }
@@ -109,7 +114,7 @@ fn stream_entries_of_stock_servers_are_decoded_and_encoded_with_the_same_bytes()
 #[test]
 fn responses_have_the_bytes_and_the_fields_of_stock_servers() {
     let mut answers = 0;
-    for record in Record::messages(SHARDED) {
+    for record in RecordedCommand::messages(SHARDED) {
         let payload = record.payload();
         let (step, means) = (
             format!("{}: {}", record.dialect, record.step),
@@ -139,7 +144,7 @@ fn responses_have_the_bytes_and_the_fields_of_stock_servers() {
     assert_eq!(answers, 3 * 3, "two fetches and an answer without binary");
 }
 
-fn decoded(message: &Value) -> Result<ClusterMessage, MalformedMessage> {
+fn decoded(message: &Value) -> Result<ClusterMessage, MalformedClusterMessage> {
     let json = Bytes::from(message.to_string());
     let mut msgpack = Vec::new();
     crate::msgpack::write_value(&message.to_string(), &[], &mut msgpack);
@@ -178,7 +183,7 @@ fn rooms_may_be_numbers_and_options_may_be_missing() {
         ),
     ] {
         let message = decoded(&of_type(3, data)).unwrap();
-        let Body::Emit { emit, timeout, .. } = message.body else {
+        let MessageBody::Emit { emit, timeout, .. } = message.body else {
             panic!("{message:?}")
         };
         let expected = Selector {
@@ -188,7 +193,7 @@ fn rooms_may_be_numbers_and_options_may_be_missing() {
         assert_eq!((emit.to, timeout), (expected, None));
     }
     let flags = json!({"packet": event, "requestId": "r", "opts": {"flags": {"timeout": 1500}}});
-    let Body::Emit { timeout, .. } = decoded(&of_type(3, flags)).unwrap().body else {
+    let MessageBody::Emit { timeout, .. } = decoded(&of_type(3, flags)).unwrap().body else {
         panic!()
     };
     assert_eq!(timeout, Some(Duration::from_millis(1500)));
@@ -198,10 +203,10 @@ fn rooms_may_be_numbers_and_options_may_be_missing() {
 fn heartbeats_responses_and_unknown_types_have_no_effect() {
     for kind in [0, 1, 2, 8, 10, 13, 99] {
         let message = decoded(&of_type(kind, json!({"requestId": "r"}))).unwrap();
-        assert_eq!(message.body, Body::Ignored, "{kind}");
+        assert_eq!(message.body, MessageBody::Ignored, "{kind}");
     }
     let without_data = json!({"type": 1, "uid": "u", "nsp": "/"});
-    assert_eq!(decoded(&without_data).unwrap().body, Body::Ignored);
+    assert_eq!(decoded(&without_data).unwrap().body, MessageBody::Ignored);
 }
 
 #[test]
@@ -263,6 +268,6 @@ fn binary_values_outside_of_an_event_are_rejected() {
     crate::msgpack::write_value(&message.to_string(), &attachment, &mut bytes);
     assert!(matches!(
         decode(&bytes.into(), LIMIT),
-        Err(MalformedMessage::Placeholder)
+        Err(MalformedClusterMessage::Placeholder)
     ));
 }

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Body;
+use super::MessageBody;
 use crate::model::{Command, Payload, Selector};
 
 /// A command of Redis that a server sent.
 #[derive(Debug, Clone, Deserialize)]
-pub(in super::super) struct Record {
+pub(in super::super) struct RecordedCommand {
     pub(in super::super) dialect: String,
     pub(in super::super) step: String,
     pub(in super::super) cmd: String,
@@ -23,7 +23,7 @@ pub(in super::super) struct Record {
     means: Option<Value>,
 }
 
-impl Record {
+impl RecordedCommand {
     /// The records of messages in a file.
     pub(in super::super) fn messages(file: &str) -> Vec<Self> {
         let records: Vec<Self> = serde_json::from_str(file).unwrap();
@@ -61,32 +61,32 @@ impl Record {
     }
 }
 
-/// What a decoded message means, in the form of [`Record::means`].
-pub(in super::super) fn meaning(body: &Body) -> Value {
+/// What a decoded message means, in the form of [`RecordedCommand::means`].
+pub(in super::super) fn meaning(body: &MessageBody) -> Value {
     match body {
-        Body::Emit { emit, request, .. } => {
+        MessageBody::Emit { emit, request, .. } => {
             let more = json!({"volatile": emit.volatile, "ack": request.is_some()});
             merged([selection("emit", &emit.to), payload(&emit.payload), more])
         }
-        Body::Change(Command::Join { selector, rooms }) => {
+        MessageBody::Change(Command::Join { selector, rooms }) => {
             merged([selection("join", selector), json!({"into": names(rooms)})])
         }
-        Body::Change(Command::Leave { selector, rooms }) => {
+        MessageBody::Change(Command::Leave { selector, rooms }) => {
             merged([selection("leave", selector), json!({"into": names(rooms)})])
         }
-        Body::Change(Command::Disconnect { selector, close }) => {
+        MessageBody::Change(Command::Disconnect { selector, close }) => {
             merged([selection("disconnect", selector), json!({"close": close})])
         }
-        Body::Fetch { selector, .. } => selection("fetch", selector),
-        Body::ServerEvent {
+        MessageBody::Fetch { selector, .. } => selection("fetch", selector),
+        MessageBody::ServerEvent {
             payload: event,
             request,
         } => {
             let more = json!({"kind": "server event", "nsp": "/", "answer": request.is_some()});
             merged([payload(event), more])
         }
-        Body::Count { sockets, .. } => json!({"kind": "count", "clients": sockets}),
-        Body::Ack { payload: ack, .. } => merged([payload(ack), json!({"kind": "ack"})]),
+        MessageBody::Count { sockets, .. } => json!({"kind": "count", "clients": sockets}),
+        MessageBody::Ack { payload: ack, .. } => merged([payload(ack), json!({"kind": "ack"})]),
         other => panic!("{other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::DIALECT;
 use super::channels::ShardedChannels;
 use crate::bus::link::{Channel, Outgoing};
-use crate::cluster::dialect::node::exchange::{Exchange, Publication, bytes};
+use crate::cluster::dialect::node::exchange::{ClusterExchange, Publication, bytes};
 use crate::cluster::dialect::node::members::ClusterMembers;
 use crate::cluster::dialect::node::message::decode;
 use crate::cluster::dialect::{
@@ -19,7 +19,7 @@ use crate::model::{Command, DialectId, Namespace, NodeId, Room};
 /// The messages of servers with the sharded adapter, as one node sends and receives them.
 pub struct ShardedDialect {
     channels: ShardedChannels,
-    exchange: Exchange,
+    exchange: ClusterExchange,
     /// Maximum size of a message as JSON in bytes.
     message_limit: usize,
 }
@@ -34,7 +34,7 @@ impl ShardedDialect {
     pub(super) fn new(config: &BusConfig, node: NodeId) -> Self {
         Self {
             channels: ShardedChannels::new(&config.node_key, config.node_room_channels),
-            exchange: Exchange {
+            exchange: ClusterExchange {
                 dialect: DIALECT,
                 members: ClusterMembers::new(&config.channel_prefix, node),
             },

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::ShardedDialect;
 use crate::bus::link::Channel;
-use crate::cluster::dialect::node::message::vectors::Record;
+use crate::cluster::dialect::node::message::vectors::RecordedCommand;
 use crate::cluster::dialect::{Dialect, Inbound, Outbound};
 use crate::config::{BusConfig, Config, RoomChannels};
 use crate::model::{
@@ -63,7 +63,7 @@ fn published(dialect: &ShardedDialect, outbound: &Outbound<'_>) -> (String, Valu
 #[test]
 fn emits_are_published_where_stock_servers_publish_them() {
     let mut checked = 0;
-    for record in Record::messages(VECTORS) {
+    for record in RecordedCommand::messages(VECTORS) {
         let rooms = match record.dialect.as_str() {
             "sharded-static" => RoomChannels::None,
             "sharded-dynamic" => RoomChannels::Rooms,

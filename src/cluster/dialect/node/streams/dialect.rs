@@ -9,10 +9,10 @@ use super::DIALECT;
 use super::names::{stream_names, stream_of};
 use crate::bus::entry;
 use crate::bus::link::{Channel, Outgoing};
-use crate::cluster::dialect::node::exchange::{Exchange, Publication, bytes};
+use crate::cluster::dialect::node::exchange::{ClusterExchange, Publication, bytes};
 use crate::cluster::dialect::node::members::ClusterMembers;
 use crate::cluster::dialect::node::message::{
-    Body, ClusterMessage, Data, MalformedMessage, decode, decode_data,
+    ClusterMessage, Data, MalformedClusterMessage, MessageBody, decode, decode_data,
 };
 use crate::cluster::dialect::{
     DecodeError, Dialect, EncodeError, Inbound, Outbound, Subscriptions,
@@ -26,7 +26,7 @@ use base64::Engine;
 pub struct StreamsDialect {
     config: BusConfig,
     streams: Vec<Channel>,
-    exchange: Exchange,
+    exchange: ClusterExchange,
 }
 
 impl StreamsDialect {
@@ -40,7 +40,7 @@ impl StreamsDialect {
         let streams = stream_names(config).into_iter().map(Channel::from);
         Self {
             streams: streams.collect(),
-            exchange: Exchange {
+            exchange: ClusterExchange {
                 dialect: DIALECT,
                 members: ClusterMembers::new(&config.channel_prefix, node),
             },
@@ -69,8 +69,8 @@ impl StreamsDialect {
     }
 
     /// Decodes an entry; `None` if it is none of a server.
-    fn entry(&self, payload: &Bytes) -> Result<Option<Inbound>, MalformedMessage> {
-        let entry = entry::decode(payload).ok_or(MalformedMessage::Entry)?;
+    fn entry(&self, payload: &Bytes) -> Result<Option<Inbound>, MalformedClusterMessage> {
+        let entry = entry::decode(payload).ok_or(MalformedClusterMessage::Entry)?;
         let field = |name: &str| {
             let mut fields = entry.fields.iter();
             fields
@@ -78,7 +78,9 @@ impl StreamsDialect {
                 .map(|(_, value)| value)
         };
         let text = |name: &'static str| match field(name) {
-            Some(value) => std::str::from_utf8(value).map_err(|_| MalformedMessage::Field(name)),
+            Some(value) => {
+                std::str::from_utf8(value).map_err(|_| MalformedClusterMessage::Field(name))
+            }
             None => Ok(""),
         };
         let (uid, namespace) = (text("uid")?, text("nsp")?);
@@ -90,15 +92,15 @@ impl StreamsDialect {
             return Ok(Some(Inbound::Own { gather: None }));
         }
         let kind = text("type")?.parse();
-        let kind = kind.map_err(|_| MalformedMessage::Field("type"))?;
+        let kind = kind.map_err(|_| MalformedClusterMessage::Field("type"))?;
         let namespace_ = Namespace::from(namespace);
         let body = match field("data") {
-            None => Body::Ignored,
+            None => MessageBody::Ignored,
             Some(data) if data.starts_with(b"{") => {
                 decode_data(kind, &namespace_, data, self.config.message_limit)?
             }
             Some(data) => {
-                let data = decode_lenient(data).map_err(|_| MalformedMessage::Base64)?;
+                let data = decode_lenient(data).map_err(|_| MalformedClusterMessage::Base64)?;
                 decode_data(kind, &namespace_, &data.into(), self.config.message_limit)?
             }
         };
@@ -109,7 +111,11 @@ impl StreamsDialect {
         })))
     }
 
-    fn message(&self, channel: &Channel, message: &Bytes) -> Result<Inbound, MalformedMessage> {
+    fn message(
+        &self,
+        channel: &Channel,
+        message: &Bytes,
+    ) -> Result<Inbound, MalformedClusterMessage> {
         let message = decode(message, self.config.message_limit)?;
         if self.namespace_of(channel) != Some(message.namespace.as_str()) {
             return Ok(Inbound::Ignored);
@@ -147,6 +153,8 @@ impl Dialect for StreamsDialect {
         Subscriptions {
             always: self.streams.clone(),
             per_namespace: true,
+            // All commands are in the streams.
+            translated: Some(Vec::new()),
             ..Subscriptions::default()
         }
     }

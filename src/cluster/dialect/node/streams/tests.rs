@@ -4,7 +4,7 @@ use serde_json::json;
 use super::StreamsDialect;
 use crate::bus::entry;
 use crate::bus::link::Channel;
-use crate::cluster::dialect::node::message::vectors::Record;
+use crate::cluster::dialect::node::message::vectors::RecordedCommand;
 use crate::cluster::dialect::{Dialect, Inbound, Outbound};
 use crate::config::{BusConfig, Config};
 use crate::model::{
@@ -46,7 +46,7 @@ fn json_of(message: &Bytes) -> serde_json::Value {
 #[test]
 fn entries_are_written_as_stock_servers_write_them() {
     let mut checked = 0;
-    for record in Record::messages(VECTORS) {
+    for record in RecordedCommand::messages(VECTORS) {
         let channel = Channel::from(record.channel.as_deref().unwrap());
         let streams = if record.dialect == "streams" { 1 } else { 3 };
         let dialect = dialect_of("abcd", streams);
