@@ -105,10 +105,7 @@ impl Connection {
         Self {
             mode,
             heartbeat: Heartbeat::new(
-                match format.revision.is_v3() {
-                    true => Pinger::Client,
-                    false => Pinger::Server,
-                },
+                pinger(format),
                 timing.ping_interval,
                 timing.ping_timeout,
                 now,
@@ -361,7 +358,7 @@ impl Connection {
         if passed(self.attachments_deadline) {
             return Err(CloseReason::ForcedClose);
         }
-        match self.heartbeat.handle_timeout(now) {
+        match self.heartbeat.handle_timeout(pinger(self.format), now) {
             Beat::Quiet => Ok(false),
             Beat::Ping => Ok(true),
             Beat::Dead => Err(CloseReason::PingTimeout),
@@ -391,10 +388,18 @@ impl Connection {
 
     /// Reading from the client was suspended until `now`.
     pub fn extend_ping_deadline(&mut self, now: Instant) {
-        self.heartbeat.extend_ping_deadline(now);
+        let pinger = pinger(self.format);
+        self.heartbeat.extend_ping_deadline(pinger, now);
         if self.attachments_deadline.is_some() {
             self.attachments_deadline = Some(now + self.heartbeat.max_silence());
         }
+    }
+}
+
+fn pinger(format: WireFormat) -> Pinger {
+    match format.revision.is_v3() {
+        true => Pinger::Client,
+        false => Pinger::Server,
     }
 }
 

@@ -62,7 +62,7 @@ impl Session {
         let mut connecting = SessionSocket::new(socket);
         let by_query = self.recovers_by_query();
         if let Some(tracker) = self.worker.tracker()
-            && !self.connection.format().revision.is_v3()
+            && !self.revision().is_v3()
         {
             connecting.recovery = tracker
                 .recovery()

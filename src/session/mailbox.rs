@@ -22,13 +22,13 @@ impl Handler<Ready> for Session {
 
     fn handle(&mut self, ready: Ready, ctx: &mut Self::Context) {
         let websocket = matches!(ready.format, BatchFormat::Websocket { .. });
-        let poll = PendingPoll::new(ready, self.connection.format().revision);
+        let poll = PendingPoll::new(ready);
         if websocket != (self.transport == TransportName::Websocket) || self.attached {
             return poll.reject(PullError::TransportMismatch);
         }
         self.follow_up.note_pull();
         if let Some(first) = self.poll.take() {
-            first.respond_empty(EmptyPacket::Close, true);
+            first.respond_empty(self.revision(), EmptyPacket::Close, true);
             poll.reject(PullError::Duplicate);
             return self.close(CloseReason::TransportError, ctx);
         }

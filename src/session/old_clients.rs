@@ -52,7 +52,7 @@ impl Session {
     /// The id that the client assumes its socket in the namespace to have, if a socket can have it.
     pub(super) fn assumed_socket_id(&self, namespace: &str) -> Option<SocketId> {
         let is_main = namespace == Namespace::main().as_str();
-        match is_main && self.connection.format().revision.is_v3() {
+        match is_main && self.revision().is_v3() {
             true => SocketId::of_session(self.id),
             false => None,
         }
@@ -60,7 +60,7 @@ impl Session {
 
     /// Puts a socket in a room with the name that the client assumes to be its id, unless it is its id.
     pub(super) fn join_assumed_room(&self, key: SocketKey, namespace: &Namespace) {
-        if self.connection.format().revision.is_v3() && *namespace != Namespace::main() {
+        if self.revision().is_v3() && *namespace != Namespace::main() {
             let room = format!("{}#{}", namespace.as_str(), self.id.as_str());
             let mut rooms = vec![Room::from(room.as_str())];
             drop(self.worker.shard.join(key, &mut rooms));

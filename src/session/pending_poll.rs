@@ -23,16 +23,14 @@ pub(super) enum EmptyPacket {
 #[derive(Debug)]
 pub(super) struct PendingPoll {
     format: BatchFormat,
-    revision: EngineRevision,
     sender: oneshot::Sender<Result<Batch, PullError>>,
 }
 
 impl PendingPoll {
-    /// The pending response to a request of a client with this revision.
-    pub(super) fn new(ready: Ready, revision: EngineRevision) -> Self {
+    /// The pending response to a request.
+    pub(super) fn new(ready: Ready) -> Self {
         Self {
             format: ready.format,
-            revision,
             sender: ready.reply,
         }
     }
@@ -43,9 +41,9 @@ impl PendingPoll {
         let _ = self.sender.send(Err(error));
     }
 
-    /// Responds with one packet that has no content, by its digit.
-    pub(super) fn respond_empty(self, packet: EmptyPacket, last: bool) {
-        let body = match (self.revision.is_v3(), packet) {
+    /// Responds with one packet that has no content, to a client with this revision.
+    pub(super) fn respond_empty(self, revision: EngineRevision, packet: EmptyPacket, last: bool) {
+        let body = match (revision.is_v3(), packet) {
             (false, EmptyPacket::Close) => "1",
             (false, EmptyPacket::Noop) => "6",
             (true, EmptyPacket::Close) => "1:1",
@@ -59,17 +57,23 @@ impl PendingPoll {
     }
 
     /// Responds that the session has ended. A websocket gets no close frame: its connection ends with this batch.
-    pub(super) fn respond_end(self) {
+    pub(super) fn respond_end(self, revision: EngineRevision) {
         match self.format {
-            BatchFormat::Polling => self.respond_empty(EmptyPacket::Close, true),
+            BatchFormat::Polling => self.respond_empty(revision, EmptyPacket::Close, true),
             BatchFormat::Websocket { .. } => self.send(Bytes::new(), true),
         }
     }
 
     /// Responds with the packets that wait in the lane.
-    pub(super) fn respond(self, lanes: &mut Lanes, lane: LaneId, max_payload: usize, ended: bool) {
+    pub(super) fn respond(
+        self,
+        lanes: &mut Lanes,
+        (lane, revision): (LaneId, EngineRevision),
+        max_payload: usize,
+        ended: bool,
+    ) {
         let body = match self.format {
-            BatchFormat::Polling => polling_body(lanes, lane, self.revision, max_payload),
+            BatchFormat::Polling => polling_body(lanes, lane, revision, max_payload),
             BatchFormat::Websocket { bytes } => websocket_frames(lanes, lane, bytes),
         };
         let last = ended && lanes.front(lane).is_none();

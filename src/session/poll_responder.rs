@@ -59,14 +59,15 @@ impl Session {
         let ended = self.has_ended();
         if has_packets && let Some(poll) = self.poll.take() {
             let max_payload = self.worker.settings.timing.max_payload;
-            shard.with_lanes(|lanes| poll.respond(lanes, lane, max_payload, ended));
+            let target = (lane, self.revision());
+            shard.with_lanes(|lanes| poll.respond(lanes, target, max_payload, ended));
         } else if ended && let Some(poll) = self.poll.take() {
             // The queue of a slow client was dropped, including the close packet.
-            poll.respond_end();
+            poll.respond_end(self.revision());
         } else if self.upgrading.is_some()
             && let Some(poll) = self.poll.take()
         {
-            poll.respond_empty(EmptyPacket::Noop, false);
+            poll.respond_empty(self.revision(), EmptyPacket::Noop, false);
         }
         if ended && shard.with_lanes(|lanes| lanes.front(lane).is_none()) {
             ctx.stop();

@@ -82,7 +82,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) -> Result<Option<Bytes>, PostError> {
         let now = clock::now();
-        let revision = self.connection.format().revision;
+        let revision = self.revision();
         let Ok(mut packets) = BodyPackets::decode(revision, body) else {
             self.close(CloseReason::ParseError, ctx);
             return Err(PostError::Malformed);
@@ -114,7 +114,7 @@ impl Session {
     /// The client closed the session: its pending poll ends with a noop, and it sends no other (docs/protocol.md#17-errors).
     fn stop_polling(&mut self, ctx: &mut Context<Self>) {
         if let Some(poll) = self.poll.take() {
-            poll.respond_empty(EmptyPacket::Noop, true);
+            poll.respond_empty(self.revision(), EmptyPacket::Noop, true);
         }
         ctx.stop();
     }

@@ -19,7 +19,7 @@ use crate::protocol::socket_io::state::Slot;
 impl Session {
     /// Receives an Engine.IO text packet. Packets that were read at once come with the same `now`.
     pub fn receive_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
-        match self.connection.format().revision.parse_text(text) {
+        match self.revision().parse_text(text) {
             Ok(PayloadPacket::Packet(packet)) => self.receive_packet(packet, now, ctx),
             Ok(PayloadPacket::Binary(content)) => {
                 self.receive_binary_message(content.into(), now, ctx);
@@ -30,7 +30,7 @@ impl Session {
 
     /// Receives a binary message of a websocket. Messages that were read at once come with the same `now`.
     pub fn receive_binary(&mut self, message: Bytes, now: Instant, ctx: &mut Context<Self>) {
-        match self.connection.format().revision.parse_binary(message) {
+        match self.revision().parse_binary(message) {
             Ok(content) => self.receive_binary_message(content, now, ctx),
             Err(_) => self.close(CloseReason::ParseError, ctx),
         }

@@ -33,6 +33,7 @@ use crate::model::{EngineId, Network, Random, TransportName};
 use crate::outbox::{LaneId, Packet, Tally};
 use crate::protocol::ServerPacket;
 use crate::protocol::connection::Connection;
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 use crate::recovery::Tracker;
@@ -185,6 +186,11 @@ impl Session {
     /// Extends the ping deadline of a client that was not read from for a while: its pong may wait in the socket.
     pub fn extend_ping_deadline(&mut self) {
         self.connection.extend_ping_deadline(clock::now());
+    }
+
+    /// The revision of Engine.IO that the client uses.
+    pub(super) fn revision(&self) -> EngineRevision {
+        self.connection.format().revision
     }
 
     /// Sends a packet of the session itself.

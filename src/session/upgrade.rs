@@ -26,7 +26,7 @@ impl Session {
     /// The probe of the websocket was responded to: a pending poll ends, so that the client can switch.
     pub fn probed(&mut self) {
         if let Some(poll) = self.poll.take() {
-            poll.respond_empty(EmptyPacket::Noop, false);
+            poll.respond_empty(self.revision(), EmptyPacket::Noop, false);
         }
     }
 
@@ -53,7 +53,7 @@ impl Session {
         self.stats.note_upgraded();
         self.transport = TransportName::Websocket;
         if let Some(poll) = self.poll.take() {
-            poll.respond_empty(EmptyPacket::Noop, false);
+            poll.respond_empty(self.revision(), EmptyPacket::Noop, false);
         }
         self.attached = attached;
         if compression != Compression::None {

@@ -119,7 +119,6 @@ pub enum Pinger {
 /// interval + timeout.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
-    pinger: Pinger,
     interval: Duration,
     timeout: Duration,
     deadline: Instant,
@@ -135,7 +134,6 @@ impl Heartbeat {
             Pinger::Client => now + interval + timeout,
         };
         Self {
-            pinger,
             interval,
             timeout,
             deadline,
@@ -153,12 +151,12 @@ impl Heartbeat {
         self.interval + self.timeout
     }
 
-    /// Returns what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Instant) -> Beat {
+    /// Returns what is due at `now`. `pinger` is that of the session.
+    pub fn handle_timeout(&mut self, pinger: Pinger, now: Instant) -> Beat {
         if now < self.deadline {
             return Beat::Quiet;
         }
-        if self.pinged.is_some() || self.pinger == Pinger::Client {
+        if self.pinged.is_some() || pinger == Pinger::Client {
             return Beat::Dead;
         }
         self.pinged = Some(now);
@@ -183,8 +181,8 @@ impl Heartbeat {
     }
 
     /// Reading from the client was suspended until `now`, so its ping or pong may wait in the socket buffer.
-    pub fn extend_ping_deadline(&mut self, now: Instant) {
-        match self.pinger {
+    pub fn extend_ping_deadline(&mut self, pinger: Pinger, now: Instant) {
+        match pinger {
             Pinger::Server if self.pinged.is_none() => {}
             Pinger::Server => self.deadline = now + self.timeout,
             Pinger::Client => self.deadline = self.deadline.max(now + self.timeout),
@@ -204,13 +202,16 @@ mod tests {
         let start = Instant::now();
         let mut beat = Heartbeat::new(Pinger::Server, INTERVAL, TIMEOUT, start);
         assert_eq!(
-            beat.handle_timeout(start + INTERVAL - Duration::from_millis(1)),
+            beat.handle_timeout(Pinger::Server, start + INTERVAL - Duration::from_millis(1)),
             Beat::Quiet
         );
         let late = start + INTERVAL + Duration::from_millis(2);
-        assert_eq!(beat.handle_timeout(late), Beat::Ping);
+        assert_eq!(beat.handle_timeout(Pinger::Server, late), Beat::Ping);
         assert_eq!(beat.poll_timeout(), start + INTERVAL + TIMEOUT);
-        assert_eq!(beat.handle_timeout(start + INTERVAL + TIMEOUT), Beat::Dead);
+        assert_eq!(
+            beat.handle_timeout(Pinger::Server, start + INTERVAL + TIMEOUT),
+            Beat::Dead
+        );
     }
 
     #[test]
@@ -221,14 +222,14 @@ mod tests {
         assert_eq!(end(&beat), INTERVAL + TIMEOUT);
         beat.ping(start + INTERVAL);
         assert_eq!(end(&beat), INTERVAL * 2 + TIMEOUT);
-        beat.extend_ping_deadline(start + INTERVAL);
+        beat.extend_ping_deadline(Pinger::Client, start + INTERVAL);
         assert_eq!(end(&beat), INTERVAL * 2 + TIMEOUT);
-        beat.extend_ping_deadline(start + INTERVAL * 3);
+        beat.extend_ping_deadline(Pinger::Client, start + INTERVAL * 3);
         assert_eq!(end(&beat), INTERVAL * 3 + TIMEOUT);
         let due = beat.poll_timeout();
         let early = due - Duration::from_millis(1);
-        assert_eq!(beat.handle_timeout(early), Beat::Quiet);
-        assert_eq!(beat.handle_timeout(due), Beat::Dead);
+        assert_eq!(beat.handle_timeout(Pinger::Client, early), Beat::Quiet);
+        assert_eq!(beat.handle_timeout(Pinger::Client, due), Beat::Dead);
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         let start = Instant::now();
         let mut beat = Heartbeat::new(Pinger::Server, INTERVAL, TIMEOUT, start);
         let late = start + INTERVAL * 2;
-        assert_eq!(beat.handle_timeout(late), Beat::Ping);
+        assert_eq!(beat.handle_timeout(Pinger::Server, late), Beat::Ping);
         assert_eq!(beat.poll_timeout(), late + TIMEOUT);
     }
 
@@ -246,10 +247,16 @@ mod tests {
         let mut beat = Heartbeat::new(Pinger::Server, INTERVAL, TIMEOUT, start);
         assert_eq!(beat.pong(start + TIMEOUT), None);
         assert_eq!(beat.poll_timeout(), start + INTERVAL);
-        assert_eq!(beat.handle_timeout(start + INTERVAL), Beat::Ping);
+        assert_eq!(
+            beat.handle_timeout(Pinger::Server, start + INTERVAL),
+            Beat::Ping
+        );
         let pong_time = start + INTERVAL + TIMEOUT / 2;
         assert_eq!(beat.pong(pong_time), Some(TIMEOUT / 2));
         assert_eq!(beat.poll_timeout(), pong_time + INTERVAL);
-        assert_eq!(beat.handle_timeout(pong_time + INTERVAL), Beat::Ping);
+        assert_eq!(
+            beat.handle_timeout(Pinger::Server, pong_time + INTERVAL),
+            Beat::Ping
+        );
     }
 }

@@ -1,12 +1,14 @@
 // Stock clients of Socket.IO 2 (engine.eio3), alone and in rooms with newer ones.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import parser from "socket.io-msgpack-parser";
 import { client, cluster, collect, connected, once, PAIRS, ROUTES, settled, TRAVELS } from "../lib/client.mjs";
-import { freePort, HOST, Node } from "../lib/processes.mjs";
+import { freePort, HOST, Node, Upstream } from "../lib/processes.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until, within } from "../lib/wait.mjs";
+import { ENGINE } from "../lib/wire.mjs";
+import { binaryFrame, Polling3 } from "../lib/wire3.mjs";
 
 const require = createRequire(import.meta.url);
 const io = require("client-2.5");
@@ -147,6 +149,116 @@ describe("Socket.IO 2", WATCHDOG, () => {
     assert.deepEqual(await counts("revision_sessions_opened_total"), [2, 1]);
     assert.equal(node.program.output.match(/client of Socket.IO 2 connected \(engine.eio3\)/g)?.length, 1);
     assert.match(node.program.output, /client="?127\.0\.0\.1"?/);
+  });
+});
+
+describe("Socket.IO 2, with compressed websockets", WATCHDOG, () => {
+  const compressing = { ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION: "true" };
+  const it = cluster(ROUTES["through a balancer, upgrades strayed"], { ...OLD, ...compressing });
+
+  test("a room of clients with each format receives the same", async (t) => {
+    const [websocket, upgrading] = [TRAVELS["websocket only"], TRAVELS["polling, then upgrade"]];
+    const plain = { perMessageDeflate: false };
+    const members = await Promise.all([
+      settled(old(t, it.url, websocket)),
+      settled(old(t, it.url, websocket, "/", plain)),
+      settled(old(t, it.url, upgrading)),
+      settled(old(t, it.url, TRAVELS["polling only"])),
+      settled(old(t, it.url, websocket, "/", { parser: parser2, query: { parser: "msgpack" } })),
+      settled(client(t, it.url, websocket, "/", { perMessageDeflate: {} })),
+      settled(client(t, it.url, websocket, "/", plain)),
+      settled(client(t, it.url, upgrading, "/", { parser })),
+    ]);
+    for (const member of members) assert.equal((await call(member, "roomwire:join", "all")).ok, true);
+    const inboxes = members.map((member) => collect(member, "news"));
+    const args = ["é🚀".repeat(2000), { deep: [Buffer.alloc(5000, 7)] }, Buffer.from([1])];
+    const sender = await settled(client(t, it.url, websocket));
+    assert.equal((await call(sender, "roomwire:emit", "all", "news", args[0])).ok, true);
+    assert.equal((await call(sender, "roomwire:emit", "all", "news", ...args)).ok, true);
+    for (const inbox of inboxes) {
+      assert.deepEqual(await inbox.next(), [args[0]]);
+      assert.deepEqual(await inbox.next(), args);
+    }
+  });
+});
+
+describe("Socket.IO 2, in front of a server of Socket.IO 4", WATCHDOG, () => {
+  const it = {};
+  before(async () => {
+    it.upstream = await Upstream.start();
+    it.node = await Node.start({ ...OLD, ROOMWIRE_APP__KIND: "upstream", ROOMWIRE_APP__UPSTREAM__URLS: it.upstream.url });
+  });
+  after(async () => {
+    await it.node?.stop();
+    await it.upstream?.stop();
+  });
+
+  for (const [name, travel] of Object.entries(TRAVELS)) {
+    test(`events, acks and binary values pass both ways, ${name}`, async (t) => {
+      const main = old(t, it.node.url, travel, "/", { query: { token: "good" } });
+      assert.deepEqual(await once(main, "welcome"), ["/", { token: "good" }]);
+      await settled(main);
+      const admin = main.io.socket("/admin", { query: "token=better" });
+      assert.deepEqual(await once(admin, "welcome"), ["/admin", { token: "better" }]);
+      for (const socket of [main, admin]) {
+        const bytes = Buffer.from([4, 1, 255]);
+        assert.deepEqual(await call(socket, "echo", "é", { deep: [bytes] }), "é");
+        assert.deepEqual((await call(socket, "echo", { deep: [bytes] })).deep, [bytes]);
+        socket.on("question", (value, answer) => answer({ received: value }));
+        assert.deepEqual(await call(socket, "ask me", bytes), { received: bytes });
+        const inbox = collect(socket, "said");
+        socket.emit("say", "said", 1, bytes);
+        assert.deepEqual(await inbox.next(), [1, bytes]);
+      }
+    });
+  }
+
+  test("its rejection arrives as an error", async (t) => {
+    const socket = old(t, it.node.url, TRAVELS["websocket only"], "/", { query: { token: "bad" } });
+    assert.deepEqual(await once(socket, "error"), [{ code: 7 }]);
+  });
+});
+
+describe("engine.io-client 3", WATCHDOG, () => {
+  const eio = require("engine-client-3");
+  const it = cluster(ROUTES["through a balancer, upgrades strayed"], { ...OLD, ROOMWIRE_APP__KIND: "echo" });
+
+  for (const [name, { transports }] of Object.entries(TRAVELS)) {
+    for (const forceBase64 of [false, true]) {
+      test(`${name}${forceBase64 ? ", base64" : ""}: messages are echoed in order and with their kind`, async (t) => {
+        const socket = eio(it.url, { path: "/engine.io", transports, forceBase64 });
+        t.after(() => socket.close());
+        const inbox = collect(socket, "message");
+        await once(socket, "open");
+        const sent = ["text", Buffer.from([1, 2]), "é🚀", "", Buffer.alloc(0), Buffer.alloc(2000, 4), "x".repeat(5000)];
+        for (const message of sent) socket.send(message);
+        const received = (await inbox.take(sent.length)).map(([message]) => message ?? "");
+        assert.deepEqual(received, sent);
+        await until("its last transport", () => socket.transport.name === transports.at(-1));
+        for (const message of sent) socket.send(message);
+        assert.deepEqual((await inbox.take(sent.length)).map(([message]) => message ?? ""), sent);
+      });
+    }
+  }
+});
+
+describe("binary polling bodies", WATCHDOG, () => {
+  const it = cluster({ nodes: 2 }, { ...OLD, ROOMWIRE_APP__KIND: "echo" });
+
+  // Stock clients in Node poll with base64; browsers do not.
+  test("pass through another node than that of the session", async () => {
+    const session = await Polling3.open(it.nodes[0], ENGINE, { b64: undefined });
+    session.node = it.nodes[1];
+    const body = binaryFrame("4é", Buffer.from([0, 1, 255]));
+    assert.equal((await session.postBinary(body)).status, 200);
+    const polled = await session.get();
+    assert.equal(polled.headers["content-type"], "application/octet-stream");
+    assert.deepEqual(polled.bytes, body);
+    assert.equal((await session.post("1:2")).status, 200);
+    assert.equal((await session.get()).text, "1:3");
+    assert.equal((await session.postBinary(Buffer.from([1, 9, 255]))).status, 400);
+    session.node = it.nodes[0];
+    await session.gone();
   });
 });
 

@@ -1,4 +1,4 @@
-// Releases of socket.io-client since Socket.IO 3, each through the same tasks. What they can do is a table in
+// Releases of socket.io-client since Socket.IO 2, each through the same tasks. What they can do is a table in
 // docs/clients.md, which this test compares and writes: UPDATE_CLIENTS=1 node --test js/versions.test.mjs
 import assert from "node:assert/strict";
 import fs from "node:fs";
@@ -11,10 +11,13 @@ import { ROOT, WATCHDOG } from "../lib/settings.mjs";
 import { within } from "../lib/wait.mjs";
 
 const require = createRequire(import.meta.url);
-const PACKAGES = ["client-3.0", "client-3.1", "client-4.0", "client-4.4", "client-4.6", "client-4.7", "socket.io-client"];
+const OLD = ["client-2.0", "client-2.1", "client-2.2", "client-2.3", "client-2.4", "client-2.5"];
+const PACKAGES = [...OLD, "client-3.0", "client-3.1", "client-4.0", "client-4.4", "client-4.6", "client-4.7", "socket.io-client"];
 const PAGE = path.join(ROOT, "docs/clients.md");
 const [BEGIN, END] = ["<!-- written by tests/clients/js/versions.test.mjs -->", "<!-- end -->"];
-const SETTINGS = { ROOMWIRE_APP__KIND: "relay", ROOMWIRE_RECOVERY__NAMESPACES: "/" };
+const SETTINGS = { ROOMWIRE_APP__KIND: "relay", ROOMWIRE_RECOVERY__NAMESPACES: "/", ROOMWIRE_ENGINE__EIO3: "true" };
+// The server sends the first packet to clients of Socket.IO 2, so they must name the parser.
+const MSGPACK = { old: { parser: require("msgpack-parser-2"), query: { parser: "msgpack" } }, new: { parser } };
 
 /** `package.json` is not exported by old releases. */
 function version(name) {
@@ -39,7 +42,7 @@ async function exchange(open) {
 
 const TASKS = {
   ...Object.fromEntries(Object.entries(TRAVELS).map(([name, travel]) => [name, (open) => exchange(() => open(travel))])),
-  "msgpack parser": (open) => exchange(() => open({ ...TRAVELS["websocket only"], parser })),
+  "msgpack parser": (open, age) => exchange(() => open({ ...TRAVELS["websocket only"], ...MSGPACK[age] })),
   async recovery(open) {
     const socket = await open({ ...TRAVELS["websocket only"], auth: { roomwire: { recover: true } } });
     const sender = await open(TRAVELS["websocket only"]);
@@ -65,14 +68,17 @@ describe("releases of socket.io-client", WATCHDOG, () => {
 
   for (const name of PACKAGES) {
     test(`socket.io-client ${version(name)}`, async (t) => {
-      const { io } = require(name);
+      const module = require(name);
+      const io = module.io ?? module;
+      const age = OLD.includes(name) ? "old" : "new";
       const open = (options) => {
         const socket = io(it.url, { forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 250, ...options });
-        t.after(() => socket.io._close());
+        t.after(() => (socket.io._close ?? socket.io.close).call(socket.io));
         return settled(socket);
       };
       const cells = [];
-      for (const task of Object.values(TASKS)) cells.push((await task(open)) === false ? "by the application" : "yes");
+      const otherwise = { old: "no", new: "by the application" }[age];
+      for (const task of Object.values(TASKS)) cells.push((await task(open, age)) === false ? otherwise : "yes");
       rows.push(`| \`socket.io-client\` ${version(name)} | ${cells.join(" | ")} |`);
     });
   }
