@@ -1,4 +1,5 @@
-"""The oldest and the newest release of python-socketio for Socket.IO 5, each in an environment of its own.
+"""The last release of python-socketio for Socket.IO 2, the oldest and the newest for Socket.IO 5, each in an environment
+of its own.
 
 What they can do is a table in docs/clients.md, which this test compares and writes: UPDATE_CLIENTS=1 scripts/test py
 """
@@ -10,6 +11,7 @@ import sys
 
 from programs import ROOT, Node
 
+SOCKETIO_2 = os.environ.get("PYTHON_SOCKETIO2", ROOT / ".work/venv-socketio2/bin/python")
 OLDEST = os.environ.get("PYTHON_OLDEST", ROOT / ".work/venv-oldest/bin/python")
 PAGE = ROOT / "docs/clients.md"
 BEGIN, END = "<!-- written by tests/clients/py/test_releases.py -->", "<!-- end -->"
@@ -35,10 +37,10 @@ def outcome(node, python):
 
 
 def test_releases_do_what_the_documents_state():
-    node = Node(APP__KIND="relay")
+    node = Node(APP__KIND="relay", ENGINE__EIO3="true")
     rows = []
     try:
-        for python in (OLDEST, sys.executable):
+        for python in (SOCKETIO_2, OLDEST, sys.executable):
             version = subprocess.run([str(python), "-c", VERSION], capture_output=True, text=True, check=True, timeout=60)
             socketio, engineio = version.stdout.split()
             outcomes = outcome(node, python)
