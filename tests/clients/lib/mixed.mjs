@@ -105,7 +105,7 @@ export class Guest {
     });
     this.socket.on("disconnect", (reason) => this.ends.push(reason));
     this.socket.on("connect", () => this.rooms.forEach((room) => this.join(room).catch(() => {})));
-    this.socket.on("ask", (...args) => args.pop()(`${args[0]} of ${member.name}`));
+    this.socket.on("ask", (question, respond) => respond?.(`${question} of ${member.name}`));
     this.socket.onAny((event, ...args) => {
       if (event !== "ask") this.received.push([event, ...args]);
     });
@@ -116,7 +116,7 @@ export class Guest {
   }
 
   async connected() {
-    await until(`${this.member.name} connects`, () => this.socket.connected);
+    await ready(this.member.program, `client of ${this.member.name}`, () => this.socket.connected);
     return this;
   }
 

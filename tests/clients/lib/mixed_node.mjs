@@ -7,6 +7,9 @@ import { createClient } from "redis";
 import { Server } from "socket.io";
 
 const [, , port, url] = process.argv;
+// The adapter does not await what it publishes: without this a server ends when Redis does. Messages that it cannot decode
+// are exceptions, which still end it.
+process.on("unhandledRejection", (error) => console.error(`not published: ${error}`));
 const connections = [];
 for (let i = 0; i < 2; i += 1) {
   const connection = createClient({ url });

@@ -78,7 +78,7 @@ export async function ready(program, what, probe, ms = 30_000) {
  */
 export class Node {
   static async start(env = {}, probe = undefined) {
-    const node = new Node();
+    const node = new this();
     node.env = env;
     node.port = await freePort();
     node.host = `${HOST}:${node.port}`;

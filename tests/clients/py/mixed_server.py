@@ -66,23 +66,22 @@ async def disconnect(namespace, sid):
 CONTROL = {function.__name__: function for function in (emit, call, join, leave, close_room, disconnect)}
 
 
-async def on_join(sid, room, namespace):
-    await sio.enter_room(sid, room, namespace=namespace)
-    return {"ok": True}
+def serve(namespace):
+    """Lets clients join rooms and emit to them, as the relay of Roomwire does."""
+
+    @sio.on("roomwire:join", namespace=namespace)
+    async def on_join(sid, room):
+        await sio.enter_room(sid, room, namespace=namespace)
+        return {"ok": True}
+
+    @sio.on("roomwire:emit", namespace=namespace)
+    async def on_emit(sid, room, event, *args):
+        await sio.emit(event, args, room=room, skip_sid=sid, namespace=namespace)
+        return {"ok": True}
 
 
-async def on_emit(sid, room, event, *args, namespace):
-    await sio.emit(event, args, room=room, skip_sid=sid, namespace=namespace)
-    return {"ok": True}
-
-
-for name in ("/", "/custom"):
-    sio.on("roomwire:join", lambda sid, room, name=name: on_join(sid, room, name), namespace=name)
-    sio.on(
-        "roomwire:emit",
-        lambda sid, room, event, *args, name=name: on_emit(sid, room, event, *args, namespace=name),
-        namespace=name,
-    )
+serve("/")
+serve("/custom")
 
 socket_app = socketio.ASGIApp(sio)
 
