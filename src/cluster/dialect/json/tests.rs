@@ -1,10 +1,12 @@
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::JsonDialect;
 use crate::bus::link::Channel;
 use crate::cluster::dialect::{Dialect, Inbound, Subscriptions};
 use crate::config::{ChannelTemplate, JsonArgs, JsonField, JsonPointer, JsonSource};
 use crate::model::{Command, Emit, Namespace, Room};
+use crate::msgpack::arbitrary::json;
 
 fn field(text: &str) -> JsonField {
     JsonField::parse(text).unwrap()
@@ -312,4 +314,28 @@ fn channels_are_subscribed_by_room_by_namespace_or_always() {
     );
     assert_eq!(of_namespaces.room_channel(&other, &room), None);
     assert!(!laravel.owns(&Channel::from("app-database-")));
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_passed_on_as_it_was_written(value in json(), spaces in "[ \n\t]{0,3}") {
+        let written = value.to_string();
+        let message = format!(r#"{{"event":"e",{spaces}"data":{spaces}{written}{spaces},"socket":null}}"#);
+        let found = emit(&laravel(), "app-database-x", &message);
+        prop_assert_eq!(found.payload.json(), format!(r#"["e","x",{written}]"#));
+    }
+
+    #[test]
+    fn any_text_is_decoded_to_a_list_or_rejected(text in r#"[\[\]{}":,0-9a-z /\\-]{0,40}"#) {
+        for source in [frappe(), laravel(), JsonSource { args: JsonArgs::ItemsOf(pointer("/a")), ..frappe() }] {
+            let fields = format!(r#"{{"event":"e","namespace":"n","a":{text},"message":{text},"data":{text}}}"#);
+            for message in [&text, &fields] {
+                let channel = if source.channel.has_room() { "app-database-x" } else { "events" };
+                if let Ok(Inbound::Command(Command::Emit(emit))) = decoded(&source, channel, message) {
+                    let elements: Vec<serde_json::Value> = serde_json::from_str(emit.payload.json()).unwrap();
+                    prop_assert!(elements[0].is_string(), "{}", emit.payload.json());
+                }
+            }
+        }
+    }
 }
