@@ -1,8 +1,9 @@
 // socket.io-client: namespaces, payloads, events, binary and acks, by every travel and route.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { emitWithAck, client, cluster, connected, collect, manager, once, PAIRS, settled } from "../lib/client.mjs";
+import { emitWithAck, client, cluster, connected, collect, manager, once, PAIRS, ROUTES, settled } from "../lib/client.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
+import { until } from "../lib/wait.mjs";
 
 const ECHO = { ROOMWIRE_APP__KIND: "echo", ROOMWIRE_SOCKET__NAMESPACES: "/,/custom" };
 
@@ -97,3 +98,15 @@ for (const { name, travel, route } of PAIRS) {
     }
   });
 }
+
+describe("WebTransport", WATCHDOG, () => {
+  const it = cluster(ROUTES.directly, ECHO);
+
+  test("a client that lists it uses a websocket, the only upgrade that is offered", async (t) => {
+    const transports = ["polling", "websocket", "webtransport"];
+    const socket = await connected(client(t, it.url, { transports }));
+    await until("the upgrade", async () => socket.io.engine.transport.name !== "polling");
+    assert.equal(socket.io.engine.transport.name, "websocket");
+    assert.equal(await emitWithAck(socket, "message-with-ack", 1), 1);
+  });
+});
