@@ -4,7 +4,7 @@ use crate::config::checker::Checker;
 use crate::config::net::SecretUrl;
 use crate::config::problem::{Origin, Problem};
 use crate::config::redis_url;
-use crate::config::tables::{BusConfig, Config, SentinelConfig};
+use crate::config::tables::{BusConfig, Config, NodeAdapter, SentinelConfig};
 
 /// Bytes besides the largest message of a client: headers of the bus, of a forwarded request, of a packet.
 const MESSAGE_OVERHEAD: usize = 16 << 10;
@@ -25,7 +25,8 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         &mut bus.message_limit,
         2 * max_payload + 4 * MESSAGE_OVERHEAD,
     );
-    let has_several_kinds = bus.python && bus.emitters;
+    let has_streams = bus.node_adapter == NodeAdapter::Streams;
+    let has_several_kinds = bus.python && (bus.emitters || has_streams);
     checker.resolve("bus.translate", &mut bus.translate, has_several_kinds);
     let database = bus.redis_url.as_ref().map_or(0, SecretUrl::database);
     bus.channel_prefix = format!("{}:{database}", bus.prefix);

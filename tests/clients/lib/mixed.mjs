@@ -8,6 +8,8 @@ import { ROOT } from "./settings.mjs";
 import { until, within } from "./wait.mjs";
 
 const KEY = "key-of-the-cluster-0123456789";
+/** The adapter of the servers in Node: pubsub or streams. */
+const ADAPTER = process.env.MIXED_ADAPTER || "pubsub";
 /** The interpreter with python-socketio; scripts/test installs it. */
 const PYTHON = process.env.PYTHON || path.join(ROOT, ".work/venv/bin/python");
 const SETTINGS = {
@@ -16,7 +18,7 @@ const SETTINGS = {
   ROOMWIRE_API__KEY: KEY,
   ROOMWIRE_API__PUBLIC: "true",
   ROOMWIRE_BUS__PYTHON: "on",
-  ROOMWIRE_BUS__NODE_ADAPTER: "pubsub",
+  ROOMWIRE_BUS__NODE_ADAPTER: ADAPTER,
 };
 
 /** A stock server in a process of its own. */
@@ -147,7 +149,7 @@ export class MixedCluster {
     assert.equal(spawnSync(PYTHON, ["-c", "import socketio"]).status, 0, `${PYTHON} has no python-socketio: run scripts/test js`);
     const it = new MixedCluster();
     it.redis = await Redis.start();
-    const node = [process.execPath, path.join(ROOT, "tests/clients/lib/mixed_node.mjs")];
+    const node = [process.execPath, path.join(ROOT, "tests/clients/lib/mixed_node.mjs"), ADAPTER];
     const python = [PYTHON, path.join(ROOT, "tests/clients/py/mixed_server.py")];
     it.members = await Promise.all([
       StockServer.start(node, it.redis),

@@ -1,12 +1,13 @@
-// A stock Socket.IO server in Node with the Redis adapter, in a process of its own so that it can be killed: PORT REDIS_URL.
+// A stock Socket.IO server in Node with the Redis adapter, in a process of its own so that it can be killed: ADAPTER PORT REDIS_URL.
 // POST /control executes what the tests request (lib/mixed.mjs); tests/clients/py/mixed_server.py has the same requests.
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 import { createAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
-const [, , port, url] = process.argv;
+const [, , kind, port, url] = process.argv;
 // The adapter does not await what it publishes: without this a server ends when Redis does. Messages that it cannot decode
 // are exceptions, which still end it.
 process.on("unhandledRejection", (error) => console.error(`not published: ${error}`));
@@ -60,7 +61,8 @@ const http = createServer(async (request, response) => {
     response.end(String(error));
   }
 });
-const io = new Server(http, { adapter: createAdapter(...connections) });
+const adapter = kind === "streams" ? createStreamsAdapter(connections[0]) : createAdapter(...connections);
+const io = new Server(http, { adapter });
 for (const namespace of ["/", "/custom"]) {
   io.of(namespace).on("connection", (socket) => {
     socket.on("roomwire:join", async (room, respond) => {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::DIALECT;
 use super::names::{stream_names, stream_of};
 use crate::bus::entry;
-use crate::bus::link::{Channel, Outgoing};
+use crate::bus::link::{Channel, Outgoing, starting_with};
 use crate::cluster::dialect::node::exchange::{ClusterExchange, Publication, bytes};
 use crate::cluster::dialect::node::members::ClusterMembers;
 use crate::cluster::dialect::node::message::{
@@ -62,6 +62,15 @@ impl StreamsDialect {
         let rest = channel.as_str().strip_prefix(&self.config.node_key)?;
         let (namespace, rest) = rest.strip_prefix('#')?.split_once('#')?;
         (rest.is_empty() || rest.ends_with('#')).then_some(namespace)
+    }
+
+    /// The pattern of requests and responses, apart from sharded ones, for which Redis has no patterns. All other messages
+    /// are in the streams.
+    fn patterns(&self) -> Vec<Channel> {
+        match self.config.node_sharded_pubsub {
+            true => Vec::new(),
+            false => vec![starting_with(&format!("{}#", self.config.node_key))],
+        }
     }
 
     fn is_stream(&self, channel: &Channel) -> bool {
@@ -153,8 +162,7 @@ impl Dialect for StreamsDialect {
         Subscriptions {
             always: self.streams.clone(),
             per_namespace: true,
-            // All commands are in the streams.
-            translated: Some(Vec::new()),
+            translated: Some(self.patterns()),
             ..Subscriptions::default()
         }
     }
