@@ -140,13 +140,15 @@ impl Lanes {
 
     /// The packet as the client of a lane receives it: compressed, if that is part of its format and saves anything.
     pub fn compressed(&mut self, id: LaneId, packet: Packet) -> Packet {
-        let format = self.lanes[id.0 as usize].format.format();
-        match (format.compression, &mut self.deflater) {
-            (Compression::Deflate, Some(deflater)) => {
+        let Some(deflater) = &mut self.deflater else {
+            return packet;
+        };
+        match self.lanes[id.0 as usize].format.format().compression {
+            Compression::None => packet,
+            Compression::Deflate => {
                 let compressed = deflater.deflate(&packet, Receivers::One);
                 compressed.unwrap_or(packet)
             }
-            (Compression::Deflate | Compression::None, _) => packet,
         }
     }
 

@@ -75,7 +75,7 @@ impl Inflater {
             let Self { stream, buffer } = self;
             if buffer.len() == buffer.capacity() {
                 // One byte beyond the limit, to detect larger messages.
-                let room = (limit + 1).saturating_sub(buffer.len());
+                let room = limit.saturating_add(1).saturating_sub(buffer.len());
                 let more = buffer.len().max(input.len()).max(STEP);
                 buffer.reserve_exact(more.min(room));
             }

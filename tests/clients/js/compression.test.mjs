@@ -1,11 +1,14 @@
 // socket.io-client with perMessageDeflate, as in Node and browsers, beside clients without it.
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
 import { describe, test } from "node:test";
+import parser from "socket.io-msgpack-parser";
 import WebSocket from "ws";
 import { client, cluster, collect, connected, emitWithAck, PAIRS, ROUTES, settled, TRAVELS } from "../lib/client.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until } from "../lib/wait.mjs";
 
+const io2 = createRequire(import.meta.url)("client-2.5");
 const RELAY = { ROOMWIRE_APP__KIND: "relay", ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION: "true" };
 const PLAIN = { perMessageDeflate: false };
 // It also compresses small messages to the server.
@@ -39,7 +42,7 @@ for (const { name, travel, route } of PAIRS) {
 }
 
 describe("compression on one node", WATCHDOG, () => {
-  const it = cluster(ROUTES.directly, { ...RELAY, ROOMWIRE_SERVER__WORKERS: "1" });
+  const it = cluster(ROUTES.directly, { ...RELAY, ROOMWIRE_ENGINE__EIO3: "true", ROOMWIRE_SERVER__WORKERS: "1" });
   const metric = async (name) => {
     const text = await (await fetch(`${it.url}/readyz?verbose`)).text();
     return Number(text.match(new RegExp(`${name}\\D*?([0-9]+)`))?.[1]);
@@ -62,6 +65,24 @@ describe("compression on one node", WATCHDOG, () => {
     members[0].on("question", (ack) => ack(document));
     const { answer } = await emitWithAck(sender, "roomwire:ask", "once", "question");
     assert.deepEqual(answer, [document]);
+  });
+
+  test("clients with the msgpack parser and of Socket.IO 2 compress in the same room", async (t) => {
+    const travel = TRAVELS["websocket only"];
+    const old = io2(it.url, { ...travel, forceNew: true });
+    t.after(() => old.io.close());
+    const members = [old, client(t, it.url, travel, "/", { parser }), client(t, it.url, travel), client(t, it.url, travel, "/", PLAIN)];
+    await Promise.all(members.map(settled));
+    assert.deepEqual(members.map(compression), [true, true, true, false]);
+    const call = (socket, ...args) => new Promise((resolve) => socket.emit(...args, resolve));
+    for (const member of members) assert.equal((await call(member, "roomwire:join", "kinds")).ok, true);
+    for (const sender of members) {
+      const inboxes = members.filter((member) => member !== sender).map((member) => collect(member, "news"));
+      for (const args of [[document, Buffer.alloc(5000, 7)], [document], ["small"]]) {
+        assert.equal((await call(sender, "roomwire:emit", "kinds", "news", ...args)).ok, true);
+        for (const inbox of inboxes) assert.deepEqual(await inbox.next(), args);
+      }
+    }
   });
 
   test("ws clients with any window and context options connect", async (t) => {
