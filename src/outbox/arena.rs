@@ -1,8 +1,11 @@
-//! The packets of a batch: one arena for packets to several clients, one for packets to a single client.
+//! The packets of a batch: arenas for packets to several clients, by their encoding, and one for packets to a single
+//! client. Each client receives most of its packets from one arena, so that their ranges are adjacent.
 
 use std::rc::Rc;
 
 use super::chunk::{Chunk, Meter, Slice};
+use crate::protocol::server_packet::Positions;
+use crate::protocol::wire_format::{Compression, Parser, WireFormat};
 
 /// Capacity that an arena keeps when it is emptied, in bytes.
 const KEPT_CAPACITY: usize = 256 * 1024;
@@ -10,14 +13,32 @@ const KEPT_CAPACITY: usize = 256 * 1024;
 /// The arena of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arena {
-    /// For several lanes.
-    Shared = 0,
+    /// For several lanes: JSON, the encoding of most clients.
+    Json = 0,
+    /// For several lanes: compressed.
+    Compressed = 1,
+    /// For several lanes: all other encodings.
+    Other = 2,
     /// For one lane.
-    Personal = 1,
+    Personal = 3,
 }
 
-/// A range of bytes of an arena. The highest bit of both ends identifies the arena, so ranges of different arenas are never
-/// adjacent.
+/// Number of arenas.
+const ARENAS: usize = 4;
+
+impl Arena {
+    /// The arena of packets in this format for several lanes. Revisions of Engine.IO share texts, so they share an arena.
+    pub(super) fn of(format: WireFormat) -> Self {
+        match (format.compression, format.parser, format.positions) {
+            (Compression::Deflate, ..) => Self::Compressed,
+            (Compression::None, Parser::Json, Positions::Omitted) => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A range of bytes of an arena. The highest two bits of both ends identify the arena, so ranges of different arenas are
+/// never adjacent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Range {
     start: u32,
@@ -53,9 +74,9 @@ impl Range {
 /// The arenas of a worker.
 #[derive(Default)]
 pub(super) struct Arenas {
-    bytes: [Vec<u8>; 2],
+    bytes: [Vec<u8>; ARENAS],
     /// Copies of this batch that queues reference, created when the first client does not accept its bytes.
-    shared: [Vec<Piece>; 2],
+    shared: [Vec<Piece>; ARENAS],
 }
 
 /// A copy of the bytes of an arena from `start` on.
@@ -71,16 +92,17 @@ impl Piece {
 }
 
 impl Arenas {
-    const PERSONAL: u32 = 1 << 31;
+    /// The numbers of bytes of an arena lie below, its number is a multiple.
+    const FIRST: u32 = 1 << 30;
 
-    /// Bytes in both arenas.
+    /// Bytes in all arenas.
     pub(super) fn len(&self) -> usize {
-        self.bytes[0].len() + self.bytes[1].len()
+        self.bytes.iter().map(Vec::len).sum()
     }
 
     /// Copies a packet to the end of an arena.
     pub(super) fn push(&mut self, arena: Arena, bytes: &[u8]) -> Range {
-        let flag = arena as u32 * Self::PERSONAL;
+        let flag = arena as u32 * Self::FIRST;
         let arena = &mut self.bytes[arena as usize];
         let start = arena.len() as u32 | flag;
         arena.extend_from_slice(bytes);
@@ -94,12 +116,12 @@ impl Arenas {
     #[inline]
     pub(super) fn bytes(&self, range: Range) -> &[u8] {
         let arena = &self.bytes[Self::index(range)];
-        &arena[(range.start % Self::PERSONAL) as usize..(range.end % Self::PERSONAL) as usize]
+        &arena[(range.start % Self::FIRST) as usize..(range.end % Self::FIRST) as usize]
     }
 
     #[inline]
     fn index(range: Range) -> usize {
-        (range.start / Self::PERSONAL) as usize
+        (range.start / Self::FIRST) as usize
     }
 
     /// Bytes of the arena that contains a range.
@@ -110,7 +132,7 @@ impl Arenas {
     /// Passes the bytes of a range to `take`, as slices of copies that all queues share.
     pub(super) fn share(&mut self, range: Range, meter: &Meter, mut take: impl FnMut(Slice)) {
         let index = Self::index(range);
-        let (start, end) = (range.start % Self::PERSONAL, range.end % Self::PERSONAL);
+        let (start, end) = (range.start % Self::FIRST, range.end % Self::FIRST);
         let (arena, pieces) = (&self.bytes[index], &mut self.shared[index]);
         let covered = pieces.last().map_or(0, Piece::end);
         if covered < end {
@@ -127,7 +149,7 @@ impl Arenas {
         }
     }
 
-    /// Empties both arenas.
+    /// Empties all arenas.
     pub(super) fn clear(&mut self) {
         self.shared.iter_mut().for_each(Vec::clear);
         for arena in &mut self.bytes {

@@ -152,24 +152,25 @@ pub(super) struct Staged {
 impl Staged {
     /// A packet for several lanes.
     pub(super) fn shared(format: FormatCode, packet: Packet) -> Self {
+        Self::new(format, packet, Arena::of(format.format()))
+    }
+
+    /// A packet for one lane.
+    pub(super) fn personal(format: FormatCode, packet: Packet) -> Self {
+        Self::new(format, packet, Arena::Personal)
+    }
+
+    fn new(format: FormatCode, packet: Packet, arena: Arena) -> Self {
         Self {
             formats: FormatSet::of(format),
             packet,
             volatile: false,
             conflate: None,
-            arena: Arena::Shared,
+            arena,
             range: None,
             chunk: None,
             accepted: 0,
             replaced: 0,
-        }
-    }
-
-    /// A packet for one lane.
-    pub(super) fn personal(format: FormatCode, packet: Packet) -> Self {
-        Self {
-            arena: Arena::Personal,
-            ..Self::shared(format, packet)
         }
     }
 

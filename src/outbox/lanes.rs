@@ -2,7 +2,7 @@
 //!
 //! Within a batch every packet is copied once into an arena; a lane only stores *ranges* of it, and adjacent ranges
 //! are merged. Packets for a single client have an arena of their own, so that acks between broadcasts do not separate
-//! the ranges of the broadcasts. So offering a packet to a room member touches one cache line, flushing a member is one
+//! the ranges of the broadcasts, and so have the encodings of broadcasts. So offering a packet to a room member touches one cache line, flushing a member is one
 //! `send` however many packets the batch holds, and personal packets keep their place between broadcasts.
 
 use std::collections::VecDeque;

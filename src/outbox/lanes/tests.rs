@@ -1,6 +1,7 @@
 use super::*;
 use crate::outbox::fake_socket::FakeSocket;
 use crate::outbox::{Share, Tally};
+use crate::protocol::wire_format::binary_parser;
 
 fn lanes(soft: usize) -> Lanes {
     let bounds = Bounds {
@@ -53,6 +54,37 @@ fn a_batch_is_one_write_and_keeps_the_order_of_each_lane() {
     }
     // An unbroken run of broadcasts is a single range even while others are sent acks.
     assert_eq!(sockets[2].writes.get(), 1);
+}
+
+#[test]
+fn members_of_each_encoding_receive_a_batch_in_one_write() {
+    let plain = WireFormat::default();
+    let compressed = WireFormat {
+        compression: Compression::Deflate,
+        ..plain
+    };
+    let mut lanes = lanes(100_000);
+    lanes.set_deflater(Deflater::new(100, 1, Default::default()));
+    let members = [plain, binary_parser::format(), compressed].map(|format| {
+        let socket = FakeSocket::with_room(usize::MAX / 2);
+        let id = lanes.open(format);
+        lanes.attach(id, Rc::clone(&socket) as Rc<dyn Sink>);
+        (id, socket)
+    });
+    for n in 0..16 {
+        let mut publish = Encodings::new(false);
+        for (id, _) in &members {
+            lanes.offer_encoded(*id, &mut publish, |format| match format == plain {
+                true => Packet::text(format!("4{n}").repeat(100)),
+                false => Packet::binary(&[n]),
+            });
+        }
+    }
+    lanes.flush(usize::MAX);
+    for (id, socket) in members {
+        assert_eq!(socket.writes.get(), 1);
+        assert_eq!(lanes.tally(id).packets, 16);
+    }
 }
 
 #[test]
