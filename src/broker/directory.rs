@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use super::messages::{
-    Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ReachedSockets,
-    Reports, ShardAddress, weight,
+    Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ReachReport,
+    ReachedSockets, ShardAddress, weight,
 };
 use crate::history::{History, LogTargets};
 use crate::metrics::Metrics;
@@ -129,8 +129,8 @@ impl Directory {
             // The bridge waits only for joins that it received itself.
             from_bus: false,
             reports: match origin {
-                Origin::Local if ack_id.is_some() => Reports::NoRecipient,
-                _ => Reports::Nothing,
+                Origin::Local if ack_id.is_some() => ReachReport::NoRecipient,
+                _ => ReachReport::Nothing,
             },
             position: None,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::dispatches::PendingDispatches;
-use super::messages::{Dispatch, Reports};
+use super::messages::{Dispatch, ReachReport};
 use crate::clock;
 use crate::history::{History, LogTargets};
 use crate::metrics::labels::Origin;
@@ -35,7 +35,7 @@ pub(super) fn dispatch(
             command: Arc::clone(&command),
             ack_id: None,
             from_bus: false,
-            reports: Reports::Nothing,
+            reports: ReachReport::Nothing,
             position: Some(stamp.position),
         };
         let mut pending = PendingDispatches::default();

@@ -102,14 +102,14 @@ pub struct Dispatch {
     /// The bridge received it: a join is confirmed to the bridge once it is applied ([`InterestChange::JoinApplied`]).
     pub from_bus: bool,
     /// What is reported about an emit that requests acks.
-    pub reports: Reports,
+    pub reports: ReachReport,
     /// The position of a logged emit.
     pub position: Option<Position>,
 }
 
 /// What a worker reports about an emit that requests acks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reports {
+pub enum ReachReport {
     Nothing,
     /// That it reached no socket here ([`AckReply::no_recipient`]).
     NoRecipient,

@@ -4,25 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::local_query::query_node;
 use super::publish::Publisher;
 use super::receive::{ForBridge, Receiver};
 use super::subscriptions::RoomSubscriptions;
-use crate::broker::messages::{Dispatch, Reports};
-use crate::broker::{Directory, Ingress};
+use crate::broker::messages::{Dispatch, ReachReport};
 use crate::clock;
-use crate::model::{Command, Emit, Query, QueryAnswer, ReplyTo, ServerEvent, Workers};
+use crate::model::{Command, Emit, Query, ReplyTo, ServerSideEvent, Workers};
 
-/// Time limit for the workers of this node to run a query of another member.
-const QUERY_TIME: Duration = Duration::from_secs(5);
 /// The answer to an event for servers that no part of this node handles.
 const NO_ANSWER: &str = "null";
-
-/// Runs a query on all workers of this node.
-pub(super) async fn query_node(directory: Arc<Directory>, query: Query) -> QueryAnswer {
-    let ingress = Ingress::new(directory);
-    let gathered = ingress.query_node(query.clone(), QUERY_TIME).finish().await;
-    query.combine(gathered.answers)
-}
 
 impl Receiver {
     /// Collects an emit for the shards that it may concern, which report how many of their sockets received it.
@@ -56,7 +47,7 @@ impl Receiver {
             command: Arc::new(command),
             ack_id: Some(ack_id),
             from_bus: true,
-            reports: Reports::Reached,
+            reports: ReachReport::Reached,
             position: None,
         };
         self.pending_dispatches
@@ -76,7 +67,7 @@ impl Receiver {
     /// Hands an event for servers to its handler, and publishes the answer if one is expected.
     pub(super) fn handle_server_event(
         &self,
-        event: ServerEvent,
+        event: ServerSideEvent,
         reply_to: Option<ReplyTo>,
         publisher: &Publisher,
     ) {

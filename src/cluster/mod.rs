@@ -7,6 +7,7 @@ mod catch_up;
 pub mod dialect;
 mod foreign;
 mod handover;
+mod local_query;
 mod log_sizes;
 mod lost_events;
 mod membership;

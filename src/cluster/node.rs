@@ -33,7 +33,7 @@ use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
 use crate::model::random::OsRandom;
-use crate::model::{CommandObserver, NodeId, Random, ServerEventHandler, Workers};
+use crate::model::{CommandObserver, NodeId, Random, ServerSideEventHandler, Workers};
 use crate::store::Store;
 use crate::store::lease::lease_key;
 
@@ -43,9 +43,9 @@ const EVENTS_PER_TURN: usize = 256;
 const CONCURRENT_READS: usize = 8;
 /// Time between two measurements of the logs.
 const MEASUREMENT_INTERVAL: Duration = Duration::from_secs(10);
-/// A namespace without sockets stays subscribed for one to two of these, so that requests which count this node are
+/// A namespace without sockets stays subscribed for several of these, so that requests which count this node are
 /// responded to.
-const NAMESPACE_LINGER: Duration = Duration::from_secs(10);
+const NAMESPACE_ROUND: Duration = Duration::from_secs(10);
 /// Pause between two attempts to take events while the shards are congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
@@ -63,7 +63,7 @@ pub struct BridgeParts {
     pub health: Arc<Health>,
     pub routers: RouterAddresses,
     pub command_observers: Vec<CommandObserver>,
-    pub server_events: Option<ServerEventHandler>,
+    pub server_events: Option<ServerSideEventHandler>,
     /// `bus.translate`.
     pub translates: bool,
     pub store: Arc<dyn Store>,
@@ -298,7 +298,7 @@ impl Actor for Bridge {
             bridge.publisher.publish_heartbeat(None, MemberState::Alive);
         });
         ctx.run_interval(MEASUREMENT_INTERVAL, |bridge, ctx| bridge.measure_logs(ctx));
-        ctx.run_interval(NAMESPACE_LINGER, |bridge, _ctx| {
+        ctx.run_interval(NAMESPACE_ROUND, |bridge, _ctx| {
             bridge.subscriber.release_namespaces();
         });
     }
@@ -365,6 +365,9 @@ impl Handler<Publish> for Bridge {
         let Publish { command, logs } = publish;
         self.directory
             .backlog_shrank(self.directory.bridge_index(), weight(&command));
+        if command.ack_token().is_some() {
+            self.subscriber.hold_namespace(command.namespace());
+        }
         self.publisher.publish_command(&command, logs);
     }
 }

@@ -255,6 +255,11 @@ impl Publisher {
         self.respond(reply_to, &Outbound::ForeignAnswer { reply_to, answer });
     }
 
+    /// Reports to a foreign member that a change which it requested is made.
+    pub(super) fn publish_foreign_change_done(&self, reply_to: &ReplyTo) {
+        self.respond(reply_to, &Outbound::ForeignChangeDone { reply_to });
+    }
+
     /// Publishes the answer of this node to an event for servers.
     pub(super) fn publish_server_event_answer(&self, reply_to: &ReplyTo, answer: &str) {
         self.respond(reply_to, &Outbound::ServerEventAnswer { reply_to, answer });

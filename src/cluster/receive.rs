@@ -7,14 +7,14 @@ use bytes::Bytes;
 use log::warn;
 
 use super::dialect::{DecodeError, Dialect, Inbound, LoggedEmit, MemberState};
-use super::foreign::query_node;
+use super::local_query::query_node;
 use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
 use super::reached::ReachCounts;
 use super::subscriptions::RoomSubscriptions;
 use super::translation::{TOPIC, Translator, is_translated};
 use crate::broker::directory::gather_worker;
-use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, Reports, Resolve, ShardMessage};
+use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, ReachReport, Resolve, ShardMessage};
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::Channel;
 use crate::clock;
@@ -22,7 +22,7 @@ use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
     AckReply, AckToken, Announcement, Command, CommandObserver, Emit, NodeId, Position,
-    QueryRequest, QueryResponse, ReplyTo, ServerEventHandler, Target, Unfit, Workers,
+    QueryRequest, QueryResponse, ReplyTo, ServerSideEventHandler, Target, Unfit, Workers,
 };
 
 /// The receiving half of the bridge.
@@ -37,7 +37,7 @@ pub(super) struct Receiver {
     /// subscriptions.
     pub(super) pending_joins: usize,
     /// Answers events for servers.
-    pub(super) server_events: Option<ServerEventHandler>,
+    pub(super) server_events: Option<ServerSideEventHandler>,
     /// Emits of foreign members on their way to the shards.
     pub(super) reach: ReachCounts,
     /// Commands for the shards, until the events at hand are handled.
@@ -99,6 +99,10 @@ impl Receiver {
             Ok(Inbound::Reached { .. }) => {}
             Ok(Inbound::ForeignQuery { reply_to, query }) => {
                 self.run_foreign_query(reply_to, query, publisher);
+            }
+            Ok(Inbound::ForeignChange { command, reply_to }) => {
+                self.dispatch(command, rooms, publisher);
+                publisher.publish_foreign_change_done(&reply_to);
             }
             Ok(Inbound::ServerEvent { event, reply_to }) => {
                 self.handle_server_event(event, reply_to, publisher);
@@ -194,8 +198,8 @@ impl Receiver {
         // The requesting node needs a report if the emit reaches no client here. Of several workers, at least one has a
         // member.
         let reports = match targets {
-            Some(workers) if ack_id.is_some() && workers.count() == 1 => Reports::NoRecipient,
-            _ => Reports::Nothing,
+            Some(workers) if ack_id.is_some() && workers.count() == 1 => ReachReport::NoRecipient,
+            _ => ReachReport::Nothing,
         };
         if targets.is_some_and(|workers| workers.count() == 0) {
             report_no_recipient(&command, publisher);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context, Recipient};
 
 use super::dialect::Dialect;
-use super::dialect::emitter::EmitterDialect;
 use super::dialect::json::JsonDialect;
 use super::dialect::native::NativeDialect;
+use super::dialect::node::pubsub::PubSubDialect;
 use super::dialect::node::sharded::ShardedDialect;
 use super::dialect::node::streams::{StreamsDialect, stream_names};
 use super::dialect::python::PythonDialect;
@@ -19,7 +19,7 @@ use crate::bus::redis::{InvalidRedis, RedisSettings, StreamSettings, Topology};
 use crate::config::{BusConfig, NodeAdapter};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::model::{CommandObserver, Namespace, NodeId, Room, ServerEventHandler};
+use crate::model::{CommandObserver, Namespace, NodeId, Room, ServerSideEventHandler};
 use crate::store::Store;
 use crate::tls::ClientTlsFiles;
 
@@ -76,7 +76,7 @@ pub fn dialects(config: &BusConfig, node: NodeId) -> Vec<Arc<dyn Dialect>> {
     let configured = [
         NativeDialect::configured,
         PythonDialect::configured,
-        EmitterDialect::configured,
+        PubSubDialect::configured,
         ShardedDialect::configured,
         StreamsDialect::configured,
     ];
@@ -129,7 +129,7 @@ pub struct BridgeContext {
     /// Observes the commands of other members of the bus.
     pub command_observers: Vec<CommandObserver>,
     /// Answers events for servers. `None`: answered with `null`.
-    pub server_events: Option<ServerEventHandler>,
+    pub server_events: Option<ServerSideEventHandler>,
     pub store: Arc<dyn Store>,
 }
 

@@ -12,6 +12,10 @@ use crate::broker::messages::{InterestChange, SocketPresence};
 use crate::bus::link::{Channel, Link};
 use crate::model::{Namespace, Room, WorkerIndex};
 
+/// Number of calls of [`Subscriber::release_namespaces`] after which a namespace without sockets is unsubscribed. Calls
+/// (`cluster::publish`) take less time.
+const ROUNDS_TO_RELEASE: u32 = 7;
+
 /// Keeps the subscriptions of the link in step with the rooms of this node.
 pub(super) struct Subscriber {
     link: Arc<dyn Link>,
@@ -25,8 +29,8 @@ pub(super) struct Subscriber {
 #[derive(Debug, Default)]
 struct NamespaceUse {
     sockets: usize,
-    /// There was none at the last [`Subscriber::release_namespaces`].
-    was_empty: bool,
+    /// Consecutive calls of [`Subscriber::release_namespaces`] at which there was none.
+    empty_rounds: u32,
 }
 
 impl Subscriber {
@@ -116,12 +120,31 @@ impl Subscriber {
             .collect()
     }
 
-    /// Unsubscribes from the channels of namespaces that had no socket since the last call.
+    /// Subscribes to the channels of a namespace as if its last socket had just left: responses to a call arrive there. The
+    /// request is on its way to Redis before that to publish the call, on another connection; were it overtaken, the call
+    /// would lack a response and end by its timeout.
+    pub(super) fn hold_namespace(&mut self, namespace: &Namespace) {
+        if !self.dialects.iter().any(|(_, s)| s.per_namespace) {
+            return;
+        }
+        match self.namespaces.entry(namespace.clone()) {
+            Entry::Occupied(mut entry) => entry.get_mut().empty_rounds = 0,
+            Entry::Vacant(entry) => {
+                entry.insert(NamespaceUse::default());
+                self.link.subscribe(self.namespace_channels(namespace));
+            }
+        }
+    }
+
+    /// Unsubscribes from the channels of namespaces that had no socket at the last calls. To be called at intervals.
     pub(super) fn release_namespaces(&mut self) {
         let mut released = Vec::new();
         self.namespaces.retain(|namespace, usage| {
-            let is_over = usage.sockets == 0 && usage.was_empty;
-            usage.was_empty = usage.sockets == 0;
+            usage.empty_rounds = match usage.sockets {
+                0 => usage.empty_rounds + 1,
+                _ => 0,
+            };
+            let is_over = usage.empty_rounds == ROUNDS_TO_RELEASE;
             if is_over {
                 released.push(namespace.clone());
             }
@@ -159,7 +182,7 @@ impl Subscriber {
             Entry::Vacant(entry) => {
                 entry.insert(NamespaceUse {
                     sockets: 1,
-                    was_empty: false,
+                    empty_rounds: 0,
                 });
                 let channels = self.namespace_channels(namespace);
                 return total.subscribe.extend(channels);
@@ -168,7 +191,7 @@ impl Subscriber {
         match presence {
             SocketPresence::Connected => {
                 usage.sockets += 1;
-                usage.was_empty = false;
+                usage.empty_rounds = 0;
             }
             SocketPresence::Disconnected => usage.sockets = usage.sockets.saturating_sub(1),
         }
@@ -238,7 +261,7 @@ mod tests {
         let (link, mut events) = Hub::default().join();
         let mut subscriber = Subscriber::new(Arc::clone(&link) as _, &[Arc::new(ByNamespace)]);
         let worker = WorkerIndex::default();
-        let mut change = |subscriber: &mut Subscriber, presence| {
+        let change = |subscriber: &mut Subscriber, presence| {
             let id = SocketId::random(NodeId::random(&OsRandom), worker, &OsRandom);
             let change = InterestChange::Socket(Namespace::main(), id, presence);
             subscriber.follow(worker, vec![change]);
@@ -246,16 +269,21 @@ mod tests {
         change(&mut subscriber, SocketPresence::Connected);
         change(&mut subscriber, SocketPresence::Connected);
         change(&mut subscriber, SocketPresence::Disconnected);
-        for _ in 0..3 {
+        for _ in 0..2 * ROUNDS_TO_RELEASE {
             subscriber.release_namespaces();
         }
         assert_eq!(subscribers(&*link).await, 1, "one socket remains");
+        let almost_release = |subscriber: &mut Subscriber| {
+            for _ in 1..ROUNDS_TO_RELEASE {
+                subscriber.release_namespaces();
+            }
+        };
         change(&mut subscriber, SocketPresence::Disconnected);
-        subscriber.release_namespaces();
+        almost_release(&mut subscriber);
         assert_eq!(subscribers(&*link).await, 1);
         change(&mut subscriber, SocketPresence::Connected);
         change(&mut subscriber, SocketPresence::Disconnected);
-        subscriber.release_namespaces();
+        almost_release(&mut subscriber);
         assert_eq!(
             subscribers(&*link).await,
             1,
@@ -264,7 +292,13 @@ mod tests {
         subscriber.release_namespaces();
         assert_eq!(subscribers(&*link).await, 0);
         assert_eq!(subscriptions(&mut events), 1);
-        change(&mut subscriber, SocketPresence::Connected);
+        subscriber.hold_namespace(&Namespace::main());
+        assert_eq!(subscribers(&*link).await, 1, "for a call");
+        almost_release(&mut subscriber);
+        subscriber.hold_namespace(&Namespace::main());
+        almost_release(&mut subscriber);
         assert_eq!(subscribers(&*link).await, 1);
+        subscriber.release_namespaces();
+        assert_eq!(subscribers(&*link).await, 0);
     }
 }

@@ -5,6 +5,12 @@
 
 use ::config::Value;
 
+/// Keys of development versions, and what replaced them.
+const REPLACED: [(&str, &str); 2] = [
+    ("bus.emitters", "bus.node_adapter = \"emitters\""),
+    ("bus.emitter_key", "bus.node_key"),
+];
+
 /// The form of a key's value in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -185,7 +191,10 @@ impl Schema {
             let is_clear = named.len() == 1 || (named.len() == 2 && !path.contains('.'));
             is_clear.then(|| named.join(" or "))
         };
-        one_slip()
+        let replaced = || REPLACED.iter().find(|(old, _)| *old == path);
+        replaced()
+            .map(|(_, new)| *new)
+            .or_else(one_slip)
             .map(str::to_owned)
             .or_else(by_name)
             .or_else(|| nearest(path, paths()))

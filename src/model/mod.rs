@@ -49,7 +49,7 @@ pub use random::Random;
 pub use reply_to::{DialectId, ReplyTo};
 pub use room::{Namespace, Room};
 pub use selector::Selector;
-pub use server_event::{ServerEvent, ServerEventAnswer, ServerEventHandler};
+pub use server_event::{ServerSideEvent, ServerSideEventAnswer, ServerSideEventHandler};
 pub use summary::{NodeSummary, SocketDetails};
 pub use via_mark::{VIA_HEADER, ViaMark};
 pub use workers::Workers;

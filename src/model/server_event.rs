@@ -8,7 +8,7 @@ use super::{Namespace, Payload};
 
 /// An event for servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerEvent {
+pub struct ServerSideEvent {
     pub namespace: Namespace,
     /// The name and the arguments.
     pub payload: Payload,
@@ -17,7 +17,8 @@ pub struct ServerEvent {
 }
 
 /// Resolves to a JSON value: the answer of this node.
-pub type ServerEventAnswer = Pin<Box<dyn Future<Output = String> + Send>>;
+pub type ServerSideEventAnswer = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// Called on the bridge's thread with every event for servers. Must not block.
-pub type ServerEventHandler = Arc<dyn Fn(ServerEvent) -> ServerEventAnswer + Send + Sync>;
+pub type ServerSideEventHandler =
+    Arc<dyn Fn(ServerSideEvent) -> ServerSideEventAnswer + Send + Sync>;

@@ -4,7 +4,7 @@
 mod read;
 mod write;
 
-pub use read::{Reader, ValueError};
+pub use read::{MAX_DEPTH, Reader, ValueError};
 pub use write::{string, write_value, written};
 
 /// Values for tests of everything that converts them.

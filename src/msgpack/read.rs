@@ -13,7 +13,7 @@ use crate::model::fitness::MAX_ATTACHMENTS;
 
 /// Maximum depth of arrays and maps. Those deeper than `socket.max_depth` are rejected with an ack; this limit is for the
 /// memory of the decoder.
-const MAX_DEPTH: usize = 1024;
+pub const MAX_DEPTH: usize = 1024;
 
 /// Why bytes cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -177,7 +177,7 @@ fn kinds_of_apps_are_told_apart_where_apps_are_composed() {
 fn a_dialect_is_named_in_its_folder_and_where_dialects_are_composed() {
     let folders = [
         "cluster/dialect/python",
-        "cluster/dialect/emitter",
+        "cluster/dialect/node",
         "cluster/dialect/json",
         "config/",
         // Libraries of clients, which have the same names.
@@ -189,8 +189,8 @@ fn a_dialect_is_named_in_its_folder_and_where_dialects_are_composed() {
         "dialect::python",
         "python::",
         "Python",
-        "emitter::",
-        "EmitterDialect",
+        "pubsub::",
+        "PubSubDialect",
         "JsonDialect",
     ];
     let files: Vec<_> = naming(&names)

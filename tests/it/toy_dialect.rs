@@ -15,7 +15,7 @@ use roomwire::config::BusConfig;
 use roomwire::metrics::labels::BusDrop;
 use roomwire::model::{
     AckToken, Command, DialectId, Emit, Namespace, NodeId, Payload, Query, QueryAnswer, ReplyTo,
-    Room, Selector, ServerEvent,
+    Room, Selector, ServerSideEvent,
 };
 use roomwire::server::BusHandles;
 use roomwire::store::MemoryStore;
@@ -112,7 +112,7 @@ impl Dialect for ToyDialect {
             }
             ["server", number, json] => {
                 return Ok(Inbound::ServerEvent {
-                    event: ServerEvent {
+                    event: ServerSideEvent {
                         namespace: Namespace::main(),
                         payload: Payload::text(json.to_owned()),
                         expects_answer: true,

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::support::server::config;
 
-const EMITTERS: [(&str, &str); 2] = [("BUS__PYTHON", "on"), ("BUS__EMITTERS", "true")];
+const EMITTERS: [(&str, &str); 2] = [("BUS__PYTHON", "on"), ("BUS__NODE_ADAPTER", "emitters")];
 
 /// The bridge of a node without workers.
 struct Node {

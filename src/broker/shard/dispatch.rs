@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::broker::fanout;
 use crate::broker::logged;
-use crate::broker::messages::{Dispatch, Interest, InterestChange, Reports, weight};
+use crate::broker::messages::{Dispatch, Interest, InterestChange, ReachReport, weight};
 use crate::metrics::labels::Origin;
 use crate::model::{Command, Selector};
 
@@ -68,8 +68,10 @@ impl Shard {
     fn apply(&self, dispatch: &Dispatch, since: Instant) {
         let sockets = self.apply_to_sockets(dispatch, since);
         match (dispatch.reports, dispatch.command.ack_token()) {
-            (Reports::NoRecipient, Some(token)) if sockets == 0 => self.report_no_recipient(token),
-            (Reports::Reached, _) => self.report_reached(dispatch.ack_id, sockets),
+            (ReachReport::NoRecipient, Some(token)) if sockets == 0 => {
+                self.report_no_recipient(token)
+            }
+            (ReachReport::Reached, _) => self.report_reached(dispatch.ack_id, sockets),
             _ => {}
         }
     }

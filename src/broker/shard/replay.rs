@@ -7,7 +7,7 @@ use super::Shard;
 use super::replays::ReplayPhase;
 use super::state::State;
 use crate::broker::fanout;
-use crate::broker::messages::{Dispatch, Reports};
+use crate::broker::messages::{Dispatch, ReachReport};
 use crate::broker::rooms::SocketKey;
 use crate::clock;
 use crate::model::{Command, Emit, Namespace, Position, Room, Selector, SocketId};
@@ -65,7 +65,7 @@ impl Replay {
             command: Arc::new(Command::Emit(emit.clone())),
             ack_id: None,
             from_bus: false,
-            reports: Reports::Nothing,
+            reports: ReachReport::Nothing,
             position,
         };
         let paused = state.replays.pause(self.socket);

@@ -4,7 +4,6 @@
 //! first dialect of a node, `native`, connects the nodes of a cluster; the others connect programs that are not
 //! Roomwire nodes. A new dialect is a folder here and a line in [`crate::cluster::start::dialects`].
 
-pub mod emitter;
 pub mod json;
 pub mod native;
 pub mod node;
@@ -19,7 +18,7 @@ use crate::history::Stamp;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
     AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Query,
-    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerEvent, Unfit,
+    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerSideEvent, Unfit,
 };
 
 /// A format of messages on the bus, with the state that one node needs to use it.
@@ -118,10 +117,15 @@ pub enum Inbound {
         reply_to: ReplyTo,
         query: Query,
     },
+    /// A change of a socket of this node, whose end the foreign member awaits ([`Outbound::ForeignChangeDone`]).
+    ForeignChange {
+        command: Command,
+        reply_to: ReplyTo,
+    },
     /// An event of a foreign member for the servers of the cluster. Responded to with [`Outbound::ServerEventAnswer`] if
     /// there is a recipient.
     ServerEvent {
-        event: ServerEvent,
+        event: ServerSideEvent,
         reply_to: Option<ReplyTo>,
     },
     /// An emit with its position in logs, of this node or another one.
@@ -175,6 +179,8 @@ pub enum Outbound<'a> {
         reply_to: &'a ReplyTo,
         answer: &'a QueryAnswer,
     },
+    /// A change that a foreign member requested is on its way to the socket. Published by its dialect.
+    ForeignChangeDone { reply_to: &'a ReplyTo },
     /// The answer of this node to an event for servers, a JSON value. Published by the dialect of the recipient.
     ServerEventAnswer {
         reply_to: &'a ReplyTo,

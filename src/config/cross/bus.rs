@@ -25,8 +25,8 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         &mut bus.message_limit,
         2 * max_payload + 4 * MESSAGE_OVERHEAD,
     );
-    let has_streams = bus.node_adapter == NodeAdapter::Streams;
-    let has_several_kinds = bus.python && (bus.emitters || has_streams);
+    let is_translated = !matches!(bus.node_adapter, NodeAdapter::None | NodeAdapter::Sharded);
+    let has_several_kinds = bus.python && is_translated;
     checker.resolve("bus.translate", &mut bus.translate, has_several_kinds);
     let database = bus.redis_url.as_ref().map_or(0, SecretUrl::database);
     bus.channel_prefix = format!("{}:{database}", bus.prefix);
@@ -94,6 +94,8 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
         checker.reject("bus.required", "requires bus.redis_url");
     } else if bus.python {
         checker.warn("bus.python", "has no effect without bus.redis_url");
+    } else if bus.node_adapter != NodeAdapter::None {
+        checker.warn("bus.node_adapter", "has no effect without bus.redis_url");
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::channel_template::ChannelNames;
 use crate::config::checker::Checker;
 use crate::config::json_source::{JsonArgs, JsonField, JsonSource};
-use crate::config::tables::{BusConfig, Config, JsonSourceEntry};
+use crate::config::tables::{BusConfig, Config, JsonSourceEntry, NodeAdapter};
 
 pub(super) fn resolve(config: &mut Config) {
     let entries = config.bus.json.iter().enumerate();
@@ -98,11 +98,15 @@ fn channels(bus: &BusConfig) -> Vec<(String, ChannelNames)> {
         let rooms = format!("{}#", bus.python_channel);
         claim("bus.python_channel", beginning(rooms));
     }
-    if bus.emitters {
-        for end in ["#", "-request#"] {
-            let names = beginning(format!("{}{end}", bus.emitter_key));
-            claim("bus.emitter_key", names);
-        }
+    let ends: &[&str] = match bus.node_adapter {
+        NodeAdapter::None => &[],
+        NodeAdapter::Emitters => &["#", "-request#"],
+        NodeAdapter::PubSub => &["#", "-request#", "-response#"],
+        NodeAdapter::Sharded | NodeAdapter::Streams => &["#"],
+    };
+    for end in ends {
+        let names = beginning(format!("{}{end}", bus.node_key));
+        claim("bus.node_key", names);
     }
     for source in &bus.json_sources {
         claim(&source.key, source.channel.names());

@@ -1,4 +1,4 @@
-//! `[bus]`: the other nodes, and the python-socketio servers on the same Redis.
+//! `[bus]`: the other nodes, and the Socket.IO servers in Python and Node on the same Redis.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::net::{Secret, SecretUrl};
 use crate::config::{redis_url, values};
 
 table! {
-    /// The cluster: the other nodes, and the python-socketio servers on the same Redis.
+    /// The cluster: the other nodes, and the Socket.IO servers in Python and Node on the same Redis.
     pub BusConfig = "bus" {
         /// URL of the Redis or Valkey that all nodes share: `redis[s]://[user:password@]host[:port][/db]` or
         /// `unix:///path[?db=…]`. `rediss` = TLS. docs/bus.md lists the supported options. Empty = a single node without
@@ -44,20 +44,20 @@ table! {
         python_channel: String = "socketio", text("name", values::channel_name);
         /// Whether this node also subscribes to their channels per room. `auto` = on with `app.kind = "open_webui"`.
         python_room_channels: bool = "auto", switch().or_auto();
-        /// Whether messages of `@socket.io/redis-emitter` and its ports to other languages are accepted. Not together with
-        /// Socket.IO servers in Node that use the same key.
-        emitters: bool = false, flag();
-        /// Key of the emitters (their `key` option).
-        emitter_key: String = "socket.io", text("name", values::channel_name);
         /// Messages in JSON that backends publish in forms of their own, as entries `[[bus.json]]` of a file
         /// (docs/bus.md).
         json: Vec<JsonSourceEntry> = [], tables();
-        /// The adapter of the Socket.IO servers in Node with which messages are exchanged: `sharded` is `createShardedAdapter`
-        /// of `@socket.io/redis-adapter`, `streams` is `@socket.io/redis-streams-adapter`.
+        /// Socket.IO servers in Node on the same Redis, by their adapter: `pubsub` is `createAdapter` of
+        /// `@socket.io/redis-adapter`, `sharded` its `createShardedAdapter`, `streams` is `@socket.io/redis-streams-adapter`.
+        /// Messages of `@socket.io/redis-emitter` and its ports to other languages are part of `pubsub`; `emitters`: only
+        /// these, for a Redis without servers in Node (docs/bus.md#nodejs).
         node_adapter: NodeAdapter = "none", choice(NODE_ADAPTERS);
-        /// Prefix of the channels of these servers (their `key` or `channelPrefix` option).
+        /// Prefix of the channels of these servers and emitters (their `key` or `channelPrefix` option).
         node_key: String = "socket.io", text("name", values::channel_name);
-        /// With the sharded adapter: the rooms with a channel of their own (`subscriptionMode` of the servers: `none` is
+        /// With `pubsub`: whether responses are sent to the requesting server alone (`publishOnSpecificResponseChannel` of
+        /// the servers).
+        node_specific_responses: bool = false, flag();
+        /// With `sharded`: the rooms with a channel of their own (`subscriptionMode` of the servers: `none` is
         /// `static`, `rooms` is `dynamic`, `all` is `dynamic-private`).
         node_room_channels: RoomChannels = "rooms", choice(ROOM_CHANNELS);
         /// With the streams adapter: name of the stream (`streamName` of the servers).
@@ -130,12 +130,16 @@ entry! {
     }
 }
 
-/// The adapter of the Socket.IO servers in Node on the same Redis.
+/// What is exchanged with Socket.IO servers in Node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NodeAdapter {
     /// There are no such servers.
     #[default]
     None,
+    /// Emitters publish; there are no servers in Node.
+    Emitters,
+    /// `createAdapter` of `@socket.io/redis-adapter`.
+    PubSub,
     /// `createShardedAdapter` of `@socket.io/redis-adapter`.
     Sharded,
     /// `@socket.io/redis-streams-adapter`.
@@ -144,6 +148,8 @@ pub enum NodeAdapter {
 
 const NODE_ADAPTERS: &[(&str, NodeAdapter)] = &[
     ("none", NodeAdapter::None),
+    ("emitters", NodeAdapter::Emitters),
+    ("pubsub", NodeAdapter::PubSub),
     ("sharded", NodeAdapter::Sharded),
     ("streams", NodeAdapter::Streams),
 ];

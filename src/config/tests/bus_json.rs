@@ -104,13 +104,16 @@ fn channels_of_two_kinds_are_rejected_with_both_keys() {
             "bus.python_channel",
         ),
         (
-            format!("emitters = true\n{}", room("socket.io#/#{room}")),
+            format!(
+                "node_adapter = \"emitters\"\n{}",
+                room("socket.io#/#{room}")
+            ),
             "bus.json[0].channel",
-            "bus.emitter_key",
+            "bus.node_key",
         ),
         (
-            "python = true\nemitters = true\nemitter_key = \"socketio\"".to_owned(),
-            "bus.emitter_key",
+            "python = true\nnode_adapter = \"emitters\"\nnode_key = \"socketio\"".to_owned(),
+            "bus.node_key",
             "bus.python_channel",
         ),
         (

@@ -9,7 +9,7 @@ import { client, cluster, collect, connected, emitWithAck, once, ROUTES, TRAVELS
 import { until } from "../lib/wait.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
-const SETTINGS = { ROOMWIRE_APP__KIND: "relay", ROOMWIRE_SOCKET__NAMESPACES: "/,/custom", ROOMWIRE_BUS__EMITTERS: "true" };
+const SETTINGS = { ROOMWIRE_APP__KIND: "relay", ROOMWIRE_SOCKET__NAMESPACES: "/,/custom", ROOMWIRE_BUS__NODE_ADAPTER: "emitters" };
 const travel = TRAVELS["websocket only"];
 
 describe("emitters", WATCHDOG, () => {

@@ -106,6 +106,7 @@ impl Dialect for NativeDialect {
         let (channel, payload, volatile) = match outbound {
             Outbound::Reached { .. }
             | Outbound::ForeignAnswer { .. }
+            | Outbound::ForeignChangeDone { .. }
             | Outbound::ServerEventAnswer { .. } => return Ok(Vec::new()),
             Outbound::Command(command) => return self.encode_command(command),
             Outbound::Reply(reply) => {

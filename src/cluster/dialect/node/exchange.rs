@@ -8,7 +8,7 @@ use super::requester::Requester;
 use crate::cluster::dialect::{EncodeError, Inbound, Outbound};
 use crate::model::{
     AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Query, QueryAnswer, ReplyTo,
-    ServerEvent,
+    ServerSideEvent,
 };
 
 /// The messages of one node in one dialect.
@@ -142,7 +142,8 @@ impl ClusterExchange {
                 .response(reply_to, |request| {
                     Data::server_event_answer(request, answer)
                 }),
-            Outbound::Query(_)
+            Outbound::ForeignChangeDone { .. }
+            | Outbound::Query(_)
             | Outbound::QueryAnswer(_)
             | Outbound::Announcement(_)
             | Outbound::Forward { .. }
@@ -217,7 +218,7 @@ fn message_of_server(
             },
         },
         MessageBody::ServerEvent { payload, request } => Inbound::ServerEvent {
-            event: ServerEvent {
+            event: ServerSideEvent {
                 namespace: namespace.clone(),
                 payload,
                 expects_answer: request.is_some(),

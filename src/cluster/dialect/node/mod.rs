@@ -3,6 +3,7 @@
 mod exchange;
 mod members;
 mod message;
+pub mod pubsub;
 mod requester;
 pub mod sharded;
 mod socket_details;

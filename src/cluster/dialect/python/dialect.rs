@@ -98,6 +98,7 @@ impl Dialect for PythonDialect {
             },
             Outbound::Reached { .. }
             | Outbound::ForeignAnswer { .. }
+            | Outbound::ForeignChangeDone { .. }
             | Outbound::ServerEventAnswer { .. }
             | Outbound::Query(_)
             | Outbound::QueryAnswer(_)

@@ -1,18 +1,30 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::EmitterDialect;
+use super::PubSubDialect;
 use crate::bus::link::Channel;
 use crate::cluster::dialect::{Dialect, Inbound};
-use crate::config::{BusConfig, Config};
-use crate::model::{Command, Emit, Namespace, Room, Selector};
+use crate::config::{BusConfig, Config, NodeAdapter};
+use crate::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector, ServerSideEvent};
 use crate::msgpack::write_value;
 
-fn dialect() -> EmitterDialect {
-    EmitterDialect::new(&BusConfig {
+mod servers;
+mod vectors;
+
+fn dialect_of(node: &str, node_adapter: NodeAdapter) -> Arc<dyn Dialect> {
+    let config = BusConfig {
+        node_adapter,
+        channel_prefix: "roomwire:0".to_owned(),
         message_limit: 10_000,
         ..Config::default().bus
-    })
+    };
+    PubSubDialect::configured(&config, NodeId::parse(node).unwrap()).unwrap()
+}
+
+fn dialect() -> Arc<dyn Dialect> {
+    dialect_of("abcd", NodeAdapter::Emitters)
 }
 
 fn hex(text: &str) -> Bytes {
@@ -223,13 +235,27 @@ fn requests_change_rooms_and_disconnect() {
         assert_eq!(request(text), Inbound::Command(expected), "{text}");
     }
     for text in [
-        r#"{"uid":"emitter","type":6,"data":["ev",1]}"#,
         r#"{"uid":"a","requestId":"b","type":5,"opts":{"rooms":[],"except":[]}}"#,
-        r#"{"requestid":"b","type":3,"sid":"s","room":"r"}"#,
         r#"{"type":2,"opts":{},"rooms":[]}"#,
     ] {
         assert_eq!(request(text), Inbound::Ignored, "{text}");
     }
+    let event = r#"{"uid":"emitter","type":6,"data":["ev",1]}"#;
+    let expected = ServerSideEvent {
+        namespace: Namespace::from("/a"),
+        payload: Payload::text(r#"["ev",1]"#),
+        expects_answer: false,
+    };
+    assert_eq!(
+        request(event),
+        Inbound::ServerEvent {
+            event: expected,
+            reply_to: None
+        }
+    );
+    let of_old_server = Bytes::from_static(br#"{"requestid":"b","type":3,"sid":"s","room":"r"}"#);
+    let rejected = "request of socket.io-redis 5 or older, whose types have other numbers";
+    assert_eq!(error("socket.io-request#/a#", &of_old_server), rejected);
     let binary = Bytes::from_static(&[0x80]);
     assert_eq!(decoded("socket.io-request#/a#", &binary), Inbound::Ignored);
 }
@@ -241,7 +267,8 @@ fn channels_of_others_are_not_owned() {
         "socket.io#",
         "socket.io#x",
         "socketio#/#",
-        "socket.io-response#/#",
+        "socket.io-response",
+        "socket.io-response#/",
         "roomwire:0:all",
     ] {
         assert!(!dialect().owns(&Channel::from(channel)), "{channel}");

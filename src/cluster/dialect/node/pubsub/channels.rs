@@ -1,11 +1,11 @@
-//! Names of the channels of emitters.
+//! Names of the channels of the adapter.
 
 use crate::bus::link::{Channel, starting_with};
 use crate::model::{Namespace, Room};
 
-/// Names of the channels on which emitters publish.
+/// Names of the channels on which servers and emitters publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EmitterChannels {
+pub(super) struct PubSubChannels {
     key: String,
 }
 
@@ -16,12 +16,14 @@ pub(super) enum ChannelKind<'a> {
     Emits(&'a str),
     /// Emits of emitters that have one channel for all namespaces.
     AllEmits,
-    /// Changes of rooms, and disconnects, in a namespace.
+    /// Requests to all servers that have a namespace.
     Requests(&'a str),
+    /// Responses to requests of servers.
+    Responses,
 }
 
-impl EmitterChannels {
-    /// `key` is the `key` option of the emitters, by default `socket.io`.
+impl PubSubChannels {
+    /// `key` is the `key` option of servers and emitters, by default `socket.io`.
     pub(super) fn new(key: &str) -> Self {
         let key = key.to_owned();
         Self { key }
@@ -42,16 +44,28 @@ impl EmitterChannels {
         Channel::from(format!("{}#{namespace}#{room}#", self.key))
     }
 
-    /// The channel of changes of rooms.
+    /// The channel of requests.
     pub(super) fn requests(&self, namespace: &Namespace) -> Channel {
         Channel::from(format!("{}-request#{namespace}#", self.key))
     }
 
-    /// Patterns of the channels of all namespaces and rooms.
-    pub(super) fn patterns(&self) -> Vec<Channel> {
-        ["#", "-request#"]
+    /// The channel of responses to all servers.
+    pub(super) fn responses(&self, namespace: &Namespace) -> Channel {
+        Channel::from(format!("{}-response#{namespace}#", self.key))
+    }
+
+    /// The channel of responses to one server.
+    pub(super) fn responses_to(&self, namespace: &Namespace, uid: &str) -> Channel {
+        Channel::from(format!("{}-response#{namespace}#{uid}#", self.key))
+    }
+
+    /// Patterns of the channels of all namespaces and rooms; with `responses`, also of those of responses.
+    pub(super) fn patterns(&self, responses: bool) -> Vec<Channel> {
+        let kinds = ["#", "-request#", "-response#"];
+        kinds[..if responses { 3 } else { 2 }]
+            .iter()
             .map(|kind| starting_with(&format!("{}{kind}", self.key)))
-            .into()
+            .collect()
     }
 
     /// What is published on a channel; `None` if it is none of these.
@@ -63,6 +77,9 @@ impl EmitterChannels {
         if let Some(rest) = rest.strip_prefix("-request#") {
             let namespace = rest.strip_suffix('#')?;
             return Some(ChannelKind::Requests(namespace));
+        }
+        if let Some(rest) = rest.strip_prefix("-response#") {
+            return rest.ends_with('#').then_some(ChannelKind::Responses);
         }
         // The name of a room may contain the separator, that of a namespace does not.
         let (namespace, _) = rest.strip_prefix('#')?.split_once('#')?;

@@ -1,0 +1,64 @@
+//! Decodes broadcasts.
+
+use bytes::Bytes;
+
+use super::malformed::MalformedPubSub;
+use super::options::{Options, skip};
+use super::packet::Packet;
+use crate::cluster::dialect::node::members::ClusterMembers;
+use crate::model::Emit;
+use crate::msgpack::Reader;
+
+/// What a broadcast means for this node.
+pub(super) enum Broadcast {
+    Emit(Emit),
+    /// A node of the cluster published it in this dialect too.
+    Own,
+    /// It is for another namespace than that of its channel.
+    OtherNamespace,
+}
+
+/// Decodes an emit that was published for a namespace, or for all if that is `None`.
+pub(super) fn broadcast(
+    message: &Bytes,
+    namespace: Option<&str>,
+    members: &ClusterMembers,
+    limit: usize,
+) -> Result<Broadcast, MalformedPubSub> {
+    let mut reader = Reader::lenient(message);
+    let marker = reader.marker()?;
+    match reader.array_length(marker)? {
+        Some(3) if is_of_cluster(message, members) => return Ok(Broadcast::Own),
+        // The first element identifies the sender.
+        Some(3) => skip(&mut reader)?,
+        // Of the first emitters.
+        Some(2) => {}
+        _ => return Err(MalformedPubSub::List),
+    }
+    let packet = Packet::read(&mut reader, limit)?;
+    let options = Options::read(&mut reader)?;
+    if !reader.is_at_end() {
+        return Err(MalformedPubSub::TrailingBytes);
+    }
+    if namespace.is_some_and(|published| published != packet.namespace) {
+        return Ok(Broadcast::OtherNamespace);
+    }
+    Ok(Broadcast::Emit(Emit {
+        to: options.selector(&packet.namespace)?,
+        payload: packet.payload,
+        volatile: options.is_volatile(),
+        ack: None,
+        conflate: None,
+    }))
+}
+
+/// Whether the first element is the id of a node of the cluster.
+fn is_of_cluster(message: &Bytes, members: &ClusterMembers) -> bool {
+    let mut reader = Reader::lenient(message);
+    let uid = reader.marker().and_then(|list| {
+        reader.array_length(list)?;
+        let marker = reader.marker()?;
+        reader.text(marker)
+    });
+    uid.is_ok_and(|uid| uid.is_some_and(|uid| members.node_of(uid).is_some()))
+}

@@ -1,0 +1,25 @@
+//! The messages of `@socket.io/redis-adapter` over pub/sub, which `@socket.io/redis-emitter`, its predecessors and its
+//! ports to other languages also publish (docs/bus.md#nodejs).
+//!
+//! A server dies of a broadcast that is not one complete msgpack list, so nothing else is published on those channels.
+//! Messages of Roomwire nodes begin with an id that names cluster and node, so that the nodes of the cluster drop them by
+//! their first bytes.
+
+mod channels;
+mod dialect;
+mod emit;
+mod encode;
+mod malformed;
+mod options;
+mod packet;
+mod request;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use crate::model::DialectId;
+
+pub use dialect::PubSubDialect;
+
+/// Part of messages between nodes: must not change.
+const DIALECT: DialectId = DialectId(*b"ndps");

@@ -1,0 +1,102 @@
+//! Decodes responses of servers to emits of this node. All servers receive the responses to all others.
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::malformed::MalformedPubSub;
+use super::options::skip;
+use super::packet::payload;
+use super::request::kind;
+use crate::model::{Attachments, Payload};
+use crate::msgpack::Reader;
+
+/// The id of the request is among the first bytes of a response: what can be long follows it.
+const HEAD: usize = 512;
+
+/// A response to an emit of this node.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EmitResponse {
+    pub(super) request: String,
+    pub(super) body: ResponseBody,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ResponseBody {
+    /// The number of sockets that received the emit.
+    Count(u64),
+    /// The ack of one of them.
+    Ack(Payload),
+}
+
+/// Whether the response can be to a request whose id begins with `prefix`.
+pub(super) fn may_be_for(message: &[u8], prefix: &str) -> bool {
+    let head = &message[..message.len().min(HEAD)];
+    let mut windows = head.windows(prefix.len().max(1));
+    windows.any(|window| window == prefix.as_bytes())
+}
+
+#[derive(Deserialize)]
+struct JsonResponse {
+    #[serde(rename = "type")]
+    kind: Option<u64>,
+    #[serde(rename = "requestId")]
+    request: Option<String>,
+    #[serde(rename = "clientCount")]
+    clients: Option<u64>,
+}
+
+/// Decodes a response; `None` for those to requests that this node never sends. The JSON of an ack has up to `limit`
+/// bytes.
+pub(super) fn response(
+    message: &Bytes,
+    limit: usize,
+) -> Result<Option<EmitResponse>, MalformedPubSub> {
+    if !message.starts_with(b"{") {
+        return ack(message, limit);
+    }
+    let fields: JsonResponse = serde_json::from_slice(message)?;
+    let (Some(kind::COUNT), Some(request)) = (fields.kind, fields.request) else {
+        return Ok(None);
+    };
+    let count = fields.clients;
+    let count = count.ok_or(MalformedPubSub::Field("clientCount"))?;
+    let body = ResponseBody::Count(count);
+    Ok(Some(EmitResponse { request, body }))
+}
+
+fn ack(message: &Bytes, limit: usize) -> Result<Option<EmitResponse>, MalformedPubSub> {
+    let mut reader = Reader::lenient(message);
+    let marker = reader.marker()?;
+    let fields = reader.map_length(marker)?;
+    let (mut request, mut kind) = (None, None);
+    let (mut argument, mut attachments) = (Vec::new(), Attachments::new());
+    for _ in 0..fields.ok_or(MalformedPubSub::Field("response"))? {
+        let marker = reader.marker()?;
+        let name = reader.text(marker)?;
+        match name.ok_or(MalformedPubSub::Field("response"))? {
+            "requestId" => {
+                let marker = reader.marker()?;
+                request = reader.text(marker)?.map(str::to_owned);
+            }
+            "type" => {
+                let marker = reader.marker()?;
+                kind = reader.integer(marker)?;
+            }
+            "packet" => {
+                attachments.clear();
+                argument = reader.json(&mut attachments, limit)?;
+            }
+            _ => skip(&mut reader)?,
+        }
+    }
+    if !reader.is_at_end() {
+        return Err(MalformedPubSub::TrailingBytes);
+    }
+    let (Some(request), true) = (request, kind == Some(i128::from(kind::ACK))) else {
+        return Ok(None);
+    };
+    // Servers send the first argument alone.
+    let list = [b"[", argument.as_slice(), b"]"].concat();
+    let body = ResponseBody::Ack(payload(list, attachments)?);
+    Ok(Some(EmitResponse { request, body }))
+}
