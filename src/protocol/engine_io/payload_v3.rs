@@ -344,6 +344,27 @@ mod tests {
         }
 
         #[test]
+        fn what_is_not_decoded_yet_reads_as_it_does_in_its_body(
+            items in prop::collection::vec((any::<bool>(), ".{0,9}", prop::collection::vec(any::<u8>(), 0..5)), 1..6),
+            cut in 0_usize..9,
+        ) {
+            let mut writer = PayloadWriter::new(EngineRevision::V3, 16, 1000);
+            for (is_text, text, data) in &items {
+                match is_text {
+                    true => writer.push_text(format!("4{text}").as_bytes()),
+                    false => writer.push_binary(&[&[4], data.as_slice()].concat()),
+                }
+            }
+            let body = writer.finish();
+            let body = &body[..body.len().saturating_sub(cut)];
+            let mut decoding = decode(body);
+            while let Some(rest) = decoding.rest() {
+                prop_assert_eq!(decoding.clone().collect::<Vec<_>>(), packets(rest));
+                decoding.next();
+            }
+        }
+
+        #[test]
         fn any_body_is_read_or_rejected(body in prop::collection::vec(any::<u8>(), 0..40)) {
             let read = packets(&body);
             prop_assert!(read.iter().rev().skip(1).all(Result::is_ok));
