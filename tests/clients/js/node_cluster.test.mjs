@@ -1,11 +1,116 @@
 // Stock Socket.IO servers with the pub/sub adapter and Roomwire nodes are one cluster.
-import { describe } from "node:test";
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
 import { createAdapter } from "@socket.io/redis-adapter";
-import { nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { Emitter } from "@socket.io/redis-emitter";
+import IoRedis from "ioredis";
+import { collect, emitWithAck } from "../lib/client.mjs";
+import { clients, nodeCluster, operations } from "../lib/node_cluster.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
+import { until, within } from "../lib/wait.mjs";
 
 const SETTINGS = { ROOMWIRE_BUS__NODE_ADAPTER: "pubsub" };
+const sorted = (list) => [...list].sort();
 
 describe("pub/sub adapter", WATCHDOG, () => {
-  operations(nodeCluster((publish, subscribe) => createAdapter(publish, subscribe), SETTINGS));
+  const it = nodeCluster((publish, subscribe) => createAdapter(publish, subscribe), SETTINGS);
+  operations(it);
+
+  test("emitters reach the clients of servers and nodes, each once", async (t) => {
+    const sockets = await clients(t, it);
+    const emitter = new Emitter(it.servers[0].redis[0]);
+    emitter.to([sockets[0].id, sockets[3].id]).emit("news", "two");
+    emitter.emit("news", Buffer.from([1]));
+    emitter.in(sockets[2].id).socketsJoin("by-emitter");
+    for (const index of [0, 3]) assert.deepEqual(await sockets[index].inbox.next(), ["two"]);
+    for (const socket of sockets) assert.deepEqual(await socket.inbox.next(), [Buffer.from([1])]);
+    const joined = async () => (await it.servers[1].io.in("by-emitter").fetchSockets()).map(({ id }) => id);
+    await until("joined", async () => (await joined()).includes(sockets[2].id));
+  });
+
+  test("the rooms of all servers and nodes", async (t) => {
+    const sockets = await clients(t, it);
+    await emitWithAck(sockets[2], "roomwire:join", "of-node");
+    await emitWithAck(sockets[0], "roomwire:join", "of-server");
+    const rooms = await it.servers[1].io.of("/").adapter.allRooms();
+    for (const room of ["of-node", "of-server", ...sockets.map(({ id }) => id)]) assert.ok(rooms.has(room), room);
+  });
+
+  test("a client of a node asks the members of a room, who are at a server", async (t) => {
+    const sockets = await clients(t, it);
+    await emitWithAck(sockets[1], "roomwire:join", "workers");
+    const { answer } = await emitWithAck(sockets[2], "roomwire:ask", "workers", "ask", "word");
+    assert.deepEqual(answer, ["word of 1"]);
+    const none = await emitWithAck(sockets[2], "roomwire:ask", "no-workers", "ask", "word");
+    assert.ok(JSON.stringify(none).includes("no_answer"), JSON.stringify(none));
+  });
+
+  test("requests of older servers: sockets, and changes of one socket, which its owner confirms", async (t) => {
+    const sockets = await clients(t, it);
+    const [redis] = it.servers[0].redis;
+    const listener = await redis.duplicate().connect();
+    t.after(() => listener.quit());
+    const responses = [];
+    await listener.subscribe("socket.io-response#/#", (message) => responses.push(JSON.parse(message)));
+    const request = (fields) => redis.publish("socket.io-request#/#", JSON.stringify(fields));
+    await request({ requestId: "old-1", type: 0, rooms: [] });
+    const found = () => responses.filter(({ requestId }) => requestId === "old-1");
+    await until("four members respond", () => found().length === 4);
+    assert.deepEqual(sorted(found().flatMap((response) => response.sockets)), sorted(sockets.map(({ id }) => id)));
+    await request({ requestId: "old-2", type: 2, sid: sockets[3].id, room: "old" });
+    await until("confirmed", () => responses.some(({ requestId }) => requestId === "old-2"));
+    const members = async () => (await it.servers[1].io.in("old").fetchSockets()).map(({ id }) => id);
+    await until("joined", async () => (await members()).length === 1);
+    assert.deepEqual(await members(), [sockets[3].id]);
+    // The same number means something else at servers that write the name of the field in this way.
+    await request({ requestid: "older", type: 4, sid: sockets[3].id });
+    await request({ requestId: "old-3", type: 3, sid: sockets[3].id, room: "old" });
+    await until("left", async () => (await members()).length === 0);
+    assert.ok(sockets[3].connected);
+    assert.equal(responses.filter(({ requestId }) => requestId === "old-2").length, 1);
+  });
+
+  test("no event of a client of a node ends a server, and no junk a node", async (t) => {
+    const sockets = await clients(t, it);
+    const [redis] = it.servers[0].redis;
+    const truncated = Buffer.from([0x85, 0xa3, 0x75]);
+    for (const junk of ["", "{", "[]", "{}", '{"type":"x","requestId":1}', truncated, Buffer.alloc(300, 0x93)]) {
+      await redis.publish("socket.io-request#/#", junk);
+      await redis.publish("socket.io-response#/#", junk);
+    }
+    await Promise.all(sockets.slice(0, 2).map((socket) => emitWithAck(socket, "roomwire:join", "strange")));
+    const strange = sockets.slice(0, 2).map((socket) => collect(socket, "strange"));
+    let deep = [];
+    for (let depth = 0; depth < 90; depth += 1) deep = [deep];
+    const values = [deep, JSON.parse('{"__proto__":{"a":1},"constructor":null}'), "\ud800 alone", 1e308, -0, "", "x".repeat(70_000)];
+    values.push(Array.from({ length: 70_000 }, () => 1), { _placeholder: "no" }, Buffer.alloc(0), Buffer.alloc(70_000, 7));
+    for (const value of values) await emitWithAck(sockets[2], "roomwire:emit", "strange", "strange", value);
+    for (const inbox of strange) {
+      const received = (await inbox.take(values.length)).map(([value]) => value);
+      // What JavaScript has and Unicode lacks is replaced.
+      const expected = values.map((value) => (value === "\ud800 alone" ? "\ufffd alone" : value));
+      for (const [index, value] of received.entries()) {
+        // Decoders of servers leave out what would change a prototype.
+        const shown = (it) => JSON.stringify(it).replace('"__proto__":{"a":1},', "");
+        assert.equal(shown(value), shown(expected[index]), `value ${index}`);
+      }
+    }
+    const answers = await within("acks", it.servers[0].io.timeout(4000).emitWithAck("ask", "alive"));
+    assert.equal(answers.length, 4);
+  });
+});
+
+describe("pub/sub adapter with ioredis, and responses to the requesting server alone", WATCHDOG, () => {
+  const connections = [];
+  const adapter = (publish) => {
+    const connect = () => {
+      const redis = new IoRedis(publish.options.url);
+      redis.on("error", () => {});
+      connections.push(redis);
+      return redis;
+    };
+    return createAdapter(connect(), connect(), { publishOnSpecificResponseChannel: true });
+  };
+  operations(nodeCluster(adapter, { ...SETTINGS, ROOMWIRE_BUS__NODE_SPECIFIC_RESPONSES: "true" }));
+  after(() => connections.forEach((redis) => redis.disconnect()));
 });
