@@ -18,6 +18,9 @@ pub(super) struct SessionStats {
     pub(super) client: ClientKind,
 }
 
+// Every session holds one.
+const _: () = assert!(size_of::<SessionStats>() <= 6 * size_of::<u64>());
+
 impl SessionStats {
     /// Those of a new session.
     pub(super) fn new(client: ClientKind) -> Self {
