@@ -22,6 +22,7 @@ use crate::auth::Users;
 use crate::broker::{Directory, RoomBroker, Shard, ShardLimits};
 use crate::cluster::messages::{Forward, RouterAddresses};
 use crate::config::Config;
+use crate::echo_api::EchoApi;
 use crate::health::Health;
 use crate::http::client_files::ClientFiles;
 use crate::http::demo::Demo;
@@ -164,8 +165,13 @@ impl Blueprint {
             demo: Arc::clone(&self.pages.demo),
             probes: self.config.server.public_probes,
             api: self.api.public.clone(),
-            echo_api: echo_api(self),
+            echo_api: self.build_echo_api(),
         }
+    }
+
+    fn build_echo_api(&self) -> Option<Rc<EchoApi>> {
+        let presence = self.reports.presence.as_ref();
+        echo_api(&self.config.app, &self.directory, presence, &self.limits)
     }
 
     /// The shard of a worker, with its observers.

@@ -6,6 +6,7 @@ use roomwire::bus::memory::Hub;
 use roomwire::config::Config;
 use serde_json::{Value, json};
 
+use crate::support::api::{self, WITH_API};
 use crate::support::backend::{HookCall, Reply, TestBackend};
 use crate::support::server::config_with_file;
 use crate::support::{TestCluster, TestServer, WebsocketClient, eventually};
@@ -56,11 +57,16 @@ fn form(call: &HookCall, name: &str) -> String {
 }
 
 fn settings(backend: &TestBackend) -> Config {
+    settings_with(backend, &[])
+}
+
+fn settings_with(backend: &TestBackend, more: &[(&str, &str)]) -> Config {
     let file = format!(
         "app.kind = \"echo_server\"\napp.echo_server.auth_hosts = [\"{}\"]\napp.echo_server.leave_delay = \"300ms\"\n",
         backend.origin()
     );
-    config_with_file(&[("SOCKET__MAX_ROOMS", "19")], Some(&file))
+    let settings = [&[("SOCKET__MAX_ROOMS", "19")], more].concat();
+    config_with_file(&settings, Some(&file))
 }
 
 /// A client with a cookie; `reconnect` has been received.
@@ -371,5 +377,55 @@ async fn of_several_backends_the_one_of_the_page_decides() {
         second.calls()[0]
             .head
             .starts_with("POST /app/broadcasting/auth ")
+    );
+}
+
+#[actix_rt::test]
+async fn a_backend_ends_presence_with_the_membership_and_begins_none() {
+    let backend = laravel();
+    let node = TestServer::configured(settings_with(&backend, &WITH_API), None).await;
+    let [mut ada, mut bob] = [client(&node, "ada").await, client(&node, "bob").await];
+    for member in [&mut ada, &mut bob] {
+        subscribe(member, "presence-room").await;
+        assert_eq!(event(member).await[0], "presence:subscribed");
+    }
+    assert_eq!(event(&mut ada).await[0], "presence:joining");
+    let carl = client(&node, "carl").await;
+    let change = |verb: &'static str, socket: &str| {
+        let body = json!({"rooms": ["presence-room"], "sockets": [socket]}).to_string();
+        let node = &node;
+        async move { api::request(node, verb, &body).await }
+    };
+    // The backend admitted nobody: the socket receives events, but its user is not present.
+    change("join", &carl.socket).await;
+    change("leave", &bob.socket).await;
+    let left = json!({"user_id": "bob", "user_info": {"name": "BOB"}});
+    assert_eq!(
+        event(&mut ada).await,
+        json!(["presence:leaving", "presence-room", left])
+    );
+    let members = api::request(&node, "members", r#"{"room":"presence-room"}"#).await;
+    let ada_data = json!({"user_id": "ada", "user_info": {"name": "ADA"}});
+    assert_eq!(
+        members["members"],
+        json!([{"user": "ada", "data": ada_data}])
+    );
+    // A subscription of a socket that is in the room already is decided by the backend all the same.
+    let mut carl = carl;
+    carl.expect(
+        r#"42["presence:leaving","presence-room",{"user_id":"bob","user_info":{"name":"BOB"}}]"#,
+    )
+    .await;
+    subscribe(&mut carl, "presence-room").await;
+    let carl_data = json!({"user_id": "carl", "user_info": {"name": "CARL"}});
+    let both = json!([
+        "presence:subscribed",
+        "presence-room",
+        [ada_data, carl_data]
+    ]);
+    assert_eq!(event(&mut carl).await, both);
+    assert_eq!(
+        event(&mut ada).await,
+        json!(["presence:joining", "presence-room", carl_data])
     );
 }
