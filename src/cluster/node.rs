@@ -64,8 +64,8 @@ pub struct BridgeParts {
     pub routers: RouterAddresses,
     pub command_observers: Vec<CommandObserver>,
     pub server_events: Option<ServerSideEventHandler>,
-    /// `bus.translate`.
-    pub translates: bool,
+    /// With `bus.translate`: how long after the end of the turn of another node this one begins to translate.
+    pub translation_pause: Option<Duration>,
     pub store: Arc<dyn Store>,
     /// The prefix of keys in the store.
     pub key_prefix: String,
@@ -106,13 +106,14 @@ impl Bridge {
             sender: random_number(),
             sequence: Arc::default(),
         };
-        let translator = parts.translates.then(|| {
+        let translator = parts.translation_pause.map(|pause| {
             Translator::new(TranslatorParts {
                 node: parts.directory.node(),
                 link: Arc::clone(&parts.link),
                 dialects: Arc::clone(&dialects),
                 max_depth: parts.max_depth,
                 random: random_number(),
+                pause,
             })
         });
         Self {

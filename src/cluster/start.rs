@@ -1,6 +1,7 @@
 //! Starts the bus of a node as configured: the link to Redis, the dialects, the lease on the node's name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{AsyncContext, Context, Recipient};
 
@@ -66,6 +67,18 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
         };
     }
     Ok(Some(settings))
+}
+
+/// Longer than a node takes to receive what was published, on any of its connections.
+const UNORDERED_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a node waits with translation after its marker. Servers of a Redis Cluster have no common order of messages, nor
+/// have streams and channels: there the node that translated before may receive the marker later than what follows it.
+fn translation_pause(config: &BusConfig) -> Duration {
+    match config.cluster || config.node_adapter == NodeAdapter::Streams {
+        true => UNORDERED_PAUSE,
+        false => Duration::ZERO,
+    }
 }
 
 /// Composes the dialects of a node.
@@ -166,7 +179,7 @@ pub fn start_bridge(
         routers: node.routers,
         command_observers: node.command_observers,
         server_events: node.server_events,
-        translates: config.translate,
+        translation_pause: config.translate.then(|| translation_pause(config)),
         store: node.store,
         key_prefix: config.channel_prefix.clone(),
     });

@@ -289,3 +289,28 @@ async fn a_node_that_was_disconnected_translates_nothing_twice() {
     assert_eq!(numbers.last(), Some(&(number - 1)));
     assert!(received > 450, "{received} of {number}");
 }
+
+#[actix_rt::test]
+async fn on_a_redis_cluster_a_node_begins_a_second_after_the_end_of_the_one_before() {
+    let settings = [EMITTERS[0], EMITTERS[1], ("BUS__CLUSTER", "true")];
+    let mut bus = Bus::new(&settings);
+    let nodes: [Node; 2] = bus.nodes().await;
+    seconds(1.0).await;
+    bus.emit(&json!(0));
+    seconds(0.1).await;
+    let leave = nodes[translating(&nodes)].leave.clone();
+    let stopping = actix_rt::spawn(async move { leave.send(Leave).await });
+    for number in 1..400 {
+        bus.emit(&json!(number));
+        seconds(0.01).await;
+    }
+    stopping.await.unwrap().unwrap();
+    let numbers: Vec<u64> = bus.emits().iter().filter_map(Value::as_u64).collect();
+    let gaps: Vec<u64> = numbers
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .filter(|gap| *gap != 1)
+        .collect();
+    // Each step takes a little more than 10 ms.
+    assert!(matches!(gaps[..], [80..=105]), "{gaps:?}");
+}

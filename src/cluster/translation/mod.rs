@@ -12,7 +12,7 @@ mod turn;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use log::{debug, info};
@@ -44,12 +44,16 @@ pub(super) struct TranslatorParts {
     pub(super) max_depth: usize,
     /// A random number.
     pub(super) random: u64,
+    /// How long after its marker this node begins.
+    pub(super) pause: Duration,
 }
 
 /// The translation of a node.
 pub(super) struct Translator {
     parts: TranslatorParts,
     turn: TranslationTurn,
+    /// When the turn of this node begins, if it has one.
+    begins: Instant,
     /// Whether it is the turn of this node.
     state: watch::Sender<bool>,
     replies: PendingReplies,
@@ -75,6 +79,7 @@ impl Translator {
         }
         (dialects > 1).then(|| Self {
             turn: TranslationTurn::new(now()),
+            begins: now(),
             state: watch::Sender::new(false),
             replies: PendingReplies::new(parts.random as u32),
             always,
@@ -114,6 +119,7 @@ impl Translator {
         if is_own {
             let begins = number.is_ok_and(|number| self.turn.own_marker(number));
             if begins {
+                self.begins = now() + self.parts.pause;
                 info!(node:% = self.parts.node; "translates between the dialects of the bus from now on");
                 self.state.send_replace(true);
             }
@@ -197,16 +203,20 @@ impl Translator {
         }
     }
 
+    fn is_translating(&self) -> bool {
+        self.turn.is_translating() && now() >= self.begins
+    }
+
     fn translate(&mut self, inbound: &Inbound, from: DialectId, publisher: &Publisher) {
         match inbound {
-            Inbound::Command(command) if self.turn.is_translating() => {
+            Inbound::Command(command) if self.is_translating() => {
                 let command = self.with_own_token(command);
                 if let Some(command) = command {
                     publisher.publish_translated(&command, from);
                 }
             }
             // The sender counts the acks to expect, and sockets of others are not counted.
-            Inbound::CountedEmit { emit, .. } if self.turn.is_translating() => {
+            Inbound::CountedEmit { emit, .. } if self.is_translating() => {
                 let emit = Emit {
                     ack: None,
                     ..emit.clone()
