@@ -99,13 +99,13 @@ fn decode_record(record: &str) -> Result<PayloadPacket<'_>, PayloadError> {
 /// Collects the packets of one polling response within its limits; the first packet always fits.
 #[derive(Debug)]
 pub struct PayloadWriter {
-    body: ResponseBody,
+    body: PollBody,
     max_packets: usize,
     max_bytes: usize,
 }
 
 #[derive(Debug)]
-enum ResponseBody {
+enum PollBody {
     Separated { body: Vec<u8>, packets: usize },
     Framed(Frames),
 }
@@ -115,8 +115,8 @@ impl PayloadWriter {
     pub fn new(revision: EngineRevision, max_packets: usize, max_bytes: usize) -> Self {
         Self {
             body: match revision.is_v3() {
-                true => ResponseBody::Framed(Frames::default()),
-                false => ResponseBody::Separated {
+                true => PollBody::Framed(Frames::default()),
+                false => PollBody::Separated {
                     body: Vec::new(),
                     packets: 0,
                 },
@@ -129,8 +129,8 @@ impl PayloadWriter {
     /// Upper bound of the bytes that a text packet of `length` bytes, type digit included, takes in the body.
     pub fn text_size(&self, length: usize) -> usize {
         let overhead = match self.body {
-            ResponseBody::Separated { .. } => 1,
-            ResponseBody::Framed(_) => payload_v3::MAX_HEADER,
+            PollBody::Separated { .. } => 1,
+            PollBody::Framed(_) => payload_v3::MAX_HEADER,
         };
         length.saturating_add(overhead)
     }
@@ -138,16 +138,16 @@ impl PayloadWriter {
     /// Upper bound of the bytes that a binary message takes in the body, given its bytes on a websocket.
     pub fn binary_size(&self, length: usize) -> usize {
         match self.body {
-            ResponseBody::Separated { .. } => self.text_size(binary_length(length)),
-            ResponseBody::Framed(_) => self.text_size(length),
+            PollBody::Separated { .. } => self.text_size(binary_length(length)),
+            PollBody::Framed(_) => self.text_size(length),
         }
     }
 
     /// Whether `packets` more packets, which take `bytes` bytes together, still have room.
     pub fn fits(&self, packets: usize, bytes: usize) -> bool {
         let size = match &self.body {
-            ResponseBody::Separated { body, .. } => body.len(),
-            ResponseBody::Framed(frames) => frames.size(),
+            PollBody::Separated { body, .. } => body.len(),
+            PollBody::Framed(frames) => frames.size(),
         };
         self.packets() == 0
             || (self.packets() + packets <= self.max_packets
@@ -157,18 +157,18 @@ impl PayloadWriter {
     /// Adds a text packet, type digit included.
     pub fn push_text(&mut self, packet: &[u8]) {
         match &mut self.body {
-            ResponseBody::Separated { body, packets } => {
+            PollBody::Separated { body, packets } => {
                 start_packet(body, packets, packet.len());
                 body.extend_from_slice(packet);
             }
-            ResponseBody::Framed(frames) => frames.push(packet, true),
+            PollBody::Framed(frames) => frames.push(packet, true),
         }
     }
 
     /// Adds a binary message, as it is on a websocket: in revision 4 as `b` + base64.
     pub fn push_binary(&mut self, data: &[u8]) {
         match &mut self.body {
-            ResponseBody::Separated { body, packets } => {
+            PollBody::Separated { body, packets } => {
                 let length = binary_length(data.len());
                 start_packet(body, packets, length);
                 let end = body.len() + length;
@@ -179,23 +179,23 @@ impl PayloadWriter {
                 let written = BASE64.encode_slice(data, &mut body[start..]);
                 debug_assert_eq!(written.ok(), Some(length - 1));
             }
-            ResponseBody::Framed(frames) => frames.push(data, false),
+            PollBody::Framed(frames) => frames.push(data, false),
         }
     }
 
     /// The number of packets.
     pub fn packets(&self) -> usize {
         match &self.body {
-            ResponseBody::Separated { packets, .. } => *packets,
-            ResponseBody::Framed(frames) => frames.packets(),
+            PollBody::Separated { packets, .. } => *packets,
+            PollBody::Framed(frames) => frames.packets(),
         }
     }
 
     /// The body.
     pub fn finish(self) -> Vec<u8> {
         match self.body {
-            ResponseBody::Separated { body, .. } => body,
-            ResponseBody::Framed(frames) => frames.finish(),
+            PollBody::Separated { body, .. } => body,
+            PollBody::Framed(frames) => frames.finish(),
         }
     }
 }
@@ -282,8 +282,8 @@ mod tests {
             items in prop::collection::vec((any::<bool>(), "[^\x1e]{0,20}", prop::collection::vec(any::<u8>(), 0..20)), 1..8)
         ) {
             let length = |writer: &PayloadWriter| match &writer.body {
-                ResponseBody::Separated { body, .. } => body.len(),
-                ResponseBody::Framed(_) => unreachable!(),
+                PollBody::Separated { body, .. } => body.len(),
+                PollBody::Framed(_) => unreachable!(),
             };
             let mut writer = PayloadWriter::new(EngineRevision::V4, MAX_PACKETS, 1000);
             let mut expected = Vec::new();
