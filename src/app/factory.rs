@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{App, CommandSender, EngineApp};
-use crate::model::CommandObserver;
+use crate::model::{CommandObserver, NodeId, ServerSideEventHandler};
 
 /// The part of an app that a node has once.
 pub trait AppFactory: Send + Sync {
@@ -24,6 +24,11 @@ pub trait AppFactory: Send + Sync {
     /// Observers of the commands that arrive over the bus.
     fn command_observers(&self) -> Vec<CommandObserver> {
         Vec::new()
+    }
+
+    /// Answers the events of foreign servers for the servers of the cluster, as `node`. Called on the thread of the bridge.
+    fn server_events(&self, _node: NodeId) -> Option<ServerSideEventHandler> {
+        None
     }
 
     /// Whether the app connects to servers behind the node. Requests that come back from there are rejected as a loop.

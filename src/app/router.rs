@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::gate::{ConnectGate, Decision, GateOutcome, GateRequest};
 use super::{App, AppFactory, CommandSender, EngineApp, SocketContext, SocketHandler};
 use crate::config::Pattern;
-use crate::model::{CommandObserver, SocketEvent};
+use crate::model::{CommandObserver, NodeId, ServerSideEventHandler, SocketEvent};
 
 /// The app of the namespaces that match a pattern.
 struct Route<A> {
@@ -214,6 +214,11 @@ impl AppFactory for RouterFactory {
             .factories()
             .flat_map(|factory| factory.command_observers());
         observers.collect()
+    }
+
+    fn server_events(&self, node: NodeId) -> Option<ServerSideEventHandler> {
+        self.factories()
+            .find_map(|factory| factory.server_events(node))
     }
 
     fn has_upstreams(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::{Namespace, Payload};
 
@@ -17,8 +17,7 @@ pub struct ServerSideEvent {
 }
 
 /// Resolves to a JSON value: the answer of this node.
-pub type ServerSideEventAnswer = Pin<Box<dyn Future<Output = String> + Send>>;
+pub type ServerSideEventAnswer = Pin<Box<dyn Future<Output = String>>>;
 
 /// Called on the bridge's thread with every event for servers. Must not block.
-pub type ServerSideEventHandler =
-    Arc<dyn Fn(ServerSideEvent) -> ServerSideEventAnswer + Send + Sync>;
+pub type ServerSideEventHandler = Rc<dyn Fn(ServerSideEvent) -> ServerSideEventAnswer>;

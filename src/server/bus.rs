@@ -70,7 +70,7 @@ pub(super) fn bridge_context(
         health: Arc::clone(health),
         routers: Arc::clone(router_addresses),
         command_observers: app.command_observers(),
-        server_events: None,
+        server_events: app.server_events(node),
         store: store.map_or_else(|| Arc::new(MemoryStore::default()) as _, Arc::clone),
     }
 }

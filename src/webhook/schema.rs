@@ -30,6 +30,8 @@ pub enum HookBody<'a> {
     Disconnect(DisconnectHook<'a>),
     /// A client requests an action in a room whose rule is `backend`.
     Authorize(AuthorizeHook<'a>),
+    /// A foreign server emitted an event for the servers of the cluster, and may wait for an answer.
+    ServerEvent(ServerEventHook<'a>),
     /// Things that have happened. The response has no effect.
     Notices(NoticesHook<'a>),
 }
@@ -113,6 +115,20 @@ pub struct EventHook<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<String>,
     /// Whether the client requests an ack.
+    pub ack: bool,
+}
+
+/// Data of a request of the type `server_event`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ServerEventHook<'a> {
+    /// Namespace in which the server emitted the event.
+    pub namespace: &'a str,
+    /// Name of the event.
+    pub event: &'a str,
+    /// Its arguments.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub args: &'a RawValue,
+    /// Whether the server waits for an answer: the first element of `ack` in the response.
     pub ack: bool,
 }
 

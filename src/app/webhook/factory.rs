@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::Webhook;
 use super::disconnects::{Disconnects, QueuedDisconnects};
+use super::server_events;
 use crate::app::relay::{Relay, RelayParts};
 use crate::app::{App, AppFactory, CommandSender};
 use crate::config::{UserRoom, WebhookAppConfig};
+use crate::model::{NodeId, ServerSideEventHandler};
 use crate::store::Tenure;
 use crate::webhook::{WebhookClient, Webhooks};
 
@@ -64,6 +66,10 @@ impl AppFactory for WebhookFactory {
 
     fn is_settled(&self) -> bool {
         self.queued.is_empty()
+    }
+
+    fn server_events(&self, node: NodeId) -> Option<ServerSideEventHandler> {
+        Some(server_events::handler(Arc::clone(&self.webhooks), node))
     }
 
     fn identifies(&self) -> bool {

@@ -13,6 +13,7 @@ mod hook_state;
 mod lost;
 mod request;
 mod response;
+mod server_events;
 mod socket;
 
 use std::rc::Rc;

@@ -1,11 +1,13 @@
 // Stock Socket.IO servers with the pub/sub adapter and Roomwire nodes are one cluster.
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { createServer } from "node:http";
+import { after, before, describe, test } from "node:test";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import IoRedis from "ioredis";
 import { collect, emitWithAck } from "../lib/client.mjs";
 import { clients, nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { HOST } from "../lib/processes.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until, within } from "../lib/wait.mjs";
 
@@ -113,4 +115,36 @@ describe("pub/sub adapter with ioredis, and responses to the requesting server a
   };
   operations(nodeCluster(adapter, { ...SETTINGS, ROOMWIRE_BUS__NODE_SPECIFIC_RESPONSES: "true" }));
   after(() => connections.forEach((redis) => redis.disconnect()));
+});
+
+describe("events between servers that a backend answers", WATCHDOG, () => {
+  const requests = [];
+  const backend = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    const { type, data } = JSON.parse(body);
+    if (type !== "server_event") return response.writeHead(204).end();
+    requests.push(data);
+    response.setHeader("content-type", "application/json");
+    response.end(JSON.stringify(data.ack ? { ack: [{ heard: data.args }] } : {}));
+  });
+  const settings = { ...SETTINGS, ROOMWIRE_APP__KIND: "webhook" };
+  before(async () => {
+    await new Promise((resolve) => backend.listen(0, HOST, resolve));
+    settings.ROOMWIRE_WEBHOOK__URL = `http://${HOST}:${backend.address().port}/`;
+  });
+  after(() => backend.close());
+  const it = nodeCluster((publish, subscribe) => createAdapter(publish, subscribe), settings);
+
+  test("each node sends the event to the backend and returns its answer", async (t) => {
+    await clients(t, it);
+    const [{ io }, other] = it.servers;
+    other.io.on("question", (value, respond) => respond("of a server"));
+    const answers = await within("answers", io.serverSideEmitWithAck("question", 1));
+    assert.deepEqual(sorted(answers.map((it) => JSON.stringify(it))), ['"of a server"', '{"heard":[1]}', '{"heard":[1]}']);
+    io.serverSideEmit("notice", { a: [2] });
+    await until("both nodes send it", () => requests.filter(({ event }) => event === "notice").length === 2);
+    const notice = requests.find(({ event }) => event === "notice");
+    assert.deepEqual(notice, { namespace: "/", event: "notice", args: [{ a: [2] }], ack: false });
+  });
 });
