@@ -10,8 +10,8 @@ use super::channels::{ChannelKind, PubSubChannels};
 use super::emit::{self, Broadcast};
 use super::encode;
 use super::malformed::MalformedPubSub;
-use super::request::{self, Request, RequestKind};
-use super::response::{self, EmitResponse, ResponseBody};
+use super::request::{self, PubSubRequest, Request};
+use super::response::{self, EmitResponse, PubSubResponse};
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::node::members::{self, ClusterMembers};
 use crate::cluster::dialect::node::requester::Requester;
@@ -98,8 +98,8 @@ impl PubSubDialect {
             return self.of_cluster(node, body, requester);
         }
         match body {
-            RequestKind::Change(command) => Inbound::Command(command),
-            RequestKind::ServerEvent { payload, request } => {
+            PubSubRequest::Change(command) => Inbound::Command(command),
+            PubSubRequest::ServerEvent { payload, request } => {
                 let request = request.filter(|_| self.is_member);
                 let reply_to = request.map(|request| requester(request).to_reply_to(DIALECT));
                 let event = ServerSideEvent {
@@ -109,7 +109,7 @@ impl PubSubDialect {
                 };
                 Inbound::ServerEvent { event, reply_to }
             }
-            RequestKind::ChangeOfSocket {
+            PubSubRequest::ChangeOfSocket {
                 command,
                 socket,
                 request,
@@ -121,20 +121,20 @@ impl PubSubDialect {
                 None => Inbound::Command(command),
             },
             _ if !self.is_member => Inbound::Ignored,
-            RequestKind::Ids { selector, request } => ids_query(selector, &requester(request)),
-            RequestKind::Fetch { selector, request } => {
+            PubSubRequest::Ids { selector, request } => ids_query(selector, &requester(request)),
+            PubSubRequest::Fetch { selector, request } => {
                 details_query(selector, &requester(request))
             }
-            RequestKind::Rooms { request } => {
+            PubSubRequest::Rooms { request } => {
                 let requester = requester(format!("{request}{ROOMS_MARK}"));
                 details_query(Selector::everybody(namespace.clone()), &requester)
             }
-            RequestKind::Emit {
+            PubSubRequest::Emit {
                 emit,
                 request,
                 timeout,
             } => counted_emit(emit, token(&requester(request)), timeout),
-            RequestKind::Ignored => Inbound::Ignored,
+            PubSubRequest::Ignored => Inbound::Ignored,
         }
     }
 
@@ -142,14 +142,14 @@ impl PubSubDialect {
     fn of_cluster(
         &self,
         node: NodeId,
-        body: RequestKind,
+        body: PubSubRequest,
         requester: impl FnOnce(String) -> Requester,
     ) -> Inbound {
         match body {
-            RequestKind::Emit { request, .. } if node == self.members.node => Inbound::Own {
+            PubSubRequest::Emit { request, .. } if node == self.members.node => Inbound::Own {
                 gather: self.call_of(&request),
             },
-            RequestKind::Emit { request, .. } => Inbound::UnreachedEmit {
+            PubSubRequest::Emit { request, .. } => Inbound::UnreachedEmit {
                 token: token(&requester(request)),
                 unfit: None,
             },
@@ -179,8 +179,8 @@ impl PubSubDialect {
             id,
         };
         Ok(match body {
-            ResponseBody::Count(sockets) => Inbound::Reached { token, sockets },
-            ResponseBody::Ack(payload) => Inbound::Reply(AckReply {
+            PubSubResponse::Count(sockets) => Inbound::Reached { token, sockets },
+            PubSubResponse::Ack(payload) => Inbound::Reply(AckReply {
                 token,
                 socket: None,
                 payload,

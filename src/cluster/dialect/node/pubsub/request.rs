@@ -33,12 +33,12 @@ pub(super) mod kind {
 pub(super) struct Request {
     /// Identifies the sender in its namespace; empty if it is an old emitter.
     pub(super) uid: String,
-    pub(super) body: RequestKind,
+    pub(super) body: PubSubRequest,
 }
 
 /// What is requested. `request` is the id under which the sender expects responses.
 #[derive(Debug)]
-pub(super) enum RequestKind {
+pub(super) enum PubSubRequest {
     Change(Command),
     /// A change of one socket, as servers before Socket.IO 4 request it: they expect a response of the owner.
     ChangeOfSocket {
@@ -118,7 +118,7 @@ pub(super) fn request(
 }
 
 impl JsonRequest<'_> {
-    fn body(&self, namespace: &str) -> Result<RequestKind, MalformedPubSub> {
+    fn body(&self, namespace: &str) -> Result<PubSubRequest, MalformedPubSub> {
         let request = || {
             let request = self.request.clone();
             request.ok_or(MalformedPubSub::Field("requestId"))
@@ -131,13 +131,13 @@ impl JsonRequest<'_> {
                     ..Selector::everybody(Namespace::from(namespace))
                 };
                 let request = request()?;
-                RequestKind::Ids { selector, request }
+                PubSubRequest::Ids { selector, request }
             }
-            kind::ALL_ROOMS => RequestKind::Rooms {
+            kind::ALL_ROOMS => PubSubRequest::Rooms {
                 request: request()?,
             },
             kind::JOIN | kind::LEAVE | kind::DISCONNECT => self.change(namespace)?,
-            kind::FETCH => RequestKind::Fetch {
+            kind::FETCH => PubSubRequest::Fetch {
                 selector: selector(namespace, &self.opts)?,
                 request: request()?,
             },
@@ -146,31 +146,31 @@ impl JsonRequest<'_> {
                 let data = data.filter(|data| data.starts_with('['));
                 let payload = data.map(|data| Payload::text(data.to_owned()));
                 let payload = payload.filter(|payload| payload.event_name().is_some());
-                RequestKind::ServerEvent {
+                PubSubRequest::ServerEvent {
                     payload: payload.ok_or(MalformedPubSub::Field("data"))?,
                     request: self.request.clone(),
                 }
             }
-            _ => RequestKind::Ignored,
+            _ => PubSubRequest::Ignored,
         })
     }
 
-    fn change(&self, namespace: &str) -> Result<RequestKind, MalformedPubSub> {
+    fn change(&self, namespace: &str) -> Result<PubSubRequest, MalformedPubSub> {
         if let Some(socket) = room(&self.sid) {
             let selector = Selector::room(Namespace::from(namespace), socket.clone());
             let rooms = room(&self.room).into_iter().collect();
             return Ok(match self.command(selector, rooms) {
-                Some(command) => RequestKind::ChangeOfSocket {
+                Some(command) => PubSubRequest::ChangeOfSocket {
                     command,
                     socket,
                     request: self.request.clone(),
                 },
-                None => RequestKind::Ignored,
+                None => PubSubRequest::Ignored,
             });
         }
         let rooms = rooms(&self.rooms).ok_or(MalformedPubSub::Field("rooms"))?;
         let command = self.command(selector(namespace, &self.opts)?, rooms.into_vec());
-        Ok(command.map_or(RequestKind::Ignored, RequestKind::Change))
+        Ok(command.map_or(PubSubRequest::Ignored, PubSubRequest::Change))
     }
 
     /// The command; `None` if it names no rooms although it must.
@@ -212,7 +212,7 @@ fn emit_request(
                 Ok(read) => packet = Some(read),
                 // The sender awaits a response to what other servers accept.
                 Err(error) if error.unfit().is_some() && request.is_some() => {
-                    let body = RequestKind::Emit {
+                    let body = PubSubRequest::Emit {
                         emit: Err(error),
                         request: request.unwrap_or_default(),
                         timeout: None,
@@ -231,7 +231,7 @@ fn emit_request(
     let is_emit = kind == Some(i128::from(kind::EMIT));
     let packet = packet.filter(|packet| is_emit && packet.namespace == namespace);
     let Some(Packet { payload, .. }) = packet else {
-        let body = RequestKind::Ignored;
+        let body = PubSubRequest::Ignored;
         return Ok(Request { uid, body });
     };
     let emit = Emit {
@@ -241,7 +241,7 @@ fn emit_request(
         ack: None,
         conflate: None,
     };
-    let body = RequestKind::Emit {
+    let body = PubSubRequest::Emit {
         emit: Ok(emit),
         request: request.ok_or(MalformedPubSub::Field("requestId"))?,
         timeout: options.timeout(),

@@ -17,11 +17,11 @@ const HEAD: usize = 512;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EmitResponse {
     pub(super) request: String,
-    pub(super) body: ResponseBody,
+    pub(super) body: PubSubResponse,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ResponseBody {
+pub(super) enum PubSubResponse {
     /// The number of sockets that received the emit.
     Count(u64),
     /// The ack of one of them.
@@ -60,7 +60,7 @@ pub(super) fn response(
     };
     let count = fields.clients;
     let count = count.ok_or(MalformedPubSub::Field("clientCount"))?;
-    let body = ResponseBody::Count(count);
+    let body = PubSubResponse::Count(count);
     Ok(Some(EmitResponse { request, body }))
 }
 
@@ -97,6 +97,6 @@ fn ack(message: &Bytes, limit: usize) -> Result<Option<EmitResponse>, MalformedP
     };
     // Servers send the first argument alone.
     let list = [b"[", argument.as_slice(), b"]"].concat();
-    let body = ResponseBody::Ack(payload(list, attachments)?);
+    let body = PubSubResponse::Ack(payload(list, attachments)?);
     Ok(Some(EmitResponse { request, body }))
 }
