@@ -79,7 +79,7 @@ impl Queue {
     }
 
     /// Removes vacant entries once most entries are vacant, and the index once it is empty.
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         let Some(replaceable) = &mut self.replaceable else {
             return;
         };

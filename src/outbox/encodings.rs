@@ -234,7 +234,8 @@ mod tests {
             revision: EngineRevision::V3,
             ..binary
         };
-        let cases: [(&dyn Fn() -> Packet, &[WireFormat], &[WireFormat]); 4] = [
+        type Case<'a> = (&'a dyn Fn() -> Packet, &'a [WireFormat], &'a [WireFormat]);
+        let cases: [Case<'_>; 4] = [
             (&text, &[v4, v3, base64, v4, v3], &[v4]),
             (&text, &[base64, v4, v3], &[base64]),
             (&attached, &[v4, v3, base64, v3], &[v4, v3, base64]),

@@ -171,9 +171,7 @@ impl Queue {
                 self.entries.pop_front();
                 replaceable.take_first(true);
             }
-            if replaceable.is_empty() {
-                self.replaceable = None;
-            }
+            self.compact();
         }
         if self.entries.is_empty() {
             self.entries = VecDeque::new();

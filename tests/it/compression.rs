@@ -221,7 +221,8 @@ async fn misplaced_bits_malformed_streams_and_bombs_close_the_connection_with_a_
     let reserved = |bits: &str| format!("reserved bits {bits} are set in the frame header");
     let malformed = "compressed message is malformed".to_owned();
     let large = "message too large: see maxPayload of the handshake".to_owned();
-    let frames: [(&[(u8, &[u8])], u16, String); 9] = [
+    type Sent<'a> = &'a [(u8, &'a [u8])];
+    let frames: [(Sent<'_>, u16, String); 9] = [
         (&[(0xc9, b"")], 1002, reserved("0x40")),
         (&[(0xc8, b"")], 1002, reserved("0x40")),
         (&[(0x41, &[0]), (0xc0, &[0])], 1002, reserved("0x40")),

@@ -46,6 +46,16 @@ impl ToyDialect {
     }
 }
 
+fn emit(room: &str, json: &str, ack: Option<AckToken>) -> Emit {
+    Emit {
+        to: Selector::room(Namespace::main(), Room::from(room)),
+        payload: Payload::text(json.to_owned()),
+        volatile: false,
+        ack,
+        conflate: None,
+    }
+}
+
 impl Dialect for ToyDialect {
     fn id(&self) -> DialectId {
         TOY
@@ -88,18 +98,9 @@ impl Dialect for ToyDialect {
                 (room, json, Some(AckToken { reply_to, id: 1 }))
             }
             ["count", number, room, json] => {
-                let emit = Emit {
-                    to: Selector::room(Namespace::main(), Room::from(room)),
-                    payload: Payload::text(json.to_owned()),
-                    volatile: false,
-                    ack: Some(AckToken {
-                        reply_to: reply_to(number),
-                        id: 1,
-                    }),
-                    conflate: None,
-                };
+                let reply_to = reply_to(number);
                 return Ok(Inbound::CountedEmit {
-                    emit,
+                    emit: emit(room, json, Some(AckToken { reply_to, id: 1 })),
                     timeout: Some(COUNT_TIMEOUT),
                 });
             }
@@ -128,13 +129,7 @@ impl Dialect for ToyDialect {
                 });
             }
         };
-        Ok(Inbound::Command(Command::Emit(Emit {
-            to: Selector::room(Namespace::main(), Room::from(room)),
-            payload: Payload::text(json.to_owned()),
-            volatile: false,
-            ack,
-            conflate: None,
-        })))
+        Ok(Inbound::Command(Command::Emit(emit(room, json, ack))))
     }
 
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {

@@ -254,6 +254,12 @@ fn malformed_messages_are_rejected() {
     ] {
         assert_eq!(error(message), expected, "{message}");
     }
+}
+
+#[test]
+fn messages_that_are_not_json_are_rejected() {
+    let source = frappe();
+    let error = |message: &str| decoded(&source, "events", message).unwrap_err();
     for text in [
         "",
         "{",

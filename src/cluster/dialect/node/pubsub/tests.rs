@@ -234,6 +234,11 @@ fn requests_change_rooms_and_disconnect() {
     ] {
         assert_eq!(request(text), Inbound::Command(expected), "{text}");
     }
+}
+
+#[test]
+fn requests_without_effect_are_ignored_and_those_of_old_servers_rejected() {
+    let request = |text: &'static str| decoded("socket.io-request#/a#", &Bytes::from(text));
     for text in [
         r#"{"uid":"a","requestId":"b","type":5,"opts":{"rooms":[],"except":[]}}"#,
         r#"{"type":2,"opts":{},"rooms":[]}"#,

@@ -111,46 +111,54 @@ fn nodes_subscribe_to_rooms_as_servers_in_the_same_mode() {
     assert_eq!(names, ["socket.io#/a#", own]);
 }
 
-#[test]
-fn requests_of_servers_are_responded_to_on_their_channel() {
-    let dialect = dialect();
+/// A message of the server `u1`, decoded.
+fn inbound(kind: u64, data: &Value) -> Inbound {
+    let message = json!({"type": kind, "data": data, "uid": "u1", "nsp": "/"});
     let channel = Channel::from("socket.io#/#");
-    let inbound = |kind: u64, data: Value| {
-        let message = json!({"type": kind, "data": data, "uid": "u1", "nsp": "/"});
-        dialect
-            .decode(&channel, &Bytes::from(message.to_string()))
-            .unwrap()
-    };
+    let message = Bytes::from(message.to_string());
+    dialect().decode(&channel, &message).unwrap()
+}
+
+/// A response to it, and its channel.
+fn response(kind: u64, data: &Value) -> (String, Value) {
+    let message =
+        json!({"type": kind, "data": data, "uid": "roomwire:roomwire:0:abcd", "nsp": "/"});
+    ("socket.io#/#u1#".to_owned(), message)
+}
+
+#[test]
+fn emits_with_acks_of_servers_are_responded_to_on_their_channel() {
+    let dialect = dialect();
     let options = json!({"rooms": ["r"], "except": [], "flags": {"timeout": 400}});
     let packet = json!({"type": 2, "data": ["ask"]});
     let data = json!({"packet": packet, "requestId": "q1", "opts": options});
-    let Inbound::CountedEmit { emit, timeout } = inbound(3, data) else {
+    let Inbound::CountedEmit { emit, timeout } = inbound(3, &data) else {
         panic!()
     };
     assert_eq!(timeout.unwrap().as_millis(), 400);
     let token = emit.ack.unwrap();
-    let response = |kind: u64, data: Value| {
-        let message =
-            json!({"type": kind, "data": data, "uid": "roomwire:roomwire:0:abcd", "nsp": "/"});
-        ("socket.io#/#u1#".to_owned(), message)
-    };
     let outbound = Outbound::Reached {
         token: &token,
         sockets: 2,
     };
-    let expected = response(11, json!({"requestId": "q1", "clientCount": 2}));
+    let expected = response(11, &json!({"requestId": "q1", "clientCount": 2}));
     assert_eq!(published(&dialect, &outbound), expected);
     let ack = AckReply {
         token: token.clone(),
         socket: None,
         payload: Payload::text(r#"[{"a":1},2]"#),
     };
-    let expected = response(12, json!({"requestId": "q1", "packet": {"a": 1}}));
+    let expected = response(12, &json!({"requestId": "q1", "packet": {"a": 1}}));
     assert_eq!(published(&dialect, &Outbound::Reply(&ack)), expected);
     let none = AckReply::no_recipient(token);
     assert!(dialect.encode(&Outbound::Reply(&none)).unwrap().is_empty());
+}
 
-    let fetch = inbound(7, json!({"requestId": "q2", "opts": options}));
+#[test]
+fn queries_and_events_of_servers_are_responded_to_on_their_channel() {
+    let dialect = dialect();
+    let options = json!({"rooms": ["r"], "except": [], "flags": {"timeout": 400}});
+    let fetch = inbound(7, &json!({"requestId": "q2", "opts": options}));
     let Inbound::ForeignQuery { reply_to, query } = fetch else {
         panic!()
     };
@@ -165,10 +173,10 @@ fn requests_of_servers_are_responded_to_on_their_channel() {
         reply_to: &reply_to,
         answer: &answer,
     };
-    let expected = response(8, json!({"requestId": "q2", "sockets": []}));
+    let expected = response(8, &json!({"requestId": "q2", "sockets": []}));
     assert_eq!(published(&dialect, &outbound), expected);
 
-    let event = inbound(9, json!({"requestId": "q3", "packet": ["ev", 1]}));
+    let event = inbound(9, &json!({"requestId": "q3", "packet": ["ev", 1]}));
     let Inbound::ServerEvent { event, reply_to } = event else {
         panic!()
     };
@@ -178,9 +186,9 @@ fn requests_of_servers_are_responded_to_on_their_channel() {
         reply_to: &reply_to.unwrap(),
         answer: "null",
     };
-    let expected = response(10, json!({"requestId": "q3", "packet": null}));
+    let expected = response(10, &json!({"requestId": "q3", "packet": null}));
     assert_eq!(published(&dialect, &outbound), expected);
-    let event = inbound(9, json!({"packet": ["ev", 1]}));
+    let event = inbound(9, &json!({"packet": ["ev", 1]}));
     assert!(matches!(event, Inbound::ServerEvent { reply_to: None, .. }));
 }
 

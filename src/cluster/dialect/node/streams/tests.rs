@@ -75,7 +75,7 @@ fn entries_are_written_as_stock_servers_write_them() {
     assert!(checked > 50, "{checked}");
 }
 
-/// Recorded from `@socket.io/redis-streams-emitter` 0.1.1, which repeats the namespace in packets.
+/// In the form of `@socket.io/redis-streams-emitter` 0.1.1, which repeats the namespace in packets.
 #[test]
 fn entries_of_the_emitter_are_read() {
     let stream = Channel::from("socket.io");

@@ -225,11 +225,10 @@ fn an_emit_with_acks_that_clients_cannot_receive_is_counted_as_received_by_none(
     );
 }
 
-#[test]
-fn calls_of_this_node_collect_counts_and_acks_of_servers_and_none_of_the_cluster() {
-    let node = NodeId::parse("abcd").unwrap();
+/// An emit of this node that requests acks, as it publishes it.
+fn call() -> (AckToken, Outgoing) {
     let token = AckToken {
-        reply_to: ReplyTo::Node(node),
+        reply_to: ReplyTo::Node(NodeId::parse("abcd").unwrap()),
         id: 0x1f4,
     };
     let call = Command::Emit(Emit {
@@ -239,11 +238,14 @@ fn calls_of_this_node_collect_counts_and_acks_of_servers_and_none_of_the_cluster
         ack: Some(token.clone()),
         conflate: None,
     });
-    let [outgoing] = us()
-        .encode(&Outbound::Command(&call))
-        .unwrap()
-        .try_into()
-        .unwrap();
+    let messages = us().encode(&Outbound::Command(&call)).unwrap();
+    let [outgoing] = messages.try_into().unwrap();
+    (token, outgoing)
+}
+
+#[test]
+fn calls_of_this_node_collect_counts_and_acks_of_servers_and_none_of_the_cluster() {
+    let (token, outgoing) = call();
     assert_eq!(outgoing.channel.as_str(), "socket.io-request#/#");
     let decode = |node: &str, message: &Bytes| {
         let dialect = dialect_of(node, NodeAdapter::PubSub);
