@@ -49,12 +49,13 @@ fn every_recorded_json_message_is_decoded_and_encoded_again() {
         let text = String::from_utf8_lossy(&message).into_owned();
         let fields: Value = serde_json::from_str(&text).unwrap();
         match codec().decode(&message).unwrap() {
+            // Recordings that name sockets which did not exist, by texts that are no ids.
             Decoded::Command(Command::Emit(emit))
-                if emit.to.except.contains(&Room::from("SIDX")) =>
+                if emit.to.except.iter().any(|room| ["SIDX", "S1"].contains(&&**room)) =>
             {
-                // The recording names a socket that does not exist, by a text that is no id.
+                let first = emit.to.except[0].clone();
                 let rejected = codec().encode(&Command::Emit(emit));
-                assert_eq!(rejected, Err(Unsupported::ExceptRoom(Room::from("SIDX"))));
+                assert_eq!(rejected, Err(Unsupported::ExceptRoom(first)));
             }
             Decoded::Command(command) => {
                 let again = codec().encode(&command).unwrap();
