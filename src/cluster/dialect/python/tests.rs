@@ -51,7 +51,11 @@ fn every_recorded_json_message_is_decoded_and_encoded_again() {
         match codec().decode(&message).unwrap() {
             // Recordings that name sockets which did not exist, by texts that are no ids.
             Decoded::Command(Command::Emit(emit))
-                if emit.to.except.iter().any(|room| ["SIDX", "S1"].contains(&&**room)) =>
+                if emit
+                    .to
+                    .except
+                    .iter()
+                    .any(|room| ["SIDX", "S1"].contains(&&**room)) =>
             {
                 let first = emit.to.except[0].clone();
                 let rejected = codec().encode(&Command::Emit(emit));
