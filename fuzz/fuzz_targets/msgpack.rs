@@ -48,9 +48,15 @@ fuzz_target!(|input: &[u8]| {
         _ => return,
     };
     let mut message = OneMessage(None);
-    write_messages(&encoded, EngineRevision::V4, Positions::Omitted, &mut message);
+    write_messages(
+        &encoded,
+        EngineRevision::V4,
+        Positions::Omitted,
+        &mut message,
+    );
     let message = message.0.expect("a packet is one message");
-    let again = decode(&message, EngineRevision::V4, usize::MAX).expect("an encoded packet is decoded");
+    let again =
+        decode(&message, EngineRevision::V4, usize::MAX).expect("an encoded packet is decoded");
     assert_eq!((again.kind, &*again.namespace), (kind, &*namespace));
     // A map like a placeholder stands for its attachment once more.
     if attachments.is_empty() {

@@ -34,7 +34,15 @@ static OTHER: LazyLock<Arc<dyn Dialect>> = LazyLock::new(|| dialect("two"));
 fn entry_with(kind: u8, data: &[u8]) -> Bytes {
     let kind = kind.to_string();
     let fields: [&[u8]; 9] = [
-        b"1-0", b"uid", b"u", b"nsp", b"/a", b"type", kind.as_bytes(), b"data", data,
+        b"1-0",
+        b"uid",
+        b"u",
+        b"nsp",
+        b"/a",
+        b"type",
+        kind.as_bytes(),
+        b"data",
+        data,
     ];
     entry::encode(fields)
 }
