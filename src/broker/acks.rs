@@ -76,7 +76,7 @@ impl Acks {
         }
     }
 
-    /// Drops what all sockets owe for an emit.
+    /// Forgets the acks that sockets owe for an emit.
     pub fn forget_request(&mut self, id: u32) {
         if self.requests.remove(&id).is_none() {
             return;

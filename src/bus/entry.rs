@@ -1,7 +1,7 @@
 //! Entries of Redis Streams as the payloads of messages. Pure.
 //!
-//! The payload of a message to publish holds names and values of fields in turn, that of a received one begins with the id
-//! of the entry. So an odd number of parts means that there is an id.
+//! The payload of a message to publish has the names and values of the fields in turn; that of a received message
+//! begins with the id of the entry. So an odd number of parts means that there is an id.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -28,7 +28,7 @@ pub fn encode<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
     payload.freeze()
 }
 
-/// The parts of a payload; `None` if it is none of an entry.
+/// The parts of a payload; `None` if it is not that of an entry.
 pub fn parts(payload: &Bytes) -> Option<Vec<Bytes>> {
     let mut rest = payload.clone();
     let mut parts = Vec::new();
@@ -45,7 +45,7 @@ pub fn parts(payload: &Bytes) -> Option<Vec<Bytes>> {
     Some(parts)
 }
 
-/// The entry of a payload; `None` if it is none.
+/// The entry of a payload; `None` if the payload is not that of an entry.
 pub fn decode(payload: &Bytes) -> Option<Entry> {
     let mut parts = parts(payload)?;
     let id = (parts.len() % 2 == 1).then(|| parts.remove(0));

@@ -12,7 +12,7 @@ use crate::broker::messages::{Dispatch, ReachReport};
 use crate::clock;
 use crate::model::{Command, Emit, Query, ReplyTo, ServerSideEvent, Workers};
 
-/// The answer to an event for servers that no part of this node handles.
+/// The answer to an event for servers without a handler on this node.
 const NO_ANSWER: &str = "null";
 
 impl Receiver {

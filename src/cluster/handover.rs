@@ -1,4 +1,4 @@
-//! Who translates between foreign dialects: the lease, as the bridge sees it, and the end of the bridge.
+//! Which node translates between foreign dialects: how the bridge uses the lease, and what it does at its end.
 
 use std::sync::Arc;
 

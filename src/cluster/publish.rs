@@ -92,7 +92,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes the marker of this node, unless Redis is away: it is worth nothing later.
+    /// Publishes the marker of this node, unless Redis is away: a late marker has no use.
     pub(super) fn publish_marker(&self, marker: &Announcement) {
         if self.health.bus() != BusState::Up {
             return;

@@ -36,7 +36,7 @@ pub(super) struct Receiver {
     /// Joins of others that shards have not applied yet. Until then a room may have members that are missing in the
     /// subscriptions.
     pub(super) pending_joins: usize,
-    /// Answers events for servers.
+    /// Handles events for servers.
     pub(super) server_events: Option<ServerSideEventHandler>,
     /// Emits of foreign members on their way to the shards.
     pub(super) reach: ReachCounts,

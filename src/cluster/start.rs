@@ -141,7 +141,7 @@ pub struct BridgeContext {
     pub routers: RouterAddresses,
     /// Observes the commands of other members of the bus.
     pub command_observers: Vec<CommandObserver>,
-    /// Answers events for servers. `None`: answered with `null`.
+    /// Handles events for servers. `None`: an ack is `null`.
     pub server_events: Option<ServerSideEventHandler>,
     pub store: Arc<dyn Store>,
 }

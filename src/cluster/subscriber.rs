@@ -29,7 +29,7 @@ pub(super) struct Subscriber {
 #[derive(Debug, Default)]
 struct NamespaceUse {
     sockets: usize,
-    /// Consecutive calls of [`Subscriber::release_namespaces`] at which there was none.
+    /// Consecutive calls of [`Subscriber::release_namespaces`] that found no socket.
     empty_rounds: u32,
 }
 
@@ -120,9 +120,9 @@ impl Subscriber {
             .collect()
     }
 
-    /// Subscribes to the channels of a namespace as if its last socket had just left: responses to a call arrive there. The
-    /// request is on its way to Redis before that to publish the call, on another connection; were it overtaken, the call
-    /// would lack a response and end by its timeout.
+    /// Subscribes to the channels of a namespace as if its last socket had just left: responses to a call arrive there.
+    /// The subscription is requested before the call is published, on another connection; if the call overtook it, a
+    /// response would be missing and the call would end by its timeout.
     pub(super) fn hold_namespace(&mut self, namespace: &Namespace) {
         if !self.dialects.iter().any(|(_, s)| s.per_namespace) {
             return;

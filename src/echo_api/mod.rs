@@ -1,8 +1,8 @@
 //! The HTTP routes of laravel-echo-server below `/apps/`, which the driver `pusher` of Laravel and other backends use
 //! (`docs/echo.md#http-routes`).
 //!
-//! Each request has the key of its app. Its effects and answers are those of the broker: an event is an emit to the rooms
-//! of its channels, and channels are listed for the whole cluster.
+//! Each request has the key of its app. An event is an emit to the rooms of its channels, and channels are listed for
+//! the whole cluster.
 
 mod event;
 mod keys;

@@ -11,7 +11,7 @@ use crate::model::{Query, QueryAnswer, Room};
 
 /// Time limit of a query.
 const QUERY_TIME: Duration = Duration::from_secs(2);
-/// Maximum number of channels or users in one answer.
+/// Maximum number of channels or users in one response.
 const MAX_LISTED: u32 = 10_000;
 
 impl EchoApi {

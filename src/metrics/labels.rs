@@ -87,7 +87,7 @@ labels! {
         Rust = "rust",
         Go = "go",
         Dotnet = "dotnet",
-        /// Its `User-Agent` is none of these.
+        /// It sends another `User-Agent`.
         Other = "other",
         /// It sends no `User-Agent`.
         Unnamed = "unnamed",

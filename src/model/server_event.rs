@@ -12,7 +12,7 @@ pub struct ServerSideEvent {
     pub namespace: Namespace,
     /// The name and the arguments.
     pub payload: Payload,
-    /// Whether the server that emits it waits for an answer of every other server.
+    /// Whether the server that emits it waits for an answer from every other server.
     pub expects_answer: bool,
 }
 

@@ -23,7 +23,7 @@ const KEPT_CAPACITY: usize = 64 * 1024;
 /// Who receives a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receivers {
-    /// One client: it saves as much as the compression costs, at the fastest level.
+    /// One client: the fastest level, because one transfer saves little.
     One,
     /// Those of a publish.
     Several,

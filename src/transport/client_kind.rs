@@ -39,7 +39,7 @@ pub(super) fn client_kind(headers: &HeaderMap, query: &str) -> ClientKind {
     })
 }
 
-/// The kind that the query names, if it is one.
+/// The kind that the query names, if such a kind exists.
 fn named(query: &str) -> Option<ClientKind> {
     if !query.contains(PARAMETER) {
         return None;

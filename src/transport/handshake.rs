@@ -49,7 +49,7 @@ impl<'a> QueryParameters<'a> {
         parsed
     }
 
-    /// The revision that the request names; `None` if it is not offered.
+    /// The revision in the request; `None` if this node does not support it.
     pub fn revision(&self, engine: &EngineConfig) -> Option<EngineRevision> {
         match self.version.as_deref() {
             Some("4") => Some(EngineRevision::V4),

@@ -21,7 +21,7 @@ pub struct FormRequest {
     pub timeout: Duration,
 }
 
-/// Why there is none.
+/// Why there is no response that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormFailure {
     /// The backend responded with this status.
@@ -88,7 +88,7 @@ fn of_status(status: u16) -> HookFailure {
             HookResult::Unavailable,
             detail,
         ),
-        // A redirect leads to a page for people.
+        // A redirect leads to an HTML page.
         _ => HookFailure::bad_answer(detail),
     }
 }

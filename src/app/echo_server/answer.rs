@@ -1,4 +1,4 @@
-//! What the backend answers to an auth request.
+//! Responses of the backend to auth requests.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,7 +54,7 @@ pub(super) fn member(body: &[u8]) -> Option<Member> {
     Some(Member { user, data })
 }
 
-/// The text that a JSON string contains, or the JSON itself if it is no string.
+/// The text that a JSON string contains, or the JSON itself if it is not a string.
 fn unwrapped(json: &str) -> String {
     match serde_json::from_str(json) {
         Ok(Value::String(text)) => text,

@@ -143,7 +143,7 @@ fn headers(
     for (name, value) in chosen {
         insert(name, value);
     }
-    // Laravel then answers with JSON instead of a redirect.
+    // Laravel then responds with JSON instead of a redirect.
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::ACCEPT, json);
     let requested = HeaderValue::from_static("XMLHttpRequest");

@@ -1,9 +1,9 @@
 //! The app for Laravel Echo: channels of a Laravel backend, as laravel-echo-server serves them (`docs/echo.md`).
 //!
 //! A channel is a room of the same name. Everybody joins public channels; the backend decides about the others
-//! (`auth.rs`). The users of presence channels are known in the cluster: `memberships.rs` enters them by the answers of
-//! the backend, and the module `presence` emits the events. What the backend broadcasts arrives over the bus or the HTTP
-//! routes of `echo_api`, as events to rooms like any other.
+//! (`auth.rs`). The users of presence channels are kept for the cluster: `memberships.rs` enters them as the backend
+//! admits them, and the module `presence` emits the events. What the backend broadcasts arrives over the bus or the
+//! HTTP routes of `echo_api`, as events to rooms like any other.
 
 mod answer;
 mod auth;

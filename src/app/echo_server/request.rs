@@ -29,7 +29,7 @@ pub(super) struct ClientEvent<'a> {
 }
 
 impl ChannelRequest<'_> {
-    /// The headers that the client chooses, by their names in `allowed`. Values that are no text are ignored.
+    /// The headers that the client chooses, by their names in `allowed`. Values that are not text are ignored.
     pub(super) fn headers<'n>(&self, allowed: &'n [String]) -> Vec<(&'n str, String)> {
         let auth = self.auth.map_or("{}", RawValue::get);
         let auth: serde_json::Value = serde_json::from_str(auth).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Events of foreign servers for the servers of the cluster, which a backend receives and answers.
+//! Events of foreign servers for the servers of the cluster, which a backend receives and can acknowledge.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::webhook::{HookAnswer, HookFailure, HookQueue, HookRequest, WebhookCli
 
 /// The name by which routes select these requests.
 const SERVER_EVENT: &str = "server_event";
-/// The answer without a backend that answers.
+/// The answer if no backend provides one.
 const NO_ANSWER: &str = "null";
 
 /// Sends the events to the backends, as requests of `node`.

@@ -40,7 +40,7 @@ pub(super) struct TranslatorParts {
     pub(super) node: NodeId,
     pub(super) link: Arc<dyn Link>,
     pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
-    /// Socket depth of JSON, above which an emit is dropped.
+    /// `socket.max_depth`: emits whose JSON is deeper are not translated.
     pub(super) max_depth: usize,
     /// A random number.
     pub(super) random: u64,
@@ -215,7 +215,7 @@ impl Translator {
                     publisher.publish_translated(&command, from);
                 }
             }
-            // The sender counts the acks to expect, and sockets of others are not counted.
+            // The sender waits for as many acks as servers report sockets, and programs of other kinds report none.
             Inbound::CountedEmit { emit, .. } if self.is_translating() => {
                 let emit = Emit {
                     ack: None,

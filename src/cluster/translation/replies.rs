@@ -12,7 +12,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// Number of emits whose acks are awaited. Beyond it, the oldest is forgotten.
 const LIMIT: usize = 16_384;
 
-/// Whether an id is of a translated emit, and not of a call of a worker.
+/// Whether an id belongs to a translated emit, not to a call of a worker.
 pub(in crate::cluster) fn is_translated(id: u64) -> bool {
     id >= FIRST_ID
 }

@@ -3,8 +3,8 @@
 //! All nodes receive the messages of the bus in the same order. A node that holds the lease publishes a marker: it
 //! translates the messages that it receives after its own marker, and the node before it those that it receives before
 //! that marker. So no message is translated twice, however late either of them processes it, and none is skipped while
-//! both are connected. The lease alone would not do: a node that was paused still has messages of before its lease
-//! expired.
+//! both are connected. The lease alone is not sufficient: a node that was paused still holds messages from before its
+//! lease expired.
 
 use std::time::Instant;
 

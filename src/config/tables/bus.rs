@@ -70,8 +70,8 @@ table! {
         node_stream_read_count: usize = 100, number(1..=10000);
         /// With the streams adapter: whether its channels are sharded (`useShardedPubSub`).
         node_sharded_pubsub: bool = false, flag();
-        /// Whether messages are translated between the programs of different kinds on this Redis, such as emitters and
-        /// servers in Python, so that they form one cluster. `auto` = on if there are several kinds.
+        /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
+        /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`, except `sharded`.
         translate: bool = "auto", switch().or_auto();
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
@@ -125,7 +125,8 @@ entry! {
         namespace: Option<JsonField> = text("field", JsonField::parse_target).optional();
         /// JSON pointers to rooms or ids of sockets, or lists of them, that do not receive the event. Absent = none.
         except: Option<Vec<JsonPointer>> = list(text("JSON pointer", JsonPointer::parse)).optional();
-        /// Whether a message without room is for all sockets of the namespace; otherwise it is dropped. Absent = false.
+        /// Whether a message without a room is for all sockets of the namespace; otherwise it is dropped. Absent =
+        /// false.
         broadcast: Option<bool> = flag().optional();
     }
 }

@@ -16,16 +16,17 @@ table! {
         /// The namespace whose clients receive what the backend broadcasts. Stock clients connect to `/`.
         namespace: String = "/", text("namespace", values::single_namespace);
         /// Backends that decide who may subscribe to private and presence channels: `http[s]://host[:port][/path]`. Of
-        /// several, the one whose host is in the `Referer` (or else `Origin`) of the client, or else the first.
+        /// several, the request is sent to the one whose host is in the `Referer` (or else `Origin`) of the client, or
+        /// else to the first.
         auth_hosts: Vec<WebhookUrl> = ["http://localhost"], list(text("URL", WebhookUrl::parse)).at_least_one("backend");
         /// Path of that request, appended to the URL of the backend.
         auth_endpoint: String = "/broadcasting/auth", text("path", values::path);
-        /// Time limit of that request, without the time in which it waits for its turn.
+        /// Time limit of that request, excluding its time in the queue.
         auth_timeout: Duration = "5s", duration(MILLISECOND..);
         /// Names of the headers that clients may choose for that request, in `auth.headers` of Echo.
         client_headers: Vec<String> = ["authorization", "x-csrf-token", "x-xsrf-token"], list(text("name", values::forwarded_header));
-        /// Names of further request headers, such as `origin`. Those that the request which opened the session had are
-        /// in that request, besides its cookies.
+        /// Names of further headers, such as `origin`, that are copied from the request that opened the session, as its
+        /// cookies are.
         headers: Vec<String> = [], list(text("name", values::forwarded_header));
         /// Whether the node receives what the backend broadcasts through Redis (`bus.redis_url`). `auto` = on with an app
         /// `echo_server`.

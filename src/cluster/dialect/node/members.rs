@@ -26,8 +26,8 @@ impl ClusterMembers {
         Self { node, prefix, uid }
     }
 
-    /// Whether a JSON message of a namespace is of a node of the cluster, read from its end alone: servers and nodes write the
-    /// sender and the namespace last.
+    /// Whether a node of the cluster sent a JSON message of a namespace; reads its end alone, because servers and nodes
+    /// write the sender and the namespace last.
     pub(super) fn sent(&self, message: &[u8], namespace: &str) -> bool {
         let end = format!(r#"","nsp":{}}}"#, Value::from(namespace));
         let Some(rest) = message.strip_suffix(end.as_bytes()) else {

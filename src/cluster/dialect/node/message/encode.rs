@@ -1,6 +1,6 @@
 //! Encodes messages for servers, with the bytes of the stock adapters.
 //!
-//! A server dies of a message without the data that its type requires, so each is built here in whole.
+//! A server crashes on a message without the data that its type requires, so each message is built here as a whole.
 
 use std::time::Duration;
 

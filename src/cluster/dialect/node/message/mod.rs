@@ -53,7 +53,7 @@ pub(super) enum MessageBody {
     Change(Command),
     /// Requests the selected sockets of each server.
     Fetch { selector: Selector, request: String },
-    /// An event for servers. With a request id, each of them must answer.
+    /// An event for servers. With a request id, each of them must respond.
     ServerEvent {
         payload: Payload,
         request: Option<String>,

@@ -173,7 +173,7 @@ impl JsonRequest<'_> {
         Ok(command.map_or(PubSubRequest::Ignored, PubSubRequest::Change))
     }
 
-    /// The command; `None` if it names no rooms although it must.
+    /// The command; `None` if it requires rooms and has none.
     fn command(&self, selector: Selector, rooms: Vec<Room>) -> Option<Command> {
         match self.kind {
             kind::DISCONNECT => Some(Command::Disconnect {

@@ -59,7 +59,7 @@ impl ShardedChannels {
         self.rooms != RoomChannels::None
     }
 
-    /// Splits the name of a channel; `None` if it is none of these.
+    /// Splits the name of a channel; `None` if it is not a channel of servers.
     pub(super) fn name<'a>(&self, channel: &'a Channel) -> Option<ChannelName<'a>> {
         let rest = channel.as_str().strip_prefix(self.key.as_str())?;
         // The name of a room may contain the separator, that of a namespace does not.

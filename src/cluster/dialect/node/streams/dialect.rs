@@ -77,7 +77,7 @@ impl StreamsDialect {
         self.streams.contains(channel)
     }
 
-    /// Decodes an entry; `None` if it is none of a server.
+    /// Decodes an entry; `None` if no server wrote it.
     fn entry(&self, payload: &Bytes) -> Result<Option<Inbound>, MalformedClusterMessage> {
         let entry = entry::decode(payload).ok_or(MalformedClusterMessage::Entry)?;
         let field = |name: &str| {
