@@ -38,7 +38,7 @@ const MIN_KEY: usize = 16;
 
 /// Options of laravel-echo-server that are still to be converted. Each is taken out once.
 struct Options {
-    /// The name before those of its members, such as `socketio.`.
+    /// The prefix of the names of its members, such as `socketio.`.
     prefix: &'static str,
     members: Map<String, Value>,
 }
@@ -168,7 +168,7 @@ pub(super) fn convert(
     Ok(printed(&file))
 }
 
-/// Replaces options by variables, as laravel-echo-server does: a value `${NAME}` is that of another variable.
+/// Replaces options by variables, as laravel-echo-server does: a value `${NAME}` refers to another variable.
 fn apply_environment(members: &mut Map<String, Value>, variable: impl Fn(&str) -> Option<String>) {
     for (name, path) in VARIABLES {
         let Some(value) = variable(name).filter(|value| !value.is_empty()) else {

@@ -86,7 +86,7 @@ impl ChannelTemplate {
         })
     }
 
-    /// The channels of all rooms whose names are appended to `prefix`.
+    /// The channels of all rooms, each `prefix` and the name of the room.
     pub fn of_rooms(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
@@ -130,7 +130,7 @@ impl ChannelTemplate {
         is_same.then_some(name)
     }
 
-    /// What a channel stands for; `None` if it is none of this template.
+    /// What a channel stands for; `None` if the template has no such channel.
     pub fn target<'a>(&self, channel: &'a str) -> Option<ChannelTarget<'a>> {
         let inner = channel.strip_prefix(self.prefix.as_str())?;
         let inner = inner.strip_suffix(self.suffix.as_str())?;
@@ -183,7 +183,7 @@ impl ChannelNames {
         }
     }
 
-    /// Whether a channel can be one of both.
+    /// Whether both contain a common channel.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let either = |a: &str, b: &str, ends: fn(&str, &str) -> bool| ends(a, b) || ends(b, a);
         match (&self.suffix, &other.suffix) {

@@ -54,7 +54,7 @@ pub struct JsonPointer {
 }
 
 impl JsonSource {
-    /// Laravel's broadcasts: `{"event", "data", "socket"}` on a channel whose name is `prefix` and that of the room.
+    /// Laravel's broadcasts: `{"event", "data", "socket"}` on a channel named after `prefix` and the room.
     /// Clients in the main namespace receive the event with the name of the room and the data, as those of
     /// laravel-echo-server do.
     pub fn laravel(key: &str, prefix: &str) -> Self {
@@ -78,7 +78,7 @@ impl JsonField {
     /// Parses a JSON pointer, `=` and a constant, or one of `$room`, `$namespace` and `$channel`.
     ///
     /// # Errors
-    /// It is none of these. The text stands after the key.
+    /// The text is something else. The error is worded to follow the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "$room" => return Ok(Self::Room),

@@ -259,7 +259,7 @@ metrics! {
     upstream_failures_total: ByUrl<Counter>,
     /// Subscriptions of clients of the app `echo_server`, by result.
     echo_subscriptions_total: Counters<EchoSubscriptionResult>,
-    /// Client events of the app `echo_server` that were not sent on.
+    /// Client events of the app `echo_server` that were not delivered.
     echo_client_events_rejected_total: Counter,
     /// Requests to backends (webhooks), by result.
     webhook_requests_total: Counters<HookResult>,

@@ -32,7 +32,7 @@ pub(super) struct EchoSocket {
     pending: Rc<PendingSubscriptions>,
 }
 
-/// Subscriptions that are not decided yet, each with a number of its own.
+/// Subscriptions that are pending, each with its own number.
 #[derive(Default)]
 struct PendingSubscriptions {
     next: Cell<u64>,

@@ -97,7 +97,7 @@ pub struct RedisSettings {
     /// In a Redis Cluster, channels with this prefix are sharded; the others are plain, for clients without support for
     /// sharded ones.
     pub sharded_prefix: String,
-    /// Channels with this prefix are sharded also on other servers than those of a Redis Cluster; no others if it is empty.
+    /// Channels with this prefix are also sharded on a server that is not part of a Redis Cluster. Empty: none are.
     pub foreign_sharded_prefix: String,
     /// Streams that take the place of channels.
     pub streams: StreamSettings,

@@ -186,8 +186,8 @@ impl StreamReader {
             .await
     }
 
-    /// Compares the position with that of the stream when no entry follows: Redis may have lost its data, or removed entries
-    /// before they were read.
+    /// Compares the position with the end of the stream when no entry follows: Redis may have lost its data, or removed
+    /// entries before they were read.
     fn verify(&self, current: &mut StreamPosition, state: StreamState) -> Result<(), ConsumerGone> {
         let (next, entries) = current.corrected(state);
         *current = next;

@@ -117,7 +117,7 @@ pub enum Inbound {
         reply_to: ReplyTo,
         query: Query,
     },
-    /// A change of a socket of this node, whose end the foreign member awaits ([`Outbound::ForeignChangeDone`]).
+    /// A change of a socket of this node. The foreign member waits for its end ([`Outbound::ForeignChangeDone`]).
     ForeignChange {
         command: Command,
         reply_to: ReplyTo,

@@ -27,7 +27,7 @@ pub(super) struct PendingReplies {
 }
 
 impl PendingReplies {
-    /// None. `start` distinguishes ids from those of an earlier process of this node.
+    /// No emits. `start` distinguishes their ids from the ids of an earlier process of this node.
     pub(super) fn new(start: u32) -> Self {
         Self {
             tokens: VecDeque::new(),

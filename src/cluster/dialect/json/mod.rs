@@ -5,8 +5,8 @@
 //! its own. The sources of a node are `BusConfig::json_sources`: the entries of `[[bus.json]]`, and those that other
 //! tables add in `config::cross::bus_json`, such as `JsonSource::laravel(key, prefix)`.
 //!
-//! A room's channel is subscribed while the node has members of the room, before a join completes; that of a namespace
-//! while it has sockets there; one without placeholders always.
+//! A node subscribes to the channel of a room before the first join completes, and while the room has members on it; to
+//! the channel of a namespace while it has sockets there; and to a channel without placeholders always.
 
 mod decode;
 mod dialect;

@@ -59,7 +59,7 @@ impl PubSubChannels {
         Channel::from(format!("{}-response#{namespace}#{uid}#", self.key))
     }
 
-    /// Patterns of the channels of all namespaces and rooms; with `responses`, also of those of responses.
+    /// Patterns of the channels of all namespaces and rooms; with `responses`, also of the channels of responses.
     pub(super) fn patterns(&self, responses: bool) -> Vec<Channel> {
         let kinds = ["#", "-request#", "-response#"];
         kinds[..if responses { 3 } else { 2 }]

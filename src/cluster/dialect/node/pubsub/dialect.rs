@@ -25,8 +25,8 @@ use crate::model::{
     Room, Selector, ServerSideEvent, SocketId,
 };
 
-/// Follows the id of a request whose response is the list of rooms: queries for rooms and for sockets have answers of the
-/// same kind. Ids of stock servers do not contain it.
+/// Marks, at the end of its id, a request for the list of rooms, because the results of queries for rooms and for
+/// sockets are of the same kind. Ids of stock servers do not contain it.
 const ROOMS_MARK: char = '\n';
 
 /// The messages of the adapter, as a node receives and sends them.

@@ -14,7 +14,7 @@ pub(super) enum Broadcast {
     Emit(Emit),
     /// A node of the cluster published it in this dialect too.
     Own,
-    /// It is for another namespace than that of its channel.
+    /// It is for another namespace than its channel.
     OtherNamespace,
 }
 

@@ -129,7 +129,7 @@ pub(super) fn ids<'a>(request: &str, sockets: impl Iterator<Item = &'a str>) -> 
     format!(r#"{{"requestId":{request},"sockets":{sockets}}}"#)
 }
 
-/// The rooms that sockets are in, among them that of each socket itself.
+/// The rooms that sockets are in, including the room of each socket itself.
 pub(super) fn rooms(request: &str, sockets: &[SocketDetails]) -> String {
     let mut rooms: Vec<&str> = sockets
         .iter()

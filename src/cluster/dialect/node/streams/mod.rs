@@ -1,5 +1,5 @@
 //! The streams adapter (`@socket.io/redis-streams-adapter` 0.3) and its emitter: emits and changes are entries of Redis
-//! Streams; requests and responses, which nobody reads later, are published on channels.
+//! Streams; requests and responses, which are not read later, are published on channels.
 
 mod dialect;
 mod names;
