@@ -186,7 +186,7 @@ impl HeldKey {
             return Err(self.forbidden("everybody"));
         }
         let left_out = selector.except.iter();
-        let left_out = left_out.filter(|room| SocketId::parse(room).is_none());
+        let left_out = left_out.filter(|room| !SocketId::has_room(room));
         let mut rooms = selector.rooms.iter().chain(left_out);
         rooms.try_for_each(|room| self.check_room(room))
     }

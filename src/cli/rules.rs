@@ -155,7 +155,7 @@ fn decision(config: &Config, client: &ClientTokens, request: &RoomCheck) -> (Str
 
 /// Whether no client can join the room: it is that of a socket, or of a user.
 fn is_reserved(config: &Config, room: &str) -> bool {
-    is_user_room(config, room) || SocketId::parse(room).is_some()
+    is_user_room(config, room) || SocketId::has_room(room)
 }
 
 fn is_user_room(config: &Config, room: &str) -> bool {

@@ -12,6 +12,8 @@ use crate::broker::messages::{Dispatch, ReachReport};
 use crate::clock;
 use crate::model::{Command, Emit, Query, ReplyTo, ServerSideEvent, Workers};
 
+/// Time for which acks are awaited for a member that names none.
+const ACK_TIME: Duration = Duration::from_secs(60);
 /// The answer to an event for servers without a handler on this node.
 const NO_ANSWER: &str = "null";
 
@@ -52,7 +54,8 @@ impl Receiver {
         };
         self.pending_dispatches
             .stage(&dispatch, targets, since, &self.directory);
-        timeout.map(|after| ForBridge::ForgetAcks { ack_id, after })
+        let after = timeout.unwrap_or(ACK_TIME);
+        Some(ForBridge::ForgetAcks { ack_id, after })
     }
 
     /// Runs a query of a foreign member, and publishes the answer.

@@ -11,6 +11,8 @@ use crate::model::{Command, Emit, Namespace, Payload, Room, Selector, SocketId};
 
 /// Maximum number of channels of one event.
 const MAX_CHANNELS: usize = 100;
+/// Maximum size of the data of an event for all of its channels, in bytes.
+const MAX_DATA: usize = 16 * 1024 * 1024;
 /// The error of an incomplete event, as laravel-echo-server words it.
 const INCOMPLETE: &str = "Event must include channel, event name and data";
 
@@ -52,6 +54,9 @@ pub(super) fn emits(
         return Err(format!("An event has at most {MAX_CHANNELS} channels"));
     }
     let data = data_of(data.get());
+    if data.len().saturating_mul(channels.len()) > MAX_DATA {
+        return Err("The data is too large for so many channels".to_owned());
+    }
     let sender = body.socket_id.and_then(|socket| SocketId::parse(&socket));
     let emit = |channel: Cow<'_, str>| {
         let quoted = Value::from(&*channel).to_string();
@@ -128,6 +133,16 @@ mod tests {
                 Ok(vec![("c".to_owned(), payload, vec![])]),
                 "{data}"
             );
+        }
+    }
+
+    #[test]
+    fn large_data_for_many_channels_is_rejected() {
+        let data = "x".repeat(400_000);
+        for (channels, is_accepted) in [(41, true), (42, false)] {
+            let channels = vec!["c"; channels];
+            let body = serde_json::json!({"name": "e", "channels": channels, "data": data});
+            assert_eq!(emitted(&body.to_string()).is_ok(), is_accepted);
         }
     }
 

@@ -92,9 +92,9 @@ impl LoggedRooms {
         entries.find(|entry| {
             let matches = entry.namespace == *namespace;
             matches
-                && match SocketId::parse(room) {
-                    Some(_) => entry.sockets,
-                    None => entry.rooms.matches(room),
+                && match SocketId::has_room(room) {
+                    true => entry.sockets,
+                    false => entry.rooms.matches(room),
                 }
         })
     }

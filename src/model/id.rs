@@ -144,6 +144,16 @@ impl SocketId {
         let id = read_id(text)?;
         (id[MARK_AT] == SOCKET_MARK && id[CHECKSUM_AT..] == checksum(&id)).then_some(Self(id))
     }
+
+    /// Whether a room receives what is meant for one socket: it is named by the id, or, as clients of Socket.IO 2 name their
+    /// sockets, by `/namespace#id` (`docs/protocol.md#28-socketio-2-clients`).
+    pub fn has_room(room: &str) -> bool {
+        let id = match room.starts_with('/') {
+            true => room.rsplit_once('#').map(|(_, id)| id),
+            false => Some(room),
+        };
+        id.is_some_and(|id| Self::parse(id).is_some())
+    }
 }
 
 impl fmt::Debug for EngineId {
@@ -236,6 +246,24 @@ mod tests {
             assert_eq!(id.as_str().len(), 20);
         }
         assert!(WorkerIndex::new(64).is_none());
+    }
+
+    #[test]
+    fn rooms_of_sockets_are_named_by_their_ids_with_and_without_a_namespace() {
+        let node = NodeId::random(&OsRandom);
+        let id = SocketId::random(node, Default::default(), &OsRandom);
+        for (room, expected) in [
+            (format!("{id}"), true),
+            (format!("/chat#{id}"), true),
+            (format!("/a#b#{id}"), true),
+            (format!("chat#{id}"), false),
+            (format!("/chat{id}"), false),
+            (format!("/chat#{id}x"), false),
+            ("/chat#9hXUJ8XOaibBZPrfAAAA".to_owned(), false),
+            ("/".to_owned(), false),
+        ] {
+            assert_eq!(SocketId::has_room(&room), expected, "{room}");
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Intake {
     /// Whether notices are about this room. None are about the former ids of sockets that have recovered a session.
     pub(super) fn is_about(&self, room: &str) -> bool {
         let mut patterns = self.config.rooms.iter();
-        SocketId::parse(room).is_none() && patterns.any(|pattern| pattern.matches(room))
+        !SocketId::has_room(room) && patterns.any(|pattern| pattern.matches(room))
     }
 
     /// Whether the event of a client is a notice.

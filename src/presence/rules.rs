@@ -76,7 +76,7 @@ impl PresenceRules {
 
     /// The first rule that matches; none matches the id of a socket.
     pub(super) fn find(&self, namespace: &str, room: &str) -> Option<&PresenceRule> {
-        if SocketId::parse(room).is_some() {
+        if SocketId::has_room(room) {
             return None;
         }
         if let Some(echo) = &self.echo

@@ -164,6 +164,27 @@ async fn the_backend_decides_about_private_channels_and_the_client_receives_its_
 }
 
 #[actix_rt::test]
+async fn headers_that_a_backend_would_not_accept_are_rejected_without_a_request() {
+    let backend = laravel();
+    let node = TestServer::configured(settings(&backend), None).await;
+    let mut ada = client(&node, "ada").await;
+    for (length, status) in [(13 * 1024, Some(431)), (8 * 1024, None)] {
+        let token = "x".repeat(length);
+        let auth = json!({"headers": {"Authorization": token}});
+        let request = json!(["subscribe", {"channel": "private-large", "auth": auth}]);
+        ada.send(&format!("42{request}")).await;
+        match status {
+            Some(status) => {
+                let error = format!(r#"42["subscription_error","private-large",{status}]"#);
+                ada.expect(&error).await;
+                assert_eq!(backend.calls().len(), 0);
+            }
+            None => eventually("the request", || backend.calls().len() == 1).await,
+        }
+    }
+}
+
+#[actix_rt::test]
 async fn a_backend_that_is_away_rejects_with_0_and_admits_when_it_is_back() {
     let mut backend = laravel();
     let node = TestServer::configured(settings(&backend), None).await;

@@ -88,6 +88,11 @@ async fn an_emit_to_a_socket_id_reaches_that_socket() {
         error(&c.ask(&format!(r#"["roomwire:join","{to}"]"#)).await),
         "room_reserved"
     );
+    // Clients of Socket.IO 2 name their sockets in other namespaces so.
+    assert_eq!(
+        error(&c.ask(&format!(r#"["roomwire:join","/chat#{to}"]"#)).await),
+        "room_reserved"
+    );
     // An emit never reaches its sender, not even by its own id.
     let own = a.socket.clone();
     a.emit(&own, r#""echo""#).await;

@@ -14,6 +14,11 @@ use crate::config::{EchoServerConfig, WebhookUrl};
 use crate::model::{Handshake, SocketId};
 use crate::webhook::{FormFailure, FormRequest, HookTarget, WebhookClient};
 
+/// Maximum size of the headers of a request, in bytes. Servers accept 16 KiB as a rule, and some close the connection
+/// above their limit, as if they were down.
+const MAX_HEADERS: usize = 12 * 1024;
+/// The status that a client receives whose cookies and headers are larger.
+const HEADERS_TOO_LARGE: u16 = 431;
 /// The status that a client receives if the backend did not respond.
 const UNREACHABLE: u16 = 0;
 /// The status that a client receives for a response that admits nobody although its status is 200.
@@ -48,25 +53,32 @@ impl Authorizer {
         }
     }
 
-    /// The request about a subscription of the socket; `chosen` are the headers that the client chose. `None` if no
-    /// backend is configured.
+    /// The request about a subscription of the socket; `chosen` are the headers that the client chose.
+    ///
+    /// # Errors
+    /// The status for the client: no backend is configured, or the headers are too large.
     pub(super) fn request(
         &self,
         context: &SocketContext<'_>,
         channel: (&str, EchoChannelKind),
         chosen: &[(&str, String)],
         own: &[&'static str],
-    ) -> Option<AuthRequest> {
+    ) -> Result<AuthRequest, u16> {
         let handshake = context.handshake;
         let urls = self.targets.iter().map(|target| target.url());
         let selected = backend_of(urls, handshake);
+        let headers = headers(handshake, chosen, own);
+        if size(&headers) > MAX_HEADERS {
+            return Err(HEADERS_TOO_LARGE);
+        }
         let form = FormRequest {
-            headers: headers(handshake, chosen, own),
+            headers,
             body: form(channel.0, context.socket),
             timeout: self.timeout,
         };
-        Some(AuthRequest {
-            target: Arc::clone(self.targets.get(selected)?),
+        let target = self.targets.get(selected).ok_or(UNREACHABLE)?;
+        Ok(AuthRequest {
+            target: Arc::clone(target),
             form,
             kind: channel.1,
         })
@@ -115,6 +127,14 @@ fn form(channel: &str, socket: SocketId) -> String {
         .append_pair("channel_name", channel)
         .append_pair("socket_id", socket.as_str())
         .finish()
+}
+
+/// Their names and values, in bytes.
+fn size(headers: &HeaderMap) -> usize {
+    let lengths = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    lengths.sum()
 }
 
 /// The headers of the request. Those that the client chose replace others of the same name.

@@ -38,7 +38,7 @@ pub(super) fn is_available(context: &SocketContext<'_>, name: &str) -> bool {
         let rooms = context.user_rooms;
         rooms.is_some_and(|rooms| rooms.user(&Room::from(name)).is_some())
     };
-    (1..=MAX_NAME).contains(&name.len()) && SocketId::parse(name).is_none() && !is_user_room()
+    (1..=MAX_NAME).contains(&name.len()) && !SocketId::has_room(name) && !is_user_room()
 }
 
 /// Whether members of a channel may send each other an event of this name.

@@ -112,8 +112,9 @@ impl EchoSocket {
         let chosen = request.headers(&app.settings.client_headers);
         let authorizer = &app.authorizer;
         let sent = authorizer.request(context, (name, kind), &chosen, &app.headers);
-        let Some(request) = sent else {
-            return self.rejected(name, 0).into();
+        let request = match sent {
+            Ok(request) => request,
+            Err(status) => return self.rejected(name, status).into(),
         };
         let subscription = Subscription {
             app: Rc::clone(&self.app),

@@ -137,8 +137,8 @@ pub(super) fn check_reserved(
     context: &SocketContext<'_>,
     room: &Room,
 ) -> Result<(), RelayRejection> {
-    // The room named after a socket's id receives what is meant for that socket alone.
-    if SocketId::parse(room).is_some() {
+    // The room named after a socket receives what is meant for that socket alone.
+    if SocketId::has_room(room) {
         return Err(RelayRejection::new(
             Code::RoomReserved,
             format!("`{room}` is the id of a socket"),

@@ -36,7 +36,7 @@ pub struct Rooms {
 /// Whether a room is named in lists. Those of the former ids of sockets that have recovered a session are not, like the
 /// own rooms of sockets.
 fn is_shown(room: &Room) -> bool {
-    SocketId::parse(room).is_none()
+    !SocketId::has_room(room)
 }
 
 impl Rooms {

@@ -98,7 +98,7 @@ pub enum Inbound {
     CountedEmit {
         /// Always with [`Emit::ack`].
         emit: Emit,
-        /// Time after which the member has stopped waiting for acks.
+        /// Time after which the member has stopped waiting for acks; if it names none, acks are awaited for a minute.
         timeout: Option<Duration>,
     },
     /// Such an emit that reaches no socket of this node: another node of the cluster also published it in the first

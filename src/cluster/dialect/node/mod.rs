@@ -14,6 +14,10 @@ use message::MalformedClusterMessage;
 use super::DecodeError;
 use crate::metrics::labels::BusDrop;
 
+/// Maximum length of the ids of servers and requests, in bytes; those of stock servers have 6 and 16. They are kept until
+/// all acks have arrived, and are part of the names of channels.
+const MAX_ID: usize = 256;
+
 impl From<MalformedClusterMessage> for DecodeError {
     fn from(malformed: MalformedClusterMessage) -> Self {
         Self {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::super::MAX_ID;
 use super::{ClusterMessage, MalformedClusterMessage, MessageBody, kind};
 use crate::model::placeholder::{Judged, judge};
 use crate::model::{Attachments, Command, Emit, Namespace, Payload, Room, Selector};
@@ -86,6 +87,9 @@ pub(in super::super) fn decode(
 ) -> Result<ClusterMessage, MalformedClusterMessage> {
     let content = MessageContent::read(message, limit)?;
     let envelope: MessageEnvelope<'_> = serde_json::from_slice(&content.json)?;
+    if envelope.uid.len() > MAX_ID {
+        return Err(MalformedClusterMessage::Field("uid"));
+    }
     let namespace = Namespace::from(&*envelope.nsp);
     let data = envelope.data.map(|data| content.slice(data.get()));
     let attachments = content.attachments.clone();
@@ -126,6 +130,7 @@ fn body(
     let selector = || fields.opts.selector(namespace);
     let request = || {
         let request = fields.request.clone();
+        let request = request.filter(|id| id.len() <= MAX_ID);
         request.ok_or(MalformedClusterMessage::Field("requestId"))
     };
     let packet = || {

@@ -231,6 +231,8 @@ fn what_is_malformed_or_would_break_clients_is_rejected() {
         of_type(4, json!({"opts": {}})),
         of_type(5, json!({"opts": {}, "rooms": []})),
         of_type(7, json!({"opts": {}})),
+        of_type(7, json!({"opts": {}, "requestId": "r".repeat(257)})),
+        json!({"type": 6, "data": {"opts": {}}, "uid": "u".repeat(257), "nsp": "/"}),
         of_type(9, json!({"packet": {}})),
         of_type(11, json!({"requestId": "r", "clientCount": -1})),
         of_type(12, json!({"packet": 1})),

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::malformed::MalformedPubSub;
 use super::options::{Options, room, rooms, selector, skip};
 use super::packet::Packet;
+use crate::cluster::dialect::node::MAX_ID;
 use crate::model::{Command, Emit, Namespace, Payload, Room, Selector};
 use crate::msgpack::Reader;
 
@@ -112,6 +113,9 @@ pub(super) fn request(
     if fields.requestid.is_some() {
         return Err(MalformedPubSub::OldNumbering);
     }
+    if fields.uid.len() > MAX_ID {
+        return Err(MalformedPubSub::Field("uid or requestId"));
+    }
     let body = fields.body(namespace)?;
     let uid = fields.uid;
     Ok(Request { uid, body })
@@ -120,7 +124,7 @@ pub(super) fn request(
 impl JsonRequest<'_> {
     fn body(&self, namespace: &str) -> Result<PubSubRequest, MalformedPubSub> {
         let request = || {
-            let request = self.request.clone();
+            let request = self.request.clone().filter(|id| id.len() <= MAX_ID);
             request.ok_or(MalformedPubSub::Field("requestId"))
         };
         Ok(match self.kind {
@@ -251,6 +255,6 @@ fn emit_request(
 
 fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, MalformedPubSub> {
     let marker = reader.marker()?;
-    let text = reader.text(marker)?;
+    let text = reader.text(marker)?.filter(|id| id.len() <= MAX_ID);
     text.ok_or(MalformedPubSub::Field("uid or requestId"))
 }

@@ -191,6 +191,17 @@ fn what_would_break_clients_or_is_malformed_is_rejected() {
     let deep: Bytes = vec![0x93; 10_000].into();
     error("socket.io#/#", &deep);
     error("socket.io-request#/#", &Bytes::from_static(b"{"));
+    for message in [
+        json!({"uid": "u".repeat(257), "type": 5, "requestId": "q"}),
+        json!({"uid": "u", "type": 5, "requestId": "q".repeat(257), "opts": {}}),
+    ] {
+        error("socket.io-request#/#", &message.to_string().into());
+    }
+    for uid in [256, 257] {
+        let emit = json!({"uid": "u".repeat(uid), "type": 7, "requestId": "q", "packet": {"type": 2, "data": ["e"]}, "opts": {}});
+        let inbound = servers::us().decode(&Channel::from("socket.io-request#/#"), &msgpack(&emit));
+        assert_eq!(inbound.is_err(), uid > 256);
+    }
 }
 
 #[test]
