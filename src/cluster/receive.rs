@@ -79,7 +79,7 @@ impl Receiver {
         }
         self.directory.metrics().bus_received_total.increment();
         if let (Some(translator), Ok(inbound)) = (translator, &inbound) {
-            translator.received(inbound, dialect.id(), channel, publisher);
+            translator.received(inbound, &**dialect, (channel, message), publisher);
         }
         match inbound {
             Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),

@@ -19,8 +19,12 @@ use roomwire::msgpack::write_value;
 use roomwire::store::MemoryStore;
 use serde_json::{Value, json};
 
+use crate::support::log::logged;
+use crate::support::python::PythonProcess;
 use crate::support::server::config;
+use crate::support::{TestCluster, WebsocketClient};
 
+const SERVERS: [(&str, &str); 2] = [("BUS__PYTHON", "on"), ("BUS__NODE_ADAPTER", "pubsub")];
 const EMITTERS: [(&str, &str); 2] = [("BUS__PYTHON", "on"), ("BUS__NODE_ADAPTER", "emitters")];
 
 /// The bridge of a node without workers.
@@ -313,4 +317,82 @@ async fn on_a_redis_cluster_a_node_begins_a_second_after_the_end_of_the_one_befo
         .collect();
     // Each step takes a little more than 10 ms.
     assert!(matches!(gaps[..], [80..=105]), "{gaps:?}");
+}
+
+/// A node whose cluster has this prefix, when it translates between servers of both kinds, and two clients in room `r`.
+async fn translating_cluster(hub: &Hub, prefix: &str) -> (TestCluster<1>, [WebsocketClient; 2]) {
+    let settings = [SERVERS[0], SERVERS[1], ("BUS__PREFIX", prefix)];
+    let cluster = TestCluster::configured(&config(&settings), hub.clone()).await;
+    let node = &cluster.nodes[0];
+    let name = node.node();
+    let begins = "translates between the dialects of the bus from now on";
+    logged(&format!("{begins} node={name}")).await;
+    let mut clients = [node.member().await, node.member().await];
+    for client in &mut clients {
+        client.join("r").await;
+    }
+    (cluster, clients)
+}
+
+#[actix_rt::test]
+async fn messages_of_another_cluster_are_delivered_and_not_translated() {
+    let hub = Hub::default();
+    let (first, [mut sender, mut neighbour]) = translating_cluster(&hub, "first").await;
+    let (second, mut strangers) = translating_cluster(&hub, "second").await;
+    let counts = || {
+        let metrics = [first.nodes[0].metrics(), second.nodes[0].metrics()];
+        metrics.map(|metrics| {
+            let published = metrics.bus_published_total.get();
+            (published, metrics.bus_translated_total.get())
+        })
+    };
+    let [(of_first, _), (of_second, _)] = counts();
+    sender.emit("r", r#""news",1"#).await;
+    neighbour.expect(r#"42["news",1]"#).await;
+    // Once in each dialect that both clusters use.
+    for client in &mut strangers {
+        client.expect(r#"42["news",1]"#).await;
+        client.expect(r#"42["news",1]"#).await;
+        client.quiet().await;
+    }
+    neighbour.quiet().await;
+    sender.quiet().await;
+    // In the native dialect and those of Python and Node, by the node of the sender alone.
+    assert_eq!(counts(), [(of_first + 3, 0), (of_second, 0)]);
+    logged("messages of another Roomwire cluster on this Redis: not translated").await;
+
+    // Each cluster translates what a server publishes, once.
+    let python = PythonProcess::join(&hub);
+    let fields = r#""event":"all","data":2,"binary":false,"namespace":"/","room":"r","skip_sid":null,"callback":null"#;
+    python.publish("emit", fields);
+    for client in strangers.iter_mut().chain([&mut sender, &mut neighbour]) {
+        client.expect(r#"42["all",2]"#).await;
+        client.expect(r#"42["all",2]"#).await;
+        client.quiet().await;
+    }
+    assert_eq!(counts(), [(of_first + 4, 1), (of_second + 1, 1)]);
+}
+
+#[actix_rt::test]
+async fn requests_of_another_cluster_are_not_translated_and_those_of_emitters_are() {
+    let mut bus = Bus::new(&SERVERS);
+    let [node] = bus.nodes().await;
+    let request = |uid: &str| {
+        let uid = Value::from(uid);
+        format!(
+            r#"{{"uid":{uid},"type":2,"opts":{{"rooms":["9hXUJ8XOaibBZPrfAAAB"],"except":[]}},"rooms":["a"]}}"#
+        )
+    };
+    bus.publish(
+        "socket.io-request#/elsewhere#",
+        request("roomwire:other:0:abcd"),
+    );
+    seconds(0.1).await;
+    assert!(bus.received().is_empty());
+    assert_eq!(node.metrics.bus_translated_total.get(), 0);
+    bus.publish("socket.io-request#/elsewhere#", request("emitter"));
+    bus.emit(&json!(1));
+    seconds(0.1).await;
+    assert_eq!(bus.received().len(), 2);
+    assert_eq!(node.metrics.bus_translated_total.get(), 2);
 }

@@ -21,6 +21,9 @@ use crate::model::{
     QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerSideEvent, Unfit,
 };
 
+/// The ids under which nodes of any Roomwire cluster publish in the dialects of foreign programs begin with this.
+pub(in crate::cluster) const NODE_ID_PREFIX: &str = "roomwire:";
+
 /// A format of messages on the bus, with the state that one node needs to use it.
 pub trait Dialect: Send + Sync {
     /// Identifies the dialect in a [`ReplyTo`](crate::model::ReplyTo), on every node and in every version.
@@ -53,6 +56,13 @@ pub trait Dialect: Send + Sync {
     /// # Errors
     /// The message is malformed, or of an unknown kind or version.
     fn decode(&self, channel: &Channel, message: &Bytes) -> Result<Inbound, DecodeError>;
+
+    /// Whether a node of any Roomwire cluster published this command on `channel`, which the dialect owns. Clusters on one
+    /// Redis receive each other's commands as those of foreign programs; if both translated them, they would do so without
+    /// end. Only called if [`Subscriptions::translated`] is set.
+    fn is_of_roomwire(&self, _channel: &Channel, _message: &Bytes) -> bool {
+        false
+    }
 
     /// Decodes a command that this node encoded, so that a queued message is held once for all dialects. The first
     /// dialect of a node must implement it.

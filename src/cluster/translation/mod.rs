@@ -2,8 +2,8 @@
 //! in Python (docs/bus.md#one-cluster-with-node-and-python-servers).
 //!
 //! Each node receives the messages of every dialect itself, and one node of the cluster publishes them in the others
-//! ([`turn`]). What it publishes is marked as a message of its cluster, so nodes drop it, and foreign programs repeat
-//! nothing: there are no loops. It also receives messages for rooms and namespaces in which it has no sockets, by
+//! ([`turn`]). What it publishes is marked as a message of its cluster: nodes of the cluster drop it, nodes of other
+//! clusters on the same Redis do not translate it, and foreign programs repeat nothing, so there are no loops. It also receives messages for rooms and namespaces in which it has no sockets, by
 //! patterns.
 
 mod lease;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use log::{debug, info};
+use log::{debug, info, warn};
 use tokio::sync::{Notify, watch};
 
 use self::replies::PendingReplies;
@@ -24,7 +24,8 @@ use super::dialect::{Dialect, Inbound};
 use super::publish::Publisher;
 use crate::bus::link::{Channel, Link, LinkEvent};
 use crate::clock::now;
-use crate::model::{AckReply, AckToken, Announcement, Command, DialectId, Emit, NodeId, ReplyTo};
+use crate::logging::Burst;
+use crate::model::{AckReply, AckToken, Announcement, Command, Emit, NodeId, ReplyTo};
 
 pub(super) use self::lease::HoldsLease;
 pub(super) use self::lease::TranslationLease;
@@ -179,12 +180,12 @@ impl Translator {
     pub(super) fn received(
         &mut self,
         inbound: &Inbound,
-        dialect: DialectId,
-        channel: &Channel,
+        dialect: &dyn Dialect,
+        (channel, message): (&Channel, &Bytes),
         publisher: &Publisher,
     ) {
         if self.always.contains(channel) {
-            self.translate(inbound, dialect, publisher);
+            self.translate(inbound, dialect, (channel, message), publisher);
         }
     }
 
@@ -198,7 +199,7 @@ impl Translator {
             return;
         };
         match dialect.decode(channel, message) {
-            Ok(inbound) => self.translate(&inbound, dialect.id(), publisher),
+            Ok(inbound) => self.translate(&inbound, &**dialect, (channel, message), publisher),
             Err(error) => debug!(channel:%, error:% = error.cause; "bus message not translated"),
         }
     }
@@ -207,25 +208,37 @@ impl Translator {
         self.turn.is_translating() && now() >= self.begins
     }
 
-    fn translate(&mut self, inbound: &Inbound, from: DialectId, publisher: &Publisher) {
+    fn translate(
+        &mut self,
+        inbound: &Inbound,
+        dialect: &dyn Dialect,
+        (channel, message): (&Channel, &Bytes),
+        publisher: &Publisher,
+    ) {
         match inbound {
-            Inbound::Command(command) if self.is_translating() => {
+            Inbound::Reply(reply) => self.pass_on(reply, publisher),
+            _ if !self.is_translating() => {}
+            Inbound::Command(_) | Inbound::CountedEmit { .. }
+                if dialect.is_of_roomwire(channel, message) =>
+            {
+                report_other_cluster(channel);
+            }
+            Inbound::Command(command) => {
                 let command = self.with_own_token(command);
                 if let Some(command) = command {
-                    publisher.publish_translated(&command, from);
+                    publisher.publish_translated(&command, dialect.id());
                 }
             }
             // The sender waits for as many acks as servers report sockets, and programs of other kinds report none.
-            Inbound::CountedEmit { emit, .. } if self.is_translating() => {
+            Inbound::CountedEmit { emit, .. } => {
                 let emit = Emit {
                     ack: None,
                     ..emit.clone()
                 };
                 if emit.payload.check_event(self.parts.max_depth).is_ok() {
-                    publisher.publish_translated(&Command::Emit(emit), from);
+                    publisher.publish_translated(&Command::Emit(emit), dialect.id());
                 }
             }
-            Inbound::Reply(reply) => self.pass_on(reply, publisher),
             _ => {}
         }
     }
@@ -262,5 +275,13 @@ impl Translator {
                 ..reply.clone()
             });
         }
+    }
+}
+
+/// Logs a message that another cluster published, in each of its own dialects.
+fn report_other_cluster(channel: &Channel) {
+    static BURST: Burst = Burst::new();
+    if let Some(others) = BURST.note() {
+        warn!(channel:%, others; "messages of another Roomwire cluster on this Redis: not translated (to separate the clusters, set bus.python_channel and bus.node_key)");
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::cluster::dialect::NODE_ID_PREFIX;
 use crate::model::NodeId;
 
 /// Length of the name of a node.
@@ -21,7 +22,7 @@ pub(super) struct ClusterMembers {
 impl ClusterMembers {
     /// The members of `cluster` as `node` identifies them.
     pub(super) fn new(cluster: &str, node: NodeId) -> Self {
-        let prefix = format!("roomwire:{cluster}:");
+        let prefix = format!("{NODE_ID_PREFIX}{cluster}:");
         let uid = format!("{prefix}{node}");
         Self { node, prefix, uid }
     }
@@ -45,6 +46,11 @@ impl ClusterMembers {
     pub(super) fn node_of(&self, uid: &str) -> Option<NodeId> {
         NodeId::parse(uid.strip_prefix(&self.prefix)?)
     }
+}
+
+/// Whether this is the id of a node of any Roomwire cluster.
+pub(super) fn is_of_roomwire(uid: &str) -> bool {
+    uid.starts_with(NODE_ID_PREFIX)
 }
 
 /// The id of a request of this node: the number of a call.

@@ -79,6 +79,10 @@ impl Dialect for PythonDialect {
         })
     }
 
+    fn is_of_roomwire(&self, _channel: &Channel, message: &Bytes) -> bool {
+        PythonCodec::is_of_roomwire(message)
+    }
+
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {
         match outbound {
             Outbound::Command(command) => {

@@ -16,6 +16,7 @@ mod round_trip;
 #[cfg(test)]
 mod tests;
 
+use super::NODE_ID_PREFIX;
 use crate::model::{AckReply, Command, DialectId, NodeId};
 
 pub use address::CallbackAddress;
@@ -40,7 +41,7 @@ pub struct PythonCodec {
 impl PythonCodec {
     /// The codec of `node` in `cluster`.
     pub fn new(cluster: &str, node: NodeId) -> Self {
-        let host_prefix = format!("roomwire:{cluster}:");
+        let host_prefix = format!("{NODE_ID_PREFIX}{cluster}:");
         let mut message_prefix = format!("{{\"host_id\":{}", json::json_string(&host_prefix));
         message_prefix.pop(); // the closing quote: the node follows
         Self {
@@ -58,6 +59,12 @@ impl PythonCodec {
     /// The node that a `host_id` names, if it is one of the cluster.
     fn node_of(&self, host_id: &str) -> Option<NodeId> {
         NodeId::parse(host_id.strip_prefix(&self.host_prefix)?)
+    }
+
+    /// Whether a node of any Roomwire cluster published the message, read from its first bytes alone.
+    fn is_of_roomwire(message: &[u8]) -> bool {
+        let host_id = message.strip_prefix(br#"{"host_id":""#);
+        host_id.is_some_and(|host_id| host_id.starts_with(NODE_ID_PREFIX.as_bytes()))
     }
 
     /// The node of the cluster that published the message, read from its first bytes alone.

@@ -395,3 +395,23 @@ fn a_binary_emit_nested_too_deeply_for_the_parser_is_rejected_with_the_reason() 
     let error = codec().decode(message(130).as_bytes()).unwrap_err();
     assert!(error.to_string().contains("recursion limit"), "{error}");
 }
+
+#[test]
+fn commands_of_nodes_of_any_cluster_are_recognized() {
+    let node = NodeId::parse("nod2").unwrap();
+    for cluster in ["main", "other:0"] {
+        let command = command(r#"{"method":"close_room","namespace":"/","room":"r"}"#);
+        let [message] = PythonCodec::new(cluster, node)
+            .encode(&command)
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert!(PythonCodec::is_of_roomwire(&message), "{message:?}");
+    }
+    for message in recorded("json").into_iter().chain([Vec::new()]) {
+        assert!(!PythonCodec::is_of_roomwire(&message), "{message:?}");
+    }
+    // What a client can choose is not at the start.
+    let nested = r#"{"method":"emit","event":"e","data":{"host_id":"roomwire:other:0:nod2"}}"#;
+    assert!(!PythonCodec::is_of_roomwire(nested.as_bytes()));
+}

@@ -388,6 +388,19 @@ impl Dialect for PubSubDialect {
             })
     }
 
+    fn is_of_roomwire(&self, channel: &Channel, message: &Bytes) -> bool {
+        match self.channels.kind(channel) {
+            Some(ChannelKind::AllEmits | ChannelKind::Emits(_)) => {
+                emit::sender(message).is_some_and(members::is_of_roomwire)
+            }
+            Some(ChannelKind::Requests(namespace)) => {
+                request::request(message, namespace, self.message_limit)
+                    .is_ok_and(|request| members::is_of_roomwire(&request.uid))
+            }
+            Some(ChannelKind::Responses) | None => false,
+        }
+    }
+
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {
         Ok(match outbound {
             Outbound::Command(command) => vec![self.command(command)],

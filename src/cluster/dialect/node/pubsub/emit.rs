@@ -28,7 +28,9 @@ pub(super) fn broadcast(
     let mut reader = Reader::lenient(message);
     let marker = reader.marker()?;
     match reader.array_length(marker)? {
-        Some(3) if is_of_cluster(message, members) => return Ok(Broadcast::Own),
+        Some(3) if sender(message).is_some_and(|uid| members.node_of(uid).is_some()) => {
+            return Ok(Broadcast::Own);
+        }
         // The first element identifies the sender.
         Some(3) => skip(&mut reader)?,
         // Of the first emitters.
@@ -52,13 +54,11 @@ pub(super) fn broadcast(
     }))
 }
 
-/// Whether the first element is the id of a node of the cluster.
-fn is_of_cluster(message: &Bytes, members: &ClusterMembers) -> bool {
+/// The first element, which identifies the sender; `None` if it is not a text.
+pub(super) fn sender(message: &Bytes) -> Option<&str> {
     let mut reader = Reader::lenient(message);
-    let uid = reader.marker().and_then(|list| {
-        reader.array_length(list)?;
-        let marker = reader.marker()?;
-        reader.text(marker)
-    });
-    uid.is_ok_and(|uid| uid.is_some_and(|uid| members.node_of(uid).is_some()))
+    let list = reader.marker().ok()?;
+    reader.array_length(list).ok()??;
+    let marker = reader.marker().ok()?;
+    reader.text(marker).ok()?
 }

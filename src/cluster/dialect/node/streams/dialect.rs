@@ -10,7 +10,7 @@ use super::names::{stream_names, stream_of};
 use crate::bus::entry;
 use crate::bus::link::{Channel, Outgoing, starting_with};
 use crate::cluster::dialect::node::exchange::{ClusterExchange, Publication, bytes};
-use crate::cluster::dialect::node::members::ClusterMembers;
+use crate::cluster::dialect::node::members::{ClusterMembers, is_of_roomwire};
 use crate::cluster::dialect::node::message::{
     ClusterMessage, Data, MalformedClusterMessage, MessageBody, decode, decode_data,
 };
@@ -184,6 +184,18 @@ impl Dialect for StreamsDialect {
             return Ok(self.entry(message)?.unwrap_or(Inbound::Ignored));
         }
         Ok(self.message(channel, message)?)
+    }
+
+    fn is_of_roomwire(&self, channel: &Channel, message: &Bytes) -> bool {
+        if self.is_stream(channel) {
+            return entry::decode(message).is_some_and(|entry| {
+                let mut fields = entry.fields.iter();
+                let uid = fields.find(|(name, _)| *name == "uid");
+                uid.is_some_and(|(_, uid)| std::str::from_utf8(uid).is_ok_and(is_of_roomwire))
+            });
+        }
+        let message = decode(message, self.config.message_limit);
+        message.is_ok_and(|message| is_of_roomwire(&message.uid))
     }
 
     fn counts_receivers(&self) -> bool {

@@ -177,3 +177,33 @@ fn requests_and_responses_are_published_as_msgpack_and_not_written_to_the_stream
     let data = json!({"requestId": "q1", "clientCount": 3});
     assert_eq!(json_of(&response.payload)["data"], data);
 }
+
+#[test]
+fn commands_of_nodes_of_any_cluster_are_recognized() {
+    let dialect = dialect_of("abcd", 1);
+    let token = AckToken {
+        reply_to: ReplyTo::Node(NodeId::parse("abcd").unwrap()),
+        id: 7,
+    };
+    for ack in [None, Some(token)] {
+        let messages = dialect.encode(&Outbound::Command(&emit(ack))).unwrap();
+        let [message] = messages.try_into().unwrap();
+        let is_of_roomwire = |payload: Bytes| dialect.is_of_roomwire(&message.channel, &payload);
+        assert!(is_of_roomwire(message.payload.clone()));
+        let replaced = |from: &[u8], to: &[u8]| {
+            let mut bytes = message.payload.to_vec();
+            let at = bytes.windows(from.len()).position(|part| part == from);
+            let at = at.unwrap();
+            bytes[at..at + from.len()].copy_from_slice(to);
+            Bytes::from(bytes)
+        };
+        assert!(is_of_roomwire(replaced(b"roomwire:0:", b"roomwire:1:")));
+        assert!(!is_of_roomwire(replaced(
+            b"roomwire:roomwire",
+            b"01234567:roomwire"
+        )));
+        assert!(!is_of_roomwire(Bytes::new()));
+    }
+    let without_uid = entry_of(&["1-0", "nsp", "/", "data", "roomwire:"]);
+    assert!(!dialect.is_of_roomwire(&Channel::from("socket.io"), &without_uid));
+}

@@ -398,3 +398,42 @@ fn responses_go_to_their_recipient_alone_if_configured() {
     });
     assert_eq!(event, "socket.io-response#/#");
 }
+
+#[test]
+fn commands_of_nodes_of_any_cluster_are_recognized() {
+    let close = Command::CloseRoom {
+        namespace: Namespace::main(),
+        room: Room::from("r"),
+    };
+    let emit = Command::Emit(Emit {
+        to: Selector::everybody(Namespace::main()),
+        payload: Payload::text(r#"["roomwire:e"]"#),
+        volatile: false,
+        ack: None,
+        conflate: None,
+    });
+    let encoded = |command| us().encode(&Outbound::Command(command)).unwrap().remove(0);
+    for message in [encoded(&emit), encoded(&close), call().1] {
+        let replaced = |from: &[u8], to: &[u8]| {
+            let mut bytes = message.payload.to_vec();
+            let at = bytes.windows(from.len()).position(|part| part == from);
+            let at = at.unwrap();
+            bytes[at..at + from.len()].copy_from_slice(to);
+            us().is_of_roomwire(&message.channel, &bytes.into())
+        };
+        assert!(replaced(b":0:abcd", b":0:abcd"), "{message:?}");
+        assert!(replaced(b":0:abcd", b":1:efgh"), "{message:?}");
+        assert!(
+            !replaced(b"roomwire:roomwire", b"01234567:roomwire"),
+            "{message:?}"
+        );
+        let responses = Channel::from("socket.io-response#/#");
+        assert!(!us().is_of_roomwire(&responses, &message.payload));
+        assert!(!us().is_of_roomwire(&message.channel, &Bytes::new()));
+    }
+    let emitter = msgpack(&json!(["emitter", {"type": 2, "data": ["roomwire:"], "nsp": "/"}, {}]));
+    assert!(!us().is_of_roomwire(&Channel::from("socket.io#/#"), &emitter));
+    // Of the first emitters, without a sender.
+    let emitter = msgpack(&json!([{"type": 2, "data": ["e"], "nsp": "/"}, {}]));
+    assert!(!us().is_of_roomwire(&Channel::from("socket.io#emitter"), &emitter));
+}
