@@ -240,7 +240,7 @@ def test_a_strict_parser_reads_a_scrape(nodes, room):
     assert all(family.documentation.endswith(".") for family in families.values())
     sessions = {sample.labels["transport"]: sample.value for sample in families["roomwire_sessions"].samples}
     assert sessions == {"websocket": 2, "polling": 0}
-    allowed = {"le", "transport", "direction", "reason", "result", "code", "outcome", "policy", "origin", "kind", "limit", "version", "node", "subject", "state", "url", "source"}
+    allowed = {"le", "transport", "direction", "reason", "result", "code", "outcome", "policy", "origin", "kind", "limit", "version", "node", "subject", "state", "url", "source", "client", "revision", "parser", "bytes"}
     labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
     assert labels <= allowed
 
