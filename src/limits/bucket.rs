@@ -52,6 +52,11 @@ impl TokenBucket {
         allowed
     }
 
+    /// Takes `count / divisor` tokens, also more than are left: then the next token comes the later.
+    pub fn charge(&mut self, rate: Rate, (count, divisor): (u32, u32), now: Instant) {
+        self.full_at = self.full_at.max(now) + rate.interval() * count / divisor;
+    }
+
     /// Time until the next token.
     pub fn wait(&self, rate: Rate, now: Instant) -> Duration {
         let full_at = self.full_at.max(now) + rate.interval();
@@ -101,6 +106,19 @@ mod tests {
     fn a_rate_of_0_means_no_limit_and_a_burst_of_0_means_one_second() {
         assert_eq!(Rate::new(0, 5), None);
         assert_eq!(Rate::new(7, 0), Rate::new(7, 7));
+    }
+
+    #[test]
+    fn a_charge_beyond_the_burst_delays_the_next_token() {
+        let start = crate::clock::now();
+        let rate = Rate::new(10, 3).unwrap();
+        let mut bucket = TokenBucket::full(start);
+        bucket.charge(rate, (20, 10), start);
+        assert_eq!(bucket.wait(rate, start), Duration::ZERO);
+        bucket.charge(rate, (45, 10), start);
+        assert_eq!(bucket.wait(rate, start), Duration::from_millis(450));
+        assert!(!bucket.take(rate, start + Duration::from_millis(449)));
+        assert!(bucket.take(rate, start + Duration::from_millis(450)));
     }
 
     proptest! {

@@ -16,6 +16,7 @@ pub use encode::{
     MAX_SERVER_HEADER, close_frame, encode_compressed_header, encode_header, server_header_len,
     split_header, write_masked,
 };
+pub use inflate::InflateBudget;
 
 /// The most bytes a control frame can carry (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;

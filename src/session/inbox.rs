@@ -5,6 +5,7 @@
 
 use actix::{AsyncContext, Context};
 
+use super::pace::charge_inflation;
 use super::socket::event_cost;
 use super::state::Session;
 use crate::clock;
@@ -54,6 +55,25 @@ impl Session {
             self.drain_later(ctx);
         }
         false
+    }
+
+    /// Counts compressed messages that became larger by `excess` bytes as events, whatever they contained. Beyond the rate
+    /// of the client, nothing more is read for a while.
+    pub fn charge_inflation(&mut self, excess: usize, ctx: &mut Context<Self>) {
+        let Some(rate) = self.worker.limits.events() else {
+            return;
+        };
+        let wait = charge_inflation(&mut self.pace.bucket, rate, excess, clock::now());
+        if wait.is_zero() || std::mem::replace(&mut self.pace.inflated, true) {
+            return;
+        }
+        self.worker.limit_reached(self.id, Limit::Events);
+        ctx.run_later(wait, |session, ctx| {
+            session.pace.inflated = false;
+            if !session.is_behind() {
+                session.resume_reading(ctx);
+            }
+        });
     }
 
     fn drain_later(&mut self, ctx: &mut Context<Self>) {

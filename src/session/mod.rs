@@ -58,6 +58,7 @@ mod worker_load;
 pub use crate::app::gate::{Credentials, GateRejection};
 pub use enforcer::Enforcer;
 pub use open_packet::OpenPacket;
+pub use pace::charge_inflation;
 pub use settings::SessionSettings;
 pub use state::{Session, Worker};
 pub use worker::Identification;

@@ -9,16 +9,21 @@ use super::state::Session;
 use crate::limits::Limit;
 use crate::metrics::labels::Direction;
 use crate::model::{AckId, Message};
+use crate::outbox::Packet;
 use crate::protocol::ServerPacket;
 use crate::protocol::connection::ProtocolEvent;
 use crate::protocol::engine_io::PayloadPacket;
-use crate::protocol::engine_io::packet::Packet as EnginePacket;
+use crate::protocol::engine_io::packet::{EXCESS_DATA, Packet as EnginePacket, has_excess_data};
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
 
 impl Session {
     /// Receives an Engine.IO text packet. Packets that were read at once come with the same `now`.
     pub fn receive_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
+        if has_excess_data(text) {
+            let close = Packet::close(Some(1002), EXCESS_DATA);
+            return self.close_with(CloseReason::TransportError, close, ctx);
+        }
         match self.revision().parse_text(text) {
             Ok(PayloadPacket::Packet(packet)) => self.receive_packet(packet, now, ctx),
             Ok(PayloadPacket::Binary(content)) => {

@@ -165,9 +165,9 @@ impl Session {
             })
     }
 
-    /// Whether so much waits for the app that nothing more should be read from the client.
+    /// Whether so much waits for the app, or was decompressed, that nothing more should be read from the client.
     pub fn is_behind(&self) -> bool {
-        self.inbox > self.worker.settings.inbox_limit
+        self.inbox > self.worker.settings.inbox_limit || self.pace.inflated
     }
 
     /// Whether a worker of this node is congested; if so, the task is woken soon to check again.

@@ -4,9 +4,10 @@
 //! reads: the session's timer fires in any case.
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::mem;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Instant;
 
 use actix::{ActorContext, ActorFuture, Context};
@@ -17,13 +18,15 @@ use super::frames::{Done, carry, close_for, probe};
 use super::socket::ClientSocket;
 use crate::outbox::{Packet, Sink};
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::websocket::{DecodeFailure, FrameDecoder};
+use crate::protocol::websocket::{DecodeFailure, FrameDecoder, InflateBudget};
 use crate::session::Session;
 
 /// Maximum number of bytes read at once; one buffer per worker thread.
 const READ_BUFFER: usize = 64 * 1024;
 /// Number of reads before the task yields to other sessions of the worker.
 const READS_PER_TURN: usize = 8;
+/// Number of decompressed bytes after which the task yields, too.
+const INFLATED_PER_TURN: usize = 256 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
@@ -42,8 +45,8 @@ pub struct Websocket {
     socket: Rc<ClientSocket>,
     decoder: FrameDecoder,
     role: Role,
-    /// Bytes that followed the handshake.
-    first: Option<Bytes>,
+    /// Bytes that are decoded before more is read: those that followed the handshake, or were left by the last turn.
+    unread: Vec<u8>,
     finished: bool,
     /// Nothing is read because the session is behind.
     paused: bool,
@@ -71,7 +74,7 @@ impl Websocket {
             socket,
             decoder,
             role,
-            first: (!first.is_empty()).then_some(first),
+            unread: first.into(),
             finished: false,
             paused: false,
         }
@@ -92,31 +95,43 @@ impl Websocket {
         ctx: &mut Context<Session>,
         cx: &mut TaskContext<'_>,
     ) -> Result<(), Done> {
-        if let Some(first) = self.first.take() {
-            self.decode(&mut first.to_vec(), session, ctx)?;
-        }
+        let mut budget = InflateBudget::new(INFLATED_PER_TURN);
         for _ in 0..READS_PER_TURN {
             if self.must_wait(session, cx) {
                 return Ok(());
             }
-            let read =
-                SCRATCH.with_borrow_mut(|scratch| match self.socket.poll_read(scratch, cx) {
-                    Poll::Pending => None,
-                    Poll::Ready(Ok(n @ 1..)) => Some(self.decode(&mut scratch[..n], session, ctx)),
-                    Poll::Ready(Ok(0)) => {
-                        Some(self.lost(session, CloseReason::TransportClose, ctx))
-                    }
-                    Poll::Ready(Err(_)) => {
-                        Some(self.lost(session, CloseReason::TransportError, ctx))
-                    }
-                });
-            match read {
-                None => return Ok(()),
-                Some(outcome) => outcome?,
+            match self.read_once(&mut budget, session, ctx, cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(outcome) => outcome?,
+            }
+            if budget.is_exhausted() {
+                break;
             }
         }
-        cx.waker().wake_by_ref();
+        // Woken after the next poll for I/O. The worker runs tasks that wake themselves up to 61 times before it.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
         Ok(())
+    }
+
+    fn read_once(
+        &mut self,
+        budget: &mut InflateBudget,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Result<(), Done>> {
+        if !self.unread.is_empty() {
+            let mut unread = mem::take(&mut self.unread);
+            return Poll::Ready(self.decode(&mut unread, budget, session, ctx));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let outcome = match ready!(self.socket.poll_read(scratch, cx)) {
+                Ok(n @ 1..) => self.decode(&mut scratch[..n], budget, session, ctx),
+                Ok(0) => self.lost(session, CloseReason::TransportClose, ctx),
+                Err(_) => self.lost(session, CloseReason::TransportError, ctx),
+            };
+            Poll::Ready(outcome)
+        })
     }
 
     /// Whether nothing more is read for now, because the session is behind or the node is congested.
@@ -135,6 +150,7 @@ impl Websocket {
     fn decode(
         &mut self,
         bytes: &mut [u8],
+        budget: &mut InflateBudget,
         session: &mut Session,
         ctx: &mut Context<Session>,
     ) -> Result<(), Done> {
@@ -147,7 +163,8 @@ impl Websocket {
         } = self;
         let probed = matches!(role, Role::Probe(_));
         let compression = decoder.compression();
-        let outcome = decoder.decode(bytes, &mut |frame| match role {
+        let before = budget.excess();
+        let outcome = decoder.decode_within(budget, bytes, &mut |frame| match role {
             Role::Carrier => carry(frame, session, now, ctx),
             Role::Probe(_) => {
                 if probe(&frame, session, socket, compression)? {
@@ -160,8 +177,15 @@ impl Websocket {
         if probed && carries {
             self.attach(session);
         }
+        let excess = budget.excess() - before;
+        if excess > 0 && !session.has_ended() {
+            session.charge_inflation(excess, ctx);
+        }
         match outcome {
-            Ok(()) => Ok(()),
+            Ok(used) => {
+                self.unread.extend_from_slice(&bytes[used..]);
+                Ok(())
+            }
             Err(_) if !carries => Err(self.fail_probe(session)),
             // The session has ended; its last packets are written.
             Err(DecodeFailure::Stopped(Done)) => Ok(()),

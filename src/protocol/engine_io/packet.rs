@@ -4,6 +4,17 @@
 
 use thiserror::Error;
 
+/// Maximum size in bytes of the data of a client's packets that are not messages, on a websocket: that of a control frame.
+const MAX_CONTROL_DATA: usize = 125;
+/// The reason of the close frame that ends a websocket with larger ones, with code 1002 (docs/protocol.md#14-websocket).
+pub const EXCESS_DATA: &str = "packet that is not a message has more than 125 bytes of data";
+
+/// Whether a text of a websocket is a packet that is not a message, with more data than it may have. No limit of events
+/// applies to such packets.
+pub fn has_excess_data(text: &str) -> bool {
+    text.len() > 1 + MAX_CONTROL_DATA && text.starts_with(['0', '1', '2', '3', '5', '6'])
+}
+
 /// A text packet of either direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet<'a> {
@@ -129,6 +140,20 @@ mod tests {
             ("bAQ==", PacketError::UnknownType('b')),
         ] {
             assert_eq!(Packet::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_messages_may_have_much_data() {
+        let (most, more) = ("a".repeat(125), "a".repeat(126));
+        for kind in ["0", "1", "2", "3", "5", "6"] {
+            assert!(!has_excess_data(kind));
+            assert!(!has_excess_data(&format!("{kind}{most}")), "{kind}");
+            assert!(has_excess_data(&format!("{kind}{more}")), "{kind}");
+        }
+        // A message, one in base64, and what is no packet.
+        for kind in ["4", "b", "7", "€"] {
+            assert!(!has_excess_data(&format!("{kind}{more}")), "{kind}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::str;
 
 use thiserror::Error;
 
-use super::inflate::inflate;
+use super::inflate::{InflateBudget, inflate};
 use super::{FIN, Frame, FrameError, MAX_CONTROL, OpCode, RSV1};
 use crate::protocol::wire_format::Compression;
 
@@ -117,10 +117,26 @@ impl FrameDecoder {
         input: &mut [u8],
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<(), DecodeFailure<E>> {
+        let mut unlimited = InflateBudget::new(usize::MAX);
+        self.decode_within(&mut unlimited, input, on_frame)?;
+        Ok(())
+    }
+
+    /// Like [`FrameDecoder::decode`], but stops after the message that exhausts `budget`. Returns the number of bytes of
+    /// `input` that were decoded; those after them belong at the start of the next input.
+    ///
+    /// # Errors
+    /// Those of [`FrameDecoder::decode`].
+    pub fn decode_within<E>(
+        &mut self,
+        budget: &mut InflateBudget,
+        input: &mut [u8],
+        on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
+    ) -> Result<usize, DecodeFailure<E>> {
         if self.finished {
-            return Ok(());
+            return Ok(input.len());
         }
-        let outcome = self.decode_open(input, on_frame);
+        let outcome = self.decode_open(budget, input, on_frame);
         if self.finished || outcome.is_err() {
             self.finished = true;
             self.tail = Vec::new();
@@ -134,14 +150,20 @@ impl FrameDecoder {
         self.finished
     }
 
+    /// Returns the number of decoded bytes, as [`FrameDecoder::decode_within`].
     fn decode_open<E>(
         &mut self,
+        budget: &mut InflateBudget,
         input: &mut [u8],
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
-    ) -> Result<(), DecodeFailure<E>> {
-        let used = self.finish_tail(input, on_frame)?;
+    ) -> Result<usize, DecodeFailure<E>> {
+        let length = input.len();
+        let used = self.finish_tail(budget, input, on_frame)?;
         let mut rest = &mut input[used..];
         while !rest.is_empty() && !self.finished {
+            if budget.is_exhausted() {
+                return Ok(length - rest.len());
+            }
             let header = match self.read_header(rest)? {
                 HeaderRead::Complete(header) if header.frame_length() <= rest.len() => header,
                 HeaderRead::Complete(_) | HeaderRead::Needs(_) => {
@@ -150,15 +172,16 @@ impl FrameDecoder {
                 }
             };
             let (frame, behind) = rest.split_at_mut(header.frame_length());
-            self.accept(header, &mut frame[header.length..], on_frame)?;
+            self.accept(header, &mut frame[header.length..], budget, on_frame)?;
             rest = behind;
         }
-        Ok(())
+        Ok(length)
     }
 
     /// Completes the frame of an earlier call, if there is one. Returns the number of bytes of `input` that it took.
     fn finish_tail<E>(
         &mut self,
+        budget: &mut InflateBudget,
         input: &[u8],
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<usize, DecodeFailure<E>> {
@@ -181,7 +204,7 @@ impl FrameDecoder {
             }
             if let HeaderRead::Complete(header) = read {
                 let mut frame = mem::take(&mut self.tail);
-                self.accept(header, &mut frame[header.length..], on_frame)?;
+                self.accept(header, &mut frame[header.length..], budget, on_frame)?;
                 return Ok(used);
             }
         }
@@ -272,6 +295,7 @@ impl FrameDecoder {
         &mut self,
         header: Header,
         payload: &mut [u8],
+        budget: &mut InflateBudget,
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<(), DecodeFailure<E>> {
         if self.masked {
@@ -289,7 +313,7 @@ impl FrameDecoder {
             (OpCode::Ping, _) => Frame::Ping(payload),
             (OpCode::Pong, _) => Frame::Pong(payload),
             (OpCode::Text | OpCode::Binary, true) => {
-                return self.message(opcode, compressed, payload, on_frame);
+                return self.message((opcode, compressed), payload, budget, on_frame);
             }
             (OpCode::Text | OpCode::Binary, false) => {
                 self.fragments = Some(Box::new(Fragments {
@@ -300,7 +324,7 @@ impl FrameDecoder {
                 return Ok(());
             }
             (OpCode::Continuation, last) => {
-                return self.add_fragment(payload, last, on_frame);
+                return self.add_fragment(payload, last, budget, on_frame);
             }
         };
         on_frame(frame).map_err(DecodeFailure::Stopped)
@@ -310,6 +334,7 @@ impl FrameDecoder {
         &mut self,
         payload: &[u8],
         last: bool,
+        budget: &mut InflateBudget,
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<(), DecodeFailure<E>> {
         let Some(mut fragments) = self.fragments.take() else {
@@ -325,15 +350,15 @@ impl FrameDecoder {
             compressed,
             data,
         } = &*fragments;
-        self.message(*opcode, *compressed, data, on_frame)
+        self.message((*opcode, *compressed), data, budget, on_frame)
     }
 
-    /// Delivers a complete message.
+    /// Delivers a complete message, which may be compressed.
     fn message<E>(
         &self,
-        opcode: OpCode,
-        compressed: bool,
+        (opcode, compressed): (OpCode, bool),
         payload: &[u8],
+        budget: &mut InflateBudget,
         on_frame: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<(), DecodeFailure<E>> {
         let mut deliver = |payload: &[u8]| {
@@ -341,7 +366,10 @@ impl FrameDecoder {
             on_frame(frame).map_err(DecodeFailure::Stopped)
         };
         if compressed {
-            inflate(payload, self.max_message, deliver)?
+            inflate(payload, self.max_message, |message| {
+                budget.spend(payload.len(), message.len());
+                deliver(message)
+            })?
         } else {
             deliver(payload)
         }

@@ -18,6 +18,41 @@ const STEP: usize = 4096;
 /// Capacity that the buffer of a thread keeps, in bytes.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
+/// How much may be decompressed before other connections have their turn, and how much was. A few bytes of a client can
+/// decompress to a thousand times as many.
+#[derive(Debug)]
+pub struct InflateBudget {
+    /// Decompressed bytes that are left.
+    left: usize,
+    excess: usize,
+}
+
+impl InflateBudget {
+    /// A budget of `bytes` decompressed bytes. The message that exhausts it may exceed it.
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            left: bytes,
+            excess: 0,
+        }
+    }
+
+    pub(super) fn spend(&mut self, compressed: usize, decompressed: usize) {
+        self.left = self.left.saturating_sub(decompressed);
+        let excess = decompressed.saturating_sub(compressed);
+        self.excess = self.excess.saturating_add(excess);
+    }
+
+    /// Whether nothing is left.
+    pub fn is_exhausted(&self) -> bool {
+        self.left == 0
+    }
+
+    /// By how many bytes the messages so far became larger.
+    pub fn excess(&self) -> usize {
+        self.excess
+    }
+}
+
 /// The decompressor of a thread.
 struct Inflater {
     stream: Decompress,

@@ -218,6 +218,69 @@ fn a_decoder_that_is_used_while_another_delivers_decompresses_too() {
     );
 }
 
+#[test]
+fn decoding_stops_after_the_message_that_exhausts_the_budget_and_the_rest_is_decoded_next() {
+    let bomb = client_frame(TEXT, &deflated(&[b'x'; LIMIT]));
+    let large = "x".repeat(LIMIT);
+    let stream = [
+        client_frame(0x81, b"first"),
+        bomb.clone(),
+        bomb.clone(),
+        client_frame(0x89, b"ping"),
+        bomb.clone(),
+        client_frame(0x81, b"last"),
+    ]
+    .concat();
+    let ping = format!("{:?}", Frame::Ping(b"ping"));
+    let turns: [&[&str]; 2] = [&["first", &large, &large], &[&ping, &large, "last"]];
+    // In one piece, and with the end of the last message of a turn in a piece of its own.
+    for cut in [0, 20] {
+        let mut decoder = FrameDecoder::new(LIMIT).with_compression(Compression::Deflate);
+        let mut rest = stream.clone();
+        let mut start = rest.drain(..cut).collect::<Vec<_>>();
+        let mut seen = Vec::new();
+        let mut turn = |input: &mut [u8], budget: &mut InflateBudget| {
+            let used = decoder.decode_within::<()>(budget, input, &mut |frame| {
+                seen.push(match frame {
+                    Frame::Text(text) => text.to_owned(),
+                    other => format!("{other:?}"),
+                });
+                Ok(())
+            });
+            (used.unwrap(), std::mem::take(&mut seen))
+        };
+        let mut budget = InflateBudget::new(LIMIT + 1);
+        let (used, before) = turn(&mut start, &mut budget);
+        assert_eq!(used, cut);
+        let (used, after) = turn(&mut rest, &mut budget);
+        assert_eq!([before, after].concat(), turns[0]);
+        assert!(budget.is_exhausted());
+        let compressed = deflated(&[b'x'; LIMIT]).len();
+        assert_eq!(budget.excess(), 2 * (LIMIT - compressed));
+        assert_eq!(turn(&mut rest[used..], &mut budget), (0, vec![]));
+        let mut budget = InflateBudget::new(LIMIT + 1);
+        let (behind, seen) = turn(&mut rest[used..], &mut budget);
+        assert_eq!(
+            (used + behind, seen),
+            (
+                rest.len(),
+                turns[1].iter().map(|it| (*it).to_owned()).collect()
+            )
+        );
+        assert!(!budget.is_exhausted());
+    }
+}
+
+#[test]
+fn messages_that_are_not_compressed_take_nothing_from_the_budget() {
+    let mut decoder = FrameDecoder::new(LIMIT).with_compression(Compression::Deflate);
+    let mut stream = client_frame(0x81, &[b'x'; LIMIT]).repeat(5);
+    let mut budget = InflateBudget::new(1);
+    let used = decoder.decode_within::<()>(&mut budget, &mut stream, &mut |_| Ok(()));
+    assert_eq!(used, Ok(stream.len()));
+    assert_eq!((budget.is_exhausted(), budget.excess()), (false, 0));
+}
+
 proptest! {
     #[test]
     fn what_is_compressed_is_read_back(text in ".{0,200}", pieces in 1_usize..40) {
@@ -229,6 +292,33 @@ proptest! {
             client_frame(0x80, &compressed[cut..]),
         ].concat();
         prop_assert_eq!(decode(&stream, pieces), (vec![text.clone(), text], None));
+    }
+
+    #[test]
+    fn a_budget_changes_nothing_but_the_number_of_turns(
+        messages in prop::collection::vec((any::<bool>(), "a{0,60}"), 1..10),
+        bytes in 1_usize..100,
+    ) {
+        let stream: Vec<u8> = messages.iter().flat_map(|(compressed, text)| match compressed {
+            true => client_frame(TEXT, &deflated(text.as_bytes())),
+            false => client_frame(0x81, text.as_bytes()),
+        }).collect();
+        let mut decoder = FrameDecoder::new(LIMIT).with_compression(Compression::Deflate);
+        let (mut seen, mut rest) = (Vec::new(), stream);
+        while !rest.is_empty() {
+            let mut turn = 0;
+            let used = decoder.decode_within::<()>(&mut InflateBudget::new(bytes), &mut rest, &mut |frame| {
+                let Frame::Text(text) = frame else { unreachable!() };
+                turn += text.len();
+                seen.push(text.to_owned());
+                Ok(())
+            });
+            rest.drain(..used.unwrap());
+            let uncompressed: usize = messages.iter().filter(|it| !it.0).map(|it| it.1.len()).sum();
+            prop_assert!(turn < bytes + 60 + uncompressed);
+        }
+        let sent: Vec<String> = messages.into_iter().map(|it| it.1).collect();
+        prop_assert_eq!(seen, sent);
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, StreamHandler};
+use actix::{Actor, ActorFutureExt, AsyncContext, StreamHandler, WrapFuture};
 use actix_web::Error;
 use actix_web_actors::HttpContext;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
@@ -18,11 +18,14 @@ use tokio::time::timeout;
 use super::envelope::{ForwardOutcome, Kind};
 use super::remote_session::RemoteSession;
 use super::remote_websockets::DrainSignal;
-use crate::limits::Limit;
+use crate::clock;
+use crate::limits::{Limit, TokenBucket};
 use crate::outbox::Packet;
+use crate::protocol::engine_io::packet::{EXCESS_DATA, has_excess_data};
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError};
+use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError, InflateBudget};
 use crate::protocol::wire_format::Compression;
+use crate::session::charge_inflation;
 use crate::transport::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
 use crate::transport::socket::ClientStream;
 
@@ -31,6 +34,9 @@ const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 /// Maximum time for which bytes of the client are read and discarded after a close frame.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
+/// Number of decompressed bytes of one read after which the task yields to others of the worker; without them it yields
+/// after 16 reads.
+const INFLATED_PER_READ: usize = 16 * 1024;
 
 /// Serves a websocket whose handshake is complete, until the websocket or the session ends, or `drain` fires: its
 /// connection, the decoder of its frames, and the bytes that followed the handshake.
@@ -46,6 +52,7 @@ pub(super) async fn serve(
         session: session.clone(),
         carrying: Some(carrying),
         closed: false,
+        inflated: TokenBucket::full(clock::now()),
     };
     let frames = HttpContext::with_factory(move |ctx| {
         RemoteWebsocket::add_stream(incoming(reader, first), ctx);
@@ -176,6 +183,8 @@ struct RemoteWebsocket {
     carrying: Option<oneshot::Sender<()>>,
     /// The close frame is written: what follows from the client is discarded.
     closed: bool,
+    /// Paces compressed messages as the owner paces events.
+    inflated: TokenBucket,
 }
 
 /// The websocket ends with this close frame.
@@ -189,7 +198,53 @@ impl Close {
 }
 
 impl RemoteWebsocket {
-    fn receive(&mut self, bytes: &mut [u8], ctx: &mut HttpContext<Self>) -> Result<(), Close> {
+    /// Decodes bytes of the client up to the limit of a read. What is left is decoded after other tasks had theirs, and
+    /// after the pause that decompressed messages require.
+    fn receive(&mut self, mut bytes: BytesMut, ctx: &mut HttpContext<Self>) -> Result<(), Close> {
+        let mut budget = InflateBudget::new(INFLATED_PER_READ);
+        let used = self.decode(&mut budget, &mut bytes, ctx)?;
+        let pause = self.pause(budget.excess());
+        if !budget.is_exhausted() && pause.is_zero() {
+            return Ok(());
+        }
+        bytes.advance(used);
+        let turn = async move {
+            if pause.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(pause).await;
+            }
+            bytes
+        };
+        // No more bytes are read meanwhile.
+        let next = turn.into_actor(self).map(|rest, websocket, ctx| {
+            websocket.handle(rest, ctx);
+        });
+        ctx.wait(next);
+        Ok(())
+    }
+
+    /// For how long nothing is read after messages that became larger by `excess` bytes.
+    fn pause(&mut self, excess: usize) -> Duration {
+        match self.session.limits.events() {
+            Some(rate) if excess > 0 => {
+                let pause = charge_inflation(&mut self.inflated, rate, excess, clock::now());
+                if !pause.is_zero() {
+                    self.session.limits.record_rejection(Limit::Events, None);
+                }
+                pause
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Decodes bytes of the client; returns their number.
+    fn decode(
+        &mut self,
+        budget: &mut InflateBudget,
+        bytes: &mut [u8],
+        ctx: &mut HttpContext<Self>,
+    ) -> Result<usize, Close> {
         let Self {
             decoder,
             session,
@@ -197,12 +252,12 @@ impl RemoteWebsocket {
             ..
         } = self;
         let compression = decoder.compression();
-        let result = decoder.decode(bytes, &mut |frame| match carrying.is_some() {
+        let result = decoder.decode_within(budget, bytes, &mut |frame| match carrying.is_some() {
             true => probe(&frame, session, compression, carrying, ctx),
             false => forward(&frame, session, ctx),
         });
         match result {
-            Ok(()) => Ok(()),
+            Ok(used) => Ok(used),
             Err(DecodeFailure::Stopped(close)) => Err(close),
             Err(DecodeFailure::Frame(error)) => Err(self.reject(error)),
         }
@@ -280,6 +335,11 @@ fn forward(
     ctx: &mut HttpContext<RemoteWebsocket>,
 ) -> Result<(), Close> {
     match frame {
+        Frame::Text(text) if has_excess_data(text) => {
+            return Err(Close(Packet::close(Some(1002), EXCESS_DATA)));
+        }
+        // They have no effect at the owner.
+        Frame::Text(text) if text.starts_with(['0', '5', '6']) => {}
         Frame::Text(text) => {
             session.notify(Kind::Text, Bytes::copy_from_slice(text.as_bytes()));
         }
@@ -308,11 +368,11 @@ impl Actor for RemoteWebsocket {
 }
 
 impl StreamHandler<BytesMut> for RemoteWebsocket {
-    fn handle(&mut self, mut bytes: BytesMut, ctx: &mut Self::Context) {
+    fn handle(&mut self, bytes: BytesMut, ctx: &mut Self::Context) {
         if self.closed {
             return;
         }
-        if let Err(close) = self.receive(&mut bytes, ctx) {
+        if let Err(close) = self.receive(bytes, ctx) {
             self.close(&close, ctx);
         }
     }

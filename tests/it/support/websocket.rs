@@ -177,6 +177,13 @@ impl WebsocketClient {
             .unwrap();
     }
 
+    /// Sends frames at once, as [`frame`] encodes them.
+    pub async fn send_raw(&mut self, frames: &[u8]) {
+        within_deadline("a write", self.stream.write_all(frames))
+            .await
+            .unwrap();
+    }
+
     /// The next frame, pings of the session included.
     pub async fn frame(&mut self) -> Frame {
         within_deadline("a frame", read_frame(&mut self.stream, &mut self.buffer)).await
