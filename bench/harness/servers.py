@@ -80,7 +80,7 @@ RAW = str(BENCH / "loadgen/target/release/raw-writer")
 ROOMWIRE_INTEROP = {
     Setup.DEFLATE: {"ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION": "true"},
     Setup.MIXED: {"ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION": "true", "ROOMWIRE_ENGINE__EIO3": "true"},
-    Setup.EMITTER: {"ROOMWIRE_BUS__REDIS_URL": "redis://{backend}", "ROOMWIRE_BUS__EMITTERS": "true"},
+    Setup.EMITTER: {"ROOMWIRE_BUS__REDIS_URL": "redis://{backend}", "ROOMWIRE_BUS__NODE_ADAPTER": "emitters"},
 }
 SERVERS = {
     "raw": Server((RAW, "--bind", "{bind}"), {}),
